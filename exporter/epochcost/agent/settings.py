@@ -1,0 +1,78 @@
+"""The agent's settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from epochcost.model import PurchaseOption
+from epochcost.settings import address, choice, duration, http_url, option, optional, positive, ratio
+
+DEFAULT_ADDRESS = ("127.0.0.1", 10835)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """What the agent can be told: each a flag, an environment variable and a YAML key of section ``agent``."""
+
+    web_listen_address: tuple[str, int] = option(
+        "web.listen-address", DEFAULT_ADDRESS, "HOST:PORT of /metrics and the live page", parse=address
+    )
+    web_config_file: str = option("web.config.file", "", "TLS and basic auth, by the exporter-toolkit schema")
+    events_dir: str = option(
+        "events.dir", "", "where training processes write their events; empty: found as they find it"
+    )
+    state_dir: str = option("state.dir", "", "where the ledger is kept over restarts; empty: beside the events")
+    sample_interval: float = option("sample.interval", 1.0, "between two samples of the devices", parse=duration)
+    gpus_source: str = option("gpus.source", "auto", "auto, nvml or none", parse=choice("auto", "nvml", "none"))
+    node_name: str = option("node.name", "", "name of this machine; empty: its host name")
+    node_provider: str = option(
+        "node.provider", "", "aws, gcp, azure, ... or owned; empty: as the machine's firmware says"
+    )
+    node_region: str = option("node.region", "", "region code, us-east-1")
+    node_zone: str = option("node.zone", "", "zone, us-east-1a")
+    node_instance_type: str = option(
+        "node.instance-type", "", "p4d.24xlarge, or a name of your own for an owned machine"
+    )
+    node_purchase_option: str = option(
+        "node.purchase-option",
+        "",
+        "on_demand, spot, reserved or owned",
+        parse=choice("", *(p.value for p in PurchaseOption)),
+    )
+    node_share: str = option(
+        "node.share",
+        "whole-node",
+        "who pays for GPUs that no run uses: whole-node (the runs on it, as the bill does) or per-gpu (nobody)",
+        parse=choice("whole-node", "per-gpu"),
+    )
+    price_usd_per_hour: float | None = option(
+        "price.usd-per-hour",
+        None,
+        "what an hour of this machine costs, if no price poller is asked",
+        parse=optional(positive),
+    )
+    prices_url: str = option("prices.url", "", "the price poller, http://HOST:10836", parse=http_url)
+    prices_interval: float = option("prices.interval", 60.0, "between two questions to the poller", parse=duration)
+    prices_password_file: str = option(
+        "prices.password-file", "", "file with user:password for the poller's basic auth"
+    )
+    prices_ca_file: str = option("prices.ca-file", "", "CA certificate of the poller's TLS")
+    busy_ratio: float = option(
+        "states.busy-ratio",
+        0.05,
+        "a GPU without a run counts as unattributed from this utilisation on, else vacant",
+        parse=ratio,
+    )
+    stall_seconds: float = option(
+        "states.stall-after", 120.0, "least time without progress before a run counts as stalled", parse=duration
+    )
+    silence_seconds: float = option(
+        "states.lost-after",
+        3600.0,
+        "silence after which a run counts as lost, where its process cannot be watched",
+        parse=duration,
+    )
+    keep_seconds: float = option("runs.keep", 900.0, "how long a finished run stays exported", parse=duration)
+    log_level: str = option(
+        "log.level", "info", "debug, info, warning or error", parse=choice("debug", "info", "warning", "error")
+    )

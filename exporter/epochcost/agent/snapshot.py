@@ -1,0 +1,138 @@
+"""What the agent knows at one instant: one immutable value, built by the meter, swapped whole, read by every reader.
+
+Times in seconds, money in US dollars, ratios 0-1, memory in bytes; None is "not known" and is never exported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from epochcost.model import GpuSample, HostReading, Node, Phase, RunId, RunState, State
+
+
+@dataclass(frozen=True, slots=True)
+class StateTotals:
+    """Device-mean seconds and dollars by state since the ledger began; both never decrease."""
+
+    seconds: Mapping[State, float] = field(default_factory=dict)
+    cost_usd: Mapping[State, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """The machine and what it costs.
+
+    ``price_ts`` is when the price was last confirmed by its source; ``unpriced_seconds`` counts accounted seconds whose
+    price is not known yet (their dollars are added when it comes to be known).
+    """
+
+    node: Node
+    boot_ts: float | None = None
+    price_usd_per_hour: float | None = None
+    on_demand_usd_per_hour: float | None = None
+    price_source: str = ""
+    price_ts: float | None = None
+    unpriced_seconds: float = 0.0
+    totals: StateTotals = field(default_factory=StateTotals)
+    gpus: int | None = None
+    driver_version: str = ""
+    host: HostReading | None = None
+    power_watts: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GpuView:
+    """One GPU: its last sample, the state it is in, and its integrals."""
+
+    sample: GpuSample
+    state: State
+    seconds: Mapping[State, float]
+    utilization_seconds: float
+    memory_used_byte_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRecord:
+    """One finished epoch: its number (1 is the first), when it ended, and what it took on this node."""
+
+    epoch: float
+    end_ts: float
+    seconds: float
+    cost_usd: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """One training run as far as this node sees and pays it.
+
+    ``cost_usd`` is exact and may fall when a lower price is learnt late; ``cost_usd_total`` is what the counter shows:
+    it never falls, and waits until the exact figure has caught up. Likewise ``epoch_cost_usd_sum``.
+    """
+
+    run: RunId
+    state: RunState
+    experiment: str = ""
+    framework: str = ""
+    nodes: int | None = None
+    world: int | None = None
+    started_ts: float = 0.0
+    ended_ts: float | None = None
+    last_event_ts: float = 0.0
+    gpus: float = 0.0
+    share: float = 0.0
+    seconds: float = 0.0
+    cost_usd: float | None = None
+    cost_usd_total: float | None = None
+    totals: StateTotals = field(default_factory=StateTotals)
+    phase_seconds: Mapping[Phase, float] = field(default_factory=dict)
+    epoch: float | None = None
+    epochs_planned: float | None = None
+    epochs_executed: float = 0.0
+    epochs_useful: float = 0.0
+    """The high-water mark of this run's own position: epochs that did not have to be done again."""
+    epochs_lost: float = 0.0
+    steps: int | None = None
+    samples: int | None = None
+    tokens: int | None = None
+    batch_size: int | None = None
+    epoch_seconds_sum: float = 0.0
+    epoch_count: float = 0.0
+    epoch_cost_usd_sum: float | None = None
+    last_epoch_seconds: float | None = None
+    last_epoch_cost_usd: float | None = None
+    current_epoch_seconds: float | None = None
+    current_epoch_cost_usd: float | None = None
+    projected_cost_usd: float | None = None
+    """Cost so far + (planned - done) x mean cost per epoch; None before one epoch is done."""
+    eta_seconds: float | None = None
+    memory_peak_bytes: int | None = None
+    budget_usd: float | None = None
+    history: tuple[EpochRecord, ...] = ()
+    """The newest finished epochs, oldest first, at most 100."""
+
+
+@dataclass(frozen=True, slots=True)
+class CollectorHealth:
+    """How the last attempt of one collector went."""
+
+    success: bool
+    duration_seconds: float
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything at instant ``t`` (node timeline)."""
+
+    t: float
+    node: NodeView
+    gpus: tuple[GpuView, ...] = ()
+    runs: tuple[RunView, ...] = ()
+    health: Mapping[str, CollectorHealth] = field(default_factory=dict)
+    events: Mapping[str, int] = field(default_factory=dict)
+    """Training events by what became of them (``accepted``, ``malformed``, ...)."""
+    clock_jumps: int = 0
+    problems: tuple[str, ...] = ()
+    """Sentences for people: what is missing and what to do."""
+    simulated: bool = False

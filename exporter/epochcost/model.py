@@ -1,0 +1,295 @@
+"""The nouns of epochcost: frozen values, no behaviour beyond refusing what cannot be true.
+
+This module imports nothing of ours and knows no clock, file or network.
+
+Time: every ``t`` or ``*_ts`` is in seconds since the Unix epoch (float). ``t`` values lie on the *node timeline*: the
+wall clock as it stood when the agent first started in this boot, continued by the monotonic clock, so it never jumps.
+Money: US dollars. Ratios: 0 to 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import NewType
+
+RunId = NewType("RunId", str)
+"""The identity of one training run, already made safe for a label (see ``epochcost.progress.parse``)."""
+
+MAX_USD_PER_HOUR = 1e6
+"""No rented machine costs more an hour; a larger figure is a unit error (cents, micro-dollars) and is refused."""
+
+
+class PurchaseOption(str, Enum):
+    """How an hour of a machine is bought."""
+
+    ON_DEMAND = "on_demand"
+    SPOT = "spot"
+    RESERVED = "reserved"
+    OWNED = "owned"
+
+
+class State(str, Enum):
+    """Where one second of one device goes. Each second is in exactly one state, or split over two by utilisation."""
+
+    BOOT = "boot"
+    STARTUP = "startup"
+    REPLAY = "replay"
+    STALLED = "stalled"
+    USEFUL = "useful"
+    IDLE = "idle"
+    UNALLOCATED = "unallocated"
+    FINISHED = "finished"
+    UNATTRIBUTED = "unattributed"
+    VACANT = "vacant"
+    UNKNOWN = "unknown"
+
+
+class EventKind(str, Enum):
+    """What a training process reports. ``GONE`` never comes over the wire: the reader makes it when a writer died."""
+
+    START = "start"
+    PROGRESS = "progress"
+    EPOCH_END = "epoch_end"
+    PHASE = "phase"
+    CHECKPOINT = "checkpoint"
+    RESUME = "resume"
+    END = "end"
+    GONE = "gone"
+
+
+class Phase(str, Enum):
+    """What a training process is doing."""
+
+    STARTUP = "startup"
+    TRAIN = "train"
+    EVAL = "eval"
+    CHECKPOINT = "checkpoint"
+    RESTORE = "restore"
+
+
+class EndStatus(str, Enum):
+    """How a run, or one attempt of it, ended. ``LOST``: its process died without a word."""
+
+    FINISHED = "finished"
+    FAILED = "failed"
+    PREEMPTED = "preempted"
+    LOST = "lost"
+
+
+class RunState(str, Enum):
+    """The state of a run as users see it (label ``state`` of ``epochcost_run_state``)."""
+
+    STARTUP = "startup"
+    TRAINING = "training"
+    EVALUATING = "evaluating"
+    CHECKPOINTING = "checkpointing"
+    REPLAY = "replay"
+    STALLED = "stalled"
+    FINISHED = "finished"
+    FAILED = "failed"
+    PREEMPTED = "preempted"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One machine, as providers name it. Empty strings where unknown.
+
+    Attributes:
+        node: name of the machine, unique in the fleet (the host name unless configured).
+        provider: ``aws``, ``gcp``, ``azure``, ... or ``owned``; lower case.
+        region: the provider's region code, ``us-east-1``.
+        zone: the provider's zone, ``us-east-1a``; empty where the price is regional.
+        instance_type: ``p4d.24xlarge``, ``a3-highgpu-8g``, or a name of the owner's choice.
+        purchase_option: how the machine is paid; None where unknown.
+        source: which identity source said so (``configured``, ``aws``, ...).
+    """
+
+    node: str
+    provider: str = ""
+    region: str = ""
+    zone: str = ""
+    instance_type: str = ""
+    purchase_option: PurchaseOption | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PriceKey:
+    """What is bought: exactly one price series per key. ``zone`` is empty where the price is regional."""
+
+    provider: str
+    region: str
+    zone: str
+    instance_type: str
+    purchase_option: PurchaseOption
+
+
+@dataclass(frozen=True, slots=True)
+class PriceStep:
+    """From ``ts`` (seconds since the Unix epoch) on, an hour costs ``usd_per_hour``.
+
+    Raises:
+        ValueError: for a price that is negative, zero, NaN, infinite or above `MAX_USD_PER_HOUR`, or a NaN ``ts``.
+    """
+
+    ts: float
+    usd_per_hour: float
+
+    def __post_init__(self) -> None:
+        if not (0 < self.usd_per_hour <= MAX_USD_PER_HOUR):  # NaN fails too
+            raise ValueError(f"a price must be above 0 and at most {MAX_USD_PER_HOUR:g} $/h, not {self.usd_per_hour!r}")
+        if math.isnan(self.ts):
+            raise ValueError("a price step needs a time, not NaN")
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """A price series: what an hour of ``key`` costs and since when.
+
+    Attributes:
+        key: what is bought.
+        steps: in ascending order of ``ts``, at least one; a first ``ts`` of ``-inf`` means "as far back as matters".
+        source: the price source that said so (``aws``, ``listed``, ``owned``, ``configured``).
+        fetched_ts: when the source last confirmed it (for a dated list: the date of the row).
+
+    Raises:
+        ValueError: when ``steps`` is empty or not strictly ascending.
+    """
+
+    key: PriceKey
+    steps: tuple[PriceStep, ...]
+    source: str
+    fetched_ts: float
+
+    def __post_init__(self) -> None:
+        if not self.steps:
+            raise ValueError(f"a price needs at least one step: {self.key}")
+        if any(a.ts >= b.ts for a, b in zip(self.steps, self.steps[1:], strict=False)):
+            raise ValueError(f"price steps must ascend in time: {self.key}")
+
+    @property
+    def usd_per_hour(self) -> float:
+        """The newest known price, in $/h."""
+        return self.steps[-1].usd_per_hour
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceFacts:
+    """What a machine type holds, as its provider says. None where the provider does not say."""
+
+    provider: str
+    instance_type: str
+    gpu_model: str = ""
+    gpus: float | None = None
+    gpu_memory_bytes: int | None = None
+    """Memory of one GPU."""
+    vcpus: float | None = None
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GpuSample:
+    """One GPU at one instant. None where it does not say; ``readable`` False where it could not be asked at all.
+
+    Attributes:
+        index: the driver's index, as a label ("0").
+        uuid: ``GPU-...`` or ``MIG-...``.
+        model: as the driver names it (``NVIDIA H100 80GB HBM3``).
+        readable: False when the device failed to answer; then every figure is None.
+        utilization_ratio: share of the last sample period in which a kernel ran, 0-1.
+        memory_used_bytes: allocated, reserved memory apart.
+        memory_total_bytes: of the whole device.
+        power_watts: drawn now.
+        energy_joules: since the driver was loaded.
+        temperature_celsius: of the core.
+    """
+
+    index: str
+    uuid: str
+    model: str = ""
+    readable: bool = True
+    utilization_ratio: float | None = None
+    memory_used_bytes: int | None = None
+    memory_total_bytes: int | None = None
+    power_watts: float | None = None
+    energy_joules: float | None = None
+    temperature_celsius: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GpuReading:
+    """All GPUs of the node at one instant, in the driver's order; ``t`` on the node timeline."""
+
+    t: float
+    gpus: tuple[GpuSample, ...]
+    driver_version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HostReading:
+    """The machine itself at one instant.
+
+    Attributes:
+        t: on the node timeline.
+        cpu_utilization_ratio: of all CPUs since the reading before, 0-1; None on the first reading.
+        cpu_seconds: CPU-seconds since boot by state (user, system, idle, iowait, ...), summed over CPUs.
+        memory_used_bytes: total - available.
+        memory_total_bytes: of the machine.
+    """
+
+    t: float
+    cpu_utilization_ratio: float | None
+    cpu_seconds: Mapping[str, float] = field(default_factory=dict)
+    memory_used_bytes: int | None = None
+    memory_total_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingEvent:
+    """One event of one training process. Figures are absolute, so a lost line heals itself; None where not said.
+
+    Attributes:
+        kind: what happened.
+        t: when, on the node timeline.
+        run: the run's id, safe as a label.
+        writer: which stream it came from (file name), one per process; two writers of one run are its members.
+        experiment: groups runs of the same model and data.
+        rank, local_rank, node_rank, nodes, world: of the process in its job.
+        gpus: device indices or UUIDs that the process uses; None for all of the node.
+        epoch: position, counted in finished epochs (3.25 = a quarter into the fourth); for ``EPOCH_END`` a whole number.
+        epochs: planned.
+        step, samples, tokens: absolute positions.
+        steps: per epoch (the length of the loader), where known.
+        memory_peak_bytes: the most device memory the process ever held.
+    """
+
+    kind: EventKind
+    t: float
+    run: RunId
+    writer: str
+    experiment: str | None = None
+    framework: str | None = None
+    pid: int | None = None
+    rank: int | None = None
+    local_rank: int | None = None
+    node_rank: int | None = None
+    nodes: int | None = None
+    world: int | None = None
+    gpus: tuple[str, ...] | None = None
+    unit: str | None = None
+    epoch: float | None = None
+    epochs: float | None = None
+    step: int | None = None
+    steps: int | None = None
+    samples: int | None = None
+    samples_per_epoch: int | None = None
+    tokens: int | None = None
+    batch_size: int | None = None
+    phase: Phase | None = None
+    memory_peak_bytes: int | None = None
+    budget_usd: float | None = None
+    status: EndStatus | None = None

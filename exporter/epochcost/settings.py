@@ -1,0 +1,269 @@
+"""Settings from flags, environment and one YAML file, in that order of precedence; frozen once read.
+
+An application declares a frozen dataclass whose fields are made by `option`. Each option has a dotted flag as in the
+Prometheus world (``--web.listen-address``), an environment variable made from it (``EPOCHCOST_WEB_LISTEN_ADDRESS``) and
+the same name as a key in its section of the YAML file. A bad value raises `SettingsError`, which names where it stood,
+the value, and what is allowed; a secret's value is never repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import ipaddress
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+PREFIX = "EPOCHCOST_"
+CONFIG_FLAG = "config.file"
+
+
+class SettingsError(ValueError):
+    """A setting is wrong; the text says which, what it was and what is allowed."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Option:
+    """One setting: its dotted name, how its text becomes a value, and what ``--help`` says."""
+
+    flag: str
+    parse: Callable[[str], Any]
+    help: str
+    secret: bool = False
+    structured: bool = False
+
+    @property
+    def env(self) -> str:
+        """The environment variable of this option."""
+        return env_name(self.flag)
+
+
+def env_name(flag: str) -> str:
+    """``web.listen-address`` -> ``EPOCHCOST_WEB_LISTEN_ADDRESS``."""
+    return PREFIX + re.sub(r"[.-]", "_", flag).upper()
+
+
+def option(
+    flag: str,
+    default: T,
+    help: str,  # noqa: A002 - the word that argparse uses
+    *,
+    parse: Callable[[str], T] = str,  # type: ignore[assignment]
+    secret: bool = False,
+) -> T:
+    """Declare a dataclass field as a setting that a flag, the environment or the file can give."""
+    return dataclasses.field(default=default, metadata={"option": Option(flag, parse, help, secret=secret)})
+
+
+def structured(key: str, help: str, parse: Callable[[object], T], default: T) -> T:  # noqa: A002
+    """Declare a field that only the YAML file can give (a list or a mapping); ``parse`` may raise ValueError."""
+    return dataclasses.field(
+        default=default,
+        metadata={"option": Option(key, parse, help, structured=True)},
+    )
+
+
+def options(settings: type) -> dict[str, Option]:
+    """The options of a settings dataclass by field name."""
+    return {f.name: f.metadata["option"] for f in dataclasses.fields(settings) if "option" in f.metadata}
+
+
+def add_flags(parser: argparse.ArgumentParser, settings: type) -> None:
+    """Add ``--config.file`` and every option of ``settings`` to ``parser``; absent flags stay absent (default None)."""
+    parser.add_argument(
+        f"--{CONFIG_FLAG}", dest=CONFIG_FLAG, metavar="FILE", help=f"YAML file [env {env_name(CONFIG_FLAG)}]"
+    )
+    defaults = {f.name: f.default for f in dataclasses.fields(settings)}
+    for name, opt in options(settings).items():
+        if opt.structured:
+            continue
+        default = defaults[name]
+        shown = "" if default in ("", None, ()) else f", default {_shown(default)}"
+        parser.add_argument(
+            f"--{opt.flag}",
+            dest=opt.flag,
+            metavar="VALUE",
+            help=f"{opt.help} [env {opt.env}{shown}]".replace("%", "%%"),
+        )
+
+
+def _shown(default: object) -> str:
+    return ",".join(map(str, default)) if isinstance(default, tuple) else f"{default}"
+
+
+def load(settings: type[T], section: str, flags: Mapping[str, str | None], environ: Mapping[str, str]) -> T:
+    """Read ``settings`` from flags, then the environment, then section ``section`` of the YAML file.
+
+    Args:
+        settings: a dataclass made of `option` and `structured` fields.
+        section: name of this program's section in the file (``agent``, ``prices``).
+        flags: values by dotted flag name, None where not given.
+        environ: the environment as a mapping.
+
+    Raises:
+        SettingsError: naming the place, the value and what is allowed.
+    """
+    path = flags.get(CONFIG_FLAG) or environ.get(env_name(CONFIG_FLAG))
+    from_file = _read_section(Path(path), section, settings) if path else {}
+    values: dict[str, Any] = {}
+    for name, opt in options(settings).items():
+        if (text := flags.get(opt.flag)) is not None and not opt.structured:
+            values[name] = _parse(opt, text, f"--{opt.flag}")
+        elif opt.env in environ and not opt.structured:
+            values[name] = _parse(opt, environ[opt.env], opt.env)
+        elif opt.flag in from_file:
+            raw = from_file[opt.flag]
+            values[name] = _parse(opt, raw if opt.structured else _as_text(raw), f"{path}: {section}: {opt.flag}")
+    return settings(**values)
+
+
+def _parse(opt: Option, raw: Any, where: str) -> Any:  # noqa: ANN401
+    try:
+        return opt.parse(raw)
+    except (ValueError, TypeError, KeyError) as err:
+        value = "(secret)" if opt.secret else repr(raw)
+        detail = "" if opt.secret else f": {err}"
+        raise SettingsError(f"{where}: {value} is not valid{detail}") from None
+
+
+def _as_text(raw: object) -> str:
+    if isinstance(raw, bool):
+        return "true" if raw else "false"
+    if isinstance(raw, list):
+        return ",".join(map(str, raw))
+    return str(raw)
+
+
+def _read_section(path: Path, section: str, settings: type) -> dict[str, Any]:
+    try:
+        import yaml
+    except ImportError:
+        raise SettingsError(f"{path}: reading a YAML file needs PyYAML: pip install 'epochcost[agent]'") from None
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError) as err:
+        raise SettingsError(f"{path}: cannot be read: {err}") from None
+    except yaml.YAMLError as err:
+        raise SettingsError(f"{path}: is not valid YAML: {' '.join(str(err).split())}") from None
+    if not isinstance(document, dict):
+        raise SettingsError(f"{path}: must be a mapping with the sections agent and prices")
+    unknown = set(document) - {"agent", "prices"}
+    if unknown:
+        raise SettingsError(f"{path}: unknown section {min(map(str, unknown))!r}; allowed: agent, prices")
+    content = document.get(section) or {}
+    if not isinstance(content, dict):
+        raise SettingsError(f"{path}: {section}: must be a mapping of settings")
+    return _flatten(content, settings, f"{path}: {section}")
+
+
+def _flatten(content: Mapping[str, Any], settings: type, where: str) -> dict[str, Any]:
+    """Accept both ``web.listen-address: x`` and ``web: {listen-address: x}``."""
+    known = {opt.flag: opt for opt in options(settings).values()}
+    flat: dict[str, Any] = {}
+
+    def walk(prefix: str, value: object) -> None:
+        if prefix not in known and isinstance(value, dict):
+            for key, inner in value.items():
+                walk(f"{prefix}.{key}" if prefix else str(key), inner)
+        elif prefix not in known:
+            raise SettingsError(f"{where}: unknown setting {prefix!r}; allowed: {', '.join(sorted(known))}")
+        elif value is not None:
+            flat[prefix] = value
+
+    walk("", dict(content))
+    return flat
+
+
+def address(text: str) -> tuple[str, int]:
+    """``127.0.0.1:10835``, ``[::1]:10835``, ``:10835`` (every interface) -> host, port."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004
+        raise ValueError("expected HOST:PORT with a port of 0 to 65535")
+    if host.startswith("[") and host.endswith("]"):
+        return str(ipaddress.IPv6Address(host[1:-1])), int(port)
+    if ":" in host:
+        raise ValueError("an IPv6 address needs brackets: [::1]:10835")
+    return host, int(port)
+
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def duration(text: str) -> float:
+    """``15s``, ``5m``, ``1h``, ``500ms``, ``2d`` -> seconds, above 0."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text.strip())
+    if not match or float(match[1]) <= 0:
+        raise ValueError("expected a duration above 0 such as 500ms, 15s, 5m, 1h or 2d")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def ratio(text: str) -> float:
+    """A number from 0 to 1."""
+    value = number(text)
+    if not 0 <= value <= 1:
+        raise ValueError("expected a number from 0 to 1")
+    return value
+
+
+def number(text: str) -> float:
+    """A finite number of 0 or more."""
+    value = float(text)
+    if not math.isfinite(value) or value < 0:
+        raise ValueError("expected a finite number of 0 or more")
+    return value
+
+
+def positive(text: str) -> float:
+    """A finite number above 0."""
+    value = number(text)
+    if value == 0:
+        raise ValueError("expected a number above 0")
+    return value
+
+
+def optional(parse: Callable[[str], T]) -> Callable[[str], T | None]:
+    """An empty text means "not set"."""
+    return lambda text: parse(text) if text.strip() else None
+
+
+def choice(*allowed: str) -> Callable[[str], str]:
+    """One of ``allowed``."""
+
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise ValueError(f"allowed: {', '.join(allowed)}")
+        return text
+
+    return parse
+
+
+def words(text: str) -> tuple[str, ...]:
+    """A comma-separated list."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def http_url(text: str) -> str:
+    """An http or https URL with a host, or empty; without a trailing slash."""
+    if not text:
+        return ""
+    if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", text):
+        raise ValueError("expected http://HOST:PORT or https://HOST:PORT")
+    return text.rstrip("/")
+
+
+def boolean(text: str) -> bool:
+    """``true``/``false``."""
+    lowered = text.strip().lower()
+    if lowered not in ("true", "false", "1", "0", "yes", "no"):
+        raise ValueError("expected true or false")
+    return lowered in ("true", "1", "yes")
+
+
+def unknown_environment(settings: Sequence[type], environ: Mapping[str, str], also: Sequence[str]) -> list[str]:
+    """Variables that begin like ours but name no option: most likely misspelt, worth a warning."""
+    known = {opt.env for cls in settings for opt in options(cls).values()} | {env_name(CONFIG_FLAG), *also}
+    return sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
