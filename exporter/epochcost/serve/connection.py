@@ -1,0 +1,202 @@
+"""One client's connection: requests in, each answered by one write, all of it under deadlines."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from epochcost.serve.messages import MAX_HEAD_BYTES, BadRequestError, Head, Request, Response, parse_head, render, text
+from epochcost.serve.policy import Policy
+
+log = logging.getLogger("epochcost.serve")
+_CHUNK = 16 * 1024
+_TLS_HANDSHAKE = b"\x16"
+_LINGER_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one client may take.
+
+    Attributes:
+        connections: at once.
+        request_seconds: from the first byte of a request (or a TLS handshake) to its last.
+        idle_seconds: without a request on an open connection; above the usual scrape intervals.
+        send_seconds: for the whole of a response.
+        body_bytes: of a request.
+    """
+
+    connections: int = 64
+    request_seconds: float = 10.0
+    idle_seconds: float = 130.0
+    send_seconds: float = 30.0
+    body_bytes: int = 1024 * 1024
+
+
+class Connection:
+    """A connected socket and what is read from it.
+
+    Args:
+        sock: owned from here on, closed by `run`.
+        answer: the response to a whole request; never raises.
+        policy: TLS, users and headers as they are now.
+        limits: see `Limits`.
+        stopping: once set, the request under way is the last.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        answer: Callable[[Request], Response],
+        policy: Callable[[], Policy],
+        limits: Limits,
+        stopping: threading.Event,
+    ) -> None:
+        self.idle_since: float | None = time.monotonic()
+        self._sock = sock
+        self._answer = answer
+        self._policy = policy
+        self._limits = limits
+        self._stopping = stopping
+        self._buffer = bytearray()
+
+    def run(self) -> None:
+        """Serve until either side ends it; closes the socket."""
+        try:
+            if self._secured():
+                while self._exchange() and not self._stopping.is_set():
+                    self.idle_since = time.monotonic()
+        except (OSError, ValueError) as err:
+            # A client that goes away, or speaks no TLS, is no fault of ours: ssl raises ValueError for a dead socket.
+            log.debug("connection ended: %s", err)
+        finally:
+            self.idle_since = None
+            self._sock.close()
+
+    def cut(self) -> None:
+        """End the connection from another thread; `run` then returns."""
+        try:
+            # The plain shutdown: that of an SSLSocket would first turn it into an unencrypted one.
+            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
+        except OSError as err:
+            log.debug("connection was already gone: %s", err)
+
+    def _secured(self) -> bool:
+        """Do the TLS handshake where one is asked for; False when the connection is to end."""
+        policy = self._policy()
+        if policy.tls is None:
+            return True
+        self._sock.settimeout(self._limits.request_seconds)
+        first = self._sock.recv(1, socket.MSG_PEEK)
+        self.idle_since = None
+        if first != _TLS_HANDSHAKE:
+            self._refuse(BadRequestError(400, "this port speaks HTTPS")) if first else None
+            return False
+        self._sock = policy.tls.wrap_socket(self._sock, server_side=True, do_handshake_on_connect=False)
+        self._sock.do_handshake()
+        if policy.allows_peer(self._sock.getpeercert()):
+            return True
+        self._refuse(BadRequestError(403, "the client certificate names nobody who is allowed here"))
+        return False
+
+    def _exchange(self) -> bool:
+        """One request and its response; False when the connection is to end."""
+        head: Head | None = None
+        try:
+            raw = self._read_head()
+            if raw is None:
+                return False
+            head = parse_head(raw)
+            request = self._with_body(head)
+        except BadRequestError as err:
+            self._refuse(err, head)
+            return False
+        except TimeoutError:
+            self._refuse(BadRequestError(408, f"no whole request within {self._limits.request_seconds:g} s"), head)
+            return False
+        keep_alive = head.keep_alive and not self._stopping.is_set()
+        self._send(self._answer(request), head, keep_alive=keep_alive)
+        return keep_alive
+
+    def _read_head(self) -> bytes | None:
+        """All bytes before the empty line; None when the client had nothing more to ask."""
+        deadline: float | None = time.monotonic() + self._limits.request_seconds if self._buffer else None
+        while True:
+            while self._buffer.startswith(b"\r\n"):  # some clients end a body with an uncounted line end
+                del self._buffer[:2]
+            end = self._buffer.find(b"\r\n\r\n")
+            if (end if end >= 0 else len(self._buffer)) > MAX_HEAD_BYTES:
+                raise BadRequestError(431, f"request line and headers are longer than {MAX_HEAD_BYTES} bytes")
+            if end >= 0:
+                raw = bytes(self._buffer[:end])
+                del self._buffer[: end + 4]
+                self.idle_since = None
+                return raw
+            if deadline is None:
+                if not self._await_first():
+                    return None
+                deadline = time.monotonic() + self._limits.request_seconds
+            elif not self._receive(deadline):
+                return None
+
+    def _await_first(self) -> bool:
+        try:
+            return self._receive(time.monotonic() + self._limits.idle_seconds)
+        except TimeoutError:
+            return False
+
+    def _receive(self, deadline: float) -> bool:
+        """Take what has come; False at the end of the stream.
+
+        Raises:
+            TimeoutError: when nothing comes until ``deadline`` (monotonic seconds).
+        """
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._sock.settimeout(left)
+        chunk = self._sock.recv(_CHUNK)
+        self._buffer += chunk
+        return bool(chunk)
+
+    def _with_body(self, head: Head) -> Request:
+        length = head.content_length
+        if length > self._limits.body_bytes:
+            raise BadRequestError(413, f"the body is longer than {self._limits.body_bytes} bytes")
+        if length == 0:
+            return head.request
+        if head.request.headers.get("expect", "").lower() == "100-continue":
+            self._sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        deadline = time.monotonic() + self._limits.request_seconds
+        while len(self._buffer) < length:
+            if not self._receive(deadline):
+                raise BadRequestError(400, "the body ended early")
+        body = bytes(self._buffer[:length])
+        del self._buffer[:length]
+        request = head.request
+        return Request(request.path, request.query, request.headers, request.method, body)
+
+    def _send(self, response: Response, head: Head | None, *, keep_alive: bool) -> None:
+        extra = self._policy().headers
+        try:
+            block = render(response, head, extra, keep_alive=keep_alive)
+        except ValueError:
+            log.exception("the response to %s cannot be sent", head.request.path if head else "a bad request")
+            block = render(text(500, "this page failed; the log says why"), head, extra, keep_alive=keep_alive)
+        self._sock.settimeout(self._limits.send_seconds)
+        self._sock.sendall(block)
+
+    def _refuse(self, err: BadRequestError, head: Head | None = None) -> None:
+        """Answer and end. What the client still sends is drained for a moment, or the reset would eat the answer."""
+        self._send(text(err.status, str(err)), head, keep_alive=False)
+        socket.socket.shutdown(self._sock, socket.SHUT_WR)
+        deadline = time.monotonic() + _LINGER_SECONDS
+        try:
+            while self._receive(deadline):
+                self._buffer.clear()
+        except TimeoutError:
+            return

@@ -1,0 +1,51 @@
+"""Who may connect, and how: what a web configuration comes to."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+StampedFile: TypeAlias = tuple[Path, object]
+
+
+def file_stamp(file: Path) -> object:
+    """A value that changes when the file does."""
+    try:
+        status = os.stat(file)  # noqa: PTH116 - on every request
+    except OSError as err:
+        return err.errno
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+class WebConfigError(ValueError):
+    """The web configuration is wrong; the text names file and key, never a hash or a password."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Who may connect, and how.
+
+    Attributes:
+        tls: None for plain HTTP.
+        users: bcrypt hash by user name; empty admits everybody.
+        headers: added to every response.
+        allowed_sans: names of which a client certificate must hold one; empty takes every verified certificate.
+        files: what was read to make this, each with its stamp from before it was read.
+    """
+
+    tls: ssl.SSLContext | None = None
+    users: Mapping[str, bytes] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    allowed_sans: frozenset[str] = frozenset()
+    files: tuple[StampedFile, ...] = ()
+
+    def allows_peer(self, certificate: Mapping[str, Any] | None) -> bool:
+        """Whether a verified client certificate (as ``getpeercert`` gives it) is one of the allowed."""
+        if not self.allowed_sans:
+            return True
+        names = {value for _, value in (certificate or {}).get("subjectAltName", ())}
+        return not names.isdisjoint(self.allowed_sans)

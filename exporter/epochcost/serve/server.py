@@ -1,0 +1,241 @@
+"""The server: listens, holds at most so many connections, routes requests, stops cleanly."""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import final
+
+from epochcost.serve.connection import Connection, Limits
+from epochcost.serve.messages import Request, Response, Route, text
+from epochcost.serve.web_config import WebConfig
+
+log = logging.getLogger("epochcost.serve")
+_BACKLOG = 128
+_SLOT_SECONDS = 1.0
+"""How long a new connection waits for a free place, and how long another must have been idle to make room for it."""
+_STOP_SECONDS = 5.0
+
+
+def always_ready() -> None:
+    """Ready from the start."""
+
+
+@final
+class Server:
+    """Routes served over HTTP/1.1 by one thread a connection.
+
+    Args:
+        address: host ("" for every interface) and port (0: chosen by the system, see `port`).
+        routes: answers to GET and HEAD by path.
+        web_config: path of a ``web.config.yml``, or empty.
+        ready: None when ready, else the reason that ``/-/ready`` gives with status 503.
+        post_routes: answers to POST by path.
+        limits: what one client may take.
+
+    Raises:
+        WebConfigError: naming file and key.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - all but two have defaults
+        self,
+        address: tuple[str, int],
+        routes: Mapping[str, Route],
+        web_config: str = "",
+        ready: Callable[[], str | None] = always_ready,
+        post_routes: Mapping[str, Route] | None = None,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+    ) -> None:
+        self._address = address
+        self._gets: Mapping[str, Route] = {"/-/healthy": _healthy, "/-/ready": _readiness(ready), **routes}
+        self._posts: Mapping[str, Route] = dict(post_routes or {})
+        self._config = WebConfig(web_config)
+        self._limits = limits
+        self._places = threading.BoundedSemaphore(limits.connections)
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._open: dict[Connection, threading.Thread] = {}
+        self._full = False
+        self._listener: socket.socket | None = None
+        self._wake: tuple[socket.socket, socket.socket] | None = None
+        self._acceptor: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Listen and serve.
+
+        Raises:
+            OSError: naming the address that cannot be listened on.
+        """
+        self._listener = _listen(self._address)
+        self._wake = socket.socketpair()
+        self._acceptor = threading.Thread(target=self._accept_all, name="http-accept", daemon=True)
+        self._acceptor.start()
+
+    def stop(self) -> None:
+        """Stop listening, let requests under way end, close every connection and join every thread."""
+        self._stopping.set()
+        if self._listener is None or self._wake is None or self._acceptor is None:
+            return
+        self._wake[1].send(b"x")
+        self._acceptor.join()
+        for sock in (self._listener, *self._wake):
+            sock.close()
+        deadline = time.monotonic() + _STOP_SECONDS
+        self._cut(lambda connection: connection.idle_since is not None)
+        self._join(deadline - _STOP_SECONDS / 2)
+        self._cut(lambda _: True)
+        self._join(deadline)
+
+    def __enter__(self) -> Server:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, tb: TracebackType | None) -> None:
+        self.stop()
+
+    @property
+    def port(self) -> int:
+        """The port listened on; the configured one before `start`."""
+        listener = self._listener
+        if listener is None or listener.fileno() < 0:
+            return self._address[1]
+        return int(listener.getsockname()[1])
+
+    @property
+    def url(self) -> str:
+        """Where a browser on this machine finds it, without a trailing slash."""
+        host = self._address[0]
+        if host in ("", "0.0.0.0", "::"):
+            host = "127.0.0.1"
+        scheme = "https" if self._config.current().tls else "http"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    def _accept_all(self) -> None:
+        assert self._listener is not None  # noqa: S101 - for the type checker: start() made it
+        assert self._wake is not None  # noqa: S101
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._listener, selectors.EVENT_READ)
+            selector.register(self._wake[0], selectors.EVENT_READ)
+            while not self._stopping.is_set():
+                selector.select()
+                if not self._stopping.is_set():
+                    self._accept(self._listener)
+
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            sock, _ = listener.accept()
+        except BlockingIOError:  # the client went away between select and accept
+            return
+        except OSError as err:
+            log.warning("cannot accept a connection: %s", err)
+            self._stopping.wait(_SLOT_SECONDS)  # out of file descriptors: trying at once again would spin
+            return
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._take_place():
+            self._full = False
+            self._begin(sock)
+            return
+        sock.close()
+        if not self._full:
+            log.warning("connections refused: %d are open and none is idle", self._limits.connections)
+        self._full = True
+
+    def _take_place(self) -> bool:
+        if self._places.acquire(blocking=False):
+            return True
+        self._make_room()
+        return self._places.acquire(timeout=_SLOT_SECONDS)
+
+    def _make_room(self) -> None:
+        """End the connection that has been idle longest, so that open but silent ones cannot keep others out."""
+        since = time.monotonic() - _SLOT_SECONDS
+        with self._lock:
+            idle = [(c.idle_since, c) for c in self._open if c.idle_since is not None]
+        if idle:
+            oldest, connection = min(idle, key=lambda pair: pair[0])
+            if oldest < since:
+                connection.cut()
+
+    def _begin(self, sock: socket.socket) -> None:
+        connection = Connection(sock, self._answer, self._config.current, self._limits, self._stopping)
+        thread = threading.Thread(target=self._serve, args=(connection,), name="http-connection", daemon=True)
+        with self._lock:
+            self._open[connection] = thread
+        try:
+            thread.start()
+        except RuntimeError as err:  # the system has no thread left: this client loses, the server goes on
+            log.warning("cannot serve a connection: %s", err)
+            sock.close()
+            self._forget(connection)
+
+    def _serve(self, connection: Connection) -> None:
+        try:
+            connection.run()
+        finally:
+            self._forget(connection)
+
+    def _forget(self, connection: Connection) -> None:
+        with self._lock:
+            del self._open[connection]
+        self._places.release()
+
+    def _cut(self, which: Callable[[Connection], bool]) -> None:
+        with self._lock:
+            chosen = [connection for connection in self._open if which(connection)]
+        for connection in chosen:
+            connection.cut()
+
+    def _join(self, deadline: float) -> None:
+        with self._lock:
+            threads = list(self._open.values())
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _answer(self, request: Request) -> Response:
+        if not self._config.admits(request.headers.get("authorization", "")):
+            return text(401, "name and password, please", {"WWW-Authenticate": 'Basic realm="epochcost"'})
+        try:
+            return self._route(request)
+        except Exception:
+            log.exception("%s %s failed", request.method, request.path)
+            return text(500, "this page failed; the log says why")
+
+    def _route(self, request: Request) -> Response:
+        table = self._posts if request.method == "POST" else self._gets
+        if request.method in ("GET", "HEAD", "POST") and request.path in table:
+            return table[request.path](request)
+        if request.path not in self._gets and request.path not in self._posts:
+            paths = sorted({*self._gets, *self._posts})
+            return text(404, "nothing here; there is " + " ".join(paths))
+        allowed = [*(("GET", "HEAD") if request.path in self._gets else ())]
+        allowed += ["POST"] if request.path in self._posts else []
+        return text(405, f"this path takes {', '.join(allowed)}", {"Allow": ", ".join(allowed)})
+
+
+def _healthy(_: Request) -> Response:
+    return text(200, "healthy")
+
+
+def _readiness(ready: Callable[[], str | None]) -> Route:
+    def route(_: Request) -> Response:
+        reason = ready()
+        return text(200, "ready") if reason is None else text(503, f"not ready: {reason}")
+
+    return route
+
+
+def _listen(address: tuple[str, int]) -> socket.socket:
+    host, port = address
+    every = host == "" and socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if every or ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG, dualstack_ipv6=every)
+    except OSError as err:
+        raise OSError(err.errno, f"cannot listen on {host or '*'}:{port}: {err.strerror or err}") from None
+    listener.settimeout(0)
+    return listener

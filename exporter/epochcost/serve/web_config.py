@@ -1,0 +1,63 @@
+"""The web configuration in force: read at the start, and again when it or a certificate changes."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from pathlib import Path
+
+from epochcost.serve.credentials import Credentials
+from epochcost.serve.policy import Policy, WebConfigError, file_stamp
+from epochcost.serve.web_config_file import read_policy
+
+log = logging.getLogger("epochcost.serve")
+_RETRY_SECONDS = 1.0
+
+
+class WebConfig:
+    """The policy of one file.
+
+    A change that cannot be used is logged once and the policy before it stays: half-written files must neither open
+    the door nor lose the metrics.
+
+    Raises:
+        WebConfigError: when the file cannot be used at the start.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path) if path else None
+        self._lock = threading.Lock()
+        self._credentials = Credentials()
+        self._policy = read_policy(self._path) if self._path else Policy()
+        self._error = ""
+        self._retry_at = 0.0
+
+    def current(self) -> Policy:
+        """The policy as of now."""
+        if self._path is None:
+            return self._policy
+        with self._lock:
+            if any(file_stamp(file) != stamp for file, stamp in self._policy.files):
+                self._reread(self._path)
+            return self._policy
+
+    def admits(self, authorization: str) -> bool:
+        """Whether the value of an Authorization header opens the door."""
+        users = self.current().users
+        return not users or self._credentials.verify(users, authorization)
+
+    def _reread(self, path: Path) -> None:
+        if time.monotonic() < self._retry_at:
+            return
+        try:
+            self._policy = read_policy(path)
+        except WebConfigError as err:
+            if str(err) != self._error:
+                log.error("web configuration not taken over, the one before stays: %s", err)  # noqa: TRY400 - says all
+            self._error = str(err)
+            self._retry_at = time.monotonic() + _RETRY_SECONDS
+            return
+        self._error = ""
+        self._retry_at = 0.0
+        log.info("web configuration read again: %s", path)
