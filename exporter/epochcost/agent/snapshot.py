@@ -97,8 +97,10 @@ class RunView:
     tokens: int | None = None
     batch_size: int | None = None
     epoch_seconds_sum: float = 0.0
-    epoch_count: float = 0.0
+    epoch_count: int = 0
     epoch_cost_usd_sum: float | None = None
+    epoch_cost_count: int = 0
+    """Finished epochs whose price is known, the count that belongs to ``epoch_cost_usd_sum``."""
     last_epoch_seconds: float | None = None
     last_epoch_cost_usd: float | None = None
     current_epoch_seconds: float | None = None

@@ -1,0 +1,33 @@
+"""Snapshot -> metrics: one file a subject; each metric is one row of a table, so that its name stands in one place.
+
+A collector yields a family only for what is known: unknown is absent, never zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from epochcost.agent.collectors.family import PREFIX, SubjectCollector
+from epochcost.agent.collectors.gpu import GPU
+from epochcost.agent.collectors.node import NODE
+from epochcost.agent.collectors.own import OWN
+from epochcost.agent.collectors.run import RUN, SUMMARIES, EpochCollector
+from epochcost.agent.snapshot import Snapshot
+
+
+def collectors(snapshot: Callable[[], Snapshot]) -> dict[str, SubjectCollector | EpochCollector]:
+    """The agent's collectors by subject."""
+    return {
+        "node": SubjectCollector(NODE, lambda f: f.rows(snapshot().node, "")),
+        "gpu": SubjectCollector(GPU, lambda f: f.rows(snapshot().gpus, snapshot().node.driver_version)),
+        "run": SubjectCollector(RUN, lambda f: f.rows(snapshot().runs, "")),
+        "epoch": EpochCollector(snapshot),
+        "self": SubjectCollector(OWN, lambda f: f.rows(snapshot())),
+    }
+
+
+def metric_names() -> list[str]:
+    """Every name that the agent may export, as Prometheus stores it."""
+    names = [PREFIX + f.name for f in (*NODE, *GPU, *RUN, *OWN)]
+    names += [f"{PREFIX}{name}_{part}" for name, _, _ in SUMMARIES for part in ("sum", "count")]
+    return sorted(names)

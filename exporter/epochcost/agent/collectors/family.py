@@ -1,0 +1,53 @@
+"""How a metric is described once: its name, its help, its labels, and where its samples come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+PREFIX = "epochcost_"
+Value = float | int | bool | None
+Row = tuple[Sequence[str], Value]
+"""Label values, and the value of the sample; None is not exported."""
+
+
+class Family(NamedTuple):
+    """One metric: its name without prefix, help, labels, and how its samples come from a subject."""
+
+    name: str
+    help: str
+    labels: tuple[str, ...]
+    rows: Callable[..., Iterable[Row]]
+
+    def metric(self, rows: Iterable[Row]) -> Metric | None:
+        """The family with its samples, None when nothing is known."""
+        known = [(labels, float(value)) for labels, value in rows if value is not None]
+        if not known:
+            return None
+        kind = CounterMetricFamily if self.name.endswith("_total") else GaugeMetricFamily
+        metric = kind(PREFIX + self.name, self.help, labels=self.labels)
+        for labels, value in known:
+            metric.add_metric(list(labels), value)
+        return metric
+
+
+def one(value: Value) -> list[Row]:
+    """The only sample of a metric without labels."""
+    return [((), value)]
+
+
+class SubjectCollector:
+    """All families of one subject of the snapshot."""
+
+    def __init__(self, families: Sequence[Family], rows: Callable[[Family], Iterable[Row]]) -> None:
+        self._families = families
+        self._rows = rows
+
+    def collect(self) -> Iterator[Metric]:
+        """The families that have a sample."""
+        for family in self._families:
+            metric = family.metric(self._rows(family))
+            if metric is not None:
+                yield metric

@@ -1,0 +1,42 @@
+"""Metrics of the agent itself."""
+
+from __future__ import annotations
+
+import platform
+
+from epochcost._version import __version__
+from epochcost.agent.collectors.family import Family, one
+
+OWN: tuple[Family, ...] = (
+    Family(
+        "build_info",
+        "Version of epochcost and of Python.",
+        ("version", "python"),
+        lambda _: [((__version__, platform.python_version()), 1)],
+    ),
+    Family(
+        "collector_success",
+        "1 when the last attempt of this collector went well.",
+        ("collector",),
+        lambda s: [((name,), health.success) for name, health in s.health.items()],
+    ),
+    Family(
+        "collector_duration_seconds",
+        "What the last attempt of this collector took.",
+        ("collector",),
+        lambda s: [((name,), health.duration_seconds) for name, health in s.health.items()],
+    ),
+    Family("sample_timestamp_seconds", "When the last sample was taken.", (), lambda s: one(s.t)),
+    Family(
+        "progress_events_total",
+        "Training events by what became of them.",
+        ("result",),
+        lambda s: [((result,), count) for result, count in s.events.items()],
+    ),
+    Family(
+        "clock_jumps_total",
+        "Jumps of the wall clock that were seen and ignored.",
+        (),
+        lambda s: one(s.clock_jumps),
+    ),
+)

@@ -1,0 +1,72 @@
+"""Writes each run's dollars back beside its events, for training code to read (``run.cost_usd``)."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+
+from epochcost.agent.snapshot import RunView
+
+log = logging.getLogger(__name__)
+FILE_VERSION = 1
+REWRITE_SECONDS = 60.0
+
+
+class CostFiles:
+    """``<run>.cost.json`` in ``directory``, replaced whole when its figures have changed, at least once a minute."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._written: dict[str, tuple[float, float]] = {}
+        self._error = ""
+
+    def write(self, runs: Iterable[RunView], now: float) -> None:
+        """Write what is new in the runs that are open or have just ended; a failure is logged once and tried again."""
+        error = ""
+        for run in runs:
+            before = self._written.get(run.run)
+            if run.cost_usd is None or (before and before[0] == run.cost_usd and now - before[1] < REWRITE_SECONDS):
+                continue
+            try:
+                self._replace(run, now)
+                self._written[run.run] = (run.cost_usd, now)
+            except OSError as err:
+                error = f"{self._directory}: the cost of runs cannot be written back: {err.strerror}"
+        if error and error != self._error:
+            log.warning("%s", error)
+        self._error = error
+        shown = {run.run for run in runs}
+        self._written = {run: was for run, was in self._written.items() if run in shown}
+
+    def _replace(self, run: RunView, now: float) -> None:
+        name = f"{run.run}.cost.json"
+        if "/" in name or name.startswith("."):
+            return  # such an id has no file: run ids are made safe, but this directory is anybody's
+        fresh = self._directory / f".{secrets.token_hex(8)}.tmp"
+        # The directory may be shared with other users: never follow what somebody put there.
+        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        try:
+            with os.fdopen(fd, "w", encoding="utf-8") as file:
+                json.dump(_figures(run, now), file)
+            fresh.replace(self._directory / name)
+        except OSError:
+            fresh.unlink(missing_ok=True)
+            raise
+
+
+def _figures(run: RunView, now: float) -> dict[str, float | int | str]:
+    figures: dict[str, float | int | str | None] = {
+        "v": FILE_VERSION,
+        "run": run.run,
+        "cost_usd": run.cost_usd,
+        "cost_per_epoch_usd": (
+            None if run.epoch_cost_usd_sum is None else run.epoch_cost_usd_sum / run.epoch_cost_count
+        ),
+        "projected_cost_usd": run.projected_cost_usd,
+        "ts": now,
+    }
+    return {name: value for name, value in figures.items() if value is not None}

@@ -1,0 +1,229 @@
+"""The meter: readings, events and prices in, one immutable snapshot out. It knows no thread, clock, file or network."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from epochcost.agent.snapshot import CollectorHealth, GpuView, NodeView, Snapshot, StateTotals
+from epochcost.agent.views import Envelope, run_views
+from epochcost.ledger import Device, Ledger
+from epochcost.ledger.book import FOLD_AFTER_SECONDS
+from epochcost.model import GpuReading, GpuSample, HostReading, Node, PriceStep, State, TrainingEvent
+
+FRESH_SECONDS = 5.0
+"""A reading older than this says nothing about now; a span longer than this was not observed."""
+RECENT_BOOT_SECONDS = 30 * 60.0
+SETTLE_EVERY_SECONDS = 3600.0
+CPU = GpuSample("cpu", "cpu")
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """The price of this node as last heard: steps, what on demand would cost, who said so and when."""
+
+    steps: tuple[PriceStep, ...]
+    on_demand_usd_per_hour: float | None
+    source: str
+    confirmed_ts: float
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What came in since the last tick.
+
+    Attributes:
+        gpus: newest reading of the GPU source; None when there is none.
+        has_gpus: whether a GPU source is in use; if not, the node is one device and its utilisation the CPUs'.
+        host: newest reading of the machine.
+        events: training events, in any order.
+        quote: the newest price; the same object again when nothing new was heard.
+        watched: event streams whose writer's life is seen by the reader; None where nothing was read.
+        health: how each collector went.
+        event_counts: what became of the lines read so far.
+    """
+
+    gpus: GpuReading | None = None
+    has_gpus: bool = True
+    host: HostReading | None = None
+    events: Sequence[TrainingEvent] = ()
+    quote: Quote | None = None
+    watched: Iterable[str] = ()
+    health: Mapping[str, CollectorHealth] = field(default_factory=dict)
+    event_counts: Mapping[str, int] = field(default_factory=dict)
+    clock_jumps: int = 0
+    problems: tuple[str, ...] = ()
+
+
+class Meter:
+    """Drives the ledger and describes it."""
+
+    def __init__(
+        self, ledger: Ledger, node: Node, *, keep_seconds: float = 900.0, silence_seconds: float = 3600.0
+    ) -> None:
+        self.ledger = ledger
+        self.node = node
+        self.keep_seconds = keep_seconds
+        self.silence_seconds = silence_seconds
+        self.boot_ts: float | None = None
+        self.envelope = Envelope()
+        self._quote: Quote | None = None
+        self._applied: Counter[str] = Counter()
+        self._settled_t = 0.0
+
+    def begin_boot(self, now: float, boot_ts: float, events: Sequence[TrainingEvent]) -> None:
+        """Open the books for this boot of the machine; ``events`` are all that were found at the agent's first start.
+
+        The time since boot counts when the machine was booted less than half an hour ago (its user waited for the
+        agent's start, and paid); else only the time since the first run of this boot does.
+        """
+        boot_ts = min(boot_ts, now)
+        starts = [max(e.t, boot_ts) for e in events if e.t <= now and e.t >= boot_ts]
+        start = boot_ts if now - boot_ts < RECENT_BOOT_SECONDS else min([now, *starts])
+        self.ledger.begin(start, now, boot_ts)
+        self.boot_ts = boot_ts
+
+    def tick(self, now: float, inputs: Inputs) -> Snapshot:
+        """Account the time up to ``now`` (node timeline) and describe everything."""
+        if self.ledger.cursor is None:
+            self.ledger.begin(now, now, now)
+        cursor = self.ledger.cursor if self.ledger.cursor is not None else now
+        if inputs.quote is not None and inputs.quote is not self._quote:
+            self._quote = inputs.quote
+            self.ledger.set_price(inputs.quote.steps, now)
+        devices = _devices(inputs, now)
+        observed = now - cursor <= FRESH_SECONDS
+        for event in sorted(inputs.events, key=lambda e: e.t):
+            happened = event if event.t <= now else dataclasses.replace(event, t=now)
+            self.ledger.advance(happened.t, devices, observed=observed)
+            self._applied[self.ledger.apply(happened)] += 1
+        self.ledger.advance(now, devices, observed=observed)
+        self.ledger.silence(now, self.silence_seconds, inputs.watched)
+        if now - self._settled_t > SETTLE_EVERY_SECONDS:
+            self.ledger.settle(now - FOLD_AFTER_SECONDS)
+            self._settled_t = now
+        return self._describe(now, inputs)
+
+    def node_changed(self, now: float) -> None:
+        """The machine has become another type or purchase option: its price from now on is not the one before."""
+        self.ledger.forget_price(now)
+
+    # -- describing --------------------------------------------------------------------------------------------------
+
+    def _describe(self, now: float, inputs: Inputs) -> Snapshot:
+        counts = Counter(inputs.event_counts)
+        counts.update({result: n for result, n in self._applied.items() if result != "accepted"})
+        rejected = sum(n for result, n in self._applied.items() if result != "accepted")
+        counts["accepted"] = max(0, counts["accepted"] - rejected)
+        return Snapshot(
+            t=now,
+            node=self._node_view(now, inputs),
+            gpus=self._gpu_views(now, inputs),
+            runs=run_views(self.ledger, self.envelope, now, self.keep_seconds),
+            health=inputs.health,
+            events=dict(counts),
+            clock_jumps=inputs.clock_jumps,
+            problems=inputs.problems,
+        )
+
+    def _node_view(self, now: float, inputs: Inputs) -> NodeView:
+        totals = self.ledger.book.totals(self.ledger.price)
+        seconds = dict.fromkeys(State, 0.0)
+        cost = dict.fromkeys(State, 0.0)
+        for (_, state), value in totals.seconds.items():
+            seconds[state] += value
+        for (_, state), value in totals.cost_usd.items():
+            cost[state] += value
+        reading = inputs.gpus if _is_fresh(inputs.gpus, now) else None
+        known = bool(self.ledger.price.times)
+        return NodeView(
+            node=self.node,
+            boot_ts=self.boot_ts,
+            price_usd_per_hour=self.ledger.price.at(now),
+            on_demand_usd_per_hour=self._quote.on_demand_usd_per_hour if self._quote else None,
+            price_source=self._quote.source if self._quote else "",
+            price_ts=self._quote.confirmed_ts if self._quote else None,
+            unpriced_seconds=totals.unpriced_seconds,
+            totals=StateTotals(
+                seconds,
+                {state: self.envelope.at_least(f"node/{state.value}", usd) for state, usd in cost.items()}
+                if known
+                else {},
+            ),
+            gpus=(len(reading.gpus) if reading else None) if inputs.has_gpus else 0,
+            driver_version=reading.driver_version if reading else "",
+            host=inputs.host if inputs.host is not None and now - inputs.host.t <= FRESH_SECONDS else None,
+            power_watts=_power(reading),
+        )
+
+    def _gpu_views(self, now: float, inputs: Inputs) -> tuple[GpuView, ...]:
+        if not inputs.has_gpus or inputs.gpus is None:
+            return ()
+        fresh = _is_fresh(inputs.gpus, now)
+        views = []
+        for sample in inputs.gpus.gpus:
+            totals = self.ledger.devices.devices.get(sample.uuid)
+            if totals is None:
+                continue
+            shown = sample if fresh else GpuSample(sample.index, sample.uuid, sample.model, readable=False)
+            views.append(
+                GpuView(
+                    shown,
+                    totals.state,
+                    {state: totals.seconds.get(state, 0.0) for state in State},
+                    totals.utilization_seconds,
+                    totals.memory_used_byte_seconds,
+                )
+            )
+        return tuple(views)
+
+    # -- persistence -------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """As JSON-able data."""
+        return {
+            "ledger": self.ledger.state(),
+            "envelope": self.envelope.state(),
+            "applied": dict(self._applied),
+            "boot_ts": self.boot_ts,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state` described.
+
+        Raises:
+            KeyError, TypeError, ValueError: when it is not what `state` makes; nothing has changed then.
+        """
+        ledger = Ledger.restored(state["ledger"], self.ledger.settings)
+        envelope = Envelope.restored(state["envelope"])
+        applied = Counter({str(k): int(n) for k, n in state["applied"].items()})
+        boot_ts = None if state["boot_ts"] is None else float(state["boot_ts"])
+        self.ledger, self.envelope, self._applied, self.boot_ts = ledger, envelope, applied, boot_ts
+
+
+def _is_fresh(reading: GpuReading | None, now: float) -> bool:
+    return reading is not None and now - reading.t <= FRESH_SECONDS
+
+
+def _devices(inputs: Inputs, now: float) -> list[Device]:
+    """The node's devices over the span that ends now; without readings where they are stale."""
+    if not inputs.has_gpus:
+        host = inputs.host
+        ratio = host.cpu_utilization_ratio if host is not None and now - host.t <= FRESH_SECONDS else None
+        return [Device(CPU.uuid, CPU.index, ratio)]
+    if inputs.gpus is None:
+        return []
+    if not _is_fresh(inputs.gpus, now):
+        return [Device(g.uuid, g.index) for g in inputs.gpus.gpus]
+    return [Device(g.uuid, g.index, g.utilization_ratio, g.memory_used_bytes) for g in inputs.gpus.gpus]
+
+
+def _power(reading: GpuReading | None) -> float | None:
+    """What all GPUs draw together; None unless every one of them says."""
+    if reading is None or not reading.gpus:
+        return None
+    watts = [g.power_watts for g in reading.gpus]
+    return None if None in watts else sum(w for w in watts if w is not None)

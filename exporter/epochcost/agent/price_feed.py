@@ -1,0 +1,93 @@
+"""Asks what this node costs, on a thread of its own, so that no poller can hold up the meter."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from epochcost.agent.meter import Quote
+from epochcost.agent.snapshot import CollectorHealth
+from epochcost.model import Price
+
+log = logging.getLogger(__name__)
+FIRST_RETRY_SECONDS = 2.0
+
+
+class Priced(Protocol):
+    """An answer: a price, and in $/h what on demand would cost."""
+
+    @property
+    def price(self) -> Price:
+        """The price of the node."""
+        ...
+
+    @property
+    def on_demand_usd_per_hour(self) -> float | None:
+        """None where unknown or meaningless."""
+        ...
+
+
+class Asks(Protocol):
+    """Who is asked."""
+
+    def fetch(self, now: float) -> Priced:
+        """Answer, or raise an exception whose text says why not."""
+        ...
+
+
+class PriceFeed:
+    """Keeps the newest quote; after a failure it asks again sooner, and the last quote stays with its age.
+
+    Args:
+        source: who is asked.
+        interval: seconds between two questions.
+        wall: the wall clock, in seconds since the Unix epoch.
+    """
+
+    def __init__(self, source: Asks, interval: float, wall: Callable[[], float]) -> None:
+        self._source = source
+        self._interval = interval
+        self._wall = wall
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="epochcost-price", daemon=True)
+        self.quote: Quote | None = None
+        self.health = CollectorHealth(success=False, duration_seconds=0.0, error="not asked yet")
+
+    def start(self) -> None:
+        """Begin to ask."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop asking; waits for a question under way, at most 6 s."""
+        self._stop.set()
+        self._thread.join(timeout=6.0)
+
+    def _run(self) -> None:
+        wait = FIRST_RETRY_SECONDS
+        while not self._stop.is_set():
+            if self.ask():
+                wait, pause = FIRST_RETRY_SECONDS, self._interval
+            else:
+                pause = min(wait, self._interval)
+                wait = min(wait * 2, self._interval)
+            self._stop.wait(pause)
+
+    def ask(self) -> bool:
+        """Ask once; whether there was an answer."""
+        began = time.perf_counter()
+        error = ""
+        try:
+            answer = self._source.fetch(self._wall())
+            price = answer.price
+            self.quote = Quote(price.steps, answer.on_demand_usd_per_hour, price.source, price.fetched_ts)
+        except Exception as err:  # noqa: BLE001 - whatever a price source does wrong, the meter goes on without it
+            error = str(err) or type(err).__name__
+            if error != self.health.error:
+                log.warning("price: %s", error)
+        if not error and self.health.error and self.quote is not None:
+            log.info("price: %g $/h from %s", self.quote.steps[-1].usd_per_hour, self.quote.source)
+        self.health = CollectorHealth(not error, time.perf_counter() - began, error)
+        return not error

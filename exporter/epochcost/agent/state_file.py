@@ -1,0 +1,84 @@
+"""The agent's memory on disk: one JSON file, replaced whole, owned by one agent at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger(__name__)
+NAME = "agent-state.json"
+VERSION = 1
+
+
+class StateError(Exception):
+    """The state cannot be kept; the text says where and why."""
+
+
+class StateFile:
+    """State of one agent in ``directory``. A ``kill -9`` at any instant leaves the old or the new content, never half.
+
+    Raises:
+        StateError: when the directory cannot be used, or another agent is using it.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / NAME
+        try:
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock = os.open(directory / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as err:
+            raise StateError(f"{directory}: the agent's state cannot be kept here: {err.strerror}") from None
+        try:
+            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._lock)
+            raise StateError(f"{directory}: another epochcost agent is using this state directory") from None
+
+    def load(self) -> dict[str, Any] | None:
+        """What was saved last, None when nothing was. A file that cannot be read is set aside, with a log line."""
+        try:
+            state = json.loads(self.path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, RecursionError) as err:
+            self.set_aside(str(err))
+            return None
+        if not isinstance(state, dict) or state.get("version") != VERSION:
+            self.set_aside("it is not an agent's state of this version")
+            return None
+        return state
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Replace the file by ``state``.
+
+        Raises:
+            StateError: when that is not possible; the file from before stays.
+        """
+        fresh = self.path.with_suffix(".new")
+        try:
+            fresh.unlink(missing_ok=True)
+            fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            with os.fdopen(fd, "w", encoding="utf-8") as file:
+                json.dump({"version": VERSION, **state}, file, separators=(",", ":"))
+            fresh.replace(self.path)
+        except OSError as err:
+            raise StateError(f"{self.path}: cannot be written: {err.strerror}") from None
+
+    def set_aside(self, reason: str) -> None:
+        """Keep a state that cannot be used for people to look at, and begin anew."""
+        aside = self.path.with_name(f"{NAME}.bad-{time.time_ns()}")
+        log.error("%s cannot be used and is set aside as %s: %s", self.path, aside.name, reason)
+        try:
+            self.path.replace(aside)
+        except OSError as err:
+            log.warning("%s cannot be set aside: %s", self.path, err)
+
+    def close(self) -> None:
+        """Let another agent have it."""
+        os.close(self._lock)

@@ -1,0 +1,168 @@
+"""Runs as the snapshot shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from epochcost.agent.snapshot import EpochRecord, RunView, StateTotals
+from epochcost.ledger import Ledger, RunAccount
+from epochcost.model import EndStatus, Phase, RunId, RunState, State
+
+MAX_RUNS_SHOWN = 50
+HISTORY_SHOWN = 100
+MAX_CEILINGS = 10_000
+_ENDED = {
+    EndStatus.FINISHED: RunState.FINISHED,
+    EndStatus.FAILED: RunState.FAILED,
+    EndStatus.PREEMPTED: RunState.PREEMPTED,
+    EndStatus.LOST: RunState.LOST,
+}
+_STATES = {State.STARTUP: RunState.STARTUP, State.REPLAY: RunState.REPLAY, State.STALLED: RunState.STALLED}
+_PHASES = {
+    Phase.EVAL: RunState.EVALUATING,
+    Phase.CHECKPOINT: RunState.CHECKPOINTING,
+    Phase.RESTORE: RunState.CHECKPOINTING,
+}
+
+
+class Envelope:
+    """The most that each counter has ever shown: a counter may wait, but never fall.
+
+    The ledger is exact, and a lower price that is learnt late lowers it. Prometheus takes a counter that falls for one
+    that began anew and would add all of it again. So counters show the highest figure so far until the exact one has
+    caught up.
+    """
+
+    def __init__(self) -> None:
+        self._most: dict[str, float] = {}
+
+    def at_least(self, name: str, value: float) -> float:
+        """The highest value of ``name`` so far, ``value`` included."""
+        highest = max(value, self._most.get(name, value))
+        self._most[name] = highest
+        return highest
+
+    def forget(self, keep_runs: Mapping[RunId, object]) -> None:
+        """Drop what belongs to runs that are no longer kept, when it has become much."""
+        if len(self._most) > MAX_CEILINGS:
+            self._most = {
+                name: value
+                for name, value in self._most.items()
+                if not name.startswith("run/") or name.split("/", 2)[2] in keep_runs
+            }
+
+    def state(self) -> dict[str, float]:
+        """As JSON-able data."""
+        return dict(self._most)
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Any]) -> Envelope:
+        """What `state` described."""
+        it = cls()
+        it._most = {str(name): float(value) for name, value in state.items()}
+        return it
+
+
+def run_views(ledger: Ledger, envelope: Envelope, now: float, keep_seconds: float) -> tuple[RunView, ...]:
+    """The open runs and those that ended less than ``keep_seconds`` ago, the newest first, at most 50."""
+    shown = [a for a in ledger.runs.values() if a.members and _shown(a, now, keep_seconds)]
+    shown.sort(key=lambda a: (a.is_open, a.last_event_t), reverse=True)
+    envelope.forget(ledger.runs)
+    totals = ledger.book.totals(ledger.price)
+    by_run: dict[RunId, tuple[dict[State, float], dict[State, float]]] = {}
+    for (run, state), seconds in totals.seconds.items():
+        if run is not None:
+            by_run.setdefault(run, ({}, {}))[0][state] = seconds
+    for (run, state), usd in totals.cost_usd.items():
+        if run is not None:
+            by_run.setdefault(run, ({}, {}))[1][state] = usd
+    return tuple(
+        _view(a, ledger, envelope, now, StateTotals(*by_run.get(a.run, ({}, {})))) for a in shown[:MAX_RUNS_SHOWN]
+    )
+
+
+def _shown(account: RunAccount, now: float, keep_seconds: float) -> bool:
+    ended = account.ended_t
+    return ended is None or now - ended <= keep_seconds
+
+
+def run_state(account: RunAccount, now: float, stall_after: float) -> RunState:
+    """The state of a run as users see it."""
+    if not account.is_open:
+        return _ENDED[account.status or EndStatus.LOST]
+    epochs = account.epochs
+    state = epochs.state_at(now, stall_after)
+    return _STATES.get(state) or _PHASES.get(epochs.phase, RunState.TRAINING)
+
+
+def _view(account: RunAccount, ledger: Ledger, envelope: Envelope, now: float, totals: StateTotals) -> RunView:
+    epochs, facts, price = account.epochs, account.facts, ledger.price
+    cost = account.cost_usd(now, price)
+    cost_sum, cost_count = account.epoch_cost_usd_sum(price)
+    costs = account.epoch_costs(price)
+    last = epochs.finished[-1] if epochs.finished else None
+    running = account.is_open and epochs.begin_t is not None
+    held = ledger.held(account.run) if account.is_open else 0.0
+    count, seconds_sum = epochs.count, epochs.seconds_sum
+    position = epochs.position if epochs.position is not None else epochs.before
+    left = None if facts.epochs is None or position is None or not count else max(0.0, facts.epochs - position)
+    return RunView(
+        run=account.run,
+        state=run_state(account, now, ledger.settings.stall_after),
+        experiment=facts.experiment,
+        framework=facts.framework,
+        nodes=facts.nodes,
+        world=facts.world,
+        started_ts=account.started_t or 0.0,
+        ended_ts=account.ended_t,
+        last_event_ts=account.last_event_t,
+        gpus=held,
+        share=account.share.at(now) if account.is_open else 0.0,
+        seconds=account.seconds(now),
+        cost_usd=cost,
+        cost_usd_total=None if cost is None else envelope.at_least(f"run/cost/{account.run}", cost),
+        totals=StateTotals(
+            totals.seconds,
+            {s: envelope.at_least(f"run/{s.value}/{account.run}", usd) for s, usd in totals.cost_usd.items()},
+        ),
+        phase_seconds=dict(account.phase_seconds),
+        epoch=position,
+        epochs_planned=facts.epochs,
+        epochs_executed=epochs.executed,
+        epochs_useful=epochs.high_water,
+        epochs_lost=epochs.lost,
+        steps=_executed(epochs.steps.position, epochs.steps.executed),
+        samples=_executed(epochs.samples.position, epochs.samples.executed),
+        tokens=_executed(epochs.tokens.position, epochs.tokens.executed),
+        batch_size=facts.batch_size,
+        epoch_seconds_sum=seconds_sum,
+        epoch_count=count,
+        epoch_cost_usd_sum=envelope.at_least(f"run/epochs/{account.run}", cost_sum) if cost_count else None,
+        epoch_cost_count=int(envelope.at_least(f"run/count/{account.run}", cost_count)),
+        last_epoch_seconds=(last.end - last.start) / last.count if last else None,
+        last_epoch_cost_usd=_each(costs[-1], last.count) if last else None,
+        current_epoch_seconds=now - epochs.begin_t if running and epochs.begin_t is not None else None,
+        current_epoch_cost_usd=(
+            account.cost(epochs.begin_t, now, price) if running and epochs.begin_t is not None else None
+        ),
+        projected_cost_usd=None
+        if left is None or cost is None or not cost_count
+        else cost + left * cost_sum / cost_count,
+        eta_seconds=None if left is None or not account.is_open else left * seconds_sum / count,
+        memory_peak_bytes=facts.memory_peak_bytes,
+        budget_usd=facts.budget_usd,
+        history=tuple(
+            EpochRecord(e.number, e.end, (e.end - e.start) / e.count, _each(usd, e.count))
+            for e, usd in zip(epochs.finished[-HISTORY_SHOWN:], costs[-HISTORY_SHOWN:], strict=True)
+        ),
+    )
+
+
+def _executed(position: int | None, executed: int) -> int | None:
+    """Nothing ever reported is not zero executed."""
+    return None if position is None and not executed else executed
+
+
+def _each(usd: float | None, count: int) -> float | None:
+    return None if usd is None else usd / count

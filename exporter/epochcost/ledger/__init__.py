@@ -1,0 +1,19 @@
+"""The ledger: where every device-second and every dollar goes. Pure: no clock, no file, no network, no logging.
+
+`Ledger` is driven by `Ledger.advance` (time passes, with what the devices did), `Ledger.apply` (a training event) and
+`Ledger.set_price`. Everything else is read from it.
+
+Two books are kept, and both are exact:
+
+* the *node's* book, by state, in the order in which things came to be known; its states always sum to the bill;
+* each *run's* account, by the clock of the run's own events; what is learnt late (a price, a start, an end) is put
+  where it belongs.
+"""
+
+from epochcost.ledger.book import Book
+from epochcost.ledger.devices import Device, DeviceBook
+from epochcost.ledger.ledger import Ledger, LedgerSettings
+from epochcost.ledger.price import PriceTrack
+from epochcost.ledger.run import RunAccount
+
+__all__ = ["Book", "Device", "DeviceBook", "Ledger", "LedgerSettings", "PriceTrack", "RunAccount"]

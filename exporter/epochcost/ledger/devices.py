@@ -1,0 +1,72 @@
+"""The devices of the node, and their own integrals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from epochcost.model import State
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One GPU (or, on a node without GPUs, the CPUs together) over a span of time.
+
+    Attributes:
+        uuid: identity in the ledger.
+        index: the driver's index, by which a training process may name it.
+        utilization_ratio: over the span; None where it could not be read.
+        memory_used_bytes: at the end of the span; None where it could not be read.
+    """
+
+    uuid: str
+    index: str
+    utilization_ratio: float | None = None
+    memory_used_bytes: int | None = None
+
+
+@dataclass(slots=True)
+class DeviceTotals:
+    """Integrals of one device since the ledger began."""
+
+    seconds: dict[State, float] = field(default_factory=dict)
+    utilization_seconds: float = 0.0
+    memory_used_byte_seconds: float = 0.0
+    state: State = State.UNKNOWN
+    """The state that took most of the last span."""
+
+
+class DeviceBook:
+    """Seconds by state, utilisation and memory integrals of each device; no money (a node is paid as a whole)."""
+
+    def __init__(self) -> None:
+        self.devices: dict[str, DeviceTotals] = {}
+
+    def add(self, device: Device, seconds: float, shares: Mapping[State, float]) -> None:
+        """Account ``seconds`` of ``device``, split over states by ``shares``, which sum to 1."""
+        totals = self.devices.setdefault(device.uuid, DeviceTotals())
+        for state, share in shares.items():
+            totals.seconds[state] = totals.seconds.get(state, 0.0) + share * seconds
+        totals.state = max(shares, key=lambda state: shares[state])
+        if device.utilization_ratio is not None:
+            totals.utilization_seconds += device.utilization_ratio * seconds
+        if device.memory_used_bytes is not None:
+            totals.memory_used_byte_seconds += device.memory_used_bytes * seconds
+
+    def state(self) -> dict[str, Any]:
+        """The book as JSON-able data."""
+        return {
+            uuid: [{s.value: v for s, v in t.seconds.items()}, t.utilization_seconds, t.memory_used_byte_seconds]
+            for uuid, t in self.devices.items()
+        }
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Any]) -> DeviceBook:
+        """The book that `state` described."""
+        book = cls()
+        for uuid, (seconds, utilization, memory) in state.items():
+            book.devices[uuid] = DeviceTotals(
+                {State(s): float(v) for s, v in seconds.items()}, float(utilization), float(memory)
+            )
+        return book

@@ -1,0 +1,311 @@
+"""The ledger itself: time passes, events happen, prices come to be known; seconds and dollars are read from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from epochcost.ledger.book import Book, Key
+from epochcost.ledger.devices import Device, DeviceBook
+from epochcost.ledger.price import PriceTrack
+from epochcost.ledger.run import RunAccount
+from epochcost.ledger.shares import Claims, claims
+from epochcost.model import EndStatus, EventKind, PriceStep, RunId, State, TrainingEvent
+
+MAX_OPEN_RUNS = 200
+MAX_RUNS = 400
+ALL = Device("node", "node")
+"""Stands for the whole machine where no device has ever been seen."""
+NO_GPU = frozenset({"cpu", ALL.uuid})
+STATE_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerSettings:
+    """How the ledger decides.
+
+    Attributes:
+        whole_node: the runs pay for devices that no run uses (as the bill does); else those are ``unallocated``.
+        busy_ratio: utilisation from which a device without a run is ``unattributed`` rather than ``vacant``.
+        stall_after: least seconds without progress before a run is ``stalled``.
+    """
+
+    whole_node: bool = True
+    busy_ratio: float = 0.05
+    stall_after: float = 120.0
+
+
+class Ledger:
+    """Partition of device-seconds by state, dollars over a step-function price, and the accounts of runs."""
+
+    def __init__(self, settings: LedgerSettings | None = None) -> None:
+        self.settings = settings or LedgerSettings()
+        self.price = PriceTrack()
+        self.price_floor = -math.inf
+        self.book = Book()
+        self.devices = DeviceBook()
+        self.runs: dict[RunId, RunAccount] = {}
+        self.cursor: float | None = None
+        """Everything before this instant is accounted."""
+        self.boot_until = -math.inf
+        """Until this instant the machine was up and the agent was not: time without a run is ``boot``."""
+        self.floor = -math.inf
+        """The machine's boot: nothing before it is charged."""
+        self._layout: tuple[tuple[str, str], ...] = ((ALL.uuid, ALL.index),)
+        self._claims: Claims | None = None
+
+    # -- time --------------------------------------------------------------------------------------------------------
+
+    def begin(self, start: float, seen_from: float, boot: float) -> None:
+        """Open the books in a boot of the machine.
+
+        Args:
+            start: the instant from which its time is accounted.
+            seen_from: the instant of the agent's first start; time before it without a run is ``boot``.
+            boot: when the machine was booted; what runs did before is not charged.
+        """
+        before = start if self.cursor is None else self.cursor
+        for account in self.runs.values():
+            account.close(before)
+        self._reshare(before)
+        self.cursor, self.boot_until, self.floor = start, seen_from, boot
+
+    def advance(self, to: float, devices: Sequence[Device], *, observed: bool = True) -> None:
+        """Account the time up to ``to``, in which the devices did what ``devices`` say.
+
+        ``observed`` False means that nobody looked: what needs a reading is ``unknown``.
+        """
+        if self.cursor is None or to <= self.cursor:
+            return
+        self._see(devices)
+        if not observed or not devices:
+            devices = [Device(uuid, index) for uuid, index in self._layout]
+        for end in sorted({to, *self._cuts(self.cursor, to)}):
+            self._account(self.cursor, end, devices)
+            self.cursor = end
+
+    def _cuts(self, start: float, end: float) -> Iterable[float]:
+        """Instants inside a span at which something changes by itself: the price, a stall, the end of booting."""
+        yield from self.price.changes(start, end)
+        if start < self.boot_until < end:
+            yield self.boot_until
+        for account in self.runs.values():
+            if account.is_open and start < (t := account.epochs.stalls_at(self.settings.stall_after)) < end:
+                yield t
+
+    def _see(self, devices: Sequence[Device]) -> None:
+        layout = tuple((d.uuid, d.index) for d in devices)
+        if layout and layout != self._layout:
+            self._layout = layout
+            if self.cursor is not None:
+                self._reshare(self.cursor)
+
+    def _account(self, start: float, end: float, devices: Sequence[Device]) -> None:
+        current = self._current_claims()
+        states = {run: self._run_state(run, start) for run in current.gpus()}
+        shares: dict[Key, float] = {}
+        payers = current.shares()
+        for device, runs in zip(devices, current.by_device, strict=True):
+            split = self._split(device, runs, states, payers, start)
+            for key, share in split.items():
+                shares[key] = shares.get(key, 0.0) + share / len(devices)
+            by_state: dict[State, float] = {}
+            for (_, state), share in split.items():
+                by_state[state] = by_state.get(state, 0.0) + share
+            self.devices.add(device, end - start, by_state)
+        self.book.add(start, end, shares, self.price)
+        for run in states:
+            account = self.runs[run]
+            phase = account.epochs.phase
+            account.phase_seconds[phase] = account.phase_seconds.get(phase, 0.0) + (end - start)
+
+    def _run_state(self, run: RunId, t: float) -> State:
+        return self.runs[run].epochs.state_at(t, self.settings.stall_after)
+
+    def _split(
+        self,
+        device: Device,
+        runs: Sequence[RunId],
+        states: Mapping[RunId, State],
+        payers: Mapping[RunId, float],
+        t: float,
+    ) -> dict[Key, float]:
+        """Where one device's time goes: shares by (run, state) that sum to 1."""
+        if not runs:
+            return self._without_run(device, payers, t)
+        split: dict[Key, float] = {}
+        for run in runs:
+            for state, share in _with_run(states[run], device.utilization_ratio):
+                split[run, state] = split.get((run, state), 0.0) + share / len(runs)
+        return split
+
+    def _without_run(self, device: Device, payers: Mapping[RunId, float], t: float) -> dict[Key, float]:
+        if payers and self.settings.whole_node:
+            return {(run, State.UNALLOCATED): share for run, share in payers.items()}
+        return {(None, self._alone(device, bool(payers), t)): 1.0}
+
+    def _alone(self, device: Device, runs_elsewhere: bool, t: float) -> State:  # noqa: FBT001
+        if t < self.boot_until:
+            return State.BOOT
+        if runs_elsewhere:
+            return State.UNALLOCATED
+        if any(a.ended_t is not None and a.ended_t > self.floor for a in self.runs.values()):
+            return State.FINISHED
+        if device.utilization_ratio is None:
+            return State.UNKNOWN
+        return State.UNATTRIBUTED if device.utilization_ratio >= self.settings.busy_ratio else State.VACANT
+
+    # -- events ------------------------------------------------------------------------------------------------------
+
+    def apply(self, event: TrainingEvent) -> str:
+        """Follow one event, which should not lie after the cursor; returns what became of it, for a counter."""
+        account = self.runs.get(event.run)
+        if account is None:
+            if event.kind in (EventKind.GONE, EventKind.END):
+                return "ignored"
+            if len(self.open_runs()) >= MAX_OPEN_RUNS:
+                return "too_many_runs"
+            self._forget_old_runs()
+            account = self.runs[event.run] = RunAccount(event.run)
+        changed = account.take(event, self.floor)
+        if changed is not None:
+            self._reshare(changed)
+        return "accepted"
+
+    def silence(self, now: float, longer_than: float, watched: Iterable[str]) -> None:
+        """End processes that have said nothing for too long and that nobody can watch.
+
+        Args:
+            now: the present instant.
+            longer_than: seconds of silence.
+            watched: writers whose life the reader sees for itself.
+        """
+        seen = set(watched)
+        for account in self.open_runs():
+            for writer, member in list(account.members.items()):
+                if member.end is None and writer not in seen and now - member.last_t > longer_than:
+                    gone = TrainingEvent(EventKind.GONE, member.last_t, account.run, writer, status=EndStatus.LOST)
+                    self.apply(gone)
+
+    def open_runs(self) -> list[RunAccount]:
+        """The runs with a process running, in order of appearance."""
+        return [account for account in self.runs.values() if account.is_open]
+
+    def held(self, run: RunId) -> float:
+        """Devices that ``run`` uses now; a device shared with another run counts half. 0 on a node without GPUs."""
+        return 0.0 if self._layout[0][0] in NO_GPU else self._current_claims().gpus().get(run, 0.0)
+
+    def _current_claims(self) -> Claims:
+        if self._claims is None:
+            open_runs = {a.run: _gpus_now(a) for a in self.open_runs()}
+            self._claims = claims(open_runs, self._layout, whole_node=self.settings.whole_node)
+        return self._claims
+
+    def _reshare(self, start: float) -> None:
+        """Compute every run's share again from ``start`` on, over all known beginnings and ends."""
+        self._claims = None
+        accounts = [a for a in self.runs.values() if a.is_open or (a.ended_t or 0.0) >= start or a.share.at(start)]
+        instants = sorted({start}.union(*(a.changes_after(start) for a in accounts)))
+        steps: dict[RunId, list[tuple[float, float]]] = {a.run: [] for a in accounts}
+        for t in instants:
+            open_runs = {a.run: a.gpus_at(t) for a in accounts if a.open_at(t)}
+            shares = claims(open_runs, self._layout, whole_node=self.settings.whole_node).shares()
+            for a in accounts:
+                steps[a.run].append((t, shares.get(a.run, 0.0)))
+        for a in accounts:
+            a.share.rewrite(start, steps[a.run])
+            if self.cursor is not None and start < self.cursor:
+                a.reprice()
+
+    def _forget_old_runs(self) -> None:
+        if len(self.runs) < MAX_RUNS:
+            return
+        closed = sorted((a for a in self.runs.values() if not a.is_open), key=lambda a: a.last_event_t)
+        for account in closed[: MAX_RUNS // 4]:
+            del self.runs[account.run]
+        self.book.drop_run_names(self.runs)
+
+    def settle(self, until: float) -> None:
+        """Let what lies before ``until`` keep its dollars, so that the accounts of runs stay small."""
+        for account in self.runs.values():
+            account.settle(until, self.price)
+
+    # -- price -------------------------------------------------------------------------------------------------------
+
+    def set_price(self, steps: Sequence[PriceStep], now: float) -> bool:
+        """Take what a price source says at ``now``; True when anything changed. The past is priced again by it."""
+        track = self.price.learn(steps, now, self.price_floor)
+        if track == self.price:
+            return False
+        self.price = track
+        self.book.reprice()
+        for account in self.runs.values():
+            account.reprice()
+        return True
+
+    def forget_price(self, t: float) -> None:
+        """From ``t`` on the machine is another one, and its price is not known until said."""
+        self.price_floor = t
+        self.price = self.price.forget_from(t)
+        self.book.reprice()
+
+    # -- persistence -------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Everything as JSON-able data."""
+        return {
+            "version": STATE_VERSION,
+            "cursor": self.cursor,
+            "boot_until": _finite(self.boot_until),
+            "floor": _finite(self.floor),
+            "price_floor": _finite(self.price_floor),
+            "price": [[_finite(t), p] for t, p in zip(self.price.times, self.price.usd_per_hour, strict=True)],
+            "layout": self._layout,
+            "book": self.book.state(),
+            "devices": self.devices.state(),
+            "runs": {run: account.state() for run, account in self.runs.items()},
+        }
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Any], settings: LedgerSettings | None = None) -> Ledger:
+        """The ledger that `state` described.
+
+        Raises:
+            KeyError, TypeError, ValueError: when ``state`` is not what `state` makes.
+        """
+        if state["version"] != STATE_VERSION:
+            raise ValueError(f"ledger state of version {state['version']!r}, expected {STATE_VERSION}")
+        it = cls(settings)
+        it.cursor = None if state["cursor"] is None else float(state["cursor"])
+        it.boot_until, it.floor, it.price_floor = (
+            -math.inf if state[key] is None else float(state[key]) for key in ("boot_until", "floor", "price_floor")
+        )
+        times = tuple(-math.inf if t is None else float(t) for t, _ in state["price"])
+        it.price = PriceTrack(times, tuple(p for _, p in state["price"]))
+        it._layout = tuple((str(uuid), str(index)) for uuid, index in state["layout"])
+        it.book = Book.restored(state["book"])
+        it.devices = DeviceBook.restored(state["devices"])
+        it.runs = {RunId(run): RunAccount.restored(RunId(run), account) for run, account in state["runs"].items()}
+        return it
+
+
+def _with_run(state: State, utilization: float | None) -> Iterable[tuple[State, float]]:
+    if state is not State.USEFUL:
+        return ((state, 1.0),)
+    if utilization is None:
+        return ((State.UNKNOWN, 1.0),)
+    if utilization in (0.0, 1.0):
+        return ((State.USEFUL if utilization else State.IDLE, 1.0),)
+    return ((State.USEFUL, utilization), (State.IDLE, 1.0 - utilization))
+
+
+def _gpus_now(account: RunAccount) -> frozenset[str] | None:
+    """The devices of the processes that are running."""
+    used = [m.gpus for m in account.members.values() if m.end is None]
+    return None if None in used else frozenset(gpu for gpus in used if gpus is not None for gpu in gpus)
+
+
+def _finite(t: float) -> float | None:
+    return None if math.isinf(t) else t

@@ -1,0 +1,288 @@
+"""One run's account: its processes on this node, its share of the node, its epochs and its exact dollars."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from epochcost.ledger.epochs import Epoch, Epochs
+from epochcost.ledger.price import PriceTrack
+from epochcost.ledger.shares import ShareTrack
+from epochcost.model import EndStatus, EventKind, Phase, RunId, TrainingEvent
+
+MAX_EPOCHS_KEPT = 5000
+MAX_SHARE_STEPS = 5000
+MEMBERS_KEPT = 64
+"""Processes of one run that are remembered after their end, so that what is learnt late can still be put right."""
+
+
+@dataclass(slots=True)
+class Member:
+    """One process of a run on this node. ``end`` is None while it is running."""
+
+    start: float
+    end: float | None = None
+    gpus: tuple[str, ...] | None = None
+    last_t: float = 0.0
+
+    def open_at(self, t: float) -> bool:
+        """Whether the process was running at ``t``."""
+        return self.start <= t and (self.end is None or t < self.end)
+
+
+@dataclass(slots=True)
+class Facts:
+    """What the run says of itself; the newest word counts."""
+
+    experiment: str = ""
+    framework: str = ""
+    nodes: int | None = None
+    world: int | None = None
+    epochs: float | None = None
+    batch_size: int | None = None
+    memory_peak_bytes: int | None = None
+    budget_usd: float | None = None
+
+    def take(self, event: TrainingEvent) -> None:
+        """Keep what ``event`` says."""
+        for name in ("experiment", "framework", "nodes", "world", "epochs", "batch_size", "budget_usd"):
+            value = getattr(event, name)
+            if value is not None:
+                setattr(self, name, value)
+        if event.memory_peak_bytes is not None:
+            self.memory_peak_bytes = max(self.memory_peak_bytes or 0, event.memory_peak_bytes)
+
+
+@dataclass(slots=True)
+class Settled:
+    """What is too old, or too much, to be kept in detail: sums that no late price changes any more."""
+
+    until: float = 0.0
+    usd: float = 0.0
+    epoch_usd: float = 0.0
+    epochs: int = 0
+    member_seconds: float = 0.0
+
+
+class RunAccount:
+    """One run as this node sees it. Times follow the run's own events; money is the share's integral over the price."""
+
+    def __init__(self, run: RunId) -> None:
+        self.run = run
+        self.facts = Facts()
+        self.members: dict[str, Member] = {}
+        self.leader: str | None = None
+        self.epochs = Epochs()
+        self.share = ShareTrack()
+        self.status: EndStatus | None = None
+        self.phase_seconds: dict[Phase, float] = {}
+        self.started_t: float | None = None
+        self.last_event_t = 0.0
+        self.settled = Settled()
+        self._epoch_usd: list[float | None] = []
+
+    # -- processes ---------------------------------------------------------------------------------------------------
+
+    @property
+    def is_open(self) -> bool:
+        """Whether any process of the run is running."""
+        return any(m.end is None for m in self.members.values())
+
+    @property
+    def ended_t(self) -> float | None:
+        """When its last process ended, None while one is running."""
+        return None if self.is_open or not self.members else max(m.end or 0.0 for m in self.members.values())
+
+    def open_at(self, t: float) -> bool:
+        """Whether any process of the run was running at ``t``."""
+        return any(m.open_at(t) for m in self.members.values())
+
+    def gpus_at(self, t: float) -> frozenset[str] | None:
+        """The devices that its processes used at ``t``; None for all of the node."""
+        used: set[str] = set()
+        for member in self.members.values():
+            if member.open_at(t):
+                if member.gpus is None:
+                    return None
+                used.update(member.gpus)
+        return frozenset(used)
+
+    def changes_after(self, t: float) -> set[float]:
+        """Instants after ``t`` at which one of its processes began or ended."""
+        instants = {m.start for m in self.members.values()} | {
+            m.end for m in self.members.values() if m.end is not None
+        }
+        return {at for at in instants if at > t}
+
+    def seconds(self, now: float) -> float:
+        """Seconds in which at least one of its processes was running, by the events' clock."""
+        total, reached = self.settled.member_seconds, -math.inf
+        for member in sorted(self.members.values(), key=lambda m: m.start):
+            end = now if member.end is None else member.end
+            total += max(0.0, end - max(member.start, reached))
+            reached = max(reached, end)
+        return total
+
+    # -- events ------------------------------------------------------------------------------------------------------
+
+    def take(self, event: TrainingEvent, floor: float) -> float | None:
+        """Follow one event; what happened before ``floor`` (the machine's boot) is not charged.
+
+        Returns:
+            The instant from which shares must be computed again, None when nobody's share changes.
+        """
+        if event.kind is not EventKind.GONE:
+            self.last_event_t = max(self.last_event_t, event.t)
+        self.facts.take(event)
+        changed = None
+        member = self._member(event)
+        if member is None:
+            if event.kind in (EventKind.GONE, EventKind.END):
+                return None
+            member, changed = self._join(event, floor)
+        member.last_t = max(member.last_t, event.t)
+        if event.gpus is not None and event.gpus != member.gpus and event.kind is not EventKind.START:
+            member.gpus, changed = event.gpus, max(event.t, floor)
+        if event.kind in (EventKind.END, EventKind.GONE):
+            return self._leave(event, member, floor) if member.end is None else None
+        if self.leader == event.writer:
+            self.epochs.take(event)
+        return changed
+
+    def _member(self, event: TrainingEvent) -> Member | None:
+        """The process that wrote ``event``; one that starts anew in the same file is another."""
+        member = self.members.get(event.writer)
+        if member is not None and member.end is not None and event.kind is EventKind.START:
+            self.members[f"{event.writer}#{len(self.members)}"] = self.members.pop(event.writer)
+            return None
+        return member
+
+    def _join(self, event: TrainingEvent, floor: float) -> tuple[Member, float]:
+        start = max(event.t, floor)
+        if not self.is_open:
+            self.epochs.begin_attempt(event.t)
+            self.leader, self.status = event.writer, None
+        self._forget_old_members()
+        self.members[event.writer] = member = Member(start, None, event.gpus, event.t)
+        self.started_t = start if self.started_t is None else min(self.started_t, start)
+        return member, start
+
+    def _leave(self, event: TrainingEvent, member: Member, floor: float) -> float:
+        member.end = max(event.t, member.start, floor)
+        if self.leader == event.writer:
+            self.status = event.status or EndStatus.LOST
+            others = [name for name, m in self.members.items() if m.end is None]
+            self.leader = others[0] if others else self.leader
+        return member.end
+
+    def _forget_old_members(self) -> None:
+        closed = [name for name, m in self.members.items() if m.end is not None]
+        if len(closed) < MEMBERS_KEPT:
+            return
+        now = max(m.end or m.last_t for m in self.members.values())
+        whole = self.seconds(now)
+        for name in closed[: MEMBERS_KEPT // 2]:
+            del self.members[name]
+        self.settled.member_seconds += whole - self.seconds(now)
+
+    def close(self, t: float) -> None:
+        """Every process still running is taken to have ended at ``t``: the machine was booted since."""
+        for member in self.members.values():
+            if member.end is None:
+                member.end = max(t, member.start)
+                self.status = EndStatus.LOST
+
+    # -- money -------------------------------------------------------------------------------------------------------
+
+    def cost(self, start: float, end: float, price: PriceTrack) -> float | None:
+        """Exact dollars from ``start`` to ``end``; None while the price of any part of it is not known."""
+        usd, unpriced = self.share.cost(start, end, price)
+        return None if unpriced > 0 else usd
+
+    def cost_usd(self, now: float, price: PriceTrack) -> float | None:
+        """Exact dollars of the run on this node until ``now``, where the price is known; None if that is nowhere."""
+        usd, unpriced = self.share.cost(self.settled.until, now, price)
+        usd += self.settled.usd
+        return None if usd == 0 and (unpriced > 0 or price.at(now) is None) else usd
+
+    def settle(self, until: float, price: PriceTrack) -> None:
+        """What lies before ``until`` keeps the dollars it has; earlier, if the share changed very often."""
+        if len(self.share.times) > MAX_SHARE_STEPS:
+            until = max(until, self.share.times[len(self.share.times) // 2])
+        if not self.share.times or until <= max(self.settled.until, self.share.times[0]):
+            return
+        old = sum(1 for epoch in self.epochs.finished if epoch.start < until)
+        self._fold(self.epochs.drop_oldest(old), price)
+        self.settled.usd += self.share.cost(self.settled.until, until, price)[0]
+        self.settled.until = until
+        self.share.forget_before(until)
+
+    def _fold(self, epochs: Sequence[Epoch], price: PriceTrack) -> None:
+        for epoch in epochs:
+            cost = self.cost(epoch.start, epoch.end, price)
+            self.settled.epoch_usd += cost or 0.0
+            self.settled.epochs += epoch.count if cost is not None else 0
+        del self._epoch_usd[: len(epochs)]
+
+    def epoch_costs(self, price: PriceTrack) -> list[float | None]:
+        """Dollars of each finished epoch that is kept, oldest first."""
+        excess = len(self.epochs.finished) - MAX_EPOCHS_KEPT
+        if excess > 0:
+            self._fold(self.epochs.drop_oldest(excess + MAX_EPOCHS_KEPT // 10), price)
+        for epoch in self.epochs.finished[len(self._epoch_usd) :]:
+            self._epoch_usd.append(self.cost(epoch.start, epoch.end, price))
+        return self._epoch_usd
+
+    def epoch_cost_usd_sum(self, price: PriceTrack) -> tuple[float, int]:
+        """Dollars of all finished epochs whose price is known, and how many epochs those are."""
+        costs = self.epoch_costs(price)
+        usd = self.settled.epoch_usd + math.fsum(cost for cost in costs if cost is not None)
+        finished = zip(self.epochs.finished, costs, strict=True)
+        return usd, self.settled.epochs + sum(e.count for e, cost in finished if cost is not None)
+
+    def reprice(self) -> None:
+        """Prices or shares of the past have changed: what was computed is computed again when asked."""
+        self._epoch_usd = []
+
+    def last_epoch(self, price: PriceTrack) -> tuple[Epoch, float | None] | None:
+        """The newest finished epoch and its dollars."""
+        if not self.epochs.finished:
+            return None
+        return self.epochs.finished[-1], self.epoch_costs(price)[-1]
+
+    # -- persistence -------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """As JSON-able data."""
+        return {
+            "facts": asdict(self.facts),
+            "members": {k: [m.start, m.end, m.gpus, m.last_t] for k, m in self.members.items()},
+            "leader": self.leader,
+            "status": self.status.value if self.status else None,
+            "epochs": self.epochs.state(),
+            "share": self.share.state(),
+            "phase_seconds": {p.value: s for p, s in self.phase_seconds.items()},
+            "started_t": self.started_t,
+            "last_event_t": self.last_event_t,
+            "settled": asdict(self.settled),
+        }
+
+    @classmethod
+    def restored(cls, run: RunId, state: Mapping[str, Any]) -> RunAccount:
+        """The account that `state` described."""
+        it = cls(run)
+        it.facts = Facts(**state["facts"])
+        it.members = {
+            k: Member(start, end, None if gpus is None else tuple(gpus), last)
+            for k, (start, end, gpus, last) in state["members"].items()
+        }
+        it.leader = state["leader"]
+        it.status = EndStatus(state["status"]) if state["status"] else None
+        it.epochs = Epochs.restored(state["epochs"])
+        it.share = ShareTrack.restored(state["share"])
+        it.phase_seconds = {Phase(p): s for p, s in state["phase_seconds"].items()}
+        it.started_t, it.last_event_t = state["started_t"], state["last_event_t"]
+        it.settled = Settled(**state["settled"])
+        return it

@@ -1,0 +1,112 @@
+"""Who pays for the node: shares of runs, from the devices they use and the times they were open."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from epochcost.ledger.price import PriceTrack
+from epochcost.model import RunId
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """Which runs use which devices at one instant.
+
+    Attributes:
+        by_device: for each device, in order, the runs on it.
+        whole_node: the runs pay for the whole node, also for devices that no run uses.
+    """
+
+    by_device: tuple[tuple[RunId, ...], ...]
+    whole_node: bool
+
+    def gpus(self) -> dict[RunId, float]:
+        """Devices held by each run; a device with two runs is half of each."""
+        held: dict[RunId, float] = {}
+        for runs in self.by_device:
+            for run in runs:
+                held[run] = held.get(run, 0.0) + 1 / len(runs)
+        return held
+
+    def shares(self) -> dict[RunId, float]:
+        """The part of the node's price that each run pays; they sum to 1 in whole-node mode when a run is open."""
+        held = self.gpus()
+        whole = sum(held.values()) if self.whole_node else float(len(self.by_device))
+        return {run: gpus / whole for run, gpus in held.items()}
+
+
+def claims(
+    open_runs: Mapping[RunId, frozenset[str] | None], devices: Sequence[tuple[str, str]], *, whole_node: bool
+) -> Claims:
+    """Match what each open run says it uses with the node's devices.
+
+    Args:
+        open_runs: device indices or UUIDs by run; None means all of the node.
+        devices: (uuid, index) of each device; a node without GPUs is one device.
+        whole_node: see `Claims`.
+
+    A run whose devices are not among the node's (a container's own numbering, say) is taken to use all of them: the
+    node is paid because of it.
+    """
+    by_device: list[list[RunId]] = [[] for _ in devices]
+    for run, wanted in open_runs.items():
+        mine = [i for i, (uuid, index) in enumerate(devices) if wanted is None or uuid in wanted or index in wanted]
+        for i in mine or range(len(devices)):
+            by_device[i].append(run)
+    return Claims(tuple(tuple(runs) for runs in by_device), whole_node)
+
+
+@dataclass(slots=True)
+class ShareTrack:
+    """The share of one run as a step function of time; 0 before it began."""
+
+    times: list[float] = field(default_factory=list)
+    shares: list[float] = field(default_factory=list)
+
+    def at(self, t: float) -> float:
+        """The share at ``t``."""
+        i = bisect_right(self.times, t) - 1
+        return self.shares[i] if i >= 0 else 0.0
+
+    def rewrite(self, start: float, steps: Iterable[tuple[float, float]]) -> None:
+        """Replace everything from ``start`` on by ``steps`` (instant, share)."""
+        keep = bisect_right(self.times, start)
+        if keep and self.times[keep - 1] == start:
+            keep -= 1
+        del self.times[keep:], self.shares[keep:]
+        for t, share in steps:
+            if share != (self.shares[-1] if self.shares else 0.0):
+                self.times.append(t)
+                self.shares.append(share)
+
+    def cost(self, start: float, end: float, price: PriceTrack) -> tuple[float, float]:
+        """Dollars of this share of the node from ``start`` to ``end``, and the seconds whose price is not known."""
+        usd = unpriced = 0.0
+        i = max(0, bisect_right(self.times, start) - 1)
+        while i < len(self.times) and self.times[i] < end:
+            until = self.times[i + 1] if i + 1 < len(self.times) else math.inf
+            if share := self.shares[i]:
+                part, missing = price.integral(max(start, self.times[i]), min(end, until))
+                usd += share * part
+                unpriced += missing
+            i += 1
+        return usd, unpriced
+
+    def forget_before(self, t: float) -> None:
+        """Drop the steps before ``t``; the share at ``t`` stays."""
+        i = bisect_right(self.times, t) - 1
+        if i > 0:
+            self.times[: i + 1], self.shares[: i + 1] = [t], [self.shares[i]]
+
+    def state(self) -> list[Any]:
+        """As JSON-able data."""
+        return [self.times, self.shares]
+
+    @classmethod
+    def restored(cls, state: Sequence[Sequence[float]]) -> ShareTrack:
+        """What `state` described."""
+        return cls([float(t) for t in state[0]], [float(s) for s in state[1]])
