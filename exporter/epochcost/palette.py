@@ -1,7 +1,7 @@
 """The colours of the states, the same on the live page and in Grafana, in the order in which bars stack them.
 
-Chosen so that neighbours stay apart for readers with red-green or blue-yellow colour blindness: see
-``tests/page/test_palette.py``, which measures it.
+Found by search, so that every two of them stay apart for readers with any colour blindness, and each stands out from
+its ground by 3:1 at least; ``tests/page/test_palette.py`` measures both.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ class Shade:
 
 
 PALETTE: Mapping[State, Shade] = {
-    State.USEFUL: Shade("#2fbf8f", "#0b8a63"),
-    State.IDLE: Shade("#f2b33d", "#d98e00"),
-    State.STALLED: Shade("#e8613c", "#c8401b"),
-    State.REPLAY: Shade("#e79ac6", "#c45c98"),
-    State.STARTUP: Shade("#62b8f0", "#3d9bdc"),
-    State.BOOT: Shade("#3a6fd8", "#1f4fb0"),
-    State.UNALLOCATED: Shade("#c9b8ff", "#9b86e0"),
-    State.FINISHED: Shade("#8d6be8", "#6a45c8"),
-    State.UNATTRIBUTED: Shade("#efe08a", "#b8a53a"),
-    State.VACANT: Shade("#a3542f", "#7d3a1c"),
-    State.UNKNOWN: Shade("#8b93a1", "#757d8a"),
+    State.USEFUL: Shade("#57c3a5", "#238962"),
+    State.IDLE: Shade("#ffb104", "#c38905"),
+    State.STALLED: Shade("#f2794a", "#c44d11"),
+    State.REPLAY: Shade("#bf226f", "#6f0d55"),
+    State.STARTUP: Shade("#93e2fd", "#189be3"),
+    State.BOOT: Shade("#4366f7", "#4159a2"),
+    State.UNALLOCATED: Shade("#8159ac", "#39298f"),
+    State.FINISHED: Shade("#b6a1fc", "#844ee8"),
+    State.UNATTRIBUTED: Shade("#d2db9f", "#494000"),
+    State.VACANT: Shade("#a86729", "#724f46"),
+    State.UNKNOWN: Shade("#8b8e97", "#8e949f"),
 }
 """Money well spent first, then what a run wastes, then what nobody uses, then what nobody saw."""
