@@ -1,0 +1,157 @@
+"""The price poller, wired: sources into the store, the store onto ``/metrics`` and ``/v1/price``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from epochcost._version import __version__
+from epochcost.guard import Guarded
+from epochcost.poller.api import price_route
+from epochcost.poller.collector import PollerCollector
+from epochcost.poller.page import landing_route
+from epochcost.poller.schedule import Schedule
+from epochcost.poller.settings import PollerSettings
+from epochcost.poller.snapshot import PollerSnapshot
+from epochcost.prices import SOURCES
+from epochcost.prices.source import NotConfiguredError, Source
+from epochcost.prices.store import PriceStore
+from epochcost.serve import Server, WebConfigError, metrics_route
+from epochcost.settings import SettingsError
+
+log = logging.getLogger("epochcost.poller")
+STATE_FILE = "prices.json"
+
+
+class PollerApp:
+    """The whole poller; a test starts the real one.
+
+    Args:
+        settings: what it was told.
+        sources: instead of those that the settings name.
+        clock: seconds since the Unix epoch, for dating answers.
+
+    Raises:
+        SettingsError: for a state directory that cannot be used.
+        WebConfigError: for a bad ``web.config.yml``.
+    """
+
+    def __init__(
+        self,
+        settings: PollerSettings,
+        sources: Sequence[Source] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._clock = clock
+        used = make_sources(settings) if sources is None else sources
+        path = state_file(settings.state_dir, os.environ)
+        self._store = PriceStore(path, [source.name for source in used], settings.prices_precedence)
+        self._schedule = Schedule(used, self._store, clock)
+        registry = CollectorRegistry()
+        registry.register(Guarded(PollerCollector(self.snapshot), "prices", log))
+        routes = {
+            "/": landing_route(self.snapshot),
+            "/metrics": metrics_route(registry),
+            "/v1/price": price_route(lambda: self._store.book, self._schedule.ask, clock),
+        }
+        self._server = Server(settings.web_listen_address, routes, settings.web_config_file, ready=self._waiting_for)
+
+    @property
+    def port(self) -> int:
+        """The port listened on."""
+        return self._server.port
+
+    @property
+    def url(self) -> str:
+        """Where it answers, seen from this machine."""
+        return self._server.url
+
+    def snapshot(self) -> PollerSnapshot:
+        """Everything known now."""
+        book = self._store.book
+        return PollerSnapshot(self._clock(), book.prices, book.facts, self._schedule.health)
+
+    def start(self) -> None:
+        """Listen, and begin to ask the sources.
+
+        Raises:
+            OSError: when the address cannot be listened on.
+        """
+        self._server.start()
+        self._schedule.start()
+
+    def stop(self) -> None:
+        """Stop both."""
+        self._schedule.stop()
+        self._server.stop()
+
+    def _waiting_for(self) -> str | None:
+        untried = [name for name, health in self._schedule.health.items() if health.duration_seconds is None]
+        return f"no answer yet from {', '.join(untried)}" if untried and not self._store.book.prices else None
+
+
+def make_sources(settings: PollerSettings) -> tuple[Source, ...]:
+    """The sources that the settings name; one that has nothing to work with is skipped with a sentence in the log."""
+    made: list[Source] = []
+    for name in settings.prices_sources:
+        try:
+            made += SOURCES[name](settings)
+        except NotConfiguredError as err:  # noqa: PERF203 - one source leaves the others alone
+            log.info("price source skipped: %s", err)
+    return tuple(made)
+
+
+def state_file(state_dir: str, environ: Mapping[str, str]) -> Path | None:
+    """Where the last good prices are kept, its directory made; None where no default place can be written.
+
+    Raises:
+        SettingsError: when the directory was asked for and cannot be used.
+    """
+    if state_dir:
+        try:
+            return _usable(Path(state_dir)) / STATE_FILE
+        except OSError as err:
+            raise SettingsError(f"--state.dir: {state_dir!r} cannot be written: {err.strerror or err}") from None
+    home = environ.get("XDG_STATE_HOME") or (f"{environ['HOME']}/.local/state" if environ.get("HOME") else "")
+    for place in (environ.get("STATE_DIRECTORY"), f"{home}/epochcost" if home else ""):
+        try:
+            if place:
+                return _usable(Path(place)) / STATE_FILE
+        except OSError as err:  # noqa: PERF203 - the next place may do
+            log.info("prices are not kept in %s: %s", place, err.strerror or err)
+    log.warning("prices are not kept on disk: set --state.dir to keep them over a restart")
+    return None
+
+
+def _usable(directory: Path) -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise PermissionError("no permission to write there")
+    return directory
+
+
+def run(settings: PollerSettings) -> int:
+    """Serve until SIGTERM or SIGINT; the exit code."""
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for chatty in ("apscheduler", "botocore", "boto3", "urllib3"):  # at debug, botocore logs signed requests
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    try:
+        app = PollerApp(settings)
+        app.start()
+    except (SettingsError, WebConfigError, OSError) as err:
+        log.error("%s", err)  # noqa: TRY400 - the sentence says it all
+        return 1
+    log.info("epochcost prices %s at %s", __version__, app.url)
+    stopping.wait()
+    app.stop()
+    return 0

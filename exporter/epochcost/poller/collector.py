@@ -1,0 +1,110 @@
+"""The poller's metrics, made from one snapshot. What is not known has no sample."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+from epochcost._version import __version__
+from epochcost.model import InstanceFacts, Price
+from epochcost.poller.snapshot import PollerSnapshot, SourceHealth
+
+_PRICE_LABELS = ("provider", "region", "zone", "instance_type", "purchase_option", "source")
+_TYPE_LABELS = ("provider", "instance_type")
+
+
+class PollerCollector:
+    """Collects what ``snapshot`` says at each scrape; it never asks a source."""
+
+    def __init__(self, snapshot: Callable[[], PollerSnapshot]) -> None:
+        self._snapshot = snapshot
+
+    def collect(self) -> Iterable[Metric]:
+        """All metrics of one instant."""
+        snapshot = self._snapshot()
+        yield from price_metrics(snapshot.prices.values(), snapshot.t)
+        yield from fact_metrics(snapshot.facts.values())
+        yield from source_metrics(snapshot.sources)
+        build = GaugeMetricFamily(
+            "epochcost_build_info", "Version of epochcost and of Python; always 1", labels=("version", "python")
+        )
+        build.add_metric((__version__, platform.python_version()), 1)
+        yield build
+
+
+def price_metrics(prices: Iterable[Price], now: float) -> Iterator[Metric]:
+    """What an hour costs at ``now``, and when that was last confirmed; a price that only starts later is absent."""
+    usd = GaugeMetricFamily(
+        "epochcost_instance_price_usd_per_hour",
+        "What an hour of the machine type costs now, in US dollars; zone is empty where the price is regional",
+        labels=_PRICE_LABELS,
+    )
+    confirmed = GaugeMetricFamily(
+        "epochcost_instance_price_timestamp_seconds",
+        "When the source last confirmed the price; for a dated list the date of the row",
+        labels=_PRICE_LABELS,
+    )
+    for price in prices:
+        in_effect = next((step for step in reversed(price.steps) if step.ts <= now), None)
+        if in_effect is not None:
+            key = price.key
+            place = (key.provider, key.region, key.zone, key.instance_type, key.purchase_option.value, price.source)
+            usd.add_metric(place, in_effect.usd_per_hour)
+            confirmed.add_metric(place, price.fetched_ts)
+    return iter((usd, confirmed))
+
+
+def fact_metrics(facts: Iterable[InstanceFacts]) -> Iterator[Metric]:
+    """What the machine types hold, as far as their providers say."""
+    gpus = GaugeMetricFamily(
+        "epochcost_instance_gpus",
+        "GPUs of the machine type; may be a fraction",
+        labels=("provider", "instance_type", "gpu_model"),
+    )
+    gpu_memory = GaugeMetricFamily(
+        "epochcost_instance_gpu_memory_bytes", "Memory of one GPU of the machine type", labels=_TYPE_LABELS
+    )
+    vcpus = GaugeMetricFamily("epochcost_instance_vcpus", "Virtual CPUs of the machine type", labels=_TYPE_LABELS)
+    memory = GaugeMetricFamily("epochcost_instance_memory_bytes", "Memory of the machine type", labels=_TYPE_LABELS)
+    for fact in facts:
+        place = (fact.provider, fact.instance_type)
+        if fact.gpus is not None:
+            gpus.add_metric((*place, fact.gpu_model), fact.gpus)
+        for family, value in ((gpu_memory, fact.gpu_memory_bytes), (vcpus, fact.vcpus), (memory, fact.memory_bytes)):
+            if value is not None:
+                family.add_metric(place, value)
+    return iter((gpus, gpu_memory, vcpus, memory))
+
+
+def source_metrics(sources: Mapping[str, SourceHealth]) -> Iterator[Metric]:
+    """How the sources fare; a source that is skipped has no success, neither 0 nor 1."""
+    success = GaugeMetricFamily(
+        "epochcost_price_source_success",
+        "Whether the last attempt of the price source went well; absent before the first and while it is skipped",
+        labels=("source",),
+    )
+    last = GaugeMetricFamily(
+        "epochcost_price_source_last_success_timestamp_seconds",
+        "When the price source last answered in full, also before a restart",
+        labels=("source",),
+    )
+    duration = GaugeMetricFamily(
+        "epochcost_price_source_duration_seconds", "What the last attempt of the price source took", labels=("source",)
+    )
+    failures = CounterMetricFamily(
+        "epochcost_price_source_failures", "Attempts of the price source that failed", labels=("source",)
+    )
+    prices = GaugeMetricFamily("epochcost_price_source_prices", "Prices that the source gives now", labels=("source",))
+    for name, health in sources.items():
+        if health.success is not None:
+            success.add_metric((name,), float(health.success))
+        if health.last_success_ts is not None:
+            last.add_metric((name,), health.last_success_ts)
+        if health.duration_seconds is not None:
+            duration.add_metric((name,), health.duration_seconds)
+        failures.add_metric((name,), health.failures)
+        prices.add_metric((name,), health.prices)
+    return iter((success, last, duration, failures, prices))

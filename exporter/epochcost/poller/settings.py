@@ -1,0 +1,146 @@
+"""The price poller's settings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from epochcost.prices import SOURCES
+from epochcost.prices.owned import OwnedMachine, parse_machines, require_distinct
+from epochcost.prices.store import DEFAULT_PRECEDENCE
+from epochcost.settings import (
+    SettingsError,
+    address,
+    choice,
+    duration,
+    number,
+    option,
+    optional,
+    positive,
+    structured,
+    words,
+)
+
+DEFAULT_ADDRESS = ("127.0.0.1", 10836)
+
+
+def _sources(text: str) -> tuple[str, ...]:
+    names = words(text)
+    unknown = [name for name in names if name not in SOURCES]
+    if unknown or not names:
+        raise ValueError(
+            f"{unknown[0]!r} is no price source; allowed: {', '.join(SOURCES)}" if unknown else "none given"
+        )
+    return tuple(dict.fromkeys(names))
+
+
+def _names(pattern: str, example: str) -> Callable[[str], tuple[str, ...]]:
+    def parse(text: str) -> tuple[str, ...]:
+        for word in words(text):
+            if not re.fullmatch(pattern, word):
+                raise ValueError(f"{word!r} does not look like {example}")
+        return words(text)
+
+    return parse
+
+
+def _pue(text: str) -> float:
+    value = number(text)
+    if value < 1:
+        raise ValueError("expected 1 or more: all power drawn per power drawn by machines")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class PollerSettings:
+    """What the poller can be told: each a flag, an environment variable and a YAML key of section ``prices``."""
+
+    web_listen_address: tuple[str, int] = option(
+        "web.listen-address", DEFAULT_ADDRESS, "HOST:PORT of /metrics and /v1/price", parse=address
+    )
+    web_config_file: str = option("web.config.file", "", "TLS and basic auth, by the exporter-toolkit schema")
+    state_dir: str = option(
+        "state.dir", "", "where the last good prices are kept; empty: the system's or the user's state directory"
+    )
+    prices_sources: tuple[str, ...] = option(
+        "prices.sources", ("owned", "listed", "aws"), f"which of {', '.join(SOURCES)} to use", parse=_sources
+    )
+    prices_precedence: tuple[str, ...] = option(
+        "prices.precedence",
+        DEFAULT_PRECEDENCE,
+        "which source wins where two price the same, best first; * for those not named",
+        parse=words,
+    )
+    aws_regions: tuple[str, ...] = option(
+        "aws.regions", (), "regions to watch", parse=_names(r"[a-z]{2}(-[a-z0-9]+)+", "a region code, us-east-1")
+    )
+    aws_instance_types: tuple[str, ...] = option(
+        "aws.instance-types",
+        (),
+        "instance types to watch; types that agents ask for are watched anyway",
+        parse=_names(r"[a-z0-9-]+\.[a-z0-9-]+", "an instance type, p4d.24xlarge"),
+    )
+    aws_spot_interval: float = option("aws.spot-interval", 300.0, "between two questions for spot", parse=duration)
+    aws_spot_history: float = option(
+        "aws.spot-history", 3 * 86400.0, "how far back spot prices are asked for; at most 90d", parse=duration
+    )
+    aws_on_demand_interval: float = option(
+        "aws.on-demand-interval", 86400.0, "between two questions for on-demand prices", parse=duration
+    )
+    owned_instance_type: str = option("owned.instance-type", "desktop", "your name for the owned machine")
+    owned_price_usd: float | None = option(
+        "owned.price-usd", None, "what the machine cost, in US dollars", parse=optional(positive)
+    )
+    owned_years: float | None = option(
+        "owned.years", None, "over how many years that is spread", parse=optional(positive)
+    )
+    owned_residual_usd: float = option("owned.residual-usd", 0.0, "what it is worth after them", parse=number)
+    owned_watts: float | None = option("owned.watts", None, "what it draws on average", parse=optional(number))
+    owned_tariff: float | None = option(
+        "owned.tariff-usd-per-kwh", None, "what electricity costs", parse=optional(number)
+    )
+    owned_pue: float = option("owned.pue", 1.0, "power usage effectiveness of its room, 1 at a desk", parse=_pue)
+    owned_overhead: float = option("owned.overhead-usd-per-hour", 0.0, "rent, network, staff", parse=number)
+    owned: tuple[OwnedMachine, ...] = structured("owned", "list of owned machines", parse_machines, ())
+    listed_files: tuple[str, ...] = option(
+        "listed.file", (), "price lists of your own, CSV, comma-separated; a later one wins", parse=words
+    )
+    log_level: str = option(
+        "log.level", "info", "debug, info, warning or error", parse=choice("debug", "info", "warning", "error")
+    )
+
+    def __post_init__(self) -> None:
+        if bool(self.aws_regions) != bool(self.aws_instance_types):
+            given, missing = ("aws.regions", "aws.instance-types")[:: 1 if self.aws_regions else -1]
+            raise SettingsError(f"--{given} needs --{missing} too: the types are watched in those regions")
+        try:
+            require_distinct(self.owned_machines)
+        except ValueError as err:
+            raise SettingsError(f"--owned.*: {err}") from None
+
+    @property
+    def owned_machines(self) -> tuple[OwnedMachine, ...]:
+        """The machines of the file's list and the one of the flags."""
+        return (*self.owned, *self._machine_of_flags())
+
+    def _machine_of_flags(self) -> tuple[OwnedMachine, ...]:
+        price, years, watts, tariff = self.owned_price_usd, self.owned_years, self.owned_watts, self.owned_tariff
+        if price is None and years is None and watts is None and tariff is None:
+            return ()
+        if price is None or years is None or watts is None or tariff is None:
+            needed = {"price-usd": price, "years": years, "watts": watts, "tariff-usd-per-kwh": tariff}
+            missing = ", ".join(f"--owned.{name}" for name, value in needed.items() if value is None)
+            raise SettingsError(f"{missing} must be given too, to price an owned machine (0 watts is allowed)")
+        return (
+            OwnedMachine(
+                instance_type=self.owned_instance_type,
+                price_usd=price,
+                years=years,
+                watts=watts,
+                tariff_usd_per_kwh=tariff,
+                residual_usd=self.owned_residual_usd,
+                pue=self.owned_pue,
+                overhead_usd_per_hour=self.owned_overhead,
+            ),
+        )

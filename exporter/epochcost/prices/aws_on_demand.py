@@ -1,0 +1,146 @@
+"""EC2 on-demand prices from the AWS Price List API, and what the types hold from EC2 itself."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
+from epochcost.prices.aws_client import AwsCallError, AwsClients
+from epochcost.prices.source import Catalogue, PriceSourceError, Want, Wanted, summary
+
+NAME = "aws"
+PROVIDER = "aws"
+PRICING_REGION = "us-east-1"
+"""The Price List API exists only in us-east-1, eu-central-1 and ap-south-1, and answers for all regions."""
+MIB = 1024**2
+_LINUX_ON_DEMAND = {
+    "operatingSystem": "Linux",
+    "tenancy": "Shared",
+    "preInstalledSw": "NA",
+    "capacitystatus": "Used",  # rows of unused and allocated reservations cost the same, or $0.00
+    "marketoption": "OnDemand",  # the CapacityBlock twin of a GPU type costs $0.00
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AwsOnDemand:
+    """On-demand Linux prices of the wanted types by region."""
+
+    watched: frozenset[Want]
+    refresh_seconds: float
+    name: str = NAME
+    provider: str = PROVIDER
+    clients: AwsClients = field(default_factory=lambda: AwsClients(NAME))
+
+    def fetch(self, wanted: Wanted, now: float) -> Catalogue:
+        """One GetProducts a type and region, one DescribeInstanceTypes a region."""
+        self.clients.connect()
+        found = self._fetch(wanted.by_region(PROVIDER), now)
+        if found.problems:
+            self.clients.forget()
+        if found.problems and not found.prices:
+            raise PriceSourceError(summary(found.problems))
+        return found
+
+    def _fetch(self, regions: Mapping[str, tuple[str, ...]], now: float) -> Catalogue:
+        prices: list[Price] = []
+        facts: dict[str, InstanceFacts] = {}
+        problems: list[str] = []
+        for region, types in regions.items():
+            for instance_type in types:
+                try:
+                    prices += self._price(region, instance_type, now)
+                except PriceSourceError as err:  # noqa: PERF203 - one type leaves the others alone
+                    problems.append(str(err))
+                    if isinstance(err, AwsCallError) and err.hopeless:
+                        return Catalogue(tuple(prices), tuple(facts.values()), tuple(problems))
+            try:
+                facts |= self._facts(region, types)
+            except AwsCallError as err:
+                problems.append(str(err))
+        problems += self._nowhere(regions, prices, problems)
+        return Catalogue(tuple(prices), tuple(facts.values()), tuple(problems))
+
+    def _price(self, region: str, instance_type: str, now: float) -> list[Price]:
+        asked = f"{instance_type} in {region}"
+        attributes = {**_LINUX_ON_DEMAND, "regionCode": region, "instanceType": instance_type}
+        filters = [{"Type": "TERM_MATCH", "Field": name, "Value": value} for name, value in attributes.items()]
+        pages = self.clients.pages(
+            "pricing", PRICING_REGION, "get_products", asked, ServiceCode="AmazonEC2", Filters=filters
+        )
+        rows = list(hourly_rows(pages, attributes, asked))
+        if len(rows) > 1:
+            skus = ", ".join(sorted(f"{sku} ${usd:g}" for sku, usd in rows))
+            raise PriceSourceError(
+                f"aws: get_products for {asked}: {len(rows)} rows match, not one ({skus}): no price taken"
+            )
+        key = PriceKey(PROVIDER, region, "", instance_type, PurchaseOption.ON_DEMAND)
+        # Its effectiveDate is the first of the list's month, not of the price: so it counts as far back as matters.
+        return [Price(key, (PriceStep(-math.inf, usd),), NAME, now) for _, usd in rows]
+
+    def _facts(self, region: str, types: tuple[str, ...]) -> dict[str, InstanceFacts]:
+        # A filter, because one unknown name in InstanceTypes fails the whole question.
+        filters = [{"Name": "instance-type", "Values": list(types)}]
+        pages = self.clients.pages(
+            "ec2", region, "describe_instance_types", f"{len(types)} types in {region}", Filters=filters
+        )
+        found = [parse_facts(raw) for page in pages for raw in page.get("InstanceTypes", ())]
+        return {fact.instance_type: fact for fact in found if fact.instance_type in types}
+
+    def _nowhere(
+        self, regions: Mapping[str, tuple[str, ...]], prices: list[Price], problems: list[str]
+    ) -> Iterator[str]:
+        """A watched type that no watched region sells is most likely misspelt."""
+        if problems:
+            return
+        priced = {price.key.instance_type for price in prices}
+        asked = {(want.region, want.instance_type) for want in self.watched}
+        for instance_type in sorted({name for _, name in asked} - priced):
+            if all(instance_type in regions.get(region, ()) for region, name in asked if name == instance_type):
+                yield f"aws: {instance_type} is sold on demand in none of {', '.join(regions)}: is its name right?"
+
+
+def hourly_rows(pages: list[dict[str, Any]], attributes: Mapping[str, str], asked: str) -> Iterator[tuple[str, float]]:
+    """SKU and dollars of every row with all of ``attributes``, priced per hour in dollars above zero.
+
+    Raises:
+        PriceSourceError: for an answer of another form.
+    """
+    try:
+        for page in pages:
+            for text in page["PriceList"]:
+                row = json.loads(text)
+                product = row["product"]
+                if all(product["attributes"].get(name) == value for name, value in attributes.items()):
+                    yield from ((str(product["sku"]), usd) for usd in _hourly_usd(row["terms"].get("OnDemand", {})))
+    except (KeyError, TypeError, ValueError, AttributeError) as err:
+        raise PriceSourceError(
+            f"aws: get_products for {asked}: the answer is not a price list: {type(err).__name__}: {err}"
+        ) from None
+
+
+def _hourly_usd(terms: Mapping[str, Any]) -> Iterator[float]:
+    for term in terms.values():
+        for dimension in term["priceDimensions"].values():
+            usd = float(dimension["pricePerUnit"].get("USD", 0))  # lists of China are in CNY
+            if dimension["unit"] == "Hrs" and usd > 0:
+                yield usd
+
+
+def parse_facts(raw: Mapping[str, Any]) -> InstanceFacts:
+    """What one entry of DescribeInstanceTypes says; a type without GpuInfo has no GPU."""
+    devices = raw.get("GpuInfo", {}).get("Gpus", ())
+    memory_mib = next((device.get("MemoryInfo", {}).get("SizeInMiB") for device in devices), None)
+    return InstanceFacts(
+        provider=PROVIDER,
+        instance_type=raw["InstanceType"],
+        gpu_model=next((str(device.get("Name", "")) for device in devices), ""),
+        gpus=float(sum(device.get("Count", 0) * (device.get("GpuPartitionSize") or 1.0) for device in devices)),
+        gpu_memory_bytes=memory_mib and memory_mib * MIB,
+        vcpus=raw.get("VCpuInfo", {}).get("DefaultVCpus"),
+        memory_bytes=(mib := raw.get("MemoryInfo", {}).get("SizeInMiB")) and mib * MIB,
+    )

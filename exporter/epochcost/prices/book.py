@@ -1,0 +1,146 @@
+"""The price book: what every source last said, merged into one price per key. Immutable: a new one is built aside."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
+from epochcost.prices.source import Catalogue
+
+KEEP_SECONDS = 45 * 86400.0
+"""Steps that ended longer ago than this are forgotten, except in a list that is a whole history."""
+OTHERS = "*"
+"""In an order of precedence: every source that is not named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """What one source last said, and when it last answered in full."""
+
+    prices: Mapping[PriceKey, Price] = field(default_factory=dict)
+    facts: Mapping[tuple[str, str], InstanceFacts] = field(default_factory=dict)
+    confirmed_ts: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PriceBook:
+    """All shelves, and the winner of each key: exactly one price a key."""
+
+    shelves: Mapping[str, Shelf] = field(default_factory=dict)
+    prices: Mapping[PriceKey, Price] = field(default_factory=dict)
+    facts: Mapping[tuple[str, str], InstanceFacts] = field(default_factory=dict)
+    """By provider and instance type; a fact that one source leaves open is filled in by the next."""
+    precedence: tuple[str, ...] = ()
+
+    def outranks(self, source: str, other: str) -> bool:
+        """Whether a price of ``source`` would take the place of one of ``other``."""
+        return _rank(source, self.precedence) < _rank(other, self.precedence)
+
+    def find(self, key: PriceKey) -> Price | None:
+        """The price that a machine pays: at its zone where it is spot, else in its region; owned by its type alone.
+
+        A provider that has one price for a whole region, or one everywhere, gives it with an empty zone or region.
+        """
+        if key.purchase_option is PurchaseOption.OWNED:
+            return self.prices.get(replace(key, provider="owned", region="", zone=""))
+        spot = key.purchase_option is PurchaseOption.SPOT
+        region = key.region if spot else priced_region(key)
+        zones = (key.zone, "") if spot and key.zone else ("",)
+        places = [(region, zone) for zone in zones] + [("", "")]
+        for place_region, zone in places:
+            price = self.prices.get(replace(key, region=place_region, zone=zone))
+            if price is not None:
+                return price
+        return None
+
+
+def priced_region(key: PriceKey) -> str:
+    """The region whose prices hold at ``key.zone``: an AWS Local Zone or Wavelength zone has prices of its own.
+
+    ``us-east-1-bos-1a`` lies in the region us-east-1, but is priced as ``us-east-1-bos-1``.
+    """
+    outside = key.provider == "aws" and re.fullmatch(re.escape(key.region) + r"-.+", key.zone)
+    return re.sub(r"(?<=\d)[a-z]$", "", key.zone) if outside else key.region
+
+
+def usd_per_hour_at(price: Price, ts: float) -> float | None:
+    """What an hour costs at ``ts``; None before the first known step."""
+    return next((step.usd_per_hour for step in reversed(price.steps) if step.ts <= ts), None)
+
+
+def stock(shelf: Shelf, catalogue: Catalogue, now: float, *, partial: bool) -> Shelf:
+    """The shelf after an answer at ``now``; ``partial``: only some of what is wanted was asked, so the rest is kept."""
+    keep = partial or bool(catalogue.problems)
+    prices = dict(shelf.prices) if keep else {}
+    for price in catalogue.prices:
+        known = None if catalogue.whole_history else shelf.prices.get(price.key)
+        prices[price.key] = price if known is None else extended(known, price, now)
+    facts = dict(shelf.facts) if keep else {}
+    for fact in catalogue.facts:
+        place = (fact.provider, fact.instance_type)
+        facts[place] = filled(fact, facts[place]) if place in facts else fact
+    return Shelf(prices, facts, shelf.confirmed_ts if keep else now)
+
+
+def extended(known: Price, new: Price, now: float) -> Price:
+    """``new`` with the steps known before.
+
+    Dated steps join at their own times, however late they were learnt. An undated price (one step at -inf) that differs
+    from the last known one is a change whose time nobody said: it counts from ``now``, and what was before stands.
+    """
+    if len(new.steps) == 1 and new.steps[0].ts == float("-inf"):
+        if known.usd_per_hour == new.usd_per_hour:
+            return replace(new, steps=known.steps)
+        before = tuple(step for step in known.steps if step.ts < now)
+        return replace(new, steps=_recent((*before, PriceStep(now, new.usd_per_hour)), now))
+    by_time = {step.ts: step for step in (*known.steps, *new.steps)}
+    return replace(new, steps=_recent([by_time[ts] for ts in sorted(by_time)], now))
+
+
+def _recent(steps: Sequence[PriceStep], now: float) -> tuple[PriceStep, ...]:
+    ended = [index for index, step in enumerate(steps) if step.ts <= now - KEEP_SECONDS]
+    return tuple(steps[ended[-1] :]) if ended else tuple(steps)
+
+
+def bind(shelves: Mapping[str, Shelf], precedence: Sequence[str]) -> PriceBook:
+    """One book of all shelves: where two sources price one key, the earlier in ``precedence`` wins."""
+    prices: dict[PriceKey, Price] = {}
+    facts: dict[tuple[str, str], InstanceFacts] = {}
+    for name in ranked(shelves, precedence):
+        for key, price in shelves[name].prices.items():
+            prices.setdefault(key, price)
+        for place, fact in shelves[name].facts.items():
+            facts[place] = filled(facts[place], fact) if place in facts else fact
+    return PriceBook(dict(shelves), prices, facts, tuple(precedence))
+
+
+def ranked(names: Iterable[str], precedence: Sequence[str]) -> list[str]:
+    """``names`` by precedence; ``*`` stands for those not named, which come last without it."""
+    return sorted(names, key=lambda name: (_rank(name, precedence), name))
+
+
+def _rank(name: str, precedence: Sequence[str]) -> int:
+    order = [*precedence, OTHERS]
+    return order.index(name if name in order else OTHERS)
+
+
+def filled(fact: InstanceFacts, other: InstanceFacts) -> InstanceFacts:
+    """``fact``, with what it leaves open taken from ``other``."""
+
+    def either(ours: float | None, theirs: float | None) -> float | None:
+        return theirs if ours is None else ours
+
+    def whole(ours: int | None, theirs: int | None) -> int | None:
+        return theirs if ours is None else ours
+
+    return InstanceFacts(
+        provider=fact.provider,
+        instance_type=fact.instance_type,
+        gpu_model=fact.gpu_model or other.gpu_model,
+        gpus=either(fact.gpus, other.gpus),
+        gpu_memory_bytes=whole(fact.gpu_memory_bytes, other.gpu_memory_bytes),
+        vcpus=either(fact.vcpus, other.vcpus),
+        memory_bytes=whole(fact.memory_bytes, other.memory_bytes),
+    )

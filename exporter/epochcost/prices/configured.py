@@ -1,0 +1,37 @@
+"""The price that a person wrote into the agent's settings (``--price.usd-per-hour``)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from epochcost.model import Node, Price, PriceKey, PriceStep, PurchaseOption
+from epochcost.prices.quote import NodePrice
+
+SOURCE = "configured"
+
+
+def configured_price(node: Node, usd_per_hour: float, now: float) -> Price:
+    """``usd_per_hour`` for ``node``, valid as far back as matters.
+
+    A node of which nobody said how it is paid counts as owned without a provider, as on demand with one.
+
+    Raises:
+        ValueError: for a price that cannot be.
+    """
+    rented = node.provider not in ("", "owned")
+    option = node.purchase_option or (PurchaseOption.ON_DEMAND if rented else PurchaseOption.OWNED)
+    key = PriceKey(node.provider, node.region, node.zone, node.instance_type, option)
+    return Price(key, (PriceStep(-math.inf, usd_per_hour),), SOURCE, now)
+
+
+@dataclass(frozen=True, slots=True)
+class ConfiguredPrice:
+    """A `NodePriceSource` that always answers the configured price."""
+
+    node: Node
+    usd_per_hour: float
+
+    def fetch(self, now: float) -> NodePrice:
+        """The configured price, confirmed now."""
+        return NodePrice(configured_price(self.node, self.usd_per_hour, now))

@@ -1,0 +1,190 @@
+"""A dated price list as CSV: one row is what an hour of one machine type costs from one date on.
+
+Columns: ``provider, region, zone, instance_type, purchase_option, usd_per_hour, date, source`` and, where known, what
+the type holds: ``gpu_model, gpus, gpu_memory_gib`` (of one GPU), ``vcpus, memory_gib``. Rows of one key with different
+dates make a step history. Lines that begin with ``#`` are comments.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
+from epochcost.prices.source import Catalogue
+
+NEEDED = ("provider", "instance_type", "purchase_option", "usd_per_hour", "date")
+OPTIONAL = ("region", "zone", "source", "gpu_model", "gpus", "gpu_memory_gib", "vcpus", "memory_gib")
+MOST_ERRORS = 50
+GIB = 1024**3
+_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
+
+
+class PriceListError(ValueError):
+    """A price list is wrong; ``lines`` has one sentence a mistake, naming line, column, value and what is allowed."""
+
+    def __init__(self, lines: list[str]) -> None:
+        more = [f"and {len(lines) - MOST_ERRORS} more"] if len(lines) > MOST_ERRORS else []
+        super().__init__("; ".join(lines[:MOST_ERRORS] + more))
+        self.lines = lines
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the list, its date as seconds since the Unix epoch."""
+
+    line: int
+    key: PriceKey
+    step: PriceStep
+    facts: InstanceFacts
+
+
+def parse(lines: Iterable[str]) -> tuple[Row, ...]:
+    """Rows of a whole list.
+
+    Raises:
+        PriceListError: with every mistake in it; a list with a mistake is refused whole.
+    """
+    reader = csv.reader(("\n" if line.startswith("#") else line for line in lines), strict=True)
+    rows: list[Row] = []
+    errors: list[str] = []
+    columns: list[str] | None = None
+    try:
+        for cells in reader:
+            if not any(cells):
+                continue
+            if columns is None:
+                columns = _header(cells, reader.line_num)
+                continue
+            try:
+                rows.append(_row(cells, columns, reader.line_num))
+            except ValueError as err:
+                errors.append(f"line {reader.line_num}: {err}")
+    except csv.Error as err:
+        errors.append(f"line {reader.line_num}: is not CSV: {err}")
+    if columns is None and not errors:
+        errors.append(f"line 1: the first line must name the columns, at least {', '.join(NEEDED)}")
+    errors += _duplicates(rows)
+    if errors:
+        raise PriceListError(errors)
+    return tuple(rows)
+
+
+def _header(cells: list[str], line: int) -> list[str]:
+    columns = [cell.strip() for cell in cells]
+    missing = [name for name in NEEDED if name not in columns]
+    unknown = [name for name in columns if name not in NEEDED + OPTIONAL]
+    twice = [name for name in columns if columns.count(name) > 1]
+    if missing:
+        raise PriceListError([f"line {line}: column {missing[0]} is missing; needed: {', '.join(NEEDED)}"])
+    if unknown:
+        raise PriceListError(
+            [f"line {line}: unknown column {unknown[0]!r}; allowed: {', '.join(NEEDED + OPTIONAL)}"],
+        )
+    if twice:
+        raise PriceListError([f"line {line}: column {twice[0]} stands twice"])
+    return columns
+
+
+def _row(cells: list[str], columns: list[str], line: int) -> Row:
+    if len(cells) != len(columns):
+        raise ValueError(f"has {len(cells)} values for {len(columns)} columns")
+    values = {name: cell.strip() for name, cell in zip(columns, cells, strict=True)}
+    key = PriceKey(
+        provider=_text(values, "provider").lower(),
+        region=_text(values, "region", optional=True),
+        zone=_text(values, "zone", optional=True),
+        instance_type=_text(values, "instance_type"),
+        purchase_option=_purchase_option(values["purchase_option"]),
+    )
+    return Row(line, key, PriceStep(_date(values["date"]), _usd_per_hour(values["usd_per_hour"])), _facts(key, values))
+
+
+def _text(values: Mapping[str, str], column: str, *, optional: bool = False) -> str:
+    value = values.get(column, "")
+    if not value and optional:
+        return ""
+    if not _NAME.fullmatch(value):
+        raise ValueError(f"column {column}: {value!r} must be 1 to 128 printable characters")
+    return value
+
+
+def _purchase_option(value: str) -> PurchaseOption:
+    try:
+        return PurchaseOption(value)
+    except ValueError:
+        allowed = ", ".join(option.value for option in PurchaseOption)
+        raise ValueError(f"column purchase_option: {value!r} is not known; allowed: {allowed}") from None
+
+
+def _usd_per_hour(value: str) -> float:
+    try:
+        return PriceStep(0.0, float(value)).usd_per_hour
+    except ValueError:
+        raise ValueError(f"column usd_per_hour: {value!r} must be US dollars an hour, above 0 to 1000000") from None
+
+
+def _date(value: str) -> float:
+    text = f"{value[:-1]}+00:00" if value.endswith("Z") else value  # Python 3.10 reads no Z
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"column date: {value!r} must be a day, 2026-11-21, or 2026-11-21T10:00:00Z (UTC)") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+
+
+def _number(values: Mapping[str, str], column: str) -> float | None:
+    text = values.get(column, "")
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise ValueError(f"column {column}: {text!r} must be a number of 0 or more, or empty")
+    return value
+
+
+def _facts(key: PriceKey, values: Mapping[str, str]) -> InstanceFacts:
+    gpu_memory, memory = _number(values, "gpu_memory_gib"), _number(values, "memory_gib")
+    return InstanceFacts(
+        provider=key.provider,
+        instance_type=key.instance_type,
+        gpu_model=_text(values, "gpu_model", optional=True),
+        gpus=_number(values, "gpus"),
+        gpu_memory_bytes=None if gpu_memory is None else round(gpu_memory * GIB),
+        vcpus=_number(values, "vcpus"),
+        memory_bytes=None if memory is None else round(memory * GIB),
+    )
+
+
+def _duplicates(rows: list[Row]) -> list[str]:
+    first: dict[tuple[PriceKey, float], int] = {}
+    errors = []
+    for row in rows:
+        earlier = first.setdefault((row.key, row.step.ts), row.line)
+        if earlier != row.line:
+            errors.append(f"line {row.line}: column date: the same machine has this date on line {earlier} already")
+    return errors
+
+
+def catalogue(rows: Iterable[Row], source: str, now: float) -> Catalogue:
+    """All rows as prices with their histories; a price is as old as its newest row that is in effect at ``now``."""
+    steps: dict[PriceKey, list[PriceStep]] = {}
+    facts: dict[InstanceFacts, None] = {}
+    for row in rows:
+        steps.setdefault(row.key, []).append(row.step)
+        facts[row.facts] = None
+    prices = tuple(_price(key, found, source, now) for key, found in steps.items())
+    return Catalogue(prices, tuple(facts), whole_history=True)
+
+
+def _price(key: PriceKey, steps: list[PriceStep], source: str, now: float) -> Price:
+    ordered = tuple(sorted(steps, key=lambda step: step.ts))
+    dated = max((step.ts for step in ordered if step.ts <= now), default=ordered[0].ts)
+    return Price(key, ordered, source, dated)

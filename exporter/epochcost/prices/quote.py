@@ -1,0 +1,28 @@
+"""What an agent is told about its own machine, by the price poller or by its configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from epochcost.model import Price
+
+
+@dataclass(frozen=True, slots=True)
+class NodePrice:
+    """The price of a node, and in $/h what it would cost on demand now (None where unknown or meaningless)."""
+
+    price: Price
+    on_demand_usd_per_hour: float | None = None
+
+
+class NodePriceSource(Protocol):
+    """Says what one node costs."""
+
+    def fetch(self, now: float) -> NodePrice:
+        """The price as known at ``now`` (seconds since the Unix epoch).
+
+        Raises:
+            PriceSourceError: when it is not known; the text says why.
+        """
+        ...

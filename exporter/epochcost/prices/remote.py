@@ -1,0 +1,154 @@
+"""The agent's question to the price poller: ``GET /v1/price``. Standard library only, for the agent must stay light."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from epochcost.model import Node, Price, PriceKey, PriceStep, PurchaseOption
+from epochcost.prices.quote import NodePrice
+from epochcost.prices.source import PriceSourceError
+
+__all__ = ["NodePrice", "PriceSourceError", "RemotePrice"]
+
+MAX_ANSWER_BYTES = 1024 * 1024
+VERSION = 1
+
+
+class RemotePrice:
+    """Asks a poller what ``node`` costs.
+
+    Args:
+        url: of the poller, ``http://prices:10836``.
+        node: as identified; its purchase option decides which price is asked, and never another one is taken.
+        password_file: holds ``user:password`` for the poller's basic auth; read at every question, so it may change.
+        ca_file: certificate authority of the poller's TLS; empty for the system's.
+        timeout: for the whole question, in seconds.
+    """
+
+    def __init__(self, url: str, node: Node, password_file: str = "", ca_file: str = "", timeout: float = 5.0) -> None:
+        self._url = url.rstrip("/")
+        self._host = urlsplit(url).netloc.rpartition("@")[2]
+        self._node = node
+        self._password_file = password_file
+        self._ca_file = ca_file
+        self._timeout = timeout
+
+    def fetch(self, now: float) -> NodePrice:  # noqa: ARG002 - the poller's clock dates the prices
+        """Ask once.
+
+        Raises:
+            PriceSourceError: naming the poller and what it answered, or what about the node is not known.
+        """
+        option = self._node.purchase_option
+        if option is None:
+            raise PriceSourceError(
+                f"price poller {self._host}: not asked: how this node is paid is not known; set --node.purchase-option"
+            )
+        answer = self._ask(option)
+        try:
+            return _parse(json.loads(answer), self._node, option)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as err:
+            raise PriceSourceError(
+                f"price poller {self._host}: its answer is no price: {type(err).__name__}: {_short(str(err))}"
+            ) from None
+
+    def _ask(self, option: PurchaseOption) -> bytes:
+        node = self._node
+        query = {
+            "provider": node.provider,
+            "region": node.region,
+            "zone": node.zone,
+            "instance_type": node.instance_type,
+            "purchase_option": option.value,
+        }
+        request = urllib.request.Request(f"{self._url}/v1/price?{urlencode(query)}")  # noqa: S310 - http(s) by settings
+        request.add_header("Accept", "application/json")
+        deadline = time.monotonic() + self._timeout
+        try:
+            if self._password_file:
+                request.add_unredirected_header("Authorization", _basic_auth(Path(self._password_file)))
+            with urllib.request.urlopen(request, timeout=self._timeout, context=self._tls()) as response:  # noqa: S310
+                return _read(response, deadline)
+        except urllib.error.HTTPError as err:
+            with err:
+                sentence = _sentence(err, deadline)
+            raise PriceSourceError(f"price poller {self._host}: HTTP {err.code}: {sentence}") from None
+        except urllib.error.URLError as err:
+            raise PriceSourceError(f"price poller {self._host}: cannot be asked: {err.reason}") from None
+        except (OSError, HTTPException, ValueError) as err:
+            raise PriceSourceError(f"price poller {self._host}: cannot be asked: {type(err).__name__}: {err}") from None
+
+    def _tls(self) -> ssl.SSLContext | None:
+        if not self._url.startswith("https:"):
+            return None
+        return ssl.create_default_context(cafile=self._ca_file or None)
+
+
+def _basic_auth(password_file: Path) -> str:
+    user_and_password = password_file.read_text(encoding="utf-8").strip()
+    if ":" not in user_and_password:
+        raise ValueError(f"{password_file} must hold user:password")
+    return "Basic " + base64.b64encode(user_and_password.encode()).decode()
+
+
+def _read(response: Any, deadline: float) -> bytes:  # noqa: ANN401 - an HTTPResponse or an HTTPError
+    """The whole answer, unless it is too long or trickles in for too long."""
+    chunks: list[bytes] = []
+    size = 0
+    while chunk := response.read1(65536):
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > MAX_ANSWER_BYTES:
+            raise ValueError(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
+        if time.monotonic() > deadline:
+            raise TimeoutError("the answer took too long")
+    return b"".join(chunks)
+
+
+def _sentence(err: urllib.error.HTTPError, deadline: float) -> str:
+    try:
+        return _short(str(json.loads(_read(err, deadline))["error"]))
+    except (OSError, HTTPException, ValueError, TypeError, KeyError, RecursionError):
+        return str(err.reason)
+
+
+def _short(text: str) -> str:
+    return " ".join(text.split())[:300]
+
+
+def _parse(raw: Mapping[str, Any], node: Node, option: PurchaseOption) -> NodePrice:
+    if raw["v"] != VERSION:
+        raise ValueError(f"version {raw['v']!r}, not {VERSION}")
+    if (raw["instance_type"], raw["purchase_option"]) != (node.instance_type, option.value):
+        raise ValueError(f"it is for {raw['instance_type']!r} {raw['purchase_option']!r}, not for what was asked")
+    key = PriceKey(_text(raw, "provider"), _text(raw, "region"), _text(raw, "zone"), node.instance_type, option)
+    steps = tuple(
+        PriceStep(-math.inf if step["ts"] is None else _number(step["ts"]), _number(step["usd_per_hour"]))
+        for step in raw["steps"]
+    )
+    price = Price(key, steps, _text(raw, "source"), _number(raw["fetched_ts"]))
+    on_demand = raw["on_demand_usd_per_hour"]
+    return NodePrice(price, None if on_demand is None else PriceStep(0.0, _number(on_demand)).usd_per_hour)
+
+
+def _text(raw: Mapping[str, Any], name: str) -> str:
+    if not isinstance(raw[name], str):
+        raise TypeError(f"{name} must be text, not {raw[name]!r}")
+    return str(raw[name])
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"{value!r} is not a finite number")
+    return float(value)

@@ -1,0 +1,105 @@
+"""The contract of a price source: what it is asked, what it answers, how it fails.
+
+A new source (another cloud, a marketplace, a house price list) is one file in this room with a function
+``make(settings) -> tuple[Source, ...]`` and one line in ``epochcost.prices.SOURCES``. What ``make`` needs of the
+poller's settings it writes down as a ``Protocol`` in its own file, so that this room knows nothing of the poller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from epochcost.model import InstanceFacts, Price
+
+
+class PriceSourceError(Exception):
+    """A source could not say: the text names the source, what was asked and what came back, never a secret."""
+
+
+class NotConfiguredError(PriceSourceError):
+    """The source has nothing to work with (no credentials, no file): it is skipped; the text says what would help."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Want:
+    """A machine type in a region whose prices are watched by configuration or were asked for."""
+
+    provider: str
+    region: str
+    instance_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Everything wanted of a source in one fetch."""
+
+    items: frozenset[Want] = frozenset()
+
+    def by_region(self, provider: str) -> Mapping[str, tuple[str, ...]]:
+        """Instance types by region for ``provider``, both sorted."""
+        regions: dict[str, list[str]] = {}
+        for want in sorted(self.items):
+            if want.provider == provider:
+                regions.setdefault(want.region, []).append(want.instance_type)
+        return {region: tuple(types) for region, types in regions.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """One answer of a source.
+
+    Attributes:
+        prices: at most one per key.
+        facts: what the machine types hold.
+        problems: sentences about what could not be priced while the rest could. With any problem the answer counts as
+            a failure of the source, and what it does not mention is kept from the last good answer.
+        whole_history: the steps are all there ever were (a dated list), so steps known before are forgotten;
+            otherwise they extend what is known.
+    """
+
+    prices: tuple[Price, ...] = ()
+    facts: tuple[InstanceFacts, ...] = ()
+    problems: tuple[str, ...] = ()
+    whole_history: bool = False
+
+
+class Source(Protocol):
+    """Where prices come from. One instance is only ever called by one thread at a time."""
+
+    @property
+    def name(self) -> str:
+        """Label ``source`` of its prices and of its health."""
+        ...
+
+    @property
+    def provider(self) -> str:
+        """The provider whose types can be asked for; empty where the source gives all it has whatever is wanted."""
+        ...
+
+    @property
+    def refresh_seconds(self) -> float:
+        """How often to ask."""
+        ...
+
+    @property
+    def watched(self) -> frozenset[Want]:
+        """What its configuration says to watch always; the schedule adds what agents ask for."""
+        ...
+
+    def fetch(self, wanted: Wanted, now: float) -> Catalogue:
+        """Ask once; ``now`` in seconds since the Unix epoch. Bounded in time by its own timeouts.
+
+        Raises:
+            NotConfiguredError: nothing to work with.
+            PriceSourceError: anything else that left it without an answer.
+        """
+        ...
+
+
+def summary(sentences: Iterable[str], most: int = 3) -> str:
+    """The first few of ``sentences`` in one line, and how many more there are."""
+    all_of_them = list(sentences)
+    more = f"; and {len(all_of_them) - most} more" if len(all_of_them) > most else ""
+    return "; ".join(all_of_them[:most]) + more

@@ -1,0 +1,87 @@
+"""The last good prices on disk: one JSON file, versioned, replaced atomically."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
+from epochcost.prices.book import Shelf
+
+VERSION = 1
+
+
+class StateFileError(ValueError):
+    """The file is not one of ours, or of another version."""
+
+
+def write(path: Path, shelves: Mapping[str, Shelf]) -> None:
+    """Replace ``path`` in one step, so that a reader or a power cut meets the old file or the new one.
+
+    Raises:
+        OSError: when it cannot be written; the old file stands.
+    """
+    document = {"v": VERSION, "sources": {name: _shelf_to_json(shelf) for name, shelf in shelves.items()}}
+    aside = path.with_name(f"{path.name}.new")
+    with aside.open("w", encoding="utf-8") as file:
+        json.dump(document, file, allow_nan=False, separators=(",", ":"))
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def read(path: Path) -> dict[str, Shelf]:
+    """The shelves as last written.
+
+    Raises:
+        OSError: when it cannot be read.
+        StateFileError: when its content is not a state file of this version.
+    """
+    try:
+        document = json.loads(path.read_bytes())
+        if document["v"] != VERSION:
+            raise StateFileError(f"version {document['v']!r}, not {VERSION}")
+        return {str(name): _shelf_from_json(str(name), shelf) for name, shelf in document["sources"].items()}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as err:
+        raise StateFileError(f"{type(err).__name__}: {err}") from None
+
+
+def _shelf_to_json(shelf: Shelf) -> dict[str, Any]:
+    return {
+        "confirmed_ts": shelf.confirmed_ts,
+        "prices": [_price_to_json(price) for price in shelf.prices.values()],
+        "facts": [asdict(fact) for fact in shelf.facts.values()],
+    }
+
+
+def _price_to_json(price: Price) -> dict[str, Any]:
+    steps = [[None if step.ts == -math.inf else step.ts, step.usd_per_hour] for step in price.steps]
+    return {**asdict(price.key), "fetched_ts": price.fetched_ts, "steps": steps}
+
+
+def _shelf_from_json(name: str, raw: Mapping[str, Any]) -> Shelf:
+    prices = [_price_from_json(name, price) for price in raw["prices"]]
+    facts = [InstanceFacts(**fact) for fact in raw["facts"]]
+    confirmed = raw["confirmed_ts"]
+    return Shelf(
+        {price.key: price for price in prices},
+        {(fact.provider, fact.instance_type): fact for fact in facts},
+        None if confirmed is None else float(confirmed),
+    )
+
+
+def _price_from_json(source: str, raw: Mapping[str, Any]) -> Price:
+    key = PriceKey(
+        provider=str(raw["provider"]),
+        region=str(raw["region"]),
+        zone=str(raw["zone"]),
+        instance_type=str(raw["instance_type"]),
+        purchase_option=PurchaseOption(raw["purchase_option"]),
+    )
+    steps = tuple(PriceStep(-math.inf if ts is None else float(ts), float(usd)) for ts, usd in raw["steps"])
+    return Price(key, steps, source, float(raw["fetched_ts"]))
