@@ -1,1 +1,82 @@
-"""."""
+"""What are this node's devices doing: one file a source, one line in `SOURCES` each."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from epochcost.gpus.nvml import NvmlSource
+from epochcost.gpus.pci import nvidia_devices
+from epochcost.gpus.source import GpuError, GpuSource, NoDriverError
+
+log = logging.getLogger(__name__)
+
+SOURCES: Mapping[str, Callable[[], GpuSource]] = {
+    "nvml": NvmlSource,
+}
+"""Device sources by name, in the order in which ``auto`` asks for them. A factory does not touch the driver."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The device source of this node, None for a node without GPUs, and why, as a sentence for people."""
+
+    source: GpuSource | None
+    reason: str
+
+
+def choose_source(name: str) -> Chosen:
+    """The device source called ``name``: one of `SOURCES`, ``none``, or ``auto`` for the first that finds its devices.
+
+    With ``auto`` a driver that is there but fails is chosen all the same: its GPUs are unknown, not absent.
+
+    Raises:
+        GpuError: when a source asked for by name cannot read its devices.
+        ValueError: for a name that is not known.
+    """
+    if name == "none":
+        return Chosen(None, "GPUs are not read, as configured")
+    if name == "auto":
+        return _first_found()
+    if name not in SOURCES:
+        raise ValueError(f"gpus.source: no source {name!r}; allowed: auto, none, {', '.join(SOURCES)}")
+    source = SOURCES[name]()
+    try:
+        return Chosen(source, _describe(source))
+    except GpuError:
+        source.close()
+        raise
+
+
+def open_source(name: str) -> GpuSource | None:
+    """The source of `choose_source`, with its reason logged."""
+    chosen = choose_source(name)
+    log.info("%s", chosen.reason)
+    return chosen.source
+
+
+def _first_found() -> Chosen:
+    reasons = []
+    for name, factory in SOURCES.items():
+        source = factory()
+        try:
+            return Chosen(source, _describe(source))
+        except NoDriverError as err:
+            source.close()
+            reasons.append(str(err))
+        except GpuError as err:
+            return Chosen(source, f"the {name} driver is there but fails: {err}")
+    return Chosen(None, "; ".join(["no GPU found", *reasons, *_unused_hardware()]))
+
+
+def _describe(source: GpuSource) -> str:
+    """Read once, so that a source that cannot work is known before it is used."""
+    reading = source.read(0.0)
+    models = sorted({gpu.model for gpu in reading.gpus if gpu.model})
+    return f"{len(reading.gpus)} GPUs by {source.name}, driver {reading.driver_version}: {', '.join(models)}"
+
+
+def _unused_hardware() -> list[str]:
+    found = nvidia_devices()
+    return [f"an NVIDIA device is on the PCI bus ({', '.join(found)}), so its driver is missing here"] if found else []

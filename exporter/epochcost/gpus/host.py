@@ -1,0 +1,151 @@
+"""The machine itself from the kernel's ``/proc``: CPU time, memory, boot.
+
+In a container ``/proc`` still shows the whole machine. That is right here: the whole machine is what is paid.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from epochcost.model import HostReading
+
+PROC = Path("/proc")
+MAX_FILE_BYTES = 1 << 20
+"""Enough for thousands of CPUs; the kernel refuses reads of more than a few MiB of some files with ENOMEM."""
+CPU_STATES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal", "guest", "guest_nice")
+"""Columns of the ``cpu`` line in proc(5); old kernels have fewer."""
+LEAST_CPU_COLUMNS = 4
+
+
+class HostError(Exception):
+    """A file of ``/proc`` cannot be read or understood; the text names the file and the line."""
+
+
+class HostSource:
+    """CPU and memory of this machine; CPU utilisation is over the span since the read before."""
+
+    name = "host"
+
+    def __init__(self, proc: Path = PROC) -> None:
+        self._proc = proc
+        self._before: Mapping[str, float] = {}
+
+    def read(self, t: float) -> HostReading:
+        """The machine now, stamped ``t`` (seconds, node timeline).
+
+        Raises:
+            HostError: naming the file and the line.
+        """
+        stat = self._proc / "stat"
+        cpu_seconds = parse_cpu_seconds(_text_of(stat), str(stat), os.sysconf("SC_CLK_TCK"))
+        meminfo = self._proc / "meminfo"
+        used, total = parse_memory(_text_of(meminfo), str(meminfo))
+        before, self._before = self._before, cpu_seconds
+        return HostReading(
+            t=t,
+            cpu_utilization_ratio=utilization(before, cpu_seconds) if before else None,
+            cpu_seconds=cpu_seconds,
+            memory_used_bytes=used,
+            memory_total_bytes=total,
+        )
+
+
+def boot_time(proc: Path = PROC) -> float:
+    """When this machine booted, in seconds since the Unix epoch by its wall clock.
+
+    Raises:
+        HostError: naming the file and the line.
+    """
+    path = proc / "stat"
+    number, line = _line(_text_of(path), "btime", str(path))
+    match = re.fullmatch(r"btime\s+(\d{1,12})", line)
+    if not match or int(match[1]) == 0:
+        raise HostError(f"{path}:{number}: expected btime and seconds above 0, found {line[:80]!r}")
+    return float(match[1])
+
+
+def boot_id(proc: Path = PROC) -> str:
+    """The kernel's name for this boot, a UUID in lower case: another one means that the machine was started anew.
+
+    Raises:
+        HostError: naming the file and the line.
+    """
+    path = proc / "sys/kernel/random/boot_id"
+    text = _text_of(path).strip().lower()
+    if not re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text):
+        raise HostError(f"{path}:1: expected a UUID, found {text[:80]!r}")
+    return text
+
+
+def parse_cpu_seconds(text: str, where: str, ticks_per_second: int) -> dict[str, float]:
+    """CPU-seconds since boot by state, summed over all CPUs, from the text of ``/proc/stat``.
+
+    The kernel counts a guest's time in ``user`` and ``nice`` too: it is taken out there, so that the states sum to the
+    whole. ``steal`` is time that the hypervisor gave to others.
+
+    Raises:
+        HostError: naming ``where`` and the line.
+    """
+    number, line = _line(text, "cpu", where)
+    columns = line.split()[1:]
+    if len(columns) < LEAST_CPU_COLUMNS or not all(re.fullmatch(r"[0-9]{1,20}", column) for column in columns):
+        raise HostError(f"{where}:{number}: expected cpu and at least 4 counts, found {line[:80]!r}")
+    ticks = dict(zip(CPU_STATES, map(int, columns), strict=False))
+    guest_nice = ticks.pop("guest_nice", 0)
+    if "guest" in ticks:
+        ticks["user"] = max(0, ticks["user"] - ticks["guest"])
+        ticks["nice"] = max(0, ticks["nice"] - guest_nice)
+        ticks["guest"] += guest_nice
+    return {state: count / ticks_per_second for state, count in ticks.items()}
+
+
+def utilization(before: Mapping[str, float], after: Mapping[str, float]) -> float | None:
+    """Share of CPU time between two readings that was not ``idle`` or ``iowait``, 0-1; None where no time went by."""
+    total = sum(after.values()) - sum(before.values())
+    if total <= 0:
+        return None
+    waiting = sum(after.get(state, 0.0) - before.get(state, 0.0) for state in ("idle", "iowait"))
+    return min(1.0, max(0.0, 1 - waiting / total))  # the kernel's idle counters may step back a little
+
+
+def parse_memory(text: str, where: str) -> tuple[int | None, int]:
+    """Bytes used (total - available; None on a kernel that does not say) and total, from ``/proc/meminfo``.
+
+    Raises:
+        HostError: naming ``where`` and the line.
+    """
+    total = _memory_field(text, "MemTotal", where)
+    if not total:
+        raise HostError(f"{where}: MemTotal must be above 0, found {total}")
+    if not re.search(r"^MemAvailable:", text, re.MULTILINE):  # before Linux 3.14
+        return None, total
+    available = _memory_field(text, "MemAvailable", where)
+    if available > total:
+        raise HostError(f"{where}: MemAvailable of {available} bytes is above MemTotal of {total}")
+    return total - available, total
+
+
+def _memory_field(text: str, name: str, where: str) -> int:
+    number, line = _line(text, f"{name}:", where)
+    match = re.fullmatch(r"\w+:\s*([0-9]{1,15}) kB", line)
+    if not match:
+        raise HostError(f"{where}:{number}: expected {name} in kB, found {line[:80]!r}")
+    return int(match[1]) * 1024
+
+
+def _line(text: str, first_word: str, where: str) -> tuple[int, str]:
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.split(maxsplit=1)[:1] == [first_word]:
+            return number, line.rstrip()
+    raise HostError(f"{where}: no line begins with {first_word!r}")
+
+
+def _text_of(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_FILE_BYTES).decode("utf-8", "replace")
+    except OSError as err:
+        raise HostError(f"{path}: {err.strerror or err}") from err

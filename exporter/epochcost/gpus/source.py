@@ -1,0 +1,37 @@
+"""What every device source is: one read of all GPUs at a time, or a clear error."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from epochcost.model import GpuReading
+
+
+class GpuError(Exception):
+    """The GPUs could not be read; the text names the call, the GPU where it is one GPU's, and the driver's answer."""
+
+
+class NoDriverError(GpuError):
+    """There is nothing of this kind to read here: no driver, no library, or no GPU behind it."""
+
+
+class RestartNeededError(GpuError):
+    """Only a new process can read the GPUs again."""
+
+
+class GpuSource(Protocol):
+    """The GPUs of this node, as one driver, recording or service tells of them."""
+
+    @property
+    def name(self) -> str:
+        """The name under which it stands in ``SOURCES``."""
+
+    def read(self, t: float) -> GpuReading:
+        """All GPUs now, stamped ``t`` (seconds, node timeline); a GPU that fails alone comes as not readable.
+
+        Raises:
+            GpuError: when no GPU can be read. An empty reading is never returned in its place.
+        """
+
+    def close(self) -> None:
+        """Let go of the driver; a later `read` takes it up again. Never raises."""

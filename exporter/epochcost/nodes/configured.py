@@ -1,0 +1,53 @@
+"""The identity that the user gave in flags, environment or file."""
+
+from __future__ import annotations
+
+import re
+
+from epochcost.model import Node
+from epochcost.nodes.label import label_text
+from epochcost.nodes.source import NodeError
+
+SETTINGS = {
+    "node": "node.name",
+    "provider": "node.provider",
+    "region": "node.region",
+    "zone": "node.zone",
+    "instance_type": "node.instance-type",
+}
+"""What the user calls each field."""
+
+
+class ConfiguredSource:
+    """What was configured, made safe for labels; raises where it cannot be."""
+
+    name = "configured"
+
+    def __init__(self, configured: Node) -> None:
+        self._configured = configured
+
+    def identify(self) -> Node:
+        """The configured node.
+
+        Raises:
+            NodeError: naming the setting, its value and what is allowed.
+        """
+        given = self._configured
+        provider = _safe(given, "provider").lower()
+        if not re.fullmatch(r"([a-z0-9][a-z0-9._-]*)?", provider):
+            raise NodeError(f"node.provider: {provider!r}: a word such as aws, gcp, azure or owned is allowed")
+        region, zone, instance_type = (_safe(given, field) for field in ("region", "zone", "instance_type"))
+        said = any((provider, region, zone, instance_type, given.purchase_option))
+        return Node(
+            node=_safe(given, "node"),
+            provider=provider,
+            region=region,
+            zone=zone,
+            instance_type=instance_type,
+            purchase_option=given.purchase_option,
+            source=self.name if said else "",
+        )
+
+
+def _safe(given: Node, field: str) -> str:
+    return label_text(getattr(given, field), SETTINGS[field])

@@ -1,0 +1,162 @@
+"""A fake NVIDIA driver for tests: `fake_nvml.c` compiled as ``libnvidia-ml.so.1``, steered by a control file.
+
+The real ``pynvml`` loads it by its soname, in either of two ways:
+
+* in a child process: start it with `FakeDriver.env` in its environment (``LD_LIBRARY_PATH`` comes first in the search);
+* in this process: `FakeDriver.load` opens the library by its full path, after which the dynamic linker answers
+  ``dlopen("libnvidia-ml.so.1")`` with that same library. pynvml keeps it until the process ends, so all tests of one
+  process share one build and differ by their control files only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+SOURCE = Path(__file__).with_name("fake_nvml.c")
+SONAME = "libnvidia-ml.so.1"
+CONTROL_VARIABLE = "FAKE_NVML_CONTROL"
+FLAGS = ("-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror", "-fvisibility=hidden", "-pthread")
+
+# The answers of NVML that tests inject.
+UNINITIALIZED = 1
+INVALID_ARGUMENT = 2
+NOT_SUPPORTED = 3
+NO_PERMISSION = 4
+DRIVER_NOT_LOADED = 9
+TIMEOUT = 10
+FUNCTION_NOT_FOUND = 13
+GPU_IS_LOST = 15
+RESET_REQUIRED = 16
+LIB_RM_VERSION_MISMATCH = 18
+NO_DATA = 21
+ARGUMENT_VERSION_MISMATCH = 25
+UNKNOWN = 999
+
+
+class BuildError(RuntimeError):
+    """The fake library could not be compiled; the text says why."""
+
+
+def build(directory: Path, without: Sequence[str] = ()) -> Path:
+    """Compile the library as ``directory/libnvidia-ml.so.1`` unless it is there; return its path.
+
+    Args:
+        directory: made where missing; one per set of ``without``.
+        without: full names of functions that the library shall lack, as an old driver's does.
+
+    Raises:
+        BuildError: without a C compiler, or when the source does not compile.
+    """
+    library = directory / SONAME
+    if library.exists():
+        return library
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        raise BuildError("the fake NVML library of the tests needs a C compiler: install gcc")
+    directory.mkdir(parents=True, exist_ok=True)
+    renamed = [f"-D{name}=absent_{name}" for name in without]
+    unfinished = directory / f"{SONAME}.{os.getpid()}"
+    command = [compiler, *FLAGS, f"-Wl,-soname,{SONAME}", *renamed, "-o", str(unfinished), str(SOURCE)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise BuildError(f"{SOURCE.name} does not compile:\n{done.stderr}")
+    unfinished.replace(library)
+    return library
+
+
+class FakeDriver:
+    """One fake driver: its control file, and the environment in which a process meets it.
+
+    Every change is written at once and whole; a running process sees it with its next NVML call. GPUs are named by
+    index or ``"*"``; functions without their ``nvml`` or ``nvmlDevice`` (``GetPowerUsage``, ``Init``).
+    """
+
+    def __init__(self, library: Path, control: Path, gpus: int = 8) -> None:
+        self.library = library
+        self.control = control
+        self._lines: dict[tuple[str, ...], str] = {}
+        self._writes = 0
+        self.count(gpus)
+
+    def env(self) -> dict[str, str]:
+        """What to add to a child's environment."""
+        inherited = os.environ.get("LD_LIBRARY_PATH")
+        path = str(self.library.parent) + (f":{inherited}" if inherited else "")
+        return {"LD_LIBRARY_PATH": path, CONTROL_VARIABLE: str(self.control)}
+
+    def load(self) -> ctypes.CDLL:
+        """Make the library the one that pynvml finds in this process; the caller sets `CONTROL_VARIABLE`."""
+        return ctypes.CDLL(str(self.library))
+
+    def count(self, gpus: int) -> None:
+        """The driver sees this many GPUs, at most 64."""
+        self._put(("count",), f"count {gpus}")
+
+    def version(self, driver: str) -> None:
+        """The driver's version, without blanks."""
+        self._put(("driver",), f"driver {driver}")
+
+    def reload(self) -> None:
+        """The driver was unloaded and loaded again: calls fail as uninitialized until an init."""
+        self._put(("generation",), f"generation {self._writes + 1}")
+
+    def gpu(self, index: int | str, **figures: int | str | None) -> None:
+        """Set figures of one GPU or of ``"*"``.
+
+        ``util`` and ``memory_util`` in percent, ``memory_total|used|reserved`` in bytes, ``power_mw``, ``energy_mj``
+        (unless set, it grows by 400 W), ``temperature``, ``name``, ``uuid``, and others of `fake_nvml.c`; None: the
+        driver answers "not supported".
+        """
+        for name, value in figures.items():
+            shown = "none" if value is None else value
+            key = ("gpu", str(index), name)
+            self._lines.pop(key, None)  # the newest instruction stands last, where it wins
+            self._lines[key] = f"gpu {index} {name} {shown}"
+        self._write()
+
+    def process(self, index: int, pid: int, memory_bytes: int) -> None:
+        """A process computes on GPU ``index``."""
+        self._put(("process", str(index), str(pid)), f"gpu {index} process {pid} {memory_bytes}")
+
+    def error(self, function: str, code: int, gpu: int | str | None = None) -> None:
+        """``function`` answers NVML code ``code``; with a ``gpu`` for that one only, where ``"*"`` is any function."""
+        self._put(("error", function, str(gpu)), f"{_of(gpu)}error {function} {code}")
+
+    def hang(self, function: str, seconds: float, gpu: int | str | None = None) -> None:
+        """``function`` answers after ``seconds``, or once `heal` lifts it."""
+        self._put(("hang", function, str(gpu)), f"{_of(gpu)}hang {function} {seconds:g}")
+
+    def missing(self, function: str) -> None:
+        """This driver is too old to have ``function``: it answers "function not found"."""
+        self._put(("missing", function), f"missing {function}")
+
+    def heal(self) -> None:
+        """Lift every error, hang and missing function; figures, count and version stay."""
+        self._lines = {key: line for key, line in self._lines.items() if key[0] not in ("error", "hang", "missing")}
+        self._write()
+
+    def unload(self) -> None:
+        """No driver any more: every call fails, an init answers "driver not loaded"."""
+        self.control.unlink()
+
+    def _put(self, key: tuple[str, ...], line: str) -> None:
+        self._lines.pop(key, None)
+        self._lines[key] = line
+        self._write()
+
+    def _write(self) -> None:
+        self._writes += 1
+        unfinished = self.control.with_name(f"{self.control.name}.new")
+        # The library looks at the file's time: a stamp of our own tells apart two writes within one tick of the clock.
+        unfinished.write_text("\n".join([f"# write {self._writes}", *self._lines.values(), ""]), encoding="utf-8")
+        os.utime(unfinished, ns=(self._writes, self._writes))
+        unfinished.replace(self.control)
+
+
+def _of(gpu: int | str | None) -> str:
+    return "" if gpu is None else f"gpu {gpu} "

@@ -1,0 +1,401 @@
+"""NVML faults through the real pynvml on the compiled fake driver."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+
+import pynvml
+import pytest
+from tests import fake_nvml
+from tests.fake_nvml import FakeDriver
+
+from epochcost.gpus import choose_source, open_source
+from epochcost.gpus.nvml import RETRY_SECONDS, NvmlSource
+from epochcost.gpus.nvml_session import ASK_AGAIN_SECONDS, LOOK_AGAIN_SECONDS
+from epochcost.gpus.source import GpuError, NoDriverError, RestartNeededError
+from epochcost.model import GpuSample
+
+GIB = 1 << 30
+T = 1000.0
+
+FIELDS_OF_CALL = {
+    "GetUtilizationRates": {"utilization_ratio"},
+    "GetMemoryInfo_v2": set(),  # the old call answers in its place
+    "GetPowerUsage": {"power_watts"},
+    "GetTotalEnergyConsumption": {"energy_joules"},
+    "GetTemperatureV": set(),
+}
+FIGURES = ("utilization_ratio", "memory_used_bytes", "memory_total_bytes", "power_watts", "energy_joules")
+FIGURES = (*FIGURES, "temperature_celsius")
+
+
+def absent(sample: GpuSample) -> set[str]:
+    return {name for name in FIGURES if getattr(sample, name) is None}
+
+
+def of_a_gpu(index: int) -> GpuSample:
+    return GpuSample(str(index), f"GPU-00000000-0000-0000-0000-{index:012d}", "NVIDIA H100 80GB HBM3")
+
+
+def test_a_reading_holds_every_figure_of_every_gpu_in_base_units(driver: FakeDriver, source: NvmlSource):
+    driver.gpu("*", util=25, memory_total=80 * GIB, memory_used=10 * GIB, memory_reserved=GIB)
+    driver.gpu(3, util=87, power_mw=412_500, energy_mj=123_456_789, temperature=61, name="NVIDIA L40S")
+    reading = source.read(T)
+    assert (reading.t, reading.driver_version, len(reading.gpus)) == (T, "550.54.15", 8)
+    assert reading.gpus[3] == GpuSample(
+        "3",
+        "GPU-00000000-0000-0000-0000-000000000003",
+        "NVIDIA L40S",
+        utilization_ratio=0.87,
+        memory_used_bytes=10 * GIB,  # what the driver reserves is apart
+        memory_total_bytes=80 * GIB,
+        power_watts=412.5,
+        energy_joules=123_456.789,
+        temperature_celsius=61.0,
+    )
+    assert [gpu.index for gpu in reading.gpus] == [str(i) for i in range(8)]
+    assert {gpu.utilization_ratio for gpu in reading.gpus} == {0.25, 0.87}
+
+
+def test_an_idle_gpu_is_zero_and_not_absent(driver: FakeDriver, source: NvmlSource):
+    driver.gpu("*", util=0, memory_used=0, power_mw=0)
+    sample = source.read(T).gpus[0]
+    assert (sample.utilization_ratio, sample.memory_used_bytes, sample.power_watts) == (0.0, 0, 0.0)
+
+
+@pytest.mark.skipif(not hasattr(pynvml, "nvmlDeviceGetTemperatureV"), reason="the old call has no sign")
+def test_temperatures_below_zero_are_kept(driver: FakeDriver, source: NvmlSource):
+    driver.gpu(0, temperature=-5)
+    assert source.read(T).gpus[0].temperature_celsius == -5.0
+
+
+def test_sixteen_gpus_are_read(driver: FakeDriver, source: NvmlSource):
+    driver.count(16)
+    assert [gpu.index for gpu in source.read(T).gpus] == [str(i) for i in range(16)]
+
+
+@pytest.mark.parametrize("code", [fake_nvml.NOT_SUPPORTED, fake_nvml.FUNCTION_NOT_FOUND, fake_nvml.NO_PERMISSION])
+@pytest.mark.parametrize("call", FIELDS_OF_CALL)
+def test_a_figure_that_the_driver_refuses_is_absent_and_the_others_stay(
+    driver: FakeDriver, source: NvmlSource, call: str, code: int
+):
+    driver.error(call, code, gpu="*")
+    for t in (T, T + 1):
+        for gpu in source.read(t).gpus:
+            assert gpu.readable
+            assert absent(gpu) == FIELDS_OF_CALL[call]
+
+
+@pytest.mark.parametrize(
+    ("calls", "fields"),
+    [
+        (("GetMemoryInfo_v2", "GetMemoryInfo"), {"memory_used_bytes", "memory_total_bytes"}),
+        (("GetTemperatureV", "GetTemperature"), {"temperature_celsius"}),
+    ],
+)
+def test_where_the_old_call_is_refused_too_the_figure_is_absent(
+    driver: FakeDriver, source: NvmlSource, calls: tuple[str, str], fields: set[str]
+):
+    for call in calls:
+        driver.error(call, fake_nvml.NOT_SUPPORTED, gpu="*")
+    assert all(absent(gpu) == fields for gpu in source.read(T).gpus)
+
+
+def test_one_gpu_of_another_kind_loses_only_its_own_figure(driver: FakeDriver, source: NvmlSource):
+    driver.gpu(5, power_mw=None)
+    source.read(T)
+    assert [absent(gpu) for gpu in source.read(T + 1).gpus] == [{"power_watts"} if i == 5 else set() for i in range(8)]
+
+
+def test_a_refused_figure_is_logged_once_and_not_asked_again_soon(
+    driver: FakeDriver, source: NvmlSource, caplog: pytest.LogCaptureFixture
+):
+    driver.error("GetPowerUsage", fake_nvml.NOT_SUPPORTED, gpu="*")
+    calls = driver.load().fake_nvml_calls
+    before = calls(b"GetPowerUsage")
+    for second in range(60):
+        source.read(T + second)
+    assert calls(b"GetPowerUsage") - before == 8
+    lines = [record.getMessage() for record in caplog.records if "nvmlDeviceGetPowerUsage" in record.getMessage()]
+    assert len(lines) == 1
+    assert "Not Supported" in lines[0]
+    assert "no power of GPU 0 (NVIDIA H100 80GB HBM3)" in lines[0]
+
+
+def test_a_figure_that_comes_back_is_seen_again_in_time(driver: FakeDriver, source: NvmlSource):
+    driver.gpu("*", util=50)
+    driver.error("GetUtilizationRates", fake_nvml.NOT_SUPPORTED, gpu=0)  # as in MIG mode
+    assert source.read(T).gpus[0].utilization_ratio is None
+    driver.heal()
+    assert source.read(T + 1).gpus[0].utilization_ratio is None
+    assert source.read(T + ASK_AGAIN_SECONDS).gpus[0].utilization_ratio == 0.5
+
+
+def test_an_old_driver_without_the_new_memory_call_is_asked_by_the_old_one(driver: FakeDriver, source: NvmlSource):
+    driver.missing("GetMemoryInfo_v2")
+    driver.gpu("*", memory_used=5 * GIB, memory_reserved=GIB)
+    assert source.read(T).gpus[0].memory_used_bytes == 6 * GIB  # the old call cannot tell them apart
+
+
+def test_a_figure_without_data_yet_is_absent_for_this_reading_only(driver: FakeDriver, source: NvmlSource):
+    driver.error("GetUtilizationRates", fake_nvml.NO_DATA, gpu=1)
+    assert absent(source.read(T).gpus[1]) == {"utilization_ratio"}
+    driver.heal()
+    assert absent(source.read(T + 1).gpus[1]) == set()
+
+
+@pytest.mark.parametrize(
+    ("figures", "field"),
+    [
+        ({"util": 101}, "utilization_ratio"),
+        ({"util": 0xFFFFFFFF}, "utilization_ratio"),
+        ({"power_mw": 0xFFFFFFFF}, "power_watts"),
+        ({"energy_mj": (1 << 63) - 1}, "energy_joules"),
+        ({"temperature": 0x7FFFFFFF}, "temperature_celsius"),
+        ({"memory_used": 90 * GIB, "memory_total": 80 * GIB}, "memory_used_bytes"),
+        ({"memory_total": 0}, "memory_total_bytes"),
+    ],
+)
+def test_a_figure_that_no_gpu_has_is_left_out_and_told_once(
+    driver: FakeDriver,
+    source: NvmlSource,
+    caplog: pytest.LogCaptureFixture,
+    figures: dict[str, int],
+    field: str,
+):
+    driver.gpu(2, **figures)
+    for second in range(3):
+        samples = source.read(T + second).gpus
+        assert getattr(samples[2], field) is None
+        assert samples[2].readable
+        assert absent(samples[1]) == set()
+    assert len([record for record in caplog.records if "left out" in record.getMessage()]) == 1
+
+
+@pytest.mark.parametrize("code", [fake_nvml.GPU_IS_LOST, fake_nvml.UNKNOWN, fake_nvml.RESET_REQUIRED])
+@pytest.mark.parametrize("call", ["*", "GetUtilizationRates", "GetPowerUsage", "GetMemoryInfo_v2"])
+def test_a_lost_gpu_is_unreadable_without_a_figure_and_the_others_are_fine(
+    driver: FakeDriver, source: NvmlSource, call: str, code: int
+):
+    source.read(T)
+    driver.gpu("*", util=70)
+    driver.error(call, code, gpu=2)
+    samples = source.read(T + 1).gpus
+    assert samples[2] == replace(of_a_gpu(2), readable=False)
+    assert [gpu.utilization_ratio for gpu in samples if gpu.readable] == [0.7] * 7
+    driver.heal()
+    assert source.read(T + 2).gpus[2].utilization_ratio == 0.7
+
+
+def test_a_lost_gpu_is_told_when_it_goes_and_when_it_comes_back(
+    driver: FakeDriver, source: NvmlSource, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.INFO, "epochcost")
+    driver.error("*", fake_nvml.GPU_IS_LOST, gpu=4)
+    for second in range(1, 5):
+        source.read(T + second)
+    driver.heal()
+    for second in range(5, 9 + int(LOOK_AGAIN_SECONDS)):
+        source.read(T + second)
+    told = [record.getMessage() for record in caplog.records]
+    assert len([line for line in told if line.startswith("GPU 4 cannot be read: nvmlDeviceGetHandleByIndex")]) == 1
+    driver.error("GetPowerUsage", fake_nvml.GPU_IS_LOST, gpu=4)
+    for second in range(30, 33):
+        source.read(T + second)
+    driver.heal()
+    source.read(T + 33)
+    told = [record.getMessage() for record in caplog.records]
+    lost = "cannot be read: nvmlDeviceGetPowerUsage of GPU 4: GPU is lost (NVML code 15)"
+    assert len([line for line in told if line.endswith(lost)]) == 1
+    assert told[-1].startswith("GPU 4 ")
+    assert told[-1].endswith("can be read again")
+
+
+def test_a_gpu_lost_before_it_was_ever_seen_still_takes_its_place(driver: FakeDriver, source: NvmlSource):
+    driver.error("GetHandleByIndex", fake_nvml.GPU_IS_LOST, gpu=6)
+    samples = source.read(T).gpus
+    assert samples[6] == GpuSample("6", "unknown-6", readable=False)
+    assert all(gpu.readable for gpu in samples if gpu.index != "6")
+    driver.heal()
+    assert source.read(T + LOOK_AGAIN_SECONDS).gpus[6].readable
+
+
+def test_a_gpu_whose_name_is_refused_is_read_without_a_name(driver: FakeDriver, source: NvmlSource):
+    driver.error("GetName", fake_nvml.NOT_SUPPORTED, gpu=0)
+    sample = source.read(T).gpus[0]
+    assert (sample.model, sample.readable, absent(sample)) == ("", True, set())
+
+
+def test_a_name_that_cannot_be_shown_is_made_safe_for_a_label(driver: FakeDriver, source: NvmlSource):
+    driver.gpu(0, name="NVIDIA\tH100\x07")
+    assert source.read(T).gpus[0].model == "NVIDIA?H100?"
+
+
+def test_all_gpus_failing_makes_the_source_take_the_driver_up_anew(driver: FakeDriver, source: NvmlSource):
+    source.read(T)
+    driver.error("*", fake_nvml.INVALID_ARGUMENT, gpu="*")
+    assert not any(gpu.readable for gpu in source.read(T + 1).gpus)
+    inits = driver.load().fake_nvml_calls(b"Init")
+    source.read(T + 2)
+    assert driver.load().fake_nvml_calls(b"Init") == inits
+    source.read(T + 1 + RETRY_SECONDS)
+    assert driver.load().fake_nvml_calls(b"Init") == inits + 1
+    driver.heal()
+    assert all(gpu.readable for gpu in source.read(T + 2 + 2 * RETRY_SECONDS).gpus)
+
+
+def test_a_reloaded_driver_is_taken_up_within_the_same_read(driver: FakeDriver, source: NvmlSource):
+    source.read(T)
+    driver.version("560.35.03")
+    driver.gpu("*", util=33)
+    driver.reload()
+    reading = source.read(T + 1)
+    assert reading.driver_version == "560.35.03"
+    assert [gpu.utilization_ratio for gpu in reading.gpus] == [0.33] * 8
+
+
+def test_a_driver_unloaded_in_between_fails_the_read_until_it_is_back(driver: FakeDriver, source: NvmlSource):
+    source.read(T)
+    driver.unload()
+    for second in (1.0, 2.0, RETRY_SECONDS + 2):
+        with pytest.raises(NoDriverError, match=r"driver is not loaded: nvmlInit: .*\(NVML code 9\)"):
+            source.read(T + second)
+    driver.count(8)
+    assert len(source.read(T + 3 * RETRY_SECONDS).gpus) == 8
+
+
+def test_a_refused_init_is_not_tried_every_second(driver: FakeDriver, source: NvmlSource):
+    driver.error("Init", fake_nvml.DRIVER_NOT_LOADED)
+    calls = driver.load().fake_nvml_calls
+    before = calls(b"Init")
+    for second in range(int(2 * RETRY_SECONDS)):
+        with pytest.raises(NoDriverError):
+            source.read(T + second)
+    assert calls(b"Init") - before <= 4
+
+
+def test_a_version_mismatch_says_that_the_agent_must_be_restarted(driver: FakeDriver, source: NvmlSource):
+    source.read(T)
+    driver.reload()
+    driver.error("Init", fake_nvml.LIB_RM_VERSION_MISMATCH)
+    with pytest.raises(RestartNeededError, match=r"updated under this process: restart the agent.*\(NVML code 18\)"):
+        source.read(T + 1)
+
+
+def test_a_version_mismatch_in_the_middle_is_the_drivers_fault_and_no_gpus(driver: FakeDriver, source: NvmlSource):
+    source.read(T)
+    driver.error("GetUtilizationRates", fake_nvml.LIB_RM_VERSION_MISMATCH, gpu=3)
+    with pytest.raises(RestartNeededError, match="nvmlDeviceGetUtilizationRates of GPU 3"):
+        source.read(T + 1)
+
+
+def test_an_error_of_the_count_names_the_call_and_the_answer(driver: FakeDriver, source: NvmlSource):
+    source.read(T)
+    driver.error("GetCount", fake_nvml.UNKNOWN)
+    with pytest.raises(GpuError, match=r"nvmlDeviceGetCount: Unknown Error \(NVML code 999\)"):
+        source.read(T + 1)
+    driver.heal()
+    assert len(source.read(T + 2).gpus) == 8
+
+
+def test_a_code_that_pynvml_does_not_know_is_told_by_its_number(driver: FakeDriver, source: NvmlSource):
+    driver.error("GetCount", 777)
+    with pytest.raises(GpuError, match="NVML code 777"):
+        source.read(T)
+
+
+def test_four_gpus_that_become_eight_are_all_read(driver: FakeDriver, source: NvmlSource):
+    driver.count(4)
+    assert len(source.read(T).gpus) == 4
+    driver.count(8)
+    assert [gpu.uuid for gpu in source.read(T + 1).gpus] == [of_a_gpu(i).uuid for i in range(8)]
+    driver.count(7)
+    assert len(source.read(T + 2).gpus) == 7
+
+
+def test_no_gpu_where_there_were_some_is_a_failed_read_and_no_idle_node(driver: FakeDriver, source: NvmlSource):
+    source.read(T)
+    driver.count(0)
+    with pytest.raises(GpuError, match="sees no GPU, where it saw 8 before") as caught:
+        source.read(T + 1)
+    assert not isinstance(caught.value, NoDriverError)
+    driver.count(8)
+    assert len(source.read(T + 2).gpus) == 8
+
+
+def test_a_driver_without_gpus_from_the_start_is_no_driver(driver: FakeDriver, source: NvmlSource):
+    driver.count(0)
+    with pytest.raises(NoDriverError, match="loaded, but it sees no GPU"):
+        source.read(T)
+
+
+def test_a_call_that_hangs_holds_up_the_read_and_nothing_is_lost_after_it(driver: FakeDriver, source: NvmlSource):
+    source.read(T)
+    driver.hang("GetPowerUsage", 0.2, gpu=1)
+    start = time.monotonic()
+    reading = source.read(T + 1)
+    assert time.monotonic() - start >= 0.2
+    assert all(gpu.readable and not absent(gpu) for gpu in reading.gpus)
+
+
+def test_a_closed_source_can_be_read_again(driver: FakeDriver, source: NvmlSource):
+    source.read(T)
+    source.close()
+    source.close()
+    assert len(source.read(T + 1).gpus) == 8
+
+
+def test_nvml_by_name_works_or_raises(driver: FakeDriver):
+    source = open_source("nvml")
+    assert source is not None
+    assert len(source.read(T).gpus) == 8
+    source.close()
+    driver.error("Init", fake_nvml.NO_PERMISSION)
+    with pytest.raises(GpuError, match="nvmlInit: Insufficient Permissions"):
+        open_source("nvml")
+
+
+def test_none_reads_no_gpu_and_says_so(driver: FakeDriver):
+    chosen = choose_source("none")
+    assert (chosen.source, chosen.reason) == (None, "GPUs are not read, as configured")
+
+
+def test_auto_finds_the_driver_and_describes_what_it_found(driver: FakeDriver):
+    driver.gpu(7, name="NVIDIA L40S")
+    chosen = choose_source("auto")
+    assert chosen.source is not None
+    chosen.source.close()
+    assert chosen.reason == "8 GPUs by nvml, driver 550.54.15: NVIDIA H100 80GB HBM3, NVIDIA L40S"
+
+
+def test_auto_without_a_driver_is_a_node_without_gpus_and_says_why(driver: FakeDriver):
+    driver.unload()
+    chosen = choose_source("auto")
+    assert chosen.source is None
+    assert "no GPU found; the NVIDIA driver is not loaded" in chosen.reason
+
+
+def test_auto_with_a_driver_that_fails_keeps_asking_it(driver: FakeDriver):
+    driver.error("GetCount", fake_nvml.UNKNOWN)
+    chosen = choose_source("auto")
+    assert chosen.source is not None
+    assert "the nvml driver is there but fails" in chosen.reason
+    driver.heal()
+    assert len(chosen.source.read(T).gpus) == 8
+    chosen.source.close()
+
+
+def test_an_unknown_source_name_is_refused_with_what_is_allowed():
+    with pytest.raises(ValueError, match="no source 'dcgm'; allowed: auto, none, nvml"):
+        choose_source("dcgm")
+
+
+def test_eight_gpus_cost_few_calls_and_little_time(driver: FakeDriver, source: NvmlSource):
+    """The bar is 1.5 ms of CPU a read on a quiet machine; this guards against its order of magnitude."""
+    source.read(T)
+    start = time.process_time()
+    for second in range(1, 201):
+        source.read(T + second)
+    assert (time.process_time() - start) / 200 < 0.005
