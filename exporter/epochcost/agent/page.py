@@ -1,0 +1,171 @@
+"""The live page: one self-contained file at ``/`` that reads ``/v1/live`` each second."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+import re
+from collections.abc import Callable, Mapping
+from importlib import resources
+from typing import Any, TypeAlias
+
+from epochcost._version import __version__
+from epochcost.agent.snapshot import GpuView, NodeView, RunView, Snapshot, StateTotals
+from epochcost.model import State
+from epochcost.palette import PALETTE
+from epochcost.serve import Request, Response, Route, html, json_response
+
+Json: TypeAlias = dict[str, Any]
+VERSION = 1
+"""Of the JSON; raised when a reader of the old one would go wrong."""
+
+
+def page_routes(read: Callable[[], Snapshot | None]) -> dict[str, Route]:
+    """The page and its data. ``read`` gives the newest snapshot, None before the first."""
+    page, policy = _page()
+
+    def root(_: Request) -> Response:
+        return html(200, page, {"Content-Security-Policy": policy, "Cache-Control": "no-cache"})
+
+    def live(_: Request) -> Response:
+        snapshot = read()
+        if snapshot is None:
+            return json_response(503, {"v": VERSION, "error": "the agent has not sampled this machine yet"})
+        return json_response(200, live_json(snapshot))
+
+    return {"/": root, "/v1/live": live}
+
+
+def _page() -> tuple[bytes, str]:
+    """The page with its colours filled in, and a content security policy that lets nothing else run."""
+    source = resources.files("epochcost.agent").joinpath("live.html").read_text(encoding="utf-8")
+    page = source.replace("/* palette: dark */", _variables("dark")).replace(
+        "/* palette: light */", _variables("light")
+    )
+    style, script = (_hash(page, tag) for tag in ("style", "script"))
+    policy = (
+        f"default-src 'none'; style-src {style}; script-src {script}; connect-src 'self'; img-src data:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    return page.encode(), policy
+
+
+def _variables(ground: str) -> str:
+    return " ".join(f"--{state.value}: {getattr(shade, ground)};" for state, shade in PALETTE.items())
+
+
+def _hash(page: str, tag: str) -> str:
+    (content,) = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
+
+
+def live_json(snapshot: Snapshot) -> Json:
+    """The snapshot as JSON can hold it: money in US dollars, times in Unix seconds, null for what is not known."""
+    document: Json = {
+        "v": VERSION,
+        "t": snapshot.t,
+        "version": __version__,
+        "simulated": snapshot.simulated,
+        "node": _node(snapshot.node),
+        "gpus": [_gpu(gpu) for gpu in snapshot.gpus],
+        "runs": [_run(run) for run in snapshot.runs],
+        "problems": list(snapshot.problems),
+    }
+    return {key: _finite(value) for key, value in document.items()}
+
+
+def _node(view: NodeView) -> Json:
+    node, host = view.node, view.host
+    cost_usd = _cost(view.totals, view.unpriced_seconds)
+    return {
+        "node": node.node,
+        "provider": node.provider,
+        "region": node.region,
+        "zone": node.zone,
+        "instance_type": node.instance_type,
+        "purchase_option": node.purchase_option.value if node.purchase_option else None,
+        "gpus": view.gpus,
+        "driver_version": view.driver_version,
+        "boot_ts": view.boot_ts,
+        "price_usd_per_hour": view.price_usd_per_hour,
+        "on_demand_usd_per_hour": view.on_demand_usd_per_hour,
+        "price_source": view.price_source,
+        "price_ts": view.price_ts,
+        "cost_usd": cost_usd,
+        "seconds": math.fsum(view.totals.seconds.values()),
+        "unpriced_seconds": view.unpriced_seconds,
+        "states": _states(view.totals, priced=cost_usd is not None),
+        "cpu_utilization_ratio": host.cpu_utilization_ratio if host else None,
+        "memory_used_bytes": host.memory_used_bytes if host else None,
+        "memory_total_bytes": host.memory_total_bytes if host else None,
+        "power_watts": view.power_watts,
+    }
+
+
+def _cost(totals: StateTotals, unpriced_seconds: float) -> float | None:
+    """Dollars of all states; None while every second waits for a price, as nothing at all is then known."""
+    cost_usd = math.fsum(totals.cost_usd.values())
+    return None if cost_usd == 0 and (unpriced_seconds > 0 or not totals.cost_usd) else cost_usd
+
+
+def _states(totals: StateTotals, *, priced: bool) -> Json:
+    """The states that took any time, in the order in which bars stack them."""
+
+    def entry(state: State) -> Json:
+        return {"seconds": totals.seconds[state], "cost_usd": totals.cost_usd.get(state, 0.0) if priced else None}
+
+    return {state.value: entry(state) for state in PALETTE if totals.seconds.get(state, 0.0) > 0}
+
+
+def _gpu(view: GpuView) -> Json:
+    sample = view.sample
+    return {
+        "gpu": sample.index,
+        "uuid": sample.uuid,
+        "model": sample.model,
+        "readable": sample.readable,
+        "utilization_ratio": sample.utilization_ratio,
+        "memory_used_bytes": sample.memory_used_bytes,
+        "memory_total_bytes": sample.memory_total_bytes,
+        "power_watts": sample.power_watts,
+        "temperature_celsius": sample.temperature_celsius,
+        "state": view.state.value,
+    }
+
+
+_SAME_NAME = (
+    "run", "experiment", "framework", "nodes", "world", "started_ts", "ended_ts", "last_event_ts", "gpus", "share",
+    "seconds", "cost_usd", "epoch", "epochs_planned", "epochs_executed", "epochs_useful", "epochs_lost", "steps",
+    "batch_size", "last_epoch_seconds", "last_epoch_cost_usd", "current_epoch_seconds", "current_epoch_cost_usd",
+    "projected_cost_usd", "eta_seconds", "memory_peak_bytes", "budget_usd",
+)  # fmt: skip
+"""Fields of `RunView` that the JSON carries as they are."""
+
+
+def _run(view: RunView) -> Json:
+    return {
+        **{name: getattr(view, name) for name in _SAME_NAME},
+        "state": view.state.value,
+        "mean_epoch_cost_usd": _mean(view.epoch_cost_usd_sum, view.epoch_count),
+        "mean_epoch_seconds": _mean(view.epoch_seconds_sum, view.epoch_count),
+        "states": _states(view.totals, priced=view.cost_usd is not None),
+        "history": [
+            {"epoch": e.epoch, "end_ts": e.end_ts, "seconds": e.seconds, "cost_usd": e.cost_usd} for e in view.history
+        ],
+    }
+
+
+def _mean(total: float | None, count: float) -> float | None:
+    return None if total is None or count <= 0 else total / count
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401 - JSON
+    """``value`` with null for every NaN or infinity, which JSON cannot hold."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    return value
