@@ -743,3 +743,46 @@ EXPORT int nvmlDeviceGetGraphicsRunningProcesses_v3(void *handle, unsigned *coun
     *count = 0;
     return end(code);
 }
+
+struct process_sample {
+    unsigned pid;
+    unsigned long long timestamp_us;
+    unsigned sm, memory, encoder, decoder;
+};
+
+/* Every process of a GPU is as busy as the GPU. */
+EXPORT int nvmlDeviceGetProcessUtilization(void *handle, struct process_sample *out, unsigned *count,
+                                           unsigned long long since)
+{
+    int code = begin_gpu("GetProcessUtilization", handle);
+    (void)since;
+    if (code)
+        return end(code);
+    const struct gpu *g = &control.gpus[index_of(handle)];
+    unsigned room = out ? *count : 0;
+    *count = g->process_count;
+    if (!g->process_count)
+        return end(NOT_FOUND);
+    if (room < g->process_count)
+        return end(INSUFFICIENT_SIZE);
+    for (unsigned i = 0; i < g->process_count; i++)
+        out[i] = (struct process_sample){g->processes[i].pid, (unsigned long long)(monotonic_seconds() * 1e6),
+                                         (unsigned)g->figures[util], (unsigned)g->figures[memory_util], 0, 0};
+    return end(SUCCESS);
+}
+
+struct field_value {
+    unsigned field, scope;
+    long long timestamp_us, latency_us;
+    unsigned type, code;
+    unsigned long long value;
+};
+
+/* The call works, but this GPU has none of the fields (NVLink counters and the like). */
+EXPORT int nvmlDeviceGetFieldValues(void *handle, int count, struct field_value *fields)
+{
+    int code = begin_gpu("GetFieldValues", handle);
+    for (int i = 0; !code && i < count; i++)
+        fields[i].code = NOT_SUPPORTED;
+    return end(code);
+}

@@ -213,6 +213,19 @@ def test_a_lost_gpu_is_told_when_it_goes_and_when_it_comes_back(
     assert told[-1].endswith("can be read again")
 
 
+def test_a_gpu_that_is_lost_again_is_told_again(
+    driver: FakeDriver, source: NvmlSource, caplog: pytest.LogCaptureFixture
+):
+    for round_ in (0.0, 1000.0):
+        driver.error("GetHandleByIndex", fake_nvml.GPU_IS_LOST, gpu=4)
+        source.close()
+        source.read(T + round_)
+        driver.heal()
+        assert source.read(T + round_ + LOOK_AGAIN_SECONDS).gpus[4].readable
+    told = [record.getMessage() for record in caplog.records]
+    assert told == ["GPU 4 cannot be read: nvmlDeviceGetHandleByIndex: GPU is lost"] * 2
+
+
 def test_a_gpu_lost_before_it_was_ever_seen_still_takes_its_place(driver: FakeDriver, source: NvmlSource):
     driver.error("GetHandleByIndex", fake_nvml.GPU_IS_LOST, gpu=6)
     samples = source.read(T).gpus
@@ -300,6 +313,16 @@ def test_an_error_of_the_count_names_the_call_and_the_answer(driver: FakeDriver,
     assert len(source.read(T + 2).gpus) == 8
 
 
+def test_a_count_that_keeps_failing_makes_the_source_take_the_driver_up_anew(driver: FakeDriver, source: NvmlSource):
+    source.read(T)
+    driver.error("GetCount", fake_nvml.UNKNOWN)
+    inits = driver.load().fake_nvml_calls(b"Init")
+    for second in range(1, int(RETRY_SECONDS) + 2):
+        with pytest.raises(GpuError):
+            source.read(T + second)
+    assert driver.load().fake_nvml_calls(b"Init") == inits + 1
+
+
 def test_a_code_that_pynvml_does_not_know_is_told_by_its_number(driver: FakeDriver, source: NvmlSource):
     driver.error("GetCount", 777)
     with pytest.raises(GpuError, match="NVML code 777"):
@@ -355,6 +378,12 @@ def test_nvml_by_name_works_or_raises(driver: FakeDriver):
     driver.error("Init", fake_nvml.NO_PERMISSION)
     with pytest.raises(GpuError, match="nvmlInit: Insufficient Permissions"):
         open_source("nvml")
+    driver.heal()
+    driver.error("GetCount", fake_nvml.UNKNOWN)
+    shutdowns = driver.load().fake_nvml_calls(b"Shutdown")
+    with pytest.raises(GpuError, match="nvmlDeviceGetCount: Unknown Error"):
+        open_source("nvml")
+    assert driver.load().fake_nvml_calls(b"Shutdown") == shutdowns + 1
 
 
 def test_none_reads_no_gpu_and_says_so(driver: FakeDriver):
