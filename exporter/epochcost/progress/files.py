@@ -1,0 +1,347 @@
+"""Event files, followed by inode and offset, whatever happens to them."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import stat
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from epochcost.model import EndStatus, EventKind, RunId, TrainingEvent
+from epochcost.progress.clock import NodeClock
+from epochcost.progress.cut import Cut, cut
+from epochcost.progress.followed import Followed, Stage
+from epochcost.progress.liveness import KernelProcesses, Processes, writer_alive
+from epochcost.progress.parse import ACCEPTED, RESULTS, TOO_LONG, UNREADABLE, Line, Rejected, parse_line
+
+CHUNK_BYTES = 131072
+LEAST_BYTES_PER_LINE = 128
+"""What a line counts at least against the bytes of one poll: a file of empty lines is work too."""
+MAX_BYTES = 4 * 1024 * 1024
+MAX_FILES = 5000
+RESTING_FILES = 200
+MAX_AGE_SECONDS = 7 * 86400.0
+
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Work:
+    """What one poll may still do, and what it found."""
+
+    clock: NodeClock
+    bytes_left: int
+    files_left: int
+    events: list[TrainingEvent]
+
+
+class EventFiles:
+    """All ``*.jsonl`` of one directory: each line once, in order, over truncation, rotation and restarts.
+
+    Args:
+        directory: may be missing, and come later.
+        processes: tell whether a writer is alive.
+        max_bytes: read in one poll, about; the rest in the next.
+        max_files: opened in one poll.
+
+    Attributes:
+        counts: lines by what became of them, and files that could not be read (``unreadable``).
+        behind: bytes that were there in the last poll and wait for the next.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        processes: Processes | None = None,
+        max_bytes: int = MAX_BYTES,
+        max_files: int = MAX_FILES,
+    ) -> None:
+        self._directory = directory
+        self._processes: Processes = processes or KernelProcesses()
+        self._max_bytes = max_bytes
+        self._max_files = max_files
+        self._files: dict[int, Followed] = {}
+        self._by_writer: dict[str, Followed] = {}
+        self._odd: set[int] = set()
+        self._rounds = itertools.count(1)
+        self._round = 0
+        self._resting_from = 0
+        self._directory_refused = False
+        self.counts: dict[str, int] = dict.fromkeys(RESULTS, 0)
+        self.behind = 0
+
+    def poll(self, clock: NodeClock) -> list[TrainingEvent]:
+        """What happened since the last poll, in order of time; within a writer in the order of its lines."""
+        self._round = next(self._rounds)
+        work = Work(clock, self._max_bytes, self._max_files, [])
+        listed = self._list()
+        if listed is not None:
+            self._match(listed, work)
+        self.behind = 0
+        for file, size in self._due(clock):
+            if work.files_left <= 0 or work.bytes_left <= 0:
+                self.behind += max(0, size - file.offset)
+            else:
+                self._visit(file, work)
+        work.events.sort(key=lambda event: event.t)
+        return work.events
+
+    def state(self) -> dict[str, Any]:
+        """What has been read, as JSON can hold it; to be kept together with what was made of it."""
+        return {"v": 1, "files": [file.kept() for file in self._files.values() if file.stage is not Stage.DORMANT]}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` of an earlier agent left off.
+
+        Raises:
+            ValueError: when ``state`` is not what `state` returns; then nothing is changed.
+        """
+        try:
+            if state["v"] != 1:
+                raise ValueError(f"version {state['v']!r}")
+            files = {file.inode: file for file in map(Followed.from_kept, state["files"])}
+        except (KeyError, TypeError, ValueError) as err:
+            raise ValueError(f"state of the event files: {type(err).__name__}: {err}") from None
+        self._files = files
+        self._by_writer = {file.writer: file for file in files.values()}
+
+    def _list(self) -> dict[int, os.DirEntry[str]] | None:
+        """The directory by inode; None when it cannot be listed."""
+        try:
+            with os.scandir(self._directory) as entries:
+                listed = {entry.inode(): entry for entry in entries}
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as err:
+            if not self._directory_refused:
+                self._directory_refused = True
+                self._refuse(str(err))
+            return None
+        self._directory_refused = False
+        return listed
+
+    def _match(self, listed: Mapping[int, os.DirEntry[str]], work: Work) -> None:
+        self._odd &= listed.keys()
+        for inode, entry in listed.items():
+            known = self._files.get(inode)
+            if known is not None and known.name != entry.name:
+                known = self._renamed(known, entry.name, work.clock)
+            if known is None and entry.name.endswith(".jsonl") and not entry.name.startswith("."):
+                self._found(inode, entry)
+        for file in [file for inode, file in self._files.items() if inode not in listed]:
+            self._vanished(file, work)
+
+    def _renamed(self, file: Followed, name: str, clock: NodeClock) -> Followed | None:
+        """Rotated, or deleted and its inode used again: its beginning will tell. None when nothing of it was read."""
+        if file.stage is Stage.DORMANT:
+            self._forget(file, clock)
+            return None
+        file.name, file.seen = name, -1
+        return file
+
+    def _found(self, inode: int, entry: os.DirEntry[str]) -> None:
+        if inode in self._odd:
+            return
+        if not entry.is_file(follow_symlinks=False):
+            self._odd.add(inode)
+            self._refuse(f"{self._directory / entry.name}: not a regular file")
+            return
+        file = Followed(inode, entry.name, entry.name)
+        before = self._by_writer.get(entry.name)
+        if before is not None:  # rotated: the same writer goes on here
+            file.stage, file.run, file.last_t = before.stage, before.run, before.last_t
+            file.lock, file.pid, file.pidns = before.lock, before.pid, before.pidns
+            before.watched = False
+        self._files[inode] = self._by_writer[entry.name] = file
+
+    def _vanished(self, file: Followed, work: Work) -> None:
+        """Deleted: its writer may live on, and be watched by its pid; else nobody can tell, and it is forgotten."""
+        alive = self._alive(file, None)
+        if alive:
+            file.alive_seen = True
+            return
+        if alive is False:
+            self._gone(file, work)
+        self._forget(file, work.clock)
+
+    def _forget(self, file: Followed, clock: NodeClock) -> None:
+        del self._files[file.inode]
+        if self._by_writer.get(file.writer) is file:
+            del self._by_writer[file.writer]
+            clock.forget(file.writer)
+
+    def _due(self, clock: NodeClock) -> list[tuple[Followed, int]]:
+        """The files to open and their sizes: first those that grew, the oldest first; then those to be watched."""
+        grown: list[tuple[int, Followed, int]] = []
+        watched: list[tuple[int, Followed, int]] = []
+        oldest = clock.wall() - MAX_AGE_SECONDS
+        for file in self._expected():
+            try:
+                found = (self._directory / file.name).stat(follow_symlinks=False)
+            except OSError:  # deleted since it was listed: the next poll sees to it
+                continue
+            if file.stage in (Stage.NEW, Stage.ENDED, Stage.GONE) and found.st_mtime < oldest:
+                file.stage = Stage.DORMANT
+                file.seen = found.st_size
+            elif found.st_size != file.seen:
+                grown.append((found.st_mtime_ns, file, found.st_size))
+            elif file.stage is Stage.OPEN and file.watched:
+                watched.append((file.visited, file, found.st_size))
+        order = [*sorted(grown, key=lambda one: one[0]), *sorted(watched, key=lambda one: one[0])]
+        return [(file, size) for _, file, size in order]
+
+    def _expected(self) -> Iterable[Followed]:
+        """All files from which something is expected, and some of the others in turn."""
+        resting = [file for file in self._files.values() if file.resting]
+        first = self._resting_from if self._resting_from < len(resting) else 0
+        self._resting_from = first + RESTING_FILES
+        return [
+            *(file for file in self._files.values() if not file.resting),
+            *resting[first : first + RESTING_FILES],
+        ]
+
+    def _visit(self, file: Followed, work: Work) -> None:
+        file.visited = self._round
+        work.files_left -= 1
+        path = self._directory / file.name
+        try:
+            fd = os.open(path, _FLAGS)
+        except FileNotFoundError:
+            return
+        except OSError as err:
+            self._refuse_file(file, str(err))
+            return
+        try:
+            self._follow(file, fd, work)
+        except OSError as err:
+            self._refuse_file(file, f"{path}: {err}")
+        finally:
+            os.close(fd)
+
+    def _follow(self, file: Followed, fd: int, work: Work) -> None:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError("not a regular file")
+        head = os.pread(fd, file.head_bytes, 0)
+        if found.st_size < file.offset or zlib.crc32(head) != file.head_crc:
+            self._rewind(file, work.clock)
+        if file.stage is Stage.DORMANT:  # it was written to after all
+            file.stage = Stage.NEW
+        # Asked before reading: a writer that is gone by now has written all that it ever will.
+        alive = self._alive(file, fd)
+        at_end = self._read(file, fd, work)
+        file.refused = False
+        if alive:
+            file.alive_seen = True
+        elif alive is False and at_end and file.stage is Stage.OPEN:
+            self._gone(file, work)
+        if not at_end:
+            self.behind += max(0, found.st_size - file.offset)
+
+    def _rewind(self, file: Followed, clock: NodeClock) -> None:
+        writer = file.writer
+        file.rewind()
+        if file.writer != writer:
+            if self._by_writer.get(writer) is file:
+                del self._by_writer[writer]
+                clock.forget(writer)
+            self._by_writer[file.writer] = file
+
+    def _read(self, file: Followed, fd: int, work: Work) -> bool:
+        """Take in what is new, as far as the poll's bytes reach; True at the end of the file."""
+        while work.bytes_left > 0:
+            data = os.pread(fd, CHUNK_BYTES, file.offset)
+            piece = cut(data, skipping=file.skipping)
+            if file.offset == 0 and piece.consumed:
+                file.remember_head(data[: piece.consumed])
+            file.seen = file.offset + len(data)
+            file.offset += piece.consumed
+            file.skipping = piece.skipping
+            self._take(file, piece, work)
+            work.bytes_left -= max(len(data), LEAST_BYTES_PER_LINE * len(piece.lines))
+            if len(data) < CHUNK_BYTES:
+                return True
+        file.seen = -1
+        return False
+
+    def _take(self, file: Followed, piece: Cut, work: Work) -> None:
+        for _ in range(piece.too_long):
+            self._reject(file, Rejected(TOO_LONG, "a line that is too long for an event"))
+        for raw in piece.lines:
+            if not raw or raw.isspace():
+                continue
+            line = parse_line(raw)
+            if isinstance(line, Rejected):
+                self._reject(file, line)
+            else:
+                self.counts[ACCEPTED] += 1
+                self._accept(file, line, work)
+
+    def _accept(self, file: Followed, line: Line, work: Work) -> None:
+        if line.continues and line.continues != file.writer:
+            self._continue(file, line.continues)
+        if file.stage is Stage.GONE:
+            # It was not gone: whatever said so (a lock that does not reach out of a sandbox) cannot be trusted.
+            file.watched = False
+        file.run = line.run
+        file.lock = file.lock if line.lock is None else line.lock
+        file.pid = line.pid or file.pid
+        file.pidns = line.pidns or file.pidns
+        file.last_t = work.clock.event_time(file.writer, line.ts, line.mono)
+        work.events.append(line.event(file.last_t, file.writer))
+        if line.kind is EventKind.END:
+            file.stage = Stage.ENDED
+            work.clock.forget(file.writer)
+        elif file.stage is not Stage.ENDED or line.kind in (EventKind.START, EventKind.RESUME):
+            file.stage = Stage.OPEN
+
+    def _continue(self, file: Followed, writer: str) -> None:
+        """``file`` goes on where a deleted one left off: to everybody else it is the same writer."""
+        if self._by_writer.get(file.writer) is file:
+            del self._by_writer[file.writer]
+        before = self._by_writer.get(writer)
+        if before is not None:
+            before.watched = False
+            before.stage = Stage.ENDED
+        file.writer = writer
+        self._by_writer[writer] = file
+
+    def _alive(self, file: Followed, fd: int | None) -> bool | None:
+        if file.stage is not Stage.OPEN or not file.watched:
+            return None
+        return writer_alive(self._processes, lock=file.lock, pid=file.pid, pidns=file.pidns, fd=fd, own_pid=os.getpid())
+
+    def _gone(self, file: Followed, work: Work) -> None:
+        """The writer died without a word: now, or, if this agent never saw it alive, right after its last word."""
+        t = max(file.last_t, work.clock.now()) if file.alive_seen else file.last_t
+        file.stage, file.last_t = Stage.GONE, t
+        work.events.append(
+            TrainingEvent(EventKind.GONE, t, RunId(file.run), file.writer, pid=file.pid, status=EndStatus.LOST)
+        )
+
+    def _reject(self, file: Followed, rejected: Rejected) -> None:
+        self.counts[rejected.result] += 1
+        if not file.complained:
+            file.complained = True
+            _log.warning(
+                "%s: %s: %s (more of this file is only counted)",
+                self._directory / file.name,
+                rejected.result,
+                rejected.reason,
+            )
+
+    def _refuse_file(self, file: Followed, reason: str) -> None:
+        if not file.refused:
+            file.refused = True
+            self._refuse(reason)
+
+    def _refuse(self, reason: str) -> None:
+        self.counts[UNREADABLE] += 1
+        _log.warning("event file not read: %s", reason)

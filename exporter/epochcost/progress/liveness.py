@@ -1,0 +1,75 @@
+"""Is the process that writes a file still there?"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Protocol
+
+
+class Processes(Protocol):
+    """What the kernel knows about processes; tests pass their own."""
+
+    def namespace(self) -> int | None:
+        """The namespace in which this process and `alive` count."""
+
+    def alive(self, pid: int) -> bool:
+        """Whether ``pid`` is there and not a zombie."""
+
+    def lock_held(self, fd: int) -> bool:
+        """Whether another process holds a lock on the open file ``fd``."""
+
+
+class KernelProcesses:
+    """The real ones."""
+
+    def namespace(self) -> int | None:
+        """The inode of this process's pid namespace; None without /proc."""
+        try:
+            return Path("/proc/self/ns/pid").stat().st_ino
+        except OSError:
+            return None
+
+    def alive(self, pid: int) -> bool:
+        """As the kernel says; of a process that may not be signalled it is enough that it is there."""
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        except (PermissionError, OverflowError):
+            return True
+        try:
+            return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[:1] not in ([b"Z"], [b"X"])
+        except OSError:  # /proc may be hidden from us
+            return True
+
+    def lock_held(self, fd: int) -> bool:
+        """Tried with a shared lock, for which reading rights are enough; it is let go at once."""
+        try:
+            fcntl.lockf(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        fcntl.lockf(fd, fcntl.LOCK_UN)
+        return False
+
+
+def writer_alive(  # noqa: PLR0913 - what is known of a writer
+    processes: Processes, *, lock: bool, pid: int | None, pidns: int | None, fd: int | None, own_pid: int
+) -> bool | None:
+    """Whether the writer of the open file ``fd`` lives; None where nobody can tell.
+
+    Args:
+        processes: the kernel's.
+        lock: whether the writer said that it holds the file's lock, which counts across containers.
+        pid: its process id, which counts
+        pidns: only within this namespace.
+        fd: the file; None when it was deleted.
+        own_pid: of this process, whose own locks are invisible to it.
+    """
+    same_namespace = pid is not None and pidns is not None and pidns == processes.namespace()
+    if same_namespace and pid == own_pid:
+        return True
+    if lock and fd is not None:
+        return processes.lock_held(fd)
+    return processes.alive(pid) if same_namespace and pid is not None else None

@@ -1,0 +1,61 @@
+"""What the run has cost so far, as the agent writes it beside the events."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import stat
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+MAX_BYTES = 65536
+MAX_AGE_SECONDS = 300.0
+"""The agent rewrites the file while the run is open; a much older one is a value frozen, not a cost."""
+READ_INTERVAL_SECONDS = 1.0
+
+
+class CostFile:
+    """``<run>.cost.json``, read at most once a second; every figure is None where it is not known."""
+
+    def __init__(self, directory: Callable[[], Path], run: str) -> None:
+        self._directory = directory
+        self._run = run
+        self._read_at = -math.inf
+        self._figures: dict[str, float] = {}
+
+    def figure(self, name: str) -> float | None:
+        """``cost_usd``, ``cost_per_epoch_usd`` or ``projected_cost_usd``, in US dollars."""
+        now = time.monotonic()
+        if now - self._read_at >= READ_INTERVAL_SECONDS:
+            self._read_at = now
+            self._figures = self._read()
+        return self._figures.get(name)
+
+    def _read(self) -> dict[str, float]:
+        try:
+            document = json.loads(_small_file(self._directory() / f"{self._run}.cost.json"))
+        except (OSError, ValueError, RecursionError):  # no agent, or none that prices this run: not known
+            return {}
+        if not isinstance(document, dict) or document.get("v") != 1:
+            return {}
+        return {
+            name: float(value)
+            for name, value in document.items()
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
+        }
+
+
+def _small_file(path: Path) -> bytes:
+    """The content of a fresh regular file. Raises OSError otherwise; a FIFO put there does not block."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_BYTES:
+            raise OSError(f"{path}: not a small regular file")
+        if time.time() - found.st_mtime > MAX_AGE_SECONDS:
+            raise OSError(f"{path}: not written for {MAX_AGE_SECONDS:g} s")
+        return os.read(fd, MAX_BYTES)
+    finally:
+        os.close(fd)

@@ -1,0 +1,73 @@
+"""Where events go: one search, so that a training process and the agent of the same user find the same place."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+SYSTEM = Path("/var/run/epochcost")
+
+
+def candidates(environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """The directories to try, best first; a set ``EPOCHCOST_DIR`` is the only one. Touches nothing."""
+    if told := environ.get("EPOCHCOST_DIR", ""):
+        return (Path(told),)
+    runtime = environ.get("XDG_RUNTIME_DIR", "")
+    return (SYSTEM, *([Path(runtime) / "epochcost"] if runtime else []), _temporary(environ))
+
+
+def events_dir(environ: Mapping[str, str]) -> Path:
+    """The first usable candidate, made if need be.
+
+    ``EPOCHCOST_DIR`` is made with its parents; `SYSTEM` is used only where it already is and is writable; the others
+    are made for this user alone (mode 0700), and refused when they belong to somebody else or are symbolic links.
+
+    Raises:
+        OSError: saying for each candidate why it cannot be used.
+    """
+    told = bool(environ.get("EPOCHCOST_DIR"))
+    refused: list[str] = []
+    for path in candidates(environ):
+        reason = _refusal(path, told=told)
+        if not reason:
+            return path
+        refused.append(reason)
+    raise OSError("; ".join(refused))
+
+
+def _temporary(environ: Mapping[str, str]) -> Path:
+    # As module tempfile looks, which would cost 10 ms to import.
+    root = next((environ[name] for name in ("TMPDIR", "TEMP", "TMP") if environ.get(name)), "/tmp")  # noqa: S108
+    return Path(root) / f"epochcost-{os.getuid()}"
+
+
+def _refusal(path: Path, *, told: bool) -> str:
+    try:
+        _prepare(path, told=told)
+    except OSError as err:
+        return str(err)
+    return ""
+
+
+def _prepare(path: Path, *, told: bool) -> None:
+    if told:
+        path.mkdir(parents=True, exist_ok=True)
+    elif path != SYSTEM:
+        _make_private(path)
+    if not path.is_dir():
+        raise NotADirectoryError(f"{path}: no such directory")
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise PermissionError(f"{path}: not writable")
+
+
+def _make_private(path: Path) -> None:
+    try:
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        found = path.lstat()
+        if not stat.S_ISDIR(found.st_mode):
+            raise NotADirectoryError(f"{path}: not a directory (symbolic links are not followed here)") from None
+        if found.st_uid != os.getuid() or found.st_mode & 0o022:
+            raise PermissionError(f"{path}: belongs to or can be changed by somebody else") from None

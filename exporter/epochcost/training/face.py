@@ -1,0 +1,205 @@
+"""What ``import epochcost`` offers."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from epochcost.training.argument import amount, text, whole
+from epochcost.training.cost import CostFile
+from epochcost.training.directory import events_dir
+from epochcost.training.endings import ENDINGS
+from epochcost.training.facts import Facts, loaded_framework
+from epochcost.training.job import Job, job, run_id
+from epochcost.training.memory import MemoryPeak
+from epochcost.training.narration import Narration
+from epochcost.training.position import Position
+from epochcost.training.run import Run
+from epochcost.training.spans import Saving, Span
+from epochcost.training.warning import warn_once
+from epochcost.training.writer import EventWriter
+
+__all__ = [
+    "Run",
+    "checkpoint",
+    "current",
+    "end",
+    "epoch_end",
+    "phase",
+    "report",
+    "resume",
+    "run",
+    "start",
+    "step",
+]
+
+
+def run(  # noqa: PLR0913 - all but the first three are seldom needed, and by name only
+    experiment: str = "",
+    epochs: float | None = None,
+    batch_size: int | None = None,
+    *,
+    id: str | None = None,  # noqa: A002 - the word users look for
+    budget_usd: float | None = None,
+    samples_per_epoch: int | None = None,
+    steps_per_epoch: int | None = None,
+    framework: str | None = None,
+    memory_peak: Callable[[], int] | None = None,
+    local_rank: int | None = None,
+) -> Run:
+    """One training run: ``with epochcost.run("char-lm", epochs=25, batch_size=20) as run:``.
+
+    Args:
+        experiment: groups runs of the same model and data, so that their cost per epoch can be compared.
+        epochs: how many are planned; None where there is no plan.
+        batch_size: samples of one optimiser step, over all ranks.
+        id: stays the same over restarts of one training; else the launcher's job id, else made up.
+        budget_usd: dashboards and alerts compare the cost with it.
+        samples_per_epoch: of the training set.
+        steps_per_epoch: where no loader says it.
+        framework: else the one that is loaded (torch, jax, tensorflow).
+        memory_peak: returns the most device memory held so far, in bytes; else torch is asked where it is loaded.
+        local_rank: where no launcher says it. Only local rank 0 reports; for the others everything else works.
+    """
+    try:
+        return _run(
+            os.environ,
+            experiment=text(experiment),
+            planned=epochs,
+            batch_size=whole("batch_size", batch_size, least=1),
+            told=text(id),
+            budget_usd=amount("budget_usd", budget_usd),
+            samples_per_epoch=whole("samples_per_epoch", samples_per_epoch, least=1),
+            steps_per_epoch=whole("steps_per_epoch", steps_per_epoch, least=1),
+            framework=text(framework),
+            memory_peak=memory_peak,
+            local_rank=whole("local_rank", local_rank),
+        )
+    except Exception as err:  # noqa: BLE001 - the training goes on without being reported
+        warn_once("fault", f"this training is not reported: {type(err).__name__}: {err}; it goes on")
+        return without_events(Facts("unreported", Job()), epochs)
+
+
+def _run(  # noqa: PLR0913 - the arguments of `run`, checked
+    environ: Mapping[str, str],
+    *,
+    experiment: str,
+    planned: float | None,
+    batch_size: int | None,
+    told: str,
+    budget_usd: float | None,
+    samples_per_epoch: int | None,
+    steps_per_epoch: int | None,
+    framework: str,
+    memory_peak: Callable[[], Any] | None,
+    local_rank: int | None,
+) -> Run:
+    within = job(environ)
+    if local_rank is not None:
+        within = dataclasses.replace(within, local_rank=local_rank)
+    facts = Facts(
+        run=run_id(environ, told, experiment),
+        job=within,
+        experiment=experiment,
+        framework=framework or loaded_framework(),
+        epochs=amount("epochs", planned),
+        batch_size=batch_size,
+        samples_per_epoch=samples_per_epoch,
+        budget_usd=budget_usd,
+    )
+    if _disabled(environ):
+        return without_events(facts, planned)
+    directory = functools.cache(lambda: events_dir(environ))  # an error is not cached: it is tried again
+    make_writer = functools.partial(EventWriter, directory, facts.run)
+    return Run(
+        facts,
+        narration=Narration(facts, make_writer if within.writes else None, MemoryPeak(memory_peak)),
+        costs=CostFile(directory, facts.run),
+        position=Position(batch_size, samples_per_epoch, steps_per_epoch),
+        loop_epochs=planned,
+    )
+
+
+def without_events(facts: Facts, planned: Any) -> Run:  # noqa: ANN401 - as the user gave it
+    """A run whose loops and figures work, and that writes nothing."""
+
+    def nowhere() -> Path:
+        raise FileNotFoundError("this run has no directory")
+
+    silent = Run(
+        facts,
+        narration=Narration(facts, None, MemoryPeak(None)),
+        costs=CostFile(nowhere, facts.run),
+        position=Position(facts.batch_size, facts.samples_per_epoch, None),
+        loop_epochs=planned,
+    )
+    silent.mute()
+    return silent
+
+
+def _disabled(environ: Mapping[str, str]) -> bool:
+    return environ.get("EPOCHCOST_DISABLE", "").strip().lower() not in ("", "0", "false", "no")
+
+
+def current() -> Run | None:
+    """The run that was opened last in this process and is still open; None if there is none."""
+    runs = [run for run in ENDINGS.open if isinstance(run, Run)]
+    return runs[-1] if runs else None
+
+
+@functools.wraps(run, assigned=())
+def start(*args: Any, **kwargs: Any) -> Run:  # noqa: ANN401 - the arguments of `run`
+    """Open a run for the plain functions below."""
+    opened = run(*args, **kwargs)
+    opened.start()
+    return opened
+
+
+def _opened(call: str) -> Run:
+    found = current()
+    if found is None and not ENDINGS.inherited:
+        warn_once("no run", f"epochcost.{call}() without an open run: call epochcost.start() before")
+    return found or without_events(Facts("unreported", Job()), None)
+
+
+def step(n: int = 1, samples: int | None = None, tokens: int | None = None) -> None:
+    """`Run.step` of the open run."""
+    _opened("step").step(n, samples, tokens)
+
+
+def report(
+    epoch: float | None = None, step: int | None = None, samples: int | None = None, tokens: int | None = None
+) -> None:
+    """`Run.report` of the open run."""
+    _opened("report").report(epoch, step, samples, tokens)
+
+
+def epoch_end(epoch: int | None = None) -> None:
+    """`Run.epoch_end` of the open run."""
+    _opened("epoch_end").epoch_end(epoch)
+
+
+def resume(
+    epoch: float | None = None, step: int | None = None, samples: int | None = None, tokens: int | None = None
+) -> None:
+    """`Run.resume` of the open run."""
+    _opened("resume").resume(epoch, step, samples, tokens)
+
+
+def phase(name: str) -> Span:
+    """`Run.phase` of the open run."""
+    return _opened("phase").phase(name)
+
+
+def checkpoint() -> Saving:
+    """`Run.checkpoint` of the open run."""
+    return _opened("checkpoint").checkpoint()
+
+
+def end(status: str = "finished") -> None:
+    """`Run.end` of the open run."""
+    _opened("end").end(status)

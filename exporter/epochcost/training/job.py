@@ -1,0 +1,108 @@
+"""Which job this process is part of, as its launcher says in the environment."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+RUN_VARIABLES = ("EPOCHCOST_RUN", "SLURM_JOB_ID", "TORCHELASTIC_RUN_ID", "WANDB_RUN_ID", "KUBERNETES_JOB_NAME")
+"""Which variables name a run over its restarts, first wins. Kubernetes sets none by itself: docs/training.md."""
+
+_SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:@+=-]{0,119}")
+_RANK = ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID")
+_LOCAL_RANK = ("LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID")
+_NODE_RANK = ("GROUP_RANK", "NODE_RANK", "SLURM_NODEID")
+_WORLD = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_NTASKS")
+_NODES = ("GROUP_WORLD_SIZE", "SLURM_JOB_NUM_NODES", "SLURM_NNODES")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A process within its job; None where nobody says.
+
+    ``gpus``: what the processes of this job on this node use, by index or UUID; None where unknown, empty for none.
+    """
+
+    rank: int | None = None
+    local_rank: int | None = None
+    node_rank: int | None = None
+    nodes: int | None = None
+    world: int | None = None
+    gpus: tuple[str, ...] | None = None
+
+    @property
+    def writes(self) -> bool:
+        """Every node has one writer, for every node must be charged: its local rank 0."""
+        return not self.local_rank
+
+
+def job(environ: Mapping[str, str]) -> Job:
+    """What torchrun, Open MPI, Intel MPI or Slurm say, in that order: the inner launcher knows best."""
+    world = _number(environ, _WORLD)
+    per_node = _number(environ, ("LOCAL_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE"))
+    nodes = world // per_node if world and per_node else _number(environ, _NODES)
+    return Job(
+        rank=_number(environ, _RANK),
+        local_rank=_number(environ, _LOCAL_RANK),
+        node_rank=_number(environ, _NODE_RANK),
+        nodes=nodes,
+        world=world,
+        gpus=visible_gpus(environ),
+    )
+
+
+def visible_gpus(environ: Mapping[str, str]) -> tuple[str, ...] | None:
+    """The devices of ``CUDA_VISIBLE_DEVICES`` and, in a container, ``NVIDIA_VISIBLE_DEVICES``; None where unknown.
+
+    Inside a container, CUDA's indices count the container's devices, which mean something else to the node: then the
+    container's own list counts, or nothing is said.
+    """
+    cuda = environ.get("CUDA_VISIBLE_DEVICES")
+    given = _devices(environ.get("NVIDIA_VISIBLE_DEVICES", "all"))
+    within_container = given not in ((), ("all",), ("void",), ("none",))
+    if cuda is None:
+        return given if within_container else None
+    chosen = _devices(cuda)
+    if within_container and any(device.isdecimal() for device in chosen):
+        return given if len(chosen) == len(given) else None
+    return chosen
+
+
+def run_id(environ: Mapping[str, str], told: str, experiment: str) -> str:
+    """The run's id, safe in labels and file names: as told, else as the launcher says, else made up."""
+    named = told or next(filter(None, (_said(environ, name) for name in RUN_VARIABLES)), "")
+    return safe(named or f"{experiment or 'run'}-{os.urandom(4).hex()}")
+
+
+def safe(name: str) -> str:
+    """``name`` itself where it fits a label and a file name; else its likeness with a digest: ids stay distinct.
+
+    What comes out goes in again unchanged: the agent applies the same rule to what it reads.
+    """
+    if _SAFE.fullmatch(name):
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return re.sub(r"^[^A-Za-z0-9_]|[^A-Za-z0-9._:@+=-]", "_", name[:100]) + "-" + digest
+
+
+def _said(environ: Mapping[str, str], name: str) -> str:
+    value = environ.get(name, "").strip()
+    # torchrun without --rdzv-id says "none", the same for every job.
+    return "" if name == "TORCHELASTIC_RUN_ID" and value == "none" else value
+
+
+def _number(environ: Mapping[str, str], names: tuple[str, ...]) -> int | None:
+    for name in names:
+        value = environ.get(name, "").strip()
+        if value.isascii() and value.isdecimal() and len(value) < 10:  # noqa: PLR2004 - far beyond any cluster
+            return int(value)
+    return None
+
+
+def _devices(listed: str) -> tuple[str, ...]:
+    devices = tuple(device.strip() for device in listed.split(",") if device.strip())
+    # CUDA stops at the first invalid entry; -1 is the usual way to hide all devices.
+    return devices[: devices.index("-1")] if "-1" in devices else devices

@@ -1,0 +1,36 @@
+"""The user's own iterables, watched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Loop(Generic[T]):
+    """Iterates as ``iterate`` does and is as long as ``length`` says, so that progress bars work around it.
+
+    Whatever the user's iterable raises comes through unchanged, also from ``len()``.
+    """
+
+    def __init__(self, iterate: Callable[[], Iterator[T]], length: Callable[[], int]) -> None:
+        self._iterate = iterate
+        self._length = length
+
+    def __iter__(self) -> Iterator[T]:
+        return self._iterate()
+
+    def __len__(self) -> int:
+        return self._length()
+
+    def __bool__(self) -> bool:
+        return True
+
+
+def known_length(iterable: object) -> int | None:
+    """``len(iterable)``, or None where it has none (loaders over streams raise all sorts of things)."""
+    try:
+        return len(iterable)  # type: ignore[arg-type]
+    except Exception:  # noqa: BLE001 - the user's object, the user's exceptions
+        return None

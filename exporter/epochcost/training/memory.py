@@ -1,0 +1,40 @@
+"""The most device memory that the process ever held."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from epochcost.training.argument import whole
+from epochcost.training.warning import warn_once
+
+
+class MemoryPeak:
+    """Asks ``ask`` (-> bytes), or torch where the program has loaded it by itself; keeps the largest answer."""
+
+    def __init__(self, ask: Callable[[], Any] | None) -> None:
+        self._ask = ask
+        self._peak: int | None = None
+
+    def peak_bytes(self) -> int | None:
+        """In bytes, of the fullest device; None where nobody knows."""
+        try:
+            answer = _torch_peak_bytes() if self._ask is None else whole("memory_peak()", self._ask())
+        except Exception as err:  # noqa: BLE001 - the user's function, the user's exceptions
+            warn_once("memory_peak", f"memory_peak failed ({type(err).__name__}: {err}); peak memory is not reported")
+            self._ask = lambda: None
+            return self._peak
+        if answer is not None:  # the program may reset torch's own peak
+            self._peak = answer if self._peak is None else max(self._peak, answer)
+        return self._peak
+
+
+def _torch_peak_bytes() -> int | None:
+    cuda = getattr(sys.modules.get("torch"), "cuda", None)
+    try:
+        if cuda is None or not cuda.is_initialized():
+            return None
+        return max((int(cuda.max_memory_allocated(device)) for device in range(cuda.device_count())), default=None)
+    except Exception:  # noqa: BLE001 - nobody asked for it: a torch half loaded or built without devices is no error
+        return None

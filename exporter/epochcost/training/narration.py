@@ -1,0 +1,94 @@
+"""The lines of one attempt of a run, from its start to its end."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+
+from epochcost.training.facts import Facts
+from epochcost.training.memory import MemoryPeak
+from epochcost.training.position import Position
+from epochcost.training.writer import EventWriter
+
+
+class Narration:
+    """Makes lines and hands them to a writer; without a writer it is silent.
+
+    Not for several threads at once: its run holds a lock.
+    """
+
+    def __init__(self, facts: Facts, make_writer: Callable[[], EventWriter] | None, memory: MemoryPeak) -> None:
+        self._facts = facts
+        self._make_writer = make_writer
+        self._memory = memory
+        self._writer: EventWriter | None = None
+        self._start = ""
+        self._fragments: dict[bool, str] = {}
+        self._run_key = f'"run":{json.dumps(facts.run)}'
+
+    @property
+    def silent(self) -> bool:
+        """Nothing will be written any more."""
+        return self._writer is None or self._writer.dead
+
+    def begin(self, at: Position) -> None:
+        """A new attempt, in a file of its own."""
+        self._writer = self._make_writer() if self._make_writer else None
+        self._start = self.head("start")
+        self._fragments.clear()
+        self.tell("start", at, "startup", head=self._start, full=True)
+
+    def head(self, kind: str) -> str:
+        """The beginning of an event that happens now."""
+        return f'{{"v":1,"ev":"{kind}","ts":{time.time():.6f},"mono":{time.monotonic():.6f},{self._run_key}'
+
+    def tell(  # noqa: PLR0913 - the parts of a line
+        self, kind: str, at: Position, phase: str, extra: str = "", *, head: str = "", full: bool = False
+    ) -> None:
+        """Write one line; boundaries are ``full``, so that a line lost before them does no harm.
+
+        Args:
+            kind: of the event.
+            at: the position to report.
+            phase: that the run is in.
+            extra: more keys as JSON, led by a comma.
+            head: from an earlier `head`, for an event that happened then.
+            full: with all facts.
+        """
+        writer = self._writer
+        if writer is None or writer.dead:
+            return
+        if writer.check() if full else writer.attach():
+            full = True
+            extra += self._opening(writer, kind)
+        line = (head or self.head(kind)) + at.fragment() + f',"phase":"{phase}"' + extra
+        if (peak := self._memory.peak_bytes()) is not None:
+            line += f',"memory_peak_bytes":{peak}'
+        if full:
+            line += self._told_facts(writer)
+        writer.put((line + "}").encode())
+
+    def close(self) -> None:
+        """The last line was told."""
+        if self._writer is not None:
+            self._writer.close()
+
+    def mute(self) -> None:
+        """In a forked child."""
+        self._make_writer = None
+        if self._writer is not None:
+            self._writer.mute()
+
+    def _told_facts(self, writer: EventWriter) -> str:
+        if writer.locked not in self._fragments:
+            self._fragments[writer.locked] = self._facts.fragment(locked=writer.locked)
+        return self._fragments[writer.locked]
+
+    def _opening(self, writer: EventWriter, kind: str) -> str:
+        """What a file must begin with; the start itself, if no earlier file took it."""
+        if writer.replaces:
+            return f',"continues":{json.dumps(writer.replaces)}'
+        if kind != "start":
+            writer.put((self._start + self._told_facts(writer) + "}").encode())
+        return ""

@@ -1,0 +1,124 @@
+"""Where a training stands: pure arithmetic, no clock, no file."""
+
+from __future__ import annotations
+
+import math
+
+
+class Position:
+    """Epochs, steps, samples and tokens, all absolute; None where not known.
+
+    ``base`` counts finished epochs; the part of the current one is ``epoch_steps / steps`` where the number of steps
+    per epoch is known, else by samples, else nothing. Within an epoch the position never goes back, whatever a second
+    loader's length says.
+    """
+
+    __slots__ = (
+        "base",
+        "batch_size",
+        "epoch_steps",
+        "reached",
+        "samples",
+        "samples_base",
+        "samples_counted",
+        "samples_per_epoch",
+        "step",
+        "steps",
+        "tokens",
+    )
+
+    def __init__(self, batch_size: int | None, samples_per_epoch: int | None, steps: int | None) -> None:
+        self.base: float | None = None
+        self.reached = 0.0
+        self.step = 0
+        self.epoch_steps = 0
+        self.steps = steps
+        self.batch_size = batch_size
+        self.samples_per_epoch = samples_per_epoch
+        self.samples: int | None = None
+        self.samples_base = 0
+        self.samples_counted = False
+        self.tokens: int | None = None
+
+    def begin_epoch(self, number: int) -> None:
+        """The epoch after ``number`` finished ones begins."""
+        self.base = float(number)
+        self.reached = 0.0
+        self.epoch_steps = 0
+        self.samples_base = self.samples or 0
+
+    def begin_steps(self, done: int, count: int | None) -> None:
+        """``count`` more steps lie ahead in this epoch, after ``done`` of it that another process did."""
+        if self.base is None:
+            self.base = 0.0
+        self.epoch_steps += done
+        if count is not None:
+            self.steps = self.epoch_steps + count
+
+    def finish_epoch(self, number: float | None) -> float:
+        """An epoch ended: the ``number``-th, or simply the next. Returns how many are finished now."""
+        self.derive_samples()
+        finished = float(math.floor(self.base or 0.0) + 1 if number is None else number)
+        derived = self.samples_per_epoch is not None and not self.samples_counted and self.samples is not None
+        if derived:  # the last batch is seldom full
+            self.samples = round(finished * (self.samples_per_epoch or 0))
+        self.begin_epoch(int(finished))
+        return finished
+
+    def move(self, epoch: float | None, step: int | None, samples: int | None, tokens: int | None) -> None:
+        """Set what is given, from outside."""
+        if epoch is not None:
+            self.derive_samples()
+            self.base, self.reached, self.epoch_steps, self.steps = epoch, 0.0, 0, None
+            self.samples_base = self.samples or 0
+        if step is not None:
+            self.step = step
+        if samples is not None:
+            self.samples, self.samples_base, self.samples_counted = samples, samples, True
+        elif step is not None and self.batch_size is not None and not self.samples_counted:
+            self.samples = self.samples_base = step * self.batch_size
+        if tokens is not None:
+            self.tokens = tokens
+
+    def add_samples(self, count: int) -> None:
+        """``count`` samples more, exactly counted."""
+        if not self.samples_counted:
+            self.samples, self.samples_counted = self.samples_base, True
+        self.samples = (self.samples or 0) + count
+
+    def add_tokens(self, count: int) -> None:
+        """``count`` tokens more."""
+        self.tokens = (self.tokens or 0) + count
+
+    def derive_samples(self) -> None:
+        """Samples from steps, where nobody counts them."""
+        if self.batch_size is not None and not self.samples_counted and self.base is not None:
+            self.samples = self.samples_base + self.epoch_steps * self.batch_size
+
+    @property
+    def epoch(self) -> float | None:
+        """The position in epochs: 3.25 is a quarter into the fourth."""
+        if self.base is None:
+            return None
+        if self.steps:
+            part = self.epoch_steps / self.steps
+        elif self.samples_per_epoch and self.samples is not None:
+            part = (self.samples - self.samples_base) / self.samples_per_epoch
+        else:
+            part = 0.0
+        self.reached = max(self.reached, min(part, 1.0))
+        return self.base + self.reached
+
+    def fragment(self) -> str:
+        """The position as keys of a JSON object, each led by a comma."""
+        self.derive_samples()
+        text = ""
+        if (epoch := self.epoch) is not None:
+            text = f',"epoch":{epoch!r}'
+        if self.step:  # a loop that reports epochs alone never counts steps: 0 would be a claim
+            text += f',"step":{self.step}'
+        if self.steps is not None:
+            text += f',"steps":{self.steps}'
+        if self.samples is not None:
+            text += f',"samples":{self.samples}'
+        return text if self.tokens is None else f'{text},"tokens":{self.tokens}'

@@ -1,0 +1,370 @@
+"""One training run, as its own process tells it."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from epochcost.training.argument import amount, whole
+from epochcost.training.cost import CostFile
+from epochcost.training.endings import ENDINGS
+from epochcost.training.facts import Facts
+from epochcost.training.loops import Loop, known_length
+from epochcost.training.narration import Narration
+from epochcost.training.position import Position
+from epochcost.training.spans import Saving, Span
+from epochcost.training.warning import shown, warn_once
+
+PROGRESS_INTERVAL_SECONDS = 1.0
+PHASES = ("startup", "train", "eval", "checkpoint", "restore")
+STATUSES = ("finished", "failed", "preempted")
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_monotonic = time.monotonic
+
+
+def guarded(method: Callable[Concatenate[Run, P], None]) -> Callable[Concatenate[Run, P], None]:
+    """Whatever goes wrong in ``method`` is said once and never reaches the training."""
+
+    @functools.wraps(method)
+    def call(self: Run, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            method(self, *args, **kwargs)
+        except Exception as err:  # noqa: BLE001 - this is the guard
+            self._fault(err)
+
+    return call
+
+
+class Run:
+    """One training run. Made by ``epochcost.run()``; a context manager, or ``start()`` and ``end()``.
+
+    Positions are absolute and counted in finished epochs: 3.25 is a quarter into the fourth. Every method may be called
+    from any thread, returns at once and raises nothing, whatever happens to the disk, the directory or the agent.
+    """
+
+    def __init__(
+        self,
+        facts: Facts,
+        *,
+        narration: Narration,
+        costs: CostFile,
+        position: Position,
+        loop_epochs: Any = None,  # noqa: ANN401 - as the user gave it
+    ) -> None:
+        self._facts = facts
+        self._narration = narration
+        self._costs = costs
+        self._at = position
+        self._loop_epochs = loop_epochs
+        self._lock = threading.RLock()  # reentrant: a signal handler may end the run in the middle of a call
+        self._state = "new"
+        self._phase = "startup"
+        self._due = 0.0
+        self._told_to_go = False
+        self._saving: Saving | None = None
+
+    # Life
+
+    @guarded
+    def start(self) -> None:
+        """Report the start. Calling it again after `end` begins a new attempt, in a new file."""
+        with self._lock:
+            if self._state == "open":
+                return
+            self._state, self._phase, self._due = "open", "startup", 0.0
+            self._told_to_go = False
+            self._narration.begin(self._at)
+            if self._narration.silent:
+                self._due = math.inf
+        ENDINGS.opened(self, reports=not self._narration.silent)
+
+    @guarded
+    def end(self, status: str = "finished") -> None:
+        """Report the end: ``finished``, ``failed`` or ``preempted``. Only the first call counts."""
+        # Never wait for long: a signal handler may come here while another thread is writing.
+        if not self._lock.acquire(timeout=2.0):
+            return
+        try:
+            if self._state != "open":
+                return
+            if status not in STATUSES:
+                warn_once("argument status", f"status={shown(status)} is none of {', '.join(STATUSES)}")
+                self._emit("end")
+            else:
+                done = self._facts.epochs is not None and (self._at.epoch or 0.0) >= self._facts.epochs
+                preempted = self._told_to_go and not done
+                self._emit("end", f',"status":"{"preempted" if preempted else status}"')
+            self._state, self._due = "ended", math.inf
+            self._narration.close()
+        finally:
+            self._lock.release()
+        ENDINGS.closed(self)
+
+    def preempt(self) -> None:
+        """SIGTERM came, and a handler of the program's own deals with it: it ends as preempted unless it is done."""
+        self._told_to_go = True
+
+    def mute(self) -> None:
+        """In a forked child: never write, whatever state the parent's threads left the lock in."""
+        self._lock = threading.RLock()
+        self._due, self._state = math.inf, "muted"
+        self._narration.mute()
+
+    def __enter__(self) -> Run:  # noqa: PYI034 - Self needs Python 3.11
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        asked_to_exit = isinstance(error, SystemExit) and error.code in (None, 0)
+        self.end("finished" if error is None or asked_to_exit else "failed")
+
+    def __reduce__(self) -> tuple[Callable[..., Run], tuple[Any, ...]]:
+        # A loader's workers may get the run along with everything else: they get one that never writes.
+        return _muted, (self._facts, self._loop_epochs)
+
+    # Loops
+
+    def epochs(self, start: int | None = None) -> Loop[int]:
+        """The numbers of the epochs to do, from ``start`` (else where `resume` said, else 0) to the planned number.
+
+        Without a planned number there is no last one. An epoch counts as finished when its body has run through.
+        """
+        told = whole("start", start)
+        first = math.floor(self._at.base or 0.0) if told is None else told
+        last = None if self._loop_epochs is None else _loop_end(self._loop_epochs)
+        numbers: Iterable[int] = itertools.count(first) if last is None else range(first, last)
+
+        def iterate() -> Iterator[int]:
+            for number in numbers:
+                self._begin_epoch(number)
+                yield number
+                self.epoch_end(number + 1)
+
+        return Loop(iterate, lambda: len(numbers))  # type: ignore[arg-type]  # count has none, and says so
+
+    def batches(self, loader: Iterable[T], start: int = 0) -> Loop[T]:
+        """What ``loader`` yields, each counted as one step when its body has run; ``start`` were done before.
+
+        In phase ``eval`` nothing is counted.
+        """
+
+        def iterate() -> Iterator[T]:
+            counted = self._phase != "eval"
+            if counted:
+                self._begin_steps(loader, start)
+            for batch in loader:
+                yield batch
+                if counted:
+                    self.step()
+
+        return Loop(iterate, lambda: len(loader))  # type: ignore[arg-type]  # a TypeError of its own, as it should be
+
+    def step(self, n: int = 1, samples: int | None = None, tokens: int | None = None) -> None:
+        """``n`` optimiser steps were done, on so many samples or tokens (all together, over all ranks)."""
+        try:
+            with self._lock:
+                at = self._at
+                if n != 1:
+                    n = whole("n", n) or 0
+                at.step += n
+                at.epoch_steps += n
+                if samples is not None:
+                    at.add_samples(whole("samples", samples) or 0)
+                if tokens is not None:
+                    at.add_tokens(whole("tokens", tokens) or 0)
+                if _monotonic() < self._due:
+                    return
+                self._progress()
+        except Exception as err:  # noqa: BLE001 - guarded in place: this is the hot path
+            self._fault(err)
+
+    # Plain reports
+
+    @guarded
+    def report(
+        self,
+        epoch: float | None = None,
+        step: int | None = None,
+        samples: int | None = None,
+        tokens: int | None = None,
+    ) -> None:
+        """Where the training stands, in absolute figures; for loops that count by themselves."""
+        with self._lock:
+            self._at.move(
+                amount("epoch", epoch), whole("step", step), whole("samples", samples), whole("tokens", tokens)
+            )
+            if _monotonic() >= self._due:
+                self._progress()
+
+    @guarded
+    def epoch_end(self, epoch: int | None = None) -> None:
+        """An epoch is finished: number ``epoch`` (1 is the first), or simply the next."""
+        with self._lock:
+            self._at.finish_epoch(whole("epoch", epoch))
+            self._emit("epoch_end")
+
+    @guarded
+    def resume(
+        self,
+        epoch: float | None = None,
+        step: int | None = None,
+        samples: int | None = None,
+        tokens: int | None = None,
+    ) -> None:
+        """Training goes on from a checkpoint at this position; what was done beyond it has to be done again."""
+        with self._lock:
+            self._at.move(
+                amount("epoch", epoch), whole("step", step), whole("samples", samples), whole("tokens", tokens)
+            )
+            self._emit("resume")
+
+    def phase(self, name: str) -> Span:
+        """From now on: ``train``, ``eval``, ``checkpoint``, ``restore`` or ``startup``.
+
+        Called plainly it holds until the next call; as a context manager it goes back to the phase before.
+        """
+        before = self._phase
+        self.enter_phase(name)
+        return Span(self, before)
+
+    def checkpoint(self) -> Saving:
+        """A checkpoint of this position: saved by now (called plainly), or being saved in the body of a ``with``.
+
+        A body that raises has saved nothing, and nothing is reported but the time it took.
+        """
+        saving = Saving(self, self._phase)
+        self._plan_saving(saving)
+        return saving
+
+    # What the agent says
+
+    @property
+    def id(self) -> str:
+        """The run's id, as it shows on dashboards."""
+        return self._facts.run
+
+    @property
+    def epoch(self) -> float | None:
+        """The position in epochs; None where not known."""
+        return self._at.epoch
+
+    @property
+    def cost_usd(self) -> float | None:
+        """US dollars so far on this node, all attempts together; None without an agent or a price."""
+        return self._figure("cost_usd")
+
+    @property
+    def cost_per_epoch_usd(self) -> float | None:
+        """US dollars for one epoch; None where not known yet."""
+        return self._figure("cost_per_epoch_usd")
+
+    @property
+    def projected_cost_usd(self) -> float | None:
+        """US dollars that the whole run will have cost; None where not known yet."""
+        return self._figure("projected_cost_usd")
+
+    # Inside
+
+    @guarded
+    def enter_phase(self, name: str) -> None:
+        """Report phase ``name``."""
+        if name not in PHASES:
+            warn_once("argument phase", f"phase {shown(name)} is none of {', '.join(PHASES)}; it is not reported")
+            return
+        with self._lock:
+            self._phase = name
+            self._emit("phase")
+
+    @guarded
+    def saved(self, head: str = "") -> None:
+        """Report that a checkpoint of the present position is on disk; ``head`` says since when."""
+        with self._lock:
+            self._saving = None
+            self._emit("checkpoint", head=head)
+
+    @guarded
+    def _plan_saving(self, saving: Saving) -> None:
+        # Whether a `with` follows is known at the next call of anything: until then the event waits, with its time.
+        with self._lock:
+            self._flush_saving()
+            saving.head = self._narration.head("checkpoint")
+            self._saving = saving
+            if self._due < math.inf:
+                self._due = 0.0
+
+    def take_saving(self, saving: Saving) -> None:
+        """``saving`` turned out to be a ``with``."""
+        if self._saving is saving:
+            self._saving = None
+
+    def _flush_saving(self) -> None:
+        saving, self._saving = self._saving, None
+        if saving is not None:
+            self.saved(saving.head)
+
+    @guarded
+    def _begin_epoch(self, number: int) -> None:
+        with self._lock:
+            self._at.begin_epoch(number)
+            if self._phase != "train":
+                self.enter_phase("train")
+
+    @guarded
+    def _begin_steps(self, loader: object, start: int) -> None:
+        with self._lock:
+            self._at.begin_steps(whole("start", start) or 0, known_length(loader))
+            if self._phase == "startup":
+                self.enter_phase("train")
+
+    def _progress(self) -> None:
+        self._due = _monotonic() + PROGRESS_INTERVAL_SECONDS
+        if self._at.base is None:
+            self._at.base = 0.0
+        if self._state == "open" and self._phase == "startup":
+            self.enter_phase("train")  # a boundary, with the position in it
+        else:
+            self._emit("progress", full=False)
+
+    def _emit(self, kind: str, extra: str = "", *, head: str = "", full: bool = True) -> None:
+        if self._state == "new":
+            self.start()
+        self._flush_saving()
+        if self._state == "open":
+            self._narration.tell(kind, self._at, self._phase, extra, head=head, full=full)
+            if self._narration.silent:
+                self._due = math.inf
+
+    def _figure(self, name: str) -> float | None:
+        try:
+            return self._costs.figure(name)
+        except Exception as err:  # noqa: BLE001 - guarded: a property returns a figure or None
+            self._fault(err)
+            return None
+
+    def _fault(self, err: Exception) -> None:
+        warn_once("fault", f"part of this training is not reported: {type(err).__name__}: {err}; it goes on")
+
+
+def _loop_end(epochs: Any) -> int:  # noqa: ANN401 - as the user gave it
+    """Where ``range(epochs)`` ends; a plan that is no number was said to be wrong before, and means no epoch."""
+    try:
+        end: int = math.ceil(epochs)
+        return max(0, end)
+    except (TypeError, ValueError, OverflowError):
+        return 0
+
+
+def _muted(facts: Facts, loop_epochs: Any) -> Run:  # noqa: ANN401
+    from epochcost.training.face import without_events
+
+    return without_events(facts, loop_epochs)
