@@ -44,6 +44,11 @@ def test_a_machine_of_nobody_is_its_host_name_and_nothing_else(tmp_path: Path):
         ({"sys_vendor": "DigitalOcean", "product_name": "Droplet"}, "digitalocean"),
         ({"sys_vendor": "Scaleway"}, "scaleway"),
         ({"sys_vendor": "Linode"}, "akamai"),
+        ({"sys_vendor": "Akamai"}, "akamai"),
+        ({"sys_vendor": "Vultr"}, "vultr"),
+        ({"sys_vendor": "UpCloud"}, "upcloud"),
+        ({"sys_vendor": "Exoscale", "product_name": "Exoscale Compute Platform"}, "exoscale"),
+        ({"product_name": "OpenStack Nova", "chassis_asset_tag": "HUAWEICLOUD"}, "huawei"),
         ({"sys_vendor": "Microsoft Corporation", "product_name": "Virtual Machine"}, ""),  # Hyper-V of one's own
         ({"sys_vendor": "Microsoft Corporation", "product_name": "Surface Pro 7"}, ""),
         ({"sys_vendor": "Google", "product_name": "Samus"}, ""),  # a laptop
