@@ -85,6 +85,7 @@ class AwsClients:
             AwsCallError: naming source, operation, question and answer.
         """
         from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.parsers import ResponseParserError
 
         question = f"{self._source}: {operation} for {asked}"
         try:
@@ -92,7 +93,7 @@ class AwsClients:
         except ClientError as err:
             code = str(err.response.get("Error", {}).get("Code", "?"))
             raise AwsCallError(f"{question}: {self._answer(err, code)}", hopeless=code in _HOPELESS_CODES) from None
-        except BotoCoreError as err:
+        except (BotoCoreError, ResponseParserError) as err:  # the latter is no BotoCoreError
             unreachable = type(err).__name__ in (
                 "EndpointConnectionError",
                 "ConnectTimeoutError",

@@ -1,0 +1,338 @@
+"""The real boto3 against a simulated AWS, with the traps of the real one."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+
+import pytest
+from tests.prices.aws_server import (
+    AwsPriceServer,
+    Fault,
+    TypeFacts,
+    capacity_block_twin,
+    ec2_error,
+    pricing_error,
+    product,
+    spot,
+    windows_twin,
+)
+
+from epochcost.model import InstanceFacts, Price, PurchaseOption
+from epochcost.prices.aws_on_demand import AwsOnDemand
+from epochcost.prices.aws_spot import AwsSpot
+from epochcost.prices.source import Catalogue, NotConfiguredError, PriceSourceError, Want, Wanted
+
+NOW = 1_795_000_000.0
+DAY = 86400.0
+SPOT_OPERATION = "DescribeSpotPriceHistory"
+
+
+def wanted(*types: str, regions: tuple[str, ...] = ("us-east-1",)) -> Wanted:
+    return Wanted(frozenset(Want("aws", region, name) for region in regions for name in types))
+
+
+@pytest.fixture
+def on_demand() -> Iterator[AwsOnDemand]:
+    source = AwsOnDemand(frozenset(), DAY)
+    yield source
+    source.clients.forget()
+
+
+@pytest.fixture
+def spot_source() -> Iterator[AwsSpot]:
+    source = AwsSpot(frozenset(), 300.0, 3 * DAY)
+    yield source
+    source.clients.forget()
+
+
+def dollars(catalogue: Catalogue) -> dict[tuple[str, str, str], float]:
+    return {(p.key.region, p.key.zone, p.key.instance_type): p.usd_per_hour for p in catalogue.prices}
+
+
+# --- on demand ---
+
+
+def test_the_on_demand_price_is_that_of_the_one_linux_row_among_its_twins(
+    aws: AwsPriceServer, on_demand: AwsOnDemand
+) -> None:
+    aws.products = [
+        capacity_block_twin("p5.48xlarge", "us-east-1"),
+        windows_twin("p5.48xlarge", "us-east-1", 63.296),
+        product("p5.48xlarge", "us-east-1", "0.0", capacitystatus="AllocatedCapacityReservation"),
+        product("p5.48xlarge", "us-east-1", 55.04, capacitystatus="UnusedCapacityReservation"),
+        product("p5.48xlarge", "us-east-1", 60.5, tenancy="Dedicated"),
+        product("p5.48xlarge", "us-east-1", 99.0, preInstalledSw="SQL Std"),
+        product("p5.48xlarge", "us-east-1", 55.04),
+        product("p5.48xlarge", "eu-west-1", 66.0),
+    ]
+    aws.filters = False  # the source must not trust the filters of the API alone
+    (price,) = on_demand.fetch(wanted("p5.48xlarge"), NOW).prices
+    assert price.usd_per_hour == 55.04
+    assert (price.key.region, price.key.zone, price.key.purchase_option) == ("us-east-1", "", PurchaseOption.ON_DEMAND)
+    assert (price.source, price.fetched_ts, price.steps[0].ts) == ("aws", NOW, -math.inf)
+
+
+def test_rows_of_another_unit_or_of_no_price_are_no_price(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
+    aws.products = [
+        product("p2.xlarge", "us-east-1", 700.0, unit="Quantity"),
+        product("p2.xlarge", "us-east-1", "0.0000000000"),
+        product("p2.xlarge", "us-east-1", 0.9),
+    ]
+    assert dollars(on_demand.fetch(wanted("p2.xlarge"), NOW)) == {("us-east-1", "", "p2.xlarge"): 0.9}
+
+
+def test_two_rows_are_an_error_for_that_type_alone(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
+    aws.products = [
+        product("g5.xlarge", "us-east-1", 1.006),
+        product("g5.xlarge", "us-east-1", 9.99, usagetype="BoxUsage:g5.xlarge-odd"),
+        product("p2.xlarge", "us-east-1", 0.9),
+    ]
+    found = on_demand.fetch(wanted("g5.xlarge", "p2.xlarge"), NOW)
+    assert dollars(found) == {("us-east-1", "", "p2.xlarge"): 0.9}
+    assert "get_products for g5.xlarge in us-east-1: 2 rows match, not one" in found.problems[0]
+    assert "$1.006" in found.problems[0]
+
+
+def test_the_price_list_is_read_to_its_last_page_from_an_endpoint_that_exists(
+    aws: AwsPriceServer, on_demand: AwsOnDemand
+) -> None:
+    aws.page_size = 1
+    aws.filters = False
+    aws.products = [
+        *(product("x.large", "us-east-1", 1.0, tenancy="Host", n=str(n)) for n in range(4)),
+        product("p2.xlarge", "eu-west-3", 0.9),
+    ]
+    assert dollars(on_demand.fetch(wanted("p2.xlarge", regions=("eu-west-3",)), NOW)) != {}
+    assert aws.count("GetProducts") == 5
+    assert {q.region for q in aws.questions if q.operation == "GetProducts"} == {"us-east-1"}
+
+
+def test_what_a_type_holds_comes_from_ec2(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
+    aws.products = [product(name, "us-east-1", 1.0) for name in ("p4d.24xlarge", "g6f.large", "c5.large")]
+    aws.types = [
+        TypeFacts("p4d.24xlarge", 96, 1152 * 1024, "A100", 8, 40960),
+        TypeFacts("g6f.large", 2, 8192, "L4", 1, 2861, partition=0.125),
+        TypeFacts("c5.large", 2, 4096),
+    ]
+    facts = {f.instance_type: f for f in on_demand.fetch(wanted("p4d.24xlarge", "g6f.large", "c5.large"), NOW).facts}
+    gib = 1024**3
+    assert facts["p4d.24xlarge"] == InstanceFacts("aws", "p4d.24xlarge", "A100", 8.0, 40 * gib, 96, 1152 * gib)
+    assert facts["g6f.large"].gpus == 0.125
+    assert (facts["c5.large"].gpus, facts["c5.large"].gpu_memory_bytes) == (0.0, None)
+
+
+def test_without_permission_for_facts_the_prices_still_come(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
+    aws.products = [product("p2.xlarge", "us-east-1", 0.9)]
+    aws.faults = [ec2_error("DescribeInstanceTypes", "UnauthorizedOperation", "You are not authorized", 403)]
+    found = on_demand.fetch(wanted("p2.xlarge"), NOW)
+    assert len(found.prices) == 1
+    assert "describe_instance_types for 1 types in us-east-1: HTTP 403 UnauthorizedOperation" in found.problems[0]
+
+
+def test_a_watched_type_that_is_sold_nowhere_is_pointed_out_and_an_asked_one_is_not(aws: AwsPriceServer) -> None:
+    aws.products = [product("p2.xlarge", "us-east-1", 0.9)]
+    regions = ("us-east-1", "eu-west-1")
+    source = AwsOnDemand(wanted("p2.xlarge", "p2.xlagre", regions=regions).items, DAY)
+    found = source.fetch(Wanted(source.watched | wanted("asked.large").items), NOW)
+    assert found.problems == ("aws: p2.xlagre is sold on demand in none of eu-west-1, us-east-1: is its name right?",)
+    source.clients.forget()
+
+
+def test_throttling_is_waited_out(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
+    aws.products = [product("p2.xlarge", "us-east-1", 0.9)]
+    aws.faults = [
+        pricing_error("ThrottlingException", "Rate exceeded", status=429),
+        pricing_error("ThrottlingException", "Rate exceeded", status=400),
+        pricing_error("InternalErrorException", "try again", status=500),
+    ]
+    assert len(on_demand.fetch(wanted("p2.xlarge"), NOW).prices) == 1
+    assert aws.count("GetProducts") == 4
+
+
+def test_an_error_that_stays_is_reported_with_question_and_answer(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
+    aws.faults = [pricing_error("InvalidParameterException", "bad filter", times=None)]
+    with pytest.raises(
+        PriceSourceError,
+        match=r"^aws: get_products for p2.xlarge in us-east-1: HTTP 400 InvalidParameter\w+ bad filter",
+    ):
+        on_demand.fetch(wanted("p2.xlarge"), NOW)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"FormatVersion":"aws_v1","PriceList":["{\\"pro',
+        "{}",
+        '{"PriceList":["{\\"product\\":7}"]}',
+        '{"PriceList":["["]}',
+    ],
+)
+def test_an_answer_cut_short_or_of_another_form_is_an_error_and_no_price(
+    aws: AwsPriceServer, on_demand: AwsOnDemand, body: str
+) -> None:
+    aws.faults = [Fault("GetProducts", 200, body, times=None)]
+    with pytest.raises(PriceSourceError, match=r"aws: get_products for p2.xlarge in us-east-1"):
+        on_demand.fetch(wanted("p2.xlarge"), NOW)
+
+
+def test_expired_credentials_are_said_once_without_any_secret(
+    aws: AwsPriceServer, on_demand: AwsOnDemand, caplog: pytest.LogCaptureFixture
+) -> None:
+    message = "The security token session-token-of-the-test included in the request is expired"
+    aws.faults = [pricing_error("ExpiredTokenException", message, times=None)]
+    with caplog.at_level(logging.DEBUG, logger="epochcost"), pytest.raises(PriceSourceError) as caught:
+        on_demand.fetch(wanted("a.large", "b.large", "c.large"), NOW)
+    assert "HTTP 400 ExpiredTokenException The security token (secret) included" in str(caught.value)
+    assert aws.count("GetProducts") == 1  # the other types would fail the same way
+    shown = str(caught.value) + "".join(record.getMessage() for record in caplog.records if "epochcost" in record.name)
+    assert not [s for s in ("AKIATEST", "secret-key-of-the-test", "session-token-of-the-test") if s in shown]
+
+
+def test_new_credentials_are_read_after_a_failure(
+    aws: AwsPriceServer, on_demand: AwsOnDemand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws.products = [product("p2.xlarge", "us-east-1", 0.9)]
+    aws.faults = [pricing_error("ExpiredTokenException", "expired")]
+    with pytest.raises(PriceSourceError):
+        on_demand.fetch(wanted("p2.xlarge"), NOW)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIANEWNEWNEWNEWNEW1")
+    assert len(on_demand.fetch(wanted("p2.xlarge"), NOW).prices) == 1
+    assert "AKIANEWNEWNEWNEWNEW1" in aws.questions[-1].headers["Authorization"]
+
+
+def test_a_signature_error_never_repeats_what_was_signed(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
+    message = "The canonical string for this request should have been x-amz-security-token:anything"
+    aws.faults = [ec2_error(SPOT_OPERATION, "SignatureDoesNotMatch", message, 403, times=None)]
+    with pytest.raises(PriceSourceError) as caught:
+        spot_source.fetch(wanted("p2.xlarge"), NOW)
+    assert "canonical" not in str(caught.value)
+    assert "HTTP 403 SignatureDoesNotMatch" in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [AwsOnDemand, AwsSpot])
+def test_without_credentials_the_source_is_skipped_with_what_would_help(
+    aws: AwsPriceServer, monkeypatch: pytest.MonkeyPatch, kind: type
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name)
+    source = AwsOnDemand(frozenset(), DAY) if kind is AwsOnDemand else AwsSpot(frozenset(), 300.0, DAY)
+    with pytest.raises(NotConfiguredError, match="no AWS credentials found; give the poller a role"):
+        source.fetch(wanted("p2.xlarge"), NOW)
+    assert aws.questions == []
+
+
+def test_an_endpoint_that_does_not_answer_is_named(
+    aws: AwsPriceServer, on_demand: AwsOnDemand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_PRICING", "http://127.0.0.1:9")
+    with pytest.raises(PriceSourceError, match=r"EndpointConnectionError.*127\.0\.0\.1:9"):
+        on_demand.fetch(wanted("p2.xlarge", "p3.2xlarge"), NOW)
+    assert aws.questions == []
+
+
+# --- spot ---
+
+
+def by_zone(catalogue: Catalogue) -> dict[str, Price]:
+    return {price.key.zone: price for price in catalogue.prices}
+
+
+def test_unsorted_rows_over_several_pages_become_one_history_a_zone(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
+    aws.page_size = 2
+    aws.spot_history = [
+        spot("p2.xlarge", "us-east-1b", 0.31, NOW - 500),
+        spot("p2.xlarge", "us-east-1a", 0.28, NOW - 600),
+        spot("p2.xlarge", "us-east-1a", 0.30, NOW - 60),
+        spot("p2.xlarge", "us-east-1a", 0.29, NOW - 300),
+        spot("p2.xlarge", "us-east-1a", 0.29, NOW - 300),
+    ]
+    found = by_zone(spot_source.fetch(wanted("p2.xlarge"), NOW))
+    assert [(s.ts, s.usd_per_hour) for s in found["us-east-1a"].steps] == [
+        (NOW - 600, 0.28),
+        (NOW - 300, 0.29),
+        (NOW - 60, 0.30),
+    ]
+    assert found["us-east-1a"].usd_per_hour == 0.30
+    assert found["us-east-1b"].usd_per_hour == 0.31
+    assert (found["us-east-1a"].source, found["us-east-1a"].key.purchase_option) == ("aws_spot", PurchaseOption.SPOT)
+    assert aws.count(SPOT_OPERATION) == 3  # the empty token of the last page ends the paging
+
+
+def test_windows_and_other_descriptions_are_not_taken(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
+    aws.spot_history = [
+        spot("p2.xlarge", "us-east-1a", 0.28, NOW - 60),
+        spot("p2.xlarge", "us-east-1a", 1.28, NOW - 30, description="Windows"),
+        spot("p2.xlarge", "us-east-1a", 2.28, NOW - 20, description="Linux/UNIX (Amazon VPC)"),
+    ]
+    assert by_zone(spot_source.fetch(wanted("p2.xlarge"), NOW))["us-east-1a"].usd_per_hour == 0.28
+    assert aws.questions[0].arguments["ProductDescription.1"] == "Linux/UNIX"
+
+
+def test_the_price_in_effect_when_the_window_begins_is_known_too(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
+    aws.spot_history = [
+        spot("p2.xlarge", "us-east-1a", 0.20, NOW - 9 * DAY),
+        spot("p2.xlarge", "us-east-1a", 0.25, NOW - 5 * DAY),
+        spot("p2.xlarge", "us-east-1a", 0.28, NOW - DAY),
+    ]
+    (price,) = spot_source.fetch(wanted("p2.xlarge"), NOW).prices
+    assert [(s.ts, s.usd_per_hour) for s in price.steps] == [(NOW - 5 * DAY, 0.25), (NOW - DAY, 0.28)]
+
+
+def test_a_region_that_fails_leaves_the_others_alone(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
+    aws.spot_history = [spot("p2.xlarge", "us-east-1a", 0.28, NOW - 60)]
+    aws.faults = [ec2_error(SPOT_OPERATION, "AuthFailure", "not subscribed to this region", 401)]
+    found = spot_source.fetch(wanted("p2.xlarge", regions=("af-south-1", "us-east-1")), NOW)
+    assert set(by_zone(found)) == {"us-east-1a"}
+    assert found.problems == (
+        (
+            "aws_spot: describe_spot_price_history for p2.xlarge in af-south-1: "
+            "HTTP 401 AuthFailure not subscribed to this region"
+        ),
+    )
+
+
+def test_a_type_that_does_not_exist_leaves_the_others_alone(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
+    aws.spot_history = [spot("p2.xlarge", "us-east-1a", 0.28, NOW - 60)]
+    found = spot_source.fetch(wanted("p2.xlarge", "p2.xlagre"), NOW)
+    assert set(by_zone(found)) == {"us-east-1a"}
+    assert not found.problems
+
+
+@pytest.mark.parametrize("usd", ["0.0000", "-1", "NaN", "free", ""])
+def test_a_row_that_is_no_price_is_refused_with_its_content(
+    aws: AwsPriceServer, spot_source: AwsSpot, usd: str
+) -> None:
+    aws.spot_history = [spot("p2.xlarge", "us-east-1a", usd, NOW - 60)]
+    with pytest.raises(PriceSourceError, match=r"a row of us-east-1 is no price: .*'AvailabilityZone': 'us-east-1a'"):
+        spot_source.fetch(wanted("p2.xlarge"), NOW)
+
+
+def test_xml_cut_short_is_an_error_and_no_price(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
+    body = "<DescribeSpotPriceHistoryResponse><spotPriceHistorySet><item><spotPr"
+    aws.faults = [Fault(SPOT_OPERATION, 200, body, "text/xml", times=None)]
+    with pytest.raises(PriceSourceError, match=r"aws_spot: describe_spot_price_history for p2.xlarge in us-east-1"):
+        spot_source.fetch(wanted("p2.xlarge"), NOW)
+
+
+def test_a_connection_that_breaks_in_the_middle_is_an_error_after_a_few_attempts(
+    aws: AwsPriceServer, spot_source: AwsSpot
+) -> None:
+    aws.faults = [Fault(SPOT_OPERATION, 200, "<DescribeSpot", "text/xml", times=None, cut=True)]
+    with pytest.raises(PriceSourceError, match=r"aws_spot: describe_spot_price_history for p2.xlarge in us-east-1"):
+        spot_source.fetch(wanted("p2.xlarge"), NOW)
+    assert 1 <= aws.count(SPOT_OPERATION) <= 4
+
+
+def test_many_types_are_asked_for_in_questions_that_ec2_takes(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
+    names = [f"x{n}.large" for n in range(150)]
+    aws.spot_history = [spot(name, "us-east-1a", 0.28, NOW - 60) for name in names]
+    assert len(spot_source.fetch(wanted(*names), NOW).prices) == 150
+    assert aws.count(SPOT_OPERATION) == 2
+
+
+def test_nothing_wanted_is_nothing_asked(aws: AwsPriceServer, spot_source: AwsSpot, on_demand: AwsOnDemand) -> None:
+    assert spot_source.fetch(Wanted(), NOW) == Catalogue()
+    assert on_demand.fetch(Wanted(frozenset({Want("gcp", "us-east1", "a2-highgpu-1g")})), NOW) == Catalogue()
+    assert aws.questions == []

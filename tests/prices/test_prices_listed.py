@@ -1,0 +1,177 @@
+"""Dated price lists: the figures of the articles, and users' own files."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+
+from epochcost.model import Price, PriceKey, PurchaseOption
+from epochcost.prices.book import usd_per_hour_at
+from epochcost.prices.listed import Listed, ListedFiles
+from epochcost.prices.source import PriceSourceError, Wanted
+
+NOW = 1_795_000_000.0
+HEADER = "provider,region,zone,instance_type,purchase_option,usd_per_hour,date,source\n"
+
+
+def day(text: str) -> float:
+    return datetime.fromisoformat(text).replace(tzinfo=timezone.utc).timestamp()
+
+
+def built_in() -> dict[tuple[str, str, str], Price]:
+    prices = Listed().fetch(Wanted(), NOW).prices
+    return {(p.key.provider, p.key.instance_type, p.key.purchase_option.value): p for p in prices}
+
+
+@pytest.mark.parametrize(
+    ("instance_type", "epoch_seconds", "cents", "usd_for_25"),
+    [
+        ("c4.8xlarge", 1404, 65.325, 16.33125),
+        ("g2.2xlarge", 3779, 0.65 * 3779 / 36, 0.65 * 3779 / 144),
+        ("p2.xlarge", 428, 10.70, 2.675),
+        ("p2.xlarge", 170, 4.25, 1.0625),
+    ],
+)
+def test_the_reference_table_follows_from_the_listed_prices(
+    instance_type: str, epoch_seconds: int, cents: float, usd_for_25: float
+) -> None:
+    price = built_in()["aws", instance_type, "on_demand"]
+    usd = usd_per_hour_at(price, day("2016-11-15"))
+    assert usd is not None
+    assert math.isclose(usd * epoch_seconds / 36, cents, rel_tol=1e-12)
+    assert math.isclose(usd * epoch_seconds / 3600 * 25, usd_for_25, rel_tol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("provider", "instance_type", "saving"),
+    [("gcp", "n1-standard-16+P4", 0.98 / 1.36), ("azure", "NV6", 0.94 / 1.14), ("aws", "g3.4xlarge", 0.80 / 1.14)],
+)
+def test_the_savings_of_spot_in_2021_follow_from_the_listed_prices(
+    provider: str, instance_type: str, saving: float
+) -> None:
+    prices = built_in()
+    spot, on_demand = (prices[provider, instance_type, option] for option in ("spot", "on_demand"))
+    assert math.isclose(1 - spot.usd_per_hour / on_demand.usd_per_hour, saving, rel_tol=1e-12)
+    assert spot.fetched_ts == spot.steps[0].ts == day("2021-01-28")
+
+
+def test_every_other_figure_of_the_articles_is_listed_with_its_own_date() -> None:
+    prices = built_in()
+    dated = {
+        ("aws", "p2.xlarge", "spot"): (0.28, "2018-10-01"),
+        ("aws", "p2.8xlarge", "spot"): (4.05, "2018-10-01"),
+        ("aws", "ml.p2.xlarge", "on_demand"): (1.26, "2018-10-01"),
+        ("aws", "p2.16xlarge", "on_demand"): (14.40, "2016-11-01"),
+        ("aws", "g3s.xlarge", "on_demand"): (0.75, "2019-06-01"),
+        ("vastai", "GTX 1070 Ti", "on_demand"): (0.065, "2018-10-01"),
+        ("paperspace", "TPUv2", "on_demand"): (6.50, "2018-10-01"),
+        ("paperspace", "basic GPU", "on_demand"): (0.07, "2018-10-01"),
+    }
+    for place, (usd, date) in dated.items():
+        assert (prices[place].usd_per_hour, prices[place].fetched_ts) == (usd, day(date)), place
+    assert math.isclose(prices["aws", "p2.xlarge", "spot"].usd_per_hour * 20 / 60, 0.28 / 3)
+
+
+def test_the_list_says_what_the_types_hold_and_that_a_cpu_machine_has_no_gpu() -> None:
+    facts = {fact.instance_type: fact for fact in Listed().fetch(Wanted(), NOW).facts}
+    assert (facts["p2.xlarge"].gpu_model, facts["p2.xlarge"].gpus) == ("K80", 1)
+    assert facts["p2.xlarge"].gpu_memory_bytes == 12 * 1024**3
+    assert facts["c4.8xlarge"].gpus == 0
+
+
+def test_rows_of_one_machine_with_different_dates_are_one_price_with_steps(tmp_path: Path) -> None:
+    path = tmp_path / "own.csv"
+    path.write_text(
+        HEADER
+        + "house,,,box,reserved,2.5,2026-03-01,contract\n"
+        + "# a comment\n\n"
+        + "house,,,box,reserved,3.0,2026-01-01T12:00:00Z,contract\n"
+        + "house,,,box,reserved,2.0,2099-01-01,announced\n"
+    )
+    (price,) = ListedFiles((str(path),)).fetch(Wanted(), NOW).prices
+    assert [step.usd_per_hour for step in price.steps] == [3.0, 2.5, 2.0]
+    assert price.fetched_ts == day("2026-03-01")  # as old as the row in effect, not as the announced one
+    assert price.key == PriceKey("house", "", "", "box", PurchaseOption.RESERVED)
+
+
+def test_a_later_file_wins_over_an_earlier_one(tmp_path: Path) -> None:
+    for name, usd in (("a.csv", 1.0), ("b.csv", 2.0)):
+        (tmp_path / name).write_text(HEADER + f"house,,,box,owned,{usd},2026-01-01,x\n")
+    (price,) = ListedFiles((str(tmp_path / "a.csv"), str(tmp_path / "b.csv"))).fetch(Wanted(), NOW).prices
+    assert price.usd_per_hour == 2.0
+
+
+def said_about(tmp_path: Path, content: str | bytes) -> str:
+    path = tmp_path / "own.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(PriceSourceError) as caught:
+        ListedFiles((str(path),)).fetch(Wanted(), NOW)
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+def test_all_bad_lines_of_a_file_are_named_with_column_value_and_what_is_allowed(tmp_path: Path) -> None:
+    said = said_about(
+        tmp_path,
+        HEADER
+        + "house,,,box,owned,free,2026-01-01,x\n"
+        + "house,,,good,owned,1,2026-01-01,x\n"
+        + "house,,,box,rented,1,2026-01-01,x\n"
+        + "house,,,box,owned,1,yesterday,x\n"
+        + ",,,box,owned,1,2026-01-01,x\n"
+        + "house,,,box,owned,1,2026-01-01\n",
+    )
+    assert "line 2: column usd_per_hour: 'free' must be US dollars an hour, above 0" in said
+    assert "line 4: column purchase_option: 'rented' is not known; allowed: on_demand, spot, reserved, owned" in said
+    assert "line 5: column date: 'yesterday' must be a day" in said
+    assert "line 6: column provider: '' must be 1 to 128" in said
+    assert "line 7: has 7 values for 8 columns" in said
+
+
+@pytest.mark.parametrize("usd", ["0", "-1", "nan", "inf", "1e9", ""])
+def test_a_price_that_cannot_be_is_refused(tmp_path: Path, usd: str) -> None:
+    assert "line 2: column usd_per_hour" in said_about(tmp_path, HEADER + f"house,,,box,owned,{usd},2026-01-01,x\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "line 1: the first line must name the columns"),
+        ("provider,date\n", "line 1: column instance_type is missing"),
+        (HEADER.replace("zone", "zona"), "line 1: unknown column 'zona'; allowed:"),
+        (HEADER.replace("zone", "region"), "line 1: column region stands twice"),
+        (HEADER + 'house,,,"box,owned,1,2026-01-01,x\n', "is not CSV"),
+        (b"\xff\xfe\x00\x01", "is not UTF-8 text: byte 0"),
+        (HEADER + "house,,,box,owned,1,2026-01-01," + "x" * 200_000 + "\n", "is not CSV: field larger"),
+        (HEADER + 2 * "house,,,box,owned,1,2026-01-01,x\n", "line 3: column date: the same machine has this date on"),
+        (
+            HEADER[:-1] + ",gpus\nhouse,,,box,owned,1,2026-01-01,x,many\n",
+            "line 2: column gpus: 'many' must be a number",
+        ),
+    ],
+)
+def test_a_file_that_is_no_price_list_is_refused(tmp_path: Path, content: str | bytes, said: str) -> None:
+    assert said in said_about(tmp_path, content)
+
+
+def test_a_thousand_bad_lines_are_not_all_spelt_out(tmp_path: Path) -> None:
+    said = said_about(tmp_path, HEADER + "house,,,box,owned,free,2026-01-01,x\n" * 1000)
+    assert said.count("line ") == 50
+    assert said.endswith("and 950 more")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(PriceSourceError, match=r"absent.csv: cannot be read: No such file"):
+        ListedFiles((str(tmp_path / "absent.csv"),)).fetch(Wanted(), NOW)
+
+
+def test_a_bad_file_leaves_the_good_one_alone(tmp_path: Path) -> None:
+    (tmp_path / "good.csv").write_text(HEADER + "house,,,box,owned,1,2026-01-01,x\n")
+    (tmp_path / "bad.csv").write_text("nonsense\n")
+    found = ListedFiles((str(tmp_path / "good.csv"), str(tmp_path / "bad.csv"))).fetch(Wanted(), NOW)
+    assert [price.key.instance_type for price in found.prices] == ["box"]
+    assert len(found.problems) == 1
+    assert "bad.csv" in found.problems[0]

@@ -1,0 +1,201 @@
+"""The last good prices: merged, one per key, kept on disk."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from pathlib import Path
+
+import pytest
+
+from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
+from epochcost.prices.book import KEEP_SECONDS, usd_per_hour_at
+from epochcost.prices.source import Catalogue
+from epochcost.prices.store import PriceStore
+
+SPOT = PriceKey("aws", "us-east-1", "us-east-1a", "p2.xlarge", PurchaseOption.SPOT)
+DEMAND = PriceKey("aws", "us-east-1", "", "p2.xlarge", PurchaseOption.ON_DEMAND)
+NOW = 1_795_000_000.0
+
+
+def price(key: PriceKey, *steps: tuple[float, float], source: str = "aws", at: float = NOW) -> Price:
+    return Price(key, tuple(PriceStep(ts, usd) for ts, usd in steps), source, at)
+
+
+def steps(store: PriceStore, key: PriceKey) -> list[tuple[float, float]]:
+    return [(step.ts, step.usd_per_hour) for step in store.book.prices[key].steps]
+
+
+def test_a_step_learnt_late_is_kept_at_the_time_from_which_it_held() -> None:
+    store = PriceStore(None, ["aws"])
+    store.put("aws", Catalogue((price(SPOT, (NOW - 300, 1.0), (NOW, 3.0)),)), NOW)
+    store.put("aws", Catalogue((price(SPOT, (NOW - 100, 2.0), (NOW, 3.0)),)), NOW + 60)
+    assert steps(store, SPOT) == [(NOW - 300, 1.0), (NOW - 100, 2.0), (NOW, 3.0)]
+
+
+def test_steps_older_than_the_window_of_the_api_stay_but_not_for_ever() -> None:
+    store = PriceStore(None, ["aws"])
+    store.put("aws", Catalogue((price(SPOT, (NOW - 3600, 1.0), (NOW - 1800, 2.0)),)), NOW)
+    later = NOW + KEEP_SECONDS - 2000
+    store.put("aws", Catalogue((price(SPOT, (later - 60, 3.0)),)), later)
+    assert [usd for _, usd in steps(store, SPOT)] == [1.0, 2.0, 3.0]
+    much_later = NOW + KEEP_SECONDS - 1000  # the first step ended more than KEEP_SECONDS ago, the second did not
+    store.put("aws", Catalogue((price(SPOT, (later - 60, 3.0)),)), much_later)
+    assert [usd for _, usd in steps(store, SPOT)] == [2.0, 3.0]
+
+
+def test_an_undated_price_that_changes_counts_from_when_the_change_was_seen() -> None:
+    store = PriceStore(None, ["aws"])
+    for minute, usd in enumerate((1.0, 1.0, 2.0, 2.0)):
+        store.put("aws", Catalogue((price(DEMAND, (-math.inf, usd), at=NOW + minute),)), NOW + minute)
+    assert steps(store, DEMAND) == [(-math.inf, 1.0), (NOW + 2, 2.0)]
+    assert store.book.prices[DEMAND].fetched_ts == NOW + 3
+
+
+def test_a_list_that_is_a_whole_history_forgets_what_was_struck_out() -> None:
+    store = PriceStore(None, ["listed_file"])
+    store.put("listed_file", Catalogue((price(DEMAND, (1.0, 1.0), (2.0, 5.0)),), whole_history=True), NOW)
+    store.put("listed_file", Catalogue((price(DEMAND, (1.0, 1.0)),), whole_history=True), NOW)
+    assert steps(store, DEMAND) == [(1.0, 1.0)]
+
+
+def test_a_full_answer_drops_what_it_does_not_mention_and_a_partial_or_troubled_one_keeps_it() -> None:
+    store = PriceStore(None, ["aws"])
+    store.put("aws", Catalogue((price(SPOT, (NOW, 1.0)),)), NOW)
+    store.put("aws", Catalogue((price(DEMAND, (-math.inf, 2.0)),)), NOW, partial=True)
+    assert set(store.book.prices) == {SPOT, DEMAND}
+    store.put("aws", Catalogue((), problems=("one region did not answer",)), NOW)
+    assert set(store.book.prices) == {SPOT, DEMAND}
+    store.put("aws", Catalogue((price(DEMAND, (-math.inf, 2.0)),)), NOW)
+    assert set(store.book.prices) == {DEMAND}
+
+
+def test_the_old_book_is_whole_and_unchanged_after_a_new_one_was_swapped_in() -> None:
+    store = PriceStore(None, ["aws"])
+    store.put("aws", Catalogue((price(SPOT, (NOW, 1.0)),)), NOW)
+    old = store.book
+    store.put("aws", Catalogue((price(DEMAND, (NOW, 2.0)),)), NOW)
+    assert set(old.prices) == {SPOT}
+
+
+@pytest.mark.parametrize(
+    ("precedence", "winner"),
+    [
+        (("listed_file", "owned", "*", "listed"), "listed_file"),
+        (("*", "listed_file", "listed"), "aws"),
+        (("listed",), "listed"),
+    ],
+)
+def test_where_sources_disagree_the_order_of_precedence_leaves_one_price(
+    precedence: tuple[str, ...], winner: str
+) -> None:
+    sources = ["listed", "aws", "listed_file"]
+    store = PriceStore(None, sources, precedence)
+    for number, source in enumerate(sources, start=1):
+        store.put(source, Catalogue((price(DEMAND, (1.0, float(number)), source=source),)), NOW)
+    assert [found.source for found in store.book.prices.values()] == [winner]
+
+
+def test_facts_that_one_source_leaves_open_are_filled_in_by_another() -> None:
+    store = PriceStore(None, ["listed", "aws"])
+    store.put("aws", Catalogue(facts=(InstanceFacts("aws", "p2.xlarge", gpus=1.0),)), NOW)
+    store.put("listed", Catalogue(facts=(InstanceFacts("aws", "p2.xlarge", "K80", gpus=2.0, vcpus=4.0),)), NOW)
+    assert store.book.facts["aws", "p2.xlarge"] == InstanceFacts("aws", "p2.xlarge", "K80", gpus=1.0, vcpus=4.0)
+
+
+def test_prices_survive_a_restart_bit_for_bit(tmp_path: Path) -> None:
+    path = tmp_path / "prices.json"
+    store = PriceStore(path, ["aws", "gone"])
+    demand = price(DEMAND, (-math.inf, 0.1 + 0.2), (NOW + 1 / 3, 0.9))
+    store.put("aws", Catalogue((demand,), (InstanceFacts("aws", "p2.xlarge", "K80", 1.0, 12, 4.0, 61),)), NOW)
+    store.put("gone", Catalogue((price(SPOT, (NOW, 1.0), source="gone"),)), NOW)
+    again = PriceStore(path, ["aws"])
+    assert again.book.prices == {DEMAND: demand}  # and the prices of a source no longer used are gone
+    assert again.book.facts == store.book.facts
+    assert again.book.shelves["aws"].confirmed_ts == NOW
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"\x00\xff" * 50,
+        b"[]",
+        b'{"v":2,"sources":{}}',
+        b'{"v":1,"sources":{"aws":{}}}',
+        (
+            b'{"v":1,"sources":{"aws":{"confirmed_ts":1,"facts":[],"prices":[{"provider":"aws","region":"r","zone":"",'
+            b'"instance_type":"t","purchase_option":"on_demand","fetched_ts":1,"steps":[[1,0]]}]}}}'
+        ),
+        b"[" * 100_000,
+    ],
+)
+def test_a_corrupt_state_file_is_moved_aside_with_one_line_in_the_log(
+    tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "prices.json"
+    path.write_bytes(content)
+    with caplog.at_level(logging.ERROR):
+        store = PriceStore(path, ["aws"])
+    assert not store.book.prices
+    assert (tmp_path / "prices.json.corrupt").read_bytes() == content
+    assert len(caplog.records) == 1
+    assert "is no price state" in caplog.text
+    store.put("aws", Catalogue((price(DEMAND, (NOW, 1.0)),)), NOW)
+    assert json.loads(path.read_bytes())["v"] == 1
+
+
+def test_a_disk_that_takes_nothing_is_said_once_and_prices_go_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = PriceStore(tmp_path / "absent" / "prices.json", ["aws"])
+    for _ in range(3):
+        store.put("aws", Catalogue((price(DEMAND, (NOW, 1.0)),)), NOW)
+    assert store.book.prices[DEMAND].usd_per_hour == 1.0
+    assert caplog.text.count("cannot be kept on disk") == 1
+
+
+def find(store: PriceStore, *key: str) -> Price | None:
+    return store.book.find(PriceKey(*key[:4], PurchaseOption(key[4])))
+
+
+def test_a_spot_price_is_looked_up_at_its_zone_and_no_other_price_stands_in() -> None:
+    store = PriceStore(None, ["aws"])
+    store.put("aws", Catalogue((price(SPOT, (NOW, 1.0)), price(DEMAND, (NOW, 2.0)))), NOW)
+    assert find(store, "aws", "us-east-1", "us-east-1a", "p2.xlarge", "spot") is not None
+    assert find(store, "aws", "us-east-1", "us-east-1b", "p2.xlarge", "spot") is None
+    assert find(store, "aws", "us-east-1", "us-east-1a", "p2.xlarge", "reserved") is None
+
+
+def test_an_on_demand_price_is_looked_up_in_its_region_whatever_the_zone() -> None:
+    store = PriceStore(None, ["aws"])
+    store.put("aws", Catalogue((price(DEMAND, (NOW, 2.0)),)), NOW)
+    assert find(store, "aws", "us-east-1", "us-east-1c", "p2.xlarge", "on_demand") is not None
+    assert find(store, "aws", "eu-west-1", "", "p2.xlarge", "on_demand") is None
+
+
+def test_a_local_zone_has_a_price_of_its_own() -> None:
+    boston = PriceKey("aws", "us-east-1-bos-1", "", "p2.xlarge", PurchaseOption.ON_DEMAND)
+    store = PriceStore(None, ["aws"])
+    store.put("aws", Catalogue((price(DEMAND, (NOW, 2.0)),)), NOW)
+    assert find(store, "aws", "us-east-1", "us-east-1-bos-1a", "p2.xlarge", "on_demand") is None
+    store.put("aws", Catalogue((price(boston, (NOW, 3.0)),)), NOW, partial=True)
+    found = find(store, "aws", "us-east-1", "us-east-1-bos-1a", "p2.xlarge", "on_demand")
+    assert found is not None
+    assert found.usd_per_hour == 3.0
+
+
+def test_a_price_for_a_whole_region_or_for_everywhere_has_an_empty_place() -> None:
+    regional = PriceKey("gcp", "europe-west4", "", "a2-highgpu-1g", PurchaseOption.SPOT)
+    everywhere = PriceKey("lambda", "", "", "gpu_1x_h100", PurchaseOption.ON_DEMAND)
+    store = PriceStore(None, ["x"])
+    store.put("x", Catalogue((price(regional, (NOW, 1.0)), price(everywhere, (NOW, 2.0)))), NOW)
+    assert find(store, "gcp", "europe-west4", "europe-west4-a", "a2-highgpu-1g", "spot") is not None
+    assert find(store, "lambda", "us-east-1", "", "gpu_1x_h100", "on_demand") is not None
+
+
+def test_before_its_first_step_a_price_is_not_known() -> None:
+    known = price(SPOT, (NOW, 1.0), (NOW + 10, 2.0))
+    assert [usd_per_hour_at(known, ts) for ts in (NOW - 1, NOW, NOW + 9, NOW + 10)] == [None, 1.0, 1.0, 2.0]
