@@ -139,7 +139,8 @@ def eight_gpus() -> Snapshot:
         host=host(0.61, 812.0, 1999.0),
         power_watts=4120.0,
     )
-    gpus = tuple(gpu(n, State.USEFUL, 0.94 - 0.015 * n, 71.2 - n) for n in range(4)) + (
+    gpus = (
+        *tuple(gpu(n, State.USEFUL, 0.94 - 0.015 * n, 71.2 - n) for n in range(4)),
         gpu(4, State.STALLED, 0.0, 40.0),
         gpu(5, State.STALLED, 1.0, 40.2),
         gpu(6, State.UNALLOCATED, 0.0, 0.5),

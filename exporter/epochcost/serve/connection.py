@@ -118,8 +118,9 @@ class Connection:
         except TimeoutError:
             self._refuse(BadRequestError(408, f"no whole request within {self._limits.request_seconds:g} s"), head)
             return False
+        response = self._answer(request)
         keep_alive = head.keep_alive and not self._stopping.is_set()
-        self._send(self._answer(request), head, keep_alive=keep_alive)
+        self._send(response, head, keep_alive=keep_alive)
         return keep_alive
 
     def _read_head(self) -> bytes | None:

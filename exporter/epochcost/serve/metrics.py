@@ -17,7 +17,7 @@ def metrics_route(registry: CollectorRegistry) -> Route:
     def metrics(request: Request) -> Response:
         try:
             encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        except ValueError:  # a version that is no version: the format that every scraper reads
+        except (ValueError, TypeError):  # a version that is no version: the format that every scraper reads
             encode, content_type = generate_latest, CONTENT_TYPE_PLAIN_0_0_4
         return Response(200, encode(registry), content_type)
 

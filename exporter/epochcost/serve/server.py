@@ -78,9 +78,9 @@ class Server:
 
     def stop(self) -> None:
         """Stop listening, let requests under way end, close every connection and join every thread."""
-        self._stopping.set()
-        if self._listener is None or self._wake is None or self._acceptor is None:
+        if self._listener is None or self._wake is None or self._acceptor is None or self._stopping.is_set():
             return
+        self._stopping.set()
         self._wake[1].send(b"x")
         self._acceptor.join()
         for sock in (self._listener, *self._wake):

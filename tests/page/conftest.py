@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from tests.page import snapshots
+from tests.waiting import wait_for
+
+from epochcost.agent.page import page_routes
+from epochcost.agent.snapshot import Snapshot
+from epochcost.serve import Response, Route, Server, text
+
+
+class Page:
+    """A real browser at the live page of a server whose snapshot the test chooses."""
+
+    def __init__(self, driver) -> None:
+        self.driver = driver
+        self.snapshot: Snapshot | None = snapshots.one_gpu()
+        self.failing = False
+        self.server = Server(("127.0.0.1", 0), {**page_routes(lambda: self.snapshot), "/v1/live": self._live})
+
+    def _live(self, request) -> Response:
+        if self.failing:
+            return text(503, "told to fail")
+        route: Route = page_routes(lambda: self.snapshot)["/v1/live"]
+        return route(request)
+
+    def open(self, snapshot: Snapshot | None, width: int = 1100, scheme: str = "light") -> None:
+        self.snapshot = snapshot
+        self.view(width, scheme)
+        self.driver.get(self.server.url)
+        if snapshot:
+            wait_for(lambda: self.text("#link") == "live", what="the page being live")
+
+    def view(self, width: int, scheme: str) -> None:
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+
+    def run(self, script: str, *args):
+        return self.driver.execute_script(script, *args)
+
+    def text(self, selector: str) -> str:
+        """What a reader sees there, with plain spaces; nothing of what is hidden."""
+        script = (
+            "const e = document.querySelector(arguments[0]); return e && e.getClientRects().length ? e.innerText : ''"
+        )
+        return " ".join(self.run(script, selector).split())
+
+    def texts(self, selector: str) -> list[str]:
+        return self.run("return [...document.querySelectorAll(arguments[0])].map((e) => e.innerText)", selector)
+
+    def requested(self) -> list[str]:
+        """URLs that the browser asked for since the last call."""
+        messages = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
+        return [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+
+    def complaints(self) -> list[str]:
+        """What the browser's console holds since the last call."""
+        return [entry["message"] for entry in self.driver.get_log("browser")]
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[object]:
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not browser or not driver:
+        pytest.skip("no chromium and chromedriver on this machine")
+    options = webdriver.ChromeOptions()
+    options.binary_location = browser
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    root = ["--no-sandbox"] if os.geteuid() == 0 else []
+    for argument in ("--headless=new", "--disable-gpu", "--disable-dev-shm-usage", *root):
+        options.add_argument(argument)
+    running = webdriver.Chrome(options=options, service=Service(driver))
+    yield running
+    running.quit()
+
+
+@pytest.fixture
+def page(chromium) -> Iterator[Page]:
+    made = Page(chromium)
+    with made.server:
+        made.requested()
+        made.complaints()
+        yield made
+        chromium.get("about:blank")

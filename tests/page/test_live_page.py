@@ -1,0 +1,286 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+from tests.page import snapshots
+from tests.waiting import wait_for
+
+from epochcost.agent.snapshot import RunView
+from epochcost.model import RunId, RunState
+
+pytestmark = pytest.mark.browser
+HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>\u202e'\"&amp;"
+
+
+def later(snapshot, seconds: float = 1.0, **changes):
+    return replace(snapshot, t=snapshot.t + seconds, **changes)
+
+
+def run_text(page) -> str:
+    return page.text("article.run")
+
+
+def test_the_reference_run_is_there_with_its_figures(page):
+    page.open(snapshots.one_gpu())
+    shown = run_text(page)
+    for figure in (
+        "char-lm-20231114 training",
+        "$0.0411 for this epoch so far",
+        "epoch 3.4 of 25",
+        "Last epoch $0.1070 7 min 8 s",
+        "So far $0.3800",
+        "Projected total $2.700",
+        "Time left 2 h 34 min",
+        "$0.3800 of the $3.00 budget",
+        "useful 78 %",
+    ):
+        assert figure in shown
+    assert page.text("#node").startswith("trainer-1 p2.xlarge · on demand aws · us-east-1a")
+    assert "$0.90/h source: listed, confirmed 7 years ago" in page.text("#node")
+    assert "$0.2925" in page.text("#waste")
+    assert page.text("#simulated") == ""
+
+
+def test_money_goes_where_the_states_say_and_the_bar_says_it_aloud(page):
+    page.open(snapshots.one_gpu())
+    rows = [row.split("\n") for row in page.texts("#moneylegend li")]
+    assert [row[0] for row in rows] == ["useful", "idle", "startup", "boot", "vacant"]
+    assert rows[0][1:3] == ["$0.2950", "50 %"]
+    label = page.run("return document.querySelector('#moneybar').getAttribute('aria-label')")
+    assert label.startswith("useful $0.2950, 50 %; idle $0.0625, 11 %")
+    widths = page.run("return [...document.querySelectorAll('#moneybar > span')].map((e) => e.offsetWidth)")
+    total = page.run("return document.querySelector('#moneybar').offsetWidth")
+    assert widths[0] == pytest.approx(total / 2, abs=8)
+
+
+def test_a_new_snapshot_is_shown_without_a_reload(page):
+    page.open(snapshots.one_gpu())
+    page.run("window.same = document.querySelector('article.run'); window.loaded = 'once'")
+    newer = replace(snapshots.one_gpu().runs[0], current_epoch_cost_usd=0.0899, epoch=3.84)
+    page.snapshot = later(page.snapshot, runs=(newer,))
+    wait_for(lambda: "$0.0899" in run_text(page), what="the new figure")
+    assert "epoch 3.84 of 25" in run_text(page)
+    assert page.run("return window.loaded === 'once' && window.same === document.querySelector('article.run')")
+
+
+def test_runs_come_and_go(page):
+    page.open(snapshots.cpu_only())
+    assert "No training run has reported yet" in page.text("#norun")
+    page.snapshot = later(snapshots.one_gpu())
+    wait_for(lambda: page.texts("article.run h3") == ["char-lm-20231114"], what="the run's card")
+    assert page.text("#norun") == ""
+    page.snapshot = later(snapshots.eight_gpus(), 2)
+    wait_for(lambda: len(page.texts("article.run")) == 3, what="three cards")
+    assert page.texts("article.run h3")[-1] == "smoke-test"  # what has ended comes last
+    page.snapshot = later(snapshots.cpu_only(), 3)
+    wait_for(lambda: page.texts("article.run") == [], what="no cards")
+
+
+@pytest.mark.parametrize("field", ["run", "node", "gpu", "problem"])
+def test_hostile_text_is_shown_and_never_run(page, field):
+    base = snapshots.one_gpu()
+    run = replace(base.runs[0], run=RunId(HOSTILE), experiment=HOSTILE, framework=HOSTILE)
+    node = replace(base.node.node, node=HOSTILE, instance_type=HOSTILE, zone=HOSTILE)
+    gpu = replace(base.gpus[0], sample=replace(base.gpus[0].sample, model=HOSTILE, index=HOSTILE))
+    changed = {
+        "run": replace(base, runs=(run,)),
+        "node": replace(base, node=replace(base.node, node=node, price_source=HOSTILE)),
+        "gpu": replace(base, gpus=(gpu,)),
+        "problem": replace(base, problems=(HOSTILE,)),
+    }[field]
+    page.open(changed)
+    assert "<script>" in page.text("main")
+    assert page.run("return document.querySelectorAll('main img, main script').length") == 0
+    assert page.run("return document.title") != "owned"
+    assert page.run("return document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_only_this_server_is_ever_asked_and_the_browser_has_nothing_to_complain_about(page):
+    page.open(snapshots.eight_gpus())
+    page.snapshot = later(page.snapshot)
+    wait_for(lambda: sum(url.endswith("/v1/live") for url in page.requested()) >= 1, what="a further question")
+    page.driver.get(page.server.url)
+    wait_for(lambda: page.text("#link") == "live", what="live")
+    asked = page.requested()
+    assert asked
+    assert all(url.startswith((page.server.url, "data:image/svg+xml")) for url in asked), asked
+    assert page.complaints() == []
+
+
+SCENES = {
+    "one": snapshots.one_gpu,
+    "eight": snapshots.eight_gpus,
+    "empty": snapshots.cpu_only,
+    "unpriced": snapshots.price_unknown,
+}
+
+
+@pytest.mark.parametrize("scene", SCENES)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_sticks_out_at_any_width(page, scene, scheme):
+    page.open(SCENES[scene](), 360, scheme)
+    for width in (320, 360, 768, 1100, 1600):
+        page.view(width, scheme)
+        wait_for(partial(page.run, "return innerWidth === arguments[0]", width), what=f"{width} px")
+        out = page.run(
+            "return [...document.querySelectorAll('main *, footer, .top')].filter((e) => !e.closest('pre') && "
+            "!e.closest('svg') && e.getBoundingClientRect().right > innerWidth + .5)"
+            ".map((e) => e.outerHTML.slice(0, 120))"
+        )
+        assert page.run("return document.documentElement.scrollWidth") <= width, out
+        assert out == []
+
+
+CONTRAST = """
+const lin = (c) => (c /= 255) <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4;
+const lum = (s) => { const [r, g, b] = s.match(/[\\d.]+/g).map((c) => lin(Number(c)));
+  return .2126 * r + .7152 * g + .0722 * b; };
+const behind = (e) => { for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor;
+  if (!/, 0\\)$/.test(c)) return c; } return "rgb(255, 255, 255)"; };
+const out = [];
+for (const e of document.querySelectorAll("main *, .top *, footer *")) {
+  if (!e.offsetParent || ![...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim())) continue;
+  const [a, b] = [lum(getComputedStyle(e).color), lum(behind(e))];
+  const ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+  if (ratio < 4.5) out.push(`${ratio.toFixed(2)} ${e.className} ${e.textContent.slice(0, 40)}`);
+}
+return out;
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_is_legible_in_both_colour_schemes(page, scheme):
+    page.open(replace(snapshots.eight_gpus(), problems=("price unknown: a sentence",)), 1100, scheme)
+    assert page.run(CONTRAST) == []
+    ground = page.run("return getComputedStyle(document.body).backgroundColor")
+    assert (ground == "rgb(15, 17, 21)") is (scheme == "dark")
+
+
+def test_a_machine_without_gpu_shows_its_cpu_and_memory_and_what_to_add_for_a_run(page):
+    page.open(snapshots.cpu_only())
+    devices = page.text("#devices")
+    assert devices.startswith("CPU and memory no GPU here CPU 7 % RAM 5.3/15.5 GiB")
+    assert page.texts("#norun pre .add") == [
+        "import epochcost",
+        'with epochcost.run(experiment="my-model", epochs=25) as run:',
+        "    for epoch in run.epochs():",
+    ]
+    assert "$0.1567/h" in page.text("#price")
+
+
+def test_an_unknown_price_is_said_and_no_figure_in_dollars_is_shown(page):
+    page.open(snapshots.price_unknown())
+    assert page.text("#problems").startswith("price unknown: no price for aws")
+    assert page.text("#price") == "unknown"
+    assert page.text("#moneyhead") == "Where the time goes"
+    assert "2 min 44 s for this epoch so far, price unknown" in run_text(page)
+    assert "Time of each epoch" in run_text(page)
+    assert "$" not in page.text("main")
+
+
+def test_eight_gpus_each_with_its_state_and_an_unreadable_one_without_figures(page):
+    page.open(snapshots.eight_gpus())
+    rows = [row.replace("\n", " ") for row in page.texts("#gpus > li")]
+    assert len(rows) == 9
+    assert rows[0].startswith("0 busy 94 % mem 71.2/80 GiB useful 64 °C")
+    assert rows[5].startswith("5 busy 100 % mem 40.2/80 GiB stalled")
+    assert rows[7] == "7 cannot be read"
+    assert rows[8].startswith("CPU 61 % RAM 0.8/2 TiB")
+    assert page.text("#devices .heading") == "8 GPUs NVIDIA H100 80GB HBM3"
+
+
+def test_a_run_that_will_cost_more_than_its_budget_says_by_how_much(page):
+    page.open(snapshots.eight_gpus())
+    assert "will be over by $42.49" in page.text("main")
+
+
+@pytest.mark.parametrize("state", [RunState.FINISHED, RunState.FAILED, RunState.PREEMPTED, RunState.LOST])
+def test_an_ended_run_shows_what_it_cost_in_all(page, state):
+    ended = replace(snapshots.ended_run(), state=state)
+    page.open(snapshots.cpu_only((ended,)))
+    shown = run_text(page)
+    assert f"smoke-test {state.value}" in shown
+    assert "$0.00031 for the whole run" in shown
+    assert "Time left" not in shown
+    assert "ended 7 minutes ago" in shown
+
+
+def test_a_run_that_has_said_nothing_but_hello_has_a_card_without_invented_figures(page):
+    page.open(snapshots.cpu_only((RunView(run=RunId("fresh"), state=RunState.STARTUP, started_ts=snapshots.NOW),)))
+    shown = run_text(page)
+    assert shown == "fresh startup started just now 0.0 s in all, price unknown"
+
+
+def test_the_chart_has_a_bar_for_each_epoch_and_one_for_that_under_way(page):
+    page.open(snapshots.one_gpu())
+    titles = page.run("return [...document.querySelectorAll('article.run svg title')].map((e) => e.textContent)")
+    assert titles == ["epoch 1: $0.1445", "epoch 2: $0.1134", "epoch 3: $0.1038", "epoch 4: $0.0411 so far"]
+    label = page.run("return document.querySelector('article.run svg').getAttribute('aria-label')")
+    assert label == "Cost of each epoch: 3 epochs, lowest $0.1038, highest $0.1445, mean $0.1206"
+
+
+def test_simulated_data_says_so_on_top(page):
+    page.open(replace(snapshots.one_gpu(), simulated=True))
+    assert page.text("#simulated") == "Simulated data: no machine of yours is behind these figures"
+
+
+def test_an_agent_that_answers_no_more_is_called_stale_and_live_again_when_it_does(page):
+    page.open(snapshots.one_gpu())
+    page.failing = True
+    wait_for(lambda: page.text("#link").startswith("no answer since"), what="the stale sign")
+    assert page.run("return document.body.classList.contains('stale')")
+    assert "$0.0411" in run_text(page)
+    page.failing = False
+    page.snapshot = later(page.snapshot)
+    wait_for(lambda: page.text("#link") == "live", 20, what="live again")
+    assert not page.run("return document.body.classList.contains('stale')")
+
+
+def test_before_the_first_sample_the_page_waits(page):
+    page.open(None)
+    wait_for(lambda: page.text("#link") == "waiting for the agent", what="the waiting sign")
+    assert page.text("main").strip() == ""
+    page.snapshot = snapshots.one_gpu()
+    wait_for(lambda: page.text("#link") == "live", 20, what="live")
+
+
+@pytest.mark.parametrize(
+    ("amount", "shown"),
+    [
+        (0, "$0.00"),
+        (0.00031, "$0.00031"),
+        (0.0000004, "$0.00000040"),
+        (0.0042, "$0.0042"),
+        (0.107, "$0.1070"),
+        (0.65325, "$0.6533"),
+        (2.675, "$2.675"),
+        (16.33125, "$16.33"),
+        (12345.678, "$12,345.68"),
+    ],
+)
+def test_money_has_digits_enough_for_the_price_of_an_epoch(page, amount, shown):
+    page.open(snapshots.one_gpu())
+    assert page.run("return usd(arguments[0])", amount) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0.25, "0.3 s"), (42, "42 s"), (60, "1 min"), (200, "3 min 20 s"), (33120, "9 h 12 min"), (187200, "2 d 4 h")],
+)
+def test_time_is_said_in_two_units_at_most(page, seconds, shown):
+    page.open(snapshots.one_gpu())
+    assert page.run("return span(arguments[0])", seconds) == shown
+
+
+def test_landmarks_headings_and_meters_have_names(page):
+    page.open(snapshots.eight_gpus())
+    unnamed = page.run(
+        "return [...document.querySelectorAll('[role=meter], [role=img], [role=region], section')].filter((e) => "
+        "!e.closest('[hidden]') && !e.getAttribute('aria-label') && !e.getAttribute('aria-labelledby'))"
+        ".map((e) => e.outerHTML)"
+    )
+    assert unnamed == []
+    assert page.run("return document.querySelectorAll('h1').length") == 1
+    assert page.run("return document.documentElement.lang") == "en"

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import base64
+import logging
+import time
+from pathlib import Path
+
+import bcrypt
+import pytest
+from tests.serve.raw_client import connected
+from tests.waiting import wait_for
+
+from epochcost.serve import Server
+from epochcost.serve.credentials import Credentials
+
+PASSWORD = "correct horse: battery"
+
+
+def hashed(password: str, rounds: int = 4) -> str:
+    return bcrypt.hashpw(password.encode(), bcrypt.gensalt(rounds)).decode()
+
+
+def basic(user: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    file = tmp_path / "web.config.yml"
+    # $2y$ is what htpasswd writes.
+    file.write_text(f"basic_auth_users:\n  alice: {hashed(PASSWORD).replace('$2b$', '$2y$')}\n  bob: {hashed('b')}\n")
+    return file
+
+
+@pytest.mark.parametrize(
+    ("authorization", "status"),
+    [
+        (basic("alice", PASSWORD), 200),
+        (basic("bob", "b"), 200),
+        (basic("alice", "b"), 401),
+        (basic("mallory", PASSWORD), 401),
+        (basic("", ""), 401),
+        ("", 401),
+        ("Basic", 401),
+        ("Basic ====", 401),
+        ("Basic " + base64.b64encode(b"no colon").decode(), 401),
+        ("Basic " + base64.b64encode(b"\xff:x").decode(), 401),
+        ("Basic " + base64.b64encode(b"alice:\0").decode(), 401),
+        ("Basic " + "A" * 8000, 401),
+        ("Bearer " + base64.b64encode(f"alice:{PASSWORD}".encode()).decode(), 401),
+    ],
+)
+def test_only_a_known_name_with_its_password_opens_any_path(config, authorization, status):
+    with Server(("127.0.0.1", 0), {}, str(config)) as server, connected(server) as client:
+        extra = f"Authorization: {authorization}\r\n" if authorization else ""
+        for path in ("/-/healthy", "/-/healthy"):  # the second time from memory
+            answer = client.ask(path, extra=extra)
+            assert answer.status == status
+        if status == 401:
+            assert answer.headers["www-authenticate"] == 'Basic realm="epochcost"'
+            assert b"healthy" not in client.ask("/none", extra=extra).body
+
+
+def test_a_right_password_costs_bcrypt_once_and_a_wrong_or_unknown_one_every_time():
+    users = {"alice": hashed("a", rounds=10).encode()}
+    credentials = Credentials()
+
+    def seconds(user: str, password: str) -> float:
+        began = time.perf_counter()
+        credentials.verify(users, basic(user, password))
+        return time.perf_counter() - began
+
+    first = seconds("alice", "a")
+    assert min(seconds("alice", "a") for _ in range(5)) < first / 10
+    for user, password in (("alice", "wrong"), ("mallory", "a")):
+        assert min(seconds(user, password) for _ in range(2)) > first / 5
+
+
+def test_a_password_longer_than_bcrypt_reads_is_cut_as_htpasswd_does():
+    users = {"alice": hashed("x" * 72).encode()}
+    assert Credentials().verify(users, basic("alice", "x" * 100))
+
+
+def test_a_remembered_password_opens_no_more_once_the_file_has_another(config, caplog):
+    with (
+        caplog.at_level(logging.INFO, "epochcost.serve"),
+        Server(("127.0.0.1", 0), {}, str(config)) as server,
+        connected(server) as client,
+    ):
+        extra = f"Authorization: {basic('alice', PASSWORD)}\r\n"
+        assert client.ask("/-/healthy", extra=extra).status == 200
+        config.write_text(f"basic_auth_users:\n  alice: {hashed('new')}\n# changed\n")
+        assert wait_for(lambda: client.ask("/-/healthy", extra=extra).status == 401, what="a refusal")
+        assert client.ask("/-/healthy", extra=f"Authorization: {basic('alice', 'new')}\r\n").status == 200
+    assert "$2" not in caplog.text
+    assert "new" not in caplog.text.replace("web", "")
+
+
+def test_a_file_broken_later_leaves_the_door_as_it_was_and_says_so_once(config, caplog):
+    with Server(("127.0.0.1", 0), {}, str(config)) as server, connected(server) as client:
+        config.write_text("basic_auth_users: {alice: hunter2}")
+        for _ in range(5):
+            assert client.ask("/-/healthy").status == 401
+        assert client.ask("/-/healthy", extra=f"Authorization: {basic('bob', 'b')}\r\n").status == 200
+        config.unlink()
+        assert client.ask("/-/healthy").status == 401
+    assert len([r for r in caplog.records if "alice: is not a bcrypt hash" in r.getMessage()]) == 1
+    assert "hunter2" not in caplog.text
+
+
+def test_no_log_and_no_answer_holds_a_password_or_a_hash(config, caplog):
+    with (
+        caplog.at_level(logging.DEBUG),
+        Server(("127.0.0.1", 0), {}, str(config)) as server,
+        connected(server) as client,
+    ):
+        answer = client.ask("/-/healthy", extra=f"Authorization: {basic('alice', 'wrong-secret')}\r\n")
+    assert b"wrong-secret" not in answer.body
+    assert "wrong-secret" not in caplog.text
+    assert "$2" not in caplog.text
