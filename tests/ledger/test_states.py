@@ -188,3 +188,36 @@ def test_a_node_without_devices_ever_seen_is_one_device_in_the_dark() -> None:
     it.apply(event("start", 10))
     it.advance(T0 + 20, [Device("GPU-0", "0", 1.0)])
     assert seconds(it) == pytest.approx({State.UNKNOWN: 10, State.STARTUP: 10})
+
+
+def test_a_process_thought_gone_that_speaks_again_was_there_all_the_time() -> None:
+    it = ledger()
+    tell(it, 30, [event("start", 0), event("phase", 0, **TRAIN), event("gone", 10), event("progress", 20)], gpus(1.0))
+    assert it.runs[RunId("r")].is_open
+    assert run_cost(it) == pytest.approx(0.030)
+
+
+def test_what_is_said_after_the_end_changes_nothing() -> None:
+    it = ledger()
+    late = [event("end", 10, status="finished"), event("epoch_end", 20, epoch=1), event("phase", 21, phase="eval")]
+    tell(it, 30, [event("start", 0), event("phase", 0, **TRAIN), *late], gpus(1.0))
+    assert it.runs[RunId("r")].epochs.count == 0
+    assert run_cost(it) == pytest.approx(0.010)
+
+
+def test_a_new_start_in_the_same_file_is_a_new_attempt() -> None:
+    it = ledger()
+    again = [event("start", 20), event("phase", 20, **TRAIN)]
+    tell(it, 30, [event("start", 0), event("phase", 0, **TRAIN), event("end", 10, status="failed"), *again], gpus(1.0))
+    assert it.runs[RunId("r")].epochs.attempts == 2
+    assert run_cost(it) == pytest.approx(0.020)
+
+
+def test_hundreds_of_attempts_of_one_run_are_bounded_and_exact() -> None:
+    it = ledger()
+    for k in range(300):
+        tell(it, 4 * k + 4, [event("start", 4 * k, writer=f"{k}"), event("gone", 4 * k + 2, writer=f"{k}")], gpus(1.0))
+    account = it.runs[RunId("r")]
+    assert len(account.members) <= 64
+    assert account.seconds(T0 + 1200) == pytest.approx(600)
+    assert run_cost(it) == pytest.approx(0.6)

@@ -93,7 +93,8 @@ class AgentApp:
         self._proc = proc
         self.events_dir = agent_events_dir(settings.events_dir, environ)
         self._state = StateFile(Path(settings.state_dir) if settings.state_dir else self.events_dir / "state")
-        self._clock = NodeClock(self._clocks.wall, self._clocks.mono)
+        self._boot = self._boot_id()
+        self._clock = NodeClock(self._clocks.wall, self._clocks.mono, self._boot)
         self._files = EventFiles(self.events_dir)
         self._host = HostSource(proc)
         self._cost_files = CostFiles(self.events_dir)
@@ -125,7 +126,7 @@ class AgentApp:
     def _make_server(self) -> Server:
         registry = CollectorRegistry(auto_describe=False)
         for name, collector in collectors(self._newest).items():
-            registry.register(Guarded(collector, name, log))  # type: ignore[arg-type]
+            registry.register(Guarded(collector, name, log))
         routes = {"/metrics": metrics_route(registry), **page_routes(lambda: self.snapshot)}
         return Server(
             self.settings.web_listen_address, routes, self.settings.web_config_file, ready=self._not_ready_because
@@ -143,7 +144,7 @@ class AgentApp:
 
     def start(self) -> None:
         """Begin to sample and to serve."""
-        self._resume()
+        self.resume()
         if self._gpu_source is not None:
             self._sampler = Sampler(self._gpu_source, self.settings.sample_interval, self._clock.now)
             self._sampler.start()
@@ -167,17 +168,16 @@ class AgentApp:
             self._feed.stop()
         self._state.close()
 
-    def _resume(self) -> None:
+    def resume(self) -> None:
+        """Take up where an earlier agent left off; `start` does it first of all."""
         saved = self._state.load()
-        boot = self._boot_id()
         if saved is None:
             return
         try:
             self.meter.restore(saved["meter"])
             self._files.restore(saved["files"])
-            if saved["boot_id"] == boot:
-                self._clock.restore(saved["clock"])
-                self._first = False
+            self._clock.restore(saved["clock"])
+            self._first = not (saved["boot_id"] == self._boot != "")
             if tuple(saved["priced_as"]) != self._priced_as():
                 self.meter.node_changed(self._clock.now())
         except (KeyError, TypeError, ValueError, AttributeError) as err:
@@ -294,7 +294,7 @@ class AgentApp:
     def state(self) -> dict[str, Any]:
         """Everything that must survive, as JSON-able data, all of one instant."""
         return {
-            "boot_id": self._boot_id(),
+            "boot_id": self._boot,
             "priced_as": self._priced_as(),
             "clock": self._clock.state(),
             "files": self._files.state(),

@@ -81,4 +81,6 @@ class StateFile:
 
     def close(self) -> None:
         """Let another agent have it."""
-        os.close(self._lock)
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1

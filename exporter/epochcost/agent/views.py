@@ -65,9 +65,12 @@ class Envelope:
 
 
 def run_views(ledger: Ledger, envelope: Envelope, now: float, keep_seconds: float) -> tuple[RunView, ...]:
-    """The open runs and those that ended less than ``keep_seconds`` ago, the newest first, at most 50."""
+    """The open runs and those that ended less than ``keep_seconds`` ago, at most 50.
+
+    When there are more, the runs open longest stay: a flood of new ones must not hide the one that matters.
+    """
     shown = [a for a in ledger.runs.values() if a.members and _shown(a, now, keep_seconds)]
-    shown.sort(key=lambda a: (a.is_open, a.last_event_t), reverse=True)
+    shown.sort(key=lambda a: (a.ended_t is not None, -a.ended_t if a.ended_t is not None else a.started_t or 0.0))
     envelope.forget(ledger.runs)
     totals = ledger.book.totals(ledger.price)
     by_run: dict[RunId, tuple[dict[State, float], dict[State, float]]] = {}

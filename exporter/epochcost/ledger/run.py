@@ -26,6 +26,8 @@ class Member:
     end: float | None = None
     gpus: tuple[str, ...] | None = None
     last_t: float = 0.0
+    lost: bool = False
+    """It was said to be gone, by a reader that may have been wrong."""
 
     def open_at(self, t: float) -> bool:
         """Whether the process was running at ``t``."""
@@ -147,6 +149,10 @@ class RunAccount:
             member.gpus, changed = event.gpus, max(event.t, floor)
         if event.kind in (EventKind.END, EventKind.GONE):
             return self._leave(event, member, floor) if member.end is None else None
+        if member.end is not None:
+            if not member.lost:
+                return None
+            changed = self._return(event, member)
         if self.leader == event.writer:
             self.epochs.take(event)
         return changed
@@ -171,11 +177,19 @@ class RunAccount:
 
     def _leave(self, event: TrainingEvent, member: Member, floor: float) -> float:
         member.end = max(event.t, member.start, floor)
+        member.lost = event.kind is EventKind.GONE
         if self.leader == event.writer:
             self.status = event.status or EndStatus.LOST
             others = [name for name, m in self.members.items() if m.end is None]
             self.leader = others[0] if others else self.leader
         return member.end
+
+    def _return(self, event: TrainingEvent, member: Member) -> float | None:
+        """A process that was thought gone has spoken: it was there all the time."""
+        gone, member.end, member.lost, self.status = member.end, None, False, None
+        if self.leader is None or self.members[self.leader].end is not None:
+            self.leader = event.writer
+        return gone
 
     def _forget_old_members(self) -> None:
         closed = [name for name, m in self.members.items() if m.end is not None]
@@ -184,7 +198,8 @@ class RunAccount:
         now = max(m.end or m.last_t for m in self.members.values())
         whole = self.seconds(now)
         for name in closed[: MEMBERS_KEPT // 2]:
-            del self.members[name]
+            if name != self.leader:
+                del self.members[name]
         self.settled.member_seconds += whole - self.seconds(now)
 
     def close(self, t: float) -> None:
@@ -258,7 +273,7 @@ class RunAccount:
         """As JSON-able data."""
         return {
             "facts": asdict(self.facts),
-            "members": {k: [m.start, m.end, m.gpus, m.last_t] for k, m in self.members.items()},
+            "members": {k: [m.start, m.end, m.gpus, m.last_t, m.lost] for k, m in self.members.items()},
             "leader": self.leader,
             "status": self.status.value if self.status else None,
             "epochs": self.epochs.state(),
@@ -275,8 +290,8 @@ class RunAccount:
         it = cls(run)
         it.facts = Facts(**state["facts"])
         it.members = {
-            k: Member(start, end, None if gpus is None else tuple(gpus), last)
-            for k, (start, end, gpus, last) in state["members"].items()
+            k: Member(start, end, None if gpus is None else tuple(gpus), last, lost)
+            for k, (start, end, gpus, last, lost) in state["members"].items()
         }
         it.leader = state["leader"]
         it.status = EndStatus(state["status"]) if state["status"] else None

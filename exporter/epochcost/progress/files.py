@@ -6,8 +6,9 @@ import itertools
 import logging
 import os
 import stat
+import time
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ class EventFiles:
         processes: tell whether a writer is alive.
         max_bytes: read in one poll, about; the rest in the next.
         max_files: opened in one poll.
+        wall: the clock that dates files, seconds since the Unix epoch.
 
     Attributes:
         counts: lines by what became of them, and files that could not be read (``unreadable``).
@@ -62,11 +64,13 @@ class EventFiles:
         processes: Processes | None = None,
         max_bytes: int = MAX_BYTES,
         max_files: int = MAX_FILES,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self._directory = directory
         self._processes: Processes = processes or KernelProcesses()
         self._max_bytes = max_bytes
         self._max_files = max_files
+        self._wall = wall
         self._files: dict[int, Followed] = {}
         self._by_writer: dict[str, Followed] = {}
         self._odd: set[int] = set()
@@ -85,13 +89,21 @@ class EventFiles:
         if listed is not None:
             self._match(listed, work)
         self.behind = 0
-        for file, size in self._due(clock):
+        for file, size in self._due():
             if work.files_left <= 0 or work.bytes_left <= 0:
                 self.behind += max(0, size - file.offset)
             else:
                 self._visit(file, work)
         work.events.sort(key=lambda event: event.t)
         return work.events
+
+    def watched(self) -> set[str]:
+        """Open writers of whose end this reader will tell; of the others only silence can."""
+        return {file.writer for file in self._files.values() if file.stage is Stage.OPEN and self._can_tell(file)}
+
+    def _can_tell(self, file: Followed) -> bool:
+        same_namespace = file.pid is not None and file.pidns is not None and file.pidns == self._processes.namespace()
+        return file.watched and (bool(file.lock) or same_namespace)
 
     def state(self) -> dict[str, Any]:
         """What has been read, as JSON can hold it; to be kept together with what was made of it."""
@@ -177,11 +189,11 @@ class EventFiles:
             del self._by_writer[file.writer]
             clock.forget(file.writer)
 
-    def _due(self, clock: NodeClock) -> list[tuple[Followed, int]]:
+    def _due(self) -> list[tuple[Followed, int]]:
         """The files to open and their sizes: first those that grew, the oldest first; then those to be watched."""
         grown: list[tuple[int, Followed, int]] = []
         watched: list[tuple[int, Followed, int]] = []
-        oldest = clock.wall() - MAX_AGE_SECONDS
+        oldest = self._wall() - MAX_AGE_SECONDS
         for file in self._expected():
             try:
                 found = (self._directory / file.name).stat(follow_symlinks=False)

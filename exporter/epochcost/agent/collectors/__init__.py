@@ -22,7 +22,7 @@ def collectors(snapshot: Callable[[], Snapshot]) -> dict[str, SubjectCollector |
         "gpu": SubjectCollector(GPU, lambda f: f.rows(snapshot().gpus, snapshot().node.driver_version)),
         "run": SubjectCollector(RUN, lambda f: f.rows(snapshot().runs, "")),
         "epoch": EpochCollector(snapshot),
-        "self": SubjectCollector(OWN, lambda f: f.rows(snapshot())),
+        "own": SubjectCollector(OWN, lambda f: f.rows(snapshot())),
     }
 
 

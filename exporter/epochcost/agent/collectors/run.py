@@ -164,7 +164,7 @@ class EpochCollector:
         for name, text, numbers in SUMMARIES:
             metric = SummaryMetricFamily(PREFIX + name, text, labels=("run",))
             for run in self._snapshot().runs:
-                count, total = numbers(run)
+                count, total = numbers(run)  # type: ignore[no-untyped-call]
                 if count and total is not None:
                     metric.add_metric([run.run], count, total)
             if metric.samples:

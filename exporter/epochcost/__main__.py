@@ -1,0 +1,7 @@
+"""``python -m epochcost``."""
+
+import sys
+
+from epochcost.cli import main
+
+sys.exit(main())

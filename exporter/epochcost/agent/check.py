@@ -1,0 +1,130 @@
+"""``epochcost check``: what this machine looks like to epochcost, and whether the main job could run on it."""
+
+from __future__ import annotations
+
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from http.client import HTTPException
+
+from epochcost._version import __version__
+from epochcost.agent.app import node_of, price_source
+from epochcost.agent.events_directory import agent_events_dir
+from epochcost.agent.settings import AgentSettings
+from epochcost.gpus import choose_source
+from epochcost.gpus.source import GpuError
+from epochcost.model import Node
+from epochcost.nodes.source import NodeError
+
+POLLER_PORT = 10836
+
+
+def check(settings: AgentSettings, environ: Mapping[str, str]) -> tuple[list[str], str]:
+    """Look at everything that the agent needs.
+
+    Returns:
+        Lines for people, and the reason why the main job could not run (empty when it could).
+    """
+    lines = [f"epochcost     {__version__}"]
+    reasons = []
+    for name, look in (("events", _events), ("GPUs", _gpus), ("node", _node), ("price", _price)):
+        line, reason = look(settings, environ)
+        lines.append(f"{name:<13} {line}")
+        if reason:
+            reasons.append(reason)
+    host, port = settings.web_listen_address
+    lines.append(f"{'agent port':<13} {who_answers(host, port)}")
+    lines.append(f"{'poller port':<13} {who_answers('127.0.0.1', POLLER_PORT)}")
+    return lines, "; ".join(reasons)
+
+
+def _events(settings: AgentSettings, environ: Mapping[str, str]) -> tuple[str, str]:
+    try:
+        directory = agent_events_dir(settings.events_dir, environ)
+        files = sum(1 for entry in os.scandir(directory) if entry.name.endswith(".jsonl"))
+    except OSError as err:
+        return f"unusable: {err}", f"the events directory cannot be used: {err}"
+    if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+        return f"{directory} is not writable", f"{directory} is not writable"
+    return f"{directory}, {files} event file{'' if files == 1 else 's'}", ""
+
+
+def _gpus(settings: AgentSettings, _: Mapping[str, str]) -> tuple[str, str]:
+    try:
+        chosen = choose_source(settings.gpus_source)
+    except GpuError as err:
+        return f"unreadable: {err}", f"--gpus.source={settings.gpus_source}: {err}"
+    if chosen.source is None:
+        return f"none; this node is metered by its CPUs ({chosen.reason})", ""
+    chosen.source.close()
+    return chosen.reason, ""
+
+
+def _node(settings: AgentSettings, _: Mapping[str, str]) -> tuple[str, str]:
+    try:
+        node = node_of(settings)
+    except NodeError as err:
+        return f"wrong: {err}", str(err)
+    return describe(node), ""
+
+
+def describe(node: Node) -> str:
+    """A node in one line."""
+    option = node.purchase_option.value if node.purchase_option else "purchase option unknown"
+    place = " ".join(part for part in (node.provider or "provider unknown", node.region, node.zone) if part)
+    source = f", says {node.source}" if node.source else ""
+    return f"{node.node}: {place}, {node.instance_type or 'instance type unknown'}, {option}{source}"
+
+
+def _price(settings: AgentSettings, _: Mapping[str, str]) -> tuple[str, str]:
+    try:
+        node = node_of(settings)
+    except NodeError as err:
+        return "not asked, for the node is wrong", f"price unknown: {err}"
+    source = price_source(settings, node)
+    if source is None:
+        reason = "price unknown: set --price.usd-per-hour, or --prices.url and what this node is"
+        return "unknown", reason
+    try:
+        answer = source.fetch(time.time())
+    except Exception as err:  # noqa: BLE001 - whatever it is, it is told
+        return f"unknown: {err}", f"price unknown: {err}"
+    price = answer.price
+    age = time.time() - price.fetched_ts
+    return f"${price.usd_per_hour:g}/h from {price.source}, {_age(age)} old", ""
+
+
+def _age(seconds: float) -> str:
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
+
+
+def who_answers(host: str, port: int) -> str:
+    """Who listens on a port: an epochcost program, something else, or nobody."""
+    if port == 0:
+        return "any free port"
+    name = host or "127.0.0.1"
+    place = f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
+    return f"{place}: {_who(f'http://{place}/metrics')}"
+
+
+def _who(url: str) -> str:
+    try:
+        with urllib.request.urlopen(url, timeout=2.0) as answer:  # noqa: S310 - http by construction
+            text = answer.read(1 << 20).decode("utf-8", "replace")
+    except urllib.error.HTTPError as err:
+        err.close()
+        return f"HTTP {err.code}: an epochcost that asks for a password, or another program"
+    except urllib.error.URLError as err:
+        return "free" if isinstance(err.reason, ConnectionRefusedError) else f"no answer: {err.reason}"
+    except (OSError, ValueError, HTTPException) as err:
+        return f"something that is not epochcost ({type(err).__name__})"
+    known = {
+        "epochcost_price_source_": "an epochcost price poller answers",
+        "epochcost_node_": "an epochcost agent answers",
+    }
+    return next((who for prefix, who in known.items() if prefix in text), "another program answers")

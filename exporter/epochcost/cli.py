@@ -1,0 +1,156 @@
+"""The command line: flags -> settings -> application; exit codes.
+
+0: done. 1: it ran and failed, or ``check`` found that the main job could not run. 2: wrong flags or settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import platform
+import sys
+from collections.abc import Callable, Mapping, Sequence
+
+from epochcost._version import __version__
+from epochcost.settings import SettingsError, add_flags, load
+
+EXTRA = {"agent": "agent", "check": "agent", "prices": "prices"}
+WRITER_VARIABLES = ("EPOCHCOST_DIR", "EPOCHCOST_RUN", "EPOCHCOST_DISABLE", "EPOCHCOST_URL")
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``epochcost`` with ``argv`` (default: the process's own); the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    command = next((a for a in arguments if not a.startswith("-")), "")
+    if command in EXTRA and (missing := _missing(EXTRA[command])):
+        print(
+            f"epochcost {command}: {missing} is not installed: pip install 'epochcost[{EXTRA[command]}]'",
+            file=sys.stderr,
+        )
+        return 2
+    parsed = vars(_parser().parse_args(arguments))
+    if command == "version":
+        print(f"epochcost {__version__}, Python {platform.python_version()}")
+        return 0
+    try:
+        return _COMMANDS[command](parsed, os.environ)
+    except SettingsError as err:
+        print(f"epochcost {command}: {err}", file=sys.stderr)
+        return 2
+
+
+def _missing(extra: str) -> str:
+    """The first package of an extra that is not there, by its name on the package index."""
+    from importlib.util import find_spec
+
+    needed = {"prometheus_client": "prometheus-client", "yaml": "pyyaml"}
+    needed |= {"apscheduler": "apscheduler", "boto3": "boto3"} if extra == "prices" else {"pynvml": "nvidia-ml-py"}
+    return next((name for module, name in needed.items() if find_spec(module) is None), "")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="epochcost",
+        description="What one epoch of training costs, live: agent on each training node, price poller, checks.",
+        epilog="Every option is also an environment variable and a key of the YAML file; see docs/configuration.md.",
+    )
+    parser.add_argument("--version", action="version", version=f"epochcost {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    texts = {
+        "agent": "run the agent: one on each training node",
+        "prices": "run the price poller: one for a site",
+        "check": "say what this machine looks like to epochcost, and whether the agent could do its job",
+    }
+    for name, text in texts.items():
+        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
+        if _wanted(name):
+            add_flags(sub, _settings_of(name))
+    commands.add_parser("version", help="print the version")
+    return parser
+
+
+def _wanted(name: str) -> bool:
+    """A command whose extra is not installed is listed, without its flags."""
+    return not _missing(EXTRA[name])
+
+
+def _settings_of(name: str) -> type:
+    if name == "prices":
+        from epochcost.poller.settings import PollerSettings
+
+        return PollerSettings
+    from epochcost.agent.settings import AgentSettings
+
+    return AgentSettings
+
+
+def _agent(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
+    from epochcost.agent.settings import AgentSettings
+
+    settings = load(AgentSettings, "agent", flags, environ)
+    _log_to_stderr(settings.log_level, environ)
+    from epochcost.agent.app import main as run
+
+    return _run("agent", lambda: run(settings, environ))
+
+
+def _prices(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
+    from epochcost.poller.settings import PollerSettings
+
+    settings = load(PollerSettings, "prices", flags, environ)
+    _log_to_stderr(settings.log_level, environ)
+    from epochcost.poller.app import run
+
+    return _run("prices", lambda: run(settings))
+
+
+def _check(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
+    from epochcost.agent.check import check
+    from epochcost.agent.settings import AgentSettings
+
+    settings = load(AgentSettings, "agent", flags, environ)
+    _log_to_stderr("error", environ)
+    lines, reason = check(settings, environ)
+    print("\n".join(lines))
+    if reason:
+        print(f"\nThe main job cannot run: {reason}", file=sys.stderr)
+        return 1
+    print("\nThe agent could do its job here.")
+    return 0
+
+
+def _run(command: str, run: Callable[[], int]) -> int:
+    """What makes a start impossible is one line, not a traceback."""
+    from epochcost.agent.state_file import StateError
+    from epochcost.gpus.source import GpuError
+    from epochcost.nodes.source import NodeError
+    from epochcost.serve import WebConfigError
+
+    try:
+        return run()
+    except (StateError, GpuError, NodeError, WebConfigError, OSError) as err:
+        print(f"epochcost {command}: {err}", file=sys.stderr)
+        return 1
+
+
+def _log_to_stderr(level: str, environ: Mapping[str, str]) -> None:
+    logging.basicConfig(level=level.upper(), format=LOG_FORMAT, stream=sys.stderr)
+    _warn_of_unknown_variables(environ)
+
+
+def _warn_of_unknown_variables(environ: Mapping[str, str]) -> None:
+    """A misspelt variable is otherwise a setting that silently does nothing."""
+    from epochcost.settings import unknown_environment
+
+    known = [_settings_of(name) for name in EXTRA if _wanted(name)]
+    for name in unknown_environment(known, environ, WRITER_VARIABLES):
+        logging.getLogger("epochcost").warning("environment variable %s is not one that epochcost knows", name)
+
+
+_COMMANDS: Mapping[str, Callable[[Mapping[str, str | None], Mapping[str, str]], int]] = {
+    "agent": _agent,
+    "prices": _prices,
+    "check": _check,
+}

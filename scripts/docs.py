@@ -1,0 +1,98 @@
+"""Writes the tables of docs/metrics.md and docs/configuration.md from the code: ``python -m scripts.docs``.
+
+Between ``<!-- table: NAME -->`` and ``<!-- end -->`` stands what the code says; the prose around it is people's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from epochcost.agent.collectors.family import PREFIX, Family
+from epochcost.agent.collectors.gpu import GPU
+from epochcost.agent.collectors.node import NODE
+from epochcost.agent.collectors.own import OWN
+from epochcost.agent.collectors.run import RUN, SUMMARIES
+from epochcost.agent.settings import AgentSettings
+from epochcost.poller.collector import PollerCollector
+from epochcost.poller.settings import PollerSettings
+from epochcost.poller.snapshot import PollerSnapshot
+from epochcost.settings import options
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+FILES = ("metrics.md", "configuration.md")
+BLOCK = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |\n" for row in lines)
+
+
+def metrics(families: Sequence[Family]) -> str:
+    rows = [[f"`{PREFIX}{f.name}`", ", ".join(f"`{label}`" for label in f.labels), f.help] for f in families]
+    return table(["metric", "labels", "says"], rows)
+
+
+def run_metrics() -> str:
+    sums = [[f"`{PREFIX}{name}_sum`, `_count`", "`run`", text] for name, text, _ in SUMMARIES]
+    return metrics(RUN) + "".join(f"| {' | '.join(row)} |\n" for row in sums)
+
+
+def poller_metrics() -> str:
+    rows = []
+    for metric in PollerCollector(lambda: EMPTY).collect():
+        name = f"{metric.name}_total" if metric.type == "counter" else metric.name
+        labels = ", ".join(f"`{label}`" for label in metric._labelnames)  # noqa: SLF001 - it has no public name
+        rows.append([f"`{name}`", labels, f"{metric.documentation}."])
+    return table(["metric", "labels", "says"], rows)
+
+
+def settings(cls: type) -> str:
+    defaults = {f.name: f.default for f in dataclasses.fields(cls)}
+    rows = []
+    for name, opt in options(cls).items():
+        flag = f"`{opt.flag}` (file only)" if opt.structured else f"`--{opt.flag}`"
+        rows.append([flag, "" if opt.structured else f"`{opt.env}`", _default(defaults[name]), opt.help])
+    return table(["flag", "environment", "default", "says"], rows)
+
+
+def _default(value: object) -> str:
+    if value in ("", None, ()):
+        return ""
+    if isinstance(value, tuple) and isinstance(value[-1], int):
+        return f"`{value[0]}:{value[1]}`"
+    if isinstance(value, tuple):
+        return f"`{','.join(map(str, value))}`"
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "node": lambda: metrics(NODE),
+    "gpu": lambda: metrics(GPU),
+    "run": run_metrics,
+    "own": lambda: metrics(OWN),
+    "poller": poller_metrics,
+    "agent-settings": lambda: settings(AgentSettings),
+    "poller-settings": lambda: settings(PollerSettings),
+}
+
+
+def written(text: str) -> str:
+    """``text`` with every table as the code says it now."""
+    return BLOCK.sub(lambda m: f"{m[1]}{TABLES[m['name']]()}{m[3]}", text)
+
+
+def main() -> int:
+    for name in FILES:
+        path = DOCS / name
+        path.write_text(written(path.read_text(encoding="utf-8")), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

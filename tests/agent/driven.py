@@ -1,0 +1,119 @@
+"""A real agent whose time is driven by the test: real files, ledger, state and HTTP; only the clocks are ours."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from epochcost.agent.app import AgentApp, Clocks
+from epochcost.agent.settings import AgentSettings
+from epochcost.settings import load
+
+T0 = 1_700_000_000.0
+BOOT_ID = "5d1d9b2a-0000-4000-8000-000000000001"
+
+
+@dataclass
+class World:
+    """One machine: its clocks, its /proc, its disk."""
+
+    root: Path
+    wall: float = T0
+    mono: float = 1000.0
+    busy: float = 0.0
+    idle: float = 0.0
+    boot_ts: float = T0 - 7200
+    boot_id: str = BOOT_ID
+
+    def __post_init__(self) -> None:
+        self.events = self.root / "events"
+        self.events.mkdir(parents=True, exist_ok=True)
+        self.proc = self.root / "proc"
+        (self.proc / "sys/kernel/random").mkdir(parents=True, exist_ok=True)
+        self.write_proc()
+
+    def write_proc(self) -> None:
+        stat = f"cpu  {int(self.busy * 100)} 0 0 {int(self.idle * 100)} 0 0 0 0 0 0\nbtime {int(self.boot_ts)}\n"
+        (self.proc / "stat").write_text(stat)
+        (self.proc / "meminfo").write_text("MemTotal: 1000 kB\nMemFree: 300 kB\nMemAvailable: 400 kB\n")
+        (self.proc / "sys/kernel/random/boot_id").write_text(self.boot_id + "\n")
+
+    def go(self, seconds: float, utilization: float = 1.0) -> None:
+        self.wall += seconds
+        self.mono += seconds
+        self.busy += seconds * utilization
+        self.idle += seconds * (1 - utilization)
+        self.write_proc()
+
+    def reboot(self, after: float) -> None:
+        self.wall += after
+        self.mono, self.busy, self.idle = 20.0, 10.0, 10.0
+        self.boot_ts, self.boot_id = self.wall - 20, BOOT_ID[:-1] + "2"
+        self.write_proc()
+
+    def say(self, kind: str, t: float | None = None, run: str = "r", file: str = "", **fields: object) -> None:
+        """Append an event that happened at ``T0 + t`` (default: now) to a file, as a training process does."""
+        ts = self.wall if t is None else T0 + t
+        line = {"v": 1, "ev": kind, "ts": ts, "mono": self.mono + ts - self.wall, "run": run, **fields}
+        with (self.events / (file or f"{run}.jsonl")).open("a", encoding="utf-8") as out:
+            out.write(json.dumps(line) + "\n")
+
+
+class Driven:
+    """An agent in a `World`; its beat is the test's."""
+
+    def __init__(self, world: World, **flags: str) -> None:
+        self.world = world
+        given = {"web.listen-address": "127.0.0.1:0", "events.dir": str(world.events), "gpus.source": "none"}
+        given |= {"state.dir": str(world.root / "state"), "node.name": "n1"}
+        given |= {name.replace("__", ".").replace("_", "-"): value for name, value in flags.items()}
+        settings = load(AgentSettings, "agent", given, {})
+        self.app = AgentApp(settings, {}, Clocks(lambda: world.wall, lambda: world.mono), world.proc)
+        self.app.resume()
+        self._serving = False
+
+    def ask_price(self) -> bool:
+        assert self.app._feed is not None
+        return self.app._feed.ask()
+
+    def run(self, seconds: float, every: float = 1.0, utilization: float = 1.0) -> None:
+        """Tick until ``seconds`` have passed."""
+        until = self.world.wall + seconds
+        while self.world.wall < until - 1e-9:
+            self.world.go(min(every, until - self.world.wall), utilization)
+            self.app.tick()
+
+    def save(self) -> None:
+        self.app._save()
+
+    def kill(self) -> None:
+        """As ``kill -9`` does it: nothing more is written, and the kernel lets go of the lock."""
+        self.close()
+
+    def scrape(self) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+        """/metrics over HTTP."""
+        if not self._serving:
+            self.app.server.start()
+            self._serving = True
+        with urllib.request.urlopen(f"{self.app.server.url}/metrics", timeout=5) as answer:
+            text = answer.read().decode()
+        return {
+            (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.scrape().get((f"epochcost_{name}", tuple(sorted(labels.items()))))
+
+    def sum(self, name: str) -> float:
+        return sum(value for (sample, _), value in self.scrape().items() if sample == f"epochcost_{name}")
+
+    def close(self) -> None:
+        if self._serving:
+            self.app.server.stop()
+        self.app._state.close()

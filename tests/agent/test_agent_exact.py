@@ -1,0 +1,250 @@
+"""Events in, metrics out, through the real agent: what the project promises."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.agent.driven import T0, Driven, World
+from tests.waiting import wait_for
+
+from epochcost.poller.app import PollerApp
+from epochcost.poller.settings import PollerSettings
+from epochcost.settings import load
+
+REFERENCE = [
+    # instance type, purchase option, $/h, seconds of an epoch, cents per epoch exactly
+    ("c4.8xlarge", 1404, 65.325),
+    ("g2.2xlarge", 3779, 0.65 * 3779 / 36),
+    ("p2.xlarge", 428, 10.70),
+    ("p2.xlarge", 170, 4.25),  # batch_size 100 instead of 20
+]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+@pytest.fixture
+def agent(world: World) -> Iterator[Callable[..., Driven]]:
+    made: list[Driven] = []
+
+    def make(**flags: str) -> Driven:
+        made.append(Driven(world, **flags))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def poller(tmp_path: Path) -> Iterator[Callable[..., PollerApp]]:
+    made: list[PollerApp] = []
+
+    def make(**flags: str) -> PollerApp:
+        given = {"web.listen-address": "127.0.0.1:0", "state.dir": str(tmp_path / "prices")}
+        given |= {name.replace("__", ".").replace("_", "-"): value for name, value in flags.items()}
+        made.append(PollerApp(load(PollerSettings, "prices", given, {})))
+        made[-1].start()
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
+
+
+@pytest.mark.parametrize(("instance_type", "epoch_seconds", "cents"), REFERENCE)
+def test_the_reference_table_replays_from_listed_price_to_metric(
+    world: World, agent: Callable[..., Driven], poller: Callable[..., PollerApp], instance_type: str,
+    epoch_seconds: int, cents: float,
+) -> None:  # fmt: skip
+    prices = poller(prices__sources="listed")
+    identity = {"node__provider": "aws", "node__region": "us-east-1", "node__instance_type": instance_type}
+    it = agent(prices__url=f"http://127.0.0.1:{prices.port}", node__purchase_option="on_demand", **identity)
+    wait_for(it.ask_price, what="a price from the poller")
+    it.run(1)
+    begin = world.wall - T0
+    world.say("start", experiment="char-lm", epochs=25, batch_size=20)
+    world.say("phase", phase="train", epoch=0)
+    for k in range(1, 26):
+        world.go(epoch_seconds, 0.9)
+        world.say("epoch_end", begin + epoch_seconds * k, epoch=k)
+        it.app.tick()
+        assert it.value("run_last_epoch_cost_usd", run="r") == pytest.approx(cents / 100, abs=1e-11)
+    assert it.value("run_epoch_cost_usd_sum", run="r") == pytest.approx(25 * cents / 100, abs=1e-9)
+    assert it.value("run_epoch_cost_usd_count", run="r") == 25
+    assert it.value("run_cost_usd_total", run="r") == pytest.approx(25 * cents / 100, abs=1e-9)
+    assert it.value("run_epoch_seconds_sum", run="r") == pytest.approx(25 * epoch_seconds)
+
+
+def test_the_owned_desktop_of_the_reference_costs_what_it_should(
+    agent: Callable[..., Driven], poller: Callable[..., PollerApp]
+) -> None:
+    prices = poller(
+        prices__sources="owned", owned__price_usd="2000", owned__years="2", owned__watts="355",
+        owned__tariff_usd_per_kwh="0.12",
+    )  # fmt: skip
+    it = agent(
+        prices__url=f"http://127.0.0.1:{prices.port}", node__provider="owned", node__instance_type="desktop",
+        node__purchase_option="owned",
+    )  # fmt: skip
+    wait_for(it.ask_price, what="a price from the poller")
+    it.run(1)
+    assert it.value("node_price_usd_per_hour") == pytest.approx(2000 / (2 * 8766) + 0.355 * 0.12, abs=1e-12)
+    assert it.value("node_price_usd_per_hour") == pytest.approx(0.1566771, abs=1e-7)
+
+
+class OneAnswer:
+    """A price source that says what the test tells it to."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[float, float]] = []
+
+    def fetch(self, now: float) -> object:
+        from epochcost.model import Price, PriceKey, PriceStep, PurchaseOption
+        from epochcost.prices.quote import NodePrice
+
+        key = PriceKey("aws", "us-east-1", "us-east-1a", "p3.2xlarge", PurchaseOption.SPOT)
+        steps = tuple(PriceStep(T0 + t if t > -math.inf else t, p) for t, p in self.steps)
+        return NodePrice(Price(key, steps, "aws", now), 3.06)
+
+
+def priced(it: Driven, source: OneAnswer) -> Driven:
+    """Have ``it`` ask ``source`` through its own feed."""
+    from epochcost.agent.price_feed import PriceFeed
+
+    it.app._feed = PriceFeed(source, 60.0, lambda: it.world.wall)  # type: ignore[arg-type]
+    it.ask_price()
+    return it
+
+
+def test_two_price_changes_one_learnt_late_a_restart_and_a_kill_within_one_epoch_are_exact(
+    world: World, agent: Callable[..., Driven]
+) -> None:
+    source = OneAnswer()
+    source.steps = [(-5000, 3.6)]
+    it = priced(agent(), source)
+    it.run(10)
+    world.go(0.25)
+    world.say("start", epochs=10)
+    world.go(1.25)
+    world.say("phase", phase="train", epoch=0)
+    it.run(18.5, utilization=0.5)  # to 30
+    source.steps = [(-5000, 3.6), (30, 7.2)]
+    it.ask_price()
+    it.run(10)  # to 40
+    it.save()
+    it.kill()  # orderly: the state is that of its last tick
+    world.go(15)
+    it = priced(agent(), source)
+    it.run(10)  # to 65
+    it.save()
+    it.run(7)  # to 72, never saved
+    it.kill()  # kill -9
+    world.say("progress", 75, epoch=0.5, step=50)
+    world.go(20)  # to 92
+    it = priced(agent(), source)
+    it.run(3)
+    source.steps = [(-5000, 3.6), (30, 7.2), (88.75, 1.8)]  # learnt at 95
+    it.ask_price()
+    it.run(15.5, utilization=0.25)  # to 110.5
+    world.say("epoch_end", epoch=1)
+    it.run(5.5)  # to 116
+    exact = ((30 - 11.5) * 3.6 + (88.75 - 30) * 7.2 + (110.5 - 88.75) * 1.8) / 3600
+    whole = exact + ((11.5 - 10.25) * 3.6 + (116 - 110.5) * 1.8) / 3600
+    bill = whole + 9.25 * 3.6 / 3600  # its books were opened at the first tick, at 1
+    (run,) = it.app.snapshot.runs  # type: ignore[union-attr]
+    assert run.last_epoch_cost_usd == pytest.approx(exact, abs=1e-15)
+    assert run.cost_usd == pytest.approx(whole, abs=1e-15)
+    totals = it.app.meter.ledger.book.totals(it.app.meter.ledger.price)
+    assert math.fsum(totals.cost_usd.values()) == pytest.approx(bill, abs=1e-9)
+    assert it.value("run_last_epoch_cost_usd", run="r") == pytest.approx(exact, abs=1e-15)
+    assert it.sum("node_seconds_total") == pytest.approx(115, abs=1e-9)
+
+
+def test_a_counter_waits_rather_than_falls_when_a_lower_price_is_learnt_late_and_is_exact_again_after(
+    world: World, agent: Callable[..., Driven]
+) -> None:
+    source = OneAnswer()
+    source.steps = [(-5000, 7.2)]
+    it = priced(agent(), source)
+    world.say("start", 0)
+    it.run(100)
+    before = it.value("run_cost_usd_total", run="r")
+    source.steps = [(-5000, 7.2), (80, 3.6)]
+    it.ask_price()
+    it.run(1)
+    assert it.value("run_cost_usd_total", run="r") == before
+    it.run(60)
+    assert it.value("run_cost_usd_total", run="r") == pytest.approx((80 * 7.2 + 81 * 3.6) / 3600, abs=1e-12)
+    assert it.sum("node_cost_usd_total") == pytest.approx((80 * 7.2 + 81 * 3.6) / 3600, abs=1e-9)
+
+
+def test_a_reboot_assumes_nothing_and_counters_go_on(world: World, agent: Callable[..., Driven]) -> None:
+    it = agent(price__usd_per_hour="3.6")
+    it.ask_price()
+    world.say("start", 0)
+    it.run(50)
+    it.save()
+    it.kill()
+    world.reboot(after=600)
+    it = agent(price__usd_per_hour="3.6")
+    it.ask_price()
+    it.run(10)
+    assert it.value("node_seconds_total", state="boot") == pytest.approx(21)
+    assert it.sum("node_cost_usd_total") == pytest.approx((50 + 30) * 0.001)
+    (run,) = it.app.snapshot.runs  # type: ignore[union-attr]
+    assert run.state.value == "lost"
+    assert run.cost_usd == pytest.approx(0.050)
+
+
+def test_a_clock_that_jumps_back_an_hour_changes_no_duration(world: World, agent: Callable[..., Driven]) -> None:
+    it = agent(price__usd_per_hour="3.6")
+    it.ask_price()
+    it.run(5)
+    world.say("start")
+    world.say("phase", phase="train", epoch=0)
+    it.run(20)
+    world.wall -= 3600
+    it.run(20)
+    world.say("epoch_end", epoch=1)
+    it.run(1)
+    assert it.value("run_last_epoch_seconds", run="r") == pytest.approx(40)
+    assert it.value("run_last_epoch_cost_usd", run="r") == pytest.approx(0.040)
+    assert it.value("clock_jumps_total") == 1
+    assert it.sum("node_seconds_total") == pytest.approx(45)
+
+
+def test_a_machine_that_becomes_another_type_is_not_charged_the_old_price(
+    world: World, agent: Callable[..., Driven]
+) -> None:
+    source = OneAnswer()
+    source.steps = [(-5000, 3.6)]
+    it = priced(agent(node__instance_type="p3.2xlarge"), source)
+    it.run(11)
+    it.save()
+    it.kill()
+    source.steps = [(-5000, 7.2)]
+    it = priced(agent(node__instance_type="p3.8xlarge"), source)
+    it.run(10)
+    assert it.sum("node_cost_usd_total") == pytest.approx(10 * 0.001 + 10 * 0.002)
+
+
+def test_dollars_are_written_back_for_the_training_code(world: World, agent: Callable[..., Driven]) -> None:
+    it = agent(price__usd_per_hour="3.6")
+    it.ask_price()
+    it.run(1)
+    world.say("start", epochs=4)
+    world.say("phase", phase="train", epoch=0)
+    it.run(10)
+    world.say("epoch_end", epoch=1)
+    it.run(1)
+    written = json.loads((world.events / "r.cost.json").read_text())
+    assert written["cost_usd"] == pytest.approx(0.011)
+    assert written["cost_per_epoch_usd"] == pytest.approx(0.010)
+    assert written["projected_cost_usd"] == pytest.approx(0.041)

@@ -1,0 +1,197 @@
+"""What can be wrong around an agent, and what it does then: a clear error, nothing lost, nothing else disturbed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from tests.agent.driven import Driven, World
+
+from epochcost.agent.collectors import collectors
+from epochcost.agent.state_file import StateError, StateFile
+from epochcost.guard import Guarded
+from epochcost.ledger import Ledger
+
+log = logging.getLogger("test")
+
+
+@pytest.fixture
+def it(tmp_path: Path) -> Iterator[Driven]:
+    one = Driven(World(tmp_path), price__usd_per_hour="3.6")
+    one.ask_price()
+    yield one
+    one.close()
+
+
+def test_a_damaged_state_is_set_aside_and_the_agent_begins_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for content in (b"{", b"\xff\xfe", b"[]", b'{"version": 99}', b'{"version": 1, "meter": {}}'):
+        state = tmp_path / "state"
+        state.mkdir(exist_ok=True)
+        (state / "agent-state.json").write_bytes(content)
+        caplog.clear()
+        one = Driven(World(tmp_path))
+        one.run(1)
+        one.close()
+        assert any(path.name.startswith("agent-state.json.bad-") for path in state.iterdir()), content
+        assert "set aside" in caplog.text
+        for path in state.iterdir():
+            path.unlink()
+
+
+def test_a_state_whose_numbers_are_nonsense_does_not_leave_half_of_it_behind(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    first = Driven(world, price__usd_per_hour="3.6")
+    first.ask_price()
+    first.run(10)
+    first.save()
+    first.kill()
+    path = tmp_path / "state" / "agent-state.json"
+    state = json.loads(path.read_text())
+    state["files"] = {"v": 1, "files": [{"inode": "nonsense"}]}
+    path.write_text(json.dumps(state))
+    second = Driven(world, price__usd_per_hour="3.6")
+    second.run(5)
+    assert second.sum("node_seconds_total") == pytest.approx(4)  # opened at its first tick
+    second.close()
+
+
+def test_a_second_agent_on_the_same_state_is_refused_by_name(it: Driven, tmp_path: Path) -> None:
+    pid = os.fork()
+    if pid == 0:  # another process, for a process does not lock itself out
+        try:
+            StateFile(tmp_path / "state")
+        except StateError as err:
+            os._exit(7 if "another epochcost agent" in str(err) else 8)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+
+
+def test_a_state_directory_that_is_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("not a directory")
+    with pytest.raises(StateError, match=r"state: the agent's state cannot be kept here"):
+        StateFile(tmp_path / "state")
+
+
+def test_a_state_that_cannot_be_written_is_said_and_metering_goes_on(it: Driven, tmp_path: Path) -> None:
+    it.run(5)
+    state = tmp_path / "state"
+    (state / "agent-state.new").mkdir()  # in the way of the new file
+    it.save()
+    it.run(5)
+    assert it.value("collector_success", collector="state") == 0
+    assert it.sum("node_seconds_total") == pytest.approx(9)
+    assert any("state" in problem for problem in it.app.snapshot.problems)  # type: ignore[union-attr]
+
+
+def test_one_failing_collector_fails_neither_the_scrape_nor_the_others(it: Driven) -> None:
+    it.run(2)
+
+    class Broken:
+        def collect(self) -> Iterator[object]:
+            yield next(iter(collectors(lambda: it.app.snapshot)["node"].collect()))  # type: ignore[arg-type,return-value]
+            raise RuntimeError("half-way")
+
+    registry = CollectorRegistry(auto_describe=False)
+    broken = Guarded(Broken(), "broken", log)  # type: ignore[arg-type]
+    registry.register(broken)  # type: ignore[arg-type]
+    registry.register(collectors(lambda: it.app.snapshot)["own"])  # type: ignore[arg-type,return-value]
+    text = generate_latest(registry).decode()
+    assert "epochcost_build_info" in text
+    assert "epochcost_node_info" not in text
+    assert broken.error == "RuntimeError: half-way"
+
+
+def test_a_machine_whose_proc_cannot_be_read_is_unknown_and_never_idle(it: Driven) -> None:
+    it.run(3)
+    (it.world.proc / "stat").write_text("nonsense\n")
+    until = it.world.wall + 5
+    while it.world.wall < until:
+        it.world.wall += 1
+        it.world.mono += 1
+        it.app.tick()
+    assert it.value("collector_success", collector="host") == 0
+    assert it.value("node_cpu_utilization_ratio") is None
+    assert it.value("node_seconds_total", state="unknown") == pytest.approx(5)
+    assert any("host" in problem for problem in it.app.snapshot.problems)  # type: ignore[union-attr]
+
+
+def test_hostile_run_ids_become_labels_that_prometheus_can_read(it: Driven) -> None:
+    it.run(1)
+    for run in ("../../etc/passwd", 'quote"\\', "line\nbreak", "x" * 5000, "\u202e rtl", ""):
+        it.world.say("start", run=run, file=f"{abs(hash(run))}.jsonl")
+    it.run(2)
+    runs = {dict(labels)["run"] for (name, labels) in it.scrape() if name == "epochcost_run_cost_usd_total"}
+    assert len(runs) == 5  # the empty id is refused
+    assert all(len(run) <= 120 and "\n" not in run and "/" not in run for run in runs)
+    assert it.value("progress_events_total", result="malformed") == 1
+    assert not (it.world.root / "etc").exists()
+
+
+def test_bad_lines_are_counted_and_the_other_runs_are_exact(it: Driven) -> None:
+    it.run(1)
+    it.world.say("start", run="good")
+    it.world.say("phase", run="good", phase="train", epoch=0)
+    bad = it.world.events / "bad.jsonl"
+    bad.write_bytes(
+        b'{"v":1,"ev":"start"\n' + b"x" * 10_000_000 + b"\n" + os.urandom(100_000) + b"\n"
+        b'{"v":1,"ev":"progress","ts":1700000001,"run":"b","epoch":-1}\n{"v":1,"ev":"progress","ts":NaN,"run":"b"}\n'
+        b'{"v":7,"ev":"start","ts":1700000001,"run":"b"}\n'
+    )
+    it.run(10)
+    it.world.say("epoch_end", run="good", epoch=1)
+    it.run(2)
+    assert it.value("run_last_epoch_cost_usd", run="good") == pytest.approx(0.010, abs=1e-12)
+    assert it.value("progress_events_total", result="malformed") >= 3  # type: ignore[operator]
+    assert it.value("progress_events_total", result="too_long") >= 1  # type: ignore[operator]
+    assert it.value("progress_events_total", result="unknown_version") == 1
+
+
+def test_ten_thousand_runs_leave_the_scrape_small_and_mine_exact(it: Driven) -> None:
+    it.run(1)
+    it.world.say("start", run="mine")
+    it.run(1)
+    for i in range(10_000):
+        it.world.say("start", run=f"flood-{i}", file="flood.jsonl")
+    it.run(3)
+    samples = it.scrape()
+    assert len({dict(labels)["run"] for (name, labels) in samples if name == "epochcost_run_info"}) == 50
+    assert it.value("progress_events_total", result="too_many_runs") == 10_000 - 199
+    assert it.value("run_cost_usd_total", run="mine") == pytest.approx(0.001 + 0.003 / 200, rel=1e-9)
+
+
+def test_a_price_that_is_not_known_is_absent_and_said(tmp_path: Path) -> None:
+    one = Driven(World(tmp_path))
+    one.world.say("start")
+    one.run(5)
+    names = {name for name, _ in one.scrape()}
+    assert not [name for name in names if "usd" in name]
+    assert one.value("collector_success", collector="price") == 0
+    assert one.value("node_unpriced_seconds") == pytest.approx(5)
+    assert any("price unknown" in problem for problem in one.app.snapshot.problems)  # type: ignore[union-attr]
+    one.close()
+
+
+def test_a_poller_that_does_not_answer_is_said_and_the_seconds_go_on(tmp_path: Path) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        one = Driven(
+            World(tmp_path), prices__url=f"http://127.0.0.1:{nobody.getsockname()[1]}", node__purchase_option="owned"
+        )
+        assert not one.ask_price()
+        one.run(3)
+        assert "127.0.0.1" in one.app.snapshot.problems[-1]  # type: ignore[union-attr]
+        assert one.sum("node_seconds_total") == pytest.approx(2)
+        one.close()
+
+
+def test_the_ledger_refuses_a_state_of_another_version() -> None:
+    with pytest.raises(ValueError, match="version 99"):
+        Ledger.restored({"version": 99})
