@@ -1,0 +1,73 @@
+"""The project's rules and their tests as data, and the names of the series that they may use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import promql_parser
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+PROMETHEUS_DIR = ROOT / "prometheus"
+RULES = sorted((PROMETHEUS_DIR / "rules").glob("*.yml"))
+RULE_TESTS = sorted((PROMETHEUS_DIR / "rules" / "tests").glob("*.yml"))
+RUNBOOKS_DIR = ROOT / "docs" / "runbooks"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule and where it stands."""
+
+    file: Path
+    group: str
+    body: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return str(self.body.get("record") or self.body["alert"])
+
+    @property
+    def severity(self) -> str:
+        return str(self.body.get("labels", {}).get("severity", ""))
+
+
+def every_rule() -> list[Rule]:
+    """All rules in the order of their files."""
+    groups = [(path, group) for path in RULES for group in yaml.safe_load(path.read_text())["groups"]]
+    return [Rule(path, group["name"], rule) for path, group in groups for rule in group["rules"]]
+
+
+RECORDINGS = [rule for rule in every_rule() if "record" in rule.body]
+ALERTS = [rule for rule in every_rule() if "alert" in rule.body]
+
+
+def every_test() -> list[dict[str, Any]]:
+    """All promtool tests."""
+    return [test for path in RULE_TESTS for test in yaml.safe_load(path.read_text())["tests"]]
+
+
+def exported_names() -> frozenset[str]:
+    """The series that the agent and the poller export, with their prefix."""
+    lines = (Path(__file__).parent / "metric_names.txt").read_text().splitlines()
+    return frozenset(f"epochcost_{line}" for line in lines if line and not line.startswith("#"))
+
+
+def series_used(expr: str) -> set[str]:
+    """The metric names of every selector in ``expr``."""
+    return {selector.name for selector in _selectors(promql_parser.parse(expr)) if selector.name}
+
+
+def _selectors(node: Any) -> Iterator[promql_parser.VectorSelector]:
+    if isinstance(node, promql_parser.VectorSelector):
+        yield node
+    elif isinstance(node, promql_parser.MatrixSelector):
+        yield node.vector_selector
+    elif isinstance(node, promql_parser.Call):
+        for argument in node.args:
+            yield from _selectors(argument)
+    else:
+        for part in ("lhs", "rhs", "expr", "param"):
+            yield from _selectors(getattr(node, part)) if getattr(node, part, None) is not None else ()

@@ -1,0 +1,155 @@
+"""End to end: simulated figures -> real Prometheus with the real rules -> real Alertmanager -> a webhook."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from tests.stack import Alertmanager, ExpositionServer, Prometheus, WebhookReceiver, available
+from tests.waiting import wait_for
+
+SPEED = 150  # fifteen minutes pass in six seconds
+
+pytestmark = [
+    pytest.mark.stack,
+    pytest.mark.skipif(not available(), reason="prometheus and prometheus-alertmanager are not installed"),
+]
+
+
+@dataclass
+class SimulatedNode:
+    """A node with one GPU and a run, whose figures are made up: $4.00 an hour, busy or idle as told."""
+
+    busy: bool = False
+    _start: float = field(default_factory=time.monotonic)
+    _seen: float = field(default_factory=time.monotonic)
+    _busy_seconds: float = 0.0
+
+    def exposition(self) -> str:
+        now = time.monotonic()
+        self._busy_seconds += (now - self._seen) * self.busy
+        self._seen = now
+        age = now - self._start
+        gpu = 'gpu="0",uuid="GPU-simulated"'
+        lines = {
+            'node_info{node="sim-a",provider="simulated",instance_type="sim.1x",purchase_option="spot"}': 1,
+            "node_price_usd_per_hour": 4,
+            "node_gpus": 1,
+            'node_seconds_total{state="useful"}': self._busy_seconds,
+            'node_seconds_total{state="idle"}': age - self._busy_seconds,
+            f"gpu_utilization_seconds_total{{{gpu}}}": self._busy_seconds,
+            f'gpu_seconds_total{{{gpu},state="useful"}}': self._busy_seconds,
+            f'gpu_seconds_total{{{gpu},state="idle"}}': age - self._busy_seconds,
+            'run_state{run="sim-run",state="training"}': 1,
+            'run_node_share_ratio{run="sim-run"}': 1,
+            'run_seconds_total{run="sim-run"}': age,
+            'run_phase_seconds_total{run="sim-run",phase="train"}': age,
+            "sample_timestamp_seconds": age,
+        }
+        return "".join(f"epochcost_{series} {value}\n" for series, value in lines.items())
+
+
+@dataclass(frozen=True)
+class Stack:
+    node: SimulatedNode
+    agent: ExpositionServer
+    prometheus: Prometheus
+    alertmanager: Alertmanager
+    webhook: WebhookReceiver
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    node = SimulatedNode()
+    with (
+        WebhookReceiver() as webhook,
+        ExpositionServer(node.exposition) as agent,
+        Alertmanager(tmp_path / "alertmanager", webhook.url, speed=SPEED) as alertmanager,
+        Prometheus(
+            tmp_path / "prometheus",
+            {"agents": [agent.address], "prices": []},
+            alertmanager.address,
+            scrape_interval="250ms",
+            evaluation_interval="250ms",
+            speed=SPEED,
+        ) as prometheus,
+    ):
+        yield Stack(node, agent, prometheus, alertmanager, webhook)
+
+
+def test_an_idle_gpu_arrives_at_the_webhook_with_its_dollars_and_resolves(stack: Stack) -> None:
+    fired = wait_for(lambda: stack.webhook.alerts("EpochcostGpuIdle"), 40, "the alert of the idle GPU")[0]
+    assert fired["labels"] == {
+        "alertname": "EpochcostGpuIdle",
+        "severity": "warning",
+        "job": "epochcost-agent",
+        "instance": fired["labels"]["instance"],
+        "node": "sim-a",
+        "gpu": "0",
+        "uuid": "GPU-simulated",
+    }
+    assert fired["annotations"]["summary"] == "A paid GPU does almost nothing while a run is on its node."
+    assert "GPU 0 (GPU-simulated) of node sim-a" in fired["annotations"]["description"]
+    assert "wastes $4.00 an hour" in fired["annotations"]["description"]
+    assert fired["annotations"]["dashboard_url"] == "http://127.0.0.1:3000/d/epochcost-fleet?var-node=sim-a"
+    assert stack.webhook.notifications[0]["groupLabels"] == {"node": "sim-a"}
+    assert stack.prometheus.value("run:epochcost_cost_usd_per_hour:sum") == 4
+    assert stack.prometheus.unhealthy_rules() == []
+
+    stack.node.busy = True
+    resolved = wait_for(lambda: stack.webhook.alerts("EpochcostGpuIdle", "resolved"), 40, "its end")
+    assert resolved[0]["labels"]["uuid"] == "GPU-simulated"
+
+
+def test_an_agent_that_ends_is_told_about_with_its_node_and_its_last_price(stack: Stack) -> None:
+    wait_for(lambda: stack.prometheus.query("node:epochcost_price_usd_per_hour:archive"), 20, "the archived price")
+    stack.agent.stop()
+    down = wait_for(lambda: stack.webhook.alerts("EpochcostAgentDown"), 40, "the alert of the agent that is down")
+    assert down[0]["labels"]["node"] == "sim-a"
+    assert "At its last known price the node costs $4.00 an hour." in down[0]["annotations"]["description"]
+
+
+AGENT_DOWN = {"alertname": "EpochcostAgentDown", "severity": "warning", "instance": "a:1", "node": "sim-a"}
+STALLED = {"alertname": "EpochcostRunStalled", "severity": "warning", "run": "sim-run"}
+
+
+@pytest.mark.parametrize(
+    ("source", "silenced", "heard"),
+    [
+        pytest.param(
+            AGENT_DOWN,
+            {"alertname": "EpochcostGpuIdle", "severity": "warning", "instance": "a:1", "node": "sim-a", "gpu": "0"},
+            {"alertname": "EpochcostGpuIdle", "severity": "warning", "instance": "b:1", "node": "sim-b", "gpu": "0"},
+            id="agent down silences its own node alone",
+        ),
+        pytest.param(
+            {k: v for k, v in AGENT_DOWN.items() if k != "node"},
+            None,
+            STALLED,
+            id="an agent without a known node silences no run",
+        ),
+        pytest.param({**STALLED, "severity": "critical"}, STALLED, {**STALLED, "run": "other"}, id="critical"),
+        pytest.param(
+            {"alertname": "EpochcostPricesDown", "severity": "warning", "instance": "p:1"},
+            {"alertname": "EpochcostPriceUnknown", "severity": "warning", "instance": "a:1", "node": "sim-a"},
+            STALLED,
+            id="no poller",
+        ),
+    ],
+)
+def test_an_alert_silences_what_follows_from_it(tmp_path: Path, source, silenced, heard) -> None:
+    with WebhookReceiver() as webhook, Alertmanager(tmp_path / "alertmanager", webhook.url, speed=100) as alertmanager:
+        alertmanager.post(source)
+        alertmanager.post(heard, *([silenced] if silenced else []))
+        heard_by_webhook = wait_for(lambda: [a for a in _arrived(webhook) if a == heard], 20, "the alert that is heard")
+        assert heard_by_webhook == [heard]
+        states = {str(alert["labels"]): alert["status"]["state"] for alert in alertmanager.alerts()}
+        assert sorted(states.values()) == (["active", "active", "suppressed"] if silenced else ["active", "active"])
+        assert silenced not in _arrived(webhook)
+
+
+def _arrived(webhook: WebhookReceiver) -> list[dict[str, str]]:
+    return [alert["labels"] for notification in webhook.notifications for alert in notification["alerts"]]

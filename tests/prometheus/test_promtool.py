@@ -1,0 +1,71 @@
+"""The programs' own checks: promtool on the configuration, the rules and their tests, amtool on Alertmanager's."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.prometheus.rule_files import PROMETHEUS_DIR, RULE_TESTS, RULES
+
+PROMTOOLS = [path for path in (shutil.which("promtool"), os.environ.get("PROMTOOL_3")) if path]
+ALERTMANAGER_FILES = [PROMETHEUS_DIR / "alertmanager.yml", *sorted((PROMETHEUS_DIR / "examples").glob("*.yml"))]
+
+needs_amtool = pytest.mark.skipif(not shutil.which("amtool"), reason="amtool is not installed")
+each_promtool = pytest.mark.parametrize(
+    "promtool",
+    PROMTOOLS or [pytest.param("promtool", marks=pytest.mark.skip(reason="promtool is not installed"))],
+)
+
+
+def run(*command: str | Path) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@each_promtool
+def test_promtool_accepts_the_configuration(promtool: str) -> None:
+    assert "SUCCESS" in run(promtool, "check", "config", PROMETHEUS_DIR / "prometheus.yml")
+
+
+@each_promtool
+def test_promtool_accepts_the_rules_and_finds_nothing_to_lint(promtool: str) -> None:
+    assert run(promtool, "check", "rules", "--lint=all", "--lint-fatal", *RULES).count("SUCCESS") == len(RULES)
+
+
+@each_promtool
+@pytest.mark.parametrize("path", RULE_TESTS, ids=lambda path: path.name)
+def test_the_rules_give_the_expected_values_and_alerts(promtool: str, path: Path) -> None:
+    assert "SUCCESS" in run(promtool, "test", "rules", path)
+
+
+@needs_amtool
+@pytest.mark.parametrize("path", ALERTMANAGER_FILES, ids=lambda path: path.name)
+def test_amtool_accepts_the_configuration_and_the_examples(path: Path) -> None:
+    assert "SUCCESS" in run("amtool", "check-config", path)
+
+
+@pytest.mark.parametrize("path", ALERTMANAGER_FILES[1:], ids=lambda path: path.name)
+def test_an_example_reads_its_secret_from_a_file(path: Path) -> None:
+    assert "_file: /etc/alertmanager/secrets/" in path.read_text()
+
+
+@needs_amtool
+@pytest.mark.parametrize(
+    ("labels", "grouped_by"),
+    [
+        (["alertname=EpochcostGpuIdle", "node=sim-a", "severity=warning"], "cluster, node"),
+        (["alertname=EpochcostRunStalled", "run=llm", "severity=critical"], "cluster, run"),
+    ],
+)
+def test_alerts_are_grouped_by_node_or_else_by_run(labels: list[str], grouped_by: str) -> None:
+    tree = run("amtool", "config", "routes", "test", f"--config.file={ALERTMANAGER_FILES[0]}", "--tree", *labels)
+    assert "epochcost" in tree
+    import yaml
+
+    route = yaml.safe_load(ALERTMANAGER_FILES[0].read_text())["route"]
+    chosen = route["routes"][0] if "run=llm" in labels else route
+    assert ", ".join(chosen["group_by"]) == grouped_by

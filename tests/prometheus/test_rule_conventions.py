@@ -1,0 +1,148 @@
+"""What every recording rule and alert of the project must have."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import yaml
+from tests.prometheus.rule_files import (
+    ALERTS,
+    RECORDINGS,
+    ROOT,
+    RULE_TESTS,
+    RULES,
+    RUNBOOKS_DIR,
+    Rule,
+    every_rule,
+    every_test,
+    exported_names,
+    series_used,
+)
+
+BY_NAME = {"ids": lambda rule: f"{rule.name}-{rule.severity}".rstrip("-")}
+EXPR_TESTS = [check for test in every_test() for check in test.get("promql_expr_test", ())]
+ALERT_NAMES = sorted({rule.name for rule in ALERTS})
+RUNBOOK_SECTIONS = ["## Meaning", "## Impact", "## Diagnosis", "## Mitigation"]
+
+
+def seconds(duration: str) -> int:
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    return sum(int(number) * units[unit] for number, unit in re.findall(r"(\d+)([smhd])", duration))
+
+
+def alert_checks(name: str) -> list[list[tuple[int, list[dict]]]]:
+    """For each promtool test that looks at alert ``name``: when it looks and what it expects, in order of time."""
+    found = []
+    for test in every_test():
+        checks = [check for check in test.get("alert_rule_test", ()) if check["alertname"] == name]
+        if checks:
+            found.append(sorted((seconds(check["eval_time"]), check["exp_alerts"]) for check in checks))
+    return found
+
+
+@pytest.mark.parametrize("rule", RECORDINGS, **BY_NAME)
+def test_a_recording_rule_is_named_by_level_metric_and_operation(rule: Rule) -> None:
+    assert re.fullmatch(r"[a-z_]+:(epochcost_)?[a-z_]+:[a-z0-9_]+", rule.name)
+    assert "_total" not in rule.name
+
+
+@pytest.mark.parametrize("rule", RECORDINGS, **BY_NAME)
+def test_a_recording_rule_has_a_test_that_expects_a_value_of_it(rule: Rule) -> None:
+    assert any(rule.name in series_used(check["expr"]) and check["exp_samples"] for check in EXPR_TESTS)
+
+
+@pytest.mark.parametrize("rule", RECORDINGS, **BY_NAME)
+def test_a_recording_rule_is_explained_in_the_documentation(rule: Rule) -> None:
+    assert f"`{rule.name}`" in (ROOT / "docs" / "rules.md").read_text()
+
+
+def test_the_documentation_explains_no_rule_that_does_not_exist() -> None:
+    explained = set(re.findall(r"^\| `([a-z_]+:[a-z_:0-9]+)`", (ROOT / "docs" / "rules.md").read_text(), re.MULTILINE))
+    assert explained == {rule.name for rule in RECORDINGS}
+
+
+def test_no_two_recording_rules_share_a_name() -> None:
+    names = [rule.name for rule in RECORDINGS]
+    assert sorted(names) == sorted(set(names))
+
+
+@pytest.mark.parametrize("rule", every_rule(), **BY_NAME)
+def test_a_rule_reads_only_series_that_are_exported_or_recorded(rule: Rule) -> None:
+    known = exported_names() | {recording.name for recording in RECORDINGS} | {"up"}
+    assert series_used(rule.body["expr"]) <= known
+
+
+def test_promtool_tests_feed_only_series_that_are_exported() -> None:
+    fed = {line["series"].split("{")[0] for test in every_test() for line in test.get("input_series", ())}
+    assert fed <= exported_names() | {"up"}
+
+
+@pytest.mark.parametrize("path", RULES, ids=lambda path: path.name)
+def test_a_group_has_at_most_twenty_rules(path) -> None:
+    assert all(len(group["rules"]) <= 20 for group in yaml.safe_load(path.read_text())["groups"])
+
+
+def test_group_names_are_unique() -> None:
+    names = [group["name"] for path in RULES for group in yaml.safe_load(path.read_text())["groups"]]
+    assert sorted(names) == sorted(set(names))
+
+
+@pytest.mark.parametrize("path", RULE_TESTS, ids=lambda path: path.name)
+def test_a_promtool_test_says_that_its_figures_are_simulated_and_orders_its_groups(path) -> None:
+    text = path.read_text()
+    assert "simulated" in text.splitlines()[0]
+    assert "group_eval_order" in text  # else promtool evaluates groups in random order
+
+
+@pytest.mark.parametrize("rule", ALERTS, **BY_NAME)
+def test_an_alert_has_a_short_name_a_severity_and_a_wait(rule: Rule) -> None:
+    assert re.fullmatch(r"Epochcost([A-Z][a-z]+)+", rule.name)
+    assert len(rule.name) <= 40
+    assert rule.severity in {"critical", "warning", "info"}
+    assert rule.body["for"]
+
+
+@pytest.mark.parametrize("rule", ALERTS, **BY_NAME)
+def test_an_alert_says_what_and_where_what_it_costs_and_where_to_look(rule: Rule) -> None:
+    notes = rule.body["annotations"]
+    assert set(notes) == {"summary", "description", "runbook_url", "dashboard_url"}
+    assert re.fullmatch(r"[A-Z][^{}]*\.", notes["summary"])
+    assert "$labels." in notes["description"]
+    assert "minutes" in notes["description"]
+    assert "Likely " in notes["description"]
+    assert "$value" in notes["description"] or rule.name == "EpochcostPriceUnknown"
+    assert notes["runbook_url"].endswith(f"/docs/runbooks/{rule.name}.md")
+    assert 'query "epochcost:link:grafana"' in notes["dashboard_url"]
+    assert re.search(r"/d/epochcost-(fleet|run)", notes["dashboard_url"])
+
+
+@pytest.mark.parametrize("name", ALERT_NAMES)
+def test_an_alert_has_a_runbook_of_four_parts(name: str) -> None:
+    text = (RUNBOOKS_DIR / f"{name}.md").read_text()
+    assert text.startswith(f"# {name}\n")
+    assert re.findall(r"^## .*", text, re.MULTILINE) == RUNBOOK_SECTIONS
+
+
+def test_every_runbook_belongs_to_an_alert() -> None:
+    assert sorted(path.stem for path in RUNBOOKS_DIR.glob("*.md")) == ALERT_NAMES
+
+
+@pytest.mark.parametrize("name", ALERT_NAMES)
+def test_an_alert_is_tested_silent_then_firing_then_resolved(name: str) -> None:
+    histories = [[len(expected) for _, expected in checks] for checks in alert_checks(name)]
+    assert any(h[0] == 0 and max(h) > 0 and h[-1] < max(h) for h in histories)
+
+
+@pytest.mark.parametrize("rule", ALERTS, **BY_NAME)
+def test_every_severity_of_an_alert_is_tested_firing(rule: Rule) -> None:
+    fired = [alert for checks in alert_checks(rule.name) for _, expected in checks for alert in expected]
+    assert rule.severity in {alert["exp_labels"]["severity"] for alert in fired}
+
+
+def test_limits_are_constants_in_one_file_and_every_one_is_used() -> None:
+    limits = {rule.name for rule in RECORDINGS if rule.name.startswith("epochcost:")}
+    used = {name for rule in every_rule() for name in series_used(rule.body["expr"])}
+    linked = {"epochcost:link:grafana"}
+    assert {rule.file.name for rule in RECORDINGS if rule.name in limits} == {"epochcost-thresholds.yml"}
+    assert limits - linked <= used
