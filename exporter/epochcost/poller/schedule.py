@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -23,6 +24,7 @@ LONGEST_RETRY_SECONDS = 3600.0
 SKIPPED_RETRY_SECONDS = 300.0
 """How soon to look again whether a skipped source has been configured (credentials may come later)."""
 MOST_JITTER_SECONDS = 30.0
+STOP_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +62,10 @@ class Schedule:
         self._wants = Wants(_known(sources, store), clock())
         self._attempts = {source.name: Attempts(source, store, self._wants, clock) for source in sources}
         self._failed_in_a_row = dict.fromkeys(self._attempts, 0)
+        self._threads = {name: SourceThread(name) for name in self._attempts}
         self._scheduler = BackgroundScheduler(
             timezone=timezone.utc,
-            executors={name: SourceThread(name) for name in self._attempts},
+            executors=self._threads,
             job_defaults={"max_instances": 1, "coalesce": True, "misfire_grace_time": None},
         )
 
@@ -89,7 +92,10 @@ class Schedule:
         """Ask no more; an attempt under way is waited for only briefly and its answer thrown away."""
         for attempts in self._attempts.values():
             attempts.stop()
-        self._scheduler.shutdown(wait=True)
+        self._scheduler.shutdown(wait=False)
+        deadline = time.monotonic() + STOP_SECONDS
+        for thread in self._threads.values():
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def ask(self, want: Want) -> Asked:
         """Keep ``want`` wanted, and have it fetched now where it is new."""

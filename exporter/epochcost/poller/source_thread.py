@@ -9,8 +9,6 @@ from typing import Any
 
 from apscheduler.executors.base import BaseExecutor, run_job
 
-_STOP_SECONDS = 2.0
-
 
 class SourceThread(BaseExecutor):  # type: ignore[misc]
     """Runs its jobs one after another. The pools of APScheduler would join a hung thread when the program ends."""
@@ -25,11 +23,14 @@ class SourceThread(BaseExecutor):  # type: ignore[misc]
         super().start(scheduler, alias)
         self._thread.start()
 
-    def shutdown(self, wait: bool = True) -> None:  # noqa: FBT001, FBT002 - the signature of APScheduler
-        """Take no more jobs; the one under way is waited for only briefly."""
+    def shutdown(self, wait: bool = True) -> None:  # noqa: ARG002, FBT001, FBT002 - the signature of APScheduler
+        """Take no more jobs. It never waits: the scheduler holds its locks here, and a job may need them to end."""
         self._jobs.put(None)
-        if wait and self._thread is not threading.current_thread():
-            self._thread.join(_STOP_SECONDS)
+
+    def join(self, seconds: float) -> None:
+        """Wait for the job under way, but not for long."""
+        if self._thread.ident is not None:
+            self._thread.join(seconds)
 
     def _do_submit_job(self, job: Any, run_times: Any) -> None:  # noqa: ANN401 - APScheduler has no types
         self._jobs.put((job, run_times))

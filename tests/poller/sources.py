@@ -1,0 +1,43 @@
+"""Price sources that do as a test tells them, through the same contract as the real ones."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from epochcost.model import Price, PriceKey, PriceStep, PurchaseOption
+from epochcost.prices.source import Catalogue, Want, Wanted
+
+
+def price(
+    usd: float,
+    *,
+    source: str = "told",
+    provider: str = "aws",
+    region: str = "us-east-1",
+    zone: str = "",
+    instance_type: str = "p2.xlarge",
+    option: PurchaseOption = PurchaseOption.ON_DEMAND,
+    since: float = float("-inf"),
+    at: float = 0.0,
+) -> Price:
+    return Price(PriceKey(provider, region, zone, instance_type, option), (PriceStep(since, usd),), source, at)
+
+
+@dataclass
+class ToldSource:
+    """Answers with ``answer(wanted, now)``, which may raise or wait; remembers every question."""
+
+    answer: Callable[[Wanted, float], Catalogue]
+    name: str = "told"
+    provider: str = "aws"
+    refresh_seconds: float = 3600.0
+    watched: frozenset[Want] = frozenset()
+    questions: list[Wanted] = field(default_factory=list)
+    threads: set[str] = field(default_factory=set)
+
+    def fetch(self, wanted: Wanted, now: float) -> Catalogue:
+        self.questions.append(wanted)
+        self.threads.add(threading.current_thread().name)
+        return self.answer(wanted, now)

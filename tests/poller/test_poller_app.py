@@ -1,0 +1,342 @@
+"""The real poller over HTTP: prices, metrics, restarts, and the real boto3 against a simulated AWS."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from tests.poller.asking import ask_price, get
+from tests.poller.sources import ToldSource, price
+from tests.prices.aws_server import AwsPriceServer, TypeFacts, capacity_block_twin, ec2_error, product, spot
+from tests.waiting import wait_for
+
+from epochcost.model import InstanceFacts, Node, PriceStep, PurchaseOption
+from epochcost.poller.app import PollerApp, state_file
+from epochcost.poller.settings import PollerSettings
+from epochcost.prices.remote import PriceSourceError, RemotePrice
+from epochcost.prices.source import Catalogue, Source, Wanted
+from epochcost.settings import SettingsError
+
+SPOT = {
+    "provider": "aws",
+    "region": "us-east-1",
+    "zone": "us-east-1a",
+    "instance_type": "p2.xlarge",
+    "purchase_option": "spot",
+}
+DEMAND = {**SPOT, "purchase_option": "on_demand"}
+
+
+def settings(tmp_path: Path, **changes: object) -> PollerSettings:
+    plain = PollerSettings(web_listen_address=("127.0.0.1", 0), state_dir=str(tmp_path / "state"))
+    return dataclasses.replace(plain, **changes)  # type: ignore[arg-type]
+
+
+@contextmanager
+def running(told: PollerSettings, sources: Sequence[Source] | None = None) -> Iterator[PollerApp]:
+    app = PollerApp(told, sources)
+    app.start()
+    try:
+        yield app
+    finally:
+        app.stop()
+
+
+def samples(url: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    families = text_string_to_metric_families(get(f"{url}/metrics")[1])
+    return {(s.name, tuple(sorted(s.labels.items()))): s.value for family in families for s in family.samples}
+
+
+def value(url: str, metric: str, **labels: str) -> float | None:
+    found = [v for (name, has), v in samples(url).items() if name == metric and labels.items() <= dict(has).items()]
+    assert len(found) <= 1, f"{metric}{labels} has {len(found)} series"
+    return found[0] if found else None
+
+
+OWNED = {"owned_price_usd": 2000.0, "owned_years": 2.0, "owned_watts": 355.0, "owned_tariff": 0.12}
+
+
+def test_the_owned_desktop_of_the_reference_is_priced_end_to_end(tmp_path: Path) -> None:
+    with running(settings(tmp_path, prices_sources=("owned",), **OWNED)) as app:
+        node = Node("me", "owned", "", "", "desktop", PurchaseOption.OWNED)
+        found = wait_for(lambda: _quote(app.url, node), what="the price")
+        assert found.price.usd_per_hour == 2000 / (2 * 8766) + 0.355 * 0.12
+        assert math.isclose(found.price.usd_per_hour, 0.1566771161305042, rel_tol=1e-15)
+        assert (found.price.steps[0].ts, found.on_demand_usd_per_hour) == (-math.inf, None)
+        shown = value(app.url, "epochcost_instance_price_usd_per_hour", provider="owned", purchase_option="owned")
+        assert shown == found.price.usd_per_hour
+
+
+def _quote(url: str, node: Node):
+    try:
+        return RemotePrice(url, node).fetch(time.time())
+    except PriceSourceError:
+        return None
+
+
+def test_spot_and_on_demand_of_the_real_client_reach_the_agent_and_the_scrape(
+    tmp_path: Path, aws: AwsPriceServer
+) -> None:
+    now = float(int(time.time()))  # EC2 dates its changes in whole seconds
+    aws.products = [product("p2.xlarge", "us-east-1", 0.9), capacity_block_twin("p2.xlarge", "us-east-1")]
+    aws.spot_history = [
+        spot("p2.xlarge", "us-east-1a", 0.28, now - 7200),
+        spot("p2.xlarge", "us-east-1a", 0.30, now - 600),
+        spot("p2.xlarge", "us-east-1b", 0.40, now - 600),
+    ]
+    aws.types = [TypeFacts("p2.xlarge", 4, 61 * 1024, "K80", 1, 12 * 1024)]
+    told = settings(tmp_path, aws_regions=("us-east-1",), aws_instance_types=("p2.xlarge",), prices_sources=("aws",))
+    with running(told) as app:
+        wait_for(lambda: ask_price(app.url, **SPOT)[0] == 200 and ask_price(app.url, **DEMAND)[0] == 200, 30, "prices")
+        found = RemotePrice(app.url, Node("n", *list(SPOT.values())[:4], PurchaseOption.SPOT)).fetch(now)
+        assert [s.ts for s in found.price.steps] == [now - 7200, now - 600]
+        assert [s.usd_per_hour for s in found.price.steps] == [0.28, 0.30]
+        assert found.on_demand_usd_per_hour == 0.9
+        status, demand = ask_price(app.url, **DEMAND)
+        assert (status, demand["usd_per_hour"], demand["zone"], demand["source"]) == (200, 0.9, "", "aws")
+        status, other = ask_price(app.url, **{**SPOT, "zone": "us-east-1c"})
+        assert (status, other["pending"]) == (404, False)  # neither the neighbour's nor the on-demand price
+        assert "no spot price is known for 'p2.xlarge' of 'aws' in 'us-east-1c'" in other["error"]
+        price_of = {"instance_type": "p2.xlarge", "purchase_option": "spot"}
+        metric = "epochcost_instance_price_usd_per_hour"
+        assert value(app.url, metric, zone="us-east-1a", **price_of) == 0.30
+        assert value(app.url, metric, zone="us-east-1b", **price_of) == 0.40
+        assert value(app.url, "epochcost_instance_gpus", gpu_model="K80") == 1
+        assert value(app.url, "epochcost_instance_gpu_memory_bytes", instance_type="p2.xlarge") == 12 * 1024**3
+        assert value(app.url, "epochcost_price_source_success", source="aws_spot") == 1
+
+
+def test_an_unknown_type_is_fetched_within_the_minute_after_an_agent_asked(tmp_path: Path, aws: AwsPriceServer) -> None:
+    aws.products = [product("p2.xlarge", "us-east-1", 0.9)]
+    aws.spot_history = [spot("p2.xlarge", "us-east-1a", 0.28, time.time() - 60)]
+    with running(settings(tmp_path)) as app:  # nothing is watched; the listed price of 2016 is known
+        wait_for(lambda: get(f"{app.url}/-/ready")[0] == 200, 30, "readiness")
+        first = ask_price(app.url, **DEMAND)
+        assert (first[0], first[1]["pending"]) == (404, True)  # and not the price of 2016 in the meantime
+        wait_for(lambda: ask_price(app.url, **DEMAND)[0] == 200, 60, "the on-demand price")
+        assert ask_price(app.url, **DEMAND)[1]["source"] == "aws"
+        wait_for(lambda: ask_price(app.url, **SPOT)[0] == 200, 60, "the spot price")
+
+
+def test_a_dated_price_answers_where_the_live_source_cannot(
+    tmp_path: Path, aws: AwsPriceServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with running(settings(tmp_path)) as app:
+        wait_for(lambda: ask_price(app.url, **DEMAND)[0] == 200, 30, "the listed price")
+        found = ask_price(app.url, **DEMAND)[1]
+        assert (found["usd_per_hour"], found["source"]) == (0.9, "listed")
+        assert found["fetched_ts"] == 1538352000.0  # the date of the row: October 2018
+        assert value(app.url, "epochcost_price_source_success", source="aws") is None  # skipped, neither 0 nor 1
+        assert "no AWS credentials found" in ask_price(app.url, **SPOT)[1]["error"]
+
+
+def test_the_last_good_prices_survive_a_restart_without_any_network(
+    tmp_path: Path, aws: AwsPriceServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws.spot_history = [spot("p2.xlarge", "us-east-1a", 0.28, time.time() - 60)]
+    told = settings(tmp_path, aws_regions=("us-east-1",), aws_instance_types=("p2.xlarge",))
+    with running(told) as app:
+        wait_for(lambda: ask_price(app.url, **SPOT)[0] == 200, 30, "the spot price")
+        before = ask_price(app.url, **SPOT)[1]
+        metric, key = "epochcost_price_source_last_success_timestamp_seconds", {"source": "aws_spot"}
+        last_success = wait_for(lambda: value(app.url, metric, **key), what="the last success")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_EC2", "http://127.0.0.1:9")
+    with running(told) as app:
+        assert ask_price(app.url, **SPOT) == (200, before)  # at once, with its true age
+        assert get(f"{app.url}/-/ready")[0] == 200
+        wait_for(lambda: value(app.url, "epochcost_price_source_success", **key) == 0, 30, "the failure")
+        assert ask_price(app.url, **SPOT) == (200, before)
+        assert value(app.url, metric, **key) == last_success
+        assert value(app.url, "epochcost_price_source_failures_total", **key) == 1
+
+
+def test_a_spot_price_that_changes_later_extends_the_history(tmp_path: Path, aws: AwsPriceServer) -> None:
+    now = time.time()
+    aws.spot_history = [spot("p2.xlarge", "us-east-1a", 0.28, now - 600)]
+    told = settings(tmp_path, aws_regions=("us-east-1",), aws_instance_types=("p2.xlarge",), aws_spot_interval=0.5)
+    with running(told) as app:
+        wait_for(lambda: ask_price(app.url, **SPOT)[0] == 200, 30, "the spot price")
+        # The change of five minutes ago is only told now, and what was told first is no longer in the answer.
+        aws.spot_history = [spot("p2.xlarge", "us-east-1a", 0.35, now - 300)]
+        found = wait_for(
+            lambda: (got := ask_price(app.url, **SPOT)[1])["usd_per_hour"] == 0.35 and got, 30, "the new price"
+        )
+        assert [step["usd_per_hour"] for step in found["steps"]] == [0.28, 0.35]
+        assert found["steps"][1]["ts"] == pytest.approx(now - 300, abs=0.001)
+
+
+def test_a_throttled_region_leaves_prices_and_says_so(tmp_path: Path, aws: AwsPriceServer) -> None:
+    aws.spot_history = [spot("p2.xlarge", zone, 0.28, time.time() - 60) for zone in ("us-east-1a", "eu-west-1a")]
+    aws.faults = [ec2_error("DescribeSpotPriceHistory", "AuthFailure", "no", 401)]
+    told = settings(tmp_path, aws_regions=("eu-west-1", "us-east-1"), aws_instance_types=("p2.xlarge",))
+    with running(told) as app:
+        wait_for(lambda: ask_price(app.url, **SPOT)[0] == 200, 30, "the price of the good region")
+        assert value(app.url, "epochcost_price_source_success", source="aws_spot") == 0
+        assert "AuthFailure" in get(app.url + "/")[1]
+
+
+def told_source() -> ToldSource:
+    return ToldSource(lambda wanted, now: Catalogue((price(0.9, at=now), price(2.0, zone="z", at=now))))
+
+
+def test_a_scrape_never_asks_a_source(tmp_path: Path) -> None:
+    source = told_source()
+    with running(settings(tmp_path), [source]) as app:
+        wait_for(lambda: value(app.url, "epochcost_price_source_success", source="told"), what="the first answer")
+        for _ in range(20):
+            get(f"{app.url}/metrics")
+        assert len(source.questions) == 1
+
+
+def test_a_scrape_passes_promtool_and_has_one_series_a_key(tmp_path: Path) -> None:
+    def answer(wanted: Wanted, now: float) -> Catalogue:
+        facts = InstanceFacts("aws", "p2.xlarge", "K80", 1.0, 12, 4, 61)
+        return Catalogue((price(0.9, at=now),), (facts, InstanceFacts("aws", "unsaid")))
+
+    sources = [ToldSource(answer, name="listed"), ToldSource(answer, name="live")]
+    with running(settings(tmp_path), sources) as app:
+        wait_for(lambda: value(app.url, "epochcost_price_source_success", source="live"), what="the first answer")
+        status, body = get(f"{app.url}/metrics")
+        assert status == 200
+        assert body.count("epochcost_instance_price_usd_per_hour{") == 1
+        assert "unsaid" not in body
+        assert value(app.url, "epochcost_build_info") == 1
+    linted = subprocess.run(["promtool", "check", "metrics"], input=body, capture_output=True, text=True, check=False)
+    assert (linted.returncode, linted.stderr) == (0, "")
+
+
+def test_a_price_that_starts_only_later_is_neither_answered_nor_exported(tmp_path: Path) -> None:
+    later = time.time() + 3600
+    source = ToldSource(lambda wanted, now: Catalogue((price(0.9, since=later),)))
+    with running(settings(tmp_path), [source]) as app:
+        wait_for(lambda: not ask_price(app.url, **DEMAND)[1]["pending"], what="the answer")
+        status, said = ask_price(app.url, **DEMAND)
+        assert status == 404
+        assert "what is listed starts only later" in said["error"]
+        assert value(app.url, "epochcost_instance_price_usd_per_hour") is None
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({}, "purchase_option: '' is not known; allowed: on_demand, spot, reserved, owned"),
+        ({**SPOT, "purchase_option": "cheap"}, "purchase_option: 'cheap' is not known"),
+        ({**SPOT, "provider": ""}, "provider: must be given"),
+        ({"purchase_option": "owned"}, "instance_type: must be given"),
+        ({**SPOT, "region": "us\neast"}, "region: 'us\\neast' is not valid; allowed: 1 to 128 letters"),
+        ({**SPOT, "instance_type": "x" * 129}, "instance_type: 'xxx"),
+        ({**SPOT, "zone": "../../etc"}, "zone: '../../etc' is not valid"),
+    ],
+)
+def test_a_bad_parameter_is_named(tmp_path: Path, parameters: dict[str, str], said: str) -> None:
+    source = told_source()
+    with running(settings(tmp_path), [source]) as app:
+        status, answer = ask_price(app.url, **parameters)
+        assert (status, answer["error"][: len(said)]) == (400, said)
+        status, body = get(f"{app.url}/v1/price?provider=a&provider=b&purchase_option=spot")
+        assert (status, json.loads(body)["error"]) == (400, "provider: given 2 times; allowed: once")
+
+
+def test_a_corrupt_state_does_not_keep_the_poller_from_starting(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "prices.json").write_bytes(b"\x00garbage")
+    with running(settings(tmp_path), [told_source()]) as app:
+        wait_for(lambda: ask_price(app.url, **DEMAND)[0] == 200, what="the price")
+    assert (tmp_path / "state" / "prices.json.corrupt").exists()
+
+
+def test_a_state_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SettingsError, match=r"--state\.dir: .*file/state' cannot be written: Not a directory"):
+        PollerApp(settings(tmp_path, state_dir=str(tmp_path / "file" / "state")), [])
+
+
+def test_without_a_word_the_state_lies_where_the_system_says(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    own, home = str(tmp_path / "own"), str(tmp_path / "home")
+    assert state_file("", {"STATE_DIRECTORY": own, "HOME": home}) == Path(own) / "prices.json"
+    assert state_file("", {"HOME": home}) == Path(home) / ".local/state/epochcost/prices.json"
+    blocked = str(tmp_path / "file" / "x")
+    assert state_file("", {"STATE_DIRECTORY": blocked, "HOME": blocked}) is None
+    assert state_file("", {}) is None
+
+
+def test_a_users_list_wins_and_a_mistake_in_it_later_keeps_the_last_good_prices(tmp_path: Path) -> None:
+    own = tmp_path / "own.csv"
+    header = "provider,region,instance_type,purchase_option,usd_per_hour,date\n"
+    own.write_text(header + "aws,us-east-1,p2.xlarge,on_demand,0.5,2020-01-01\n")
+    told = settings(tmp_path, prices_sources=("listed",), listed_files=(str(own),))
+    with running(told) as app:
+        found = wait_for(lambda: (got := ask_price(app.url, **DEMAND))[0] == 200 and got[1], what="the price")
+        wait_for(lambda: ask_price(app.url, **DEMAND)[1]["source"] == "listed_file", what="the user's own price")
+        assert ask_price(app.url, **DEMAND)[1]["usd_per_hour"] == 0.5, found
+    own.write_text(header + "aws,us-east-1,p2.xlarge,on_demand,free,2020-01-01\n")
+    with running(told) as app:
+        wait_for(
+            lambda: value(app.url, "epochcost_price_source_success", source="listed_file") == 0, what="the failure"
+        )
+        assert ask_price(app.url, **DEMAND)[1]["usd_per_hour"] == 0.5
+        assert "line 2: column usd_per_hour: 'free'" in get(app.url + "/")[1].replace("&#x27;", "'")
+
+
+RUN = """
+import sys
+from epochcost.poller.app import run
+from epochcost.poller.settings import PollerSettings
+sys.exit(run(PollerSettings(web_listen_address=("127.0.0.1", int(sys.argv[1])), state_dir=sys.argv[2],
+                            prices_sources=("listed",))))
+"""
+
+
+def test_the_program_ends_well_on_sigterm(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUN, "0", str(tmp_path)], stderr=subprocess.PIPE, text=True, env=dict(os.environ)
+    )
+    assert process.stderr is not None
+    with process.stderr:
+        lines: list[str] = []
+        for line in process.stderr:
+            lines.append(line)
+            if "http://127.0.0.1:" in line:
+                break
+        url = lines[-1].split(" at ")[1].strip()
+        assert get(f"{url}/-/healthy")[0] == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0, "".join([*lines, process.stderr.read()])
+
+
+def test_an_address_in_use_ends_the_program_with_a_reason(tmp_path: Path) -> None:
+    with running(settings(tmp_path), [told_source()]) as app:
+        ended = subprocess.run(
+            [sys.executable, "-c", RUN, str(app.port), str(tmp_path)], capture_output=True, text=True, check=False
+        )
+    assert ended.returncode == 1
+    assert str(app.port) in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_the_history_of_a_price_is_told_whole(tmp_path: Path) -> None:
+    now = time.time()
+
+    def answer(wanted: Wanted, at: float) -> Catalogue:
+        steps = tuple(PriceStep(now - 100 + n, 1.0 + n) for n in range(3))
+        return Catalogue((dataclasses.replace(price(1.0, at=at), steps=steps),))
+
+    with running(settings(tmp_path), [ToldSource(answer)]) as app:
+        found = wait_for(lambda: (got := ask_price(app.url, **DEMAND))[0] == 200 and got[1], what="the price")
+        assert found["usd_per_hour"] == 3.0
+        assert [(s["ts"], s["usd_per_hour"]) for s in found["steps"]] == [(now - 100 + n, 1.0 + n) for n in range(3)]
+        assert found["v"] == 1
