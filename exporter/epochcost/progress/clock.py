@@ -40,7 +40,7 @@ class NodeClock:
     """
 
     def __init__(self, wall: Callable[[], float], mono: Callable[[], float], boot_id: str = "") -> None:
-        self.wall = wall
+        self._wall = wall
         self._mono = mono
         self._boot_id = boot_id
         self._offset = wall() - mono()
@@ -52,7 +52,7 @@ class NodeClock:
     def now(self) -> float:
         """The present on the timeline, in seconds since the Unix epoch as of the timeline's beginning."""
         mono = self._mono()
-        self._watch(self.wall() - mono)
+        self._watch(self._wall() - mono)
         return mono + self._offset
 
     def event_time(self, writer: str, ts: float, mono: float | None) -> float:

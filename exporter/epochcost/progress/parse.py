@@ -100,7 +100,7 @@ def safe_run(name: str) -> RunId:
     """
     if _SAFE_RUN.fullmatch(name):
         return RunId(name)
-    likeness = re.sub(r"^[^A-Za-z0-9_]|[^A-Za-z0-9._:@+=-]", "_", name[:100])
+    likeness = re.sub(r"^[^A-Za-z0-9_]|[^A-Za-z0-9._:@+=-]", "_", name[:100]) or "run"
     return RunId(f"{likeness}-{_digest(name)}")
 
 

@@ -10,18 +10,18 @@ from pathlib import Path
 SYSTEM = Path("/var/run/epochcost")
 
 
-def candidates(environ: Mapping[str, str]) -> tuple[Path, ...]:
+def candidates(environ: Mapping[str, str], system: Path = SYSTEM) -> tuple[Path, ...]:
     """The directories to try, best first; a set ``EPOCHCOST_DIR`` is the only one. Touches nothing."""
     if told := environ.get("EPOCHCOST_DIR", ""):
         return (Path(told),)
     runtime = environ.get("XDG_RUNTIME_DIR", "")
-    return (SYSTEM, *([Path(runtime) / "epochcost"] if runtime else []), _temporary(environ))
+    return (system, *([Path(runtime) / "epochcost"] if runtime else []), _temporary(environ))
 
 
-def events_dir(environ: Mapping[str, str]) -> Path:
+def events_dir(environ: Mapping[str, str], system: Path = SYSTEM) -> Path:
     """The first usable candidate, made if need be.
 
-    ``EPOCHCOST_DIR`` is made with its parents; `SYSTEM` is used only where it already is and is writable; the others
+    ``EPOCHCOST_DIR`` is made with its parents; ``system`` is used only where it already is and is writable; the others
     are made for this user alone (mode 0700), and refused when they belong to somebody else or are symbolic links.
 
     Raises:
@@ -29,8 +29,8 @@ def events_dir(environ: Mapping[str, str]) -> Path:
     """
     told = bool(environ.get("EPOCHCOST_DIR"))
     refused: list[str] = []
-    for path in candidates(environ):
-        reason = _refusal(path, told=told)
+    for path in candidates(environ, system):
+        reason = _refusal(path, made=told, private=path != system)
         if not reason:
             return path
         refused.append(reason)
@@ -43,18 +43,18 @@ def _temporary(environ: Mapping[str, str]) -> Path:
     return Path(root) / f"epochcost-{os.getuid()}"
 
 
-def _refusal(path: Path, *, told: bool) -> str:
+def _refusal(path: Path, *, made: bool, private: bool) -> str:
     try:
-        _prepare(path, told=told)
+        _prepare(path, made=made, private=private)
     except OSError as err:
         return str(err)
     return ""
 
 
-def _prepare(path: Path, *, told: bool) -> None:
-    if told:
+def _prepare(path: Path, *, made: bool, private: bool) -> None:
+    if made:
         path.mkdir(parents=True, exist_ok=True)
-    elif path != SYSTEM:
+    elif private:
         _make_private(path)
     if not path.is_dir():
         raise NotADirectoryError(f"{path}: no such directory")

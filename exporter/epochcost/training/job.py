@@ -85,7 +85,8 @@ def safe(name: str) -> str:
     if _SAFE.fullmatch(name):
         return name
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-    return re.sub(r"^[^A-Za-z0-9_]|[^A-Za-z0-9._:@+=-]", "_", name[:100]) + "-" + digest
+    likeness = re.sub(r"^[^A-Za-z0-9_]|[^A-Za-z0-9._:@+=-]", "_", name[:100]) or "run"
+    return f"{likeness}-{digest}"
 
 
 def _said(environ: Mapping[str, str], name: str) -> str:

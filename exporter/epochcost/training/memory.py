@@ -19,6 +19,8 @@ class MemoryPeak:
 
     def peak_bytes(self) -> int | None:
         """In bytes, of the fullest device; None where nobody knows."""
+        if self._ask is None and "torch" not in sys.modules:
+            return None
         try:
             answer = _torch_peak_bytes() if self._ask is None else whole("memory_peak()", self._ask())
         except Exception as err:  # noqa: BLE001 - the user's function, the user's exceptions

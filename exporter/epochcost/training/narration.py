@@ -62,7 +62,7 @@ class Narration:
         if writer.check() if full else writer.attach():
             full = True
             extra += self._opening(writer, kind)
-        line = (head or self.head(kind)) + at.fragment() + f',"phase":"{phase}"' + extra
+        line = f'{head or self.head(kind)}{at.fragment()},"phase":"{phase}"{extra}'
         if (peak := self._memory.peak_bytes()) is not None:
             line += f',"memory_peak_bytes":{peak}'
         if full:

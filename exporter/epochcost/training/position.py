@@ -22,7 +22,7 @@ class Position:
         "samples_base",
         "samples_counted",
         "samples_per_epoch",
-        "step",
+        "step_base",
         "steps",
         "tokens",
     )
@@ -30,7 +30,7 @@ class Position:
     def __init__(self, batch_size: int | None, samples_per_epoch: int | None, steps: int | None) -> None:
         self.base: float | None = None
         self.reached = 0.0
-        self.step = 0
+        self.step_base = 0
         self.epoch_steps = 0
         self.steps = steps
         self.batch_size = batch_size
@@ -44,6 +44,7 @@ class Position:
         """The epoch after ``number`` finished ones begins."""
         self.base = float(number)
         self.reached = 0.0
+        self.step_base += self.epoch_steps
         self.epoch_steps = 0
         self.samples_base = self.samples or 0
 
@@ -52,6 +53,10 @@ class Position:
         if self.base is None:
             self.base = 0.0
         self.epoch_steps += done
+        # Whoever resumes says how many steps and samples there were in all.
+        self.step_base -= done
+        if self.batch_size is not None and not self.samples_counted:
+            self.samples_base -= done * self.batch_size
         if count is not None:
             self.steps = self.epoch_steps + count
 
@@ -69,14 +74,15 @@ class Position:
         """Set what is given, from outside."""
         if epoch is not None:
             self.derive_samples()
+            self.step_base += self.epoch_steps
             self.base, self.reached, self.epoch_steps, self.steps = epoch, 0.0, 0, None
             self.samples_base = self.samples or 0
         if step is not None:
-            self.step = step
+            self.step_base = step - self.epoch_steps
         if samples is not None:
             self.samples, self.samples_base, self.samples_counted = samples, samples, True
         elif step is not None and self.batch_size is not None and not self.samples_counted:
-            self.samples = self.samples_base = step * self.batch_size
+            self.samples, self.samples_base = step * self.batch_size, self.step_base * self.batch_size
         if tokens is not None:
             self.tokens = tokens
 
@@ -115,8 +121,9 @@ class Position:
         text = ""
         if (epoch := self.epoch) is not None:
             text = f',"epoch":{epoch!r}'
-        if self.step:  # a loop that reports epochs alone never counts steps: 0 would be a claim
-            text += f',"step":{self.step}'
+        step = self.step_base + self.epoch_steps
+        if step > 0:  # a loop that reports epochs alone never counts steps: 0 would be a claim
+            text += f',"step":{step}'
         if self.steps is not None:
             text += f',"steps":{self.steps}'
         if self.samples is not None:

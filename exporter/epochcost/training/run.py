@@ -174,10 +174,7 @@ class Run:
         try:
             with self._lock:
                 at = self._at
-                if n != 1:
-                    n = whole("n", n) or 0
-                at.step += n
-                at.epoch_steps += n
+                at.epoch_steps += n if n == 1 else whole("n", n) or 0
                 if samples is not None:
                     at.add_samples(whole("samples", samples) or 0)
                 if tokens is not None:
@@ -338,7 +335,8 @@ class Run:
     def _emit(self, kind: str, extra: str = "", *, head: str = "", full: bool = True) -> None:
         if self._state == "new":
             self.start()
-        self._flush_saving()
+        if self._saving is not None:
+            self._flush_saving()
         if self._state == "open":
             self._narration.tell(kind, self._at, self._phase, extra, head=head, full=full)
             if self._narration.silent:

@@ -1,0 +1,321 @@
+"""What a training reports, line by line."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.training.programs import LAUNCHER_NAMES, LAUNCHER_VARIABLES, events, events_by_file, kinds
+from tests.waiting import wait_for
+
+import epochcost
+
+
+@pytest.fixture
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    for name in list(os.environ):
+        if name.startswith(LAUNCHER_VARIABLES) or name in LAUNCHER_NAMES:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("EPOCHCOST_DIR", str(tmp_path))
+    yield tmp_path
+    while epochcost.current():
+        epochcost.end()
+
+
+def test_a_run_reports_its_start_first_epoch_ends_and_end(directory: Path):
+    with epochcost.run("char-lm", epochs=2, batch_size=20, budget_usd=5, samples_per_epoch=60) as run:
+        for _ in run.epochs():
+            for _ in run.batches([1, 2, 3]):
+                pass
+    lines = events(directory)
+    assert kinds(lines) == ["start", "phase", "progress", "epoch_end", "epoch_end", "end"]
+    start, phase, _, first, second, end = lines
+    assert start["v"] == 1
+    assert start["run"] == run.id
+    assert run.id.startswith("char-lm-")
+    assert start["experiment"] == "char-lm"
+    assert start["unit"] == "epoch"
+    assert (start["epochs"], start["batch_size"], start["budget_usd"], start["samples_per_epoch"]) == (2, 20, 5, 60)
+    assert start["pid"] == os.getpid()
+    assert start["lock"] is True
+    assert "epoch" not in start  # a resumed run says where it stands only later
+    assert (phase["phase"], phase["epoch"]) == ("train", 0)
+    assert (first["epoch"], first["step"], first["steps"], first["samples"]) == (1, 3, 3, 60)
+    assert (second["epoch"], second["step"], second["samples"]) == (2, 6, 120)
+    assert (end["status"], end["epoch"]) == ("finished", 2)
+
+
+def test_times_are_wall_clock_and_monotonic_clock_of_the_event(directory: Path):
+    before = (time.time(), time.monotonic())
+    with epochcost.run("x"):
+        pass
+    after = (time.time(), time.monotonic())
+    for line in events(directory):
+        assert before[0] - 1e-6 <= float(str(line["ts"])) <= after[0] + 1e-6
+        assert before[1] - 1e-6 <= float(str(line["mono"])) <= after[1] + 1e-6
+
+
+def test_the_position_within_an_epoch_follows_the_loader(directory: Path):
+    with epochcost.run("x", epochs=4) as run:
+        seen = [run.epoch for _ in run.epochs(start=2) for _ in run.batches(range(4))]
+    assert seen == [2, 2.25, 2.5, 2.75, 3, 3.25, 3.5, 3.75]
+
+
+def test_a_loader_without_length_gives_whole_epochs_only(directory: Path):
+    with epochcost.run("x", epochs=1) as run:
+        positions = [run.epoch for _ in run.epochs() for _ in run.batches(iter([1, 2]))]
+    assert positions == [0, 0]
+    assert run.epoch == 1
+
+
+def test_samples_give_the_position_where_no_loader_does(directory: Path):
+    with epochcost.run("x", epochs=2, samples_per_epoch=100) as run:
+        for _ in run.epochs():
+            run.step(samples=25)
+            first = run.epoch
+            break
+    assert first == 0.25
+
+
+def test_a_second_loader_within_an_epoch_never_moves_the_position_back(directory: Path):
+    with epochcost.run("x", epochs=1) as run:
+        loaders = [range(3), range(5)]
+        positions = [run.epoch for _ in run.epochs() for loader in loaders for _ in run.batches(loader)]
+    assert positions == sorted(positions)
+
+
+def test_an_epoch_whose_body_broke_off_has_not_ended(directory: Path):
+    with epochcost.run("x", epochs=3) as run:
+        for epoch in run.epochs():
+            if epoch == 1:
+                break
+    assert [line["epoch"] for line in events(directory) if line["ev"] == "epoch_end"] == [1]
+
+
+def test_epochs_without_a_plan_go_on_until_the_loop_breaks(directory: Path):
+    with epochcost.run("x") as run:
+        for epoch in run.epochs():
+            if epoch == 50:
+                break
+    assert run.epoch == 50
+
+
+def test_a_resumed_run_goes_on_from_its_checkpoint(directory: Path):
+    with epochcost.run("x", epochs=5, batch_size=10) as run:
+        run.resume(epoch=3, step=300)
+        done = list(run.epochs())
+    assert done == [3, 4]
+    resume = next(line for line in events(directory) if line["ev"] == "resume")
+    assert (resume["epoch"], resume["step"], resume["samples"]) == (3, 300, 3000)
+
+
+def test_a_run_resumed_within_an_epoch_goes_on_from_there(directory: Path):
+    with epochcost.run("x", epochs=2, batch_size=10) as run:
+        run.resume(epoch=1.5, step=6)
+        for _ in run.epochs():
+            positions = [run.epoch for _ in run.batches([3, 4], start=2)]
+    assert positions == [1.5, 1.75]
+    end = events(directory)[-1]
+    assert (end["epoch"], end["step"], end["samples"]) == (2, 8, 80)
+
+
+def test_steps_set_from_outside_and_counted_are_one_count(directory: Path):
+    with epochcost.run("x", batch_size=10) as run:
+        run.step(3)
+        run.report(step=100)
+        run.step(2)
+    end = events(directory)[-1]
+    assert (end["step"], end["samples"]) == (102, 1020)
+
+
+def test_a_phase_ends_with_its_body_and_training_goes_on(directory: Path):
+    with epochcost.run("x", epochs=1) as run:
+        for _ in run.epochs():
+            with run.phase("eval"):
+                for _ in run.batches(range(3)):
+                    pass
+    phases = [line["phase"] for line in events(directory) if line["ev"] == "phase"]
+    assert phases == ["train", "eval", "train"]
+    assert "step" not in events(directory)[-1]  # evaluation steps are no training steps
+
+
+def test_a_checkpoint_with_a_body_is_reported_when_it_is_saved(directory: Path):
+    with epochcost.run("x", epochs=1) as run:
+        for _ in run.epochs():
+            with run.checkpoint():
+                pass
+    assert kinds(events(directory)) == ["start", "phase", "phase", "checkpoint", "phase", "epoch_end", "end"]
+    assert [e["phase"] for e in events(directory)][2:5] == ["checkpoint", "checkpoint", "train"]
+
+
+def test_a_checkpoint_that_failed_is_not_reported_as_one(directory: Path):
+    with epochcost.run("x", epochs=1) as run:
+        for _ in run.epochs():
+            with pytest.raises(OSError, match="disk"), run.checkpoint():
+                raise OSError("disk")
+    assert "checkpoint" not in kinds(events(directory))
+
+
+def test_a_plain_checkpoint_is_reported_with_the_time_it_was_made(directory: Path):
+    with epochcost.run("x", epochs=1) as run:
+        run.report(epoch=0.5)
+        run.checkpoint()
+        made = time.monotonic()
+        wait_for(lambda: time.monotonic() > made + 0.02)
+        run.epoch_end()
+    checkpoint = next(line for line in events(directory) if line["ev"] == "checkpoint")
+    assert float(str(checkpoint["mono"])) <= made
+    assert kinds(events(directory)).count("checkpoint") == 1
+
+
+def test_progress_is_written_at_most_once_a_second_and_at_least_that_often(directory: Path):
+    with epochcost.run("x") as run:
+        begun = time.monotonic()
+        while time.monotonic() < begun + 2.5:
+            run.step()
+    lines = [line for line in events(directory) if line["ev"] == "progress"]
+    assert 2 <= len(lines) <= 3
+
+
+def test_plain_calls_serve_a_loop_that_cannot_be_wrapped(directory: Path):
+    epochcost.start("x", epochs=2)
+    epochcost.step(samples=8, tokens=1000)
+    epochcost.report(epoch=0.5, step=10)
+    epochcost.phase("eval")
+    epochcost.phase("train")
+    epochcost.checkpoint()
+    epochcost.epoch_end()
+    epochcost.epoch_end(epoch=2)
+    epochcost.resume(epoch=1)
+    epochcost.end("failed")
+    lines = events(directory)
+    assert kinds(lines) == [
+        "start", "phase", "phase", "phase", "checkpoint", "epoch_end", "epoch_end", "resume", "end",
+    ]  # fmt: skip
+    assert [line.get("epoch") for line in lines][5:] == [1, 2, 1, 1]
+    assert (lines[-1]["status"], lines[-1]["tokens"], lines[-1]["samples"]) == ("failed", 1000, 8)
+
+
+def test_a_loop_that_reports_epochs_alone_claims_no_steps(directory: Path):
+    with epochcost.run("x") as run:
+        run.report(epoch=0.5)
+    assert all("step" not in line for line in events(directory))
+
+
+def test_a_run_id_used_again_gets_a_file_of_its_own(directory: Path):
+    for _ in range(2):
+        with epochcost.run("x", id="job-1"):
+            pass
+    assert len(events_by_file(directory)) == 2
+    assert {line["run"] for lines in events_by_file(directory).values() for line in lines} == {"job-1"}
+
+
+def test_runs_within_runs_are_ended_by_themselves(directory: Path):
+    with epochcost.run("outer", id="outer"):
+        with epochcost.run("inner", id="inner"):
+            assert epochcost.current() is not None
+            epochcost.step(3)
+        epochcost.step(5)
+    steps = {lines[-1]["run"]: lines[-1]["step"] for lines in events_by_file(directory).values()}
+    assert steps == {"inner": 3, "outer": 5}
+
+
+def test_memory_peak_is_asked_for_and_never_falls(directory: Path):
+    answers = iter([10, 30, 20, 5, 5, 5])
+    with epochcost.run("x", epochs=1, memory_peak=lambda: next(answers)) as run:
+        for _ in run.epochs():
+            pass
+    assert [line["memory_peak_bytes"] for line in events(directory)] == [10, 30, 30, 30]
+
+
+def test_cost_comes_from_the_file_that_the_agent_writes(directory: Path):
+    with epochcost.run("x", id="job-1") as run:
+        (directory / "job-1.cost.json").write_text(
+            json.dumps({"v": 1, "run": "job-1", "cost_usd": 1.5, "cost_per_epoch_usd": 0.25, "ts": 1.0})
+        )
+        assert run.cost_usd == 1.5
+        assert run.cost_per_epoch_usd == 0.25
+        assert run.projected_cost_usd is None
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[", '{"v":2,"cost_usd":1}', '{"v":1,"cost_usd":NaN}', '{"v":1,"cost_usd":"1"}', "[" * 60000]
+)
+def test_a_cost_file_that_makes_no_sense_is_no_cost(directory: Path, content: str):
+    (directory / "job-1.cost.json").write_text(content)
+    with epochcost.run("x", id="job-1") as run:
+        assert run.cost_usd is None
+
+
+def test_a_cost_that_nobody_updates_any_more_is_no_cost(directory: Path):
+    path = directory / "job-1.cost.json"
+    path.write_text('{"v":1,"cost_usd":1}')
+    os.utime(path, (time.time() - 3600, time.time() - 3600))
+    with epochcost.run("x", id="job-1") as run:
+        assert run.cost_usd is None
+
+
+def test_a_fifo_in_place_of_the_cost_does_not_block(directory: Path):
+    os.mkfifo(directory / "job-1.cost.json")
+    with epochcost.run("x", id="job-1") as run:
+        assert run.cost_usd is None
+
+
+def test_loops_are_as_long_as_what_they_watch(directory: Path):
+    with epochcost.run("x", epochs=7) as run:
+        assert len(run.epochs(start=2)) == 5
+        assert len(run.batches([1, 2, 3])) == 3
+        with pytest.raises(TypeError):
+            len(run.batches(iter([1])))
+
+
+def test_what_the_loader_raises_comes_through_unchanged(directory: Path):
+    def loader() -> Iterator[int]:
+        yield 1
+        raise RuntimeError("worker died")
+
+    with pytest.raises(RuntimeError, match="worker died"), epochcost.run("x") as run:
+        for _ in run.batches(loader()):
+            pass
+    assert events(directory)[-1]["status"] == "failed"
+
+
+def test_a_run_that_travels_to_another_process_is_silent_there(directory: Path):
+    with epochcost.run("x", id="job-1", epochs=2) as run:
+        copy = pickle.loads(pickle.dumps(run))
+        assert copy.id == "job-1"
+        assert list(copy.epochs()) == [0, 1]
+        copy.step()
+        copy.end()
+    assert kinds(events(directory)) == ["start", "end"]
+
+
+def test_a_deleted_file_is_begun_anew_as_its_continuation(directory: Path):
+    with epochcost.run("x", epochs=2) as run:
+        for epoch in run.epochs():
+            if epoch == 1:
+                (gone,) = directory.glob("*.jsonl")
+                gone.unlink()
+    lines = events(directory)
+    assert kinds(lines) == ["epoch_end", "end"]
+    assert lines[0]["continues"] == gone.name
+    assert lines[0]["lock"] is True
+    assert lines[0]["experiment"] == "x"
+
+
+def test_a_start_that_could_not_be_written_is_written_later(tmp_path: Path, directory: Path, monkeypatch):
+    blocked = tmp_path / "later"
+    blocked.write_text("not a directory")
+    monkeypatch.setenv("EPOCHCOST_DIR", str(blocked))
+    with epochcost.run("x", epochs=1) as run:
+        blocked.unlink()
+        for _ in run.epochs():
+            pass
+    lines = events(blocked)
+    assert kinds(lines) == ["start", "phase", "epoch_end", "end"]
+    assert float(str(lines[0]["mono"])) <= float(str(lines[1]["mono"]))

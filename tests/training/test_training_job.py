@@ -1,0 +1,108 @@
+"""Who this process is, from the launcher's environment."""
+
+from __future__ import annotations
+
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from epochcost.progress.parse import safe_run
+from epochcost.training.job import Job, job, run_id, safe, visible_gpus
+
+
+@pytest.mark.parametrize(
+    ("environ", "run"),
+    [
+        ({"EPOCHCOST_RUN": "a", "SLURM_JOB_ID": "7"}, "a"),
+        ({"SLURM_JOB_ID": "7", "TORCHELASTIC_RUN_ID": "t"}, "7"),
+        ({"TORCHELASTIC_RUN_ID": "t", "WANDB_RUN_ID": "w"}, "t"),
+        ({"TORCHELASTIC_RUN_ID": "none", "WANDB_RUN_ID": "w"}, "w"),
+        ({"KUBERNETES_JOB_NAME": "train-llm"}, "train-llm"),
+        ({"EPOCHCOST_RUN": " "}, None),
+        ({}, None),
+    ],
+)
+def test_a_run_is_named_by_its_launcher(environ: dict[str, str], run: str | None):
+    named = run_id(environ, "", "exp")
+    assert named == run if run else named.startswith("exp-")
+
+
+def test_a_run_that_is_told_its_name_keeps_it():
+    assert run_id({"EPOCHCOST_RUN": "a"}, "mine", "exp") == "mine"
+
+
+def test_two_runs_without_a_name_differ():
+    assert run_id({}, "", "exp") != run_id({}, "", "exp")
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, Job()),
+        (
+            {"RANK": "9", "LOCAL_RANK": "1", "WORLD_SIZE": "16", "LOCAL_WORLD_SIZE": "8", "GROUP_RANK": "1"},
+            Job(rank=9, local_rank=1, node_rank=1, nodes=2, world=16),
+        ),
+        (
+            {"SLURM_PROCID": "4", "SLURM_LOCALID": "0", "SLURM_NODEID": "1", "SLURM_NTASKS": "8", "SLURM_NNODES": "2"},
+            Job(rank=4, local_rank=0, node_rank=1, nodes=2, world=8),
+        ),
+        (
+            {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "8", "SLURM_LOCALID": "3", "SLURM_JOB_NUM_NODES": "1"},
+            Job(rank=0, local_rank=0, nodes=1, world=8),
+        ),
+        (
+            {
+                "OMPI_COMM_WORLD_RANK": "3",
+                "OMPI_COMM_WORLD_LOCAL_RANK": "1",
+                "OMPI_COMM_WORLD_SIZE": "4",
+                "OMPI_COMM_WORLD_LOCAL_SIZE": "2",
+            },
+            Job(rank=3, local_rank=1, nodes=2, world=4),
+        ),
+        ({"RANK": "many", "LOCAL_RANK": "-1", "WORLD_SIZE": ""}, Job()),
+    ],
+)
+def test_ranks_come_from_the_innermost_launcher(environ: dict[str, str], expected: Job):
+    assert job(environ) == expected
+
+
+@pytest.mark.parametrize(("local_rank", "writes"), [(None, True), (0, True), (1, False)])
+def test_each_node_has_one_writer(local_rank: int | None, writes: bool):
+    assert Job(local_rank=local_rank).writes is writes
+
+
+@pytest.mark.parametrize(
+    ("environ", "gpus"),
+    [
+        ({}, None),
+        ({"CUDA_VISIBLE_DEVICES": "0,1, 2"}, ("0", "1", "2")),
+        ({"CUDA_VISIBLE_DEVICES": ""}, ()),
+        ({"CUDA_VISIBLE_DEVICES": "-1"}, ()),
+        ({"CUDA_VISIBLE_DEVICES": "GPU-a,MIG-b"}, ("GPU-a", "MIG-b")),
+        ({"NVIDIA_VISIBLE_DEVICES": "all"}, None),
+        ({"NVIDIA_VISIBLE_DEVICES": "GPU-a,GPU-b"}, ("GPU-a", "GPU-b")),
+        # Within a container "0" is the container's first device, not the node's.
+        ({"NVIDIA_VISIBLE_DEVICES": "GPU-a,GPU-b", "CUDA_VISIBLE_DEVICES": "0,1"}, ("GPU-a", "GPU-b")),
+        ({"NVIDIA_VISIBLE_DEVICES": "GPU-a,GPU-b", "CUDA_VISIBLE_DEVICES": "1"}, None),
+        ({"NVIDIA_VISIBLE_DEVICES": "all", "CUDA_VISIBLE_DEVICES": "1"}, ("1",)),
+    ],
+)
+def test_gpus_are_what_the_whole_job_may_see(environ: dict[str, str], gpus: tuple[str, ...] | None):
+    assert visible_gpus(environ) == gpus
+
+
+@given(st.text(max_size=300))
+def test_writer_and_reader_make_an_id_safe_in_the_same_way(name: str):
+    assert safe(name) == safe_run(name)
+    assert safe(safe(name)) == safe(name)
+
+
+@given(st.text(max_size=300), st.text(max_size=300))
+def test_different_ids_stay_different_and_fit_a_file_name(one: str, other: str):
+    assert (safe(one) == safe(other)) == (one == other)
+    assert set(safe(one)) <= set(string.ascii_letters + string.digits + "._:@+=-")
+    assert 0 < len(safe(one)) <= 120
+    assert not safe(one).startswith(".")
