@@ -1,0 +1,30 @@
+"""Write the dashboards: ``PYTHONPATH=exporter python grafana/build``; ``--check`` says whether they are current."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from fleet_board import fleet
+from run_board import run
+
+DASHBOARDS = Path(__file__).resolve().parents[1] / "dashboards"
+BUILT = {"fleet.json": fleet, "run.json": run}
+
+
+def main(argv: list[str]) -> int:
+    """Exit status 1 when ``--check`` finds a file that is not what the code builds."""
+    stale = []
+    for name, build in BUILT.items():
+        path, text = DASHBOARDS / name, build()
+        if "--check" not in argv:
+            path.write_text(text, encoding="utf-8")
+        elif not path.exists() or path.read_text(encoding="utf-8") != text:
+            stale.append(name)
+    if stale:
+        print(f"not what the code builds: {', '.join(stale)}; run: PYTHONPATH=exporter python grafana/build")
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,333 @@
+"""The kinds of panels our dashboards use, each with what every panel must have: title, description, unit, legend."""
+
+# ruff: noqa: FBT003 - the setters of the SDK take a lone boolean
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, TypeVar
+
+from board import SOURCE
+from grafana_foundation_sdk.builders import bargauge, common, gauge, stat, table, timeseries
+from grafana_foundation_sdk.builders import dashboard as sdk
+from grafana_foundation_sdk.builders.prometheus import Dataquery
+from grafana_foundation_sdk.models import common as shapes
+from grafana_foundation_sdk.models import dashboard as models
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat
+
+P = TypeVar("P")
+USD, USD_PER_HOUR, RATIO, PLAIN = "currencyUSD", "suffix:$/h", "percentunit", "short"
+SECONDS, CLOCK = "s", "dtdhms"
+BLUE, GREEN, AMBER, RED, VIOLET = "#62b8f0", "#2fbf8f", "#f2b33d", "#e8613c", "#8d6be8"
+ALONE, TOGETHER = 32, 22
+"""Size of a figure that has its tile to itself, and of several in one, in pixels: else every tile chooses its own."""
+NOTHING = "–"  # noqa: RUF001 - a dash, not a minus
+"""What a panel shows where nothing is known: never a zero."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One expression, and how its series are named (a legend format such as ``{{run}}``)."""
+
+    expr: str
+    legend: str
+    ref: str = ""
+
+    def target(self, ref: str, *, instant: bool, as_table: bool = False) -> Dataquery:
+        """The query of a panel; an instant one is asked at the end of the time range."""
+        query = Dataquery().expr(self.expr).legend_format(self.legend).ref_id(self.ref or ref).datasource(SOURCE)
+        query = query.instant() if instant else query.range()
+        return query.format(PromQueryFormat.TABLE if as_table else PromQueryFormat.TIME_SERIES)
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a panel says about itself, and in place of its content where nothing is known."""
+
+    title: str
+    description: str
+    unit: str
+    decimals: int | None = None
+    empty: str = NOTHING
+
+
+Colours = Mapping[str, str]
+"""A fixed colour by series name."""
+
+
+class Legend(Enum):
+    """Where a legend stands and how much it says."""
+
+    BELOW = "a table with last value and mean"
+    BESIDE = "the same table on the right"
+    LINE = "names only, in a line"
+
+
+def steps(*pairs: tuple[float | None, str]) -> sdk.ThresholdsConfig:
+    """Absolute thresholds; the first begins at None, minus infinity."""
+    return (
+        sdk.ThresholdsConfig()
+        .mode(models.ThresholdsMode.ABSOLUTE)
+        .steps([models.Threshold(value=value, color=colour) for value, colour in pairs])
+    )
+
+
+def figures(
+    about: About,
+    *queries: Query,
+    colour: str = BLUE,
+    thresholds: sdk.ThresholdsConfig | None = None,
+    named: bool = False,
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
+) -> stat.Panel:
+    """One or a few big figures; several are named."""
+    panel = _common(stat.Panel(), about, queries, instant=True)
+    panel = (
+        panel.thresholds(thresholds or steps((None, colour)))
+        .color_mode(shapes.BigValueColorMode.VALUE)
+        .graph_mode(shapes.BigValueGraphMode.NONE)
+        .text_mode(
+            shapes.BigValueTextMode.VALUE_AND_NAME if named or len(queries) > 1 else shapes.BigValueTextMode.VALUE
+        )
+        .justify_mode(shapes.BigValueJustifyMode.AUTO)
+        .text(common.VizTextDisplayOptions().value_size(TOGETHER if len(queries) > 1 else ALONE).title_size(13))
+        .wide_layout(False)
+        .reduce_options(_last())
+    )
+    return _overridden(panel, overrides or {})
+
+
+def dial(about: About, query: Query, *, top: float = 1, thresholds: sdk.ThresholdsConfig | None = None) -> gauge.Panel:
+    """A gauge from 0 to ``top``."""
+    return (
+        _common(gauge.Panel(), about, [query], instant=True)
+        .min(0)
+        .max(top)
+        .thresholds(thresholds or steps((None, BLUE)))
+        .show_threshold_markers(False)
+        .reduce_options(_last())
+    )
+
+
+def bars(
+    about: About, label: str, expr: str, *, colours: Colours | None = None, long_names: bool = False
+) -> bargauge.Panel:
+    """One horizontal bar for each value of ``label``, from the largest to the smallest.
+
+    Colours are matched by name before a display name is made, so a panel has either; without a display name a bar that
+    is alone has no name, hence `always`.
+    """
+    query = Query(f"sort_desc({expr})", f"{{{{{label}}}}}")
+    panel = (
+        _common(bargauge.Panel(), about, [query], instant=True)
+        .orientation(shapes.VizOrientation.HORIZONTAL)
+        .display_mode(shapes.BarGaugeDisplayMode.BASIC)
+        .value_mode(shapes.BarGaugeValueMode.TEXT)
+        .name_placement(shapes.BarGaugeNamePlacement.TOP if long_names else shapes.BarGaugeNamePlacement.LEFT)
+        .show_unfilled(False)
+        .min_viz_height(16)
+        .max_viz_height(32)
+        .text(common.VizTextDisplayOptions().value_size(16).title_size(13))
+        .sizing(shapes.BarGaugeSizing.MANUAL)
+        .min(0)
+        .thresholds(steps((None, BLUE)))
+        .reduce_options(_last())
+    )
+    return _overridden(panel, _fixed(colours)) if colours else panel.display_name(f"${{__field.labels.{label}}}")
+
+
+def always(expr: str, whole: str) -> str:
+    """Adds useful and idle at 0 to the states of ``expr`` wherever ``whole``, their sum, is known: a true zero."""
+    zeros = (f'label_replace(0 * {whole}, "state", "{state}", "", "")' for state in ("useful", "idle"))
+    return "\nor\n".join([expr, *zeros])
+
+
+def lines(  # noqa: PLR0913 - what a graph can differ in
+    about: About,
+    *queries: Query,
+    colours: Colours | None = None,
+    areas: bool = False,
+    fill: int = 8,
+    stepped: bool = False,
+    top: float | None = None,
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
+    legend: Legend = Legend.BELOW,
+) -> timeseries.Panel:
+    """Series over time, drawn from zero."""
+    panel = (
+        _common(timeseries.Panel(), about, queries, instant=False)
+        .legend(_legend(legend))
+        .tooltip(common.VizTooltipOptions().mode(shapes.TooltipDisplayMode.MULTI).sort(shapes.SortOrder.DESCENDING))
+        .draw_style(shapes.GraphDrawStyle.LINE)
+        .line_interpolation(shapes.LineInterpolation.STEP_AFTER if stepped else shapes.LineInterpolation.LINEAR)
+        .line_width(0 if areas else 2)
+        .fill_opacity(85 if areas else fill)
+        .show_points(shapes.VisibilityMode.NEVER)
+        .min(0)
+        .stacking(
+            common.StackingConfig().mode(shapes.StackingMode.NORMAL if areas else shapes.StackingMode.NONE).group("A")
+        )
+    )
+    if top is not None:
+        panel = panel.max(top)
+    both = _fixed(colours or {})
+    for name, properties in (overrides or {}).items():
+        both[name] = {**both.get(name, {}), **properties}
+    return _overridden(panel, both)
+
+
+def stacked(about: About, query: Query, colours: Colours) -> timeseries.Panel:
+    """Areas on top of each other in the order of ``colours``, the legend a table beside them."""
+    panel = lines(about, query, colours=colours, areas=True, legend=Legend.BESIDE)
+    order = {
+        "indexByName": {name: i for i, name in enumerate(["Time", *colours])},
+        "renameByName": {},
+        "excludeByName": {},
+    }
+    return panel.with_transformation(
+        models.DataTransformerConfig(id_val="joinByField", options={"byField": "Time", "mode": "outer"})
+    ).with_transformation(models.DataTransformerConfig(id_val="organize", options=order))
+
+
+def _legend(legend: Legend) -> common.VizLegendOptions:
+    made = common.VizLegendOptions().show_legend(True)
+    if legend is Legend.LINE:
+        return made.display_mode(shapes.LegendDisplayMode.LIST).placement(shapes.LegendPlacement.BOTTOM).calcs([])
+    beside = legend is Legend.BESIDE
+    return (
+        made.display_mode(shapes.LegendDisplayMode.TABLE)
+        .placement(shapes.LegendPlacement.RIGHT if beside else shapes.LegendPlacement.BOTTOM)
+        .calcs(["lastNotNull", "mean"])
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table: a label (``query`` empty) or the value of an expression.
+
+    Attributes:
+        name: its heading.
+        source: the label's name, or the reference (a capital letter) of the expression whose value it shows.
+        query: the expression, grouped by the table's key; it may bring further labels.
+        ref: the expression's reference where the column shows a label of it and not its value.
+        unit: of the value.
+        width: in pixels; a column without one shares what is left.
+        properties: further Grafana field settings by id.
+    """
+
+    name: str
+    source: str
+    query: str = ""
+    unit: str = ""
+    width: int = 0
+    properties: tuple[tuple[str, Any], ...] = ()
+    ref: str = ""
+
+    @property
+    def field(self) -> str:
+        """The name of the column's field before it is renamed."""
+        return f"Value #{self.source}" if self.query and not self.ref else self.source
+
+
+def rows(about: About, key: str, columns: Sequence[Column], *, sort_by: str) -> table.Panel:
+    """A table of one row per value of label ``key``: the columns' expressions, joined."""
+    queries = [Query(c.query, c.name, c.ref or c.source) for c in columns if c.query]
+    panel = (
+        _common(table.Panel(), about, queries, instant=True, as_table=True)
+        .cell_height(shapes.TableCellHeight.SM)
+        .sort_by([common.TableSortByFieldState().display_name(sort_by).desc(True)])
+        .align(shapes.FieldTextAlignment.AUTO)
+        .filterable(False)
+    )
+    for transformation in _joined(key, columns, several=len(queries) > 1):
+        panel = panel.with_transformation(transformation)
+    return _overridden(panel, {c.name: _column_settings(c) for c in columns})
+
+
+def _joined(key: str, columns: Sequence[Column], *, several: bool) -> list[models.DataTransformerConfig]:
+    """One table out of several: join by the key, keep the named columns only, in this order.
+
+    A query without a result leaves its column out and disturbs no other.
+    """
+    fields = {(c.field if several else re.sub("^Value #.*", "Value", c.field)): c.name for c in columns}
+    join = [models.DataTransformerConfig(id_val="joinByField", options={"byField": key, "mode": "outer"})]
+    order = {
+        "indexByName": {field: i for i, field in enumerate(fields)},
+        "renameByName": {field: name for field, name in fields.items() if field != name},
+        "excludeByName": {},
+    }
+    return [
+        *(join if several else []),
+        models.DataTransformerConfig(id_val="filterFieldsByName", options={"include": {"names": list(fields)}}),
+        models.DataTransformerConfig(id_val="organize", options=order),
+    ]
+
+
+def _column_settings(column: Column) -> dict[str, Any]:
+    settings: dict[str, Any] = {"noValue": NOTHING, **dict(column.properties)}
+    if column.unit:
+        settings["unit"] = column.unit
+    if column.width:
+        settings["custom.width"] = column.width
+    else:
+        settings["custom.minWidth"] = 90
+    return settings
+
+
+def _common(panel: P, about: About, queries: Sequence[Query], *, instant: bool, as_table: bool = False) -> P:
+    """What every panel has."""
+    made: Any = panel  # the SDK's builders share these setters but no base class; each returns the builder itself
+    made.title(about.title).description(about.description).unit(about.unit).no_value(about.empty).datasource(SOURCE)
+    if about.decimals is not None:
+        made.decimals(about.decimals)
+    for index, query in enumerate(queries):
+        made.with_target(query.target(chr(ord("A") + index), instant=instant, as_table=as_table))
+    return panel
+
+
+def _last() -> common.ReduceDataOptions:
+    return common.ReduceDataOptions().calcs(["lastNotNull"]).values(False).fields("")
+
+
+def fixed(colour: str) -> dict[str, Any]:
+    """The field setting of a fixed colour."""
+    return {"mode": models.FieldColorModeId.FIXED, "fixedColor": colour}
+
+
+def _fixed(colours: Colours) -> dict[str, dict[str, Any]]:
+    return {name: {"color": fixed(colour)} for name, colour in colours.items()}
+
+
+def _overridden(panel: P, settings: Mapping[str, Mapping[str, Any]]) -> P:
+    made: Any = panel
+    for name, properties in settings.items():
+        if properties:
+            made.override_by_name(name, [models.DynamicConfigValue(key, value) for key, value in properties.items()])
+    return panel
+
+
+def gauge_cell(colour: str) -> tuple[tuple[str, Any], ...]:
+    """Field settings of a column of ratios drawn as bars from 0 to 1."""
+    return (
+        ("custom.cellOptions", {"type": "gauge", "mode": "basic", "valueDisplayMode": "text"}),
+        ("min", 0),
+        ("max", 1),
+        ("decimals", 0),
+        ("color", fixed(colour)),
+    )
+
+
+def without_prefix(prefix: str) -> tuple[str, Any]:
+    """Shows the words of a column without what they all begin with."""
+    return (
+        "mappings",
+        [{"type": "regex", "options": {"pattern": f"^{prefix}(.*)$", "result": {"text": "$1", "index": 0}}}],
+    )
+
+
+def run_link(label: str) -> tuple[str, Any]:
+    """Cells of a column with a run's id lead to its dashboard, in the same time range and data source."""
+    url = f"/d/epochcost-run?var-run=${{__data.fields.{label}}}&${{datasource:queryparam}}&${{__url_time_range}}"
+    return ("links", [{"title": "Open the run", "url": url}])

@@ -1,0 +1,315 @@
+"""The Run dashboard: what one training run costs, per epoch and in all, and what its hardware does for it."""
+
+from __future__ import annotations
+
+from board import Grid, query_variable, to_json
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models.dashboard import Panel
+from panels import (
+    AMBER,
+    BLUE,
+    CLOCK,
+    GREEN,
+    PLAIN,
+    RATIO,
+    SECONDS,
+    USD,
+    USD_PER_HOUR,
+    VIOLET,
+    About,
+    Column,
+    Legend,
+    Query,
+    always,
+    bars,
+    dial,
+    figures,
+    gauge_cell,
+    lines,
+    rows,
+    stacked,
+)
+from states import STATE_COLOURS
+
+UID = "epochcost-run"
+RUN = '{run="$run"}'
+ITS_NODES = f"on (job, instance) group_left () max by (job, instance) (epochcost_run_node_share_ratio{RUN} > 0)"
+NAMED = "* on (job, instance) group_left (node) node:epochcost_node_info:max"
+ON_THE_RIGHT = {"custom.axisPlacement": "right", "custom.fillOpacity": 0}
+
+
+def run() -> str:
+    """The dashboard as JSON text."""
+    grid = Grid()
+    _money(grid)
+    _pace(grid)
+    grid.band(9, (15, _epochs()), (9, _totals()))
+    grid.band(8, (15, _spend()), (9, _phases()))
+    grid.band(8, (8, _hardware()), (8, _speed()), (8, _batch()))
+    grid.band(7, (24, _nodes()))
+    return to_json(
+        UID,
+        "epochcost / Run",
+        "What one training run costs: per epoch, so far, to the end.",
+        grid,
+        [
+            query_variable("experiment", "Experiment", "label_values(epochcost_run_info, experiment)", all_values=True),
+            query_variable(
+                "run", "Run", 'label_values(epochcost_run_info{experiment=~"$experiment"}, run)', all_values=False
+            ),
+        ],
+    )
+
+
+def of(metric: str) -> str:
+    """The figure of the chosen run."""
+    return f"max({metric}{RUN})"
+
+
+def _money(grid: Grid) -> None:
+    current = f"""sum(epochcost_run_current_epoch_cost_usd{RUN})
+or
+max(epochcost_run_current_epoch_seconds{RUN}) / 3600 * {of("run:epochcost_cost_usd_per_hour:sum")}"""
+    tiles = (
+        ("This epoch", current, BLUE, "Dollars since the last epoch ended, added up over its nodes."),
+        (
+            "Last epoch",
+            of("run:epochcost_epoch_cost_usd:last"),
+            GREEN,
+            "What the newest finished epoch cost: an exact integral of the price, kept by the agents.",
+        ),
+        (
+            "Mean epoch",
+            of("run:epochcost_epoch_cost_usd:mean"),
+            GREEN,
+            "Dollars of all finished epochs over their number.",
+        ),
+        (
+            "Useful epoch",
+            of("run:epochcost_useful_epoch_cost_usd:mean"),
+            AMBER,
+            "All dollars of the run, start-up, idle and lost work included, over the epochs not done again.",
+        ),
+        (
+            "Projected total",
+            of("run:epochcost_cost_usd:projected"),
+            VIOLET,
+            "Cost so far plus the mean cost per epoch for every epoch that is left. Never before one epoch is done.",
+        ),
+    )
+    others = [(4, figures(About(title, text, USD), Query(q, title), colour=colour)) for title, q, colour, text in tiles]
+    grid.band(4, (4, _cost_so_far()), *others)
+
+
+def _cost_so_far() -> Builder[Panel]:
+    cost = of("run:epochcost_cost_usd:sum")
+    return figures(
+        About(
+            "Cost so far",
+            "All dollars of the run on all of its nodes, every attempt and every wasted hour; and, where the run "
+            "has a budget, the share of it that is spent.",
+            USD,
+        ),
+        Query(cost, "Dollars"),
+        Query(f"{cost} / {of('epochcost_run_budget_usd')}", "Budget"),
+        overrides={"Budget": {"unit": RATIO, "decimals": 0}},
+    )
+
+
+def _pace(grid: Grid) -> None:
+    epoch, planned = of("epochcost_run_epoch"), of("epochcost_run_epochs_planned")
+    waste = of("run:epochcost_waste_ratio:life")
+    grid.band(
+        5,
+        (4, dial(About("Progress", "Epochs done of epochs planned.", RATIO, 0), Query(f"{epoch} / {planned}", "Done"))),
+        (
+            4,
+            figures(
+                About("Epoch", "The position of the run, in finished epochs, and how many are planned.", "none"),
+                Query(epoch, "Now"),
+                Query(planned, "Planned"),
+                overrides={"Now": {"decimals": 2}, "Planned": {"decimals": 0}},
+            ),
+        ),
+        (
+            4,
+            figures(
+                About("Time left", "Epochs left x the mean length of an epoch.", CLOCK),
+                Query(of("run:epochcost_eta_seconds:projected"), "Time left"),
+                colour=VIOLET,
+            ),
+        ),
+        (
+            4,
+            figures(
+                About(
+                    "Spend now", "The run's share of the price of its nodes. Nothing once it has ended.", USD_PER_HOUR
+                ),
+                Query(of("run:epochcost_cost_usd_per_hour:sum"), "Spend now"),
+            ),
+        ),
+        (
+            4,
+            figures(
+                About("Wasted so far", "Share of the run's dollars that trained nothing, and the dollars.", USD),
+                Query(waste, "Share"),
+                Query(f"{waste} * {of('run:epochcost_cost_usd:sum')}", "Dollars"),
+                colour=AMBER,
+                overrides={"Share": {"unit": RATIO, "decimals": 0}},
+            ),
+        ),
+        (
+            4,
+            figures(
+                About(
+                    "Empty memory",
+                    "What a larger batch might save while the run does useful work: useful dollars an hour x (1 - peak "
+                    "memory / 90 % of the GPU's). A potential, never part of the waste. Nothing where there is no GPU.",
+                    USD_PER_HOUR,
+                ),
+                Query(of("run:epochcost_underfill_usd_per_hour:potential"), "Potential"),
+                colour=AMBER,
+            ),
+        ),
+    )
+
+
+def _epochs() -> Builder[Panel]:
+    return lines(
+        About(
+            "Cost per epoch, and the price of its hours",
+            "The newest finished epoch (exact), the mean of the epochs finished within the hour, and on the right what "
+            "the run costs an hour: a dearer epoch is either a dearer hour or a slower epoch.",
+            USD,
+            empty="No epoch has finished with a known price",
+        ),
+        Query(of("run:epochcost_epoch_cost_usd:last"), "Last epoch"),
+        Query(of("run:epochcost_epoch_cost_usd:mean1h"), "Mean of the last hour"),
+        Query(of("run:epochcost_cost_usd_per_hour:sum"), "Price per hour"),
+        colours={"Last epoch": GREEN, "Mean of the last hour": BLUE, "Price per hour": AMBER},
+        overrides={
+            "Last epoch": {"custom.lineInterpolation": "stepAfter"},
+            "Price per hour": {**ON_THE_RIGHT, "unit": USD_PER_HOUR, "custom.lineInterpolation": "stepAfter"},
+        },
+    )
+
+
+def _totals() -> Builder[Panel]:
+    return bars(
+        About("Where its dollars went", "All dollars of the run so far by state.", USD, empty="No price is known"),
+        "state",
+        always(f"max by (state) (run_state:epochcost_cost_usd:sum{RUN}) > 0", of("run:epochcost_cost_usd:sum")),
+        colours=STATE_COLOURS,
+    )
+
+
+def _spend() -> Builder[Panel]:
+    rate = "run_state:epochcost_cost_usd_per_hour:rate5m" + RUN
+    return stacked(
+        About(
+            "Spend by state over time",
+            "What the run cost an hour, by what its GPUs did with it.",
+            USD_PER_HOUR,
+            empty="No price is known",
+        ),
+        Query(
+            f"max by (state) ({rate})\nand\nmax by (state) (max_over_time({rate}[$__range])) > 0",
+            "{{state}}",
+        ),
+        STATE_COLOURS,
+    )
+
+
+def _phases() -> Builder[Panel]:
+    return bars(
+        About("Time by phase", "Seconds of the run so far by what the training process said it was doing.", SECONDS),
+        "phase",
+        f"max by (phase) (epochcost_run_phase_seconds_total{RUN}) > 0",
+    )
+
+
+def _hardware() -> Builder[Panel]:
+    return lines(
+        About(
+            "Utilisation and memory",
+            "Of the nodes of the run: mean GPU utilisation from the 1 Hz integral, mean memory fill, and the highest "
+            "fill that the run reached. A node without GPU has only its CPUs.",
+            RATIO,
+            0,
+        ),
+        Query(f"avg(gpu:epochcost_gpu_utilization_ratio:rate5m * {ITS_NODES})", "GPU"),
+        Query(f"avg(gpu:epochcost_memory_fill_ratio:rate5m * {ITS_NODES})", "GPU memory"),
+        Query(of("run:epochcost_memory_fill_ratio:max"), "Memory peak"),
+        Query(f"avg(epochcost_node_cpu_utilization_ratio * {ITS_NODES})", "CPU"),
+        colours={"GPU": GREEN, "GPU memory": BLUE, "Memory peak": VIOLET, "CPU": AMBER},
+        overrides={"Memory peak": {"custom.lineStyle": {"fill": "dash", "dash": [8, 6]}, "custom.fillOpacity": 0}},
+        top=1,
+        legend=Legend.LINE,
+    )
+
+
+def _speed() -> Builder[Panel]:
+    return lines(
+        About("Speed", "Optimiser steps and, on the right, samples a second, of the whole run.", "suffix:steps/s"),
+        Query(f"max(rate(epochcost_run_steps_total{RUN}[$__rate_interval]))", "Steps"),
+        Query(f"max(rate(epochcost_run_samples_total{RUN}[$__rate_interval]))", "Samples"),
+        colours={"Steps": BLUE, "Samples": VIOLET},
+        overrides={"Samples": {**ON_THE_RIGHT, "unit": "suffix:samples/s"}},
+        legend=Legend.LINE,
+    )
+
+
+def _batch() -> Builder[Panel]:
+    return lines(
+        About(
+            "Batch size and length of an epoch",
+            "A larger batch fills the memory and usually shortens the epoch, on the right.",
+            "none",
+        ),
+        Query(of("epochcost_run_batch_size"), "Batch size"),
+        Query(of("epochcost_run_last_epoch_seconds"), "Last epoch took"),
+        colours={"Batch size": BLUE, "Last epoch took": GREEN},
+        stepped=True,
+        overrides={"Last epoch took": {**ON_THE_RIGHT, "unit": SECONDS}},
+        legend=Legend.LINE,
+    )
+
+
+def _nodes() -> Builder[Panel]:
+    def join(metric: str) -> str:
+        return f"max by (node) ({metric} * {ITS_NODES} {NAMED})"
+
+    here = f"max by (job, instance) (epochcost_run_node_share_ratio{RUN})"
+    info = f"""max by (node, provider, region, zone, instance_type, purchase_option) (
+  epochcost_node_info * on (job, instance) group_left () {here}
+)"""
+    return rows(
+        About(
+            "Nodes of the run",
+            "The machines that report this run: what each costs, how much of it the run pays, and how busy it is.",
+            PLAIN,
+            empty="No node reports this run",
+        ),
+        "node",
+        [
+            Column("Node", "node"),
+            Column("Type", "instance_type", info, ref="A"),
+            Column("Provider", "provider", width=72),
+            Column("Region", "region", width=88),
+            Column("Zone", "zone", width=95),
+            Column("Bought", "purchase_option", width=92),
+            Column("GPUs", "B", join("epochcost_node_gpus"), width=50),
+            Column("Price", "C", _priced("node:epochcost_price_usd_per_hour:unified"), USD_PER_HOUR, 80),
+            Column(
+                "Pays", "D", f"max by (node) (epochcost_run_node_share_ratio{RUN} {NAMED})", RATIO, 85, gauge_cell(BLUE)
+            ),
+            Column("So far", "E", f"max by (node) (node_run:epochcost_cost_usd:last{RUN})", USD, 80),
+            Column("GPU busy", "F", join("node:epochcost_gpu_utilization_ratio:rate5m"), RATIO, 85, gauge_cell(GREEN)),
+            Column("CPU busy", "G", join("epochcost_node_cpu_utilization_ratio"), RATIO, 85, gauge_cell(AMBER)),
+        ],
+        sort_by="Price",
+    )
+
+
+def _priced(metric: str) -> str:
+    return f"max by (node) ({metric} * {ITS_NODES})"

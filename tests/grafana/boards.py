@@ -1,0 +1,49 @@
+"""The committed dashboards as the tests read them: panels, queries, and what Grafana puts in place of variables."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+DASHBOARDS = {path.stem: json.loads(path.read_text()) for path in sorted((ROOT / "grafana/dashboards").glob("*.json"))}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One query of one panel."""
+
+    board: str
+    panel: str
+    kind: str
+    ref: str
+    expr: str
+    legend: str
+    instant: bool
+
+    def __str__(self) -> str:
+        return f"{self.board}/{self.panel}/{self.ref}"
+
+    def filled(self, **variables: str) -> str:
+        """The expression with Grafana's macros and ``variables`` in place."""
+        known = {"__rate_interval": "2m", "__range": "6h", "node": ".*", "experiment": ".*", "run": "", **variables}
+        return re.sub(r"\$\{?(\w+)\}?", lambda m: known[m[1]], self.expr)
+
+
+def panels(board: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every panel, rows left out."""
+    return [panel for panel in board["panels"] if panel["type"] != "row"]
+
+
+def queries() -> Iterator[Asked]:
+    """Every query of every dashboard."""
+    for name, board in DASHBOARDS.items():
+        for panel in panels(board):
+            for t in panel["targets"]:
+                yield Asked(
+                    name, panel["title"], panel["type"], t["refId"], t["expr"], t["legendFormat"], bool(t["instant"])
+                )

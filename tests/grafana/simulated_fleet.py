@@ -1,0 +1,381 @@
+"""A clearly simulated fleet: what its agents and its price poller would export, as formulas of time.
+
+Nothing here was measured. A node's life is a list of stretches; within one stretch every condition is constant but for
+a sine on the utilisation, so each counter is a closed-form integral and the truth of every dashboard figure is known.
+Times are seconds since the start of the simulation, money is US dollars, ratios are 0-1, memory is bytes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from epochcost.model import RunState, State
+
+GIB = 2**30
+HOUR = 3600.0
+PEAK = 1.06
+"""Peak memory of a run over what its GPUs hold on the mean."""
+KEEP_SECONDS = 900.0
+"""How long an agent still exports a run that has ended."""
+
+RUN_STATES = {
+    State.STARTUP: RunState.STARTUP,
+    State.USEFUL: RunState.TRAINING,
+    State.REPLAY: RunState.REPLAY,
+    State.STALLED: RunState.STALLED,
+}
+PHASES = {"train": 0.92, "eval": 0.05, "checkpoint": 0.03}
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """From ``start`` to ``end`` (seconds) a node is in ``state``; ``useful`` means utilisation splits useful and idle.
+
+    ``rewind`` is how many epochs the run falls back as the stretch begins.
+    """
+
+    start: float
+    end: float
+    state: State
+    run: str = ""
+    utilization: float = 0.0
+    swing: float = 0.0
+    epochs_per_hour: float = 0.0
+    batch_size: int = 64
+    memory_fill: float = 0.02
+    rewind: float = 0.0
+
+    def busy_seconds(self, t: float, lag: float = 0.0) -> float:
+        """Integral of the utilisation from the stretch's start to ``t``."""
+        period = 1500.0
+        upto = max(0.0, min(t, self.end) - self.start)
+        w = 2 * math.pi / period
+        return self.utilization * upto + self.swing / w * (math.cos(lag) - math.cos(w * upto + lag))
+
+    def utilization_at(self, t: float, lag: float = 0.0) -> float:
+        """Utilisation at ``t``."""
+        return self.utilization + self.swing * math.sin(2 * math.pi / 1500.0 * (t - self.start) + lag)
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedRun:
+    """A training run as its events would tell it."""
+
+    run: str
+    experiment: str
+    epochs: float
+    samples_per_epoch: int
+    framework: str = "torch"
+    nodes: int = 1
+    world: int = 1
+    budget_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedNode:
+    """One machine: who it is, what it costs from when on, and its life."""
+
+    node: str
+    provider: str
+    region: str
+    zone: str
+    instance_type: str
+    purchase_option: str
+    prices: tuple[tuple[float, float], ...]
+    """(from when on, $/h); empty where nobody knows the price."""
+    stretches: tuple[Stretch, ...]
+    gpus: int = 0
+    gpu_model: str = ""
+    gpu_memory_bytes: int = 0
+    on_demand_usd_per_hour: float | None = None
+    agent_knows_price: bool = True
+    price_source: str = "aws"
+    watts_per_device: float = 300.0
+
+    def price(self, t: float) -> float | None:
+        """$/h at ``t``."""
+        known = [usd for since, usd in self.prices if since <= t]
+        return known[-1] if known else None
+
+    def at(self, t: float) -> Stretch | None:
+        """The stretch at ``t``; None outside the node's life."""
+        return next((s for s in self.stretches if s.start <= t < s.end), None)
+
+    def totals(self, t: float, run: str | None = None) -> dict[State, tuple[float, float]]:
+        """Seconds and dollars by state up to ``t``, of the node or of one run on it."""
+        out = dict.fromkeys(State, (0.0, 0.0))
+        for stretch in self.stretches:
+            if stretch.start >= t or (run is not None and stretch.run != run):
+                continue
+            for begin, end, usd in self._priced(stretch, t):
+                busy = stretch.busy_seconds(end) - stretch.busy_seconds(begin)
+                parts = {stretch.state: end - begin}
+                if stretch.state is State.USEFUL:
+                    parts = {State.USEFUL: busy, State.IDLE: end - begin - busy}
+                for state, seconds in parts.items():
+                    s, d = out[state]
+                    out[state] = (s + seconds, d + seconds * usd / HOUR)
+        return out
+
+    def _priced(self, stretch: Stretch, t: float) -> Iterator[tuple[float, float, float]]:
+        """Pieces of a stretch up to ``t`` in which the price is constant."""
+        end = min(t, stretch.end)
+        edges = [stretch.start, *(since for since, _ in self.prices if stretch.start < since < end), end]
+        for a, b in itertools.pairwise(edges):
+            yield a, b, self.price(a) or 0.0
+
+    def run_cost(self, run: str, t: float) -> float:
+        """Dollars of one run on this node up to ``t``."""
+        return sum(d for _, d in self.totals(t, run).values())
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run stands: position, epochs executed, high-water mark, samples, and the ends of its epochs (times)."""
+
+    position: float = 0.0
+    executed: float = 0.0
+    useful: float = 0.0
+    steps: float = 0.0
+    ends: tuple[float, ...] = ()
+
+
+def progress(node: SimulatedNode, run: SimulatedRun, t: float) -> Progress:
+    """The progress of ``run`` at ``t`` by the stretches of the node that reports it."""
+    position = executed = useful = steps = 0.0
+    ends: list[float] = []
+    for s in node.stretches:
+        if s.run != run.run or s.start >= t:
+            continue
+        position -= s.rewind
+        gained = s.epochs_per_hour / HOUR * (min(t, s.end) - s.start)
+        new = range(math.floor(max(position, useful) + 1e-9) + 1, math.floor(position + gained + 1e-9) + 1)
+        ends.extend(s.start + (k - position) / s.epochs_per_hour * HOUR for k in new)
+        position += gained
+        executed += gained
+        steps += gained * run.samples_per_epoch / s.batch_size
+        useful = max(useful, position)
+    return Progress(position, executed, useful, steps, tuple(ends))
+
+
+Sample = tuple[str, Mapping[str, str], float]
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedFleet:
+    """Nodes and runs, and everything that their agents and the poller export at ``t``."""
+
+    nodes: tuple[SimulatedNode, ...] = ()
+    runs: tuple[SimulatedRun, ...] = ()
+    with_poller: bool = True
+    epoch_ts: float = field(default=1_700_000_000.0)
+    """The wall clock (seconds since the Unix epoch) at the start of the simulation."""
+
+    def samples(self, t: float) -> Iterator[Sample]:
+        """All samples at ``t``, ``job`` and ``instance`` included, as Prometheus would store them."""
+        for node in self.nodes:
+            if node.at(t) is None:
+                continue
+            target = {"job": "epochcost-agent", "instance": f"{node.node}:10835"}
+            yield "up", target, 1
+            for name, labels, value in _agent(node, self.runs, t, self.epoch_ts):
+                yield f"epochcost_{name}", {**target, **labels}, value
+        if self.with_poller:
+            target = {"job": "epochcost-prices", "instance": "prices:10836"}
+            yield "up", target, 1
+            for name, labels, value in _poller(self.nodes, t, self.epoch_ts):
+                yield f"epochcost_{name}", {**target, **labels}, value
+
+
+def _agent(node: SimulatedNode, runs: tuple[SimulatedRun, ...], t: float, epoch_ts: float) -> Iterator[Sample]:
+    yield from _node(node, t, epoch_ts)
+    for index in range(node.gpus):
+        yield from _gpu(node, index, t)
+    for run in runs:
+        mine = [s for s in node.stretches if s.run == run.run and s.start <= t]
+        if mine and t < mine[-1].end + KEEP_SECONDS:
+            yield from _run(node, run, mine, t, epoch_ts)
+    yield "build_info", {"version": "simulated", "python": "3.12"}, 1
+    yield "sample_timestamp_seconds", {}, epoch_ts + t
+    yield "clock_jumps_total", {}, 0
+    yield "progress_events_total", {"result": "accepted"}, t
+    for collector in ("gpus", "host", "progress", "price", "state"):
+        ok = collector != "price" or bool(node.prices)
+        yield "collector_success", {"collector": collector}, float(ok)
+        yield "collector_duration_seconds", {"collector": collector}, 0.002
+
+
+def _node(node: SimulatedNode, t: float, epoch_ts: float) -> Iterator[Sample]:
+    now = node.at(t)
+    assert now is not None
+    yield (
+        "node_info",
+        {
+            "node": node.node,
+            "provider": node.provider,
+            "region": node.region,
+            **({"zone": node.zone} if node.zone else {}),
+            "instance_type": node.instance_type,
+            "purchase_option": node.purchase_option,
+        },
+        1,
+    )
+    totals = node.totals(t)
+    price = node.price(t) if node.agent_knows_price else None
+    if price is not None:
+        yield "node_price_usd_per_hour", {}, price
+        yield "node_price_timestamp_seconds", {}, epoch_ts + t - t % 300
+        yield "node_price_info", {"source": node.price_source}, 1
+        if node.on_demand_usd_per_hour is not None:
+            yield "node_on_demand_price_usd_per_hour", {}, node.on_demand_usd_per_hour
+    for state, (seconds, usd) in totals.items():
+        yield "node_seconds_total", {"state": state.value}, seconds
+        if price is not None:
+            yield "node_cost_usd_total", {"state": state.value}, usd
+    lived = sum(seconds for seconds, _ in totals.values())
+    yield "node_unpriced_seconds", {}, 0 if price is not None else lived
+    yield "node_gpus", {}, node.gpus
+    yield "node_boot_time_seconds", {}, epoch_ts + node.stretches[0].start
+    busy = now.utilization_at(t) if node.gpus == 0 else 0.22
+    yield "node_cpu_utilization_ratio", {}, busy
+    yield "node_cpu_seconds_total", {"state": "user"}, 16 * 0.22 * lived
+    yield "node_cpu_seconds_total", {"state": "idle"}, 16 * 0.78 * lived
+    yield "node_memory_used_bytes", {}, 48 * GIB
+    yield "node_memory_total_bytes", {}, 256 * GIB
+    yield "node_power_watts", {}, node.watts_per_device * max(node.gpus, 1) * (0.3 + 0.7 * now.utilization_at(t))
+
+
+def _gpu(node: SimulatedNode, index: int, t: float) -> Iterator[Sample]:
+    now = node.at(t)
+    assert now is not None
+    lag = 0.4 * index
+    gpu = {"gpu": str(index), "uuid": f"GPU-simulated-{node.node}-{index}"}
+    lived = [s for s in node.stretches if s.start < t]
+    used = now.memory_fill * node.gpu_memory_bytes
+    yield "gpu_info", {**gpu, "model": node.gpu_model, "driver_version": "simulated"}, 1
+    yield "gpu_readable", gpu, 1
+    yield "gpu_utilization_ratio", gpu, now.utilization_at(t, lag)
+    yield "gpu_utilization_seconds_total", gpu, sum(s.busy_seconds(t, lag) for s in lived)
+    yield "gpu_memory_used_bytes", gpu, used
+    yield "gpu_memory_total_bytes", gpu, node.gpu_memory_bytes
+    filled = sum(s.memory_fill * (min(t, s.end) - s.start) for s in lived)
+    yield "gpu_memory_used_byte_seconds_total", gpu, filled * node.gpu_memory_bytes
+    yield "gpu_power_watts", gpu, node.watts_per_device * (0.3 + 0.7 * now.utilization_at(t, lag))
+    yield "gpu_energy_joules_total", gpu, node.watts_per_device * 0.8 * sum(min(t, s.end) - s.start for s in lived)
+    yield "gpu_temperature_celsius", gpu, 40 + 35 * now.utilization_at(t, lag)
+    for state, (seconds, _) in node.totals(t).items():
+        yield "gpu_seconds_total", {**gpu, "state": state.value}, seconds
+
+
+def _run(node: SimulatedNode, run: SimulatedRun, mine: list[Stretch], t: float, epoch_ts: float) -> Iterator[Sample]:
+    me = {"run": run.run}
+    now, ended = mine[-1], t >= mine[-1].end
+    state = RunState.FINISHED if ended else RUN_STATES[now.state]
+    totals = {s: v for s, v in node.totals(t, run.run).items() if v[0] > 0}
+    priced = node.agent_knows_price and bool(node.prices)
+    yield (
+        "run_info",
+        {
+            **me,
+            "experiment": run.experiment,
+            "framework": run.framework,
+            "nodes": str(run.nodes),
+            "world": str(run.world),
+        },
+        1,
+    )
+    for s in RunState:
+        yield "run_state", {**me, "state": s.value}, float(s is state)
+    yield "run_gpus", me, node.gpus
+    yield "run_node_share_ratio", me, float(not ended)
+    yield "run_seconds_total", me, sum(seconds for seconds, _ in totals.values())
+    yield "run_start_timestamp_seconds", me, epoch_ts + mine[0].start
+    yield (
+        "run_last_event_timestamp_seconds",
+        me,
+        epoch_ts + (min(t, now.end) if now.state is not State.STALLED else now.start),
+    )
+    for s, (seconds, usd) in totals.items():
+        yield "run_state_seconds_total", {**me, "state": s.value}, seconds
+        if priced:
+            yield "run_state_cost_usd_total", {**me, "state": s.value}, usd
+    if priced:
+        yield "run_cost_usd_total", me, sum(usd for _, usd in totals.values())
+    if run.budget_usd is not None:
+        yield "run_budget_usd", me, run.budget_usd
+    yield from _run_progress(node, run, mine, t, priced=priced)
+
+
+def _run_progress(
+    node: SimulatedNode, run: SimulatedRun, mine: list[Stretch], t: float, *, priced: bool
+) -> Iterator[Sample]:
+    me = {"run": run.run}
+    p = progress(node, run, t)
+    startup = sum(min(t, s.end) - s.start for s in mine if s.state is State.STARTUP)
+    trained = sum(min(t, s.end) - s.start for s in mine if s.state is not State.STARTUP)
+    yield "run_phase_seconds_total", {**me, "phase": "startup"}, startup
+    for phase, share in PHASES.items():
+        yield "run_phase_seconds_total", {**me, "phase": phase}, share * trained
+    yield "run_batch_size", me, mine[-1].batch_size
+    if node.gpus:
+        yield "run_memory_peak_bytes", me, PEAK * max(s.memory_fill for s in mine) * node.gpu_memory_bytes
+    yield "run_epochs_planned", me, run.epochs
+    if p.executed == 0:
+        return
+    yield "run_epoch", me, p.position
+    yield "run_epochs_total", me, p.executed
+    yield "run_useful_epochs", me, p.useful
+    yield "run_lost_epochs_total", me, sum(s.rewind for s in mine)
+    yield "run_steps_total", me, p.steps
+    yield "run_samples_total", me, p.executed * run.samples_per_epoch
+    first = next(s.start for s in mine if s.state is not State.STARTUP)
+    marks = [first, *p.ends]
+    yield "run_current_epoch_seconds", me, min(t, mine[-1].end) - marks[-1]
+    yield "run_epoch_seconds_sum", me, marks[-1] - first
+    yield "run_epoch_seconds_count", me, len(p.ends)
+    if len(p.ends) > 0:
+        yield "run_last_epoch_seconds", me, marks[-1] - marks[-2]
+    if not priced:
+        return
+    cost = [node.run_cost(run.run, mark) for mark in (*marks, t)]
+    yield "run_current_epoch_cost_usd", me, cost[-1] - cost[-2]
+    yield "run_epoch_cost_usd_sum", me, cost[-2] - cost[0]
+    yield "run_epoch_cost_usd_count", me, len(p.ends)
+    if len(p.ends) > 0:
+        yield "run_last_epoch_cost_usd", me, cost[-2] - cost[-3]
+
+
+def _poller(nodes: tuple[SimulatedNode, ...], t: float, epoch_ts: float) -> Iterator[Sample]:
+    seen: set[tuple[str, ...]] = set()
+    sources: dict[str, int] = {}
+    for node in nodes:
+        usd = node.price(t)
+        offers = [] if usd is None else [(node.zone, node.purchase_option, usd)]
+        if node.on_demand_usd_per_hour is not None:
+            offers.append(("", "on_demand", node.on_demand_usd_per_hour))
+        for zone, option, price in offers:
+            key = (node.provider, node.region, zone, node.instance_type, option)
+            if key in seen:
+                continue
+            seen.add(key)
+            sources[node.price_source] = sources.get(node.price_source, 0) + 1
+            names = ("provider", "region", "zone", "instance_type", "purchase_option")
+            labels = {n: v for n, v in zip(names, key, strict=True) if v} | {"source": node.price_source}
+            yield "instance_price_usd_per_hour", labels, price
+            yield "instance_price_timestamp_seconds", labels, epoch_ts + t - t % 300
+        kind = {"provider": node.provider, "instance_type": node.instance_type}
+        if (*kind.values(),) not in seen and node.gpus:
+            seen.add((*kind.values(),))
+            yield "instance_gpus", {**kind, "gpu_model": node.gpu_model}, node.gpus
+            yield "instance_gpu_memory_bytes", kind, node.gpu_memory_bytes
+    for source, count in sources.items():
+        label = {"source": source}
+        yield "price_source_success", label, 1
+        yield "price_source_last_success_timestamp_seconds", label, epoch_ts + t - t % 300
+        yield "price_source_duration_seconds", label, 1.4
+        yield "price_source_failures_total", label, 0
+        yield "price_source_prices", label, count
+    yield "build_info", {"version": "simulated", "python": "3.12"}, 1

@@ -1,0 +1,208 @@
+"""What holds for every dashboard, panel and expression."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+
+import promql_parser
+import pytest
+import yaml
+from tests.grafana.boards import DASHBOARDS, ROOT, panels, queries
+from tests.grafana.scenarios import FLEETS
+from tests.grafana.simulated_prometheus import every_rule
+
+from epochcost.model import State
+from epochcost.palette import PALETTE
+
+BOARDS = pytest.mark.parametrize("board", DASHBOARDS.values(), ids=DASHBOARDS.keys())
+PANELS = pytest.mark.parametrize("panel", [p for b in DASHBOARDS.values() for p in panels(b)], ids=lambda p: p["title"])
+QUERIES = pytest.mark.parametrize("query", list(queries()), ids=str)
+CORE = {"stat", "timeseries", "table", "bargauge", "gauge", "state-timeline", "xychart", "heatmap", "text", "alertlist"}
+UNITS = {"currencyUSD", "suffix:$/h", "percentunit", "s", "dtdhms", "short", "none", "suffix:steps/s"}
+SOURCE = {"type": "prometheus", "uid": "${datasource}"}
+COUNTERS = re.compile(r"(rate|increase)\(\s*([a-zA-Z_:]+)")
+
+
+# Of the SDK, on import: Grafana 13 refuses what it would rather have us use.
+@pytest.mark.filterwarnings("ignore:Prefer using dashboardv2:DeprecationWarning")
+def test_the_files_are_what_the_code_builds():
+    from fleet_board import fleet
+    from run_board import run
+
+    for name, build in (("fleet", fleet), ("run", run)):
+        committed = (ROOT / f"grafana/dashboards/{name}.json").read_text()
+        assert build() == committed, f"{name}.json is stale: PYTHONPATH=exporter python grafana/build"
+
+
+def test_uids_never_change():
+    assert {name: board["uid"] for name, board in DASHBOARDS.items()} == {
+        "fleet": "epochcost-fleet",
+        "run": "epochcost-run",
+    }
+
+
+@BOARDS
+def test_a_dashboard_is_classic_json_that_every_grafana_since_10_reads(board):
+    assert board["schemaVersion"] <= 42
+    assert board["editable"] is False
+    assert board["id"] is None
+    assert "__inputs" not in board
+    assert "apiVersion" not in board
+    assert "${DS_" not in str(board)
+    assert "inControlsMenu" not in str(board)
+
+
+@BOARDS
+def test_panels_have_ids_of_their_own_and_fill_the_grid_without_overlap(board):
+    ids = [panel["id"] for panel in board["panels"]]
+    assert len(set(ids)) == len(ids)
+    taken: set[tuple[int, int]] = set()
+    for panel in board["panels"]:
+        g = panel["gridPos"]
+        cells = set(itertools.product(range(g["x"], g["x"] + g["w"]), range(g["y"], g["y"] + g["h"])))
+        assert not taken & cells, f"{panel['title']} lies on another panel"
+        assert g["x"] + g["w"] <= 24
+        taken |= cells
+    height = max(y for _, y in taken) + 1
+    assert len(taken) == 24 * height, "the grid has a hole"
+
+
+@BOARDS
+def test_the_one_data_source_variable_is_used_everywhere(board):
+    variables = board["templating"]["list"]
+    assert [v["name"] for v in variables if v["type"] == "datasource"] == ["datasource"]
+    assert all(v["datasource"] == SOURCE for v in variables if v["type"] == "query")
+
+
+@BOARDS
+def test_links_carry_the_time_range_and_the_variables(board):
+    assert board["links"]
+    for link in board["links"]:
+        assert link["keepTime"] is True
+        assert link["includeVars"] is True
+    for url in re.findall(r"'url': '([^']*)'", str(board)):
+        assert "${__url_time_range}" in url
+        assert "${datasource:queryparam}" in url
+
+
+@PANELS
+def test_a_panel_says_what_it_shows(panel):
+    assert panel["type"] in CORE
+    assert panel["title"].strip()
+    assert len(panel["description"]) > 25
+    assert panel["description"].endswith(".")
+    assert panel["datasource"] == SOURCE
+    assert all(target["datasource"] == SOURCE for target in panel["targets"])
+
+
+@PANELS
+def test_a_panel_has_a_unit_and_a_word_for_nothing(panel):
+    defaults = panel["fieldConfig"]["defaults"]
+    # `none` is deliberate: positions and counts have no unit. A table's units stand at its columns.
+    assert defaults["unit"] in {
+        "currencyUSD",
+        "suffix:$/h",
+        "percentunit",
+        "s",
+        "dtdhms",
+        "short",
+        "none",
+        "suffix:steps/s",
+    }
+    assert defaults["noValue"]
+
+
+@PANELS
+def test_refs_are_unique_and_a_range_query_draws_a_graph(panel):
+    refs = [target["refId"] for target in panel["targets"]]
+    assert len(set(refs)) == len(refs)
+    assert {target["range"] for target in panel["targets"]} == {panel["type"] == "timeseries"}
+
+
+@QUERIES
+def test_a_legend_is_a_name_and_never_a_raw_label_set(query):
+    assert query.legend
+    assert query.legend != "__auto"
+    if query.kind != "table":
+        labels = set(re.findall(r"\{\{(\w+)\}\}", query.legend))
+        assert labels <= {"state", "run", "phase"}
+
+
+@QUERIES
+def test_an_expression_parses(query):
+    promql_parser.parse(query.filled())
+
+
+@QUERIES
+def test_rates_are_taken_of_counters_over_grafanas_interval(query):
+    for function, metric in COUNTERS.findall(query.expr):
+        assert metric.endswith("_total"), f"{function} of {metric}"
+    for window in re.findall(r"(?:rate|increase)\([^\[]*\[([^\]]+)\]", query.expr):
+        assert window in ("$__rate_interval", "$__range")
+
+
+def _known_metrics() -> set[str]:
+    fleet = FLEETS["many"]
+    simulated = {name for t in (600.0, 12_000.0, 20_000.0) for name, _, _ in fleet.samples(t)}
+    return simulated | {rule["record"] for rule in every_rule("record")} | {"ALERTS", "ALERTS_FOR_STATE"}
+
+
+@QUERIES
+def test_only_metrics_and_recorded_series_that_exist_are_asked_for(query):
+    asked = set(re.findall(r"(?<![\w:$\"])((?:[a-z]\w*:)?epochcost_[\w:]+|ALERTS\w*)", query.expr))
+    assert asked
+    assert asked <= _known_metrics(), asked - _known_metrics()
+
+
+def test_a_state_has_one_colour_on_every_panel():
+    for board in DASHBOARDS.values():
+        for panel in panels(board):
+            for override in panel["fieldConfig"]["overrides"]:
+                name = override["matcher"]["options"]
+                for setting in override["properties"]:
+                    if setting["id"] == "color" and name in {s.value for s in State} - {"startup"}:
+                        assert setting["value"]["fixedColor"] == PALETTE[State(name)].dark
+
+
+def test_colours_by_name_are_not_lost_to_a_display_name():
+    for board in DASHBOARDS.values():
+        for panel in panels(board):
+            config = panel["fieldConfig"]
+            assert not (config["overrides"] and "displayName" in config["defaults"]), panel["title"]
+
+
+def test_every_state_has_a_colour_wherever_states_are_shown():
+    shown = [
+        {o["matcher"]["options"] for o in panel["fieldConfig"]["overrides"]}
+        for board in DASHBOARDS.values()
+        for panel in panels(board)
+        if any(t["legendFormat"] == "{{state}}" for t in panel["targets"])
+    ]
+    assert len(shown) == 4
+    assert all({s.value for s in State} <= names for names in shown)
+
+
+class TestProvisioning:
+    folder = ROOT / "grafana/provisioning"
+
+    def read(self, path: str):
+        return yaml.safe_load((self.folder / path).read_text())
+
+    def test_the_data_source_has_a_fixed_uid_and_prometheus_own_scrape_interval(self):
+        (source,) = self.read("datasources/epochcost.yml")["datasources"]
+        prometheus = yaml.safe_load((ROOT / "prometheus/prometheus.yml").read_text())
+        assert source["uid"] == "epochcost-prometheus"
+        assert source["type"] == "prometheus"
+        assert source["jsonData"]["timeInterval"] == prometheus["global"]["scrape_interval"]
+
+    def test_the_provider_gives_grafana_the_generated_files_unchangeably(self):
+        (provider,) = self.read("dashboards/epochcost.yml")["providers"]
+        assert provider["type"] == "file"
+        assert provider["allowUiUpdates"] is False
+        assert provider["options"]["path"] == "$DASHBOARDS_DIR"
+
+    def test_no_secret_and_no_place_of_this_machine_stands_in_a_file(self):
+        for path in Path(self.folder).rglob("*.yml"):
+            assert not re.search(r"password|secureJsonData|/home/|/work/|/tmp/", path.read_text()), path
