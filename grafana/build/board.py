@@ -1,6 +1,6 @@
 """How a dashboard of ours is put together: grid, panels, links, and the JSON that Grafana provisions.
 
-Classic (v1) JSON only: Grafana 13 refuses bare v2 files, and every Grafana since 10 reads this one.
+Classic (v1) JSON only: Grafana 13 refuses bare v2 files, and older ones know nothing else.
 """
 
 # ruff: noqa: FBT003 - the setters of the SDK take a lone boolean

@@ -44,7 +44,7 @@ def test_uids_never_change():
 
 
 @BOARDS
-def test_a_dashboard_is_classic_json_that_every_grafana_since_10_reads(board):
+def test_a_dashboard_is_classic_json(board):
     assert board["schemaVersion"] <= 42
     assert board["editable"] is False
     assert board["id"] is None
