@@ -61,8 +61,8 @@ def shortened(duration: str, speed: float) -> str:
 def hasten(rules: Mapping[str, Any], speed: float, evaluation_interval: str) -> dict[str, Any]:
     """The same rules, ``speed`` times as quick: every range in an expression and every ``for`` is divided by it.
 
-    Groups are evaluated every ``evaluation_interval``. Limits, names and texts stay: an alert that says "15 minutes" has
-    waited 15 minutes / speed. Limits in seconds (ages of prices, lengths of epochs) are not touched either.
+    Groups are evaluated every ``evaluation_interval``. Limits, names and texts stay: an alert that says
+    "15 minutes" has waited 15 minutes / speed. Limits in seconds (ages of prices, lengths of epochs) are not touched.
     """
     groups = []
     for group in rules["groups"]:

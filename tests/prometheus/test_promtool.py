@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from tests.prometheus.rule_files import PROMETHEUS_DIR, RULE_TESTS, RULES
 
 PROMTOOLS = [path for path in (shutil.which("promtool"), os.environ.get("PROMTOOL_3")) if path]
@@ -64,8 +65,6 @@ def test_an_example_reads_its_secret_from_a_file(path: Path) -> None:
 def test_alerts_are_grouped_by_node_or_else_by_run(labels: list[str], grouped_by: str) -> None:
     tree = run("amtool", "config", "routes", "test", f"--config.file={ALERTMANAGER_FILES[0]}", "--tree", *labels)
     assert "epochcost" in tree
-    import yaml
-
     route = yaml.safe_load(ALERTMANAGER_FILES[0].read_text())["route"]
     chosen = route["routes"][0] if "run=llm" in labels else route
     assert ", ".join(chosen["group_by"]) == grouped_by

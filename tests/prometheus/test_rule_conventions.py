@@ -109,7 +109,7 @@ def test_an_alert_says_what_and_where_what_it_costs_and_where_to_look(rule: Rule
     assert set(notes) == {"summary", "description", "runbook_url", "dashboard_url"}
     assert re.fullmatch(r"[A-Z][^{}]*\.", notes["summary"])
     assert "$labels." in notes["description"]
-    assert "minutes" in notes["description"]
+    assert re.search(r"\d minutes| ago\.", notes["description"])
     assert "Likely " in notes["description"]
     assert "$value" in notes["description"] or rule.name == "EpochcostPriceUnknown"
     assert notes["runbook_url"].endswith(f"/docs/runbooks/{rule.name}.md")
