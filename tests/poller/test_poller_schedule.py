@@ -236,3 +236,21 @@ def test_a_want_is_kept_for_a_day_and_their_number_is_bounded() -> None:
         wants.touch(WANT, 1.0)
     wants.touch(Want("aws", "r", "0"), 1.0)  # known ones may still be asked for
     wants.touch(WANT, KEEP_SECONDS + 0.5)  # and old ones make room
+
+
+def test_what_is_asked_for_while_it_is_being_fetched_is_not_fetched_twice() -> None:
+    entered, release = threading.Event(), threading.Event()
+
+    def slow(wanted: Wanted, now: float) -> Catalogue:
+        entered.set()
+        release.wait(30)
+        return Catalogue((price(0.9),))
+
+    source = ToldSource(slow, watched=frozenset({WANT}))
+    with running([source]) as (schedule, store):
+        assert entered.wait(10)
+        assert schedule.ask(WANT).pending == ("told",)
+        release.set()
+        wait_for(lambda: not schedule.ask(WANT).pending, what="the answer")
+        assert store.book.prices
+        assert len(source.questions) == 1

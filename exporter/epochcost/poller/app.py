@@ -20,7 +20,7 @@ from epochcost.poller.page import landing_route
 from epochcost.poller.schedule import Schedule
 from epochcost.poller.settings import PollerSettings
 from epochcost.poller.snapshot import PollerSnapshot
-from epochcost.prices import SOURCES
+from epochcost.prices import make
 from epochcost.prices.source import NotConfiguredError, Source
 from epochcost.prices.store import PriceStore
 from epochcost.serve import Server, WebConfigError, metrics_route
@@ -102,7 +102,7 @@ def make_sources(settings: PollerSettings) -> tuple[Source, ...]:
     made: list[Source] = []
     for name in settings.prices_sources:
         try:
-            made += SOURCES[name](settings)
+            made += make(name, settings)
         except NotConfiguredError as err:  # noqa: PERF203 - one source leaves the others alone
             log.info("price source skipped: %s", err)
     return tuple(made)

@@ -66,6 +66,7 @@ class Attempts:
         wanted = Wanted(self.source.watched | self._wants.current(self.source.provider, now))
         with self._lock:
             self._tried = {want: ts for want, ts in self._tried.items() if want in wanted.items}
+            self._queued |= wanted.items - self._tried.keys()  # so that nobody has them fetched a second time
         return self._attempt(wanted, now, partial=False)
 
     def fill(self) -> bool:

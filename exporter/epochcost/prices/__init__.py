@@ -1,19 +1,31 @@
 """What an hour costs: the sources of prices, and the store of the last good ones.
 
-`SOURCES` is the register: a name for ``--prices.sources`` and what makes its sources from the poller's settings (or
-raises `NotConfiguredError`, whose text says what it would need). One file and one line make a new source.
+`SOURCES` is the register: a name for ``--prices.sources``, and the module of this room whose ``make(settings)`` makes
+its sources from the poller's settings. One file and one line make a new source. Modules are named, not imported,
+because an agent imports this room too and must stay light.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from epochcost.prices import aws, listed, owned
-from epochcost.prices.source import Source
+if TYPE_CHECKING:
+    from epochcost.prices.source import Source
 
-SOURCES: Mapping[str, Callable[[Any], tuple[Source, ...]]] = {
-    "owned": owned.make,
-    "listed": listed.make,
-    "aws": aws.make,
+SOURCES: Mapping[str, str] = {
+    "owned": "epochcost.prices.owned",
+    "listed": "epochcost.prices.listed",
+    "aws": "epochcost.prices.aws",
 }
+
+
+def make(name: str, settings: object) -> tuple[Source, ...]:
+    """The sources registered under ``name``.
+
+    Raises:
+        NotConfiguredError: when they have nothing to work with; the text says what they would need.
+    """
+    made: tuple[Source, ...] = import_module(SOURCES[name]).make(settings)
+    return made
