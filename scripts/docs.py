@@ -24,6 +24,7 @@ from epochcost.settings import options
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 FILES = ("metrics.md", "configuration.md")
+EMPTY = PollerSnapshot(0.0)
 BLOCK = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 

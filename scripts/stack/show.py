@@ -74,7 +74,8 @@ def train_and_show(stack: Stack, pointers: Pointers, args: argparse.Namespace, d
     if cost is not None:
         print(
             f"\n  One epoch of {cost.run} cost ${cost.usd:.6f}: "
-            f"{cost.seconds:.1f} s at ${cost.usd_per_hour:.4f} an hour (said by {cost.source}).\n  {args.epochs} epochs like it: ${args.epochs * cost.usd:.6f}.",
+            f"{cost.seconds:.1f} s at ${cost.usd_per_hour:.4f} an hour (said by {cost.source}).\n"
+            f"  {args.epochs} epochs like it: ${args.epochs * cost.usd:.6f}.",
             flush=True,
         )
 

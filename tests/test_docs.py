@@ -1,0 +1,84 @@
+"""The documentation says what the code does."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from scripts.docs import DOCS, FILES, written
+
+from epochcost.agent.collectors import metric_names
+from epochcost.agent.settings import AgentSettings
+from epochcost.poller.settings import PollerSettings
+from epochcost.settings import options
+
+ROOT = DOCS.parent
+PAGES = [*sorted(DOCS.rglob("*.md")), *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"))]
+FLAGS = {opt.flag for cls in (AgentSettings, PollerSettings) for opt in options(cls).values()}
+OTHERS_FLAGS = re.compile(
+    r"--(detach|stop|no-example|mode|epochs|batch-size|samples|help|version|check|config\.file|framework|once|format|gpu|provider)\b"
+)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_tables_are_those_of_the_code(name: str) -> None:
+    text = (DOCS / name).read_text(encoding="utf-8")
+    assert written(text) == text, "run: python -m scripts.docs"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        if not target.startswith(("http://", "https://", "mailto:")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_every_dotted_flag_that_a_page_names_exists(page: Path) -> None:
+    for flag in re.findall(r"`--([a-z]+\.[a-z][a-z.-]*[a-z])", page.read_text(encoding="utf-8")):
+        known = flag in FLAGS or flag == "config.file" or flag.startswith(("storage.", "cluster."))
+        assert known or any(f.startswith(flag.rstrip(".")) for f in FLAGS), f"{page.name} names --{flag}"
+
+
+def test_every_metric_is_documented() -> None:
+    text = (DOCS / "metrics.md").read_text(encoding="utf-8")
+    missing = [name for name in metric_names() if f"`{name.removesuffix('_count')}" not in text]
+    assert not missing
+
+
+@pytest.mark.parametrize("command", ["agent", "prices", "check"])
+def test_help_names_every_option_its_variable_and_its_default(command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "epochcost", command, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"COLUMNS": "300", "PATH": "/usr/bin"},
+    )
+    cls = PollerSettings if command == "prices" else AgentSettings
+    for opt in options(cls).values():
+        if not opt.structured:
+            assert f"--{opt.flag} " in done.stdout
+            assert opt.env in done.stdout
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def test_nothing_names_a_path_of_one_machine_or_a_registry() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split("\0")
+    bad = re.compile(r"/work/(main|shared|\.)|pypi\.org/simple|registry\.npmjs|files\.pythonhosted")
+    for name in filter(None, listed):
+        path = ROOT / name
+        if (
+            path.suffix in (".md", ".py", ".yml", ".yaml", ".toml", ".json", ".sh", "")
+            and path.is_file()
+            and path != Path(__file__)
+        ):
+            assert not bad.search(path.read_text(encoding="utf-8", errors="replace")), name

@@ -1,0 +1,113 @@
+"""The import rule: which part may know which."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "exporter" / "epochcost"
+ROOMS = {"nodes", "gpus", "prices", "progress", "training", "owners"}
+SERVICES = {"serve", "guard", "settings", "palette", "_version"}
+PROGRAMS = {"agent", "poller"}
+WIRING = {
+    "agent/app.py",
+    "agent/check.py",
+    "agent/events_directory.py",
+    "poller/app.py",
+    "poller/settings.py",
+    "cli.py",
+}
+STANDARD = sys.stdlib_module_names
+
+
+def imported(path: Path, *, everywhere: bool = True) -> set[str]:
+    """Modules that a file imports, dotted; ``everywhere`` includes imports inside functions."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = ast.walk(tree) if everywhere else iter(tree.body)
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.add(node.module or "")
+            if node.module == "epochcost":
+                found.update(f"epochcost.{alias.name}" for alias in node.names)
+    return found
+
+
+def ours(path: Path) -> set[str]:
+    """The parts of epochcost that a file imports: ``model``, ``ledger``, ``gpus``, ..."""
+    return {name.split(".")[1] for name in imported(path) if name.startswith("epochcost.")}
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def part(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def test_the_model_knows_nothing_of_ours() -> None:
+    assert ours(PACKAGE / "model.py") == set()
+
+
+@pytest.mark.parametrize("path", [f for f in FILES if part(f) == "ledger"], ids=lambda p: p.name)
+def test_the_ledger_knows_the_model_only_and_no_clock_file_or_log(path: Path) -> None:
+    assert ours(path) <= {"model", "ledger"}
+    assert not {name.split(".")[0] for name in imported(path)} & {
+        "time",
+        "datetime",
+        "os",
+        "io",
+        "logging",
+        "pathlib",
+        "socket",
+    }
+    calls = {
+        n.func.id
+        for n in ast.walk(ast.parse(path.read_text()))
+        if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
+    }
+    assert not calls & {"open", "print", "input"}
+
+
+@pytest.mark.parametrize("path", [f for f in FILES if part(f) in ROOMS], ids=lambda p: f"{part(p)}/{p.name}")
+def test_a_room_knows_the_model_and_itself(path: Path) -> None:
+    assert ours(path) <= {"model", "_version", part(path)}
+
+
+@pytest.mark.parametrize(
+    "path", [f for f in FILES if part(f) == "training"] + [PACKAGE / "__init__.py"], ids=lambda p: p.name
+)
+def test_what_runs_inside_the_users_process_is_the_standard_library_alone(path: Path) -> None:
+    assert ours(path) <= {"training", "_version"}
+    at_import = {name.split(".")[0] for name in imported(path, everywhere=False)}
+    assert at_import <= STANDARD | {"epochcost"}
+
+
+@pytest.mark.parametrize("path", [f for f in FILES if part(f) in SERVICES], ids=lambda p: f"{part(p)}/{p.name}")
+def test_services_know_no_room_and_no_program(path: Path) -> None:
+    assert not ours(path) & (ROOMS | PROGRAMS | {"ledger"})
+
+
+@pytest.mark.parametrize(
+    "path",
+    [f for f in FILES if part(f) in PROGRAMS and str(f.relative_to(PACKAGE)) not in WIRING],
+    ids=lambda p: f"{part(p)}/{p.name}",
+)
+def test_only_app_modules_put_rooms_together(path: Path) -> None:
+    allowed = {"prices"} if part(path) == "poller" else set()  # the poller is about prices and nothing else
+    assert not ours(path) & (ROOMS - allowed)
+
+
+def test_importing_epochcost_loads_no_package_of_others_and_is_quick_to_look_at() -> None:
+    program = "import sys; before = set(sys.modules); import epochcost; print('\\n'.join(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    assert loaded <= STANDARD | {"epochcost"}
+    assert not [name for name in done.stdout.split() if name.startswith(("epochcost.agent", "epochcost.model"))]

@@ -1,0 +1,93 @@
+"""Settings: flags before environment before file; every error names the place, the value and what is allowed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from epochcost.agent.settings import AgentSettings
+from epochcost.poller.settings import PollerSettings
+from epochcost.settings import SettingsError, address, duration, load, unknown_environment
+
+
+def agent(flags: dict[str, str] | None = None, environ: dict[str, str] | None = None) -> AgentSettings:
+    return load(AgentSettings, "agent", flags or {}, environ or {})
+
+
+def test_a_flag_wins_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "e.yml"
+    file.write_text("agent:\n  node.name: file\n  node:\n    region: file\n    zone: file\n")
+    it = agent(
+        {"config.file": str(file), "node.name": "flag"},
+        {"EPOCHCOST_NODE_NAME": "environment", "EPOCHCOST_NODE_REGION": "environment"},
+    )
+    assert (it.node_name, it.node_region, it.node_zone) == ("flag", "environment", "file")
+
+
+def test_the_file_may_be_named_by_the_environment_and_hold_lists(tmp_path: Path) -> None:
+    file = tmp_path / "e.yml"
+    file.write_text("prices:\n  prices.sources: [owned, listed]\n")
+    it = load(PollerSettings, "prices", {}, {"EPOCHCOST_CONFIG_FILE": str(file)})
+    assert it.prices_sources == ("owned", "listed")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("agent: [1]", "agent: must be a mapping"),
+        ("- 1", "must be a mapping with the sections agent and prices"),
+        ("agents: {}", "unknown section 'agents'; allowed: agent, prices"),
+        ("agent: {node.nmae: x}", "unknown setting 'node.nmae'; allowed: "),
+        ("agent: {node: {nmae: x}}", "unknown setting 'node.nmae'"),
+        ("agent: {sample.interval: 0s}", "agent: sample.interval: '0s' is not valid: expected a duration"),
+        ("agent: {states.busy-ratio: 2}", "states.busy-ratio: '2' is not valid: expected a number from 0 to 1"),
+        ("a: [", "is not valid YAML"),
+        ("\x00", "is not valid YAML"),
+    ],
+)
+def test_a_wrong_file_is_named_with_key_and_value(tmp_path: Path, content: str, says: str) -> None:
+    file = tmp_path / "e.yml"
+    file.write_text(content)
+    with pytest.raises(SettingsError) as caught:
+        agent({"config.file": str(file)})
+    assert says in str(caught.value)
+    assert str(file) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("EPOCHCOST_SAMPLE_INTERVAL", "fast", "EPOCHCOST_SAMPLE_INTERVAL: 'fast' is not valid: expected a duration"),
+        ("EPOCHCOST_PRICE_USD_PER_HOUR", "inf", "expected a finite number"),
+        ("EPOCHCOST_GPUS_SOURCE", "cuda", "allowed: auto, "),
+        ("EPOCHCOST_PRICES_URL", "ftp://x", "expected http://HOST:PORT"),
+        ("EPOCHCOST_NODE_PURCHASE_OPTION", "Spot", "allowed: "),
+        ("EPOCHCOST_WEB_LISTEN_ADDRESS", "127.0.0.1:99999", "port of 0 to 65535"),
+    ],
+)
+def test_a_wrong_variable_is_named_with_what_is_allowed(name: str, value: str, says: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        agent({}, {name: value})
+    assert name in str(caught.value)
+    assert says in str(caught.value)
+
+
+def test_addresses_and_durations_are_read_as_prometheus_people_write_them() -> None:
+    assert address("127.0.0.1:10835") == ("127.0.0.1", 10835)
+    assert address("[::1]:1") == ("::1", 1)
+    assert address(":1") == ("", 1)
+    assert [duration(text) for text in ("500ms", "15s", "5m", "1h", "2d")] == [0.5, 15, 300, 3600, 172800]
+    for bad in ("::1:80", "x", "1.2.3.4:", "[nonsense]:1"):
+        with pytest.raises(ValueError, match=r".+"):
+            address(bad)
+
+
+def test_nothing_listens_beyond_this_machine_unless_configured() -> None:
+    assert agent().web_listen_address[0] == "127.0.0.1"
+    assert load(PollerSettings, "prices", {}, {}).web_listen_address[0] == "127.0.0.1"
+
+
+def test_a_misspelt_variable_is_found() -> None:
+    environ = {"EPOCHCOST_NODE_NAEM": "x", "EPOCHCOST_NODE_NAME": "x", "EPOCHCOST_RUN": "x", "PATH": "x"}
+    assert unknown_environment([AgentSettings], environ, ["EPOCHCOST_RUN"]) == ["EPOCHCOST_NODE_NAEM"]
