@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import pytest
 from tests.progress.timelines import MORNING, Time
@@ -33,6 +34,26 @@ def test_jumps_of_the_wall_clock_are_counted_and_slewing_is_not():
         time.set_wall(by)
         clock.now()
     assert clock.jumps == 3
+
+
+def test_a_process_held_up_between_two_clocks_sees_no_jump():
+    time = Time()
+    clock = NodeClock(time.wall, lambda: (time.sleep(5), time.mono())[1], "boot")
+    clock.now()
+    assert clock.jumps == 0
+    assert len(clock.state()["seen"]) == 1
+
+
+def test_a_jump_seen_by_many_threads_is_one_jump():
+    time = Time()
+    clock = time.clock()
+    time.set_wall(HOUR)
+    threads = [threading.Thread(target=lambda: [clock.now() for _ in range(200)]) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert clock.jumps == 1
 
 
 def test_durations_of_a_writer_are_exact_over_a_clock_set_back_an_hour():

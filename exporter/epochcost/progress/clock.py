@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 JUMP_SECONDS = 2.0
 SAME_CLOCK_SECONDS = 1.0
+STEADY_SECONDS = 0.5
 MAX_OFFSETS = 64
 
 
@@ -32,6 +34,7 @@ class NodeClock:
     A writer on this kernel shares ``mono``, which shows in ``ts - mono`` being an offset of the wall clock that this
     agent has seen; its events need only the fixed offset. Any other writer (another kernel, another boot, another
     language) is anchored at its first event. A wall clock that is set forth or back changes no duration either way.
+    Any thread may ask for `now`; the rest is for one thread.
 
     Args:
         wall: seconds since the Unix epoch.
@@ -43,6 +46,7 @@ class NodeClock:
         self._wall = wall
         self._mono = mono
         self._boot_id = boot_id
+        self._lock = threading.Lock()
         self._offset = wall() - mono()
         self._seen = [self._offset]
         self._last_offset = self._offset
@@ -51,8 +55,12 @@ class NodeClock:
 
     def now(self) -> float:
         """The present on the timeline, in seconds since the Unix epoch as of the timeline's beginning."""
+        before = self._mono()
+        wall = self._wall()
         mono = self._mono()
-        self._watch(self._wall() - mono)
+        if mono - before < STEADY_SECONDS:  # else this process was held up between the two clocks: no pair to compare
+            with self._lock:
+                self._watch(wall - mono)
         return mono + self._offset
 
     def event_time(self, writer: str, ts: float, mono: float | None) -> float:

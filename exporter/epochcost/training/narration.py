@@ -11,6 +11,8 @@ from epochcost.training.memory import MemoryPeak
 from epochcost.training.position import Position
 from epochcost.training.writer import EventWriter
 
+_wall, _monotonic = time.time, time.monotonic
+
 
 class Narration:
     """Makes lines and hands them to a writer; without a writer it is silent.
@@ -41,7 +43,7 @@ class Narration:
 
     def head(self, kind: str) -> str:
         """The beginning of an event that happens now."""
-        return f'{{"v":1,"ev":"{kind}","ts":{time.time():.6f},"mono":{time.monotonic():.6f},{self._run_key}'
+        return f'{{"v":1,"ev":"{kind}","ts":{_wall():.6f},"mono":{_monotonic():.6f},{self._run_key}'
 
     def tell(  # noqa: PLR0913 - the parts of a line
         self, kind: str, at: Position, phase: str, extra: str = "", *, head: str = "", full: bool = False
@@ -65,9 +67,7 @@ class Narration:
         line = f'{head or self.head(kind)}{at.fragment()},"phase":"{phase}"{extra}'
         if (peak := self._memory.peak_bytes()) is not None:
             line += f',"memory_peak_bytes":{peak}'
-        if full:
-            line += self._told_facts(writer)
-        writer.put((line + "}").encode())
+        writer.put(f"{line}{self._told_facts(writer) if full else ''}}}\n".encode())
 
     def close(self) -> None:
         """The last line was told."""
@@ -90,5 +90,5 @@ class Narration:
         if writer.replaces:
             return f',"continues":{json.dumps(writer.replaces)}'
         if kind != "start":
-            writer.put((self._start + self._told_facts(writer) + "}").encode())
+            writer.put(f"{self._start}{self._told_facts(writer)}}}\n".encode())
         return ""

@@ -118,14 +118,10 @@ class Position:
     def fragment(self) -> str:
         """The position as keys of a JSON object, each led by a comma."""
         self.derive_samples()
-        text = ""
-        if (epoch := self.epoch) is not None:
-            text = f',"epoch":{epoch!r}'
-        step = self.step_base + self.epoch_steps
+        epoch, step, steps = self.epoch, self.step_base + self.epoch_steps, self.steps
+        text = "" if epoch is None else f',"epoch":{epoch!r}'
         if step > 0:  # a loop that reports epochs alone never counts steps: 0 would be a claim
-            text += f',"step":{step}'
-        if self.steps is not None:
-            text += f',"steps":{self.steps}'
+            text = f'{text},"step":{step}' if steps is None else f'{text},"step":{step},"steps":{steps}'
         if self.samples is not None:
-            text += f',"samples":{self.samples}'
+            text = f'{text},"samples":{self.samples}'
         return text if self.tokens is None else f'{text},"tokens":{self.tokens}'

@@ -16,7 +16,7 @@ except ImportError:  # not a POSIX system: files without locks
     fcntl = None  # type: ignore[assignment]
 
 MAX_FAILURES = 3
-CHECK_EVERY = 16
+CHECK_EVERY = 64
 """Lines between two looks at whether the file is still there and ours; three system calls that a line need not pay."""
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
 # O_NONBLOCK: whatever stands where a regular file is expected, opening and writing return at once.
@@ -75,11 +75,11 @@ class EventWriter:
         return True
 
     def put(self, line: bytes) -> bool:
-        """Append ``line`` (without newline); False when it could not be written."""
+        """Append ``line`` (with its newline); False when it could not be written."""
         if self.dead or self._fd < 0:
             return False
         try:
-            data = b"\n" + line + b"\n" if self._torn else line + b"\n"
+            data = b"\n" + line if self._torn else line
             written = os.write(self._fd, data)
             if written < len(data):
                 self._torn = True
