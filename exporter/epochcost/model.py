@@ -118,6 +118,43 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
+class PreemptionNotice:
+    """The provider has said that it will, or may soon, take the machine away.
+
+    Attributes:
+        kind: ``interruption`` (it will) or ``rebalance`` (the risk has risen).
+        action: what will be done, in the provider's word (``terminate``, ``preempt``); empty where it does not say.
+        at_ts: when; None where it does not say, or has begun.
+        seen_ts: when the agent first heard it; None from a source, which knows no clock.
+    """
+
+    kind: str
+    action: str = ""
+    at_ts: float | None = None
+    seen_ts: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GpuOwner:
+    """Who uses one GPU, or a part of it. Empty strings where unknown; the shares of one GPU sum to 1.
+
+    Attributes:
+        uuid: of the GPU.
+        kind: how it is known: ``run``, ``kubernetes``, ``slurm``, ``container``, ``user``; ``others`` for many together.
+        owner: run id, pod, job id, container id or user name.
+        share_ratio: part of the GPU, 0-1.
+    """
+
+    uuid: str
+    kind: str
+    owner: str
+    share_ratio: float
+    namespace: str = ""
+    container: str = ""
+    user: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class PriceKey:
     """What is bought: exactly one price series per key. ``zone`` is empty where the price is regional."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from epochcost.model import GpuSample, HostReading, Node, Phase, RunId, RunState, State
+from epochcost.model import GpuOwner, GpuSample, HostReading, Node, Phase, PreemptionNotice, RunId, RunState, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,7 @@ class NodeView:
     driver_version: str = ""
     host: HostReading | None = None
     power_watts: float | None = None
+    preemption: PreemptionNotice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,4 +138,6 @@ class Snapshot:
     clock_jumps: int = 0
     problems: tuple[str, ...] = ()
     """Sentences for people: what is missing and what to do."""
+    owners: tuple[GpuOwner, ...] = ()
+    """Who uses each GPU; the shares of one GPU sum to 1. Nothing about a GPU whose user is not known."""
     simulated: bool = False
