@@ -31,6 +31,12 @@ def gpus(*utilization: float | None) -> list[Device]:
     return [Device(f"GPU-{i}", str(i), u) for i, u in enumerate(utilization)]
 
 
+def sliced(gpu: int, remainder: float, *slices: tuple[float, float | None]) -> list[Device]:
+    """One GPU cut into slices of (weight, utilisation), and what they leave over."""
+    cut = [Device(f"MIG-{gpu}-{i}", f"{gpu}:{i}", u, weight=w) for i, (w, u) in enumerate(slices)]
+    return [Device(f"GPU-{gpu}", str(gpu), 0.0, weight=remainder), *cut]
+
+
 def tell(it: Ledger, until: float, events: list[TrainingEvent], devices: list[Device], every: float = 1.0) -> None:
     """Tick to ``T0 + until``; each event is applied in the tick in which it happens."""
     pending = sorted(events, key=lambda e: e.t)

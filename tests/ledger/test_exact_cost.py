@@ -9,7 +9,7 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.ledger.story import T0, dollars, event, gpus, last_epoch_usd, ledger, run_cost, seconds, tell
+from tests.ledger.story import T0, dollars, event, gpus, last_epoch_usd, ledger, run_cost, seconds, sliced, tell
 
 from epochcost.ledger import Ledger
 from epochcost.model import PriceStep, RunId, State
@@ -138,6 +138,10 @@ def test_whatever_happens_states_sum_to_the_bill_and_runs_to_their_share(seed: i
     while t < 400:
         t += rng.choice([0.25, 1.0, 1.0, 3.0, 30.0])
         readings = gpus(*(rng.choice([None, 0.0, 0.3, 1.0]) for _ in range(3)))
+        if rng.random() < 0.2:  # somebody cuts the last GPU into slices, and undoes it again
+            part = rng.choice([0.25, 2 / 7])
+            cut = ((part, rng.choice([None, 0.4])), (0.5, rng.choice([None, 1.0])))
+            readings = [*readings[:2], *sliced(2, rng.choice([1 - part - 0.5, 0.0]), *cut)]
         name = rng.choice(names)
         if rng.random() < 0.3:
             kind = rng.choice(["start", "progress", "epoch_end", "phase", "end", "resume"])
@@ -146,7 +150,7 @@ def test_whatever_happens_states_sum_to_the_bill_and_runs_to_their_share(seed: i
             if kind in ("progress", "epoch_end", "resume"):
                 extra["epoch"] = float(rng.randint(0, 6)) if kind != "progress" else rng.uniform(0, 6)
             it.advance(T0 + at, readings)
-            it.apply(event(kind, at, name, gpus=rng.choice([None, ("0",), ("GPU-1", "2")]), **extra))
+            it.apply(event(kind, at, name, gpus=rng.choice([None, ("0",), ("GPU-1", "2"), ("MIG-2-1",)]), **extra))
         if rng.random() < 0.2:
             bill_steps.append((T0 + max(0.0, t - rng.uniform(0, 60)), rng.choice([0.5, 2.0, 3.25])))
             it.set_price([PriceStep(*bill_steps[-1])], T0 + t)
@@ -163,5 +167,6 @@ def test_whatever_happens_states_sum_to_the_bill_and_runs_to_their_share(seed: i
         at = rng.uniform(T0, it.cursor)  # type: ignore[arg-type]
         shares = [a.share.at(at) for a in it.runs.values()]
         assert sum(shares) == pytest.approx(1.0 if any(a.open_at(at) for a in it.runs.values()) else 0.0)
-    for device in it.devices.devices.values():
+    for uuid in ("GPU-0", "GPU-1"):  # the third is sometimes another device
+        device = it.devices.devices[uuid]
         assert math.fsum(device.seconds.values()) == pytest.approx(it.cursor - T0, abs=1e-9)  # type: ignore[operator]

@@ -18,12 +18,15 @@ class Device:
         index: the driver's index, by which a training process may name it.
         utilization_ratio: over the span; None where it could not be read.
         memory_used_bytes: at the end of the span; None where it could not be read.
+        weight: what it counts for in the node: 1 for a whole GPU, its part of one for a MIG slice, 0 to infinity. A GPU
+            that is cut into slices keeps what they leave over, so that the weights of the node sum to its GPUs.
     """
 
     uuid: str
     index: str
     utilization_ratio: float | None = None
     memory_used_bytes: int | None = None
+    weight: float = 1.0
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from epochcost.ledger.book import Book, Key
 from epochcost.ledger.devices import Device, DeviceBook
 from epochcost.ledger.price import PriceTrack
 from epochcost.ledger.run import RunAccount
-from epochcost.ledger.shares import Claims, claims
+from epochcost.ledger.shares import Claims, Placed, claims
 from epochcost.model import EndStatus, EventKind, PriceStep, RunId, State, TrainingEvent
 
 MAX_OPEN_RUNS = 200
@@ -53,7 +53,7 @@ class Ledger:
         """Until this instant the machine was up and the agent was not: time without a run is ``boot``."""
         self.floor = -math.inf
         """The machine's boot: nothing before it is charged."""
-        self._layout: tuple[tuple[str, str], ...] = ((ALL.uuid, ALL.index),)
+        self._layout: tuple[Placed, ...] = ((ALL.uuid, ALL.index, ALL.weight),)
         self._claims: Claims | None = None
 
     # -- time --------------------------------------------------------------------------------------------------------
@@ -80,8 +80,8 @@ class Ledger:
         if self.cursor is None or to <= self.cursor:
             return
         self._see(devices)
-        if not observed or not devices:
-            devices = [Device(uuid, index) for uuid, index in self._layout]
+        if not observed or not sum(d.weight for d in devices):
+            devices = [Device(uuid, index, weight=weight) for uuid, index, weight in self._layout]
         for end in sorted({to, *self._cuts(self.cursor, to)}):
             self._account(self.cursor, end, devices)
             self.cursor = end
@@ -96,8 +96,8 @@ class Ledger:
                 yield t
 
     def _see(self, devices: Sequence[Device]) -> None:
-        layout = tuple((d.uuid, d.index) for d in devices)
-        if layout and layout != self._layout:
+        layout = tuple((d.uuid, d.index, d.weight) for d in devices)
+        if sum(d.weight for d in devices) and layout != self._layout:
             self._layout = layout
             if self.cursor is not None:
                 self._reshare(self.cursor)
@@ -107,10 +107,13 @@ class Ledger:
         states = {run: self._run_state(run, start) for run in current.gpus()}
         shares: dict[Key, float] = {}
         payers = current.shares()
+        whole = sum(current.weights)
         for device, runs in zip(devices, current.by_device, strict=True):
+            if not device.weight:
+                continue
             split = self._split(device, runs, states, payers, start)
             for key, share in split.items():
-                shares[key] = shares.get(key, 0.0) + share / len(devices)
+                shares[key] = shares.get(key, 0.0) + share * device.weight / whole
             by_state: dict[State, float] = {}
             for (_, state), share in split.items():
                 by_state[state] = by_state.get(state, 0.0) + share
@@ -194,7 +197,7 @@ class Ledger:
         return [account for account in self.runs.values() if account.is_open]
 
     def held(self, run: RunId) -> float:
-        """Devices that ``run`` uses now; a device shared with another run counts half. 0 on a node without GPUs."""
+        """GPUs that ``run`` uses now; one with two runs is half of each, a slice its part. 0 on a node without GPUs."""
         return 0.0 if self._layout[0][0] in NO_GPU else self._current_claims().gpus().get(run, 0.0)
 
     def _current_claims(self) -> Claims:
@@ -284,7 +287,7 @@ class Ledger:
         )
         times = tuple(-math.inf if t is None else float(t) for t, _ in state["price"])
         it.price = PriceTrack(times, tuple(p for _, p in state["price"]))
-        it._layout = tuple((str(uuid), str(index)) for uuid, index in state["layout"])
+        it._layout = tuple((str(u), str(i), float(weight[0]) if weight else 1.0) for u, i, *weight in state["layout"])
         it.book = Book.restored(state["book"])
         it.devices = DeviceBook.restored(state["devices"])
         it.runs = {RunId(run): RunAccount.restored(RunId(run), account) for run, account in state["runs"].items()}

@@ -11,6 +11,9 @@ from typing import Any
 from epochcost.ledger.price import PriceTrack
 from epochcost.model import RunId
 
+Placed = tuple[str, str, float]
+"""A device of the node: its uuid, index and weight."""
+
 
 @dataclass(frozen=True, slots=True)
 class Claims:
@@ -18,35 +21,36 @@ class Claims:
 
     Attributes:
         by_device: for each device, in order, the runs on it.
+        weights: what each device counts for, see `Device`; at least one is above 0.
         whole_node: the runs pay for the whole node, also for devices that no run uses.
     """
 
     by_device: tuple[tuple[RunId, ...], ...]
+    weights: tuple[float, ...]
     whole_node: bool
 
     def gpus(self) -> dict[RunId, float]:
-        """Devices held by each run; a device with two runs is half of each."""
+        """GPUs held by each run; a device with two runs is half of each, a slice its part of a GPU."""
         held: dict[RunId, float] = {}
-        for runs in self.by_device:
+        for runs, weight in zip(self.by_device, self.weights, strict=True):
             for run in runs:
-                held[run] = held.get(run, 0.0) + 1 / len(runs)
+                held[run] = held.get(run, 0.0) + weight / len(runs)
         return held
 
     def shares(self) -> dict[RunId, float]:
         """The part of the node's price that each run pays; they sum to 1 in whole-node mode when a run is open."""
         held = self.gpus()
-        whole = sum(held.values()) if self.whole_node else float(len(self.by_device))
-        return {run: gpus / whole for run, gpus in held.items()}
+        whole = sum(held.values()) if self.whole_node else sum(self.weights)
+        return {run: gpus / whole for run, gpus in held.items()} if whole else {}
 
 
-def claims(
-    open_runs: Mapping[RunId, frozenset[str] | None], devices: Sequence[tuple[str, str]], *, whole_node: bool
-) -> Claims:
+def claims(open_runs: Mapping[RunId, frozenset[str] | None], devices: Sequence[Placed], *, whole_node: bool) -> Claims:
     """Match what each open run says it uses with the node's devices.
 
     Args:
         open_runs: device indices or UUIDs by run; None means all of the node.
-        devices: (uuid, index) of each device; a node without GPUs is one device.
+        devices: (uuid, index, weight) of each device; a node without GPUs is one device. Index ``0:1`` is a slice of
+            the device with index ``0``: who names that one uses its slices.
         whole_node: see `Claims`.
 
     A run whose devices are not among the node's (a container's own numbering, say) is taken to use all of them: the
@@ -54,10 +58,24 @@ def claims(
     """
     by_device: list[list[RunId]] = [[] for _ in devices]
     for run, wanted in open_runs.items():
-        mine = [i for i, (uuid, index) in enumerate(devices) if wanted is None or uuid in wanted or index in wanted]
-        for i in mine or range(len(devices)):
+        mine = _used(wanted, devices)
+        if not sum(devices[i][2] for i in mine):
+            mine = list(range(len(devices)))
+        for i in mine:
             by_device[i].append(run)
-    return Claims(tuple(tuple(runs) for runs in by_device), whole_node)
+    weights = tuple(weight for _, _, weight in devices)
+    return Claims(tuple(tuple(runs) for runs in by_device), weights, whole_node)
+
+
+def _used(wanted: frozenset[str] | None, devices: Sequence[Placed]) -> list[int]:
+    if wanted is None:
+        return list(range(len(devices)))
+    whole = {index for uuid, index, _ in devices if uuid in wanted or index in wanted}
+    return [
+        i
+        for i, (uuid, index, _) in enumerate(devices)
+        if uuid in wanted or index in whole or index.partition(":")[0] in whole
+    ]
 
 
 @dataclass(slots=True)
