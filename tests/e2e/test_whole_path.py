@@ -1,0 +1,185 @@
+"""The whole path with real parts: a training, an agent, a poller with the real boto3, Prometheus, Alertmanager.
+
+The AWS price APIs and the NVIDIA driver are the tests' own local ones; everything else is what users run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from tests.e2e.programs import Program, train
+from tests.e2e.truth import truth_of
+from tests.fake_nvml import FakeDriver, build
+from tests.grafana.boards import queries
+from tests.loopback import WebhookReceiver
+from tests.prices.aws_server import AwsPriceServer, TypeFacts, capacity_block_twin, product, spot
+from tests.stack import Alertmanager, Prometheus
+from tests.waiting import wait_for
+
+pytestmark = pytest.mark.stack
+TYPE, REGION, ZONE = "p3.16xlarge", "us-east-1", "us-east-1a"
+SPEED = 75.0
+MAY_BE_EMPTY = {
+    "fleet/Forecast/A",  # a mean over the day by 5 minutes, which the test does not last
+    "run/Cost so far/B",  # the example has no budget
+}
+
+
+@dataclass
+class Site:
+    """One node, its monitoring, and the market that its price comes from."""
+
+    root: Path
+    aws: AwsPriceServer
+    poller: Program
+    agent: Program
+    prometheus: Prometheus
+    hook: WebhookReceiver
+    driver: FakeDriver | None
+    steps: list[tuple[float, float]] = field(default_factory=list)
+
+    @property
+    def events(self) -> Path:
+        return self.root / "events"
+
+    def spot_price(self, usd: float, ts: float) -> None:
+        """The market changes its price, with a date that may lie in the past."""
+        ts = round(ts, 3)
+        self.steps.append((ts, usd))
+        self.aws.spot_history = [*self.aws.spot_history, spot(TYPE, ZONE, usd, ts)]
+
+    def priced_at(self, usd: float) -> bool:
+        return self.agent.json("/v1/live")["node"]["price_usd_per_hour"] == usd
+
+
+@pytest.fixture(params=["cpu", "nvml"])
+def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    driver = None
+    if request.param == "nvml":
+        driver = FakeDriver(build(tmp_path), tmp_path / "driver.txt", gpus=8)
+        driver.gpu("*", util=80, memory_used=20 << 30, memory_total=80 << 30)
+        driver.gpu(5, util=1)
+    aws = AwsPriceServer(
+        [product(TYPE, REGION, 24.48), capacity_block_twin(TYPE, REGION)],
+        types=[TypeFacts(TYPE, 64, 499712, "V100", 8, 16384)],
+    )
+    poller = Program(
+        "prices",
+        tmp_path,
+        ["--prices.sources=aws", f"--aws.regions={REGION}", f"--aws.instance-types={TYPE}", "--aws.spot-interval=1s"],
+        aws.environment(aws.start()),
+    )
+    identity = {"provider": "aws", "region": REGION, "zone": ZONE, "instance-type": TYPE, "purchase-option": "spot"}
+    flags = [
+        f"--events.dir={tmp_path / 'events'}",
+        f"--prices.url={poller.url}",
+        "--prices.interval=1s",
+        "--node.name=n1",
+    ]
+    flags += [f"--node.{key}={value}" for key, value in identity.items()]
+    flags += ["--gpus.source=nvml" if driver else "--gpus.source=none"]
+    agent = Program("agent", tmp_path, flags, driver.env() if driver else {})
+    with (
+        WebhookReceiver() as hook,
+        Alertmanager(tmp_path / "am", hook.url, speed=SPEED) as alertmanager,
+        Prometheus(
+            tmp_path / "prom",
+            {"agents": [agent.address], "prices": [poller.address]},
+            alertmanager.address,
+            scrape_interval="500ms",
+            evaluation_interval="500ms",
+            speed=SPEED,
+        ) as prometheus,
+    ):
+        it = Site(tmp_path, aws, poller, agent, prometheus, hook, driver)
+        it.spot_price(7.5, time.time() - 3600)
+        poller.start()
+        agent.start()
+        yield it
+        agent.end()
+        poller.end()
+        aws.stop()
+
+
+def test_a_real_training_costs_exactly_what_it_should_whatever_happens_to_agent_and_price(site: Site) -> None:
+    prometheus, agent = site.prometheus, site.agent
+    wait_for(lambda: site.priced_at(7.5), 30, "the spot price")
+    training = train(site.events, "lm", epochs=6, samples=1600)
+    wait_for(lambda: prometheus.value('epochcost_run_last_epoch_cost_usd{run="lm"}'), 120, "the first epoch")
+    site.spot_price(9.25, time.time() - 0.5)  # learnt late
+    wait_for(lambda: site.priced_at(9.25), 30, "the higher price")
+    agent.end(signal.SIGKILL)
+    agent.start()
+    wait_for(lambda: site.priced_at(9.25), 30, "the price after the kill")
+    assert agent.end() == 0
+    site.spot_price(6.0, time.time() - 0.25)  # while nobody meters
+    agent.start()
+    wait_for(lambda: site.priced_at(6.0), 30, "the lower price")
+    assert training.wait(timeout=240) == 0
+    truth = truth_of(site.events, "lm", site.steps)
+    assert len(truth.epochs) == 6
+    wait_for(
+        lambda: (
+            prometheus.value('epochcost_run_epoch_cost_usd_count{run="lm"}') == 6
+            and prometheus.value('epochcost_run_state{run="lm",state="finished"}') == 1
+        ),
+        30,
+        "six epochs in Prometheus",
+    )
+    last = wait_for(lambda: prometheus.value('run:epochcost_epoch_cost_usd:last{run="lm"}'), 30, "the rule")
+    assert last == pytest.approx(truth.epochs[-1], abs=1e-12)
+    # Where the price changes, two clocks meet that were read some microseconds apart: a few billionths of a dollar.
+    assert prometheus.value('epochcost_run_epoch_cost_usd_sum{run="lm"}') == pytest.approx(sum(truth.epochs), abs=2e-8)
+    assert prometheus.value('epochcost_run_cost_usd_total{run="lm"}') == pytest.approx(truth.run, abs=2e-8)
+    live = agent.json("/v1/live")
+    assert [epoch["cost_usd"] for epoch in live["runs"][0]["history"]] == pytest.approx(truth.epochs, abs=2e-8)
+    bill = sum(state["cost_usd"] for state in live["node"]["states"].values())
+    assert live["node"]["seconds"] == pytest.approx(
+        sum(s["seconds"] for s in live["node"]["states"].values()), abs=1e-9
+    )
+    assert bill == pytest.approx(live["node"]["cost_usd"], abs=1e-9)
+    assert prometheus.unhealthy_rules() == []
+
+    # The node stays up after its only run, and somebody is told what that costs.
+    (alert,) = wait_for(lambda: site.hook.alerts("EpochcostNodeUpAfterRun"), 60, "the notification")[:1]
+    assert "n1" in alert["annotations"]["description"]
+    assert "$6.00 an hour" in alert["annotations"]["description"]
+
+
+def test_an_idle_gpu_is_notified_and_every_panel_shows_something(site: Site) -> None:
+    if site.driver is None:
+        pytest.skip("about GPUs")
+    prometheus = site.prometheus
+    wait_for(lambda: site.priced_at(7.5), 30, "the spot price")
+    training = train(site.events, "lm", 100_000, 400, "--batch-size", "10")
+    try:
+        wait_for(lambda: prometheus.value("count(epochcost_gpu_info)") == 8, 30, "eight GPUs")
+        wait_for(lambda: (prometheus.value('epochcost_run_epoch_seconds_count{run="lm"}') or 0) >= 3, 120, "epochs")
+        (alert,) = wait_for(lambda: site.hook.alerts("EpochcostGpuIdle"), 90, "the notification")[:1]
+        assert alert["labels"]["gpu"] == "5"
+        assert "$0.93 an hour" in alert["annotations"]["description"]  # 99 % of an eighth of $7.50
+        windows = {"__rate_interval": "6s", "__range": "60s"}
+
+        waiting: dict[str, str] = {}
+
+        def all_answer() -> bool:
+            asked = {str(query): query.filled(run="lm", **windows) for query in queries()}
+            waiting.clear()
+            waiting.update({name: expr for name, expr in asked.items() if not prometheus.query(expr)})
+            return waiting.keys() <= MAY_BE_EMPTY
+
+        with contextlib.suppress(AssertionError):
+            wait_for(all_answer, 40, "data for every query", every=1)
+        assert not {name for name in waiting if name not in MAY_BE_EMPTY}, "\n".join(
+            f"{n}: {e}" for n, e in waiting.items()
+        )
+    finally:
+        training.terminate()
+        training.wait(timeout=20)
+    wait_for(lambda: prometheus.value('epochcost_run_state{run="lm",state="preempted"}') == 1, 30, "its end by SIGTERM")
