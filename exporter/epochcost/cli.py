@@ -123,14 +123,18 @@ def _check(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
 
 def _run(command: str, run: Callable[[], int]) -> int:
     """What makes a start impossible is one line, not a traceback."""
-    from epochcost.agent.state_file import StateError
-    from epochcost.gpus.source import GpuError
-    from epochcost.nodes.source import NodeError
     from epochcost.serve import WebConfigError
 
+    refusals: tuple[type[Exception], ...] = (WebConfigError, OSError)
+    if command == "agent":
+        from epochcost.agent.state_file import StateError
+        from epochcost.gpus.source import GpuError
+        from epochcost.nodes.source import NodeError
+
+        refusals = (*refusals, StateError, GpuError, NodeError)
     try:
         return run()
-    except (StateError, GpuError, NodeError, WebConfigError, OSError) as err:
+    except refusals as err:
         print(f"epochcost {command}: {err}", file=sys.stderr)
         return 1
 
