@@ -31,7 +31,7 @@ def from_flags(flags: dict[str, str]) -> PollerSettings:
 def test_without_a_word_it_listens_on_loopback_and_uses_every_source() -> None:
     plain = from_flags({})
     assert plain.web_listen_address == ("127.0.0.1", 10836)
-    assert plain.prices_sources == ("owned", "listed", "aws") == tuple(SOURCES)
+    assert plain.prices_sources == tuple(SOURCES)
     assert (plain.aws_spot_interval, plain.aws_on_demand_interval) == (300.0, 86400.0)
     assert plain.owned_machines == ()
 

@@ -118,7 +118,7 @@ def test_what_a_type_holds_comes_from_ec2(aws: AwsPriceServer, on_demand: AwsOnD
     ]
     facts = {f.instance_type: f for f in on_demand.fetch(wanted("p4d.24xlarge", "g6f.large", "c5.large"), NOW).facts}
     gib = 1024**3
-    assert facts["p4d.24xlarge"] == InstanceFacts("aws", "p4d.24xlarge", "A100", 8.0, 40 * gib, 96, 1152 * gib)
+    assert facts["p4d.24xlarge"] == InstanceFacts("aws", "p4d.24xlarge", "A100 40GB", 8.0, 40 * gib, 96, 1152 * gib)
     assert facts["g6f.large"].gpus == 0.125
     assert (facts["c5.large"].gpus, facts["c5.large"].gpu_memory_bytes) == (0.0, None)
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from dataclasses import dataclass
 
+from epochcost.poller.http_settings import HttpSettings, words_like
 from epochcost.prices import SOURCES
 from epochcost.prices.owned import OwnedMachine, parse_machines, require_distinct
 from epochcost.prices.store import DEFAULT_PRECEDENCE
@@ -35,16 +34,6 @@ def _sources(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _names(pattern: str, example: str) -> Callable[[str], tuple[str, ...]]:
-    def parse(text: str) -> tuple[str, ...]:
-        for word in words(text):
-            if not re.fullmatch(pattern, word):
-                raise ValueError(f"{word!r} does not look like {example}")
-        return words(text)
-
-    return parse
-
-
 def _pue(text: str) -> float:
     value = number(text)
     if value < 1:
@@ -53,7 +42,7 @@ def _pue(text: str) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class PollerSettings:
+class PollerSettings(HttpSettings):
     """What the poller can be told: each a flag, an environment variable and a YAML key of section ``prices``."""
 
     web_listen_address: tuple[str, int] = option(
@@ -64,7 +53,7 @@ class PollerSettings:
         "state.dir", "", "where the last good prices are kept; empty: the system's or the user's state directory"
     )
     prices_sources: tuple[str, ...] = option(
-        "prices.sources", ("owned", "listed", "aws"), f"which of {', '.join(SOURCES)} to use", parse=_sources
+        "prices.sources", tuple(SOURCES), f"which of {', '.join(SOURCES)} to use", parse=_sources
     )
     prices_precedence: tuple[str, ...] = option(
         "prices.precedence",
@@ -73,13 +62,13 @@ class PollerSettings:
         parse=words,
     )
     aws_regions: tuple[str, ...] = option(
-        "aws.regions", (), "regions to watch", parse=_names(r"[a-z]{2}(-[a-z0-9]+)+", "a region code, us-east-1")
+        "aws.regions", (), "regions to watch", parse=words_like(r"[a-z]{2}(-[a-z0-9]+)+", "a region code, us-east-1")
     )
     aws_instance_types: tuple[str, ...] = option(
         "aws.instance-types",
         (),
         "instance types to watch; types that agents ask for are watched anyway",
-        parse=_names(r"[a-z0-9-]+\.[a-z0-9-]+", "an instance type, p4d.24xlarge"),
+        parse=words_like(r"[a-z0-9-]+\.[a-z0-9-]+", "an instance type, p4d.24xlarge"),
     )
     aws_spot_interval: float = option("aws.spot-interval", 300.0, "between two questions for spot", parse=duration)
     aws_spot_history: float = option(
@@ -111,6 +100,7 @@ class PollerSettings:
     )
 
     def __post_init__(self) -> None:
+        HttpSettings.__post_init__(self)
         if bool(self.aws_regions) != bool(self.aws_instance_types):
             given, missing = ("aws.regions", "aws.instance-types")[:: 1 if self.aws_regions else -1]
             raise SettingsError(f"--{given} needs --{missing} too: the types are watched in those regions")

@@ -18,6 +18,12 @@ SOURCES: Mapping[str, str] = {
     "owned": "epochcost.prices.owned",
     "listed": "epochcost.prices.listed",
     "aws": "epochcost.prices.aws",
+    "azure": "epochcost.prices.azure",
+    "vast": "epochcost.prices.vast",
+    "runpod": "epochcost.prices.runpod",
+    "lambda": "epochcost.prices.lambda_cloud",
+    "digitalocean": "epochcost.prices.digitalocean",
+    "oci": "epochcost.prices.oci",
 }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
 from epochcost.prices.aws_client import AwsCallError, AwsClients
+from epochcost.prices.gpu_model import canonical
 from epochcost.prices.source import Catalogue, PriceSourceError, Want, Wanted, summary
 
 NAME = "aws"
@@ -135,12 +136,13 @@ def parse_facts(raw: Mapping[str, Any]) -> InstanceFacts:
     """What one entry of DescribeInstanceTypes says; a type without GpuInfo has no GPU."""
     devices = raw.get("GpuInfo", {}).get("Gpus", ())
     memory_mib = next((device.get("MemoryInfo", {}).get("SizeInMiB") for device in devices), None)
+    memory_bytes = memory_mib and memory_mib * MIB
     return InstanceFacts(
         provider=PROVIDER,
         instance_type=raw["InstanceType"],
-        gpu_model=next((str(device.get("Name", "")) for device in devices), ""),
+        gpu_model=next((canonical(str(each.get("Name", "")), memory_bytes) for each in devices), ""),
         gpus=float(sum(device.get("Count", 0) * (device.get("GpuPartitionSize") or 1.0) for device in devices)),
-        gpu_memory_bytes=memory_mib and memory_mib * MIB,
+        gpu_memory_bytes=memory_bytes,
         vcpus=raw.get("VCpuInfo", {}).get("DefaultVCpus"),
         memory_bytes=(mib := raw.get("MemoryInfo", {}).get("SizeInMiB")) and mib * MIB,
     )

@@ -1,0 +1,245 @@
+"""JSON over HTTP for price sources: bounded in time, size and attempts; errors name host and status, never a key."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from epochcost._version import __version__
+from epochcost.prices.source import PriceSourceError
+
+MIB = 1024**2
+MOST_PAGES = 200
+_MOST_CHARACTERS = 200
+_PASSING = (429, 500, 502, 503, 504)
+"""Statuses after which the same question may well be answered a little later."""
+
+
+class HttpError(PriceSourceError):
+    """No usable answer. ``status``: the HTTP status, None where there was none; ``passing``: worth another attempt."""
+
+    def __init__(self, sentence: str, status: int | None = None, *, passing: bool = True, wait: float = 0.0) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.passing = passing
+        self.wait_seconds = wait
+
+
+class _SameHost(urllib.request.HTTPRedirectHandler):
+    """Follows a redirect only to the host that was asked, because the key goes with it."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:  # noqa: ANN401, PLR0913, PLR0917 - the signature of urllib
+        if _origin(newurl) != _origin(req.full_url):
+            return None
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+@dataclass(frozen=True, slots=True)
+class JsonApi:
+    """Questions of one source to one HTTP API.
+
+    Attributes:
+        source: its name, for errors.
+        key_file: holds the API key, sent as a bearer token; read at every question, so it may be renewed. Empty: none.
+        timeout_seconds: to connect, and for each read.
+        total_seconds: for one question with all its attempts and waits.
+        attempts: at most, where a failure may pass (429, 5xx, a broken connection, half an answer).
+        backoff_seconds: before the second attempt; doubles. A longer ``Retry-After`` is respected.
+        max_bytes: of one answer.
+        sleep: waits so many seconds.
+    """
+
+    source: str
+    key_file: str = ""
+    timeout_seconds: float = 15.0
+    total_seconds: float = 90.0
+    attempts: int = 4
+    backoff_seconds: float = 1.0
+    max_bytes: int = 32 * MIB
+    sleep: Callable[[float], None] = time.sleep
+
+    def get(self, url: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """The JSON object at ``url``.
+
+        Raises:
+            HttpError: naming source, host, path and what came back.
+            PriceSourceError: for a key file that cannot be used.
+        """
+        return self._ask(f"{url}?{urlencode(query)}" if query else url, None)
+
+    def post(self, url: str, body: object) -> dict[str, Any]:
+        """The JSON object that answers ``body``; raises as `get` does. Only for questions that change nothing there."""
+        return self._ask(url, json.dumps(body).encode())
+
+    def pages(
+        self, url: str, query: Mapping[str, str], link: Callable[[Mapping[str, Any]], object]
+    ) -> Iterator[dict[str, Any]]:
+        """Every page from ``url`` on; ``link`` finds in a page the link to the next one, empty in the last.
+
+        Only the query of a link is used, so no answer can lead the key to another host, and a proxy stays in between.
+
+        Raises:
+            HttpError: as `get` does, for a link that is none or was followed before, and after `MOST_PAGES`.
+        """
+        followed: set[str] = set()
+        for _ in range(MOST_PAGES):
+            page = self.get(url, query)
+            yield page
+            following = link(page)
+            if not following:
+                return
+            if not isinstance(following, str) or following in followed:
+                raise HttpError(f"{self._question(url, 'GET')}: its link to the next page leads nowhere", passing=False)
+            followed.add(following)
+            query = dict(parse_qsl(urlsplit(following).query, keep_blank_values=True))
+        raise HttpError(f"{self._question(url, 'GET')}: more than {MOST_PAGES} pages", passing=False)
+
+    def _ask(self, url: str, body: bytes | None) -> dict[str, Any]:
+        deadline = time.monotonic() + self.total_seconds
+        key = self._key()
+        for attempt in range(1, self.attempts + 1):
+            try:
+                return self._attempt(url, body, key, deadline)
+            except HttpError as err:  # noqa: PERF203 - the loop is the attempts
+                wait = self.backoff_seconds * 2.0 ** (attempt - 1) * random.uniform(1.0, 1.25)  # noqa: S311 - spread
+                wait = max(wait, err.wait_seconds)
+                if not err.passing or attempt == self.attempts or time.monotonic() + wait > deadline:
+                    raise self._final(err, attempt, key) from None
+                self.sleep(wait)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _attempt(self, url: str, body: bytes | None, key: str, deadline: float) -> dict[str, Any]:
+        question = self._question(url, "POST" if body else "GET")
+        try:
+            request = urllib.request.Request(url, data=body, headers=_headers(key, body))  # noqa: S310 - http(s) by settings
+            left = max(0.1, min(self.timeout_seconds, deadline - time.monotonic()))
+            with urllib.request.build_opener(_SameHost()).open(request, timeout=left) as response:
+                return _parse(self._read(response, deadline))
+        except urllib.error.HTTPError as err:
+            with err:
+                raise self._refused(question, err, deadline) from None
+        except urllib.error.URLError as err:
+            raise HttpError(f"{question}: cannot be asked: {err.reason}") from None
+        except _BadAnswerError as err:
+            raise HttpError(f"{question}: {err}", 200) from None
+        except (OSError, HTTPException) as err:
+            raise HttpError(f"{question}: broke off: {type(err).__name__}: {err}") from None
+        except ValueError:  # its text repeats the URL, which may hold a password
+            raise HttpError(f"{question}: is no URL that can be asked", passing=False) from None
+
+    def _read(self, response: Any, deadline: float) -> bytes:  # noqa: ANN401 - an HTTPResponse or an HTTPError
+        """The whole answer."""
+        chunks: list[bytes] = []
+        size = 0
+        while chunk := response.read1(65536):
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > self.max_bytes:
+                raise _BadAnswerError(f"the answer is longer than {self.max_bytes} bytes")
+            if time.monotonic() > deadline:
+                raise _BadAnswerError(f"the answer took longer than {self.total_seconds:g} s")
+        promised = response.headers.get("Content-Length", "")
+        if promised.isdecimal() and size < int(promised):
+            raise _BadAnswerError(f"the answer broke off after {size} of {promised} bytes")
+        return b"".join(chunks)
+
+    def _refused(self, question: str, err: urllib.error.HTTPError, deadline: float) -> HttpError:
+        wait = _retry_after(err.headers.get("Retry-After", ""))
+        if err.code in (301, 302, 303, 307, 308):
+            elsewhere = _host(err.headers.get("Location", "")) or "nowhere"
+            return HttpError(f"{question}: HTTP {err.code} to {elsewhere}: not followed", err.code, passing=False)
+        try:
+            said = " ".join(self._read(err, deadline).decode("utf-8", "replace").split())
+        except (OSError, HTTPException, _BadAnswerError):
+            said = ""
+        asks = f"; asks to wait {wait:.0f} s" if wait else ""
+        sentence = f"{question}: HTTP {err.code}{asks}{': ' + said if said else ''}"
+        return HttpError(sentence, err.code, passing=err.code in _PASSING, wait=wait)
+
+    def _final(self, err: HttpError, attempt: int, key: str) -> HttpError:
+        sentence = str(err).replace(key, "(secret)") if key else str(err)
+        head = self.source, "" if attempt == 1 else f" ({attempt} attempts)"
+        return HttpError(f"{head[0]}: {_short(sentence)}{head[1]}", err.status, passing=err.passing)
+
+    @staticmethod
+    def _question(url: str, method: str) -> str:
+        return f"{method} {_host(url)}{urlsplit(url).path}"
+
+    def _key(self) -> str:
+        if not self.key_file:
+            return ""
+        try:
+            key = Path(self.key_file).read_text(encoding="ascii").strip()
+        except OSError as err:
+            raise PriceSourceError(
+                f"{self.source}: {self.key_file}: cannot be read: {err.strerror or type(err).__name__}"
+            ) from None
+        except UnicodeDecodeError:
+            raise PriceSourceError(f"{self.source}: {self.key_file}: is not ASCII text") from None
+        if not key or not key.isprintable() or " " in key:
+            raise PriceSourceError(f"{self.source}: {self.key_file}: must hold one API key and nothing else")
+        return key
+
+
+class _BadAnswerError(Exception):
+    """The answer is of no use; the text says why."""
+
+
+def _headers(key: str, body: bytes | None) -> dict[str, str]:
+    headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": f"epochcost/{__version__}"}
+    if body:
+        headers["Content-Type"] = "application/json"
+    if key:
+        headers["Authorization"] = f"Bearer {key}"
+    return headers
+
+
+def _parse(raw: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(raw, parse_constant=_refuse)
+    except (ValueError, RecursionError) as err:
+        raise _BadAnswerError(f"the answer is not JSON: {type(err).__name__}: {_short(str(err))}") from None
+    if not isinstance(value, dict):
+        raise _BadAnswerError(f"the answer is no JSON object but a {type(value).__name__}")
+    return value
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is no number")
+
+
+def _retry_after(text: str) -> float:
+    """Seconds, from a number of seconds or a date; 0 where it says neither."""
+    if text.strip().isdecimal():
+        return float(text)
+    try:
+        when = parsedate_to_datetime(text)
+    except (ValueError, TypeError):
+        return 0.0
+    zoned = when if when.tzinfo else when.replace(tzinfo=timezone.utc)
+    return max(0.0, (zoned - datetime.now(timezone.utc)).total_seconds())
+
+
+def _origin(url: str) -> tuple[str, str]:
+    return urlsplit(url).scheme, _host(url)
+
+
+def _host(url: str) -> str:
+    """Host and port as written, without a password."""
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def _short(text: str) -> str:
+    plain = " ".join(text.split())
+    return plain if len(plain) <= _MOST_CHARACTERS else f"{plain[:_MOST_CHARACTERS]}..."

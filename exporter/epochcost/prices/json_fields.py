@@ -1,0 +1,76 @@
+"""Typed reading of a provider's JSON rows: what is not as expected is named, and never becomes a number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+
+class FieldError(ValueError):
+    """A field is not as expected; the text names it, its value and what it should be."""
+
+
+def number(row: Mapping[str, Any], name: str) -> float:
+    """A finite number; a figure written as text is none.
+
+    Raises:
+        FieldError: naming the field.
+    """
+    value = row.get(name)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise FieldError(f"{name}: {_shown(value)} is no number")
+    return float(value)
+
+
+def optional_number(row: Mapping[str, Any], name: str) -> float | None:
+    """As `number`; None where the field is absent or null."""
+    return None if row.get(name) is None else number(row, name)
+
+
+def text(row: Mapping[str, Any], name: str) -> str:
+    """A text that is not empty.
+
+    Raises:
+        FieldError: naming the field.
+    """
+    value = row.get(name)
+    if not isinstance(value, str) or not value:
+        raise FieldError(f"{name}: {_shown(value)} is no text")
+    return value
+
+
+def mapping(row: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """An object.
+
+    Raises:
+        FieldError: naming the field.
+    """
+    value = row.get(name)
+    if not isinstance(value, dict):
+        raise FieldError(f"{name}: {_shown(value)} is no object")
+    return value
+
+
+def rows(row: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    """A list of objects.
+
+    Raises:
+        FieldError: naming the field, for anything else in it too.
+    """
+    value = row.get(name)
+    if not isinstance(value, list):
+        raise FieldError(f"{name}: {_shown(value)} is no list")
+    for each in value:
+        if not isinstance(each, dict):
+            raise FieldError(f"{name}: {_shown(each)} in it is no object")
+    return value
+
+
+def gib(amount: float | None) -> int | None:
+    """Bytes of ``amount`` GiB."""
+    return None if amount is None else round(amount * 1024**3)
+
+
+def _shown(value: object) -> str:
+    return repr(value)[:80]

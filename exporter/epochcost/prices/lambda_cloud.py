@@ -1,0 +1,107 @@
+"""Lambda's on-demand prices: one for each instance type, the same in every region; in cents for the whole instance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
+from epochcost.prices.gpu_model import canonical
+from epochcost.prices.http_json import JsonApi
+from epochcost.prices.json_fields import FieldError, gib, mapping, number, optional_number, text
+from epochcost.prices.source import Catalogue, NotConfiguredError, PriceSourceError, Want, Wanted, summary
+
+NAME = "lambda"
+PROVIDER = "lambda"
+
+
+class LambdaSettings(Protocol):
+    """What this source needs of the poller's settings."""
+
+    @property
+    def lambda_url(self) -> str:
+        """Of the API, without a path to a resource."""
+        ...
+
+    @property
+    def lambda_api_key_file(self) -> str:
+        """Holds the API key."""
+        ...
+
+    @property
+    def lambda_interval(self) -> float:
+        """Between two questions, in seconds."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Lambda:
+    """All of Lambda's instance types; they are a few dozen."""
+
+    url: str
+    refresh_seconds: float
+    api: JsonApi
+    name: str = NAME
+    provider: str = PROVIDER
+    watched: frozenset[Want] = frozenset()
+
+    def fetch(self, wanted: Wanted, now: float) -> Catalogue:  # noqa: ARG002 - all it has, whatever is wanted
+        """One question; a type that cannot be read leaves the others alone."""
+        try:
+            types = mapping(self.api.get(f"{self.url}/instance-types"), "data")
+        except FieldError as err:
+            raise PriceSourceError(f"lambda: instance-types: {err}") from None
+        prices: list[Price] = []
+        facts: list[InstanceFacts] = []
+        problems: list[str] = []
+        for name in sorted(types):
+            try:
+                row = mapping(mapping(types, name), "instance_type")
+                prices.append(_price(name, row, now))
+                facts.append(_facts(name, row))
+            except ValueError as err:  # noqa: PERF203 - one type leaves the others alone
+                problems.append(f"lambda: {name[:80]}: {err}")
+        if problems and not prices:
+            raise PriceSourceError(summary(problems))
+        return Catalogue(tuple(prices), tuple(facts), tuple(problems))
+
+
+def _price(name: str, row: Mapping[str, Any], now: float) -> Price:
+    key = PriceKey(PROVIDER, "", "", name, PurchaseOption.ON_DEMAND)
+    return Price(key, (PriceStep(-math.inf, number(row, "price_cents_per_hour") / 100),), NAME, now)
+
+
+def _facts(name: str, row: Mapping[str, Any]) -> InstanceFacts:
+    specs = mapping(row, "specs")
+    gpus = optional_number(specs, "gpus")
+    said = text(row, "gpu_description") if gpus and row.get("gpu_description") else ""
+    return InstanceFacts(
+        provider=PROVIDER,
+        instance_type=name,
+        gpu_model=canonical(said),
+        gpus=gpus,
+        gpu_memory_bytes=gib(_written_gib(said)),
+        vcpus=optional_number(specs, "vcpus"),
+        memory_bytes=gib(optional_number(specs, "memory_gib")),
+    )
+
+
+def _written_gib(said: str) -> float | None:
+    """80 of ``H100 (80 GB SXM5)``."""
+    _, _, inside = said.partition("(")
+    amount, _, unit = inside.partition(" ")
+    return float(amount) if amount.isdecimal() and unit.startswith("GB") else None
+
+
+def make(settings: LambdaSettings) -> tuple[Lambda, ...]:
+    """The source.
+
+    Raises:
+        NotConfiguredError: without an API key.
+    """
+    if not settings.lambda_api_key_file:
+        raise NotConfiguredError("lambda: no API key; set --lambda.api-key-file")
+    api = JsonApi(NAME, settings.lambda_api_key_file)
+    return (Lambda(settings.lambda_url, settings.lambda_interval, api),)
