@@ -18,6 +18,7 @@ from epochcost.agent.cost_files import CostFiles
 from epochcost.agent.events_directory import agent_events_dir
 from epochcost.agent.meter import Inputs, Meter
 from epochcost.agent.page import page_routes
+from epochcost.agent.preemption_file import PreemptionFile
 from epochcost.agent.price_feed import Asks, PriceFeed
 from epochcost.agent.settings import AgentSettings
 from epochcost.agent.snapshot import CollectorHealth, Snapshot
@@ -30,6 +31,9 @@ from epochcost.guard import Guarded
 from epochcost.ledger import Ledger, LedgerSettings
 from epochcost.model import HostReading, Node, PurchaseOption
 from epochcost.nodes import identify
+from epochcost.nodes.feed import IdentityFeed
+from epochcost.nodes.metadata import kubernetes_node_name, metadata_sources, notice_source
+from epochcost.nodes.notices import NoticeFeed, sentence
 from epochcost.prices.configured import ConfiguredPrice
 from epochcost.prices.remote import RemotePrice
 from epochcost.progress.clock import NodeClock
@@ -48,11 +52,11 @@ class Clocks:
     mono: Callable[[], float] = time.monotonic
 
 
-def node_of(settings: AgentSettings) -> Node:
+def node_of(settings: AgentSettings, environ: Mapping[str, str]) -> Node:
     """This machine, as configured and as its firmware says."""
     option = settings.node_purchase_option
     configured = Node(
-        node=settings.node_name,
+        node=settings.node_name or kubernetes_node_name(environ),
         provider=settings.node_provider,
         region=settings.node_region,
         zone=settings.node_zone,
@@ -60,6 +64,12 @@ def node_of(settings: AgentSettings) -> Node:
         purchase_option=PurchaseOption(option) if option else None,
     )
     return identify(configured)
+
+
+def identity_of(settings: AgentSettings, environ: Mapping[str, str]) -> IdentityFeed:
+    """This machine, and whoever has to be asked for the rest."""
+    known = node_of(settings, environ)
+    return IdentityFeed(known, metadata_sources(settings.node_metadata, known, environ, settings.node_metadata_url))
 
 
 def price_source(settings: AgentSettings, node: Node) -> Asks | None:
@@ -98,7 +108,16 @@ class AgentApp:
         self._files = EventFiles(self.events_dir)
         self._host = HostSource(proc)
         self._cost_files = CostFiles(self.events_dir)
-        self.node = node_of(settings)
+        self._identity = identity_of(settings, environ)
+        self.node = self._identity.node
+        self._known_as = self._priced_as(self.node)
+        self._machine_since = self._clock.now()
+        self._notices = NoticeFeed(
+            lambda node: notice_source(settings.node_metadata, node, settings.node_metadata_url),
+            lambda: self._identity.node,
+            self._clock.now,
+        )
+        self._preemption_file = PreemptionFile(self.events_dir)
         self.meter = self._new_meter()
         self._gpu_source, self.gpu_reason = self._choose_gpus()
         self._sampler: Sampler | None = None
@@ -148,8 +167,8 @@ class AgentApp:
         if self._gpu_source is not None:
             self._sampler = Sampler(self._gpu_source, self.settings.sample_interval, self._clock.now)
             self._sampler.start()
-        if self._feed is not None:
-            self._feed.start()
+        self._identity.start()
+        self._notices.start()
         self.server.start()
         self._thread.start()
         log.info(
@@ -164,8 +183,9 @@ class AgentApp:
         self.server.stop()
         if self._sampler is not None:
             self._sampler.stop()
-        if self._feed is not None:
-            self._feed.stop()
+        for feed in (self._feed, self._identity, self._notices):
+            if feed is not None:
+                feed.stop()
         self._state.close()
 
     def resume(self) -> None:
@@ -178,15 +198,37 @@ class AgentApp:
             self._files.restore(saved["files"])
             self._clock.restore(saved["clock"])
             self._first = not (saved["boot_id"] == self._boot != "")
-            if tuple(saved["priced_as"]) != self._priced_as():
-                self.meter.node_changed(self._clock.now())
+            self._known_as = tuple(map(str, saved["priced_as"]))
+            now = self._clock.now()
+            self._machine_since = self._boot_ts(now) if self._first else now
+            if not self._first:
+                self._identity.restore(saved.get("identity", {}))
+            self._become(self._identity.node)
         except (KeyError, TypeError, ValueError, AttributeError) as err:
             self._state.set_aside(f"{type(err).__name__}: {err}")
             self.meter, self._files, self._first = self._new_meter(), EventFiles(self.events_dir), True
+            self._known_as = self._priced_as(self.node)
 
-    def _priced_as(self) -> tuple[str, ...]:
-        n = self.node
+    @staticmethod
+    def _priced_as(n: Node) -> tuple[str, ...]:
         return n.provider, n.region, n.zone, n.instance_type, n.purchase_option.value if n.purchase_option else ""
+
+    def _become(self, node: Node) -> None:
+        """Take over what is now known of this machine.
+
+        To learn more of it is no change. To learn that it is another one than before is: a machine becomes another one
+        while it is not running, so its price is not known from this boot on.
+        """
+        more = self._priced_as(node) != self._priced_as(self.node)
+        self.node = self.meter.node = node
+        known = self._priced_as(node)
+        if any(was and now and was != now for was, now in zip(self._known_as, known, strict=True)):
+            self.meter.node_changed(self._machine_since)
+            self._known_as = known
+        else:
+            self._known_as = tuple(now or was for was, now in zip(self._known_as, known, strict=True))
+        if more and self._feed is not None and (source := price_source(self.settings, node)):
+            self._feed.ask_about(source)
 
     def _boot_id(self) -> str:
         try:
@@ -201,6 +243,8 @@ class AgentApp:
         due = time.monotonic()
         while not self._stop.is_set():
             self._beat()
+            if self._feed is not None and not self._feed.started and self._identity.settled:
+                self._feed.start()
             due = max(due + self.settings.sample_interval, time.monotonic())
             self._stop.wait(due - time.monotonic())
         self._beat()
@@ -217,6 +261,8 @@ class AgentApp:
 
     def tick(self) -> Snapshot:
         """Read everything once, account the time until now, and publish the new snapshot."""
+        if self._identity.node is not self.node:
+            self._become(self._identity.node)
         host = self._read_host()
         began = time.perf_counter()
         events = self._files.poll(self._clock)
@@ -239,7 +285,10 @@ class AgentApp:
             clock_jumps=self._clock.jumps,
         )
         snapshot = self.meter.tick(now, inputs)
+        notice = self._notices.notice
+        snapshot = replace(snapshot, node=replace(snapshot.node, preemption=notice))
         self.snapshot = snapshot = replace(snapshot, problems=self._problems(snapshot))
+        self._preemption_file.write(notice, now)
         self._cost_files.write(snapshot.runs, now)
         return snapshot
 
@@ -268,6 +317,9 @@ class AgentApp:
             stuck = self._sampler.stuck_seconds(now)
             error = self._sampler.error or (f"a driver call has not returned for {stuck:.0f} s" if stuck > 5 else "")  # noqa: PLR2004
             health["gpus"] = CollectorHealth(not error, self._sampler.last_duration or stuck, error)
+        for name, feed in (("identity", self._identity), ("preemption", self._notices)):
+            if feed.last_duration is not None:
+                health[name] = CollectorHealth(not feed.error, feed.last_duration, feed.error)
         health["price"] = (
             self._feed.health if self._feed else CollectorHealth(False, 0.0, "no price and no poller configured")  # noqa: FBT003
         )
@@ -275,7 +327,8 @@ class AgentApp:
 
     def _problems(self, snapshot: Snapshot) -> tuple[str, ...]:
         """What people should do something about, as sentences."""
-        problems = []
+        notice = snapshot.node.preemption
+        problems = [] if notice is None else [f"preemption: {sentence(notice)}. Save a checkpoint."]
         for name, health in sorted(snapshot.health.items()):
             if health.success:
                 continue
@@ -295,7 +348,8 @@ class AgentApp:
         """Everything that must survive, as JSON-able data, all of one instant."""
         return {
             "boot_id": self._boot,
-            "priced_as": self._priced_as(),
+            "priced_as": self._known_as,
+            "identity": self._identity.state(),
             "clock": self._clock.state(),
             "files": self._files.state(),
             "meter": self.meter.state(),

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from http.client import HTTPException
 
 from epochcost._version import __version__
-from epochcost.agent.app import node_of, price_source
+from epochcost.agent.app import identity_of, price_source
 from epochcost.agent.events_directory import agent_events_dir
 from epochcost.agent.settings import AgentSettings
 from epochcost.gpus import choose_source
@@ -62,12 +62,13 @@ def _gpus(settings: AgentSettings, _: Mapping[str, str]) -> tuple[str, str]:
     return chosen.reason, ""
 
 
-def _node(settings: AgentSettings, _: Mapping[str, str]) -> tuple[str, str]:
+def _node(settings: AgentSettings, environ: Mapping[str, str]) -> tuple[str, str]:
     try:
-        node = node_of(settings)
+        identity = identity_of(settings, environ)
     except NodeError as err:
         return f"wrong: {err}", str(err)
-    return describe(node), ""
+    identity.ask()
+    return describe(identity.node) + (f" ({identity.error})" if identity.error else ""), ""
 
 
 def describe(node: Node) -> str:
@@ -78,12 +79,13 @@ def describe(node: Node) -> str:
     return f"{node.node}: {place}, {node.instance_type or 'instance type unknown'}, {option}{source}"
 
 
-def _price(settings: AgentSettings, _: Mapping[str, str]) -> tuple[str, str]:
+def _price(settings: AgentSettings, environ: Mapping[str, str]) -> tuple[str, str]:
     try:
-        node = node_of(settings)
+        identity = identity_of(settings, environ)
     except NodeError as err:
         return "not asked, for the node is wrong", f"price unknown: {err}"
-    source = price_source(settings, node)
+    identity.ask()
+    source = price_source(settings, identity.node)
     if source is None:
         reason = "price unknown: set --price.usd-per-hour, or --prices.url and what this node is"
         return "unknown", reason

@@ -52,6 +52,8 @@ class PriceFeed:
         self._interval = interval
         self._wall = wall
         self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="epochcost-price", daemon=True)
         self.quote: Quote | None = None
         self.health = CollectorHealth(success=False, duration_seconds=0.0, error="not asked yet")
@@ -63,7 +65,20 @@ class PriceFeed:
     def stop(self) -> None:
         """Stop asking; waits for a question under way, at most 6 s."""
         self._stop.set()
-        self._thread.join(timeout=6.0)
+        self._wake.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout=6.0)
+
+    @property
+    def started(self) -> bool:
+        """Whether `start` was called."""
+        return self._thread.ident is not None
+
+    def ask_about(self, source: Asks) -> None:
+        """Ask ``source`` from now on, at once: more is known of the machine, and earlier answers are not about it."""
+        with self._lock:
+            self._source, self.quote = source, None
+        self._wake.set()
 
     def _run(self) -> None:
         wait = FIRST_RETRY_SECONDS
@@ -73,16 +88,21 @@ class PriceFeed:
             else:
                 pause = min(wait, self._interval)
                 wait = min(wait * 2, self._interval)
-            self._stop.wait(pause)
+            self._wake.wait(pause)
+            self._wake.clear()
 
     def ask(self) -> bool:
         """Ask once; whether there was an answer."""
         began = time.perf_counter()
         error = ""
+        source = self._source
         try:
-            answer = self._source.fetch(self._wall())
+            answer = source.fetch(self._wall())
             price = answer.price
-            self.quote = Quote(price.steps, answer.on_demand_usd_per_hour, price.source, price.fetched_ts)
+            with self._lock:
+                if source is not self._source:
+                    return False
+                self.quote = Quote(price.steps, answer.on_demand_usd_per_hour, price.source, price.fetched_ts)
         except Exception as err:  # noqa: BLE001 - whatever a price source does wrong, the meter goes on without it
             error = str(err) or type(err).__name__
             if error != self.health.error:

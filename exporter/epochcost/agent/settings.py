@@ -39,6 +39,16 @@ class AgentSettings:
         "on_demand, spot, reserved or owned",
         parse=choice("", *(p.value for p in PurchaseOption)),
     )
+    node_metadata: str = option(
+        "node.metadata",
+        "auto",
+        "whom to ask what this machine is and whether it is taken away: auto (the cloud whose firmware it has, and the "
+        "Kubernetes API in a pod), aws, gcp, azure, kubernetes or off",
+        parse=choice("auto", "aws", "gcp", "azure", "kubernetes", "off"),
+    )
+    node_metadata_url: str = option(
+        "node.metadata-url", "", "the cloud's metadata service, if not at its own address", parse=http_url
+    )
     node_share: str = option(
         "node.share",
         "whole-node",

@@ -253,6 +253,8 @@ class Ledger:
         self.price_floor = t
         self.price = self.price.forget_from(t)
         self.book.reprice()
+        for account in self.runs.values():
+            account.reprice()
 
     # -- persistence -------------------------------------------------------------------------------------------------
 

@@ -47,6 +47,18 @@ def identify(
     return known if known.node else replace(known, node=host_name())
 
 
+def filled(known: Node, found: Mapping[str, Node]) -> Node:
+    """``known`` with its gaps filled from what each source of ``found`` said, in that order; see `identify`."""
+    for name, node in found.items():
+        known = merged(known, safe(node, name), name)
+    return known
+
+
+def is_complete(node: Node) -> bool:
+    """Whether nothing is left to ask for."""
+    return all(getattr(node, field) for field in (*TEXTS, "purchase_option"))
+
+
 def safe(found: Node, name: str) -> Node:
     """``found`` without the parts that cannot be labels."""
     texts = {field: _text_or_empty(getattr(found, field), f"{name}: {field}") for field in TEXTS}

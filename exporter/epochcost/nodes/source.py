@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from epochcost.model import Node
+from epochcost.model import Node, PreemptionNotice
 
 
 class NodeError(ValueError):
@@ -20,3 +20,33 @@ class IdentitySource(Protocol):
 
     def identify(self) -> Node | None:
         """What this source knows, empty strings for the rest; None when it does not know this machine at all."""
+
+
+class MetadataSource(Protocol):
+    """A service that has to be asked over a network, so it is given until a deadline of the monotonic clock."""
+
+    @property
+    def name(self) -> str:
+        """How it is called."""
+
+    def identify(self, deadline: float) -> Node:
+        """What it knows of this machine, empty strings for the rest.
+
+        Raises:
+            NodeError: when it does not answer, or not as documented.
+        """
+
+
+class NoticeSource(Protocol):
+    """A service that says when it takes this machine away."""
+
+    def notice(self, deadline: float) -> PreemptionNotice | None:
+        """What is announced now, None when nothing is.
+
+        Raises:
+            NodeError: when it does not answer, or not as documented.
+        """
+
+
+class CloudMetadata(MetadataSource, NoticeSource, Protocol):
+    """A cloud's metadata service: both."""

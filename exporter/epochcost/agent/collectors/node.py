@@ -61,6 +61,18 @@ NODE: tuple[Family, ...] = (
     Family("node_boot_time_seconds", "When this machine was booted.", (), lambda n, _: one(n.boot_ts)),
     Family("node_power_watts", "What the GPUs of this machine draw together.", (), lambda n, _: one(n.power_watts)),
     Family(
+        "node_preemption_notice_timestamp_seconds",
+        "When the provider was first heard to say that it takes this machine away (interruption) or may (rebalance).",
+        ("kind",),
+        lambda n, _: [((n.preemption.kind,), n.preemption.seen_ts)] if n.preemption else [],
+    ),
+    Family(
+        "node_preemption_deadline_timestamp_seconds",
+        "When the provider will take this machine away, where it says so.",
+        (),
+        lambda n, _: one(n.preemption.at_ts if n.preemption else None),
+    ),
+    Family(
         "node_cpu_seconds_total",
         "CPU-seconds since boot by state, summed over CPUs.",
         ("state",),

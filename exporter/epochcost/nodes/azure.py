@@ -1,0 +1,87 @@
+"""Microsoft Azure: the instance metadata service and its scheduled events."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from epochcost.model import Node, PreemptionNotice, PurchaseOption
+from epochcost.nodes.exchange import MetadataError, Service
+
+ADDRESS = "http://169.254.169.254"
+COMPUTE_PATH = "/metadata/instance/compute?api-version=2020-09-01&format=json"
+"""The newest version whose answer does not yet carry the user data of the machine."""
+EVENTS_PATH = "/metadata/scheduledevents?api-version=2020-07-01"
+HEADERS = {"Metadata": "true"}
+TAKEN_AWAY = ("Preempt", "Terminate")
+"""A scheduled event of another kind (Reboot, Freeze, Redeploy) gives the machine back."""
+
+OPTIONS = {
+    "spot": PurchaseOption.SPOT,
+    "low": PurchaseOption.SPOT,
+    "regular": PurchaseOption.ON_DEMAND,
+    "": PurchaseOption.ON_DEMAND,
+}
+"""By priority; a machine made without one has none, and is a regular one."""
+
+
+class AzureMetadata:
+    """Asks ``url``."""
+
+    name = "azure"
+
+    def __init__(self, url: str = "") -> None:
+        self._service = Service("Azure instance metadata", url or ADDRESS)
+        self._machine = ""
+
+    def identify(self, deadline: float) -> Node:
+        """Region, zone (``eastus-1``; empty where the machine is in none), size and purchase option.
+
+        Raises:
+            MetadataError: when the service does not answer as documented.
+        """
+        compute = self._service.document(COMPUTE_PATH, HEADERS, deadline)
+        location, size = compute.get("location"), compute.get("vmSize")
+        zone, priority = compute.get("zone", ""), compute.get("priority")
+        if not (isinstance(location, str) and location and isinstance(size, str) and size and isinstance(zone, str)):
+            raise MetadataError(
+                f"{self._service.name}: no location or vmSize: {location!r}, {size!r}, zone {zone!r}"[:300]
+            )
+        option = OPTIONS.get(priority.lower()) if isinstance(priority, str) else None
+        return Node("", "azure", location, f"{location}-{zone}" if zone else "", size, option, self.name)
+
+    def notice(self, deadline: float) -> PreemptionNotice | None:
+        """The eviction or deletion scheduled for this machine, else None.
+
+        The events of a whole scale set come to each of its machines, so the machine's own name is asked first.
+
+        Raises:
+            MetadataError: when the service does not answer as documented. Its first answer may take two minutes.
+        """
+        if not self._machine:
+            self._machine = str(self._service.document(COMPUTE_PATH, HEADERS, deadline).get("name", ""))
+        events = self._service.document(EVENTS_PATH, HEADERS, deadline).get("Events")
+        if not isinstance(events, list):
+            raise MetadataError(f"{self._service.name}: GET {EVENTS_PATH}: no list of Events")
+        mine = [event for event in events if isinstance(event, dict) and self._is_mine(event)]
+        if not mine:
+            return None
+        return PreemptionNotice("interruption", str(mine[0]["EventType"]).lower(), _instant(mine[0].get("NotBefore")))
+
+    def _is_mine(self, event: Mapping[str, Any]) -> bool:
+        resources = event.get("Resources")
+        if event.get("EventType") not in TAKEN_AWAY or not isinstance(resources, list):
+            return False
+        # Scale sets name their machines set_0, and events have been seen with a leading underscore.
+        return self._machine in (str(name).removeprefix("_") for name in resources)
+
+
+def _instant(value: object) -> float | None:
+    """``Mon, 19 Sep 2026 18:29:47 GMT`` in seconds since the Unix epoch; None when it is not that (it has begun)."""
+    try:
+        moment = parsedate_to_datetime(str(value)).timestamp()
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+    return moment if math.isfinite(moment) else None

@@ -1,0 +1,111 @@
+"""Learns which machine this is while the agent already works: nothing waits for a metadata service."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from epochcost.model import Node, PurchaseOption
+from epochcost.nodes import filled, is_complete
+from epochcost.nodes.metadata import DETECT_SECONDS, detect
+from epochcost.nodes.source import MetadataSource
+
+log = logging.getLogger(__name__)
+FIRST_RETRY_SECONDS = 10.0
+LAST_RETRY_SECONDS = 300.0
+PARTS = ("provider", "region", "zone", "instance_type")
+
+
+class IdentityFeed:
+    """What is known of this machine: at once what needs no network, the rest when it comes.
+
+    What a source has said holds until the machine is booted again, so it is asked once and remembered.
+
+    Args:
+        known: what is known without asking anybody.
+        sources: who is asked, the one that knows most first.
+        seconds: for one round of questions.
+    """
+
+    def __init__(self, known: Node, sources: Sequence[MetadataSource], seconds: float = DETECT_SECONDS) -> None:
+        self._known = known
+        self._sources = () if is_complete(known) else tuple(sources)
+        self._seconds = seconds
+        self._found: dict[str, Node] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="epochcost-identity", daemon=True)
+        self.node = known
+        self.error = ""
+        """Who did not answer in the last round, and why."""
+        self.last_duration: float | None = None
+        """Seconds of the last round; None before the first, and where nobody has to be asked."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether everybody has been asked at least once."""
+        return not self._missing() or self.last_duration is not None
+
+    def start(self) -> None:
+        """Begin to ask."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop asking; waits for a round under way."""
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout=self._seconds + 1.0)
+
+    def _run(self) -> None:
+        wait = FIRST_RETRY_SECONDS
+        while not self._stop.is_set() and not self.ask():
+            self._stop.wait(wait)
+            wait = min(wait * 2, LAST_RETRY_SECONDS)
+
+    def ask(self) -> bool:
+        """Ask once those that have not answered yet; whether everybody has now."""
+        missing = self._missing()
+        if not missing:
+            return True
+        began = time.perf_counter()
+        detected = detect(missing, self._seconds)
+        self._found.update(detected.found)
+        error = "; ".join(detected.errors.values())
+        if error and error != self.error:
+            log.warning("identity: %s", error)
+        if detected.found:
+            self._fill()
+            log.info("identity: %s", self.node)
+        self.error, self.last_duration = error, time.perf_counter() - began
+        return not error
+
+    def _missing(self) -> list[MetadataSource]:
+        return [source for source in self._sources if source.name not in self._found]
+
+    def _fill(self) -> None:
+        in_order = {source.name: self._found[source.name] for source in self._sources if source.name in self._found}
+        self.node = filled(self._known, in_order)
+
+    # -- memory for this boot ----------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """What was found, as JSON-able data."""
+        return {
+            name: [*(getattr(node, part) for part in PARTS), node.purchase_option.value if node.purchase_option else ""]
+            for name, node in list(self._found.items())
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state` described earlier in this boot of the machine.
+
+        Raises:
+            TypeError, ValueError, AttributeError: when it is not what `state` makes; nothing has changed then.
+        """
+        found = {}
+        for name, (provider, region, zone, instance_type, option) in state.items():
+            place = (str(provider), str(region), str(zone), str(instance_type))
+            found[str(name)] = Node("", *place, PurchaseOption(option) if option else None)
+        self._found = found
+        self._fill()

@@ -1,0 +1,80 @@
+"""Google Compute Engine: the metadata server."""
+
+from __future__ import annotations
+
+from epochcost.model import Node, PreemptionNotice, PurchaseOption
+from epochcost.nodes.exchange import OK, MetadataError, Service
+
+ADDRESS = "http://169.254.169.254"
+BASE = "/computeMetadata/v1/instance"
+ZONE_PATH = f"{BASE}/zone"
+TYPE_PATH = f"{BASE}/machine-type"
+SCHEDULING_PATH = f"{BASE}/scheduling/?recursive=true"
+"""Only this much of the tree: what stands beside it may hold a project's secrets."""
+PREEMPTED_PATH = f"{BASE}/preempted"
+FLAVOR = {"Metadata-Flavor": "Google"}
+
+OPTIONS = {
+    "STANDARD": PurchaseOption.ON_DEMAND,
+    "SPOT": PurchaseOption.SPOT,
+    "RESERVATION_BOUND": PurchaseOption.RESERVED,
+}
+
+
+class GcpMetadata:
+    """Asks ``url``, and takes only answers that carry the header by which the real server says who it is."""
+
+    name = "gcp"
+
+    def __init__(self, url: str = "") -> None:
+        self._service = Service("Google Cloud metadata", url or ADDRESS)
+
+    def identify(self, deadline: float) -> Node:
+        """Region, zone, type and purchase option of this machine.
+
+        Raises:
+            MetadataError: when the server does not answer as documented.
+        """
+        zone = self._last_part(ZONE_PATH, "zones", deadline)
+        region, dash, _ = zone.rpartition("-")
+        if not dash:
+            raise MetadataError(f"{self._service.name}: GET {ZONE_PATH}: {zone[:40]!r} is no zone of a region")
+        instance_type = self._last_part(TYPE_PATH, "machineTypes", deadline)
+        return Node("", "gcp", region, zone, instance_type, self._option(deadline), self.name)
+
+    def notice(self, deadline: float) -> PreemptionNotice | None:
+        """The preemption under way (Google gives 30 s), else None.
+
+        Raises:
+            MetadataError: when the server does not answer as documented.
+        """
+        said = self._text(PREEMPTED_PATH, deadline)
+        if said not in ("TRUE", "FALSE"):
+            raise MetadataError(f"{self._service.name}: GET {PREEMPTED_PATH}: {said[:40]!r}, not TRUE or FALSE")
+        return PreemptionNotice("interruption", "preempted") if said == "TRUE" else None
+
+    def _option(self, deadline: float) -> PurchaseOption | None:
+        """A model that is not known here (``FLEX_START``) has a price of its own, so it is not guessed."""
+        said = self._service.parsed(self._text(SCHEDULING_PATH, deadline), SCHEDULING_PATH)
+        model = said.get("provisioningModel")
+        if isinstance(model, str) and model:
+            return OPTIONS.get(model.upper())
+        preemptible = str(said.get("preemptible", "")).upper()
+        return {"TRUE": PurchaseOption.SPOT, "FALSE": PurchaseOption.ON_DEMAND}.get(preemptible)
+
+    def _last_part(self, path: str, collection: str, deadline: float) -> str:
+        """``projects/123/zones/us-central1-a`` -> ``us-central1-a``."""
+        text = self._text(path, deadline)
+        head, _, last = text.rpartition("/")
+        if not last or head.rpartition("/")[2] != collection:
+            raise MetadataError(f"{self._service.name}: GET {path}: {text[:60]!r} is no name in {collection}")
+        return last
+
+    def _text(self, path: str, deadline: float) -> str:
+        answer = self._service.ask(path, FLAVOR, deadline)
+        if answer.status != OK or answer.headers.get("metadata-flavor") != "Google":
+            raise MetadataError(
+                f"{self._service.name}: GET {path}: HTTP {answer.status}"
+                f"{'' if 'metadata-flavor' in answer.headers else ' without the header Metadata-Flavor: Google'}"
+            )
+        return self._service.decoded(answer, path)

@@ -1,0 +1,118 @@
+"""Whom to ask over the network which machine this is, and asking all of them at once."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from epochcost.model import Node, PurchaseOption
+from epochcost.nodes.aws import AwsMetadata
+from epochcost.nodes.azure import AzureMetadata
+from epochcost.nodes.firmware import DMI, FirmwareSource
+from epochcost.nodes.gcp import GcpMetadata
+from epochcost.nodes.kubernetes import KubernetesNode
+from epochcost.nodes.source import CloudMetadata, MetadataSource, NodeError, NoticeSource
+
+log = logging.getLogger(__name__)
+
+CLOUDS: Mapping[str, Callable[[str], CloudMetadata]] = {
+    "aws": AwsMetadata,
+    "gcp": GcpMetadata,
+    "azure": AzureMetadata,
+}
+"""By provider; each is made with the address to ask instead of its own, empty for its own."""
+
+MODES = ("auto", *CLOUDS, "kubernetes", "off")
+DETECT_SECONDS = 2.0
+"""For all of them together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detected:
+    """Who answered what, and why the others did not, by source."""
+
+    found: Mapping[str, Node]
+    errors: Mapping[str, str]
+
+
+def asked_cloud(mode: str, known: Node, root: Path = DMI) -> str:
+    """The cloud whose metadata service is asked, empty for none.
+
+    Unless told, only the one whose firmware this machine has: on any other network that address is a stranger's.
+    """
+    if mode != "auto":
+        return mode if mode in CLOUDS else ""
+    seen = FirmwareSource(root).identify()
+    return seen.provider if seen is not None and seen.provider in CLOUDS and seen.provider == known.provider else ""
+
+
+def metadata_sources(
+    mode: str, known: Node, environ: Mapping[str, str], url: str = "", root: Path = DMI
+) -> list[MetadataSource]:
+    """Who may know more of this machine, the one that knows most first.
+
+    Args:
+        mode: one of `MODES`; ``auto`` asks `asked_cloud`, and in a cluster its API server.
+        known: what is known without them.
+        environ: where a pod learns of its cluster.
+        url: instead of the cloud's own address.
+        root: of the firmware's strings.
+    """
+    sources: list[MetadataSource] = []
+    if cloud := asked_cloud(mode, known, root):
+        sources.append(CLOUDS[cloud](url))
+    if mode in ("auto", "kubernetes") and (cluster := kubernetes_node(known, environ)):
+        sources.append(cluster)
+    return sources
+
+
+def notice_source(mode: str, known: Node, url: str = "", root: Path = DMI) -> NoticeSource | None:
+    """Who would say that this machine is taken away; nobody for one that cannot be. As `metadata_sources`."""
+    cloud = asked_cloud(mode, known, root)
+    if not cloud or known.purchase_option not in (PurchaseOption.SPOT, None):
+        return None
+    return CLOUDS[cloud](url)
+
+
+def kubernetes_node(known: Node, environ: Mapping[str, str]) -> KubernetesNode | None:
+    """The API server of the cluster that this process runs in, None outside of one."""
+    host, port = environ.get("KUBERNETES_SERVICE_HOST", ""), environ.get("KUBERNETES_SERVICE_PORT", "443")
+    if not host or not port.isdecimal():
+        return None
+    return KubernetesNode(f"https://{f'[{host}]' if ':' in host else host}:{port}", known.node)
+
+
+def kubernetes_node_name(environ: Mapping[str, str]) -> str:
+    """The node's name as a pod is told it by the downward API (``spec.nodeName``); empty outside of a cluster."""
+    return environ.get("NODE_NAME", "") if environ.get("KUBERNETES_SERVICE_HOST") else ""
+
+
+def detect(sources: Sequence[MetadataSource], seconds: float = DETECT_SECONDS) -> Detected:
+    """Ask all at once; who has not answered after ``seconds`` is told among the errors. Never raises."""
+    found: dict[str, Node] = {}
+    errors: dict[str, str] = {}
+    deadline = time.monotonic() + seconds
+
+    def ask(source: MetadataSource) -> None:
+        try:
+            found[source.name] = source.identify(deadline)
+        except NodeError as err:
+            errors[source.name] = str(err)
+        except Exception as err:
+            log.exception("%s failed in a way that was not foreseen", source.name)
+            errors[source.name] = f"{source.name}: {type(err).__name__}: {err}"
+
+    threads = [threading.Thread(target=ask, args=(s,), name=f"epochcost-{s.name}", daemon=True) for s in sources]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=max(0.0, deadline + 0.1 - time.monotonic()))
+    answers, failures = dict(found), dict(errors)
+    for source in sources:
+        if source.name not in answers:
+            failures.setdefault(source.name, f"{source.name}: no answer within {seconds:g} s")
+    return Detected(answers, failures)

@@ -1,0 +1,478 @@
+"""Which machine is this, by each cloud's own protocol, and by services that are not what they seem."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.nodes.clouds import (
+    ApiServer,
+    Aws,
+    Azure,
+    Cloud,
+    Gcp,
+    Reply,
+    Says,
+    babbles,
+    floods,
+    hangs,
+    hangs_up,
+    raw,
+    trickles,
+)
+
+from epochcost.model import Node, PreemptionNotice, PurchaseOption
+from epochcost.nodes import filled, identify
+from epochcost.nodes.aws import AwsMetadata
+from epochcost.nodes.azure import AzureMetadata
+from epochcost.nodes.exchange import MetadataError, Service
+from epochcost.nodes.feed import IdentityFeed
+from epochcost.nodes.gcp import GcpMetadata
+from epochcost.nodes.kubernetes import KubernetesNode, node_of_labels
+from epochcost.nodes.label import MAX_CHARACTERS
+from epochcost.nodes.metadata import (
+    CLOUDS,
+    MODES,
+    asked_cloud,
+    detect,
+    kubernetes_node_name,
+    metadata_sources,
+    notice_source,
+)
+
+SPOT, ON_DEMAND, RESERVED = PurchaseOption.SPOT, PurchaseOption.ON_DEMAND, PurchaseOption.RESERVED
+PROXY_VARIABLES = ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY")
+
+
+def soon(seconds: float = 2.0) -> float:
+    return time.monotonic() + seconds
+
+
+# -- AWS ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("life_cycle", "option"),
+    [("spot", SPOT), ("on-demand", ON_DEMAND), ("capacity-block", RESERVED), ("new thing", None), ("a\nb", None)],
+)
+def test_aws_tells_region_zone_type_and_how_it_is_paid(life_cycle: str, option: PurchaseOption | None):
+    with Aws(life_cycle).serving() as url:
+        node = AwsMetadata(url).identify(soon())
+    assert node == Node("", "aws", "us-east-1", "us-east-1b", "p4d.24xlarge", option, "aws")
+
+
+def test_aws_is_asked_with_one_token_until_it_is_no_longer_taken():
+    cloud = Aws()
+    with cloud.serving() as url:
+        source = AwsMetadata(url)
+        source.identify(soon())
+        source.identify(soon())
+        assert [r.method for r in cloud.requests].count("PUT") == 1
+        cloud.forget_tokens()
+        source.identify(soon())
+        assert [r.method for r in cloud.requests].count("PUT") == 2
+
+
+def test_aws_without_a_token_within_the_hop_limit_says_what_to_do():
+    with raw(hangs) as url, pytest.raises(MetadataError, match=r"no whole answer in time .*hop limit must be 2"):
+        AwsMetadata(url).identify(soon(0.2))
+
+
+def test_aws_is_never_asked_without_a_token():
+    with Says(Reply(403)).serving() as url, pytest.raises(MetadataError, match="HTTP 403 without a token"):
+        AwsMetadata(url).identify(soon())
+
+
+@pytest.mark.parametrize("missing", ["region", "availabilityZone", "instanceType"])
+def test_an_aws_document_that_lacks_a_part_is_refused(missing: str):
+    with Aws(**{missing: None}).serving() as url, pytest.raises(MetadataError, match="no region, zone or type"):
+        AwsMetadata(url).identify(soon())
+
+
+def test_aws_announces_an_interruption_and_before_it_perhaps_a_raised_risk():
+    cloud = Aws()
+    with cloud.serving() as url:
+        source = AwsMetadata(url)
+        assert source.notice(soon()) is None
+        cloud.rebalance = {"noticeTime": "2026-11-21T08:20:00Z"}
+        assert source.notice(soon()) == PreemptionNotice("rebalance", "rebalance")
+        cloud.action = {"action": "terminate", "time": "2026-11-21T08:22:00Z"}
+        assert source.notice(soon()) == PreemptionNotice("interruption", "terminate", 1795249320.0)
+        cloud.action = {"action": 'x"} 1\n', "time": "soon"}
+        assert source.notice(soon()) == PreemptionNotice("interruption")
+
+
+# -- Google Cloud ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scheduling", "option"),
+    [
+        ({"preemptible": "TRUE"}, SPOT),
+        ({"preemptible": "FALSE"}, ON_DEMAND),
+        ({"preemptible": "TRUE", "provisioningModel": "SPOT"}, SPOT),
+        ({"preemptible": "FALSE", "provisioningModel": "STANDARD"}, ON_DEMAND),
+        ({"preemptible": "FALSE", "provisioningModel": "RESERVATION_BOUND"}, RESERVED),
+        ({"preemptible": "FALSE", "provisioningModel": "FLEX_START"}, None),
+        ({}, None),
+    ],
+)
+def test_google_tells_region_zone_type_and_how_it_is_paid(scheduling: dict[str, str], option: PurchaseOption | None):
+    cloud = Gcp()
+    cloud.scheduling = scheduling
+    with cloud.serving() as url:
+        node = GcpMetadata(url).identify(soon())
+    assert node == Node("", "gcp", "us-central1", "us-central1-a", "a3-highgpu-8g", option, "gcp")
+
+
+def test_google_is_never_asked_for_more_than_is_used():
+    cloud = Gcp()
+    with cloud.serving() as url:
+        GcpMetadata(url).identify(soon())
+    assert {r.path.rpartition("/instance/")[2] for r in cloud.requests} == {"zone", "machine-type", "scheduling/"}
+
+
+@pytest.mark.parametrize("flavor", [None, "Gogle"])
+def test_an_answer_that_does_not_say_that_it_is_googles_is_refused(flavor: str | None):
+    cloud = Gcp()
+    cloud.flavor = flavor
+    with cloud.serving() as url, pytest.raises(MetadataError, match="zone: HTTP 200"):
+        GcpMetadata(url).identify(soon())
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [{"zone": "us-central1-a"}, {"zone": "projects/1/zones/"}, {"zone": "projects/1/zones/mars"}, {"machine-type": ""}],
+)
+def test_a_google_answer_of_another_shape_is_refused(texts: dict[str, str]):
+    with Gcp(**texts).serving() as url, pytest.raises(MetadataError, match="Google Cloud metadata: GET "):
+        GcpMetadata(url).identify(soon())
+
+
+def test_google_announces_a_preemption():
+    cloud = Gcp()
+    with cloud.serving() as url:
+        source = GcpMetadata(url)
+        assert source.notice(soon()) is None
+        cloud.texts["preempted"] = "TRUE"
+        assert source.notice(soon()) == PreemptionNotice("interruption", "preempted")
+        cloud.texts["preempted"] = "perhaps"
+        with pytest.raises(MetadataError, match="'perhaps', not TRUE or FALSE"):
+            source.notice(soon())
+
+
+# -- Azure -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("compute", "zone", "option"),
+    [
+        ({}, "eastus-1", SPOT),
+        ({"zone": "", "priority": "Regular"}, "", ON_DEMAND),
+        ({"zone": "", "priority": ""}, "", ON_DEMAND),
+        ({"priority": "Low"}, "eastus-1", SPOT),
+        ({"priority": "Golden"}, "eastus-1", None),
+        ({"priority": None}, "eastus-1", None),
+    ],
+)
+def test_azure_tells_region_zone_size_and_how_it_is_paid(
+    compute: dict[str, str], zone: str, option: PurchaseOption | None
+):
+    with Azure(**compute).serving() as url:
+        node = AzureMetadata(url).identify(soon())
+    assert node == Node("", "azure", "eastus", zone, "Standard_ND96isr_H100_v5", option, "azure")
+
+
+def test_an_azure_answer_that_lacks_a_part_is_refused():
+    with Azure(vmSize=3).serving() as url, pytest.raises(MetadataError, match="no location or vmSize: 'eastus', 3"):
+        AzureMetadata(url).identify(soon())
+
+
+def test_azure_announces_an_eviction_of_this_machine_and_not_of_another_one():
+    cloud = Azure()
+    event = {
+        "EventId": "C7061BAC-AFDC-4513-B24B-AA5F13A16123",
+        "EventStatus": "Scheduled",
+        "EventType": "Preempt",
+        "ResourceType": "VirtualMachine",
+        "Resources": ["train_2"],
+        "NotBefore": "Sat, 21 Nov 2026 18:29:47 GMT",
+    }
+    with cloud.serving() as url:
+        source = AzureMetadata(url)
+        assert source.notice(soon()) is None
+        cloud.events = [event]
+        assert source.notice(soon()) is None
+        cloud.events = [{**event, "Resources": ["train_3"], "EventType": "Freeze"}]
+        assert source.notice(soon()) is None
+        cloud.events = [{"EventType": "Preempt"}, "nonsense", {**event, "Resources": ["_train_3"]}]  # type: ignore[list-item]
+        assert source.notice(soon()) == PreemptionNotice("interruption", "preempt", 1795285787.0)
+        cloud.events = [{**event, "Resources": ["train_3"], "EventStatus": "Started", "NotBefore": ""}]
+        assert source.notice(soon()) == PreemptionNotice("interruption", "preempt")
+
+
+# -- Kubernetes --------------------------------------------------------------------------------------------------------
+
+PLACE = {
+    "node.kubernetes.io/instance-type": "p5.48xlarge",
+    "topology.kubernetes.io/region": "us-east-1",
+    "topology.kubernetes.io/zone": "us-east-1b",
+}
+
+
+def account(root: Path, token: str = "sesame") -> Path:
+    (root / "token").write_text(token + "\n")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("label", "value", "option"),
+    [
+        ("karpenter.sh/capacity-type", "spot", SPOT),
+        ("karpenter.sh/capacity-type", "on-demand", ON_DEMAND),
+        ("karpenter.sh/capacity-type", "reserved", RESERVED),
+        ("eks.amazonaws.com/capacityType", "SPOT", SPOT),
+        ("eks.amazonaws.com/capacityType", "ON_DEMAND", ON_DEMAND),
+        ("eks.amazonaws.com/capacityType", "CAPACITY_BLOCK", RESERVED),
+        ("cloud.google.com/gke-spot", "true", SPOT),
+        ("cloud.google.com/gke-preemptible", "true", SPOT),
+        ("cloud.google.com/gke-provisioning", "standard", ON_DEMAND),
+        ("kubernetes.azure.com/scalesetpriority", "spot", SPOT),
+        ("example.com/capacity", "spot", None),
+        ("cloud.google.com/gke-spot", "false", None),
+    ],
+)
+def test_the_labels_of_a_node_tell_how_it_is_paid(label: str, value: str, option: PurchaseOption | None):
+    assert node_of_labels({**PLACE, label: value}) == Node(
+        "", "", "us-east-1", "us-east-1b", "p5.48xlarge", option, "kubernetes"
+    )
+
+
+def test_the_api_server_is_asked_for_this_node_with_the_pods_account(tmp_path: Path):
+    server = ApiServer(**PLACE, **{"eks.amazonaws.com/capacityType": "SPOT"})
+    with server.serving() as url:
+        node = KubernetesNode(url, "gpu-7", account(tmp_path)).identify(soon())
+        assert node == Node("", "aws", "us-east-1", "us-east-1b", "p5.48xlarge", SPOT, "kubernetes")
+        server.provider_id = "kind://docker/kind/kind-worker"
+        assert KubernetesNode(url, "gpu-7", tmp_path).identify(soon()).provider == ""
+        with pytest.raises(MetadataError, match=r"GET /api/v1/nodes/..%2Fpods: HTTP 404"):
+            KubernetesNode(url, "../pods", tmp_path).identify(soon())
+        with pytest.raises(MetadataError, match="HTTP 403"):
+            KubernetesNode(url, "gpu-7", account(tmp_path, "other")).identify(soon())
+
+
+def test_a_pod_without_an_account_is_told_so(tmp_path: Path):
+    with pytest.raises(MetadataError, match=r"the service account in .* cannot be used: .*No such file"):
+        KubernetesNode("https://127.0.0.1:1", "gpu-7", tmp_path).identify(soon())
+
+
+# -- wrong and hostile answers -----------------------------------------------------------------------------------------
+
+SOURCES: list[Callable[[str], AwsMetadata | GcpMetadata | AzureMetadata]] = [AwsMetadata, GcpMetadata, AzureMetadata]
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("behave", [hangs, trickles, floods, babbles, hangs_up])
+def test_a_broken_service_is_an_error_in_time(source: Callable[[str], AwsMetadata], behave: Callable[..., None]):
+    with raw(behave) as url:
+        began = time.monotonic()
+        with pytest.raises(MetadataError):
+            source(url).identify(soon(0.4))
+        assert time.monotonic() - began < 1.0
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_service_that_refuses_is_an_error(source: Callable[[str], AwsMetadata]):
+    with raw(hangs) as url:
+        pass  # nobody listens there any more
+    with pytest.raises(MetadataError, match="refused"):
+        source(url).identify(soon())
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_is_not_followed(source: Callable[[str], AwsMetadata], status: int):
+    elsewhere = Says(Reply(200, b"{}", {"Metadata-Flavor": "Google"}))
+    with elsewhere.serving() as there, Says(Reply(status, b"", {"Location": there})).serving() as url:
+        with pytest.raises(MetadataError, match=f"HTTP {status}"):
+            source(url).identify(soon())
+        assert elsewhere.requests == []
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize(
+    "body", [b"<html>Please log in to the hotel's network</html>", b"[" * 100_000, b"\xff\xfe\x00", b"null", b""]
+)
+def test_what_is_no_answer_is_an_error(source: Callable[[str], AwsMetadata], body: bytes):
+    with Says(Reply(200, body, {"Metadata-Flavor": "Google"})).serving() as url, pytest.raises(MetadataError):
+        source(url).identify(soon())
+
+
+def test_no_proxy_is_used(monkeypatch: pytest.MonkeyPatch):
+    proxy = Says(Reply(200, b"{}"))
+    with proxy.serving() as url, Azure().serving() as azure:
+        for name in PROXY_VARIABLES:
+            monkeypatch.setenv(name, url)
+        assert AzureMetadata(azure).identify(soon()).provider == "azure"
+    assert proxy.requests == []
+
+
+def test_nothing_can_be_smuggled_into_a_request():
+    with Says(Reply()).serving() as url, pytest.raises(MetadataError, match="cannot be sent"):
+        Service("test", url).ask("/x", {"Authorization": "Bearer a\r\nHost: b"}, soon())
+
+
+HOSTILE = ["p5\n# HELP x", "x" * 10_000, 'p5"} 1', "\u202ep5", "p5\x00", " "]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_hostile_answer_never_becomes_more_than_a_label(text: str):
+    known = Node("n", "aws")
+    with Aws(instanceType=text, region=text).serving() as url:
+        detected = detect([AwsMetadata(url)])
+    node = filled(known, detected.found)
+    for label in (node.region, node.instance_type):
+        assert len(label) <= MAX_CHARACTERS
+        assert label.isprintable()
+    assert node.zone == "us-east-1b"
+
+
+# -- all together ------------------------------------------------------------------------------------------------------
+
+
+def test_all_are_asked_at_once_and_who_is_late_is_left_out():
+    with raw(hangs) as slow, Azure().serving() as quick:
+        began = time.monotonic()
+        detected = detect([AwsMetadata(slow), GcpMetadata(slow), AzureMetadata(quick)], seconds=0.5)
+        assert time.monotonic() - began < 1.0
+    assert list(detected.found) == ["azure"]
+    assert set(detected.errors) == {"aws", "gcp"}
+
+
+class Broken:
+    name = "broken"
+
+    def identify(self, deadline: float) -> Node:
+        raise ZeroDivisionError("by a mistake of ours")
+
+
+def test_a_mistake_in_one_source_leaves_the_others_alone():
+    with Azure().serving() as url:
+        detected = detect([Broken(), AzureMetadata(url)])
+    assert list(detected.found) == ["azure"]
+    assert detected.errors == {"broken": "broken: ZeroDivisionError: by a mistake of ours"}
+
+
+def test_who_stays_silent_is_asked_again_and_who_has_answered_is_not():
+    cloud = Azure()
+    with raw(hangs) as slow, cloud.serving() as quick:
+        feed = IdentityFeed(Node("n", "azure"), [AzureMetadata(quick), AwsMetadata(slow)], seconds=0.3)
+        assert not feed.settled
+        assert not feed.ask()
+        assert feed.settled
+        assert "AWS instance metadata: PUT /latest/api/token: no whole answer in time" in feed.error
+        assert not feed.ask()
+    assert len(cloud.requests) == 1
+    assert feed.node.instance_type == "Standard_ND96isr_H100_v5"
+
+
+def test_what_is_configured_wins_over_what_a_cloud_says():
+    with Aws().serving() as url:
+        feed = IdentityFeed(Node("n", "aws", instance_type="p4d.reserved-for-us"), [AwsMetadata(url)])
+        assert feed.ask()
+    assert feed.node == Node("n", "aws", "us-east-1", "us-east-1b", "p4d.reserved-for-us", SPOT)
+
+
+def test_a_node_of_which_all_is_known_is_not_asked_about():
+    feed = IdentityFeed(Node("n", "aws", "r", "z", "t", SPOT), [Broken()])
+    assert feed.settled
+    assert feed.ask()
+    assert feed.last_duration is None
+
+
+def test_what_was_found_is_remembered():
+    with Aws().serving() as url:
+        first = IdentityFeed(Node("n", "aws"), [AwsMetadata(url)])
+        first.ask()
+        again = IdentityFeed(Node("n", "aws"), [AwsMetadata(url)])
+    again.restore(first.state())  # the service is gone by now
+    assert again.settled
+    assert again.ask()
+    assert again.node == first.node
+
+
+@pytest.mark.parametrize("state", [{"aws": ["aws"]}, {"aws": None}, {"aws": ["a", "b", "c", "d", "stolen"]}, []])
+def test_a_memory_that_makes_no_sense_is_refused(state: dict[str, object]):
+    with pytest.raises((TypeError, ValueError, AttributeError)):
+        IdentityFeed(Node("n"), []).restore(state)
+
+
+# -- whom to ask -------------------------------------------------------------------------------------------------------
+
+
+def firmware(root: Path, vendor: str = "Amazon EC2") -> Path:
+    (root / "sys_vendor").write_text(vendor)
+    return root
+
+
+def test_only_the_cloud_whose_firmware_this_is_is_asked(tmp_path: Path):
+    root = firmware(tmp_path)
+    assert asked_cloud("auto", identify(Node("n"), root), root) == "aws"
+    assert asked_cloud("auto", identify(Node("n", "owned"), root), root) == ""
+    assert asked_cloud("auto", Node("n", "aws"), tmp_path / "nothing") == ""  # configured, on some other machine
+    assert asked_cloud("off", identify(Node("n"), root), root) == ""
+    assert asked_cloud("gcp", Node("n"), tmp_path / "nothing") == "gcp"
+    hetzner = firmware(tmp_path, "Hetzner")
+    assert asked_cloud("auto", identify(Node("n"), hetzner), hetzner) == ""
+
+
+def test_a_pod_asks_its_cluster_too(tmp_path: Path):
+    root, known = firmware(tmp_path), Node("gpu-7", "aws")
+    pod = {"KUBERNETES_SERVICE_HOST": "fd00::1", "KUBERNETES_SERVICE_PORT": "6443", "NODE_NAME": "gpu-7"}
+
+    def asked(mode: str, environ: dict[str, str]) -> list[str]:
+        return [s.name for s in metadata_sources(mode, known, environ, "", root)]
+
+    assert asked("auto", pod) == ["aws", "kubernetes"]
+    assert asked("auto", {}) == ["aws"]
+    assert asked("kubernetes", pod) == ["kubernetes"]
+    assert asked("azure", pod) == ["azure"]
+    assert asked("off", pod) == []
+    assert kubernetes_node_name(pod) == "gpu-7"
+    assert kubernetes_node_name({"NODE_NAME": "gpu-7"}) == ""
+
+
+@pytest.mark.parametrize(("option", "asked"), [(SPOT, True), (None, True), (ON_DEMAND, False), (RESERVED, False)])
+def test_only_a_machine_that_can_be_taken_away_listens_for_it(option: PurchaseOption | None, asked: bool):
+    assert (notice_source("aws", Node("n", purchase_option=option)) is not None) == asked
+
+
+def test_the_modes_are_those_of_the_setting():
+    from epochcost.agent.settings import AgentSettings
+    from epochcost.settings import SettingsError, load
+
+    for mode in MODES:
+        assert load(AgentSettings, "agent", {"node.metadata": mode}, {}).node_metadata == mode
+    with pytest.raises(SettingsError, match="allowed: auto, aws, gcp, azure, kubernetes, off"):
+        load(AgentSettings, "agent", {"node.metadata": "oracle"}, {})
+    assert set(CLOUDS) < set(MODES)
+
+
+def test_a_clouds_class_is_a_cloud(tmp_path: Path):
+    for name, factory in CLOUDS.items():
+        assert factory("").name == name
+
+
+def test_servers_of_the_tests_refuse_what_the_real_ones_refuse():
+    clouds: list[tuple[Cloud, str, int]] = [
+        (Aws(), "/latest/dynamic/instance-identity/document", 401),
+        (Gcp(), "/computeMetadata/v1/instance/zone", 403),
+        (Azure(), "/metadata/instance/compute?api-version=2020-09-01", 400),
+    ]
+    for cloud, path, status in clouds:
+        with cloud.serving() as url:
+            assert Service("test", url).ask(path, {}, soon()).status == status
+    with Azure().serving() as url:
+        assert Service("test", url).ask("/metadata/instance/compute", {"Metadata": "true"}, soon()).status == 400
