@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 from importlib.util import find_spec
 from pathlib import Path
+
+# Matrices this small gain nothing from a second thread, and lose much when somebody else uses the other cores.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 
