@@ -206,7 +206,8 @@ def test_a_scrape_passes_promtool_and_has_one_series_a_key(tmp_path: Path) -> No
         facts = InstanceFacts("aws", "p2.xlarge", "K80", 1.0, 12, 4, 61)
         return Catalogue((price(0.9, at=now),), (facts, InstanceFacts("aws", "unsaid")))
 
-    sources = [ToldSource(answer, name="listed"), ToldSource(answer, name="live")]
+    used = frozenset({Want("aws", "us-east-1", "p2.xlarge")})
+    sources = [ToldSource(answer, name="listed"), ToldSource(answer, name="live", watched=used)]
     with running(settings(tmp_path), sources) as app:
         wait_for(lambda: value(app.url, "epochcost_price_source_success", source="live"), what="the first answer")
         status, body = get(f"{app.url}/metrics")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
-from epochcost.prices.book import KEEP_SECONDS, usd_per_hour_at
-from epochcost.prices.source import Catalogue
+from epochcost.prices.book import DAY, KEEP_SECONDS, MaxAge, usd_per_hour_at
+from epochcost.prices.source import Catalogue, Want
 from epochcost.prices.store import PriceStore
 
 SPOT = PriceKey("aws", "us-east-1", "us-east-1a", "p2.xlarge", PurchaseOption.SPOT)
@@ -60,15 +61,33 @@ def test_a_list_that_is_a_whole_history_forgets_what_was_struck_out() -> None:
     assert steps(store, DEMAND) == [(1.0, 1.0)]
 
 
-def test_a_full_answer_drops_what_it_does_not_mention_and_a_partial_or_troubled_one_keeps_it() -> None:
+def test_a_price_that_its_source_gives_no_more_stays_until_it_is_too_old() -> None:
+    store = PriceStore(None, ["aws"], max_age=MaxAge(7 * DAY, (("spot", DAY),)))
+    store.put("aws", Catalogue((price(SPOT, (NOW, 1.0)), price(DEMAND, (-math.inf, 2.0)))), NOW)
+    other = price(replace(DEMAND, instance_type="g5.xlarge"), (-math.inf, 3.0))
+    store.put("aws", Catalogue((), problems=("one region did not answer",)), NOW + 30 * DAY)
+    assert set(store.book.prices) == {SPOT, DEMAND}, "a source in trouble has taken nothing back"
+    store.put("aws", Catalogue((other,)), NOW + DAY)
+    assert set(store.book.prices) == {SPOT, DEMAND, other.key}
+    assert store.book.prices[SPOT].fetched_ts == NOW, "its age is true"
+    store.put("aws", Catalogue((other,)), NOW + DAY + 1)
+    assert set(store.book.prices) == {DEMAND, other.key}
+    store.put("aws", Catalogue((other,)), NOW + 7 * DAY + 1)
+    assert set(store.book.prices) == {other.key}
+
+
+def test_what_nobody_wants_any_more_goes_with_the_next_full_answer() -> None:
     store = PriceStore(None, ["aws"])
-    store.put("aws", Catalogue((price(SPOT, (NOW, 1.0)),)), NOW)
-    store.put("aws", Catalogue((price(DEMAND, (-math.inf, 2.0)),)), NOW, partial=True)
-    assert set(store.book.prices) == {SPOT, DEMAND}
-    store.put("aws", Catalogue((), problems=("one region did not answer",)), NOW)
-    assert set(store.book.prices) == {SPOT, DEMAND}
     store.put("aws", Catalogue((price(DEMAND, (-math.inf, 2.0)),)), NOW)
-    assert set(store.book.prices) == {DEMAND}
+    store.put("aws", Catalogue(), NOW, forgotten={Want("aws", "us-east-1", "p2.xlarge")})
+    assert not store.book.prices
+
+
+def test_an_owner_who_strikes_out_a_machine_means_it() -> None:
+    store = PriceStore(None, ["owned"])
+    store.put("owned", Catalogue((price(DEMAND, (-math.inf, 2.0), source="owned"),), complete=True), NOW)
+    store.put("owned", Catalogue((), complete=True), NOW)
+    assert not store.book.prices
 
 
 def test_the_old_book_is_whole_and_unchanged_after_a_new_one_was_swapped_in() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from epochcost.model import Price, PriceKey, PurchaseOption
 from epochcost.poller.schedule import Asked
+from epochcost.prices.adjust import Extra, with_extras
 from epochcost.prices.book import PriceBook, usd_per_hour_at
 from epochcost.prices.source import Want
 from epochcost.serve import Request, Response, Route, json_response
@@ -27,8 +28,16 @@ def price_route(
     book: Callable[[], PriceBook],
     ask: Callable[[Want], Asked],
     clock: Callable[[], float],
+    extras: Sequence[Extra] = (),
 ) -> Route:
-    """The route: ``book`` gives the prices now, ``ask`` makes sources look for a type and says what became of that."""
+    """The route.
+
+    Args:
+        book: gives the prices now.
+        ask: makes sources look for a type and says what became of that.
+        clock: seconds since the Unix epoch.
+        extras: what runs beside machines; the charged ones are part of the answer's prices.
+    """
 
     def price(request: Request) -> Response:
         try:
@@ -41,11 +50,10 @@ def price_route(
         found = known.find(key)
         # A price of a source that ranks below one that has yet to answer would soon be replaced, and charged meanwhile.
         waiting = any(known.outranks(name, found.source) for name in asked.pending) if found else bool(asked.pending)
-        usd = None if found is None or waiting else usd_per_hour_at(found, now)
-        if found is None or usd is None:
+        if found is None or waiting or usd_per_hour_at(found, now) is None:
             return json_response(404, _unknown(key, found, asked, pending=waiting))
         on_demand = known.find(replace(key, purchase_option=PurchaseOption.ON_DEMAND))
-        return json_response(200, _answer(found, usd, usd_per_hour_at(on_demand, now) if on_demand else None))
+        return json_response(200, _answer(found, on_demand, now, extras))
 
     return price
 
@@ -96,8 +104,9 @@ def _unknown(key: PriceKey, found: Price | None, asked: Asked, *, pending: bool)
     return {"error": f"{what}{where}{late}: {'; '.join(asked.tried)}", "pending": pending}
 
 
-def _answer(price: Price, usd_per_hour: float, on_demand_usd_per_hour: float | None) -> dict[str, object]:
-    key = price.key
+def _answer(published: Price, on_demand: Price | None, now: float, extras: Sequence[Extra]) -> dict[str, object]:
+    key = published.key
+    price = with_extras(published, extras)
     return {
         "v": VERSION,
         "provider": key.provider,
@@ -107,9 +116,14 @@ def _answer(price: Price, usd_per_hour: float, on_demand_usd_per_hour: float | N
         "purchase_option": key.purchase_option.value,
         "source": price.source,
         "fetched_ts": price.fetched_ts,
-        "usd_per_hour": usd_per_hour,
+        "usd_per_hour": usd_per_hour_at(price, now),
         "steps": [
             {"ts": None if step.ts == -math.inf else step.ts, "usd_per_hour": step.usd_per_hour} for step in price.steps
         ],
-        "on_demand_usd_per_hour": on_demand_usd_per_hour,
+        "on_demand_usd_per_hour": None if on_demand is None else usd_per_hour_at(with_extras(on_demand, extras), now),
+        "extras": [
+            {"name": extra.name, "usd_per_hour": extra.usd_per_hour, "charged": extra.charged}
+            for extra in extras
+            if extra.where.matches(key)
+        ],
     }

@@ -20,6 +20,7 @@ from epochcost.poller.page import landing_route
 from epochcost.poller.schedule import Schedule
 from epochcost.poller.settings import PollerSettings
 from epochcost.poller.snapshot import PollerSnapshot
+from epochcost.poller.watch import Window
 from epochcost.prices import make
 from epochcost.prices.source import NotConfiguredError, Source
 from epochcost.prices.store import PriceStore
@@ -52,14 +53,28 @@ class PollerApp:
         self._clock = clock
         used = make_sources(settings) if sources is None else sources
         path = state_file(settings.state_dir, os.environ)
-        self._store = PriceStore(path, [source.name for source in used], settings.prices_precedence)
-        self._schedule = Schedule(used, self._store, clock)
+        self._store = PriceStore(
+            path,
+            [source.name for source in used],
+            settings.prices_precedence,
+            max_age=settings.prices_max_age,
+            accepted=settings.prices_accept,
+            adjust=settings.adjustments,
+        )
+        self._extras = settings.extras
+        watched = [want for watch in settings.prices_watch if (want := watch.want) is not None]
+        self._schedule = Schedule(used, self._store, clock, watched=watched, changed=self._renew)
+        self._window = Window(
+            lambda: self._store.book, lambda: self._schedule.wanted, settings.prices_watch, settings.prices_max_series
+        )
+        self._warned_of_limit = False
+        self._renew()
         registry = CollectorRegistry()
         registry.register(Guarded(PollerCollector(self.snapshot), "prices", log))
         routes = {
             "/": landing_route(self.snapshot),
             "/metrics": metrics_route(registry),
-            "/v1/price": price_route(lambda: self._store.book, self._schedule.ask, clock),
+            "/v1/price": price_route(lambda: self._store.book, self._schedule.ask, clock, settings.extras),
         }
         self._server = Server(settings.web_listen_address, routes, settings.web_config_file, ready=self._waiting_for)
 
@@ -74,9 +89,28 @@ class PollerApp:
         return self._server.url
 
     def snapshot(self) -> PollerSnapshot:
-        """Everything known now."""
-        book = self._store.book
-        return PollerSnapshot(self._clock(), book.prices, book.facts, self._schedule.health)
+        """Everything exported now."""
+        shown = self._window.exported
+        return PollerSnapshot(
+            self._clock(),
+            shown.prices,
+            shown.facts,
+            self._schedule.health,
+            self._extras,
+            frozenset().union(*(shelf.zones for shelf in self._store.book.shelves.values())),
+            {"unwatched": shown.unwatched, "limit": shown.over_limit},
+        )
+
+    def _renew(self) -> None:
+        self._window.renew()
+        over = self._window.exported.over_limit
+        if over and not self._warned_of_limit:
+            log.warning(
+                "%d prices are not exported: more than --prices.max-series are in use or watched; "
+                "raise it, or watch less (--prices.watch)",
+                over,
+            )
+        self._warned_of_limit = bool(over)
 
     def start(self) -> None:
         """Listen, and begin to ask the sources.

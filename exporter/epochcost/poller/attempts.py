@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Set
 from dataclasses import replace
 
 from epochcost.poller.snapshot import SourceHealth
 from epochcost.poller.wants import Wants
+from epochcost.prices.plausible import Verdict
 from epochcost.prices.source import Catalogue, NotConfiguredError, PriceSourceError, Source, Want, Wanted, summary
 from epochcost.prices.store import PriceStore
 
@@ -17,13 +19,30 @@ log = logging.getLogger("epochcost.poller")
 
 
 class Attempts:
-    """Asks ``source`` and puts its answers into ``store``; `refresh` and `fill` run in the source's own thread."""
+    """Asks ``source`` and puts its answers into ``store``; `refresh` and `fill` run in the source's own thread.
 
-    def __init__(self, source: Source, store: PriceStore, wants: Wants, clock: Callable[[], float]) -> None:
+    Args:
+        source: who is asked.
+        store: takes the answers.
+        wants: what is in use or watched.
+        clock: seconds since the Unix epoch.
+        changed: called after the store was given an answer.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        store: PriceStore,
+        wants: Wants,
+        clock: Callable[[], float],
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
         self.source = source
         self._store = store
         self._wants = wants
         self._clock = clock
+        self._changed = changed
+        self._wanted_before: frozenset[Want] = frozenset()
         self._lock = threading.Lock()
         self._queued: set[Want] = set()
         self._tried: dict[Want, float] = {}
@@ -64,10 +83,14 @@ class Attempts:
         """Ask for everything wanted; whether that went well (skipped counts as well)."""
         now = self._clock()
         wanted = Wanted(self.source.watched | self._wants.current(self.source.provider, now))
+        forgotten = self._wanted_before - wanted.items
         with self._lock:
             self._tried = {want: ts for want, ts in self._tried.items() if want in wanted.items}
             self._queued |= wanted.items - self._tried.keys()  # so that nobody has them fetched a second time
-        return self._attempt(wanted, now, partial=False)
+        good = self._attempt(wanted, now, partial=False, forgotten=forgotten)
+        if good:
+            self._wanted_before = wanted.items
+        return good
 
     def fill(self) -> bool:
         """Ask only for what was newly asked for, if anything was."""
@@ -75,15 +98,16 @@ class Attempts:
             wanted = Wanted(frozenset(self._queued))
         return not wanted.items or self._attempt(wanted, self._clock(), partial=True)
 
-    def _attempt(self, wanted: Wanted, now: float, *, partial: bool) -> bool:
+    def _attempt(self, wanted: Wanted, now: float, *, partial: bool, forgotten: Set[Want] = frozenset()) -> bool:
         began = time.monotonic()
         health = self._health
         try:
             catalogue = self.source.fetch(wanted, now)
             if self._stopped:
                 return True
-            self._store.put(self.source.name, catalogue, now, partial=partial)
-            health = self._answered(catalogue, now, partial=partial)
+            verdict = self._store.put(self.source.name, catalogue, now, partial=partial, forgotten=forgotten)
+            health = self._held_back(self._answered(catalogue, verdict, now, partial=partial), verdict)
+            self._changed()
         except NotConfiguredError as err:
             health = self._unconfigured(str(err))
         except PriceSourceError as err:
@@ -98,13 +122,20 @@ class Attempts:
                 self._tried |= dict.fromkeys(wanted.items, now)
         return self._health.success is not False
 
-    def _answered(self, catalogue: Catalogue, now: float, *, partial: bool) -> SourceHealth:
+    def _answered(self, catalogue: Catalogue, verdict: Verdict, now: float, *, partial: bool) -> SourceHealth:
         if catalogue.problems:
             return self._failed(summary(catalogue.problems))
         if self._health.success is not True:
             log.info("price source %s answers: %d prices", self.source.name, len(catalogue.prices))
-        full_ts = self._health.last_success_ts if partial else now
+        full_ts = self._health.last_success_ts if partial or verdict.catalogue is None else now
         return replace(self._health, success=True, sentence="", last_success_ts=full_ts)
+
+    def _held_back(self, health: SourceHealth, verdict: Verdict) -> SourceHealth:
+        """Count what is held back; log it once, however often it is said again."""
+        if verdict.sentence and verdict.sentence != self._health.held_sentence:
+            log.warning("price source %s: hard to believe: %s", self.source.name, verdict.sentence)
+        total = Counter(self._health.held_total) + Counter(verdict.held)
+        return replace(health, held=verdict.held, held_total=total, held_sentence=verdict.sentence)
 
     def _unconfigured(self, sentence: str) -> SourceHealth:
         if self._store.book.shelves[self.source.name].prices:  # it worked before, so something was lost

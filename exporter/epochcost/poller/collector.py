@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -11,6 +11,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from epochcost._version import __version__
 from epochcost.model import InstanceFacts, Price
 from epochcost.poller.snapshot import PollerSnapshot, SourceHealth
+from epochcost.prices.adjust import Extra
+from epochcost.prices.plausible import REASONS
+from epochcost.prices.source import Zone
 
 _PRICE_LABELS = ("provider", "region", "zone", "instance_type", "purchase_option", "source")
 _TYPE_LABELS = ("provider", "instance_type")
@@ -26,8 +29,12 @@ class PollerCollector:
         """All metrics of one instant."""
         snapshot = self._snapshot()
         yield from price_metrics(snapshot.prices.values(), snapshot.t)
+        yield from extra_metrics(snapshot.prices.values(), snapshot.extras)
         yield from fact_metrics(snapshot.facts.values())
+        yield zone_metric(snapshot.zones)
         yield from source_metrics(snapshot.sources)
+        yield from held_metrics(snapshot.sources)
+        yield dropped_metric(snapshot.dropped)
         build = GaugeMetricFamily(
             "epochcost_build_info", "Version of epochcost and of Python; always 1", labels=("version", "python")
         )
@@ -108,3 +115,62 @@ def source_metrics(sources: Mapping[str, SourceHealth]) -> Iterator[Metric]:
         failures.add_metric((name,), health.failures)
         prices.add_metric((name,), health.prices)
     return iter((success, last, duration, failures, prices))
+
+
+def extra_metrics(prices: Iterable[Price], extras: Sequence[Extra]) -> Iterator[Metric]:
+    """What configured extras add to an hour of a machine: shown apart, never inside its price."""
+    family = GaugeMetricFamily(
+        "epochcost_instance_extra_price_usd_per_hour",
+        "What a configured extra of the machine (a disk, a public address) costs an hour, in US dollars",
+        labels=("provider", "region", "zone", "instance_type", "purchase_option", "extra", "charged"),
+    )
+    for price in prices if extras else ():
+        key = price.key
+        place = (key.provider, key.region, key.zone, key.instance_type, key.purchase_option.value)
+        for extra in extras:
+            if extra.where.matches(key):
+                family.add_metric((*place, extra.name, str(extra.charged).lower()), extra.usd_per_hour)
+    return iter((family,))
+
+
+def zone_metric(zones: Iterable[Zone]) -> Metric:
+    """Names of zones differ between accounts, ids do not."""
+    family = GaugeMetricFamily(
+        "epochcost_zone_info",
+        "Name of a zone in the poller's account, and its id, which is the same in all accounts; always 1",
+        labels=("provider", "region", "zone", "zone_id"),
+    )
+    for zone in sorted(zones, key=lambda each: (each.provider, each.region, each.zone)):
+        family.add_metric((zone.provider, zone.region, zone.zone, zone.zone_id), 1)
+    return family
+
+
+def held_metrics(sources: Mapping[str, SourceHealth]) -> Iterator[Metric]:
+    """What was hard to believe, and is not exported."""
+    held = GaugeMetricFamily(
+        "epochcost_price_source_held_back_prices",
+        "Prices of the source's last answer that are held back because they are hard to believe",
+        labels=("source", "reason"),
+    )
+    total = CounterMetricFamily(
+        "epochcost_price_source_held_back",
+        "Prices held back because they were hard to believe; an answer with too many rows gone counts once",
+        labels=("source", "reason"),
+    )
+    for name, health in sources.items():
+        for reason in REASONS:
+            held.add_metric((name, reason), health.held.get(reason, 0))
+            total.add_metric((name, reason), health.held_total.get(reason, 0))
+    return iter((held, total))
+
+
+def dropped_metric(dropped: Mapping[str, int]) -> Metric:
+    """How many prices are known and not exported."""
+    family = GaugeMetricFamily(
+        "epochcost_price_series_dropped",
+        "Prices that are known and not exported: nobody uses or watches them, or there would be more than the limit",
+        labels=("reason",),
+    )
+    for reason, count in dropped.items():
+        family.add_metric((reason,), count)
+    return family

@@ -36,6 +36,7 @@ def landing_route(snapshot: Callable[[], PollerSnapshot]) -> Route:
 
 def _row(name: str, health: SourceHealth) -> str:
     state = health.sentence or ("answers" if health.success else "not asked yet")
+    state += f"; {health.held_sentence}" if health.held_sentence else ""
     last = "never"
     if health.last_success_ts is not None:
         last = f"{datetime.fromtimestamp(health.last_success_ts, timezone.utc):%Y-%m-%d %H:%M:%S}"

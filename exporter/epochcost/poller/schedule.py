@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
@@ -23,6 +23,8 @@ RETRY_SECONDS = 15.0
 LONGEST_RETRY_SECONDS = 3600.0
 SKIPPED_RETRY_SECONDS = 300.0
 """How soon to look again whether a skipped source has been configured (credentials may come later)."""
+CONFIRM_SECONDS = 300.0
+"""How soon to ask again after an answer that was hard to believe."""
 MOST_JITTER_SECONDS = 30.0
 STOP_SECONDS = 2.0
 
@@ -48,6 +50,8 @@ class Schedule:
         store: takes their answers.
         clock: seconds since the Unix epoch; dates the answers. The pace itself follows real time.
         retry_seconds: after a first failure; doubles with each further one, up to an hour or the source's own pace.
+        watched: what to ask for always, beside what the sources watch and agents ask for.
+        changed: called, by any thread, after the store was given an answer.
     """
 
     def __init__(
@@ -56,11 +60,15 @@ class Schedule:
         store: PriceStore,
         clock: Callable[[], float],
         retry_seconds: float = RETRY_SECONDS,
+        *,
+        watched: Iterable[Want] = (),
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._clock = clock
         self._retry_seconds = retry_seconds
-        self._wants = Wants(_known(sources, store), clock())
-        self._attempts = {source.name: Attempts(source, store, self._wants, clock) for source in sources}
+        self._watched = frozenset(watched).union(*(source.watched for source in sources))
+        self._wants = Wants(_known(sources, store), clock(), watched)
+        self._attempts = {source.name: Attempts(source, store, self._wants, clock, changed) for source in sources}
         self._failed_in_a_row = dict.fromkeys(self._attempts, 0)
         self._threads = {name: SourceThread(name) for name in self._attempts}
         self._scheduler = BackgroundScheduler(
@@ -68,6 +76,11 @@ class Schedule:
             executors=self._threads,
             job_defaults={"max_instances": 1, "coalesce": True, "misfire_grace_time": None},
         )
+
+    @property
+    def wanted(self) -> frozenset[Want]:
+        """What is in use, or watched by name."""
+        return self._watched | self._wants.all(self._clock())
 
     @property
     def health(self) -> Mapping[str, SourceHealth]:
@@ -122,6 +135,8 @@ class Schedule:
             self._again_in(name, self._retry_seconds * 2.0 ** min(self._failed_in_a_row[name] - 1, 20))
         elif attempts.health.success is None:
             self._again_in(name, SKIPPED_RETRY_SECONDS)
+        elif attempts.health.held:
+            self._again_in(name, CONFIRM_SECONDS)
 
     def _fill(self, name: str) -> None:
         if not self._attempts[name].fill():

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from epochcost.poller.http_settings import HttpSettings, words_like
+from epochcost.poller.watch import Watch, parse_watch
 from epochcost.prices import SOURCES
+from epochcost.prices.adjust import Adjustments, Extra, parse_adjustments, parse_extras
+from epochcost.prices.book import DEFAULT_MAX_AGE, MaxAge
 from epochcost.prices.owned import OwnedMachine, parse_machines, require_distinct
+from epochcost.prices.price_list import parse_currencies
 from epochcost.prices.store import DEFAULT_PRECEDENCE
 from epochcost.settings import (
     SettingsError,
@@ -41,6 +46,24 @@ def _pue(text: str) -> float:
     return value
 
 
+def _max_age(text: str) -> MaxAge:
+    """``7d,spot=1d``: a duration for all, and others by source or purchase option."""
+    seconds, named = DEFAULT_MAX_AGE.seconds, dict(DEFAULT_MAX_AGE.named)
+    for word in words(text):
+        name, equals, age = word.rpartition("=")
+        if equals:
+            named[name] = duration(age)
+        else:
+            seconds = duration(age)
+    return MaxAge(seconds, tuple(named.items()))
+
+
+def _series(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,7}", text.strip()):
+        raise ValueError("expected a whole number of 0 to 9999999")
+    return int(text)
+
+
 @dataclass(frozen=True, slots=True)
 class PollerSettings(HttpSettings):
     """What the poller can be told: each a flag, an environment variable and a YAML key of section ``prices``."""
@@ -61,6 +84,32 @@ class PollerSettings(HttpSettings):
         "which source wins where two price the same, best first; * for those not named",
         parse=words,
     )
+    prices_watch: tuple[Watch, ...] = option(
+        "prices.watch",
+        (),
+        "what else to export, comma-separated entries of provider= region= instance-type= gpu-model= (globs)",
+        parse=parse_watch,
+    )
+    prices_max_series: int = option(
+        "prices.max-series", 5000, "most price series to export; those in use come first", parse=_series
+    )
+    prices_max_age: MaxAge = option(
+        "prices.max-age",
+        DEFAULT_MAX_AGE,
+        "how long a price stays that its source gives no more; NAME=DURATION for a source or purchase option",
+        parse=_max_age,
+    )
+    prices_accept: tuple[str, ...] = option(
+        "prices.accept", (), "sources to believe whatever they say, * for all; else a tenfold jump waits", parse=words
+    )
+    currencies: tuple[tuple[str, float], ...] = option(
+        "prices.currencies",
+        (),
+        "US dollars for one unit of a currency that your lists use, EUR=1.08",
+        parse=parse_currencies,
+    )
+    adjustments: Adjustments = structured("adjustments", "discounts and taxes", parse_adjustments, Adjustments())
+    extras: tuple[Extra, ...] = structured("extras", "what runs with a machine", parse_extras, ())
     aws_regions: tuple[str, ...] = option(
         "aws.regions", (), "regions to watch", parse=words_like(r"[a-z]{2}(-[a-z0-9]+)+", "a region code, us-east-1")
     )
@@ -77,6 +126,19 @@ class PollerSettings(HttpSettings):
     aws_on_demand_interval: float = option(
         "aws.on-demand-interval", 86400.0, "between two questions for on-demand prices", parse=duration
     )
+    gcp_api_key_file: str = option(
+        "gcp.api-key-file", "", "file with a key for the Cloud Billing API; empty: application default credentials"
+    )
+    gcp_regions: tuple[str, ...] = option(
+        "gcp.regions", (), "regions to watch", parse=words_like(r"[a-z]+-[a-z]+\d+", "a region, us-central1")
+    )
+    gcp_machine_types: tuple[str, ...] = option(
+        "gcp.machine-types",
+        (),
+        "machines to watch: a2-highgpu-1g, n1-standard-16+nvidia-tesla-p4:1, v6e-8, vertex/a2-highgpu-1g",
+        parse=words_like(r"(vertex/)?[a-z0-9]+(-[a-z0-9]+)+(\+none|\+[a-z0-9-]+:\d+)?", "a machine type, a2-highgpu-1g"),
+    )
+    gcp_interval: float = option("gcp.interval", 86400.0, "between two readings of the SKUs", parse=duration)
     owned_instance_type: str = option("owned.instance-type", "desktop", "your name for the owned machine")
     owned_price_usd: float | None = option(
         "owned.price-usd", None, "what the machine cost, in US dollars", parse=optional(positive)
@@ -93,7 +155,7 @@ class PollerSettings(HttpSettings):
     owned_overhead: float = option("owned.overhead-usd-per-hour", 0.0, "rent, network, staff", parse=number)
     owned: tuple[OwnedMachine, ...] = structured("owned", "list of owned machines", parse_machines, ())
     listed_files: tuple[str, ...] = option(
-        "listed.file", (), "price lists of your own, CSV, comma-separated; a later one wins", parse=words
+        "listed.file", (), "price lists of your own, CSV or YAML, comma-separated; a later one wins", parse=words
     )
     log_level: str = option(
         "log.level", "info", "debug, info, warning or error", parse=choice("debug", "info", "warning", "error")
@@ -104,6 +166,9 @@ class PollerSettings(HttpSettings):
         if bool(self.aws_regions) != bool(self.aws_instance_types):
             given, missing = ("aws.regions", "aws.instance-types")[:: 1 if self.aws_regions else -1]
             raise SettingsError(f"--{given} needs --{missing} too: the types are watched in those regions")
+        if bool(self.gcp_regions) != bool(self.gcp_machine_types):
+            given, missing = ("gcp.regions", "gcp.machine-types")[:: 1 if self.gcp_regions else -1]
+            raise SettingsError(f"--{given} needs --{missing} too: the machines are watched in those regions")
         try:
             require_distinct(self.owned_machines)
         except ValueError as err:

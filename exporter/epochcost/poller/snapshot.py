@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from epochcost.model import InstanceFacts, Price, PriceKey
+from epochcost.prices.adjust import Extra
+from epochcost.prices.source import Zone
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,9 @@ class SourceHealth:
         failures: attempts that failed since the start.
         prices: how many it gives now.
         sentence: for people: why it failed or is skipped; empty after a success.
+        held: how many prices the last answers held back, by reason.
+        held_total: the same, summed since the start.
+        held_sentence: what is held back, for people; empty where nothing is.
     """
 
     success: bool | None = None
@@ -27,13 +32,28 @@ class SourceHealth:
     failures: int = 0
     prices: int = 0
     sentence: str = ""
+    held: Mapping[str, int] = field(default_factory=dict)
+    held_total: Mapping[str, int] = field(default_factory=dict)
+    held_sentence: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class PollerSnapshot:
-    """All prices, facts by provider and instance type, and sources at ``t`` (seconds since the Unix epoch)."""
+    """What is exported at ``t`` (seconds since the Unix epoch).
+
+    Attributes:
+        prices: in use or watched.
+        facts: of their types, by provider and instance type.
+        sources: all.
+        extras: what runs beside machines.
+        zones: names and ids of the zones of exported prices.
+        dropped: prices that are known and not exported, by reason.
+    """
 
     t: float
     prices: Mapping[PriceKey, Price] = field(default_factory=dict)
     facts: Mapping[tuple[str, str], InstanceFacts] = field(default_factory=dict)
     sources: Mapping[str, SourceHealth] = field(default_factory=dict)
+    extras: tuple[Extra, ...] = ()
+    zones: frozenset[Zone] = frozenset()
+    dropped: Mapping[str, int] = field(default_factory=dict)

@@ -17,10 +17,11 @@ class TooManyWantsError(Exception):
 
 
 class Wants:
-    """Thread-safe; times in seconds since the Unix epoch."""
+    """Thread-safe; times in seconds since the Unix epoch. ``watched`` is wanted always."""
 
-    def __init__(self, known: Iterable[Want], now: float) -> None:
+    def __init__(self, known: Iterable[Want], now: float, watched: Iterable[Want] = ()) -> None:
         self._lock = threading.Lock()
+        self._watched = frozenset(watched)
         self._asked: dict[Want, float] = dict.fromkeys(known, now)
 
     def touch(self, want: Want, now: float) -> None:
@@ -38,9 +39,13 @@ class Wants:
 
     def current(self, provider: str, now: float) -> frozenset[Want]:
         """What is wanted of ``provider``."""
+        return frozenset(want for want in self.all(now) if want.provider == provider)
+
+    def all(self, now: float) -> frozenset[Want]:
+        """What is wanted of anybody."""
         with self._lock:
             self._forget(now)
-            return frozenset(want for want in self._asked if want.provider == provider)
+            return self._watched | frozenset(self._asked)
 
     def _forget(self, now: float) -> None:
         self._asked = {want: ts for want, ts in self._asked.items() if now - ts <= KEEP_SECONDS}

@@ -3,16 +3,41 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
-from epochcost.prices.source import Catalogue
+from epochcost.prices.source import Catalogue, Want, Zone
 
 KEEP_SECONDS = 45 * 86400.0
 """Steps that ended longer ago than this are forgotten, except in a list that is a whole history."""
 OTHERS = "*"
 """In an order of precedence: every source that is not named."""
+DAY = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class MaxAge:
+    """Seconds after which a price that its source gives no more goes.
+
+    Attributes:
+        seconds: of all that is not named.
+        named: by source or purchase option; a source goes before a purchase option.
+    """
+
+    seconds: float = 7 * DAY
+    named: tuple[tuple[str, float], ...] = (("spot", DAY),)
+
+    def of(self, price: Price) -> float:
+        """The limit of ``price``."""
+        limits = dict(self.named)
+        return limits.get(price.source, limits.get(price.key.purchase_option.value, self.seconds))
+
+    def __str__(self) -> str:
+        return ",".join([f"{self.seconds:g}s", *(f"{name}={seconds:g}s" for name, seconds in self.named)])
+
+
+DEFAULT_MAX_AGE = MaxAge()
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +47,7 @@ class Shelf:
     prices: Mapping[PriceKey, Price] = field(default_factory=dict)
     facts: Mapping[tuple[str, str], InstanceFacts] = field(default_factory=dict)
     confirmed_ts: float | None = None
+    zones: frozenset[Zone] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +59,8 @@ class PriceBook:
     facts: Mapping[tuple[str, str], InstanceFacts] = field(default_factory=dict)
     """By provider and instance type; a fact that one source leaves open is filled in by the next."""
     precedence: tuple[str, ...] = ()
+    zones: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
+    """Name of a zone by provider, region and zone id."""
 
     def outranks(self, source: str, other: str) -> bool:
         """Whether a price of ``source`` would take the place of one of ``other``."""
@@ -41,8 +69,10 @@ class PriceBook:
     def find(self, key: PriceKey) -> Price | None:
         """The price that a machine pays: at its zone where it is spot, else in its region; owned by its type alone.
 
-        A provider that has one price for a whole region, or one everywhere, gives it with an empty zone or region.
+        A provider that has one price for a whole region, or one everywhere, gives it with an empty zone or region. The
+        zone may be given by its id.
         """
+        key = replace(key, zone=self.zones.get((key.provider, key.region, key.zone), key.zone))
         if key.purchase_option is PurchaseOption.OWNED:
             return self.prices.get(replace(key, provider="owned", region="", zone=""))
         spot = key.purchase_option is PurchaseOption.SPOT
@@ -70,31 +100,67 @@ def usd_per_hour_at(price: Price, ts: float) -> float | None:
     return next((step.usd_per_hour for step in reversed(price.steps) if step.ts <= ts), None)
 
 
-def stock(shelf: Shelf, catalogue: Catalogue, now: float, *, partial: bool) -> Shelf:
-    """The shelf after an answer at ``now``; ``partial``: only some of what is wanted was asked, so the rest is kept."""
+def stock(
+    shelf: Shelf,
+    catalogue: Catalogue,
+    now: float,
+    *,
+    partial: bool,
+    max_age: MaxAge = DEFAULT_MAX_AGE,
+    forgotten: Set[Want] = frozenset(),
+) -> Shelf:
+    """The shelf after an answer at ``now``.
+
+    Args:
+        shelf: what the source said before.
+        catalogue: its answer.
+        now: seconds since the Unix epoch.
+        partial: only some of what is wanted was asked, so the rest is kept.
+        max_age: how old a price that a full answer no longer has may become before it goes.
+        forgotten: what nobody wants any more; it goes with a full answer.
+    """
     keep = partial or bool(catalogue.problems)
-    prices = dict(shelf.prices) if keep else {}
+    prices = dict(shelf.prices) if keep else _missed(shelf, catalogue, now, max_age, forgotten)
     for price in catalogue.prices:
         known = None if catalogue.whole_history else shelf.prices.get(price.key)
         prices[price.key] = price if known is None else extended(known, price, now)
-    facts = dict(shelf.facts) if keep else {}
+    types = {(key.provider, key.instance_type) for key in prices}
+    facts = {place: fact for place, fact in shelf.facts.items() if keep or place in types}
     for fact in catalogue.facts:
         place = (fact.provider, fact.instance_type)
-        facts[place] = filled(fact, facts[place]) if place in facts else fact
-    return Shelf(prices, facts, shelf.confirmed_ts if keep else now)
+        facts[place] = filled(fact, facts[place]) if place in facts and keep else fact
+    confirmed_ts = shelf.confirmed_ts if keep else now
+    return Shelf(prices, facts, confirmed_ts, shelf.zones | frozenset(catalogue.zones))
+
+
+def _missed(
+    shelf: Shelf, catalogue: Catalogue, now: float, max_age: MaxAge, forgotten: Set[Want]
+) -> dict[PriceKey, Price]:
+    """What stays although a full answer may not have it: a type out of stock is back tomorrow, at much the same price."""
+    if catalogue.whole_history or catalogue.complete:
+        return {}
+    return {
+        key: price
+        for key, price in shelf.prices.items()
+        if now - price.fetched_ts <= max_age.of(price)
+        and Want(key.provider, key.region, key.instance_type) not in forgotten
+    }
 
 
 def extended(known: Price, new: Price, now: float) -> Price:
     """``new`` with the steps known before.
 
-    Dated steps join at their own times, however late they were learnt. An undated price (one step at -inf) that differs
-    from the last known one is a change whose time nobody said: it counts from ``now``, and what was before stands.
+    Dated steps join at their own times, however late they were learnt. A price whose first step is at -inf says what
+    holds, not since when: where it differs from what was known it counts from ``now``, and what was before stands.
     """
-    if len(new.steps) == 1 and new.steps[0].ts == float("-inf"):
-        if known.usd_per_hour == new.usd_per_hour:
-            return replace(new, steps=known.steps)
-        before = tuple(step for step in known.steps if step.ts < now)
-        return replace(new, steps=_recent((*before, PriceStep(now, new.usd_per_hour)), now))
+    if new.steps[0].ts == float("-inf"):
+        before = [step for step in known.steps if step.ts < now]
+        if not before:
+            return new
+        holds = usd_per_hour_at(new, now)
+        if holds is not None and before[-1].usd_per_hour != holds:
+            before.append(PriceStep(now, holds))
+        return replace(new, steps=_recent([*before, *(step for step in new.steps if step.ts > now)], now))
     by_time = {step.ts: step for step in (*known.steps, *new.steps)}
     return replace(new, steps=_recent([by_time[ts] for ts in sorted(by_time)], now))
 
@@ -104,16 +170,27 @@ def _recent(steps: Sequence[PriceStep], now: float) -> tuple[PriceStep, ...]:
     return tuple(steps[ended[-1] :]) if ended else tuple(steps)
 
 
-def bind(shelves: Mapping[str, Shelf], precedence: Sequence[str]) -> PriceBook:
-    """One book of all shelves: where two sources price one key, the earlier in ``precedence`` wins."""
+def bind(
+    shelves: Mapping[str, Shelf],
+    precedence: Sequence[str],
+    adjust: Callable[[Price], Price | None] | None = None,
+) -> PriceBook:
+    """One book of all shelves: where two sources price one key, the earlier in ``precedence`` wins.
+
+    ``adjust`` makes of a published price what is paid; None where that would be no price.
+    """
     prices: dict[PriceKey, Price] = {}
     facts: dict[tuple[str, str], InstanceFacts] = {}
+    zones: dict[tuple[str, str, str], str] = {}
     for name in ranked(shelves, precedence):
         for key, price in shelves[name].prices.items():
             prices.setdefault(key, price)
         for place, fact in shelves[name].facts.items():
             facts[place] = filled(facts[place], fact) if place in facts else fact
-    return PriceBook(dict(shelves), prices, facts, tuple(precedence))
+        zones |= {(each.provider, each.region, each.zone_id): each.zone for each in shelves[name].zones}
+    if adjust is not None:
+        prices = {key: paid for key, price in prices.items() if (paid := adjust(price)) is not None}
+    return PriceBook(dict(shelves), prices, facts, tuple(precedence), zones)
 
 
 def ranked(names: Iterable[str], precedence: Sequence[str]) -> list[str]:

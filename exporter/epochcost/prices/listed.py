@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from epochcost.model import PriceKey
-from epochcost.prices.price_list import PriceListError, Row, catalogue, parse
+from epochcost.prices.price_list import PriceListError, Rates, Row, catalogue, parse, parse_yaml
 from epochcost.prices.source import Catalogue, PriceSourceError, Want, Wanted
 
 NAME = "listed"
@@ -24,6 +24,11 @@ class ListedSettings(Protocol):
     @property
     def listed_files(self) -> tuple[str, ...]:
         """Paths of the users' own lists; a later file wins over an earlier one."""
+        ...
+
+    @property
+    def currencies(self) -> tuple[tuple[str, float], ...]:
+        """US dollars for one unit of a currency, by its code."""
         ...
 
 
@@ -44,9 +49,10 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class ListedFiles:
-    """Users' own lists, read again every minute."""
+    """Users' own lists, CSV or YAML, read again every minute."""
 
     paths: tuple[str, ...]
+    currencies: tuple[tuple[str, float], ...] = ()
     name: str = FILE_NAME
     provider: str = ""
     refresh_seconds: float = FILE_REFRESH_SECONDS
@@ -58,7 +64,7 @@ class ListedFiles:
         problems: list[str] = []
         for path in self.paths:
             try:
-                winners |= _by_key(_read(Path(path)))
+                winners |= _by_key(_read(Path(path), dict(self.currencies)))
             except PriceSourceError as err:  # noqa: PERF203 - one file leaves the others alone
                 problems.append(str(err))
         if len(problems) == len(self.paths):
@@ -67,9 +73,12 @@ class ListedFiles:
         return Catalogue(found.prices, found.facts, tuple(problems), whole_history=True)
 
 
-def _read(path: Path) -> tuple[Row, ...]:
+def _read(path: Path, rates: Rates) -> tuple[Row, ...]:
     try:
-        return parse(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""))
+        text = path.read_text(encoding="utf-8-sig")
+        if path.suffix in (".yml", ".yaml"):
+            return parse_yaml(text, rates)
+        return parse(io.StringIO(text, newline=""), rates)
     except PriceListError as err:
         raise PriceSourceError(f"listed_file: {path}: {err}") from None
     except OSError as err:
@@ -87,5 +96,5 @@ def _by_key(rows: tuple[Row, ...]) -> dict[PriceKey, tuple[Row, ...]]:
 
 def make(settings: ListedSettings) -> tuple[ListedFiles | Listed, ...]:
     """The list in the package, and the users' files where there are any."""
-    own = (ListedFiles(settings.listed_files),) if settings.listed_files else ()
+    own = (ListedFiles(settings.listed_files, settings.currencies),) if settings.listed_files else ()
     return (*own, Listed())

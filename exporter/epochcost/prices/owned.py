@@ -153,6 +153,7 @@ class Owned:
         return Catalogue(
             prices=tuple(_price(machine, now) for machine in self.machines),
             facts=tuple(_facts(machine) for machine in self.machines),
+            complete=True,
         )
 
 

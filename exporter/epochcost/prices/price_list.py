@@ -1,8 +1,9 @@
-"""A dated price list as CSV: one row is what an hour of one machine type costs from one date on.
+"""A dated price list as CSV or YAML: one row is what an hour of one machine type costs from one date on.
 
 Columns: ``provider, region, zone, instance_type, purchase_option, usd_per_hour, date, source`` and, where known, what
 the type holds: ``gpu_model, gpus, gpu_memory_gib`` (of one GPU), ``vcpus, memory_gib``. Rows of one key with different
-dates make a step history. Lines that begin with ``#`` are comments.
+dates make a step history. Lines that begin with ``#`` are comments. Instead of ``usd_per_hour`` a row may give
+``price_per_hour`` in a ``currency`` whose rate is configured. In YAML a list is a sequence of mappings with those keys.
 """
 
 from __future__ import annotations
@@ -17,8 +18,13 @@ from datetime import datetime, timezone
 from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
 from epochcost.prices.source import Catalogue
 
-NEEDED = ("provider", "instance_type", "purchase_option", "usd_per_hour", "date")
+NEEDED = ("provider", "instance_type", "purchase_option", "date")
+PRICED = ("usd_per_hour", "price_per_hour", "currency")
 OPTIONAL = ("region", "zone", "source", "gpu_model", "gpus", "gpu_memory_gib", "vcpus", "memory_gib")
+COLUMNS = (*NEEDED, *PRICED, *OPTIONAL)
+Rates = Mapping[str, float]
+"""US dollars for one unit of a currency, by its code."""
+NO_RATES: Rates = {}
 MOST_ERRORS = 50
 GIB = 1024**3
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
@@ -43,7 +49,59 @@ class Row:
     facts: InstanceFacts
 
 
-def parse(lines: Iterable[str]) -> tuple[Row, ...]:
+def parse_currencies(text: str) -> tuple[tuple[str, float], ...]:
+    """``EUR=1.08,CNY=0.14``.
+
+    Raises:
+        ValueError: naming what is wrong and what is allowed.
+    """
+    rates: dict[str, float] = {}
+    for word in filter(None, map(str.strip, text.split(","))):
+        match = re.fullmatch(r"([A-Z]{3})=([0-9]*\.?[0-9]+)", word)
+        if not match or float(match[2]) == 0:
+            raise ValueError(f"{word!r} must be a currency and US dollars for one unit of it, EUR=1.08")
+        rates[match[1]] = float(match[2])
+    return tuple(rates.items())
+
+
+def parse_yaml(text: str, rates: Rates = NO_RATES) -> tuple[Row, ...]:
+    """Rows of a list written in YAML; "line" of a row is the number of its entry.
+
+    Raises:
+        PriceListError: with every mistake in it.
+    """
+    import yaml
+
+    try:
+        entries = yaml.safe_load(text)
+    except yaml.YAMLError as err:
+        raise PriceListError([f"is not YAML: {' '.join(str(err).split())}"]) from None
+    if not isinstance(entries, list):
+        raise PriceListError([f"must be a list of mappings with {', '.join(NEEDED)} and usd_per_hour"])
+    rows: list[Row] = []
+    errors: list[str] = []
+    for number, entry in enumerate(entries, start=1):
+        try:
+            rows.append(_row(_cells(entry), number, rates))
+        except ValueError as err:  # noqa: PERF203 - every mistake is named
+            errors.append(f"entry {number}: {err}")
+    errors += _duplicates(rows)
+    if errors:
+        raise PriceListError(errors)
+    return tuple(rows)
+
+
+def _cells(entry: object) -> dict[str, str]:
+    if not isinstance(entry, Mapping):
+        raise ValueError(f"{entry!r} must be a mapping")  # noqa: TRY004 - a bad value
+    unknown = [key for key in entry if key not in COLUMNS]
+    missing = [key for key in NEEDED if key not in entry]
+    if unknown or missing:
+        raise ValueError(f"unknown key {unknown[0]!r}" if unknown else f"key {missing[0]} is missing")
+    return {str(key): "" if value is None else str(value).strip() for key, value in entry.items()}
+
+
+def parse(lines: Iterable[str], rates: Rates = NO_RATES) -> tuple[Row, ...]:
     """Rows of a whole list.
 
     Raises:
@@ -61,13 +119,13 @@ def parse(lines: Iterable[str]) -> tuple[Row, ...]:
                 columns = _header(cells, reader.line_num)
                 continue
             try:
-                rows.append(_row(cells, columns, reader.line_num))
+                rows.append(_row(_values(cells, columns), reader.line_num, rates))
             except ValueError as err:
                 errors.append(f"line {reader.line_num}: {err}")
     except csv.Error as err:
         errors.append(f"line {reader.line_num}: is not CSV: {err}")
     if columns is None and not errors:
-        errors.append(f"line 1: the first line must name the columns, at least {', '.join(NEEDED)}")
+        errors.append(f"line 1: the first line must name the columns, at least {', '.join(NEEDED)}, usd_per_hour")
     errors += _duplicates(rows)
     if errors:
         raise PriceListError(errors)
@@ -77,23 +135,30 @@ def parse(lines: Iterable[str]) -> tuple[Row, ...]:
 def _header(cells: list[str], line: int) -> list[str]:
     columns = [cell.strip() for cell in cells]
     missing = [name for name in NEEDED if name not in columns]
-    unknown = [name for name in columns if name not in NEEDED + OPTIONAL]
+    if not missing and "usd_per_hour" not in columns and not {"price_per_hour", "currency"} <= set(columns):
+        missing = ["usd_per_hour"]
+    unknown = [name for name in columns if name not in COLUMNS]
     twice = [name for name in columns if columns.count(name) > 1]
     if missing:
-        raise PriceListError([f"line {line}: column {missing[0]} is missing; needed: {', '.join(NEEDED)}"])
+        raise PriceListError(
+            [f"line {line}: column {missing[0]} is missing; needed: {', '.join(NEEDED)}, usd_per_hour"]
+        )
     if unknown:
         raise PriceListError(
-            [f"line {line}: unknown column {unknown[0]!r}; allowed: {', '.join(NEEDED + OPTIONAL)}"],
+            [f"line {line}: unknown column {unknown[0]!r}; allowed: {', '.join(COLUMNS)}"],
         )
     if twice:
         raise PriceListError([f"line {line}: column {twice[0]} stands twice"])
     return columns
 
 
-def _row(cells: list[str], columns: list[str], line: int) -> Row:
+def _values(cells: list[str], columns: list[str]) -> dict[str, str]:
     if len(cells) != len(columns):
         raise ValueError(f"has {len(cells)} values for {len(columns)} columns")
-    values = {name: cell.strip() for name, cell in zip(columns, cells, strict=True)}
+    return {name: cell.strip() for name, cell in zip(columns, cells, strict=True)}
+
+
+def _row(values: Mapping[str, str], line: int, rates: Rates) -> Row:
     key = PriceKey(
         provider=_text(values, "provider").lower(),
         region=_text(values, "region", optional=True),
@@ -101,7 +166,19 @@ def _row(cells: list[str], columns: list[str], line: int) -> Row:
         instance_type=_text(values, "instance_type"),
         purchase_option=_purchase_option(values["purchase_option"]),
     )
-    return Row(line, key, PriceStep(_date(values["date"]), _usd_per_hour(values["usd_per_hour"])), _facts(key, values))
+    return Row(line, key, PriceStep(_date(values["date"]), _price_of(values, rates)), _facts(key, values))
+
+
+def _price_of(values: Mapping[str, str], rates: Rates) -> float:
+    usd, other, currency = (values.get(column, "") for column in PRICED)
+    if usd and other:
+        raise ValueError("column price_per_hour: give it or usd_per_hour, not both")
+    if not other:
+        return _usd_per_hour(usd, "usd_per_hour")
+    if currency != "USD" and currency not in rates:
+        known = ", ".join(["USD", *rates])
+        raise ValueError(f"column currency: {currency!r} has no rate; known: {known}; set --prices.currencies")
+    return _usd_per_hour(other, "price_per_hour", rates.get(currency, 1.0))
 
 
 def _text(values: Mapping[str, str], column: str, *, optional: bool = False) -> str:
@@ -121,11 +198,11 @@ def _purchase_option(value: str) -> PurchaseOption:
         raise ValueError(f"column purchase_option: {value!r} is not known; allowed: {allowed}") from None
 
 
-def _usd_per_hour(value: str) -> float:
+def _usd_per_hour(value: str, column: str, rate: float = 1.0) -> float:
     try:
-        return PriceStep(0.0, float(value)).usd_per_hour
+        return PriceStep(0.0, float(value) * rate).usd_per_hour
     except ValueError:
-        raise ValueError(f"column usd_per_hour: {value!r} must be US dollars an hour, above 0 to 1000000") from None
+        raise ValueError(f"column {column}: {value!r} must be US dollars an hour, above 0 to 1000000") from None
 
 
 def _date(value: str) -> float:

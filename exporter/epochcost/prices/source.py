@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from epochcost.model import InstanceFacts, Price
+from epochcost.model import InstanceFacts, Price, PriceKey
 
 
 class PriceSourceError(Exception):
@@ -47,6 +47,24 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
+class Refused:
+    """A figure that can be no price (zero or below), as the source gave it in $/h: it is counted, never exported."""
+
+    key: PriceKey
+    usd_per_hour: float
+
+
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """A zone's name in one account, and its id, which is the same in all."""
+
+    provider: str
+    region: str
+    zone: str
+    zone_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Catalogue:
     """One answer of a source.
 
@@ -57,12 +75,19 @@ class Catalogue:
             a failure of the source, and what it does not mention is kept from the last good answer.
         whole_history: the steps are all there ever were (a dated list), so steps known before are forgotten;
             otherwise they extend what is known.
+        complete: what it does not mention is gone at once; otherwise that stays until it is too old. A whole history
+            is complete.
+        refused: figures that can be no price.
+        zones: names and ids of zones.
     """
 
     prices: tuple[Price, ...] = ()
     facts: tuple[InstanceFacts, ...] = ()
     problems: tuple[str, ...] = ()
     whole_history: bool = False
+    complete: bool = False
+    refused: tuple[Refused, ...] = ()
+    zones: tuple[Zone, ...] = ()
 
 
 class Source(Protocol):

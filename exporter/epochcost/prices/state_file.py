@@ -12,6 +12,7 @@ from typing import Any
 
 from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
 from epochcost.prices.book import Shelf
+from epochcost.prices.source import Zone
 
 VERSION = 1
 
@@ -56,6 +57,7 @@ def _shelf_to_json(shelf: Shelf) -> dict[str, Any]:
         "confirmed_ts": shelf.confirmed_ts,
         "prices": [_price_to_json(price) for price in shelf.prices.values()],
         "facts": [asdict(fact) for fact in shelf.facts.values()],
+        "zones": [asdict(zone) for zone in shelf.zones],
     }
 
 
@@ -72,6 +74,7 @@ def _shelf_from_json(name: str, raw: Mapping[str, Any]) -> Shelf:
         {price.key: price for price in prices},
         {(fact.provider, fact.instance_type): fact for fact in facts},
         None if confirmed is None else float(confirmed),
+        frozenset(Zone(**zone) for zone in raw.get("zones", ())),  # files of version 0.1 have none
     )
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence, Set
 from pathlib import Path
 
+from epochcost.model import Price
 from epochcost.prices import state_file
-from epochcost.prices.book import PriceBook, Shelf, bind, stock
-from epochcost.prices.source import Catalogue
+from epochcost.prices.book import DEFAULT_MAX_AGE, MaxAge, PriceBook, Shelf, bind, stock
+from epochcost.prices.plausible import ANY, WRITTEN, Doubt, Verdict, judge
+from epochcost.prices.source import Catalogue, Want
 
 DEFAULT_PRECEDENCE = ("listed_file", "owned", "*", "listed")
 """What the user wrote wins over a live API, and that over the list in the package."""
@@ -23,36 +25,76 @@ class PriceStore:
         path: of the state file; None keeps nothing on disk.
         sources: names of the sources in use; what others left in the file is dropped.
         precedence: names of sources, best first; ``*`` for those not named.
+        max_age: how old a price that its source gives no more may become before it goes.
+        accepted: names of sources whose answers are believed whatever they say; ``*`` for all.
+        adjust: makes of a published price what is paid (see `epochcost.prices.book.bind`).
     """
 
     def __init__(
-        self, path: Path | None, sources: Iterable[str], precedence: Sequence[str] = DEFAULT_PRECEDENCE
+        self,
+        path: Path | None,
+        sources: Iterable[str],
+        precedence: Sequence[str] = DEFAULT_PRECEDENCE,
+        *,
+        max_age: MaxAge = DEFAULT_MAX_AGE,
+        accepted: Container[str] = (),
+        adjust: Callable[[Price], Price | None] | None = None,
     ) -> None:
         self._path = path
         self._precedence = tuple(precedence)
+        self._max_age = max_age
+        self._accepted = accepted
+        self._adjust = adjust
+        self._doubts: dict[str, Doubt] = {}
         self._lock = threading.Lock()
         self._write_error = ""
         kept = self._load()
-        self._book = bind({name: kept.get(name, Shelf()) for name in sources}, self._precedence)
+        self._book = bind({name: kept.get(name, Shelf()) for name in sources}, self._precedence, adjust)
 
     @property
     def book(self) -> PriceBook:
         """The prices now; a value that never changes."""
         return self._book
 
-    def put(self, source: str, catalogue: Catalogue, now: float, *, partial: bool = False) -> None:
-        """Take an answer of ``source`` at ``now``: build the next book aside, swap it in, write it down.
+    def put(
+        self,
+        source: str,
+        catalogue: Catalogue,
+        now: float,
+        *,
+        partial: bool = False,
+        forgotten: Set[Want] = frozenset(),
+    ) -> Verdict:
+        """Take what can be believed of an answer of ``source`` at ``now``: build the next book aside, swap it in.
 
         Args:
             source: its name.
             catalogue: its answer.
             now: seconds since the Unix epoch.
             partial: only some of what is wanted was asked, so nothing of the rest is dropped.
+            forgotten: what nobody wants any more.
+
+        Returns:
+            What was believed, and what is held back. The book is on disk too when this returns, if that can be.
         """
         with self._lock:
-            shelf = stock(self._book.shelves.get(source, Shelf()), catalogue, now, partial=partial)
-            self._book = bind({**self._book.shelves, source: shelf}, self._precedence)
-            self._save()
+            shelf = self._book.shelves.get(source, Shelf())
+            verdict = self._judge(source, shelf, catalogue, partial=partial, forgotten=forgotten)
+            self._doubts[source] = verdict.doubt
+            if verdict.catalogue is not None:
+                fresh = stock(
+                    shelf, verdict.catalogue, now, partial=partial, max_age=self._max_age, forgotten=forgotten
+                )
+                self._book = bind({**self._book.shelves, source: fresh}, self._precedence, self._adjust)
+                self._save()
+            return verdict
+
+    def _judge(
+        self, source: str, shelf: Shelf, catalogue: Catalogue, *, partial: bool, forgotten: Set[Want]
+    ) -> Verdict:
+        if source in WRITTEN or source in self._accepted or ANY in self._accepted:
+            shelf = Shelf()  # nothing to compare with; zero is no price for anybody
+        return judge(shelf, catalogue, self._doubts.get(source, Doubt()), partial=partial, forgotten=forgotten)
 
     def _load(self) -> dict[str, Shelf]:
         if self._path is None:
