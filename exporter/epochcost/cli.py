@@ -1,6 +1,7 @@
 """The command line: flags -> settings -> application; exit codes.
 
-0: done. 1: it ran and failed, or ``check`` found that the main job could not run. 2: wrong flags or settings.
+0: done. 1: it ran and failed, or ``check`` found that the main job could not run. 2: wrong flags or settings. 3: the
+agent ends so that its supervisor starts another, which alone can go on (the NVIDIA driver was updated under it).
 """
 
 from __future__ import annotations

@@ -233,7 +233,7 @@ class GpuSample:
     """One GPU at one instant. None where it does not say; ``readable`` False where it could not be asked at all.
 
     Attributes:
-        index: the driver's index, as a label ("0").
+        index: the driver's index, as a label ("0"); of a MIG slice the GPU's and its own ("0:1").
         uuid: ``GPU-...`` or ``MIG-...``.
         model: as the driver names it (``NVIDIA H100 80GB HBM3``).
         readable: False when the device failed to answer; then every figure is None.
@@ -241,8 +241,21 @@ class GpuSample:
         memory_used_bytes: allocated, reserved memory apart.
         memory_total_bytes: of the whole device.
         power_watts: drawn now.
-        energy_joules: since the driver was loaded.
+        energy_joules: since the driver was loaded; where the card has no counter, the integral of its power since the
+            agent's start.
         temperature_celsius: of the core.
+        memory_reserved_bytes: held by the driver and the firmware, for nobody's use.
+        sm_active_ratio, tensor_active_ratio, dram_active_ratio: activity since the sample before, 0-1.
+        throttle_seconds: seconds in which the clocks were held down, by reason, since the agent's start.
+        ecc_errors: memory errors by kind (``corrected``, ``uncorrected``) since the driver was loaded.
+        xid_errors: critical errors that the driver reported, by Xid number, since the agent's start.
+        mig: whether the GPU is in MIG mode, cut into slices.
+        parent_uuid: of a slice, the GPU that it is a part of.
+        gpu_fraction: what it counts for of a whole GPU; one cut into slices keeps what they leave over.
+        power_active: where a slice has no utilisation: whether its GPU draws more than at rest and the slice holds
+            memory. A guess from the power of the whole GPU.
+        stuck_call: the driver's call that has not come back, where one is stuck.
+        stuck_seconds: for how long.
     """
 
     index: str
@@ -255,6 +268,19 @@ class GpuSample:
     power_watts: float | None = None
     energy_joules: float | None = None
     temperature_celsius: float | None = None
+    memory_reserved_bytes: int | None = None
+    sm_active_ratio: float | None = None
+    tensor_active_ratio: float | None = None
+    dram_active_ratio: float | None = None
+    throttle_seconds: Mapping[str, float] | None = None
+    ecc_errors: Mapping[str, int] | None = None
+    xid_errors: Mapping[str, int] | None = None
+    mig: bool | None = None
+    parent_uuid: str = ""
+    gpu_fraction: float = 1.0
+    power_active: bool | None = None
+    stuck_call: str = ""
+    stuck_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

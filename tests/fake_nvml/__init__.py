@@ -119,6 +119,28 @@ class FakeDriver:
             self._lines[key] = f"gpu {index} {name} {shown}"
         self._write()
 
+    def slice(self, index: int, number: int, **figures: int | str | None) -> None:
+        """Slice ``number`` (0 to 7) of GPU ``index`` is there, once ``mig=1`` is set for it.
+
+        ``slices`` of the GPU's 7 parts (1), ``memory_total|used|reserved``, ``gpm_graphics|sm|tensor|dram`` in percent,
+        ``name``, ``uuid``; None: not supported.
+        """
+        for name, value in {"slices": 1, **figures}.items():
+            shown = "none" if value is None else value
+            key = ("slice", str(index), str(number), name)
+            self._lines.pop(key, None)
+            self._lines[key] = f"gpu {index} slice {number} {name} {shown}"
+        self._lines.pop(("slice", str(index), str(number), "none"), None)
+        self._write()
+
+    def destroy(self, index: int, number: int) -> None:
+        """Slice ``number`` of GPU ``index`` is there no more."""
+        self._put(("slice", str(index), str(number), "none"), f"gpu {index} slice {number} none")
+
+    def xid(self, index: int, xid: int) -> None:
+        """GPU ``index`` reports this Xid, once."""
+        self._put(("xid", str(self._writes)), f"xid {index} {xid}")
+
     def process(self, index: int, pid: int, memory_bytes: int) -> None:
         """A process computes on GPU ``index``."""
         self._put(("process", str(index), str(pid)), f"gpu {index} process {pid} {memory_bytes}")

@@ -12,9 +12,14 @@
  *   gpu 2 process 4711 1073741824            a process that computes: pid and bytes; `gpu 2 process none` removes all
  *   gpu 1 error GetPowerUsage 15             answer this NVML code; `*` is every function of that GPU, code 0 lifts it
  *   gpu 1 hang GetPowerUsage 30              answer after 30 seconds, or as soon as the line is gone
- *   error Init 9                             the same for calls without a GPU: Init, Shutdown, GetCount,
+ *   error Init 9                             the same for calls without a GPU: Init, Shutdown, GetCount, EventSetWait,
  *   hang GetCount 5                              SystemGetDriverVersion, SystemGetCudaDriverVersion
  *   missing GetMemoryInfo_v2                 as if this driver were too old to have the function
+ *   gpu 0 mig 1                              MIG mode is on: the GPU has no utilisation, and its slices are there
+ *   gpu 0 slice 2 slices 3                   slice 2 takes 3 of the GPU's 7 parts; also memory_total, memory_used, gpm_*,
+ *                                                name, uuid; `gpu 0 slice 2 none` takes it away
+ *   gpu 0 gpm 1                              the GPU has GPM counters; gpm_graphics, gpm_sm, gpm_tensor, gpm_dram in percent
+ *   xid 3 79                                 GPU 3 reports Xid 79, once
  *
  * Function names go without their `nvml` or `nvmlDevice`. No figure here was measured on a GPU.
  */
@@ -31,9 +36,11 @@ enum {
     UNINITIALIZED = 1,
     INVALID_ARGUMENT = 2,
     NOT_SUPPORTED = 3,
+    NO_PERMISSION = 4,
     NOT_FOUND = 6,
     INSUFFICIENT_SIZE = 7,
     DRIVER_NOT_LOADED = 9,
+    TIMED_OUT = 10,
     FUNCTION_NOT_FOUND = 13,
     VERSION_MISMATCH = 25,
     UNKNOWN = 999,
@@ -43,6 +50,8 @@ enum {
 #define MAX_RULES 1024
 #define MAX_PROCESSES 32
 #define MAX_FUNCTIONS 128
+#define MAX_SLICES 8
+#define MAX_XIDS 256
 #define ANY_GPU (-1)
 #define NO_GPU (-2)
 #define EXPORT __attribute__((visibility("default")))
@@ -64,7 +73,17 @@ enum {
     X(decoder, 0)                   \
     X(pcie_kb, 0)                   \
     X(pstate, 0)                    \
-    X(mig, 0)
+    X(mig, 0)                       \
+    X(mig_max, 7)                   \
+    X(slices, 1)                    \
+    X(throttle, 0)                  \
+    X(ecc_corrected, 0)             \
+    X(ecc_uncorrected, 0)           \
+    X(gpm, 0)                       \
+    X(gpm_graphics, 0)              \
+    X(gpm_sm, 0)                    \
+    X(gpm_tensor, 0)                \
+    X(gpm_dram, 0)
 
 #define NONE (-1000000)
 
@@ -89,8 +108,14 @@ struct process {
     unsigned pid;
     unsigned long long bytes;
 };
+struct slice {
+    int there;
+    char name[96], uuid[96];
+    long long figures[FIGURE_COUNT];
+};
 struct gpu {
     char name[96], uuid[96];
+    struct slice slices[MAX_SLICES];
     long long figures[FIGURE_COUNT];
     struct process processes[MAX_PROCESSES];
     unsigned process_count;
@@ -108,11 +133,17 @@ struct control {
     struct gpu gpus[MAX_GPUS];
     struct rule rules[MAX_RULES];
     int rule_count;
+    struct {
+        int gpu;
+        unsigned long long xid;
+    } xids[MAX_XIDS];
+    int xid_count;
 };
 
 static struct control control;
 static struct stat seen;
-static int loaded, inits;
+static int loaded, inits, xids_told;
+static char told_of[512];
 static long generation_of_init;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct {
@@ -131,6 +162,14 @@ static void reset(struct control *c)
         strcpy(c->gpus[i].name, "NVIDIA H100 80GB HBM3");
         snprintf(c->gpus[i].uuid, sizeof c->gpus[i].uuid, "GPU-00000000-0000-0000-0000-%012d", i);
         memcpy(c->gpus[i].figures, figure_values, sizeof figure_values);
+        for (int k = 0; k < MAX_SLICES; k++) {
+            struct slice *s = &c->gpus[i].slices[k];
+            strcpy(s->name, "NVIDIA H100 80GB HBM3 MIG 1g.10gb");
+            snprintf(s->uuid, sizeof s->uuid, "MIG-00000000-0000-0000-%04d-%012d", i, k);
+            memcpy(s->figures, figure_values, sizeof figure_values);
+            s->figures[memory_total] = 10737418240;
+            s->figures[memory_reserved] = 0;
+        }
     }
 }
 
@@ -172,21 +211,46 @@ static int parse_process(struct gpu *g, const char *text)
     return 1;
 }
 
+static int parse_figure(long long *figures, const char *name, const char *value)
+{
+    for (int f = 0; f < FIGURE_COUNT; f++)
+        if (!strcmp(name, figure_names[f])) {
+            char *end;
+            figures[f] = !strcmp(value, "none") ? NONE : strtoll(value, &end, 10);
+            return !strcmp(value, "none") || (end != value && !*end);
+        }
+    return 0;
+}
+
+/* "2 slices 3", "2 name TEXT", "2 none" */
+static int parse_slice(struct gpu *g, const char *text)
+{
+    char name[32];
+    int number, rest = 0;
+    if (sscanf(text, "%d %31s %n", &number, name, &rest) != 2 || number < 0 || number >= MAX_SLICES)
+        return 0;
+    struct slice *s = &g->slices[number];
+    s->there = strcmp(name, "none") != 0;
+    if (!s->there)
+        return 1;
+    if (!strcmp(name, "name"))
+        return snprintf(s->name, sizeof s->name, "%s", text + rest) < (int)sizeof s->name;
+    if (!strcmp(name, "uuid"))
+        return snprintf(s->uuid, sizeof s->uuid, "%s", text + rest) < (int)sizeof s->uuid;
+    return parse_figure(s->figures, name, text + rest);
+}
+
 static int parse_property(struct gpu *g, const char *name, const char *value)
 {
+    if (!strcmp(name, "slice"))
+        return parse_slice(g, value);
     if (!strcmp(name, "name"))
         return snprintf(g->name, sizeof g->name, "%s", value) < (int)sizeof g->name;
     if (!strcmp(name, "uuid"))
         return snprintf(g->uuid, sizeof g->uuid, "%s", value) < (int)sizeof g->uuid;
     if (!strcmp(name, "process"))
         return parse_process(g, value);
-    for (int f = 0; f < FIGURE_COUNT; f++)
-        if (!strcmp(name, figure_names[f])) {
-            char *end;
-            g->figures[f] = !strcmp(value, "none") ? NONE : strtoll(value, &end, 10);
-            return !strcmp(value, "none") || (end != value && !*end);
-        }
-    return 0;
+    return parse_figure(g->figures, name, value);
 }
 
 static int parse_gpu(struct control *c, const char *text)
@@ -223,6 +287,10 @@ static int parse_line(struct control *c, char *line)
         return 1;
     if (sscanf(line, "driver %79s", c->driver) == 1)
         return 1;
+    if (!strncmp(line, "xid ", 4)) {
+        int at = c->xid_count++;
+        return at < MAX_XIDS && sscanf(line, "xid %d %llu", &c->xids[at].gpu, &c->xids[at].xid) == 2;
+    }
     if (sscanf(line, "missing %63s", function) == 1)
         return add_rule(c, RULE_MISSING, ANY_GPU, function, 0);
     return parse_rule(c, NO_GPU, line);
@@ -238,6 +306,10 @@ static void parse_file(const char *path)
     if (!file) {
         loaded = 0;
         return;
+    }
+    if (strcmp(told_of, path)) { /* another test: its events are its own */
+        snprintf(told_of, sizeof told_of, "%s", path);
+        xids_told = 0;
     }
     while (fgets(line, sizeof line, file)) {
         number++;
@@ -345,13 +417,36 @@ static int end(int code)
     return code;
 }
 
-/* Device handles are addresses in here: index + 1. */
-static char handles[MAX_GPUS + 1];
+/* Device handles are addresses in here: index + 1; those of slices in there: index * MAX_SLICES + number + 1. */
+static char handles[MAX_GPUS + 1], slice_handles[MAX_GPUS * MAX_SLICES + 1];
 
+static long slice_at(const void *handle)
+{
+    long at = (const char *)handle - slice_handles - 1;
+    return at >= 0 && at < MAX_GPUS * MAX_SLICES ? at : -1;
+}
+
+/* The slice of this handle, NULL for a whole GPU. */
+static struct slice *slice_of(const void *handle)
+{
+    long at = slice_at(handle);
+    return at < 0 ? NULL : &control.gpus[at / MAX_SLICES].slices[at % MAX_SLICES];
+}
+
+/* The GPU of this handle, or of the slice that it is of. */
 static int index_of(const void *handle)
 {
-    long at = (const char *)handle - handles - 1;
+    long at = slice_at(handle);
+    if (at >= 0)
+        return (int)(at / MAX_SLICES);
+    at = (const char *)handle - handles - 1;
     return at >= 0 && at < MAX_GPUS ? (int)at : MAX_GPUS;
+}
+
+static long long *figures_of(const void *handle)
+{
+    struct slice *s = slice_of(handle);
+    return s ? s->figures : control.gpus[index_of(handle)].figures;
 }
 
 static int begin_gpu(const char *function, const void *handle)
@@ -360,6 +455,9 @@ static int begin_gpu(const char *function, const void *handle)
     int code = begin(function, gpu, 1);
     if (code == SUCCESS && (gpu == MAX_GPUS || gpu >= control.count))
         return INVALID_ARGUMENT;
+    const struct slice *s = slice_of(handle);
+    if (code == SUCCESS && s && (!s->there || control.gpus[gpu].figures[mig] != 1))
+        return INVALID_ARGUMENT; /* it was destroyed */
     return code;
 }
 
@@ -499,13 +597,15 @@ EXPORT int nvmlDeviceGetMinorNumber(void *handle, unsigned *out)
 EXPORT int nvmlDeviceGetUUID(void *handle, char *out, unsigned length)
 {
     int code = begin_gpu("GetUUID", handle);
-    return end(code ? code : put_text(out, length, control.gpus[index_of(handle)].uuid));
+    const struct slice *s = slice_of(handle);
+    return end(code ? code : put_text(out, length, s ? s->uuid : control.gpus[index_of(handle)].uuid));
 }
 
 EXPORT int nvmlDeviceGetName(void *handle, char *out, unsigned length)
 {
     int code = begin_gpu("GetName", handle);
-    return end(code ? code : put_text(out, length, control.gpus[index_of(handle)].name));
+    const struct slice *s = slice_of(handle);
+    return end(code ? code : put_text(out, length, s ? s->name : control.gpus[index_of(handle)].name));
 }
 
 EXPORT int nvmlDeviceGetSerial(void *handle, char *out, unsigned length)
@@ -541,7 +641,9 @@ static int begin_figure(const char *function, void *handle, enum figure figure, 
     int code = begin_gpu(function, handle);
     if (code)
         return code;
-    *out = control.gpus[index_of(handle)].figures[figure];
+    if (slice_of(handle) && figure != memory_total && figure != slices)
+        return NOT_SUPPORTED;
+    *out = figures_of(handle)[figure];
     return *out == NONE ? NOT_SUPPORTED : SUCCESS;
 }
 
@@ -558,6 +660,8 @@ EXPORT int nvmlDeviceGetUtilizationRates(void *handle, unsigned out[2])
 {
     long long value;
     int code = begin_figure("GetUtilizationRates", handle, util, &value);
+    if (!code && figures_of(handle)[mig] == 1)
+        code = NOT_SUPPORTED;
     if (!code) {
         out[0] = (unsigned)value;
         out[1] = (unsigned)control.gpus[index_of(handle)].figures[memory_util];
@@ -571,7 +675,7 @@ EXPORT int nvmlDeviceGetMemoryInfo(void *handle, unsigned long long out[3])
     long long total;
     int code = begin_figure("GetMemoryInfo", handle, memory_total, &total);
     if (!code) {
-        const long long *f = control.gpus[index_of(handle)].figures;
+        const long long *f = figures_of(handle);
         out[0] = (unsigned long long)total;
         out[2] = (unsigned long long)(f[memory_used] + f[memory_reserved]);
         out[1] = out[0] - out[2];
@@ -591,7 +695,7 @@ EXPORT int nvmlDeviceGetMemoryInfo_v2(void *handle, struct memory_v2 *out)
     if (!code && out->version != (sizeof *out | 2u << 24))
         code = VERSION_MISMATCH;
     if (!code) {
-        const long long *f = control.gpus[index_of(handle)].figures;
+        const long long *f = figures_of(handle);
         out->total = (unsigned long long)total;
         out->reserved = (unsigned long long)f[memory_reserved];
         out->used = (unsigned long long)f[memory_used];
@@ -694,15 +798,203 @@ EXPORT int nvmlDeviceGetMigMode(void *handle, unsigned *current, unsigned *pendi
     *pending = *current;
     return code;
 }
+EXPORT int nvmlDeviceGetCurrentClocksEventReasons(void *handle, unsigned long long *out)
+{
+    long long value;
+    int code = begin_figure("GetCurrentClocksEventReasons", handle, throttle, &value);
+    if (!code)
+        *out = (unsigned long long)value;
+    return end(code);
+}
+EXPORT int nvmlDeviceGetCurrentClocksThrottleReasons(void *handle, unsigned long long *out)
+{
+    long long value;
+    int code = begin_figure("GetCurrentClocksThrottleReasons", handle, throttle, &value);
+    if (!code)
+        *out = (unsigned long long)value;
+    return end(code);
+}
+EXPORT int nvmlDeviceGetTotalEccErrors(void *handle, unsigned type, unsigned counter, unsigned long long *out)
+{
+    long long value;
+    int code = begin_figure("GetTotalEccErrors", handle, type ? ecc_uncorrected : ecc_corrected, &value);
+    (void)counter;
+    if (!code)
+        *out = (unsigned long long)value;
+    return end(code);
+}
+
+/* ---------------------------------------------------------------- MIG slices */
+
 EXPORT int nvmlDeviceIsMigDeviceHandle(void *handle, unsigned *out)
 {
-    *out = 0;
+    *out = slice_of(handle) != NULL;
     return end(begin_gpu("IsMigDeviceHandle", handle));
 }
 EXPORT int nvmlDeviceGetMaxMigDeviceCount(void *handle, unsigned *out)
 {
-    *out = 0;
-    return end(begin_gpu("GetMaxMigDeviceCount", handle));
+    return unsigned_figure("GetMaxMigDeviceCount", handle, mig_max, out);
+}
+EXPORT int nvmlDeviceGetMigDeviceHandleByIndex(void *handle, unsigned number, void **out)
+{
+    int code = begin_gpu("GetMigDeviceHandleByIndex", handle);
+    if (!code && number >= MAX_SLICES)
+        code = INVALID_ARGUMENT;
+    const struct gpu *g = &control.gpus[index_of(handle) % MAX_GPUS];
+    if (!code && (g->figures[mig] != 1 || !g->slices[number].there))
+        code = NOT_FOUND;
+    if (!code)
+        *out = slice_handles + 1 + index_of(handle) * MAX_SLICES + number;
+    return end(code);
+}
+EXPORT int nvmlDeviceGetGpuInstanceId(void *handle, unsigned *out)
+{
+    int code = begin_gpu("GetGpuInstanceId", handle);
+    if (!code && !slice_of(handle))
+        code = NOT_SUPPORTED;
+    if (!code)
+        *out = (unsigned)(slice_at(handle) % MAX_SLICES);
+    return end(code);
+}
+
+struct attributes {
+    unsigned multiprocessors, copy_engines, decoders, encoders, jpegs, ofas, gpu_slices, compute_slices;
+    unsigned long long memory_mb;
+};
+
+EXPORT int nvmlDeviceGetAttributes_v2(void *handle, struct attributes *out)
+{
+    long long value;
+    int code = begin_figure("GetAttributes_v2", handle, slices, &value);
+    if (!code) {
+        memset(out, 0, sizeof *out);
+        out->gpu_slices = out->compute_slices = (unsigned)value;
+        out->memory_mb = (unsigned long long)figures_of(handle)[memory_total] >> 20;
+    }
+    return end(code);
+}
+
+/* ---------------------------------------------------------------- GPM counters */
+
+struct gpm_sample {
+    int gpu, slice; /* slice -1: the whole GPU */
+};
+struct gpm_metric {
+    unsigned id;
+    int code;
+    double value;
+    const char *names[3];
+};
+struct gpm_question {
+    unsigned version, count;
+    struct gpm_sample *before, *now;
+    struct gpm_metric metrics[];
+};
+
+EXPORT int nvmlGpmQueryDeviceSupport(void *handle, unsigned out[2])
+{
+    long long value;
+    int code = begin_figure("GpmQueryDeviceSupport", handle, gpm, &value);
+    if (!code)
+        out[1] = value == 1;
+    return end(code);
+}
+EXPORT int nvmlGpmSampleAlloc(struct gpm_sample **out)
+{
+    *out = calloc(1, sizeof **out);
+    return *out ? SUCCESS : UNKNOWN;
+}
+EXPORT int nvmlGpmSampleFree(struct gpm_sample *sample)
+{
+    free(sample);
+    return SUCCESS;
+}
+static int gpm_take(const char *function, void *handle, int slice, struct gpm_sample *out)
+{
+    int code = begin_gpu(function, handle);
+    if (!code && control.gpus[index_of(handle)].figures[gpm] != 1)
+        code = NOT_SUPPORTED;
+    if (!code)
+        *out = (struct gpm_sample){index_of(handle), slice};
+    return end(code);
+}
+EXPORT int nvmlGpmSampleGet(void *handle, struct gpm_sample *out)
+{
+    return gpm_take("GpmSampleGet", handle, -1, out);
+}
+EXPORT int nvmlGpmMigSampleGet(void *handle, unsigned instance, struct gpm_sample *out)
+{
+    return gpm_take("GpmMigSampleGet", handle, (int)instance, out);
+}
+EXPORT int nvmlGpmMetricsGet(struct gpm_question *question)
+{
+    static const int figure_of_metric[] = {[1] = gpm_graphics, [2] = gpm_sm, [5] = gpm_tensor, [10] = gpm_dram};
+    int code = begin("GpmMetricsGet", NO_GPU, 1);
+    if (!code && question->version != 1)
+        code = VERSION_MISMATCH;
+    if (!code && question->before->gpu != question->now->gpu)
+        code = INVALID_ARGUMENT;
+    for (unsigned i = 0; !code && i < question->count; i++) {
+        struct gpm_metric *m = &question->metrics[i];
+        const struct gpu *g = &control.gpus[question->now->gpu];
+        const long long *f = question->now->slice < 0 ? g->figures : g->slices[question->now->slice].figures;
+        long long value = m->id <= 10 && figure_of_metric[m->id] ? f[figure_of_metric[m->id]] : NONE;
+        m->code = value == NONE ? NOT_SUPPORTED : SUCCESS;
+        m->value = (double)value;
+    }
+    return end(code);
+}
+
+/* ---------------------------------------------------------------- events */
+
+static unsigned long long registered; /* a bit for each GPU, of the only set */
+static char event_set;
+
+EXPORT int nvmlEventSetCreate(void **out)
+{
+    int code = begin("EventSetCreate", NO_GPU, 1);
+    if (!code) {
+        *out = &event_set;
+        registered = 0;
+    }
+    return end(code);
+}
+EXPORT int nvmlDeviceRegisterEvents(void *handle, unsigned long long types, void *set)
+{
+    int code = begin_gpu("RegisterEvents", handle);
+    if (!code && (types != 8 || set != &event_set))
+        code = INVALID_ARGUMENT;
+    if (!code)
+        registered |= 1ull << index_of(handle);
+    return end(code);
+}
+EXPORT int nvmlEventSetFree(void *set) { return set == &event_set ? SUCCESS : INVALID_ARGUMENT; }
+
+struct event {
+    void *handle;
+    unsigned long long type, data;
+    unsigned gpu_instance, compute_instance;
+};
+
+EXPORT int nvmlEventSetWait_v2(void *set, struct event *out, unsigned timeout_ms)
+{
+    const struct timespec wait = {timeout_ms / 1000, timeout_ms % 1000 * 1000000l};
+    int code = begin("EventSetWait", NO_GPU, 1);
+    if (!code && set != &event_set)
+        code = INVALID_ARGUMENT;
+    while (!code && xids_told < control.xid_count) {
+        int gpu = control.xids[xids_told].gpu;
+        if (registered >> gpu & 1) {
+            *out = (struct event){handles + 1 + gpu, 8, control.xids[xids_told].xid, 0xffffffff, 0xffffffff};
+            xids_told++;
+            return end(SUCCESS);
+        }
+        xids_told++;
+    }
+    end(code);
+    if (!code)
+        nanosleep(&wait, NULL);
+    return code ? code : TIMED_OUT;
 }
 
 /* ---------------------------------------------------------------- processes */

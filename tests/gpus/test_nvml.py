@@ -13,7 +13,9 @@ from tests.fake_nvml import FakeDriver
 
 from epochcost.gpus import choose_source, open_source
 from epochcost.gpus.nvml import RETRY_SECONDS, NvmlSource
-from epochcost.gpus.nvml_session import ASK_AGAIN_SECONDS, LOOK_AGAIN_SECONDS
+from epochcost.gpus.nvml_device import ASK_AGAIN_SECONDS
+from epochcost.gpus.nvml_figures import THROTTLE_REASONS
+from epochcost.gpus.nvml_slot import LOOK_AGAIN_SECONDS
 from epochcost.gpus.source import GpuError, NoDriverError, RestartNeededError
 from epochcost.model import GpuSample
 
@@ -24,7 +26,7 @@ FIELDS_OF_CALL = {
     "GetUtilizationRates": {"utilization_ratio"},
     "GetMemoryInfo_v2": set(),  # the old call answers in its place
     "GetPowerUsage": {"power_watts"},
-    "GetTotalEnergyConsumption": {"energy_joules"},
+    "GetTotalEnergyConsumption": set(),  # the power is summed up in its place
     "GetTemperatureV": set(),
 }
 FIGURES = ("utilization_ratio", "memory_used_bytes", "memory_total_bytes", "power_watts", "energy_joules")
@@ -54,6 +56,11 @@ def test_a_reading_holds_every_figure_of_every_gpu_in_base_units(driver: FakeDri
         power_watts=412.5,
         energy_joules=123_456.789,
         temperature_celsius=61.0,
+        memory_reserved_bytes=GIB,
+        throttle_seconds=dict.fromkeys(THROTTLE_REASONS, 0.0),
+        ecc_errors={"corrected": 0, "uncorrected": 0},
+        xid_errors={},
+        mig=False,
     )
     assert [gpu.index for gpu in reading.gpus] == [str(i) for i in range(8)]
     assert {gpu.utilization_ratio for gpu in reading.gpus} == {0.25, 0.87}
@@ -82,7 +89,8 @@ def test_a_figure_that_the_driver_refuses_is_absent_and_the_others_stay(
     driver: FakeDriver, source: NvmlSource, call: str, code: int
 ):
     driver.error(call, code, gpu="*")
-    for t in (T, T + 1):
+    source.read(T)
+    for t in (T + 1, T + 2):
         for gpu in source.read(t).gpus:
             assert gpu.readable
             assert absent(gpu) == FIELDS_OF_CALL[call]

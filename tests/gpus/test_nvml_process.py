@@ -70,7 +70,7 @@ def test_a_library_that_truly_lacks_newer_functions_gives_what_it_has(tmp_path: 
     driver = FakeDriver(build(tmp_path / "old", without=lacks), tmp_path / "control", gpus=1)
     driver.gpu(0, memory_used=1000, memory_reserved=24, temperature=55)
     gpu = read_in_child("nvml", driver.env())["gpus"][0]
-    assert (gpu["memory_used_bytes"], gpu["temperature_celsius"], gpu["energy_joules"]) == (1024, 55.0, None)
+    assert (gpu["memory_used_bytes"], gpu["temperature_celsius"], gpu["energy_joules"]) == (1024, 55.0, 100.0)
     assert gpu["readable"]
 
 

@@ -153,7 +153,7 @@ class Meter:
                 if known
                 else {},
             ),
-            gpus=(len(reading.gpus) if reading else None) if inputs.has_gpus else 0,
+            gpus=(sum(not g.parent_uuid for g in reading.gpus) if reading else None) if inputs.has_gpus else 0,
             driver_version=reading.driver_version if reading else "",
             host=inputs.host if inputs.host is not None and now - inputs.host.t <= FRESH_SECONDS else None,
             power_watts=_power(reading),
@@ -166,9 +166,11 @@ class Meter:
         views = []
         for sample in inputs.gpus.gpus:
             totals = self.ledger.devices.devices.get(sample.uuid)
+            shown = sample if fresh else _unseen(sample)
             if totals is None:
+                if not sample.gpu_fraction:
+                    views.append(GpuView(shown, State.UNALLOCATED, {}, None, None))
                 continue
-            shown = sample if fresh else GpuSample(sample.index, sample.uuid, sample.model, readable=False)
             views.append(
                 GpuView(
                     shown,
@@ -217,13 +219,30 @@ def _devices(inputs: Inputs, now: float) -> list[Device]:
     if inputs.gpus is None:
         return []
     if not _is_fresh(inputs.gpus, now):
-        return [Device(g.uuid, g.index) for g in inputs.gpus.gpus]
-    return [Device(g.uuid, g.index, g.utilization_ratio, g.memory_used_bytes) for g in inputs.gpus.gpus]
+        return [Device(g.uuid, g.index, weight=g.gpu_fraction) for g in inputs.gpus.gpus]
+    return [
+        Device(g.uuid, g.index, _activity(g), g.memory_used_bytes, g.utilization_ratio is not None, g.gpu_fraction)
+        for g in inputs.gpus.gpus
+    ]
+
+
+def _activity(gpu: GpuSample) -> float | None:
+    """Its utilisation; where a MIG slice has none, what its GPU's power says. What slices leave over does nothing."""
+    if gpu.utilization_ratio is None and gpu.power_active is not None:
+        return float(gpu.power_active)
+    return 0.0 if gpu.mig and gpu.readable else gpu.utilization_ratio
+
+
+def _unseen(gpu: GpuSample) -> GpuSample:
+    """Who it is, and no figure."""
+    return GpuSample(
+        gpu.index, gpu.uuid, gpu.model, readable=False, parent_uuid=gpu.parent_uuid, gpu_fraction=gpu.gpu_fraction
+    )
 
 
 def _power(reading: GpuReading | None) -> float | None:
     """What all GPUs draw together; None unless every one of them says."""
     if reading is None or not reading.gpus:
         return None
-    watts = [g.power_watts for g in reading.gpus]
+    watts = [g.power_watts for g in reading.gpus if not g.parent_uuid]
     return None if None in watts else sum(w for w in watts if w is not None)

@@ -44,13 +44,17 @@ class NodeView:
 
 @dataclass(frozen=True, slots=True)
 class GpuView:
-    """One GPU: its last sample, the state it is in, and its integrals."""
+    """One GPU or MIG slice: its last sample, the state it is in, and its integrals.
+
+    A GPU whose slices leave nothing over has no seconds of its own. An integral is None where the figure was never
+    given.
+    """
 
     sample: GpuSample
     state: State
     seconds: Mapping[State, float]
-    utilization_seconds: float
-    memory_used_byte_seconds: float
+    utilization_seconds: float | None
+    memory_used_byte_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,14 @@ from typing import Any
 from epochcost.gpus.source import GpuError
 from epochcost.model import GpuReading, GpuSample
 
-TEXT_FIELDS = ("index", "uuid", "model")
-INTEGER_FIELDS = ("memory_used_bytes", "memory_total_bytes")
+TEXT_FIELDS = ("index", "uuid", "model", "parent_uuid", "stuck_call")
+YES_OR_NO_FIELDS = ("readable", "mig", "power_active")
+INTEGER_FIELDS = ("memory_used_bytes", "memory_total_bytes", "memory_reserved_bytes")
+COUNT_FIELDS = ("throttle_seconds", "ecc_errors", "xid_errors")
+"""Objects: a number by name."""
 MAX_FIGURE = 1e18
-LIMITS = {"utilization_ratio": (0.0, 1.0), "temperature_celsius": (-300.0, 1000.0)}
+RATIOS = ("utilization_ratio", "sm_active_ratio", "tensor_active_ratio", "dram_active_ratio", "gpu_fraction")
+LIMITS = {"temperature_celsius": (-300.0, 1000.0), **dict.fromkeys(RATIOS, (0.0, 1.0))}
 GPU_FIELDS = tuple(f.name for f in fields(GpuSample))
 
 
@@ -141,10 +145,14 @@ def _parse_gpu(entry: object) -> GpuSample:
 def _value(key: str, value: object) -> Any:  # noqa: ANN401 - the type depends on the field
     if key in TEXT_FIELDS:
         return _text(value, key)
-    if key == "readable":
+    if key in YES_OR_NO_FIELDS:
         if not isinstance(value, bool):
-            raise RecordingError(f"expected readable as true or false, found {value!r:.80}")
+            raise RecordingError(f"expected {key} as true or false, found {value!r:.80}")
         return value
+    if key in COUNT_FIELDS:
+        if not isinstance(value, dict):
+            raise RecordingError(f"expected {key} as an object, found {value!r:.80}")
+        return {name: _number(count, f"{key}.{name}", 0.0, MAX_FIGURE) for name, count in value.items()}
     low, high = LIMITS.get(key, (0.0, MAX_FIGURE))
     number = _number(value, key, low, high)
     return int(number) if key in INTEGER_FIELDS else number

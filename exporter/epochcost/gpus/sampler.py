@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from epochcost.gpus.source import GpuError, GpuSource
+from epochcost.gpus.source import GpuError, GpuSource, RestartNeededError
 from epochcost.model import GpuReading
 
 log = logging.getLogger(__name__)
@@ -32,13 +32,23 @@ class Sampler:
     and never bunch up: a beat missed during a slow read is left out, the next one falls on the old grid.
     """
 
-    def __init__(self, source: GpuSource, interval: float, clock: Callable[[], float]) -> None:
-        """``clock`` gives seconds on the node timeline; ``interval`` is in seconds, above 0."""
+    def __init__(
+        self,
+        source: GpuSource,
+        interval: float,
+        clock: Callable[[], float],
+        restart_needed: Callable[[str], None] | None = None,
+    ) -> None:
+        """``clock`` gives seconds on the node timeline; ``interval`` is in seconds, above 0.
+
+        ``restart_needed`` is told why, once, when only a new process can read the GPUs again.
+        """
         if not 0 < interval < math.inf:
             raise ValueError(f"the sample interval must be above 0 s, not {interval!r}")
         self._source = source
         self._interval = interval
         self._clock = clock
+        self._restart_needed = restart_needed
         self._attempts = Attempts()
         self._reading_since: float | None = None
         self._stopped = threading.Event()
@@ -97,6 +107,9 @@ class Sampler:
         finally:
             self._reading_since = None
         error = self._told(failure)
+        if isinstance(failure, RestartNeededError) and self._restart_needed is not None:
+            told, self._restart_needed = self._restart_needed, None
+            told(str(failure))
         self._attempts = Attempts(latest, error, time.perf_counter() - start)
 
     def _told(self, failure: Exception | None) -> str | None:

@@ -18,6 +18,7 @@ class Device:
         index: the driver's index, by which a training process may name it.
         utilization_ratio: over the span; None where it could not be read.
         memory_used_bytes: at the end of the span; None where it could not be read.
+        measured: the utilisation is a measurement; a guess decides where the time goes, and is not integrated.
         weight: what it counts for in the node: 1 for a whole GPU, its part of one for a MIG slice, 0 to infinity. A GPU
             that is cut into slices keeps what they leave over, so that the weights of the node sum to its GPUs.
     """
@@ -26,16 +27,17 @@ class Device:
     index: str
     utilization_ratio: float | None = None
     memory_used_bytes: int | None = None
+    measured: bool = True
     weight: float = 1.0
 
 
 @dataclass(slots=True)
 class DeviceTotals:
-    """Integrals of one device since the ledger began."""
+    """Integrals of one device since the ledger began; None where the device never gave the figure."""
 
     seconds: dict[State, float] = field(default_factory=dict)
-    utilization_seconds: float = 0.0
-    memory_used_byte_seconds: float = 0.0
+    utilization_seconds: float | None = None
+    memory_used_byte_seconds: float | None = None
     state: State = State.UNKNOWN
     """The state that took most of the last span."""
 
@@ -52,10 +54,11 @@ class DeviceBook:
         for state, share in shares.items():
             totals.seconds[state] = totals.seconds.get(state, 0.0) + share * seconds
         totals.state = max(shares, key=lambda state: shares[state])
-        if device.utilization_ratio is not None:
-            totals.utilization_seconds += device.utilization_ratio * seconds
+        if device.utilization_ratio is not None and device.measured:
+            totals.utilization_seconds = (totals.utilization_seconds or 0.0) + device.utilization_ratio * seconds
         if device.memory_used_bytes is not None:
-            totals.memory_used_byte_seconds += device.memory_used_bytes * seconds
+            used = device.memory_used_bytes * seconds
+            totals.memory_used_byte_seconds = (totals.memory_used_byte_seconds or 0.0) + used
 
     def state(self) -> dict[str, Any]:
         """The book as JSON-able data."""
@@ -70,6 +73,8 @@ class DeviceBook:
         book = cls()
         for uuid, (seconds, utilization, memory) in state.items():
             book.devices[uuid] = DeviceTotals(
-                {State(s): float(v) for s, v in seconds.items()}, float(utilization), float(memory)
+                {State(s): float(v) for s, v in seconds.items()},
+                None if utilization is None else float(utilization),
+                None if memory is None else float(memory),
             )
         return book

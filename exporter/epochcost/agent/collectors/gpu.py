@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from epochcost.agent.collectors.family import Family, Row, Value
 from epochcost.agent.snapshot import GpuView
@@ -12,6 +12,12 @@ GPU_LABELS = ("gpu", "uuid")
 
 def _each_gpu(value: Callable[[GpuView], Value]) -> Callable[[Sequence[GpuView], str], list[Row]]:
     return lambda gpus, _: [((g.sample.index, g.sample.uuid), value(g)) for g in gpus]
+
+
+def _by_name(counts: Callable[[GpuView], Mapping[str, float] | None]) -> Callable[[Sequence[GpuView], str], list[Row]]:
+    return lambda gpus, _: [
+        ((g.sample.index, g.sample.uuid, name), value) for g in gpus for name, value in (counts(g) or {}).items()
+    ]
 
 
 GPU: tuple[Family, ...] = (
@@ -70,7 +76,7 @@ GPU: tuple[Family, ...] = (
     Family("gpu_power_watts", "Power drawn now.", GPU_LABELS, _each_gpu(lambda g: g.sample.power_watts)),
     Family(
         "gpu_energy_joules_total",
-        "Energy since the driver was loaded.",
+        "Energy since the driver was loaded, or summed up from the power since the agent's start.",
         GPU_LABELS,
         _each_gpu(lambda g: g.sample.energy_joules),
     ),
@@ -79,5 +85,81 @@ GPU: tuple[Family, ...] = (
         "Temperature of the core.",
         GPU_LABELS,
         _each_gpu(lambda g: g.sample.temperature_celsius),
+    ),
+    Family(
+        "gpu_memory_reserved_bytes",
+        "Device memory that the driver keeps for itself; no part of the memory used.",
+        GPU_LABELS,
+        _each_gpu(lambda g: g.sample.memory_reserved_bytes),
+    ),
+    Family(
+        "gpu_sm_active_ratio",
+        "Mean share of the streaming multiprocessors that were busy since the sample before.",
+        GPU_LABELS,
+        _each_gpu(lambda g: g.sample.sm_active_ratio),
+    ),
+    Family(
+        "gpu_tensor_active_ratio",
+        "Mean share of time in which tensor cores worked since the sample before.",
+        GPU_LABELS,
+        _each_gpu(lambda g: g.sample.tensor_active_ratio),
+    ),
+    Family(
+        "gpu_dram_active_ratio",
+        "Mean share of the device memory's bandwidth that was used since the sample before.",
+        GPU_LABELS,
+        _each_gpu(lambda g: g.sample.dram_active_ratio),
+    ),
+    Family(
+        "gpu_throttle_seconds_total",
+        "Seconds in which the clocks were held down, by reason, since the agent's start; reasons overlap.",
+        (*GPU_LABELS, "reason"),
+        _by_name(lambda g: g.sample.throttle_seconds),
+    ),
+    Family(
+        "gpu_ecc_errors_total",
+        "Memory errors, corrected or uncorrected, since the driver was loaded.",
+        (*GPU_LABELS, "type"),
+        _by_name(lambda g: g.sample.ecc_errors),
+    ),
+    Family(
+        "gpu_xid_errors_total",
+        "Critical errors that the driver reported, by Xid, since the agent's start.",
+        (*GPU_LABELS, "xid"),
+        _by_name(lambda g: g.sample.xid_errors),
+    ),
+    Family(
+        "gpu_mig_mode",
+        "1 while the GPU is in MIG mode: its time is its slices', and what they leave over.",
+        GPU_LABELS,
+        _each_gpu(lambda g: g.sample.mig),
+    ),
+    Family(
+        "gpu_mig_info",
+        "Which GPU a MIG slice is a part of.",
+        (*GPU_LABELS, "parent_uuid", "profile"),
+        lambda gpus, _: [
+            ((g.sample.index, g.sample.uuid, g.sample.parent_uuid, g.sample.model.partition("MIG ")[2]), 1)
+            for g in gpus
+            if g.sample.parent_uuid
+        ],
+    ),
+    Family(
+        "gpu_mig_slice_ratio",
+        "The part of its GPU that a MIG slice is.",
+        GPU_LABELS,
+        _each_gpu(lambda g: g.sample.gpu_fraction if g.sample.parent_uuid else None),
+    ),
+    Family(
+        "gpu_power_active",
+        "Guess for a MIG slice without utilisation: 1 while it holds memory and its GPU draws more than at rest.",
+        GPU_LABELS,
+        _each_gpu(lambda g: g.sample.power_active),
+    ),
+    Family(
+        "gpu_stuck_call_seconds",
+        "How long a call of the driver has not come back.",
+        (*GPU_LABELS, "call"),
+        lambda gpus, _: [((g.sample.index, g.sample.uuid, g.sample.stuck_call), g.sample.stuck_seconds) for g in gpus],
     ),
 )

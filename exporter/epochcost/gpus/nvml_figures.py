@@ -1,0 +1,200 @@
+"""Which NVML calls give a GPU's figures, and what an answer means. ``nvml`` below is the module ``pynvml``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+UNINITIALIZED, DRIVER_NOT_LOADED, LIBRARY_NOT_FOUND, VERSION_MISMATCH = 1, 9, 12, 18
+DRIVER_FAULTS = frozenset((UNINITIALIZED, DRIVER_NOT_LOADED, VERSION_MISMATCH))
+"""Codes of NVML (stable over all its versions) that are no one GPU's fault."""
+REFUSALS = frozenset((3, 4, 13, 25, 26))
+"""Not supported, no permission, function not found, argument version mismatch, deprecated: no use to ask again soon."""
+NO_DATA = 21
+"""The figure exists, but not at this instant (just after a start)."""
+
+Values = dict[str, Any]
+"""Some fields of `GpuSample` by name, and `THROTTLED`."""
+THROTTLED = "throttled"
+"""The reasons, as a tuple of names, for which the clocks are held down now."""
+
+MAX_POWER_WATTS = 100_000
+MAX_MEMORY_BYTES = 1 << 50
+MAX_ENERGY_JOULES = 1e15
+MAX_ERRORS = 1 << 50
+TEMPERATURES_CELSIUS = (-100, 300)
+"""Beyond these an answer is a driver's filler (all bits set) or a fault, not a figure."""
+ECC_SECONDS = 10.0
+"""Between two questions for memory errors: they are rare, and two calls more."""
+
+THROTTLE_REASONS = {
+    "power_cap": 0x04,
+    "hw_slowdown": 0x08,
+    "sync_boost": 0x10,
+    "sw_thermal": 0x20,
+    "hw_thermal": 0x40,
+    "power_brake": 0x80,
+}
+"""Bits of NVML's clocks event reasons; an idle GPU and clocks that were asked for are no throttling."""
+
+
+class ImplausibleError(ValueError):
+    """The driver answered a figure that no GPU has; the text holds it."""
+
+
+class CallError(Exception):
+    """An NVML call failed: which one, of which GPU, and NVML's text and code."""
+
+    def __init__(self, call: str, error: Any) -> None:  # noqa: ANN401 - pynvml has no types
+        super().__init__(f"{call}: {error} (NVML code {error.value})")
+        self.code = int(error.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One NVML call, the fields it gives, and the figure to ask where a driver does not have it.
+
+    Attributes:
+        what: for people.
+        call: its name in NVML.
+        ask: given the GPU's handle and the time (seconds); raises what pynvml raises.
+        instead: asked in its place where the driver refuses it.
+        every: least seconds between two questions; in between the last answer holds.
+        level: of the log line when it is refused; most GPUs have it: a warning.
+    """
+
+    what: str
+    call: str
+    ask: Callable[[Any, float], Values]
+    instead: Figure | None = None
+    every: float = 0.0
+    level: int = logging.WARNING
+
+
+def figures_of(nvml: Any) -> tuple[Figure, ...]:  # noqa: ANN401 - pynvml has no types
+    """Every figure to ask of a GPU, each by its newest call first."""
+    return (
+        Figure(
+            "utilization",
+            "nvmlDeviceGetUtilizationRates",
+            lambda gpu, _: _utilization(nvml.nvmlDeviceGetUtilizationRates(gpu).gpu),
+        ),
+        memory_of(nvml),
+        Figure("power", "nvmlDeviceGetPowerUsage", lambda gpu, _: _power(nvml.nvmlDeviceGetPowerUsage(gpu))),
+        Figure(
+            "energy",
+            "nvmlDeviceGetTotalEnergyConsumption",
+            lambda gpu, _: _energy(nvml.nvmlDeviceGetTotalEnergyConsumption(gpu)),
+        ),
+        _temperature_of(nvml),
+        _throttling_of(nvml),
+        Figure(
+            "memory errors",
+            "nvmlDeviceGetTotalEccErrors",
+            lambda gpu, _: _ecc(nvml, gpu),
+            every=ECC_SECONDS,
+            level=logging.INFO,
+        ),
+    )
+
+
+def memory_of(nvml: Any) -> Figure:  # noqa: ANN401
+    """The memory of a GPU or of a slice."""
+    old = Figure("memory", "nvmlDeviceGetMemoryInfo", lambda gpu, _: _memory(nvml.nvmlDeviceGetMemoryInfo(gpu)))
+    return Figure(
+        "memory",
+        "nvmlDeviceGetMemoryInfo_v2",
+        lambda gpu, _: _memory(nvml.nvmlDeviceGetMemoryInfo(gpu, nvml.nvmlMemory_v2)),
+        instead=old,
+    )
+
+
+def _temperature_of(nvml: Any) -> Figure:  # noqa: ANN401
+    core = nvml.NVML_TEMPERATURE_GPU
+    old = Figure(
+        "temperature",
+        "nvmlDeviceGetTemperature",
+        lambda gpu, _: _temperature(nvml.nvmlDeviceGetTemperature(gpu, core)),
+    )
+    if not hasattr(nvml, "nvmlDeviceGetTemperatureV"):  # the old call goes with CUDA 14, the new came with driver 560
+        return old
+    return Figure(
+        "temperature",
+        "nvmlDeviceGetTemperatureV",
+        lambda gpu, _: _temperature(nvml.nvmlDeviceGetTemperatureV(gpu, core)),
+        instead=old,
+    )
+
+
+def _throttling_of(nvml: Any) -> Figure:  # noqa: ANN401
+    old = Figure(
+        "throttle reasons",
+        "nvmlDeviceGetCurrentClocksThrottleReasons",
+        lambda gpu, _: _throttled(nvml.nvmlDeviceGetCurrentClocksThrottleReasons(gpu)),
+        level=logging.INFO,
+    )
+    if not hasattr(nvml, "nvmlDeviceGetCurrentClocksEventReasons"):  # the new name came with driver 535
+        return old
+    return Figure(
+        "throttle reasons",
+        "nvmlDeviceGetCurrentClocksEventReasons",
+        lambda gpu, _: _throttled(nvml.nvmlDeviceGetCurrentClocksEventReasons(gpu)),
+        instead=old,
+        level=logging.INFO,
+    )
+
+
+def _utilization(percent: int) -> Values:
+    if not 0 <= percent <= 100:  # noqa: PLR2004
+        raise ImplausibleError(f"{percent} %")
+    return {"utilization_ratio": percent / 100}
+
+
+def _memory(memory: Any) -> Values:  # noqa: ANN401
+    used, total = int(memory.used), int(memory.total)
+    if not 0 < total <= MAX_MEMORY_BYTES or used > total:
+        raise ImplausibleError(f"{used} of {total} bytes used")
+    values: Values = {"memory_used_bytes": used, "memory_total_bytes": total}
+    reserved = getattr(memory, "reserved", None)  # the old call counts it as used
+    if reserved is not None and reserved <= total:
+        values["memory_reserved_bytes"] = int(reserved)
+    return values
+
+
+def _power(milliwatts: int) -> Values:
+    if milliwatts > MAX_POWER_WATTS * 1000:
+        raise ImplausibleError(f"{milliwatts} mW")
+    return {"power_watts": milliwatts / 1000}
+
+
+def _energy(millijoules: int) -> Values:
+    if millijoules > MAX_ENERGY_JOULES * 1000:
+        raise ImplausibleError(f"{millijoules} mJ")
+    return {"energy_joules": millijoules / 1000}
+
+
+def _temperature(celsius: int) -> Values:
+    low, high = TEMPERATURES_CELSIUS
+    if not low <= celsius <= high:
+        raise ImplausibleError(f"{celsius} degrees Celsius")
+    return {"temperature_celsius": float(celsius)}
+
+
+def _throttled(bits: int) -> Values:
+    return {THROTTLED: tuple(reason for reason, bit in THROTTLE_REASONS.items() if bits & bit)}
+
+
+def _ecc(nvml: Any, gpu: Any) -> Values:  # noqa: ANN401
+    counts = {
+        "corrected": nvml.nvmlDeviceGetTotalEccErrors(
+            gpu, nvml.NVML_MEMORY_ERROR_TYPE_CORRECTED, nvml.NVML_VOLATILE_ECC
+        ),
+        "uncorrected": nvml.nvmlDeviceGetTotalEccErrors(
+            gpu, nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_VOLATILE_ECC
+        ),
+    }
+    if max(counts.values()) > MAX_ERRORS:
+        raise ImplausibleError(f"{max(counts.values())} errors")
+    return {"ecc_errors": counts}
