@@ -17,13 +17,19 @@ from epochcost._version import __version__
 from epochcost.settings import SettingsError, add_flags, load
 
 EXTRA = {"agent": "agent", "check": "agent", "prices": "prices"}
-WRITER_VARIABLES = ("EPOCHCOST_DIR", "EPOCHCOST_RUN", "EPOCHCOST_DISABLE", "EPOCHCOST_URL")
+LAUNCH = {
+    "exec": "run a training as it is, and report it as one run",
+    "event": "write one event of a run, from a shell or any other language",
+}
+WRITER_VARIABLES = ("EPOCHCOST_DIR", "EPOCHCOST_RUN", "EPOCHCOST_DISABLE", "EPOCHCOST_URL", "EPOCHCOST_PATTERN")
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``epochcost`` with ``argv`` (default: the process's own); the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] and arguments[0] in LAUNCH:  # what follows is another program's, flags included
+        return _launch(arguments[0], arguments[1:])
     command = next((a for a in arguments if not a.startswith("-")), "")
     if command in EXTRA and (missing := _missing(EXTRA[command])):
         print(
@@ -40,6 +46,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SettingsError as err:
         print(f"epochcost {command}: {err}", file=sys.stderr)
         return 2
+
+
+def _launch(name: str, arguments: Sequence[str]) -> int:
+    if name == "exec":
+        from epochcost.launch.command import main as launch
+
+        return launch(arguments, os.environ)
+    from epochcost.launch.event import main as tell
+
+    return tell(arguments, os.environ)
 
 
 def _missing(extra: str) -> str:
@@ -68,6 +84,8 @@ def _parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
         if _wanted(name):
             add_flags(sub, _settings_of(name))
+    for name, text in LAUNCH.items():
+        commands.add_parser(name, help=text, add_help=False)
     commands.add_parser("version", help="print the version")
     return parser
 

@@ -1,0 +1,227 @@
+"""``epochcost exec``: a command as one run."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from epochcost.launch.course import Course
+from epochcost.launch.flags import Flags, read
+from epochcost.launch.formats import parse
+from epochcost.launch.lines import Lines
+from epochcost.launch.neighbours import Neighbours
+from epochcost.launch.patterns import OwnPatterns
+from epochcost.launch.process import NOT_EXECUTABLE, NOT_FOUND, Command, StartError, leave_as
+from epochcost.launch.progress import Progress
+from epochcost.launch.relay import Relay, Stream
+from epochcost.launch.reporter import Reporter
+from epochcost.launch.terminal import OutputTerminal, same_terminal
+from epochcost.launch.watch import Watch
+from epochcost.training.directory import events_dir
+from epochcost.training.facts import Facts
+from epochcost.training.job import job, run_id
+
+OUT, ERR = 1, 2
+LOOK_SECONDS = 2.0
+
+
+def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run what ``argv`` says; the exit code, unless the command died by a signal: then so do we."""
+    flags = read(argv, environ)
+    within = job(environ)
+    run = run_id(environ, flags.id, flags.experiment)
+    child_environ = {**environ, "EPOCHCOST_RUN": run}
+    reason, directory = "", Path()
+    if _disabled(environ):
+        reason = "EPOCHCOST_DISABLE is set"
+    elif not within.writes:
+        reason = "another process of this node reports the run"
+    else:
+        try:
+            directory = events_dir(environ)
+        except OSError as err:
+            reason = f"no directory for events: {err}"
+    if reason:
+        if flags.verbose:
+            _say(f"run {run} is not reported: {reason}")
+        return _become(flags.command, child_environ)
+    facts = Facts(
+        run=run,
+        job=within,
+        experiment=flags.experiment,
+        framework=flags.framework,
+        epochs=flags.plan.epochs,
+        batch_size=flags.batch_size,
+        samples_per_epoch=flags.plan.samples_per_epoch,
+        budget_usd=flags.budget_usd,
+    )
+    return Launch(flags, facts, directory).run(child_environ)
+
+
+class Launch:
+    """One command, from its start to its end."""
+
+    def __init__(self, flags: Flags, facts: Facts, directory: Path) -> None:
+        self._flags = flags
+        self._facts = facts
+        self._directory = directory
+        self._course = Course(flags.plan)
+        self._own = OwnPatterns(flags.patterns, flags.first_epoch)
+        self._reporter = Reporter(facts, directory)
+        self._warnings = _Kept()
+        self._read = 0
+        self._look_due = 0.0
+        logger = logging.getLogger("epochcost")
+        logger.addHandler(self._warnings)
+        logger.propagate = False  # nothing of ours between two lines of the command's
+
+    def run(self, environ: Mapping[str, str]) -> int:
+        """To its end. The exit code, where the command did not die by a signal."""
+        begun_ns = time.time_ns()
+        self._reporter.start()
+        outputs, streams = self._streams()
+        try:
+            command = Command(self._flags.command, environ, outputs)
+        except StartError as err:
+            self._reporter.end("failed", err.code)
+            return _not_started(err)
+        self._neighbours = Neighbours(self._directory, self._facts.run, command.pid)
+        self._watch = Watch(Path() if self._flags.find else None, self._flags.watch, begun_ns)
+        terminals = [stream.terminal for stream in streams if stream.terminal is not None]
+        thread = command.watch(partial(_resize, terminals) if terminals else None)
+        relay = Relay(streams, command.ended, self._hear, self._tick)
+        relay.run()
+        thread.join()
+        self._end(command)
+        command.release_signals()
+        if relay.open:
+            _leave_behind(relay)
+        return leave_as(command.wait_status or 0)
+
+    def _streams(self) -> tuple[dict[int, int], list[Stream]]:
+        """What the command writes to: a terminal where we have one, else a pipe; nothing where it is closed."""
+        outputs: dict[int, int] = {}
+        streams: list[Stream] = []
+        for number in (OUT, ERR):
+            if not _is_open(number):
+                continue
+            if number == ERR and OUT in outputs and same_terminal(OUT, ERR):
+                outputs[ERR] = outputs[OUT]
+                continue
+            terminal = OutputTerminal(number) if os.isatty(number) else None
+            source, target = (terminal.master, terminal.slave) if terminal else os.pipe()
+            outputs[number] = target
+            streams.append(Stream(source, number, Lines(every=bool(self._own)), terminal))
+        return outputs, streams
+
+    def _hear(self, lines: list[bytes]) -> None:
+        for line in lines:
+            said = self._own.parse(line) if self._own else None
+            if said is None:
+                said = parse(line)
+            if said is not None:
+                self._take(said)
+
+    def _take(self, said: Progress) -> None:
+        self._read += 1
+        stand = self._course.take(said)
+        if stand is not None:
+            self._reporter.stand(stand)
+
+    def _tick(self) -> None:
+        for other in self._neighbours.look():
+            self._reporter.step_back(other)
+        now = time.monotonic()
+        if now >= self._look_due:
+            self._look_due = now + LOOK_SECONDS
+            for said in self._watch.look():
+                self._take(said)
+        self._reporter.tick()
+
+    def _end(self, command: Command) -> None:
+        self._look_due = 0.0
+        self._tick()
+        status = command.wait_status or 0
+        code = os.waitstatus_to_exitcode(status)
+        if code == 0 and (last := self._course.finish()) is not None and not command.told_to_go:
+            self._reporter.stand(last)
+        preempted = (command.told_to_go or code == -signal.SIGTERM) and not self._reporter.done
+        ended = "preempted" if preempted else "finished" if code == 0 else "failed"
+        self._reporter.end(ended, code if code >= 0 else 128 - code)
+        if self._flags.verbose:
+            self._say_what_was_read(ended)
+
+    def _say_what_was_read(self, ended: str) -> None:
+        reporter, course = self._reporter, self._course
+        source = f"{self._read} lines or rows of {course.source}" if course.source else "no progress"
+        told = "" if reporter.leads else "; the training reports by itself"
+        _say(f"run {self._facts.run} {ended}: read {source}, {reporter.epochs} epochs, {reporter.lines} events{told}")
+        for pattern in self._own.dropped:
+            _say(f"pattern {pattern!r} took too long and was not used any more")
+        for warning in self._warnings.messages:
+            _say(warning)
+
+
+class _Kept(logging.Handler):
+    """Keeps what would otherwise come between the command's own lines."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if len(self.messages) < 10:  # noqa: PLR2004 - enough to see what is wrong
+            self.messages.append(record.getMessage().removeprefix("epochcost: "))
+
+
+def _resize(terminals: Sequence[OutputTerminal]) -> bool:
+    changed = [one.resize() for one in terminals]
+    return any(changed)
+
+
+def _disabled(environ: Mapping[str, str]) -> bool:
+    return environ.get("EPOCHCOST_DISABLE", "").strip().lower() not in ("", "0", "false", "no")
+
+
+def _become(command: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Nothing to report: there need be no process of ours."""
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores both, programs expect neither
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        os.execvpe(command[0], list(command), dict(environ))  # noqa: S606 - what the user asked for
+    except OSError as err:
+        return _not_started(StartError(err.errno or 0, err.strerror, command[0]))
+
+
+def _not_started(err: StartError) -> int:
+    _say(f"{err.filename}: {err.strerror}")
+    return NOT_FOUND if err.code == NOT_FOUND else NOT_EXECUTABLE
+
+
+def _leave_behind(relay: Relay) -> None:
+    """Somebody whom the command has left behind still holds its output: a copy of us goes on passing it on."""
+    if os.fork() == 0:
+        try:
+            os.setsid()
+            relay.forward()
+        finally:
+            os._exit(0)
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"epochcost exec: {text}\n")
+    sys.stderr.flush()

@@ -1,0 +1,131 @@
+"""``epochcost event``: one line of an event file, from a shell or any other language."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from epochcost.training.directory import events_dir
+from epochcost.training.job import RUN_VARIABLES, safe
+
+KINDS = ("start", "progress", "epoch_end", "phase", "checkpoint", "resume", "end")
+WHOLE: tuple[str, ...] = (
+    "step",
+    "steps",
+    "samples",
+    "samples_per_epoch",
+    "tokens",
+    "batch_size",
+    "memory_peak_bytes",
+    "rank",
+)
+WHOLE += ("local_rank", "node_rank", "nodes", "world")
+AMOUNTS = ("epoch", "epochs", "budget_usd")
+TEXTS = ("experiment", "framework", "unit")
+CHOICES = {
+    "phase": ("startup", "train", "eval", "checkpoint", "restore"),
+    "status": ("finished", "failed", "preempted"),
+}
+LEAST_ONE = frozenset({"batch_size", "nodes", "world"})
+MAX_WHOLE, MAX_AMOUNT = 2**63 - 1, 1e12
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def parser() -> argparse.ArgumentParser:
+    """Of ``epochcost event``."""
+    made = argparse.ArgumentParser(
+        prog="epochcost event",
+        description="Append one event of a run to its file. See docs/events.md for the keys.",
+        allow_abbrev=False,
+    )
+    made.add_argument("kind", choices=KINDS, metavar="EVENT", help=", ".join(KINDS))
+    made.add_argument("--run", default="", metavar="ID", help="[EPOCHCOST_RUN, SLURM_JOB_ID, ...]")
+    made.add_argument("--pid", type=int, metavar="PID", help="process whose death ends the run, as --pid $$ in a shell")
+    made.add_argument(
+        "values", nargs="*", metavar="KEY=VALUE", help="epoch=3 epochs=10 step=812 experiment=char-lm ..."
+    )
+    return made
+
+
+def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Write one line; 0, or 2 where the arguments are wrong, or 1 where it could not be written."""
+    made = parser()
+    told = made.parse_intermixed_args(list(argv))
+    run = told.run or next(filter(None, (environ.get(name, "").strip() for name in RUN_VARIABLES)), "")
+    if not run:
+        made.error("--run: which run? (or set EPOCHCOST_RUN)")
+    try:
+        figures = dict(_figure(text) for text in told.values)
+        if told.kind == "epoch_end" and not float(str(figures.get("epoch", 0))).is_integer():
+            raise ValueError(f"epoch={figures['epoch']}: an epoch_end needs the whole number of the epoch")
+        if told.kind == "end":
+            figures.setdefault("status", "finished")
+    except ValueError as err:
+        made.error(str(err))
+    try:
+        _append(
+            events_dir(environ) / f"{safe(run)[:100]}-{_host()}-shell.jsonl", _line(told.kind, run, told.pid, figures)
+        )
+    except OSError as err:
+        made.exit(1, f"epochcost event: {err}\n")
+    return 0
+
+
+def _figure(text: str) -> tuple[str, object]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"{text!r} is not KEY=VALUE")
+    return key, _value(key, value)
+
+
+def _value(key: str, value: str) -> object:
+    if key in CHOICES:
+        if value not in CHOICES[key]:
+            raise ValueError(f"{key}={value}: expected one of {', '.join(CHOICES[key])}")
+        return value
+    if key in TEXTS:
+        return value[:500]
+    if key == "gpus":
+        return [gpu.strip() for gpu in value.split(",") if gpu.strip()]
+    if key not in (*WHOLE, *AMOUNTS):
+        raise ValueError(
+            f"{key}: no such key; known: {', '.join(sorted((*WHOLE, *AMOUNTS, *TEXTS, *CHOICES, 'gpus')))}"
+        )
+    return _number(key, value)
+
+
+def _number(key: str, value: str) -> float | int:
+    whole = key in WHOLE
+    least = 1 if key in LEAST_ONE else 0
+    try:
+        number: float | int = int(value) if whole else float(value)
+    except ValueError:
+        number = -1
+    if not least <= number <= (MAX_WHOLE if whole else MAX_AMOUNT):
+        raise ValueError(f"{key}={value}: expected a {'whole ' if whole else ''}number of {least} or more")
+    return number
+
+
+def _line(kind: str, run: str, pid: int | None, figures: Mapping[str, object]) -> bytes:
+    watched: dict[str, object] = {}
+    if pid is not None:
+        watched = {"pid": pid, "pidns": Path("/proc/self/ns/pid").stat().st_ino}
+    event = {"v": 1, "ev": kind, "ts": round(time.time(), 6), "mono": round(time.monotonic(), 6), "run": run}
+    return json.dumps({**event, **watched, **figures}, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+
+
+def _append(path: Path, line: bytes) -> None:
+    fd = os.open(path, _FLAGS, 0o644)
+    try:
+        if (written := os.write(fd, line)) < len(line):
+            raise OSError(f"{path}: only {written} of {len(line)} bytes could be written")
+    finally:
+        os.close(fd)
+
+
+def _host() -> str:
+    return "".join(char if char.isalnum() or char in ".-" else "_" for char in os.uname().nodename)[:60] or "host"

@@ -1,0 +1,124 @@
+"""The flags of ``epochcost exec``."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from epochcost.launch.course import Plan
+from epochcost.launch.patterns import OwnPatterns, PatternError, compiled
+
+BARS = ("auto", "epoch", "run", "nothing")
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """What to run, and what is known about it.
+
+    Attributes:
+        command: and its arguments.
+        experiment, id, framework, budget_usd, batch_size: as for ``epochcost.run``.
+        plan: what helps to read its progress.
+        patterns: the user's own.
+        first_epoch: the number that they give to the first one; None for 0 or 1, as it shows.
+        watch: files to read.
+        find: whether to look for files.
+        verbose: say at the end what was read.
+    """
+
+    command: tuple[str, ...]
+    experiment: str
+    id: str
+    framework: str
+    budget_usd: float | None
+    batch_size: int | None
+    plan: Plan
+    patterns: tuple[str, ...]
+    first_epoch: int | None
+    watch: tuple[str, ...]
+    find: bool
+    verbose: bool
+
+
+def parser() -> argparse.ArgumentParser:
+    """Of ``epochcost exec``."""
+    made = argparse.ArgumentParser(
+        prog="epochcost exec",
+        usage="epochcost exec [options] -- COMMAND [ARGUMENT ...]",
+        description="Run a command as one run: its output passes through untouched, and its progress is read from it.",
+        epilog="Exits as the command does. See docs/exec.md for what is read, and for what cannot be known.",
+        allow_abbrev=False,
+    )
+    add = made.add_argument
+    add("--experiment", default="", metavar="NAME", help="groups runs of the same model and data")
+    add("--id", default="", help="of the run, the same over restarts [else the launcher's job id, else made up]")
+    add("--epochs", type=_number, metavar="N", help="planned, where the command does not print it")
+    add("--batch-size", type=_whole, metavar="N", help="samples of one step, over all ranks")
+    add("--steps-per-epoch", type=_whole, metavar="N", help="for commands that print steps alone")
+    add("--samples-per-epoch", type=_whole, metavar="N", help="for commands that print samples alone")
+    add("--framework", default="", help="torch, jax, ...")
+    add("--budget-usd", type=_number, metavar="USD", help="dashboards and alerts compare the cost with it")
+    add("--bar", choices=BARS, default="auto", help="what a progress bar without a description is [auto]")
+    add(
+        "--pattern",
+        action="append",
+        default=[],
+        metavar="REGEX",
+        help="with groups named epoch, epochs, step, steps, position, run_step, run_steps, samples, batch_size; "
+        "may be repeated [EPOCHCOST_PATTERN, one a line]",
+    )
+    add("--first-epoch", type=int, choices=(0, 1), help="number of the first epoch in --pattern")
+    add("--watch", action="append", default=[], metavar="FILE", help="to read progress from (results.csv, metrics.csv, "
+        "trainer_state.json, TensorBoard events); patterns like runs/*/results.csv; may be repeated")  # fmt: skip
+    add("--no-find", action="store_true", help="do not look for such files below the working directory")
+    add("--verbose", action="store_true", help="say on stderr at the end what was read")
+    add("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return made
+
+
+def read(argv: Sequence[str], environ: Mapping[str, str]) -> Flags:
+    """The flags. Exits with 2 and one line where they are wrong, as argparse does."""
+    made = parser()
+    told = made.parse_args(list(argv))
+    command = told.command[1:] if told.command[:1] == ["--"] else told.command
+    if not command:
+        made.error("no command: epochcost exec [options] -- COMMAND [ARGUMENT ...]")
+    patterns = told.pattern or [one for one in environ.get("EPOCHCOST_PATTERN", "").splitlines() if one.strip()]
+    try:
+        OwnPatterns([compiled(one).pattern for one in patterns])
+    except PatternError as err:
+        made.error(str(err))
+    return Flags(
+        command=tuple(command),
+        experiment=told.experiment,
+        id=told.id,
+        framework=told.framework,
+        budget_usd=told.budget_usd,
+        batch_size=told.batch_size,
+        plan=Plan(told.epochs, told.steps_per_epoch, told.samples_per_epoch, told.bar),
+        patterns=tuple(patterns),
+        first_epoch=told.first_epoch,
+        watch=tuple(told.watch),
+        find=not told.no_find,
+        verbose=told.verbose,
+    )
+
+
+def _whole(text: str) -> int:
+    return int(_checked(text, int, 1, 2**63 - 1, "a whole number of 1 or more"))
+
+
+def _number(text: str) -> float:
+    return _checked(text, float, 0, 1e12, "a number above 0")
+
+
+def _checked(text: str, make: Callable[[str], float], least: float, most: float, wanted: str) -> float:
+    try:
+        number = make(text)
+    except ValueError:
+        number = math.nan
+    if not least <= number <= most or number == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
+    return number

@@ -1,0 +1,177 @@
+"""One command's run, told in event files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from epochcost.launch.course import Stand
+from epochcost.launch.neighbours import LAUNCHER, Neighbour
+from epochcost.training.facts import Facts
+from epochcost.training.writer import EventWriter
+
+INTERVAL_SECONDS = 1.0
+INSTANT_SECONDS = 1e-6
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Moment:
+    """When something happened, in seconds: ``ts`` by the wall clock, ``mono`` by one that never jumps."""
+
+    ts: float
+    mono: float
+
+    @classmethod
+    def now(cls) -> Moment:
+        """This moment."""
+        return cls(time.time(), time.monotonic())
+
+    def later(self, seconds: float) -> Moment:
+        """So many seconds after it."""
+        return Moment(self.ts + seconds, self.mono + seconds)
+
+
+class Reporter:
+    """Writes start, progress, ends of epochs and the end. Silent, and harmless, where nothing can be written.
+
+    Where a training of this command reports by itself, it leads: see `step_back`.
+
+    Args:
+        facts: of the run.
+        directory: of the events.
+        now: the clocks.
+    """
+
+    def __init__(self, facts: Facts, directory: Path, now: Callable[[], Moment] = Moment.now) -> None:
+        self._facts = facts
+        self._directory = directory
+        self._now = now
+        self._writer: EventWriter | None = None
+        self._phase = "startup"
+        self._due = 0.0
+        self._waiting: Stand | None = None
+        self._last = Stand()
+        self.leads = True
+        self.epochs = 0
+        self.lines = 0
+
+    def start(self) -> None:
+        """The command begins."""
+        self._open(self._now())
+
+    def stand(self, stand: Stand) -> None:
+        """The training stands here. Ends of epochs are written at once, the rest once a second."""
+        if not self.leads:
+            return
+        self._last = _onwards(self._last, stand)
+        self._facts = dataclasses.replace(
+            self._facts,
+            epochs=stand.epochs or self._facts.epochs,
+            batch_size=stand.batch_size or self._facts.batch_size,
+        )
+        if stand.ended is not None:
+            self._boundary("epoch_end")
+            self.epochs += 1
+        elif self._phase == "startup":
+            self._boundary("phase")
+        else:
+            self._waiting = self._last
+            self.tick()
+
+    def tick(self) -> None:
+        """Write what waits, if its time has come."""
+        at = self._now()
+        if self._waiting is not None and at.mono >= self._due:
+            self._due, self._waiting = at.mono + INTERVAL_SECONDS, None
+            self._put("progress", at, _position(self._last))
+
+    def step_back(self, other: Neighbour) -> None:
+        """Another writer of this command has begun, at a known moment: from then on the run's progress is its matter.
+
+        The agent follows the run's first writer. So a second file of ours, begun a moment after the other's, keeps the
+        run open to the command's end, and the first one ends. Where the training has named a run of its own, ours is
+        over: one command on the same devices is charged once.
+        """
+        self.leads, self._waiting = False, None
+        if self._writer is None:
+            return
+        before, at = self._writer, Moment(other.ts, other.mono)
+        self._writer = None
+        if other.run == self._facts.run:
+            self._open(at.later(INSTANT_SECONDS))
+        self._write(before, "end", at.later(2 * INSTANT_SECONDS), ',"status":"finished"')
+        before.close()
+
+    def end(self, status: str, exit_status: int) -> None:
+        """The command has ended: ``finished``, ``failed`` or ``preempted``; ``exit_status`` as a shell shows it."""
+        if self._writer is None:
+            return
+        at = self._now()
+        if self._waiting is not None:
+            self._put("progress", at, _position(self._last))
+        self._put("end", at, f'{_position(self._last)},"status":"{status}","exit_status":{exit_status}')
+        self._writer.close()
+
+    @property
+    def done(self) -> bool:
+        """All planned epochs are finished."""
+        planned = self._facts.epochs
+        return planned is not None and (self._last.epoch or 0.0) >= planned
+
+    def _boundary(self, kind: str) -> None:
+        at, began = self._now(), self._phase == "startup"
+        self._phase = "train"
+        self._put(kind, at, _position(self._last))
+        if began and kind != "phase":  # after the epoch: it began at some time before
+            self._put("phase", at, _position(self._last))
+        self._due, self._waiting = at.mono + INTERVAL_SECONDS, None
+
+    def _open(self, at: Moment) -> None:
+        self._writer = EventWriter(lambda: self._directory, self._facts.run)
+        self._put("start", at, "")
+
+    def _put(self, kind: str, at: Moment, more: str) -> None:
+        if self._writer is not None:
+            self._write(self._writer, kind, at, more)
+
+    def _write(self, writer: EventWriter, kind: str, at: Moment, more: str) -> None:
+        opened = writer.attach()
+        if writer.dead:
+            return
+        if writer.replaces and opened:  # somebody deleted the file: this one goes on from it
+            more += f',"continues":{json.dumps(writer.replaces)}'
+        head = f'{{"v":1,"ev":"{kind}","ts":{at.ts:.6f},"mono":{at.mono:.6f},"run":{json.dumps(self._facts.run)}'
+        facts = "" if kind == "progress" and not opened else self._facts.fragment(locked=writer.locked)
+        line = f'{head}{more},"phase":"{self._phase}","{LAUNCHER}":"exec"{facts}}}\n'
+        self.lines += writer.put(line.encode())
+
+
+def _onwards(before: Stand, now: Stand) -> Stand:
+    """What ``now`` does not say stays as it was; steps and samples of a bar that began anew never go back."""
+    return Stand(
+        ended=now.ended,
+        epoch=before.epoch if now.epoch is None else now.epoch,
+        epochs=now.epochs or before.epochs,
+        step=_most(before.step, now.step),
+        steps=now.steps or before.steps,
+        samples=_most(before.samples, now.samples),
+        batch_size=now.batch_size or before.batch_size,
+    )
+
+
+def _most(before: int | None, now: int | None) -> int | None:
+    return max(before, now) if before is not None and now is not None else now if before is None else before
+
+
+def _position(stand: Stand) -> str:
+    known = {
+        "epoch": stand.epoch,
+        "step": stand.step,
+        "steps": stand.steps,
+        "samples": stand.samples,
+    }
+    said = {name: value for name, value in known.items() if value is not None}
+    return f",{json.dumps(said, separators=(',', ':'))[1:-1]}" if said else ""
