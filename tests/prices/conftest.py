@@ -1,4 +1,4 @@
-"""A local AWS for the real boto3."""
+"""A local AWS for the real boto3, and a local server for what asks for JSON."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.prices.aws_server import AwsPriceServer
+from tests.prices.json_server import JsonServer
 
 
 @pytest.fixture
@@ -18,3 +19,10 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsPriceServer]:
         monkeypatch.delenv(name, raising=False)
     yield server
     server.stop()
+
+
+@pytest.fixture
+def server() -> Iterator[JsonServer]:
+    """A local HTTP server with scripted answers."""
+    with JsonServer() as running:
+        yield running

@@ -75,7 +75,7 @@ class DigitalOcean:
 
 
 def _next_page(page: Mapping[str, Any]) -> object:
-    links = page.get("links") or {}
+    links = mapping(page, "links") if page.get("links") else {}
     return (mapping(links, "pages") if links else {}).get("next")
 
 

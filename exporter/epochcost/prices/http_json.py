@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from http.client import HTTPException
+from http.client import HTTPException, InvalidURL
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -133,10 +133,10 @@ class JsonApi:
             raise HttpError(f"{question}: cannot be asked: {err.reason}") from None
         except _BadAnswerError as err:
             raise HttpError(f"{question}: {err}", 200) from None
+        except (InvalidURL, ValueError):  # its text repeats the URL, which may hold a password
+            raise HttpError(f"{question}: is no URL that can be asked", passing=False) from None
         except (OSError, HTTPException) as err:
             raise HttpError(f"{question}: broke off: {type(err).__name__}: {err}") from None
-        except ValueError:  # its text repeats the URL, which may hold a password
-            raise HttpError(f"{question}: is no URL that can be asked", passing=False) from None
 
     def _read(self, response: Any, deadline: float) -> bytes:  # noqa: ANN401 - an HTTPResponse or an HTTPError
         """The whole answer."""

@@ -84,12 +84,13 @@ class Oci:
 
 def _sold(shape: Mapping[str, Any]) -> bool:
     """A flexible shape has no price of its own: it is configured anew for each machine."""
-    flexible = _kind(shape) == "flexible" or str(shape.get("name")).endswith(".Flex")
+    flexible = _value(shape, "subType") == "flexible" or str(shape.get("name")).endswith(".Flex")
     return shape.get("status") == "ACTIVE" and shape.get("hidden") is not True and not flexible
 
 
-def _kind(shape: Mapping[str, Any]) -> str:
-    return str((shape.get("subType") or {}).get("value", ""))
+def _value(shape: Mapping[str, Any], name: str) -> str:
+    field = shape.get(name)
+    return str(field.get("value", "")) if isinstance(field, dict) else ""
 
 
 def _prices(shape: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]], now: float) -> list[Price]:
@@ -143,9 +144,7 @@ def _facts(shape: Mapping[str, Any]) -> InstanceFacts:
     total_gib = optional_number(shape, "gpuMemoryQty")
     one = gib(total_gib / gpus if total_gib and gpus else None)
     ocpus = [number(each, "qty") for each in rows(shape, "products") if mapping(each, "type").get("value") == "ocpu"]
-    arm = (shape.get("processorType") or {}).get(
-        "value"
-    ) == "arm" and not gpus  # it calls some GPU shapes ARM that are not
+    arm = _value(shape, "processorType") == "arm" and not gpus  # some GPU shapes are called Arm and are not
     return InstanceFacts(
         provider=PROVIDER,
         instance_type=name,

@@ -60,7 +60,7 @@ class RunPodSettings(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RunPod:
-    """Prices of the wanted types. Where a model is out of stock RunPod says null, and the store keeps the last price."""
+    """Prices of the wanted types; while a model is out of stock it is null, and the store keeps the last price."""
 
     url: str
     watched: frozenset[Want]

@@ -50,7 +50,7 @@ class VastRented:
                 problems.append(f"vast_rented: machine {row.get('id')!r:.20}: {err}")
         if problems and not prices:
             raise PriceSourceError(summary(problems))
-        return Catalogue(tuple(prices), tuple(facts), tuple(problems))
+        return Catalogue(tuple(prices), tuple(facts), tuple(problems), complete=True)
 
 
 def _name(row: Mapping[str, Any]) -> str:

@@ -1,0 +1,245 @@
+"""Azure's retail prices against a local server, with the twins that stand beside every Linux row."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+
+import pytest
+from tests.prices.asking_http import GIB, NOW, ON_DEMAND, SPOT, api, dollars, wanted
+from tests.prices.json_server import Answer, JsonServer, Question
+
+from epochcost.model import InstanceFacts
+from epochcost.prices.azure import Azure, spelt
+from epochcost.prices.source import Catalogue, PriceSourceError
+
+H100 = "Standard_ND96isr_H100_v5"
+T4 = "Standard_NC4as_T4_v3"
+A100 = "Standard_NC24ads_A100_v4"
+Row = dict[str, object]
+
+
+def row(usd: float, size: str = H100, **changes: object) -> Row:
+    """A row as the API gives it: by default on demand, Linux, eastus."""
+    return {
+        "currencyCode": "USD",
+        "tierMinimumUnits": 0.0,
+        "retailPrice": usd,
+        "unitPrice": usd,
+        "armRegionName": "eastus",
+        "location": "US East",
+        "effectiveStartDate": "2023-08-01T00:00:00Z",
+        "meterId": "m-1",
+        "meterName": "ND96isrH100v5",
+        "skuName": "ND96isrH100v5",
+        "productName": "Virtual Machines NDsr H100 v5 Series",
+        "serviceName": "Virtual Machines",
+        "serviceFamily": "Compute",
+        "unitOfMeasure": "1 Hour",
+        "type": "Consumption",
+        "isPrimaryMeterRegion": True,
+        "armSkuName": size,
+        **changes,
+    }
+
+
+def spot(usd: float, size: str = H100, **changes: object) -> Row:
+    return row(usd, size, meterId="m-s", meterName="ND96isrH100v5 Spot", skuName="ND96isrH100v5 Spot", **changes)
+
+
+def page(rows: Sequence[Row], link: str | None = None) -> Answer:
+    return Answer({"BillingCurrency": "USD", "Items": list(rows), "NextPageLink": link, "Count": len(rows)})
+
+
+def catalogue_of(rows: Sequence[Row]) -> object:
+    """Answers as the API does: filters heed the case of names."""
+
+    def script(asked: Question) -> Answer:
+        names = re.findall(r"armSkuName eq '([^']*)'", asked.query["$filter"])
+        (region,) = re.findall(r"armRegionName eq '([^']*)'", asked.query["$filter"])
+        return page([each for each in rows if each["armSkuName"] in names and each["armRegionName"] == region])
+
+    return script
+
+
+def fetch(server: JsonServer, rows: Sequence[Row], *types: str) -> Catalogue:
+    server.ask("/prices", catalogue_of(rows))  # type: ignore[arg-type]
+    return source(server).fetch(wanted("azure", *(("eastus", each) for each in types or (H100,))), NOW)
+
+
+def source(server: JsonServer) -> Azure:
+    return Azure(f"{server.url}/prices", frozenset(), 3600.0, api("azure"))
+
+
+def test_linux_on_demand_and_spot_are_found_among_their_twins(server: JsonServer) -> None:
+    # The four rows of one size in eastus, and the published prices of two others.
+    found = fetch(
+        server,
+        [
+            row(102.736, productName="Virtual Machines NDsr H100 v5 Series Windows", meterId="m-w"),
+            row(98.32),
+            row(41.094, meterName="ND96isrH100v5 Low Priority", skuName="ND96isrH100v5 Low Priority", meterId="m-l"),
+            spot(18.169536),
+            row(0.526, T4, meterId="m-t4"),
+            row(3.673, A100, meterId="m-a100"),
+        ],
+        H100,
+        T4,
+        A100,
+    )
+    assert dollars(found) == {
+        ("eastus", H100, ON_DEMAND): 98.32,  # 12.29 a GPU x 8
+        ("eastus", H100, SPOT): 18.169536,  # 2.271192 a GPU x 8
+        ("eastus", T4, ON_DEMAND): 0.526,
+        ("eastus", A100, ON_DEMAND): 3.673,
+    }
+    assert found.problems == ()
+    assert {price.source for price in found.prices} == {"azure"}
+
+
+TWINS: Mapping[str, Row] = {
+    "Windows": row(1.0, productName="Virtual Machines NDsr H100 v5 Series Windows"),
+    "Windows, cut short": row(1.0, productName="Virtual Machines NCCadsv5 Srs Win"),
+    "Cloud Services": row(1.0, productName="NDsr H100 v5 Series Cloud Services"),
+    "CloudServices": row(1.0, productName="NDsr H100 v5 Series CloudServices"),
+    "a dedicated host": row(1.0, productName="NDsr H100 v5 Series Dedicated Host"),
+    "Low Priority": row(1.0, meterName="ND96isrH100v5 Low Priority", skuName="ND96isrH100v5 Low Priority"),
+    "a reservation, priced for its whole term": row(430_000.0, type="Reservation", reservationTerm="1 Year"),
+    "DevTest": row(1.0, type="DevTestConsumption"),
+    "a volume tier": row(1.0, tierMinimumUnits=1000.0),
+    "a meter that is primary elsewhere": row(1.0, isPrimaryMeterRegion=False),
+    "per month": row(1.0, unitOfMeasure="1/Month"),
+    "another service": row(1.0, serviceName="Azure Machine Learning"),
+    "a price of zero": row(0.0),
+}
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_what_is_not_an_hour_of_plain_linux_neither_has_a_price_nor_spoils_one(server: JsonServer, name: str) -> None:
+    assert fetch(server, [TWINS[name]]) == fetch(server, [])
+    both = fetch(server, [TWINS[name], row(98.32)])
+    assert dollars(both) == {("eastus", H100, ON_DEMAND): 98.32}
+    assert both.problems == ()
+
+
+def test_a_spot_row_is_told_by_its_meter_or_its_sku(server: JsonServer) -> None:
+    assert dollars(fetch(server, [row(5.0, skuName="ND96isrH100v5 Spot")])) == {("eastus", H100, SPOT): 5.0}
+    assert dollars(fetch(server, [row(5.0, meterName="ND96isr H100 v5 Spot")])) == {("eastus", H100, SPOT): 5.0}
+
+
+def test_a_size_is_asked_for_in_azures_own_case_and_priced_under_the_name_it_was_asked_for(server: JsonServer) -> None:
+    asked = "standard_nd96ISR_h100_V5"
+    found = fetch(server, [row(98.32)], asked)
+    assert dollars(found) == {("eastus", asked, ON_DEMAND): 98.32}
+    assert [fact.gpus for fact in found.facts] == [8.0]
+
+
+@pytest.mark.parametrize(
+    "size",
+    [H100, T4, A100, "Standard_ND96isr_MI300X_v5", "Standard_NC24rs_v3", "Standard_D4s_v5", "Standard_E4-2s_v5",
+     "Standard_ND128isr_NDR_GB200_v6", "Standard_NV36adms_A10_v5", "Standard_NV6", "Standard_NCC40ads_H100_v5"],
+)  # fmt: skip
+def test_azures_spelling_of_a_size_is_known_whatever_its_case(size: str) -> None:
+    assert spelt(size.lower()) == spelt(size.upper()) == spelt(size) == size
+
+
+def test_two_prices_of_one_date_cannot_both_be_right_so_none_is_taken(server: JsonServer) -> None:
+    found = fetch(server, [row(98.32), row(99.0), row(0.526, T4)], H100, T4)
+    assert dollars(found) == {("eastus", T4, ON_DEMAND): 0.526}
+    assert found.problems == (
+        f"azure: {H100} on_demand in eastus: 2 rows match, not one ($98.32, $99): no price taken",
+    )
+
+
+def test_two_prices_of_two_meters_cannot_both_be_right_whatever_their_dates(server: JsonServer) -> None:
+    with pytest.raises(PriceSourceError, match="2 rows match, not one"):
+        fetch(server, [row(98.32), row(99.0, meterId="m-2", effectiveStartDate="2024-01-01T00:00:00Z")])
+
+
+def test_two_rows_of_one_price_are_one_price(server: JsonServer) -> None:
+    assert dollars(fetch(server, [row(98.32), row(98.32, meterId="m-2")])) == {("eastus", H100, ON_DEMAND): 98.32}
+
+
+def test_a_price_holds_from_its_date_and_a_change_that_is_announced_only_from_its_own(server: JsonServer) -> None:
+    (price,) = fetch(server, [row(90.0, effectiveStartDate="2027-01-01T00:00:00Z"), row(98.32)]).prices
+    dates = [datetime(2023, 8, 1, tzinfo=timezone.utc), datetime(2027, 1, 1, tzinfo=timezone.utc)]
+    assert [(step.ts, step.usd_per_hour) for step in price.steps] == [
+        (dates[0].timestamp(), 98.32),
+        (dates[1].timestamp(), 90.0),
+    ]
+    assert price.fetched_ts == NOW
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"currencyCode": "EUR"}, "currencyCode: 'EUR' is not 'USD'"),
+        ({"retailPrice": "98.32"}, "retailPrice: '98.32' is no number"),
+        ({"retailPrice": None}, "retailPrice: None is no number"),
+        ({"retailPrice": -1.0}, "a price must be above 0"),
+        ({"retailPrice": 1e9}, "a price must be above 0 and at most 1e+06"),
+        ({"effectiveStartDate": "soon"}, "effectiveStartDate: 'soon' is no date"),
+    ],
+)
+def test_a_row_that_is_not_as_expected_is_named_and_leaves_the_others_alone(
+    server: JsonServer, changes: Row, said: str
+) -> None:
+    found = fetch(server, [{**row(98.32), **changes}, row(0.526, T4)], H100, T4)
+    assert dollars(found) == {("eastus", T4, ON_DEMAND): 0.526}
+    (problem,) = found.problems
+    assert problem.startswith(f"azure: {H100} on_demand in eastus: {said}")
+
+
+def test_all_pages_are_read_with_the_filter_of_the_link(server: JsonServer) -> None:
+    link = "https://prices.azure.com:443/api/retail/prices?api-version=2023-01-01-preview&$filter=x&$skip=1000"
+    server.on("/prices", page([row(98.32)], link), page([spot(18.169536)]))
+    found = source(server).fetch(wanted("azure", ("eastus", H100)), NOW)
+    assert len(found.prices) == 2
+    first, second = server.questions
+    assert first.query["meterRegion"] == "'primary'"
+    assert first.query["currencyCode"] == "'USD'"
+    assert "priceType eq 'Consumption' and armRegionName eq 'eastus'" in first.query["$filter"]
+    assert second.query["$skip"] == "1000"
+
+
+def test_a_region_that_fails_leaves_the_others_alone(server: JsonServer) -> None:
+    answers = catalogue_of([row(98.32)])
+    server.ask(
+        "/prices",
+        lambda asked: Answer({}, 500) if "'westus'" in asked.query["$filter"] else answers(asked),  # type: ignore[operator]
+    )
+    found = source(server).fetch(wanted("azure", ("eastus", H100), ("westus", H100)), NOW)
+    assert dollars(found) == {("eastus", H100, ON_DEMAND): 98.32}
+    assert found.problems == (f"azure: GET {server.host}/prices: HTTP 500: {{}}",)
+
+
+def test_many_sizes_are_asked_for_ten_at_a_time(server: JsonServer) -> None:
+    names = [f"Standard_D{number}s_v5" for number in range(25)]
+    assert fetch(server, [row(1.0, name) for name in names], *names).problems == ()
+    assert len(server.questions) == 3
+
+
+def test_a_name_that_could_break_out_of_the_filter_is_not_asked_for(server: JsonServer) -> None:
+    assert fetch(server, [row(98.32)], "x' or armSkuName ne '") == Catalogue()
+    assert server.questions == []
+
+
+def test_an_answer_of_another_form_is_an_error(server: JsonServer) -> None:
+    server.on("/prices", Answer({"Items": {}}))
+    with pytest.raises(PriceSourceError, match=r"azure: prices of eastus: Items: \{\} is no list"):
+        source(server).fetch(wanted("azure", ("eastus", H100)), NOW)
+
+
+def test_nothing_is_asked_while_nothing_is_wanted(server: JsonServer) -> None:
+    assert source(server).fetch(wanted("azure"), NOW) == Catalogue()
+    assert server.questions == []
+
+
+def test_what_a_size_holds_comes_from_the_table(server: JsonServer) -> None:
+    sizes = (H100, A100, "Standard_NC40ads_H100_v5", "Standard_NV12ads_A10_v5", "Standard_D4s_v5")
+    h100, a100, nvl, third = sorted(fetch(server, [], *sizes).facts, key=lambda fact: sizes.index(fact.instance_type))
+    assert h100 == InstanceFacts("azure", H100, "H100", 8.0, 80 * GIB, 96.0, 1900 * GIB)
+    assert a100 == InstanceFacts("azure", A100, "A100 80GB", 1.0, 80 * GIB, 24.0, 220 * GIB)
+    assert nvl.gpu_model == "H100 NVL"
+    assert (third.gpu_model, third.gpus, third.gpu_memory_bytes) == ("A10", 1 / 3, 24 * GIB)

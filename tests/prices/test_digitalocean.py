@@ -1,0 +1,99 @@
+"""DigitalOcean's sizes against a local server."""
+
+from __future__ import annotations
+
+import pytest
+from tests.prices.asking_http import GIB, NOW, ON_DEMAND, api, dollars, wanted
+from tests.prices.json_server import Answer, JsonServer
+
+from epochcost.model import InstanceFacts
+from epochcost.poller.settings import PollerSettings
+from epochcost.prices.digitalocean import DigitalOcean, make
+from epochcost.prices.source import Catalogue, NotConfiguredError, PriceSourceError
+
+
+def size(slug: str, usd: object, model: str = "", count: int = 0, vram: float | None = None) -> dict[str, object]:
+    plain = {"slug": slug, "memory": 245760, "vcpus": 20, "price_hourly": usd, "price_monthly": 1.0, "available": True}
+    if not model:
+        return plain
+    return {**plain, "gpu_info": {"count": count, "vram": {"amount": vram, "unit": "gib"}, "model": model}}
+
+
+H100_1 = size("gpu-h100x1-80gb", 3.39, "nvidia_h100", 1, 80)
+H100_8 = size("gpu-h100x8-640gb", 23.92, "nvidia_h100", 8, 640)
+ADA = size("gpu-4000adax1-20gb", 0.76, "nvidia_rtx4000_ada", 1, 20)
+PLAIN = size("s-1vcpu-1gb", 0.00893)
+
+
+def page(sizes: list[dict[str, object]], link: str = "") -> Answer:
+    return Answer({"sizes": sizes, "links": {"pages": {"next": link}} if link else {}, "meta": {"total": 147}})
+
+
+def fetch(server: JsonServer, *pages: Answer, types: tuple[str, ...] = ()) -> Catalogue:
+    server.on("/v2/sizes", *pages)
+    wants = wanted("digitalocean", *(("nyc1", each) for each in types))
+    return DigitalOcean(f"{server.url}/v2", 86400.0, api("digitalocean")).fetch(wants, NOW)
+
+
+def test_every_size_with_a_gpu_is_priced_per_droplet_over_all_pages(server: JsonServer) -> None:
+    found = fetch(server, page([PLAIN, H100_1], "https://elsewhere/v2/sizes?page=2&per_page=200"), page([H100_8, ADA]))
+    assert dollars(found) == {
+        ("", "gpu-h100x1-80gb", ON_DEMAND): 3.39,
+        ("", "gpu-h100x8-640gb", ON_DEMAND): 23.92,  # 8 x $2.99
+        ("", "gpu-4000adax1-20gb", ON_DEMAND): 0.76,
+    }
+    assert [question.query for question in server.questions] == [{"per_page": "200"}, {"page": "2", "per_page": "200"}]
+
+
+def test_a_size_without_a_gpu_is_priced_where_it_is_wanted(server: JsonServer) -> None:
+    assert dollars(fetch(server, page([PLAIN]), types=("s-1vcpu-1gb",))) == {("", "s-1vcpu-1gb", ON_DEMAND): 0.00893}
+    assert fetch(server, page([PLAIN])).prices == ()
+
+
+def test_vram_is_of_all_gpus_together(server: JsonServer) -> None:
+    one, eight, ada = fetch(server, page([H100_1, H100_8, ADA])).facts
+    assert eight == InstanceFacts("digitalocean", "gpu-h100x8-640gb", "H100", 8.0, 80 * GIB, 20.0, 240 * GIB)
+    assert (one.gpus, one.gpu_memory_bytes) == (1.0, 80 * GIB)
+    assert ada.gpu_model == "RTX 4000 Ada"
+
+
+def test_vram_in_another_unit_is_not_known(server: JsonServer) -> None:
+    other = size("gpu-x", 1.0, "nvidia_l40s", 1, 48)
+    other["gpu_info"]["vram"]["unit"] = "mib"  # type: ignore[index]
+    (fact,) = fetch(server, page([other])).facts
+    assert (fact.gpu_model, fact.gpu_memory_bytes) == ("L40S", None)
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (size("gpu-bad", None, "nvidia_h100", 1, 80), "digitalocean: gpu-bad: price_hourly: None is no number"),
+        (size("gpu-bad", 0.0, "nvidia_h100", 1, 80), "digitalocean: gpu-bad: a price must be above 0"),
+        (size("gpu-bad", 1.0, "nvidia_h100", 0, 80), "digitalocean: gpu-bad: gpu_info: count: 0 must be above 0"),
+        ({"gpu_info": {}}, "digitalocean: None: slug: None is no text"),
+    ],
+)
+def test_a_size_that_is_not_as_expected_is_named_and_leaves_the_others_alone(
+    server: JsonServer, bad: dict[str, object], said: str
+) -> None:
+    found = fetch(server, page([bad, H100_1]))
+    assert dollars(found) == {("", "gpu-h100x1-80gb", ON_DEMAND): 3.39}
+    (problem,) = found.problems
+    assert problem.startswith(said)
+
+
+@pytest.mark.parametrize("body", [{}, {"sizes": None}, {"sizes": [1]}])
+def test_an_answer_of_another_form_is_an_error(server: JsonServer, body: object) -> None:
+    with pytest.raises(PriceSourceError, match="digitalocean: sizes: sizes: "):
+        fetch(server, Answer(body))
+
+
+@pytest.mark.parametrize("links", [[1], {"pages": 5}])
+def test_links_of_another_form_are_an_error(server: JsonServer, links: object) -> None:
+    with pytest.raises(PriceSourceError, match="digitalocean: sizes: "):
+        fetch(server, Answer({"sizes": [H100_1], "links": links}))
+
+
+def test_without_a_token_it_is_skipped() -> None:
+    with pytest.raises(NotConfiguredError, match=r"set --digitalocean\.api-key-file"):
+        make(PollerSettings())

@@ -1,0 +1,152 @@
+"""Oracle's price list and shapes against a local server."""
+
+from __future__ import annotations
+
+import pytest
+from tests.prices.asking_http import GIB, NOW, ON_DEMAND, SPOT, api, dollars, wanted
+from tests.prices.json_server import Answer, JsonServer
+
+from epochcost.model import InstanceFacts
+from epochcost.prices.oci import Oci
+from epochcost.prices.source import Catalogue, PriceSourceError
+
+Row = dict[str, object]
+
+
+def part(number: str, usd: float, metric: str = "GPU Per Hour", currency: str = "USD", **changes: object) -> Row:
+    prices = [{"model": "PAY_AS_YOU_GO", "value": usd}]
+    localized = [{"currencyCode": currency, "prices": prices}, {"currencyCode": "EUR", "prices": prices}]
+    name = "Oracle Cloud Infrastructure - Compute - GPU"
+    row = {"partNumber": number, "displayName": name, "metricName": metric, "serviceCategory": "Compute - GPU"}
+    return {**row, "currencyCodeLocalizations": localized, **changes}
+
+
+def shape(name: str, number: str, ocpus: float, gpus: int = 0, gpu_gib: int = 0, **changes: object) -> Row:
+    return {
+        "name": name,
+        "status": "ACTIVE",
+        "hidden": False,
+        "allowPreemptible": False,
+        "gpuQty": gpus or None,
+        "gpuMemoryQty": gpu_gib or None,
+        "bundleMemoryQty": 2048,
+        "subType": {"value": "gpu" if gpus else "standard"},
+        "shapeType": {"value": "bm"},
+        "processorType": {"value": "intel"},
+        "products": [{"partNumber": number, "qty": ocpus, "type": {"value": "ocpu"}}],
+        **changes,
+    }
+
+
+PARTS = [
+    part("B98415", 10.0),
+    part("B95909", 2.0),
+    part("B90000", 3.05),
+    part("B88514", 0.0638, "OCPU Per Hour"),
+    part("B93114", 0.0015, "Gigabyte Per Hour"),
+]
+H100 = shape("BM.GPU.H100.8", "B98415", 112, 8, 640)
+A10 = shape("VM.GPU.A10.2", "B95909", 30, 2, 48, allowPreemptible=True)
+A100 = shape("BM.GPU4.8", "B90000", 64, 8, 320, processorType={"value": "arm"})
+STANDARD = shape("VM.Standard2.4", "B88514", 4, allowPreemptible=True, bundleMemoryQty=60)
+
+
+def fetch(server: JsonServer, shapes: list[Row], *names: str, parts: list[Row] | None = None) -> Catalogue:
+    server.on("/shapes.json", Answer({"items": shapes}))
+    server.on(
+        "/products/", Answer({"lastUpdated": "2026-08-14T09:09:55.872Z", "items": PARTS if parts is None else parts})
+    )
+    asked = names or tuple(str(each["name"]) for each in shapes)
+    return source(server).fetch(wanted("oci", *(("us-ashburn-1", name) for name in asked)), NOW)
+
+
+def source(server: JsonServer) -> Oci:
+    return Oci(f"{server.url}/products/", f"{server.url}/shapes.json", frozenset(), 86400.0, api("oci"))
+
+
+def test_a_part_counts_as_its_metric_says_by_gpus_or_by_ocpus(server: JsonServer) -> None:
+    assert dollars(fetch(server, [H100, A10, A100, STANDARD])) == {
+        ("", "BM.GPU.H100.8", ON_DEMAND): 80.0,  # 8 GPUs x $10, never 112 OCPUs x $10
+        ("", "VM.GPU.A10.2", ON_DEMAND): 4.0,  # 2 GPUs x $2
+        ("", "VM.GPU.A10.2", SPOT): 2.0,  # half of it
+        ("", "BM.GPU4.8", ON_DEMAND): 24.4,  # 8 GPUs x $3.05
+        ("", "VM.Standard2.4", ON_DEMAND): 0.2552,  # 4 OCPUs x $0.0638
+        ("", "VM.Standard2.4", SPOT): 0.1276,
+    }
+
+
+def test_only_a_shape_that_can_be_preemptible_has_a_spot_price(server: JsonServer) -> None:
+    assert [price.key.purchase_option for price in fetch(server, [H100]).prices] == [ON_DEMAND]
+
+
+def test_the_price_of_a_shape_is_the_sum_of_its_parts_and_an_amount_may_be_a_fraction(server: JsonServer) -> None:
+    products = [
+        {"partNumber": "B88514", "qty": 0.5, "type": {"value": "ocpu"}},
+        {"partNumber": "B93114", "qty": 8, "type": {"value": "memory"}},
+    ]
+    found = fetch(server, [shape("VM.Small", "", 0, products=products)])
+    assert dollars(found) == {("", "VM.Small", ON_DEMAND): pytest.approx(0.0439)}  # 0.5 x 0.0638 + 8 x 0.0015
+    assert found.facts[0].vcpus == 1.0
+
+
+def test_only_wanted_shapes_are_priced_and_none_is_asked_for_while_none_is_wanted(server: JsonServer) -> None:
+    assert len(fetch(server, [H100, A10], "BM.GPU.H100.8").prices) == 1
+    before = len(server.questions)
+    assert source(server).fetch(wanted("oci"), NOW) == Catalogue()
+    assert len(server.questions) == before
+
+
+@pytest.mark.parametrize(
+    "changes", [{"status": "RETIRED"}, {"hidden": True}, {"subType": {"value": "flexible"}}, {"name": "VM.GPU.Flex"}]
+)
+def test_a_shape_that_is_not_sold_as_it_stands_has_no_price(server: JsonServer, changes: Row) -> None:
+    assert fetch(server, [{**H100, **changes}]) == Catalogue()
+
+
+def test_what_a_shape_holds_comes_from_the_list_of_shapes(server: JsonServer) -> None:
+    h100, a10, a100, standard = fetch(server, [H100, A10, A100, STANDARD]).facts
+    assert h100 == InstanceFacts("oci", "BM.GPU.H100.8", "H100", 8.0, 80 * GIB, 224.0, 2048 * GIB)
+    assert (a10.gpu_model, a10.gpu_memory_bytes) == ("A10", 24 * GIB)
+    assert (a100.gpu_model, a100.vcpus) == ("A100 40GB", 128.0)  # the list calls it Arm, which it is not
+    assert (standard.gpu_model, standard.gpus, standard.gpu_memory_bytes, standard.vcpus) == ("", 0.0, None, 8.0)
+
+
+def test_an_ocpu_of_arm_is_one_vcpu(server: JsonServer) -> None:
+    (fact,) = fetch(server, [shape("BM.Standard.A1.160", "B88514", 160, processorType={"value": "arm"})]).facts
+    assert fact.vcpus == 160.0
+
+
+TIERS = [{"model": "PAY_AS_YOU_GO", "value": 0.0, "rangeMax": 10}, {"model": "PAY_AS_YOU_GO", "value": 10.0}]
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (part("B98415", 10.0, currency="GBP"), "part 'B98415': 0 prices in USD, not one"),
+        (part("B98415", 10.0, "Port Hour"), "part 'B98415': metricName: 'Port Hour' is not per GPU, OCPU or GB hour"),
+        (part("B98415", 0.0), "part 'B98415': value: 0 must be above 0"),
+        (part("B98415", 10.0, currencyCodeLocalizations=[{"currencyCode": "USD", "prices": TIERS}]), "2 prices of PAY"),
+        (part("B98415", 10.0, currencyCodeLocalizations=[{"currencyCode": "USD", "prices": []}]), "0 prices of PAY_AS"),
+        (part("OTHER", 10.0), "part 'B98415' is not in the price list"),
+    ],
+)  # fmt: skip
+def test_a_part_that_is_not_as_expected_is_named_and_leaves_the_other_shapes_alone(
+    server: JsonServer, bad: Row, said: str
+) -> None:
+    found = fetch(server, [H100, A10], parts=[bad, *PARTS[1:]])
+    assert set(dollars(found).values()) == {4.0, 2.0}
+    (problem,) = found.problems
+    assert problem.startswith("oci: BM.GPU.H100.8: ")
+    assert said in problem
+
+
+@pytest.mark.parametrize("gpus", [None, "8"])
+def test_a_price_per_gpu_of_a_shape_without_gpus_is_no_price(server: JsonServer, gpus: object) -> None:
+    with pytest.raises(PriceSourceError, match=r"oci: BM\.GPU\.H100\.8: gpuQty: "):
+        fetch(server, [{**H100, "gpuQty": gpus}])
+
+
+def test_an_answer_of_another_form_is_an_error(server: JsonServer) -> None:
+    server.on("/shapes.json", Answer({"items": "none"}))
+    with pytest.raises(PriceSourceError, match="oci: items: 'none' is no list"):
+        source(server).fetch(wanted("oci", ("", "BM.GPU.H100.8")), NOW)

@@ -1,0 +1,156 @@
+"""RunPod's GraphQL against a local server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.prices.asking_http import GIB, KEY, NOW, ON_DEMAND, SPOT, api, dollars, wanted
+from tests.prices.json_server import Answer, JsonServer
+
+from epochcost.model import InstanceFacts
+from epochcost.poller.settings import PollerSettings
+from epochcost.prices.runpod import RunPod, make
+from epochcost.prices.source import Catalogue, PriceSourceError, Want
+from epochcost.prices.store import PriceStore
+
+Row = dict[str, object]
+
+
+def gpu(name: str = "H100 SXM", gpu_id: str = "NVIDIA H100 80GB HBM3", memory: int = 80, **changes: object) -> Row:
+    return {
+        "id": gpu_id,
+        "displayName": name,
+        "memoryInGb": memory,
+        "maxGpuCount": 8,
+        "secureCloud": True,
+        "communityCloud": True,
+        "securePrice": 2.69,
+        "communityPrice": 2.39,
+        "secureSpotPrice": 2.49,
+        "communitySpotPrice": 2.19,
+        "lowestPrice": {"minimumBidPrice": 0.01, "uninterruptablePrice": 0.02},
+        **changes,
+    }
+
+
+L4 = gpu("L4", "NVIDIA L4", 24, securePrice=0.43, communityPrice=None, secureSpotPrice=0.25, communitySpotPrice=None)
+MI300X = gpu("MI300X", "AMD Instinct MI300X OAM", 192, securePrice=2.49, communityCloud=False)
+
+
+def fetch(server: JsonServer, gpus: object, *places: tuple[str, str]) -> Catalogue:
+    server.on("/graphql", Answer({"data": {"gpuTypes": gpus}}))
+    return source(server).fetch(wanted("runpod", *places), NOW)
+
+
+def source(server: JsonServer, key_file: str = "") -> RunPod:
+    return RunPod(f"{server.url}/graphql", frozenset(), 1800.0, api("runpod", key_file))
+
+
+def test_prices_are_per_gpu_and_the_two_clouds_are_apart(server: JsonServer) -> None:
+    places = [("secure", "1x H100 SXM"), ("community", "1x H100 SXM"), ("secure", "8x H100 SXM"), ("secure", "2x L4")]
+    found = fetch(server, [gpu(), L4, MI300X], *places)
+    assert dollars(found) == {
+        ("secure", "1x H100 SXM", ON_DEMAND): 2.69,
+        ("secure", "1x H100 SXM", SPOT): 2.49,
+        ("community", "1x H100 SXM", ON_DEMAND): 2.39,
+        ("community", "1x H100 SXM", SPOT): 2.19,
+        ("secure", "8x H100 SXM", ON_DEMAND): 21.52,  # 8 x 2.69
+        ("secure", "8x H100 SXM", SPOT): 19.92,  # 8 x 2.49
+        ("secure", "2x L4", ON_DEMAND): 0.86,  # 2 x 0.43
+        ("secure", "2x L4", SPOT): 0.50,  # 2 x 0.25
+    }
+    assert len(server.questions) == 1
+
+
+def test_the_lowest_price_of_both_clouds_is_neither_asked_for_nor_taken(server: JsonServer) -> None:
+    fetch(server, [gpu()], ("secure", "1x H100 SXM"))
+    assert "lowestPrice" not in server.questions[0].body["query"]
+
+
+def test_a_cloud_that_does_not_offer_a_model_has_no_price_for_it(server: JsonServer) -> None:
+    assert fetch(server, [MI300X], ("community", "1x MI300X")).prices == ()
+
+
+def test_more_gpus_than_a_machine_has_have_no_price(server: JsonServer) -> None:
+    assert fetch(server, [gpu(maxGpuCount=4)], ("secure", "8x H100 SXM")) == Catalogue()
+
+
+@pytest.mark.parametrize("places", [[], [("secure", "H100 SXM")], [("secure", "0x L4")]])
+def test_nothing_is_asked_while_no_type_is_wanted(server: JsonServer, places: list[tuple[str, str]]) -> None:
+    assert fetch(server, [gpu()], *places) == Catalogue()
+    assert server.questions == []
+
+
+@pytest.mark.parametrize("name", ["MIG 1g.24gb", "RTX PRO 6000 MIG 1g.24gb"])
+def test_a_slice_of_a_gpu_is_not_offered_as_one(server: JsonServer, name: str) -> None:
+    assert fetch(server, [gpu(name)], ("secure", f"1x {name}")) == Catalogue()
+    assert fetch(server, [gpu("X", f"NVIDIA {name}")], ("secure", "1x X")) == Catalogue()
+
+
+def test_a_price_that_is_null_while_out_of_stock_stays_with_its_age(server: JsonServer) -> None:
+    store = PriceStore(None, ["runpod"])
+    store.put("runpod", fetch(server, [gpu()], ("secure", "1x H100 SXM")), NOW)
+    gone = fetch(server, [gpu(securePrice=None, secureSpotPrice=2.5)], ("secure", "1x H100 SXM"))
+    assert gone.problems == ()
+    store.put("runpod", gone, NOW + 1800)
+    kept = {key.purchase_option: price for key, price in store.book.prices.items()}
+    assert (kept[ON_DEMAND].usd_per_hour, kept[ON_DEMAND].fetched_ts) == (2.69, NOW)
+    assert kept[SPOT].usd_per_hour == 2.5
+
+
+def test_what_a_type_holds_comes_from_the_same_answer(server: JsonServer) -> None:
+    facts = {
+        f.instance_type: f
+        for f in fetch(server, [gpu(), MI300X], ("secure", "8x H100 SXM"), ("secure", "1x MI300X")).facts
+    }
+    assert facts["8x H100 SXM"] == InstanceFacts("runpod", "8x H100 SXM", "H100", 8.0, 80 * GIB)
+    assert facts["1x MI300X"].gpu_model == "MI300X"
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"errors": [{"message": "Something went wrong"}], "data": None}, "runpod: gpuTypes: Something went wrong"),
+        ({"errors": ["odd"]}, "runpod: gpuTypes: odd"),
+        ({"errors": {"message": "x"}, "data": {"gpuTypes": [gpu()]}}, "runpod: gpuTypes: x"),
+        ({"data": None}, "runpod: gpuTypes: data: None is no object"),
+        ({"data": {"gpuTypes": [None]}}, "runpod: gpuTypes: gpuTypes: None in it is no object"),
+    ],
+)
+def test_an_error_that_arrives_as_a_success_is_an_error(server: JsonServer, body: object, said: str) -> None:
+    server.on("/graphql", Answer(body))
+    with pytest.raises(PriceSourceError) as caught:
+        source(server).fetch(wanted("runpod", ("secure", "1x H100 SXM")), NOW)
+    assert str(caught.value) == said
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"securePrice": "2.69"}, "runpod: 1x H100 SXM: securePrice: '2.69' is no number"),
+        ({"maxGpuCount": None}, "runpod: 1x H100 SXM: maxGpuCount: None is no number"),
+        ({"securePrice": -1}, "runpod: 1x H100 SXM: a price must be above 0"),
+    ],
+)
+def test_a_model_that_is_not_as_expected_is_named_and_leaves_the_others_alone(
+    server: JsonServer, changes: Row, said: str
+) -> None:
+    found = fetch(server, [{**gpu(), **changes}, L4], ("secure", "1x H100 SXM"), ("secure", "1x L4"))
+    assert ("secure", "1x L4", ON_DEMAND) in dollars(found)
+    (problem,) = found.problems
+    assert problem.startswith(said)
+
+
+def test_a_key_is_sent_as_a_bearer_where_there_is_one(server: JsonServer, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(KEY)
+    server.on("/graphql", Answer({"data": {"gpuTypes": [gpu()]}}))
+    source(server, str(tmp_path / "key")).fetch(wanted("runpod", ("secure", "1x H100 SXM")), NOW)
+    (asked,) = server.questions
+    assert asked.headers["Authorization"] == f"Bearer {KEY}"
+    assert asked.query == {}
+
+
+def test_watched_types_are_watched_in_both_clouds() -> None:
+    (made,) = make(PollerSettings(runpod_instance_types=("8x H100 SXM",)))
+    assert made.watched == {Want("runpod", "secure", "8x H100 SXM"), Want("runpod", "community", "8x H100 SXM")}

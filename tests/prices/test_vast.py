@@ -1,0 +1,257 @@
+"""vast.ai against a local server: the market by GPU, count and country, and rented machines at their own rate."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from tests.prices.asking_http import KEY, NOW, ON_DEMAND, SPOT, api, dollars, wanted
+from tests.prices.json_server import Answer, JsonServer, Question
+
+from epochcost.model import InstanceFacts
+from epochcost.poller.settings import PollerSettings
+from epochcost.prices.source import Catalogue, PriceSourceError, Want, Wanted
+from epochcost.prices.vast import VastMarket, make
+from epochcost.prices.vast_rented import VastRented
+
+MIB = 1024**2
+Offer = dict[str, object]
+
+
+def offer(usd: float, bid: float = 0.5, gpus: int = 4, **changes: object) -> Offer:
+    """An offer as the API gives it: by default 4 H100 SXM in Texas."""
+    return {
+        "id": 12345678,
+        "machine_id": 88888,
+        "gpu_name": "H100 SXM",
+        "num_gpus": gpus,
+        "gpu_ram": 81559,
+        "gpu_total_ram": 81559 * gpus,
+        "gpu_frac": 0.5,
+        "cpu_cores": None,
+        "cpu_cores_effective": 32,
+        "cpu_ram": 65536,
+        "disk_space": 2048.5,
+        "dph_base": usd,
+        "dph_total": usd + 0.43,
+        "min_bid": bid,
+        "storage_cost": 0.15,
+        "is_bid": False,
+        "rentable": True,
+        "rented": False,
+        "verification": "verified",
+        "geolocation": "Texas, US",
+        "reliability2": 0.99,
+        **changes,
+    }
+
+
+def market(server: JsonServer) -> VastMarket:
+    return VastMarket(f"{server.url}/api", frozenset(), 600.0, api("vast"))
+
+
+def fetch(server: JsonServer, offers: list[Offer], *places: tuple[str, str]) -> Catalogue:
+    server.on("/api/bundles/", Answer({"offers": offers}))
+    return market(server).fetch(wanted("vastai", *(places or (("US", "4x H100 SXM"),))), NOW)
+
+
+# --- the market ---
+
+
+def test_the_price_is_that_of_the_cheapest_offer_of_the_whole_machine_without_its_disk(server: JsonServer) -> None:
+    found = fetch(server, [offer(8.40, 4.1), offer(7.96, 4.5), offer(9.0, 5.0)])
+    assert dollars(found) == {
+        ("US", "4x H100 SXM", ON_DEMAND): 7.96,  # $1.99 a GPU
+        ("US", "4x H100 SXM", SPOT): 4.1,
+    }
+
+
+def test_types_are_counts_and_models_and_regions_are_countries_or_the_whole_market(server: JsonServer) -> None:
+    offers = [
+        offer(8.0, 4.0),
+        offer(7.0, 3.0, geolocation="Bavaria, DE"),
+        offer(6.0, 2.0, geolocation=None),
+        offer(2.5, 1.5, gpus=1),
+        offer(0.35, 0.2, gpus=1, gpu_name="RTX 4090", gpu_ram=24564),
+    ]
+    server.ask("/api/bundles/", lambda asked: _matching(offers, asked))
+    places = [("any", "4x H100 SXM"), ("US", "4x H100 SXM"), ("FR", "4x H100 SXM"), ("any", "1x H100 SXM")]
+    found = market(server).fetch(wanted("vastai", *places, ("US", "1x RTX 4090")), NOW)
+    assert {place[:2]: usd for place, usd in dollars(found).items() if place[2] is ON_DEMAND} == {
+        ("any", "4x H100 SXM"): 6.0,
+        ("US", "4x H100 SXM"): 8.0,
+        ("any", "1x H100 SXM"): 2.5,
+        ("US", "1x RTX 4090"): 0.35,
+    }
+
+
+def _matching(offers: list[Offer], asked: Question) -> Answer:
+    body = asked.body
+    names, counts = body["gpu_name"]["in"], body["num_gpus"]["in"]
+    return Answer({"offers": [each for each in offers if each["gpu_name"] in names and each["num_gpus"] in counts]})
+
+
+def test_two_thousand_offers_make_no_more_series_than_were_wanted(server: JsonServer) -> None:
+    offers = [offer(5.0 + number / 1000, id=number, geolocation="Oslo, NO") for number in range(1999)]
+    found = fetch(server, offers, ("any", "4x H100 SXM"), ("NO", "4x H100 SXM"))
+    assert len(found.prices) == 4
+    assert len(found.facts) == 1
+
+
+def test_the_question_asks_for_verified_offers_of_that_model_and_enough_of_them(server: JsonServer) -> None:
+    fetch(server, [], ("US", "4x H100 SXM"), ("US", "8x H100 SXM"))
+    rent, bid = (question.body for question in server.questions)
+    assert (rent["type"], bid["type"]) == ("on-demand", "bid")
+    assert rent["gpu_name"] == {"in": ["H100 SXM"]}
+    assert rent["num_gpus"] == {"in": [4, 8]}
+    assert (rent["verified"], rent["rentable"], rent["rented"]) == ({"eq": True}, {"eq": True}, {"eq": False})
+    assert (rent["limit"], rent["reliability2"]) == (2000, {"gte": 0.9})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"verification": "unverified"}, {"rented": True}, {"rentable": False}, {"gpu_name": "H100 PCIE"}, {"num_gpus": 8}],
+)
+def test_an_offer_that_was_not_asked_for_sets_no_price(server: JsonServer, changes: Offer) -> None:
+    found = fetch(server, [{**offer(0.01, 0.01), **changes}, offer(7.96, 4.1)])
+    assert set(dollars(found).values()) == {7.96, 4.1}
+
+
+@pytest.mark.parametrize("usd", [None, 0, -1.0, "7.96", True])
+def test_an_offer_that_is_no_price_is_named_and_leaves_the_others_alone(server: JsonServer, usd: object) -> None:
+    found = fetch(server, [offer(0.0, 4.0, id=7, dph_base=usd), offer(7.96, 4.1)])
+    assert dollars(found)["US", "4x H100 SXM", ON_DEMAND] == 7.96
+    (problem,) = found.problems
+    assert problem.startswith("vast: offer 7: dph_base: ")
+
+
+def test_an_answer_as_long_as_the_limit_is_said_to_be_cut_short(server: JsonServer) -> None:
+    found = fetch(server, [offer(7.96, id=number) for number in range(2000)])
+    assert "vast: 2000 on-demand offers of H100 SXM, as many as fit: some may be left out" in found.problems
+    assert dollars(found)["US", "4x H100 SXM", ON_DEMAND] == 7.96
+
+
+def test_a_market_price_counts_from_when_it_was_first_seen(server: JsonServer) -> None:
+    source = market(server)
+    wants = wanted("vastai", ("US", "4x H100 SXM"))
+    seen = []
+    for usd, ts in ((8.0, NOW), (8.0, NOW + 600), (9.0, NOW + 1200)):
+        server.on("/api/bundles/", Answer({"offers": [offer(usd)]}))
+        price = next(p for p in source.fetch(wants, ts).prices if p.key.purchase_option is ON_DEMAND)
+        seen.append((price.steps[0].ts, price.fetched_ts))
+    assert seen == [(NOW, NOW), (NOW, NOW + 600), (NOW + 1200, NOW + 1200)]
+
+
+def test_one_name_with_two_sizes_of_memory_is_told_apart_in_the_facts(server: JsonServer) -> None:
+    changes = {"gpu_name": "A100 SXM4", "gpu_ram": 81920}
+    (fact,) = fetch(server, [offer(3.0, gpus=2, **changes)], ("US", "2x A100 SXM4")).facts
+    assert fact == InstanceFacts("vastai", "2x A100 SXM4", "A100 80GB", 2.0, 81920 * MIB)
+
+
+def test_a_model_that_fails_leaves_the_others_alone(server: JsonServer) -> None:
+    def answer(asked: Question) -> Answer:
+        return Answer({}, 500) if asked.body["gpu_name"]["in"] == ["L4"] else Answer({"offers": [offer(7.96, 4.1)]})
+
+    server.ask("/api/bundles/", answer)
+    found = market(server).fetch(wanted("vastai", ("US", "4x H100 SXM"), ("US", "1x L4")), NOW)
+    assert len(found.prices) == 2
+    assert found.problems == (f"vast: POST {server.host}/api/bundles/: HTTP 500: {{}}",) * 2
+
+
+@pytest.mark.parametrize("body", [{}, {"offers": {"id": 1}}, {"success": False, "error": "auth"}])
+def test_an_answer_of_another_form_is_an_error(server: JsonServer, body: object) -> None:
+    server.on("/api/bundles/", Answer(body))
+    with pytest.raises(PriceSourceError, match=r"vast: offers of H100 SXM: offers: .* is no list"):
+        market(server).fetch(wanted("vastai", ("US", "4x H100 SXM")), NOW)
+
+
+def test_of_a_rented_machine_or_a_name_that_is_no_type_the_market_is_not_asked(server: JsonServer) -> None:
+    names = ("C.12345678", "H100", "0x H100", "4xH100", "gpu")
+    assert market(server).fetch(wanted("vastai", *(("US", name) for name in names)), NOW) == Catalogue()
+    assert server.questions == []
+
+
+# --- rented machines ---
+
+
+def machine(number: int, usd: float, **changes: object) -> Offer:
+    """A rented machine as the API gives it."""
+    return {
+        **offer(99.0, 77.0, gpus=2, gpu_name="RTX 4090", gpu_ram=24564),
+        "id": number,
+        "cur_state": "running",
+        "actual_status": "running",
+        "intended_status": "running",
+        "dph_total": usd,
+        "cpu_cores_effective": 15.5,
+        **changes,
+    }
+
+
+def rented(server: JsonServer, machines: object, key_file: str = "") -> Catalogue:
+    server.on("/api/instances/", Answer({"instances": machines}))
+    return VastRented(f"{server.url}/api", 600.0, api("vast_rented", key_file)).fetch(Wanted(), NOW)
+
+
+def test_a_rented_machine_has_the_price_of_its_contract_with_its_disk(server: JsonServer) -> None:
+    machines = [machine(101, 0.8123), machine(102, 0.31, is_bid=True), machine(103, 2.05)]
+    assert dollars(rented(server, machines)) == {
+        ("", "C.101", ON_DEMAND): 0.8123,
+        ("", "C.102", SPOT): 0.31,
+        ("", "C.103", ON_DEMAND): 2.05,
+    }
+
+
+def test_a_rented_machine_is_priced_since_it_was_rented_and_described(server: JsonServer) -> None:
+    found = rented(server, [machine(101, 0.8123)])
+    assert found.prices[0].steps[0].ts == -math.inf
+    assert found.facts == (InstanceFacts("vastai", "C.101", "RTX 4090", 2.0, 24564 * MIB, 15.5),)
+
+
+@pytest.mark.parametrize("state", ["stopped", "unloaded", None])
+def test_a_machine_whose_contract_does_not_run_is_gone_at_once(server: JsonServer, state: object) -> None:
+    found = rented(server, [machine(101, 0.8), machine(102, 0.5, cur_state=state)])
+    assert list(dollars(found)) == [("", "C.101", ON_DEMAND)]
+    assert found.complete
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"dph_total": None}, "vast_rented: machine 9: dph_total: None is no number"),
+        ({"dph_total": 0.0}, "vast_rented: machine 9: a price must be above 0"),
+        ({"is_bid": None}, "vast_rented: machine 9: is_bid: None is neither true nor false"),
+        ({"id": "x"}, "vast_rented: machine 'x': id: 'x' is no number"),
+    ],
+)
+def test_a_machine_that_is_not_as_expected_is_named_and_leaves_the_others_alone(
+    server: JsonServer, changes: Offer, said: str
+) -> None:
+    found = rented(server, [{**machine(9, 0.8), **changes}, machine(10, 0.5)])
+    assert list(dollars(found)) == [("", "C.10", ON_DEMAND)]
+    (problem,) = found.problems
+    assert problem.startswith(said)
+
+
+def test_more_machines_than_can_be_priced_are_said(server: JsonServer) -> None:
+    found = rented(server, [machine(number, 0.5) for number in range(1, 502)])
+    assert len(found.prices) == 500
+    assert found.problems == ("vast_rented: 501 machines are running: only 500 are priced",)
+
+
+def test_expired_credentials_are_an_error_without_the_key(server: JsonServer, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(KEY)
+    server.on("/api/instances/", Answer({"success": False, "msg": f"bad key {KEY}"}, 403))
+    source = VastRented(f"{server.url}/api", 600.0, api("vast_rented", str(tmp_path / "key")))
+    with pytest.raises(PriceSourceError) as caught:
+        source.fetch(Wanted(), NOW)
+    assert f"vast_rented: GET {server.host}/api/instances/: HTTP 403" in str(caught.value)
+    assert KEY not in str(caught.value)
+    assert server.questions[0].headers["Authorization"] == f"Bearer {KEY}"
+
+
+def test_rented_machines_are_asked_for_only_with_a_key_and_the_whole_market_is_watched_anyway() -> None:
+    (only,) = make(PollerSettings(vast_instance_types=("8x H100 SXM",), vast_regions=("US",)))
+    assert only.watched == {Want("vastai", "US", "8x H100 SXM"), Want("vastai", "any", "8x H100 SXM")}
+    assert [each.name for each in make(PollerSettings(vast_api_key_file="k"))] == ["vast", "vast_rented"]
