@@ -58,8 +58,8 @@ class CostFiles:
             raise
 
 
-def _figures(run: RunView, now: float) -> dict[str, float | int | str]:
-    figures: dict[str, float | int | str | None] = {
+def _figures(run: RunView, now: float) -> dict[str, object]:
+    figures: dict[str, object | None] = {
         "v": FILE_VERSION,
         "run": run.run,
         "cost_usd": run.cost_usd,
@@ -67,6 +67,8 @@ def _figures(run: RunView, now: float) -> dict[str, float | int | str]:
             None if run.epoch_cost_usd_sum is None else run.epoch_cost_usd_sum / run.epoch_cost_count
         ),
         "projected_cost_usd": run.projected_cost_usd,
+        "seconds": run.seconds,
+        "states": {state.value: seconds for state, seconds in run.totals.seconds.items() if seconds > 0},
         "ts": now,
     }
     return {name: value for name, value in figures.items() if value is not None}

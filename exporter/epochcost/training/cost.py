@@ -21,30 +21,43 @@ class CostFile:
 
     def __init__(self, directory: Callable[[], Path], run: str) -> None:
         self._directory = directory
-        self._run = run
+        self.run = run
         self._read_at = -math.inf
-        self._figures: dict[str, float] = {}
+        self._document: dict[str, object] = {}
 
     def figure(self, name: str) -> float | None:
         """``cost_usd``, ``cost_per_epoch_usd`` or ``projected_cost_usd``, in US dollars."""
         now = time.monotonic()
         if now - self._read_at >= READ_INTERVAL_SECONDS:
-            self._read_at = now
-            self._figures = self._read()
-        return self._figures.get(name)
+            self.refresh()
+        return _amounts(self._document).get(name)
 
-    def _read(self) -> dict[str, float]:
+    def seconds_by_state(self) -> dict[str, float]:
+        """How the run's seconds on this node divide over the states; empty where not known."""
+        states = self._document.get("states")
+        return _amounts(states) if isinstance(states, dict) else {}
+
+    def refresh(self) -> None:
+        """Read now, whenever that was done last."""
+        self._read_at = time.monotonic()
+        self._document = self._read()
+
+    def _read(self) -> dict[str, object]:
         try:
-            document = json.loads(_small_file(self._directory() / f"{self._run}.cost.json"))
+            document = json.loads(_small_file(self._directory() / f"{self.run}.cost.json"))
         except (OSError, ValueError, RecursionError):  # no agent, or none that prices this run: not known
             return {}
         if not isinstance(document, dict) or document.get("v") != 1:
             return {}
-        return {
-            name: float(value)
-            for name, value in document.items()
-            if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
-        }
+        return document
+
+
+def _amounts(document: dict[str, object]) -> dict[str, float]:
+    return {
+        name: float(value)
+        for name, value in document.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
+    }
 
 
 def _small_file(path: Path) -> bytes:

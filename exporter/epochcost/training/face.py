@@ -14,7 +14,7 @@ from epochcost.training.cost import CostFile
 from epochcost.training.directory import events_dir
 from epochcost.training.endings import ENDINGS
 from epochcost.training.facts import Facts, loaded_framework
-from epochcost.training.job import Job, job, run_id
+from epochcost.training.job import Job, job, run_id, run_name
 from epochcost.training.memory import MemoryPeak
 from epochcost.training.narration import Narration
 from epochcost.training.position import Position
@@ -110,11 +110,12 @@ def _run(  # noqa: PLR0913 - the arguments of `run`, checked
         batch_size=batch_size,
         samples_per_epoch=samples_per_epoch,
         budget_usd=budget_usd,
+        named=bool(run_name(environ, told)),
     )
     if _disabled(environ):
         return without_events(facts, planned)
     directory = functools.cache(lambda: events_dir(environ))  # an error is not cached: it is tried again
-    make_writer = functools.partial(EventWriter, directory, facts.run)
+    make_writer = functools.partial(EventWriter, directory)
     return Run(
         facts,
         narration=Narration(facts, make_writer if within.writes else None, MemoryPeak(memory_peak)),

@@ -26,6 +26,9 @@ class Facts:
     batch_size: int | None = None
     samples_per_epoch: int | None = None
     budget_usd: float | None = None
+    unit: str = "epoch"
+    named: bool = True
+    """Whether somebody named the run; an id that was made up gives way to the one in a checkpoint."""
 
     def fragment(self, *, locked: bool) -> str:
         """The facts as keys of a JSON object, each led by a comma; those not known are left out."""
@@ -33,7 +36,7 @@ class Facts:
         facts: dict[str, object] = {
             "experiment": self.experiment or None,
             "framework": self.framework or None,
-            "unit": "epoch",
+            "unit": self.unit,
             "epochs": self.epochs,
             "batch_size": self.batch_size,
             "samples_per_epoch": self.samples_per_epoch,

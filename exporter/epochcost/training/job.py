@@ -73,8 +73,12 @@ def visible_gpus(environ: Mapping[str, str]) -> tuple[str, ...] | None:
 
 def run_id(environ: Mapping[str, str], told: str, experiment: str) -> str:
     """The run's id, safe in labels and file names: as told, else as the launcher says, else made up."""
-    named = told or next(filter(None, (_said(environ, name) for name in RUN_VARIABLES)), "")
-    return safe(named or f"{experiment or 'run'}-{os.urandom(4).hex()}")
+    return safe(run_name(environ, told) or f"{experiment or 'run'}-{os.urandom(4).hex()}")
+
+
+def run_name(environ: Mapping[str, str], told: str) -> str:
+    """What the user or the launcher calls the run; empty where nobody does."""
+    return told or next(filter(None, (_said(environ, name) for name in RUN_VARIABLES)), "")
 
 
 def safe(name: str) -> str:

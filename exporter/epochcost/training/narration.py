@@ -20,7 +20,7 @@ class Narration:
     Not for several threads at once: its run holds a lock.
     """
 
-    def __init__(self, facts: Facts, make_writer: Callable[[], EventWriter] | None, memory: MemoryPeak) -> None:
+    def __init__(self, facts: Facts, make_writer: Callable[[str], EventWriter] | None, memory: MemoryPeak) -> None:
         self._facts = facts
         self._make_writer = make_writer
         self._memory = memory
@@ -30,13 +30,18 @@ class Narration:
         self._run_key = f'"run":{json.dumps(facts.run)}'
 
     @property
+    def told(self) -> bool:
+        """Something was written."""
+        return self._writer is not None and bool(self._writer.name)
+
+    @property
     def silent(self) -> bool:
         """Nothing will be written any more."""
         return self._writer is None or self._writer.dead
 
     def begin(self, at: Position) -> None:
         """A new attempt, in a file of its own."""
-        self._writer = self._make_writer() if self._make_writer else None
+        self._writer = self._make_writer(self._facts.run) if self._make_writer else None
         self._start = self.head("start")
         self._fragments.clear()
         self.tell("start", at, "startup", head=self._start, full=True)
@@ -68,6 +73,12 @@ class Narration:
         if (peak := self._memory.peak_bytes()) is not None:
             line += f',"memory_peak_bytes":{peak}'
         writer.put(f"{line}{self._told_facts(writer) if full else ''}}}\n".encode())
+
+    def describe(self, facts: Facts) -> None:
+        """The facts as they are known by now; the run's id may change only before `begin`."""
+        self._facts = facts
+        self._fragments.clear()
+        self._run_key = f'"run":{json.dumps(facts.run)}'
 
     def close(self) -> None:
         """The last line was told."""

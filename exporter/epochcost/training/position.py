@@ -10,13 +10,15 @@ class Position:
 
     ``base`` counts finished epochs; the part of the current one is ``epoch_steps / steps`` where the number of steps
     per epoch is known, else by samples, else nothing. Within an epoch the position never goes back, whatever a second
-    loader's length says.
+    loader's length says. ``part`` is the part of the current epoch as a framework says it. Who is ``stepwise`` has no
+    epochs, only steps.
     """
 
     __slots__ = (
         "base",
         "batch_size",
         "epoch_steps",
+        "part",
         "reached",
         "samples",
         "samples_base",
@@ -24,6 +26,7 @@ class Position:
         "samples_per_epoch",
         "step_base",
         "steps",
+        "stepwise",
         "tokens",
     )
 
@@ -33,6 +36,8 @@ class Position:
         self.step_base = 0
         self.epoch_steps = 0
         self.steps = steps
+        self.part: float | None = None
+        self.stepwise = False
         self.batch_size = batch_size
         self.samples_per_epoch = samples_per_epoch
         self.samples: int | None = None
@@ -44,6 +49,7 @@ class Position:
         """The epoch after ``number`` finished ones begins."""
         self.base = float(number)
         self.reached = 0.0
+        self.part = None
         self.step_base += self.epoch_steps
         self.epoch_steps = 0
         self.samples_base = self.samples or 0
@@ -75,7 +81,7 @@ class Position:
         if epoch is not None:
             self.derive_samples()
             self.step_base += self.epoch_steps
-            self.base, self.reached, self.epoch_steps, self.steps = epoch, 0.0, 0, None
+            self.base, self.reached, self.part, self.epoch_steps, self.steps = epoch, 0.0, None, 0, None
             self.samples_base = self.samples or 0
         if step is not None:
             self.step_base = step - self.epoch_steps
@@ -104,9 +110,11 @@ class Position:
     @property
     def epoch(self) -> float | None:
         """The position in epochs: 3.25 is a quarter into the fourth."""
-        if self.base is None:
+        if self.base is None or self.stepwise:
             return None
-        if self.steps:
+        if self.part is not None:
+            part = self.part
+        elif self.steps:
             part = self.epoch_steps / self.steps
         elif self.samples_per_epoch and self.samples is not None:
             part = (self.samples - self.samples_base) / self.samples_per_epoch

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from epochcost.training.argument import amount, whole
+from epochcost.training.argument import amount, text, whole
 from epochcost.training.cost import CostFile
 from epochcost.training.endings import ENDINGS
 from epochcost.training.facts import Facts
+from epochcost.training.job import Job, safe
 from epochcost.training.loops import Loop, known_length
 from epochcost.training.narration import Narration
 from epochcost.training.position import Position
 from epochcost.training.spans import Saving, Span
+from epochcost.training.summary import log_summary, summary
 from epochcost.training.warning import shown, warn_once
 
 PROGRESS_INTERVAL_SECONDS = 1.0
 PHASES = ("startup", "train", "eval", "checkpoint", "restore")
 STATUSES = ("finished", "failed", "preempted")
+
+_JOB = {field.name for field in dataclasses.fields(Job)}
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -70,6 +75,9 @@ class Run:
         self._due = 0.0
         self._told_to_go = False
         self._saving: Saving | None = None
+        self._started = 0.0
+        self.announce: Callable[[str], None] = log_summary
+        """Where the one line at the end of the run goes."""
 
     # Life
 
@@ -81,6 +89,7 @@ class Run:
                 return
             self._state, self._phase, self._due = "open", "startup", 0.0
             self._told_to_go = False
+            self._started = _monotonic()
             self._narration.begin(self._at)
             if self._narration.silent:
                 self._due = math.inf
@@ -107,6 +116,8 @@ class Run:
         finally:
             self._lock.release()
         ENDINGS.closed(self)
+        if status != "preempted":  # which a signal handler says, where logging may be in the middle of a line
+            self._announce()
 
     def preempt(self) -> None:
         """SIGTERM came, and a handler of the program's own deals with it: it ends as preempted unless it is done."""
@@ -243,6 +254,58 @@ class Run:
         self._plan_saving(saving)
         return saving
 
+    # For frameworks that count by themselves
+
+    @guarded
+    def describe(self, /, **facts: Any) -> None:  # noqa: ANN401 - a field of Facts or Job each
+        """Facts that came to be known after the run was made: fields of `Facts` and of `Job`; None changes nothing."""
+        known = {name: value for name, value in facts.items() if value is not None}
+        with self._lock:
+            of_job = {name: known.pop(name) for name in tuple(known) if name in _JOB}
+            job = dataclasses.replace(self._facts.job, **of_job)
+            self._facts = dataclasses.replace(self._facts, job=job, **known)
+            self._narration.describe(self._facts)
+            self._at.batch_size = self._facts.batch_size
+            self._at.samples_per_epoch = self._facts.samples_per_epoch
+            self._at.stepwise = self._facts.unit == "step"
+
+    @guarded
+    def begin_epoch(self, number: int, steps: int | None = None, done: int = 0) -> None:
+        """The epoch after ``number`` finished ones begins: of ``steps`` steps, ``done`` of them before."""
+        with self._lock:
+            self._at.begin_epoch(number)
+            self._at.begin_steps(done, None)
+            self._at.steps = steps
+            if self._phase != "train":
+                self.enter_phase("train")
+
+    def reached(self, part: float) -> None:
+        """The present epoch is done to this part, 0 to 1; written with the next step or boundary."""
+        self._at.part = part
+
+    # Checkpoints
+
+    def state_dict(self) -> dict[str, Any]:
+        """The run's id and position, for the program's own checkpoint; plain numbers and text."""
+        with self._lock:
+            at = self._at
+            at.derive_samples()
+            step = at.step_base + at.epoch_steps
+            state = {"epoch": at.epoch, "step": step or None, "samples": at.samples, "tokens": at.tokens}
+        return {"v": 1, "run": self._facts.run, **{name: value for name, value in state.items() if value is not None}}
+
+    @guarded
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint: `resume` at its position, under its id unless this run was named or has begun."""
+        run = text(state.get("run"))
+        if run and self._state == "new" and not self._facts.named:
+            self._facts = dataclasses.replace(self._facts, run=safe(run), named=True)
+            self._narration.describe(self._facts)
+            self._costs.run = self._facts.run
+        if run and safe(run) != self._facts.run:
+            warn_once("checkpoint", f"the checkpoint is of run {run}, this is run {self._facts.run}: not one run")
+        self.resume(**{name: state.get(name) for name in ("epoch", "step", "samples", "tokens")})
+
     # What the agent says
 
     @property
@@ -269,6 +332,16 @@ class Run:
     def projected_cost_usd(self) -> float | None:
         """US dollars that the whole run will have cost; None where not known yet."""
         return self._figure("projected_cost_usd")
+
+    @property
+    def over_budget(self) -> bool:
+        """Whether this node's cost so far has reached ``budget_usd``; False where one of them is not known."""
+        return self._beyond_budget(self.cost_usd)
+
+    @property
+    def projected_over_budget(self) -> bool:
+        """Whether the whole run will have cost more than ``budget_usd``; False where not known."""
+        return self._beyond_budget(self.projected_cost_usd)
 
     # Inside
 
@@ -341,6 +414,18 @@ class Run:
             self._narration.tell(kind, self._at, self._phase, extra, head=head, full=full)
             if self._narration.silent:
                 self._due = math.inf
+
+    def _beyond_budget(self, usd: float | None) -> bool:
+        budget = self._facts.budget_usd
+        return usd is not None and budget is not None and usd >= budget
+
+    @guarded
+    def _announce(self) -> None:
+        if self._narration.told:
+            self._costs.refresh()
+            at = self._at
+            seconds = _monotonic() - self._started
+            self.announce(summary(self.id, at.epoch, at.step_base + at.epoch_steps, seconds, self._costs))
 
     def _figure(self, name: str) -> float | None:
         try:
