@@ -15,6 +15,7 @@ from epochcost.agent.collectors.family import PREFIX, Family
 from epochcost.agent.collectors.gpu import GPU
 from epochcost.agent.collectors.node import NODE
 from epochcost.agent.collectors.own import OWN
+from epochcost.agent.collectors.owner import OWNER
 from epochcost.agent.collectors.run import RUN, SUMMARIES
 from epochcost.agent.settings import AgentSettings
 from epochcost.poller.collector import PollerCollector
@@ -75,6 +76,7 @@ def _default(value: object) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "node": lambda: metrics(NODE),
     "gpu": lambda: metrics(GPU),
+    "owner": lambda: metrics(OWNER),
     "run": run_metrics,
     "own": lambda: metrics(OWN),
     "poller": poller_metrics,

@@ -241,6 +241,18 @@ def choice(*allowed: str) -> Callable[[str], str]:
     return parse
 
 
+def some_of(*allowed: str) -> Callable[[str], tuple[str, ...]]:
+    """A comma-separated list of any of ``allowed``; empty for none."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        found = words(text)
+        if unknown := [word for word in found if word not in allowed]:
+            raise ValueError(f"{unknown[0]!r} is not allowed; allowed: {', '.join(allowed)}")
+        return found
+
+    return parse
+
+
 def words(text: str) -> tuple[str, ...]:
     """A comma-separated list."""
     return tuple(word.strip() for word in text.split(",") if word.strip())

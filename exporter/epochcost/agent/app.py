@@ -6,7 +6,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,19 +21,29 @@ from epochcost.agent.page import page_routes
 from epochcost.agent.preemption_file import PreemptionFile
 from epochcost.agent.price_feed import Asks, PriceFeed
 from epochcost.agent.settings import AgentSettings
-from epochcost.agent.snapshot import CollectorHealth, Snapshot
+from epochcost.agent.snapshot import CollectorHealth, GpuView, Snapshot
 from epochcost.agent.state_file import StateError, StateFile
 from epochcost.gpus import choose_source
 from epochcost.gpus.host import HostError, HostSource, boot_id, boot_time
+from epochcost.gpus.nvml_processes import NvmlProcesses
 from epochcost.gpus.sampler import Sampler
 from epochcost.gpus.source import GpuSource
 from epochcost.guard import Guarded
 from epochcost.ledger import Ledger, LedgerSettings
-from epochcost.model import HostReading, Node, PurchaseOption
+from epochcost.model import GpuOwner, GpuReading, GpuSample, HostReading, Node, PurchaseOption
 from epochcost.nodes import identify
 from epochcost.nodes.feed import IdentityFeed
 from epochcost.nodes.metadata import kubernetes_node_name, metadata_sources, notice_source
 from epochcost.nodes.notices import NoticeFeed, sentence
+from epochcost.owners import (
+    OwnerFeed,
+    OwnerSource,
+    PodResources,
+    ProcessOwners,
+    SlurmAllocations,
+    combined,
+    run_owners,
+)
 from epochcost.prices.configured import ConfiguredPrice
 from epochcost.prices.remote import RemotePrice
 from epochcost.progress.clock import NodeClock
@@ -42,6 +52,8 @@ from epochcost.serve import Server, metrics_route
 
 log = logging.getLogger(__name__)
 SAVE_SECONDS = 5.0
+RESTART = 3
+"""Exit code: all is saved, and only a new process can go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +91,19 @@ def price_source(settings: AgentSettings, node: Node) -> Asks | None:
     if settings.prices_url:
         return RemotePrice(settings.prices_url, node, settings.prices_password_file, settings.prices_ca_file)
     return None
+
+
+def owner_feeds(settings: AgentSettings, gpus: Callable[[], Sequence[GpuSample]], proc: Path) -> list[OwnerFeed]:
+    """Who may say whose a GPU is, those first who count first; each is asked on a thread of its own."""
+    wanted = settings.owners_sources
+    sources: list[OwnerSource] = []
+    if "kubernetes" in wanted:
+        sources.append(PodResources(Path(settings.owners_kubernetes_socket)))
+    if "slurm" in wanted:
+        sources.append(SlurmAllocations(Path(settings.owners_slurm_dir)))
+    if {"slurm", "container", "user"} & set(wanted) and settings.gpus_source in ("auto", "nvml"):
+        sources.append(ProcessOwners(NvmlProcesses(), wanted, proc))
+    return [OwnerFeed(source, gpus) for source in sources]
 
 
 class AgentApp:
@@ -121,6 +146,11 @@ class AgentApp:
         self.meter = self._new_meter()
         self._gpu_source, self.gpu_reason = self._choose_gpus()
         self._sampler: Sampler | None = None
+        self._owners = owner_feeds(settings, self._gpus, proc) if self._gpu_source is not None else []
+        self.finished = threading.Event()
+        """Set from outside to end the program, or from inside with a `restart_reason`."""
+        self.restart_reason = ""
+        """Why only a new process can go on; empty while this one can."""
         source = price_source(settings, self.node)
         self._feed = PriceFeed(source, settings.prices_interval, self._clocks.wall) if source else None
         self.snapshot: Snapshot | None = None
@@ -165,15 +195,23 @@ class AgentApp:
         """Begin to sample and to serve."""
         self.resume()
         if self._gpu_source is not None:
-            self._sampler = Sampler(self._gpu_source, self.settings.sample_interval, self._clock.now)
+            self._sampler = Sampler(
+                self._gpu_source, self.settings.sample_interval, self._clock.now, self._needs_restart
+            )
             self._sampler.start()
         self._identity.start()
         self._notices.start()
+        for owners in self._owners:
+            owners.start()
         self.server.start()
         self._thread.start()
         log.info(
             "agent of node %s: %s; events in %s; %s", self.node.node, self.gpu_reason, self.events_dir, self.server.url
         )
+
+    def _needs_restart(self, reason: str) -> None:
+        self.restart_reason = reason
+        self.finished.set()
 
     def stop(self) -> None:
         """Account up to now, save, and stop; what runs goes on being charged when an agent starts again."""
@@ -183,7 +221,7 @@ class AgentApp:
         self.server.stop()
         if self._sampler is not None:
             self._sampler.stop()
-        for feed in (self._feed, self._identity, self._notices):
+        for feed in (self._feed, self._identity, self._notices, *self._owners):
             if feed is not None:
                 feed.stop()
         self._state.close()
@@ -286,11 +324,23 @@ class AgentApp:
         )
         snapshot = self.meter.tick(now, inputs)
         notice = self._notices.notice
-        snapshot = replace(snapshot, node=replace(snapshot.node, preemption=notice))
+        snapshot = replace(
+            snapshot, node=replace(snapshot.node, preemption=notice), owners=self._owners_of(snapshot.gpus)
+        )
         self.snapshot = snapshot = replace(snapshot, problems=self._problems(snapshot))
         self._preemption_file.write(notice, now)
         self._cost_files.write(snapshot.runs, now)
         return snapshot
+
+    def _gpus(self) -> Sequence[GpuSample]:
+        latest = self._sampler.latest if self._sampler else None
+        return latest.gpus if latest else ()
+
+    def _owners_of(self, gpus: Sequence[GpuView]) -> tuple[GpuOwner, ...]:
+        runs = self.meter.ledger.runs_on() if "run" in self.settings.owners_sources else {}
+        shown = {gpu.sample.uuid for gpu in gpus}
+        owners = combined([run_owners(runs), *(feed.owners() for feed in self._owners)])
+        return tuple(owner for owner in owners if owner.uuid in shown)
 
     def _boot_ts(self, now: float) -> float:
         try:
@@ -316,10 +366,14 @@ class AgentApp:
         if self._sampler is not None:
             stuck = self._sampler.stuck_seconds(now)
             error = self._sampler.error or (f"a driver call has not returned for {stuck:.0f} s" if stuck > 5 else "")  # noqa: PLR2004
+            error = error or stuck_in(self._sampler.latest)
             health["gpus"] = CollectorHealth(not error, self._sampler.last_duration or stuck, error)
         for name, feed in (("identity", self._identity), ("preemption", self._notices)):
             if feed.last_duration is not None:
                 health[name] = CollectorHealth(not feed.error, feed.last_duration, feed.error)
+        for owners in self._owners:
+            if owners.last_duration is not None:
+                health[f"owners_{owners.name}"] = CollectorHealth(not owners.error, owners.last_duration, owners.error)
         health["price"] = (
             self._feed.health if self._feed else CollectorHealth(False, 0.0, "no price and no poller configured")  # noqa: FBT003
         )
@@ -370,13 +424,24 @@ class AgentApp:
         self._state_health = CollectorHealth(not error, time.perf_counter() - began, error)
 
 
+def stuck_in(reading: GpuReading | None) -> str:
+    """The call that a GPU is stuck in, as a sentence; empty when none is."""
+    stuck = [g for g in reading.gpus if g.stuck_call] if reading else []
+    if not stuck:
+        return ""
+    who = ", ".join(g.index for g in stuck)
+    return f"GPU {who}: {stuck[0].stuck_call} has not come back for {stuck[0].stuck_seconds or 0:.0f} s"
+
+
 def main(settings: AgentSettings, environ: Mapping[str, str]) -> int:
-    """Run until SIGTERM or SIGINT; 0 after an orderly stop."""
+    """Run until SIGTERM or SIGINT; 0 after an orderly stop, `RESTART` when a supervisor should start another."""
     app = AgentApp(settings, environ)
-    done = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: done.set())
+        signal.signal(number, lambda *_: app.finished.set())
     app.start()
-    done.wait()
+    app.finished.wait()
     app.stop()
+    if app.restart_reason:
+        log.error("ending with exit code %d, to be started anew: %s", RESTART, app.restart_reason)
+        return RESTART
     return 0

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from epochcost.model import PurchaseOption
-from epochcost.settings import address, choice, duration, http_url, option, optional, positive, ratio
+from epochcost.settings import address, choice, duration, http_url, option, optional, positive, ratio, some_of
 
+OWNER_SOURCES = ("run", "kubernetes", "slurm", "container", "user")
 DEFAULT_ADDRESS = ("127.0.0.1", 10835)
 
 
@@ -48,6 +49,18 @@ class AgentSettings:
     )
     node_metadata_url: str = option(
         "node.metadata-url", "", "the cloud's metadata service, if not at its own address", parse=http_url
+    )
+    owners_sources: tuple[str, ...] = option(
+        "owners.sources",
+        OWNER_SOURCES,
+        f"who may say whose a GPU is: any of {', '.join(OWNER_SOURCES)}; empty: nobody",
+        parse=some_of(*OWNER_SOURCES),
+    )
+    owners_kubernetes_socket: str = option(
+        "owners.kubernetes-socket", "/var/lib/kubelet/pod-resources/kubelet.sock", "the kubelet's pod-resources socket"
+    )
+    owners_slurm_dir: str = option(
+        "owners.slurm-dir", "/run/epochcost/slurm", "where Slurm's prolog writes which job holds which GPU"
     )
     node_share: str = option(
         "node.share",

@@ -200,6 +200,12 @@ class Ledger:
         """GPUs that ``run`` uses now; one with two runs is half of each, a slice its part. 0 on a node without GPUs."""
         return 0.0 if self._layout[0][0] in NO_GPU else self._current_claims().gpus().get(run, 0.0)
 
+    def runs_on(self) -> dict[str, tuple[RunId, ...]]:
+        """The open runs on each device now, by its uuid; nothing on a node without GPUs."""
+        if self._layout[0][0] in NO_GPU:
+            return {}
+        return {uuid: runs for (uuid, *_), runs in zip(self._layout, self._current_claims().by_device, strict=True)}
+
     def _current_claims(self) -> Claims:
         if self._claims is None:
             open_runs = {a.run: _gpus_now(a) for a in self.open_runs()}

@@ -11,6 +11,7 @@ from epochcost.agent.collectors.family import PREFIX, SubjectCollector
 from epochcost.agent.collectors.gpu import GPU
 from epochcost.agent.collectors.node import NODE
 from epochcost.agent.collectors.own import OWN
+from epochcost.agent.collectors.owner import OWNER
 from epochcost.agent.collectors.run import RUN, SUMMARIES, EpochCollector
 from epochcost.agent.snapshot import Snapshot
 
@@ -20,6 +21,7 @@ def collectors(snapshot: Callable[[], Snapshot]) -> dict[str, SubjectCollector |
     return {
         "node": SubjectCollector(NODE, lambda f: f.rows(snapshot().node, "")),
         "gpu": SubjectCollector(GPU, lambda f: f.rows(snapshot().gpus, snapshot().node.driver_version)),
+        "owner": SubjectCollector(OWNER, lambda f: f.rows(snapshot())),
         "run": SubjectCollector(RUN, lambda f: f.rows(snapshot().runs, "")),
         "epoch": EpochCollector(snapshot),
         "own": SubjectCollector(OWN, lambda f: f.rows(snapshot())),
@@ -28,6 +30,6 @@ def collectors(snapshot: Callable[[], Snapshot]) -> dict[str, SubjectCollector |
 
 def metric_names() -> list[str]:
     """Every name that the agent may export, as Prometheus stores it."""
-    names = [PREFIX + f.name for f in (*NODE, *GPU, *RUN, *OWN)]
+    names = [PREFIX + f.name for f in (*NODE, *GPU, *OWNER, *RUN, *OWN)]
     names += [f"{PREFIX}{name}_{part}" for name, _, _ in SUMMARIES for part in ("sum", "count")]
     return sorted(names)

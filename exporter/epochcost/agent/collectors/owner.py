@@ -1,0 +1,34 @@
+"""Metrics of who uses each GPU. Series of their own: as labels on the GPU's figures they would count them twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from epochcost.agent.collectors.family import Family, Row, Value
+from epochcost.agent.snapshot import Snapshot
+from epochcost.model import GpuOwner
+
+OWNER_LABELS = ("gpu", "uuid", "kind", "owner", "namespace", "container", "user")
+
+
+def _each_owner(value: Callable[[GpuOwner], Value]) -> Callable[[Snapshot], list[Row]]:
+    def rows(snapshot: Snapshot) -> list[Row]:
+        index = {gpu.sample.uuid: gpu.sample.index for gpu in snapshot.gpus}
+        return [
+            ((index[o.uuid], o.uuid, o.kind, o.owner, o.namespace, o.container, o.user), value(o))
+            for o in snapshot.owners
+            if o.uuid in index
+        ]
+
+    return rows
+
+
+OWNER: tuple[Family, ...] = (
+    Family("gpu_owner_info", "Who uses this GPU, or a part of it.", OWNER_LABELS, _each_owner(lambda _: 1)),
+    Family(
+        "gpu_owner_share_ratio",
+        "Part of this GPU that each of its owners uses; sums to 1 for each GPU whose owners are known.",
+        OWNER_LABELS,
+        _each_owner(lambda o: o.share_ratio),
+    ),
+)

@@ -1,0 +1,87 @@
+"""Asks one source of owners again and again, on a thread of its own: a stuck one holds up nobody."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from epochcost.model import GpuOwner, GpuSample
+from epochcost.owners.source import OwnerError, OwnerSource
+
+log = logging.getLogger(__name__)
+POLL_SECONDS = 10.0
+FRESH_SECONDS = 30.0
+"""What was said longer ago says nothing about now."""
+
+
+class OwnerFeed:
+    """Keeps what ``source`` said last about ``gpus()``.
+
+    Args:
+        source: who is asked.
+        gpus: the GPUs of this node now; nothing is asked while there are none.
+        mono: seconds that never jump.
+    """
+
+    def __init__(
+        self,
+        source: OwnerSource,
+        gpus: Callable[[], Sequence[GpuSample]],
+        mono: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._source = source
+        self._gpus = gpus
+        self._mono = mono
+        self._said: tuple[GpuOwner, ...] = ()
+        self._said_at = float("-inf")
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"epochcost-owners-{source.name}", daemon=True)
+        self.error = ""
+        """Why the last question failed."""
+        self.last_duration: float | None = None
+        """Seconds of the last question; None before the first."""
+
+    @property
+    def name(self) -> str:
+        """The source's."""
+        return self._source.name
+
+    def owners(self) -> tuple[GpuOwner, ...]:
+        """Who uses the GPUs, as far as that was said lately."""
+        return self._said if self._mono() - self._said_at <= FRESH_SECONDS else ()
+
+    def start(self) -> None:
+        """Begin to ask."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop asking; waits a little for a question under way."""
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout=4.0)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            self.ask()
+            self._stop.wait(POLL_SECONDS if self.last_duration is not None else 1.0)
+
+    def ask(self) -> None:
+        """Ask once. Never raises."""
+        gpus = self._gpus()
+        if not gpus:
+            return
+        began = self._mono()
+        error = ""
+        try:
+            self._said = tuple(self._source.owners(gpus))
+            self._said_at = began
+        except OwnerError as err:
+            error = str(err)
+        except Exception as err:
+            log.exception("%s failed in a way that was not foreseen", self.name)
+            error = f"{type(err).__name__}: {err}"
+        if error and error != self.error:
+            log.warning("owners: %s: %s", self.name, error)
+        self.error, self.last_duration = error, self._mono() - began

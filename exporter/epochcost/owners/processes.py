@@ -1,0 +1,97 @@
+"""Owners by the processes that compute on each GPU: their Slurm job, their container, else their Unix user."""
+
+from __future__ import annotations
+
+import logging
+import pwd
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from epochcost.model import GpuOwner, GpuSample
+from epochcost.owners.cgroup import place_of
+from epochcost.owners.source import GpuProcesses, OwnerError, label
+
+log = logging.getLogger(__name__)
+
+FIRST_PID_NAMESPACE = "pid:[4026531836]"
+"""The number that Linux gives the namespace of the machine itself."""
+MAX_FILE_BYTES = 64 * 1024
+KINDS = ("slurm", "container", "user")
+
+
+class ProcessOwners:
+    """Looks up in ``proc`` what the driver's process ids are. Reads control group and user id, and nothing else.
+
+    The driver counts processes as the machine does. In a container with a PID namespace of its own the same numbers
+    mean other processes, so there this source has nothing to say.
+
+    Args:
+        processes: the driver's list.
+        kinds: which of `KINDS` are told; a process that is none of them is left out.
+        proc: the ``/proc`` to read.
+    """
+
+    name = "processes"
+
+    def __init__(self, processes: GpuProcesses, kinds: Collection[str] = KINDS, proc: Path = Path("/proc")) -> None:
+        self._processes = processes
+        self._kinds = kinds
+        self._proc = proc
+        self._told = False
+
+    def owners(self, gpus: Sequence[GpuSample]) -> list[GpuOwner]:
+        """Who computes on each GPU, by memory held where all of it is known, else in equal parts; see `OwnerSource`."""
+        if not self._sees_the_machine():
+            return []
+        try:
+            pids = self._processes.pids()
+        except OSError as err:
+            raise OwnerError(f"processes on the GPUs: {err}") from None
+        return [owner for gpu in gpus for owner in self._on_one(gpu.uuid, pids.get(gpu.uuid, {}))]
+
+    def _sees_the_machine(self) -> bool:
+        try:
+            seen = str((self._proc / "self/ns/pid").readlink())
+        except OSError as err:
+            raise OwnerError(f"{self._proc}/self/ns/pid: {err.strerror}") from None
+        if seen != FIRST_PID_NAMESPACE and not self._told:
+            self._told = True
+            log.info("owners by process are not known: the agent runs in a PID namespace of its own")
+        return seen == FIRST_PID_NAMESPACE
+
+    def _on_one(self, uuid: str, pids: Mapping[int, int | None]) -> list[GpuOwner]:
+        found = {pid: owner for pid in pids if (owner := self._owner(uuid, pid))}
+        held = [pids[pid] for pid in found]
+        weights = [float(b) for b in held if b] if all(held) else [1.0] * len(held)
+        return [
+            GpuOwner(uuid, kind, name, weight, "", container, user)
+            for (kind, name, container, user), weight in zip(found.values(), weights, strict=True)
+        ]
+
+    def _owner(self, uuid: str, pid: int) -> tuple[str, str, str, str] | None:
+        """Kind, owner, container and user of a process; None when it has gone, or may not be looked at."""
+        try:
+            place, user = place_of(self._read(pid, "cgroup")), self._user(pid)
+        except OSError as err:
+            log.debug("process %d on GPU %s: %s", pid, uuid, err)  # it ended meanwhile: most do, sooner or later
+            return None
+        if place.slurm_job and "slurm" in self._kinds:
+            return "slurm", place.slurm_job, place.container, user
+        if place.container and "container" in self._kinds:
+            return "container", place.container, place.container, user
+        return ("user", user, "", user) if user and "user" in self._kinds else None
+
+    def _user(self, pid: int) -> str:
+        """The user's name, or number where this machine has no name for it."""
+        for line in self._read(pid, "status").splitlines():
+            if line.startswith("Uid:"):
+                uid = int(line.split()[1])
+                try:
+                    return label(pwd.getpwuid(uid).pw_name)
+                except KeyError:
+                    return str(uid)
+        return ""
+
+    def _read(self, pid: int, name: str) -> str:
+        with (self._proc / str(pid) / name).open("rb") as file:
+            return file.read(MAX_FILE_BYTES).decode("utf-8", "replace")

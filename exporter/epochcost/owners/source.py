@@ -1,0 +1,45 @@
+"""What every source of owners is: a list of who uses which GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from epochcost.model import GpuOwner, GpuSample
+
+MAX_CHARACTERS = 200
+
+
+class OwnerError(Exception):
+    """A source that is there cannot be read; the text says which, what was asked and what came back."""
+
+
+class OwnerSource(Protocol):
+    """Something that knows who uses the GPUs of this node: a cluster's agent, a batch system, the kernel."""
+
+    @property
+    def name(self) -> str:
+        """How it is called."""
+
+    def owners(self, gpus: Sequence[GpuSample]) -> list[GpuOwner]:
+        """Who uses which of ``gpus``; nothing about a GPU that this source does not know of.
+
+        Raises:
+            OwnerError: when the source is there and cannot be read. One that is not there has nothing to say.
+        """
+
+
+class GpuProcesses(Protocol):
+    """The processes that compute on each GPU, as the driver lists them."""
+
+    def pids(self) -> Mapping[str, Mapping[int, int | None]]:
+        """By GPU uuid: process id, as the machine's first PID namespace counts, and the bytes it holds if known.
+
+        Raises:
+            OSError: when the driver does not answer; the text says why.
+        """
+
+
+def label(text: str) -> str:
+    """Text as a label: one line, what cannot be shown becomes a question mark, at most 200 characters."""
+    return "".join(char if char.isprintable() else "?" for char in text).strip()[:MAX_CHARACTERS]

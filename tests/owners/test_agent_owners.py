@@ -1,0 +1,191 @@
+"""Whose GPU it is, through the real agent and the real pynvml on the tests' driver library."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from tests.agent.driven import World
+from tests.fake_nvml import CONTROL_VARIABLE, NOT_SUPPORTED, UNKNOWN, FakeDriver, build
+from tests.owners.kubelet import Kubelet
+from tests.waiting import wait_for
+
+from epochcost.agent.app import AgentApp, Clocks
+from epochcost.agent.settings import AgentSettings
+from epochcost.gpus.nvml_processes import NvmlProcesses
+from epochcost.owners.processes import FIRST_PID_NAMESPACE
+from epochcost.settings import SettingsError, load
+
+ID = "f" * 64
+ME = pwd.getpwuid(os.getuid()).pw_name
+Labels = dict[str, str]
+
+
+@pytest.fixture(scope="session")
+def fake_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("nvml"))
+
+
+@pytest.fixture
+def driver(fake_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
+    fake = FakeDriver(fake_library, tmp_path / "nvml.control", gpus=2)
+    monkeypatch.setenv(CONTROL_VARIABLE, str(fake.control))
+    fake.load()
+    return fake
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    world = World(tmp_path)
+    (world.proc / "self/ns").mkdir(parents=True)
+    (world.proc / "self/ns/pid").symlink_to(FIRST_PID_NAMESPACE)
+    return world
+
+
+@pytest.fixture
+def agent(world: World, driver: FakeDriver) -> Iterator[Callable[..., AgentApp]]:
+    made: list[AgentApp] = []
+
+    def make(**flags: str) -> AgentApp:
+        given = {"web.listen-address": "127.0.0.1:0", "events.dir": str(world.events), "gpus.source": "nvml"}
+        given |= {"state.dir": str(world.root / "state"), "owners.slurm-dir": str(world.root / "slurm")}
+        given |= {"owners.kubernetes-socket": str(world.root / "k.sock"), "sample.interval": "100ms"}
+        given |= {name.replace("__", ".").replace("_", "-"): value for name, value in flags.items()}
+        made.append(AgentApp(load(AgentSettings, "agent", given, {}), {}, Clocks(), world.proc))
+        made[-1].start()
+        return made[-1]
+
+    yield make
+    for app in made:
+        app.stop()
+
+
+def shares(app: AgentApp) -> list[tuple[Labels, float]]:
+    return scraped(app, "epochcost_gpu_owner_share_ratio")
+
+
+def scraped(app: AgentApp, name: str) -> list[tuple[Labels, float]]:
+    with urllib.request.urlopen(f"{app.server.url}/metrics", timeout=5) as answer:
+        families = text_string_to_metric_families(answer.read().decode())
+        return [(s.labels, s.value) for family in families for s in family.samples if s.name == name]
+
+
+def owners(app: AgentApp) -> dict[tuple[str, str, str], float]:
+    if app.snapshot is None:
+        return {}
+    return {(labels["gpu"], labels["kind"], labels["owner"]): share for labels, share in shares(app)}
+
+
+def process(world: World, pid: int, cgroup: str) -> None:
+    (world.proc / str(pid)).mkdir()
+    (world.proc / str(pid) / "cgroup").write_text(cgroup)
+    (world.proc / str(pid) / "status").write_text(f"Uid:\t{os.getuid()}\t0\t0\t0\n")
+
+
+def test_gpus_belong_to_the_processes_on_them(world: World, driver: FakeDriver, agent: Callable[..., AgentApp]):
+    process(world, 10, f"0::/system.slice/docker-{ID}.scope")
+    process(world, 11, "0::/user.slice")
+    driver.process(0, 10, 3 << 30)
+    driver.process(0, 11, 1 << 30)
+    driver.process(1, 11, 1 << 30)
+    app = agent()
+    wait_for(lambda: owners(app), what="owners")
+    assert owners(app) == {
+        ("0", "container", ID[:12]): 0.75,
+        ("0", "user", ME): 0.25,
+        ("1", "user", ME): 1.0,
+    }
+    for labels, value in scraped(app, "epochcost_gpu_owner_info"):
+        assert value == 1
+        assert set(labels) == {"gpu", "uuid", "kind", "owner", "namespace", "container", "user"}
+        assert labels["user"] == ME
+
+
+def test_a_run_that_reports_comes_first_and_learns_its_pod(
+    world: World, driver: FakeDriver, agent: Callable[..., AgentApp]
+):
+    process(world, 11, "0::/user.slice")
+    driver.process(0, 11, 1 << 30)
+    kubelet = Kubelet()
+    uuids = list(NvmlProcesses().pids())
+    kubelet.pods = [("char-lm-0", "team-a", {"main": {"nvidia.com/gpu": [uuids[0]]}})]
+    with kubelet.serving(world.root / "k.sock"):
+        app = agent()
+        wait_for(lambda: ("0", "kubernetes", "char-lm-0") in owners(app), what="the pod")
+        app_time = app._clock.now()
+        world.wall = app_time
+        world.say("start", gpus=["0"])
+        wait_for(lambda: ("0", "run", "r") in owners(app), what="the run")
+        ((labels, share),) = shares(app)
+        assert share == 1.0
+        assert labels == {
+            "gpu": "0", "uuid": uuids[0], "kind": "run", "owner": "r", "namespace": "team-a", "container": "main",
+            "user": ME,
+        }  # fmt: skip
+
+
+def test_the_shares_never_stand_on_the_series_of_values(
+    world: World, driver: FakeDriver, agent: Callable[..., AgentApp]
+):
+    process(world, 11, "0::/user.slice")
+    driver.process(0, 11, 1 << 30)
+    app = agent()
+    wait_for(lambda: owners(app), what="owners")
+    with urllib.request.urlopen(f"{app.server.url}/metrics", timeout=5) as answer:
+        text = answer.read().decode()
+    having_an_owner = {line.partition("{")[0] for line in text.splitlines() if re.search(r'[{,]owner="', line)}
+    assert having_an_owner == {"epochcost_gpu_owner_info", "epochcost_gpu_owner_share_ratio"}
+    gpus = [line for line in text.splitlines() if line.startswith("epochcost_gpu_memory_used_bytes{")]
+    assert len(gpus) == 2
+
+
+def test_nobody_is_asked_when_nobody_is_wanted(world: World, driver: FakeDriver, agent: Callable[..., AgentApp]):
+    app = agent(owners__sources="")
+    wait_for(lambda: app.snapshot and app.snapshot.gpus, what="a snapshot with GPUs")
+    assert app._owners == []
+    assert shares(app) == []
+
+
+def test_an_owner_that_is_not_known_is_refused():
+    with pytest.raises(
+        SettingsError, match=r"--owners\.sources: 'run,argv' is not valid: 'argv' is not allowed; allowed: run"
+    ):
+        load(AgentSettings, "agent", {"owners.sources": "run,argv"}, {})
+
+
+# -- the driver's list of processes ------------------------------------------------------------------------------------
+
+
+def test_the_driver_lists_processes_by_gpu(driver: FakeDriver):
+    driver.process(1, 4711, 1 << 30)
+    driver.process(1, 4712, 2 << 30)
+    first, second = NvmlProcesses().pids().values()
+    assert (first, second) == ({}, {4711: 1 << 30, 4712: 2 << 30})
+
+
+def test_a_gpu_that_does_not_answer_is_left_out_and_told_once(driver: FakeDriver, caplog: pytest.LogCaptureFixture):
+    driver.process(1, 4711, 1 << 30)
+    driver.error("GetComputeRunningProcesses", UNKNOWN, gpu=0)
+    processes = NvmlProcesses()
+    assert list(processes.pids().values()) == [{4711: 1 << 30}]
+    processes.pids()
+    assert caplog.text.count("the processes on GPU 0 are not known") == 1
+    driver.heal()
+    assert len(processes.pids()) == 2
+
+
+def test_a_driver_that_lists_no_processes_is_told_and_no_error(driver: FakeDriver):
+    driver.error("GetComputeRunningProcesses", NOT_SUPPORTED, gpu="*")
+    assert NvmlProcesses().pids() == {}
+
+
+def test_a_driver_that_is_not_loaded_is_an_error(driver: FakeDriver):
+    driver.unload()
+    with pytest.raises(OSError, match=r"nvmlInit: Driver Not Loaded"):
+        NvmlProcesses().pids()

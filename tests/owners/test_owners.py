@@ -1,0 +1,310 @@
+"""Who uses a GPU: runs, Slurm jobs, containers, users; the shares of one GPU always sum to 1."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from epochcost.model import GpuOwner, GpuSample, RunId
+from epochcost.owners.cgroup import Place, place_of
+from epochcost.owners.feed import FRESH_SECONDS, OwnerFeed
+from epochcost.owners.processes import FIRST_PID_NAMESPACE, ProcessOwners
+from epochcost.owners.runs import run_owners
+from epochcost.owners.shares import MAX_OWNERS, combined
+from epochcost.owners.slurm import SlurmAllocations
+from epochcost.owners.source import OwnerError, label
+
+GPUS = [GpuSample("0", "GPU-a"), GpuSample("1", "GPU-b")]
+ID = "3f8a1c9d2b7e" + "0123456789abcdef" * 3 + "0123"
+ID2 = "a" * 64
+ME = pwd.getpwuid(os.getuid()).pw_name
+
+
+# -- shares ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_layer_that_knows_a_gpu_names_its_owners():
+    runs = run_owners({"GPU-a": (RunId("r1"), RunId("r2"))})
+    pods = [GpuOwner("GPU-a", "kubernetes", "p", 1.0), GpuOwner("GPU-b", "kubernetes", "q", 1.0)]
+    assert [(o.uuid, o.owner, o.share_ratio) for o in combined([runs, pods])] == [
+        ("GPU-a", "r1", 0.5),
+        ("GPU-a", "r2", 0.5),
+        ("GPU-b", "q", 1.0),
+    ]
+
+
+def test_later_layers_add_what_they_agree_on():
+    runs = run_owners({"GPU-a": (RunId("r"),), "GPU-b": (RunId("r"),)})
+    pods = [GpuOwner("GPU-a", "kubernetes", "p", 1.0, "team-a", "main")]
+    users = [
+        GpuOwner("GPU-a", "user", "ann", 1.0, user="ann"),
+        GpuOwner("GPU-b", "user", "ann", 1.0, user="ann"),
+        GpuOwner("GPU-b", "user", "bob", 1.0, user="bob"),
+    ]
+    assert combined([runs, pods, users]) == (
+        GpuOwner("GPU-a", "run", "r", 1.0, "team-a", "main", "ann"),
+        GpuOwner("GPU-b", "run", "r", 1.0),
+    )
+
+
+def test_a_gpu_of_very_many_is_shown_as_a_few_and_the_others():
+    owners = combined([[GpuOwner("GPU-a", "user", f"u{i:03}", 1 + i) for i in range(500)]])
+    assert len(owners) == MAX_OWNERS
+    assert owners[0].owner == "u499"
+    assert (owners[-1].kind, owners[-1].owner) == ("others", "others")
+    assert sum(owner.share_ratio for owner in owners) == pytest.approx(1, abs=1e-12)
+
+
+OWNERS = st.lists(
+    st.builds(
+        GpuOwner,
+        uuid=st.sampled_from(["GPU-a", "GPU-b", "GPU-c"]),
+        kind=st.sampled_from(["run", "kubernetes", "slurm", "container", "user"]),
+        owner=st.sampled_from("abcdefghijklmnopqrstuvwxyz"),
+        share_ratio=st.floats(0, 1e12),
+        user=st.sampled_from(["", "ann", "bob"]),
+    ),
+    max_size=60,
+)
+
+
+@given(st.lists(OWNERS, max_size=4))
+def test_the_shares_of_each_gpu_sum_to_one_whatever_was_said(layers: list[list[GpuOwner]]):
+    owners = combined(layers)
+    for uuid in {owner.uuid for owner in owners}:
+        shares = [owner.share_ratio for owner in owners if owner.uuid == uuid]
+        assert sum(shares) == pytest.approx(1, abs=1e-9)
+        assert all(0 <= share <= 1 for share in shares)
+    identities = [(o.uuid, o.kind, o.owner, o.namespace, o.container, o.user) for o in owners]
+    assert len(identities) == len(set(identities))  # no series twice
+
+
+# -- control groups ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "place"),
+    [
+        ("0::/user.slice/user-1000.slice/session-3.scope", Place()),
+        ("0::/", Place()),
+        ("", Place()),
+        ("nonsense\n::\n4:memory", Place()),
+        ("9:memory:/slurm/uid_1000/job_4711/step_0/task_0\n1:name=systemd:/", Place("4711")),
+        ("9:memory:/slurm_node7/uid_1000/job_4711/step_batch", Place("4711")),
+        ("0::/system.slice/slurmstepd.scope/job_4711/step_0/user/task_0", Place("4711")),
+        ("0::/system.slice/node7_slurmstepd.scope/job_8/step_extern/user", Place("8")),
+        (f"0::/system.slice/docker-{ID}.scope", Place("", ID[:12])),
+        (f"12:devices:/docker/{ID}\n0::/", Place("", ID[:12])),
+        (f"0::/docker/{ID2}/docker/{ID}", Place("", ID[:12])),
+        (f"0::/kubepods.slice/kubepods-pod1_2.slice/cri-containerd-{ID}.scope", Place("", ID[:12])),
+        (f"0::/kubepods/burstable/pod12-34/{ID}", Place("", ID[:12])),
+        (f"0::/system.slice/containerd.service/kubepods-pod1.slice:cri-containerd:{ID}", Place("", ID[:12])),
+        (f"0::/machine.slice/libpod-{ID}.scope/container", Place("", ID[:12])),
+        (f"0::/kubepods.slice/crio-{ID}.scope", Place("", ID[:12])),
+        (f"0::/default/{ID}", Place("", ID[:12])),
+        (f"0::/docker/{ID[:63]}", Place()),
+        (f"9:cpu:/slurm/uid_1/job_5/step_0\n8:x:/docker/{ID}", Place("5", ID[:12])),
+        ("0::/user.slice/job_12/step_0", Place()),  # anybody can call a directory so
+    ],
+)
+def test_a_control_group_tells_the_job_or_the_container(cgroup: str, place: Place):
+    assert place_of(cgroup) == place
+
+
+@given(st.text(max_size=2000))
+def test_no_control_group_makes_a_label_of_its_own(cgroup: str):
+    place = place_of(cgroup)
+    assert place.slurm_job == "" or place.slurm_job.isdecimal()
+    assert len(place.container) in (0, 12)
+
+
+# -- processes ---------------------------------------------------------------------------------------------------------
+
+
+class Driver:
+    """The driver's list of processes."""
+
+    def __init__(self, pids: Mapping[str, Mapping[int, int | None]]) -> None:
+        self.listed = pids
+
+    def pids(self) -> Mapping[str, Mapping[int, int | None]]:
+        return self.listed
+
+
+class DeadDriver:
+    def pids(self) -> Mapping[str, Mapping[int, int | None]]:
+        raise OSError("nvmlInit: Driver Not Loaded")
+
+
+@pytest.fixture
+def proc(tmp_path: Path) -> Path:
+    (tmp_path / "self/ns").mkdir(parents=True)
+    (tmp_path / "self/ns/pid").symlink_to(FIRST_PID_NAMESPACE)
+    return tmp_path
+
+
+def process(proc: Path, pid: int, cgroup: str = "0::/user.slice", uid: int | None = None) -> None:
+    (proc / str(pid)).mkdir()
+    (proc / str(pid) / "cgroup").write_text(cgroup + "\n")
+    uid = os.getuid() if uid is None else uid
+    (proc / str(pid) / "status").write_text(f"Name:\tpython3\nUid:\t{uid}\t0\t0\t0\nGid:\t0\t0\t0\t0\n")
+    (proc / str(pid) / "cmdline").write_text("python train.py --api-key=secret")
+
+
+def test_a_gpu_belongs_to_its_processes_by_the_memory_they_hold(proc: Path):
+    process(proc, 10, "0::/system.slice/slurmstepd.scope/job_7/step_0/user/task_0")
+    process(proc, 11, f"0::/system.slice/docker-{ID}.scope", uid=4_000_000_000)
+    process(proc, 12)
+    source = ProcessOwners(Driver({"GPU-a": {10: 600, 11: 300, 12: 100}, "GPU-x": {12: 5}}), proc=proc)
+    assert combined([source.owners(GPUS)]) == (
+        GpuOwner("GPU-a", "slurm", "7", 0.6, user=ME),
+        GpuOwner("GPU-a", "container", ID[:12], 0.3, container=ID[:12], user="4000000000"),
+        GpuOwner("GPU-a", "user", ME, 0.1, user=ME),
+    )
+
+
+@pytest.mark.parametrize("held", [(None, None), (500, None), (0, 0)])
+def test_where_the_memory_is_not_known_the_parts_are_equal(proc: Path, held: tuple[int | None, int | None]):
+    process(proc, 10)
+    process(proc, 11, f"0::/docker/{ID}")
+    source = ProcessOwners(Driver({"GPU-a": dict(zip((10, 11), held, strict=True))}), proc=proc)
+    assert [owner.share_ratio for owner in combined([source.owners(GPUS)])] == [0.5, 0.5]
+
+
+def test_two_processes_of_one_user_are_one_owner(proc: Path):
+    process(proc, 10)
+    process(proc, 11)
+    source = ProcessOwners(Driver({"GPU-a": {10: 1, 11: 3}}), proc=proc)
+    assert combined([source.owners(GPUS)]) == (GpuOwner("GPU-a", "user", ME, 1.0, user=ME),)
+
+
+def test_a_process_that_has_gone_is_left_out(proc: Path):
+    process(proc, 10)
+    source = ProcessOwners(Driver({"GPU-a": {10: 1, 99: 3}, "GPU-b": {98: 1}}), proc=proc)
+    assert combined([source.owners(GPUS)]) == (GpuOwner("GPU-a", "user", ME, 1.0, user=ME),)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "kind"), [(("slurm",), "slurm"), (("container", "user"), "container"), (("user",), "user"), ((), None)]
+)
+def test_only_the_wanted_kinds_are_told(proc: Path, kinds: tuple[str, ...], kind: str | None):
+    process(proc, 10, f"9:cpu:/slurm/uid_1/job_5/step_0\n8:x:/docker/{ID}")
+    owners = ProcessOwners(Driver({"GPU-a": {10: 1}}), kinds, proc).owners(GPUS)
+    assert [owner.kind for owner in owners] == ([kind] if kind else [])
+
+
+def test_in_a_pid_namespace_of_its_own_the_numbers_mean_other_processes_and_nothing_is_said(proc: Path):
+    process(proc, 10)
+    (proc / "self/ns/pid").unlink()
+    (proc / "self/ns/pid").symlink_to("pid:[4026532561]")
+    assert ProcessOwners(Driver({"GPU-a": {10: 1}}), proc=proc).owners(GPUS) == []
+
+
+def test_a_driver_that_does_not_answer_is_an_error(proc: Path):
+    with pytest.raises(OwnerError, match="processes on the GPUs: nvmlInit: Driver Not Loaded"):
+        ProcessOwners(DeadDriver(), proc=proc).owners(GPUS)
+    with pytest.raises(OwnerError, match="self/ns/pid: No such file"):
+        ProcessOwners(Driver({}), proc=proc / "nothing").owners(GPUS)
+
+
+def test_what_a_process_was_called_with_is_never_read():
+    import epochcost.owners as room
+
+    for path in Path(room.__file__).parent.glob("*.py"):
+        text = path.read_text()
+        assert "cmdline" not in text, path
+        assert "environ" not in text, path
+
+
+# -- Slurm's prolog ----------------------------------------------------------------------------------------------------
+
+
+def test_the_prologs_files_tell_the_jobs_by_index_or_uuid(tmp_path: Path):
+    (tmp_path / "0").write_text("4711 ann\n4712 bob\n")
+    (tmp_path / "GPU-b").write_text("88_3\n\n")
+    assert combined([SlurmAllocations(tmp_path).owners(GPUS)]) == (
+        GpuOwner("GPU-a", "slurm", "4711", 0.5, user="ann"),
+        GpuOwner("GPU-a", "slurm", "4712", 0.5, user="bob"),
+        GpuOwner("GPU-b", "slurm", "88_3", 1.0),
+    )
+
+
+def test_without_the_directory_or_with_empty_files_nobody_holds_a_gpu(tmp_path: Path):
+    assert SlurmAllocations(tmp_path / "nothing").owners(GPUS) == []
+    (tmp_path / "0").write_text("")
+    assert SlurmAllocations(tmp_path).owners(GPUS) == []
+
+
+def test_a_line_that_makes_no_sense_is_left_out_and_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    (tmp_path / "0").write_bytes(b"\xff\xfe rm -rf\n4711 ann\n4712 ann extra\n")
+    source = SlurmAllocations(tmp_path)
+    assert [owner.owner for owner in source.owners(GPUS)] == ["4711"]
+    source.owners(GPUS)
+    assert caplog.text.count("is no line of a job id and perhaps a user") == 1
+
+
+def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path):
+    (tmp_path / "1").mkdir()
+    with pytest.raises(OwnerError, match=r"/1: Is a directory"):
+        SlurmAllocations(tmp_path).owners(GPUS)
+
+
+# -- asking again and again --------------------------------------------------------------------------------------------
+
+
+class Told:
+    name = "told"
+
+    def __init__(self) -> None:
+        self.answer: list[GpuOwner] | Exception = [GpuOwner("GPU-a", "user", "ann", 1.0)]
+
+    def owners(self, gpus: object) -> list[GpuOwner]:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+def test_what_was_said_holds_for_half_a_minute():
+    clock = [0.0]
+    source = Told()
+    feed = OwnerFeed(source, lambda: GPUS, lambda: clock[0])
+    assert feed.owners() == ()
+    feed.ask()
+    assert [owner.owner for owner in feed.owners()] == ["ann"]
+    source.answer = OwnerError("the kubelet is being updated")
+    clock[0] = FRESH_SECONDS
+    feed.ask()
+    assert feed.error == "the kubelet is being updated"
+    assert feed.owners() != ()
+    clock[0] = FRESH_SECONDS + 1
+    assert feed.owners() == ()
+    source.answer = []
+    feed.ask()
+    assert feed.error == ""
+    assert feed.owners() == ()
+
+
+def test_a_mistake_in_a_source_is_an_error_of_that_source():
+    source = Told()
+    source.answer = ZeroDivisionError("by a mistake of ours")
+    feed = OwnerFeed(source, lambda: GPUS)
+    feed.ask()
+    assert feed.error == "ZeroDivisionError: by a mistake of ours"
+
+
+def test_without_gpus_nobody_is_asked():
+    feed = OwnerFeed(Told(), list)
+    feed.ask()
+    assert feed.last_duration is None
+
+
+@given(st.text(max_size=400))
+def test_a_label_is_one_short_line(text: str):
+    assert label(text).isprintable()
+    assert len(label(text)) <= 200

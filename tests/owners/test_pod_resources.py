@@ -1,0 +1,103 @@
+"""The kubelet says which container holds which GPU."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.owners.kubelet import Kubelet
+
+from epochcost.model import GpuOwner, GpuSample
+from epochcost.owners.pod_resources import PodResources
+from epochcost.owners.shares import combined
+from epochcost.owners.source import OwnerError
+
+GPUS = [GpuSample("0", "GPU-aaa"), GpuSample("1", "GPU-bbb"), GpuSample("2", "MIG-ccc")]
+
+
+@pytest.fixture
+def kubelet() -> Kubelet:
+    return Kubelet()
+
+
+@pytest.fixture
+def path(kubelet: Kubelet, tmp_path: Path) -> Iterator[Path]:
+    with kubelet.serving(tmp_path / "k.sock") as path:
+        yield path
+
+
+def test_each_gpu_belongs_to_the_container_that_was_given_it(kubelet: Kubelet, path: Path):
+    kubelet.pods = [
+        ("train-0", "team-a", {"main": {"nvidia.com/gpu": ["GPU-aaa"], "rdma/hca": ["mlx5_0"]}, "log": {}}),
+        ("infer-5", "team-b", {"server": {"nvidia.com/mig-1g.10gb": ["MIG-ccc"]}}),
+        ("web-1", "team-b", {"nginx": {}}),
+        ("gone-1", "team-b", {"x": {"nvidia.com/gpu": ["GPU-of-another-machine"]}}),
+    ]
+    assert PodResources(path).owners(GPUS) == [
+        GpuOwner("GPU-aaa", "kubernetes", "train-0", 1.0, "team-a", "main"),
+        GpuOwner("MIG-ccc", "kubernetes", "infer-5", 1.0, "team-b", "server"),
+    ]
+
+
+def test_a_gpu_shared_in_time_belongs_to_its_containers_by_their_parts(kubelet: Kubelet, path: Path):
+    kubelet.pods = [
+        ("a", "ns", {"c": {"nvidia.com/gpu.shared": ["GPU-aaa::0", "GPU-aaa::2", "GPU-aaa::3"]}}),
+        ("b", "ns", {"c": {"nvidia.com/gpu.shared": ["GPU-aaa::1"]}}),
+    ]
+    shares = {owner.owner: owner.share_ratio for owner in combined([PodResources(path).owners(GPUS)])}
+    assert shares == {"a": 0.75, "b": 0.25}
+
+
+def test_googles_device_plugin_numbers_the_gpus(kubelet: Kubelet, path: Path):
+    kubelet.pods = [("a", "ns", {"c": {"nvidia.com/gpu": ["nvidia1", "nvidia0/vgpu3", "nvidia0/gi4", "nvidia77"]}})]
+    assert [owner.uuid for owner in PodResources(path).owners(GPUS)] == ["GPU-bbb", "GPU-aaa"]
+
+
+def test_a_thousand_pods_are_one_answer(kubelet: Kubelet, path: Path):
+    devices = {f"example.com/{i}": [f"device-{i}"] * 20 for i in range(10)}
+    kubelet.pods = [(f"pod-{i}", "ns", {"c": devices}) for i in range(1000)]
+    kubelet.pods.append(("a", "ns", {"c": {"nvidia.com/gpu": ["GPU-aaa"]}}))
+    assert [owner.owner for owner in PodResources(path).owners(GPUS)] == ["a"]
+
+
+def test_without_a_socket_there_is_nothing_to_say(tmp_path: Path):
+    assert PodResources(tmp_path / "nothing.sock").owners(GPUS) == []
+    (tmp_path / "file").write_text("")
+    assert PodResources(tmp_path / "file").owners(GPUS) == []
+
+
+def test_a_kubelet_that_hangs_is_an_error_in_time(kubelet: Kubelet, path: Path):
+    kubelet.hang = True
+    began = time.monotonic()
+    with pytest.raises(OwnerError, match="DEADLINE_EXCEEDED"):
+        PodResources(path).owners(GPUS)
+    assert time.monotonic() - began < 5
+
+
+def test_a_kubelet_that_refuses_is_an_error_that_says_why(kubelet: Kubelet, path: Path):
+    kubelet.denied = True
+    with pytest.raises(OwnerError, match=r"k.sock: /v1.PodResourcesLister/List: RESOURCE_EXHAUSTED: rejected by rate"):
+        PodResources(path).owners(GPUS)
+
+
+def test_an_answer_that_is_no_message_is_an_error(kubelet: Kubelet, path: Path):
+    kubelet.raw = b"\x0a\xff\xff\xff\xff\x0fgarbage"
+    with pytest.raises(OwnerError, match="List: "):
+        PodResources(path).owners(GPUS)
+
+
+def test_a_socket_that_nobody_serves_is_an_error(tmp_path: Path):
+    path = tmp_path / "dead.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    with pytest.raises(OwnerError, match=r"UNAVAILABLE|DEADLINE_EXCEEDED"):
+        PodResources(path).owners(GPUS)
+
+
+def test_a_hostile_name_stays_one_label(kubelet: Kubelet, path: Path):
+    kubelet.pods = [('x"} 1\n# HELP', "n" * 5000, {"c\x00": {"nvidia.com/gpu": ["GPU-aaa"]}})]
+    (owner,) = PodResources(path).owners(GPUS)
+    assert (owner.owner, len(owner.namespace), owner.container) == ('x"} 1?# HELP', 200, "c?")
