@@ -25,7 +25,7 @@ from epochcost.model import InstanceFacts, Node, PriceStep, PurchaseOption
 from epochcost.poller.app import PollerApp, state_file
 from epochcost.poller.settings import PollerSettings
 from epochcost.prices.remote import PriceSourceError, RemotePrice
-from epochcost.prices.source import Catalogue, Source, Wanted
+from epochcost.prices.source import Catalogue, Source, Want, Wanted
 from epochcost.settings import SettingsError
 
 SPOT = {

@@ -61,6 +61,11 @@ def spot(instance_type: str, zone: str, usd: float | str, ts: float, description
     return {"instanceType": instance_type, "zone": zone, "usd": usd, "ts": ts, "description": description}
 
 
+def zone_id(zone: str) -> str:
+    """Of this simulated account: us-east-1a is use1-az2, and so on."""
+    return f"{zone[:2]}{zone[3]}{zone[-2]}-az{'abcdef'.index(zone[-1]) + 2}"
+
+
 @dataclass(frozen=True)
 class TypeFacts:
     """One entry of DescribeInstanceTypes."""
@@ -206,7 +211,8 @@ class AwsPriceServer:
             f"<item><instanceType>{row['instanceType']}</instanceType>"
             f"<productDescription>{row['description']}</productDescription><spotPrice>{row['usd']}</spotPrice>"
             f"<timestamp>{_iso(float(row['ts']))}</timestamp>"  # type: ignore[arg-type]
-            f"<availabilityZone>{row['zone']}</availabilityZone></item>"
+            f"<availabilityZone>{row['zone']}</availabilityZone>"
+            f"<availabilityZoneId>{zone_id(str(row['zone']))}</availabilityZoneId></item>"
             for row in page
         )
         return _document("DescribeSpotPriceHistory", f"<spotPriceHistorySet>{items}</spotPriceHistorySet>", token)

@@ -300,13 +300,33 @@ def test_a_type_that_does_not_exist_leaves_the_others_alone(aws: AwsPriceServer,
     assert not found.problems
 
 
-@pytest.mark.parametrize("usd", ["0.0000", "-1", "NaN", "free", ""])
+@pytest.mark.parametrize("usd", ["NaN", "free", ""])
 def test_a_row_that_is_no_price_is_refused_with_its_content(
     aws: AwsPriceServer, spot_source: AwsSpot, usd: str
 ) -> None:
     aws.spot_history = [spot("p2.xlarge", "us-east-1a", usd, NOW - 60)]
     with pytest.raises(PriceSourceError, match=r"a row of us-east-1 is no price: .*'AvailabilityZone': 'us-east-1a'"):
         spot_source.fetch(wanted("p2.xlarge"), NOW)
+
+
+@pytest.mark.parametrize("usd", ["0.0000", "-1"])
+def test_a_row_of_zero_or_less_is_refused_and_the_others_stand(
+    aws: AwsPriceServer, spot_source: AwsSpot, usd: str
+) -> None:
+    aws.spot_history = [spot("p2.xlarge", "us-east-1a", usd, NOW - 60), spot("p2.xlarge", "us-east-1b", 0.3, NOW - 60)]
+    found = spot_source.fetch(wanted("p2.xlarge"), NOW)
+    assert dollars(found) == {("us-east-1", "us-east-1b", "p2.xlarge"): 0.3}
+    assert [(refused.key.zone, refused.usd_per_hour) for refused in found.refused] == [("us-east-1a", float(usd))]
+    assert not found.problems
+
+
+def test_zones_come_with_their_ids(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
+    aws.spot_history = [spot("p2.xlarge", f"us-east-1{letter}", 0.3, NOW - 60) for letter in "ab"]
+    found = spot_source.fetch(wanted("p2.xlarge"), NOW)
+    assert [(zone.zone, zone.zone_id) for zone in found.zones] == [
+        ("us-east-1a", "use1-az2"),
+        ("us-east-1b", "use1-az3"),
+    ]
 
 
 def test_xml_cut_short_is_an_error_and_no_price(aws: AwsPriceServer, spot_source: AwsSpot) -> None:

@@ -102,8 +102,7 @@ class PollerApp:
         )
 
     def _renew(self) -> None:
-        self._window.renew()
-        over = self._window.exported.over_limit
+        over = self._window.renew().over_limit
         if over and not self._warned_of_limit:
             log.warning(
                 "%d prices are not exported: more than --prices.max-series are in use or watched; "

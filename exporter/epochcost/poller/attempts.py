@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Set
+from collections.abc import Callable
 from dataclasses import replace
 
 from epochcost.poller.snapshot import SourceHealth
@@ -98,7 +98,7 @@ class Attempts:
             wanted = Wanted(frozenset(self._queued))
         return not wanted.items or self._attempt(wanted, self._clock(), partial=True)
 
-    def _attempt(self, wanted: Wanted, now: float, *, partial: bool, forgotten: Set[Want] = frozenset()) -> bool:
+    def _attempt(self, wanted: Wanted, now: float, *, partial: bool, forgotten: frozenset[Want] = frozenset()) -> bool:
         began = time.monotonic()
         health = self._health
         try:

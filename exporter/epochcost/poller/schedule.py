@@ -54,7 +54,7 @@ class Schedule:
         changed: called, by any thread, after the store was given an answer.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the rest are for tests and for the watch list
         self,
         sources: Sequence[Source],
         store: PriceStore,

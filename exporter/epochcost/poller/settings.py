@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from epochcost.poller.http_settings import HttpSettings, words_like
+from epochcost.poller.http_settings import HttpSettings, endpoint, words_like
 from epochcost.poller.watch import Watch, parse_watch
 from epochcost.prices import SOURCES
 from epochcost.prices.adjust import Adjustments, Extra, parse_adjustments, parse_extras
@@ -93,7 +93,7 @@ class PollerSettings(HttpSettings):
     prices_max_series: int = option(
         "prices.max-series", 5000, "most price series to export; those in use come first", parse=_series
     )
-    prices_max_age: MaxAge = option(
+    prices_max_age: MaxAge = option(  # noqa: RUF009 - a frozen value
         "prices.max-age",
         DEFAULT_MAX_AGE,
         "how long a price stays that its source gives no more; NAME=DURATION for a source or purchase option",
@@ -108,7 +108,9 @@ class PollerSettings(HttpSettings):
         "US dollars for one unit of a currency that your lists use, EUR=1.08",
         parse=parse_currencies,
     )
-    adjustments: Adjustments = structured("adjustments", "discounts and taxes", parse_adjustments, Adjustments())
+    adjustments: Adjustments = structured(  # noqa: RUF009 - a frozen value
+        "adjustments", "discounts and taxes", parse_adjustments, Adjustments()
+    )
     extras: tuple[Extra, ...] = structured("extras", "what runs with a machine", parse_extras, ())
     aws_regions: tuple[str, ...] = option(
         "aws.regions", (), "regions to watch", parse=words_like(r"[a-z]{2}(-[a-z0-9]+)+", "a region code, us-east-1")
@@ -117,7 +119,7 @@ class PollerSettings(HttpSettings):
         "aws.instance-types",
         (),
         "instance types to watch; types that agents ask for are watched anyway",
-        parse=words_like(r"[a-z0-9-]+\.[a-z0-9-]+", "an instance type, p4d.24xlarge"),
+        parse=words_like(r"(ml\.)?[a-z0-9-]+\.[a-z0-9-]+", "an instance type, p4d.24xlarge or ml.p4d.24xlarge"),
     )
     aws_spot_interval: float = option("aws.spot-interval", 300.0, "between two questions for spot", parse=duration)
     aws_spot_history: float = option(
@@ -136,9 +138,15 @@ class PollerSettings(HttpSettings):
         "gcp.machine-types",
         (),
         "machines to watch: a2-highgpu-1g, n1-standard-16+nvidia-tesla-p4:1, v6e-8, vertex/a2-highgpu-1g",
-        parse=words_like(r"(vertex/)?[a-z0-9]+(-[a-z0-9]+)+(\+none|\+[a-z0-9-]+:\d+)?", "a machine type, a2-highgpu-1g"),
+        parse=words_like(r"(vertex/)?[a-z0-9]+(-[a-z0-9]+)+(\+none|\+[a-z0-9-]+:\d+)?", "a machine, a2-highgpu-1g"),
     )
     gcp_interval: float = option("gcp.interval", 86400.0, "between two readings of the SKUs", parse=duration)
+    aws_price_list_url: str = option(
+        "aws.price-list-url",
+        "https://pricing.us-east-1.amazonaws.com",
+        "of the public price lists that the source aws_bulk reads",
+        parse=endpoint,
+    )
     owned_instance_type: str = option("owned.instance-type", "desktop", "your name for the owned machine")
     owned_price_usd: float | None = option(
         "owned.price-usd", None, "what the machine cost, in US dollars", parse=optional(positive)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Set
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 
@@ -91,8 +92,8 @@ class Exported:
     over_limit: int = 0
 
 
-def select(book: PriceBook, watched: Iterable[Watch], wanted: Set[Want], most: int) -> Exported:
-    """What is in use (``wanted``) first, then what a person wrote down, then what is watched, each in a steady order."""
+def select(book: PriceBook, watched: Iterable[Watch], wanted: frozenset[Want], most: int) -> Exported:
+    """What is in use (``wanted``) first, then what a person wrote down, then what is watched."""
     ranks = _Ranks(book, tuple(watched), wanted)
     ranked: list[tuple[int, PriceKey]] = []
     for key, price in book.prices.items():
@@ -115,7 +116,7 @@ def select(book: PriceBook, watched: Iterable[Watch], wanted: Set[Want], most: i
 class _Ranks:
     """Remembers what each machine type came to, because a catalogue has each in dozens of zones."""
 
-    def __init__(self, book: PriceBook, watched: tuple[Watch, ...], wanted: Set[Want]) -> None:
+    def __init__(self, book: PriceBook, watched: tuple[Watch, ...], wanted: frozenset[Want]) -> None:
         self._book = book
         self._watched = watched
         self._wanted = wanted
@@ -153,7 +154,7 @@ class Window:
     def __init__(
         self,
         book: Callable[[], PriceBook],
-        wanted: Callable[[], Set[Want]],
+        wanted: Callable[[], frozenset[Want]],
         watched: tuple[Watch, ...],
         most: int,
     ) -> None:
@@ -161,8 +162,18 @@ class Window:
         self._wanted = wanted
         self._watched = watched
         self._most = most
-        self.exported = Exported()
+        self._lock = threading.Lock()
+        self._made: tuple[PriceBook | None, Exported] = (None, Exported())
 
-    def renew(self) -> None:
+    @property
+    def exported(self) -> Exported:
+        """Of the book as it is now: what `/v1/price` says, a scrape says too."""
+        made_of, exported = self._made
+        return exported if made_of is self._book() else self.renew()
+
+    def renew(self) -> Exported:
         """Build the next one aside and swap it in."""
-        self.exported = select(self._book(), self._watched, self._wanted(), self._most)
+        with self._lock:
+            book = self._book()
+            self._made = (book, select(book, self._watched, self._wanted(), self._most))
+            return self._made[1]

@@ -18,6 +18,8 @@ SOURCES: Mapping[str, str] = {
     "owned": "epochcost.prices.owned",
     "listed": "epochcost.prices.listed",
     "aws": "epochcost.prices.aws",
+    "aws_bulk": "epochcost.prices.aws_bulk",
+    "gcp": "epochcost.prices.gcp",
     "azure": "epochcost.prices.azure",
     "vast": "epochcost.prices.vast",
     "runpod": "epochcost.prices.runpod",

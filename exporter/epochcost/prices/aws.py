@@ -1,10 +1,11 @@
-"""Amazon EC2 as a price source: on-demand once a day, spot every few minutes, apart so that neither waits."""
+"""Amazon as a price source: EC2 on demand and SageMaker once a day, spot every few minutes, so that none waits."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
 from epochcost.prices.aws_on_demand import PROVIDER, AwsOnDemand
+from epochcost.prices.aws_sagemaker import AwsSageMaker
 from epochcost.prices.aws_spot import AwsSpot
 from epochcost.prices.source import Want
 
@@ -38,8 +39,8 @@ class AwsSettings(Protocol):
         ...
 
 
-def make(settings: AwsSettings) -> tuple[AwsOnDemand | AwsSpot, ...]:
-    """Both sources, each with clients of its own because each has a thread of its own."""
+def make(settings: AwsSettings) -> tuple[AwsOnDemand | AwsSpot | AwsSageMaker, ...]:
+    """Three sources, each with clients of its own because each has a thread of its own."""
     watched = frozenset(
         Want(PROVIDER, region, instance_type)
         for region in settings.aws_regions
@@ -48,4 +49,5 @@ def make(settings: AwsSettings) -> tuple[AwsOnDemand | AwsSpot, ...]:
     return (
         AwsOnDemand(watched, settings.aws_on_demand_interval),
         AwsSpot(watched, settings.aws_spot_interval, settings.aws_spot_history),
+        AwsSageMaker(watched, settings.aws_on_demand_interval),
     )

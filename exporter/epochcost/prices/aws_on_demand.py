@@ -40,7 +40,7 @@ class AwsOnDemand:
     def fetch(self, wanted: Wanted, now: float) -> Catalogue:
         """One GetProducts a type and region, one DescribeInstanceTypes a region."""
         self.clients.connect()
-        found = self._fetch(wanted.by_region(PROVIDER), now)
+        found = self._fetch(ec2_types(wanted), now)
         if found.problems:
             self.clients.forget()
         if found.problems and not found.prices:
@@ -99,13 +99,22 @@ class AwsOnDemand:
         if problems:
             return
         priced = {price.key.instance_type for price in prices}
-        asked = {(want.region, want.instance_type) for want in self.watched}
+        asked = {(want.region, want.instance_type) for want in self.watched if not want.instance_type.startswith("ml.")}
         for instance_type in sorted({name for _, name in asked} - priced):
             if all(instance_type in regions.get(region, ()) for region, name in asked if name == instance_type):
                 yield f"aws: {instance_type} is sold on demand in none of {', '.join(regions)}: is its name right?"
 
 
-def hourly_rows(pages: list[dict[str, Any]], attributes: Mapping[str, str], asked: str) -> Iterator[tuple[str, float]]:
+def ec2_types(wanted: Wanted) -> Mapping[str, tuple[str, ...]]:
+    """Types by region, without those of SageMaker, which EC2 does not know."""
+    regions = wanted.by_region(PROVIDER)
+    found = {region: tuple(name for name in names if not name.startswith("ml.")) for region, names in regions.items()}
+    return {region: names for region, names in found.items() if names}
+
+
+def hourly_rows(
+    pages: list[dict[str, Any]], attributes: Mapping[str, str], asked: str, source: str = NAME
+) -> Iterator[tuple[str, float]]:
     """SKU and dollars of every row with all of ``attributes``, priced per hour in dollars above zero.
 
     Raises:
@@ -120,7 +129,7 @@ def hourly_rows(pages: list[dict[str, Any]], attributes: Mapping[str, str], aske
                     yield from ((str(product["sku"]), usd) for usd in _hourly_usd(row["terms"].get("OnDemand", {})))
     except (KeyError, TypeError, ValueError, AttributeError) as err:
         raise PriceSourceError(
-            f"aws: get_products for {asked}: the answer is not a price list: {type(err).__name__}: {err}"
+            f"{source}: get_products for {asked}: the answer is not a price list: {type(err).__name__}: {err}"
         ) from None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
@@ -100,14 +100,14 @@ def usd_per_hour_at(price: Price, ts: float) -> float | None:
     return next((step.usd_per_hour for step in reversed(price.steps) if step.ts <= ts), None)
 
 
-def stock(
+def stock(  # noqa: PLR0913 - an answer, what it replaces, and how long that stays
     shelf: Shelf,
     catalogue: Catalogue,
     now: float,
     *,
     partial: bool,
     max_age: MaxAge = DEFAULT_MAX_AGE,
-    forgotten: Set[Want] = frozenset(),
+    forgotten: frozenset[Want] = frozenset(),
 ) -> Shelf:
     """The shelf after an answer at ``now``.
 
@@ -134,9 +134,9 @@ def stock(
 
 
 def _missed(
-    shelf: Shelf, catalogue: Catalogue, now: float, max_age: MaxAge, forgotten: Set[Want]
+    shelf: Shelf, catalogue: Catalogue, now: float, max_age: MaxAge, forgotten: frozenset[Want]
 ) -> dict[PriceKey, Price]:
-    """What stays although a full answer may not have it: a type out of stock is back tomorrow, at much the same price."""
+    """What stays although a full answer may not have it: a type out of stock may be back tomorrow."""
     if catalogue.whole_history or catalogue.complete:
         return {}
     return {

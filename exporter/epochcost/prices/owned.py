@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
-from epochcost.prices.source import Catalogue, NotConfiguredError, Want, Wanted
+from epochcost.prices.owned_power import DEFAULT_METRIC, PowerMeter
+from epochcost.prices.source import Catalogue, NotConfiguredError, PriceSourceError, Want, Wanted
+from epochcost.prices.tariff import Tariff, parse_tariff
 
 NAME = "owned"
 HOURS_PER_YEAR = 8766.0
 """365.25 days."""
 GIB = 1024**3
 REFRESH_SECONDS = 300.0
+DAY = 86400.0
+BACK_SECONDS = 45 * DAY
+"""For how long before now a tariff by hour is laid out; before that its mean over a day holds."""
+AHEAD_SECONDS = 2 * DAY
+"""For how long after now: so that agents go on exactly when the poller is gone."""
 _NEEDED = ("price-usd", "years", "watts", "tariff-usd-per-kwh")
-_TEXTS = ("instance_type", "gpu_model")
+_INSTEAD = {"watts": "watts-url", "tariff-usd-per-kwh": "tariff-by-hour"}
+_TEXTS = ("instance_type", "gpu_model", "timezone", "watts_url", "watts_metric")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +41,8 @@ class OwnedMachine:
         residual_usd: what it will still be worth after those years.
         pue: power usage effectiveness of the room: power drawn in all per power drawn by machines, 1 at a desk.
         overhead_usd_per_hour: rent, network, staff.
+        tariff: of electricity by hour of the day, in the place of ``tariff_usd_per_kwh``.
+        watts_url, watts_metric: where to read what such machines draw, in the place of ``watts``.
         gpu_model, gpus, gpu_memory_gib, vcpus, memory_gib: what it holds, where the owner says (memory of one GPU).
 
     Raises:
@@ -51,29 +62,36 @@ class OwnedMachine:
     gpu_memory_gib: float | None = None
     vcpus: float | None = None
     memory_gib: float | None = None
+    tariff: Tariff | None = None
+    watts_url: str = ""
+    watts_metric: str = DEFAULT_METRIC
 
     def __post_init__(self) -> None:
         if not self.instance_type:
             raise ValueError("instance-type must not be empty")
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name not in _TEXTS and value is not None and not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"{_key(field.name)}: {value!r} must be a finite number of 0 or more")
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.name not in (*_TEXTS, "tariff") and value is not None and not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{_key(each.name)}: {value!r} must be a finite number of 0 or more")
         if self.years == 0:
             raise ValueError("years: 0 must be above 0")
         if self.pue < 1:
             raise ValueError(f"pue: {self.pue!r} must be 1 or more: all power drawn per power drawn by machines")
         if self.residual_usd > self.price_usd:
             raise ValueError(f"residual-usd: {self.residual_usd!r} must not be above price-usd, {self.price_usd!r}")
-        PriceStep(-math.inf, hourly_usd(self))  # refuses a machine that costs nothing
+        if self.watts_url and not re.fullmatch(r"https?://[^/\s]+(/\S*)?", self.watts_url):
+            raise ValueError(f"watts-url: {self.watts_url!r} must be http://HOST:PORT/metrics or https://...")
+        if not self.watts_url:
+            for _, usd_per_kwh in self.tariff.bands if self.tariff else ((0, self.tariff_usd_per_kwh),):
+                PriceStep(-math.inf, hourly_usd(self, usd_per_kwh=usd_per_kwh))  # refuses one that costs nothing
 
 
-def hourly_usd(machine: OwnedMachine, measured_watts: float | None = None) -> float:
-    """Dollars per hour; ``measured_watts`` takes the place of the configured figure where somebody measured."""
+def hourly_usd(machine: OwnedMachine, measured_watts: float | None = None, usd_per_kwh: float | None = None) -> float:
+    """Dollars per hour; what was measured, and the tariff of the hour, take the place of the configured figures."""
     watts = machine.watts if measured_watts is None else measured_watts
+    tariff = machine.tariff_usd_per_kwh if usd_per_kwh is None else usd_per_kwh
     capital = (machine.price_usd - machine.residual_usd) / (machine.years * HOURS_PER_YEAR)
-    electricity = watts / 1000 * machine.pue * machine.tariff_usd_per_kwh
-    return capital + machine.overhead_usd_per_hour + electricity
+    return capital + machine.overhead_usd_per_hour + watts / 1000 * machine.pue * tariff
 
 
 def parse_machines(raw: object) -> tuple[OwnedMachine, ...]:
@@ -99,30 +117,41 @@ def require_distinct(machines: tuple[OwnedMachine, ...]) -> None:
 def _parse_machine(entry: object, where: str) -> OwnedMachine:
     if not isinstance(entry, Mapping):
         raise ValueError(f"{where}: {entry!r} must be a mapping with {', '.join(_NEEDED)}")  # noqa: TRY004 - a bad value
-    allowed = {_key(field.name): field.name for field in fields(OwnedMachine)}
-    values: dict[str, Any] = {"instance_type": "desktop"}
-    for key, value in entry.items():
-        if key not in allowed:
-            raise ValueError(f"{where}: unknown key {key!r}; allowed: {', '.join(allowed)}")
-        values[allowed[key]] = _value(key, value, text=allowed[key] in _TEXTS, where=where)
-    missing = [key for key in _NEEDED if allowed[key] not in values]
-    if missing:
-        raise ValueError(f"{where}: {', '.join(missing)} must be given too (0 is allowed for watts and tariff)")
+    given = dict(entry)
+    allowed = {_key(each.name): each.name for each in fields(OwnedMachine) if each.name != "tariff"}
+    for key in given:
+        if key not in (*allowed, "tariff-by-hour", "timezone"):
+            raise ValueError(f"{where}: unknown key {key!r}; allowed: {', '.join(allowed)}, tariff-by-hour, timezone")
+    _require(given, where)
     try:
+        bands, zone = given.pop("tariff-by-hour", None), str(given.pop("timezone", "UTC"))
+        values: dict[str, Any] = {"instance_type": "desktop", "watts": 0.0, "tariff_usd_per_kwh": 0.0}
+        values["tariff"] = None if bands is None else parse_tariff(bands, zone)
+        for key, value in given.items():
+            values[allowed[key]] = _value(key, value, text=allowed[key] in _TEXTS)
         return OwnedMachine(**values)
     except ValueError as err:
         raise ValueError(f"{where}: {err}") from None
 
 
-def _value(key: str, value: object, *, text: bool, where: str) -> str | float:
+def _require(given: Mapping[str, object], where: str) -> None:
+    missing = [key for key in _NEEDED if key not in given and _INSTEAD.get(key) not in given]
+    if missing:
+        raise ValueError(f"{where}: {', '.join(missing)} must be given too (0 is allowed for watts and tariff)")
+    for key, instead in _INSTEAD.items():
+        if key in given and instead in given:
+            raise ValueError(f"{where}: {key}: give it or {instead}, not both")
+
+
+def _value(key: str, value: object, *, text: bool) -> str | float:
     if text:
         return str(value)
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise ValueError(f"{where}: {key}: {value!r} must be a number")  # noqa: TRY004 - a bad value
+        raise ValueError(f"{key}: {value!r} must be a number")  # noqa: TRY004 - a bad value
     try:
         return float(value)
     except ValueError:
-        raise ValueError(f"{where}: {key}: {value!r} must be a number") from None
+        raise ValueError(f"{key}: {value!r} must be a number") from None
 
 
 def _key(field_name: str) -> str:
@@ -147,19 +176,32 @@ class Owned:
     provider: str = ""
     refresh_seconds: float = REFRESH_SECONDS
     watched: frozenset[Want] = frozenset()
+    meter: PowerMeter = field(default_factory=PowerMeter)
 
     def fetch(self, wanted: Wanted, now: float) -> Catalogue:  # noqa: ARG002 - all it has, whatever is wanted
-        """Every machine's price, from as far back as matters, confirmed now."""
-        return Catalogue(
-            prices=tuple(_price(machine, now) for machine in self.machines),
-            facts=tuple(_facts(machine) for machine in self.machines),
-            complete=True,
-        )
+        """Every machine's price, from as far back as matters, confirmed now; not where its power cannot be read."""
+        prices: list[Price] = []
+        problems: list[str] = []
+        for machine in self.machines:
+            try:
+                measured = self.meter.watts(machine.watts_url, machine.watts_metric) if machine.watts_url else None
+                prices.append(_price(machine, now, measured))
+            except PriceSourceError as err:  # noqa: PERF203 - one machine leaves the others alone
+                problems.append(str(err))
+        if problems and not prices:
+            raise PriceSourceError("; ".join(problems))
+        facts = tuple(_facts(machine) for machine in self.machines)
+        return Catalogue(tuple(prices), facts, tuple(problems), complete=True)
 
 
-def _price(machine: OwnedMachine, now: float) -> Price:
+def _price(machine: OwnedMachine, now: float, measured_watts: float | None) -> Price:
     key = PriceKey("owned", "", "", machine.instance_type, PurchaseOption.OWNED)
-    return Price(key, (PriceStep(-math.inf, hourly_usd(machine)),), NAME, now)
+    tariff = machine.tariff
+    if tariff is None:
+        return Price(key, (PriceStep(-math.inf, hourly_usd(machine, measured_watts)),), NAME, now)
+    bands = [(-math.inf, tariff.mean_usd_per_kwh), *tariff.steps(now - BACK_SECONDS, now + AHEAD_SECONDS)]
+    steps = tuple(PriceStep(ts, hourly_usd(machine, measured_watts, usd)) for ts, usd in bands)
+    return Price(key, steps, NAME, now)
 
 
 def _facts(machine: OwnedMachine) -> InstanceFacts:

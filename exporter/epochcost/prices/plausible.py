@@ -8,7 +8,7 @@ answer in which half of what was there is missing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from epochcost.model import Price, PriceKey
@@ -58,7 +58,7 @@ class Verdict:
 
 
 def judge(
-    shelf: Shelf, catalogue: Catalogue, doubt: Doubt, *, partial: bool, forgotten: Set[Want] = frozenset()
+    shelf: Shelf, catalogue: Catalogue, doubt: Doubt, *, partial: bool, forgotten: frozenset[Want] = frozenset()
 ) -> Verdict:
     """Compare an answer with the last good one.
 
@@ -107,7 +107,7 @@ def _jumps(shelf: Shelf, catalogue: Catalogue, doubt: Doubt) -> Iterator[tuple[P
 
 
 def _jumps_away(known: Price, new: Price) -> bool:
-    """Whether any step that is new lies far from the last known price; one bad step among good ones would be charged."""
+    """Whether any new step lies far from the last known price: one bad step among good ones would be charged."""
     old = set(known.steps)
     return any(not _within(step.usd_per_hour, known.usd_per_hour, JUMP_RATIO) for step in new.steps if step not in old)
 

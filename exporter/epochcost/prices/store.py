@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Container, Iterable, Sequence, Set
+from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
 
 from epochcost.model import Price
@@ -30,7 +30,7 @@ class PriceStore:
         adjust: makes of a published price what is paid (see `epochcost.prices.book.bind`).
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each a setting of its own
         self,
         path: Path | None,
         sources: Iterable[str],
@@ -63,7 +63,7 @@ class PriceStore:
         now: float,
         *,
         partial: bool = False,
-        forgotten: Set[Want] = frozenset(),
+        forgotten: frozenset[Want] = frozenset(),
     ) -> Verdict:
         """Take what can be believed of an answer of ``source`` at ``now``: build the next book aside, swap it in.
 
@@ -90,7 +90,7 @@ class PriceStore:
             return verdict
 
     def _judge(
-        self, source: str, shelf: Shelf, catalogue: Catalogue, *, partial: bool, forgotten: Set[Want]
+        self, source: str, shelf: Shelf, catalogue: Catalogue, *, partial: bool, forgotten: frozenset[Want]
     ) -> Verdict:
         if source in WRITTEN or source in self._accepted or ANY in self._accepted:
             shelf = Shelf()  # nothing to compare with; zero is no price for anybody
