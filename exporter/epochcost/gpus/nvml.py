@@ -164,17 +164,15 @@ class NvmlSource:
 
 
 def _waited(round_: Round, doing: Doing) -> bool:
-    """Wait while the round gets on, have it spread where it does not; False when it is still held up then."""
-    seen, spread = (False, 0), False
-    while not round_.finished.wait(PATIENCE_SECONDS):
-        call, seconds = doing.stuck()
-        if call == "nvmlInit" and seconds < INIT_PATIENCE_SECONDS:
-            continue
-        before, seen = seen, (round_.prepared, round_.progress)
-        if seen == before:
-            if spread or not round_.prepared or not round_.spread():
+    """Wait while the round gets on, and have it spread where it does not; False when it is still held up then."""
+    while not round_.finished.wait(PATIENCE_SECONDS / 4):
+        if round_.prepared:
+            if round_.stuck(PATIENCE_SECONDS) and not round_.spread():
                 return False
-            spread = True
+            continue
+        call, seconds = doing.stuck()
+        if seconds >= (INIT_PATIENCE_SECONDS if call == "nvmlInit" else PATIENCE_SECONDS):
+            return False
     return True
 
 

@@ -108,7 +108,7 @@ class NvmlDevice:
             if err.code in DRIVER_FAULTS:
                 raise
             return self._unreadable(str(err))
-        if not self._figures:
+        if all(figure.every for figure in self._figures):
             self._ask_again_at = min(self._ask_again_at, t + SILENT_SECONDS)
             return self._unreadable("it refuses every figure")
         if self._failing:

@@ -16,6 +16,10 @@ class Place(Protocol):
     def busy(self) -> bool:
         """A thread is in a call of it."""
 
+    @property
+    def call_seconds(self) -> float:
+        """How long the call under way has taken; 0 when none is."""
+
     def read(self, t: float) -> None:
         """Read it now; keeps what it learns for itself."""
 
@@ -53,10 +57,10 @@ class Round:
         self.prepared = False
         self.fault: Exception | None = None
         self.finished = threading.Event()
-        self.progress = 0
-        """Places done so far."""
         self._prepare = prepare
         self._waiting: deque[Place] = deque()
+        self._begun: list[Place] = []
+        """Not done yet."""
         self._left = 0
         self._lock = threading.Lock()
 
@@ -73,6 +77,11 @@ class Round:
             self.finished.set()
         self._work()
 
+    def stuck(self, patience: float) -> bool:
+        """Every call under way has taken ``patience`` seconds or more."""
+        begun = list(self._begun)
+        return bool(begun) and all(place.call_seconds >= patience for place in begun)
+
     def spread(self) -> bool:
         """Read what nobody has begun by as many threads; False when nothing is left to begin."""
         places = len(self._waiting)
@@ -86,13 +95,14 @@ class Round:
                 place = self._waiting.popleft()
             except IndexError:
                 return
+            self._begun.append(place)
             try:
                 place.read(self.t)
             except Exception as err:  # noqa: BLE001 - as above
                 self._fail(err)
                 return
             with self._lock:
-                self.progress += 1
+                self._begun.remove(place)
                 self._left -= 1
                 if not self._left:
                     self.finished.set()

@@ -56,6 +56,11 @@ class Slot:
         self._read_t = -math.inf
         self._hears_xids = False
 
+    @property
+    def call_seconds(self) -> float:
+        """How long the call under way has taken; 0 when none is."""
+        return self._doing.stuck()[1]
+
     def read(self, t: float) -> None:
         """Read the GPU now.
 

@@ -1,0 +1,163 @@
+"""A call of the driver that does not come back holds up nobody but its GPU, and is named."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+from tests.fake_nvml import FakeDriver
+from tests.waiting import wait_for
+
+from epochcost.gpus.nvml import PATIENCE_SECONDS, NvmlSource
+from epochcost.gpus.nvml_slot import HOLDS_SECONDS
+from epochcost.gpus.sampler import Sampler
+from epochcost.gpus.source import GpuError
+
+T = 1000.0
+MINUTES = 600.0
+IN_TIME = 2 * PATIENCE_SECONDS
+
+
+def timed(read: Callable[[], object]) -> float:
+    start = time.monotonic()
+    read()
+    return time.monotonic() - start
+
+
+def own_threads() -> int:
+    return sum(thread.name.startswith("epochcost-") for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "GetUtilizationRates", "GetMemoryInfo_v2", "GetPowerUsage", "GetTotalEnergyConsumption", "GetTemperatureV",
+        "GetCurrentClocksEventReasons",
+    ],
+)  # fmt: skip
+def test_the_other_gpus_are_read_every_second_while_one_is_stuck(driver: FakeDriver, source: NvmlSource, call: str):
+    source.read(T)
+    driver.gpu("*", util=50)
+    driver.hang(call, MINUTES, gpu=3)
+    assert timed(lambda: source.read(T + 1)) < IN_TIME
+    for second in range(5, 9):
+        samples = []
+        assert timed(lambda at=T + second, into=samples: into.extend(source.read(at).gpus)) < 0.5
+        assert [g.utilization_ratio for g in samples] == [0.5 if i != 3 else None for i in range(8)]
+        assert (samples[3].readable, samples[3].stuck_call) == (False, f"nvmlDevice{call}")
+        assert samples[3].stuck_seconds >= PATIENCE_SECONDS
+
+
+def test_what_was_read_before_stands_for_a_stuck_gpu_three_seconds_and_no_longer(
+    driver: FakeDriver, source: NvmlSource
+):
+    driver.gpu("*", util=30)
+    source.read(T)
+    driver.hang("GetPowerUsage", MINUTES, gpu=0)
+    assert source.read(T + HOLDS_SECONDS).gpus[0].utilization_ratio == 0.3
+    gone = source.read(T + HOLDS_SECONDS + 0.01).gpus[0]
+    assert (gone.readable, gone.utilization_ratio, gone.memory_used_bytes) == (False, None, None)
+
+
+def test_a_gpu_that_comes_back_is_read_again(driver: FakeDriver, source: NvmlSource):
+    source.read(T)
+    driver.hang("GetPowerUsage", MINUTES, gpu=5)
+    source.read(T + 5)
+    assert not source.read(T + 6).gpus[5].readable
+    driver.heal()
+
+    beats = itertools.count(10)
+    wait_for(lambda: source.read(T + next(beats)).gpus[5].readable, seconds=5, what="the GPU that came back")
+
+
+def test_all_gpus_stuck_at_once_cost_one_thread_each_and_no_more_however_long(driver: FakeDriver, source: NvmlSource):
+    source.read(T)
+    before = own_threads()
+    driver.hang("GetPowerUsage", MINUTES, gpu="*")
+    assert timed(lambda: source.read(T + 5)) < 3.0
+    for second in range(6, 40):
+        samples = source.read(T + second).gpus
+        assert [g.stuck_call for g in samples] == ["nvmlDeviceGetPowerUsage"] * 8
+    assert own_threads() <= before + 8 + 1
+    driver.heal()
+    wait_for(lambda: all(g.readable for g in source.read(T + 60).gpus), what="all GPUs back")
+    wait_for(lambda: own_threads() <= before + 1, what="the end of the threads left behind")
+
+
+def test_a_slow_driver_is_no_stuck_one(driver: FakeDriver, source: NvmlSource):
+    source.read(T)
+    driver.gpu("*", util=70)
+    driver.hang("GetPowerUsage", 0.3, gpu="*")  # 2.4 s for the eight of them
+    assert [g.utilization_ratio for g in source.read(T + 5).gpus] == [0.7] * 8
+
+
+def test_a_gpu_stuck_before_it_was_ever_had_keeps_its_place(driver: FakeDriver, source: NvmlSource):
+    driver.hang("GetHandleByIndex", MINUTES, gpu=6)
+    gpu = source.read(T).gpus[6]
+    assert (gpu.index, gpu.uuid, gpu.stuck_call) == ("6", "unknown-6", "nvmlDeviceGetHandleByIndex")
+
+
+def test_a_call_about_all_gpus_that_is_stuck_is_named_on_each_of_them(driver: FakeDriver, source: NvmlSource):
+    source.read(T)
+    driver.hang("GetCount", MINUTES)
+    for second in range(1, 4):
+        assert timed(lambda at=T + second: source.read(at)) < IN_TIME
+    samples = source.read(T + 5).gpus
+    assert [(g.readable, g.stuck_call) for g in samples] == [(False, "nvmlDeviceGetCount")] * 8
+    driver.heal()
+    wait_for(lambda: all(g.readable for g in source.read(T + 9).gpus), what="the answer")
+
+
+def test_a_driver_stuck_before_any_gpu_was_seen_is_an_error_that_names_the_call(driver: FakeDriver, source: NvmlSource):
+    driver.hang("GetCount", MINUTES)
+    with pytest.raises(GpuError, match=r"nvmlDeviceGetCount has not come back for \d+ s"):
+        source.read(T)
+
+
+def test_events_that_are_stuck_disturb_no_reading(driver: FakeDriver, source: NvmlSource):
+    driver.hang("EventSetWait", MINUTES)
+    for second in range(5):
+        assert timed(lambda at=T + second: source.read(at)) < 0.5
+    assert all(g.readable for g in source.read(T + 6).gpus)
+
+
+def test_a_stuck_gpu_stays_stuck_over_a_reload_and_is_not_asked_by_a_second_thread(
+    driver: FakeDriver, source: NvmlSource
+):
+    source.read(T)
+    before = own_threads()
+    driver.hang("GetPowerUsage", MINUTES, gpu=2)
+    source.read(T + 5)
+    for round_ in range(3):
+        driver.reload()
+        samples = source.read(T + 10 + round_).gpus
+        assert [g.index for g in samples if not g.readable] == ["2"]
+    assert own_threads() <= before + 2
+
+
+def test_closing_while_a_call_is_stuck_does_not_wait_for_it(driver: FakeDriver, source: NvmlSource):
+    source.read(T)
+    driver.hang("GetPowerUsage", MINUTES, gpu=0)
+    source.read(T + 5)
+    assert timed(source.close) < 3.0
+
+
+def test_the_sampler_keeps_its_beat_while_a_gpu_is_stuck_and_the_age_of_its_readings_stays_small(driver: FakeDriver):
+    driver.gpu("*", util=40)
+    sampler = Sampler(NvmlSource(), 0.05, time.monotonic)
+    sampler.start()
+    try:
+        wait_for(lambda: sampler.latest, what="a reading")
+        driver.hang("GetPowerUsage", MINUTES, gpu=1)
+        stuck = wait_for(
+            lambda: next((g for g in sampler.latest.gpus if g.stuck_call), None), seconds=5, what="the stuck call"
+        )
+        assert (stuck.index, stuck.stuck_call, stuck.utilization_ratio) == ("1", "nvmlDeviceGetPowerUsage", None)
+        assert time.monotonic() - sampler.latest.t < 1.0
+        assert sum(g.readable for g in sampler.latest.gpus) == 7
+    finally:
+        driver.heal()
+        assert sampler.stop(10)
