@@ -1,0 +1,249 @@
+"""The catalogue as it answers in bad times: pages, faults, credentials; what is asked again and what errors say."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from grpc import StatusCode
+from tests.prices.gcp_server import COMPUTE, Fault, GcpRestServer, GcpServer, recorded, sku
+from tests.prices.gcp_source import DAY, NOW, QUICK, dollars, serving, source, wanted
+
+from epochcost.poller.settings import PollerSettings
+from epochcost.prices.gcp import REUSE_SECONDS, GcpPrices, make
+from epochcost.prices.gcp_client import PAGE_SIZE, GcpCatalogue, Patience, google_client
+from epochcost.prices.source import NotConfiguredError, PriceSourceError, Want, Wanted
+from epochcost.settings import SettingsError, load
+
+KEY = "AIzaSyTheKeyOfTheTest"
+A2 = wanted("a2-highgpu-1g")
+
+
+def error(server: GcpServer, patience: Patience = QUICK, key_file: str = "") -> str:
+    with source(server, patience, key_file) as prices, pytest.raises(PriceSourceError) as caught:
+        prices.fetch(A2, NOW)
+    return str(caught.value)
+
+
+def test_every_page_is_read_in_dollars_and_as_large_as_can_be() -> None:
+    with serving() as server, source(server) as prices:
+        assert dollars(prices.fetch(A2, NOW)) == {"a2-highgpu-1g": pytest.approx(3.673385)}
+        assert len(server.questions) == -(-len(server.skus[COMPUTE]) // server.page_size) > 5
+        assert {(asked.currency_code, asked.page_size) for asked in server.questions} == {("USD", PAGE_SIZE)}
+
+
+def test_pages_that_go_round_in_a_circle_end() -> None:
+    with serving() as server:
+        server.circle = True
+        assert "the pages go round in a circle" in error(server)
+
+
+def test_a_row_that_a_changing_list_gives_twice_counts_once() -> None:
+    twice = next(row for row in recorded()[COMPUTE] if row["description"].startswith("A2 Instance Core"))
+    with serving(twice) as server, source(server) as prices:
+        assert dollars(prices.fetch(A2, NOW)) == {"a2-highgpu-1g": pytest.approx(3.673385)}
+
+
+@pytest.mark.parametrize(
+    "code", [StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED, StatusCode.INTERNAL, StatusCode.DEADLINE_EXCEEDED]
+)
+def test_a_passing_fault_on_any_page_is_asked_again(code: StatusCode) -> None:
+    with serving() as server, source(server) as prices:
+        server.faults = [Fault(code, times=2, page=3)]
+        assert dollars(prices.fetch(A2, NOW)) == {"a2-highgpu-1g": pytest.approx(3.673385)}
+        assert server.faults == []
+
+
+def test_a_message_that_is_cut_short_is_asked_again() -> None:
+    with serving() as server, source(server) as prices:
+        server.faults = [Fault(garbage=True, page=2)]
+        assert dollars(prices.fetch(A2, NOW)) == {"a2-highgpu-1g": pytest.approx(3.673385)}
+
+
+def test_a_fault_that_does_not_pass_is_given_up_and_said_with_service_and_page() -> None:
+    with serving() as server:
+        server.faults = [Fault(StatusCode.UNAVAILABLE, "backend is down", times=None, page=1)]
+        said = error(server, Patience(attempt=1, page=0.2, service=5, first_pause=0.01))
+    assert said.startswith("gcp: ListSkus of Compute Engine (services/6F81-5844-456A), page 2: no answer in 0.2 s: ")
+    assert "backend is down" in said
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        (StatusCode.PERMISSION_DENIED, "PermissionDenied"),
+        (StatusCode.UNAUTHENTICATED, "Unauthenticated"),
+        (StatusCode.INVALID_ARGUMENT, "InvalidArgument"),
+    ],
+)
+def test_a_refusal_is_not_asked_again(code: StatusCode, name: str) -> None:
+    with serving() as server:
+        server.faults = [Fault(code, "API key expired", times=None)]
+        assert f"page 1: {name}: " in error(server)
+        assert len(server.questions) == 1
+
+
+def test_a_catalogue_that_hangs_is_given_up_in_bounded_time() -> None:
+    with serving() as server:
+        server.faults = [Fault(times=None, hang_seconds=30)]
+        began = time.monotonic()
+        said = error(server, Patience(attempt=0.2, page=0.5, service=5, first_pause=0.01))
+        assert time.monotonic() - began < 5
+    assert "page 1: no answer in 0.5 s: DeadlineExceeded" in said
+
+
+def test_a_catalogue_that_is_slow_on_every_page_is_given_up_too() -> None:
+    with serving() as server:
+        assert "not all in 0 s, only 1 pages" in error(server, Patience(service=0.0))
+
+
+def test_a_server_that_is_gone_is_said() -> None:
+    with serving() as server:
+        pass
+    assert "page 1: no answer in 0.3 s: ServiceUnavailable" in error(server, Patience(1, 0.3, 5, 0.01))
+
+
+def test_the_key_of_the_file_is_sent_and_never_shown(tmp_path: Path) -> None:
+    key_file = tmp_path / "key"
+    key_file.write_text(f"{KEY}\n")
+    with serving() as server:
+        server.faults = [Fault(StatusCode.INVALID_ARGUMENT, f"API key {KEY} not valid", times=None)]
+        said = error(server, key_file=str(key_file))
+        assert set(server.api_keys) == {KEY}
+    assert "API key (secret) not valid" in said
+    assert KEY not in said
+
+
+def test_the_key_goes_in_a_header_over_rest_too(tmp_path: Path) -> None:
+    key_file = tmp_path / "key"
+    key_file.write_text(KEY)
+    server = GcpRestServer(recorded())
+    catalogue = GcpCatalogue("gcp", str(key_file), server.client)
+    assert dollars(GcpPrices(frozenset(), DAY, catalogue).fetch(A2, NOW)) == {"a2-highgpu-1g": pytest.approx(3.673385)}
+    catalogue.forget()
+    server.stop()
+    assert set(server.api_keys) == {KEY}
+
+
+def test_a_new_key_is_read_after_a_failure(tmp_path: Path) -> None:
+    key_file = tmp_path / "key"
+    key_file.write_text("old")
+    with serving() as server, source(server, api_key_file=str(key_file)) as prices:
+        server.faults = [Fault(StatusCode.UNAUTHENTICATED, "expired")]
+        with pytest.raises(PriceSourceError, match="expired"):
+            prices.fetch(A2, NOW)
+        key_file.write_text("new")
+        assert prices.fetch(A2, NOW).problems == ()
+        assert [server.api_keys[0], server.api_keys[-1]] == ["old", "new"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "No such file or directory"),
+        ("", "holds not one word, the key"),
+        ("a b", "holds not one word"),
+        ("é", "ASCII"),
+    ],
+)
+def test_a_key_file_that_holds_no_key_is_said_and_its_content_is_not(
+    tmp_path: Path, content: str | None, said: str
+) -> None:
+    path = tmp_path / "key"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(PriceSourceError, match=said) as caught:
+        GcpCatalogue("gcp", str(path)).connect()
+    assert str(caught.value).startswith(f"gcp: --gcp.api-key-file {path}: ")
+    assert "a b" not in str(caught.value)
+
+
+def test_without_credentials_the_source_is_skipped_and_says_what_would_help(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    with pytest.raises(NotConfiguredError, match=r"--gcp\.api-key-file .*docs/prices/gcp\.md"):
+        GcpCatalogue("gcp").connect()
+
+
+def test_credentials_that_are_broken_are_a_failure_and_not_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "service-account.json"
+    path.write_text('{"type": "service_account", "private_key": "SECRET"}')
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
+    with pytest.raises(PriceSourceError) as caught:
+        GcpCatalogue("gcp").connect()
+    assert not isinstance(caught.value, NotConfiguredError)
+    assert f"gcp: credentials {path} cannot be used: " in str(caught.value)
+    assert "SECRET" not in str(caught.value)
+
+
+def test_the_real_client_takes_the_key_and_asks_google() -> None:
+    client = google_client(KEY)
+    assert client.transport.host == "cloudbilling.googleapis.com:443"
+    client.transport.close()
+
+
+def test_types_that_agents_ask_for_one_after_another_do_not_each_read_the_catalogue() -> None:
+    with serving() as server, source(server) as prices:
+        prices.fetch(A2, NOW)
+        later = prices.fetch(wanted("g2-standard-4"), NOW + REUSE_SECONDS - 1)
+        assert server.services_asked() == [COMPUTE]
+        assert {price.fetched_ts for price in later.prices} == {NOW}  # as old as what was read
+        newer = prices.fetch(A2, NOW + REUSE_SECONDS)
+        assert server.services_asked() == [COMPUTE, COMPUTE]
+        assert {price.fetched_ts for price in newer.prices} == {NOW + REUSE_SECONDS}
+
+
+def test_a_clock_set_back_does_not_keep_old_rates() -> None:
+    with serving() as server, source(server) as prices:
+        prices.fetch(A2, NOW)
+        server.skus = {COMPUTE: [*server.skus[COMPUTE], sku("A2 Instance Core running in Iowa", 1.0)]}
+        assert "differ" in prices.fetch(A2, NOW - 3600).problems[0]
+
+
+def test_nothing_wanted_reads_nothing() -> None:
+    with serving() as server, source(server) as prices:
+        assert prices.fetch(Wanted(), NOW).prices == ()
+        assert server.questions == []
+
+
+def test_settings_say_what_is_watched() -> None:
+    told = PollerSettings(
+        gcp_regions=("us-central1", "europe-west4"),
+        gcp_machine_types=("a2-highgpu-1g", "n1-standard-16+nvidia-tesla-p4:1"),
+        gcp_interval=3600.0,
+    )
+    (prices,) = make(told)
+    assert (prices.name, prices.provider, prices.refresh_seconds) == ("gcp", "gcp", 3600.0)
+    assert Want("gcp", "europe-west4", "n1-standard-16+nvidia-tesla-p4:1") in prices.watched
+    assert len(prices.watched) == 4
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "said"),
+    [
+        ("gcp.regions", "us-central1-a", "'us-central1-a' does not look like a region, us-central1"),
+        ("gcp.machine-types", "a2-highgpu-1g;b", "'a2-highgpu-1g;b' does not look like a machine, a2-highgpu-1g"),
+        ("gcp.machine-types", "n1-standard-4+nvidia-tesla-t4", "does not look like a machine"),
+        ("gcp.regions", "us-central1", "--gcp.regions needs --gcp.machine-types too"),
+        ("gcp.machine-types", "v6e-8", "--gcp.machine-types needs --gcp.regions too"),
+        ("gcp.interval", "0s", "expected a duration above 0"),
+    ],
+)
+def test_a_bad_setting_names_its_value_and_what_is_allowed(flag: str, value: str, said: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(PollerSettings, "prices", {flag: value}, {})
+    assert said in str(caught.value)
+
+
+def test_every_kind_of_machine_can_be_watched() -> None:
+    kinds = (
+        "a2-highgpu-1g,n1-standard-4+nvidia-tesla-t4:2,n1-standard-4+none,v6e-8,ct6e-standard-4t,vertex/a2-highgpu-1g"
+    )
+    flags = {"gcp.regions": "us-central1", "gcp.machine-types": kinds}
+    assert ",".join(load(PollerSettings, "prices", flags, {}).gcp_machine_types) == kinds

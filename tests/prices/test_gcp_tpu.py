@@ -1,0 +1,96 @@
+"""TPU slices of Google Cloud: their units, their names, and the SKUs that look like theirs."""
+
+from __future__ import annotations
+
+import pytest
+from tests.prices.gcp_server import CLOUD_TPU, sku
+from tests.prices.gcp_source import SPOT, ask, dollars, serving
+
+from epochcost.prices.source import PriceSourceError
+
+GIB = 1024**3
+
+
+@pytest.mark.parametrize(
+    ("instance_type", "region", "usd", "chips"),
+    [
+        ("v2-8", "us-central1", 4.50, 4),  # cloud.google.com/tpu/pricing
+        ("v2-32", "us-central1", 4 * 6.0, 16),  # more than eight cores are a pod
+        ("v3-8", "us-central1", 8.0, 4),
+        ("v3-32", "us-central1", 4 * 8.25, 16),
+        ("v4-8", "us-central2", 4 * 3.22, 4),  # $3.22 a chip; v4 is always a pod
+        ("v4-32", "us-central2", 16 * 3.22, 16),
+        ("v5litepod-1", "asia-south2", 1.44132, 1),  # v5e and v6e count chips
+        ("v5litepod-8", "asia-south2", 8 * 1.44132, 8),
+        ("v5p-8", "southamerica-east1", 4 * 6.430995, 4),  # v5p counts cores, two a chip
+        ("v6e-1", "us-east5", 2.70, 1),
+        ("v6e-8", "us-east5", 8 * 2.70, 8),
+        ("v6e-8", "us-south1", 8 * 2.70, 8),
+        ("ct6e-standard-4t", "us-east5", 4 * 2.70, 4),
+        ("ct5lp-hightpu-8t", "asia-south2", 8 * 1.44132, 8),
+        ("ct5p-hightpu-4t", "southamerica-east1", 4 * 6.430995, 4),
+    ],
+)
+def test_a_slice_costs_its_chips(instance_type: str, region: str, usd: float, chips: int) -> None:
+    with serving() as server:
+        found = ask(server, instance_type, regions=(region,))
+    assert dollars(found)[instance_type] == pytest.approx(usd, rel=1e-9)
+    (facts,) = found.facts
+    assert (facts.gpus, facts.vcpus) == (chips, None)
+
+
+def test_what_a_slice_holds_is_said_by_the_chip() -> None:
+    with serving() as server:
+        (facts,) = ask(server, "v5p-8", regions=("southamerica-east1",)).facts
+    assert (facts.gpu_model, facts.gpus, facts.gpu_memory_bytes) == ("TPU v5p", 4, 95 * GIB)
+
+
+def test_spot_of_v2_to_v4_is_known_by_the_text_alone() -> None:
+    with serving() as server:
+        old = dollars(ask(server, "v2-8"), SPOT)
+        pod = dollars(ask(server, "v4-8", regions=("us-central2",)), SPOT)
+        new = dollars(ask(server, "v6e-4", regions=("us-east5",)), SPOT)
+    assert (old, pod, new) == ({"v2-8": 1.35}, {"v4-8": 3.864}, {"v6e-4": pytest.approx(4 * 1.4033)})
+
+
+@pytest.mark.parametrize(
+    "decoy",
+    [
+        "Capacity Optimized TpuV6e running in Columbus",
+        "DWS Defined Duration TpuV6e running in Columbus",
+        "Reserved TpuV6e running in Columbus in Calendar Mode",
+        "New TpuV6e running in Columbus",
+        "TpuV6e Extra running in Columbus",
+        "TpuV6e attached to Reserved VMs running in Columbus",
+    ],
+)
+def test_a_sku_that_only_contains_a_tpu_is_none_of_it(decoy: str) -> None:
+    with serving(sku(decoy, 0.5, "us-east5")) as server:
+        found = ask(server, "v6e-1", regions=("us-east5",))
+    assert (dollars(found), found.problems) == ({"v6e-1": 2.70}, ())
+
+
+def test_a_device_is_no_pod_and_a_pod_is_no_device() -> None:
+    with serving(without="Tpu-v2 Pod", service=CLOUD_TPU) as server, pytest.raises(PriceSourceError) as caught:
+        ask(server, "v2-32")
+    assert str(caught.value) == "gcp: v2-32 is sold in none of us-central1"
+
+
+def test_two_texts_of_one_device_that_differ_are_no_price() -> None:
+    with serving(sku("Tpu-v2 running in Americas", 4.6, sku_id="B"), service=CLOUD_TPU) as server:
+        found = ask(server, "v2-8")
+    assert list(dollars(found)) == []
+    assert found.problems[0].endswith("8 cores of TPU v2 has 2 SKUs that differ (3B3D-4CB4-AECC $4.5, B $4.6)")
+
+
+@pytest.mark.parametrize("instance_type", ["v6e-3", "v5p-12", "v5p-20000", "v2-64", "v4-4", "v5litepod-2", "v6e-512"])
+def test_a_size_that_is_not_sold_is_no_slice(instance_type: str) -> None:
+    with serving() as server, pytest.raises(PriceSourceError) as caught:
+        ask(server, instance_type)
+    assert str(caught.value) == f"gcp: {instance_type!r} is no size in which that TPU is sold"
+
+
+def test_each_service_is_read_only_when_something_of_it_is_wanted() -> None:
+    with serving() as server:
+        ask(server, "v2-8")
+        assert server.services_asked() == [CLOUD_TPU]
