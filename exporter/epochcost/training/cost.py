@@ -44,7 +44,7 @@ class CostFile:
 
     def _read(self) -> dict[str, object]:
         try:
-            document = json.loads(_small_file(self._directory() / f"{self.run}.cost.json"))
+            document = json.loads(small_file(self._directory() / f"{self.run}.cost.json"))
         except (OSError, ValueError, RecursionError):  # no agent, or none that prices this run: not known
             return {}
         if not isinstance(document, dict) or document.get("v") != 1:
@@ -60,7 +60,7 @@ def _amounts(document: dict[str, object]) -> dict[str, float]:
     }
 
 
-def _small_file(path: Path) -> bytes:
+def small_file(path: Path) -> bytes:
     """The content of a fresh regular file. Raises OSError otherwise; a FIFO put there does not block."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
     try:

@@ -17,6 +17,7 @@ from epochcost.training.facts import Facts, loaded_framework
 from epochcost.training.job import Job, job, run_id, run_name
 from epochcost.training.memory import MemoryPeak
 from epochcost.training.narration import Narration
+from epochcost.training.notice import NoticeFile
 from epochcost.training.position import Position
 from epochcost.training.run import Run
 from epochcost.training.spans import Saving, Span
@@ -120,6 +121,7 @@ def _run(  # noqa: PLR0913 - the arguments of `run`, checked
         facts,
         narration=Narration(facts, make_writer if within.writes else None, MemoryPeak(memory_peak)),
         costs=CostFile(directory, facts.run),
+        notices=NoticeFile(directory),
         position=Position(batch_size, samples_per_epoch, steps_per_epoch),
         loop_epochs=planned,
     )
@@ -135,6 +137,7 @@ def without_events(facts: Facts, planned: Any) -> Run:  # noqa: ANN401 - as the 
         facts,
         narration=Narration(facts, None, MemoryPeak(None)),
         costs=CostFile(nowhere, facts.run),
+        notices=NoticeFile(nowhere),
         position=Position(facts.batch_size, facts.samples_per_epoch, None),
         loop_epochs=planned,
     )

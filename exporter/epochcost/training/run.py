@@ -19,6 +19,7 @@ from epochcost.training.facts import Facts
 from epochcost.training.job import Job, safe
 from epochcost.training.loops import Loop, known_length
 from epochcost.training.narration import Narration
+from epochcost.training.notice import NoticeFile, PreemptionNotice
 from epochcost.training.position import Position
 from epochcost.training.spans import Saving, Span
 from epochcost.training.summary import log_summary, summary
@@ -55,18 +56,20 @@ class Run:
     from any thread, returns at once and raises nothing, whatever happens to the disk, the directory or the agent.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a run is made of
         self,
         facts: Facts,
         *,
         narration: Narration,
         costs: CostFile,
+        notices: NoticeFile,
         position: Position,
         loop_epochs: Any = None,  # noqa: ANN401 - as the user gave it
     ) -> None:
         self._facts = facts
         self._narration = narration
         self._costs = costs
+        self._notices = notices
         self._at = position
         self._loop_epochs = loop_epochs
         self._lock = threading.RLock()  # reentrant: a signal handler may end the run in the middle of a call
@@ -332,6 +335,18 @@ class Run:
     def projected_cost_usd(self) -> float | None:
         """US dollars that the whole run will have cost; None where not known yet."""
         return self._figure("projected_cost_usd")
+
+    @property
+    def preemption_notice(self) -> PreemptionNotice | None:
+        """The provider's word that it takes this machine away: time for a checkpoint. None while nothing is announced.
+
+        May be asked at every step. On a training over several machines only those that are taken away know.
+        """
+        try:
+            return self._notices.notice()
+        except Exception as err:  # noqa: BLE001 - guarded: a property returns a notice or None
+            self._fault(err)
+            return None
 
     @property
     def over_budget(self) -> bool:
