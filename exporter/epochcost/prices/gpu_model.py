@@ -75,7 +75,7 @@ def canonical(name: str, memory_bytes: int | None = None) -> str:
     written = _MEMORY.search(words)
     memory_gib = float(written[1]) if written else None if memory_bytes is None else memory_bytes / _GIB
     plain = " ".join(_NOISE.sub(" ", _MEMORY.sub(" ", words)).split())
-    found = "" if "mig" in plain.split() else _model(plain, memory_gib)
+    found = _model(plain, memory_gib)
     if not found:
         _log.info("GPU model %.80r is not in the table of names: it is left out of what machines hold", name)
     return found
