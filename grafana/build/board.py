@@ -21,6 +21,17 @@ COLUMNS = 24
 SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 """Every query goes through the one data source variable."""
 TAG = "epochcost"
+PREEMPTIONS = {
+    "name": "Machines taken away",
+    "datasource": {"type": SOURCE.type_val, "uid": SOURCE.uid},
+    "enable": True,
+    "hide": False,
+    "iconColor": "orange",
+    "expr": '1000 * epochcost_node_preemption_notice_timestamp_seconds{kind="interruption"}',
+    "useValueForTime": True,
+    "titleFormat": "{{instance}} is taken away by its provider",
+}
+"""A line where a provider's notice was first heard; Grafana wants the time in milliseconds."""
 
 
 @dataclass(slots=True)
@@ -116,6 +127,6 @@ def _mend(document: dict[str, Any]) -> dict[str, Any]:
     for variable in document["templating"]["list"]:
         for key in ("auto", "auto_count", "auto_min"):
             variable.pop(key, None)
-    document["annotations"] = {"list": []}
+    document["annotations"] = {"list": [dict(PREEMPTIONS)]}
     document["id"] = None
     return document
