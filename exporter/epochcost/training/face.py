@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,20 +23,27 @@ from epochcost.training.position import Position
 from epochcost.training.run import Run
 from epochcost.training.spans import Saving, Span
 from epochcost.training.warning import warn_once
-from epochcost.training.writer import EventWriter
+from epochcost.training.writer import EventWriter, Writer
 
 __all__ = [
     "Run",
     "checkpoint",
+    "composer_callback",
     "current",
     "end",
     "epoch_end",
+    "fastai_callback",
+    "huggingface_callback",
+    "jax_run",
+    "keras_callback",
+    "lightning_callback",
     "phase",
     "report",
     "resume",
     "run",
     "start",
     "step",
+    "ultralytics_callbacks",
 ]
 
 
@@ -116,15 +124,36 @@ def _run(  # noqa: PLR0913 - the arguments of `run`, checked
     if _disabled(environ):
         return without_events(facts, planned)
     directory = functools.cache(lambda: events_dir(environ))  # an error is not cached: it is tried again
-    make_writer = functools.partial(EventWriter, directory)
+    make_writer, costs = _ways(environ, directory, facts.run)
     return Run(
         facts,
         narration=Narration(facts, make_writer if within.writes else None, MemoryPeak(memory_peak)),
-        costs=CostFile(directory, facts.run),
+        costs=costs,
         notices=NoticeFile(directory),
         position=Position(batch_size, samples_per_epoch, steps_per_epoch),
         loop_epochs=planned,
     )
+
+
+def _ways(
+    environ: Mapping[str, str], directory: Callable[[], Path], run: str
+) -> tuple[Callable[[str], Writer], CostFile]:
+    """How events go and dollars come: by files, or over HTTP where ``EPOCHCOST_URL`` says so."""
+    url = environ.get("EPOCHCOST_URL", "").strip()
+    if not url:
+        return functools.partial(EventWriter, directory), CostFile(directory, run)
+    from epochcost.training.remote import RemoteCost, RemoteWriter
+
+    if not url.startswith(("http://", "https://")):
+        warn_once("url", "EPOCHCOST_URL is no http:// or https:// URL; events are written to files instead")
+        return functools.partial(EventWriter, directory), CostFile(directory, run)
+    writers: list[RemoteWriter] = []
+
+    def make(name: str) -> RemoteWriter:
+        writers.append(RemoteWriter(url, environ.get("EPOCHCOST_TOKEN_FILE", ""), name))
+        return writers[-1]
+
+    return make, RemoteCost(run, writers)
 
 
 def without_events(facts: Facts, planned: Any) -> Run:  # noqa: ANN401 - as the user gave it
@@ -207,3 +236,46 @@ def checkpoint() -> Saving:
 def end(status: str = "finished") -> None:
     """`Run.end` of the open run."""
     _opened("end").end(status)
+
+
+# One line for a framework; the arguments are those of `run`.
+
+
+def lightning_callback(experiment: str = "", **told: Any) -> Any:  # noqa: ANN401
+    """``Trainer(callbacks=[epochcost.lightning_callback("char-lm")])``."""
+    return _callback("lightning")(experiment, **told)
+
+
+def huggingface_callback(experiment: str = "", **told: Any) -> Any:  # noqa: ANN401
+    """``Trainer(..., callbacks=[epochcost.huggingface_callback("bert")])``."""
+    return _callback("huggingface")(experiment, **told)
+
+
+def keras_callback(experiment: str = "", **told: Any) -> Any:  # noqa: ANN401
+    """``model.fit(..., callbacks=[epochcost.keras_callback("mnist", batch_size=32)])``."""
+    return _callback("keras")(experiment, **told)
+
+
+def fastai_callback(experiment: str = "", **told: Any) -> Any:  # noqa: ANN401
+    """``Learner(..., cbs=epochcost.fastai_callback("pets"))``."""
+    return _callback("fastai")(experiment, **told)
+
+
+def composer_callback(experiment: str = "", **told: Any) -> Any:  # noqa: ANN401
+    """``Trainer(..., callbacks=[epochcost.composer_callback("mpt")])``."""
+    return _callback("composer")(experiment, **told)
+
+
+def ultralytics_callbacks(model: Any, experiment: str = "", **told: Any) -> Any:  # noqa: ANN401
+    """``epochcost.ultralytics_callbacks(model, "coco8")`` before ``model.train(...)``."""
+    return importlib.import_module("epochcost.training.ultralytics").add_callbacks(model, experiment, **told)
+
+
+def jax_run(experiment: str = "", *args: Any, **told: Any) -> Run:  # noqa: ANN401
+    """``with epochcost.jax_run("vit", epochs=10) as run:``, a `run` that asks JAX for what it knows."""
+    opened: Run = importlib.import_module("epochcost.training.jax").run(experiment, *args, **told)
+    return opened
+
+
+def _callback(framework: str) -> Any:  # noqa: ANN401
+    return importlib.import_module(f"epochcost.training.{framework}").EpochcostCallback

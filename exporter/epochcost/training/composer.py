@@ -1,0 +1,131 @@
+"""MosaicML Composer: ``Trainer(..., callbacks=[EpochcostCallback("mpt")])``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from epochcost.training.fit import Fit, Found, Told, harmless
+from epochcost.training.lazy import made_once
+from epochcost.training.loops import known_length
+
+
+class ComposerHooks:
+    """Reports Composer's fits; the arguments are those of ``epochcost.run``.
+
+    Composer's batch is one optimiser step over all ranks, its microbatches included. The run's id and position travel
+    in Composer's own checkpoints.
+    """
+
+    def __init__(self, experiment: str = "", **told: Any) -> None:
+        super().__init__()
+        self._told = Told(experiment, **told)
+        self._epochcost = Fit("composer", self._told)
+        self._length = 0
+
+    @harmless
+    def fit_start(self, state: Any, logger: Any) -> None:
+        """The fit begins; a checkpoint was loaded before."""
+        fit, at = self._epochcost, state.timestamp
+        fit.begin()
+        self._length = _value(state.dataloader_len) or 0
+        done = at.batch_in_epoch.value
+        fit.stand(at.epoch.value, at.batch.value, done / self._length if self._length else 0.0)
+        fit.know(self._found(state))
+        if not self._length:
+            fit.begin_steps()
+
+    @harmless
+    def epoch_start(self, state: Any, logger: Any) -> None:
+        """An epoch begins."""
+        if self._length:
+            self._epochcost.begin_epoch(state.timestamp.epoch.value, state.timestamp.batch_in_epoch.value)
+
+    @harmless
+    def batch_end(self, state: Any, logger: Any) -> None:
+        """An optimiser step is done."""
+        at = state.timestamp
+        self._epochcost.step_to(at.batch.value, at.batch_in_epoch.value if self._length else None)
+
+    @harmless
+    def eval_start(self, state: Any, logger: Any) -> None:
+        """Evaluation within the fit."""
+        if self._epochcost.active:
+            self._epochcost.phase("eval")
+
+    @harmless
+    def eval_end(self, state: Any, logger: Any) -> None:
+        """Back to training."""
+        if self._epochcost.active:
+            self._epochcost.phase("train")
+
+    @harmless
+    def epoch_end(self, state: Any, logger: Any) -> None:
+        """An epoch ends; by now Composer's own count has moved on to the next."""
+        if self._length:
+            self._epochcost.end_epoch(state.timestamp.epoch.value)
+        costs = self._epochcost.costs()
+        if costs:
+            logger.log_metrics(costs)
+
+    @harmless
+    def fit_end(self, state: Any, logger: Any) -> None:
+        """The fit is over."""
+        self._epochcost.end()
+
+    @harmless
+    def close(self, state: Any, logger: Any) -> None:
+        """The trainer goes; a fit that is not over by now broke off."""
+        self._epochcost.end("failed")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Into Composer's checkpoint, which is being saved now."""
+        self._epochcost.saving()
+        return self._epochcost.state_dict()
+
+    @harmless
+    def load_state_dict(self, state: Any) -> None:
+        """Out of Composer's checkpoint."""
+        self._epochcost.load_state_dict(state)
+
+    def _found(self, state: Any) -> Found:
+        size = getattr(state.train_dataloader, "batch_size", None)
+        world = _world()
+        return Found(
+            epochs=self._planned(state),
+            batch_size=size * (world or 1) if isinstance(size, int) else None,
+            samples_per_epoch=known_length(getattr(state.train_dataloader, "dataset", None)),
+            batches=self._length or None,
+            steps=self._length or None,
+            world=world if world and world > 1 else None,
+        )
+
+    def _planned(self, state: Any) -> float | None:
+        planned = state.max_duration
+        length = self._length or self._told.steps_per_epoch
+        if planned is None:
+            return None
+        unit = str(getattr(planned.unit, "value", planned.unit))
+        if unit == "ep":
+            return float(planned.value)
+        return planned.value / length if unit == "ba" and length else None
+
+
+def _value(time: Any) -> int | None:
+    return None if time is None else int(time.value)
+
+
+def _world() -> int | None:
+    try:
+        from composer.utils import dist
+    except ImportError:  # the hooks are driven by something else
+        return None
+    return int(dist.get_world_size())
+
+
+def _bases() -> tuple[type, ...]:
+    from composer import Callback
+
+    return (Callback,)
+
+
+__getattr__ = made_once(__name__, ComposerHooks, _bases)

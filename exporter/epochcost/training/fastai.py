@@ -1,0 +1,115 @@
+"""fastai v2: ``Learner(..., cbs=EpochcostCallback("pets"))``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from epochcost.training.fit import Fit, Found, Told, harmless
+from epochcost.training.lazy import made_once
+from epochcost.training.loops import known_length
+
+
+class FastaiHooks:
+    """Reports the fits of a learner as segments of one run; the arguments are those of ``epochcost.run``.
+
+    Each ``fit`` numbers its epochs from 0 again; here they go on counting (``fine_tune`` is one run of both its parts).
+    ``validate``, ``get_preds`` and ``lr_find`` are not part of a run.
+    """
+
+    order = 65
+    learn: Any
+
+    def __init__(self, experiment: str = "", **told: Any) -> None:
+        super().__init__()
+        self._epochcost = Fit("fastai", Told(experiment, **told))
+        self._steps = 0
+        self._length: int | None = None
+        self._epoch_from = 0
+
+    @harmless
+    def before_train(self) -> None:
+        """The training part of an epoch begins: the first sign that this is a training at all."""
+        learn, fit = self.learn, self._epochcost
+        if hasattr(learn, "lr_finder"):
+            return
+        if not fit.active:
+            fit.begin()
+            self._steps, self._length = 0, None
+            fit.stand(learn.epoch, 0)
+            fit.know(self._found())
+        fit.begin_epoch(learn.epoch)
+        self._epoch_from = self._steps
+
+    @harmless
+    def after_step(self) -> None:
+        """An optimiser step was made; an accumulated batch makes none."""
+        if self._epochcost.epoch_open and self.learn.training:
+            self._steps += 1
+
+    @harmless
+    def after_batch(self) -> None:
+        """A batch is done."""
+        if self._epochcost.epoch_open and self.learn.training:
+            self._epochcost.step_to(self._steps, self.learn.iter + 1)
+
+    @harmless
+    def before_validate(self) -> None:
+        """Validation within a fit."""
+        if self._epochcost.epoch_open:
+            self._epochcost.phase("eval")
+
+    @harmless
+    def after_validate(self) -> None:
+        """Back to training."""
+        if self._epochcost.epoch_open:
+            self._epochcost.phase("train")
+
+    @harmless
+    def after_epoch(self) -> None:
+        """An epoch ends; one that ``start_epoch`` skipped never began."""
+        fit = self._epochcost
+        if not fit.epoch_open:
+            return
+        if self._length is None:
+            self._length = self._steps - self._epoch_from
+            fit.know(self._found())
+        fit.end_epoch(self.learn.epoch + 1)
+        self._log(fit.costs())
+
+    @harmless
+    def after_fit(self) -> None:
+        """The fit is over; after an exception nobody says so."""
+        if self._epochcost.active:
+            self._epochcost.end()
+
+    def _found(self) -> Found:
+        learn = self.learn
+        loader = learn.dls.train
+        batches = known_length(loader)
+        return Found(
+            epochs=learn.n_epoch,
+            batch_size=getattr(loader, "bs", None),
+            samples_per_epoch=getattr(loader, "n", None) if not getattr(loader, "drop_last", False) else None,
+            batches=batches,
+            steps=self._length,
+        )
+
+    def _log(self, costs: dict[str, float]) -> None:
+        """To TensorBoard and Weights & Biases where the learner or the program uses them."""
+        writers = [writer for cb in self.learn.cbs if (writer := getattr(cb, "writer", None)) is not None]
+        for writer in writers:
+            for name, value in costs.items():
+                writer.add_scalar(name, value, self.learn.train_iter)
+        wandb = sys.modules.get("wandb")
+        if costs and getattr(wandb, "run", None) is not None:
+            wandb.log(costs, commit=False)  # type: ignore[union-attr]
+
+
+def _bases() -> tuple[type, ...]:
+    from fastai.callback.core import Callback
+
+    return (Callback,)
+
+
+__getattr__ = made_once(__name__, FastaiHooks, _bases)

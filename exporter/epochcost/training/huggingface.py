@@ -1,0 +1,139 @@
+"""Hugging Face Trainer: ``Trainer(..., callbacks=[EpochcostCallback("bert")])``."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+from epochcost.training.fit import Fit, Found, Told, harmless
+from epochcost.training.lazy import made_once
+from epochcost.training.loops import known_length
+
+
+class HuggingFaceHooks:
+    """Reports a Trainer's training; the arguments are those of ``epochcost.run``.
+
+    A step is an optimiser step (``state.global_step``); an epoch includes the evaluation and the saving at its end. A
+    dataset without length has no epochs: steps alone are reported, or nominal epochs of ``steps_per_epoch`` steps.
+    """
+
+    def __init__(self, experiment: str = "", **told: Any) -> None:
+        super().__init__()
+        self._told = Told(experiment, **told)
+        self._epochcost = Fit("transformers", self._told)
+        self._steps = 0
+        self._batches = 0
+        self._evaluating = False
+
+    def attach(self, trainer: Any) -> None:
+        """Instead of ``callbacks=[...]``: first in the trainer's list, so that TensorBoard and such log the dollars."""
+        trainer.callback_handler.callbacks.insert(0, self)
+
+    @harmless
+    def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        """The training begins, perhaps from a checkpoint."""
+        fit, alone = self._epochcost, args.world_size <= 1
+        loader = more.get("train_dataloader")
+        self._batches = known_length(loader) or 0
+        self._steps = max(1, math.ceil(self._batches / args.gradient_accumulation_steps)) if self._batches else 0
+        if state.global_step:
+            fit.load_state_dict(_saved(state))
+        fit.begin(None if alone else args.local_process_index, _announce)
+        epoch, done = divmod(state.global_step, self._steps) if self._steps else (0, 0)
+        fit.stand(epoch, state.global_step, done / self._steps if self._steps else 0.0)
+        steps = self._steps or self._told.steps_per_epoch
+        fit.know(
+            Found(
+                epochs=state.max_steps / steps if steps else None,
+                batch_size=args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
+                samples_per_epoch=known_length(getattr(loader, "dataset", None)),
+                steps=self._steps or None,
+                rank=None if alone else args.process_index,
+                local_rank=None if alone else args.local_process_index,
+                world=None if alone else args.world_size,
+            )
+        )
+        if not self._steps:
+            fit.begin_steps()
+
+    @harmless
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        """The epoch before ends only now: its evaluation and saving came after its ``on_epoch_end``."""
+        if not self._steps:
+            return
+        self._finish(state)
+        number, done = divmod(state.global_step, self._steps)
+        self._epochcost.begin_epoch(number, done)
+
+    @harmless
+    def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        """An optimiser step is done."""
+        self._epochcost.step_to(state.global_step)
+
+    @harmless
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        """A batch of an evaluation, whose beginning nobody tells."""
+        if self._epochcost.active and not self._evaluating:
+            self._evaluating = True
+            self._epochcost.phase("eval")
+
+    @harmless
+    def on_evaluate(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        """An evaluation is over."""
+        if self._epochcost.active and self._evaluating:
+            self._evaluating = False
+            self._epochcost.phase("train")
+
+    @harmless
+    def on_save(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        """A checkpoint is on disk."""
+        self._epochcost.saved()
+
+    @harmless
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **more: Any) -> None:
+        """Dollars beside the loss: for the callbacks after this one, and in ``trainer_state.json``."""
+        costs = self._epochcost.costs()
+        if costs and logs is not None:
+            logs.update(costs)
+            if state.log_history:
+                state.log_history[-1].update(costs)
+
+    @harmless
+    def on_train_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        """The training is over."""
+        self._finish(state)
+        self._epochcost.end()
+
+    def state(self) -> dict[str, Any]:
+        """Into ``trainer_state.json``: how the Trainer makes the callback anew, and the run's position."""
+        return {"args": asdict(self._told), "attributes": {"epochcost_state": self._epochcost.state_dict()}}
+
+    def _finish(self, state: Any) -> None:
+        number, over = divmod(state.global_step, self._steps) if self._steps else (0, 0)
+        if self._epochcost.epoch_open:
+            self._epochcost.end_epoch(number, whole=over == 0 and self._epochcost.steps_in_epoch > 0)
+
+
+def _saved(state: Any) -> dict[str, Any]:
+    """What an `EpochcostCallback` put into ``trainer_state.json``; its position is the Trainer's own."""
+    states = state.stateful_callbacks
+    found = states.get("EpochcostCallback") if isinstance(states, dict) else None
+    found = found[0] if isinstance(found, list) and found else found
+    kept = found.get("attributes", {}).get("epochcost_state") if isinstance(found, dict) else None
+    return kept if isinstance(kept, dict) else {}
+
+
+def _announce(line: str) -> None:
+    from transformers.utils import logging
+
+    logging.get_logger("transformers.epochcost").info(line)
+
+
+def _bases() -> tuple[type, ...]:
+    from transformers.trainer_callback import ExportableState, TrainerCallback
+
+    return (TrainerCallback, ExportableState)
+
+
+__getattr__ = made_once(__name__, HuggingFaceHooks, _bases)

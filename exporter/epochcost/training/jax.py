@@ -1,0 +1,43 @@
+"""JAX and Flax loops: ``with run("vit", epochs=10) as r:``, as ``epochcost.run`` with what JAX knows."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import Any
+
+from epochcost.training import face
+from epochcost.training.run import Run
+
+
+def run(experiment: str = "", epochs: float | None = None, batch_size: int | None = None, **told: Any) -> Run:
+    """A run that asks JAX for the peak of its device memory and for its place among the processes.
+
+    JAX returns before the devices are done: an epoch ends where the loop waits, say by ``jax.block_until_ready(state)``
+    or by reading the loss; without that the end of an epoch is reported too early by what is still queued.
+    """
+    place = _place()
+    told = {"framework": "jax", "memory_peak": peak_bytes, **told}
+    opened = face.run(experiment, epochs, batch_size, **told)
+    opened.describe(**place)
+    return opened
+
+
+def peak_bytes() -> int | None:
+    """The most memory held so far, in bytes, of the fullest local device; None where JAX does not say (CPU)."""
+    jax = sys.modules.get("jax")
+    if jax is None:
+        return None
+    stats = [device.memory_stats() or {} for device in jax.local_devices()]
+    return max((stat["peak_bytes_in_use"] for stat in stats if "peak_bytes_in_use" in stat), default=None)
+
+
+def _place() -> dict[str, int]:
+    """Rank and world of a JAX program over several processes; only where it has set that up itself."""
+    jax = sys.modules.get("jax")
+    if jax is None:
+        return {}
+    with contextlib.suppress(Exception):
+        if jax.distributed.is_initialized():
+            return {"rank": int(jax.process_index()), "world": int(jax.process_count())}
+    return {}

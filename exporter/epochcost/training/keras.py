@@ -1,0 +1,103 @@
+"""Keras 3 (TensorFlow, JAX, torch): ``model.fit(..., callbacks=[EpochcostCallback("mnist", batch_size=32)])``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from epochcost.training.fit import Fit, Found, Told, harmless
+from epochcost.training.lazy import made_once
+
+
+class KerasHooks:
+    """Reports ``model.fit``; the arguments are those of ``epochcost.run``.
+
+    Keras tells nobody the batch size: say ``batch_size=``. The length of an epoch that Keras learns only at the end of
+    the first one is known from the second on.
+    """
+
+    params: dict[str, Any]
+    model: Any
+
+    def __init__(self, experiment: str = "", **told: Any) -> None:
+        super().__init__()
+        self._epochcost = Fit("keras", Told(experiment, **told))
+        self._batches = 0
+        self._length: int | None = None
+        self._before = 0
+        self._first = True
+
+    @harmless
+    def on_train_begin(self, logs: Any = None) -> None:
+        """``fit`` begins; with which epoch is told later."""
+        self._epochcost.begin()
+        self._first, self._before = True, 0
+        self._length = self.params.get("steps")
+
+    @harmless
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """An epoch begins."""
+        fit, every = self._epochcost, self._accumulation
+        if self._first:
+            self._first = False
+            fit.stand(epoch, epoch * (self._length or 0) // every)
+            self._before = epoch * (self._length or 0)
+        steps = -(-self._length // every) if self._length else None
+        fit.know(Found(epochs=self.params.get("epochs"), batches=self._length, steps=steps))
+        fit.begin_epoch(epoch)
+        self._batches = 0
+
+    @harmless
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """``batch`` is the last of those that Keras ran in one go (``steps_per_execution``)."""
+        self._batches = batch + 1
+        self._epochcost.step_to((self._before + batch + 1) // self._accumulation, batch + 1)
+
+    @harmless
+    def on_test_begin(self, logs: Any = None) -> None:
+        """Validation within ``fit``; ``model.evaluate`` by itself is not part of a run."""
+        if self._epochcost.active:
+            self._epochcost.phase("eval")
+
+    @harmless
+    def on_test_end(self, logs: Any = None) -> None:
+        """Back to training."""
+        if self._epochcost.active:
+            self._epochcost.phase("train")
+
+    @harmless
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """An epoch ends, its validation included; dollars go into ``logs``, for the callbacks after this one."""
+        whole = not self._length or self._batches >= self._length
+        self._epochcost.end_epoch(epoch + 1, whole=whole)
+        self._before += self._batches
+        self._length = self._length or self._batches or None
+        if isinstance(logs, dict):
+            logs.update(self._epochcost.costs())
+
+    @harmless
+    def on_train_end(self, logs: Any = None) -> None:
+        """``fit`` is over; after an exception nobody says so."""
+        self._epochcost.end()
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint of your own."""
+        return self._epochcost.state_dict()
+
+    @harmless
+    def load_state_dict(self, state: Any) -> None:
+        """From a checkpoint of your own, before ``fit``."""
+        self._epochcost.load_state_dict(state)
+
+    @property
+    def _accumulation(self) -> int:
+        optimizer = getattr(self.model, "optimizer", None)
+        return getattr(optimizer, "gradient_accumulation_steps", None) or 1
+
+
+def _bases() -> tuple[type, ...]:
+    from keras.callbacks import Callback
+
+    return (Callback,)
+
+
+__getattr__ = made_once(__name__, KerasHooks, _bases)

@@ -1,0 +1,124 @@
+"""Ultralytics: ``add_callbacks(model, "coco8")`` before ``model.train(...)``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from epochcost.training.fit import FIGURES, Fit, Found, Told, harmless
+from epochcost.training.loops import known_length
+from epochcost.training.warning import warn_once
+
+
+def add_callbacks(model: Any, experiment: str = "", **told: Any) -> UltralyticsHooks:
+    """Report what ``model.train`` does; the further arguments are those of ``epochcost.run``."""
+    hooks = UltralyticsHooks(experiment, **told)
+    for event in hooks.events:
+        model.add_callback(event, getattr(hooks, event))
+    return hooks
+
+
+class UltralyticsHooks:
+    """Functions for Ultralytics' events, each called with the trainer.
+
+    A step is a batch: how many batches make an optimiser step changes during the warm-up. With several GPUs Ultralytics
+    starts processes of its own that know nothing of callbacks: that is said once, and nothing is reported.
+    """
+
+    events = (
+        "on_pretrain_routine_start",
+        "on_train_start",
+        "on_train_epoch_start",
+        "on_train_batch_end",
+        "on_train_epoch_end",
+        "on_model_save",
+        "on_fit_epoch_end",
+        "on_train_end",
+        "teardown",
+    )
+
+    def __init__(self, experiment: str = "", **told: Any) -> None:
+        self._epochcost = Fit("ultralytics", Told(experiment, **told))
+        self._steps = 0
+        self._batch = 0
+
+    @harmless
+    def on_pretrain_routine_start(self, trainer: Any) -> None:
+        """The trainer is being made."""
+        if getattr(trainer, "ddp", False):
+            warn_once(
+                "ultralytics",
+                "Ultralytics hands no callbacks to its multi-GPU processes; run it under `epochcost exec` instead",
+            )
+            return
+        self._epochcost.begin(None, _announce)
+
+    @harmless
+    def on_train_start(self, trainer: Any) -> None:
+        """Data and model are there."""
+        fit = self._epochcost
+        if not fit.active:
+            fit.begin(None, _announce)
+        batches = known_length(trainer.train_loader)
+        self._steps = trainer.start_epoch * (batches or 0)
+        fit.stand(trainer.start_epoch, self._steps)
+        size = trainer.batch_size
+        fit.know(
+            Found(
+                epochs=trainer.epochs,
+                batch_size=size if isinstance(size, int) and size > 0 else None,
+                samples_per_epoch=known_length(getattr(trainer.train_loader, "dataset", None)),
+                batches=batches,
+                steps=batches,
+            )
+        )
+
+    @harmless
+    def on_train_epoch_start(self, trainer: Any) -> None:
+        """An epoch begins, or begins anew after out-of-memory or NaN."""
+        for name in FIGURES:
+            trainer.metrics.pop(f"epochcost/{name}", None)  # for results.csv has the columns of its first line
+        self._batch = 0
+        self._epochcost.begin_epoch(trainer.epoch)
+
+    @harmless
+    def on_train_batch_end(self, trainer: Any) -> None:
+        """A batch is done."""
+        self._steps += 1
+        self._batch += 1
+        self._epochcost.step_to(self._steps, self._batch)
+
+    @harmless
+    def on_train_epoch_end(self, trainer: Any) -> None:
+        """The training part is over; validation follows."""
+        self._epochcost.phase("eval")
+
+    @harmless
+    def on_model_save(self, trainer: Any) -> None:
+        """A checkpoint is on disk."""
+        self._epochcost.saved()
+
+    @harmless
+    def on_fit_epoch_end(self, trainer: Any) -> None:
+        """An epoch ends; Ultralytics calls this once more after its final validation, when none is open."""
+        fit = self._epochcost
+        if not fit.epoch_open:
+            return
+        fit.end_epoch(trainer.epoch + 1)
+        trainer.metrics.update(fit.costs())  # which the loggers read next
+
+    @harmless
+    def on_train_end(self, trainer: Any) -> None:
+        """The training is over."""
+        self._epochcost.end()
+
+    @harmless
+    def teardown(self, trainer: Any) -> None:
+        """Called whatever happens; what has not ended by now broke off."""
+        self._epochcost.end("failed" if sys.exc_info()[0] is not None else "finished")
+
+
+def _announce(line: str) -> None:
+    from ultralytics.utils import LOGGER
+
+    LOGGER.info(line)
