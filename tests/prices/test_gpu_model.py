@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import logging
+from importlib.resources import files
 
 import pytest
 
+from epochcost.prices.gcp_gpus import GPUS
 from epochcost.prices.gpu_model import canonical
+from epochcost.prices.price_list import Row, parse
 
 GIB = 1024**3
 SPELLINGS = {
@@ -48,6 +52,7 @@ SPELLINGS = {
     "RTX 4000 Ada": "nvidia_rtx4000_ada|NVIDIA RTX 4000 SFF Ada Generation",
     "Quadro RTX 6000": "Quadro RTX 6000|RTX 6000 (24 GB)|Q RTX 6000",
     "Quadro RTX 8000": "Q RTX 8000|Quadro RTX 8000",
+    "Quadro P4000": "Quadro P4000|NVIDIA Quadro P4000",
     "RTX PRO 6000": "NVIDIA RTX PRO 6000 Blackwell Server Edition|RTX PRO 6000 WS|RTX PRO 6000 S|"
     "NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition|RTX PRO Server 6000|RTX 6000 96GB",
     "MI300X": "AMD Instinct MI300X|AMD MI300X|amd_mi300x|MI300X|AMD Instinct MI300X OAM|AMD Instinct MI300X VF",
@@ -78,6 +83,17 @@ def test_every_name_of_a_gpu_has_one_spelling(name: str, spelling: str) -> None:
 @pytest.mark.parametrize("spelling", [spelling for spelling in SPELLINGS if "6000" not in spelling])
 def test_the_one_spelling_is_spelt_as_itself(spelling: str) -> None:
     assert canonical(spelling) == spelling
+
+
+def test_the_lists_and_tables_of_this_project_use_the_one_spelling() -> None:
+    listed = [row.facts for row in _rows_of_the_package()]
+    models = {fact.gpu_model for fact in listed if fact.gpu_model} | {gpu.model for gpu in GPUS.values()}
+    assert {model: canonical(model) for model in models if canonical(model) != model} == {}
+
+
+def _rows_of_the_package() -> tuple[Row, ...]:
+    text = (files("epochcost.prices") / "listed.csv").read_text(encoding="utf-8")
+    return parse(io.StringIO(text, newline=""))
 
 
 def test_memory_that_is_known_apart_tells_models_of_one_name_apart() -> None:

@@ -134,6 +134,9 @@ def _graphics_card(plain: str, memory_gib: float | None) -> str:
 
 
 def _other(plain: str) -> str:
+    quadro = re.fullmatch(r"quadro ([kmp]\d{4})", plain)
+    if quadro:
+        return f"Quadro {quadro[1].upper()}"
     for pattern, spelling in _OTHERS:
         match = re.fullmatch(pattern, plain)
         if match:
