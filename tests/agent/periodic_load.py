@@ -1,0 +1,74 @@
+"""An hour of a load that comes and goes, seen by the agent once a second and by scrapes more seldom.
+
+The clock is driven; the driver is the tests' own, told every second what NVML would answer then: the share of the
+second before in which a kernel ran, in whole percent. (NVML's own span is a second or less, by the product.)
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from tests.fake_nvml import FakeDriver
+
+from epochcost.agent.meter import Inputs, Meter
+from epochcost.gpus.nvml import NvmlSource
+from epochcost.ledger import Ledger
+from epochcost.model import Node
+
+HOUR = 3600
+START = 1_700_000_000.0
+DUTY = 0.5
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Mean utilisation over an hour of scrapes, as a ratio: the true one, by the counter, by the gauge."""
+
+    period_seconds: float
+    scrape_seconds: int
+    true: float
+    counter: float
+    gauge: float
+
+    @property
+    def counter_error_points(self) -> float:
+        return 100 * (self.counter - self.true)
+
+    @property
+    def gauge_error_points(self) -> float:
+        return 100 * (self.gauge - self.true)
+
+
+def busy_seconds(t: float, period: float) -> float:
+    """Seconds from 0 to ``t`` in which the load ran: the first half of every period."""
+    whole, rest = divmod(t, period)
+    return whole * period * DUTY + min(rest, period * DUTY)
+
+
+def an_hour(driver: FakeDriver, period: float, scrapes: tuple[int, ...] = (15, 30, 60)) -> list[Seen]:
+    """One GPU under a load of ``period`` seconds, seen by each interval of scrapes."""
+    driver.count(1)
+    source, meter = NvmlSource(), Meter(Ledger(), Node("n"))
+    counter, gauge = [], []
+    told = None
+    for second in range(HOUR + 1):
+        percent = round(100 * (busy_seconds(second, period) - busy_seconds(max(0, second - 1), period)))
+        if percent != told:
+            driver.gpu(0, util=percent)
+            told = percent
+        now = START + second
+        (gpu,) = meter.tick(now, Inputs(gpus=source.read(now))).gpus or (None,)
+        counter.append((gpu.utilization_seconds or 0.0) if gpu else 0.0)
+        gauge.append(percent / 100)
+    source.close()
+    return [_seen(period, every, counter, gauge) for every in scrapes]
+
+
+def _seen(period: float, every: int, counter: list[float], gauge: list[float]) -> Seen:
+    # Prometheus scrapes a target at an offset of its own, here such that none falls on a second edge of the load alone.
+    at = range(every // 2, HOUR + 1, every)
+    first, last = at[0], at[-1]
+    true = (busy_seconds(last, period) - busy_seconds(first, period)) / (last - first)
+    shown = [gauge[second] for second in at]
+    return Seen(period, every, true, (counter[last] - counter[first]) / (last - first), math.fsum(shown) / len(shown))

@@ -1,0 +1,145 @@
+"""What a driver does to the agent, seen at /metrics: a real process on the compiled driver of the tests."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from tests import fake_nvml
+from tests.agent.test_agent_process import AgentProcess
+from tests.fake_nvml import FakeDriver, build
+from tests.waiting import wait_for
+
+GPU_GAUGES = {
+    "gpu_utilization_ratio", "gpu_memory_used_bytes", "gpu_memory_total_bytes", "gpu_power_watts",
+    "gpu_temperature_celsius", "gpu_energy_joules_total",
+}  # fmt: skip
+Samples = dict[str, dict[str, float]]
+"""Values by metric name and label ``gpu``."""
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("nvml-of-agents"))
+
+
+@pytest.fixture
+def driver(library: Path, tmp_path: Path) -> FakeDriver:
+    driver = FakeDriver(library, tmp_path / "nvml.control")
+    driver.gpu("*", util=60)
+    return driver
+
+
+@pytest.fixture
+def agent(tmp_path: Path, driver: FakeDriver) -> Iterator[Callable[..., AgentProcess]]:
+    started: list[AgentProcess] = []
+
+    def start(*flags: str) -> AgentProcess:
+        given = ("--node.metadata=off", "--price.usd-per-hour=36", *flags)
+        started.append(AgentProcess(tmp_path, *given, env=driver.env()))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.end(signal.SIGKILL)
+
+
+def scraped(it: AgentProcess) -> tuple[Samples, str]:
+    _, text = it.get("/metrics")
+    found: Samples = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            name = sample.name.removeprefix("epochcost_")
+            found.setdefault(name, {})[sample.labels.get("gpu", "") or sample.labels.get("collector", "")] = (
+                sample.value
+            )
+    return found, text
+
+
+def with_series_of(found: Samples, gpu: str) -> set[str]:
+    return {name for name in GPU_GAUGES if gpu in found.get(name, {})}
+
+
+def test_the_series_of_a_stuck_gpu_disappear_within_five_seconds_and_the_call_is_named(
+    agent: Callable[..., AgentProcess], driver: FakeDriver
+) -> None:
+    it = agent().up()
+    wait_for(lambda: with_series_of(scraped(it)[0], "2") == GPU_GAUGES, what="the series of GPU 2")
+    driver.hang("GetPowerUsage", 600, gpu=2)
+    since = time.monotonic()
+    wait_for(lambda: not with_series_of(scraped(it)[0], "2"), seconds=8, what="their end")
+    assert time.monotonic() - since < 5.0 + 0.5  # the clock of this test starts before the driver's next call
+    found, text = wait_for(lambda: (s := scraped(it)) and "gpu_stuck_call_seconds" in s[0] and s, what="the call")
+    uuid = "GPU-00000000-0000-0000-0000-000000000002"
+    assert f'epochcost_gpu_stuck_call_seconds{{call="nvmlDeviceGetPowerUsage",gpu="2",uuid="{uuid}"}}' in text
+    assert found["gpu_readable"] == {str(i): float(i != 2) for i in range(8)}
+    for other in "0134567":
+        assert with_series_of(found, other) == GPU_GAUGES
+    assert found["collector_success"]["gpus"] == 0
+    start = time.monotonic()
+    scraped(it)
+    assert time.monotonic() - start < 1.0
+    (problem,) = [p for p in it.live()["problems"] if p.startswith("gpus:")]
+    assert "GPU 2: nvmlDeviceGetPowerUsage has not come back" in problem
+    driver.heal()
+    wait_for(lambda: with_series_of(scraped(it)[0], "2") == GPU_GAUGES, what="the series again")
+    assert "gpu_stuck_call_seconds" not in scraped(it)[0]
+    assert it.end() == 0
+
+
+def test_it_ends_in_order_while_every_call_is_stuck(agent: Callable[..., AgentProcess], driver: FakeDriver) -> None:
+    it = agent().up()
+    driver.hang("GetCount", 600)
+    wait_for(lambda: "gpu_stuck_call_seconds" in scraped(it)[0], what="the stuck call")
+    assert len(scraped(it)[0]["gpu_stuck_call_seconds"]) == 8
+    assert it.end() == 0
+
+
+def test_a_driver_updated_under_the_agent_ends_it_with_a_code_and_the_next_one_goes_on(
+    agent: Callable[..., AgentProcess], driver: FakeDriver
+) -> None:
+    first = agent().up()
+    wait_for(lambda: "gpu_info" in scraped(first)[0], what="the GPUs")
+    driver.error("Init", fake_nvml.LIB_RM_VERSION_MISMATCH)
+    driver.reload()
+    assert first.process.wait(timeout=15) == 3
+    assert "to be started anew: the NVIDIA driver was updated under this process" in first.log.read_text()
+    assert "Traceback" not in first.log.read_text()
+    driver.heal()
+    second = agent().up()
+    found, _ = wait_for(lambda: (s := scraped(second)) and "gpu_info" in s[0] and s, what="the GPUs again")
+    assert len(found["gpu_readable"]) == 8
+
+
+def test_a_mismatch_that_a_restart_does_not_help_is_no_loop_of_restarts(
+    agent: Callable[..., AgentProcess], driver: FakeDriver
+) -> None:
+    driver.error("Init", fake_nvml.LIB_RM_VERSION_MISMATCH)
+    it = agent().up()
+    found, _ = wait_for(
+        lambda: (s := scraped(it)) and s[0].get("collector_success", {}).get("gpus") == 0 and s, what="the failure"
+    )
+    assert "gpu_info" not in found
+    assert any("of different versions" in p for p in it.live()["problems"])
+    driver.heal()
+    wait_for(lambda: len(scraped(it)[0].get("gpu_readable", {})) == 8, seconds=20, what="the GPUs")
+
+
+def test_slices_show_with_their_gpu_their_part_and_their_profile(
+    agent: Callable[..., AgentProcess], driver: FakeDriver
+) -> None:
+    driver.count(2)
+    driver.gpu(0, mig=1, gpm=1)
+    driver.slice(0, 0, slices=3, gpm_graphics=70, memory_used=1 << 30, name="NVIDIA H100 80GB HBM3 MIG 3g.40gb")
+    it = agent().up()
+    found, text = wait_for(lambda: (s := scraped(it)) and "gpu_sm_active_ratio" in s[0] and s, what="the activity")
+    assert found["node_gpus"][""] == 2
+    assert found["gpu_mig_slice_ratio"] == {"0:0": pytest.approx(3 / 7)}
+    assert found["gpu_mig_mode"] == {"0": 1.0, "1": 0.0}
+    assert found["gpu_utilization_ratio"] == {"0:0": 0.7, "1": 0.6}
+    assert set(found["gpu_utilization_seconds_total"]) == {"0:0", "1"}
+    assert 'parent_uuid="GPU-00000000-0000-0000-0000-000000000000",profile="3g.40gb"' in text
