@@ -12,16 +12,20 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from epochcost._version import __version__
 from epochcost.settings import SettingsError, add_flags, load
+
+if TYPE_CHECKING:
+    from epochcost.poller.settings import PollerSettings
 
 EXTRA = {"agent": "agent", "check": "agent", "prices": "prices"}
 LAUNCH = {
     "exec": "run a training as it is, and report it as one run",
     "event": "write one event of a run, from a shell or any other language",
 }
-WRITER_VARIABLES = ("EPOCHCOST_DIR", "EPOCHCOST_RUN", "EPOCHCOST_DISABLE", "EPOCHCOST_URL", "EPOCHCOST_PATTERN")
+WRITER_VARIABLES = ("EPOCHCOST_DIR", "EPOCHCOST_RUN", "EPOCHCOST_DISABLE", "EPOCHCOST_URL", "EPOCHCOST_TOKEN_FILE", "EPOCHCOST_PATTERN")
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -84,10 +88,21 @@ def _parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
         if _wanted(name):
             add_flags(sub, _settings_of(name))
+        if name == "prices":
+            _add_once(sub)
     for name, text in LAUNCH.items():
         commands.add_parser(name, help=text, add_help=False)
     commands.add_parser("version", help="print the version")
     return parser
+
+
+def _add_once(parser: argparse.ArgumentParser) -> None:
+    """What only one look at the market takes, so no setting of the poller."""
+    once = parser.add_argument_group("one look at the market")
+    once.add_argument("--once", action="store_true", help="ask every source once, print the prices, and end")
+    once.add_argument("--format", choices=("table", "csv", "json"), default="table", help="with --once")
+    once.add_argument("--gpu", metavar="MODEL", default="", help="with --once: only this GPU, H100 or A100*")
+    once.add_argument("--provider", metavar="NAME", default="", help="with --once: only this provider")
 
 
 def _wanted(name: str) -> bool:
@@ -119,10 +134,27 @@ def _prices(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
     from epochcost.poller.settings import PollerSettings
 
     settings = load(PollerSettings, "prices", flags, environ)
+    if flags["once"]:
+        _log_to_stderr("warning", environ)
+        return _prices_once(settings, flags)
     _log_to_stderr(settings.log_level, environ)
     from epochcost.poller.app import run
 
     return _run("prices", lambda: run(settings))
+
+
+def _prices_once(settings: PollerSettings, flags: Mapping[str, str | None]) -> int:
+    """Print the market; 1 where no source answered."""
+    import time
+
+    from epochcost.poller.app import make_sources, quiet
+    from epochcost.poller.once import Filter, run_once
+
+    quiet()
+    kept = Filter(flags["gpu"] or "", flags["provider"] or "")
+    text, answered = run_once(settings, make_sources(settings), time.time, kept, flags["format"] or "table")
+    print(text)
+    return 0 if answered else 1
 
 
 def _check(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:

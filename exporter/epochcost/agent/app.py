@@ -6,6 +6,7 @@ import logging
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,8 +15,9 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from epochcost.agent.collectors import collectors
-from epochcost.agent.cost_files import CostFiles
+from epochcost.agent.cost_files import CostFiles, figures_of
 from epochcost.agent.events_directory import agent_events_dir
+from epochcost.agent.intake_route import intake_route
 from epochcost.agent.meter import Inputs, Meter
 from epochcost.agent.page import page_routes
 from epochcost.agent.preemption_file import PreemptionFile
@@ -48,10 +50,12 @@ from epochcost.prices.configured import ConfiguredPrice
 from epochcost.prices.remote import RemotePrice
 from epochcost.progress.clock import NodeClock
 from epochcost.progress.files import EventFiles
-from epochcost.serve import Server, metrics_route
+from epochcost.progress.intake import Intake, IntakeError
+from epochcost.serve import Route, Server, metrics_route, text
 
 log = logging.getLogger(__name__)
 SAVE_SECONDS = 5.0
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 RESTART = 3
 """Exit code: all is saved, and only a new process can go on."""
 
@@ -131,6 +135,7 @@ class AgentApp:
         self._boot = self._boot_id()
         self._clock = NodeClock(self._clocks.wall, self._clocks.mono, self._boot)
         self._files = EventFiles(self.events_dir)
+        self._intake = Intake(self.events_dir, self._clocks.wall, self._clocks.mono)
         self._host = HostSource(proc)
         self._cost_files = CostFiles(self.events_dir)
         self._identity = identity_of(settings, environ)
@@ -147,6 +152,8 @@ class AgentApp:
         self._gpu_source, self.gpu_reason = self._choose_gpus()
         self._sampler: Sampler | None = None
         self._owners = owner_feeds(settings, self._gpus, proc) if self._gpu_source is not None else []
+        self._owners_said: tuple[Any, ...] = ()
+        self._owners_now: tuple[GpuOwner, ...] = ()
         self.finished = threading.Event()
         """Set from outside to end the program, or from inside with a `restart_reason`."""
         self.restart_reason = ""
@@ -177,9 +184,22 @@ class AgentApp:
         for name, collector in collectors(self._newest).items():
             registry.register(Guarded(collector, name, log))
         routes = {"/metrics": metrics_route(registry), **page_routes(lambda: self.snapshot)}
-        return Server(
-            self.settings.web_listen_address, routes, self.settings.web_config_file, ready=self._not_ready_because
-        )
+        posts = {"/v1/events": self._events_route()}
+        address, web_config = self.settings.web_listen_address, self.settings.web_config_file
+        return Server(address, routes, web_config, ready=self._not_ready_because, post_routes=posts)
+
+    def _events_route(self) -> Route:
+        """Events over the network: from this machine alone, unless those who send them must know something."""
+        s = self.settings
+        if s.web_listen_address[0] not in LOOPBACK and not s.intake_token_file and not s.web_config_file:
+            closed = "events over the network need --intake.token-file or --web.config.file on this agent"
+            return lambda _: text(403, closed)
+        return intake_route(self._intake.take, self._costs, s.intake_token_file, IntakeError)
+
+    def _costs(self, runs: Sequence[str]) -> dict[str, dict[str, object]]:
+        snapshot = self.snapshot
+        views = snapshot.runs if snapshot is not None else ()
+        return {view.run: figures_of(view, self._clock.now()) for view in views if view.run in runs}
 
     def _newest(self) -> Snapshot:
         if self.snapshot is None:
@@ -319,7 +339,7 @@ class AgentApp:
             quote=feed.quote if feed else None,
             watched=self._files.watched(),
             health=health,
-            event_counts=self._files.counts,
+            event_counts=Counter(self._files.counts) + Counter(self._intake.rejected),
             clock_jumps=self._clock.jumps,
         )
         snapshot = self.meter.tick(now, inputs)
@@ -339,8 +359,11 @@ class AgentApp:
     def _owners_of(self, gpus: Sequence[GpuView]) -> tuple[GpuOwner, ...]:
         runs = self.meter.ledger.runs_on() if "run" in self.settings.owners_sources else {}
         shown = {gpu.sample.uuid for gpu in gpus}
-        owners = combined([run_owners(runs), *(feed.owners() for feed in self._owners)])
-        return tuple(owner for owner in owners if owner.uuid in shown)
+        said = (runs, shown, *(feed.owners() for feed in self._owners))
+        if said != self._owners_said:  # most seconds nothing new is said
+            owners = combined([run_owners(runs), *said[2:]])
+            self._owners_said, self._owners_now = said, tuple(owner for owner in owners if owner.uuid in shown)
+        return self._owners_now
 
     def _boot_ts(self, now: float) -> float:
         try:

@@ -51,14 +51,15 @@ class CostFiles:
         fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         try:
             with os.fdopen(fd, "w", encoding="utf-8") as file:
-                json.dump(_figures(run, now), file)
+                json.dump(figures_of(run, now), file)
             fresh.replace(self._directory / name)
         except OSError:
             fresh.unlink(missing_ok=True)
             raise
 
 
-def _figures(run: RunView, now: float) -> dict[str, object]:
+def figures_of(run: RunView, now: float) -> dict[str, object]:
+    """What a training process is told of its run, without what is not known."""
     figures: dict[str, object | None] = {
         "v": FILE_VERSION,
         "run": run.run,

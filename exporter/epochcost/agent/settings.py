@@ -22,6 +22,9 @@ class AgentSettings:
     events_dir: str = option(
         "events.dir", "", "where training processes write their events; empty: found as they find it"
     )
+    intake_token_file: str = option(
+        "intake.token-file", "", "file with the token that events over HTTP must carry (POST /v1/events)"
+    )
     state_dir: str = option("state.dir", "", "where the ledger is kept over restarts; empty: beside the events")
     sample_interval: float = option("sample.interval", 1.0, "between two samples of the devices", parse=duration)
     gpus_source: str = option("gpus.source", "auto", "auto, nvml or none", parse=choice("auto", "nvml", "none"))

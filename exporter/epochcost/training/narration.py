@@ -9,7 +9,7 @@ from collections.abc import Callable
 from epochcost.training.facts import Facts
 from epochcost.training.memory import MemoryPeak
 from epochcost.training.position import Position
-from epochcost.training.writer import EventWriter
+from epochcost.training.writer import Writer
 
 _wall, _monotonic = time.time, time.monotonic
 
@@ -20,11 +20,11 @@ class Narration:
     Not for several threads at once: its run holds a lock.
     """
 
-    def __init__(self, facts: Facts, make_writer: Callable[[str], EventWriter] | None, memory: MemoryPeak) -> None:
+    def __init__(self, facts: Facts, make_writer: Callable[[str], Writer] | None, memory: MemoryPeak) -> None:
         self._facts = facts
         self._make_writer = make_writer
         self._memory = memory
-        self._writer: EventWriter | None = None
+        self._writer: Writer | None = None
         self._start = ""
         self._fragments: dict[bool, str] = {}
         self._run_key = f'"run":{json.dumps(facts.run)}'
@@ -91,12 +91,12 @@ class Narration:
         if self._writer is not None:
             self._writer.mute()
 
-    def _told_facts(self, writer: EventWriter) -> str:
+    def _told_facts(self, writer: Writer) -> str:
         if writer.locked not in self._fragments:
             self._fragments[writer.locked] = self._facts.fragment(locked=writer.locked)
         return self._fragments[writer.locked]
 
-    def _opening(self, writer: EventWriter, kind: str) -> str:
+    def _opening(self, writer: Writer, kind: str) -> str:
         """What a file must begin with; the start itself, if no earlier file took it."""
         if writer.replaces:
             return f',"continues":{json.dumps(writer.replaces)}'

@@ -7,6 +7,7 @@ import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from epochcost.training.warning import warn_once
 
@@ -21,6 +22,35 @@ CHECK_EVERY = 64
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
 # O_NONBLOCK: whatever stands where a regular file is expected, opening and writing return at once.
 _FLAGS |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+class Writer(Protocol):
+    """Where the lines of one process go. No method ever raises, nor waits for anybody."""
+
+    name: str
+    replaces: str
+    locked: bool
+    dead: bool
+
+    def attach(self) -> bool:
+        """Make sure that lines can be put; True where what was told before must be told again."""
+        ...
+
+    def check(self) -> bool:
+        """As `attach`, with a closer look."""
+        ...
+
+    def put(self, line: bytes) -> bool:
+        """Take a line; False when it is lost."""
+        ...
+
+    def close(self) -> None:
+        """The last line was put."""
+        ...
+
+    def mute(self) -> None:
+        """In a forked child: say nothing any more."""
+        ...
 
 
 class EventWriter:

@@ -1,0 +1,78 @@
+"""``POST /v1/events``: training that shares no directory with the agent reports here."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from epochcost.serve import Request, Response, Route, json_response, text
+
+log = logging.getLogger(__name__)
+MEDIA_TYPES = ("application/x-ndjson", "application/json")
+"""A web page can send neither to another origin without being allowed to, so no page can report events."""
+
+
+class Takes(Protocol):
+    """What became of a request's lines."""
+
+    accepted: int
+    rejected: int
+    reasons: list[dict[str, object]]
+    runs: set[str]
+
+
+def intake_route(
+    take: Callable[[str, bytes], Takes],
+    costs: Callable[[Sequence[str]], Mapping[str, Mapping[str, Any]]],
+    token_file: str,
+    refused: type[Exception],
+) -> Route:
+    """The route.
+
+    Args:
+        take: keeps a writer's lines, or raises ``refused`` (which has a ``status``).
+        costs: what the agent knows of the dollars of runs, by run, in the form of ``<run>.cost.json``.
+        token_file: holds the token that requests must carry; read again each time, so it may change. Empty: none.
+        refused: the exception of ``take``.
+    """
+
+    def events(request: Request) -> Response:
+        if not _allowed(request, token_file):
+            return text(401, "this agent wants the token of its --intake.token-file", {"WWW-Authenticate": "Bearer"})
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in MEDIA_TYPES:
+            return text(415, f"send JSON lines as {MEDIA_TYPES[0]}")
+        writers = request.query.get("writer", ())
+        try:
+            taken = take(writers[0] if len(writers) == 1 else _writer_of(request.body), request.body)
+        except refused as err:
+            return text(getattr(err, "status", 400), str(err), {"Retry-After": "1"})
+        status = 400 if taken.rejected and not taken.accepted else 200
+        answer = {"v": 1, "accepted": taken.accepted, "rejected": taken.rejected, "reasons": taken.reasons}
+        return json_response(status, {**answer, "costs": costs(sorted(taken.runs))})
+
+    return events
+
+
+def _writer_of(body: bytes) -> str:
+    """Without ``?writer=``: the run of the first line, so that ``curl`` is enough for a process that is alone."""
+    try:
+        run = json.loads(body.split(b"\n", 1)[0])["run"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return "unnamed"
+    return run if isinstance(run, str) else "unnamed"
+
+
+def _allowed(request: Request, token_file: str) -> bool:
+    if not token_file:
+        return True
+    try:
+        token = Path(token_file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as err:
+        log.warning("events from the network are refused: %s", err)
+        return False
+    given = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
+    return bool(token) and hmac.compare_digest(given.encode(), token.encode())

@@ -1,0 +1,167 @@
+"""Events that came over the network: checked, bounded, and put into event files of the agent's own.
+
+What is taken is appended to ``http-<writer>.jsonl`` in the events directory, and read from there like any other event:
+one way in, so that nothing is lost when the agent restarts between taking an event and accounting it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import stat
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from epochcost.progress.parse import Rejected, parse_line
+
+PREFIX = "http-"
+MAX_FILE_BYTES = 64 * 1024 * 1024
+MAX_TOTAL_BYTES = 512 * 1024 * 1024
+MAX_WRITERS = 2000
+LINES_PER_SECOND = 2000.0
+BURST_LINES = 20_000.0
+KEEP_SECONDS = 8 * 86400.0
+"""Longer than the reader looks back at files that nobody writes to."""
+REASONS_TOLD = 10
+LOCAL_KEYS = ("lock", "pid", "pidns", "continues")
+"""What a line says of a process and a file on its own machine, which mean nothing on this one."""
+
+_WRITER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:@+=-]{0,199}")
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_log = logging.getLogger(__name__)
+
+
+class IntakeError(Exception):
+    """Nothing was taken; ``status`` is what HTTP calls it, the text says why."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+@dataclass(slots=True)
+class Taken:
+    """What became of the lines of one request."""
+
+    accepted: int = 0
+    rejected: int = 0
+    reasons: list[dict[str, object]] = field(default_factory=list)
+    runs: set[str] = field(default_factory=set)
+
+
+class Intake:
+    """Takes lines for any number of writers, from any thread.
+
+    Args:
+        directory: of the event files.
+        wall: seconds since the Unix epoch, for the age of files.
+        mono: seconds that never jump, for the rate.
+
+    Attributes:
+        rejected: lines refused by the reason that they are counted under.
+    """
+
+    def __init__(self, directory: Path, wall: Callable[[], float], mono: Callable[[], float]) -> None:
+        self._directory = directory
+        self._wall = wall
+        self._mono = mono
+        self._lock = threading.Lock()
+        self._sizes: dict[str, int] = {}
+        self._allowance = BURST_LINES
+        self._filled_at = mono()
+        self.rejected: dict[str, int] = {}
+        self._clean()
+
+    def take(self, writer: str, body: bytes) -> Taken:
+        """Check the lines of ``body`` and keep the good ones.
+
+        Args:
+            writer: the stream they come from, one for each process.
+            body: JSON lines.
+
+        Raises:
+            IntakeError: 400 for a writer that is no name, 429 when too much comes, 507 when there is no room.
+        """
+        if not _WRITER.fullmatch(writer):
+            raise IntakeError(400, "writer: expected up to 200 letters, digits and ._:@+=-, one name for each process")
+        lines = [line for line in body.split(b"\n") if line.strip()]
+        with self._lock:
+            self._spend(len(lines))
+            taken, good = self._checked(lines)
+            if good:
+                self._append(writer, b"".join(good))
+            return taken
+
+    def _spend(self, lines: int) -> None:
+        now = self._mono()
+        self._allowance = min(BURST_LINES, self._allowance + (now - self._filled_at) * LINES_PER_SECOND)
+        self._filled_at = now
+        if lines > self._allowance:
+            raise IntakeError(429, f"too many events: this agent takes {LINES_PER_SECOND:g} a second over the network")
+        self._allowance -= lines
+
+    def _checked(self, lines: list[bytes]) -> tuple[Taken, list[bytes]]:
+        taken, good = Taken(), []
+        for number, raw in enumerate(lines, start=1):
+            line = parse_line(raw)
+            if isinstance(line, Rejected):
+                taken.rejected += 1
+                self.rejected[line.result] = self.rejected.get(line.result, 0) + 1
+                if len(taken.reasons) < REASONS_TOLD:
+                    taken.reasons.append({"line": number, "result": line.result, "reason": line.reason})
+                continue
+            taken.accepted += 1
+            taken.runs.add(line.run)
+            document = json.loads(raw)
+            kept = {key: value for key, value in document.items() if key not in LOCAL_KEYS}
+            good.append(json.dumps(kept, separators=(",", ":")).encode() + b"\n")
+        return taken, good
+
+    def _append(self, writer: str, data: bytes) -> None:
+        name = f"{PREFIX}{writer}.jsonl"
+        size = self._sizes.get(name, 0)
+        if name not in self._sizes and len(self._sizes) >= MAX_WRITERS:
+            self._clean()
+            if len(self._sizes) >= MAX_WRITERS:
+                raise IntakeError(507, f"more than {MAX_WRITERS} writers have reported over the network")
+        if size + len(data) > MAX_FILE_BYTES or sum(self._sizes.values()) + len(data) > MAX_TOTAL_BYTES:
+            raise IntakeError(507, "no room is left for events from the network")
+        try:
+            _write(self._directory / name, data)
+        except OSError as err:
+            _log.warning("events from the network cannot be kept: %s", err)
+            raise IntakeError(507, f"the agent cannot keep events: {err.strerror}") from None
+        self._sizes[name] = size + len(data)
+
+    def _clean(self) -> None:
+        """Count the files of our own, and remove those that nobody reads any more."""
+        self._sizes = {}
+        try:
+            with os.scandir(self._directory) as entries:
+                ours = [e for e in entries if e.name.startswith(PREFIX) and e.name.endswith(".jsonl")]
+        except FileNotFoundError:
+            return
+        for entry in ours:
+            found = entry.stat(follow_symlinks=False)
+            if self._wall() - found.st_mtime > KEEP_SECONDS:
+                Path(entry.path).unlink(missing_ok=True)
+            else:
+                self._sizes[entry.name] = found.st_size
+
+
+def _write(path: Path, data: bytes) -> None:
+    fd = os.open(path, _FLAGS, 0o644)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(0, "not a regular file", str(path))
+        written = os.write(fd, data)
+        if written < len(data):
+            # A torn line would swallow the next one: end it, so that only itself is lost.
+            os.write(fd, b"\n")
+            raise OSError(0, f"only {written} of {len(data)} bytes could be written", str(path))
+    finally:
+        os.close(fd)

@@ -1,0 +1,177 @@
+"""Reports to an agent over HTTP (``EPOCHCOST_URL``), from a thread of its own that the training never waits for."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+import time
+from collections import deque
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from epochcost.training.cost import MAX_AGE_SECONDS, CostFile
+from epochcost.training.warning import warn_once
+
+MAX_LINES = 10_000
+BATCH_LINES = 500
+SEND_SECONDS = 1.0
+TIMEOUT_SECONDS = 5.0
+LONGEST_PAUSE_SECONDS = 60.0
+LAST_WORDS_SECONDS = 2.0
+"""What the end of a run waits at most for its last line to arrive, and only while the agent has been answering."""
+REFUSALS = 3
+MAX_ANSWER_BYTES = 1024 * 1024
+
+
+class RemoteWriter:
+    """As `EventWriter`, but to ``url``; lines wait in a bounded queue and the oldest are dropped when it is full.
+
+    Nothing is lost by a dropped line but its own detail: figures are absolute, and boundaries carry all facts.
+    An agent that is away is tried again for ever, ever more seldom; one that refuses is left alone after 3 times.
+
+    Attributes:
+        name, replaces, locked, dead: as of `EventWriter`; there is no file, so no lock.
+        answer: the newest answer of the agent, and when it came (monotonic seconds).
+    """
+
+    def __init__(self, url: str, token_file: str, run: str) -> None:
+        node = re.sub(r"[^A-Za-z0-9.-]", "_", os.uname().nodename)[:60] or "host"
+        self.name = ""
+        self.replaces = ""
+        self.locked = False
+        self.dead = False
+        self.answer: tuple[dict[str, Any], float] = ({}, 0.0)
+        self._writer = f"{run[:100]}-{node}-{os.getpid()}-{os.urandom(3).hex()}"
+        self._url = urlsplit(url)
+        self._token_file = token_file
+        self._pid = os.getpid()
+        self._lines: deque[bytes] = deque(maxlen=MAX_LINES)
+        self._wake = threading.Event()
+        self._closing = False
+        self._refused = 0
+        self._failed = 0
+        self._thread = threading.Thread(target=self._run, name="epochcost-report", daemon=True)
+
+    def attach(self) -> bool:
+        """True once, for the first line."""
+        return self.check()
+
+    def check(self) -> bool:
+        """As `attach`."""
+        if self.dead or self.name or self._pid != os.getpid():
+            return False
+        self.name = self._writer
+        self._thread.start()
+        return True
+
+    def put(self, line: bytes) -> bool:
+        """Queue ``line``; never waits."""
+        if self.dead or self._pid != os.getpid():
+            return False
+        self._lines.append(line)
+        return True
+
+    def close(self) -> None:
+        """Let the last lines go; waits for them only where the agent answers, and not for long."""
+        self._closing = True
+        self._wake.set()
+        if self.name and not self.dead and not self._failed:
+            self._thread.join(LAST_WORDS_SECONDS)
+        self.dead = True
+
+    def mute(self) -> None:
+        """In a forked child, which has no such thread."""
+        self.dead = True
+
+    def _run(self) -> None:
+        while not self.dead:
+            pause = SEND_SECONDS if not self._failed else min(LONGEST_PAUSE_SECONDS, SEND_SECONDS * 2.0**self._failed)
+            self._wake.wait(pause)
+            while self._lines and not self.dead and self._send():
+                pass
+            if self._closing:
+                return
+
+    def _send(self) -> bool:
+        """Send the oldest lines; False when that has to be tried again."""
+        batch = [self._lines[i] for i in range(min(BATCH_LINES, len(self._lines)))]
+        try:
+            status, body = self._post(b"".join(batch))
+        except Exception as err:  # noqa: BLE001 - no fault of the network or of its library may reach the training
+            self._failed += 1
+            if self._failed == REFUSALS:
+                warn_once("writer", f"{self._place} does not take events ({type(err).__name__}: {err}); tried again")
+            return False
+        if status in (429, 507) or status >= 500:  # noqa: PLR2004 - HTTP: later
+            self._failed += 1
+            return False
+        self._failed = 0
+        if status == 200 or (status == 400 and body.startswith(b"{")):  # noqa: PLR2004 - taken, or never to be taken
+            self._refused = 0
+            self._remember(body)
+            self._forget(batch)
+            return True
+        self._refuse(status, body)
+        return False
+
+    def _forget(self, batch: list[bytes]) -> None:
+        """The lines that were taken, unless the queue has dropped them meanwhile."""
+        for line in batch:
+            if self._lines and self._lines[0] is line:
+                self._lines.popleft()
+
+    def _refuse(self, status: int, body: bytes) -> None:
+        self._refused += 1
+        self._failed = 1
+        if self._refused >= REFUSALS:
+            self.dead = True
+            said = body[:200].decode("utf-8", "replace").strip()
+            warn_once("writer", f"this training is not reported: {self._place} answers {status}: {said}; it goes on")
+
+    def _remember(self, body: bytes) -> None:
+        document = json.loads(body)
+        if isinstance(document, dict):
+            self.answer = (document, time.monotonic())
+
+    @property
+    def _place(self) -> str:
+        return self._url.netloc.rpartition("@")[2]
+
+    def _post(self, body: bytes) -> tuple[int, bytes]:
+        import http.client
+
+        kind = http.client.HTTPSConnection if self._url.scheme == "https" else http.client.HTTPConnection
+        connection = kind(self._url.hostname or "", self._url.port, timeout=TIMEOUT_SECONDS)
+        headers = {"Content-Type": "application/x-ndjson", "Connection": "close"}
+        if self._token_file:
+            with open(self._token_file, encoding="utf-8") as file:  # noqa: PTH123 - pathlib costs the training its import
+                headers["Authorization"] = f"Bearer {file.read().strip()}"
+        try:
+            path = f"{self._url.path.rstrip('/')}/v1/events?writer={quote(self._writer)}"
+            connection.request("POST", path, body, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read(MAX_ANSWER_BYTES)
+        finally:
+            connection.close()
+
+
+class RemoteCost(CostFile):
+    """The run's dollars as the agent's answers bring them."""
+
+    def __init__(self, run: str, writers: list[RemoteWriter]) -> None:
+        super().__init__(_nowhere, run)
+        self._writers = writers
+
+    def _read(self) -> dict[str, object]:
+        if not self._writers:
+            return {}
+        document, came = self._writers[-1].answer
+        costs = document.get("costs")
+        mine = costs.get(self.run) if isinstance(costs, dict) and time.monotonic() - came < MAX_AGE_SECONDS else None
+        return mine if isinstance(mine, dict) else {}
+
+
+def _nowhere() -> Any:  # noqa: ANN401 - never a path
+    raise FileNotFoundError("dollars come over the network")
