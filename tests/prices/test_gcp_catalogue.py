@@ -26,7 +26,7 @@ def error(server: GcpServer, patience: Patience = QUICK, key_file: str = "") -> 
     return str(caught.value)
 
 
-def test_every_page_is_read_in_dollars_and_as_large_as_can_be() -> None:
+def test_every_page_is_read_in_dollars() -> None:
     with serving() as server, source(server) as prices:
         assert dollars(prices.fetch(A2, NOW)) == {"a2-highgpu-1g": pytest.approx(3.673385)}
         assert len(server.questions) == -(-len(server.skus[COMPUTE]) // server.page_size) > 5

@@ -11,7 +11,8 @@ from epochcost.model import InstanceFacts
 from epochcost.prices import gcp_machines
 from epochcost.prices.gcp import machine
 from epochcost.prices.gcp_bill import UnknownMachineError
-from epochcost.prices.gcp_gpus import GPUS, with_accelerators
+from epochcost.prices.gcp_gpus import GPUS, Gpu, with_accelerators
+from epochcost.prices.gpu_model import canonical
 from epochcost.prices.source import PriceSourceError
 
 GIB = 1024**3
@@ -107,6 +108,18 @@ def test_a_machine_of_which_no_region_sells_a_part_is_said_once() -> None:
         with pytest.raises(PriceSourceError) as caught:
             ask(server, "g2-standard-4", regions=("antarctica-south1", "moon-north1"))
     assert str(caught.value) == "gcp: g2-standard-4 is sold in none of antarctica-south1, moon-north1"
+
+
+@pytest.mark.parametrize("gpu", GPUS.values(), ids=lambda gpu: gpu.accelerator)
+def test_gpu_models_are_spelled_as_everywhere(gpu: Gpu) -> None:
+    assert canonical(gpu.accelerator, round(gpu.memory_gib * GIB)) == gpu.model
+
+
+@pytest.mark.parametrize(
+    "instance_type", ["v2-8", "v3-32", "v4-8", "v5litepod-8", "v5p-8", "v6e-8", "ct6e-standard-4t"]
+)
+def test_tpu_models_are_spelled_as_everywhere(instance_type: str) -> None:
+    assert canonical(instance_type) == machine(instance_type).facts.gpu_model
 
 
 @pytest.mark.parametrize(

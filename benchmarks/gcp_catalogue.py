@@ -1,0 +1,194 @@
+"""What one reading of the Google Cloud catalogue takes, time and memory: the real client at a simulated catalogue.
+
+Run it with the package installed, or ``PYTHONPATH=exporter python benchmarks/gcp_catalogue.py``. The catalogue is
+synthetic: as many SKUs as Compute Engine has (36,000), of the same form and size, most of them no part of a machine. It
+is served over gRPC by a process of its own on this machine, so network and Google's time are left out. Exits 1 when a
+goal is missed.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+SKUS = 36_000
+REGIONS = [
+    f"{area}-{side}{n}" for area in ("us", "europe", "asia", "me") for side in ("central", "west") for n in range(1, 6)
+]
+FAMILIES = ("N1 Predefined", "N2", "E2", "C3", "A2", "A3", "A3Plus", "G2")
+GPUS = ("Tesla T4", "Tesla P4", "Tesla V100", "Tesla A100", "Tesla A100 80GB", "L4", "H100 80GB", "H100 80GB Plus")
+TYPES = ("a2-highgpu-8g", "a3-highgpu-8g", "a3-megagpu-8g", "g2-standard-96", "n1-standard-16+nvidia-tesla-p4:1")
+GOAL_SECONDS = 15.0
+GOAL_MIB = 150.0
+
+
+def texts() -> list[tuple[str, str, str]]:
+    """Description, usage type and region of every SKU: the priced parts of every region, and what surrounds them."""
+    rows = []
+    for region in REGIONS:
+        for spot, usage in (("", "OnDemand"), ("Spot Preemptible ", "Preemptible")):
+            attached = "attached to Spot Preemptible VMs running in" if spot else "running in"
+            rows += [
+                (f"{spot}{f} Instance {w} running in {region}", usage, region)
+                for f in FAMILIES
+                for w in ("Core", "Ram")
+            ]
+            rows += [(f"Nvidia {gpu} GPU {attached} {region}", usage, region) for gpu in GPUS]
+            rows.append(
+                (
+                    f"SSD backed Local Storage {attached} {region}"
+                    if spot
+                    else f"SSD backed Local Storage in {region}",
+                    usage,
+                    region,
+                )
+            )
+    kinds = (
+        "Commitment v1: N2 Cpu in {} for 1 Year",
+        "Network Internet Egress from {} to Oceania number {}",
+        "Licensing Fee {} {}",
+    )
+    number = 0
+    while len(rows) < SKUS:
+        number += 1
+        region = REGIONS[number % len(REGIONS)]
+        usage = ("Commit1Yr", "OnDemand", "OnDemand")[number % 3]
+        rows.append((kinds[number % 3].format(region, number), usage, region))
+    return rows[:SKUS]
+
+
+def serve() -> None:
+    """Serve the catalogue; the first line of output is the port. Ends when its input does."""
+    import grpc
+    from google.cloud.billing_v1 import ListSkusRequest, ListSkusResponse
+
+    pages: dict[tuple[int, int], bytes] = {}
+    rows = texts()
+
+    def page(asked: object, _context: object) -> bytes:
+        first, size = int(asked.page_token or 0), asked.page_size
+        if (first, size) not in pages:
+            answer = ListSkusResponse.pb(ListSkusResponse())
+            for number, (text, usage, region) in enumerate(rows[first : first + size], start=first):
+                _fill(answer.skus.add(), number, text, usage, region)
+            answer.next_page_token = str(first + size) if first + size < len(rows) else ""
+            pages[first, size] = answer.SerializeToString()
+        return pages[first, size]
+
+    server = grpc.server(ThreadPoolExecutor(2))
+    method = grpc.unary_unary_rpc_method_handler(page, ListSkusRequest.deserialize, bytes)
+    handler = grpc.method_handlers_generic_handler("google.cloud.billing.v1.CloudCatalog", {"ListSkus": method})
+    server.add_generic_rpc_handlers((handler,))
+    port = server.add_secure_port("127.0.0.1:0", grpc.local_server_credentials())
+    server.start()
+    print(port, flush=True)
+    sys.stdin.read()
+    server.stop(None)
+
+
+def _fill(sku: object, number: int, text: str, usage: str, region: str) -> None:
+    sku.sku_id = f"{number:04X}-0000-{number:04X}"
+    sku.name = f"services/6F81-5844-456A/skus/{sku.sku_id}"
+    sku.description = text
+    sku.category.service_display_name = "Compute Engine"
+    sku.category.resource_family, sku.category.resource_group, sku.category.usage_type = "Compute", "CPU", usage
+    sku.service_regions.append(region)
+    sku.geo_taxonomy.regions.append(region)
+    sku.service_provider_name = "Google"
+    info = sku.pricing_info.add()
+    info.currency_conversion_rate = 1.0
+    info.effective_time.seconds = 1_795_000_000
+    expression = info.pricing_expression
+    storage, memory = text.startswith("SSD"), " Ram " in text
+    expression.usage_unit = "GiBy.mo" if storage else "GiBy.h" if memory else "h"
+    expression.usage_unit_description, expression.base_unit, expression.base_unit_description = "hour", "s", "second"
+    expression.display_quantity, expression.base_unit_conversion_factor = 1.0, 3600.0
+    price = expression.tiered_rates.add().unit_price
+    price.currency_code, price.units, price.nanos = "USD", 2 * ("GPU" in text), 31_611_000
+
+
+def resident_mib(kind: str) -> float:
+    """Memory of this process: ``VmRSS`` now, ``VmHWM`` at most."""
+    with open("/proc/self/status", encoding="ascii") as status:  # noqa: PTH123
+        return next(int(line.split()[1]) for line in status if line.startswith(kind)) / 1024
+
+
+def read(port: int) -> bool:
+    """Fetch once from the catalogue at ``port`` and print the figures; whether every goal was met."""
+    import grpc
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud.billing_v1 import CloudCatalogClient
+    from google.cloud.billing_v1.services.cloud_catalog.transports import CloudCatalogGrpcTransport
+
+    from epochcost.prices.gcp import NAME, GcpPrices
+    from epochcost.prices.gcp_client import GcpCatalogue
+    from epochcost.prices.source import Want, Wanted
+
+    def client(key: str) -> CloudCatalogClient:  # noqa: ARG001
+        transport = CloudCatalogGrpcTransport(
+            host=f"127.0.0.1:{port}",
+            credentials=AnonymousCredentials(),
+            ssl_channel_credentials=grpc.local_channel_credentials(),
+        )
+        return CloudCatalogClient(transport=transport)
+
+    wanted = Wanted(frozenset(Want(NAME, region, name) for region in REGIONS[:5] for name in TYPES))
+    before = resident_mib("VmRSS")
+    rows = []
+    source = GcpPrices(frozenset(), 86400.0, GcpCatalogue(NAME, make_client=client))
+    for now in (0.0, 1e6):  # the second reading: what a poller that runs for days does
+        stalls, done = [0.0], threading.Event()
+        watcher = threading.Thread(target=_stalls, args=(stalls, done))
+        watcher.start()
+        began, cpu = time.perf_counter(), time.process_time()
+        found = source.fetch(wanted, now)
+        seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+        done.set()
+        watcher.join()
+        assert not found.problems, found.problems[:3]
+        rows.append((seconds, cpu, len(found.prices), stalls[0]))
+    began = time.perf_counter()
+    source.fetch(wanted, 1e6 + 1)
+    again = time.perf_counter() - began
+    peak, kept = resident_mib("VmHWM"), resident_mib("VmRSS")
+    for name, (seconds, cpu, prices, stall) in zip(("first reading", "second reading"), rows, strict=True):
+        print(f"{name:34}{seconds:9.2f} s, {cpu:.2f} s of CPU, {prices} prices (goal {GOAL_SECONDS:g} s)")
+        print(f"{'  longest that a thread waited':34}{stall * 1e3:9.1f} ms")
+    print(f"{'other types asked for soon after':34}{again * 1e3:9.2f} ms")
+    print(f"{'memory of the process before':34}{before:9.1f} MiB (Python, the client library)")
+    print(f"{'at most':34}{peak:9.1f} MiB (goal {GOAL_MIB:g} MiB)")
+    print(f"{'afterwards':34}{kept:9.1f} MiB")
+    source.catalogue.forget()
+    return max(row[0] for row in rows) <= GOAL_SECONDS and peak <= GOAL_MIB
+
+
+def _stalls(longest: list[float], done: threading.Event) -> None:
+    """How much later than asked for a thread wakes up: what a scrape would feel."""
+    while not done.is_set():
+        began = time.perf_counter()
+        time.sleep(0.001)
+        longest[0] = max(longest[0], time.perf_counter() - began - 0.001)
+
+
+def main() -> int:
+    if sys.argv[1:] == ["serve"]:
+        serve()
+        return 0
+    cores = os.cpu_count()
+    print(
+        f"Python {platform.python_version()}, {cores} CPUs; {SKUS} synthetic SKUs over gRPC on loopback, not Google's"
+    )
+    with subprocess.Popen([sys.executable, __file__, "serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        port = int(server.stdout.readline())
+        met = read(port)
+        server.stdin.close()
+    return 0 if met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
