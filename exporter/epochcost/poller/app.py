@@ -170,11 +170,16 @@ def _usable(directory: Path) -> Path:
     return directory
 
 
+def quiet() -> None:
+    """Hear only warnings of the packages used: at debug, botocore logs signed requests."""
+    for chatty in ("apscheduler", "botocore", "boto3", "urllib3"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
 def run(settings: PollerSettings) -> int:
     """Serve until SIGTERM or SIGINT; the exit code."""
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for chatty in ("apscheduler", "botocore", "boto3", "urllib3"):  # at debug, botocore logs signed requests
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    quiet()
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
