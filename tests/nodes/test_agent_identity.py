@@ -188,6 +188,26 @@ def test_a_metadata_service_that_hangs_does_not_delay_the_start(world: World):
             app.stop()
 
 
+def test_a_running_agent_finds_its_machine_then_its_price_then_hears_of_its_end(world: World):
+    given = {"web.listen-address": "127.0.0.1:0", "events.dir": str(world.events), "gpus.source": "none"}
+    given |= {"state.dir": str(world.root / "state"), "node.metadata": "aws"}
+    cloud = Aws()
+    cloud.action = {"action": "terminate", "time": "2026-11-21T08:22:00Z"}
+    with cloud.serving() as url, Poller(**{"p4d.24xlarge": 36.0}).serving() as prices:
+        settings = load(AgentSettings, "agent", {**given, "node.metadata-url": url, "prices.url": prices}, {})
+        app = AgentApp(settings, {})
+        app.start()
+        try:
+            price = wait_for(lambda: app.snapshot and app.snapshot.node.price_usd_per_hour, what="a price")
+            assert price == 36.0
+            assert (
+                wait_for(lambda: app.snapshot and app.snapshot.node.preemption, what="a notice").action == "terminate"
+            )
+            wait_for((world.events / "preemption.json").exists, what="the word to the training")
+        finally:
+            app.stop()
+
+
 # -- interruption ------------------------------------------------------------------------------------------------------
 
 

@@ -359,10 +359,11 @@ class AgentApp:
     def _owners_of(self, gpus: Sequence[GpuView]) -> tuple[GpuOwner, ...]:
         runs = self.meter.ledger.runs_on() if "run" in self.settings.owners_sources else {}
         shown = {gpu.sample.uuid for gpu in gpus}
-        said = (runs, shown, *(feed.owners() for feed in self._owners))
-        if said != self._owners_said:  # most seconds nothing new is said
-            owners = combined([run_owners(runs), *said[2:]])
-            self._owners_said, self._owners_now = said, tuple(owner for owner in owners if owner.uuid in shown)
+        told = [feed.owners() for feed in self._owners]
+        if (runs, shown, told) != self._owners_said:  # most seconds nothing new is said
+            owners = combined([run_owners(runs), *told])
+            self._owners_said = (runs, shown, told)
+            self._owners_now = tuple(owner for owner in owners if owner.uuid in shown)
         return self._owners_now
 
     def _boot_ts(self, now: float) -> float:

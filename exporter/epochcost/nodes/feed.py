@@ -53,10 +53,10 @@ class IdentityFeed:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop asking; waits for a round under way."""
+        """Stop asking; a round under way ends by itself, and is not waited for longer than a second."""
         self._stop.set()
         if self._thread.ident is not None:
-            self._thread.join(timeout=self._seconds + 1.0)
+            self._thread.join(timeout=1.0)
 
     def _run(self) -> None:
         wait = FIRST_RETRY_SECONDS

@@ -47,10 +47,10 @@ class NoticeFeed:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop listening; waits for a question under way."""
+        """Stop listening; a question under way ends by itself, and is not waited for longer than a second."""
         self._stop.set()
         if self._thread.ident is not None:
-            self._thread.join(timeout=QUESTION_SECONDS + 1.0)
+            self._thread.join(timeout=1.0)
 
     def _run(self) -> None:
         while not self._stop.is_set():

@@ -57,10 +57,10 @@ class OwnerFeed:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop asking; waits a little for a question under way."""
+        """Stop asking; a question under way is not waited for longer than a second."""
         self._stop.set()
         if self._thread.ident is not None:
-            self._thread.join(timeout=4.0)
+            self._thread.join(timeout=1.0)
 
     def _run(self) -> None:
         while not self._stop.is_set():
