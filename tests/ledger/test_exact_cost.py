@@ -119,6 +119,27 @@ def test_a_lost_boundary_heals_itself() -> None:
     assert (epochs.count, epochs.seconds_sum) == (4, 40)
 
 
+def test_a_job_in_steps_has_nominal_epochs_that_end_between_its_reports() -> None:
+    it = ledger(3.6)
+    steps = [event("progress", t, step=5 * t, steps=50) for t in range(3, 36, 4)]  # 5 steps a second, 10 s an epoch
+    tell(it, 36, [event("start", 0), event("phase", 0, phase="train", epoch=0), *steps], gpus(1.0))
+    account = it.runs[RunId("r")]
+    assert [(e.number, e.start - T0, e.end - T0) for e in account.epochs.finished] == [
+        (1, 0, pytest.approx(10)), (2, pytest.approx(10), pytest.approx(20)), (3, pytest.approx(20), pytest.approx(30))
+    ]  # fmt: skip
+    assert account.epoch_costs(it.price) == [pytest.approx(0.010)] * 3
+    assert account.epochs.steps.executed == 175
+
+
+def test_an_epoch_ends_when_it_says_so_even_if_its_last_step_was_reported_before() -> None:
+    it = ledger(3.6)
+    events = [event("start", 0), event("phase", 0, phase="train", epoch=0), event("progress", 10, epoch=1.0)]
+    events += [event("phase", 10, phase="eval"), event("epoch_end", 14, epoch=1), event("progress", 15, epoch=1.1)]
+    tell(it, 16, events, gpus(1.0))
+    (epoch,) = it.runs[RunId("r")].epochs.finished
+    assert (epoch.start, epoch.end) == (T0, T0 + 14)
+
+
 def test_an_epoch_said_twice_counts_once() -> None:
     it = ledger(3.6)
     ends = [event("epoch_end", 10, epoch=1), event("epoch_end", 10.5, epoch=1), event("epoch_end", 20, epoch=2)]

@@ -146,12 +146,27 @@ class Epochs:
         if position is not None:
             if self.position is None:
                 self._first_position(0.0 if position <= 1 and not self.resumed else position)
+            self._end_epochs_before(position, event.t)
             self._move(position, event.t)
         if self.begin_t is None:
             self.begin_t, self.begin_position = event.t, self.position or 0.0
         if counted or position != before:
             self.reports_steps = True
             self._moved(event.t)
+
+    def _end_epochs_before(self, position: float, t: float) -> None:
+        """A run that is well into an epoch has finished the ones before, whether it said so or not.
+
+        Jobs that count steps or tokens never say so. The end is put where the position must have passed it, between
+        the report before and this one.
+        """
+        reached = math.floor(position)
+        if self.begin_t is None or self.position is None or position - reached <= WHOLE:
+            return
+        if reached < self.begin_position + WHOLE or self.position >= reached:
+            return
+        part = (position - reached) / (position - self.position)
+        self._epoch_end(float(reached), t - part * (t - max(self.moved_t, self.begin_t)))
 
     def _count(self, event: TrainingEvent) -> bool:
         first = self.attempts <= 1 and not self.resumed
