@@ -1,12 +1,14 @@
 """An hour of a load that comes and goes, seen by the agent once a second and by scrapes more seldom.
 
 The clock is driven; the driver is the tests' own, told every second what NVML would answer then: the share of the
-second before in which a kernel ran, in whole percent. (NVML's own span is a second or less, by the product.)
+last whole second in which a kernel ran, in whole percent. (NVML's own span is a second or less, by the product.) The
+agent's beat lies at another phase than the driver's, and jitters.
 """
 
 from __future__ import annotations
 
 import math
+import random
 from dataclasses import dataclass
 
 from tests.fake_nvml import FakeDriver
@@ -51,13 +53,13 @@ def an_hour(driver: FakeDriver, period: float, scrapes: tuple[int, ...] = (15, 3
     driver.count(1)
     source, meter = NvmlSource(), Meter(Ledger(), Node("n"))
     counter, gauge = [], []
-    told = None
+    told, jitter = None, random.Random(period)
     for second in range(HOUR + 1):
         percent = round(100 * (busy_seconds(second, period) - busy_seconds(max(0, second - 1), period)))
         if percent != told:
             driver.gpu(0, util=percent)
             told = percent
-        now = START + second
+        now = START + second + jitter.uniform(0.3, 0.4)
         (gpu,) = meter.tick(now, Inputs(gpus=source.read(now))).gpus or (None,)
         counter.append((gpu.utilization_seconds or 0.0) if gpu else 0.0)
         gauge.append(percent / 100)
@@ -66,7 +68,7 @@ def an_hour(driver: FakeDriver, period: float, scrapes: tuple[int, ...] = (15, 3
 
 
 def _seen(period: float, every: int, counter: list[float], gauge: list[float]) -> Seen:
-    # Prometheus scrapes a target at an offset of its own, here such that none falls on a second edge of the load alone.
+    # Prometheus scrapes a target at an offset of its own.
     at = range(every // 2, HOUR + 1, every)
     first, last = at[0], at[-1]
     true = (busy_seconds(last, period) - busy_seconds(first, period)) / (last - first)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pynvml
 import pytest
@@ -412,6 +413,22 @@ def test_auto_without_a_driver_is_a_node_without_gpus_and_says_why(driver: FakeD
     chosen = choose_source("auto")
     assert chosen.source is None
     assert "no GPU found; the NVIDIA driver is not loaded" in chosen.reason
+
+
+def test_auto_waits_for_the_driver_of_a_gpu_that_is_plugged_in(driver: FakeDriver, tmp_path: Path):
+    device = tmp_path / "pci" / "0000:01:00.0"
+    device.mkdir(parents=True)
+    (device / "vendor").write_text("0x10de\n")
+    (device / "class").write_text("0x030200\n")
+    driver.unload()
+    chosen = choose_source("auto", tmp_path / "pci")
+    assert "a GPU is on the PCI bus (0000:01:00.0) and is waited for: the NVIDIA driver is not loaded" in chosen.reason
+    assert chosen.source is not None
+    with pytest.raises(NoDriverError):
+        chosen.source.read(T)
+    driver.count(8)
+    assert len(chosen.source.read(T + RETRY_SECONDS).gpus) == 8
+    chosen.source.close()
 
 
 def test_auto_with_a_driver_that_fails_keeps_asking_it(driver: FakeDriver):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from epochcost.gpus.nvml import NvmlSource
-from epochcost.gpus.pci import nvidia_devices
-from epochcost.gpus.source import GpuError, GpuSource, NoDriverError
+from epochcost.gpus.pci import PCI, nvidia_devices
+from epochcost.gpus.source import DriverAwayError, GpuError, GpuSource, NoDriverError
 
 log = logging.getLogger(__name__)
 
@@ -26,10 +27,11 @@ class Chosen:
     reason: str
 
 
-def choose_source(name: str) -> Chosen:
+def choose_source(name: str, pci: Path = PCI) -> Chosen:
     """The device source called ``name``: one of `SOURCES`, ``none``, or ``auto`` for the first that finds its devices.
 
-    With ``auto`` a driver that is there but fails is chosen all the same: its GPUs are unknown, not absent.
+    With ``auto`` a driver that is there but fails is chosen all the same: its GPUs are unknown, not absent. So is one
+    that is not loaded (yet), where the kernel's list of devices in ``pci`` has a GPU for it.
 
     Raises:
         GpuError: when a source asked for by name cannot read its devices.
@@ -38,7 +40,7 @@ def choose_source(name: str) -> Chosen:
     if name == "none":
         return Chosen(None, "GPUs are not read, as configured")
     if name == "auto":
-        return _first_found()
+        return _first_found(nvidia_devices(pci))
     if name not in SOURCES:
         raise ValueError(f"gpus.source: no source {name!r}; allowed: auto, none, {', '.join(SOURCES)}")
     source = SOURCES[name]()
@@ -56,18 +58,20 @@ def open_source(name: str) -> GpuSource | None:
     return chosen.source
 
 
-def _first_found() -> Chosen:
+def _first_found(plugged_in: Sequence[str]) -> Chosen:
     reasons = []
     for name, factory in SOURCES.items():
         source = factory()
         try:
             return Chosen(source, _describe(source))
         except NoDriverError as err:
+            if plugged_in and isinstance(err, DriverAwayError):
+                return Chosen(source, f"a GPU is on the PCI bus ({', '.join(plugged_in)}) and is waited for: {err}")
             source.close()
             reasons.append(str(err))
         except GpuError as err:
             return Chosen(source, f"the {name} driver is there but fails: {err}")
-    return Chosen(None, "; ".join(["no GPU found", *reasons, *_unused_hardware()]))
+    return Chosen(None, "; ".join(["no GPU found", *reasons, *_unused_hardware(plugged_in)]))
 
 
 def _describe(source: GpuSource) -> str:
@@ -77,6 +81,6 @@ def _describe(source: GpuSource) -> str:
     return f"{len(reading.gpus)} GPUs by {source.name}, driver {reading.driver_version}: {', '.join(models)}"
 
 
-def _unused_hardware() -> list[str]:
-    found = nvidia_devices()
-    return [f"an NVIDIA device is on the PCI bus ({', '.join(found)}), so its driver is missing here"] if found else []
+def _unused_hardware(plugged_in: Sequence[str]) -> list[str]:
+    where = ", ".join(plugged_in)
+    return [f"an NVIDIA device is on the PCI bus ({where}), so its driver is missing here"] if plugged_in else []

@@ -18,7 +18,7 @@ from epochcost.gpus.nvml_figures import (
 from epochcost.gpus.nvml_lane import Lane, Round
 from epochcost.gpus.nvml_session import NvmlSession
 from epochcost.gpus.nvml_slot import Memory, Slot
-from epochcost.gpus.source import GpuError, NoDriverError, RestartNeededError
+from epochcost.gpus.source import DriverAwayError, GpuError, NoDriverError, RestartNeededError
 from epochcost.model import GpuReading
 
 log = logging.getLogger(__name__)
@@ -191,7 +191,7 @@ def explained(fault: CallError, *, seen_before: bool) -> GpuError:
     if fault.code == LIBRARY_NOT_FOUND:
         return NoDriverError(f"the NVIDIA driver's library libnvidia-ml.so.1 cannot be loaded here: {fault}")
     if fault.code == DRIVER_NOT_LOADED:
-        return NoDriverError(f"the NVIDIA driver is not loaded: {fault}")
+        return DriverAwayError(f"the NVIDIA driver is not loaded: {fault}")
     if fault.code != VERSION_MISMATCH:
         return GpuError(str(fault))
     if seen_before:

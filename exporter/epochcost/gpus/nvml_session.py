@@ -9,7 +9,7 @@ from epochcost.gpus.nvml_device import Doing
 from epochcost.gpus.nvml_figures import CallError, figures_of
 from epochcost.gpus.nvml_slot import Memory, Slot, text_of
 from epochcost.gpus.nvml_xid import XidWatch
-from epochcost.gpus.source import GpuError, NoDriverError
+from epochcost.gpus.source import DriverAwayError, GpuError
 
 log = logging.getLogger(__name__)
 
@@ -83,4 +83,4 @@ class NvmlSession:
             return count
         if before := len(self._memory.slots):
             raise GpuError(f"{call}: the NVIDIA driver sees no GPU, where it saw {before} before")
-        raise NoDriverError(f"{call}: an NVIDIA driver is loaded, but it sees no GPU")
+        raise DriverAwayError(f"{call}: an NVIDIA driver is loaded, but it sees no GPU")

@@ -15,6 +15,10 @@ class NoDriverError(GpuError):
     """There is nothing of this kind to read here: no driver, no library, or no GPU behind it."""
 
 
+class DriverAwayError(NoDriverError):
+    """The library is here and answers that there is no driver, or no GPU behind it; both may yet come."""
+
+
 class RestartNeededError(GpuError):
     """Only a new process can read the GPUs again."""
 

@@ -1,0 +1,90 @@
+"""What reading GPUs costs, and what a mean of their utilisation is worth.
+
+    python benchmarks/devices.py [--reads 300] [--hour]
+
+Reads 1, 8 and 16 simulated GPUs once a second's worth of calls at a time through the tests' compiled driver, in a
+process of its own each, and tells the CPU time of one reading; a real driver's own time in its calls is not in it.
+With --hour: an hour of a load of 50 % duty by its period, seen through scrapes of 15, 30 and 60 s by the counter and
+by the gauge (simulated, the clock driven).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "exporter")]
+
+from tests.fake_nvml import CONTROL_VARIABLE, FakeDriver, build  # noqa: E402
+
+READ = """
+import sys, time
+from epochcost.gpus.nvml import NvmlSource
+source, reads = NvmlSource(), int(sys.argv[1])
+for t in range(20):
+    source.read(1000.0 + t)
+took = []
+for t in range(reads):
+    time.sleep(0.02)  # as between two beats, the caches are another's by then
+    before = time.process_time()
+    source.read(2000.0 + t)
+    took.append(time.process_time() - before)
+took.sort()
+print(1000 * sum(took) / reads, 1000 * took[reads // 2], 1000 * took[int(0.99 * reads)])
+source.close()
+"""
+PERIODS = (1, 2, 5, 7, 15, 16, 30, 31, 45, 60, 90, 120, 300)
+
+
+def cost(directory: Path, reads: int) -> None:
+    print("| GPUs | counters | CPU of one reading, mean ms | median | p99 | of a core at 1 Hz |")
+    print("| ---: | --- | ---: | ---: | ---: | ---: |")
+    for gpus in (1, 8, 16):
+        for counters, gpm in (("no GPM", 0), ("GPM", 1)):
+            driver = FakeDriver(build(directory / "library"), directory / "control", gpus=gpus)
+            driver.gpu("*", gpm=gpm, util=50)
+            env = {**os.environ, **driver.env(), "PYTHONPATH": str(ROOT / "exporter")}
+            done = subprocess.run(
+                [sys.executable, "-c", READ, str(reads)], env=env, capture_output=True, text=True, check=True
+            )
+            mean, median, p99 = (float(figure) for figure in done.stdout.split())
+            print(f"| {gpus} | {counters} | {mean:.2f} | {median:.2f} | {p99:.2f} | {mean / 10:.2f} % |")
+
+
+def hour(directory: Path) -> None:
+    from tests.agent.periodic_load import an_hour
+
+    driver = FakeDriver(build(directory / "library"), directory / "control")
+    os.environ[CONTROL_VARIABLE] = str(driver.control)
+    driver.load()
+    print("| period | counter, 15 s | 30 s | 60 s | gauge, 15 s | 30 s | 60 s |")
+    print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    for period in PERIODS:
+        seen = an_hour(driver, period)
+        points = [s.counter_error_points for s in seen] + [s.gauge_error_points for s in seen]
+        print(f"| {period} s | " + " | ".join(f"{p:+.2f}" for p in points) + " |")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--reads", type=int, default=300)
+    parser.add_argument("--hour", action="store_true", help="the hour of periodic load")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        began = time.monotonic()
+        if asked.hour:
+            hour(Path(directory))
+        else:
+            cost(Path(directory), asked.reads)
+    print(f"\n({time.monotonic() - began:.0f} s)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
