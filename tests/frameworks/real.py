@@ -1,0 +1,74 @@
+"""Real trainings with real frameworks on the CPU, each in a process of its own, beside an outer clock."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.training.programs import environment, events, kinds
+
+SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a program said (its last line, JSON) and what it reported."""
+
+    said: dict[str, Any]
+    lines: list[dict[str, Any]]
+    out: str
+    err: str
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        return [line for line in self.lines if line["ev"] == kind]
+
+    @property
+    def kinds(self) -> list[str]:
+        return kinds(self.lines)
+
+    def epoch_seconds(self) -> list[float]:
+        """From the first `train` to the first end of an epoch, and from end to end."""
+        begun = next(line["mono"] for line in self.lines if line["ev"] == "phase" and line["phase"] == "train")
+        marks = [begun, *(line["mono"] for line in self.of("epoch_end"))]
+        return [later - earlier for earlier, later in zip(marks, marks[1:], strict=False)]
+
+    def agrees_with_the_outer_clock(self) -> None:
+        marks = self.said["marks"]
+        outer = [later - earlier for earlier, later in zip(marks, marks[1:], strict=False)]
+        assert len(outer) >= 2
+        assert self.epoch_seconds() == pytest.approx(outer, rel=0.01)
+
+
+def launch(code: str, directory: Path, *arguments: str, code_expected: int = 0, **more: str) -> tuple[str, str]:
+    """Run ``code`` to its end; returns what it printed."""
+    quiet = {"TQDM_DISABLE": "1", "KERAS_BACKEND": "torch", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code), *arguments],
+        env=environment(directory, **quiet, HOME=str(directory), **more),
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == code_expected, done.stderr[-3000:] + done.stdout[-1000:]
+    return done.stdout, done.stderr
+
+
+def train(code: str, directory: Path, *arguments: str, **more: str) -> Training:
+    """The one run that ``code`` reports."""
+    out, err = launch(code, directory, *arguments, **more)
+    assert "is not reported" not in err, err[-3000:]
+    said = [line for line in out.splitlines() if line.startswith("{")]
+    return Training(json.loads(said[-1]), list(events(directory)), out, err)
+
+
+def facts(line: Mapping[str, Any], *names: str) -> tuple[Any, ...]:
+    return tuple(line.get(name) for name in names)

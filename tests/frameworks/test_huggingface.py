@@ -1,0 +1,111 @@
+"""The Hugging Face Trainer, really training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.frameworks.real import facts, launch, train
+from tests.training.programs import events_by_file
+
+PROGRAM = """
+import json, sys, time, warnings
+warnings.filterwarnings("ignore")
+import torch, epochcost
+from transformers import Trainer, TrainerCallback, TrainingArguments
+OPTIONS = json.loads(sys.argv[1])
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(4, 1)
+    def forward(self, x, labels=None):
+        time.sleep(0.03)
+        out = self.layer(x)
+        return {"loss": (out.squeeze() - labels).pow(2).mean(), "logits": out}
+
+rows = [{"x": torch.rand(4), "labels": torch.rand(())} for _ in range(40)]
+class Rows(torch.utils.data.Dataset):
+    def __len__(self): return 40
+    def __getitem__(self, i): return rows[i]
+class Stream(torch.utils.data.IterableDataset):
+    def __iter__(self): return iter(rows)
+
+class Clock(TrainerCallback):
+    marks, steps = [], []
+    def on_epoch_begin(self, args, state, control, **more):
+        self.marks.append(time.monotonic())
+        self.steps.append(state.global_step)
+    def on_train_end(self, args, state, control, **more):
+        self.marks.append(time.monotonic())
+        self.steps.append(state.global_step)
+    def on_step_end(self, args, state, control, **more):
+        if state.global_step == OPTIONS.get("die_at"):
+            raise RuntimeError("power cut")
+
+arguments = {"num_train_epochs": 3, "eval_strategy": "epoch", "save_strategy": "epoch", **OPTIONS.get("trainer", {})}
+trainer = Trainer(model=Net(), train_dataset=Stream() if OPTIONS.get("stream") else Rows(), eval_dataset=Rows(),
+    args=TrainingArguments(output_dir="out", per_device_train_batch_size=4, report_to=[], use_cpu=True,
+        disable_tqdm=True, logging_steps=5, **arguments),
+    callbacks=[epochcost.huggingface_callback("net", **OPTIONS.get("told", {})), Clock()])
+try:
+    trainer.train(resume_from_checkpoint=OPTIONS.get("resume"))
+except RuntimeError as err:
+    if "power cut" not in str(err): raise
+print(json.dumps({"marks": Clock.marks, "steps": Clock.steps, "epoch": trainer.state.epoch}))
+sys.exit(1 if OPTIONS.get("die_at") else 0)
+"""
+
+
+def test_epochs_steps_and_times_are_the_trainers_own(tmp_path: Path):
+    seen = train(PROGRAM, tmp_path, "{}")
+    seen.agrees_with_the_outer_clock()
+    assert [facts(end, "epoch", "step", "steps") for end in seen.of("epoch_end")] == [
+        (1, 10, 10),
+        (2, 20, 10),
+        (3, 30, 10),
+    ]
+    assert facts(seen.lines[-1], "ev", "status", "epoch", "epochs") == ("end", "finished", 3, 3)
+    assert facts(seen.lines[-1], "batch_size", "samples_per_epoch", "framework") == (4, 40, "transformers")
+    assert [line["epoch"] for line in seen.of("checkpoint")] == [1, 2, 3]
+    assert [line["phase"] for line in seen.of("phase")].count("eval") == 3
+
+
+def test_with_accumulation_a_step_is_an_optimiser_step(tmp_path: Path):
+    seen = train(PROGRAM, tmp_path, '{"trainer": {"gradient_accumulation_steps": 4, "num_train_epochs": 2}}')
+    assert [end["step"] for end in seen.of("epoch_end")] == [3, 6]
+    assert seen.lines[-1]["batch_size"] == 16
+
+
+def test_a_dataset_without_length_has_steps_and_no_epochs(tmp_path: Path):
+    told = {"stream": True, "trainer": {"max_steps": 25, "eval_strategy": "no", "save_strategy": "no"}}
+    seen = train(PROGRAM, tmp_path, json.dumps(told))
+    assert seen.said["epoch"] > 0  # what the Trainer makes of it
+    assert not seen.of("epoch_end")
+    assert not [line for line in seen.lines if "epoch" in line]
+    assert facts(seen.lines[-1], "ev", "step", "unit", "epochs") == ("end", 25, "step", None)
+
+
+def test_nominal_epochs_for_a_dataset_without_length(tmp_path: Path):
+    told = {"stream": True, "trainer": {"max_steps": 25, "eval_strategy": "no", "save_strategy": "no"}}
+    seen = train(PROGRAM, tmp_path, json.dumps({**told, "told": {"steps_per_epoch": 10}}))
+    assert [facts(end, "epoch", "step") for end in seen.of("epoch_end")] == [(1, 10), (2, 20)]
+    assert facts(seen.lines[-1], "epoch", "step", "epochs") == (2.5, 25, 2.5)
+
+
+def test_max_steps_within_an_epoch(tmp_path: Path):
+    seen = train(PROGRAM, tmp_path, '{"trainer": {"max_steps": 15, "eval_strategy": "no"}}')
+    assert [end["epoch"] for end in seen.of("epoch_end")] == [1]
+    assert facts(seen.lines[-1], "epoch", "step", "epochs", "status") == (1.5, 15, 1.5, "finished")
+
+
+def test_a_run_that_died_goes_on_under_its_id_from_the_checkpoint(tmp_path: Path):
+    launch(PROGRAM, tmp_path, '{"die_at": 26}', code_expected=1)
+    (died,) = events_by_file(tmp_path).values()
+    first = set(events_by_file(tmp_path))
+    launch(PROGRAM, tmp_path, '{"resume": true}')
+    (name,) = set(events_by_file(tmp_path)) - first
+    resumed = events_by_file(tmp_path)[name]
+    assert resumed[0]["run"] == died[0]["run"]
+    assert [facts(line, "epoch", "step") for line in resumed if line["ev"] == "resume"] == [(2, 20)]
+    assert [facts(line, "epoch", "step") for line in resumed if line["ev"] == "epoch_end"] == [(3, 30)]

@@ -1,0 +1,121 @@
+"""PyTorch Lightning, really training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.frameworks.real import facts, train
+from tests.training.programs import events_by_file
+
+PROGRAM = """
+import json, sys, time, warnings
+warnings.filterwarnings("ignore")
+import torch, epochcost
+import lightning as L
+from lightning.pytorch.loggers import CSVLogger
+OPTIONS = json.loads(sys.argv[1])
+
+class Net(L.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(4, 1)
+    def training_step(self, batch, index):
+        time.sleep(0.03)
+        return self.layer(batch).mean()
+    def validation_step(self, batch, index):
+        time.sleep(0.02)
+        self.log("val", 1.0)
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.01)
+
+class Clock(L.pytorch.Callback):
+    marks, steps = [], []
+    def on_train_epoch_start(self, trainer, module):
+        if not self.marks:
+            self.marks.append(time.monotonic())
+    def on_train_epoch_end(self, trainer, module):
+        self.marks.append(time.monotonic())
+        self.steps.append(trainer.global_step)
+
+class Dies(L.pytorch.Callback):
+    def on_train_batch_end(self, trainer, module, outputs, batch, index):
+        if trainer.global_step == OPTIONS.get("die_at"):
+            raise RuntimeError("power cut")
+
+class Stream(torch.utils.data.IterableDataset):
+    def __iter__(self):
+        return iter(torch.rand(40, 4))
+
+data = Stream() if OPTIONS.get("stream") else torch.rand(40, 4)
+load = lambda: torch.utils.data.DataLoader(data, batch_size=4)
+saver = L.pytorch.callbacks.ModelCheckpoint(dirpath="ckpt", save_last=True, save_top_k=-1)
+trainer = L.Trainer(accelerator="cpu", logger=CSVLogger("logs"), enable_progress_bar=False, log_every_n_steps=1,
+    callbacks=[epochcost.lightning_callback("net", budget_usd=3), Clock(), Dies(), saver],
+    **OPTIONS.get("trainer", {"max_epochs": 3}))
+try:
+    trainer.fit(Net(), load(), load(), ckpt_path=OPTIONS.get("ckpt"))
+except RuntimeError as err:
+    if "power cut" not in str(err): raise
+print(json.dumps({"marks": Clock.marks, "steps": Clock.steps, "global_step": trainer.global_step}))
+"""
+
+
+def test_epochs_steps_and_times_are_lightnings_own(tmp_path: Path):
+    seen = train(PROGRAM, tmp_path, "{}")
+    seen.agrees_with_the_outer_clock()
+    assert [end["epoch"] for end in seen.of("epoch_end")] == [1, 2, 3]
+    assert [end["step"] for end in seen.of("epoch_end")] == seen.said["steps"] == [10, 20, 30]
+    assert facts(seen.lines[-1], "ev", "status", "epoch") == ("end", "finished", 3)
+    assert facts(seen.lines[-1], "epochs", "batch_size", "samples_per_epoch") == (3, 4, 40)
+    assert facts(seen.lines[-1], "framework", "experiment", "budget_usd") == ("lightning", "net", 3)
+    assert {end["steps"] for end in seen.of("epoch_end")} == {10}
+    assert "run net-" in seen.err  # the line at the end, by Lightning's own logger
+    assert "3 epochs" in seen.err
+
+
+def test_the_sanity_check_is_start_up_and_validation_is_eval(tmp_path: Path):
+    seen = train(PROGRAM, tmp_path, "{}")
+    phases = [line["phase"] for line in seen.lines if line["ev"] == "phase"]
+    assert phases[:2] == ["train", "eval"]
+    assert phases.count("eval") == 3
+    first_train = next(line for line in seen.lines if line["ev"] == "phase")
+    assert first_train["mono"] == pytest.approx(seen.said["marks"][0], abs=0.05)
+
+
+def test_with_accumulation_a_step_is_an_optimiser_step(tmp_path: Path):
+    seen = train(PROGRAM, tmp_path, '{"trainer": {"max_epochs": 2, "accumulate_grad_batches": 4}}')
+    assert [end["step"] for end in seen.of("epoch_end")] == seen.said["steps"] == [3, 6]
+    assert seen.lines[-1]["batch_size"] == 16
+    assert {end["steps"] for end in seen.of("epoch_end")} == {3}
+    parts = [line["epoch"] for line in seen.of("progress")]
+    assert all(0 < part <= 2 for part in parts)
+
+
+def test_an_epoch_that_max_steps_breaks_off_does_not_count(tmp_path: Path):
+    seen = train(PROGRAM, tmp_path, '{"trainer": {"max_steps": 15, "max_epochs": -1}}')
+    assert [end["epoch"] for end in seen.of("epoch_end")] == [1]
+    assert facts(seen.lines[-1], "epochs", "epoch", "step", "status") == (1.5, 1.5, 15, "finished")
+
+
+def test_a_stream_without_length_has_epochs_all_the_same(tmp_path: Path):
+    seen = train(PROGRAM, tmp_path, '{"stream": true, "trainer": {"max_epochs": 2}}')
+    assert [facts(end, "epoch", "step") for end in seen.of("epoch_end")] == [(1, 10), (2, 20)]
+    assert "samples_per_epoch" not in seen.lines[-1]
+
+
+def test_a_run_that_died_goes_on_under_its_id_from_the_checkpoint(tmp_path: Path):
+    died = train(PROGRAM, tmp_path, '{"die_at": 26, "trainer": {"max_epochs": 4}}')
+    assert facts(died.lines[-1], "ev", "status", "epoch", "step") == ("end", "failed", 2.6, 26)
+    assert [line["epoch"] for line in died.of("checkpoint")][:2] == [1, 2]
+    again = '{"ckpt": "ckpt/last.ckpt", "trainer": {"max_epochs": 4}}'
+    (tmp_path / "second").mkdir()
+    from tests.frameworks.real import launch
+
+    before = set(events_by_file(tmp_path))
+    launch(PROGRAM, tmp_path, again)
+    (name,) = set(events_by_file(tmp_path)) - before
+    resumed = events_by_file(tmp_path)[name]
+    assert resumed[0]["run"] == died.lines[0]["run"]
+    assert [facts(line, "epoch", "step") for line in resumed if line["ev"] == "resume"] == [(2, 20)]
+    assert [facts(e, "epoch", "step") for e in resumed if e["ev"] == "epoch_end"] == [(3, 30), (4, 40)]
