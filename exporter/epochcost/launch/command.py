@@ -34,6 +34,7 @@ LOOK_SECONDS = 2.0
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run what ``argv`` says; the exit code, unless the command died by a signal: then so do we."""
     flags = read(argv, environ)
+    closed = _hold_closed()
     within = job(environ)
     run = run_id(environ, flags.id, flags.experiment)
     child_environ = {**environ, "EPOCHCOST_RUN": run}
@@ -61,7 +62,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         samples_per_epoch=flags.plan.samples_per_epoch,
         budget_usd=flags.budget_usd,
     )
-    return Launch(flags, facts, directory).run(child_environ)
+    return Launch(flags, facts, directory).run(child_environ, frozenset({OUT, ERR}) - closed)
 
 
 class Launch:
@@ -81,11 +82,11 @@ class Launch:
         logger.addHandler(self._warnings)
         logger.propagate = False  # nothing of ours between two lines of the command's
 
-    def run(self, environ: Mapping[str, str]) -> int:
+    def run(self, environ: Mapping[str, str], open_outputs: frozenset[int]) -> int:
         """To its end. The exit code, where the command did not die by a signal."""
         begun_ns = time.time_ns()
         self._reporter.start()
-        outputs, streams = self._streams()
+        outputs, streams = self._streams(open_outputs)
         try:
             command = Command(self._flags.command, environ, outputs)
         except StartError as err:
@@ -104,13 +105,11 @@ class Launch:
             _leave_behind(relay)
         return leave_as(command.wait_status or 0)
 
-    def _streams(self) -> tuple[dict[int, int], list[Stream]]:
+    def _streams(self, open_outputs: frozenset[int]) -> tuple[dict[int, int], list[Stream]]:
         """What the command writes to: a terminal where we have one, else a pipe; nothing where it is closed."""
         outputs: dict[int, int] = {}
         streams: list[Stream] = []
-        for number in (OUT, ERR):
-            if not _is_open(number):
-                continue
+        for number in sorted(open_outputs):
             if number == ERR and OUT in outputs and same_terminal(OUT, ERR):
                 outputs[ERR] = outputs[OUT]
                 continue
@@ -214,14 +213,19 @@ def _leave_behind(relay: Relay) -> None:
             os._exit(0)
 
 
-def _is_open(number: int) -> bool:
-    try:
-        os.fstat(number)
-    except OSError:
-        return False
-    return True
+def _hold_closed() -> frozenset[int]:
+    """Standard descriptors that are closed. We keep their numbers, so that no file of ours is taken for one."""
+    closed = []
+    for number in (0, OUT, ERR):
+        try:
+            os.fstat(number)
+        except OSError:  # noqa: PERF203 - there are three
+            closed.append(number)
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free; not passed on to the command
+    return frozenset(closed)
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"epochcost exec: {text}\n")
-    sys.stderr.flush()
+    if sys.stderr is not None:  # closed when we were started
+        sys.stderr.write(f"epochcost exec: {text}\n")
+        sys.stderr.flush()

@@ -86,7 +86,10 @@ class Course:
 
     def finish(self) -> Stand | None:
         """The command ended well: inside the last planned epoch, that one is done."""
-        if self.epochs is None or self.position is None or not self.epochs - 1 < self.position < self.epochs:
+        if self.epochs is None or self.position is None or self.position >= self.epochs:
+            return None
+        begun = self._index is not None and self._within < 1.0 and self._offset + self._index >= self.epochs - 1
+        if not begun and self.position <= self.epochs - 1:
             return None
         return self._stand(self.epochs)
 
@@ -102,9 +105,9 @@ class Course:
         return True
 
     def _numbered(self, said: Progress) -> Stand | None:
-        if said.number is not None:
-            self._begin(said.number, said)
         within = 1.0 if said.done else _share(said.step, said.steps)
+        if said.number is not None and not self._begin(said.number, said, within):
+            return None
         if said.number is None and self._within >= 1.0:
             return None  # a bar after the epoch's own: evaluation
         index = self._index or 0
@@ -116,10 +119,13 @@ class Course:
             step = (self._offset + index) * said.steps + min(said.step, said.steps)
         return self._stand(self._offset + index + self._within, step, said)
 
-    def _begin(self, number: int, said: Progress) -> None:
+    def _begin(self, number: int, said: Progress, within: float) -> bool:
+        """Epoch ``number`` is being done; False where that is an old line drawn again."""
         if self._first is None:
             self._first = said.first if said.first is not None else min(number, 1)
         index = max(0, number - self._first)
+        if self._index is not None and index < self._index and within >= 1.0:
+            return False
         again = index == self._index and said.step == 0 and said.steps is None and self._within >= 1.0
         if again or (self._index is not None and index < self._index):
             self._offset = math.floor((self.position or 0.0) + NEARLY) - (index if again else 0)
@@ -127,6 +133,7 @@ class Course:
         elif index != self._index:
             self._within = 0.0
         self._index = index
+        return True
 
     def _at(self, said: Progress, position: float) -> Stand | None:
         if position + self._offset < (self.position or 0.0) - 1 + NEARLY and said.source == "tqdm":

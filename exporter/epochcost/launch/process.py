@@ -71,6 +71,8 @@ class Command:
         while self.wait_status is None:
             info = signal.sigwaitinfo(self._watched)
             number, by_terminal = signal.Signals(info.si_signo), info.si_code == _FROM_KERNEL
+            if number is signal.SIGHUP and os.getsid(0) == os.getpid():
+                by_terminal = False  # a terminal that hangs up says so to the session's first process alone
             if number is signal.SIGCHLD:
                 self._reap()
             elif number is signal.SIGTSTP:
@@ -109,8 +111,9 @@ class Command:
 
     def _stop(self) -> None:
         """Stop as the command did; on the way back the command goes on too."""
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTSTP})
-        os.kill(os.getpid(), signal.SIGTSTP)
+        if signal.SIGTSTP not in signal.sigpending():
+            os.kill(os.getpid(), signal.SIGTSTP)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTSTP})  # here we stop, once
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTSTP})
         # Where nobody could continue us we were not stopped either, and a command that somebody stopped stays so.
         if signal.SIGCONT in signal.sigpending():

@@ -1,0 +1,509 @@
+"""Any command as one run: its output, its status, its signals, and what the agent gets to know."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.launch.terminal import EXEC
+from tests.training.programs import environment, events, events_by_file, kinds
+from tests.waiting import wait_for
+
+
+def python(code: str, *arguments: str) -> tuple[str, ...]:
+    return (sys.executable, "-c", textwrap.dedent(code), *arguments)
+
+
+def launch(directory: Path | str | None, *command: str, flags: tuple[str, ...] = (), **more: str):
+    return subprocess.run(
+        (*EXEC, *flags, "--", *command),
+        env=environment(directory, **more),
+        capture_output=True,
+        timeout=60,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def begin(directory: Path, *command: str, flags: tuple[str, ...] = (), **more: object) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        (*EXEC, *flags, "--", *command),
+        env=environment(directory),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **more,
+    )
+
+
+ENDLESS = """
+import signal, sys, time
+def told(number, frame):
+    print("told", signal.Signals(number).name, flush=True)
+    sys.exit(50)
+for name in sys.argv[1:]:
+    signal.signal(getattr(signal, name), told)
+print("ready", flush=True)
+while True: time.sleep(0.05)
+"""
+
+
+# Output
+
+
+def test_output_passes_byte_for_byte_each_stream_apart(tmp_path: Path):
+    code = """
+        import os, random
+        random.seed(7)
+        for _ in range(300):
+            os.write(1, random.randbytes(random.randrange(1, 20000)))
+            os.write(2, random.randbytes(random.randrange(1, 2000)) + b"\\r\\x1b[31m 3/4 Epoch 1/2\\x1b[0m")
+    """
+    bare = subprocess.run(python(code), capture_output=True, check=True)
+    within = launch(tmp_path, *python(code))
+    assert hashlib.sha256(within.stdout).digest() == hashlib.sha256(bare.stdout).digest()
+    assert within.stderr == bare.stderr
+
+
+def test_output_into_a_file_and_from_a_program_that_reads_its_input(tmp_path: Path):
+    target = tmp_path / "out"
+    data = bytes(range(256)) * 5000
+    with target.open("wb") as out:
+        done = subprocess.run((*EXEC, "--", "cat"), env=environment(tmp_path / "e"), stdout=out, input=data, check=True)
+    assert done.returncode == 0
+    assert target.read_bytes() == data
+
+
+def test_what_is_written_is_seen_at_once(tmp_path: Path):
+    code = "import sys\nfor line in sys.stdin: sys.stdout.write(line.strip()); sys.stdout.flush()"
+    with begin(tmp_path, *python(code)) as program:
+        assert program.stdin is not None
+        assert program.stdout is not None
+        slowest = 0.0
+        for number in range(50):
+            begun = time.perf_counter()
+            program.stdin.write(b"%d\n" % number)
+            program.stdin.flush()
+            assert program.stdout.read(len(str(number))) == b"%d" % number  # no newline: nothing is held back
+            slowest = max(slowest, time.perf_counter() - begun)
+        program.communicate(timeout=20)
+    assert slowest < 0.5
+
+
+def test_a_reader_that_goes_away_ends_the_program_as_it_would(tmp_path: Path):
+    inner = " ".join((*EXEC, "--", "yes"))
+    done = subprocess.run(
+        ["bash", "-c", f"{inner} | head -c 8; echo ${{PIPESTATUS[0]}}"],
+        env=environment(tmp_path),
+        capture_output=True,
+        timeout=30,
+        check=True,
+    )
+    assert done.stdout == b"y\ny\ny\ny\n141\n"  # by SIGPIPE
+
+
+def test_a_line_of_ten_megabytes_passes_and_costs_no_memory(tmp_path: Path):
+    code = """
+        import os, resource, sys
+        for _ in range(160): os.write(1, b"5/9 " * 16384)
+        os.write(1, b"\\n")
+        status = open(f"/proc/{os.getppid()}/status").read()
+        sys.stderr.write(next(line for line in status.splitlines() if line.startswith("VmHWM")))
+    """
+    done = launch(tmp_path, *python(code))
+    assert len(done.stdout) == 160 * 65536 + 1
+    assert int(done.stderr.split()[1]) < 60_000, "KiB"
+
+
+def test_a_stream_that_nobody_reads_does_not_hold_up_the_other(tmp_path: Path):
+    code = """
+        import os, sys, threading
+        threading.Thread(target=lambda: os.write(1, b"x" * 4_000_000), daemon=True).start()
+        for _ in range(100): os.write(2, b"y" * 1000)
+        os.write(2, b"!"); sys.stdin.read(1); os._exit(0)
+    """
+    with begin(tmp_path, *python(code)) as program:
+        assert program.stderr is not None
+        assert program.stderr.read(100_001).endswith(b"!")
+        program.kill()
+
+
+def test_closed_outputs_stay_closed(tmp_path: Path):
+    code = "import os\ntry: os.fstat(1)\nexcept OSError: open(os.environ['MARK'], 'w').write('closed')"
+    inner = shlex.join((*EXEC, "--", *python(code)))
+    mark = tmp_path / "mark"
+    subprocess.run(["sh", "-c", inner + " >&-"], env=environment(tmp_path / "e", MARK=str(mark)), check=True)
+    assert mark.read_text() == "closed"
+
+
+def test_a_process_that_the_command_leaves_behind_can_go_on_writing(tmp_path: Path):
+    done = begin(tmp_path, "sh", "-c", "(sleep 0.6; echo late) & echo early")
+    out, _ = done.communicate(timeout=20)
+    assert (done.returncode, out) == (0, b"early\nlate\n")
+    (lines,) = events_by_file(tmp_path).values()
+    assert float(str(lines[-1]["ts"])) - float(str(lines[0]["ts"])) < 0.5, "the run ended with the command"
+
+
+# Status
+
+
+def test_every_exit_status_is_ours(tmp_path: Path):
+    # The same module that the command line calls, without a fresh interpreter for each of 256.
+    code = """
+        import os
+        from epochcost.launch.command import main
+        for status in range(256):
+            pid = os.fork()
+            if pid == 0: os._exit(main(["--", "sh", "-c", f"exit {status}"], os.environ))
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == status, status
+    """
+    subprocess.run(python(code), env=environment(tmp_path), check=True, timeout=60)
+    said = [lines[-1] for lines in events_by_file(tmp_path).values()]
+    assert sorted(int(str(line["exit_status"])) for line in said) == list(range(256))
+    assert {line["status"] for line in said if line["exit_status"]} == {"failed"}
+    assert [line["status"] for line in said if not line["exit_status"]] == ["finished"]
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGKILL", "SIGSEGV", "SIGABRT", "SIGPIPE", "SIGUSR1", "SIGHUP"])
+def test_a_command_that_dies_by_a_signal_lets_us_die_by_it(tmp_path: Path, name: str):
+    number = getattr(signal, name)
+    done = launch(tmp_path, "sh", "-c", f"kill -{int(number)} $$")
+    assert done.returncode == -number
+    assert events(tmp_path)[-1]["exit_status"] == 128 + number
+
+
+@pytest.mark.parametrize(("command", "code", "text"), [
+    ("no-such-command-here", 127, b"No such file or directory"),
+    ("/etc/passwd", 126, b"Permission denied"),
+])  # fmt: skip
+def test_a_command_that_cannot_start_is_said_as_a_shell_says_it(tmp_path: Path, command: str, code: int, text: bytes):
+    done = launch(tmp_path, command)
+    assert (done.returncode, done.stdout) == (code, b"")
+    assert done.stderr == b"epochcost exec: %s: %s\n" % (command.encode(), text)
+    assert events(tmp_path)[-1]["status"] == "failed"
+
+
+@pytest.mark.parametrize(("flags", "named"), [
+    (("--epochs", "0", "--", "true"), b"--epochs: '0' is not a number above 0"),
+    (("--epochs", "nan", "--", "true"), b"--epochs"),
+    (("--pattern", "(", "--", "true"), b"pattern '('"),
+    (("--pattern", "epoch", "--", "true"), b"needs a group named"),
+    (("--pattern", "(?P<loss>x)", "--", "true"), b"no group may be called loss"),
+    (("--bar", "what", "--", "true"), b"--bar"),
+    (("--epoch", "3", "--", "true"), b"--epoch"),
+    ((), b"no command"),
+])  # fmt: skip
+def test_wrong_flags_are_one_error_that_names_them(tmp_path: Path, flags: tuple[str, ...], named: bytes):
+    done = subprocess.run((*EXEC, *flags), env=environment(tmp_path), capture_output=True, check=False)
+    assert done.returncode == 2
+    assert named in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_commands_own_flags_are_its_own(tmp_path: Path):
+    done = launch(tmp_path, "echo", "--help", "--", "--epochs", "x")
+    assert done.stdout == b"--help -- --epochs x\n"
+
+
+# Signals
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGQUIT", "SIGALRM"])
+def test_a_signal_sent_to_us_reaches_the_command(tmp_path: Path, name: str):
+    with begin(tmp_path, *python(ENDLESS, name)) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == b"ready\n"
+        program.send_signal(getattr(signal, name))
+        out, _ = program.communicate(timeout=20)
+    assert (program.returncode, out) == (50, f"told {name}\n".encode())
+    end = events(tmp_path)[-1]
+    assert (end["status"], end["exit_status"]) == ("preempted" if name == "SIGTERM" else "failed", 50)
+
+
+def test_an_ignored_signal_stays_ignored(tmp_path: Path):
+    inner = shlex.join((*EXEC, "--", *python(ENDLESS)))
+    with subprocess.Popen(
+        ["sh", "-c", f"trap '' HUP; exec {inner}"], env=environment(tmp_path), stdout=subprocess.PIPE
+    ) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == b"ready\n"
+        program.send_signal(signal.SIGHUP)
+        program.send_signal(signal.SIGTERM)
+        assert program.wait(20) == -signal.SIGTERM
+
+
+def test_stop_and_continue_pass_through(tmp_path: Path):
+    with begin(tmp_path, "sh", "-c", "echo $$; exec sleep 60", process_group=0) as program:
+        assert program.stdout is not None
+        pid = int(program.stdout.readline())
+        program.send_signal(signal.SIGTSTP)
+        for stopped in (pid, program.pid):
+            wait_for(lambda stopped=stopped: _state(stopped) == "T", what="stopping")
+        program.send_signal(signal.SIGCONT)
+        for going in (pid, program.pid):
+            wait_for(lambda going=going: _state(going) == "S", what="going on")
+        program.terminate()
+        assert program.wait(20) == -signal.SIGTERM
+
+
+def test_when_we_are_killed_the_command_does_not_stay(tmp_path: Path):
+    with begin(tmp_path, "sh", "-c", "echo $$; exec sleep 60") as program:
+        assert program.stdout is not None
+        pid = int(program.stdout.readline())
+        program.kill()
+        wait_for(lambda: _state(pid) in ("", "Z"), what="the end of the command")
+
+
+def test_signals_are_not_blocked_in_the_command(tmp_path: Path):
+    done = launch(tmp_path, "grep", "^Sig", "/proc/self/status")
+    bare = subprocess.run(["grep", "^Sig", "/proc/self/status"], capture_output=True, check=True)
+    assert _masks(done.stdout) == _masks(bare.stdout)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="a pid namespace needs root")
+def test_as_the_first_process_of_a_container_it_passes_signals_on_and_reaps(tmp_path: Path):
+    code = """
+        import os, signal, subprocess, sys, time
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(9))
+        # An orphan, which the first process inherits and has to wait for.
+        subprocess.run(["sh", "-c", "sleep 0.05 & echo $! > orphan"], check=True)
+        orphan = open("orphan").read().strip()
+        end = time.monotonic() + 5
+        while os.path.exists(f"/proc/{orphan}") and time.monotonic() < end: time.sleep(0.02)
+        print("ready", os.getppid(), os.path.exists(f"/proc/{orphan}"), flush=True)
+        while True: time.sleep(0.05)
+    """
+    inside = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child", *EXEC, "--", *python(code))
+    with subprocess.Popen(inside, env=environment(tmp_path / "e"), stdout=subprocess.PIPE, cwd=tmp_path) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == b"ready 1 False\n"
+        children = Path(f"/proc/{program.pid}/task/{program.pid}/children").read_text().split()
+        os.kill(int(children[0]), signal.SIGTERM)
+        assert program.wait(20) == 9
+    assert events(tmp_path / "e")[-1]["status"] == "preempted"
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+
+
+def _masks(status: bytes) -> list[bytes]:
+    return [line for line in status.splitlines() if line.startswith((b"SigBlk", b"SigIgn", b"SigCgt"))]
+
+
+# Nothing to report
+
+
+@pytest.mark.parametrize("more", [
+    {"EPOCHCOST_DISABLE": "1"}, {"LOCAL_RANK": "1"}, {"EPOCHCOST_DIR": "/proc/nowhere"},
+])  # fmt: skip
+def test_with_nothing_to_report_there_is_no_process_of_ours(tmp_path: Path, more: dict[str, str]):
+    program = begin_with(tmp_path, more, "sh", "-c", "echo $$; echo $EPOCHCOST_RUN; echo err >&2; exit 3")
+    out, err = program.communicate(timeout=20)
+    assert program.returncode == 3
+    assert out == b"%d\nmine\n" % program.pid
+    assert err == b"err\n"
+    assert not list(tmp_path.iterdir())
+
+
+def begin_with(tmp_path: Path, more: dict[str, str], *command: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        (*EXEC, "--id", "mine", "--", *command),
+        env={**environment(tmp_path), **more},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def test_verbose_says_why_nothing_is_reported(tmp_path: Path):
+    done = launch("/proc/nowhere", "true", flags=("--verbose", "--id", "a"))
+    assert done.stderr.startswith(b"epochcost exec: run a is not reported: no directory for events: ")
+
+
+@pytest.mark.parametrize("harm", [lambda d: [f.unlink() for f in d.iterdir()] and d.rmdir(), lambda d: d.chmod(0)])
+def test_a_directory_that_goes_away_changes_nothing(tmp_path: Path, harm: Callable[[Path], object]):
+    directory = tmp_path / "events"
+    code = "import sys\nprint('ready', flush=True); sys.stdin.readline()\nfor i in range(40): print(f'Epoch {i + 1}/40', flush=True)\nsys.exit(5)"
+    program = begin(directory, *python(code))
+    assert program.stdout is not None
+    assert program.stdout.readline() == b"ready\n"
+    harm(directory)
+    out, err = program.communicate(b"\n", timeout=20)
+    assert (program.returncode, out.count(b"\n"), err) == (5, 40, b"")
+    if directory.exists():
+        directory.chmod(0o700)
+
+
+# Reports
+
+
+def test_progress_is_reported_with_the_time_it_was_seen(tmp_path: Path):
+    code = """
+        import sys, time
+        for epoch in range(3):
+            for step in range(1, 11):
+                print(f"\\rEpoch {epoch + 1}/3:  {step * 10}%|####| {step}/10 [00:01<00:00,  9.98it/s]", end="", flush=True)
+                time.sleep(0.03)
+            print(flush=True)
+            print("at", time.time(), flush=True)
+    """
+    flags = (
+        "--experiment",
+        "char-lm",
+        "--id",
+        "nightly-7",
+        "--batch-size",
+        "20",
+        "--budget-usd",
+        "5",
+        "--framework",
+        "torch",
+    )
+    done = launch(tmp_path, *python(code), flags=flags)
+    lines = events(tmp_path)
+    assert kinds(lines)[:2] == ["start", "phase"]
+    ends = [line for line in lines if line["ev"] == "epoch_end"]
+    assert [(line["epoch"], line["step"], line["steps"]) for line in ends] == [(1, 10, 10), (2, 20, 10), (3, 30, 10)]
+    printed = [float(line.split()[1]) for line in done.stdout.splitlines() if line.startswith(b"at")]
+    assert all(abs(float(str(end["ts"])) - at) < 0.1 for end, at in zip(ends, printed, strict=True))
+    facts = {
+        name: lines[-1][name]
+        for name in ("run", "experiment", "epochs", "batch_size", "budget_usd", "framework", "status")
+    }
+    assert facts == {
+        "run": "nightly-7", "experiment": "char-lm", "epochs": 3.0, "batch_size": 20, "budget_usd": 5.0,
+        "framework": "torch", "status": "finished",
+    }  # fmt: skip
+
+
+def test_progress_is_written_at_most_once_a_second(tmp_path: Path):
+    code = """
+        import time
+        for step in range(3000): print(f"  {step // 40}%|#| {step}/4000 [00:01<00:00,  9.98it/s]", end="\\r", flush=True)
+        time.sleep(0.2)
+    """
+    launch(tmp_path, *python(code))
+    lines = events(tmp_path)
+    assert kinds(lines) == ["start", "phase", "progress", "end"]
+    assert lines[-1]["step"] == 2999
+
+
+def test_an_own_pattern_and_one_that_would_take_for_ever(tmp_path: Path):
+    code = "for i in range(4): print(f'=> era {i} of 4 :: ' + 'a' * 60 + '!', flush=True)"
+    flags = ("--verbose", "--pattern", "(a+)+(?P<step>$)", "--pattern", r"era (?P<epoch>\d+) of (?P<epochs>\d+)")
+    begun = time.monotonic()
+    done = launch(tmp_path, *python(code), flags=flags)
+    assert time.monotonic() - begun < 10
+    assert b"took too long" in done.stderr
+    assert [line["epoch"] for line in events(tmp_path) if line["ev"] == "epoch_end"] == [1, 2, 3, 4]
+
+
+def test_files_are_found_and_read(tmp_path: Path):
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "old").mkdir()
+    (work / "old" / "results.csv").write_text("epoch,train/loss\n1,1\n2,1\n")
+    os.utime(work / "old" / "results.csv", (1, 1))
+    code = """
+        import os, time
+        os.makedirs("runs/detect/train")
+        with open("runs/detect/train/results.csv", "w") as file:
+            print("      epoch,   time, train/box_loss", file=file)
+            for epoch in (1, 2):
+                print(f"      {epoch},  12.5,  0.5", file=file, flush=True)
+                time.sleep(2.2)
+    """
+    subprocess.run((*EXEC, "--", *python(code)), env=environment(tmp_path / "e"), cwd=work, check=True)
+    assert [line["epoch"] for line in events(tmp_path / "e") if line["ev"] == "epoch_end"] == [1, 2]
+
+
+# Beside the library
+
+
+LIBRARY = """
+import sys, time, epochcost
+print("  0%|          | 0/500 [00:00<?, ?it/s]", flush=True)
+time.sleep(0.3)
+with epochcost.run(**({"id": sys.argv[1]} if len(sys.argv) > 1 else {}), epochs=3) as run:
+    for epoch in run.epochs():
+        time.sleep(0.3)
+        print(f"Epoch {epoch + 1}/3: 100%|####| 10/10 [00:01<00:00, 9.98it/s]", flush=True)
+time.sleep(0.3)
+sys.exit(4)
+"""
+
+
+def test_a_training_that_reports_by_itself_joins_the_run_and_is_not_reported_twice(tmp_path: Path):
+    done = launch(tmp_path, *python(LIBRARY), flags=("--id", "one", "--verbose"))
+    assert done.returncode == 4
+    assert b"the training reports by itself" in done.stderr
+    files = events_by_file(tmp_path)
+    assert {str(line["run"]) for lines in files.values() for line in lines} == {"one"}
+    ours = [line for lines in files.values() for line in lines if line.get("launcher")]
+    assert not [line for line in ours if line["ev"] in ("epoch_end", "progress")]
+    assert sorted(kinds(ours)) == ["end", "end", "phase", "start", "start"]
+    assert max(ours, key=lambda line: float(str(line["ts"])))["exit_status"] == 4
+
+
+def test_to_the_agent_both_are_one_run_from_the_commands_start_to_its_end(tmp_path: Path):
+    from epochcost.ledger.run import RunAccount
+    from epochcost.model import RunId
+    from epochcost.progress.clock import NodeClock
+    from epochcost.progress.files import EventFiles
+
+    begun = time.time()
+    launch(tmp_path, *python(LIBRARY), flags=("--id", "one"))
+    ended = time.time()
+    account = RunAccount(RunId("one"))
+    for event in EventFiles(tmp_path).poll(NodeClock(time.time, time.monotonic, "boot")):
+        account.take(event, begun - 60)
+    assert not account.is_open
+    assert account.epochs.attempts == 1
+    assert [epoch.number for epoch in account.epochs.finished] == [1, 2, 3]
+    assert account.status is not None
+    assert account.status.value == "failed"
+    assert ended - begun - account.seconds(ended) < 0.5
+    assert account.epochs.lost == 0
+
+
+def test_a_training_that_names_a_run_of_its_own_is_charged_once(tmp_path: Path):
+    launch(tmp_path, *python(LIBRARY, "theirs"), flags=("--id", "ours"))
+    lines = sorted((line for lines in events_by_file(tmp_path).values() for line in lines), key=lambda one: one["mono"])
+    ours = [line for line in lines if line["run"] == "ours"]
+    start = next(line for line in lines if line["run"] == "theirs")
+    assert kinds(ours) == ["start", "phase", "end"]
+    assert 0 < float(str(ours[-1]["mono"])) - float(str(start["mono"])) < 0.001
+
+
+def test_two_commands_of_one_run_do_not_step_back_for_each_other(tmp_path: Path):
+    programs = [begin(tmp_path, "sh", "-c", "echo ready; read x", flags=("--id", "one")) for _ in range(2)]
+    for program in programs:
+        assert program.stdout is not None
+        assert program.stdout.readline() == b"ready\n"
+    wait_for(lambda: len(events_by_file(tmp_path)) == 2)
+    for program in programs:
+        program.communicate(b"\n", timeout=20)
+    assert len(events_by_file(tmp_path)) == 2
+
+
+def test_lines_are_events_to_the_agent(tmp_path: Path):
+    from epochcost.progress.parse import Line, parse_line
+
+    launch(tmp_path, *python("print('Epoch 1/2')\nprint('Epoch 2/2')"))
+    for path in tmp_path.glob("*.jsonl"):
+        for raw in path.read_bytes().splitlines():
+            assert isinstance(parse_line(raw), Line), raw
+            assert json.loads(raw)["launcher"] == "exec"

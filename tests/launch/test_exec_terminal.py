@@ -1,0 +1,187 @@
+"""In a terminal: what is seen, typed and stopped is what it would be without ``epochcost exec``."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from tests.launch.terminal import EXEC, Terminal
+from tests.training.programs import environment, events_by_file
+from tests.waiting import wait_for
+
+FULL_SCREEN = """
+import os, sys, time
+columns, rows = os.get_terminal_size(1)
+out = lambda text: (sys.stdout.write(text), sys.stdout.flush())
+out("\\x1b]0;training\\x07\\x1b[?1049h\\x1b[?25l\\x1b[2J")
+for epoch in range(1, 4):
+    for step in range(0, 41, 8):
+        width = (columns - 30) * step // 40
+        out(f"\\x1b[{rows};1H\\x1b[1;32mEpoch {epoch}/3: {step * 100 // 40:3d}%|" + "\u2588" * width
+            + f"\\x1b[0m| {step}/40 [00:01<00:00, 9.98it/s]\\r")
+        sys.stderr.write(f"\\x1b[{epoch};1Hloss\\t{1 / (step + 1):.3f}\\n")
+        sys.stderr.flush()
+out("\\x1b[?25h\\x1b[?1049l\\nbyte \\x00\\xff done\\n")
+print(sys.stdin.isatty(), sys.stdout.isatty(), sys.stderr.isatty(), columns, rows)
+sys.exit(3)
+"""
+
+
+def python(code: str) -> tuple[str, ...]:
+    return (sys.executable, "-c", textwrap.dedent(code))
+
+
+def seen(argv: tuple[str, ...], directory: Path, **size: int) -> tuple[bytes, int]:
+    with Terminal(argv, environment(directory), **size) as terminal:
+        code = terminal.wait()
+        return terminal.seen, code
+
+
+def test_a_full_screen_progress_bar_is_seen_byte_for_byte(tmp_path: Path):
+    bare = seen(python(FULL_SCREEN), tmp_path, rows=31, columns=113)
+    within = seen((*EXEC, "--", *python(FULL_SCREEN)), tmp_path, rows=31, columns=113)
+    assert within == bare
+    assert bare[1] == 3
+    assert b"True True True 113 31" in bare[0]
+    (lines,) = events_by_file(tmp_path).values()
+    assert [line["epoch"] for line in lines if line["ev"] == "epoch_end"] == [1, 2, 3]
+
+
+def test_only_what_was_a_terminal_is_one(tmp_path: Path):
+    code = "import sys; print(sys.stdin.isatty(), sys.stdout.isatty(), sys.stderr.isatty(), file=sys.stderr)"
+    for redirected, expected in ((" >/dev/null", b"True False True"), (" </dev/null", b"False True True")):
+        inner = shlex.join((*EXEC, "--", *python(code)))
+        assert expected in seen(("sh", "-c", inner + redirected), tmp_path)[0]
+
+
+def test_the_terminal_keeps_its_modes(tmp_path: Path):
+    with Terminal(
+        (*EXEC, "--", "sh", "-c", "echo ready; read line; echo got $line"), environment(tmp_path)
+    ) as terminal:
+        before = terminal.modes()
+        terminal.read_until(b"ready\r\n")
+        assert terminal.modes() == before
+        terminal.type(b"word\n")
+        assert b"word\r\ngot word\r\n" in terminal.read_until(b"got word")
+        assert terminal.wait() == 0
+
+
+def test_a_program_that_turns_echo_off_on_its_output_turns_it_off(tmp_path: Path):
+    code = """
+        import sys, termios
+        before = termios.tcgetattr(1)
+        now = termios.tcgetattr(1); now[3] &= ~termios.ECHO
+        termios.tcsetattr(1, termios.TCSANOW, now)
+        print("ready", flush=True); line = sys.stdin.readline()
+        termios.tcsetattr(1, termios.TCSANOW, before); print("got", line.strip(), flush=True)
+    """
+    with Terminal((*EXEC, "--", *python(code)), environment(tmp_path)) as terminal:
+        before = terminal.modes()
+        terminal.read_until(b"ready\r\n")
+        terminal.type(b"secret\n")
+        assert terminal.read_until(b"got secret\r\n") == b"ready\r\ngot secret\r\n"
+        assert terminal.modes() == before
+        assert terminal.wait() == 0
+
+
+def test_a_new_size_reaches_the_program(tmp_path: Path):
+    code = """
+        import os, signal, sys
+        sizes = []
+        signal.signal(signal.SIGWINCH, lambda *_: print("size", *os.get_terminal_size(1), flush=True))
+        print("ready", *os.get_terminal_size(1), flush=True)
+        while True: signal.pause()
+    """
+    with Terminal((*EXEC, "--", *python(code)), environment(tmp_path)) as terminal:
+        terminal.read_until(b"ready 80 24")
+        terminal.resize(50, 132)
+        terminal.read_until(b"size 132 50")
+        terminal.resize(40, 100)
+        terminal.read_until(b"size 100 40")
+
+
+def test_ctrl_c_interrupts_the_program_once_and_its_status_is_kept(tmp_path: Path):
+    code = """
+        import signal, sys, time
+        hits = []
+        signal.signal(signal.SIGINT, lambda *_: hits.append(1))
+        print("ready", flush=True)
+        end = time.monotonic() + 10
+        while not hits and time.monotonic() < end: time.sleep(0.01)
+        time.sleep(0.3)
+        print("hits", len(hits), flush=True); sys.exit(41)
+    """
+    with Terminal((*EXEC, "--", *python(code)), environment(tmp_path)) as terminal:
+        terminal.read_until(b"ready")
+        terminal.type(b"\x03")
+        terminal.read_until(b"hits 1\r\n")
+        assert terminal.wait() == 41
+
+
+def test_a_program_that_dies_of_ctrl_c_lets_us_die_of_it(tmp_path: Path):
+    with Terminal((*EXEC, "--", "sh", "-c", "echo ready; exec sleep 60"), environment(tmp_path)) as terminal:
+        terminal.read_until(b"ready")
+        terminal.type(b"\x03")
+        assert terminal.wait() == -signal.SIGINT
+    (lines,) = events_by_file(tmp_path).values()
+    assert (lines[-1]["status"], lines[-1]["exit_status"]) == ("failed", 130)
+
+
+def test_ctrl_z_stops_and_fg_continues_in_a_shell(tmp_path: Path):
+    shell = ("bash", "--norc", "--noprofile", "--noediting", "-i")
+    environ = environment(tmp_path, PS1="$ ", HISTFILE="", PYTHON=sys.executable)
+    program = tmp_path / "count.py"
+    program.write_text(
+        "import itertools, time\nprint('begun', flush=True)\n"
+        "for i in itertools.count():\n    time.sleep(0.1)\n    print('n', i, flush=True)\n"
+    )
+    with Terminal(shell, environ) as terminal:
+        terminal.type(f"{' '.join(EXEC)} -- {sys.executable} {program}\n".encode())
+        terminal.read_until(b"\nn 5\r\n")
+        terminal.type(b"\x1a")
+        terminal.read_until(b"Stopped")
+        # Both are stopped, and what was printed before is all that is seen.
+        terminal.type(b"jobs -l; ps -o stat= -t $(tty) | sort | uniq -c; echo checked $((6*7))\n")
+        terminal.read_until(b"checked 42\r\n")
+        states = terminal.seen.rpartition(b"Stopped")[2].split()
+        assert sum(1 for state in states if state in (b"T", b"Tl", b"T+")) >= 1
+        mark = len(terminal.seen)
+        terminal.type(b"fg\n")
+        terminal.read_until(b"\nn ", after=mark)
+        again = len(terminal.seen)
+        terminal.type(b"\x1a")
+        terminal.read_until(b"Stopped", after=again)
+        terminal.type(b"bg\n")
+        again = len(terminal.seen)
+        terminal.read_until(b"\nn ", after=again)
+        again = len(terminal.seen)
+        terminal.type(b"fg\n")
+        terminal.read_until(b"count.py\r\n", after=again)  # the shell says what it brings back, before it does
+        wait_for(lambda: os.tcgetpgrp(terminal.master) != terminal.pid, what="the foreground")
+        terminal.type(b"\x03")
+        terminal.read_until(b"KeyboardInterrupt")
+        terminal.type(b"echo status $?; exit\n")
+        terminal.read_until(b"status 1")
+        terminal.wait()
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_hang_up_ends_the_program(tmp_path: Path, alone: bool):
+    mark = tmp_path / "pid"
+    command = (*EXEC, "--", "sh", "-c", f"echo $$ > {mark}; echo ready; exec sleep 60")
+    terminal = Terminal(command, environment(tmp_path / "events"))
+    terminal.read_until(b"ready")
+    pid = int(wait_for(mark.read_text))
+    if alone:
+        os.kill(terminal.pid, signal.SIGHUP)
+        assert terminal.wait() == -signal.SIGHUP
+        os.close(terminal.master)
+    else:
+        os.close(terminal.master)
+        os.waitpid(terminal.pid, 0)
+    wait_for(lambda: not Path(f"/proc/{pid}").exists(), what="the end of the program")
