@@ -248,3 +248,29 @@ def test_dollars_are_written_back_for_the_training_code(world: World, agent: Cal
     assert written["cost_usd"] == pytest.approx(0.011)
     assert written["cost_per_epoch_usd"] == pytest.approx(0.010)
     assert written["projected_cost_usd"] == pytest.approx(0.041)
+
+
+@pytest.mark.parametrize(("configured", "priced_as"), [("n1-standard-8", "n1-standard-8+none"), ("g2-standard-4",) * 2])
+def test_an_n1_machine_of_google_is_priced_with_the_gpus_that_are_attached(
+    agent: Callable[..., Driven], configured: str, priced_as: str
+) -> None:
+    it = agent(node__provider="gcp", node__region="us-central1", node__instance_type=configured)
+    it.run(1)
+    assert it.app.node.instance_type == priced_as
+
+
+def test_an_n1_machine_has_no_price_before_its_gpus_are_known(world: World, agent: Callable[..., Driven]) -> None:
+    from epochcost.gpus.replay import ReplaySource
+    from epochcost.gpus.sampler import Sampler
+    from epochcost.model import GpuReading, GpuSample
+
+    it = agent(node__provider="gcp", node__region="us-central1", node__instance_type="n1-standard-16")
+    source = ReplaySource([GpuReading(0.0, (GpuSample("0", "GPU-1", "Tesla P4"),))])
+    it.app._gpu_source = source
+    it.app.tick()
+    assert it.app.node.instance_type == ""
+    it.app._sampler = Sampler(source, 60.0, it.app._clock.now)
+    it.app._sampler._beat()
+    it.app.tick()
+    assert it.app.node.instance_type == "n1-standard-16+nvidia-tesla-p4:1"
+    source.close()

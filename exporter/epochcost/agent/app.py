@@ -47,6 +47,7 @@ from epochcost.owners import (
     run_owners,
 )
 from epochcost.prices.configured import ConfiguredPrice
+from epochcost.prices.gcp_gpus import with_accelerators
 from epochcost.prices.remote import RemotePrice
 from epochcost.progress.clock import NodeClock
 from epochcost.progress.files import EventFiles
@@ -139,7 +140,9 @@ class AgentApp:
         self._host = HostSource(proc)
         self._cost_files = CostFiles(self.events_dir)
         self._identity = identity_of(settings, environ)
-        self.node = self._identity.node
+        self._sampler: Sampler | None = None
+        self._gpu_source, self.gpu_reason = self._choose_gpus()
+        self.node = self._priced_node()
         self._known_as = self._priced_as(self.node)
         self._machine_since = self._clock.now()
         self._notices = NoticeFeed(
@@ -149,8 +152,6 @@ class AgentApp:
         )
         self._preemption_file = PreemptionFile(self.events_dir)
         self.meter = self._new_meter()
-        self._gpu_source, self.gpu_reason = self._choose_gpus()
-        self._sampler: Sampler | None = None
         self._owners = owner_feeds(settings, self._gpus, proc) if self._gpu_source is not None else []
         self._owners_said: tuple[Any, ...] = ()
         self._owners_now: tuple[GpuOwner, ...] = ()
@@ -261,7 +262,7 @@ class AgentApp:
             self._machine_since = self._boot_ts(now) if self._first else now
             if not self._first:
                 self._identity.restore(saved.get("identity", {}))
-            self._become(self._identity.node)
+            self._become(self._priced_node())
         except (KeyError, TypeError, ValueError, AttributeError) as err:
             self._state.set_aside(f"{type(err).__name__}: {err}")
             self.meter, self._files, self._first = self._new_meter(), EventFiles(self.events_dir), True
@@ -270,6 +271,22 @@ class AgentApp:
     @staticmethod
     def _priced_as(n: Node) -> tuple[str, ...]:
         return n.provider, n.region, n.zone, n.instance_type, n.purchase_option.value if n.purchase_option else ""
+
+    def _priced_node(self) -> Node:
+        """This machine under the name that it is priced by: of Google's N1, the GPUs that are attached are part of it.
+
+        Until the driver has said which they are, its type is not known: without them its price would be a wrong one.
+        """
+        node = self._identity.node
+        if node.provider != "gcp" or not node.instance_type.startswith("n1-"):
+            return node
+        if self._gpu_source is None:
+            return replace(node, instance_type=with_accelerators(node.instance_type, ()))
+        reading = self._sampler.latest if self._sampler is not None else None
+        if reading is None:
+            return replace(node, instance_type="")
+        models = [gpu.model for gpu in reading.gpus]
+        return replace(node, instance_type=with_accelerators(node.instance_type, models))
 
     def _become(self, node: Node) -> None:
         """Take over what is now known of this machine.
@@ -319,8 +336,8 @@ class AgentApp:
 
     def tick(self) -> Snapshot:
         """Read everything once, account the time until now, and publish the new snapshot."""
-        if self._identity.node is not self.node:
-            self._become(self._identity.node)
+        if (node := self._priced_node()) != self.node:
+            self._become(node)
         host = self._read_host()
         began = time.perf_counter()
         events = self._files.poll(self._clock)
