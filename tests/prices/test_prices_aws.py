@@ -21,6 +21,7 @@ from tests.prices.aws_server import (
 
 from epochcost.model import InstanceFacts, Price, PurchaseOption
 from epochcost.prices.aws_on_demand import AwsOnDemand
+from epochcost.prices.aws_sagemaker import AwsSageMaker
 from epochcost.prices.aws_spot import AwsSpot
 from epochcost.prices.source import Catalogue, NotConfiguredError, PriceSourceError, Want, Wanted
 
@@ -356,3 +357,50 @@ def test_nothing_wanted_is_nothing_asked(aws: AwsPriceServer, spot_source: AwsSp
     assert spot_source.fetch(Wanted(), NOW) == Catalogue()
     assert on_demand.fetch(Wanted(frozenset({Want("gcp", "us-east1", "a2-highgpu-1g")})), NOW) == Catalogue()
     assert aws.questions == []
+
+
+# --- SageMaker ---
+
+
+def training(instance_type: str, usd: float | str, component: str = "Training", region: str = "us-east-1") -> object:
+    attributes = {"instanceName": instance_type, "component": component, "instanceType": f"{instance_type}-{component}"}
+    return product(instance_type, region, usd, **{**attributes, "usagetype": f"USE1-{component}:{instance_type}"})
+
+
+@pytest.fixture
+def sagemaker() -> Iterator[AwsSageMaker]:
+    source = AwsSageMaker(frozenset(), DAY)
+    yield source
+    source.clients.forget()
+
+
+def test_sagemaker_training_is_priced_by_its_own_row_not_by_that_of_hosting_or_of_ec2(
+    aws: AwsPriceServer, sagemaker: AwsSageMaker
+) -> None:
+    aws.filters = False  # as if the API ignored them: then our own must hold
+    aws.products = [
+        training("ml.p2.xlarge", 1.125),
+        training("ml.p2.xlarge", 1.361, "Hosting"),
+        training("ml.p3.2xlarge", 3.825),
+        training("ml.p2.xlarge", 1.5, region="eu-west-1"),
+        product("p2.xlarge", "us-east-1", 0.90),
+    ]
+    found = sagemaker.fetch(wanted("ml.p2.xlarge", "p2.xlarge"), NOW)
+    assert dollars(found) == {("us-east-1", "", "ml.p2.xlarge"): 1.125}
+    assert aws.count("GetProducts") == 1, "p2.xlarge is EC2's"
+    assert found.prices[0].source == "aws_sagemaker"
+
+
+def test_ec2_is_not_asked_for_types_of_sagemaker(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
+    assert on_demand.fetch(wanted("ml.p2.xlarge"), NOW) == Catalogue()
+    assert not aws.questions
+
+
+def test_two_training_rows_are_no_price(aws: AwsPriceServer, sagemaker: AwsSageMaker) -> None:
+    aws.products = [training("ml.p2.xlarge", 1.125), training("ml.p2.xlarge", 1.2)]
+    with pytest.raises(PriceSourceError, match=r"aws_sagemaker: .* ml.p2.xlarge in us-east-1: 2 rows match, not one"):
+        sagemaker.fetch(wanted("ml.p2.xlarge"), NOW)
+
+
+def test_nothing_of_sagemaker_wanted_needs_no_credentials(sagemaker: AwsSageMaker) -> None:
+    assert sagemaker.fetch(wanted("p2.xlarge"), NOW) == Catalogue()

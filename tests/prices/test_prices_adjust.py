@@ -1,0 +1,162 @@
+"""Discounts, taxes and extras: what is paid, made of what is published."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from epochcost.model import Price, PriceKey, PriceStep, PurchaseOption
+from epochcost.poller.settings import PollerSettings
+from epochcost.prices.adjust import parse_adjustments, parse_extras, with_extras
+from epochcost.prices.book import usd_per_hour_at
+from epochcost.prices.source import Catalogue
+from epochcost.prices.store import PriceStore
+from epochcost.settings import SettingsError, load
+
+DEMAND = PriceKey("aws", "us-east-1", "", "p4d.24xlarge", PurchaseOption.ON_DEMAND)
+DAY = 86400.0
+MARCH = 1_772_323_200.0  # 2026-03-01T00:00:00Z
+
+
+def published(usd: float = 30.0, key: PriceKey = DEMAND, source: str = "aws") -> Price:
+    return Price(key, (PriceStep(-math.inf, usd),), source, MARCH)
+
+
+def paid(raw: object, price: Price | None = None) -> Price | None:
+    return parse_adjustments(raw)(price or published())
+
+
+def test_a_discount_in_percent_an_absolute_one_and_a_tax_apply_in_their_order() -> None:
+    raw = [
+        {"name": "contract", "provider": "aws", "discount-percent": 10},
+        {"name": "credit", "provider": "aws", "discount-usd-per-hour": 2},
+        {"name": "VAT", "tax-percent": 24},
+    ]
+    found = paid(raw)
+    assert found is not None
+    assert found.usd_per_hour == pytest.approx((30 * 0.9 - 2) * 1.24, abs=1e-12)
+    assert (found.key, found.source, found.fetched_ts) == (DEMAND, "aws", MARCH)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"provider": "gcp"},
+        {"region": "eu-*"},
+        {"instance-type": "p5*"},
+        {"purchase-option": "spot"},
+        {"source": "listed"},
+    ],
+)
+def test_it_leaves_alone_what_it_is_not_about(where: dict[str, str]) -> None:
+    assert paid([{**where, "discount-percent": 10}]) == published()
+
+
+def test_it_is_about_a_family_or_a_region_by_a_glob() -> None:
+    found = paid([{"provider": "AWS", "region": "us-*", "instance-type": "p4*", "discount-percent": 50}])
+    assert found is not None
+    assert found.usd_per_hour == 15.0
+
+
+@pytest.mark.parametrize("source", ["owned", "listed_file"])
+def test_a_price_that_a_person_wrote_is_what_he_pays_unless_the_adjustment_names_it(source: str) -> None:
+    price = published(source=source)
+    assert paid([{"tax-percent": 24}], price) == price
+    taxed = paid([{"tax-percent": 24, "source": source}], price)
+    assert taxed is not None
+    assert taxed.usd_per_hour == pytest.approx(37.2)
+
+
+def test_a_contract_that_begins_in_march_changes_nothing_of_february() -> None:
+    found = paid([{"discount-percent": 10, "from": "2026-03-01", "until": "2026-04-01"}])
+    assert found is not None
+    assert [(step.ts, step.usd_per_hour) for step in found.steps] == [
+        (-math.inf, 30.0),
+        (MARCH, 27.0),
+        (MARCH + 31 * DAY, 30.0),
+    ]
+
+
+def test_spot_steps_keep_their_times() -> None:
+    key = PriceKey("aws", "us-east-1", "us-east-1a", "p4d.24xlarge", PurchaseOption.SPOT)
+    price = Price(key, (PriceStep(MARCH - 60, 8.0), PriceStep(MARCH + 60, 10.0)), "aws_spot", MARCH)
+    found = paid([{"discount-percent": 10, "from": "2026-03-01T00:00:00Z"}], price)
+    assert found is not None
+    assert [(step.ts, step.usd_per_hour) for step in found.steps] == [
+        (MARCH - 60, 8.0),
+        (MARCH, 7.2),
+        (MARCH + 60, 9.0),
+    ]
+
+
+def test_a_price_that_a_discount_would_bring_to_nothing_is_absent_not_zero() -> None:
+    store = PriceStore(None, ["aws"], adjust=parse_adjustments([{"discount-usd-per-hour": 30}]))
+    store.put("aws", Catalogue((published(),)), MARCH)
+    assert not store.book.prices
+
+
+def test_the_store_keeps_what_was_published_so_that_a_change_of_contract_is_no_change_of_price(tmp_path: Path) -> None:
+    path = tmp_path / "prices.json"
+    first = PriceStore(path, ["aws"], adjust=parse_adjustments([{"discount-percent": 95}]))
+    first.put("aws", Catalogue((published(),)), MARCH)
+    assert first.book.prices[DEMAND].usd_per_hour == pytest.approx(1.5)
+    second = PriceStore(path, ["aws"])
+    assert not second.put("aws", Catalogue((published(),)), MARCH + 60).held, "no jump: nothing was published anew"
+    assert usd_per_hour_at(second.book.prices[DEMAND], MARCH) == 30.0
+
+
+def test_only_charged_extras_are_part_of_what_an_agent_charges() -> None:
+    extras = parse_extras(
+        [
+            {"name": "disk", "instance-type": "p4*", "usd-per-hour": 0.5, "charged": True},
+            {"name": "address", "usd-per-hour": 0.005},
+            {"name": "elsewhere", "provider": "gcp", "usd-per-hour": 9, "charged": True},
+        ]
+    )
+    assert with_extras(published(), extras).usd_per_hour == 30.5
+
+
+@pytest.mark.parametrize(
+    ("raw", "error"),
+    [
+        ("ten", "adjustment 1: 'ten' must be a mapping with name, provider"),
+        ([{"discount-percent": 10}, {"rebate": 3}], "adjustment 2: unknown key 'rebate'; allowed: name, provider"),
+        ([{"provider": "aws"}], r"adjustment 1: give one of discount-percent, .*, not \[\]"),
+        ([{"discount-percent": 10, "tax-percent": 3}], "adjustment 1: give one of"),
+        ([{"discount-percent": 100}], "adjustment 1: discount-percent: 100 must be a number above 0 and below 100"),
+        ([{"discount-percent": "10%"}], "discount-percent: '10%' must be a number above 0"),
+        ([{"tax-percent": True}], "tax-percent: True must be a number above 0"),
+        ([{"tax-percent": 24, "from": "soon"}], "from: 'soon' must be a day, 2026-11-21, or a time"),
+    ],
+)
+def test_a_bad_adjustment_is_refused_with_its_place_and_what_is_allowed(raw: object, error: str) -> None:
+    with pytest.raises(ValueError, match=error):
+        parse_adjustments(raw)
+
+
+@pytest.mark.parametrize(
+    ("raw", "error"),
+    [
+        ([{"usd-per-hour": 1}], "extra 1: name: '' must be 1 to 64 letters"),
+        ([{"name": "disk"}], "extra 1: usd-per-hour: None must be a number above 0"),
+        ([{"name": "disk", "usd-per-hour": 1, "charged": "yes"}], "extra 1: charged: 'yes' must be true or false"),
+        ([{"name": "d", "usd-per-hour": 1}] * 2, "extra 'd' is given 2 times"),
+    ],
+)
+def test_a_bad_extra_is_refused_with_its_place_and_what_is_allowed(raw: object, error: str) -> None:
+    with pytest.raises(ValueError, match=error):
+        parse_extras(raw)
+
+
+def test_they_come_from_the_file_and_a_mistake_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "epochcost.yml"
+    path.write_text("prices:\n  adjustments:\n  - {name: EDP, provider: aws, discount-percent: 12}\n")
+    settings = load(PollerSettings, "prices", {"config.file": str(path)}, {})
+    found = settings.adjustments(published())
+    assert found is not None
+    assert found.usd_per_hour == pytest.approx(26.4)
+    path.write_text("prices:\n  extras:\n  - {name: disk}\n")
+    with pytest.raises(SettingsError, match=r"epochcost.yml: prices: extras: .*extra 1: usd-per-hour"):
+        load(PollerSettings, "prices", {"config.file": str(path)}, {})

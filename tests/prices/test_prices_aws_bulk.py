@@ -1,0 +1,173 @@
+"""EC2's public price list, read as a stream: exactly one row, or no price."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.prices.aws_price_list import COLUMNS, PREAMBLE, PriceListServer, big, header, line
+
+from epochcost.model import InstanceFacts, PurchaseOption
+from epochcost.prices.aws_bulk import AwsBulk, make
+from epochcost.prices.source import Catalogue, PriceSourceError, Want, Wanted
+
+NOW = 1_795_000_000.0
+P4D = Want("aws", "us-east-1", "p4d.24xlarge")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def server() -> Iterator[PriceListServer]:
+    found = PriceListServer(lambda: [])
+    yield found
+    found.stop()
+
+
+def serve(server: PriceListServer, *lines: str, head: str = "") -> None:
+    text = (head or header()) + "".join(lines)
+    server.body = lambda: [text.encode()]
+
+
+def fetch(server: PriceListServer, *wants: Want) -> Catalogue:
+    return AwsBulk(server.url, frozenset(), 86400.0).fetch(Wanted(frozenset(wants or (P4D,))), NOW)
+
+
+TWINS = {
+    "TermType": "Reserved",
+    "Unit": "Quantity",
+    "Currency": "CNY",
+    "Location Type": "AWS Local Zone",
+    "Operating System": "Windows",
+    "License Model": "Bring your own license",
+    "Tenancy": "Dedicated",
+    "Pre Installed S/W": "SQL Web",
+    "CapacityStatus": "AllocatedCapacityReservation",
+    "MarketOption": "CapacityBlock",
+    "operation": "RunInstances:0002",
+    "Region Code": "us-east-1-bos-1",
+    "Instance Type": "p4de.24xlarge",
+}
+
+
+@pytest.mark.parametrize("column", TWINS)
+def test_each_guard_alone_keeps_a_twin_of_the_row_out(server: PriceListServer, column: str) -> None:
+    """A twin that differs from the Linux row in this one column only: without the guard there would be two rows."""
+    serve(server, line("1.0", "TWIN", **{column: TWINS[column]}), line("21.957642"))
+    (price,) = fetch(server).prices
+    assert price.usd_per_hour == 21.957642
+    assert (price.key.provider, price.key.region, price.key.zone) == ("aws", "us-east-1", "")
+    assert (price.key.purchase_option, price.source, price.fetched_ts) == (PurchaseOption.ON_DEMAND, "aws_bulk", NOW)
+
+
+@pytest.mark.parametrize("usd", ["0.0000000000", "-1"])
+def test_a_row_of_zero_dollars_is_no_price(server: PriceListServer, usd: str) -> None:
+    serve(server, line(usd, "FREE"), line("21.957642"))
+    assert [price.usd_per_hour for price in fetch(server).prices] == [21.957642]
+
+
+def test_an_empty_field_for_no_software_counts_as_none(server: PriceListServer) -> None:
+    serve(server, line("21.957642", **{"Pre Installed S/W": ""}))
+    assert len(fetch(server).prices) == 1
+
+
+def test_two_rows_that_both_fit_are_no_price(server: PriceListServer) -> None:
+    serve(server, line("21.957642", "ONE"), line("32.7726", "TWO"))
+    with pytest.raises(
+        PriceSourceError, match=r"p4d.24xlarge in us-east-1: 2 rows match, not one \(ONE \$21.9576, TWO"
+    ):
+        fetch(server)
+
+
+def test_several_types_and_regions_and_what_they_hold(server: PriceListServer) -> None:
+    g5 = {"Instance Type": "g5.xlarge", "vCPU": "4", "Memory": "16 GiB", "GPU": "1"}
+    serve(server, line("21.957642"), line("1.006", "G5", **g5))
+    found = fetch(server, P4D, Want("aws", "us-east-1", "g5.xlarge"), Want("aws", "us-east-1", "nonesuch.large"))
+    assert {price.key.instance_type: price.usd_per_hour for price in found.prices} == {
+        "p4d.24xlarge": 21.957642,
+        "g5.xlarge": 1.006,
+    }
+    assert InstanceFacts("aws", "p4d.24xlarge", "", 8.0, None, 96.0, 1152 * 1024**3) in found.facts
+    assert server.paths == ["/offers/v1.0/aws/AmazonEC2/current/us-east-1/index.csv"]
+
+
+def test_a_region_that_fails_leaves_the_others_alone(server: PriceListServer) -> None:
+    serve(server, line("21.957642"))
+    found = fetch(server, P4D, Want("aws", "eu-west-1", "p4d.24xlarge"))
+    assert len(found.prices) == 1, "the list served for eu-west-1 has rows of us-east-1 only"
+    server.status = 404
+    with pytest.raises(PriceSourceError, match=r"aws_bulk: the price list of us-east-1 at 127.0.0.1:\d+: HTTP 404"):
+        fetch(server)
+
+
+def test_a_download_that_is_cut_off_is_an_error_even_after_the_wanted_row(server: PriceListServer) -> None:
+    serve(server, line("21.957642"))
+    server.cut = True
+    with pytest.raises(PriceSourceError, match="cannot be read: cut off, 1000 bytes are missing"):
+        fetch(server)
+
+
+@pytest.mark.parametrize("column", [*(name for name in TWINS if name != "Region Code"), "PricePerUnit"])
+def test_a_guard_that_cannot_look_does_not_pass(server: PriceListServer, column: str) -> None:
+    columns = [name for name in COLUMNS if name != column]
+    serve(server, line("21.957642", columns=columns), head=header(columns))
+    with pytest.raises(PriceSourceError, match=f"is not a price list: column '{column}' is missing"):
+        fetch(server)
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        ("", "no line names the columns"),
+        ("<html>denied</html>\n", "no line names the columns"),
+        (header() + '"OnDemand","p4d.24xlarge"\n', "a row has 2 values for 39 columns"),
+        (header() + line("free"), "could not convert string to float: 'free'"),
+        (PREAMBLE + '"' + "x" * 70000, "line 6 is longer than 65536 bytes"),
+    ],
+)
+def test_another_form_is_an_error_that_says_what_was_found(server: PriceListServer, body: str, error: str) -> None:
+    server.body = lambda: [body.encode()]
+    with pytest.raises(PriceSourceError, match=f"is not a price list: {error}"):
+        fetch(server)
+
+
+def test_nothing_wanted_is_nothing_downloaded(server: PriceListServer) -> None:
+    assert fetch(server, Want("gcp", "us-central1", "a2-highgpu-1g")) == Catalogue()
+    assert fetch(server, Want("aws", "us-east-1", "ml.p4d.24xlarge")) == Catalogue()
+    assert server.paths == []
+
+
+def test_a_long_list_is_read_in_little_memory(server: PriceListServer) -> None:
+    rows = 160_000
+    server.body = lambda: big(rows, "p4d.24xlarge", "21.957642")
+    server.length = sum(map(len, big(rows, "p4d.24xlarge", "21.957642")))
+    assert server.length > 60_000_000
+    program = f"""
+import json, resource
+from epochcost.prices.aws_bulk import AwsBulk
+from epochcost.prices.source import Want, Wanted
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+found = AwsBulk({server.url!r}, frozenset(), 1.0).fetch(Wanted(frozenset([Want("aws", "us-east-1", "p4d.24xlarge")])), 0.0)
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps([found.prices[0].usd_per_hour, (after - before) / 1024, after / 1024]))
+"""
+    env = {"PYTHONPATH": str(ROOT / "exporter")}
+    done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True)
+    usd, grown_mib, peak_mib = json.loads(done.stdout)
+    assert usd == 21.957642
+    assert grown_mib < 10
+    assert peak_mib < 100
+
+
+def test_it_watches_what_the_settings_name() -> None:
+    class Told:
+        aws_regions = ("us-east-1",)
+        aws_instance_types = ("p4d.24xlarge",)
+        aws_on_demand_interval = 86400.0
+        aws_price_list_url = "https://pricing.us-east-1.amazonaws.com"
+
+    (source,) = make(Told())
+    assert source.watched == {P4D}
