@@ -347,6 +347,44 @@ def test_four_gpus_that_become_eight_are_all_read(driver: FakeDriver, source: Nv
     assert len(source.read(T + 2).gpus) == 7
 
 
+def test_gpus_that_move_up_in_the_drivers_list_are_told_apart_by_their_uuid(driver: FakeDriver, source: NvmlSource):
+    source.read(T)
+    driver.count(7)
+    for index in range(2, 7):  # the third fell off
+        driver.gpu(index, uuid=of_a_gpu(index + 1).uuid, util=index)
+    gpus = source.read(T + 1).gpus
+    assert [g.uuid for g in gpus] == [of_a_gpu(i).uuid for i in (0, 1, 3, 4, 5, 6, 7)]
+    assert [g.utilization_ratio for g in gpus] == [0.0, 0.0, 0.02, 0.03, 0.04, 0.05, 0.06]
+
+
+@pytest.mark.parametrize("code", [fake_nvml.NOT_SUPPORTED, fake_nvml.FUNCTION_NOT_FOUND])
+@pytest.mark.parametrize(
+    "call",
+    [
+        "SystemGetDriverVersion", "GetName", "GetUtilizationRates", "GetMemoryInfo", "GetMemoryInfo_v2",
+        "GetPowerUsage",
+        "GetTotalEnergyConsumption", "GetTemperature", "GetTemperatureV", "GetCurrentClocksEventReasons",
+        "GetCurrentClocksThrottleReasons", "GetTotalEccErrors", "GetMigMode", "GetMaxMigDeviceCount",
+        "GetMigDeviceHandleByIndex", "GetAttributes_v2", "GetGpuInstanceId", "GetEnforcedPowerLimit", "EventSetCreate",
+        "RegisterEvents", "EventSetWait", "GpmQueryDeviceSupport", "GpmSampleGet", "GpmMigSampleGet", "GpmMetricsGet",
+    ],
+)  # fmt: skip
+def test_a_driver_without_any_one_call_gives_all_that_the_others_give(
+    driver: FakeDriver, source: NvmlSource, call: str, code: int
+):
+    driver.gpu("*", gpm=1, util=50)
+    driver.gpu(0, mig=1)
+    driver.slice(0, 0, slices=7)
+    for gpu in (None, "*"):
+        driver.error(call, code, gpu=gpu)
+    source.read(T)
+    gpus = source.read(T + 1).gpus
+    assert all(g.readable for g in gpus)
+    others = [g for g in gpus if not g.parent_uuid and g.index != "0"]
+    assert len(others) == 7
+    assert all(len(absent(g)) <= 2 for g in others)
+
+
 def test_no_gpu_where_there_were_some_is_a_failed_read_and_no_idle_node(driver: FakeDriver, source: NvmlSource):
     source.read(T)
     driver.count(0)

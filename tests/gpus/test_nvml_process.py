@@ -74,6 +74,19 @@ def test_a_library_that_truly_lacks_newer_functions_gives_what_it_has(tmp_path: 
     assert gpu["readable"]
 
 
+def test_a_driver_of_before_mig_gpm_and_events_gives_what_it_has(tmp_path: Path):
+    lacks = (
+        "nvmlDeviceGetMigMode", "nvmlDeviceGetCurrentClocksEventReasons", "nvmlGpmQueryDeviceSupport",
+        "nvmlGpmSampleGet",
+        "nvmlEventSetCreate", "nvmlDeviceGetTotalEccErrors", "nvmlDeviceGetMemoryInfo_v2", "nvmlDeviceGetTemperatureV",
+    )  # fmt: skip
+    driver = FakeDriver(build(tmp_path / "older", without=lacks), tmp_path / "control", gpus=1)
+    driver.gpu(0, util=77, throttle=4)
+    gpu = read_in_child("nvml", driver.env())["gpus"][0]
+    assert (gpu["readable"], gpu["utilization_ratio"], gpu["throttle_seconds"]["power_cap"]) == (True, 0.77, 1.0)
+    assert (gpu["mig"], gpu["ecc_errors"], gpu["xid_errors"], gpu["sm_active_ratio"]) == (None, None, None, None)
+
+
 def test_without_pynvml_the_error_says_what_to_install(fake_library: Path, tmp_path: Path):
     driver = FakeDriver(fake_library, tmp_path / "control")
     (tmp_path / "site").mkdir()

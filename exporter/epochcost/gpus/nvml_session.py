@@ -43,12 +43,9 @@ class NvmlSession:
             GpuError: when they cannot be counted, or there is none.
         """
         count, slots = self._count(), self._memory.slots
-        if before := len(slots):
-            if before != count:
-                log.warning("the NVIDIA driver sees %d GPUs, where it saw %d before", count, before)
-            for index in range(count, before):
-                del slots[index]
-                self._memory.identities.pop(index, None)
+        if slots and len(slots) != count:
+            log.warning("the NVIDIA driver sees %d GPUs, where it saw %d before", count, len(slots))
+            self._forget(count)
         for index in range(count):
             slot = slots.get(index)
             # One of an earlier session that is stuck is not asked again, and its thread not joined by another.
@@ -71,6 +68,14 @@ class NvmlSession:
             self._nvml.nvmlShutdown()
         except self._nvml.NVMLError as err:
             log.debug("nvmlShutdown: %s", err)  # a driver that went away says so; nothing is left to let go of
+
+    def _forget(self, count: int) -> None:
+        """Every index may be another GPU's now."""
+        slots = self._memory.slots
+        for index in [i for i, slot in slots.items() if i >= count or not slot.busy]:
+            slots.pop(index).close()
+            if index >= count:
+                self._memory.identities.pop(index, None)
 
     def _count(self) -> int:
         call = "nvmlDeviceGetCount"
