@@ -25,6 +25,10 @@ LAUNCH = {
     "exec": "run a training as it is, and report it as one run",
     "event": "write one event of a run, from a shell or any other language",
 }
+REPORTS = {
+    "report": "what training cost in a span of time, as a table, CSV, JSON, Markdown or a page, from Prometheus",
+    "compare": "rent or own: which is cheaper, and from how many hours on",
+}
 WRITER_VARIABLES = ("EPOCHCOST_DIR", "EPOCHCOST_RUN", "EPOCHCOST_DISABLE", "EPOCHCOST_URL", "EPOCHCOST_TOKEN_FILE", "EPOCHCOST_PATTERN")
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -92,6 +96,11 @@ def _parser() -> argparse.ArgumentParser:
             _add_once(sub)
     for name, text in LAUNCH.items():
         commands.add_parser(name, help=text, add_help=False)
+    for name, text in REPORTS.items():
+        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
+        if name == "compare":
+            sub.add_argument("what", nargs=2, metavar="rent own", help="the words rent own")
+        add_flags(sub, _report_settings(name))
     commands.add_parser("version", help="print the version")
     return parser
 
@@ -118,6 +127,28 @@ def _settings_of(name: str) -> type:
     from epochcost.agent.settings import AgentSettings
 
     return AgentSettings
+
+
+def _report_settings(name: str) -> type:
+    from epochcost.report.settings import CompareSettings, ReportSettings
+
+    return CompareSettings if name == "compare" else ReportSettings
+
+
+def _report(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
+    from epochcost.report.app import run
+    from epochcost.report.settings import ReportSettings
+
+    return run(load(ReportSettings, "report", flags, environ))
+
+
+def _compare(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
+    from epochcost.report.compare import run
+    from epochcost.report.settings import CompareSettings
+
+    if flags["what"] != ["rent", "own"]:  # type: ignore[comparison-overlap]
+        raise SettingsError("what can be compared is: rent own")
+    return run(load(CompareSettings, "compare", flags, environ))
 
 
 def _agent(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
@@ -199,7 +230,7 @@ def _warn_of_unknown_variables(environ: Mapping[str, str]) -> None:
     """A misspelt variable is otherwise a setting that silently does nothing."""
     from epochcost.settings import unknown_environment
 
-    known = [_settings_of(name) for name in EXTRA if _wanted(name)]
+    known = [*(_settings_of(name) for name in EXTRA if _wanted(name)), *map(_report_settings, REPORTS)]
     for name in unknown_environment(known, environ, WRITER_VARIABLES):
         logging.getLogger("epochcost").warning("environment variable %s is not one that epochcost knows", name)
 
@@ -208,4 +239,6 @@ _COMMANDS: Mapping[str, Callable[[Mapping[str, str | None], Mapping[str, str]], 
     "agent": _agent,
     "prices": _prices,
     "check": _check,
+    "report": _report,
+    "compare": _compare,
 }

@@ -20,6 +20,8 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 PREFIX = "EPOCHCOST_"
 CONFIG_FLAG = "config.file"
+SECTIONS = ("agent", "prices", "report", "compare")
+"""Of the YAML file: one for each program."""
 
 
 class SettingsError(ValueError):
@@ -151,9 +153,9 @@ def _read_section(path: Path, section: str, settings: type) -> dict[str, Any]:
         raise SettingsError(f"{path}: is not valid YAML: {' '.join(str(err).split())}") from None
     if not isinstance(document, dict):
         raise SettingsError(f"{path}: must be a mapping with the sections agent and prices")
-    unknown = set(document) - {"agent", "prices"}
+    unknown = set(document) - set(SECTIONS)
     if unknown:
-        raise SettingsError(f"{path}: unknown section {min(map(str, unknown))!r}; allowed: agent, prices")
+        raise SettingsError(f"{path}: unknown section {min(map(str, unknown))!r}; allowed: {', '.join(SECTIONS)}")
     content = document.get(section) or {}
     if not isinstance(content, dict):
         raise SettingsError(f"{path}: {section}: must be a mapping of settings")

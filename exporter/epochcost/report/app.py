@@ -1,0 +1,92 @@
+"""``epochcost report``: settings -> questions -> table or page."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TextIO
+
+from epochcost.report.data import as_csv, as_json
+from epochcost.report.errors import ReportError
+from epochcost.report.page import page
+from epochcost.report.prometheus import connect
+from epochcost.report.report import Report, make
+from epochcost.report.settings import ReportSettings
+from epochcost.report.span import span
+from epochcost.report.text import markdown, terminal
+
+SHAPES: dict[str, Callable[[Report], str]] = {
+    "table": terminal,
+    "csv": as_csv,
+    "json": as_json,
+    "markdown": markdown,
+    "html": page,
+}
+QUIET_SECONDS = 2.0
+
+
+class Progress:
+    """Says on ``out`` how far the questions are, once they take longer than two seconds."""
+
+    def __init__(self, out: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._out, self._clock = out, clock
+        self._said = self._began = clock()
+        self._asked = 0
+        self._line = ""
+
+    def __call__(self, metric: str, done: int, whole: int) -> None:
+        """Another question is about to be asked."""
+        self._asked += 1
+        now = self._clock()
+        if now - self._began < QUIET_SECONDS or now - self._said < (0.2 if self._out.isatty() else QUIET_SECONDS):
+            return
+        self._said = now
+        line = f"epochcost report: {self._asked} questions, {now - self._began:.0f} s; {metric} {100 * done // whole} %"
+        self._out.write(f"\r{line.ljust(len(self._line))}" if self._out.isatty() else f"{line}\n")
+        self._out.flush()
+        self._line = line
+
+    def end(self) -> None:
+        """Take the line away again."""
+        if self._line and self._out.isatty():
+            self._out.write(f"\r{' ' * len(self._line)}\r")
+            self._out.flush()
+
+
+def run(settings: ReportSettings, out: TextIO = sys.stdout, err: TextIO = sys.stderr) -> int:
+    """Make the report and write it.
+
+    Returns:
+        0; 1 when it could not be made, with the reason on ``err``.
+    """
+    now = time.time()
+    between = span(settings.begin, settings.end, now)
+    progress = Progress(err)
+    try:
+        report = make(connect(settings), settings, between, now, progress)
+        progress.end()
+        _write(SHAPES[settings.format](report), settings.output, out)
+    except ReportError as error:
+        progress.end()
+        err.write(f"epochcost report: {error}\n")
+        return 1
+    if settings.format == "csv":
+        err.writelines(f"epochcost report: {note}\n" for note in report.notes)
+    return 0
+
+
+def _write(text: str, output: str, out: TextIO) -> None:
+    """To a file in one step, so that nobody ever reads half a report."""
+    if not output:
+        out.write(text)
+        return
+    path = Path(output)
+    fresh = path.with_name(f".{path.name}.new")
+    try:
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(path)
+    except OSError as error:
+        fresh.unlink(missing_ok=True)
+        raise ReportError(f"{path}: cannot be written: {error.strerror or error}") from None

@@ -1,0 +1,144 @@
+"""``epochcost compare rent own``: with figures given, or with those that the store has measured."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TextIO
+
+from epochcost.prices.owned import HOURS_PER_YEAR, OwnedMachine
+from epochcost.report.app import Progress
+from epochcost.report.errors import ReportError
+from epochcost.report.prometheus import connect
+from epochcost.report.rent_own import Question, answer, in_words
+from epochcost.report.report import Report, make
+from epochcost.report.settings import CompareSettings
+from epochcost.report.span import Span, clock, span
+from epochcost.settings import SettingsError
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the store knows; None where it does not.
+
+    Attributes:
+        hours: node hours of runs, as many as there would be in the life of the owned machine at this pace.
+        usd_per_hour: of those node hours, on the mean.
+        watts: that the GPUs of a node drew on the mean; the rest of the machine is not in it.
+    """
+
+    hours: float | None = None
+    usd_per_hour: float | None = None
+    watts: float | None = None
+    said: tuple[str, ...] = ()
+    simulated: bool = False
+
+
+def run(settings: CompareSettings, out: TextIO = sys.stdout, err: TextIO = sys.stderr) -> int:
+    """Compare and print.
+
+    Returns:
+        0; 1 when the store could not be asked.
+
+    Raises:
+        SettingsError: when a figure is neither given nor measured.
+    """
+    try:
+        measured = _measured(settings, err) if settings.prometheus_url else Measured()
+    except ReportError as error:
+        err.write(f"epochcost compare: {error}\n")
+        return 1
+    question = _question(settings, measured)
+    said = answer(question)
+    if settings.format == "json":
+        document = {**dataclasses.asdict(question), **dataclasses.asdict(said)}
+        document |= {"notes": list(measured.said), "simulated": measured.simulated}
+        out.write(json.dumps(document, indent=2) + "\n")
+    else:
+        notes = "".join(f"{line}\n" for line in measured.said)
+        out.write((f"{notes}\n" if notes else "") + f"{in_words(question, said)}\n")
+    return 0
+
+
+def _question(settings: CompareSettings, measured: Measured) -> Question:
+    machine = _refused_kindly(
+        lambda: OwnedMachine(
+            instance_type="owned",
+            price_usd=_given(settings.price_usd, None, "--price-usd", "what the owned machine costs"),
+            years=settings.years,
+            watts=_given(settings.watts, measured.watts, "--watts", "what the owned machine draws"),
+            tariff_usd_per_kwh=settings.tariff,
+            residual_usd=settings.residual_usd,
+            pue=settings.pue,
+            overhead_usd_per_hour=settings.overhead_usd_per_hour,
+        )
+    )
+    return Question(
+        hours=_given(settings.hours, measured.hours, "--hours", "how many hours are trained"),
+        rent_usd_per_hour=_given(
+            settings.rent_usd_per_hour, measured.usd_per_hour, "--rent-usd-per-hour", "what the rented hour costs"
+        ),
+        machine=machine,
+        rent_extra_usd=settings.rent_extra_usd,
+    )
+
+
+def _refused_kindly(make_machine: Callable[[], OwnedMachine]) -> OwnedMachine:
+    try:
+        return make_machine()
+    except SettingsError:
+        raise
+    except ValueError as err:
+        raise SettingsError(f"--{err}") from None
+
+
+def _given(value: float | None, measured: float | None, flag: str, what: str) -> float:
+    found = measured if value is None else value
+    if found is None:
+        raise SettingsError(f"{flag} must be given: {what}, which is not measured either")
+    return found
+
+
+def _measured(settings: CompareSettings, err: TextIO) -> Measured:
+    now = time.time()
+    between = span(settings.begin, settings.end, now)
+    progress = Progress(err)
+    try:
+        report = make(connect(settings), settings, between, now, progress)
+    finally:
+        progress.end()
+    return measured_in(report, between, settings.years)
+
+
+def measured_in(report: Report, between: Span, years: float) -> Measured:
+    """What a report says of hours, their price and the power drawn."""
+    hours = sum(row.node_hours for row in report.runs)
+    usd = [row.usd for row in report.runs if row.usd is not None]
+    priced = sum(row.node_hours for row in report.runs if row.usd is not None)
+    watts = list(report.power_watts.values())
+    days = (between.end - between.begin) / 86_400
+    life = hours / days * years * HOURS_PER_YEAR / 24
+    seen = f"{hours:,.2f} node hours of runs in {days:,.2f} days"
+    said = [
+        f"Measured {clock(between.begin)} to {clock(between.end)}: {seen}; at this pace {life:,.0f} h in {years:g} years."
+    ]
+    if priced:
+        said.append(f"A node hour of these cost ${sum(usd) / priced:,.4f} on the mean.")
+    if watts:
+        said.append(
+            f"GPUs of a node drew {sum(watts) / len(watts):,.0f} W on the mean of {len(watts)} nodes, idle time "
+            "included; CPU, fans and losses are not in it."
+        )
+    if report.simulated:
+        said.insert(0, "These measurements are SIMULATED: an agent says so of itself.")
+    return Measured(
+        hours=life or None,
+        usd_per_hour=sum(usd) / priced if priced else None,
+        watts=sum(watts) / len(watts) if watts else None,
+        said=(*said, *report.notes),
+        simulated=report.simulated,
+    )

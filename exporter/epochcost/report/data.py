@@ -1,0 +1,94 @@
+"""A report for programs: CSV and JSON, figures unrounded, unknown ones empty or null."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from epochcost.model import State
+from epochcost.report.report import Report
+from epochcost.report.rows import Row
+
+_PLAIN = (
+    "experiment", "provider", "instance_type", "batch_size", "framework", "runs", "nodes", "hours", "node_hours",
+    "epochs", "epochs_executed", "useful_epochs",
+)  # fmt: skip
+
+
+def _figures(row: Row) -> dict[str, Any]:
+    plain: dict[str, Any] = {name: getattr(row, name) for name in _PLAIN}
+    return plain | {
+        "purchase_option": row.option,
+        "seconds_per_epoch": row.seconds_per_epoch,
+        "usd_per_hour": row.usd_per_hour,
+        "usd_per_epoch": row.usd_per_epoch,
+        "usd_per_useful_epoch": row.usd_per_useful_epoch,
+        "cost_usd": row.usd,
+        "memory_fill_ratio": row.fill,
+        "utilization_ratio": row.utilization,
+        "price_saving_ratio": row.price_saving,
+        "realised_saving_ratio": row.realised_saving,
+        "on_demand_usd": row.on_demand_usd,
+        "efficient_frontier": row.frontier,
+        "cost_source": row.source,
+    }
+
+
+def as_json(report: Report) -> str:
+    """One object: ``groups``, ``runs``, ``fleet``, ``notes`` and the span."""
+    document = {
+        "version": 1,
+        "simulated": report.simulated,
+        "from": report.span.begin,
+        "to": report.span.end,
+        "made": report.made_ts,
+        "store": report.url,
+        "groups": [_object(row) for row in report.groups],
+        "runs": [_object(row) for row in report.runs],
+        "fleet": {
+            "nodes": report.fleet.nodes,
+            "hours": report.fleet.hours,
+            "cost_usd": report.fleet.usd,
+            "unpriced_nodes": report.fleet.unpriced,
+        },
+        "notes": report.notes,
+    }
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _object(row: Row) -> dict[str, Any]:
+    labels = {"run": row.label or None, "labels": row.context or None}
+    states = {"seconds": dict(row.seconds), "state_cost_usd": dict(row.dollars)}
+    return {**labels, **_figures(row), **states, "notes": row.notes}
+
+
+def as_csv(report: Report) -> str:
+    """A line for each run, with seconds and dollars by state; simulated figures say so in their first column."""
+    out = io.StringIO()
+    lines = [_line(row, simulated=report.simulated) for row in report.runs]
+    writer = csv.DictWriter(out, _columns(), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return out.getvalue()
+
+
+def _columns() -> list[str]:
+    head = ["run", "labels", *_figures(Row("")), "simulated", "notes"]
+    return [*head, *(f"{state.value}_{unit}" for unit in ("seconds", "usd") for state in State)]
+
+
+def _line(row: Row, *, simulated: bool) -> Mapping[str, Any]:
+    figures = {name: _unformulated(value) for name, value in _figures(row).items()}
+    states = {f"{state}_seconds": value for state, value in row.seconds.items()}
+    states |= {f"{state}_usd": value for state, value in row.dollars.items()}
+    known = {name: value for name, value in states.items() if name in set(_columns())}
+    labels = {"run": _unformulated(row.label), "labels": _unformulated(row.context)}
+    return {**labels, **figures, **known, "simulated": simulated, "notes": "; ".join(row.notes)}
+
+
+def _unformulated(value: object) -> object:
+    """A name that begins like a formula would be run by a spreadsheet."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t") else value

@@ -1,0 +1,153 @@
+"""A report as one HTML page that needs nothing else: no script, no font, no address of anybody's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from html import escape
+
+from epochcost.palette import PALETTE
+from epochcost.report.plots import frontier_plot, state_bar
+from epochcost.report.report import Report
+from epochcost.report.rows import Row
+from epochcost.report.span import clock
+from epochcost.report.style import STYLE
+from epochcost.report.text import FRONTIER, GROUPS, LEGEND, RUNS, SIMULATED, Column
+from epochcost.report.words import UNKNOWN, cents, dollars, length, percent
+
+MOST_PLOTS = 12
+MOST_BARS = 40
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+
+
+def page(report: Report) -> str:
+    """The whole page."""
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n<title>What training cost</title>\n'
+        f"<style>\n{_colours()}{STYLE}</style>\n</head>\n<body>\n"
+        f"{''.join(f'{part}' + chr(10) for part in _body(report))}</body>\n</html>\n"
+    )
+
+
+def _colours() -> str:
+    dark = "".join(f"--{state.value}: {shade.dark}; " for state, shade in PALETTE.items())
+    light = "".join(f"--{state.value}: {shade.light}; " for state, shade in PALETTE.items())
+    return f":root {{ {light}}}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark}}} }}\n"
+
+
+def _body(report: Report) -> Iterator[str]:
+    if report.simulated:
+        yield f'<p id="simulated">{SIMULATED}</p>'
+    yield "<main>"
+    yield (
+        f"<header><h1>What training cost</h1><p>{clock(report.span.begin)} to {clock(report.span.end)}</p>"
+        f'<p class="soft">from {escape(report.url)}, made {clock(report.made_ts)}</p></header>'
+    )
+    yield from _figures(report)
+    if report.groups:
+        yield from _plots(report.groups)
+        yield from _bars(report.groups)
+        yield _table("Experiments", GROUPS, report.groups, f"{FRONTIER} {LEGEND}")
+        yield _table("Runs", RUNS, report.runs, "")
+    if report.notes:
+        notes = "".join(f"<li>{escape(note)}</li>" for note in report.notes)
+        yield f'<section class="card"><h2>Limits of these figures</h2><ul class="notes">{notes}</ul></section>'
+    yield "</main>"
+
+
+def _figures(report: Report) -> Iterator[str]:
+    fleet = report.fleet
+    spent = sum(fleet.usd.values()) if fleet.usd else None
+    known = [row.usd for row in report.runs if row.usd is not None]
+    useful = fleet.usd.get("useful", 0.0) / spent if spent else None
+    figures = (
+        ("All nodes", dollars(spent), f"{fleet.nodes} seen"),
+        ("Runs", dollars(sum(known)) if known else UNKNOWN, f"{len(report.runs)} seen"),
+        ("Useful", percent(useful), "of the dollars of all nodes"),
+    )
+    cards = "".join(
+        f'<div><dt>{name}</dt><dd>{value}</dd><dd class="soft">{more}</dd></div>' for name, value, more in figures
+    )
+    bar = state_bar(fleet.usd, money=True) + _legend(fleet.usd) if spent else ""
+    yield f'<section class="card"><dl class="figures">{cards}</dl>{bar}</section>'
+
+
+def _legend(amounts: dict[str, float]) -> str:
+    whole = sum(amounts.values())
+    items = "".join(
+        f'<li><i style="background:var(--{state.value})"></i>{state.value} '
+        f"{dollars(amounts[state.value])} <span>{percent(amounts[state.value] / whole)}</span></li>"
+        for state in PALETTE
+        if amounts.get(state.value, 0.0) > 0
+    )
+    return f'<ul class="legend">{items}</ul>'
+
+
+def _plots(groups: Sequence[Row]) -> Iterator[str]:
+    experiments: dict[str, list[Row]] = {}
+    for row in groups:
+        if (row.seconds_per_epoch or 0) > 0 and (row.usd_per_epoch or 0) > 0:
+            experiments.setdefault(row.experiment, []).append(row)
+    if not experiments:
+        return
+    yield '<section><h2>Cost per epoch over time per epoch</h2><p class="soft">Better is lower and further left. '
+    yield "Filled: efficient frontier. Both axes are logarithmic.</p>"
+    yield '<div class="plots">'
+    for name, rows in list(experiments.items())[:MOST_PLOTS]:
+        items = "".join(f"<li>{_choice(row)}</li>" for row in rows)
+        yield f'<figure class="card"><h3>{escape(name)}</h3>{frontier_plot(rows, name)}<ol>{items}</ol></figure>'
+    yield "</div>"
+    if len(experiments) > MOST_PLOTS:
+        yield f'<p class="soft">The {MOST_PLOTS} most expensive of {len(experiments)} experiments.</p>'
+    yield "</section>"
+
+
+def _choice(row: Row) -> str:
+    batch = f", batch {row.batch_size}" if row.batch_size else ""
+    what = escape(f"{row.instance_type or UNKNOWN} {row.option}{batch}")
+    mark = " ★" if row.frontier else ""
+    return f"{what}{mark} <span>{length(row.seconds_per_epoch)}, {cents(row.usd_per_epoch)}</span>"
+
+
+def _bars(groups: Sequence[Row]) -> Iterator[str]:
+    shown = groups[:MOST_BARS]
+    yield '<section class="card"><h2>Cost by state</h2><ul class="bars">'
+    for row in shown:
+        money = bool(row.dollars)
+        amounts = dict(row.dollars if money else row.seconds)
+        total = dollars(row.usd) if money else f"{length(sum(amounts.values()))}, no price"
+        what = escape(f"{row.experiment}, {row.instance_type or UNKNOWN} {row.option}")
+        yield f"<li><p>{what}<span>{total}</span></p>{state_bar(amounts, money=money)}</li>"
+    yield "</ul>"
+    states = {s.value for s in PALETTE for row in shown if row.seconds.get(s.value, 0) > 0}
+    keys = "".join(
+        f'<li><i style="background:var(--{s.value})"></i>{s.value}</li>' for s in PALETTE if s.value in states
+    )
+    yield f'<ul class="legend">{keys}</ul>'
+    if len(groups) > MOST_BARS:
+        yield f'<p class="soft">The first {MOST_BARS} of {len(groups)}.</p>'
+    yield "</section>"
+
+
+def _table(title: str, columns: Sequence[Column], rows: Sequence[Row], caption: str) -> str:
+    head = "".join(f'<th scope="col"{_side(c)}>{escape(c.title or "frontier")}</th>' for c in columns)
+    lines = "".join(
+        "<tr>"
+        + "".join(
+            f'<td{_side(c)} data-title="{escape(c.title or "frontier", quote=True)}">{escape(c.cell(row))}</td>'
+            for c in columns
+        )
+        + "</tr>"
+        for row in rows
+    )
+    below = f'<p class="soft">{escape(caption)}</p>' if caption else ""
+    return (
+        f'<section class="card"><h2>{title}</h2><div class="wide"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{lines}</tbody></table></div>{below}</section>"
+    )
+
+
+def _side(column: Column) -> str:
+    return ' class="figure"' if column.figure else ""

@@ -1,0 +1,249 @@
+"""One question at a time to a store that speaks Prometheus' HTTP API: Prometheus, VictoriaMetrics, Thanos, Mimir.
+
+Nothing of what a store answers is trusted: its length, its kind, its shape. A secret never stands in an error.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import ssl
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+from urllib.parse import urlsplit
+
+from epochcost._version import __version__
+from epochcost.report.errors import ReportError
+from epochcost.report.settings import PrometheusSettings
+
+MAX_BYTES = 256 * 2**20
+_MOST_CHARACTERS = 300
+_TOO_MUCH = (413, 422, 502, 503, 504)
+_TOO_MUCH_WORDS = ("too many", "exceed", "limit", "timed out", "timeout", "too large", "maximum resolution")
+
+
+class TooMuchError(ReportError):
+    """The question asks for more than the store or this program takes at once; a part of it may pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Labels, and (time in s, value) in ascending order of time."""
+
+    labels: Mapping[str, str]
+    points: Sequence[tuple[float, float]]
+
+
+class Store(Protocol):
+    """What a report needs of a store."""
+
+    url: str
+    warnings: set[str]
+
+    def over(self, query: str, start: float, end: float, step_seconds: float) -> list[Series]:
+        """The series of a range query.
+
+        Raises:
+            TooMuchError: when less may be asked at once.
+            ReportError: for anything else.
+        """
+        ...
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect would carry the secret elsewhere, and turn a POST into a GET."""
+
+    def redirect_request(self, *_args: object, **_kwargs: object) -> None:
+        return None
+
+
+@dataclass(slots=True)
+class Prometheus:
+    """The store at ``url``.
+
+    Attributes:
+        url: with its path prefix, without ``/api/v1``.
+        headers: sent with every question; their values are secrets.
+        context: which certificates are trusted.
+        timeout_seconds: of one question.
+        warnings: what the store said beside its answers (Thanos and Mimir: a part of the store did not answer).
+        questions: how many were asked.
+    """
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    context: ssl.SSLContext | None = None
+    timeout_seconds: float = 60.0
+    max_bytes: int = MAX_BYTES
+    warnings: set[str] = field(default_factory=set)
+    questions: int = 0
+
+    def over(self, query: str, start: float, end: float, step_seconds: float) -> list[Series]:
+        """The series of a range query; ``nocache`` keeps VictoriaMetrics from moving the grid."""
+        parameters = {"query": query, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step_seconds:.3f}"}
+        data = self._ask("query_range", {**parameters, "nocache": "1"})
+        return [_series(entry, self.url) for entry in data]
+
+    def _ask(self, path: str, parameters: Mapping[str, str]) -> list[Any]:
+        self.questions += 1
+        url = f"{self.url}/api/v1/{path}"
+        body = urllib.parse.urlencode(parameters).encode()
+        handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
+        if self.context:
+            handlers.append(urllib.request.HTTPSHandler(context=self.context))
+        request = urllib.request.Request(url, body, {"User-Agent": f"epochcost/{__version__}", **self.headers})  # noqa: S310 - http(s) by settings
+        try:
+            with urllib.request.build_opener(*handlers).open(request, timeout=self.timeout_seconds) as answer:
+                return self._result(self._read(answer), parameters["query"])
+        except urllib.error.HTTPError as err:
+            with err:
+                self._refused(err, parameters["query"])
+        except urllib.error.URLError as err:
+            raise ReportError(f"{self._where()}: cannot be asked: {_short(str(err.reason))}") from None
+        except TimeoutError:
+            raise TooMuchError(f"{self._where()}: no answer within {self.timeout_seconds:g} s") from None
+        except (OSError, HTTPException) as err:
+            raise ReportError(f"{self._where()}: the answer broke off: {type(err).__name__}") from None
+
+    def _read(self, answer: Any) -> bytes:  # noqa: ANN401 - an HTTPResponse or an HTTPError
+        raw: bytes = answer.read(self.max_bytes + 1)
+        if len(raw) > self.max_bytes:
+            raise TooMuchError(f"{self._where()}: the answer is longer than {self.max_bytes} bytes")
+        return raw
+
+    def _result(self, raw: bytes, query: str) -> list[Any]:
+        document = _document(raw)
+        if not document:
+            raise ReportError(f"{self._where()}: the answer is not Prometheus' JSON but begins {_begin(raw)}")
+        if document.get("status") != "success":
+            raise ReportError(f"{self._where()}: {_said(document)}; asked: {_short(query)}")
+        for warning in document.get("warnings") or ():
+            self.warnings.add(_short(str(warning)))
+        if document.get("isPartial"):
+            self.warnings.add("a part of the store did not answer")
+        data = document.get("data")
+        result = data.get("result") if isinstance(data, dict) else None
+        if not isinstance(result, list):
+            raise ReportError(f"{self._where()}: the answer holds no result; asked: {_short(query)}")
+        return result
+
+    def _refused(self, err: urllib.error.HTTPError, query: str) -> NoReturn:
+        raw = b""
+        with contextlib.suppress(OSError, HTTPException):  # what it says beside its status may get lost
+            raw = err.read(65536)
+        head = f"{self._where()}: HTTP {err.code}"
+        if err.code in (301, 302, 303, 307, 308):
+            elsewhere = urlsplit(err.headers.get("Location", "")).netloc.rpartition("@")[2] or "nowhere"
+            raise ReportError(f"{head} to {elsewhere}: not followed; give the final address as --prometheus.url")
+        if err.code in (401, 403):
+            given = (
+                "the credentials given are refused" if "Authorization" in self.headers else "no credentials were given"
+            )
+            raise ReportError(f"{head}: {given}; see --prometheus.username and --prometheus.bearer-token-file")
+        document = _document(raw)
+        said = self._plain(_said(document) if document else _begin(raw))
+        if err.code in _TOO_MUCH and any(word in said.lower() for word in _TOO_MUCH_WORDS):
+            raise TooMuchError(f"{head}: {said}")
+        advice = "; does the URL lack a path prefix (/prometheus)?" if err.code == 404 else f"; asked: {_short(query)}"  # noqa: PLR2004
+        raise ReportError(f"{head}: {said}{advice}")
+
+    def _plain(self, text: str) -> str:
+        """A proxy may repeat what it was sent."""
+        for value in self.headers.values():
+            for secret in (value, value.partition(" ")[2]):
+                text = text.replace(secret, "(secret)") if secret else text
+        return text
+
+    def _where(self) -> str:
+        return f"{urlsplit(self.url).scheme}://{urlsplit(self.url).netloc.rpartition('@')[2]}{urlsplit(self.url).path}"
+
+
+def _document(raw: bytes) -> dict[str, Any]:
+    """The JSON object in ``raw``; empty where it is none."""
+    try:
+        value = json.loads(raw)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _series(entry: Any, url: str) -> Series:  # noqa: ANN401 - parsed JSON
+    try:
+        labels = {str(k): str(v) for k, v in entry["metric"].items()}
+        return Series(labels, [(float(t), float(v)) for t, v in entry["values"]])
+    except (KeyError, TypeError, ValueError, AttributeError) as err:
+        raise ReportError(f"{url}: a series of the answer cannot be read: {type(err).__name__}") from None
+
+
+def _said(document: Mapping[str, Any]) -> str:
+    return _short(f"{document.get('errorType', 'error')}: {document.get('error', 'no reason given')}")
+
+
+def _begin(raw: bytes) -> str:
+    return repr(_short(raw[:60].decode("utf-8", "replace"))) if raw else "with nothing"
+
+
+def _short(text: str) -> str:
+    plain = " ".join(text.split())
+    return plain if len(plain) <= _MOST_CHARACTERS else f"{plain[:_MOST_CHARACTERS]}..."
+
+
+def connect(settings: PrometheusSettings) -> Prometheus:
+    """The store of ``settings``; nothing is asked yet.
+
+    Raises:
+        ReportError: for a file that cannot be read, or two ways to get in at once.
+    """
+    if not settings.prometheus_url:
+        raise ReportError("--prometheus.url must be given: where are the figures stored?")
+    name, _, value = settings.header.partition(":")
+    headers = {name.strip(): value.strip()} if name else {}
+    return Prometheus(
+        settings.prometheus_url,
+        {**headers, **_authorization(settings)},
+        _trusted(settings.ca_file),
+        settings.timeout_seconds,
+    )
+
+
+def _authorization(settings: PrometheusSettings) -> dict[str, str]:
+    token, password = settings.bearer_token_file, settings.password_file
+    if token and (settings.username or password):
+        raise ReportError("--prometheus.bearer-token-file and --prometheus.username: give one of them")
+    if bool(settings.username) != bool(password):
+        raise ReportError("--prometheus.username and --prometheus.password-file: give both")
+    if token:
+        return {"Authorization": f"Bearer {_secret(token)}"}
+    if password:
+        pair = f"{settings.username}:{_secret(password)}".encode()
+        return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
+    return {}
+
+
+def _secret(path: str) -> str:
+    try:
+        text = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as err:
+        reason = err.strerror if isinstance(err, OSError) else "is not UTF-8"
+        raise ReportError(f"{path}: cannot be read: {reason}") from None
+    if not text or not text.isprintable():
+        raise ReportError(f"{path}: must hold one line, the secret, and nothing else")
+    return text
+
+
+def _trusted(ca_file: str) -> ssl.SSLContext | None:
+    if not ca_file:
+        return None
+    try:
+        context = ssl.create_default_context()
+        context.load_verify_locations(cafile=ca_file)
+    except (OSError, ssl.SSLError) as err:
+        raise ReportError(f"{ca_file}: holds no certificates that can be read: {type(err).__name__}") from None
+    return context

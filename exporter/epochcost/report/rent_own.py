@@ -1,0 +1,121 @@
+"""Rented or owned: which is cheaper for the hours that are needed, and from how many hours on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from epochcost.prices.owned import HOURS_PER_YEAR, OwnedMachine, hourly_usd
+from epochcost.report.words import figure
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is to be compared.
+
+    Attributes:
+        hours: of training in the life of the owned machine.
+        rent_usd_per_hour: of the rented machine.
+        rent_extra_usd: of renting, besides the hours: storage, traffic, taxes.
+        machine: the owned one; its ``watts`` count only while it trains.
+    """
+
+    hours: float
+    rent_usd_per_hour: float
+    machine: OwnedMachine
+    rent_extra_usd: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Dollars over the life of the machine, and hours; None for hours that are never reached.
+
+    Attributes:
+        electricity_usd: for the hours of training.
+        owned_usd: purchase less what it will still be worth, electricity and overhead.
+        break_even_hours: from here on owning is cheaper, electricity and overhead counted.
+        break_even_hours_without_electricity: likewise, power free of charge.
+        usd_per_hour: of owning, the price spread over every hour of the machine's life.
+        usd_per_hour_used: of owning, spread over the hours of training alone.
+        used_ratio: part of the machines' life in which they train.
+        machines: how many so many hours need; all of them are in ``owned_usd``.
+    """
+
+    rent_usd: float
+    electricity_usd: float
+    owned_usd: float
+    break_even_hours: float | None
+    break_even_hours_without_electricity: float | None
+    usd_per_hour: float
+    usd_per_hour_used: float
+    used_ratio: float
+    machines: int
+
+
+def answer(question: Question) -> Answer:
+    """Both bills."""
+    machine, hours = question.machine, question.hours
+    kwh_usd = machine.watts / 1000 * machine.pue * machine.tariff_usd_per_kwh
+    used = hours / (machine.years * HOURS_PER_YEAR)
+    machines = max(1, math.ceil(used))
+    capital = machine.price_usd - machine.residual_usd
+    owned = machines * capital + hours * (kwh_usd + machine.overhead_usd_per_hour)
+    return Answer(
+        rent_usd=hours * question.rent_usd_per_hour + question.rent_extra_usd,
+        electricity_usd=hours * kwh_usd,
+        owned_usd=owned,
+        break_even_hours=_break_even(question, capital, kwh_usd + machine.overhead_usd_per_hour),
+        break_even_hours_without_electricity=_break_even(question, capital, machine.overhead_usd_per_hour),
+        usd_per_hour=hourly_usd(machine),
+        usd_per_hour_used=owned / hours,
+        used_ratio=used / machines,
+        machines=machines,
+    )
+
+
+def _break_even(question: Question, capital: float, running_usd_per_hour: float) -> float | None:
+    saved = question.rent_usd_per_hour - running_usd_per_hour
+    return None if saved <= 0 else max(0.0, capital - question.rent_extra_usd) / saved
+
+
+def in_words(question: Question, said: Answer) -> str:
+    """The answer for the terminal."""
+    machine = question.machine
+    cheaper = "owning" if said.owned_usd < said.rent_usd else "renting"
+    saved = abs(said.owned_usd - said.rent_usd)
+    life = f"if the machine works for all of its {machine.years:g} years"
+    lines = [
+        f"Rent   ${said.rent_usd:,.2f}  {_rent_terms(question)}",
+        f"Own    ${said.owned_usd:,.2f}  {_own_terms(question, said)}",
+        "",
+        f"For these hours {cheaper} is cheaper, by ${saved:,.2f}.",
+        f"Break-even with electricity: {_hours(said.break_even_hours)}",
+        f"Break-even without it:       {_hours(said.break_even_hours_without_electricity)}",
+        f"An owned hour costs ${figure(said.usd_per_hour, 5)} {life},",
+        f"${figure(said.usd_per_hour_used, 5)} for these hours, which are {100 * said.used_ratio:.1f} % of that time.",
+    ]
+    if said.machines > 1:
+        lines.append(f"So many hours need {said.machines} machines, all of them counted; the break-even is of one.")
+    return "\n".join(lines)
+
+
+def _rent_terms(question: Question) -> str:
+    extra = f" + ${question.rent_extra_usd:,.2f} for storage, traffic and taxes" if question.rent_extra_usd else ""
+    return f"{question.hours:,.1f} h x ${question.rent_usd_per_hour:g}/h{extra}"
+
+
+def _own_terms(question: Question, said: Answer) -> str:
+    machine = question.machine
+    many = f"{said.machines} x " if said.machines > 1 else ""
+    residual = f" - ${machine.residual_usd:,.2f}" if machine.residual_usd else ""
+    pue = f" x PUE {machine.pue:g}" if machine.pue != 1 else ""
+    overhead = machine.overhead_usd_per_hour * question.hours
+    return (
+        f"{many}${machine.price_usd:,.2f}{residual} + ${said.electricity_usd:,.2f} electricity "
+        f"({machine.watts:,.0f} W{pue} at ${machine.tariff_usd_per_kwh:g}/kWh)"
+        + (f" + ${overhead:,.2f} overhead" if overhead else "")
+    )
+
+
+def _hours(hours: float | None) -> str:
+    return "never (running it costs more than renting)" if hours is None else f"{hours:,.1f} h"

@@ -1,0 +1,179 @@
+"""A report: what was read, made into rows, and every limit of it said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from epochcost.report import runs as of_run
+from epochcost.report.history import Chronicler, History, NodeHistory
+from epochcost.report.money import Prices, node_money
+from epochcost.report.prometheus import Store
+from epochcost.report.rows import Row, grouped, merged, with_frontier
+from epochcost.report.runs import row
+from epochcost.report.settings import PrometheusSettings
+from epochcost.report.span import Span, clock
+from epochcost.report.tracks import Reader, increments
+
+_NAMED = 5
+_MEANINGS = {
+    of_run.BEFORE: "Only what falls into the span is counted. Where the run's start is not stored, its first sample is "
+    "taken for what was before.",
+    of_run.AGAIN: "An agent lost its state, or a run was started anew under the same id. What came before "
+    "is counted too, but for what was never scraped.",
+    of_run.PRICED: "The agent had no dollars: its seconds x the mean stored price of each window, so a price "
+    "that changes together with the load within a window is a little off.",
+    of_run.CARRIED: "For a part of the time no price is stored: the nearest one is used.",
+    of_run.LATE: "The agent learnt the price within the span and then added the dollars of what had passed before.",
+    of_run.LOWER: "The agent could not price a part of its seconds yet: the dollars are a lower bound.",
+    of_run.SIZES: "The last one is shown, and the figures are of all of them together.",
+    of_run.GAP: "The agents' counters hold what passed meanwhile, but within such a gap it is spread evenly.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The bill of all nodes, whether or not a run paid: hours and dollars by state.
+
+    Attributes:
+        nodes: how many were seen.
+        unpriced: names of those whose price nobody knows; their dollars are not in the sums.
+    """
+
+    nodes: int
+    hours: dict[str, float]
+    usd: dict[str, float]
+    unpriced: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything that a page or a table shows.
+
+    Attributes:
+        groups: experiments by instance type, purchase option and batch size; the efficient frontier is marked.
+        runs: each run.
+        notes: limits of these figures, as sentences.
+        simulated: whether an agent says that its figures are simulated.
+        power_watts: what the GPUs drew on the mean while a node of these runs was seen, by node.
+    """
+
+    url: str
+    span: Span
+    made_ts: float
+    groups: list[Row]
+    runs: list[Row]
+    fleet: Fleet
+    notes: list[str] = field(default_factory=list)
+    simulated: bool = False
+    power_watts: dict[str, float] = field(default_factory=dict)
+
+
+def make(
+    store: Store, settings: PrometheusSettings, span: Span, now: float, progress: Callable[[str, int, int], None]
+) -> Report:
+    """Ask ``store`` and work out the report for ``span``.
+
+    Raises:
+        ReportError: when it cannot be asked, or holds nothing of ours.
+    """
+    reader = Reader(store, span, progress)
+    dropped = frozenset(name.strip() for name in settings.drop_labels.split(","))
+    history = Chronicler(reader, settings.matchers, settings.experiment, settings.run, dropped).read()
+    prices = Prices(history)
+    rows = [row(key, run, history, prices) for key, run in history.runs.items() if run.members]
+    versions = reader.folded("build_info", settings.matchers, "last_over_time", max)
+    return Report(
+        url=store.url,
+        span=span,
+        made_ts=now,
+        groups=with_frontier(grouped(rows)),
+        runs=with_frontier(rows),
+        fleet=_fleet(history, prices),
+        notes=[*_notes(history, rows, settings), *sorted(f"The store says: {warning}" for warning in store.warnings)],
+        simulated=any("simulated" in dict(labels).get("version", "") for labels in versions),
+        power_watts=_power(history),
+    )
+
+
+def _fleet(history: History, prices: Prices) -> Fleet:
+    hours: list[dict[str, float]] = []
+    usd: list[dict[str, float]] = []
+    unpriced = []
+    for key, node in history.nodes.items():
+        new = _is_new(node, history.span)
+        grown = {state: sum(increments(t, from_zero=new).values()) for state, t in node.seconds.items()}
+        hours.append({state: seconds / 3600 for state, seconds in grown.items()})
+        money = node_money(node.seconds, node.dollars, prices.paid(key), from_zero=new)
+        if money is None:
+            unpriced.append(key.name)
+        else:
+            usd.append(money.states)
+    return Fleet(len(history.nodes), merged(hours), merged(usd), tuple(sorted(unpriced)))
+
+
+def _is_new(node: NodeHistory, span: Span) -> bool:
+    """A node booted within the span had nothing on its counters before."""
+    return node.born is not None and node.born >= span.begin - 1
+
+
+def _power(history: History) -> dict[str, float]:
+    """Of the nodes that the rows are about."""
+    used = {key for run in history.runs.values() for key in run.members if key in history.nodes}
+    return {key.name: watts for key in used if (watts := _watts(history.nodes[key])) is not None}
+
+
+def _watts(node: NodeHistory) -> float | None:
+    values = [value for _, value in node.power_watts.items()]
+    return sum(values) / len(values) if values else None
+
+
+def _notes(history: History, rows: list[Row], settings: PrometheusSettings) -> list[str]:
+    span, notes = history.span, []
+    first = min((node.seen.first for node in history.nodes.values() if node.seen.values), default=0)
+    if first > 1:
+        notes.append(f"Nothing is stored before {clock(span.at(first - 1))}: the span begins {clock(span.begin)}.")
+    notes.extend(
+        f"{_count(len(found), 'run')}: {note} ({_some(found)}). {meaning}"
+        for note, meaning in _MEANINGS.items()
+        if (found := [r.label for r in rows if note in r.notes])
+    )
+    notes.extend(_runs_notes(rows))
+    gaps = sorted(key.name for key, node in history.nodes.items() if node.seen.gaps())
+    if gaps:
+        minutes = f"{span.step_seconds / 60:.0f} min or more"
+        notes.append(f"{_count(len(gaps), 'node')} not scraped for {minutes} in between ({_some(gaps)}).")
+    if history.nameless:
+        notes.append(
+            f"Agents without epochcost_node_info are called by their address ({_some(sorted(history.nameless))})."
+        )
+    if not rows:
+        asked = [
+            f"{name} {text!r}" for name, text in (("experiment", settings.experiment), ("run", settings.run)) if text
+        ]
+        notes.append(f"No run {'fits ' + ' and '.join(asked) if asked else 'was reported'} in this span.")
+    return notes
+
+
+def _runs_notes(rows: list[Row]) -> list[str]:
+    notes = []
+    if many := [r.label for r in rows if r.nodes > 1]:
+        head = f"{_count(len(many), 'run')} on several nodes"
+        notes.append(f"{head} ({_some(many)}). Dollars are summed, progress is counted once.")
+    if unpriced := [r.label for r in rows if r.usd is None]:
+        notes.append(
+            f"{_count(len(unpriced), 'run')} without dollars: nobody knows the price of a node ({_some(unpriced)})."
+        )
+    if young := [r.label for r in rows if not r.epochs]:
+        notes.append(f"{_count(len(young), 'run')} finished no epoch within the span ({_some(young)}).")
+    return notes
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _some(names: Iterable[str]) -> str:
+    all_names = list(names)
+    more = len(all_names) - _NAMED
+    return ", ".join(all_names[:_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,194 @@
+"""The table: a row for each run, and one for each way in which an experiment was run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from epochcost.report.money import HOUR_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One run, or all runs of an experiment on one instance type, purchase option and batch size.
+
+    Sums over the span, with None where unknown. A ratio is a property, made of sums, so that rows can be added.
+
+    Attributes:
+        label: id of the run; empty for a group.
+        option: how the nodes are paid.
+        batch_size: as the run says; empty where it does not.
+        runs: how many are in this row.
+        nodes: how many different ones were used.
+        hours: in which the run was running, on however many nodes.
+        node_hours: hours of nodes that it paid for; half a node for an hour is 0.5.
+        usd: all dollars.
+        on_demand_usd: what the same hours of nodes would have cost on demand.
+        useful_on_demand_usd: what its useful hours would have cost on demand.
+        epochs, epoch_seconds_sum: finished in the span, counted once, and how long they took.
+        epoch_usd_sum: what the finished epochs cost, on all nodes.
+        epochs_executed: with fractions, and with what was done again.
+        useful_epochs: that did not have to be done again.
+        fill: highest peak of device memory, 0-1.
+        seconds, dollars: by state; they sum to node_hours and usd.
+        source: whose dollars: ``agent``, ``prices`` (seconds x stored prices), or both; empty where there are none.
+        frontier: no other row of the experiment is both cheaper and quicker by epoch.
+        notes: what to know about these figures.
+    """
+
+    experiment: str
+    label: str = ""
+    context: str = ""
+    provider: str = ""
+    instance_type: str = ""
+    option: str = ""
+    batch_size: str = ""
+    framework: str = ""
+    runs: int = 1
+    nodes: int = 0
+    hours: float = 0.0
+    node_hours: float = 0.0
+    usd: float | None = None
+    on_demand_usd: float | None = None
+    useful_on_demand_usd: float | None = None
+    epochs: float = 0.0
+    epoch_seconds_sum: float = 0.0
+    epoch_usd_sum: float | None = None
+    epochs_executed: float = 0.0
+    useful_epochs: float | None = None
+    fill: float | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    dollars: Mapping[str, float] = field(default_factory=dict)
+    source: str = ""
+    frontier: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def seconds_per_epoch(self) -> float | None:
+        """Of finished epochs."""
+        return over(self.epoch_seconds_sum, self.epochs)
+
+    @property
+    def usd_per_epoch(self) -> float | None:
+        """Of finished epochs; start-up apart."""
+        return over(self.epoch_usd_sum, self.epochs)
+
+    @property
+    def usd_per_useful_epoch(self) -> float | None:
+        """All dollars over the epochs that were worth it."""
+        return over(self.usd, self.useful_epochs) if (self.useful_epochs or 0) >= 1 else None
+
+    @property
+    def usd_per_hour(self) -> float | None:
+        """What the run paid for an hour, on however many nodes."""
+        return over(self.usd, self.hours)
+
+    @property
+    def utilization(self) -> float | None:
+        """Share of the training time in which the devices were busy."""
+        useful = self.seconds.get("useful", 0.0)
+        return over(useful, useful + self.seconds.get("idle", 0.0))
+
+    @property
+    def price_saving(self) -> float | None:
+        """Against the same hours on demand."""
+        return None if (paid := over(self.usd, self.on_demand_usd)) is None else 1 - paid
+
+    @property
+    def realised_saving(self) -> float | None:
+        """Against the useful hours alone on demand: start-up, idle time and lost work count against it."""
+        return None if (paid := over(self.usd, self.useful_on_demand_usd)) is None else 1 - paid
+
+    def share(self, state: str) -> float | None:
+        """Of the run's node time."""
+        return over(self.seconds.get(state, 0.0), sum(self.seconds.values()))
+
+
+def over(part: float | None, whole: float | None) -> float | None:
+    """Their ratio; None where either is unknown or the whole is nothing."""
+    return None if part is None or not whole else part / whole
+
+
+def grouped(runs: Iterable[Row]) -> list[Row]:
+    """A row for each experiment, provider, instance type, purchase option and batch size."""
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in runs:
+        key = (row.experiment or row.label, row.provider, row.instance_type, row.option, row.batch_size)
+        groups.setdefault(key, []).append(row)
+    return [_group(rows) for rows in groups.values()]
+
+
+def _group(rows: Sequence[Row]) -> Row:
+    fills = [row.fill for row in rows if row.fill is not None]
+    return replace(
+        rows[0],
+        experiment=rows[0].experiment or rows[0].label,
+        label=rows[0].label if len(rows) == 1 else "",
+        context="",
+        runs=len(rows),
+        nodes=sum(row.nodes for row in rows),
+        hours=sum(row.hours for row in rows),
+        node_hours=sum(row.node_hours for row in rows),
+        usd=added(row.usd for row in rows),
+        on_demand_usd=added(row.on_demand_usd for row in rows),
+        useful_on_demand_usd=added(row.useful_on_demand_usd for row in rows),
+        epochs=sum(row.epochs for row in rows),
+        epoch_seconds_sum=sum(row.epoch_seconds_sum for row in rows),
+        epoch_usd_sum=added(row.epoch_usd_sum for row in rows if row.epochs),
+        epochs_executed=sum(row.epochs_executed for row in rows),
+        useful_epochs=added(row.useful_epochs for row in rows),
+        fill=max(fills, default=None),
+        seconds=merged(row.seconds for row in rows),
+        dollars=merged(row.dollars for row in rows),
+        source="+".join(sorted({part for row in rows for part in row.source.split("+") if part})),
+        notes=tuple(dict.fromkeys(note for row in rows for note in row.notes)),
+    )
+
+
+def added(parts: Iterable[float | None]) -> float | None:
+    """Their sum; None where one is unknown, since the rest would look like the whole."""
+    known = list(parts)
+    return None if any(part is None for part in known) else sum(part for part in known if part is not None)
+
+
+def merged(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Sums by state."""
+    out: dict[str, float] = {}
+    for part in parts:
+        for state, amount in part.items():
+            out[state] = out.get(state, 0.0) + amount
+    return out
+
+
+def with_frontier(rows: Iterable[Row]) -> list[Row]:
+    """Rows in order: experiments by dollars, then by dollars per epoch; those on the efficient frontier are marked."""
+    ordered = list(rows)
+    spent: dict[str, float] = {}
+    for row in ordered:
+        spent[row.experiment] = spent.get(row.experiment, 0.0) + (row.usd or 0.0)
+    ordered.sort(
+        key=lambda r: (-spent[r.experiment], r.experiment, _or_last(r.usd_per_epoch), r.label, r.instance_type)
+    )
+    return [replace(row, frontier=_efficient(row, ordered)) for row in ordered]
+
+
+def _or_last(value: float | None) -> float:
+    return float("inf") if value is None else value
+
+
+def _efficient(row: Row, rows: Sequence[Row]) -> bool:
+    mine = _place(row)
+    others = (_place(other) for other in rows if other is not row and other.experiment == row.experiment)
+    return mine is not None and not any(
+        other is not None and other[0] <= mine[0] and other[1] <= mine[1] and other != mine for other in others
+    )
+
+
+def _place(row: Row) -> tuple[float, float] | None:
+    seconds, usd = row.seconds_per_epoch, row.usd_per_epoch
+    return None if seconds is None or usd is None else (seconds, usd)
+
+
+def hours(seconds: float) -> float:
+    """Seconds -> hours."""
+    return seconds / HOUR_SECONDS

@@ -1,0 +1,210 @@
+"""From what was read to rows: one run over several nodes is one row, its money summed, its progress counted once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from epochcost.report.history import History, Member, NodeKey, RunHistory, RunKey
+from epochcost.report.money import BY_PRICES, Filled, Money, Prices, between, integrated, member_money
+from epochcost.report.rows import Row, added, hours, merged
+from epochcost.report.tracks import increments
+
+_ROUNDING_SECONDS = 1.0
+BEFORE = "began before the span"
+AGAIN = "a counter began again"
+PRICED = "seconds x stored prices"
+CARRIED = "price carried over"
+LATE = "dollars from before the span may be in it"
+LOWER = "some seconds have no price"
+SIZES = "batch size changed"
+GAP = "scrapes are missing"
+
+
+@dataclass(slots=True)
+class Part:
+    """A run on one node, as growth by window."""
+
+    key: NodeKey
+    member: Member
+    from_zero: bool
+    grown: dict[str, dict[int, float]] = field(default_factory=dict)
+    states: dict[str, dict[int, float]] = field(default_factory=dict)
+    money: Money | None = None
+
+    def total(self, name: str) -> float:
+        """Growth of one counter over the span."""
+        return sum(self.grown.get(name, {}).values())
+
+
+def row(key: RunKey, run: RunHistory, history: History, prices: Prices) -> Row:
+    """The row of one run."""
+    parts = [_part(node, member, history, prices) for node, member in run.members.items()]
+    lead = leaders({i: part.grown.get("run_seconds_total", {}) for i, part in enumerate(parts)})
+    who = [
+        history.nodes[part.key].who(max(part.grown.get("run_seconds_total") or {0: 0.0}))
+        for part in parts
+        if part.key in history.nodes
+    ]
+    epochs = _counted(parts, lead, "run_epoch_seconds_count")
+    return Row(
+        experiment=run.experiment,
+        label=key.run,
+        context=",".join(f"{name}={value}" for name, value in key.context),
+        provider=_joined(w.get("provider", "") for w in who),
+        instance_type=_joined(w.get("instance_type", "") for w in who),
+        option=_joined(w.get("purchase_option", "") for w in who),
+        batch_size=_batch_size(parts),
+        framework=run.framework,
+        nodes=len(parts),
+        hours=hours(_counted(parts, lead, "run_seconds_total")),
+        node_hours=hours(sum(sum(grown.values()) for part in parts for grown in part.states.values())),
+        usd=added(part.money.usd if part.money else None for part in parts) if parts else None,
+        on_demand_usd=_on_demand(parts, prices, ()),
+        useful_on_demand_usd=_on_demand(parts, prices, ("useful",)),
+        epochs=round(epochs, 6),
+        epoch_seconds_sum=_counted(parts, lead, "run_epoch_seconds_sum"),
+        epoch_usd_sum=added(_epochs_usd(part) for part in parts) if epochs else None,
+        epochs_executed=_counted(parts, lead, "run_epochs_total"),
+        useful_epochs=_useful(parts),
+        fill=_fill(parts, history),
+        seconds=merged({s: sum(g.values()) for s, g in part.states.items()} for part in parts),
+        dollars=merged(part.money.states for part in parts if part.money) if all(p.money for p in parts) else {},
+        source="+".join(sorted({part.money.source for part in parts if part.money})),
+        notes=_notes(key, parts, history),
+    )
+
+
+def _counted(parts: list[Part], lead: list[tuple[int, int]], name: str) -> float:
+    """Growth of a counter of progress, of the node that leads in each window."""
+    return sum(parts[i].grown.get(name, {}).get(window, 0.0) for window, i in lead)
+
+
+def _part(node: NodeKey, member: Member, history: History, prices: Prices) -> Part:
+    """Where a run started is when its counters stood at 0; unknown means before the span."""
+    began = member.started is not None and member.started >= history.span.begin - _ROUNDING_SECONDS
+    part = Part(node, member, began)
+    part.grown = {name: increments(track, from_zero=began) for name, track in member.counters.items()}
+    part.states = {
+        state: increments(track, from_zero=began)
+        for (name, state), track in member.states.items()
+        if name == "run_state_seconds_total"
+    }
+    part.money = member_money(member, _paid(node, history, prices), from_zero=began)
+    return part
+
+
+def _paid(node: NodeKey, history: History, prices: Prices) -> Filled:
+    return prices.paid(node) if node in history.nodes else [None] * (history.span.steps + 1)
+
+
+def leaders(grown: Mapping[int, Mapping[int, float]]) -> list[tuple[int, int]]:
+    """Which node's progress counts in which window, so that an epoch trained by many nodes is one epoch.
+
+    A node leads for as long as the run goes on there; then the one takes over that goes on longest. What a successor
+    did in the window of the hand-over counts too, if it began there.
+    """
+    lead: list[tuple[int, int]] = []
+    now: int | None = None
+    windows = sorted({window for by_window in grown.values() for window in by_window})
+    for window in windows:
+        going = [i for i in grown if grown[i].get(window, 0.0) > 0]
+        if now is None or (now not in going and going):
+            following = max(going or grown, key=lambda i: (max(grown[i], default=-1), -min(grown[i], default=0)))
+            if now is not None and lead and min(grown[following]) == lead[-1][0]:
+                lead.append((lead[-1][0], following))
+            now = following
+        lead.append((window, now))
+    return lead
+
+
+def _epochs_usd(part: Part) -> float | None:
+    """Dollars of the epochs that finished on this node; where the agent has none, those of their seconds."""
+    if "run_epoch_cost_usd_sum" in part.grown and part.member.counters.get("run_cost_usd_total"):
+        return part.total("run_epoch_cost_usd_sum")
+    if part.money is None:
+        return None
+    ran = part.grown.get("run_seconds_total", {})
+    last = sum(ran.values()) - (part.member.current_epoch_seconds or 0.0)
+    return between(ran, part.money.windows, last - part.total("run_epoch_seconds_sum"), last)
+
+
+def _useful(parts: list[Part]) -> float | None:
+    """How far the highest position rose."""
+    last = [found[1] for part in parts if (found := part.member.useful_epochs.last())]
+    before = [
+        next(part.member.useful_epochs.items())[1]
+        for part in parts
+        if not part.from_zero and part.member.useful_epochs.values
+    ]
+    return max(last) - max(before, default=0.0) if last else None
+
+
+def _on_demand(parts: list[Part], prices: Prices, states: tuple[str, ...]) -> float | None:
+    bills: list[float | None] = []
+    for part in parts:
+        seconds = {s: g for s, g in part.states.items() if not states or s in states}
+        known = prices.on_demand(part.key) if part.key in prices.history.nodes else []
+        bill = integrated(seconds, known) if known else None
+        bills.append(bill.usd if bill else None)
+    return added(bills) if bills else None
+
+
+def _fill(parts: list[Part], history: History) -> float | None:
+    """Highest peak of device memory: as the run says, else as the driver saw it where the run had the node alone."""
+    fills = []
+    for part in parts:
+        node = history.nodes.get(part.key)
+        if node is None or not node.gpu_memory_bytes:
+            continue
+        peak = part.member.memory_peak_bytes
+        if peak is None and _alone(part.key, history):
+            ran = part.grown.get("run_seconds_total", {})
+            peak = max((v for i, v in node.gpu_memory_used.items() if ran.get(i, 0.0) > 0), default=None)
+        if peak is not None:
+            fills.append(min(1.0, peak / node.gpu_memory_bytes))
+    return max(fills, default=None)
+
+
+def _alone(node: NodeKey, history: History) -> bool:
+    return sum(1 for run in history.runs.values() if node in run.members) == 1
+
+
+def _batch_size(parts: list[Part]) -> str:
+    sizes = [part.member.batch_sizes[1] for part in parts if part.member.batch_sizes]
+    return f"{max(sizes):g}" if sizes else ""
+
+
+def _joined(words: Iterable[str]) -> str:
+    return " + ".join(sorted({word for word in words if word}))
+
+
+def _notes(key: RunKey, parts: list[Part], history: History) -> tuple[str, ...]:
+    found = {
+        BEFORE: any(not part.from_zero for part in parts),
+        AGAIN: key in history.counted_again,
+        PRICED: any(part.money and part.money.source == BY_PRICES for part in parts),
+        CARRIED: any(part.money and part.money.carried_seconds > history.span.step_seconds for part in parts),
+        LATE: any(_late(part) for part in parts),
+        LOWER: any(_lacking(part, history) for part in parts),
+        SIZES: any(
+            part.member.batch_sizes and part.member.batch_sizes[0] != part.member.batch_sizes[1] for part in parts
+        ),
+        GAP: any(
+            part.member.counters.get("run_seconds_total") and part.member.counters["run_seconds_total"].gaps()
+            for part in parts
+        ),
+    }
+    return tuple(note for note, so in found.items() if so)
+
+
+def _late(part: Part) -> bool:
+    """The agent learnt the price within the span and added what had been spent before it."""
+    cost, ran = part.member.counters.get("run_cost_usd_total"), part.member.counters.get("run_seconds_total")
+    return bool(not part.from_zero and cost and ran and cost.values and ran.values and cost.first > ran.first)
+
+
+def _lacking(part: Part, history: History) -> bool:
+    node = history.nodes.get(part.key)
+    priced = part.money is not None and part.money.source != BY_PRICES
+    return priced and node is not None and node.unpriced_seconds > history.span.step_seconds

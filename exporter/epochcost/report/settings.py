@@ -1,0 +1,108 @@
+"""Settings of ``epochcost report`` and ``epochcost compare``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from epochcost.settings import choice, duration, http_url, number, option, optional, positive
+
+FORMATS = ("table", "csv", "json", "markdown", "html")
+
+
+def without_user(text: str) -> str:
+    """An http(s) URL that holds no password: it would end in logs and process lists."""
+    host = re.sub(r"^https?://", "", text).partition("/")[0]
+    if "@" in host:
+        raise ValueError("user and password do not belong in the URL: use --prometheus.username and a password file")
+    return http_url(text)
+
+
+def header(text: str) -> str:
+    """``X-Scope-OrgID: tenant``; empty for none."""
+    name, colon, value = text.partition(":")
+    if text and (not colon or not re.fullmatch(r"[A-Za-z0-9-]+", name.strip()) or not value.strip().isprintable()):
+        raise ValueError("expected NAME: VALUE, as in X-Scope-OrgID: tenant")
+    return text
+
+
+def pattern(text: str) -> str:
+    """A regular expression."""
+    try:
+        re.compile(text)
+    except re.error as err:
+        raise ValueError(f"expected a regular expression: {err}") from None
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class PrometheusSettings:
+    """Where the figures are stored, and how to get in."""
+
+    prometheus_url: str = option(
+        "prometheus.url",
+        "",
+        "Prometheus, VictoriaMetrics, Thanos or Mimir, with its path prefix: http://127.0.0.1:9090",
+        parse=without_user,
+    )
+    username: str = option("prometheus.username", "", "user name for basic auth")
+    password_file: str = option("prometheus.password-file", "", "file with the password for basic auth")
+    bearer_token_file: str = option("prometheus.bearer-token-file", "", "file with a bearer token")
+    ca_file: str = option("prometheus.ca-file", "", "certificates that are trusted beside the system's, as PEM")
+    header: str = option(
+        "prometheus.header",
+        "",
+        "one more header, for a tenant of Mimir or Thanos: X-Scope-OrgID: tenant",
+        parse=header,
+    )
+    timeout_seconds: float = option("prometheus.timeout", 60.0, "how long one question may take", parse=duration)
+    matchers: str = option("match", "", 'PromQL matchers that agents\' series must fit: cluster="eu",team!="web"')
+    experiment: str = option(
+        "experiment", "", "only experiments that fit this regular expression, from end to end", parse=pattern
+    )
+    run: str = option("runs", "", "only runs that fit this regular expression, from end to end", parse=pattern)
+    begin: str = option(
+        "from", "7d", "where the span begins: an age (7d, 12h) or a time (2026-05-01T00:00:00Z, Unix seconds)"
+    )
+    end: str = option("to", "now", "where it ends: now, an age or a time")
+    drop_labels: str = option(
+        "drop-labels",
+        "job,instance,pod,container,endpoint,service,prometheus,prometheus_replica,replica,__replica__",
+        "labels of scrapes and replicas: series that differ in nothing else are one",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ReportSettings(PrometheusSettings):
+    """Settings of ``epochcost report``."""
+
+    format: str = option("format", "table", f"one of {', '.join(FORMATS)}", parse=choice(*FORMATS))
+    output: str = option("output", "", "file to write; standard output if not given")
+
+
+@dataclass(frozen=True, slots=True)
+class CompareSettings(PrometheusSettings):
+    """Settings of ``epochcost compare rent own``. None: taken from what was measured."""
+
+    hours: float | None = option(
+        "hours", None, "hours of training in the life of the machine; measured if not given", parse=optional(positive)
+    )
+    rent_usd_per_hour: float | None = option(
+        "rent-usd-per-hour",
+        None,
+        "what an hour of the rented machine costs; measured if not given",
+        parse=optional(positive),
+    )
+    rent_extra_usd: float = option("rent-extra-usd", 0.0, "storage, traffic and taxes of renting", parse=number)
+    price_usd: float | None = option("price-usd", None, "what the owned machine costs", parse=optional(positive))
+    residual_usd: float = option("residual-usd", 0.0, "what it will be worth at the end", parse=number)
+    years: float = option("years", 2.0, "its life in years of 8766 h", parse=positive)
+    watts: float | None = option(
+        "watts", None, "what it draws while it trains; measured if not given", parse=optional(number)
+    )
+    pue: float = option("pue", 1.0, "all power drawn per power drawn by machines", parse=positive)
+    overhead_usd_per_hour: float = option(
+        "overhead-usd-per-hour", 0.0, "what an hour of owning costs besides: room, network, staff", parse=number
+    )
+    tariff: float = option("tariff", 0.0, "dollars per kWh of electricity", parse=number)
+    format: str = option("format", "table", "table or json", parse=choice("table", "json"))

@@ -1,0 +1,137 @@
+"""A report as a table for the terminal, or for Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from epochcost.report.report import Report
+from epochcost.report.rows import Row
+from epochcost.report.span import clock
+from epochcost.report.words import UNKNOWN, cents, dollars, length, number, percent
+
+SIMULATED = "These figures are SIMULATED: an agent says so of itself."
+FRONTIER = "★: efficient frontier; no other way to run this experiment is both cheaper and quicker by epoch."
+STATES = ("useful", "idle", "stalled", "replay", "startup")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: its title, what stands in it, and whether that is a figure."""
+
+    title: str
+    cell: Callable[[Row], str]
+    figure: bool = True
+
+
+FIGURES: tuple[Column, ...] = (
+    Column("epochs", lambda r: number(r.epochs)),
+    Column("time/epoch", lambda r: length(r.seconds_per_epoch)),
+    Column("$/h", lambda r: dollars(r.usd_per_hour)),
+    Column("cost/epoch", lambda r: cents(r.usd_per_epoch)),
+    Column("cost/useful epoch", lambda r: cents(r.usd_per_useful_epoch)),
+    Column("", lambda r: "★" if r.frontier else "", figure=False),
+    Column("total", lambda r: dollars(r.usd)),
+    Column("memory", lambda r: percent(r.fill)),
+    Column("busy", lambda r: percent(r.utilization)),
+    *(Column(state, lambda r, s=state: percent(r.share(s))) for state in STATES),  # type: ignore[misc]
+    Column("saved", lambda r: percent(r.price_saving)),
+    Column("realised", lambda r: percent(r.realised_saving)),
+)
+_KIND: tuple[Column, ...] = (
+    Column("instance type", lambda r: r.instance_type or UNKNOWN, figure=False),
+    Column("paid", lambda r: r.option or UNKNOWN, figure=False),
+    Column("batch", lambda r: r.batch_size or UNKNOWN),
+)
+GROUPS: tuple[Column, ...] = (
+    Column("experiment", lambda r: r.experiment, figure=False),
+    *_KIND,
+    Column("runs", lambda r: number(r.runs)),
+    *FIGURES,
+)
+RUNS: tuple[Column, ...] = (
+    Column("run", lambda r: f"{r.label} ({r.context})" if r.context else r.label, figure=False),
+    Column("experiment", lambda r: r.experiment or UNKNOWN, figure=False),
+    *_KIND,
+    Column("nodes", lambda r: number(r.nodes)),
+    Column("hours", lambda r: number(r.hours)),
+    *FIGURES,
+)
+LEGEND = (
+    "cost/epoch: exact mean of finished epochs. cost/useful epoch: all dollars, start-up and lost work included, over "
+    "epochs not done twice. memory: highest peak. busy: share of training time with work on the device. "
+    "saved: against the same hours on demand. realised: against the useful hours alone."
+)
+
+
+def heading(report: Report) -> str:
+    """Which span, and from where."""
+    return f"{clock(report.span.begin)} to {clock(report.span.end)}, from {report.url}"
+
+
+def summary(report: Report) -> str:
+    """The bill of all nodes, and the runs' part."""
+    fleet = report.fleet
+    spent = sum(fleet.usd.values()) if fleet.usd else None
+    known = [row.usd for row in report.runs if row.usd is not None]
+    part = dollars(sum(known)) if known else UNKNOWN
+    useful = fleet.usd.get("useful", 0.0) / spent if spent else None
+    return f"All nodes ({fleet.nodes}): {dollars(spent)}, of which useful {percent(useful)}. Runs: {part}."
+
+
+def terminal(report: Report) -> str:
+    """Tables in plain text, as wide as they are."""
+    lines = [f"epochcost: {heading(report)}", *([SIMULATED] if report.simulated else []), summary(report), ""]
+    for title, columns, rows in (("Experiments", GROUPS, report.groups), ("Runs", RUNS, report.runs)):
+        if rows:
+            lines += [title, *_aligned(columns, rows), ""]
+    if report.groups:
+        lines += [FRONTIER, LEGEND, ""]
+    if report.notes:
+        lines += ["Limits of these figures", *(f"- {note}" for note in report.notes), ""]
+    return "\n".join(lines)
+
+
+def _aligned(columns: Sequence[Column], rows: Sequence[Row]) -> list[str]:
+    cells = [[column.title for column in columns], *([column.cell(row) for column in columns] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if column.figure else cell.ljust(width)
+            for cell, width, column in zip(line, widths, columns, strict=True)
+        ).rstrip()
+        for line in cells
+    ]
+    return [lines[0], "  ".join("-" * width for width in widths), *lines[1:]]
+
+
+def markdown(report: Report) -> str:
+    """Tables in Markdown."""
+    lines = ["# What training cost", "", heading(report) + "."]
+    lines += ["", f"**{SIMULATED}**"] if report.simulated else []
+    lines += ["", summary(report), ""]
+    for title, columns, rows in (("Experiments", GROUPS, report.groups), ("Runs", RUNS, report.runs)):
+        if rows:
+            lines += [f"## {title}", "", *_piped(columns, rows), ""]
+    if report.groups:
+        lines += [FRONTIER, "", LEGEND, ""]
+    if report.notes:
+        lines += ["## Limits of these figures", "", *(f"* {_safe(note)}" for note in report.notes), ""]
+    return "\n".join(lines)
+
+
+def _piped(columns: Sequence[Column], rows: Sequence[Row]) -> list[str]:
+    def line(cells: Sequence[str]) -> str:
+        return f"| {' | '.join(cells)} |"
+
+    rule = line(["---:" if column.figure else "---" for column in columns])
+    return [
+        line([column.title for column in columns]),
+        rule,
+        *(line([_safe(column.cell(row)) for column in columns]) for row in rows),
+    ]
+
+
+def _safe(text: str) -> str:
+    """Names come from training code: nothing in them ends a cell or becomes a tag."""
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`").replace("*", "\\*")

@@ -1,0 +1,165 @@
+"""Series on the grid of a span: read in pieces, merged over scrapes, counted over restarts."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from epochcost.report.prometheus import Series, Store, TooMuchError
+from epochcost.report.span import Span
+
+Labels = tuple[tuple[str, str], ...]
+PREFIX = "epochcost_"
+_ROUNDING = 1e-9
+"""A counter that falls by less than this part of itself was rounded, not restarted."""
+
+
+@dataclass(slots=True)
+class Track:
+    """One figure on the grid: its value in window ``first + i``, NaN where the window has none.
+
+    ``peaks`` holds, for windows in which a counter began again, the most that it had reached within them.
+    """
+
+    first: int = 0
+    values: array[float] = field(default_factory=lambda: array("d"))
+    peaks: dict[int, float] = field(default_factory=dict)
+
+    def put(self, index: int, value: float) -> None:
+        """Note ``value`` for a window; of two, the greater one holds."""
+        if not self.values:
+            self.first = index
+        if index < self.first:
+            self.values = array("d", [math.nan] * (self.first - index)) + self.values
+            self.first = index
+        while self.first + len(self.values) <= index:
+            self.values.append(math.nan)
+        old = self.values[index - self.first]
+        self.values[index - self.first] = value if math.isnan(old) else max(old, value)
+
+    def items(self) -> Iterator[tuple[int, float]]:
+        """Window and value, where there is one."""
+        return ((self.first + i, v) for i, v in enumerate(self.values) if not math.isnan(v))
+
+    def merge(self, other: Track) -> None:
+        """Take in another track of the same figure."""
+        for index, value in other.items():
+            self.put(index, value)
+        self.peaks.update(other.peaks)
+
+    def last(self) -> tuple[int, float] | None:
+        """The last window that has a value, and it."""
+        return next(
+            (
+                (self.first + i, self.values[i])
+                for i in reversed(range(len(self.values)))
+                if not math.isnan(self.values[i])
+            ),
+            None,
+        )
+
+    def falls(self) -> list[int]:
+        """Windows in which the value is below the one before."""
+        found, before = [], -math.inf
+        for index, value in self.items():
+            if value < before - _ROUNDING * abs(before):
+                found.append(index)
+            before = value
+        return found
+
+    def gaps(self) -> int:
+        """Windows without a value between the first and the last that have one."""
+        return sum(1 for value in self.values if math.isnan(value))
+
+
+def increments(track: Track, *, from_zero: bool) -> dict[int, float]:
+    """How much a counter grew in each window; growth over windows without a sample is spread over them.
+
+    Args:
+        from_zero: the counter began within the span, so its first value is growth too. Else its first value is what it
+            had before: PromQL's ``increase`` always takes that, and so misses what came before the first scrape.
+    """
+    grown: dict[int, float] = {}
+    falls = set(track.falls())
+    before: tuple[int, float] | None = None
+    for index, value in track.items():
+        if before is None:
+            at, amount = index - 1, value if from_zero else 0.0
+        elif index in falls:
+            at, amount = before[0], max(0.0, track.peaks.get(index, before[1]) - before[1]) + value
+        else:
+            at, amount = before[0], max(0.0, value - before[1])
+        windows = range(max(at, 0) + 1, index + 1) or range(index, index + 1)
+        for window in windows:
+            grown[window] = grown.get(window, 0.0) + amount / len(windows)
+        before = index, value
+    return grown
+
+
+@dataclass(slots=True)
+class Reader:
+    """Reads metrics of agents and poller over a span, in pieces as large as the store allows.
+
+    Attributes:
+        progress: told how many windows of how many are read, of which metric.
+        points: windows asked for at once; halves whenever the store says that it is too much.
+    """
+
+    store: Store
+    span: Span
+    progress: Callable[[str, int, int], None] = lambda _metric, _done, _all: None
+    points: int = 240
+
+    def tracks(
+        self, metric: str, matchers: str = "", rollup: str = "last_over_time", *, counter: bool = False
+    ) -> dict[Labels, Track]:
+        """Every series of ``epochcost_<metric>``, without its name; of counters also what they had before a restart."""
+        found: dict[Labels, Track] = {}
+        for index, labels, value in self.values(metric, matchers, rollup):
+            found.setdefault(labels, Track()).put(index, value)
+        if counter and any(track.falls() for track in found.values()):
+            for index, labels, value in self.values(metric, matchers, "max_over_time"):
+                if index in found.get(labels, Track()).falls():
+                    found[labels].peaks[index] = value
+        return found
+
+    def folded(
+        self, metric: str, matchers: str, rollup: str, fold: Callable[[float, float], float]
+    ) -> dict[Labels, float]:
+        """One figure for each series: its windows folded in order of time."""
+        found: dict[Labels, float] = {}
+        for _, labels, value in self.values(metric, matchers, rollup):
+            found[labels] = fold(found[labels], value) if labels in found else value
+        return found
+
+    def values(self, metric: str, matchers: str, rollup: str) -> Iterator[tuple[int, Labels, float]]:
+        """Window, labels and value; finite values only."""
+        milliseconds = math.ceil(self.span.step_seconds * 1000)
+        query = f"{rollup}({PREFIX}{metric}{{{matchers}}}[{milliseconds}ms])"
+        at = 0
+        while at <= self.span.steps:
+            upto = min(at + self.points - 1, self.span.steps)
+            self.progress(metric, at, self.span.steps + 1)
+            for series in self._piece(query, at, upto):
+                labels = _labels(series.labels)
+                for t, value in series.points:
+                    if math.isfinite(value) and at <= (index := self.span.index(t)) <= upto:
+                        yield index, labels, value
+            at = upto + 1
+
+    def _piece(self, query: str, first: int, last: int) -> list[Series]:
+        step = math.ceil(self.span.step_seconds * 1000) / 1000
+        try:
+            return self.store.over(query, self.span.at(first), self.span.at(last) + step / 2, step)
+        except TooMuchError:
+            if first == last:
+                raise
+            middle = (first + last) // 2
+            self.points = max(1, middle - first + 1)
+            return [*self._piece(query, first, middle), *self._piece(query, middle + 1, last)]
+
+
+def _labels(labels: Mapping[str, str]) -> Labels:
+    return tuple(sorted((name, value) for name, value in labels.items() if name != "__name__"))
