@@ -177,7 +177,7 @@ class AgentApp:
         return Meter(Ledger(rules), self.node, keep_seconds=s.keep_seconds, silence_seconds=s.silence_seconds)
 
     def _choose_gpus(self) -> tuple[GpuSource | None, str]:
-        chosen = choose_source(self.settings.gpus_source)
+        chosen = choose_source(self.settings.gpus_source, dcgm_url=self.settings.dcgm_url)
         return chosen.source, chosen.reason
 
     def _make_server(self) -> Server:

@@ -53,7 +53,7 @@ def _events(settings: AgentSettings, environ: Mapping[str, str]) -> tuple[str, s
 
 def _gpus(settings: AgentSettings, _: Mapping[str, str]) -> tuple[str, str]:
     try:
-        chosen = choose_source(settings.gpus_source)
+        chosen = choose_source(settings.gpus_source, dcgm_url=settings.dcgm_url)
     except GpuError as err:
         return f"unreadable: {err}", f"--gpus.source={settings.gpus_source}: {err}"
     if chosen.source is None:

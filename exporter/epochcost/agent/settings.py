@@ -27,7 +27,16 @@ class AgentSettings:
     )
     state_dir: str = option("state.dir", "", "where the ledger is kept over restarts; empty: beside the events")
     sample_interval: float = option("sample.interval", 1.0, "between two samples of the devices", parse=duration)
-    gpus_source: str = option("gpus.source", "auto", "auto, nvml or none", parse=choice("auto", "nvml", "none"))
+    gpus_source: str = option(
+        "gpus.source",
+        "auto",
+        "nvml, amd, tpu, dcgm (an exporter that runs here already), none, or auto: the first of the first three with "
+        "devices",
+        parse=choice("auto", "nvml", "amd", "tpu", "dcgm", "none"),
+    )
+    dcgm_url: str = option(
+        "dcgm.url", "http://127.0.0.1:9400/metrics", "the dcgm-exporter of this node, for source dcgm", parse=http_url
+    )
     node_name: str = option("node.name", "", "name of this machine; empty: its host name")
     node_provider: str = option(
         "node.provider", "", "aws, gcp, azure, ... or owned; empty: as the machine's firmware says"

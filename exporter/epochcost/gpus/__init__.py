@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from epochcost.gpus.dcgm import DEFAULT_URL, DcgmSource
 from epochcost.gpus.nvml import NvmlSource
 from epochcost.gpus.pci import PCI, nvidia_devices
 from epochcost.gpus.source import DriverAwayError, GpuError, GpuSource, NoDriverError
@@ -16,7 +17,10 @@ log = logging.getLogger(__name__)
 SOURCES: Mapping[str, Callable[[], GpuSource]] = {
     "nvml": NvmlSource,
 }
-"""Device sources by name, in the order in which ``auto`` asks for them. A factory does not touch the driver."""
+"""Device sources by name, in the order in which ``auto`` asks for them. A factory does not touch the driver.
+
+A ``dcgm`` exporter is asked only by name: whoever has one says so.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +31,8 @@ class Chosen:
     reason: str
 
 
-def choose_source(name: str, pci: Path = PCI) -> Chosen:
-    """The device source called ``name``: one of `SOURCES`, ``none``, or ``auto`` for the first that finds its devices.
+def choose_source(name: str, pci: Path = PCI, dcgm_url: str = DEFAULT_URL) -> Chosen:
+    """The device source called ``name``: one of `SOURCES`, ``dcgm``, ``none``, or ``auto`` for the first with devices.
 
     With ``auto`` a driver that is there but fails is chosen all the same: its GPUs are unknown, not absent. So is one
     that is not loaded (yet), where the kernel's list of devices in ``pci`` has a GPU for it.
@@ -41,8 +45,10 @@ def choose_source(name: str, pci: Path = PCI) -> Chosen:
         return Chosen(None, "GPUs are not read, as configured")
     if name == "auto":
         return _first_found(nvidia_devices(pci))
+    if name == "dcgm":
+        return _waited_for(DcgmSource(dcgm_url or DEFAULT_URL))
     if name not in SOURCES:
-        raise ValueError(f"gpus.source: no source {name!r}; allowed: auto, none, {', '.join(SOURCES)}")
+        raise ValueError(f"gpus.source: no source {name!r}; allowed: auto, none, dcgm, {', '.join(SOURCES)}")
     source = SOURCES[name]()
     try:
         return Chosen(source, _describe(source))
@@ -72,6 +78,14 @@ def _first_found(plugged_in: Sequence[str]) -> Chosen:
         except GpuError as err:
             return Chosen(source, f"the {name} driver is there but fails: {err}")
     return Chosen(None, "; ".join(["no GPU found", *reasons, *_unused_hardware(plugged_in)]))
+
+
+def _waited_for(source: GpuSource) -> Chosen:
+    """An exporter that does not answer may be started after the agent: its GPUs are unknown until then."""
+    try:
+        return Chosen(source, _describe(source))
+    except GpuError as err:
+        return Chosen(source, f"the {source.name} exporter does not answer yet: {err}")
 
 
 def _describe(source: GpuSource) -> str:

@@ -1,0 +1,209 @@
+"""GPUs by the exposition of a dcgm-exporter: files in its published format (no hardware), over a real HTTP server."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from epochcost.gpus import choose_source
+from epochcost.gpus.dcgm import DcgmSource
+from epochcost.gpus.dcgm_rows import ExpositionError, parse_exposition
+from epochcost.gpus.source import GpuError
+
+RECORDINGS = Path(__file__).parent / "recordings"
+TWO = (RECORDINGS / "dcgm_h100_two.prom").read_text()
+FIRST, SECOND = "GPU-58e8f5ea-0000-0000-0000-000000000000", "GPU-58e8f5ea-0000-0000-0000-000000000001"
+MIB = 1 << 20
+
+
+class Exporter:
+    """What the server answers next: a body, a code, a promise of more bytes than come, or nothing at all."""
+
+    def __init__(self) -> None:
+        self.body = TWO
+        self.code = 200
+        self.missing = 0
+        self.headers: dict[str, str] = {}
+        self.asked = 0
+        self.release = threading.Event()
+        self.release.set()
+        exporter = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                exporter.asked += 1
+                exporter.release.wait(20)
+                body = exporter.body.encode()
+                head = {"Content-Length": str(len(body) + exporter.missing), **exporter.headers}
+                lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
+                try:
+                    self.wfile.write(f"HTTP/1.0 {exporter.code} x\r\n{lines}\r\n".encode() + body)
+                except (BrokenPipeError, ConnectionResetError):
+                    return  # the source did not wait
+
+            def log_message(self, *_: object) -> None:
+                return
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads, self._server.block_on_close = False, True
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self.release.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@pytest.fixture
+def exporter() -> Iterator[Exporter]:
+    exporter = Exporter()
+    yield exporter
+    exporter.stop()
+
+
+def test_a_dcgm_exporter_gives_all_figures_in_the_units_of_the_model(exporter: Exporter):
+    reading = DcgmSource(exporter.url).read(7.0)
+    assert (reading.t, reading.driver_version) == (7.0, "550.54.15")
+    busy, idle = reading.gpus
+    assert (busy.index, busy.uuid, busy.model) == ("0", FIRST, "NVIDIA H100 80GB HBM3")
+    assert busy.utilization_ratio == 0.97
+    assert (busy.memory_used_bytes, busy.memory_reserved_bytes) == (68112 * MIB, 997 * MIB)
+    assert busy.memory_total_bytes == (12450 + 68112 + 997) * MIB
+    assert (busy.power_watts, busy.temperature_celsius) == (612.4, 61)
+    assert busy.energy_joules == pytest.approx(84_210_993.211)
+    ratios = (busy.sm_active_ratio, busy.tensor_active_ratio, busy.dram_active_ratio)
+    assert ratios == (0.871342, 0.412209, 0.533870)
+    assert (idle.uuid, idle.utilization_ratio, idle.memory_used_bytes) == (SECOND, 0.0, 3 * MIB)
+
+
+def test_both_spellings_of_the_host_name_mean_the_same():
+    assert parse_exposition(TWO.replace("Hostname=", "hostname=")) == parse_exposition(TWO)
+
+
+def test_blanks_are_dropped_and_a_gpu_with_nothing_else_is_not_readable():
+    there, lost = parse_exposition((RECORDINGS / "dcgm_blanks.prom").read_text()).gpus
+    assert (there.power_watts, there.energy_joules, there.sm_active_ratio) == (None, None, None)
+    assert there.utilization_ratio == 0.962511, "without DCGM_FI_DEV_GPU_UTIL the engine's activity counts"
+    assert there.readable
+    assert not lost.readable
+    assert (lost.utilization_ratio, lost.memory_used_bytes, lost.temperature_celsius) == (None, None, None)
+
+
+def test_mig_slices_are_devices_of_their_own_and_their_gpu_keeps_what_they_leave_over():
+    whole, big, small, unmeasured, other = parse_exposition((RECORDINGS / "dcgm_mig.prom").read_text()).gpus
+    assert (whole.uuid, whole.mig, whole.utilization_ratio) == (FIRST, True, None)
+    assert (whole.power_watts, whole.temperature_celsius) == (233.5, 45), "DCGM tells it in each slice's rows"
+    assert whole.gpu_fraction == pytest.approx(2 / 7)
+    assert (big.index, big.uuid, big.parent_uuid) == ("0:1", f"MIG-{FIRST}/1/0", FIRST)
+    assert big.model == "NVIDIA H100 80GB HBM3 MIG 3g.40gb"
+    assert (big.utilization_ratio, big.gpu_fraction) == (0.901, pytest.approx(3 / 7))
+    assert (big.power_watts, big.energy_joules) == (None, None)
+    assert (small.index, small.utilization_ratio) == ("0:9", 0.0)
+    assert unmeasured.utilization_ratio is None, "DCGM says 0 % for every slice, which is no measurement"
+    assert (other.uuid, other.mig, other.gpu_fraction) == (SECOND, None, 1.0)
+    assert sum(g.gpu_fraction for g in (whole, big, small, unmeasured, other)) == pytest.approx(2)
+
+
+def test_a_slice_of_unknown_profile_is_a_seventh_and_too_many_slices_still_make_one_gpu():
+    row = 'DCGM_FI_PROF_GR_ENGINE_ACTIVE{{gpu="0",UUID="GPU-a",modelName="X",GPU_I_PROFILE="{}",GPU_I_ID="{}"}} 0.5\n'
+    assert parse_exposition(row.format("", 1)).gpus[1].gpu_fraction == pytest.approx(1 / 7)
+    gpus = parse_exposition("".join(row.format("4g.20gb", number) for number in range(3))).gpus
+    assert [g.gpu_fraction for g in gpus] == pytest.approx([0, 1 / 3, 1 / 3, 1 / 3])
+
+
+def test_a_gpu_that_pods_share_is_one_gpu():
+    row = 'DCGM_FI_DEV_GPU_UTIL{{gpu="0",UUID="GPU-a",Hostname="n",pod="{}"}} 50\n'
+    (gpu,) = parse_exposition(row.format("a") + row.format("b")).gpus
+    assert gpu.utilization_ratio == 0.5
+
+
+def test_a_gpu_that_is_no_longer_told_of_is_not_readable_until_it_is_again(exporter: Exporter):
+    source = DcgmSource(exporter.url)
+    source.read(0.0)
+    exporter.body = "".join(line for line in TWO.splitlines(keepends=True) if SECOND not in line)
+    first, gone = source.read(1.0).gpus
+    assert (first.uuid, first.readable) == (FIRST, True)
+    assert (gone.uuid, gone.readable, gone.utilization_ratio, gone.memory_total_bytes) == (SECOND, False, None, None)
+    exporter.body = TWO
+    assert [g.readable for g in source.read(2.0).gpus] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ("", "no DCGM_FI_ figure of a GPU in the answer; is that a dcgm-exporter"),
+        ("<html><body>Sign in</body></html>", "no DCGM_FI_ figure"),
+        ("# HELP go_goroutines x\ngo_goroutines 7\n", "no DCGM_FI_ figure"),
+        (TWO[: len(TWO) // 2], "breaks off within a line"),
+        ('DCGM_FI_DEV_GPU_UTIL{gpu="0",UUID="GPU-a"\n', "a line cannot be read: 'DCGM_FI_DEV_GPU_UTIL"),
+        ('DCGM_FI_DEV_GPU_UTIL{gpu="0",UUID="GPU-a"} lots\n', "a line cannot be read"),
+        ("DCGM_FI_DEV_GPU_UTIL 12\n", "names its GPU by a label UUID"),
+        (TWO + TWO.replace("sim-node", "other"), "figures of 2 machines"),
+    ],
+)
+def test_an_answer_that_is_no_exposition_of_this_node_is_refused_with_a_sentence(body: str, sentence: str):
+    with pytest.raises(ExpositionError, match=sentence):
+        parse_exposition(body)
+
+
+@given(st.text())
+def test_any_text_is_either_understood_or_refused(text: str):
+    for body in (text, f"DCGM_FI_DEV_GPU_UTIL{text}\n", f'DCGM_FI_DEV_FB_USED{{gpu="0",UUID="GPU-a"}} {text}\n'):
+        try:
+            assert parse_exposition(body).gpus
+        except ExpositionError as err:
+            assert str(err)  # noqa: PT017 - that it says something is all that is asked
+
+
+@pytest.mark.parametrize("value", ["-1", "101", "NaN", "+Inf", "1e19", "2147483632"])
+def test_a_figure_that_cannot_be_is_left_out(value: str):
+    labels = '{gpu="0",UUID="GPU-a"}'
+    text = f"DCGM_FI_DEV_GPU_UTIL{labels} {value}\nDCGM_FI_DEV_POWER_USAGE{labels} 70\n"
+    (gpu,) = parse_exposition(text).gpus
+    assert (gpu.utilization_ratio, gpu.power_watts, gpu.readable) == (None, 70, True)
+
+
+def test_a_truncated_answer_an_error_and_a_redirect_fail_the_reading_and_the_next_one_is_as_ever(exporter: Exporter):
+    source = DcgmSource(exporter.url)
+    where = f"dcgm-exporter at {exporter.url.removeprefix('http://')}/metrics"
+    exporter.missing = 40
+    with pytest.raises(GpuError, match=f"{where}: the answer broke off"):
+        source.read(0.0)
+    exporter.missing, exporter.code = 0, 500
+    with pytest.raises(GpuError, match=f"{where}: answers HTTP 500"):
+        source.read(1.0)
+    exporter.code, exporter.headers = 302, {"Location": f"{exporter.url}/elsewhere"}
+    with pytest.raises(GpuError, match="answers HTTP 302"):
+        source.read(2.0)
+    assert exporter.asked == 3, "a redirect is not followed"
+    exporter.code, exporter.headers = 200, {}
+    assert len(source.read(3.0).gpus) == 2
+
+
+def test_an_exporter_that_hangs_is_given_up(exporter: Exporter):
+    exporter.release.clear()
+    with pytest.raises(GpuError, match=r"timed out|broke off"):
+        DcgmSource(exporter.url, patience_seconds=0.2).read(0.0)
+
+
+def test_an_exporter_that_is_not_there_is_named_and_the_agent_goes_on_asking():
+    gone = Exporter()
+    gone.stop()
+    chosen = choose_source("dcgm", dcgm_url=f"http://user:secret@{gone.url.removeprefix('http://')}")
+    assert chosen.source is not None
+    assert "does not answer yet" in chosen.reason
+    assert "secret" not in chosen.reason
+
+
+def test_the_exporter_by_name_is_told_with_its_gpus(exporter: Exporter):
+    chosen = choose_source("dcgm", dcgm_url=f"{exporter.url}/metrics")
+    assert chosen.reason == "2 GPUs by dcgm, driver 550.54.15: NVIDIA H100 80GB HBM3"
