@@ -1,16 +1,18 @@
 """What reading GPUs costs, and what a mean of their utilisation is worth.
 
-    python benchmarks/devices.py [--reads 300] [--hour]
+    python benchmarks/devices.py [--reads 300] [--hour] [--day]
 
 Reads 1, 8 and 16 simulated GPUs once a second's worth of calls at a time through the tests' compiled driver, in a
 process of its own each, and tells the CPU time of one reading; a real driver's own time in its calls is not in it.
 With --hour: an hour of a load of 50 % duty by its period, seen through scrapes of 15, 30 and 60 s by the counter and
-by the gauge (simulated, the clock driven).
+by the gauge (simulated, the clock driven). With --day: memory and threads over 24 hours of readings of 8 GPUs and of
+the meter's ticks, with a reload and a lost GPU every hour (simulated likewise).
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import subprocess
 import sys
@@ -71,15 +73,56 @@ def hour(directory: Path) -> None:
         print(f"| {period} s | " + " | ".join(f"{p:+.2f}" for p in points) + " |")
 
 
+def day(directory: Path) -> None:
+    import random
+    import threading
+
+    from epochcost.agent.meter import Inputs, Meter
+    from epochcost.gpus.nvml import NvmlSource
+    from epochcost.ledger import Ledger
+    from epochcost.model import Node
+
+    driver = FakeDriver(build(directory / "library"), directory / "control")
+    os.environ[CONTROL_VARIABLE] = str(driver.control)
+    driver.load()
+    driver.gpu("*", gpm=1, util=50, throttle=4)
+    logging.disable(logging.WARNING)
+    source, meter, chance = NvmlSource(), Meter(Ledger(), Node("n")), random.Random(1)
+    print("| simulated hours | RSS, MiB | threads | CPU, s |")
+    print("| ---: | ---: | ---: | ---: |")
+    for second in range(86_400):
+        now = 1_700_000_000.0 + second
+        if second % 600 == 0:
+            driver.gpu(chance.randrange(8), util=chance.randrange(100))
+        if second % 3600 == 1800:
+            driver.reload()
+        if second % 3600 == 2400:
+            driver.error("GetPowerUsage", 15, gpu=3)
+        if second % 3600 == 2460:
+            driver.heal()
+        meter.tick(now, Inputs(gpus=source.read(now)))
+        if second == 60 or second % 14_400 == 14_399:
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            rss = pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+            print(
+                f"| {(second + 1) / 3600:.2f} | {rss:.2f} | {threading.active_count()} | {time.process_time():.0f} |",
+                flush=True,
+            )
+    source.close()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--reads", type=int, default=300)
     parser.add_argument("--hour", action="store_true", help="the hour of periodic load")
+    parser.add_argument("--day", action="store_true", help="a day of readings")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         began = time.monotonic()
         if asked.hour:
             hour(Path(directory))
+        elif asked.day:
+            day(Path(directory))
         else:
             cost(Path(directory), asked.reads)
     print(f"\n({time.monotonic() - began:.0f} s)")
