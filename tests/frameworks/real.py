@@ -51,7 +51,7 @@ def launch(code: str, directory: Path, *arguments: str, code_expected: int = 0, 
     quiet = {"TQDM_DISABLE": "1", "KERAS_BACKEND": "torch", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code), *arguments],
-        env=environment(directory, **quiet, HOME=str(directory), **more),
+        env=environment(directory, **{**quiet, "HOME": str(directory), **more}),
         cwd=directory,
         capture_output=True,
         text=True,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.frameworks.real import facts, train
+from tests.frameworks.real import facts, launch, train
+from tests.training.programs import events_by_file
 
 PROGRAM = """
 import json, sys, time
@@ -21,10 +22,6 @@ class Clock(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self.marks.append(time.monotonic())
         self.iterations.append(int(self.model.optimizer.iterations))
-
-def batches():
-    for _ in range(10 * OPTIONS.get("passes", 1)):
-        yield numpy.random.rand(4, 3), numpy.random.rand(4, 1)
 
 model = keras.Sequential([keras.layers.Dense(1)])
 model.compile(keras.optimizers.SGD(0.01, gradient_accumulation_steps=OPTIONS.get("accumulate")), "mse",
@@ -63,7 +60,7 @@ def test_accumulated_batches_make_fewer_steps(tmp_path: Path):
 
 
 def test_several_batches_in_one_execution(tmp_path: Path):
-    seen = train(PROGRAM, tmp_path, '{"per_execution": 4}')
+    seen = train(PROGRAM, tmp_path, '{"per_execution": 4}', KERAS_BACKEND="jax")
     assert [end["step"] for end in seen.of("epoch_end")] == [10, 20, 30]
 
 
@@ -76,9 +73,6 @@ def test_the_length_of_the_first_epoch_is_learned_at_its_end(tmp_path: Path):
 
 
 def test_a_second_fit_is_the_next_segment_of_the_same_run(tmp_path: Path):
-    from tests.frameworks.real import launch
-    from tests.training.programs import events_by_file
-
     launch(PROGRAM, tmp_path, '{"fits": [{"epochs": 1}, {"epochs": 2}]}')
     files = sorted(events_by_file(tmp_path).values(), key=lambda lines: lines[0]["mono"])
     assert len({lines[0]["run"] for lines in files}) == 1
@@ -88,9 +82,6 @@ def test_a_second_fit_is_the_next_segment_of_the_same_run(tmp_path: Path):
 
 
 def test_a_fit_with_an_initial_epoch_goes_on_where_it_says(tmp_path: Path):
-    from tests.frameworks.real import launch
-    from tests.training.programs import events_by_file
-
     launch(PROGRAM, tmp_path, '{"fits": [{"epochs": 1}, {"epochs": 3, "initial_epoch": 1}]}')
     files = sorted(events_by_file(tmp_path).values(), key=lambda lines: lines[0]["mono"])
     ends = [facts(line, "epoch", "step") for lines in files for line in lines if line["ev"] == "epoch_end"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.frameworks.real import facts, train
+from tests.frameworks.real import facts, launch, train
 from tests.training.programs import events_by_file
 
 PROGRAM = """
@@ -109,9 +109,6 @@ def test_a_run_that_died_goes_on_under_its_id_from_the_checkpoint(tmp_path: Path
     assert facts(died.lines[-1], "ev", "status", "epoch", "step") == ("end", "failed", 2.6, 26)
     assert [line["epoch"] for line in died.of("checkpoint")][:2] == [1, 2]
     again = '{"ckpt": "ckpt/last.ckpt", "trainer": {"max_epochs": 4}}'
-    (tmp_path / "second").mkdir()
-    from tests.frameworks.real import launch
-
     before = set(events_by_file(tmp_path))
     launch(PROGRAM, tmp_path, again)
     (name,) = set(events_by_file(tmp_path)) - before
