@@ -35,7 +35,7 @@ class Terminal:
                 os._exit(99)
         os.close(slave)
 
-    def __enter__(self) -> Terminal:
+    def __enter__(self) -> Terminal:  # noqa: PYI034 - Self needs Python 3.11
         return self
 
     def __exit__(self, *error: object) -> None:

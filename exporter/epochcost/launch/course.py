@@ -112,6 +112,8 @@ class Course:
             return None  # a bar after the epoch's own: evaluation
         index = self._index or 0
         self._within = max(self._within, within)
+        if self._ended is None:
+            self._ended = self._offset + index  # what came before was another attempt's
         if said.epochs is not None:
             self.epochs = self._plan.epochs or self._offset + said.epochs
         step = said.run_step

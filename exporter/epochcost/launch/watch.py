@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +63,7 @@ class Watch:
 
     def _news(self, file: _Watched) -> list[Progress]:
         found = file.path.stat()
-        if file.given_up or found.st_mtime_ns < self._since_ns:
+        if file.given_up or not stat.S_ISREG(found.st_mode) or found.st_mtime_ns < self._since_ns:
             return []
         if (found.st_size, found.st_mtime_ns) == (file.size, file.changed_ns):
             return []

@@ -1,0 +1,94 @@
+"""``epochcost event``: valid lines from a shell."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.training.programs import environment, events, kinds
+
+from epochcost.launch.event import main
+from epochcost.progress.parse import Line, parse_line
+
+EVENT = (sys.executable, "-m", "epochcost", "event")
+
+
+def test_a_run_told_by_a_shell_script(tmp_path: Path):
+    script = """
+        event() { "$PYTHON" -m epochcost event "$@"; }
+        export EPOCHCOST_RUN="my run"
+        event start experiment=char-lm epochs=2 batch_size=20 gpus=0,1 --pid $$
+        event phase phase=train epoch=0
+        event epoch_end epoch=1 step=50
+        event progress epoch=1.5 step=75 memory_peak_bytes=9000000000
+        event end
+    """
+    subprocess.run(["sh", "-ec", script], env=environment(tmp_path, PYTHON=sys.executable), check=True)
+    lines = events(tmp_path)
+    assert kinds(lines) == ["start", "phase", "epoch_end", "progress", "end"]
+    assert lines[0]["gpus"] == ["0", "1"]
+    assert lines[-1]["status"] == "finished"
+    (path,) = tmp_path.glob("*.jsonl")
+    for raw in path.read_bytes().splitlines():
+        line = parse_line(raw)
+        assert isinstance(line, Line), raw
+        assert line.run.startswith("my_run-")
+
+
+@pytest.mark.parametrize(("arguments", "named"), [
+    (["progress", "epoch=1"], "--run"),
+    (["progress", "--run", "a", "epoch=-1"], "epoch=-1: expected a number of 0 or more"),
+    (["progress", "--run", "a", "epoch=nan"], "epoch=nan"),
+    (["progress", "--run", "a", "step=1.5"], "step=1.5: expected a whole number"),
+    (["progress", "--run", "a", "batch_size=0"], "batch_size=0: expected a whole number of 1 or more"),
+    (["progress", "--run", "a", "epoh=1"], "epoh: no such key; known: "),
+    (["progress", "--run", "a", "epoch"], "'epoch' is not KEY=VALUE"),
+    (["epoch_end", "--run", "a", "epoch=1.5"], "whole number of the epoch"),
+    (["phase", "--run", "a", "phase=lunch"], "phase=lunch: expected one of startup, train"),
+    (["lunch", "--run", "a"], "invalid choice: 'lunch'"),
+])  # fmt: skip
+def test_a_wrong_argument_is_one_error_that_names_it(tmp_path: Path, capsys, arguments: list[str], named: str):
+    with pytest.raises(SystemExit) as left:
+        main(arguments, {"EPOCHCOST_DIR": str(tmp_path)})
+    assert left.value.code == 2
+    assert named in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_where_it_cannot_be_written_it_says_so_and_exits_with_1(tmp_path: Path, capsys):
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit) as left:
+        main(["start", "--run", "a"], {"EPOCHCOST_DIR": str(tmp_path / "file")})
+    assert left.value.code == 1
+    assert str(tmp_path / "file") in capsys.readouterr().err
+
+
+def test_help_and_commands_are_there_without_the_agents_packages(tmp_path: Path):
+    # -S: no site-packages at all, as in a training image with the base install.
+    bare = (sys.executable, "-S", "-m", "epochcost")
+    environ = environment(tmp_path, COLUMNS="200")
+    shown = subprocess.run([*bare, "--help"], env=environ, capture_output=True, text=True, check=True).stdout
+    assert "exec " in shown
+    assert "event " in shown
+    for name in ("exec", "event"):
+        done = subprocess.run([*bare, name, "--help"], env=environ, capture_output=True, text=True, check=True)
+        assert done.stdout.startswith(f"usage: epochcost {name} ")
+    subprocess.run([*bare, "exec", "--", "true"], env=environ, check=True)
+    assert kinds(events(tmp_path)) == ["start", "end"]
+    assert os.path.realpath(bare[0])
+
+
+def test_the_room_knows_the_standard_library_and_the_training_side_alone():
+    import ast
+
+    room = Path(__file__).parents[2] / "exporter" / "epochcost" / "launch"
+    for path in room.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for name in names:
+                ours = name.startswith(("epochcost.launch", "epochcost.training"))
+                assert ours or name.split(".")[0] in sys.stdlib_module_names, f"{path.name}: {name}"
