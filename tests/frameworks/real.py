@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -37,11 +38,11 @@ class Training:
         """From the first `train` to the first end of an epoch, and from end to end."""
         begun = next(line["mono"] for line in self.lines if line["ev"] == "phase" and line["phase"] == "train")
         marks = [begun, *(line["mono"] for line in self.of("epoch_end"))]
-        return [later - earlier for earlier, later in zip(marks, marks[1:], strict=False)]
+        return [later - earlier for earlier, later in itertools.pairwise(marks)]
 
     def agrees_with_the_outer_clock(self) -> None:
         marks = self.said["marks"]
-        outer = [later - earlier for earlier, later in zip(marks, marks[1:], strict=False)]
+        outer = [later - earlier for earlier, later in itertools.pairwise(marks)]
         assert len(outer) >= 2
         assert self.epoch_seconds() == pytest.approx(outer, rel=0.01)
 

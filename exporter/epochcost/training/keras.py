@@ -49,8 +49,9 @@ class KerasHooks:
     @harmless
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """``batch`` is the last of those that Keras ran in one go (``steps_per_execution``)."""
-        self._batches = batch + 1
-        self._epochcost.step_to((self._before + batch + 1) // self._accumulation, batch + 1)
+        # The last execution of an epoch counts to its end, also where the data ran out within it.
+        self._batches = min(batch + 1, self._length or batch + 1)
+        self._epochcost.step_to((self._before + self._batches) // self._accumulation, self._batches)
 
     @harmless
     def on_test_begin(self, logs: Any = None) -> None:
