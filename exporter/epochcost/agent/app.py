@@ -98,7 +98,9 @@ def price_source(settings: AgentSettings, node: Node) -> Asks | None:
     return None
 
 
-def owner_feeds(settings: AgentSettings, gpus: Callable[[], Sequence[GpuSample]], proc: Path) -> list[OwnerFeed]:
+def owner_feeds(
+    settings: AgentSettings, gpus: Callable[[], Sequence[GpuSample]], proc: Path, gpu_source: str
+) -> list[OwnerFeed]:
     """Who may say whose a GPU is, those first who count first; each is asked on a thread of its own."""
     wanted = settings.owners_sources
     sources: list[OwnerSource] = []
@@ -106,7 +108,7 @@ def owner_feeds(settings: AgentSettings, gpus: Callable[[], Sequence[GpuSample]]
         sources.append(PodResources(Path(settings.owners_kubernetes_socket)))
     if "slurm" in wanted:
         sources.append(SlurmAllocations(Path(settings.owners_slurm_dir)))
-    if {"slurm", "container", "user"} & set(wanted) and settings.gpus_source in ("auto", "nvml"):
+    if {"slurm", "container", "user"} & set(wanted) and gpu_source == "nvml":
         sources.append(ProcessOwners(NvmlProcesses(), wanted, proc))
     return [OwnerFeed(source, gpus) for source in sources]
 
@@ -152,7 +154,8 @@ class AgentApp:
         )
         self._preemption_file = PreemptionFile(self.events_dir)
         self.meter = self._new_meter()
-        self._owners = owner_feeds(settings, self._gpus, proc) if self._gpu_source is not None else []
+        read_by = self._gpu_source.name if self._gpu_source is not None else ""
+        self._owners = owner_feeds(settings, self._gpus, proc, read_by) if read_by else []
         self._owners_said: tuple[Any, ...] = ()
         self._owners_now: tuple[GpuOwner, ...] = ()
         self.finished = threading.Event()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from epochcost.gpus.amd import AmdSource
 from epochcost.gpus.dcgm import DEFAULT_URL, DcgmSource
 from epochcost.gpus.nvml import NvmlSource
 from epochcost.gpus.pci import PCI, nvidia_devices
@@ -16,6 +17,7 @@ log = logging.getLogger(__name__)
 
 SOURCES: Mapping[str, Callable[[], GpuSource]] = {
     "nvml": NvmlSource,
+    "amd": AmdSource,
 }
 """Device sources by name, in the order in which ``auto`` asks for them. A factory does not touch the driver.
 
