@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def server() -> Iterator[PriceListServer]:
-    found = PriceListServer(lambda: [])
+    found = PriceListServer(list)
     yield found
     found.stop()
 
@@ -150,7 +150,8 @@ import json, resource
 from epochcost.prices.aws_bulk import AwsBulk
 from epochcost.prices.source import Want, Wanted
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-found = AwsBulk({server.url!r}, frozenset(), 1.0).fetch(Wanted(frozenset([Want("aws", "us-east-1", "p4d.24xlarge")])), 0.0)
+want = Want("aws", "us-east-1", "p4d.24xlarge")
+found = AwsBulk({server.url!r}, frozenset(), 1.0).fetch(Wanted(frozenset([want])), 0.0)
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(json.dumps([found.prices[0].usd_per_hour, (after - before) / 1024, after / 1024]))
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 from datetime import datetime, timezone
 from pathlib import Path
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from epochcost.model import Price, PriceKey, PurchaseOption
+from epochcost.prices import listed
 from epochcost.prices.book import usd_per_hour_at
+from epochcost.prices.gpu_model import canonical
 from epochcost.prices.listed import Listed, ListedFiles
 from epochcost.prices.source import PriceSourceError, Wanted
 
@@ -175,3 +178,113 @@ def test_a_bad_file_leaves_the_good_one_alone(tmp_path: Path) -> None:
     assert [price.key.instance_type for price in found.prices] == ["box"]
     assert len(found.problems) == 1
     assert "bad.csv" in found.problems[0]
+
+
+# --- currencies and YAML ---
+
+FOREIGN = "provider,instance_type,purchase_option,price_per_hour,currency,date\n"
+
+
+def test_a_price_in_another_currency_counts_at_the_configured_rate_and_never_at_a_guess(tmp_path: Path) -> None:
+    path = tmp_path / "own.csv"
+    path.write_text(FOREIGN + "ovh,h100,on_demand,2.50,EUR,2026-01-01\novh,l4,on_demand,0.80,USD,2026-01-01\n")
+    found = ListedFiles((str(path),), (("EUR", 1.08),)).fetch(Wanted(), NOW)
+    assert [price.usd_per_hour for price in found.prices] == [pytest.approx(2.7), 0.8]
+    with pytest.raises(PriceSourceError, match=r"line 2: column currency: 'EUR' has no rate; known: USD, CNY; set"):
+        ListedFiles((str(path),), (("CNY", 0.14),)).fetch(Wanted(), NOW)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("ovh,h100,on_demand,2.50,,2026-01-01", "column currency: '' has no rate"),
+        ("ovh,h100,on_demand,free,EUR,2026-01-01", "column price_per_hour: 'free' must be US dollars"),
+        ("ovh,h100,on_demand,0,EUR,2026-01-01", "column price_per_hour: '0' must be"),
+        ("ovh,h100,on_demand,,EUR,2026-01-01", "column usd_per_hour: '' must be"),
+    ],
+)
+def test_a_foreign_price_that_cannot_be_is_refused(tmp_path: Path, line: str, said: str) -> None:
+    path = tmp_path / "own.csv"
+    path.write_text(FOREIGN + line + "\n")
+    with pytest.raises(PriceSourceError) as caught:
+        ListedFiles((str(path),), (("EUR", 1.08),)).fetch(Wanted(), NOW)
+    assert said in str(caught.value)
+
+
+def test_a_row_with_two_prices_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "own.csv"
+    path.write_text(HEADER[:-1] + ",price_per_hour,currency\n" + "house,,,box,owned,1,2026-01-01,x,2,USD\n")
+    with pytest.raises(PriceSourceError, match="column price_per_hour: give it or usd_per_hour, not both"):
+        ListedFiles((str(path),)).fetch(Wanted(), NOW)
+
+
+YAML = """
+- {provider: aws, region: us-east-1, instance_type: p5.48xlarge, purchase_option: reserved, usd_per_hour: 31.464,
+   date: 2026-11-01, source: capacity block of November, gpu_model: H100, gpus: 8}
+- {provider: ovh, instance_type: h100, purchase_option: on_demand, price_per_hour: 2.5, currency: EUR, date: 2026-01-01}
+"""
+
+
+def test_a_list_may_be_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "contracts.yml"
+    path.write_text(YAML)
+    found = ListedFiles((str(path),), (("EUR", 1.08),)).fetch(Wanted(), NOW)
+    assert [price.usd_per_hour for price in found.prices] == [31.464, pytest.approx(2.7)]
+    assert found.prices[0].key == PriceKey("aws", "us-east-1", "", "p5.48xlarge", PurchaseOption.RESERVED)
+    assert found.prices[0].fetched_ts == day("2026-11-01")
+    assert (found.facts[0].gpu_model, found.facts[0].gpus) == ("H100", 8)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("provider: aws", "must be a list of mappings with provider"),
+        ("[1]", "entry 1: 1 must be a mapping"),
+        ("- {provider: aws}", "entry 1: key instance_type is missing"),
+        ("- {provider: aws, price: 3}", "entry 1: unknown key 'price'"),
+        ("- {a: [}", "is not YAML"),
+        (YAML + YAML, "entry 3: column date: the same machine has this date on entry 1"),
+        (YAML.replace("31.464", "free"), "entry 1: column usd_per_hour: 'free' must be"),
+    ],
+)
+def test_yaml_that_is_no_price_list_is_refused_with_the_entry(tmp_path: Path, content: str, said: str) -> None:
+    path = tmp_path / "contracts.yaml"
+    path.write_text(content)
+    with pytest.raises(PriceSourceError) as caught:
+        ListedFiles((str(path),), (("EUR", 1.08),)).fetch(Wanted(), NOW)
+    assert said in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+# --- the list in the package ---
+
+
+def rows_of_the_package() -> list[dict[str, str]]:
+    text = (Path(listed.__file__).parent / "listed.csv").read_text(encoding="utf-8")
+    return list(csv.DictReader(line for line in text.splitlines() if not line.startswith("#")))
+
+
+def test_every_listed_row_says_where_it_was_read_and_when() -> None:
+    for row in rows_of_the_package():
+        assert len(row["source"]) > 20, row
+        assert "2016-01-01" <= row["date"] <= "2026-11-21", row
+
+
+def test_colab_is_its_compute_units_at_the_price_of_a_unit() -> None:
+    rows = [row for row in rows_of_the_package() if row["provider"] == "colab"]
+    assert {row["gpu_model"] for row in rows} == {"T4", "L4", "V100 16GB", "A100 40GB"}
+    for row in rows:
+        units = float(row["source"].split(": ")[1].split()[0])
+        assert float(row["usd_per_hour"]) == pytest.approx(units * 9.99 / 100, rel=1e-12)
+
+
+def test_what_is_free_has_no_row() -> None:
+    assert not [row for row in rows_of_the_package() if row["provider"] == "kaggle" or float(row["usd_per_hour"]) <= 0]
+
+
+def test_gpus_are_spelt_as_everywhere_else() -> None:
+    for row in rows_of_the_package():
+        memory = round(float(row["gpu_memory_gib"]) * 1024**3) if row["gpu_memory_gib"] else None
+        spelt = canonical(row["gpu_model"], memory)
+        if row["gpu_model"] and spelt and int(row["date"][:4]) >= 2024:
+            assert spelt == row["gpu_model"], row

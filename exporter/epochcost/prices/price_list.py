@@ -85,7 +85,7 @@ def parse_yaml(text: str, rates: Rates = NO_RATES) -> tuple[Row, ...]:
             rows.append(_row(_cells(entry), number, rates))
         except ValueError as err:  # noqa: PERF203 - every mistake is named
             errors.append(f"entry {number}: {err}")
-    errors += _duplicates(rows)
+    errors += _duplicates(rows, "entry")
     if errors:
         raise PriceListError(errors)
     return tuple(rows)
@@ -240,13 +240,13 @@ def _facts(key: PriceKey, values: Mapping[str, str]) -> InstanceFacts:
     )
 
 
-def _duplicates(rows: list[Row]) -> list[str]:
+def _duplicates(rows: list[Row], unit: str = "line") -> list[str]:
     first: dict[tuple[PriceKey, float], int] = {}
     errors = []
     for row in rows:
         earlier = first.setdefault((row.key, row.step.ts), row.line)
         if earlier != row.line:
-            errors.append(f"line {row.line}: column date: the same machine has this date on line {earlier} already")
+            errors.append(f"{unit} {row.line}: column date: the same machine has this date on {unit} {earlier} already")
     return errors
 
 

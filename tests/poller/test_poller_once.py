@@ -1,0 +1,128 @@
+"""``epochcost prices --once``: the market in one look, cheapest GPU-hour first."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tests.poller.sources import ToldSource, price
+
+from epochcost.model import InstanceFacts
+from epochcost.poller.once import COLUMNS, Filter, age, run_once
+from epochcost.poller.settings import PollerSettings
+from epochcost.prices.source import Catalogue, NotConfiguredError, PriceSourceError, Source, Wanted
+
+NOW = 1_795_000_000.0
+ROOT = Path(__file__).resolve().parents[2]
+GIB = 1024**3
+
+
+def told(name: str = "told") -> ToldSource:
+    prices = (
+        price(55.04, source=name, instance_type="p5.48xlarge", at=NOW - 7200),
+        price(2.69, source=name, provider="runpod", region="community", instance_type="1x H100 SXM", at=NOW),
+        price(0.1, source=name, instance_type="m7i.large", at=NOW),
+        price(9.0, source=name, instance_type="mystery", at=NOW),
+        price(1.0, source=name, instance_type="later", since=NOW + 60, at=NOW),
+    )
+    facts = (
+        InstanceFacts("aws", "p5.48xlarge", "H100", 8.0, 80 * GIB, 192.0, 2048 * GIB),
+        InstanceFacts("runpod", "1x H100 SXM", "H100", 1.0),
+        InstanceFacts("aws", "m7i.large", "", 0.0, None, 2.0, 8 * GIB),
+    )
+    return ToldSource(lambda wanted, now: Catalogue(prices, facts), name=name)
+
+
+def once(form: str, kept: Filter = Filter(), *sources: Source) -> tuple[str, bool]:  # noqa: B008 - a frozen value
+    return run_once(PollerSettings(), sources or (told(),), lambda: NOW, kept, form)
+
+
+def test_rows_are_sorted_by_dollars_a_gpu_hour_and_what_has_no_gpu_comes_last() -> None:
+    rows = json.loads(once("json")[0])
+    assert [row["instance_type"] for row in rows] == ["1x H100 SXM", "p5.48xlarge", "m7i.large", "mystery"]
+    assert rows[1]["usd_per_gpu_hour"] == pytest.approx(6.88)
+    assert (rows[1]["source"], rows[1]["age_seconds"], rows[1]["gpu_memory_gib"]) == ("told", 7200, 80)
+
+
+def test_what_is_not_known_stays_empty() -> None:
+    rows = json.loads(once("json")[0])
+    assert "usd_per_gpu_hour" not in rows[3]
+    assert "gpu_model" not in rows[3]
+    lines = list(csv.DictReader(io.StringIO(once("csv")[0])))
+    assert tuple(lines[0]) == COLUMNS
+    assert (lines[3]["usd_per_gpu_hour"], lines[3]["gpus"], lines[3]["usd_per_hour"]) == ("", "", "9.0")
+    assert lines[2]["gpus"] == "0.0", "none is known"
+
+
+def test_the_table_says_source_and_age() -> None:
+    lines = once("table")[0].splitlines()
+    assert lines[0].split() == ["$/GPU-h", "$/h", "GPU", "GPUs", "provider", "where", "type", "how", "source", "age"]
+    assert " ".join(lines[2].split()) == "6.8800 55.0400 H100 8 aws us-east-1 p5.48xlarge on_demand told 2h"
+    assert len(lines) == 5
+
+
+def test_rows_are_kept_by_gpu_and_provider() -> None:
+    assert len(json.loads(once("json", Filter(gpu="h100"))[0])) == 2
+    assert [row["provider"] for row in json.loads(once("json", Filter("H100", "AWS"))[0])] == ["aws"]
+    assert json.loads(once("json", Filter(gpu="H10"))[0]) == []
+
+
+def test_a_source_that_fails_leaves_the_others_alone_and_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(wanted: Wanted, now: float) -> Catalogue:
+        raise PriceSourceError("broken: HTTP 503")
+
+    def skip(wanted: Wanted, now: float) -> Catalogue:
+        raise NotConfiguredError("bare: no credentials")
+
+    text, answered = once("json", Filter(), ToldSource(fail, name="broken"), told(), ToldSource(skip, name="bare"))
+    assert len(json.loads(text)) == 4
+    assert answered
+    assert "broken: HTTP 503" in caplog.text
+    assert once("json", Filter(), ToldSource(fail, name="broken")) == ("[]", False)
+
+
+def test_sources_are_asked_at_the_same_time() -> None:
+    def slow(wanted: Wanted, now: float) -> Catalogue:
+        time.sleep(0.3)
+        return Catalogue()
+
+    began = time.monotonic()
+    once("json", Filter(), *(ToldSource(slow, name=f"slow{n}") for n in range(5)))
+    assert time.monotonic() - began < 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(5, "5s"), (300, "5m"), (7200, "2h"), (41 * 86400, "41d"), (3.2e8, "10y")]
+)
+def test_ages_for_people(seconds: float, text: str) -> None:
+    assert age(seconds) == text
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "exporter")}
+    program = [sys.executable, "-m", "epochcost", "prices", "--once", *arguments]
+    return subprocess.run(program, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_command_prints_the_market_and_ends() -> None:
+    done = command("--prices.sources", "listed", "--gpu", "K80", "--provider", "aws", "--format", "csv")
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert {row["gpu_model"] for row in rows} == {"K80"}
+    assert min(float(row["usd_per_gpu_hour"]) for row in rows) == pytest.approx(0.28)
+    assert all(row["source"] == "listed" and float(row["age_seconds"]) > 5 * 365 * 86400 for row in rows)
+
+
+def test_the_command_fails_where_nobody_answers(tmp_path: Path) -> None:
+    done = command("--prices.sources", "listed", "--format", "yaml")
+    assert done.returncode == 2
+    assert "invalid choice: 'yaml'" in done.stderr
+    done = command("--prices.sources", "owned")
+    assert done.returncode == 1

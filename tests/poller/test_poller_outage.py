@@ -1,0 +1,172 @@
+"""Poller, network and disk die in turn while a real agent meters: no dollar lost or doubled, and every age is true."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.agent.driven import T0, Driven, World
+from tests.poller.asking import get
+from tests.poller.test_poller_app import value
+from tests.prices.aws_server import AwsPriceServer, ec2_error, spot
+from tests.waiting import wait_for
+
+from epochcost.poller.app import PollerApp
+from epochcost.poller.settings import PollerSettings
+
+CHANGES = ((-7200.0, 0.30), (600.0, 0.60), (1500.0, 0.45), (2400.0, 0.90), (3300.0, 1.20))
+"""When the simulated market changes, in seconds after T0, and its $/h from then on."""
+NODE = {
+    "node__provider": "aws",
+    "node__region": "us-east-1",
+    "node__zone": "us-east-1a",
+    "node__instance_type": "p2.xlarge",
+    "node__purchase_option": "spot",
+}
+SPOT = "epochcost_price_source_last_success_timestamp_seconds"
+PRICE = "epochcost_instance_price_usd_per_hour"
+PRICE_TS = "epochcost_instance_price_timestamp_seconds"
+
+
+def true_usd(until: float) -> float:
+    """What ``until`` seconds from T0 on cost by the market above."""
+    ends = [ts for ts, _ in CHANGES[1:]] + [float("inf")]
+    return sum(
+        usd * max(0.0, min(end, until) - max(0.0, begin)) / 3600
+        for (begin, usd), end in zip(CHANGES, ends, strict=True)
+    )
+
+
+@dataclasses.dataclass
+class Site:
+    """A poller whose clock is the world's, over a simulated AWS."""
+
+    world: World
+    aws: AwsPriceServer
+    state: Path
+    port: int = 0
+    app: PollerApp | None = None
+
+    def start(self) -> None:
+        told = PollerSettings(
+            web_listen_address=("127.0.0.1", self.port),
+            state_dir=str(self.state),
+            prices_sources=("aws",),
+            aws_regions=("us-east-1",),
+            aws_instance_types=("p2.xlarge",),
+            aws_spot_interval=0.2,
+            aws_on_demand_interval=3600.0,
+        )
+        self.app = PollerApp(told, clock=lambda: self.world.wall)
+        self.app.start()
+        self.port = self.app.port
+
+    def kill(self) -> None:
+        assert self.app is not None
+        self.app.stop()
+        self.app = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def tell(self) -> None:
+        """The market as it is known up to now."""
+        known = [(T0 + ts, usd) for ts, usd in CHANGES if T0 + ts <= self.world.wall]
+        self.aws.spot_history = [spot("p2.xlarge", "us-east-1a", usd, ts) for ts, usd in known]
+
+    def refreshed(self) -> None:
+        """The poller has asked since the clock was last moved."""
+        self.tell()
+        wait_for(lambda: value(self.url, SPOT, source="aws_spot") == self.world.wall, 60, "a refresh")
+
+    def price_age(self) -> float | None:
+        ts = value(self.url, PRICE_TS, zone="us-east-1a")
+        return None if ts is None else self.world.wall - ts
+
+
+@pytest.fixture
+def site(tmp_path: Path, aws: AwsPriceServer) -> Iterator[Site]:
+    found = Site(World(tmp_path / "node"), aws, tmp_path / "poller")
+    found.tell()
+    found.start()
+    yield found
+    if found.app is not None:
+        found.kill()
+
+
+def test_poller_network_and_disk_die_in_turn_and_no_dollar_is_lost_or_doubled(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.refreshed()
+    it = Driven(site.world, prices__url=site.url, **NODE)
+    site.world.say("start")
+    wait_for(it.ask_price, what="the first price")
+    it.run(300, every=10)
+    assert it.sum("node_cost_usd_total") == pytest.approx(true_usd(300), rel=1e-12)
+
+    # The poller dies; the market changes meanwhile, at 600 s.
+    last_ts = it.sum("node_price_timestamp_seconds")
+    site.kill()
+    it.run(600, every=10)
+    assert not it.ask_price()
+    assert it.sum("node_price_timestamp_seconds") == last_ts == T0, "the agent's price grows old"
+    assert it.sum("node_cost_usd_total") == pytest.approx(900 * 0.30 / 3600), "at the last known price, for now"
+    site.tell()
+    site.start()
+    site.refreshed()
+    wait_for(it.ask_price, what="the price after the poller's restart")
+    it.run(10)
+    assert it.sum("node_cost_usd_total") == pytest.approx(true_usd(910), rel=1e-12), "what was missed is dated right"
+
+    # The network dies (every call is refused); the market changes at 1500 s and 2400 s.
+    site.refreshed()
+    site.aws.faults = [ec2_error("DescribeSpotPriceHistory", "UnauthorizedOperation", "no", 403, times=None)]
+    wait_for(lambda: value(site.url, "epochcost_price_source_success", source="aws_spot") == 0, 60, "the failure")
+    it.run(1690, every=10)
+    assert it.ask_price(), "the poller still answers, from its last good prices"
+    assert site.price_age() == pytest.approx(1690, abs=1e-6), "and says how old they are"
+    assert value(site.url, PRICE, zone="us-east-1a") == 0.60
+    it.run(1)
+    assert site.world.wall - it.sum("node_price_timestamp_seconds") == pytest.approx(1691)
+    site.tell()
+    site.aws.faults = []
+    site.refreshed()
+    it.ask_price()
+    it.run(99, every=10)  # a counter never goes down: it waits until the truth has caught up with what was charged
+    assert it.sum("node_cost_usd_total") == pytest.approx(true_usd(2700), rel=1e-12)
+
+    # The disk is full; the market changes at 3300 s. Prices go on, and the log says once that they are not kept.
+    (site.state / "prices.json.new").unlink(missing_ok=True)
+    (site.state / "prices.json.new").symlink_to("/dev/full")
+    it.run(990, every=10)
+    site.refreshed()
+    it.ask_price()
+    it.run(10)
+    assert site.price_age() <= 10
+    assert it.sum("node_cost_usd_total") == pytest.approx(true_usd(3700), rel=1e-12)
+    said = [record for record in caplog.records if "cannot be kept on disk" in record.message]
+    assert len(said) == 1
+    assert "No space left on device" in said[0].message
+
+    # Killed with a full disk, and started again without a network: the last prices that reached the disk, at their age.
+    site.kill()
+    (site.state / "prices.json.new").unlink()
+    site.aws.faults = [ec2_error("DescribeSpotPriceHistory", "UnauthorizedOperation", "no", 403, times=None)]
+    site.start()
+    it.run(390, every=10)
+    assert it.ask_price()
+    assert site.price_age() > 1300, "older than the outage of the disk"
+    assert get(f"{site.url}/-/ready")[0] == 200
+    site.aws.faults = []
+    site.refreshed()
+    it.ask_price()
+    it.run(10)
+    assert it.sum("node_cost_usd_total") == pytest.approx(true_usd(4100), rel=1e-12)
+    assert it.sum("node_unpriced_seconds") == 0
+    assert sum(v for (name, _), v in it.scrape().items() if name == "epochcost_node_seconds_total") == pytest.approx(
+        4100, rel=1e-12
+    )
+    it.close()

@@ -1,0 +1,260 @@
+"""Only what is in use or watched is exported, and never more than a bound."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+import pytest
+from tests.poller.asking import ask_price, get
+from tests.poller.sources import ToldSource, price
+from tests.poller.test_poller_app import running, settings, value
+from tests.waiting import wait_for
+
+from epochcost.model import InstanceFacts, PriceKey, PurchaseOption
+from epochcost.poller.settings import PollerSettings
+from epochcost.poller.watch import Watch, names_gpu, parse_watch, select
+from epochcost.prices.adjust import parse_adjustments, parse_extras
+from epochcost.prices.book import Shelf, bind
+from epochcost.prices.source import Catalogue, Refused, Want, Wanted, Zone
+from epochcost.settings import SettingsError, load
+
+PRICE = "epochcost_instance_price_usd_per_hour"
+DROPPED = "epochcost_price_series_dropped"
+
+
+def key(instance_type: str, region: str = "us-east-1", provider: str = "aws", zone: str = "") -> PriceKey:
+    return PriceKey(provider, region, zone, instance_type, PurchaseOption.ON_DEMAND)
+
+
+def fact(instance_type: str, model: str, provider: str = "aws") -> InstanceFacts:
+    return InstanceFacts(provider, instance_type, model, 1.0)
+
+
+MARKET = Catalogue(
+    (
+        price(55.0, instance_type="p5.48xlarge"),
+        price(22.0, instance_type="p4d.24xlarge"),
+        price(22.5, instance_type="p4d.24xlarge", region="eu-west-1"),
+        price(2.7, instance_type="1x H100 SXM", provider="runpod", region="secure"),
+        price(0.1, instance_type="m7i.large"),
+        price(4.29, instance_type="gpu_1x_h100_sxm5", provider="lambda", region=""),
+    ),
+    (
+        fact("p5.48xlarge", "H100"),
+        fact("p4d.24xlarge", "A100 40GB"),
+        fact("1x H100 SXM", "H100", "runpod"),
+        fact("gpu_1x_h100_sxm5", "H100", "lambda"),
+    ),
+)
+
+
+def shown(watch: str = "", *wants: Want, most: int = 100) -> list[str]:
+    shelf = Shelf({p.key: p for p in MARKET.prices}, {(f.provider, f.instance_type): f for f in MARKET.facts})
+    exported = select(bind({"told": shelf}, ()), parse_watch(watch), frozenset(wants), most)
+    assert {place[1] for place in exported.facts} <= {k.instance_type for k in exported.prices}
+    assert len(exported.prices) + exported.unwatched + exported.over_limit == len(MARKET.prices)
+    return [f"{k.provider} {k.region} {k.instance_type}" for k in exported.prices]
+
+
+def test_what_nobody_uses_or_watches_is_not_exported() -> None:
+    assert shown() == []
+
+
+def test_what_is_in_use_is_exported_in_its_region_and_where_one_price_holds_everywhere() -> None:
+    wants = (Want("aws", "us-east-1", "p4d.24xlarge"), Want("lambda", "us-west-1", "gpu_1x_h100_sxm5"))
+    assert shown("", *wants) == ["aws us-east-1 p4d.24xlarge", "lambda  gpu_1x_h100_sxm5"]
+
+
+@pytest.mark.parametrize(
+    ("watch", "count"),
+    [
+        ("gpu-model=H100", 3),
+        ("gpu-model=h100 provider=runpod", 1),
+        ("gpu-model=A*", 2),
+        ("gpu-model=A100", 2),
+        ("gpu-model=A10", 0),
+        ("provider=aws region=us-*", 3),
+        ("instance-type=p4d.*", 2),
+        ("provider=lambda, provider=runpod", 2),
+        ("provider=*", 6),
+    ],
+)
+def test_the_watch_list_goes_by_provider_region_type_and_gpu(watch: str, count: int) -> None:
+    assert len(shown(watch)) == count
+
+
+def test_beyond_the_bound_what_is_in_use_comes_first() -> None:
+    assert shown("provider=*", Want("aws", "us-east-1", "p5.48xlarge"), most=1) == ["aws us-east-1 p5.48xlarge"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "model", "named"),
+    [
+        ("A10", "NVIDIA A10", True),
+        ("A10", "NVIDIA A100", False),
+        ("A10", "A10G", False),
+        ("A100", "A100 80GB", True),
+        ("A100 80GB", "A100 80GB", True),
+        ("A100 80GB", "A100 40GB", False),
+        ("T4", "", False),
+        ("RTX*", "RTX 4090", True),
+    ],
+)
+def test_a_gpu_is_named_by_whole_words(pattern: str, model: str, named: bool) -> None:
+    assert names_gpu(pattern, model) is named
+
+
+def test_a_type_in_a_region_that_is_watched_by_name_is_asked_for() -> None:
+    (watch,) = parse_watch("provider=aws region=us-east-1 instance-type=p4d.24xlarge")
+    assert watch.want == Want("aws", "us-east-1", "p4d.24xlarge")
+    assert Watch("aws", "us-*", "p4d.24xlarge").want is None
+    (runpod,) = parse_watch("provider=runpod region=secure instance-type=1x H100 SXM")
+    assert runpod.want == Want("runpod", "secure", "1x H100 SXM")
+
+
+@pytest.mark.parametrize("text", ["H100", "gpu=H100", "provider=", "provider=aws provider=gcp", "x provider=aws"])
+def test_a_bad_watch_list_is_refused_with_what_is_allowed(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"--prices.watch: .* keys: provider, region, instance-type, gpu-model"):
+        load(PollerSettings, "prices", {"prices.watch": text}, {})
+
+
+@pytest.mark.parametrize(
+    ("flag", "text", "error"),
+    [
+        ("prices.max-series", "-1", "expected a whole number"),
+        ("prices.max-age", "spot=soon", "--prices.max-age: 'spot=soon' is not valid"),
+        ("prices.currencies", "EUR=0", "must be a currency and US dollars for one unit of it, EUR=1.08"),
+        ("prices.currencies", "euro=1.08", "must be a currency"),
+    ],
+)
+def test_other_bad_settings_of_the_market_are_refused(flag: str, text: str, error: str) -> None:
+    with pytest.raises(SettingsError, match=error):
+        load(PollerSettings, "prices", {flag: text}, {})
+
+
+def test_max_age_is_given_for_all_and_by_name() -> None:
+    told = load(PollerSettings, "prices", {"prices.max-age": "3d,spot=6h,aws=2d"}, {})
+    assert told.prices_max_age.seconds == 3 * 86400
+    assert dict(told.prices_max_age.named) == {"spot": 6 * 3600, "aws": 2 * 86400}
+
+
+# --- the poller ---
+
+
+def test_a_type_that_an_agent_asks_for_appears_in_the_metrics_by_the_next_scrape(tmp_path: Path) -> None:
+    source = ToldSource(lambda wanted, now: MARKET, name="told")
+    with running(settings(tmp_path), [source]) as app:
+        wait_for(lambda: value(app.url, "epochcost_price_source_success", source="told"), what="the first answer")
+        assert value(app.url, PRICE) is None
+        assert value(app.url, DROPPED, reason="unwatched") == 6
+        asked = {"provider": "aws", "region": "us-east-1", "zone": "", "instance_type": "p4d.24xlarge"}
+        found = wait_for(
+            lambda: (got := ask_price(app.url, **asked, purchase_option="on_demand"))[0] == 200 and got[1],
+            what="the price",
+        )
+        assert wait_for(lambda: value(app.url, PRICE), what="the series") == found["usd_per_hour"] == 22.0
+
+
+def test_a_watched_type_is_asked_for_without_any_agent(tmp_path: Path) -> None:
+    source = ToldSource(lambda wanted, now: MARKET)
+    told = settings(tmp_path, prices_watch=parse_watch("provider=aws region=us-east-1 instance-type=p5.48xlarge"))
+    with running(told, [source]) as app:
+        wait_for(lambda: value(app.url, PRICE) == 55.0, what="the watched price")
+        assert source.questions[0] == Wanted(frozenset({Want("aws", "us-east-1", "p5.48xlarge")}))
+
+
+def test_the_bound_is_kept_counted_and_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = ToldSource(lambda wanted, now: MARKET, refresh_seconds=0.05)
+    told = settings(tmp_path, prices_watch=parse_watch("provider=*"), prices_max_series=4)
+    with caplog.at_level(logging.WARNING), running(told, [source]) as app:
+        wait_for(lambda: len(source.questions) > 3, what="several refreshes")
+        assert get(f"{app.url}/metrics")[1].count(f"{PRICE}{{") == 4
+        assert value(app.url, DROPPED, reason="limit") == 2
+    said = [record.getMessage() for record in caplog.records if "max-series" in record.getMessage()]
+    assert len(said) == 1
+    assert said[0].startswith("2 prices are not exported: more than --prices.max-series")
+
+
+def test_what_is_held_back_is_out_of_the_metric_counted_and_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    usd = [0.9]
+    refused = (Refused(key("g5.xlarge"), 0.0),)
+    source = ToldSource(lambda wanted, now: Catalogue((price(usd[0], at=now),), refused=refused))
+    source.watched = frozenset({Want("aws", "us-east-1", "p2.xlarge")})
+    with caplog.at_level(logging.WARNING), running(settings(tmp_path), [source]) as app:
+        wait_for(lambda: value(app.url, PRICE) == 0.9, what="the first price")
+        usd[0] = 90.0
+        app._schedule._refresh("told")
+        assert value(app.url, PRICE) == 0.9
+        held = "epochcost_price_source_held_back_prices"
+        assert value(app.url, held, source="told", reason="jump") == 1
+        assert value(app.url, held, source="told", reason="zero") == 1
+        assert "from $0.9 to $90 an hour is held back" in get(f"{app.url}/")[1]
+        app._schedule._refresh("told")  # the next answer confirms it
+        assert value(app.url, PRICE) == 90.0
+        assert value(app.url, held, source="told", reason="jump") == 0
+        total = "epochcost_price_source_held_back_total"
+        assert value(app.url, total, source="told", reason="jump") == 1
+        assert value(app.url, total, source="told", reason="zero") == 3
+        assert value(app.url, "epochcost_price_source_success", source="told") == 1
+    assert len([r for r in caplog.records if "hard to believe" in r.getMessage() and "$90" in r.getMessage()]) == 1
+
+
+def test_a_source_that_is_accepted_jumps_at_once(tmp_path: Path) -> None:
+    usd = [0.9]
+    source = ToldSource(lambda wanted, now: Catalogue((price(usd[0], at=now),)))
+    source.watched = frozenset({Want("aws", "us-east-1", "p2.xlarge")})
+    with running(settings(tmp_path, prices_accept=("told",)), [source]) as app:
+        wait_for(lambda: value(app.url, PRICE) == 0.9, what="the first price")
+        usd[0] = 90.0
+        app._schedule._refresh("told")
+        assert value(app.url, PRICE) == 90.0
+
+
+def test_discounts_are_in_the_price_and_extras_beside_it_and_charged_only_where_configured(tmp_path: Path) -> None:
+    source = ToldSource(lambda wanted, now: MARKET)
+    source.watched = frozenset({Want("aws", "us-east-1", "p4d.24xlarge")})
+    told = settings(
+        tmp_path,
+        adjustments=parse_adjustments([{"provider": "aws", "discount-percent": 10}]),
+        extras=parse_extras(
+            [
+                {"name": "disk", "usd-per-hour": 0.25, "charged": True},
+                {"name": "address", "usd-per-hour": 0.005},
+                {"name": "elsewhere", "provider": "gcp", "usd-per-hour": 1},
+            ]
+        ),
+    )
+    with running(told, [source]) as app:
+        wait_for(lambda: value(app.url, PRICE), what="the price")
+        assert value(app.url, PRICE) == pytest.approx(19.8)
+        extra = "epochcost_instance_extra_price_usd_per_hour"
+        assert value(app.url, extra, extra="disk", charged="true") == 0.25
+        assert value(app.url, extra, extra="address", charged="false") == 0.005
+        assert value(app.url, extra, extra="elsewhere") is None
+        asked = {"provider": "aws", "region": "us-east-1", "zone": "", "instance_type": "p4d.24xlarge"}
+        found = ask_price(app.url, **asked, purchase_option="on_demand")[1]
+        assert found["usd_per_hour"] == found["steps"][-1]["usd_per_hour"] == pytest.approx(20.05)
+        assert found["on_demand_usd_per_hour"] == pytest.approx(20.05)
+        assert [each["name"] for each in found["extras"]] == ["disk", "address"]
+
+
+def test_a_zone_is_found_by_its_id_and_both_are_shown(tmp_path: Path) -> None:
+    now = time.time()
+    spot = price(
+        8.1, zone="us-east-1a", instance_type="p4d.24xlarge", option=PurchaseOption.SPOT, since=now - 9, at=now
+    )
+    zones = (Zone("aws", "us-east-1", "us-east-1a", "use1-az4"),)
+    source = ToldSource(lambda wanted, now: Catalogue((spot,), zones=zones))
+    asked = {"provider": "aws", "region": "us-east-1", "instance_type": "p4d.24xlarge", "purchase_option": "spot"}
+    told = settings(tmp_path)
+    with running(told, [source]) as app:
+        wait_for(lambda: ask_price(app.url, **asked, zone="us-east-1a")[0] == 200, what="the price")
+        assert ask_price(app.url, **asked, zone="use1-az4")[1]["zone"] == "us-east-1a"
+        assert ask_price(app.url, **asked, zone="use1-az1")[0] == 404
+        assert value(app.url, "epochcost_zone_info", zone="us-east-1a", zone_id="use1-az4") == 1
+    with running(told, [ToldSource(lambda wanted, now: Catalogue())]) as app:
+        assert ask_price(app.url, **asked, zone="use1-az4")[0] == 200, "ids survive a restart"

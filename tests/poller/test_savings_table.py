@@ -1,0 +1,63 @@
+"""The reference article's table (provider, configuration, $/h, spot $/h, saving) by PromQL in a real Prometheus.
+
+The prices are those of the article, dated rows of the list in the package; nothing is simulated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.poller.test_poller_app import running, settings, value
+from tests.stack import Prometheus, available
+from tests.waiting import wait_for
+
+pytestmark = [pytest.mark.stack, pytest.mark.skipif(not available(), reason="needs Debian's prometheus")]
+TABLE = {
+    ("azure", "NV6"): (1.14, 0.20, 0.82),
+    ("gcp", "n1-standard-16+P4"): (1.36, 0.38, 0.72),
+    ("aws", "g3.4xlarge"): (1.14, 0.34, 0.70),
+}
+"""As "Spot the difference in ML costs" prints it, in January 2021."""
+USD = 'max by (provider, instance_type) (epochcost_instance_price_usd_per_hour{{purchase_option="{}",region="us"}})'
+
+
+@pytest.fixture
+def prometheus(tmp_path: Path) -> Iterator[Prometheus]:
+    with running(settings(tmp_path, prices_sources=("listed",))) as app:
+        wait_for(lambda: value(app.url, "epochcost_price_source_success", source="listed"), what="the list")
+        targets = {"prices": [f"127.0.0.1:{app.port}"]}
+        with Prometheus(tmp_path / "prometheus", targets) as found:
+            yield found
+
+
+def test_the_table_of_the_article_comes_out_of_the_pollers_metrics(prometheus: Prometheus) -> None:
+    saving = "max without (region, zone) (market:epochcost_spot_saving_ratio:now)"
+    wait_for(lambda: len(prometheus.query(saving)) >= 3, 60, "the rule of savings")
+
+    def column(expr: str) -> dict[tuple[str, str], float]:
+        return {(labels["provider"], labels["instance_type"]): usd for labels, usd in prometheus.query(expr)}
+
+    on_demand, spot, saved = column(USD.format("on_demand")), column(USD.format("spot")), column(saving)
+    for place, (usd, spot_usd, ratio) in TABLE.items():
+        assert (on_demand[place], spot[place]) == (usd, spot_usd), place
+        assert saved[place] == pytest.approx(1 - spot_usd / usd, abs=1e-12)
+        assert round(saved[place], 2) == ratio
+    cheapest = prometheus.query(f"topk(1, {saving})")[0][0]["provider"]
+    assert cheapest == "azure"
+    assert not prometheus.unhealthy_rules()
+
+
+def test_every_row_says_that_it_is_listed_and_how_old_it_is(prometheus: Prometheus) -> None:
+    age = 'time() - epochcost_instance_price_timestamp_seconds{instance_type="g3.4xlarge",region="us"}'
+    rows = wait_for(lambda: prometheus.query(age), 60, "the ages")
+    assert {labels["source"] for labels, _ in rows} == {"listed"}
+    assert all(seconds > 5 * 365 * 86400 for _, seconds in rows)
+
+
+def test_the_same_gpu_is_compared_over_all_providers(prometheus: Prometheus) -> None:
+    expr = 'sort(min by (provider) (market:epochcost_gpu_price_usd_per_hour:now{gpu_model="H100"}))'
+    wait_for(lambda: len(prometheus.query(expr)) >= 4, 60, "the rule of prices a GPU")
+    found = [(labels["provider"], round(usd, 4)) for labels, usd in prometheus.query(expr)]
+    assert found == [("runpod", 2.69), ("lambda", 3.99), ("aws", 6.88), ("azure", 12.29)]
