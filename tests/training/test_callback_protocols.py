@@ -225,12 +225,12 @@ def test_a_fit_that_broke_without_a_word_has_failed_when_the_next_begins(directo
 
 
 def test_a_callback_joins_the_run_that_the_program_has_open(directory: Path):
-    with epochcost.run("mine", epochs=3, batch_size=9) as run:
+    with epochcost.run("mine", epochs=7, batch_size=9) as run:
         keras_fit(KerasHooks("net"), 3)
         assert run.epoch == 3
     lines = events(directory)
     assert of(lines, "epoch_end", "epoch", "step") == EPOCHS
-    assert of(lines, "end", "experiment", "batch_size", "framework", "status") == [("mine", 9, "keras", "finished")]
+    assert of(lines, "end", "experiment", "epochs", "batch_size", "framework") == [("mine", 7, 9, "keras")]
 
 
 def test_keras_logs_hold_the_dollars_for_the_callbacks_after_it(directory: Path):

@@ -12,6 +12,7 @@ from epochcost.training import face
 from epochcost.training.run import Run
 from epochcost.training.warning import warn_once
 
+PLANS = ("epochs", "batch_size", "samples_per_epoch")
 FIGURES = ("cost_usd", "cost_per_epoch_usd", "projected_cost_usd")
 
 
@@ -119,16 +120,16 @@ class Fit:
         planned = told.epochs
         if planned is None and found.epochs is not None:
             planned = self._offset + found.epochs
-        facts = asdict(found)
-        for name in ("epochs", "batches", "steps", "batch_size", "samples_per_epoch"):
-            del facts[name]
-        self._run.describe(
-            framework=self._framework,
-            epochs=planned,
-            batch_size=told.batch_size or found.batch_size,
-            samples_per_epoch=told.samples_per_epoch or found.samples_per_epoch,
-            **facts,
-        )
+        facts = asdict(found) | {
+            "framework": self._framework,
+            "epochs": planned,
+            "batch_size": told.batch_size or found.batch_size,
+            "samples_per_epoch": told.samples_per_epoch or found.samples_per_epoch,
+        }
+        del facts["batches"], facts["steps"]
+        # What the program said when it opened the run itself, it knows better.
+        said = () if self._owned else tuple(name for name in PLANS if getattr(self._run.facts, name) is not None)
+        self._run.describe(**{name: value for name, value in facts.items() if name not in said})
         self._batches = found.batches
 
     def stand(self, epoch: int, step: int, part: float = 0.0) -> None:

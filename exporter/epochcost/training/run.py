@@ -26,7 +26,7 @@ from epochcost.training.summary import log_summary, summary
 from epochcost.training.warning import shown, warn_once
 
 PROGRESS_INTERVAL_SECONDS = 1.0
-PHASES = ("startup", "train", "eval", "checkpoint", "restore")
+PHASES = ("startup", "train", "data", "eval", "checkpoint", "restore")
 STATUSES = ("finished", "failed", "preempted")
 
 _JOB = {field.name for field in dataclasses.fields(Job)}
@@ -315,6 +315,11 @@ class Run:
     def id(self) -> str:
         """The run's id, as it shows on dashboards."""
         return self._facts.run
+
+    @property
+    def facts(self) -> Facts:
+        """What the run says about itself, as known by now."""
+        return self._facts
 
     @property
     def epoch(self) -> float | None:
