@@ -8,13 +8,13 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-COLUMNS = (  # as AWS writes its header
+COLUMNS = (  # noqa: SIM905 - as AWS writes its header
     "SKU,OfferTermCode,RateCode,TermType,PriceDescription,EffectiveDate,StartingRange,EndingRange,Unit,"
     "PricePerUnit,Currency,RelatedTo,LeaseContractLength,PurchaseOption,OfferingClass,Product Family,"
     "serviceCode,Location,Location Type,Instance Type,Current Generation,Instance Family,vCPU,"
     "Physical Processor,Clock Speed,Memory,Storage,Tenancy,Operating System,License Model,usageType,operation,"
     "CapacityStatus,GPU,GPU Memory,MarketOption,Pre Installed S/W,Region Code,serviceName"
-).split(",")  # noqa: SIM905
+).split(",")
 PREAMBLE = (
     '"FormatVersion","v1.0"\n"Disclaimer","simulated"\n"Publication Date","2026-11-20T00:00:00Z"\n'
     '"Version","20261120000000"\n"OfferCode","AmazonEC2"\n'
