@@ -1,7 +1,7 @@
 """What ``epochcost exec`` costs a command: beside the command alone, and beside ``script -qc`` where that is installed.
 
-Run it with the package installed, or ``PYTHONPATH=exporter python benchmarks/exec.py``. Every figure is the best of some
-rounds, except latencies, which are the median and the 99th percentile of all. Exits 1 when a goal is missed.
+Run it with the package installed, or ``PYTHONPATH=exporter python benchmarks/exec.py``. Every figure is the best of
+some rounds, except latencies: the median and the 99th percentile of all. Exits 1 when a goal is missed.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 EXEC = (sys.executable, "-m", "epochcost", "exec", "--")
 ROUNDS = 5
@@ -154,8 +155,8 @@ def main() -> int:
     missed = False
     with tempfile.TemporaryDirectory() as directory:
         os.environ["EPOCHCOST_DIR"] = directory
+        os.environ["PYTHONPATH"] = os.pathsep.join(str(Path(p).resolve()) for p in sys.path if p)
         os.chdir(directory)
-        os.environ["PYTHONPATH"] = os.pathsep.join(os.path.abspath(p) for p in sys.path if p)
         for row in measure():
             goal = "" if row.goal is None else f"  (goal {row.goal:g}{': MISSED' if row.missed else ''})"
             print(f"{row.what:<52} {row.value:>10.3f} {row.unit}{goal}", flush=True)

@@ -99,7 +99,7 @@ def test_records_are_read_as_they_come_and_long_ones_are_passed_over():
 
 @settings(max_examples=300, deadline=None)
 @given(st.one_of(st.binary(max_size=400), st.lists(st.sampled_from(
-    [b"epoch", b",", b"\n", b"1", b"2.0", b'"', b"train/loss", b"step", b" ", b"\x00", b"\xff", b"-3", b"9" * 30, b"{", b"}"]
+    [b"epoch", b",", b"\n", b"1", b"2.0", b'"', b"train/loss", b"step", b" ", b"\x00", b"\xff", b"-3", b"9" * 30, b"{", b"}"]  # noqa: E501
 ), max_size=40).map(b"".join)))  # fmt: skip
 def test_whatever_a_file_holds_its_parser_answers(data: bytes):
     for parse in FILES.values():

@@ -336,7 +336,7 @@ def test_verbose_says_why_nothing_is_reported(tmp_path: Path):
 @pytest.mark.parametrize("harm", [lambda d: [f.unlink() for f in d.iterdir()] and d.rmdir(), lambda d: d.chmod(0)])
 def test_a_directory_that_goes_away_changes_nothing(tmp_path: Path, harm: Callable[[Path], object]):
     directory = tmp_path / "events"
-    code = "import sys\nprint('ready', flush=True); sys.stdin.readline()\nfor i in range(40): print(f'Epoch {i + 1}/40', flush=True)\nsys.exit(5)"
+    code = "import sys\nprint('ready', flush=True); sys.stdin.readline()\nfor i in range(40): print(f'Epoch {i + 1}/40', flush=True)\nsys.exit(5)"  # noqa: E501
     program = begin(directory, *python(code))
     assert program.stdout is not None
     assert program.stdout.readline() == b"ready\n"
@@ -355,7 +355,8 @@ def test_progress_is_reported_with_the_time_it_was_seen(tmp_path: Path):
         import sys, time
         for epoch in range(3):
             for step in range(1, 11):
-                print(f"\\rEpoch {epoch + 1}/3:  {step * 10}%|####| {step}/10 [00:01<00:00,  9.98it/s]", end="", flush=True)
+                bar = f"{step * 10}%|####| {step}/10 [00:01<00:00,  9.98it/s]"
+                print(f"\\rEpoch {epoch + 1}/3:  {bar}", end="", flush=True)
                 time.sleep(0.03)
             print(flush=True)
             print("at", time.time(), flush=True)
@@ -392,7 +393,8 @@ def test_progress_is_reported_with_the_time_it_was_seen(tmp_path: Path):
 def test_progress_is_written_at_most_once_a_second(tmp_path: Path):
     code = """
         import time
-        for step in range(3000): print(f"  {step // 40}%|#| {step}/4000 [00:01<00:00,  9.98it/s]", end="\\r", flush=True)
+        for step in range(3000):
+            print(f"  {step // 40}%|#| {step}/4000 [00:01<00:00,  9.98it/s]", end="\\r", flush=True)
         time.sleep(0.2)
     """
     launch(tmp_path, *python(code))

@@ -27,7 +27,7 @@ WHOLE += ("local_rank", "node_rank", "nodes", "world")
 AMOUNTS = ("epoch", "epochs", "budget_usd")
 TEXTS = ("experiment", "framework", "unit")
 CHOICES = {
-    "phase": ("startup", "train", "eval", "checkpoint", "restore"),
+    "phase": ("startup", "train", "data", "eval", "checkpoint", "restore"),
     "status": ("finished", "failed", "preempted"),
 }
 LEAST_ONE = frozenset({"batch_size", "nodes", "world"})

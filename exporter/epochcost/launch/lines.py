@@ -9,7 +9,11 @@ MAX_LINE_BYTES = 2048
 
 _ENDS = re.compile(rb"[\r\n\x08]")
 _TELLING = re.compile(rb"/[ \t]{0,8}[0-9?U]|%\||[Ee]poch|EPOCH")
-"""What a line must hold to be worth a closer look. Most output of most programs has none of it."""
+"""What a line must hold to be worth a closer look. Most output of most programs has none of it,"""
+_HINTS = (b"/", b"%|", b"poch", b"POCH")
+"""and mostly none of this either, which is found out ten times as fast."""
+MOST_BEFORE, MOST_AFTER = 24, 72
+"""Of one read that holds more lines than any training prints, the first and the last are looked at: all is absolute."""
 
 
 class Lines:
@@ -37,12 +41,15 @@ class Lines:
         whole = self._rest + data[:last]
         self._rest = data[last + 1 : last + 1 + MAX_LINE_BYTES]
         if self._every:
-            return [line[:MAX_LINE_BYTES] for line in _ENDS.split(whole) if line]
-        return _telling(whole)
+            found = [line[:MAX_LINE_BYTES] for line in _ENDS.split(whole) if line]
+            return _ends_of(found, 10 * MOST_BEFORE, 10 * MOST_AFTER)
+        return _ends_of(_telling(whole), MOST_BEFORE, MOST_AFTER)
 
 
 def _telling(whole: bytes) -> list[bytes]:
     lines: list[bytes] = []
+    if not any(hint in whole for hint in _HINTS):
+        return lines
     reached = 0
     while (hit := _TELLING.search(whole, reached)) is not None:
         begin = max(reached, _last_end(whole, reached, hit.start()) + 1)
@@ -51,6 +58,10 @@ def _telling(whole: bytes) -> list[bytes]:
         lines.append(whole[begin : min(end, begin + MAX_LINE_BYTES)])
         reached = end
     return lines
+
+
+def _ends_of(lines: list[bytes], before: int, after: int) -> list[bytes]:
+    return lines if len(lines) <= before + after else lines[:before] + lines[-after:]
 
 
 def _last_end(data: bytes, start: int, end: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from enum import IntEnum
@@ -62,6 +63,7 @@ _ESCAPES = re.compile(
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]+")
 
 
+@functools.lru_cache(maxsize=1)  # every format asks for the same line
 def plain(line: bytes) -> str:
     """``line`` without colours and other terminal control, for reading only; whatever is not UTF-8 is replaced."""
     text = _ESCAPES.sub(b"", line) if b"\x1b" in line else line

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -68,7 +69,7 @@ class Relay:
         streams: to be passed on.
         ended: becomes readable when the command has ended.
         heard: called with the lines of a stream, after they were passed on.
-        tick: called about ten times a second, and after each news.
+        tick: called about ten times a second.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Relay:
         self._heard = heard
         self._tick = tick
         self._quiet = 0
+        self._tick_due = 0.0
 
     @property
     def open(self) -> bool:
@@ -117,7 +119,9 @@ class Relay:
                 self._hear_unfinished()
         else:
             self._quiet = 0
-        self._tick()
+        if (now := time.monotonic()) >= self._tick_due:
+            self._tick_due = now + TICK_MS / 1000
+            self._tick()
         return self._ended in ready
 
     def _hear_unfinished(self) -> None:
