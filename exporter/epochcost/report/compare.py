@@ -123,9 +123,8 @@ def measured_in(report: Report, between: Span, years: float) -> Measured:
     days = (between.end - between.begin) / 86_400
     life = hours / days * years * HOURS_PER_YEAR / 24
     seen = f"{hours:,.2f} node hours of runs in {days:,.2f} days"
-    said = [
-        f"Measured {clock(between.begin)} to {clock(between.end)}: {seen}; at this pace {life:,.0f} h in {years:g} years."
-    ]
+    when = f"{clock(between.begin)} to {clock(between.end)}"
+    said = [f"Measured {when}: {seen}; at this pace {life:,.0f} h in {years:g} years."]
     if priced:
         said.append(f"A node hour of these cost ${sum(usd) / priced:,.4f} on the mean.")
     if watts:

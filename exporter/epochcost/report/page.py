@@ -11,7 +11,7 @@ from epochcost.report.report import Report
 from epochcost.report.rows import Row
 from epochcost.report.span import clock
 from epochcost.report.style import STYLE
-from epochcost.report.text import FRONTIER, GROUPS, LEGEND, RUNS, SIMULATED, Column
+from epochcost.report.text import FRONTIER, GROUPS, LEGEND, RUNS, SIMULATED, STATES, Column
 from epochcost.report.words import UNKNOWN, cents, dollars, length, percent
 
 MOST_PLOTS = 12
@@ -49,8 +49,8 @@ def _body(report: Report) -> Iterator[str]:
     if report.groups:
         yield from _plots(report.groups)
         yield from _bars(report.groups)
-        yield _table("Experiments", GROUPS, report.groups, f"{FRONTIER} {LEGEND}")
-        yield _table("Runs", RUNS, report.runs, "")
+        yield _table("Experiments", _without_states(GROUPS), report.groups, f"{FRONTIER} {LEGEND}")
+        yield _table("Runs", _without_states(RUNS), report.runs, "")
     if report.notes:
         notes = "".join(f"<li>{escape(note)}</li>" for note in report.notes)
         yield f'<section class="card"><h2>Limits of these figures</h2><ul class="notes">{notes}</ul></section>'
@@ -90,18 +90,24 @@ def _plots(groups: Sequence[Row]) -> Iterator[str]:
     for row in groups:
         if (row.seconds_per_epoch or 0) > 0 and (row.usd_per_epoch or 0) > 0:
             experiments.setdefault(row.experiment, []).append(row)
-    if not experiments:
-        return
-    yield '<section><h2>Cost per epoch over time per epoch</h2><p class="soft">Better is lower and further left. '
-    yield "Filled: efficient frontier. Both axes are logarithmic.</p>"
-    yield '<div class="plots">'
-    for name, rows in list(experiments.items())[:MOST_PLOTS]:
-        items = "".join(f"<li>{_choice(row)}</li>" for row in rows)
-        yield f'<figure class="card"><h3>{escape(name)}</h3>{frontier_plot(rows, name)}<ol>{items}</ol></figure>'
-    yield "</div>"
-    if len(experiments) > MOST_PLOTS:
-        yield f'<p class="soft">The {MOST_PLOTS} most expensive of {len(experiments)} experiments.</p>'
+    several = {name: rows for name, rows in experiments.items() if len(rows) > 1}
+    yield "<section><h2>Cost per epoch over time per epoch</h2>"
+    if several:
+        yield '<p class="soft">Better is lower and further left. Filled and joined: the efficient frontier. '
+        yield 'Both axes are logarithmic.</p><div class="plots">'
+        yield from (_figure(name, rows) for name, rows in list(several.items())[:MOST_PLOTS])
+        yield "</div>"
+    if len(several) > MOST_PLOTS:
+        yield f'<p class="soft">The {MOST_PLOTS} most expensive of {len(several)} experiments.</p>'
+    if single := len(experiments) - len(several):
+        counted = f"{single} of {len(experiments)} experiments"
+        yield f'<p class="soft">Run in one way only, so nothing to compare: {counted}.</p>'
     yield "</section>"
+
+
+def _figure(name: str, rows: Sequence[Row]) -> str:
+    items = "".join(f"<li>{_choice(row)}</li>" for row in rows)
+    return f'<figure class="card"><h3>{escape(name)}</h3>{frontier_plot(rows, name)}<ol>{items}</ol></figure>'
 
 
 def _choice(row: Row) -> str:
@@ -119,7 +125,7 @@ def _bars(groups: Sequence[Row]) -> Iterator[str]:
         amounts = dict(row.dollars if money else row.seconds)
         total = dollars(row.usd) if money else f"{length(sum(amounts.values()))}, no price"
         what = escape(f"{row.experiment}, {row.instance_type or UNKNOWN} {row.option}")
-        yield f"<li><p>{what}<span>{total}</span></p>{state_bar(amounts, money=money)}</li>"
+        yield f"<li><p>{what}<span>{total}</span></p>{state_bar(amounts, money=money)}{_shares(amounts)}</li>"
     yield "</ul>"
     states = {s.value for s in PALETTE for row in shown if row.seconds.get(s.value, 0) > 0}
     keys = "".join(
@@ -129,6 +135,12 @@ def _bars(groups: Sequence[Row]) -> Iterator[str]:
     if len(groups) > MOST_BARS:
         yield f'<p class="soft">The first {MOST_BARS} of {len(groups)}.</p>'
     yield "</section>"
+
+
+def _shares(amounts: dict[str, float]) -> str:
+    whole = sum(amounts.values())
+    known = [(s.value, amounts[s.value] / whole) for s in PALETTE if whole and amounts.get(s.value, 0.0) > 0]
+    return f'<small class="soft">{", ".join(f"{state} {percent(share)}" for state, share in known)}</small>'
 
 
 def _table(title: str, columns: Sequence[Column], rows: Sequence[Row], caption: str) -> str:
@@ -147,6 +159,11 @@ def _table(title: str, columns: Sequence[Column], rows: Sequence[Row], caption: 
         f'<section class="card"><h2>{title}</h2><div class="wide"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{lines}</tbody></table></div>{below}</section>"
     )
+
+
+def _without_states(columns: Sequence[Column]) -> list[Column]:
+    """The bars show them."""
+    return [column for column in columns if column.title not in STATES]
 
 
 def _side(column: Column) -> str:

@@ -11,7 +11,7 @@ from epochcost.report.rows import Row
 from epochcost.report.words import cents, dollars, length, percent
 
 WIDTH, HEIGHT = 420.0, 260.0
-LEFT, RIGHT, TOP, BOTTOM = 58.0, 18.0, 16.0, 40.0
+LEFT, RIGHT, TOP, BOTTOM = 58.0, 18.0, 28.0, 40.0
 _STEPS = (1.0, 2.0, 5.0)
 _TIMES = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)
 _MOST_TICKS = 5
@@ -73,6 +73,7 @@ def _grid(x: Axis, y: Axis) -> Iterator[str]:
         yield f'<text class="tick" x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{_money(usd)}</text>'
     middle = (LEFT + WIDTH - RIGHT) / 2
     yield f'<text class="axis" x="{middle}" y="{HEIGHT - 5}" text-anchor="middle">time per epoch</text>'
+    yield '<text class="axis" x="4" y="14">cost per epoch</text>'
 
 
 def _time(seconds: float) -> str:

@@ -40,7 +40,7 @@ header { overflow-wrap: anywhere; }
 .plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 340px), 1fr)); gap: 18px;
   margin-top: 10px; }
 .plot { display: block; width: 100%; height: auto; margin: 8px 0; }
-.plot .grid { stroke: var(--line); }
+.plot .grid { stroke: var(--soft); stroke-opacity: .35; }
 .plot .tick, .plot .axis { fill: var(--soft); font-size: 12px; }
 .plot .frontier { fill: none; stroke: var(--useful); stroke-width: 2; stroke-dasharray: 5 4; }
 .plot .point circle { stroke: var(--useful); stroke-width: 2; }
@@ -53,6 +53,7 @@ header { overflow-wrap: anywhere; }
 .bars { display: grid; gap: 12px; margin-top: 10px; }
 .bars p { display: flex; justify-content: space-between; gap: 12px; margin-bottom: 4px; overflow-wrap: anywhere; }
 .bars span { white-space: nowrap; }
+.bars .soft { margin-top: 3px; overflow-wrap: anywhere; display: block; }
 .wide { overflow-x: auto; margin-top: 8px; }
 table { border-collapse: collapse; width: 100%; font-size: 13px; }
 th, td { padding: 6px 9px; text-align: left; white-space: nowrap; border-bottom: 1px solid var(--line); }
@@ -68,12 +69,11 @@ tbody tr:last-child td { border-bottom: 0; }
   main { padding: 14px 12px 24px; }
   .card { padding: 14px; }
   thead { display: none; }
-  tr { display: grid; grid-template-columns: 1fr 1fr; gap: 0 14px; padding: 10px 0;
-    border-bottom: 1px solid var(--line); }
+  tr { display: block; padding: 10px 0; border-bottom: 1px solid var(--line); }
   tr:last-child { border-bottom: 0; }
   td, td.figure { display: flex; justify-content: space-between; gap: 8px; padding: 2px 0; border: 0; text-align: right;
     white-space: normal; overflow-wrap: anywhere; }
-  td:first-child { grid-column: 1 / -1; font-weight: 650; text-align: left; }
+  td:first-child { font-weight: 650; text-align: left; }
   td:not(:first-child)::before { content: attr(data-title); color: var(--soft); white-space: nowrap; }
 }
 @media print { .card { break-inside: avoid; } }

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.grafana.simulated_prometheus import prometheus
+from tests.report.stored import past, victoria, victoria_metrics, write
+from tests.report.worlds import CHANGES, FLEET, LENGTH
+
+from epochcost.report.prometheus import connect
+from epochcost.report.report import Report, make
+from epochcost.report.rows import Row
+from epochcost.report.settings import ReportSettings
+from epochcost.report.span import span
+
+
+@dataclass(frozen=True)
+class Told:
+    """A store with a known past."""
+
+    url: str
+
+    def report(self, begin: float = 0.0, end: float = LENGTH, **settings: object) -> Report:
+        given = ReportSettings(prometheus_url=self.url, **settings)
+        between = span(str(FLEET.epoch_ts + begin), str(FLEET.epoch_ts + end), time.time())
+        return make(connect(given), given, between, time.time(), lambda *_: None)
+
+
+def run_of(report: Report, label: str) -> Row:
+    (row,) = [row for row in report.runs if row.label == label]
+    return row
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> list:
+    return list(past(FLEET, LENGTH, *CHANGES))
+
+
+@pytest.fixture(scope="session")
+def in_prometheus(world: list, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
+    data = tmp_path_factory.mktemp("prometheus") / "data"
+    write(data, world, FLEET.epoch_ts)
+    with prometheus(data) as url:
+        yield Told(url)
+
+
+@pytest.fixture(scope="session")
+def in_victoria(world: list, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
+    if not victoria_metrics():
+        pytest.skip("no victoria-metrics on this machine")
+    with victoria(tmp_path_factory.mktemp("victoria") / "data", world, FLEET.epoch_ts) as url:
+        yield Told(url)
+
+
+@pytest.fixture(params=["prometheus", "victoria"])
+def store(request: pytest.FixtureRequest) -> Told:
+    """The same past in Prometheus and in VictoriaMetrics."""
+    told: Told = request.getfixturevalue(f"in_{request.param}")
+    return told
+
+
+@pytest.fixture(scope="session")
+def whole(in_prometheus: Told) -> Report:
+    """The report of all of it."""
+    return in_prometheus.report()
+
+
+@pytest.fixture(scope="session")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[list, float], Path]:
+    """Samples -> a data directory."""
+
+    def make_data(samples: list, epoch_ts: float) -> Path:
+        data = tmp_path_factory.mktemp("told") / "data"
+        write(data, samples, epoch_ts)
+        return data
+
+    return make_data

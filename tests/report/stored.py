@@ -1,0 +1,90 @@
+"""Stores with a known, simulated past: samples of a simulated fleet, told to a real Prometheus or VictoriaMetrics."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import socket
+import subprocess
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.grafana.simulated_fleet import SimulatedFleet
+from tests.waiting import wait_for
+
+EVERY = 60.0
+"""Seconds between two scrapes."""
+Sample = tuple[float, str, Mapping[str, str], float]
+"""Seconds since the start of the simulation, name, labels, value."""
+Change = Callable[[Iterable[Sample]], Iterable[Sample]]
+
+
+def past(fleet: SimulatedFleet, length: float, *changes: Change) -> Iterator[Sample]:
+    """What scrapes would have found, after what befell them."""
+    plain = (
+        (t, name, labels, float(value))
+        for t in (EVERY * k for k in range(1, int(length / EVERY) + 1))
+        for name, labels, value in fleet.samples(t)
+    )
+    told: Iterable[Sample] = plain
+    for change in changes:
+        told = change(told)
+    yield from told
+
+
+def lines(samples: Iterable[Sample], epoch_ts: float, *, milliseconds: bool = False) -> Iterator[str]:
+    for t, name, labels, value in samples:
+        inner = ",".join(f"{k}={json.dumps(v)}" for k, v in labels.items())
+        stamp = f"{(epoch_ts + t) * 1000:.0f}" if milliseconds else f"{epoch_ts + t:.3f}"
+        yield f"{name}{{{inner}}} {value!r} {stamp}\n"
+
+
+def write(data: Path, samples: Iterable[Sample], epoch_ts: float) -> None:
+    """As blocks of a Prometheus' data directory."""
+    data.mkdir(parents=True)
+    text = data.parent / f"{data.name}.om"
+    with text.open("w") as out:
+        out.writelines(lines(samples, epoch_ts))
+        out.write("# EOF\n")
+    command = ["promtool", "tsdb", "create-blocks-from", "openmetrics", str(text), str(data)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    text.unlink()
+
+
+def victoria_metrics() -> str | None:
+    return shutil.which("victoria-metrics")
+
+
+@contextmanager
+def victoria(data: Path, samples: Iterable[Sample], epoch_ts: float) -> Iterator[str]:
+    """A real VictoriaMetrics that holds ``samples``; yields its URL."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = int(s.getsockname()[1])
+    command = [
+        victoria_metrics() or "victoria-metrics", f"-storageDataPath={data}", f"-httpListenAddr=127.0.0.1:{port}",
+        "-retentionPeriod=100y", "-memory.allowedBytes=256MB",
+    ]  # fmt: skip
+    url = f"http://127.0.0.1:{port}"
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_for(lambda: _answers(f"{url}/health"), 30, "VictoriaMetrics answering")
+            body = "".join(lines(samples, epoch_ts, milliseconds=True)).encode()
+            with urllib.request.urlopen(f"{url}/api/v1/import/prometheus", data=body, timeout=60):
+                pass
+            with urllib.request.urlopen(f"{url}/internal/force_flush", timeout=60):
+                pass
+            yield url
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def _answers(url: str) -> bool:
+    with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2) as answer:
+        return answer.status == 200
+    return False
