@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "exporter" / "epochcost"
 ROOMS = {"nodes", "gpus", "prices", "progress", "training", "owners"}
-SERVICES = {"serve", "guard", "settings", "palette", "_version"}
+SERVICES = {"serve", "ending", "guard", "settings", "palette", "_version"}
 PROGRAMS = {"agent", "poller"}
 WIRING = {
     "agent/app.py",

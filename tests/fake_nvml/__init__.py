@@ -38,12 +38,18 @@ ARGUMENT_VERSION_MISMATCH = 25
 UNKNOWN = 999
 
 
+_BUILT: list[Path] = []
+
+
 class BuildError(RuntimeError):
     """The fake library could not be compiled; the text says why."""
 
 
 def build(directory: Path, without: Sequence[str] = ()) -> Path:
     """Compile the library as ``directory/libnvidia-ml.so.1`` unless it is there; return its path.
+
+    The whole library is compiled once in a process, and later calls return that one: a process has only one library of
+    this name, the first that it loaded, and every test must speak with the same.
 
     Args:
         directory: made where missing; one per set of ``without``.
@@ -52,6 +58,8 @@ def build(directory: Path, without: Sequence[str] = ()) -> Path:
     Raises:
         BuildError: without a C compiler, or when the source does not compile.
     """
+    if not without and _BUILT and _BUILT[0].exists():
+        return _BUILT[0]
     library = directory / SONAME
     if library.exists():
         return library
@@ -66,6 +74,8 @@ def build(directory: Path, without: Sequence[str] = ()) -> Path:
     if done.returncode:
         raise BuildError(f"{SOURCE.name} does not compile:\n{done.stderr}")
     unfinished.replace(library)
+    if not without:
+        _BUILT[:] = [library]
     return library
 
 

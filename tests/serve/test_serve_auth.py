@@ -96,6 +96,12 @@ def test_a_remembered_password_opens_no_more_once_the_file_has_another(config, c
     assert "new" not in caplog.text.replace("web", "")
 
 
+def test_a_file_emptied_later_opens_no_door(config):
+    with Server(("127.0.0.1", 0), {}, str(config)) as server, connected(server) as client:
+        config.write_text("")
+        assert client.ask("/-/healthy").status == 401
+
+
 def test_a_file_broken_later_leaves_the_door_as_it_was_and_says_so_once(config, caplog):
     with Server(("127.0.0.1", 0), {}, str(config)) as server, connected(server) as client:
         config.write_text("basic_auth_users: {alice: hunter2}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import threading
 import time
 from collections import Counter
@@ -18,13 +17,14 @@ from epochcost.agent.collectors import collectors
 from epochcost.agent.cost_files import CostFiles, figures_of
 from epochcost.agent.events_directory import agent_events_dir
 from epochcost.agent.intake_route import intake_route
-from epochcost.agent.meter import Inputs, Meter
+from epochcost.agent.meter import Idle, Inputs, Meter
 from epochcost.agent.page import page_routes
 from epochcost.agent.preemption_file import PreemptionFile
 from epochcost.agent.price_feed import Asks, PriceFeed
 from epochcost.agent.settings import AgentSettings
 from epochcost.agent.snapshot import CollectorHealth, GpuView, Snapshot
 from epochcost.agent.state_file import StateError, StateFile
+from epochcost.ending import Ending
 from epochcost.gpus import choose_source
 from epochcost.gpus.host import HostError, HostSource, boot_id, boot_time
 from epochcost.gpus.nvml_processes import NvmlProcesses
@@ -177,7 +177,13 @@ class AgentApp:
     def _new_meter(self) -> Meter:
         s = self.settings
         rules = LedgerSettings(s.node_share == "whole-node", s.busy_ratio, s.stall_seconds)
-        return Meter(Ledger(rules), self.node, keep_seconds=s.keep_seconds, silence_seconds=s.silence_seconds)
+        return Meter(
+            Ledger(rules),
+            self.node,
+            keep_seconds=s.keep_seconds,
+            silence_seconds=s.silence_seconds,
+            idle=Idle(s.busy_ratio, s.held_memory_bytes),
+        )
 
     def _choose_gpus(self) -> tuple[GpuSource | None, str]:
         chosen = choose_source(self.settings.gpus_source, dcgm_url=self.settings.dcgm_url)
@@ -480,10 +486,9 @@ def stuck_in(reading: GpuReading | None) -> str:
 def main(settings: AgentSettings, environ: Mapping[str, str]) -> int:
     """Run until SIGTERM or SIGINT; 0 after an orderly stop, `RESTART` when a supervisor should start another."""
     app = AgentApp(settings, environ)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: app.finished.set())
+    ending = Ending()
     app.start()
-    app.finished.wait()
+    ending.wait(app.finished)
     app.stop()
     if app.restart_reason:
         log.error("ending with exit code %d, to be started anew: %s", RESTART, app.restart_reason)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from epochcost._version import __version__
+from epochcost.ending import Ending
 from epochcost.guard import Guarded
 from epochcost.poller.api import price_route
 from epochcost.poller.collector import PollerCollector
@@ -180,9 +180,7 @@ def run(settings: PollerSettings) -> int:
     """Serve until SIGTERM or SIGINT; the exit code."""
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     quiet()
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+    ending = Ending()
     try:
         app = PollerApp(settings)
         app.start()
@@ -190,6 +188,6 @@ def run(settings: PollerSettings) -> int:
         log.error("%s", err)  # noqa: TRY400 - the sentence says it all
         return 1
     log.info("epochcost prices %s at %s", __version__, app.url)
-    stopping.wait()
+    ending.wait(threading.Event())
     app.stop()
     return 0

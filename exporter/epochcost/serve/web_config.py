@@ -51,7 +51,10 @@ class WebConfig:
         if time.monotonic() < self._retry_at:
             return
         try:
-            self._policy = read_policy(path)
+            policy = read_policy(path)
+            if (self._policy.users or self._policy.tls) and not (policy.users or policy.tls) and _is_empty(path):
+                raise WebConfigError(f"{path}: is empty, which would open the door to everybody")
+            self._policy = policy
         except WebConfigError as err:
             if str(err) != self._error:
                 log.error("web configuration not taken over, the one before stays: %s", err)  # noqa: TRY400 - says all
@@ -61,3 +64,11 @@ class WebConfig:
         self._error = ""
         self._retry_at = 0.0
         log.info("web configuration read again: %s", path)
+
+
+def _is_empty(path: Path) -> bool:
+    """A file that is being written anew is empty for a moment."""
+    try:
+        return not path.read_bytes().strip()
+    except OSError:
+        return True
