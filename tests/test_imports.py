@@ -90,6 +90,12 @@ def test_what_runs_inside_the_users_process_is_the_standard_library_alone(path: 
     assert at_import <= STANDARD | {"epochcost"}
 
 
+@pytest.mark.parametrize("path", [f for f in FILES if part(f) == "launch"], ids=lambda p: p.name)
+def test_the_launcher_is_the_standard_library_and_the_training_side(path: Path) -> None:
+    assert ours(path) <= {"launch", "training", "_version"}
+    assert {name.split(".")[0] for name in imported(path, everywhere=False)} <= STANDARD | {"epochcost"}
+
+
 @pytest.mark.parametrize("path", [f for f in FILES if part(f) in SERVICES], ids=lambda p: f"{part(p)}/{p.name}")
 def test_services_know_no_room_and_no_program(path: Path) -> None:
     assert not ours(path) & (ROOMS | PROGRAMS | {"ledger"})

@@ -6,7 +6,7 @@ import pytest
 from tests.ledger.story import T0, dollars, event, gpus, ledger, run_cost, seconds, tell
 
 from epochcost.ledger import Device
-from epochcost.model import EndStatus, RunId, State
+from epochcost.model import EndStatus, Phase, RunId, State
 
 TRAIN = {"phase": "train", "epoch": 0.0}
 
@@ -47,6 +47,14 @@ def test_evaluation_and_checkpoints_are_never_stalled(phase: str) -> None:
     events = [event("start", 0), event("phase", 0, **TRAIN), *steady(10), event("phase", 10, phase=phase)]
     tell(it, 1000, [*events, event("phase", 900, phase="train")], gpus(1.0))
     assert State.STALLED not in seconds(it)
+
+
+def test_a_run_that_waits_for_data_may_stall() -> None:
+    it = ledger()
+    events = [event("start", 0), event("phase", 0, **TRAIN), *steady(11), event("phase", 20, phase="data")]
+    tell(it, 300, events, gpus(0.0))
+    assert seconds(it)[State.STALLED] == pytest.approx(300 - 20 - 120)
+    assert it.runs[RunId("r")].phase_seconds[Phase.DATA] == pytest.approx(280)
 
 
 def test_work_done_again_after_a_crash_is_replay_until_the_high_water_mark() -> None:
@@ -195,6 +203,17 @@ def test_a_process_thought_gone_that_speaks_again_was_there_all_the_time() -> No
     tell(it, 30, [event("start", 0), event("phase", 0, **TRAIN), event("gone", 10), event("progress", 20)], gpus(1.0))
     assert it.runs[RunId("r")].is_open
     assert run_cost(it) == pytest.approx(0.030)
+
+
+def test_a_launcher_that_never_says_where_it_is_leaves_the_lead_to_the_training() -> None:
+    it = ledger()
+    events = [event("start", 0, writer="launcher"), event("start", 2, writer="training")]
+    events += [event("phase", 3, writer="training", **TRAIN), event("epoch_end", 10, writer="training", epoch=1)]
+    tell(it, 20, [*events, event("end", 15, writer="training", status="finished")], gpus(1.0))
+    account = it.runs[RunId("r")]
+    assert account.epochs.count == 1
+    assert account.is_open
+    assert run_cost(it) == pytest.approx(0.020)
 
 
 def test_what_is_said_after_the_end_changes_nothing() -> None:

@@ -153,6 +153,13 @@ class RunAccount:
             if not member.lost:
                 return None
             changed = self._return(event, member)
+        if (
+            self.leader != event.writer
+            and not self.epochs.stepped
+            and self.epochs.position is None
+            and _says_where(event)
+        ):
+            self.leader = event.writer  # the one so far has never said where it is: a launcher, perhaps
         if self.leader == event.writer:
             self.epochs.take(event)
         return changed
@@ -301,3 +308,7 @@ class RunAccount:
         it.started_t, it.last_event_t = state["started_t"], state["last_event_t"]
         it.settled = Settled(**state["settled"])
         return it
+
+
+def _says_where(event: TrainingEvent) -> bool:
+    return event.epoch is not None or event.step is not None or event.samples is not None
