@@ -109,3 +109,14 @@ def test_a_run_that_died_goes_on_under_its_id_from_the_checkpoint(tmp_path: Path
     assert resumed[0]["run"] == died[0]["run"]
     assert [facts(line, "epoch", "step") for line in resumed if line["ev"] == "resume"] == [(2, 20)]
     assert [facts(line, "epoch", "step") for line in resumed if line["ev"] == "epoch_end"] == [(3, 30)]
+
+
+def test_a_callback_made_anew_from_the_checkpoint_is_the_same(tmp_path: Path):
+    told = {"told": {"budget_usd": 3}, "trainer": {"restore_callback_states_from_checkpoint": True}}
+    launch(PROGRAM, tmp_path, json.dumps({**told, "die_at": 26}), code_expected=1)
+    first = set(events_by_file(tmp_path))
+    launch(PROGRAM, tmp_path, json.dumps({**told, "resume": True}))
+    (name,) = set(events_by_file(tmp_path)) - first
+    resumed = events_by_file(tmp_path)[name]
+    assert resumed[0]["run"] == events_by_file(tmp_path)[first.pop()][0]["run"]
+    assert facts(resumed[-1], "experiment", "budget_usd", "status", "epoch") == ("net", 3, "finished", 3)

@@ -258,6 +258,20 @@ def test_hugging_face_without_length_reports_steps_alone(directory: Path):
     assert of(lines, "end", "step", "unit") == [(12, "step")]
 
 
+def test_hugging_face_attached_logs_before_the_callbacks_that_were_there(directory: Path):
+    write_cost(directory, "r", cost_usd=2.0)
+    hooks = HuggingFaceHooks("net", id="r")
+    trainer = SimpleNamespace(callback_handler=SimpleNamespace(callbacks=["TensorBoard"]))
+    hooks.attach(trainer)
+    assert trainer.callback_handler.callbacks == [hooks, "TensorBoard"]
+    args = SimpleNamespace(world_size=1, gradient_accumulation_steps=1, train_batch_size=4)
+    state = SimpleNamespace(global_step=0, max_steps=5, log_history=[{"loss": 1.0}], stateful_callbacks=None)
+    hooks.on_train_begin(args, state, None, train_dataloader=range(5))
+    logs = {"loss": 1.0}
+    hooks.on_log(args, state, None, logs)
+    assert logs == state.log_history[0] == {"loss": 1.0, "epochcost/cost_usd": 2.0}
+
+
 def test_lightning_manual_steps_do_not_make_up_epochs(directory: Path):
     hooks = LightningHooks("gan")
     module = SimpleNamespace(automatic_optimization=False)
