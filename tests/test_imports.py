@@ -15,6 +15,7 @@ SERVICES = {"serve", "ending", "guard", "settings", "palette", "_version"}
 PROGRAMS = {"agent", "poller"}
 WIRING = {
     "agent/app.py",
+    "agent/sources.py",
     "agent/check.py",
     "agent/events_directory.py",
     "poller/app.py",

@@ -20,35 +20,26 @@ from epochcost.agent.intake_route import intake_route
 from epochcost.agent.meter import Idle, Inputs, Meter
 from epochcost.agent.page import page_routes
 from epochcost.agent.preemption_file import PreemptionFile
-from epochcost.agent.price_feed import Asks, PriceFeed
+from epochcost.agent.price_feed import PriceFeed
 from epochcost.agent.settings import AgentSettings
 from epochcost.agent.snapshot import CollectorHealth, GpuView, Snapshot
+from epochcost.agent.sources import identity_of, owner_feeds, price_source
 from epochcost.agent.state_file import StateError, StateFile
 from epochcost.ending import Ending
 from epochcost.gpus import choose_source
 from epochcost.gpus.host import HostError, HostSource, boot_id, boot_time
-from epochcost.gpus.nvml_processes import NvmlProcesses
 from epochcost.gpus.sampler import Sampler
 from epochcost.gpus.source import GpuSource
 from epochcost.guard import Guarded
 from epochcost.ledger import Ledger, LedgerSettings
-from epochcost.model import GpuOwner, GpuReading, GpuSample, HostReading, Node, PurchaseOption
-from epochcost.nodes import identify
-from epochcost.nodes.feed import IdentityFeed
-from epochcost.nodes.metadata import kubernetes_node_name, metadata_sources, notice_source
+from epochcost.model import GpuOwner, GpuReading, GpuSample, HostReading, Node
+from epochcost.nodes.metadata import notice_source
 from epochcost.nodes.notices import NoticeFeed, sentence
 from epochcost.owners import (
-    OwnerFeed,
-    OwnerSource,
-    PodResources,
-    ProcessOwners,
-    SlurmAllocations,
     combined,
     run_owners,
 )
-from epochcost.prices.configured import ConfiguredPrice
 from epochcost.prices.gcp_gpus import with_accelerators
-from epochcost.prices.remote import RemotePrice
 from epochcost.progress.clock import NodeClock
 from epochcost.progress.files import EventFiles
 from epochcost.progress.intake import Intake, IntakeError
@@ -67,50 +58,6 @@ class Clocks:
 
     wall: Callable[[], float] = time.time
     mono: Callable[[], float] = time.monotonic
-
-
-def node_of(settings: AgentSettings, environ: Mapping[str, str]) -> Node:
-    """This machine, as configured and as its firmware says."""
-    option = settings.node_purchase_option
-    configured = Node(
-        node=settings.node_name or kubernetes_node_name(environ),
-        provider=settings.node_provider,
-        region=settings.node_region,
-        zone=settings.node_zone,
-        instance_type=settings.node_instance_type,
-        purchase_option=PurchaseOption(option) if option else None,
-    )
-    return identify(configured)
-
-
-def identity_of(settings: AgentSettings, environ: Mapping[str, str]) -> IdentityFeed:
-    """This machine, and whoever has to be asked for the rest."""
-    known = node_of(settings, environ)
-    return IdentityFeed(known, metadata_sources(settings.node_metadata, known, environ, settings.node_metadata_url))
-
-
-def price_source(settings: AgentSettings, node: Node) -> Asks | None:
-    """Who is asked for this node's price; None when nobody was named."""
-    if settings.price_usd_per_hour is not None:
-        return ConfiguredPrice(node, settings.price_usd_per_hour)
-    if settings.prices_url:
-        return RemotePrice(settings.prices_url, node, settings.prices_password_file, settings.prices_ca_file)
-    return None
-
-
-def owner_feeds(
-    settings: AgentSettings, gpus: Callable[[], Sequence[GpuSample]], proc: Path, gpu_source: str
-) -> list[OwnerFeed]:
-    """Who may say whose a GPU is, those first who count first; each is asked on a thread of its own."""
-    wanted = settings.owners_sources
-    sources: list[OwnerSource] = []
-    if "kubernetes" in wanted:
-        sources.append(PodResources(Path(settings.owners_kubernetes_socket)))
-    if "slurm" in wanted:
-        sources.append(SlurmAllocations(Path(settings.owners_slurm_dir)))
-    if {"slurm", "container", "user"} & set(wanted) and gpu_source == "nvml":
-        sources.append(ProcessOwners(NvmlProcesses(), wanted, proc))
-    return [OwnerFeed(source, gpus) for source in sources]
 
 
 class AgentApp:

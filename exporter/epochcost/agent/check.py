@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from http.client import HTTPException
 
 from epochcost._version import __version__
-from epochcost.agent.app import identity_of, price_source
 from epochcost.agent.events_directory import agent_events_dir
 from epochcost.agent.settings import AgentSettings
+from epochcost.agent.sources import identity_of, price_source
 from epochcost.gpus import choose_source
 from epochcost.gpus.source import GpuError
 from epochcost.model import Node

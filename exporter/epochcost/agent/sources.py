@@ -1,0 +1,61 @@
+"""Which sources an agent asks, as its settings say: what this machine is, what it costs, whose its GPUs are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from epochcost.agent.price_feed import Asks
+from epochcost.agent.settings import AgentSettings
+from epochcost.gpus.nvml_processes import NvmlProcesses
+from epochcost.model import GpuSample, Node, PurchaseOption
+from epochcost.nodes import identify
+from epochcost.nodes.feed import IdentityFeed
+from epochcost.nodes.metadata import kubernetes_node_name, metadata_sources
+from epochcost.owners import OwnerFeed, OwnerSource, PodResources, ProcessOwners, SlurmAllocations
+from epochcost.prices.configured import ConfiguredPrice
+from epochcost.prices.remote import RemotePrice
+
+
+def node_of(settings: AgentSettings, environ: Mapping[str, str]) -> Node:
+    """This machine, as configured and as its firmware says."""
+    option = settings.node_purchase_option
+    configured = Node(
+        node=settings.node_name or kubernetes_node_name(environ),
+        provider=settings.node_provider,
+        region=settings.node_region,
+        zone=settings.node_zone,
+        instance_type=settings.node_instance_type,
+        purchase_option=PurchaseOption(option) if option else None,
+    )
+    return identify(configured)
+
+
+def identity_of(settings: AgentSettings, environ: Mapping[str, str]) -> IdentityFeed:
+    """This machine, and whoever has to be asked for the rest."""
+    known = node_of(settings, environ)
+    return IdentityFeed(known, metadata_sources(settings.node_metadata, known, environ, settings.node_metadata_url))
+
+
+def price_source(settings: AgentSettings, node: Node) -> Asks | None:
+    """Who is asked for this node's price; None when nobody was named."""
+    if settings.price_usd_per_hour is not None:
+        return ConfiguredPrice(node, settings.price_usd_per_hour)
+    if settings.prices_url:
+        return RemotePrice(settings.prices_url, node, settings.prices_password_file, settings.prices_ca_file)
+    return None
+
+
+def owner_feeds(
+    settings: AgentSettings, gpus: Callable[[], Sequence[GpuSample]], proc: Path, gpu_source: str
+) -> list[OwnerFeed]:
+    """Who may say whose a GPU is, those first who count first; each is asked on a thread of its own."""
+    wanted = settings.owners_sources
+    sources: list[OwnerSource] = []
+    if "kubernetes" in wanted:
+        sources.append(PodResources(Path(settings.owners_kubernetes_socket)))
+    if "slurm" in wanted:
+        sources.append(SlurmAllocations(Path(settings.owners_slurm_dir)))
+    if {"slurm", "container", "user"} & set(wanted) and gpu_source == "nvml":
+        sources.append(ProcessOwners(NvmlProcesses(), wanted, proc))
+    return [OwnerFeed(source, gpus) for source in sources]
