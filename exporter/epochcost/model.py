@@ -65,6 +65,7 @@ class Phase(str, Enum):
 
     STARTUP = "startup"
     TRAIN = "train"
+    DATA = "data"
     EVAL = "eval"
     CHECKPOINT = "checkpoint"
     RESTORE = "restore"
@@ -302,6 +303,8 @@ class HostReading:
         cpu_seconds: CPU-seconds since boot by state (user, system, idle, iowait, ...), summed over CPUs.
         memory_used_bytes: total - available.
         memory_total_bytes: of the machine.
+        disk_read_bytes, disk_written_bytes: of all physical disks, since the agent's start.
+        network_received_bytes, network_sent_bytes: of all physical interfaces, since the agent's start.
     """
 
     t: float
@@ -309,6 +312,10 @@ class HostReading:
     cpu_seconds: Mapping[str, float] = field(default_factory=dict)
     memory_used_bytes: int | None = None
     memory_total_bytes: int | None = None
+    disk_read_bytes: int | None = None
+    disk_written_bytes: int | None = None
+    network_received_bytes: int | None = None
+    network_sent_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.agent.test_agent_process import AgentProcess
+from tests.waiting import wait_for
 
 from epochcost.gpus import choose_source
 from epochcost.gpus.dcgm import DcgmSource
@@ -207,3 +210,21 @@ def test_an_exporter_that_is_not_there_is_named_and_the_agent_goes_on_asking():
 def test_the_exporter_by_name_is_told_with_its_gpus(exporter: Exporter):
     chosen = choose_source("dcgm", dcgm_url=f"{exporter.url}/metrics")
     assert chosen.reason == "2 GPUs by dcgm, driver 550.54.15: NVIDIA H100 80GB HBM3"
+
+
+def test_an_agent_meters_the_gpus_of_an_exporter_that_comes_late(exporter: Exporter, tmp_path: Path):
+    exporter.code = 503
+    flags = ("--gpus.source=dcgm", f"--dcgm.url={exporter.url}", "--node.metadata=off")
+    agent = AgentProcess(tmp_path, *flags)
+    try:
+        failed = 'epochcost_collector_success{collector="gpus"} 0.0'
+        wait_for(lambda: failed in agent.up().get("/metrics")[1], what="a failed reading")
+        assert "epochcost_gpu_utilization_ratio" not in agent.get("/metrics")[1]
+        exporter.code = 200
+        line = f'epochcost_gpu_utilization_ratio{{gpu="0",uuid="{FIRST}"}} 0.97'
+        wait_for(lambda: line in agent.get("/metrics")[1], what="the figures of the exporter")
+        text = agent.get("/metrics")[1]
+        assert f'epochcost_gpu_temperature_celsius{{gpu="1",uuid="{SECOND}"}} 34.0' in text
+        assert "epochcost_node_gpus 2.0" in text
+    finally:
+        agent.end(signal.SIGKILL)

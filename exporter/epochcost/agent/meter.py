@@ -22,6 +22,21 @@ CPU = GpuSample("cpu", "cpu")
 
 
 @dataclass(frozen=True, slots=True)
+class Idle:
+    """What counts as doing nothing (utilisation below ``busy_ratio``) and as held (this much memory in use)."""
+
+    busy_ratio: float = 0.05
+    held_memory_bytes: float = 256.0 * 1024 * 1024
+
+    def held(self, gpu: GpuSample) -> bool | None:
+        """Whether somebody holds the memory of ``gpu`` while it does nothing; None where that is not known."""
+        busy, used = _activity(gpu), gpu.memory_used_bytes
+        if busy is None or used is None:
+            return None
+        return busy < self.busy_ratio and used >= self.held_memory_bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Quote:
     """The price of this node as last heard: steps, what on demand would cost, who said so and when."""
 
@@ -62,12 +77,19 @@ class Meter:
     """Drives the ledger and describes it."""
 
     def __init__(
-        self, ledger: Ledger, node: Node, *, keep_seconds: float = 900.0, silence_seconds: float = 3600.0
+        self,
+        ledger: Ledger,
+        node: Node,
+        *,
+        keep_seconds: float = 900.0,
+        silence_seconds: float = 3600.0,
+        idle: Idle | None = None,
     ) -> None:
         self.ledger = ledger
         self.node = node
         self.keep_seconds = keep_seconds
         self.silence_seconds = silence_seconds
+        self.idle = idle or Idle()
         self.boot_ts: float | None = None
         self.envelope = Envelope()
         self._quote: Quote | None = None
@@ -94,7 +116,7 @@ class Meter:
         if inputs.quote is not None and inputs.quote is not self._quote:
             self._quote = inputs.quote
             self.ledger.set_price(inputs.quote.steps, now)
-        devices = _devices(inputs, now)
+        devices = _devices(inputs, now, self.idle)
         observed = now - cursor <= FRESH_SECONDS
         for event in sorted(inputs.events, key=lambda e: e.t):
             happened = event if event.t <= now else dataclasses.replace(event, t=now)
@@ -178,6 +200,7 @@ class Meter:
                     {state: totals.seconds.get(state, 0.0) for state in State},
                     totals.utilization_seconds,
                     totals.memory_used_byte_seconds,
+                    totals.held_idle_seconds,
                 )
             )
         return tuple(views)
@@ -210,7 +233,7 @@ def _is_fresh(reading: GpuReading | None, now: float) -> bool:
     return reading is not None and now - reading.t <= FRESH_SECONDS
 
 
-def _devices(inputs: Inputs, now: float) -> list[Device]:
+def _devices(inputs: Inputs, now: float, idle: Idle) -> list[Device]:
     """The node's devices over the span that ends now; without readings where they are stale."""
     if not inputs.has_gpus:
         host = inputs.host
@@ -221,7 +244,15 @@ def _devices(inputs: Inputs, now: float) -> list[Device]:
     if not _is_fresh(inputs.gpus, now):
         return [Device(g.uuid, g.index, weight=g.gpu_fraction) for g in inputs.gpus.gpus]
     return [
-        Device(g.uuid, g.index, _activity(g), g.memory_used_bytes, g.utilization_ratio is not None, g.gpu_fraction)
+        Device(
+            g.uuid,
+            g.index,
+            _activity(g),
+            g.memory_used_bytes,
+            g.utilization_ratio is not None,
+            g.gpu_fraction,
+            None if g.mig else idle.held(g),
+        )
         for g in inputs.gpus.gpus
     ]
 

@@ -55,6 +55,8 @@ class GpuView:
     seconds: Mapping[State, float]
     utilization_seconds: float | None
     memory_used_byte_seconds: float | None
+    held_idle_seconds: float | None = None
+    """Seconds in which somebody held its memory and it did nothing."""
 
 
 @dataclass(frozen=True, slots=True)

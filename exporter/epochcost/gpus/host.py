@@ -1,4 +1,4 @@
-"""The machine itself from the kernel's ``/proc``: CPU time, memory, boot.
+"""The machine itself from the kernel's ``/proc``: CPU time, memory, disks and network, boot.
 
 In a container ``/proc`` still shows the whole machine. That is right here: the whole machine is what is paid.
 """
@@ -10,9 +10,11 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from epochcost.gpus.host_counters import HostCounters
 from epochcost.model import HostReading
 
 PROC = Path("/proc")
+SYS = Path("/sys")
 MAX_FILE_BYTES = 1 << 20
 """Enough for thousands of CPUs; the kernel refuses reads of more than a few MiB of some files with ENOMEM."""
 CPU_STATES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal", "guest", "guest_nice")
@@ -25,13 +27,14 @@ class HostError(Exception):
 
 
 class HostSource:
-    """CPU and memory of this machine; CPU utilisation is over the span since the read before."""
+    """CPU, memory, disks and network of this machine; CPU utilisation is over the span since the read before."""
 
     name = "host"
 
-    def __init__(self, proc: Path = PROC) -> None:
+    def __init__(self, proc: Path = PROC, sys: Path = SYS) -> None:
         self._proc = proc
         self._before: Mapping[str, float] = {}
+        self._counters = HostCounters(proc, sys)
 
     def read(self, t: float) -> HostReading:
         """The machine now, stamped ``t`` (seconds, node timeline).
@@ -44,12 +47,17 @@ class HostSource:
         meminfo = self._proc / "meminfo"
         used, total = parse_memory(_text_of(meminfo), str(meminfo))
         before, self._before = self._before, cpu_seconds
+        disk, network = self._counters.disk_bytes(), self._counters.network_bytes()
         return HostReading(
             t=t,
             cpu_utilization_ratio=utilization(before, cpu_seconds) if before else None,
             cpu_seconds=cpu_seconds,
             memory_used_bytes=used,
             memory_total_bytes=total,
+            disk_read_bytes=disk[0] if disk else None,
+            disk_written_bytes=disk[1] if disk else None,
+            network_received_bytes=network[0] if network else None,
+            network_sent_bytes=network[1] if network else None,
         )
 
 

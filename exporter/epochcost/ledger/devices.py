@@ -21,6 +21,7 @@ class Device:
         measured: the utilisation is a measurement; a guess decides where the time goes, and is not integrated.
         weight: what it counts for in the node: 1 for a whole GPU, its part of one for a MIG slice, 0 to infinity. A GPU
             that is cut into slices keeps what they leave over, so that the weights of the node sum to its GPUs.
+        held_idle: whether somebody holds its memory while it does nothing; None where that is not known.
     """
 
     uuid: str
@@ -29,6 +30,7 @@ class Device:
     memory_used_bytes: int | None = None
     measured: bool = True
     weight: float = 1.0
+    held_idle: bool | None = None
 
 
 @dataclass(slots=True)
@@ -38,6 +40,7 @@ class DeviceTotals:
     seconds: dict[State, float] = field(default_factory=dict)
     utilization_seconds: float | None = None
     memory_used_byte_seconds: float | None = None
+    held_idle_seconds: float | None = None
     state: State = State.UNKNOWN
     """The state that took most of the last span."""
 
@@ -59,11 +62,18 @@ class DeviceBook:
         if device.memory_used_bytes is not None:
             used = device.memory_used_bytes * seconds
             totals.memory_used_byte_seconds = (totals.memory_used_byte_seconds or 0.0) + used
+        if device.held_idle is not None:
+            totals.held_idle_seconds = (totals.held_idle_seconds or 0.0) + device.held_idle * seconds
 
     def state(self) -> dict[str, Any]:
         """The book as JSON-able data."""
         return {
-            uuid: [{s.value: v for s, v in t.seconds.items()}, t.utilization_seconds, t.memory_used_byte_seconds]
+            uuid: [
+                {s.value: v for s, v in t.seconds.items()},
+                t.utilization_seconds,
+                t.memory_used_byte_seconds,
+                t.held_idle_seconds,
+            ]
             for uuid, t in self.devices.items()
         }
 
@@ -71,10 +81,9 @@ class DeviceBook:
     def restored(cls, state: Mapping[str, Any]) -> DeviceBook:
         """The book that `state` described."""
         book = cls()
-        for uuid, (seconds, utilization, memory) in state.items():
-            book.devices[uuid] = DeviceTotals(
-                {State(s): float(v) for s, v in seconds.items()},
-                None if utilization is None else float(utilization),
-                None if memory is None else float(memory),
-            )
+        for uuid, (seconds, *integrals) in state.items():
+            known = [None if integral is None else float(integral) for integral in integrals]
+            utilization, memory, held = (*known, None, None, None)[:3]  # an older version wrote fewer
+            by_state = {State(s): float(v) for s, v in seconds.items()}
+            book.devices[uuid] = DeviceTotals(by_state, utilization, memory, held)
         return book

@@ -64,6 +64,12 @@ GPU: tuple[Family, ...] = (
         _each_gpu(lambda g: g.memory_used_byte_seconds),
     ),
     Family(
+        "gpu_held_idle_seconds_total",
+        "Seconds in which a process held device memory while the GPU did nothing; the other idle seconds were free.",
+        GPU_LABELS,
+        _each_gpu(lambda g: g.held_idle_seconds),
+    ),
+    Family(
         "gpu_seconds_total",
         "Seconds of this GPU by what they went into.",
         (*GPU_LABELS, "state"),

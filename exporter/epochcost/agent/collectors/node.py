@@ -96,6 +96,30 @@ NODE: tuple[Family, ...] = (
         (),
         lambda n, _: one(n.host.memory_total_bytes if n.host else None),
     ),
+    Family(
+        "node_disk_read_bytes_total",
+        "Bytes read from all physical disks since the agent's start.",
+        (),
+        lambda n, _: one(n.host.disk_read_bytes if n.host else None),
+    ),
+    Family(
+        "node_disk_written_bytes_total",
+        "Bytes written to all physical disks since the agent's start.",
+        (),
+        lambda n, _: one(n.host.disk_written_bytes if n.host else None),
+    ),
+    Family(
+        "node_network_receive_bytes_total",
+        "Bytes received by all physical network interfaces since the agent's start.",
+        (),
+        lambda n, _: one(n.host.network_received_bytes if n.host else None),
+    ),
+    Family(
+        "node_network_transmit_bytes_total",
+        "Bytes sent by all physical network interfaces since the agent's start.",
+        (),
+        lambda n, _: one(n.host.network_sent_bytes if n.host else None),
+    ),
 )
 
 

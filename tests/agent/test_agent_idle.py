@@ -1,0 +1,85 @@
+"""Idle, honestly: held apart from free, thresholds as set, and a node whose training says nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from epochcost.agent.meter import Idle, Inputs, Meter
+from epochcost.agent.snapshot import Snapshot
+from epochcost.ledger import Ledger, LedgerSettings
+from epochcost.ledger.devices import DeviceBook
+from epochcost.model import GpuReading, GpuSample, Node, State
+
+T0 = 1_700_000_000.0
+GIB = 1 << 30
+
+
+def metered(*gpus: GpuSample, seconds: int = 60, idle: Idle | None = None, busy_ratio: float = 0.05) -> Snapshot:
+    """A minute of a node on which no training reports, with these GPUs all the time."""
+    meter = Meter(Ledger(LedgerSettings(busy_ratio=busy_ratio)), Node("n1"), idle=idle)
+    meter.begin_boot(T0, T0 - 86400, [])
+    for second in range(1, seconds + 1):
+        t = T0 + second
+        snapshot = meter.tick(t, Inputs(gpus=GpuReading(t, gpus)))
+    return snapshot
+
+
+def gpu(number: int, utilization: float | None, used: int | None, **more: object) -> GpuSample:
+    return GpuSample(str(number), f"GPU-{number}", "", True, utilization, used, 80 * GIB, **more)  # type: ignore[arg-type]
+
+
+def test_a_gpu_held_without_work_is_told_from_a_free_one_and_from_one_at_work() -> None:
+    held, free, busy = metered(gpu(0, 0.0, 9 * GIB), gpu(1, 0.0, 3 << 20), gpu(2, 0.9, 9 * GIB)).gpus
+    assert (held.held_idle_seconds, free.held_idle_seconds, busy.held_idle_seconds) == (60, 0, 0)
+    assert (held.state, free.state, busy.state) == (State.VACANT, State.VACANT, State.UNATTRIBUTED)
+
+
+def test_without_utilisation_or_memory_nothing_is_said_of_holding() -> None:
+    lost = GpuSample("2", "GPU-2", readable=False)
+    views = metered(gpu(0, None, 9 * GIB), gpu(1, 0.0, None), lost).gpus
+    assert [view.held_idle_seconds for view in views] == [None, None, None]
+
+
+def test_both_limits_are_as_configured() -> None:
+    idle = Idle(busy_ratio=0.2, held_memory_bytes=20 * GIB)
+    below, above, full = metered(gpu(0, 0.1, 9 * GIB), gpu(1, 0.3, 30 * GIB), gpu(2, 0.1, 30 * GIB), idle=idle).gpus
+    assert [g.held_idle_seconds for g in (below, above, full)] == [0, 0, 60]
+
+
+def test_a_mig_slice_is_held_by_what_its_power_says_and_what_slices_leave_over_is_nobodys() -> None:
+    whole = gpu(0, None, 9 * GIB, mig=True, gpu_fraction=0.5)
+    slice_ = GpuSample(
+        "0:0", "MIG-0", memory_used_bytes=9 * GIB, parent_uuid="GPU-0", gpu_fraction=0.5, power_active=False
+    )
+    views = {view.sample.index: view for view in metered(whole, slice_).gpus}
+    assert (views["0"].held_idle_seconds, views["0:0"].held_idle_seconds) == (None, 60)
+
+
+def test_what_was_held_survives_a_restart_and_a_state_of_an_older_version_is_read() -> None:
+    meter = Meter(Ledger(), Node("n1"))
+    meter.begin_boot(T0, T0 - 86400, [])
+    meter.tick(T0 + 1, Inputs(gpus=GpuReading(T0 + 1, (gpu(0, 0.0, 9 * GIB),))))
+    again = DeviceBook.restored(meter.ledger.devices.state())
+    assert again.devices["GPU-0"].held_idle_seconds == 1
+    older = DeviceBook.restored({"GPU-0": [{"vacant": 5}, 1.5, None]})
+    totals = older.devices["GPU-0"]
+    assert (totals.utilization_seconds, totals.memory_used_byte_seconds, totals.held_idle_seconds) == (1.5, None, None)
+
+
+@pytest.mark.parametrize(
+    ("utilization", "busy_ratio", "state"),
+    [
+        (0.0, 0.05, "vacant"),
+        (0.04, 0.05, "vacant"),
+        (0.05, 0.05, "unattributed"),
+        (0.3, 0.5, "vacant"),
+        (None, 0.05, "unknown"),
+    ],
+)
+def test_a_node_whose_training_says_nothing_is_vacant_unattributed_or_unknown_by_what_its_gpus_do(
+    utilization: float | None, busy_ratio: float, state: str
+) -> None:
+    snapshot = metered(gpu(0, utilization, 30 * GIB), busy_ratio=busy_ratio)
+    assert {s.value: v for s, v in snapshot.node.totals.seconds.items() if v} == {state: 60}
+    fill = snapshot.gpus[0].memory_used_byte_seconds
+    assert fill == 60 * 30 * GIB, "so underfill is seen without a run, too"
