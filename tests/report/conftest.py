@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,16 @@ class Told:
     """A store with a known past."""
 
     url: str
+
+    kept: dict[str, Report] = field(default_factory=dict)
+
+    def whole(self) -> Report:
+        """Of all of it; asked once."""
+        return self.kept.setdefault("whole", self.kept.get("whole") or self.report())
+
+    def part(self) -> Report:
+        """Of the two hours in the middle; asked once."""
+        return self.kept.setdefault("part", self.kept.get("part") or self.report(7200, 14_400))
 
     def report(self, begin: float = 0.0, end: float = LENGTH, **settings: object) -> Report:
         given = ReportSettings(prometheus_url=self.url, **settings)
@@ -65,7 +75,7 @@ def store(request: pytest.FixtureRequest) -> Told:
 @pytest.fixture(scope="session")
 def whole(in_prometheus: Told) -> Report:
     """The report of all of it."""
-    return in_prometheus.report()
+    return in_prometheus.whole()
 
 
 @pytest.fixture(scope="session")

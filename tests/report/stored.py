@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.grafana.simulated_fleet import SimulatedFleet
 from tests.waiting import wait_for
 
-EVERY = 60.0
+EVERY = 120.0
 """Seconds between two scrapes."""
 Sample = tuple[float, str, Mapping[str, str], float]
 """Seconds since the start of the simulation, name, labels, value."""

@@ -1,6 +1,6 @@
 """The table of the reference article, out of the real metrics of real agents, stored in a real Prometheus.
 
-The agents' clocks are driven; what they export is scraped over HTTP every half minute of that time.
+The agents' clocks are driven; what they export is scraped over HTTP every minute of that time.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ def trained(world: World, name: str, batch_size: str, epoch_seconds: int, url: s
     world.say("start", experiment="char-lm", epochs=EPOCHS, batch_size=int(batch_size), run=run)
     world.say("phase", phase="train", epoch=0, run=run)
     for k in range(1, EPOCHS + 1):
-        for part in range(1, epoch_seconds // 30 + 1):
-            it.run(30, every=5)
-            world.say("progress", epoch=k - 1 + 30 * part / epoch_seconds, run=run)
+        for part in range(1, epoch_seconds // 60 + 1):
+            it.run(60, every=10)
+            world.say("progress", epoch=k - 1 + 60 * part / epoch_seconds, run=run)
             yield from scraped(it, f"{run}:10835")
-        it.run(epoch_seconds % 30 or 1e-3, every=5)
+        it.run(epoch_seconds % 60 or 1e-3, every=10)
         world.say("epoch_end", epoch=k, run=run)
     it.run(1)
     yield from scraped(it, f"{run}:10835")

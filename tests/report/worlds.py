@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -61,7 +62,7 @@ def node(name: str) -> SimulatedNode:
 
 def seen(n: SimulatedNode, t: float) -> float:
     """The last scrape of a node up to ``t`` (s): what it did afterwards, before it was taken away, nobody knows."""
-    return min(t, n.stretches[-1].end - EVERY)
+    return min(t, (math.ceil(n.stretches[-1].end / EVERY) - 1) * EVERY)
 
 
 def cost(run: str, begin: float = 0.0, end: float = LENGTH) -> float:

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from epochcost._version import __version__
 from epochcost.report.errors import ReportError
 from epochcost.report.settings import PrometheusSettings
+from epochcost.settings import SettingsError, http_url
 
 MAX_BYTES = 256 * 2**20
 _MOST_CHARACTERS = 300
@@ -199,18 +200,32 @@ def connect(settings: PrometheusSettings) -> Prometheus:
     """The store of ``settings``; nothing is asked yet.
 
     Raises:
+        SettingsError: for a URL that is none, or holds a password.
         ReportError: for a file that cannot be read, or two ways to get in at once.
     """
-    if not settings.prometheus_url:
-        raise ReportError("--prometheus.url must be given: where are the figures stored?")
+    url = _address(settings.prometheus_url)
     name, _, value = settings.header.partition(":")
     headers = {name.strip(): value.strip()} if name else {}
     return Prometheus(
-        settings.prometheus_url,
+        url,
         {**headers, **_authorization(settings)},
         _trusted(settings.ca_file),
         settings.timeout_seconds,
     )
+
+
+def _address(text: str) -> str:
+    """Checked here and not where flags are read, whose errors repeat the value."""
+    if not text:
+        raise SettingsError("--prometheus.url must be given: where are the figures stored?")
+    if "@" in text:
+        raise SettingsError(
+            "--prometheus.url: user and password do not belong there: use --prometheus.username and a password file"
+        )
+    try:
+        return http_url(text)
+    except ValueError as err:
+        raise SettingsError(f"--prometheus.url: {text!r} is not valid: {err}") from None
 
 
 def _authorization(settings: PrometheusSettings) -> dict[str, str]:

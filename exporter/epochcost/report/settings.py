@@ -5,17 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from epochcost.settings import choice, duration, http_url, number, option, optional, positive
+from epochcost.settings import choice, duration, number, option, optional, positive
 
 FORMATS = ("table", "csv", "json", "markdown", "html")
-
-
-def without_user(text: str) -> str:
-    """An http(s) URL that holds no password: it would end in logs and process lists."""
-    host = re.sub(r"^https?://", "", text).partition("/")[0]
-    if "@" in host:
-        raise ValueError("user and password do not belong in the URL: use --prometheus.username and a password file")
-    return http_url(text)
 
 
 def header(text: str) -> str:
@@ -43,7 +35,6 @@ class PrometheusSettings:
         "prometheus.url",
         "",
         "Prometheus, VictoriaMetrics, Thanos or Mimir, with its path prefix: http://127.0.0.1:9090",
-        parse=without_user,
     )
     username: str = option("prometheus.username", "", "user name for basic auth")
     password_file: str = option("prometheus.password-file", "", "file with the password for basic auth")

@@ -1,0 +1,87 @@
+"""Rent or own: the figures of the reference article, and measured ones."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from tests.report.test_report_command import SPAN, epochcost
+from tests.report.worlds import FLEET, LENGTH, cost, seen
+
+from epochcost.prices.owned import OwnedMachine
+from epochcost.report.rent_own import Question, answer, in_words
+
+ARTICLE = Question(2880, 0.75, OwnedMachine("owned", 2000, 2, 355, 0.12))
+
+
+def test_the_article_comes_out_exactly():
+    said = answer(ARTICLE)
+    assert said.rent_usd == pytest.approx(2160, abs=1e-9)
+    assert said.electricity_usd == pytest.approx(122.688, abs=1e-9)
+    assert said.owned_usd == pytest.approx(2122.688, abs=1e-9)
+    assert said.break_even_hours_without_electricity == pytest.approx(8000 / 3, abs=1e-9)
+    assert said.break_even_hours == pytest.approx(2000 / (0.75 - 0.355 * 0.12), abs=1e-9)
+    assert said.break_even_hours == pytest.approx(2827, abs=0.5)
+    assert said.usd_per_hour == pytest.approx(0.15668, abs=5e-6)
+
+
+def test_the_command_prints_the_articles_figures():
+    done = epochcost(
+        "compare", "rent", "own", "--hours", "2880", "--rent-usd-per-hour", "0.75", "--price-usd", "2000", "--years",
+        "2", "--watts", "355", "--tariff", "0.12",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for figure in ("$2,160.00", "$122.69", "2,827.3 h", "2,666.7 h", "$0.15668", "owning is cheaper, by $37.31"):
+        assert figure in done.stdout
+
+
+def test_what_renting_costs_besides_brings_the_break_even_nearer():
+    said = answer(Question(2880, 0.75, ARTICLE.machine, rent_extra_usd=140))
+    assert said.rent_usd == pytest.approx(2300)
+    assert said.break_even_hours == pytest.approx(1860 / (0.75 - 0.355 * 0.12))
+
+
+def test_an_owned_machine_that_costs_more_to_run_than_to_rent_never_breaks_even():
+    said = answer(Question(100, 0.03, ARTICLE.machine))
+    assert said.break_even_hours is None
+    assert "never" in in_words(ARTICLE, said)
+
+
+def test_more_hours_than_a_life_has_need_more_machines():
+    said = answer(Question(40_000, 0.75, ARTICLE.machine))
+    assert said.machines == 3
+    assert said.owned_usd == pytest.approx(3 * 2000 + 40_000 * 0.0426)
+    assert "3 machines" in in_words(ARTICLE, said)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["own", "rent"], "what can be compared is: rent own"),
+        (["rent", "own"], "--price-usd must be given"),
+        (["rent", "own", "--price-usd", "2000", "--watts", "300"], "--hours must be given"),
+        (["rent", "own", "--price-usd", "-1"], "--price-usd: '-1' is not valid"),
+        (["rent", "own", "--price-usd", "9", "--watts", "1", "--pue", "0.5"], "--pue: 0.5 must be 1 or more"),
+        (["rent", "own", "--price-usd", "9", "--watts", "1", "--residual-usd", "10"], "--residual-usd: 10.0 must not"),
+        (["rent", "own", "--hours", "nan"], "--hours: 'nan' is not valid"),
+    ],
+)
+def test_what_is_missing_or_wrong_is_named(arguments, says):
+    done = epochcost("compare", *arguments)
+    assert (done.returncode, says in done.stderr) == (2, True), done.stderr
+
+
+@pytest.mark.stack
+def test_hours_price_and_watts_that_are_not_given_are_those_that_were_measured(in_prometheus):
+    done = epochcost(
+        "compare", "rent", "own", "--prometheus.url", in_prometheus.url, *SPAN, "--experiment", "char-lm",
+        "--price-usd", "2000", "--tariff", "0.12", "--format", "json",
+    )  # fmt: skip
+    said = json.loads(done.stdout)
+    runs = ("char-lm-31", "char-lm-cpu-7")
+    hours = sum(s for n in FLEET.nodes for run in runs for s, _ in n.totals(seen(n, LENGTH), run).values()) / 3600
+    assert said["hours"] == pytest.approx(hours / (LENGTH / 3600) * 2 * 8766)
+    assert said["rent_usd_per_hour"] == pytest.approx(sum(map(cost, runs)) / hours)
+    assert 200 < said["machine"]["watts"] < 320
+    assert said["simulated"]
+    assert any("SIMULATED" in note for note in said["notes"])

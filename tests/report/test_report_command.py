@@ -1,0 +1,152 @@
+"""``epochcost report`` as a program: shapes, files, exit codes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.report.conftest import run_of
+from tests.report.worlds import FLEET, LENGTH, cost
+
+from epochcost.report.app import Progress
+from epochcost.report.span import MOST_STEPS, moment, span
+from epochcost.settings import SettingsError
+
+pytestmark = pytest.mark.stack
+ROOT = Path(__file__).resolve().parents[2]
+SPAN = ("--from", str(FLEET.epoch_ts), "--to", str(FLEET.epoch_ts + LENGTH))
+
+
+def epochcost(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {"PYTHONPATH": str(ROOT / "exporter"), "PATH": os.environ["PATH"]}
+    command = [sys.executable, "-m", "epochcost", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+def test_the_table_has_a_line_for_each_experiment_and_each_run(in_prometheus):
+    done = epochcost("report", "--prometheus.url", in_prometheus.url, *SPAN)
+    assert done.returncode == 0, done.stderr
+    assert "2023-11-14 22:13 UTC to 2023-11-15 04:13 UTC" in done.stdout
+    assert "SIMULATED" in done.stdout
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("char-lm-31 ")]
+    assert "g5.xlarge" in line
+    assert "$3.03" in line
+    assert "12 min 56 s" in line
+    assert "Limits of these figures" in done.stdout
+
+
+def test_json_holds_unrounded_figures_and_nulls(in_prometheus):
+    done = epochcost("report", "--prometheus.url", in_prometheus.url, *SPAN, "--format", "json")
+    document = json.loads(done.stdout)
+    runs = {row["run"]: row for row in document["runs"]}
+    assert runs["char-lm-31"]["cost_usd"] == pytest.approx(cost("char-lm-31"))
+    assert runs["nobody-1"]["cost_usd"] is None
+    assert document["simulated"] is True
+    assert document["notes"]
+
+
+def test_csv_has_a_line_for_each_run_and_says_its_limits_beside(in_prometheus, tmp_path):
+    out = tmp_path / "report.csv"
+    done = epochcost("report", "--prometheus.url", in_prometheus.url, *SPAN, "--format", "csv", "--output", str(out))
+    rows = {row["run"]: row for row in csv.DictReader(io.StringIO(out.read_text()))}
+    assert len(rows) == len(FLEET.runs)
+    assert float(rows["moved-1"]["cost_usd"]) == pytest.approx(cost("moved-1"))
+    assert rows["nobody-1"]["cost_usd"] == ""
+    assert rows["moved-1"]["simulated"] == "True"
+    assert (done.stdout, "on several nodes" in done.stderr) == ("", True)
+    assert [p.name for p in tmp_path.iterdir()] == ["report.csv"]
+
+
+def test_markdown_is_a_table_that_names_cannot_break(in_prometheus):
+    done = epochcost("report", "--prometheus.url", in_prometheus.url, *SPAN, "--format", "markdown")
+    tables = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in tables}) == 2
+    assert "| llm-7b-4417 | llm-7b | p4d.24xlarge | spot |" in done.stdout
+
+
+def test_nothing_in_the_span_is_an_error_that_says_what_was_looked_for(in_prometheus):
+    done = epochcost("report", "--prometheus.url", in_prometheus.url, "--from", "2020-01-01", "--to", "2020-01-02")
+    assert done.returncode == 1
+    assert "holds no epochcost_node_info between 2020-01-01 00:00 UTC and 2020-01-02 00:00 UTC" in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["report"], 2, "--prometheus.url must be given"),
+        (["report", "--prometheus.url", "http://127.0.0.1:1"], 1, "cannot be asked"),
+        (["report", "--prometheus.url", "http://ann:tr0ub4dor@h"], 2, "do not belong there"),
+        (["report", "--prometheus.url", "ftp://h"], 2, "expected http://HOST:PORT"),
+        (["report", "--from", "yesterday"], 2, "--from: 'yesterday' is not valid"),
+        (["report", "--from", "1h", "--to", "2h"], 2, "must be earlier"),
+        (["report", "--experiment", "("], 2, "expected a regular expression"),
+        (["report", "--format", "pdf"], 2, "allowed: table, csv"),
+        (["report", "--prometheus.header", "no colon"], 2, "expected NAME: VALUE"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_an_exit_code(arguments, code, says):
+    done = epochcost(*arguments)
+    assert (done.returncode, says in done.stderr) == (code, True), done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert "tr0ub4dor" not in done.stderr
+
+
+def test_a_wrong_matcher_is_the_stores_complaint(in_prometheus):
+    done = epochcost("report", "--prometheus.url", in_prometheus.url, *SPAN, "--match", "cluster=")
+    assert done.returncode == 1
+    assert "HTTP 400: bad_data" in done.stderr
+
+
+def test_a_file_that_cannot_be_written_is_named(in_prometheus, tmp_path):
+    done = epochcost("report", "--prometheus.url", in_prometheus.url, *SPAN, "--output", str(tmp_path / "no" / "x"))
+    assert (done.returncode, "cannot be written" in done.stderr) == (1, True)
+
+
+def test_times_are_ages_dates_or_seconds():
+    now = 1_700_000_000.0
+    assert moment("now", "--to", now) == now
+    assert moment("12h", "--from", now) == now - 43_200
+    assert moment("1699999999", "--from", now) == 1_699_999_999
+    assert moment("2023-11-14T22:13:20Z", "--from", now) == now
+    assert moment("2023-11-14T23:13:20+01:00", "--from", now) == now
+    with pytest.raises(SettingsError, match="--from"):
+        moment("7 days", "--from", now)
+
+
+def test_a_long_span_has_no_more_windows_than_can_be_read():
+    assert span("365d", "now", 1_700_000_000.0).steps == MOST_STEPS
+    assert span("10s", "now", 1_700_000_000.0).steps == 1
+    assert span("1h", "2099-01-01", 1_700_000_000.0).end == 1_700_000_000.0
+
+
+def test_progress_is_silent_while_it_is_quick_and_speaks_when_it_is_not():
+    out, now = io.StringIO(), [0.0]
+    progress = Progress(out, lambda: now[0])
+    for second in range(7):
+        now[0] = float(second)
+        progress("run_info", second, 7)
+    progress.end()
+    assert out.getvalue().splitlines() == [
+        f"epochcost report: {n + 1} questions, {n} s; run_info {100 * n // 7} %" for n in (2, 4, 6)
+    ]
+
+
+def test_names_from_training_code_cannot_become_formulas_or_tags(whole):
+    from dataclasses import replace
+
+    from epochcost.report.data import as_csv
+    from epochcost.report.page import page
+    from epochcost.report.text import markdown
+
+    bad = replace(run_of(whole, "moved-1"), label="=cmd|' /C calc'!A0", experiment="<img src=x onerror=alert(1)>")
+    report = replace(whole, runs=[bad], groups=[bad])
+    assert next(csv.DictReader(io.StringIO(as_csv(report))))["run"].startswith("'=cmd")
+    assert "<img" not in page(report)
+    assert "<img" not in markdown(report)

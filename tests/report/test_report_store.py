@@ -1,0 +1,236 @@
+"""What stores answer when things go wrong, and how to get in: through a real HTTP server that the test scripts."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs
+
+import pytest
+from tests.serve import certificates
+
+from epochcost.report.errors import ReportError
+from epochcost.report.prometheus import Prometheus, TooMuchError, connect
+from epochcost.report.settings import ReportSettings
+from epochcost.report.span import Span
+from epochcost.report.tracks import Reader
+
+SECRET = "tr0ub4dor"  # no real one
+NOTHING = {"status": "success", "data": {"resultType": "matrix", "result": []}}
+
+
+class Scripted:
+    """Answers every question with what the test set, and remembers what was asked."""
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self.status, self.body, self.headers = 200, json.dumps(NOTHING).encode(), {}
+        self.asked: list[tuple[dict[str, str], dict[str, list[str]]]] = []
+        self.most_points = 0
+        me = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+                me.asked.append((dict(self.headers), form))
+                status, body = me.answer(form)
+                self.send_response(status)
+                for name, value in {"Content-Length": str(len(body)), **me.headers}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name of the base class
+                """Stay silent."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        if tls:
+            self.server.socket = tls.wrap_socket(self.server.socket, server_side=True)
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.server.server_port}"
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self.thread.start()
+
+    def answer(self, form: dict[str, list[str]]) -> tuple[int, bytes]:
+        start, end, step = (float(form[name][0]) for name in ("start", "end", "step"))
+        if self.most_points and (end - start) / step > self.most_points:
+            said = {
+                "status": "error",
+                "errorType": "execution",
+                "error": "query processing would load too many samples",
+            }
+            return 422, json.dumps(said).encode()
+        return self.status, self.body
+
+    def stop(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+@pytest.fixture
+def scripted() -> Iterator[Scripted]:
+    made = Scripted()
+    yield made
+    made.stop()
+
+
+def ask(url: str, **changes: object) -> list:
+    return Prometheus(url, **changes).over("up", 0, 60, 15)
+
+
+def complaint(url: str, **changes: object) -> str:
+    with pytest.raises(ReportError) as caught:
+        ask(url, **changes)
+    assert SECRET not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_store_that_is_not_there_is_named():
+    assert "http://127.0.0.1:1: cannot be asked" in complaint("http://127.0.0.1:1")
+
+
+def test_a_refusal_says_whether_credentials_were_given_and_never_which(scripted):
+    scripted.status, scripted.body = 401, f"Unauthorized: Bearer {SECRET}".encode()
+    assert "HTTP 401: no credentials were given" in complaint(scripted.url)
+    text = complaint(scripted.url, headers={"Authorization": f"Bearer {SECRET}"})
+    assert "the credentials given are refused" in text
+
+
+def test_a_server_that_repeats_the_secret_in_its_error_does_not_spread_it(scripted):
+    scripted.status, scripted.body = 500, f"bad upstream header: Bearer {SECRET}".encode()
+    text = complaint(scripted.url, headers={"Authorization": f"Bearer {SECRET}"})
+    assert "HTTP 500" in text
+    assert "(secret)" in text
+
+
+def test_a_query_error_is_repeated_with_the_query(scripted):
+    said = {"status": "error", "errorType": "bad_data", "error": 'parse error: unexpected "}"'}
+    scripted.status, scripted.body = 422, json.dumps(said).encode()
+    text = complaint(scripted.url)
+    assert "HTTP 422: bad_data: parse error" in text
+    assert "asked: up" in text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"<!doctype html><title>Sign in</title>", b"", b"[]", b"[" * 100_000, b'{"status": "success"', b"\xff\xfe"],
+    ids=["html", "nothing", "a list", "deep", "broken off", "no text"],
+)
+def test_what_is_not_prometheus_json_is_called_so(scripted, body):
+    scripted.body = body
+    assert "is not Prometheus' JSON" in complaint(scripted.url)
+
+
+@pytest.mark.parametrize(
+    ("document", "says"),
+    [
+        ({"status": "success"}, "holds no result"),
+        ({"status": "success", "data": {"result": 3}}, "holds no result"),
+        ({"status": "success", "data": {"result": [3]}}, "cannot be read"),
+        ({"status": "success", "data": {"result": [{"metric": {}, "values": [[1, "x"]]}]}}, "cannot be read"),
+        ({"status": "error", "errorType": "internal", "error": "boom"}, "internal: boom"),
+    ],
+)
+def test_json_of_another_shape_is_refused(scripted, document, says):
+    scripted.body = json.dumps(document).encode()
+    assert says in complaint(scripted.url)
+
+
+def test_a_path_that_is_not_there_hints_at_the_prefix(scripted):
+    scripted.status, scripted.body = 404, b"404 page not found"
+    assert "does the URL lack a path prefix" in complaint(scripted.url)
+
+
+def test_a_redirect_is_not_followed_since_it_would_carry_the_secret_away(scripted):
+    scripted.status, scripted.headers = 302, {"Location": f"http://user:{SECRET}@elsewhere.example/login"}
+    text = complaint(scripted.url, headers={"Authorization": f"Bearer {SECRET}"})
+    assert "HTTP 302 to elsewhere.example: not followed" in text
+    assert len(scripted.asked) == 1
+
+
+def test_an_answer_without_end_is_cut_and_less_is_asked(scripted):
+    scripted.body = b" " * 5000
+    with pytest.raises(TooMuchError, match="longer than 1000 bytes"):
+        ask(scripted.url, max_bytes=1000)
+
+
+def test_a_question_too_large_for_the_store_is_asked_in_parts(scripted):
+    scripted.most_points = 30
+    reader = Reader(Prometheus(scripted.url), Span(0, 72_000, 240))
+    assert reader.tracks("run_info") == {}
+    done = [form for _, form in scripted.asked if (float(form["end"][0]) - float(form["start"][0])) / 300 <= 30]
+    covered = {
+        round(float(f["start"][0]) / 300) + k
+        for f in done
+        for k in range(round((float(f["end"][0]) - float(f["start"][0])) / 300 + 0.5))
+    }
+    assert covered >= set(range(241))
+    assert len(scripted.asked) < 40, "it remembers how much may be asked"
+
+
+def test_a_store_that_takes_not_even_one_window_is_an_error(scripted):
+    scripted.status, scripted.body = 422, b'{"status":"error","errorType":"execution","error":"too many samples"}'
+    with pytest.raises(TooMuchError, match="too many samples"):
+        Reader(Prometheus(scripted.url), Span(0, 3000, 10)).tracks("run_info")
+
+
+def test_warnings_of_a_store_that_answered_in_part_are_kept(scripted):
+    scripted.body = json.dumps({**NOTHING, "warnings": ["store 10.0.0.7 unreachable"], "isPartial": True}).encode()
+    store = Prometheus(scripted.url)
+    store.over("up", 0, 60, 15)
+    assert store.warnings == {"store 10.0.0.7 unreachable", "a part of the store did not answer"}
+
+
+def test_basic_auth_a_token_and_a_tenant_are_sent(scripted, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text(f"{SECRET}\n")
+    basic = ReportSettings(
+        prometheus_url=scripted.url, username="ann", password_file=str(secret), header="X-Scope-OrgID: team-1"
+    )
+    bearer = ReportSettings(prometheus_url=scripted.url, bearer_token_file=str(secret))
+    for settings in (basic, bearer):
+        connect(settings).over("up", 0, 60, 15)
+    first, second = (headers for headers, _ in scripted.asked)
+    assert first["Authorization"] == "Basic YW5uOnRyMHViNGRvcg=="
+    assert {name.lower(): value for name, value in first.items()}["x-scope-orgid"] == "team-1"
+    assert second["Authorization"] == f"Bearer {SECRET}"
+    assert SECRET not in repr(connect(bearer))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"username": "ann"}, "give both"),
+        ({"password_file": "x", "bearer_token_file": "y"}, "give one of them"),
+        ({"bearer_token_file": "no/such"}, "no/such: cannot be read: No such file"),
+        ({"ca_file": "no/such"}, "no/such: holds no certificates"),
+    ],
+)
+def test_a_wrong_way_in_is_said_before_anything_is_asked(changes, says):
+    with pytest.raises(ReportError, match=says):
+        connect(ReportSettings(**{"prometheus_url": "http://127.0.0.1:1", **changes}))
+
+
+def test_a_secret_of_two_lines_is_refused_and_not_repeated(tmp_path):
+    (tmp_path / "secret").write_text(f"{SECRET}\nmore\n")
+    with pytest.raises(ReportError, match="must hold one line") as caught:
+        connect(ReportSettings(prometheus_url="http://x", bearer_token_file=str(tmp_path / "secret")))
+    assert SECRET not in str(caught.value)
+
+
+def test_tls_is_verified_against_the_given_authority(tmp_path: Path):
+    ours, others = certificates.make(tmp_path, "ours"), certificates.make(tmp_path, "others")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(ours.cert, ours.key)
+    made = Scripted(context)
+    try:
+        trusting = connect(ReportSettings(prometheus_url=made.url, ca_file=str(ours.cert)))
+        assert trusting.over("up", 0, 60, 15) == []
+        for ca in (str(others.cert), ""):
+            with pytest.raises(ReportError, match="CERTIFICATE_VERIFY_FAILED"):
+                connect(ReportSettings(prometheus_url=made.url, ca_file=ca)).over("up", 0, 60, 15)
+    finally:
+        made.stop()
