@@ -404,3 +404,32 @@ def test_two_training_rows_are_no_price(aws: AwsPriceServer, sagemaker: AwsSageM
 
 def test_nothing_of_sagemaker_wanted_needs_no_credentials(sagemaker: AwsSageMaker) -> None:
     assert sagemaker.fetch(wanted("p2.xlarge"), NOW) == Catalogue()
+
+
+# --- many regions at once ---
+
+REGIONS = ("us-east-1", "us-west-2", "eu-west-1", "ap-south-1")
+
+
+def test_many_regions_of_a_type_are_one_question_and_each_has_its_own_row(
+    aws: AwsPriceServer, on_demand: AwsOnDemand
+) -> None:
+    aws.products = [
+        *(product("p2.xlarge", region, 0.9 + n / 10) for n, region in enumerate(REGIONS)),
+        *(capacity_block_twin("p2.xlarge", region) for region in REGIONS),
+        product("p2.xlarge", "sa-east-1", 9.9),
+        product("p2.xlarge", "us-west-2", 0.5, unit="Quantity"),
+    ]
+    aws.page_size = 3
+    aws.filters = False
+    found = on_demand.fetch(wanted("p2.xlarge", regions=REGIONS), NOW)
+    assert dollars(found) == {(region, "", "p2.xlarge"): 0.9 + n / 10 for n, region in enumerate(REGIONS)}
+    questions = [q for q in aws.questions if q.operation == "GetProducts" and "NextToken" not in q.arguments]
+    assert len(questions) == 1
+
+
+def test_two_rows_in_one_of_many_regions_leave_the_others_alone(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
+    aws.products = [product("p2.xlarge", region, 0.9) for region in REGIONS] + [product("p2.xlarge", "us-west-2", 1.1)]
+    found = on_demand.fetch(wanted("p2.xlarge", regions=REGIONS), NOW)
+    assert {price.key.region for price in found.prices} == set(REGIONS) - {"us-west-2"}
+    assert "p2.xlarge in us-west-2: 2 rows match, not one" in found.problems[0]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from epochcost.poller.http_settings import HttpSettings, endpoint, words_like
 from epochcost.poller.watch import Watch, parse_watch
-from epochcost.prices import SOURCES
+from epochcost.prices import OPT_IN, SOURCES
 from epochcost.prices.adjust import Adjustments, Extra, parse_adjustments, parse_extras
 from epochcost.prices.book import DEFAULT_MAX_AGE, MaxAge
 from epochcost.prices.owned import OwnedMachine, parse_machines, require_distinct
@@ -27,6 +27,7 @@ from epochcost.settings import (
 )
 
 DEFAULT_ADDRESS = ("127.0.0.1", 10836)
+DEFAULT_SOURCES = tuple(name for name in SOURCES if name not in OPT_IN)
 
 
 def _sources(text: str) -> tuple[str, ...]:
@@ -76,7 +77,7 @@ class PollerSettings(HttpSettings):
         "state.dir", "", "where the last good prices are kept; empty: the system's or the user's state directory"
     )
     prices_sources: tuple[str, ...] = option(
-        "prices.sources", tuple(SOURCES), f"which of {', '.join(SOURCES)} to use", parse=_sources
+        "prices.sources", DEFAULT_SOURCES, f"which of {', '.join(SOURCES)} to use", parse=_sources
     )
     prices_precedence: tuple[str, ...] = option(
         "prices.precedence",

@@ -29,6 +29,10 @@ SOURCES: Mapping[str, str] = {
 }
 
 
+OPT_IN = ("aws_bulk",)
+"""Used only where they are named: what they ask costs hundreds of megabytes."""
+
+
 def make(name: str, settings: object) -> tuple[Source, ...]:
     """The sources registered under ``name``.
 

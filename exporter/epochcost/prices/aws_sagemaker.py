@@ -55,7 +55,7 @@ class AwsSageMaker:
         )
         rows = list(hourly_rows(pages, attributes, asked, NAME))
         if len(rows) > 1:
-            skus = ", ".join(sorted(f"{sku} ${usd:g}" for sku, usd in rows))
+            skus = ", ".join(sorted(f"{sku} ${usd:g}" for _, sku, usd in rows))
             raise PriceSourceError(f"{NAME}: get_products for {asked}: {len(rows)} rows match, not one ({skus})")
         key = PriceKey(PROVIDER, want.region, "", want.instance_type, PurchaseOption.ON_DEMAND)
-        return [Price(key, (PriceStep(-math.inf, usd),), NAME, now) for _, usd in rows]
+        return [Price(key, (PriceStep(-math.inf, usd),), NAME, now) for _, _, usd in rows]
