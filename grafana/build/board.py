@@ -7,7 +7,7 @@ Classic (v1) JSON only: Grafana 13 refuses bare v2 files, and older ones know no
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,17 +21,72 @@ COLUMNS = 24
 SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 """Every query goes through the one data source variable."""
 TAG = "epochcost"
-PREEMPTIONS = {
-    "name": "Machines taken away",
-    "datasource": {"type": SOURCE.type_val, "uid": SOURCE.uid},
-    "enable": True,
-    "hide": False,
-    "iconColor": "orange",
-    "expr": '1000 * epochcost_node_preemption_notice_timestamp_seconds{kind="interruption"}',
-    "useValueForTime": True,
-    "titleFormat": "{{instance}} is taken away by its provider",
-}
-"""A line where a provider's notice was first heard; Grafana wants the time in milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Vertical lines in every graph: where ``expr`` is more than 0, or at the time (ms) that is its value."""
+
+    name: str
+    expr: str
+    title: str
+    colour: str
+    its_value_is_the_time: bool = False
+    shown: bool = True
+
+    def annotation(self) -> dict[str, Any]:
+        """As Grafana's file has it."""
+        return {
+            "name": self.name,
+            "datasource": {"type": SOURCE.type_val, "uid": SOURCE.uid},
+            "enable": self.shown,
+            "hide": False,
+            "iconColor": self.colour,
+            "expr": self.expr,
+            "step": "60s",
+            "useValueForTime": self.its_value_is_the_time,
+            "titleFormat": self.title,
+        }
+
+
+def preemptions(of: str = "") -> Mark:
+    """Where a provider's notice was first heard, of the machines in ``of`` alone if it is given."""
+    notice = '1000 * epochcost_node_preemption_notice_timestamp_seconds{kind="interruption"}'
+    return Mark(
+        "Machines taken away",
+        f"{notice} and on (job, instance) {of}" if of else notice,
+        "{{instance}} is taken away by its provider",
+        "orange",
+        its_value_is_the_time=True,
+    )
+
+
+def _moved(price: str) -> str:
+    return f"abs({price} / ({price} offset 1m) - 1) > 0.01"
+
+
+OF_A_NODE = 'node:epochcost_node_info:max{node="$node"}'
+OF_A_RUN = 'epochcost_run_node_share_ratio{run="$run"} > 0'
+PRICE_CHANGES_OF_A_NODE = Mark(
+    "Price changes",
+    _moved('node:epochcost_price_usd_per_hour:unified{node="$node"}'),
+    "The price of {{node}} moved by more than 1 %",
+    "purple",
+)
+PRICE_CHANGES_OF_A_RUN = Mark(
+    "Price changes",
+    _moved("node:epochcost_price_usd_per_hour:unified") + f" and on (job, instance) {OF_A_RUN}",
+    "The price of {{node}} moved by more than 1 %",
+    "purple",
+)
+EPOCHS_OF_A_RUN = Mark(
+    "Epochs",
+    'changes(max by (run) (epochcost_run_epoch_seconds_count{run="$run"})[1m:30s]) > 0',
+    "An epoch of {{run}} ended",
+    "green",
+    shown=False,
+)
+"""Off until it is switched on at the top of the page: short epochs would hide the graph."""
 
 
 @dataclass(slots=True)
@@ -84,8 +139,14 @@ def query_variable(name: str, label: str, query: str, *, all_values: bool) -> sd
     return variable.include_all(True).multi(True).all_value(".*") if all_values else variable
 
 
-def to_json(
-    uid: str, title: str, description: str, grid: Grid, variables: Iterable[Builder[models.VariableModel]] = ()
+def to_json(  # noqa: PLR0913 - what boards differ in
+    uid: str,
+    title: str,
+    description: str,
+    grid: Grid,
+    variables: Iterable[Builder[models.VariableModel]] = (),
+    *,
+    annotations: Sequence[Mark] = (preemptions(),),
 ) -> str:
     """The dashboard as the file that is committed: keys sorted, one newline at the end."""
     board = (
@@ -104,6 +165,7 @@ def to_json(
     for variable in variables:
         board.with_variable(variable)
     document = json.loads(JSONEncoder().encode(board.build()))
+    document["annotations"] = {"list": [mark.annotation() for mark in annotations]}
     document["panels"] = json.loads(JSONEncoder().encode(list(grid.panels)))
     return json.dumps(_mend(document), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
@@ -127,6 +189,5 @@ def _mend(document: dict[str, Any]) -> dict[str, Any]:
     for variable in document["templating"]["list"]:
         for key in ("auto", "auto_count", "auto_min"):
             variable.pop(key, None)
-    document["annotations"] = {"list": [dict(PREEMPTIONS)]}
     document["id"] = None
     return document

@@ -24,8 +24,10 @@ from panels import (
     figures,
     gauge_cell,
     lines,
+    link_to_experiment,
+    link_to_node,
+    link_to_run,
     rows,
-    run_link,
     stacked,
     without_prefix,
 )
@@ -275,7 +277,7 @@ def _nodes() -> Builder[Panel]:
         ),
         "node",
         [
-            Column("Node", "node"),
+            Column("Node", "node", properties=(link_to_node("Node"),)),
             Column("Type", "instance_type", info, ref="A"),
             Column("Provider", "provider", width=72),
             Column("Region", "region", width=88),
@@ -313,8 +315,14 @@ def _runs() -> Builder[Panel]:
         ),
         "run",
         [
-            Column("Run", "run", properties=(run_link("Run"),)),
-            Column("Experiment", "experiment", "max by (run, experiment) (epochcost_run_info)", ref="A"),
+            Column("Run", "run", properties=(link_to_run("Run"),)),
+            Column(
+                "Experiment",
+                "experiment",
+                "max by (run, experiment) (epochcost_run_info)",
+                ref="A",
+                properties=(link_to_experiment("Experiment"),),
+            ),
             Column("State", "state", state, ref="B", width=90, properties=coloured_text(RUN_STATE_COLOURS)),
             Column("Epoch", "C", of("epochcost_run_epoch"), "none", 55, (("decimals", 1),)),
             Column("of", "D", of("epochcost_run_epochs_planned"), "none", 50, (("decimals", 0),)),

@@ -327,7 +327,24 @@ def without_prefix(prefix: str) -> tuple[str, Any]:
     )
 
 
-def run_link(label: str) -> tuple[str, Any]:
-    """Cells of a column with a run's id lead to its dashboard, in the same time range and data source."""
-    url = f"/d/epochcost-run?var-run=${{__data.fields.{label}}}&${{datasource:queryparam}}&${{__url_time_range}}"
-    return ("links", [{"title": "Open the run", "url": url}])
+def link_to_run(label: str) -> tuple[str, Any]:
+    """Cells of the column ``label`` lead to the run's dashboard, in the same time range and data source."""
+    return _link_to("run", label)
+
+
+def link_to_node(label: str) -> tuple[str, Any]:
+    """Cells of the column ``label`` lead to the node's dashboard."""
+    return _link_to("node", label)
+
+
+def link_to_experiment(label: str) -> tuple[str, Any]:
+    """Cells of the column ``label`` lead to the comparison of the experiment's machine types."""
+    return _link_to("experiment", label, "compare")
+
+
+def _link_to(variable: str, label: str, board: str = "") -> tuple[str, Any]:
+    url = (
+        f"/d/epochcost-{board or variable}?var-{variable}=${{__data.fields.{label}}}"
+        "&${datasource:queryparam}&${__url_time_range}"
+    )
+    return ("links", [{"title": f"Open the {variable}", "url": url}])

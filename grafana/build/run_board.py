@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from board import Grid, query_variable, to_json
+from board import EPOCHS_OF_A_RUN, OF_A_RUN, PRICE_CHANGES_OF_A_RUN, Grid, preemptions, query_variable, to_json
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Panel
 from panels import (
@@ -26,6 +26,7 @@ from panels import (
     figures,
     gauge_cell,
     lines,
+    link_to_node,
     rows,
     stacked,
 )
@@ -44,7 +45,7 @@ def run() -> str:
     _money(grid)
     _pace(grid)
     grid.band(9, (15, _epochs()), (9, _totals()))
-    grid.band(8, (15, _spend()), (9, _phases()))
+    grid.band(8, (12, _spend()), (6, _useful()), (6, _phases()))
     grid.band(8, (8, _hardware()), (8, _speed()), (8, _batch()))
     grid.band(7, (24, _nodes()))
     return to_json(
@@ -58,6 +59,7 @@ def run() -> str:
                 "run", "Run", 'label_values(epochcost_run_info{experiment=~"$experiment"}, run)', all_values=False
             ),
         ],
+        annotations=[preemptions(OF_A_RUN), PRICE_CHANGES_OF_A_RUN, EPOCHS_OF_A_RUN],
     )
 
 
@@ -220,6 +222,24 @@ def _spend() -> Builder[Panel]:
     )
 
 
+def _useful() -> Builder[Panel]:
+    done, executed = of("epochcost_run_useful_epochs"), of("epochcost_run_epochs_total")
+    return lines(
+        About(
+            "Useful against lost",
+            "Epochs executed, and those of them that count. What lies between was lost to a crash or a preemption and "
+            "done again; its dollars are the state replay.",
+            "suffix:epochs",
+            empty="The run has told no progress",
+        ),
+        Query(executed, "Executed"),
+        Query(done, "Useful"),
+        Query(f"({executed} - {done}) > 0", "Lost"),
+        colours={"Executed": BLUE, "Useful": STATE_COLOURS["useful"], "Lost": STATE_COLOURS["replay"]},
+        fill=15,
+    )
+
+
 def _phases() -> Builder[Panel]:
     return bars(
         About("Time by phase", "Seconds of the run so far by what the training process said it was doing.", SECONDS),
@@ -292,7 +312,7 @@ def _nodes() -> Builder[Panel]:
         ),
         "node",
         [
-            Column("Node", "node"),
+            Column("Node", "node", properties=(link_to_node("Node"),)),
             Column("Type", "instance_type", info, ref="A"),
             Column("Provider", "provider", width=72),
             Column("Region", "region", width=88),

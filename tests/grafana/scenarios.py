@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tests.grafana.simulated_fleet import GIB, HOUR, SimulatedFleet, SimulatedNode, SimulatedRun, Stretch
+from tests.grafana.simulated_fleet import (
+    GIB,
+    HOUR,
+    SimulatedFleet,
+    SimulatedNode,
+    SimulatedOffer,
+    SimulatedRun,
+    Stretch,
+)
 
 from epochcost.model import State
 
@@ -57,7 +65,7 @@ G5 = SimulatedNode(
         Stretch(8000, 9400, State.REPLAY, "char-lm-31", 0.7, 0.03, 3.4, 20, 0.22, rewind=1.3),
         Stretch(9400, FOREVER, U, "char-lm-31", 0.82, 0.05, 6.0, 100, 0.64),
     ),
-    1, "NVIDIA A10G", 24 * GIB, 1.124, watts_per_device=220,
+    1, "NVIDIA A10G", 24 * GIB, 1.124, watts_per_device=220, notice_at=7880,
 )  # fmt: skip
 
 LEFT_ON = SimulatedNode(
@@ -67,7 +75,7 @@ LEFT_ON = SimulatedNode(
         Stretch(200, 11000, U, "resnet-12", 0.9, 0.04, 10, 256, 0.8),
         Stretch(11000, FOREVER, State.FINISHED),
     ),
-    1, "Tesla V100-SXM2-16GB", 16 * GIB, 3.06, agent_knows_price=False,
+    1, "Tesla V100-SXM2-16GB", 16 * GIB, 3.06, agent_knows_price=False, clock_jumps=2, refused_events=12,
 )  # fmt: skip
 
 DESK = SimulatedNode(
@@ -92,13 +100,81 @@ CPU_ONLY = SimulatedNode(
 UNPRICED = SimulatedNode(
     "sim-azure-03", "azure", "westeurope", "", "Standard_NC24ads_A100_v4", "on_demand", (),
     (Stretch(0, FOREVER, State.UNATTRIBUTED, "", 0.6, 0.1, memory_fill=0.5),),
-    1, "NVIDIA A100 80GB PCIe", 80 * GIB,
+    1, "NVIDIA A100 80GB PCIe", 80 * GIB, user="ada",
 )  # fmt: skip
 
 NO_PRICE_RUN = replace(
     G5, node="sim-unpriced", provider="", region="", zone="", instance_type="", purchase_option="", prices=(),
     on_demand_usd_per_hour=None,
 )  # fmt: skip
+
+
+def _offers(
+    place: tuple[str, str, str], gpu: tuple[int, str, int], on_demand: float, **spot: float
+) -> list[SimulatedOffer]:
+    """One machine type on demand and as spot by zone (``_`` stands for ``-``; an empty zone is ``regional``)."""
+    provider, region, kind = place
+    prices = [("", "on_demand", on_demand)]
+    prices += [("" if zone == "regional" else zone.replace("_", "-"), "spot", usd) for zone, usd in spot.items()]
+    count, model, memory = gpu
+    return [
+        SimulatedOffer(provider, region, zone, kind, option, ((0, usd),), count, model, memory * GIB)
+        for zone, option, usd in prices
+    ]
+
+
+ARTICLE_OFFERS = (
+    *_offers(("gcp", "us-central1", "n1-standard-16+p4"), (1, "Tesla P4", 8), 1.36, regional=0.38),
+    *_offers(("azure", "eastus", "Standard_NV6"), (1, "Tesla M60", 8), 1.14, regional=0.20),
+    *_offers(("aws", "us-east-1", "g3.4xlarge"), (1, "Tesla M60", 8), 1.14, us_east_1a=0.34),
+)
+"""The three configurations of January 2021 that REFERENCE compares: savings of 72.06, 82.46 and 70.18 %."""
+
+OFFERS = (
+    *ARTICLE_OFFERS,
+    *_offers(
+        ("aws", "us-east-1", "p4d.24xlarge"),
+        (8, "NVIDIA A100-SXM4-40GB", 40),
+        32.7726,
+        us_east_1b=9.83,
+        us_east_1d=14.4,
+    ),
+    *_offers(("aws", "eu-west-1", "g5.xlarge"), (1, "NVIDIA A10G", 24), 1.124, eu_west_1a=0.49, eu_west_1c=0.38),
+)
+
+ARTICLE_RUNS = tuple(
+    SimulatedRun(f"sim-lstm-{name}", "lstm-char", 25, 26_520, framework="tensorflow")
+    for name in ("c4", "g2", "p2-batch20", "p2-batch100", "p3")
+)
+
+
+def _article(
+    name: str, kind: str, usd: float, gpu: tuple[int, str, int], *runs: tuple[str, float, int, float]
+) -> SimulatedNode:
+    """A node of the article; its runs, ``(name, epoch seconds, batch size, memory fill)``, share the time evenly."""
+    each = LENGTH / len(runs)
+    stretches: list[Stretch] = []
+    for i, (run, seconds, batch, fill) in enumerate(runs):
+        begin = i * each
+        end = FOREVER if i + 1 == len(runs) else begin + each
+        stretches.append(Stretch(begin, begin + 60, State.STARTUP, run, batch_size=batch))
+        stretches.append(Stretch(begin + 60, end, U, run, 0.9, 0, HOUR / seconds, batch, fill))
+    return SimulatedNode(
+        name, "aws", "us-east-1", "", kind, "on_demand", ((0, usd),), tuple(stretches),
+        gpu[0], gpu[1], gpu[2] * GIB, usd, watts_per_device=150,
+    )  # fmt: skip
+
+
+ARTICLE = (
+    _article("sim-c4", "c4.8xlarge", 1.675, (0, "", 0), ("sim-lstm-c4", 1404, 20, 0)),
+    _article("sim-g2", "g2.2xlarge", 0.65, (1, "GRID K520", 4), ("sim-lstm-g2", 3779, 20, 0.8)),
+    _article(
+        "sim-p2", "p2.xlarge", 0.90, (1, "Tesla K80", 12),
+        ("sim-lstm-p2-batch20", 428, 20, 0.3), ("sim-lstm-p2-batch100", 170, 100, 0.85),
+    ),
+    _article("sim-p3", "p3.2xlarge", 3.06, (1, "Tesla V100", 16), ("sim-lstm-p3", 60, 100, 0.7)),
+)  # fmt: skip
+"""The article "Cost of Machine Learning" played again: 65.325, 68.23, 10.70 and 4.25 cents an epoch; the p3 is ours."""
 
 FLEETS = {
     "many": SimulatedFleet(
@@ -108,7 +184,10 @@ FLEETS = {
             H100, G5, LEFT_ON, DESK, CPU_ONLY, UNPRICED,
         ),
         RUNS,
+        offers=OFFERS,
+        failing_sources=("vast",),
     ),
+    "articles": SimulatedFleet(ARTICLE, ARTICLE_RUNS, offers=ARTICLE_OFFERS),
     "one": SimulatedFleet((G5,), RUNS),
     "cpu": SimulatedFleet((CPU_ONLY,), RUNS),
     "unpriced": SimulatedFleet((NO_PRICE_RUN,), RUNS, with_poller=False),

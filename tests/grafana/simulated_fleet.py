@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from epochcost.model import RunState, State
 
@@ -27,6 +27,8 @@ RUN_STATES = {
     State.REPLAY: RunState.REPLAY,
     State.STALLED: RunState.STALLED,
 }
+SAMPLES_OF_A_NODE, SAMPLES_OF_A_GPU, SCRAPE_SECONDS_PER_SAMPLE = 90.0, 30.0, 1e-5
+RULE_SECONDS = {"epochcost-cost": 0.004, "epochcost-run": 0.011, "epochcost-price": 0.006}
 PHASES = {"train": 0.92, "eval": 0.05, "checkpoint": 0.03}
 
 
@@ -94,6 +96,12 @@ class SimulatedNode:
     agent_knows_price: bool = True
     price_source: str = "aws"
     watts_per_device: float = 300.0
+    user: str = ""
+    """Whose GPUs they are while no run says so."""
+    notice_at: float | None = None
+    """When the provider says that it takes the machine away."""
+    clock_jumps: int = 0
+    refused_events: int = 0
 
     def price(self, t: float) -> float | None:
         """$/h at ``t``."""
@@ -130,6 +138,27 @@ class SimulatedNode:
     def run_cost(self, run: str, t: float) -> float:
         """Dollars of one run on this node up to ``t``."""
         return sum(d for _, d in self.totals(t, run).values())
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedOffer:
+    """A price that the poller knows, whether or not a node of the fleet pays it."""
+
+    provider: str
+    region: str
+    zone: str
+    instance_type: str
+    purchase_option: str
+    prices: tuple[tuple[float, float], ...]
+    gpus: int = 0
+    gpu_model: str = ""
+    gpu_memory_bytes: int = 0
+    source: str = "listed"
+
+    def price(self, t: float) -> float | None:
+        """$/h at ``t``."""
+        known = [usd for since, usd in self.prices if since <= t]
+        return known[-1] if known else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +200,8 @@ class SimulatedFleet:
     nodes: tuple[SimulatedNode, ...] = ()
     runs: tuple[SimulatedRun, ...] = ()
     with_poller: bool = True
+    offers: tuple[SimulatedOffer, ...] = ()
+    failing_sources: tuple[str, ...] = ()
     epoch_ts: float = field(default=1_700_000_000.0)
     """The wall clock (seconds since the Unix epoch) at the start of the simulation."""
 
@@ -180,14 +211,33 @@ class SimulatedFleet:
             if node.at(t) is None:
                 continue
             target = {"job": "epochcost-agent", "instance": f"{node.node}:10835"}
-            yield "up", target, 1
+            yield from _scraped(target, SAMPLES_OF_A_NODE + SAMPLES_OF_A_GPU * node.gpus)
             for name, labels, value in _agent(node, self.runs, t, self.epoch_ts):
                 yield f"epochcost_{name}", {**target, **labels}, value
         if self.with_poller:
             target = {"job": "epochcost-prices", "instance": "prices:10836"}
-            yield "up", target, 1
-            for name, labels, value in _poller(self.nodes, t, self.epoch_ts):
+            yield from _scraped(target, SAMPLES_OF_A_NODE)
+            for name, labels, value in _poller(self.nodes, self.offers, t, self.epoch_ts):
                 yield f"epochcost_{name}", {**target, **labels}, value
+            for source in self.failing_sources:
+                yield "epochcost_price_source_success", {**target, "source": source}, 0
+                yield "epochcost_price_source_failures_total", {**target, "source": source}, t // 900
+            yield from _prometheus()
+
+
+def _scraped(target: Mapping[str, str], samples: float) -> Iterator[Sample]:
+    """What Prometheus itself writes about a scrape."""
+    yield "up", target, 1
+    yield "scrape_duration_seconds", target, samples * SCRAPE_SECONDS_PER_SAMPLE
+    yield "scrape_samples_scraped", target, samples
+
+
+def _prometheus() -> Iterator[Sample]:
+    """What a Prometheus that scrapes itself says about its rule groups."""
+    for group, seconds in RULE_SECONDS.items():
+        labels = {"job": "prometheus", "instance": "127.0.0.1:9090", "rule_group": f"/rules/{group}.yml;{group}"}
+        yield "prometheus_rule_group_last_duration_seconds", labels, seconds
+        yield "prometheus_rule_group_interval_seconds", labels, 15
 
 
 def _agent(node: SimulatedNode, runs: tuple[SimulatedRun, ...], t: float, epoch_ts: float) -> Iterator[Sample]:
@@ -200,8 +250,9 @@ def _agent(node: SimulatedNode, runs: tuple[SimulatedRun, ...], t: float, epoch_
             yield from _run(node, run, mine, t, epoch_ts)
     yield "build_info", {"version": "simulated", "python": "3.12"}, 1
     yield "sample_timestamp_seconds", {}, epoch_ts + t
-    yield "clock_jumps_total", {}, 0
+    yield "clock_jumps_total", {}, node.clock_jumps
     yield "progress_events_total", {"result": "accepted"}, t
+    yield "progress_events_total", {"result": "malformed"}, node.refused_events * t / (6 * HOUR)
     for collector in ("gpus", "host", "progress", "price", "state"):
         ok = collector != "price" or bool(node.prices)
         yield "collector_success", {"collector": collector}, float(ok)
@@ -239,6 +290,8 @@ def _node(node: SimulatedNode, t: float, epoch_ts: float) -> Iterator[Sample]:
     yield "node_unpriced_seconds", {}, 0 if price is not None else lived
     yield "node_gpus", {}, node.gpus
     yield "node_boot_time_seconds", {}, epoch_ts + node.stretches[0].start
+    if node.notice_at is not None and t >= node.notice_at:
+        yield "node_preemption_notice_timestamp_seconds", {"kind": "interruption"}, epoch_ts + node.notice_at
     busy = now.utilization_at(t) if node.gpus == 0 else 0.22
     yield "node_cpu_utilization_ratio", {}, busy
     yield "node_cpu_seconds_total", {"state": "user"}, 16 * 0.22 * lived
@@ -266,6 +319,10 @@ def _gpu(node: SimulatedNode, index: int, t: float) -> Iterator[Sample]:
     yield "gpu_power_watts", gpu, node.watts_per_device * (0.3 + 0.7 * now.utilization_at(t, lag))
     yield "gpu_energy_joules_total", gpu, node.watts_per_device * 0.8 * sum(min(t, s.end) - s.start for s in lived)
     yield "gpu_temperature_celsius", gpu, 40 + 35 * now.utilization_at(t, lag)
+    owner = {"kind": "run", "owner": now.run} if now.run else {"kind": "user", "owner": node.user, "user": node.user}
+    if owner["owner"]:
+        yield "gpu_owner_info", {**gpu, **owner}, 1
+        yield "gpu_owner_share_ratio", {**gpu, **owner}, 1
     for state, (seconds, _) in node.totals(t).items():
         yield "gpu_seconds_total", {**gpu, "state": state.value}, seconds
 
@@ -348,29 +405,27 @@ def _run_progress(
         yield "run_last_epoch_cost_usd", me, cost[-2] - cost[-3]
 
 
-def _poller(nodes: tuple[SimulatedNode, ...], t: float, epoch_ts: float) -> Iterator[Sample]:
+def _poller(
+    nodes: tuple[SimulatedNode, ...], offers: tuple[SimulatedOffer, ...], t: float, epoch_ts: float
+) -> Iterator[Sample]:
     seen: set[tuple[str, ...]] = set()
     sources: dict[str, int] = {}
-    for node in nodes:
-        usd = node.price(t)
-        offers = [] if usd is None else [(node.zone, node.purchase_option, usd)]
-        if node.on_demand_usd_per_hour is not None:
-            offers.append(("", "on_demand", node.on_demand_usd_per_hour))
-        for zone, option, price in offers:
-            key = (node.provider, node.region, zone, node.instance_type, option)
-            if key in seen:
-                continue
-            seen.add(key)
-            sources[node.price_source] = sources.get(node.price_source, 0) + 1
-            names = ("provider", "region", "zone", "instance_type", "purchase_option")
-            labels = {n: v for n, v in zip(names, key, strict=True) if v} | {"source": node.price_source}
-            yield "instance_price_usd_per_hour", labels, price
-            yield "instance_price_timestamp_seconds", labels, epoch_ts + t - t % 300
-        kind = {"provider": node.provider, "instance_type": node.instance_type}
-        if (*kind.values(),) not in seen and node.gpus:
+    for offer in (*(o for node in nodes for o in _paid(node)), *offers):
+        key = (offer.provider, offer.region, offer.zone, offer.instance_type, offer.purchase_option)
+        usd = offer.price(t)
+        if usd is None or key in seen:
+            continue
+        seen.add(key)
+        sources[offer.source] = sources.get(offer.source, 0) + 1
+        names = ("provider", "region", "zone", "instance_type", "purchase_option")
+        labels = {n: v for n, v in zip(names, key, strict=True) if v} | {"source": offer.source}
+        yield "instance_price_usd_per_hour", labels, usd
+        yield "instance_price_timestamp_seconds", labels, epoch_ts + t - t % 300
+        kind = {"provider": offer.provider, "instance_type": offer.instance_type}
+        if (*kind.values(),) not in seen and offer.gpus:
             seen.add((*kind.values(),))
-            yield "instance_gpus", {**kind, "gpu_model": node.gpu_model}, node.gpus
-            yield "instance_gpu_memory_bytes", kind, node.gpu_memory_bytes
+            yield "instance_gpus", {**kind, "gpu_model": offer.gpu_model}, offer.gpus
+            yield "instance_gpu_memory_bytes", kind, offer.gpu_memory_bytes
     for source, count in sources.items():
         label = {"source": source}
         yield "price_source_success", label, 1
@@ -379,3 +434,15 @@ def _poller(nodes: tuple[SimulatedNode, ...], t: float, epoch_ts: float) -> Iter
         yield "price_source_failures_total", label, 0
         yield "price_source_prices", label, count
     yield "build_info", {"version": "simulated", "python": "3.12"}, 1
+
+
+def _paid(node: SimulatedNode) -> Iterator[SimulatedOffer]:
+    """What a node pays, and what it would pay on demand, as offers."""
+    paid = SimulatedOffer(
+        node.provider, node.region, node.zone, node.instance_type, node.purchase_option, node.prices,
+        node.gpus, node.gpu_model, node.gpu_memory_bytes, node.price_source,
+    )  # fmt: skip
+    if node.prices:
+        yield paid
+    if node.on_demand_usd_per_hour is not None:
+        yield replace(paid, zone="", purchase_option="on_demand", prices=((0, node.on_demand_usd_per_hour),))

@@ -12,6 +12,7 @@ import yaml
 from tests.grafana.boards import DASHBOARDS, ROOT, panels, queries
 from tests.grafana.scenarios import FLEETS
 from tests.grafana.simulated_prometheus import every_rule
+from tests.prometheus.rule_files import series_used
 
 from epochcost.model import State
 from epochcost.palette import PALETTE
@@ -20,7 +21,19 @@ BOARDS = pytest.mark.parametrize("board", DASHBOARDS.values(), ids=DASHBOARDS.ke
 PANELS = pytest.mark.parametrize("panel", [p for b in DASHBOARDS.values() for p in panels(b)], ids=lambda p: p["title"])
 QUERIES = pytest.mark.parametrize("query", list(queries()), ids=str)
 CORE = {"stat", "timeseries", "table", "bargauge", "gauge", "state-timeline", "xychart", "heatmap", "text", "alertlist"}
-UNITS = {"currencyUSD", "suffix:$/h", "percentunit", "s", "dtdhms", "short", "none", "suffix:steps/s"}
+UNITS = {
+    "currencyUSD", "suffix:$/h", "suffix:$/GPU-hour", "percentunit", "s", "dtdhms", "short", "none", "suffix:steps/s",
+    "suffix:events/s", "suffix:epochs", "suffix:x", "watt", "celsius",
+}  # fmt: skip
+NAMES = {
+    "state", "run", "phase", "gpu", "purchase_option", "zone", "instance_type", "offer", "setup", "source", "group",
+    "collector", "result",
+}  # fmt: skip
+"""Labels whose values are words that a reader of the project knows."""
+NOT_OURS = {
+    "up", "scrape_duration_seconds", "scrape_samples_scraped", "prometheus_rule_group_last_duration_seconds",
+}  # fmt: skip
+"""Series of Prometheus itself that the dashboards may ask for."""
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 COUNTERS = re.compile(r"(rate|increase)\(\s*([a-zA-Z_:]+)")
 
@@ -28,17 +41,21 @@ COUNTERS = re.compile(r"(rate|increase)\(\s*([a-zA-Z_:]+)")
 # Of the SDK, on import: Grafana 13 refuses what it would rather have us use.
 @pytest.mark.filterwarnings("ignore:Prefer using dashboardv2:DeprecationWarning")
 def test_the_files_are_what_the_code_builds():
-    from fleet_board import fleet
-    from run_board import run
+    from every_board import BUILT
 
-    for name, build in (("fleet", fleet), ("run", run)):
+    assert set(BUILT) == set(DASHBOARDS)
+    for name, build in BUILT.items():
         committed = (ROOT / f"grafana/dashboards/{name}.json").read_text()
         assert build() == committed, f"{name}.json is stale: PYTHONPATH=exporter python grafana/build"
 
 
 def test_uids_never_change():
     assert {name: board["uid"] for name, board in DASHBOARDS.items()} == {
+        "compare": "epochcost-compare",
         "fleet": "epochcost-fleet",
+        "health": "epochcost-health",
+        "market": "epochcost-market",
+        "node": "epochcost-node",
         "run": "epochcost-run",
     }
 
@@ -101,16 +118,7 @@ def test_a_panel_says_what_it_shows(panel):
 def test_a_panel_has_a_unit_and_a_word_for_nothing(panel):
     defaults = panel["fieldConfig"]["defaults"]
     # `none` is deliberate: positions and counts have no unit. A table's units stand at its columns.
-    assert defaults["unit"] in {
-        "currencyUSD",
-        "suffix:$/h",
-        "percentunit",
-        "s",
-        "dtdhms",
-        "short",
-        "none",
-        "suffix:steps/s",
-    }
+    assert defaults["unit"] in UNITS
     assert defaults["noValue"]
 
 
@@ -118,7 +126,7 @@ def test_a_panel_has_a_unit_and_a_word_for_nothing(panel):
 def test_refs_are_unique_and_a_range_query_draws_a_graph(panel):
     refs = [target["refId"] for target in panel["targets"]]
     assert len(set(refs)) == len(refs)
-    assert {target["range"] for target in panel["targets"]} == {panel["type"] == "timeseries"}
+    assert {target["range"] for target in panel["targets"]} == {panel["type"] in ("timeseries", "state-timeline")}
 
 
 @QUERIES
@@ -127,7 +135,7 @@ def test_a_legend_is_a_name_and_never_a_raw_label_set(query):
     assert query.legend != "__auto"
     if query.kind != "table":
         labels = set(re.findall(r"\{\{(\w+)\}\}", query.legend))
-        assert labels <= {"state", "run", "phase"}
+        assert labels <= NAMES
 
 
 @QUERIES
@@ -146,12 +154,12 @@ def test_rates_are_taken_of_counters_over_grafanas_interval(query):
 def _known_metrics() -> set[str]:
     fleet = FLEETS["many"]
     simulated = {name for t in (600.0, 12_000.0, 20_000.0) for name, _, _ in fleet.samples(t)}
-    return simulated | {rule["record"] for rule in every_rule("record")} | {"ALERTS", "ALERTS_FOR_STATE"}
+    return simulated | {rule["record"] for rule in every_rule("record")} | {"ALERTS", "ALERTS_FOR_STATE"} | NOT_OURS
 
 
 @QUERIES
 def test_only_metrics_and_recorded_series_that_exist_are_asked_for(query):
-    asked = set(re.findall(r"(?<![\w:$\"])((?:[a-z]\w*:)?epochcost_[\w:]+|ALERTS\w*)", query.expr))
+    asked = series_used(query.filled())
     assert asked
     assert asked <= _known_metrics(), asked - _known_metrics()
 
@@ -180,7 +188,7 @@ def test_every_state_has_a_colour_wherever_states_are_shown():
         for panel in panels(board)
         if any(t["legendFormat"] == "{{state}}" for t in panel["targets"])
     ]
-    assert len(shown) == 4
+    assert len(shown) == 6
     assert all({s.value for s in State} <= names for names in shown)
 
 

@@ -1,0 +1,261 @@
+"""The Compare dashboard: what an epoch of one experiment took and cost on every machine type that it was trained on."""
+
+from __future__ import annotations
+
+from board import Grid, query_variable, to_json
+from charts import Points, plane
+from grafana_foundation_sdk.builders import dashboard as sdk
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models.dashboard import Panel, VariableOption
+from panels import (
+    AMBER,
+    BLUE,
+    GREEN,
+    PLAIN,
+    RATIO,
+    SECONDS,
+    USD,
+    USD_PER_HOUR,
+    About,
+    Column,
+    Query,
+    bars,
+    figures,
+    gauge_cell,
+    link_to_run,
+    rows,
+)
+
+UID = "epochcost-compare"
+SETUP = "provider, instance_type, purchase_option, nodes, batch_size"
+MEASURED = '{experiment="$experiment"}[$__range]'
+GREY = "#8b8e97"
+FRONTIER_POINTS = 4
+NO_EPOCH = "No run of this experiment has finished an epoch in this time range"
+
+
+def _median(metric: str) -> str:
+    """Mean over the runs of a setup of their medians within the time range: runs that have ended count."""
+    return f"avg by ({SETUP}) (quantile_over_time(0.5, run_setup:epochcost_{metric}{MEASURED}))"
+
+
+TIME, COST = _median("epoch_seconds:last"), _median("epoch_cost_usd:last")
+
+
+def compare() -> str:
+    """The dashboard as JSON text."""
+    grid = Grid()
+    _headline(grid)
+    grid.band(12, (14, _plane()), (10, _ranking()))
+    grid.band(9, (24, _table()))
+    grid.band(8, (8, _batches(COST, "Cost", USD)), (8, _batches(TIME, "Time", SECONDS)), (8, _batch_memory()))
+    grid.band(8, (24, _runs()))
+    return to_json(
+        UID,
+        "epochcost / Compare",
+        "What an epoch of one experiment took and cost on every machine type, as measured.",
+        grid,
+        [
+            query_variable(
+                "experiment",
+                "Experiment",
+                'label_values(epochcost_run_info{experiment!=""}, experiment)',
+                all_values=False,
+            ),
+            sdk.CustomVariable("epochs")
+            .label("Epochs of a training")
+            .values("1,10,25,50,100,300")
+            .current(VariableOption(selected=True, text="25", value="25")),
+        ],
+    )
+
+
+def _named(expr: str) -> str:
+    """Adds labels ``machine``, such as `2 x p4d.24xlarge`, and ``setup``, with purchase option and batch size."""
+    machine = f'label_join(\n  {expr},\n  "machine", " x ", "nodes", "instance_type"\n)'
+    batch = f'label_replace({machine}, "batch", ", batch $1", "batch_size", "(.+)")'
+    bought = f'label_join({batch}, "bought", ", ", "machine", "purchase_option")'
+    return f'label_join({bought}, "setup", "", "bought", "batch")'
+
+
+def _by_setup(expr: str) -> str:
+    return f"max by (setup) ({_named(expr)})"
+
+
+def frontier() -> str:
+    """The cheapest setup; the cheapest of those that are faster; of those the cheapest that is faster still; ..."""
+    found = [f"bottomk(1, {COST})"]
+    while len(found) < FRONTIER_POINTS:
+        found.append(f"bottomk(1, {COST} and {TIME} < on () group_left () max({TIME} and {found[-1]}))")
+    return "\nor\n".join(f"({point})" for point in found)
+
+
+def _headline(grid: Grid) -> None:
+    grid.band(
+        4,
+        (
+            8,
+            figures(
+                About("Cheapest epoch", "The setup with the lowest cost per epoch.", USD, empty=NO_EPOCH),
+                Query(_named(f"bottomk(1, {COST})"), "{{setup}}"),
+                colour=GREEN,
+                named=True,
+            ),
+        ),
+        (
+            8,
+            figures(
+                About("Fastest epoch", "The setup with the shortest epoch.", SECONDS, empty=NO_EPOCH),
+                Query(_named(f"bottomk(1, {TIME})"), "{{setup}}"),
+                named=True,
+            ),
+        ),
+        (
+            4,
+            figures(
+                About("Dearest over cheapest", "How many times as much the dearest setup costs an epoch.", "suffix:x"),
+                Query(f"max({COST}) / min({COST})", "Factor"),
+                colour=AMBER,
+            ),
+        ),
+        (
+            4,
+            figures(
+                About("Measured", "Setups that an epoch of this experiment was finished on, and its runs.", PLAIN),
+                Query(f"count({TIME})", "Setups"),
+                Query(f"count(max_over_time(run_setup:epochcost_epoch_seconds:last{MEASURED}))", "Runs"),
+            ),
+        ),
+    )
+
+
+def _plane() -> Builder[Panel]:
+    return plane(
+        About(
+            "Cost per epoch",
+            "Each point is a setup: machine type, how many, purchase option, batch size; its median epoch in the time "
+            "range. On the frontier (up to four points from the cheapest on) nothing is both cheaper and faster; for "
+            "every other point something is.",
+            USD,
+            empty=NO_EPOCH,
+        ),
+        "setup",
+        Query(_by_setup(TIME), "Time per epoch"),
+        SECONDS,
+        [
+            Points("On the frontier", _by_setup(frontier()), GREEN),
+            Points("Off the frontier", _by_setup(f"{COST}\nunless\n({frontier()})"), GREY),
+        ],
+    )
+
+
+def _ranking() -> Builder[Panel]:
+    return bars(
+        About("Cost per epoch by setup", "The same costs, the dearest first.", USD, empty=NO_EPOCH),
+        "setup",
+        _by_setup(COST),
+        long_names=True,
+    )
+
+
+def _table() -> Builder[Panel]:
+    yes = {"type": "value", "options": {"1": {"text": "frontier", "color": GREEN, "index": 0}}}
+    return rows(
+        About(
+            "Cost of training by machine",
+            "The median epoch of each setup in the time range. Per hour is what that epoch really cost an hour. The "
+            "last columns are a whole training of as many epochs as chosen at the top, without its start-up.",
+            PLAIN,
+            empty=NO_EPOCH,
+        ),
+        "setup",
+        [
+            Column("Machine", "machine"),
+            Column("Bought", "purchase_option", width=95),
+            Column("Batch", "batch_size", width=70),
+            Column("Per hour", "B", _by_setup(f"3600 * {COST} / {TIME}"), USD_PER_HOUR, 100),
+            Column("Time per epoch", "A", _named(TIME), SECONDS, 120),
+            Column("Cost per epoch", "C", _by_setup(COST), USD, 135),
+            Column(
+                "x cheapest", "D", _by_setup(f"{COST} / on () group_left () min({COST})"), "suffix:x", 100,
+                (("decimals", 2),),
+            ),
+            Column("Memory", "E", _by_setup(_median("memory_fill_ratio:max")), RATIO, 110, gauge_cell(BLUE)),
+            Column("Frontier", "F", _by_setup(f"({frontier()}) >= bool 0"), "none", 90, (("mappings", [yes]),)),
+            Column("All epochs take", "G", _by_setup(f"$epochs * {TIME}"), SECONDS, 125),
+            Column("All epochs cost", "H", _by_setup(f"$epochs * {COST}"), USD, 125),
+        ],
+        sort_by="Cost per epoch",
+    )  # fmt: skip
+
+
+def _several(expr: str) -> str:
+    """Of the setups those whose machine was tried with more than one batch size."""
+    place = "provider, instance_type, purchase_option, nodes"
+    return f"{expr}\nand on ({place})\ncount by ({place}) ({TIME}) > 1"
+
+
+def _batches(expr: str, what: str, unit: str) -> Builder[Panel]:
+    return bars(
+        About(
+            f"{what} per epoch by batch size",
+            "Machines that trained this experiment with more than one batch size. A larger batch fills the memory and "
+            "usually shortens the epoch; whether the model learns as well, these figures do not say.",
+            unit,
+            empty="No machine was tried with more than one batch size",
+        ),
+        "setup",
+        _by_setup(_several(expr)),
+        long_names=True,
+    )
+
+
+def _batch_memory() -> Builder[Panel]:
+    return bars(
+        About(
+            "Memory fill by batch size",
+            "Peak memory of the run over the memory of the GPU, for the same setups.",
+            RATIO,
+            0,
+            empty="No GPU was tried with more than one batch size",
+        ),
+        "setup",
+        _by_setup(_several(_median("memory_fill_ratio:max"))),
+        long_names=True,
+    ).max(1)
+
+
+def _runs() -> Builder[Panel]:
+    def of(metric: str) -> str:
+        return f"quantile_over_time(0.5, run_setup:epochcost_{metric}{MEASURED})"
+
+    def keyed(expr: str) -> str:
+        return f'max by (part) (label_join({_named(expr)}, "part", " ", "run", "setup"))'
+
+    def of_the_run(metric: str) -> str:
+        known = of("epoch_seconds:last")
+        return keyed(f"{known} * 0 + on (run) group_left () max by (run) (last_over_time({metric}[$__range]))")
+
+    labelled = _named(of("epoch_seconds:last"))
+    return rows(
+        About(
+            "Runs behind these figures",
+            "Every run of this experiment that finished an epoch in the time range; one that changed its batch or its "
+            "machine has a row for each setup. Epochs and the last three columns are of the whole run. Useful epoch: "
+            "all its dollars over the epochs that did not have to be done again. Click a run to open it.",
+            PLAIN,
+            empty=NO_EPOCH,
+        ),
+        "part",
+        [
+            Column("Run", "run", properties=(link_to_run("Run"),)),
+            Column("Setup", "setup"),
+            Column("Epochs", "B", of_the_run("epochcost_run_epoch"), "none", 80, (("decimals", 1),)),
+            Column("Time per epoch", "A", f'label_join({labelled}, "part", " ", "run", "setup")', SECONDS, 120),
+            Column("Cost per epoch", "C", keyed(of("epoch_cost_usd:last")), USD, 120),
+            Column("Useful epoch", "D", of_the_run("run:epochcost_useful_epoch_cost_usd:mean"), USD, 110),
+            Column("Cost", "E", of_the_run("run:epochcost_cost_usd:sum"), USD, 90),
+            Column("Wasted", "F", of_the_run("run:epochcost_waste_ratio:life"), RATIO, 110, gauge_cell(AMBER)),
+        ],
+        sort_by="Cost",
+    )

@@ -1,0 +1,21 @@
+"""Every dashboard by the name of its file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from compare_board import compare
+from fleet_board import fleet
+from health_board import health
+from market_board import market
+from node_board import node
+from run_board import run
+
+BUILT: Mapping[str, Callable[[], str]] = {
+    "compare": compare,
+    "fleet": fleet,
+    "health": health,
+    "market": market,
+    "node": node,
+    "run": run,
+}

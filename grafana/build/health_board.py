@@ -1,0 +1,275 @@
+"""The Health dashboard: whether epochcost itself can be believed, and what it costs to run."""
+
+from __future__ import annotations
+
+from board import Grid, to_json
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models.dashboard import Panel
+from panels import (
+    AMBER,
+    BLUE,
+    GREEN,
+    PLAIN,
+    RED,
+    SECONDS,
+    About,
+    Column,
+    Legend,
+    Query,
+    bars,
+    figures,
+    lines,
+    link_to_node,
+    rows,
+    steps,
+)
+
+UID = "epochcost-health"
+AGENTS, POLLERS = 'up{job="epochcost-agent"}', 'up{job="epochcost-prices"}'
+OURS = '{job=~"epochcost-.+"}'
+GROUPS = '{rule_group=~".*epochcost-.+"}'
+NO_AGENT = "No agent is scraped"
+NOT_ITSELF = "Prometheus does not scrape itself"
+REFUSED = 'epochcost_progress_events_total{result!~"accepted|ignored"}'
+FINE_AT_ZERO = ((None, GREEN), (1, AMBER))
+
+
+def health() -> str:
+    """The dashboard as JSON text."""
+    grid = Grid()
+    _headline(grid)
+    grid.band(9, (24, _agents()))
+    grid.band(8, (15, _sources()), (9, _answers()))
+    grid.band(8, (8, _collectors()), (8, _events()), (8, _lag()))
+    grid.band(8, (8, _scrapes()), (8, _series()), (8, _rules()))
+    about = "Whether epochcost itself can be believed, and what it costs to run."
+    return to_json(UID, "epochcost / Health", about, grid)
+
+
+def _headline(grid: Grid) -> None:
+    def no_more_than(about: About, *queries: Query) -> Builder[Panel]:
+        return figures(about, *queries, thresholds=steps(*FINE_AT_ZERO))
+
+    grid.band(
+        4,
+        (4, _up("Agents", AGENTS, "Agents that answer Prometheus, and those that do not.")),
+        (4, _up("Price pollers", POLLERS, "Price pollers that answer Prometheus, and those that do not.")),
+        (
+            4,
+            no_more_than(
+                About(
+                    "Failing",
+                    "Collectors of agents and sources of prices whose last attempt failed. A node without network to "
+                    "the poller fails its price collector and goes on counting seconds.",
+                    PLAIN,
+                ),
+                Query("sum(1 - epochcost_collector_success)", "Collectors"),
+                Query("sum(1 - max by (source) (epochcost_price_source_success))", "Sources"),
+            ),
+        ),
+        (
+            4,
+            no_more_than(
+                About("GPUs unreadable", "GPUs whose driver does not answer: their time is of state unknown.", PLAIN),
+                Query("sum(1 - epochcost_gpu_readable)", "GPUs"),
+            ),
+        ),
+        (
+            4,
+            no_more_than(
+                About(
+                    "Events refused",
+                    "Lines of training processes that were not understood, in this time range: malformed, too long, of "
+                    "an unknown version, or of more runs than an agent follows.",
+                    PLAIN,
+                    0,
+                ),
+                Query(f"sum(increase({REFUSED}[$__range]))", "Events"),
+            ),
+        ),
+        (
+            4,
+            no_more_than(
+                About(
+                    "Clock jumps",
+                    "Jumps of a wall clock that agents saw and left out of their seconds, since they started.",
+                    PLAIN,
+                    0,
+                ),
+                Query("sum(epochcost_clock_jumps_total)", "Jumps"),
+            ),
+        ),
+    )
+
+
+def _up(title: str, up: str, text: str) -> Builder[Panel]:
+    down = {"thresholds": {"mode": "absolute", "steps": [{"value": None, "color": GREEN}, {"value": 1, "color": RED}]}}
+    return figures(
+        About(title, text, PLAIN, empty="None is scraped"),
+        Query(f"sum({up})", "Up"),
+        Query(f"sum(1 - {up})", "Down"),
+        colour=GREEN,
+        overrides={"Down": down},
+    )
+
+
+def _agents() -> Builder[Panel]:
+    def of(metric: str) -> str:
+        return f"max by (instance) ({metric})"
+
+    answers = {"0": {"text": "down", "color": RED, "index": 0}, "1": {"text": "up", "color": GREEN, "index": 1}}
+    up = (("mappings", [{"type": "value", "options": answers}]), ("custom.cellOptions", {"type": "color-text"}))
+    return rows(
+        About(
+            "Agents",
+            "Every agent that Prometheus scrapes. Sample age is how old its newest look at the machine is; unpriced "
+            "are seconds whose price is not known yet, their dollars follow when it is; refused are events in this "
+            "time range. Click a node to open it.",
+            PLAIN,
+            empty=NO_AGENT,
+        ),
+        "instance",
+        [
+            Column("Address", "instance"),
+            Column("Node", "node", "max by (instance, node) (epochcost_node_info)", ref="A",
+                   properties=(link_to_node("Node"),)),
+            Column("Answers", "B", of(AGENTS), "none", 80, up),
+            Column("Version", "version", 'max by (instance, version) (epochcost_build_info{job="epochcost-agent"})',
+                   ref="C", width=100),
+            Column("Sample age", "D", of("time() - epochcost_sample_timestamp_seconds"), SECONDS, 105),
+            Column("Price age", "E", of("node:epochcost_price_age_seconds:now"), SECONDS, 95),
+            Column("Unpriced", "F", of("epochcost_node_unpriced_seconds"), SECONDS, 95),
+            Column("Failing", "G", "sum by (instance) (1 - epochcost_collector_success)", "none", 80),
+            Column("Refused", "H", f"sum by (instance) (increase({REFUSED}[$__range]))", "none", 85,
+                   (("decimals", 0),)),
+            Column("Clock jumps", "I", of("epochcost_clock_jumps_total"), "none", 105),
+            Column("Scrape takes", "J", of('scrape_duration_seconds{job="epochcost-agent"}'), SECONDS, 110),
+            Column("Series", "K", of('scrape_samples_scraped{job="epochcost-agent"}'), "none", 80),
+        ],
+        sort_by="Failing",
+    )  # fmt: skip
+
+
+def _sources() -> Builder[Panel]:
+    def of(metric: str) -> str:
+        return f"max by (source) ({metric})"
+
+    words = {"0": {"text": "failing", "color": RED, "index": 0}, "1": {"text": "answers", "color": GREEN, "index": 1}}
+    state = (("mappings", [{"type": "value", "options": words}]), ("custom.cellOptions", {"type": "color-text"}))
+    return rows(
+        About(
+            "Sources of prices",
+            "Each source of the price poller: its last attempt, when it last answered in full, what that took, how "
+            "often it failed in this time range, how many prices it gives.",
+            PLAIN,
+            empty="No price poller is scraped",
+        ),
+        "source",
+        [
+            Column("Source", "source"),
+            Column("Last attempt", "A", of("epochcost_price_source_success"), "none", 110, state),
+            Column("Answered", "B", of("time() - epochcost_price_source_last_success_timestamp_seconds"), SECONDS, 110),
+            Column("Took", "C", of("epochcost_price_source_duration_seconds"), SECONDS, 95),
+            Column(
+                "Failures", "D", of("increase(epochcost_price_source_failures_total[$__range])"), "none", 90,
+                (("decimals", 0),),
+            ),
+            Column("Prices", "E", of("epochcost_price_source_prices"), "none", 90),
+        ],
+        sort_by="Failures",
+    )  # fmt: skip
+
+
+def _answers() -> Builder[Panel]:
+    return lines(
+        About("Time since a source answered", "Since each source last answered in full.", SECONDS,
+              empty="No price poller is scraped"),
+        Query("max by (source) (time() - epochcost_price_source_last_success_timestamp_seconds)", "{{source}}"),
+        fill=0,
+        legend=Legend.LINE,
+    )  # fmt: skip
+
+
+def _collectors() -> Builder[Panel]:
+    return bars(
+        About(
+            "Slowest attempt by collector",
+            "What the last attempt of each of the agents' collectors took, on the slowest node. They run beside the "
+            "scrape, never in it.",
+            SECONDS,
+            empty=NO_AGENT,
+        ),
+        "collector",
+        "max by (collector) (epochcost_collector_duration_seconds)",
+        long_names=True,
+    )
+
+
+def _events() -> Builder[Panel]:
+    return lines(
+        About(
+            "Training events by result",
+            "Lines of training processes that the agents read, a second, by what became of them.",
+            "suffix:events/s",
+            empty=NO_AGENT,
+        ),
+        Query("sum by (result) (rate(epochcost_progress_events_total[$__rate_interval]))", "{{result}}"),
+        fill=0,
+        legend=Legend.LINE,
+    )
+
+
+def _lag() -> Builder[Panel]:
+    age = "timestamp(epochcost_sample_timestamp_seconds) - epochcost_sample_timestamp_seconds"
+    return lines(
+        About(
+            "Age of the newest sample",
+            "How old an agent's newest look at its machine is: the oldest of all agents, and the median. An agent "
+            "looks once a second.",
+            SECONDS,
+            empty=NO_AGENT,
+        ),
+        Query(f"max({age})", "Oldest"),
+        Query(f"quantile(0.5, {age})", "Median"),
+        colours={"Oldest": AMBER, "Median": BLUE},
+        legend=Legend.LINE,
+    )
+
+
+def _scrapes() -> Builder[Panel]:
+    return lines(
+        About("What a scrape takes", "Of agents and pollers: the slowest, and the median.", SECONDS, empty=NO_AGENT),
+        Query(f"max(scrape_duration_seconds{OURS})", "Slowest"),
+        Query(f"quantile(0.5, scrape_duration_seconds{OURS})", "Median"),
+        colours={"Slowest": AMBER, "Median": BLUE},
+        legend=Legend.LINE,
+    )
+
+
+def _series() -> Builder[Panel]:
+    return lines(
+        About("Series scraped", "Samples in one scrape of all agents, and of all pollers.", "none", empty=NO_AGENT),
+        Query('sum(scrape_samples_scraped{job="epochcost-agent"})', "Agents"),
+        Query('sum(scrape_samples_scraped{job="epochcost-prices"})', "Pollers"),
+        colours={"Agents": BLUE, "Pollers": AMBER},
+        legend=Legend.LINE,
+    )
+
+
+def _rules() -> Builder[Panel]:
+    group = f"""label_replace(
+  max by (rule_group) (prometheus_rule_group_last_duration_seconds{GROUPS}),
+  "group", "$1", "rule_group", ".*epochcost-(.+)"
+)"""
+    return bars(
+        About(
+            "What a group of rules takes",
+            "The last evaluation of each of epochcost's rule groups. It has to stay far below the group's interval, 15 "
+            "seconds to 5 minutes. Needs a Prometheus that scrapes itself.",
+            SECONDS,
+            empty=NOT_ITSELF,
+        ),
+        "group",
+        f"topk(8, {group})",
+        long_names=True,
+    )

@@ -1,0 +1,330 @@
+"""The Node dashboard: what one machine costs against what it could cost, what its GPUs do, and for whom."""
+
+from __future__ import annotations
+
+from board import OF_A_NODE, PRICE_CHANGES_OF_A_NODE, Grid, preemptions, query_variable, to_json
+from charts import most_of, state_lanes, word
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models.dashboard import Panel
+from panels import (
+    AMBER,
+    BLUE,
+    GREEN,
+    PLAIN,
+    RATIO,
+    SECONDS,
+    USD,
+    USD_PER_HOUR,
+    VIOLET,
+    About,
+    Column,
+    Legend,
+    Query,
+    bars,
+    figures,
+    gauge_cell,
+    lines,
+    link_to_run,
+    rows,
+    stacked,
+)
+from states import STATE_COLOURS
+
+UID = "epochcost-node"
+NODE = '{node="$node"}'
+MINE = f"* on (job, instance) group_left () node:epochcost_node_info:max{NODE}"
+"""Leaves of an agent's series those of the chosen node."""
+WATTS, CELSIUS = "watt", "celsius"
+
+
+def node() -> str:
+    """The dashboard as JSON text."""
+    grid = Grid()
+    _headline(grid)
+    grid.band(8, (12, _prices()), (12, _spend()))
+    grid.band(8, (24, _states()))
+    grid.band(8, (8, _utilisation()), (8, _memory()), (8, _power()))
+    grid.band(8, (8, _machine()), (8, _heat()), (8, _totals()))
+    grid.band(10, (12, _owners()), (12, _runs()))
+    return to_json(
+        UID,
+        "epochcost / Node",
+        "What one machine costs, what it could cost, what its GPUs do, and for whom.",
+        grid,
+        [query_variable("node", "Node", "label_values(epochcost_node_info, node)", all_values=False)],
+        annotations=[preemptions(OF_A_NODE), PRICE_CHANGES_OF_A_NODE],
+    )
+
+
+def of(metric: str) -> str:
+    """The figure of the chosen node, from a rule that knows its name."""
+    return f"max({metric}{NODE})"
+
+
+def _headline(grid: Grid) -> None:
+    spent = f"""sum(
+  sum by (job, instance) (increase(epochcost_node_cost_usd_total[$__range]) {MINE})
+  or
+  sum by (job, instance) (increase(epochcost_node_seconds_total[$__range]) {MINE}) / 3600
+  * max by (job, instance) (node:epochcost_price_usd_per_hour:unified{NODE})
+)"""
+    grid.band(
+        4,
+        (
+            4,
+            figures(
+                About(
+                    "Price",
+                    "What an hour of this machine costs now: the agent's price, else the poller's.",
+                    USD_PER_HOUR,
+                ),
+                Query(of("node:epochcost_price_usd_per_hour:unified"), "Price"),
+            ),
+        ),
+        (
+            4,
+            word(
+                About("Machine", "The machine type, as its provider calls it.", PLAIN, empty="not known"),
+                Query(f"max by (instance_type) (epochcost_node_info{NODE})", "{{instance_type}}"),
+            ),
+        ),
+        (
+            3,
+            word(
+                About("Bought", "How it is paid: on_demand, spot, reserved or owned.", PLAIN, empty="not known"),
+                Query(f"max by (purchase_option) (epochcost_node_info{NODE})", "{{purchase_option}}"),
+            ),
+        ),
+        (
+            3,
+            figures(
+                About("Saved", "1 - price / on-demand price. Nothing for an owned machine.", RATIO, 0),
+                Query(of("node:epochcost_price_saving_ratio:now"), "Saved"),
+                colour=GREEN,
+            ),
+        ),
+        (
+            4,
+            figures(
+                About(
+                    "In this time range",
+                    "Dollars of this machine in the dashboard's time range: the agent's own exact integral, else its "
+                    "seconds x the price of now.",
+                    USD,
+                ),
+                Query(spent, "Spent"),
+                colour=VIOLET,
+            ),
+        ),
+        (
+            3,
+            figures(
+                About("Wasted now", "Dollars an hour that train nothing, over the last 5 minutes.", USD_PER_HOUR),
+                Query(of("node:epochcost_waste_usd_per_hour:rate5m"), "Wasted"),
+                colour=AMBER,
+            ),
+        ),
+        (
+            3,
+            figures(
+                About("Price age", "How long ago the source of the price last confirmed it.", SECONDS, 0),
+                Query(of("node:epochcost_price_age_seconds:now"), "Age"),
+            ),
+        ),
+    )
+
+
+def _prices() -> Builder[Panel]:
+    here = f"max by (provider, region, instance_type) (epochcost_node_info{NODE})"
+    market = f"""max by (purchase_option, zone) (
+  epochcost_instance_price_usd_per_hour
+  * on (provider, region, instance_type) group_left () {here}
+)"""
+    return lines(
+        About(
+            "Price by purchase option",
+            "What this machine costs an hour, and what the same type costs in its region by every purchase option and "
+            "zone that the poller knows. Where a line ends, the poller no longer knows the price.",
+            USD_PER_HOUR,
+            empty="No price is known",
+        ),
+        Query(of("node:epochcost_price_usd_per_hour:unified"), "this machine"),
+        Query(market, "{{purchase_option}} {{zone}}"),
+        colours={"this machine": VIOLET},
+        overrides={"this machine": {"custom.lineWidth": 4}},
+        stepped=True,
+        fill=0,
+        legend=Legend.BESIDE,
+    )
+
+
+def _spend() -> Builder[Panel]:
+    rate = f"node_state:epochcost_cost_usd_per_hour:rate5m{NODE}"
+    return stacked(
+        About(
+            "Spend by state over time",
+            "What the machine cost an hour by what it was used for. The states always add up to its price.",
+            USD_PER_HOUR,
+            empty="No price is known",
+        ),
+        Query(f"max by (state) ({rate})\nand\nmax by (state) (max_over_time({rate}[$__range])) > 0", "{{state}}"),
+        STATE_COLOURS,
+    )
+
+
+def _states() -> Builder[Panel]:
+    whole = f"rate(epochcost_node_seconds_total[$__rate_interval]) {MINE}"
+    each = f"rate(epochcost_gpu_seconds_total[$__rate_interval]) {MINE}"
+    return state_lanes(
+        About(
+            "What the machine and each GPU did",
+            "The state that most of the time went to. A GPU that trains is green where it computed for more than half "
+            "of the time, and idle where it rather waited. A machine without GPU has the one lane.",
+            PLAIN,
+            empty="Its agent does not report",
+        ),
+        Query(most_of(whole), "machine"),
+        Query(most_of(each, "gpu"), "GPU {{gpu}}"),
+    )
+
+
+def _utilisation() -> Builder[Panel]:
+    return lines(
+        About(
+            "Utilisation",
+            "Mean over 5 minutes of each GPU, from the integral that the agent sums up every second.",
+            RATIO,
+            0,
+            empty="No GPU is seen",
+        ),
+        Query(f"max by (gpu) (gpu:epochcost_gpu_utilization_ratio:rate5m {MINE})", "GPU {{gpu}}"),
+        top=1,
+        fill=0,
+        legend=Legend.LINE,
+    )
+
+
+def _memory() -> Builder[Panel]:
+    return lines(
+        About(
+            "Memory fill",
+            "Device memory in use of what each GPU has, mean over 5 minutes. Room above the line is room for a larger "
+            "batch.",
+            RATIO,
+            0,
+            empty="No GPU is seen",
+        ),
+        Query(f"max by (gpu) (gpu:epochcost_memory_fill_ratio:rate5m {MINE})", "GPU {{gpu}}"),
+        top=1,
+        fill=0,
+        legend=Legend.LINE,
+    )
+
+
+def _power() -> Builder[Panel]:
+    return lines(
+        About(
+            "Power",
+            "What each GPU draws. The energy of owned machines is a part of their price.",
+            WATTS,
+            0,
+            empty="No GPU tells its power",
+        ),
+        Query(f"max by (gpu) (epochcost_gpu_power_watts {MINE})", "GPU {{gpu}}"),
+        fill=0,
+        legend=Legend.LINE,
+    )
+
+
+def _machine() -> Builder[Panel]:
+    return lines(
+        About(
+            "CPU and main memory",
+            "Share of all CPUs in use, and of the main memory. A GPU that waits while the CPUs are full waits for "
+            "its input.",
+            RATIO,
+            0,
+            empty="Its agent does not report",
+        ),
+        Query(f"max(epochcost_node_cpu_utilization_ratio {MINE})", "CPU"),
+        Query(f"max(epochcost_node_memory_used_bytes / epochcost_node_memory_total_bytes {MINE})", "Main memory"),
+        colours={"CPU": AMBER, "Main memory": BLUE},
+        top=1,
+        legend=Legend.LINE,
+    )
+
+
+def _heat() -> Builder[Panel]:
+    return lines(
+        About("Temperature", "Of the core of each GPU, as its driver reads it.", CELSIUS, 0, empty="No GPU tells its temperature"),
+        Query(f"max by (gpu) (epochcost_gpu_temperature_celsius {MINE})", "GPU {{gpu}}"),
+        fill=0,
+        legend=Legend.LINE,
+    )
+
+
+def _totals() -> Builder[Panel]:
+    return bars(
+        About(
+            "Hours by state in this time range",
+            "Where the machine's time went, whatever it cost.",
+            SECONDS,
+            empty="Its agent does not report",
+        ),
+        "state",
+        f"sum by (state) (increase(epochcost_node_seconds_total[$__range]) {MINE}) > 0",
+        colours=STATE_COLOURS,
+    )
+
+
+def _owners() -> Builder[Panel]:
+    labels = "gpu, kind, owner, namespace, container, user"
+    share = f"""label_join(
+  max by ({labels}) (epochcost_gpu_owner_share_ratio {MINE}),
+  "use", " ", "gpu", "kind", "owner", "namespace", "container", "user"
+)"""
+    return rows(
+        About(
+            "Owners",
+            "Who uses each GPU, and which part of it. A run that reports is known by name; else the pod, the Slurm "
+            "job, the container or the user, where the agent may see them.",
+            PLAIN,
+            empty="Nobody is known to use a GPU of this machine",
+        ),
+        "use",
+        [
+            Column("GPU", "gpu", width=50),
+            Column("Kind", "kind", width=90),
+            Column("Owner", "owner"),
+            Column("Namespace", "namespace", width=95),
+            Column("User", "user", width=90),
+            Column("Share", "A", share, RATIO, 90, gauge_cell(BLUE)),
+        ],
+        sort_by="Share",
+    )
+
+
+def _runs() -> Builder[Panel]:
+    return rows(
+        About(
+            "Runs on this machine",
+            "Runs that its agent reports: the part of the price that each pays now, and its dollars so far on this "
+            "machine. Click a run to open it.",
+            PLAIN,
+            empty="No run is reported",
+        ),
+        "run",
+        [
+            Column("Run", "run", properties=(link_to_run("Run"),)),
+            Column("Experiment", "experiment", f"max by (run, experiment) (epochcost_run_info {MINE})", ref="A"),
+            Column("Pays", "B", f"max by (run) (epochcost_run_node_share_ratio {MINE})", RATIO, 90, gauge_cell(BLUE)),
+            Column("So far", "C", f"max by (run) (node_run:epochcost_cost_usd:last{NODE})", USD, 90),
+            Column("Mean epoch", "D", _mean_epoch(), USD, 95),
+        ],
+        sort_by="So far",
+    )
+
+
+def _mean_epoch() -> str:
+    here = f"max by (run) (epochcost_run_info {MINE})"
+    return f"max by (run) (run:epochcost_epoch_cost_usd:mean) and on (run) {here}"
