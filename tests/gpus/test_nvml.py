@@ -480,7 +480,7 @@ def test_auto_with_a_driver_that_fails_keeps_asking_it(driver: FakeDriver):
 
 
 def test_an_unknown_source_name_is_refused_with_what_is_allowed():
-    with pytest.raises(ValueError, match="no source 'abacus'; allowed: auto, none, dcgm, nvml, amd"):
+    with pytest.raises(ValueError, match="no source 'abacus'; allowed: auto, none, dcgm, nvml, amd, tpu"):
         choose_source("abacus")
 
 

@@ -12,12 +12,14 @@ from epochcost.gpus.dcgm import DEFAULT_URL, DcgmSource
 from epochcost.gpus.nvml import NvmlSource
 from epochcost.gpus.pci import PCI, nvidia_devices
 from epochcost.gpus.source import DriverAwayError, GpuError, GpuSource, NoDriverError
+from epochcost.gpus.tpu import TpuSource
 
 log = logging.getLogger(__name__)
 
 SOURCES: Mapping[str, Callable[[], GpuSource]] = {
     "nvml": NvmlSource,
     "amd": AmdSource,
+    "tpu": TpuSource,
 }
 """Device sources by name, in the order in which ``auto`` asks for them. A factory does not touch the driver.
 

@@ -18,10 +18,11 @@ def nvidia_devices(root: Path = PCI) -> tuple[str, ...]:
 
 
 def _is_nvidia_gpu(device: Path) -> bool:
-    return _attribute(device, "vendor") == NVIDIA and _attribute(device, "class").startswith(DISPLAY_CLASS)
+    return attribute(device, "vendor") == NVIDIA and attribute(device, "class").startswith(DISPLAY_CLASS)
 
 
-def _attribute(device: Path, name: str) -> str:
+def attribute(device: Path, name: str) -> str:
+    """What the kernel says of ``device``; empty where it says nothing."""
     try:
         return (device / name).read_text(encoding="ascii", errors="replace").strip()
     except OSError:
