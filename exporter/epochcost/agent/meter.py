@@ -26,7 +26,7 @@ class Idle:
     """What counts as doing nothing (utilisation below ``busy_ratio``) and as held (this much memory in use)."""
 
     busy_ratio: float = 0.05
-    held_memory_bytes: float = 256.0 * 1024 * 1024
+    held_memory_bytes: int = 256 * 1024 * 1024
 
     def held(self, gpu: GpuSample) -> bool | None:
         """Whether somebody holds the memory of ``gpu`` while it does nothing; None where that is not known."""

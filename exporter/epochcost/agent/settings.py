@@ -98,11 +98,11 @@ class AgentSettings:
         "a GPU without a run counts as unattributed from this utilisation on, else vacant",
         parse=ratio,
     )
-    held_memory_bytes: float = option(
+    held_memory_bytes: int = option(
         "states.held-memory",
-        256.0 * 1024 * 1024,
+        268435456,
         "bytes of device memory in use from which on somebody holds the GPU; more than an idle driver uses",
-        parse=positive,
+        parse=lambda text: int(positive(text)),
     )
     stall_seconds: float = option(
         "states.stall-after", 120.0, "least time without progress before a run counts as stalled", parse=duration

@@ -68,6 +68,8 @@ class _Counted:
     def __init__(self, file: Path, devices: Path, parse: Callable[[str, str], dict[str, Pair]]) -> None:
         self._file, self._devices, self._parse = file, devices, parse
         self._tally = Tally()
+        self._seen: set[str] = set()
+        self._physical: list[str] = []
         self._error = ""
 
     def read(self) -> Pair | None:
@@ -82,8 +84,10 @@ class _Counted:
             self._error = error
             return None
         self._error = ""
-        physical = {name: pair for name, pair in counts.items() if (self._devices / name / "device").exists()}
-        return self._tally.add(physical) if physical else None
+        if counts.keys() != self._seen:
+            self._seen = set(counts)
+            self._physical = [name for name in counts if (self._devices / name / "device").exists()]
+        return self._tally.add({name: counts[name] for name in self._physical}) if self._physical else None
 
 
 def parse_diskstats(text: str, where: str) -> dict[str, Pair]:
