@@ -1,0 +1,223 @@
+"""What a refresh of all sources takes on data of recorded size: the whole poller, real clients, simulated providers.
+
+Run it with the package and its tests at hand: ``PYTHONPATH=.:exporter python benchmarks/refresh.py``. The providers are
+servers on this machine in processes of their own, so their time and the network's are left out; every figure is made
+up. AWS has 110 types in 20 regions (on demand with their zero-dollar twins, spot in three zones), Azure 110 sizes in 5
+regions with four rows each, vast.ai 2,000 offers, Google Cloud 36,000 SKUs (`gcp_catalogue.py`). With ``--list`` the
+public price list of each AWS region, 450 MB, is read too. Exits 1 when a goal is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Sequence
+
+from benchmarks import gcp_catalogue
+
+AWS_REGIONS = [f"us-east-{n}" for n in range(11, 31)]
+AWS_TYPES = [f"p{n}.{size}xlarge" for n in range(22) for size in (1, 2, 8, 24, 48)]
+AZURE_REGIONS = [f"region{n}" for n in range(5)]
+AZURE_TYPES = [f"Standard_NC{n}ads_A100_v4" for n in range(110)]
+VAST_OFFERS = 2000
+NOW = time.time()
+GOAL_SECONDS = 15.0
+GOAL_MIB = 150.0
+GOAL_SCRAPE_MS = 10.0
+
+
+# --- the simulated providers, in a process of their own ---
+
+
+def serve() -> None:
+    """Print where each provider listens, as JSON; ends when the input does."""
+    from tests.prices.aws_price_list import PriceListServer, big
+    from tests.prices.json_server import Answer, JsonServer
+    from tests.prices.test_azure import page, row, spot
+    from tests.prices.test_vast import offer
+
+    def sizes(region: str, names: Sequence[str]) -> list[dict[str, object]]:
+        windows = {"productName": "Virtual Machines NCads A100 v4 Series Windows", "meterId": "m-w"}
+        low = {"meterName": "NC24 Low Priority", "skuName": "NC24 Low Priority", "meterId": "m-l"}
+        made = []
+        for name in names:
+            place = {"armRegionName": region}
+            made += [row(3.6, name, **place), spot(0.7, name, **place), row(4.7, name, **place, **windows)]
+            made.append(row(1.4, name, **place, **low))
+        return made
+
+    def azure(asked: object) -> Answer:
+        names = re.findall(r"armSkuName eq '([^']*)'", asked.query["$filter"])
+        (region,) = re.findall(r"armRegionName eq '([^']*)'", asked.query["$filter"])
+        return page(sizes(region, names))
+
+    vast = [offer(1.0 + n / 1000, gpus=(1, 2, 4, 8)[n % 4], id=n, machine_id=n) for n in range(VAST_OFFERS)]
+    aws = _aws()
+    answers = JsonServer()
+    answers.ask("/azure", azure)
+    answers.on("/vast/bundles/", Answer({"offers": vast}))
+    rows = 1_200_000
+    length = sum(map(len, big(rows, AWS_TYPES[0], "3.5")))
+    price_list = PriceListServer(lambda: big(rows, AWS_TYPES[0], "3.5"))
+    price_list.length = length
+    urls = {"aws": aws.environment(aws.start()), "json": answers.url, "list": price_list.url, "list_bytes": length}
+    print(json.dumps(urls), flush=True)
+    sys.stdin.read()
+
+
+def _aws() -> object:
+    from tests.prices.aws_server import AwsPriceServer, TypeFacts, capacity_block_twin, product, spot, windows_twin
+
+    class Aws(AwsPriceServer):
+        def _in_effect_at(self, row: object, start: float) -> float:  # noqa: ARG002
+            return 0.0
+
+    products = []
+    for n, name in enumerate(AWS_TYPES):
+        for region in AWS_REGIONS:
+            products += [
+                product(name, region, 1 + n / 10),
+                capacity_block_twin(name, region),
+                windows_twin(name, region, 9),
+            ]
+    history = [
+        spot(name, f"{region}{zone}", 0.3 + n / 100, NOW - hours * 3600)
+        for n, name in enumerate(AWS_TYPES)
+        for region in AWS_REGIONS
+        for zone in "abc"
+        for hours in (1, 20)
+    ]
+    types = [TypeFacts(name, 8, 65536, "A100", 8, 40960) for name in AWS_TYPES]
+    return Aws(products, history, types, page_size=100)
+
+
+# --- the poller ---
+
+
+def measure(urls: dict[str, object], gcp_port: int, with_list: bool) -> bool:
+    """Refresh once with all sources and print the figures; whether every goal was met."""
+    os.environ.update(urls["aws"])
+    from epochcost.poller.app import PollerApp, make_sources
+    from epochcost.poller.settings import PollerSettings
+
+    rss_before = gcp_catalogue.resident_mib("VmRSS")
+    with tempfile.TemporaryDirectory() as state:
+        told = PollerSettings(
+            web_listen_address=("127.0.0.1", 0),
+            state_dir=state,
+            prices_sources=("listed", "aws", "azure", "vast", *(("aws_bulk",) if with_list else ())),
+            aws_regions=tuple(AWS_REGIONS),
+            aws_instance_types=tuple(AWS_TYPES),
+            aws_price_list_url=str(urls["list"]),
+            azure_url=f"{urls['json']}/azure",
+            azure_regions=tuple(AZURE_REGIONS),
+            azure_instance_types=tuple(AZURE_TYPES),
+            vast_url=f"{urls['json']}/vast",
+            vast_regions=("US",),
+            vast_instance_types=("1x H100 SXM", "4x H100 SXM", "8x H100 SXM"),
+            prices_max_series=500,
+        )
+        sources = (*make_sources(told), _gcp(gcp_port))
+        app = PollerApp(told, sources)
+        began, cpu = time.perf_counter(), time.process_time()
+        app.start()
+        scrapes = _scrape_until_all_answered(app, {source.name for source in sources} - {"vast_rented"})
+        seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+        book = app._store.book  # noqa: SLF001
+        print(f"{'from start to the last answer':34}{seconds:9.2f} s, {cpu:.2f} s of CPU (goal {GOAL_SECONDS:g} s)")
+        for name, health in app.snapshot().sources.items():
+            if health.duration_seconds is not None:
+                print(
+                    f"{'  ' + name:34}{health.duration_seconds:9.2f} s, {health.prices} prices {health.sentence[:60]}"
+                )
+        size = os.path.getsize(os.path.join(state, "prices.json")) / 1024**2  # noqa: PTH118, PTH202
+        peak = gcp_catalogue.resident_mib("VmHWM")
+        calm = sorted(_scrape_ms(app) for _ in range(50))
+        app.stop()
+    ordered = sorted(scrapes)
+    p99 = ordered[int(len(ordered) * 0.99)]
+    print(f"{'prices known':34}{len(book.prices):9}; exported at most {told.prices_max_series}")
+    print(f"{'state file':34}{size:9.1f} MiB")
+    print(f"{'memory before, at most':34}{rss_before:9.1f} MiB, {peak:.1f} MiB (goal {GOAL_MIB:g} MiB)")
+    print(
+        f"{'scrapes during the refresh':34}{len(scrapes):9}: median {ordered[len(ordered) // 2]:.1f} ms, "
+        f"p99 {p99:.1f} ms, longest {ordered[-1]:.1f} ms (goal {GOAL_SCRAPE_MS:g} ms)"
+    )
+    print(f"{'scrapes afterwards':34}{len(calm):9}: median {calm[25]:.1f} ms, longest {calm[-1]:.1f} ms")
+    print(f"load of this machine: {os.getloadavg()[0]:.1f}")
+    return seconds <= GOAL_SECONDS and peak <= GOAL_MIB and p99 <= GOAL_SCRAPE_MS
+
+
+def _gcp(port: int) -> object:
+    import grpc
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud.billing_v1 import CloudCatalogClient
+    from google.cloud.billing_v1.services.cloud_catalog.transports import CloudCatalogGrpcTransport
+
+    from epochcost.prices.gcp import NAME, GcpPrices
+    from epochcost.prices.gcp_client import GcpCatalogue
+    from epochcost.prices.source import Want
+
+    def client(key: str) -> CloudCatalogClient:  # noqa: ARG001
+        transport = CloudCatalogGrpcTransport(
+            host=f"127.0.0.1:{port}",
+            credentials=AnonymousCredentials(),
+            ssl_channel_credentials=grpc.local_channel_credentials(),
+        )
+        return CloudCatalogClient(transport=transport)
+
+    wanted = frozenset(Want(NAME, region, name) for region in gcp_catalogue.REGIONS[:5] for name in gcp_catalogue.TYPES)
+    return GcpPrices(wanted, 86400.0, GcpCatalogue(NAME, make_client=client))
+
+
+def _scrape_ms(app: object) -> float:
+    began = time.perf_counter()
+    with urllib.request.urlopen(f"{app.url}/metrics") as answer:
+        answer.read()
+    return (time.perf_counter() - began) * 1e3
+
+
+def _scrape_until_all_answered(app: object, names: set[str]) -> list[float]:
+    """Milliseconds of each scrape, ten a second, until every source was tried."""
+    taken = []
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        taken.append(_scrape_ms(app))
+        health = app.snapshot().sources
+        if all(health[name].duration_seconds is not None for name in names):
+            return taken
+        time.sleep(0.1)
+    raise SystemExit("not every source answered within 5 minutes")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", nargs="?", choices=["serve"])
+    parser.add_argument("--list", action="store_true", help="read the public price list too, once a region")
+    told = parser.parse_args()
+    if told.what == "serve":
+        serve()
+        return 0
+    print(f"Python {platform.python_version()}, {os.cpu_count()} CPUs; simulated providers on loopback")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    gcp = subprocess.Popen([sys.executable, gcp_catalogue.__file__, "serve"], **pipes)
+    others = subprocess.Popen([sys.executable, __file__, "serve"], **pipes)
+    with gcp, others:
+        try:
+            met = measure(json.loads(others.stdout.readline()), int(gcp.stdout.readline()), told.list)
+        finally:
+            gcp.stdin.close()
+            others.stdin.close()
+    return 0 if met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
