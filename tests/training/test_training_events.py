@@ -14,6 +14,9 @@ from tests.training.programs import LAUNCHER_NAMES, LAUNCHER_VARIABLES, events, 
 from tests.waiting import wait_for
 
 import epochcost
+from epochcost.launch.event import CHOICES
+from epochcost.model import Phase
+from epochcost.training.run import PHASES
 
 
 @pytest.fixture
@@ -131,6 +134,19 @@ def test_steps_set_from_outside_and_counted_are_one_count(directory: Path):
         run.step(2)
     end = events(directory)[-1]
     assert (end["step"], end["samples"]) == (102, 1020)
+
+
+def test_a_wait_for_data_is_a_phase_that_is_reported(directory: Path):
+    with epochcost.run("x", epochs=1) as run:
+        for _ in run.epochs():
+            with run.phase("data"):
+                pass
+    phases = [line["phase"] for line in events(directory) if line["ev"] == "phase"]
+    assert phases == ["train", "data", "train"]
+
+
+def test_the_training_side_the_event_command_and_the_agent_know_the_same_phases():
+    assert {phase.value for phase in Phase} == set(PHASES) == set(CHOICES["phase"])
 
 
 def test_a_phase_ends_with_its_body_and_training_goes_on(directory: Path):
