@@ -12,7 +12,7 @@ from grafana_foundation_sdk.builders import dashboard as sdk
 from grafana_foundation_sdk.models import common as shapes
 from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models import xychart as points
-from panels import ALONE, About, Query, figures, fixed
+from panels import About, Query, figures, fixed
 from states import STATE_COLOURS
 
 CODES = {state: code for code, state in enumerate(STATE_COLOURS)}
@@ -20,12 +20,8 @@ CODES = {state: code for code, state in enumerate(STATE_COLOURS)}
 
 
 def word(about: About, query: Query) -> stat.Panel:
-    """The name of the one series instead of its value."""
-    return (
-        figures(about, query)
-        .text_mode(shapes.BigValueTextMode.NAME)
-        .text(common.VizTextDisplayOptions().value_size(ALONE).title_size(ALONE - 6))
-    )
+    """The name of the one series instead of its value, as large as its tile allows."""
+    return figures(about, query).text_mode(shapes.BigValueTextMode.NAME).text(common.VizTextDisplayOptions())
 
 
 def most_of(seconds: str, by: str = "") -> str:

@@ -94,7 +94,7 @@ def _headline(grid: Grid) -> None:
     grid.band(
         4,
         (
-            8,
+            7,
             figures(
                 About("Cheapest epoch", "The setup with the lowest cost per epoch.", USD, empty=NO_EPOCH),
                 Query(_named(f"bottomk(1, {COST})"), "{{setup}}"),
@@ -103,7 +103,7 @@ def _headline(grid: Grid) -> None:
             ),
         ),
         (
-            8,
+            7,
             figures(
                 About("Fastest epoch", "The setup with the shortest epoch.", SECONDS, empty=NO_EPOCH),
                 Query(_named(f"bottomk(1, {TIME})"), "{{setup}}"),
@@ -111,7 +111,7 @@ def _headline(grid: Grid) -> None:
             ),
         ),
         (
-            4,
+            5,
             figures(
                 About("Dearest over cheapest", "How many times as much the dearest setup costs an epoch.", "suffix:x"),
                 Query(f"max({COST}) / min({COST})", "Factor"),
@@ -119,7 +119,7 @@ def _headline(grid: Grid) -> None:
             ),
         ),
         (
-            4,
+            5,
             figures(
                 About("Measured", "Setups that an epoch of this experiment was finished on, and its runs.", PLAIN),
                 Query(f"count({TIME})", "Setups"),
@@ -171,19 +171,19 @@ def _table() -> Builder[Panel]:
         "setup",
         [
             Column("Machine", "machine"),
-            Column("Bought", "purchase_option", width=95),
-            Column("Batch", "batch_size", width=70),
-            Column("Per hour", "B", _by_setup(f"3600 * {COST} / {TIME}"), USD_PER_HOUR, 100),
-            Column("Time per epoch", "A", _named(TIME), SECONDS, 120),
-            Column("Cost per epoch", "C", _by_setup(COST), USD, 135),
+            Column("Bought", "purchase_option", width=88),
+            Column("Batch", "batch_size", width=58),
+            Column("Per hour", "B", _by_setup(f"3600 * {COST} / {TIME}"), USD_PER_HOUR, 84),
+            Column("Time per epoch", "A", _named(TIME), SECONDS, 116),
+            Column("Cost per epoch", "C", _by_setup(COST), USD, 132),
             Column(
-                "x cheapest", "D", _by_setup(f"{COST} / on () group_left () min({COST})"), "suffix:x", 100,
+                "x cheapest", "D", _by_setup(f"{COST} / on () group_left () min({COST})"), "suffix:x", 86,
                 (("decimals", 2),),
             ),
-            Column("Memory", "E", _by_setup(_median("memory_fill_ratio:max")), RATIO, 110, gauge_cell(BLUE)),
-            Column("Frontier", "F", _by_setup(f"({frontier()}) >= bool 0"), "none", 90, (("mappings", [yes]),)),
-            Column("All epochs take", "G", _by_setup(f"$epochs * {TIME}"), SECONDS, 125),
-            Column("All epochs cost", "H", _by_setup(f"$epochs * {COST}"), USD, 125),
+            Column("Memory", "E", _by_setup(_median("memory_fill_ratio:max")), RATIO, 90, gauge_cell(BLUE)),
+            Column("Frontier", "F", _by_setup(f"({frontier()}) >= bool 0"), "none", 74, (("mappings", [yes]),)),
+            Column("All take", "G", _by_setup(f"$epochs * {TIME}"), SECONDS, 90),
+            Column("All cost", "H", _by_setup(f"$epochs * {COST}"), USD, 84),
         ],
         sort_by="Cost per epoch",
     )  # fmt: skip
@@ -249,13 +249,13 @@ def _runs() -> Builder[Panel]:
         "part",
         [
             Column("Run", "run", properties=(link_to_run("Run"),)),
-            Column("Setup", "setup"),
-            Column("Epochs", "B", of_the_run("epochcost_run_epoch"), "none", 80, (("decimals", 1),)),
-            Column("Time per epoch", "A", f'label_join({labelled}, "part", " ", "run", "setup")', SECONDS, 120),
-            Column("Cost per epoch", "C", keyed(of("epoch_cost_usd:last")), USD, 120),
-            Column("Useful epoch", "D", of_the_run("run:epochcost_useful_epoch_cost_usd:mean"), USD, 110),
-            Column("Cost", "E", of_the_run("run:epochcost_cost_usd:sum"), USD, 90),
-            Column("Wasted", "F", of_the_run("run:epochcost_waste_ratio:life"), RATIO, 110, gauge_cell(AMBER)),
+            Column("Setup", "setup", width=265),
+            Column("Epochs", "B", of_the_run("epochcost_run_epoch"), "none", 62, (("decimals", 1),)),
+            Column("Time per epoch", "A", f'label_join({labelled}, "part", " ", "run", "setup")', SECONDS, 118),
+            Column("Cost per epoch", "C", keyed(of("epoch_cost_usd:last")), USD, 112),
+            Column("Useful epoch", "D", of_the_run("run:epochcost_useful_epoch_cost_usd:mean"), USD, 100),
+            Column("Cost", "E", of_the_run("run:epochcost_cost_usd:sum"), USD, 70),
+            Column("Wasted", "F", of_the_run("run:epochcost_waste_ratio:life"), RATIO, 85, gauge_cell(AMBER)),
         ],
         sort_by="Cost",
     )

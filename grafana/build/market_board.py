@@ -46,7 +46,7 @@ def market() -> str:
     _headline(grid)
     grid.band(9, (9, _zones()), (15, _history()))
     grid.band(10, (24, _savings()))
-    grid.band(13, (15, _break_even()), (9, _per_gpu()))
+    grid.band(13, (16, _break_even()), (8, _per_gpu()))
     grid.band(6, (12, _ages()), (12, _known()))
     return to_json(
         UID,
@@ -211,10 +211,10 @@ def _break_even() -> Builder[Panel]:
         ),
         "offer",
         [
-            Column("Provider", "provider", width=80),
-            Column("Zone or region", "place", width=120),
+            Column("Provider", "provider", width=64),
+            Column("Zone, region", "place", width=105),
             Column("Type", "instance_type"),
-            Column("Bought", "purchase_option", width=95),
+            Column("Bought", "purchase_option", width=88),
             Column(
                 "Price",
                 "A",
@@ -222,7 +222,7 @@ def _break_even() -> Builder[Panel]:
                 USD_PER_HOUR,
                 95,
             ),
-            Column("Per GPU", "B", _by_offer(f"{PER_GPU}{CHOSEN}", *key), USD_PER_GPU_HOUR, 145),
+            Column("Per GPU", "B", _by_offer(f"{PER_GPU}{CHOSEN}", *key), USD_PER_HOUR, 85),
             Column(
                 "Has to be",
                 "C",

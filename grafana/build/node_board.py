@@ -68,69 +68,36 @@ def _headline(grid: Grid) -> None:
   sum by (job, instance) (increase(epochcost_node_seconds_total[$__range]) {MINE}) / 3600
   * max by (job, instance) (node:epochcost_price_usd_per_hour:unified{NODE})
 )"""
+    price = About(
+        "Price",
+        "What an hour of this machine costs now: the agent's price, else the poller's; and how long ago its source "
+        "last confirmed it.",
+        USD_PER_HOUR,
+    )
+    machine = About("Machine", "The machine type, as its provider calls it.", PLAIN, empty="not known")
+    bought = About("Bought", "How it is paid: on_demand, spot, reserved or owned.", PLAIN, empty="not known")
+    saved = About("Saved", "1 - price / on-demand price. Nothing for an owned machine.", RATIO, 0)
+    used = About(
+        "In this range",
+        "Dollars of this machine in the dashboard's time range: the agent's own exact integral, else its seconds x the "
+        "price of now.",
+        USD,
+    )
+    wasted = About("Wasted now", "Dollars an hour that train nothing, over the last 5 minutes.", USD_PER_HOUR)
+    now = Query(of("node:epochcost_price_usd_per_hour:unified"), "Now")
+    age = Query(of("node:epochcost_price_age_seconds:now"), "Age")
+    kind = Query(f"max by (instance_type) (epochcost_node_info{NODE})", "{{instance_type}}")
+    option = Query(f"max by (purchase_option) (epochcost_node_info{NODE})", "{{purchase_option}}")
+    saving = Query(of("node:epochcost_price_saving_ratio:now"), "Saved")
+    waste = Query(of("node:epochcost_waste_usd_per_hour:rate5m"), "Wasted")
     grid.band(
         4,
-        (
-            4,
-            figures(
-                About(
-                    "Price",
-                    "What an hour of this machine costs now: the agent's price, else the poller's.",
-                    USD_PER_HOUR,
-                ),
-                Query(of("node:epochcost_price_usd_per_hour:unified"), "Price"),
-            ),
-        ),
-        (
-            4,
-            word(
-                About("Machine", "The machine type, as its provider calls it.", PLAIN, empty="not known"),
-                Query(f"max by (instance_type) (epochcost_node_info{NODE})", "{{instance_type}}"),
-            ),
-        ),
-        (
-            3,
-            word(
-                About("Bought", "How it is paid: on_demand, spot, reserved or owned.", PLAIN, empty="not known"),
-                Query(f"max by (purchase_option) (epochcost_node_info{NODE})", "{{purchase_option}}"),
-            ),
-        ),
-        (
-            3,
-            figures(
-                About("Saved", "1 - price / on-demand price. Nothing for an owned machine.", RATIO, 0),
-                Query(of("node:epochcost_price_saving_ratio:now"), "Saved"),
-                colour=GREEN,
-            ),
-        ),
-        (
-            4,
-            figures(
-                About(
-                    "In this time range",
-                    "Dollars of this machine in the dashboard's time range: the agent's own exact integral, else its "
-                    "seconds x the price of now.",
-                    USD,
-                ),
-                Query(spent, "Spent"),
-                colour=VIOLET,
-            ),
-        ),
-        (
-            3,
-            figures(
-                About("Wasted now", "Dollars an hour that train nothing, over the last 5 minutes.", USD_PER_HOUR),
-                Query(of("node:epochcost_waste_usd_per_hour:rate5m"), "Wasted"),
-                colour=AMBER,
-            ),
-        ),
-        (
-            3,
-            figures(
-                About("Price age", "How long ago the source of the price last confirmed it.", SECONDS, 0),
-                Query(of("node:epochcost_price_age_seconds:now"), "Age"),
-            ),
-        ),
+        (5, figures(price, now, age, overrides={"Age": {"unit": SECONDS, "decimals": 0}})),
+        (5, word(machine, kind)),
+        (3, word(bought, option)),
+        (3, figures(saved, saving, colour=GREEN)),
+        (4, figures(used, Query(spent, "Spent"), colour=VIOLET)),
+        (4, figures(wasted, waste, colour=AMBER)),
     )
 
 
@@ -256,7 +223,13 @@ def _machine() -> Builder[Panel]:
 
 def _heat() -> Builder[Panel]:
     return lines(
-        About("Temperature", "Of the core of each GPU, as its driver reads it.", CELSIUS, 0, empty="No GPU tells its temperature"),
+        About(
+            "Temperature",
+            "Of the core of each GPU, as its driver reads it.",
+            CELSIUS,
+            0,
+            empty="No GPU tells its temperature",
+        ),
         Query(f"max by (gpu) (epochcost_gpu_temperature_celsius {MINE})", "GPU {{gpu}}"),
         fill=0,
         legend=Legend.LINE,

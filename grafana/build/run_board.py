@@ -237,6 +237,7 @@ def _useful() -> Builder[Panel]:
         Query(f"({executed} - {done}) > 0", "Lost"),
         colours={"Executed": BLUE, "Useful": STATE_COLOURS["useful"], "Lost": STATE_COLOURS["replay"]},
         fill=15,
+        legend=Legend.LINE,
     )
 
 

@@ -30,6 +30,8 @@ class Asked:
     expr: str
     legend: str
     instant: bool
+    key: str = ""
+    """The label by which a table joins its queries; empty where there is nothing to join."""
 
     def __str__(self) -> str:
         return f"{self.board}/{self.panel}/{self.ref}"
@@ -49,7 +51,11 @@ def queries() -> Iterator[Asked]:
     """Every query of every dashboard."""
     for name, board in DASHBOARDS.items():
         for panel in panels(board):
+            shape = (name, panel["title"], panel["type"])
             for t in panel["targets"]:
-                yield Asked(
-                    name, panel["title"], panel["type"], t["refId"], t["expr"], t["legendFormat"], bool(t["instant"])
-                )
+                yield Asked(*shape, t["refId"], t["expr"], t["legendFormat"], bool(t["instant"]), _key(panel))
+
+
+def _key(panel: dict[str, Any]) -> str:
+    joins = [step["options"] for step in panel.get("transformations", ()) if step["id"] == "joinByField"]
+    return next((join["byField"] for join in joins if join["byField"] != "Time"), "")

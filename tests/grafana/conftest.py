@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,13 +20,42 @@ class History:
 
     url: str
     now: float
+    chosen: Mapping[str, str]
+    """What is chosen in the variables at the top of the dashboards."""
+
+
+CHOSEN = {
+    "many": {
+        "run": "llm-7b-4417",
+        "node": "sim-a100-01",
+        "experiment": "char-lm",
+        "instance_type": "p4d.24xlarge",
+        "here": "p4d.24xlarge",
+    },
+    "articles": {
+        "run": "sim-lstm-p2-batch100",
+        "node": "sim-p2",
+        "experiment": "lstm-char",
+        "instance_type": "p2.xlarge",
+        "here": "p2.xlarge",
+    },
+    "cpu": {
+        "run": "char-lm-cpu-7",
+        "node": "sim-cpu-01",
+        "experiment": "char-lm",
+        "instance_type": "c7i.8xlarge",
+        "here": "c7i.8xlarge",
+    },
+    "unpriced": {"run": "char-lm-31", "node": "sim-unpriced", "experiment": "char-lm"},
+    "empty": {"run": "none", "node": "none", "experiment": "none"},
+}
 
 
 def _history(name: str, folder: Path) -> Iterator[History]:
     fleet = FLEETS[name]
     backfill(fleet, folder / "data")
     with prometheus(folder / "data") as url:
-        yield History(url, fleet.epoch_ts + LENGTH)
+        yield History(url, fleet.epoch_ts + LENGTH, CHOSEN[name])
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +74,15 @@ def cpu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
 def unpriced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
     """One GPU, one run, no price anywhere, no poller."""
     yield from _history("unpriced", tmp_path_factory.mktemp("unpriced"))
+
+
+@pytest.fixture(scope="session")
+def articles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
+    """One experiment on four machine types, as in the article that the project was made from, and one type more."""
+    yield from _history("articles", tmp_path_factory.mktemp("articles"))
+
+
+@pytest.fixture(scope="session")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
+    """A Prometheus that nobody reports to."""
+    yield from _history("empty", tmp_path_factory.mktemp("empty"))

@@ -1,4 +1,4 @@
-"""Every query of both dashboards, asked of a real Prometheus with the real rules over simulated history."""
+"""Every query of the dashboards, asked of a real Prometheus with the real rules over simulated history."""
 
 from __future__ import annotations
 
@@ -17,22 +17,51 @@ MANY = FLEETS["many"]
 WITHOUT_PRICE = {
     "fleet/Machines", "fleet/Nodes", "fleet/Runs", "fleet/Waste and utilisation", "fleet/Firing alerts",
     "run/Progress", "run/Epoch", "run/Time left", "run/Time by phase", "run/Utilisation and memory", "run/Speed",
-    "run/Batch size and length of an epoch", "run/Nodes of the run",
+    "run/Batch size and length of an epoch", "run/Nodes of the run", "run/Useful against lost",
+    "node/Machine", "node/Bought", "node/What the machine and each GPU did", "node/Utilisation", "node/Memory fill",
+    "node/Power", "node/CPU and main memory", "node/Temperature", "node/Hours by state in this time range",
+    "node/Owners", "node/Runs on this machine",
 }  # fmt: skip
 """Panels that need no price; every other one must be empty where nobody knows it: never zero."""
 
 
-def answer(history, query: Asked, run: str = RUN):
-    expr = query.filled(run=run)
+NAMES = ("state", "run", "phase", "gpu", "purchase_option", "zone", "offer", "setup", "source", "collector", "result")
+"""Labels that name the series of a panel."""
+WITH_MORE_THAN_ONE_MACHINE = {
+    "market/Largest saving of spot/A", "compare/Cost per epoch/C", "compare/Cost per epoch by batch size/A",
+    "compare/Time per epoch by batch size/A",
+}  # fmt: skip
+"""Queries that need two things to compare."""
+
+
+def needs_a_price(query: Asked) -> bool:
+    """Whether a panel shows dollars, or figures made of them."""
+    if query.board == "health":
+        return False
+    return "cost_usd" in query.expr if query.board == "compare" else f"{query.board}/{query.panel}" not in WITHOUT_PRICE
+
+
+def answer(history, query: Asked, **variables: str):
+    expr = query.filled(**{**history.chosen, **variables})
     if query.instant:
         return instant(history.url, expr, history.now)
     return over(history.url, expr, history.now - 6 * 3600, history.now, 60)
 
 
-def one(history, board: str, panel: str, ref: str = "A", run: str = RUN) -> float:
+def asked(board: str, panel: str, ref: str = "A") -> Asked:
     (query,) = [q for q in ALL if (q.board, q.panel, q.ref) == (board, panel, ref)]
-    (result,) = instant(history.url, query.filled(run=run), history.now)
+    return query
+
+
+def one(history, board: str, panel: str, ref: str = "A") -> float:
+    (result,) = instant(history.url, asked(board, panel, ref).filled(**history.chosen), history.now)
     return float(result["value"][1])
+
+
+def by(label: str, history, board: str, panel: str, ref: str = "A") -> dict[str, float]:
+    """The newest value of each series by one of its labels."""
+    results = instant(history.url, asked(board, panel, ref).filled(**history.chosen), history.now)
+    return {r["metric"].get(label, ""): float(r["value"][1]) for r in results}
 
 
 def recorded_at(history) -> float:
@@ -48,31 +77,36 @@ def test_every_query_answers_with_data_of_the_right_shape(many, query):
     assert result, query.expr
     if query.kind in ("stat", "gauge"):
         assert len(result) == 1
-    names = [tuple(series["metric"].get(n, "") for n in ("state", "run", "phase")) for series in result]
+    names = [tuple(series["metric"].get(n, "") for n in NAMES) for series in result]
     if query.kind in ("bargauge", "timeseries"):
         assert len(set(names)) == len(names), "two series would have one name"
-    if query.kind == "table" and query.panel != "Firing alerts":
-        key = "run" if query.panel == "Runs" else "node"
-        assert len({s["metric"][key] for s in result}) == len(result), "two rows for one thing"
+    if query.key:
+        assert len({s["metric"][query.key] for s in result}) == len(result), "two rows for one thing"
 
 
 @pytest.mark.parametrize("query", [q for q in ALL if q.kind != "table"], ids=str)
 def test_a_node_without_a_gpu_is_shown_too(cpu, query):
     gpu_only = ("gpu" in query.expr and "node_gpus" not in query.expr) or "memory_fill" in query.expr
     budget = "budget" in query.expr
-    assert bool(answer(cpu, query, run="char-lm-cpu-7")) is not (gpu_only or budget or "underfill" in query.expr)
+    lonely = str(query) in WITH_MORE_THAN_ONE_MACHINE
+    assert bool(answer(cpu, query)) is not (gpu_only or budget or lonely or "underfill" in query.expr)
 
 
 @pytest.mark.parametrize("query", ALL, ids=str)
 def test_where_no_price_is_known_no_dollar_is_shown(unpriced, query):
-    if f"{query.board}/{query.panel}" not in WITHOUT_PRICE:
-        assert answer(unpriced, query, run="char-lm-31") == []
+    if needs_a_price(query):
+        assert answer(unpriced, query) == []
 
 
 @pytest.mark.parametrize("query", ALL, ids=str)
-def test_a_run_that_nobody_reports_shows_nothing(many, query):
-    if query.board == "run":
-        assert answer(many, query, run="no-such-run") == []
+def test_a_run_a_node_and_an_experiment_that_nobody_reports_show_nothing(many, query):
+    if query.board in ("run", "node", "compare"):
+        assert answer(many, query, run="no-such-run", node="no-such-node", experiment="no-such-experiment") == []
+
+
+@pytest.mark.parametrize("query", ALL, ids=str)
+def test_where_nobody_reports_nothing_is_shown(empty, query):
+    assert answer(empty, query) == []
 
 
 class TestTheFiguresAreTheSimulatedTruth:
@@ -86,14 +120,14 @@ class TestTheFiguresAreTheSimulatedTruth:
 
     def test_the_states_now_add_up_to_the_spend(self, many):
         (query,) = [q for q in ALL if q.panel == "Spend by state"]
-        states = instant(many.url, query.filled(), many.now)
+        states = instant(many.url, query.filled(**many.chosen), many.now)
         assert {s["metric"]["state"] for s in states} == {"useful", "idle", "stalled", "finished"}
         assert sum(float(s["value"][1]) for s in states) == pytest.approx(one(many, "fleet", "Spend now"))
 
     def test_useful_and_idle_are_always_named_even_where_nothing_else_is_known(self, cpu):
         (query,) = [q for q in ALL if q.panel == "Where its dollars went"]
         at_startup = FLEETS["cpu"].epoch_ts + 60
-        states = instant(cpu.url, query.filled(run="char-lm-cpu-7"), at_startup + 30)
+        states = instant(cpu.url, query.filled(**cpu.chosen), at_startup + 30)
         assert {"useful", "idle"} <= {s["metric"]["state"] for s in states}
 
     def test_nodes_gpus_and_runs_are_counted(self, many):
@@ -120,7 +154,7 @@ class TestTheFiguresAreTheSimulatedTruth:
     def test_the_states_of_a_run_add_up_to_its_cost(self, many):
         (query,) = [q for q in ALL if q.panel == "Where its dollars went"]
         states = {
-            s["metric"]["state"]: float(s["value"][1]) for s in instant(many.url, query.filled(run=RUN), many.now)
+            s["metric"]["state"]: float(s["value"][1]) for s in instant(many.url, query.filled(**many.chosen), many.now)
         }
         assert sum(states.values()) == pytest.approx(one(many, "run", "Cost so far"))
         # The replay was over long before the last evaluation.
@@ -129,11 +163,139 @@ class TestTheFiguresAreTheSimulatedTruth:
 
     def test_a_node_whose_agent_knows_no_price_has_the_pollers(self, many):
         (query,) = [q for q in ALL if (q.panel, q.ref) == ("Nodes", "C")]
-        prices = {s["metric"]["node"]: float(s["value"][1]) for s in instant(many.url, query.filled(), many.now)}
+        results = instant(many.url, query.filled(**many.chosen), many.now)
+        prices = {s["metric"]["node"]: float(s["value"][1]) for s in results}
         assert prices["sim-p3-02"] == 3.06
         assert "sim-azure-03" not in prices, "unknown is absent, never zero"
 
     def test_a_left_on_node_and_a_stalled_run_are_alerts(self, many):
         (query,) = [q for q in ALL if q.panel == "Firing alerts"]
-        firing = {s["metric"]["where"].strip() for s in instant(many.url, query.filled(), many.now)}
+        firing = {s["metric"]["where"].strip() for s in instant(many.url, query.filled(**many.chosen), many.now)}
         assert {"sim-p3-02", "diffusion-55", "sim-azure-03"} <= firing
+
+
+class TestANode:
+    def test_price_and_dollars_are_those_of_the_node_alone(self, many):
+        node = MANY.nodes[0]
+        assert one(many, "node", "Price") == node.price(LENGTH) == 12.2
+        assert one(many, "node", "Saved") == pytest.approx(1 - 12.2 / 32.7726)
+        spent = sum(usd for _, usd in node.totals(LENGTH).values())
+        assert one(many, "node", "In this range") == pytest.approx(spent, rel=0.01)
+
+    def test_the_states_of_its_gpus_are_the_simulated_ones(self, many):
+        from charts import CODES
+
+        query = asked("node", "What the machine and each GPU did", "B").filled(**many.chosen)
+        for seconds, state in ((700, State.STARTUP), (5000, State.USEFUL), (9500, State.REPLAY)):
+            lanes = instant(many.url, query, MANY.epoch_ts + seconds)
+            assert {(s["metric"]["gpu"], float(s["value"][1])) for s in lanes} == {
+                (str(gpu), CODES[state.value]) for gpu in range(8)
+            }
+
+    def test_every_gpu_has_its_owner_and_its_own_power(self, many):
+        owners = answer(many, asked("node", "Owners"))
+        assert {(s["metric"]["gpu"], s["metric"]["owner"]) for s in owners} == {(str(gpu), RUN) for gpu in range(8)}
+        stretch = MANY.nodes[0].at(LENGTH)
+        assert stretch is not None
+        watts = {str(gpu): 300 * (0.3 + 0.7 * stretch.utilization_at(LENGTH, 0.4 * gpu)) for gpu in range(8)}
+        query = asked("node", "Power").filled(**many.chosen)
+        shown = {s["metric"]["gpu"]: float(s["value"][1]) for s in instant(many.url, query, many.now)}
+        assert shown == pytest.approx(watts)
+
+    def test_its_price_stands_beside_every_other_option_of_its_region(self, many):
+        query = asked("node", "Price by purchase option", "B").filled(**many.chosen)
+        prices = {
+            (s["metric"]["purchase_option"], s["metric"].get("zone", "")): float(s["value"][1])
+            for s in instant(many.url, query, many.now)
+        }
+        assert prices == {
+            ("on_demand", ""): 32.7726,
+            ("spot", "us-east-1a"): 12.2,
+            ("spot", "us-east-1b"): 9.83,
+            ("spot", "us-east-1d"): 14.4,
+        }
+
+    def test_lost_work_is_what_was_executed_beyond_the_high_water_mark(self, many):
+        run = next(r for r in MANY.runs if r.run == RUN)
+        truth = progress(MANY.nodes[0], run, LENGTH)
+        assert one(many, "run", "Useful against lost", "C") == pytest.approx(truth.executed - truth.useful)
+
+
+class TestTheMarket:
+    def test_the_savings_are_those_of_the_article(self, articles):
+        saving = by("offer", articles, "market", "Savings of spot", "C")
+        assert saving["gcp, us-central1, , n1-standard-16+p4"] == pytest.approx(0.720588, abs=1e-6)
+        assert saving["azure, eastus, , Standard_NV6"] == pytest.approx(0.824561, abs=1e-6)
+        assert saving["aws, us-east-1, us-east-1a, g3.4xlarge"] == pytest.approx(0.701754, abs=1e-6)
+
+    def test_break_even_is_price_there_over_price_here(self, articles):
+        faster = by("offer", articles, "market", "Break-even speed-up against the machine in use", "C")
+        assert faster["aws, us-east-1, , p3.2xlarge, on_demand"] == pytest.approx(3.06 / 0.9)
+        assert faster["aws, us-east-1, , p2.xlarge, on_demand"] == 1
+        assert faster["aws, us-east-1, us-east-1a, g3.4xlarge, spot"] == pytest.approx(0.34 / 0.9)
+
+    def test_a_gpu_hour_is_the_machines_price_over_its_gpus(self, many):
+        prices = by("offer", many, "market", "Price of a GPU-hour")
+        assert prices["NVIDIA A100-SXM4-40GB, aws, spot"] == 9.83 / 8
+        assert prices["Tesla M60, azure, spot"] == 0.2
+
+    def test_the_zones_of_a_type_are_compared_with_its_on_demand_price(self, many):
+        prices = by("offer", many, "market", "Spot by zone against on demand")
+        assert prices == {
+            "on_demand, us-east-1": 32.7726,
+            "spot, us-east-1a": 12.2,
+            "spot, us-east-1b": 9.83,
+            "spot, us-east-1d": 14.4,
+        }
+
+
+ARTICLE = {
+    "1 x c4.8xlarge, on_demand, batch 20": (1404, 65.325),
+    "1 x g2.2xlarge, on_demand, batch 20": (3779, 68.2319444),
+    "1 x p2.xlarge, on_demand, batch 20": (428, 10.70),
+    "1 x p2.xlarge, on_demand, batch 100": (170, 4.25),
+    "1 x p3.2xlarge, on_demand, batch 100": (60, 5.10),
+}
+"""Seconds and cents an epoch; the last line is no part of the article."""
+
+
+class TestTheComparison:
+    table = ("compare", "Cost of training by machine")
+
+    def test_the_table_is_the_articles(self, articles):
+        seconds, usd = by("setup", articles, *self.table, "A"), by("setup", articles, *self.table, "C")
+        assert seconds == pytest.approx({setup: s for setup, (s, _) in ARTICLE.items()})
+        assert {k: 100 * v for k, v in usd.items()} == pytest.approx({setup: c for setup, (_, c) in ARTICLE.items()})
+
+    def test_a_training_of_25_epochs_takes_and_costs_what_the_article_says(self, articles):
+        hours, usd = by("setup", articles, *self.table, "G"), by("setup", articles, *self.table, "H")
+        batch_100 = "1 x p2.xlarge, on_demand, batch 100"
+        assert hours[batch_100] / 3600 == pytest.approx(1.1806, abs=1e-4)
+        assert usd[batch_100] == pytest.approx(1.0625)
+        assert usd["1 x g2.2xlarge, on_demand, batch 20"] == pytest.approx(17.058, abs=1e-3)
+
+    def test_on_the_frontier_nothing_is_both_cheaper_and_faster(self, articles):
+        best = {
+            setup
+            for setup, (s, c) in ARTICLE.items()
+            if not any(s2 <= s and c2 <= c for other, (s2, c2) in ARTICLE.items() if other != setup)
+        }
+        assert set(by("setup", articles, *self.table, "F")) == best
+        assert set(by("setup", articles, "compare", "Cost per epoch", "B")) == best
+        assert set(by("setup", articles, "compare", "Cost per epoch", "C")) == set(ARTICLE) - best
+
+    def test_batch_sizes_are_side_by_side_only_where_there_are_several(self, articles):
+        cost = by("setup", articles, "compare", "Cost per epoch by batch size")
+        assert set(cost) == {f"1 x p2.xlarge, on_demand, batch {size}" for size in (20, 100)}
+
+
+class TestHealth:
+    def test_failures_and_refusals_are_counted(self, many):
+        assert [one(many, "health", "Agents", ref) for ref in "AB"] == [8, 0]
+        assert [one(many, "health", "Failing", ref) for ref in "AB"] == [1, 1]
+        assert one(many, "health", "Clock jumps") == 2
+        assert one(many, "health", "Events refused") == pytest.approx(12, rel=0.02)
+
+    def test_a_failing_source_is_named(self, many):
+        words = by("source", many, "health", "Sources of prices")
+        assert {source for source, ok in words.items() if not ok} == {"vast"}
