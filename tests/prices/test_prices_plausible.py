@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -102,6 +103,16 @@ def test_an_answer_with_half_of_its_rows_gone_changes_nothing_until_it_comes_aga
     store.put("aws", catalogue(5, usd=2.0), NOW + 120)
     assert [store.book.prices[key(n)].usd_per_hour for n in (0, 9)] == [2.0, 1.0]
     assert store.book.prices[key(9)].fetched_ts == NOW, "what is missing keeps its age"
+
+
+def test_an_answer_that_stays_small_once_confirmed_is_not_doubted_again(tmp_path: Path) -> None:
+    path = tmp_path / "prices.json"
+    store = PriceStore(path, ["aws"])
+    for minute, count in enumerate((10, 5, 5)):
+        store.put("aws", catalogue(count), NOW + minute)
+    assert len(store.book.prices) == 10, "the missing ones stay until they are too old"
+    assert not store.put("aws", catalogue(5), NOW + 3).held
+    assert not PriceStore(path, ["aws"]).put("aws", catalogue(5), NOW + 4).held, "nor after a restart"
 
 
 def test_an_answer_that_shrinks_on_and_on_is_not_confirmed_by_itself() -> None:

@@ -48,6 +48,8 @@ class Shelf:
     facts: Mapping[tuple[str, str], InstanceFacts] = field(default_factory=dict)
     confirmed_ts: float | None = None
     zones: frozenset[Zone] = frozenset()
+    rows: int | None = None
+    """How many prices its last full answer had; those that it gives no more are not among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +131,8 @@ def stock(  # noqa: PLR0913 - an answer, what it replaces, and how long that sta
     for fact in catalogue.facts:
         place = (fact.provider, fact.instance_type)
         facts[place] = filled(fact, facts[place]) if place in facts and keep else fact
-    confirmed_ts = shelf.confirmed_ts if keep else now
-    return Shelf(prices, facts, confirmed_ts, shelf.zones | frozenset(catalogue.zones))
+    confirmed_ts, rows = (shelf.confirmed_ts, shelf.rows) if keep else (now, len(catalogue.prices))
+    return Shelf(prices, facts, confirmed_ts, shelf.zones | frozenset(catalogue.zones), rows)
 
 
 def _missed(

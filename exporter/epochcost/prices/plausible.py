@@ -72,8 +72,9 @@ def judge(
     full = not partial and not catalogue.problems
     kept = [key for key in shelf.prices if Want(key.provider, key.region, key.instance_type) not in forgotten]
     rows = len(catalogue.prices)
-    if full and _too_few(rows, len(kept)) and not _confirmed_rows(rows, doubt):
-        sentence = f"an answer of {rows} prices after one of {len(kept)} is held back until the next says the same"
+    before = len(kept) if shelf.rows is None else min(len(kept), shelf.rows)
+    if full and _too_few(rows, before) and not _confirmed_rows(rows, doubt):
+        sentence = f"an answer of {rows} prices after one of {before} is held back until the next says the same"
         return Verdict(None, replace(doubt, rows=rows), {ROWS_GONE: 1}, sentence)
     jumps = dict(_jumps(shelf, catalogue, doubt))
     believed = tuple(price for price in catalogue.prices if price.key not in jumps)

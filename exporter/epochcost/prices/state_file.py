@@ -57,6 +57,7 @@ def _shelf_to_json(shelf: Shelf) -> dict[str, Any]:
         "confirmed_ts": shelf.confirmed_ts,
         "prices": [_price_to_json(price) for price in shelf.prices.values()],
         "facts": [asdict(fact) for fact in shelf.facts.values()],
+        "rows": shelf.rows,
         "zones": [asdict(zone) for zone in shelf.zones],
     }
 
@@ -75,6 +76,7 @@ def _shelf_from_json(name: str, raw: Mapping[str, Any]) -> Shelf:
         {(fact.provider, fact.instance_type): fact for fact in facts},
         None if confirmed is None else float(confirmed),
         frozenset(Zone(**zone) for zone in raw.get("zones", ())),  # files of version 0.1 have none
+        None if (rows := raw.get("rows")) is None else int(rows),
     )
 
 
