@@ -141,7 +141,7 @@ class GpuOwner:
 
     Attributes:
         uuid: of the GPU.
-        kind: how it is known: ``run``, ``kubernetes``, ``slurm``, ``container``, ``user``; ``others`` for many together.
+        kind: how it is known: ``run``, ``kubernetes``, ``slurm``, ``container``, ``user``, or ``others``.
         owner: run id, pod, job id, container id or user name.
         share_ratio: part of the GPU, 0-1.
     """
@@ -330,7 +330,7 @@ class TrainingEvent:
         experiment: groups runs of the same model and data.
         rank, local_rank, node_rank, nodes, world: of the process in its job.
         gpus: device indices or UUIDs that the process uses; None for all of the node.
-        epoch: position, counted in finished epochs (3.25 = a quarter into the fourth); for ``EPOCH_END`` a whole number.
+        epoch: position, counted in finished epochs (3.25 = a quarter into the fourth); whole for ``EPOCH_END``.
         epochs: planned.
         step, samples, tokens: absolute positions.
         steps: per epoch (the length of the loader), where known.
