@@ -13,11 +13,13 @@ from scripts.docs import DOCS, FILES, written
 from epochcost.agent.collectors import metric_names
 from epochcost.agent.settings import AgentSettings
 from epochcost.poller.settings import PollerSettings
+from epochcost.report.settings import CompareSettings, ReportSettings
 from epochcost.settings import options
 
 ROOT = DOCS.parent
 PAGES = [*sorted(DOCS.rglob("*.md")), *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"))]
-FLAGS = {opt.flag for cls in (AgentSettings, PollerSettings) for opt in options(cls).values()}
+SETTINGS = (AgentSettings, PollerSettings, ReportSettings, CompareSettings)
+FLAGS = {opt.flag for cls in SETTINGS for opt in options(cls).values()}
 OTHERS_FLAGS = re.compile(
     r"--(detach|stop|no-example|mode|epochs|batch-size|samples|help|version|check|config\.file|framework|once|format|gpu|provider)\b"
 )

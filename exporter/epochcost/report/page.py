@@ -111,10 +111,15 @@ def _figure(name: str, rows: Sequence[Row]) -> str:
 
 
 def _choice(row: Row) -> str:
-    batch = f", batch {row.batch_size}" if row.batch_size else ""
-    what = escape(f"{row.instance_type or UNKNOWN} {row.option}{batch}")
+    what = escape(_way(row))
     mark = " ★" if row.frontier else ""
     return f"{what}{mark} <span>{length(row.seconds_per_epoch)}, {cents(row.usd_per_epoch)}</span>"
+
+
+def _way(row: Row) -> str:
+    """How an experiment was run."""
+    batch = f", batch {row.batch_size}" if row.batch_size else ""
+    return f"{row.instance_type or UNKNOWN} {row.option.replace('_', ' ')}{batch}"
 
 
 def _bars(groups: Sequence[Row]) -> Iterator[str]:
@@ -124,7 +129,7 @@ def _bars(groups: Sequence[Row]) -> Iterator[str]:
         money = bool(row.dollars)
         amounts = dict(row.dollars if money else row.seconds)
         total = dollars(row.usd) if money else f"{length(sum(amounts.values()))}, no price"
-        what = escape(f"{row.experiment}, {row.instance_type or UNKNOWN} {row.option}")
+        what = escape(f"{row.experiment}, {_way(row)}")
         yield f"<li><p>{what}<span>{total}</span></p>{state_bar(amounts, money=money)}{_shares(amounts)}</li>"
     yield "</ul>"
     states = {s.value for s in PALETTE for row in shown if row.seconds.get(s.value, 0) > 0}

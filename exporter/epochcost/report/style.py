@@ -41,7 +41,7 @@ header { overflow-wrap: anywhere; }
   margin-top: 10px; }
 .plot { display: block; width: 100%; height: auto; margin: 8px 0; }
 .plot .grid { stroke: var(--soft); stroke-opacity: .35; }
-.plot .tick, .plot .axis { fill: var(--soft); font-size: 12px; }
+.plot .tick, .plot .axis { fill: var(--soft); font-size: 13px; }
 .plot .frontier { fill: none; stroke: var(--useful); stroke-width: 2; stroke-dasharray: 5 4; }
 .plot .point circle { stroke: var(--useful); stroke-width: 2; }
 .plot .on circle { fill: var(--useful); }
@@ -66,6 +66,7 @@ tbody tr:last-child td { border-bottom: 0; }
 .notes li { padding: 5px 0; overflow-wrap: anywhere; }
 .notes li + li { border-top: 1px solid var(--line); }
 @media (max-width: 760px) {
+  .plot .tick, .plot .axis, .plot .point text { font-size: 14px; }
   main { padding: 14px 12px 24px; }
   .card { padding: 14px; }
   thead { display: none; }

@@ -40,7 +40,7 @@ FIGURES: tuple[Column, ...] = (
 )
 _KIND: tuple[Column, ...] = (
     Column("instance type", lambda r: r.instance_type or UNKNOWN, figure=False),
-    Column("paid", lambda r: r.option or UNKNOWN, figure=False),
+    Column("paid", lambda r: r.option.replace("_", " ") or UNKNOWN, figure=False),
     Column("batch", lambda r: r.batch_size or UNKNOWN),
 )
 GROUPS: tuple[Column, ...] = (

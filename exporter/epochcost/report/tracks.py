@@ -119,9 +119,10 @@ class Reader:
         found: dict[Labels, Track] = {}
         for index, labels, value in self.values(metric, matchers, rollup):
             found.setdefault(labels, Track()).put(index, value)
-        if counter and any(track.falls() for track in found.values()):
+        fallen = {labels: set(falls) for labels, track in found.items() if counter and (falls := track.falls())}
+        if fallen:
             for index, labels, value in self.values(metric, matchers, "max_over_time"):
-                if index in found.get(labels, Track()).falls():
+                if index in fallen.get(labels, ()):
                     found[labels].peaks[index] = value
         return found
 

@@ -1,0 +1,112 @@
+"""The page in a real browser: nothing of it comes from elsewhere, and it reads on a phone, dark and light."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.report.conftest import run_of
+
+from epochcost.model import State
+from epochcost.palette import PALETTE
+from epochcost.report.page import page
+from epochcost.report.report import Report
+from epochcost.report.rows import with_frontier
+
+pytestmark = [pytest.mark.browser, pytest.mark.stack]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not program or not driver:
+        pytest.skip("no chromium and chromedriver on this machine")
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    root = ["--no-sandbox"] if os.geteuid() == 0 else []
+    for argument in ("--headless=new", "--disable-gpu", "--disable-dev-shm-usage", *root):
+        options.add_argument(argument)
+    running = webdriver.Chrome(options=options, service=Service(driver))
+    yield running
+    running.quit()
+
+
+def show(browser, report: Report, folder: Path, width: int = 1440, scheme: str = "light"):
+    path = folder / "report.html"
+    path.write_text(page(report), encoding="utf-8")
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    browser.get(path.as_uri())
+    return browser.execute_script
+
+
+def test_the_page_asks_nobody_for_anything_and_the_browser_has_no_complaint(browser, whole, tmp_path):
+    browser.get_log("performance"), browser.get_log("browser")
+    show(browser, whole, tmp_path)
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    assert asked == [(tmp_path / "report.html").as_uri()]
+    assert browser.get_log("browser") == []
+    assert "<script" not in page(whole)
+
+
+@pytest.mark.parametrize("width", [360, 768, 1440])
+def test_nothing_sticks_out_of_the_page(browser, whole, tmp_path, width):
+    run = show(browser, whole, tmp_path, width)
+    assert run("return document.documentElement.scrollWidth") <= width
+    cut = """return [...document.querySelectorAll('h1, h2, h3, p, li, dd, td')].filter((e) =>
+        !e.closest('.wide') && e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).display != 'inline')
+        .map((e) => e.innerText)"""
+    assert run(cut) == []
+
+
+def test_on_a_phone_a_row_reads_from_top_to_bottom(browser, whole, tmp_path):
+    run = show(browser, whole, tmp_path, 360)
+    wide = "return [...document.querySelectorAll('td')].filter((e) => e.getBoundingClientRect().right > 360).length"
+    assert run(wide) == 0
+    titled = "return getComputedStyle(document.querySelector('td:nth-child(2)'), '::before').content"
+    assert run(titled) == '"instance type"'
+
+
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+def test_states_have_the_colours_that_they_have_everywhere(browser, whole, tmp_path, scheme):
+    run = show(browser, whole, tmp_path, scheme=scheme)
+    shown = run("return getComputedStyle(document.querySelector('.bars rect')).fill")
+    wanted = getattr(PALETTE[State.USEFUL], scheme)
+    assert shown == f"rgb({', '.join(str(int(wanted[i : i + 2], 16)) for i in (1, 3, 5))})"
+
+
+def test_the_frontier_is_drawn_and_its_points_are_filled(browser, whole, tmp_path):
+    row = run_of(whole, "char-lm-31")
+    rows = [
+        replace(row, instance_type="cheap", epoch_seconds_sum=1000 * row.epochs, epoch_usd_sum=0.1 * row.epochs),
+        replace(row, instance_type="quick", epoch_seconds_sum=300 * row.epochs, epoch_usd_sum=0.4 * row.epochs),
+        replace(row, instance_type="neither", epoch_seconds_sum=1200 * row.epochs, epoch_usd_sum=0.5 * row.epochs),
+    ]
+    run = show(browser, replace(whole, groups=with_frontier(rows)), tmp_path)
+    assert run("return document.querySelectorAll('.plot .on').length") == 2
+    assert run("return document.querySelectorAll('.plot .off').length") == 1
+    assert len(run("return document.querySelector('.frontier').getAttribute('points')").split()) == 2
+
+
+def test_a_report_without_a_run_and_without_a_price_is_a_page_too(browser, whole, tmp_path):
+    empty = replace(whole, runs=[], groups=[], fleet=replace(whole.fleet, usd={}), notes=["No run was reported."])
+    run = show(browser, empty, tmp_path, 360)
+    assert "No run was reported." in run("return document.body.innerText")
+    assert run("return document.querySelectorAll('table').length") == 0
+
+
+def test_simulated_figures_say_so_at_the_top(browser, whole, tmp_path):
+    run = show(browser, whole, tmp_path)
+    assert "SIMULATED" in run("return document.querySelector('#simulated').innerText")
