@@ -59,9 +59,9 @@ def main() -> None:
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(f"{given.nodes} simulated nodes and runs over {given.hours:g} h in {whole.steps} windows")
     print(
-        f"{store.questions} questions, {made_s:.2f} s, of which {cpu_s:.2f} s of CPU here; page {len(html) / 1024:.0f} KiB"
+        f"{store.questions} questions, {made_s:.2f} s, of which {cpu_s:.2f} s CPU here; page {len(html) / 1024:.0f} KiB"
     )
-    print(f"peak memory {after / 1024:.0f} MiB ({before / 1024:.0f} MiB of it from making the simulation)")
+    print(f"peak memory {after / 1024:.0f} MiB ({before / 1024:.0f} MiB before)")
 
 
 if __name__ == "__main__":
