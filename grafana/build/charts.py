@@ -97,7 +97,7 @@ def plane(about: About, key: str, x: Query, x_unit: str, clouds: Sequence[Points
         .show(points.XYShowMode.POINTS)
         .point_size(xychart.XychartFieldConfigPointSize().fixed(14))
         .fill_opacity(70)
-        .axis_soft_min(0)
+        .min(0)
         .legend(_names())
         .with_target(x.target("A", instant=True, as_table=True))
     )

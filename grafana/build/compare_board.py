@@ -113,7 +113,11 @@ def _headline(grid: Grid) -> None:
         (
             5,
             figures(
-                About("Dearest over cheapest", "How many times as much the dearest setup costs an epoch.", "suffix:x"),
+                About(
+                    "Spread",
+                    "How many times as much an epoch costs on the dearest setup as on the cheapest.",
+                    "suffix:x",
+                ),
                 Query(f"max({COST}) / min({COST})", "Factor"),
                 colour=AMBER,
             ),

@@ -121,7 +121,7 @@ def _agents() -> Builder[Panel]:
     up = (("mappings", [{"type": "value", "options": answers}]), ("custom.cellOptions", {"type": "color-text"}))
     return rows(
         About(
-            "Agents",
+            "Every agent",
             "Every agent that Prometheus scrapes. Sample age is how old its newest look at the machine is; unpriced "
             "are seconds whose price is not known yet, their dollars follow when it is; refused are events in this "
             "time range. Click a node to open it.",

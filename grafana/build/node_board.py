@@ -34,7 +34,7 @@ UID = "epochcost-node"
 NODE = '{node="$node"}'
 MINE = f"* on (job, instance) group_left () node:epochcost_node_info:max{NODE}"
 """Leaves of an agent's series those of the chosen node."""
-WATTS, CELSIUS = "watt", "celsius"
+WATTS, CELSIUS, BYTES_PER_SECOND = "watt", "celsius", "Bps"
 
 
 def node() -> str:
@@ -44,7 +44,7 @@ def node() -> str:
     grid.band(8, (12, _prices()), (12, _spend()))
     grid.band(8, (24, _states()))
     grid.band(8, (8, _utilisation()), (8, _memory()), (8, _power()))
-    grid.band(8, (8, _machine()), (8, _heat()), (8, _totals()))
+    grid.band(8, (6, _machine()), (6, _input()), (6, _heat()), (6, _totals()))
     grid.band(10, (12, _owners()), (12, _runs()))
     return to_json(
         UID,
@@ -221,6 +221,28 @@ def _machine() -> Builder[Panel]:
     )
 
 
+def _input() -> Builder[Panel]:
+    def per_second(way: str) -> str:
+        return f"max(rate(epochcost_node_{way}_bytes_total[$__rate_interval]) {MINE})"
+
+    return lines(
+        About(
+            "Disk and network",
+            "Bytes a second over all physical disks and network interfaces. A GPU that waits while one of them stands "
+            "at its limit waits for its input.",
+            BYTES_PER_SECOND,
+            empty="Its agent does not see disks or network",
+        ),
+        Query(per_second("disk_read"), "Read"),
+        Query(per_second("disk_written"), "Written"),
+        Query(per_second("network_receive"), "Received"),
+        Query(per_second("network_transmit"), "Sent"),
+        colours={"Read": BLUE, "Written": VIOLET, "Received": GREEN, "Sent": AMBER},
+        fill=0,
+        legend=Legend.LINE,
+    )
+
+
 def _heat() -> Builder[Panel]:
     return lines(
         About(
@@ -239,8 +261,8 @@ def _heat() -> Builder[Panel]:
 def _totals() -> Builder[Panel]:
     return bars(
         About(
-            "Hours by state in this time range",
-            "Where the machine's time went, whatever it cost.",
+            "Hours by state",
+            "Where the machine's time of the time range went, whatever it cost.",
             SECONDS,
             empty="Its agent does not report",
         ),

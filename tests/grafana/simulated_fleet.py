@@ -29,6 +29,8 @@ RUN_STATES = {
 }
 SAMPLES_OF_A_NODE, SAMPLES_OF_A_GPU, SCRAPE_SECONDS_PER_SAMPLE = 90.0, 30.0, 1e-5
 RULE_SECONDS = {"epochcost-cost": 0.004, "epochcost-run": 0.011, "epochcost-price": 0.006}
+INPUT_AND_OUTPUT = {"disk_read": 180e6, "disk_written": 12e6, "network_receive": 95e6, "network_transmit": 20e6}
+"""Bytes a second of every simulated machine."""
 PHASES = {"train": 0.92, "eval": 0.05, "checkpoint": 0.03}
 
 
@@ -298,6 +300,8 @@ def _node(node: SimulatedNode, t: float, epoch_ts: float) -> Iterator[Sample]:
     yield "node_cpu_seconds_total", {"state": "idle"}, 16 * 0.78 * lived
     yield "node_memory_used_bytes", {}, 48 * GIB
     yield "node_memory_total_bytes", {}, 256 * GIB
+    for way, bytes_per_second in INPUT_AND_OUTPUT.items():
+        yield f"node_{way}_bytes_total", {}, bytes_per_second * lived
     yield "node_power_watts", {}, node.watts_per_device * max(node.gpus, 1) * (0.3 + 0.7 * now.utilization_at(t))
 
 

@@ -23,7 +23,7 @@ QUERIES = pytest.mark.parametrize("query", list(queries()), ids=str)
 CORE = {"stat", "timeseries", "table", "bargauge", "gauge", "state-timeline", "xychart", "heatmap", "text", "alertlist"}
 UNITS = {
     "currencyUSD", "suffix:$/h", "suffix:$/GPU-hour", "percentunit", "s", "dtdhms", "short", "none", "suffix:steps/s",
-    "suffix:events/s", "suffix:epochs", "suffix:x", "watt", "celsius",
+    "suffix:events/s", "suffix:epochs", "suffix:x", "watt", "celsius", "Bps",
 }  # fmt: skip
 NAMES = {
     "state", "run", "phase", "gpu", "purchase_option", "zone", "instance_type", "offer", "setup", "source", "group",
