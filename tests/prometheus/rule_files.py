@@ -9,6 +9,9 @@ from typing import Any
 
 import promql_parser
 import yaml
+from epochcost.agent.collectors import metric_names
+from epochcost.poller.collector import PollerCollector
+from epochcost.poller.snapshot import PollerSnapshot
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMETHEUS_DIR = ROOT / "prometheus"
@@ -50,9 +53,9 @@ def every_test() -> list[dict[str, Any]]:
 
 
 def exported_names() -> frozenset[str]:
-    """The series that the agent and the poller export, with their prefix."""
-    lines = (Path(__file__).parent / "metric_names.txt").read_text().splitlines()
-    return frozenset(f"epochcost_{line}" for line in lines if line and not line.startswith("#"))
+    """The series that the agent and the poller export, as Prometheus stores them."""
+    poller = PollerCollector(lambda: PollerSnapshot(0.0)).collect()
+    return frozenset(metric_names()) | {f"{m.name}_total" if m.type == "counter" else m.name for m in poller}
 
 
 def series_used(expr: str) -> set[str]:
