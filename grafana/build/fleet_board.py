@@ -200,12 +200,12 @@ def _breakdown(grid: Grid) -> None:
 
 def _alerts() -> Builder[Panel]:
     firing = """label_join(
-  max by (alertname, severity, node, run) (
+  max by (alertname, severity, node, run, source) (
     (time() - ALERTS_FOR_STATE{alertname=~"Epochcost.+"})
     and ignoring (alertstate)
     ALERTS{alertname=~"Epochcost.+", alertstate="firing"}
   ),
-  "where", " ", "node", "run"
+  "where", " ", "node", "run", "source"
 )"""
     severities = coloured_text({"critical": RED, "warning": AMBER, "info": BLUE})
     return rows(

@@ -267,8 +267,10 @@ def _joined(key: str, columns: Sequence[Column], *, several: bool) -> list[model
 
 def _column_settings(column: Column) -> dict[str, Any]:
     settings: dict[str, Any] = {"noValue": NOTHING, **dict(column.properties)}
-    if column.unit:
-        settings["unit"] = column.unit
+    # Words stay words: a blank or a number in a label would else be shown as a figure in the unit of the panel.
+    is_label = column.field == column.source
+    if unit := "string" if is_label else column.unit:
+        settings["unit"] = unit
     if column.width:
         settings["custom.width"] = column.width
     else:
