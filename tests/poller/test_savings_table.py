@@ -26,7 +26,7 @@ USD = 'max by (provider, instance_type) (epochcost_instance_price_usd_per_hour{{
 @pytest.fixture
 def prometheus(tmp_path: Path) -> Iterator[Prometheus]:
     with running(settings(tmp_path, prices_sources=("listed",))) as app:
-        wait_for(lambda: value(app.url, "epochcost_price_source_success", source="listed"), what="the list")
+        wait_for(lambda: value(app.url, "epochcost_price_source_success", source="listed"), 60, "the list")
         targets = {"prices": [f"127.0.0.1:{app.port}"]}
         with Prometheus(tmp_path / "prometheus", targets) as found:
             yield found
