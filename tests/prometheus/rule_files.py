@@ -9,6 +9,7 @@ from typing import Any
 
 import promql_parser
 import yaml
+
 from epochcost.agent.collectors import metric_names
 from epochcost.poller.collector import PollerCollector
 from epochcost.poller.snapshot import PollerSnapshot

@@ -24,6 +24,9 @@ class SimulatedNode:
     """A node with one GPU and a run, whose figures are made up: $4.00 an hour, busy or idle as told."""
 
     busy: bool = False
+    stalled: bool = False
+    memory_fill: float = 0.8
+    budget_usd: float | None = None
     _start: float = field(default_factory=time.monotonic)
     _seen: float = field(default_factory=time.monotonic)
     _busy_seconds: float = 0.0
@@ -43,12 +46,26 @@ class SimulatedNode:
             f"gpu_utilization_seconds_total{{{gpu}}}": self._busy_seconds,
             f'gpu_seconds_total{{{gpu},state="useful"}}': self._busy_seconds,
             f'gpu_seconds_total{{{gpu},state="idle"}}': age - self._busy_seconds,
-            'run_state{run="sim-run",state="training"}': 1,
+            'run_state{run="sim-run",state="training"}': 1 - self.stalled,
+            'run_state{run="sim-run",state="stalled"}': int(self.stalled),
+            'run_state_seconds_total{run="sim-run",state="useful"}': age,
+            'run_cost_usd_total{run="sim-run"}': 30,
+            'run_epochs_planned{run="sim-run"}': 10,
+            'run_epoch{run="sim-run"}': 6,
+            'run_epoch_seconds_sum{run="sim-run"}': 360,
+            'run_epoch_seconds_count{run="sim-run"}': 6,
+            'run_epoch_cost_usd_sum{run="sim-run"}': 30,
+            'run_epoch_cost_usd_count{run="sim-run"}': 6,
+            'run_batch_size{run="sim-run"}': 16,
+            'run_memory_peak_bytes{run="sim-run"}': self.memory_fill * 80e9,
+            f"gpu_memory_total_bytes{{{gpu}}}": 80e9,
             'run_node_share_ratio{run="sim-run"}': 1,
             'run_seconds_total{run="sim-run"}': age,
             'run_phase_seconds_total{run="sim-run",phase="train"}': age,
             "sample_timestamp_seconds": age,
         }
+        if self.budget_usd is not None:
+            lines['run_budget_usd{run="sim-run"}'] = self.budget_usd
         return "".join(f"epochcost_{series} {value}\n" for series, value in lines.items())
 
 
@@ -112,6 +129,44 @@ def test_an_agent_that_ends_is_told_about_with_its_node_and_its_last_price(stack
     assert "At its last known price the node costs $4.00 an hour." in down[0]["annotations"]["description"]
 
 
+def test_an_underfilled_gpu_arrives_with_its_batch_size_and_what_filling_it_would_save(stack: Stack) -> None:
+    stack.node.busy = True
+    stack.node.memory_fill = 0.225
+    fired = wait_for(lambda: stack.webhook.alerts("EpochcostGpuUnderfilled"), 60, "the alert of the empty memory")[0]
+    assert fired["labels"] == {"alertname": "EpochcostGpuUnderfilled", "run": "sim-run", "severity": "info"}
+    assert "Run sim-run has left more than half of its GPUs' memory empty" in fired["annotations"]["description"]
+    assert "at a batch size of 16. A larger batch might save up to $3.00 an hour" in fired["annotations"]["description"]
+    assert fired["annotations"]["dashboard_url"] == "http://127.0.0.1:3000/d/epochcost-run?var-run=sim-run"
+
+    stack.node.memory_fill = 0.8
+    wait_for(lambda: stack.webhook.alerts("EpochcostGpuUnderfilled", "resolved"), 60, "its end")
+
+
+def test_a_stalled_run_arrives_with_what_its_nodes_cost_and_resolves(stack: Stack) -> None:
+    stack.node.busy = True
+    stack.node.stalled = True
+    fired = wait_for(lambda: stack.webhook.alerts("EpochcostRunStalled"), 40, "the alert of the stalled run")[0]
+    assert fired["labels"] == {"alertname": "EpochcostRunStalled", "run": "sim-run", "severity": "warning"}
+    assert "Run sim-run has made no progress" in fired["annotations"]["description"]
+    assert "Its nodes cost $4.00 an hour." in fired["annotations"]["description"]
+
+    stack.node.stalled = False
+    wait_for(lambda: stack.webhook.alerts("EpochcostRunStalled", "resolved"), 40, "its end")
+
+
+def test_a_run_over_its_budget_arrives_with_both_sums_and_resolves_when_it_gets_more(stack: Stack) -> None:
+    stack.node.busy = True
+    stack.node.budget_usd = 40
+    fired = wait_for(lambda: stack.webhook.alerts("EpochcostRunOverBudget"), 40, "the alert of the budget")[0]
+    assert fired["labels"] == {"alertname": "EpochcostRunOverBudget", "run": "sim-run", "severity": "warning"}
+    assert "$50.00 in the end, where $40.00 is planned. It costs $4.00 an hour." in fired["annotations"]["description"]
+    assert fired["annotations"]["runbook_url"].endswith("/docs/runbooks/EpochcostRunOverBudget.md")
+    assert stack.prometheus.unhealthy_rules() == []
+
+    stack.node.budget_usd = 60
+    wait_for(lambda: stack.webhook.alerts("EpochcostRunOverBudget", "resolved"), 40, "its end")
+
+
 AGENT_DOWN = {"alertname": "EpochcostAgentDown", "severity": "warning", "instance": "a:1", "node": "sim-a"}
 STALLED = {"alertname": "EpochcostRunStalled", "severity": "warning", "run": "sim-run"}
 
@@ -131,6 +186,30 @@ STALLED = {"alertname": "EpochcostRunStalled", "severity": "warning", "run": "si
             STALLED,
             id="an agent without a known node silences no run",
         ),
+        pytest.param(
+            {"alertname": "EpochcostPreemptionNotice", "severity": "critical", "node": "sim-a", "kind": "interruption"},
+            AGENT_DOWN,
+            {"alertname": "EpochcostNodeVacant", "severity": "warning", "instance": "b:1", "node": "sim-b"},
+            id="a node that is taken away",
+        ),
+        pytest.param(
+            {"alertname": "EpochcostGpuUnreadable", "severity": "warning", "node": "sim-a", "gpu": "0"},
+            {"alertname": "EpochcostIdleCost", "severity": "warning", "node": "sim-a"},
+            {"alertname": "EpochcostIdleCost", "severity": "warning", "node": "sim-b"},
+            id="a lost GPU",
+        ),
+        pytest.param(
+            {"alertname": "EpochcostSpotNotCheaper", "severity": "warning", "zone": "a", "instance_type": "t"},
+            {"alertname": "EpochcostSpotNotCheaper", "severity": "info", "zone": "a", "instance_type": "t"},
+            {"alertname": "EpochcostSpotNotCheaper", "severity": "info", "zone": "b", "instance_type": "t"},
+            id="a warning silences its own info",
+        ),
+        pytest.param(
+            {"alertname": "EpochcostRunOverBudget", "severity": "warning", "run": "sim-run"},
+            {"alertname": "EpochcostEpochCostWorse", "severity": "warning", "run": "sim-run"},
+            STALLED,
+            id="a budget",
+        ),
         pytest.param({**STALLED, "severity": "critical"}, STALLED, {**STALLED, "run": "other"}, id="critical"),
         pytest.param(
             {"alertname": "EpochcostPricesDown", "severity": "warning", "instance": "p:1"},
@@ -149,6 +228,25 @@ def test_an_alert_silences_what_follows_from_it(tmp_path: Path, source, silenced
         states = {str(alert["labels"]): alert["status"]["state"] for alert in alertmanager.alerts()}
         assert sorted(states.values()) == (["active", "active", "suppressed"] if silenced else ["active", "active"])
         assert silenced not in _arrived(webhook)
+
+
+def test_a_dead_node_is_one_notification(tmp_path: Path) -> None:
+    dead = [
+        {"alertname": name, "severity": "warning", "cluster": "lab", "instance": "a:1", "node": "sim-a", **more}
+        for name, more in [
+            ("EpochcostAgentDown", {}),
+            ("EpochcostPriceStale", {}),
+            ("EpochcostAgentNotSampling", {}),
+            ("EpochcostNodeVacant", {}),
+            *(("EpochcostGpuIdle", {"gpu": str(gpu)}) for gpu in range(8)),
+        ]
+    ]
+    with WebhookReceiver() as webhook, Alertmanager(tmp_path / "alertmanager", webhook.url, speed=100) as alertmanager:
+        alertmanager.post(*dead)
+        alertmanager.post({**dead[0], "instance": "b:1", "node": "sim-b"})
+        wait_for(lambda: len(webhook.notifications) >= 2, 20, "the two notifications")
+        assert sorted(labels["node"] for labels in _arrived(webhook)) == ["sim-a", "sim-b"]
+        assert {labels["alertname"] for labels in _arrived(webhook)} == {"EpochcostAgentDown"}
 
 
 def _arrived(webhook: WebhookReceiver) -> list[dict[str, str]]:
