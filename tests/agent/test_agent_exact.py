@@ -11,6 +11,7 @@ import pytest
 from tests.agent.driven import T0, Driven, World
 from tests.waiting import wait_for
 
+from epochcost.model import State
 from epochcost.poller.app import PollerApp
 from epochcost.poller.settings import PollerSettings
 from epochcost.settings import load
@@ -274,3 +275,21 @@ def test_an_n1_machine_has_no_price_before_its_gpus_are_known(world: World, agen
     it.app.tick()
     assert it.app.node.instance_type == "n1-standard-16+nvidia-tesla-p4:1"
     source.close()
+
+
+def test_a_run_thought_gone_that_speaks_again_has_every_second_in_a_state(
+    world: World, agent: Callable[..., Driven]
+) -> None:
+    it = agent(price__usd_per_hour="3.6", states__lost_after="60s")
+    it.ask_price()
+    it.run(1)
+    world.say("start")
+    it.run(100)
+    assert it.app.snapshot.runs[0].state.value == "lost"  # type: ignore[union-attr]
+    world.say("progress", step=5)
+    it.run(10)
+    (run,) = it.app.snapshot.runs  # type: ignore[union-attr]
+    assert run.seconds == pytest.approx(110)
+    assert math.fsum(run.totals.seconds.values()) == pytest.approx(110)
+    assert math.fsum(run.totals.cost_usd.values()) == pytest.approx(run.cost_usd) == pytest.approx(0.110)
+    assert run.totals.seconds[State.UNKNOWN] == pytest.approx(40)

@@ -12,6 +12,7 @@ from epochcost.model import EndStatus, Phase, RunId, RunState, State
 MAX_RUNS_SHOWN = 50
 HISTORY_SHOWN = 100
 MAX_CEILINGS = 10_000
+LATE_SECONDS = 1e-3
 _ENDED = {
     EndStatus.FINISHED: RunState.FINISHED,
     EndStatus.FAILED: RunState.FAILED,
@@ -106,6 +107,7 @@ def _view(account: RunAccount, ledger: Ledger, envelope: Envelope, now: float, t
     costs = account.epoch_costs(price)
     last = epochs.finished[-1] if epochs.finished else None
     running = account.is_open and epochs.begin_t is not None
+    totals = _with_late(totals, account, now, cost)
     held = ledger.held(account.run) if account.is_open else 0.0
     count, seconds_sum = epochs.count, epochs.seconds_sum
     position = epochs.position if epochs.position is not None else epochs.before
@@ -160,6 +162,17 @@ def _view(account: RunAccount, ledger: Ledger, envelope: Envelope, now: float, t
             for e, usd in zip(epochs.finished[-HISTORY_SHOWN:], costs[-HISTORY_SHOWN:], strict=True)
         ),
     )
+
+
+def _with_late(totals: StateTotals, account: RunAccount, now: float, cost: float | None) -> StateTotals:
+    """What the run pays but was not known to when the time passed (it was thought gone, say): it had no state then."""
+    seconds, usd = dict(totals.seconds), dict(totals.cost_usd)
+    late = account.share.seconds(now) - sum(seconds.values())
+    if account.settled.until == 0 and late > LATE_SECONDS:
+        seconds[State.UNKNOWN] = seconds.get(State.UNKNOWN, 0.0) + late
+        if cost is not None:
+            usd[State.UNKNOWN] = usd.get(State.UNKNOWN, 0.0) + max(0.0, cost - sum(usd.values()))
+    return StateTotals(seconds, usd)
 
 
 def _executed(position: int | None, executed: int) -> int | None:

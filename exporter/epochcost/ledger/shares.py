@@ -114,6 +114,11 @@ class ShareTrack:
             i += 1
         return usd, unpriced
 
+    def seconds(self, end: float) -> float:
+        """The share's integral until ``end``: seconds of the whole node that this run has to pay."""
+        steps = zip(self.times, [*self.times, math.inf][1:], self.shares, strict=True)
+        return sum(share * max(0.0, min(end, until) - start) for start, until, share in steps)
+
     def forget_before(self, t: float) -> None:
         """Drop the steps before ``t``; the share at ``t`` stays."""
         i = bisect_right(self.times, t) - 1
