@@ -292,4 +292,4 @@ def test_a_run_thought_gone_that_speaks_again_has_every_second_in_a_state(
     assert run.seconds == pytest.approx(110)
     assert math.fsum(run.totals.seconds.values()) == pytest.approx(110)
     assert math.fsum(run.totals.cost_usd.values()) == pytest.approx(run.cost_usd) == pytest.approx(0.110)
-    assert run.totals.seconds[State.UNKNOWN] == pytest.approx(40)
+    assert run.totals.seconds[State.UNKNOWN] == pytest.approx(39)  # noticed after 61 s of silence
