@@ -20,6 +20,7 @@ from panels import (
     Column,
     Legend,
     Query,
+    always,
     bars,
     figures,
     gauge_cell,
@@ -259,6 +260,7 @@ def _heat() -> Builder[Panel]:
 
 
 def _totals() -> Builder[Panel]:
+    lived = f"increase(epochcost_node_seconds_total[$__range]) {MINE}"
     return bars(
         About(
             "Hours by state",
@@ -267,7 +269,7 @@ def _totals() -> Builder[Panel]:
             empty="Its agent does not report",
         ),
         "state",
-        f"sum by (state) (increase(epochcost_node_seconds_total[$__range]) {MINE}) > 0",
+        always(f"sum by (state) ({lived}) > 0", f"sum({lived})"),
         colours=STATE_COLOURS,
     )
 
