@@ -29,7 +29,14 @@ REPORTS = {
     "report": "what training cost in a span of time, as a table, CSV, JSON, Markdown or a page, from Prometheus",
     "compare": "rent or own: which is cheaper, and from how many hours on",
 }
-WRITER_VARIABLES = ("EPOCHCOST_DIR", "EPOCHCOST_RUN", "EPOCHCOST_DISABLE", "EPOCHCOST_URL", "EPOCHCOST_TOKEN_FILE", "EPOCHCOST_PATTERN")
+WRITER_VARIABLES = (
+    "EPOCHCOST_DIR",
+    "EPOCHCOST_RUN",
+    "EPOCHCOST_DISABLE",
+    "EPOCHCOST_URL",
+    "EPOCHCOST_TOKEN_FILE",
+    "EPOCHCOST_PATTERN",
+)
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
