@@ -18,11 +18,11 @@ from tests.grafana.simulated_prometheus import prometheus
 from tests.report.stored import past, write
 
 from epochcost.model import State
-from epochcost.report.page import page
-from epochcost.report.prometheus import connect
-from epochcost.report.report import make
-from epochcost.report.settings import ReportSettings
-from epochcost.report.span import span
+from epochcost.reports.page import page
+from epochcost.reports.prometheus import connect
+from epochcost.reports.report import make
+from epochcost.reports.settings import ReportSettings
+from epochcost.reports.span import span
 
 
 def fleet(nodes: int, length: float) -> SimulatedFleet:

@@ -13,7 +13,7 @@ from scripts.docs import DOCS, FILES, written
 from epochcost.agent.collectors import metric_names
 from epochcost.agent.settings import AgentSettings
 from epochcost.poller.settings import PollerSettings
-from epochcost.report.settings import CompareSettings, ReportSettings
+from epochcost.reports.settings import CompareSettings, ReportSettings
 from epochcost.settings import options
 
 ROOT = DOCS.parent

@@ -137,21 +137,21 @@ def _settings_of(name: str) -> type:
 
 
 def _report_settings(name: str) -> type:
-    from epochcost.report.settings import CompareSettings, ReportSettings
+    from epochcost.reports.settings import CompareSettings, ReportSettings
 
     return CompareSettings if name == "compare" else ReportSettings
 
 
 def _report(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
-    from epochcost.report.app import run
-    from epochcost.report.settings import ReportSettings
+    from epochcost.reports.app import run
+    from epochcost.reports.settings import ReportSettings
 
     return run(load(ReportSettings, "report", flags, environ))
 
 
 def _compare(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
-    from epochcost.report.compare import run
-    from epochcost.report.settings import CompareSettings
+    from epochcost.reports.compare import run
+    from epochcost.reports.settings import CompareSettings
 
     if flags["what"] != ["rent", "own"]:  # type: ignore[comparison-overlap]
         raise SettingsError("what can be compared is: rent own")

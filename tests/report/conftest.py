@@ -10,11 +10,11 @@ from tests.grafana.simulated_prometheus import prometheus
 from tests.report.stored import past, victoria, victoria_metrics, write
 from tests.report.worlds import CHANGES, FLEET, LENGTH
 
-from epochcost.report.prometheus import connect
-from epochcost.report.report import Report, make
-from epochcost.report.rows import Row
-from epochcost.report.settings import ReportSettings
-from epochcost.report.span import span
+from epochcost.reports.prometheus import connect
+from epochcost.reports.report import Report, make
+from epochcost.reports.rows import Row
+from epochcost.reports.settings import ReportSettings
+from epochcost.reports.span import span
 
 
 @dataclass(frozen=True)

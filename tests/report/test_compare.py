@@ -9,7 +9,7 @@ from tests.report.test_report_command import SPAN, epochcost
 from tests.report.worlds import FLEET, LENGTH, cost, seen
 
 from epochcost.prices.owned import OwnedMachine
-from epochcost.report.rent_own import Question, answer, in_words
+from epochcost.reports.rent_own import Question, answer, in_words
 
 ARTICLE = Question(2880, 0.75, OwnedMachine("owned", 2000, 2, 355, 0.12))
 

@@ -14,8 +14,8 @@ import pytest
 from tests.report.conftest import run_of
 from tests.report.worlds import FLEET, LENGTH, cost
 
-from epochcost.report.app import Progress
-from epochcost.report.span import MOST_STEPS, moment, span
+from epochcost.reports.app import Progress
+from epochcost.reports.span import MOST_STEPS, moment, span
 from epochcost.settings import SettingsError
 
 pytestmark = pytest.mark.stack
@@ -141,9 +141,9 @@ def test_progress_is_silent_while_it_is_quick_and_speaks_when_it_is_not():
 def test_names_from_training_code_cannot_become_formulas_or_tags(whole):
     from dataclasses import replace
 
-    from epochcost.report.data import as_csv
-    from epochcost.report.page import page
-    from epochcost.report.text import markdown
+    from epochcost.reports.data import as_csv
+    from epochcost.reports.page import page
+    from epochcost.reports.text import markdown
 
     bad = replace(run_of(whole, "moved-1"), label="=cmd|' /C calc'!A0", experiment="<img src=x onerror=alert(1)>")
     report = replace(whole, runs=[bad], groups=[bad])

@@ -14,9 +14,9 @@ from tests.report.conftest import run_of
 
 from epochcost.model import State
 from epochcost.palette import PALETTE
-from epochcost.report.page import page
-from epochcost.report.report import Report
-from epochcost.report.rows import with_frontier
+from epochcost.reports.page import page
+from epochcost.reports.report import Report
+from epochcost.reports.rows import with_frontier
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack]
 

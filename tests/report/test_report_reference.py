@@ -17,10 +17,10 @@ from tests.waiting import wait_for
 
 from epochcost.poller.app import PollerApp
 from epochcost.poller.settings import PollerSettings
-from epochcost.report.prometheus import connect
-from epochcost.report.report import Report, make
-from epochcost.report.settings import ReportSettings
-from epochcost.report.span import span
+from epochcost.reports.prometheus import connect
+from epochcost.reports.report import Report, make
+from epochcost.reports.settings import ReportSettings
+from epochcost.reports.span import span
 from epochcost.settings import load
 
 pytestmark = pytest.mark.stack

@@ -13,11 +13,11 @@ from urllib.parse import parse_qs
 import pytest
 from tests.serve import certificates
 
-from epochcost.report.errors import ReportError
-from epochcost.report.prometheus import Prometheus, TooMuchError, connect
-from epochcost.report.settings import ReportSettings
-from epochcost.report.span import Span
-from epochcost.report.tracks import Reader
+from epochcost.reports.errors import ReportError
+from epochcost.reports.prometheus import Prometheus, TooMuchError, connect
+from epochcost.reports.settings import ReportSettings
+from epochcost.reports.span import Span
+from epochcost.reports.tracks import Reader
 
 SECRET = "tr0ub4dor"  # no real one
 NOTHING = {"status": "success", "data": {"resultType": "matrix", "result": []}}

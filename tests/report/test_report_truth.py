@@ -9,7 +9,7 @@ from tests.report.stored import EVERY
 from tests.report.worlds import FLEET, LENGTH, MOVED, TOLD, cost, node, seen
 
 from epochcost.model import State
-from epochcost.report import runs as of_run
+from epochcost.reports import runs as of_run
 
 pytestmark = pytest.mark.stack
 EXACT = [r.run for r in FLEET.runs if r.run not in ("nobody-1", "restarted-1", "pricefree-1", "resnet-12")]

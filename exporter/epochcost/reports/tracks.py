@@ -7,8 +7,8 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from epochcost.report.prometheus import Series, Store, TooMuchError
-from epochcost.report.span import Span
+from epochcost.reports.prometheus import Series, Store, TooMuchError
+from epochcost.reports.span import Span
 
 Labels = tuple[tuple[str, str], ...]
 PREFIX = "epochcost_"

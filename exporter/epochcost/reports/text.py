@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from epochcost.report.report import Report
-from epochcost.report.rows import Row
-from epochcost.report.span import clock
-from epochcost.report.words import UNKNOWN, cents, dollars, length, number, percent
+from epochcost.reports.report import Report
+from epochcost.reports.rows import Row
+from epochcost.reports.span import clock
+from epochcost.reports.words import UNKNOWN, cents, dollars, length, number, percent
 
 SIMULATED = "These figures are SIMULATED: an agent says so of itself."
 FRONTIER = "★: efficient frontier; no other way to run this experiment is both cheaper and quicker by epoch."

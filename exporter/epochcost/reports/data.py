@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from epochcost.model import State
-from epochcost.report.report import Report
-from epochcost.report.rows import Row
+from epochcost.reports.report import Report
+from epochcost.reports.rows import Row
 
 _PLAIN = (
     "experiment", "provider", "instance_type", "batch_size", "framework", "runs", "nodes", "hours", "node_hours",

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
-from epochcost.report.data import as_csv, as_json
-from epochcost.report.errors import ReportError
-from epochcost.report.page import page
-from epochcost.report.prometheus import connect
-from epochcost.report.report import Report, make
-from epochcost.report.settings import ReportSettings
-from epochcost.report.span import span
-from epochcost.report.text import markdown, terminal
+from epochcost.reports.data import as_csv, as_json
+from epochcost.reports.errors import ReportError
+from epochcost.reports.page import page
+from epochcost.reports.prometheus import connect
+from epochcost.reports.report import Report, make
+from epochcost.reports.settings import ReportSettings
+from epochcost.reports.span import span
+from epochcost.reports.text import markdown, terminal
 
 SHAPES: dict[str, Callable[[Report], str]] = {
     "table": terminal,

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from epochcost.report import runs as of_run
-from epochcost.report.history import Chronicler, History, NodeHistory
-from epochcost.report.money import Prices, node_money
-from epochcost.report.prometheus import Store
-from epochcost.report.rows import Row, grouped, merged, with_frontier
-from epochcost.report.runs import row
-from epochcost.report.settings import PrometheusSettings
-from epochcost.report.span import Span, clock
-from epochcost.report.tracks import Reader, increments
+from epochcost.reports import runs as of_run
+from epochcost.reports.history import Chronicler, History, NodeHistory
+from epochcost.reports.money import Prices, node_money
+from epochcost.reports.prometheus import Store
+from epochcost.reports.rows import Row, grouped, merged, with_frontier
+from epochcost.reports.runs import row
+from epochcost.reports.settings import PrometheusSettings
+from epochcost.reports.span import Span, clock
+from epochcost.reports.tracks import Reader, increments
 
 _NAMED = 5
 _MEANINGS = {

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from epochcost.report.errors import ReportError
-from epochcost.report.span import Span, clock
-from epochcost.report.tracks import Labels, Reader, Track
+from epochcost.reports.errors import ReportError
+from epochcost.reports.span import Span, clock
+from epochcost.reports.tracks import Labels, Reader, Track
 
 Fold = Callable[[float, float], float]
 IDENTITY = ("provider", "region", "zone", "instance_type", "purchase_option")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from epochcost.report.money import HOUR_SECONDS
+from epochcost.reports.money import HOUR_SECONDS
 
 
 @dataclass(frozen=True, slots=True)

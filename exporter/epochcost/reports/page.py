@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from epochcost.palette import PALETTE
-from epochcost.report.plots import frontier_plot, state_bar
-from epochcost.report.report import Report
-from epochcost.report.rows import Row
-from epochcost.report.span import clock
-from epochcost.report.style import STYLE
-from epochcost.report.text import FRONTIER, GROUPS, LEGEND, RUNS, SIMULATED, STATES, Column
-from epochcost.report.words import UNKNOWN, cents, dollars, length, percent
+from epochcost.reports.plots import frontier_plot, state_bar
+from epochcost.reports.report import Report
+from epochcost.reports.rows import Row
+from epochcost.reports.span import clock
+from epochcost.reports.style import STYLE
+from epochcost.reports.text import FRONTIER, GROUPS, LEGEND, RUNS, SIMULATED, STATES, Column
+from epochcost.reports.words import UNKNOWN, cents, dollars, length, percent
 
 MOST_PLOTS = 12
 MOST_BARS = 40

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from epochcost.report.history import IDENTITY, History, Member, NodeKey
-from epochcost.report.tracks import Track, increments
+from epochcost.reports.history import IDENTITY, History, Member, NodeKey
+from epochcost.reports.tracks import Track, increments
 
 HOUR_SECONDS = 3600.0
 BY_AGENT, BY_PRICES = "agent", "prices"

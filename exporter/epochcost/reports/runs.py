@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from epochcost.report.history import History, Member, NodeKey, RunHistory, RunKey
-from epochcost.report.money import BY_PRICES, Filled, Money, Prices, between, integrated, member_money
-from epochcost.report.rows import Row, added, hours, merged
-from epochcost.report.tracks import increments
+from epochcost.reports.history import History, Member, NodeKey, RunHistory, RunKey
+from epochcost.reports.money import BY_PRICES, Filled, Money, Prices, between, integrated, member_money
+from epochcost.reports.rows import Row, added, hours, merged
+from epochcost.reports.tracks import increments
 
 _ROUNDING_SECONDS = 1.0
 BEFORE = "began before the span"

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from epochcost.prices.owned import HOURS_PER_YEAR, OwnedMachine
-from epochcost.report.app import Progress
-from epochcost.report.errors import ReportError
-from epochcost.report.prometheus import connect
-from epochcost.report.rent_own import Question, answer, in_words
-from epochcost.report.report import Report, make
-from epochcost.report.settings import CompareSettings
-from epochcost.report.span import Span, clock, span
+from epochcost.reports.app import Progress
+from epochcost.reports.errors import ReportError
+from epochcost.reports.prometheus import connect
+from epochcost.reports.rent_own import Question, answer, in_words
+from epochcost.reports.report import Report, make
+from epochcost.reports.settings import CompareSettings
+from epochcost.reports.span import Span, clock, span
 from epochcost.settings import SettingsError
 
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from epochcost.prices.owned import HOURS_PER_YEAR, OwnedMachine, hourly_usd
-from epochcost.report.words import figure
+from epochcost.reports.words import figure
 
 
 @dataclass(frozen=True, slots=True)

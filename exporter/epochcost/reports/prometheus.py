@@ -20,8 +20,8 @@ from typing import Any, NoReturn, Protocol
 from urllib.parse import urlsplit
 
 from epochcost._version import __version__
-from epochcost.report.errors import ReportError
-from epochcost.report.settings import PrometheusSettings
+from epochcost.reports.errors import ReportError
+from epochcost.reports.settings import PrometheusSettings
 from epochcost.settings import SettingsError, http_url
 
 MAX_BYTES = 256 * 2**20
