@@ -16,7 +16,8 @@ from scripts.stack.processes import Stack, stop_recorded
 from scripts.stack.show import Pointers, print_pointers, train_and_show
 
 ROOT = Path(__file__).resolve().parents[2]
-HOME = ROOT / ".up"
+HOME = Path(os.environ.get("EPOCHCOST_UP_HOME", ROOT / ".up"))
+"""Logs, data and what is left running; elsewhere for tests."""
 
 
 def arguments() -> argparse.Namespace:

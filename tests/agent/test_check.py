@@ -1,0 +1,65 @@
+"""``epochcost check``: what this machine looks like, and why the main job could not run."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.loopback import ExpositionServer
+
+
+def check(tmp_path: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "epochcost", "check", f"--events.dir={tmp_path / 'events'}", "--gpus.source=none"]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("EPOCHCOST_")}
+    return subprocess.run([*command, *flags], capture_output=True, text=True, timeout=60, env=env, check=False)
+
+
+def test_a_machine_that_could_be_metered_is_described_and_passes(tmp_path: Path) -> None:
+    done = check(tmp_path, "--price.usd-per-hour=2.5", "--node.name=n1", "--node.instance-type=desktop")
+    assert done.returncode == 0, done.stderr
+    for line in ("n1", "desktop", "$2.5/h from configured", str(tmp_path / "events"), "metered by its CPUs"):
+        assert line in done.stdout
+    assert "could do its job here" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        ([], "price unknown: set --price.usd-per-hour"),
+        (
+            ["--prices.url=http://127.0.0.1:9", "--node.purchase-option=owned"],
+            "price unknown: price poller 127.0.0.1:9",
+        ),
+        (["--price.usd-per-hour=1", "--gpus.source=nvml"], "libnvidia-ml.so.1"),
+        (["--price.usd-per-hour=1", "--node.zone=a\nb"], "zone"),
+    ],
+)
+def test_what_is_in_the_way_is_said_and_the_exit_code_is_1(tmp_path: Path, flags: list[str], reason: str) -> None:
+    done = check(tmp_path, *flags)
+    assert done.returncode == 1
+    assert "The main job cannot run" in done.stderr
+    assert reason in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_events_directory_that_cannot_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "events").write_text("a file")
+    done = check(tmp_path, "--price.usd-per-hour=1")
+    assert done.returncode == 1
+    assert "events directory cannot be used" in done.stderr
+
+
+def test_it_says_who_answers_on_the_agents_port(tmp_path: Path) -> None:
+    with ExpositionServer(lambda: "epochcost_node_gpus 8\n") as agent, ExpositionServer(lambda: "up 1\n") as other:
+        said = check(tmp_path, "--price.usd-per-hour=1", f"--web.listen-address={agent.address}").stdout
+        assert f"{agent.address}: an epochcost agent answers" in said
+        said = check(tmp_path, "--price.usd-per-hour=1", f"--web.listen-address={other.address}").stdout
+        assert f"{other.address}: another program answers" in said
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+        assert f"{address}: free" in check(tmp_path, "--price.usd-per-hour=1", f"--web.listen-address={address}").stdout
