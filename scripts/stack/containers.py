@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import yaml
@@ -79,8 +80,6 @@ def start(root: Path, stack: Stack, machine: Machine) -> Pointers:
 
 
 def _wait(pointers: Pointers) -> None:
-    import time
-
     deadline = time.monotonic() + 120
     while not all(answers(f"{url}/-/ready") for url in (pointers.agent, pointers.prometheus)):
         if time.monotonic() > deadline:

@@ -208,7 +208,7 @@ class Ledger:
 
     def _current_claims(self) -> Claims:
         if self._claims is None:
-            open_runs = {a.run: _gpus_now(a) for a in self.open_runs()}
+            open_runs = {a.run: a.gpus_at(math.inf) for a in self.open_runs()}
             self._claims = claims(open_runs, self._layout, whole_node=self.settings.whole_node)
         return self._claims
 
@@ -310,12 +310,6 @@ def _with_run(state: State, utilization: float | None) -> Iterable[tuple[State, 
     if utilization in (0.0, 1.0):
         return ((State.USEFUL if utilization else State.IDLE, 1.0),)
     return ((State.USEFUL, utilization), (State.IDLE, 1.0 - utilization))
-
-
-def _gpus_now(account: RunAccount) -> frozenset[str] | None:
-    """The devices of the processes that are running."""
-    used = [m.gpus for m in account.members.values() if m.end is None]
-    return None if None in used else frozenset(gpu for gpus in used if gpus is not None for gpu in gpus)
 
 
 def _finite(t: float) -> float | None:
