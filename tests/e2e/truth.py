@@ -10,10 +10,11 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Truth:
-    """Dollars of each epoch, and of the whole run from its start to its end."""
+    """Dollars of each epoch, and of the whole run from its start to its end; which epochs saw no change of price."""
 
     epochs: list[float]
     run: float
+    at_one_price: list[int]
 
 
 def integral(steps: list[tuple[float, float]], start: float, end: float) -> float:
@@ -35,4 +36,6 @@ def truth_of(events: Path, run: str, steps: list[tuple[float, float]]) -> Truth:
     begin = next(line["t"] for line in lines if line["ev"] == "phase" and line["phase"] == "train")
     edges = [begin, *at["epoch_end"]]
     epochs = [integral(steps, a, b) for a, b in pairwise(edges)]
-    return Truth(epochs, integral(steps, at["start"][0], at["end"][0]))
+    changes = [ts for ts, _ in steps]
+    calm = [k for k, (a, b) in enumerate(pairwise(edges)) if not any(a <= ts <= b for ts in changes)]
+    return Truth(epochs, integral(steps, at["start"][0], at["end"][0]), calm)

@@ -12,6 +12,7 @@ from tests.waiting import wait_for
 
 from epochcost.serve import Server
 from epochcost.serve.credentials import Credentials
+from epochcost.serve.web_config import WebConfig
 
 PASSWORD = "correct horse: battery"
 
@@ -100,6 +101,26 @@ def test_a_file_emptied_later_opens_no_door(config):
     with Server(("127.0.0.1", 0), {}, str(config)) as server, connected(server) as client:
         config.write_text("")
         assert client.ask("/-/healthy").status == 401
+
+
+@pytest.mark.parametrize("half", ["", "# users\n", "http_server_config: {}\n"])
+def test_a_file_read_in_the_middle_of_being_written_opens_no_door_then_or_later(config, half):
+    whole = config.read_text()
+    web = WebConfig(str(config))
+    config.write_text(half)
+    assert not web.admits("")  # read now, as by a connection that comes between two writes
+    config.write_text(half + "basic_auth_users: {alice: hunter2}")
+    assert not web.admits("")
+    config.write_text(half + whole)
+    assert web.admits(basic("bob", "b"))
+    assert not web.admits("")
+
+
+def test_a_file_that_asks_for_no_password_counts_once_it_has_stood_a_while(config):
+    web = WebConfig(str(config))
+    config.write_text("http_server_config: {}\n")
+    assert not web.admits("")
+    wait_for(lambda: web.admits(""), what="an open door")
 
 
 def test_a_file_broken_later_leaves_the_door_as_it_was_and_says_so_once(config, caplog):

@@ -35,6 +35,7 @@ class Policy:
         headers: added to every response.
         allowed_sans: names of which a client certificate must hold one; empty takes every verified certificate.
         files: what was read to make this, each with its stamp from before it was read.
+        blank: the file held nothing, as one does for a moment that is being written anew.
     """
 
     tls: ssl.SSLContext | None = None
@@ -42,6 +43,11 @@ class Policy:
     headers: Mapping[str, str] = field(default_factory=dict)
     allowed_sans: frozenset[str] = frozenset()
     files: tuple[StampedFile, ...] = ()
+    blank: bool = False
+
+    def is_looser_than(self, other: Policy) -> bool:
+        """Whether somebody may come in whom ``other`` kept out: passwords or TLS are gone."""
+        return bool((other.users and not self.users) or (other.tls and not self.tls))
 
     def allows_peer(self, certificate: Mapping[str, Any] | None) -> bool:
         """Whether a verified client certificate (as ``getpeercert`` gives it) is one of the allowed."""

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from epochcost.serve.credentials import Credentials
-from epochcost.serve.policy import Policy, WebConfigError, file_stamp
+from epochcost.serve.policy import Policy, StampedFile, WebConfigError, file_stamp
 from epochcost.serve.web_config_file import read_policy
 
 log = logging.getLogger("epochcost.serve")
@@ -19,7 +19,7 @@ class WebConfig:
     """The policy of one file.
 
     A change that cannot be used is logged once and the policy before it stays: half-written files must neither open
-    the door nor lose the metrics.
+    the door nor lose the metrics. So one that asks for less than before counts only once it has stood for a second.
 
     Raises:
         WebConfigError: when the file cannot be used at the start.
@@ -32,6 +32,7 @@ class WebConfig:
         self._policy = read_policy(self._path) if self._path else Policy()
         self._error = ""
         self._retry_at = 0.0
+        self._looser: tuple[StampedFile, ...] = ()
 
     def current(self) -> Policy:
         """The policy as of now."""
@@ -52,23 +53,22 @@ class WebConfig:
             return
         try:
             policy = read_policy(path)
-            if (self._policy.users or self._policy.tls) and not (policy.users or policy.tls) and _is_empty(path):
+            looser = policy.is_looser_than(self._policy)
+            # What was read decides, not a second look at the file: it may hold more by then.
+            if looser and policy.blank:
                 raise WebConfigError(f"{path}: is empty, which would open the door to everybody")
-            self._policy = policy
         except WebConfigError as err:
             if str(err) != self._error:
                 log.error("web configuration not taken over, the one before stays: %s", err)  # noqa: TRY400 - says all
             self._error = str(err)
             self._retry_at = time.monotonic() + _RETRY_SECONDS
             return
+        if looser and policy.files != self._looser:
+            self._looser = policy.files
+            self._retry_at = time.monotonic() + _RETRY_SECONDS
+            return
+        self._policy = policy
         self._error = ""
         self._retry_at = 0.0
+        self._looser = ()
         log.info("web configuration read again: %s", path)
-
-
-def _is_empty(path: Path) -> bool:
-    """A file that is being written anew is empty for a moment."""
-    try:
-        return not path.read_bytes().strip()
-    except OSError:
-        return True

@@ -71,7 +71,8 @@ def read_policy(path: Path) -> Policy:
         WebConfigError: naming file and key.
     """
     stamp = file_stamp(path)
-    document = _mapping(path, "", _load(path), _SECTIONS)
+    content = _text(path)
+    document = _mapping(path, "", _load(path, content), _SECTIONS)
     context, files, sans = _tls(path, document.get("tls_server_config"))
     return Policy(
         tls=context,
@@ -79,18 +80,24 @@ def read_policy(path: Path) -> Policy:
         headers=_headers(path, document.get("http_server_config")),
         allowed_sans=sans,
         files=((path, stamp), *files),
+        blank=not content.strip(),
     )
 
 
-def _load(path: Path) -> object:
-    import yaml
-
+def _text(path: Path) -> str:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8")
     except OSError as err:
         _fail(path, "", f"cannot be read: {err.strerror}")
     except UnicodeDecodeError:
         _fail(path, "", "is not UTF-8 text")
+
+
+def _load(path: Path, content: str) -> object:
+    import yaml
+
+    try:
+        return yaml.safe_load(content)
     except yaml.YAMLError as err:
         # The parser's own words quote the line, which may hold a hash.
         mark = getattr(err, "problem_mark", None)
