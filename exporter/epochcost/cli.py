@@ -20,7 +20,7 @@ from epochcost.settings import SettingsError, add_flags, load
 if TYPE_CHECKING:
     from epochcost.poller.settings import PollerSettings
 
-EXTRA = {"agent": "agent", "check": "agent", "prices": "prices"}
+EXTRA = {"agent": "agent", "check": "agent", "prices": "prices", "demo": "agent"}
 LAUNCH = {
     "exec": "run a training as it is, and report it as one run",
     "event": "write one event of a run, from a shell or any other language",
@@ -94,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         "agent": "run the agent: one on each training node",
         "prices": "run the price poller: one for a site",
         "check": "say what this machine looks like to epochcost, and whether the agent could do its job",
+        "demo": "play a simulated fleet into a real Prometheus, to see dashboards and alerts at work",
     }
     for name, text in texts.items():
         sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
@@ -131,6 +132,10 @@ def _settings_of(name: str) -> type:
         from epochcost.poller.settings import PollerSettings
 
         return PollerSettings
+    if name == "demo":
+        from epochcost.demo.settings import DemoSettings
+
+        return DemoSettings
     from epochcost.agent.settings import AgentSettings
 
     return AgentSettings
@@ -210,6 +215,16 @@ def _check(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
     return 0
 
 
+def _demo(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
+    from epochcost.demo.settings import DemoSettings
+
+    settings = load(DemoSettings, "demo", flags, environ)
+    _log_to_stderr("error", environ)
+    from epochcost.demo.app import run
+
+    return run(settings)
+
+
 def _run(command: str, run: Callable[[], int]) -> int:
     """What makes a start impossible is one line, not a traceback."""
     from epochcost.serve import WebConfigError
@@ -246,6 +261,7 @@ _COMMANDS: Mapping[str, Callable[[Mapping[str, str | None], Mapping[str, str]], 
     "agent": _agent,
     "prices": _prices,
     "check": _check,
+    "demo": _demo,
     "report": _report,
     "compare": _compare,
 }

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 PREFIX = "EPOCHCOST_"
 CONFIG_FLAG = "config.file"
-SECTIONS = ("agent", "prices", "report", "compare")
+SECTIONS = ("agent", "prices", "report", "compare", "demo")
 """Of the YAML file: one for each program."""
 
 

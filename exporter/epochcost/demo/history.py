@@ -1,0 +1,164 @@
+"""Hours of simulated history in a real Prometheus: samples, then recording rules, then alerts.
+
+A Prometheus evaluates rules only at its own present. So what its rules would have said is computed by promtool over the
+played samples, with the project's own rules, and what its alerts would have done from their expressions and waits.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from epochcost.demo.programs import Program, free_port, needed
+from epochcost.demo.rulebook import DemoError, Rule, every_rule, passes, seconds
+
+STEP_SECONDS = 30.0
+LOOKBACK_SECONDS = 1.5 * STEP_SECONDS
+ALERT_SECONDS = 60.0
+"""How often the past's alerts are evaluated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fired:
+    """One alert of one set of labels, from when its condition held to when it held no more."""
+
+    alert: str
+    labels: Mapping[str, str]
+    pending_ts: float
+    firing_ts: float | None
+    last_ts: float
+    """The last evaluation at which its condition held."""
+
+
+class History:
+    """The data directory of a Prometheus, filled from ``start_ts`` to ``end_ts`` (seconds since the Unix epoch)."""
+
+    def __init__(self, data: Path, rules: Path, start_ts: float, end_ts: float) -> None:
+        self.data, self.rules, self.start_ts, self.end_ts = data, rules, start_ts, end_ts
+        data.mkdir(parents=True, exist_ok=True)
+
+    def write(self, lines: Iterable[str]) -> None:
+        """Store OpenMetrics lines with their times (without the closing ``# EOF``)."""
+        text = self.data.parent / f"{self.data.name}.om"
+        with text.open("w", encoding="utf-8") as out:
+            out.writelines(lines)
+            out.write("# EOF\n")
+        _promtool("create-blocks-from", "openmetrics", str(text), str(self.data))
+        text.unlink()
+
+    def record(self, said: Callable[[int, int], None] = lambda _done, _whole: None) -> None:
+        """Compute every recording rule over what was written; ``said`` hears of each pass."""
+        rules = every_rule(self.rules, "record")
+        done = 0
+        for some in passes(rules):
+            self._record(some)
+            done += len(some)
+            said(done, len(rules))
+
+    def _record(self, rules: list[Rule]) -> None:
+        import yaml
+
+        path = self.data.parent / f"{self.data.name}-rules.yml"
+        group = {"name": "past", "interval": f"{STEP_SECONDS:g}s", "rules": rules}
+        path.write_text(yaml.safe_dump({"groups": [group]}), encoding="utf-8")
+        with self.served() as url:
+            _promtool(
+                "create-blocks-from", "rules", f"--url={url}", f"--output-dir={self.data}",
+                f"--start={int(self.start_ts + 2 * STEP_SECONDS)}", f"--end={int(self.end_ts)}",
+                f"--eval-interval={STEP_SECONDS:g}s", str(path),
+            )  # fmt: skip
+        path.unlink()
+
+    def alerts(self) -> list[Fired]:
+        """Every alert of the past."""
+        with self.served() as url:
+            return [fired for rule in every_rule(self.rules, "alert") for fired in self._fired(url, rule)]
+
+    def _fired(self, url: str, rule: Rule) -> Iterator[Fired]:
+        wait = seconds(rule.get("for", "0s"))
+        begin = self.start_ts + 2 * STEP_SECONDS
+        for result in over(url, rule["expr"], begin, self.end_ts, ALERT_SECONDS):
+            labels = {k: v for k, v in result["metric"].items() if k != "__name__"} | rule["labels"]
+            for first, last in _stretches([float(t) for t, _ in result["values"]]):
+                fires = first + wait if last - first >= wait else None
+                yield Fired(rule["alert"], labels, first, fires, last)
+
+    @contextmanager
+    def served(self) -> Iterator[str]:
+        """A Prometheus over the data, for a while; yields its URL."""
+        address = ("127.0.0.1", free_port("127.0.0.1", 0))
+        config = self.data.parent / "past.yml"
+        config.write_text("global: {}\n", encoding="utf-8")
+        log = self.data.parent / "past.log"
+        # What is written afterwards has no markers of staleness: a series is gone when its next sample is missing.
+        command = [*prometheus_command(config, self.data, address), f"--query.lookback-delta={LOOKBACK_SECONDS:g}s"]
+        with Program("prometheus", command, address, log) as running:
+            yield running.url
+
+
+def prometheus_command(config: Path, data: Path, address: tuple[str, int]) -> list[str]:
+    """How Prometheus is started over simulated data, which may be of any year."""
+    return [
+        needed("prometheus"),
+        f"--config.file={config}",
+        f"--storage.tsdb.path={data}",
+        "--storage.tsdb.retention.time=50y",
+        f"--web.listen-address={address[0]}:{address[1]}",
+        "--log.level=warn",
+        # The past's alerts have waited already: let them go on where they stood.
+        "--rules.alert.for-grace-period=0s",
+    ]
+
+
+def alert_lines(fired: Iterable[Fired]) -> Iterator[str]:
+    """``ALERTS`` and ``ALERTS_FOR_STATE`` as Prometheus would have written them, once a minute."""
+    for one in fired:
+        labels = {**one.labels, "alertname": one.alert}
+        for k in range(round((one.last_ts - one.pending_ts) / ALERT_SECONDS) + 1):
+            t = one.pending_ts + k * ALERT_SECONDS
+            state = "firing" if one.firing_ts is not None and t >= one.firing_ts else "pending"
+            yield f"{_series('ALERTS', {**labels, 'alertstate': state})} 1 {t}\n"
+            yield f"{_series('ALERTS_FOR_STATE', labels)} {one.pending_ts} {t}\n"
+
+
+def over(url: str, query: str, start: float, end: float, step: float) -> list[dict[str, Any]]:
+    """The result of a range query."""
+    body = urllib.parse.urlencode({"query": query, "start": start, "end": end, "step": step}).encode()
+    try:
+        with urllib.request.urlopen(f"{url}/api/v1/query_range", data=body, timeout=60) as reply:
+            result: list[dict[str, Any]] = json.load(reply)["data"]["result"]
+    except urllib.error.HTTPError as err:
+        with err:
+            raise DemoError(f"{query}: {err.read().decode(errors='replace')[:300]}") from None
+    return result
+
+
+def _stretches(times: list[float]) -> Iterator[tuple[float, float]]:
+    """First and last of each stretch without a gap."""
+    first = last = None
+    for t in times:
+        if first is None or last is None or t - last > ALERT_SECONDS + 1:
+            if first is not None and last is not None:
+                yield first, last
+            first = t
+        last = t
+    if first is not None and last is not None:
+        yield first, last
+
+
+def _series(name: str, labels: Mapping[str, str]) -> str:
+    return f"{name}{{{','.join(f'{k}={json.dumps(v, ensure_ascii=False)}' for k, v in labels.items())}}}"
+
+
+def _promtool(*args: str) -> None:
+    done = subprocess.run([needed("promtool"), "tsdb", *args], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise DemoError(f"promtool tsdb {' '.join(args[:2])}: {(done.stderr or done.stdout).strip()[-500:]}")

@@ -1,0 +1,93 @@
+"""The project's own rules, made ready for a past that is played in seconds."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+PACKAGED = Path(__file__).with_name("prometheus")
+CHECKOUT = Path(__file__).resolve().parents[3] / "prometheus"
+BUDGET = "epochcost:threshold:budget_usd_per_month"
+Rule = dict[str, Any]
+
+
+class DemoError(Exception):
+    """The demo cannot be played; the text says why and what helps."""
+
+
+def config_dir(wished: str = "") -> Path:
+    """Where the configuration and the rules are.
+
+    Raises:
+        DemoError: when they are nowhere.
+    """
+    places = [Path(wished)] if wished else [CHECKOUT, PACKAGED]
+    for place in places:
+        if (place / "rules").is_dir() and (place / "prometheus.yml").is_file():
+            return place
+    raise DemoError(f"no prometheus.yml and rules/ in {places[0]}: name them with --prometheus.config-dir")
+
+
+def copy_rules(source: Path, target: Path, budget_usd_per_month: float) -> None:
+    """The rules as they are, but for the fleet's budget, which is the script's."""
+    import yaml
+
+    target.mkdir(parents=True)
+    for path in sorted((source / "rules").glob("*.yml")):
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        budgets = [rule for group in document["groups"] for rule in group["rules"] if rule.get("record") == BUDGET]
+        if not budgets:
+            shutil.copyfile(path, target / path.name)
+            continue
+        for rule in budgets:
+            rule["expr"] = f"vector({budget_usd_per_month:g})"
+        (target / path.name).write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+
+
+def every_rule(rules: Path, kind: str) -> list[Rule]:
+    """Every rule of one kind (``record``, ``alert``), as in its file."""
+    import yaml
+
+    groups = [g for path in sorted(rules.glob("*.yml")) for g in yaml.safe_load(path.read_text("utf-8"))["groups"]]
+    return [rule for group in groups for rule in group["rules"] if kind in rule]
+
+
+def passes(rules: Sequence[Rule]) -> Iterator[list[Rule]]:
+    """Split ``rules`` so that each pass reads only what earlier passes wrote: promtool does not order them itself.
+
+    Rules that remember (they read a range of what is made from themselves) stand in a circle. Each round of them knows
+    one step more of it, so they come once more often than the circle has members, before anybody reads them.
+    """
+    todo = list(rules)
+    while todo:
+        names = {rule["record"] for rule in todo}
+        ready = [rule for rule in todo if not _waits(rule, names)]
+        if ready:
+            yield ready
+        else:
+            ready = [rule for rule in todo if not _waits(rule, names, memory=True)]
+            if not ready:
+                raise ValueError(f"recording rules read each other in a circle: {sorted(names)}")
+            for _ in range(len(ready) + 1):
+                yield ready
+        todo = [rule for rule in todo if rule not in ready]
+
+
+def _waits(rule: Rule, names: set[str], *, memory: bool = False) -> bool:
+    return any(_reads(rule["expr"], name, memory=memory) for name in names - {rule["record"]})
+
+
+def _reads(expr: str, name: str, *, memory: bool) -> bool:
+    """Whether ``expr`` reads the series ``name``, and not only one whose name contains it."""
+    only_now = r"(?!\s*(\{[^}]*\})?\s*\[)" if memory else ""
+    return re.search(rf"(?<![\w:]){re.escape(name)}(?![\w:]){only_now}", expr) is not None
+
+
+def seconds(duration: str) -> float:
+    """``1h30m`` in seconds."""
+    return sum(
+        float(n) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[u] for n, u in re.findall(r"(\d+)([smhd])", duration)
+    )

@@ -1,0 +1,49 @@
+"""Settings of ``epochcost demo``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from epochcost.settings import address, number, option
+
+LONGEST_HOURS = 24.0
+SHORTEST_HOURS = 0.5
+
+
+def hours(text: str) -> float:
+    """How much is played."""
+    value = number(text)
+    if not SHORTEST_HOURS <= value <= LONGEST_HOURS:
+        raise ValueError(f"expected {SHORTEST_HOURS:g} to {LONGEST_HOURS:g} hours")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class DemoSettings:
+    """What is played, and where it is shown."""
+
+    hours: float = option("hours", 6.0, "simulated hours that are played before it goes on live", parse=hours)
+    web_listen_address: tuple[str, int] = option(
+        "web.listen-address",
+        ("127.0.0.1", 10837),
+        "HOST:PORT of the simulated agents and poller; another port is taken where this one is in use",
+        parse=address,
+    )
+    prometheus_address: tuple[str, int] = option(
+        "prometheus.listen-address",
+        ("127.0.0.1", 9090),
+        "HOST:PORT of the Prometheus that it starts; another port is taken where this one is in use",
+        parse=address,
+    )
+    alertmanager_address: tuple[str, int] = option(
+        "alertmanager.listen-address",
+        ("127.0.0.1", 9093),
+        "HOST:PORT of the Alertmanager that it starts; another port is taken where this one is in use",
+        parse=address,
+    )
+    config_dir: str = option(
+        "prometheus.config-dir",
+        "",
+        "directory with prometheus.yml, alertmanager.yml and rules/; empty for the one that comes with epochcost",
+    )
+    data_dir: str = option("data.dir", "", "where everything is kept and stays; empty for a directory that is removed")
