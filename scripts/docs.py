@@ -1,4 +1,4 @@
-"""Writes the tables of docs/metrics.md and docs/configuration.md from the code: ``python -m scripts.docs``.
+"""Writes the tables of docs/metrics.md, configuration.md and demo.md from the code: ``python -m scripts.docs``.
 
 Between ``<!-- table: NAME -->`` and ``<!-- end -->`` stands what the code says; the prose around it is people's.
 """
@@ -18,13 +18,14 @@ from epochcost.agent.collectors.own import OWN
 from epochcost.agent.collectors.owner import OWNER
 from epochcost.agent.collectors.run import RUN, SUMMARIES
 from epochcost.agent.settings import AgentSettings
+from epochcost.demo.settings import DemoSettings
 from epochcost.poller.collector import PollerCollector
 from epochcost.poller.settings import PollerSettings
 from epochcost.poller.snapshot import PollerSnapshot
 from epochcost.settings import options
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-FILES = ("metrics.md", "configuration.md")
+FILES = ("metrics.md", "configuration.md", "demo.md")
 EMPTY = PollerSnapshot(0.0)
 BLOCK = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -82,6 +83,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "poller": poller_metrics,
     "agent-settings": lambda: settings(AgentSettings),
     "poller-settings": lambda: settings(PollerSettings),
+    "demo-settings": lambda: settings(DemoSettings),
 }
 
 

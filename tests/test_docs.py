@@ -12,13 +12,14 @@ from scripts.docs import DOCS, FILES, written
 
 from epochcost.agent.collectors import metric_names
 from epochcost.agent.settings import AgentSettings
+from epochcost.demo.settings import DemoSettings
 from epochcost.poller.settings import PollerSettings
 from epochcost.reports.settings import CompareSettings, ReportSettings
 from epochcost.settings import options
 
 ROOT = DOCS.parent
 PAGES = [*sorted(DOCS.rglob("*.md")), *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"))]
-SETTINGS = (AgentSettings, PollerSettings, ReportSettings, CompareSettings)
+SETTINGS = (AgentSettings, PollerSettings, ReportSettings, CompareSettings, DemoSettings)
 FLAGS = {opt.flag for cls in SETTINGS for opt in options(cls).values()}
 OTHERS_FLAGS = re.compile(
     r"--(detach|stop|no-example|mode|epochs|batch-size|samples|help|version|check|config\.file|framework|once|format|gpu|provider)\b"
@@ -51,7 +52,7 @@ def test_every_metric_is_documented() -> None:
     assert not missing
 
 
-@pytest.mark.parametrize("command", ["agent", "prices", "check"])
+@pytest.mark.parametrize("command", ["agent", "prices", "check", "demo"])
 def test_help_names_every_option_its_variable_and_its_default(command: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "epochcost", command, "--help"],
@@ -60,7 +61,7 @@ def test_help_names_every_option_its_variable_and_its_default(command: str) -> N
         check=True,
         env={"COLUMNS": "300", "PATH": "/usr/bin"},
     )
-    cls = PollerSettings if command == "prices" else AgentSettings
+    cls = {"prices": PollerSettings, "demo": DemoSettings}.get(command, AgentSettings)
     for opt in options(cls).values():
         if not opt.structured:
             assert f"--{opt.flag} " in done.stdout

@@ -112,6 +112,11 @@ def test_only_app_modules_put_rooms_together(path: Path) -> None:
     assert not ours(path) & (ROOMS - allowed)
 
 
+@pytest.mark.parametrize("name", ["script.py", "fleet.py", "life.py"])
+def test_what_the_demo_plays_is_told_in_the_models_nouns_alone(name: str) -> None:
+    assert ours(PACKAGE / "demo" / name) <= {"model", "demo"}
+
+
 def test_importing_epochcost_loads_no_package_of_others_and_is_quick_to_look_at() -> None:
     program = "import sys; before = set(sys.modules); import epochcost; print('\\n'.join(set(sys.modules) - before))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

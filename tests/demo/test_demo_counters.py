@@ -130,9 +130,13 @@ def test_epochs_and_their_dollars_are_exact(world, name, run, t):
     if costs:
         usd = asked(world, f"epochcost_run_epoch_cost_usd_sum{which}", t)[""]
         assert usd == pytest.approx(sum(costs), abs=A_TICK_OF_THE_CLOCK)
-        assert asked(world, f"epochcost_run_last_epoch_cost_usd{which}", t)[""] == pytest.approx(costs[-1], abs=A_TICK_OF_THE_CLOCK)
+        assert asked(world, f"epochcost_run_last_epoch_cost_usd{which}", t)[""] == pytest.approx(
+            costs[-1], abs=A_TICK_OF_THE_CLOCK
+        )
     mine_usd = sum(dollars(offer, a.start, min(a.end, t)) for a in mine)
-    assert asked(world, f"epochcost_run_cost_usd_total{which}", t)[""] == pytest.approx(mine_usd, abs=A_TICK_OF_THE_CLOCK)
+    assert asked(world, f"epochcost_run_cost_usd_total{which}", t)[""] == pytest.approx(
+        mine_usd, abs=A_TICK_OF_THE_CLOCK
+    )
     if last.first_step <= t < last.end:
         begin = current_epoch_start(machine, run, t)
         current = asked(world, f"epochcost_run_current_epoch_cost_usd{which}", t)[""]

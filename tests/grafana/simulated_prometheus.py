@@ -6,7 +6,6 @@ It stays up when run as a program, for a look: ``PYTHONPATH=exporter python -m t
 from __future__ import annotations
 
 import json
-import re
 import socket
 import subprocess
 import sys
@@ -24,6 +23,9 @@ from typing import Any
 import yaml
 from tests.grafana.scenarios import FLEETS, FOREVER, LENGTH
 from tests.grafana.simulated_fleet import SimulatedFleet
+
+from epochcost.demo import rulebook
+from epochcost.demo.rulebook import Rule
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES = ROOT / "prometheus" / "rules"
@@ -51,7 +53,7 @@ def backfill(fleet: SimulatedFleet, data: Path, length: float = LENGTH) -> None:
     if not fleet.nodes and not fleet.with_poller:
         return
     _write(data, openmetrics(fleet, length))
-    for rules in passes(every_rule("record")):
+    for rules in rulebook.passes(every_rule("record")):
         _backfill_rules(fleet, data, rules, length)
     with prometheus(data) as url:
         fired = list(_alerts(url, fleet.epoch_ts, length))
@@ -69,7 +71,7 @@ def _write(data: Path, lines: Iterable[str]) -> None:
 def _alerts(url: str, epoch_ts: float, length: float) -> Iterator[str]:
     """``ALERTS`` and ``ALERTS_FOR_STATE`` as Prometheus would have written them, once a minute."""
     for rule in every_rule("alert"):
-        held = _seconds(rule.get("for", "0s"))
+        held = rulebook.seconds(rule.get("for", "0s"))
         for result in over(url, rule["expr"], epoch_ts + 60, epoch_ts + length, 60):
             labels = {k: v for k, v in result["metric"].items() if k != "__name__"}
             labels |= {"alertname": rule["alert"], **rule["labels"]}
@@ -82,45 +84,12 @@ def _alerts(url: str, epoch_ts: float, length: float) -> Iterator[str]:
                 yield f"{series('ALERTS_FOR_STATE', labels)} {since} {t}\n"
 
 
-def _seconds(duration: str) -> float:
-    return sum(
-        float(n) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[u] for n, u in re.findall(r"(\d+)([smhd])", duration)
-    )
-
-
-def every_rule(kind: str) -> list[dict[str, Any]]:
+def every_rule(kind: str) -> list[Rule]:
     """Every rule of the project of one kind (``record``, ``alert``), as in its file."""
-    groups = [g for path in sorted(RULES.glob("*.yml")) for g in yaml.safe_load(path.read_text())["groups"]]
-    return [rule for group in groups for rule in group["rules"] if kind in rule]
+    return rulebook.every_rule(RULES, kind)
 
 
-def passes(rules: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Split ``rules`` so that each pass reads only what earlier passes wrote: promtool does not order them itself.
-
-    A rule that remembers (a range of a series made from itself) stands in a circle; there, and only there, the range
-    does not count as reading, as in the first minutes of a new Prometheus.
-    """
-    todo = list(rules)
-    while todo:
-        names = {rule["record"] for rule in todo}
-        ready = [r for r in todo if not _waits(r, names)] or [r for r in todo if not _waits(r, names, memory=True)]
-        if not ready:
-            raise ValueError(f"recording rules read each other in a circle: {sorted(names)}")
-        yield ready
-        todo = [rule for rule in todo if rule not in ready]
-
-
-def _waits(rule: dict[str, Any], names: set[str], *, memory: bool = False) -> bool:
-    return any(_reads(rule["expr"], name, memory=memory) for name in names - {rule["record"]})
-
-
-def _reads(expr: str, name: str, *, memory: bool) -> bool:
-    """Whether ``expr`` reads the series ``name``, and not only one whose name contains it."""
-    only_now = r"(?!\s*(\{[^}]*\})?\s*\[)" if memory else ""
-    return re.search(rf"(?<![\w:]){re.escape(name)}(?![\w:]){only_now}", expr) is not None
-
-
-def _backfill_rules(fleet: SimulatedFleet, data: Path, rules: list[dict[str, Any]], length: float) -> None:
+def _backfill_rules(fleet: SimulatedFleet, data: Path, rules: list[Rule], length: float) -> None:
     path = data.parent / f"{data.name}-rules.yml"
     path.write_text(yaml.safe_dump({"groups": [{"name": "backfill", "interval": "30s", "rules": rules}]}))
     with prometheus(data) as url:

@@ -39,8 +39,11 @@ def run(settings: DemoSettings, out: TextIO = sys.stdout, err: TextIO = sys.stde
         with ExitStack() as stack:
             home = _home(settings.data_dir, stack)
             fleet, fired = _play(settings, home, err)
-            for line in _show(settings, home, fleet, stack) + _summary(fired, fleet.epoch_ts + settings.hours * HOUR):
-                out.write(f"{line}\n")
+            out.writelines(
+                f"{line}\n"
+                for line in _show(settings, home, fleet, stack)
+                + _summary(fired, fleet.epoch_ts + settings.hours * HOUR)
+            )
             out.flush()
             ending.wait(threading.Event())
     except (DemoError, OSError) as error:
@@ -70,7 +73,9 @@ def _play(settings: DemoSettings, home: Path, err: TextIO) -> tuple[Fleet, list[
     fleet = Fleet(FLEET, history.start_ts)
     history.write(_said(played(fleet, settings.hours * HOUR), err))
     took = time.monotonic() - began
-    err.write(f"epochcost demo: played and stored in {took:.0f} s, {settings.hours * HOUR / took:.0f} times real time\n")
+    err.write(
+        f"epochcost demo: played and stored in {took:.0f} s, {settings.hours * HOUR / took:.0f} times real time\n"
+    )
     history.record(lambda done, whole: _say(err, f"recording rules {done} of {whole}"))
     fired = history.alerts()
     history.write(alert_lines(fired))

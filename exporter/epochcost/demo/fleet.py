@@ -91,10 +91,8 @@ UNPRICED = Machine(
 LONG_AGO = -40 * DAY
 
 
-def _offers(
-    source: str, kind: Kind, region: str, on_demand: float | None, **spot: float | Steps
-) -> tuple[Offer, ...]:
-    """One machine type on demand and as spot by zone (``_`` stands for ``-``; ``everywhere``: one price for the region)."""
+def _offers(source: str, kind: Kind, region: str, on_demand: float | None, **spot: float | Steps) -> tuple[Offer, ...]:
+    """One machine type on demand and as spot by zone (``_`` for ``-``; ``everywhere``: one for the region)."""
     offers = []
     if on_demand is not None:
         offers.append(
@@ -121,10 +119,7 @@ OFFERS = (
     *_offers("aws", C7I, "us-east-1", 1.428),
     *_offers("gcp", A3, "us-central1", 88.25, everywhere=36.4),
     *_offers("gcp", G2, "us-central1", 0.8536, everywhere=Steps(((LONG_AGO, 0.34), (9000, 0.79), (15_000, 0.91)))),
-    *(
-        Offer("owned", "owned", "", "", DESK.instance_type, OWNED, Steps(((LONG_AGO, 0.1566771),)))
-        for _ in range(1)
-    ),
+    Offer("owned", "owned", "", "", DESK.instance_type, OWNED, Steps(((LONG_AGO, 0.1566771),))),
     Offer(
         "listed", "lambda", "us-west-2", "", LAMBDA.instance_type, ON_DEMAND, Steps(((-200 * DAY, 4.29),)),
         dated=-200 * DAY,

@@ -176,7 +176,7 @@ def _attempt(attempt: Attempt, job: Job, high_water: float) -> Iterator[tuple[fl
 
 
 def _reports(attempt: Attempt, high_water: float) -> Iterator[tuple[float, float]]:
-    """(time, position) of each report: every 15 s, at the end of each epoch, where lost work is caught up, at a hang."""
+    """(time, position) of each report: every 15 s, at the ends of epochs, where lost work is caught up, at a hang."""
     last = min(attempt.end, attempt.hangs_at)
     beats = ((t, attempt.position(t)) for t in _every(attempt.first_step, last))
     first, end = math.floor(attempt.from_epoch) + 1, math.floor(attempt.position(last) + 1e-9)
@@ -202,9 +202,3 @@ def _where(attempt: Attempt, job: Job, position: float, *, first: bool = False) 
         "samples": int(position * job.samples_per_epoch + 1e-9),
         "batch_size": attempt.batch_size,
     }
-
-
-
-
-
-

@@ -1,0 +1,205 @@
+"""Each alert of the project fires in the played world when it should, and no other does.
+
+``TABLE`` says when each alert's condition begins and ends by the script (seconds since the beginning). It may be seen
+as much later as its window is long and an evaluation takes to come: `slack`. It fires after its wait, and not before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pytest
+from tests.demo.truth import STALL_SECONDS, cost, dollars, epoch_marks, price_of
+
+from epochcost.demo.fleet import FLEET
+from epochcost.demo.rulebook import config_dir, every_rule, seconds
+from epochcost.demo.script import Machine
+
+pytestmark = pytest.mark.stack
+END = 21_600.0
+EVALUATION = 120.0
+"""Once a minute, over samples and recording rules of every 30 s."""
+WINDOW = 300.0
+"""Of the rates that most alerts look at."""
+KEEP = 900.0
+"""An agent still exports an ended run for so long."""
+STALE = 60.0
+GIVEN = ("severity", "window", "kind", "source", "reason", "node", "run", "gpu", "instance_type")
+
+
+@dataclass(frozen=True)
+class Expected:
+    """From ``begin`` to ``end`` the condition holds; ``slack`` is how much later that may be seen at either side."""
+
+    alert: str
+    labels: Mapping[str, str]
+    begin: float
+    end: float = END
+    slack: float = EVALUATION
+
+
+def machine_of(name: str) -> Machine:
+    return next(m for m in FLEET.machines if m.name == name)
+
+
+LLM, H100 = machine_of("sim-a100-01"), machine_of("sim-h100-01")
+TAKEN, NEXT = machine_of("sim-g5-01"), machine_of("sim-g5-02")
+L4, LAMBDA, CPU = machine_of("sim-l4-01"), machine_of("sim-lambda-01"), machine_of("sim-cpu-01")
+VIT = H100.attempts[0]
+DOWN, UP_AGAIN = FLEET.poller_down[0]
+
+
+def spent(t: float) -> float:
+    """Dollars of the whole fleet by ``t``, of machines whose price anybody knows."""
+    return sum(cost(FLEET, m, t) for m in FLEET.machines if price_of(FLEET, m) is not None and t > m.agent_starts)
+
+
+def first(condition, start: float = 0.0, step: float = 30.0) -> float:
+    """The first instant at which ``condition`` holds."""
+    t = start
+    while not condition(t):
+        t += step
+        assert t < 2 * END, "it never holds"
+    return t
+
+
+def burn(hours: int, t: float) -> float:
+    """The budget's burn over whole hours, as the rules look at it: hour by hour, on the hour."""
+    last = t - t % 3600
+    sums = [spent(h) - spent(max(0.0, h - 3600)) for h in (last - 3600 * k for k in range(hours)) if h > 0]
+    return sum(sums) / hours / (FLEET.budget_usd_per_month / (30 * 24))
+
+
+def budget_ratio(t: float, *, projected: bool) -> float:
+    """What llm-7b has cost, or will cost, over its budget."""
+    job = FLEET.job("llm-7b-4417")
+    machines = [m for m in FLEET.machines if any(a.run == job.run for a in m.attempts)]
+    usd = sum(dollars(price_of(FLEET, m), a.start, min(a.end, t)) for m in machines for a in m.attempts if a.start < t)
+    if not projected:
+        return usd / job.budget_usd
+    marks = epoch_marks(LLM, job.run, t)
+    if not marks:
+        return 0.0
+    each = sum(dollars(price_of(FLEET, m), *mark) for m in machines for mark in marks) / len(marks)
+    now = [a for a in LLM.attempts if a.start <= t][-1]
+    return (usd + (job.epochs - now.position(t)) * each) / job.budget_usd
+
+
+def dearer(t: float) -> bool:
+    """Whether tabular-7's mean epoch costs 20 % more than that of the run before, whose figures have gone."""
+    after, before = epoch_marks(CPU, "tabular-7", t), epoch_marks(CPU, "tabular-6", t)
+    gone = CPU.attempts[0].end + KEEP
+    if not after or t < gone:
+        return False
+    mean = [sum(b - a for a, b in marks) / len(marks) for marks in (after, before)]
+    return mean[0] > 1.2 * mean[1]
+
+
+def lost_ratio(t: float) -> float:
+    """Lost epochs over executed ones of llm-7b."""
+    one, two = LLM.attempts
+    lost = one.position(one.end - 1) - two.from_epoch
+    done = one.position(one.end) + max(0.0, two.position(t) - two.from_epoch)
+    return lost / done if t >= two.start else 0.0
+
+
+def node(machine: Machine, **more: str) -> dict[str, str]:
+    return {"node": machine.name, **more}
+
+
+G5_JUMP = 12_000.0
+SPOT_L4 = {"instance_type": "g2-standard-8"}
+TABLE = [
+    Expected("EpochcostAgentDown", node(TAKEN), TAKEN.gone),
+    Expected("EpochcostAgentNotSampling", node(LAMBDA), 16_000 - 5 + WINDOW, 17_200),
+    Expected("EpochcostBudgetBurn", {"severity": "critical", "window": "1h"},
+             first(lambda t: (spent(t) - spent(t - 3600)) / (4000 / 720) > 14.4), slack=WINDOW),
+    Expected("EpochcostBudgetBurn", {"severity": "critical", "window": "6h"}, first(lambda t: burn(6, t) > 6)),
+    Expected("EpochcostBudgetBurn", {"severity": "warning", "window": "1d"},
+             first(lambda t: burn(24, t) > 3), slack=WINDOW + EVALUATION),
+    Expected("EpochcostCheaperZone", {"instance_type": "g5.xlarge"}, G5_JUMP, DOWN, slack=300 + EVALUATION),
+    Expected("EpochcostCheaperZone", {"instance_type": "g5.xlarge"}, UP_AGAIN),
+    Expected("EpochcostEpochCostWorse", {"run": "tabular-7"}, first(dearer), slack=2 * WINDOW),
+    Expected("EpochcostGpuIdle", node(H100, gpu="5"), VIT.start),
+    Expected("EpochcostGpuUnderfilled", {"run": VIT.run}, VIT.first_step, slack=WINDOW),
+    Expected("EpochcostGpuUnreadable", node(L4, gpu="0"), 12_000, 13_200),
+    Expected("EpochcostIdleCost", node(H100), VIT.first_step, slack=WINDOW),
+    Expected("EpochcostLostWork", {"run": "llm-7b-4417"}, LLM.attempts[1].start,
+             first(lambda t: lost_ratio(t) <= 0.1, LLM.attempts[1].first_step)),
+    Expected("EpochcostNodeUnmatched", {"node": "sim-azure-03"}, 0.0, DOWN),
+    Expected("EpochcostNodeUnmatched", {"node": "sim-azure-03"}, UP_AGAIN),
+    Expected("EpochcostNodeUpAfterRun", {"node": "sim-p3-02"}, 11_040, DOWN, slack=WINDOW + STALE),
+    Expected("EpochcostNodeUpAfterRun", {"node": "sim-p3-02"}, UP_AGAIN),
+    *(Expected("EpochcostNodeVacant", node(H100, severity=s), 0.0, VIT.start) for s in ("warning", "critical")),
+    Expected("EpochcostOwnedNodeIdle", {"node": "sim-desktop-2"}, 0.0),
+    Expected("EpochcostPreemptionNotice", node(TAKEN, kind="rebalance"), TAKEN.rebalance, TAKEN.notice),
+    Expected("EpochcostPreemptionNotice", node(TAKEN, kind="interruption"), TAKEN.notice, TAKEN.gone),
+    Expected("EpochcostPriceHeldBack", {"source": "gcp", "reason": "zero"}, 10_500, 13_200),
+    Expected("EpochcostPriceSourceFailing", {"source": "vast"}, 5100, 8700),
+    Expected("EpochcostPriceStale", node(LAMBDA), 0.0),
+    Expected("EpochcostPriceUnknown", {"node": "sim-azure-03"}, 0.0),
+    Expected("EpochcostPriceUnknown", {"node": "sim-p3-02"}, DOWN, UP_AGAIN),
+    Expected("EpochcostPricesDown", {}, DOWN, UP_AGAIN),
+    Expected("EpochcostRunOverBudget", {"run": "llm-7b-4417", "severity": "warning"},
+             first(lambda t: budget_ratio(t, projected=True) > 1), LLM.attempts[0].end),
+    Expected("EpochcostRunOverBudget", {"run": "llm-7b-4417", "severity": "warning"}, LLM.attempts[1].start),
+    Expected("EpochcostRunOverBudget", {"run": "llm-7b-4417", "severity": "critical"},
+             first(lambda t: budget_ratio(t, projected=False) > 1)),
+    Expected("EpochcostRunStalled", {"run": "diffusion-55", "severity": "warning"}, 14_000 + STALL_SECONDS),
+    Expected("EpochcostSpotNotCheaper", {**SPOT_L4, "severity": "info"}, 9000),
+    Expected("EpochcostSpotNotCheaper", {**SPOT_L4, "severity": "warning"}, 15_000),
+    *(Expected("EpochcostStartupLong", {"run": VIT.run, "severity": s}, VIT.start, VIT.first_step)
+      for s in ("warning", "critical")),
+]  # fmt: skip
+
+
+def fits(fired, expected: Expected) -> bool:
+    return fired.alert == expected.alert and all(fired.labels.get(k) == v for k, v in expected.labels.items())
+
+
+def during(fired, expected: Expected, epoch_ts: float) -> bool:
+    """Whether it was seen at all between the ends of the condition."""
+    return fired.pending_ts - epoch_ts < expected.end and fired.last_ts - epoch_ts >= expected.begin
+
+
+def name(expected: Expected) -> str:
+    return " ".join([expected.alert, *expected.labels.values(), f"{expected.begin:g}"])
+
+
+@pytest.fixture(scope="session")
+def waits() -> dict[tuple[str, ...], float]:
+    """How long each alert waits, by name, severity and window."""
+    return {
+        (r["alert"], r["labels"]["severity"], r["labels"].get("window", "")): seconds(r.get("for", "0s"))
+        for r in every_rule(config_dir() / "rules", "alert")
+    }
+
+
+@pytest.mark.parametrize("expected", TABLE, ids=name)
+def test_it_fires_when_it_should_and_no_longer(world, waits, expected):
+    mine = [
+        f for f in world.fired if f.firing_ts is not None and fits(f, expected) and during(f, expected, world.epoch_ts)
+    ]
+    assert len(mine) == 1, [(f.labels, f.pending_ts - world.epoch_ts, f.last_ts - world.epoch_ts) for f in world.fired
+                            if fits(f, expected)]  # fmt: skip
+    (fired,) = mine
+    pending, last = fired.pending_ts - world.epoch_ts, fired.last_ts - world.epoch_ts
+    assert expected.begin <= pending <= expected.begin + expected.slack
+    wait = waits[fired.alert, fired.labels["severity"], fired.labels.get("window", "")]
+    assert fired.firing_ts == fired.pending_ts + wait
+    assert expected.end - EVALUATION <= last <= expected.end + expected.slack
+
+
+def test_nothing_else_fires(world):
+    others = [
+        f for f in world.fired
+        if f.firing_ts is not None and not any(fits(f, e) and during(f, e, world.epoch_ts) for e in TABLE)
+    ]  # fmt: skip
+    assert [
+        (f.alert, {k: f.labels[k] for k in GIVEN if k in f.labels}, f.pending_ts - world.epoch_ts) for f in others
+    ] == []
+
+
+def test_every_alert_of_the_project_is_seen():
+    assert {e.alert for e in TABLE} == {rule["alert"] for rule in every_rule(config_dir() / "rules", "alert")}
