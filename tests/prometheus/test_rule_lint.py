@@ -1,0 +1,128 @@
+"""What pint, mixtool and dashboard-linter look for without a server, over the expressions of rules and dashboards.
+
+Each check names the one of theirs that it stands for. An exception stands in a table, with its reason.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import promql_parser as promql
+import pytest
+from tests.grafana.boards import queries
+from tests.prometheus.rule_files import ALERTS, Rule, every_rule, every_test
+
+SCRAPE = timedelta(seconds=15)
+RULES = [(f"{rule.name} {rule.severity}".strip(), rule.body["expr"]) for rule in every_rule()]
+PANELS = [(str(query), query.filled()) for query in queries()]
+EVERY = pytest.mark.parametrize(("where", "expr"), RULES + PANELS, ids=[name for name, _ in RULES + PANELS])
+IN_RULES = pytest.mark.parametrize(("where", "expr"), RULES, ids=[name for name, _ in RULES])
+OVER_COUNTERS = {"rate", "irate", "increase", "resets"}
+OVER_GAUGES = {"delta", "idelta", "deriv", "predict_linear", "holt_winters"}
+COMPARISONS = {"==", "!=", ">", "<", ">=", "<="}
+OFFER = {"provider", "region", "zone", "instance_type", "purchase_option", "gpu_model", "source"}
+"""The labels that make an offer of the poller's one thing. A rule may aggregate by them alone: the poller's series are
+joined by what is offered, whichever poller says so and whatever labels its target has."""
+BARE_ON = re.compile(r"epochcost:(threshold|link):|vector\(|time\(\)|days_in_month|hour\(|month\(|count\(|sum\(")
+"""What a match ``on ()`` may be with: something that has one value for everybody."""
+
+
+def walk(node: Any) -> Iterator[Any]:
+    """``node`` and everything inside it."""
+    yield node
+    if isinstance(node, promql.MatrixSelector):
+        yield node.vector_selector
+    elif isinstance(node, promql.Call):
+        for argument in node.args:
+            yield from walk(argument)
+    else:
+        for part in ("lhs", "rhs", "expr", "param"):
+            if getattr(node, part, None) is not None:
+                yield from walk(getattr(node, part))
+
+
+def calls(expr: str, functions: set[str]) -> Iterator[Any]:
+    return (n for n in walk(promql.parse(expr)) if isinstance(n, promql.Call) and n.func.name in functions)
+
+
+def is_counter(name: str) -> bool:
+    return name.endswith(("_total", "_sum", "_count"))
+
+
+@EVERY
+def test_rates_are_of_counters_over_four_scrapes_or_more(where, expr):
+    """pint promql/rate, dashboard-linter target-counter-agg-rule."""
+    for call in calls(expr, OVER_COUNTERS):
+        (over,) = call.args
+        assert isinstance(over, promql.MatrixSelector), f"{where}: {call.func.name} of what is no plain selector"
+        assert is_counter(over.vector_selector.name), f"{where}: {call.func.name} of a gauge"
+        assert over.range >= 4 * SCRAPE, f"{where}: {over.range} may hold a single sample"
+
+
+@EVERY
+def test_what_is_for_gauges_is_not_asked_of_counters(where, expr):
+    """pint promql/counter."""
+    for call in calls(expr, OVER_GAUGES):
+        assert not any(isinstance(n, promql.VectorSelector) and is_counter(n.name or "") for n in walk(call)), where
+
+
+@EVERY
+def test_every_selector_has_a_name_and_no_regular_expression_without_need(where, expr):
+    """pint promql/selector and promql/regexp."""
+    for node in walk(promql.parse(expr)):
+        if not isinstance(node, promql.VectorSelector):
+            continue
+        assert node.name, f"{where}: a selector without a metric reads all of Prometheus"
+        for matcher in node.matchers.matchers:
+            if matcher.op in (promql.MatchOp.Re, promql.MatchOp.NotRe) and where in dict(RULES):
+                assert re.search(r"[.*+?|\[(]", matcher.value), f"{where}: {matcher.name} needs no regular expression"
+
+
+@IN_RULES
+def test_a_rule_keeps_the_labels_that_it_does_not_know(where, expr):
+    """pint promql/aggregate: ``by`` would lose cluster, team or site."""
+    for node in walk(promql.parse(expr)):
+        if not isinstance(node, promql.AggregateExpr) or (node.modifier is None and "on ()" in expr):
+            continue
+        assert node.modifier is not None, f"{where}: {node.prettify()}"
+        without = node.modifier.type == promql.AggModifierType.Without
+        assert without or set(node.modifier.labels) <= OFFER, f"{where}: {node.prettify()}"
+
+
+@IN_RULES
+def test_only_what_has_one_value_for_everybody_is_matched_on_nothing(where, expr):
+    """pint promql/vector_matching."""
+    for node in walk(promql.parse(expr)):
+        matching = node.modifier.matching if isinstance(node, promql.BinaryExpr) and node.modifier else None
+        if matching is not None and str(matching) == "on ()":
+            sides = f"{node.lhs.prettify()} {node.rhs.prettify()}"
+            assert BARE_ON.search(sides), f"{where}: {sides}"
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: f"{rule.name} {rule.severity}")
+def test_an_alert_compares_or_looks_for_what_is_missing(rule: Rule):
+    """pint alerts/comparison: one without would fire for every series that there is."""
+    nodes = list(walk(promql.parse(rule.body["expr"])))
+    operators = {str(node.op) for node in nodes if isinstance(node, promql.BinaryExpr)}
+    notice = any(isinstance(n, promql.VectorSelector) and "notice" in (n.name or "") for n in nodes)
+    assert operators & (COMPARISONS | {"unless"}) or notice, "a notice is its own condition: absent until there is one"
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: f"{rule.name} {rule.severity}")
+def test_a_label_that_the_text_names_is_on_the_alert(rule: Rule):
+    """pint alerts/template: a label that the expression drops would leave a hole in the sentence."""
+    text = " ".join(str(value) for value in rule.body["annotations"].values())
+    named = set(re.findall(r"\$labels\.(\w+)", text))
+    expected = [
+        alert["exp_labels"]
+        for test in every_test()
+        for check in test.get("alert_rule_test", ())
+        if check["alertname"] == rule.name
+        for alert in check["exp_alerts"]
+    ]
+    assert expected
+    missing = {label for label in named if not any(label in labels for labels in expected)}
+    assert missing == set()
