@@ -85,9 +85,9 @@ class Program:
             time.sleep(0.05)
 
     @property
-    def running(self) -> bool:
-        """Whether it has not ended by itself."""
-        return self._process.poll() is None
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
 
     def stop(self) -> None:
         """End it and wait for that."""
