@@ -40,6 +40,8 @@ class PrometheusSettings:
     password_file: str = option("prometheus.password-file", "", "file with the password for basic auth")
     bearer_token_file: str = option("prometheus.bearer-token-file", "", "file with a bearer token")
     ca_file: str = option("prometheus.ca-file", "", "certificates that are trusted beside the system's, as PEM")
+    cert_file: str = option("prometheus.cert-file", "", "certificate to show to the store, as PEM")
+    key_file: str = option("prometheus.key-file", "", "its private key, if it is not in the same file")
     header: str = option(
         "prometheus.header",
         "",
