@@ -89,6 +89,7 @@ def _question(settings: CompareSettings, measured: Measured) -> Question:
         ),
         machine=machine,
         rent_extra_usd=settings.rent_extra_usd,
+        own_hours=settings.own_hours,
     )
 
 

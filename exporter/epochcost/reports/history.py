@@ -45,7 +45,8 @@ class NodeHistory:
         info: who it is by window: labels of `IDENTITY`.
         seen: windows in which it was scraped.
         seconds, dollars: its own counters by state.
-        born: when it was booted (s), where that is known.
+        born: when it was booted first (s), where that is known.
+        reborn: when it was booted last.
     """
 
     info: dict[int, Mapping[str, str]] = field(default_factory=dict)
@@ -60,6 +61,7 @@ class NodeHistory:
     power_watts: Track = field(default_factory=Track)
     unpriced_seconds: float = 0.0
     born: float | None = None
+    reborn: float | None = None
 
     def who(self, index: int) -> Mapping[str, str]:
         """Its identity in a window, or in the nearest one that knows."""
@@ -191,6 +193,7 @@ class Chronicler:
         self._node_gauge("node_gpus", "gpus", max)
         self._node_gauge("gpu_memory_total_bytes", "gpu_memory_bytes", min)
         self._node_gauge("node_boot_time_seconds", "born", min)
+        self._node_gauge("node_boot_time_seconds", "reborn", max)
         self._node_gauge("node_unpriced_seconds", "unpriced_seconds", _newest)
 
     def _node_gauge(self, metric: str, into: str, fold: Fold) -> None:

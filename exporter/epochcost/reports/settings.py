@@ -80,6 +80,12 @@ class CompareSettings(PrometheusSettings):
     hours: float | None = option(
         "hours", None, "hours of training in the life of the machine; measured if not given", parse=optional(positive)
     )
+    own_hours: float | None = option(
+        "own-hours",
+        None,
+        "hours that the same training takes on the owned machine; as many as on the rented one if not given",
+        parse=optional(positive),
+    )
     rent_usd_per_hour: float | None = option(
         "rent-usd-per-hour",
         None,
