@@ -149,11 +149,11 @@ def _shares(amounts: dict[str, float]) -> str:
 
 
 def _table(title: str, columns: Sequence[Column], rows: Sequence[Row], caption: str) -> str:
-    head = "".join(f'<th scope="col"{_side(c)}>{escape(c.title or "frontier")}</th>' for c in columns)
+    head = "".join(f'<th scope="col"{_side(c)}>{_title(c)}</th>' for c in columns)
     lines = "".join(
         "<tr>"
         + "".join(
-            f'<td{_side(c)} data-title="{escape(c.title or "frontier", quote=True)}">{escape(c.cell(row))}</td>'
+            f'<td{_side(c)} data-title="{escape(c.title or "frontier", quote=True)}">{_unbroken(c.cell(row))}</td>'
             for c in columns
         )
         + "</tr>"
@@ -164,6 +164,16 @@ def _table(title: str, columns: Sequence[Column], rows: Sequence[Row], caption: 
         f'<section class="card"><h2>{title}</h2><div class="wide"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{lines}</tbody></table></div>{below}</section>"
     )
+
+
+def _unbroken(text: str) -> str:
+    """A figure keeps its unit beside it."""
+    return escape(text).replace(" %", "&nbsp;%").replace(" ¢", "&nbsp;¢")
+
+
+def _title(column: Column) -> str:
+    """It may break after a stroke; the star stands for itself."""
+    return escape(column.title).replace("/", "/<wbr>") or '<span title="efficient frontier">★</span>'
 
 
 def _without_states(columns: Sequence[Column]) -> list[Column]:
