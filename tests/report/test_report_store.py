@@ -329,3 +329,10 @@ def test_a_secret_in_the_url_is_refused_and_not_repeated(url):
     with pytest.raises(SettingsError) as caught:
         connect(ReportSettings(prometheus_url=url))
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("header", [f"Authorization Bearer {SECRET}", f"X Y: {SECRET}", f"X: {SECRET}\r\nY: z"])
+def test_a_header_that_is_none_is_refused_and_not_repeated(header):
+    with pytest.raises(SettingsError, match="expected NAME: VALUE") as caught:
+        connect(ReportSettings(prometheus_url="http://x", header=header))
+    assert SECRET not in str(caught.value)

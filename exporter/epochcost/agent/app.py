@@ -81,7 +81,8 @@ class AgentApp:
         self._clocks = clocks or Clocks()
         self._proc = proc
         self.events_dir = agent_events_dir(settings.events_dir, environ)
-        self._state = StateFile(Path(settings.state_dir) if settings.state_dir else self.events_dir / "state")
+        state_dir = Path(settings.state_dir) if settings.state_dir else self.events_dir / "state"
+        self._state = StateFile(state_dir, among_others=not settings.state_dir)
         self._boot = self._boot_id()
         self._clock = NodeClock(self._clocks.wall, self._clocks.mono, self._boot)
         self._files = EventFiles(self.events_dir)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import ssl
 from pathlib import Path
 
@@ -19,9 +20,8 @@ def connect(settings: PrometheusSettings) -> Prometheus:
         SettingsError: for a URL that is none, or holds a password.
         ReportError: for a file that cannot be read, or two ways to get in at once.
     """
+    headers = _header(settings.header)
     url = _address(settings.prometheus_url)
-    name, _, value = settings.header.partition(":")
-    headers = {name.strip(): value.strip()} if name else {}
     return Prometheus(
         url,
         {**headers, **_authorization(settings)},
@@ -44,6 +44,16 @@ def _address(text: str) -> str:
         return http_url(text)
     except ValueError as err:
         raise SettingsError(f"--prometheus.url: {text!r} is not valid: {err}") from None
+
+
+def _header(text: str) -> dict[str, str]:
+    """Checked here and not where flags are read: it may be a secret, and yet people must be told what is wrong."""
+    name, colon, value = (part.strip() for part in text.partition(":"))
+    if not text:
+        return {}
+    if not colon or not value.isprintable() or not re.fullmatch(r"[A-Za-z0-9-]+", name):
+        raise SettingsError("--prometheus.header: expected NAME: VALUE, as in X-Scope-OrgID: tenant")
+    return {name: value}
 
 
 def _authorization(settings: PrometheusSettings) -> dict[str, str]:

@@ -10,14 +10,6 @@ from epochcost.settings import choice, duration, number, option, optional, posit
 FORMATS = ("table", "csv", "json", "markdown", "html")
 
 
-def header(text: str) -> str:
-    """``X-Scope-OrgID: tenant``; empty for none."""
-    name, colon, value = text.partition(":")
-    if text and (not colon or not re.fullmatch(r"[A-Za-z0-9-]+", name.strip()) or not value.strip().isprintable()):
-        raise ValueError("expected NAME: VALUE, as in X-Scope-OrgID: tenant")
-    return text
-
-
 def pattern(text: str) -> str:
     """A regular expression."""
     try:
@@ -46,7 +38,7 @@ class PrometheusSettings:
         "prometheus.header",
         "",
         "one more header, for a tenant of Mimir or Thanos: X-Scope-OrgID: tenant",
-        parse=header,
+        secret=True,
     )
     timeout_seconds: float = option("prometheus.timeout", 60.0, "how long one question may take", parse=duration)
     matchers: str = option("match", "", 'PromQL matchers that agents\' series must fit: cluster="eu",team!="web"')
