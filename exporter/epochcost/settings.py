@@ -274,7 +274,7 @@ def http_url(text: str) -> str:
     if not text:
         return ""
     if "@" in text:  # urllib takes none, and says it in an error that ends in a log
-        raise ValueError("user and password do not belong in a URL; expected http://HOST:PORT or https://HOST:PORT")
+        raise ValueError("expected http://HOST:PORT or https://HOST:PORT without user and password")
     if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", text):
         raise ValueError("expected http://HOST:PORT or https://HOST:PORT")
     return text.rstrip("/")
