@@ -20,6 +20,7 @@ from tests.serve import certificates
 from epochcost.reports.access import connect
 from epochcost.reports.errors import ReportError
 from epochcost.reports.prometheus import Prometheus, TooMuchError, TooSlowError
+from epochcost.reports.report import make
 from epochcost.reports.settings import ReportSettings
 from epochcost.reports.span import Span
 from epochcost.reports.tracks import Reader
@@ -336,3 +337,20 @@ def test_a_header_that_is_none_is_refused_and_not_repeated(header):
     with pytest.raises(SettingsError, match="expected NAME: VALUE") as caught:
         connect(ReportSettings(prometheus_url="http://x", header=header))
     assert SECRET not in str(caught.value)
+
+
+def test_a_node_that_shows_as_many_runs_as_an_agent_can_may_lack_some_and_that_is_said(scripted):
+    def answer(form: dict[str, list[str]]) -> tuple[int, bytes]:
+        query, start = form["query"][0], float(form["start"][0])
+        labels: list[dict[str, str]] = []
+        if "node_info" in query:
+            labels = [{"node": name, "instance": name} for name in ("full", "roomy")]
+        if "run_info" in query:
+            labels = [{"run": f"r{n}", "instance": "full" if n < 50 else "roomy"} for n in range(60)]
+        result = [{"metric": one, "values": [[start, "1"]]} for one in labels]
+        return 200, json.dumps({"status": "success", "data": {"result": result}}).encode()
+
+    scripted.answer = answer
+    given = ReportSettings(prometheus_url=scripted.url)
+    notes = make(connect(given), given, Span(0, 3000, 10), 0.0, lambda *_: None).notes
+    assert any("1 node showed 50 runs or more within one window (full)" in note for note in notes)

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import termios
+from dataclasses import replace
 from fcntl import ioctl
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import pytest
 
 from epochcost.reports.app import say
 from epochcost.reports.errors import ReportError
+from epochcost.reports.page import page
 from epochcost.reports.report import Fleet, Report
 from epochcost.reports.rows import Row, grouped, with_frontier
 from epochcost.reports.span import Span
@@ -78,6 +80,15 @@ def test_names_cannot_steer_the_terminal_or_end_a_line(two):
         assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", text)
     (line,) = [line for line in markdown(report(bad)).splitlines() if line.startswith("| two")]
     assert line.startswith(r"| two?lines \| \[x](y) |")
+
+
+def test_types_of_one_name_at_two_providers_are_told_apart():
+    one = run("a", "char-lm", "H100", 2.0)
+    both = report(replace(one, provider="runpod"), replace(one, label="b", provider="vastai"))
+    for text in (terminal(both), markdown(both), page(both)):
+        assert "runpod H100" in text
+        assert "vastai H100" in text
+    assert "runpod" not in terminal(report(replace(one, provider="runpod")))
 
 
 def test_letters_that_take_two_cells_keep_the_columns_straight():

@@ -11,7 +11,7 @@ from epochcost.reports.report import Report
 from epochcost.reports.rows import Row
 from epochcost.reports.span import clock
 from epochcost.reports.style import STYLE
-from epochcost.reports.text import FRONTIER, GROUPS, LEGEND, RUNS, SIMULATED, STATES, Column
+from epochcost.reports.text import FRONTIER, GROUPS, LEGEND, RUNS, SIMULATED, STATES, Column, told_apart
 from epochcost.reports.words import UNKNOWN, cents, dollars, length, percent
 
 MOST_PLOTS = 12
@@ -49,8 +49,9 @@ def _body(report: Report) -> Iterator[str]:
     if report.groups:
         yield from _plots(report.groups)
         yield from _bars(report.groups)
-        yield _table("Experiments", _without_states(GROUPS), report.groups, f"{FRONTIER} {LEGEND}")
-        yield _table("Runs", _without_states(RUNS), report.runs, "")
+        ways = _without_states(told_apart(GROUPS, report.groups))
+        yield _table("Experiments", ways, report.groups, f"{FRONTIER} {LEGEND}")
+        yield _table("Runs", _without_states(told_apart(RUNS, report.runs)), report.runs, "")
     if report.notes:
         notes = "".join(f"<li>{escape(note)}</li>" for note in report.notes)
         yield f'<section class="card"><h2>Limits of these figures</h2><ul class="notes">{notes}</ul></section>'

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from epochcost.reports import runs as of_run
 from epochcost.reports.billed import Billed, billed
 from epochcost.reports.billed import notes as billed_notes
-from epochcost.reports.history import Chronicler, History, NodeHistory
+from epochcost.reports.history import MOST_RUNS_SHOWN, Chronicler, History, NodeHistory
 from epochcost.reports.money import Prices, node_money
 from epochcost.reports.prometheus import Store
 from epochcost.reports.rows import Row, grouped, merged, with_frontier
@@ -154,6 +154,9 @@ def _notes(history: History, rows: list[Row], settings: PrometheusSettings) -> l
     if gaps:
         minutes = f"{span.step_seconds / 60:.0f} min or more"
         notes.append(f"{_count(len(gaps), 'node')} not scraped for {minutes} in between ({_some(gaps)}).")
+    if history.crowded:
+        said = f"{_count(len(history.crowded), 'node')} showed {MOST_RUNS_SHOWN} runs or more within one window"
+        notes.append(f"{said} ({_some(sorted(history.crowded))}). No agent exports more at once: some may be missing.")
     if history.nameless:
         notes.append(
             f"Agents without epochcost_node_info are called by their address ({_some(sorted(history.nameless))})."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from epochcost.reports.report import Report
 from epochcost.reports.rows import Row
@@ -59,6 +59,19 @@ RUNS: tuple[Column, ...] = (
     Column("hours", lambda r: number(r.hours)),
     *FIGURES,
 )
+
+
+def told_apart(columns: Sequence[Column], rows: Sequence[Row]) -> list[Column]:
+    """With the provider before the instance type, where two providers have types of one name."""
+    providers: dict[str, set[str]] = {}
+    for row in rows:
+        providers.setdefault(row.instance_type, set()).add(row.provider)
+    if all(len(names) == 1 for names in providers.values()):
+        return list(columns)
+    both = replace(_KIND[0], cell=lambda r: f"{r.provider} {r.instance_type}".strip() or UNKNOWN)
+    return [both if column is _KIND[0] else column for column in columns]
+
+
 LEGEND = (
     "cost/epoch: exact mean of finished epochs. cost/useful epoch: all dollars, start-up and lost work included, over "
     "epochs not done twice. memory: highest peak. busy: share of training time with work on the device. "
@@ -86,7 +99,7 @@ def terminal(report: Report, width: int | None = None) -> str:
     lines = [f"epochcost: {heading(report)}", *([SIMULATED] if report.simulated else []), summary(report), ""]
     for title, columns, rows in (("Experiments", GROUPS, report.groups), ("Runs", RUNS, report.runs)):
         if rows:
-            lines += [title, *_aligned(columns, rows, width), ""]
+            lines += [title, *_aligned(told_apart(columns, rows), rows, width), ""]
     if report.groups:
         lines += [*_wrapped(FRONTIER, width), *_wrapped(LEGEND, width), ""]
     if report.notes:
@@ -148,7 +161,7 @@ def markdown(report: Report) -> str:
     lines += ["", summary(report), ""]
     for title, columns, rows in (("Experiments", GROUPS, report.groups), ("Runs", RUNS, report.runs)):
         if rows:
-            lines += [f"## {title}", "", *_piped(columns, rows), ""]
+            lines += [f"## {title}", "", *_piped(told_apart(columns, rows), rows), ""]
     if report.groups:
         lines += [FRONTIER, "", LEGEND, ""]
     if report.notes:
