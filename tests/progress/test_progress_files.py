@@ -125,6 +125,16 @@ def test_the_oldest_file_is_read_first_when_there_is_too_much(tmp_path: Path, ti
     assert [event.run for _ in range(3) for event in reader.poll(clock)] == ["a", "b", "c"]
 
 
+def test_beginnings_and_ends_of_processes_are_dear_and_bounded_too(tmp_path: Path, time: Time):
+    reader, clock = EventFiles(tmp_path), time.clock()
+    for number in range(20_000):
+        both = time.line("start", run=f"r{number}"), time.line("end", run=f"r{number}", status="finished")
+        append(tmp_path / "sweep.jsonl", *both)
+    first = len(reader.poll(clock))
+    assert 0 < first < 10_000
+    assert first + sum(len(reader.poll(clock)) for _ in range(10)) == 40_000
+
+
 def test_a_file_without_end_keeps_no_other_waiting(tmp_path: Path, time: Time):
     with (tmp_path / "endless.jsonl").open("wb") as file:
         file.truncate(2**40)

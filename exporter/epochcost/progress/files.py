@@ -23,6 +23,8 @@ from epochcost.progress.parse import ACCEPTED, RESULTS, TOO_LONG, UNREADABLE, Li
 CHUNK_BYTES = 131072
 LEAST_BYTES_PER_LINE = 128
 """What a line counts at least against the bytes of one poll: a file of empty lines is work too."""
+BYTES_PER_BOUNDARY = 512
+"""What a line that begins or ends a process counts besides: the shares of all runs are computed anew at each."""
 MAX_BYTES = 4 * 1024 * 1024
 MAX_FILES = 5000
 RESTING_FILES = 200
@@ -31,6 +33,7 @@ MAX_FOLLOWED = 20_000
 MAX_ODD = 1000
 MAX_AGE_SECONDS = 7 * 86400.0
 
+BOUNDARIES = frozenset({EventKind.START, EventKind.RESUME, EventKind.END})
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _log = logging.getLogger(__name__)
 
@@ -344,6 +347,8 @@ class EventFiles:
         file.pidns = line.pidns or file.pidns
         file.last_t = work.clock.event_time(file.writer, line.ts, line.mono)
         work.events.append(line.event(file.last_t, file.writer))
+        if line.kind in BOUNDARIES:
+            work.bytes_left -= BYTES_PER_BOUNDARY
         if line.kind is EventKind.END:
             file.stage = Stage.ENDED
             work.clock.forget(file.writer)
