@@ -21,7 +21,7 @@ from epochcost.progress.liveness import KernelProcesses, Processes, writer_alive
 from epochcost.progress.parse import ACCEPTED, RESULTS, TOO_LONG, UNREADABLE, Line, Rejected, parse_line
 
 CHUNK_BYTES = 131072
-LEAST_BYTES_PER_LINE = 128
+LEAST_BYTES_PER_LINE = 300
 """What a line counts at least against the bytes of one poll: a file of empty lines is work too."""
 BYTES_PER_BOUNDARY = 512
 """What a line that begins or ends a process counts besides: the shares of all runs are computed anew at each."""
