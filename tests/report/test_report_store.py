@@ -311,7 +311,7 @@ def test_a_store_that_asks_for_a_certificate_is_shown_ours(tmp_path: Path):
         known = {"prometheus_url": made.url, "ca_file": str(theirs.cert)}
         for way in ({"cert_file": str(ours.cert), "key_file": str(ours.key)}, {"cert_file": str(both)}):
             assert connect(ReportSettings(**known, **way)).over("up", 0, 60, 15) == []
-        with pytest.raises(ReportError, match=r"cannot be asked|broke off"):
+        with pytest.raises(ReportError, match=r"cannot be asked|broke off|see --prometheus\.cert"):
             connect(ReportSettings(**known)).over("up", 0, 60, 15)
     finally:
         made.stop()

@@ -116,6 +116,10 @@ class Prometheus:
             raise ReportError(f"{self._where()}: cannot be asked: {_short(str(err.reason))}") from None
         except TimeoutError:
             raise self._slow() from None
+        except ssl.SSLError as err:  # a store that wants a certificate says so only after it was asked
+            reason = err.reason or type(err).__name__
+            advice = "; see --prometheus.cert-file" if "CERTIFICATE" in reason else ""
+            raise ReportError(f"{self._where()}: TLS: {reason}{advice}") from None
         except (OSError, HTTPException) as err:
             raise ReportError(f"{self._where()}: the answer broke off: {type(err).__name__}") from None
 
