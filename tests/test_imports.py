@@ -112,6 +112,13 @@ def test_only_app_modules_put_rooms_together(path: Path) -> None:
     assert not ours(path) & (ROOMS - allowed)
 
 
+@pytest.mark.parametrize("path", [f for f in FILES if part(f) == "reports"], ids=lambda p: p.name)
+def test_reports_know_what_is_stored_and_of_prices_the_owned_machine_and_the_billing_rules(path: Path) -> None:
+    assert ours(path) <= {"model", "settings", "palette", "_version", "prices", "reports"}
+    prices = {name for name in imported(path) if name.startswith("epochcost.prices.")}
+    assert prices <= {"epochcost.prices.owned", "epochcost.prices.billing"}
+
+
 def test_importing_epochcost_loads_no_package_of_others_and_is_quick_to_look_at() -> None:
     program = "import sys; before = set(sys.modules); import epochcost; print('\\n'.join(set(sys.modules) - before))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -10,6 +10,8 @@ from epochcost.agent.settings import AgentSettings
 from epochcost.poller.settings import PollerSettings
 from epochcost.settings import SettingsError, address, duration, load, unknown_environment
 
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
 
 def agent(flags: dict[str, str] | None = None, environ: dict[str, str] | None = None) -> AgentSettings:
     return load(AgentSettings, "agent", flags or {}, environ or {})
