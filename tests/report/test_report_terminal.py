@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from epochcost.reports.app import say
+from epochcost.reports.app import say, write
 from epochcost.reports.errors import ReportError
 from epochcost.reports.page import page
 from epochcost.reports.report import Fleet, Report
@@ -111,7 +111,7 @@ def test_a_terminal_is_asked_how_wide_it_is():
 
 
 def test_a_reader_that_goes_away_has_had_enough():
-    program = "import sys; from epochcost.reports.app import say; say('x' * 1_000_000, sys.stdout)"
+    program = "import sys; from epochcost.reports.app import say, write; say('x' * 1_000_000, sys.stdout)"
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(ROOT / "exporter")},
@@ -120,6 +120,17 @@ def test_a_reader_that_goes_away_has_had_enough():
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(30) == 0
+
+
+def test_a_link_that_somebody_laid_where_the_file_is_to_be_leads_nowhere(two, tmp_path):
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    for name in ("report.md", ".report.md.new"):
+        (tmp_path / name).symlink_to(precious)
+    write("text", str(tmp_path / "report.md"), io.StringIO())
+    assert precious.read_text() == "mine"
+    assert (tmp_path / "report.md").read_text() == "text"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".report.md.new", "precious", "report.md"]
 
 
 def test_a_full_disk_is_an_error_and_a_small_alphabet_is_none():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import sys
 import time
@@ -72,7 +73,7 @@ def run(settings: ReportSettings, out: TextIO = sys.stdout, err: TextIO = sys.st
     try:
         report = make(connect(settings), settings, between, now, progress)
         progress.end()
-        _write(_shaped(report, settings, out), settings.output, out)
+        write(_shaped(report, settings, out), settings.output, out)
     except ReportError as error:
         progress.end()
         err.write(f"epochcost report: {error}\n")
@@ -99,15 +100,16 @@ def columns(out: TextIO) -> int | None:
     return shutil.get_terminal_size().columns
 
 
-def _write(text: str, output: str, out: TextIO) -> None:
+def write(text: str, output: str, out: TextIO) -> None:
     """To a file in one step, so that nobody ever reads half a report."""
     if not output:
         say(text, out)
         return
     path = Path(output)
-    fresh = path.with_name(f".{path.name}.new")
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        fresh.write_text(text, encoding="utf-8")
+        with fresh.open("x", encoding="utf-8") as file:  # "x" follows no link that somebody put there
+            file.write(text)
         fresh.replace(path)
     except OSError as error:
         fresh.unlink(missing_ok=True)
