@@ -18,8 +18,8 @@ from tests.grafana.simulated_prometheus import prometheus
 from tests.report.stored import past, write
 
 from epochcost.model import State
+from epochcost.reports.access import connect
 from epochcost.reports.page import page
-from epochcost.reports.prometheus import connect
 from epochcost.reports.report import make
 from epochcost.reports.settings import ReportSettings
 from epochcost.reports.span import span

@@ -97,6 +97,13 @@ def test_the_launcher_is_the_standard_library_and_the_training_side(path: Path) 
     assert {name.split(".")[0] for name in imported(path, everywhere=False)} <= STANDARD | {"epochcost"}
 
 
+@pytest.mark.parametrize("path", [f for f in FILES if part(f) == "reports"], ids=lambda p: p.name)
+def test_reports_know_what_is_stored_and_of_prices_the_owned_machine_and_the_billing_rules(path: Path) -> None:
+    assert ours(path) <= {"model", "settings", "palette", "_version", "prices", "reports"}
+    prices = {name for name in imported(path) if name.startswith("epochcost.prices.")}
+    assert prices <= {"epochcost.prices.owned", "epochcost.prices.billing"}
+
+
 @pytest.mark.parametrize("path", [f for f in FILES if part(f) in SERVICES], ids=lambda p: f"{part(p)}/{p.name}")
 def test_services_know_no_room_and_no_program(path: Path) -> None:
     assert not ours(path) & (ROOMS | PROGRAMS | {"ledger"})

@@ -10,6 +10,8 @@ from epochcost.agent.settings import AgentSettings
 from epochcost.poller.settings import PollerSettings
 from epochcost.settings import SettingsError, address, duration, load, unknown_environment
 
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
 
 def agent(flags: dict[str, str] | None = None, environ: dict[str, str] | None = None) -> AgentSettings:
     return load(AgentSettings, "agent", flags or {}, environ or {})
@@ -71,6 +73,23 @@ def test_a_wrong_variable_is_named_with_what_is_allowed(name: str, value: str, s
         agent({}, {name: value})
     assert name in str(caught.value)
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://ann:tr0ub4dor@prices", "http://ann:tr0ub/4dor@prices:10836", "tcp://ann:tr0ub4dor@x"]
+)
+def test_a_url_with_a_password_is_refused_and_the_password_not_repeated(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"--prices\.url: '\w+://\(secret\)@") as caught:
+        agent({"prices.url": url})
+    assert "tr0ub" not in str(caught.value)
+
+
+def test_a_file_that_is_no_yaml_is_named_by_line_without_what_stands_there(tmp_path: Path) -> None:
+    file = tmp_path / "e.yml"
+    file.write_text("report:\n  prometheus.header: Authorization: Bearer tr0ub4dor\n")
+    with pytest.raises(SettingsError, match="is not valid YAML at line 2, column 35: mapping values are not") as caught:
+        agent({"config.file": str(file)})
+    assert "tr0ub4dor" not in str(caught.value)
 
 
 def test_addresses_and_durations_are_read_as_prometheus_people_write_them() -> None:

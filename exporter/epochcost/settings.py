@@ -127,9 +127,14 @@ def _parse(opt: Option, raw: Any, where: str) -> Any:  # noqa: ANN401
     try:
         return opt.parse(raw)
     except (ValueError, TypeError, KeyError) as err:
-        value = "(secret)" if opt.secret else repr(raw)
-        detail = "" if opt.secret else f": {err}"
+        value = "(secret)" if opt.secret else without_password(repr(raw))
+        detail = "" if opt.secret else f": {without_password(str(err))}"
         raise SettingsError(f"{where}: {value} is not valid{detail}") from None
+
+
+def without_password(text: str) -> str:
+    """``text`` without what stands before the ``@`` of URLs in it."""
+    return re.sub(r"//\S*@", "//(secret)@", text)
 
 
 def _as_text(raw: object) -> str:
@@ -150,7 +155,11 @@ def _read_section(path: Path, section: str, settings: type) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as err:
         raise SettingsError(f"{path}: cannot be read: {err}") from None
     except yaml.YAMLError as err:
-        raise SettingsError(f"{path}: is not valid YAML: {' '.join(str(err).split())}") from None
+        # The parser's own words quote the line, which may hold a secret.
+        mark = getattr(err, "problem_mark", None)
+        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = getattr(err, "problem", None)
+        raise SettingsError(f"{path}: is not valid YAML{where}{f': {problem}' if problem else ''}") from None
     if not isinstance(document, dict):
         raise SettingsError(f"{path}: must be a mapping with the sections agent and prices")
     unknown = set(document) - set(SECTIONS)
@@ -261,9 +270,11 @@ def words(text: str) -> tuple[str, ...]:
 
 
 def http_url(text: str) -> str:
-    """An http or https URL with a host, or empty; without a trailing slash."""
+    """An http or https URL with a host and without a password, or empty; without a trailing slash."""
     if not text:
         return ""
+    if "@" in text:  # urllib takes none, and says it in an error that ends in a log
+        raise ValueError("expected http://HOST:PORT or https://HOST:PORT without user and password")
     if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", text):
         raise ValueError("expected http://HOST:PORT or https://HOST:PORT")
     return text.rstrip("/")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -13,10 +15,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import bcrypt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.agent.driven import T0, Driven, World
+from tests.serve import certificates
 from tests.waiting import wait_for
 
 from epochcost.progress.intake import Intake, IntakeError
@@ -132,6 +136,30 @@ def test_an_agent_open_to_the_network_takes_nothing_from_strangers(agent: Callab
     status, text = post(it, line("start", 1))
     assert status == 403
     assert "--intake.token-file" in text
+
+
+@pytest.mark.parametrize(
+    ("admits", "status"),
+    [("", 403), ("basic_auth_users:\n  ann: HASH\n", 200)],
+    ids=["TLS alone", "TLS and a password"],
+)
+def test_tls_alone_says_nothing_of_who_sends(
+    agent: Callable[..., Driven], tmp_path: Path, admits: str, status: int
+) -> None:
+    pair = certificates.make(tmp_path, "server")
+    hashed = bcrypt.hashpw(b"sesame", bcrypt.gensalt(4)).decode()
+    config = tmp_path / "web.config.yml"
+    tls = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n"
+    config.write_text(tls + admits.replace("HASH", hashed))
+    it = agent(web__listen_address="0.0.0.0:0", web__config__file=str(config))
+    it.app.server.start()
+    trust = ssl.create_default_context(cafile=str(pair.cert))
+    connection = http.client.HTTPSConnection("127.0.0.1", it.app.server.port, timeout=10, context=trust)
+    sent = {"Content-Type": NDJSON, "Authorization": "Basic " + base64.b64encode(b"ann:sesame").decode()}
+    connection.request("POST", "/v1/events?writer=w", line("start", 1), sent)
+    answer = connection.getresponse()
+    assert (answer.status, "client certificates" in answer.read().decode()) == (status, status == 403)
+    connection.close()
 
 
 def test_too_much_is_refused_for_now_and_taken_later(tmp_path: Path) -> None:

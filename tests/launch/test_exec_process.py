@@ -19,6 +19,8 @@ from tests.launch.terminal import EXEC
 from tests.training.programs import environment, events, events_by_file, kinds
 from tests.waiting import wait_for
 
+from epochcost.launch.unfailing import Unfailing
+
 
 def python(code: str, *arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-c", textwrap.dedent(code), *arguments)
@@ -331,6 +333,42 @@ def begin_with(tmp_path: Path, more: dict[str, str], *command: str) -> subproces
 def test_verbose_says_why_nothing_is_reported(tmp_path: Path):
     done = launch("/proc/nowhere", "true", flags=("--verbose", "--id", "a"))
     assert done.stderr.startswith(b"epochcost exec: run a is not reported: no directory for events: ")
+
+
+def test_a_fault_of_ours_ends_the_reports_and_nothing_else():
+    done: list[int] = []
+    safely = Unfailing()
+    safely(done.append, 1)
+    safely(done.index, 2)
+    safely(done.append, 3)
+    assert (done, safely.broken) == ([1], "ValueError: 2 is not in list")
+
+
+def trap_pipe(directory: Path) -> None:
+    os.mkfifo(directory / "trap.jsonl")
+
+
+def trap_link(directory: Path) -> None:
+    (directory / "trap.jsonl").symlink_to("/dev/zero")
+
+
+def trap_line(directory: Path) -> None:
+    (directory / "trap.jsonl").write_text(f'{{"v":1,"ev":"start","run":"a","ts":1{"0" * 400},"mono":1}}\n')
+
+
+@pytest.mark.parametrize("trap", [trap_pipe, trap_link, trap_line])
+def test_nothing_that_somebody_puts_beside_the_events_holds_or_ends_the_command(
+    tmp_path: Path, trap: Callable[[Path], None]
+):
+    code = "import sys\nprint('ready', flush=True); sys.stdin.readline()\nfor i in range(40): print(f'Epoch {i + 1}/40', flush=True)\nsys.exit(5)"  # noqa: E501
+    program = begin(tmp_path, *python(code), flags=("--id", "a"))
+    assert program.stdout is not None
+    assert program.stdout.readline() == b"ready\n"
+    trap(tmp_path)
+    out, err = program.communicate(b"\n", timeout=20)  # looked at ten times a second, and once more at the end
+    assert (program.returncode, out.count(b"\n"), err) == (5, 40, b"")
+    (ours,) = tmp_path.glob("a-*.jsonl")
+    assert json.loads(ours.read_text().splitlines()[-1])["ev"] == "end"
 
 
 @pytest.mark.parametrize("harm", [lambda d: [f.unlink() for f in d.iterdir()] and d.rmdir(), lambda d: d.chmod(0)])

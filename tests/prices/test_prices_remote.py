@@ -205,6 +205,12 @@ def test_a_poller_that_is_not_there_is_named() -> None:
         RemotePrice("http://127.0.0.1:9", NODE).fetch(0.0)
 
 
+def test_a_password_in_the_url_is_not_repeated_by_the_network_library() -> None:
+    with pytest.raises(PriceSourceError, match="price poller prices: cannot be asked") as caught:
+        RemotePrice("http://ann:tr0ub4dor@prices", NODE).fetch(0.0)
+    assert "tr0ub4dor" not in str(caught.value)
+
+
 def test_a_node_of_which_nobody_knows_how_it_is_paid_is_not_asked_for(poller: Poller) -> None:
     node = Node("n1", "aws", "us-east-1", "us-east-1a", "p2.xlarge")
     with pytest.raises(PriceSourceError, match=r"set --node\.purchase-option"):

@@ -125,6 +125,46 @@ def test_the_oldest_file_is_read_first_when_there_is_too_much(tmp_path: Path, ti
     assert [event.run for _ in range(3) for event in reader.poll(clock)] == ["a", "b", "c"]
 
 
+def test_beginnings_and_ends_of_processes_are_dear_and_bounded_too(tmp_path: Path, time: Time):
+    reader, clock = EventFiles(tmp_path), time.clock()
+    for number in range(20_000):
+        both = time.line("start", run=f"r{number}"), time.line("end", run=f"r{number}", status="finished")
+        append(tmp_path / "sweep.jsonl", *both)
+    first = len(reader.poll(clock))
+    assert 0 < first < 10_000
+    assert first + sum(len(reader.poll(clock)) for _ in range(10)) == 40_000
+
+
+def test_a_file_without_end_keeps_no_other_waiting(tmp_path: Path, time: Time):
+    with (tmp_path / "endless.jsonl").open("wb") as file:
+        file.truncate(2**40)
+    aged(tmp_path / "endless.jsonl", 1)
+    append(tmp_path / "a.jsonl", time.line("start"))
+    reader, clock = EventFiles(tmp_path, max_bytes=CHUNK_BYTES), time.clock()
+    assert told([*reader.poll(clock), *reader.poll(clock)]) == [("start", None)]
+    append(tmp_path / "a.jsonl", time.line("end", status="finished"))
+    assert told(reader.poll(clock)) == [("end", None)]
+    assert reader.behind > 2**39
+
+
+def test_more_files_than_can_be_remembered_are_left_out_and_said_until_some_are_deleted(
+    tmp_path: Path, time: Time, caplog
+):
+    reader, clock = EventFiles(tmp_path, max_followed=5), time.clock()
+    for number in range(8):
+        append(tmp_path / f"{number}.jsonl", time.line("start", run=f"r{number}", pid=1))
+    os.mkfifo(tmp_path / "fifo.jsonl")
+    read = [event.run for _ in range(3) for event in reader.poll(clock)]
+    assert len(read) == 5
+    assert reader.counts["unreadable"] == 2
+    assert "3 more than 5; delete old ones" in caplog.text
+    for run in read[:3]:
+        (tmp_path / f"{run[1:]}.jsonl").unlink()
+    reader.poll(clock)
+    later = [event.run for _ in range(2) for event in reader.poll(clock) if event.kind is EventKind.START]
+    assert {*read, *later} == {f"r{number}" for number in range(8)}
+
+
 def test_ten_thousand_files_are_bounded_and_none_is_lost(tmp_path: Path, time: Time):
     from time import perf_counter
 
@@ -333,6 +373,13 @@ def test_a_continuation_is_the_same_writer(tmp_path: Path, time: Time):
     append(tmp_path / "b.jsonl", time.line("epoch_end", continues="a.jsonl", lock=False))
     (event,) = reader.poll(clock)
     assert (event.writer, event.t) == ("a.jsonl", MORNING + 2)
+
+
+def test_a_file_continues_one_other_and_not_a_thousand(tmp_path: Path, time: Time):
+    reader, clock = EventFiles(tmp_path), time.clock()
+    append(tmp_path / "b.jsonl", *(time.line("progress", continues=f"a{number}.jsonl") for number in range(1000)))
+    assert {event.writer for event in reader.poll(clock)} == {"a0.jsonl"}
+    assert len(clock.state()["writers"]) == 1
 
 
 def story(time: Time) -> bytes:

@@ -10,7 +10,7 @@ from tests.grafana.simulated_prometheus import prometheus
 from tests.report.stored import past, victoria, victoria_metrics, write
 from tests.report.worlds import CHANGES, FLEET, LENGTH
 
-from epochcost.reports.prometheus import connect
+from epochcost.reports.access import connect
 from epochcost.reports.report import Report, make
 from epochcost.reports.rows import Row
 from epochcost.reports.settings import ReportSettings

@@ -47,6 +47,21 @@ def test_an_owned_machine_that_costs_more_to_run_than_to_rent_never_breaks_even(
     assert "never" in in_words(ARTICLE, said)
 
 
+def test_a_slower_machine_is_paid_for_longer_and_that_both_are_as_quick_is_said_to_be_assumed():
+    slower = Question(1000, 0.75, ARTICLE.machine, own_hours=2500)
+    said = answer(slower)
+    assert said.rent_usd == pytest.approx(750)
+    assert said.electricity_usd == pytest.approx(2500 * 0.0426)
+    assert said.owned_usd == pytest.approx(2000 + 2500 * 0.0426)
+    assert said.break_even_hours == pytest.approx(2000 / (0.75 - 2.5 * 0.0426))
+    at_break_even = answer(
+        Question(said.break_even_hours, 0.75, ARTICLE.machine, own_hours=2.5 * said.break_even_hours)
+    )
+    assert at_break_even.rent_usd == pytest.approx(at_break_even.owned_usd)
+    assert "2,500.0 h on the owned machine, 1,000.0 h on the rented one" in in_words(slower, said)
+    assert "Assumed: the owned machine takes as many hours" in in_words(ARTICLE, answer(ARTICLE))
+
+
 def test_more_hours_than_a_life_has_need_more_machines():
     said = answer(Question(40_000, 0.75, ARTICLE.machine))
     assert said.machines == 3

@@ -71,6 +71,13 @@ def test_nothing_sticks_out_of_the_page(browser, whole, tmp_path, width):
     assert run(cut) == []
 
 
+@pytest.mark.parametrize("width", [1100, 1600])
+def test_every_column_of_a_table_is_in_sight_without_scrolling(browser, whole, tmp_path, width):
+    run = show(browser, whole, tmp_path, width)
+    hidden = "return [...document.querySelectorAll('.wide')].map((e) => e.scrollWidth - e.clientWidth)"
+    assert run(hidden) == [0, 0]
+
+
 def test_on_a_phone_a_row_reads_from_top_to_bottom(browser, whole, tmp_path):
     run = show(browser, whole, tmp_path, 360)
     wide = "return [...document.querySelectorAll('td')].filter((e) => e.getBoundingClientRect().right > 360).length"

@@ -17,7 +17,7 @@ from tests.waiting import wait_for
 
 from epochcost.poller.app import PollerApp
 from epochcost.poller.settings import PollerSettings
-from epochcost.reports.prometheus import connect
+from epochcost.reports.access import connect
 from epochcost.reports.report import Report, make
 from epochcost.reports.settings import ReportSettings
 from epochcost.reports.span import span

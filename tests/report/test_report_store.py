@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import ssl
+import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import parse_qs
 
 import pytest
 from tests.serve import certificates
 
+from epochcost.reports.access import connect
 from epochcost.reports.errors import ReportError
-from epochcost.reports.prometheus import Prometheus, TooMuchError, connect
+from epochcost.reports.prometheus import Prometheus, TooMuchError, TooSlowError
+from epochcost.reports.report import make
 from epochcost.reports.settings import ReportSettings
 from epochcost.reports.span import Span
 from epochcost.reports.tracks import Reader
+from epochcost.settings import SettingsError
 
 SECRET = "tr0ub4dor"  # no real one
 NOTHING = {"status": "success", "data": {"resultType": "matrix", "result": []}}
@@ -29,7 +36,7 @@ class Scripted:
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.status, self.body, self.headers = 200, json.dumps(NOTHING).encode(), {}
         self.asked: list[tuple[dict[str, str], dict[str, list[str]]]] = []
-        self.most_points = 0
+        self.most_points, self.pace_seconds = 0, 0.0
         me = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -41,7 +48,9 @@ class Scripted:
                 for name, value in {"Content-Length": str(len(body)), **me.headers}.items():
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(body)
+                self.close_connection = True
+                with contextlib.suppress(OSError):  # who asked went away
+                    me.write(self.wfile, body)
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name of the base class
                 """Stay silent."""
@@ -63,6 +72,14 @@ class Scripted:
             }
             return 422, json.dumps(said).encode()
         return self.status, self.body
+
+    def write(self, out: BinaryIO, body: bytes) -> None:
+        if not self.pace_seconds:
+            out.write(body)
+            return
+        for at in range(len(body)):
+            out.write(body[at : at + 1])
+            time.sleep(self.pace_seconds)
 
     def stop(self) -> None:
         self.server.shutdown()
@@ -114,6 +131,22 @@ def test_a_query_error_is_repeated_with_the_query(scripted):
     assert "asked: up" in text
 
 
+VICTORIA = (
+    '422: error when executing query="last_over_time(epochcost_node_seconds_total{}[300000ms])" on the time range '
+    '(start=1700000000000, end=1700021750000, step=300000): cannot execute query: cannot evaluate "last_over_time('
+    'epochcost_node_seconds_total[300000ms])": cannot select more than -search.maxSamplesPerQuery=3000 samples; '
+    "possible solutions: to increase the -search.maxSamplesPerQuery; to reduce time range for the query"
+)
+
+
+def test_the_reason_of_victoria_metrics_at_the_end_of_its_sentence_is_read_and_said(scripted):
+    scripted.status = 422
+    scripted.body = json.dumps({"status": "error", "errorType": "422", "error": VICTORIA}).encode()
+    with pytest.raises(TooMuchError, match="reduce time range for the query") as caught:
+        ask(scripted.url)
+    assert len(str(caught.value)) < 400
+
+
 @pytest.mark.parametrize(
     "body",
     [b"<!doctype html><title>Sign in</title>", b"", b"[]", b"[" * 100_000, b'{"status": "success"', b"\xff\xfe"],
@@ -131,6 +164,9 @@ def test_what_is_not_prometheus_json_is_called_so(scripted, body):
         ({"status": "success", "data": {"result": 3}}, "holds no result"),
         ({"status": "success", "data": {"result": [3]}}, "cannot be read"),
         ({"status": "success", "data": {"result": [{"metric": {}, "values": [[1, "x"]]}]}}, "cannot be read"),
+        ({"status": "success", "data": {"result": [{"metric": {}, "values": [[1e999, "1"]]}]}}, "cannot be read"),
+        ({"status": "success", "data": {"result": [{"metric": {}, "values": [[10**400, "1"]]}]}}, "cannot be read"),
+        ({"status": "success", "data": {"result": [{"metric": {}, "histograms": []}]}}, "cannot be read"),
         ({"status": "error", "errorType": "internal", "error": "boom"}, "internal: boom"),
     ],
 )
@@ -155,6 +191,30 @@ def test_an_answer_without_end_is_cut_and_less_is_asked(scripted):
     scripted.body = b" " * 5000
     with pytest.raises(TooMuchError, match="longer than 1000 bytes"):
         ask(scripted.url, max_bytes=1000)
+
+
+def test_an_answer_that_is_cut_short_is_called_so(scripted):
+    scripted.headers = {"Content-Length": "5000", "Connection": "close"}
+    assert f"broke off after {len(scripted.body)} of 5000 bytes" in complaint(scripted.url)
+
+
+def test_an_answer_that_drips_does_not_outlast_the_timeout(scripted):
+    scripted.pace_seconds = 0.05
+    began = time.monotonic()
+    with pytest.raises(TooSlowError, match=r"no answer within 0\.2 s"):
+        ask(scripted.url, timeout_seconds=0.2)
+    assert time.monotonic() - began < 0.05 * len(scripted.body), "not the whole of it was waited for"
+
+
+def test_a_store_that_hangs_is_given_up_soon(scripted):
+    scripted.pace_seconds = 0.05
+    told: list[str] = []
+    store = Prometheus(scripted.url, timeout_seconds=0.2)
+    reader = Reader(store, Span(0, 72_000, 240), progress=lambda metric, _done, _all: told.append(metric))
+    with pytest.raises(TooSlowError):
+        reader.tracks("run_info")
+    assert store.questions == 3, "smaller ones were tried, for it might have been the question"
+    assert told == ["run_info"] * 3, "and each of them was told"
 
 
 def test_a_question_too_large_for_the_store_is_asked_in_parts(scripted):
@@ -206,7 +266,9 @@ def test_basic_auth_a_token_and_a_tenant_are_sent(scripted, tmp_path):
         ({"username": "ann"}, "give both"),
         ({"password_file": "x", "bearer_token_file": "y"}, "give one of them"),
         ({"bearer_token_file": "no/such"}, "no/such: cannot be read: No such file"),
-        ({"ca_file": "no/such"}, "no/such: holds no certificates"),
+        ({"ca_file": "no/such"}, "no/such: holds no certificates that can be read: No such file"),
+        ({"cert_file": "no/such"}, "no/such: hold no certificate and its private key.*: No such file"),
+        ({"key_file": "no/such"}, "give --prometheus.cert-file too"),
     ],
 )
 def test_a_wrong_way_in_is_said_before_anything_is_asked(changes, says):
@@ -234,3 +296,61 @@ def test_tls_is_verified_against_the_given_authority(tmp_path: Path):
                 connect(ReportSettings(prometheus_url=made.url, ca_file=ca)).over("up", 0, 60, 15)
     finally:
         made.stop()
+
+
+def test_a_store_that_asks_for_a_certificate_is_shown_ours(tmp_path: Path):
+    theirs, ours = certificates.make(tmp_path, "theirs"), certificates.make(tmp_path, "ours")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(theirs.cert, theirs.key)
+    context.load_verify_locations(ours.cert)
+    context.verify_mode = ssl.CERT_REQUIRED
+    made = Scripted(context)
+    both = tmp_path / "both.pem"
+    both.write_bytes(ours.cert.read_bytes() + ours.key.read_bytes())
+    try:
+        known = {"prometheus_url": made.url, "ca_file": str(theirs.cert)}
+        for way in ({"cert_file": str(ours.cert), "key_file": str(ours.key)}, {"cert_file": str(both)}):
+            assert connect(ReportSettings(**known, **way)).over("up", 0, 60, 15) == []
+        with pytest.raises(ReportError, match=r"cannot be asked|broke off|see --prometheus\.cert"):
+            connect(ReportSettings(**known)).over("up", 0, 60, 15)
+    finally:
+        made.stop()
+
+
+def test_a_key_with_a_password_is_refused_instead_of_asking_at_the_terminal(tmp_path: Path):
+    pair, locked = certificates.make(tmp_path, "ours"), tmp_path / "locked.key"
+    command = ["openssl", "pkey", "-in", str(pair.key), "-aes128", "-passout", f"pass:{SECRET}", "-out", str(locked)]
+    subprocess.run(command, check=True, capture_output=True)
+    with pytest.raises(ReportError, match=r"locked\.key: hold no certificate.*the key has a password"):
+        connect(ReportSettings(prometheus_url="http://x", cert_file=str(pair.cert), key_file=str(locked)))
+
+
+@pytest.mark.parametrize("url", [f"http://x/?token={SECRET}", f"http://x/#{SECRET}", f"http://ann:{SECRET}@x"])
+def test_a_secret_in_the_url_is_refused_and_not_repeated(url):
+    with pytest.raises(SettingsError) as caught:
+        connect(ReportSettings(prometheus_url=url))
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("header", [f"Authorization Bearer {SECRET}", f"X Y: {SECRET}", f"X: {SECRET}\r\nY: z"])
+def test_a_header_that_is_none_is_refused_and_not_repeated(header):
+    with pytest.raises(SettingsError, match="expected NAME: VALUE") as caught:
+        connect(ReportSettings(prometheus_url="http://x", header=header))
+    assert SECRET not in str(caught.value)
+
+
+def test_a_node_that_shows_as_many_runs_as_an_agent_can_may_lack_some_and_that_is_said(scripted):
+    def answer(form: dict[str, list[str]]) -> tuple[int, bytes]:
+        query, start = form["query"][0], float(form["start"][0])
+        labels: list[dict[str, str]] = []
+        if "node_info" in query:
+            labels = [{"node": name, "instance": name} for name in ("full", "roomy")]
+        if "run_info" in query:
+            labels = [{"run": f"r{n}", "instance": "full" if n < 50 else "roomy"} for n in range(60)]
+        result = [{"metric": one, "values": [[start, "1"]]} for one in labels]
+        return 200, json.dumps({"status": "success", "data": {"result": result}}).encode()
+
+    scripted.answer = answer
+    given = ReportSettings(prometheus_url=scripted.url)
+    notes = make(connect(given), given, Span(0, 3000, 10), 0.0, lambda *_: None).notes
+    assert any("1 node showed 50 runs or more within one window (full)" in note for note in notes)

@@ -202,7 +202,7 @@ def test_headers_and_body_leave_in_one_write(path):
     ours, theirs = socket.socketpair()
     counting = CountingSocket(ours.family, ours.type, ours.proto, fileno=ours.detach())
     body = text(200, "x" * (5000 if path == "/big" else 5))
-    connection = Connection(counting, lambda _: body, Policy, Limits(), threading.Event())
+    connection = Connection(counting, lambda _: None, lambda _: body, Policy, Limits(), threading.Event())
     with theirs:
         theirs.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 3)
         theirs.shutdown(socket.SHUT_WR)
@@ -325,6 +325,30 @@ def test_a_body_that_dribbles_in_is_cut_off_with_408():
     ):
         client.send(b"POST /e HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nab")
         assert client.read().status == 408
+
+
+@pytest.mark.parametrize(("path", "status"), [("/e", 403), ("/nowhere", 404), ("/-/healthy", 405)])
+def test_a_body_that_nobody_will_take_is_not_waited_for(path, status):
+    closed = {"/e": lambda _: text(403, "closed")}
+    with (
+        Server(
+            ("127.0.0.1", 0), {}, post_routes={"/e": echo}, gates=closed, limits=Limits(request_seconds=0.5)
+        ) as server,
+        connected(server) as client,
+    ):
+        client.send(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n".encode())
+        assert client.read().status == status
+        assert client.ended(), "or the body would be read as the next request"
+
+
+def test_a_request_without_a_body_that_is_turned_away_may_be_followed_by_another():
+    closed = {"/e": lambda _: text(403, "closed")}
+    with (
+        Server(("127.0.0.1", 0), {}, post_routes={"/e": echo}, gates=closed) as server,
+        connected(server) as client,
+    ):
+        assert client.ask("/e", "POST").status == 403
+        assert client.ask("/-/healthy").status == 200
 
 
 def test_a_connection_without_requests_is_closed_silently():

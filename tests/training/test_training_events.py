@@ -276,6 +276,17 @@ def test_a_cost_that_nobody_updates_any_more_is_no_cost(directory: Path):
         assert run.cost_usd is None
 
 
+def test_a_number_that_no_float_can_hold_is_no_figure_and_no_fault(directory: Path, caplog: pytest.LogCaptureFixture):
+    huge = "1" + "0" * 400
+    (directory / "job-1.cost.json").write_text(f'{{"v":1,"cost_usd":{huge},"cost_per_epoch_usd":0.25}}')
+    (directory / "preemption.json").write_text(f'{{"v":1,"kind":"interruption","at_ts":{huge}}}')
+    with epochcost.run("x", id="job-1") as run:
+        assert (run.cost_usd, run.cost_per_epoch_usd) == (None, 0.25)
+        assert run.preemption_notice is not None
+        assert run.preemption_notice.at_ts is None
+    assert "not reported" not in caplog.text
+
+
 def test_a_fifo_in_place_of_the_cost_does_not_block(directory: Path):
     os.mkfifo(directory / "job-1.cost.json")
     with epochcost.run("x", id="job-1") as run:

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from epochcost.agent.collectors import collectors
 from epochcost.agent.cost_files import CostFiles, figures_of
 from epochcost.agent.events_directory import agent_events_dir
-from epochcost.agent.intake_route import intake_route
+from epochcost.agent.intake_route import intake_gate, intake_route
 from epochcost.agent.meter import Idle, Inputs, Meter
 from epochcost.agent.page import page_routes
 from epochcost.agent.preemption_file import PreemptionFile
@@ -43,7 +43,7 @@ from epochcost.prices.gcp_gpus import with_accelerators
 from epochcost.progress.clock import NodeClock
 from epochcost.progress.files import EventFiles
 from epochcost.progress.intake import Intake, IntakeError
-from epochcost.serve import Route, Server, metrics_route, text
+from epochcost.serve import Server, metrics_route
 
 log = logging.getLogger(__name__)
 SAVE_SECONDS = 5.0
@@ -81,7 +81,8 @@ class AgentApp:
         self._clocks = clocks or Clocks()
         self._proc = proc
         self.events_dir = agent_events_dir(settings.events_dir, environ)
-        self._state = StateFile(Path(settings.state_dir) if settings.state_dir else self.events_dir / "state")
+        state_dir = Path(settings.state_dir) if settings.state_dir else self.events_dir / "state"
+        self._state = StateFile(state_dir, among_others=not settings.state_dir)
         self._boot = self._boot_id()
         self._clock = NodeClock(self._clocks.wall, self._clocks.mono, self._boot)
         self._files = EventFiles(self.events_dir)
@@ -141,17 +142,17 @@ class AgentApp:
         for name, collector in collectors(self._newest).items():
             registry.register(Guarded(collector, name, log))
         routes = {"/metrics": metrics_route(registry), **page_routes(lambda: self.snapshot)}
-        posts = {"/v1/events": self._events_route()}
+        posts = {"/v1/events": intake_route(self._intake.take, self._costs, IntakeError)}
+        gates = {"/v1/events": intake_gate(self._intake_closed, self.settings.intake_token_file)}
         address, web_config = self.settings.web_listen_address, self.settings.web_config_file
-        return Server(address, routes, web_config, ready=self._not_ready_because, post_routes=posts)
+        return Server(address, routes, web_config, ready=self._not_ready_because, post_routes=posts, gates=gates)
 
-    def _events_route(self) -> Route:
+    def _intake_closed(self) -> str:
         """Events over the network: from this machine alone, unless those who send them must know something."""
         s = self.settings
-        if s.web_listen_address[0] not in LOOPBACK and not s.intake_token_file and not s.web_config_file:
-            closed = "events over the network need --intake.token-file or --web.config.file on this agent"
-            return lambda _: text(403, closed)
-        return intake_route(self._intake.take, self._costs, s.intake_token_file, IntakeError)
+        if s.web_listen_address[0] in LOOPBACK or s.intake_token_file or self.server.knows_its_clients:
+            return ""
+        return "events over the network need --intake.token-file, or users or client certificates in --web.config.file"
 
     def _costs(self, runs: Sequence[str]) -> dict[str, dict[str, object]]:
         snapshot = self.snapshot

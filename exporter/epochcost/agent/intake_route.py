@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from epochcost.serve import Request, Response, Route, json_response, text
+from epochcost.serve import Gate, Request, Response, Route, json_response, text
 
 log = logging.getLogger(__name__)
 MEDIA_TYPES = ("application/x-ndjson", "application/json")
@@ -25,26 +25,40 @@ class Takes(Protocol):
     runs: set[str]
 
 
-def intake_route(
-    take: Callable[[str, bytes], Takes],
-    costs: Callable[[Sequence[str]], Mapping[str, Mapping[str, Any]]],
-    token_file: str,
-    refused: type[Exception],
-) -> Route:
-    """The route.
+def intake_gate(closed: Callable[[], str], token_file: str) -> Gate:
+    """Who may send events, decided before a byte of them is read.
 
     Args:
-        take: keeps a writer's lines, or raises ``refused`` (which has a ``status``).
-        costs: what the agent knows of the dollars of runs, by run, in the form of ``<run>.cost.json``.
+        closed: why this agent takes none from anybody; empty where it does.
         token_file: holds the token that requests must carry; read again each time, so it may change. Empty: none.
-        refused: the exception of ``take``.
     """
 
-    def events(request: Request) -> Response:
+    def gate(request: Request) -> Response | None:
+        if why := closed():
+            return text(403, why)
         if not _allowed(request, token_file):
             return text(401, "this agent wants the token of its --intake.token-file", {"WWW-Authenticate": "Bearer"})
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in MEDIA_TYPES:
             return text(415, f"send JSON lines as {MEDIA_TYPES[0]}")
+        return None
+
+    return gate
+
+
+def intake_route(
+    take: Callable[[str, bytes], Takes],
+    costs: Callable[[Sequence[str]], Mapping[str, Mapping[str, Any]]],
+    refused: type[Exception],
+) -> Route:
+    """The route, behind `intake_gate`.
+
+    Args:
+        take: keeps a writer's lines, or raises ``refused`` (which has a ``status``).
+        costs: what the agent knows of the dollars of runs, by run, in the form of ``<run>.cost.json``.
+        refused: the exception of ``take``.
+    """
+
+    def events(request: Request) -> Response:
         writers = request.query.get("writer", ())
         try:
             taken = take(writers[0] if len(writers) == 1 else _writer_of(request.body), request.body)
@@ -75,4 +89,4 @@ def _allowed(request: Request, token_file: str) -> bool:
         log.warning("events from the network are refused: %s", err)
         return False
     given = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
-    return bool(token) and hmac.compare_digest(given.encode(), token.encode())
+    return bool(token) and hmac.compare_digest(given.encode("latin-1"), token.encode())

@@ -22,6 +22,7 @@ from epochcost.launch.progress import Progress
 from epochcost.launch.relay import Relay, Stream
 from epochcost.launch.reporter import Reporter
 from epochcost.launch.terminal import OutputTerminal, same_terminal
+from epochcost.launch.unfailing import Unfailing
 from epochcost.launch.watch import Watch
 from epochcost.training.directory import events_dir
 from epochcost.training.facts import Facts
@@ -78,6 +79,7 @@ class Launch:
         self._warnings = _Kept()
         self._read = 0
         self._look_due = 0.0
+        self._safely = Unfailing()
         logger = logging.getLogger("epochcost")
         logger.addHandler(self._warnings)
         logger.propagate = False  # nothing of ours between two lines of the command's
@@ -96,7 +98,7 @@ class Launch:
         self._watch = Watch(Path() if self._flags.find else None, self._flags.watch, begun_ns)
         terminals = [stream.terminal for stream in streams if stream.terminal is not None]
         thread = command.watch(partial(_resize, terminals) if terminals else None)
-        relay = Relay(streams, command.ended, self._hear, self._tick)
+        relay = Relay(streams, command.ended, lambda lines: self._safely(self._hear, lines), self._follow)
         relay.run()
         thread.join()
         self._end(command)
@@ -133,6 +135,9 @@ class Launch:
         if stand is not None:
             self._reporter.stand(stand)
 
+    def _follow(self) -> None:
+        self._safely(self._tick)
+
     def _tick(self) -> None:
         for other in self._neighbours.look():
             self._reporter.step_back(other)
@@ -145,16 +150,20 @@ class Launch:
 
     def _end(self, command: Command) -> None:
         self._look_due = 0.0
-        self._tick()
+        self._follow()
         status = command.wait_status or 0
         code = os.waitstatus_to_exitcode(status)
-        if code == 0 and (last := self._course.finish()) is not None and not command.told_to_go:
-            self._reporter.stand(last)
+        if code == 0 and not command.told_to_go:
+            self._safely(self._finish)
         preempted = (command.told_to_go or code == -signal.SIGTERM) and not self._reporter.done
         ended = "preempted" if preempted else "finished" if code == 0 else "failed"
         self._reporter.end(ended, code if code >= 0 else 128 - code)
         if self._flags.verbose:
             self._say_what_was_read(ended)
+
+    def _finish(self) -> None:
+        if (last := self._course.finish()) is not None:
+            self._reporter.stand(last)
 
     def _say_what_was_read(self, ended: str) -> None:
         reporter, course = self._reporter, self._course
@@ -165,6 +174,8 @@ class Launch:
             _say(f"pattern {pattern!r} took too long and was not used any more")
         for warning in self._warnings.messages:
             _say(warning)
+        if self._safely.broken:
+            _say(f"progress was not reported to the end: {self._safely.broken}")
 
 
 class _Kept(logging.Handler):

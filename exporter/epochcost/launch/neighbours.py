@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 HEAD_BYTES = 8192
 MAX_ANCESTORS = 64
+MAX_SECONDS = 1e11
 LAUNCHER = "launcher"
 """The key by which writers like us know each other: two of them never step back for one another."""
 
@@ -71,8 +73,7 @@ class Neighbours:
     def _head(self, name: str) -> bytes | None:
         """The first line; empty where there is none to be had, None where it may come yet."""
         try:
-            with (self._directory / name).open("rb") as file:
-                line, newline, _ = file.read(HEAD_BYTES).partition(b"\n")
+            line, newline, _ = _beginning(self._directory / name).partition(b"\n")
         except OSError:
             return b""
         return line if newline or len(line) == HEAD_BYTES else None
@@ -84,12 +85,12 @@ class Neighbours:
             return None
         if not isinstance(said, dict) or said.get(LAUNCHER) is not None:
             return None
-        run, ts, mono = (said.get(name) for name in ("run", "ts", "mono"))
-        if not (isinstance(run, str) and isinstance(ts, (int, float)) and isinstance(mono, (int, float))):
+        run, ts, mono = said.get("run"), _time(said.get("ts")), _time(said.get("mono"))
+        if not isinstance(run, str) or ts is None or mono is None:
             return None
         if run != self._run and not self._ours(said.get("pid"), said.get("pidns")):
             return None
-        return Neighbour(name, run, float(ts), float(mono))
+        return Neighbour(name, run, ts, mono)
 
     def _ours(self, pid: object, namespace: object) -> bool:
         """Whether ``pid`` is the command or a process that it started."""
@@ -101,6 +102,22 @@ class Neighbours:
             if (pid := _parent(pid)) <= 1:
                 return False
         return False
+
+
+def _beginning(path: Path) -> bytes:
+    """The directory may be anybody's: a pipe that somebody put there would hold the command's output for ever."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        return os.read(fd, HEAD_BYTES) if stat.S_ISREG(os.fstat(fd).st_mode) else b"\n"
+    finally:
+        os.close(fd)
+
+
+def _time(value: object) -> float | None:
+    """Seconds; a number of four hundred digits is none."""
+    if not isinstance(value, (int, float)) or not 0 <= value < MAX_SECONDS:
+        return None
+    return float(value)
 
 
 def _parent(pid: int) -> int:

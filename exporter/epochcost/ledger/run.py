@@ -83,19 +83,19 @@ class RunAccount:
         self.started_t: float | None = None
         self.last_event_t = 0.0
         self.settled = Settled()
+        self.is_open = False
+        """Whether any process of the run is running."""
+        self.ended_t: float | None = None
+        """When its last process ended; None while one is running."""
         self._epoch_usd: list[float | None] = []
 
     # -- processes ---------------------------------------------------------------------------------------------------
 
-    @property
-    def is_open(self) -> bool:
-        """Whether any process of the run is running."""
-        return any(m.end is None for m in self.members.values())
-
-    @property
-    def ended_t(self) -> float | None:
-        """When its last process ended, None while one is running."""
-        return None if self.is_open or not self.members else max(m.end or 0.0 for m in self.members.values())
+    def _changed(self) -> None:
+        """A process came or went. Both figures are kept, for they are asked of every run at every event."""
+        ends = [member.end for member in self.members.values()]
+        self.is_open = None in ends
+        self.ended_t = max((end for end in ends if end is not None), default=None) if not self.is_open else None
 
     def open_at(self, t: float) -> bool:
         """Whether any process of the run was running at ``t``."""
@@ -179,12 +179,14 @@ class RunAccount:
             self.leader, self.status = event.writer, None
         self._forget_old_members()
         self.members[event.writer] = member = Member(start, None, event.gpus, event.t)
+        self._changed()
         self.started_t = start if self.started_t is None else min(self.started_t, start)
         return member, start
 
     def _leave(self, event: TrainingEvent, member: Member, floor: float) -> float:
         member.end = max(event.t, member.start, floor)
         member.lost = event.kind is EventKind.GONE
+        self._changed()
         if self.leader == event.writer:
             self.status = event.status or EndStatus.LOST
             others = [name for name, m in self.members.items() if m.end is None]
@@ -194,6 +196,7 @@ class RunAccount:
     def _return(self, event: TrainingEvent, member: Member) -> float | None:
         """A process that was thought gone has spoken: it was there all the time."""
         gone, member.end, member.lost, self.status = member.end, None, False, None
+        self._changed()
         if self.leader is None or self.members[self.leader].end is not None:
             self.leader = event.writer
         return gone
@@ -215,6 +218,7 @@ class RunAccount:
             if member.end is None:
                 member.end = max(t, member.start)
                 self.status = EndStatus.LOST
+        self._changed()
 
     # -- money -------------------------------------------------------------------------------------------------------
 
@@ -300,6 +304,7 @@ class RunAccount:
             k: Member(start, end, None if gpus is None else tuple(gpus), last, lost)
             for k, (start, end, gpus, last, lost) in state["members"].items()
         }
+        it._changed()
         it.leader = state["leader"]
         it.status = EndStatus(state["status"]) if state["status"] else None
         it.epochs = Epochs.restored(state["epochs"])

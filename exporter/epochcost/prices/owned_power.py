@@ -6,7 +6,7 @@ import math
 import re
 import urllib.error
 import urllib.request
-from http.client import HTTPException
+from http.client import HTTPException, InvalidURL
 from urllib.parse import urlsplit
 
 from epochcost.prices.source import PriceSourceError
@@ -47,6 +47,8 @@ def _read(url: str) -> str:
     except urllib.error.HTTPError as err:
         with err:
             raise PriceSourceError(f"owned: measured power from {host}: HTTP {err.code}") from None
+    except (InvalidURL, ValueError):  # its text repeats what may be a password
+        raise PriceSourceError(f"owned: measured power from {host}: is no URL that can be asked") from None
     except (OSError, HTTPException) as err:
         raise PriceSourceError(f"owned: measured power from {host}: cannot be read: {err}") from None
     if len(body) > MOST_BYTES:

@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from http.client import HTTPException
+from http.client import HTTPException, InvalidURL
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -86,6 +86,8 @@ class RemotePrice:
             raise PriceSourceError(f"price poller {self._host}: HTTP {err.code}: {sentence}") from None
         except urllib.error.URLError as err:
             raise PriceSourceError(f"price poller {self._host}: cannot be asked: {err.reason}") from None
+        except InvalidURL:  # its text repeats what may be a password
+            raise PriceSourceError(f"price poller {self._host}: cannot be asked: not a URL that can be asked") from None
         except (OSError, HTTPException, ValueError) as err:
             raise PriceSourceError(f"price poller {self._host}: cannot be asked: {type(err).__name__}: {err}") from None
 

@@ -21,13 +21,19 @@ from epochcost.progress.liveness import KernelProcesses, Processes, writer_alive
 from epochcost.progress.parse import ACCEPTED, RESULTS, TOO_LONG, UNREADABLE, Line, Rejected, parse_line
 
 CHUNK_BYTES = 131072
-LEAST_BYTES_PER_LINE = 128
+LEAST_BYTES_PER_LINE = 300
 """What a line counts at least against the bytes of one poll: a file of empty lines is work too."""
+BYTES_PER_BOUNDARY = 512
+"""What a line that begins or ends a process counts besides: the shares of all runs are computed anew at each."""
 MAX_BYTES = 4 * 1024 * 1024
 MAX_FILES = 5000
 RESTING_FILES = 200
+MAX_FOLLOWED = 20_000
+"""Files remembered at once: the directory may be open to every user, and none may fill this agent's memory."""
+MAX_ODD = 1000
 MAX_AGE_SECONDS = 7 * 86400.0
 
+BOUNDARIES = frozenset({EventKind.START, EventKind.RESUME, EventKind.END})
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _log = logging.getLogger(__name__)
 
@@ -50,6 +56,7 @@ class EventFiles:
         processes: tell whether a writer is alive.
         max_bytes: read in one poll, about; the rest in the next.
         max_files: opened in one poll.
+        max_followed: remembered; what comes beyond is not read until some are deleted, which is logged and counted.
         wall: the clock that dates files, seconds since the Unix epoch.
 
     Attributes:
@@ -57,19 +64,22 @@ class EventFiles:
         behind: bytes that were there in the last poll and wait for the next.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but one have defaults
         self,
         directory: Path,
         *,
         processes: Processes | None = None,
         max_bytes: int = MAX_BYTES,
         max_files: int = MAX_FILES,
+        max_followed: int = MAX_FOLLOWED,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._directory = directory
         self._processes: Processes = processes or KernelProcesses()
         self._max_bytes = max_bytes
         self._max_files = max_files
+        self._max_followed = max_followed
+        self._too_many = False
         self._wall = wall
         self._files: dict[int, Followed] = {}
         self._by_writer: dict[str, Followed] = {}
@@ -125,10 +135,10 @@ class EventFiles:
         self._by_writer = {file.writer: file for file in files.values()}
 
     def _list(self) -> dict[int, os.DirEntry[str]] | None:
-        """The directory by inode; None when it cannot be listed."""
+        """What there is to follow, by inode; None when the directory cannot be listed."""
         try:
             with os.scandir(self._directory) as entries:
-                listed = {entry.inode(): entry for entry in entries}
+                listed, left_out = self._chosen(entries)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as err:
@@ -137,7 +147,31 @@ class EventFiles:
                 self._refuse(str(err))
             return None
         self._directory_refused = False
+        if left_out and not self._too_many:
+            self._refuse(f"{self._directory}: {left_out} more than {self._max_followed}; delete old ones")
+        self._too_many = left_out > 0
         return listed
+
+    def _chosen(self, entries: Iterable[os.DirEntry[str]]) -> tuple[dict[int, os.DirEntry[str]], int]:
+        """Files that are followed, whatever they are called by now; others as far as there is room for them."""
+        listed: dict[int, os.DirEntry[str]] = {}
+        room, left_out, odd = self._max_followed - len(self._files), 0, 0
+        for entry in entries:
+            inode = entry.inode()
+            if inode in self._files:
+                listed[inode] = entry
+            elif not entry.name.endswith(".jsonl") or entry.name.startswith("."):
+                continue
+            elif not entry.is_file(follow_symlinks=False):
+                odd += 1
+                if odd <= MAX_ODD:
+                    listed[inode] = entry
+            elif room > 0:
+                listed[inode] = entry
+                room -= 1
+            else:
+                left_out += 1
+        return listed, left_out
 
     def _match(self, listed: Mapping[int, os.DirEntry[str]], work: Work) -> None:
         self._odd &= listed.keys()
@@ -145,7 +179,7 @@ class EventFiles:
             known = self._files.get(inode)
             if known is not None and known.name != entry.name:
                 known = self._renamed(known, entry.name, work.clock)
-            if known is None and entry.name.endswith(".jsonl") and not entry.name.startswith("."):
+            if known is None:
                 self._found(inode, entry)
         for file in [file for inode, file in self._files.items() if inode not in listed]:
             self._vanished(file, work)
@@ -190,8 +224,11 @@ class EventFiles:
             clock.forget(file.writer)
 
     def _due(self) -> list[tuple[Followed, int]]:
-        """The files to open and their sizes: first those that grew, the oldest first; then those to be watched."""
-        grown: list[tuple[int, Followed, int]] = []
+        """The files to open and their sizes: first those that grew, the oldest first; then those to be watched.
+
+        What a poll could not read to its end comes after all others, or one endless file would keep every run waiting.
+        """
+        grown: list[tuple[tuple[bool, int], Followed, int]] = []
         watched: list[tuple[int, Followed, int]] = []
         oldest = self._wall() - MAX_AGE_SECONDS
         for file in self._expected():
@@ -203,11 +240,12 @@ class EventFiles:
                 file.stage = Stage.DORMANT
                 file.seen = found.st_size
             elif found.st_size != file.seen:
-                grown.append((found.st_mtime_ns, file, found.st_size))
+                grown.append(((file.too_much, found.st_mtime_ns), file, found.st_size))
             elif file.stage is Stage.OPEN and file.watched:
                 watched.append((file.visited, file, found.st_size))
-        order = [*sorted(grown, key=lambda one: one[0]), *sorted(watched, key=lambda one: one[0])]
-        return [(file, size) for _, file, size in order]
+        grown.sort(key=lambda one: one[0])
+        watched.sort(key=lambda one: one[0])
+        return [(file, size) for _, file, size in (*grown, *watched)]
 
     def _expected(self) -> Iterable[Followed]:
         """All files from which something is expected, and some of the others in turn."""
@@ -249,7 +287,7 @@ class EventFiles:
         # Asked before reading: a writer that is gone by now has written all that it ever will.
         alive = self._alive(file, fd)
         at_end = self._read(file, fd, work)
-        file.refused = False
+        file.refused, file.too_much = False, not at_end
         if alive:
             file.alive_seen = True
         elif alive is False and at_end and file.stage is Stage.OPEN:
@@ -297,7 +335,8 @@ class EventFiles:
                 self._accept(file, line, work)
 
     def _accept(self, file: Followed, line: Line, work: Work) -> None:
-        if line.continues and line.continues != file.writer:
+        if line.continues and line.continues != file.writer == file.name:
+            # Once: every other name that a file gave itself would be one more writer to remember.
             self._continue(file, line.continues)
         if file.stage is Stage.GONE:
             # It was not gone: whatever said so (a lock that does not reach out of a sandbox) cannot be trusted.
@@ -308,6 +347,8 @@ class EventFiles:
         file.pidns = line.pidns or file.pidns
         file.last_t = work.clock.event_time(file.writer, line.ts, line.mono)
         work.events.append(line.event(file.last_t, file.writer))
+        if line.kind in BOUNDARIES:
+            work.bytes_left -= BYTES_PER_BOUNDARY
         if line.kind is EventKind.END:
             file.stage = Stage.ENDED
             work.clock.forget(file.writer)

@@ -42,6 +42,7 @@ class Followed:
         refused: it cannot be read, which was counted.
         complained: its bad lines were logged.
         visited: number of the poll that last opened it.
+        too_much: it had more to say than that poll took.
     """
 
     inode: int
@@ -63,6 +64,7 @@ class Followed:
     refused: bool = False
     complained: bool = False
     visited: int = 0
+    too_much: bool = False
 
     @property
     def resting(self) -> bool:

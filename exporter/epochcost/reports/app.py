@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+import shutil
 import sys
 import time
 from collections.abc import Callable
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TextIO
 
+from epochcost.reports.access import connect
 from epochcost.reports.data import as_csv, as_json
 from epochcost.reports.errors import ReportError
 from epochcost.reports.page import page
-from epochcost.reports.prometheus import connect
 from epochcost.reports.report import Report, make
 from epochcost.reports.settings import ReportSettings
 from epochcost.reports.span import span
@@ -25,6 +29,8 @@ SHAPES: dict[str, Callable[[Report], str]] = {
     "html": page,
 }
 QUIET_SECONDS = 2.0
+INTERRUPTED = 130
+"""What a shell calls a program that Ctrl-C ended."""
 
 
 class Progress:
@@ -59,7 +65,7 @@ def run(settings: ReportSettings, out: TextIO = sys.stdout, err: TextIO = sys.st
     """Make the report and write it.
 
     Returns:
-        0; 1 when it could not be made, with the reason on ``err``.
+        0; 1 when it could not be made, with the reason on ``err``; `INTERRUPTED`.
     """
     now = time.time()
     between = span(settings.begin, settings.end, now)
@@ -67,26 +73,63 @@ def run(settings: ReportSettings, out: TextIO = sys.stdout, err: TextIO = sys.st
     try:
         report = make(connect(settings), settings, between, now, progress)
         progress.end()
-        _write(SHAPES[settings.format](report), settings.output, out)
+        write(_shaped(report, settings, out), settings.output, out)
     except ReportError as error:
         progress.end()
         err.write(f"epochcost report: {error}\n")
         return 1
+    except KeyboardInterrupt:
+        progress.end()
+        err.write("epochcost report: interrupted\n")
+        return INTERRUPTED
     if settings.format == "csv":
         err.writelines(f"epochcost report: {note}\n" for note in report.notes)
     return 0
 
 
-def _write(text: str, output: str, out: TextIO) -> None:
+def _shaped(report: Report, settings: ReportSettings, out: TextIO) -> str:
+    if settings.format == "table" and not settings.output:
+        return terminal(report, columns(out))
+    return SHAPES[settings.format](report)
+
+
+def columns(out: TextIO) -> int | None:
+    """How wide the terminal is; None where ``out`` is none, whose lines may be as long as they like."""
+    if not out.isatty():
+        return None
+    return shutil.get_terminal_size().columns
+
+
+def write(text: str, output: str, out: TextIO) -> None:
     """To a file in one step, so that nobody ever reads half a report."""
     if not output:
-        out.write(text)
+        say(text, out)
         return
     path = Path(output)
-    fresh = path.with_name(f".{path.name}.new")
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        fresh.write_text(text, encoding="utf-8")
+        with fresh.open("x", encoding="utf-8") as file:  # "x" follows no link that somebody put there
+            file.write(text)
         fresh.replace(path)
     except OSError as error:
         fresh.unlink(missing_ok=True)
         raise ReportError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def say(text: str, out: TextIO) -> None:
+    """Write ``text``; a reader that goes away has had enough (``| head``), and no alphabet is too small.
+
+    Raises:
+        ReportError: when it cannot be written for any other reason.
+    """
+    if isinstance(out, TextIOWrapper):
+        out.reconfigure(errors="replace")
+    try:
+        out.write(text)
+        out.flush()
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)  # the interpreter flushes once more when it ends
+        os.dup2(nowhere, out.fileno())
+        os.close(nowhere)
+    except OSError as error:
+        raise ReportError(f"standard output: cannot be written: {error.strerror or error}") from None

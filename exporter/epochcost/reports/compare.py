@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from epochcost.prices.owned import HOURS_PER_YEAR, OwnedMachine
-from epochcost.reports.app import Progress
+from epochcost.reports.access import connect
+from epochcost.reports.app import INTERRUPTED, Progress, say
 from epochcost.reports.errors import ReportError
-from epochcost.reports.prometheus import connect
 from epochcost.reports.rent_own import Question, answer, in_words
 from epochcost.reports.report import Report, make
 from epochcost.reports.settings import CompareSettings
@@ -42,26 +42,31 @@ def run(settings: CompareSettings, out: TextIO = sys.stdout, err: TextIO = sys.s
     """Compare and print.
 
     Returns:
-        0; 1 when the store could not be asked.
+        0; 1 when the store could not be asked; `INTERRUPTED`.
 
     Raises:
         SettingsError: when a figure is neither given nor measured.
     """
     try:
         measured = _measured(settings, err) if settings.prometheus_url else Measured()
+        say(_told(_question(settings, measured), measured, settings.format), out)
     except ReportError as error:
         err.write(f"epochcost compare: {error}\n")
         return 1
-    question = _question(settings, measured)
+    except KeyboardInterrupt:
+        err.write("epochcost compare: interrupted\n")
+        return INTERRUPTED
+    return 0
+
+
+def _told(question: Question, measured: Measured, form: str) -> str:
     said = answer(question)
-    if settings.format == "json":
+    if form == "json":
         document = {**dataclasses.asdict(question), **dataclasses.asdict(said)}
         document |= {"notes": list(measured.said), "simulated": measured.simulated}
-        out.write(json.dumps(document, indent=2) + "\n")
-    else:
-        notes = "".join(f"{line}\n" for line in measured.said)
-        out.write((f"{notes}\n" if notes else "") + f"{in_words(question, said)}\n")
-    return 0
+        return json.dumps(document, indent=2) + "\n"
+    notes = "".join(f"{line}\n" for line in measured.said)
+    return (f"{notes}\n" if notes else "") + f"{in_words(question, said)}\n"
 
 
 def _question(settings: CompareSettings, measured: Measured) -> Question:
@@ -84,6 +89,7 @@ def _question(settings: CompareSettings, measured: Measured) -> Question:
         ),
         machine=machine,
         rent_extra_usd=settings.rent_extra_usd,
+        own_hours=settings.own_hours,
     )
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from epochcost.model import State
@@ -53,6 +54,7 @@ def as_json(report: Report) -> str:
             "hours": report.fleet.hours,
             "cost_usd": report.fleet.usd,
             "unpriced_nodes": report.fleet.unpriced,
+            "ended_nodes": [asdict(node) for node in report.fleet.ended],
         },
         "notes": report.notes,
     }

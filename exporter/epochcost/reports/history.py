@@ -19,6 +19,8 @@ COUNTERS = (
 STATE_COUNTERS = ("run_state_seconds_total", "run_state_cost_usd_total")
 _OWN = {*IDENTITY, "node", "run", "state", "gpu", "uuid", "experiment", "framework", "nodes", "world"}
 _MOST_RUNS_IN_A_QUERY = 200
+MOST_RUNS_SHOWN = 50
+"""As many as an agent exports at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,8 @@ class NodeHistory:
         info: who it is by window: labels of `IDENTITY`.
         seen: windows in which it was scraped.
         seconds, dollars: its own counters by state.
-        born: when it was booted (s), where that is known.
+        born: when it was booted first (s), where that is known.
+        reborn: when it was booted last.
     """
 
     info: dict[int, Mapping[str, str]] = field(default_factory=dict)
@@ -60,6 +63,7 @@ class NodeHistory:
     power_watts: Track = field(default_factory=Track)
     unpriced_seconds: float = 0.0
     born: float | None = None
+    reborn: float | None = None
 
     def who(self, index: int) -> Mapping[str, str]:
         """Its identity in a window, or in the nearest one that knows."""
@@ -101,6 +105,8 @@ class History:
     poller: dict[Labels, Track] = field(default_factory=dict)
     """Prices by provider, region, zone, instance type and purchase option."""
     counted_again: dict[RunKey, int] = field(default_factory=dict)
+    crowded: set[str] = field(default_factory=set)
+    """Nodes that showed so many runs within one window that others may have been left out."""
     nameless: set[str] = field(default_factory=set)
     """Addresses of agents that did not say which node they are on."""
 
@@ -159,7 +165,15 @@ class Chronicler:
 
     def _runs(self) -> str:
         """Note the runs; a matcher for them (empty where there is none)."""
-        for labels in self.reader.folded("run_info", self.matchers, "last_over_time", max):
+        shown: dict[tuple[int, Labels], set[str]] = {}
+        infos: dict[Labels, None] = {}
+        for index, labels, _ in self.reader.values("run_info", self.matchers, "last_over_time"):
+            infos[labels] = None
+            shown.setdefault((index, self._target(labels)), set()).add(dict(labels).get("run", ""))
+        self.history.crowded = {
+            self._key(target, index).name for (index, target), runs in shown.items() if len(runs) >= MOST_RUNS_SHOWN
+        }
+        for labels in infos:
             named = dict(labels)
             if _fits(self.experiment, named.get("experiment", "")) and _fits(self.run, named["run"]):
                 run = self.history.runs.setdefault(self._run(labels), RunHistory())
@@ -191,6 +205,7 @@ class Chronicler:
         self._node_gauge("node_gpus", "gpus", max)
         self._node_gauge("gpu_memory_total_bytes", "gpu_memory_bytes", min)
         self._node_gauge("node_boot_time_seconds", "born", min)
+        self._node_gauge("node_boot_time_seconds", "reborn", max)
         self._node_gauge("node_unpriced_seconds", "unpriced_seconds", _newest)
 
     def _node_gauge(self, metric: str, into: str, fold: Fold) -> None:

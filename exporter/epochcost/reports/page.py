@@ -11,7 +11,7 @@ from epochcost.reports.report import Report
 from epochcost.reports.rows import Row
 from epochcost.reports.span import clock
 from epochcost.reports.style import STYLE
-from epochcost.reports.text import FRONTIER, GROUPS, LEGEND, RUNS, SIMULATED, STATES, Column
+from epochcost.reports.text import FRONTIER, GROUPS, LEGEND, RUNS, SIMULATED, STATES, Column, told_apart
 from epochcost.reports.words import UNKNOWN, cents, dollars, length, percent
 
 MOST_PLOTS = 12
@@ -49,8 +49,9 @@ def _body(report: Report) -> Iterator[str]:
     if report.groups:
         yield from _plots(report.groups)
         yield from _bars(report.groups)
-        yield _table("Experiments", _without_states(GROUPS), report.groups, f"{FRONTIER} {LEGEND}")
-        yield _table("Runs", _without_states(RUNS), report.runs, "")
+        ways = _without_states(told_apart(GROUPS, report.groups))
+        yield _table("Experiments", ways, report.groups, f"{FRONTIER} {LEGEND}")
+        yield _table("Runs", _without_states(told_apart(RUNS, report.runs)), report.runs, "")
     if report.notes:
         notes = "".join(f"<li>{escape(note)}</li>" for note in report.notes)
         yield f'<section class="card"><h2>Limits of these figures</h2><ul class="notes">{notes}</ul></section>'
@@ -149,11 +150,11 @@ def _shares(amounts: dict[str, float]) -> str:
 
 
 def _table(title: str, columns: Sequence[Column], rows: Sequence[Row], caption: str) -> str:
-    head = "".join(f'<th scope="col"{_side(c)}>{escape(c.title or "frontier")}</th>' for c in columns)
+    head = "".join(f'<th scope="col"{_side(c)}>{_title(c)}</th>' for c in columns)
     lines = "".join(
         "<tr>"
         + "".join(
-            f'<td{_side(c)} data-title="{escape(c.title or "frontier", quote=True)}">{escape(c.cell(row))}</td>'
+            f'<td{_side(c)} data-title="{escape(c.title or "frontier", quote=True)}">{_unbroken(c.cell(row))}</td>'
             for c in columns
         )
         + "</tr>"
@@ -164,6 +165,16 @@ def _table(title: str, columns: Sequence[Column], rows: Sequence[Row], caption: 
         f'<section class="card"><h2>{title}</h2><div class="wide"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{lines}</tbody></table></div>{below}</section>"
     )
+
+
+def _unbroken(text: str) -> str:
+    """A figure keeps its unit beside it."""
+    return escape(text).replace(" %", "&nbsp;%").replace(" ¢", "&nbsp;¢")
+
+
+def _title(column: Column) -> str:
+    """It may break after a stroke; the star stands for itself."""
+    return escape(column.title).replace("/", "/<wbr>") or '<span title="efficient frontier">★</span>'
 
 
 def _without_states(columns: Sequence[Column]) -> list[Column]:

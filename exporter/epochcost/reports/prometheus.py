@@ -5,33 +5,39 @@ Nothing of what a store answers is trusted: its length, its kind, its shape. A s
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
+import math
 import ssl
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from http.client import HTTPException
-from pathlib import Path
+from http.client import HTTPException, HTTPResponse
 from typing import Any, NoReturn, Protocol
 from urllib.parse import urlsplit
 
 from epochcost._version import __version__
 from epochcost.reports.errors import ReportError
-from epochcost.reports.settings import PrometheusSettings
-from epochcost.settings import SettingsError, http_url
 
 MAX_BYTES = 256 * 2**20
 _MOST_CHARACTERS = 300
 _TOO_MUCH = (413, 422, 502, 503, 504)
-_TOO_MUCH_WORDS = ("too many", "exceed", "limit", "timed out", "timeout", "too large", "maximum resolution")
+_TOO_MUCH_WORDS = (
+    "too many", "exceed", "limit", "timed out", "timeout", "too large", "maximum resolution", "cannot select more",
+    "cannot process more",
+)  # fmt: skip
+_PIECE_BYTES = 65536
 
 
 class TooMuchError(ReportError):
     """The question asks for more than the store or this program takes at once; a part of it may pass."""
+
+
+class TooSlowError(TooMuchError):
+    """No answer in time: the question was too much, or the store hangs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,29 +108,47 @@ class Prometheus:
         request = urllib.request.Request(url, body, {"User-Agent": f"epochcost/{__version__}", **self.headers})  # noqa: S310 - http(s) by settings
         try:
             with urllib.request.build_opener(*handlers).open(request, timeout=self.timeout_seconds) as answer:
-                return self._result(self._read(answer), parameters["query"])
+                return self._result(self._read(answer, time.monotonic()), parameters["query"])
         except urllib.error.HTTPError as err:
             with err:
                 self._refused(err, parameters["query"])
         except urllib.error.URLError as err:
             raise ReportError(f"{self._where()}: cannot be asked: {_short(str(err.reason))}") from None
         except TimeoutError:
-            raise TooMuchError(f"{self._where()}: no answer within {self.timeout_seconds:g} s") from None
+            raise self._slow() from None
+        except ssl.SSLError as err:  # a store that wants a certificate says so only after it was asked
+            reason = err.reason or type(err).__name__
+            advice = "; see --prometheus.cert-file" if "CERTIFICATE" in reason else ""
+            raise ReportError(f"{self._where()}: TLS: {reason}{advice}") from None
         except (OSError, HTTPException) as err:
             raise ReportError(f"{self._where()}: the answer broke off: {type(err).__name__}") from None
 
-    def _read(self, answer: Any) -> bytes:  # noqa: ANN401 - an HTTPResponse or an HTTPError
-        raw: bytes = answer.read(self.max_bytes + 1)
-        if len(raw) > self.max_bytes:
-            raise TooMuchError(f"{self._where()}: the answer is longer than {self.max_bytes} bytes")
-        return raw
+    def _read(self, answer: HTTPResponse, began: float) -> bytes:
+        """All of it: not more than ``max_bytes``, not for longer than ``timeout_seconds``, not less than announced."""
+        raw = bytearray()
+        announced = answer.length
+        while announced is None or len(raw) < announced:
+            more = answer.read1(_PIECE_BYTES if announced is None else min(_PIECE_BYTES, announced - len(raw)))
+            if not more:
+                break
+            raw += more
+            if len(raw) > self.max_bytes:
+                raise TooMuchError(f"{self._where()}: the answer is longer than {self.max_bytes} bytes")
+            if time.monotonic() - began > self.timeout_seconds:
+                raise self._slow()
+        if announced is not None and len(raw) < announced:
+            raise ReportError(f"{self._where()}: the answer broke off after {len(raw)} of {announced} bytes")
+        return bytes(raw)
+
+    def _slow(self) -> TooSlowError:
+        return TooSlowError(f"{self._where()}: no answer within {self.timeout_seconds:g} s (--prometheus.timeout)")
 
     def _result(self, raw: bytes, query: str) -> list[Any]:
         document = _document(raw)
         if not document:
             raise ReportError(f"{self._where()}: the answer is not Prometheus' JSON but begins {_begin(raw)}")
         if document.get("status") != "success":
-            raise ReportError(f"{self._where()}: {_said(document)}; asked: {_short(query)}")
+            raise ReportError(f"{self._where()}: {_short(_said(document))}; asked: {_short(query)}")
         for warning in document.get("warnings") or ():
             self.warnings.add(_short(str(warning)))
         if document.get("isPartial"):
@@ -151,9 +175,9 @@ class Prometheus:
         document = _document(raw)
         said = self._plain(_said(document) if document else _begin(raw))
         if err.code in _TOO_MUCH and any(word in said.lower() for word in _TOO_MUCH_WORDS):
-            raise TooMuchError(f"{head}: {said}")
+            raise TooMuchError(f"{head}: {_short(said)}")
         advice = "; does the URL lack a path prefix (/prometheus)?" if err.code == 404 else f"; asked: {_short(query)}"  # noqa: PLR2004
-        raise ReportError(f"{head}: {said}{advice}")
+        raise ReportError(f"{head}: {_short(said)}{advice}")
 
     def _plain(self, text: str) -> str:
         """A proxy may repeat what it was sent."""
@@ -178,13 +202,20 @@ def _document(raw: bytes) -> dict[str, Any]:
 def _series(entry: Any, url: str) -> Series:  # noqa: ANN401 - parsed JSON
     try:
         labels = {str(k): str(v) for k, v in entry["metric"].items()}
-        return Series(labels, [(float(t), float(v)) for t, v in entry["values"]])
-    except (KeyError, TypeError, ValueError, AttributeError) as err:
+        return Series(labels, [(_time(t), float(v)) for t, v in entry["values"]])
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as err:
         raise ReportError(f"{url}: a series of the answer cannot be read: {type(err).__name__}") from None
 
 
+def _time(value: Any) -> float:  # noqa: ANN401 - parsed JSON
+    t = float(value)
+    if not math.isfinite(t):
+        raise ValueError
+    return t
+
+
 def _said(document: Mapping[str, Any]) -> str:
-    return _short(f"{document.get('errorType', 'error')}: {document.get('error', 'no reason given')}")
+    return f"{document.get('errorType', 'error')}: {document.get('error', 'no reason given')}"
 
 
 def _begin(raw: bytes) -> str:
@@ -192,73 +223,7 @@ def _begin(raw: bytes) -> str:
 
 
 def _short(text: str) -> str:
+    """On one line, without its middle if it is long: VictoriaMetrics repeats the question before it says the reason."""
     plain = " ".join(text.split())
-    return plain if len(plain) <= _MOST_CHARACTERS else f"{plain[:_MOST_CHARACTERS]}..."
-
-
-def connect(settings: PrometheusSettings) -> Prometheus:
-    """The store of ``settings``; nothing is asked yet.
-
-    Raises:
-        SettingsError: for a URL that is none, or holds a password.
-        ReportError: for a file that cannot be read, or two ways to get in at once.
-    """
-    url = _address(settings.prometheus_url)
-    name, _, value = settings.header.partition(":")
-    headers = {name.strip(): value.strip()} if name else {}
-    return Prometheus(
-        url,
-        {**headers, **_authorization(settings)},
-        _trusted(settings.ca_file),
-        settings.timeout_seconds,
-    )
-
-
-def _address(text: str) -> str:
-    """Checked here and not where flags are read, whose errors repeat the value."""
-    if not text:
-        raise SettingsError("--prometheus.url must be given: where are the figures stored?")
-    if "@" in text:
-        raise SettingsError(
-            "--prometheus.url: user and password do not belong there: use --prometheus.username and a password file"
-        )
-    try:
-        return http_url(text)
-    except ValueError as err:
-        raise SettingsError(f"--prometheus.url: {text!r} is not valid: {err}") from None
-
-
-def _authorization(settings: PrometheusSettings) -> dict[str, str]:
-    token, password = settings.bearer_token_file, settings.password_file
-    if token and (settings.username or password):
-        raise ReportError("--prometheus.bearer-token-file and --prometheus.username: give one of them")
-    if bool(settings.username) != bool(password):
-        raise ReportError("--prometheus.username and --prometheus.password-file: give both")
-    if token:
-        return {"Authorization": f"Bearer {_secret(token)}"}
-    if password:
-        pair = f"{settings.username}:{_secret(password)}".encode()
-        return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
-    return {}
-
-
-def _secret(path: str) -> str:
-    try:
-        text = Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as err:
-        reason = err.strerror if isinstance(err, OSError) else "is not UTF-8"
-        raise ReportError(f"{path}: cannot be read: {reason}") from None
-    if not text or not text.isprintable():
-        raise ReportError(f"{path}: must hold one line, the secret, and nothing else")
-    return text
-
-
-def _trusted(ca_file: str) -> ssl.SSLContext | None:
-    if not ca_file:
-        return None
-    try:
-        context = ssl.create_default_context()
-        context.load_verify_locations(cafile=ca_file)
-    except (OSError, ssl.SSLError) as err:
-        raise ReportError(f"{ca_file}: holds no certificates that can be read: {type(err).__name__}") from None
-    return context
+    third = _MOST_CHARACTERS // 3
+    return plain if len(plain) <= _MOST_CHARACTERS else f"{plain[:third]} ... {plain[-2 * third :]}"

@@ -18,12 +18,19 @@ class Question:
         rent_usd_per_hour: of the rented machine.
         rent_extra_usd: of renting, besides the hours: storage, traffic, taxes.
         machine: the owned one; its ``watts`` count only while it trains.
+        own_hours: what the same training takes on the owned machine; None: as many.
     """
 
     hours: float
     rent_usd_per_hour: float
     machine: OwnedMachine
     rent_extra_usd: float = 0.0
+    own_hours: float | None = None
+
+    @property
+    def slowness(self) -> float:
+        """Hours on the owned machine for an hour on the rented one."""
+        return 1.0 if self.own_hours is None else self.own_hours / self.hours
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +40,7 @@ class Answer:
     Attributes:
         electricity_usd: for the hours of training.
         owned_usd: purchase less what it will still be worth, electricity and overhead.
-        break_even_hours: from here on owning is cheaper, electricity and overhead counted.
+        break_even_hours: of renting, from which on owning is cheaper, electricity and overhead counted.
         break_even_hours_without_electricity: likewise, power free of charge.
         usd_per_hour: of owning, the price spread over every hour of the machine's life.
         usd_per_hour_used: of owning, spread over the hours of training alone.
@@ -54,14 +61,14 @@ class Answer:
 
 def answer(question: Question) -> Answer:
     """Both bills."""
-    machine, hours = question.machine, question.hours
+    machine, hours = question.machine, question.hours * question.slowness
     kwh_usd = machine.watts / 1000 * machine.pue * machine.tariff_usd_per_kwh
     used = hours / (machine.years * HOURS_PER_YEAR)
     machines = max(1, math.ceil(used))
     capital = machine.price_usd - machine.residual_usd
     owned = machines * capital + hours * (kwh_usd + machine.overhead_usd_per_hour)
     return Answer(
-        rent_usd=hours * question.rent_usd_per_hour + question.rent_extra_usd,
+        rent_usd=question.hours * question.rent_usd_per_hour + question.rent_extra_usd,
         electricity_usd=hours * kwh_usd,
         owned_usd=owned,
         break_even_hours=_break_even(question, capital, kwh_usd + machine.overhead_usd_per_hour),
@@ -74,7 +81,7 @@ def answer(question: Question) -> Answer:
 
 
 def _break_even(question: Question, capital: float, running_usd_per_hour: float) -> float | None:
-    saved = question.rent_usd_per_hour - running_usd_per_hour
+    saved = question.rent_usd_per_hour - running_usd_per_hour * question.slowness
     return None if saved <= 0 else max(0.0, capital - question.rent_extra_usd) / saved
 
 
@@ -93,10 +100,18 @@ def in_words(question: Question, said: Answer) -> str:
         f"Break-even without it:       {_hours(said.break_even_hours_without_electricity)}",
         f"An owned hour costs ${figure(said.usd_per_hour, 5)} {life},",
         f"${figure(said.usd_per_hour_used, 5)} for these hours, which are {100 * said.used_ratio:.1f} % of that time.",
+        _assumed(question),
     ]
     if said.machines > 1:
         lines.append(f"So many hours need {said.machines} machines, all of them counted; the break-even is of one.")
     return "\n".join(lines)
+
+
+def _assumed(question: Question) -> str:
+    if question.own_hours is None:
+        return "Assumed: the owned machine takes as many hours as the rented one (else: --own-hours)."
+    both = f"{question.own_hours:,.1f} h on the owned machine, {question.hours:,.1f} h on the rented one"
+    return f"The same training takes {both}; break-even hours are hours of renting."
 
 
 def _rent_terms(question: Question) -> str:
@@ -109,7 +124,7 @@ def _own_terms(question: Question, said: Answer) -> str:
     many = f"{said.machines} x " if said.machines > 1 else ""
     residual = f" - ${machine.residual_usd:,.2f}" if machine.residual_usd else ""
     pue = f" x PUE {machine.pue:g}" if machine.pue != 1 else ""
-    overhead = machine.overhead_usd_per_hour * question.hours
+    overhead = machine.overhead_usd_per_hour * question.hours * question.slowness
     return (
         f"{many}${machine.price_usd:,.2f}{residual} + ${said.electricity_usd:,.2f} electricity "
         f"({machine.watts:,.0f} W{pue} at ${machine.tariff_usd_per_kwh:g}/kWh)"

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from epochcost.reports import runs as of_run
-from epochcost.reports.history import Chronicler, History, NodeHistory
+from epochcost.reports.billed import Billed, billed
+from epochcost.reports.billed import notes as billed_notes
+from epochcost.reports.history import MOST_RUNS_SHOWN, Chronicler, History, NodeHistory
 from epochcost.reports.money import Prices, node_money
 from epochcost.reports.prometheus import Store
 from epochcost.reports.rows import Row, grouped, merged, with_frontier
@@ -38,12 +40,14 @@ class Fleet:
     Attributes:
         nodes: how many were seen.
         unpriced: names of those whose price nobody knows; their dollars are not in the sums.
+        ended: those that were booted and ended in the span, and how long they are billed for.
     """
 
     nodes: int
     hours: dict[str, float]
     usd: dict[str, float]
     unpriced: tuple[str, ...] = ()
+    ended: tuple[Billed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,7 @@ def make(
     history = Chronicler(reader, settings.matchers, settings.experiment, settings.run, dropped).read()
     prices = Prices(history)
     rows = [row(key, run, history, prices) for key, run in history.runs.items() if run.members]
+    fleet = _fleet(history, prices)
     versions = reader.folded("build_info", settings.matchers, "last_over_time", max)
     return Report(
         url=store.url,
@@ -89,8 +94,12 @@ def make(
         made_ts=now,
         groups=with_frontier(grouped(rows)),
         runs=with_frontier(rows),
-        fleet=_fleet(history, prices),
-        notes=[*_notes(history, rows, settings), *sorted(f"The store says: {warning}" for warning in store.warnings)],
+        fleet=fleet,
+        notes=[
+            *_notes(history, rows, settings),
+            *billed_notes(fleet.ended),
+            *sorted(f"The store says: {warning}" for warning in store.warnings),
+        ],
         simulated=any("simulated" in dict(labels).get("version", "") for labels in versions),
         power_watts=_power(history),
     )
@@ -109,7 +118,9 @@ def _fleet(history: History, prices: Prices) -> Fleet:
             unpriced.append(key.name)
         else:
             usd.append(money.states)
-    return Fleet(len(history.nodes), merged(hours), merged(usd), tuple(sorted(unpriced)))
+    return Fleet(
+        len(history.nodes), merged(hours), merged(usd), tuple(sorted(unpriced)), tuple(billed(history, prices))
+    )
 
 
 def _is_new(node: NodeHistory, span: Span) -> bool:
@@ -143,6 +154,9 @@ def _notes(history: History, rows: list[Row], settings: PrometheusSettings) -> l
     if gaps:
         minutes = f"{span.step_seconds / 60:.0f} min or more"
         notes.append(f"{_count(len(gaps), 'node')} not scraped for {minutes} in between ({_some(gaps)}).")
+    if history.crowded:
+        said = f"{_count(len(history.crowded), 'node')} showed {MOST_RUNS_SHOWN} runs or more within one window"
+        notes.append(f"{said} ({_some(sorted(history.crowded))}). No agent exports more at once: some may be missing.")
     if history.nameless:
         notes.append(
             f"Agents without epochcost_node_info are called by their address ({_some(sorted(history.nameless))})."

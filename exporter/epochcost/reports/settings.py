@@ -10,14 +10,6 @@ from epochcost.settings import choice, duration, number, option, optional, posit
 FORMATS = ("table", "csv", "json", "markdown", "html")
 
 
-def header(text: str) -> str:
-    """``X-Scope-OrgID: tenant``; empty for none."""
-    name, colon, value = text.partition(":")
-    if text and (not colon or not re.fullmatch(r"[A-Za-z0-9-]+", name.strip()) or not value.strip().isprintable()):
-        raise ValueError("expected NAME: VALUE, as in X-Scope-OrgID: tenant")
-    return text
-
-
 def pattern(text: str) -> str:
     """A regular expression."""
     try:
@@ -40,11 +32,13 @@ class PrometheusSettings:
     password_file: str = option("prometheus.password-file", "", "file with the password for basic auth")
     bearer_token_file: str = option("prometheus.bearer-token-file", "", "file with a bearer token")
     ca_file: str = option("prometheus.ca-file", "", "certificates that are trusted beside the system's, as PEM")
+    cert_file: str = option("prometheus.cert-file", "", "certificate to show to the store, as PEM")
+    key_file: str = option("prometheus.key-file", "", "its private key, if it is not in the same file")
     header: str = option(
         "prometheus.header",
         "",
         "one more header, for a tenant of Mimir or Thanos: X-Scope-OrgID: tenant",
-        parse=header,
+        secret=True,
     )
     timeout_seconds: float = option("prometheus.timeout", 60.0, "how long one question may take", parse=duration)
     matchers: str = option("match", "", 'PromQL matchers that agents\' series must fit: cluster="eu",team!="web"')
@@ -77,6 +71,12 @@ class CompareSettings(PrometheusSettings):
 
     hours: float | None = option(
         "hours", None, "hours of training in the life of the machine; measured if not given", parse=optional(positive)
+    )
+    own_hours: float | None = option(
+        "own-hours",
+        None,
+        "hours that the same training takes on the owned machine; as many as on the rented one if not given",
+        parse=optional(positive),
     )
     rent_usd_per_hour: float | None = option(
         "rent-usd-per-hour",

@@ -53,6 +53,8 @@ def span(begin: str, end: str, now: float) -> Span:
         SettingsError: naming the flag, its text and what is allowed.
     """
     first, last = moment(begin, "--from", now), min(moment(end, "--to", now), now)
+    if first < 0:
+        raise SettingsError(f"--from: {begin!r} lies before 1970")
     if last - first < 1:
         raise SettingsError(f"--from: {begin!r} must be earlier than --to {end!r} and than now")
     steps = min(MOST_STEPS, max(1, math.floor((last - first) / FINEST_STEP_SECONDS)))

@@ -37,7 +37,7 @@ header { overflow-wrap: anywhere; }
 .legend li { display: flex; align-items: center; gap: 6px; }
 .legend i { width: 11px; height: 11px; border-radius: 3px; }
 .legend span { color: var(--soft); }
-.plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 340px), 1fr)); gap: 18px;
+.plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 420px), 1fr)); gap: 18px;
   margin-top: 10px; }
 .plot { display: block; width: 100%; height: auto; margin: 8px 0; }
 .plot .grid { stroke: var(--soft); stroke-opacity: .35; }
@@ -56,9 +56,17 @@ header { overflow-wrap: anywhere; }
 .bars .soft { margin-top: 3px; overflow-wrap: anywhere; display: block; }
 .wide { overflow-x: auto; margin-top: 8px; }
 table { border-collapse: collapse; width: 100%; font-size: 13px; }
-th, td { padding: 6px 9px; text-align: left; white-space: nowrap; border-bottom: 1px solid var(--line); }
-th { color: var(--soft); font-weight: 500; }
+th, td { padding: 6px 7px; text-align: left; border-bottom: 1px solid var(--line); }
+th { color: var(--soft); font-weight: 500; vertical-align: bottom; }
+td { min-width: 7ch; overflow-wrap: break-word; }
 .figure { text-align: right; }
+td.figure, td[data-title="frontier"] { min-width: 0; white-space: nowrap; }
+@media (max-width: 1240px) {
+  table { font-size: 12px; }
+  th, td { padding: 5px 3px; }
+  td:not(.figure, [data-title="frontier"]) { min-width: 6ch; }
+  td.figure { white-space: normal; }
+}
 figure.card { text-align: left; }
 tbody tr:last-child td { border-bottom: 0; }
 .wide + .soft { margin-top: 10px; }

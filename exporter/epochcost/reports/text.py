@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from epochcost.reports.report import Report
 from epochcost.reports.rows import Row
 from epochcost.reports.span import clock
-from epochcost.reports.words import UNKNOWN, cents, dollars, length, number, percent
+from epochcost.reports.words import UNKNOWN, breadth, cents, dollars, length, name, number, percent
 
 SIMULATED = "These figures are SIMULATED: an agent says so of itself."
 FRONTIER = "★: efficient frontier; no other way to run this experiment is both cheaper and quicker by epoch."
+_APART = 2
 STATES = ("useful", "idle", "stalled", "replay", "startup")
 
 
@@ -57,6 +59,19 @@ RUNS: tuple[Column, ...] = (
     Column("hours", lambda r: number(r.hours)),
     *FIGURES,
 )
+
+
+def told_apart(columns: Sequence[Column], rows: Sequence[Row]) -> list[Column]:
+    """With the provider before the instance type, where two providers have types of one name."""
+    providers: dict[str, set[str]] = {}
+    for row in rows:
+        providers.setdefault(row.instance_type, set()).add(row.provider)
+    if all(len(names) == 1 for names in providers.values()):
+        return list(columns)
+    both = replace(_KIND[0], cell=lambda r: f"{r.provider} {r.instance_type}".strip() or UNKNOWN)
+    return [both if column is _KIND[0] else column for column in columns]
+
+
 LEGEND = (
     "cost/epoch: exact mean of finished epochs. cost/useful epoch: all dollars, start-up and lost work included, over "
     "epochs not done twice. memory: highest peak. busy: share of training time with work on the device. "
@@ -79,30 +94,64 @@ def summary(report: Report) -> str:
     return f"All nodes ({fleet.nodes}): {dollars(spent)}, of which useful {percent(useful)}. Runs: {part}."
 
 
-def terminal(report: Report) -> str:
-    """Tables in plain text, as wide as they are."""
+def terminal(report: Report, width: int | None = None) -> str:
+    """Tables in plain text: as wide as they are, or cut into pieces that fit a terminal of ``width`` columns."""
     lines = [f"epochcost: {heading(report)}", *([SIMULATED] if report.simulated else []), summary(report), ""]
     for title, columns, rows in (("Experiments", GROUPS, report.groups), ("Runs", RUNS, report.runs)):
         if rows:
-            lines += [title, *_aligned(columns, rows), ""]
+            lines += [title, *_aligned(told_apart(columns, rows), rows, width), ""]
     if report.groups:
-        lines += [FRONTIER, LEGEND, ""]
+        lines += [*_wrapped(FRONTIER, width), *_wrapped(LEGEND, width), ""]
     if report.notes:
-        lines += ["Limits of these figures", *(f"- {note}" for note in report.notes), ""]
+        notes = (_wrapped(f"- {name(note)}", width, "  ") for note in report.notes)
+        lines += ["Limits of these figures", *(line for note in notes for line in note), ""]
     return "\n".join(lines)
 
 
-def _aligned(columns: Sequence[Column], rows: Sequence[Row]) -> list[str]:
-    cells = [[column.title for column in columns], *([column.cell(row) for column in columns] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if column.figure else cell.ljust(width)
-            for cell, width, column in zip(line, widths, columns, strict=True)
-        ).rstrip()
-        for line in cells
-    ]
-    return [lines[0], "  ".join("-" * width for width in widths), *lines[1:]]
+def _wrapped(text: str, width: int | None, indent: str = "") -> list[str]:
+    return textwrap.wrap(text, max(width, 40), subsequent_indent=indent) if width else [text]
+
+
+def _aligned(columns: Sequence[Column], rows: Sequence[Row], width: int | None) -> list[str]:
+    cells = [[column.title, *(name(column.cell(row)) for row in rows)] for column in columns]
+    widths = [max(map(breadth, column)) for column in cells]
+    numbers = ["#", *map(str, range(1, len(rows) + 1))]
+    pieces = _pieces(widths, width, len(numbers[-1]))
+    out: list[str] = []
+    for piece in pieces:
+        shown = [(cells[i], widths[i], columns[i].figure) for i in piece]
+        if len(pieces) > 1:
+            shown = [(numbers, len(numbers[-1]), True), *shown]
+        out += [*([""] if out else []), *_lines(shown)]
+    return out
+
+
+def _pieces(widths: Sequence[int], width: int | None, number: int) -> list[list[int]]:
+    """Which columns stand side by side; where they do not all fit, each piece begins with the rows' numbers."""
+    if width is None or sum(widths) + _APART * (len(widths) - 1) <= width:
+        return [list(range(len(widths)))]
+    pieces: list[list[int]] = [[]]
+    left = width - number
+    for i, wide in enumerate(widths):
+        if pieces[-1] and wide + _APART > left:
+            pieces.append([])
+            left = width - number
+        pieces[-1].append(i)
+        left -= wide + _APART
+    return pieces
+
+
+def _lines(columns: Sequence[tuple[Sequence[str], int, bool]]) -> list[str]:
+    """Cells, breadth and whether they are figures -> title, rule, rows."""
+    padded = [[_padded(cell, width, right=figure) for cell in cells] for cells, width, figure in columns]
+    gap = " " * _APART
+    lines = [gap.join(line).rstrip() for line in zip(*padded, strict=True)]
+    return [lines[0], gap.join("-" * width for _, width, _ in columns), *lines[1:]]
+
+
+def _padded(text: str, width: int, *, right: bool) -> str:
+    space = " " * (width - breadth(text))
+    return space + text if right else text + space
 
 
 def markdown(report: Report) -> str:
@@ -112,7 +161,7 @@ def markdown(report: Report) -> str:
     lines += ["", summary(report), ""]
     for title, columns, rows in (("Experiments", GROUPS, report.groups), ("Runs", RUNS, report.runs)):
         if rows:
-            lines += [f"## {title}", "", *_piped(columns, rows), ""]
+            lines += [f"## {title}", "", *_piped(told_apart(columns, rows), rows), ""]
     if report.groups:
         lines += [FRONTIER, "", LEGEND, ""]
     if report.notes:
@@ -134,4 +183,7 @@ def _piped(columns: Sequence[Column], rows: Sequence[Row]) -> list[str]:
 
 def _safe(text: str) -> str:
     """Names come from training code: nothing in them ends a cell or becomes a tag."""
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`").replace("*", "\\*")
+    plain = name(text).replace("\\", "\\\\").replace("<", "&lt;")
+    for mark in "|`*[":
+        plain = plain.replace(mark, f"\\{mark}")
+    return plain

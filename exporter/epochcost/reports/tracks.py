@@ -7,11 +7,14 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from epochcost.reports.prometheus import Series, Store, TooMuchError
+from epochcost.reports.prometheus import Series, Store, TooMuchError, TooSlowError
 from epochcost.reports.span import Span
 
 Labels = tuple[tuple[str, str], ...]
 PREFIX = "epochcost_"
+_MOST_SLOW = 3
+"""Answers in a row that do not come in time, each to a question half as large: then it is not the question."""
+_LESS = "That was a question for one window of time: ask for less with --match, --experiment or --runs"
 _ROUNDING = 1e-9
 """A counter that falls by less than this part of itself was rounded, not restarted."""
 
@@ -111,6 +114,7 @@ class Reader:
     span: Span
     progress: Callable[[str, int, int], None] = lambda _metric, _done, _all: None
     points: int = 240
+    _slow: int = 0
 
     def tracks(
         self, metric: str, matchers: str = "", rollup: str = "last_over_time", *, counter: bool = False
@@ -142,24 +146,29 @@ class Reader:
         at = 0
         while at <= self.span.steps:
             upto = min(at + self.points - 1, self.span.steps)
-            self.progress(metric, at, self.span.steps + 1)
-            for series in self._piece(query, at, upto):
+            for series in self._piece(metric, query, at, upto):
                 labels = _labels(series.labels)
                 for t, value in series.points:
                     if math.isfinite(value) and at <= (index := self.span.index(t)) <= upto:
                         yield index, labels, value
             at = upto + 1
 
-    def _piece(self, query: str, first: int, last: int) -> list[Series]:
+    def _piece(self, metric: str, query: str, first: int, last: int) -> list[Series]:
         step = math.ceil(self.span.step_seconds * 1000) / 1000
+        self.progress(metric, first, self.span.steps + 1)
         try:
-            return self.store.over(query, self.span.at(first), self.span.at(last) + step / 2, step)
-        except TooMuchError:
-            if first == last:
+            found = self.store.over(query, self.span.at(first), self.span.at(last) + step / 2, step)
+        except TooMuchError as error:
+            self._slow = self._slow + 1 if isinstance(error, TooSlowError) else 0
+            if self._slow >= _MOST_SLOW:
                 raise
+            if first == last:
+                raise TooMuchError(f"{error}. {_LESS}") from None
             middle = (first + last) // 2
             self.points = max(1, middle - first + 1)
-            return [*self._piece(query, first, middle), *self._piece(query, middle + 1, last)]
+            return [*self._piece(metric, query, first, middle), *self._piece(metric, query, middle + 1, last)]
+        self._slow = 0
+        return found
 
 
 def _labels(labels: Mapping[str, str]) -> Labels:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 
 UNKNOWN = "\N{EN DASH}"
 _MINUTE, _HOUR = 60, 3600
@@ -50,3 +51,13 @@ def length(seconds: float | None) -> str:
 def number(value: float | None) -> str:
     """A count: ``25``, ``12.5``."""
     return UNKNOWN if value is None else f"{value:,.4g}" if value < 10_000 else f"{value:,.0f}"  # noqa: PLR2004
+
+
+def name(text: str) -> str:
+    """A name from training code on one line: what steers a terminal or ends a line of Markdown becomes ``?``."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def breadth(text: str) -> int:
+    """How many cells of a terminal it takes: East Asian letters take two, accents none."""
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

@@ -10,12 +10,13 @@ Example::
 
 from __future__ import annotations
 
-from epochcost.serve.messages import Request, Response, Route, html, json_response, text
+from epochcost.serve.messages import Gate, Request, Response, Route, html, json_response, text
 from epochcost.serve.metrics import metrics_route
 from epochcost.serve.policy import WebConfigError
 from epochcost.serve.server import Server
 
 __all__ = [
+    "Gate",
     "Request",
     "Response",
     "Route",

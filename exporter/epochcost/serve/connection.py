@@ -9,7 +9,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from epochcost.serve.messages import MAX_HEAD_BYTES, BadRequestError, Head, Request, Response, parse_head, render, text
+from epochcost.serve.messages import (
+    MAX_HEAD_BYTES,
+    BadRequestError,
+    Gate,
+    Head,
+    Request,
+    Response,
+    parse_head,
+    render,
+    text,
+)
 from epochcost.serve.policy import Policy
 
 log = logging.getLogger("epochcost.serve")
@@ -42,15 +52,17 @@ class Connection:
 
     Args:
         sock: owned from here on, closed by `run`.
+        admit: what keeps a client out, asked before its body is read; None for nothing. Never raises.
         answer: the response to a whole request; never raises.
         policy: TLS, users and headers as they are now.
         limits: see `Limits`.
         stopping: once set, the request under way is the last.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - one caller
         self,
         sock: socket.socket,
+        admit: Gate,
         answer: Callable[[Request], Response],
         policy: Callable[[], Policy],
         limits: Limits,
@@ -58,6 +70,7 @@ class Connection:
     ) -> None:
         self.idle_since: float | None = time.monotonic()
         self._sock = sock
+        self._admit = admit
         self._answer = answer
         self._policy = policy
         self._limits = limits
@@ -111,6 +124,10 @@ class Connection:
             if raw is None:
                 return False
             head = parse_head(raw)
+            refusal = self._admit(head.request)
+            if refusal is not None and head.content_length:  # a stranger's body takes no memory
+                self._end_with(refusal, head)
+                return False
             request = self._with_body(head)
         except BadRequestError as err:
             self._refuse(err, head)
@@ -118,7 +135,7 @@ class Connection:
         except TimeoutError:
             self._refuse(BadRequestError(408, f"no whole request within {self._limits.request_seconds:g} s"), head)
             return False
-        response = self._answer(request)
+        response = refusal or self._answer(request)
         keep_alive = head.keep_alive and not self._stopping.is_set()
         self._send(response, head, keep_alive=keep_alive)
         return keep_alive
@@ -192,8 +209,11 @@ class Connection:
         self._sock.sendall(block)
 
     def _refuse(self, err: BadRequestError, head: Head | None = None) -> None:
+        self._end_with(text(err.status, str(err)), head)
+
+    def _end_with(self, response: Response, head: Head | None) -> None:
         """Answer and end. What the client still sends is drained for a moment, or the reset would eat the answer."""
-        self._send(text(err.status, str(err)), head, keep_alive=False)
+        self._send(response, head, keep_alive=False)
         socket.socket.shutdown(self._sock, socket.SHUT_WR)
         deadline = time.monotonic() + _LINGER_SECONDS
         try:

@@ -52,6 +52,8 @@ class Response:
 
 
 Route: TypeAlias = Callable[[Request], Response]
+Gate: TypeAlias = Callable[[Request], Response | None]
+"""Sees a request without its body; what it returns is the answer, None lets the request through."""
 
 
 class BadRequestError(Exception):

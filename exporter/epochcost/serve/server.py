@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import selectors
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ from types import TracebackType
 from typing import final
 
 from epochcost.serve.connection import Connection, Limits
-from epochcost.serve.messages import Request, Response, Route, text
+from epochcost.serve.messages import Gate, Request, Response, Route, text
 from epochcost.serve.web_config import WebConfig
 
 log = logging.getLogger("epochcost.serve")
@@ -36,6 +37,7 @@ class Server:
         web_config: path of a ``web.config.yml``, or empty.
         ready: None when ready, else the reason that ``/-/ready`` gives with status 503.
         post_routes: answers to POST by path.
+        gates: by path, what a request must pass, beside the web configuration, before its body is read.
         limits: what one client may take.
 
     Raises:
@@ -49,11 +51,13 @@ class Server:
         web_config: str = "",
         ready: Callable[[], str | None] = always_ready,
         post_routes: Mapping[str, Route] | None = None,
+        gates: Mapping[str, Gate] | None = None,
         limits: Limits = Limits(),  # noqa: B008 - frozen
     ) -> None:
         self._address = address
         self._gets: Mapping[str, Route] = {"/-/healthy": _healthy, "/-/ready": _readiness(ready), **routes}
         self._posts: Mapping[str, Route] = dict(post_routes or {})
+        self._gates: Mapping[str, Gate] = dict(gates or {})
         self._config = WebConfig(web_config)
         self._limits = limits
         self._places = threading.BoundedSemaphore(limits.connections)
@@ -162,7 +166,7 @@ class Server:
                 connection.cut()
 
     def _begin(self, sock: socket.socket) -> None:
-        connection = Connection(sock, self._answer, self._config.current, self._limits, self._stopping)
+        connection = Connection(sock, self._admit, self._answer, self._config.current, self._limits, self._stopping)
         thread = threading.Thread(target=self._serve, args=(connection,), name="http-connection", daemon=True)
         with self._lock:
             self._open[connection] = thread
@@ -196,9 +200,23 @@ class Server:
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _answer(self, request: Request) -> Response:
+    @property
+    def knows_its_clients(self) -> bool:
+        """Whether the web configuration lets in only those with a password or a verified certificate."""
+        policy = self._config.current()
+        return bool(policy.users) or (policy.tls is not None and policy.tls.verify_mode is ssl.CERT_REQUIRED)
+
+    def _admit(self, request: Request) -> Response | None:
         if not self._config.admits(request.headers.get("authorization", "")):
             return text(401, "name and password, please", {"WWW-Authenticate": 'Basic realm="epochcost"'})
+        if request.method not in ("GET", "HEAD", "POST") or (
+            request.method == "POST" and request.path not in self._posts
+        ):
+            return self._route(request)  # 404 or 405, whatever the body may hold
+        gate = self._gates.get(request.path) if request.method == "POST" else None
+        return None if gate is None else gate(request)
+
+    def _answer(self, request: Request) -> Response:
         try:
             return self._route(request)
         except Exception:

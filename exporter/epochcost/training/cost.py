@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 MAX_BYTES = 65536
+MAX_AMOUNT = 1e15
+"""JSON holds integers that no float can."""
 MAX_AGE_SECONDS = 300.0
 """The agent rewrites the file while the run is open; a much older one is a value frozen, not a cost."""
 READ_INTERVAL_SECONDS = 1.0
@@ -56,7 +58,7 @@ def _amounts(document: dict[str, object]) -> dict[str, float]:
     return {
         name: float(value)
         for name, value in document.items()
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < MAX_AMOUNT
     }
 
 

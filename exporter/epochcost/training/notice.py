@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from epochcost.training.cost import small_file
+from epochcost.training.cost import MAX_AMOUNT, small_file
 
 NAME = "preemption.json"
 READ_INTERVAL_SECONDS = 1.0
@@ -63,6 +63,6 @@ class NoticeFile:
 
 
 def _ts(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < MAX_AMOUNT:
         return None
     return float(value)

@@ -1,0 +1,114 @@
+"""How to get in to a store: its address, credentials from files, certificates. No secret ever stands in an error."""
+
+from __future__ import annotations
+
+import base64
+import re
+import ssl
+from pathlib import Path
+
+from epochcost.reports.errors import ReportError
+from epochcost.reports.prometheus import Prometheus
+from epochcost.reports.settings import PrometheusSettings
+from epochcost.settings import SettingsError, http_url
+
+
+def connect(settings: PrometheusSettings) -> Prometheus:
+    """The store of ``settings``; nothing is asked yet.
+
+    Raises:
+        SettingsError: for a URL that is none, or holds a password.
+        ReportError: for a file that cannot be read, or two ways to get in at once.
+    """
+    headers = _header(settings.header)
+    url = _address(settings.prometheus_url)
+    return Prometheus(
+        url,
+        {**headers, **_authorization(settings)},
+        _certificates(settings),
+        settings.timeout_seconds,
+    )
+
+
+def _address(text: str) -> str:
+    """Checked here and not where flags are read, whose errors repeat the value."""
+    if not text:
+        raise SettingsError("--prometheus.url must be given: where are the figures stored?")
+    if "@" in text:
+        raise SettingsError(
+            "--prometheus.url: user and password do not belong there: use --prometheus.username and a password file"
+        )
+    if "?" in text or "#" in text:
+        raise SettingsError("--prometheus.url: must end with its path, without ? or #: it is shown in reports")
+    try:
+        return http_url(text)
+    except ValueError as err:
+        raise SettingsError(f"--prometheus.url: {text!r} is not valid: {err}") from None
+
+
+def _header(text: str) -> dict[str, str]:
+    """Checked here and not where flags are read: it may be a secret, and yet people must be told what is wrong."""
+    name, colon, value = (part.strip() for part in text.partition(":"))
+    if not text:
+        return {}
+    if not colon or not value.isprintable() or not re.fullmatch(r"[A-Za-z0-9-]+", name):
+        raise SettingsError("--prometheus.header: expected NAME: VALUE, as in X-Scope-OrgID: tenant")
+    return {name: value}
+
+
+def _authorization(settings: PrometheusSettings) -> dict[str, str]:
+    token, password = settings.bearer_token_file, settings.password_file
+    if token and (settings.username or password):
+        raise ReportError("--prometheus.bearer-token-file and --prometheus.username: give one of them")
+    if bool(settings.username) != bool(password):
+        raise ReportError("--prometheus.username and --prometheus.password-file: give both")
+    if token:
+        return {"Authorization": f"Bearer {_secret(token)}"}
+    if password:
+        pair = f"{settings.username}:{_secret(password)}".encode()
+        return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
+    return {}
+
+
+def _secret(path: str) -> str:
+    try:
+        text = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as err:
+        reason = err.strerror if isinstance(err, OSError) else "is not UTF-8"
+        raise ReportError(f"{path}: cannot be read: {reason}") from None
+    if not text or not text.isprintable():
+        raise ReportError(f"{path}: must hold one line, the secret, and nothing else")
+    return text
+
+
+def _certificates(settings: PrometheusSettings) -> ssl.SSLContext | None:
+    """Whom to trust, and who we are; None for the usual."""
+    ca, cert, key = settings.ca_file, settings.cert_file, settings.key_file
+    if key and not cert:
+        raise ReportError("--prometheus.key-file: give --prometheus.cert-file too")
+    if not (ca or cert):
+        return None
+    context = ssl.create_default_context()
+    try:
+        if ca:
+            context.load_verify_locations(cafile=ca)
+    except (OSError, ssl.SSLError) as err:
+        raise ReportError(f"{ca}: holds no certificates that can be read: {_why(err)}") from None
+    try:
+        if cert:
+            context.load_cert_chain(cert, key or None, password=_never_asked)
+    except (OSError, ValueError) as err:
+        both = f"{cert}{f' and {key}' if key else ''}"
+        raise ReportError(
+            f"{both}: hold no certificate and its private key, as PEM without a password: {_why(err)}"
+        ) from None
+    return context
+
+
+def _never_asked() -> str:
+    """Without it OpenSSL asks for the password of a key at the terminal, and waits."""
+    raise ValueError("the key has a password")
+
+
+def _why(err: Exception) -> str:
+    return (err.strerror if isinstance(err, OSError) else str(err)) or type(err).__name__

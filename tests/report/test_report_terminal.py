@@ -1,0 +1,142 @@
+"""The table as people see it: on a terminal of a given width, through pipes, with names that nobody chose well."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from dataclasses import replace
+from fcntl import ioctl
+from pathlib import Path
+
+import pytest
+
+from epochcost.reports.app import say, write
+from epochcost.reports.errors import ReportError
+from epochcost.reports.page import page
+from epochcost.reports.report import Fleet, Report
+from epochcost.reports.rows import Row, grouped, with_frontier
+from epochcost.reports.span import Span
+from epochcost.reports.text import markdown, terminal
+from epochcost.reports.words import breadth
+
+ROOT = Path(__file__).resolve().parents[2]
+DAY = Span(1_700_000_000.0, 1_700_086_400.0, 288)
+
+
+def run(label: str, experiment: str, instance_type: str, usd: float) -> Row:
+    return Row(
+        experiment, label, instance_type=instance_type, option="on_demand", batch_size="20", nodes=1, hours=2.0,
+        node_hours=2.0, usd=usd, epochs=4.0, epoch_seconds_sum=7000.0, epoch_usd_sum=usd * 0.97, useful_epochs=4.0,
+        seconds={"useful": 6300.0, "idle": 700.0, "startup": 200.0},
+    )  # fmt: skip
+
+
+def report(*rows: Row, notes: tuple[str, ...] = ()) -> Report:
+    fleet = Fleet(1, {"useful": 1.75}, {"useful": 1.0})
+    return Report("http://x", DAY, DAY.end, with_frontier(grouped(rows)), with_frontier(rows), fleet, list(notes))
+
+
+@pytest.fixture
+def two() -> Report:
+    rows = run("char-1", "char-lm", "g5.xlarge", 2.0), run("char-2", "char-lm", "p2.xlarge", 1.5)
+    note = "1 run: batch size changed (char-1). The last one is shown, and the figures are of all of them together."
+    return report(*rows, notes=(note,))
+
+
+@pytest.mark.parametrize("width", [40, 80, 120, 190])
+def test_no_line_is_longer_than_the_terminal(two, width):
+    text = terminal(two, width)
+    assert max(map(breadth, text.splitlines()[3:])) <= width
+    for title in ("time/epoch", "cost/useful epoch", "realised", "char-1", "p2.xlarge", "together."):
+        assert title in text
+
+
+def test_pieces_of_a_table_are_joined_by_the_numbers_of_their_rows(two):
+    pieces = terminal(two, 80).split("Experiments\n")[1].split("\n\nRuns")[0].split("\n\n")
+    assert len(pieces) > 1
+    for piece in pieces:
+        assert [line.split()[0] for line in piece.splitlines()] == ["#", "-", "1", "2"]
+    cost = next(piece.splitlines()[2:] for piece in pieces if "cost/epoch" in piece)
+    assert re.search(r"36\.38 ¢", cost[0])
+    assert re.search(r"48\.50 ¢", cost[1])
+
+
+def test_a_wide_terminal_and_a_file_get_whole_lines(two):
+    assert terminal(two, 400) == terminal(two)
+    (line,) = [line for line in terminal(two).splitlines() if line.startswith("char-1 ")]
+    assert "g5.xlarge" in line
+    assert "$2.00" in line
+
+
+def test_names_cannot_steer_the_terminal_or_end_a_line(two):
+    bad = run("\x1b]0;owned\x07\x1b[2J", "two\nlines | [x](y)", "g5\r.xlarge", 2.0)
+    for text in (terminal(report(bad)), terminal(report(bad), 80), markdown(report(bad))):
+        assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", text)
+    (line,) = [line for line in markdown(report(bad)).splitlines() if line.startswith("| two")]
+    assert line.startswith(r"| two?lines \| \[x](y) |")
+
+
+def test_types_of_one_name_at_two_providers_are_told_apart():
+    one = run("a", "char-lm", "H100", 2.0)
+    both = report(replace(one, provider="runpod"), replace(one, label="b", provider="vastai"))
+    for text in (terminal(both), markdown(both), page(both)):
+        assert "runpod H100" in text
+        assert "vastai H100" in text
+    assert "runpod" not in terminal(report(replace(one, provider="runpod")))
+
+
+def test_letters_that_take_two_cells_keep_the_columns_straight():
+    rows = run("\u5b57\u5178", "char-lm", "g5.xlarge", 2.0), run("plain", "char-lm", "p2.xlarge", 1.5)
+    lines = terminal(report(*rows)).split("Runs\n")[1].splitlines()[:4]
+    assert {breadth(line[: line.index("char-lm")]) for line in lines[2:]} == {breadth(lines[0].split("experiment")[0])}
+
+
+def test_a_terminal_is_asked_how_wide_it_is():
+    main, side = pty.openpty()
+    ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 50, 0, 0))
+    ask = "import sys; from epochcost.reports.app import columns; print(columns(sys.stdout))"
+    try:
+        environment = {k: v for k, v in os.environ.items() if k != "COLUMNS"} | {"PYTHONPATH": str(ROOT / "exporter")}
+        subprocess.run([sys.executable, "-c", ask], stdout=side, check=True, env=environment)
+        assert os.read(main, 100).split() == [b"50"]
+    finally:
+        os.close(main)
+        os.close(side)
+
+
+def test_a_reader_that_goes_away_has_had_enough():
+    program = "import sys; from epochcost.reports.app import say, write; say('x' * 1_000_000, sys.stdout)"
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "exporter")},
+    ) as process:  # fmt: skip
+        process.stdout.read(1)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(30) == 0
+
+
+def test_a_link_that_somebody_laid_where_the_file_is_to_be_leads_nowhere(two, tmp_path):
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    for name in ("report.md", ".report.md.new"):
+        (tmp_path / name).symlink_to(precious)
+    write("text", str(tmp_path / "report.md"), io.StringIO())
+    assert precious.read_text() == "mine"
+    assert (tmp_path / "report.md").read_text() == "text"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".report.md.new", "precious", "report.md"]
+
+
+def test_a_full_disk_is_an_error_and_a_small_alphabet_is_none():
+    with Path("/dev/full").open("w") as full, pytest.raises(ReportError, match="No space left"):
+        say("x" * 100_000, full)
+    raw = io.BytesIO()
+    out = io.TextIOWrapper(raw, "latin-1")
+    say("65.33 ¢ ★", out)
+    assert raw.getvalue() == b"65.33 \xa2 ?"
