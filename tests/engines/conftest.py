@@ -181,8 +181,8 @@ def replay(path: Path, rules: list[dict[str, Any]], engine: Engine) -> None:
     span = [datetime.fromtimestamp(EPOCH_TS + t, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ") for t in (60, LENGTH)]
     command = [
         "vmalert", f"-rule={path}", f"-datasource.url={engine.url}", f"-remoteWrite.url={engine.url}",
-        f"-replay.timeFrom={span[0]}", f"-replay.timeTo={span[1]}", "-replay.rulesDelay=0s", "-external.label=by=vmalert",
-        "-replay.disableProgressBar", "-remoteWrite.flushInterval=100ms",
+        f"-replay.timeFrom={span[0]}", f"-replay.timeTo={span[1]}", "-replay.rulesDelay=0s",
+        "-external.label=by=vmalert", "-replay.disableProgressBar", "-remoteWrite.flushInterval=100ms",
         "-replay.maxDatapointsPerQuery=10000",
         "-datasource.queryStep=45s", "-loggerLevel=ERROR",
     ]  # fmt: skip
