@@ -21,7 +21,7 @@ from epochcost.demo.live import Live
 from epochcost.demo.player import Fleet
 from epochcost.demo.programs import INSTALL, Program, free_port, needed, program
 from epochcost.demo.rulebook import DemoError, config_dir, copy_rules
-from epochcost.demo.script import HOUR, Script
+from epochcost.demo.script import HOUR
 from epochcost.demo.settings import DemoSettings
 from epochcost.ending import Ending
 
@@ -64,7 +64,8 @@ def _home(wished: str, stack: ExitStack) -> Path:
 
 def _play(settings: DemoSettings, home: Path, err: TextIO) -> tuple[Fleet, list[Fired]]:
     """The past, up to now."""
-    needed("prometheus"), needed("promtool")
+    for program_needed in ("prometheus", "promtool"):
+        needed(program_needed)
     copy_rules(config_dir(settings.config_dir), home / "rules", FLEET.budget_usd_per_month)
     end_ts = time.time() // STEP_SECONDS * STEP_SECONDS
     history = History(home / "data", home / "rules", end_ts - settings.hours * HOUR, end_ts)
@@ -161,6 +162,3 @@ def _summary(fired: Iterable[Fired], end_ts: float) -> list[str]:
     now = Counter(one.alert for one in fired if one.firing_ts is not None and end_ts - one.last_ts < 2 * STEP_SECONDS)
     alerts = ", ".join(f"{name} ({count})" if count > 1 else name for name, count in sorted(now.items()))
     return ["", f"Firing now: {alerts}", "", "Ctrl-C ends all of it."]
-
-
-__all__ = ["Script", "played", "run"]

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import html as escaping
+import logging
 import threading
 import time
 from collections.abc import Callable
 
 from epochcost.agent.page import page_routes
-from epochcost.demo.exposition import AGENT_JOB, LABELS, POLLER, POLLER_JOB
+from epochcost.demo.exposition import LABELS, POLLER
 from epochcost.demo.player import TICK_SECONDS, Fleet, PlayedAgent
 from epochcost.serve import Request, Response, Route, Server, html, metrics_route, text
 
+log = logging.getLogger("epochcost.demo")
 GONE = "simulated: this machine cannot be reached"
 
 
@@ -73,7 +75,11 @@ class Live:
 
     def _run(self) -> None:
         while not self._stop.wait(1.0):
-            self.catch_up()
+            try:
+                self.catch_up()
+            except Exception:
+                # The next second plays on from where this one stood.
+                log.exception("the simulated machines could not be moved on")
 
     def _agent_routes(self, agent: PlayedAgent) -> dict[str, Route]:
         name = agent.machine.name
@@ -103,6 +109,3 @@ class Live:
             f"<ul>{links}</ul>"
         )
         return html(200, page.encode())
-
-
-__all__ = ["AGENT_JOB", "POLLER_JOB", "Live"]
