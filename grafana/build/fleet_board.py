@@ -60,6 +60,7 @@ def fleet() -> str:
     _headline(grid)
     _breakdown(grid)
     _history(grid)
+    _who_pays(grid)
     grid.band(10, (24, _nodes()))
     grid.band(9, (24, _runs()))
     return to_json(
@@ -256,6 +257,64 @@ def _history(grid: Grid) -> None:
     grid.band(9, (15, states), (9, ratios))
 
 
+def _who_pays(grid: Grid) -> None:
+    spend = bars(
+        About(
+            "Spend by experiment",
+            "What the runs of each experiment cost an hour now, the six dearest first. Runs that name no experiment "
+            "and machines without a run, are not in it.",
+            USD_PER_HOUR,
+            empty="No run of a named experiment has a known price",
+        ),
+        "experiment",
+        _by_experiment("run:epochcost_cost_usd_per_hour:sum > 0"),
+        long_names=True,
+    )
+    waste = bars(
+        About(
+            "Wasted by experiment",
+            "What of it trains nothing, over the last 5 minutes: start-up, waiting, lost work done again.",
+            USD_PER_HOUR,
+            empty="No run of a named experiment has a known price",
+        ),
+        "experiment",
+        _by_experiment("run:epochcost_waste_usd_per_hour:rate5m"),
+        long_names=True,
+    )
+    grid.band(8, (8, spend), (8, waste), (8, _budget()))
+
+
+def _by_experiment(expr: str) -> str:
+    experiment = 'max by (run, experiment) (epochcost_run_info{experiment!=""})'
+    return f"topk(6, sum by (experiment) (max by (run) ({expr}) * on (run) group_left (experiment) {experiment}))"
+
+
+def _budget() -> Builder[Panel]:
+    budget = "cluster:epochcost_budget_usd:month"
+    share = {"unit": RATIO, "decimals": 0, "thresholds": _BUDGET_STEPS}
+    return figures(
+        About(
+            "Budget of the month",
+            "Share of the fleet's budget that is spent, that will be by the end of the month (UTC) at the pace of the "
+            "last day, and how many times as fast as evenly it was spent in the last hour. Budgets stand in "
+            "epochcost-thresholds.yml.",
+            RATIO,
+            0,
+            empty="No budget is set in epochcost-thresholds.yml",
+        ),
+        Query(f"sum(cluster:epochcost_cost_usd:month and {budget}) / sum({budget})", "Spent"),
+        Query(f"sum(cluster:epochcost_cost_usd:month_projected and {budget}) / sum({budget})", "At its end"),
+        Query("max(cluster:epochcost_budget_burn_ratio:rate1h)", "Pace"),
+        overrides={"Spent": share, "At its end": share, "Pace": {"unit": "suffix:x", "decimals": 1}},
+    )
+
+
+_BUDGET_STEPS = {
+    "mode": "absolute",
+    "steps": [{"value": None, "color": GREEN}, {"value": 0.8, "color": AMBER}, {"value": 1, "color": RED}],
+}
+
+
 def _nodes() -> Builder[Panel]:
     busy = f"""max by (node) (
   (node:epochcost_gpu_utilization_ratio:rate5m {NAMED})
@@ -293,7 +352,7 @@ def _nodes() -> Builder[Panel]:
             Column("Useful", "F", useful, RATIO, 74, gauge_cell(GREEN)),
             Column("Busy", "G", busy, RATIO, 74, gauge_cell(BLUE)),
             Column("Memory", "H", fill, RATIO, 74, gauge_cell(BLUE)),
-            Column("Price age", "I", f"max by (node) (node:epochcost_price_age_seconds:now{CHOSEN})", SECONDS, 78),
+            Column("Price age", "I", f"max by (node) (node:epochcost_price_age_seconds:now{CHOSEN})", SECONDS, 88),
         ],
         sort_by="Price",
     )

@@ -33,7 +33,9 @@ from epochcost.demo.script import HOUR, Machine, Offer
 from epochcost.model import PurchaseOption, State
 
 pytestmark = pytest.mark.stack
-NOW = 21_600.0
+NOW = 21_570.0
+ASKED = 21_599.9
+"""Just before the scrape after ``NOW``: the last evaluation, and all that it reads, saw the scrape of ``NOW``."""
 WINDOW = 300.0
 RUN, NODE, TYPE, EXPERIMENT = "llm-7b-4417", "sim-a100-01", "p4d.24xlarge", "tabular"
 CHOSEN = {"run": RUN, "node": NODE, "instance_type": TYPE, "here": TYPE, "experiment": EXPERIMENT}
@@ -71,6 +73,11 @@ def by_state() -> dict[str, float]:
 
 def load(m: Machine, gpu: int) -> float:
     return busy_seconds(m, gpu, NOW - WINDOW, NOW) / WINDOW
+
+
+def busy(m: Machine) -> float:
+    """Of its GPUs over the window; of CPUs there is only the newest reading."""
+    return mean([load(m, g) for g in range(m.kind.gpus)]) if m.kind.gpus else m.load(0, NOW - 1)
 
 
 def mean(values: list[float]) -> float:
@@ -161,7 +168,7 @@ def cheapest_by_model() -> dict[str, float]:
 
 
 def age(o: Offer) -> float:
-    return NOW - (NOW - NOW % REFRESH_SECONDS if o.dated is None else o.dated)
+    return ASKED - (NOW - NOW % REFRESH_SECONDS if o.dated is None else o.dated)
 
 
 def oldest(source: str) -> float:
@@ -182,6 +189,30 @@ def paid(m: Machine) -> float:
     return sum(state_dollars(FLEET, m, NOW, run=RUN).values())
 
 
+def by_experiment(of_run: Callable[[str], float]) -> dict[str, float]:
+    """The six largest."""
+    sums: dict[str, float] = {}
+    for run in KNOWN_RUNS:
+        experiment = FLEET.job(run).experiment
+        sums[experiment] = sums.get(experiment, 0.0) + of_run(run)
+    return dict(sorted(sums.items(), key=lambda pair: -pair[1])[:6])
+
+
+def fleet_usd(t: float) -> float:
+    return sum(cost(FLEET, m, t) for m in FLEET.machines if price_of(FLEET, m) and t > m.agent_starts)
+
+
+def burn() -> float:
+    return (fleet_usd(NOW) - fleet_usd(NOW - HOUR)) / (FLEET.budget_usd_per_month / 720)
+
+
+def in_whole_hours() -> float:
+    """Dollars up to the last full hour."""
+    return fleet_usd(NOW - NOW % HOUR)
+
+
+HOURS_LEFT = 24 * (30 - 15 + 1) - 3
+"""Of November 2023, as the played world ends: on the 15th at 3:59 h UTC."""
 BREAK_EVEN = "market/Break-even speed-up against the machine in use"
 SOURCES = sorted({o.source for o in FLEET.offers})
 PAID_BOTH = [m for m in PRICED if price_of(FLEET, m, PurchaseOption.ON_DEMAND) is not None]
@@ -209,13 +240,19 @@ FIGURES: dict[str, One | By] = {
     "fleet/Waste and utilisation/A": lambda: mean([load(m, g) for m in WITH_GPUS for g in range(m.kind.gpus)]),
     "fleet/Waste and utilisation/B": lambda: mean(fills()),
     "fleet/Waste and utilisation/C": lambda: sum(wasted(m) for m in PRICED) / sum(price(m) for m in PRICED),
+    "fleet/Spend by experiment/A": ("experiment", lambda: by_experiment(spend_of)),
+    "fleet/Wasted by experiment/A": ("experiment", lambda: by_experiment(
+        lambda run: sum(wasted(m) for m in HERE if OPEN.get(m.name) == run))),
+    "fleet/Budget of the month/A": lambda: in_whole_hours() / FLEET.budget_usd_per_month,
+    "fleet/Budget of the month/B": lambda: in_whole_hours() * (1 + HOURS_LEFT / 24) / FLEET.budget_usd_per_month,
+    "fleet/Budget of the month/C": lambda: burn(),
     "fleet/Nodes/A": ("node", lambda: {m.name: 1.0 for m in HERE}),
     "fleet/Nodes/B": ("node", lambda: {m.name: m.kind.gpus for m in HERE}),
     "fleet/Nodes/C": ("node", lambda: {m.name: price(m) for m in PRICED}),
     "fleet/Nodes/D": ("node", lambda: {m.name: wasted(m) for m in PRICED}),
     "fleet/Nodes/E": ("node", lambda: {m.name: max(shares(m).values()) for m in HERE}),
     "fleet/Nodes/F": ("node", lambda: {m.name: shares(m)[State.USEFUL] for m in HERE}),
-    "fleet/Nodes/G": ("node", lambda: {m.name: mean([load(m, g) for g in range(m.devices())]) for m in HERE}),
+    "fleet/Nodes/G": ("node", lambda: {m.name: busy(m) for m in HERE}),
     "fleet/Nodes/H": ("node", lambda: {m.name: m.memory_fill(NOW - 1) for m in WITH_GPUS}),
     "fleet/Runs/A": ("run", lambda: dict.fromkeys(RUNS, 1.0)),
     "fleet/Runs/B": ("run", lambda: dict.fromkeys(RUNS, 1.0)),
@@ -241,16 +278,16 @@ FIGURES: dict[str, One | By] = {
     "health/Every agent/A": ("instance", lambda: {m.name: 1.0 for m in HERE}),
     "health/Every agent/B": ("instance", lambda: {m.name: float(m in HERE) for m in FLEET.machines}),
     "health/Every agent/C": ("instance", lambda: {m.name: 1.0 for m in HERE}),
-    "health/Every agent/D": ("instance", lambda: {m.name: 0.0 for m in HERE}),
+    "health/Every agent/D": ("instance", lambda: {m.name: ASKED - NOW for m in HERE}),
     "health/Every agent/F": ("instance", lambda: {m.name: 0.0 if m.priced else NOW - begins(m) for m in HERE}),
     "health/Every agent/G": ("instance", lambda: {m.name: float(not m.priced) for m in HERE}),
     "health/Every agent/I": ("instance", lambda: {m.name: 0.0 for m in HERE}),
     "health/Sources of prices/A": ("source", lambda: dict.fromkeys(SOURCES, 1.0)),
-    "health/Sources of prices/B": ("source", lambda: dict.fromkeys(SOURCES, NOW % REFRESH_SECONDS)),
+    "health/Sources of prices/B": ("source", lambda: dict.fromkeys(SOURCES, ASKED % REFRESH_SECONDS)),
     "health/Sources of prices/D": ("source", lambda: {
         s: sum((b - a) / REFRESH_SECONDS for name, a, b in FLEET.failing if name == s) for s in SOURCES}),
     "health/Sources of prices/E": ("source", lambda: {s: sum(o.source == s for o in offers()) for s in SOURCES}),
-    "health/Time since a source answered/A": ("source", lambda: dict.fromkeys(SOURCES, NOW % REFRESH_SECONDS)),
+    "health/Time since a source answered/A": ("source", lambda: dict.fromkeys(SOURCES, ASKED % REFRESH_SECONDS)),
     "health/Age of the newest sample/A": lambda: 0,
     "health/Age of the newest sample/B": lambda: 0,
     "market/Saved by the fleet/A": lambda: 1 - sum(price(m) for m in PAID_BOTH) / sum(LISTED.values()),
@@ -369,7 +406,7 @@ ALL = list(queries())
 def test_the_figure_is_the_scripts(world, query: Asked):
     truth = FIGURES[str(query)]
     chosen = CHOSEN if query.board != "fleet" else {}
-    results = instant(world.url, query.filled(**chosen), world.epoch_ts + NOW)
+    results = instant(world.url, query.filled(**chosen), world.epoch_ts + ASKED)
     if callable(truth):
         (result,) = results
         assert float(result["value"][1]) == pytest.approx(truth(), rel=0.01, abs=1e-6)

@@ -28,6 +28,7 @@ SPEED = 75.0
 BOARDS = ("fleet", "run")
 """The others need more than one machine; tests/grafana asks them about a simulated fleet whose truth is known."""
 MAY_BE_EMPTY = {
+    *(f"fleet/Budget of the month/{ref}" for ref in "ABC"),  # none is set
     "fleet/Forecast/A",  # a mean over the day by 5 minutes, which the test does not last
     "run/Cost so far/B",  # the example has no budget
     "run/Useful against lost/C",  # and it has lost nothing

@@ -30,6 +30,8 @@ from epochcost.demo.rulebook import Rule
 ROOT = Path(__file__).resolve().parents[2]
 RULES = ROOT / "prometheus" / "rules"
 STEP_SECONDS = 30
+BUDGET_USD = 1_000_000
+"""A month, of every simulated fleet."""
 
 
 def openmetrics(fleet: SimulatedFleet, length: float) -> Iterator[str]:
@@ -86,7 +88,11 @@ def _alerts(url: str, epoch_ts: float, length: float) -> Iterator[str]:
 
 def every_rule(kind: str) -> list[Rule]:
     """Every rule of the project of one kind (``record``, ``alert``), as in its file."""
-    return rulebook.every_rule(RULES, kind)
+    rules = rulebook.every_rule(RULES, kind)
+    for rule in rules:
+        if rule.get("record") == rulebook.BUDGET:
+            rule["expr"] = f"vector({BUDGET_USD})"
+    return rules
 
 
 def _backfill_rules(fleet: SimulatedFleet, data: Path, rules: list[Rule], length: float) -> None:

@@ -39,6 +39,7 @@ NAMES = (
     "collector",
     "result",
     "group",
+    "experiment",
 )
 """Labels that name the series of a panel."""
 WITH_MORE_TO_TELL = {
@@ -101,7 +102,7 @@ def test_every_query_answers_with_data_of_the_right_shape(many, query):
 @pytest.mark.parametrize("query", [q for q in ALL if q.kind != "table"], ids=str)
 def test_a_node_without_a_gpu_is_shown_too(cpu, query):
     gpu_only = ("gpu" in query.expr and "node_gpus" not in query.expr) or "memory_fill" in query.expr
-    budget = "budget" in query.expr
+    budget = "run_budget" in query.expr  # the run has none; the fleet does
     lonely = str(query) in WITH_MORE_TO_TELL
     assert bool(answer(cpu, query)) is not (gpu_only or budget or lonely or "underfill" in query.expr)
 

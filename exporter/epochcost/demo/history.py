@@ -66,14 +66,15 @@ class History:
     def _record(self, rules: list[Rule]) -> None:
         import yaml
 
-        path = self.data.parent / f"{self.data.name}-rules.yml"
-        group = {"name": "past", "interval": f"{STEP_SECONDS:g}s", "rules": rules}
+        # promtool spreads evaluations over the interval by a hash of both names, so they never change.
+        path = self.data.parent / "past-rules.yml"
+        group = {"name": "past6", "interval": f"{STEP_SECONDS:g}s", "rules": rules}
         path.write_text(yaml.safe_dump({"groups": [group]}), encoding="utf-8")
         with self.served() as url:
             _promtool(
-                "create-blocks-from", "rules", f"--url={url}", f"--output-dir={self.data}",
+                "create-blocks-from", "rules", f"--url={url}", f"--output-dir={self.data.resolve()}",
                 f"--start={int(self.start_ts + 2 * STEP_SECONDS)}", f"--end={int(self.end_ts)}",
-                f"--eval-interval={STEP_SECONDS:g}s", str(path),
+                f"--eval-interval={STEP_SECONDS:g}s", path.name, cwd=path.parent,
             )  # fmt: skip
         path.unlink()
 
@@ -158,9 +159,9 @@ def _series(name: str, labels: Mapping[str, str]) -> str:
     return f"{name}{{{','.join(f'{k}={json.dumps(v, ensure_ascii=False)}' for k, v in labels.items())}}}"
 
 
-def _promtool(*args: str) -> None:
+def _promtool(*args: str, cwd: Path | None = None) -> None:
     done = subprocess.run(  # noqa: S603 - no shell, our own arguments
-        [needed("promtool"), "tsdb", *args], capture_output=True, text=True, check=False
+        [needed("promtool"), "tsdb", *args], capture_output=True, text=True, check=False, cwd=cwd
     )
     if done.returncode:
         raise DemoError(f"promtool tsdb {' '.join(args[:2])}: {(done.stderr or done.stdout).strip()[-500:]}")
