@@ -245,7 +245,7 @@ FIGURES: dict[str, One | By] = {
         lambda run: sum(wasted(m) for m in HERE if OPEN.get(m.name) == run))),
     "fleet/Budget of the month/A": lambda: in_whole_hours() / FLEET.budget_usd_per_month,
     "fleet/Budget of the month/B": lambda: in_whole_hours() * (1 + HOURS_LEFT / 24) / FLEET.budget_usd_per_month,
-    "fleet/Budget of the month/C": lambda: burn(),
+    "fleet/Budget of the month/C": burn,
     "fleet/Nodes/A": ("node", lambda: {m.name: 1.0 for m in HERE}),
     "fleet/Nodes/B": ("node", lambda: {m.name: m.kind.gpus for m in HERE}),
     "fleet/Nodes/C": ("node", lambda: {m.name: price(m) for m in PRICED}),
