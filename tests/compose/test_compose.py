@@ -64,6 +64,19 @@ class TestEveryComposeOnThisMachine:
         assert compose(command, "config", "--quiet", password="").returncode != 0
 
 
+class Strict(yaml.SafeLoader):
+    """Refuses a mapping in which a key stands twice, as Compose 2 does; YAML in Python takes the last one."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        assert len(keys) == len(set(keys)), f"{node.start_mark}: a key stands twice in {keys}"
+        return super().construct_mapping(node, deep)
+
+
+def test_no_key_stands_twice():
+    assert yaml.load(FILE.read_text(), Strict)["services"] == SERVICES
+
+
 def test_every_part_is_there():
     assert set(SERVICES) == {"agent", "agent-gpu", "prices", "prometheus", "alertmanager", "grafana"}
 
