@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
@@ -311,18 +312,16 @@ class AgentApp:
             host=host,
             events=events,
             quote=feed.quote if feed else None,
+            preemption=self._notices.notice,
             watched=self._files.watched(),
             health=health,
             event_counts=Counter(self._files.counts) + Counter(self._intake.rejected),
             clock_jumps=self._clock.jumps,
         )
         snapshot = self.meter.tick(now, inputs)
-        notice = self._notices.notice
-        snapshot = replace(
-            snapshot, node=replace(snapshot.node, preemption=notice), owners=self._owners_of(snapshot.gpus)
-        )
-        self.snapshot = snapshot = replace(snapshot, problems=self._problems(snapshot))
-        self._preemption_file.write(notice, now)
+        owners, problems = self._owners_of(snapshot.gpus), self._problems(snapshot)
+        self.snapshot = snapshot = replace(snapshot, owners=owners, problems=problems)
+        self._preemption_file.write(inputs.preemption, now)
         self._cost_files.write(snapshot.runs, now)
         return snapshot
 
@@ -436,6 +435,9 @@ def main(settings: AgentSettings, environ: Mapping[str, str]) -> int:
     app = AgentApp(settings, environ)
     ending = Ending()
     app.start()
+    # What was imported stays: not to be looked through again at each collection of garbage, in the midst of a scrape.
+    gc.collect()
+    gc.freeze()
     ending.wait(app.finished)
     app.stop()
     if app.restart_reason:
