@@ -9,8 +9,6 @@ import subprocess
 import time
 from pathlib import Path
 
-import yaml
-
 from scripts.stack.machine import Machine
 from scripts.stack.processes import Stack, StartError, answers
 from scripts.stack.show import Pointers
@@ -43,6 +41,8 @@ def cannot(root: Path) -> str:
 
 def images(root: Path) -> list[str]:
     """Every image that must be there: those of the services, and those that ours is built from."""
+    import yaml  # here: `scripts/up --help` comes before anything is installed
+
     services = yaml.safe_load((root / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
     pulled = {service["image"] for service in services.values() if "build" not in service}
     froms = [line.split()[1] for line in (root / "Dockerfile").read_text().splitlines() if line.startswith("FROM ")]

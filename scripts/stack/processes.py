@@ -97,6 +97,13 @@ class Stack:
         finish(self._last)
 
 
+def still_running(home: Path) -> list[str]:
+    """Names of what an earlier ``--detach`` left and that runs still."""
+    record = home / "processes.json"
+    left = json.loads(record.read_text(encoding="utf-8"))["processes"] if record.exists() else []
+    return [name for name, pid, started in left if started_at(pid) == started]
+
+
 def stop_recorded(home: Path) -> int:
     """End what an earlier ``--detach`` left running; a pid that has become another process is let be."""
     record = home / "processes.json"
