@@ -25,7 +25,8 @@ GO_WRITES_AS_PYTHON_BELOW = 1e6
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _SUFFIXES = {"counter": ("_total",), "gauge": ("",), "summary": ("_count", "_sum")}
 """Of the samples, by kind, that both formats write in the order in which they come."""
-_NOTHING_MORE = (None, None, None)
+_NOTHING_MORE = ((None, None, None), (None, None))
+"""Neither time nor exemplar nor, since prometheus_client 0.22, a native histogram."""
 _AS_THEY_ARE = ("underscores", "allow-utf-8")
 """Ways to escape names that leave an ordinary one alone."""
 
@@ -67,14 +68,16 @@ class Writer:
         for metric in metrics:
             parts.append(_head(metric, open_metrics=open_metrics))
             names = {metric.name + suffix for suffix in _SUFFIXES.get(metric.type, ())}
-            for name, labels, value, t, exemplar, histogram in metric.samples:
-                if name not in names or (t, exemplar, histogram) != _NOTHING_MORE:
+            for sample in metric.samples:
+                name, labels, value = sample[:3]
+                if name not in names or sample[3:] not in _NOTHING_MORE:
                     raise OutOfTheOrdinaryError
                 series = (name, *labels, *labels.values())
                 start = before.get(series) or _start(name, labels)
                 if len(kept) < KEPT_SERIES:
                     kept[series] = start
-                parts += (start, _number(value), "\n")
+                plain = type(value) is float and -math.inf < value < GO_WRITES_AS_PYTHON_BELOW
+                parts.append(f"{start}{repr(value) if plain else _number(value)}\n")
         self._kept = kept
         return ("".join(parts) + ("# EOF\n" if open_metrics else "")).encode()
 
@@ -110,8 +113,6 @@ def _escaped(value: str) -> str:
 
 def _number(value: float) -> str:
     """``value`` as Go writes it."""
-    if -math.inf < value < GO_WRITES_AS_PYTHON_BELOW:
-        return repr(float(value))
     from prometheus_client.utils import floatToGoString
 
     return str(floatToGoString(value))  # type: ignore[no-untyped-call]
