@@ -14,8 +14,7 @@ from prometheus_client.samples import Exemplar
 from tests.page.snapshots import cpu_only, eight_gpus, one_gpu, price_unknown
 
 from epochcost.agent.collectors import collectors
-from epochcost.serve import exposition
-from epochcost.serve.exposition import Writer
+from epochcost.serve.exposition import write
 
 FORMATS = (
     "",
@@ -49,11 +48,10 @@ def registry_of(*metrics: Metric) -> CollectorRegistry:
 
 
 def same_in_every_format(registry: CollectorRegistry) -> None:
-    """Twice by the same writer: the second time from what it kept."""
-    writer = Writer()
+    """Twice: the second time from what was kept."""
     for accept in (*FORMATS, *FORMATS):
         encode, _ = choose_encoder(accept)
-        assert writer.write(registry, encode) == encode(registry), accept
+        assert write(registry, encode) == encode(registry), accept
 
 
 def gauge(value: float, *, name: str = "fill_ratio", help: str = "How full.", **labels: str) -> Metric:  # noqa: A002
@@ -87,7 +85,7 @@ def test_everything_that_the_agent_exports(make):
     registry = CollectorRegistry(auto_describe=False)
     for collector in collectors(lambda: snapshot).values():
         registry.register(collector)
-    assert b"epochcost_node_info" in Writer().write(registry, choose_encoder("")[0])
+    assert b"epochcost_node_info" in write(registry, choose_encoder("")[0])
     same_in_every_format(registry)
 
 
@@ -128,7 +126,6 @@ def test_any_labels_and_numbers(rows):
     family = GaugeMetricFamily("any", "d", labels=("a", "b"))
     for a, b, value in rows:
         family.add_metric([a, b], value)
-    writer = Writer()
     for accept in ("", "application/openmetrics-text;version=1.0.0"):
         encode, _ = choose_encoder(accept)
         registry = registry_of(family)
@@ -136,28 +133,9 @@ def test_any_labels_and_numbers(rows):
             expected = encode(registry)
         except UnicodeEncodeError:
             with pytest.raises(UnicodeEncodeError):
-                writer.write(registry, encode)
+                write(registry, encode)
         else:
-            assert writer.write(registry, encode) == expected
-
-
-def test_more_series_than_are_kept(monkeypatch):
-    monkeypatch.setattr(exposition, "KEPT_SERIES", 3)
-    family = GaugeMetricFamily("many", "d", labels=("n",))
-    for n in range(10):
-        family.add_metric([str(n)], n)
-    same_in_every_format(registry_of(family))
-
-
-def test_series_that_are_gone_are_not_kept():
-    writer, fixed = Writer(), Fixed(gauge(1.0, run="old"))
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(fixed)
-    encode, _ = choose_encoder("")
-    writer.write(registry, encode)
-    fixed.metrics = (gauge(1.0, run="new"),)
-    writer.write(registry, encode)
-    assert [series[-1] for series in writer._kept] == ["new"]
+            assert write(registry, encode) == expected
 
 
 @pytest.mark.parametrize("metric", [gauge(1.0), odd_metrics()[0]], ids=["ordinary", "odd"])
@@ -165,5 +143,5 @@ def test_a_scrape_collects_once(metric):
     fixed = Fixed(metric)
     registry = CollectorRegistry(auto_describe=False)
     registry.register(fixed)
-    Writer().write(registry, choose_encoder("")[0])
+    write(registry, choose_encoder("")[0])
     assert fixed.asked == 1

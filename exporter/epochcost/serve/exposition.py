@@ -1,11 +1,12 @@
 """Metrics as text, several times as fast as prometheus_client writes them, and byte for byte the same.
 
-That one checks and escapes every name and label letter by letter at each scrape; here what was written once is kept.
+That one checks and escapes every name and label letter by letter at each scrape; here a label that was written is kept.
 Whatever is out of the ordinary (an exemplar, a time of its own, a name to be escaped) is left to prometheus_client.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -16,11 +17,9 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Metric
 
 Encoder: TypeAlias = "Callable[[CollectorRegistry], bytes]"
-Series: TypeAlias = tuple[str, ...]
-"""Name, names of labels, and their values, of a sample."""
 
-KEPT_SERIES = 5000
-"""A node has hundreds; of a registry that has more, the rest is written anew each time."""
+KEPT_PAIRS = 8192
+"""Labels with their values: the same region or machine type is in many series of a price poller."""
 GO_WRITES_AS_PYTHON_BELOW = 1e6
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _SUFFIXES = {"counter": ("_total",), "gauge": ("",), "summary": ("_count", "_sum")}
@@ -45,41 +44,29 @@ class _Collected:
         return self.metrics
 
 
-class Writer:
-    """Writes one registry, for any number of threads at once."""
+def write(registry: CollectorRegistry, encode: Encoder) -> bytes:
+    """What ``encode``, one of prometheus_client's encoders, makes of ``registry``. It is collected once."""
+    collected = _Collected(tuple(registry.collect()))
+    if getattr(encode, "keywords", {}).get("escaping", _AS_THEY_ARE[0]) in _AS_THEY_ARE:
+        try:
+            return _written(collected.metrics, open_metrics="openmetrics" in _module(encode))
+        except OutOfTheOrdinaryError:
+            pass
+    return encode(collected)  # type: ignore[arg-type] # an encoder asks for nothing but `collect`
 
-    def __init__(self) -> None:
-        self._kept: dict[Series, str] = {}
 
-    def write(self, registry: CollectorRegistry, encode: Encoder) -> bytes:
-        """What ``encode``, one of prometheus_client's encoders, makes of ``registry``. It is collected once."""
-        collected = _Collected(tuple(registry.collect()))
-        if getattr(encode, "keywords", {}).get("escaping", _AS_THEY_ARE[0]) in _AS_THEY_ARE:
-            try:
-                return self._written(collected.metrics, open_metrics="openmetrics" in _module(encode))
-            except OutOfTheOrdinaryError:
-                pass
-        return encode(collected)  # type: ignore[arg-type] # an encoder asks for nothing but `collect`
-
-    def _written(self, metrics: Sequence[Metric], *, open_metrics: bool) -> bytes:
-        parts: list[str] = []
-        before = self._kept
-        kept: dict[Series, str] = {}
-        for metric in metrics:
-            parts.append(_head(metric, open_metrics=open_metrics))
-            names = {metric.name + suffix for suffix in _SUFFIXES.get(metric.type, ())}
-            for sample in metric.samples:
-                name, labels, value = sample[:3]
-                if name not in names or sample[3:] not in _NOTHING_MORE:
-                    raise OutOfTheOrdinaryError
-                series = (name, *labels, *labels.values())
-                start = before.get(series) or _start(name, labels)
-                if len(kept) < KEPT_SERIES:
-                    kept[series] = start
-                plain = type(value) is float and -math.inf < value < GO_WRITES_AS_PYTHON_BELOW
-                parts.append(f"{start}{repr(value) if plain else _number(value)}\n")
-        self._kept = kept
-        return ("".join(parts) + ("# EOF\n" if open_metrics else "")).encode()
+def _written(metrics: Sequence[Metric], *, open_metrics: bool) -> bytes:
+    parts: list[str] = []
+    for metric in metrics:
+        parts.append(_head(metric, open_metrics=open_metrics))
+        names = {metric.name + suffix for suffix in _SUFFIXES.get(metric.type, ())}
+        for sample in metric.samples:
+            name, labels, value = sample[:3]
+            if name not in names or sample[3:] not in _NOTHING_MORE:
+                raise OutOfTheOrdinaryError
+            plain = type(value) is float and -math.inf < value < GO_WRITES_AS_PYTHON_BELOW
+            parts.append(f"{_series(name, labels)} {repr(value) if plain else _number(value)}\n")
+    return ("".join(parts) + ("# EOF\n" if open_metrics else "")).encode()
 
 
 def _module(encode: Encoder) -> str:
@@ -99,16 +86,18 @@ def _head(metric: Metric, *, open_metrics: bool) -> str:
     return f"# HELP {name} {quoted}\n# TYPE {name} {metric.type}\n{unit}"
 
 
-def _start(name: str, labels: Mapping[str, str]) -> str:
-    """A sample's line as far as its value."""
-    if not all(map(_NAME.fullmatch, (name, *labels))):
+def _series(name: str, labels: Mapping[str, str]) -> str:
+    if not labels:
+        return name
+    return f"{name}{{{','.join([_pair(label, value) for label, value in sorted(labels.items())])}}}"
+
+
+@functools.lru_cache(KEPT_PAIRS)
+def _pair(label: str, value: str) -> str:
+    if not _NAME.fullmatch(label):
         raise OutOfTheOrdinaryError
-    pairs = ",".join(f'{label}="{_escaped(value)}"' for label, value in sorted(labels.items()))
-    return f"{name}{{{pairs}}} " if pairs else f"{name} "
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+    escaped = value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+    return f'{label}="{escaped}"'
 
 
 def _number(value: float) -> str:
