@@ -13,6 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from tests.agent.driven import Driven, World
 
+from epochcost.agent.app import pause_after_saving
 from epochcost.agent.collectors import collectors
 from epochcost.agent.state_file import StateError, StateFile
 from epochcost.guard import Guarded
@@ -120,6 +121,11 @@ def test_a_state_that_cannot_be_written_is_said_and_metering_goes_on(it: Driven,
     assert it.value("collector_success", collector="state") == 0
     assert it.sum("node_seconds_total") == pytest.approx(9)
     assert any("state" in problem for problem in it.app.snapshot.problems)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("took", "pause"), [(0.0, 5.0), (0.0004, 5.0), (0.02, 20.0), (3.0, 60.0)])
+def test_a_state_that_takes_long_to_save_is_saved_more_seldom(took: float, pause: float) -> None:
+    assert pause_after_saving(took) == pytest.approx(pause)
 
 
 def test_one_failing_collector_fails_neither_the_scrape_nor_the_others(it: Driven) -> None:

@@ -47,7 +47,10 @@ from epochcost.progress.intake import Intake, IntakeError
 from epochcost.serve import Server, metrics_route
 
 log = logging.getLogger(__name__)
-SAVE_SECONDS = 5.0
+SAVE_SECONDS = (5.0, 60.0)
+"""Least and most between two saves of the state."""
+SAVING_SHARE = 0.001
+"""Saving takes no more of a core than this: a state with many thousand epochs is saved more seldom."""
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 RESTART = 3
 """Exit code: all is saved, and only a new process can go on."""
@@ -114,7 +117,7 @@ class AgentApp:
         source = price_source(settings, self.node)
         self._feed = PriceFeed(source, settings.prices_interval, self._clocks.wall) if source else None
         self.snapshot: Snapshot | None = None
-        self._saved_t = 0.0
+        self._save_at = 0.0
         self._state_health = CollectorHealth(success=True, duration_seconds=0.0)
         self._host_health = CollectorHealth(success=True, duration_seconds=0.0)
         self._progress_health = CollectorHealth(success=True, duration_seconds=0.0)
@@ -289,7 +292,7 @@ class AgentApp:
         except Exception:
             # One bad tick must not end the metering; the next one accounts for its time too.
             log.exception("a tick of the meter failed")
-        if self._clock.now() - self._saved_t >= SAVE_SECONDS:
+        if self._clock.now() >= self._save_at:
             self._save()
 
     def tick(self) -> Snapshot:
@@ -409,7 +412,7 @@ class AgentApp:
     def _save(self) -> None:
         if self.snapshot is None:
             return
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.thread_time()
         error = ""
         try:
             self._state.save(self.state())
@@ -417,8 +420,14 @@ class AgentApp:
             error = str(err)
             if error != self._state_health.error:
                 log.error("state: %s", error)  # noqa: TRY400 - the text says it all
-        self._saved_t = self._clock.now()
+        self._save_at = self._clock.now() + pause_after_saving(time.thread_time() - cpu)
         self._state_health = CollectorHealth(not error, time.perf_counter() - began, error)
+
+
+def pause_after_saving(cpu_seconds: float) -> float:
+    """Seconds until the state is saved again, when saving it took so much."""
+    least, most = SAVE_SECONDS
+    return min(most, max(least, cpu_seconds / SAVING_SHARE))
 
 
 def stuck_in(reading: GpuReading | None) -> str:

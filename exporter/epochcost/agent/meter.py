@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from epochcost.agent.snapshot import CollectorHealth, GpuView, NodeView, Snapshot, StateTotals
-from epochcost.agent.views import Envelope, run_views
+from epochcost.agent.views import Envelope, Histories, run_views
 from epochcost.ledger import Device, Ledger
 from epochcost.ledger.book import FOLD_AFTER_SECONDS
 from epochcost.model import (
@@ -104,6 +104,7 @@ class Meter:
         self.idle = idle or Idle()
         self.boot_ts: float | None = None
         self.envelope = Envelope()
+        self._histories = Histories()
         self._quote: Quote | None = None
         self._applied: Counter[str] = Counter()
         self._settled_t = 0.0
@@ -156,7 +157,7 @@ class Meter:
             t=now,
             node=self._node_view(now, inputs),
             gpus=self._gpu_views(now, inputs),
-            runs=run_views(self.ledger, self.envelope, now, self.keep_seconds),
+            runs=run_views(self.ledger, self.envelope, self._histories, now, self.keep_seconds),
             health=inputs.health,
             events=dict(counts),
             clock_jumps=inputs.clock_jumps,
