@@ -19,6 +19,11 @@ from epochcost.settings import options
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "docker-compose.yml"
+PYPROJECT = (ROOT / "pyproject.toml").read_text()
+BROUGHT = set(
+    re.findall(r'^"([^"]+)" = ', PYPROJECT.partition("wheel.force-include]")[2].partition("\n[")[0], re.MULTILINE)
+)
+"""What the wheel holds beside the package itself."""
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(FILE.read_text())["services"]
 EVERY = pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES.keys())
 SECRET = re.compile(r"(PASSWORD|SECRET|TOKEN|KEY)", re.IGNORECASE)
@@ -231,4 +236,12 @@ class TestTheImage:
             "!README.md",
             "!LICENSE",
             "!exporter",
+            *(f"!{source}" for source in BROUGHT),
         }
+
+    def test_everything_that_the_package_brings_enters_the_build(self):
+        copied = {
+            word for line in re.findall(r"^COPY ([^-\n].*) \S+$", self.text, re.MULTILINE) for word in line.split()
+        }
+        assert copied >= {"pyproject.toml", "README.md", "LICENSE", "exporter", *BROUGHT}
+        assert BROUGHT
