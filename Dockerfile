@@ -3,6 +3,9 @@ FROM python:3.12.13-slim-bookworm AS build
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY exporter exporter
+# What the package brings beside its code, for `epochcost demo`.
+COPY prometheus/prometheus.yml prometheus/alertmanager.yml prometheus/
+COPY prometheus/rules prometheus/rules
 # The environment has no pip of its own, so nothing that installs software reaches the final image.
 RUN python -m venv --without-pip /opt/epochcost \
  && python -m pip --python /opt/epochcost/bin/python install --no-cache-dir ".[all]"

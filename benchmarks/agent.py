@@ -1,15 +1,18 @@
 """CPU, memory and scrape latency of the agent on 8 simulated GPUs, beside nvitop-exporter over the same driver library.
 
-    python benchmarks/agent.py [--seconds 60] [--peer PATH_OF_nvitop-exporter]
+    python benchmarks/agent.py [--seconds 60] [--peer PATH_OF_nvitop-exporter] [--as-prometheus]
 
 Both run at the same time, sample once a second (nvitop-exporter's own default), and are scraped in turn over one
 keep-alive connection each. CPU and RSS are read from /proc over the time without scrapes. The driver is the tests'
-compiled one, so a real driver's own time in each call is not in the figures of either.
+compiled one, so a real driver's own time in each call is not in the figures of either. The events lie in memory, as
+they do by default (``/var/run``), the agent's state on disk. With ``--as-prometheus`` the scrapes ask for what
+Prometheus asks for, OpenMetrics in gzip; without, for the plain text that any client gets.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import http.client
 import json
 import os
@@ -19,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +35,11 @@ from tests.waiting import wait_for  # noqa: E402
 
 TICKS = os.sysconf("SC_CLK_TCK")
 SCRAPES = 500
+GZIP = b"\x1f\x8b"
+AS_PROMETHEUS = {
+    "Accept": "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1",
+    "Accept-Encoding": "gzip",
+}
 
 
 @dataclass
@@ -46,13 +55,13 @@ class Peer:
     def rss_mib(self) -> float:
         return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
-    def get(self, connection: http.client.HTTPConnection) -> bytes:
-        connection.request("GET", "/metrics")
+    def get(self, connection: http.client.HTTPConnection, headers: Mapping[str, str]) -> bytes:
+        connection.request("GET", "/metrics", headers=dict(headers))
         return connection.getresponse().read()
 
     def up(self) -> bool:
         try:
-            return b"utilization" in self.get(http.client.HTTPConnection("127.0.0.1", self.port, timeout=5))
+            return b"utilization" in self.get(http.client.HTTPConnection("127.0.0.1", self.port, timeout=5), {})
         except OSError:
             return False
 
@@ -66,12 +75,12 @@ def runs(events: Path, count: int) -> None:
         (events / f"run-{i}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def start(directory: Path, driver: FakeDriver, peer: str, open_runs: int) -> list[Peer]:
+def start(directory: Path, events: Path, driver: FakeDriver, peer: str, open_runs: int) -> list[Peer]:
     env = {**os.environ, **driver.env(), "PYTHONPATH": str(ROOT / "exporter")}
     port, peer_port = free_port(), free_port()
-    runs(directory / "events", open_runs)
+    runs(events, open_runs)
     command = [sys.executable, "-m", "epochcost", "agent", f"--web.listen-address=127.0.0.1:{port}"]
-    command += [f"--events.dir={directory / 'events'}", f"--state.dir={directory / 'state'}", "--gpus.source=nvml"]
+    command += [f"--events.dir={events}", f"--state.dir={directory / 'state'}", "--gpus.source=nvml"]
     command += ["--price.usd-per-hour=32.77", "--log.level=error"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     peers = [Peer("epochcost agent", subprocess.Popen(command, env=env, **quiet), port)]
@@ -83,7 +92,7 @@ def start(directory: Path, driver: FakeDriver, peer: str, open_runs: int) -> lis
     return peers
 
 
-def measure(peers: list[Peer], seconds: float) -> list[list[str]]:
+def measure(peers: list[Peer], seconds: float, headers: Mapping[str, str]) -> list[list[str]]:
     before = [(one.cpu_seconds(), time.monotonic()) for one in peers]
     time.sleep(seconds)
     idle = [(one.cpu_seconds() - cpu) / (time.monotonic() - t) for one, (cpu, t) in zip(peers, before, strict=True)]
@@ -93,8 +102,9 @@ def measure(peers: list[Peer], seconds: float) -> list[list[str]]:
     for _ in range(SCRAPES):
         for i, one in enumerate(peers):
             began = time.perf_counter()
-            text = one.get(connections[i])
+            text = one.get(connections[i], headers)
             times[i].append((time.perf_counter() - began) * 1000)
+            text = gzip.decompress(text) if text.startswith(GZIP) else text
             series[i] = sum(1 for line in text.splitlines() if line and not line.startswith(b"#"))
     rows = []
     for i, one in enumerate(peers):
@@ -118,14 +128,16 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--gpus", type=int, default=8)
     parser.add_argument("--peer", default=shutil.which("nvitop-exporter") or "")
+    parser.add_argument("--as-prometheus", action="store_true", help="ask for OpenMetrics in gzip")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
+    in_memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with tempfile.TemporaryDirectory() as name, tempfile.TemporaryDirectory(dir=in_memory) as events:
         directory = Path(name)
         driver = FakeDriver(build(directory), directory / "driver.txt", gpus=args.gpus)
         driver.gpu("*", util=70, memory_used=30 << 30, memory_total=80 << 30)
-        peers = start(directory, driver, args.peer, args.runs)
+        peers = start(directory, Path(events), driver, args.peer, args.runs)
         try:
-            rows = measure(peers, args.seconds)
+            rows = measure(peers, args.seconds, AS_PROMETHEUS if args.as_prometheus else {})
         finally:
             for one in peers:
                 one.process.terminate()

@@ -9,8 +9,11 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_for(condition: Callable[[], T], seconds: float = 10.0, what: str = "the condition", every: float = 0.02) -> T:
-    """Return the first truthy value of ``condition``; fail after ``seconds``, saying what was last seen."""
+def wait_for(condition: Callable[[], T], seconds: float = 30.0, what: str = "the condition", every: float = 0.02) -> T:
+    """Return the first truthy value of ``condition``; fail after ``seconds``, saying what was last seen.
+
+    The limit only tells a thing that never comes from one that a busy machine is slow with: it is no bar.
+    """
     deadline = time.monotonic() + seconds
     while True:
         value = condition()

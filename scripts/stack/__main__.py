@@ -12,7 +12,7 @@ from pathlib import Path
 
 from scripts.stack import containers, native
 from scripts.stack.machine import Machine, look_at_this_machine
-from scripts.stack.processes import Stack, stop_recorded
+from scripts.stack.processes import Stack, still_running, stop_recorded
 from scripts.stack.show import Pointers, print_pointers, train_and_show
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,6 +41,9 @@ def main() -> int:
     stack = Stack(HOME)
     if args.stop:
         return stop_recorded(HOME)
+    if running := still_running(HOME):
+        print(f"scripts/up: {', '.join(running)} of an earlier --detach run still; scripts/up --stop ends them")
+        return 1
     machine = look_at_this_machine(os.environ)
     print(machine.sentence)
     done = threading.Event()

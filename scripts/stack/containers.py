@@ -9,8 +9,6 @@ import subprocess
 import time
 from pathlib import Path
 
-import yaml
-
 from scripts.stack.machine import Machine
 from scripts.stack.processes import Stack, StartError, answers
 from scripts.stack.show import Pointers
@@ -43,6 +41,8 @@ def cannot(root: Path) -> str:
 
 def images(root: Path) -> list[str]:
     """Every image that must be there: those of the services, and those that ours is built from."""
+    import yaml  # here: `scripts/up --help` comes before anything is installed
+
     services = yaml.safe_load((root / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
     pulled = {service["image"] for service in services.values() if "build" not in service}
     froms = [line.split()[1] for line in (root / "Dockerfile").read_text().splitlines() if line.startswith("FROM ")]
@@ -51,8 +51,7 @@ def images(root: Path) -> list[str]:
 
 def start(root: Path, stack: Stack, machine: Machine) -> Pointers:
     """Build our image and start every service; stopping removes the containers and keeps the volumes."""
-    events = Path(os.environ.get("EPOCHCOST_EVENTS_DIR", EVENTS))
-    events.mkdir(parents=True, exist_ok=True)
+    events = events_directory(stack.home)
     password = os.environ.get("GF_ADMIN_PASSWORD") or _password(stack.home)
     environment = {
         **os.environ,
@@ -61,7 +60,8 @@ def start(root: Path, stack: Stack, machine: Machine) -> Pointers:
         "EPOCHCOST_EVENTS_DIR": str(events),
     }
     compose = [*compose_command(), "-f", str(root / "docker-compose.yml")]
-    stack.on_stop(lambda: _run([*compose, "down"], environment) and None)
+    # Compose wants to know the password even to end what runs; any will do, so that none is written down.
+    stack.on_stop(["env", "GF_ADMIN_PASSWORD=-", *compose, "down"])
     started = _run([*compose, "up", "--build", "--detach"], environment, 1800.0)
     if started.returncode:
         raise StartError(f"docker compose up failed:\n{started.stderr.decode(errors='replace')[-2000:]}")
@@ -77,6 +77,28 @@ def start(root: Path, stack: Stack, machine: Machine) -> Pointers:
         _wait(pointers)
     print(f"Grafana's admin password is in {stack.home / 'grafana-password'}")
     return pointers
+
+
+def events_directory(home: Path) -> Path:
+    """Where trainings of every user of this machine can write, and the agent, which is another user in its container.
+
+    The usual place needs root; who is not has one of this checkout.
+    """
+    said = os.environ.get("EPOCHCOST_EVENTS_DIR")
+    wanted = Path(said) if said else EVENTS
+    try:
+        return _for_everybody(wanted)
+    except OSError as err:
+        if said:
+            raise StartError(f"EPOCHCOST_EVENTS_DIR: {wanted} cannot be made: {err.strerror}") from None
+        return _for_everybody(home / "events")
+
+
+def _for_everybody(directory: Path) -> Path:
+    if not directory.is_dir():
+        directory.mkdir(parents=True)
+        directory.chmod(0o1777)
+    return directory
 
 
 def _wait(pointers: Pointers) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from epochcost.model import Node
-from epochcost.nodes import identify
+from epochcost.nodes import filled, identify
+from epochcost.nodes.metadata import detect, metadata_sources
 
 DESKTOP = {
     "EPOCHCOST_NODE_PROVIDER": "owned",
@@ -34,12 +35,19 @@ def look_at_this_machine(environ: Mapping[str, str]) -> Machine:
     """The user's own settings where there are any; else the owned desktop, and it says so."""
     if any(environ.get(name) for name in SAID_BY_USER):
         return Machine("Node and price as your EPOCHCOST_ variables say.", {})
-    seen = identify(Node("")).provider
-    if seen in ("", "owned"):
+    known = identify(Node(""))
+    node = filled(known, detect(metadata_sources("auto", known, environ)).found)
+    if node.provider not in ("", "owned") and node.instance_type:
+        return Machine(
+            f"This is a {node.instance_type} of {node.provider} in {node.region or 'a region that it does not tell'}. "
+            "Its price is the built-in list's; for today's, give the poller access to the cloud's (docs/prices.md).",
+            {},
+        )
+    if node.provider in ("", "owned"):
         here = "This machine is no cloud instance that is known"
     else:
         here = (
-            f"This looks like a machine of {seen}, but its type is not known: set EPOCHCOST_NODE_REGION, "
+            f"This looks like a machine of {node.provider}, but it does not tell its type: set EPOCHCOST_NODE_REGION, "
             "EPOCHCOST_NODE_INSTANCE_TYPE, EPOCHCOST_NODE_PURCHASE_OPTION, or EPOCHCOST_PRICE_USD_PER_HOUR.\nUntil then"
         )
     sentence = (

@@ -37,7 +37,7 @@ class Stack:
         self.home = home
         self.parts: list[Part] = []
         self._record = home / "processes.json"
-        self._undo: list[Callable[[], None]] = []
+        self._last: list[list[str]] = []
         self._left = False
 
     def start(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> Part:
@@ -58,9 +58,9 @@ class Stack:
         self.parts.append(part)
         return part
 
-    def on_stop(self, undo: Callable[[], None]) -> None:
-        """Have ``undo`` called when the stack stops."""
-        self._undo.append(undo)
+    def on_stop(self, command: Sequence[str]) -> None:
+        """Have ``command`` run when the stack stops, by us or by a later ``--stop``."""
+        self._last.append(list(command))
 
     def wait_until_up(self, part: Part, url: str, seconds: float = 60.0) -> None:
         """Wait until ``url`` answers 200; a part that ends or never answers is an error that shows its log."""
@@ -84,7 +84,8 @@ class Stack:
     def leave_running(self) -> None:
         """Write down what runs, for `stop_recorded`."""
         rows = [[p.name, p.process.pid, started_at(p.process.pid)] for p in self.parts if p.process.poll() is None]
-        self._record.write_text(json.dumps(rows), encoding="utf-8")
+        self.home.mkdir(parents=True, exist_ok=True)
+        self._record.write_text(json.dumps({"processes": rows, "commands": self._last}), encoding="utf-8")
         self._left = True
 
     def stop(self) -> None:
@@ -93,8 +94,14 @@ class Stack:
             return
         for part in reversed(self.parts):
             end(part.process.pid, lambda part=part: part.process.poll() is not None)
-        for undo in reversed(self._undo):
-            undo()
+        finish(self._last)
+
+
+def still_running(home: Path) -> list[str]:
+    """Names of what an earlier ``--detach`` left and that runs still."""
+    record = home / "processes.json"
+    left = json.loads(record.read_text(encoding="utf-8"))["processes"] if record.exists() else []
+    return [name for name, pid, started in left if started_at(pid) == started]
 
 
 def stop_recorded(home: Path) -> int:
@@ -103,12 +110,26 @@ def stop_recorded(home: Path) -> int:
     if not record.exists():
         print("Nothing was left running.")
         return 0
-    for name, pid, started in reversed(json.loads(record.read_text(encoding="utf-8"))):
+    left = json.loads(record.read_text(encoding="utf-8"))
+    for name, pid, started in reversed(left["processes"]):
         if started_at(pid) == started:
             end(pid, lambda pid=pid, started=started: started_at(pid) != started)
             print(f"{name} ended")
+    if not finish(left["commands"]):
+        return 1
     record.unlink()
     return 0
+
+
+def finish(commands: Sequence[Sequence[str]]) -> bool:
+    """Run what ends that which is no process of ours, the last begun first; whether all of it went well."""
+    good = True
+    for command in reversed(commands):
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        if done.returncode:
+            print(f"{' '.join(command)} failed: {done.stderr.decode(errors='replace')[-1000:]}", file=sys.stderr)
+            good = False
+    return good
 
 
 def end(pid: int, gone: Callable[[], bool]) -> None:

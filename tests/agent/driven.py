@@ -114,6 +114,5 @@ class Driven:
         return sum(value for (sample, _), value in self.scrape().items() if sample == f"epochcost_{name}")
 
     def close(self) -> None:
-        if self._serving:
-            self.app.server.stop()
+        self.app.server.stop()
         self.app._state.close()

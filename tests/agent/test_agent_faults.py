@@ -13,6 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from tests.agent.driven import Driven, World
 
+from epochcost.agent.app import pause_after_saving
 from epochcost.agent.collectors import collectors
 from epochcost.agent.state_file import StateError, StateFile
 from epochcost.guard import Guarded
@@ -122,6 +123,11 @@ def test_a_state_that_cannot_be_written_is_said_and_metering_goes_on(it: Driven,
     assert any("state" in problem for problem in it.app.snapshot.problems)  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize(("took", "pause"), [(0.0, 5.0), (0.0004, 5.0), (0.02, 20.0), (3.0, 60.0)])
+def test_a_state_that_takes_long_to_save_is_saved_more_seldom(took: float, pause: float) -> None:
+    assert pause_after_saving(took) == pytest.approx(pause)
+
+
 def test_one_failing_collector_fails_neither_the_scrape_nor_the_others(it: Driven) -> None:
     it.run(2)
 
@@ -183,6 +189,40 @@ def test_bad_lines_are_counted_and_the_other_runs_are_exact(it: Driven) -> None:
     assert it.value("progress_events_total", result="malformed") >= 3  # type: ignore[operator]
     assert it.value("progress_events_total", result="too_long") >= 1  # type: ignore[operator]
     assert it.value("progress_events_total", result="unknown_version") == 1
+
+
+@pytest.mark.parametrize("epoch", ["-1", "NaN", "Infinity", "1e999", "true", '"one"'])
+def test_an_epoch_that_cannot_be_is_counted_and_the_run_goes_on(it: Driven, epoch: str) -> None:
+    it.run(1)
+    it.world.say("start")
+    it.world.say("phase", phase="train", epoch=0)
+    it.run(5)
+    with (it.world.events / "r.jsonl").open("a") as out:
+        out.write(f'{{"v":1,"ev":"epoch_end","ts":{it.world.wall},"run":"r","epoch":{epoch}}}\n')
+    it.run(5)
+    it.world.say("epoch_end", epoch=1)
+    it.run(1)
+    assert it.value("progress_events_total", result="malformed") == 1
+    assert it.value("run_epoch", run="r") == 1
+    assert it.value("run_last_epoch_cost_usd", run="r") == pytest.approx(0.010, abs=1e-12)
+
+
+def test_two_processes_with_the_same_run_id_are_one_run_that_is_paid_once(it: Driven) -> None:
+    it.run(1)
+    for file in ("one.jsonl", "two.jsonl"):
+        it.world.say("start", run="same", file=file)
+        it.world.say("phase", run="same", file=file, phase="train", epoch=0)
+    it.run(10)
+    for file in ("one.jsonl", "two.jsonl"):
+        it.world.say("epoch_end", run="same", file=file, epoch=1)
+    it.run(1)
+    it.world.say("end", run="same", file="one.jsonl", status="finished")
+    it.run(4)
+    assert it.value("run_epoch_cost_usd_count", run="same") == 1
+    assert it.value("run_last_epoch_cost_usd", run="same") == pytest.approx(0.010, abs=1e-12)
+    assert it.value("run_state", run="same", state="training") == 1  # its other process runs on
+    assert it.value("run_cost_usd_total", run="same") == pytest.approx(0.015, abs=1e-12)
+    assert it.sum("node_cost_usd_total") == pytest.approx(0.015, abs=1e-12)  # from the first tick on
 
 
 def test_ten_thousand_runs_leave_the_scrape_small_and_mine_exact(it: Driven) -> None:

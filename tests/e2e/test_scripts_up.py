@@ -58,8 +58,10 @@ def test_detached_it_stays_and_stop_ends_it(tmp_path: Path) -> None:
     home, log = tmp_path / "up", tmp_path / "log"
     assert up(home, log, "--detach", "--no-example").wait(timeout=120) == 0, log.read_text()
     assert "Left running" in log.read_text()
-    names = [name for name, _, _ in json.loads((home / "processes.json").read_text())]
+    names = [name for name, _, _ in json.loads((home / "processes.json").read_text())["processes"]]
     assert {"agent", "prices", "prometheus", "alertmanager"} <= set(names)
+    assert up(home, log, "--no-example").wait(timeout=120) == 1
+    assert "scripts/up --stop ends them" in log.read_text()
     assert up(home, log, "--stop").wait(timeout=120) == 0
     assert "agent ended" in log.read_text()
     assert left_of(home) == []

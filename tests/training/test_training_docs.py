@@ -33,7 +33,7 @@ def test_the_shell_example_reports_a_run_that_the_reader_accepts(tmp_path: Path)
     assert [event.kind.value for event in seen] == ["start", "phase", "epoch_end", "epoch_end", "epoch_end", "end"]
     assert reader.counts["accepted"] == 6
     assert seen[0].experiment == "char-lm"
-    assert 0.05 < seen[3].t - seen[2].t < 5
+    assert 0.05 < seen[3].t - seen[2].t < 30
 
 
 @pytest.mark.parametrize("number", range(3))

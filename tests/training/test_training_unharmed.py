@@ -435,9 +435,9 @@ def test_importing_is_quick_and_loads_nothing_of_the_agent(tmp_path: Path):
     code = """
     import sys, time
     before = set(sys.modules)
-    begun = time.perf_counter()
+    begun = time.process_time()  # a busy machine changes nothing
     import epochcost
-    took = time.perf_counter() - begun
+    took = time.process_time() - begun
     loaded = set(sys.modules) - before
     print(took)
     assert all(name in ("epochcost", "epochcost._version", "__future__") for name in loaded), loaded

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
@@ -46,7 +47,10 @@ from epochcost.progress.intake import Intake, IntakeError
 from epochcost.serve import Server, metrics_route
 
 log = logging.getLogger(__name__)
-SAVE_SECONDS = 5.0
+SAVE_SECONDS = (5.0, 60.0)
+"""Least and most between two saves of the state."""
+SAVING_SHARE = 0.001
+"""Saving takes no more of a core than this: a state with many thousand epochs is saved more seldom."""
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 RESTART = 3
 """Exit code: all is saved, and only a new process can go on."""
@@ -113,7 +117,7 @@ class AgentApp:
         source = price_source(settings, self.node)
         self._feed = PriceFeed(source, settings.prices_interval, self._clocks.wall) if source else None
         self.snapshot: Snapshot | None = None
-        self._saved_t = 0.0
+        self._save_at = 0.0
         self._state_health = CollectorHealth(success=True, duration_seconds=0.0)
         self._host_health = CollectorHealth(success=True, duration_seconds=0.0)
         self._progress_health = CollectorHealth(success=True, duration_seconds=0.0)
@@ -288,7 +292,7 @@ class AgentApp:
         except Exception:
             # One bad tick must not end the metering; the next one accounts for its time too.
             log.exception("a tick of the meter failed")
-        if self._clock.now() - self._saved_t >= SAVE_SECONDS:
+        if self._clock.now() >= self._save_at:
             self._save()
 
     def tick(self) -> Snapshot:
@@ -311,18 +315,16 @@ class AgentApp:
             host=host,
             events=events,
             quote=feed.quote if feed else None,
+            preemption=self._notices.notice,
             watched=self._files.watched(),
             health=health,
             event_counts=Counter(self._files.counts) + Counter(self._intake.rejected),
             clock_jumps=self._clock.jumps,
         )
         snapshot = self.meter.tick(now, inputs)
-        notice = self._notices.notice
-        snapshot = replace(
-            snapshot, node=replace(snapshot.node, preemption=notice), owners=self._owners_of(snapshot.gpus)
-        )
-        self.snapshot = snapshot = replace(snapshot, problems=self._problems(snapshot))
-        self._preemption_file.write(notice, now)
+        owners, problems = self._owners_of(snapshot.gpus), self._problems(snapshot)
+        self.snapshot = snapshot = replace(snapshot, owners=owners, problems=problems)
+        self._preemption_file.write(inputs.preemption, now)
         self._cost_files.write(snapshot.runs, now)
         return snapshot
 
@@ -410,7 +412,7 @@ class AgentApp:
     def _save(self) -> None:
         if self.snapshot is None:
             return
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.thread_time()
         error = ""
         try:
             self._state.save(self.state())
@@ -418,8 +420,14 @@ class AgentApp:
             error = str(err)
             if error != self._state_health.error:
                 log.error("state: %s", error)  # noqa: TRY400 - the text says it all
-        self._saved_t = self._clock.now()
+        self._save_at = self._clock.now() + pause_after_saving(time.thread_time() - cpu)
         self._state_health = CollectorHealth(not error, time.perf_counter() - began, error)
+
+
+def pause_after_saving(cpu_seconds: float) -> float:
+    """Seconds until the state is saved again, when saving it took so much."""
+    least, most = SAVE_SECONDS
+    return min(most, max(least, cpu_seconds / SAVING_SHARE))
 
 
 def stuck_in(reading: GpuReading | None) -> str:
@@ -436,6 +444,9 @@ def main(settings: AgentSettings, environ: Mapping[str, str]) -> int:
     app = AgentApp(settings, environ)
     ending = Ending()
     app.start()
+    # What was imported stays: not to be looked through again at each collection of garbage, in the midst of a scrape.
+    gc.collect()
+    gc.freeze()
     ending.wait(app.finished)
     app.stop()
     if app.restart_reason:

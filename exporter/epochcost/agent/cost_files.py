@@ -20,7 +20,7 @@ class CostFiles:
     """``<run>.cost.json`` in ``directory``, replaced whole when its figures have changed, at least once a minute."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self._where = str(directory)
         self._written: dict[str, tuple[float, float]] = {}
         self._error = ""
 
@@ -35,7 +35,7 @@ class CostFiles:
                 self._replace(run, now)
                 self._written[run.run] = (run.cost_usd, now)
             except OSError as err:
-                error = f"{self._directory}: the cost of runs cannot be written back: {err.strerror}"
+                error = f"{self._where}: the cost of runs cannot be written back: {err.strerror}"
         if error and error != self._error:
             log.warning("%s", error)
         self._error = error
@@ -46,15 +46,15 @@ class CostFiles:
         name = f"{run.run}.cost.json"
         if "/" in name or name.startswith("."):
             return  # such an id has no file: run ids are made safe, but this directory is anybody's
-        fresh = self._directory / f".{secrets.token_hex(8)}.tmp"
+        fresh = f"{self._where}/.{secrets.token_hex(8)}.tmp"
         # The directory may be shared with other users: never follow what somebody put there.
         fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         try:
-            with os.fdopen(fd, "w", encoding="utf-8") as file:
-                json.dump(figures_of(run, now), file)
-            fresh.replace(self._directory / name)
+            with os.fdopen(fd, "wb") as file:
+                file.write(json.dumps(figures_of(run, now)).encode())
+            os.replace(fresh, f"{self._where}/{name}")  # noqa: PTH105 - each second: a Path would double it
         except OSError:
-            fresh.unlink(missing_ok=True)
+            Path(fresh).unlink(missing_ok=True)
             raise
 
 

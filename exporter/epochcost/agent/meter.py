@@ -9,16 +9,26 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from epochcost.agent.snapshot import CollectorHealth, GpuView, NodeView, Snapshot, StateTotals
-from epochcost.agent.views import Envelope, run_views
+from epochcost.agent.views import Envelope, Histories, run_views
 from epochcost.ledger import Device, Ledger
 from epochcost.ledger.book import FOLD_AFTER_SECONDS
-from epochcost.model import GpuReading, GpuSample, HostReading, Node, PriceStep, State, TrainingEvent
+from epochcost.model import (
+    GpuReading,
+    GpuSample,
+    HostReading,
+    Node,
+    PreemptionNotice,
+    PriceStep,
+    State,
+    TrainingEvent,
+)
 
 FRESH_SECONDS = 5.0
 """A reading older than this says nothing about now; a span longer than this was not observed."""
 RECENT_BOOT_SECONDS = 30 * 60.0
 SETTLE_EVERY_SECONDS = 3600.0
 CPU = GpuSample("cpu", "cpu")
+_NONE_OF_ANY = dict.fromkeys(State, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +66,7 @@ class Inputs:
         host: newest reading of the machine.
         events: training events, in any order.
         quote: the newest price; the same object again when nothing new was heard.
+        preemption: what the provider said of taking this machine away.
         watched: event streams whose writer's life is seen by the reader; None where nothing was read.
         health: how each collector went.
         event_counts: what became of the lines read so far.
@@ -66,6 +77,7 @@ class Inputs:
     host: HostReading | None = None
     events: Sequence[TrainingEvent] = ()
     quote: Quote | None = None
+    preemption: PreemptionNotice | None = None
     watched: Iterable[str] = ()
     health: Mapping[str, CollectorHealth] = field(default_factory=dict)
     event_counts: Mapping[str, int] = field(default_factory=dict)
@@ -92,6 +104,7 @@ class Meter:
         self.idle = idle or Idle()
         self.boot_ts: float | None = None
         self.envelope = Envelope()
+        self._histories = Histories()
         self._quote: Quote | None = None
         self._applied: Counter[str] = Counter()
         self._settled_t = 0.0
@@ -144,7 +157,7 @@ class Meter:
             t=now,
             node=self._node_view(now, inputs),
             gpus=self._gpu_views(now, inputs),
-            runs=run_views(self.ledger, self.envelope, now, self.keep_seconds),
+            runs=run_views(self.ledger, self.envelope, self._histories, now, self.keep_seconds),
             health=inputs.health,
             events=dict(counts),
             clock_jumps=inputs.clock_jumps,
@@ -153,8 +166,7 @@ class Meter:
 
     def _node_view(self, now: float, inputs: Inputs) -> NodeView:
         totals = self.ledger.book.totals(self.ledger.price)
-        seconds = dict.fromkeys(State, 0.0)
-        cost = dict.fromkeys(State, 0.0)
+        seconds, cost = _NONE_OF_ANY.copy(), _NONE_OF_ANY.copy()
         for (_, state), value in totals.seconds.items():
             seconds[state] += value
         for (_, state), value in totals.cost_usd.items():
@@ -179,6 +191,7 @@ class Meter:
             driver_version=reading.driver_version if reading else "",
             host=inputs.host if inputs.host is not None and now - inputs.host.t <= FRESH_SECONDS else None,
             power_watts=_power(reading),
+            preemption=inputs.preemption,
         )
 
     def _gpu_views(self, now: float, inputs: Inputs) -> tuple[GpuView, ...]:
@@ -197,7 +210,7 @@ class Meter:
                 GpuView(
                     shown,
                     totals.state,
-                    {state: totals.seconds.get(state, 0.0) for state in State},
+                    {**_NONE_OF_ANY, **totals.seconds},
                     totals.utilization_seconds,
                     totals.memory_used_byte_seconds,
                     totals.held_idle_seconds,

@@ -74,8 +74,9 @@ class StateFile:
         try:
             fresh.unlink(missing_ok=True)
             fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            with os.fdopen(fd, "w", encoding="utf-8") as file:
-                json.dump({"version": VERSION, **state}, file, separators=(",", ":"))
+            with os.fdopen(fd, "wb") as file:
+                # Not `json.dump`: it takes ten times as long, as it writes piece by piece.
+                file.write(json.dumps({"version": VERSION, **state}, separators=(",", ":")).encode())
             fresh.replace(self.path)
         except OSError as err:
             raise StateError(f"{self.path}: cannot be written: {err.strerror}") from None

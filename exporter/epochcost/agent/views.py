@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from epochcost.agent.snapshot import EpochRecord, RunView, StateTotals
 from epochcost.ledger import Ledger, RunAccount
+from epochcost.ledger.epochs import Epoch
 from epochcost.model import EndStatus, Phase, RunId, RunState, State
 
 MAX_RUNS_SHOWN = 50
@@ -65,7 +67,42 @@ class Envelope:
         return it
 
 
-def run_views(ledger: Ledger, envelope: Envelope, now: float, keep_seconds: float) -> tuple[RunView, ...]:
+@dataclass(frozen=True, slots=True)
+class _History:
+    """Records, and the lists that they were made of: these only grow, or are replaced by others."""
+
+    finished: list[Epoch]
+    costs: list[float | None]
+    length: int
+    records: tuple[EpochRecord, ...]
+
+
+class Histories:
+    """The newest finished epochs of each run, made anew only when one more has ended or a price was learnt late."""
+
+    def __init__(self) -> None:
+        self._made: dict[RunId, _History] = {}
+
+    def of(self, account: RunAccount, costs: list[float | None]) -> tuple[EpochRecord, ...]:
+        """Those of ``account``, whose finished epochs cost ``costs``."""
+        finished, made = account.epochs.finished, self._made.get(account.run)
+        if made is None or made.finished is not finished or made.costs is not costs or made.length != len(finished):
+            newest = zip(finished[-HISTORY_SHOWN:], costs[-HISTORY_SHOWN:], strict=True)
+            records = tuple(
+                EpochRecord(e.number, e.end, (e.end - e.start) / e.count, _each(usd, e.count)) for e, usd in newest
+            )
+            made = self._made[account.run] = _History(finished, costs, len(finished), records)
+        return made.records
+
+    def forget(self, keep_runs: Iterable[RunId]) -> None:
+        """Drop those of runs that are no longer shown."""
+        shown = set(keep_runs)
+        self._made = {run: made for run, made in self._made.items() if run in shown}
+
+
+def run_views(
+    ledger: Ledger, envelope: Envelope, histories: Histories, now: float, keep_seconds: float
+) -> tuple[RunView, ...]:
     """The open runs and those that ended less than ``keep_seconds`` ago, at most 50.
 
     When there are more, the runs open longest stay: a flood of new ones must not hide the one that matters.
@@ -81,8 +118,10 @@ def run_views(ledger: Ledger, envelope: Envelope, now: float, keep_seconds: floa
     for (run, state), usd in totals.cost_usd.items():
         if run is not None:
             by_run.setdefault(run, ({}, {}))[1][state] = usd
+    histories.forget(a.run for a in shown[:MAX_RUNS_SHOWN])
     return tuple(
-        _view(a, ledger, envelope, now, StateTotals(*by_run.get(a.run, ({}, {})))) for a in shown[:MAX_RUNS_SHOWN]
+        _view(a, ledger, envelope, histories, now, StateTotals(*by_run.get(a.run, ({}, {}))))
+        for a in shown[:MAX_RUNS_SHOWN]
     )
 
 
@@ -100,7 +139,9 @@ def run_state(account: RunAccount, now: float, stall_after: float) -> RunState:
     return _STATES.get(state) or _PHASES.get(epochs.phase, RunState.TRAINING)
 
 
-def _view(account: RunAccount, ledger: Ledger, envelope: Envelope, now: float, totals: StateTotals) -> RunView:
+def _view(  # noqa: PLR0913, PLR0917 - all that a view is made of
+    account: RunAccount, ledger: Ledger, envelope: Envelope, histories: Histories, now: float, totals: StateTotals
+) -> RunView:
     epochs, facts, price = account.epochs, account.facts, ledger.price
     cost = account.cost_usd(now, price)
     cost_sum, cost_count = account.epoch_cost_usd_sum(price)
@@ -157,10 +198,7 @@ def _view(account: RunAccount, ledger: Ledger, envelope: Envelope, now: float, t
         eta_seconds=None if left is None or not account.is_open else left * seconds_sum / count,
         memory_peak_bytes=facts.memory_peak_bytes,
         budget_usd=facts.budget_usd,
-        history=tuple(
-            EpochRecord(e.number, e.end, (e.end - e.start) / e.count, _each(usd, e.count))
-            for e, usd in zip(epochs.finished[-HISTORY_SHOWN:], costs[-HISTORY_SHOWN:], strict=True)
-        ),
+        history=histories.of(account, costs),
     )
 
 

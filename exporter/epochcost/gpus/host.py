@@ -5,18 +5,19 @@ In a container ``/proc`` still shows the whole machine. That is right here: the 
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from epochcost.gpus import kernel_file
 from epochcost.gpus.host_counters import HostCounters
+from epochcost.gpus.kernel_file import are_counts
 from epochcost.model import HostReading
 
 PROC = Path("/proc")
 SYS = Path("/sys")
-MAX_FILE_BYTES = 1 << 20
-"""Enough for thousands of CPUs; the kernel refuses reads of more than a few MiB of some files with ENOMEM."""
 CPU_STATES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal", "guest", "guest_nice")
 """Columns of the ``cpu`` line in proc(5); old kernels have fewer."""
 LEAST_CPU_COLUMNS = 4
@@ -32,7 +33,8 @@ class HostSource:
     name = "host"
 
     def __init__(self, proc: Path = PROC, sys: Path = SYS) -> None:
-        self._proc = proc
+        self._stat, self._meminfo = str(proc / "stat"), str(proc / "meminfo")
+        self._ticks_per_second = os.sysconf("SC_CLK_TCK")
         self._before: Mapping[str, float] = {}
         self._counters = HostCounters(proc, sys)
 
@@ -42,10 +44,8 @@ class HostSource:
         Raises:
             HostError: naming the file and the line.
         """
-        stat = self._proc / "stat"
-        cpu_seconds = parse_cpu_seconds(_text_of(stat), str(stat), os.sysconf("SC_CLK_TCK"))
-        meminfo = self._proc / "meminfo"
-        used, total = parse_memory(_text_of(meminfo), str(meminfo))
+        cpu_seconds = parse_cpu_seconds(_text_of(self._stat), self._stat, self._ticks_per_second)
+        used, total = parse_memory(_text_of(self._meminfo), self._meminfo)
         before, self._before = self._before, cpu_seconds
         disk, network = self._counters.disk_bytes(), self._counters.network_bytes()
         return HostReading(
@@ -67,8 +67,8 @@ def boot_time(proc: Path = PROC) -> float:
     Raises:
         HostError: naming the file and the line.
     """
-    path = proc / "stat"
-    number, line = _line(_text_of(path), "btime", str(path))
+    path = str(proc / "stat")
+    number, line = _line(_text_of(path), "btime", path)
     match = re.fullmatch(r"btime\s+(\d{1,12})", line)
     if not match or int(match[1]) == 0:
         raise HostError(f"{path}:{number}: expected btime and seconds above 0, found {line[:80]!r}")
@@ -81,7 +81,7 @@ def boot_id(proc: Path = PROC) -> str:
     Raises:
         HostError: naming the file and the line.
     """
-    path = proc / "sys/kernel/random/boot_id"
+    path = str(proc / "sys/kernel/random/boot_id")
     text = _text_of(path).strip().lower()
     if not re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text):
         raise HostError(f"{path}:1: expected a UUID, found {text[:80]!r}")
@@ -99,7 +99,7 @@ def parse_cpu_seconds(text: str, where: str, ticks_per_second: int) -> dict[str,
     """
     number, line = _line(text, "cpu", where)
     columns = line.split()[1:]
-    if len(columns) < LEAST_CPU_COLUMNS or not all(re.fullmatch(r"[0-9]{1,20}", column) for column in columns):
+    if len(columns) < LEAST_CPU_COLUMNS or not are_counts(*columns):
         raise HostError(f"{where}:{number}: expected cpu and at least 4 counts, found {line[:80]!r}")
     ticks = dict(zip(CPU_STATES, map(int, columns), strict=False))
     guest_nice = ticks.pop("guest_nice", 0)
@@ -145,15 +145,19 @@ def _memory_field(text: str, name: str, where: str) -> int:
 
 
 def _line(text: str, first_word: str, where: str) -> tuple[int, str]:
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.split(maxsplit=1)[:1] == [first_word]:
-            return number, line.rstrip()
-    raise HostError(f"{where}: no line begins with {first_word!r}")
+    match = _beginning_with(first_word).search(text)
+    if match is None:
+        raise HostError(f"{where}: no line begins with {first_word!r}")
+    return text.count("\n", 0, match.start()) + 1, match[0].strip()
 
 
-def _text_of(path: Path) -> str:
+@functools.cache
+def _beginning_with(first_word: str) -> re.Pattern[str]:
+    return re.compile(rf"^[ \t]*{re.escape(first_word)}(?:[ \t].*)?$", re.MULTILINE)
+
+
+def _text_of(path: str) -> str:
     try:
-        with path.open("rb") as file:
-            return file.read(MAX_FILE_BYTES).decode("utf-8", "replace")
+        return kernel_file.text_of(path)
     except OSError as err:
         raise HostError(f"{path}: {err.strerror or err}") from err

@@ -7,16 +7,16 @@ likewise. So a container that is not in the host's network has no network figure
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from epochcost.gpus.kernel_file import are_counts, text_of
 
 log = logging.getLogger(__name__)
 
 SECTOR_BYTES = 512
 """In ``/proc/diskstats``, whatever the disk's own sectors are."""
-MAX_FILE_BYTES = 1 << 20
 LEAST_DISK_COLUMNS = 14
 LEAST_NETWORK_COLUMNS = 16
 Pair = tuple[int, int]
@@ -66,7 +66,7 @@ class HostCounters:
 
 class _Counted:
     def __init__(self, file: Path, devices: Path, parse: Callable[[str, str], dict[str, Pair]]) -> None:
-        self._file, self._devices, self._parse = file, devices, parse
+        self._file, self._devices, self._parse = str(file), devices, parse
         self._tally = Tally()
         self._seen: set[str] = set()
         self._physical: list[str] = []
@@ -74,9 +74,7 @@ class _Counted:
 
     def read(self) -> Pair | None:
         try:
-            with self._file.open("rb") as file:
-                text = file.read(MAX_FILE_BYTES).decode("utf-8", "replace")
-            counts = self._parse(text, str(self._file))
+            counts = self._parse(text_of(self._file), self._file)
         except (OSError, CountersError) as err:
             error = f"{self._file}: {err.strerror or err}" if isinstance(err, OSError) else str(err)
             if error != self._error:
@@ -99,7 +97,7 @@ def parse_diskstats(text: str, where: str) -> dict[str, Pair]:
     counts = {}
     for number, line in enumerate(text.splitlines(), start=1):
         columns = line.split()
-        if len(columns) < LEAST_DISK_COLUMNS or not _are_counts(columns[5], columns[9]) or "/" in columns[2]:
+        if len(columns) < LEAST_DISK_COLUMNS or not are_counts(columns[5], columns[9]) or "/" in columns[2]:
             raise CountersError(f"{where}:{number}: expected a disk and 11 counts, found {line[:80]!r}")
         counts[columns[2]] = (int(columns[5]) * SECTOR_BYTES, int(columns[9]) * SECTOR_BYTES)
     return counts
@@ -117,11 +115,7 @@ def parse_network(text: str, where: str) -> dict[str, Pair]:
             continue
         name, _, rest = line.partition(":")
         columns = rest.split()
-        if len(columns) < LEAST_NETWORK_COLUMNS or not _are_counts(columns[0], columns[8]) or "/" in name:
+        if len(columns) < LEAST_NETWORK_COLUMNS or not are_counts(columns[0], columns[8]) or "/" in name:
             raise CountersError(f"{where}:{number}: expected an interface and 16 counts, found {line[:80]!r}")
         counts[name.strip()] = (int(columns[0]), int(columns[8]))
     return counts
-
-
-def _are_counts(*texts: str) -> bool:
-    return all(re.fullmatch(r"[0-9]{1,20}", text) for text in texts)

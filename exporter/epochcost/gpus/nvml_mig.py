@@ -36,6 +36,8 @@ class Slices:
         self._notes = Notes(told, doing)
         self._doing = doing
         self._mode: bool | None = None
+        self.known: dict[str, Any] = {}
+        """What the last look at the slices tells of the GPU itself, as fields of its sample."""
         self._devices: dict[str, NvmlDevice] = {}
         self._counters: dict[str, Gpm] = {}
         self._look_at = -math.inf
@@ -56,8 +58,9 @@ class Slices:
             self._look(t)
             slices = tuple(device.sample(t) for device in self._devices.values())
         left_over = max(0.0, 1.0 - sum(s.gpu_fraction for s in slices))
-        whole = replace(gpu, mig=self._mode, gpu_fraction=left_over if left_over > 1e-9 else 0.0)  # noqa: PLR2004
-        return (whole, *(self._marked(s, gpu.power_watts) for s in slices))
+        self.known = {"mig": self._mode, "gpu_fraction": left_over if left_over > 1e-9 else 0.0}  # noqa: PLR2004
+        as_known = all(getattr(gpu, name) == value for name, value in self.known.items())
+        return (gpu if as_known else replace(gpu, **self.known), *(self._marked(s, gpu.power_watts) for s in slices))
 
     def identities(self) -> tuple[GpuSample, ...]:
         """Who the slices are, without figures."""

@@ -93,11 +93,12 @@ class Slot:
     def _read(self, t: float) -> tuple[GpuSample, ...]:
         if self._device is None or self._slices is None:
             return self._unreadable()
-        gpu = self._device.sample(t)
+        known = dict(self._slices.known)
+        if self._hears_xids:
+            known["xid_errors"] = self._memory.xids.get(self._device.identity.uuid)
+        gpu = self._device.sample(t, known)
         if not gpu.readable:
             return self._unreadable()
-        if self._hears_xids:
-            gpu = replace(gpu, xid_errors=self._memory.xids.get(gpu.uuid))
         try:
             samples = self._slices.read(t, gpu)
         except CallError as err:
@@ -106,8 +107,9 @@ class Slot:
             self._tell(f"its slices cannot be told: {err}", f"slices {self._index}")
             return self._unreadable()
         self._memory.told.discard(f"slices {self._index}")
-        known = (replace(self._device.identity, gpu_fraction=samples[0].gpu_fraction),)
-        self._memory.identities[self._index] = (*known, *self._slices.identities())
+        who, fraction = self._device.identity, samples[0].gpu_fraction
+        whole = who if who.gpu_fraction == fraction else replace(who, gpu_fraction=fraction)
+        self._memory.identities[self._index] = (whole, *self._slices.identities())
         return samples
 
     def _unreadable(self, doing: Doing | None = None) -> tuple[GpuSample, ...]:

@@ -76,6 +76,8 @@ class Epochs:
     resumed: bool = False
     before: float | None = None
     """Position at the end of the attempt before, until this attempt's own first position is known."""
+    _sums: tuple[int, float] | None = field(default=None, compare=False, repr=False)
+    """`count` and `seconds_sum`, which are asked for each second, until an epoch is finished or dropped."""
 
     def begin_attempt(self, t: float) -> None:
         """A process of the run has started while none of it was running."""
@@ -202,21 +204,28 @@ class Epochs:
         count = round(number - self.begin_position)
         if count >= 1 and abs(number - self.begin_position - count) <= WHOLE:
             self.finished.append(Epoch(number, self.begin_t, t, count))
+            self._sums = None
         self.begin_t, self.begin_position = t, number
 
     @property
     def count(self) -> int:
         """Whole epochs finished and timed, over all attempts."""
-        return self.dropped_count + sum(e.count for e in self.finished)
+        return self._summed()[0]
 
     @property
     def seconds_sum(self) -> float:
         """What they took together, in seconds."""
-        return self.dropped_seconds + math.fsum(e.end - e.start for e in self.finished)
+        return self._summed()[1]
+
+    def _summed(self) -> tuple[int, float]:
+        if self._sums is None:
+            count = self.dropped_count + sum(e.count for e in self.finished)
+            self._sums = count, self.dropped_seconds + math.fsum(e.end - e.start for e in self.finished)
+        return self._sums
 
     def drop_oldest(self, count: int) -> list[Epoch]:
         """Take the ``count`` oldest finished epochs out; their seconds stay in the sums."""
-        dropped, self.finished = self.finished[:count], self.finished[count:]
+        dropped, self.finished, self._sums = self.finished[:count], self.finished[count:], None
         self.dropped_count += sum(e.count for e in dropped)
         self.dropped_seconds += math.fsum(e.end - e.start for e in dropped)
         return dropped

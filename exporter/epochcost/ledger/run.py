@@ -88,6 +88,8 @@ class RunAccount:
         self.ended_t: float | None = None
         """When its last process ended; None while one is running."""
         self._epoch_usd: list[float | None] = []
+        self._epoch_sum: tuple[float, int] | None = None
+        """Of all of them, until one more is known, or what they cost has changed."""
 
     # -- processes ---------------------------------------------------------------------------------------------------
 
@@ -251,6 +253,7 @@ class RunAccount:
             self.settled.epoch_usd += cost or 0.0
             self.settled.epochs += epoch.count if cost is not None else 0
         del self._epoch_usd[: len(epochs)]
+        self._epoch_sum = None
 
     def epoch_costs(self, price: PriceTrack) -> list[float | None]:
         """Dollars of each finished epoch that is kept, oldest first."""
@@ -259,18 +262,21 @@ class RunAccount:
             self._fold(self.epochs.drop_oldest(excess + MAX_EPOCHS_KEPT // 10), price)
         for epoch in self.epochs.finished[len(self._epoch_usd) :]:
             self._epoch_usd.append(self.cost(epoch.start, epoch.end, price))
+            self._epoch_sum = None
         return self._epoch_usd
 
     def epoch_cost_usd_sum(self, price: PriceTrack) -> tuple[float, int]:
         """Dollars of all finished epochs whose price is known, and how many epochs those are."""
         costs = self.epoch_costs(price)
-        usd = self.settled.epoch_usd + math.fsum(cost for cost in costs if cost is not None)
-        finished = zip(self.epochs.finished, costs, strict=True)
-        return usd, self.settled.epochs + sum(e.count for e, cost in finished if cost is not None)
+        if self._epoch_sum is None:
+            usd = self.settled.epoch_usd + math.fsum(cost for cost in costs if cost is not None)
+            finished = zip(self.epochs.finished, costs, strict=True)
+            self._epoch_sum = usd, self.settled.epochs + sum(e.count for e, cost in finished if cost is not None)
+        return self._epoch_sum
 
     def reprice(self) -> None:
         """Prices or shares of the past have changed: what was computed is computed again when asked."""
-        self._epoch_usd = []
+        self._epoch_usd, self._epoch_sum = [], None
 
     def last_epoch(self, price: PriceTrack) -> tuple[Epoch, float | None] | None:
         """The newest finished epoch and its dollars."""

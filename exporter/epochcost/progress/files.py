@@ -75,6 +75,7 @@ class EventFiles:
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._directory = directory
+        self._where = str(directory)
         self._processes: Processes = processes or KernelProcesses()
         self._max_bytes = max_bytes
         self._max_files = max_files
@@ -233,7 +234,7 @@ class EventFiles:
         oldest = self._wall() - MAX_AGE_SECONDS
         for file in self._expected():
             try:
-                found = (self._directory / file.name).stat(follow_symlinks=False)
+                found = os.lstat(f"{self._where}/{file.name}")
             except OSError:  # deleted since it was listed: the next poll sees to it
                 continue
             if file.stage in (Stage.NEW, Stage.ENDED, Stage.GONE) and found.st_mtime < oldest:
@@ -260,7 +261,7 @@ class EventFiles:
     def _visit(self, file: Followed, work: Work) -> None:
         file.visited = self._round
         work.files_left -= 1
-        path = self._directory / file.name
+        path = f"{self._where}/{file.name}"
         try:
             fd = os.open(path, _FLAGS)
         except FileNotFoundError:

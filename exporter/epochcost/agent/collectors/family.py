@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.samples import Sample
 
 PREFIX = "epochcost_"
 Value = float | int | bool | None
@@ -23,13 +24,18 @@ class Family(NamedTuple):
 
     def metric(self, rows: Iterable[Row]) -> Metric | None:
         """The family with its samples, None when nothing is known."""
-        known = [(labels, float(value)) for labels, value in rows if value is not None]
+        name = PREFIX + self.name
+        # Not by `add_metric`: this is most of what a scrape takes.
+        known = [
+            Sample(name, dict(zip(self.labels, labels, strict=True)), float(value))
+            for labels, value in rows
+            if value is not None
+        ]
         if not known:
             return None
         kind = CounterMetricFamily if self.name.endswith("_total") else GaugeMetricFamily
-        metric = kind(PREFIX + self.name, self.help, labels=self.labels)
-        for labels, value in known:
-            metric.add_metric(list(labels), value)
+        metric = kind(name, self.help, labels=self.labels)
+        metric.samples = known
         return metric
 
 
