@@ -3,11 +3,11 @@
     python benchmarks/agent.py [--seconds 30] [--gpus 1,8,16] [--runs 0,8]
 
 For each number of GPUs and of runs, all three run at the same time: the agent and nvitop-exporter over the same driver
-library, each reading the GPUs once a second (nvitop-exporter's own default), and Debian's node_exporter, which reads the
-machine when it is scraped and knows no GPU. A peer that is not installed is left out. CPU is that of the time without
-scrapes; then each is scraped in turn over one keep-alive connection, and CPU of a scrape is the time of its process by
-the number of scrapes. Every run writes a line of progress a second. The driver is the tests' compiled one, so a real
-driver's own time in each call is in none of the figures.
+library, each reading the GPUs once a second (nvitop-exporter's own default), and Debian's node_exporter, which reads
+the machine when it is scraped and knows no GPU. A peer that is not installed is left out. CPU is that of the time
+without scrapes; then each is scraped in turn over one keep-alive connection, and CPU of a scrape is the time of its
+process by the number of scrapes. Every run writes a line of progress a second. The driver is the tests' compiled one,
+so a real driver's own time in each call is in none of the figures.
 """
 
 from __future__ import annotations
