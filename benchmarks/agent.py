@@ -1,19 +1,22 @@
 """What the agent costs beside nvitop-exporter and node_exporter: CPU, memory and scrape latency on simulated GPUs.
 
-    python benchmarks/agent.py [--seconds 30] [--gpus 1,8,16] [--runs 0,8]
+    python benchmarks/agent.py [--seconds 30] [--gpus 1,8,16] [--runs 0,8] [--as-prometheus]
 
 For each number of GPUs and of runs, all three run at the same time: the agent and nvitop-exporter over the same driver
 library, each reading the GPUs once a second (nvitop-exporter's own default), and Debian's node_exporter, which reads
 the machine when it is scraped and knows no GPU. A peer that is not installed is left out. CPU is that of the time
 without scrapes; then each is scraped in turn over one keep-alive connection, and CPU of a scrape is the time of its
 process by the number of scrapes. Every run writes a line of progress a second. The driver is the tests' compiled one,
-so a real driver's own time in each call is in none of the figures.
+so a real driver's own time in each call is in none of the figures. The events lie in memory, as they do by default
+(``/var/run``), the agent's state on disk. With ``--as-prometheus`` the scrapes ask for what Prometheus asks for,
+OpenMetrics in gzip; without, for the plain text that any client gets.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import gzip
 import http.client
 import json
 import os
@@ -25,7 +28,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +43,11 @@ TICKS = os.sysconf("SC_CLK_TCK")
 SCRAPES = 300
 WARM_SECONDS = 3.0
 """After the start, before anything is measured."""
+GZIP = b"\x1f\x8b"
+AS_PROMETHEUS = {
+    "Accept": "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1",
+    "Accept-Encoding": "gzip",
+}
 HEAD = ("GPUs", "runs", "", "CPU of a core", "RSS", "series", "scrape p50", "scrape p99", "CPU of a scrape")
 
 
@@ -68,22 +76,29 @@ class Peer:
     def rss_mib(self) -> float:
         return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
-    def get(self, connection: http.client.HTTPConnection) -> bytes:
-        connection.request("GET", "/metrics")
+    def get(self, connection: http.client.HTTPConnection, headers: Mapping[str, str]) -> bytes:
+        connection.request("GET", "/metrics", headers=dict(headers))
         return connection.getresponse().read()
 
     def up(self) -> bool:
         try:
-            return self.shows in self.get(http.client.HTTPConnection("127.0.0.1", self.port, timeout=5))
+            return self.shows in self.get(http.client.HTTPConnection("127.0.0.1", self.port, timeout=5), {})
         except OSError:
             return False
+
+
+@dataclass
+class Others:
+    """Paths of the peers, empty for one that is not there."""
+
+    nvitop: str
+    node: str
 
 
 class Runs:
     """Open runs, each with a line of progress a second, written by a thread of this process."""
 
     def __init__(self, events: Path, count: int, gpus: int) -> None:
-        events.mkdir()
         self._files = [events / f"run-{i}.jsonl" for i in range(count)]
         self._step = 0
         self._stop = threading.Event()
@@ -110,21 +125,23 @@ class Runs:
             file.write(json.dumps({"v": 1, "ts": time.time(), "run": path.stem, **event}) + "\n")
 
 
-def agent(directory: Path, port: int) -> list[str]:
+def agent(directory: Path, events: Path, port: int) -> list[str]:
     command = [sys.executable, "-m", "epochcost", "agent", f"--web.listen-address=127.0.0.1:{port}"]
-    command += [f"--events.dir={directory / 'events'}", f"--state.dir={directory / 'state'}", "--gpus.source=nvml"]
+    command += [f"--events.dir={events}", f"--state.dir={directory / 'state'}", "--gpus.source=nvml"]
     return [*command, "--node.metadata=off", "--price.usd-per-hour=32.77", "--log.level=error"]
 
 
 @contextlib.contextmanager
-def started(directory: Path, driver: FakeDriver, nvitop: str, node: str) -> Iterator[list[Peer]]:
+def started(directory: Path, events: Path, driver: FakeDriver, others: Others) -> Iterator[list[Peer]]:
     """All that are installed, up and warm."""
     env = {**os.environ, **driver.env(), "PYTHONPATH": str(ROOT / "exporter")}
     ports = [free_port() for _ in range(3)]
+    nvitop = [others.nvitop, "--bind-address", "127.0.0.1", "--port", str(ports[1])]
+    node = [others.node, f"--web.listen-address=127.0.0.1:{ports[2]}"]
     wanted = [
-        ("epochcost agent", agent(directory, ports[0]), ports[0], b"gpu_utilization_ratio{"),
-        ("nvitop-exporter", [nvitop, "--bind-address", "127.0.0.1", "--port", str(ports[1])], ports[1], b"utilization"),
-        ("node_exporter", [node, f"--web.listen-address=127.0.0.1:{ports[2]}"], ports[2], b"node_cpu_seconds_total"),
+        ("epochcost agent", agent(directory, events, ports[0]), ports[0], b"gpu_utilization_ratio{"),
+        ("nvitop-exporter", nvitop, ports[1], b"utilization"),
+        ("node_exporter", node, ports[2], b"node_cpu_seconds_total"),
     ]
     peers: list[Peer] = []
     try:
@@ -142,7 +159,7 @@ def started(directory: Path, driver: FakeDriver, nvitop: str, node: str) -> Iter
             one.process.wait()
 
 
-def measured(peers: list[Peer], seconds: float) -> list[list[str]]:
+def measured(peers: list[Peer], seconds: float, headers: Mapping[str, str]) -> list[list[str]]:
     """A row of figures for each."""
     before = [(one.cpu_seconds(), time.monotonic()) for one in peers]
     time.sleep(seconds)
@@ -154,29 +171,31 @@ def measured(peers: list[Peer], seconds: float) -> list[list[str]]:
     for _ in range(SCRAPES):
         for i, one in enumerate(peers):
             start = time.perf_counter()
-            pages[i] = one.get(connections[i])
+            pages[i] = one.get(connections[i], headers)
             times[i].append((time.perf_counter() - start) * 1000)
     rows = []
     for i, one in enumerate(peers):
         cpu = one.ticked_seconds() - began[i][0] - alone[i] * (time.monotonic() - began[i][1])
         ordered = sorted(times[i])
-        series = sum(1 for line in pages[i].splitlines() if line and not line.startswith(b"#"))
+        page = gzip.decompress(pages[i]) if pages[i].startswith(GZIP) else pages[i]
+        series = sum(1 for line in page.splitlines() if line and not line.startswith(b"#"))
         p50, p99 = statistics.median(ordered), ordered[int(len(ordered) * 0.99)]
         figures = [f"{alone[i] * 100:.2f} %", f"{one.rss_mib():.1f} MiB", f"{series}", f"{p50:.2f} ms", f"{p99:.2f} ms"]
         rows.append([one.name, *figures, f"{max(0.0, cpu) / SCRAPES * 1000:.2f} ms"])
     return rows
 
 
-def cell(gpus: int, runs: int, seconds: float, nvitop: str, node: str) -> list[list[str]]:
+def cell(gpus: int, runs: int, others: Others, seconds: float, headers: Mapping[str, str]) -> list[list[str]]:
     """All of them with so many GPUs and runs."""
-    with tempfile.TemporaryDirectory() as name:
+    in_memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with tempfile.TemporaryDirectory() as name, tempfile.TemporaryDirectory(dir=in_memory) as events:
         directory = Path(name)
         driver = FakeDriver(build(directory / "library"), directory / "driver.txt", gpus=gpus)
         driver.gpu("*", gpm=1, util=70, memory_used=30 << 30, memory_total=80 << 30)
-        written = Runs(directory / "events", runs, gpus)
+        written = Runs(Path(events), runs, gpus)
         try:
-            with started(directory, driver, nvitop, node) as peers:
-                return measured(peers, seconds)
+            with started(directory, Path(events), driver, others) as peers:
+                return measured(peers, seconds, headers)
         finally:
             written.end()
 
@@ -200,12 +219,14 @@ def main() -> int:
     parser.add_argument("--runs", type=numbers, default=[0, 8])
     parser.add_argument("--nvitop", default=installed("nvitop-exporter"), help="path of nvitop-exporter")
     parser.add_argument("--node", default=installed("prometheus-node-exporter"), help="path of node_exporter")
+    parser.add_argument("--as-prometheus", action="store_true", help="ask for OpenMetrics in gzip")
     asked = parser.parse_args()
+    others, headers = Others(asked.nvitop, asked.node), AS_PROMETHEUS if asked.as_prometheus else {}
     print(machine(), end="\n\n")
     print(f"| {' | '.join(HEAD)} |\n|{' --- |' * len(HEAD)}")
     for gpus in asked.gpus:
         for runs in asked.runs:
-            for row in cell(gpus, runs, asked.seconds, asked.nvitop, asked.node):
+            for row in cell(gpus, runs, others, asked.seconds, headers):
                 print(f"| {' | '.join([str(gpus), str(runs), *row])} |", flush=True)
     for path, package in ((asked.nvitop, "pip install nvitop-exporter"), (asked.node, "Debian's node_exporter")):
         if not path:
