@@ -95,6 +95,8 @@ class Aws(Cloud):
         self.action: dict[str, str] | None = None
         self.rebalance: dict[str, str] | None = None
         self.tokens: set[str] = set()
+        self.failing: dict[str, int] = {}
+        """Status by the end of a path."""
 
     def forget_tokens(self) -> None:
         self.tokens.clear()
@@ -111,6 +113,8 @@ class Aws(Cloud):
             return Reply(200, token.encode())
         if request.headers.get("x-aws-ec2-metadata-token") not in self.tokens:
             return Reply(401)
+        if status := next((code for end, code in self.failing.items() if request.path.endswith(end)), 0):
+            return Reply(status)
         content = {
             "/latest/dynamic/instance-identity/document": self.document,
             "/latest/meta-data/instance-life-cycle": self.life_cycle,

@@ -104,6 +104,17 @@ def test_aws_announces_an_interruption_and_before_it_perhaps_a_raised_risk():
         assert source.notice(soon()) == PreemptionNotice("interruption")
 
 
+@pytest.mark.parametrize("status", [429, 500, 503])
+@pytest.mark.parametrize("path", ["instance-action", "rebalance"])
+def test_aws_that_fails_has_neither_announced_anything_nor_taken_it_back(path: str, status: int):
+    cloud = Aws()
+    cloud.failing[path] = status
+    if path == "instance-action":
+        cloud.rebalance = {"noticeTime": "2026-11-21T08:20:00Z"}  # a raised risk must not stand in for the end
+    with cloud.serving() as url, pytest.raises(MetadataError, match=f"{path}: HTTP {status}"):
+        AwsMetadata(url).notice(soon())
+
+
 # -- Google Cloud ------------------------------------------------------------------------------------------------------
 
 
