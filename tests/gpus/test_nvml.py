@@ -15,7 +15,7 @@ from tests.fake_nvml import FakeDriver
 from epochcost.gpus import choose_source, open_source
 from epochcost.gpus.nvml import RETRY_SECONDS, NvmlSource
 from epochcost.gpus.nvml_device import ASK_AGAIN_SECONDS
-from epochcost.gpus.nvml_figures import NOT_NOW, THROTTLE_REASONS
+from epochcost.gpus.nvml_figures import THROTTLE_REASONS
 from epochcost.gpus.nvml_slot import LOOK_AGAIN_SECONDS
 from epochcost.gpus.source import GpuError, NoDriverError, RestartNeededError
 from epochcost.model import GpuSample
@@ -424,7 +424,7 @@ def test_a_gpu_that_does_not_tell_its_uuid_is_not_readable_and_keeps_its_place(d
     assert [g.readable for g in samples] == [i != 3 for i in range(8)]
 
 
-@pytest.mark.parametrize("code", sorted(NOT_NOW - {fake_nvml.NO_DATA}))
+@pytest.mark.parametrize("code", [14, 19, 20, 23, 27, 29])
 def test_a_figure_with_a_trouble_of_its_own_is_left_out_while_it_lasts_and_told_once(
     driver: FakeDriver, source: NvmlSource, caplog: pytest.LogCaptureFixture, code: int
 ):
