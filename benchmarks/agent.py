@@ -1,28 +1,34 @@
-"""CPU, memory and scrape latency of the agent on 8 simulated GPUs, beside nvitop-exporter over the same driver library.
+"""What the agent costs beside nvitop-exporter and node_exporter: CPU, memory and scrape latency on simulated GPUs.
 
-    python benchmarks/agent.py [--seconds 60] [--peer PATH_OF_nvitop-exporter] [--as-prometheus]
+    python benchmarks/agent.py [--seconds 30] [--gpus 1,8,16] [--runs 0,8] [--as-prometheus]
 
-Both run at the same time, sample once a second (nvitop-exporter's own default), and are scraped in turn over one
-keep-alive connection each. CPU and RSS are read from /proc over the time without scrapes. The driver is the tests'
-compiled one, so a real driver's own time in each call is not in the figures of either. The events lie in memory, as
-they do by default (``/var/run``), the agent's state on disk. With ``--as-prometheus`` the scrapes ask for what
-Prometheus asks for, OpenMetrics in gzip; without, for the plain text that any client gets.
+For each number of GPUs and of runs, all three run at the same time: the agent and nvitop-exporter over the same driver
+library, each reading the GPUs once a second (nvitop-exporter's own default), and Debian's node_exporter, which reads
+the machine when it is scraped and knows no GPU. A peer that is not installed is left out. CPU is that of the time
+without scrapes; then each is scraped in turn over one keep-alive connection, and CPU of a scrape is the time of its
+process by the number of scrapes. Every run writes a line of progress a second. The driver is the tests' compiled one,
+so a real driver's own time in each call is in none of the figures. The events lie in memory, as they do by default
+(``/var/run``), the agent's state on disk. With ``--as-prometheus`` the scrapes ask for what Prometheus asks for,
+OpenMetrics in gzip; without, for the plain text that any client gets.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gzip
 import http.client
 import json
 import os
+import platform
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,12 +40,15 @@ from tests.fake_nvml import FakeDriver, build  # noqa: E402
 from tests.waiting import wait_for  # noqa: E402
 
 TICKS = os.sysconf("SC_CLK_TCK")
-SCRAPES = 500
+SCRAPES = 300
+WARM_SECONDS = 3.0
+"""After the start, before anything is measured."""
 GZIP = b"\x1f\x8b"
 AS_PROMETHEUS = {
     "Accept": "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1",
     "Accept-Encoding": "gzip",
 }
+HEAD = ("GPUs", "runs", "", "CPU of a core", "RSS", "series", "scrape p50", "scrape p99", "CPU of a scrape")
 
 
 @dataclass
@@ -47,10 +56,22 @@ class Peer:
     name: str
     process: subprocess.Popen[bytes]
     port: int
+    shows: bytes
+    """What its page has once it works."""
 
-    def cpu_seconds(self) -> float:
+    def ticked_seconds(self) -> float:
+        """CPU time, to a hundredth of a second, with that of threads that have ended."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def cpu_seconds(self) -> float:
+        """CPU time of the threads that it has now, to the nanosecond."""
+        tasks = Path(f"/proc/{self.process.pid}/task")
+        total = 0.0
+        for task in tasks.iterdir():
+            with contextlib.suppress(OSError):  # a thread that ended meanwhile
+                total += int((task / "schedstat").read_text().split()[0]) / 1e9
+        return total
 
     def rss_mib(self) -> float:
         return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
@@ -61,93 +82,162 @@ class Peer:
 
     def up(self) -> bool:
         try:
-            return b"utilization" in self.get(http.client.HTTPConnection("127.0.0.1", self.port, timeout=5), {})
+            return self.shows in self.get(http.client.HTTPConnection("127.0.0.1", self.port, timeout=5), {})
         except OSError:
             return False
 
 
-def runs(events: Path, count: int) -> None:
-    """Open runs that say something each second would need processes; open ones are enough for the exported series."""
-    events.mkdir(exist_ok=True)
-    for i in range(count):
-        lines = [{"v": 1, "ev": "start", "ts": time.time(), "run": f"run-{i}", "experiment": "bench", "gpus": [str(i)]}]
-        lines += [{"v": 1, "ev": "epoch_end", "ts": time.time(), "run": f"run-{i}", "epoch": k} for k in (1, 2, 3)]
-        (events / f"run-{i}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+@dataclass
+class Others:
+    """Paths of the peers, empty for one that is not there."""
+
+    nvitop: str
+    node: str
 
 
-def start(directory: Path, events: Path, driver: FakeDriver, peer: str, open_runs: int) -> list[Peer]:
-    env = {**os.environ, **driver.env(), "PYTHONPATH": str(ROOT / "exporter")}
-    port, peer_port = free_port(), free_port()
-    runs(events, open_runs)
+class Runs:
+    """Open runs, each with a line of progress a second, written by a thread of this process."""
+
+    def __init__(self, events: Path, count: int, gpus: int) -> None:
+        self._files = [events / f"run-{i}.jsonl" for i in range(count)]
+        self._step = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._write, daemon=True)
+        for i, path in enumerate(self._files):
+            self._say(path, ev="start", experiment="bench", gpus=[str(i % gpus)], epochs=1000)
+        self._thread.start()
+
+    def end(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _write(self) -> None:
+        while not self._stop.wait(1.0):
+            self._step += 1
+            for path in self._files:
+                self._say(path, ev="progress", step=self._step, epoch=self._step / 10, samples=self._step * 64)
+                if self._step % 10 == 0:
+                    self._say(path, ev="epoch_end", epoch=self._step // 10)
+
+    @staticmethod
+    def _say(path: Path, **event: object) -> None:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"v": 1, "ts": time.time(), "run": path.stem, **event}) + "\n")
+
+
+def agent(directory: Path, events: Path, port: int) -> list[str]:
     command = [sys.executable, "-m", "epochcost", "agent", f"--web.listen-address=127.0.0.1:{port}"]
     command += [f"--events.dir={events}", f"--state.dir={directory / 'state'}", "--gpus.source=nvml"]
-    command += ["--price.usd-per-hour=32.77", "--log.level=error"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    peers = [Peer("epochcost agent", subprocess.Popen(command, env=env, **quiet), port)]
-    if peer:
-        theirs = [peer, "--bind-address", "127.0.0.1", "--port", str(peer_port)]
-        peers.append(Peer("nvitop-exporter", subprocess.Popen(theirs, env=env, **quiet), peer_port))
-    for one in peers:
-        wait_for(one.up, 60, one.name)
-    return peers
+    return [*command, "--node.metadata=off", "--price.usd-per-hour=32.77", "--log.level=error"]
 
 
-def measure(peers: list[Peer], seconds: float, headers: Mapping[str, str]) -> list[list[str]]:
+@contextlib.contextmanager
+def started(directory: Path, events: Path, driver: FakeDriver, others: Others) -> Iterator[list[Peer]]:
+    """All that are installed, up and warm."""
+    env = {**os.environ, **driver.env(), "PYTHONPATH": str(ROOT / "exporter")}
+    ports = [free_port() for _ in range(3)]
+    nvitop = [others.nvitop, "--bind-address", "127.0.0.1", "--port", str(ports[1])]
+    node = [others.node, f"--web.listen-address=127.0.0.1:{ports[2]}"]
+    wanted = [
+        ("epochcost agent", agent(directory, events, ports[0]), ports[0], b"gpu_utilization_ratio{"),
+        ("nvitop-exporter", nvitop, ports[1], b"utilization"),
+        ("node_exporter", node, ports[2], b"node_cpu_seconds_total"),
+    ]
+    peers: list[Peer] = []
+    try:
+        for name, command, port, shows in wanted:
+            if command[0]:
+                quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+                peers.append(Peer(name, subprocess.Popen(command, env=env, **quiet), port, shows))
+        for one in peers:
+            wait_for(one.up, 60, one.name)
+        time.sleep(WARM_SECONDS)
+        yield peers
+    finally:
+        for one in peers:
+            one.process.terminate()
+            one.process.wait()
+
+
+def measured(peers: list[Peer], seconds: float, headers: Mapping[str, str]) -> list[list[str]]:
+    """A row of figures for each."""
     before = [(one.cpu_seconds(), time.monotonic()) for one in peers]
     time.sleep(seconds)
-    idle = [(one.cpu_seconds() - cpu) / (time.monotonic() - t) for one, (cpu, t) in zip(peers, before, strict=True)]
+    alone = [(one.cpu_seconds() - cpu) / (time.monotonic() - t) for one, (cpu, t) in zip(peers, before, strict=True)]
     connections = [http.client.HTTPConnection("127.0.0.1", one.port, timeout=10) for one in peers]
     times: list[list[float]] = [[] for _ in peers]
-    series = [0 for _ in peers]
+    pages = [b"" for _ in peers]
+    began = [(one.ticked_seconds(), time.monotonic()) for one in peers]
     for _ in range(SCRAPES):
         for i, one in enumerate(peers):
-            began = time.perf_counter()
-            text = one.get(connections[i], headers)
-            times[i].append((time.perf_counter() - began) * 1000)
-            text = gzip.decompress(text) if text.startswith(GZIP) else text
-            series[i] = sum(1 for line in text.splitlines() if line and not line.startswith(b"#"))
+            start = time.perf_counter()
+            pages[i] = one.get(connections[i], headers)
+            times[i].append((time.perf_counter() - start) * 1000)
     rows = []
     for i, one in enumerate(peers):
+        cpu = one.ticked_seconds() - began[i][0] - alone[i] * (time.monotonic() - began[i][1])
         ordered = sorted(times[i])
-        rows.append(
-            [
-                one.name,
-                f"{idle[i] * 100:.2f} %",
-                f"{one.rss_mib():.1f} MiB",
-                f"{series[i]}",
-                f"{statistics.median(ordered):.2f} ms",
-                f"{ordered[int(len(ordered) * 0.99)]:.2f} ms",
-            ]
-        )
+        page = gzip.decompress(pages[i]) if pages[i].startswith(GZIP) else pages[i]
+        series = sum(1 for line in page.splitlines() if line and not line.startswith(b"#"))
+        p50, p99 = statistics.median(ordered), ordered[int(len(ordered) * 0.99)]
+        figures = [f"{alone[i] * 100:.2f} %", f"{one.rss_mib():.1f} MiB", f"{series}", f"{p50:.2f} ms", f"{p99:.2f} ms"]
+        rows.append([one.name, *figures, f"{max(0.0, cpu) / SCRAPES * 1000:.2f} ms"])
     return rows
+
+
+def cell(gpus: int, runs: int, others: Others, seconds: float, headers: Mapping[str, str]) -> list[list[str]]:
+    """All of them with so many GPUs and runs."""
+    in_memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with tempfile.TemporaryDirectory() as name, tempfile.TemporaryDirectory(dir=in_memory) as events:
+        directory = Path(name)
+        driver = FakeDriver(build(directory / "library"), directory / "driver.txt", gpus=gpus)
+        driver.gpu("*", gpm=1, util=70, memory_used=30 << 30, memory_total=80 << 30)
+        written = Runs(Path(events), runs, gpus)
+        try:
+            with started(directory, Path(events), driver, others) as peers:
+                return measured(peers, seconds, headers)
+        finally:
+            written.end()
+
+
+def machine() -> str:
+    """Where this was measured."""
+    cpus = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    model = cpus[0].partition(":")[2].strip() if cpus else platform.machine()
+    load = "/".join(f"{part:.1f}" for part in os.getloadavg())
+    return f"{os.cpu_count()} CPUs ({model}), load {load} at the start, Python {platform.python_version()}"
+
+
+def numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--runs", type=int, default=1)
-    parser.add_argument("--gpus", type=int, default=8)
-    parser.add_argument("--peer", default=shutil.which("nvitop-exporter") or "")
+    parser.add_argument("--seconds", type=float, default=30.0, help="without scrapes, for each row")
+    parser.add_argument("--gpus", type=numbers, default=[1, 8, 16])
+    parser.add_argument("--runs", type=numbers, default=[0, 8])
+    parser.add_argument("--nvitop", default=installed("nvitop-exporter"), help="path of nvitop-exporter")
+    parser.add_argument("--node", default=installed("prometheus-node-exporter"), help="path of node_exporter")
     parser.add_argument("--as-prometheus", action="store_true", help="ask for OpenMetrics in gzip")
-    args = parser.parse_args()
-    in_memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
-    with tempfile.TemporaryDirectory() as name, tempfile.TemporaryDirectory(dir=in_memory) as events:
-        directory = Path(name)
-        driver = FakeDriver(build(directory), directory / "driver.txt", gpus=args.gpus)
-        driver.gpu("*", util=70, memory_used=30 << 30, memory_total=80 << 30)
-        peers = start(directory, Path(events), driver, args.peer, args.runs)
-        try:
-            rows = measure(peers, args.seconds, AS_PROMETHEUS if args.as_prometheus else {})
-        finally:
-            for one in peers:
-                one.process.terminate()
-                one.process.wait()
-    head = ["", "CPU of a core", "RSS", "series", "scrape p50", "scrape p99"]
-    for row in (head, *rows):
-        print("  ".join(f"{cell:>16}" for cell in row))
-    if not args.peer:
-        print("nvitop-exporter is not installed: pip install nvitop-exporter, or --peer PATH")
+    asked = parser.parse_args()
+    others, headers = Others(asked.nvitop, asked.node), AS_PROMETHEUS if asked.as_prometheus else {}
+    print(machine(), end="\n\n")
+    print(f"| {' | '.join(HEAD)} |\n|{' --- |' * len(HEAD)}")
+    for gpus in asked.gpus:
+        for runs in asked.runs:
+            for row in cell(gpus, runs, others, asked.seconds, headers):
+                print(f"| {' | '.join([str(gpus), str(runs), *row])} |", flush=True)
+    for path, package in ((asked.nvitop, "pip install nvitop-exporter"), (asked.node, "Debian's node_exporter")):
+        if not path:
+            print(f"\nleft out, for it is not installed: {package}")
     return 0
+
+
+def installed(program: str) -> str:
+    """Its path, beside this Python or in the search path; empty where it is in neither."""
+    beside = Path(sys.executable).with_name(program)
+    return str(beside) if beside.exists() else shutil.which(program) or ""
 
 
 if __name__ == "__main__":

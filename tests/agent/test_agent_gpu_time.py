@@ -127,6 +127,27 @@ def test_a_stuck_gpu_is_unknown_once_its_last_reading_is_too_old_and_the_others_
     assert after.node.power_watts is None  # nobody knows what all of them draw
 
 
+def test_no_figure_of_a_stuck_gpu_is_shown_five_seconds_after_its_last_answer(
+    driver: FakeDriver, metered: Callable[..., Metered]
+) -> None:
+    driver.gpu("*", util=80)
+    it = metered()
+    it.go(2)
+    driver.hang("GetTotalEnergyConsumption", 600, gpu=2)
+    shown = []
+    for _ in range(5):
+        gpus = it.go(1).gpus
+        shown.append(gpus[2].sample.utilization_ratio is not None)
+        assert [g.sample.utilization_ratio for g in gpus if g.sample.index != "2"] == [0.8] * 3
+    assert not shown[-1]
+    stuck = gpus[2].sample
+    assert (stuck.stuck_call, stuck.memory_used_bytes, stuck.power_watts) == (
+        "nvmlDeviceGetTotalEnergyConsumption",
+        None,
+        None,
+    )
+
+
 def test_four_gpus_that_become_eight_change_no_sum(driver: FakeDriver, metered: Callable[..., Metered]) -> None:
     driver.gpu("*", util=100)
     it = metered()

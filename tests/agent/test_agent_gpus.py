@@ -13,6 +13,8 @@ from tests.agent.test_agent_process import AgentProcess
 from tests.fake_nvml import FakeDriver, build
 from tests.waiting import wait_for
 
+from epochcost.model import State
+
 GPU_GAUGES = {
     "gpu_utilization_ratio", "gpu_memory_used_bytes", "gpu_memory_total_bytes", "gpu_power_watts",
     "gpu_temperature_celsius", "gpu_energy_joules_total",
@@ -83,6 +85,41 @@ def test_the_series_of_a_stuck_gpu_disappear_and_the_call_is_named(
     wait_for(lambda: with_series_of(scraped(it)[0], "2") == GPU_GAUGES, what="the series again")
     assert "gpu_stuck_call_seconds" not in scraped(it)[0]
     assert it.end() == 0
+
+
+def test_seconds_and_dollars_of_a_stuck_gpu_are_unknown_at_metrics_and_the_bill_still_sums(
+    agent: Callable[..., AgentProcess], driver: FakeDriver
+) -> None:
+    driver.count(2)
+    it = agent("--gpus.source=nvml").up()
+    wait_for(lambda: with_series_of(scraped(it)[0], "1") == GPU_GAUGES, what="the series of GPU 1")
+    driver.hang("GetUtilizationRates", 600, gpu=1)
+
+    def unknown() -> list[list[float]]:
+        found = by_state(it)
+        return found if found[2][STATES.index("unknown")] > 2 else []
+
+    seconds, dollars, stuck, other = wait_for(unknown, what="two unknown seconds")
+    assert other[STATES.index("unknown")] < stuck[STATES.index("unknown")]
+    assert sum(stuck) == pytest.approx(sum(other), abs=1e-6)
+    assert sum(seconds) == pytest.approx(sum(stuck), abs=1e-6)
+    assert sum(dollars) == pytest.approx(sum(seconds) * 36 / 3600, rel=1e-9)
+    assert dollars[STATES.index("unknown")] == pytest.approx(seconds[STATES.index("unknown")] * 36 / 3600, rel=1e-9)
+    assert it.end() == 0
+
+
+STATES = [state.value for state in State]
+
+
+def by_state(it: AgentProcess) -> list[list[float]]:
+    """The node's seconds, its dollars, and the seconds of GPU 1 and of GPU 0, by state, of one scrape."""
+    rows: dict[tuple[str, str], dict[str, float]] = {}
+    for family in text_string_to_metric_families(it.get("/metrics")[1]):
+        for sample in family.samples:
+            row = rows.setdefault((sample.name.removeprefix("epochcost_"), sample.labels.get("gpu", "")), {})
+            row[sample.labels.get("state", "")] = sample.value
+    wanted = (("node_seconds_total", ""), ("node_cost_usd_total", ""), ("gpu_seconds_total", "1"))
+    return [[rows[key].get(state, 0.0) for state in STATES] for key in (*wanted, ("gpu_seconds_total", "0"))]
 
 
 def test_it_ends_in_order_while_every_call_is_stuck(agent: Callable[..., AgentProcess], driver: FakeDriver) -> None:

@@ -14,8 +14,11 @@ import ctypes
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+from tests.fake_nvml.recorded import control_lines
 
 SOURCE = Path(__file__).with_name("fake_nvml.c")
 SONAME = "libnvidia-ml.so.1"
@@ -34,6 +37,7 @@ GPU_IS_LOST = 15
 RESET_REQUIRED = 16
 LIB_RM_VERSION_MISMATCH = 18
 NO_DATA = 21
+VGPU_ECC_NOT_SUPPORTED = 22
 ARGUMENT_VERSION_MISMATCH = 25
 UNKNOWN = 999
 
@@ -63,20 +67,31 @@ def build(directory: Path, without: Sequence[str] = ()) -> Path:
     library = directory / SONAME
     if library.exists():
         return library
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    if compiler is None:
-        raise BuildError("the fake NVML library of the tests needs a C compiler: install gcc")
-    directory.mkdir(parents=True, exist_ok=True)
-    renamed = [f"-D{name}=absent_{name}" for name in without]
-    unfinished = directory / f"{SONAME}.{os.getpid()}"
-    command = [compiler, *FLAGS, f"-Wl,-soname,{SONAME}", *renamed, "-o", str(unfinished), str(SOURCE)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise BuildError(f"{SOURCE.name} does not compile:\n{done.stderr}")
-    unfinished.replace(library)
+    _compile(SOURCE, library, [f"-D{name}=absent_{name}" for name in without])
     if not without:
         _BUILT[:] = [library]
     return library
+
+
+def build_cuda(beside: Path) -> Path:
+    """Compile the fake ``libcuda.so.1`` into the directory of the fake driver ``beside``; return its path."""
+    library = beside.with_name("libcuda.so.1")
+    if not library.exists():
+        _compile(SOURCE.with_name("fake_cuda.c"), library)
+    return library
+
+
+def _compile(source: Path, library: Path, flags: Sequence[str] = ()) -> None:
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        raise BuildError("the fake NVML library of the tests needs a C compiler: install gcc")
+    library.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = library.with_name(f"{library.name}.{os.getpid()}")
+    command = [compiler, *FLAGS, f"-Wl,-soname,{library.name}", *flags, "-o", str(unfinished), str(source)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise BuildError(f"{source.name} does not compile:\n{done.stderr}")
+    unfinished.replace(library)
 
 
 class FakeDriver:
@@ -102,6 +117,11 @@ class FakeDriver:
     def load(self) -> ctypes.CDLL:
         """Make the library the one that pynvml finds in this process; the caller sets `CONTROL_VARIABLE`."""
         return ctypes.CDLL(str(self.library))
+
+    def play(self, recording: Mapping[str, Any]) -> None:
+        """Answer as the recorded driver did, see `scripts.record_gpus`; `heal` lifts nothing of it."""
+        self._lines = {("recorded", str(i)): line for i, line in enumerate(control_lines(recording))}
+        self._write()
 
     def count(self, gpus: int) -> None:
         """The driver sees this many GPUs, at most 64."""

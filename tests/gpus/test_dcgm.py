@@ -151,6 +151,7 @@ def test_a_gpu_that_is_no_longer_told_of_is_not_readable_until_it_is_again(expor
         ('DCGM_FI_DEV_GPU_UTIL{gpu="0",UUID="GPU-a"} lots\n', "a line cannot be read"),
         ("DCGM_FI_DEV_GPU_UTIL 12\n", "names its GPU by a label UUID"),
         (TWO + TWO.replace("sim-node", "other"), "figures of 2 machines"),
+        ((TWO + TWO.replace("sim-node", "other")).replace("Hostname=", "hostname="), "figures of 2 machines"),
     ],
 )
 def test_an_answer_that_is_no_exposition_of_this_node_is_refused_with_a_sentence(body: str, sentence: str):

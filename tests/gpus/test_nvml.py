@@ -357,18 +357,47 @@ def test_gpus_that_move_up_in_the_drivers_list_are_told_apart_by_their_uuid(driv
     assert [g.utilization_ratio for g in gpus] == [0.0, 0.0, 0.02, 0.03, 0.04, 0.05, 0.06]
 
 
+MEMORY = {"memory_used_bytes", "memory_total_bytes", "memory_reserved_bytes"}
+ACTIVITY = {"sm_active_ratio", "tensor_active_ratio", "dram_active_ratio"}
+LOST_BY_CALL: dict[str, tuple[set[str], set[str]]] = {
+    # The call, and what a whole GPU and a slice then lack; the others need no word.
+    "SystemGetDriverVersion": (set(), set()),
+    "GetName": (set(), set()),
+    "GetUtilizationRates": ({"utilization_ratio"}, set()),
+    "GetMemoryInfo": (set(), set()),
+    "GetMemoryInfo_v2": ({"memory_reserved_bytes"}, {"memory_reserved_bytes"}),
+    "GetPowerUsage": ({"power_watts"}, set()),
+    "GetTotalEnergyConsumption": (set(), set()),
+    "GetTemperature": (set() if hasattr(pynvml, "nvmlDeviceGetTemperatureV") else {"temperature_celsius"}, set()),
+    "GetTemperatureV": (set(), set()),
+    "GetCurrentClocksEventReasons": (set(), set()),
+    "GetCurrentClocksThrottleReasons": (
+        set() if hasattr(pynvml, "nvmlDeviceGetCurrentClocksEventReasons") else {"throttle_seconds"},
+        set(),
+    ),
+    "GetTotalEccErrors": ({"ecc_errors"}, set()),
+    "GetAttributes_v2": (set(), set()),
+    "GetGpuInstanceId": (set(), {"utilization_ratio", *ACTIVITY}),
+    "GetEnforcedPowerLimit": (set(), set()),
+    "EventSetCreate": ({"xid_errors"}, set()),
+    "RegisterEvents": ({"xid_errors"}, set()),
+    "EventSetWait": (set(), set()),
+    "GpmQueryDeviceSupport": (ACTIVITY, {"utilization_ratio", *ACTIVITY}),
+    "GpmSampleGet": (ACTIVITY, set()),
+    "GpmMigSampleGet": (set(), {"utilization_ratio", *ACTIVITY}),
+    "GpmMetricsGet": (ACTIVITY, {"utilization_ratio", *ACTIVITY}),
+}
+WITHOUT_SLICES = {"GetMigMode": {"mig"}, "GetMaxMigDeviceCount": set(), "GetMigDeviceHandleByIndex": set()}
+OF_A_GPU = (*FIGURES, "memory_reserved_bytes", *sorted(ACTIVITY), "throttle_seconds", "ecc_errors", "xid_errors", "mig")
+OF_A_SLICE = ("utilization_ratio", *sorted(MEMORY | ACTIVITY))
+
+
+def lacks(sample: GpuSample, names: tuple[str, ...]) -> set[str]:
+    return {name for name in names if getattr(sample, name) is None}
+
+
 @pytest.mark.parametrize("code", [fake_nvml.NOT_SUPPORTED, fake_nvml.FUNCTION_NOT_FOUND])
-@pytest.mark.parametrize(
-    "call",
-    [
-        "SystemGetDriverVersion", "GetName", "GetUtilizationRates", "GetMemoryInfo", "GetMemoryInfo_v2",
-        "GetPowerUsage",
-        "GetTotalEnergyConsumption", "GetTemperature", "GetTemperatureV", "GetCurrentClocksEventReasons",
-        "GetCurrentClocksThrottleReasons", "GetTotalEccErrors", "GetMigMode", "GetMaxMigDeviceCount",
-        "GetMigDeviceHandleByIndex", "GetAttributes_v2", "GetGpuInstanceId", "GetEnforcedPowerLimit", "EventSetCreate",
-        "RegisterEvents", "EventSetWait", "GpmQueryDeviceSupport", "GpmSampleGet", "GpmMigSampleGet", "GpmMetricsGet",
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("call", [*LOST_BY_CALL, *WITHOUT_SLICES])
 def test_a_driver_without_any_one_call_gives_all_that_the_others_give(
     driver: FakeDriver, source: NvmlSource, call: str, code: int
 ):
@@ -378,11 +407,36 @@ def test_a_driver_without_any_one_call_gives_all_that_the_others_give(
     for gpu in (None, "*"):
         driver.error(call, code, gpu=gpu)
     source.read(T)
-    gpus = source.read(T + 1).gpus
-    assert all(g.readable for g in gpus)
-    others = [g for g in gpus if not g.parent_uuid and g.index != "0"]
-    assert len(others) == 7
-    assert all(len(absent(g)) <= 2 for g in others)
+    source.read(T + 1)
+    gpus = {g.index: g for g in source.read(T + 2).gpus}
+    assert all(g.readable for g in gpus.values())
+    of_gpu, of_slice = LOST_BY_CALL.get(call, (WITHOUT_SLICES.get(call, set()), None))
+    assert [lacks(gpus[str(i)], OF_A_GPU) for i in range(1, 8)] == [of_gpu] * 7
+    assert ("0:0" in gpus) == (of_slice is not None)
+    if of_slice is not None:
+        assert lacks(gpus["0:0"], OF_A_SLICE) == of_slice
+
+
+def test_a_gpu_that_does_not_tell_its_uuid_is_not_readable_and_keeps_its_place(driver: FakeDriver, source: NvmlSource):
+    driver.error("GetUUID", fake_nvml.NOT_SUPPORTED, gpu=3)
+    samples = source.read(T).gpus
+    assert samples[3] == GpuSample("3", "unknown-3", readable=False)
+    assert [g.readable for g in samples] == [i != 3 for i in range(8)]
+
+
+@pytest.mark.parametrize("code", [14, 19, 20, 23, 27, 29])
+def test_a_figure_with_a_trouble_of_its_own_is_left_out_while_it_lasts_and_told_once(
+    driver: FakeDriver, source: NvmlSource, caplog: pytest.LogCaptureFixture, code: int
+):
+    driver.error("GetPowerUsage", code, gpu=1)
+    for second in range(3):
+        gpus = source.read(T + second).gpus
+        assert [(g.readable, absent(g)) for g in gpus] == [
+            (True, {"power_watts"} if i == 1 else set()) for i in range(8)
+        ]
+    assert len([r for r in caplog.records if "GPU 1: nvmlDeviceGetPowerUsage answers" in r.getMessage()]) == 1
+    driver.heal()
+    assert absent(source.read(T + 3).gpus[1]) == set()
 
 
 def test_no_gpu_where_there_were_some_is_a_failed_read_and_no_idle_node(driver: FakeDriver, source: NvmlSource):

@@ -69,6 +69,20 @@ def test_activity_that_no_gpu_has_is_left_out(driver: FakeDriver, source: NvmlSo
     assert activity(read(source, 0, 1)) == (None, None, 1.0)
 
 
+@pytest.mark.parametrize("call", ["GpmSampleGet", "GpmMetricsGet"])
+def test_counters_that_do_not_belong_together_leave_out_the_activity_and_not_the_gpu(
+    driver: FakeDriver, source: NvmlSource, call: str
+):
+    driver.gpu("*", gpm=1, gpm_sm=62, util=90)
+    read(source, 0, 1)
+    for gpu in (None, 0):
+        driver.error(call, fake_nvml.INVALID_ARGUMENT, gpu=gpu)
+    gpu = read(source, 2, 3)
+    assert (gpu.readable, gpu.utilization_ratio, activity(gpu)) == (True, 0.9, (None, None, None))
+    driver.heal()
+    assert activity(read(source, 4, 5)) == (0.62, 0.0, 0.0)
+
+
 def test_activity_goes_on_after_a_reload(driver: FakeDriver, source: NvmlSource):
     driver.gpu("*", gpm=1, gpm_sm=62)
     read(source, 0, 1)
@@ -119,6 +133,12 @@ def test_a_consumer_card_has_no_memory_errors_to_tell(driver: FakeDriver, source
     gpu = read(source, 0, 1)
     assert gpu.ecc_errors is None
     assert gpu.readable
+
+
+def test_a_virtual_gpu_has_no_memory_errors_to_tell_and_all_else(driver: FakeDriver, source: NvmlSource):
+    driver.error("GetTotalEccErrors", fake_nvml.VGPU_ECC_NOT_SUPPORTED, gpu="*")
+    gpu = read(source, 0, 1)
+    assert (gpu.readable, gpu.ecc_errors, gpu.utilization_ratio) == (True, None, 0.0)
 
 
 def test_a_card_without_an_energy_counter_has_its_power_summed_up(driver: FakeDriver, source: NvmlSource):

@@ -27,8 +27,12 @@ def timed(read: Callable[[], object]) -> float:
     return time.monotonic() - start
 
 
+def threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate()]
+
+
 def own_threads() -> int:
-    return sum(thread.name.startswith("epochcost-") for thread in threading.enumerate())
+    return sum(name.startswith("epochcost-") for name in threads())
 
 
 @pytest.mark.parametrize(
@@ -118,10 +122,18 @@ def test_a_driver_stuck_before_any_gpu_was_seen_is_an_error_that_names_the_call(
 
 
 def test_events_that_are_stuck_disturb_no_reading(driver: FakeDriver, source: NvmlSource):
+    source.read(T)
+    calls = driver.load().fake_nvml_calls
     driver.hang("EventSetWait", MINUTES)
+    before = calls(b"EventSetWait")
+    wait_for(lambda: source.read(T) and calls(b"EventSetWait") > before, what="the stuck call")
     for second in range(5):
         assert timed(lambda at=T + second: source.read(at)) < 0.5
     assert all(g.readable for g in source.read(T + 6).gpus)
+    driver.heal()
+    source.close()
+    wait_for(lambda: "epochcost-xids" not in threads(), what="the end of the thread")
+    assert calls(b"EventSetWait") == before + 1  # no questions piled up behind the stuck one
 
 
 def test_a_stuck_gpu_stays_stuck_over_a_reload_and_is_not_asked_by_a_second_thread(

@@ -54,6 +54,32 @@ def test_a_run_that_names_the_gpu_uses_its_slices(name: str) -> None:
     assert it.held(RunId("a")) == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize(
+    ("names", "held"),
+    [
+        (("GPU-8932",), 1.0),
+        (("GPU-8932f937-d72c", "GPU-1"), 2.0),
+        (("GPU-8932f937-d72c-4106",), 1.0),
+        (("GPU-8",), 3.0),  # of two devices: CUDA takes neither, and the node is paid all the same
+        (("GPU-",), 3.0),
+        (("8932f937",), 3.0),
+        (("GPU-8932", "7"), 1.0),
+    ],
+)
+def test_a_run_may_name_a_gpu_by_the_first_digits_of_its_uuid_as_cuda_does(names: tuple[str, ...], held: float) -> None:
+    it = ledger()
+    uuids = ("GPU-8932f937-d72c-4106-c12f-20bd9faed9f6", "GPU-8111f937-d72c-4106-c12f-20bd9faed9f6", "GPU-1")
+    tell(it, 40, training("a", *names), [Device(uuid, str(i), 1.0) for i, uuid in enumerate(uuids)])
+    assert it.held(RunId("a")) == pytest.approx(held)
+
+
+def test_a_run_may_name_a_slice_by_the_first_digits_of_its_uuid() -> None:
+    it = ledger()
+    node = [Device("GPU-a", "0", None, weight=0.5), Device("MIG-12ab", "0:0", 1.0, weight=0.5)]
+    tell(it, 40, training("a", "MIG-12"), node)
+    assert it.held(RunId("a")) == pytest.approx(0.5)
+
+
 def test_a_gpu_cut_into_slices_while_a_run_is_open_changes_no_sum() -> None:
     it = ledger()
     events = training("a")

@@ -95,22 +95,19 @@ class Aws(Cloud):
         self.action: dict[str, str] | None = None
         self.rebalance: dict[str, str] | None = None
         self.tokens: set[str] = set()
+        self.failing: dict[str, int] = {}
+        """Status by the end of a path."""
 
     def forget_tokens(self) -> None:
         self.tokens.clear()
 
     def reply(self, request: Request) -> Reply:
         if request.path == "/latest/api/token":
-            seconds = request.headers.get("x-aws-ec2-metadata-token-ttl-seconds", "")
-            if request.method != "PUT":
-                return Reply(405)
-            if not seconds.isdecimal() or not 1 <= int(seconds) <= 21600:
-                return Reply(400)
-            token = f"TOKEN{len(self.requests)}=="
-            self.tokens.add(token)
-            return Reply(200, token.encode())
+            return self._token(request)
         if request.headers.get("x-aws-ec2-metadata-token") not in self.tokens:
             return Reply(401)
+        if status := next((code for end, code in self.failing.items() if request.path.endswith(end)), 0):
+            return Reply(status)
         content = {
             "/latest/dynamic/instance-identity/document": self.document,
             "/latest/meta-data/instance-life-cycle": self.life_cycle,
@@ -120,6 +117,16 @@ class Aws(Cloud):
         if content is None:
             return Reply(404, b"<html><head><title>404 - Not Found</title></head></html>")
         return Reply(200, content.encode() if isinstance(content, str) else json.dumps(content).encode())
+
+    def _token(self, request: Request) -> Reply:
+        seconds = request.headers.get("x-aws-ec2-metadata-token-ttl-seconds", "")
+        if request.method != "PUT":
+            return Reply(405)
+        if not seconds.isdecimal() or not 1 <= int(seconds) <= 21600:
+            return Reply(400)
+        token = f"TOKEN{len(self.requests)}=="
+        self.tokens.add(token)
+        return Reply(200, token.encode())
 
 
 class Gcp(Cloud):

@@ -27,7 +27,7 @@ from epochcost.model import Node, PreemptionNotice, PurchaseOption
 from epochcost.nodes import filled, identify
 from epochcost.nodes.aws import AwsMetadata
 from epochcost.nodes.azure import AzureMetadata
-from epochcost.nodes.exchange import MetadataError, Service
+from epochcost.nodes.exchange import MAX_ANSWER_BYTES, MetadataError, Service
 from epochcost.nodes.feed import IdentityFeed
 from epochcost.nodes.gcp import GcpMetadata
 from epochcost.nodes.kubernetes import KubernetesNode, node_of_labels
@@ -102,6 +102,17 @@ def test_aws_announces_an_interruption_and_before_it_perhaps_a_raised_risk():
         assert source.notice(soon()) == PreemptionNotice("interruption", "terminate", 1795249320.0)
         cloud.action = {"action": 'x"} 1\n', "time": "soon"}
         assert source.notice(soon()) == PreemptionNotice("interruption")
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+@pytest.mark.parametrize("path", ["instance-action", "rebalance"])
+def test_aws_that_fails_has_neither_announced_anything_nor_taken_it_back(path: str, status: int):
+    cloud = Aws()
+    cloud.failing[path] = status
+    if path == "instance-action":
+        cloud.rebalance = {"noticeTime": "2026-11-21T08:20:00Z"}  # a raised risk must not stand in for the end
+    with cloud.serving() as url, pytest.raises(MetadataError, match=f"{path}: HTTP {status}"):
+        AwsMetadata(url).notice(soon())
 
 
 # -- Google Cloud ------------------------------------------------------------------------------------------------------
@@ -308,6 +319,18 @@ def test_a_redirect_is_not_followed(source: Callable[[str], AwsMetadata], status
 def test_what_is_no_answer_is_an_error(source: Callable[[str], AwsMetadata], body: bytes):
     with Says(Reply(200, body, {"Metadata-Flavor": "Google"})).serving() as url, pytest.raises(MetadataError):
         source(url).identify(soon())
+
+
+@pytest.mark.parametrize(("length", "fits"), [(MAX_ANSWER_BYTES - 1000, True), (MAX_ANSWER_BYTES + 1, False)])
+def test_an_answer_that_is_too_long_is_refused_however_fast_it_comes(length: int, fits: bool):
+    cloud = Aws(life_cycle="x" * length)
+    with cloud.serving() as url:
+        source = AwsMetadata(url)
+        if fits:
+            assert source.identify(soon()).purchase_option is None
+            return
+        with pytest.raises(MetadataError, match=f"longer than {MAX_ANSWER_BYTES} bytes"):
+            source.identify(soon())
 
 
 def test_no_proxy_is_used(monkeypatch: pytest.MonkeyPatch):

@@ -88,6 +88,35 @@ def test_each_node_has_one_writer(local_rank: int | None, writes: bool):
         ({"NVIDIA_VISIBLE_DEVICES": "GPU-a,GPU-b", "CUDA_VISIBLE_DEVICES": "0,1"}, ("GPU-a", "GPU-b")),
         ({"NVIDIA_VISIBLE_DEVICES": "GPU-a,GPU-b", "CUDA_VISIBLE_DEVICES": "1"}, None),
         ({"NVIDIA_VISIBLE_DEVICES": "all", "CUDA_VISIBLE_DEVICES": "1"}, ("1",)),
+        # Slurm numbers the devices of a confined job from 0; its own lists are the node's.
+        ({"SLURM_JOB_GPUS": "4,5,6,7", "CUDA_VISIBLE_DEVICES": "0,1,2,3"}, ("4", "5", "6", "7")),
+        ({"SLURM_JOB_GPUS": "4,5,6,7", "CUDA_VISIBLE_DEVICES": "4,5,6,7"}, ("4", "5", "6", "7")),
+        ({"SLURM_JOB_GPUS": "4,5,6,7", "CUDA_VISIBLE_DEVICES": "1"}, ("5",)),
+        ({"SLURM_JOB_GPUS": "4,5,6,7", "CUDA_VISIBLE_DEVICES": "6"}, ("6",)),
+        ({"SLURM_JOB_GPUS": "0,1", "CUDA_VISIBLE_DEVICES": "1"}, ("1",)),
+        ({"SLURM_JOB_GPUS": "1,2,5", "CUDA_VISIBLE_DEVICES": "1"}, ("1", "2", "5")),  # 1, or the second: 2
+        ({"SLURM_JOB_GPUS": "4,5", "CUDA_VISIBLE_DEVICES": "GPU-a"}, ("GPU-a",)),
+        ({"SLURM_JOB_GPUS": "4,5", "CUDA_VISIBLE_DEVICES": ""}, ()),
+        ({"SLURM_JOB_GPUS": "4,5", "CUDA_VISIBLE_DEVICES": "9"}, ("9",)),
+        ({"SLURM_JOB_GPUS": "4,5"}, ("4", "5")),
+        ({"SLURM_JOB_GPUS": ""}, None),
+        ({"SLURM_JOB_GPUS": "0,1,2,3", "SLURM_STEP_GPUS": "2,3", "CUDA_VISIBLE_DEVICES": "0,1"}, ("2", "3")),
+        (
+            {"SLURM_STEP_GPUS": "4,5", "SLURM_STEP_NUM_TASKS": "4", "SLURM_STEP_NUM_NODES": "2"}
+            | {"CUDA_VISIBLE_DEVICES": "0"},
+            ("4", "5"),
+        ),
+        (
+            {"SLURM_STEP_GPUS": "4,5", "SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NUM_NODES": "2"}
+            | {"CUDA_VISIBLE_DEVICES": "0"},
+            ("4",),
+        ),
+        ({"SLURM_JOB_GPUS": "4,5", "NVIDIA_VISIBLE_DEVICES": "GPU-a"}, ("GPU-a",)),
+        ({"HIP_VISIBLE_DEVICES": "2,3"}, ("2", "3")),
+        ({"ROCR_VISIBLE_DEVICES": "4,5,6", "HIP_VISIBLE_DEVICES": "1"}, ("5",)),
+        ({"ROCR_VISIBLE_DEVICES": "4,5,6", "HIP_VISIBLE_DEVICES": "7"}, ("4", "5", "6")),
+        ({"ROCR_VISIBLE_DEVICES": "4,5,6", "CUDA_VISIBLE_DEVICES": "0,2"}, ("4", "6")),
+        ({"ROCR_VISIBLE_DEVICES": "4"}, ("4",)),
     ],
 )
 def test_gpus_are_what_the_whole_job_may_see(environ: dict[str, str], gpus: tuple[str, ...] | None):

@@ -11,6 +11,7 @@ from typing import Any
 from epochcost.gpus.nvml_figures import (
     DRIVER_FAULTS,
     NO_DATA,
+    NOT_NOW,
     REFUSALS,
     THROTTLED,
     CallError,
@@ -155,8 +156,10 @@ class NvmlDevice:
         except self._nvml.NVMLError as err:
             if err.value in REFUSALS:
                 self._give_up(figure, str(err), t, values)
-            elif err.value != NO_DATA:
+            elif err.value not in NOT_NOW:
                 raise CallError(f"{figure.call} of GPU {self.identity.index}", err) from err
+            elif err.value != NO_DATA:
+                self._tell(f"GPU {self.identity.index}: {figure.call} answers {err}: left out", figure.call)
         else:
             values.update(answer)
             if figure.every:

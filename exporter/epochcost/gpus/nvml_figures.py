@@ -10,10 +10,15 @@ from typing import Any
 UNINITIALIZED, DRIVER_NOT_LOADED, LIBRARY_NOT_FOUND, VERSION_MISMATCH = 1, 9, 12, 18
 DRIVER_FAULTS = frozenset((UNINITIALIZED, DRIVER_NOT_LOADED, VERSION_MISMATCH))
 """Codes of NVML (stable over all its versions) that are no one GPU's fault."""
-REFUSALS = frozenset((3, 4, 13, 25, 26))
-"""Not supported, no permission, function not found, argument version mismatch, deprecated: no use to ask again soon."""
+REFUSALS = frozenset((3, 4, 13, 22, 25, 26))
+"""Not supported, no permission, function not found, no memory errors of a virtual GPU, argument version mismatch,
+deprecated: no use to ask again soon."""
 NO_DATA = 21
 """The figure exists, but not at this instant (just after a start)."""
+NOT_NOW = frozenset((14, 19, 20, NO_DATA, 23, 27, 29))
+"""Corrupted infoROM, in use, no memory left, no data, insufficient resources, not ready, invalid state: the trouble of
+one figure, not of the GPU."""
+INVALID_ARGUMENT = 2
 
 Values = dict[str, Any]
 """Some fields of `GpuSample` by name, and `THROTTLED`."""

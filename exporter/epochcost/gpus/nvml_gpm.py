@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from epochcost.gpus.nvml_figures import Figure, Values
+from epochcost.gpus.nvml_figures import INVALID_ARGUMENT, Figure, Values
 
 log = logging.getLogger(__name__)
 
@@ -64,10 +64,17 @@ class Gpm:
         if 0 <= elapsed < LEAST_SECONDS:
             return {}
         before, now = self._buffers
-        self._take(now)
-        self._buffers, first = [now, before], math.isinf(self._taken_t)
-        self._taken_t = t
-        return {} if first else self._between(before, now)
+        try:
+            self._take(now)
+            self._buffers, first = [now, before], math.isinf(self._taken_t)
+            self._taken_t = t
+            return {} if first else self._between(before, now)
+        except self._nvml.NVMLError as err:
+            if err.value != INVALID_ARGUMENT:
+                raise
+            log.debug("no activity in this reading: %s", err)  # the GPU was cut anew between the two samples, say
+            self.free()
+            return {}
 
     def _prepare(self) -> None:
         nvml = self._nvml

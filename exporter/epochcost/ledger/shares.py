@@ -13,6 +13,8 @@ from epochcost.model import RunId
 
 Placed = tuple[str, str, float]
 """A device of the node: its uuid, index and weight."""
+ABBREVIATED = ("GPU-", "MIG-")
+"""What a UUID that may be given in part begins with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +72,21 @@ def claims(open_runs: Mapping[RunId, frozenset[str] | None], devices: Sequence[P
 def _used(wanted: frozenset[str] | None, devices: Sequence[Placed]) -> list[int]:
     if wanted is None:
         return list(range(len(devices)))
-    whole = {index for uuid, index, _ in devices if uuid in wanted or index in wanted}
+    named = {_whole_uuid(name, devices) for name in wanted}
+    whole = {index for uuid, index, _ in devices if uuid in named or index in named}
     return [
         i
         for i, (uuid, index, _) in enumerate(devices)
-        if uuid in wanted or index in whole or index.partition(":")[0] in whole
+        if uuid in named or index in whole or index.partition(":")[0] in whole
     ]
+
+
+def _whole_uuid(name: str, devices: Sequence[Placed]) -> str:
+    """CUDA takes as many digits of a UUID as tell one device from the others (``GPU-8932f937``)."""
+    if not name.startswith(ABBREVIATED) or name in ABBREVIATED:
+        return name
+    meant = [uuid for uuid, _, _ in devices if uuid.startswith(name)]
+    return meant[0] if len(meant) == 1 else name
 
 
 @dataclass(slots=True)

@@ -67,14 +67,18 @@ class AwsMetadata:
             document = self._service.parsed(self._service.decoded(action, ACTION_PATH), ACTION_PATH)
             said = document.get("action")
             return PreemptionNotice("interruption", said if said in ACTIONS else "", _instant(document.get("time")))
+        self._absent(action, ACTION_PATH)
         rebalance = self._get(REBALANCE_PATH, deadline)
         if rebalance.status == OK:
             self._service.parsed(self._service.decoded(rebalance, REBALANCE_PATH), REBALANCE_PATH)
             return PreemptionNotice("rebalance", "rebalance")
-        for path, answer in ((ACTION_PATH, action), (REBALANCE_PATH, rebalance)):
-            if answer.status != NOT_FOUND:
-                raise MetadataError(f"{self._service.name}: GET {path}: HTTP {answer.status}")
+        self._absent(rebalance, REBALANCE_PATH)
         return None
+
+    def _absent(self, answer: Answer, path: str) -> None:
+        """Only "not found" says that nothing is announced; a failure is no word of the cloud's."""
+        if answer.status != NOT_FOUND:
+            raise MetadataError(f"{self._service.name}: GET {path}: HTTP {answer.status}")
 
     def _text(self, path: str, deadline: float) -> str:
         answer = self._get(path, deadline)

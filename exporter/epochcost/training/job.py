@@ -55,20 +55,60 @@ def job(environ: Mapping[str, str]) -> Job:
 
 
 def visible_gpus(environ: Mapping[str, str]) -> tuple[str, ...] | None:
-    """The devices of ``CUDA_VISIBLE_DEVICES`` and, in a container, ``NVIDIA_VISIBLE_DEVICES``; None where unknown.
+    """The devices of ``CUDA_VISIBLE_DEVICES`` (or ROCm's likes of it) as the node counts them; None where unknown.
 
     Inside a container, CUDA's indices count the container's devices, which mean something else to the node: then the
-    container's own list counts, or nothing is said.
+    container's own list (``NVIDIA_VISIBLE_DEVICES``) counts, or nothing is said. So do they where Slurm confines a job
+    to its devices: then Slurm's own list counts.
     """
-    cuda = environ.get("CUDA_VISIBLE_DEVICES")
+    chosen = _chosen(environ)
     given = _devices(environ.get("NVIDIA_VISIBLE_DEVICES", "all"))
     within_container = given not in ((), ("all",), ("void",), ("none",))
-    if cuda is None:
-        return given if within_container else None
-    chosen = _devices(cuda)
+    if chosen is None:
+        return given if within_container else (_held_by_slurm(environ) or None)
     if within_container and any(device.isdecimal() for device in chosen):
         return given if len(chosen) == len(given) else None
-    return chosen
+    return chosen if within_container else _as_slurm_counts(chosen, environ)
+
+
+def _chosen(environ: Mapping[str, str]) -> tuple[str, ...] | None:
+    """What the process may use, in its own counting; None where nobody says."""
+    named = (environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"))
+    chosen = next((_devices(devices) for devices in named if devices is not None), None)
+    outer = environ.get("ROCR_VISIBLE_DEVICES")
+    if outer is None:
+        return chosen
+    # ROCm hides devices twice: HIP counts those that its runtime below has left.
+    left = _devices(outer)
+    return left if chosen is None else (_picked(chosen, left) or left)
+
+
+def _picked(chosen: tuple[str, ...], among: tuple[str, ...]) -> tuple[str, ...]:
+    """The devices of ``among`` whose places ``chosen`` names; empty where one has no such place."""
+    places = [int(device) if device.isascii() and device.isdecimal() else len(among) for device in chosen]
+    return tuple(among[place] for place in places) if all(place < len(among) for place in places) else ()
+
+
+def _held_by_slurm(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The devices of this job step, else of this job, on this node, by the node's indices."""
+    return _devices(environ.get("SLURM_STEP_GPUS") or environ.get("SLURM_JOB_GPUS", ""))
+
+
+def _as_slurm_counts(chosen: tuple[str, ...], environ: Mapping[str, str]) -> tuple[str, ...]:
+    """``chosen`` by the node's indices: Slurm numbers a job's devices from 0 where it confines the job to them.
+
+    Whether it does cannot be asked. Where both countings are possible and differ, all that the job holds is told.
+    """
+    held = _held_by_slurm(environ)
+    if not held or not chosen or not all(device.isdecimal() for device in (*chosen, *held)):
+        return chosen
+    tasks, nodes = (_number(environ, (f"SLURM_STEP_NUM_{what}",)) or 1 for what in ("TASKS", "NODES"))
+    if len(chosen) == len(held) or tasks > nodes:  # of several tasks on a node, each may be shown its own part
+        return held
+    mapped = _picked(chosen, held)
+    if not mapped or mapped == chosen:
+        return chosen
+    return held if set(chosen) <= set(held) else mapped
 
 
 def run_id(environ: Mapping[str, str], told: str, experiment: str) -> str:

@@ -1,0 +1,69 @@
+"""The queries of docs/owners.md give what they say, on a node where one GPU is whole and one is cut."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "owners.md").read_text(encoding="utf-8")
+QUERIES = [part.strip() for part in PAGE.split("```promql\n", 1)[1].split("```", 1)[0].split("\n\n")]
+
+GPUS = {"0": "GPU-a", "1": "GPU-b", "1:0": "MIG-x", "1:1": "MIG-y"}
+SERIES = [
+    *(("gpu_readable", gpu, "", "1x10") for gpu in GPUS),
+    ("gpu_mig_mode", "0", "", "0x10"),
+    ("gpu_mig_mode", "1", "", "1x10"),
+    ("gpu_mig_slice_ratio", "1:0", "", "0.25x10"),
+    ("gpu_mig_slice_ratio", "1:1", "", "0.75x10"),
+    ("gpu_owner_share_ratio", "0", 'user="ann",namespace="a"', "0.5x10"),
+    ("gpu_owner_share_ratio", "0", 'user="bob",namespace="b"', "0.5x10"),
+    ("gpu_owner_share_ratio", "1", 'user="ann",namespace="a"', "1x10"),  # what the slices leave over: nothing
+    ("gpu_owner_share_ratio", "1:0", 'user="ann",namespace="a"', "1x10"),
+    ("gpu_owner_share_ratio", "1:1", 'user="bob",namespace="b"', "1x10"),
+    ("gpu_utilization_seconds_total", "0", "", "0+30x10"),
+    ("gpu_utilization_seconds_total", "1:0", "", "0+60x10"),
+]
+EXPECTED = {
+    "namespace": {"a": 0.5 * 0.5 + 1.0, "b": 0.5 * 0.5},
+    "user": {"ann": 0.5 + 0.25, "bob": 0.5 + 0.75},
+}
+
+
+def series(name: str, gpu: str, labels: str, values: str) -> dict[str, str]:
+    given = f'instance="n:1",gpu="{gpu}",uuid="{GPUS[gpu]}"' + (f",{labels}" if labels else "")
+    return {"series": f"epochcost_{name}{{{given}}}", "values": values}
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")
+@pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.splitlines()[0])
+def test_a_query_of_the_page_gives_what_it_says(tmp_path: Path, query: str) -> None:
+    label = query.partition("sum by (")[2].partition(")")[0]
+    samples = [{"labels": f'{{{label}="{of}"}}', "value": value} for of, value in EXPECTED[label].items()]
+    story: dict[str, Any] = {
+        "evaluation_interval": "1m",
+        "tests": [
+            {
+                "interval": "1m",
+                "input_series": [series(*row) for row in SERIES],
+                "promql_expr_test": [{"expr": query, "eval_time": "10m", "exp_samples": samples}],
+            }
+        ],
+    }
+    (tmp_path / "story.yml").write_text(yaml.safe_dump(story), encoding="utf-8")
+    done = subprocess.run(
+        ["promtool", "test", "rules", str(tmp_path / "story.yml")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_page_has_its_queries() -> None:
+    assert len(QUERIES) == len(EXPECTED)
