@@ -14,7 +14,7 @@ from tests.waiting import wait_for
 
 from epochcost.demo.rulebook import passes
 
-INSTANTS = [t + OFF_THE_GRID for t in (7020, 13_200, 20_400)]
+INSTANTS = [t + OFF_THE_GRID for t in (7020, 15_000, 20_400)]
 """Off every scrape and evaluation, and not within an hour of a machine that appears or a state that lasts for a moment:
 VictoriaMetrics counts the first value of a counter that begins inside a range, Prometheus extrapolates."""
 EVERY = [(rule.name, rule.body["expr"]) for rule in [*RECORDINGS, *ALERTS]]
