@@ -41,9 +41,8 @@ EVENTS = st.fixed_dictionaries(
         "nodes": WHOLES,
     },
 )
-NONSENSE = st.lists(
-    st.tuples(st.integers(0, BEATS - 1), st.integers(0, 2), EVENTS | st.binary(max_size=60)), max_size=30
-)
+LINES = EVENTS | st.binary(max_size=60)
+NONSENSE = st.lists(st.tuples(st.integers(0, BEATS - 1), st.integers(0, 2), LINES), max_size=30)
 
 
 def ours(root: Path, nonsense: list[tuple[int, int, dict[str, object] | bytes]]) -> dict[str, float | None]:
