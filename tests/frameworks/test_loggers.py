@@ -1,4 +1,4 @@
-"""Dollars beside the loss in TensorBoard, Weights & Biases (offline) and MLflow (a local file), as their own readers see."""
+"""Dollars beside the loss in TensorBoard, Weights & Biases (offline) and MLflow (a local file), read back from there."""
 
 from __future__ import annotations
 
@@ -78,7 +78,9 @@ def test_lightning_into_weights_and_biases(tmp_path: Path, agent: AgentProcess):
 @needs("transformers", "tensorboard")
 def test_an_attached_hugging_face_callback_into_tensorboard(tmp_path: Path, agent: AgentProcess):
     made = 'epochcost.huggingface_callback("net", **OPTIONS.get("told", {}))'
-    program = HUGGINGFACE.replace('report_to=[]', 'report_to=["tensorboard"]').replace(f"[{made}, Clock()]", "[Clock()]")
+    program = HUGGINGFACE.replace("report_to=[]", 'report_to=["tensorboard"]').replace(
+        f"[{made}, Clock()]", "[Clock()]"
+    )
     program = program.replace("try:\n    trainer.train", f"{made}.attach(trainer)\ntry:\n    trainer.train")
     train(program, tmp_path, agent, TENSORBOARD_LOGGING_DIR="logs")
     found = [path for path in tmp_path.rglob("events.out.tfevents.*") if b"epochcost" in path.read_bytes()]
