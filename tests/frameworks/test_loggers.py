@@ -1,4 +1,4 @@
-"""Dollars beside the loss in TensorBoard, Weights & Biases (offline) and MLflow (a local file), read back from there."""
+"""Dollars beside the loss in TensorBoard, W&B (offline) and MLflow (a local file), read back from there."""
 
 from __future__ import annotations
 
