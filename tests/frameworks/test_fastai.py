@@ -40,7 +40,7 @@ learn = Learner(dls, torch.nn.Linear(4, 1), loss_func=torch.nn.functional.mse_lo
     cbs=[epochcost.fastai_callback("net"), Clock(), *more])
 learn.remove_cbs([cb for cb in learn.cbs if type(cb).__name__ == "ProgressCallback"])
 if OPTIONS.get("find"):
-    learn.lr_find(num_it=12, show_plot=False)
+    learn.lr_find(num_it=12, show_plot=False, suggest_funcs=())
     learn.validate()
     Clock.marks, Clock.steps, Clock.count = [], [], 0
     Clock.marks.clear()

@@ -1,9 +1,11 @@
-"""Keras 3 on torch, really training."""
+"""Keras 3 on each of its backends, really training."""
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
 from tests.frameworks.real import facts, launch, train
 from tests.training.programs import events_by_file
 
@@ -41,8 +43,11 @@ print(json.dumps({"marks": Clock.marks, "iterations": Clock.iterations}))
 """
 
 
-def test_epochs_steps_and_times_are_keras_own(tmp_path: Path):
-    seen = train(PROGRAM, tmp_path, "{}")
+@pytest.mark.parametrize("backend", ["torch", "jax", "tensorflow"])
+def test_epochs_steps_and_times_are_keras_own(tmp_path: Path, backend: str):
+    if find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    seen = train(PROGRAM, tmp_path, "{}", KERAS_BACKEND=backend)
     seen.agrees_with_the_outer_clock()
     assert [facts(end, "epoch", "step", "steps") for end in seen.of("epoch_end")] == [
         (1, 10, 10),

@@ -36,15 +36,17 @@ def test_the_shell_example_reports_a_run_that_the_reader_accepts(tmp_path: Path)
     assert 0.05 < seen[3].t - seen[2].t < 30
 
 
-@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("number", range(4))
 def test_the_python_examples_run_and_report(tmp_path: Path, number: int):
     examples = blocks("training.md", "python")
-    assert len(examples) == 3
+    assert len(examples) == 4
     outcome = train(examples[number], tmp_path)
     assert (outcome.code, outcome.err) == (0, "")
     reported = events(tmp_path)
     assert reported[-1]["status"] == "finished"
-    assert kinds(reported).count("epoch_end") == (6 if number == 2 else 3)
+    assert reported[-1]["epoch"] == (10 if number == 2 else 3)
+    ends = kinds(reported).count("epoch_end")
+    assert ends == (6 if number == 2 else 3) or (number == 3 and 1 <= ends <= 3)  # nominal ones end between lines
 
 
 def test_the_example_of_the_format_is_an_event_and_all_keys_are_described():

@@ -56,6 +56,8 @@ def run(  # noqa: PLR0913 - all but the first three are seldom needed, and by na
     budget_usd: float | None = None,
     samples_per_epoch: int | None = None,
     steps_per_epoch: int | None = None,
+    nominal_epoch_steps: int | None = None,
+    nominal_epoch_tokens: int | None = None,
     framework: str | None = None,
     memory_peak: Callable[[], int] | None = None,
     local_rank: int | None = None,
@@ -70,6 +72,9 @@ def run(  # noqa: PLR0913 - all but the first three are seldom needed, and by na
         budget_usd: dashboards and alerts compare the cost with it.
         samples_per_epoch: of the training set.
         steps_per_epoch: where no loader says it.
+        nominal_epoch_steps: that are called an epoch where the training has none (an endless stream); ``epochs`` counts
+            them too. Once the program tells where an epoch begins or ends, they are not.
+        nominal_epoch_tokens: likewise; counts more, if both are said.
         framework: else the one that is loaded (torch, jax, tensorflow).
         memory_peak: returns the most device memory held so far, in bytes; else torch is asked where it is loaded.
         local_rank: where no launcher says it. Only local rank 0 reports; for the others everything else works.
@@ -79,11 +84,15 @@ def run(  # noqa: PLR0913 - all but the first three are seldom needed, and by na
             os.environ,
             experiment=text(experiment),
             planned=epochs,
-            batch_size=whole("batch_size", batch_size, least=1),
             told=text(id),
             budget_usd=amount("budget_usd", budget_usd),
-            samples_per_epoch=whole("samples_per_epoch", samples_per_epoch, least=1),
-            steps_per_epoch=whole("steps_per_epoch", steps_per_epoch, least=1),
+            measure=Position(
+                whole("batch_size", batch_size, least=1),
+                whole("samples_per_epoch", samples_per_epoch, least=1),
+                whole("steps_per_epoch", steps_per_epoch, least=1),
+                whole("nominal_epoch_steps", nominal_epoch_steps, least=1),
+                whole("nominal_epoch_tokens", nominal_epoch_tokens, least=1),
+            ),
             framework=text(framework),
             memory_peak=memory_peak,
             local_rank=whole("local_rank", local_rank),
@@ -98,11 +107,9 @@ def _run(  # noqa: PLR0913 - the arguments of `run`, checked
     *,
     experiment: str,
     planned: float | None,
-    batch_size: int | None,
     told: str,
     budget_usd: float | None,
-    samples_per_epoch: int | None,
-    steps_per_epoch: int | None,
+    measure: Position,
     framework: str,
     memory_peak: Callable[[], Any] | None,
     local_rank: int | None,
@@ -116,8 +123,8 @@ def _run(  # noqa: PLR0913 - the arguments of `run`, checked
         experiment=experiment,
         framework=framework or loaded_framework(),
         epochs=amount("epochs", planned),
-        batch_size=batch_size,
-        samples_per_epoch=samples_per_epoch,
+        batch_size=measure.batch_size,
+        samples_per_epoch=measure.samples_per_epoch,
         budget_usd=budget_usd,
         named=bool(run_name(environ, told)),
     )
@@ -130,7 +137,7 @@ def _run(  # noqa: PLR0913 - the arguments of `run`, checked
         narration=Narration(facts, make_writer if within.writes else None, MemoryPeak(memory_peak)),
         costs=costs,
         notices=NoticeFile(directory),
-        position=Position(batch_size, samples_per_epoch, steps_per_epoch),
+        position=measure,
         loop_epochs=planned,
     )
 

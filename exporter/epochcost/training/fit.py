@@ -40,6 +40,7 @@ class Told:
     budget_usd: float | None = None
     samples_per_epoch: int | None = None
     steps_per_epoch: int | None = None
+    nominal_epoch_steps: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ class Fit:
             return
         told, self._found = self._told, found
         planned = told.epochs
-        if planned is None and found.epochs is not None:
+        if planned is None and found.epochs is not None and not told.nominal_epoch_steps:
             planned = self._offset + found.epochs
         facts = asdict(found) | {
             "framework": self._framework,
@@ -161,7 +162,11 @@ class Fit:
         steps = self._told.steps_per_epoch or self._found.steps
         self._epoch_step = self._step - done
         self.epoch_open = True
-        if self._run is not None:
+        if self._run is None:
+            return
+        if self._told.nominal_epoch_steps:
+            self._run.enter_phase("train")
+        else:
             self._run.begin_epoch(self._offset + number, steps, done)
 
     def step_to(self, step: int, batch: int | None = None) -> None:
@@ -171,7 +176,7 @@ class Fit:
             return
         if self._saving:
             self.settle()
-        if batch is not None and self._batches:
+        if batch is not None and self._batches and not self._told.nominal_epoch_steps:
             run.reached(batch / self._batches)
         before, done = self._step, step - self._step
         if done <= 0:
@@ -184,7 +189,7 @@ class Fit:
 
     def begin_steps(self) -> None:
         """There are no epochs, only steps; the user's ``steps_per_epoch`` makes nominal ones of them."""
-        nominal = self._nominal = self._told.steps_per_epoch or 0
+        nominal = self._nominal = self._told.nominal_epoch_steps or self._told.steps_per_epoch or 0
         if self._run is None:
             return
         if nominal:
@@ -196,7 +201,7 @@ class Fit:
     def end_epoch(self, number: int, *, whole: bool = True) -> None:
         """The ``number``-th epoch ends; one that was not ``whole`` was broken off and does not count."""
         self.settle()
-        if self._run is not None and self.epoch_open and whole:
+        if self._run is not None and self.epoch_open and whole and not self._told.nominal_epoch_steps:
             self._run.epoch_end(self._offset + number)
         self.epoch_open = False
 

@@ -17,10 +17,15 @@ class MemoryPeak:
         self._ask = ask
         self._peak: int | None = None
 
+    def fragment(self) -> str:
+        """The peak as a key of a JSON object, led by a comma; empty where nobody knows."""
+        if self._ask is None and "torch" not in sys.modules:
+            return ""
+        peak = self.peak_bytes()
+        return "" if peak is None else f',"memory_peak_bytes":{peak}'
+
     def peak_bytes(self) -> int | None:
         """In bytes, of the fullest device; None where nobody knows."""
-        if self._ask is None and "torch" not in sys.modules:
-            return None
         try:
             answer = _torch_peak_bytes() if self._ask is None else whole("memory_peak()", self._ask())
         except Exception as err:  # noqa: BLE001 - the user's function, the user's exceptions

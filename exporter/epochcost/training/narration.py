@@ -44,16 +44,14 @@ class Narration:
         self._writer = self._make_writer(self._facts.run) if self._make_writer else None
         self._start = self.head("start")
         self._fragments.clear()
-        self.tell("start", at, "startup", head=self._start, full=True)
+        self.tell("start", at, "startup", head=self._start)
 
     def head(self, kind: str) -> str:
         """The beginning of an event that happens now."""
         return f'{{"v":1,"ev":"{kind}","ts":{_wall():.6f},"mono":{_monotonic():.6f},{self._run_key}'
 
-    def tell(  # noqa: PLR0913 - the parts of a line
-        self, kind: str, at: Position, phase: str, extra: str = "", *, head: str = "", full: bool = False
-    ) -> None:
-        """Write one line; boundaries are ``full``, so that a line lost before them does no harm.
+    def tell(self, kind: str, at: Position, phase: str, extra: str = "", *, head: str = "") -> None:
+        """Write a boundary, with all facts, so that a line lost before it does no harm.
 
         Args:
             kind: of the event.
@@ -61,18 +59,31 @@ class Narration:
             phase: that the run is in.
             extra: more keys as JSON, led by a comma.
             head: from an earlier `head`, for an event that happened then.
-            full: with all facts.
         """
         writer = self._writer
         if writer is None or writer.dead:
             return
-        if writer.check() if full else writer.attach():
-            full = True
+        if writer.check():
             extra += self._opening(writer, kind)
-        line = f'{head or self.head(kind)}{at.fragment()},"phase":"{phase}"{extra}'
-        if (peak := self._memory.peak_bytes()) is not None:
-            line += f',"memory_peak_bytes":{peak}'
-        writer.put(f"{line}{self._told_facts(writer) if full else ''}}}\n".encode())
+        where = f'{at.fragment()},"phase":"{phase}"{extra}{self._memory.fragment()}'
+        writer.put(f"{head or self.head(kind)}{where}{self._told_facts(writer)}}}\n".encode())
+
+    def progress(self, at: Position, phase: str) -> bool:
+        """Write the line of a second: the position alone, all in one place, for this is what a training waits for.
+
+        False when nothing will be written any more.
+        """
+        writer = self._writer
+        if writer is None or writer.dead:
+            return False
+        facts = ""
+        if writer.attach():  # a file that does not know them
+            facts = self._opening(writer, "progress") + self._told_facts(writer)
+        writer.put(
+            f'{{"v":1,"ev":"progress","ts":{_wall():.6f},"mono":{_monotonic():.6f},{self._run_key}'
+            f'{at.fragment()},"phase":"{phase}"{self._memory.fragment()}{facts}}}\n'.encode()
+        )
+        return not writer.dead
 
     def describe(self, facts: Facts) -> None:
         """The facts as they are known by now; the run's id may change only before `begin`."""

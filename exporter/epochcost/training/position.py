@@ -17,7 +17,9 @@ class Position:
     __slots__ = (
         "base",
         "batch_size",
+        "by_tokens",
         "epoch_steps",
+        "nominal",
         "part",
         "reached",
         "samples",
@@ -30,12 +32,21 @@ class Position:
         "tokens",
     )
 
-    def __init__(self, batch_size: int | None, samples_per_epoch: int | None, steps: int | None) -> None:
+    def __init__(
+        self,
+        batch_size: int | None,
+        samples_per_epoch: int | None,
+        steps: int | None,
+        nominal_steps: int | None = None,
+        nominal_tokens: int | None = None,
+    ) -> None:
         self.base: float | None = None
         self.reached = 0.0
         self.step_base = 0
         self.epoch_steps = 0
-        self.steps = steps
+        self.steps = steps if nominal_steps is None else nominal_steps
+        self.nominal = nominal_tokens or nominal_steps
+        self.by_tokens = nominal_tokens is not None
         self.part: float | None = None
         self.stepwise = False
         self.batch_size = batch_size
@@ -48,6 +59,7 @@ class Position:
     def begin_epoch(self, number: int) -> None:
         """The epoch after ``number`` finished ones begins."""
         self.base = float(number)
+        self.nominal = None
         self.reached = 0.0
         self.part = None
         self.step_base += self.epoch_steps
@@ -63,7 +75,7 @@ class Position:
         self.step_base -= done
         if self.batch_size is not None and not self.samples_counted:
             self.samples_base -= done * self.batch_size
-        if count is not None:
+        if count is not None and self.nominal is None:
             self.steps = self.epoch_steps + count
 
     def finish_epoch(self, number: float | None) -> float:
@@ -78,6 +90,8 @@ class Position:
 
     def move(self, epoch: float | None, step: int | None, samples: int | None, tokens: int | None) -> None:
         """Set what is given, from outside."""
+        if self.nominal is not None:
+            epoch, step, tokens = self._nominally(self.nominal, epoch, step, tokens)
         if epoch is not None:
             self.derive_samples()
             self.step_base += self.epoch_steps
@@ -91,6 +105,17 @@ class Position:
             self.samples, self.samples_base = step * self.batch_size, self.step_base * self.batch_size
         if tokens is not None:
             self.tokens = tokens
+
+    def _nominally(
+        self, nominal: int, epoch: float | None, step: int | None, tokens: int | None
+    ) -> tuple[None, int | None, int | None]:
+        """A nominal epoch is nothing but steps or tokens: the count of these is what is set."""
+        self.base = self.base or 0.0
+        if epoch is not None and self.by_tokens:
+            tokens = round(epoch * nominal) if tokens is None else tokens
+        elif epoch is not None:
+            step = round(epoch * nominal) if step is None else step
+        return None, step, tokens
 
     def add_samples(self, count: int) -> None:
         """``count`` samples more, exactly counted."""
@@ -110,26 +135,36 @@ class Position:
     @property
     def epoch(self) -> float | None:
         """The position in epochs: 3.25 is a quarter into the fourth."""
-        if self.base is None or self.stepwise:
+        base = self.base
+        if base is None or self.stepwise:
             return None
-        if self.part is not None:
-            part = self.part
-        elif self.steps:
-            part = self.epoch_steps / self.steps
-        elif self.samples_per_epoch and self.samples is not None:
-            part = (self.samples - self.samples_base) / self.samples_per_epoch
-        else:
-            part = 0.0
-        self.reached = max(self.reached, min(part, 1.0))
-        return self.base + self.reached
+        if self.nominal is not None:
+            return ((self.tokens or 0) if self.by_tokens else self.step_base + self.epoch_steps) / self.nominal
+        part = self.part
+        if part is None:
+            if self.steps:
+                part = self.epoch_steps / self.steps
+            elif self.samples_per_epoch and self.samples is not None:
+                part = (self.samples - self.samples_base) / self.samples_per_epoch
+            else:
+                return base + self.reached
+        if part > self.reached:
+            self.reached = min(1.0, part)
+        return base + self.reached
+
+    @property
+    def ends_nominal_epoch(self) -> bool:
+        """Whether the last step was the last of a nominal epoch."""
+        epoch = self.epoch if self.nominal is not None else None
+        return epoch is not None and epoch >= 1.0 and epoch.is_integer()
 
     def fragment(self) -> str:
         """The position as keys of a JSON object, each led by a comma."""
         self.derive_samples()
-        epoch, step, steps = self.epoch, self.step_base + self.epoch_steps, self.steps
+        epoch, step, steps, samples = self.epoch, self.step_base + self.epoch_steps, self.steps, self.samples
         text = "" if epoch is None else f',"epoch":{epoch!r}'
         if step > 0:  # a loop that reports epochs alone never counts steps: 0 would be a claim
             text = f'{text},"step":{step}' if steps is None else f'{text},"step":{step},"steps":{steps}'
-        if self.samples is not None:
-            text = f'{text},"samples":{self.samples}'
+        if samples is not None:
+            text = f'{text},"samples":{samples}'
         return text if self.tokens is None else f'{text},"tokens":{self.tokens}'

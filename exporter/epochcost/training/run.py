@@ -107,6 +107,8 @@ class Run:
         try:
             if self._state != "open":
                 return
+            if self._at.ends_nominal_epoch:
+                self._emit("epoch_end")
             if status not in STATUSES:
                 warn_once("argument status", f"status={shown(status)} is none of {', '.join(STATUSES)}")
                 self._emit("end")
@@ -418,20 +420,29 @@ class Run:
 
     def _progress(self) -> None:
         self._due = _monotonic() + PROGRESS_INTERVAL_SECONDS
-        if self._at.base is None:
-            self._at.base = 0.0
+        at = self._at
+        if at.base is None:
+            at.base = 0.0
+        if self._state != "open" or self._saving is not None or self._phase == "startup":
+            self._first_progress()
+        elif at.nominal is not None and at.ends_nominal_epoch:
+            self._emit("epoch_end")
+        elif not self._narration.progress(at, self._phase):
+            self._due = math.inf
+
+    def _first_progress(self) -> None:
         if self._state == "open" and self._phase == "startup":
             self.enter_phase("train")  # a boundary, with the position in it
         else:
-            self._emit("progress", full=False)
+            self._emit("progress")
 
-    def _emit(self, kind: str, extra: str = "", *, head: str = "", full: bool = True) -> None:
+    def _emit(self, kind: str, extra: str = "", *, head: str = "") -> None:
         if self._state == "new":
             self.start()
         if self._saving is not None:
             self._flush_saving()
         if self._state == "open":
-            self._narration.tell(kind, self._at, self._phase, extra, head=head, full=full)
+            self._narration.tell(kind, self._at, self._phase, extra, head=head)
             if self._narration.silent:
                 self._due = math.inf
 

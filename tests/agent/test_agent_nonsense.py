@@ -1,0 +1,96 @@
+"""Whatever one program reports, another's run is metered as if it were alone, and the node's states sum to its bill."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.agent.driven import Driven, World
+
+BEATS = 24
+OURS = ("run_epoch", "run_epochs_total", "run_seconds_total", "run_steps_total", "run_epoch_seconds_sum",
+        "run_epoch_seconds_count", "run_useful_epochs", "run_lost_epochs_total")  # fmt: skip
+AMOUNTS = st.sampled_from([0, 0.5, 1, 3, 7.25, 1e12, 2**62]) | st.floats(0, 1e12)
+WHOLES = st.sampled_from([0, 1, 5, 2**62]) | st.integers(0, 2**63 - 1)
+EVENTS = st.fixed_dictionaries(
+    {"ev": st.sampled_from(["start", "progress", "epoch_end", "phase", "checkpoint", "resume", "end", "gone", "?"])},
+    optional={
+        "ts": st.floats(-1e6, 1e6),  # beside now
+        "mono": st.floats(-1e6, 1e9),
+        "epoch": AMOUNTS,
+        "epochs": AMOUNTS,
+        "budget_usd": AMOUNTS,
+        "step": WHOLES,
+        "steps": WHOLES,
+        "samples": WHOLES,
+        "tokens": WHOLES,
+        "batch_size": WHOLES,
+        "samples_per_epoch": WHOLES,
+        "memory_peak_bytes": WHOLES,
+        "phase": st.sampled_from(["startup", "train", "data", "eval", "checkpoint", "restore", "lunch"]),
+        "status": st.sampled_from(["finished", "failed", "preempted"]),
+        "gpus": st.lists(st.text(max_size=5), max_size=3),
+        "pid": WHOLES,
+        "lock": st.booleans(),
+        "experiment": st.text(max_size=9),
+        "world": WHOLES,
+        "nodes": WHOLES,
+    },
+)
+LINES = EVENTS | st.binary(max_size=60)
+NONSENSE = st.lists(st.tuples(st.integers(0, BEATS - 1), st.integers(0, 2), LINES), max_size=30)
+
+
+def ours(root: Path, nonsense: list[tuple[int, int, dict[str, object] | bytes]]) -> dict[str, float | None]:
+    """What is metered of a run of six epochs beside programs that report ``nonsense``."""
+    world = World(root)
+    agent = Driven(world, price__usd_per_hour="3600")
+    try:
+        agent.ask_price()
+        world.say("start", run="ours", epochs=6)
+        world.say("phase", run="ours", phase="train", epoch=0)
+        for beat in range(BEATS):
+            for _, writer, line in (one for one in nonsense if one[0] == beat):
+                with (world.events / f"theirs-{writer}.jsonl").open("ab") as file:
+                    file.write(said(world, writer, line))
+            world.say("progress", run="ours", epoch=(beat + 1) / 4, step=beat + 1)
+            if beat % 4 == 3:
+                world.say("epoch_end", run="ours", epoch=(beat + 1) / 4, step=beat + 1)
+            agent.run(1)
+        world.say("end", run="ours", epoch=6, status="finished")
+        agent.run(2)
+        seen = agent.scrape()
+        bill = sum(value for (name, _), value in seen.items() if name == "epochcost_node_cost_usd_total")
+        seconds = sum(value for (name, _), value in seen.items() if name == "epochcost_node_seconds_total")
+        assert bill == pytest.approx(seconds, rel=1e-9)  # at a dollar a second
+        return {name: seen.get((f"epochcost_{name}", (("run", "ours"),))) for name in OURS}
+    finally:
+        agent.close()
+
+
+def said(world: World, writer: int, line: dict[str, object] | bytes) -> bytes:
+    if isinstance(line, bytes):
+        return line.replace(b"\n", b" ") + b"\n"
+    least = {"v": 1, "run": f"theirs-{writer}"}
+    ts = world.wall + float(str(line.get("ts", 0.0)))
+    return json.dumps({**least, "mono": world.mono, **line, "ts": ts}).encode() + b"\n"
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float | None]:
+    return ours(tmp_path_factory.mktemp("alone"), [])
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(NONSENSE)
+def test_what_others_report_changes_nothing_in_a_run(
+    alone: dict[str, float | None], nonsense: list[tuple[int, int, dict[str, object] | bytes]]
+) -> None:
+    with tempfile.TemporaryDirectory() as root:
+        assert ours(Path(root), nonsense) == alone
+    assert alone["run_epoch"] == 6
+    assert alone["run_epoch_seconds_count"] == 6
