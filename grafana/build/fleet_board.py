@@ -196,7 +196,7 @@ def _breakdown(grid: Grid) -> None:
         "topk(6, max by (run) (run:epochcost_epoch_cost_usd:mean))",
         long_names=True,
     )
-    grid.band(8, (8, states), (7, epochs), (9, _alerts()))
+    grid.band(8, (7, states), (7, epochs), (10, _alerts()))
 
 
 def _alerts() -> Builder[Panel]:
@@ -218,7 +218,7 @@ def _alerts() -> Builder[Panel]:
         ),
         "alertname",
         [
-            Column("Severity", "severity", width=80, properties=severities),
+            Column("Severity", "severity", width=74, properties=severities),
             Column("Alert", "alertname", properties=(without_prefix("Epochcost"),)),
             Column("Where", "where"),
             Column("For", "A", firing, SECONDS, 85),
@@ -338,15 +338,15 @@ def _nodes() -> Builder[Panel]:
         [
             Column("Node", "node", properties=(link_to_node("Node"),)),
             Column("Type", "instance_type", info, ref="A"),
-            Column("Provider", "provider", width=72),
-            Column("Region", "region", width=88),
-            Column("Bought", "purchase_option", width=92),
-            Column("GPUs", "B", f"max by (node) (epochcost_node_gpus {NAMED})", "none", 50),
+            Column("Provider", "provider", width=68),
+            Column("Region", "region", width=86),
+            Column("Bought", "purchase_option", width=88),
+            Column("GPUs", "B", f"max by (node) (epochcost_node_gpus {NAMED})", "none", 46),
             Column(
-                "Price", "C", f"max by (node) (node:epochcost_price_usd_per_hour:unified{CHOSEN})", USD_PER_HOUR, 80
+                "Price", "C", f"max by (node) (node:epochcost_price_usd_per_hour:unified{CHOSEN})", USD_PER_HOUR, 76
             ),
             Column(
-                "Wasted", "D", f"max by (node) (node:epochcost_waste_usd_per_hour:rate5m{CHOSEN})", USD_PER_HOUR, 85
+                "Wasted", "D", f"max by (node) (node:epochcost_waste_usd_per_hour:rate5m{CHOSEN})", USD_PER_HOUR, 80
             ),
             Column("Mostly", "state", mostly, ref="E", width=88, properties=coloured_text(STATE_COLOURS)),
             Column("Useful", "F", useful, RATIO, 74, gauge_cell(GREEN)),

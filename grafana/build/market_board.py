@@ -47,7 +47,7 @@ def market() -> str:
     grid.band(9, (9, _zones()), (15, _history()))
     grid.band(10, (24, _savings()))
     grid.band(13, (16, _break_even()), (8, _per_gpu()))
-    grid.band(6, (12, _ages()), (12, _known()))
+    grid.band(8, (12, _ages()), (12, _known()))
     return to_json(
         UID,
         "epochcost / Market",
