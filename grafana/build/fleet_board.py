@@ -46,6 +46,7 @@ SPENT = """sum(
 )"""
 """Dollars of the panel's time range: the agents' own; where an agent has none, seconds x the price of now."""
 
+PACE = "avg_over_time(sum(cluster:epochcost_price_usd_per_hour:sum)[1d:5m])"
 HOURS_LEFT = "(24 * (days_in_month() - day_of_month() + 1) - hour() - minute() / 60)"
 WASTE = "sum(cluster:epochcost_waste_usd_per_hour:rate5m)"
 BY_STATE = "sum by (state) (cluster_state:epochcost_cost_usd_per_hour:rate5m)"
@@ -116,8 +117,7 @@ def _month() -> Builder[Panel]:
         USD,
         0,
     )
-    pace = "avg_over_time(sum(cluster:epochcost_price_usd_per_hour:sum)[1d:5m])"
-    query = Query(f"{SPENT}\n+ {pace}\n* {HOURS_LEFT}", "End of the month")
+    query = Query(f"{SPENT}\n+ {PACE}\n* {HOURS_LEFT}", "End of the month")
     return figures(about, query, named=True).time_from("now/M").hide_time_override(True)
 
 
@@ -291,19 +291,22 @@ def _by_experiment(expr: str) -> str:
 
 def _budget() -> Builder[Panel]:
     budget = "cluster:epochcost_budget_usd:month"
+    spent = f"sum(cluster:epochcost_cost_usd:month and {budget})"
     share = {"unit": RATIO, "decimals": 0, "thresholds": _BUDGET_STEPS}
     return figures(
         About(
             "Budget of the month",
-            "Share of the fleet's budget that is spent, that will be by the end of the month (UTC) at the pace of the "
-            "last day, and how many times as fast as evenly it was spent in the last hour. Budgets stand in "
+            "Share of the fleet's budget that is spent, that will be by the end of the month (UTC) at the mean price "
+            "of the last day, and how many times as fast as evenly it was spent in the last hour. Budgets stand in "
             "epochcost-thresholds.yml.",
             RATIO,
             0,
             empty="No budget is set in epochcost-thresholds.yml",
         ),
-        Query(f"sum(cluster:epochcost_cost_usd:month and {budget}) / sum({budget})", "Spent"),
-        Query(f"sum(cluster:epochcost_cost_usd:month_projected and {budget}) / sum({budget})", "At its end"),
+        Query(f"{spent} / sum({budget})", "Spent"),
+        Query(
+            f"({spent} + {PACE.replace(':sum)', f':sum and {budget})')} * {HOURS_LEFT}) / sum({budget})", "At its end"
+        ),
         Query("max(cluster:epochcost_budget_burn_ratio:rate1h)", "Pace"),
         overrides={"Spent": share, "At its end": share, "Pace": {"unit": "suffix:x", "decimals": 1}},
     )

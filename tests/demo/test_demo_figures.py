@@ -211,7 +211,7 @@ def in_whole_hours() -> float:
     return fleet_usd(NOW - NOW % HOUR)
 
 
-HOURS_LEFT = 24 * (30 - 15 + 1) - 3
+HOURS_LEFT = 24 * (30 - 15 + 1) - 3 - 59 / 60
 """Of November 2023, as the played world ends: on the 15th at 3:59 h UTC."""
 BREAK_EVEN = "market/Break-even speed-up against the machine in use"
 SOURCES = sorted({o.source for o in FLEET.offers})
@@ -244,7 +244,7 @@ FIGURES: dict[str, One | By] = {
     "fleet/Wasted by experiment/A": ("experiment", lambda: by_experiment(
         lambda run: sum(wasted(m) for m in HERE if OPEN.get(m.name) == run))),
     "fleet/Budget of the month/A": lambda: in_whole_hours() / FLEET.budget_usd_per_month,
-    "fleet/Budget of the month/B": lambda: in_whole_hours() * (1 + HOURS_LEFT / 24) / FLEET.budget_usd_per_month,
+    "fleet/Budget of the month/B": lambda: (in_whole_hours() + fleet_usd(NOW) / (NOW / HOUR) * HOURS_LEFT) / FLEET.budget_usd_per_month,
     "fleet/Budget of the month/C": burn,
     "fleet/Nodes/A": ("node", lambda: {m.name: 1.0 for m in HERE}),
     "fleet/Nodes/B": ("node", lambda: {m.name: m.kind.gpus for m in HERE}),
