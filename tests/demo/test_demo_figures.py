@@ -211,6 +211,11 @@ def in_whole_hours() -> float:
     return fleet_usd(NOW - NOW % HOUR)
 
 
+def by_the_end() -> float:
+    """At the mean price of what was played."""
+    return in_whole_hours() + fleet_usd(NOW) / (NOW / HOUR) * HOURS_LEFT
+
+
 HOURS_LEFT = 24 * (30 - 15 + 1) - 3 - 59 / 60
 """Of November 2023, as the played world ends: on the 15th at 3:59 h UTC."""
 BREAK_EVEN = "market/Break-even speed-up against the machine in use"
@@ -244,7 +249,7 @@ FIGURES: dict[str, One | By] = {
     "fleet/Wasted by experiment/A": ("experiment", lambda: by_experiment(
         lambda run: sum(wasted(m) for m in HERE if OPEN.get(m.name) == run))),
     "fleet/Budget of the month/A": lambda: in_whole_hours() / FLEET.budget_usd_per_month,
-    "fleet/Budget of the month/B": lambda: (in_whole_hours() + fleet_usd(NOW) / (NOW / HOUR) * HOURS_LEFT) / FLEET.budget_usd_per_month,
+    "fleet/Budget of the month/B": lambda: by_the_end() / FLEET.budget_usd_per_month,
     "fleet/Budget of the month/C": burn,
     "fleet/Nodes/A": ("node", lambda: {m.name: 1.0 for m in HERE}),
     "fleet/Nodes/B": ("node", lambda: {m.name: m.kind.gpus for m in HERE}),
