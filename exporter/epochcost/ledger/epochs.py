@@ -74,6 +74,8 @@ class Epochs:
     reports_steps: bool = False
     intervals: deque[float] = field(default_factory=lambda: deque(maxlen=INTERVALS_KEPT))
     resumed: bool = False
+    usual_interval: float | None = None
+    """Median of the intervals, until another one comes."""
     before: float | None = None
     """Position at the end of the attempt before, until this attempt's own first position is known."""
     _sums: tuple[int, float] | None = field(default=None, compare=False, repr=False)
@@ -190,6 +192,7 @@ class Epochs:
     def _moved(self, t: float) -> None:
         if self.stepped:
             self.intervals.append(t - self.moved_t)
+            self.usual_interval = None
         self.stepped, self.moved_t = True, t
 
     def _epoch_end(self, number: float, t: float) -> None:
@@ -240,8 +243,9 @@ class Epochs:
             return math.inf
         if not self.intervals and not self.reports_steps:
             return math.inf
-        usual = median(self.intervals) if self.intervals else 0.0
-        return self.moved_t + max(STALL_FACTOR * usual, stall_after)
+        if self.usual_interval is None:  # asked for at every event of every run
+            self.usual_interval = median(self.intervals) if self.intervals else 0.0
+        return self.moved_t + max(STALL_FACTOR * self.usual_interval, stall_after)
 
     def state_at(self, t: float, stall_after: float) -> State:
         """Where a second at ``t`` goes; `State.USEFUL` means "progressing" (utilisation splits it)."""

@@ -30,20 +30,24 @@ class Claims:
     by_device: tuple[tuple[RunId, ...], ...]
     weights: tuple[float, ...]
     whole_node: bool
+    _gpus: dict[RunId, float] = field(init=False, repr=False, compare=False, default_factory=dict)
+    _shares: dict[RunId, float] = field(init=False, repr=False, compare=False, default_factory=dict)
 
-    def gpus(self) -> dict[RunId, float]:
-        """GPUs held by each run; a device with two runs is half of each, a slice its part of a GPU."""
-        held: dict[RunId, float] = {}
+    def __post_init__(self) -> None:
         for runs, weight in zip(self.by_device, self.weights, strict=True):
             for run in runs:
-                held[run] = held.get(run, 0.0) + weight / len(runs)
-        return held
+                self._gpus[run] = self._gpus.get(run, 0.0) + weight / len(runs)
+        whole = sum(self._gpus.values()) if self.whole_node else sum(self.weights)
+        if whole:
+            self._shares.update((run, gpus / whole) for run, gpus in self._gpus.items())
 
-    def shares(self) -> dict[RunId, float]:
+    def gpus(self) -> Mapping[RunId, float]:
+        """GPUs held by each run; a device with two runs is half of each, a slice its part of a GPU."""
+        return self._gpus
+
+    def shares(self) -> Mapping[RunId, float]:
         """The part of the node's price that each run pays; they sum to 1 in whole-node mode when a run is open."""
-        held = self.gpus()
-        whole = sum(held.values()) if self.whole_node else sum(self.weights)
-        return {run: gpus / whole for run, gpus in held.items()} if whole else {}
+        return self._shares
 
 
 def claims(open_runs: Mapping[RunId, frozenset[str] | None], devices: Sequence[Placed], *, whole_node: bool) -> Claims:
