@@ -106,8 +106,10 @@ def measure(urls: dict[str, object], gcp_port: int, with_list: bool) -> bool:
     """Refresh once with all sources and print the figures; whether every goal was met."""
     os.environ.update(urls["aws"])
     from epochcost.poller.app import PollerApp, make_sources
+    from epochcost.poller.footprint import keep_small
     from epochcost.poller.settings import PollerSettings
 
+    keep_small()  # as the poller does before it begins
     rss_before = gcp_catalogue.resident_mib("VmRSS")
     with tempfile.TemporaryDirectory() as state:
         told = PollerSettings(

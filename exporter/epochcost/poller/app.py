@@ -16,6 +16,7 @@ from epochcost.ending import Ending
 from epochcost.guard import Guarded
 from epochcost.poller.api import price_route
 from epochcost.poller.collector import PollerCollector
+from epochcost.poller.footprint import keep_small
 from epochcost.poller.page import landing_route
 from epochcost.poller.schedule import Schedule
 from epochcost.poller.settings import PollerSettings
@@ -180,6 +181,7 @@ def run(settings: PollerSettings) -> int:
     """Serve until SIGTERM or SIGINT; the exit code."""
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     quiet()
+    keep_small()
     ending = Ending()
     try:
         app = PollerApp(settings)
