@@ -6,7 +6,7 @@ import ctypes
 import sys
 
 SWITCH_SECONDS = 5e-4
-"""How long a thread that parses may go on before one that answers a scrape has its turn; Python's own is ten times it."""
+"""How long a thread that parses may go on before one that answers has its turn; Python's own is ten times it."""
 _M_ARENA_MAX = -8
 _ARENAS = 2
 
