@@ -12,10 +12,10 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from epochcost.demo.script import GIB, HOUR
+from epochcost.demo.script import Job as SimulatedRun
 from epochcost.model import RunState, State
 
-GIB = 2**30
-HOUR = 3600.0
 PEAK = 1.06
 """Peak memory of a run over what its GPUs hold on the mean."""
 KEEP_SECONDS = 900.0
@@ -62,20 +62,6 @@ class Stretch:
     def utilization_at(self, t: float, lag: float = 0.0) -> float:
         """Utilisation at ``t``."""
         return self.utilization + self.swing * math.sin(2 * math.pi / 1500.0 * (t - self.start) + lag)
-
-
-@dataclass(frozen=True, slots=True)
-class SimulatedRun:
-    """A training run as its events would tell it."""
-
-    run: str
-    experiment: str
-    epochs: float
-    samples_per_epoch: int
-    framework: str = "torch"
-    nodes: int = 1
-    world: int = 1
-    budget_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,19 +59,21 @@ def exported_names() -> frozenset[str]:
     return frozenset(metric_names()) | {f"{m.name}_total" if m.type == "counter" else m.name for m in poller}
 
 
-def series_used(expr: str) -> set[str]:
-    """The metric names of every selector in ``expr``."""
-    return {selector.name for selector in _selectors(promql_parser.parse(expr)) if selector.name}
-
-
-def _selectors(node: Any) -> Iterator[promql_parser.VectorSelector]:
-    if isinstance(node, promql_parser.VectorSelector):
-        yield node
-    elif isinstance(node, promql_parser.MatrixSelector):
+def walk(node: Any) -> Iterator[Any]:
+    """A parsed expression and everything inside it."""
+    yield node
+    if isinstance(node, promql_parser.MatrixSelector):
         yield node.vector_selector
     elif isinstance(node, promql_parser.Call):
         for argument in node.args:
-            yield from _selectors(argument)
+            yield from walk(argument)
     else:
         for part in ("lhs", "rhs", "expr", "param"):
-            yield from _selectors(getattr(node, part)) if getattr(node, part, None) is not None else ()
+            if getattr(node, part, None) is not None:
+                yield from walk(getattr(node, part))
+
+
+def series_used(expr: str) -> set[str]:
+    """The metric names of every selector in ``expr``."""
+    nodes = walk(promql_parser.parse(expr))
+    return {node.name for node in nodes if isinstance(node, promql_parser.VectorSelector) and node.name}

@@ -13,7 +13,7 @@ from typing import Any
 import promql_parser as promql
 import pytest
 from tests.grafana.boards import queries
-from tests.prometheus.rule_files import ALERTS, Rule, every_rule, every_test
+from tests.prometheus.rule_files import ALERTS, Rule, every_rule, every_test, walk
 
 SCRAPE = timedelta(seconds=15)
 RULES = [(f"{rule.name} {rule.severity}".strip(), rule.body["expr"]) for rule in every_rule()]
@@ -28,20 +28,6 @@ OFFER = {"provider", "region", "zone", "instance_type", "purchase_option", "gpu_
 joined by what is offered, whichever poller says so and whatever labels its target has."""
 BARE_ON = re.compile(r"epochcost:(threshold|link):|vector\(|time\(\)|days_in_month|hour\(|month\(|count\(|sum\(")
 """What a match ``on ()`` may be with: something that has one value for everybody."""
-
-
-def walk(node: Any) -> Iterator[Any]:
-    """``node`` and everything inside it."""
-    yield node
-    if isinstance(node, promql.MatrixSelector):
-        yield node.vector_selector
-    elif isinstance(node, promql.Call):
-        for argument in node.args:
-            yield from walk(argument)
-    else:
-        for part in ("lhs", "rhs", "expr", "param"):
-            if getattr(node, part, None) is not None:
-                yield from walk(getattr(node, part))
 
 
 def calls(expr: str, functions: set[str]) -> Iterator[Any]:
