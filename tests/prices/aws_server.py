@@ -23,9 +23,11 @@ NAMESPACE = "http://ec2.amazonaws.com/doc/2016-11-15/"
 Row = dict[str, object]
 
 
-def product(instance_type: str, region: str, usd: float | str, unit: str = "Hrs", **attributes: str) -> Row:
+def product(
+    instance_type: str, region: str, usd: float | str, unit: str = "Hrs", currency: str = "USD", **attributes: str
+) -> Row:
     """One row of the price list; ``attributes`` replace those of a Linux on-demand row."""
-    sku = f"SKU{abs(hash((instance_type, region, str(usd), tuple(sorted(attributes.items())))))}"
+    sku = f"SKU{abs(hash((instance_type, region, str(usd), currency, tuple(sorted(attributes.items())))))}"
     common = {
         "instanceType": instance_type,
         "regionCode": region,
@@ -40,7 +42,7 @@ def product(instance_type: str, region: str, usd: float | str, unit: str = "Hrs"
         "usagetype": f"BoxUsage:{instance_type}",
     }
     term = f"{sku}.JRTCKXETXF"
-    dimension = {"unit": unit, "beginRange": "0", "endRange": "Inf", "pricePerUnit": {"USD": f"{usd}"}}
+    dimension = {"unit": unit, "beginRange": "0", "endRange": "Inf", "pricePerUnit": {currency: f"{usd}"}}
     return {
         "product": {"productFamily": "Compute Instance", "sku": sku, "attributes": {**common, **attributes}},
         "serviceCode": "AmazonEC2",
@@ -77,6 +79,8 @@ class TypeFacts:
     gpus: int = 0
     gpu_memory_mib: int = 0
     partition: float | None = None
+    neuron: bool = False
+    """Its accelerators are Trainium or Inferentia chips."""
 
 
 @dataclass(frozen=True)
@@ -116,8 +120,8 @@ class Question:
 class AwsPriceServer:
     """Serves ``products``, ``spot_history`` and ``types``; all may be replaced while it runs.
 
-    ``page_size`` rows a page; ``filters`` False answers with every product, whatever was asked; ``faults`` come first.
-    ``hold`` blocks every answer while it is cleared.
+    ``page_size`` rows a page; ``filters`` False answers with every product and type, whatever was asked; ``faults`` come
+    first. ``hold`` blocks every answer while it is cleared.
     """
 
     products: Sequence[Row] = ()
@@ -202,7 +206,7 @@ class AwsPriceServer:
             row
             for row in self.spot_history
             if str(row["zone"]).startswith(question.region)
-            and row["instanceType"] in asked["Filter"]  # type: ignore[operator]
+            and (not self.filters or row["instanceType"] in asked["Filter"])  # type: ignore[operator]
             and float(row["ts"]) <= end  # type: ignore[arg-type]
             and float(row["ts"]) >= self._in_effect_at(row, start)  # type: ignore[arg-type]
         ]
@@ -249,6 +253,11 @@ def _facts_xml(facts: TypeFacts) -> str:
     )
     if not facts.gpus:
         return text
+    if facts.neuron:
+        return (
+            f"{text}<neuronInfo><neuronDevices><item><count>{facts.gpus}</count><name>{facts.gpu_name}</name>"
+            f"<memoryInfo><sizeInMiB>{facts.gpu_memory_mib}</sizeInMiB></memoryInfo></item></neuronDevices></neuronInfo>"
+        )
     partition = "" if facts.partition is None else f"<gpuPartitionSize>{facts.partition}</gpuPartitionSize>"
     return (
         f"{text}<gpuInfo><gpus><item><name>{facts.gpu_name}</name><manufacturer>NVIDIA</manufacturer>"

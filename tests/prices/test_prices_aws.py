@@ -75,6 +75,43 @@ def test_the_on_demand_price_is_that_of_the_one_linux_row_among_its_twins(
     assert (price.source, price.fetched_ts, price.steps[0].ts) == ("aws", NOW, -math.inf)
 
 
+TWINS = {
+    "locationType": "AWS Local Zone",
+    "operatingSystem": "Windows",
+    "licenseModel": "Bring your own license",
+    "tenancy": "Dedicated",
+    "preInstalledSw": "SQL Web",
+    "capacitystatus": "UnusedCapacityReservation",
+    "marketoption": "CapacityBlock",
+    "operation": "RunInstances:0002",
+    "regionCode": "us-east-1-bos-1",
+    "instanceType": "p5.4xlarge",
+}
+
+
+@pytest.mark.parametrize("attribute", TWINS)
+def test_each_guard_alone_keeps_a_priced_twin_of_the_row_out(
+    aws: AwsPriceServer, on_demand: AwsOnDemand, attribute: str
+) -> None:
+    """A twin that differs from the Linux row in this one attribute only: without the guard there would be two rows."""
+    twin = {"instanceType": "p5.48xlarge", "regionCode": "us-east-1", attribute: TWINS[attribute]}
+    aws.products = [
+        product(twin.pop("instanceType"), twin.pop("regionCode"), 17.5, **twin),
+        product("p5.48xlarge", "us-east-1", 55.04),
+    ]
+    aws.filters = False
+    assert dollars(on_demand.fetch(wanted("p5.48xlarge"), NOW)) == {("us-east-1", "", "p5.48xlarge"): 55.04}
+
+
+def test_a_price_in_yuan_is_never_taken_for_one_in_dollars(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
+    aws.products = [
+        product("p3.2xlarge", "cn-north-1", 29.97, currency="CNY"),
+        product("p3.2xlarge", "us-east-1", 3.06),
+    ]
+    found = on_demand.fetch(wanted("p3.2xlarge", regions=("cn-north-1", "us-east-1")), NOW)
+    assert dollars(found) == {("us-east-1", "", "p3.2xlarge"): 3.06}
+
+
 def test_rows_of_another_unit_or_of_no_price_are_no_price(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
     aws.products = [
         product("p2.xlarge", "us-east-1", 700.0, unit="Quantity"),
@@ -122,6 +159,18 @@ def test_what_a_type_holds_comes_from_ec2(aws: AwsPriceServer, on_demand: AwsOnD
     assert facts["p4d.24xlarge"] == InstanceFacts("aws", "p4d.24xlarge", "A100 40GB", 8.0, 40 * gib, 96, 1152 * gib)
     assert facts["g6f.large"].gpus == 0.125
     assert (facts["c5.large"].gpus, facts["c5.large"].gpu_memory_bytes) == (0.0, None)
+
+
+def test_a_trainium_or_inferentia_chip_counts_as_a_gpu_does(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
+    aws.products = [product(name, "us-east-1", 1.0) for name in ("trn1.32xlarge", "inf2.xlarge")]
+    aws.types = [
+        TypeFacts("trn1.32xlarge", 128, 512 * 1024, "Trainium", 16, 32768, neuron=True),
+        TypeFacts("inf2.xlarge", 4, 16 * 1024, "Inferentia2", 1, 32768, neuron=True),
+    ]
+    facts = {f.instance_type: f for f in on_demand.fetch(wanted("trn1.32xlarge", "inf2.xlarge"), NOW).facts}
+    gib = 1024**3
+    assert facts["trn1.32xlarge"] == InstanceFacts("aws", "trn1.32xlarge", "Trainium", 16.0, 32 * gib, 128, 512 * gib)
+    assert (facts["inf2.xlarge"].gpu_model, facts["inf2.xlarge"].gpus) == ("Inferentia2", 1.0)
 
 
 def test_without_permission_for_facts_the_prices_still_come(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
@@ -212,6 +261,13 @@ def test_a_signature_error_never_repeats_what_was_signed(aws: AwsPriceServer, sp
     assert "HTTP 403 SignatureDoesNotMatch" in str(caught.value)
 
 
+def test_a_signature_error_is_met_once_and_not_for_every_type(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
+    aws.faults = [pricing_error("InvalidSignatureException", "canonical string", times=None)]
+    with pytest.raises(PriceSourceError):
+        on_demand.fetch(wanted("a.large", "b.large", "c.large"), NOW)
+    assert aws.count("GetProducts") == 1
+
+
 @pytest.mark.parametrize("kind", [AwsOnDemand, AwsSpot])
 def test_without_credentials_the_source_is_skipped_with_what_would_help(
     aws: AwsPriceServer, monkeypatch: pytest.MonkeyPatch, kind: type
@@ -269,6 +325,13 @@ def test_windows_and_other_descriptions_are_not_taken(aws: AwsPriceServer, spot_
     ]
     assert by_zone(spot_source.fetch(wanted("p2.xlarge"), NOW))["us-east-1a"].usd_per_hour == 0.28
     assert aws.questions[0].arguments["ProductDescription.1"] == "Linux/UNIX"
+
+
+def test_a_type_that_was_not_asked_for_is_not_taken(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
+    aws.filters = False
+    aws.spot_history = [spot(name, "us-east-1a", 0.28, NOW - 60) for name in ("p2.xlarge", "p2.8xlarge")]
+    found = spot_source.fetch(wanted("p2.xlarge"), NOW)
+    assert [price.key.instance_type for price in found.prices] == ["p2.xlarge"]
 
 
 def test_the_price_in_effect_when_the_window_begins_is_known_too(aws: AwsPriceServer, spot_source: AwsSpot) -> None:

@@ -21,9 +21,12 @@ MIB = 1024**2
 MANY_REGIONS = 4
 """From so many regions of one type on, the rows of all regions come in one answer (some 40, of 6 kB) instead."""
 _LINUX_ON_DEMAND = {
+    "locationType": "AWS Region",  # or a Local Zone or Wavelength zone, with prices of their own
     "operatingSystem": "Linux",
+    "licenseModel": "No License required",
     "tenancy": "Shared",
     "preInstalledSw": "NA",
+    "operation": "RunInstances",  # or with a licence (RunInstances:0002), or of a capacity block (:CB)
     "capacitystatus": "Used",  # rows of unused and allocated reservations cost the same, or $0.00
     "marketoption": "OnDemand",  # the CapacityBlock twin of a GPU type costs $0.00
 }
@@ -170,8 +173,8 @@ def _hourly_usd(terms: Mapping[str, Any]) -> Iterator[float]:
 
 
 def parse_facts(raw: Mapping[str, Any]) -> InstanceFacts:
-    """What one entry of DescribeInstanceTypes says; a type without GpuInfo has no GPU."""
-    devices = raw.get("GpuInfo", {}).get("Gpus", ())
+    """What one entry of DescribeInstanceTypes says: its GPUs, its Trainium or Inferentia chips, or that it has none."""
+    devices = raw.get("GpuInfo", {}).get("Gpus", ()) or raw.get("NeuronInfo", {}).get("NeuronDevices", ())
     memory_mib = next((device.get("MemoryInfo", {}).get("SizeInMiB") for device in devices), None)
     memory_bytes = memory_mib and memory_mib * MIB
     return InstanceFacts(
