@@ -120,8 +120,8 @@ class Question:
 class AwsPriceServer:
     """Serves ``products``, ``spot_history`` and ``types``; all may be replaced while it runs.
 
-    ``page_size`` rows a page; ``filters`` False answers with every product and type, whatever was asked; ``faults`` come
-    first. ``hold`` blocks every answer while it is cleared.
+    ``page_size`` rows a page; ``filters`` False answers with every product and type, whatever was asked; ``faults``
+    come first. ``hold`` blocks every answer while it is cleared.
     """
 
     products: Sequence[Row] = ()

@@ -98,6 +98,7 @@ def test_a_free_tier_is_passed_over_and_volume_tiers_are_no_price() -> None:
         ("A2 Instance Core running in Americas, custom", "OnDemand"),
         ("A2 Instance Core running in Americas while suspended", "OnDemand"),
         ("Commitment v1: A2 Instance Core running in Americas for 1 Year", "Commit1Yr"),
+        ("A2 Instance Core running in Americas under a Commitment", "OnDemand"),
         ("A2 Instance Core running in Americas", "Commit3Yr"),
         ("A2 Instance Core running in Americas", "Commit"),  # of five years
         ("A2 Instance Core running in Americas", "CmtCudPremium"),

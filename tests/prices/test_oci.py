@@ -140,6 +140,12 @@ def test_a_part_that_is_not_as_expected_is_named_and_leaves_the_other_shapes_alo
     assert said in problem
 
 
+def test_a_price_for_those_with_a_commitment_is_not_taken(server: JsonServer) -> None:
+    prices = [{"model": "ANNUAL_COMMIT", "value": 7.0}, {"model": "PAY_AS_YOU_GO", "value": 10.0}]
+    both = part("B98415", 0.0, currencyCodeLocalizations=[{"currencyCode": "USD", "prices": prices}])
+    assert dollars(fetch(server, [H100], parts=[both])) == {("", "BM.GPU.H100.8", ON_DEMAND): 80.0}
+
+
 @pytest.mark.parametrize("gpus", [None, "8"])
 def test_a_price_per_gpu_of_a_shape_without_gpus_is_no_price(server: JsonServer, gpus: object) -> None:
     with pytest.raises(PriceSourceError, match=r"oci: BM\.GPU\.H100\.8: gpuQty: "):

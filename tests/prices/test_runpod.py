@@ -99,6 +99,12 @@ def test_a_price_that_is_null_while_out_of_stock_stays_with_its_age(server: Json
     assert kept[SPOT].usd_per_hour == 2.5
 
 
+def test_a_price_of_zero_is_none_and_takes_no_other_price_with_it(server: JsonServer) -> None:
+    found = fetch(server, [gpu(securePrice=0, communityPrice=0.0)], ("secure", "1x H100 SXM"))
+    assert dollars(found) == {("secure", "1x H100 SXM", SPOT): 2.49}
+    assert found.problems == ()
+
+
 def test_what_a_type_holds_comes_from_the_same_answer(server: JsonServer) -> None:
     facts = {
         f.instance_type: f
