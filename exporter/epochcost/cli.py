@@ -117,7 +117,7 @@ def _add_once(parser: argparse.ArgumentParser) -> None:
     """What only one look at the market takes, so no setting of the poller."""
     once = parser.add_argument_group("one look at the market")
     once.add_argument("--once", action="store_true", help="ask every source once, print the prices, and end")
-    once.add_argument("--format", choices=("table", "csv", "json"), default="table", help="with --once")
+    once.add_argument("--format", choices=("table", "csv", "json"), default="", help="with --once; table")
     once.add_argument("--gpu", metavar="MODEL", default="", help="with --once: only this GPU, H100 or A100*")
     once.add_argument("--provider", metavar="NAME", default="", help="with --once: only this provider")
 
@@ -180,6 +180,9 @@ def _prices(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
     if flags["once"]:
         _log_to_stderr("warning", environ)
         return _prices_once(settings, flags)
+    for name in ("format", "gpu", "provider"):
+        if flags[name]:
+            raise SettingsError(f"--{name} goes with --once; the poller itself asks for all that is wanted or watched")
     _log_to_stderr(settings.log_level, environ)
     from epochcost.poller.app import run
 
@@ -187,7 +190,7 @@ def _prices(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
 
 
 def _prices_once(settings: PollerSettings, flags: Mapping[str, str | None]) -> int:
-    """Print the market; 1 where no source answered."""
+    """Print the market; 1 where no source answered, or nothing fits."""
     import time
 
     from epochcost.poller.app import make_sources, quiet

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from tests.poller.sources import ToldSource, price
 
+from epochcost.cli import main
 from epochcost.model import InstanceFacts
 from epochcost.poller.once import COLUMNS, Filter, age, run_once
 from epochcost.poller.settings import PollerSettings
@@ -74,6 +75,27 @@ def test_rows_are_kept_by_gpu_and_provider() -> None:
     assert json.loads(once("json", Filter(gpu="H10"))[0]) == []
 
 
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [
+        (Filter(gpu="H10"), "no price fits --gpu H10; known are H100"),
+        (Filter(provider="amazon"), "no price fits --provider amazon; known are aws, runpod"),
+        (Filter("H100", "azur"), "no price fits --gpu H100 and --provider azur; known are H100; aws, runpod"),
+    ],
+)
+def test_a_name_that_nothing_bears_is_said_with_the_names_there_are(
+    kept: Filter, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert once("json", kept) == ("[]", False)
+    assert [record.getMessage() for record in caplog.records] == [said]
+
+
+def test_a_market_without_prices_is_no_misspelt_name(caplog: pytest.LogCaptureFixture) -> None:
+    nothing = ToldSource(lambda wanted, now: Catalogue(), name="told")
+    assert once("json", Filter(gpu="H100"), nothing) == ("[]", True)
+    assert caplog.records == []
+
+
 def test_a_source_that_fails_leaves_the_others_alone_and_is_said(caplog: pytest.LogCaptureFixture) -> None:
     def fail(wanted: Wanted, now: float) -> Catalogue:
         raise PriceSourceError("broken: HTTP 503")
@@ -126,3 +148,9 @@ def test_the_command_fails_where_nobody_answers(tmp_path: Path) -> None:
     assert "invalid choice: 'yaml'" in done.stderr
     done = command("--prices.sources", "owned")
     assert done.returncode == 1
+
+
+@pytest.mark.parametrize("flag", ["--gpu=H100", "--provider=aws", "--format=csv"])
+def test_what_chooses_rows_is_refused_where_none_are_printed(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["prices", "--prices.sources", "listed", flag]) == 2
+    assert f"{flag.partition('=')[0]} goes with --once" in capsys.readouterr().err

@@ -122,6 +122,14 @@ def test_what_is_not_the_ordinary_price_of_a_part_is_none(text: str, usage: str)
         assert dollars(ask(server, "a2-highgpu-1g"))["a2-highgpu-1g"] == pytest.approx(SUMS["a2-highgpu-1g"])
 
 
+def test_a_gpu_for_spot_machines_is_never_on_demand_whatever_its_usage_type() -> None:
+    text = "Nvidia Tesla A100 GPU attached to Spot Preemptible VMs running in Americas"
+    with serving(sku(text, 0.88, usage="OnDemand"), without="Nvidia Tesla A100 GPU attached") as server:
+        found = ask(server, "a2-highgpu-1g")
+    assert dollars(found)["a2-highgpu-1g"] == pytest.approx(SUMS["a2-highgpu-1g"])
+    assert dollars(found, SPOT)["a2-highgpu-1g"] == pytest.approx(SPOT_SUMS["a2-highgpu-1g"] - 1.7603 + 0.88)
+
+
 def test_regions_are_those_of_the_sku_and_not_those_of_its_text() -> None:
     elsewhere = sku("A2 Instance Core running in Americas", 9.0, "southamerica-east1")
     with serving(elsewhere) as server:

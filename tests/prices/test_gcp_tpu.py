@@ -70,6 +70,15 @@ def test_a_sku_that_only_contains_a_tpu_is_none_of_it(decoy: str) -> None:
     assert (dollars(found), found.problems) == ({"v6e-1": 2.70}, ())
 
 
+@pytest.mark.parametrize(
+    "decoy", ["Reservation fee for Tpu-v2 Accelerator running in Americas", "New Tpu-v2 in Americas"]
+)
+def test_a_sku_that_only_contains_a_tpu_device_is_none_of_it(decoy: str) -> None:
+    with serving(sku(decoy, 0.5), service=CLOUD_TPU) as server:
+        found = ask(server, "v2-8")
+    assert (dollars(found), found.problems) == ({"v2-8": 4.5}, ())
+
+
 def test_a_device_is_no_pod_and_a_pod_is_no_device() -> None:
     with serving(without="Tpu-v2 Pod", service=CLOUD_TPU) as server, pytest.raises(PriceSourceError) as caught:
         ask(server, "v2-32")

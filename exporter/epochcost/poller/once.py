@@ -51,6 +51,16 @@ class Filter:
         by_provider = not self.provider or str(row["provider"]).lower() == self.provider.lower()
         return by_provider and (not self.gpu or names_gpu(self.gpu, str(row["gpu_model"] or "")))
 
+    def nothing_fits(self, everything: Sequence[Row]) -> str:
+        """What to say where none of ``everything`` is kept: most likely a name is misspelt."""
+        asked = {"--gpu": (self.gpu, "gpu_model"), "--provider": (self.provider, "provider")}
+        given = {flag: (name, column) for flag, (name, column) in asked.items() if name}
+        known = {
+            column: sorted({str(row[column]) for row in everything if row[column]}) for _, column in given.values()
+        }
+        said = " and ".join(f"{flag} {name}" for flag, (name, _) in given.items())
+        return f"no price fits {said}; known are {'; '.join(', '.join(names) for names in known.values())}"
+
 
 def run_once(
     settings: PollerSettings, sources: Sequence[Source], clock: Callable[[], float], kept: Filter, form: str
@@ -58,7 +68,7 @@ def run_once(
     """Ask ``sources`` once, all at a time.
 
     Returns:
-        The text to print, in one of `FORMATS`, and whether any source answered.
+        The text to print, in one of `FORMATS`, and whether any source answered and any of its prices fits.
     """
     names = [source.name for source in sources]
     store = PriceStore(None, names, settings.prices_precedence, adjust=settings.adjustments)
@@ -74,8 +84,12 @@ def run_once(
     for name, catalogue in zip(names, answers, strict=True):
         if catalogue is not None:
             store.put(name, catalogue, now)
-    rows = [row for row in market(store.book, now) if kept.keeps(row)]
-    return _FORMATS[form](rows), any(answer is not None for answer in answers)
+    everything = market(store.book, now)
+    rows = [row for row in everything if kept.keeps(row)]
+    if everything and not rows:
+        log.warning("%s", kept.nothing_fits(everything))
+    answered = any(answer is not None for answer in answers)
+    return _FORMATS[form](rows), answered and bool(rows or not everything)
 
 
 def _fetch(source: Source, wanted: Wanted, now: float) -> Catalogue | None:
