@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 from collections.abc import Iterator
 
 import pytest
+from botocore.client import BaseClient
 from tests.prices.aws_server import (
     AwsPriceServer,
     Fault,
@@ -20,6 +22,7 @@ from tests.prices.aws_server import (
 )
 
 from epochcost.model import InstanceFacts, Price, PurchaseOption
+from epochcost.prices.aws_client import KEPT_CLIENTS
 from epochcost.prices.aws_on_demand import AwsOnDemand
 from epochcost.prices.aws_sagemaker import AwsSageMaker
 from epochcost.prices.aws_spot import AwsSpot
@@ -342,6 +345,22 @@ def test_the_price_in_effect_when_the_window_begins_is_known_too(aws: AwsPriceSe
     ]
     (price,) = spot_source.fetch(wanted("p2.xlarge"), NOW).prices
     assert [(s.ts, s.usd_per_hour) for s in price.steps] == [(NOW - 5 * DAY, 0.25), (NOW - DAY, 0.28)]
+
+
+def test_many_regions_are_asked_through_few_clients(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
+    """A client takes 1.4 MiB: those of 20 regions in two sources were a third of the poller."""
+    regions = tuple(f"us-east-{n}" for n in range(1, 3 * KEPT_CLIENTS))
+    aws.spot_history = [spot("p2.xlarge", f"{region}a", 0.28, NOW - 60) for region in regions]
+    before = _clients()
+    for _ in range(2):  # a client that was closed is made anew
+        found = spot_source.fetch(wanted("p2.xlarge", regions=regions), NOW)
+        assert {price.key.region for price in found.prices} == set(regions)
+    assert _clients() - before <= KEPT_CLIENTS
+
+
+def _clients() -> int:
+    gc.collect()
+    return sum(isinstance(each, BaseClient) for each in gc.get_objects())
 
 
 def test_a_region_that_fails_leaves_the_others_alone(aws: AwsPriceServer, spot_source: AwsSpot) -> None:

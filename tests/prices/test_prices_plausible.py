@@ -62,6 +62,15 @@ def test_two_different_jumps_confirm_nothing() -> None:
     assert store.book.prices[KEY].usd_per_hour == 0.9
 
 
+def test_an_answer_about_another_type_in_between_forgets_no_doubt() -> None:
+    store = PriceStore(None, ["aws"])
+    store.put("aws", Catalogue((undated(0.9),)), NOW)
+    store.put("aws", Catalogue((undated(9.5),)), NOW + 1)
+    store.put("aws", Catalogue((undated(1.0, key(1)),)), NOW + 2, partial=True)
+    assert not store.put("aws", Catalogue((undated(9.5), undated(1.0, key(1)))), NOW + 3).held
+    assert store.book.prices[KEY].usd_per_hour == 9.5
+
+
 def test_a_jump_and_back_leaves_no_doubt_behind() -> None:
     store = PriceStore(None, ["aws"])
     for minute, usd in enumerate((0.9, 9.5, 0.9, 9.5)):

@@ -14,7 +14,7 @@ from prometheus_client.samples import Exemplar
 from tests.page.snapshots import cpu_only, eight_gpus, one_gpu, price_unknown
 
 from epochcost.agent.collectors import collectors
-from epochcost.serve.exposition import write
+from epochcost.serve.exposition import settled, write
 
 FORMATS = (
     "",
@@ -145,3 +145,18 @@ def test_a_scrape_collects_once(metric):
     registry.register(fixed)
     write(registry, choose_encoder("")[0])
     assert fixed.asked == 1
+
+
+def test_a_settled_family_is_written_once_in_each_format_and_reads_the_same():
+    family = settled(gauge(0.5, gpu="0"))
+    registry = registry_of(family, gauge(2.0, name="other"))
+    same_in_every_format(registry)
+    family.samples.clear()  # against the promise, to see that nothing is written again
+    assert b'fill_ratio{gpu="0"} 0.5\n' in write(registry, choose_encoder("")[0])
+    assert b'fill_ratio{gpu="0"} 0.5\n' in write(registry, choose_encoder("application/openmetrics-text")[0])
+
+
+def test_a_settled_family_out_of_the_ordinary_is_left_to_the_client_library():
+    family = settled(gauge(0.5))
+    family.add_sample("other_name", {}, 1.0)
+    same_in_every_format(registry_of(family))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -14,6 +16,7 @@ from epochcost.poller.snapshot import PollerSnapshot, SourceHealth
 from epochcost.prices.adjust import Extra
 from epochcost.prices.plausible import REASONS
 from epochcost.prices.source import Zone
+from epochcost.serve.exposition import settled
 
 _PRICE_LABELS = ("provider", "region", "zone", "instance_type", "purchase_option", "source")
 _TYPE_LABELS = ("provider", "instance_type")
@@ -24,14 +27,12 @@ class PollerCollector:
 
     def __init__(self, snapshot: Callable[[], PollerSnapshot]) -> None:
         self._snapshot = snapshot
+        self._market: _Market | None = None
 
     def collect(self) -> Iterable[Metric]:
         """All metrics of one instant."""
         snapshot = self._snapshot()
-        yield from price_metrics(snapshot.prices.values(), snapshot.t)
-        yield from extra_metrics(snapshot.prices.values(), snapshot.extras)
-        yield from fact_metrics(snapshot.facts.values())
-        yield zone_metric(snapshot.zones)
+        yield from self._market_of(snapshot)
         yield from source_metrics(snapshot.sources)
         yield from held_metrics(snapshot.sources)
         yield dropped_metric(snapshot.dropped)
@@ -40,6 +41,40 @@ class PollerCollector:
         )
         build.add_metric((__version__, platform.python_version()), 1)
         yield build
+
+    def _market_of(self, snapshot: PollerSnapshot) -> Sequence[Metric]:
+        """Those of prices and machines, which change when a source answers: scrapes in between need not make them."""
+        market = self._market
+        if market is None or not market.still_holds(snapshot):
+            market = self._market = _Market.of(snapshot)
+        return market.metrics
+
+
+@dataclass(frozen=True, slots=True)
+class _Market:
+    """The metrics of prices and machines as `made_of` has them, up to ``until_ts``, when a known price changes."""
+
+    made_of: PollerSnapshot
+    until_ts: float
+    metrics: Sequence[Metric]
+
+    @staticmethod
+    def of(snapshot: PollerSnapshot) -> _Market:
+        prices = snapshot.prices.values()
+        coming = (step.ts for price in prices for step in price.steps if step.ts > snapshot.t)
+        metrics = (
+            *price_metrics(prices, snapshot.t),
+            *extra_metrics(prices, snapshot.extras),
+            *fact_metrics(snapshot.facts.values()),
+            zone_metric(snapshot.zones),
+        )
+        return _Market(snapshot, min(coming, default=math.inf), tuple(settled(metric) for metric in metrics))
+
+    def still_holds(self, now: PollerSnapshot) -> bool:
+        """Whether nothing has changed; the maps are made anew whenever anything in them does."""
+        then = self.made_of
+        same = then.prices is now.prices and then.facts is now.facts
+        return same and (then.extras, then.zones) == (now.extras, now.zones) and then.t <= now.t < self.until_ts
 
 
 def price_metrics(prices: Iterable[Price], now: float) -> Iterator[Metric]:

@@ -10,6 +10,8 @@ from epochcost.prices.source import NotConfiguredError, PriceSourceError
 CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 20
 ATTEMPTS = 4
+KEPT_CLIENTS = 4
+"""By one source; each is of one region and takes 1.4 MiB. Where more regions are watched they are made anew in turn."""
 _MOST_CHARACTERS = 300
 _SIGNATURE_CODES = ("InvalidSignatureException", "SignatureDoesNotMatch", "IncompleteSignature")
 """Their messages repeat the signed request, session token included."""
@@ -125,6 +127,8 @@ class AwsClients:
                 retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
                 user_agent_extra="epochcost",
             )
+            while len(self._clients) >= KEPT_CLIENTS:
+                self._clients.pop(next(iter(self._clients))).close()
             self._clients[service, region] = self._session.client(service, region_name=region, config=config)
         return self._clients[service, region]
 

@@ -26,6 +26,8 @@ _SUFFIXES = {"counter": ("_total",), "gauge": ("",), "summary": ("_count", "_sum
 """Of the samples, by kind, that both formats write in the order in which they come."""
 _NOTHING_MORE = ((None, None, None), (None, None))
 """Neither time nor exemplar nor, since prometheus_client 0.22, a native histogram."""
+_TEXTS = "_epochcost_texts"
+"""Attribute of a settled family: its text in either format."""
 _AS_THEY_ARE = ("underscores", "allow-utf-8")
 """Ways to escape names that leave an ordinary one alone."""
 
@@ -55,18 +57,36 @@ def write(registry: CollectorRegistry, encode: Encoder) -> bytes:
     return encode(collected)  # type: ignore[arg-type] # an encoder asks for nothing but `collect`
 
 
+def settled(metric: Metric) -> Metric:
+    """``metric``, whose samples change no more: once written, its text is kept with it."""
+    setattr(metric, _TEXTS, {})
+    return metric
+
+
 def _written(metrics: Sequence[Metric], *, open_metrics: bool) -> bytes:
-    parts: list[str] = []
-    for metric in metrics:
-        parts.append(_head(metric, open_metrics=open_metrics))
-        names = {metric.name + suffix for suffix in _SUFFIXES.get(metric.type, ())}
-        for sample in metric.samples:
-            name, labels, value = sample[:3]
-            if name not in names or sample[3:] not in _NOTHING_MORE:
-                raise OutOfTheOrdinaryError
-            plain = type(value) is float and -math.inf < value < GO_WRITES_AS_PYTHON_BELOW
-            parts.append(f"{_series(name, labels)} {repr(value) if plain else _number(value)}\n")
-    return ("".join(parts) + ("# EOF\n" if open_metrics else "")).encode()
+    parts = [_kept_family(metric, open_metrics=open_metrics) for metric in metrics]
+    return b"".join((*parts, b"# EOF\n" if open_metrics else b""))
+
+
+def _kept_family(metric: Metric, *, open_metrics: bool) -> bytes:
+    texts: dict[bool, bytes] | None = getattr(metric, _TEXTS, None)
+    if texts is None:
+        return _family(metric, open_metrics=open_metrics)
+    if open_metrics not in texts:
+        texts[open_metrics] = _family(metric, open_metrics=open_metrics)
+    return texts[open_metrics]
+
+
+def _family(metric: Metric, *, open_metrics: bool) -> bytes:
+    parts = [_head(metric, open_metrics=open_metrics)]
+    names = {metric.name + suffix for suffix in _SUFFIXES.get(metric.type, ())}
+    for sample in metric.samples:
+        name, labels, value = sample[:3]
+        if name not in names or sample[3:] not in _NOTHING_MORE:
+            raise OutOfTheOrdinaryError
+        plain = type(value) is float and -math.inf < value < GO_WRITES_AS_PYTHON_BELOW
+        parts.append(f"{_series(name, labels)} {repr(value) if plain else _number(value)}\n")
+    return "".join(parts).encode()
 
 
 def _module(encode: Encoder) -> str:
