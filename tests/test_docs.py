@@ -66,6 +66,7 @@ def test_help_names_every_option_its_variable_and_its_default(command: str) -> N
         if not opt.structured:
             assert f"--{opt.flag} " in done.stdout
             assert opt.env in done.stdout
+    assert re.search(r"default 127\.0\.0\.1:\d+", done.stdout), "an address is shown as it is given"
 
 
 def test_the_readme_is_short() -> None:

@@ -94,6 +94,8 @@ def add_flags(parser: argparse.ArgumentParser, settings: type) -> None:
 
 
 def _shown(default: object) -> str:
+    if isinstance(default, tuple) and default and isinstance(default[-1], int):
+        return f"{default[0]}:{default[1]}"  # an address
     return ",".join(map(str, default)) if isinstance(default, tuple) else f"{default}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+from tests.demo.conftest import EPOCH_TS
 from tests.demo.truth import (
     begins,
     busy_seconds,
@@ -20,8 +21,10 @@ from tests.demo.truth import (
 )
 from tests.grafana.simulated_prometheus import instant
 
+from epochcost.demo.app import played
 from epochcost.demo.fleet import FLEET
 from epochcost.demo.life import watts_of
+from epochcost.demo.player import Fleet
 from epochcost.demo.script import Machine
 from epochcost.model import PurchaseOption, State
 
@@ -168,6 +171,14 @@ def test_what_on_demand_would_cost_stands_beside_what_is_paid(world):
         assert paid[""] == offer.price.at(world.now)
         shown = asked(world, f'epochcost_node_on_demand_price_usd_per_hour{{instance="{machine.name}"}}', world.now)
         assert shown.get("") == (listed.price.at(world.now) if listed else None)
+
+
+def test_it_is_the_same_whenever_it_is_played():
+    def played_once() -> list[str]:
+        lines = "".join(played(Fleet(FLEET, EPOCH_TS), 600)).splitlines()
+        return [line for line in lines if "duration_seconds" not in line]  # what the sources of prices really took
+
+    assert played_once() == played_once()
 
 
 def test_the_script_has_every_state(world):

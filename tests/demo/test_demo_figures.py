@@ -401,7 +401,20 @@ ELSEWHERE = {
     "run/Spend by state over time": "as run/Where its dollars went, per hour: promtool's tests",
     "run/Time by phase": "test_demo_counters.py, by state",
     "run/Utilisation and memory/C": "what a run reports of its memory: the demo's trainings do not",
-    "compare/": "the reference article's table: tests/grafana",
+    **dict.fromkeys(
+        (
+            "compare/Cheapest epoch",
+            "compare/Fastest epoch",
+            "compare/Spread",
+            "compare/Measured",
+            "compare/Cost per epoch",
+            "compare/Time per epoch by batch size",
+            "compare/Memory fill by batch size",
+            "compare/Cost of training by machine",
+            "compare/Runs behind these figures",
+        ),
+        "the reference article's table: tests/grafana",
+    ),
 }
 """What is not held here, and where it is."""
 ALL = list(queries())
