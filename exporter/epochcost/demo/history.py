@@ -57,11 +57,11 @@ class History:
     def record(self, said: Callable[[int, int], None] = lambda _done, _whole: None) -> None:
         """Compute every recording rule over what was written; ``said`` hears of each pass."""
         rules = every_rule(self.rules, "record")
-        done = 0
+        done: set[str] = set()  # rules that remember come more than once
         for some in passes(rules):
             self._record(some)
-            done += len(some)
-            said(done, len(rules))
+            done.update(rule["record"] for rule in some)
+            said(len(done), len(rules))
 
     def _record(self, rules: list[Rule]) -> None:
         import yaml
