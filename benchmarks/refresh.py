@@ -10,6 +10,7 @@ public price list of each AWS region, 450 MB, is read too. Exits 1 when a goal i
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import os
 import platform
@@ -17,9 +18,11 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
 
 from benchmarks import gcp_catalogue
 
@@ -32,6 +35,7 @@ NOW = time.time()
 GOAL_SECONDS = 15.0
 GOAL_MIB = 150.0
 GOAL_SCRAPE_MS = 10.0
+LATER_ROUNDS = 3
 
 
 # --- the simulated providers, in a process of their own ---
@@ -129,12 +133,10 @@ def measure(urls: dict[str, object], gcp_port: int, with_list: bool) -> bool:
         )
         sources = (*make_sources(told), _gcp(gcp_port))
         app = PollerApp(told, sources)
-        began, cpu = time.perf_counter(), time.process_time()
-        app.start()
-        scrapes = _scrape_until_all_answered(app, {source.name for source in sources} - {"vast_rented"})
-        seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+        names = {source.name for source in sources} - {"vast_rented"}
+        rounds = [_refresh(app, names, app.start)]
+        rounds += [_refresh(app, names, lambda: _ask_all_now(app, names)) for _ in range(LATER_ROUNDS)]
         book = app._store.book  # noqa: SLF001
-        print(f"{'from start to the last answer':34}{seconds:9.2f} s, {cpu:.2f} s of CPU (goal {GOAL_SECONDS:g} s)")
         for name, health in app.snapshot().sources.items():
             if health.duration_seconds is not None:
                 print(
@@ -142,20 +144,62 @@ def measure(urls: dict[str, object], gcp_port: int, with_list: bool) -> bool:
                 )
         size = os.path.getsize(os.path.join(state, "prices.json")) / 1024**2  # noqa: PTH118, PTH202
         peak = gcp_catalogue.resident_mib("VmHWM")
-        calm = sorted(_scrape_ms(app) for _ in range(50))
+        prometheus = _Prometheus(app.port)
+        time.sleep(3)
+        calm = prometheus.milliseconds()
         app.stop()
-    ordered = sorted(scrapes)
-    p99 = ordered[int(len(ordered) * 0.99)]
     print(f"{'prices known':34}{len(book.prices):9}; exported at most {told.prices_max_series}")
     print(f"{'state file':34}{size:9.1f} MiB")
     print(f"{'memory before, at most':34}{rss_before:9.1f} MiB, {peak:.1f} MiB (goal {GOAL_MIB:g} MiB)")
-    print(
-        f"{'scrapes during the refresh':34}{len(scrapes):9}: median {ordered[len(ordered) // 2]:.1f} ms, "
-        f"p99 {p99:.1f} ms, longest {ordered[-1]:.1f} ms (goal {GOAL_SCRAPE_MS:g} ms)"
-    )
-    print(f"{'scrapes afterwards':34}{len(calm):9}: median {calm[25]:.1f} ms, longest {calm[-1]:.1f} ms")
+    first, later = rounds[0], [ms for each in rounds[1:] for ms in each.scrapes]
+    for name, each in zip(("first refresh, with its imports", *["the same again"] * LATER_ROUNDS), rounds, strict=True):
+        print(f"{name:34}{each.seconds:9.2f} s, {each.cpu_seconds:.2f} s of CPU (goal {GOAL_SECONDS:g} s)")
+    p99 = _print_scrapes("scrapes during later refreshes", later)
+    _print_scrapes("scrapes during the first", first.scrapes)
+    _print_scrapes("scrapes afterwards", calm)
     print(f"load of this machine: {os.getloadavg()[0]:.1f}")
-    return seconds <= GOAL_SECONDS and peak <= GOAL_MIB and p99 <= GOAL_SCRAPE_MS
+    return max(each.seconds for each in rounds) <= GOAL_SECONDS and peak <= GOAL_MIB and p99 <= GOAL_SCRAPE_MS
+
+
+def _print_scrapes(name: str, taken: Sequence[float]) -> float:
+    ordered = sorted(taken)
+    p99 = ordered[int(len(ordered) * 0.99)]
+    print(
+        f"{name:34}{len(ordered):9}: median {ordered[len(ordered) // 2]:.1f} ms, p99 {p99:.1f} ms, "
+        f"longest {ordered[-1]:.1f} ms (goal {GOAL_SCRAPE_MS:g} ms)"
+    )
+    return p99
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    seconds: float
+    cpu_seconds: float
+    scrapes: list[float]
+
+
+def _refresh(app: object, names: set[str], begin: Callable[[], None]) -> _Round:
+    """All of ``names`` asked once, with scrapes meanwhile."""
+    before = _healths(app)
+    began, cpu = time.perf_counter(), time.process_time()
+    begin()
+    prometheus = _Prometheus(app.port)
+    deadline = time.monotonic() + 300
+    while any(_healths(app)[name] is before[name] for name in names):
+        if time.monotonic() > deadline:
+            raise SystemExit("not every source answered within 5 minutes")
+        time.sleep(0.1)
+    return _Round(time.perf_counter() - began, time.process_time() - cpu, prometheus.milliseconds())
+
+
+def _healths(app: object) -> dict[str, object]:
+    """A value that is another one after each attempt, by source."""
+    return {name: attempts._health for name, attempts in app._schedule._attempts.items()}  # noqa: SLF001
+
+
+def _ask_all_now(app: object, names: set[str]) -> None:
+    for name in names:
+        app._schedule._scheduler.modify_job(name, next_run_time=datetime.now(timezone.utc))  # noqa: SLF001
 
 
 def _gcp(port: int) -> object:
@@ -180,33 +224,49 @@ def _gcp(port: int) -> object:
     return GcpPrices(wanted, 86400.0, GcpCatalogue(NAME, make_client=client))
 
 
-def _scrape_ms(app: object) -> float:
-    began = time.perf_counter()
-    with urllib.request.urlopen(f"{app.url}/metrics") as answer:
+# --- who scrapes, in a process of its own: it must not wait for the poller's interpreter as a thread of it would ---
+
+
+def scrape(port: int) -> None:
+    """Scrape 20 times a second over one connection, as Prometheus keeps it; print milliseconds when the input ends."""
+    taken: list[float] = []
+    ended = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    while not ended.wait(0.05):
+        began = time.perf_counter()
+        connection.request("GET", "/metrics", headers={"Accept-Encoding": "gzip"})
+        answer = connection.getresponse()
         answer.read()
-    return (time.perf_counter() - began) * 1e3
+        taken.append((time.perf_counter() - began) * 1e3)
+        assert answer.status == 200, answer.status
+    print(json.dumps(taken))
 
 
-def _scrape_until_all_answered(app: object, names: set[str]) -> list[float]:
-    """Milliseconds of each scrape, ten a second, until every source was tried."""
-    taken = []
-    deadline = time.monotonic() + 300
-    while time.monotonic() < deadline:
-        taken.append(_scrape_ms(app))
-        health = app.snapshot().sources
-        if all(health[name].duration_seconds is not None for name in names):
-            return taken
-        time.sleep(0.1)
-    raise SystemExit("not every source answered within 5 minutes")
+class _Prometheus:
+    """A `scrape` under way."""
+
+    def __init__(self, port: int) -> None:
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        self._process = subprocess.Popen([sys.executable, __file__, "scrape", str(port)], **pipes)
+
+    def milliseconds(self) -> list[float]:
+        """End it; what each scrape took."""
+        out, _ = self._process.communicate(timeout=30)
+        return json.loads(out)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", nargs="?", choices=["serve"])
+    parser.add_argument("what", nargs="?", choices=["serve", "scrape"])
+    parser.add_argument("port", nargs="?", type=int)
     parser.add_argument("--list", action="store_true", help="read the public price list too, once a region")
     told = parser.parse_args()
     if told.what == "serve":
         serve()
+        return 0
+    if told.what == "scrape":
+        scrape(told.port)
         return 0
     print(f"Python {platform.python_version()}, {os.cpu_count()} CPUs; simulated providers on loopback")
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}

@@ -36,6 +36,9 @@ class Poller:
     def change(self, **changes: object) -> None:
         self.snapshot = replace(self.snapshot, **changes)
 
+    def prepare(self, coming: PollerSnapshot) -> None:
+        self._collector.prepare(coming)
+
     def families(self) -> dict[str, Metric]:
         return {metric.name: metric for metric in self._collector.collect()}
 
@@ -95,3 +98,16 @@ def test_each_change_shows_at_the_next_scrape(
     before = poller.value(family)
     poller.change(**change)
     assert (poller.value(family), before == value) == (value, False)
+
+
+def test_what_is_prepared_is_there_for_the_scrapes_that_see_it_and_not_before(poller: Poller) -> None:
+    before = poller.families()[USD]
+    coming = replace(poller.snapshot, prices=prices((-math.inf, 1.1)))
+    poller.prepare(coming)
+    assert poller.families()[USD] is before
+    poller.snapshot = replace(coming, t=NOW + 1)
+    prepared = poller.families()[USD]
+    assert [sample.value for sample in prepared.samples] == [1.1]
+    assert prepared is not before
+    poller.prepare(replace(poller.snapshot, t=NOW + 2))
+    assert poller.families()[USD] is prepared, "nothing changed, nothing is made again"

@@ -21,7 +21,7 @@ from epochcost.poller.page import landing_route
 from epochcost.poller.schedule import Schedule
 from epochcost.poller.settings import PollerSettings
 from epochcost.poller.snapshot import PollerSnapshot
-from epochcost.poller.watch import Window
+from epochcost.poller.watch import Exported, select
 from epochcost.prices import make
 from epochcost.prices.source import NotConfiguredError, Source
 from epochcost.prices.store import PriceStore
@@ -62,16 +62,17 @@ class PollerApp:
             accepted=settings.prices_accept,
             adjust=settings.adjustments,
         )
+        self._settings = settings
         self._extras = settings.extras
         watched = [want for watch in settings.prices_watch if (want := watch.want) is not None]
         self._schedule = Schedule(used, self._store, clock, watched=watched, changed=self._renew)
-        self._window = Window(
-            lambda: self._store.book, lambda: self._schedule.wanted, settings.prices_watch, settings.prices_max_series
-        )
+        self._shown = Exported()
+        self._renewing = threading.Lock()
         self._warned_of_limit = False
+        self._collector = PollerCollector(self.snapshot)
         self._renew()
         registry = CollectorRegistry()
-        registry.register(Guarded(PollerCollector(self.snapshot), "prices", log))
+        registry.register(Guarded(self._collector, "prices", log))
         routes = {
             "/": landing_route(self.snapshot),
             "/metrics": metrics_route(registry),
@@ -91,26 +92,34 @@ class PollerApp:
 
     def snapshot(self) -> PollerSnapshot:
         """Everything exported now."""
-        shown = self._window.exported
+        return self._snapshot(self._shown)
+
+    def _snapshot(self, shown: Exported) -> PollerSnapshot:
         return PollerSnapshot(
             self._clock(),
             shown.prices,
             shown.facts,
             self._schedule.health,
             self._extras,
-            frozenset().union(*(shelf.zones for shelf in self._store.book.shelves.values())),
+            shown.zones,
             {"unwatched": shown.unwatched, "limit": shown.over_limit},
         )
 
     def _renew(self) -> None:
-        over = self._window.renew().over_limit
-        if over and not self._warned_of_limit:
+        """What is exported after the book has changed; made by the source that changed it, so that no scrape has to."""
+        with self._renewing:
+            shown = select(
+                self._store.book, self._settings.prices_watch, self._schedule.wanted, self._settings.prices_max_series
+            )
+            self._collector.prepare(self._snapshot(shown))
+            self._shown = shown
+        if shown.over_limit and not self._warned_of_limit:
             log.warning(
                 "%d prices are not exported: more than --prices.max-series are in use or watched; "
                 "raise it, or watch less (--prices.watch)",
-                over,
+                shown.over_limit,
             )
-        self._warned_of_limit = bool(over)
+        self._warned_of_limit = bool(shown.over_limit)
 
     def start(self) -> None:
         """Listen, and begin to ask the sources.

@@ -16,7 +16,7 @@ from epochcost.poller.snapshot import PollerSnapshot, SourceHealth
 from epochcost.prices.adjust import Extra
 from epochcost.prices.plausible import REASONS
 from epochcost.prices.source import Zone
-from epochcost.serve.exposition import settled
+from epochcost.serve.exposition import settled, write_ahead
 
 _PRICE_LABELS = ("provider", "region", "zone", "instance_type", "purchase_option", "source")
 _TYPE_LABELS = ("provider", "instance_type")
@@ -27,7 +27,7 @@ class PollerCollector:
 
     def __init__(self, snapshot: Callable[[], PollerSnapshot]) -> None:
         self._snapshot = snapshot
-        self._market: _Market | None = None
+        self._markets: tuple[_Market, ...] = ()
 
     def collect(self) -> Iterable[Metric]:
         """All metrics of one instant."""
@@ -42,11 +42,19 @@ class PollerCollector:
         build.add_metric((__version__, platform.python_version()), 1)
         yield build
 
+    def prepare(self, coming: PollerSnapshot) -> None:
+        """Make and write what follows from the prices of ``coming``, which scrapes are about to see.
+
+        So that no scrape has to: until then they find what was made of the prices before.
+        """
+        write_ahead(self._market_of(coming))
+
     def _market_of(self, snapshot: PollerSnapshot) -> Sequence[Metric]:
         """Those of prices and machines, which change when a source answers: scrapes in between need not make them."""
-        market = self._market
-        if market is None or not market.still_holds(snapshot):
-            market = self._market = _Market.of(snapshot)
+        market = next((each for each in self._markets if each.still_holds(snapshot)), None)
+        if market is None:
+            market = _Market.of(snapshot)
+            self._markets = (market, *self._markets[:1])
         return market.metrics
 
 

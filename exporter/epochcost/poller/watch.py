@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 
 from epochcost.model import InstanceFacts, Price, PriceKey
 from epochcost.prices.book import PriceBook
 from epochcost.prices.plausible import WRITTEN
-from epochcost.prices.source import Want
+from epochcost.prices.source import Want, Zone
 
 _GLOB = re.compile(r"[*?\[]")
 
@@ -82,12 +81,14 @@ class Exported:
     Attributes:
         prices: by key.
         facts: of their machine types.
+        zones: all that are known.
         unwatched: prices that nobody uses or watches.
         over_limit: prices left out because there would be too many.
     """
 
     prices: Mapping[PriceKey, Price] = field(default_factory=dict)
     facts: Mapping[tuple[str, str], InstanceFacts] = field(default_factory=dict)
+    zones: frozenset[Zone] = frozenset()
     unwatched: int = 0
     over_limit: int = 0
 
@@ -108,6 +109,7 @@ def select(book: PriceBook, watched: Iterable[Watch], wanted: frozenset[Want], m
     return Exported(
         {key: book.prices[key] for key in keys},
         {place: fact for place, fact in book.facts.items() if place in types},
+        frozenset().union(*(shelf.zones for shelf in book.shelves.values())),
         unwatched=len(book.prices) - len(ranked),
         over_limit=over,
     )
@@ -139,41 +141,3 @@ class _Ranks:
             return 0
         fact = self._book.facts.get((key.provider, key.instance_type))
         return 2 if any(watch.matches(key, fact) for watch in self._watched) else None
-
-
-class Window:
-    """Keeps what is exported, made anew when the book or the wants change, so that no scrape has to.
-
-    Args:
-        book: the prices now.
-        wanted: what is in use or watched by name now.
-        watched: the watch list.
-        most: how many prices may be exported.
-    """
-
-    def __init__(
-        self,
-        book: Callable[[], PriceBook],
-        wanted: Callable[[], frozenset[Want]],
-        watched: tuple[Watch, ...],
-        most: int,
-    ) -> None:
-        self._book = book
-        self._wanted = wanted
-        self._watched = watched
-        self._most = most
-        self._lock = threading.Lock()
-        self._made: tuple[PriceBook | None, Exported] = (None, Exported())
-
-    @property
-    def exported(self) -> Exported:
-        """Of the book as it is now: what `/v1/price` says, a scrape says too."""
-        made_of, exported = self._made
-        return exported if made_of is self._book() else self.renew()
-
-    def renew(self) -> Exported:
-        """Build the next one aside and swap it in."""
-        with self._lock:
-            book = self._book()
-            self._made = (book, select(book, self._watched, self._wanted(), self._most))
-            return self._made[1]

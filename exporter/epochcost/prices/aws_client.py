@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+from epochcost.prices.aws_models import make_loader
+from epochcost.prices.collector_pause import no_collection, set_aside
 from epochcost.prices.source import NotConfiguredError, PriceSourceError
 
 CONNECT_TIMEOUT_SECONDS = 5
@@ -41,10 +43,8 @@ class AwsCallError(PriceSourceError):
 
 @lru_cache(maxsize=1)
 def _shared_loader() -> Any:  # noqa: ANN401 - boto3 has no types
-    """One reader of service descriptions for all sources: EC2's alone takes 23 MiB, and it only ever reads."""
-    from botocore.loaders import create_loader
-
-    return create_loader()
+    """One reader of service descriptions for all sources; it only ever reads."""
+    return make_loader()
 
 
 class AwsClients:
@@ -71,13 +71,15 @@ class AwsClients:
         if self._session is not None:
             return
         try:
-            import boto3
-            import botocore.session
-            from botocore.exceptions import BotoCoreError
+            with no_collection():
+                import boto3
+                import botocore.session
+                from botocore.exceptions import BotoCoreError
         except ImportError:
             raise NotConfiguredError(
                 f"{self._source}: boto3 is not installed: pip install 'epochcost[prices]'"
             ) from None
+        set_aside("boto3")
         try:
             core = botocore.session.get_session()
             core.register_component("data_loader", _shared_loader())

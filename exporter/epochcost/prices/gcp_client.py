@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from epochcost.prices.collector_pause import no_collection, set_aside
 from epochcost.prices.gcp_skus import SERVICES
 from epochcost.prices.source import NotConfiguredError, PriceSourceError
 
@@ -80,7 +81,8 @@ class GcpCatalogue:
         except ImportError:
             raise self._no_library() from None
         try:
-            self._client = self._make_client(self._api_key)
+            with no_collection():  # it imports gRPC and the library
+                self._client = self._make_client(self._api_key)
         except ImportError:
             raise self._no_library() from None
         except DefaultCredentialsError as err:
@@ -94,6 +96,7 @@ class GcpCatalogue:
             ) from None
         except GoogleAuthError as err:
             raise PriceSourceError(f"{self._source}: credentials cannot be read: {self._clean(err)}") from None
+        set_aside("google-cloud-billing")
 
     def skus(self, service: str) -> Iterator[Any]:
         """Every SKU of ``service``, as protobuf messages; one page of them is in memory at a time.

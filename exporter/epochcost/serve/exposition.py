@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -61,6 +61,16 @@ def settled(metric: Metric) -> Metric:
     """``metric``, whose samples change no more: once written, its text is kept with it."""
     setattr(metric, _TEXTS, {})
     return metric
+
+
+def write_ahead(metrics: Iterable[Metric]) -> None:
+    """Write settled ``metrics`` in both formats now, so that no scrape has to."""
+    for metric in metrics:
+        try:
+            for open_metrics in (False, True):
+                _kept_family(metric, open_metrics=open_metrics)
+        except OutOfTheOrdinaryError:  # noqa: PERF203 - prometheus_client writes it at each scrape, and the others
+            continue
 
 
 def _written(metrics: Sequence[Metric], *, open_metrics: bool) -> bytes:
