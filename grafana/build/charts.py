@@ -105,7 +105,7 @@ def plane(about: About, key: str, x: Query, x_unit: str, clouds: Sequence[Points
         panel = panel.with_target(Query(cloud.query, cloud.name).target(ref, instant=True, as_table=True))
     for step in _one_frame(key, fields):
         panel = panel.with_transformation(step)
-    _set(panel, x.legend, {"unit": x_unit, "custom.axisLabel": x.legend})
+    _set(panel, x.legend, {"unit": x_unit, "decimals": 1, "custom.axisLabel": x.legend})
     for cloud in clouds:
         _set(panel, cloud.name, {"color": fixed(cloud.colour), "custom.axisLabel": about.title})
     return panel

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from board import Grid, query_variable, to_json
 from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models.common import VizOrientation
 from grafana_foundation_sdk.models.dashboard import Panel
 from panels import (
     AMBER,
@@ -28,6 +29,7 @@ from panels import (
     link_to_node,
     link_to_run,
     rows,
+    share_of_budget,
     stacked,
     without_prefix,
 )
@@ -200,14 +202,15 @@ def _breakdown(grid: Grid) -> None:
 
 
 def _alerts() -> Builder[Panel]:
-    firing = """label_join(
-  max by (alertname, severity, node, run, source) (
-    (time() - ALERTS_FOR_STATE{alertname=~"Epochcost.+"})
-    and ignoring (alertstate)
-    ALERTS{alertname=~"Epochcost.+", alertstate="firing"}
-  ),
-  "where", " ", "node", "run", "source"
+    # Where a reader can go and look: the run, else the node, else the source of prices.
+    where = """(
+  (time() - ALERTS_FOR_STATE{alertname=~"Epochcost.+"})
+  and ignoring (alertstate)
+  ALERTS{alertname=~"Epochcost.+", alertstate="firing"}
 )"""
+    for label in ("source", "node", "run"):
+        where = f'label_replace({where}, "where", "$1", "{label}", "(.+)")'
+    firing = f"max by (alertname, severity, where) ({where})"
     severities = coloured_text({"critical": RED, "warning": AMBER, "info": BLUE})
     return rows(
         About(
@@ -292,7 +295,7 @@ def _by_experiment(expr: str) -> str:
 def _budget() -> Builder[Panel]:
     budget = "cluster:epochcost_budget_usd:month"
     spent = f"sum(cluster:epochcost_cost_usd:month and {budget})"
-    share = {"unit": RATIO, "decimals": 0, "thresholds": _BUDGET_STEPS}
+    share = share_of_budget()
     return figures(
         About(
             "Budget of the month",
@@ -309,13 +312,7 @@ def _budget() -> Builder[Panel]:
         ),
         Query("max(cluster:epochcost_budget_burn_ratio:rate1h)", "Pace"),
         overrides={"Spent": share, "At its end": share, "Pace": {"unit": "suffix:x", "decimals": 1}},
-    )
-
-
-_BUDGET_STEPS = {
-    "mode": "absolute",
-    "steps": [{"value": None, "color": GREEN}, {"value": 0.8, "color": AMBER}, {"value": 1, "color": RED}],
-}
+    ).orientation(VizOrientation.VERTICAL)  # beside each other, however narrow
 
 
 def _nodes() -> Builder[Panel]:
@@ -332,18 +329,17 @@ def _nodes() -> Builder[Panel]:
         About(
             "Nodes",
             "Every node that reports. Busy is the GPUs' mean utilisation of the last 5 minutes (the CPUs' where there "
-            "is no GPU); Mostly is the state that most of that time went to; price age is how long ago its source "
-            "confirmed it.",
+            "is no GPU); Mostly is the state that most of that time went to.",
             PLAIN,
             empty="No agent reports to this Prometheus",
         ),
         "node",
         [
             Column("Node", "node", properties=(link_to_node("Node"),)),
-            Column("Type", "instance_type", info, ref="A"),
-            Column("Provider", "provider", width=68),
+            Column("Type", "instance_type", info, ref="A", width=202),
+            Column("Provider", "provider", width=66),
             Column("Region", "region", width=86),
-            Column("Bought", "purchase_option", width=88),
+            Column("Bought", "purchase_option", width=86),
             Column("GPUs", "B", f"max by (node) (epochcost_node_gpus {NAMED})", "none", 46),
             Column(
                 "Price", "C", f"max by (node) (node:epochcost_price_usd_per_hour:unified{CHOSEN})", USD_PER_HOUR, 76
@@ -351,11 +347,10 @@ def _nodes() -> Builder[Panel]:
             Column(
                 "Wasted", "D", f"max by (node) (node:epochcost_waste_usd_per_hour:rate5m{CHOSEN})", USD_PER_HOUR, 80
             ),
-            Column("Mostly", "state", mostly, ref="E", width=88, properties=coloured_text(STATE_COLOURS)),
-            Column("Useful", "F", useful, RATIO, 74, gauge_cell(GREEN)),
-            Column("Busy", "G", busy, RATIO, 74, gauge_cell(BLUE)),
-            Column("Memory", "H", fill, RATIO, 74, gauge_cell(BLUE)),
-            Column("Price age", "I", f"max by (node) (node:epochcost_price_age_seconds:now{CHOSEN})", SECONDS, 88),
+            Column("Mostly", "state", mostly, ref="E", width=90, properties=coloured_text(STATE_COLOURS)),
+            Column("Useful", "F", useful, RATIO, 76, gauge_cell(GREEN)),
+            Column("Busy", "G", busy, RATIO, 76, gauge_cell(BLUE)),
+            Column("Memory", "H", fill, RATIO, 76, gauge_cell(BLUE)),
         ],
         sort_by="Price",
     )

@@ -9,6 +9,7 @@ from panels import (
     AMBER,
     BLUE,
     GREEN,
+    MINUTES,
     PLAIN,
     RED,
     SECONDS,
@@ -84,7 +85,7 @@ def _headline(grid: Grid) -> None:
                     PLAIN,
                     0,
                 ),
-                Query(f"sum(increase({REFUSED}[$__range]))", "Events"),
+                Query(f"sum(increase({REFUSED}[$__range])) or 0 * sum(epochcost_progress_events_total)", "Events"),
             ),
         ),
         (
@@ -182,9 +183,9 @@ def _sources() -> Builder[Panel]:
 
 def _answers() -> Builder[Panel]:
     return lines(
-        About("Time since a source answered", "Since each source last answered in full.", SECONDS,
+        About("Time since a source answered", "Since each source last answered in full.", MINUTES,
               empty="No price poller is scraped"),
-        Query("max by (source) (time() - epochcost_price_source_last_success_timestamp_seconds)", "{{source}}"),
+        Query("max by (source) (time() - epochcost_price_source_last_success_timestamp_seconds) / 60", "{{source}}"),
         fill=0,
         legend=Legend.LINE,
     )  # fmt: skip
@@ -226,11 +227,11 @@ def _lag() -> Builder[Panel]:
             "Age of the newest sample",
             "How old an agent's newest look at its machine is: the oldest of all agents, and the median. An agent "
             "looks once a second.",
-            SECONDS,
+            MINUTES,
             empty=NO_AGENT,
         ),
-        Query(f"max({age})", "Oldest"),
-        Query(f"quantile(0.5, {age})", "Median"),
+        Query(f"max({age}) / 60", "Oldest"),
+        Query(f"quantile(0.5, {age}) / 60", "Median"),
         colours={"Oldest": AMBER, "Median": BLUE},
         legend=Legend.LINE,
     )

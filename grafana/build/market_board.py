@@ -71,6 +71,11 @@ def _named(expr: str, *labels: str) -> str:
     return f'label_join(\n  {expr},\n  "offer", ", ", {", ".join(f"{chr(34)}{label}{chr(34)}" for label in labels)}\n)'
 
 
+def _owned_once(expr: str) -> str:
+    """Label ``offer`` without a second "owned": that is both the provider and the purchase option of such a machine."""
+    return f'label_replace(\n  {expr},\n  "offer", "$1", "offer", "(.*, owned), owned"\n)'
+
+
 def _by_offer(expr: str, *labels: str) -> str:
     """One value for each offer, and no other label: a table takes those from one query alone."""
     return f"max by (offer) ({_named(expr, *labels)})"
@@ -88,7 +93,7 @@ OF_THE_TYPE = _named(_placed(f"max by (region, zone, purchase_option) ({PRICE}{T
 def _headline(grid: Grid) -> None:
     paid = "node:epochcost_price_usd_per_hour:unified"
     listed = "node:epochcost_on_demand_price_usd_per_hour:unified"
-    cheapest = _named(f"bottomk(1, {PER_GPU}{CHOSEN})", "gpu_model", "purchase_option", "provider")
+    cheapest = _owned_once(_named(f"bottomk(1, {PER_GPU}{CHOSEN})", "gpu_model", "provider", "purchase_option"))
     saves = _named(_placed(f"topk(1, {SAVING}{CHOSEN})"), "instance_type", "place")
     grid.band(
         4,
@@ -247,7 +252,7 @@ def _per_gpu() -> Builder[Panel]:
             empty="No price of a machine with a known number of GPUs",
         ),
         "offer",
-        _named(cheapest, "gpu_model", "provider", "purchase_option"),
+        _owned_once(_named(cheapest, "gpu_model", "provider", "purchase_option")),
         long_names=True,
     )
 
@@ -273,6 +278,7 @@ def _known() -> Builder[Panel]:
             "Prices known",
             "How many prices each source gives. A fall to fewer means that a source no longer answers in full.",
             "none",
+            0,
             empty=NO_POLLER,
         ),
         Query("max by (source) (epochcost_price_source_prices)", "{{source}}"),

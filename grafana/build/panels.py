@@ -19,7 +19,7 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 P = TypeVar("P")
 USD, USD_PER_HOUR, RATIO, PLAIN = "currencyUSD", "suffix:$/h", "percentunit", "short"
-SECONDS, CLOCK = "s", "dtdhms"
+SECONDS, MINUTES, CLOCK = "s", "m", "dtdhms"
 BLUE, GREEN, AMBER, RED, VIOLET = "#62b8f0", "#2fbf8f", "#f2b33d", "#e8613c", "#8d6be8"
 ALONE, TOGETHER = 32, 22
 """Size of a figure that has its tile to itself, and of several in one, in pixels: else every tile chooses its own."""
@@ -308,6 +308,12 @@ def _overridden(panel: P, settings: Mapping[str, Mapping[str, Any]]) -> P:
         if properties:
             made.override_by_name(name, [models.DynamicConfigValue(key, value) for key, value in properties.items()])
     return panel
+
+
+def share_of_budget() -> dict[str, Any]:
+    """Settings of a figure that is a share of a budget: amber from 80 % on, red where it is all spent."""
+    coming = [{"value": None, "color": GREEN}, {"value": 0.8, "color": AMBER}, {"value": 1, "color": RED}]
+    return {"unit": RATIO, "decimals": 0, "thresholds": {"mode": "absolute", "steps": coming}}
 
 
 def gauge_cell(colour: str) -> tuple[tuple[str, Any], ...]:

@@ -28,6 +28,7 @@ from panels import (
     lines,
     link_to_node,
     rows,
+    share_of_budget,
     stacked,
 )
 from states import STATE_COLOURS
@@ -114,7 +115,7 @@ def _cost_so_far() -> Builder[Panel]:
         ),
         Query(cost, "Dollars"),
         Query(f"{cost} / {of('epochcost_run_budget_usd')}", "Budget"),
-        overrides={"Budget": {"unit": RATIO, "decimals": 0}},
+        overrides={"Budget": share_of_budget()},
     )
 
 
