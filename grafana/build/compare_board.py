@@ -40,6 +40,8 @@ def _median(metric: str) -> str:
 
 
 TIME, COST = _median("epoch_seconds:last"), _median("epoch_cost_usd:last")
+FILL = f"({_median('memory_fill_ratio:max')} and {TIME})"
+"""Of setups that finished an epoch: memory is measured from the first second on."""
 
 
 def compare() -> str:
@@ -184,7 +186,7 @@ def _table() -> Builder[Panel]:
                 "x cheapest", "D", _by_setup(f"{COST} / on () group_left () min({COST})"), "suffix:x", 86,
                 (("decimals", 2),),
             ),
-            Column("Memory", "E", _by_setup(_median("memory_fill_ratio:max")), RATIO, 90, gauge_cell(BLUE)),
+            Column("Memory", "E", _by_setup(FILL), RATIO, 90, gauge_cell(BLUE)),
             Column("Frontier", "F", _by_setup(f"({frontier()}) >= bool 0"), "none", 74, (("mappings", [yes]),)),
             Column("All take", "G", _by_setup(f"$epochs * {TIME}"), SECONDS, 90),
             Column("All cost", "H", _by_setup(f"$epochs * {COST}"), USD, 84),
@@ -224,7 +226,7 @@ def _batch_memory() -> Builder[Panel]:
             empty="No GPU was tried with more than one batch size",
         ),
         "setup",
-        _by_setup(_several(_median("memory_fill_ratio:max"))),
+        _by_setup(_several(FILL)),
         long_names=True,
     ).max(1)
 
@@ -253,7 +255,7 @@ def _runs() -> Builder[Panel]:
         "part",
         [
             Column("Run", "run", properties=(link_to_run("Run"),)),
-            Column("Setup", "setup", width=265),
+            Column("Setup", "setup"),
             Column("Epochs", "B", of_the_run("epochcost_run_epoch"), "none", 62, (("decimals", 1),)),
             Column("Time per epoch", "A", f'label_join({labelled}, "part", " ", "run", "setup")', SECONDS, 118),
             Column("Cost per epoch", "C", keyed(of("epoch_cost_usd:last")), USD, 112),

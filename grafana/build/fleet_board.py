@@ -324,7 +324,7 @@ def _nodes() -> Builder[Panel]:
     mostly = f"topk by (node) (1, max by (node, state) (node_state:epochcost_time_ratio:rate5m {NAMED}))"
     useful = f'max by (node) (node_state:epochcost_time_ratio:rate5m{{state="useful"}} {NAMED})'
     fill = f"max by (node) (avg by (job, instance) (gpu:epochcost_memory_fill_ratio:rate5m) {NAMED})"
-    info = f"max by (node, provider, region, instance_type, purchase_option) (epochcost_node_info{CHOSEN})"
+    info = f"max by (node, provider, instance_type, purchase_option) (epochcost_node_info{CHOSEN})"
     return rows(
         About(
             "Nodes",
@@ -336,9 +336,8 @@ def _nodes() -> Builder[Panel]:
         "node",
         [
             Column("Node", "node", properties=(link_to_node("Node"),)),
-            Column("Type", "instance_type", info, ref="A", width=202),
+            Column("Type", "instance_type", info, ref="A", width=198),
             Column("Provider", "provider", width=66),
-            Column("Region", "region", width=86),
             Column("Bought", "purchase_option", width=86),
             Column("GPUs", "B", f"max by (node) (epochcost_node_gpus {NAMED})", "none", 46),
             Column(
@@ -347,7 +346,7 @@ def _nodes() -> Builder[Panel]:
             Column(
                 "Wasted", "D", f"max by (node) (node:epochcost_waste_usd_per_hour:rate5m{CHOSEN})", USD_PER_HOUR, 80
             ),
-            Column("Mostly", "state", mostly, ref="E", width=90, properties=coloured_text(STATE_COLOURS)),
+            Column("Mostly", "state", mostly, ref="E", width=94, properties=coloured_text(STATE_COLOURS)),
             Column("Useful", "F", useful, RATIO, 76, gauge_cell(GREEN)),
             Column("Busy", "G", busy, RATIO, 76, gauge_cell(BLUE)),
             Column("Memory", "H", fill, RATIO, 76, gauge_cell(BLUE)),
@@ -378,19 +377,18 @@ def _runs() -> Builder[Panel]:
                 "experiment",
                 "max by (run, experiment) (epochcost_run_info)",
                 ref="A",
+                width=128,
                 properties=(link_to_experiment("Experiment"),),
             ),
-            Column("State", "state", state, ref="B", width=90, properties=coloured_text(RUN_STATE_COLOURS)),
+            Column("State", "state", state, ref="B", width=104, properties=coloured_text(RUN_STATE_COLOURS)),
             Column("Epoch", "C", of("epochcost_run_epoch"), "none", 55, (("decimals", 1),)),
-            Column("of", "D", of("epochcost_run_epochs_planned"), "none", 50, (("decimals", 0),)),
-            Column("Done", "E", done, RATIO, 80, gauge_cell(GREEN)),
-            Column("Now", "F", of("run:epochcost_cost_usd_per_hour:sum"), USD_PER_HOUR, 80),
+            Column("Done", "E", done, RATIO, 76, gauge_cell(GREEN)),
+            Column("Now", "F", of("run:epochcost_cost_usd_per_hour:sum"), USD_PER_HOUR, 76),
             Column("So far", "G", of("run:epochcost_cost_usd:sum"), USD, 72),
-            Column("Last epoch", "H", of("run:epochcost_epoch_cost_usd:last"), USD, 88),
             Column("Mean epoch", "I", of("run:epochcost_epoch_cost_usd:mean"), USD, 95),
             Column("Projected", "J", of("run:epochcost_cost_usd:projected"), USD, 88),
-            Column("Wasted", "K", of("run:epochcost_waste_ratio:life"), RATIO, 80, gauge_cell(AMBER)),
-            Column("Left", "L", of("run:epochcost_eta_seconds:projected"), SECONDS, 90),
+            Column("Wasted", "K", of("run:epochcost_waste_ratio:life"), RATIO, 76, gauge_cell(AMBER)),
+            Column("Left", "L", of("run:epochcost_eta_seconds:projected"), SECONDS, 84),
         ],
         sort_by="So far",
     )

@@ -62,6 +62,11 @@ def of(metric: str) -> str:
     return f"max({metric}{NODE})"
 
 
+def _said(label: str) -> str:
+    """The node's ``label`` where it has one: of a series without labels Grafana would show the query as its name."""
+    return f'max by ({label}) (epochcost_node_info{{node="$node", {label}!=""}})'
+
+
 def _headline(grid: Grid) -> None:
     spent = f"""sum(
   sum by (job, instance) (increase(epochcost_node_cost_usd_total[$__range]) {MINE})
@@ -87,8 +92,8 @@ def _headline(grid: Grid) -> None:
     wasted = About("Wasted now", "Dollars an hour that train nothing, over the last 5 minutes.", USD_PER_HOUR)
     now = Query(of("node:epochcost_price_usd_per_hour:unified"), "Now")
     age = Query(of("node:epochcost_price_age_seconds:now"), "Age")
-    kind = Query(f"max by (instance_type) (epochcost_node_info{NODE})", "{{instance_type}}")
-    option = Query(f"max by (purchase_option) (epochcost_node_info{NODE})", "{{purchase_option}}")
+    kind = Query(_said("instance_type"), "{{instance_type}}")
+    option = Query(_said("purchase_option"), "{{purchase_option}}")
     saving = Query(of("node:epochcost_price_saving_ratio:now"), "Saved")
     waste = Query(of("node:epochcost_waste_usd_per_hour:rate5m"), "Wasted")
     grid.band(
@@ -313,7 +318,9 @@ def _runs() -> Builder[Panel]:
         "run",
         [
             Column("Run", "run", properties=(link_to_run("Run"),)),
-            Column("Experiment", "experiment", f"max by (run, experiment) (epochcost_run_info {MINE})", ref="A"),
+            Column(
+                "Experiment", "experiment", f"max by (run, experiment) (epochcost_run_info {MINE})", ref="A", width=110
+            ),
             Column("Pays", "B", f"max by (run) (epochcost_run_node_share_ratio {MINE})", RATIO, 90, gauge_cell(BLUE)),
             Column("So far", "C", f"max by (run) (node_run:epochcost_cost_usd:last{NODE})", USD, 90),
             Column("Mean epoch", "D", _mean_epoch(), USD, 95),

@@ -21,7 +21,7 @@ P = TypeVar("P")
 USD, USD_PER_HOUR, RATIO, PLAIN = "currencyUSD", "suffix:$/h", "percentunit", "short"
 SECONDS, MINUTES, CLOCK = "s", "m", "dtdhms"
 BLUE, GREEN, AMBER, RED, VIOLET = "#62b8f0", "#2fbf8f", "#f2b33d", "#e8613c", "#8d6be8"
-ALONE, TOGETHER = 32, 22
+ALONE, TOGETHER = 26, 18
 """Size of a figure that has its tile to itself, and of several in one, in pixels: else every tile chooses its own."""
 NOTHING = "–"  # noqa: RUF001 - a dash, not a minus
 """What a panel shows where nothing is known: never a zero."""

@@ -302,8 +302,13 @@ def _nodes() -> Builder[Panel]:
         return f"max by (node) ({metric} * {ITS_NODES} {NAMED})"
 
     here = f"max by (job, instance) (epochcost_run_node_share_ratio{RUN})"
-    info = f"""max by (node, provider, region, zone, instance_type, purchase_option) (
-  epochcost_node_info * on (job, instance) group_left () {here}
+    place = "epochcost_node_info"
+    for label in ("region", "zone"):  # the zone, or the region where the provider has no zones
+        place = f'label_replace({place}, "place", "$1", "{label}", "(.+)")'
+    info = f"""max by (node, provider, place, instance_type, purchase_option) (
+  {place}
+  * on (job, instance) group_left ()
+  {here}
 )"""
     return rows(
         About(
@@ -315,10 +320,9 @@ def _nodes() -> Builder[Panel]:
         "node",
         [
             Column("Node", "node", properties=(link_to_node("Node"),)),
-            Column("Type", "instance_type", info, ref="A"),
+            Column("Type", "instance_type", info, ref="A", width=198),
             Column("Provider", "provider", width=72),
-            Column("Region", "region", width=88),
-            Column("Zone", "zone", width=95),
+            Column("Zone, region", "place", width=102),
             Column("Bought", "purchase_option", width=92),
             Column("GPUs", "B", join("epochcost_node_gpus"), width=50),
             Column("Price", "C", _priced("node:epochcost_price_usd_per_hour:unified"), USD_PER_HOUR, 80),

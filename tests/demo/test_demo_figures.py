@@ -162,7 +162,7 @@ def five(o: Offer) -> str:
 def cheapest_by_model() -> dict[str, float]:
     best: dict[str, float] = {}
     for o, usd in PER_GPU.items():
-        key = place(kind(o).gpu_model, o.provider, o.purchase_option.value)
+        key = place(kind(o).gpu_model, *dict.fromkeys((o.provider, o.purchase_option.value)))  # "owned" is both, once
         best[key] = min(usd, best.get(key, math.inf))
     return dict(sorted(best.items(), key=lambda pair: pair[1])[:10])
 
@@ -222,7 +222,6 @@ BREAK_EVEN = "market/Break-even speed-up against the machine in use"
 SOURCES = sorted({o.source for o in FLEET.offers})
 PAID_BOTH = [m for m in PRICED if price_of(FLEET, m, PurchaseOption.ON_DEMAND) is not None]
 LISTED = {m.name: price_of(FLEET, m, PurchaseOption.ON_DEMAND).price.at(NOW) for m in PAID_BOTH}
-A_LAST_EPOCH = {run: epochs_usd(run)[-1] for run in RUNS if epochs_usd(run)}
 KNOWN_RUNS = [run for run in RUNS if all(price_of(FLEET, m) is not None for m in who(run))]
 
 Truth = float | dict[str, float]
@@ -262,11 +261,9 @@ FIGURES: dict[str, One | By] = {
     "fleet/Runs/A": ("run", lambda: dict.fromkeys(RUNS, 1.0)),
     "fleet/Runs/B": ("run", lambda: dict.fromkeys(RUNS, 1.0)),
     "fleet/Runs/C": ("run", lambda: {run: position(run) for run in RUNS}),
-    "fleet/Runs/D": ("run", lambda: {run: FLEET.job(run).epochs for run in RUNS}),
     "fleet/Runs/E": ("run", lambda: {run: position(run) / FLEET.job(run).epochs for run in RUNS}),
     "fleet/Runs/F": ("run", lambda: {run: spend_of(run) for run in KNOWN_RUNS}),
     "fleet/Runs/G": ("run", lambda: {run: run_cost(FLEET, run, NOW) for run in KNOWN_RUNS}),
-    "fleet/Runs/H": ("run", lambda: A_LAST_EPOCH),
     "fleet/Runs/I": ("run", lambda: {run: mean(epochs_usd(run)) for run in KNOWN_RUNS}),
     "fleet/Runs/J": ("run", lambda: {run: projected(run) for run in KNOWN_RUNS}),
     "fleet/Runs/K": ("run", lambda: {run: waste_of(run) for run in KNOWN_RUNS}),
@@ -292,7 +289,7 @@ FIGURES: dict[str, One | By] = {
     "health/Sources of prices/D": ("source", lambda: {
         s: sum((b - a) / REFRESH_SECONDS for name, a, b in FLEET.failing if name == s) for s in SOURCES}),
     "health/Sources of prices/E": ("source", lambda: {s: sum(o.source == s for o in offers()) for s in SOURCES}),
-    "health/Time since a source answered/A": ("source", lambda: dict.fromkeys(SOURCES, ASKED % REFRESH_SECONDS)),
+    "health/Time since a source answered/A": ("source", lambda: dict.fromkeys(SOURCES, ASKED % REFRESH_SECONDS / 60)),
     "health/Age of the newest sample/A": lambda: 0,
     "health/Age of the newest sample/B": lambda: 0,
     "market/Saved by the fleet/A": lambda: 1 - sum(price(m) for m in PAID_BOTH) / sum(LISTED.values()),
@@ -382,7 +379,6 @@ FIGURES: dict[str, One | By] = {
 ELSEWHERE = {
     "fleet/Forecast": "the calendar's hours: promtool's tests of month_projected",
     "fleet/Firing alerts": "test_demo_alerts.py",
-    "fleet/Nodes/I": "as health/Sources of prices/B",
     "health/Every agent": "the cost of a scrape is the machine's that runs the test",
     "health/Events refused": "tests/grafana: the demo's trainings write no wrong line",
     "health/Sources of prices/C": "the time of an attempt is the machine's that runs the test",

@@ -176,6 +176,34 @@ ARTICLE = (
 )  # fmt: skip
 """The article "Cost of Machine Learning" played again: 65.325, 68.23, 10.70 and 4.25 cents an epoch; the p3 is ours."""
 
+
+def _large() -> SimulatedFleet:
+    """Two hundred nodes with long names, a run on every second one."""
+    places = (
+        ("us-east-1", "us-east-1a", "p4d.24xlarge"),
+        ("eu-central-1", "eu-central-1b", "Standard_NC48ads_A100_v4"),
+    )
+    nodes, runs = [], []
+    for n in range(200):
+        region, zone, kind = places[n % 2]
+        run = f"sim-pretraining-of-a-long-name-{n:03d}" if n % 2 == 0 else ""
+        life = (
+            Stretch(60, FOREVER, U, run, 0.4 + n / 400, 0.05, 3 + n % 7, 64, 0.5)
+            if run
+            else Stretch(0, FOREVER, State.VACANT)
+        )
+        start = (Stretch(0, 60, State.STARTUP, run),) if run else ()
+        nodes.append(
+            SimulatedNode(
+                f"sim-10-0-{n // 16}-{n % 16}.{region}.compute.internal", "aws", region, zone, kind, "spot",
+                ((0, 10 + n / 50),), (*start, life), 2, "NVIDIA A100-SXM4-40GB", 40 * GIB, 32.7726,
+            )
+        )  # fmt: skip
+        if run:
+            runs.append(SimulatedRun(run, f"sim-experiment-{n % 14:02d}-ablation", 40, 96_000, world=2))
+    return SimulatedFleet(tuple(nodes), tuple(runs), offers=OFFERS)
+
+
 FLEETS = {
     "many": SimulatedFleet(
         (
@@ -192,4 +220,5 @@ FLEETS = {
     "cpu": SimulatedFleet((CPU_ONLY,), RUNS),
     "unpriced": SimulatedFleet((NO_PRICE_RUN,), RUNS, with_poller=False),
     "empty": SimulatedFleet((), (), with_poller=False),
+    "large": _large(),
 }  # fmt: skip

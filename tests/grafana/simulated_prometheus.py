@@ -172,12 +172,13 @@ def _api(url: str, path: str, params: dict[str, str]) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Serve one scenario that ends now, and goes on for a while, until interrupted."""
+    """Serve a scenario up to now, and a while more, until interrupted; ``large 1800`` for half an hour of it."""
     name = sys.argv[1] if len(sys.argv) > 1 else "many"
-    fleet = replace(FLEETS[name], epoch_ts=float(int(time.time()) - LENGTH))
+    length = float(sys.argv[2]) if len(sys.argv) > 2 else LENGTH
+    fleet = replace(FLEETS[name], epoch_ts=float(int(time.time()) - length))
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
-        backfill(fleet, data, FOREVER)
+        backfill(fleet, data, length + (FOREVER - LENGTH if name != "large" else 900))
         with prometheus(data) as url:
             print(url, flush=True)  # noqa: T201 - its only output
             try:
