@@ -1,36 +1,41 @@
-"""The colours of the states, the same on the live page and in Grafana, in the order in which bars stack them.
+"""The colours of the states, the same on the live page, in reports and in Grafana, in the order that bars stack them.
 
-Found by search, so that every two of them stay apart for readers with any colour blindness, and each stands out from
-its ground by 3:1 at least; ``tests/page/test_palette.py`` measures both.
+One colour each, for a dark and a light ground alike, since Grafana has one for both. Found by search, so that every two
+of them stay apart for readers with any colour blindness, and each stands out from either ground by 3:1 at least;
+``tests/page/test_palette.py`` measures both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from epochcost.model import State
+from epochcost.model import RunState, State
 
-
-@dataclass(frozen=True, slots=True)
-class Shade:
-    """One colour on a dark and on a light ground, as ``#rrggbb``."""
-
-    dark: str
-    light: str
-
-
-PALETTE: Mapping[State, Shade] = {
-    State.USEFUL: Shade("#57c3a5", "#238962"),
-    State.IDLE: Shade("#ffb104", "#c38905"),
-    State.STALLED: Shade("#f2794a", "#c44d11"),
-    State.REPLAY: Shade("#bf226f", "#6f0d55"),
-    State.STARTUP: Shade("#93e2fd", "#189be3"),
-    State.BOOT: Shade("#4366f7", "#4159a2"),
-    State.UNALLOCATED: Shade("#8159ac", "#39298f"),
-    State.FINISHED: Shade("#b6a1fc", "#844ee8"),
-    State.UNATTRIBUTED: Shade("#d2db9f", "#494000"),
-    State.VACANT: Shade("#a86729", "#724f46"),
-    State.UNKNOWN: Shade("#8b8e97", "#8e949f"),
+PALETTE: Mapping[State, str] = {
+    State.USEFUL: "#118469",
+    State.IDLE: "#be7c04",
+    State.STALLED: "#c72609",
+    State.REPLAY: "#ff4a94",
+    State.STARTUP: "#09a2b7",
+    State.BOOT: "#2c5af2",
+    State.UNALLOCATED: "#9b7fff",
+    State.FINISHED: "#7a5a99",
+    State.UNATTRIBUTED: "#7a9b5e",
+    State.VACANT: "#875f42",
+    State.UNKNOWN: "#8a8c90",
 }
 """Money well spent first, then what a run wastes, then what nobody uses, then what nobody saw."""
+
+SHOWN_AS: Mapping[RunState, State] = {
+    RunState.STARTUP: State.STARTUP,
+    RunState.TRAINING: State.USEFUL,
+    RunState.EVALUATING: State.USEFUL,
+    RunState.CHECKPOINTING: State.USEFUL,
+    RunState.REPLAY: State.REPLAY,
+    RunState.STALLED: State.STALLED,
+    RunState.FINISHED: State.FINISHED,
+    RunState.FAILED: State.STALLED,
+    RunState.PREEMPTED: State.REPLAY,
+    RunState.LOST: State.UNKNOWN,
+}
+"""Whose colour the state of a run has; its word stands beside it."""

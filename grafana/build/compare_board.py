@@ -11,6 +11,7 @@ from panels import (
     AMBER,
     BLUE,
     GREEN,
+    GREY,
     PLAIN,
     RATIO,
     SECONDS,
@@ -29,7 +30,6 @@ from panels import (
 UID = "epochcost-compare"
 SETUP = "provider, instance_type, purchase_option, nodes, batch_size"
 MEASURED = '{experiment="$experiment"}[$__range]'
-GREY = "#8b8e97"
 FRONTIER_POINTS = 4
 NO_EPOCH = "No run of this experiment has finished an epoch in this time range"
 

@@ -4,24 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from epochcost.model import RunState, State
-from epochcost.palette import PALETTE
+from epochcost.palette import PALETTE, SHOWN_AS
 
-STATE_COLOURS = {state.value: shade.dark for state, shade in PALETTE.items()}
-"""Grafana has one colour for both themes: the dark shade is readable on either."""
-
-RUN_STATE_COLOURS = {
-    RunState.STARTUP.value: STATE_COLOURS[State.STARTUP.value],
-    RunState.TRAINING.value: STATE_COLOURS[State.USEFUL.value],
-    RunState.EVALUATING.value: STATE_COLOURS[State.USEFUL.value],
-    RunState.CHECKPOINTING.value: STATE_COLOURS[State.USEFUL.value],
-    RunState.REPLAY.value: STATE_COLOURS[State.REPLAY.value],
-    RunState.STALLED.value: STATE_COLOURS[State.STALLED.value],
-    RunState.FINISHED.value: STATE_COLOURS[State.FINISHED.value],
-    RunState.FAILED.value: STATE_COLOURS[State.STALLED.value],
-    RunState.PREEMPTED.value: STATE_COLOURS[State.REPLAY.value],
-    RunState.LOST.value: STATE_COLOURS[State.UNKNOWN.value],
-}
+STATE_COLOURS = {state.value: colour for state, colour in PALETTE.items()}
+RUN_STATE_COLOURS = {run.value: PALETTE[state] for run, state in SHOWN_AS.items()}
 
 
 def coloured_text(colours: dict[str, str]) -> tuple[tuple[str, Any], ...]:

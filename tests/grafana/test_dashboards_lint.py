@@ -171,7 +171,7 @@ def test_a_state_has_one_colour_on_every_panel():
                 name = override["matcher"]["options"]
                 for setting in override["properties"]:
                     if setting["id"] == "color" and name in {s.value for s in State} - {"startup"}:
-                        assert setting["value"]["fixedColor"] == PALETTE[State(name)].dark
+                        assert setting["value"]["fixedColor"] == PALETTE[State(name)]
 
 
 def test_colours_by_name_are_not_lost_to_a_display_name():

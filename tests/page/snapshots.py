@@ -189,6 +189,7 @@ def _runs_of_eight(price: float) -> tuple[RunView, ...]:
         epoch=71.05,
         epochs_planned=90.0,
         epoch_count=71.0,
+        epoch_seconds_sum=71 * 201.0,
         epoch_cost_usd_sum=71 * 0.7,
         last_epoch_cost_usd=0.6994,
         last_epoch_seconds=201.0,
@@ -200,6 +201,53 @@ def _runs_of_eight(price: float) -> tuple[RunView, ...]:
         history=history(71, 201.0, price / 3),
     )
     return big, stalled, ended_run()
+
+
+def of_its_own(gpus: int) -> Snapshot:
+    """A machine with that many GPUs, all of them one run's."""
+    base = eight_gpus()
+    run = replace(base.runs[0], gpus=float(gpus), share=1.0)
+    devices = tuple(gpu(n, State.USEFUL, 0.94 - 0.03 * n, 71.2 - n) for n in range(gpus))
+    return replace(base, node=replace(base.node, gpus=gpus), gpus=devices, runs=(run,))
+
+
+def slices() -> Snapshot:
+    """Seven partitions of one GPU, of which every other says how busy it is."""
+    base = of_its_own(7)
+
+    def partition(n: int) -> GpuView:
+        whole = gpu(n, State.USEFUL, 0.7, 8.2, 9.75)
+        uuid, model = f"MIG-41b6ed37-0000-5555-aaaa-{n:012d}", "NVIDIA A100-SXM4-80GB MIG 1g.10gb"
+        busy = None if n % 2 else 0.7
+        return replace(
+            whole, sample=replace(whole.sample, index=f"0:{n}", uuid=uuid, model=model, utilization_ratio=busy)
+        )
+
+    return replace(base, gpus=tuple(partition(n) for n in range(7)))
+
+
+def sweep(runs: int = 12) -> Snapshot:
+    """Many small runs on eight GPUs, in every state a run can have."""
+    base = of_its_own(8)
+
+    def one(n: int) -> RunView:
+        state = list(RunState)[n % len(RunState)]
+        ended = NOW - 420 if state.value in ("finished", "failed", "preempted", "lost") else None
+        name, budget = RunId(f"sweep-lr{n}e-4"), None if n % 2 else 400.0
+        return replace(base.runs[0], run=name, state=state, gpus=8 / runs, ended_ts=ended, budget_usd=budget)
+
+    return replace(base, runs=tuple(one(n) for n in range(runs)))
+
+
+def named(text: str) -> Snapshot:
+    """Everything that somebody else names is named ``text``."""
+    base = of_its_own(2)
+    run = replace(base.runs[0], run=RunId(text), experiment=text, framework=text)
+    node = replace(base.node.node, node=text, instance_type=text, zone=text)
+    gpus = tuple(replace(g, sample=replace(g.sample, model=text)) for g in base.gpus)
+    return replace(
+        base, node=replace(base.node, node=node, price_source=text), gpus=gpus, runs=(run,), problems=(text,)
+    )
 
 
 def ended_run() -> RunView:

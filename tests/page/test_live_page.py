@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from functools import partial
 
@@ -9,6 +10,7 @@ from tests.waiting import wait_for
 
 from epochcost.agent.snapshot import RunView
 from epochcost.model import RunId, RunState
+from epochcost.palette import PALETTE, SHOWN_AS
 
 pytestmark = pytest.mark.browser
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>\u202e'\"&amp;"
@@ -30,7 +32,7 @@ def test_the_reference_run_is_there_with_its_figures(page):
         "$0.0411 for this epoch so far",
         "epoch 3.4 of 25",
         "Last epoch $0.1070 7 min 8 s",
-        "So far $0.3800",
+        "Cost so far $0.3800",
         "Projected total $2.700",
         "Time left 2 h 34 min",
         "$0.3800 of the $3.00 budget",
@@ -112,16 +114,41 @@ def test_only_this_server_is_ever_asked_and_the_browser_has_nothing_to_complain_
 SCENES = {
     "one": snapshots.one_gpu,
     "eight": snapshots.eight_gpus,
+    "sixteen": lambda: snapshots.of_its_own(16),
+    "slices": snapshots.slices,
+    "sweep": snapshots.sweep,
     "empty": snapshots.cpu_only,
     "unpriced": snapshots.price_unknown,
+    "unbroken": lambda: snapshots.named("x" * 200),
+    "hostile": lambda: snapshots.named(f"{HOSTILE} \u0639\u0631\u0628\u064a \U0001f680 " + "a-long-name-" * 12),
 }
+WIDTHS = (320, 390, 768, 1100, 1600)
+# The heart of each line of text: glyph boxes are taller than their lines.
+CROWDED = """
+const lines = [], walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), out = [];
+for (let n; (n = walk.nextNode());) {
+  const e = n.parentElement;
+  if (!n.data.trim() || e.closest("pre, svg, script, style") || !e.getClientRects().length) continue;
+  const range = document.createRange(), box = e.closest(".card, .banner, footer, .top").getBoundingClientRect();
+  range.selectNodeContents(n);
+  for (const r of range.getClientRects()) {
+    if (r.left < box.left - 1 || r.right > box.right + 1) out.push(`out of its box: ${n.data}`);
+    lines.push([r.left, r.right, r.top + r.height / 4, r.bottom - r.height / 4, n]);
+  }
+}
+for (const [i, a] of lines.entries()) for (const b of lines.slice(i + 1))
+  if (a[4] !== b[4] && Math.min(a[1], b[1]) - Math.max(a[0], b[0]) > 1
+      && Math.min(a[3], b[3]) - Math.max(a[2], b[2]) > 1)
+    out.push(`${a[4].data} over ${b[4].data}`);
+return out.slice(0, 5);
+"""
 
 
 @pytest.mark.parametrize("scene", SCENES)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_sticks_out_at_any_width(page, scene, scheme):
-    page.open(SCENES[scene](), 360, scheme)
-    for width in (320, 360, 768, 1100, 1600):
+def test_nothing_sticks_out_or_covers_anything_at_any_width(page, scene, scheme):
+    page.open(SCENES[scene](), WIDTHS[0], scheme)
+    for width in WIDTHS:
         page.view(width, scheme)
         wait_for(partial(page.run, "return innerWidth === arguments[0]", width), what=f"{width} px")
         out = page.run(
@@ -131,6 +158,92 @@ def test_nothing_sticks_out_at_any_width(page, scene, scheme):
         )
         assert page.run("return document.documentElement.scrollWidth") <= width, out
         assert out == []
+        assert page.run(CROWDED) == [], width
+
+
+UNIT = r"\$[\d,.]+(/h)?|unknown|\d+ %|<1 %|[\d.,/]+ (GiB|TiB|s|min|h|d|W|°C|epochs?)( \d+ (s|min|h))?"
+FIGURES = (
+    ".figure dd.value, .big, .facts dd > span, #gpus .between span:last-child, #moneylegend li > span:nth-child(3), "
+)
+FIGURES += "#moneylegend .share, .plot .high, .plot .low"
+
+
+@pytest.mark.parametrize("scene", ["one", "eight", "slices", "empty", "unpriced"])
+def test_every_figure_has_its_unit(page, scene):
+    page.open(SCENES[scene]())
+    shown = [figure.replace("\xa0", " ") for figure in page.texts(FIGURES) if figure]
+    assert len(shown) > 5
+    assert [figure for figure in shown if not re.fullmatch(UNIT, figure)] == []
+
+
+def test_many_gpus_use_the_width_of_the_page_and_one_stands_beside_its_run(page):
+    page.open(snapshots.of_its_own(8), 1600)
+    width = "return document.querySelector('#devices').offsetWidth / document.querySelector('main').offsetWidth"
+    rows = "return new Set([...document.querySelectorAll('#gpus > li')].map((e) => e.offsetTop)).size"
+    assert page.run(width) > 0.99
+    assert page.run(rows) == 3
+    page.open(snapshots.one_gpu(), 1600)
+    assert page.run(width) < 0.5
+
+
+def test_many_runs_stand_beside_each_other_where_there_is_room(page):
+    lefts = "return new Set([...document.querySelectorAll('article.run')].map((e) => e.offsetLeft)).size"
+    page.open(snapshots.sweep(), 1600)
+    assert page.run(lefts) == 2
+    page.open(snapshots.sweep(), 390)
+    assert page.run(lefts) == 1
+
+
+def test_a_gpu_that_does_not_say_how_busy_it_is_says_so_and_stays_in_line(page):
+    page.open(snapshots.slices(), 390)
+    rows = [row.replace("\n", " ") for row in page.texts("#gpus > li")]
+    assert rows[0].startswith("0:0 busy 70 % memory 8.2/9.8 GiB useful")
+    assert rows[1].startswith("0:1 busy unknown memory 8.2/9.8 GiB useful")
+    assert (
+        page.run("return new Set([...document.querySelectorAll('#gpus .memory')].map((e) => e.offsetLeft)).size") == 1
+    )
+
+
+def test_a_name_from_right_to_left_turns_nothing_but_itself_round(page):
+    page.open(snapshots.named("\u202eturned"))
+    places = page.run("""
+        const walk = document.createTreeWalker(document.querySelector("article.run p"), NodeFilter.SHOW_TEXT);
+        for (let n; (n = walk.nextNode());) {
+          const at = n.data.indexOf("started");
+          if (at < 0) continue;
+          return [at, n.data.length - 1].map((i) => {
+            const range = document.createRange();
+            range.setStart(n, i); range.setEnd(n, i + 1);
+            return range.getBoundingClientRect().left;
+          });
+        }
+    """)
+    assert places[0] < places[1]
+
+
+def test_a_preemption_is_louder_than_any_other_problem(page):
+    page.open(replace(snapshots.one_gpu(), problems=("preemption: taken away at 12:00:00 UTC", "price unknown: x")))
+    loud = page.texts("#problems .loud")
+    assert loud == ["preemption: taken away at 12:00:00 UTC"]
+    assert len(page.texts("#problems .banner")) == 2
+
+
+def test_the_state_of_a_run_has_its_colour_and_its_word(page):
+    page.open(snapshots.sweep())
+    shown = page.run(
+        "return [...document.querySelectorAll('.badge')].map((e) => "
+        "[e.innerText.trim(), getComputedStyle(e.querySelector('.dot')).backgroundColor])"
+    )
+    assert {word for word, _ in shown} == {state.value for state in RunState}
+    for word, colour in shown:
+        wanted = PALETTE[SHOWN_AS[RunState(word)]]
+        assert colour == f"rgb({', '.join(str(int(wanted[i : i + 2], 16)) for i in (1, 3, 5))})", word
+
+
+def test_an_end_on_another_day_names_the_day(page):
+    run = replace(snapshots.reference_run(), eta_seconds=3 * 86400.0)
+    page.open(replace(snapshots.one_gpu(), runs=(run,)))
+    assert "until Fri, Nov 17" in run_text(page)
 
 
 CONTRAST = """
@@ -152,7 +265,8 @@ return out;
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_is_legible_in_both_colour_schemes(page, scheme):
-    page.open(replace(snapshots.eight_gpus(), problems=("price unknown: a sentence",)), 1100, scheme)
+    problems = ("price unknown: a sentence", "preemption: a sentence")
+    page.open(replace(snapshots.eight_gpus(), problems=problems), 1100, scheme)
     assert page.run(CONTRAST) == []
     ground = page.run("return getComputedStyle(document.body).backgroundColor")
     assert (ground == "rgb(15, 17, 21)") is (scheme == "dark")
@@ -161,7 +275,7 @@ def test_text_is_legible_in_both_colour_schemes(page, scheme):
 def test_a_machine_without_gpu_shows_its_cpu_and_memory_and_what_to_add_for_a_run(page):
     page.open(snapshots.cpu_only())
     devices = page.text("#devices")
-    assert devices.startswith("CPU and memory no GPU here CPU 7 % RAM 5.3/15.5 GiB")
+    assert devices.startswith("CPU and memory no GPU here CPU 7 % memory 5.3/15.5 GiB")
     assert page.texts("#norun pre .add") == [
         "import epochcost",
         'with epochcost.run(experiment="my-model", epochs=25) as run:',
@@ -184,10 +298,10 @@ def test_eight_gpus_each_with_its_state_and_an_unreadable_one_without_figures(pa
     page.open(snapshots.eight_gpus())
     rows = [row.replace("\n", " ") for row in page.texts("#gpus > li")]
     assert len(rows) == 9
-    assert rows[0].startswith("0 busy 94 % mem 71.2/80 GiB useful 64 °C")
-    assert rows[5].startswith("5 busy 100 % mem 40.2/80 GiB stalled")
+    assert rows[0].startswith("0 busy 94 % memory 71.2/80 GiB useful 64 °C")
+    assert rows[5].startswith("5 busy 100 % memory 40.2/80 GiB stalled")
     assert rows[7] == "7 cannot be read"
-    assert rows[8].startswith("CPU 61 % RAM 0.8/2 TiB")
+    assert rows[8].startswith("CPU 61 % memory 0.8/2 TiB")
     assert page.text("#devices .heading") == "8 GPUs NVIDIA H100 80GB HBM3"
 
 

@@ -90,7 +90,7 @@ def test_on_a_phone_a_row_reads_from_top_to_bottom(browser, whole, tmp_path):
 def test_states_have_the_colours_that_they_have_everywhere(browser, whole, tmp_path, scheme):
     run = show(browser, whole, tmp_path, scheme=scheme)
     shown = run("return getComputedStyle(document.querySelector('.bars rect')).fill")
-    wanted = getattr(PALETTE[State.USEFUL], scheme)
+    wanted = PALETTE[State.USEFUL]
     assert shown == f"rgb({', '.join(str(int(wanted[i : i + 2], 16)) for i in (1, 3, 5))})"
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from epochcost._version import __version__
 from epochcost.agent.snapshot import GpuView, NodeView, RunView, Snapshot, StateTotals
 from epochcost.model import State
-from epochcost.palette import PALETTE
+from epochcost.palette import PALETTE, SHOWN_AS
 from epochcost.serve import Request, Response, Route, html, json_response
 
 Json: TypeAlias = dict[str, Any]
@@ -40,9 +40,7 @@ def page_routes(read: Callable[[], Snapshot | None]) -> dict[str, Route]:
 def _page() -> tuple[bytes, str]:
     """The page with its colours filled in, and a content security policy that lets nothing else run."""
     source = resources.files("epochcost.agent").joinpath("live.html").read_text(encoding="utf-8")
-    page = source.replace("/* palette: dark */", _variables("dark")).replace(
-        "/* palette: light */", _variables("light")
-    )
+    page = source.replace("/* palette */", _variables())
     style, script = (_hash(page, tag) for tag in ("style", "script"))
     policy = (
         f"default-src 'none'; style-src {style}; script-src {script}; connect-src 'self'; img-src data:; "
@@ -51,8 +49,10 @@ def _page() -> tuple[bytes, str]:
     return page.encode(), policy
 
 
-def _variables(ground: str) -> str:
-    return " ".join(f"--{state.value}: {getattr(shade, ground)};" for state, shade in PALETTE.items())
+def _variables() -> str:
+    states = (f"--{state.value}: {colour};" for state, colour in PALETTE.items())
+    runs = (f"--run-{run.value}: var(--{state.value});" for run, state in SHOWN_AS.items())
+    return " ".join((*states, *runs))
 
 
 def _hash(page: str, tag: str) -> str:

@@ -32,9 +32,7 @@ def page(report: Report) -> str:
 
 
 def _colours() -> str:
-    dark = "".join(f"--{state.value}: {shade.dark}; " for state, shade in PALETTE.items())
-    light = "".join(f"--{state.value}: {shade.light}; " for state, shade in PALETTE.items())
-    return f":root {{ {light}}}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark}}} }}\n"
+    return f":root {{ {''.join(f'--{state.value}: {colour}; ' for state, colour in PALETTE.items())}}}\n"
 
 
 def _body(report: Report) -> Iterator[str]:
