@@ -60,4 +60,4 @@ def test_the_same_gpu_is_compared_over_all_providers(prometheus: Prometheus) -> 
     expr = 'sort(min by (provider) (market:epochcost_gpu_price_usd_per_hour:now{gpu_model="H100"}))'
     wait_for(lambda: len(prometheus.query(expr)) >= 4, 60, "the rule of prices a GPU")
     found = [(labels["provider"], round(usd, 4)) for labels, usd in prometheus.query(expr)]
-    assert found == [("runpod", 2.69), ("lambda", 3.99), ("aws", 6.88), ("azure", 12.29)]
+    assert found == [("runpod", 2.69), ("lambda", 3.99), ("aws", 6.88), ("gcp", 11.0612), ("azure", 12.29)]

@@ -1,8 +1,13 @@
-"""The page about prices names every setting and every metric of the poller."""
+"""The pages about prices name every setting, metric and source, and what each source needs, assumes and leaves out."""
 
 from __future__ import annotations
 
+import csv
+import re
+from importlib.resources import files
 from pathlib import Path
+
+import pytest
 
 from epochcost.poller.collector import PollerCollector
 from epochcost.poller.settings import PollerSettings
@@ -11,12 +16,22 @@ from epochcost.prices import SOURCES
 from epochcost.prices.price_list import NEEDED, OPTIONAL
 from epochcost.settings import options
 
-PAGE = (Path(__file__).parents[2] / "docs" / "prices.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "prices.md").read_text(encoding="utf-8")
+PAGES = {path.stem: path.read_text(encoding="utf-8") for path in sorted((DOCS / "prices").glob("*.md"))}
+ALL = "\n".join([PAGE, *PAGES.values()])
+PAGE_OF = {"aws_bulk": "aws"}
+"""Of sources that share a page with another."""
+NAMED = {
+    "Google Colab", "Google Cloud", "AWS EC2", "AWS SageMaker", "Azure", "Paperspace", "vast.ai", "Kaggle",
+    "IBM (Watson)", "Rescale", "FloydHub", "Crestle", "Salamander", "VectorDash", "snark.ai",
+}  # fmt: skip
+"""The systems that the reference articles name."""
 
 
-def test_every_setting_is_on_the_page() -> None:
+def test_every_setting_is_on_a_page() -> None:
     flags = [f"--{each.flag}" for each in options(PollerSettings).values() if not each.structured]
-    assert [flag for flag in flags if flag not in PAGE] == []
+    assert [flag for flag in flags if flag not in ALL] == []
 
 
 def test_every_metric_is_on_the_page() -> None:
@@ -25,5 +40,34 @@ def test_every_metric_is_on_the_page() -> None:
     assert [name for name in names if f"`{name}`" not in PAGE] == []
 
 
-def test_every_source_and_every_column_of_a_list_is_on_the_page() -> None:
-    assert [name for name in (*SOURCES, *NEEDED, *OPTIONAL) if f"`{name}`" not in PAGE] == []
+def test_every_source_and_every_column_of_a_list_is_on_a_page() -> None:
+    assert [name for name in SOURCES if f"`{name}`" not in PAGE] == []
+    assert [name for name in (*NEEDED, *OPTIONAL) if f"`{name}`" not in PAGES["listed"]] == []
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_every_source_has_a_page_with_what_a_user_has_to_know(source: str) -> None:
+    page = PAGES[PAGE_OF.get(source, source)]
+    assert f"(prices/{PAGE_OF.get(source, source)}.md)" in PAGE
+    assert re.search(r"^\| endpoints? \|", page, re.MULTILINE)
+    assert re.search(r"^\| credentials \|", page, re.MULTILINE)
+    assert re.search(r"^\| asked every \|", page, re.MULTILINE)
+    assert "## Assumed" in page
+    assert "## Left out" in page
+
+
+def test_every_system_of_the_articles_has_its_row_and_the_page_says_how_old_it_is() -> None:
+    rows = re.findall(r"^\| ([^|]+?) \| `(\w+)`[^|]*\| ([^|]+?) \| ([^|]+?) \|$", PAGES["listed"], re.MULTILINE)
+    table = {re.sub(r" \(GPU.*", "", system): rest for system, *rest in rows if system != "system"}
+    assert set(table) >= NAMED
+    text = (files("epochcost.prices") / "listed.csv").read_text(encoding="utf-8")
+    listed: dict[str, str] = {}
+    for row in csv.DictReader(line for line in text.splitlines() if not line.startswith("#")):
+        place = "sagemaker" if row["instance_type"].startswith("ml.") else row["provider"]
+        listed[place] = max(listed.get(place, ""), row["date"])
+    for system, (provider, origin, newest) in table.items():
+        place = "sagemaker" if system == "AWS SageMaker" else provider
+        assert newest.split(":")[0] == listed.get(place, "none"), system
+        if newest == "none":
+            assert "nothing is paid" in origin
+    assert set(listed) - {"sagemaker"} <= {provider for provider, _, _ in table.values()}
