@@ -1,25 +1,72 @@
-"""Every figure of the dashboards Fleet, Run, Node, Market and Health as the played world ends, against the script.
-
-Figures of the last five minutes are the script's over the same five minutes. Compare is held to the reference article's
-figures in tests/grafana.
-"""
+"""Every figure of the dashboards Fleet, Run, Node, Market and Health as the played world ends, against the script."""
 
 from __future__ import annotations
 
-import math
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
+from tests.demo.finale import (
+    A100,
+    ASKED,
+    BREAK_EVEN,
+    CHOSEN,
+    HERE,
+    JOB,
+    KNOWN_RUNS,
+    LISTED,
+    MINE,
+    NODE,
+    NOW,
+    OPEN,
+    P4D,
+    PAID_BOTH,
+    PER_GPU,
+    PRICED,
+    RUN,
+    RUNS,
+    SAVING,
+    SOURCES,
+    SPOT,
+    WITH_GPUS,
+    age,
+    burn,
+    busy,
+    by_experiment,
+    by_state,
+    by_the_end,
+    cheapest_by_model,
+    cpu,
+    epochs_done,
+    epochs_usd,
+    fills,
+    five,
+    in_whole_hours,
+    load,
+    mean,
+    offers,
+    oldest,
+    on_demand,
+    paid,
+    place,
+    position,
+    price,
+    projected,
+    run_states,
+    shares,
+    spend_of,
+    waste_of,
+    wasted,
+    who,
+)
 from tests.demo.truth import (
     begins,
-    busy_seconds,
     cost,
     current_epoch_start,
     dollars,
     epoch_marks,
     price_of,
     run_cost,
-    state_dollars,
     state_seconds,
     states,
 )
@@ -29,201 +76,11 @@ from tests.grafana.simulated_prometheus import instant
 from epochcost.demo.fleet import FLEET, H100, LEFT_ON, UNPRICED
 from epochcost.demo.life import steps_per_epoch
 from epochcost.demo.market import REFRESH_SECONDS
-from epochcost.demo.script import HOUR, Machine, Offer
-from epochcost.model import PurchaseOption, State
+from epochcost.demo.script import HOUR, Machine
+from epochcost.model import State
+from epochcost.palette import PALETTE
 
 pytestmark = pytest.mark.stack
-NOW = 21_570.0
-ASKED = 21_599.9
-"""Just before the scrape after ``NOW``: the last evaluation, and all that it reads, saw the scrape of ``NOW``."""
-WINDOW = 300.0
-RUN, NODE, TYPE, EXPERIMENT = "llm-7b-4417", "sim-a100-01", "p4d.24xlarge", "tabular"
-CHOSEN = {"run": RUN, "node": NODE, "instance_type": TYPE, "here": TYPE, "experiment": EXPERIMENT}
-HERE = [m for m in FLEET.machines if m.gone > NOW]
-PRICED = [m for m in HERE if price_of(FLEET, m) is not None]
-WITH_GPUS = [m for m in HERE if m.kind.gpus]
-OPEN = {m.name: m.attempt_at(NOW - 1).run for m in HERE if m.attempt_at(NOW - 1) is not None}
-RUNS = sorted(set(OPEN.values()))
-MINE = [m for m in HERE if OPEN.get(m.name) == RUN]
-JOB = FLEET.job(RUN)
-NOT_WASTE = {State.USEFUL, State.UNATTRIBUTED, State.UNKNOWN}
-A100 = next(m for m in HERE if m.name == NODE)
-
-
-def price(m: Machine) -> float:
-    offer = price_of(FLEET, m)
-    assert offer is not None
-    return offer.price.at(NOW)
-
-
-def shares(m: Machine) -> dict[State, float]:
-    """Where the last five minutes of a machine went."""
-    before, now = state_seconds(m, NOW - WINDOW), state_seconds(m, NOW)
-    return {s: (now[s] - before[s]) / WINDOW for s in State}
-
-
-def wasted(m: Machine) -> float:
-    return price(m) * sum(share for s, share in shares(m).items() if s not in NOT_WASTE)
-
-
-def by_state() -> dict[str, float]:
-    spend = {s.value: sum(price(m) * shares(m)[s] for m in PRICED) for s in State}
-    return {s: usd for s, usd in spend.items() if usd > 1e-9 or s in ("useful", "idle")}
-
-
-def load(m: Machine, gpu: int) -> float:
-    return busy_seconds(m, gpu, NOW - WINDOW, NOW) / WINDOW
-
-
-def busy(m: Machine) -> float:
-    """Of its GPUs over the window; of CPUs there is only the newest reading."""
-    return mean([load(m, g) for g in range(m.kind.gpus)]) if m.kind.gpus else m.load(0, NOW - 1)
-
-
-def mean(values: list[float]) -> float:
-    return math.fsum(values) / len(values)
-
-
-def cpu(m: Machine) -> float:
-    return m.cpu_load if m.kind.gpus else m.load(0, NOW - 1)
-
-
-def who(run: str) -> list[Machine]:
-    """The machines that report a run now."""
-    return [m for m in HERE if any(a.run == run and a.start <= NOW < a.end + 900 for a in m.attempts)]
-
-
-def epochs_usd(run: str) -> list[float]:
-    """Dollars of each finished epoch of a run, over the machines that report it."""
-    of_each = [[dollars(price_of(FLEET, m), a, b) for a, b in epoch_marks(m, run, NOW)] for m in who(run)]
-    return [math.fsum(one) for one in zip(*of_each, strict=True)]
-
-
-def position(run: str) -> float:
-    """As last reported: every 15 s."""
-    m = who(run)[0]
-    a = [a for a in m.attempts if a.run == run][-1]
-    at = min(NOW, a.hangs_at)
-    return a.position(a.first_step + (at - a.first_step) // 15 * 15) if at == NOW else a.position(at)
-
-
-def projected(run: str) -> float:
-    return run_cost(FLEET, run, NOW) + (FLEET.job(run).epochs - position(run)) * mean(epochs_usd(run))
-
-
-def run_states(run: str) -> dict[str, float]:
-    totals = [state_dollars(FLEET, m, NOW, run=run) for m in who(run)]
-    return {s.value: sum(t[s] for t in totals) for s in State}
-
-
-def waste_of(run: str) -> float:
-    usd = run_states(run)
-    return sum(v for s, v in usd.items() if State(s) not in NOT_WASTE) / sum(usd.values())
-
-
-def executed(m: Machine, run: str) -> float:
-    return sum(min(position(run), a.position(a.end - 15)) - a.from_epoch for a in m.attempts if a.run == run)
-
-
-def epochs_done() -> float:
-    """Executed epochs of the run, as far as reported: a crash takes up to 15 s of reports with it."""
-    one, two = A100.attempts
-    return one.position(one.end - 15) + position(RUN) - two.from_epoch
-
-
-def offers() -> list[Offer]:
-    return [o for o in FLEET.offers if o.price.at(NOW) is not None]
-
-
-def place(*parts: str) -> str:
-    return ", ".join(parts)
-
-
-def kind(o: Offer):
-    known = [k for k in FLEET.kinds if (k.provider, k.instance_type) == (o.provider, o.instance_type)]
-    return known[0] if known else None
-
-
-def on_demand(o: Offer) -> float | None:
-    same = [x for x in offers() if (x.provider, x.region, x.instance_type) == (o.provider, o.region, o.instance_type)]
-    return next((x.price.at(NOW) for x in same if x.purchase_option is PurchaseOption.ON_DEMAND), None)
-
-
-SPOT = [o for o in offers() if o.purchase_option is PurchaseOption.SPOT]
-SAVING = {o: 1 - o.price.at(NOW) / on_demand(o) for o in SPOT if on_demand(o)}
-P4D = [o for o in offers() if o.instance_type == TYPE]
-PER_GPU = {o: o.price.at(NOW) / kind(o).gpus for o in offers() if kind(o) is not None and kind(o).gpus}
-
-
-def five(o: Offer) -> str:
-    return place(o.provider, o.region, o.zone, o.instance_type, o.purchase_option.value)
-
-
-def cheapest_by_model() -> dict[str, float]:
-    best: dict[str, float] = {}
-    for o, usd in PER_GPU.items():
-        key = place(kind(o).gpu_model, *dict.fromkeys((o.provider, o.purchase_option.value)))  # "owned" is both, once
-        best[key] = min(usd, best.get(key, math.inf))
-    return dict(sorted(best.items(), key=lambda pair: pair[1])[:10])
-
-
-def age(o: Offer) -> float:
-    return ASKED - (NOW - NOW % REFRESH_SECONDS if o.dated is None else o.dated)
-
-
-def oldest(source: str) -> float:
-    return max(age(o) for o in offers() if o.source == source)
-
-
-def fills() -> list[float]:
-    """Memory fill of each GPU."""
-    return [m.memory_fill(NOW - 1) for m in WITH_GPUS for _ in range(m.kind.gpus)]
-
-
-def spend_of(run: str) -> float:
-    return sum(price(m) for m in HERE if OPEN.get(m.name) == run)
-
-
-def paid(m: Machine) -> float:
-    """What a machine has paid for the run."""
-    return sum(state_dollars(FLEET, m, NOW, run=RUN).values())
-
-
-def by_experiment(of_run: Callable[[str], float]) -> dict[str, float]:
-    """The six largest."""
-    sums: dict[str, float] = {}
-    for run in KNOWN_RUNS:
-        experiment = FLEET.job(run).experiment
-        sums[experiment] = sums.get(experiment, 0.0) + of_run(run)
-    return dict(sorted(sums.items(), key=lambda pair: -pair[1])[:6])
-
-
-def fleet_usd(t: float) -> float:
-    return sum(cost(FLEET, m, t) for m in FLEET.machines if price_of(FLEET, m) and t > m.agent_starts)
-
-
-def burn() -> float:
-    return (fleet_usd(NOW) - fleet_usd(NOW - HOUR)) / (FLEET.budget_usd_per_month / 720)
-
-
-def in_whole_hours() -> float:
-    """Dollars up to the last full hour."""
-    return fleet_usd(NOW - NOW % HOUR)
-
-
-def by_the_end() -> float:
-    """At the mean price of what was played."""
-    return in_whole_hours() + fleet_usd(NOW) / (NOW / HOUR) * HOURS_LEFT
-
-
-HOURS_LEFT = 24 * (30 - 15 + 1) - 3 - 59 / 60
-"""Of November 2023, as the played world ends: on the 15th at 3:59 h UTC."""
-BREAK_EVEN = "market/Break-even speed-up against the machine in use"
-SOURCES = sorted({o.source for o in FLEET.offers})
-PAID_BOTH = [m for m in PRICED if price_of(FLEET, m, PurchaseOption.ON_DEMAND) is not None]
-LISTED = {m.name: price_of(FLEET, m, PurchaseOption.ON_DEMAND).price.at(NOW) for m in PAID_BOTH}
-KNOWN_RUNS = [run for run in RUNS if all(price_of(FLEET, m) is not None for m in who(run))]
-
 Truth = float | dict[str, float]
 One, By = Callable[[], float], tuple[str, Callable[[], dict[str, float]]]
 
@@ -389,31 +246,20 @@ ELSEWHERE = {
     "market/Savings of spot/D": "names of GPUs: tests/prices",
     "node/Price/B": "as health/Sources of prices/B",
     "node/Price by purchase option/B": "as market/Price history/A",
-    "node/What the machine": "tests/grafana, state by state",
+    "node/What the machine": "below, machine by machine",
     "node/Power": "test_demo_counters.py",
-    "node/Owners": "tests/grafana and tests/owners",
+    "node/Owners": "below, machine by machine",
     "run/Empty memory": "a potential: promtool's tests",
     "run/Cost per epoch, and the price of its hours/B": "a mean over the hour: promtool's tests",
     "run/Spend by state over time": "as run/Where its dollars went, per hour: promtool's tests",
     "run/Time by phase": "test_demo_counters.py, by state",
     "run/Utilisation and memory/C": "what a run reports of its memory: the demo's trainings do not",
-    **dict.fromkeys(
-        (
-            "compare/Cheapest epoch",
-            "compare/Fastest epoch",
-            "compare/Spread",
-            "compare/Measured",
-            "compare/Cost per epoch",
-            "compare/Time per epoch by batch size",
-            "compare/Memory fill by batch size",
-            "compare/Cost of training by machine",
-            "compare/Runs behind these figures",
-        ),
-        "the reference article's table: tests/grafana",
-    ),
+    "compare/": "test_demo_compare.py",
 }
 """What is not held here, and where it is."""
 ALL = list(queries())
+STATES = [state.value for state in PALETTE]
+"""By the number that a panel draws them from."""
 
 
 @pytest.mark.parametrize("query", [q for q in ALL if str(q) in FIGURES], ids=str)
@@ -439,6 +285,45 @@ def test_every_figure_is_held_somewhere():
     assert FIGURES.keys() <= {str(q) for q in ALL}, "a figure of this table is no more"
     missing = [str(q) for q in ALL if str(q) not in FIGURES and not str(q).startswith(tuple(ELSEWHERE))]
     assert missing == []
+
+
+def mostly(m: Machine, t: float, device: int | None = None) -> State | None:
+    """The state that most of the two minutes before ``t`` went to; None where two have nearly as much."""
+    before, now = state_seconds(m, t - 120, device=device), state_seconds(m, t, device=device)
+    by_share = sorted(((now[s] - before[s], s) for s in State), key=lambda pair: -pair[0])
+    (most, state), (next_one, _) = by_share[:2]
+    return state if most - next_one > 30 else None
+
+
+@pytest.mark.parametrize("machine", FLEET.machines, ids=lambda m: m.name)
+def test_what_the_machine_and_each_gpu_did_is_the_scripts(world, machine: Machine):
+    of_all, of_each = (q for q in ALL if str(q).startswith("node/What the machine"))
+    seen = Counter()
+    for t in range(900, int(min(machine.gone, NOW)), 600):
+        if t - 180 < machine.agent_starts or any(start - 150 < t < end + 150 for start, end in machine.asleep):
+            continue
+        at = world.epoch_ts + t + 29.9
+        (shown,) = instant(world.url, of_all.filled(node=machine.name), at)
+        if (state := mostly(machine, t)) is not None:
+            assert STATES[int(shown["value"][1])] == state.value, t
+            seen[state] += 1
+        lanes = instant(world.url, of_each.filled(node=machine.name), at)
+        gpus = {int(r["metric"]["gpu"]): int(r["value"][1]) for r in lanes}
+        assert sorted(gpus) == list(range(machine.kind.gpus))
+        for gpu, code in gpus.items():
+            if (state := mostly(machine, t, gpu)) is not None:
+                assert STATES[code] == state.value, (t, gpu)
+    assert seen.total() > 5
+
+
+@pytest.mark.parametrize("machine", [m for m in HERE if m.kind.gpus], ids=lambda m: m.name)
+def test_the_owners_of_each_gpu_are_the_scripts(world, machine: Machine):
+    (query,) = (q for q in ALL if q.panel == "Owners")
+    results = instant(world.url, query.filled(node=machine.name), world.epoch_ts + ASKED)
+    shown = {(int((use := r["metric"])["gpu"]), use["kind"], use["owner"]): float(r["value"][1]) for r in results}
+    user = [("user", s.user) for s in machine.strangers if s.start <= NOW < s.end]
+    owner = ("run", OPEN[machine.name]) if machine.name in OPEN else (user[0] if user else None)
+    assert shown == ({} if owner is None else {(gpu, *owner): 1.0 for gpu in range(machine.kind.gpus)})
 
 
 def test_the_played_world_has_what_the_dashboards_are_for():

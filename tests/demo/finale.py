@@ -1,0 +1,216 @@
+"""What the script says of the played world as it ends, for tests that hold the dashboards to it.
+
+Figures of the last five minutes are the script's over the same five minutes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from tests.demo.truth import (
+    busy_seconds,
+    cost,
+    dollars,
+    epoch_marks,
+    price_of,
+    run_cost,
+    state_dollars,
+    state_seconds,
+)
+
+from epochcost.demo.fleet import FLEET
+from epochcost.demo.market import REFRESH_SECONDS
+from epochcost.demo.script import HOUR, Machine, Offer
+from epochcost.model import PurchaseOption, State
+
+NOW = 21_570.0
+ASKED = 21_599.9
+"""Just before the scrape after ``NOW``: the last evaluation, and all that it reads, saw the scrape of ``NOW``."""
+WINDOW = 300.0
+RUN, NODE, TYPE, EXPERIMENT = "llm-7b-4417", "sim-a100-01", "p4d.24xlarge", "tabular"
+CHOSEN = {"run": RUN, "node": NODE, "instance_type": TYPE, "here": TYPE, "experiment": EXPERIMENT}
+HERE = [m for m in FLEET.machines if m.gone > NOW]
+PRICED = [m for m in HERE if price_of(FLEET, m) is not None]
+WITH_GPUS = [m for m in HERE if m.kind.gpus]
+OPEN = {m.name: m.attempt_at(NOW - 1).run for m in HERE if m.attempt_at(NOW - 1) is not None}
+RUNS = sorted(set(OPEN.values()))
+MINE = [m for m in HERE if OPEN.get(m.name) == RUN]
+JOB = FLEET.job(RUN)
+NOT_WASTE = {State.USEFUL, State.UNATTRIBUTED, State.UNKNOWN}
+A100 = next(m for m in HERE if m.name == NODE)
+
+
+def price(m: Machine) -> float:
+    offer = price_of(FLEET, m)
+    assert offer is not None
+    return offer.price.at(NOW)
+
+
+def shares(m: Machine) -> dict[State, float]:
+    """Where the last five minutes of a machine went."""
+    before, now = state_seconds(m, NOW - WINDOW), state_seconds(m, NOW)
+    return {s: (now[s] - before[s]) / WINDOW for s in State}
+
+
+def wasted(m: Machine) -> float:
+    return price(m) * sum(share for s, share in shares(m).items() if s not in NOT_WASTE)
+
+
+def by_state() -> dict[str, float]:
+    spend = {s.value: sum(price(m) * shares(m)[s] for m in PRICED) for s in State}
+    return {s: usd for s, usd in spend.items() if usd > 1e-9 or s in ("useful", "idle")}
+
+
+def load(m: Machine, gpu: int) -> float:
+    return busy_seconds(m, gpu, NOW - WINDOW, NOW) / WINDOW
+
+
+def busy(m: Machine) -> float:
+    """Of its GPUs over the window; of CPUs there is only the newest reading."""
+    return mean([load(m, g) for g in range(m.kind.gpus)]) if m.kind.gpus else m.load(0, NOW - 1)
+
+
+def mean(values: list[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def cpu(m: Machine) -> float:
+    return m.cpu_load if m.kind.gpus else m.load(0, NOW - 1)
+
+
+def who(run: str) -> list[Machine]:
+    """The machines that report a run now."""
+    return [m for m in HERE if any(a.run == run and a.start <= NOW < a.end + 900 for a in m.attempts)]
+
+
+def epochs_usd(run: str) -> list[float]:
+    """Dollars of each finished epoch of a run, over the machines that report it."""
+    of_each = [[dollars(price_of(FLEET, m), a, b) for a, b in epoch_marks(m, run, NOW)] for m in who(run)]
+    return [math.fsum(one) for one in zip(*of_each, strict=True)]
+
+
+def position(run: str) -> float:
+    """As last reported: every 15 s."""
+    m = who(run)[0]
+    a = [a for a in m.attempts if a.run == run][-1]
+    at = min(NOW, a.hangs_at)
+    return a.position(a.first_step + (at - a.first_step) // 15 * 15) if at == NOW else a.position(at)
+
+
+def projected(run: str) -> float:
+    return run_cost(FLEET, run, NOW) + (FLEET.job(run).epochs - position(run)) * mean(epochs_usd(run))
+
+
+def run_states(run: str) -> dict[str, float]:
+    totals = [state_dollars(FLEET, m, NOW, run=run) for m in who(run)]
+    return {s.value: sum(t[s] for t in totals) for s in State}
+
+
+def waste_of(run: str) -> float:
+    usd = run_states(run)
+    return sum(v for s, v in usd.items() if State(s) not in NOT_WASTE) / sum(usd.values())
+
+
+def executed(m: Machine, run: str) -> float:
+    return sum(min(position(run), a.position(a.end - 15)) - a.from_epoch for a in m.attempts if a.run == run)
+
+
+def epochs_done() -> float:
+    """Executed epochs of the run, as far as reported: a crash takes up to 15 s of reports with it."""
+    one, two = A100.attempts
+    return one.position(one.end - 15) + position(RUN) - two.from_epoch
+
+
+def offers() -> list[Offer]:
+    return [o for o in FLEET.offers if o.price.at(NOW) is not None]
+
+
+def place(*parts: str) -> str:
+    return ", ".join(parts)
+
+
+def kind(o: Offer):
+    known = [k for k in FLEET.kinds if (k.provider, k.instance_type) == (o.provider, o.instance_type)]
+    return known[0] if known else None
+
+
+def on_demand(o: Offer) -> float | None:
+    same = [x for x in offers() if (x.provider, x.region, x.instance_type) == (o.provider, o.region, o.instance_type)]
+    return next((x.price.at(NOW) for x in same if x.purchase_option is PurchaseOption.ON_DEMAND), None)
+
+
+SPOT = [o for o in offers() if o.purchase_option is PurchaseOption.SPOT]
+SAVING = {o: 1 - o.price.at(NOW) / on_demand(o) for o in SPOT if on_demand(o)}
+P4D = [o for o in offers() if o.instance_type == TYPE]
+PER_GPU = {o: o.price.at(NOW) / kind(o).gpus for o in offers() if kind(o) is not None and kind(o).gpus}
+
+
+def five(o: Offer) -> str:
+    return place(o.provider, o.region, o.zone, o.instance_type, o.purchase_option.value)
+
+
+def cheapest_by_model() -> dict[str, float]:
+    best: dict[str, float] = {}
+    for o, usd in PER_GPU.items():
+        key = place(kind(o).gpu_model, *dict.fromkeys((o.provider, o.purchase_option.value)))  # "owned" is both, once
+        best[key] = min(usd, best.get(key, math.inf))
+    return dict(sorted(best.items(), key=lambda pair: pair[1])[:10])
+
+
+def age(o: Offer) -> float:
+    return ASKED - (NOW - NOW % REFRESH_SECONDS if o.dated is None else o.dated)
+
+
+def oldest(source: str) -> float:
+    return max(age(o) for o in offers() if o.source == source)
+
+
+def fills() -> list[float]:
+    """Memory fill of each GPU."""
+    return [m.memory_fill(NOW - 1) for m in WITH_GPUS for _ in range(m.kind.gpus)]
+
+
+def spend_of(run: str) -> float:
+    return sum(price(m) for m in HERE if OPEN.get(m.name) == run)
+
+
+def paid(m: Machine) -> float:
+    """What a machine has paid for the run."""
+    return sum(state_dollars(FLEET, m, NOW, run=RUN).values())
+
+
+def by_experiment(of_run: Callable[[str], float]) -> dict[str, float]:
+    """The six largest."""
+    sums: dict[str, float] = {}
+    for run in KNOWN_RUNS:
+        experiment = FLEET.job(run).experiment
+        sums[experiment] = sums.get(experiment, 0.0) + of_run(run)
+    return dict(sorted(sums.items(), key=lambda pair: -pair[1])[:6])
+
+
+def fleet_usd(t: float) -> float:
+    return sum(cost(FLEET, m, t) for m in FLEET.machines if price_of(FLEET, m) and t > m.agent_starts)
+
+
+def burn() -> float:
+    return (fleet_usd(NOW) - fleet_usd(NOW - HOUR)) / (FLEET.budget_usd_per_month / 720)
+
+
+def in_whole_hours() -> float:
+    """Dollars up to the last full hour."""
+    return fleet_usd(NOW - NOW % HOUR)
+
+
+def by_the_end() -> float:
+    """At the mean price of what was played."""
+    return in_whole_hours() + fleet_usd(NOW) / (NOW / HOUR) * HOURS_LEFT
+
+
+HOURS_LEFT = 24 * (30 - 15 + 1) - 3 - 59 / 60
+"""Of November 2023, as the played world ends: on the 15th at 3:59 h UTC."""
+BREAK_EVEN = "market/Break-even speed-up against the machine in use"
+SOURCES = sorted({o.source for o in FLEET.offers})
+PAID_BOTH = [m for m in PRICED if price_of(FLEET, m, PurchaseOption.ON_DEMAND) is not None]
+LISTED = {m.name: price_of(FLEET, m, PurchaseOption.ON_DEMAND).price.at(NOW) for m in PAID_BOTH}
+KNOWN_RUNS = [run for run in RUNS if all(price_of(FLEET, m) is not None for m in who(run))]

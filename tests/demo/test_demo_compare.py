@@ -1,0 +1,166 @@
+"""Every figure of the dashboard Compare as the played world ends, against the script.
+
+Experiments: a run over two machines that changed its batch, one that went on elsewhere with another batch, and two runs
+one after the other on one machine.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+from tests.demo.finale import ASKED, NOT_WASTE, NOW, mean, position, waste_of, who
+from tests.demo.truth import dollars, epoch_marks, price_of, run_cost, state_dollars
+from tests.grafana.boards import Asked, queries
+from tests.grafana.simulated_prometheus import instant
+
+from epochcost.demo.fleet import FLEET
+from epochcost.demo.script import Attempt, Machine
+from epochcost.model import State
+
+pytestmark = pytest.mark.stack
+EXPERIMENTS = {"llm-7b": 2, "char-lm": 2, "tabular": 1}
+"""And how many setups each was trained on."""
+STEP = 30.0
+EPOCHS = 25
+"""The board's own choice of a training's length."""
+REPORTED_SECONDS = 900.0
+"""How long a run that has ended is still exported."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The last finished epoch of a run on a setup, at one moment."""
+
+    seconds: float
+    usd: float
+    fill: float
+
+
+def reported(machine: Machine, run: str, t: float) -> Attempt | None:
+    """The attempt that the machine's agent tells of at ``t``."""
+    told = [a for a in machine.attempts if a.run == run and a.start <= t < a.end + REPORTED_SECONDS]
+    return told[-1] if told and t < machine.gone else None
+
+
+def samples(experiment: str) -> dict[tuple[str, str], list[Sample]]:
+    """By run and setup, every half minute of what was played."""
+    found: dict[tuple[str, str], list[Sample]] = defaultdict(list)
+    for job in (j for j in FLEET.jobs if j.experiment == experiment):
+        marks = {m: epoch_marks(m, job.run, NOW) for m in FLEET.machines}
+        for k in range(int(NOW / STEP) + 1):
+            t = k * STEP
+            there = {m: a for m in FLEET.machines if (a := reported(m, job.run, t)) is not None}
+            ended = {m: [(a, b) for a, b in marks[m] if b <= t] for m in there}
+            if not there or not all(ended.values()):
+                continue
+            a = next(iter(there.values()))
+            m = next(iter(there))
+            setup = f"{len(there)} x {m.kind.instance_type}, {m.purchase_option.value}, batch {a.batch_size}"
+            last = [ended[m][-1] for m in there]
+            usd = sum(dollars(price_of(FLEET, m), *ended[m][-1]) for m in there)
+            found[job.run, setup].append(
+                Sample(max(b - a for a, b in last), usd, a.memory_fill if m.kind.gpus else 0.0)
+            )
+    return found
+
+
+def reached(run: str) -> float:
+    """In epochs, as last reported."""
+    if who(run):
+        return position(run)
+    ended = [a for m in FLEET.machines for a in m.attempts if a.run == run][-1]
+    return ended.position(ended.end)
+
+
+def wasted(run: str) -> float:
+    """Share of its dollars."""
+    if who(run):
+        return waste_of(run)
+    of_each = [state_dollars(FLEET, m, NOW, run=run) for m in FLEET.machines if any(a.run == run for a in m.attempts)]
+    usd = {s: sum(each[s] for each in of_each) for s in State}
+    return 1 - sum(usd[s] for s in NOT_WASTE) / sum(usd.values())
+
+
+def by_setup(experiment: str, of: Callable[[Sample], float]) -> dict[str, float]:
+    """Mean over the runs of their medians."""
+    medians: dict[str, list[float]] = defaultdict(list)
+    for (_, setup), seen in samples(experiment).items():
+        medians[setup].append(statistics.median(of(s) for s in seen))
+    return {setup: mean(values) for setup, values in medians.items()}
+
+
+def by_part(experiment: str, of: Callable[[str, list[Sample]], float]) -> dict[str, float]:
+    return {f"{run} {setup}": of(run, seen) for (run, setup), seen in samples(experiment).items()}
+
+
+def frontier(seconds: dict[str, float], usd: dict[str, float]) -> set[str]:
+    """Setups that none is both cheaper and faster than."""
+    return {s for s in usd if not any(usd[o] < usd[s] and seconds[o] <= seconds[s] for o in usd)}
+
+
+def truth(experiment: str) -> dict[str, float | tuple[str, dict[str, float]]]:
+    seconds = by_setup(experiment, lambda s: s.seconds)
+    usd = by_setup(experiment, lambda s: s.usd)
+    fill = {s: v for s, v in by_setup(experiment, lambda s: s.fill).items() if v}
+    cheapest, fastest = min(usd, key=usd.__getitem__), min(seconds, key=seconds.__getitem__)
+    best = frontier(seconds, usd)
+    several = seconds if len(seconds) > 1 else {}
+    table = "compare/Cost of training by machine"
+    runs = "compare/Runs behind these figures"
+    return {
+        "compare/Cheapest epoch/A": ("setup", {cheapest: usd[cheapest]}),
+        "compare/Fastest epoch/A": ("setup", {fastest: seconds[fastest]}),
+        "compare/Spread/A": max(usd.values()) / min(usd.values()),
+        "compare/Measured/A": float(len(seconds)),
+        "compare/Measured/B": float(len(samples(experiment))),
+        "compare/Cost per epoch/A": ("setup", seconds),
+        "compare/Cost per epoch/B": ("setup", {s: usd[s] for s in best}),
+        "compare/Cost per epoch/C": ("setup", {s: usd[s] for s in usd if s not in best}),
+        "compare/Cost per epoch by setup/A": ("setup", usd),
+        f"{table}/A": ("setup", seconds),
+        f"{table}/B": ("setup", {s: 3600 * usd[s] / seconds[s] for s in usd}),
+        f"{table}/C": ("setup", usd),
+        f"{table}/D": ("setup", {s: v / min(usd.values()) for s, v in usd.items()}),
+        f"{table}/E": ("setup", fill),
+        f"{table}/F": ("setup", dict.fromkeys(best, 1.0)),
+        f"{table}/G": ("setup", {s: EPOCHS * v for s, v in seconds.items()}),
+        f"{table}/H": ("setup", {s: EPOCHS * v for s, v in usd.items()}),
+        "compare/Cost per epoch by batch size/A": ("setup", {s: usd[s] for s in several}),
+        "compare/Time per epoch by batch size/A": ("setup", {s: seconds[s] for s in several}),
+        "compare/Memory fill by batch size/A": ("setup", {s: fill[s] for s in several}),
+        f"{runs}/A": ("part", by_part(experiment, lambda _, seen: statistics.median(s.seconds for s in seen))),
+        f"{runs}/B": ("part", by_part(experiment, lambda run, _: reached(run))),
+        f"{runs}/C": ("part", by_part(experiment, lambda _, seen: statistics.median(s.usd for s in seen))),
+        f"{runs}/D": ("part", by_part(experiment, lambda run, _: run_cost(FLEET, run, NOW) / reached(run))),
+        f"{runs}/E": ("part", by_part(experiment, lambda run, _: run_cost(FLEET, run, NOW))),
+        f"{runs}/F": ("part", by_part(experiment, lambda run, _: wasted(run))),
+    }
+
+
+TRUTH = {experiment: truth(experiment) for experiment in EXPERIMENTS}
+ALL = [q for q in queries() if q.board == "compare"]
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("query", ALL, ids=str)
+def test_the_figure_is_the_scripts(world, query: Asked, experiment: str):
+    expected = TRUTH[experiment][str(query)]
+    results = instant(world.url, query.filled(experiment=experiment), world.epoch_ts + ASKED)
+    if isinstance(expected, float):
+        (result,) = results
+        assert float(result["value"][1]) == pytest.approx(expected, rel=0.01)
+        return
+    label, of_each = expected
+    shown = {r["metric"][label]: float(r["value"][1]) for r in results}
+    assert len(shown) == len(results)
+    assert shown == pytest.approx(of_each, rel=0.01)
+
+
+def test_the_played_experiments_have_what_compare_is_for():
+    assert {name: len(by_setup(name, lambda s: s.seconds)) for name in EXPERIMENTS} == EXPERIMENTS
+    assert any(truth[f"compare/Cost per epoch/{ref}"][1] for truth in TRUTH.values() for ref in "BC")
+    assert len({run for run, _ in samples("tabular")}) == 2
