@@ -22,8 +22,8 @@ PANELS = pytest.mark.parametrize("panel", [p for b in DASHBOARDS.values() for p 
 QUERIES = pytest.mark.parametrize("query", list(queries()), ids=str)
 CORE = {"stat", "timeseries", "table", "bargauge", "gauge", "state-timeline", "xychart", "heatmap", "text", "alertlist"}
 UNITS = {
-    "currencyUSD", "suffix:$/h", "suffix:$/GPU-hour", "percentunit", "s", "m", "dtdhms", "short", "none", "suffix:steps/s",
-    "suffix:events/s", "suffix:epochs", "suffix:x", "watt", "celsius", "Bps",
+    "currencyUSD", "suffix:$/h", "suffix:$/GPU-hour", "percentunit", "s", "m", "dtdhms", "short", "none",
+    "suffix:steps/s", "suffix:events/s", "suffix:epochs", "suffix:x", "watt", "celsius", "Bps",
 }  # fmt: skip
 NAMES = {
     "state", "run", "phase", "gpu", "purchase_option", "zone", "instance_type", "offer", "setup", "source", "group",
