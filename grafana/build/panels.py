@@ -20,7 +20,7 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 P = TypeVar("P")
 USD, USD_PER_HOUR, RATIO, PLAIN = "currencyUSD", "suffix:$/h", "percentunit", "short"
 SECONDS, MINUTES, CLOCK = "s", "m", "dtdhms"
-BLUE, GREEN, AMBER, RED, VIOLET, GREY = "#1876ba", "#2ba67a", "#d47f04", "#cf3a2c", "#9e7eff", "#7d8289"
+BLUE, GREEN, AMBER, RED, VIOLET, GREY = "#5285e1", "#06a87a", "#c18717", "#d44e4b", "#763cf2", "#7d8289"
 """For what is no state; a colour serves both themes, and tests/grafana/test_colours.py measures how it stands out."""
 ALONE, TOGETHER = 26, 18
 """Size of a figure that has its tile to itself, and of several in one, in pixels: else every tile chooses its own."""
