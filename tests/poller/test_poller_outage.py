@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.agent.driven import T0, Driven, World
+from tests.line import Line
 from tests.poller.asking import get
 from tests.poller.test_poller_app import value
-from tests.prices.aws_server import AwsPriceServer, ec2_error, spot
+from tests.prices.aws_server import AwsPriceServer, spot
 from tests.waiting import wait_for
 
 from epochcost.poller.app import PollerApp
 from epochcost.poller.settings import PollerSettings
+from epochcost.prices import aws_client
 
 CHANGES = ((-7200.0, 0.30), (600.0, 0.60), (1500.0, 0.45), (2400.0, 0.90), (3300.0, 1.20))
 """When the simulated market changes, in seconds after T0, and its $/h from then on."""
@@ -45,6 +48,8 @@ class Site:
 
     world: World
     aws: AwsPriceServer
+    line: Line
+    """Between the two."""
     state: Path
     port: int = 0
     app: PollerApp | None = None
@@ -88,13 +93,17 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path: Path, aws: AwsPriceServer) -> Iterator[Site]:
-    found = Site(World(tmp_path / "node"), aws, tmp_path / "poller")
+def site(tmp_path: Path, aws: AwsPriceServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    line = Line(os.environ["AWS_ENDPOINT_URL_EC2"])
+    monkeypatch.setenv("AWS_ENDPOINT_URL_EC2", line.url)
+    monkeypatch.setattr(aws_client, "READ_TIMEOUT_SECONDS", 0.5)  # for a line that has gone silent
+    found = Site(World(tmp_path / "node"), aws, line, tmp_path / "poller")
     found.tell()
     found.start()
     yield found
     if found.app is not None:
         found.kill()
+    line.close()
 
 
 def test_poller_network_and_disk_die_in_turn_and_no_dollar_is_lost_or_doubled(
@@ -121,9 +130,9 @@ def test_poller_network_and_disk_die_in_turn_and_no_dollar_is_lost_or_doubled(
     it.run(10)
     assert it.sum("node_cost_usd_total") == pytest.approx(true_usd(910), rel=1e-12), "what was missed is dated right"
 
-    # The network dies (every call is refused); the market changes at 1500 s and 2400 s.
+    # The network dies: connections break and none is accepted. The market changes at 1500 s and 2400 s.
     site.refreshed()
-    site.aws.faults = [ec2_error("DescribeSpotPriceHistory", "UnauthorizedOperation", "no", 403, times=None)]
+    site.line.cut()
     wait_for(lambda: value(site.url, "epochcost_price_source_success", source="aws_spot") == 0, 60, "the failure")
     it.run(1690, every=10)
     assert it.ask_price(), "the poller still answers, from its last good prices"
@@ -132,7 +141,7 @@ def test_poller_network_and_disk_die_in_turn_and_no_dollar_is_lost_or_doubled(
     it.run(1)
     assert site.world.wall - it.sum("node_price_timestamp_seconds") == pytest.approx(1691)
     site.tell()
-    site.aws.faults = []
+    site.line.mend()
     site.refreshed()
     it.ask_price()
     it.run(99, every=10)  # a counter never goes down: it waits until the truth has caught up with what was charged
@@ -154,13 +163,13 @@ def test_poller_network_and_disk_die_in_turn_and_no_dollar_is_lost_or_doubled(
     # Killed with a full disk, and started again without a network: the last prices that reached the disk, at their age.
     site.kill()
     (site.state / "prices.json.new").unlink()
-    site.aws.faults = [ec2_error("DescribeSpotPriceHistory", "UnauthorizedOperation", "no", 403, times=None)]
+    site.line.cut()
     site.start()
     it.run(390, every=10)
     assert it.ask_price()
     assert site.price_age() > 1300, "older than the outage of the disk"
     assert get(f"{site.url}/-/ready")[0] == 200
-    site.aws.faults = []
+    site.line.mend()
     site.refreshed()
     it.ask_price()
     it.run(10)
@@ -169,4 +178,28 @@ def test_poller_network_and_disk_die_in_turn_and_no_dollar_is_lost_or_doubled(
     assert sum(v for (name, _), v in it.scrape().items() if name == "epochcost_node_seconds_total") == pytest.approx(
         4100, rel=1e-12
     )
+    it.close()
+
+
+def test_a_line_that_goes_silent_ends_in_a_failure_that_says_so_and_delays_no_scrape(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.refreshed()
+    it = Driven(site.world, prices__url=site.url, **NODE)
+    site.world.say("start")
+    wait_for(it.ask_price, what="the first price")
+    site.line.silence()
+    asked = site.line.port
+    wait_for(lambda: value(site.url, "epochcost_price_source_success", source="aws_spot") == 0, 60, "the failure")
+    (said,) = {r.message for r in caplog.records if "price source failed: aws_spot" in r.message}
+    assert "ReadTimeoutError" in said
+    assert f"127.0.0.1:{asked}" in said
+    it.run(1000, every=10)
+    assert it.ask_price(), "the poller answers while it waits for an answer itself"
+    assert site.price_age() == pytest.approx(1000, abs=1e-6)
+    site.line.mend()
+    site.refreshed()
+    it.ask_price()
+    it.run(10)
+    assert it.sum("node_cost_usd_total") == pytest.approx(true_usd(1010), rel=1e-12)
     it.close()
