@@ -11,9 +11,9 @@ import pytest
 import yaml
 from tests.grafana.boards import DASHBOARDS, ROOT, panels, queries
 from tests.grafana.scenarios import FLEETS
-from tests.grafana.simulated_prometheus import every_rule
 from tests.prometheus.rule_files import series_used
 
+from epochcost.demo.rulebook import every_rule
 from epochcost.model import State
 from epochcost.palette import PALETTE
 
@@ -22,8 +22,8 @@ PANELS = pytest.mark.parametrize("panel", [p for b in DASHBOARDS.values() for p 
 QUERIES = pytest.mark.parametrize("query", list(queries()), ids=str)
 CORE = {"stat", "timeseries", "table", "bargauge", "gauge", "state-timeline", "xychart", "heatmap", "text", "alertlist"}
 UNITS = {
-    "currencyUSD", "suffix:$/h", "suffix:$/GPU-hour", "percentunit", "s", "m", "dtdhms", "short", "none", "suffix:steps/s",
-    "suffix:events/s", "suffix:epochs", "suffix:x", "watt", "celsius", "Bps",
+    "currencyUSD", "suffix:$/h", "suffix:$/GPU-hour", "percentunit", "s", "m", "dtdhms", "short", "none",
+    "suffix:steps/s", "suffix:events/s", "suffix:epochs", "suffix:x", "watt", "celsius", "Bps",
 }  # fmt: skip
 NAMES = {
     "state", "run", "phase", "gpu", "purchase_option", "zone", "instance_type", "offer", "setup", "source", "group",
@@ -154,7 +154,8 @@ def test_rates_are_taken_of_counters_over_grafanas_interval(query):
 def _known_metrics() -> set[str]:
     fleet = FLEETS["many"]
     simulated = {name for t in (600.0, 12_000.0, 20_000.0) for name, _, _ in fleet.samples(t)}
-    return simulated | {rule["record"] for rule in every_rule("record")} | {"ALERTS", "ALERTS_FOR_STATE"} | NOT_OURS
+    recorded = {rule["record"] for rule in every_rule(ROOT / "prometheus" / "rules", "record")}
+    return simulated | recorded | {"ALERTS", "ALERTS_FOR_STATE"} | NOT_OURS
 
 
 @QUERIES

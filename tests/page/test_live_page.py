@@ -198,6 +198,8 @@ def test_a_gpu_that_does_not_say_how_busy_it_is_says_so_and_stays_in_line(page):
     page.open(snapshots.slices(), 390)
     rows = [row.replace("\n", " ") for row in page.texts("#gpus > li")]
     assert rows[0].startswith("0:0 busy 70 % memory 8.2/9.8 GiB useful")
+    heights = page.run("return [...document.querySelectorAll('#gpus .index:not(:empty)')].map((e) => e.offsetHeight)")
+    assert max(heights) < 30, "an index on two lines"
     assert rows[1].startswith("0:1 busy unknown memory 8.2/9.8 GiB useful")
     assert (
         page.run("return new Set([...document.querySelectorAll('#gpus .memory')].map((e) => e.offsetLeft)).size") == 1
