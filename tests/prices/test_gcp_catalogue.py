@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -169,17 +170,33 @@ def test_without_credentials_the_source_is_skipped_and_says_what_would_help(
         GcpCatalogue("gcp").connect()
 
 
+PEM = "-----BEGIN PRIVATE KEY-----\nSECRET\n-----END PRIVATE KEY-----\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"type": "service_account", "private_key": "SECRET"}',
+        json.dumps({"type": "service_account", "client_email": "a@example.org", "token_uri": "x", "private_key": PEM}),
+        '{"type": "authorized_user", "refresh_token": "SECRET"}',
+        '{"type": "SECRET"}',
+        'SECRET = "SECRET"',
+        "",
+    ],
+    ids=["half a key", "no key at all in a key", "half a user", "another type", "no JSON", "empty"],
+)
 def test_credentials_that_are_broken_are_a_failure_and_not_skipped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
 ) -> None:
     path = tmp_path / "service-account.json"
-    path.write_text('{"type": "service_account", "private_key": "SECRET"}')
+    path.write_text(content)
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
     with pytest.raises(PriceSourceError) as caught:
         GcpCatalogue("gcp").connect()
     assert not isinstance(caught.value, NotConfiguredError)
     assert f"gcp: credentials {path} cannot be used: " in str(caught.value)
-    assert "SECRET" not in str(caught.value)
+    if '"type": "SECRET"' not in content:  # which is no secret, and is what has to be said
+        assert "SECRET" not in str(caught.value)
 
 
 def test_the_real_client_takes_the_key_and_asks_google() -> None:

@@ -154,6 +154,7 @@ def changed(**changes: object) -> bytes:
         changed(steps=[{"ts": float("nan"), "usd_per_hour": 1}]),
         changed(steps=[{"ts": None, "usd_per_hour": float("nan")}]),
         changed(steps=[{"ts": None, "usd_per_hour": float("inf")}]),
+        changed(steps=[{"ts": None, "usd_per_hour": 10**400}]),
         changed(steps=7),
         changed(on_demand_usd_per_hour=float("nan")),
         changed(on_demand_usd_per_hour=-1),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -233,6 +234,21 @@ def test_an_answer_of_another_form_makes_no_other_price(site: Site, surprise: st
     assert prices.items() <= good.items()  # Lambda's prices stand in no list, so its lists may be anything
     if "list" not in surprise:
         assert prices == {}
+
+
+@pytest.mark.parametrize("figure", ["1e999", "-1e999", "NaN", "Infinity", "1" * 400])
+def test_a_figure_that_no_float_holds_is_no_price(site: Site, figure: str) -> None:
+    """JSON allows 1e999, and Python reads it as infinity; a whole number may have any length."""
+
+    def raw(good: Answer) -> bytes:
+        marked = _numbers(lambda _: "FIGURE")(good.body)
+        return json.dumps(marked).replace('"FIGURE"', figure).encode()
+
+    site.answer_with(lambda good: [Answer(raw(good))])
+    prices: dict[Any, float] = {}
+    with suppress(PriceSourceError):  # and nothing else: an OverflowError would take the source's thread with it
+        prices = dollars(site.fetch())
+    assert prices == {}
 
 
 def test_fields_that_are_new_change_nothing(site: Site) -> None:

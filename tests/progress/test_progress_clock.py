@@ -170,7 +170,15 @@ def test_a_forgotten_writer_takes_no_room():
 
 @pytest.mark.parametrize(
     "change",
-    [{"offset": None}, {"offset": float("nan")}, {"seen": 7}, {"writers": []}, {"writers": {"w": [1]}}, {"jumps": "x"}],
+    [
+        {"offset": None},
+        {"offset": float("nan")},
+        {"offset": 10**400},
+        {"seen": 7},
+        {"writers": []},
+        {"writers": {"w": [1]}},
+        {"jumps": "x"},
+    ],
 )
 def test_a_spoilt_state_is_refused_whole(change: dict[str, object]):
     time = Time()

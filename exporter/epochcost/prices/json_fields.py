@@ -18,9 +18,16 @@ def number(row: Mapping[str, Any], name: str) -> float:
         FieldError: naming the field.
     """
     value = row.get(name)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not _is_finite(value):
         raise FieldError(f"{name}: {_shown(value)} is no number")
     return float(value)
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number of more digits than a float has
+        return False
 
 
 def optional_number(row: Mapping[str, Any], name: str) -> float | None:

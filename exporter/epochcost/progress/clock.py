@@ -140,6 +140,9 @@ def _anchor(kept: Any) -> Anchor:  # noqa: ANN401 - whatever JSON holds
 
 
 def _finite(value: Any) -> float:  # noqa: ANN401
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ValueError(f"{value!r} is not a finite number")
-    return float(value)
+    try:
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+            return float(value)
+    except OverflowError:  # a whole number of more digits than a float has
+        pass
+    raise ValueError(f"{str(value)[:80]} is not a finite number")
