@@ -1,15 +1,20 @@
 """The reference article's table (provider, configuration, $/h, spot $/h, saving) by PromQL in a real Prometheus.
 
-The prices are those of the article, dated rows of the list in the package; nothing is simulated.
+First of the article's prices, dated rows of the list in the package, of which nothing is simulated; then of prices as
+the sources read them now, from local servers that speak as AWS and Azure do.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.poller.test_poller_app import running, settings, value
+from tests.prices import test_azure
+from tests.prices.aws_server import AwsPriceServer, capacity_block_twin, product, spot
+from tests.prices.json_server import JsonServer
 from tests.stack import Prometheus, available
 from tests.waiting import wait_for
 
@@ -61,3 +66,38 @@ def test_the_same_gpu_is_compared_over_all_providers(prometheus: Prometheus) -> 
     wait_for(lambda: len(prometheus.query(expr)) >= 4, 60, "the rule of prices a GPU")
     found = [(labels["provider"], round(usd, 4)) for labels, usd in prometheus.query(expr)]
     assert found == [("runpod", 2.69), ("lambda", 3.99), ("aws", 6.88), ("gcp", 11.0612), ("azure", 12.29)]
+
+
+def test_the_same_table_comes_out_of_prices_of_now(tmp_path: Path, aws: AwsPriceServer) -> None:
+    size = test_azure.H100
+    aws.products = [product("g5.xlarge", "us-east-1", 1.006), capacity_block_twin("g5.xlarge", "us-east-1")]
+    since = time.time() - 600
+    aws.spot_history = [
+        spot("g5.xlarge", "us-east-1a", 0.503, since),
+        spot("g5.xlarge", "us-east-1b", 0.3018, since),
+    ]
+    with JsonServer() as azure:
+        azure.on("/prices", test_azure.page([test_azure.row(98.32), test_azure.spot(24.58)]))
+        told = settings(
+            tmp_path,
+            prices_sources=("aws", "azure"),
+            aws_regions=("us-east-1",),
+            aws_instance_types=("g5.xlarge",),
+            azure_url=f"{azure.url}/prices",
+            azure_regions=("eastus",),
+            azure_instance_types=(size,),
+        )
+        with (
+            running(told) as app,
+            Prometheus(tmp_path / "prometheus", {"prices": [f"127.0.0.1:{app.port}"]}) as prometheus,
+        ):
+            saving = "market:epochcost_spot_saving_ratio:now"
+            rows = wait_for(lambda: len(found := prometheus.query(saving)) >= 3 and found, 60, "the rule of savings")
+            saved = {(labels["instance_type"], labels.get("zone", "")): ratio for labels, ratio in rows}
+            assert saved == pytest.approx(
+                {("g5.xlarge", "us-east-1a"): 0.5, ("g5.xlarge", "us-east-1b"): 0.7, (size, ""): 0.75}
+            )
+            ages = prometheus.query("time() - epochcost_instance_price_timestamp_seconds")
+            assert {labels["source"] for labels, _ in ages} == {"aws", "aws_spot", "azure"}
+            assert all(seconds < 60 for _, seconds in ages), "prices of now, and no listed row among them"
+            assert not prometheus.unhealthy_rules()
