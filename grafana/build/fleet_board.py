@@ -336,7 +336,7 @@ def _nodes() -> Builder[Panel]:
         "node",
         [
             Column("Node", "node", properties=(link_to_node("Node"),)),
-            Column("Type", "instance_type", info, ref="A", width=198),
+            Column("Type", "instance_type", info, ref="A", width=206),
             Column("Provider", "provider", width=66),
             Column("Bought", "purchase_option", width=86),
             Column("GPUs", "B", f"max by (node) (epochcost_node_gpus {NAMED})", "none", 46),

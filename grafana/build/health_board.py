@@ -138,7 +138,7 @@ def _agents() -> Builder[Panel]:
             Column("Version", "version", 'max by (instance, version) (epochcost_build_info{job="epochcost-agent"})',
                    ref="C", width=70),
             Column("Sample age", "D", of("time() - epochcost_sample_timestamp_seconds"), SECONDS, 90),
-            Column("Price age", "E", of("node:epochcost_price_age_seconds:now"), SECONDS, 78),
+            Column("Price age", "E", of("node:epochcost_price_age_seconds:now"), SECONDS, 86),
             Column("Unpriced", "F", of("epochcost_node_unpriced_seconds"), SECONDS, 80),
             Column("Failing", "G", "sum by (instance) (1 - epochcost_collector_success)", "none", 70),
             Column("Refused", "H", f"sum by (instance) (increase({REFUSED}[$__range]))", "none", 68,
