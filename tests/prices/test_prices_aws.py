@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Iterator
 
+import botocore.utils
 import pytest
 from botocore.client import BaseClient
 from tests.prices.aws_server import (
@@ -22,6 +23,7 @@ from tests.prices.aws_server import (
 )
 
 from epochcost.model import InstanceFacts, Price, PurchaseOption
+from epochcost.prices import aws_client
 from epochcost.prices.aws_client import KEPT_CLIENTS
 from epochcost.prices.aws_on_demand import AwsOnDemand
 from epochcost.prices.aws_sagemaker import AwsSageMaker
@@ -356,6 +358,34 @@ def test_many_regions_are_asked_through_few_clients(aws: AwsPriceServer, spot_so
         found = spot_source.fetch(wanted("p2.xlarge", regions=regions), NOW)
         assert {price.key.region for price in found.prices} == set(regions)
     assert _clients() - before <= KEPT_CLIENTS
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "2026-11-26T20:00:00.000Z",
+        "2026-11-26T20:00:00Z",
+        "2026-11-26T20:00:00+02:00",
+        "2026-11-26T20:00:00.123456Z",
+        "Wed, 26 Nov 2025 20:00:00 GMT",
+        "1764187200",
+        1764187200,
+        1764187200.5,
+    ],
+)
+def test_a_time_is_read_as_botocore_reads_it(written: object) -> None:
+    read = aws_client._timestamp(written)
+    assert read == botocore.utils.parse_timestamp(written)
+    assert read.utcoffset() is not None
+
+
+@pytest.mark.parametrize("written", ["", "yesterday", "2026-13-01T00:00:00Z", None])
+def test_a_time_that_is_none_is_refused_as_botocore_refuses_it(written: object) -> None:
+    with pytest.raises((ValueError, TypeError)) as ours:
+        aws_client._timestamp(written)
+    with pytest.raises((ValueError, TypeError)) as theirs:
+        botocore.utils.parse_timestamp(written)
+    assert ours.type is theirs.type
 
 
 def _clients() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -47,6 +48,19 @@ def _shared_loader() -> Any:  # noqa: ANN401 - boto3 has no types
     return make_loader()
 
 
+def _timestamp(value: Any) -> datetime:  # noqa: ANN401 - text or a number, as the service has it
+    """As botocore reads it, a hundred times as fast where it is ISO 8601: a refresh of spot prices has thousands."""
+    try:
+        read = datetime.fromisoformat(value.replace("Z", "+00:00"))
+    except (AttributeError, ValueError):
+        read = None
+    if read is None or read.tzinfo is None:
+        from botocore.utils import parse_timestamp
+
+        read = parse_timestamp(value)
+    return read
+
+
 class AwsClients:
     """One source's clients, kept from fetch to fetch, forgotten after a failure so that new credentials are read."""
 
@@ -83,6 +97,7 @@ class AwsClients:
         try:
             core = botocore.session.get_session()
             core.register_component("data_loader", _shared_loader())
+            core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_timestamp)
             session = boto3.Session(botocore_session=core)
             found = session.get_credentials() is not None
         except BotoCoreError as err:  # a profile that does not exist, a credentials process that fails
