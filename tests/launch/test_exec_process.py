@@ -222,11 +222,19 @@ def test_the_commands_own_flags_are_its_own(tmp_path: Path):
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGQUIT", "SIGALRM"])
 def test_a_signal_sent_to_us_reaches_the_command(tmp_path: Path, name: str):
-    with begin(tmp_path, *python(ENDLESS, name)) as program:
+    number = getattr(signal, name)
+
+    def heeded() -> None:  # a shell that puts us into the background ignores some, and what is ignored stays so
+        signal.signal(number, signal.SIG_DFL)
+
+    with begin(tmp_path, *python(ENDLESS, name), preexec_fn=heeded) as program:
         assert program.stdout is not None
         assert program.stdout.readline() == b"ready\n"
-        program.send_signal(getattr(signal, name))
-        out, _ = program.communicate(timeout=20)
+        program.send_signal(number)
+        try:
+            out, _ = program.communicate(timeout=20)
+        finally:
+            program.kill()  # the end of the block waits for it
     assert (program.returncode, out) == (50, f"told {name}\n".encode())
     end = events(tmp_path)[-1]
     assert (end["status"], end["exit_status"]) == ("preempted" if name == "SIGTERM" else "failed", 50)
