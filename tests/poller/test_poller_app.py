@@ -341,3 +341,27 @@ def test_the_history_of_a_price_is_told_whole(tmp_path: Path) -> None:
         assert found["usd_per_hour"] == 3.0
         assert [(s["ts"], s["usd_per_hour"]) for s in found["steps"]] == [(now - 100 + n, 1.0 + n) for n in range(3)]
         assert found["v"] == 1
+
+
+def test_what_an_agent_was_told_the_next_scrape_shows_however_many_prices_there_are(tmp_path: Path) -> None:
+    """Thousands of prices take a tenth of a second to be written for scrapes: until then agents hear the old ones."""
+    rise = [1.0]
+    used = frozenset(
+        {Want("aws", "us-east-1", f"t{n}.large") for n in range(2000)} | {Want("aws", "us-east-1", "p2.xlarge")}
+    )
+
+    def answer(wanted: Wanted, now: float) -> Catalogue:
+        rise[0] += 0.01
+        many = [price(rise[0], instance_type=f"t{n}.large", at=now) for n in range(2000)]
+        return Catalogue((price(rise[0], at=now), *many))
+
+    seen = set()
+    with running(settings(tmp_path), [ToldSource(answer, watched=used, refresh_seconds=0.3)]) as app:
+        wait_for(lambda: ask_price(app.url, **DEMAND)[0] == 200, what="the first price")
+        deadline = time.monotonic() + 30
+        while len(seen) < 6 and time.monotonic() < deadline:
+            told = ask_price(app.url, **DEMAND)[1]["steps"][-1]["usd_per_hour"]
+            shown = value(app.url, "epochcost_instance_price_usd_per_hour", instance_type="p2.xlarge")
+            assert shown >= told, "a scrape is never behind what an agent was told"
+            seen.add(told)
+    assert len(seen) >= 6

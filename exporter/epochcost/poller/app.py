@@ -23,6 +23,7 @@ from epochcost.poller.settings import PollerSettings
 from epochcost.poller.snapshot import PollerSnapshot
 from epochcost.poller.watch import Exported, select
 from epochcost.prices import make
+from epochcost.prices.book import PriceBook
 from epochcost.prices.source import NotConfiguredError, Source
 from epochcost.prices.store import PriceStore
 from epochcost.serve import Server, WebConfigError, metrics_route
@@ -67,6 +68,7 @@ class PollerApp:
         watched = [want for watch in settings.prices_watch if (want := watch.want) is not None]
         self._schedule = Schedule(used, self._store, clock, watched=watched, changed=self._renew)
         self._shown = Exported()
+        self._book = PriceBook()
         self._renewing = threading.Lock()
         self._warned_of_limit = False
         self._collector = PollerCollector(self.snapshot)
@@ -76,7 +78,7 @@ class PollerApp:
         routes = {
             "/": landing_route(self.snapshot),
             "/metrics": metrics_route(registry),
-            "/v1/price": price_route(lambda: self._store.book, self._schedule.ask, clock, settings.extras),
+            "/v1/price": price_route(lambda: self._book, self._schedule.ask, clock, settings.extras),
         }
         self._server = Server(settings.web_listen_address, routes, settings.web_config_file, ready=self._waiting_for)
 
@@ -108,11 +110,11 @@ class PollerApp:
     def _renew(self) -> None:
         """What is exported after the book has changed; made by the source that changed it, so that no scrape has to."""
         with self._renewing:
-            shown = select(
-                self._store.book, self._settings.prices_watch, self._schedule.wanted, self._settings.prices_max_series
-            )
+            book = self._store.book
+            shown = select(book, self._settings.prices_watch, self._schedule.wanted, self._settings.prices_max_series)
             self._collector.prepare(self._snapshot(shown))
             self._shown = shown
+            self._book = book  # the last, so that what `/v1/price` says a scrape says too
         if shown.over_limit and not self._warned_of_limit:
             log.warning(
                 "%d prices are not exported: more than --prices.max-series are in use or watched; "
@@ -137,7 +139,7 @@ class PollerApp:
 
     def _waiting_for(self) -> str | None:
         untried = [name for name, health in self._schedule.health.items() if health.duration_seconds is None]
-        return f"no answer yet from {', '.join(untried)}" if untried and not self._store.book.prices else None
+        return f"no answer yet from {', '.join(untried)}" if untried and not self._book.prices else None
 
 
 def make_sources(settings: PollerSettings) -> tuple[Source, ...]:
