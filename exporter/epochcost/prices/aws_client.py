@@ -105,7 +105,7 @@ class AwsClients:
         if not found:
             raise NotConfiguredError(
                 f"{self._source}: no AWS credentials found; give the poller a role or AWS_ACCESS_KEY_ID with "
-                "pricing:GetProducts, ec2:DescribeSpotPriceHistory and ec2:DescribeInstanceTypes (docs/prices.md)"
+                "pricing:GetProducts, ec2:DescribeSpotPriceHistory and ec2:DescribeInstanceTypes (docs/prices/aws.md)"
             )
         self._session = session
 
