@@ -13,13 +13,21 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import NewType
+from typing import NewType, TypeGuard
 
 RunId = NewType("RunId", str)
 """The identity of one training run, already made safe for a label (see ``epochcost.progress.parse``)."""
 
 MAX_USD_PER_HOUR = 1e6
 """No rented machine costs more an hour; a larger figure is a unit error (cents, micro-dollars) and is refused."""
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether what JSON held is a number that a float holds: neither a truth, nor infinite, nor of too many digits."""
+    try:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # of a whole number with more digits than a float has
+        return False
 
 
 class PurchaseOption(str, Enum):

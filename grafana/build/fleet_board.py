@@ -23,6 +23,7 @@ from panels import (
     always,
     bars,
     figures,
+    first_said,
     gauge_cell,
     lines,
     link_to_experiment,
@@ -202,15 +203,13 @@ def _breakdown(grid: Grid) -> None:
 
 
 def _alerts() -> Builder[Panel]:
-    # Where a reader can go and look: the run, else the node, else the source of prices.
-    where = """(
+    alerts = """(
   (time() - ALERTS_FOR_STATE{alertname=~"Epochcost.+"})
   and ignoring (alertstate)
   ALERTS{alertname=~"Epochcost.+", alertstate="firing"}
 )"""
-    for label in ("source", "node", "run"):
-        where = f'label_replace({where}, "where", "$1", "{label}", "(.+)")'
-    firing = f"max by (alertname, severity, where) ({where})"
+    # Where a reader can go and look.
+    firing = f"max by (alertname, severity, where) ({first_said(alerts, 'where', 'run', 'node', 'source')})"
     severities = coloured_text({"critical": RED, "warning": AMBER, "info": BLUE})
     return rows(
         About(

@@ -19,6 +19,7 @@ from panels import (
     Query,
     bars,
     figures,
+    first_said,
     gauge_cell,
     lines,
     rows,
@@ -83,8 +84,7 @@ def _by_offer(expr: str, *labels: str) -> str:
 
 def _placed(expr: str) -> str:
     """Adds label ``place``: the zone, or the region where the price is regional."""
-    by_region = f'label_replace(\n  {expr},\n  "place", "$1", "region", "(.*)"\n)'
-    return f'label_replace(\n  {by_region},\n  "place", "$1", "zone", "(.+)"\n)'
+    return first_said(expr, "place", "zone", "region")
 
 
 OF_THE_TYPE = _named(_placed(f"max by (region, zone, purchase_option) ({PRICE}{TYPE})"), "purchase_option", "place")

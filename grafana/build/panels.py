@@ -139,6 +139,13 @@ def bars(
     return _overridden(panel, _fixed(colours)) if colours else panel.display_name(f"${{__field.labels.{label}}}")
 
 
+def first_said(expr: str, name: str, *labels: str) -> str:
+    """Adds label ``name``: the first of ``labels`` that a series has."""
+    for label in reversed(labels):
+        expr = f'label_replace(\n  {expr},\n  "{name}", "$1", "{label}", "(.+)"\n)'
+    return expr
+
+
 def always(expr: str, whole: str) -> str:
     """Adds useful and idle at 0 to the states of ``expr`` wherever ``whole``, their sum, is known: a true zero."""
     zeros = (f'label_replace(0 * {whole}, "state", "{state}", "", "")' for state in ("useful", "idle"))

@@ -24,6 +24,7 @@ from panels import (
     bars,
     dial,
     figures,
+    first_said,
     gauge_cell,
     lines,
     link_to_node,
@@ -302,11 +303,8 @@ def _nodes() -> Builder[Panel]:
         return f"max by (node) ({metric} * {ITS_NODES} {NAMED})"
 
     here = f"max by (job, instance) (epochcost_run_node_share_ratio{RUN})"
-    place = "epochcost_node_info"
-    for label in ("region", "zone"):  # the zone, or the region where the provider has no zones
-        place = f'label_replace({place}, "place", "$1", "{label}", "(.+)")'
     info = f"""max by (node, provider, place, instance_type, purchase_option) (
-  {place}
+  {first_said("epochcost_node_info", "place", "zone", "region")}
   * on (job, instance) group_left ()
   {here}
 )"""

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
-from tests.e2e.programs import Program
+from tests.e2e.programs import Program, spot_agent, spot_poller
 from tests.line import Line
 from tests.loopback import WebhookReceiver
 from tests.prices.aws_server import AwsPriceServer, product, spot
@@ -72,16 +72,8 @@ def site(tmp_path: Path) -> Iterator[Site]:
     aws.spot_history = [spot(TYPE, ZONE, 7.5, time.time() - 3600)]
     environment = aws.environment(aws.start())
     line = Line(environment["AWS_ENDPOINT_URL_EC2"])
-    poller = Program(
-        "prices",
-        tmp_path,
-        ["--prices.sources=aws", f"--aws.regions={REGION}", f"--aws.instance-types={TYPE}", "--aws.spot-interval=1s"],
-        {**environment, "AWS_ENDPOINT_URL_EC2": line.url},
-    )
-    identity = {"provider": "aws", "region": REGION, "zone": ZONE, "instance-type": TYPE, "purchase-option": "spot"}
-    flags = [f"--events.dir={tmp_path / 'events'}", f"--prices.url={poller.url}", "--prices.interval=1s"]
-    flags += ["--node.name=n1", "--gpus.source=none", *(f"--node.{key}={value}" for key, value in identity.items())]
-    agent = Program("agent", tmp_path, flags, {})
+    poller = spot_poller(tmp_path, REGION, TYPE, {**environment, "AWS_ENDPOINT_URL_EC2": line.url})
+    agent = spot_agent(tmp_path, poller, REGION, ZONE, TYPE, "none", {})
     with (
         WebhookReceiver() as hook,
         Alertmanager(tmp_path / "am", hook.url, speed=SPEED) as alertmanager,

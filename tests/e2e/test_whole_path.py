@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from tests.e2e.programs import Program, train
+from tests.e2e.programs import Program, spot_agent, spot_poller, train
 from tests.e2e.truth import truth_of
 from tests.fake_nvml import FakeDriver, build
 from tests.grafana.boards import queries
@@ -73,22 +73,9 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
         [product(TYPE, REGION, 24.48), capacity_block_twin(TYPE, REGION)],
         types=[TypeFacts(TYPE, 64, 499712, "V100", 8, 16384)],
     )
-    poller = Program(
-        "prices",
-        tmp_path,
-        ["--prices.sources=aws", f"--aws.regions={REGION}", f"--aws.instance-types={TYPE}", "--aws.spot-interval=1s"],
-        aws.environment(aws.start()),
-    )
-    identity = {"provider": "aws", "region": REGION, "zone": ZONE, "instance-type": TYPE, "purchase-option": "spot"}
-    flags = [
-        f"--events.dir={tmp_path / 'events'}",
-        f"--prices.url={poller.url}",
-        "--prices.interval=1s",
-        "--node.name=n1",
-    ]
-    flags += [f"--node.{key}={value}" for key, value in identity.items()]
-    flags += ["--gpus.source=nvml" if driver else "--gpus.source=none"]
-    agent = Program("agent", tmp_path, flags, driver.env() if driver else {})
+    poller = spot_poller(tmp_path, REGION, TYPE, aws.environment(aws.start()))
+    gpus, env = ("nvml", driver.env()) if driver else ("none", {})
+    agent = spot_agent(tmp_path, poller, REGION, ZONE, TYPE, gpus, env)
     with (
         WebhookReceiver() as hook,
         Alertmanager(tmp_path / "am", hook.url, speed=SPEED) as alertmanager,

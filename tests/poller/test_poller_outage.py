@@ -87,6 +87,14 @@ class Site:
         self.tell()
         wait_for(lambda: value(self.url, SPOT, source="aws_spot") == self.world.wall, 60, "a refresh")
 
+    def metered(self) -> Driven:
+        """An agent on the node, with a run and the price of now."""
+        self.refreshed()
+        it = Driven(self.world, prices__url=self.url, **NODE)
+        self.world.say("start")
+        wait_for(it.ask_price, what="the first price")
+        return it
+
     def price_age(self) -> float | None:
         ts = value(self.url, PRICE_TS, zone="us-east-1a")
         return None if ts is None else self.world.wall - ts
@@ -109,10 +117,7 @@ def site(tmp_path: Path, aws: AwsPriceServer, monkeypatch: pytest.MonkeyPatch) -
 def test_poller_network_and_disk_die_in_turn_and_no_dollar_is_lost_or_doubled(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
-    site.refreshed()
-    it = Driven(site.world, prices__url=site.url, **NODE)
-    site.world.say("start")
-    wait_for(it.ask_price, what="the first price")
+    it = site.metered()
     it.run(300, every=10)
     assert it.sum("node_cost_usd_total") == pytest.approx(true_usd(300), rel=1e-12)
 
@@ -184,10 +189,7 @@ def test_poller_network_and_disk_die_in_turn_and_no_dollar_is_lost_or_doubled(
 def test_a_line_that_goes_silent_ends_in_a_failure_that_says_so_and_delays_no_scrape(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
-    site.refreshed()
-    it = Driven(site.world, prices__url=site.url, **NODE)
-    site.world.say("start")
-    wait_for(it.ask_price, what="the first price")
+    it = site.metered()
     site.line.silence()
     asked = site.line.port
     wait_for(lambda: value(site.url, "epochcost_price_source_success", source="aws_spot") == 0, 60, "the failure")

@@ -64,7 +64,6 @@ class PollerApp:
             adjust=settings.adjustments,
         )
         self._settings = settings
-        self._extras = settings.extras
         watched = [want for watch in settings.prices_watch if (want := watch.want) is not None]
         self._schedule = Schedule(used, self._store, clock, watched=watched, changed=self._renew)
         self._shown = Exported()
@@ -102,7 +101,7 @@ class PollerApp:
             shown.prices,
             shown.facts,
             self._schedule.health,
-            self._extras,
+            self._settings.extras,
             shown.zones,
             {"unwatched": shown.unwatched, "limit": shown.over_limit},
         )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
+
+from epochcost.model import is_number
 
 
 class FieldError(ValueError):
@@ -18,16 +19,9 @@ def number(row: Mapping[str, Any], name: str) -> float:
         FieldError: naming the field.
     """
     value = row.get(name)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not _is_finite(value):
+    if not is_number(value):
         raise FieldError(f"{name}: {_shown(value)} is no number")
     return float(value)
-
-
-def _is_finite(value: float) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # a whole number of more digits than a float has
-        return False
 
 
 def optional_number(row: Mapping[str, Any], name: str) -> float | None:

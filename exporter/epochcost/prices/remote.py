@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from epochcost.model import Node, Price, PriceKey, PriceStep, PurchaseOption
+from epochcost.model import Node, Price, PriceKey, PriceStep, PurchaseOption, is_number
 from epochcost.prices.quote import NodePrice
 from epochcost.prices.source import PriceSourceError
 
@@ -151,9 +151,6 @@ def _text(raw: Mapping[str, Any], name: str) -> str:
 
 
 def _number(value: object) -> float:
-    try:
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
-            return float(value)
-    except OverflowError:  # a whole number of more digits than a float has
-        pass
-    raise ValueError(f"{str(value)[:80]} is not a finite number")
+    if not is_number(value):
+        raise ValueError(f"{str(value)[:80]} is not a finite number")
+    return float(value)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from epochcost.model import is_number
 
 JUMP_SECONDS = 2.0
 SAME_CLOCK_SECONDS = 1.0
@@ -140,9 +141,6 @@ def _anchor(kept: Any) -> Anchor:  # noqa: ANN401 - whatever JSON holds
 
 
 def _finite(value: Any) -> float:  # noqa: ANN401
-    try:
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
-            return float(value)
-    except OverflowError:  # a whole number of more digits than a float has
-        pass
-    raise ValueError(f"{str(value)[:80]} is not a finite number")
+    if not is_number(value):
+        raise ValueError(f"{str(value)[:80]} is not a finite number")
+    return float(value)
