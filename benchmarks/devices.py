@@ -27,7 +27,7 @@ from tests.fake_nvml import CONTROL_VARIABLE, FakeDriver, build  # noqa: E402
 
 READ = """
 import sys, time
-from epochcost.gpus.nvml import NvmlSource
+from epochcost.gpus.nvml.nvml_source import NvmlSource
 source, reads = NvmlSource(), int(sys.argv[1])
 for t in range(20):
     source.read(1000.0 + t)
@@ -78,7 +78,7 @@ def day(directory: Path) -> None:
     import threading
 
     from epochcost.agent.meter import Inputs, Meter
-    from epochcost.gpus.nvml import NvmlSource
+    from epochcost.gpus.nvml.nvml_source import NvmlSource
     from epochcost.ledger import Ledger
     from epochcost.model import Node
 

@@ -33,9 +33,9 @@ from prometheus_client import generate_latest  # noqa: E402
 from epochcost.demo.fleet import A100, FLEET  # noqa: E402
 from epochcost.demo.history import History, prometheus_command  # noqa: E402
 from epochcost.demo.market import Market  # noqa: E402
-from epochcost.demo.player import PlayedAgent  # noqa: E402
 from epochcost.demo.programs import Program, free_port  # noqa: E402
-from epochcost.demo.rulebook import config_dir, copy_rules  # noqa: E402
+from epochcost.demo.rules_for_replay import config_dir, copy_rules  # noqa: E402
+from epochcost.demo.simulated_agent import PlayedAgent  # noqa: E402
 
 NODE, RUN = A100.name, A100.attempts[0].run
 SCRAPE_SECONDS = 15

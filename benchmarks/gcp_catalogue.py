@@ -125,9 +125,9 @@ def read(port: int) -> bool:
     from google.cloud.billing_v1 import CloudCatalogClient
     from google.cloud.billing_v1.services.cloud_catalog.transports import CloudCatalogGrpcTransport
 
-    from epochcost.prices.gcp import NAME, GcpPrices
-    from epochcost.prices.gcp_client import GcpCatalogue
-    from epochcost.prices.source import Want, Wanted
+    from epochcost.prices.gcp.gcp_client import GcpCatalogue
+    from epochcost.prices.gcp.gcp_sources import NAME, GcpPrices
+    from epochcost.prices.price_source import Want, Wanted
 
     def client(key: str) -> CloudCatalogClient:  # noqa: ARG001
         transport = CloudCatalogGrpcTransport(

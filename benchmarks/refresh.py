@@ -111,7 +111,7 @@ def measure(urls: dict[str, object], gcp_port: int, with_list: bool) -> bool:
     os.environ.update(urls["aws"])
     from epochcost.poller.app import PollerApp, make_sources
     from epochcost.poller.footprint import keep_small
-    from epochcost.poller.settings import PollerSettings
+    from epochcost.poller.poller_settings import PollerSettings
 
     keep_small()  # as the poller does before it begins
     rss_before = gcp_catalogue.resident_mib("VmRSS")
@@ -208,9 +208,9 @@ def _gcp(port: int) -> object:
     from google.cloud.billing_v1 import CloudCatalogClient
     from google.cloud.billing_v1.services.cloud_catalog.transports import CloudCatalogGrpcTransport
 
-    from epochcost.prices.gcp import NAME, GcpPrices
-    from epochcost.prices.gcp_client import GcpCatalogue
-    from epochcost.prices.source import Want
+    from epochcost.prices.gcp.gcp_client import GcpCatalogue
+    from epochcost.prices.gcp.gcp_sources import NAME, GcpPrices
+    from epochcost.prices.price_source import Want
 
     def client(key: str) -> CloudCatalogClient:  # noqa: ARG001
         transport = CloudCatalogGrpcTransport(

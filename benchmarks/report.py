@@ -19,9 +19,9 @@ from tests.report.stored import past, write
 
 from epochcost.model import State
 from epochcost.reports.access import connect
-from epochcost.reports.page import page
 from epochcost.reports.report import make
-from epochcost.reports.settings import ReportSettings
+from epochcost.reports.report_page import page
+from epochcost.reports.report_settings import ReportSettings
 from epochcost.reports.span import span
 
 

@@ -11,16 +11,16 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from epochcost.agent.agent_settings import AgentSettings
 from epochcost.agent.collectors.family import PREFIX, Family
 from epochcost.agent.collectors.gpu import GPU
 from epochcost.agent.collectors.node import NODE
 from epochcost.agent.collectors.own import OWN
 from epochcost.agent.collectors.owner import OWNER
 from epochcost.agent.collectors.run import RUN, SUMMARIES
-from epochcost.agent.settings import AgentSettings
-from epochcost.demo.settings import DemoSettings
+from epochcost.demo.demo_settings import DemoSettings
 from epochcost.poller.collector import PollerCollector
-from epochcost.poller.settings import PollerSettings
+from epochcost.poller.poller_settings import PollerSettings
 from epochcost.poller.snapshot import PollerSnapshot
 from epochcost.settings import options
 

@@ -31,7 +31,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "exporter")]
 
-from epochcost.gpus.nvml import NvmlSource  # noqa: E402
+from epochcost.gpus.nvml.nvml_source import NvmlSource  # noqa: E402
 from epochcost.gpus.replay import recorded  # noqa: E402
 from epochcost.model import GpuReading  # noqa: E402
 

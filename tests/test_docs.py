@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from scripts.docs import DOCS, FILES, written
 
+from epochcost.agent.agent_settings import AgentSettings
 from epochcost.agent.collectors import metric_names
-from epochcost.agent.settings import AgentSettings
-from epochcost.demo.settings import DemoSettings
-from epochcost.poller.settings import PollerSettings
-from epochcost.reports.settings import CompareSettings, ReportSettings
+from epochcost.demo.demo_settings import DemoSettings
+from epochcost.poller.poller_settings import PollerSettings
+from epochcost.reports.report_settings import CompareSettings, ReportSettings
 from epochcost.settings import options
 
 ROOT = DOCS.parent

@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "exporter" / "epochcost"
 ROOMS = {"nodes", "gpus", "prices", "progress", "training", "owners"}
-SERVICES = {"serve", "ending", "guard", "settings", "palette", "_version"}
+SERVICES = {"serve", "shutdown", "guard", "settings", "palette", "_version"}
 PROGRAMS = {"agent", "poller"}
 WIRING = {
     "agent/app.py",
@@ -19,7 +19,7 @@ WIRING = {
     "agent/check.py",
     "agent/events_directory.py",
     "poller/app.py",
-    "poller/settings.py",
+    "poller/poller_settings.py",
     "cli.py",
 }
 STANDARD = sys.stdlib_module_names
@@ -101,7 +101,7 @@ def test_the_launcher_is_the_standard_library_and_the_training_side(path: Path) 
 def test_reports_know_what_is_stored_and_of_prices_the_owned_machine_and_the_billing_rules(path: Path) -> None:
     assert ours(path) <= {"model", "settings", "palette", "_version", "prices", "reports"}
     prices = {name for name in imported(path) if name.startswith("epochcost.prices.")}
-    assert prices <= {"epochcost.prices.owned", "epochcost.prices.billing"}
+    assert prices <= {"epochcost.prices.owned.owned_source", "epochcost.prices.billing"}
 
 
 @pytest.mark.parametrize("path", [f for f in FILES if part(f) in SERVICES], ids=lambda p: f"{part(p)}/{p.name}")
@@ -119,7 +119,7 @@ def test_only_app_modules_put_rooms_together(path: Path) -> None:
     assert not ours(path) & (ROOMS - allowed)
 
 
-@pytest.mark.parametrize("name", ["script.py", "fleet.py", "life.py"])
+@pytest.mark.parametrize("name", ["scenario.py", "fleet.py", "simulated_machine.py"])
 def test_what_the_demo_plays_is_told_in_the_models_nouns_alone(name: str) -> None:
     assert ours(PACKAGE / "demo" / name) <= {"model", "demo"}
 

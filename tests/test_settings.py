@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from epochcost.agent.settings import AgentSettings
-from epochcost.poller.settings import PollerSettings
+from epochcost.agent.agent_settings import AgentSettings
+from epochcost.poller.poller_settings import PollerSettings
 from epochcost.settings import SettingsError, address, duration, load, unknown_environment
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"

@@ -18,7 +18,7 @@ from epochcost._version import __version__
 TYPE_CHECKING = False  # typing.TYPE_CHECKING, without the 8 ms that module typing costs
 
 if TYPE_CHECKING:
-    from epochcost.training.face import (
+    from epochcost.training.api import (
         Run,
         checkpoint,
         composer_callback,
@@ -65,7 +65,7 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from epochcost.training import face
+    from epochcost.training import api as face
 
     value: object = getattr(face, name)
     globals()[name] = value

@@ -18,7 +18,7 @@ from epochcost._version import __version__
 from epochcost.settings import SettingsError, add_flags, load
 
 if TYPE_CHECKING:
-    from epochcost.poller.settings import PollerSettings
+    from epochcost.poller.poller_settings import PollerSettings
 
 EXTRA = {"agent": "agent", "check": "agent", "prices": "prices", "demo": "agent"}
 LAUNCH = {
@@ -129,34 +129,34 @@ def _wanted(name: str) -> bool:
 
 def _settings_of(name: str) -> type:
     if name == "prices":
-        from epochcost.poller.settings import PollerSettings
+        from epochcost.poller.poller_settings import PollerSettings
 
         return PollerSettings
     if name == "demo":
-        from epochcost.demo.settings import DemoSettings
+        from epochcost.demo.demo_settings import DemoSettings
 
         return DemoSettings
-    from epochcost.agent.settings import AgentSettings
+    from epochcost.agent.agent_settings import AgentSettings
 
     return AgentSettings
 
 
 def _report_settings(name: str) -> type:
-    from epochcost.reports.settings import CompareSettings, ReportSettings
+    from epochcost.reports.report_settings import CompareSettings, ReportSettings
 
     return CompareSettings if name == "compare" else ReportSettings
 
 
 def _report(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
     from epochcost.reports.app import run
-    from epochcost.reports.settings import ReportSettings
+    from epochcost.reports.report_settings import ReportSettings
 
     return run(load(ReportSettings, "report", flags, environ))
 
 
 def _compare(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
     from epochcost.reports.compare import run
-    from epochcost.reports.settings import CompareSettings
+    from epochcost.reports.report_settings import CompareSettings
 
     if flags["what"] != ["rent", "own"]:  # type: ignore[comparison-overlap]
         raise SettingsError("what can be compared is: rent own")
@@ -164,7 +164,7 @@ def _compare(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int
 
 
 def _agent(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
-    from epochcost.agent.settings import AgentSettings
+    from epochcost.agent.agent_settings import AgentSettings
 
     settings = load(AgentSettings, "agent", flags, environ)
     _log_to_stderr(settings.log_level, environ)
@@ -174,7 +174,7 @@ def _agent(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
 
 
 def _prices(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
-    from epochcost.poller.settings import PollerSettings
+    from epochcost.poller.poller_settings import PollerSettings
 
     settings = load(PollerSettings, "prices", flags, environ)
     if flags["once"]:
@@ -204,8 +204,8 @@ def _prices_once(settings: PollerSettings, flags: Mapping[str, str | None]) -> i
 
 
 def _check(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
+    from epochcost.agent.agent_settings import AgentSettings
     from epochcost.agent.check import check
-    from epochcost.agent.settings import AgentSettings
 
     settings = load(AgentSettings, "agent", flags, environ)
     _log_to_stderr("error", environ)
@@ -219,7 +219,7 @@ def _check(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
 
 
 def _demo(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
-    from epochcost.demo.settings import DemoSettings
+    from epochcost.demo.demo_settings import DemoSettings
 
     settings = load(DemoSettings, "demo", flags, environ)
     _log_to_stderr("error", environ)
@@ -234,9 +234,9 @@ def _run(command: str, run: Callable[[], int]) -> int:
 
     refusals: tuple[type[Exception], ...] = (WebConfigError, OSError)
     if command == "agent":
-        from epochcost.agent.state_file import StateError
-        from epochcost.gpus.source import GpuError
-        from epochcost.nodes.source import NodeError
+        from epochcost.agent.agent_state_file import StateError
+        from epochcost.gpus.gpu_source import GpuError
+        from epochcost.nodes.node_source import NodeError
 
         refusals = (*refusals, StateError, GpuError, NodeError)
     try:

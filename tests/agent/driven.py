@@ -9,8 +9,8 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from epochcost.agent.agent_settings import AgentSettings
 from epochcost.agent.app import AgentApp, Clocks
-from epochcost.agent.settings import AgentSettings
 from epochcost.settings import load
 
 T0 = 1_700_000_000.0

@@ -13,7 +13,7 @@ from tests.waiting import wait_for
 
 from epochcost.model import State
 from epochcost.poller.app import PollerApp
-from epochcost.poller.settings import PollerSettings
+from epochcost.poller.poller_settings import PollerSettings
 from epochcost.settings import load
 
 REFERENCE = [

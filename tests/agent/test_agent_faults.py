@@ -13,9 +13,9 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from tests.agent.driven import Driven, World
 
+from epochcost.agent.agent_state_file import StateError, StateFile
 from epochcost.agent.app import pause_after_saving
 from epochcost.agent.collectors import collectors
-from epochcost.agent.state_file import StateError, StateFile
 from epochcost.guard import Guarded
 from epochcost.ledger import Ledger
 

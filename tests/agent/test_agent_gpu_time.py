@@ -13,7 +13,7 @@ from tests.fake_nvml import CONTROL_VARIABLE, FakeDriver, build
 
 from epochcost.agent.meter import Inputs, Meter, Quote
 from epochcost.agent.snapshot import Snapshot
-from epochcost.gpus.nvml import NvmlSource
+from epochcost.gpus.nvml.nvml_source import NvmlSource
 from epochcost.ledger import Ledger, LedgerSettings
 from epochcost.model import EventKind, Node, Phase, PriceStep, RunId, State, TrainingEvent
 

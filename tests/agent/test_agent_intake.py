@@ -23,7 +23,7 @@ from tests.agent.driven import T0, Driven, World
 from tests.serve import certificates
 from tests.waiting import wait_for
 
-from epochcost.progress.intake import Intake, IntakeError
+from epochcost.progress.http_ingest import Intake, IntakeError
 
 NDJSON = "application/x-ndjson"
 

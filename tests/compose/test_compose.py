@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from epochcost.agent.settings import AgentSettings
-from epochcost.poller.settings import PollerSettings
+from epochcost.agent.agent_settings import AgentSettings
+from epochcost.poller.poller_settings import PollerSettings
 from epochcost.settings import options
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,8 +10,8 @@ import pytest
 from epochcost.demo.app import played
 from epochcost.demo.fleet import FLEET
 from epochcost.demo.history import Fired, History, alert_lines
-from epochcost.demo.player import Fleet
-from epochcost.demo.rulebook import config_dir, copy_rules
+from epochcost.demo.rules_for_replay import config_dir, copy_rules
+from epochcost.demo.simulated_agent import Fleet
 
 HOURS = 6
 EPOCH_TS = 1_699_999_200.0

@@ -21,7 +21,7 @@ from tests.demo.truth import (
 
 from epochcost.demo.fleet import FLEET
 from epochcost.demo.market import REFRESH_SECONDS
-from epochcost.demo.script import HOUR, Machine, Offer
+from epochcost.demo.scenario import HOUR, Machine, Offer
 from epochcost.model import PurchaseOption, State
 
 NOW = 21_570.0

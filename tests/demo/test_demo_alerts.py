@@ -13,8 +13,8 @@ import pytest
 from tests.demo.truth import STALL_SECONDS, cost, dollars, epoch_marks, price_of
 
 from epochcost.demo.fleet import FLEET
-from epochcost.demo.rulebook import config_dir, every_rule, seconds
-from epochcost.demo.script import Machine
+from epochcost.demo.rules_for_replay import config_dir, every_rule, seconds
+from epochcost.demo.scenario import Machine
 
 pytestmark = pytest.mark.stack
 END = 21_600.0

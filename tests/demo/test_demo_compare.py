@@ -18,7 +18,7 @@ from tests.grafana.boards import Asked, queries
 from tests.grafana.simulated_prometheus import instant
 
 from epochcost.demo.fleet import FLEET
-from epochcost.demo.script import Attempt, Machine
+from epochcost.demo.scenario import Attempt, Machine
 from epochcost.model import State
 
 pytestmark = pytest.mark.stack

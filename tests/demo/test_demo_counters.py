@@ -23,9 +23,9 @@ from tests.grafana.simulated_prometheus import instant
 
 from epochcost.demo.app import played
 from epochcost.demo.fleet import FLEET
-from epochcost.demo.life import watts_of
-from epochcost.demo.player import Fleet
-from epochcost.demo.script import Machine
+from epochcost.demo.scenario import Machine
+from epochcost.demo.simulated_agent import Fleet
+from epochcost.demo.simulated_machine import watts_of
 from epochcost.model import PurchaseOption, State
 
 pytestmark = pytest.mark.stack

@@ -74,9 +74,9 @@ from tests.grafana.boards import Asked, queries
 from tests.grafana.simulated_prometheus import instant
 
 from epochcost.demo.fleet import FLEET, H100, LEFT_ON, UNPRICED
-from epochcost.demo.life import steps_per_epoch
 from epochcost.demo.market import REFRESH_SECONDS
-from epochcost.demo.script import HOUR, Machine
+from epochcost.demo.scenario import HOUR, Machine
+from epochcost.demo.simulated_machine import steps_per_epoch
 from epochcost.model import State
 from epochcost.palette import PALETTE
 

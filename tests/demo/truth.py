@@ -9,7 +9,7 @@ import itertools
 import math
 from collections.abc import Iterator
 
-from epochcost.demo.script import BLOCK_SECONDS, FOREVER, HOUR, Attempt, Machine, Offer, Script
+from epochcost.demo.scenario import BLOCK_SECONDS, FOREVER, HOUR, Attempt, Machine, Offer, Script
 from epochcost.model import PurchaseOption, State
 
 STALL_SECONDS = 120.0

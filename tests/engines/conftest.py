@@ -23,9 +23,9 @@ from tests.waiting import wait_for
 from epochcost.demo.app import played
 from epochcost.demo.fleet import FLEET
 from epochcost.demo.history import History, prometheus_command
-from epochcost.demo.player import Fleet
 from epochcost.demo.programs import Program, free_port
-from epochcost.demo.rulebook import config_dir, copy_rules
+from epochcost.demo.rules_for_replay import config_dir, copy_rules
+from epochcost.demo.simulated_agent import Fleet
 
 EPOCH_TS = 1_699_999_200.0
 LENGTH = 6 * 3600.0

@@ -12,7 +12,7 @@ from tests.engines.conftest import OFF_THE_GRID, Engine, Series, replay
 from tests.prometheus.rule_files import ALERTS, PROMETHEUS_DIR, RECORDINGS, RULE_TESTS, RULES
 from tests.waiting import wait_for
 
-from epochcost.demo.rulebook import passes
+from epochcost.demo.rules_for_replay import passes
 
 INSTANTS = [t + OFF_THE_GRID for t in (7020, 15_000, 20_400)]
 """Off every scrape and evaluation, and not within an hour of a machine that appears or a state that lasts for a moment:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.fake_nvml import CONTROL_VARIABLE, FakeDriver, build
 
-from epochcost.gpus.nvml import NvmlSource
+from epochcost.gpus.nvml.nvml_source import NvmlSource
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from epochcost.gpus.amd import AmdSource
-from epochcost.gpus.source import GpuError, NoDriverError
+from epochcost.gpus.gpu_source import GpuError, NoDriverError
 
 RECORDING = Path(__file__).parent / "recordings" / "amd_mi300x.json"
 NOT_SUPPORTED, NO_PERMISSION, API_FAILED, NOT_INITIALIZED, DRIVER_NOT_LOADED, NO_DATA = 2, 10, 7, 32, 34, 40

@@ -25,7 +25,7 @@ from tests.waiting import wait_for
 
 READ = """
 import json, logging, sys, time
-from epochcost.gpus.nvml import NvmlSource
+from epochcost.gpus.nvml.nvml_source import NvmlSource
 from epochcost.gpus.replay import recorded
 lines = []
 class Lines(logging.Handler):

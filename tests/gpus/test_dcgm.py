@@ -15,9 +15,9 @@ from tests.agent.test_agent_process import AgentProcess
 from tests.waiting import wait_for
 
 from epochcost.gpus import choose_source
-from epochcost.gpus.dcgm import DcgmSource
-from epochcost.gpus.dcgm_rows import ExpositionError, parse_exposition
-from epochcost.gpus.source import GpuError
+from epochcost.gpus.dcgm.dcgm_rows import ExpositionError, parse_exposition
+from epochcost.gpus.dcgm.dcgm_source import DcgmSource
+from epochcost.gpus.gpu_source import GpuError
 
 RECORDINGS = Path(__file__).parent / "recordings"
 TWO = (RECORDINGS / "dcgm_h100_two.prom").read_text()

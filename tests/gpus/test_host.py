@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from epochcost.gpus.host import (
+from epochcost.gpus.host.host_source import (
     HostError,
     HostSource,
     boot_id,

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from epochcost.gpus.host import HostSource
-from epochcost.gpus.host_counters import CountersError, HostCounters, Tally, parse_diskstats, parse_network
+from epochcost.gpus.host.host_counters import CountersError, HostCounters, Integrator, parse_diskstats, parse_network
+from epochcost.gpus.host.host_source import HostSource
 
 DISKS = """   7       0 loop0 11 0 28 0 0 0 0 0 0 0 0 0 0 0 0 0 0
  259       0 nvme0n1 190317 9 {read} 44071 1063450 22 {written} 9911 0 1 2 3 4 5 6 7 8
@@ -78,14 +78,14 @@ def test_a_disk_that_is_taken_away_and_one_that_is_plugged_in_make_no_step(machi
 
 
 def test_a_counter_that_begins_anew_counts_from_nothing():
-    tally = Tally()
+    tally = Integrator()
     tally.add({"ens5": (1000, 10)})
     assert tally.add({"ens5": (30, 15)}) == (30, 5)
 
 
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), st.tuples(st.integers(0, 99), st.integers(0, 99)))))
 def test_the_sums_never_fall_whatever_comes_and_goes(readings: list[dict[str, tuple[int, int]]]):
-    tally = Tally()
+    tally = Integrator()
     before = (0, 0)
     for counts in readings:
         after = tally.add(counts)

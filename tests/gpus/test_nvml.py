@@ -13,11 +13,11 @@ from tests import fake_nvml
 from tests.fake_nvml import FakeDriver
 
 from epochcost.gpus import choose_source, open_source
-from epochcost.gpus.nvml import RETRY_SECONDS, NvmlSource
-from epochcost.gpus.nvml_device import ASK_AGAIN_SECONDS
-from epochcost.gpus.nvml_figures import THROTTLE_REASONS
-from epochcost.gpus.nvml_slot import LOOK_AGAIN_SECONDS
-from epochcost.gpus.source import GpuError, NoDriverError, RestartNeededError
+from epochcost.gpus.gpu_source import GpuError, NoDriverError, RestartNeededError
+from epochcost.gpus.nvml.nvml_device import ASK_AGAIN_SECONDS
+from epochcost.gpus.nvml.nvml_figures import THROTTLE_REASONS
+from epochcost.gpus.nvml.nvml_gpu import LOOK_AGAIN_SECONDS
+from epochcost.gpus.nvml.nvml_source import RETRY_SECONDS, NvmlSource
 from epochcost.model import GpuSample
 
 GIB = 1 << 30

@@ -10,9 +10,9 @@ from tests import fake_nvml
 from tests.fake_nvml import FakeDriver
 from tests.waiting import wait_for
 
-from epochcost.gpus.nvml import NvmlSource
-from epochcost.gpus.nvml_device import SILENT_SECONDS
-from epochcost.gpus.nvml_figures import ECC_SECONDS
+from epochcost.gpus.nvml.nvml_device import SILENT_SECONDS
+from epochcost.gpus.nvml.nvml_figures import ECC_SECONDS
+from epochcost.gpus.nvml.nvml_source import NvmlSource
 from epochcost.model import GpuSample
 
 T = 1000.0

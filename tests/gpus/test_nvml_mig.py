@@ -8,8 +8,8 @@ import pytest
 from tests import fake_nvml
 from tests.fake_nvml import FakeDriver
 
-from epochcost.gpus.nvml import NvmlSource
-from epochcost.gpus.nvml_mig import HOLDS_BYTES, LOOK_SECONDS
+from epochcost.gpus.nvml.nvml_mig import HOLDS_BYTES, LOOK_SECONDS
+from epochcost.gpus.nvml.nvml_source import NvmlSource
 from epochcost.model import GpuSample
 
 GIB = 1 << 30

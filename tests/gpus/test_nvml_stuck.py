@@ -11,10 +11,10 @@ import pytest
 from tests.fake_nvml import FakeDriver
 from tests.waiting import wait_for
 
-from epochcost.gpus.nvml import PATIENCE_SECONDS, NvmlSource
-from epochcost.gpus.nvml_slot import HOLDS_SECONDS
+from epochcost.gpus.gpu_source import GpuError
+from epochcost.gpus.nvml.nvml_gpu import HOLDS_SECONDS
+from epochcost.gpus.nvml.nvml_source import PATIENCE_SECONDS, NvmlSource
 from epochcost.gpus.sampler import Sampler
-from epochcost.gpus.source import GpuError
 
 T = 1000.0
 MINUTES = 600.0

@@ -14,7 +14,7 @@ from scripts import record_gpus
 from tests import fake_nvml
 from tests.fake_nvml import FakeDriver, build_cuda
 
-from epochcost.gpus.nvml import NvmlSource
+from epochcost.gpus.nvml.nvml_source import NvmlSource
 from epochcost.gpus.replay import ReplaySource
 from epochcost.model import GpuSample
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from epochcost.gpus.gpu_source import GpuError
 from epochcost.gpus.replay import RecordingError, ReplaySource, parse_recording, recorded
-from epochcost.gpus.source import GpuError
 from epochcost.model import GpuReading, GpuSample
 
 RECORDING = """

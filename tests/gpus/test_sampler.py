@@ -15,9 +15,9 @@ from tests import fake_nvml
 from tests.fake_nvml import FakeDriver
 from tests.waiting import wait_for
 
-from epochcost.gpus.nvml import NvmlSource
+from epochcost.gpus.gpu_source import GpuError
+from epochcost.gpus.nvml.nvml_source import NvmlSource
 from epochcost.gpus.sampler import Sampler, next_beat
-from epochcost.gpus.source import GpuError
 from epochcost.model import GpuReading, GpuSample
 
 GPU = GpuSample("0", "GPU-a")

@@ -13,8 +13,8 @@ import grpc
 import pytest
 from tests.waiting import wait_for
 
-from epochcost.gpus.source import GpuError, NoDriverError
-from epochcost.gpus.tpu import DUTY_CYCLE, MEMORY_TOTAL, MEMORY_USED, METHOD, TpuSource, plugged_in
+from epochcost.gpus.gpu_source import GpuError, NoDriverError
+from epochcost.gpus.tpu.tpu_source import DUTY_CYCLE, MEMORY_TOTAL, MEMORY_USED, METHOD, TpuSource, plugged_in
 
 RECORDINGS = json.loads((Path(__file__).parent / "recordings" / "tpu.json").read_text())
 V5E, V3, V7X = ("0x0063", "0x0000"), ("0x0027", "0x004f"), ("0x0076", "0x0000")

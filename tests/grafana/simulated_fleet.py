@@ -12,8 +12,8 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from epochcost.demo.script import GIB, HOUR
-from epochcost.demo.script import Job as SimulatedRun
+from epochcost.demo.scenario import GIB, HOUR
+from epochcost.demo.scenario import Job as SimulatedRun
 from epochcost.model import RunState, State
 
 PEAK = 1.06

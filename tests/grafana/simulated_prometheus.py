@@ -21,7 +21,7 @@ from typing import Any
 from tests.grafana.scenarios import FLEETS, FOREVER, LENGTH
 from tests.grafana.simulated_fleet import SimulatedFleet
 
-from epochcost.demo import rulebook
+from epochcost.demo import rules_for_replay as rulebook
 from epochcost.demo.history import STEP_SECONDS, History, alert_lines, prometheus_command
 from epochcost.demo.programs import Program, free_port
 

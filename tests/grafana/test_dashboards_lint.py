@@ -13,7 +13,7 @@ from tests.grafana.boards import DASHBOARDS, ROOT, panels, queries
 from tests.grafana.scenarios import FLEETS
 from tests.prometheus.rule_files import series_used
 
-from epochcost.demo.rulebook import every_rule
+from epochcost.demo.rules_for_replay import every_rule
 from epochcost.model import State
 from epochcost.palette import PALETTE
 

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from epochcost.launch.course import Course, Plan
-from epochcost.launch.files import FILES, metrics_csv, results_csv, trainer_state
-from epochcost.launch.progress import Progress
-from epochcost.launch.tensorboard import MAX_READ_BYTES, NotRecordsError, records, said
-from epochcost.launch.watch import MAX_ENTRIES, Watch
+from epochcost.launch.reading.file_tailer import MAX_ENTRIES, FileTailer
+from epochcost.launch.reading.files import FILES, metrics_csv, results_csv, trainer_state
+from epochcost.launch.reading.progress import Progress
+from epochcost.launch.reading.progress_tracker import Plan, ProgressTracker
+from epochcost.launch.reading.tensorboard import MAX_READ_BYTES, NotRecordsError, records, said
 
 
 def varint(value: int) -> bytes:
@@ -45,7 +45,7 @@ def test_ultralytics_rows_are_finished_epochs_from_1_or_in_old_versions_from_0()
         one = results_csv(data.encode() + b"  9, 1.")  # a row that is being written
         assert one is not None
         assert (one.number, one.first, one.done) == (first + 2, first, True)
-        stand = Course(Plan()).take(one)
+        stand = ProgressTracker(Plan()).take(one)
         assert stand is not None
         assert stand.epoch == 3
 
@@ -106,7 +106,7 @@ def test_whatever_a_file_holds_its_parser_answers(data: bytes):
         one = parse(data)
         assert one is None or isinstance(one, Progress)
         if one is not None:
-            Course(Plan()).take(one)
+            ProgressTracker(Plan()).take(one)
 
 
 @settings(max_examples=400, deadline=None)
@@ -130,7 +130,7 @@ def test_only_what_was_written_since_is_read_and_only_what_is_new(tmp_path: Path
     events = tmp_path / "runs" / "a" / "events.out.tfevents.1.host"
     events.parent.mkdir(parents=True)
     events.write_bytes(record(scalar("train/epoch", 0.5, 1)))
-    watch = Watch(tmp_path, (), since_ns=10**15)
+    watch = FileTailer(tmp_path, (), since_ns=10**15)
     assert [one.position for one in watch.look()] == [0.5]
     assert watch.look() == []
     with events.open("ab") as file:
@@ -144,14 +144,14 @@ def test_a_file_that_is_told_is_read_wherever_it_is(tmp_path: Path):
     for name in ("x", "y"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "metrics.csv").write_text("epoch,step\n0,9\n")
-    watch = Watch(None, (str(tmp_path / "*" / "metrics.csv"), str(tmp_path / "missing")), 0)
+    watch = FileTailer(None, (str(tmp_path / "*" / "metrics.csv"), str(tmp_path / "missing")), 0)
     assert [one.run_step for one in watch.look()] == [10, 10]
 
 
 def test_a_long_table_is_read_at_its_ends(tmp_path: Path):
     table = tmp_path / "metrics.csv"
     table.write_text("epoch,step,loss\n" + "".join(f"{n // 1000},{n},{'0' * 60}\n" for n in range(20_000)))
-    (one,) = Watch(tmp_path, (), 0).look()
+    (one,) = FileTailer(tmp_path, (), 0).look()
     assert (one.number, one.run_step) == (19, 20_000)
 
 
@@ -160,7 +160,7 @@ def test_a_data_set_of_many_files_is_not_searched_for_ever(tmp_path: Path):
     data.mkdir()
     for n in range(MAX_ENTRIES + 10):
         (data / str(n)).touch()
-    assert Watch(tmp_path, (), 0).look() == []
+    assert FileTailer(tmp_path, (), 0).look() == []
 
 
 def test_what_cannot_be_read_says_nothing(tmp_path: Path):
@@ -168,6 +168,6 @@ def test_what_cannot_be_read_says_nothing(tmp_path: Path):
     (tmp_path / "metrics.csv").symlink_to("/nowhere")
     os.mkfifo(tmp_path / "trainer_state.json")
     (tmp_path / "events.out.tfevents.1").write_bytes(b"\xff" * 100)
-    watch = Watch(tmp_path, (str(tmp_path / "results.csv"), str(tmp_path / "*.json")), 0)
+    watch = FileTailer(tmp_path, (str(tmp_path / "results.csv"), str(tmp_path / "*.json")), 0)
     assert watch.look() == []
     assert watch.look() == []

@@ -19,7 +19,7 @@ from tests.launch.terminal import EXEC
 from tests.training.programs import environment, events, events_by_file, kinds
 from tests.waiting import wait_for
 
-from epochcost.launch.unfailing import Unfailing
+from epochcost.launch.circuit_breaker import CallUntilFailure
 
 
 def python(code: str, *arguments: str) -> tuple[str, ...]:
@@ -345,7 +345,7 @@ def test_verbose_says_why_nothing_is_reported(tmp_path: Path):
 
 def test_a_fault_of_ours_ends_the_reports_and_nothing_else():
     done: list[int] = []
-    safely = Unfailing()
+    safely = CallUntilFailure()
     safely(done.append, 1)
     safely(done.index, 2)
     safely(done.append, 3)
@@ -510,7 +510,7 @@ def test_to_the_agent_both_are_one_run_from_the_commands_start_to_its_end(tmp_pa
     from epochcost.ledger.run import RunAccount
     from epochcost.model import RunId
     from epochcost.progress.clock import NodeClock
-    from epochcost.progress.files import EventFiles
+    from epochcost.progress.event_files import EventFiles
 
     begun = time.time()
     launch(tmp_path, *python(LIBRARY), flags=("--id", "one"))

@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from epochcost.launch.course import Course, Plan, Stand
-from epochcost.launch.formats import FORMATS, parse
-from epochcost.launch.lines import MAX_LINE_BYTES, Lines
-from epochcost.launch.patterns import OwnPatterns, PatternError, compiled
-from epochcost.launch.progress import Progress, Rank, plain
+from epochcost.launch.reading.formats import FORMATS, parse
+from epochcost.launch.reading.lines import MAX_LINE_BYTES, Lines
+from epochcost.launch.reading.patterns import OwnPatterns, PatternError, compiled
+from epochcost.launch.reading.progress import Progress, Rank, plain
+from epochcost.launch.reading.progress_tracker import Plan, ProgressSnapshot, ProgressTracker
 
 RECORDED = Path(__file__).parent / "recorded"
 
 
-def follow(text: str | bytes, plan: Plan = Plan()) -> tuple[list[Stand], Course]:  # noqa: B008 - frozen
-    course = Course(plan)
+def follow(text: str | bytes, plan: Plan = Plan()) -> tuple[list[ProgressSnapshot], ProgressTracker]:  # noqa: B008 - frozen
+    course = ProgressTracker(plan)
     data = text.encode() if isinstance(text, str) else text
     said = [parse(line) for line in Lines().cut(data + b"\n")]
     stands = [course.take(one) for one in said if one is not None]
@@ -135,7 +135,7 @@ def test_recorded_output_gives_its_epochs(name: str, epochs: int, steps: int | N
 @pytest.mark.parametrize("size", [1, 2, 7, 100])
 def test_however_the_output_is_cut_the_epochs_are_the_same(name: str, size: int):
     data = (RECORDED / f"{name}.out").read_bytes() + b"\n"
-    lines, course = Lines(), Course(Plan())
+    lines, course = Lines(), ProgressTracker(Plan())
     found: list[int] = []
     for begin in range(0, len(data), size):
         for line in lines.cut(data[begin : begin + size]):
@@ -157,7 +157,7 @@ def test_a_loose_bar_is_steps_until_it_begins_again():
     assert ended(bars((0, 10), (5, 10), (10, 10))) == []
     assert follow(bars((0, 10), (5, 10)))[0][-1].step == 5
     assert ended(bars((0, 10), (10, 10), (0, 10), (10, 10))) == [1, 2]
-    assert follow(bars((0, 10), (10, 10), (0, 10), (4, 10)))[0][-1] == Stand(epoch=1.4, step=14)
+    assert follow(bars((0, 10), (10, 10), (0, 10), (4, 10)))[0][-1] == ProgressSnapshot(epoch=1.4, step=14)
 
 
 def test_of_several_loose_bars_the_longest_that_repeats_is_the_training():
@@ -275,7 +275,7 @@ def test_whatever_the_line_every_parser_answers(line: bytes):
 @settings(max_examples=300, deadline=None)
 @given(st.lists(ANYTHING, max_size=30), st.sampled_from(["auto", "epoch", "run", "nothing"]))
 def test_whatever_is_printed_the_position_never_goes_back_and_epochs_end_in_order(chunks: list[bytes], bar: str):
-    course, lines = Course(Plan(bar=bar)), Lines()
+    course, lines = ProgressTracker(Plan(bar=bar)), Lines()
     positions: list[float] = []
     ends: list[int] = []
     for chunk in chunks:

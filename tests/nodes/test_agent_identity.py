@@ -12,8 +12,8 @@ from tests.agent.driven import T0, Driven, World
 from tests.nodes.clouds import Aws, Azure, Cloud, Gcp, Reply, Request, hangs, raw
 from tests.waiting import wait_for
 
+from epochcost.agent.agent_settings import AgentSettings
 from epochcost.agent.app import AgentApp
-from epochcost.agent.settings import AgentSettings
 from epochcost.settings import load
 
 

@@ -14,7 +14,7 @@ from epochcost.model import Node, PurchaseOption
 from epochcost.nodes import identify, safe
 from epochcost.nodes.firmware import AZURE_ASSET_TAG, FirmwareSource
 from epochcost.nodes.label import MAX_CHARACTERS, label_text
-from epochcost.nodes.source import NodeError
+from epochcost.nodes.node_source import NodeError
 
 UNKNOWN = Node("")
 

@@ -473,7 +473,7 @@ def test_only_a_machine_that_can_be_taken_away_listens_for_it(option: PurchaseOp
 
 
 def test_the_modes_are_those_of_the_setting():
-    from epochcost.agent.settings import AgentSettings
+    from epochcost.agent.agent_settings import AgentSettings
     from epochcost.settings import SettingsError, load
 
     for mode in MODES:

@@ -16,9 +16,9 @@ from tests.fake_nvml import CONTROL_VARIABLE, NOT_SUPPORTED, UNKNOWN, FakeDriver
 from tests.owners.kubelet import Kubelet
 from tests.waiting import wait_for
 
+from epochcost.agent.agent_settings import AgentSettings
 from epochcost.agent.app import AgentApp, Clocks
-from epochcost.agent.settings import AgentSettings
-from epochcost.gpus.nvml_processes import NvmlProcesses
+from epochcost.gpus.nvml.nvml_processes import NvmlProcesses
 from epochcost.owners.processes import FIRST_PID_NAMESPACE
 from epochcost.settings import SettingsError, load
 

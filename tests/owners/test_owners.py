@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from epochcost.model import GpuOwner, GpuSample, RunId
 from epochcost.owners.cgroup import Place, place_of
 from epochcost.owners.feed import FRESH_SECONDS, OwnerFeed
+from epochcost.owners.owner_source import OwnerError, label
 from epochcost.owners.processes import FIRST_PID_NAMESPACE, ProcessOwners
 from epochcost.owners.runs import run_owners
 from epochcost.owners.shares import MAX_OWNERS, combined
 from epochcost.owners.slurm import SlurmAllocations
-from epochcost.owners.source import OwnerError, label
 
 GPUS = [GpuSample("0", "GPU-a"), GpuSample("1", "GPU-b")]
 ID = "3f8a1c9d2b7e" + "0123456789abcdef" * 3 + "0123"

@@ -11,9 +11,9 @@ import pytest
 from tests.owners.kubelet import Kubelet
 
 from epochcost.model import GpuOwner, GpuSample
+from epochcost.owners.owner_source import OwnerError
 from epochcost.owners.pod_resources import PodResources
 from epochcost.owners.shares import combined
-from epochcost.owners.source import OwnerError
 
 GPUS = [GpuSample("0", "GPU-aaa"), GpuSample("1", "GPU-bbb"), GpuSample("2", "MIG-ccc")]
 

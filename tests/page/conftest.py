@@ -9,7 +9,7 @@ import pytest
 from tests.page import snapshots
 from tests.waiting import wait_for
 
-from epochcost.agent.page import page_routes
+from epochcost.agent.live_page import page_routes
 from epochcost.agent.snapshot import Snapshot
 from epochcost.serve import Response, Route, Server, text
 

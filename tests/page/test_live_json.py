@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from tests.page import snapshots
 
-from epochcost.agent.page import live_json, page_routes
+from epochcost.agent.live_page import live_json, page_routes
 from epochcost.agent.snapshot import NodeView, Snapshot, StateTotals
 from epochcost.model import Node, State
 from epochcost.serve import Request

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from epochcost.model import Price, PriceKey, PriceStep, PurchaseOption
-from epochcost.prices.source import Catalogue, Want, Wanted
+from epochcost.prices.price_source import Catalogue, Want, Wanted
 
 
 def price(

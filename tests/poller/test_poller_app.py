@@ -23,9 +23,9 @@ from tests.waiting import wait_for
 
 from epochcost.model import InstanceFacts, Node, PriceStep, PurchaseOption
 from epochcost.poller.app import PollerApp, state_file
-from epochcost.poller.settings import PollerSettings
+from epochcost.poller.poller_settings import PollerSettings
+from epochcost.prices.price_source import Catalogue, Source, Want, Wanted
 from epochcost.prices.remote import PriceSourceError, RemotePrice
-from epochcost.prices.source import Catalogue, Source, Want, Wanted
 from epochcost.settings import SettingsError
 
 SPOT = {
@@ -296,7 +296,7 @@ def test_a_users_list_wins_and_a_mistake_in_it_later_keeps_the_last_good_prices(
 RUN = """
 import sys
 from epochcost.poller.app import run
-from epochcost.poller.settings import PollerSettings
+from epochcost.poller.poller_settings import PollerSettings
 sys.exit(run(PollerSettings(web_listen_address=("127.0.0.1", int(sys.argv[1])), state_dir=sys.argv[2],
                             prices_sources=("listed",))))
 """

@@ -13,7 +13,7 @@ from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseO
 from epochcost.poller.collector import PollerCollector
 from epochcost.poller.snapshot import PollerSnapshot, SourceHealth
 from epochcost.prices.adjust import Extra
-from epochcost.prices.source import Zone
+from epochcost.prices.price_source import Zone
 
 NOW = 1_795_000_000.0
 KEY = PriceKey("aws", "us-east-1", "", "p2.xlarge", PurchaseOption.ON_DEMAND)

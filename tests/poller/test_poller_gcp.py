@@ -13,7 +13,7 @@ from tests.prices.gcp_source import serving, source
 from tests.waiting import wait_for
 
 from epochcost.poller.app import PollerApp
-from epochcost.poller.settings import PollerSettings
+from epochcost.poller.poller_settings import PollerSettings
 
 P4 = "n1-standard-16+nvidia-tesla-p4:1"
 KEY = "AIzaSyTheKeyOfTheTest"

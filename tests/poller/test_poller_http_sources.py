@@ -18,7 +18,7 @@ from tests.prices.json_server import Answer, JsonServer
 from tests.waiting import wait_for
 
 from epochcost.poller.app import PollerApp
-from epochcost.poller.settings import PollerSettings
+from epochcost.poller.poller_settings import PollerSettings
 from epochcost.settings import load
 
 NAMES = ("azure", "digitalocean", "lambda", "oci", "runpod", "vast", "vast_rented")

@@ -17,8 +17,8 @@ from tests.poller.sources import ToldSource, price
 from epochcost.cli import main
 from epochcost.model import InstanceFacts
 from epochcost.poller.once import COLUMNS, Filter, age, run_once
-from epochcost.poller.settings import PollerSettings
-from epochcost.prices.source import Catalogue, NotConfiguredError, PriceSourceError, Source, Wanted
+from epochcost.poller.poller_settings import PollerSettings
+from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Source, Wanted
 
 NOW = 1_795_000_000.0
 ROOT = Path(__file__).resolve().parents[2]

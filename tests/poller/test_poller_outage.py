@@ -16,8 +16,8 @@ from tests.prices.aws_server import AwsPriceServer, spot
 from tests.waiting import wait_for
 
 from epochcost.poller.app import PollerApp
-from epochcost.poller.settings import PollerSettings
-from epochcost.prices import aws_client
+from epochcost.poller.poller_settings import PollerSettings
+from epochcost.prices.aws import aws_client
 
 CHANGES = ((-7200.0, 0.30), (600.0, 0.60), (1500.0, 0.45), (2400.0, 0.90), (3300.0, 1.20))
 """When the simulated market changes, in seconds after T0, and its $/h from then on."""

@@ -13,9 +13,9 @@ import pytest
 from tests.poller.sources import ToldSource, price
 from tests.waiting import wait_for
 
+from epochcost.poller.demand import KEEP_SECONDS, MOST, RequestedTypes, TooManyWantsError
 from epochcost.poller.schedule import Schedule
-from epochcost.poller.wants import KEEP_SECONDS, MOST, TooManyWantsError, Wants
-from epochcost.prices.source import Catalogue, NotConfiguredError, PriceSourceError, Want, Wanted
+from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Want, Wanted
 from epochcost.prices.store import PriceStore
 
 WANT = Want("aws", "us-east-1", "p2.xlarge")
@@ -227,7 +227,7 @@ def test_after_a_restart_what_was_asked_for_is_still_wanted() -> None:
 
 
 def test_a_want_is_kept_for_a_day_and_their_number_is_bounded() -> None:
-    wants = Wants([WANT], 0.0)
+    wants = RequestedTypes([WANT], 0.0)
     assert wants.current("aws", KEEP_SECONDS) == {WANT}
     assert wants.current("aws", KEEP_SECONDS + 1) == frozenset()
     for n in range(MOST):

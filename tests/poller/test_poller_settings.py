@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from epochcost.poller.settings import PollerSettings
+from epochcost.poller.poller_settings import PollerSettings
 from epochcost.prices import SOURCES
-from epochcost.prices.owned import hourly_usd
+from epochcost.prices.owned.owned_source import hourly_usd
 from epochcost.settings import SettingsError, load
 
 REFERENCE = {

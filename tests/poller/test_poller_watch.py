@@ -13,11 +13,11 @@ from tests.poller.test_poller_app import running, settings, value
 from tests.waiting import wait_for
 
 from epochcost.model import InstanceFacts, PriceKey, PurchaseOption
-from epochcost.poller.settings import PollerSettings
-from epochcost.poller.watch import Watch, names_gpu, parse_watch, select
+from epochcost.poller.export_filter import ExportFilter, names_gpu, parse_watch, select
+from epochcost.poller.poller_settings import PollerSettings
 from epochcost.prices.adjust import parse_adjustments, parse_extras
-from epochcost.prices.book import Shelf, bind
-from epochcost.prices.source import Catalogue, Refused, Want, Wanted, Zone
+from epochcost.prices.merged_prices import SourcePrices, bind
+from epochcost.prices.price_source import Catalogue, Refused, Want, Wanted, Zone
 from epochcost.settings import SettingsError, load
 
 PRICE = "epochcost_instance_price_usd_per_hour"
@@ -51,7 +51,7 @@ MARKET = Catalogue(
 
 
 def shown(watch: str = "", *wants: Want, most: int = 100) -> list[str]:
-    shelf = Shelf({p.key: p for p in MARKET.prices}, {(f.provider, f.instance_type): f for f in MARKET.facts})
+    shelf = SourcePrices({p.key: p for p in MARKET.prices}, {(f.provider, f.instance_type): f for f in MARKET.facts})
     exported = select(bind({"told": shelf}, ()), parse_watch(watch), frozenset(wants), most)
     assert {place[1] for place in exported.facts} <= {k.instance_type for k in exported.prices}
     assert len(exported.prices) + exported.unwatched + exported.over_limit == len(MARKET.prices)
@@ -109,7 +109,7 @@ def test_a_gpu_is_named_by_whole_words(pattern: str, model: str, named: bool) ->
 def test_a_type_in_a_region_that_is_watched_by_name_is_asked_for() -> None:
     (watch,) = parse_watch("provider=aws region=us-east-1 instance-type=p4d.24xlarge")
     assert watch.want == Want("aws", "us-east-1", "p4d.24xlarge")
-    assert Watch("aws", "us-*", "p4d.24xlarge").want is None
+    assert ExportFilter("aws", "us-*", "p4d.24xlarge").want is None
     (runpod,) = parse_watch("provider=runpod region=secure instance-type=1x H100 SXM")
     assert runpod.want == Want("runpod", "secure", "1x H100 SXM")
 

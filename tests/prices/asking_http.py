@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from epochcost.model import PurchaseOption
 from epochcost.prices.http_json import JsonApi
-from epochcost.prices.source import Catalogue, Want, Wanted
+from epochcost.prices.price_source import Catalogue, Want, Wanted
 
 NOW = 1_795_000_000.0
 GIB = 1024**3

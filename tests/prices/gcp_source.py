@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from tests.prices.gcp_server import COMPUTE, GcpServer, Row, recorded
 
 from epochcost.model import PurchaseOption
-from epochcost.prices.gcp import NAME, GcpPrices
-from epochcost.prices.gcp_client import GcpCatalogue, Patience
-from epochcost.prices.source import Catalogue, Want, Wanted
+from epochcost.prices.gcp.gcp_client import GcpCatalogue, Patience
+from epochcost.prices.gcp.gcp_sources import NAME, GcpPrices
+from epochcost.prices.price_source import Catalogue, Want, Wanted
 
 NOW = 1_795_000_000.0
 DAY = 86400.0

@@ -12,8 +12,8 @@ import botocore.session
 import pytest
 from botocore.model import OperationModel, ServiceModel, Shape
 
-from epochcost.prices import aws_models
-from epochcost.prices.aws_models import USED, make_loader, slim
+from epochcost.prices.aws import aws_models
+from epochcost.prices.aws.aws_models import USED, make_loader, slim
 from epochcost.prices.collector_pause import no_collection, set_aside
 
 

@@ -11,8 +11,8 @@ from tests.prices.asking_http import GIB, NOW, ON_DEMAND, SPOT, api, dollars, wa
 from tests.prices.json_server import Answer, JsonServer, Question
 
 from epochcost.model import InstanceFacts
-from epochcost.prices.azure import Azure, spelt
-from epochcost.prices.source import Catalogue, PriceSourceError
+from epochcost.prices.azure.azure_source import Azure, spelt
+from epochcost.prices.price_source import Catalogue, PriceSourceError
 
 H100 = "Standard_ND96isr_H100_v5"
 T4 = "Standard_NC4as_T4_v3"

@@ -7,9 +7,9 @@ from tests.prices.asking_http import GIB, NOW, ON_DEMAND, api, dollars, wanted
 from tests.prices.json_server import Answer, JsonServer
 
 from epochcost.model import InstanceFacts
-from epochcost.poller.settings import PollerSettings
+from epochcost.poller.poller_settings import PollerSettings
 from epochcost.prices.digitalocean import DigitalOcean, make
-from epochcost.prices.source import Catalogue, NotConfiguredError, PriceSourceError
+from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError
 
 
 def size(slug: str, usd: object, model: str = "", count: int = 0, vram: float | None = None) -> dict[str, object]:

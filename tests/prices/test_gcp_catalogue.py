@@ -11,10 +11,10 @@ from grpc import StatusCode
 from tests.prices.gcp_server import COMPUTE, Fault, GcpRestServer, GcpServer, recorded, sku
 from tests.prices.gcp_source import DAY, NOW, QUICK, dollars, serving, source, wanted
 
-from epochcost.poller.settings import PollerSettings
-from epochcost.prices.gcp import REUSE_SECONDS, GcpPrices, make
-from epochcost.prices.gcp_client import PAGE_SIZE, GcpCatalogue, Patience, google_client
-from epochcost.prices.source import NotConfiguredError, PriceSourceError, Want, Wanted
+from epochcost.poller.poller_settings import PollerSettings
+from epochcost.prices.gcp.gcp_client import PAGE_SIZE, GcpCatalogue, Patience, google_client
+from epochcost.prices.gcp.gcp_sources import REUSE_SECONDS, GcpPrices, make
+from epochcost.prices.price_source import NotConfiguredError, PriceSourceError, Want, Wanted
 from epochcost.settings import SettingsError, load
 
 KEY = "AIzaSyTheKeyOfTheTest"

@@ -8,18 +8,18 @@ import pytest
 from tests.prices.gcp_source import ask, dollars, serving
 
 from epochcost.model import InstanceFacts
-from epochcost.prices import gcp_machines
-from epochcost.prices.gcp import machine
-from epochcost.prices.gcp_bill import UnknownMachineError
-from epochcost.prices.gcp_gpus import GPUS, Gpu, with_accelerators
+from epochcost.prices.gcp import gcp_machines
+from epochcost.prices.gcp.gcp_components import UnknownMachineError
+from epochcost.prices.gcp.gcp_gpus import GPUS, Gpu, with_accelerators
+from epochcost.prices.gcp.gcp_sources import machine
 from epochcost.prices.gpu_model import canonical
-from epochcost.prices.source import PriceSourceError
+from epochcost.prices.price_source import PriceSourceError
 
 GIB = 1024**3
 
 
 def test_the_table_says_when_and_against_what_it_was_checked() -> None:
-    head = (files("epochcost.prices") / "gcp_machines.csv").read_text(encoding="utf-8").split("machine_type,")[0]
+    head = (files("epochcost.prices.gcp") / "gcp_machines.csv").read_text(encoding="utf-8").split("machine_type,")[0]
     assert "2026-" in head
     assert "cloud.google.com/compute/docs" in head
 

@@ -8,9 +8,9 @@ import pytest
 from tests.prices.gcp_server import COMPUTE, GcpRestServer, GcpServer, recorded, sku
 from tests.prices.gcp_source import NOW, ON_DEMAND, SPOT, ask, dollars, serving, wanted
 
-from epochcost.prices.gcp import NAME, GcpPrices
-from epochcost.prices.gcp_client import GcpCatalogue
-from epochcost.prices.source import PriceSourceError
+from epochcost.prices.gcp.gcp_client import GcpCatalogue
+from epochcost.prices.gcp.gcp_sources import NAME, GcpPrices
+from epochcost.prices.price_source import PriceSourceError
 
 PUBLISHED = {
     # cloud.google.com/compute/vm-instance-pricing, us-central1; by hand: cores + memory + GPUs + local SSD

@@ -6,7 +6,7 @@ import pytest
 from tests.prices.gcp_server import CLOUD_TPU, sku
 from tests.prices.gcp_source import SPOT, ask, dollars, serving
 
-from epochcost.prices.source import PriceSourceError
+from epochcost.prices.price_source import PriceSourceError
 
 GIB = 1024**3
 

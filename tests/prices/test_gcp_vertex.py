@@ -8,7 +8,7 @@ from tests.prices.gcp_server import COMPUTE, VERTEX, Fault, sku
 from tests.prices.gcp_source import SPOT, ask, dollars, serving
 from tests.prices.test_gcp_prices import SPOT_SUMS
 
-from epochcost.prices.source import PriceSourceError
+from epochcost.prices.price_source import PriceSourceError
 
 H100S = "vertex/a3-highgpu-8g"
 TEXT = "Vertex AI: Training/Pipelines"

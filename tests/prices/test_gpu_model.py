@@ -8,7 +8,7 @@ from importlib.resources import files
 
 import pytest
 
-from epochcost.prices.gcp_gpus import GPUS
+from epochcost.prices.gcp.gcp_gpus import GPUS
 from epochcost.prices.gpu_model import canonical
 from epochcost.prices.price_list import Row, parse
 

@@ -12,7 +12,7 @@ import pytest
 from tests.prices.json_server import Answer, JsonServer
 
 from epochcost.prices.http_json import HttpError, JsonApi
-from epochcost.prices.source import PriceSourceError
+from epochcost.prices.price_source import PriceSourceError
 
 GOOD = Answer({"good": True})
 KEY = "key-of-the-test-0123456789"

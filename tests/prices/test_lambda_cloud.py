@@ -9,9 +9,9 @@ from tests.prices.asking_http import GIB, KEY, NOW, ON_DEMAND, api, dollars, wan
 from tests.prices.json_server import Answer, JsonServer
 
 from epochcost.model import InstanceFacts
-from epochcost.poller.settings import PollerSettings
+from epochcost.poller.poller_settings import PollerSettings
 from epochcost.prices.lambda_cloud import Lambda, make
-from epochcost.prices.source import Catalogue, NotConfiguredError, PriceSourceError
+from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError
 
 
 def entry(name: str, cents: object, gpu: str, gpus: int, vcpus: int = 26, memory_gib: int = 225) -> dict[str, object]:

@@ -8,7 +8,7 @@ from tests.prices.json_server import Answer, JsonServer
 
 from epochcost.model import InstanceFacts
 from epochcost.prices.oci import Oci
-from epochcost.prices.source import Catalogue, PriceSourceError
+from epochcost.prices.price_source import Catalogue, PriceSourceError
 
 Row = dict[str, object]
 

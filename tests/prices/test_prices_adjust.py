@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from epochcost.model import Price, PriceKey, PriceStep, PurchaseOption
-from epochcost.poller.settings import PollerSettings
+from epochcost.poller.poller_settings import PollerSettings
 from epochcost.prices.adjust import parse_adjustments, parse_extras, with_extras
-from epochcost.prices.book import usd_per_hour_at
-from epochcost.prices.source import Catalogue
+from epochcost.prices.merged_prices import usd_per_hour_at
+from epochcost.prices.price_source import Catalogue
 from epochcost.prices.store import PriceStore
 from epochcost.settings import SettingsError, load
 

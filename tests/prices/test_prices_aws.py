@@ -23,12 +23,12 @@ from tests.prices.aws_server import (
 )
 
 from epochcost.model import InstanceFacts, Price, PurchaseOption
-from epochcost.prices import aws_client
-from epochcost.prices.aws_client import KEPT_CLIENTS
-from epochcost.prices.aws_on_demand import AwsOnDemand
-from epochcost.prices.aws_sagemaker import AwsSageMaker
-from epochcost.prices.aws_spot import AwsSpot
-from epochcost.prices.source import Catalogue, NotConfiguredError, PriceSourceError, Want, Wanted
+from epochcost.prices.aws import aws_client
+from epochcost.prices.aws.aws_client import KEPT_CLIENTS
+from epochcost.prices.aws.aws_on_demand import AwsOnDemand
+from epochcost.prices.aws.aws_sagemaker import AwsSageMaker
+from epochcost.prices.aws.aws_spot import AwsSpot
+from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Want, Wanted
 
 NOW = 1_795_000_000.0
 DAY = 86400.0

@@ -12,8 +12,8 @@ import pytest
 from tests.prices.aws_price_list import COLUMNS, PREAMBLE, PriceListServer, big, header, line
 
 from epochcost.model import InstanceFacts, PurchaseOption
-from epochcost.prices.aws_bulk import AwsBulk, make
-from epochcost.prices.source import Catalogue, PriceSourceError, Want, Wanted
+from epochcost.prices.aws.aws_bulk import AwsBulk, make
+from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted
 
 NOW = 1_795_000_000.0
 P4D = Want("aws", "us-east-1", "p4d.24xlarge")
@@ -147,8 +147,8 @@ def test_a_long_list_is_read_in_little_memory(server: PriceListServer) -> None:
     assert server.length > 60_000_000
     program = f"""
 import json
-from epochcost.prices.aws_bulk import AwsBulk
-from epochcost.prices.source import Want, Wanted
+from epochcost.prices.aws.aws_bulk import AwsBulk
+from epochcost.prices.price_source import Want, Wanted
 def peak_kib():  # not ru_maxrss: that begins at what the parent held
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))

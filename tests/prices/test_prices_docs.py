@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from epochcost.poller.collector import PollerCollector
-from epochcost.poller.settings import PollerSettings
+from epochcost.poller.poller_settings import PollerSettings
 from epochcost.poller.snapshot import PollerSnapshot
 from epochcost.prices import SOURCES
 from epochcost.prices.price_list import NEEDED, OPTIONAL

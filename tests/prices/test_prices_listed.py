@@ -11,10 +11,10 @@ import pytest
 
 from epochcost.model import Price, PriceKey, PurchaseOption
 from epochcost.prices import listed
-from epochcost.prices.book import usd_per_hour_at
 from epochcost.prices.gpu_model import canonical
 from epochcost.prices.listed import Listed, ListedFiles
-from epochcost.prices.source import PriceSourceError, Wanted
+from epochcost.prices.merged_prices import usd_per_hour_at
+from epochcost.prices.price_source import PriceSourceError, Wanted
 
 NOW = 1_795_000_000.0
 HEADER = "provider,region,zone,instance_type,purchase_option,usd_per_hour,date,source\n"

@@ -7,8 +7,8 @@ import math
 import pytest
 
 from epochcost.model import PriceKey, PurchaseOption
-from epochcost.prices.owned import Owned, OwnedMachine, hourly_usd, parse_machines
-from epochcost.prices.source import Wanted
+from epochcost.prices.owned.owned_source import Owned, OwnedMachine, hourly_usd, parse_machines
+from epochcost.prices.price_source import Wanted
 
 DESKTOP = OwnedMachine("desktop", price_usd=2000, years=2, watts=355, tariff_usd_per_kwh=0.12)
 

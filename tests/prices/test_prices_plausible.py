@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from epochcost.model import Price, PriceKey, PriceStep, PurchaseOption
-from epochcost.prices.source import Catalogue, Refused, Want
+from epochcost.prices.price_source import Catalogue, Refused, Want
 from epochcost.prices.store import PriceStore
 
 NOW = 1_795_000_000.0

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
-from epochcost.prices.book import DAY, KEEP_SECONDS, MaxAge, usd_per_hour_at
-from epochcost.prices.source import Catalogue, Want
+from epochcost.prices.merged_prices import DAY, KEEP_SECONDS, MaxAge, usd_per_hour_at
+from epochcost.prices.price_source import Catalogue, Want
 from epochcost.prices.store import PriceStore
 
 SPOT = PriceKey("aws", "us-east-1", "us-east-1a", "p2.xlarge", PurchaseOption.SPOT)

@@ -12,11 +12,11 @@ from tests.loopback import ExpositionServer
 
 from epochcost.ledger.price import PriceTrack
 from epochcost.model import PriceKey, PurchaseOption
-from epochcost.prices.book import usd_per_hour_at
-from epochcost.prices.owned import Owned, OwnedMachine, hourly_usd, parse_machines
-from epochcost.prices.source import Catalogue, PriceSourceError, Wanted
+from epochcost.prices.merged_prices import usd_per_hour_at
+from epochcost.prices.owned.owned_source import Owned, OwnedMachine, hourly_usd, parse_machines
+from epochcost.prices.owned.tariff import Tariff, parse_tariff
+from epochcost.prices.price_source import Catalogue, PriceSourceError, Wanted
 from epochcost.prices.store import PriceStore
-from epochcost.prices.tariff import Tariff, parse_tariff
 
 ATHENS = ZoneInfo("Europe/Athens")
 KEY = PriceKey("owned", "", "", "desktop", PurchaseOption.OWNED)

@@ -9,9 +9,9 @@ from tests.prices.asking_http import GIB, KEY, NOW, ON_DEMAND, SPOT, api, dollar
 from tests.prices.json_server import Answer, JsonServer
 
 from epochcost.model import InstanceFacts
-from epochcost.poller.settings import PollerSettings
+from epochcost.poller.poller_settings import PollerSettings
+from epochcost.prices.price_source import Catalogue, PriceSourceError, Want
 from epochcost.prices.runpod import RunPod, make
-from epochcost.prices.source import Catalogue, PriceSourceError, Want
 from epochcost.prices.store import PriceStore
 
 Row = dict[str, object]

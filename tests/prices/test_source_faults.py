@@ -18,15 +18,15 @@ from tests.prices import test_azure, test_digitalocean, test_lambda_cloud, test_
 from tests.prices.asking_http import KEY, NOW, dollars, wanted
 from tests.prices.json_server import Answer, JsonServer
 
-from epochcost.prices.azure import Azure
+from epochcost.prices.azure.azure_source import Azure
 from epochcost.prices.digitalocean import DigitalOcean
 from epochcost.prices.http_json import JsonApi
 from epochcost.prices.lambda_cloud import Lambda
 from epochcost.prices.oci import Oci
+from epochcost.prices.price_source import Catalogue, PriceSourceError, Source, Wanted
 from epochcost.prices.runpod import RunPod
-from epochcost.prices.source import Catalogue, PriceSourceError, Source, Wanted
-from epochcost.prices.vast import VastMarket
-from epochcost.prices.vast_rented import VastRented
+from epochcost.prices.vast.vast_rented import VastRented
+from epochcost.prices.vast.vast_source import VastMarket
 
 
 @dataclass(frozen=True)

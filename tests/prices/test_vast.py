@@ -10,10 +10,10 @@ from tests.prices.asking_http import KEY, NOW, ON_DEMAND, SPOT, api, dollars, wa
 from tests.prices.json_server import Answer, JsonServer, Question
 
 from epochcost.model import InstanceFacts
-from epochcost.poller.settings import PollerSettings
-from epochcost.prices.source import Catalogue, PriceSourceError, Want, Wanted
-from epochcost.prices.vast import VastMarket, make
-from epochcost.prices.vast_rented import VastRented
+from epochcost.poller.poller_settings import PollerSettings
+from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted
+from epochcost.prices.vast.vast_rented import VastRented
+from epochcost.prices.vast.vast_source import VastMarket, make
 
 MIB = 1024**2
 Offer = dict[str, object]

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tests.progress.timelines import MORNING, Time, append, told
 
 from epochcost.model import EventKind, TrainingEvent
-from epochcost.progress.cut import cut
-from epochcost.progress.files import CHUNK_BYTES, EventFiles
+from epochcost.progress.event_files import CHUNK_BYTES, EventFiles
+from epochcost.progress.line_splitter import cut
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tests.waiting import wait_for
 
 from epochcost.model import EndStatus, EventKind, TrainingEvent
 from epochcost.progress.clock import NodeClock
-from epochcost.progress.files import EventFiles
+from epochcost.progress.event_files import EventFiles
 from epochcost.progress.liveness import KernelProcesses, writer_alive
 
 PACKAGE = Path(__file__).parents[2] / "exporter"

@@ -12,8 +12,8 @@ from tests.report.worlds import CHANGES, FLEET, LENGTH
 
 from epochcost.reports.access import connect
 from epochcost.reports.report import Report, make
+from epochcost.reports.report_settings import ReportSettings
 from epochcost.reports.rows import Row
-from epochcost.reports.settings import ReportSettings
 from epochcost.reports.span import span
 
 

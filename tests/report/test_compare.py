@@ -8,7 +8,7 @@ import pytest
 from tests.report.test_report_command import SPAN, epochcost
 from tests.report.worlds import FLEET, LENGTH, cost, seen
 
-from epochcost.prices.owned import OwnedMachine
+from epochcost.prices.owned.owned_source import OwnedMachine
 from epochcost.reports.rent_own import Question, answer, in_words
 
 ARTICLE = Question(2880, 0.75, OwnedMachine("owned", 2000, 2, 355, 0.12))

@@ -142,7 +142,7 @@ def test_names_from_training_code_cannot_become_formulas_or_tags(whole):
     from dataclasses import replace
 
     from epochcost.reports.data import as_csv
-    from epochcost.reports.page import page
+    from epochcost.reports.report_page import page
     from epochcost.reports.text import markdown
 
     bad = replace(run_of(whole, "moved-1"), label="=cmd|' /C calc'!A0", experiment="<img src=x onerror=alert(1)>")

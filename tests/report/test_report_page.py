@@ -14,8 +14,8 @@ from tests.report.conftest import run_of
 
 from epochcost.model import State
 from epochcost.palette import PALETTE
-from epochcost.reports.page import page
 from epochcost.reports.report import Report
+from epochcost.reports.report_page import page
 from epochcost.reports.rows import with_frontier
 
 pytestmark = [pytest.mark.browser, pytest.mark.stack]

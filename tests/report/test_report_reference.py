@@ -16,10 +16,10 @@ from tests.report.stored import Sample, write
 from tests.waiting import wait_for
 
 from epochcost.poller.app import PollerApp
-from epochcost.poller.settings import PollerSettings
+from epochcost.poller.poller_settings import PollerSettings
 from epochcost.reports.access import connect
 from epochcost.reports.report import Report, make
-from epochcost.reports.settings import ReportSettings
+from epochcost.reports.report_settings import ReportSettings
 from epochcost.reports.span import span
 from epochcost.settings import load
 

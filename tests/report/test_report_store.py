@@ -21,7 +21,7 @@ from epochcost.reports.access import connect
 from epochcost.reports.errors import ReportError
 from epochcost.reports.prometheus import Prometheus, TooMuchError, TooSlowError
 from epochcost.reports.report import make
-from epochcost.reports.settings import ReportSettings
+from epochcost.reports.report_settings import ReportSettings
 from epochcost.reports.span import Span
 from epochcost.reports.tracks import Reader
 from epochcost.settings import SettingsError

@@ -18,12 +18,12 @@ import pytest
 
 from epochcost.reports.app import say, write
 from epochcost.reports.errors import ReportError
-from epochcost.reports.page import page
+from epochcost.reports.format import breadth
 from epochcost.reports.report import Fleet, Report
+from epochcost.reports.report_page import page
 from epochcost.reports.rows import Row, grouped, with_frontier
 from epochcost.reports.span import Span
 from epochcost.reports.text import markdown, terminal
-from epochcost.reports.words import breadth
 
 ROOT = Path(__file__).resolve().parents[2]
 DAY = Span(1_700_000_000.0, 1_700_086_400.0, 288)

@@ -12,7 +12,7 @@ import pytest
 from tests.training.programs import environment, events, kinds, train
 
 from epochcost.progress.clock import NodeClock
-from epochcost.progress.files import EventFiles
+from epochcost.progress.event_files import EventFiles
 from epochcost.progress.parse import Line, parse_line
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -14,23 +14,22 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from epochcost.agent.agent_settings import AgentSettings
+from epochcost.agent.agent_state_file import StateError, StateFile
 from epochcost.agent.collectors import collectors
 from epochcost.agent.cost_files import CostFiles, figures_of
 from epochcost.agent.events_directory import agent_events_dir
-from epochcost.agent.intake_route import intake_gate, intake_route
+from epochcost.agent.ingest_route import intake_gate, intake_route
+from epochcost.agent.live_page import page_routes
 from epochcost.agent.meter import Idle, Inputs, Meter
-from epochcost.agent.page import page_routes
 from epochcost.agent.preemption_file import PreemptionFile
 from epochcost.agent.price_feed import PriceFeed
-from epochcost.agent.settings import AgentSettings
 from epochcost.agent.snapshot import CollectorHealth, GpuView, Snapshot
 from epochcost.agent.sources import identity_of, owner_feeds, price_source
-from epochcost.agent.state_file import StateError, StateFile
-from epochcost.ending import Ending
 from epochcost.gpus import choose_source
-from epochcost.gpus.host import HostError, HostSource, boot_id, boot_time
+from epochcost.gpus.gpu_source import GpuSource
+from epochcost.gpus.host.host_source import HostError, HostSource, boot_id, boot_time
 from epochcost.gpus.sampler import Sampler
-from epochcost.gpus.source import GpuSource
 from epochcost.guard import Guarded
 from epochcost.ledger import Ledger, LedgerSettings
 from epochcost.model import GpuOwner, GpuReading, GpuSample, HostReading, Node
@@ -40,11 +39,12 @@ from epochcost.owners import (
     combined,
     run_owners,
 )
-from epochcost.prices.gcp_gpus import with_accelerators
+from epochcost.prices.gcp.gcp_gpus import with_accelerators
 from epochcost.progress.clock import NodeClock
-from epochcost.progress.files import EventFiles
-from epochcost.progress.intake import Intake, IntakeError
+from epochcost.progress.event_files import EventFiles
+from epochcost.progress.http_ingest import Intake, IntakeError
 from epochcost.serve import Server, metrics_route
+from epochcost.shutdown import Ending
 
 log = logging.getLogger(__name__)
 SAVE_SECONDS = (5.0, 60.0)

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from http.client import HTTPException
 
 from epochcost._version import __version__
+from epochcost.agent.agent_settings import AgentSettings
 from epochcost.agent.events_directory import agent_events_dir
-from epochcost.agent.settings import AgentSettings
 from epochcost.agent.sources import identity_of, price_source
 from epochcost.gpus import choose_source
-from epochcost.gpus.source import GpuError
+from epochcost.gpus.gpu_source import GpuError
 from epochcost.model import Node
-from epochcost.nodes.source import NodeError
+from epochcost.nodes.node_source import NodeError
 
 POLLER_PORT = 10836
 

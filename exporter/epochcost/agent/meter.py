@@ -11,7 +11,7 @@ from typing import Any
 from epochcost.agent.snapshot import CollectorHealth, GpuView, NodeView, Snapshot, StateTotals
 from epochcost.agent.views import Envelope, Histories, run_views
 from epochcost.ledger import Device, Ledger
-from epochcost.ledger.book import FOLD_AFTER_SECONDS
+from epochcost.ledger.node_ledger import FOLD_AFTER_SECONDS
 from epochcost.model import (
     GpuReading,
     GpuSample,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from epochcost.agent.agent_settings import AgentSettings
 from epochcost.agent.price_feed import Asks
-from epochcost.agent.settings import AgentSettings
-from epochcost.gpus.nvml_processes import NvmlProcesses
+from epochcost.gpus.nvml.nvml_processes import NvmlProcesses
 from epochcost.model import GpuSample, Node, PurchaseOption
 from epochcost.nodes import identify
 from epochcost.nodes.feed import IdentityFeed

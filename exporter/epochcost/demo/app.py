@@ -14,16 +14,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TextIO
 
+from epochcost.demo.demo_settings import DemoSettings
 from epochcost.demo.exposition import scraped
 from epochcost.demo.fleet import FLEET
 from epochcost.demo.history import STEP_SECONDS, Fired, History, alert_lines, prometheus_command
 from epochcost.demo.live import Live
-from epochcost.demo.player import Fleet
 from epochcost.demo.programs import INSTALL, Program, free_port, needed, program
-from epochcost.demo.rulebook import DemoError, config_dir, copy_rules
-from epochcost.demo.script import HOUR
-from epochcost.demo.settings import DemoSettings
-from epochcost.ending import Ending
+from epochcost.demo.rules_for_replay import DemoError, config_dir, copy_rules
+from epochcost.demo.scenario import HOUR
+from epochcost.demo.simulated_agent import Fleet
+from epochcost.shutdown import Ending
 
 SIMULATED = "Everything that it shows is simulated: no machine, price or training of it exists."
 

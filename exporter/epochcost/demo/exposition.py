@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from prometheus_client import CollectorRegistry
 
-from epochcost.demo.player import Fleet
+from epochcost.demo.simulated_agent import Fleet
 
 LABELS = {"cluster": "simulated"}
 """On every target, so that nobody takes the demo's dollars for real ones."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from epochcost.demo.script import FOREVER, GIB, HOUR, Attempt, Job, Kind, Machine, Offer, Script, Steps, Stranger
+from epochcost.demo.scenario import FOREVER, GIB, HOUR, Attempt, Job, Kind, Machine, Offer, Script, Steps, Stranger
 from epochcost.model import PurchaseOption
 
 DAY = 24 * HOUR

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from epochcost.demo.programs import Program, free_port, needed
-from epochcost.demo.rulebook import DemoError, Rule, every_rule, passes, seconds
+from epochcost.demo.rules_for_replay import DemoError, Rule, every_rule, passes, seconds
 
 STEP_SECONDS = 30.0
 LOOKBACK_SECONDS = 1.5 * STEP_SECONDS

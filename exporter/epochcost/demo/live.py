@@ -8,9 +8,9 @@ import threading
 import time
 from collections.abc import Callable
 
-from epochcost.agent.page import page_routes
+from epochcost.agent.live_page import page_routes
 from epochcost.demo.exposition import LABELS, POLLER
-from epochcost.demo.player import TICK_SECONDS, Fleet, PlayedAgent
+from epochcost.demo.simulated_agent import TICK_SECONDS, Fleet, PlayedAgent
 from epochcost.serve import Request, Response, Route, Server, html, metrics_route, text
 
 log = logging.getLogger("epochcost.demo")

@@ -8,15 +8,15 @@ from dataclasses import replace
 from prometheus_client import CollectorRegistry
 
 from epochcost.agent.meter import Quote
-from epochcost.demo.script import Offer, Script
+from epochcost.demo.scenario import Offer, Script
 from epochcost.guard import Guarded
 from epochcost.model import InstanceFacts, Node, Price, PriceKey, PriceStep, PurchaseOption
-from epochcost.poller.attempts import Attempts
 from epochcost.poller.collector import PollerCollector
+from epochcost.poller.demand import RequestedTypes
 from epochcost.poller.snapshot import PollerSnapshot
-from epochcost.poller.wants import Wants
-from epochcost.prices.book import usd_per_hour_at
-from epochcost.prices.source import Catalogue, PriceSourceError, Refused, Want, Wanted
+from epochcost.poller.source_poller import SourcePoller
+from epochcost.prices.merged_prices import usd_per_hour_at
+from epochcost.prices.price_source import Catalogue, PriceSourceError, Refused, Want, Wanted
 from epochcost.prices.store import PriceStore
 
 log = logging.getLogger("epochcost.demo")
@@ -24,7 +24,7 @@ REFRESH_SECONDS = 300.0
 
 
 class SimulatedSource:
-    """Answers with what the script says of one source; see `epochcost.prices.source.Source`."""
+    """Answers with what the script says of one source; see `epochcost.prices.price_source.Source`."""
 
     provider = ""
     refresh_seconds = REFRESH_SECONDS
@@ -86,9 +86,11 @@ class Market:
         self._script, self._epoch_ts, self._t = script, epoch_ts, 0.0
         names = dict.fromkeys(offer.source for offer in script.offers)
         self.store = PriceStore(None, names)
-        wants = Wants((), epoch_ts)
+        wants = RequestedTypes((), epoch_ts)
         sources = [SimulatedSource(name, script, epoch_ts) for name in names]
-        self._attempts = [Attempts(source, self.store, wants, lambda: self._epoch_ts + self._t) for source in sources]
+        self._pollers = [
+            SourcePoller(source, self.store, wants, lambda: self._epoch_ts + self._t) for source in sources
+        ]
         self._refreshed_t = float("-inf")
         self.registry = CollectorRegistry(auto_describe=False)
         self.registry.register(Guarded(PollerCollector(self.snapshot), "prices", log))
@@ -98,7 +100,7 @@ class Market:
         self._t = t
         if t - self._refreshed_t >= REFRESH_SECONDS:
             self._refreshed_t = t
-            for attempts in self._attempts:
+            for attempts in self._pollers:
                 attempts.refresh()
 
     def up(self, t: float) -> bool:
@@ -112,7 +114,7 @@ class Market:
             t=self._epoch_ts + self._t,
             prices=book.prices,
             facts=book.facts,
-            sources={attempts.source.name: attempts.health for attempts in self._attempts},
+            sources={attempts.source.name: attempts.health for attempts in self._pollers},
         )
 
     def quote(self, node: Node) -> Quote | None:

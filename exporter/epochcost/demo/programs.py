@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from epochcost.demo.rulebook import DemoError
+from epochcost.demo.rules_for_replay import DemoError
 
 if TYPE_CHECKING:
     from typing_extensions import Self

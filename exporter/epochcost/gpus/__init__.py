@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from epochcost.gpus.amd import AmdSource
-from epochcost.gpus.dcgm import DEFAULT_URL, DcgmSource
-from epochcost.gpus.nvml import NvmlSource
+from epochcost.gpus.dcgm.dcgm_source import DEFAULT_URL, DcgmSource
+from epochcost.gpus.gpu_source import DriverAwayError, GpuError, GpuSource, NoDriverError
+from epochcost.gpus.nvml.nvml_source import NvmlSource
 from epochcost.gpus.pci import PCI, nvidia_devices
-from epochcost.gpus.source import DriverAwayError, GpuError, GpuSource, NoDriverError
-from epochcost.gpus.tpu import TpuSource
+from epochcost.gpus.tpu.tpu_source import TpuSource
 
 log = logging.getLogger(__name__)
 

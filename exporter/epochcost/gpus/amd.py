@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from epochcost.gpus.gpu_source import GpuError, NoDriverError
 from epochcost.gpus.label import printable
-from epochcost.gpus.source import GpuError, NoDriverError
 from epochcost.model import GpuReading, GpuSample
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from epochcost.gpus.source import GpuError
+from epochcost.gpus.gpu_source import GpuError
 from epochcost.model import GpuReading, GpuSample
 
 TEXT_FIELDS = ("index", "uuid", "model", "parent_uuid", "stuck_call")

@@ -10,14 +10,14 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from epochcost.gpus.source import GpuError, GpuSource, RestartNeededError
+from epochcost.gpus.gpu_source import GpuError, GpuSource, RestartNeededError
 from epochcost.model import GpuReading
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Attempts:
+class ReadStats:
     """What came of the reads so far, as one value."""
 
     latest: GpuReading | None = None
@@ -49,7 +49,7 @@ class Sampler:
         self._interval = interval
         self._clock = clock
         self._restart_needed = restart_needed
-        self._attempts = Attempts()
+        self._attempts = ReadStats()
         self._reading_since: float | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="epochcost-gpus", daemon=True)
@@ -110,7 +110,7 @@ class Sampler:
         if isinstance(failure, RestartNeededError) and self._restart_needed is not None:
             told, self._restart_needed = self._restart_needed, None
             told(str(failure))
-        self._attempts = Attempts(latest, error, time.perf_counter() - start)
+        self._attempts = ReadStats(latest, error, time.perf_counter() - start)
 
     def _told(self, failure: Exception | None) -> str | None:
         """The failure as text; a change is logged, not every beat."""

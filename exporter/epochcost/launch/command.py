@@ -11,22 +11,22 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from epochcost.launch.course import Course
+from epochcost.launch.circuit_breaker import CallUntilFailure
 from epochcost.launch.flags import Flags, read
-from epochcost.launch.formats import parse
-from epochcost.launch.lines import Lines
-from epochcost.launch.neighbours import Neighbours
-from epochcost.launch.patterns import OwnPatterns
+from epochcost.launch.other_writers import OtherWriters
 from epochcost.launch.process import NOT_EXECUTABLE, NOT_FOUND, Command, StartError, leave_as
-from epochcost.launch.progress import Progress
+from epochcost.launch.reading.file_tailer import FileTailer
+from epochcost.launch.reading.formats import parse
+from epochcost.launch.reading.lines import Lines
+from epochcost.launch.reading.patterns import OwnPatterns
+from epochcost.launch.reading.progress import Progress
+from epochcost.launch.reading.progress_tracker import ProgressTracker
 from epochcost.launch.relay import Relay, Stream
 from epochcost.launch.reporter import Reporter
 from epochcost.launch.terminal import OutputTerminal, same_terminal
-from epochcost.launch.unfailing import Unfailing
-from epochcost.launch.watch import Watch
 from epochcost.training.directory import events_dir
-from epochcost.training.facts import Facts
 from epochcost.training.job import job, run_id
+from epochcost.training.run_metadata import RunMetadata
 
 OUT, ERR = 1, 2
 LOOK_SECONDS = 2.0
@@ -53,7 +53,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         if flags.verbose:
             _say(f"run {run} is not reported: {reason}")
         return _become(flags.command, child_environ)
-    facts = Facts(
+    facts = RunMetadata(
         run=run,
         job=within,
         experiment=flags.experiment,
@@ -69,17 +69,17 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 class Launch:
     """One command, from its start to its end."""
 
-    def __init__(self, flags: Flags, facts: Facts, directory: Path) -> None:
+    def __init__(self, flags: Flags, facts: RunMetadata, directory: Path) -> None:
         self._flags = flags
         self._facts = facts
         self._directory = directory
-        self._course = Course(flags.plan)
+        self._course = ProgressTracker(flags.plan)
         self._own = OwnPatterns(flags.patterns, flags.first_epoch)
         self._reporter = Reporter(facts, directory)
         self._warnings = _Kept()
         self._read = 0
         self._look_due = 0.0
-        self._safely = Unfailing()
+        self._safely = CallUntilFailure()
         logger = logging.getLogger("epochcost")
         logger.addHandler(self._warnings)
         logger.propagate = False  # nothing of ours between two lines of the command's
@@ -94,8 +94,8 @@ class Launch:
         except StartError as err:
             self._reporter.end("failed", err.code)
             return _not_started(err)
-        self._neighbours = Neighbours(self._directory, self._facts.run, command.pid)
-        self._watch = Watch(Path() if self._flags.find else None, self._flags.watch, begun_ns)
+        self._neighbours = OtherWriters(self._directory, self._facts.run, command.pid)
+        self._watch = FileTailer(Path() if self._flags.find else None, self._flags.watch, begun_ns)
         terminals = [stream.terminal for stream in streams if stream.terminal is not None]
         thread = command.watch(partial(_resize, terminals) if terminals else None)
         relay = Relay(streams, command.ended, lambda lines: self._safely(self._hear, lines), self._follow)

@@ -7,8 +7,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from epochcost.launch.course import Plan
-from epochcost.launch.patterns import OwnPatterns, PatternError, compiled
+from epochcost.launch.reading.patterns import OwnPatterns, PatternError, compiled
+from epochcost.launch.reading.progress_tracker import Plan
 
 BARS = ("auto", "epoch", "run", "nothing")
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from epochcost.launch.lines import Lines
+from epochcost.launch.reading.lines import Lines
 from epochcost.launch.terminal import OutputTerminal
 
 READ_BYTES = 65536

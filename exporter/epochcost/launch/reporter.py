@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from epochcost.launch.course import Stand
-from epochcost.launch.neighbours import LAUNCHER, Neighbour
-from epochcost.training.facts import Facts
+from epochcost.launch.other_writers import LAUNCHER, OtherWriter
+from epochcost.launch.reading.progress_tracker import ProgressSnapshot
+from epochcost.training.run_metadata import RunMetadata
 from epochcost.training.writer import EventWriter
 
 INTERVAL_SECONDS = 1.0
@@ -45,15 +45,15 @@ class Reporter:
         now: the clocks.
     """
 
-    def __init__(self, facts: Facts, directory: Path, now: Callable[[], Moment] = Moment.now) -> None:
+    def __init__(self, facts: RunMetadata, directory: Path, now: Callable[[], Moment] = Moment.now) -> None:
         self._facts = facts
         self._directory = directory
         self._now = now
         self._writer: EventWriter | None = None
         self._phase = "startup"
         self._due = 0.0
-        self._waiting: Stand | None = None
-        self._last = Stand()
+        self._waiting: ProgressSnapshot | None = None
+        self._last = ProgressSnapshot()
         self.leads = True
         self.epochs = 0
         self.lines = 0
@@ -62,7 +62,7 @@ class Reporter:
         """The command begins."""
         self._open(self._now())
 
-    def stand(self, stand: Stand) -> None:
+    def stand(self, stand: ProgressSnapshot) -> None:
         """The training stands here. Ends of epochs are written at once, the rest once a second."""
         if not self.leads:
             return
@@ -88,7 +88,7 @@ class Reporter:
             self._due, self._waiting = at.mono + INTERVAL_SECONDS, None
             self._put("progress", at, _position(self._last))
 
-    def step_back(self, other: Neighbour) -> None:
+    def step_back(self, other: OtherWriter) -> None:
         """Another writer of this command has begun, at a known moment: from then on the run's progress is its matter.
 
         The agent follows the run's first writer. So a second file of ours, begun a moment after the other's, keeps the
@@ -149,9 +149,9 @@ class Reporter:
         self.lines += writer.put(line.encode())
 
 
-def _onwards(before: Stand, now: Stand) -> Stand:
+def _onwards(before: ProgressSnapshot, now: ProgressSnapshot) -> ProgressSnapshot:
     """What ``now`` does not say stays as it was; steps and samples of a bar that began anew never go back."""
-    return Stand(
+    return ProgressSnapshot(
         ended=now.ended,
         epoch=before.epoch if now.epoch is None else now.epoch,
         epochs=now.epochs or before.epochs,
@@ -166,7 +166,7 @@ def _most(before: int | None, now: int | None) -> int | None:
     return max(before, now) if before is not None and now is not None else now if before is None else before
 
 
-def _position(stand: Stand) -> str:
+def _position(stand: ProgressSnapshot) -> str:
     known = {
         "epoch": stand.epoch,
         "step": stand.step,

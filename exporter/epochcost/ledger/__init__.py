@@ -10,10 +10,10 @@ Two books are kept, and both are exact:
   where it belongs.
 """
 
-from epochcost.ledger.book import Book
 from epochcost.ledger.devices import Device, DeviceBook
 from epochcost.ledger.ledger import Ledger, LedgerSettings
+from epochcost.ledger.node_ledger import NodeLedger
 from epochcost.ledger.price import PriceTrack
 from epochcost.ledger.run import RunAccount
 
-__all__ = ["Book", "Device", "DeviceBook", "Ledger", "LedgerSettings", "PriceTrack", "RunAccount"]
+__all__ = ["Device", "DeviceBook", "Ledger", "LedgerSettings", "NodeLedger", "PriceTrack", "RunAccount"]

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from epochcost.ledger.book import Book, Key
 from epochcost.ledger.devices import Device, DeviceBook
+from epochcost.ledger.node_ledger import Key, NodeLedger
 from epochcost.ledger.price import PriceTrack
 from epochcost.ledger.run import RunAccount
 from epochcost.ledger.shares import Claims, Placed, claims
@@ -44,7 +44,7 @@ class Ledger:
         self.settings = settings or LedgerSettings()
         self.price = PriceTrack()
         self.price_floor = -math.inf
-        self.book = Book()
+        self.book = NodeLedger()
         self.devices = DeviceBook()
         self.runs: dict[RunId, RunAccount] = {}
         self.cursor: float | None = None
@@ -296,7 +296,7 @@ class Ledger:
         times = tuple(-math.inf if t is None else float(t) for t, _ in state["price"])
         it.price = PriceTrack(times, tuple(p for _, p in state["price"]))
         it._layout = tuple((str(u), str(i), float(weight[0]) if weight else 1.0) for u, i, *weight in state["layout"])
-        it.book = Book.restored(state["book"])
+        it.book = NodeLedger.restored(state["book"])
         it.devices = DeviceBook.restored(state["devices"])
         it.runs = {RunId(run): RunAccount.restored(RunId(run), account) for run, account in state["runs"].items()}
         return it

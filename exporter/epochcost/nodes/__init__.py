@@ -12,7 +12,7 @@ from epochcost.model import Node
 from epochcost.nodes.configured import ConfiguredSource
 from epochcost.nodes.firmware import DMI, FirmwareSource
 from epochcost.nodes.label import label_text
-from epochcost.nodes.source import IdentitySource, NodeError
+from epochcost.nodes.node_source import IdentitySource, NodeError
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import re
 
 from epochcost.model import Node
 from epochcost.nodes.label import label_text
-from epochcost.nodes.source import NodeError
+from epochcost.nodes.node_source import NodeError
 
 SETTINGS = {
     "node": "node.name",

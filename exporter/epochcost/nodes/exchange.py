@@ -17,7 +17,7 @@ from http.client import HTTPException, HTTPResponse
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from epochcost.nodes.source import NodeError
+from epochcost.nodes.node_source import NodeError
 
 MAX_ANSWER_BYTES = 256 * 1024
 OK = 200

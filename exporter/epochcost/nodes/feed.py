@@ -11,7 +11,7 @@ from typing import Any
 from epochcost.model import Node, PurchaseOption
 from epochcost.nodes import filled, is_complete
 from epochcost.nodes.metadata import DETECT_SECONDS, detect
-from epochcost.nodes.source import MetadataSource
+from epochcost.nodes.node_source import MetadataSource
 
 log = logging.getLogger(__name__)
 FIRST_RETRY_SECONDS = 10.0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from epochcost.model import Node
 from epochcost.nodes.label import label_text
-from epochcost.nodes.source import NodeError
+from epochcost.nodes.node_source import NodeError
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from epochcost.nodes.source import NodeError
+from epochcost.nodes.node_source import NodeError
 
 MAX_CHARACTERS = 200
 

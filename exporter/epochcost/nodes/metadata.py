@@ -15,7 +15,7 @@ from epochcost.nodes.azure import AzureMetadata
 from epochcost.nodes.firmware import DMI, FirmwareSource
 from epochcost.nodes.gcp import GcpMetadata
 from epochcost.nodes.kubernetes import KubernetesNode
-from epochcost.nodes.source import CloudMetadata, MetadataSource, NodeError, NoticeSource
+from epochcost.nodes.node_source import CloudMetadata, MetadataSource, NodeError, NoticeSource
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from epochcost.model import Node, PreemptionNotice
-from epochcost.nodes.source import NodeError, NoticeSource
+from epochcost.nodes.node_source import NodeError, NoticeSource
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 5.0

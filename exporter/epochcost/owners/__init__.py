@@ -6,12 +6,12 @@ Each source says who uses which GPU, and how much of it. What a process was call
 from __future__ import annotations
 
 from epochcost.owners.feed import OwnerFeed
+from epochcost.owners.owner_source import GpuProcesses, OwnerError, OwnerSource
 from epochcost.owners.pod_resources import PodResources
 from epochcost.owners.processes import ProcessOwners
 from epochcost.owners.runs import run_owners
 from epochcost.owners.shares import combined
 from epochcost.owners.slurm import SlurmAllocations
-from epochcost.owners.source import GpuProcesses, OwnerError, OwnerSource
 
 __all__ = [
     "GpuProcesses",

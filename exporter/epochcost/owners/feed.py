@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from epochcost.model import GpuOwner, GpuSample
-from epochcost.owners.source import OwnerError, OwnerSource
+from epochcost.owners.owner_source import OwnerError, OwnerSource
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 10.0

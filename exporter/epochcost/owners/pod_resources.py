@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from epochcost.model import GpuOwner, GpuSample
-from epochcost.owners.source import OwnerError, label
+from epochcost.owners.owner_source import OwnerError, label
 
 SOCKET = Path("/var/lib/kubelet/pod-resources/kubelet.sock")
 METHOD = "/v1.PodResourcesLister/List"

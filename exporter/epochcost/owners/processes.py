@@ -9,7 +9,7 @@ from pathlib import Path
 
 from epochcost.model import GpuOwner, GpuSample
 from epochcost.owners.cgroup import place_of
-from epochcost.owners.source import GpuProcesses, OwnerError, label
+from epochcost.owners.owner_source import GpuProcesses, OwnerError, label
 
 log = logging.getLogger(__name__)
 

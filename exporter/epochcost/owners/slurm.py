@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from epochcost.model import GpuOwner, GpuSample
-from epochcost.owners.source import OwnerError, label
+from epochcost.owners.owner_source import OwnerError, label
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from dataclasses import replace
 from epochcost.model import Price, PriceKey, PurchaseOption
 from epochcost.poller.schedule import Asked
 from epochcost.prices.adjust import Extra, with_extras
-from epochcost.prices.book import PriceBook, usd_per_hour_at
-from epochcost.prices.source import Want
+from epochcost.prices.merged_prices import MergedPrices, usd_per_hour_at
+from epochcost.prices.price_source import Want
 from epochcost.serve import Request, Response, Route, json_response
 
 VERSION = 1
@@ -25,7 +25,7 @@ class BadParameterError(ValueError):
 
 
 def price_route(
-    book: Callable[[], PriceBook],
+    book: Callable[[], MergedPrices],
     ask: Callable[[Want], Asked],
     clock: Callable[[], float],
     extras: Sequence[Extra] = (),

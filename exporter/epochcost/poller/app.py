@@ -12,22 +12,22 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from epochcost._version import __version__
-from epochcost.ending import Ending
 from epochcost.guard import Guarded
 from epochcost.poller.api import price_route
 from epochcost.poller.collector import PollerCollector
+from epochcost.poller.export_filter import Exported, select
 from epochcost.poller.footprint import keep_small
-from epochcost.poller.page import landing_route
+from epochcost.poller.poller_page import landing_route
+from epochcost.poller.poller_settings import PollerSettings
 from epochcost.poller.schedule import Schedule
-from epochcost.poller.settings import PollerSettings
 from epochcost.poller.snapshot import PollerSnapshot
-from epochcost.poller.watch import Exported, select
 from epochcost.prices import make
-from epochcost.prices.book import PriceBook
-from epochcost.prices.source import NotConfiguredError, Source
+from epochcost.prices.merged_prices import MergedPrices
+from epochcost.prices.price_source import NotConfiguredError, Source
 from epochcost.prices.store import PriceStore
 from epochcost.serve import Server, WebConfigError, metrics_route
 from epochcost.settings import SettingsError
+from epochcost.shutdown import Ending
 
 log = logging.getLogger("epochcost.poller")
 STATE_FILE = "prices.json"
@@ -67,7 +67,7 @@ class PollerApp:
         watched = [want for watch in settings.prices_watch if (want := watch.want) is not None]
         self._schedule = Schedule(used, self._store, clock, watched=watched, changed=self._renew)
         self._shown = Exported()
-        self._book = PriceBook()
+        self._book = MergedPrices()
         self._renewing = threading.Lock()
         self._warned_of_limit = False
         self._collector = PollerCollector(self.snapshot)

@@ -14,8 +14,8 @@ from epochcost._version import __version__
 from epochcost.model import InstanceFacts, Price
 from epochcost.poller.snapshot import PollerSnapshot, SourceHealth
 from epochcost.prices.adjust import Extra
-from epochcost.prices.plausible import REASONS
-from epochcost.prices.source import Zone
+from epochcost.prices.plausibility import REASONS
+from epochcost.prices.price_source import Zone
 from epochcost.serve.exposition import settled, write_ahead
 
 _PRICE_LABELS = ("provider", "region", "zone", "instance_type", "purchase_option", "source")

@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from epochcost.model import InstanceFacts, Price
-from epochcost.poller.settings import PollerSettings
-from epochcost.poller.watch import names_gpu
-from epochcost.prices.book import PriceBook, usd_per_hour_at
-from epochcost.prices.source import Catalogue, NotConfiguredError, PriceSourceError, Source, Wanted
+from epochcost.poller.export_filter import names_gpu
+from epochcost.poller.poller_settings import PollerSettings
+from epochcost.prices.merged_prices import MergedPrices, usd_per_hour_at
+from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Source, Wanted
 from epochcost.prices.store import PriceStore
 
 log = logging.getLogger("epochcost.poller")
@@ -106,7 +106,7 @@ def _fetch(source: Source, wanted: Wanted, now: float) -> Catalogue | None:
     return catalogue
 
 
-def market(book: PriceBook, now: float) -> list[Row]:
+def market(book: MergedPrices, now: float) -> list[Row]:
     """Every price that holds at ``now``, by $ per GPU-hour; what has no GPUs, or does not say, comes last."""
     rows = [
         _row(price, usd, book.facts.get((price.key.provider, price.key.instance_type)), now)

@@ -12,11 +12,11 @@ from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
-from epochcost.poller.attempts import Attempts
+from epochcost.poller.demand import RequestedTypes, TooManyWantsError
 from epochcost.poller.snapshot import SourceHealth
+from epochcost.poller.source_poller import SourcePoller
 from epochcost.poller.source_thread import SourceThread
-from epochcost.poller.wants import TooManyWantsError, Wants
-from epochcost.prices.source import Source, Want
+from epochcost.prices.price_source import Source, Want
 from epochcost.prices.store import PriceStore
 
 RETRY_SECONDS = 15.0
@@ -67,8 +67,8 @@ class Schedule:
         self._clock = clock
         self._retry_seconds = retry_seconds
         self._watched = frozenset(watched).union(*(source.watched for source in sources))
-        self._wants = Wants(_known(sources, store), clock(), watched)
-        self._attempts = {source.name: Attempts(source, store, self._wants, clock, changed) for source in sources}
+        self._wants = RequestedTypes(_known(sources, store), clock(), watched)
+        self._attempts = {source.name: SourcePoller(source, store, self._wants, clock, changed) for source in sources}
         self._failed_in_a_row = dict.fromkeys(self._attempts, 0)
         self._threads = {name: SourceThread(name) for name in self._attempts}
         self._scheduler = BackgroundScheduler(

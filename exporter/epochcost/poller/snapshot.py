@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from epochcost.model import InstanceFacts, Price, PriceKey
 from epochcost.prices.adjust import Extra
-from epochcost.prices.source import Zone
+from epochcost.prices.price_source import Zone
 
 
 @dataclass(frozen=True, slots=True)

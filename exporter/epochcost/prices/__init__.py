@@ -12,16 +12,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from epochcost.prices.source import Source
+    from epochcost.prices.price_source import Source
 
 SOURCES: Mapping[str, str] = {
-    "owned": "epochcost.prices.owned",
+    "owned": "epochcost.prices.owned.owned_source",
     "listed": "epochcost.prices.listed",
-    "aws": "epochcost.prices.aws",
-    "aws_bulk": "epochcost.prices.aws_bulk",
-    "gcp": "epochcost.prices.gcp",
-    "azure": "epochcost.prices.azure",
-    "vast": "epochcost.prices.vast",
+    "aws": "epochcost.prices.aws.aws_sources",
+    "aws_bulk": "epochcost.prices.aws.aws_bulk",
+    "gcp": "epochcost.prices.gcp.gcp_sources",
+    "azure": "epochcost.prices.azure.azure_source",
+    "vast": "epochcost.prices.vast.vast_source",
     "runpod": "epochcost.prices.runpod",
     "lambda": "epochcost.prices.lambda_cloud",
     "digitalocean": "epochcost.prices.digitalocean",

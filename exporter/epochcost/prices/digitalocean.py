@@ -11,7 +11,7 @@ from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseO
 from epochcost.prices.gpu_model import canonical
 from epochcost.prices.http_json import JsonApi
 from epochcost.prices.json_fields import FieldError, gib, mapping, number, optional_number, rows, text
-from epochcost.prices.source import Catalogue, NotConfiguredError, PriceSourceError, Want, Wanted, summary
+from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Want, Wanted, summary
 
 NAME = "digitalocean"
 PROVIDER = "digitalocean"

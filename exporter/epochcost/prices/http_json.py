@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from epochcost._version import __version__
-from epochcost.prices.source import PriceSourceError
+from epochcost.prices.price_source import PriceSourceError
 
 MIB = 1024**2
 MOST_PAGES = 200

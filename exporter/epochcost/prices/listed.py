@@ -10,7 +10,7 @@ from typing import Protocol
 
 from epochcost.model import PriceKey
 from epochcost.prices.price_list import PriceListError, Rates, Row, catalogue, parse, parse_yaml
-from epochcost.prices.source import Catalogue, PriceSourceError, Want, Wanted
+from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted
 
 NAME = "listed"
 FILE_NAME = "listed_file"

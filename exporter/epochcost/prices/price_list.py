@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
-from epochcost.prices.source import Catalogue
+from epochcost.prices.price_source import Catalogue
 
 NEEDED = ("provider", "instance_type", "purchase_option", "date")
 PRICED = ("usd_per_hour", "price_per_hour", "currency")

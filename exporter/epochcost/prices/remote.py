@@ -16,8 +16,8 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from epochcost.model import Node, Price, PriceKey, PriceStep, PurchaseOption, is_number
+from epochcost.prices.price_source import PriceSourceError
 from epochcost.prices.quote import NodePrice
-from epochcost.prices.source import PriceSourceError
 
 __all__ = ["NodePrice", "PriceSourceError", "RemotePrice"]
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
 
 from epochcost.model import Price
-from epochcost.prices import state_file
-from epochcost.prices.book import DEFAULT_MAX_AGE, MaxAge, PriceBook, Shelf, bind, stock
-from epochcost.prices.plausible import ANY, WRITTEN, Doubt, Verdict, judge
-from epochcost.prices.source import Catalogue, Want
+from epochcost.prices import price_state_file as state_file
+from epochcost.prices.merged_prices import DEFAULT_MAX_AGE, MaxAge, MergedPrices, SourcePrices, bind, stock
+from epochcost.prices.plausibility import ANY, WRITTEN, CheckResult, HeldPrice, judge
+from epochcost.prices.price_source import Catalogue, Want
 
 DEFAULT_PRECEDENCE = ("listed_file", "owned", "*", "listed")
 """What the user wrote wins over a live API, and that over the list in the package."""
@@ -27,7 +27,7 @@ class PriceStore:
         precedence: names of sources, best first; ``*`` for those not named.
         max_age: how old a price that its source gives no more may become before it goes.
         accepted: names of sources whose answers are believed whatever they say; ``*`` for all.
-        adjust: makes of a published price what is paid (see `epochcost.prices.book.bind`).
+        adjust: makes of a published price what is paid (see `epochcost.prices.merged_prices.bind`).
     """
 
     def __init__(  # noqa: PLR0913 - each a setting of its own
@@ -45,14 +45,14 @@ class PriceStore:
         self._max_age = max_age
         self._accepted = accepted
         self._adjust = adjust
-        self._doubts: dict[str, Doubt] = {}
+        self._doubts: dict[str, HeldPrice] = {}
         self._lock = threading.Lock()
         self._write_error = ""
         kept = self._load()
-        self._book = bind({name: kept.get(name, Shelf()) for name in sources}, self._precedence, adjust)
+        self._book = bind({name: kept.get(name, SourcePrices()) for name in sources}, self._precedence, adjust)
 
     @property
-    def book(self) -> PriceBook:
+    def book(self) -> MergedPrices:
         """The prices now; a value that never changes."""
         return self._book
 
@@ -64,7 +64,7 @@ class PriceStore:
         *,
         partial: bool = False,
         forgotten: frozenset[Want] = frozenset(),
-    ) -> Verdict:
+    ) -> CheckResult:
         """Take what can be believed of an answer of ``source`` at ``now``: build the next book aside, swap it in.
 
         Args:
@@ -78,7 +78,7 @@ class PriceStore:
             What was believed, and what is held back. The book is on disk too when this returns, if that can be.
         """
         with self._lock:
-            shelf = self._book.shelves.get(source, Shelf())
+            shelf = self._book.shelves.get(source, SourcePrices())
             verdict = self._judge(source, shelf, catalogue, partial=partial, forgotten=forgotten)
             self._doubts[source] = verdict.doubt
             if verdict.catalogue is not None:
@@ -90,13 +90,13 @@ class PriceStore:
             return verdict
 
     def _judge(
-        self, source: str, shelf: Shelf, catalogue: Catalogue, *, partial: bool, forgotten: frozenset[Want]
-    ) -> Verdict:
+        self, source: str, shelf: SourcePrices, catalogue: Catalogue, *, partial: bool, forgotten: frozenset[Want]
+    ) -> CheckResult:
         if source in WRITTEN or source in self._accepted or ANY in self._accepted:
-            shelf = Shelf()  # nothing to compare with; zero is no price for anybody
-        return judge(shelf, catalogue, self._doubts.get(source, Doubt()), partial=partial, forgotten=forgotten)
+            shelf = SourcePrices()  # nothing to compare with; zero is no price for anybody
+        return judge(shelf, catalogue, self._doubts.get(source, HeldPrice()), partial=partial, forgotten=forgotten)
 
-    def _load(self) -> dict[str, Shelf]:
+    def _load(self) -> dict[str, SourcePrices]:
         if self._path is None:
             return {}
         try:

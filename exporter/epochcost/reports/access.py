@@ -9,7 +9,7 @@ from pathlib import Path
 
 from epochcost.reports.errors import ReportError
 from epochcost.reports.prometheus import Prometheus
-from epochcost.reports.settings import PrometheusSettings
+from epochcost.reports.report_settings import PrometheusSettings
 from epochcost.settings import SettingsError, http_url
 
 

@@ -15,9 +15,9 @@ from typing import TextIO
 from epochcost.reports.access import connect
 from epochcost.reports.data import as_csv, as_json
 from epochcost.reports.errors import ReportError
-from epochcost.reports.page import page
 from epochcost.reports.report import Report, make
-from epochcost.reports.settings import ReportSettings
+from epochcost.reports.report_page import page
+from epochcost.reports.report_settings import ReportSettings
 from epochcost.reports.span import span
 from epochcost.reports.text import markdown, terminal
 

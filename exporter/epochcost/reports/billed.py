@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from epochcost.model import PurchaseOption
 from epochcost.prices.billing import billed_seconds
+from epochcost.reports.format import dollars, length
 from epochcost.reports.history import History, NodeHistory, NodeKey
 from epochcost.reports.money import HOUR_SECONDS, Prices
 from epochcost.reports.span import Span
 from epochcost.reports.tracks import increments
-from epochcost.reports.words import dollars, length
 
 _SAME_BOOT_SECONDS = 60.0
 _NOTEWORTHY_SECONDS = 1.0

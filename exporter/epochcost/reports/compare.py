@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TextIO
 
-from epochcost.prices.owned import HOURS_PER_YEAR, OwnedMachine
+from epochcost.prices.owned.owned_source import HOURS_PER_YEAR, OwnedMachine
 from epochcost.reports.access import connect
 from epochcost.reports.app import INTERRUPTED, Progress, say
 from epochcost.reports.errors import ReportError
 from epochcost.reports.rent_own import Question, answer, in_words
 from epochcost.reports.report import Report, make
-from epochcost.reports.settings import CompareSettings
+from epochcost.reports.report_settings import CompareSettings
 from epochcost.reports.span import Span, clock, span
 from epochcost.settings import SettingsError
 

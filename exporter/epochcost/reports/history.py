@@ -112,7 +112,7 @@ class History:
 
 
 @dataclass(slots=True)
-class Chronicler:
+class HistoryLoader:
     """Reads a `History`.
 
     Attributes:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from epochcost.palette import PALETTE
+from epochcost.reports.format import cents, dollars, length, percent
 from epochcost.reports.rows import Row
-from epochcost.reports.words import cents, dollars, length, percent
 
 WIDTH, HEIGHT = 420.0, 260.0
 LEFT, RIGHT, TOP, BOTTOM = 58.0, 18.0, 28.0, 40.0

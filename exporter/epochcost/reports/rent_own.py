@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from epochcost.prices.owned import HOURS_PER_YEAR, OwnedMachine, hourly_usd
-from epochcost.reports.words import figure
+from epochcost.prices.owned.owned_source import HOURS_PER_YEAR, OwnedMachine, hourly_usd
+from epochcost.reports.format import figure
 
 
 @dataclass(frozen=True, slots=True)

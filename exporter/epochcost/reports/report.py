@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from epochcost.reports import runs as of_run
 from epochcost.reports.billed import Billed, billed
 from epochcost.reports.billed import notes as billed_notes
-from epochcost.reports.history import MOST_RUNS_SHOWN, Chronicler, History, NodeHistory
+from epochcost.reports.history import MOST_RUNS_SHOWN, History, HistoryLoader, NodeHistory
 from epochcost.reports.money import Prices, node_money
 from epochcost.reports.prometheus import Store
+from epochcost.reports.report_settings import PrometheusSettings
 from epochcost.reports.rows import Row, grouped, merged, with_frontier
 from epochcost.reports.runs import row
-from epochcost.reports.settings import PrometheusSettings
 from epochcost.reports.span import Span, clock
 from epochcost.reports.tracks import Reader, increments
 
@@ -83,7 +83,7 @@ def make(
     """
     reader = Reader(store, span, progress)
     dropped = frozenset(name.strip() for name in settings.drop_labels.split(","))
-    history = Chronicler(reader, settings.matchers, settings.experiment, settings.run, dropped).read()
+    history = HistoryLoader(reader, settings.matchers, settings.experiment, settings.run, dropped).read()
     prices = Prices(history)
     rows = [row(key, run, history, prices) for key, run in history.runs.items() if run.members]
     fleet = _fleet(history, prices)

@@ -6,10 +6,10 @@ import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from epochcost.reports.format import UNKNOWN, breadth, cents, dollars, length, name, number, percent
 from epochcost.reports.report import Report
 from epochcost.reports.rows import Row
 from epochcost.reports.span import clock
-from epochcost.reports.words import UNKNOWN, breadth, cents, dollars, length, name, number, percent
 
 SIMULATED = "These figures are SIMULATED: an agent says so of itself."
 FRONTIER = "★: efficient frontier; no other way to run this experiment is both cheaper and quicker by epoch."

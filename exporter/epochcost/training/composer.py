@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from epochcost.training.fit import Fit, Found, Told, harmless
+from epochcost.training.fit import Fit, FrameworkInfo, UserArgs, harmless
 from epochcost.training.lazy import made_once
 from epochcost.training.loops import known_length
 
@@ -18,7 +18,7 @@ class ComposerHooks:
 
     def __init__(self, experiment: str = "", **told: Any) -> None:
         super().__init__()
-        self._told = Told(experiment, **told)
+        self._told = UserArgs(experiment, **told)
         self._epochcost = Fit("composer", self._told)
         self._length = 0
 
@@ -87,10 +87,10 @@ class ComposerHooks:
         """Out of Composer's checkpoint."""
         self._epochcost.load_state_dict(state)
 
-    def _found(self, state: Any) -> Found:
+    def _found(self, state: Any) -> FrameworkInfo:
         size = getattr(state.train_dataloader, "batch_size", None)
         world = _world()
-        return Found(
+        return FrameworkInfo(
             epochs=self._planned(state),
             batch_size=size * (world or 1) if isinstance(size, int) else None,
             samples_per_epoch=known_length(getattr(state.train_dataloader, "dataset", None)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from epochcost.training.fit import Fit, Found, Told, harmless
+from epochcost.training.fit import Fit, FrameworkInfo, UserArgs, harmless
 from epochcost.training.lazy import made_once
 from epochcost.training.loops import known_length
 
@@ -22,7 +22,7 @@ class FastaiHooks:
 
     def __init__(self, experiment: str = "", **told: Any) -> None:
         super().__init__()
-        self._epochcost = Fit("fastai", Told(experiment, **told))
+        self._epochcost = Fit("fastai", UserArgs(experiment, **told))
         self._steps = 0
         self._length: int | None = None
         self._epoch_from = 0
@@ -83,11 +83,11 @@ class FastaiHooks:
         if self._epochcost.active:
             self._epochcost.end()
 
-    def _found(self) -> Found:
+    def _found(self) -> FrameworkInfo:
         learn = self.learn
         loader = learn.dls.train
         batches = known_length(loader)
-        return Found(
+        return FrameworkInfo(
             epochs=learn.n_epoch,
             batch_size=getattr(loader, "bs", None),
             samples_per_epoch=getattr(loader, "n", None) if not getattr(loader, "drop_last", False) else None,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from epochcost.training import face
+from epochcost.training import api as face
 from epochcost.training.run import Run
 from epochcost.training.warning import warn_once
 
@@ -30,7 +30,7 @@ def harmless(hook: Callable[..., Any]) -> Callable[..., None]:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class UserArgs:
     """What the user says to a callback; None where the framework may know. As the arguments of ``epochcost.run``."""
 
     experiment: str = ""
@@ -44,7 +44,7 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FrameworkInfo:
     """What a framework knows when its training begins; None where it does not.
 
     ``epochs`` as planned, counted from the same zero as the framework's own epochs; ``batch_size`` is samples of one
@@ -70,14 +70,14 @@ class Fit:
     them; a fit that begins at 0 again is the next segment, not a repetition.
     """
 
-    def __init__(self, framework: str, told: Told) -> None:
+    def __init__(self, framework: str, told: UserArgs) -> None:
         self._framework = framework
         self._told = told
         self._run: Run | None = None
         self._own: Run | None = None
         self._owned = False
         self._saved: Mapping[str, Any] | None = None
-        self._found = Found()
+        self._found = FrameworkInfo()
         self._settled = "train"
         self._saving = False
         self._offset = 0
@@ -113,7 +113,7 @@ class Fit:
         run.start()
         self.active, self.epoch_open, self._saving = True, False, False
 
-    def know(self, found: Found) -> None:
+    def know(self, found: FrameworkInfo) -> None:
         """What the framework knows by now; what the user said counts more."""
         if self._run is None:
             return

@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from epochcost.training.fit import Fit, Found, Told, harmless
+from epochcost.training.fit import Fit, FrameworkInfo, UserArgs, harmless
 from epochcost.training.lazy import made_once
 from epochcost.training.loops import known_length
 
@@ -20,7 +20,7 @@ class HuggingFaceHooks:
 
     def __init__(self, experiment: str = "", **told: Any) -> None:
         super().__init__()
-        self._told = Told(experiment, **told)
+        self._told = UserArgs(experiment, **told)
         self._epochcost = Fit("transformers", self._told)
         self._steps = 0
         self._batches = 0
@@ -44,7 +44,7 @@ class HuggingFaceHooks:
         fit.stand(epoch, state.global_step, done / self._steps if self._steps else 0.0)
         steps = self._steps or self._told.steps_per_epoch
         fit.know(
-            Found(
+            FrameworkInfo(
                 epochs=state.max_steps / steps if steps else None,
                 batch_size=args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
                 samples_per_epoch=known_length(getattr(loader, "dataset", None)),

@@ -6,7 +6,7 @@ import contextlib
 import sys
 from typing import Any
 
-from epochcost.training import face
+from epochcost.training import api as face
 from epochcost.training.run import Run
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from epochcost.training.fit import Fit, Found, Told, harmless
+from epochcost.training.fit import Fit, FrameworkInfo, UserArgs, harmless
 from epochcost.training.lazy import made_once
 
 
@@ -20,7 +20,7 @@ class KerasHooks:
 
     def __init__(self, experiment: str = "", **told: Any) -> None:
         super().__init__()
-        self._epochcost = Fit("keras", Told(experiment, **told))
+        self._epochcost = Fit("keras", UserArgs(experiment, **told))
         self._batches = 0
         self._length: int | None = None
         self._before = 0
@@ -42,7 +42,7 @@ class KerasHooks:
             fit.stand(epoch, epoch * (self._length or 0) // every)
             self._before = epoch * (self._length or 0)
         steps = -(-self._length // every) if self._length else None
-        fit.know(Found(epochs=self.params.get("epochs"), batches=self._length, steps=steps))
+        fit.know(FrameworkInfo(epochs=self.params.get("epochs"), batches=self._length, steps=steps))
         fit.begin_epoch(epoch)
         self._batches = 0
 

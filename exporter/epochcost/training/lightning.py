@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from epochcost.training.fit import Fit, Found, Told, harmless
+from epochcost.training.fit import Fit, FrameworkInfo, UserArgs, harmless
 from epochcost.training.lazy import made_once
 from epochcost.training.loops import known_length
 
@@ -21,7 +21,7 @@ class LightningHooks:
 
     def __init__(self, experiment: str = "", **told: Any) -> None:
         super().__init__()
-        self._epochcost = Fit("lightning", Told(experiment, **told))
+        self._epochcost = Fit("lightning", UserArgs(experiment, **told))
 
     @harmless
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
@@ -101,7 +101,7 @@ class LightningHooks:
         self._epochcost.load_state_dict(state_dict)
 
 
-def _found(trainer: Any, pl_module: Any) -> Found:
+def _found(trainer: Any, pl_module: Any) -> FrameworkInfo:
     batches = trainer.num_training_batches
     batches = None if not batches or math.isinf(batches) else int(batches)
     every = max(1, trainer.accumulate_grad_batches)
@@ -110,7 +110,7 @@ def _found(trainer: Any, pl_module: Any) -> Found:
     loader = trainer.train_dataloader
     size = _size(loader)
     limited = trainer.limit_train_batches not in (1.0, None) or trainer.overfit_batches
-    return Found(
+    return FrameworkInfo(
         epochs=_planned(trainer, steps),
         batch_size=size * every * trainer.world_size if size else None,
         samples_per_epoch=None if limited else known_length(getattr(loader, "dataset", None)),

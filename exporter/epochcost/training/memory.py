@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from epochcost.training.argument import whole
+from epochcost.training.validation import whole
 from epochcost.training.warning import warn_once
 
 

@@ -12,17 +12,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from epochcost.training.argument import amount, text, whole
+from epochcost.training.contexts import CheckpointContext, PhaseContext
 from epochcost.training.cost import CostFile
-from epochcost.training.endings import ENDINGS
-from epochcost.training.facts import Facts
+from epochcost.training.event_emitter import EventEmitter
+from epochcost.training.exit_hooks import ENDINGS
 from epochcost.training.job import Job, safe
 from epochcost.training.loops import Loop, known_length
-from epochcost.training.narration import Narration
 from epochcost.training.notice import NoticeFile, PreemptionNotice
 from epochcost.training.position import Position
-from epochcost.training.spans import Saving, Span
+from epochcost.training.run_metadata import RunMetadata
 from epochcost.training.summary import log_summary, summary
+from epochcost.training.validation import amount, text, whole
 from epochcost.training.warning import shown, warn_once
 
 PROGRESS_INTERVAL_SECONDS = 1.0
@@ -58,9 +58,9 @@ class Run:
 
     def __init__(  # noqa: PLR0913 - what a run is made of
         self,
-        facts: Facts,
+        facts: RunMetadata,
         *,
-        narration: Narration,
+        narration: EventEmitter,
         costs: CostFile,
         notices: NoticeFile,
         position: Position,
@@ -77,7 +77,7 @@ class Run:
         self._phase = "startup"
         self._due = 0.0
         self._told_to_go = False
-        self._saving: Saving | None = None
+        self._saving: CheckpointContext | None = None
         self._started = 0.0
         self.announce: Callable[[str], None] = log_summary
         """Where the one line at the end of the run goes."""
@@ -241,29 +241,29 @@ class Run:
             )
             self._emit("resume")
 
-    def phase(self, name: str) -> Span:
+    def phase(self, name: str) -> PhaseContext:
         """From now on: ``train``, ``eval``, ``checkpoint``, ``restore`` or ``startup``.
 
         Called plainly it holds until the next call; as a context manager it goes back to the phase before.
         """
         before = self._phase
         self.enter_phase(name)
-        return Span(self, before)
+        return PhaseContext(self, before)
 
-    def checkpoint(self) -> Saving:
+    def checkpoint(self) -> CheckpointContext:
         """A checkpoint of this position: saved by now (called plainly), or being saved in the body of a ``with``.
 
         A body that raises has saved nothing, and nothing is reported but the time it took.
         """
-        saving = Saving(self, self._phase)
+        saving = CheckpointContext(self, self._phase)
         self._plan_saving(saving)
         return saving
 
     # For frameworks that count by themselves
 
     @guarded
-    def describe(self, /, **facts: Any) -> None:  # noqa: ANN401 - a field of Facts or Job each
-        """Facts that came to be known after the run was made: fields of `Facts` and of `Job`; None changes nothing."""
+    def describe(self, /, **facts: Any) -> None:  # noqa: ANN401 - a field of RunMetadata or Job each
+        """Facts learnt after the run was made: fields of `RunMetadata` and of `Job`; None changes nothing."""
         known = {name: value for name, value in facts.items() if value is not None}
         with self._lock:
             of_job = {name: known.pop(name) for name in tuple(known) if name in _JOB}
@@ -319,7 +319,7 @@ class Run:
         return self._facts.run
 
     @property
-    def facts(self) -> Facts:
+    def facts(self) -> RunMetadata:
         """What the run says about itself, as known by now."""
         return self._facts
 
@@ -385,7 +385,7 @@ class Run:
             self._emit("checkpoint", head=head)
 
     @guarded
-    def _plan_saving(self, saving: Saving) -> None:
+    def _plan_saving(self, saving: CheckpointContext) -> None:
         # Whether a `with` follows is known at the next call of anything: until then the event waits, with its time.
         with self._lock:
             self._flush_saving()
@@ -394,7 +394,7 @@ class Run:
             if self._due < math.inf:
                 self._due = 0.0
 
-    def take_saving(self, saving: Saving) -> None:
+    def take_saving(self, saving: CheckpointContext) -> None:
         """``saving`` turned out to be a ``with``."""
         if self._saving is saving:
             self._saving = None
@@ -478,7 +478,7 @@ def _loop_end(epochs: Any) -> int:  # noqa: ANN401 - as the user gave it
         return 0
 
 
-def _muted(facts: Facts, loop_epochs: Any) -> Run:  # noqa: ANN401
-    from epochcost.training.face import without_events
+def _muted(facts: RunMetadata, loop_epochs: Any) -> Run:  # noqa: ANN401
+    from epochcost.training.api import without_events
 
     return without_events(facts, loop_epochs)

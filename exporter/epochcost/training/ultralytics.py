@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from epochcost.training.fit import FIGURES, Fit, Found, Told, harmless
+from epochcost.training.fit import FIGURES, Fit, FrameworkInfo, UserArgs, harmless
 from epochcost.training.loops import known_length
 from epochcost.training.warning import warn_once
 
@@ -38,7 +38,7 @@ class UltralyticsHooks:
     )
 
     def __init__(self, experiment: str = "", **told: Any) -> None:
-        self._epochcost = Fit("ultralytics", Told(experiment, **told))
+        self._epochcost = Fit("ultralytics", UserArgs(experiment, **told))
         self._steps = 0
         self._batch = 0
 
@@ -64,7 +64,7 @@ class UltralyticsHooks:
         fit.stand(trainer.start_epoch, self._steps)
         size = trainer.batch_size
         fit.know(
-            Found(
+            FrameworkInfo(
                 epochs=trainer.epochs,
                 batch_size=size if isinstance(size, int) and size > 0 else None,
                 samples_per_epoch=known_length(getattr(trainer.train_loader, "dataset", None)),

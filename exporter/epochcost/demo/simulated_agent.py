@@ -1,0 +1,129 @@
+"""Machines of the script, each metered by the agent's own meter and exported by its own collectors."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+
+from prometheus_client import CollectorRegistry
+
+from epochcost.agent.collectors import collectors
+from epochcost.agent.meter import Inputs, Meter
+from epochcost.agent.snapshot import CollectorHealth, Snapshot
+from epochcost.demo.market import REFRESH_SECONDS, Market
+from epochcost.demo.scenario import Machine, Script
+from epochcost.demo.simulated_machine import Life
+from epochcost.guard import Guarded
+from epochcost.ledger import Ledger
+from epochcost.model import Node
+from epochcost.owners import combined, run_owners
+
+log = logging.getLogger("epochcost.demo")
+TICK_SECONDS = 5.0
+"""How often a machine is read while hours are played; the agent itself takes a reading as old as this for fresh."""
+_FINE = CollectorHealth(success=True, duration_seconds=0.002)
+_NO_POLLER = CollectorHealth(success=False, duration_seconds=0.002, error="no price and no poller configured")
+
+
+class PlayedAgent:
+    """The agent of one machine. Times are seconds since the beginning of the simulation."""
+
+    def __init__(self, machine: Machine, script: Script, market: Market, epoch_ts: float) -> None:
+        self.machine = machine
+        self.snapshot: Snapshot | None = None
+        kind = machine.kind
+        self.node = Node(
+            machine.name, kind.provider, machine.region, machine.zone, kind.instance_type, machine.purchase_option,
+            "simulated",
+        )  # fmt: skip
+        self._epoch_ts = epoch_ts
+        self._market = market
+        self._life = Life(machine, script, epoch_ts)
+        self._meter = Meter(Ledger(), self.node)
+        self._counts: Counter[str] = Counter(accepted=0)
+        self._asked_t = float("-inf")
+        self._quote = market.quote(self.node) if machine.priced else None
+        self.registry = CollectorRegistry(auto_describe=False)
+        for name, collector in collectors(self._newest).items():
+            self.registry.register(Guarded(collector, name, log))
+
+    def up(self, t: float) -> bool:
+        """Whether it can be scraped at ``t``."""
+        return self.snapshot is not None and t < self.machine.gone
+
+    def exists(self, t: float) -> bool:
+        """Whether it is a target at ``t``: from its first start, and on after it is gone."""
+        return t >= self.machine.agent_starts
+
+    def tick(self, t: float) -> None:
+        """Let it read its machine at ``t``, if it does."""
+        if not self.machine.samples(t):
+            return
+        now = self._epoch_ts + t
+        events = self._life.events(t)
+        self._counts["accepted"] += len(events)
+        if self.snapshot is None:
+            self._meter.begin_boot(now, self._epoch_ts + self.machine.boots, events)
+        self._ask(t)
+        has_gpus = bool(self.machine.kind.gpus)
+        health = dict.fromkeys(("host", "progress", "state", *(["gpus"] if has_gpus else [])), _FINE)
+        inputs = Inputs(
+            gpus=self._life.gpus(t),
+            has_gpus=has_gpus,
+            host=self._life.host(t),
+            events=events,
+            quote=self._quote,
+            watched=self._life.writers(t),
+            health={**health, "price": _FINE if self.machine.priced else _NO_POLLER},
+            event_counts=self._counts,
+        )
+        self.snapshot = self._complete(self._meter.tick(now, inputs), t)
+
+    def _complete(self, snapshot: Snapshot, t: float) -> Snapshot:
+        shown = {gpu.sample.uuid for gpu in snapshot.gpus}
+        owners = combined([run_owners(self._meter.ledger.runs_on()), self._life.strangers(t)])
+        return replace(
+            snapshot,
+            node=replace(snapshot.node, preemption=self._life.notice(t)),
+            owners=tuple(owner for owner in owners if owner.uuid in shown),
+            simulated=True,
+        )
+
+    def _ask(self, t: float) -> None:
+        """Ask the poller for the price, as often as an agent does, if it can be reached."""
+        if self.machine.priced and t - self._asked_t >= REFRESH_SECONDS and self._market.up(t):
+            self._asked_t = t
+            quote = self._market.quote(self.node)
+            if quote is not None and quote != self._quote:
+                self._quote = quote
+
+    def _newest(self) -> Snapshot:
+        if self.snapshot is None:
+            raise RuntimeError("the agent has not sampled this machine yet")
+        return self.snapshot
+
+
+class Fleet:
+    """Everything that is played: the agents of all machines, and the poller."""
+
+    def __init__(self, script: Script, epoch_ts: float) -> None:
+        self.script, self.epoch_ts = script, epoch_ts
+        self.market = Market(script, epoch_ts)
+        self.market.advance(0.0)
+        self.agents = [PlayedAgent(machine, script, self.market, epoch_ts) for machine in script.machines]
+
+    def advance(self, t: float) -> None:
+        """Let everybody do what is due at ``t``."""
+        self.market.advance(t)
+        for agent in self.agents:
+            agent.tick(t)
+
+    def play(self, start: float, end: float, every: float) -> Iterator[float]:
+        """Play from ``start`` to ``end``; yields each multiple of ``every`` when everybody stands at it."""
+        for k in range(round((end - start) / TICK_SECONDS) + 1):
+            t = start + k * TICK_SECONDS
+            self.advance(t)
+            if t % every == 0:
+                yield t

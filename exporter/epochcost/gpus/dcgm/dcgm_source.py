@@ -1,0 +1,109 @@
+"""GPUs as a dcgm-exporter on this node tells of them, so that a node that runs one is not asked twice."""
+
+from __future__ import annotations
+
+import logging
+import time
+import urllib.error
+import urllib.request
+from dataclasses import replace
+from http.client import HTTPException
+from typing import Any
+from urllib.parse import urlsplit
+
+from epochcost.gpus.dcgm.dcgm_rows import ExpositionError, parse_exposition
+from epochcost.gpus.gpu_source import GpuError
+from epochcost.model import GpuReading, GpuSample
+
+log = logging.getLogger(__name__)
+
+DEFAULT_URL = "http://127.0.0.1:9400/metrics"
+PATIENCE_SECONDS = 2.0
+MAX_ANSWER_BYTES = 16 << 20
+
+
+class DcgmSource:
+    """Asks the exporter at ``url`` at each reading; a GPU that it no longer tells of is not readable.
+
+    The figures are as old as the exporter's own beat makes them, 30 s unless it was told otherwise: it gives no times.
+    """
+
+    name = "dcgm"
+
+    def __init__(self, url: str = DEFAULT_URL, patience_seconds: float = PATIENCE_SECONDS) -> None:
+        path = urlsplit(url).path
+        self._url = url if path.strip("/") else f"{url.rstrip('/')}/metrics"
+        self._patience = patience_seconds
+        self._answer = b""
+        self._parsed: GpuReading | None = None
+        """What `_answer` says; the exporter repeats itself word for word between two of its own readings."""
+        self._known: dict[str, GpuSample] = {}
+
+    def read(self, t: float) -> GpuReading:
+        """All GPUs now; see `GpuSource.read`."""
+        try:
+            answer = self._asked()
+            if self._parsed is None or answer != self._answer:
+                self._parsed = parse_exposition(answer.decode("utf-8", "replace"))
+                self._answer = answer
+        except ExpositionError as err:
+            raise GpuError(f"{self._who()}: {err}") from None
+        return replace(self._parsed, t=t, gpus=self._with_those_gone(self._parsed.gpus))
+
+    def close(self) -> None:
+        """Nothing is held: each question is a connection of its own."""
+
+    def _with_those_gone(self, gpus: tuple[GpuSample, ...]) -> tuple[GpuSample, ...]:
+        told = {gpu.uuid for gpu in gpus}
+        for gpu in gpus:
+            if not gpu.parent_uuid:  # slices come and go as they are cut
+                if not self._known.get(gpu.uuid, gpu).readable:
+                    log.info("GPU %s (%s): told of again", gpu.index, gpu.uuid)
+                self._known[gpu.uuid] = gpu
+        for uuid, gpu in self._known.items():
+            if uuid not in told and gpu.readable:
+                log.warning("GPU %s (%s): %s no longer tells of it", gpu.index, uuid, self._who())
+                self._known[uuid] = GpuSample(gpu.index, uuid, gpu.model, readable=False)
+        return (*gpus, *(gpu for uuid, gpu in self._known.items() if uuid not in told))
+
+    def _asked(self) -> bytes:
+        deadline = time.monotonic() + self._patience
+        headers = {"Accept": "text/plain; version=0.0.4", "Accept-Encoding": "identity"}
+        request = urllib.request.Request(self._url, headers=headers)  # noqa: S310 - http(s) by settings
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _Stays())
+        try:
+            with opener.open(request, timeout=self._patience) as response:
+                return self._body(response, deadline)
+        except urllib.error.HTTPError as err:
+            err.close()
+            raise GpuError(f"{self._who()}: answers HTTP {err.code}") from None
+        except urllib.error.URLError as err:
+            raise GpuError(f"{self._who()}: cannot be asked: {err.reason}") from None
+        except (OSError, HTTPException, ValueError) as err:
+            raise GpuError(f"{self._who()}: the answer broke off: {type(err).__name__}: {err}") from None
+
+    def _body(self, response: Any, deadline: float) -> bytes:  # noqa: ANN401 - an HTTPResponse
+        chunks: list[bytes] = []
+        size = 0
+        while chunk := response.read1(65536):
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > MAX_ANSWER_BYTES:
+                raise ExpositionError(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
+            if time.monotonic() > deadline:
+                raise ExpositionError(f"the answer took longer than {self._patience:g} s")
+        promised = response.headers.get("Content-Length", "")
+        if promised.isdecimal() and size < int(promised):
+            raise ExpositionError(f"the answer broke off after {size} of {promised} bytes")
+        return b"".join(chunks)
+
+    def _who(self) -> str:
+        url = urlsplit(self._url)
+        return f"dcgm-exporter at {url.netloc.rpartition('@')[2]}{url.path}"
+
+
+class _Stays(urllib.request.HTTPRedirectHandler):
+    """Whoever answers for another machine is not asked."""
+
+    def redirect_request(self, *_: object) -> None:
+        """Follow nothing: the redirect's own code is the answer."""

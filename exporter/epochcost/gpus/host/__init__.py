@@ -1,0 +1,1 @@
+"""A machine without GPUs: its CPUs and memory."""

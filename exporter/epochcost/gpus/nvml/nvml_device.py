@@ -1,0 +1,198 @@
+"""One NVIDIA GPU or MIG slice: asks for its figures, and gives up those that it does not have."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+from epochcost.gpus.nvml.nvml_figures import (
+    DRIVER_FAULTS,
+    NO_DATA,
+    NOT_NOW,
+    REFUSALS,
+    THROTTLED,
+    CallError,
+    Figure,
+    ImplausibleError,
+    Values,
+)
+from epochcost.gpus.nvml.nvml_integrator import Integrator
+from epochcost.model import GpuSample
+
+log = logging.getLogger(__name__)
+
+ASK_AGAIN_SECONDS = 600.0
+"""Between two tries of figures that were given up as not supported."""
+SILENT_SECONDS = 10.0
+"""The same for a GPU that refuses every figure."""
+
+
+class Doing:
+    """Which call of the driver is under way, for who waits for it; empty when none is."""
+
+    __slots__ = ("call", "since")
+
+    def __init__(self) -> None:
+        self.call = ""
+        self.since = 0.0
+
+    def begin(self, call: str) -> None:
+        """``call`` is made now."""
+        self.call, self.since = call, time.monotonic()
+
+    def end(self) -> None:
+        """It came back."""
+        self.call = ""
+
+    def stuck(self) -> tuple[str, float]:
+        """The call under way and for how many seconds."""
+        call, since = self.call, self.since
+        return call, max(0.0, time.monotonic() - since) if call else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """What a device writes down.
+
+    Attributes:
+        told: what was logged once, shared by all GPUs.
+        doing: which call is under way.
+        tally: what is summed up over its readings; a slice has none.
+    """
+
+    told: set[str]
+    doing: Doing
+    tally: Integrator | None = None
+
+
+class NvmlDevice:
+    """One GPU or slice with its identity, asked once, and the figures that it has."""
+
+    def __init__(
+        self,
+        nvml: Any,  # noqa: ANN401 - pynvml has no types
+        handle: Any,  # noqa: ANN401
+        identity: GpuSample,
+        figures: tuple[Figure, ...],
+        notes: Notes,
+    ) -> None:
+        """``identity`` is a sample without figures."""
+        self.identity = identity
+        self.handle = handle
+        self._nvml = nvml
+        self._all = figures
+        self._figures = figures
+        self._kept: dict[str, tuple[float, Values]] = {}
+        self._told = notes.told
+        self._doing = notes.doing
+        self._tally = notes.tally
+        self._no_energy = False
+        self._ask_again_at = -math.inf
+        self._failing = ""
+
+    def sample(self, t: float, known: Values | None = None) -> GpuSample:
+        """Ask for every figure; ``t`` in seconds. ``known`` are fields that others know of it.
+
+        Raises:
+            CallError: when the driver as a whole is at fault, not this GPU.
+        """
+        if t >= self._ask_again_at:  # a mode may have changed (MIG, permissions)
+            self._figures, self._ask_again_at = self._all, t + ASK_AGAIN_SECONDS
+        values: Values = {}
+        try:
+            for figure in self._figures:
+                self._ask(figure, t, values)
+        except CallError as err:
+            if err.code in DRIVER_FAULTS:
+                raise
+            return self._unreadable(str(err))
+        if all(figure.every for figure in self._figures):
+            self._ask_again_at = min(self._ask_again_at, t + SILENT_SECONDS)
+            return self._unreadable("it refuses every figure")
+        if self._failing:
+            self._failing = ""
+            log.info("GPU %s (%s) can be read again", self.identity.index, self.identity.uuid)
+        who = self.identity
+        values = {"parent_uuid": who.parent_uuid, "gpu_fraction": who.gpu_fraction, **self._summed(t, values)}
+        values.update(known or {})
+        return GpuSample(who.index, who.uuid, who.model, **values)  # `replace` would take three times as long
+
+    def ask_again(self) -> None:
+        """Ask at the next sample for what was given up, too: a mode has changed."""
+        self._ask_again_at = -math.inf
+
+    def gives(self, call: str) -> bool:
+        """Whether the figure of ``call`` was not given up."""
+        return any(figure.call == call for figure in self._figures)
+
+    def _summed(self, t: float, values: Values) -> Values:
+        """``values`` with what is counted here in place of what the driver told of this instant."""
+        reasons = values.pop(THROTTLED, None)
+        if self._tally is None:
+            return values
+        if reasons is not None:
+            self._tally.throttled(t, reasons)
+            values["throttle_seconds"] = self._tally.throttle_seconds
+        self._no_energy = self._no_energy and "energy_joules" not in values
+        if self._no_energy and "power_watts" in values:
+            self._tally.drew(t, values["power_watts"])
+            values["energy_joules"] = self._tally.joules
+        return values
+
+    def _ask(self, figure: Figure, t: float, values: Values) -> None:
+        if figure.every:
+            asked, answer = self._kept.get(figure.call, (-math.inf, {}))
+            if 0 <= t - asked < figure.every:
+                values.update(answer)
+                return
+        self._doing.begin(figure.call)
+        try:
+            answer = figure.ask(self.handle, t)
+        except ImplausibleError as err:
+            self._tell(f"GPU {self.identity.index}: {figure.call} answers {err}: left out", figure.call)
+        except self._nvml.NVMLError as err:
+            if err.value in REFUSALS:
+                self._give_up(figure, str(err), t, values)
+            elif err.value not in NOT_NOW:
+                raise CallError(f"{figure.call} of GPU {self.identity.index}", err) from err
+            elif err.value != NO_DATA:
+                self._tell(f"GPU {self.identity.index}: {figure.call} answers {err}: left out", figure.call)
+        else:
+            values.update(answer)
+            if figure.every:
+                self._kept[figure.call] = (t, answer)
+
+    def _give_up(self, figure: Figure, answer: str, t: float, values: Values) -> None:
+        instead = (figure.instead,) if figure.instead else ()
+        self._figures = tuple(f for kept in self._figures for f in (instead if kept is figure else (kept,)))
+        if figure.instead:
+            about = f"the driver answers {answer} to {figure.call}: asking {figure.instead.call}"
+            self._tell(about, figure.call, figure.level)
+            self._ask(figure.instead, t, values)
+            return
+        self._no_energy = self._no_energy or figure.what == "energy"
+        first = f"GPU {self.identity.index} ({self.identity.model})"
+        about = f"{figure.call} answers {answer}: no {figure.what} of {first} nor of others like it"
+        self._tell(about, figure.call, figure.level)
+
+    def _tell(self, text: str, about: str, level: int = logging.WARNING) -> None:
+        """Log once for all GPUs of the node: eight alike answer alike."""
+        if about not in self._told:
+            self._told.add(about)
+            log.log(level, "%s", text)
+
+    def _unreadable(self, why: str) -> GpuSample:
+        self._kept.clear()
+        if why != self._failing:
+            self._failing = why
+            log.warning("GPU %s (%s) cannot be read: %s", self.identity.index, self.identity.uuid, why)
+        return unreadable(self.identity)
+
+
+def unreadable(identity: GpuSample, doing: Doing | None = None) -> GpuSample:
+    """The sample of a GPU that could not be asked: who it is, the call that it is stuck in, and no figure."""
+    call, seconds = doing.stuck() if doing else ("", 0.0)
+    return replace(identity, readable=False, stuck_call=call, stuck_seconds=seconds if call else None)

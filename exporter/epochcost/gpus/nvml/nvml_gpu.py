@@ -1,0 +1,164 @@
+"""One place in the driver's list of GPUs: whoever is there, its slices, and what was last read of them."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from epochcost.gpus.label import printable
+from epochcost.gpus.nvml.nvml_device import Doing, Notes, NvmlDevice, unreadable
+from epochcost.gpus.nvml.nvml_figures import DRIVER_FAULTS, CallError, Figure
+from epochcost.gpus.nvml.nvml_gpm import Gpm
+from epochcost.gpus.nvml.nvml_integrator import Integrator
+from epochcost.gpus.nvml.nvml_mig import Slices
+from epochcost.gpus.nvml.nvml_xid import Counts, XidWatch
+from epochcost.model import GpuSample
+
+log = logging.getLogger(__name__)
+
+LOOK_AGAIN_SECONDS = 10.0
+"""Between two tries to get hold of a GPU that could not be had."""
+HOLDS_SECONDS = 3.0
+"""What was read of a GPU stands for it this long while its next reading takes its time; then it is not readable."""
+
+
+@dataclass(slots=True)
+class Memory:
+    """What outlives a session: who the GPUs were, what was counted of them, and what was logged once."""
+
+    identities: dict[int, tuple[GpuSample, ...]] = field(default_factory=dict)
+    """By index: the GPU and its slices, without figures."""
+    tallies: dict[str, Integrator] = field(default_factory=dict)
+    xids: Counts = field(default_factory=dict)
+    told: set[str] = field(default_factory=set)
+    slots: dict[int, GpuHandle] = field(default_factory=dict)
+
+
+class GpuHandle:
+    """The GPU of one index. Read by one thread at a time; a thread that is stuck in it stays in it."""
+
+    def __init__(self, nvml: Any, index: int, memory: Memory, figures: tuple[Figure, ...], xids: XidWatch) -> None:  # noqa: ANN401
+        self.busy = False
+        self.xids = xids
+        """Also tells which session this slot is of."""
+        self._nvml = nvml
+        self._index = index
+        self._memory = memory
+        self._figures = figures
+        self._doing = Doing()
+        self._device: NvmlDevice | None = None
+        self._slices: Slices | None = None
+        self._gpm: Gpm | None = None
+        self._look_again_at = -math.inf
+        self._samples: tuple[GpuSample, ...] = ()
+        self._read_t = -math.inf
+        self._hears_xids = False
+
+    @property
+    def call_seconds(self) -> float:
+        """How long the call under way has taken; 0 when none is."""
+        return self._doing.stuck()[1]
+
+    def read(self, t: float) -> None:
+        """Read the GPU now.
+
+        Raises:
+            CallError: when the driver as a whole is at fault, not this GPU.
+        """
+        self.busy = True
+        try:
+            if self._device is None and t >= self._look_again_at:
+                self._look_again_at = t + LOOK_AGAIN_SECONDS
+                self._open()
+            self._samples = self._read(t)
+            self._read_t = t
+        finally:
+            self._doing.end()
+            self.busy = False
+
+    def samples(self, t: float) -> tuple[GpuSample, ...]:
+        """What is known of the GPU and its slices at ``t``; never waits."""
+        if t - self._read_t <= HOLDS_SECONDS:
+            return self._samples
+        return self._unreadable(self._doing if self.busy else None)
+
+    def close(self) -> None:
+        """Give back what the driver lent. Never raises."""
+        for lent in (self._slices, self._gpm):
+            if lent is not None:
+                lent.free()
+
+    def _read(self, t: float) -> tuple[GpuSample, ...]:
+        if self._device is None or self._slices is None:
+            return self._unreadable()
+        known = dict(self._slices.known)
+        if self._hears_xids:
+            known["xid_errors"] = self._memory.xids.get(self._device.identity.uuid)
+        gpu = self._device.sample(t, known)
+        if not gpu.readable:
+            return self._unreadable()
+        try:
+            samples = self._slices.read(t, gpu)
+        except CallError as err:
+            if err.code in DRIVER_FAULTS:
+                raise
+            self._tell(f"its slices cannot be told: {err}", f"slices {self._index}")
+            return self._unreadable()
+        self._memory.told.discard(f"slices {self._index}")
+        who, fraction = self._device.identity, samples[0].gpu_fraction
+        whole = who if who.gpu_fraction == fraction else replace(who, gpu_fraction=fraction)
+        self._memory.identities[self._index] = (whole, *self._slices.identities())
+        return samples
+
+    def _unreadable(self, doing: Doing | None = None) -> tuple[GpuSample, ...]:
+        return tuple(unreadable(identity, doing) for identity in self._known())
+
+    def _known(self) -> tuple[GpuSample, ...]:
+        # Who it is may never have been told, but its seconds are on the bill: they need a key of their own.
+        never = (GpuSample(str(self._index), f"unknown-{self._index}"),)
+        return self._memory.identities.get(self._index, never)
+
+    def _open(self) -> None:
+        call, lost = "nvmlDeviceGetHandleByIndex", f"lost {self._index}"
+        try:
+            self._doing.begin(call)
+            handle = self._nvml.nvmlDeviceGetHandleByIndex(self._index)
+            call = "nvmlDeviceGetUUID"
+            self._doing.begin(call)
+            uuid = printable(self._nvml.nvmlDeviceGetUUID(handle))
+        except (self._nvml.NVMLError, UnicodeDecodeError) as err:
+            if getattr(err, "value", None) in DRIVER_FAULTS:
+                raise CallError(f"{call} of GPU {self._index}", err) from err
+            self._tell(f"{call}: {err}", lost)
+            return
+        self._memory.told.discard(lost)
+        self._doing.begin("nvmlDeviceGetName")
+        identity = GpuSample(str(self._index), uuid, text_of(self._nvml, "nvmlDeviceGetName", handle))
+        if not any(gpu.uuid == uuid for gpu in self._known()):
+            self._memory.identities[self._index] = (identity,)
+        tally = self._memory.tallies.setdefault(uuid, Integrator())
+        self._gpm = Gpm(self._nvml, handle)
+        notes = Notes(self._memory.told, self._doing, tally)
+        figures = (*self._figures, self._gpm.figure())
+        self._device = NvmlDevice(self._nvml, handle, identity, figures, notes)
+        self._slices = Slices(self._nvml, self._device, self._memory.told, self._doing)
+        self._doing.begin("nvmlDeviceRegisterEvents")
+        self._hears_xids = self.xids.register(handle, identity)
+
+    def _tell(self, why: str, about: str) -> None:
+        if about not in self._memory.told:
+            self._memory.told.add(about)
+            log.warning("GPU %d cannot be read: %s", self._index, why)
+
+
+def text_of(nvml: Any, call: str, *arguments: Any) -> str:  # noqa: ANN401
+    """A name that the driver tells, empty where it does not: a GPU without a name costs as much."""
+    try:
+        return printable(getattr(nvml, call)(*arguments))
+    except (nvml.NVMLError, UnicodeDecodeError) as err:
+        if getattr(err, "value", None) in DRIVER_FAULTS:
+            raise CallError(call, err) from err
+        log.warning("%s: %s: left empty", call, err)
+        return ""

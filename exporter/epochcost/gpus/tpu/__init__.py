@@ -1,0 +1,1 @@
+"""Google TPUs by the metrics service of libtpu."""

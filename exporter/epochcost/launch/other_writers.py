@@ -1,0 +1,134 @@
+"""Who else writes events of this run, or of this command, in the same directory."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HEAD_BYTES = 8192
+MAX_ANCESTORS = 64
+MAX_SECONDS = 1e11
+LAUNCHER = "launcher"
+"""The key by which writers like us know each other: two of them never step back for one another."""
+
+
+@dataclass(frozen=True, slots=True)
+class OtherWriter:
+    """A training that reports by itself: its file, its run, when it began by both clocks, in seconds."""
+
+    name: str
+    run: str
+    ts: float
+    mono: float
+
+
+class OtherWriters:
+    """Looks at event files that were made since; each is told once, when its first line is there.
+
+    Args:
+        directory: of the events.
+        run: whose writers are neighbours wherever they are.
+        pid: of the command, whose descendants are neighbours whatever their run.
+    """
+
+    def __init__(self, directory: Path, run: str, pid: int) -> None:
+        self._directory = directory
+        self._run = run
+        self._pid = pid
+        self._changed_ns = -1
+        self._again = False
+        self._namespace = _namespace()
+        self._known = set(self._listed())
+
+    def look(self) -> list[OtherWriter]:
+        """Those that came since the last look; next to nothing while the directory does not change."""
+        try:
+            changed = self._directory.stat().st_mtime_ns
+        except OSError:  # gone: so are its files
+            return []
+        if changed == self._changed_ns and not self._again:
+            return []
+        self._changed_ns, self._again = changed, False
+        found: list[OtherWriter] = []
+        for name in self._listed() - self._known:
+            head = self._head(name)
+            if head is None:
+                self._again = True  # made, and nothing in it yet
+                continue
+            self._known.add(name)
+            if (one := self._neighbour(name, head)) is not None:
+                found.append(one)
+        return sorted(found, key=lambda one: one.mono)
+
+    def _listed(self) -> set[str]:
+        try:
+            return {name for name in os.listdir(self._directory) if name.endswith(".jsonl")}  # noqa: PTH208 - names
+        except OSError:
+            return set()
+
+    def _head(self, name: str) -> bytes | None:
+        """The first line; empty where there is none to be had, None where it may come yet."""
+        try:
+            line, newline, _ = _beginning(self._directory / name).partition(b"\n")
+        except OSError:
+            return b""
+        return line if newline or len(line) == HEAD_BYTES else None
+
+    def _neighbour(self, name: str, head: bytes) -> OtherWriter | None:
+        try:
+            said: Any = json.loads(head)
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(said, dict) or said.get(LAUNCHER) is not None:
+            return None
+        run, ts, mono = said.get("run"), _time(said.get("ts")), _time(said.get("mono"))
+        if not isinstance(run, str) or ts is None or mono is None:
+            return None
+        if run != self._run and not self._ours(said.get("pid"), said.get("pidns")):
+            return None
+        return OtherWriter(name, run, ts, mono)
+
+    def _ours(self, pid: object, namespace: object) -> bool:
+        """Whether ``pid`` is the command or a process that it started."""
+        if type(pid) is not int or namespace is None or namespace != self._namespace:
+            return False
+        for _ in range(MAX_ANCESTORS):
+            if pid == self._pid:
+                return True
+            if (pid := _parent(pid)) <= 1:
+                return False
+        return False
+
+
+def _beginning(path: Path) -> bytes:
+    """The directory may be anybody's: a pipe that somebody put there would hold the command's output for ever."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        return os.read(fd, HEAD_BYTES) if stat.S_ISREG(os.fstat(fd).st_mode) else b"\n"
+    finally:
+        os.close(fd)
+
+
+def _time(value: object) -> float | None:
+    """Seconds; a number of four hundred digits is none."""
+    if not isinstance(value, (int, float)) or not 0 <= value < MAX_SECONDS:
+        return None
+    return float(value)
+
+
+def _parent(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def _namespace() -> int | None:
+    try:
+        return Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:  # no /proc: nobody's descent can be told
+        return None

@@ -1,0 +1,1 @@
+"""Progress read from the output and the files of a training command."""

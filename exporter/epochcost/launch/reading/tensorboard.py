@@ -1,0 +1,142 @@
+"""TensorBoard's event files: records of protocol buffers, of which four fields are read. Pure.
+
+A record is its length (8 bytes), a checksum of that (4), the data, a checksum (4). The checksums are of no use here: a
+record that makes no sense says nothing.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from epochcost.launch.reading.progress import MAX_COUNT, Progress, Rank, amount
+
+MAX_RECORD_BYTES = 1 << 26
+"""A longer record means that this is no event file; images and graphs stay below."""
+MAX_READ_BYTES = 1 << 20
+"""A longer record is passed over: scalars are short."""
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_STEP, _SUMMARY, _VALUE, _TAG, _SIMPLE = 2, 5, 1, 1, 2
+
+
+class NotRecordsError(ValueError):
+    """The bytes are no sequence of records."""
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """``data`` of each whole record, how many bytes they took, and how many more to pass over."""
+
+    data: tuple[bytes, ...]
+    consumed: int
+
+
+def records(data: bytes) -> Records:
+    """Cut ``data`` into records; an unfinished one is left.
+
+    Raises:
+        NotRecordsError: a length that no record has.
+    """
+    found: list[bytes] = []
+    at = 0
+    while len(data) - at >= 12:  # noqa: PLR2004 - length and its checksum
+        (length,) = struct.unpack_from("<Q", data, at)
+        if length > MAX_RECORD_BYTES:
+            raise NotRecordsError(f"a record of {length} bytes")
+        end = at + 16 + length
+        if length > MAX_READ_BYTES:
+            at = end  # may lie beyond what was read: the reader goes on there
+            continue
+        if end > len(data):
+            break
+        found.append(data[at + 12 : end - 4])
+        at = end
+    return Records(tuple(found), at)
+
+
+def said(record: bytes) -> Progress | None:
+    """What an event says of the training's position.
+
+    Hugging Face writes a scalar ``train/epoch`` (the position), Lightning ``epoch`` (a number from 0), Keras
+    ``epoch_loss`` and the like, whose step is the number of the epoch just done, from 0. Any other scalar tells a step.
+    """
+    try:
+        fields = list(_fields(record))
+    except ValueError:
+        return None
+    step = next((value for number, value in fields if number == _STEP and isinstance(value, int)), 0)
+    tags = [tag for number, value in fields if number == _SUMMARY and isinstance(value, bytes) for tag in _tags(value)]
+    return _of_tags(tags, step) if 0 <= step <= MAX_COUNT else None
+
+
+def _of_tags(tags: list[tuple[str, float | None]], step: int) -> Progress | None:
+    if not tags:
+        return None
+    for tag, value in tags:
+        if tag == "train/epoch" and value is not None and (position := amount(repr(value))) is not None:
+            return Progress("tensorboard", Rank.FILE, position=round(position, 6), run_step=step)
+        if tag == "epoch" and value is not None and value >= 0 and value.is_integer() and value <= MAX_COUNT:
+            return Progress("tensorboard", Rank.FILE, number=int(value), first=0, run_step=step)
+        if tag.startswith("epoch_"):
+            return Progress("tensorboard", Rank.FILE, number=step, first=0, done=True)
+    return Progress("tensorboard steps", Rank.STEPS, run_step=step)
+
+
+def _tags(summary: bytes) -> Iterator[tuple[str, float | None]]:
+    """Name and figure of each value of a summary; no figure where it is not a plain one."""
+    try:
+        values = [value for number, value in _fields(summary) if number == _VALUE and isinstance(value, bytes)]
+        for value in values:
+            parts = dict(_fields(value))
+            tag, simple = parts.get(_TAG), parts.get(_SIMPLE)
+            if isinstance(tag, bytes):
+                yield tag.decode("utf-8", "replace"), simple if isinstance(simple, float) else None
+    except ValueError:
+        return
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, int | float | bytes]]:
+    """The fields of a message: whole numbers, 32-bit floats, bytes; 64-bit ones are passed over.
+
+    Raises:
+        ValueError: it is no message.
+    """
+    at = 0
+    while at < len(data):
+        key, at = _varint(data, at)
+        kind = key & 7
+        if kind == _VARINT:
+            value, at = _varint(data, at)
+            yield key >> 3, value
+        elif kind == _FIXED32:
+            yield key >> 3, float(struct.unpack("<f", _part(data, at, 4))[0])
+            at += 4
+        elif kind == _FIXED64:
+            _part(data, at, 8)
+            at += 8
+        elif kind == _BYTES:
+            length, at = _varint(data, at)
+            yield key >> 3, _part(data, at, length)
+            at += length
+        else:
+            raise ValueError(f"wire type {kind}")
+
+
+def _part(data: bytes, at: int, length: int) -> bytes:
+    if at + length > len(data):
+        raise ValueError("cut off")
+    return data[at : at + length]
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        if at >= len(data):
+            raise ValueError("cut off")
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:  # noqa: PLR2004 - the last byte of a number
+            return value, at
+    raise ValueError("a number of more than ten bytes")

@@ -1,0 +1,176 @@
+"""The node's book: seconds and dollars by (run, state), in spans that can be priced again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from epochcost.ledger.price import PriceTrack
+from epochcost.model import RunId, State
+
+Key = tuple[RunId | None, State]
+
+FINE_SECONDS = 60.0
+COARSE_SECONDS = 3600.0
+COARSE_AFTER_SECONDS = 2 * 3600.0
+FOLD_AFTER_SECONDS = 32 * 86400.0
+"""How far back a late price is still put where it belongs. Older spans keep the dollars they had."""
+
+
+@dataclass(slots=True)
+class Interval:
+    """Seconds by key over ``start`` to ``end``; they sum to its length."""
+
+    start: float
+    end: float
+    seconds: dict[Key, float]
+
+
+@dataclass(slots=True)
+class Totals:
+    """Device-mean seconds, and the dollars of those whose price is known, by key."""
+
+    seconds: dict[Key, float]
+    cost_usd: dict[Key, float]
+    unpriced_seconds: float = 0.0
+
+    def add(self, key: Key, seconds: float, usd: float | None) -> None:
+        """Add seconds, and dollars where the price is known."""
+        self.seconds[key] = self.seconds.get(key, 0.0) + seconds
+        if usd is not None:
+            self.cost_usd[key] = self.cost_usd.get(key, 0.0) + usd
+
+
+class NodeLedger:
+    """Device-mean seconds by (run, state); the dollars are the price's integral over each span, split like its seconds.
+
+    So the dollars of all keys sum to the integral of the price over everything accounted, whatever was learnt when.
+    Within a span (60 s, after two hours 3600 s) a price change that was learnt late is spread over the span's keys in
+    proportion; one known in time cuts the span and is exact for every key.
+    """
+
+    def __init__(self) -> None:
+        self.spans: list[Interval] = []
+        self._folded = Totals({}, {})
+        self._cached: Totals | None = None
+        self._first_fine = 0
+
+    def add(self, start: float, end: float, shares: Mapping[Key, float], price: PriceTrack) -> None:
+        """Account ``start`` to ``end``: each key gets its share (they sum to 1) of the seconds and of the dollars."""
+        length = end - start
+        if length <= 0:
+            return
+        usd, unpriced = price.integral(start, end)
+        if self._cached is not None:
+            self._cached.unpriced_seconds += unpriced
+            for key, share in shares.items():
+                self._cached.add(key, share * length, share * usd if unpriced < length else None)
+        last = self.spans[-1] if self.spans else None
+        if last is not None and last.end == start and _may_join(last, end, shares, price):
+            last.end = end
+            for key, share in shares.items():
+                last.seconds[key] = last.seconds.get(key, 0.0) + share * length
+        else:
+            self.spans.append(Interval(start, end, {key: share * length for key, share in shares.items()}))
+            self._compact(price)
+
+    def totals(self, price: PriceTrack) -> Totals:
+        """Seconds and dollars by key since the book began."""
+        if self._cached is None:
+            totals = Totals(dict(self._folded.seconds), dict(self._folded.cost_usd), self._folded.unpriced_seconds)
+            for span in self.spans:
+                _settle(span, price, totals)
+            self._cached = totals
+        return self._cached
+
+    def reprice(self) -> None:
+        """The price has changed in what is accounted already: the next `totals` prices every span again."""
+        self._cached = None
+
+    def _compact(self, price: PriceTrack) -> None:
+        """Join old fine spans to hours, and fold what is too old to be priced again, when a new span begins."""
+        now = self.spans[-1].end
+        i = self._first_fine
+        while i + 2 < len(self.spans) and self.spans[i + 1].end < now - COARSE_AFTER_SECONDS:
+            here, following = self.spans[i], self.spans[i + 1]
+            if (
+                here.end == following.start
+                and _same_block(here, following.end, COARSE_SECONDS)
+                and (_runs(here.seconds) == _runs(following.seconds) and not price.changes(here.start, following.end))
+            ):
+                here.end = following.end
+                for key, seconds in following.seconds.items():
+                    here.seconds[key] = here.seconds.get(key, 0.0) + seconds
+                del self.spans[i + 1]
+            else:
+                i += 1
+        self._first_fine = i
+        while len(self.spans) > 1 and self.spans[0].end < now - FOLD_AFTER_SECONDS:
+            _settle(self.spans.pop(0), price, self._folded)
+            self._first_fine = max(0, self._first_fine - 1)
+
+    def drop_run_names(self, keep: Iterable[RunId]) -> None:
+        """Put the seconds of runs that are no longer kept under an empty id, so that the book stays small."""
+        kept = {None, *keep}
+        for span in self.spans:
+            span.seconds = _renamed(span.seconds, kept)
+        self._folded.seconds = _renamed(self._folded.seconds, kept)
+        self._folded.cost_usd = _renamed(self._folded.cost_usd, kept)
+        self._cached = None
+
+    def state(self) -> dict[str, Any]:
+        """The book as JSON-able data."""
+        return {
+            "spans": [[s.start, s.end, _dump(s.seconds)] for s in self.spans],
+            "folded": [_dump(self._folded.seconds), _dump(self._folded.cost_usd), self._folded.unpriced_seconds],
+        }
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Any]) -> NodeLedger:
+        """The book that `state` described."""
+        book = cls()
+        book.spans = [Interval(float(a), float(b), _load(seconds)) for a, b, seconds in state["spans"]]
+        seconds, usd, unpriced = state["folded"]
+        book._folded = Totals(_load(seconds), _load(usd), float(unpriced))
+        return book
+
+
+def _settle(span: Interval, price: PriceTrack, totals: Totals) -> None:
+    length = span.end - span.start
+    usd, unpriced = price.integral(span.start, span.end)
+    totals.unpriced_seconds += unpriced
+    for key, seconds in span.seconds.items():
+        totals.add(key, seconds, usd * seconds / length if unpriced < length else None)
+
+
+def _may_join(span: Interval, end: float, shares: Mapping[Key, float], price: PriceTrack) -> bool:
+    return (
+        _same_block(span, end, FINE_SECONDS)
+        and _runs(span.seconds) == _runs(shares)
+        and not price.changes(span.start, end)
+    )
+
+
+def _same_block(span: Interval, end: float, block: float) -> bool:
+    return span.start // block == (end - 1e-6) // block
+
+
+def _runs(keys: Iterable[Key]) -> set[RunId | None]:
+    return {run for run, _ in keys}
+
+
+def _renamed(seconds: dict[Key, float], kept: set[RunId | None]) -> dict[Key, float]:
+    renamed: dict[Key, float] = {}
+    for (run, state), value in seconds.items():
+        key = (run if run in kept else RunId(""), state)
+        renamed[key] = renamed.get(key, 0.0) + value
+    return renamed
+
+
+def _dump(values: Mapping[Key, float]) -> list[list[Any]]:
+    return [[run, state.value, value] for (run, state), value in values.items()]
+
+
+def _load(rows: Iterable[Iterable[Any]]) -> dict[Key, float]:
+    return {(None if run is None else RunId(run), State(state)): float(value) for run, state, value in rows}

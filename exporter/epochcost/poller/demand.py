@@ -1,0 +1,51 @@
+"""What agents asked for lately: it stays wanted for a day after the last question."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+
+from epochcost.prices.price_source import Want
+
+KEEP_SECONDS = 86400.0
+MOST = 1000
+"""More types and regions than any fleet mixes; a bound on what strangers can make the poller ask its providers."""
+
+
+class TooManyWantsError(Exception):
+    """No more can be wanted; the text says how many are."""
+
+
+class RequestedTypes:
+    """Thread-safe; times in seconds since the Unix epoch. ``watched`` is wanted always."""
+
+    def __init__(self, known: Iterable[Want], now: float, watched: Iterable[Want] = ()) -> None:
+        self._lock = threading.Lock()
+        self._watched = frozenset(watched)
+        self._asked: dict[Want, float] = dict.fromkeys(known, now)
+
+    def touch(self, want: Want, now: float) -> None:
+        """``want`` was asked for.
+
+        Raises:
+            TooManyWantsError: when it is new and `MOST` others are wanted.
+        """
+        with self._lock:
+            if want not in self._asked and len(self._asked) >= MOST:
+                self._forget(now)
+            if want not in self._asked and len(self._asked) >= MOST:
+                raise TooManyWantsError(f"{MOST} other machine types and regions are being asked for already")
+            self._asked[want] = now
+
+    def current(self, provider: str, now: float) -> frozenset[Want]:
+        """What is wanted of ``provider``."""
+        return frozenset(want for want in self.all(now) if want.provider == provider)
+
+    def all(self, now: float) -> frozenset[Want]:
+        """What is wanted of anybody."""
+        with self._lock:
+            self._forget(now)
+            return self._watched | frozenset(self._asked)
+
+    def _forget(self, now: float) -> None:
+        self._asked = {want: ts for want, ts in self._asked.items() if now - ts <= KEEP_SECONDS}

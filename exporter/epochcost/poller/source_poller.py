@@ -1,0 +1,150 @@
+"""The attempts of one source: the only place that knows their time, outcome, log line and count."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+
+from epochcost.poller.demand import RequestedTypes
+from epochcost.poller.snapshot import SourceHealth
+from epochcost.prices.plausibility import CheckResult
+from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Source, Want, Wanted, summary
+from epochcost.prices.store import PriceStore
+
+log = logging.getLogger("epochcost.poller")
+
+
+class SourcePoller:
+    """Asks ``source`` and puts its answers into ``store``; `refresh` and `fill` run in the source's own thread.
+
+    Args:
+        source: who is asked.
+        store: takes the answers.
+        wants: what is in use or watched.
+        clock: seconds since the Unix epoch.
+        changed: called after the store was given an answer.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        store: PriceStore,
+        wants: RequestedTypes,
+        clock: Callable[[], float],
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.source = source
+        self._store = store
+        self._wants = wants
+        self._clock = clock
+        self._changed = changed
+        self._wanted_before: frozenset[Want] = frozenset()
+        self._lock = threading.Lock()
+        self._queued: set[Want] = set()
+        self._tried: dict[Want, float] = {}
+        self._stopped = False
+        self._health = SourceHealth(last_success_ts=store.book.shelves[source.name].confirmed_ts)
+
+    @property
+    def health(self) -> SourceHealth:
+        """How it fares now."""
+        return replace(self._health, prices=len(self._store.book.shelves[self.source.name].prices))
+
+    def stop(self) -> None:
+        """Throw away what an attempt still under way brings."""
+        self._stopped = True
+
+    def enqueue(self, want: Want) -> bool:
+        """Whether ``want`` was never tried, so that `fill` has to run; it is pending until then."""
+        with self._lock:
+            if want in self._tried or want in self._queued:
+                return False
+            self._queued.add(want)
+            return True
+
+    def pending(self, want: Want) -> bool:
+        """Whether the source has yet to answer for ``want``."""
+        return want in self._queued
+
+    def tried(self, want: Want, now: float) -> str:
+        """What came of ``want``, for people."""
+        if want in self._queued:
+            return f"{self.source.name} is being asked"
+        if self._health.sentence:
+            return self._health.sentence
+        seconds = max(0.0, now - self._tried.get(want, now))
+        return f"{self.source.name} was asked {seconds:.0f} s ago and has none"
+
+    def refresh(self) -> bool:
+        """Ask for everything wanted; whether that went well (skipped counts as well)."""
+        now = self._clock()
+        wanted = Wanted(self.source.watched | self._wants.current(self.source.provider, now))
+        forgotten = self._wanted_before - wanted.items
+        with self._lock:
+            self._tried = {want: ts for want, ts in self._tried.items() if want in wanted.items}
+            self._queued |= wanted.items - self._tried.keys()  # so that nobody has them fetched a second time
+        good = self._attempt(wanted, now, partial=False, forgotten=forgotten)
+        if good:
+            self._wanted_before = wanted.items
+        return good
+
+    def fill(self) -> bool:
+        """Ask only for what was newly asked for, if anything was."""
+        with self._lock:
+            wanted = Wanted(frozenset(self._queued))
+        return not wanted.items or self._attempt(wanted, self._clock(), partial=True)
+
+    def _attempt(self, wanted: Wanted, now: float, *, partial: bool, forgotten: frozenset[Want] = frozenset()) -> bool:
+        began = time.monotonic()
+        health = self._health
+        try:
+            catalogue = self.source.fetch(wanted, now)
+            if self._stopped:
+                return True
+            verdict = self._store.put(self.source.name, catalogue, now, partial=partial, forgotten=forgotten)
+            health = self._held_back(self._answered(catalogue, verdict, now, partial=partial), verdict)
+            self._changed()
+        except NotConfiguredError as err:
+            health = self._unconfigured(str(err))
+        except PriceSourceError as err:
+            health = self._failed(str(err))
+        except Exception as err:  # whatever a source raises, the schedule must go on
+            log.exception("price source %s broke", self.source.name)
+            health = self._failed(f"{self.source.name}: {type(err).__name__}: {err}")
+        finally:
+            self._health = replace(health, duration_seconds=time.monotonic() - began)
+            with self._lock:
+                self._queued -= wanted.items
+                self._tried |= dict.fromkeys(wanted.items, now)
+        return self._health.success is not False
+
+    def _answered(self, catalogue: Catalogue, verdict: CheckResult, now: float, *, partial: bool) -> SourceHealth:
+        if catalogue.problems:
+            return self._failed(summary(catalogue.problems))
+        if self._health.success is not True:
+            log.info("price source %s answers: %d prices", self.source.name, len(catalogue.prices))
+        full_ts = self._health.last_success_ts if partial or verdict.catalogue is None else now
+        return replace(self._health, success=True, sentence="", last_success_ts=full_ts)
+
+    def _held_back(self, health: SourceHealth, verdict: CheckResult) -> SourceHealth:
+        """Count what is held back; log it once, however often it is said again."""
+        if verdict.sentence and verdict.sentence != self._health.held_sentence:
+            log.warning("price source %s: hard to believe: %s", self.source.name, verdict.sentence)
+        total = Counter(self._health.held_total) + Counter(verdict.held)
+        return replace(health, held=verdict.held, held_total=total, held_sentence=verdict.sentence)
+
+    def _unconfigured(self, sentence: str) -> SourceHealth:
+        if self._store.book.shelves[self.source.name].prices:  # it worked before, so something was lost
+            return self._failed(sentence)
+        if sentence != self._health.sentence:
+            log.info("price source skipped: %s", sentence)
+        return replace(self._health, success=None, sentence=sentence)
+
+    def _failed(self, sentence: str) -> SourceHealth:
+        if sentence != self._health.sentence:
+            log.warning("price source failed: %s", sentence)
+        return replace(self._health, success=False, sentence=sentence, failures=self._health.failures + 1)

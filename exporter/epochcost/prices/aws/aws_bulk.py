@@ -1,0 +1,200 @@
+"""EC2 on-demand prices without credentials, from the public price list of each region.
+
+A region's list is a CSV file of several hundred megabytes, so it is read as a stream, line by line; only lines that
+name a wanted type are looked at. What remains must be exactly one row a type, or there is no price.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from http.client import HTTPException
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
+from epochcost.prices.aws.aws_on_demand import PROVIDER, ec2_types
+from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
+
+NAME = "aws_bulk"
+GIB = 1024**3
+READ_TIMEOUT_SECONDS = 30.0
+MOST_SECONDS = 900.0
+"""For one region."""
+LONGEST_LINE_BYTES = 64 * 1024
+LINES_BETWEEN_LOOKS = 10_000
+HEADER_WITHIN_LINES = 10
+_LINUX_ON_DEMAND: Mapping[str, tuple[str, ...]] = {
+    "TermType": ("OnDemand",),  # or Reserved
+    "Unit": ("Hrs",),  # or Quantity, of an upfront fee
+    "Currency": ("USD",),  # or CNY
+    "Location Type": ("AWS Region",),  # or a Local Zone or Wavelength zone, with prices of their own
+    "Operating System": ("Linux",),  # or Windows, RHEL, SUSE, Ubuntu Pro
+    "License Model": ("No License required",),  # or Bring your own license
+    "Tenancy": ("Shared",),  # or Dedicated, Host
+    "Pre Installed S/W": ("NA", ""),  # or SQL Web, ...
+    "CapacityStatus": ("Used",),  # or the rows of reservations, some of $0.00
+    "MarketOption": ("OnDemand",),  # or CapacityBlock, of $0.00
+    "operation": ("RunInstances",),  # or with a licence (RunInstances:0002), or of a capacity block (:CB)
+}
+_OTHERS = ("SKU", "PricePerUnit", "Instance Type", "Region Code", "vCPU", "Memory", "GPU")
+Row = Mapping[str, str]
+
+
+class AwsBulkSettings(Protocol):
+    """What this source needs of the poller's settings."""
+
+    @property
+    def aws_regions(self) -> tuple[str, ...]:
+        """Region codes to watch."""
+        ...
+
+    @property
+    def aws_instance_types(self) -> tuple[str, ...]:
+        """Instance types to watch in each of those regions."""
+        ...
+
+    @property
+    def aws_on_demand_interval(self) -> float:
+        """Seconds between two questions."""
+        ...
+
+    @property
+    def aws_price_list_url(self) -> str:
+        """Where the lists are, without a trailing slash."""
+        ...
+
+
+def make(settings: AwsBulkSettings) -> tuple[AwsBulk, ...]:
+    """The source for the watched types."""
+    watched = frozenset(
+        Want(PROVIDER, region, name) for region in settings.aws_regions for name in settings.aws_instance_types
+    )
+    return (AwsBulk(settings.aws_price_list_url, watched, settings.aws_on_demand_interval),)
+
+
+@dataclass(frozen=True, slots=True)
+class AwsBulk:
+    """On-demand Linux prices of the wanted types: one download a region."""
+
+    url: str
+    watched: frozenset[Want]
+    refresh_seconds: float
+    name: str = NAME
+    provider: str = PROVIDER
+
+    def fetch(self, wanted: Wanted, now: float) -> Catalogue:
+        """Read the lists of all wanted regions, one after another."""
+        prices: list[Price] = []
+        facts: dict[str, InstanceFacts] = {}
+        problems: list[str] = []
+        regions = ec2_types(wanted)
+        for region, types in regions.items():
+            try:
+                found = self._region(region, types)
+            except PriceSourceError as err:
+                problems.append(str(err))
+                continue
+            for instance_type, rows in found.items():
+                if len(rows) > 1:
+                    problems.append(_several(region, instance_type, rows))
+                    continue
+                key = PriceKey(PROVIDER, region, "", instance_type, PurchaseOption.ON_DEMAND)
+                prices.append(Price(key, (PriceStep(-math.inf, float(rows[0]["PricePerUnit"])),), NAME, now))
+                facts[instance_type] = parse_facts(rows[0])
+        if problems and not prices:
+            raise PriceSourceError(summary(problems))
+        return Catalogue(tuple(prices), tuple(facts.values()), tuple(problems))
+
+    def _region(self, region: str, types: tuple[str, ...]) -> dict[str, list[Row]]:
+        where = f"{NAME}: the price list of {region} at {urlsplit(self.url).netloc}"
+        address = f"{self.url}/offers/v1.0/aws/AmazonEC2/current/{region}/index.csv"
+        try:
+            with urllib.request.urlopen(address, timeout=READ_TIMEOUT_SECONDS) as answer:  # noqa: S310 - http(s)
+                return linux_rows(_lines(answer), region, types)
+        except urllib.error.HTTPError as err:
+            with err:
+                raise PriceSourceError(f"{where}: HTTP {err.code}") from None
+        except (OSError, HTTPException) as err:
+            raise PriceSourceError(f"{where}: cannot be read: {err}") from None
+        except (ValueError, csv.Error) as err:
+            raise PriceSourceError(f"{where}: is not a price list: {err}") from None
+
+
+def _several(region: str, instance_type: str, rows: list[Row]) -> str:
+    skus = ", ".join(sorted(f"{row['SKU']} ${float(row['PricePerUnit']):g}" for row in rows))
+    return f"{NAME}: {instance_type} in {region}: {len(rows)} rows match, not one ({skus}): no price taken"
+
+
+def _lines(answer: Any) -> Iterator[bytes]:  # noqa: ANN401 - an HTTPResponse
+    """Lines of a download that is whole, or an error."""
+    deadline = time.monotonic() + MOST_SECONDS
+    count = 0
+    while line := answer.readline(LONGEST_LINE_BYTES):
+        if len(line) == LONGEST_LINE_BYTES:
+            raise ValueError(f"line {count + 1} is longer than {LONGEST_LINE_BYTES} bytes")
+        yield line
+        count += 1
+        if count % LINES_BETWEEN_LOOKS == 0 and time.monotonic() > deadline:
+            raise TimeoutError(f"not whole after {MOST_SECONDS:g} s")
+    if answer.length:  # http.client ends quietly when the connection is cut
+        raise ConnectionError(f"cut off, {answer.length} bytes are missing")
+
+
+def linux_rows(lines: Iterator[bytes], region: str, types: tuple[str, ...]) -> dict[str, list[Row]]:
+    """Rows of shared Linux machines on demand, in dollars an hour above zero, by instance type.
+
+    Raises:
+        ValueError: for a list of another form.
+    """
+    columns = _columns(lines)
+    names_one = re.compile(b'"(?:' + b"|".join(re.escape(name.encode()) for name in types) + b')"')
+    found: dict[str, list[Row]] = {}
+    for line in lines:
+        if b'"OnDemand"' not in line or not names_one.search(line):  # most of a million lines end here
+            continue
+        cells = next(csv.reader([line.decode("utf-8")], strict=True))
+        if len(cells) != len(columns):
+            raise ValueError(f"a row has {len(cells)} values for {len(columns)} columns: {line[:80]!r}")
+        row = dict(zip(columns, cells, strict=True))
+        if row["Instance Type"] in types and row["Region Code"] == region and _is_linux_on_demand(row):
+            found.setdefault(row["Instance Type"], []).append(row)
+    return found
+
+
+def _columns(lines: Iterator[bytes]) -> list[str]:
+    """The names of the columns: they stand after five lines about the list."""
+    for _, line in zip(range(HEADER_WITHIN_LINES), lines, strict=False):
+        cells: list[str] = next(csv.reader([line.decode("utf-8")], strict=True), [])
+        if cells[:1] == ["SKU"]:
+            missing = [name for name in (*_LINUX_ON_DEMAND, *_OTHERS) if name not in cells]
+            if missing:  # a guard that cannot look must not pass
+                raise ValueError(f"column {missing[0]!r} is missing")
+            return cells
+    raise ValueError("no line names the columns")
+
+
+def _is_linux_on_demand(row: Row) -> bool:
+    return all(row[name] in allowed for name, allowed in _LINUX_ON_DEMAND.items()) and float(row["PricePerUnit"]) > 0
+
+
+def parse_facts(row: Row) -> InstanceFacts:
+    """What the list says that a type holds; it does not name the GPU, and spells GPU memory in many ways."""
+    memory = re.fullmatch(r"([\d,.]+) GiB", row["Memory"])
+    return InstanceFacts(
+        provider=PROVIDER,
+        instance_type=row["Instance Type"],
+        gpus=_number(row["GPU"]),
+        vcpus=_number(row["vCPU"]),
+        memory_bytes=round(float(memory[1].replace(",", "")) * GIB) if memory else None,
+    )
+
+
+def _number(text: str) -> float | None:
+    return float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else None

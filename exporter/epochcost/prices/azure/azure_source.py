@@ -1,0 +1,182 @@
+"""Azure's retail prices: Linux, on demand and spot, without credentials. Windows and all other variants are dropped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any, Protocol
+
+from epochcost.model import Price, PriceKey, PriceStep, PurchaseOption
+from epochcost.prices.azure.azure_sizes import size_facts
+from epochcost.prices.http_json import JsonApi
+from epochcost.prices.json_fields import FieldError, number, rows, text
+from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
+
+NAME = "azure"
+PROVIDER = "azure"
+MOST_TYPES = 10
+"""In one question: the filter stands in the URL."""
+_NOT_PLAIN_LINUX = (" win", "cloud services", "cloudservices", "dedicated")
+"""In a product's name: ``... Series Windows``, ``... Srs Win``, ``... Cloud Services``, ``Dedicated Host``."""
+_SAFE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class AzureSettings(Protocol):
+    """What this source needs of the poller's settings."""
+
+    @property
+    def azure_url(self) -> str:
+        """Of the retail prices API."""
+        ...
+
+    @property
+    def azure_regions(self) -> tuple[str, ...]:
+        """Region codes to watch, ``eastus``."""
+        ...
+
+    @property
+    def azure_instance_types(self) -> tuple[str, ...]:
+        """Sizes to watch in each of those regions, ``Standard_NC4as_T4_v3``."""
+        ...
+
+    @property
+    def azure_interval(self) -> float:
+        """Between two questions, in seconds."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Azure:
+    """Prices of the wanted sizes by region, each from the day on which Azure says that it holds."""
+
+    url: str
+    watched: frozenset[Want]
+    refresh_seconds: float
+    api: JsonApi
+    name: str = NAME
+    provider: str = PROVIDER
+
+    def fetch(self, wanted: Wanted, now: float) -> Catalogue:
+        """One question for each ten sizes of a region; a region that fails leaves the others alone."""
+        prices: list[Price] = []
+        problems: list[str] = []
+        asked: set[str] = set()
+        for region, types in wanted.by_region(PROVIDER).items():
+            asked.update(types)
+            for first in range(0, len(types), MOST_TYPES):
+                try:
+                    found = self._ask(region, types[first : first + MOST_TYPES])
+                    prices += _prices(found, region, types[first : first + MOST_TYPES], now, problems)
+                except PriceSourceError as err:  # noqa: PERF203 - one region leaves the others alone
+                    problems.append(str(err))
+        if problems and not prices:
+            raise PriceSourceError(summary(problems))
+        facts = tuple(fact for each in sorted(asked) if (fact := size_facts(each)) is not None)
+        return Catalogue(tuple(prices), facts, tuple(problems))
+
+    def _ask(self, region: str, types: tuple[str, ...]) -> list[Mapping[str, Any]]:
+        names = sorted({spelling for each in types if _SAFE.fullmatch(each) for spelling in (each, spelt(each))})
+        if not names or not _SAFE.fullmatch(region):
+            return []
+        any_of = " or ".join(f"armSkuName eq '{each}'" for each in names)
+        query = {
+            "api-version": "2023-01-01-preview",
+            "meterRegion": "'primary'",
+            "currencyCode": "'USD'",
+            "$filter": "serviceName eq 'Virtual Machines' and priceType eq 'Consumption' "
+            f"and armRegionName eq '{region}' and ({any_of})",
+        }
+        try:
+            pages = self.api.pages(self.url, query, lambda page: page.get("NextPageLink"))
+            return [row for page in pages for row in rows(page, "Items")]
+        except FieldError as err:
+            raise PriceSourceError(f"azure: prices of {region}: {err}") from None
+
+
+def spelt(instance_type: str) -> str:
+    """``standard_nc24ADS_a100_V4`` as Azure spells it, ``Standard_NC24ads_A100_v4``: its filters heed the case.
+
+    Upper case up to the first digit, then lower case; accelerators upper case; the version lower case.
+    """
+    first, _, rest = instance_type.partition("_")
+    size, *more = rest.split("_")
+    family = re.match(r"[A-Za-z]*", size)
+    letters = family[0] if family else ""
+    parts = [letters.upper() + size[len(letters) :].lower()]
+    parts += [each.lower() if re.fullmatch(r"[vV]\d+", each) else each.upper() for each in more]
+    return "_".join([first.capitalize(), *parts])
+
+
+def _prices(
+    found: list[Mapping[str, Any]], region: str, types: tuple[str, ...], now: float, problems: list[str]
+) -> Iterator[Price]:
+    """At most two prices a size; what cannot be told apart is a problem and no price."""
+    for instance_type in types:
+        ours = [row for row in found if row.get("armSkuName") in (instance_type, spelt(instance_type))]
+        for option in (PurchaseOption.ON_DEMAND, PurchaseOption.SPOT):
+            key = PriceKey(PROVIDER, region, "", instance_type, option)
+            try:
+                steps = _steps([row for row in ours if purchase_option(row) is option])
+            except ValueError as err:
+                problems.append(f"azure: {instance_type} {option.value} in {region}: {err}: no price taken")
+                continue
+            if steps:
+                yield Price(key, steps, NAME, now)
+
+
+def purchase_option(row: Mapping[str, Any]) -> PurchaseOption | None:
+    """How a row is paid; None for a row that is not an hour of a plain Linux machine."""
+    product = str(row.get("productName", "")).lower()
+    meter = f"{row.get('meterName', '')} {row.get('skuName', '')}".lower()
+    plain = (
+        row.get("type") == "Consumption"  # the price of a reservation is for its whole term
+        and row.get("serviceName") == "Virtual Machines"
+        and row.get("unitOfMeasure") == "1 Hour"
+        and row.get("isPrimaryMeterRegion") is True  # the same meter stands in other regions too
+        and not row.get("tierMinimumUnits")  # volume tiers
+        and not any(word in product for word in _NOT_PLAIN_LINUX)
+        and "low priority" not in meter
+    )
+    if not plain:
+        return None
+    return PurchaseOption.SPOT if re.search(r"\bspot\b", meter) else PurchaseOption.ON_DEMAND
+
+
+def _steps(ours: list[Mapping[str, Any]]) -> tuple[PriceStep, ...]:
+    """One step a date; two prices from one date, or of two meters, cannot both be right.
+
+    Raises:
+        ValueError: saying what stands against each other, or which field is not as expected.
+    """
+    priced = [row for row in ours if number(row, "retailPrice") != 0]
+    for row in priced:
+        if text(row, "currencyCode") != "USD":
+            raise FieldError(f"currencyCode: {row['currencyCode']!r} is not 'USD'")
+    by_date: dict[float, set[float]] = {}
+    for row in priced:
+        by_date.setdefault(_date(text(row, "effectiveStartDate")), set()).add(number(row, "retailPrice"))
+    different = sorted({usd for prices in by_date.values() for usd in prices})
+    meters = {str(row.get("meterId")) for row in priced}
+    if any(len(prices) > 1 for prices in by_date.values()) or (len(meters) > 1 and len(different) > 1):
+        raise FieldError(f"{len(priced)} rows match, not one ({', '.join(f'${usd:g}' for usd in different)})")
+    return tuple(PriceStep(ts, usd) for ts in sorted(by_date) for usd in by_date[ts])
+
+
+def _date(given: str) -> float:
+    try:
+        when = datetime.fromisoformat(given.replace("Z", "+00:00"))
+    except ValueError:
+        raise FieldError(f"effectiveStartDate: {given[:40]!r} is no date") from None
+    return (when if when.tzinfo else when.replace(tzinfo=timezone.utc)).timestamp()
+
+
+def make(settings: AzureSettings) -> tuple[Azure, ...]:
+    """The source; it asks nothing as long as nothing is wanted."""
+    watched = frozenset(
+        Want(PROVIDER, region, instance_type)
+        for region in settings.azure_regions
+        for instance_type in settings.azure_instance_types
+    )
+    return (Azure(settings.azure_url, watched, settings.azure_interval, JsonApi(NAME)),)

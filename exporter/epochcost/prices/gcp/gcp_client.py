@@ -1,0 +1,166 @@
+"""The Cloud Billing catalogue: every SKU of a service, page by page, in bounded time, errors without secrets."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from epochcost.prices.collector_pause import no_collection, set_aside
+from epochcost.prices.gcp.gcp_skus import SERVICES
+from epochcost.prices.price_source import NotConfiguredError, PriceSourceError
+
+PAGE_SIZE = 2000
+"""The API gives up to 5000, for which this process would need 10 MiB more; Compute Engine has about 36,000 SKUs."""
+_MOST_CHARACTERS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long the catalogue may take, in seconds: one attempt at a page, all attempts at it, a whole service."""
+
+    attempt: float = 20.0
+    page: float = 60.0
+    service: float = 300.0
+    first_pause: float = 0.5
+
+
+def google_client(api_key: str) -> Any:  # noqa: ANN401 - the client has no types
+    """The real client over gRPC; without a key it finds application default credentials."""
+    from google.api_core.client_options import ClientOptions
+    from google.cloud.billing_v1 import CloudCatalogClient
+
+    return CloudCatalogClient(client_options=ClientOptions(api_key=api_key) if api_key else None)
+
+
+class GcpCatalogue:
+    """Reads SKUs. The client is kept from fetch to fetch, and forgotten after a failure: credentials are read anew.
+
+    Args:
+        source: name of the source, for errors.
+        api_key_file: path of a file that holds an API key; empty for application default credentials.
+        make_client: makes the client from the key; a test leads it to its own server.
+        patience: how long to wait.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        api_key_file: str = "",
+        make_client: Callable[[str], Any] = google_client,
+        patience: Patience = Patience(),
+    ) -> None:
+        self._source = source
+        self._api_key_file = api_key_file
+        self._make_client = make_client
+        self._patience = patience
+        self._api_key = ""
+        self._client: Any = None
+
+    def forget(self) -> None:
+        """Read credentials and make the client anew next time."""
+        if self._client is not None:
+            self._client.transport.close()
+        self._client = None
+
+    def connect(self) -> None:
+        """Find credentials.
+
+        Raises:
+            NotConfiguredError: without the library or without credentials.
+            PriceSourceError: for credentials that are there and cannot be used.
+        """
+        if self._client is not None:
+            return
+        self._api_key = self._read_api_key()
+        try:
+            from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
+        except ImportError:
+            raise self._no_library() from None
+        try:
+            with no_collection():  # it imports gRPC and the library
+                self._client = self._make_client(self._api_key)
+        except ImportError:
+            raise self._no_library() from None
+        except DefaultCredentialsError as err:
+            if given := os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
+                raise PriceSourceError(
+                    f"{self._source}: credentials {given} cannot be used: {self._clean(err)}"
+                ) from None
+            raise NotConfiguredError(
+                f"{self._source}: no Google credentials found; give --gcp.api-key-file a file with an API key that may "
+                "call the Cloud Billing API, or the poller a service account (docs/prices/gcp.md)"
+            ) from None
+        except GoogleAuthError as err:
+            raise PriceSourceError(f"{self._source}: credentials cannot be read: {self._clean(err)}") from None
+        set_aside("google-cloud-billing")
+
+    def skus(self, service: str) -> Iterator[Any]:
+        """Every SKU of ``service``, as protobuf messages; one page of them is in memory at a time.
+
+        Raises:
+            PriceSourceError: naming service, page and answer.
+        """
+        from google.api_core.exceptions import GoogleAPICallError, RetryError
+        from google.auth.exceptions import GoogleAuthError
+
+        asked = f"{self._source}: ListSkus of {SERVICES[service]} (services/{service})"
+        deadline = time.monotonic() + self._patience.service
+        seen: set[str] = set()
+        try:
+            for page in self._pages(service):
+                yield from page.skus
+                if page.next_page_token in seen:
+                    raise PriceSourceError(f"{asked}, page {len(seen) + 1}: the pages go round in a circle")
+                seen.add(page.next_page_token)
+                if time.monotonic() > deadline:
+                    raise PriceSourceError(f"{asked}: not all in {self._patience.service:g} s, only {len(seen)} pages")
+        except RetryError as err:
+            waited = f"no answer in {self._patience.page:g} s"
+            raise PriceSourceError(
+                f"{asked}, page {len(seen) + 1}: {waited}: {self._clean(err.cause or err)}"
+            ) from None
+        except (GoogleAPICallError, GoogleAuthError) as err:
+            raise PriceSourceError(f"{asked}, page {len(seen) + 1}: {self._clean(err)}") from None
+
+    def _pages(self, service: str) -> Iterator[Any]:
+        from google.api_core import exceptions
+        from google.api_core.retry import Retry, if_exception_type
+        from google.cloud.billing_v1 import ListSkusRequest, ListSkusResponse
+
+        passing = if_exception_type(
+            exceptions.TooManyRequests,  # ResourceExhausted is one
+            exceptions.ServerError,  # UNAVAILABLE, INTERNAL, DEADLINE_EXCEEDED, UNKNOWN: pages are only read
+        )
+        retry = Retry(passing, initial=self._patience.first_pause, maximum=8.0, timeout=self._patience.page)
+        request = ListSkusRequest(parent=f"services/{service}", page_size=PAGE_SIZE, currency_code="USD")
+        answers = self._client.list_skus(request=request, retry=retry, timeout=self._patience.attempt)
+        for page in answers.pages:
+            yield ListSkusResponse.pb(page)  # the plain message: the wrapper would cost a second copy of every SKU
+
+    def _read_api_key(self) -> str:
+        if not self._api_key_file:
+            return ""
+        try:
+            key = Path(self._api_key_file).read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError) as err:
+            reason = err.strerror if isinstance(err, OSError) else "it is not ASCII"
+            raise PriceSourceError(f"{self._source}: --gcp.api-key-file {self._api_key_file}: {reason}") from None
+        if not key or len(key.split()) > 1:
+            raise PriceSourceError(
+                f"{self._source}: --gcp.api-key-file {self._api_key_file}: holds not one word, the key"
+            )
+        return key
+
+    def _no_library(self) -> NotConfiguredError:
+        return NotConfiguredError(
+            f"{self._source}: google-cloud-billing is not installed: pip install 'epochcost[prices]'"
+        )
+
+    def _clean(self, err: Exception) -> str:
+        text = f"{type(err).__name__}: {err}"
+        text = text.replace(self._api_key, "(secret)") if self._api_key else text
+        return " ".join(text.split())[:_MOST_CHARACTERS]

@@ -1,0 +1,95 @@
+"""GPUs of Google Cloud: their names as accelerators, in the texts of SKUs and to the driver, and which go with N1."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from epochcost.prices.gcp.gcp_skus import COMPUTE, HOURLY, Part, Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One accelerator type.
+
+    Attributes:
+        accelerator: as instances name it, ``nvidia-tesla-p4``.
+        model: as this project spells it.
+        memory_gib: of one.
+        texts: names in SKUs, lower case, without "Nvidia", "Tesla" and "GPU".
+        attach: how many may be attached to one N1 machine; empty where it comes with a machine type.
+        drivers: how NVML begins its name, lower case, where it may be attached.
+    """
+
+    accelerator: str
+    model: str
+    memory_gib: float
+    texts: tuple[str, ...]
+    attach: tuple[int, ...] = ()
+    drivers: str = ""
+
+    @property
+    def part(self) -> Part:
+        """What its SKUs price."""
+        return Part(COMPUTE, f"{self.accelerator} GPU")
+
+
+GPUS: Mapping[str, Gpu] = {
+    gpu.accelerator: gpu
+    for gpu in (
+        Gpu("nvidia-tesla-k80", "K80", 12, ("k80",), (1, 2, 4, 8), "tesla k80"),
+        Gpu("nvidia-tesla-p4", "P4", 8, ("p4",), (1, 2, 4), "tesla p4"),
+        Gpu("nvidia-tesla-t4", "T4", 16, ("t4",), (1, 2, 4), "tesla t4"),
+        Gpu("nvidia-tesla-p100", "P100", 16, ("p100",), (1, 2, 4), "tesla p100"),
+        Gpu("nvidia-tesla-v100", "V100 16GB", 16, ("v100",), (1, 2, 4, 8), "tesla v100"),
+        Gpu("nvidia-l4", "L4", 24, ("l4",)),
+        Gpu("nvidia-tesla-a100", "A100 40GB", 40, ("a100",)),
+        Gpu("nvidia-a100-80gb", "A100 80GB", 80, ("a100 80gb",)),
+        Gpu("nvidia-h100-80gb", "H100", 80, ("h100 80gb",)),
+        # Google's own texts name it in three ways, and its rate differs from the plain H100's.
+        Gpu("nvidia-h100-mega-80gb", "H100", 80, ("h100 80gb mega", "h100 mega 80gb", "h100 80gb plus")),
+        Gpu("nvidia-h200-141gb", "H200", 141, ("h200 141gb",)),
+        Gpu("nvidia-b200", "B200", 180, ("b200 (1 gpu slice)",)),
+    )
+}
+_BY_TEXT = {text: gpu for gpu in GPUS.values() for text in gpu.texts}
+_SKU = re.compile(
+    r"(?P<before>(?:Spot )?Preemptible )?(?:A4 )?(?P<gpu>.+?)(?: GPU)?"
+    r"(?P<attached> attached to (?:Spot )?Preemptible VMs)? running in .+",
+    re.IGNORECASE,
+)
+
+
+def named(text: str) -> Gpu | None:
+    """The GPU that a SKU calls ``Nvidia Tesla A100 80GB``; None for any other text, also one that holds such a name."""
+    plain = text.lower().removesuffix(" gpu").removeprefix("nvidia ").removeprefix("tesla ")
+    return _BY_TEXT.get(plain)
+
+
+def read(text: str) -> Reading | None:
+    """The GPU that a SKU of Compute Engine prices, by the hour."""
+    match = _SKU.fullmatch(text)
+    gpu = named(match["gpu"]) if match else None
+    if match is None or gpu is None:
+        return None
+    return Reading(gpu.part, HOURLY, spot=bool(match["before"] or match["attached"]))
+
+
+def with_accelerators(machine_type: str, drivers_models: Sequence[str]) -> str:
+    """The name under which an N1 machine with these GPUs is priced, for what only knows the two apart.
+
+    The metadata server says ``n1-standard-16`` and nothing of what is attached; the driver knows that.
+    Any other machine type, and an N1 machine whose GPUs are not all of one attachable kind, keeps its name.
+
+    Args:
+        machine_type: as the metadata server says it.
+        drivers_models: the model of each GPU as NVML names it (``Tesla P4``).
+    """
+    if not machine_type.startswith("n1-") or "+" in machine_type:
+        return machine_type
+    if not drivers_models:
+        return f"{machine_type}+none"
+    attachable = (gpu for gpu in GPUS.values() if gpu.attach)
+    kinds = [gpu for gpu in attachable if all(re.match(rf"{gpu.drivers}\b", m.lower()) for m in drivers_models)]
+    return f"{machine_type}+{kinds[0].accelerator}:{len(drivers_models)}" if kinds else machine_type

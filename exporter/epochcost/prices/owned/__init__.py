@@ -1,0 +1,1 @@
+"""What an hour of an owned machine costs."""

@@ -1,0 +1,81 @@
+"""What the user's own machines at vast.ai cost: the rate of the contract, not that of the market."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
+from epochcost.prices.gpu_model import canonical
+from epochcost.prices.http_json import JsonApi
+from epochcost.prices.json_fields import FieldError, number, optional_number, rows
+from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
+
+NAME = "vast_rented"
+PROVIDER = "vastai"
+MOST_MACHINES = 500
+MIB = 1024**2
+
+
+@dataclass(frozen=True, slots=True)
+class VastRented:
+    """Every machine of the account whose contract is running; a stopped one pays for its disk only and is left out."""
+
+    url: str
+    refresh_seconds: float
+    api: JsonApi
+    name: str = NAME
+    provider: str = PROVIDER
+    watched: frozenset[Want] = frozenset()
+
+    def fetch(self, wanted: Wanted, now: float) -> Catalogue:  # noqa: ARG002 - all there are, whatever is wanted
+        """One question; a machine that cannot be read leaves the others alone."""
+        try:
+            found = rows(self.api.get(f"{self.url}/instances/", {"owner": "me"}), "instances")
+        except FieldError as err:
+            raise PriceSourceError(f"vast_rented: {err}") from None
+        running = [row for row in found if row.get("cur_state") == "running"]
+        prices: list[Price] = []
+        facts: list[InstanceFacts] = []
+        problems: list[str] = []
+        if len(running) > MOST_MACHINES:
+            problems.append(f"vast_rented: {len(running)} machines are running: only {MOST_MACHINES} are priced")
+        for row in running[:MOST_MACHINES]:
+            try:
+                prices.append(_price(row, now))
+                facts.append(_facts(row))
+            except ValueError as err:  # noqa: PERF203 - one machine leaves the others alone
+                problems.append(f"vast_rented: machine {row.get('id')!r:.20}: {err}")
+        if problems and not prices:
+            raise PriceSourceError(summary(problems))
+        return Catalogue(tuple(prices), tuple(facts), tuple(problems), complete=True)
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    """``C.12345678``, as the machine itself has it in ``VAST_CONTAINERLABEL``."""
+    return f"C.{number(row, 'id'):.0f}"
+
+
+def _price(row: Mapping[str, Any], now: float) -> Price:
+    """``dph_total`` is per hour for the whole machine with its disk; the region is empty, for the name says it all."""
+    is_bid = row.get("is_bid")
+    if not isinstance(is_bid, bool):
+        raise FieldError(f"is_bid: {is_bid!r:.80} is neither true nor false")
+    option = PurchaseOption.SPOT if is_bid else PurchaseOption.ON_DEMAND
+    key = PriceKey(PROVIDER, "", "", _name(row), option)
+    return Price(key, (PriceStep(-math.inf, number(row, "dph_total")),), NAME, now)
+
+
+def _facts(row: Mapping[str, Any]) -> InstanceFacts:
+    memory_mib = optional_number(row, "gpu_ram")
+    memory_bytes = None if memory_mib is None else round(memory_mib * MIB)
+    return InstanceFacts(
+        provider=PROVIDER,
+        instance_type=_name(row),
+        gpu_model=canonical(str(row.get("gpu_name") or ""), memory_bytes),
+        gpus=optional_number(row, "num_gpus"),
+        gpu_memory_bytes=memory_bytes,
+        vcpus=optional_number(row, "cpu_cores_effective"),
+    )

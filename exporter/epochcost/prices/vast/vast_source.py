@@ -1,0 +1,191 @@
+"""vast.ai: the market (cheapest verified offer by GPU, count and country), and what a rented machine itself costs.
+
+An offer lives for hours, so none becomes a label. A type is ``4x H100 SXM`` (vast.ai's own name of the GPU); a region
+is a country code, or ``any`` for the whole market. A rented machine is ``C.12345678``, as it calls itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
+from epochcost.prices.gpu_model import canonical
+from epochcost.prices.http_json import JsonApi
+from epochcost.prices.json_fields import FieldError, number, optional_number, rows, text
+from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
+from epochcost.prices.vast.vast_rented import NAME as RENTED
+from epochcost.prices.vast.vast_rented import PROVIDER, VastRented
+
+NAME = "vast"
+ANYWHERE = "any"
+"""The region of the whole market. No machine is there, so its prices are compared with and never charged."""
+MOST_OFFERS = 2000
+LEAST_RELIABILITY = 0.9
+MIB = 1024**2
+_TYPE = re.compile(r"([1-9]\d{0,2})x (\S.*)")
+_KINDS = (("on-demand", PurchaseOption.ON_DEMAND, "dph_base"), ("bid", PurchaseOption.SPOT, "min_bid"))
+"""Kind of offer, how it is paid, and which field is its price: per hour for the whole machine, without its disk."""
+
+
+class VastSettings(Protocol):
+    """What these sources need of the poller's settings."""
+
+    @property
+    def vast_url(self) -> str:
+        """Of the API, without a path to a resource."""
+        ...
+
+    @property
+    def vast_api_key_file(self) -> str:
+        """Holds the API key; empty: the market is asked without one, and rented machines are not."""
+        ...
+
+    @property
+    def vast_regions(self) -> tuple[str, ...]:
+        """Country codes to watch; the whole market is watched anyway."""
+        ...
+
+    @property
+    def vast_instance_types(self) -> tuple[str, ...]:
+        """Types to watch, ``4x H100 SXM``."""
+        ...
+
+    @property
+    def vast_interval(self) -> float:
+        """Between two questions, in seconds."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class VastMarket:
+    """The cheapest verified offer of each wanted type in each wanted region, from when it was first seen."""
+
+    url: str
+    watched: frozenset[Want]
+    refresh_seconds: float
+    api: JsonApi
+    name: str = NAME
+    provider: str = PROVIDER
+    since: dict[PriceKey, PriceStep] = field(default_factory=dict)
+
+    def fetch(self, wanted: Wanted, now: float) -> Catalogue:
+        """Two questions a GPU model (to rent, and to bid); a model that fails leaves the others alone."""
+        prices: list[Price] = []
+        facts: dict[str, InstanceFacts] = {}
+        problems: list[str] = []
+        for gpu_name, wants in _by_gpu(wanted.items).items():
+            for kind, option, priced_by in _KINDS:
+                try:
+                    offers = list(self._offers(gpu_name, wants, kind, problems))
+                except PriceSourceError as err:
+                    problems.append(str(err))
+                    continue
+                cheapest = _cheapest(offers, wants, priced_by, problems)
+                for want, (usd, offer) in cheapest.items():
+                    key = PriceKey(PROVIDER, want.region, "", want.instance_type, option)
+                    prices.append(Price(key, (self._step(key, usd, now),), NAME, now))
+                    facts.setdefault(want.instance_type, _facts(want.instance_type, offer))
+        if problems and not prices:
+            raise PriceSourceError(summary(problems))
+        return Catalogue(tuple(prices), tuple(facts.values()), tuple(problems))
+
+    def _step(self, key: PriceKey, usd: float, now: float) -> PriceStep:
+        """A market has no past here: a price counts from when it was seen, and the same price is no new step."""
+        known = self.since.get(key)
+        if known is None or known.usd_per_hour != usd:
+            known = self.since[key] = PriceStep(now, usd)
+        return known
+
+    def _offers(
+        self, gpu_name: str, wants: Iterable[Want], kind: str, problems: list[str]
+    ) -> Iterator[Mapping[str, Any]]:
+        """Offers that can be taken; what the answer repeats of the question is checked again."""
+        body = {
+            "gpu_name": {"in": [gpu_name]},
+            "num_gpus": {"in": sorted({_count(want) for want in wants})},
+            "verified": {"eq": True},
+            "rentable": {"eq": True},
+            "rented": {"eq": False},
+            "reliability2": {"gte": LEAST_RELIABILITY},
+            "type": kind,
+            "order": [["dph_total", "asc"]],
+            "limit": MOST_OFFERS,  # without it the answer is a few dozen
+        }
+        try:
+            offers = rows(self.api.post(f"{self.url}/bundles/", body), "offers")
+        except FieldError as err:
+            raise PriceSourceError(f"vast: offers of {gpu_name}: {err}") from None
+        if len(offers) >= MOST_OFFERS:
+            problems.append(f"vast: {len(offers)} {kind} offers of {gpu_name}, as many as fit: some may be left out")
+        for offer in offers:
+            sure = offer.get("verification", "verified") == "verified" and offer.get("rentable", True) is True
+            if sure and offer.get("rented", False) is not True and offer.get("gpu_name") == gpu_name:
+                yield offer
+
+
+def _by_gpu(wants: Iterable[Want]) -> dict[str, list[Want]]:
+    """Wanted types of the market by GPU; what does not look like one is a rented machine, or nothing."""
+    found: dict[str, list[Want]] = {}
+    for want in sorted(wants):
+        match = _TYPE.fullmatch(want.instance_type)
+        if match:
+            found.setdefault(match[2], []).append(want)
+    return found
+
+
+def _count(want: Want) -> int:
+    return int(want.instance_type.partition("x")[0])
+
+
+def _cheapest(
+    offers: Iterable[Mapping[str, Any]], wants: Iterable[Want], priced_by: str, problems: list[str]
+) -> dict[Want, tuple[float, Mapping[str, Any]]]:
+    """The lowest price and its offer for each of ``wants`` that anybody offers."""
+    found: dict[Want, tuple[float, Mapping[str, Any]]] = {}
+    wants = tuple(wants)
+    for offer in offers:
+        try:
+            usd = number(offer, priced_by)  # of the machine: neither times nor by its GPUs
+            count = number(offer, "num_gpus")
+            if usd <= 0:
+                raise FieldError(f"{priced_by}: {usd:g} must be above 0")
+        except FieldError as err:
+            problems.append(f"vast: offer {offer.get('id')!r:.20}: {err}")
+            continue
+        for want in wants:
+            fits = count == _count(want) and want.region in (ANYWHERE, country(offer))
+            if fits and (want not in found or usd < found[want][0]):
+                found[want] = (usd, offer)
+    return found
+
+
+def country(offer: Mapping[str, Any]) -> str:
+    """``US`` of ``Texas, US``; empty where the offer does not say."""
+    place = offer.get("geolocation")
+    code = place.rpartition(",")[2].strip() if isinstance(place, str) else ""
+    return code if re.fullmatch(r"[A-Z]{2}", code) else ""
+
+
+def _facts(instance_type: str, offer: Mapping[str, Any]) -> InstanceFacts:
+    """Of the cheapest offer; its CPUs and memory are left out, because they differ from offer to offer."""
+    memory_mib = optional_number(offer, "gpu_ram")
+    memory_bytes = None if memory_mib is None else round(memory_mib * MIB)
+    model = canonical(text(offer, "gpu_name"), memory_bytes)
+    return InstanceFacts(PROVIDER, instance_type, model, number(offer, "num_gpus"), memory_bytes)
+
+
+def make(settings: VastSettings) -> tuple[VastMarket | VastRented, ...]:
+    """The market, which asks nothing as long as nothing is wanted, and with an API key the rented machines."""
+    watched = frozenset(
+        Want(PROVIDER, region, instance_type)
+        for region in (*settings.vast_regions, ANYWHERE)
+        for instance_type in settings.vast_instance_types
+    )
+    market = VastMarket(settings.vast_url, watched, settings.vast_interval, JsonApi(NAME, settings.vast_api_key_file))
+    if not settings.vast_api_key_file:
+        return (market,)
+    rented = JsonApi(RENTED, settings.vast_api_key_file)
+    return (market, VastRented(settings.vast_url, settings.vast_interval, rented))

@@ -1,0 +1,134 @@
+"""What is remembered about one event file."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+HEAD_BYTES = 256
+
+
+class FileStatus(str, Enum):
+    """Where a file stands: never read, its run open, ended by its own word, its writer gone, or too old to be read."""
+
+    NEW = "new"
+    OPEN = "open"
+    ENDED = "ended"
+    GONE = "gone"
+    DORMANT = "dormant"
+
+
+@dataclass(slots=True)
+class EventFileState:
+    """One event file, known by its inode, whatever its name becomes.
+
+    Attributes:
+        inode: as the directory lists it.
+        writer: the name it was first seen with, or that of the file it continues.
+        name: what it is called now.
+        offset: bytes that need not be read again.
+        seen: bytes that were read, the beginning of an unfinished last line included; -1 when there may be more.
+        head_bytes, head_crc: the file's beginning, which tells it from another with the same inode.
+        skipping: an overlong line is being passed over.
+        stage: see `FileStatus`.
+        run, lock, pid, pidns: as its lines say.
+        watched: whether the lock or the process may be trusted to tell that the writer died.
+        last_t: of its latest event, on the node timeline.
+        alive_seen: this very agent saw the writer alive.
+        refused: it cannot be read, which was counted.
+        complained: its bad lines were logged.
+        visited: number of the poll that last opened it.
+        too_much: it had more to say than that poll took.
+    """
+
+    inode: int
+    writer: str
+    name: str
+    offset: int = 0
+    seen: int = -1
+    head_bytes: int = 0
+    head_crc: int = 0
+    skipping: bool = False
+    stage: FileStatus = FileStatus.NEW
+    run: str = ""
+    lock: bool = False
+    pid: int | None = None
+    pidns: int | None = None
+    watched: bool = True
+    last_t: float = 0.0
+    alive_seen: bool = False
+    refused: bool = False
+    complained: bool = False
+    visited: int = 0
+    too_much: bool = False
+
+    @property
+    def resting(self) -> bool:
+        """Nothing more is expected of it; it is looked at now and then."""
+        done = self.stage in (FileStatus.ENDED, FileStatus.GONE) and self.seen >= 0
+        return self.refused or done or self.stage is FileStatus.DORMANT
+
+    def rewind(self) -> None:
+        """The file begins anew; under another name it is another writer's."""
+        self.offset, self.seen, self.skipping, self.head_bytes, self.head_crc = 0, -1, False, 0, 0
+        if self.name != self.writer:
+            self.writer, self.stage, self.run, self.lock = self.name, FileStatus.NEW, "", False
+            self.pid, self.pidns, self.watched, self.alive_seen = None, None, True, False
+
+    def remember_head(self, data: bytes) -> None:
+        """``data`` are the first bytes of the file, all of them consumed."""
+        self.head_bytes = min(len(data), HEAD_BYTES)
+        self.head_crc = zlib.crc32(data[: self.head_bytes])
+
+    def kept(self) -> list[Any]:
+        """What outlives the agent, as JSON can hold it."""
+        return [
+            self.inode,
+            self.writer,
+            self.name,
+            self.offset,
+            self.seen,
+            self.head_bytes,
+            self.head_crc,
+            self.skipping,
+            self.stage.value,
+            self.run,
+            self.lock,
+            self.pid,
+            self.pidns,
+            self.watched,
+            self.last_t,
+        ]
+
+    @classmethod
+    def from_kept(cls, kept: Sequence[Any]) -> EventFileState:
+        """The opposite of `kept`. Raises ValueError or TypeError for anything else."""
+        inode, writer, name, offset, seen, head, crc, skipping, stage, run, lock, pid, pidns, watched, last_t = kept
+        numbers = (inode, offset, seen, head, crc)
+        if not all(type(number) is int for number in numbers) or min(inode, offset, head, crc) < 0:
+            raise ValueError(f"{name}: {numbers} are not whole numbers of 0 or more")
+        if not all(isinstance(text, str) and text and "/" not in text for text in (writer, name)):
+            raise ValueError(f"{name!r} is not the name of a file")
+        if not math.isfinite(last_t):
+            raise ValueError(f"{name}: last_t {last_t!r}")
+        return cls(
+            inode=inode,
+            writer=writer,
+            name=name,
+            offset=offset,
+            seen=seen,
+            head_bytes=head,
+            head_crc=crc,
+            skipping=bool(skipping),
+            stage=FileStatus(stage),
+            run=str(run),
+            lock=bool(lock),
+            pid=None if pid is None else int(pid),
+            pidns=None if pidns is None else int(pidns),
+            watched=bool(watched),
+            last_t=float(last_t),
+        )
