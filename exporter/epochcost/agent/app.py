@@ -33,6 +33,7 @@ from epochcost.gpus.sampler import Sampler
 from epochcost.guard import Guarded
 from epochcost.ledger import Ledger, LedgerSettings
 from epochcost.model import GpuOwner, GpuReading, GpuSample, HostReading, Node
+from epochcost.nodes.machine_name import AnotherMachineError, machine_name
 from epochcost.nodes.metadata import notice_source
 from epochcost.nodes.notices import NoticeFeed, sentence
 from epochcost.owners import (
@@ -97,6 +98,7 @@ class AgentApp:
         self._sampler: Sampler | None = None
         self._gpu_source, self.gpu_reason = self._choose_gpus()
         self.node = self._priced_node()
+        self.machine = machine_name(self.node.node, settings.machine_name)
         self._known_as = self._priced_as(self.node)
         self._machine_since = self._clock.now()
         self._notices = NoticeFeed(
@@ -132,6 +134,7 @@ class AgentApp:
         return Meter(
             Ledger(rules),
             self.node,
+            machine=self.machine.name,
             keep_seconds=s.keep_seconds,
             silence_seconds=s.silence_seconds,
             idle=Idle(s.busy_ratio, s.held_memory_bytes),
@@ -213,8 +216,11 @@ class AgentApp:
         saved = self._state.load()
         if saved is None:
             return
+        machine = self.machine
         try:
+            self.machine = machine.restored(saved["machine"]) if "machine" in saved else machine
             self.meter.restore(saved["meter"])
+            self.meter.machine = self.machine.name
             self._files.restore(saved["files"])
             self._clock.restore(saved["clock"])
             self._first = not (saved["boot_id"] == self._boot != "")
@@ -225,7 +231,8 @@ class AgentApp:
                 self._identity.restore(saved.get("identity", {}))
             self._become(self._priced_node())
         except (KeyError, TypeError, ValueError, AttributeError) as err:
-            self._state.set_aside(f"{type(err).__name__}: {err}")
+            self._state.set_aside(str(err) if isinstance(err, AnotherMachineError) else f"{type(err).__name__}: {err}")
+            self.machine = machine
             self.meter, self._files, self._first = self._new_meter(), EventFiles(self.events_dir), True
             self._known_as = self._priced_as(self.node)
 
@@ -402,6 +409,7 @@ class AgentApp:
         """Everything that must survive, as JSON-able data, all of one instant."""
         return {
             "boot_id": self._boot,
+            "machine": self.machine.state(),
             "priced_as": self._known_as,
             "identity": self._identity.state(),
             "clock": self._clock.state(),
