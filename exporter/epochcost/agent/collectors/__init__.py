@@ -20,7 +20,7 @@ def collectors(snapshot: Callable[[], Snapshot]) -> dict[str, SubjectCollector |
     """The agent's collectors by subject."""
     return {
         "node": SubjectCollector(NODE, lambda f: f.rows(snapshot().node, "")),
-        "gpu": SubjectCollector(GPU, lambda f: f.rows(snapshot().gpus, snapshot().node.driver_version)),
+        "gpu": SubjectCollector(GPU, lambda f: f.rows(snapshot().gpus, snapshot().node)),
         "owner": SubjectCollector(OWNER, lambda f: f.rows(snapshot())),
         "run": SubjectCollector(RUN, lambda f: f.rows(snapshot().runs, "")),
         "epoch": EpochCollector(snapshot),
