@@ -7,7 +7,8 @@ take many figures at once.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import Any
 
 MAX_POWER_WATTS = 100_000
 MAX_MEMORY_BYTES = 1 << 50
@@ -95,3 +96,29 @@ def or_none(
         if complaints is not None:
             complaints[about] = str(err)
         return None
+
+
+_BY_FIELD: Mapping[str, Callable[[float], float]] = {
+    "utilization_ratio": activity,
+    "power_watts": power,
+    "energy_joules": energy,
+    "temperature_celsius": temperature,
+    "memory_used_bytes": some_memory,
+    "memory_total_bytes": some_memory,
+}
+
+
+def checked(values: Mapping[str, Any], complaints: MutableMapping[str, str]) -> dict[str, Any]:
+    """Fields of a `GpuSample` without those that cannot be; ``complaints`` then has why, by field."""
+    good = dict(values)
+    for field, check in _BY_FIELD.items():
+        if field in good:
+            good[field] = or_none(check, good[field], field, complaints)
+    used, total = good.get("memory_used_bytes"), good.get("memory_total_bytes")
+    if used is not None and total is not None:
+        try:
+            memory(used, total)
+        except ImplausibleError as err:
+            complaints["memory_used_bytes"] = str(err)
+            good["memory_used_bytes"] = good["memory_total_bytes"] = None
+    return good

@@ -156,7 +156,7 @@ GPU: tuple[Family, ...] = (
         "gpu_mig_slice_ratio",
         "The part of its GPU that a MIG slice is.",
         GPU_LABELS,
-        _each_gpu(lambda g: g.sample.gpu_fraction if g.sample.parent_uuid else None),
+        _each_gpu(lambda g: g.sample.gpu_fraction or None if g.sample.parent_uuid else None),
     ),
     Family(
         "gpu_power_active",
