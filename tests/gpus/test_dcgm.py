@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
 from tests.agent.test_agent_process import AgentProcess
 from tests.waiting import wait_for
 
@@ -325,19 +326,25 @@ def test_the_exporter_by_name_is_told_with_its_gpus(exporter: Exporter):
     assert chosen.reason == "2 GPUs by dcgm, driver 550.54.15: NVIDIA H100 80GB HBM3"
 
 
+def value(agent: AgentProcess, name: str, **labels: str) -> float | None:
+    """The sample ``epochcost_{name}`` with these labels among its own; None where there is none."""
+    for family in text_string_to_metric_families(agent.get("/metrics")[1]):
+        for sample in family.samples:
+            if sample.name == f"epochcost_{name}" and labels.items() <= sample.labels.items():
+                return sample.value
+    return None
+
+
 def test_an_agent_meters_the_gpus_of_an_exporter_that_comes_late(exporter: Exporter, tmp_path: Path):
     exporter.code = 503
     flags = ("--gpus.source=dcgm", f"--dcgm.url={exporter.url}", "--node.metadata=off")
     agent = AgentProcess(tmp_path, *flags)
     try:
-        failed = 'epochcost_collector_success{collector="gpus"} 0.0'
-        wait_for(lambda: failed in agent.up().get("/metrics")[1], what="a failed reading")
+        wait_for(lambda: value(agent.up(), "collector_success", collector="gpus") == 0, what="a failed reading")
         assert "epochcost_gpu_utilization_ratio" not in agent.get("/metrics")[1]
         exporter.code = 200
-        line = f'epochcost_gpu_utilization_ratio{{gpu="0",uuid="{FIRST}"}} 0.97'
-        wait_for(lambda: line in agent.get("/metrics")[1], what="the figures of the exporter")
-        text = agent.get("/metrics")[1]
-        assert f'epochcost_gpu_temperature_celsius{{gpu="1",uuid="{SECOND}"}} 34.0' in text
-        assert "epochcost_node_gpus 2.0" in text
+        wait_for(lambda: value(agent, "gpu_utilization_ratio", uuid=FIRST) == 0.97, what="the exporter's figures")
+        assert value(agent, "gpu_temperature_celsius", gpu="1", uuid=SECOND) == 34
+        assert value(agent, "node_gpus") == 2
     finally:
         agent.end(signal.SIGKILL)

@@ -63,12 +63,13 @@ def owner_feeds(
     return [OwnerFeed(source, gpus) for source in sources]
 
 
-def meter_of(settings: AgentSettings, node: Node) -> Meter:
-    """A meter that decides as the settings say."""
+def meter_of(settings: AgentSettings, node: Node, machine: str) -> Meter:
+    """A meter of ``machine`` (its name on every series) that decides as the settings say."""
     rules = LedgerSettings(settings.node_share == "whole-node", settings.busy_ratio, settings.stall_seconds)
     return Meter(
         Ledger(rules),
         node,
+        machine=machine,
         keep_seconds=settings.keep_seconds,
         silence_seconds=settings.silence_seconds,
         idle=Idle(settings.busy_ratio, settings.held_memory_bytes),
