@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -74,7 +75,8 @@ def test_the_series_of_a_stuck_gpu_disappear_and_the_call_is_named(
     wait_for(lambda: not with_series_of(scraped(it)[0], "2"), what="their end")
     found, text = wait_for(lambda: (s := scraped(it)) and "gpu_stuck_call_seconds" in s[0] and s, what="the call")
     uuid = "GPU-00000000-0000-0000-0000-000000000002"
-    assert f'epochcost_gpu_stuck_call_seconds{{call="nvmlDeviceGetPowerUsage",gpu="2",uuid="{uuid}"}}' in text
+    stuck = rf'epochcost_gpu_stuck_call_seconds\{{call="nvmlDeviceGetPowerUsage",\S+,gpu="2",uuid="{uuid}"\}}'
+    assert re.search(stuck, text)
     assert found["gpu_readable"] == {str(i): float(i != 2) for i in range(8)}
     for other in "0134567":
         assert with_series_of(found, other) == GPU_GAUGES
@@ -167,7 +169,8 @@ def test_slices_show_with_their_gpu_their_part_and_their_profile(
     driver.gpu(0, mig=1, gpm=1)
     driver.slice(0, 0, slices=3, gpm_graphics=70, memory_used=1 << 30, name="NVIDIA H100 80GB HBM3 MIG 3g.40gb")
     it = agent().up()
-    found, text = wait_for(lambda: (s := scraped(it)) and "gpu_sm_active_ratio" in s[0] and s, what="the activity")
+    figures = {"gpu_sm_active_ratio", "gpu_utilization_seconds_total"}
+    found, text = wait_for(lambda: (s := scraped(it)) and figures <= s[0].keys() and s, what="the activity")
     assert found["node_gpus"][""] == 2
     assert found["gpu_mig_slice_ratio"] == {"0:0": pytest.approx(3 / 7)}
     assert found["gpu_mig_mode"] == {"0": 1.0, "1": 0.0}

@@ -176,6 +176,10 @@ class EventFiles:
             if file.stage is FileStatus.OPEN and file.user is not None:
                 self._quotas.admits(file.user, RunId(file.run), file.writer, file.last_t)
 
+    def clear(self) -> None:
+        """Forget what `restore` took over: every file is read from its beginning."""
+        self._files, self._by_writer = {}, {}
+
     def _list(self) -> dict[int, os.DirEntry[str]] | None:
         """What there is to follow, by inode; None where that is not known (yet)."""
         try:
