@@ -12,6 +12,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
+from epochcost.training import notebook
 from epochcost.training.contexts import CheckpointContext, PhaseContext
 from epochcost.training.exit_hooks import ENDINGS
 from epochcost.training.run import Run
@@ -108,6 +109,10 @@ def start(*args: Any, **kwargs: Any) -> Run:  # noqa: ANN401 - the arguments of 
 
 def _opened(call: str) -> Run:
     found = current()
+    waiting = notebook.parked() if found is None else None
+    if isinstance(waiting, Run):
+        waiting.reopen()
+        return waiting
     if found is None and not ENDINGS.inherited:
         warn_once("no run", f"epochcost.{call}() without an open run: call epochcost.start() before")
     return found or unreported_run()

@@ -47,7 +47,9 @@ class Endings:
             self._hooked = True
             atexit.register(self._at_exit)
             if hasattr(os, "register_at_fork"):
-                os.register_at_fork(after_in_child=self._in_child)
+                os.register_at_fork(
+                    before=self._sigterm.lift, after_in_parent=self._sigterm.put_back, after_in_child=self._in_child
+                )
         self._sigterm.set()
 
     def rearm(self) -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import itertools
 import math
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from epochcost.training import notebook
 from epochcost.training.calling_context import CallingContext
 from epochcost.training.contexts import CheckpointContext, PhaseContext
 from epochcost.training.cost import CostFile
@@ -65,6 +67,8 @@ class Run:
         announce: where the one line at the end of the run goes.
         fit: the callback's fit that opened this run; None where the program itself did.
         plain: ``epochcost.start()`` opened it, for the plain functions.
+        cell: of a notebook, in which it began.
+        parked: a notebook ended it, until it is used again.
     """
 
     def __init__(  # noqa: PLR0913 - what a run is made of
@@ -105,6 +109,8 @@ class Run:
         self.announce: Callable[[str], None] = log_summary
         self.fit: object = None
         self.plain = False
+        self.cell = 0
+        self.parked = False
 
     # Life
 
@@ -133,12 +139,20 @@ class Run:
             self._state, self._phase, self._due = "open", "startup", 0.0
             self._told_to_go = False
             self._context = CallingContext()
-            self._looped, self._counting = False, None
+            self._looped, self._counting, self.parked = False, None, False
             self._started = self._heard = _monotonic()
             self._narration.begin(self._at)
             if self._narration.silent:
                 self._due = math.inf
         ENDINGS.opened(self, reports=not self._narration.silent)
+        if "IPython" in sys.modules:
+            notebook.opened(self)
+
+    @guarded
+    def park(self) -> None:
+        """End the run, until it is used again."""
+        self.end()
+        self.parked = self._state == "ended"
 
     @guarded
     def end(self, status: str = "finished") -> None:
@@ -168,6 +182,21 @@ class Run:
         ENDINGS.closed(self)
         if status != "preempted":  # which a signal handler says, where logging may be in the middle of a line
             self._announce()
+
+    def _repr_html_(self) -> str:
+        """For notebooks: where the run stands, and what it costs."""
+        epoch, planned, steps = self.epoch, self._facts.epochs, self._steps[0]
+        of = "" if planned is None else f" of {planned:g}"
+        return notebook.table(
+            {
+                "run": self.id,
+                "epoch": "not known" if epoch is None else f"{round(epoch, 2):g}{of}",
+                **({"steps": f"{steps:,}"} if steps else {}),
+                "cost so far": notebook.dollars(self.cost_usd),
+                "cost of an epoch": notebook.dollars(self.cost_per_epoch_usd),
+                "projected cost": notebook.dollars(self.projected_cost_usd),
+            }
+        )
 
     def preempt(self) -> None:
         """SIGTERM came, and a handler of the program's own deals with it: it ends as preempted unless it is done."""
@@ -504,6 +533,10 @@ class Run:
         self._narration.describe(self._facts)
         self._costs.run = run
 
+    def _unpark(self) -> None:
+        if self.parked:
+            self.reopen()
+
     # Inside, for loops
 
     @property
@@ -517,6 +550,7 @@ class Run:
     def _enter_loop(self, first: int, last: int | None, chosen: bool) -> int:  # noqa: FBT001
         """A loop over epochs begins; returns how many the run had done before its 0th."""
         try:
+            self._unpark()
             with self._lock:
                 self._settle_left()
                 placed, self._placed, self._looped, self._counting = self._placed, False, True, None
@@ -544,6 +578,7 @@ class Run:
     def _begin_batches(self, loop: object, loader: object, start: int, accumulate: int) -> bool:
         """``loop`` begins; returns whether its batches are counted."""
         try:
+            self._unpark()
             with self._lock:
                 if self._phase == "eval" or self._counting is not None:
                     return False

@@ -51,6 +51,7 @@ class SigtermHook:
         self._noted = noted
         self._preempted = preempted
         self._ours: DefaultAction | Chained | None = None
+        self._lifted = False
 
     def set(self) -> None:
         """Hook in; again where somebody has put the default action back since."""
@@ -69,10 +70,26 @@ class SigtermHook:
             self._ours.preempted = self._preempted
         _signal.signal(signal.SIGTERM, self._ours)
 
+    def lift(self) -> None:
+        """Before a fork: only with the default action does a signal reach a child that has not begun to run."""
+        if isinstance(self._ours, DefaultAction) and self._is_set():
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            self._lifted = True
+
+    def put_back(self) -> None:
+        """After it, in the parent."""
+        lifted, self._lifted = self._lifted, False
+        if lifted and self._ours is not None:
+            _signal.signal(signal.SIGTERM, self._ours)
+
+    def _is_set(self) -> bool:
+        return threading.current_thread() is threading.main_thread() and _signal.getsignal(signal.SIGTERM) is self._ours
+
     def restore(self) -> None:
         """Put back what was there, unless somebody has set theirs since: that stays."""
         if threading.current_thread() is not threading.main_thread():
             return
+        there, self._lifted = self._is_set(), False
         ours, self._ours = self._ours, None
-        if ours is not None and _signal.getsignal(signal.SIGTERM) is ours:
+        if ours is not None and there:
             signal.signal(signal.SIGTERM, ours.before if isinstance(ours, Chained) else signal.SIG_DFL)
