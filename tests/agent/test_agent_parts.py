@@ -48,7 +48,7 @@ def names(it: Driven) -> set[str]:
 
 
 def parts(it: Driven) -> dict[str, str]:
-    return {view.run: view.part for view in it.app.tick().runs}
+    return {view.run: view.part for view in it.app.beat.tick().runs}
 
 
 def whole_epochs(it: Driven, file: str, first: int, last: int, **start: object) -> None:

@@ -206,6 +206,8 @@ class Meter:
             settled=self.settlement.of_node(self.ledger, cost) if known else SettledMoney(),
             gpus=(sum(not g.parent_uuid for g in reading.gpus) if reading else None) if inputs.has_gpus else 0,
             driver_version=reading.driver_version if reading else "",
+            gpu_read_seconds=reading.read_seconds if reading else None,
+            gpu_call_failures=inputs.gpus.call_failures if inputs.gpus else {},
             host=inputs.host if inputs.host is not None and now - inputs.host.t <= FRESH_SECONDS else None,
             power_watts=_power(reading),
             preemption=inputs.preemption,
@@ -260,6 +262,11 @@ class Meter:
         applied = Counter({str(k): int(n) for k, n in state["applied"].items()})
         boot_ts = None if state["boot_ts"] is None else float(state["boot_ts"])
         self.ledger, self.settlement, self._applied, self.boot_ts = ledger, settlement, applied, boot_ts
+
+    def clear(self) -> None:
+        """Forget what `restore` took over."""
+        self.ledger = Ledger(self.ledger.settings)
+        self.envelope, self._applied, self.boot_ts = Envelope(), Counter(), None
 
 
 def _is_fresh(reading: GpuReading | None, now: float) -> bool:
