@@ -266,7 +266,7 @@ class Meter:
     def clear(self) -> None:
         """Forget what `restore` took over."""
         self.ledger = Ledger(self.ledger.settings)
-        self.envelope, self._applied, self.boot_ts = Envelope(), Counter(), None
+        self.settlement, self._applied, self.boot_ts = Settlement(), Counter(), None
 
 
 def _is_fresh(reading: GpuReading | None, now: float) -> bool:
