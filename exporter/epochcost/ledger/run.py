@@ -82,6 +82,8 @@ class Settled:
     epochs_here: int = 0
     """Those of them that are counted on this machine."""
     member_seconds: float = 0.0
+    cut_t: float = 0.0
+    """What the share was before this instant is no longer kept."""
 
 
 class RunAccount:
@@ -293,7 +295,12 @@ class RunAccount:
     # -- money -------------------------------------------------------------------------------------------------------
 
     def cost(self, start: float, end: float, price: PriceTrack) -> float | None:
-        """Exact dollars from ``start`` to ``end``; None while the price of any part of it is not known."""
+        """Exact dollars from ``start`` to ``end``; None while the price of any part of it is not known.
+
+        Nor is it where the share changed so often that what it was at ``start`` is no longer kept.
+        """
+        if start < self.settled.cut_t:
+            return None
         usd, unpriced = self.share.cost(start, end, price)
         return None if unpriced > 0 else usd
 
@@ -304,15 +311,23 @@ class RunAccount:
         return None if usd == 0 and (unpriced > 0 or price.at(now) is None) else usd
 
     def settle(self, until: float, price: PriceTrack) -> None:
-        """What lies before ``until`` keeps the dollars it has; earlier, if the share changed very often."""
-        if len(self.share.times) > MAX_SHARE_STEPS:
+        """What lies before ``until`` keeps the dollars it has; earlier, if the share changed very often.
+
+        The newest finished epoch and the one that runs are kept in detail, however long they are.
+        """
+        often = len(self.share.times) > MAX_SHARE_STEPS
+        if often:
             until = max(until, self.share.times[len(self.share.times) // 2])
+        else:
+            begun = [epoch.start for epoch in self.epochs.finished[-1:]]
+            until = min([until, *begun, *([] if self.epochs.begin_t is None else [self.epochs.begin_t])])
         if not self.share.times or until <= max(self.settled.until, self.share.times[0]):
             return
         old = sum(1 for epoch in self.epochs.finished if epoch.start < until)
         self._fold(self.epochs.drop_oldest(old), price)
         self.settled.usd += self.share.cost(self.settled.until, until, price)[0]
         self.settled.until = until
+        self.settled.cut_t = until if often else self.settled.cut_t
         self.share.forget_before(until)
 
     def _fold(self, epochs: Sequence[Epoch], price: PriceTrack) -> None:
