@@ -70,6 +70,26 @@ class EpochRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredRun:
+    """One run over all its machines, as a store that scrapes all of them has it.
+
+    Attributes:
+        cost_usd: of all its parts; None while the store lacks the dollars of one.
+        own_cost_usd: what of that is this machine's, as of the same instant.
+        machines: how many have, or had, a part of it.
+        start_epoch: the lowest position at which a part began.
+        cost_to_finish_usd: of the epochs that are planned and not done.
+    """
+
+    cost_usd: float | None
+    own_cost_usd: float | None
+    machines: int
+    start_epoch: float | None = None
+    epoch_cost_usd: float | None = None
+    cost_to_finish_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RunView:
     """One training run as far as this node sees and pays it.
 
@@ -119,6 +139,14 @@ class RunView:
     budget_usd: float | None = None
     history: tuple[EpochRecord, ...] = ()
     """The newest finished epochs, oldest first, at most 100."""
+    part: str = ""
+    """Id of this ledger's record of the run."""
+    start_epoch: float | None = None
+    """Position at which this part began."""
+    stored: StoredRun | None = None
+    """The run over all its machines; None where no store has said."""
+    store_note: str = ""
+    """Why a store that is asked has not said; empty where none is asked."""
 
 
 @dataclass(frozen=True, slots=True)
