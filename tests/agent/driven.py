@@ -73,22 +73,22 @@ class Driven:
         given |= {name.replace("__", ".").replace("_", "-"): value for name, value in flags.items()}
         settings = load(AgentSettings, "agent", given, {})
         self.app = AgentApp(settings, {}, Clocks(lambda: world.wall, lambda: world.mono), world.proc)
-        self.app.resume()
+        self.app.memory.resume()
         self._serving = False
 
     def ask_price(self) -> bool:
-        assert self.app._feed is not None
-        return self.app._feed.ask()
+        assert self.app.machine.prices is not None
+        return self.app.machine.prices.ask()
 
     def run(self, seconds: float, every: float = 1.0, utilization: float = 1.0) -> None:
         """Tick until ``seconds`` have passed."""
         until = self.world.wall + seconds
         while self.world.wall < until - 1e-9:
             self.world.go(min(every, until - self.world.wall), utilization)
-            self.app.tick()
+            self.app.beat.tick()
 
     def save(self) -> None:
-        self.app._save()
+        self.app.memory.save()
 
     def kill(self) -> None:
         """As ``kill -9`` does it: nothing more is written, and the kernel lets go of the lock."""
@@ -115,4 +115,4 @@ class Driven:
 
     def close(self) -> None:
         self.app.server.stop()
-        self.app._state.close()
+        self.app.memory.file.close()

@@ -167,7 +167,8 @@ def test_slices_show_with_their_gpu_their_part_and_their_profile(
     driver.gpu(0, mig=1, gpm=1)
     driver.slice(0, 0, slices=3, gpm_graphics=70, memory_used=1 << 30, name="NVIDIA H100 80GB HBM3 MIG 3g.40gb")
     it = agent().up()
-    found, text = wait_for(lambda: (s := scraped(it)) and "gpu_sm_active_ratio" in s[0] and s, what="the activity")
+    figures = {"gpu_sm_active_ratio", "gpu_utilization_seconds_total"}
+    found, text = wait_for(lambda: (s := scraped(it)) and figures <= s[0].keys() and s, what="the activity")
     assert found["node_gpus"][""] == 2
     assert found["gpu_mig_slice_ratio"] == {"0:0": pytest.approx(3 / 7)}
     assert found["gpu_mig_mode"] == {"0": 1.0, "1": 0.0}

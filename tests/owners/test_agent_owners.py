@@ -118,7 +118,7 @@ def test_a_run_that_reports_comes_first_and_learns_its_pod(
     with kubelet.serving(world.root / "k.sock"):
         app = agent()
         wait_for(lambda: ("0", "kubernetes", "char-lm-0") in owners(app), what="the pod")
-        app_time = app._clock.now()
+        app_time = app.clock.now()
         world.wall = app_time
         world.say("start", gpus=["0"])
         wait_for(lambda: ("0", "run", "r") in owners(app), what="the run")
@@ -148,7 +148,7 @@ def test_the_shares_never_stand_on_the_series_of_values(
 def test_nobody_is_asked_when_nobody_is_wanted(world: World, driver: FakeDriver, agent: Callable[..., AgentApp]):
     app = agent(owners__sources="")
     wait_for(lambda: app.snapshot and app.snapshot.gpus, what="a snapshot with GPUs")
-    assert app._owners == []
+    assert app.owners.feeds == []
     assert shares(app) == []
 
 

@@ -241,6 +241,11 @@ class Meter:
         boot_ts = None if state["boot_ts"] is None else float(state["boot_ts"])
         self.ledger, self.envelope, self._applied, self.boot_ts = ledger, envelope, applied, boot_ts
 
+    def clear(self) -> None:
+        """Forget what `restore` took over."""
+        self.ledger = Ledger(self.ledger.settings)
+        self.envelope, self._applied, self.boot_ts = Envelope(), Counter(), None
+
 
 def _is_fresh(reading: GpuReading | None, now: float) -> bool:
     return reading is not None and now - reading.t <= FRESH_SECONDS

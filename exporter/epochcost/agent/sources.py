@@ -1,4 +1,4 @@
-"""Which sources an agent asks, as its settings say: what this machine is, what it costs, whose its GPUs are."""
+"""What an agent is made of, as its settings say: its meter, and whom it asks what this machine is and costs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from epochcost.agent.agent_settings import AgentSettings
+from epochcost.agent.meter import Idle, Meter
 from epochcost.agent.price_feed import Asks
 from epochcost.gpus.nvml.nvml_processes import NvmlProcesses
+from epochcost.ledger import Ledger, LedgerSettings
 from epochcost.model import GpuSample, Node, PurchaseOption
 from epochcost.nodes import identify
 from epochcost.nodes.feed import IdentityFeed
@@ -59,3 +61,15 @@ def owner_feeds(
     if {"slurm", "container", "user"} & set(wanted) and gpu_source == "nvml":
         sources.append(ProcessOwners(NvmlProcesses(), wanted, proc))
     return [OwnerFeed(source, gpus) for source in sources]
+
+
+def meter_of(settings: AgentSettings, node: Node) -> Meter:
+    """A meter that decides as the settings say."""
+    rules = LedgerSettings(settings.node_share == "whole-node", settings.busy_ratio, settings.stall_seconds)
+    return Meter(
+        Ledger(rules),
+        node,
+        keep_seconds=settings.keep_seconds,
+        silence_seconds=settings.silence_seconds,
+        idle=Idle(settings.busy_ratio, settings.held_memory_bytes),
+    )

@@ -135,6 +135,10 @@ class EventFiles:
         self._files = files
         self._by_writer = {file.writer: file for file in files.values()}
 
+    def clear(self) -> None:
+        """Forget what `restore` took over: every file is read from its beginning."""
+        self._files, self._by_writer = {}, {}
+
     def _list(self) -> dict[int, os.DirEntry[str]] | None:
         """What there is to follow, by inode; None when the directory cannot be listed."""
         try:
