@@ -18,6 +18,7 @@ WIRING = {
     "agent/sources.py",
     "agent/check.py",
     "agent/events_directory.py",
+    "agent/state_directory.py",
     "poller/app.py",
     "poller/poller_settings.py",
     "cli.py",

@@ -26,7 +26,12 @@ class AgentSettings:
     intake_token_file: str = option(
         "intake.token-file", "", "file with the token that events over HTTP must carry (POST /v1/events)"
     )
-    state_dir: str = option("state.dir", "", "where the ledger is kept over restarts; empty: beside the events")
+    state_dir: str = option(
+        "state.dir",
+        "",
+        "directory of the ledger; empty: $STATE_DIRECTORY of systemd, else /var/lib/epochcost for an agent that serves "
+        "the whole machine and may write there, else state/ beside the events",
+    )
     sample_interval: float = option("sample.interval", 1.0, "between two samples of the devices", parse=duration)
     gpus_source: str = option(
         "gpus.source",

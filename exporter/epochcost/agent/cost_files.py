@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
-from epochcost.agent.run_scope import scope_of
+from epochcost.agent.run_scope import RunScope, scope_of
 from epochcost.agent.snapshot import RunView
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ class CostFiles:
 
     def __init__(self, directory: Path) -> None:
         self._where = str(directory)
-        self._written: dict[str, tuple[float, float]] = {}
+        self._written: dict[str, tuple[RunScope, float]] = {}
         self._error = ""
 
     def write(self, runs: Iterable[RunView], now: float) -> None:
@@ -30,12 +30,12 @@ class CostFiles:
         error = ""
         for run in runs:
             before = self._written.get(run.run)
-            cost_usd = scope_of(run).cost_usd
-            if cost_usd is None or (before and before[0] == cost_usd and now - before[1] < REWRITE_SECONDS):
+            scope = scope_of(run)
+            if scope.cost_usd is None or (before and before[0] == scope and now - before[1] < REWRITE_SECONDS):
                 continue
             try:
                 self._replace(run, now)
-                self._written[run.run] = (cost_usd, now)
+                self._written[run.run] = (scope, now)
             except OSError as err:
                 error = f"{self._where}: the cost of runs cannot be written back: {err.strerror}"
         if error and error != self._error:

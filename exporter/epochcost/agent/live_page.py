@@ -157,7 +157,7 @@ def _run(view: RunView) -> Json:
         "projected_cost_usd": scope.projected_cost_usd,
         "mean_epoch_cost_usd": scope.epoch_cost_usd,
         "machine_cost_usd": view.cost_usd,
-        "machine_mean_epoch_cost_usd": _mean(view.epoch_cost_usd_sum, view.epoch_cost_count),
+        "machine_mean_epoch_cost_usd": _mean(view.epoch_cost_usd_sum, view.epoch_cost_count or view.epoch_count),
         "mean_epoch_seconds": _mean(view.epoch_seconds_sum, view.epoch_count),
         "states": _states(view.totals, priced=view.cost_usd is not None),
         "history": [

@@ -77,7 +77,7 @@ def _beyond(stored_usd: float, own_usd: float) -> bool:
 
 
 def _own(view: RunView, machines: int | None, missing: str, *, earlier: bool) -> RunScope:
-    total, count = view.epoch_cost_usd_sum, view.epoch_cost_count
+    total, count = view.epoch_cost_usd_sum, view.epoch_cost_count or view.epoch_count
     epoch_cost = total / count if total is not None and count else None
     return RunScope(not missing, machines, view.cost_usd, epoch_cost, view.projected_cost_usd, earlier, missing)
 

@@ -175,3 +175,5 @@ class Snapshot:
     owners: tuple[GpuOwner, ...] = ()
     """Who uses each GPU; the shares of one GPU sum to 1. Nothing about a GPU whose user is not known."""
     simulated: bool = False
+    machine: str = ""
+    """The agent's name for this machine, on each of its series."""

@@ -6,10 +6,10 @@ import dataclasses
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from epochcost.agent.snapshot import CollectorHealth, RunView, StoredRun
+from epochcost.agent.snapshot import RunView, Snapshot, StoredRun
 
 log = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0
@@ -34,7 +34,6 @@ class WholeRunFeed:
 
     Args:
         source: who is asked.
-        machine: this machine's name on its series.
         interval: seconds between two requests; after a failure they double, up to five minutes.
         mono: seconds that never jump.
     """
@@ -42,20 +41,21 @@ class WholeRunFeed:
     def __init__(
         self,
         source: AsksForRuns,
-        machine: Callable[[], str],
         interval: float,
         mono: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
-        self._machine = machine
         self._interval = interval
         self._mono = mono
+        self._machine = ""
         self._parts: Mapping[str, str] = {}
         self._answer: tuple[Mapping[str, StoredRun], float] | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="epochcost-store", daemon=True)
-        self.health: CollectorHealth | None = None
-        """None before the first request."""
+        self.error = ""
+        """Why the last request failed; empty when it did not."""
+        self.last_duration: float | None = None
+        """Seconds of the last request; None before the first."""
 
     def start(self) -> None:
         """Begin to ask."""
@@ -67,24 +67,20 @@ class WholeRunFeed:
         if self._thread.ident is not None:
             self._thread.join(timeout=1.0)
 
-    def added_to(self, runs: Iterable[RunView]) -> tuple[RunView, ...]:
-        """``runs`` with what the store has of them, or why it has not."""
-        shown = tuple(runs)
-        self._parts = {view.run: view.part for view in shown}
-        return tuple(self._with_stored(view) for view in shown)
+    def added_to(self, snapshot: Snapshot) -> Snapshot:
+        """``snapshot`` with what the store has of its runs, or why it has not."""
+        self._machine, self._parts = snapshot.machine, {view.run: view.part for view in snapshot.runs}
+        return dataclasses.replace(snapshot, runs=tuple(map(self._with_stored, snapshot.runs)))
 
     def _with_stored(self, view: RunView) -> RunView:
         answer = self._answer
         if answer is None:
-            return dataclasses.replace(view, store_note=self._error() or NOT_ASKED)
+            return dataclasses.replace(view, store_note=self.error or NOT_ASKED)
         stored, came = answer
         if self._mono() - came > max(MAX_AGE_SECONDS, 2 * self._interval):
-            return dataclasses.replace(view, store_note=self._error() or "the store's last answer is too old")
+            return dataclasses.replace(view, store_note=self.error or "the store's last answer is too old")
         found = stored.get(view.run)
         return dataclasses.replace(view, stored=found, store_note="" if found else NOT_THERE)
-
-    def _error(self) -> str:
-        return self.health.error if self.health else ""
 
     def _run(self) -> None:
         pause = LOOK_SECONDS
@@ -98,14 +94,14 @@ class WholeRunFeed:
 
     def ask(self) -> bool:
         """Ask once; whether there was an answer."""
-        began, parts, error = time.perf_counter(), self._parts, ""
+        began, machine, parts, error = time.perf_counter(), self._machine, self._parts, ""
         try:
-            self._answer = (dict(self._source.fetch(self._machine(), parts)), self._mono())
+            self._answer = (dict(self._source.fetch(machine, parts)), self._mono())
         except Exception as err:  # noqa: BLE001 - whatever a store does wrong, the meter goes on without it
             error = str(err) or type(err).__name__
-            if self.health is None or error != self.health.error:
+            if error != self.error:
                 log.warning("store: %s", error)
-        if not error and self.health is not None and self.health.error:
-            log.info("store: answers again")
-        self.health = CollectorHealth(not error, time.perf_counter() - began, error)
+        if not error and self.error:
+            log.info("store: it answers again")
+        self.error, self.last_duration = error, time.perf_counter() - began
         return not error

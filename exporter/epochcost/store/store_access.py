@@ -30,6 +30,16 @@ def connect(settings: StoreSettings) -> Prometheus:
     )
 
 
+def check_address(settings: StoreSettings) -> None:
+    """Look at what needs no file and no store.
+
+    Raises:
+        SettingsError: for a URL that is none, or holds a password, and for a header that is none.
+    """
+    _header(settings.header)
+    _address(settings.prometheus_url)
+
+
 def _address(text: str) -> str:
     """Checked here and not where flags are read, whose errors repeat the value."""
     if not text:
