@@ -24,12 +24,12 @@ WIRING = {
     "cli.py",
 }
 PARTS = {
-    "agent/priced_machine.py": {"prices", "progress"},
+    "agent/priced_machine.py": {"nodes", "prices", "progress"},
     "agent/gpu_sampling.py": {"gpus"},
     "agent/host_sampling.py": {"gpus"},
     "agent/gpu_owners.py": {"owners"},
     "agent/agent_health.py": {"nodes"},
-    "agent/agent_memory.py": {"progress"},
+    "agent/agent_memory.py": {"nodes", "progress"},
     "agent/agent_server.py": {"progress"},
     "agent/beat.py": {"nodes", "progress"},
 }

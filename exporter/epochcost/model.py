@@ -343,6 +343,8 @@ class TrainingEvent:
         step, samples, tokens: absolute positions.
         steps: per epoch (the length of the loader), where known.
         memory_peak_bytes: the most device memory the process ever held.
+        job, launcher: what a launcher started (its id), and which launcher; facts about the run, never its identity.
+        attempt: the newest attempt's number, as the launcher counts; for people, never summed by.
     """
 
     kind: EventKind
@@ -371,3 +373,6 @@ class TrainingEvent:
     memory_peak_bytes: int | None = None
     budget_usd: float | None = None
     status: EndStatus | None = None
+    job: str | None = None
+    launcher: str | None = None
+    attempt: int | None = None

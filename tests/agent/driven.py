@@ -14,6 +14,7 @@ from epochcost.agent.app import AgentApp, Clocks
 from epochcost.settings import load
 
 T0 = 1_700_000_000.0
+SAME = ("epochcost_machine", "part")
 BOOT_ID = "5d1d9b2a-0000-4000-8000-000000000001"
 
 
@@ -95,14 +96,15 @@ class Driven:
         self.close()
 
     def scrape(self) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-        """/metrics over HTTP."""
+        """/metrics over HTTP; the machine's name and the part, which are the same everywhere here, are left out."""
         if not self._serving:
             self.app.server.start()
             self._serving = True
         with urllib.request.urlopen(f"{self.app.server.url}/metrics", timeout=5) as answer:
             text = answer.read().decode()
+        assert all('epochcost_machine="' in line for line in text.splitlines() if line[:1] not in ("", "#"))
         return {
-            (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+            (sample.name, tuple(sorted((k, v) for k, v in sample.labels.items() if k not in SAME))): sample.value
             for family in text_string_to_metric_families(text)
             for sample in family.samples
         }

@@ -98,6 +98,14 @@ def test_without_a_store_a_run_over_two_machines_is_called_this_machines_part(wo
     agent.close()
 
 
+def test_a_run_that_began_above_zero_has_an_earlier_part_that_nobody_here_knows(world: World) -> None:
+    agent = agent_of(world)
+    training(agent, start=2.0)
+    said = cost_file(world)
+    assert (said["scope"], live(agent)["part"]) == ("machine", "this machine's part")
+    agent.close()
+
+
 def test_with_a_store_the_dollars_are_the_whole_runs_and_this_machines_are_exact(
     world: World, store: PromqlServer
 ) -> None:

@@ -18,6 +18,7 @@ from tests.waiting import wait_for
 
 from epochcost.agent.agent_settings import AgentSettings
 from epochcost.agent.app import AgentApp, Clocks
+from epochcost.agent.collectors.owner import OWNER_LABELS
 from epochcost.gpus.nvml.nvml_processes import NvmlProcesses
 from epochcost.owners.processes import FIRST_PID_NAMESPACE
 from epochcost.settings import SettingsError, load
@@ -79,7 +80,7 @@ def scraped(app: AgentApp, name: str) -> list[tuple[Labels, float]]:
 def owners(app: AgentApp) -> dict[tuple[str, str, str], float]:
     if app.snapshot is None:
         return {}
-    return {(labels["gpu"], labels["kind"], labels["owner"]): share for labels, share in shares(app)}
+    return {(labels["gpu"], labels["owner_kind"], labels["owner"]): share for labels, share in shares(app)}
 
 
 def process(world: World, pid: int, cgroup: str) -> None:
@@ -103,8 +104,8 @@ def test_gpus_belong_to_the_processes_on_them(world: World, driver: FakeDriver, 
     }
     for labels, value in scraped(app, "epochcost_gpu_owner_info"):
         assert value == 1
-        assert set(labels) == {"gpu", "uuid", "kind", "owner", "namespace", "container", "user"}
-        assert labels["user"] == ME
+        assert set(labels) == {"epochcost_machine", *OWNER_LABELS}
+        assert labels["owner_user"] == ME
 
 
 def test_a_run_that_reports_comes_first_and_learns_its_pod(
@@ -125,8 +126,8 @@ def test_a_run_that_reports_comes_first_and_learns_its_pod(
         ((labels, share),) = shares(app)
         assert share == 1.0
         assert labels == {
-            "gpu": "0", "uuid": uuids[0], "kind": "run", "owner": "r", "namespace": "team-a", "container": "main",
-            "user": ME,
+            "epochcost_machine": app.machine.name, "gpu": "0", "uuid": uuids[0], "owner_kind": "run", "owner": "r",
+            "owner_namespace": "team-a", "owner_container": "main", "owner_user": ME,
         }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from epochcost.agent.host_sampling import HostSampling
 from epochcost.agent.meter import Meter
 from epochcost.agent.priced_machine import PricedMachine
 from epochcost.agent.snapshot import CollectorHealth
+from epochcost.nodes.machine_name import AnotherMachineError
 from epochcost.progress.clock import NodeClock
 from epochcost.progress.event_files import EventFiles
 
@@ -64,7 +65,7 @@ class AgentMemory:
             it.machine.restore(saved, it.meter, same_boot=same_boot, since=since)
             self.first = not same_boot
         except (KeyError, TypeError, ValueError, AttributeError) as err:
-            self.file.set_aside(f"{type(err).__name__}: {err}")
+            self.file.set_aside(str(err) if isinstance(err, AnotherMachineError) else f"{type(err).__name__}: {err}")
             it.meter.clear()
             it.files.clear()
             self.first = True

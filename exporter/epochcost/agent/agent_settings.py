@@ -43,6 +43,12 @@ class AgentSettings:
     dcgm_url: str = option(
         "dcgm.url", "http://127.0.0.1:9400/metrics", "the dcgm-exporter of this node, for source dcgm", parse=http_url
     )
+    machine_name: str = option(
+        "machine.name",
+        "",
+        "value of the label epochcost_machine, unique in the store; empty: the node's name and a digest of what the "
+        "machine is",
+    )
     node_name: str = option("node.name", "", "name of this machine; empty: its host name")
     node_provider: str = option(
         "node.provider", "", "aws, gcp, azure, ... or owned; empty: as the machine's firmware says"

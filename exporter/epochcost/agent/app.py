@@ -83,7 +83,7 @@ class AgentApp:
         self.clock = NodeClock(clocks.wall, clocks.mono, self.host.boot_id)
         self.gpus = GpuSampling(settings, self.clock.now)
         self.machine = PricedMachine(settings, environ, self.clock, clocks.wall, self.gpus.known)
-        self.meter = meter_of(settings, self.machine.node)
+        self.meter = meter_of(settings, self.machine.node, self.machine.name)
         self.notices = NoticeFeed(
             lambda node: notice_source(settings.node_metadata, node, settings.node_metadata_url),
             lambda: self.machine.identity.node,

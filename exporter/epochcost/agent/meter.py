@@ -88,17 +88,19 @@ class Inputs:
 class Meter:
     """Drives the ledger and describes it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but two have defaults
         self,
         ledger: Ledger,
         node: Node,
         *,
+        machine: str = "",
         keep_seconds: float = 900.0,
         silence_seconds: float = 3600.0,
         idle: Idle | None = None,
     ) -> None:
         self.ledger = ledger
         self.node = node
+        self.machine = machine or node.node
         self.keep_seconds = keep_seconds
         self.silence_seconds = silence_seconds
         self.idle = idle or Idle()
@@ -162,6 +164,7 @@ class Meter:
             events=dict(counts),
             clock_jumps=inputs.clock_jumps,
             problems=inputs.problems,
+            machine=self.machine,
         )
 
     def _node_view(self, now: float, inputs: Inputs) -> NodeView:

@@ -12,6 +12,7 @@ from epochcost.agent.price_feed import PriceFeed
 from epochcost.agent.snapshot import CollectorHealth
 from epochcost.agent.sources import identity_of, price_source
 from epochcost.model import GpuSample, Node
+from epochcost.nodes.machine_name import machine_name
 from epochcost.prices.gcp.gcp_gpus import with_accelerators
 from epochcost.progress.clock import NodeClock
 
@@ -41,11 +42,17 @@ class PricedMachine:
         self._gpus = gpus
         self.identity = identity_of(settings, environ)
         self.node = self._priced_node()
+        self._name = machine_name(self.node.node, settings.machine_name)
         self._known_as = priced_as(self.node)
         self._since = clock.now()
         """From when on it may be another machine than the one that it was known as."""
         source = price_source(settings, self.node)
         self.prices = PriceFeed(source, settings.prices_interval, wall) if source else None
+
+    @property
+    def name(self) -> str:
+        """This machine's name, on each of its series."""
+        return self._name.name
 
     def start(self) -> None:
         """Begin to ask what this machine is, and, where that does not depend on the answer, what it costs."""
@@ -112,7 +119,7 @@ class PricedMachine:
 
     def state(self) -> dict[str, Any]:
         """As JSON-able data."""
-        return {"priced_as": self._known_as, "identity": self.identity.state()}
+        return {"machine": self._name.state(), "priced_as": self._known_as, "identity": self.identity.state()}
 
     def restore(self, saved: Mapping[str, Any], meter: Meter, *, same_boot: bool, since: float) -> None:
         """Take over what `state` described.
@@ -124,14 +131,17 @@ class PricedMachine:
             since: from when on it may be another machine.
 
         Raises:
+            AnotherMachineError: when it was saved on another machine.
             KeyError, TypeError, ValueError, AttributeError: when it is not what `state` makes; nothing has changed.
         """
+        name = self._name.restored(saved["machine"]) if "machine" in saved else self._name
         known_as = tuple(map(str, saved["priced_as"]))
         if len(known_as) != len(self._known_as):
             raise ValueError(f"priced_as: {len(known_as)} parts, expected {len(self._known_as)}")
         if same_boot:
             self.identity.restore(saved.get("identity", {}))
         self._known_as, self._since = known_as, since
+        self._name, meter.machine = name, name.name
         self._become(self._priced_node(), meter)
 
 

@@ -48,7 +48,8 @@ def scope_of(view: RunView) -> RunScope:
     """What the figures of ``view`` are of."""
     stored = view.stored
     machines = max(view.nodes or 1, stored.machines if stored else 1)
-    earlier = (stored.start_epoch if stored and stored.start_epoch is not None else view.start_epoch or 0.0) > 0
+    began = view.counted.start if view.counted else None
+    earlier = (stored.start_epoch if stored and stored.start_epoch is not None else began or 0.0) > 0
     if machines == 1 and not earlier:
         return _own(view, machines if view.nodes or stored else None, missing="", earlier=False)
     missing = _missing(view, earlier=earlier)

@@ -90,6 +90,38 @@ class StoredRun:
 
 
 @dataclass(frozen=True, slots=True)
+class CountedProgress:
+    """What this machine counts of a run's progress: what was done while global rank 0 was here.
+
+    Summed over machines each epoch is counted once. Where rank 0 is no more, it stays as it was then.
+
+    Attributes:
+        start: position in finished epochs from which it counts: 0, or where it resumed.
+        epoch: position.
+        planned: epochs.
+        executed, useful, lost: epochs; see `RunView`.
+        finished, seconds: whole epochs that were timed, and what they took.
+        priced: those of them whose price is known.
+    """
+
+    start: float | None = None
+    epoch: float | None = None
+    planned: float | None = None
+    executed: float = 0.0
+    useful: float = 0.0
+    lost: float = 0.0
+    finished: int = 0
+    seconds: float = 0.0
+    priced: int = 0
+    steps: int | None = None
+    samples: int | None = None
+    tokens: int | None = None
+    last_epoch_seconds: float | None = None
+    current_epoch_seconds: float | None = None
+    phase_seconds: Mapping[Phase, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class RunView:
     """One training run as far as this node sees and pays it.
 
@@ -140,9 +172,15 @@ class RunView:
     history: tuple[EpochRecord, ...] = ()
     """The newest finished epochs, oldest first, at most 100."""
     part: str = ""
-    """Id of this ledger's record of the run."""
-    start_epoch: float | None = None
-    """Position at which this part began."""
+    """Identity of what this machine's ledger knows of the run: made when it was first seen, kept with the ledger."""
+    leader: bool = True
+    """A process of the run on this machine holds global rank 0."""
+    counted: CountedProgress | None = None
+    """None where rank 0 has never been."""
+    launcher: str = ""
+    launcher_job: str = ""
+    attempt: int = 0
+    """Number of the newest attempt: as its launcher counts, else how many of them this machine has seen."""
     stored: StoredRun | None = None
     """The run over all its machines; None where no store has said."""
     store_note: str = ""
@@ -176,4 +214,4 @@ class Snapshot:
     """Who uses each GPU; the shares of one GPU sum to 1. Nothing about a GPU whose user is not known."""
     simulated: bool = False
     machine: str = ""
-    """The agent's name for this machine, on each of its series."""
+    """The agent's name for this machine, on each of its series; see `epochcost.nodes.machine_name`."""

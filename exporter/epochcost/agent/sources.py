@@ -78,12 +78,13 @@ def owner_feeds(
     return [OwnerFeed(source, gpus) for source in sources]
 
 
-def meter_of(settings: AgentSettings, node: Node) -> Meter:
+def meter_of(settings: AgentSettings, node: Node, machine: str) -> Meter:
     """A meter that decides as the settings say."""
     rules = LedgerSettings(settings.node_share == "whole-node", settings.busy_ratio, settings.stall_seconds)
     return Meter(
         Ledger(rules),
         node,
+        machine=machine,
         keep_seconds=settings.keep_seconds,
         silence_seconds=settings.silence_seconds,
         idle=Idle(settings.busy_ratio, settings.held_memory_bytes),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
@@ -20,12 +20,24 @@ NEVER_STALLED = frozenset({Phase.EVAL, Phase.CHECKPOINT, Phase.RESTORE})
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """``count`` epochs finished in one go, the last of them number ``number``, from ``start`` to ``end``."""
+    """``count`` epochs finished in one go, the last of them number ``number``, from ``start`` to ``end``.
+
+    ``counted`` where global rank 0 was on this machine; see `epochcost.ledger.rank_zero`.
+    """
 
     number: float
     start: float
     end: float
     count: int
+    counted: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """Whole epochs that were finished and timed, over all attempts, and what they took together."""
+
+    count: int
+    seconds: float
 
 
 @dataclass(slots=True)
@@ -65,6 +77,12 @@ class Epochs:
     finished: list[Epoch] = field(default_factory=list)
     dropped_seconds: float = 0.0
     dropped_count: int = 0
+    dropped_counted_seconds: float = 0.0
+    dropped_counted: int = 0
+    counted: bool = True
+    """Global rank 0 is on this machine."""
+    attempt_start: float | None = None
+    """First position of this attempt; None until it is known."""
     steps: Counted = field(default_factory=Counted)
     samples: Counted = field(default_factory=Counted)
     tokens: Counted = field(default_factory=Counted)
@@ -78,8 +96,8 @@ class Epochs:
     """Median of the intervals, until another one comes."""
     before: float | None = None
     """Position at the end of the attempt before, until this attempt's own first position is known."""
-    _sums: tuple[int, float] | None = field(default=None, compare=False, repr=False)
-    """`count` and `seconds_sum`, which are asked for each second, until an epoch is finished or dropped."""
+    _sums: tuple[Timed, Timed] | None = field(default=None, compare=False, repr=False)
+    """All that were timed and those that are counted, asked for each second, until one is finished or dropped."""
 
     def begin_attempt(self, t: float) -> None:
         """A process of the run has started while none of it was running."""
@@ -88,8 +106,8 @@ class Epochs:
         self.phase, self.stepped, self.begin_t, self.resumed = Phase.STARTUP, False, None, False
         for counted in (self.steps, self.samples, self.tokens):
             counted.position = None
-        self.before = self.position if self.position is not None else self.before
-        self.position = None
+        self.before = self.reached
+        self.position = self.attempt_start = None
 
     def take(self, event: TrainingEvent) -> None:
         """Follow one event of the run's leading process."""
@@ -140,7 +158,7 @@ class Epochs:
         if self.before is not None:
             self.lost += max(0.0, self.before - position)
             self.before = None
-        self.position = position
+        self.position = self.attempt_start = position
         self.high_water = max(self.high_water, position)
 
     def _progress(self, event: TrainingEvent) -> None:
@@ -206,31 +224,47 @@ class Epochs:
         self._moved(t)
         count = round(number - self.begin_position)
         if count >= 1 and abs(number - self.begin_position - count) <= WHOLE:
-            self.finished.append(Epoch(number, self.begin_t, t, count))
+            self.finished.append(Epoch(number, self.begin_t, t, count, self.counted))
             self._sums = None
         self.begin_t, self.begin_position = t, number
 
     @property
+    def reached(self) -> float | None:
+        """Position, also while an attempt has not yet said its own; None where none was ever said."""
+        return self.position if self.position is not None else self.before
+
+    @property
     def count(self) -> int:
         """Whole epochs finished and timed, over all attempts."""
-        return self._summed()[0]
+        return self._summed()[0].count
 
     @property
     def seconds_sum(self) -> float:
         """What they took together, in seconds."""
+        return self._summed()[0].seconds
+
+    @property
+    def timed_here(self) -> Timed:
+        """Those of them that are counted on this machine."""
         return self._summed()[1]
 
-    def _summed(self) -> tuple[int, float]:
+    def _summed(self) -> tuple[Timed, Timed]:
         if self._sums is None:
-            count = self.dropped_count + sum(e.count for e in self.finished)
-            self._sums = count, self.dropped_seconds + math.fsum(e.end - e.start for e in self.finished)
+            here = [e for e in self.finished if e.counted]
+            dropped = Timed(self.dropped_count, self.dropped_seconds)
+            self._sums = (
+                _added(dropped, self.finished),
+                _added(Timed(self.dropped_counted, self.dropped_counted_seconds), here),
+            )
         return self._sums
 
     def drop_oldest(self, count: int) -> list[Epoch]:
         """Take the ``count`` oldest finished epochs out; their seconds stay in the sums."""
         dropped, self.finished, self._sums = self.finished[:count], self.finished[count:], None
-        self.dropped_count += sum(e.count for e in dropped)
-        self.dropped_seconds += math.fsum(e.end - e.start for e in dropped)
+        whole = _added(Timed(self.dropped_count, self.dropped_seconds), dropped)
+        here = _added(Timed(self.dropped_counted, self.dropped_counted_seconds), [e for e in dropped if e.counted])
+        self.dropped_count, self.dropped_seconds = whole.count, whole.seconds
+        self.dropped_counted, self.dropped_counted_seconds = here.count, here.seconds
         return dropped
 
     def stalls_at(self, stall_after: float) -> float:
@@ -262,17 +296,17 @@ class Epochs:
         return {
             **{name: getattr(self, name) for name in _SAVED},
             "phase": self.phase.value,
-            "finished": [[e.number, e.start, e.end, e.count] for e in self.finished],
-            "counted": [[c.position, c.executed] for c in (self.steps, self.samples, self.tokens)],
+            "finished": [[e.number, e.start, e.end, e.count, *([] if e.counted else [False])] for e in self.finished],
+            "amounts": [[c.position, c.executed] for c in (self.steps, self.samples, self.tokens)],
             "intervals": list(self.intervals),
         }
 
     @classmethod
     def restored(cls, state: Mapping[str, Any]) -> Epochs:
         """What `state` described."""
-        it = cls(**{name: state[name] for name in _SAVED}, phase=Phase(state["phase"]))
+        it = cls(**{name: state[name] for name in _SAVED if name in state}, phase=Phase(state["phase"]))
         it.finished = [Epoch(*row) for row in state["finished"]]
-        it.steps, it.samples, it.tokens = (Counted(p, n) for p, n in state["counted"])
+        it.steps, it.samples, it.tokens = (Counted(p, n) for p, n in state["amounts"])
         it.intervals.extend(state["intervals"])
         return it
 
@@ -293,7 +327,16 @@ _SAVED = (
     "reports_steps",
     "resumed",
     "before",
+    "dropped_counted_seconds",
+    "dropped_counted",
+    "counted",
+    "attempt_start",
 )
+
+
+def _added(dropped: Timed, epochs: Sequence[Epoch]) -> Timed:
+    count = dropped.count + sum(e.count for e in epochs)
+    return Timed(count, dropped.seconds + math.fsum(e.end - e.start for e in epochs))
 
 
 def _position(event: TrainingEvent) -> float | None:

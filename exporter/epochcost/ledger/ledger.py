@@ -9,9 +9,11 @@ from typing import Any
 
 from epochcost.ledger.devices import Device, DeviceBook
 from epochcost.ledger.node_ledger import Key, NodeLedger
+from epochcost.ledger.parts import base36
 from epochcost.ledger.price import PriceTrack
 from epochcost.ledger.run import RunAccount
 from epochcost.ledger.shares import Claims, Placed, claims
+from epochcost.ledger.state_of_before import upgraded
 from epochcost.model import EndStatus, EventKind, PriceStep, RunId, State, TrainingEvent
 
 MAX_OPEN_RUNS = 200
@@ -19,7 +21,7 @@ MAX_RUNS = 400
 ALL = Device("node", "node")
 """Stands for the whole machine where no device has ever been seen."""
 NO_GPU = frozenset({"cpu", ALL.uuid})
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +173,18 @@ class Ledger:
             if len(self.open_runs()) >= MAX_OPEN_RUNS:
                 return "too_many_runs"
             self._forget_old_runs()
-            account = self.runs[event.run] = RunAccount(event.run)
+            account = self.runs[event.run] = RunAccount(event.run, self._new_part(event.t))
         changed = account.take(event, self.floor)
         if changed is not None:
             self._reshare(changed)
         return "accepted"
+
+    def _new_part(self, t: float) -> str:
+        """The second in which a run was first seen, short; of two in one second the later takes the next."""
+        taken, second = {account.part for account in self.runs.values()}, int(t)
+        while (part := base36(second)) in taken:
+            second += 1
+        return part
 
     def silence(self, now: float, longer_than: float, watched: Iterable[str]) -> None:
         """End processes that have said nothing for too long and that nobody can watch.
@@ -286,6 +295,8 @@ class Ledger:
         Raises:
             KeyError, TypeError, ValueError: when ``state`` is not what `state` makes.
         """
+        if state["version"] == STATE_VERSION - 1:
+            state = upgraded(state)
         if state["version"] != STATE_VERSION:
             raise ValueError(f"ledger state of version {state['version']!r}, expected {STATE_VERSION}")
         it = cls(settings)

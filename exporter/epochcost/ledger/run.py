@@ -9,6 +9,7 @@ from typing import Any
 
 from epochcost.ledger.epochs import Epoch, Epochs
 from epochcost.ledger.price import PriceTrack
+from epochcost.ledger.rank_zero import CountedHere, holds_rank_zero
 from epochcost.ledger.shares import ShareTrack
 from epochcost.model import EndStatus, EventKind, Phase, RunId, TrainingEvent
 
@@ -28,6 +29,8 @@ class Member:
     last_t: float = 0.0
     lost: bool = False
     """It was said to be gone, by a reader that may have been wrong."""
+    rank: int | None = None
+    """Of the process in its job; None where it does not say, or has no job."""
 
     def open_at(self, t: float) -> bool:
         """Whether the process was running at ``t``."""
@@ -42,6 +45,9 @@ class Facts:
     framework: str = ""
     nodes: int | None = None
     world: int | None = None
+    job: str = ""
+    launcher: str = ""
+    attempt: int | None = None
     epochs: float | None = None
     batch_size: int | None = None
     memory_peak_bytes: int | None = None
@@ -49,12 +55,17 @@ class Facts:
 
     def take(self, event: TrainingEvent) -> None:
         """Keep what ``event`` says."""
-        for name in ("experiment", "framework", "nodes", "world", "epochs", "batch_size", "budget_usd"):
+        for name in _NEWEST_COUNTS:
             value = getattr(event, name)
             if value is not None:
                 setattr(self, name, value)
+        if event.launcher is not None and (event.job is not None or not self.launcher):
+            self.launcher = event.launcher  # one that names the job knows better
         if event.memory_peak_bytes is not None:
             self.memory_peak_bytes = max(self.memory_peak_bytes or 0, event.memory_peak_bytes)
+
+
+_NEWEST_COUNTS = ("experiment", "framework", "nodes", "world", "job", "attempt", "epochs", "batch_size", "budget_usd")
 
 
 @dataclass(slots=True)
@@ -65,18 +76,24 @@ class Settled:
     usd: float = 0.0
     epoch_usd: float = 0.0
     epochs: int = 0
+    epochs_here: int = 0
+    """Those of them that are counted on this machine."""
     member_seconds: float = 0.0
 
 
 class RunAccount:
     """One run as this node sees it. Times follow the run's own events; money is the share's integral over the price."""
 
-    def __init__(self, run: RunId) -> None:
+    def __init__(self, run: RunId, part: str) -> None:
         self.run = run
+        self.part = part
+        """Identity of this account: another machine's, or a later ledger's, account of the run is another part."""
         self.facts = Facts()
         self.members: dict[str, Member] = {}
         self.leader: str | None = None
+        """The process whose progress is followed."""
         self.epochs = Epochs()
+        self.counted = CountedHere()
         self.share = ShareTrack()
         self.status: EndStatus | None = None
         self.phase_seconds: dict[Phase, float] = {}
@@ -98,6 +115,10 @@ class RunAccount:
         ends = [member.end for member in self.members.values()]
         self.is_open = None in ends
         self.ended_t = max((end for end in ends if end is not None), default=None) if not self.is_open else None
+        leads = holds_rank_zero(member for member in self.members.values() if member.end is None)
+        self.counted.decide(leads, self.epochs, self.phase_seconds)
+        if self.is_open and not leads:
+            self.counted.disown()
 
     def open_at(self, t: float) -> bool:
         """Whether any process of the run was running at ``t``."""
@@ -163,8 +184,12 @@ class RunAccount:
         ):
             self.leader = event.writer  # the one so far has never said where it is: a launcher, perhaps
         if self.leader == event.writer:
-            self.epochs.take(event)
+            self._follow(event)
         return changed
+
+    def _follow(self, event: TrainingEvent) -> None:
+        self.epochs.take(event)
+        self.counted.follow(self.epochs)
 
     def _member(self, event: TrainingEvent) -> Member | None:
         """The process that wrote ``event``; one that starts anew in the same file is another."""
@@ -180,7 +205,9 @@ class RunAccount:
             self.epochs.begin_attempt(event.t)
             self.leader, self.status = event.writer, None
         self._forget_old_members()
-        self.members[event.writer] = member = Member(start, None, event.gpus, event.t)
+        self.members[event.writer] = member = Member(start, None, event.gpus, event.t, rank=_rank(event))
+        if member.rank == 0 and self.epochs.position is None:
+            self.leader = event.writer
         self._changed()
         self.started_t = start if self.started_t is None else min(self.started_t, start)
         return member, start
@@ -252,6 +279,7 @@ class RunAccount:
             cost = self.cost(epoch.start, epoch.end, price)
             self.settled.epoch_usd += cost or 0.0
             self.settled.epochs += epoch.count if cost is not None else 0
+            self.settled.epochs_here += epoch.count if cost is not None and epoch.counted else 0
         del self._epoch_usd[: len(epochs)]
         self._epoch_sum = None
 
@@ -274,6 +302,11 @@ class RunAccount:
             self._epoch_sum = usd, self.settled.epochs + sum(e.count for e, cost in finished if cost is not None)
         return self._epoch_sum
 
+    def priced_here(self, costs: Sequence[float | None]) -> int:
+        """Finished epochs counted on this machine whose price is known; ``costs`` as `epoch_costs` says."""
+        finished = zip(self.epochs.finished, costs, strict=True)
+        return self.settled.epochs_here + sum(e.count for e, usd in finished if usd is not None and e.counted)
+
     def reprice(self) -> None:
         """Prices or shares of the past have changed: what was computed is computed again when asked."""
         self._epoch_usd, self._epoch_sum = [], None
@@ -290,10 +323,12 @@ class RunAccount:
         """As JSON-able data."""
         return {
             "facts": asdict(self.facts),
-            "members": {k: [m.start, m.end, m.gpus, m.last_t, m.lost] for k, m in self.members.items()},
+            "part": self.part,
+            "members": {k: [m.start, m.end, m.gpus, m.last_t, m.lost, m.rank] for k, m in self.members.items()},
             "leader": self.leader,
             "status": self.status.value if self.status else None,
             "epochs": self.epochs.state(),
+            "counted": self.counted.state(),
             "share": self.share.state(),
             "phase_seconds": {p.value: s for p, s in self.phase_seconds.items()},
             "started_t": self.started_t,
@@ -304,21 +339,29 @@ class RunAccount:
     @classmethod
     def restored(cls, run: RunId, state: Mapping[str, Any]) -> RunAccount:
         """The account that `state` described."""
-        it = cls(run)
+        it = cls(run, str(state["part"]))
         it.facts = Facts(**state["facts"])
         it.members = {
-            k: Member(start, end, None if gpus is None else tuple(gpus), last, lost)
-            for k, (start, end, gpus, last, lost) in state["members"].items()
+            k: Member(start, end, None if gpus is None else tuple(gpus), last, lost, rank)
+            for k, (start, end, gpus, last, lost, rank) in state["members"].items()
         }
-        it._changed()
         it.leader = state["leader"]
         it.status = EndStatus(state["status"]) if state["status"] else None
         it.epochs = Epochs.restored(state["epochs"])
         it.share = ShareTrack.restored(state["share"])
         it.phase_seconds = {Phase(p): s for p, s in state["phase_seconds"].items()}
+        it.counted = CountedHere.restored(state["counted"])
+        it._changed()
         it.started_t, it.last_event_t = state["started_t"], state["last_event_t"]
         it.settled = Settled(**state["settled"])
         return it
+
+
+def _rank(event: TrainingEvent) -> int | None:
+    """Global rank of the process that wrote ``event``, as far as it matters: 0, or not 0."""
+    if event.rank is not None or event.node_rank is None:
+        return event.rank
+    return event.node_rank or event.local_rank or 0
 
 
 def _says_where(event: TrainingEvent) -> bool:

@@ -221,6 +221,9 @@ _FIGURES: Mapping[str, Callable[[str, Any], Any]] = {
     "memory_peak_bytes": _whole(0),
     "budget_usd": _amount,
     "status": _choice(*(s for s in EndStatus if s is not EndStatus.LOST)),
+    "job": _label,
+    "launcher": _label,
+    "attempt": _whole(0),
 }
 
 
