@@ -11,7 +11,8 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "exporter" / "epochcost"
 ROOMS = {"nodes", "gpus", "prices", "progress", "training", "owners"}
-SERVICES = {"serve", "shutdown", "guard", "settings", "palette", "_version"}
+SERVICES = {"serve", "http_client", "untrusted_files", "shutdown", "guard", "settings", "palette", "_version"}
+FOR_EVERY_ROOM = {"model", "_version", "http_client", "untrusted_files"}
 PROGRAMS = {"agent", "poller"}
 WIRING = {
     "agent/app.py",
@@ -91,7 +92,7 @@ def test_the_ledger_knows_the_model_only_and_no_clock_file_or_log(path: Path) ->
 
 @pytest.mark.parametrize("path", [f for f in FILES if part(f) in ROOMS], ids=lambda p: f"{part(p)}/{p.name}")
 def test_a_room_knows_the_model_and_itself(path: Path) -> None:
-    assert ours(path) <= {"model", "_version", part(path)}
+    assert ours(path) <= FOR_EVERY_ROOM | {part(path)}
 
 
 @pytest.mark.parametrize(
@@ -111,14 +112,14 @@ def test_the_launcher_is_the_standard_library_and_the_training_side(path: Path) 
 
 @pytest.mark.parametrize("path", [f for f in FILES if part(f) == "reports"], ids=lambda p: p.name)
 def test_reports_know_what_is_stored_and_of_prices_the_owned_machine_and_the_billing_rules(path: Path) -> None:
-    assert ours(path) <= {"model", "settings", "palette", "_version", "prices", "reports", "store"}
+    assert ours(path) <= FOR_EVERY_ROOM | {"settings", "palette", "prices", "reports", "store"}
     prices = {name for name in imported(path) if name.startswith("epochcost.prices.")}
     assert prices <= {"epochcost.prices.owned.owned_source", "epochcost.prices.billing"}
 
 
 @pytest.mark.parametrize("path", [f for f in FILES if part(f) == "store"], ids=lambda p: p.name)
 def test_the_store_is_read_without_knowing_who_reads_it(path: Path) -> None:
-    assert ours(path) <= {"settings", "_version", "store"}
+    assert ours(path) <= FOR_EVERY_ROOM | {"settings", "store"}
 
 
 @pytest.mark.parametrize("path", [f for f in FILES if part(f) in SERVICES], ids=lambda p: f"{part(p)}/{p.name}")

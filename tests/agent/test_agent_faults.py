@@ -115,7 +115,8 @@ def test_an_agent_without_a_state_dir_of_its_own_looks_who_made_the_one_among_th
 def test_a_state_that_cannot_be_written_is_said_and_metering_goes_on(it: Driven, tmp_path: Path) -> None:
     it.run(5)
     state = tmp_path / "state"
-    (state / "agent-state.new").mkdir()  # in the way of the new file
+    (state / "agent-state.json").unlink(missing_ok=True)
+    (state / "agent-state.json").mkdir()  # in the way of the new file
     it.save()
     it.run(5)
     assert it.value("collector_success", collector="state") == 0

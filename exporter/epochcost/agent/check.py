@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
-from http.client import HTTPException
 
 from epochcost._version import __version__
 from epochcost.agent.agent_settings import AgentSettings
@@ -16,6 +13,7 @@ from epochcost.agent.sources import identity_of, price_source
 from epochcost.agent.state_directory import agent_state_dir, shut_to_others, volatile
 from epochcost.gpus import choose_source
 from epochcost.gpus.gpu_source import GpuError
+from epochcost.http_client import Bounds, ConnectError, DeadlineError, ExchangeError, Request, ask
 from epochcost.model import Node
 from epochcost.nodes.node_source import NodeError
 
@@ -130,15 +128,16 @@ def who_answers(host: str, port: int) -> str:
 
 def _who(url: str) -> str:
     try:
-        with urllib.request.urlopen(url, timeout=2.0) as answer:  # noqa: S310 - http by construction
-            text = answer.read(1 << 20).decode("utf-8", "replace")
-    except urllib.error.HTTPError as err:
-        err.close()
-        return f"HTTP {err.code}: an epochcost that asks for a password, or another program"
-    except urllib.error.URLError as err:
-        return "free" if isinstance(err.reason, ConnectionRefusedError) else f"no answer: {err.reason}"
-    except (OSError, ValueError, HTTPException) as err:
-        return f"something that is not epochcost ({type(err).__name__})"
+        answer = ask(Request(url, by_proxy=False), Bounds.within(2.0, 64 << 20))
+    except ConnectError as err:
+        return "free" if err.refused else f"no answer: {err}"
+    except DeadlineError as err:
+        return f"no answer: {err}"
+    except ExchangeError as err:
+        return f"something that is not epochcost ({err})"
+    if answer.status != 200:  # noqa: PLR2004 - HTTP
+        return f"HTTP {answer.status}: an epochcost that asks for a password, or another program"
+    text = answer.body.decode("utf-8", "replace")
     known = {
         "epochcost_price_source_": "an epochcost price poller answers",
         "epochcost_node_": "an epochcost agent answers",

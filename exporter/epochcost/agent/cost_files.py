@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
 from epochcost.agent.run_scope import RunScope, scope_of
 from epochcost.agent.snapshot import RunView
+from epochcost.untrusted_files import replaced
 
 log = logging.getLogger(__name__)
 FILE_VERSION = 1
@@ -48,16 +47,8 @@ class CostFiles:
         name = f"{run.run}.cost.json"
         if "/" in name or name.startswith("."):
             return  # such an id has no file: run ids are made safe, but this directory is anybody's
-        fresh = f"{self._where}/.{secrets.token_hex(8)}.tmp"
-        # The directory may be shared with other users: never follow what somebody put there.
-        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-        try:
-            with os.fdopen(fd, "wb") as file:
-                file.write(json.dumps(figures_of(run, now)).encode())
-            os.replace(fresh, f"{self._where}/{name}")  # noqa: PTH105 - each second: a Path would double it
-        except OSError:
-            Path(fresh).unlink(missing_ok=True)
-            raise
+        with replaced(f"{self._where}/{name}") as file:
+            file.write(json.dumps(figures_of(run, now)).encode())
 
 
 def figures_of(run: RunView, now: float) -> dict[str, object]:

@@ -12,7 +12,7 @@ from epochcost.agent.price_feed import PriceFeed
 from epochcost.agent.snapshot import CollectorHealth
 from epochcost.agent.sources import identity_of, price_source
 from epochcost.model import GpuSample, Node
-from epochcost.nodes.machine_name import machine_name
+from epochcost.nodes.machine_name import MachineName, machine_name
 from epochcost.prices.gcp.gcp_gpus import with_accelerators
 from epochcost.progress.clock import NodeClock
 
@@ -42,7 +42,7 @@ class PricedMachine:
         self._gpus = gpus
         self.identity = identity_of(settings, environ)
         self.node = self._priced_node()
-        self._name = machine_name(self.node.node, settings.machine_name)
+        self._name: MachineName = machine_name(self.node.node, settings.machine_name)
         self._known_as = priced_as(self.node)
         self._since = clock.now()
         """From when on it may be another machine than the one that it was known as."""
@@ -51,7 +51,7 @@ class PricedMachine:
 
     @property
     def name(self) -> str:
-        """This machine's name, on each of its series."""
+        """The value of the label ``epochcost_machine``; it never changes while an agent lives."""
         return self._name.name
 
     def start(self) -> None:
@@ -134,14 +134,15 @@ class PricedMachine:
             AnotherMachineError: when it was saved on another machine.
             KeyError, TypeError, ValueError, AttributeError: when it is not what `state` makes; nothing has changed.
         """
-        name = self._name.restored(saved["machine"]) if "machine" in saved else self._name
         known_as = tuple(map(str, saved["priced_as"]))
         if len(known_as) != len(self._known_as):
             raise ValueError(f"priced_as: {len(known_as)} parts, expected {len(self._known_as)}")
+        name = self._name.restored(saved["machine"]) if "machine" in saved else self._name
         if same_boot:
             self.identity.restore(saved.get("identity", {}))
+        self._name = name
+        meter.machine = name.name
         self._known_as, self._since = known_as, since
-        self._name, meter.machine = name, name.name
         self._become(self._priced_node(), meter)
 
 

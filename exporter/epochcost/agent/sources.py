@@ -79,7 +79,7 @@ def owner_feeds(
 
 
 def meter_of(settings: AgentSettings, node: Node, machine: str) -> Meter:
-    """A meter that decides as the settings say."""
+    """A meter of ``machine`` (its name on every series) that decides as the settings say."""
     rules = LedgerSettings(settings.node_share == "whole-node", settings.busy_ratio, settings.stall_seconds)
     return Meter(
         Ledger(rules),

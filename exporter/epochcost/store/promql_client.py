@@ -5,21 +5,28 @@ Nothing of what a store answers is trusted: its length, its kind, its shape. A s
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import ssl
-import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from http.client import HTTPException, HTTPResponse
 from typing import Any, NoReturn, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from epochcost._version import __version__
+from epochcost.http_client import (
+    Answer,
+    Bounds,
+    ConnectError,
+    DeadlineError,
+    ExchangeError,
+    InvalidRequestError,
+    Request,
+    TooLongError,
+    ask,
+    host_of,
+    place_of,
+)
 from epochcost.store.store_error import StoreError
 
 MAX_BYTES = 256 * 2**20
@@ -29,7 +36,7 @@ _TOO_MUCH_WORDS = (
     "too many", "exceed", "limit", "timed out", "timeout", "too large", "maximum resolution", "cannot select more",
     "cannot process more",
 )  # fmt: skip
-_PIECE_BYTES = 65536
+_OK = 200
 
 
 class TooMuchError(StoreError):
@@ -73,13 +80,6 @@ class Store(Protocol):
         ...
 
 
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would carry the secret elsewhere, and turn a POST into a GET."""
-
-    def redirect_request(self, *_args: object, **_kwargs: object) -> None:
-        return None
-
-
 @dataclass(slots=True)
 class Prometheus:
     """The store at ``url``.
@@ -118,45 +118,34 @@ class Prometheus:
 
     def _ask(self, path: str, parameters: Mapping[str, str]) -> list[Any]:
         self.questions += 1
-        url = f"{self.url}/api/v1/{path}"
-        body = urllib.parse.urlencode(parameters).encode()
-        handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
-        if self.context:
-            handlers.append(urllib.request.HTTPSHandler(context=self.context))
-        request = urllib.request.Request(url, body, {"User-Agent": f"epochcost/{__version__}", **self.headers})  # noqa: S310 - http(s) by settings
-        try:
-            with urllib.request.build_opener(*handlers).open(request, timeout=self.timeout_seconds) as answer:
-                return self._result(self._read(answer, time.monotonic()), parameters["query"])
-        except urllib.error.HTTPError as err:
-            with err:
-                self._refused(err, parameters["query"])
-        except urllib.error.URLError as err:
-            raise StoreError(f"{self._where()}: cannot be asked: {_short(str(err.reason))}") from None
-        except TimeoutError:
-            raise self._slow() from None
-        except ssl.SSLError as err:  # a store that wants a certificate says so only after it was asked
-            reason = err.reason or type(err).__name__
-            advice = "; see --prometheus.cert-file" if "CERTIFICATE" in reason else ""
-            raise StoreError(f"{self._where()}: TLS: {reason}{advice}") from None
-        except (OSError, HTTPException) as err:
-            raise StoreError(f"{self._where()}: the answer broke off: {type(err).__name__}") from None
+        headers = {
+            "User-Agent": f"epochcost/{__version__}",
+            "Content-Type": "application/x-www-form-urlencoded",
+            **self.headers,
+        }
+        # No redirect is followed: it would carry the secret elsewhere, and turn a POST into a GET.
+        request = Request(f"{self.url}/api/v1/{path}", "POST", headers, urlencode(parameters).encode())
+        answer = self._answer(request)
+        if answer.status != _OK:
+            self._refused(answer, parameters["query"])
+        return self._result(answer.body, parameters["query"])
 
-    def _read(self, answer: HTTPResponse, began: float) -> bytes:
-        """All of it: not more than ``max_bytes``, not for longer than ``timeout_seconds``, not less than announced."""
-        raw = bytearray()
-        announced = answer.length
-        while announced is None or len(raw) < announced:
-            more = answer.read1(_PIECE_BYTES if announced is None else min(_PIECE_BYTES, announced - len(raw)))
-            if not more:
-                break
-            raw += more
-            if len(raw) > self.max_bytes:
-                raise TooMuchError(f"{self._where()}: the answer is longer than {self.max_bytes} bytes")
-            if time.monotonic() - began > self.timeout_seconds:
-                raise self._slow()
-        if announced is not None and len(raw) < announced:
-            raise StoreError(f"{self._where()}: the answer broke off after {len(raw)} of {announced} bytes")
-        return bytes(raw)
+    def _answer(self, request: Request) -> Answer:
+        try:
+            return ask(request, Bounds.within(self.timeout_seconds, self.max_bytes), self.context)
+        except DeadlineError:
+            raise self._slow() from None
+        except TooLongError as err:
+            raise TooMuchError(f"{self._where()}: {err}") from None
+        except ConnectError as err:
+            if err.tls:
+                advice = "; see --prometheus.cert-file" if "CERTIFICATE" in err.tls else ""
+                raise StoreError(f"{self._where()}: TLS: {err.tls}{advice}") from None
+            raise StoreError(f"{self._where()}: cannot be asked: {err}") from None
+        except InvalidRequestError as err:
+            raise StoreError(f"{self._where()}: cannot be asked: {err}") from None
+        except ExchangeError as err:
+            raise StoreError(f"{self._where()}: {self._plain(str(err))}") from None
 
     def _slow(self) -> TooSlowError:
         return TooSlowError(f"{self._where()}: no answer within {self.timeout_seconds:g} s (--prometheus.timeout)")
@@ -177,24 +166,22 @@ class Prometheus:
             raise StoreError(f"{self._where()}: the answer holds no result; asked: {_short(query)}")
         return result
 
-    def _refused(self, err: urllib.error.HTTPError, query: str) -> NoReturn:
-        raw = b""
-        with contextlib.suppress(OSError, HTTPException):  # what it says beside its status may get lost
-            raw = err.read(65536)
-        head = f"{self._where()}: HTTP {err.code}"
-        if err.code in (301, 302, 303, 307, 308):
-            elsewhere = urlsplit(err.headers.get("Location", "")).netloc.rpartition("@")[2] or "nowhere"
+    def _refused(self, answer: Answer, query: str) -> NoReturn:
+        raw, status = answer.body, answer.status
+        head = f"{self._where()}: HTTP {status}"
+        if status in (301, 302, 303, 307, 308):
+            elsewhere = _short(host_of(answer.headers.get("location", ""))) or "nowhere"
             raise StoreError(f"{head} to {elsewhere}: not followed; give the final address as --prometheus.url")
-        if err.code in (401, 403):
+        if status in (401, 403):
             given = (
                 "the credentials given are refused" if "Authorization" in self.headers else "no credentials were given"
             )
             raise StoreError(f"{head}: {given}; see --prometheus.username and --prometheus.bearer-token-file")
         document = _document(raw)
         said = self._plain(_said(document) if document else _begin(raw))
-        if err.code in _TOO_MUCH and any(word in said.lower() for word in _TOO_MUCH_WORDS):
+        if status in _TOO_MUCH and any(word in said.lower() for word in _TOO_MUCH_WORDS):
             raise TooMuchError(f"{head}: {_short(said)}")
-        advice = "; does the URL lack a path prefix (/prometheus)?" if err.code == 404 else f"; asked: {_short(query)}"  # noqa: PLR2004
+        advice = "; does the URL lack a path prefix (/prometheus)?" if status == 404 else f"; asked: {_short(query)}"  # noqa: PLR2004
         raise StoreError(f"{head}: {_short(said)}{advice}")
 
     def _plain(self, text: str) -> str:
@@ -205,7 +192,7 @@ class Prometheus:
         return text
 
     def _where(self) -> str:
-        return f"{urlsplit(self.url).scheme}://{urlsplit(self.url).netloc.rpartition('@')[2]}{urlsplit(self.url).path}"
+        return f"{urlsplit(self.url).scheme}://{place_of(self.url)}"
 
 
 def _document(raw: bytes) -> dict[str, Any]:
@@ -251,6 +238,6 @@ def _begin(raw: bytes) -> str:
 
 def _short(text: str) -> str:
     """On one line, without its middle if it is long: VictoriaMetrics repeats the question before it says the reason."""
-    plain = " ".join(text.split())
+    plain = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     third = _MOST_CHARACTERS // 3
     return plain if len(plain) <= _MOST_CHARACTERS else f"{plain[:third]} ... {plain[-2 * third :]}"

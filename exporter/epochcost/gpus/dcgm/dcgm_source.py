@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import logging
-import time
-import urllib.error
-import urllib.request
 from dataclasses import replace
-from http.client import HTTPException
-from typing import Any
 from urllib.parse import urlsplit
 
 from epochcost.gpus.dcgm.dcgm_rows import ExpositionError, parse_exposition
 from epochcost.gpus.gpu_source import GpuError
+from epochcost.http_client import (
+    Bounds,
+    ConnectError,
+    ExchangeError,
+    InvalidRequestError,
+    Request,
+    TooLongError,
+    ask,
+    place_of,
+)
 from epochcost.model import GpuReading, GpuSample
 
 log = logging.getLogger(__name__)
@@ -20,6 +25,7 @@ log = logging.getLogger(__name__)
 DEFAULT_URL = "http://127.0.0.1:9400/metrics"
 PATIENCE_SECONDS = 2.0
 MAX_ANSWER_BYTES = 16 << 20
+OK = 200
 
 
 class DcgmSource:
@@ -67,43 +73,18 @@ class DcgmSource:
         return (*gpus, *(gpu for uuid, gpu in self._known.items() if uuid not in told))
 
     def _asked(self) -> bytes:
-        deadline = time.monotonic() + self._patience
-        headers = {"Accept": "text/plain; version=0.0.4", "Accept-Encoding": "identity"}
-        request = urllib.request.Request(self._url, headers=headers)  # noqa: S310 - http(s) by settings
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _Stays())
+        request = Request(self._url, headers={"Accept": "text/plain; version=0.0.4"}, by_proxy=False)
         try:
-            with opener.open(request, timeout=self._patience) as response:
-                return self._body(response, deadline)
-        except urllib.error.HTTPError as err:
-            err.close()
-            raise GpuError(f"{self._who()}: answers HTTP {err.code}") from None
-        except urllib.error.URLError as err:
-            raise GpuError(f"{self._who()}: cannot be asked: {err.reason}") from None
-        except (OSError, HTTPException, ValueError) as err:
-            raise GpuError(f"{self._who()}: the answer broke off: {type(err).__name__}: {err}") from None
-
-    def _body(self, response: Any, deadline: float) -> bytes:  # noqa: ANN401 - an HTTPResponse
-        chunks: list[bytes] = []
-        size = 0
-        while chunk := response.read1(65536):
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > MAX_ANSWER_BYTES:
-                raise ExpositionError(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
-            if time.monotonic() > deadline:
-                raise ExpositionError(f"the answer took longer than {self._patience:g} s")
-        promised = response.headers.get("Content-Length", "")
-        if promised.isdecimal() and size < int(promised):
-            raise ExpositionError(f"the answer broke off after {size} of {promised} bytes")
-        return b"".join(chunks)
+            answer = ask(request, Bounds.within(self._patience, MAX_ANSWER_BYTES))
+        except (ConnectError, InvalidRequestError) as err:
+            raise GpuError(f"{self._who()}: cannot be asked: {err}") from None
+        except TooLongError as err:
+            raise GpuError(f"{self._who()}: {err}") from None
+        except ExchangeError as err:
+            raise GpuError(f"{self._who()}: the answer broke off: {err}") from None
+        if answer.status != OK:  # who answers for another machine, by a redirect, is not asked
+            raise GpuError(f"{self._who()}: answers HTTP {answer.status}")
+        return answer.body
 
     def _who(self) -> str:
-        url = urlsplit(self._url)
-        return f"dcgm-exporter at {url.netloc.rpartition('@')[2]}{url.path}"
-
-
-class _Stays(urllib.request.HTTPRedirectHandler):
-    """Whoever answers for another machine is not asked."""
-
-    def redirect_request(self, *_: object) -> None:
-        """Follow nothing: the redirect's own code is the answer."""
+        return f"dcgm-exporter at {place_of(self._url)}"
