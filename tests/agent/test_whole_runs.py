@@ -66,7 +66,8 @@ def stored(store: PromqlServer, agent: Driven, *, own: float, other: float, **ke
         ({"__name__": "run:epochcost_cost_usd:sum", **whole}, own + other),
         ({"__name__": "run:epochcost_epoch_cost_usd:mean", **whole}, (own + other) / 2),
         ({"__name__": "run:epochcost_cost_to_finish_usd:projected", **whole}, own + other),
-        ({"__name__": "run:epochcost_start_epoch:min", **whole}, 0.0),
+        ({"__name__": "part:epochcost_start_epoch:kept", **mine(agent), **kept}, 2.0),
+        ({"__name__": "part:epochcost_start_epoch:kept", **theirs, **kept}, 0.0),
     ]
 
 
@@ -156,7 +157,8 @@ def test_a_run_that_moved_here_is_whole_by_the_store_alone(world: World, store: 
     [
         ("one machine of two", "the store has 1 of its 2 machines"),
         ("a part without dollars", "no dollars of one of its parts"),
-        ("an earlier part", "no part of this run that began at epoch 0"),
+        ("epochs between two parts", "lacks parts of this run in which 2.5 epochs were done"),
+        ("an earlier part", "lacks parts of this run in which 1.5 epochs were done"),
         ("another machine of this name", "another machine of this name"),
         ("not this part", "no figures of this machine's part yet"),
     ],
@@ -172,7 +174,9 @@ def test_a_store_that_lacks_something_leaves_a_part_a_part(
     elif change == "a part without dollars":
         store.figures.pop(0)
     elif change == "an earlier part":
-        store.figures[3] = (store.figures[3][0], 1.0)
+        store.figures[4] = (store.figures[4][0], 1.5)
+    elif change == "epochs between two parts":
+        store.figures.append(({"__name__": "run:epochcost_epochs:missing", "run": "r"}, 2.5))
     elif change == "not this part":
         store.costs[0] = ({**store.costs[0][0], "part": "older"}, 1.0)
     assert agent.app.store.ask()

@@ -326,7 +326,9 @@ def test_a_run_over_several_machines_is_called_a_part_and_not_compared_with_its_
 
 
 def test_with_a_store_its_dollars_are_those_of_all_machines(page):
-    big = replace(snapshots.eight_gpus().runs[0], stored=StoredRun(840.0, 211.0, 4, 0.0, 41.3, 924.0))
+    big = replace(
+        snapshots.eight_gpus().runs[0], stored=StoredRun(840.0, 211.0, 4, epoch_cost_usd=41.3, cost_to_finish_usd=924.0)
+    )
     page.open(replace(snapshots.eight_gpus(), runs=(big,)))
     card = run_text(page)
     assert "4 machines" in card

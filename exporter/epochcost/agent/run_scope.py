@@ -23,7 +23,7 @@ class RunScope:
     Attributes:
         whole: whether they are the whole run's; else they are this machine's part.
         machines: how many machines the run is known to be or to have been on; None where nobody says.
-        earlier_part: whether the run began above epoch 0, so that another part came before.
+        earlier_part: whether epochs were done in a part that is not known.
         missing: what is missing for the whole run's figures; empty when they are whole.
     """
 
@@ -49,7 +49,7 @@ def scope_of(view: RunView) -> RunScope:
     stored = view.stored
     machines = max(view.nodes or 1, stored.machines if stored else 1)
     began = view.counted.start if view.counted else None
-    earlier = (stored.start_epoch if stored and stored.start_epoch is not None else began or 0.0) > 0
+    earlier = stored.missing_epochs > 0 if stored else (began or 0.0) > 0
     if machines == 1 and not earlier:
         return _own(view, machines if view.nodes or stored else None, missing="", earlier=False)
     missing = _missing(view, earlier=earlier)
@@ -63,7 +63,7 @@ def _missing(view: RunView, *, earlier: bool) -> str:
     if stored is None:
         return view.store_note or "set --prometheus.url on the agent for the whole run's"
     if earlier:
-        return "no part of this run that began at epoch 0 is stored"
+        return f"the store lacks parts of this run in which {stored.missing_epochs:.3g} epochs were done"
     if stored.machines < (view.nodes or 1):
         return f"the store has {stored.machines} of its {view.nodes} machines"
     if stored.cost_usd is None or stored.own_cost_usd is None:

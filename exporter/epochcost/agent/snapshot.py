@@ -77,14 +77,14 @@ class StoredRun:
         cost_usd: of all its parts; None while the store lacks the dollars of one.
         own_cost_usd: what of that is this machine's, as of the same instant.
         machines: how many have, or had, a part of it.
-        start_epoch: the lowest position at which a part began.
+        missing_epochs: done in parts that the store does not have.
         cost_to_finish_usd: of the epochs that are planned and not done.
     """
 
     cost_usd: float | None
     own_cost_usd: float | None
     machines: int
-    start_epoch: float | None = None
+    missing_epochs: float = 0.0
     epoch_cost_usd: float | None = None
     cost_to_finish_usd: float | None = None
 

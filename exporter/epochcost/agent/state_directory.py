@@ -11,10 +11,12 @@ from pathlib import Path
 
 from epochcost.agent.agent_state_file import NAME, StateFile
 from epochcost.training.directory import SYSTEM
+from epochcost.untrusted_files import is_private, read_regular, replaced, trusted_owners
 
 log = logging.getLogger(__name__)
 MACHINE = Path("/var/lib/epochcost")
 """The ledger of an agent that serves every user of the machine."""
+MAX_BYTES = 2**30
 VOLATILE = {"tmpfs": "in memory", "ramfs": "in memory", "overlay": "a layer of this container"}
 """File systems that begin anew: with the next boot, or the next container."""
 
@@ -61,14 +63,13 @@ def adopt(earlier: Path, state_dir: Path) -> None:
         StateError: when another agent is using it.
     """
     old, new = earlier / NAME, state_dir / NAME
-    if earlier == state_dir or new.exists() or not old.exists() or not _ours(earlier):
+    if earlier == state_dir or new.exists() or not old.exists() or not is_private(earlier):
         return
     held = StateFile(earlier, among_others=True)
     try:
-        content = _read_own(old)
+        content = read_regular(old, MAX_BYTES, owners=trusted_owners())
         state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(fd, "wb") as file:
+        with replaced(new, 0o600) as file:
             file.write(content)
         old.unlink()
         log.info("the ledger in %s is kept in %s from now on", old, new)
@@ -76,15 +77,6 @@ def adopt(earlier: Path, state_dir: Path) -> None:
         log.warning("the ledger in %s cannot be taken over into %s: %s", old, state_dir, err.strerror or err)
     finally:
         held.close()
-
-
-def _read_own(path: Path) -> bytes:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with os.fdopen(fd, "rb") as file:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
-            raise OSError(f"{path}: not a file of this user")
-        return file.read()
 
 
 def volatile(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str:

@@ -19,7 +19,8 @@ PART_COST = "part:epochcost_state_cost_usd:kept"
 COST = "run:epochcost_cost_usd:sum"
 EPOCH_COST = "run:epochcost_epoch_cost_usd:mean"
 TO_FINISH = "run:epochcost_cost_to_finish_usd:projected"
-START = "run:epochcost_start_epoch:min"
+MISSING_EPOCHS = "run:epochcost_epochs:missing"
+START = "part:epochcost_start_epoch:kept"
 MACHINE, PART, RUN = "epochcost_machine", "part", "run"
 
 Identity = tuple[tuple[str, str], ...]
@@ -43,7 +44,7 @@ class WholeRunSource:
         store.max_bytes = MAX_BYTES
         fits = f"{RUN}=~{_quoted('|'.join(map(re.escape, sorted(parts))))}"
         costs = _finite(store.at(f"sum without (state) ({PART_COST}{{{fits}}})"))
-        names = f"{COST}|{EPOCH_COST}|{TO_FINISH}|{START}"
+        names = f"{COST}|{EPOCH_COST}|{TO_FINISH}|{MISSING_EPOCHS}|{START}"
         figures = _finite(store.at(f"{{__name__=~{_quoted(names)},{fits}}}"))
         return stored_runs(machine, parts, costs, figures)
 
@@ -66,20 +67,20 @@ def stored_runs(
             raise StoreError(f"run {run}: this machine's part is stored {len(own)} times: two clusters of one store?")
         if own:
             same = _identity(own[0])
-            by_name = {s.labels["__name__"]: s for s in figures if _identity(s) == same}
-            found[run] = _stored(own[0].value, [s for s in costs if _identity(s) == same], by_name)
+            parts_of_it = [s for s in costs if _identity(s) == same]
+            found[run] = _stored(own[0].value, parts_of_it, [s for s in figures if _identity(s) == same])
     return found
 
 
-def _stored(own_usd: float, costs: Sequence[Sample], figures: Mapping[str, Sample]) -> StoredRun:
+def _stored(own_usd: float, costs: Sequence[Sample], figures: Sequence[Sample]) -> StoredRun:
     def figure(name: str) -> float | None:
-        return figures[name].value if name in figures else None
+        return min((s.value for s in figures if s.labels["__name__"] == name), default=None)
 
     return StoredRun(
         cost_usd=figure(COST),
         own_cost_usd=own_usd,
         machines=len({s.labels.get(MACHINE, "") for s in costs}),
-        start_epoch=figure(START),
+        missing_epochs=max(figure(MISSING_EPOCHS) or 0.0, figure(START) or 0.0),
         epoch_cost_usd=figure(EPOCH_COST),
         cost_to_finish_usd=figure(TO_FINISH),
     )
