@@ -15,6 +15,7 @@ from epochcost.agent.live_page import page_routes
 from epochcost.agent.snapshot import Snapshot
 from epochcost.guard import Guarded
 from epochcost.progress.http_ingest import Intake, IntakeError
+from epochcost.progress.sender_clocks import clock_of
 from epochcost.serve import Server, metrics_route
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class AgentServer:
         for name, collector in collectors(self._newest).items():
             registry.register(Guarded(collector, name, log))
         routes = {"/metrics": metrics_route(registry), **page_routes(read)}
-        posts = {"/v1/events": intake_route(intake.take, self._costs, IntakeError)}
+        posts = {"/v1/events": intake_route(intake.take, clock_of, self._costs, IntakeError)}
         gates = {"/v1/events": intake_gate(self._intake_closed, settings.intake_token_file)}
         address, web_config = settings.web_listen_address, settings.web_config_file
         self.http = Server(address, routes, web_config, ready=self._not_ready_because, post_routes=posts, gates=gates)

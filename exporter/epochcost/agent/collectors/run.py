@@ -8,7 +8,7 @@ from prometheus_client.core import Metric, SummaryMetricFamily
 from prometheus_client.samples import Sample
 
 from epochcost.agent.collectors.family import MACHINE, PREFIX, Family, Row, Value
-from epochcost.agent.snapshot import CountedProgress, RunView, Snapshot
+from epochcost.agent.snapshot import CountedProgress, RunView, SettledRun, Snapshot
 from epochcost.model import Phase, RunState
 
 RUN_LABELS = ("run", "part")
@@ -21,6 +21,10 @@ def _each_run(value: Callable[[RunView], Value]) -> Callable[[Sequence[RunView],
 def _counted(value: Callable[[CountedProgress], Value]) -> Callable[[Sequence[RunView], str], list[Row]]:
     """Progress, where it is counted: elsewhere it would be counted once more for each machine."""
     return lambda runs, _: [((r.run, r.part), value(r.counted)) for r in runs if r.counted is not None]
+
+
+def _settled(value: Callable[[SettledRun], Value]) -> Callable[[Sequence[RunView], str], list[Row]]:
+    return lambda runs, _: [((r.run, r.part), value(r.settled)) for r in runs if r.settled is not None]
 
 
 RUN: tuple[Family, ...] = (
@@ -68,9 +72,11 @@ RUN: tuple[Family, ...] = (
     ),
     Family(
         "run_state_cost_usd_total",
-        "The run's dollars on this node by what they went into.",
+        "The run's settled dollars on this node by what they went into.",
         (*RUN_LABELS, "state"),
-        lambda runs, _: [((r.run, r.part, s.value), usd) for r in runs for s, usd in r.totals.cost_usd.items()],
+        lambda runs, _: [
+            ((r.run, r.part, s.value), usd) for r in runs if r.settled for s, usd in r.settled.states.items()
+        ],
     ),
     Family(
         "run_phase_seconds_total",
@@ -85,9 +91,21 @@ RUN: tuple[Family, ...] = (
     ),
     Family(
         "run_cost_usd_total",
-        "Dollars of the run on this node; sum by run over nodes.",
+        "Dollars of the run on this node, of the time up to which the price is confirmed; sum by run.",
         RUN_LABELS,
-        _each_run(lambda r: r.cost_usd_total),
+        _settled(lambda m: m.cost_usd),
+    ),
+    Family(
+        "run_provisional_cost_usd",
+        "Dollars of the run on this node beside those, whose price may still change; both together are exact now.",
+        RUN_LABELS,
+        _settled(lambda m: m.provisional_usd),
+    ),
+    Family(
+        "run_provisional_epoch_cost_usd",
+        "Dollars of finished epochs on this node beside run_epoch_cost_usd_sum, whose price may still change.",
+        RUN_LABELS,
+        _settled(lambda m: m.provisional_epochs_usd),
     ),
     Family(
         "run_start_epoch",
@@ -164,16 +182,26 @@ RUN: tuple[Family, ...] = (
     ),
 )
 
-SUMMARIES = (
-    (
-        "run_epoch_seconds",
-        "Durations of finished epochs.",
-        lambda r: (r.counted.finished, r.counted.seconds) if r.counted is not None else (None, None),
-    ),
+Sums = tuple[float | None, float | None]
+"""Count and sum, None where not known."""
+
+
+def _durations(r: RunView) -> Sums:
+    return (r.counted.finished, r.counted.seconds) if r.counted is not None and r.counted.finished else (None, None)
+
+
+def _dollars(r: RunView) -> Sums:
+    if r.settled is None or r.settled.epochs_usd is None:
+        return None, None
+    return (r.settled.epochs if r.counted is not None else None), r.settled.epochs_usd
+
+
+SUMMARIES: tuple[tuple[str, str, Callable[[RunView], Sums]], ...] = (
+    ("run_epoch_seconds", "Durations of finished epochs.", _durations),
     (
         "run_epoch_cost_usd",
-        "Dollars of finished epochs on this machine; the count, of those whose price is known, only where progress is.",
-        lambda r: (r.counted.priced if r.counted is not None else None, r.epoch_cost_usd_sum),
+        "Settled dollars of finished epochs on this node; the count, of these epochs, only where progress is counted.",
+        _dollars,
     ),
 )
 
@@ -192,9 +220,9 @@ class EpochCollector:
             for run in snapshot.runs:
                 labels = {MACHINE: snapshot.machine, "run": run.run, "part": run.part}
                 count, total = numbers(run)
-                if count:
+                if count is not None:
                     metric.samples.append(Sample(f"{PREFIX}{name}_count", labels, float(count)))
-                if total is not None and count != 0:
+                if total is not None:
                     metric.samples.append(Sample(f"{PREFIX}{name}_sum", labels, total))
             if metric.samples:
                 yield metric
