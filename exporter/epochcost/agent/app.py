@@ -14,7 +14,7 @@ from epochcost.agent.agent_health import AgentHealth
 from epochcost.agent.agent_memory import AgentMemory, Remembered
 from epochcost.agent.agent_server import AgentServer
 from epochcost.agent.agent_settings import AgentSettings
-from epochcost.agent.agent_state_file import StateFile
+from epochcost.agent.agent_state_file import StateError, StateFile
 from epochcost.agent.beat import Beat, Sampled, WrittenBack
 from epochcost.agent.cost_files import CostFiles
 from epochcost.agent.events_directory import agent_events_dir
@@ -73,7 +73,7 @@ class AgentApp:
         self.restart_reason = ""
         self.events_dir = events = agent_events_dir(settings.events_dir, environ)
         state_dir = Path(settings.state_dir) if settings.state_dir else events / "state"
-        state_file = StateFile(state_dir, among_others=not settings.state_dir)
+        state_file = _state_file(state_dir, configured=bool(settings.state_dir))
         self.host = HostSampling(proc)
         self.clock = NodeClock(clocks.wall, clocks.mono, self.host.boot_id)
         self.gpus = GpuSampling(settings, self.clock.now)
@@ -128,6 +128,13 @@ class AgentApp:
         for part in (self.gpus, self.machine, self.notices, self.owners):
             part.stop()
         self.memory.file.close()
+
+
+def _state_file(directory: Path, *, configured: bool) -> StateFile:
+    try:
+        return StateFile(directory, among_others=not configured)
+    except StateError as err:
+        raise StateError(f"--state.dir={err}" if configured else str(err)) from None
 
 
 def main(settings: AgentSettings, environ: Mapping[str, str]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from epochcost.settings import choice, duration, number, option, optional, positive
+from epochcost.settings import between, choice, number, option, optional, positive
 
 FORMATS = ("table", "csv", "json", "markdown", "html")
 
@@ -40,7 +40,9 @@ class PrometheusSettings:
         "one more header, for a tenant of Mimir or Thanos: X-Scope-OrgID: tenant",
         secret=True,
     )
-    timeout_seconds: float = option("prometheus.timeout", 60.0, "how long one question may take", parse=duration)
+    timeout_seconds: float = option(
+        "prometheus.timeout", 60.0, "how long one question may take", parse=between("100ms", "1h")
+    )
     matchers: str = option("match", "", 'PromQL matchers that agents\' series must fit: cluster="eu",team!="web"')
     experiment: str = option(
         "experiment", "", "only experiments that fit this regular expression, from end to end", parse=pattern
