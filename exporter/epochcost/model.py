@@ -64,6 +64,7 @@ class EventKind(str, Enum):
     PHASE = "phase"
     CHECKPOINT = "checkpoint"
     RESUME = "resume"
+    RETRACT = "retract"
     END = "end"
     GONE = "gone"
 
