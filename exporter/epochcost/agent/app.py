@@ -14,7 +14,7 @@ from epochcost.agent.agent_health import AgentHealth
 from epochcost.agent.agent_memory import AgentMemory, Remembered
 from epochcost.agent.agent_server import AgentServer
 from epochcost.agent.agent_settings import AgentSettings
-from epochcost.agent.agent_state_file import StateFile
+from epochcost.agent.agent_state_file import StateError, StateFile
 from epochcost.agent.beat import Beat, Sampled, WrittenBack
 from epochcost.agent.cost_files import CostFiles
 from epochcost.agent.events_directory import agent_events_dir
@@ -76,7 +76,7 @@ class AgentApp:
         state_dir = agent_state_dir(settings.state_dir, events, environ)
         if not settings.state_dir:
             adopt(beside(events), state_dir)
-        state_file = StateFile(state_dir, among_others=state_dir == beside(events))
+        state_file = _state_file(state_dir, settings.state_dir, among_others=state_dir == beside(events))
         if reason := shut_to_others(events):
             log.warning("events: %s", reason)
         self.host = HostSampling(proc)
@@ -137,6 +137,13 @@ class AgentApp:
             if part is not None:
                 part.stop()
         self.memory.file.close()
+
+
+def _state_file(directory: Path, configured: str, *, among_others: bool) -> StateFile:
+    try:
+        return StateFile(directory, among_others=among_others)
+    except StateError as err:
+        raise StateError(f"--state.dir={err}" if configured else str(err)) from None
 
 
 def main(settings: AgentSettings, environ: Mapping[str, str]) -> int:
