@@ -78,6 +78,7 @@ class Inputs:
         watched: event streams whose writer's life is seen by the reader; None where nothing was read.
         health: how each collector went.
         event_counts: what became of the lines read so far.
+        fresh_seconds: how old a reading may be to say something of now, and how long a span that was observed.
     """
 
     gpus: GpuReading | None = None
@@ -91,6 +92,7 @@ class Inputs:
     event_counts: Mapping[str, int] = field(default_factory=dict)
     clock_jumps: int = 0
     problems: tuple[str, ...] = ()
+    fresh_seconds: float = FRESH_SECONDS
 
 
 class Meter:
@@ -141,7 +143,7 @@ class Meter:
             self._quote, self._heard_t = inputs.quote, now
             self.ledger.set_price(inputs.quote.steps, now)
         devices = _devices(inputs, now, self.idle)
-        observed = now - cursor <= FRESH_SECONDS
+        observed = now - cursor <= inputs.fresh_seconds
         for event in sorted(inputs.events, key=lambda e: e.t):
             happened = event if event.t <= now else dataclasses.replace(event, t=now)
             self.ledger.advance(happened.t, devices, observed=observed)
@@ -192,7 +194,7 @@ class Meter:
             seconds[state] += value
         for (_, state), value in totals.cost_usd.items():
             cost[state] += value
-        reading = inputs.gpus if _is_fresh(inputs.gpus, now) else None
+        reading = inputs.gpus if _is_fresh(inputs, now) else None
         known = bool(self.ledger.price.times)
         return NodeView(
             node=self.node,
@@ -208,7 +210,7 @@ class Meter:
             driver_version=reading.driver_version if reading else "",
             gpu_read_seconds=reading.read_seconds if reading else None,
             gpu_call_failures=inputs.gpus.call_failures if inputs.gpus else {},
-            host=inputs.host if inputs.host is not None and now - inputs.host.t <= FRESH_SECONDS else None,
+            host=inputs.host if inputs.host is not None and now - inputs.host.t <= inputs.fresh_seconds else None,
             power_watts=_power(reading),
             preemption=inputs.preemption,
         )
@@ -216,7 +218,7 @@ class Meter:
     def _gpu_views(self, now: float, inputs: Inputs) -> tuple[GpuView, ...]:
         if not inputs.has_gpus or inputs.gpus is None:
             return ()
-        fresh = _is_fresh(inputs.gpus, now)
+        fresh = _is_fresh(inputs, now)
         views = []
         for sample in inputs.gpus.gpus:
             totals = self.ledger.devices.devices.get(sample.uuid)
@@ -269,19 +271,19 @@ class Meter:
         self.settlement, self._applied, self.boot_ts = Settlement(), Counter(), None
 
 
-def _is_fresh(reading: GpuReading | None, now: float) -> bool:
-    return reading is not None and now - reading.t <= FRESH_SECONDS
+def _is_fresh(inputs: Inputs, now: float) -> bool:
+    return inputs.gpus is not None and now - inputs.gpus.t <= inputs.fresh_seconds
 
 
 def _devices(inputs: Inputs, now: float, idle: Idle) -> list[Device]:
     """The node's devices over the span that ends now; without readings where they are stale."""
     if not inputs.has_gpus:
         host = inputs.host
-        ratio = host.cpu_utilization_ratio if host is not None and now - host.t <= FRESH_SECONDS else None
+        ratio = host.cpu_utilization_ratio if host is not None and now - host.t <= inputs.fresh_seconds else None
         return [Device(CPU.uuid, CPU.index, ratio)]
     if inputs.gpus is None:
         return []
-    if not _is_fresh(inputs.gpus, now):
+    if not _is_fresh(inputs, now):
         return [Device(g.uuid, g.index, weight=g.gpu_fraction) for g in inputs.gpus.gpus]
     return [
         Device(

@@ -110,6 +110,26 @@ class EpochRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredRun:
+    """One run over all its machines, as a store that scrapes all of them has it.
+
+    Attributes:
+        cost_usd: of all its parts; None while the store lacks the dollars of one.
+        own_cost_usd: what of that is this machine's, as of the same instant.
+        machines: how many have, or had, a part of it.
+        missing_epochs: done in parts that the store does not have.
+        cost_to_finish_usd: of the epochs that are planned and not done.
+    """
+
+    cost_usd: float | None
+    own_cost_usd: float | None
+    machines: int
+    missing_epochs: float = 0.0
+    epoch_cost_usd: float | None = None
+    cost_to_finish_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CountedProgress:
     """What this machine counts of a run's progress: what was done while global rank 0 was here.
 
@@ -202,6 +222,10 @@ class RunView:
     launcher_job: str = ""
     attempt: int = 0
     """Number of the newest attempt: as its launcher counts, else how many of them this machine has seen."""
+    stored: StoredRun | None = None
+    """The run over all its machines; None where no store has said."""
+    store_note: str = ""
+    """Why a store that is asked has not said; empty where none is asked."""
 
 
 @dataclass(frozen=True, slots=True)
