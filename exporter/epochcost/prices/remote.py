@@ -67,7 +67,8 @@ class RemotePrice:
         answer = self._ask(option)
         try:
             raw = json.loads(answer.body)
-            return replace(_parse(raw, self._node, option), clock=_clock(answer.headers, raw.get("now")))
+            known = _parse(raw, self._node, option)
+            return replace(known, clock=_clock(answer.headers, raw.get("now"), known.price.fetched_ts))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as err:
             raise PriceSourceError(
                 f"price poller {self._host}: its answer is no price: {type(err).__name__}: {_short(str(err))}"
@@ -100,14 +101,18 @@ class RemotePrice:
         return answer
 
 
-def _clock(headers: Mapping[str, str], now: object) -> ClockReading | None:
-    """The poller's clock: as its answer says ``now``, else by the header ``Date``; None where neither does."""
+def _clock(headers: Mapping[str, str], now: object, fetched_ts: float) -> ClockReading | None:
+    """The poller's clock: as its answer says ``now``, else by the header ``Date``; None where neither does.
+
+    A price that was fetched in the very second of that date tells it more finely.
+    """
     if is_number(now) and now > 0:
         return ClockReading(float(now))
     try:
-        return ClockReading(parsedate_to_datetime(headers["date"]).timestamp(), exact=False)
+        second = parsedate_to_datetime(headers["date"]).timestamp()
     except (KeyError, ValueError, TypeError, OverflowError):
         return None
+    return ClockReading(fetched_ts) if 0 <= fetched_ts - second < 1 else ClockReading(second, exact=False)
 
 
 def _basic_auth(password_file: Path) -> str:
