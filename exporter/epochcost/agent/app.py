@@ -25,16 +25,19 @@ from epochcost.agent.preemption_file import PreemptionFile
 from epochcost.agent.priced_machine import PricedMachine
 from epochcost.agent.snapshot import Snapshot
 from epochcost.agent.sources import meter_of
+from epochcost.agent.state_directory import agent_state_dir
 from epochcost.model import Node
 from epochcost.nodes.metadata import notice_source
 from epochcost.nodes.notices import NoticeFeed
 from epochcost.progress.clock import NodeClock
-from epochcost.progress.event_files import EventFiles
+from epochcost.progress.event_sources import EventSources
 from epochcost.progress.http_ingest import Intake
 from epochcost.serve import Server
 from epochcost.shutdown import Ending
 
 log = logging.getLogger(__name__)
+FROM_NETWORK = "network"
+"""Folder of the state directory in which events that came over the network are kept: only this agent writes there."""
 RESTART = 3
 """Exit code: all is saved, and only a new process can go on."""
 
@@ -72,8 +75,8 @@ class AgentApp:
         self.finished = threading.Event()
         self.restart_reason = ""
         self.events_dir = events = agent_events_dir(settings.events_dir, environ)
-        state_dir = Path(settings.state_dir) if settings.state_dir else events / "state"
-        state_file = StateFile(state_dir, among_others=not settings.state_dir)
+        state_file = StateFile(agent_state_dir(settings.state_dir, events, environ))
+        from_network = state_file.directory / FROM_NETWORK
         self.host = HostSampling(proc)
         self.clock = NodeClock(clocks.wall, clocks.mono, self.host.boot_id)
         self.gpus = GpuSampling(settings, self.clock.now)
@@ -86,9 +89,9 @@ class AgentApp:
         )
         self.owners = GpuOwners(settings, self.gpus, proc)
         self.health = AgentHealth(self.host, self.gpus, self.machine, self.notices, self.owners)
-        parts = Remembered(self.clock, EventFiles(events), self.meter, self.machine)
+        parts = Remembered(self.clock, EventSources(events, from_network), self.meter, self.machine)
         self.memory = AgentMemory(state_file, parts, self.host, self.health)
-        intake = Intake(events, clocks.wall, clocks.mono)
+        intake = Intake(from_network, clocks.wall, clocks.mono)
         sampled = Sampled(self.host, self.gpus, self.notices, self.owners, intake)
         written = WrittenBack(CostFiles(events), PreemptionFile(events))
         self.beat = Beat(settings.sample_interval, sampled, parts, self.memory, self.health, written)
@@ -127,7 +130,7 @@ class AgentApp:
         self.server.stop()
         for part in (self.gpus, self.machine, self.notices, self.owners):
             part.stop()
-        self.memory.file.close()
+        self.memory.close()
 
 
 def main(settings: AgentSettings, environ: Mapping[str, str]) -> int:

@@ -128,6 +128,7 @@ class Beat:
             watched=it.files.watched(),
             event_counts=Counter(it.files.counts) + Counter(ask.intake.rejected),
             clock_jumps=it.clock.jumps,
+            refused=it.files.quotas.refused,
         )
 
     def _events(self) -> list[TrainingEvent]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -105,10 +106,12 @@ def run_views(
 ) -> tuple[RunView, ...]:
     """The open runs and those that ended less than ``keep_seconds`` ago, at most 50.
 
-    When there are more, the runs open longest stay: a flood of new ones must not hide the one that matters.
+    When there are more, each user has an equal part, and of his the runs open longest stay: a flood of new ones, or of
+    somebody else's, must not hide the one that matters.
     """
     shown = [a for a in ledger.runs.values() if a.members and _shown(a, now, keep_seconds)]
     shown.sort(key=lambda a: (a.ended_t is not None, -a.ended_t if a.ended_t is not None else a.started_t or 0.0))
+    shown = _shared_out(shown)
     envelope.forget(ledger.runs)
     totals = ledger.book.totals(ledger.price)
     by_run: dict[RunId, tuple[dict[State, float], dict[State, float]]] = {}
@@ -118,11 +121,20 @@ def run_views(
     for (run, state), usd in totals.cost_usd.items():
         if run is not None:
             by_run.setdefault(run, ({}, {}))[1][state] = usd
-    histories.forget(a.run for a in shown[:MAX_RUNS_SHOWN])
-    return tuple(
-        _view(a, ledger, envelope, histories, now, StateTotals(*by_run.get(a.run, ({}, {}))))
-        for a in shown[:MAX_RUNS_SHOWN]
-    )
+    histories.forget(a.run for a in shown)
+    return tuple(_view(a, ledger, envelope, histories, now, StateTotals(*by_run.get(a.run, ({}, {})))) for a in shown)
+
+
+def _shared_out(runs: list[RunAccount]) -> list[RunAccount]:
+    """At most 50 of ``runs``, in their order, one of each user in turn."""
+    if len(runs) <= MAX_RUNS_SHOWN:
+        return runs
+    nth: Counter[int | None] = Counter()
+    turns = []
+    for place, account in enumerate(runs):
+        nth[account.user] += 1
+        turns.append((nth[account.user], place))
+    return [runs[place] for place in sorted(place for _, place in sorted(turns)[:MAX_RUNS_SHOWN])]
 
 
 def _shown(account: RunAccount, now: float, keep_seconds: float) -> bool:

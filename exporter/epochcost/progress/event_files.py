@@ -438,8 +438,7 @@ class EventFiles:
         file.lock = file.lock if line.lock is None else line.lock
         file.pid = line.pid or file.pid
         file.pidns = line.pidns or file.pidns
-        event = line.event(t, file.writer)
-        work.events.append(event if run == line.run else replace(event, run=run))
+        work.events.append(line.event(t, file.writer, run, self._owners.user_of(run)))
         if line.kind in BOUNDARIES:
             work.bytes_left -= BYTES_PER_BOUNDARY
         if line.kind is EventKind.END:

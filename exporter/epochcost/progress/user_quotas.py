@@ -26,8 +26,8 @@ class Limits:
     """
 
     runs: int = 200
-    members: int = 2048
-    members_of_one_run: int = 512
+    members: int = 1024
+    members_of_one_run: int = 256
     forgotten_after: float = 3600.0
 
 
@@ -43,6 +43,10 @@ class UserQuotas:
         self._open: dict[int, dict[RunId, dict[str, float]]] = {}
         self._lines_logged: Counter[int] = Counter()
         self.refused: Counter[tuple[int, str]] = Counter()
+
+    def clear(self) -> None:
+        """Nothing is open any more."""
+        self._open.clear()
 
     def admits(self, user: int, run: RunId, writer: str, t: float) -> bool:
         """Whether an event of ``writer`` at ``t`` is taken; a new process or run takes a place, if there is one."""

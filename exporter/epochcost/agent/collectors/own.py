@@ -7,6 +7,11 @@ import platform
 from epochcost._version import __version__
 from epochcost.agent.collectors.family import Family, one
 
+
+def _user(number: int) -> str:
+    return str(number) if number >= 0 else "network" if number == -1 else "others"
+
+
 OWN: tuple[Family, ...] = (
     Family(
         "build_info",
@@ -32,6 +37,12 @@ OWN: tuple[Family, ...] = (
         "Training events by what became of them.",
         ("result",),
         lambda s: [((result,), count) for result, count in s.events.items()],
+    ),
+    Family(
+        "progress_refused_total",
+        "Event lines and files that were not taken because their user has too much open.",
+        ("user", "reason"),
+        lambda s: [((_user(user), reason), count) for (user, reason), count in s.refused.items()],
     ),
     Family(
         "clock_jumps_total",
