@@ -64,6 +64,7 @@ class EventKind(str, Enum):
     PHASE = "phase"
     CHECKPOINT = "checkpoint"
     RESUME = "resume"
+    RETRACT = "retract"
     END = "end"
     GONE = "gone"
 
@@ -294,11 +295,20 @@ class GpuSample:
 
 @dataclass(frozen=True, slots=True)
 class GpuReading:
-    """All GPUs of the node at one instant, in the driver's order; ``t`` on the node timeline."""
+    """All GPUs of the node at one instant, in the driver's order; ``t`` on the node timeline.
+
+    Attributes:
+        read_seconds: what reading took, of the slowest GPU where they are read side by side; None where nobody says.
+        slowest_call: of the driver, in that reading; empty where nobody says.
+        call_failures: answers since the agent's start that were neither a figure nor a refusal, by call and code.
+    """
 
     t: float
     gpus: tuple[GpuSample, ...]
     driver_version: str = ""
+    read_seconds: float | None = None
+    slowest_call: str = ""
+    call_failures: Mapping[tuple[str, int], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -175,6 +175,7 @@ def test_a_counter_waits_rather_than_falls_when_a_lower_price_is_learnt_late_and
     source.steps = [(-5000, 7.2)]
     it = priced(agent(), source)
     world.say("start", 0)
+    world.say("phase", 0, phase="train")
     it.run(100)
     before = it.value("run_cost_usd_total", run="r")
     source.steps = [(-5000, 7.2), (80, 3.6)]

@@ -196,6 +196,8 @@ class Meter:
             ),
             gpus=(sum(not g.parent_uuid for g in reading.gpus) if reading else None) if inputs.has_gpus else 0,
             driver_version=reading.driver_version if reading else "",
+            gpu_read_seconds=reading.read_seconds if reading else None,
+            gpu_call_failures=inputs.gpus.call_failures if inputs.gpus else {},
             host=inputs.host if inputs.host is not None and now - inputs.host.t <= FRESH_SECONDS else None,
             power_watts=_power(reading),
             preemption=inputs.preemption,

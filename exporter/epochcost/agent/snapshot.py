@@ -37,6 +37,9 @@ class NodeView:
     totals: StateTotals = field(default_factory=StateTotals)
     gpus: int | None = None
     driver_version: str = ""
+    gpu_read_seconds: float | None = None
+    """What the driver took for the last figures of its slowest GPU."""
+    gpu_call_failures: Mapping[tuple[str, int], int] = field(default_factory=dict)
     host: HostReading | None = None
     power_watts: float | None = None
     preemption: PreemptionNotice | None = None
@@ -165,11 +168,12 @@ class RunView:
 
 @dataclass(frozen=True, slots=True)
 class CollectorHealth:
-    """How the last attempt of one collector went."""
+    """How the last attempt of one collector went. ``note``: what people should know although it went well."""
 
     success: bool
     duration_seconds: float
     error: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,8 +163,8 @@ def _view(  # noqa: PLR0913, PLR0917 - all that a view is made of
     totals = _with_late(totals, account, now, cost)
     held = ledger.held(account.run) if account.is_open else 0.0
     count, seconds_sum = epochs.count, epochs.seconds_sum
-    position = epochs.reached
-    left = None if facts.epochs is None or position is None or not count else max(0.0, facts.epochs - position)
+    position, planned = epochs.reached, epochs.planned(facts.epochs)
+    left = None if planned is None or position is None or not count else max(0.0, planned - position)
     return RunView(
         run=account.run,
         state=run_state(account, now, ledger.settings.stall_after),
@@ -186,7 +186,7 @@ def _view(  # noqa: PLR0913, PLR0917 - all that a view is made of
         ),
         phase_seconds=dict(account.phase_seconds),
         epoch=position,
-        epochs_planned=facts.epochs,
+        epochs_planned=planned,
         epochs_executed=epochs.executed,
         epochs_useful=epochs.high_water,
         epochs_lost=epochs.lost,
@@ -228,7 +228,7 @@ def _counted(account: RunAccount, now: float, costs: list[float | None]) -> Coun
     return CountedProgress(
         start=here.start,
         epoch=epochs.reached if leads else here.position,
-        planned=account.facts.epochs,
+        planned=epochs.planned(account.facts.epochs),
         executed=amounts["executed"],
         useful=epochs.high_water if leads else here.high_water,
         lost=amounts["lost"],

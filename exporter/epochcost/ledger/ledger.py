@@ -25,6 +25,8 @@ ALL = Device("node", "node")
 """Stands for the whole machine where no device has ever been seen."""
 NO_GPU = frozenset({"cpu", ALL.uuid})
 STATE_VERSION = 2
+WORKING_RATIO = 0.1
+"""Utilisation from which on a device of a run that has said nothing but its start plainly works."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +128,10 @@ class Ledger:
                 by_state[state] = by_state.get(state, 0.0) + share
             self.devices.add(device, end - start, by_state)
         self.book.add(start, end, shares, self.price)
-        for run in states:
+        for run, state in states.items():
             account = self.runs[run]
+            if state is State.STARTUP:
+                account.epochs.work(start, end, busy=_works(run, devices, current))
             phase = account.epochs.phase
             account.phase_seconds[phase] = account.phase_seconds.get(phase, 0.0) + (end - start)
 
@@ -173,7 +177,7 @@ class Ledger:
         """Follow one event, which should not lie after the cursor; returns what became of it, for a counter."""
         account = self.runs.get(event.run)
         if account is None:
-            if event.kind in (EventKind.GONE, EventKind.END):
+            if event.kind in (EventKind.GONE, EventKind.END, EventKind.RETRACT):
                 return "ignored"
             if len(self.open_runs()) >= MAX_OPEN_RUNS:
                 return "too_many_runs"
@@ -345,6 +349,12 @@ class Ledger:
         it.devices = DeviceBook.restored(state["devices"])
         it.runs = {RunId(run): RunAccount.restored(RunId(run), account) for run, account in state["runs"].items()}
         return it
+
+
+def _works(run: RunId, devices: Sequence[Device], current: Claims) -> bool:
+    """Whether one of the run's devices is plainly in use."""
+    mine = (d for d, runs in zip(devices, current.by_device, strict=True) if run in runs)
+    return any((device.utilization_ratio or 0.0) >= WORKING_RATIO for device in mine)
 
 
 def _with_run(state: State, utilization: float | None) -> Iterable[tuple[State, float]]:

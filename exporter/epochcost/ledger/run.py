@@ -10,6 +10,7 @@ from typing import Any
 from epochcost.ledger.epochs import Epoch, Epochs
 from epochcost.ledger.price import PriceTrack
 from epochcost.ledger.rank_zero import CountedHere, holds_rank_zero
+from epochcost.ledger.retraction import FACTS, BeforeReports
 from epochcost.ledger.shares import ShareTrack
 from epochcost.model import EndStatus, EventKind, Phase, RunId, TrainingEvent
 
@@ -102,6 +103,9 @@ class RunAccount:
         self.started_t: float | None = None
         self.last_event_t = 0.0
         self.settled = Settled()
+        self.before_reports: BeforeReports | None = None
+        self.retracted = 0
+        """How often what a process had reported was taken back."""
         self.is_open = False
         """Whether any process of the run is running."""
         self.ended_t: float | None = None
@@ -162,36 +166,62 @@ class RunAccount:
         """
         if event.kind is not EventKind.GONE:
             self.last_event_t = max(self.last_event_t, event.t)
+        said_before = {name: getattr(self.facts, name) for name in FACTS}
         self.facts.take(event)
         changed = None
         member = self._member(event)
         if member is None:
-            if event.kind in (EventKind.GONE, EventKind.END):
+            if event.kind in (EventKind.GONE, EventKind.END, EventKind.RETRACT):
                 return None
             member, changed = self._join(event, floor)
         member.last_t = max(member.last_t, event.t)
         if event.gpus is not None and event.gpus != member.gpus and event.kind is not EventKind.START:
             member.gpus, changed = event.gpus, max(event.t, floor)
         if event.kind in (EventKind.END, EventKind.GONE):
-            return self._leave(event, member, floor) if member.end is None else None
+            return self._leave(event, member, floor, said_before) if member.end is None else None
         if member.end is not None:
             if not member.lost:
                 return None
             changed = self._return(event, member)
-        if (
-            self.leader != event.writer
-            and not self.epochs.stepped
-            and self.epochs.position is None
-            and _says_where(event)
-        ):
-            self.leader = event.writer  # the one so far has never said where it is: a launcher, perhaps
-        if self.leader == event.writer:
-            self._follow(event)
+        if event.kind is EventKind.RETRACT:
+            self._retract(event.writer)
+        elif self._leads(event):
+            self._follow(event, said_before)
         return changed
 
-    def _follow(self, event: TrainingEvent) -> None:
+    def _leads(self, event: TrainingEvent) -> bool:
+        """Whether the run's progress is what this process says."""
+        nothing_said = not self.epochs.stepped and self.epochs.position is None
+        if self.leader != event.writer and nothing_said and _says_where(event):
+            self.leader = event.writer  # the one so far has never said where it is: a launcher, perhaps
+        return self.leader == event.writer
+
+    def _follow(self, event: TrainingEvent, said_before: Mapping[str, Any]) -> None:
+        kept = self.before_reports
+        mine = kept is not None and kept.writer == event.writer
+        if event.kind is EventKind.START and mine:
+            self.before_reports = None
+        elif event.kind is not EventKind.START and not mine and _says_where(event):
+            dollars = {name: getattr(self.settled, name) for name in ("epoch_usd", "epochs", "epochs_here")}
+            self.before_reports = BeforeReports.of(event.writer, said_before, self.epochs, self.counted, dollars)
         self.epochs.take(event)
         self.counted.follow(self.epochs)
+
+    def _retract(self, writer: str) -> None:
+        """Forget every position and epoch that ``writer`` has reported: it was a guess, and a wrong one."""
+        before = self.before_reports
+        if before is None or before.writer != writer:
+            return
+        leads = self.counted.leads
+        for name, value in before.facts.items():
+            setattr(self.facts, name, value)
+        self.epochs = before.restored_epochs(self.epochs)
+        self.counted = CountedHere.restored(before.counted)
+        self.counted.decide(leads, self.epochs, self.phase_seconds)
+        for name, value in before.dollars.items():
+            setattr(self.settled, name, value)
+        self.retracted += 1
+        self.reprice()
 
     def _member(self, event: TrainingEvent) -> Member | None:
         """The process that wrote ``event``; one that starts anew in the same file is another."""
@@ -204,7 +234,7 @@ class RunAccount:
     def _join(self, event: TrainingEvent, floor: float) -> tuple[Member, float]:
         start = max(event.t, floor)
         if not self.is_open:
-            self.epochs.begin_attempt(event.t)
+            self.epochs.begin_attempt(event.t, anew=self.status is EndStatus.FINISHED)
             self.leader, self.status = event.writer, None
         self._forget_old_members()
         self.members[event.writer] = member = Member(start, None, event.gpus, event.t, rank=_rank(event))
@@ -214,7 +244,9 @@ class RunAccount:
         self.started_t = start if self.started_t is None else min(self.started_t, start)
         return member, start
 
-    def _leave(self, event: TrainingEvent, member: Member, floor: float) -> float:
+    def _leave(self, event: TrainingEvent, member: Member, floor: float, said_before: Mapping[str, Any]) -> float:
+        if event.kind is EventKind.END and self._leads(event):
+            self._follow(event, said_before)
         member.end = max(event.t, member.start, floor)
         member.lost = event.kind is EventKind.GONE
         self._changed()
@@ -277,8 +309,10 @@ class RunAccount:
         self.share.forget_before(until)
 
     def _fold(self, epochs: Sequence[Epoch], price: PriceTrack) -> None:
-        for epoch in epochs:
-            cost = self.cost(epoch.start, epoch.end, price)
+        costs = [self.cost(epoch.start, epoch.end, price) for epoch in epochs]
+        if self.before_reports is not None:
+            self.before_reports.folded(epochs, costs)
+        for epoch, cost in zip(epochs, costs, strict=True):
             self.settled.epoch_usd += cost or 0.0
             self.settled.epochs += epoch.count if cost is not None else 0
             self.settled.epochs_here += epoch.count if cost is not None and epoch.counted else 0
@@ -337,6 +371,7 @@ class RunAccount:
             "started_t": self.started_t,
             "last_event_t": self.last_event_t,
             "settled": asdict(self.settled),
+            "before_reports": self.before_reports.state() if self.before_reports else None,
         }
 
     @classmethod
@@ -358,6 +393,7 @@ class RunAccount:
         it._changed()
         it.started_t, it.last_event_t = state["started_t"], state["last_event_t"]
         it.settled = Settled(**state["settled"])
+        it.before_reports = BeforeReports.restored(state["before_reports"])
         return it
 
 

@@ -31,13 +31,21 @@ def _run(account: Mapping[str, Any], taken: set[str]) -> dict[str, Any]:
     epochs |= {
         "amounts": amounts,
         "counted": True,
+        "fresh": epochs["attempts"] <= 1,
         "attempt_start": None,
         "dropped_counted": epochs["dropped_count"],
         "dropped_counted_seconds": epochs["dropped_seconds"],
     }
     settled = {**account["settled"], "epochs_here": account["settled"]["epochs"]}
     members = {name: [*member, None] for name, member in account["members"].items()}
-    known = {"part": part, "members": members, "epochs": epochs, "settled": settled, "counted": _counted(epochs)}
+    known: dict[str, Any] = {
+        "part": part,
+        "members": members,
+        "epochs": epochs,
+        "settled": settled,
+        "counted": _counted(epochs),
+    }
+    known["before_reports"] = None
     return {**account, **known}
 
 

@@ -16,6 +16,9 @@ MAX_AMOUNT = 1e15
 MAX_AGE_SECONDS = 300.0
 """The agent rewrites the file while the run is open; a much older one is a value frozen, not a cost."""
 READ_INTERVAL_SECONDS = 1.0
+_READ = os.O_RDONLY
+for _flag in ("O_CLOEXEC", "O_NONBLOCK", "O_NOFOLLOW"):  # not on every system
+    _READ |= getattr(os, _flag, 0)
 
 
 class CostFile:
@@ -64,7 +67,7 @@ def _amounts(document: dict[str, object]) -> dict[str, float]:
 
 def small_file(path: Path) -> bytes:
     """The content of a fresh regular file. Raises OSError otherwise; a FIFO put there does not block."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+    fd = os.open(path, _READ)
     try:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_BYTES:

@@ -24,7 +24,7 @@ def collectors(snapshot: Callable[[], Snapshot]) -> dict[str, SubjectCollector |
 
     return {
         "node": SubjectCollector(NODE, lambda f: f.rows(snapshot().node, ""), machine),
-        "gpu": SubjectCollector(GPU, lambda f: f.rows(snapshot().gpus, snapshot().node.driver_version), machine),
+        "gpu": SubjectCollector(GPU, lambda f: f.rows(snapshot().gpus, snapshot().node), machine),
         "owner": SubjectCollector(OWNER, lambda f: f.rows(snapshot()), machine),
         "run": SubjectCollector(RUN, lambda f: f.rows(snapshot().runs, ""), machine),
         "epoch": EpochCollector(snapshot),
