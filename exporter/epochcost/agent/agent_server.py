@@ -14,7 +14,9 @@ from epochcost.agent.ingest_route import intake_gate, intake_route
 from epochcost.agent.live_page import page_routes
 from epochcost.agent.snapshot import Snapshot
 from epochcost.guard import Guarded
+from epochcost.model import RunId
 from epochcost.progress.http_ingest import Intake, IntakeError
+from epochcost.progress.run_owners import NETWORK, RunOwners
 from epochcost.serve import Server, metrics_route
 
 log = logging.getLogger(__name__)
@@ -29,12 +31,19 @@ class AgentServer:
         settings: where it listens, and who may send events.
         read: the newest snapshot; None before the first.
         intake: keeps the events that come in.
+        owners: which user began which run.
         now: the node timeline.
     """
 
     def __init__(
-        self, settings: AgentSettings, read: Callable[[], Snapshot | None], intake: Intake, now: Callable[[], float]
+        self,
+        settings: AgentSettings,
+        read: Callable[[], Snapshot | None],
+        intake: Intake,
+        owners: RunOwners,
+        now: Callable[[], float],
     ) -> None:
+        self._owners = owners
         self._settings = settings
         self._read = read
         self._now = now
@@ -56,8 +65,10 @@ class AgentServer:
 
     def _costs(self, runs: Sequence[str]) -> dict[str, dict[str, object]]:
         snapshot = self._read()
-        views = snapshot.runs if snapshot is not None else ()
-        return {view.run: figures_of(view, self._now()) for view in views if view.run in runs}
+        views = {view.run: view for view in snapshot.runs} if snapshot is not None else {}
+        # Who reports over the network is told of his own runs, not of those of this machine's users.
+        meant = {run: self._owners.meant(RunId(run), NETWORK) for run in runs}
+        return {run: figures_of(views[mine], self._now()) for run, mine in meant.items() if mine in views}
 
     def _newest(self) -> Snapshot:
         snapshot = self._read()

@@ -95,7 +95,9 @@ class AgentApp:
         sampled = Sampled(self.host, self.gpus, self.notices, self.owners, intake)
         written = WrittenBack(CostFiles(events), PreemptionFile(events))
         self.beat = Beat(settings.sample_interval, sampled, parts, self.memory, self.health, written)
-        self.server: Server = AgentServer(settings, lambda: self.beat.snapshot, intake, self.clock.now).http
+        self.server: Server = AgentServer(
+            settings, lambda: self.beat.snapshot, intake, parts.files.owners, self.clock.now
+        ).http
 
     @property
     def node(self) -> Node:
