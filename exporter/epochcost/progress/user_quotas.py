@@ -85,13 +85,13 @@ class UserQuotas:
         """What ``user`` may have open of ``whole``, one part being kept for a newcomer."""
         return max(1, whole // (len(self._open.keys() | {user}) + 1))
 
-    def refuse(self, user: int, reason: str, sentence: str) -> None:
+    def refuse(self, user: int, reason: str, sentence: str, count: int = 1) -> None:
         """Count something that is not taken; the first of each user and reason is logged."""
         key = (
             (user, reason) if len(self.refused) < MAX_USERS_COUNTED or (user, reason) in self.refused else (-2, reason)
         )
         first = not self.refused[key]
-        self.refused[key] += 1
+        self.refused[key] += count
         if first:
             self.log(user, f"{named(user)}: {sentence} (more of it is only counted)")
 
