@@ -54,7 +54,15 @@ class AgentServer:
         posts = {"/v1/events": intake_route(intake.take, self._costs, IntakeError)}
         gates = {"/v1/events": intake_gate(self._intake_closed, settings.intake_token_file)}
         address, web_config = settings.web_listen_address, settings.web_config_file
-        self.http = Server(address, routes, web_config, ready=self._not_ready_because, post_routes=posts, gates=gates)
+        self.http = Server(
+            address,
+            routes,
+            web_config,
+            ready=self._not_ready_because,
+            post_routes=posts,
+            gates=gates,
+            bearer_paths=tuple(posts) if settings.intake_token_file else (),
+        )
 
     def _intake_closed(self) -> str:
         """Events over the network: from this machine alone, unless those who send them must know something."""
