@@ -24,6 +24,9 @@ for _flag in ("O_CLOEXEC", "O_NONBLOCK", "O_NOFOLLOW"):  # not on every system
 class CostFile:
     """``<run>.cost.json``, read at most once a second; every figure is None where it is not known."""
 
+    rewritten = True
+    """Whether figures go on coming after the run's end."""
+
     def __init__(self, directory: Callable[[], Path], run: str) -> None:
         self._directory = directory
         self.run = run
@@ -41,6 +44,11 @@ class CostFile:
         """How the run's seconds on this node divide over the states; empty where not known."""
         states = self._document.get("states")
         return _amounts(states) if isinstance(states, dict) else {}
+
+    def is_behind(self, ts: float) -> bool:
+        """Whether an agent is about to write figures as of ``ts``, seconds since the Unix epoch, and has not yet."""
+        written = _amounts(self._document).get("ts")
+        return self.rewritten and written is not None and written < ts
 
     def refresh(self) -> None:
         """Read now, whenever that was done last."""
