@@ -45,4 +45,4 @@ def _wait(costs: CostFile, ended_ts: float, say: Callable[[], None]) -> None:
 
 def _let_them_say() -> None:
     for thread in _waiting:
-        thread.join(LONGEST_WAIT_SECONDS)
+        thread.join(LONGEST_WAIT_SECONDS + 1.0)
