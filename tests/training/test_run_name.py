@@ -167,3 +167,29 @@ def test_files_of_others_that_make_no_sense_change_nothing(tmp_path: Path, conte
     (tmp_path / f"77-{os.uname().nodename}-999998-abcdef.jsonl").mkdir()
     os.mkfifo(tmp_path / f"77-{os.uname().nodename}-999997-abcdef.jsonl")
     assert ids(tmp_path, **SLURM) == ["77"]
+
+
+ZENML = """
+import sys, types
+class Named:
+    def __init__(self, name): self.name = name
+context = types.SimpleNamespace(pipeline=Named("forecast"), pipeline_run=Named("forecast-1"), step_run=Named({step}))
+module = types.ModuleType("zenml.steps.step_context")
+def get_step_context():
+    if {outside}: raise RuntimeError("The step context is only available inside a step function.")
+    return context
+module.get_step_context = get_step_context
+sys.modules["zenml.steps.step_context"] = module
+"""
+
+
+def test_a_run_in_a_zenml_step_is_named_by_its_pipeline_run_and_step(tmp_path: Path):
+    code = ZENML.format(step="'tune'", outside=False) + SWEEP.replace('"sweep", ', "")
+    assert ids(tmp_path, code, **SLURM) == ["forecast-1.tune", "forecast-1.tune-2", "forecast-1.tune-3"]
+    starts = [lines[0] for lines in events_by_file(tmp_path).values()]
+    assert {(s["launcher"], s["job"], s["experiment"]) for s in starts} == {("zenml", "forecast-1", "forecast/tune")}
+
+
+@pytest.mark.parametrize(("step", "outside"), [("'tune'", True), ("None", False), ("''", False)])
+def test_outside_of_a_step_zenml_says_nothing(tmp_path: Path, step: str, outside: bool):
+    assert ids(tmp_path, ZENML.format(step=step, outside=outside) + ONE, **SLURM) == ["77"]
