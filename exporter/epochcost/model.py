@@ -363,6 +363,7 @@ class TrainingEvent:
         memory_peak_bytes: the most device memory the process ever held.
         job, launcher: what a launcher started (its id), and which launcher; facts about the run, never its identity.
         attempt: the newest attempt's number, as the launcher counts; for people, never summed by.
+        user: who began the run, as the system counts users; None where that is not known.
     """
 
     kind: EventKind
@@ -394,3 +395,4 @@ class TrainingEvent:
     job: str | None = None
     launcher: str | None = None
     attempt: int | None = None
+    user: int | None = None

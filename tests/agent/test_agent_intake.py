@@ -114,7 +114,7 @@ def test_a_wrong_request_is_refused_and_leaves_no_file(
 ) -> None:
     it = agent()
     assert post(it, line("start", 1), path, Content_Type=content_type)[0] == status
-    assert not list(it.world.events.glob("http-*"))
+    assert not list(it.world.root.rglob("http-*"))
 
 
 def test_a_token_is_wanted_where_one_is_configured_and_never_repeated(
@@ -183,11 +183,45 @@ def test_writers_and_bytes_are_bounded_over_restarts(tmp_path: Path) -> None:
     old.touch()
     os.utime(old, (time.time() - 9 * 86400,) * 2)
     intake = Intake(tmp_path, time.time, time.monotonic)
-    assert not old.exists()
     for writer in ("big", "one-more"):
         with pytest.raises(IntakeError) as caught:
             intake.take(writer, line("start", 1))
         assert caught.value.status == 507
+    assert not old.exists()
+
+
+def test_a_new_writer_takes_the_place_of_one_that_has_been_quiet_for_long(tmp_path: Path) -> None:
+    for i in range(2000):
+        (tmp_path / f"http-{i}.jsonl").touch()
+    quiet = tmp_path / "http-7.jsonl"
+    os.utime(quiet, (time.time() - 7200,) * 2)
+    intake = Intake(tmp_path, time.time, time.monotonic)
+    assert intake.take("new", line("start", 1)).accepted == 1
+    assert not quiet.exists()
+    with pytest.raises(IntakeError, match="more than 2000 writers"):
+        intake.take("another", line("start", 1))
+
+
+@pytest.mark.parametrize("thing", ["directory", "sparse", "file of somebody else"])
+def test_nothing_among_the_events_keeps_the_agent_from_starting_or_from_taking_events(
+    agent: Callable[..., Driven], tmp_path: Path, thing: str
+) -> None:
+    events = World(tmp_path).events
+    events.chmod(0o1777)
+    for name in ("http-x.jsonl", "http-w.jsonl", "state"):
+        place = events / name
+        if thing == "directory":
+            place.mkdir(mode=0o777)
+        else:
+            with place.open("wb") as file:
+                file.truncate(600 << 20 if thing == "sparse" else 0)
+            place.chmod(0o666)
+        os.utime(place, (time.time() - 10 * 86400,) * 2)
+    it = agent()
+    assert post(it, line("start", 1))[0] == 200
+    it.run(1)
+    assert [run.run for run in it.app.snapshot.runs] == ["far"]  # type: ignore[union-attr]
+    assert thing == "directory" or (events / "http-w.jsonl").stat().st_size in (0, 600 << 20), "nothing is added to it"
 
 
 def test_a_thing_in_the_place_of_a_file_is_not_written_to(tmp_path: Path) -> None:

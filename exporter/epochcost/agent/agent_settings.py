@@ -86,7 +86,9 @@ class AgentSettings:
         "owners.kubernetes-socket", "/var/lib/kubelet/pod-resources/kubelet.sock", "the kubelet's pod-resources socket"
     )
     owners_slurm_dir: str = option(
-        "owners.slurm-dir", "/run/epochcost/slurm", "where Slurm's prolog writes which job holds which GPU"
+        "owners.slurm-dir",
+        "/run/epochcost-slurm",
+        "where Slurm's prolog writes which job holds which GPU; root's alone",
     )
     node_share: str = option(
         "node.share",

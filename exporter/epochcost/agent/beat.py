@@ -134,6 +134,7 @@ class Beat:
             event_counts=Counter(it.files.counts) + Counter(ask.intake.rejected),
             clock_jumps=it.clock.jumps,
             fresh_seconds=max(FRESH_SECONDS, FRESH_BEATS * self._interval),
+            refused=it.files.quotas.refused,
         )
 
     def _events(self) -> list[TrainingEvent]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -67,12 +68,13 @@ def run_views(
 ) -> tuple[RunView, ...]:
     """The open runs and those that are not settled or ended less than ``keep_seconds`` ago, at most 50.
 
-    When there are more, the runs open longest stay: a flood of new ones must not hide the one that matters.
+    When there are more, each user has an equal part, and of his the runs open longest stay: a flood of new ones, or of
+    somebody else's, must not hide the one that matters.
     """
     settled_t = ledger.unsettled.until
     shown = [a for a in ledger.runs.values() if a.members and _shown(a, now, settled_t, keep_seconds)]
     shown.sort(key=lambda a: (a.ended_t is not None, -a.ended_t if a.ended_t is not None else a.started_t or 0.0))
-    del shown[MAX_RUNS_SHOWN:]
+    shown = _shared_out(shown)
     settlement.forget(ledger.runs.values())
     totals = ledger.book.totals(ledger.price)
     seconds, usd = _by_run(totals.seconds), _by_run(totals.cost_usd)
@@ -81,6 +83,18 @@ def run_views(
         _view(a, ledger, settlement, histories, now, StateTotals(seconds.get(a.run, {}), usd.get(a.run, {})))
         for a in shown
     )
+
+
+def _shared_out(runs: list[RunAccount]) -> list[RunAccount]:
+    """At most 50 of ``runs``, in their order, one of each user in turn."""
+    if len(runs) <= MAX_RUNS_SHOWN:
+        return runs
+    nth: Counter[int | None] = Counter()
+    turns = []
+    for place, account in enumerate(runs):
+        nth[account.user] += 1
+        turns.append((nth[account.user], place))
+    return [runs[place] for place in sorted(place for _, place in sorted(turns)[:MAX_RUNS_SHOWN])]
 
 
 def _by_run(values: Mapping[Key, float]) -> dict[RunId, dict[State, float]]:

@@ -93,6 +93,8 @@ class RunAccount:
         self.run = run
         self.part = part
         """Identity of this account: another machine's, or a later ledger's, account of the run is another part."""
+        self.user: int | None = None
+        """Who began the run; None where that is not known."""
         self.facts = Facts()
         self.members: dict[str, Member] = {}
         self.leader: str | None = None
@@ -393,6 +395,7 @@ class RunAccount:
         return {
             "facts": asdict(self.facts),
             "part": self.part,
+            "user": self.user,
             "members": {k: [m.start, m.end, m.gpus, m.last_t, m.lost, m.rank, m.held] for k, m in self.members.items()},
             "leader": self.leader,
             "status": self.status.value if self.status else None,
@@ -411,6 +414,7 @@ class RunAccount:
     def restored(cls, run: RunId, state: Mapping[str, Any]) -> RunAccount:
         """The account that `state` described."""
         it = cls(run, str(state["part"]))
+        it.user = state.get("user")
         it.facts = Facts(**state["facts"])
         it.members = {
             k: Member(start, end, _tuple(gpus), last, lost, rank, _tuple(held))
