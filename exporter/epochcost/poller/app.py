@@ -143,13 +143,22 @@ class PollerApp:
 
 def make_sources(settings: PollerSettings) -> tuple[Source, ...]:
     """The sources that the settings name; one that has nothing to work with is skipped with a sentence in the log."""
+    made, skipped = made_and_skipped(settings)
+    for sentence in skipped:
+        log.info("price source skipped: %s", sentence)
+    return made
+
+
+def made_and_skipped(settings: PollerSettings) -> tuple[tuple[Source, ...], tuple[str, ...]]:
+    """The sources that the settings name, and of each that has nothing to work with what it would need."""
     made: list[Source] = []
+    skipped: list[str] = []
     for name in settings.prices_sources:
         try:
             made += make(name, settings)
         except NotConfiguredError as err:  # noqa: PERF203 - one source leaves the others alone
-            log.info("price source skipped: %s", err)
-    return tuple(made)
+            skipped.append(str(err))
+    return tuple(made), tuple(skipped)
 
 
 def state_file(state_dir: str, environ: Mapping[str, str]) -> Path | None:

@@ -148,6 +148,16 @@ def source_metrics(sources: Mapping[str, SourceHealth]) -> Iterator[Metric]:
         "epochcost_price_source_failures", "Attempts of the price source that failed", labels=("source",)
     )
     prices = GaugeMetricFamily("epochcost_price_source_prices", "Prices that the source gives now", labels=("source",))
+    missing = GaugeMetricFamily(
+        "epochcost_price_source_unpriced_types",
+        "Machine types in regions that the source was asked for and that are not in its answer: not sold, or misspelt",
+        labels=("source",),
+    )
+    unknown = CounterMetricFamily(
+        "epochcost_price_source_unknown_fields",
+        "Kinds of prices in the source's answers that it does not know: the provider has changed something",
+        labels=("source",),
+    )
     for name, health in sources.items():
         if health.success is not None:
             success.add_metric((name,), float(health.success))
@@ -157,7 +167,9 @@ def source_metrics(sources: Mapping[str, SourceHealth]) -> Iterator[Metric]:
             duration.add_metric((name,), health.duration_seconds)
         failures.add_metric((name,), health.failures)
         prices.add_metric((name,), health.prices)
-    return iter((success, last, duration, failures, prices))
+        missing.add_metric((name,), health.unpriced)
+        unknown.add_metric((name,), health.unknown_total)
+    return iter((success, last, duration, failures, prices, missing, unknown))
 
 
 def extra_metrics(prices: Iterable[Price], extras: Sequence[Extra]) -> Iterator[Metric]:

@@ -24,6 +24,10 @@ class SourceHealth:
         held: how many prices the last answers held back, by reason.
         held_total: the same, summed since the start.
         held_sentence: what is held back, for people; empty where nothing is.
+        unpriced: types in regions that were asked for and are not in its answers.
+        unpriced_sentences: the same, for people.
+        unknown_total: kinds of prices in its answers that it does not know, summed since the start.
+        unknown: what its last answer had of these.
     """
 
     success: bool | None = None
@@ -35,6 +39,10 @@ class SourceHealth:
     held: Mapping[str, int] = field(default_factory=dict)
     held_total: Mapping[str, int] = field(default_factory=dict)
     held_sentence: str = ""
+    unpriced: int = 0
+    unpriced_sentences: tuple[str, ...] = ()
+    unknown_total: int = 0
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
