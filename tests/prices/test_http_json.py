@@ -247,3 +247,20 @@ def test_a_password_in_the_url_is_never_repeated(api: JsonApi, user: str) -> Non
     said = refused(api, f"http://{user}@127.0.0.1:1/x")
     assert said.startswith("src: GET 127.0.0.1:1/x: ")
     assert "s3" not in said
+
+
+@pytest.mark.parametrize("body", [b"<html>sign in</html>", b"", b"[]", b'{"a": nan}', b"{" + b" " * 4096], ids=str)
+def test_an_answer_that_is_nonsense_or_too_long_is_asked_for_once(
+    server: JsonServer, waits: Waits, body: bytes
+) -> None:
+    server.on("/x", Answer(body))
+    api = JsonApi("src", attempts=4, sleep=waits, max_bytes=2048)
+    with pytest.raises(HttpError):
+        api.get(f"{server.url}/x")
+    assert len(server.questions) == 1
+
+
+@pytest.mark.parametrize("body", [b'{"a": [1, 2', b'{"a": "b', b"{"])
+def test_an_answer_that_broke_off_is_asked_for_again(server: JsonServer, waits: Waits, body: bytes) -> None:
+    server.on("/x", Answer(body), Answer({"a": 1}))
+    assert JsonApi("src", attempts=4, sleep=waits).get(f"{server.url}/x") == {"a": 1}

@@ -25,7 +25,7 @@ def names() -> set[str]:
     for name in SOURCES:
         try:
             found |= {source.name for source in make(name, told)}
-        except NotConfiguredError:  # noqa: PERF203 - owned, without a machine
+        except NotConfiguredError:
             found.add(name)
     return found - FILES_ONLY
 

@@ -52,6 +52,11 @@ class AgentSettings:
         "on_demand, spot, reserved or owned",
         parse=choice("", *(p.value for p in PurchaseOption)),
     )
+    node_reservation: str = option(
+        "node.reservation",
+        "",
+        "id of the reservation (a capacity block) that it runs in, where its price is of that one",
+    )
     node_metadata: str = option(
         "node.metadata",
         "auto",

@@ -27,6 +27,7 @@ def node_of(settings: AgentSettings, environ: Mapping[str, str]) -> Node:
         zone=settings.node_zone,
         instance_type=settings.node_instance_type,
         purchase_option=PurchaseOption(option) if option else None,
+        reservation=settings.node_reservation,
     )
     return identify(configured)
 

@@ -15,9 +15,10 @@ from epochcost.prices.price_source import Want
 from epochcost.serve import Request, Response, Route, json_response
 
 VERSION = 1
+MOST_OTHERS = 5
 _VALUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+:/ -]{0,127}")
 _VALUE_ALLOWED = "1 to 128 letters, digits, blanks and ._+:/-, first a letter or digit"
-_PARAMETERS = ("provider", "region", "zone", "instance_type", "purchase_option")
+_PARAMETERS = ("provider", "region", "zone", "instance_type", "purchase_option", "reservation")
 
 
 class BadParameterError(ValueError):
@@ -29,6 +30,7 @@ def price_route(
     ask: Callable[[Want], Asked],
     clock: Callable[[], float],
     extras: Sequence[Extra] = (),
+    poller: str = "",
 ) -> Route:
     """The route.
 
@@ -37,6 +39,7 @@ def price_route(
         ask: makes sources look for a type and says what became of that.
         clock: seconds since the Unix epoch.
         extras: what runs beside machines; the charged ones are part of the answer's prices.
+        poller: id of this poller, by which who asks knows it from another one behind the same name.
     """
 
     def price(request: Request) -> Response:
@@ -51,9 +54,10 @@ def price_route(
         # A price of a source that ranks below one that has yet to answer would soon be replaced, and charged meanwhile.
         waiting = any(known.outranks(name, found.source) for name in asked.pending) if found else bool(asked.pending)
         if found is None or waiting or usd_per_hour_at(found, now) is None:
-            return json_response(404, _unknown(key, found, asked, pending=waiting))
+            elsewhere = () if found is not None else known.elsewhere(key)
+            return json_response(404, _unknown(key, found, asked, elsewhere, pending=waiting))
         on_demand = known.find(replace(key, purchase_option=PurchaseOption.ON_DEMAND))
-        return json_response(200, _answer(found, on_demand, now, extras))
+        return json_response(200, _answer(found, on_demand, now, extras, poller))
 
     return price
 
@@ -75,7 +79,8 @@ def parse_key(query: Mapping[str, tuple[str, ...]]) -> PriceKey:
     for name in needed:
         if not values[name]:
             raise BadParameterError(f"{name}: must be given for a price that is {option.value}")
-    return PriceKey(values["provider"].lower(), values["region"], values["zone"], values["instance_type"], option)
+    place = values["provider"].lower(), values["region"], values["zone"], values["instance_type"]
+    return PriceKey(*place, option, values["reservation"] if option is PurchaseOption.RESERVED else "")
 
 
 def _value(query: Mapping[str, tuple[str, ...]], name: str) -> str:
@@ -96,24 +101,35 @@ def _ask(ask: Callable[[Want], Asked], key: PriceKey) -> Asked:
     return ask(Want(key.provider, key.region, key.instance_type))
 
 
-def _unknown(key: PriceKey, found: Price | None, asked: Asked, *, pending: bool) -> dict[str, object]:
-    place = key.zone if key.purchase_option is PurchaseOption.SPOT and key.zone else key.region
+def _unknown(
+    key: PriceKey, found: Price | None, asked: Asked, elsewhere: Sequence[PriceKey], *, pending: bool
+) -> dict[str, object]:
+    place = key.zone or key.region
     what = f"no {key.purchase_option.value} price is known for {key.instance_type!r}"
     where = "" if key.purchase_option is PurchaseOption.OWNED else f" of {key.provider!r} in {place!r}"
     late = " and what is listed starts only later" if found is not None and not pending else ""
-    return {"error": f"{what}{where}{late}: {'; '.join(asked.tried)}", "pending": pending}
+    others = [
+        f"{each.zone or each.region}{f' in {each.reservation}' if each.reservation else ''}" for each in elsewhere
+    ]
+    known = f"; there is one for {', '.join(dict.fromkeys(others[:MOST_OTHERS]))} only" if others else ""
+    return {"error": f"{what}{where}{late}: {'; '.join(asked.tried)}{known}", "pending": pending}
 
 
-def _answer(published: Price, on_demand: Price | None, now: float, extras: Sequence[Extra]) -> dict[str, object]:
+def _answer(
+    published: Price, on_demand: Price | None, now: float, extras: Sequence[Extra], poller: str
+) -> dict[str, object]:
     key = published.key
     price = with_extras(published, extras)
     return {
         "v": VERSION,
+        "now": now,
+        "poller": poller,
         "provider": key.provider,
         "region": key.region,
         "zone": key.zone,
         "instance_type": key.instance_type,
         "purchase_option": key.purchase_option.value,
+        "reservation": key.reservation,
         "source": price.source,
         "fetched_ts": price.fetched_ts,
         "usd_per_hour": usd_per_hour_at(price, now),

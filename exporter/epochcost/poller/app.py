@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -77,7 +79,13 @@ class PollerApp:
         routes = {
             "/": landing_route(self.snapshot),
             "/metrics": metrics_route(registry),
-            "/v1/price": price_route(lambda: self._book, self._schedule.ask, clock, settings.extras),
+            "/v1/price": price_route(
+                lambda: self._book,
+                self._schedule.ask,
+                clock,
+                settings.extras,
+                poller_id(settings.web_listen_address, path),
+            ),
         }
         self._server = Server(settings.web_listen_address, routes, settings.web_config_file, ready=self._waiting_for)
 
@@ -139,6 +147,11 @@ class PollerApp:
     def _waiting_for(self) -> str | None:
         untried = [name for name, health in self._schedule.health.items() if health.duration_seconds is None]
         return f"no answer yet from {', '.join(untried)}" if untried and not self._book.prices else None
+
+
+def poller_id(address: tuple[str, int], path: Path | None) -> str:
+    """The same after a restart on this machine, another one for each poller beside it."""
+    return hashlib.sha256(f"{socket.gethostname()}|{address}|{path}".encode()).hexdigest()[:12]
 
 
 def make_sources(settings: PollerSettings) -> tuple[Source, ...]:

@@ -14,6 +14,7 @@ from epochcost._version import __version__
 from epochcost.model import InstanceFacts, Price
 from epochcost.poller.snapshot import PollerSnapshot, SourceHealth
 from epochcost.prices.adjust import Extra
+from epochcost.prices.merged_prices import usd_per_hour_at
 from epochcost.prices.plausibility import REASONS
 from epochcost.prices.price_source import Zone
 from epochcost.serve.exposition import settled, write_ahead
@@ -71,7 +72,8 @@ class _Market:
         prices = snapshot.prices.values()
         coming = (step.ts for price in prices for step in price.steps if step.ts > snapshot.t)
         metrics = (
-            *price_metrics(prices, snapshot.t),
+            *price_metrics([price for price in prices if not price.key.reservation], snapshot.t),
+            reservation_metric([price for price in prices if price.key.reservation], snapshot.t),
             *extra_metrics(prices, snapshot.extras),
             *fact_metrics(snapshot.facts.values()),
             zone_metric(snapshot.zones),
@@ -105,6 +107,21 @@ def price_metrics(prices: Iterable[Price], now: float) -> Iterator[Metric]:
             usd.add_metric(place, in_effect.usd_per_hour)
             confirmed.add_metric(place, price.fetched_ts)
     return iter((usd, confirmed))
+
+
+def reservation_metric(prices: Iterable[Price], now: float) -> Metric:
+    """What one reservation costs: apart, so that no machine that is joined by what it is finds one of several."""
+    family = GaugeMetricFamily(
+        "epochcost_reservation_price_usd_per_hour",
+        "What an hour of a machine started in that reservation costs now, in US dollars",
+        labels=(*_PRICE_LABELS[:-1], "reservation", "source"),
+    )
+    for price in prices:
+        usd, key = usd_per_hour_at(price, now), price.key
+        if usd is not None:
+            place = (key.provider, key.region, key.zone, key.instance_type, key.purchase_option.value)
+            family.add_metric((*place, key.reservation, price.source), usd)
+    return family
 
 
 def fact_metrics(facts: Iterable[InstanceFacts]) -> Iterator[Metric]:

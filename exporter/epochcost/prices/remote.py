@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from epochcost.http_client import (
     host_of,
 )
 from epochcost.model import Node, Price, PriceKey, PriceStep, PurchaseOption, is_number
+from epochcost.prices.followed_poller import FollowedPoller
 from epochcost.prices.price_source import PriceSourceError
 from epochcost.prices.quote import NodePrice
 
@@ -50,6 +52,12 @@ class RemotePrice:
         self._password_file = password_file
         self._ca_file = ca_file
         self._timeout = timeout
+        self._followed = FollowedPoller()
+
+    @property
+    def contradictions(self) -> int:
+        """Answers of other pollers behind the same name that contradicted the one that is followed."""
+        return self._followed.contradictions
 
     def fetch(self, now: float) -> NodePrice:  # noqa: ARG002 - the poller's clock dates the prices
         """Ask once.
@@ -64,11 +72,14 @@ class RemotePrice:
             )
         answer = self._ask(option)
         try:
-            return _parse(json.loads(answer), self._node, option)
+            raw = json.loads(answer)
+            found = _parse(raw, self._node, option)
+            poller = _text(raw, "poller") if "poller" in raw else ""
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as err:
             raise PriceSourceError(
                 f"price poller {self._host}: its answer is no price: {type(err).__name__}: {_short(str(err))}"
             ) from None
+        return NodePrice(self._followed.take(poller[:64], found.price, time.monotonic()), found.on_demand_usd_per_hour)
 
     def _ask(self, option: PurchaseOption) -> bytes:
         node = self._node
@@ -78,6 +89,7 @@ class RemotePrice:
             "zone": node.zone,
             "instance_type": node.instance_type,
             "purchase_option": option.value,
+            **({"reservation": node.reservation} if node.reservation else {}),
         }
         try:
             headers = {"Accept": "application/json"}
@@ -121,7 +133,9 @@ def _parse(raw: Mapping[str, Any], node: Node, option: PurchaseOption) -> NodePr
         raise ValueError(f"version {raw['v']!r}, not {VERSION}")
     if (raw["instance_type"], raw["purchase_option"]) != (node.instance_type, option.value):
         raise ValueError(f"it is for {raw['instance_type']!r} {raw['purchase_option']!r}, not for what was asked")
-    key = PriceKey(_text(raw, "provider"), _text(raw, "region"), _text(raw, "zone"), node.instance_type, option)
+    place = _text(raw, "provider"), _text(raw, "region"), _text(raw, "zone")
+    reservation = _text(raw, "reservation") if "reservation" in raw else ""  # older pollers know none
+    key = PriceKey(*place, node.instance_type, option, reservation)
     steps = tuple(
         PriceStep(-math.inf if step["ts"] is None else _number(step["ts"]), _number(step["usd_per_hour"]))
         for step in raw["steps"]
