@@ -75,7 +75,7 @@ def test_the_reference_table_replays_from_listed_price_to_metric(
     for k in range(1, 26):
         world.go(epoch_seconds, 0.9)
         world.say("epoch_end", begin + epoch_seconds * k, epoch=k)
-        it.app.tick()
+        it.app.beat.tick()
         assert it.value("run_last_epoch_cost_usd", run="r") == pytest.approx(cents / 100, abs=1e-11)
     assert it.value("run_epoch_cost_usd_sum", run="r") == pytest.approx(25 * cents / 100, abs=1e-9)
     assert it.value("run_epoch_cost_usd_count", run="r") == 25
@@ -119,7 +119,7 @@ def priced(it: Driven, source: OneAnswer) -> Driven:
     """Have ``it`` ask ``source`` through its own feed."""
     from epochcost.agent.price_feed import PriceFeed
 
-    it.app._feed = PriceFeed(source, 60.0, lambda: it.world.wall)  # type: ignore[arg-type]
+    it.app.machine.prices = PriceFeed(source, 60.0, lambda: it.world.wall)  # type: ignore[arg-type]
     it.ask_price()
     return it
 
@@ -175,6 +175,7 @@ def test_a_counter_waits_rather_than_falls_when_a_lower_price_is_learnt_late_and
     source.steps = [(-5000, 7.2)]
     it = priced(agent(), source)
     world.say("start", 0)
+    world.say("phase", 0, phase="train")
     it.run(100)
     before = it.value("run_cost_usd_total", run="r")
     source.steps = [(-5000, 7.2), (80, 3.6)]
@@ -267,12 +268,12 @@ def test_an_n1_machine_has_no_price_before_its_gpus_are_known(world: World, agen
 
     it = agent(node__provider="gcp", node__region="us-central1", node__instance_type="n1-standard-16")
     source = ReplaySource([GpuReading(0.0, (GpuSample("0", "GPU-1", "Tesla P4"),))])
-    it.app._gpu_source = source
-    it.app.tick()
+    it.app.gpus.source = source
+    it.app.beat.tick()
     assert it.app.node.instance_type == ""
-    it.app._sampler = Sampler(source, 60.0, it.app._clock.now)
-    it.app._sampler._beat()
-    it.app.tick()
+    it.app.gpus.sampler = Sampler(source, 60.0, it.app.clock.now)
+    it.app.gpus.sampler._beat()
+    it.app.beat.tick()
     assert it.app.node.instance_type == "n1-standard-16+nvidia-tesla-p4:1"
     source.close()
 

@@ -88,17 +88,19 @@ class Inputs:
 class Meter:
     """Drives the ledger and describes it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but two have defaults
         self,
         ledger: Ledger,
         node: Node,
         *,
+        machine: str = "",
         keep_seconds: float = 900.0,
         silence_seconds: float = 3600.0,
         idle: Idle | None = None,
     ) -> None:
         self.ledger = ledger
         self.node = node
+        self.machine = machine or node.node
         self.keep_seconds = keep_seconds
         self.silence_seconds = silence_seconds
         self.idle = idle or Idle()
@@ -162,6 +164,7 @@ class Meter:
             events=dict(counts),
             clock_jumps=inputs.clock_jumps,
             problems=inputs.problems,
+            machine=self.machine,
         )
 
     def _node_view(self, now: float, inputs: Inputs) -> NodeView:
@@ -189,6 +192,8 @@ class Meter:
             ),
             gpus=(sum(not g.parent_uuid for g in reading.gpus) if reading else None) if inputs.has_gpus else 0,
             driver_version=reading.driver_version if reading else "",
+            gpu_read_seconds=reading.read_seconds if reading else None,
+            gpu_call_failures=inputs.gpus.call_failures if inputs.gpus else {},
             host=inputs.host if inputs.host is not None and now - inputs.host.t <= FRESH_SECONDS else None,
             power_watts=_power(reading),
             preemption=inputs.preemption,
@@ -240,6 +245,11 @@ class Meter:
         applied = Counter({str(k): int(n) for k, n in state["applied"].items()})
         boot_ts = None if state["boot_ts"] is None else float(state["boot_ts"])
         self.ledger, self.envelope, self._applied, self.boot_ts = ledger, envelope, applied, boot_ts
+
+    def clear(self) -> None:
+        """Forget what `restore` took over."""
+        self.ledger = Ledger(self.ledger.settings)
+        self.envelope, self._applied, self.boot_ts = Envelope(), Counter(), None
 
 
 def _is_fresh(reading: GpuReading | None, now: float) -> bool:

@@ -37,6 +37,9 @@ class NodeView:
     totals: StateTotals = field(default_factory=StateTotals)
     gpus: int | None = None
     driver_version: str = ""
+    gpu_read_seconds: float | None = None
+    """What the driver took for the last figures of its slowest GPU."""
+    gpu_call_failures: Mapping[tuple[str, int], int] = field(default_factory=dict)
     host: HostReading | None = None
     power_watts: float | None = None
     preemption: PreemptionNotice | None = None
@@ -67,6 +70,58 @@ class EpochRecord:
     end_ts: float
     seconds: float
     cost_usd: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """One run over all its machines, as a store that scrapes all of them has it.
+
+    Attributes:
+        cost_usd: of all its parts; None while the store lacks the dollars of one.
+        own_cost_usd: what of that is this machine's, as of the same instant.
+        machines: how many have, or had, a part of it.
+        missing_epochs: done in parts that the store does not have.
+        cost_to_finish_usd: of the epochs that are planned and not done.
+    """
+
+    cost_usd: float | None
+    own_cost_usd: float | None
+    machines: int
+    missing_epochs: float = 0.0
+    epoch_cost_usd: float | None = None
+    cost_to_finish_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CountedProgress:
+    """What this machine counts of a run's progress: what was done while global rank 0 was here.
+
+    Summed over machines each epoch is counted once. Where rank 0 is no more, it stays as it was then.
+
+    Attributes:
+        start: position in finished epochs from which it counts: 0, or where it resumed.
+        epoch: position.
+        planned: epochs.
+        executed, useful, lost: epochs; see `RunView`.
+        finished, seconds: whole epochs that were timed, and what they took.
+        priced: those of them whose price is known.
+    """
+
+    start: float | None = None
+    epoch: float | None = None
+    planned: float | None = None
+    executed: float = 0.0
+    useful: float = 0.0
+    lost: float = 0.0
+    finished: int = 0
+    seconds: float = 0.0
+    priced: int = 0
+    steps: int | None = None
+    samples: int | None = None
+    tokens: int | None = None
+    last_epoch_seconds: float | None = None
+    current_epoch_seconds: float | None = None
+    phase_seconds: Mapping[Phase, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +174,30 @@ class RunView:
     budget_usd: float | None = None
     history: tuple[EpochRecord, ...] = ()
     """The newest finished epochs, oldest first, at most 100."""
+    part: str = ""
+    """Identity of what this machine's ledger knows of the run: made when it was first seen, kept with the ledger."""
+    leader: bool = True
+    """A process of the run on this machine holds global rank 0."""
+    counted: CountedProgress | None = None
+    """None where rank 0 has never been."""
+    launcher: str = ""
+    launcher_job: str = ""
+    attempt: int = 0
+    """Number of the newest attempt: as its launcher counts, else how many of them this machine has seen."""
+    stored: StoredRun | None = None
+    """The run over all its machines; None where no store has said."""
+    store_note: str = ""
+    """Why a store that is asked has not said; empty where none is asked."""
 
 
 @dataclass(frozen=True, slots=True)
 class CollectorHealth:
-    """How the last attempt of one collector went."""
+    """How the last attempt of one collector went. ``note``: what people should know although it went well."""
 
     success: bool
     duration_seconds: float
     error: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,3 +217,5 @@ class Snapshot:
     owners: tuple[GpuOwner, ...] = ()
     """Who uses each GPU; the shares of one GPU sum to 1. Nothing about a GPU whose user is not known."""
     simulated: bool = False
+    machine: str = ""
+    """The agent's name for this machine, on each of its series; see `epochcost.nodes.machine_name`."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from epochcost.agent.snapshot import EpochRecord, RunView, StateTotals
+from epochcost.agent.snapshot import CountedProgress, EpochRecord, RunView, StateTotals
 from epochcost.ledger import Ledger, RunAccount
 from epochcost.ledger.epochs import Epoch
 from epochcost.model import EndStatus, Phase, RunId, RunState, State
@@ -151,8 +151,8 @@ def _view(  # noqa: PLR0913, PLR0917 - all that a view is made of
     totals = _with_late(totals, account, now, cost)
     held = ledger.held(account.run) if account.is_open else 0.0
     count, seconds_sum = epochs.count, epochs.seconds_sum
-    position = epochs.position if epochs.position is not None else epochs.before
-    left = None if facts.epochs is None or position is None or not count else max(0.0, facts.epochs - position)
+    position, planned = epochs.reached, epochs.planned(facts.epochs)
+    left = None if planned is None or position is None or not count else max(0.0, planned - position)
     return RunView(
         run=account.run,
         state=run_state(account, now, ledger.settings.stall_after),
@@ -174,7 +174,7 @@ def _view(  # noqa: PLR0913, PLR0917 - all that a view is made of
         ),
         phase_seconds=dict(account.phase_seconds),
         epoch=position,
-        epochs_planned=facts.epochs,
+        epochs_planned=planned,
         epochs_executed=epochs.executed,
         epochs_useful=epochs.high_water,
         epochs_lost=epochs.lost,
@@ -199,6 +199,36 @@ def _view(  # noqa: PLR0913, PLR0917 - all that a view is made of
         memory_peak_bytes=facts.memory_peak_bytes,
         budget_usd=facts.budget_usd,
         history=histories.of(account, costs),
+        part=account.part,
+        leader=account.counted.leads,
+        counted=_counted(account, now, costs) if account.counted.led else None,
+        launcher=facts.launcher,
+        launcher_job=facts.job,
+        attempt=epochs.attempts if facts.attempt is None else facts.attempt,
+    )
+
+
+def _counted(account: RunAccount, now: float, costs: list[float | None]) -> CountedProgress:
+    epochs, here = account.epochs, account.counted
+    amounts, timed = here.amounts(epochs, account.phase_seconds), epochs.timed_here
+    last = next((e for e in reversed(epochs.finished) if e.counted), None)
+    leads = here.leads and account.is_open
+    return CountedProgress(
+        start=here.start,
+        epoch=epochs.reached if leads else here.position,
+        planned=epochs.planned(account.facts.epochs),
+        executed=amounts["executed"],
+        useful=epochs.high_water if leads else here.high_water,
+        lost=amounts["lost"],
+        finished=timed.count,
+        seconds=timed.seconds,
+        priced=account.priced_here(costs),
+        steps=_executed(epochs.steps.position, int(amounts["steps"])),
+        samples=_executed(epochs.samples.position, int(amounts["samples"])),
+        tokens=_executed(epochs.tokens.position, int(amounts["tokens"])),
+        last_epoch_seconds=(last.end - last.start) / last.count if last else None,
+        current_epoch_seconds=now - epochs.begin_t if leads and epochs.begin_t is not None else None,
+        phase_seconds={phase: amounts[f"phase/{phase.value}"] for phase in Phase if f"phase/{phase.value}" in amounts},
     )
 
 
