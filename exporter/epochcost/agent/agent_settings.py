@@ -108,6 +108,9 @@ class AgentSettings:
     prices_password_file: str = option(
         "prices.password-file", "", "file with user:password for the poller's basic auth"
     )
+    prices_account: str = option(
+        "prices.account", "", "account or project whose own rates (in the poller's adjustments) this machine pays"
+    )
     prices_ca_file: str = option("prices.ca-file", "", "CA certificate of the poller's TLS")
     prometheus_url: str = same_option("prometheus_url")
     prometheus_username: str = same_option("username")

@@ -9,15 +9,16 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
 from epochcost._version import __version__
 from epochcost.guard import Guarded
-from epochcost.poller.api import price_route
+from epochcost.poller.api import Terms, price_route
 from epochcost.poller.collector import PollerCollector
-from epochcost.poller.export_filter import Exported, select
+from epochcost.poller.export_filter import Exported, parts_of, select
 from epochcost.poller.footprint import keep_small
 from epochcost.poller.poller_page import landing_route
 from epochcost.poller.poller_settings import PollerSettings
@@ -83,7 +84,7 @@ class PollerApp:
                 lambda: self._book,
                 self._schedule.ask,
                 clock,
-                settings.extras,
+                Terms(settings.extras, settings.adjustments),
                 poller_id(settings.web_listen_address, path),
             ),
         }
@@ -112,6 +113,9 @@ class PollerApp:
             self._settings.extras,
             shown.zones,
             {"unwatched": shown.unwatched, "limit": shown.over_limit},
+            shown.parts,
+            self._settings.credits,
+            self._settings.limits,
         )
 
     def _renew(self) -> None:
@@ -119,6 +123,7 @@ class PollerApp:
         with self._renewing:
             book = self._store.book
             shown = select(book, self._settings.prices_watch, self._schedule.wanted, self._settings.prices_max_series)
+            shown = replace(shown, parts=parts_of(shown.prices, book, self._settings.adjustments, self._clock()))
             self._collector.prepare(self._snapshot(shown))
             self._shown = shown
             self._book = book  # the last, so that what `/v1/price` says a scrape says too

@@ -24,7 +24,7 @@ FORMATS = ("table", "csv", "json")
 _WATCHED = (".regions", ".instance-types", ".machine-types")
 HEADS = ("$/GPU-h", "$/h", "GPU", "GPUs", "provider", "where", "type", "how", "source", "age")
 FIGURES = ("$/GPU-h", "$/h", "GPUs")
-DISPENSABLE = ("source", "GPUs", "provider")
+DISPENSABLE = ("source", "GPUs", "$/h", "provider")
 """Columns that a narrow terminal does without, in this order."""
 CUT = ("type", "where", "GPU", "how")
 LEAST_WIDTH = 8

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from epochcost.model import InstanceFacts, Price, PriceKey
-from epochcost.prices.adjust import Extra
+from epochcost.prices.allowances import Credit, Limit
+from epochcost.prices.extras import Extra
 from epochcost.prices.price_source import Zone
 
 
@@ -56,6 +57,9 @@ class PollerSnapshot:
         extras: what runs beside machines.
         zones: names and ids of the zones of exported prices.
         dropped: prices that are known and not exported, by reason.
+        parts: of what adjusted prices are made now, by key.
+        credits: bought or given ahead.
+        limits: of sessions, and what is free.
     """
 
     t: float
@@ -65,3 +69,6 @@ class PollerSnapshot:
     extras: tuple[Extra, ...] = ()
     zones: frozenset[Zone] = frozenset()
     dropped: Mapping[str, int] = field(default_factory=dict)
+    parts: Mapping[PriceKey, Mapping[str, float]] = field(default_factory=dict)
+    credits: tuple[Credit, ...] = ()
+    limits: tuple[Limit, ...] = ()

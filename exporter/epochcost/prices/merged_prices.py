@@ -88,6 +88,11 @@ class MergedPrices:
                     return price
         return None
 
+    def published(self, price: Price) -> Price | None:
+        """What its source publishes where ``price`` is paid."""
+        shelf = self.shelves.get(price.source)
+        return None if shelf is None else shelf.prices.get(price.key)
+
     def elsewhere(self, key: PriceKey) -> tuple[PriceKey, ...]:
         """What has a price of that type and purchase option in that region, only in other zones or reservations."""
         found = (

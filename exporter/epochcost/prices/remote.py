@@ -43,15 +43,25 @@ class RemotePrice:
         password_file: holds ``user:password`` for the poller's basic auth; read at every question, so it may change.
         ca_file: certificate authority of the poller's TLS; empty for the system's.
         timeout: for the whole question, in seconds.
+        account: whose rates are asked for, where the poller knows some of its own; empty for everybody's.
     """
 
-    def __init__(self, url: str, node: Node, password_file: str = "", ca_file: str = "", timeout: float = 5.0) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 - where, for whom, and how
+        self,
+        url: str,
+        node: Node,
+        password_file: str = "",
+        ca_file: str = "",
+        timeout: float = 5.0,
+        account: str = "",
+    ) -> None:
         self._url = url.rstrip("/")
         self._host = host_of(url)
         self._node = node
         self._password_file = password_file
         self._ca_file = ca_file
         self._timeout = timeout
+        self._account = account
         self._followed = FollowedPoller()
 
     @property
@@ -90,6 +100,7 @@ class RemotePrice:
             "instance_type": node.instance_type,
             "purchase_option": option.value,
             **({"reservation": node.reservation} if node.reservation else {}),
+            **({"account": self._account} if self._account else {}),
         }
         try:
             headers = {"Accept": "application/json"}
