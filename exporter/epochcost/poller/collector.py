@@ -223,7 +223,7 @@ def part_metric(parts: Mapping[PriceKey, Mapping[str, float]]) -> Metric:
     """Of what an adjusted price is made: what is published, discounts, taxes, a share in a commitment."""
     family = GaugeMetricFamily(
         "epochcost_instance_price_part_usd_per_hour",
-        "A part of an adjusted price, in US dollars an hour: published, discount (below 0), tax, commitment; they sum to it",
+        "A part of an adjusted price, in US dollars an hour: published, a discount (below 0), a tax; they sum to it",
         labels=(*_PLACE_LABELS, "part"),
     )
     for key, found in parts.items():

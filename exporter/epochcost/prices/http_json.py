@@ -26,6 +26,7 @@ from epochcost.http_client import (
     open_stream,
     place_of,
 )
+from epochcost.prices.json_pieces import loads
 from epochcost.prices.price_source import PriceSourceError
 
 OK = 200
@@ -225,7 +226,7 @@ def _headers(key: str, body: bytes | None) -> dict[str, str]:
 
 def _parse(raw: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(raw, parse_constant=_refuse)
+        value = loads(raw.decode(json.detect_encoding(raw)))
     except (ValueError, RecursionError) as err:
         sentence = f"the answer is not JSON: {type(err).__name__}: {_short(str(err))}"
         raise _BadAnswerError(sentence, passing=_broke_off(err)) from None
@@ -239,10 +240,6 @@ def _broke_off(err: Exception) -> bool:
     if not isinstance(err, json.JSONDecodeError) or not err.doc.lstrip().startswith(("{", "[")):
         return False
     return err.pos >= len(err.doc.rstrip()) or err.msg.startswith("Unterminated")
-
-
-def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} is no number")
 
 
 def _retry_after(text: str) -> float:
