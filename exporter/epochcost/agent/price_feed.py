@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,9 @@ log = logging.getLogger(__name__)
 FIRST_RETRY_SECONDS = 2.0
 MOST_SECONDS = 10.0
 """No question takes longer."""
+SPREAD = (0.9, 1.1)
+RETRY_SPREAD = (0.5, 1.5)
+"""Agents that started, or failed, in the same instant drift apart: thousands at once are more than a poller serves."""
 
 
 class Priced(Protocol):
@@ -106,9 +110,9 @@ class PriceFeed:
         wait = FIRST_RETRY_SECONDS
         while not self._stop.is_set():
             if self.ask():
-                wait, pause = FIRST_RETRY_SECONDS, self._interval
+                wait, pause = FIRST_RETRY_SECONDS, self._interval * random.uniform(*SPREAD)  # noqa: S311 - no secret
             else:
-                pause = min(wait, self._interval)
+                pause = min(wait * random.uniform(*RETRY_SPREAD), self._interval)  # noqa: S311 - no secret
                 wait = min(wait * 2, self._interval)
             self._wake.wait(pause)
             self._wake.clear()
