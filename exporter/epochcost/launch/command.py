@@ -16,7 +16,6 @@ from epochcost.launch.flags import Flags, read
 from epochcost.launch.moment import Moment
 from epochcost.launch.other_writers import OtherWriters
 from epochcost.launch.process import NOT_EXECUTABLE, NOT_FOUND, Command, StartError, leave_as
-from epochcost.launch.read_log import main as read_log
 from epochcost.launch.reading.explanation import explain, nothing_understood
 from epochcost.launch.reading.file_tailer import FileTailer
 from epochcost.launch.reading.line_reader import LineReader
@@ -42,6 +41,8 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run what ``argv`` says; the exit code, unless the command died by a signal: then so do we."""
     flags = read(argv, environ)
     if flags.read:
+        from epochcost.launch.read_log import main as read_log
+
         return read_log(flags)
     closed = _hold_closed()
     within = job(environ)

@@ -22,14 +22,14 @@ MOST_ENDS = 40
 
 
 def main(flags: Flags) -> int:
-    """Print what the log holds; 0, or 1 where it cannot be read, or 3 where no epoch was found."""
+    """Print what the log holds; 0, or 1 where it cannot be read."""
     try:
-        found, tracker, own = follow(flags)
+        found, end, tracker, own = follow(flags)
     except OSError as err:
         sys.stderr.write(f"epochcost exec: {flags.read}: {err.strerror or err}\n")
         return 1
     last, ends = _last(found)
-    out = [f"epoch {news.ended}: ended in line {round(news.at.mono) if news.at else '?'}" for news in ends]
+    out = [f"epoch {news.ended}: {_where(news, end)}" for news in ends]
     if len(out) > MOST_ENDS:
         out = [*out[: MOST_ENDS // 2], f"... {len(out) - MOST_ENDS} more ...", *out[-MOST_ENDS // 2 :]]
     out += explain(tracker, last, len(ends))
@@ -37,11 +37,16 @@ def main(flags: Flags) -> int:
         out += [f"pattern {pattern!r}: {lines} lines" for pattern, lines in own.matched.items()]
         out += [f"pattern {pattern!r} takes too long" for pattern in own.dropped]
     sys.stdout.write("\n".join(out) + "\n")
-    return 0 if ends else 3
+    return 0
 
 
-def follow(flags: Flags) -> tuple[list[ProgressSnapshot], ProgressTracker, OwnPatterns]:
-    """Read the whole log, with the number of the line as the clock.
+def _where(news: ProgressSnapshot, end: float) -> str:
+    line = 0 if news.at is None else round(news.at.mono)
+    return f"ended in line {line}" if line <= end else "ended with the log, if the command ended well there"
+
+
+def follow(flags: Flags) -> tuple[list[ProgressSnapshot], float, ProgressTracker, OwnPatterns]:
+    """Read the whole log, with the number of the line as the clock; also returned is how many it has.
 
     Raises:
         OSError: it cannot be read.
@@ -59,7 +64,7 @@ def follow(flags: Flags) -> tuple[list[ProgressSnapshot], ProgressTracker, OwnPa
         number += 1
         _take(reader, tracker, lines.rest[:MAX_LINE_BYTES], Moment(number, number), found)
     found += tracker.finish(Moment(number + 1, number + 1))
-    return found, tracker, own
+    return found, number, tracker, own
 
 
 def _take(reader: LineReader, tracker: ProgressTracker, line: bytes, at: Moment, found: list[ProgressSnapshot]) -> None:
