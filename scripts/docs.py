@@ -17,7 +17,7 @@ from epochcost.agent.collectors.gpu import GPU
 from epochcost.agent.collectors.node import NODE
 from epochcost.agent.collectors.own import OWN
 from epochcost.agent.collectors.owner import OWNER
-from epochcost.agent.collectors.run import RUN, SUMMARIES
+from epochcost.agent.collectors.run import RUN, RUN_LABELS, SUMMARIES
 from epochcost.demo.demo_settings import DemoSettings
 from epochcost.poller.collector import PollerCollector
 from epochcost.poller.poller_settings import PollerSettings
@@ -42,7 +42,8 @@ def metrics(families: Sequence[Family]) -> str:
 
 
 def run_metrics() -> str:
-    sums = [[f"`{PREFIX}{name}_sum`, `_count`", "`run`", text] for name, text, _ in SUMMARIES]
+    labels = ", ".join(f"`{label}`" for label in RUN_LABELS)
+    sums = [[f"`{PREFIX}{name}_sum`, `_count`", labels, text] for name, text, _ in SUMMARIES]
     return metrics(RUN) + "".join(f"| {' | '.join(row)} |\n" for row in sums)
 
 

@@ -64,6 +64,7 @@ class EventKind(str, Enum):
     PHASE = "phase"
     CHECKPOINT = "checkpoint"
     RESUME = "resume"
+    RETRACT = "retract"
     END = "end"
     GONE = "gone"
 
@@ -224,6 +225,14 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True)
+class ClockReading:
+    """A clock of somebody else's, as an answer said it; ``exact`` False where it has whole seconds alone."""
+
+    ts: float
+    exact: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class InstanceFacts:
     """What a machine type holds, as its provider says. None where the provider does not say."""
 
@@ -294,11 +303,20 @@ class GpuSample:
 
 @dataclass(frozen=True, slots=True)
 class GpuReading:
-    """All GPUs of the node at one instant, in the driver's order; ``t`` on the node timeline."""
+    """All GPUs of the node at one instant, in the driver's order; ``t`` on the node timeline.
+
+    Attributes:
+        read_seconds: what reading took, of the slowest GPU where they are read side by side; None where nobody says.
+        slowest_call: of the driver, in that reading; empty where nobody says.
+        call_failures: answers since the agent's start that were neither a figure nor a refusal, by call and code.
+    """
 
     t: float
     gpus: tuple[GpuSample, ...]
     driver_version: str = ""
+    read_seconds: float | None = None
+    slowest_call: str = ""
+    call_failures: Mapping[tuple[str, int], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,6 +361,8 @@ class TrainingEvent:
         step, samples, tokens: absolute positions.
         steps: per epoch (the length of the loader), where known.
         memory_peak_bytes: the most device memory the process ever held.
+        job, launcher: what a launcher started (its id), and which launcher; facts about the run, never its identity.
+        attempt: the newest attempt's number, as the launcher counts; for people, never summed by.
     """
 
     kind: EventKind
@@ -371,3 +391,6 @@ class TrainingEvent:
     memory_peak_bytes: int | None = None
     budget_usd: float | None = None
     status: EndStatus | None = None
+    job: str | None = None
+    launcher: str | None = None
+    attempt: int | None = None

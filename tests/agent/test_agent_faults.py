@@ -13,8 +13,8 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from tests.agent.driven import Driven, World
 
+from epochcost.agent.agent_memory import pause_after_saving
 from epochcost.agent.agent_state_file import StateError, StateFile
-from epochcost.agent.app import pause_after_saving
 from epochcost.agent.collectors import collectors
 from epochcost.guard import Guarded
 from epochcost.ledger import Ledger
@@ -115,7 +115,8 @@ def test_an_agent_without_a_state_dir_of_its_own_looks_who_made_the_one_among_th
 def test_a_state_that_cannot_be_written_is_said_and_metering_goes_on(it: Driven, tmp_path: Path) -> None:
     it.run(5)
     state = tmp_path / "state"
-    (state / "agent-state.new").mkdir()  # in the way of the new file
+    (state / "agent-state.json").unlink(missing_ok=True)
+    (state / "agent-state.json").mkdir()  # in the way of the new file
     it.save()
     it.run(5)
     assert it.value("collector_success", collector="state") == 0
@@ -153,7 +154,7 @@ def test_a_machine_whose_proc_cannot_be_read_is_unknown_and_never_idle(it: Drive
     while it.world.wall < until:
         it.world.wall += 1
         it.world.mono += 1
-        it.app.tick()
+        it.app.beat.tick()
     assert it.value("collector_success", collector="host") == 0
     assert it.value("node_cpu_utilization_ratio") is None
     assert it.value("node_seconds_total", state="unknown") == pytest.approx(5)

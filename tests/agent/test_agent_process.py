@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -69,9 +70,10 @@ def agent(tmp_path: Path) -> Iterator[Callable[..., AgentProcess]]:
 def test_it_serves_and_ends_in_order_on_sigterm(agent: Callable[..., AgentProcess]) -> None:
     it = agent("--price.usd-per-hour=2").up()
     assert it.get("/-/healthy")[0] == 200
-    assert "epochcost_node_price_usd_per_hour 2.0" in wait_for(
-        lambda: (text := it.get("/metrics")[1]) and "price_usd_per_hour 2" in text and text, what="the price"
+    series = re.compile(
+        r'^epochcost_node_price_usd_per_hour\{epochcost_machine="[^"]+-[0-9a-f]{8}"\} 2\.0$', re.MULTILINE
     )
+    wait_for(lambda: series.search(it.get("/metrics")[1]), what="the price, with the machine's name")
     assert "<title>" in it.get("/")[1]
     assert it.end() == 0
     assert "Traceback" not in it.log.read_text()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.grafana.scenarios import FLEETS, LENGTH
 from tests.grafana.simulated_prometheus import backfill, prometheus
+from tests.kept import kept
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "grafana" / "build"))
 
@@ -53,7 +54,7 @@ CHOSEN = {
 
 def _history(name: str, folder: Path) -> Iterator[History]:
     fleet = FLEETS[name]
-    backfill(fleet, folder / "data")
+    kept(name, lambda fresh: backfill(fleet, fresh / "data"), folder)
     with prometheus(folder / "data") as url:
         yield History(url, fleet.epoch_ts + LENGTH, CHOSEN[name])
 

@@ -516,7 +516,7 @@ def test_to_the_agent_both_are_one_run_from_the_commands_start_to_its_end(tmp_pa
     begun = time.time()
     launch(tmp_path, *python(LIBRARY), flags=("--id", "one"))
     ended = time.time()
-    account = RunAccount(RunId("one"))
+    account = RunAccount(RunId("one"), "part")
     for event in EventFiles(tmp_path).poll(NodeClock(time.time, time.monotonic, "boot")):
         account.take(event, begun - 60)
     assert not account.is_open

@@ -29,6 +29,7 @@ from epochcost.prices.aws.aws_on_demand import AwsOnDemand
 from epochcost.prices.aws.aws_sagemaker import AwsSageMaker
 from epochcost.prices.aws.aws_spot import AwsSpot
 from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Want, Wanted
+from epochcost.prices.unpriced import unpriced
 
 NOW = 1_795_000_000.0
 DAY = 86400.0
@@ -186,12 +187,19 @@ def test_without_permission_for_facts_the_prices_still_come(aws: AwsPriceServer,
     assert "describe_instance_types for 1 types in us-east-1: HTTP 403 UnauthorizedOperation" in found.problems[0]
 
 
-def test_a_watched_type_that_is_sold_nowhere_is_pointed_out_and_an_asked_one_is_not(aws: AwsPriceServer) -> None:
+def test_a_type_that_is_sold_nowhere_is_asked_for_and_has_no_price(aws: AwsPriceServer) -> None:
     aws.products = [product("p2.xlarge", "us-east-1", 0.9)]
     regions = ("us-east-1", "eu-west-1")
     source = AwsOnDemand(wanted("p2.xlarge", "p2.xlagre", regions=regions).items, DAY)
     found = source.fetch(Wanted(source.watched | wanted("asked.large").items), NOW)
-    assert found.problems == ("aws: p2.xlagre is sold on demand in none of eu-west-1, us-east-1: is its name right?",)
+    assert found.problems == ()
+    missing = {(each.want.region, each.want.instance_type): each.nearest for each in unpriced(found)}
+    assert missing == {
+        ("eu-west-1", "p2.xlarge"): (),
+        ("eu-west-1", "p2.xlagre"): ("p2.xlarge",),
+        ("us-east-1", "p2.xlagre"): ("p2.xlarge",),
+        ("us-east-1", "asked.large"): (),
+    }
     source.clients.forget()
 
 

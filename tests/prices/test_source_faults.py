@@ -71,12 +71,12 @@ KINDS: Mapping[str, Kind] = {
     "vast": Kind(
         lambda url, api: VastMarket(url, NONE, 3600.0, api),
         wanted("vastai", ("US", "4x H100 SXM"), ("any", "4x H100 SXM")),
-        {"/bundles/": Answer({"offers": [test_vast.offer(7.96, 4.4), test_vast.offer(8.8, 4.9)]})},
+        {"/v0/bundles/": Answer({"offers": [test_vast.offer(7.96, 4.4), test_vast.offer(8.8, 4.9)]})},
     ),
     "vast_rented": Kind(
         lambda url, api: VastRented(url, 3600.0, api),
         Wanted(),
-        {"/instances/": Answer({"instances": [test_vast.machine(101, 0.8123)]})},
+        {"/v1/instances/": Answer({"instances": [test_vast.machine(101, 0.8123)]})},
     ),
 }
 

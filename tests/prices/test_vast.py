@@ -52,7 +52,7 @@ def market(server: JsonServer) -> VastMarket:
 
 
 def fetch(server: JsonServer, offers: list[Offer], *places: tuple[str, str]) -> Catalogue:
-    server.on("/api/bundles/", Answer({"offers": offers}))
+    server.on("/api/v0/bundles/", Answer({"offers": offers}))
     return market(server).fetch(wanted("vastai", *(places or (("US", "4x H100 SXM"),))), NOW)
 
 
@@ -75,7 +75,7 @@ def test_types_are_counts_and_models_and_regions_are_countries_or_the_whole_mark
         offer(2.5, 1.5, gpus=1),
         offer(0.35, 0.2, gpus=1, gpu_name="RTX 4090", gpu_ram=24564),
     ]
-    server.ask("/api/bundles/", lambda asked: _matching(offers, asked))
+    server.ask("/api/v0/bundles/", lambda asked: _matching(offers, asked))
     places = [("any", "4x H100 SXM"), ("US", "4x H100 SXM"), ("FR", "4x H100 SXM"), ("any", "1x H100 SXM")]
     found = market(server).fetch(wanted("vastai", *places, ("US", "1x RTX 4090")), NOW)
     assert {place[:2]: usd for place, usd in dollars(found).items() if place[2] is ON_DEMAND} == {
@@ -137,7 +137,7 @@ def test_a_market_price_counts_from_when_it_was_first_seen(server: JsonServer) -
     wants = wanted("vastai", ("US", "4x H100 SXM"))
     seen = []
     for usd, ts in ((8.0, NOW), (8.0, NOW + 600), (9.0, NOW + 1200)):
-        server.on("/api/bundles/", Answer({"offers": [offer(usd)]}))
+        server.on("/api/v0/bundles/", Answer({"offers": [offer(usd)]}))
         price = next(p for p in source.fetch(wants, ts).prices if p.key.purchase_option is ON_DEMAND)
         seen.append((price.steps[0].ts, price.fetched_ts))
     assert seen == [(NOW, NOW), (NOW, NOW + 600), (NOW + 1200, NOW + 1200)]
@@ -153,22 +153,25 @@ def test_a_model_that_fails_leaves_the_others_alone(server: JsonServer) -> None:
     def answer(asked: Question) -> Answer:
         return Answer({}, 500) if asked.body["gpu_name"]["in"] == ["L4"] else Answer({"offers": [offer(7.96, 4.1)]})
 
-    server.ask("/api/bundles/", answer)
+    server.ask("/api/v0/bundles/", answer)
     found = market(server).fetch(wanted("vastai", ("US", "4x H100 SXM"), ("US", "1x L4")), NOW)
     assert len(found.prices) == 2
-    assert found.problems == (f"vast: POST {server.host}/api/bundles/: HTTP 500: {{}}",) * 2
+    assert found.problems == (f"vast: POST {server.host}/api/v0/bundles/: HTTP 500: {{}}",) * 2
 
 
 @pytest.mark.parametrize("body", [{}, {"offers": {"id": 1}}, {"success": False, "error": "auth"}])
 def test_an_answer_of_another_form_is_an_error(server: JsonServer, body: object) -> None:
-    server.on("/api/bundles/", Answer(body))
-    with pytest.raises(PriceSourceError, match=r"vast: offers of H100 SXM: offers: .* is no list"):
+    server.on("/api/v0/bundles/", Answer(body))
+    said = r"vast: offers of H100 SXM: not an answer of vast\.ai's offers: offers: .* is no list"
+    with pytest.raises(PriceSourceError, match=said):
         market(server).fetch(wanted("vastai", ("US", "4x H100 SXM")), NOW)
 
 
 def test_of_a_rented_machine_or_a_name_that_is_no_type_the_market_is_not_asked(server: JsonServer) -> None:
     names = ("C.12345678", "H100", "0x H100", "4xH100", "gpu")
-    assert market(server).fetch(wanted("vastai", *(("US", name) for name in names)), NOW) == Catalogue()
+    found = market(server).fetch(wanted("vastai", *(("US", name) for name in names)), NOW)
+    assert (found.prices, found.problems) == ((), ())
+    assert {want.instance_type for want in found.asked} == set(names[1:]), "what is misspelt is said"
     assert server.questions == []
 
 
@@ -190,7 +193,7 @@ def machine(number: int, usd: float, **changes: object) -> Offer:
 
 
 def rented(server: JsonServer, machines: object, key_file: str = "") -> Catalogue:
-    server.on("/api/instances/", Answer({"instances": machines}))
+    server.on("/api/v1/instances/", Answer({"instances": machines}))
     return VastRented(f"{server.url}/api", 600.0, api("vast_rented", key_file)).fetch(Wanted(), NOW)
 
 
@@ -242,11 +245,11 @@ def test_more_machines_than_can_be_priced_are_said(server: JsonServer) -> None:
 
 def test_expired_credentials_are_an_error_without_the_key(server: JsonServer, tmp_path: Path) -> None:
     (tmp_path / "key").write_text(KEY)
-    server.on("/api/instances/", Answer({"success": False, "msg": f"bad key {KEY}"}, 403))
+    server.on("/api/v1/instances/", Answer({"success": False, "msg": f"bad key {KEY}"}, 403))
     source = VastRented(f"{server.url}/api", 600.0, api("vast_rented", str(tmp_path / "key")))
     with pytest.raises(PriceSourceError) as caught:
         source.fetch(Wanted(), NOW)
-    assert f"vast_rented: GET {server.host}/api/instances/: HTTP 403" in str(caught.value)
+    assert f"vast_rented: GET {server.host}/api/v1/instances/: HTTP 403" in str(caught.value)
     assert KEY not in str(caught.value)
     assert server.questions[0].headers["Authorization"] == f"Bearer {KEY}"
 

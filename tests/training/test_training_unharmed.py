@@ -247,18 +247,6 @@ def test_an_ignored_sigterm_stays_ignored(tmp_path: Path):
     assert events(tmp_path)[-1]["status"] == "finished"
 
 
-def test_the_handler_that_was_there_is_put_back_after_the_last_run(tmp_path: Path):
-    code = """
-    import signal, epochcost
-    before = signal.getsignal(signal.SIGTERM)
-    with epochcost.run("x"):
-        with epochcost.run("y"):
-            assert signal.getsignal(signal.SIGTERM) != before
-    assert signal.getsignal(signal.SIGTERM) == before
-    """
-    assert train(code, tmp_path).code == 0
-
-
 def test_a_process_killed_hard_leaves_no_end_and_no_lock(tmp_path: Path):
     program = begin(SIGNALLED.format(before="", check="run.step()"), tmp_path)
     assert program.stdout is not None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from epochcost.model import PurchaseOption
 from epochcost.settings import address, choice, duration, http_url, option, optional, positive, ratio, some_of
+from epochcost.store.store_settings import StoreSettings, same_option
 
 OWNER_SOURCES = ("run", "kubernetes", "slurm", "container", "user")
 DEFAULT_ADDRESS = ("127.0.0.1", 10835)
@@ -25,7 +26,12 @@ class AgentSettings:
     intake_token_file: str = option(
         "intake.token-file", "", "file with the token that events over HTTP must carry (POST /v1/events)"
     )
-    state_dir: str = option("state.dir", "", "where the ledger is kept over restarts; empty: beside the events")
+    state_dir: str = option(
+        "state.dir",
+        "",
+        "directory of the ledger; empty: $STATE_DIRECTORY of systemd, else /var/lib/epochcost for an agent that serves "
+        "the whole machine and may write there, else state/ beside the events",
+    )
     sample_interval: float = option("sample.interval", 1.0, "between two samples of the devices", parse=duration)
     gpus_source: str = option(
         "gpus.source",
@@ -36,6 +42,12 @@ class AgentSettings:
     )
     dcgm_url: str = option(
         "dcgm.url", "http://127.0.0.1:9400/metrics", "the dcgm-exporter of this node, for source dcgm", parse=http_url
+    )
+    machine_name: str = option(
+        "machine.name",
+        "",
+        "value of the label epochcost_machine, unique in the store; empty: the node's name and a digest of what the "
+        "machine is",
     )
     node_name: str = option("node.name", "", "name of this machine; empty: its host name")
     node_provider: str = option(
@@ -92,6 +104,23 @@ class AgentSettings:
         "prices.password-file", "", "file with user:password for the poller's basic auth"
     )
     prices_ca_file: str = option("prices.ca-file", "", "CA certificate of the poller's TLS")
+    prometheus_url: str = same_option("prometheus_url")
+    prometheus_username: str = same_option("username")
+    prometheus_password_file: str = same_option("password_file")
+    prometheus_bearer_token_file: str = same_option("bearer_token_file")
+    prometheus_ca_file: str = same_option("ca_file")
+    prometheus_cert_file: str = same_option("cert_file")
+    prometheus_key_file: str = same_option("key_file")
+    prometheus_header: str = same_option("header")
+    prometheus_timeout: float = option(
+        "prometheus.timeout", 10.0, "how long one request to the store may take", parse=duration
+    )
+    prometheus_interval: float = option(
+        "prometheus.interval",
+        30.0,
+        "interval between requests to the store of --prometheus.url, which has the whole of runs over several machines",
+        parse=duration,
+    )
     busy_ratio: float = option(
         "states.busy-ratio",
         0.05,
@@ -117,3 +146,18 @@ class AgentSettings:
     log_level: str = option(
         "log.level", "info", "debug, info, warning or error", parse=choice("debug", "info", "warning", "error")
     )
+
+    @property
+    def store(self) -> StoreSettings:
+        """The store that has whole runs."""
+        return StoreSettings(
+            self.prometheus_url,
+            self.prometheus_username,
+            self.prometheus_password_file,
+            self.prometheus_bearer_token_file,
+            self.prometheus_ca_file,
+            self.prometheus_cert_file,
+            self.prometheus_key_file,
+            self.prometheus_header,
+            self.prometheus_timeout,
+        )

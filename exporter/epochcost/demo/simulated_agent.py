@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections import Counter
 from collections.abc import Iterator
@@ -27,6 +28,11 @@ _FINE = CollectorHealth(success=True, duration_seconds=0.002)
 _NO_POLLER = CollectorHealth(success=False, duration_seconds=0.002, error="no price and no poller configured")
 
 
+def machine_name(name: str) -> str:
+    """The agent's name for a simulated machine, the same whenever the demo is played."""
+    return f"{name}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
 class PlayedAgent:
     """The agent of one machine. Times are seconds since the beginning of the simulation."""
 
@@ -41,7 +47,7 @@ class PlayedAgent:
         self._epoch_ts = epoch_ts
         self._market = market
         self._life = Life(machine, script, epoch_ts)
-        self._meter = Meter(Ledger(), self.node)
+        self._meter = Meter(Ledger(), self.node, machine=machine_name(machine.name))
         self._counts: Counter[str] = Counter(accepted=0)
         self._asked_t = float("-inf")
         self._quote = market.quote(self.node) if machine.priced else None

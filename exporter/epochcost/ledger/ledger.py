@@ -9,9 +9,12 @@ from typing import Any
 
 from epochcost.ledger.devices import Device, DeviceBook
 from epochcost.ledger.node_ledger import Key, NodeLedger
+from epochcost.ledger.parts import base36
 from epochcost.ledger.price import PriceTrack
 from epochcost.ledger.run import RunAccount
 from epochcost.ledger.shares import Claims, Placed, claims
+from epochcost.ledger.state_of_before import upgraded
+from epochcost.ledger.unsettled import Unsettled
 from epochcost.model import EndStatus, EventKind, PriceStep, RunId, State, TrainingEvent
 
 MAX_OPEN_RUNS = 200
@@ -19,7 +22,9 @@ MAX_RUNS = 400
 ALL = Device("node", "node")
 """Stands for the whole machine where no device has ever been seen."""
 NO_GPU = frozenset({"cpu", ALL.uuid})
-STATE_VERSION = 1
+STATE_VERSION = 2
+WORKING_RATIO = 0.1
+"""Utilisation from which on a device of a run that has said nothing but its start plainly works."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,7 @@ class Ledger:
         self.price = PriceTrack()
         self.price_floor = -math.inf
         self.book = NodeLedger()
+        self.unsettled = Unsettled(0.0)
         self.devices = DeviceBook()
         self.runs: dict[RunId, RunAccount] = {}
         self.cursor: float | None = None
@@ -119,8 +125,11 @@ class Ledger:
                 by_state[state] = by_state.get(state, 0.0) + share
             self.devices.add(device, end - start, by_state)
         self.book.add(start, end, shares, self.price)
-        for run in states:
+        self.unsettled.add(start, end, shares)
+        for run, state in states.items():
             account = self.runs[run]
+            if state is State.STARTUP:
+                account.epochs.work(start, end, busy=_works(run, devices, current))
             phase = account.epochs.phase
             account.phase_seconds[phase] = account.phase_seconds.get(phase, 0.0) + (end - start)
 
@@ -166,16 +175,23 @@ class Ledger:
         """Follow one event, which should not lie after the cursor; returns what became of it, for a counter."""
         account = self.runs.get(event.run)
         if account is None:
-            if event.kind in (EventKind.GONE, EventKind.END):
+            if event.kind in (EventKind.GONE, EventKind.END, EventKind.RETRACT):
                 return "ignored"
             if len(self.open_runs()) >= MAX_OPEN_RUNS:
                 return "too_many_runs"
             self._forget_old_runs()
-            account = self.runs[event.run] = RunAccount(event.run)
+            account = self.runs[event.run] = RunAccount(event.run, self._new_part(event.t))
         changed = account.take(event, self.floor)
         if changed is not None:
             self._reshare(changed)
         return "accepted"
+
+    def _new_part(self, t: float) -> str:
+        """The second in which a run was first seen, short; of two in one second the later takes the next."""
+        taken, second = {account.part for account in self.runs.values()}, int(t)
+        while (part := base36(second)) in taken:
+            second += 1
+        return part
 
     def silence(self, now: float, longer_than: float, watched: Iterable[str]) -> None:
         """End processes that have said nothing for too long and that nobody can watch.
@@ -275,6 +291,7 @@ class Ledger:
             "price": [[_finite(t), p] for t, p in zip(self.price.times, self.price.usd_per_hour, strict=True)],
             "layout": self._layout,
             "book": self.book.state(),
+            "unsettled": self.unsettled.state(),
             "devices": self.devices.state(),
             "runs": {run: account.state() for run, account in self.runs.items()},
         }
@@ -286,6 +303,8 @@ class Ledger:
         Raises:
             KeyError, TypeError, ValueError: when ``state`` is not what `state` makes.
         """
+        if state["version"] == STATE_VERSION - 1:
+            state = upgraded(state)
         if state["version"] != STATE_VERSION:
             raise ValueError(f"ledger state of version {state['version']!r}, expected {STATE_VERSION}")
         it = cls(settings)
@@ -297,9 +316,16 @@ class Ledger:
         it.price = PriceTrack(times, tuple(p for _, p in state["price"]))
         it._layout = tuple((str(u), str(i), float(weight[0]) if weight else 1.0) for u, i, *weight in state["layout"])
         it.book = NodeLedger.restored(state["book"])
+        it.unsettled = Unsettled.restored(state["unsettled"])
         it.devices = DeviceBook.restored(state["devices"])
         it.runs = {RunId(run): RunAccount.restored(RunId(run), account) for run, account in state["runs"].items()}
         return it
+
+
+def _works(run: RunId, devices: Sequence[Device], current: Claims) -> bool:
+    """Whether one of the run's devices is plainly in use."""
+    mine = (d for d, runs in zip(devices, current.by_device, strict=True) if run in runs)
+    return any((device.utilization_ratio or 0.0) >= WORKING_RATIO for device in mine)
 
 
 def _with_run(state: State, utilization: float | None) -> Iterable[tuple[State, float]]:

@@ -9,15 +9,16 @@ from epochcost.poller.export_filter import ExportFilter, parse_watch
 from epochcost.poller.http_settings import HttpSettings, endpoint, words_like
 from epochcost.prices import OPT_IN, SOURCES
 from epochcost.prices.adjust import Adjustments, Extra, parse_adjustments, parse_extras
+from epochcost.prices.currency import parse_currencies
 from epochcost.prices.merged_prices import DEFAULT_MAX_AGE, MaxAge
 from epochcost.prices.owned.owned_source import OwnedMachine, parse_machines, require_distinct
-from epochcost.prices.price_list import parse_currencies
 from epochcost.prices.store import DEFAULT_PRECEDENCE
 from epochcost.settings import (
     SettingsError,
     address,
     choice,
     duration,
+    http_url,
     number,
     option,
     optional,
@@ -131,6 +132,9 @@ class PollerSettings(HttpSettings):
     )
     gcp_api_key_file: str = option(
         "gcp.api-key-file", "", "file with a key for the Cloud Billing API; empty: application default credentials"
+    )
+    gcp_url: str = option(
+        "gcp.url", "", "of the Cloud Billing API, for a proxy or a mirror; empty: Google's own", parse=http_url
     )
     gcp_regions: tuple[str, ...] = option(
         "gcp.regions", (), "regions to watch", parse=words_like(r"[a-z]+-[a-z]+\d+", "a region, us-central1")

@@ -92,6 +92,25 @@ class JsonApi:
         Raises:
             HttpError: as `get` does, for a link that is none or was followed before, and after `MOST_PAGES`.
         """
+        return self._pages(url, query, link, lambda text: dict(parse_qsl(urlsplit(text).query, keep_blank_values=True)))
+
+    def token_pages(
+        self, url: str, query: Mapping[str, str], token_field: str, parameter: str
+    ) -> Iterator[dict[str, Any]]:
+        """Every page from ``url`` on, where a page holds in ``token_field`` what asks as ``parameter`` for the next.
+
+        Raises:
+            HttpError: as `pages` does.
+        """
+        return self._pages(url, query, lambda page: page.get(token_field), lambda text: {**query, parameter: text})
+
+    def _pages(
+        self,
+        url: str,
+        query: Mapping[str, str],
+        link: Callable[[Mapping[str, Any]], object],
+        following_query: Callable[[str], Mapping[str, str]],
+    ) -> Iterator[dict[str, Any]]:
         followed: set[str] = set()
         for _ in range(MOST_PAGES):
             page = self.get(url, query)
@@ -100,10 +119,13 @@ class JsonApi:
             if not following:
                 return
             if not isinstance(following, str) or following in followed:
-                raise HttpError(f"{self._question(url, 'GET')}: its link to the next page leads nowhere", passing=False)
+                raise HttpError(f"{self._where(url)}: its link to the next page leads nowhere", passing=False)
             followed.add(following)
-            query = dict(parse_qsl(urlsplit(following).query, keep_blank_values=True))
-        raise HttpError(f"{self._question(url, 'GET')}: more than {MOST_PAGES} pages", passing=False)
+            query = following_query(following)
+        raise HttpError(f"{self._where(url)}: more than {MOST_PAGES} pages", passing=False)
+
+    def _where(self, url: str) -> str:
+        return f"{self.source}: {self._question(url, 'GET')}"
 
     def _ask(self, url: str, body: bytes | None) -> dict[str, Any]:
         deadline = time.monotonic() + self.total_seconds
@@ -132,7 +154,7 @@ class JsonApi:
         except urllib.error.URLError as err:
             raise HttpError(f"{question}: cannot be asked: {err.reason}") from None
         except _BadAnswerError as err:
-            raise HttpError(f"{question}: {err}", 200) from None
+            raise HttpError(f"{question}: {err}", 200, passing=err.passing) from None
         except (InvalidURL, ValueError):  # its text repeats the URL, which may hold a password
             raise HttpError(f"{question}: is no URL that can be asked", passing=False) from None
         except (OSError, HTTPException) as err:
@@ -151,7 +173,7 @@ class JsonApi:
                 raise _BadAnswerError(f"the answer took longer than {self.total_seconds:g} s")
         promised = response.headers.get("Content-Length", "")
         if promised.isdecimal() and size < int(promised):
-            raise _BadAnswerError(f"the answer broke off after {size} of {promised} bytes")
+            raise _BadAnswerError(f"the answer broke off after {size} of {promised} bytes", passing=True)
         return b"".join(chunks)
 
     def _refused(self, question: str, err: urllib.error.HTTPError, deadline: float) -> HttpError:
@@ -193,7 +215,11 @@ class JsonApi:
 
 
 class _BadAnswerError(Exception):
-    """The answer is of no use; the text says why."""
+    """The answer is of no use; the text says why. ``passing``: it broke off, so another may be whole."""
+
+    def __init__(self, sentence: str, *, passing: bool = False) -> None:
+        super().__init__(sentence)
+        self.passing = passing
 
 
 def _headers(key: str, body: bytes | None) -> dict[str, str]:
@@ -209,10 +235,18 @@ def _parse(raw: bytes) -> dict[str, Any]:
     try:
         value = json.loads(raw, parse_constant=_refuse)
     except (ValueError, RecursionError) as err:
-        raise _BadAnswerError(f"the answer is not JSON: {type(err).__name__}: {_short(str(err))}") from None
+        sentence = f"the answer is not JSON: {type(err).__name__}: {_short(str(err))}"
+        raise _BadAnswerError(sentence, passing=_broke_off(err)) from None
     if not isinstance(value, dict):
         raise _BadAnswerError(f"the answer is no JSON object but a {type(value).__name__}")
     return value
+
+
+def _broke_off(err: Exception) -> bool:
+    """Whether it began as JSON and only its end is missing: whoever sends that without a length may be cut off."""
+    if not isinstance(err, json.JSONDecodeError) or not err.doc.lstrip().startswith(("{", "[")):
+        return False
+    return err.pos >= len(err.doc.rstrip()) or err.msg.startswith("Unterminated")
 
 
 def _refuse(constant: str) -> float:

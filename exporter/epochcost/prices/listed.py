@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from epochcost.model import PriceKey
-from epochcost.prices.price_list import PriceListError, Rates, Row, catalogue, parse, parse_yaml
+from epochcost.prices.currency import Rates
+from epochcost.prices.price_list import PriceListError, Row, catalogue, parse, parse_yaml
 from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted
 
 NAME = "listed"

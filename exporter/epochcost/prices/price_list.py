@@ -16,15 +16,13 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
+from epochcost.prices.currency import NO_RATES, Rates
 from epochcost.prices.price_source import Catalogue
 
 NEEDED = ("provider", "instance_type", "purchase_option", "date")
 PRICED = ("usd_per_hour", "price_per_hour", "currency")
 OPTIONAL = ("region", "zone", "source", "gpu_model", "gpus", "gpu_memory_gib", "vcpus", "memory_gib")
 COLUMNS = (*NEEDED, *PRICED, *OPTIONAL)
-Rates = Mapping[str, float]
-"""US dollars for one unit of a currency, by its code."""
-NO_RATES: Rates = {}
 MOST_ERRORS = 50
 GIB = 1024**3
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
@@ -47,21 +45,6 @@ class Row:
     key: PriceKey
     step: PriceStep
     facts: InstanceFacts
-
-
-def parse_currencies(text: str) -> tuple[tuple[str, float], ...]:
-    """``EUR=1.08,CNY=0.14``.
-
-    Raises:
-        ValueError: naming what is wrong and what is allowed.
-    """
-    rates: dict[str, float] = {}
-    for word in filter(None, map(str.strip, text.split(","))):
-        match = re.fullmatch(r"([A-Z]{3})=([0-9]*\.?[0-9]+)", word)
-        if not match or float(match[2]) == 0:
-            raise ValueError(f"{word!r} must be a currency and US dollars for one unit of it, EUR=1.08")
-        rates[match[1]] = float(match[2])
-    return tuple(rates.items())
 
 
 def parse_yaml(text: str, rates: Rates = NO_RATES) -> tuple[Row, ...]:

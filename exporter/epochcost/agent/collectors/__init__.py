@@ -18,13 +18,17 @@ from epochcost.agent.snapshot import Snapshot
 
 def collectors(snapshot: Callable[[], Snapshot]) -> dict[str, SubjectCollector | EpochCollector]:
     """The agent's collectors by subject."""
+
+    def machine() -> str:
+        return snapshot().machine
+
     return {
-        "node": SubjectCollector(NODE, lambda f: f.rows(snapshot().node, "")),
-        "gpu": SubjectCollector(GPU, lambda f: f.rows(snapshot().gpus, snapshot().node.driver_version)),
-        "owner": SubjectCollector(OWNER, lambda f: f.rows(snapshot())),
-        "run": SubjectCollector(RUN, lambda f: f.rows(snapshot().runs, "")),
+        "node": SubjectCollector(NODE, lambda f: f.rows(snapshot().node, ""), machine),
+        "gpu": SubjectCollector(GPU, lambda f: f.rows(snapshot().gpus, snapshot().node), machine),
+        "owner": SubjectCollector(OWNER, lambda f: f.rows(snapshot()), machine),
+        "run": SubjectCollector(RUN, lambda f: f.rows(snapshot().runs, ""), machine),
         "epoch": EpochCollector(snapshot),
-        "own": SubjectCollector(OWN, lambda f: f.rows(snapshot())),
+        "own": SubjectCollector(OWN, lambda f: f.rows(snapshot()), machine),
     }
 
 

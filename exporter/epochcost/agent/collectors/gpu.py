@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 
-from epochcost.agent.collectors.family import Family, Row, Value
-from epochcost.agent.snapshot import GpuView
+from epochcost.agent.collectors.family import Family, Row, Value, one
+from epochcost.agent.snapshot import GpuView, NodeView
 
 GPU_LABELS = ("gpu", "uuid")
+GpuRows: TypeAlias = Callable[[Sequence[GpuView], NodeView], list[Row]]
 
 
-def _each_gpu(value: Callable[[GpuView], Value]) -> Callable[[Sequence[GpuView], str], list[Row]]:
+def _each_gpu(value: Callable[[GpuView], Value]) -> GpuRows:
     return lambda gpus, _: [((g.sample.index, g.sample.uuid), value(g)) for g in gpus]
 
 
-def _by_name(counts: Callable[[GpuView], Mapping[str, float] | None]) -> Callable[[Sequence[GpuView], str], list[Row]]:
+def _by_name(counts: Callable[[GpuView], Mapping[str, float] | None]) -> GpuRows:
     return lambda gpus, _: [
         ((g.sample.index, g.sample.uuid, name), value) for g in gpus for name, value in (counts(g) or {}).items()
     ]
@@ -25,7 +27,7 @@ GPU: tuple[Family, ...] = (
         "gpu_info",
         "What this GPU is.",
         (*GPU_LABELS, "model", "driver_version"),
-        lambda gpus, driver: [((g.sample.index, g.sample.uuid, g.sample.model, driver), 1) for g in gpus],
+        lambda gpus, node: [((g.sample.index, g.sample.uuid, g.sample.model, node.driver_version), 1) for g in gpus],
     ),
     Family(
         "gpu_readable",
@@ -154,13 +156,25 @@ GPU: tuple[Family, ...] = (
         "gpu_mig_slice_ratio",
         "The part of its GPU that a MIG slice is.",
         GPU_LABELS,
-        _each_gpu(lambda g: g.sample.gpu_fraction if g.sample.parent_uuid else None),
+        _each_gpu(lambda g: g.sample.gpu_fraction or None if g.sample.parent_uuid else None),
     ),
     Family(
         "gpu_power_active",
         "Guess for a MIG slice without utilisation: 1 while it holds memory and its GPU draws more than at rest.",
         GPU_LABELS,
         _each_gpu(lambda g: g.sample.power_active),
+    ),
+    Family(
+        "gpu_read_seconds",
+        "How long the driver took for the last figures of its slowest GPU; they are as old as that.",
+        (),
+        lambda _, node: one(node.gpu_read_seconds),
+    ),
+    Family(
+        "gpu_call_failures_total",
+        "Answers of the driver that were neither a figure nor a refusal, by call and code; each is left out alone.",
+        ("call", "code"),
+        lambda _, node: [((call, str(code)), count) for (call, code), count in node.gpu_call_failures.items()],
     ),
     Family(
         "gpu_stuck_call_seconds",

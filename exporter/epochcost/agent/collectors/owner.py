@@ -8,7 +8,8 @@ from epochcost.agent.collectors.family import Family, Row, Value
 from epochcost.agent.snapshot import Snapshot
 from epochcost.model import GpuOwner
 
-OWNER_LABELS = ("gpu", "uuid", "kind", "owner", "namespace", "container", "user")
+OWNER_LABELS = ("gpu", "uuid", "owner_kind", "owner", "owner_namespace", "owner_container", "owner_user")
+"""Names of their own: as ``namespace`` or ``container`` a scrape configuration's target labels would overwrite them."""
 
 
 def _each_owner(value: Callable[[GpuOwner], Value]) -> Callable[[Snapshot], list[Row]]:

@@ -94,6 +94,7 @@ class AwsBulk:
         prices: list[Price] = []
         facts: dict[str, InstanceFacts] = {}
         problems: list[str] = []
+        asked: set[Want] = set()
         regions = ec2_types(wanted)
         for region, types in regions.items():
             try:
@@ -101,6 +102,7 @@ class AwsBulk:
             except PriceSourceError as err:
                 problems.append(str(err))
                 continue
+            asked.update(Want(PROVIDER, region, each) for each in types)
             for instance_type, rows in found.items():
                 if len(rows) > 1:
                     problems.append(_several(region, instance_type, rows))
@@ -110,7 +112,7 @@ class AwsBulk:
                 facts[instance_type] = parse_facts(rows[0])
         if problems and not prices:
             raise PriceSourceError(summary(problems))
-        return Catalogue(tuple(prices), tuple(facts.values()), tuple(problems))
+        return Catalogue(tuple(prices), tuple(facts.values()), tuple(problems), asked=frozenset(asked))
 
     def _region(self, region: str, types: tuple[str, ...]) -> dict[str, list[Row]]:
         where = f"{NAME}: the price list of {region} at {urlsplit(self.url).netloc}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wan
 NAME = "vast_rented"
 PROVIDER = "vastai"
 MOST_MACHINES = 500
+PAGE_SIZE = 25
+"""The API gives no more at a time."""
 MIB = 1024**2
 
 
@@ -31,11 +34,8 @@ class VastRented:
     watched: frozenset[Want] = frozenset()
 
     def fetch(self, wanted: Wanted, now: float) -> Catalogue:  # noqa: ARG002 - all there are, whatever is wanted
-        """One question; a machine that cannot be read leaves the others alone."""
-        try:
-            found = rows(self.api.get(f"{self.url}/instances/", {"owner": "me"}), "instances")
-        except FieldError as err:
-            raise PriceSourceError(f"vast_rented: {err}") from None
+        """All pages, or an error; a machine that cannot be read leaves the others alone."""
+        found = self._machines()
         running = [row for row in found if row.get("cur_state") == "running"]
         prices: list[Price] = []
         facts: list[InstanceFacts] = []
@@ -50,7 +50,33 @@ class VastRented:
                 problems.append(f"vast_rented: machine {row.get('id')!r:.20}: {err}")
         if problems and not prices:
             raise PriceSourceError(summary(problems))
-        return Catalogue(tuple(prices), tuple(facts), tuple(problems), complete=True)
+        note = () if running else (f"vast_rented: none of the {len(found)} machines of this account is running",)
+        return Catalogue(tuple(prices), tuple(facts), tuple(problems), complete=True, notes=note)
+
+    def _machines(self) -> list[Mapping[str, Any]]:
+        pages = list(
+            self.api.token_pages(
+                versioned(self.url, "v1", "instances"), {"limit": str(PAGE_SIZE)}, "next_token", "after_token"
+            )
+        )
+        try:
+            found = [row for page in pages for row in rows(page, "instances")]
+            promised = optional_number(pages[0], "total_instances")
+        except FieldError as err:
+            raise PriceSourceError(f"vast_rented: not an answer of vast.ai's list of instances: {err}") from None
+        if promised is not None and promised > len(found):  # a part would look like machines that were given back
+            raise PriceSourceError(
+                f"vast_rented: {len(found)} of {promised:g} instances came: none is priced from a part"
+            )
+        return found
+
+
+def versioned(url: str, version: str, resource: str) -> str:
+    """Where a resource is: instances are asked of version 1 of the API, offers still of version 0.
+
+    ``url`` is that of the API with any version, or with none.
+    """
+    return f"{re.sub(r'/v[0-9]+$', '', url.rstrip('/'))}/{version}/{resource}/"
 
 
 def _name(row: Mapping[str, Any]) -> str:
