@@ -64,6 +64,29 @@ def numbers(
 
 LOOPS: dict[str, tuple[dict[str, object], dict[str, float | None]]] = {
     # name: (how it prints, what must be known: planned, steps)
+    "accelerate": ({"end": "epoch {e}: {{'accuracy': 0.81, 'f1': 0.86}}", "first": 0}, {}),
+    "detr": ({"within": "Epoch: [{e}]  [{z:3d}/{N}]  eta: 0:00:10  lr: 0.0001  loss: 6.9  time: 0.05  data: 0.01  max mem: 100", "end": "Epoch: [{e}] Total time: 0:00:02 (0.05 s / it)", "first": 0}, {"step": 120}),
+    "dino": ({"within": "Epoch: [{e}/{E}]  [{z:3d}/{N}]  eta: 0:00:10  loss: 6.9", "first": 0, "every": 4}, {"epochs": 3, "step": 120}),
+    "detr_resumed": ({"within": "Epoch: [{e}]  [{z:3d}/{N}]  eta: 0:00:10  loss: 6.9", "first": 0, "every": 4, "start": 5, "epochs": 8}, {"step": 320}),
+    "swin": ({"within": "[2022-01-01 12:00:00 swin](main.py 200): INFO Train: [{e}/{E}][{z}/{N}]\teta 0:00:10 lr 0.01\tloss 6.9", "end": "[2022-01-01 12:00:00 swin](main.py 210): INFO EPOCH {e} training takes 0:00:02", "first": 0}, {"epochs": 3, "step": 120}),
+    "open_clip": ({"within": "2023-01-01,12:00:00 | INFO | Train Epoch: {e} [ {b}/{N} ({p}%)] Data (t): 0.1 Batch (t): 0.5, LR: 0.001 Loss: 5.1", "first": 0, "every": 4}, {}),
+    "basicsr": ({"within": "2022-01-01 12:00:00,123 INFO: [train..][epoch:  {e}, iter:     {g}, lr:(2.000e-04,)] [eta: 1 day, time (data): 0.5 (0.01)] l_pix: 2.1e-02 ", "first": 0, "every": 4}, {"step": 120}),
+    "icefall": ({"within": "2022-01-01 12:00:00,123 INFO [train.py:800] Epoch {e}, batch {z}, loss[loss=0.51, over 2000 frames.], tot_loss[loss=0.6], batch size: 20", "every": 4}, {}),
+    "wenet": ({"head": "2021-01-01 12:00:00,123 INFO Epoch {e} TRAIN info lr 0.001", "within": "2021-01-01 12:00:00,123 DEBUG TRAIN Batch {e}/{z} loss 40.1 lr 0.001", "end": "2021-01-01 12:00:00,123 INFO Epoch {e} CV info cv_loss 5.1", "first": 0}, {}),
+    "composer_console": ({"within": "[epoch={e}/{E}][batch={b}/{N}]:\n\t Train loss/train/total: 2.1"}, {"epochs": 3, "step": 120}),
+    "paddle_hapi": ({"head": "Epoch {e}/{E}", "within": "step {b}/{N} - loss: 0.5 - acc: 0.9 - 20ms/step", "end": "Eval begin...\nstep 10/10 - loss: 0.4 - 20ms/step"}, {"epochs": 3, "step": 120}),
+    "tflearn": ({"within": "Training Step: {g}  | total loss: 0.51 | time: 1.0s\n| Adam | epoch: {e:03d} | loss: 0.51234 -- iter: {b}/{N}", "every": 4}, {}),
+    "spinning_up": ({"end": "---------------------------------------\n|             Epoch |               {e} |\n|      AverageEpRet |            21.6 |", "first": 0}, {}),
+    "julia": ({"end": "[ Info: Epoch {e}: loss = 0.512"}, {}),
+    "allennlp": ({"head": "2020-01-01 12:00:00,123 - INFO - allennlp.training.trainer - Epoch {e}/{L}", "first": 0}, {"epochs": 3}),
+    "matlab": ({"before": "|  Epoch  |  Iteration  |  Time Elapsed  |  Mini-batch  |\n|         |             |   (hh:mm:ss)   |   Accuracy   |", "within": "|       {e} |          {g} |       00:00:05 |       50.00% |", "every": 4}, {"step": 120}),
+    "paper_code": ({"within": "[Epoch {e}/{E}] [Batch {z}/{N}] [D loss: 0.51] [G loss: 1.2]", "first": 0, "every": 4}, {"epochs": 3, "step": 120}),
+    "lua_like": ({"within": "<trainer> on training set:  online epoch # {e} [batchSize = 10]", "every": 4}, {}),
+    "yolact": ({"within": "[  {e}]     {g} || B: 5.1 | C: 9.2 | T: 20.0 || ETA: 1 day || timer: 0.5", "end": "Epoch {e} took 2.0 s", "first": 0}, {}),
+    "epoch_time": ({"end": "Epoch: {e:02d} | Epoch Time: 0m 2s\n\tTrain Loss: 0.512 | Train Acc: 75.00%"}, {}),
+    "seconds": ({"end": "Epoch {e} finished in 2.51s"}, {}),
+    "kwargs_order": ({"end": "loss=0.512 acc=0.91 epoch={e}"}, {}),
+    "summary_of": ({"end": "--- epoch {e} summary: loss 0.512"}, {}),
     "bracket_iter": ({"within": "Epoch: [{e}/{E}], Iter: [{b}/{N}], Loss: 0.51"}, {"epochs": 3, "step": 120}),
     "flair": ({"within": "2024-01-01 10:00:00,000 epoch {e} - iter {b}/{N} - loss 1.23 - samples/sec: 80.1"}, {"step": 120}),
     "mxnet": ({"within": "INFO:root:Epoch[{e}] Batch [{b}]\tSpeed: 1234.5 samples/sec\taccuracy=0.5", "end": "INFO:root:Epoch[{e}] Train-accuracy=0.61", "first": 0}, {}),
@@ -153,6 +176,79 @@ def check(play: Play, known: dict[str, float | None], *, terminal: bool, began: 
 def test_a_loop_that_prints_its_epochs(name: str, terminal: bool):
     how, known = LOOPS[name]
     check(numbers(**how), known, terminal=terminal, began=int(str(how.get("start", 0))))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+@pytest.mark.parametrize(
+    "line",
+    ["epoch {e} loss 0.5", "Epoch {e}/{E}", "Epoch [{e}/{E}] step [{b}/{N}] loss 0.5", "epoch {e} batch {b} loss 0.5"],
+)
+def test_a_loop_that_several_ranks_print(line: str, ranks: int):
+    play = Play()
+    for e in range(3):
+        if line.endswith("{E}"):
+            for _ in range(ranks):
+                play.nap(0.03)
+                play.out(line.format(e=e + 1, E=3))
+        for b in play.batches(LENGTHS[e]):
+            if "{b}" in line and b % 4 == 0:
+                for rank in range(ranks):
+                    play.out(line.format(e=e + 1, E=3, b=max(b - rank % 2, 1), N=N))
+        if line.endswith("0.5") and "{b}" not in line:
+            for _ in range(ranks):
+                play.nap(0.03)
+                play.out(line.format(e=e + 1))
+        play.ended()
+    play.nap(0.2)
+    check(play, {}, terminal=False)
+
+
+STEPS_ONLY = {
+    "llm.c": "step {g}/120 | loss 5.123 (+nanz)| norm 1.2 | lr 3.0e-04",
+    "mmcv": "2022-03-01 12:00:00,123 - mmseg - INFO - Iter [{g}/120]\tlr: 1.0e-02, eta: 3:00:00, loss: 2.1",
+    "torchtitan": "[titan] 2024-01-01 12:00:00,123 - root - INFO - step: {g}  loss: 10.51  memory: 1.2GiB(1.5%)",
+    "maxtext": "completed step: {g}, seconds: 0.512, TFLOP/s/device: 100.1, loss: 5.123",
+    "object_detection": "INFO:tensorflow:Step {g} per-step time 0.512s",
+    "stanza": "2024-01-01 12:00:00 INFO: Finished STEP {g}/120, loss = 2.123456 (0.1 sec/batch), lr: 0.003",
+    "opennmt": "[2021-05-01 12:00:00,000 INFO] Step {g}/  120; acc:   4.54; ppl: 19000; xent: 9.85",
+}
+
+
+@pytest.mark.parametrize("name", STEPS_ONLY)
+def test_programs_without_epochs_give_their_steps(name: str):
+    play = Play()
+    for g in play.batches(9.0, 120):
+        if g % 10 == 0:
+            play.out(STEPS_ONLY[name].format(g=g))
+    heard = hear(play)
+    assert (heard.ends, heard.last("step"), heard.last("epoch")) == ([], 120, None)
+
+
+def test_a_pruned_trial_ends_no_epoch_that_it_did_not_finish():
+    play = Play()
+    for stop in (3, 1, 2):
+        for e in range(stop):
+            play.out(f"Epoch {e + 1}/3")
+            for b in play.batches(LENGTHS[e]):
+                play.out(f"\r{b}/{N} ━━━━ 0s 50ms/step - loss: 0.5", end="")
+            play.ended()
+            play.out("")
+        if stop < 3:
+            play.out(f"Epoch {stop + 1}/3")
+            for b in range(1, 9):
+                play.nap(0.05)
+                play.out(f"\r{b}/{N} ━━━━ 0s 50ms/step - loss: 0.5", end="")
+            play.out("\nTrial pruned.")
+    assert hear(play).ends == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_command_that_fails_ends_no_epoch():
+    play = numbers(head="Epoch {e}/{E}", within="{b}/{N} [===>...] - loss: 0.5")
+    play.code = 1
+    assert hear(play).ends == [1, 2, 3]  # the last one was full
+    play = numbers(within="epoch {e} batch {b} loss 0.5")
+    play.code = 1
+    assert hear(play).ends == [1, 2]
 
 
 # Bars

@@ -91,7 +91,6 @@ class Reporter:
         self._phase = "startup"
         self._facts = dataclasses.replace(self._facts, epochs=self._planned)
         self._put("retract", at, "")
-        self._written = self.begun or at  # what was true all the time may be said with the moments at which it was
 
     def tick(self) -> None:
         """Write what waits, if its time has come."""

@@ -119,11 +119,16 @@ def _form(before: str, after: str) -> Form:
         return Form.HEAD
     if FINISHED.search(before) or FINISHED.search(after):
         return Form.END
+    if after.strip() == "|":
+        return Form.END  # a row of a table of names and figures
     figures = RATE.sub(" ", after)
     if DURATION.search(figures) or DECIMAL.search(figures):
         return Form.END
-    metric = METRIC.search(figures)
-    return Form.END if metric is not None and re.search(r"\d", figures[metric.end() :]) else Form.HEAD
+    for part in (figures, RATE.sub(" ", before)):
+        metric = METRIC.search(part)
+        if metric is not None and re.search(r"\d", part[metric.end() :]):
+            return Form.END
+    return Form.HEAD
 
 
 def dictionary(text: str, who: str) -> Progress | None:
@@ -144,7 +149,7 @@ def dictionary(text: str, who: str) -> Progress | None:
         return _dictionary_position(told, pairs, who)
     figures = [key for key in pairs if METRIC.fullmatch(key) or "loss" in key or "acc" in key]
     if not figures:
-        return None
+        return Progress("dictionaries", Form.INNER, evaluation=True)  # a configuration, or a checkpoint's own words
     run_step = next((count(pairs[key]) for key in _RUN_KEYS if key in pairs), None)
     evaluation = all(EVALUATION.search(key.replace("_", " ")) for key in figures)
     return Progress(
@@ -164,7 +169,7 @@ def dictionary(text: str, who: str) -> Progress | None:
 def _dictionary_position(told: str, pairs: dict[str, str], who: str) -> Progress | None:
     position = amount(told)
     if position is None or not any("loss" in key for key in pairs):
-        return None
+        return Progress("dictionaries", Form.INNER, evaluation=True)
     return Progress(
         "dictionaries", Form.POSITION, Trust.GUESS, f"{who}dict {' '.join(sorted(pairs)[:12])}", position=position,
         decimals=decimals(told),

@@ -123,7 +123,8 @@ class EpochTrack(Track):
         self._stale = 0
         self._held: tuple[int, Moment] | None = None
         self._whole = False
-        self._given = False
+        self._given = self._whole_steps = False
+        self._usual = said.usual
         self._stepping = self.source == "table" and said.run_step is not None
         self.per_epoch: int | None = None
         self.counters = InnerCounters() if said.form is Form.HEAD else None
@@ -225,8 +226,8 @@ class EpochTrack(Track):
     def _start_at(self, number: int, at: Moment) -> None:
         self._number = self._start = number
         if self._first is None:
-            self._first = min(number, 1)
-            self._assumed = number > 1
+            self._first = min(number, 1) if number <= 1 or self._usual is None else self._usual
+            self._assumed = number > 1 and self._usual is None
         self.began = self.count = max(0, number - self._first)
         self._enter(at)
         if self.form is Form.END:
@@ -475,6 +476,7 @@ class EpochTrack(Track):
             self.step = self._own_step if not self._fits else None
         elif self._own_step is not None and said.counted and self.steps is not None and self._runwide is not True:
             self.step = self._index * self.steps + min(self._own_step, self.steps)
+            self._whole_steps = True
 
     # Counters under headings
 
@@ -503,6 +505,8 @@ class EpochTrack(Track):
         if self.form is Form.END or self._number is None:
             self.position = float(self.count)
         else:
+            if self._whole_steps and self.steps is not None and not self._runwide:
+                self.step = max(self.step or 0, self.count * self.steps)
             self.position = max(
                 self.position or 0.0, self._index + min(fraction or 0.0, 1.0 - 10 * NEARLY), float(self.count)
             )

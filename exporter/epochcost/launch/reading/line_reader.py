@@ -60,8 +60,8 @@ class LineReader:
         tag = _tag(who)
         if (said := keras(words, tag) or bar(words, tag)) is not None:
             return self._counting(said) if said.kind else None
-        if is_dictionary(words):
-            return dictionary(words, tag)
+        if is_dictionary(words) and (said := dictionary(words, tag)) is not None:
+            return said if said.kind else None
         if (said := self._tables.parse(words, tag)) is not None:
             return said
         if (said := epoch_line(words, tag)) is not None:

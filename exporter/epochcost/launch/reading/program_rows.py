@@ -16,7 +16,9 @@ GROUPS = frozenset({
     "batch_size", "examples", "percent", "who",
 })  # fmt: skip
 TELLING = frozenset({"epoch", "position", "finished", "step", "run_step", "samples", "percent"})
-OPTIONS = frozenset({"line", "has", "form", "first", "counted", "step_from", "evaluation", "complete", "example"})
+OPTIONS = frozenset({
+    "line", "has", "form", "first", "usual", "counted", "step_from", "evaluation", "complete", "example",
+})  # fmt: skip
 NAMES, IGNORE = "names", "ignore"
 MAX_PATTERN = 1000
 MAX_ROWS = 200
@@ -43,6 +45,7 @@ class Row:
     form: Form | None = None
     ignored: bool = False
     first: int | None = None
+    usual: int | None = None
     counted: bool = True
     step_from: int = 1
     evaluation: bool = False
@@ -77,6 +80,7 @@ class Row:
             evaluation=self.evaluation,
             number=number_of_epoch(number),
             first=self.first,
+            usual=self.usual,
             position=position,
             epochs=amount((groups.get("epochs") or "").replace(",", "")),
             last=number_of_epoch(groups.get("last")),
@@ -142,6 +146,7 @@ def _row(name: str, options: Mapping[str, str], *, checked: bool) -> Row:
         form=known.get(form),
         ignored=form == IGNORE,
         first=None if first is None else int(first),
+        usual=None if (usual := options.get("usual")) is None else int(usual == "1"),
         counted=options.get("counted", "yes") != "no",
         step_from=0 if options.get("step_from") == "0" else 1,
         evaluation=options.get("evaluation") == "yes",

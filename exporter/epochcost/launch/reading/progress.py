@@ -59,6 +59,7 @@ class Progress:
         evaluation: it is of an evaluation, not of the training.
         number: of the epoch, as printed.
         first: the number that this format gives to the first epoch; None where it may be 0 or 1.
+        usual: the number that it usually gives to it, where a resumed run begins with a later one.
         position: absolute, in finished epochs, where the format says it so; instead of ``number``.
         epochs: planned, or where epochs count from 0 perhaps the number of the last.
         last: number of the last planned epoch, where it is known to be that.
@@ -80,6 +81,7 @@ class Progress:
     evaluation: bool = False
     number: int | None = None
     first: int | None = None
+    usual: int | None = None
     position: float | None = None
     epochs: float | None = None
     last: int | None = None

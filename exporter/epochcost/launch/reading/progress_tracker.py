@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 from epochcost.launch.moment import Moment
@@ -81,7 +82,7 @@ class ProgressTracker:
         self._base = 0
         self._followed_since = start
         self._reported = 0
-        self._said = False
+        self._said = self._retracted = False
         self._shown: tuple[object, ...] | None = None
         self._samples: int | None = None
         self._batch: int | None = None
@@ -156,6 +157,11 @@ class ProgressTracker:
             self._run_bar(said, at)
         if said.trust >= Trust.NAMED and said.steps is not None and said.steps > 1:
             self._pass(said, at)
+        if said.source == "counters" and said.counted and said.steps is not None:
+            steps = dataclasses.replace(
+                said, form=Form.STEPS, kind=f"steps of {said.kind}", run_step=said.step, step=None
+            )
+            self._own(steps, at)
 
     def _declared(self, said: Progress, at: Moment) -> None:
         track = self._tracks.get("declared bars")
@@ -266,6 +272,8 @@ class ProgressTracker:
         before = self.leader
         self.leader = track
         if before is None or before.position is None or isinstance(before, StepsTrack):
+            if self._retracted:
+                self._reported = max(self._reported, self._base + track.count)
             return
         if self._follows(track, before):
             self._base = self._reported
@@ -273,12 +281,10 @@ class ProgressTracker:
             return
         base = self._base if track.begun.mono >= self._followed_since.mono else 0
         count = base + track.count
-        if (
-            self._reported > count + 1
-            or count > self._reported + 1
-            or self._top > max(track.position or 0.0, count) + 1 + NEARLY
-        ):
+        below = self._top > max(track.position or 0.0, count) + 1 + NEARLY
+        if below or abs(self._reported - count) > 1:
             self._take_back(at, found)
+            self._reported = count
         self._base = base
 
     def _succeed(self, leader: Track, good: list[Track], at: Moment, found: list[ProgressSnapshot]) -> None:
@@ -295,8 +301,10 @@ class ProgressTracker:
         return track.count >= (1 if track.from_start else 2)
 
     def _take_back(self, at: Moment, found: list[ProgressSnapshot]) -> None:
+        """What was said was wrong. Epochs that ended before are not said again: no event can be put that far back."""
         if self._said:
             found.append(ProgressSnapshot(at=at, retract=True))
+            self._retracted = True
         self._reported, self._top, self._base, self._shown = 0, 0.0, 0, None
 
     def _ends(self, leader: Track, at: Moment, found: list[ProgressSnapshot]) -> None:
@@ -331,7 +339,7 @@ class ProgressTracker:
         """Whether an end of an epoch waits to be confirmed: what is written later would hide when it was."""
         waits = False
         for track in self._tracks.values():
-            pending = None if track.evaluation else track.pending
+            pending = None if track.evaluation or isinstance(track, PassTrack) else track.pending
             if pending is None:
                 continue
             if at.mono - pending.mono > PATIENCE * max(pending.mono - self._start.mono, 1.0):
@@ -345,7 +353,8 @@ class ProgressTracker:
     ) -> ProgressSnapshot:
         step, steps = self._steps(track)
         began = self._base + track.began if track.position is not None else None
-        since = None if track.form is Form.END and isinstance(track, EpochTrack) else track.begun
+        ends_only = track.form is Form.END and isinstance(track, EpochTrack)
+        since = None if ends_only or self._retracted else track.begun
         return ProgressSnapshot(
             at=at,
             since=since,

@@ -70,7 +70,7 @@ class Tables:
 
 
 def _cells(text: str) -> list[str]:
-    return [cell for cell in _COLUMNS.split(text.strip(" \t|│┃")) if cell][: MAX_COLUMNS + 1]
+    return [cell.strip() for cell in _COLUMNS.split(text.strip(" \t|│┃")) if cell.strip()][: MAX_COLUMNS + 1]
 
 
 def _head(cells: list[str]) -> _Head | None:
