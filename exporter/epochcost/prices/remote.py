@@ -65,11 +65,6 @@ class RemotePrice:
         self._account = account
         self._followed = FollowedPoller()
 
-    @property
-    def contradictions(self) -> int:
-        """Answers of other pollers behind the same name that contradicted the one that is followed."""
-        return self._followed.contradictions
-
     def fetch(self, now: float) -> NodePrice:  # noqa: ARG002 - the poller's clock dates the prices
         """Ask once.
 
