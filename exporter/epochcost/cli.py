@@ -12,10 +12,12 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from epochcost._version import __version__
 from epochcost.settings import SettingsError, add_flags, load
+from epochcost.shipped import KINDS, ShippedError, write
 
 if TYPE_CHECKING:
     from epochcost.poller.poller_settings import PollerSettings
@@ -56,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command == "version":
         print(f"epochcost {__version__}, Python {platform.python_version()}")
         return 0
+    if command in KINDS:
+        return _shipped(command, parsed)
     try:
         return _COMMANDS[command](parsed, os.environ)
     except SettingsError as err:
@@ -109,6 +113,10 @@ def _parser() -> argparse.ArgumentParser:
         if name == "compare":
             sub.add_argument("what", nargs=2, metavar="rent own", help="the words rent own")
         add_flags(sub, _report_settings(name))
+    for name, kind in KINDS.items():
+        text = f"write the {kind.text}"
+        sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", allow_abbrev=False)
+        sub.add_argument("--out", metavar="DIR", required=True, help="directory to write into, made where missing")
     commands.add_parser("version", help="print the version")
     return parser
 
@@ -226,6 +234,16 @@ def _demo(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
     from epochcost.demo.app import run
 
     return run(settings)
+
+
+def _shipped(kind: str, flags: Mapping[str, str | None]) -> int:
+    try:
+        for file in write(kind, Path(str(flags["out"]))):
+            print(file)
+    except ShippedError as err:
+        print(f"epochcost {kind}: {err}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def _run(command: str, run: Callable[[], int]) -> int:

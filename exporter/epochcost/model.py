@@ -225,6 +225,14 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True)
+class ClockReading:
+    """A clock of somebody else's, as an answer said it; ``exact`` False where it has whole seconds alone."""
+
+    ts: float
+    exact: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class InstanceFacts:
     """What a machine type holds, as its provider says. None where the provider does not say."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,6 +113,16 @@ class Driven:
 
     def value(self, name: str, **labels: str) -> float | None:
         return self.scrape().get((f"epochcost_{name}", tuple(sorted(labels.items()))))
+
+    def dollars(self, name: str, **labels: str) -> float:
+        """All dollars of ``run_cost_usd`` and the like, as they are known now: settled ones, and those that are not."""
+        settled = name if name.endswith("_sum") else f"{name}_total"
+        provisional = (
+            name.replace("node_", "node_provisional_").replace("run_", "run_provisional_").removesuffix("_sum")
+        )
+        names = (f"epochcost_{settled}", f"epochcost_{provisional}")
+        found = self.scrape().items()
+        return math.fsum(usd for (sample, has), usd in found if sample in names and labels.items() <= dict(has).items())
 
     def sum(self, name: str) -> float:
         return sum(value for (sample, _), value in self.scrape().items() if sample == f"epochcost_{name}")

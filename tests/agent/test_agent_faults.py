@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,13 @@ log = logging.getLogger("test")
 
 
 @pytest.fixture
-def it(tmp_path: Path) -> Iterator[Driven]:
-    one = Driven(World(tmp_path), price__usd_per_hour="3.6")
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+@pytest.fixture
+def it(world: World) -> Iterator[Driven]:
+    one = Driven(world, price__usd_per_hour="3.6")
     one.ask_price()
     yield one
     one.close()
@@ -114,6 +120,47 @@ def test_one_failing_collector_fails_neither_the_scrape_nor_the_others(it: Drive
     assert "epochcost_build_info" in text
     assert "epochcost_node_info" not in text
     assert broken.error == "RuntimeError: half-way"
+
+
+def test_a_row_that_cannot_be_made_takes_no_other_along_and_is_shown(
+    it: Driven, world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for run in ("bad", "good"):
+        world.say("start", run=run, epochs=3)
+        world.say("phase", run=run, phase="train", epoch=0)
+    it.run(3)
+    for run in ("bad", "good"):
+        world.say("epoch_end", run=run, epoch=1)
+    it.run(2)
+    whole = it.scrape()
+    assert it.value("collector_success", collector="metrics_run") == 1
+    snapshot = it.app.snapshot
+    assert snapshot is not None
+    (bad,) = (run for run in snapshot.runs if run.run == "bad")
+    broken = replace(bad, seconds="many", epoch_cost_usd_sum="much")  # type: ignore[arg-type]
+    node = replace(snapshot.node, unpriced_seconds="some")  # type: ignore[arg-type]
+    others = tuple(run for run in snapshot.runs if run.run != "bad")
+    it.app.beat.snapshot = replace(snapshot, runs=(broken, *others), node=node)
+    missing = whole.keys() - it.scrape().keys()
+    assert {(name, dict(labels).get("run")) for name, labels in missing} == {
+        ("epochcost_run_seconds_total", "bad"),
+        ("epochcost_run_epoch_cost_usd_sum", "bad"),
+        ("epochcost_run_epoch_cost_usd_count", "bad"),
+        ("epochcost_node_unpriced_seconds", None),
+    }
+    for collector, success in {"run": 0, "node": 0, "epoch": 0, "gpu": 1, "owner": 1}.items():
+        assert it.value("collector_success", collector=f"metrics_{collector}") == success
+    assert "some of its metrics are absent: epochcost_run_seconds_total: ValueError: could not convert" in caplog.text
+    it.app.beat.snapshot = snapshot
+    it.scrape()
+    assert it.value("collector_success", collector="metrics_run") == 1
+
+
+def test_a_scrape_before_the_first_sample_is_no_fault(it: Driven, caplog: pytest.LogCaptureFixture) -> None:
+    assert it.scrape() == {}
+    assert not caplog.records
+    it.run(2)
+    assert it.scrape()
 
 
 def test_a_machine_whose_proc_cannot_be_read_is_unknown_and_never_idle(it: Driven) -> None:

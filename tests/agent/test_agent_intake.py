@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from email.utils import formatdate
 from pathlib import Path
 
 import bcrypt
@@ -363,3 +364,49 @@ def test_a_loop_never_waits_for_the_sender() -> None:
     assert len(writer._lines) == MAX_LINES
     writer.mute()
     hung.close()
+
+
+@pytest.mark.parametrize("off", [7200.0, -7200.0, 0.0])
+@pytest.mark.parametrize("mono", [True, False])
+def test_what_a_machine_with_a_wrong_clock_reports_is_charged_from_when_it_was(
+    agent: Callable[..., Driven], off: float, mono: bool
+) -> None:
+    it = agent()
+
+    def tell(kind: str, **fields: object) -> None:
+        t = it.world.wall - T0
+        more = {"mono": 77.0 + t} if mono else {}
+        body = line(kind, t + off, **more, **fields)
+        assert post(it, body, f"/v1/events?writer=w&now={it.world.wall + off!r}")[0] == 200
+        it.app.beat.tick()
+
+    it.run(9)
+    tell("start")
+    tell("phase", phase="train", epoch=0)
+    it.run(20)
+    tell("epoch_end", epoch=1)
+    it.run(1)
+    tell("end", status="finished")
+    assert it.value("run_last_epoch_seconds", run="far") == pytest.approx(20, abs=1e-6)
+    assert it.value("run_cost_usd_total", run="far") == pytest.approx(0.021, abs=1e-9)
+
+
+def test_without_a_time_of_its_own_the_date_of_the_request_tells_the_senders_clock(
+    agent: Callable[..., Driven],
+) -> None:
+    it = agent()
+    it.run(9)
+    now = it.world.wall - T0
+    date = formatdate(T0 + now - 7200, usegmt=True)
+    assert post(it, line("start", now - 7200), Date=date)[0] == 200
+    it.run(10)
+    assert it.value("run_cost_usd_total", run="far") == pytest.approx(0.010, abs=0.0006)  # a date has whole seconds
+
+
+@pytest.mark.parametrize("now", ["", "x", "nan", "inf", "-1", "1e400", "17000000000000", "1&now=2"])
+def test_a_senders_clock_that_is_none_changes_nothing(agent: Callable[..., Driven], now: str) -> None:
+    it = agent()
+    it.run(4)
+    assert post(it, line("start", 5), f"/v1/events?writer=w&now={now}", Date="yesterday")[0] == 200
+    it.run(10)
+    assert it.value("run_cost_usd_total", run="far") == pytest.approx(0.010, abs=1e-9)

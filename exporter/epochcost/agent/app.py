@@ -14,7 +14,7 @@ from epochcost.agent.agent_health import AgentHealth
 from epochcost.agent.agent_memory import AgentMemory, Remembered
 from epochcost.agent.agent_server import AgentServer
 from epochcost.agent.agent_settings import AgentSettings
-from epochcost.agent.agent_state_file import StateFile
+from epochcost.agent.agent_state_file import StateError, StateFile
 from epochcost.agent.beat import Beat, Sampled, WrittenBack
 from epochcost.agent.cost_files import CostFiles
 from epochcost.agent.events_directory import agent_events_dir
@@ -24,8 +24,8 @@ from epochcost.agent.host_sampling import HostSampling
 from epochcost.agent.preemption_file import PreemptionFile
 from epochcost.agent.priced_machine import PricedMachine
 from epochcost.agent.snapshot import Snapshot
-from epochcost.agent.sources import meter_of
-from epochcost.agent.state_directory import agent_state_dir
+from epochcost.agent.sources import meter_of, whole_runs_of
+from epochcost.agent.state_directory import adopt, agent_state_dir, beside, shut_to_others
 from epochcost.model import Node
 from epochcost.nodes.metadata import notice_source
 from epochcost.nodes.notices import NoticeFeed
@@ -75,8 +75,13 @@ class AgentApp:
         self.finished = threading.Event()
         self.restart_reason = ""
         self.events_dir = events = agent_events_dir(settings.events_dir, environ)
-        state_file = StateFile(agent_state_dir(settings.state_dir, events, environ))
-        from_network = state_file.directory / FROM_NETWORK
+        state_dir = agent_state_dir(settings.state_dir, events, environ)
+        if not settings.state_dir:
+            adopt(beside(events), state_dir)
+        state_file = _state_file(state_dir, settings.state_dir, among_others=state_dir == beside(events))
+        from_network = state_dir / FROM_NETWORK
+        if reason := shut_to_others(events):
+            log.warning("events: %s", reason)
         self.host = HostSampling(proc)
         self.clock = NodeClock(clocks.wall, clocks.mono, self.host.boot_id)
         self.gpus = GpuSampling(settings, self.clock.now)
@@ -88,11 +93,12 @@ class AgentApp:
             self.clock.now,
         )
         self.owners = GpuOwners(settings, self.gpus, proc)
-        self.health = AgentHealth(self.host, self.gpus, self.machine, self.notices, self.owners)
+        self.store = whole_runs_of(settings, clocks.mono)
+        self.health = AgentHealth(self.host, self.gpus, self.machine, self.notices, self.owners, self.store)
         parts = Remembered(self.clock, EventSources(events, from_network), self.meter, self.machine)
         self.memory = AgentMemory(state_file, parts, self.host, self.health)
         intake = Intake(from_network, clocks.wall, clocks.mono)
-        sampled = Sampled(self.host, self.gpus, self.notices, self.owners, intake)
+        sampled = Sampled(self.host, self.gpus, self.notices, self.owners, intake, self.store)
         written = WrittenBack(CostFiles(events), PreemptionFile(events))
         self.beat = Beat(settings.sample_interval, sampled, parts, self.memory, self.health, written)
         self.server: Server = AgentServer(
@@ -116,6 +122,8 @@ class AgentApp:
         self.machine.start()
         self.notices.start()
         self.owners.start()
+        if self.store is not None:
+            self.store.start()
         self.server.start()
         self.beat.start()
         log.info(
@@ -130,9 +138,17 @@ class AgentApp:
         """Account up to now, save, and stop; what runs goes on being charged when an agent starts again."""
         self.beat.stop()
         self.server.stop()
-        for part in (self.gpus, self.machine, self.notices, self.owners):
-            part.stop()
+        for part in (self.gpus, self.machine, self.notices, self.owners, self.store):
+            if part is not None:
+                part.stop()
         self.memory.close()
+
+
+def _state_file(directory: Path, configured: str, *, among_others: bool) -> StateFile:
+    try:
+        return StateFile(directory, among_others=among_others)
+    except StateError as err:
+        raise StateError(f"--state.dir={err}" if configured else str(err)) from None
 
 
 def main(settings: AgentSettings, environ: Mapping[str, str]) -> int:

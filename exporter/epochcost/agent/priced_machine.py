@@ -47,7 +47,7 @@ class PricedMachine:
         self._since = clock.now()
         """From when on it may be another machine than the one that it was known as."""
         source = price_source(settings, self.node)
-        self.prices = PriceFeed(source, settings.prices_interval, wall) if source else None
+        self.prices = PriceFeed(source, settings.prices_interval, wall, clock.now) if source else None
 
     @property
     def name(self) -> str:
@@ -119,7 +119,9 @@ class PricedMachine:
 
     def state(self) -> dict[str, Any]:
         """As JSON-able data."""
-        return {"machine": self._name.state(), "priced_as": self._known_as, "identity": self.identity.state()}
+        dates = self.prices.dates.state() if self.prices is not None else []
+        known = {"machine": self._name.state(), "priced_as": self._known_as, "identity": self.identity.state()}
+        return {**known, "price_dates": dates}
 
     def restore(self, saved: Mapping[str, Any], meter: Meter, *, same_boot: bool, since: float) -> None:
         """Take over what `state` described.
@@ -138,6 +140,8 @@ class PricedMachine:
         if len(known_as) != len(self._known_as):
             raise ValueError(f"priced_as: {len(known_as)} parts, expected {len(self._known_as)}")
         name = self._name.restored(saved["machine"]) if "machine" in saved else self._name
+        if self.prices is not None:
+            self.prices.dates.restore(saved.get("price_dates", []))
         if same_boot:
             self.identity.restore(saved.get("identity", {}))
         self._name = name

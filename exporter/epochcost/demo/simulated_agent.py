@@ -52,7 +52,7 @@ class PlayedAgent:
         self._asked_t = float("-inf")
         self._quote = market.quote(self.node) if machine.priced else None
         self.registry = CollectorRegistry(auto_describe=False)
-        for name, collector in collectors(self._newest).items():
+        for name, collector in collectors(lambda: self.snapshot).items():
             self.registry.register(Guarded(collector, name, log))
 
     def up(self, t: float) -> bool:
@@ -104,11 +104,6 @@ class PlayedAgent:
             quote = self._market.quote(self.node)
             if quote is not None and quote != self._quote:
                 self._quote = quote
-
-    def _newest(self) -> Snapshot:
-        if self.snapshot is None:
-            raise RuntimeError("the agent has not sampled this machine yet")
-        return self.snapshot
 
 
 class Fleet:

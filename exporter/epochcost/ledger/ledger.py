@@ -16,6 +16,7 @@ from epochcost.ledger.price import PriceTrack
 from epochcost.ledger.run import RunAccount
 from epochcost.ledger.shares import Claims, Placed, claims
 from epochcost.ledger.state_of_before import upgraded
+from epochcost.ledger.unsettled import Unsettled
 from epochcost.model import EndStatus, EventKind, PriceStep, RunId, State, TrainingEvent
 
 MAX_OPEN_RUNS = 300
@@ -52,6 +53,7 @@ class Ledger:
         self.price = PriceTrack()
         self.price_floor = -math.inf
         self.book = NodeLedger()
+        self.unsettled = Unsettled(0.0)
         self.devices = DeviceBook()
         self.runs: dict[RunId, RunAccount] = {}
         self.cursor: float | None = None
@@ -128,6 +130,7 @@ class Ledger:
                 by_state[state] = by_state.get(state, 0.0) + share
             self.devices.add(device, end - start, by_state)
         self.book.add(start, end, shares, self.price)
+        self.unsettled.add(start, end, shares)
         for run, state in states.items():
             account = self.runs[run]
             if state is State.STARTUP:
@@ -322,6 +325,7 @@ class Ledger:
             "price": [[_finite(t), p] for t, p in zip(self.price.times, self.price.usd_per_hour, strict=True)],
             "layout": self._layout,
             "book": self.book.state(),
+            "unsettled": self.unsettled.state(),
             "devices": self.devices.state(),
             "runs": {run: account.state() for run, account in self.runs.items()},
         }
@@ -346,6 +350,7 @@ class Ledger:
         it.price = PriceTrack(times, tuple(p for _, p in state["price"]))
         it._layout = tuple((str(u), str(i), float(weight[0]) if weight else 1.0) for u, i, *weight in state["layout"])
         it.book = NodeLedger.restored(state["book"])
+        it.unsettled = Unsettled.restored(state["unsettled"])
         it.devices = DeviceBook.restored(state["devices"])
         it.runs = {RunId(run): RunAccount.restored(RunId(run), account) for run, account in state["runs"].items()}
         return it

@@ -343,6 +343,17 @@ class RunAccount:
         finished = zip(self.epochs.finished, costs, strict=True)
         return self.settled.epochs_here + sum(e.count for e, usd in finished if usd is not None and e.counted)
 
+    def unsettled_epochs(self, until: float, costs: Sequence[float | None]) -> tuple[float, int]:
+        """Of the finished epochs that ended after ``until``: dollars, and how many priced ones are counted here."""
+        usd, here = 0.0, 0
+        for epoch, cost in zip(reversed(self.epochs.finished), reversed(costs), strict=True):
+            if epoch.end <= until:
+                break
+            if cost is not None:
+                usd += cost
+                here += epoch.count if epoch.counted else 0
+        return usd, here
+
     def reprice(self) -> None:
         """Prices or shares of the past have changed: what was computed is computed again when asked."""
         self._epoch_usd, self._epoch_sum = [], None
@@ -371,6 +382,7 @@ class RunAccount:
             "started_t": self.started_t,
             "last_event_t": self.last_event_t,
             "settled": asdict(self.settled),
+            "retracted": self.retracted,
             "before_reports": self.before_reports.state() if self.before_reports else None,
         }
 
@@ -393,6 +405,7 @@ class RunAccount:
         it._changed()
         it.started_t, it.last_event_t = state["started_t"], state["last_event_t"]
         it.settled = Settled(**state["settled"])
+        it.retracted = int(state["retracted"])
         it.before_reports = BeforeReports.restored(state["before_reports"])
         return it
 

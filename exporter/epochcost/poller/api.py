@@ -116,6 +116,7 @@ def _answer(published: Price, on_demand: Price | None, now: float, extras: Seque
         "purchase_option": key.purchase_option.value,
         "source": price.source,
         "fetched_ts": price.fetched_ts,
+        "now": now,
         "usd_per_hour": usd_per_hour_at(price, now),
         "steps": [
             {"ts": None if step.ts == -math.inf else step.ts, "usd_per_hour": step.usd_per_hour} for step in price.steps

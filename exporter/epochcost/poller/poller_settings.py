@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from epochcost.poller.export_filter import ExportFilter, parse_watch
-from epochcost.poller.http_settings import HttpSettings, endpoint, words_like
+from epochcost.poller.http_settings import INTERVAL, HttpSettings, endpoint, words_like
 from epochcost.prices import OPT_IN, SOURCES
 from epochcost.prices.adjust import Adjustments, Extra, parse_adjustments, parse_extras
 from epochcost.prices.currency import parse_currencies
@@ -16,6 +16,7 @@ from epochcost.prices.store import DEFAULT_PRECEDENCE
 from epochcost.settings import (
     SettingsError,
     address,
+    between,
     choice,
     duration,
     http_url,
@@ -123,12 +124,15 @@ class PollerSettings(HttpSettings):
         "instance types to watch; types that agents ask for are watched anyway",
         parse=words_like(r"(ml\.)?[a-z0-9-]+\.[a-z0-9-]+", "an instance type, p4d.24xlarge or ml.p4d.24xlarge"),
     )
-    aws_spot_interval: float = option("aws.spot-interval", 300.0, "between two questions for spot", parse=duration)
+    aws_spot_interval: float = option("aws.spot-interval", 300.0, "between two questions for spot", parse=INTERVAL)
     aws_spot_history: float = option(
-        "aws.spot-history", 3 * 86400.0, "how far back spot prices are asked for; at most 90d", parse=duration
+        "aws.spot-history",
+        3 * 86400.0,
+        "how far back spot prices are asked for; at most 90d",
+        parse=between("1m", "90d"),
     )
     aws_on_demand_interval: float = option(
-        "aws.on-demand-interval", 86400.0, "between two questions for on-demand prices", parse=duration
+        "aws.on-demand-interval", 86400.0, "between two questions for on-demand prices", parse=INTERVAL
     )
     gcp_api_key_file: str = option(
         "gcp.api-key-file", "", "file with a key for the Cloud Billing API; empty: application default credentials"
@@ -145,7 +149,7 @@ class PollerSettings(HttpSettings):
         "machines to watch: a2-highgpu-1g, n1-standard-16+nvidia-tesla-p4:1, v6e-8, vertex/a2-highgpu-1g",
         parse=words_like(r"(vertex/)?[a-z0-9]+(-[a-z0-9]+)+(\+none|\+[a-z0-9-]+:\d+)?", "a machine, a2-highgpu-1g"),
     )
-    gcp_interval: float = option("gcp.interval", 86400.0, "between two readings of the SKUs", parse=duration)
+    gcp_interval: float = option("gcp.interval", 86400.0, "between two readings of the SKUs", parse=INTERVAL)
     aws_price_list_url: str = option(
         "aws.price-list-url",
         "https://pricing.us-east-1.amazonaws.com",

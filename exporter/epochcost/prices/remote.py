@@ -6,6 +6,8 @@ import base64
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -21,7 +23,7 @@ from epochcost.http_client import (
     client_tls,
     host_of,
 )
-from epochcost.model import Node, Price, PriceKey, PriceStep, PurchaseOption, is_number
+from epochcost.model import ClockReading, Node, Price, PriceKey, PriceStep, PurchaseOption, is_number
 from epochcost.prices.price_source import PriceSourceError
 from epochcost.prices.quote import NodePrice
 
@@ -64,13 +66,14 @@ class RemotePrice:
             )
         answer = self._ask(option)
         try:
-            return _parse(json.loads(answer), self._node, option)
+            raw = json.loads(answer.body)
+            return replace(_parse(raw, self._node, option), clock=_clock(answer.headers, raw.get("now")))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as err:
             raise PriceSourceError(
                 f"price poller {self._host}: its answer is no price: {type(err).__name__}: {_short(str(err))}"
             ) from None
 
-    def _ask(self, option: PurchaseOption) -> bytes:
+    def _ask(self, option: PurchaseOption) -> Answer:
         node = self._node
         query = {
             "provider": node.provider,
@@ -94,7 +97,17 @@ class RemotePrice:
             raise PriceSourceError(f"price poller {self._host}: cannot be asked: {type(err).__name__}: {err}") from None
         if answer.status != OK:
             raise PriceSourceError(f"price poller {self._host}: HTTP {answer.status}: {_sentence(answer)}")
-        return answer.body
+        return answer
+
+
+def _clock(headers: Mapping[str, str], now: object) -> ClockReading | None:
+    """The poller's clock: as its answer says ``now``, else by the header ``Date``; None where neither does."""
+    if is_number(now) and now > 0:
+        return ClockReading(float(now))
+    try:
+        return ClockReading(parsedate_to_datetime(headers["date"]).timestamp(), exact=False)
+    except (KeyError, ValueError, TypeError, OverflowError):
+        return None
 
 
 def _basic_auth(password_file: Path) -> str:

@@ -17,7 +17,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from epochcost.model import ClockReading
 from epochcost.progress.parse import Rejected, parse_line
+from epochcost.progress.sender_clocks import SenderClocks
 
 PREFIX = "http-"
 MAX_FILE_BYTES = 64 * 1024 * 1024
@@ -78,14 +80,17 @@ class Intake:
         self._allowance = BURST_LINES
         self._filled_at = mono()
         self.rejected: dict[str, int] = {}
+        self._clocks = SenderClocks()
         self._cleaned_at = -CLEAN_SECONDS
 
-    def take(self, writer: str, body: bytes) -> Taken:
+    def take(self, writer: str, body: bytes, clock: ClockReading | None = None) -> Taken:
         """Check the lines of ``body`` and keep the good ones.
 
         Args:
             writer: the stream they come from, one for each process.
             body: JSON lines.
+            clock: what the sender's clock said when he sent them; None where he does not say. The lines are kept with
+                the times of ours.
 
         Raises:
             IntakeError: 400 for a writer that is no name, 429 when too much comes, 507 when there is no room.
@@ -96,7 +101,7 @@ class Intake:
         with self._lock:
             self._clean_now_and_then()
             self._spend(len(lines))
-            taken, good = self._checked(lines)
+            taken, good = self._checked(lines, self._clocks.behind(writer, clock, self._wall()))
             if good:
                 self._append(writer, b"".join(good))
             return taken
@@ -109,7 +114,7 @@ class Intake:
             raise IntakeError(429, f"too many events: this agent takes {LINES_PER_SECOND:g} a second over the network")
         self._allowance -= lines
 
-    def _checked(self, lines: list[bytes]) -> tuple[Taken, list[bytes]]:
+    def _checked(self, lines: list[bytes], behind: float) -> tuple[Taken, list[bytes]]:
         taken, good = Taken(), []
         for number, raw in enumerate(lines, start=1):
             line = parse_line(raw)
@@ -123,6 +128,8 @@ class Intake:
             taken.runs.add(line.run)
             document = json.loads(raw)
             kept = {key: value for key, value in document.items() if key not in LOCAL_KEYS}
+            if behind:
+                kept["ts"] = max(0.0, line.ts + behind)
             good.append(json.dumps(kept, separators=(",", ":")).encode() + b"\n")
         return taken, good
 

@@ -33,7 +33,9 @@ MAX_SENT_AHEAD = 32
 """Who sends on and on without waiting for answers begins again with a connection that has to be let in."""
 GRACE_SECONDS = 5.0
 LEAST_BYTES_PER_SECOND = 4096.0
-"""Either way, once the grace is over."""
+"""Of a body, once the grace is over."""
+LEAST_SENT_PER_SECOND = 65536.0
+"""Of a response likewise; what the system's buffers hold counts as sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +237,7 @@ class Connection:
         """In time as a whole, and all along at a rate. One write, where the system takes it in one."""
         began, view, sent = time.monotonic(), memoryview(block), 0
         while sent < len(block):
-            in_time = began + GRACE_SECONDS + sent / LEAST_BYTES_PER_SECOND
+            in_time = began + GRACE_SECONDS + sent / LEAST_SENT_PER_SECOND
             left = min(began + self._limits.send_seconds, in_time) - time.monotonic()
             if left <= 0:
                 raise TimeoutError

@@ -9,6 +9,7 @@ import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 MAX_BYTES = 65536
 MAX_AMOUNT = 1e15
@@ -19,6 +20,21 @@ READ_INTERVAL_SECONDS = 1.0
 _READ = os.O_RDONLY
 for _flag in ("O_CLOEXEC", "O_NONBLOCK", "O_NOFOLLOW"):  # not on every system
     _READ |= getattr(os, _flag, 0)
+
+
+class Part(NamedTuple):
+    """Dollars that are one machine's part of a run.
+
+    Attributes:
+        machines: of how many machines; None where the run has other parts, but nobody says how many.
+        missing: what is missing for the whole run's, as the agent says it.
+    """
+
+    machines: int | None
+    missing: str
+
+    def __str__(self) -> str:
+        return f"this machine's part{f' of {self.machines}' if self.machines else ''}"
 
 
 class CostFile:
@@ -36,6 +52,24 @@ class CostFile:
         if now - self._read_at >= READ_INTERVAL_SECONDS:
             self.refresh()
         return _amounts(self._document).get(name)
+
+    def part(self, nodes: int | None) -> Part | None:
+        """What the dollars are of where they are not the whole run's; None where they are, or where none are known.
+
+        An agent of the version before does not say: its dollars of a run over ``nodes`` machines are one machine's.
+        """
+        if self.figure("cost_usd") is None:
+            return None
+        scope, missing = self._document.get("scope"), self._document.get("missing")
+        machines = _amounts(self._document).get("machines", nodes or 0)
+        several = int(machines) if machines > 1 else None
+        if scope == "machine" or (scope is None and several):
+            return Part(several, missing if isinstance(missing, str) else "")
+        return None
+
+    def machines(self) -> int:
+        """Over how many machines the dollars are known to be summed; 1 where nobody says."""
+        return max(1, int(_amounts(self._document).get("machines", 1)))
 
     def seconds_by_state(self) -> dict[str, float]:
         """How the run's seconds on this node divide over the states; empty where not known."""
