@@ -230,12 +230,18 @@ class RunView:
 
 @dataclass(frozen=True, slots=True)
 class CollectorHealth:
-    """How the last attempt of one collector went. ``note``: what people should know although it went well."""
+    """How the last attempt of one collector went.
+
+    Attributes:
+        note: what people should know although it went well.
+        contradictions: answers that contradicted those of who is followed, since the start.
+    """
 
     success: bool
     duration_seconds: float
     error: str = ""
     note: str = ""
+    contradictions: int = 0
 
 
 @dataclass(frozen=True, slots=True)
