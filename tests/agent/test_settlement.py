@@ -189,7 +189,7 @@ def test_where_nobody_knows_a_price_a_run_that_has_ended_goes_in_time(world: Wor
     it.run(3)
     world.say("end", status="finished")
     it.run(4)
-    assert it.value("run_seconds_total", run="r") == pytest.approx(2)
+    assert it.value("run_seconds_total", run="r") == pytest.approx(3)
     it.run(4)
     assert it.value("run_seconds_total", run="r") is None
     it.close()
