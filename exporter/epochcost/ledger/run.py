@@ -115,7 +115,7 @@ class RunAccount:
         self.ended_t: float | None = None
         """When its last process ended; None while one is running."""
         self._epoch_usd: list[float | None] = []
-        self._epoch_sum: tuple[float, int] | None = None
+        self._epoch_sum: tuple[float, int, int] | None = None
         """Of all of them, until one more is known, or what they cost has changed."""
 
     # -- processes ---------------------------------------------------------------------------------------------------
@@ -355,17 +355,20 @@ class RunAccount:
 
     def epoch_cost_usd_sum(self, price: PriceTrack) -> tuple[float, int]:
         """Dollars of all finished epochs whose price is known, and how many epochs those are."""
+        return self._priced(price)[:2]
+
+    def priced_here(self, price: PriceTrack) -> int:
+        """How many of those are counted on this machine."""
+        return self._priced(price)[2]
+
+    def _priced(self, price: PriceTrack) -> tuple[float, int, int]:
         costs = self.epoch_costs(price)
         if self._epoch_sum is None:
             usd = self.settled.epoch_usd + math.fsum(cost for cost in costs if cost is not None)
-            finished = zip(self.epochs.finished, costs, strict=True)
-            self._epoch_sum = usd, self.settled.epochs + sum(e.count for e, cost in finished if cost is not None)
+            priced = [e for e, cost in zip(self.epochs.finished, costs, strict=True) if cost is not None]
+            here = self.settled.epochs_here + sum(e.count for e in priced if e.counted)
+            self._epoch_sum = usd, self.settled.epochs + sum(e.count for e in priced), here
         return self._epoch_sum
-
-    def priced_here(self, costs: Sequence[float | None]) -> int:
-        """Finished epochs counted on this machine whose price is known; ``costs`` as `epoch_costs` says."""
-        finished = zip(self.epochs.finished, costs, strict=True)
-        return self.settled.epochs_here + sum(e.count for e, usd in finished if usd is not None and e.counted)
 
     def unsettled_epochs(self, until: float, costs: Sequence[float | None]) -> tuple[float, int]:
         """Of the finished epochs that ended after ``until``: dollars, and how many priced ones are counted here."""
