@@ -92,6 +92,8 @@ class Epochs:
     """The attempt before had finished, and this one has not yet said where it begins."""
     fresh: bool = True
     """This attempt began at step 0."""
+    heard_start: bool = True
+    """This attempt was heard of from its start."""
     whole_t: float | None = None
     """When the position, as progress reported it, became the whole number that it is."""
     attempt_start: float | None = None
@@ -112,11 +114,13 @@ class Epochs:
     _sums: tuple[Timed, Timed] | None = field(default=None, compare=False, repr=False)
     """All that were timed and those that are counted, asked for each second, until one is finished or dropped."""
 
-    def begin_attempt(self, t: float, *, anew: bool = False) -> None:
+    def begin_attempt(self, t: float, *, anew: bool = False, heard_start: bool = True) -> None:
         """A process of the run has started while none of it was running; ``anew`` after an attempt that finished.
 
         What comes then is new work and none done again, wherever it begins: its positions count on from the highest.
+        ``heard_start`` False where it was not heard at its start, but later.
         """
+        self.heard_start = heard_start
         self.anew = anew
         self.fresh = self.attempts == 0 or anew
         self.at_work, self.busy_since, self.whole_t = False, None, None
@@ -163,9 +167,7 @@ class Epochs:
             return
         if position is not None:
             self._stand_at(position, t, _first(event, position - self.base, resumed=self.resumed))
-        if self.begin_t is None:
-            self.begin_t = t
-            self.begin_position = self.attempt_start if self.attempt_start is not None else 0.0
+        self._begin(t)
         # Who says how many steps an epoch has will report them, and has not begun before the first.
         self.at_work = event.steps is None or bool(event.step)
 
@@ -207,13 +209,23 @@ class Epochs:
                 self._first_position(_first(event, position - self.base, resumed=self.resumed) + self.base)
             self._end_epochs_before(position, event.t)
             self._move(position, event.t)
-        if self.begin_t is None:
-            self.begin_t, self.begin_position = event.t, self.position or 0.0
+        self._begin(event.t)
         if counted or position != before:
             self.reports_steps = True
             self._moved(event.t)
         elif event.steps is not None and not self.stepped:
             self.at_work = False  # its steps are reported, and none is done
+
+    def _begin(self, t: float) -> None:
+        """An epoch runs from ``t`` on; where a first word says that work was done before it, from the run's start."""
+        if self.begin_t is not None:
+            return
+        first, position = self.attempt_start, self.position
+        worked = first is not None and position is not None and position > first + WHOLE
+        if first is not None and worked and self.heard_start and self.fresh and not self.resumed:
+            self.begin_t, self.begin_position = self.started_t, first
+        else:
+            self.begin_t, self.begin_position = t, position or 0.0
 
     def _end(self, event: TrainingEvent, position: float | None) -> None:
         """The last words of a process count like any others, and end an epoch that is whole."""
@@ -423,6 +435,7 @@ _SAVED = (
     "anew",
     "fresh",
     "whole_t",
+    "heard_start",
 )
 
 

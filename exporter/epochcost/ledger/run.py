@@ -245,7 +245,8 @@ class RunAccount:
     def _join(self, event: TrainingEvent, floor: float) -> tuple[Member, float]:
         start = max(event.t, floor)
         if not self.is_open:
-            self.epochs.begin_attempt(event.t, anew=self.status is EndStatus.FINISHED)
+            heard_start = event.kind is EventKind.START
+            self.epochs.begin_attempt(event.t, anew=self.status is EndStatus.FINISHED, heard_start=heard_start)
             self.leader, self.status = event.writer, None
         self._forget_old_members()
         self.members[event.writer] = member = Member(start, None, event.gpus, event.t, rank=_rank(event))
