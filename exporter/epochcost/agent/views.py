@@ -9,6 +9,7 @@ from typing import Any
 from epochcost.agent.snapshot import CountedProgress, EpochRecord, RunView, StateTotals
 from epochcost.ledger import Ledger, RunAccount
 from epochcost.ledger.epochs import Epoch
+from epochcost.ledger.state_check import is_number
 from epochcost.model import EndStatus, Phase, RunId, RunState, State
 
 MAX_RUNS_SHOWN = 50
@@ -63,6 +64,8 @@ class Envelope:
     def restored(cls, state: Mapping[str, Any]) -> Envelope:
         """What `state` described."""
         it = cls()
+        if not all(is_number(value) and value >= 0 for value in state.values()):
+            raise ValueError("envelope: a value is not an amount")
         it._most = {str(name): float(value) for name, value in state.items()}
         return it
 
