@@ -17,12 +17,12 @@ from epochcost.agent.collectors.gpu import GPU
 from epochcost.agent.collectors.node import NODE
 from epochcost.agent.collectors.own import OWN
 from epochcost.agent.collectors.owner import OWNER
-from epochcost.agent.collectors.run import RUN, SUMMARIES
+from epochcost.agent.collectors.run import RUN, RUN_LABELS, SUMMARIES
 from epochcost.demo.demo_settings import DemoSettings
 from epochcost.poller.collector import PollerCollector
 from epochcost.poller.poller_settings import PollerSettings
 from epochcost.poller.snapshot import PollerSnapshot
-from epochcost.settings import options
+from epochcost.settings import default_text, options
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 FILES = ("metrics.md", "configuration.md", "demo.md")
@@ -42,7 +42,8 @@ def metrics(families: Sequence[Family]) -> str:
 
 
 def run_metrics() -> str:
-    sums = [[f"`{PREFIX}{name}_sum`, `_count`", "`run`", text] for name, text, _ in SUMMARIES]
+    labels = ", ".join(f"`{label}`" for label in RUN_LABELS)
+    sums = [[f"`{PREFIX}{name}_sum`, `_count`", labels, text] for name, text, _ in SUMMARIES]
     return metrics(RUN) + "".join(f"| {' | '.join(row)} |\n" for row in sums)
 
 
@@ -59,19 +60,12 @@ def settings(cls: type) -> str:
     defaults = {f.name: f.default for f in dataclasses.fields(cls)}
     rows = []
     for name, opt in options(cls).items():
-        flag = f"`{opt.flag}` (file only)" if opt.structured else f"`--{opt.flag}`"
-        rows.append([flag, "" if opt.structured else f"`{opt.env}`", _default(defaults[name]), opt.help])
+        if opt.structured:
+            rows.append([f"`{opt.flag}` (file only)", "", "", opt.help])
+        else:
+            text = default_text(defaults[name], opt)
+            rows.append([f"`--{opt.flag}`", f"`{opt.env}`", f"`{text}`" if text else "", opt.help])
     return table(["flag", "environment", "default", "says"], rows)
-
-
-def _default(value: object) -> str:
-    if value in ("", None, ()):
-        return ""
-    if isinstance(value, tuple) and isinstance(value[-1], int):
-        return f"`{value[0]}:{value[1]}`"
-    if isinstance(value, tuple):
-        return f"`{','.join(map(str, value))}`"
-    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 
 TABLES: dict[str, Callable[[], str]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from epochcost.agent.app import AgentApp, Clocks
 from epochcost.settings import load
 
 T0 = 1_700_000_000.0
+SAME = ("epochcost_machine", "part")
 BOOT_ID = "5d1d9b2a-0000-4000-8000-000000000001"
 
 
@@ -72,37 +74,39 @@ class Driven:
         given |= {"state.dir": str(world.root / "state"), "node.name": "n1"}
         given |= {name.replace("__", ".").replace("_", "-"): value for name, value in flags.items()}
         settings = load(AgentSettings, "agent", given, {})
-        self.app = AgentApp(settings, {}, Clocks(lambda: world.wall, lambda: world.mono), world.proc)
-        self.app.resume()
+        environ = {"STATE_DIRECTORY": str(world.root / "apart")}
+        self.app = AgentApp(settings, environ, Clocks(lambda: world.wall, lambda: world.mono), world.proc)
+        self.app.memory.resume()
         self._serving = False
 
     def ask_price(self) -> bool:
-        assert self.app._feed is not None
-        return self.app._feed.ask()
+        assert self.app.machine.prices is not None
+        return self.app.machine.prices.ask()
 
     def run(self, seconds: float, every: float = 1.0, utilization: float = 1.0) -> None:
         """Tick until ``seconds`` have passed."""
         until = self.world.wall + seconds
         while self.world.wall < until - 1e-9:
             self.world.go(min(every, until - self.world.wall), utilization)
-            self.app.tick()
+            self.app.beat.tick()
 
     def save(self) -> None:
-        self.app._save()
+        self.app.memory.save()
 
     def kill(self) -> None:
         """As ``kill -9`` does it: nothing more is written, and the kernel lets go of the lock."""
         self.close()
 
     def scrape(self) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-        """/metrics over HTTP."""
+        """/metrics over HTTP; the machine's name and the part, which are the same everywhere here, are left out."""
         if not self._serving:
             self.app.server.start()
             self._serving = True
         with urllib.request.urlopen(f"{self.app.server.url}/metrics", timeout=5) as answer:
             text = answer.read().decode()
+        assert all('epochcost_machine="' in line for line in text.splitlines() if line[:1] not in ("", "#"))
         return {
-            (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+            (sample.name, tuple(sorted((k, v) for k, v in sample.labels.items() if k not in SAME))): sample.value
             for family in text_string_to_metric_families(text)
             for sample in family.samples
         }
@@ -110,9 +114,19 @@ class Driven:
     def value(self, name: str, **labels: str) -> float | None:
         return self.scrape().get((f"epochcost_{name}", tuple(sorted(labels.items()))))
 
+    def dollars(self, name: str, **labels: str) -> float:
+        """All dollars of ``run_cost_usd`` and the like, as they are known now: settled ones, and those that are not."""
+        settled = name if name.endswith("_sum") else f"{name}_total"
+        provisional = (
+            name.replace("node_", "node_provisional_").replace("run_", "run_provisional_").removesuffix("_sum")
+        )
+        names = (f"epochcost_{settled}", f"epochcost_{provisional}")
+        found = self.scrape().items()
+        return math.fsum(usd for (sample, has), usd in found if sample in names and labels.items() <= dict(has).items())
+
     def sum(self, name: str) -> float:
         return sum(value for (sample, _), value in self.scrape().items() if sample == f"epochcost_{name}")
 
     def close(self) -> None:
         self.app.server.stop()
-        self.app._state.close()
+        self.app.memory.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -69,9 +70,10 @@ def agent(tmp_path: Path) -> Iterator[Callable[..., AgentProcess]]:
 def test_it_serves_and_ends_in_order_on_sigterm(agent: Callable[..., AgentProcess]) -> None:
     it = agent("--price.usd-per-hour=2").up()
     assert it.get("/-/healthy")[0] == 200
-    assert "epochcost_node_price_usd_per_hour 2.0" in wait_for(
-        lambda: (text := it.get("/metrics")[1]) and "price_usd_per_hour 2" in text and text, what="the price"
+    series = re.compile(
+        r'^epochcost_node_price_usd_per_hour\{epochcost_machine="[^"]+-[0-9a-f]{8}"\} 2\.0$', re.MULTILINE
     )
+    wait_for(lambda: series.search(it.get("/metrics")[1]), what="the price, with the machine's name")
     assert "<title>" in it.get("/")[1]
     assert it.end() == 0
     assert "Traceback" not in it.log.read_text()
@@ -156,3 +158,22 @@ def test_a_port_in_use_is_said(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "in use" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("--events.dir=/proc/no/such", "--events.dir=/proc/no/such: no such file or directory"),
+        ("--events.dir=FILE", "--events.dir=FILE: not a directory"),
+        ("--state.dir=FILE", "--state.dir=FILE: the agent's state cannot be kept here"),
+        ("--gpus.source=tpu", "--gpus.source=tpu: "),
+        ("--sample.interval=1h", "--sample.interval: '1h' is not valid: expected a duration from 100ms to 1m"),
+    ],
+)
+def test_a_setting_that_makes_a_start_impossible_is_named_by_its_flag(tmp_path: Path, flag: str, said: str):
+    file = tmp_path / "file"
+    file.touch()
+    one = AgentProcess(tmp_path, flag.replace("FILE", str(file)))
+    assert one.process.wait(timeout=30) in {1, 2}
+    assert f"epochcost agent: {said.replace('FILE', str(file))}" in one.log.read_text()
+    assert "Traceback" not in one.log.read_text()

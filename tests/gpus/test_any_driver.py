@@ -140,9 +140,10 @@ def test_the_agent_shows_every_gpu_and_its_states_sum_to_the_bill(agent: Callabl
             for sample in family.samples:
                 key = sample.labels.get("uuid", "") or sample.labels.get("state", "")
                 found.setdefault(sample.name.removeprefix("epochcost_"), {})[key] = sample.value
-        return found if sum(found.get("node_seconds_total", {}).values()) >= 3 else {}
+        priced = "node_cost_usd_total" in found
+        return found if priced and sum(found.get("node_seconds_total", {}).values()) >= 3 else {}
 
-    found = wait_for(seconds, seconds=60, what="three seconds of states")
+    found = wait_for(seconds, seconds=60, what="three seconds of states and their dollars")
     assert found["gpu_readable"]
     assert set(found["gpu_readable"].values()) == {1.0}
     assert set(found["gpu_memory_used_bytes"]) == set(found["gpu_readable"])

@@ -145,11 +145,15 @@ def test_ctrl_z_stops_and_fg_continues_in_a_shell(tmp_path: Path):
         terminal.read_until(b"\nn 5\r\n")
         terminal.type(b"\x1a")
         terminal.read_until(b"Stopped")
-        # Both are stopped, and what was printed before is all that is seen.
-        terminal.type(b"jobs -l; ps -o stat= -t $(tty) | sort | uniq -c; echo checked $((6*7))\n")
-        terminal.read_until(b"checked 42\r\n")
-        states = terminal.seen.rpartition(b"Stopped")[2].split()
-        assert sum(1 for state in states if state in (b"T", b"Tl", b"T+")) >= 1
+
+        def stopped() -> bool:
+            """Whether the process states that the shell sees now have a stopped one."""
+            asked = len(terminal.seen)
+            terminal.type(b"ps -o stat= -t $(tty) | sort | uniq -c; echo checked $((6*7))\n")
+            terminal.read_until(b"checked 42\r\n", after=asked)
+            return any(state.startswith(b"T") for state in terminal.seen[asked:].split())
+
+        wait_for(stopped, what="both being stopped")
         mark = len(terminal.seen)
         terminal.type(b"fg\n")
         terminal.read_until(b"\nn ", after=mark)

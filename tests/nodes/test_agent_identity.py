@@ -67,7 +67,7 @@ def test_the_agent_works_before_it_knows_its_machine_and_loses_no_dollar(world: 
         it.run(11)  # the books open with the first second
         assert not it.ask_price()
         assert it.value("node_info", node="n1", provider="", region="", zone="", instance_type="", purchase_option="")
-        assert it.app._identity.ask()
+        assert it.app.machine.identity.ask()
         it.run(10)
         spot = {"region": "us-east-1", "zone": "us-east-1b", "purchase_option": "spot"}
         assert it.value("node_info", node="n1", provider="aws", instance_type="p4d.24xlarge", **spot) == 1
@@ -84,7 +84,7 @@ def test_a_first_identification_is_no_change_of_machine(world: World, agent: Cal
         assert it.ask_price()
         it.run(11)  # the books open with the first second
         it.save()
-        it.app._identity.ask()
+        it.app.machine.identity.ask()
         it.run(10)
         assert it.value("node_price_usd_per_hour") == 36.0
         assert it.value("node_unpriced_seconds") == 0
@@ -93,20 +93,20 @@ def test_a_first_identification_is_no_change_of_machine(world: World, agent: Cal
         again = agent(url, prices__url=prices, **known)
         again.run(10)
     assert again.value("node_price_usd_per_hour") == 36.0
-    assert again.sum("node_cost_usd_total") == pytest.approx(30 * 36 / 3600, abs=1e-12)
+    assert again.dollars("node_cost_usd") == pytest.approx(30 * 36 / 3600, abs=1e-12)
 
 
 def test_what_was_found_holds_for_this_boot_and_no_longer(world: World, agent: Callable[..., Driven]):
     cloud = Aws()
     with cloud.serving() as url:
         it = agent(url)
-        it.app._identity.ask()
+        it.app.machine.identity.ask()
         it.run(2)
         it.save()
         it.kill()
         asked = len(cloud.requests)
         again = agent(url)
-        assert again.app._identity.settled
+        assert again.app.machine.identity.settled
         again.run(1)
         assert again.app.node.instance_type == "p4d.24xlarge"
         assert len(cloud.requests) == asked
@@ -114,7 +114,7 @@ def test_what_was_found_holds_for_this_boot_and_no_longer(world: World, agent: C
         again.kill()
         world.reboot(60)
         rebooted = agent(url)
-        assert not rebooted.app._identity.settled
+        assert not rebooted.app.machine.identity.settled
         rebooted.run(1)
         assert rebooted.app.node.instance_type == ""
 
@@ -123,7 +123,7 @@ def test_a_machine_that_became_another_one_is_not_charged_at_the_old_price(world
     cloud = Aws()
     with cloud.serving() as url, Poller(**{"p4d.24xlarge": 36.0, "p5.48xlarge": 72.0}).serving() as prices:
         it = agent(url, prices__url=prices)
-        it.app._identity.ask()
+        it.app.machine.identity.ask()
         it.run(1)
         assert it.ask_price()
         it.run(100)
@@ -134,7 +134,7 @@ def test_a_machine_that_became_another_one_is_not_charged_at_the_old_price(world
         world.reboot(100)
         again = agent(url, prices__url=prices)
         again.run(10)
-        assert again.app._identity.ask()
+        assert again.app.machine.identity.ask()
         again.run(1)
         assert again.value("node_unpriced_seconds") == pytest.approx(31)  # 20 s of booting, 11 of working
         assert again.value("node_price_usd_per_hour") is None
@@ -146,7 +146,7 @@ def test_a_machine_that_became_another_one_is_not_charged_at_the_old_price(world
 
 def test_an_answer_about_what_was_known_before_is_dropped(world: World, agent: Callable[..., Driven]):
     it = agent("", prices__url="http://127.0.0.1:9", node__purchase_option="spot")
-    feed = it.app._feed
+    feed = it.app.machine.prices
     assert feed is not None
     new = feed._source
 
@@ -163,8 +163,8 @@ def test_an_answer_about_what_was_known_before_is_dropped(world: World, agent: C
 def test_a_machine_that_cannot_be_identified_is_said_to_people(world: World, agent: Callable[..., Driven]):
     with raw(hangs) as url:
         it = agent(url)
-        it.app._identity._seconds = 0.2
-        it.app._identity.ask()
+        it.app.machine.identity._seconds = 0.2
+        it.app.machine.identity.ask()
         it.run(1)
     assert it.value("collector_success", collector="identity") == 0
     assert it.app.snapshot is not None
@@ -181,9 +181,13 @@ def test_a_metadata_service_that_hangs_does_not_delay_the_start(world: World):
         try:
             wait_for(lambda: app.snapshot, seconds=2, what="a snapshot")
             assert time.monotonic() - began < 1.0
-            wait_for(lambda: app._identity.error, seconds=4, what="the end of the questions")
+            wait_for(lambda: app.machine.identity.error, seconds=4, what="the end of the questions")
             assert time.monotonic() - began < 3.5
-            wait_for(lambda: app._feed.started if app._feed else False, seconds=3, what="the price being asked")
+            wait_for(
+                lambda: app.machine.prices.started if app.machine.prices else False,
+                seconds=3,
+                what="the price being asked",
+            )
         finally:
             app.stop()
 
@@ -216,23 +220,23 @@ def test_an_interruption_is_a_metric_a_problem_and_a_file_for_the_training(world
     told = world.events / "preemption.json"
     with cloud.serving() as url:
         it = agent(url)
-        it.app._identity.ask()
-        it.app._notices.ask()
+        it.app.machine.identity.ask()
+        it.app.notices.ask()
         it.run(1)
         assert it.value("collector_success", collector="preemption") == 1
         assert it.value("node_preemption_notice_timestamp_seconds", kind="interruption") is None
         assert not told.exists()
 
         cloud.rebalance = {"noticeTime": "2026-11-21T08:20:00Z"}
-        it.app._notices.ask()
+        it.app.notices.ask()
         it.run(1)
         assert it.value("node_preemption_notice_timestamp_seconds", kind="rebalance") == T0 + 1
         assert it.value("node_preemption_deadline_timestamp_seconds") is None
 
         cloud.action = {"action": "terminate", "time": "2026-11-21T08:22:00Z"}
-        it.app._notices.ask()
+        it.app.notices.ask()
         it.run(10)
-        it.app._notices.ask()
+        it.app.notices.ask()
         it.run(1)
         assert it.value("node_preemption_notice_timestamp_seconds", kind="interruption") == T0 + 2
         assert it.value("node_preemption_notice_timestamp_seconds", kind="rebalance") is None
@@ -245,7 +249,7 @@ def test_an_interruption_is_a_metric_a_problem_and_a_file_for_the_training(world
         }  # fmt: skip
 
         cloud.action = cloud.rebalance = None
-        it.app._notices.ask()
+        it.app.notices.ask()
         it.run(1)
     assert it.value("node_preemption_notice_timestamp_seconds", kind="interruption") is None
     assert not told.exists()
@@ -256,8 +260,8 @@ def test_a_question_that_fails_takes_no_notice_back(world: World, agent: Callabl
     with cloud.serving() as url:
         it = agent(url)
         cloud.action = {"action": "stop", "time": "2026-11-21T08:22:00Z"}
-        it.app._notices.ask()
-    it.app._notices.ask()
+        it.app.notices.ask()
+    it.app.notices.ask()
     it.run(1)
     assert it.value("collector_success", collector="preemption") == 0
     assert it.value("node_preemption_notice_timestamp_seconds", kind="interruption") == T0
@@ -269,8 +273,8 @@ def test_every_cloud_is_listened_to(world: World, cloud: Cloud, name: str):
         cloud.events = [{"EventType": "Preempt", "Resources": ["train_3"], "NotBefore": ""}]
     with cloud.serving() as url:
         it = Driven(world, node__metadata=name, node__metadata_url=url)
-        it.app._identity.ask()
-        it.app._notices.ask()
+        it.app.machine.identity.ask()
+        it.app.notices.ask()
         it.run(1)
         assert it.value("node_preemption_notice_timestamp_seconds", kind="interruption") == T0
         assert it.app.snapshot is not None
@@ -282,9 +286,9 @@ def test_a_machine_paid_on_demand_listens_to_nobody(world: World, agent: Callabl
     cloud = Aws("on-demand")
     with cloud.serving() as url:
         it = agent(url)
-        it.app._identity.ask()
+        it.app.machine.identity.ask()
         asked = len(cloud.requests)
-        it.app._notices.ask()
+        it.app.notices.ask()
         it.run(1)
         assert len(cloud.requests) == asked
     assert it.value("collector_success", collector="preemption") is None

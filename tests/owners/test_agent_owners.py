@@ -18,6 +18,7 @@ from tests.waiting import wait_for
 
 from epochcost.agent.agent_settings import AgentSettings
 from epochcost.agent.app import AgentApp, Clocks
+from epochcost.agent.collectors.owner import OWNER_LABELS
 from epochcost.gpus.nvml.nvml_processes import NvmlProcesses
 from epochcost.owners.processes import FIRST_PID_NAMESPACE
 from epochcost.settings import SettingsError, load
@@ -79,7 +80,7 @@ def scraped(app: AgentApp, name: str) -> list[tuple[Labels, float]]:
 def owners(app: AgentApp) -> dict[tuple[str, str, str], float]:
     if app.snapshot is None:
         return {}
-    return {(labels["gpu"], labels["kind"], labels["owner"]): share for labels, share in shares(app)}
+    return {(labels["gpu"], labels["owner_kind"], labels["owner"]): share for labels, share in shares(app)}
 
 
 def process(world: World, pid: int, cgroup: str) -> None:
@@ -103,8 +104,8 @@ def test_gpus_belong_to_the_processes_on_them(world: World, driver: FakeDriver, 
     }
     for labels, value in scraped(app, "epochcost_gpu_owner_info"):
         assert value == 1
-        assert set(labels) == {"gpu", "uuid", "kind", "owner", "namespace", "container", "user"}
-        assert labels["user"] == ME
+        assert set(labels) == {"epochcost_machine", *OWNER_LABELS}
+        assert labels["owner_user"] == ME
 
 
 def test_a_run_that_reports_comes_first_and_learns_its_pod(
@@ -118,15 +119,15 @@ def test_a_run_that_reports_comes_first_and_learns_its_pod(
     with kubelet.serving(world.root / "k.sock"):
         app = agent()
         wait_for(lambda: ("0", "kubernetes", "char-lm-0") in owners(app), what="the pod")
-        app_time = app._clock.now()
+        app_time = app.clock.now()
         world.wall = app_time
         world.say("start", gpus=["0"])
         wait_for(lambda: ("0", "run", "r") in owners(app), what="the run")
         ((labels, share),) = shares(app)
         assert share == 1.0
         assert labels == {
-            "gpu": "0", "uuid": uuids[0], "kind": "run", "owner": "r", "namespace": "team-a", "container": "main",
-            "user": ME,
+            "epochcost_machine": app.machine.name, "gpu": "0", "uuid": uuids[0], "owner_kind": "run", "owner": "r",
+            "owner_namespace": "team-a", "owner_container": "main", "owner_user": ME,
         }  # fmt: skip
 
 
@@ -148,7 +149,7 @@ def test_the_shares_never_stand_on_the_series_of_values(
 def test_nobody_is_asked_when_nobody_is_wanted(world: World, driver: FakeDriver, agent: Callable[..., AgentApp]):
     app = agent(owners__sources="")
     wait_for(lambda: app.snapshot and app.snapshot.gpus, what="a snapshot with GPUs")
-    assert app._owners == []
+    assert app.owners.feeds == []
     assert shares(app) == []
 
 

@@ -20,22 +20,27 @@ SERIES = [
     ("gpu_mig_mode", "1", "", "1x10"),
     ("gpu_mig_slice_ratio", "1:0", "", "0.25x10"),
     ("gpu_mig_slice_ratio", "1:1", "", "0.75x10"),
-    ("gpu_owner_share_ratio", "0", 'user="ann",namespace="a"', "0.5x10"),
-    ("gpu_owner_share_ratio", "0", 'user="bob",namespace="b"', "0.5x10"),
-    ("gpu_owner_share_ratio", "1", 'user="ann",namespace="a"', "1x10"),  # what the slices leave over: nothing
-    ("gpu_owner_share_ratio", "1:0", 'user="ann",namespace="a"', "1x10"),
-    ("gpu_owner_share_ratio", "1:1", 'user="bob",namespace="b"', "1x10"),
+    ("gpu_owner_share_ratio", "0", 'owner_user="ann",owner_namespace="a"', "0.5x10"),
+    ("gpu_owner_share_ratio", "0", 'owner_user="bob",owner_namespace="b"', "0.5x10"),
+    (
+        "gpu_owner_share_ratio",
+        "1",
+        'owner_user="ann",owner_namespace="a"',
+        "1x10",
+    ),  # what the slices leave over: nothing
+    ("gpu_owner_share_ratio", "1:0", 'owner_user="ann",owner_namespace="a"', "1x10"),
+    ("gpu_owner_share_ratio", "1:1", 'owner_user="bob",owner_namespace="b"', "1x10"),
     ("gpu_utilization_seconds_total", "0", "", "0+30x10"),
     ("gpu_utilization_seconds_total", "1:0", "", "0+60x10"),
 ]
 EXPECTED = {
-    "namespace": {"a": 0.5 * 0.5 + 1.0, "b": 0.5 * 0.5},
-    "user": {"ann": 0.5 + 0.25, "bob": 0.5 + 0.75},
+    "owner_namespace": {"a": 0.5 * 0.5 + 1.0, "b": 0.5 * 0.5},
+    "owner_user": {"ann": 0.5 + 0.25, "bob": 0.5 + 0.75},
 }
 
 
 def series(name: str, gpu: str, labels: str, values: str) -> dict[str, str]:
-    given = f'instance="n:1",gpu="{gpu}",uuid="{GPUS[gpu]}"' + (f",{labels}" if labels else "")
+    given = f'epochcost_machine="n-1",gpu="{gpu}",uuid="{GPUS[gpu]}"' + (f",{labels}" if labels else "")
     return {"series": f"epochcost_{name}{{{given}}}", "values": values}
 
 

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from epochcost.untrusted_files import replaced
+
 log = logging.getLogger(__name__)
 NAME = "agent-state.json"
 VERSION = 1
@@ -49,6 +51,8 @@ class StateFile:
         except OSError:
             os.close(self._lock)
             raise StateError(f"{directory}: another epochcost agent is using this state directory") from None
+        for half in directory.glob(".*.tmp"):  # what an agent that was killed had not finished
+            half.unlink(missing_ok=True)
 
     def load(self) -> dict[str, Any] | None:
         """What was saved last, None when nothing was. A file that cannot be read is set aside, with a log line."""
@@ -70,14 +74,10 @@ class StateFile:
         Raises:
             StateError: when that is not possible; the file from before stays.
         """
-        fresh = self.path.with_suffix(".new")
         try:
-            fresh.unlink(missing_ok=True)
-            fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            with os.fdopen(fd, "wb") as file:
+            with replaced(self.path, 0o600) as file:
                 # Not `json.dump`: it takes ten times as long, as it writes piece by piece.
                 file.write(json.dumps({"version": VERSION, **state}, separators=(",", ":")).encode())
-            fresh.replace(self.path)
         except OSError as err:
             raise StateError(f"{self.path}: cannot be written: {err.strerror}") from None
 

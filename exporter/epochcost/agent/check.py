@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
-from http.client import HTTPException
 
 from epochcost._version import __version__
 from epochcost.agent.agent_settings import AgentSettings
 from epochcost.agent.events_directory import agent_events_dir
 from epochcost.agent.sources import identity_of, price_source
+from epochcost.agent.state_directory import agent_state_dir, shut_to_others, volatile
 from epochcost.gpus import choose_source
 from epochcost.gpus.gpu_source import GpuError
+from epochcost.http_client import Bounds, ConnectError, DeadlineError, ExchangeError, Request, ask
 from epochcost.model import Node
 from epochcost.nodes.node_source import NodeError
 
@@ -29,7 +28,7 @@ def check(settings: AgentSettings, environ: Mapping[str, str]) -> tuple[list[str
     """
     lines = [f"epochcost     {__version__}"]
     reasons = []
-    for name, look in (("events", _events), ("GPUs", _gpus), ("node", _node), ("price", _price)):
+    for name, look in (("events", _events), ("GPUs", _gpus), ("node", _node), ("ledger", _ledger), ("price", _price)):
         line, reason = look(settings, environ)
         lines.append(f"{name:<13} {line}")
         if reason:
@@ -48,7 +47,20 @@ def _events(settings: AgentSettings, environ: Mapping[str, str]) -> tuple[str, s
         return f"unusable: {err}", f"the events directory cannot be used: {err}"
     if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
         return f"{directory} is not writable", f"{directory} is not writable"
-    return f"{directory}, {files} event file{'' if files == 1 else 's'}", ""
+    return f"{directory}, {files} event file{'' if files == 1 else 's'}", shut_to_others(directory)
+
+
+def _ledger(settings: AgentSettings, environ: Mapping[str, str]) -> tuple[str, str]:
+    try:
+        events = agent_events_dir(settings.events_dir, environ)
+    except OSError:
+        return "unknown, for there is no events directory", ""
+    directory = agent_state_dir(settings.state_dir, events, environ)
+    why = volatile(directory)
+    if not why:
+        return f"{directory}", ""
+    advice = "set --state.dir to a directory that lasts"
+    return f"{directory} ({why})", f"the ledger in {directory} is lost with the next boot ({why}): {advice}"
 
 
 def _gpus(settings: AgentSettings, _: Mapping[str, str]) -> tuple[str, str]:
@@ -59,7 +71,7 @@ def _gpus(settings: AgentSettings, _: Mapping[str, str]) -> tuple[str, str]:
     if chosen.source is None:
         return f"none; this node is metered by its CPUs ({chosen.reason})", ""
     chosen.source.close()
-    return chosen.reason, ""
+    return chosen.reason, chosen.error and f"--gpus.source={settings.gpus_source}: {chosen.error}"
 
 
 def _node(settings: AgentSettings, environ: Mapping[str, str]) -> tuple[str, str]:
@@ -116,15 +128,16 @@ def who_answers(host: str, port: int) -> str:
 
 def _who(url: str) -> str:
     try:
-        with urllib.request.urlopen(url, timeout=2.0) as answer:  # noqa: S310 - http by construction
-            text = answer.read(1 << 20).decode("utf-8", "replace")
-    except urllib.error.HTTPError as err:
-        err.close()
-        return f"HTTP {err.code}: an epochcost that asks for a password, or another program"
-    except urllib.error.URLError as err:
-        return "free" if isinstance(err.reason, ConnectionRefusedError) else f"no answer: {err.reason}"
-    except (OSError, ValueError, HTTPException) as err:
-        return f"something that is not epochcost ({type(err).__name__})"
+        answer = ask(Request(url, by_proxy=False), Bounds.within(2.0, 64 << 20))
+    except ConnectError as err:
+        return "free" if err.refused else f"no answer: {err}"
+    except DeadlineError as err:
+        return f"no answer: {err}"
+    except ExchangeError as err:
+        return f"something that is not epochcost ({err})"
+    if answer.status != 200:  # noqa: PLR2004 - HTTP
+        return f"HTTP {answer.status}: an epochcost that asks for a password, or another program"
+    text = answer.body.decode("utf-8", "replace")
     known = {
         "epochcost_price_source_": "an epochcost price poller answers",
         "epochcost_node_": "an epochcost agent answers",

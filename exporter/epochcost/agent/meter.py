@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from epochcost.agent.snapshot import CollectorHealth, GpuView, NodeView, Snapshot, StateTotals
-from epochcost.agent.views import Envelope, Histories, run_views
+from epochcost.agent.settlement import MOST_UNSETTLED_SECONDS, Settlement, settled_until
+from epochcost.agent.snapshot import CollectorHealth, GpuView, NodeView, SettledMoney, Snapshot, StateTotals
+from epochcost.agent.views import Histories, run_views
 from epochcost.ledger import Device, Ledger
 from epochcost.ledger.node_ledger import FOLD_AFTER_SECONDS
 from epochcost.model import (
@@ -48,12 +49,19 @@ class Idle:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """The price of this node as last heard: steps, what on demand would cost, who said so and when."""
+    """The price of this node as last heard: steps, what on demand would cost, who said so and when.
+
+    Attributes:
+        steps: on the node timeline.
+        confirmed_ts: when its source last confirmed it, as that one's clock said.
+        confirmed_t: the same on the node timeline; None where both are the same clock.
+    """
 
     steps: tuple[PriceStep, ...]
     on_demand_usd_per_hour: float | None
     source: str
     confirmed_ts: float
+    confirmed_t: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +78,8 @@ class Inputs:
         watched: event streams whose writer's life is seen by the reader; None where nothing was read.
         health: how each collector went.
         event_counts: what became of the lines read so far.
+        refused: what was not taken of a user who wants more than his part, by user and of what there was too much.
+        fresh_seconds: how old a reading may be to say something of now, and how long a span that was observed.
     """
 
     gpus: GpuReading | None = None
@@ -82,30 +92,35 @@ class Inputs:
     health: Mapping[str, CollectorHealth] = field(default_factory=dict)
     event_counts: Mapping[str, int] = field(default_factory=dict)
     clock_jumps: int = 0
+    refused: Mapping[tuple[int, str], int] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    fresh_seconds: float = FRESH_SECONDS
 
 
 class Meter:
     """Drives the ledger and describes it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but two have defaults
         self,
         ledger: Ledger,
         node: Node,
         *,
+        machine: str = "",
         keep_seconds: float = 900.0,
         silence_seconds: float = 3600.0,
         idle: Idle | None = None,
     ) -> None:
         self.ledger = ledger
         self.node = node
+        self.machine = machine or node.node
         self.keep_seconds = keep_seconds
         self.silence_seconds = silence_seconds
         self.idle = idle or Idle()
         self.boot_ts: float | None = None
-        self.envelope = Envelope()
+        self.settlement = Settlement()
         self._histories = Histories()
         self._quote: Quote | None = None
+        self._heard_t = 0.0
         self._applied: Counter[str] = Counter()
         self._settled_t = 0.0
 
@@ -127,20 +142,29 @@ class Meter:
             self.ledger.begin(now, now, now)
         cursor = self.ledger.cursor if self.ledger.cursor is not None else now
         if inputs.quote is not None and inputs.quote is not self._quote:
-            self._quote = inputs.quote
+            self._quote, self._heard_t = inputs.quote, now
             self.ledger.set_price(inputs.quote.steps, now)
         devices = _devices(inputs, now, self.idle)
-        observed = now - cursor <= FRESH_SECONDS
-        for event in sorted(inputs.events, key=lambda e: e.t):
-            happened = event if event.t <= now else dataclasses.replace(event, t=now)
-            self.ledger.advance(happened.t, devices, observed=observed)
-            self._applied[self.ledger.apply(happened)] += 1
-        self.ledger.advance(now, devices, observed=observed)
-        self.ledger.silence(now, self.silence_seconds, inputs.watched)
+        observed = now - cursor <= inputs.fresh_seconds
+        with self.ledger.many_events():
+            for event in sorted(inputs.events, key=lambda e: e.t):
+                happened = event if event.t <= now else dataclasses.replace(event, t=now)
+                self.ledger.advance(happened.t, devices, observed=observed)
+                self._applied[self.ledger.apply(happened)] += 1
+            self.ledger.advance(now, devices, observed=observed)
+            self.ledger.silence(now, self.silence_seconds, inputs.watched)
+        self.ledger.unsettled.settle(self._settled_until(now))
         if now - self._settled_t > SETTLE_EVERY_SECONDS:
             self.ledger.settle(now - FOLD_AFTER_SECONDS)
             self._settled_t = now
         return self._describe(now, inputs)
+
+    def _settled_until(self, now: float) -> float:
+        quote = self._quote
+        if quote is None:
+            return now - MOST_UNSETTLED_SECONDS
+        confirmed_t = quote.confirmed_ts if quote.confirmed_t is None else quote.confirmed_t
+        return settled_until(quote.steps, confirmed_t, self._heard_t, now)
 
     def node_changed(self, now: float) -> None:
         """The machine has become another type or purchase option: its price from now on is not the one before."""
@@ -153,15 +177,18 @@ class Meter:
         counts.update({result: n for result, n in self._applied.items() if result != "accepted"})
         rejected = sum(n for result, n in self._applied.items() if result != "accepted")
         counts["accepted"] = max(0, counts["accepted"] - rejected)
+        node = self._node_view(now, inputs)
         return Snapshot(
             t=now,
-            node=self._node_view(now, inputs),
+            node=node,
             gpus=self._gpu_views(now, inputs),
-            runs=run_views(self.ledger, self.envelope, self._histories, now, self.keep_seconds),
+            runs=run_views(self.ledger, self.settlement, self._histories, now, self.keep_seconds),
             health=inputs.health,
             events=dict(counts),
             clock_jumps=inputs.clock_jumps,
+            refused=dict(inputs.refused),
             problems=inputs.problems,
+            machine=self.machine,
         )
 
     def _node_view(self, now: float, inputs: Inputs) -> NodeView:
@@ -171,7 +198,7 @@ class Meter:
             seconds[state] += value
         for (_, state), value in totals.cost_usd.items():
             cost[state] += value
-        reading = inputs.gpus if _is_fresh(inputs.gpus, now) else None
+        reading = inputs.gpus if _is_fresh(inputs, now) else None
         known = bool(self.ledger.price.times)
         return NodeView(
             node=self.node,
@@ -181,15 +208,13 @@ class Meter:
             price_source=self._quote.source if self._quote else "",
             price_ts=self._quote.confirmed_ts if self._quote else None,
             unpriced_seconds=totals.unpriced_seconds,
-            totals=StateTotals(
-                seconds,
-                {state: self.envelope.at_least(f"node/{state.value}", usd) for state, usd in cost.items()}
-                if known
-                else {},
-            ),
+            totals=StateTotals(seconds, cost if known else {}),
+            settled=self.settlement.of_node(self.ledger, cost) if known else SettledMoney(),
             gpus=(sum(not g.parent_uuid for g in reading.gpus) if reading else None) if inputs.has_gpus else 0,
             driver_version=reading.driver_version if reading else "",
-            host=inputs.host if inputs.host is not None and now - inputs.host.t <= FRESH_SECONDS else None,
+            gpu_read_seconds=reading.read_seconds if reading else None,
+            gpu_call_failures=inputs.gpus.call_failures if inputs.gpus else {},
+            host=inputs.host if inputs.host is not None and now - inputs.host.t <= inputs.fresh_seconds else None,
             power_watts=_power(reading),
             preemption=inputs.preemption,
         )
@@ -197,7 +222,7 @@ class Meter:
     def _gpu_views(self, now: float, inputs: Inputs) -> tuple[GpuView, ...]:
         if not inputs.has_gpus or inputs.gpus is None:
             return ()
-        fresh = _is_fresh(inputs.gpus, now)
+        fresh = _is_fresh(inputs, now)
         views = []
         for sample in inputs.gpus.gpus:
             totals = self.ledger.devices.devices.get(sample.uuid)
@@ -224,7 +249,7 @@ class Meter:
         """As JSON-able data."""
         return {
             "ledger": self.ledger.state(),
-            "envelope": self.envelope.state(),
+            "settled": self.settlement.state(),
             "applied": dict(self._applied),
             "boot_ts": self.boot_ts,
         }
@@ -236,25 +261,33 @@ class Meter:
             KeyError, TypeError, ValueError: when it is not what `state` makes; nothing has changed then.
         """
         ledger = Ledger.restored(state["ledger"], self.ledger.settings)
-        envelope = Envelope.restored(state["envelope"])
+        if "settled" in state:
+            settlement = Settlement.restored(state["settled"])
+        else:
+            settlement = Settlement.of_before(state["envelope"], ledger)
         applied = Counter({str(k): int(n) for k, n in state["applied"].items()})
         boot_ts = None if state["boot_ts"] is None else float(state["boot_ts"])
-        self.ledger, self.envelope, self._applied, self.boot_ts = ledger, envelope, applied, boot_ts
+        self.ledger, self.settlement, self._applied, self.boot_ts = ledger, settlement, applied, boot_ts
+
+    def clear(self) -> None:
+        """Forget what `restore` took over."""
+        self.ledger = Ledger(self.ledger.settings)
+        self.settlement, self._applied, self.boot_ts = Settlement(), Counter(), None
 
 
-def _is_fresh(reading: GpuReading | None, now: float) -> bool:
-    return reading is not None and now - reading.t <= FRESH_SECONDS
+def _is_fresh(inputs: Inputs, now: float) -> bool:
+    return inputs.gpus is not None and now - inputs.gpus.t <= inputs.fresh_seconds
 
 
 def _devices(inputs: Inputs, now: float, idle: Idle) -> list[Device]:
     """The node's devices over the span that ends now; without readings where they are stale."""
     if not inputs.has_gpus:
         host = inputs.host
-        ratio = host.cpu_utilization_ratio if host is not None and now - host.t <= FRESH_SECONDS else None
+        ratio = host.cpu_utilization_ratio if host is not None and now - host.t <= inputs.fresh_seconds else None
         return [Device(CPU.uuid, CPU.index, ratio)]
     if inputs.gpus is None:
         return []
-    if not _is_fresh(inputs.gpus, now):
+    if not _is_fresh(inputs, now):
         return [Device(g.uuid, g.index, weight=g.gpu_fraction) for g in inputs.gpus.gpus]
     return [
         Device(

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
-import secrets
 from pathlib import Path
 
 from epochcost.model import PreemptionNotice
+from epochcost.untrusted_files import replaced
 
 log = logging.getLogger(__name__)
 NAME = "preemption.json"
@@ -48,13 +47,5 @@ class PreemptionFile:
     def _replace(self, notice: PreemptionNotice) -> None:
         said = {"v": FILE_VERSION, "kind": notice.kind, "action": notice.action}
         said |= {name: ts for name in ("at_ts", "seen_ts") if (ts := getattr(notice, name)) is not None}
-        fresh = self._directory / f".{secrets.token_hex(8)}.tmp"
-        # The directory may be shared with other users: never follow what somebody put there.
-        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-        try:
-            with os.fdopen(fd, "w", encoding="utf-8") as file:
-                json.dump(said, file)
-            fresh.replace(self._directory / NAME)
-        except OSError:
-            fresh.unlink(missing_ok=True)
-            raise
+        with replaced(self._directory / NAME) as file:
+            file.write(json.dumps(said).encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections import Counter
 from collections.abc import Iterator
@@ -27,6 +28,11 @@ _FINE = CollectorHealth(success=True, duration_seconds=0.002)
 _NO_POLLER = CollectorHealth(success=False, duration_seconds=0.002, error="no price and no poller configured")
 
 
+def machine_name(name: str) -> str:
+    """The agent's name for a simulated machine, the same whenever the demo is played."""
+    return f"{name}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
 class PlayedAgent:
     """The agent of one machine. Times are seconds since the beginning of the simulation."""
 
@@ -41,12 +47,12 @@ class PlayedAgent:
         self._epoch_ts = epoch_ts
         self._market = market
         self._life = Life(machine, script, epoch_ts)
-        self._meter = Meter(Ledger(), self.node)
+        self._meter = Meter(Ledger(), self.node, machine=machine_name(machine.name))
         self._counts: Counter[str] = Counter(accepted=0)
         self._asked_t = float("-inf")
         self._quote = market.quote(self.node) if machine.priced else None
         self.registry = CollectorRegistry(auto_describe=False)
-        for name, collector in collectors(self._newest).items():
+        for name, collector in collectors(lambda: self.snapshot).items():
             self.registry.register(Guarded(collector, name, log))
 
     def up(self, t: float) -> bool:
@@ -98,11 +104,6 @@ class PlayedAgent:
             quote = self._market.quote(self.node)
             if quote is not None and quote != self._quote:
                 self._quote = quote
-
-    def _newest(self) -> Snapshot:
-        if self.snapshot is None:
-            raise RuntimeError("the agent has not sampled this machine yet")
-        return self.snapshot
 
 
 class Fleet:

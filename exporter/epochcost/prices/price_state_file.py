@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
 from epochcost.prices.merged_prices import SourcePrices
 from epochcost.prices.price_source import Zone
+from epochcost.untrusted_files import replaced
 
 VERSION = 1
 
@@ -27,12 +27,8 @@ def write(path: Path, shelves: Mapping[str, SourcePrices]) -> None:
     Raises:
         OSError: when it cannot be written; the old file stands.
     """
-    aside = path.with_name(f"{path.name}.new")
-    with aside.open("w", encoding="utf-8") as file:
-        file.writelines(_written(shelves))
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    with replaced(path, flush=True) as file:
+        file.writelines(piece.encode() for piece in _written(shelves))
 
 
 def read(path: Path) -> dict[str, SourcePrices]:
@@ -76,6 +72,7 @@ def _price_to_json(price: Price) -> dict[str, Any]:
         "zone": key.zone,
         "instance_type": key.instance_type,
         "purchase_option": key.purchase_option,
+        **({"reservation": key.reservation} if key.reservation else {}),
         "fetched_ts": price.fetched_ts,
         "steps": steps,
     }
@@ -101,6 +98,7 @@ def _price_from_json(source: str, raw: Mapping[str, Any]) -> Price:
         zone=str(raw["zone"]),
         instance_type=str(raw["instance_type"]),
         purchase_option=PurchaseOption(raw["purchase_option"]),
+        reservation=str(raw.get("reservation", "")),
     )
     steps = tuple(PriceStep(-math.inf if ts is None else float(ts), float(usd)) for ts, usd in raw["steps"])
     return Price(key, steps, source, float(raw["fetched_ts"]))

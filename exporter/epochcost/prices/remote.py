@@ -5,17 +5,26 @@ from __future__ import annotations
 import base64
 import json
 import math
-import ssl
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
-from http.client import HTTPException, InvalidURL
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
-from epochcost.model import Node, Price, PriceKey, PriceStep, PurchaseOption, is_number
+from epochcost.http_client import (
+    Answer,
+    Bounds,
+    ConnectError,
+    ExchangeError,
+    InvalidRequestError,
+    Request,
+    ask,
+    client_tls,
+    host_of,
+)
+from epochcost.model import ClockReading, Node, Price, PriceKey, PriceStep, PurchaseOption, is_number
+from epochcost.prices.followed_poller import FollowedPoller
 from epochcost.prices.price_source import PriceSourceError
 from epochcost.prices.quote import NodePrice
 
@@ -23,6 +32,7 @@ __all__ = ["NodePrice", "PriceSourceError", "RemotePrice"]
 
 MAX_ANSWER_BYTES = 1024 * 1024
 VERSION = 1
+OK = 200
 
 
 class RemotePrice:
@@ -34,15 +44,26 @@ class RemotePrice:
         password_file: holds ``user:password`` for the poller's basic auth; read at every question, so it may change.
         ca_file: certificate authority of the poller's TLS; empty for the system's.
         timeout: for the whole question, in seconds.
+        account: whose rates are asked for, where the poller knows some of its own; empty for everybody's.
     """
 
-    def __init__(self, url: str, node: Node, password_file: str = "", ca_file: str = "", timeout: float = 5.0) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 - where, for whom, and how
+        self,
+        url: str,
+        node: Node,
+        password_file: str = "",
+        ca_file: str = "",
+        timeout: float = 5.0,
+        account: str = "",
+    ) -> None:
         self._url = url.rstrip("/")
-        self._host = urlsplit(url).netloc.rpartition("@")[2]
+        self._host = host_of(url)
         self._node = node
         self._password_file = password_file
         self._ca_file = ca_file
         self._timeout = timeout
+        self._account = account
+        self._followed = FollowedPoller()
 
     def fetch(self, now: float) -> NodePrice:  # noqa: ARG002 - the poller's clock dates the prices
         """Ask once.
@@ -57,13 +78,17 @@ class RemotePrice:
             )
         answer = self._ask(option)
         try:
-            return _parse(json.loads(answer), self._node, option)
+            raw = json.loads(answer.body)
+            found = _parse(raw, self._node, option)
+            poller = _text(raw, "poller") if "poller" in raw else ""
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as err:
             raise PriceSourceError(
                 f"price poller {self._host}: its answer is no price: {type(err).__name__}: {_short(str(err))}"
             ) from None
+        price = self._followed.take(poller[:64], found.price, time.monotonic())
+        return NodePrice(price, found.on_demand_usd_per_hour, _clock(answer.headers, raw.get("now"), price.fetched_ts))
 
-    def _ask(self, option: PurchaseOption) -> bytes:
+    def _ask(self, option: PurchaseOption) -> Answer:
         node = self._node
         query = {
             "provider": node.provider,
@@ -71,30 +96,39 @@ class RemotePrice:
             "zone": node.zone,
             "instance_type": node.instance_type,
             "purchase_option": option.value,
+            **({"reservation": node.reservation} if node.reservation else {}),
+            **({"account": self._account} if self._account else {}),
         }
-        request = urllib.request.Request(f"{self._url}/v1/price?{urlencode(query)}")  # noqa: S310 - http(s) by settings
-        request.add_header("Accept", "application/json")
-        deadline = time.monotonic() + self._timeout
         try:
+            headers = {"Accept": "application/json"}
             if self._password_file:
-                request.add_unredirected_header("Authorization", _basic_auth(Path(self._password_file)))
-            with urllib.request.urlopen(request, timeout=self._timeout, context=self._tls()) as response:  # noqa: S310
-                return _read(response, deadline)
-        except urllib.error.HTTPError as err:
-            with err:
-                sentence = _sentence(err, deadline)
-            raise PriceSourceError(f"price poller {self._host}: HTTP {err.code}: {sentence}") from None
-        except urllib.error.URLError as err:
-            raise PriceSourceError(f"price poller {self._host}: cannot be asked: {err.reason}") from None
-        except InvalidURL:  # its text repeats what may be a password
-            raise PriceSourceError(f"price poller {self._host}: cannot be asked: not a URL that can be asked") from None
-        except (OSError, HTTPException, ValueError) as err:
+                headers["Authorization"] = _basic_auth(Path(self._password_file))
+            request = Request(f"{self._url}/v1/price?{urlencode(query)}", headers=headers, same_host_redirects=2)
+            tls = client_tls(self._ca_file) if self._ca_file and self._url.startswith("https:") else None
+            answer = ask(request, Bounds.within(self._timeout, MAX_ANSWER_BYTES), tls)
+        except (ConnectError, InvalidRequestError) as err:
+            raise PriceSourceError(f"price poller {self._host}: cannot be asked: {err}") from None
+        except ExchangeError as err:
+            raise PriceSourceError(f"price poller {self._host}: {err}") from None
+        except (OSError, ValueError) as err:  # the files of the password and of the authority
             raise PriceSourceError(f"price poller {self._host}: cannot be asked: {type(err).__name__}: {err}") from None
+        if answer.status != OK:
+            raise PriceSourceError(f"price poller {self._host}: HTTP {answer.status}: {_sentence(answer)}")
+        return answer
 
-    def _tls(self) -> ssl.SSLContext | None:
-        if not self._url.startswith("https:"):
-            return None
-        return ssl.create_default_context(cafile=self._ca_file or None)
+
+def _clock(headers: Mapping[str, str], now: object, fetched_ts: float) -> ClockReading | None:
+    """The poller's clock: as its answer says ``now``, else by the header ``Date``; None where neither does.
+
+    A price that was fetched in the very second of that date tells it more finely.
+    """
+    if is_number(now) and now > 0:
+        return ClockReading(float(now))
+    try:
+        second = parsedate_to_datetime(headers["date"]).timestamp()
+    except (KeyError, ValueError, TypeError, OverflowError):
+        return None
+    return ClockReading(fetched_ts) if 0 <= fetched_ts - second < 1 else ClockReading(second, exact=False)
 
 
 def _basic_auth(password_file: Path) -> str:
@@ -104,29 +138,16 @@ def _basic_auth(password_file: Path) -> str:
     return "Basic " + base64.b64encode(user_and_password.encode()).decode()
 
 
-def _read(response: Any, deadline: float) -> bytes:  # noqa: ANN401 - an HTTPResponse or an HTTPError
-    """The whole answer, unless it is too long or trickles in for too long."""
-    chunks: list[bytes] = []
-    size = 0
-    while chunk := response.read1(65536):
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > MAX_ANSWER_BYTES:
-            raise ValueError(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
-        if time.monotonic() > deadline:
-            raise TimeoutError("the answer took too long")
-    return b"".join(chunks)
-
-
-def _sentence(err: urllib.error.HTTPError, deadline: float) -> str:
+def _sentence(answer: Answer) -> str:
+    """What a poller says beside its status; of anybody else's words none are repeated."""
     try:
-        return _short(str(json.loads(_read(err, deadline))["error"]))
-    except (OSError, HTTPException, ValueError, TypeError, KeyError, RecursionError):
-        return str(err.reason)
+        return _short(str(json.loads(answer.body)["error"]))
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return "no reason given"
 
 
 def _short(text: str) -> str:
-    return " ".join(text.split())[:300]
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:300]
 
 
 def _parse(raw: Mapping[str, Any], node: Node, option: PurchaseOption) -> NodePrice:
@@ -134,7 +155,9 @@ def _parse(raw: Mapping[str, Any], node: Node, option: PurchaseOption) -> NodePr
         raise ValueError(f"version {raw['v']!r}, not {VERSION}")
     if (raw["instance_type"], raw["purchase_option"]) != (node.instance_type, option.value):
         raise ValueError(f"it is for {raw['instance_type']!r} {raw['purchase_option']!r}, not for what was asked")
-    key = PriceKey(_text(raw, "provider"), _text(raw, "region"), _text(raw, "zone"), node.instance_type, option)
+    place = _text(raw, "provider"), _text(raw, "region"), _text(raw, "zone")
+    reservation = _text(raw, "reservation") if "reservation" in raw else ""  # older pollers know none
+    key = PriceKey(*place, node.instance_type, option, reservation)
     steps = tuple(
         PriceStep(-math.inf if step["ts"] is None else _number(step["ts"]), _number(step["usd_per_hour"]))
         for step in raw["steps"]

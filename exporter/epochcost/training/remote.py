@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import threading
 import time
 from collections import deque
@@ -12,6 +11,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from epochcost.training.cost import MAX_AGE_SECONDS, CostFile
+from epochcost.training.host import name_in_files
 from epochcost.training.warning import warn_once
 
 MAX_LINES = 10_000
@@ -37,13 +37,12 @@ class RemoteWriter:
     """
 
     def __init__(self, url: str, token_file: str, run: str) -> None:
-        node = re.sub(r"[^A-Za-z0-9.-]", "_", os.uname().nodename)[:60] or "host"
         self.name = ""
         self.replaces = ""
         self.locked = False
         self.dead = False
         self.answer: tuple[dict[str, Any], float] = ({}, 0.0)
-        self._writer = f"{run[:100]}-{node}-{os.getpid()}-{os.urandom(3).hex()}"
+        self._writer = f"{run[:100]}-{name_in_files()}-{os.getpid()}-{os.urandom(3).hex()}"
         self._url = urlsplit(url)
         self._token_file = token_file
         self._pid = os.getpid()
@@ -149,7 +148,7 @@ class RemoteWriter:
             with open(self._token_file, encoding="utf-8") as file:  # noqa: PTH123 - pathlib costs the training its import
                 headers["Authorization"] = f"Bearer {file.read().strip()}"
         try:
-            path = f"{self._url.path.rstrip('/')}/v1/events?writer={quote(self._writer)}"
+            path = f"{self._url.path.rstrip('/')}/v1/events?writer={quote(self._writer)}&now={time.time():.6f}"
             connection.request("POST", path, body, headers)
             answer = connection.getresponse()
             return answer.status, answer.read(MAX_ANSWER_BYTES)
@@ -159,6 +158,8 @@ class RemoteWriter:
 
 class RemoteCost(CostFile):
     """The run's dollars as the agent's answers bring them."""
+
+    rewritten = False
 
     def __init__(self, run: str, writers: list[RemoteWriter]) -> None:
         super().__init__(_nowhere, run)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import logging
-import time
-import urllib.error
-import urllib.request
+from collections.abc import Mapping
 from dataclasses import replace
-from http.client import HTTPException
-from typing import Any
 from urllib.parse import urlsplit
 
 from epochcost.gpus.dcgm.dcgm_rows import ExpositionError, parse_exposition
 from epochcost.gpus.gpu_source import GpuError
+from epochcost.http_client import (
+    Bounds,
+    ConnectError,
+    ExchangeError,
+    InvalidRequestError,
+    Request,
+    TooLongError,
+    ask,
+    place_of,
+)
 from epochcost.model import GpuReading, GpuSample
 
 log = logging.getLogger(__name__)
@@ -20,6 +26,7 @@ log = logging.getLogger(__name__)
 DEFAULT_URL = "http://127.0.0.1:9400/metrics"
 PATIENCE_SECONDS = 2.0
 MAX_ANSWER_BYTES = 16 << 20
+OK = 200
 
 
 class DcgmSource:
@@ -38,14 +45,17 @@ class DcgmSource:
         self._parsed: GpuReading | None = None
         """What `_answer` says; the exporter repeats itself word for word between two of its own readings."""
         self._known: dict[str, GpuSample] = {}
+        self._complained: set[str] = set()
 
     def read(self, t: float) -> GpuReading:
         """All GPUs now; see `GpuSource.read`."""
         try:
             answer = self._asked()
             if self._parsed is None or answer != self._answer:
-                self._parsed = parse_exposition(answer.decode("utf-8", "replace"))
+                complaints: dict[str, str] = {}
+                self._parsed = parse_exposition(answer.decode("utf-8", "replace"), complaints)
                 self._answer = answer
+                self._complain(complaints)
         except ExpositionError as err:
             raise GpuError(f"{self._who()}: {err}") from None
         return replace(self._parsed, t=t, gpus=self._with_those_gone(self._parsed.gpus))
@@ -53,12 +63,21 @@ class DcgmSource:
     def close(self) -> None:
         """Nothing is held: each question is a connection of its own."""
 
+    def _complain(self, complaints: Mapping[str, str]) -> None:
+        """Log each once for as long as it lasts."""
+        for about in complaints.keys() - self._complained:
+            log.warning("%s: %s", self._who(), complaints[about])
+        self._complained = set(complaints)
+
     def _with_those_gone(self, gpus: tuple[GpuSample, ...]) -> tuple[GpuSample, ...]:
         told = {gpu.uuid for gpu in gpus}
         for gpu in gpus:
             if not gpu.parent_uuid:  # slices come and go as they are cut
-                if not self._known.get(gpu.uuid, gpu).readable:
+                before = self._known.get(gpu.uuid)
+                if gpu.readable and before is not None and not before.readable:
                     log.info("GPU %s (%s): told of again", gpu.index, gpu.uuid)
+                elif not gpu.readable and (before is None or before.readable):
+                    log.warning("GPU %s (%s): %s has no figure of it", gpu.index, gpu.uuid, self._who())
                 self._known[gpu.uuid] = gpu
         for uuid, gpu in self._known.items():
             if uuid not in told and gpu.readable:
@@ -67,43 +86,18 @@ class DcgmSource:
         return (*gpus, *(gpu for uuid, gpu in self._known.items() if uuid not in told))
 
     def _asked(self) -> bytes:
-        deadline = time.monotonic() + self._patience
-        headers = {"Accept": "text/plain; version=0.0.4", "Accept-Encoding": "identity"}
-        request = urllib.request.Request(self._url, headers=headers)  # noqa: S310 - http(s) by settings
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _Stays())
+        request = Request(self._url, headers={"Accept": "text/plain; version=0.0.4"}, by_proxy=False)
         try:
-            with opener.open(request, timeout=self._patience) as response:
-                return self._body(response, deadline)
-        except urllib.error.HTTPError as err:
-            err.close()
-            raise GpuError(f"{self._who()}: answers HTTP {err.code}") from None
-        except urllib.error.URLError as err:
-            raise GpuError(f"{self._who()}: cannot be asked: {err.reason}") from None
-        except (OSError, HTTPException, ValueError) as err:
-            raise GpuError(f"{self._who()}: the answer broke off: {type(err).__name__}: {err}") from None
-
-    def _body(self, response: Any, deadline: float) -> bytes:  # noqa: ANN401 - an HTTPResponse
-        chunks: list[bytes] = []
-        size = 0
-        while chunk := response.read1(65536):
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > MAX_ANSWER_BYTES:
-                raise ExpositionError(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
-            if time.monotonic() > deadline:
-                raise ExpositionError(f"the answer took longer than {self._patience:g} s")
-        promised = response.headers.get("Content-Length", "")
-        if promised.isdecimal() and size < int(promised):
-            raise ExpositionError(f"the answer broke off after {size} of {promised} bytes")
-        return b"".join(chunks)
+            answer = ask(request, Bounds.within(self._patience, MAX_ANSWER_BYTES))
+        except (ConnectError, InvalidRequestError) as err:
+            raise GpuError(f"{self._who()}: cannot be asked: {err}") from None
+        except TooLongError as err:
+            raise GpuError(f"{self._who()}: {err}") from None
+        except ExchangeError as err:
+            raise GpuError(f"{self._who()}: the answer broke off: {err}") from None
+        if answer.status != OK:  # who answers for another machine, by a redirect, is not asked
+            raise GpuError(f"{self._who()}: answers HTTP {answer.status}")
+        return answer.body
 
     def _who(self) -> str:
-        url = urlsplit(self._url)
-        return f"dcgm-exporter at {url.netloc.rpartition('@')[2]}{url.path}"
-
-
-class _Stays(urllib.request.HTTPRedirectHandler):
-    """Whoever answers for another machine is not asked."""
-
-    def redirect_request(self, *_: object) -> None:
-        """Follow nothing: the redirect's own code is the answer."""
+        return f"dcgm-exporter at {place_of(self._url)}"

@@ -5,22 +5,29 @@ Nothing of what a store answers is trusted: its length, its kind, its shape. A s
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import ssl
-import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from http.client import HTTPException, HTTPResponse
 from typing import Any, NoReturn, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from epochcost._version import __version__
-from epochcost.reports.errors import ReportError
+from epochcost.http_client import (
+    Answer,
+    Bounds,
+    ConnectError,
+    DeadlineError,
+    ExchangeError,
+    InvalidRequestError,
+    Request,
+    TooLongError,
+    ask,
+    host_of,
+    place_of,
+)
+from epochcost.store.store_error import StoreError
 
 MAX_BYTES = 256 * 2**20
 _MOST_CHARACTERS = 300
@@ -29,10 +36,10 @@ _TOO_MUCH_WORDS = (
     "too many", "exceed", "limit", "timed out", "timeout", "too large", "maximum resolution", "cannot select more",
     "cannot process more",
 )  # fmt: skip
-_PIECE_BYTES = 65536
+_OK = 200
 
 
-class TooMuchError(ReportError):
+class TooMuchError(StoreError):
     """The question asks for more than the store or this program takes at once; a part of it may pass."""
 
 
@@ -48,6 +55,15 @@ class Series:
     points: Sequence[tuple[float, float]]
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Labels, and the value at one time in s."""
+
+    labels: Mapping[str, str]
+    t: float
+    value: float
+
+
 class Store(Protocol):
     """What a report needs of a store."""
 
@@ -59,16 +75,9 @@ class Store(Protocol):
 
         Raises:
             TooMuchError: when less may be asked at once.
-            ReportError: for anything else.
+            StoreError: for anything else.
         """
         ...
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would carry the secret elsewhere, and turn a POST into a GET."""
-
-    def redirect_request(self, *_args: object, **_kwargs: object) -> None:
-        return None
 
 
 @dataclass(slots=True)
@@ -98,47 +107,45 @@ class Prometheus:
         data = self._ask("query_range", {**parameters, "nocache": "1"})
         return [_series(entry, self.url) for entry in data]
 
+    def at(self, query: str) -> list[Sample]:
+        """The samples of an instant query, as of now by the store's clock.
+
+        Raises:
+            StoreError: when there is no answer, or one that cannot be used.
+        """
+        data = self._ask("query", {"query": query, "nocache": "1"})
+        return [_sample(entry, self._where()) for entry in data]
+
     def _ask(self, path: str, parameters: Mapping[str, str]) -> list[Any]:
         self.questions += 1
-        url = f"{self.url}/api/v1/{path}"
-        body = urllib.parse.urlencode(parameters).encode()
-        handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
-        if self.context:
-            handlers.append(urllib.request.HTTPSHandler(context=self.context))
-        request = urllib.request.Request(url, body, {"User-Agent": f"epochcost/{__version__}", **self.headers})  # noqa: S310 - http(s) by settings
-        try:
-            with urllib.request.build_opener(*handlers).open(request, timeout=self.timeout_seconds) as answer:
-                return self._result(self._read(answer, time.monotonic()), parameters["query"])
-        except urllib.error.HTTPError as err:
-            with err:
-                self._refused(err, parameters["query"])
-        except urllib.error.URLError as err:
-            raise ReportError(f"{self._where()}: cannot be asked: {_short(str(err.reason))}") from None
-        except TimeoutError:
-            raise self._slow() from None
-        except ssl.SSLError as err:  # a store that wants a certificate says so only after it was asked
-            reason = err.reason or type(err).__name__
-            advice = "; see --prometheus.cert-file" if "CERTIFICATE" in reason else ""
-            raise ReportError(f"{self._where()}: TLS: {reason}{advice}") from None
-        except (OSError, HTTPException) as err:
-            raise ReportError(f"{self._where()}: the answer broke off: {type(err).__name__}") from None
+        headers = {
+            "User-Agent": f"epochcost/{__version__}",
+            "Content-Type": "application/x-www-form-urlencoded",
+            **self.headers,
+        }
+        # No redirect is followed: it would carry the secret elsewhere, and turn a POST into a GET.
+        request = Request(f"{self.url}/api/v1/{path}", "POST", headers, urlencode(parameters).encode())
+        answer = self._answer(request)
+        if answer.status != _OK:
+            self._refused(answer, parameters["query"])
+        return self._result(answer.body, parameters["query"])
 
-    def _read(self, answer: HTTPResponse, began: float) -> bytes:
-        """All of it: not more than ``max_bytes``, not for longer than ``timeout_seconds``, not less than announced."""
-        raw = bytearray()
-        announced = answer.length
-        while announced is None or len(raw) < announced:
-            more = answer.read1(_PIECE_BYTES if announced is None else min(_PIECE_BYTES, announced - len(raw)))
-            if not more:
-                break
-            raw += more
-            if len(raw) > self.max_bytes:
-                raise TooMuchError(f"{self._where()}: the answer is longer than {self.max_bytes} bytes")
-            if time.monotonic() - began > self.timeout_seconds:
-                raise self._slow()
-        if announced is not None and len(raw) < announced:
-            raise ReportError(f"{self._where()}: the answer broke off after {len(raw)} of {announced} bytes")
-        return bytes(raw)
+    def _answer(self, request: Request) -> Answer:
+        try:
+            return ask(request, Bounds.within(self.timeout_seconds, self.max_bytes), self.context)
+        except DeadlineError:
+            raise self._slow() from None
+        except TooLongError as err:
+            raise TooMuchError(f"{self._where()}: {err}") from None
+        except ConnectError as err:
+            if err.tls:
+                advice = "; see --prometheus.cert-file" if "CERTIFICATE" in err.tls else ""
+                raise StoreError(f"{self._where()}: TLS: {err.tls}{advice}") from None
+            raise StoreError(f"{self._where()}: cannot be asked: {err}") from None
+        except InvalidRequestError as err:
+            raise StoreError(f"{self._where()}: cannot be asked: {err}") from None
+        except ExchangeError as err:
+            raise StoreError(f"{self._where()}: {self._plain(str(err))}") from None
 
     def _slow(self) -> TooSlowError:
         return TooSlowError(f"{self._where()}: no answer within {self.timeout_seconds:g} s (--prometheus.timeout)")
@@ -146,9 +153,9 @@ class Prometheus:
     def _result(self, raw: bytes, query: str) -> list[Any]:
         document = _document(raw)
         if not document:
-            raise ReportError(f"{self._where()}: the answer is not Prometheus' JSON but begins {_begin(raw)}")
+            raise StoreError(f"{self._where()}: the answer is not Prometheus' JSON but begins {_begin(raw)}")
         if document.get("status") != "success":
-            raise ReportError(f"{self._where()}: {_short(_said(document))}; asked: {_short(query)}")
+            raise StoreError(f"{self._where()}: {_short(_said(document))}; asked: {_short(query)}")
         for warning in document.get("warnings") or ():
             self.warnings.add(_short(str(warning)))
         if document.get("isPartial"):
@@ -156,28 +163,26 @@ class Prometheus:
         data = document.get("data")
         result = data.get("result") if isinstance(data, dict) else None
         if not isinstance(result, list):
-            raise ReportError(f"{self._where()}: the answer holds no result; asked: {_short(query)}")
+            raise StoreError(f"{self._where()}: the answer holds no result; asked: {_short(query)}")
         return result
 
-    def _refused(self, err: urllib.error.HTTPError, query: str) -> NoReturn:
-        raw = b""
-        with contextlib.suppress(OSError, HTTPException):  # what it says beside its status may get lost
-            raw = err.read(65536)
-        head = f"{self._where()}: HTTP {err.code}"
-        if err.code in (301, 302, 303, 307, 308):
-            elsewhere = urlsplit(err.headers.get("Location", "")).netloc.rpartition("@")[2] or "nowhere"
-            raise ReportError(f"{head} to {elsewhere}: not followed; give the final address as --prometheus.url")
-        if err.code in (401, 403):
+    def _refused(self, answer: Answer, query: str) -> NoReturn:
+        raw, status = answer.body, answer.status
+        head = f"{self._where()}: HTTP {status}"
+        if status in (301, 302, 303, 307, 308):
+            elsewhere = _short(host_of(answer.headers.get("location", ""))) or "nowhere"
+            raise StoreError(f"{head} to {elsewhere}: not followed; give the final address as --prometheus.url")
+        if status in (401, 403):
             given = (
                 "the credentials given are refused" if "Authorization" in self.headers else "no credentials were given"
             )
-            raise ReportError(f"{head}: {given}; see --prometheus.username and --prometheus.bearer-token-file")
+            raise StoreError(f"{head}: {given}; see --prometheus.username and --prometheus.bearer-token-file")
         document = _document(raw)
         said = self._plain(_said(document) if document else _begin(raw))
-        if err.code in _TOO_MUCH and any(word in said.lower() for word in _TOO_MUCH_WORDS):
+        if status in _TOO_MUCH and any(word in said.lower() for word in _TOO_MUCH_WORDS):
             raise TooMuchError(f"{head}: {_short(said)}")
-        advice = "; does the URL lack a path prefix (/prometheus)?" if err.code == 404 else f"; asked: {_short(query)}"  # noqa: PLR2004
-        raise ReportError(f"{head}: {_short(said)}{advice}")
+        advice = "; does the URL lack a path prefix (/prometheus)?" if status == 404 else f"; asked: {_short(query)}"  # noqa: PLR2004
+        raise StoreError(f"{head}: {_short(said)}{advice}")
 
     def _plain(self, text: str) -> str:
         """A proxy may repeat what it was sent."""
@@ -187,7 +192,7 @@ class Prometheus:
         return text
 
     def _where(self) -> str:
-        return f"{urlsplit(self.url).scheme}://{urlsplit(self.url).netloc.rpartition('@')[2]}{urlsplit(self.url).path}"
+        return f"{urlsplit(self.url).scheme}://{place_of(self.url)}"
 
 
 def _document(raw: bytes) -> dict[str, Any]:
@@ -204,7 +209,16 @@ def _series(entry: Any, url: str) -> Series:  # noqa: ANN401 - parsed JSON
         labels = {str(k): str(v) for k, v in entry["metric"].items()}
         return Series(labels, [(_time(t), float(v)) for t, v in entry["values"]])
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as err:
-        raise ReportError(f"{url}: a series of the answer cannot be read: {type(err).__name__}") from None
+        raise StoreError(f"{url}: a series of the answer cannot be read: {type(err).__name__}") from None
+
+
+def _sample(entry: Any, where: str) -> Sample:  # noqa: ANN401 - parsed JSON
+    try:
+        labels = {str(k): str(v) for k, v in entry["metric"].items()}
+        t, value = entry["value"]
+        return Sample(labels, _time(t), float(value))
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as err:
+        raise StoreError(f"{where}: a sample of the answer cannot be read: {type(err).__name__}") from None
 
 
 def _time(value: Any) -> float:  # noqa: ANN401 - parsed JSON
@@ -224,6 +238,6 @@ def _begin(raw: bytes) -> str:
 
 def _short(text: str) -> str:
     """On one line, without its middle if it is long: VictoriaMetrics repeats the question before it says the reason."""
-    plain = " ".join(text.split())
+    plain = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     third = _MOST_CHARACTERS // 3
     return plain if len(plain) <= _MOST_CHARACTERS else f"{plain[:third]} ... {plain[-2 * third :]}"

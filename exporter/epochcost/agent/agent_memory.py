@@ -1,0 +1,111 @@
+"""What the agent remembers over restarts: taken up at the start, saved now and then."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from epochcost.agent.agent_health import AgentHealth
+from epochcost.agent.agent_state_file import StateError, StateFile
+from epochcost.agent.host_sampling import HostSampling
+from epochcost.agent.meter import Meter
+from epochcost.agent.priced_machine import PricedMachine
+from epochcost.agent.snapshot import CollectorHealth
+from epochcost.nodes.machine_name import AnotherMachineError
+from epochcost.progress.clock import NodeClock
+from epochcost.progress.event_sources import EventSources
+
+log = logging.getLogger(__name__)
+SAVE_SECONDS = (5.0, 60.0)
+"""Least and most between two saves of the state."""
+SAVING_SHARE = 0.001
+"""Saving takes no more of a core than this: a state with many thousand epochs is saved more seldom."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """The parts whose state outlives the process."""
+
+    clock: NodeClock
+    files: EventSources
+    meter: Meter
+    machine: PricedMachine
+
+
+class AgentMemory:
+    """The state of one agent in its file.
+
+    Attributes:
+        first: nothing is known of this boot of the machine yet: its books are to be opened.
+    """
+
+    def __init__(self, file: StateFile, parts: Remembered, host: HostSampling, health: AgentHealth) -> None:
+        self.file = file
+        self.first = True
+        self._parts = parts
+        self._host = host
+        self._health = health
+        self._save_at = 0.0
+
+    def resume(self) -> None:
+        """Take up where an earlier agent left off."""
+        saved = self.file.load()
+        if saved is None:
+            return
+        it = self._parts
+        try:
+            it.meter.restore(saved["meter"])
+            it.files.restore(saved["files"])
+            it.clock.restore(saved["clock"])
+            same_boot = saved["boot_id"] == self._host.boot_id != ""
+            now = it.clock.now()
+            since = now if same_boot else self._host.boot_ts(now)
+            it.machine.restore(saved, it.meter, same_boot=same_boot, since=since)
+            self.first = not same_boot
+        except (KeyError, TypeError, ValueError, AttributeError) as err:
+            self.file.set_aside(str(err) if isinstance(err, AnotherMachineError) else f"{type(err).__name__}: {err}")
+            it.meter.clear()
+            it.files.clear()
+            self.first = True
+
+    def state(self) -> dict[str, Any]:
+        """Everything that must survive, as JSON-able data, all of one instant."""
+        it = self._parts
+        return {
+            "boot_id": self._host.boot_id,
+            **it.machine.state(),
+            "clock": it.clock.state(),
+            "files": it.files.state(),
+            "meter": it.meter.state(),
+        }
+
+    def save_when_due(self) -> None:
+        """Save, if the last time is long enough ago."""
+        if self._parts.clock.now() >= self._save_at:
+            self.save()
+
+    def save(self) -> None:
+        """Save now; a failure is logged once and tried again."""
+        began, cpu = time.perf_counter(), time.thread_time()
+        error = ""
+        try:
+            self.file.save(self.state())
+        except StateError as err:
+            error = str(err)
+            if error != self._health.state.error:
+                log.error("state: %s", error)  # noqa: TRY400 - the text says it all
+        self._save_at = self._parts.clock.now() + pause_after_saving(time.thread_time() - cpu)
+        self._health.state = CollectorHealth(not error, time.perf_counter() - began, error)
+
+    def close(self) -> None:
+        """Let go of the state, which another agent may then have, and of the directories of events."""
+        self._parts.files.close()
+        self.file.close()
+
+
+def pause_after_saving(cpu_seconds: float) -> float:
+    """Seconds until the state is saved again, when saving it took so much."""
+    least, most = SAVE_SECONDS
+    return min(most, max(least, cpu_seconds / SAVING_SHARE))

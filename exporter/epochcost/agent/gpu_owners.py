@@ -1,0 +1,45 @@
+"""Whose each GPU is, as the agent's owner feeds and its runs say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from epochcost.agent.agent_settings import AgentSettings
+from epochcost.agent.gpu_sampling import GpuSampling
+from epochcost.agent.snapshot import GpuView
+from epochcost.agent.sources import owner_feeds
+from epochcost.model import GpuOwner, RunId
+from epochcost.owners import combined, run_owners
+
+
+class GpuOwners:
+    """The feeds that may say whose a GPU is, put together with the runs."""
+
+    def __init__(self, settings: AgentSettings, gpus: GpuSampling, proc: Path) -> None:
+        self.feeds = owner_feeds(settings, lambda: gpus.known() or (), proc, gpus.name) if gpus.name else []
+        self._runs_count = "run" in settings.owners_sources
+        self._said: tuple[Any, ...] = ()
+        self._owners: tuple[GpuOwner, ...] = ()
+
+    def start(self) -> None:
+        """Begin to ask."""
+        for feed in self.feeds:
+            feed.start()
+
+    def stop(self) -> None:
+        """Stop asking."""
+        for feed in self.feeds:
+            feed.stop()
+
+    def of(self, gpus: Sequence[GpuView], runs_on: Mapping[str, tuple[RunId, ...]]) -> tuple[GpuOwner, ...]:
+        """The owners of ``gpus``, given the open runs by the UUID of their device."""
+        runs = runs_on if self._runs_count else {}
+        shown = {gpu.sample.uuid for gpu in gpus}
+        said = [feed.owners() for feed in self.feeds]
+        if (runs, shown, said) != self._said:  # most seconds nothing new is said
+            owners = combined([run_owners(runs), *said])
+            self._said = (runs, shown, said)
+            self._owners = tuple(owner for owner in owners if owner.uuid in shown)
+        return self._owners

@@ -1,0 +1,52 @@
+"""The machine's CPUs, memory, disks and network as the agent samples them, and the boot that it is in."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+from epochcost.agent.snapshot import CollectorHealth
+from epochcost.gpus.host.host_source import HostError, HostSource, boot_id, boot_time
+from epochcost.model import HostReading
+
+log = logging.getLogger(__name__)
+
+
+class HostSampling:
+    """Reads ``proc``; what cannot be read is logged once and shown by `health`."""
+
+    def __init__(self, proc: Path) -> None:
+        self._proc = proc
+        self._source = HostSource(proc)
+        self.boot_id = self._boot_id()
+        """Tells this boot from any other; empty where unknown."""
+        self.health = CollectorHealth(success=True, duration_seconds=0.0)
+
+    def read(self, t: float) -> HostReading | None:
+        """The machine at ``t`` (node timeline), None when it cannot be read."""
+        began = time.perf_counter()
+        try:
+            reading = self._source.read(t)
+        except (HostError, OSError) as err:
+            if str(err) != self.health.error:
+                log.warning("host: %s", err)
+            self.health = CollectorHealth(False, time.perf_counter() - began, str(err))  # noqa: FBT003
+            return None
+        self.health = CollectorHealth(success=True, duration_seconds=time.perf_counter() - began)
+        return reading
+
+    def boot_ts(self, now: float) -> float:
+        """When the machine was booted; ``now`` where that is not known."""
+        try:
+            return boot_time(self._proc)
+        except HostError as err:
+            log.warning("when this machine was booted is not known, so its time counts from now: %s", err)
+            return now
+
+    def _boot_id(self) -> str:
+        try:
+            return boot_id(self._proc)
+        except HostError as err:
+            log.warning("a restart cannot be told from a reboot: %s", err)
+            return ""

@@ -1,0 +1,155 @@
+"""Which machine this is, what it is priced as, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from epochcost.agent.agent_settings import AgentSettings
+from epochcost.agent.meter import Meter, Quote
+from epochcost.agent.price_feed import PriceFeed
+from epochcost.agent.snapshot import CollectorHealth
+from epochcost.agent.sources import identity_of, price_source
+from epochcost.model import GpuSample, Node
+from epochcost.nodes.machine_name import MachineName, machine_name
+from epochcost.prices.gcp.gcp_gpus import with_accelerators
+from epochcost.progress.clock import NodeClock
+
+NO_PRICE_SOURCE = "no price and no poller configured"
+
+
+class PricedMachine:
+    """This machine as it is known so far, the feed that learns more of it, and the feed of its price.
+
+    Args:
+        settings: see `AgentSettings`.
+        environ: the environment, for the name of a Kubernetes node.
+        clock: the node timeline.
+        wall: seconds since the Unix epoch.
+        gpus: the GPUs as last read: None where they have not been read yet, empty on a node without any.
+    """
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        environ: Mapping[str, str],
+        clock: NodeClock,
+        wall: Callable[[], float],
+        gpus: Callable[[], Sequence[GpuSample] | None],
+    ) -> None:
+        self._settings = settings
+        self._gpus = gpus
+        self.identity = identity_of(settings, environ)
+        self.node = self._priced_node()
+        self._name: MachineName = machine_name(self.node.node, settings.machine_name)
+        self._known_as = priced_as(self.node)
+        self._since = clock.now()
+        """From when on it may be another machine than the one that it was known as."""
+        source = price_source(settings, self.node)
+        self.prices = PriceFeed(source, settings.prices_interval, wall, clock.now) if source else None
+
+    @property
+    def name(self) -> str:
+        """The value of the label ``epochcost_machine``; it never changes while an agent lives."""
+        return self._name.name
+
+    def start(self) -> None:
+        """Begin to ask what this machine is, and, where that does not depend on the answer, what it costs."""
+        self.identity.start()
+        self.start_prices()
+
+    def stop(self) -> None:
+        """Stop asking."""
+        for feed in (self.prices, self.identity):
+            if feed is not None:
+                feed.stop()
+
+    def start_prices(self) -> None:
+        """Begin to ask for the price once it is known of what: a configured price is the same whatever the answer."""
+        configured = self._settings.price_usd_per_hour is not None
+        if self.prices is not None and not self.prices.started and (configured or self.identity.settled):
+            self.prices.start()
+
+    @property
+    def quote(self) -> Quote | None:
+        """The price as last heard."""
+        return self.prices.quote if self.prices else None
+
+    def price_health(self) -> CollectorHealth:
+        """How the last question for the price went."""
+        if self.prices is None:
+            return CollectorHealth(success=False, duration_seconds=0.0, error=NO_PRICE_SOURCE)
+        return self.prices.health
+
+    def learn(self, meter: Meter) -> None:
+        """Take over what has come to be known of this machine since the last call."""
+        self.start_prices()
+        if (node := self._priced_node()) != self.node:
+            self._become(node, meter)
+
+    def _priced_node(self) -> Node:
+        """This machine under the name that it is priced by: of Google's N1, the GPUs that are attached are part of it.
+
+        Until the driver has said which they are, its type is not known: without them its price would be a wrong one.
+        """
+        node = self.identity.node
+        if node.provider != "gcp" or not node.instance_type.startswith("n1-"):
+            return node
+        gpus = self._gpus()
+        if gpus is None:
+            return replace(node, instance_type="")
+        return replace(node, instance_type=with_accelerators(node.instance_type, [gpu.model for gpu in gpus]))
+
+    def _become(self, node: Node, meter: Meter) -> None:
+        """To learn more of the machine is no change. To learn that it is another one than before is.
+
+        A machine becomes another one while it is not running, so its price is not known from this boot on.
+        """
+        more = priced_as(node) != priced_as(self.node)
+        self.node = meter.node = node
+        known = priced_as(node)
+        if any(was and is_now and was != is_now for was, is_now in zip(self._known_as, known, strict=True)):
+            meter.node_changed(self._since)
+            self._known_as = known
+        else:
+            self._known_as = tuple(is_now or was for was, is_now in zip(self._known_as, known, strict=True))
+        if more and self.prices is not None and (source := price_source(self._settings, node)):
+            self.prices.ask_about(source)
+
+    def state(self) -> dict[str, Any]:
+        """As JSON-able data."""
+        dates = self.prices.dates.state() if self.prices is not None else []
+        known = {"machine": self._name.state(), "priced_as": self._known_as, "identity": self.identity.state()}
+        return {**known, "price_dates": dates}
+
+    def restore(self, saved: Mapping[str, Any], meter: Meter, *, same_boot: bool, since: float) -> None:
+        """Take over what `state` described.
+
+        Args:
+            saved: what `state` made.
+            meter: told when this is another machine than the one of ``saved``.
+            same_boot: what the machine's metadata said still holds.
+            since: from when on it may be another machine.
+
+        Raises:
+            AnotherMachineError: when it was saved on another machine.
+            KeyError, TypeError, ValueError, AttributeError: when it is not what `state` makes; nothing has changed.
+        """
+        known_as = tuple(map(str, saved["priced_as"]))
+        if len(known_as) != len(self._known_as):
+            raise ValueError(f"priced_as: {len(known_as)} parts, expected {len(self._known_as)}")
+        name = self._name.restored(saved["machine"]) if "machine" in saved else self._name
+        if self.prices is not None:
+            self.prices.dates.restore(saved.get("price_dates", []))
+        if same_boot:
+            self.identity.restore(saved.get("identity", {}))
+        self._name = name
+        meter.machine = name.name
+        self._known_as, self._since = known_as, since
+        self._become(self._priced_node(), meter)
+
+
+def priced_as(n: Node) -> tuple[str, ...]:
+    """All that a price depends on."""
+    return n.provider, n.region, n.zone, n.instance_type, n.purchase_option.value if n.purchase_option else ""

@@ -1,0 +1,44 @@
+"""The only way out to servers of others over HTTP: bounded in time and size as a whole, and led nowhere else.
+
+Example::
+
+    answer = ask(Request("https://prices.example/v1/price"), Bounds.within(5.0, max_bytes=1 << 20))
+
+or, for an answer that is too long to be held, piece by piece::
+
+    with open_stream(request, bounds) as stream:
+        for piece in stream.pieces():
+            ...
+"""
+
+from __future__ import annotations
+
+from epochcost.http_client.exchange_errors import (
+    BrokenOffError,
+    ConnectError,
+    DeadlineError,
+    ExchangeError,
+    InvalidRequestError,
+    TooLongError,
+)
+from epochcost.http_client.http_exchange import Answer, Stream, ask, open_stream
+from epochcost.http_client.http_request import Bounds, Request, host_of, place_of
+from epochcost.http_client.tls_contexts import client_tls
+
+__all__ = [
+    "Answer",
+    "Bounds",
+    "BrokenOffError",
+    "ConnectError",
+    "DeadlineError",
+    "ExchangeError",
+    "InvalidRequestError",
+    "Request",
+    "Stream",
+    "TooLongError",
+    "ask",
+    "client_tls",
+    "host_of",
+    "open_stream",
+    "place_of",
+]

@@ -1,0 +1,49 @@
+"""What can go wrong between a request and its whole answer."""
+
+from __future__ import annotations
+
+_MOST_CHARACTERS = 200
+
+
+class ExchangeError(Exception):
+    """No usable answer. The text is one printable line of bounded length, without a URL, a header or a secret."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(one_line(reason))
+
+
+class InvalidRequestError(ExchangeError):
+    """The request cannot be sent as it is: no http(s) URL, or characters that HTTP does not allow."""
+
+
+class ConnectError(ExchangeError):
+    """No connection: the name is unknown, the port closed, the certificate wrong, the proxy unwilling.
+
+    Attributes:
+        tls: what OpenSSL calls the fault, where TLS failed; else empty.
+        refused: nobody listens there.
+    """
+
+    def __init__(self, reason: str, tls: str = "", *, refused: bool = False) -> None:
+        super().__init__(reason)
+        self.tls = tls
+        self.refused = refused
+
+
+class DeadlineError(ExchangeError):
+    """The whole answer was not there in time."""
+
+
+class TooLongError(ExchangeError):
+    """The answer, or its head, is longer than its bound."""
+
+
+class BrokenOffError(ExchangeError):
+    """The connection ended in the middle of the answer, or what came is not HTTP."""
+
+
+def one_line(text: str, most: int = _MOST_CHARACTERS) -> str:
+    """``text`` as people may see it: printable, on one line, at most so many characters."""
+    plain = "".join(char if char.isprintable() else " " for char in text[: 4 * most])
+    words = " ".join(plain.split())
+    return words if len(words) <= most else f"{words[: most - 3]}..."

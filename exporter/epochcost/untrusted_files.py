@@ -1,0 +1,168 @@
+"""The only way to files that others may have put there, and to replacing a file where others may look on.
+
+A directory that others can write is never trusted by name: what stands there may be a link, a pipe, a device, a file of
+somebody else's that has a second name here, or without end. So a file is opened without following a link and without
+waiting, and what was opened is judged, not its name. No error repeats anything of a file's content.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+ROOT = 0
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_ASIDE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_CHUNK = 65536
+
+
+class UntrustedFileError(OSError):
+    """What stands there is not what was expected; ``strerror`` says why, ``filename`` where."""
+
+    def __init__(self, reason: str, path: object) -> None:
+        super().__init__(0, reason, str(path))
+
+
+def trusted_owners() -> frozenset[int]:
+    """Whose files count as this program's own: root's and its user's."""
+    return frozenset({ROOT, os.geteuid()})
+
+
+def open_regular(
+    path: str | Path, *, owners: Collection[int] | None = None, one_name: bool = True, directory: int | None = None
+) -> tuple[int, os.stat_result]:
+    """A descriptor of the regular file ``path``, to be closed by the caller, and what it is.
+
+    Args:
+        path: never followed where it is a symbolic link itself.
+        owners: users whose file it may be; None for anybody's.
+        one_name: refuse a file that has another name besides: a link to somebody else's file has his owner.
+        directory: descriptor that a relative ``path`` counts from.
+
+    Raises:
+        OSError: FileNotFoundError where nothing is, UntrustedFileError for what is not such a file.
+    """
+    try:
+        fd = os.open(path, _READ, dir_fd=directory)
+    except FileNotFoundError:
+        raise
+    except OSError as err:
+        raise UntrustedFileError(_reason(err, path, directory), path) from None
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise UntrustedFileError("not a regular file", path)
+        if owners is not None and found.st_uid not in owners:
+            raise UntrustedFileError(f"belongs to user {found.st_uid}, who may not write it", path)
+        if one_name and found.st_nlink > 1:
+            raise UntrustedFileError("has a second name elsewhere", path)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd, found
+
+
+def read_regular(
+    path: str | Path, max_bytes: int, *, owners: Collection[int] | None = None, directory: int | None = None
+) -> bytes:
+    """The whole content of a file of at most ``max_bytes``; see `open_regular`, and it raises as that does."""
+    fd, found = open_regular(path, owners=owners, directory=directory)
+    try:
+        content = b""
+        # The size that it says is looked at first: a sparse file of a terabyte costs nothing to make.
+        while found.st_size <= max_bytes and len(content) <= max_bytes:
+            piece = os.read(fd, min(_CHUNK, max_bytes + 1 - len(content)))
+            if not piece:
+                return content
+            content += piece
+    finally:
+        os.close(fd)
+    raise UntrustedFileError(f"longer than {max_bytes} bytes", path)
+
+
+def open_directory(path: str | Path, *, owners: Collection[int]) -> int:
+    """A descriptor of a directory in which only ``owners`` can have put anything.
+
+    Raises:
+        OSError: FileNotFoundError where nothing is, UntrustedFileError for a link, or one that others can write.
+    """
+    try:
+        fd = os.open(path, _READ | os.O_DIRECTORY)
+    except FileNotFoundError:
+        raise
+    except OSError as err:
+        raise UntrustedFileError(_reason(err, path, None), path) from None
+    try:
+        found = os.fstat(fd)
+        if found.st_uid not in owners:
+            raise UntrustedFileError(f"belongs to user {found.st_uid}, who is not trusted here", path)
+        if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise UntrustedFileError("can be written by others, so nothing in it is trusted", path)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def is_private(path: str | Path) -> bool:
+    """Whether ``path`` is a directory, no link, that only this user can write (or root, who can do so anyway)."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return False
+    ours = found.st_uid in trusted_owners()
+    return stat.S_ISDIR(found.st_mode) and ours and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+@contextlib.contextmanager
+def replaced(path: str | Path, mode: int = 0o644, *, flush: bool = False) -> Iterator[BinaryIO]:
+    """A new file that takes the place of ``path`` when the block ends, in one step; after an error the old one stays.
+
+    It is written under a name that nobody can guess, and nothing that already stands there is followed or used.
+
+    Args:
+        path: what is replaced, be it a link or somebody else's file.
+        mode: of the new file.
+        flush: whether it must outlive a power cut.
+
+    Raises:
+        OSError: when it cannot be written.
+    """
+    name = os.fspath(path)
+    aside = os.path.join(os.path.dirname(name), f".{secrets.token_hex(8)}.tmp")  # noqa: PTH118, PTH120 - each second
+    try:
+        fd = os.open(aside, _ASIDE, mode)
+    except OSError as err:
+        err.filename = name  # the same fault is the same sentence each time
+        raise
+    try:
+        with os.fdopen(fd, "wb") as file:
+            yield file
+            if flush:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(aside, name)  # noqa: PTH105
+    except BaseException:
+        Path(aside).unlink(missing_ok=True)
+        raise
+
+
+def printable_name(path: object) -> str:
+    """A name that others chose, for a log line: no control bytes, no direction marks, bounded."""
+    text = str(path)
+    plain = "".join(char if char.isprintable() else "?" for char in text[-240:])
+    return plain if len(text) <= 240 else f"...{plain}"  # noqa: PLR2004 - as above
+
+
+def _reason(err: OSError, path: str | Path, directory: int | None) -> str:
+    """A link is refused with ELOOP or ENOTDIR, a socket with ENXIO, which say nothing to people."""
+    with contextlib.suppress(OSError):
+        mode = os.stat(path, dir_fd=directory, follow_symlinks=False).st_mode
+        if stat.S_ISLNK(mode):
+            return "a symbolic link, which is not followed here"
+    return err.strerror or type(err).__name__

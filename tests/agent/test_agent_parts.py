@@ -1,0 +1,280 @@
+"""Whose series it is, which part of a run it is, and where progress is counted: at /metrics of a real agent."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.agent.driven import T0, Driven, World
+
+STATE_OF_VERSION_1 = Path(__file__).with_name("states") / "version_1.json"
+PROGRESS = (
+    "run_epoch", "run_epochs_total", "run_useful_epochs", "run_lost_epochs_total", "run_epochs_planned",
+    "run_steps_total", "run_samples_total", "run_tokens_total", "run_epoch_seconds_sum", "run_epoch_seconds_count",
+    "run_phase_seconds_total", "run_last_epoch_seconds", "run_current_epoch_seconds", "run_start_epoch",
+    "run_epoch_cost_usd_count",
+)  # fmt: skip
+EVERYWHERE = (
+    "run_seconds_total", "run_state_seconds_total", "run_state_cost_usd_total", "run_cost_usd_total",
+    "run_epoch_cost_usd_sum", "run_last_epoch_cost_usd", "run_current_epoch_cost_usd", "run_gpus",
+    "run_node_share_ratio", "run_info", "run_leader",
+)  # fmt: skip
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+@pytest.fixture
+def agent(world: World) -> Iterator[Callable[..., Driven]]:
+    made: list[Driven] = []
+
+    def make(**flags: str) -> Driven:
+        made.append(Driven(world, **{"price__usd_per_hour": "3.6", **flags}))
+        made[-1].ask_price()
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def names(it: Driven) -> set[str]:
+    return {name.removeprefix("epochcost_") for name, _ in it.scrape()}
+
+
+def parts(it: Driven) -> dict[str, str]:
+    return {view.run: view.part for view in it.app.beat.tick().runs}
+
+
+def whole_epochs(it: Driven, file: str, first: int, last: int, **start: object) -> None:
+    """A process trains epochs of 10 s each, 5 steps of 4 samples in each of them."""
+    w = it.world
+    w.say("start", file=file, epochs=6, **start)
+    if first:
+        w.say("resume", file=file, epoch=first, step=5 * first, samples=20 * first, tokens=100 * first)
+    w.say("phase", file=file, phase="train", epoch=first)
+    for epoch in range(first + 1, last + 1):
+        it.run(5)
+        at = epoch - 0.5
+        w.say("progress", file=file, epoch=at, step=int(5 * at), samples=int(20 * at), tokens=int(100 * at))
+        it.run(5)
+        w.say("epoch_end", file=file, epoch=epoch, step=5 * epoch, samples=20 * epoch, tokens=100 * epoch)
+    it.run(1)
+
+
+def test_where_rank_zero_is_progress_is_counted_and_elsewhere_money_alone(agent: Callable[..., Driven]) -> None:
+    it = agent()
+    whole_epochs(it, "a.jsonl", 0, 2, rank=0, local_rank=0, world=16, nodes=2)
+    assert set(PROGRESS) | set(EVERYWHERE) <= names(it)
+    assert it.value("run_leader", run="r") == 1
+    assert it.value("run_start_epoch", run="r") == 0
+
+
+def test_elsewhere_money_alone_is_counted(agent: Callable[..., Driven]) -> None:
+    it = agent()
+    whole_epochs(it, "a.jsonl", 0, 2, rank=8, local_rank=0, world=16, nodes=2)
+    assert not set(PROGRESS) & names(it)
+    assert set(EVERYWHERE) <= names(it)
+    assert it.value("run_leader", run="r") == 0
+    # Every machine follows epochs, for it has to say what they cost it.
+    assert it.value("run_epoch_cost_usd_sum", run="r") == pytest.approx(0.02, abs=1e-12)
+    assert it.value("run_last_epoch_cost_usd", run="r") == pytest.approx(0.01, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("said", "leads"),
+    [
+        ({}, 1),
+        ({"rank": 0}, 1),
+        ({"rank": 3, "world": 4}, 0),
+        ({"node_rank": 0, "local_rank": 0, "nodes": 2}, 1),
+        ({"node_rank": 1, "local_rank": 0, "nodes": 2}, 0),
+        ({"world": 16, "nodes": 2}, 1),
+    ],
+)
+def test_who_leads_is_said_by_the_ranks_and_where_no_world_is_known_the_only_machine_does(
+    agent: Callable[..., Driven], said: dict[str, int], leads: int
+) -> None:
+    it = agent()
+    it.world.say("start", **said)
+    it.run(2)
+    assert it.value("run_leader", run="r") == leads
+
+
+def test_what_started_the_ranks_is_no_rank_itself(agent: Callable[..., Driven]) -> None:
+    it = agent()
+    it.world.say("start", file="launcher.jsonl", launcher="exec")
+    it.run(2)
+    whole_epochs(it, "worker.jsonl", 0, 1, rank=8, local_rank=0, world=16)
+    assert it.value("run_leader", run="r") == 0
+    assert "run_steps_total" not in names(it)
+
+
+def test_ranks_that_move_between_starts_count_what_was_done_while_rank_zero_was_here(
+    agent: Callable[..., Driven],
+) -> None:
+    it = agent()
+    whole_epochs(it, "a.jsonl", 0, 2, rank=0, world=16)
+    it.world.say("end", file="a.jsonl", status="failed")
+    it.run(1)
+    assert it.value("run_leader", run="r") == 0  # its last process has ended: another machine may lead now
+    counted = {name: it.sum(name) for name in PROGRESS if name != "run_current_epoch_seconds"}
+    assert (counted["run_epochs_total"], counted["run_steps_total"], counted["run_epoch_seconds_count"]) == (2, 10, 2)
+
+    whole_epochs(it, "b.jsonl", 2, 4, rank=8, world=16)
+    assert {name: it.sum(name) for name in counted} == counted
+    assert "run_current_epoch_seconds" not in names(it)
+    assert it.value("run_epoch_cost_usd_sum", run="r") == pytest.approx(0.04, abs=1e-12)
+    it.world.say("end", file="b.jsonl", status="failed")
+    it.run(1)
+
+    whole_epochs(it, "c.jsonl", 4, 5, rank=0, world=16)
+    assert it.value("run_leader", run="r") == 1
+    assert it.value("run_epochs_total", run="r") == 3
+    assert it.value("run_epoch", run="r") == 5
+    assert it.value("run_steps_total", run="r") == 15
+    assert it.value("run_tokens_total", run="r") == 300
+    assert it.value("run_epoch_seconds_count", run="r") == it.value("run_epoch_cost_usd_count", run="r") == 3
+    assert it.value("run_epoch_seconds_sum", run="r") == pytest.approx(30, abs=1e-6)
+    assert it.value("run_start_epoch", run="r") == 0
+    assert it.value("run_epoch_cost_usd_sum", run="r") == pytest.approx(0.05, abs=1e-12)
+
+
+def test_counts_of_ranks_outlive_a_kill(world: World, agent: Callable[..., Driven]) -> None:
+    it = agent()
+    whole_epochs(it, "a.jsonl", 0, 2, rank=0, world=16)
+    world.say("end", file="a.jsonl", status="failed")
+    whole_epochs(it, "b.jsonl", 2, 3, rank=8, world=16)
+    it.save()
+    before, part = {name: it.sum(name) for name in PROGRESS}, parts(it)
+    it.kill()
+    it = agent()
+    it.run(1)
+    assert {name: it.sum(name) for name in PROGRESS} == before
+    assert parts(it) == part
+
+
+def test_a_part_begins_where_its_run_resumed(agent: Callable[..., Driven]) -> None:
+    it = agent()
+    whole_epochs(it, "a.jsonl", 3, 5)
+    assert it.value("run_start_epoch", run="r") == 3
+    assert it.value("run_epochs_total", run="r") == 2
+    it.world.say("end", file="a.jsonl", status="failed")
+    whole_epochs(it, "b.jsonl", 1, 2)  # from an older checkpoint
+    assert it.value("run_start_epoch", run="r") == 1
+
+
+def test_a_part_stays_with_its_ledger_and_a_ledger_that_was_lost_begins_another(
+    world: World, agent: Callable[..., Driven]
+) -> None:
+    it = agent()
+    world.say("start", run="a")
+    world.say("start", run="b")
+    it.run(3)
+    first = parts(it)
+    assert len(set(first.values())) == 2  # both began in one second
+    it.save()
+    it.kill()
+    it = agent()
+    it.run(1)
+    assert parts(it) == first
+    it.kill()
+    shutil.rmtree(world.root / "state")
+    for file in world.events.glob("*.jsonl"):
+        file.unlink()
+    it = agent()
+    world.say("start", run="a", file="a2.jsonl")
+    it.run(1)
+    assert parts(it)["a"] not in first.values()
+
+
+def test_what_a_launcher_says_is_a_fact_about_the_run(agent: Callable[..., Driven]) -> None:
+    it = agent()
+    it.world.say("start", job="4711_2", launcher="slurm", attempt=3, nodes=2, world=16, experiment="lm")
+    it.world.say("start", file="exec.jsonl", launcher="exec")
+    it.run(1)
+    ((_, labels),) = [series for series in it.scrape() if series[0] == "epochcost_run_info"]
+    assert dict(labels) == {
+        "run": "r", "experiment": "lm", "framework": "", "nodes": "2", "world": "16", "launcher": "slurm",
+        "launcher_job": "4711_2", "attempt": "3",
+    }  # fmt: skip
+
+
+def test_where_no_launcher_counts_attempts_they_are_those_that_were_seen_here(agent: Callable[..., Driven]) -> None:
+    it = agent()
+    for number in (1, 2):
+        it.world.say("start", file=f"{number}.jsonl")
+        it.run(1)
+        ((_, labels),) = [series for series in it.scrape() if series[0] == "epochcost_run_info"]
+        assert dict(labels)["attempt"] == str(number)
+        it.world.say("end", file=f"{number}.jsonl", status="failed")
+        it.run(1)
+
+
+def test_the_state_of_the_version_before_is_taken_over(world: World, agent: Callable[..., Driven]) -> None:
+    (world.root / "state").mkdir()
+    shutil.copy(STATE_OF_VERSION_1, world.root / "state" / "agent-state.json")
+    world.go(80)
+    it = agent()
+    it.run(1)
+    assert it.value("run_cost_usd_total", run="done") == pytest.approx(0.02, abs=1e-12)
+    assert it.value("run_cost_usd_total", run="going") == pytest.approx(0.054, abs=1e-9)  # it was running all the time
+    assert it.value("run_epochs_total", run="going") == 1.75
+    assert it.value("run_steps_total", run="going") == 17
+    assert it.value("run_epoch_seconds_count", run="done") == it.value("run_epoch_cost_usd_count", run="done") == 2
+    assert it.value("run_start_epoch", run="going") == 0
+    assert (it.value("run_leader", run="going"), it.value("run_leader", run="done")) == (1, 0)
+    assert len(set(parts(it).values())) == 2
+    assert all(parts(it).values())
+
+
+def test_state_that_was_saved_on_another_machine_is_set_aside_with_the_reason(
+    world: World, agent: Callable[..., Driven], caplog: pytest.LogCaptureFixture
+) -> None:
+    it = agent()
+    world.say("start")
+    it.run(2)
+    it.save()
+    it.kill()
+    path = world.root / "state" / "agent-state.json"
+    state = json.loads(path.read_text())
+    assert state["machine"]["name"] == it.app.machine.name
+    if not state["machine"]["ids"]:
+        pytest.skip("nothing tells this machine from another")
+    state["machine"] |= {"name": "other-1", "ids": dict.fromkeys(state["machine"]["ids"], "00000000")}
+    path.write_text(json.dumps(state))
+    it = agent()
+    assert "it is of machine other-1, and this is n1-" in caplog.text
+    assert list(path.parent.glob("agent-state.json.bad-*"))
+    assert it.app.machine.name.startswith("n1-")
+
+
+def test_a_machine_is_called_what_it_was_called_for_as_long_as_its_state_is_kept(
+    world: World, agent: Callable[..., Driven]
+) -> None:
+    it = agent()
+    it.run(1)
+    it.save()
+    it.kill()
+    name = it.app.machine.name
+    assert agent(node__name="renamed").app.machine.name == name
+    assert world.wall > T0
+
+
+@pytest.mark.parametrize("broken", [{"name": 4}, {"name": "a\nb", "ids": {}}, {"name": "", "ids": {}}, [], 7])
+def test_a_saved_name_that_is_none_is_set_aside(
+    world: World, agent: Callable[..., Driven], caplog: pytest.LogCaptureFixture, broken: object
+) -> None:
+    it = agent()
+    it.run(1)
+    it.save()
+    it.kill()
+    path = world.root / "state" / "agent-state.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "machine": broken}))
+    agent()
+    assert "cannot be used and is set aside" in caplog.text
