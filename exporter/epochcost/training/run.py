@@ -105,7 +105,7 @@ class Run:
         self._placed = False
         self._looped = False
         self._counting: object = None
-        self._left = LeftBody()
+        self._left: LeftBody | None = None
         self._beside: tuple[int, int] | None = None
         self.announce: Callable[[str], None] = log_summary
         self.fit: object = None
@@ -166,7 +166,7 @@ class Run:
                 return
             if status == "finished":
                 self._settle_left()
-            self._left.forget()
+            self._left = None
             if self._at.ends_nominal_epoch:
                 self._emit("epoch_end")
             if status not in STATUSES:
@@ -348,7 +348,8 @@ class Run:
     def epoch_end(self, epoch: int | None = None) -> None:
         """An epoch is finished: number ``epoch`` (1 is the first), or simply the next."""
         with self._lock:
-            self._left.forget_epoch()
+            if self._left is not None:
+                self._left.number = None  # the program itself says that the epoch ended
             self._settle_left()
             self._at.finish_epoch(whole("epoch", epoch))
             self._emit("epoch_end")
@@ -455,7 +456,7 @@ class Run:
     @property
     def epoch(self) -> float | None:
         """The position in epochs; None where not known."""
-        if self._left:
+        if self._left is not None:
             with self._lock:
                 self._settle_left()
         return self._at.epoch
@@ -620,19 +621,22 @@ class Run:
         else:  # beside one that is counted: if that one is left before its next step, it is `zip` that stopped
             self._beside = self._steps
 
-    @guarded
     def _count_batch(self) -> None:
-        with self._lock:
-            self._at.add_batch()
-            if _monotonic() >= self._due:
-                self._progress()
+        try:
+            with self._lock:
+                self._at.add_batch()
+                if _monotonic() >= self._due:
+                    self._progress()
+        except Exception as err:  # noqa: BLE001 - guarded in place: this is a hot path
+            self._fault(err)
 
     @guarded
     def _leave_batch(self, accumulate: int) -> None:
         """A loop over batches was left in the body of one: by ``break`` it is done, by an exception it is not."""
         with self._lock:
             if self._beside != self._steps:
-                self._left.batch(accumulate)
+                self._left = self._left or LeftBody()
+                self._left.accumulate = accumulate
             if self._due < math.inf:
                 self._due = 0.0
 
@@ -640,15 +644,16 @@ class Run:
     def _leave_epoch(self, number: int) -> None:
         """Likewise, for a loop over epochs: the ``number``-th is done if all its batches are."""
         with self._lock:
-            self._left.epoch(number, self._narration.head("epoch_end"))
+            self._left = self._left or LeftBody()
+            self._left.number, self._left.head = number, self._narration.head("epoch_end")
             if self._due < math.inf:
                 self._due = 0.0
 
     def _settle_left(self) -> None:
         """The program goes on after a loop that it left, so no exception ended the run."""
-        if not self._left:
+        left, self._left = self._left, None
+        if left is None:
             return
-        left, self._left = self._left, LeftBody()
         at = self._at
         if left.accumulate == 1:
             at.epoch_steps += 1
@@ -661,7 +666,8 @@ class Run:
     def _progress(self) -> None:
         self._heard = _monotonic()
         self._due = self._heard + PROGRESS_INTERVAL_SECONDS
-        self._settle_left()
+        if self._left is not None:
+            self._settle_left()
         at = self._at
         if at.base is None:
             at.base = 0.0
