@@ -15,7 +15,7 @@ from epochcost.agent.priced_machine import PricedMachine
 from epochcost.agent.snapshot import CollectorHealth
 from epochcost.nodes.machine_name import AnotherMachineError
 from epochcost.progress.clock import NodeClock
-from epochcost.progress.event_files import EventFiles
+from epochcost.progress.event_sources import EventSources
 
 log = logging.getLogger(__name__)
 SAVE_SECONDS = (5.0, 60.0)
@@ -29,7 +29,7 @@ class Remembered:
     """The parts whose state outlives the process."""
 
     clock: NodeClock
-    files: EventFiles
+    files: EventSources
     meter: Meter
     machine: PricedMachine
 
@@ -98,6 +98,11 @@ class AgentMemory:
                 log.error("state: %s", error)  # noqa: TRY400 - the text says it all
         self._save_at = self._parts.clock.now() + pause_after_saving(time.thread_time() - cpu)
         self._health.state = CollectorHealth(not error, time.perf_counter() - began, error)
+
+    def close(self) -> None:
+        """Let go of the state, which another agent may then have, and of the directories of events."""
+        self._parts.files.close()
+        self.file.close()
 
 
 def pause_after_saving(cpu_seconds: float) -> float:

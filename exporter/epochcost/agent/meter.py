@@ -78,6 +78,7 @@ class Inputs:
         watched: event streams whose writer's life is seen by the reader; None where nothing was read.
         health: how each collector went.
         event_counts: what became of the lines read so far.
+        refused: what was not taken of a user who wants more than his part, by user and of what there was too much.
         fresh_seconds: how old a reading may be to say something of now, and how long a span that was observed.
     """
 
@@ -91,6 +92,7 @@ class Inputs:
     health: Mapping[str, CollectorHealth] = field(default_factory=dict)
     event_counts: Mapping[str, int] = field(default_factory=dict)
     clock_jumps: int = 0
+    refused: Mapping[tuple[int, str], int] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     fresh_seconds: float = FRESH_SECONDS
 
@@ -144,12 +146,13 @@ class Meter:
             self.ledger.set_price(inputs.quote.steps, now)
         devices = _devices(inputs, now, self.idle)
         observed = now - cursor <= inputs.fresh_seconds
-        for event in sorted(inputs.events, key=lambda e: e.t):
-            happened = event if event.t <= now else dataclasses.replace(event, t=now)
-            self.ledger.advance(happened.t, devices, observed=observed)
-            self._applied[self.ledger.apply(happened)] += 1
-        self.ledger.advance(now, devices, observed=observed)
-        self.ledger.silence(now, self.silence_seconds, inputs.watched)
+        with self.ledger.many_events():
+            for event in sorted(inputs.events, key=lambda e: e.t):
+                happened = event if event.t <= now else dataclasses.replace(event, t=now)
+                self.ledger.advance(happened.t, devices, observed=observed)
+                self._applied[self.ledger.apply(happened)] += 1
+            self.ledger.advance(now, devices, observed=observed)
+            self.ledger.silence(now, self.silence_seconds, inputs.watched)
         self.ledger.unsettled.settle(self._settled_until(now))
         if now - self._settled_t > SETTLE_EVERY_SECONDS:
             self.ledger.settle(now - FOLD_AFTER_SECONDS)
@@ -183,6 +186,7 @@ class Meter:
             health=inputs.health,
             events=dict(counts),
             clock_jumps=inputs.clock_jumps,
+            refused=dict(inputs.refused),
             problems=inputs.problems,
             machine=self.machine,
         )

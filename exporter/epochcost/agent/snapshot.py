@@ -202,7 +202,9 @@ class RunView:
     current_epoch_seconds: float | None = None
     current_epoch_cost_usd: float | None = None
     projected_cost_usd: float | None = None
-    """Cost so far + (planned - done) x mean cost per epoch; None before one epoch is done."""
+    """Cost so far + epochs left x cost per epoch: the mean of finished ones; before one is done, of the part done."""
+    projected_from_part: bool = False
+    """No epoch is finished yet: what is projected, dollars and seconds, comes from a part of the first."""
     eta_seconds: float | None = None
     memory_peak_bytes: int | None = None
     budget_usd: float | None = None
@@ -228,12 +230,18 @@ class RunView:
 
 @dataclass(frozen=True, slots=True)
 class CollectorHealth:
-    """How the last attempt of one collector went. ``note``: what people should know although it went well."""
+    """How the last attempt of one collector went.
+
+    Attributes:
+        note: what people should know although it went well.
+        contradictions: answers that contradicted those of who is followed, since the start.
+    """
 
     success: bool
     duration_seconds: float
     error: str = ""
     note: str = ""
+    contradictions: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +256,8 @@ class Snapshot:
     events: Mapping[str, int] = field(default_factory=dict)
     """Training events by what became of them (``accepted``, ``malformed``, ...)."""
     clock_jumps: int = 0
+    refused: Mapping[tuple[int, str], int] = field(default_factory=dict)
+    """Lines and files that were not taken, by user and by what he has too much of; see `UserQuotas`."""
     problems: tuple[str, ...] = ()
     """Sentences for people: what is missing and what to do."""
     owners: tuple[GpuOwner, ...] = ()

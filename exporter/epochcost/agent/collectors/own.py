@@ -10,6 +10,11 @@ from epochcost._version import __version__
 from epochcost.agent.collectors.family import Family, one
 from epochcost.agent.snapshot import CollectorHealth, Snapshot
 
+
+def _user(number: int) -> str:
+    return str(number) if number >= 0 else "network" if number == -1 else "others"
+
+
 Healths: TypeAlias = Callable[[Snapshot], Mapping[str, CollectorHealth]]
 
 
@@ -34,12 +39,24 @@ def own(healths: Healths) -> tuple[Family, ...]:
             ("collector",),
             lambda s: [((name,), health.duration_seconds) for name, health in healths(s).items()],
         ),
+        Family(
+            "price_contradictions_total",
+            "Answers of other price pollers behind the same name that contradicted the one that is followed.",
+            (),
+            lambda s: [((), health.contradictions) for name, health in healths(s).items() if name == "price"],
+        ),
         Family("sample_timestamp_seconds", "When the last sample was taken.", (), one(lambda s: s.t)),
         Family(
             "progress_events_total",
             "Training events by what became of them.",
             ("result",),
             lambda s: [((result,), count) for result, count in s.events.items()],
+        ),
+        Family(
+            "progress_refused_total",
+            "Event lines and files that were not taken because their user has too much open.",
+            ("user", "reason"),
+            lambda s: [((_user(user), reason), count) for (user, reason), count in s.refused.items()],
         ),
         Family(
             "clock_jumps_total",
