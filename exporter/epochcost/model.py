@@ -116,6 +116,7 @@ class Node:
         instance_type: ``p4d.24xlarge``, ``a3-highgpu-8g``, or a name of the owner's choice.
         purchase_option: how the machine is paid; None where unknown.
         source: which identity source said so (``configured``, ``aws``, ...).
+        reservation: id of the reservation (a capacity block, a future reservation) that it is started in.
     """
 
     node: str
@@ -125,6 +126,7 @@ class Node:
     instance_type: str = ""
     purchase_option: PurchaseOption | None = None
     source: str = ""
+    reservation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,13 +168,17 @@ class GpuOwner:
 
 @dataclass(frozen=True, slots=True)
 class PriceKey:
-    """What is bought: exactly one price series per key. ``zone`` is empty where the price is regional."""
+    """What is bought: exactly one price series per key.
+
+    ``zone`` is empty where the price is regional, ``reservation`` where it is not that of one reservation alone.
+    """
 
     provider: str
     region: str
     zone: str
     instance_type: str
     purchase_option: PurchaseOption
+    reservation: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,11 @@ class AgentSettings:
         "on_demand, spot, reserved or owned",
         parse=choice("", *(p.value for p in PurchaseOption)),
     )
+    node_reservation: str = option(
+        "node.reservation",
+        "",
+        "id of the reservation (a capacity block) that it runs in, where its price is of that one",
+    )
     node_metadata: str = option(
         "node.metadata",
         "auto",
@@ -108,6 +113,9 @@ class AgentSettings:
     )
     prices_password_file: str = option(
         "prices.password-file", "", "file with user:password for the poller's basic auth"
+    )
+    prices_account: str = option(
+        "prices.account", "", "account or project whose own rates (in the poller's adjustments) this machine pays"
     )
     prices_ca_file: str = option("prices.ca-file", "", "CA certificate of the poller's TLS")
     prometheus_url: str = same_option("prometheus_url")

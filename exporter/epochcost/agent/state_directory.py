@@ -23,7 +23,7 @@ VOLATILE = {"tmpfs": "in memory", "ramfs": "in memory", "overlay": "a layer of t
 
 
 def agent_state_dir(configured: str, events_dir: Path, environ: Mapping[str, str], machine: Path = MACHINE) -> Path:
-    """The first of: the configured one, systemd's, the machine's, and ``state`` beside the events. Touches nothing.
+    """The first of: the configured one, systemd's, the machine's, ``state`` beside the events. Touches nothing.
 
     The machine's own is taken by an agent that serves the whole machine, where it may write there and what it writes
     stays. What another user put beside the events is never used, nor does it keep the agent from starting: the state is
@@ -95,7 +95,7 @@ def adopt(earlier: Path, state_dir: Path) -> None:
     old, new = earlier / NAME, state_dir / NAME
     if earlier == state_dir or new.exists() or not old.exists() or not is_private(earlier):
         return
-    held = StateFile(earlier, among_others=True)
+    held = StateFile(earlier)
     try:
         content = read_regular(old, MAX_BYTES, owners=trusted_owners())
         state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -40,6 +40,9 @@ class Part(NamedTuple):
 class CostFile:
     """``<run>.cost.json``, read at most once a second; every figure is None where it is not known."""
 
+    rewritten = True
+    """Whether figures go on coming after the run's end."""
+
     def __init__(self, directory: Callable[[], Path], run: str) -> None:
         self._directory = directory
         self.run = run
@@ -75,6 +78,11 @@ class CostFile:
         """How the run's seconds on this node divide over the states; empty where not known."""
         states = self._document.get("states")
         return _amounts(states) if isinstance(states, dict) else {}
+
+    def is_behind(self, ts: float) -> bool:
+        """Whether an agent is about to write figures as of ``ts``, seconds since the Unix epoch, and has not yet."""
+        written = _amounts(self._document).get("ts")
+        return self.rewritten and written is not None and written < ts
 
     def refresh(self) -> None:
         """Read now, whenever that was done last."""

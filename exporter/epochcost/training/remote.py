@@ -165,6 +165,8 @@ class RemoteWriter:
 class RemoteCost(CostFile):
     """The run's dollars as the agent's answers bring them."""
 
+    rewritten = False
+
     def __init__(self, run: str, writers: list[RemoteWriter]) -> None:
         super().__init__(_nowhere, run)
         self._writers = writers

@@ -19,6 +19,7 @@ from epochcost.training import notebook
 from epochcost.training.calling_context import CallingContext
 from epochcost.training.contexts import CheckpointContext, PhaseContext
 from epochcost.training.cost import CostFile, Part
+from epochcost.training.end_line import say_when_counted
 from epochcost.training.event_emitter import EventEmitter
 from epochcost.training.exit_hooks import ENDINGS
 from epochcost.training.job import Job, safe
@@ -64,7 +65,7 @@ class Run:
     `epochs` raises what ``range`` would, for a plan that is none.
 
     Attributes:
-        announce: where the one line at the end of the run goes.
+        announce: where the one line at the end of the run goes; its ``wanted()``, where it has one, says if at all.
         fit: the callback's fit that opened this run; None where the program itself did.
         plain: ``epochcost.start()`` opened it, for the plain functions.
         cell: of a notebook, in which it began.
@@ -187,12 +188,13 @@ class Run:
         """For notebooks: where the run stands, and what it costs."""
         epoch, planned, steps = self.epoch, self._facts.epochs, self._steps[0]
         of = "" if planned is None else f" of {planned:g}"
+        part = self.part
         return notebook.table(
             {
                 "run": self.id,
                 "epoch": "not known" if epoch is None else f"{round(epoch, 2):g}{of}",
                 **({"steps": f"{steps:,}"} if steps else {}),
-                "cost so far": notebook.dollars(self.cost_usd),
+                "cost so far": notebook.dollars(self.cost_usd) + (f" ({part})" if part else ""),
                 "cost of an epoch": notebook.dollars(self.cost_per_epoch_usd),
                 "projected cost": notebook.dollars(self.projected_cost_usd),
             }
@@ -365,7 +367,8 @@ class Run:
             self._placed = self._placed or epoch is not None
             steps, seen = whole("step", step), whole("samples", samples)
             self._at.move(amount("epoch", epoch), steps, seen, whole("tokens", tokens), counted=False)
-            self._emit("resume")
+            # Elsewhere 0 steps would be a claim of a loop that counts none; here they are what the program said.
+            self._emit("resume", ',"step":0' if steps == 0 else "")
 
     def phase(self, name: str) -> PhaseContext:
         """From now on: ``train``, ``eval``, ``checkpoint``, ``restore`` or ``startup``.
@@ -702,12 +705,19 @@ class Run:
 
     @guarded
     def _announce(self) -> None:
-        if self._narration.told:
-            self._costs.refresh()
-            at = self._at
-            seconds = _monotonic() - self._started
-            steps, nodes = at.step_base + at.epoch_steps, self._facts.job.nodes
-            self.announce(summary(self.id, at.epoch, steps, seconds, self._costs, nodes))
+        if not self._narration.told or not getattr(self.announce, "wanted", _always)():
+            return
+        run, announce, costs, at = self.id, self.announce, self._costs, self._at
+        epoch, steps, nodes = at.epoch, self._steps[0], self._facts.job.nodes
+        seconds = _monotonic() - self._started
+
+        def say() -> None:
+            try:
+                announce(summary(run, epoch, steps, seconds, costs, nodes))
+            except Exception as err:  # noqa: BLE001 - guarded, in whatever thread
+                self._fault(err)
+
+        say_when_counted(costs, time.time(), say)
 
     def _figure(self, name: str) -> float | None:
         try:
@@ -718,6 +728,10 @@ class Run:
 
     def _fault(self, err: Exception) -> None:
         warn_once("fault", f"part of this training is not reported: {type(err).__name__}: {err}; it goes on")
+
+
+def _always() -> bool:
+    return True
 
 
 def silent_run(facts: RunMetadata, loop_epochs: Any) -> Run:  # noqa: ANN401 - as the user gave it

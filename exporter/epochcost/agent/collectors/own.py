@@ -39,6 +39,12 @@ def own(healths: Healths) -> tuple[Family, ...]:
             ("collector",),
             lambda s: [((name,), health.duration_seconds) for name, health in healths(s).items()],
         ),
+        Family(
+            "price_contradictions_total",
+            "Answers of other price pollers behind the same name that contradicted the one that is followed.",
+            (),
+            lambda s: [((), health.contradictions) for name, health in healths(s).items() if name == "price"],
+        ),
         Family("sample_timestamp_seconds", "When the last sample was taken.", (), one(lambda s: s.t)),
         Family(
             "progress_events_total",
