@@ -18,11 +18,11 @@ from tests.grafana.simulated_prometheus import prometheus
 from tests.report.stored import past, write
 
 from epochcost.model import State
-from epochcost.reports.access import connect
 from epochcost.reports.report import make
 from epochcost.reports.report_page import page
 from epochcost.reports.report_settings import ReportSettings
 from epochcost.reports.span import span
+from epochcost.store.store_access import connect
 
 
 def fleet(nodes: int, length: float) -> SimulatedFleet:

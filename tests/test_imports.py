@@ -19,6 +19,7 @@ WIRING = {
     "agent/sources.py",
     "agent/check.py",
     "agent/events_directory.py",
+    "agent/state_directory.py",
     "poller/app.py",
     "poller/poller_settings.py",
     "cli.py",
@@ -111,9 +112,14 @@ def test_the_launcher_is_the_standard_library_and_the_training_side(path: Path) 
 
 @pytest.mark.parametrize("path", [f for f in FILES if part(f) == "reports"], ids=lambda p: p.name)
 def test_reports_know_what_is_stored_and_of_prices_the_owned_machine_and_the_billing_rules(path: Path) -> None:
-    assert ours(path) <= FOR_EVERY_ROOM | {"settings", "palette", "prices", "reports"}
+    assert ours(path) <= FOR_EVERY_ROOM | {"settings", "palette", "prices", "reports", "store"}
     prices = {name for name in imported(path) if name.startswith("epochcost.prices.")}
     assert prices <= {"epochcost.prices.owned.owned_source", "epochcost.prices.billing"}
+
+
+@pytest.mark.parametrize("path", [f for f in FILES if part(f) == "store"], ids=lambda p: p.name)
+def test_the_store_is_read_without_knowing_who_reads_it(path: Path) -> None:
+    assert ours(path) <= FOR_EVERY_ROOM | {"settings", "store"}
 
 
 @pytest.mark.parametrize("path", [f for f in FILES if part(f) in SERVICES], ids=lambda p: f"{part(p)}/{p.name}")

@@ -87,37 +87,6 @@ def test_a_state_directory_that_is_a_file_is_named(tmp_path: Path) -> None:
         StateFile(tmp_path / "state")
 
 
-@pytest.mark.parametrize("trap", ["a link", "writable by anybody", "another user's"])
-def test_a_state_directory_that_somebody_else_laid_out_among_the_events_is_not_used(tmp_path: Path, trap: str) -> None:
-    theirs, state = tmp_path / "theirs", tmp_path / "state"
-    theirs.mkdir()
-    if trap == "a link":
-        state.symlink_to(theirs)
-    else:
-        state.mkdir()
-        state.chmod(0o777 if trap == "writable by anybody" else 0o755)
-    if trap == "another user's":
-        if os.geteuid() != 0:
-            pytest.skip("only root can give a directory away")
-        os.chown(state, 65534, 65534)
-    with pytest.raises(StateError, match=r"not a directory of this agent's user alone: remove it, or set --state\.dir"):
-        StateFile(state, among_others=True)
-    assert not list(theirs.iterdir())
-    assert not list(state.iterdir())
-
-
-def test_a_state_directory_of_the_agents_own_making_is_used_again(tmp_path: Path) -> None:
-    for _ in range(2):
-        StateFile(tmp_path / "state", among_others=True).close()
-
-
-def test_an_agent_without_a_state_dir_of_its_own_looks_who_made_the_one_among_the_events(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    (world.events / "state").symlink_to(tmp_path)
-    with pytest.raises(StateError, match=r"set --state\.dir"):
-        Driven(world, state__dir="")
-
-
 def test_a_state_that_cannot_be_written_is_said_and_metering_goes_on(it: Driven, tmp_path: Path) -> None:
     it.run(5)
     state = tmp_path / "state"
@@ -282,8 +251,8 @@ def test_ten_thousand_runs_leave_the_scrape_small_and_mine_exact(it: Driven) -> 
     it.run(3)
     samples = it.scrape()
     assert len({dict(labels)["run"] for (name, labels) in samples if name == "epochcost_run_info"}) == 50
-    assert it.value("progress_events_total", result="too_many_runs") == 10_000 - 199
-    assert it.value("run_cost_usd_total", run="mine") == pytest.approx(0.001 + 0.003 / 200, rel=1e-9)
+    assert it.value("progress_refused_total", user=str(os.getuid()), reason="runs") == 10_000 - 99
+    assert it.value("run_cost_usd_total", run="mine") == pytest.approx(0.001 + 0.003 / 100, rel=1e-9)
 
 
 def test_a_price_that_is_not_known_is_absent_and_said(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 from tests.ledger.story import T0, dollars, event, gpus, ledger, run_cost, seconds, tell
 
 from epochcost.ledger import Device
+from epochcost.ledger.ledger import MAX_OPEN_RUNS
 from epochcost.model import EndStatus, Phase, RunId, State
 
 TRAIN = {"phase": "train", "epoch": 0.0}
@@ -199,7 +200,7 @@ def test_ten_thousand_runs_are_bounded_and_the_first_ones_exact() -> None:
     it = ledger()
     tell(it, 10, [event("start", 0, "mine")], gpus(1.0))
     results = [it.apply(event("start", 10, f"flood-{i}")) for i in range(10_000)]
-    assert results.count("too_many_runs") == 10_000 - 199
+    assert results.count("too_many_runs") == 10_000 - (MAX_OPEN_RUNS - 1)
     it.apply(event("end", 10, "mine", status="finished"))
     assert run_cost(it, "mine") == pytest.approx(0.010)
 

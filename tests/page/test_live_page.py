@@ -8,7 +8,7 @@ import pytest
 from tests.page import snapshots
 from tests.waiting import wait_for
 
-from epochcost.agent.snapshot import RunView
+from epochcost.agent.snapshot import RunView, StoredRun
 from epochcost.model import RunId, RunState
 from epochcost.palette import PALETTE, SHOWN_AS
 
@@ -308,8 +308,36 @@ def test_eight_gpus_each_with_its_state_and_an_unreadable_one_without_figures(pa
 
 
 def test_a_run_that_will_cost_more_than_its_budget_says_by_how_much(page):
-    page.open(snapshots.eight_gpus())
+    big = replace(snapshots.eight_gpus().runs[0], nodes=1)
+    page.open(replace(snapshots.eight_gpus(), runs=(big,)))
     assert "will be over by $42.49" in page.text("main")
+
+
+def test_a_run_over_several_machines_is_called_a_part_and_not_compared_with_its_budget(page):
+    page.open(replace(snapshots.eight_gpus(), runs=snapshots.eight_gpus().runs[:1]))
+    card = run_text(page)
+    assert "this machine's part of 4" in card
+    assert "Dollars are this machine's part of 4: set --prometheus.url on the agent for the whole run's." in card
+    assert "The budget of $400.00 is the whole run's and is not compared with a part." in card
+    assert "of the $400.00 budget" not in card
+    assert "over by" not in card
+    assert "for this epoch so far on this machine" in card
+    assert "Cost of each epoch on this machine" in card
+
+
+def test_with_a_store_its_dollars_are_those_of_all_machines(page):
+    big = replace(
+        snapshots.eight_gpus().runs[0], stored=StoredRun(840.0, 211.0, 4, epoch_cost_usd=41.3, cost_to_finish_usd=924.0)
+    )
+    page.open(replace(snapshots.eight_gpus(), runs=(big,)))
+    card = run_text(page)
+    assert "4 machines" in card
+    assert "Cost so far $840.36" in card
+    assert "Mean epoch $41.30" in card
+    assert "Projected total $1,764.36" in card
+    assert "$840.36 of the $400.00 budget over by $440.36" in card
+    assert "the rest is this machine's, which has cost $211.36" in card
+    assert "part" not in card
 
 
 @pytest.mark.parametrize("state", [RunState.FINISHED, RunState.FAILED, RunState.PREEMPTED, RunState.LOST])

@@ -152,9 +152,9 @@ def test_poller_network_and_disk_die_in_turn_and_no_dollar_is_lost_or_doubled(
     it.run(99, every=10)  # a counter never goes down: it waits until the truth has caught up with what was charged
     assert it.sum("node_cost_usd_total") == pytest.approx(true_usd(2700), rel=1e-12)
 
-    # The disk is full; the market changes at 3300 s. Prices go on, and the log says once that they are not kept.
-    (site.state / "prices.json.new").unlink(missing_ok=True)
-    (site.state / "prices.json.new").symlink_to("/dev/full")
+    # The disk takes nothing; the market changes at 3300 s. Prices go on, and the log says once that they are not kept.
+    (site.state / "prices.json").rename(site.state / "as it was")
+    (site.state / "prices.json").mkdir()
     it.run(990, every=10)
     site.refreshed()
     it.ask_price()
@@ -163,11 +163,12 @@ def test_poller_network_and_disk_die_in_turn_and_no_dollar_is_lost_or_doubled(
     assert it.sum("node_cost_usd_total") == pytest.approx(true_usd(3700), rel=1e-12)
     said = [record for record in caplog.records if "cannot be kept on disk" in record.message]
     assert len(said) == 1
-    assert "No space left on device" in said[0].message
+    assert "Is a directory" in said[0].message
 
-    # Killed with a full disk, and started again without a network: the last prices that reached the disk, at their age.
+    # Killed without a disk, and started again without a network: the last prices that reached the disk, at their age.
     site.kill()
-    (site.state / "prices.json.new").unlink()
+    (site.state / "prices.json").rmdir()
+    (site.state / "as it was").rename(site.state / "prices.json")
     site.line.cut()
     site.start()
     it.run(390, every=10)

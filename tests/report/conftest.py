@@ -10,11 +10,11 @@ from tests.grafana.simulated_prometheus import prometheus
 from tests.report.stored import past, victoria, victoria_metrics, write
 from tests.report.worlds import CHANGES, FLEET, LENGTH
 
-from epochcost.reports.access import connect
 from epochcost.reports.report import Report, make
 from epochcost.reports.report_settings import ReportSettings
 from epochcost.reports.rows import Row
 from epochcost.reports.span import span
+from epochcost.store.store_access import connect
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ from tests.waiting import wait_for
 
 from epochcost.poller.app import PollerApp
 from epochcost.poller.poller_settings import PollerSettings
-from epochcost.reports.access import connect
 from epochcost.reports.report import Report, make
 from epochcost.reports.report_settings import ReportSettings
 from epochcost.reports.span import span
 from epochcost.settings import load
+from epochcost.store.store_access import connect
 
 pytestmark = pytest.mark.stack
 EPOCHS = 2

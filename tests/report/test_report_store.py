@@ -17,14 +17,14 @@ from urllib.parse import parse_qs
 import pytest
 from tests.serve import certificates
 
-from epochcost.reports.access import connect
-from epochcost.reports.errors import ReportError
-from epochcost.reports.prometheus import Prometheus, TooMuchError, TooSlowError
 from epochcost.reports.report import make
 from epochcost.reports.report_settings import ReportSettings
 from epochcost.reports.span import Span
 from epochcost.reports.tracks import Reader
 from epochcost.settings import SettingsError
+from epochcost.store.promql_client import Prometheus, TooMuchError, TooSlowError
+from epochcost.store.store_access import connect
+from epochcost.store.store_error import StoreError
 
 SECRET = "tr0ub4dor"  # no real one
 NOTHING = {"status": "success", "data": {"resultType": "matrix", "result": []}}
@@ -99,7 +99,7 @@ def ask(url: str, **changes: object) -> list:
 
 
 def complaint(url: str, **changes: object) -> str:
-    with pytest.raises(ReportError) as caught:
+    with pytest.raises(StoreError) as caught:
         ask(url, **changes)
     assert SECRET not in str(caught.value)
     return str(caught.value)
@@ -272,13 +272,13 @@ def test_basic_auth_a_token_and_a_tenant_are_sent(scripted, tmp_path):
     ],
 )
 def test_a_wrong_way_in_is_said_before_anything_is_asked(changes, says):
-    with pytest.raises(ReportError, match=says):
+    with pytest.raises(StoreError, match=says):
         connect(ReportSettings(**{"prometheus_url": "http://127.0.0.1:1", **changes}))
 
 
 def test_a_secret_of_two_lines_is_refused_and_not_repeated(tmp_path):
     (tmp_path / "secret").write_text(f"{SECRET}\nmore\n")
-    with pytest.raises(ReportError, match="must hold one line") as caught:
+    with pytest.raises(StoreError, match="must hold one line") as caught:
         connect(ReportSettings(prometheus_url="http://x", bearer_token_file=str(tmp_path / "secret")))
     assert SECRET not in str(caught.value)
 
@@ -292,7 +292,7 @@ def test_tls_is_verified_against_the_given_authority(tmp_path: Path):
         trusting = connect(ReportSettings(prometheus_url=made.url, ca_file=str(ours.cert)))
         assert trusting.over("up", 0, 60, 15) == []
         for ca in (str(others.cert), ""):
-            with pytest.raises(ReportError, match="CERTIFICATE_VERIFY_FAILED"):
+            with pytest.raises(StoreError, match="CERTIFICATE_VERIFY_FAILED"):
                 connect(ReportSettings(prometheus_url=made.url, ca_file=ca)).over("up", 0, 60, 15)
     finally:
         made.stop()
@@ -311,7 +311,7 @@ def test_a_store_that_asks_for_a_certificate_is_shown_ours(tmp_path: Path):
         known = {"prometheus_url": made.url, "ca_file": str(theirs.cert)}
         for way in ({"cert_file": str(ours.cert), "key_file": str(ours.key)}, {"cert_file": str(both)}):
             assert connect(ReportSettings(**known, **way)).over("up", 0, 60, 15) == []
-        with pytest.raises(ReportError, match=r"cannot be asked|broke off|see --prometheus\.cert"):
+        with pytest.raises(StoreError, match=r"cannot be asked|broke off|see --prometheus\.cert"):
             connect(ReportSettings(**known)).over("up", 0, 60, 15)
     finally:
         made.stop()
@@ -321,7 +321,7 @@ def test_a_key_with_a_password_is_refused_instead_of_asking_at_the_terminal(tmp_
     pair, locked = certificates.make(tmp_path, "ours"), tmp_path / "locked.key"
     command = ["openssl", "pkey", "-in", str(pair.key), "-aes128", "-passout", f"pass:{SECRET}", "-out", str(locked)]
     subprocess.run(command, check=True, capture_output=True)
-    with pytest.raises(ReportError, match=r"locked\.key: hold no certificate.*the key has a password"):
+    with pytest.raises(StoreError, match=r"locked\.key: hold no certificate.*the key has a password"):
         connect(ReportSettings(prometheus_url="http://x", cert_file=str(pair.cert), key_file=str(locked)))
 
 

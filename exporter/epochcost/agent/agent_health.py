@@ -9,6 +9,7 @@ from epochcost.agent.gpu_sampling import GpuSampling
 from epochcost.agent.host_sampling import HostSampling
 from epochcost.agent.priced_machine import PricedMachine
 from epochcost.agent.snapshot import CollectorHealth, Snapshot
+from epochcost.agent.whole_run_feed import WholeRunFeed
 from epochcost.nodes.notices import NoticeFeed, sentence
 
 GOOD = CollectorHealth(success=True, duration_seconds=0.0)
@@ -31,14 +32,21 @@ class AgentHealth:
         state: of saving the state; set by the memory.
     """
 
-    def __init__(
-        self, host: HostSampling, gpus: GpuSampling, machine: PricedMachine, notices: NoticeFeed, owners: GpuOwners
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts of the agent
+        self,
+        host: HostSampling,
+        gpus: GpuSampling,
+        machine: PricedMachine,
+        notices: NoticeFeed,
+        owners: GpuOwners,
+        store: WholeRunFeed | None = None,
     ) -> None:
         self._host = host
         self._gpus = gpus
         self._machine = machine
         self._notices = notices
         self._owners = owners
+        self._store = store
         self.progress = GOOD
         self.state = GOOD
 
@@ -49,6 +57,7 @@ class AgentHealth:
             health["gpus"] = gpus
         asked: list[tuple[str, Feed]] = [("identity", self._machine.identity), ("preemption", self._notices)]
         asked += [(f"owners_{feed.name}", feed) for feed in self._owners.feeds]
+        asked += [("store", self._store)] if self._store is not None else []
         for name, feed in asked:
             if feed.last_duration is not None:
                 health[name] = CollectorHealth(not feed.error, feed.last_duration, feed.error)

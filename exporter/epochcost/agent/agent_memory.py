@@ -16,7 +16,7 @@ from epochcost.agent.snapshot import CollectorHealth
 from epochcost.ledger.state_check import ImpossibleStateError
 from epochcost.nodes.machine_name import AnotherMachineError
 from epochcost.progress.clock import NodeClock, SavedClock
-from epochcost.progress.event_files import EventFiles
+from epochcost.progress.event_sources import EventSources
 
 log = logging.getLogger(__name__)
 SAVE_SECONDS = (5.0, 60.0)
@@ -34,7 +34,7 @@ class Remembered:
     """The parts whose state outlives the process."""
 
     clock: NodeClock
-    files: EventFiles
+    files: EventSources
     meter: Meter
     machine: PricedMachine
 
@@ -106,6 +106,11 @@ class AgentMemory:
                 log.error("state: %s", error)  # noqa: TRY400 - the text says it all
         self._save_at = self._parts.clock.now() + pause_after_saving(time.thread_time() - cpu)
         self._health.state = CollectorHealth(not error, time.perf_counter() - began, error)
+
+    def close(self) -> None:
+        """Let go of the state, which another agent may then have, and of the directories of events."""
+        self._parts.files.close()
+        self.file.close()
 
 
 def _check_times(clock: SavedClock, cursor: float | None) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from epochcost.model import PurchaseOption
 from epochcost.settings import address, between, choice, http_url, option, optional, positive, ratio, some_of
+from epochcost.store.store_settings import StoreSettings, same_option
 
 OWNER_SOURCES = ("run", "kubernetes", "slurm", "container", "user")
 DEFAULT_ADDRESS = ("127.0.0.1", 10835)
@@ -25,7 +26,12 @@ class AgentSettings:
     intake_token_file: str = option(
         "intake.token-file", "", "file with the token that events over HTTP must carry (POST /v1/events)"
     )
-    state_dir: str = option("state.dir", "", "where the ledger is kept over restarts; empty: beside the events")
+    state_dir: str = option(
+        "state.dir",
+        "",
+        "directory of the ledger; empty: $STATE_DIRECTORY of systemd, else /var/lib/epochcost for an agent that serves "
+        "the whole machine and may write there, else state/ beside the events",
+    )
     sample_interval: float = option(
         "sample.interval", 1.0, "between two samples of the devices", parse=between("100ms", "1m")
     )
@@ -60,6 +66,11 @@ class AgentSettings:
         "on_demand, spot, reserved or owned",
         parse=choice("", *(p.value for p in PurchaseOption)),
     )
+    node_reservation: str = option(
+        "node.reservation",
+        "",
+        "id of the reservation (a capacity block) that it runs in, where its price is of that one",
+    )
     node_metadata: str = option(
         "node.metadata",
         "auto",
@@ -80,7 +91,9 @@ class AgentSettings:
         "owners.kubernetes-socket", "/var/lib/kubelet/pod-resources/kubelet.sock", "the kubelet's pod-resources socket"
     )
     owners_slurm_dir: str = option(
-        "owners.slurm-dir", "/run/epochcost/slurm", "where Slurm's prolog writes which job holds which GPU"
+        "owners.slurm-dir",
+        "/run/epochcost-slurm",
+        "where Slurm's prolog writes which job holds which GPU; root's alone",
     )
     node_share: str = option(
         "node.share",
@@ -101,7 +114,27 @@ class AgentSettings:
     prices_password_file: str = option(
         "prices.password-file", "", "file with user:password for the poller's basic auth"
     )
+    prices_account: str = option(
+        "prices.account", "", "account or project whose own rates (in the poller's adjustments) this machine pays"
+    )
     prices_ca_file: str = option("prices.ca-file", "", "CA certificate of the poller's TLS")
+    prometheus_url: str = same_option("prometheus_url")
+    prometheus_username: str = same_option("username")
+    prometheus_password_file: str = same_option("password_file")
+    prometheus_bearer_token_file: str = same_option("bearer_token_file")
+    prometheus_ca_file: str = same_option("ca_file")
+    prometheus_cert_file: str = same_option("cert_file")
+    prometheus_key_file: str = same_option("key_file")
+    prometheus_header: str = same_option("header")
+    prometheus_timeout: float = option(
+        "prometheus.timeout", 10.0, "how long one request to the store may take", parse=between("100ms", "1m")
+    )
+    prometheus_interval: float = option(
+        "prometheus.interval",
+        30.0,
+        "interval between requests to the store of --prometheus.url, which has the whole of runs over several machines",
+        parse=between("1s", "1h"),
+    )
     busy_ratio: float = option(
         "states.busy-ratio",
         0.05,
@@ -132,3 +165,18 @@ class AgentSettings:
     log_level: str = option(
         "log.level", "info", "debug, info, warning or error", parse=choice("debug", "info", "warning", "error")
     )
+
+    @property
+    def store(self) -> StoreSettings:
+        """The store that has whole runs."""
+        return StoreSettings(
+            self.prometheus_url,
+            self.prometheus_username,
+            self.prometheus_password_file,
+            self.prometheus_bearer_token_file,
+            self.prometheus_ca_file,
+            self.prometheus_cert_file,
+            self.prometheus_key_file,
+            self.prometheus_header,
+            self.prometheus_timeout,
+        )

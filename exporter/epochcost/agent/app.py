@@ -24,17 +24,20 @@ from epochcost.agent.host_sampling import HostSampling
 from epochcost.agent.preemption_file import PreemptionFile
 from epochcost.agent.priced_machine import PricedMachine
 from epochcost.agent.snapshot import Snapshot
-from epochcost.agent.sources import meter_of
+from epochcost.agent.sources import meter_of, whole_runs_of
+from epochcost.agent.state_directory import adopt, agent_state_dir, beside, shut_to_others
 from epochcost.model import Node
 from epochcost.nodes.metadata import notice_source
 from epochcost.nodes.notices import NoticeFeed
 from epochcost.progress.clock import NodeClock
-from epochcost.progress.event_files import EventFiles
+from epochcost.progress.event_sources import EventSources
 from epochcost.progress.http_ingest import Intake
 from epochcost.serve import Server
 from epochcost.shutdown import Ending
 
 log = logging.getLogger(__name__)
+FROM_NETWORK = "network"
+"""Folder of the state directory in which events that came over the network are kept: only this agent writes there."""
 RESTART = 3
 """Exit code: all is saved, and only a new process can go on."""
 
@@ -72,8 +75,13 @@ class AgentApp:
         self.finished = threading.Event()
         self.restart_reason = ""
         self.events_dir = events = agent_events_dir(settings.events_dir, environ)
-        state_dir = Path(settings.state_dir) if settings.state_dir else events / "state"
-        state_file = _state_file(state_dir, configured=bool(settings.state_dir))
+        state_dir = agent_state_dir(settings.state_dir, events, environ)
+        if not settings.state_dir:
+            adopt(beside(events), state_dir)
+        state_file = _state_file(state_dir, settings.state_dir)
+        from_network = state_file.directory / FROM_NETWORK
+        if reason := shut_to_others(events):
+            log.warning("events: %s", reason)
         self.host = HostSampling(proc)
         self.clock = NodeClock(clocks.wall, clocks.mono, self.host.boot_id)
         self.gpus = GpuSampling(settings, self.clock.now)
@@ -85,14 +93,17 @@ class AgentApp:
             self.clock.now,
         )
         self.owners = GpuOwners(settings, self.gpus, proc)
-        self.health = AgentHealth(self.host, self.gpus, self.machine, self.notices, self.owners)
-        parts = Remembered(self.clock, EventFiles(events), self.meter, self.machine)
+        self.store = whole_runs_of(settings, clocks.mono)
+        self.health = AgentHealth(self.host, self.gpus, self.machine, self.notices, self.owners, self.store)
+        parts = Remembered(self.clock, EventSources(events, from_network), self.meter, self.machine)
         self.memory = AgentMemory(state_file, parts, self.host, self.health)
-        intake = Intake(events, clocks.wall, clocks.mono)
-        sampled = Sampled(self.host, self.gpus, self.notices, self.owners, intake)
+        intake = Intake(from_network, clocks.wall, clocks.mono)
+        sampled = Sampled(self.host, self.gpus, self.notices, self.owners, intake, self.store)
         written = WrittenBack(CostFiles(events), PreemptionFile(events))
         self.beat = Beat(settings.sample_interval, sampled, parts, self.memory, self.health, written)
-        self.server: Server = AgentServer(settings, lambda: self.beat.snapshot, intake, self.clock.now).http
+        self.server: Server = AgentServer(
+            settings, lambda: self.beat.snapshot, intake, parts.files.owners, self.clock.now
+        ).http
 
     @property
     def node(self) -> Node:
@@ -111,6 +122,8 @@ class AgentApp:
         self.machine.start()
         self.notices.start()
         self.owners.start()
+        if self.store is not None:
+            self.store.start()
         self.server.start()
         self.beat.start()
         log.info(
@@ -125,14 +138,15 @@ class AgentApp:
         """Account up to now, save, and stop; what runs goes on being charged when an agent starts again."""
         self.beat.stop()
         self.server.stop()
-        for part in (self.gpus, self.machine, self.notices, self.owners):
-            part.stop()
-        self.memory.file.close()
+        for part in (self.gpus, self.machine, self.notices, self.owners, self.store):
+            if part is not None:
+                part.stop()
+        self.memory.close()
 
 
-def _state_file(directory: Path, *, configured: bool) -> StateFile:
+def _state_file(directory: Path, configured: str) -> StateFile:
     try:
-        return StateFile(directory, among_others=not configured)
+        return StateFile(directory)
     except StateError as err:
         raise StateError(f"--state.dir={err}" if configured else str(err)) from None
 

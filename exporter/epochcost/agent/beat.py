@@ -17,6 +17,7 @@ from epochcost.agent.host_sampling import HostSampling
 from epochcost.agent.meter import FRESH_SECONDS, Inputs
 from epochcost.agent.preemption_file import PreemptionFile
 from epochcost.agent.snapshot import CollectorHealth, Snapshot
+from epochcost.agent.whole_run_feed import WholeRunFeed
 from epochcost.model import TrainingEvent
 from epochcost.nodes.notices import NoticeFeed
 from epochcost.progress.http_ingest import Intake
@@ -35,6 +36,7 @@ class Sampled:
     notices: NoticeFeed
     owners: GpuOwners
     intake: Intake
+    store: WholeRunFeed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +112,14 @@ class Beat:
             it.meter.begin_boot(now, self._sampled.host.boot_ts(now), inputs.events)
             self._memory.first = False
         snapshot = it.meter.tick(now, replace(inputs, health=self._health.by_collector(now)))
+        snapshot = self._sampled.store.added_to(snapshot) if self._sampled.store is not None else snapshot
         owners = self._sampled.owners.of(snapshot.gpus, it.meter.ledger.runs_on())
-        self.snapshot = snapshot = replace(snapshot, owners=owners, problems=problems(snapshot))
+        self.snapshot = snapshot = replace(
+            snapshot,
+            owners=owners,
+            owners_not_understood=self._sampled.owners.not_understood(),
+            problems=problems(snapshot),
+        )
         self._written.preemption.write(inputs.preemption, now)
         self._written.costs.write(snapshot.runs, now)
         return snapshot
@@ -131,6 +139,7 @@ class Beat:
             event_counts=Counter(it.files.counts) + Counter(ask.intake.rejected),
             clock_jumps=it.clock.jumps,
             fresh_seconds=max(FRESH_SECONDS, FRESH_BEATS * self._interval),
+            refused=it.files.quotas.refused,
         )
 
     def _events(self) -> list[TrainingEvent]:

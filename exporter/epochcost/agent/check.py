@@ -10,6 +10,7 @@ from epochcost._version import __version__
 from epochcost.agent.agent_settings import AgentSettings
 from epochcost.agent.events_directory import agent_events_dir
 from epochcost.agent.sources import identity_of, price_source
+from epochcost.agent.state_directory import agent_state_dir, shut_to_others, volatile
 from epochcost.gpus import choose_source
 from epochcost.gpus.gpu_source import GpuError
 from epochcost.http_client import Bounds, ConnectError, DeadlineError, ExchangeError, Request, ask
@@ -27,7 +28,7 @@ def check(settings: AgentSettings, environ: Mapping[str, str]) -> tuple[list[str
     """
     lines = [f"epochcost     {__version__}"]
     reasons = []
-    for name, look in (("events", _events), ("GPUs", _gpus), ("node", _node), ("price", _price)):
+    for name, look in (("events", _events), ("GPUs", _gpus), ("node", _node), ("ledger", _ledger), ("price", _price)):
         line, reason = look(settings, environ)
         lines.append(f"{name:<13} {line}")
         if reason:
@@ -46,7 +47,20 @@ def _events(settings: AgentSettings, environ: Mapping[str, str]) -> tuple[str, s
         return f"unusable: {err}", f"the events directory cannot be used: {err}"
     if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
         return f"{directory} is not writable", f"{directory} is not writable"
-    return f"{directory}, {files} event file{'' if files == 1 else 's'}", ""
+    return f"{directory}, {files} event file{'' if files == 1 else 's'}", shut_to_others(directory)
+
+
+def _ledger(settings: AgentSettings, environ: Mapping[str, str]) -> tuple[str, str]:
+    try:
+        events = agent_events_dir(settings.events_dir, environ)
+    except OSError:
+        return "unknown, for there is no events directory", ""
+    directory = agent_state_dir(settings.state_dir, events, environ)
+    why = volatile(directory)
+    if not why:
+        return f"{directory}", ""
+    advice = "set --state.dir to a directory that lasts"
+    return f"{directory} ({why})", f"the ledger in {directory} is lost with the next boot ({why}): {advice}"
 
 
 def _gpus(settings: AgentSettings, _: Mapping[str, str]) -> tuple[str, str]:

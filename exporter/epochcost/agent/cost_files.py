@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
+from epochcost.agent.run_scope import RunScope, scope_of
 from epochcost.agent.snapshot import RunView
 from epochcost.untrusted_files import replaced
 
@@ -20,7 +23,7 @@ class CostFiles:
 
     def __init__(self, directory: Path) -> None:
         self._where = str(directory)
-        self._written: dict[str, tuple[float, float]] = {}
+        self._written: dict[str, tuple[RunScope, float]] = {}
         self._error = ""
 
     def write(self, runs: Iterable[RunView], now: float) -> None:
@@ -28,11 +31,12 @@ class CostFiles:
         error = ""
         for run in runs:
             before = self._written.get(run.run)
-            if run.cost_usd is None or (before and before[0] == run.cost_usd and now - before[1] < REWRITE_SECONDS):
+            scope = scope_of(run)
+            if scope.cost_usd is None or (before and before[0] == scope and now - before[1] < REWRITE_SECONDS):
                 continue
             try:
                 self._replace(run, now)
-                self._written[run.run] = (run.cost_usd, now)
+                self._written[run.run] = (scope, now)
             except OSError as err:
                 error = f"{self._where}: the cost of runs cannot be written back: {err.strerror}"
         if error and error != self._error:
@@ -45,20 +49,34 @@ class CostFiles:
         name = f"{run.run}.cost.json"
         if "/" in name or name.startswith("."):
             return  # such an id has no file: run ids are made safe, but this directory is anybody's
+        try:
+            self._write(name, run, now)
+        except IsADirectoryError:  # whoever put it there keeps nobody from his dollars, where we may move it
+            os.rename(f"{self._where}/{name}", f"{self._where}/.{secrets.token_hex(8)}.in-the-way")  # noqa: PTH104
+            self._write(name, run, now)
+
+    def _write(self, name: str, run: RunView, now: float) -> None:
         with replaced(f"{self._where}/{name}") as file:
             file.write(json.dumps(figures_of(run, now)).encode())
 
 
 def figures_of(run: RunView, now: float) -> dict[str, object]:
-    """What a training process is told of its run, without what is not known."""
+    """What a training process is told of its run, without what is not known.
+
+    ``scope`` says what the dollars are of: ``run``, or ``machine`` where only this machine's part is known. Seconds and
+    states are always this machine's.
+    """
+    scope = scope_of(run)
     figures: dict[str, object | None] = {
         "v": FILE_VERSION,
         "run": run.run,
-        "cost_usd": run.cost_usd,
-        "cost_per_epoch_usd": (
-            None if run.epoch_cost_usd_sum is None else run.epoch_cost_usd_sum / run.epoch_cost_count
-        ),
-        "projected_cost_usd": run.projected_cost_usd,
+        "scope": "run" if scope.whole else "machine",
+        "machines": scope.machines,
+        "missing": scope.missing or None,
+        "cost_usd": scope.cost_usd,
+        "cost_per_epoch_usd": scope.epoch_cost_usd,
+        "projected_cost_usd": scope.projected_cost_usd,
+        "machine_cost_usd": run.cost_usd,
         "seconds": run.seconds,
         "states": {state.value: seconds for state, seconds in run.totals.seconds.items() if seconds > 0},
         "ts": now,

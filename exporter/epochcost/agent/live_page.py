@@ -11,6 +11,7 @@ from importlib import resources
 from typing import Any, TypeAlias
 
 from epochcost._version import __version__
+from epochcost.agent.run_scope import scope_of
 from epochcost.agent.snapshot import GpuView, NodeView, RunView, Snapshot, StateTotals
 from epochcost.model import State
 from epochcost.palette import PALETTE, SHOWN_AS
@@ -136,18 +137,27 @@ def _gpu(view: GpuView) -> Json:
 
 _SAME_NAME = (
     "run", "experiment", "framework", "nodes", "world", "started_ts", "ended_ts", "last_event_ts", "gpus", "share",
-    "seconds", "cost_usd", "epoch", "epochs_planned", "epochs_executed", "epochs_useful", "epochs_lost", "steps",
+    "seconds", "epoch", "epochs_planned", "epochs_executed", "epochs_useful", "epochs_lost", "steps",
     "batch_size", "last_epoch_seconds", "last_epoch_cost_usd", "current_epoch_seconds", "current_epoch_cost_usd",
-    "projected_cost_usd", "eta_seconds", "memory_peak_bytes", "budget_usd",
+    "eta_seconds", "memory_peak_bytes", "budget_usd",
 )  # fmt: skip
 """Fields of `RunView` that the JSON carries as they are."""
 
 
 def _run(view: RunView) -> Json:
+    scope = scope_of(view)
     return {
         **{name: getattr(view, name) for name in _SAME_NAME},
         "state": view.state.value,
-        "mean_epoch_cost_usd": _mean(view.epoch_cost_usd_sum, view.epoch_count),
+        "scope": "run" if scope.whole else "machine",
+        "part": scope.part,
+        "machines": scope.machines,
+        "missing": scope.missing,
+        "cost_usd": scope.cost_usd,
+        "projected_cost_usd": scope.projected_cost_usd,
+        "mean_epoch_cost_usd": scope.epoch_cost_usd,
+        "machine_cost_usd": view.cost_usd,
+        "machine_mean_epoch_cost_usd": _mean(view.epoch_cost_usd_sum, view.epoch_cost_count or view.epoch_count),
         "mean_epoch_seconds": _mean(view.epoch_seconds_sum, view.epoch_count),
         "states": _states(view.totals, priced=view.cost_usd is not None),
         "history": [

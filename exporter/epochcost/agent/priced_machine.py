@@ -8,6 +8,7 @@ from typing import Any
 
 from epochcost.agent.agent_settings import AgentSettings
 from epochcost.agent.meter import Meter, Quote
+from epochcost.agent.price_dates import PriceDates
 from epochcost.agent.price_feed import PriceFeed
 from epochcost.agent.snapshot import CollectorHealth
 from epochcost.agent.sources import identity_of, price_source
@@ -27,11 +28,13 @@ class SavedMachine:
         known_as: all that its price depends on.
         name: of the machine.
         found: what its metadata said, by source; None in another boot.
+        dates: how the poller's dates become this machine's.
     """
 
     known_as: tuple[str, ...]
     name: MachineName
     found: Mapping[str, Node] | None
+    dates: PriceDates
 
 
 class PricedMachine:
@@ -62,7 +65,7 @@ class PricedMachine:
         self._since = clock.now()
         """From when on it may be another machine than the one that it was known as."""
         source = price_source(settings, self.node)
-        self.prices = PriceFeed(source, settings.prices_interval, wall) if source else None
+        self.prices = PriceFeed(source, settings.prices_interval, wall, clock.now) if source else None
 
     @property
     def name(self) -> str:
@@ -134,7 +137,9 @@ class PricedMachine:
 
     def state(self) -> dict[str, Any]:
         """As JSON-able data."""
-        return {"machine": self._name.state(), "priced_as": self._known_as, "identity": self.identity.state()}
+        dates = self.prices.dates.state() if self.prices is not None else []
+        known = {"machine": self._name.state(), "priced_as": self._known_as, "identity": self.identity.state()}
+        return {**known, "price_dates": dates}
 
     def restored(self, saved: Mapping[str, Any], *, same_boot: bool) -> SavedMachine:
         """What `state` described; nothing of it is taken over yet.
@@ -152,12 +157,16 @@ class PricedMachine:
             raise ValueError(f"priced_as: {len(known_as)} parts, expected {len(self._known_as)}")
         name = self._name.restored(saved["machine"]) if "machine" in saved else self._name
         found = self.identity.restored(saved.get("identity", {})) if same_boot else None
-        return SavedMachine(known_as, name, found)
+        dates = PriceDates()
+        dates.restore(saved.get("price_dates", []))
+        return SavedMachine(known_as, name, found, dates)
 
     def take(self, saved: SavedMachine, meter: Meter, since: float) -> None:
         """Go on from there; ``meter`` is told when this is another machine, which it may be from ``since`` on."""
         if saved.found is not None:
             self.identity.take(saved.found)
+        if self.prices is not None:
+            self.prices.dates.restore(saved.dates.state())
         self._name = saved.name
         meter.machine = saved.name.name
         self._known_as, self._since = saved.known_as, since

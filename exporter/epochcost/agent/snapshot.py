@@ -13,10 +13,46 @@ from epochcost.model import GpuOwner, GpuSample, HostReading, Node, Phase, Preem
 
 @dataclass(frozen=True, slots=True)
 class StateTotals:
-    """Device-mean seconds and dollars by state since the ledger began; both never decrease."""
+    """Device-mean seconds and dollars by state since the ledger began.
+
+    The seconds never decrease. The dollars are exact, and may when a lower price is learnt late; see `SettledMoney`.
+    """
 
     seconds: Mapping[State, float] = field(default_factory=dict)
     cost_usd: Mapping[State, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SettledMoney:
+    """What counters show: dollars of the time up to which the price is confirmed. None of it ever falls.
+
+    Attributes:
+        states: dollars by state.
+        provisional: dollars by state that may still change: settled and provisional are the exact figure.
+    """
+
+    states: Mapping[State, float] = field(default_factory=dict)
+    provisional: Mapping[State, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SettledRun:
+    """What counters show of a run, and what may still change of it; see `SettledMoney`.
+
+    Attributes:
+        cost_usd, provisional_usd: of the run on this machine.
+        states: by state; they sum to ``cost_usd``.
+        epochs_usd: of finished epochs, those that ended in settled time.
+        epochs: how many of those are counted on this machine.
+        provisional_epochs_usd: of finished epochs.
+    """
+
+    cost_usd: float
+    provisional_usd: float
+    states: Mapping[State, float]
+    epochs_usd: float | None = None
+    epochs: int = 0
+    provisional_epochs_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +71,7 @@ class NodeView:
     price_ts: float | None = None
     unpriced_seconds: float = 0.0
     totals: StateTotals = field(default_factory=StateTotals)
+    settled: SettledMoney = field(default_factory=SettledMoney)
     gpus: int | None = None
     driver_version: str = ""
     gpu_read_seconds: float | None = None
@@ -73,6 +110,26 @@ class EpochRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredRun:
+    """One run over all its machines, as a store that scrapes all of them has it.
+
+    Attributes:
+        cost_usd: of all its parts; None while the store lacks the dollars of one.
+        own_cost_usd: what of that is this machine's, as of the same instant.
+        machines: how many have, or had, a part of it.
+        missing_epochs: done in parts that the store does not have.
+        cost_to_finish_usd: of the epochs that are planned and not done.
+    """
+
+    cost_usd: float | None
+    own_cost_usd: float | None
+    machines: int
+    missing_epochs: float = 0.0
+    epoch_cost_usd: float | None = None
+    cost_to_finish_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CountedProgress:
     """What this machine counts of a run's progress: what was done while global rank 0 was here.
 
@@ -84,7 +141,6 @@ class CountedProgress:
         planned: epochs.
         executed, useful, lost: epochs; see `RunView`.
         finished, seconds: whole epochs that were timed, and what they took.
-        priced: those of them whose price is known.
     """
 
     start: float | None = None
@@ -95,7 +151,6 @@ class CountedProgress:
     lost: float = 0.0
     finished: int = 0
     seconds: float = 0.0
-    priced: int = 0
     steps: int | None = None
     samples: int | None = None
     tokens: int | None = None
@@ -108,8 +163,8 @@ class CountedProgress:
 class RunView:
     """One training run as far as this node sees and pays it.
 
-    ``cost_usd`` is exact and may fall when a lower price is learnt late; ``cost_usd_total`` is what the counter shows:
-    it never falls, and waits until the exact figure has caught up. Likewise ``epoch_cost_usd_sum``.
+    Its dollars are exact, as the price is known now, and may fall when a lower one is learnt late; ``settled`` is what
+    the counters show.
     """
 
     run: RunId
@@ -125,7 +180,6 @@ class RunView:
     share: float = 0.0
     seconds: float = 0.0
     cost_usd: float | None = None
-    cost_usd_total: float | None = None
     totals: StateTotals = field(default_factory=StateTotals)
     phase_seconds: Mapping[Phase, float] = field(default_factory=dict)
     epoch: float | None = None
@@ -160,10 +214,16 @@ class RunView:
     """A process of the run on this machine holds global rank 0."""
     counted: CountedProgress | None = None
     """None where rank 0 has never been."""
+    settled: SettledRun | None = None
+    """None without any price."""
     launcher: str = ""
     launcher_job: str = ""
     attempt: int = 0
     """Number of the newest attempt: as its launcher counts, else how many of them this machine has seen."""
+    stored: StoredRun | None = None
+    """The run over all its machines; None where no store has said."""
+    store_note: str = ""
+    """Why a store that is asked has not said; empty where none is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,10 +248,14 @@ class Snapshot:
     events: Mapping[str, int] = field(default_factory=dict)
     """Training events by what became of them (``accepted``, ``malformed``, ...)."""
     clock_jumps: int = 0
+    refused: Mapping[tuple[int, str], int] = field(default_factory=dict)
+    """Lines and files that were not taken, by user and by what he has too much of; see `UserQuotas`."""
     problems: tuple[str, ...] = ()
     """Sentences for people: what is missing and what to do."""
     owners: tuple[GpuOwner, ...] = ()
     """Who uses each GPU; the shares of one GPU sum to 1. Nothing about a GPU whose user is not known."""
+    owners_not_understood: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """Processes and devices whose owner could not be told for the form of a path or a name, by source and form."""
     simulated: bool = False
     machine: str = ""
     """The agent's name for this machine, on each of its series; see `epochcost.nodes.machine_name`."""

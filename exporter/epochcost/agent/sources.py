@@ -8,6 +8,8 @@ from pathlib import Path
 from epochcost.agent.agent_settings import AgentSettings
 from epochcost.agent.meter import Idle, Meter
 from epochcost.agent.price_feed import Asks
+from epochcost.agent.whole_run_feed import WholeRunFeed
+from epochcost.agent.whole_run_source import WholeRunSource
 from epochcost.gpus.nvml.nvml_processes import NvmlProcesses
 from epochcost.ledger import Ledger, LedgerSettings
 from epochcost.model import GpuSample, Node, PurchaseOption
@@ -17,6 +19,7 @@ from epochcost.nodes.metadata import kubernetes_node_name, metadata_sources
 from epochcost.owners import OwnerFeed, OwnerSource, PodResources, ProcessOwners, SlurmAllocations
 from epochcost.prices.configured import ConfiguredPrice
 from epochcost.prices.remote import RemotePrice
+from epochcost.store.store_access import check_address
 
 
 def node_of(settings: AgentSettings, environ: Mapping[str, str]) -> Node:
@@ -29,6 +32,7 @@ def node_of(settings: AgentSettings, environ: Mapping[str, str]) -> Node:
         zone=settings.node_zone,
         instance_type=settings.node_instance_type,
         purchase_option=PurchaseOption(option) if option else None,
+        reservation=settings.node_reservation,
     )
     return identify(configured)
 
@@ -44,8 +48,26 @@ def price_source(settings: AgentSettings, node: Node) -> Asks | None:
     if settings.price_usd_per_hour is not None:
         return ConfiguredPrice(node, settings.price_usd_per_hour)
     if settings.prices_url:
-        return RemotePrice(settings.prices_url, node, settings.prices_password_file, settings.prices_ca_file)
+        return RemotePrice(
+            settings.prices_url,
+            node,
+            settings.prices_password_file,
+            settings.prices_ca_file,
+            account=settings.prices_account,
+        )
     return None
+
+
+def whole_runs_of(settings: AgentSettings, mono: Callable[[], float]) -> WholeRunFeed | None:
+    """Who is asked for whole runs; None when no store was named.
+
+    Raises:
+        SettingsError: when the store's address is none, or holds a secret.
+    """
+    if not settings.prometheus_url:
+        return None
+    check_address(settings.store)
+    return WholeRunFeed(WholeRunSource(settings.store), settings.prometheus_interval, mono)
 
 
 def owner_feeds(

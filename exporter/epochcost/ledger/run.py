@@ -89,6 +89,8 @@ class RunAccount:
         self.run = run
         self.part = part
         """Identity of this account: another machine's, or a later ledger's, account of the run is another part."""
+        self.user: int | None = None
+        """Who began the run; None where that is not known."""
         self.facts = Facts()
         self.members: dict[str, Member] = {}
         self.leader: str | None = None
@@ -341,6 +343,17 @@ class RunAccount:
         finished = zip(self.epochs.finished, costs, strict=True)
         return self.settled.epochs_here + sum(e.count for e, usd in finished if usd is not None and e.counted)
 
+    def unsettled_epochs(self, until: float, costs: Sequence[float | None]) -> tuple[float, int]:
+        """Of the finished epochs that ended after ``until``: dollars, and how many priced ones are counted here."""
+        usd, here = 0.0, 0
+        for epoch, cost in zip(reversed(self.epochs.finished), reversed(costs), strict=True):
+            if epoch.end <= until:
+                break
+            if cost is not None:
+                usd += cost
+                here += epoch.count if epoch.counted else 0
+        return usd, here
+
     def reprice(self) -> None:
         """Prices or shares of the past have changed: what was computed is computed again when asked."""
         self._epoch_usd, self._epoch_sum = [], None
@@ -358,6 +371,7 @@ class RunAccount:
         return {
             "facts": asdict(self.facts),
             "part": self.part,
+            "user": self.user,
             "members": {k: [m.start, m.end, m.gpus, m.last_t, m.lost, m.rank] for k, m in self.members.items()},
             "leader": self.leader,
             "status": self.status.value if self.status else None,
@@ -368,6 +382,7 @@ class RunAccount:
             "started_t": self.started_t,
             "last_event_t": self.last_event_t,
             "settled": asdict(self.settled),
+            "retracted": self.retracted,
             "before_reports": self.before_reports.state() if self.before_reports else None,
         }
 
@@ -375,6 +390,7 @@ class RunAccount:
     def restored(cls, run: RunId, state: Mapping[str, Any]) -> RunAccount:
         """The account that `state` described."""
         it = cls(run, str(state["part"]))
+        it.user = state.get("user")
         it.facts = Facts(**state["facts"])
         it.members = {
             k: Member(start, end, None if gpus is None else tuple(gpus), last, lost, rank)
@@ -389,6 +405,7 @@ class RunAccount:
         it._changed()
         it.started_t, it.last_event_t = state["started_t"], state["last_event_t"]
         it.settled = Settled(**state["settled"])
+        it.retracted = int(state["retracted"])
         it.before_reports = BeforeReports.restored(state["before_reports"])
         return it
 

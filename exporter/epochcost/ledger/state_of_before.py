@@ -18,7 +18,7 @@ def upgraded(state: Mapping[str, Any]) -> dict[str, Any]:
     """
     taken: set[str] = set()
     runs = {run: _run(account, taken) for run, account in state["runs"].items()}
-    return {**state, "version": VERSION, "runs": runs}
+    return {**state, "version": VERSION, "runs": runs, "unsettled": [state["cursor"] or 0.0, []]}
 
 
 def _run(account: Mapping[str, Any], taken: set[str]) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def _run(account: Mapping[str, Any], taken: set[str]) -> dict[str, Any]:
         "settled": settled,
         "counted": _counted(epochs),
     }
-    known["before_reports"] = None
+    known |= {"before_reports": None, "retracted": 0}
     return {**account, **known}
 
 

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from epochcost.poller.export_filter import ExportFilter, parse_watch
 from epochcost.poller.http_settings import INTERVAL, HttpSettings, endpoint, words_like
 from epochcost.prices import OPT_IN, SOURCES
-from epochcost.prices.adjust import Adjustments, Extra, parse_adjustments, parse_extras
+from epochcost.prices.adjust import Adjustments, parse_adjustments
+from epochcost.prices.allowances import Credit, Limit, parse_credits, parse_limits
 from epochcost.prices.currency import parse_currencies
+from epochcost.prices.extras import Extra, parse_extras
 from epochcost.prices.merged_prices import DEFAULT_MAX_AGE, MaxAge
 from epochcost.prices.owned.owned_source import OwnedMachine, parse_machines, require_distinct
 from epochcost.prices.store import DEFAULT_PRECEDENCE
@@ -112,9 +114,11 @@ class PollerSettings(HttpSettings):
         parse=parse_currencies,
     )
     adjustments: Adjustments = structured(  # noqa: RUF009 - a frozen value
-        "adjustments", "discounts and taxes", parse_adjustments, Adjustments()
+        "adjustments", "discounts, taxes, commitments", parse_adjustments, Adjustments()
     )
     extras: tuple[Extra, ...] = structured("extras", "what runs with a machine", parse_extras, ())
+    credits: tuple[Credit, ...] = structured("credits", "credit that was bought or given ahead", parse_credits, ())
+    limits: tuple[Limit, ...] = structured("limits", "how long a session may last, what is free", parse_limits, ())
     aws_regions: tuple[str, ...] = option(
         "aws.regions", (), "regions to watch", parse=words_like(r"[a-z]{2}(-[a-z0-9]+)+", "a region code, us-east-1")
     )

@@ -42,6 +42,7 @@ class EventFileState:
         last_t: of its latest event, on the node timeline.
         alive_seen: this very agent saw the writer alive.
         refused: it cannot be read, which was counted.
+        turned_away: its last line was beyond what its user may have open.
         complained: its bad lines were logged.
         visited: number of the poll that last opened it.
         too_much: it had more to say than that poll took.
@@ -65,6 +66,7 @@ class EventFileState:
     user: int | None = None
     alive_seen: bool = False
     refused: bool = False
+    turned_away: bool = False
     complained: bool = False
     visited: int = 0
     too_much: bool = False
@@ -73,7 +75,7 @@ class EventFileState:
     def resting(self) -> bool:
         """Nothing more is expected of it; it is looked at now and then."""
         done = self.stage in (FileStatus.ENDED, FileStatus.GONE) and self.seen >= 0
-        return self.refused or done or self.stage is FileStatus.DORMANT
+        return self.refused or self.turned_away or done or self.stage is FileStatus.DORMANT
 
     def rewind(self) -> None:
         """The file begins anew."""

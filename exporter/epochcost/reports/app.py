@@ -12,7 +12,6 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TextIO
 
-from epochcost.reports.access import connect
 from epochcost.reports.data import as_csv, as_json
 from epochcost.reports.errors import ReportError
 from epochcost.reports.report import Report, make
@@ -20,6 +19,8 @@ from epochcost.reports.report_page import page
 from epochcost.reports.report_settings import ReportSettings
 from epochcost.reports.span import span
 from epochcost.reports.text import markdown, terminal
+from epochcost.store.store_access import connect
+from epochcost.store.store_error import StoreError
 
 SHAPES: dict[str, Callable[[Report], str]] = {
     "table": terminal,
@@ -74,7 +75,7 @@ def run(settings: ReportSettings, out: TextIO = sys.stdout, err: TextIO = sys.st
         report = make(connect(settings), settings, between, now, progress)
         progress.end()
         write(_shaped(report, settings, out), settings.output, out)
-    except ReportError as error:
+    except (ReportError, StoreError) as error:
         progress.end()
         err.write(f"epochcost report: {error}\n")
         return 1

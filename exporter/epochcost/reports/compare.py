@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from epochcost.prices.owned.owned_source import HOURS_PER_YEAR, OwnedMachine
-from epochcost.reports.access import connect
 from epochcost.reports.app import INTERRUPTED, Progress, say
 from epochcost.reports.errors import ReportError
 from epochcost.reports.rent_own import Question, answer, in_words
@@ -19,6 +18,8 @@ from epochcost.reports.report import Report, make
 from epochcost.reports.report_settings import CompareSettings
 from epochcost.reports.span import Span, clock, span
 from epochcost.settings import SettingsError
+from epochcost.store.store_access import connect
+from epochcost.store.store_error import StoreError
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ def run(settings: CompareSettings, out: TextIO = sys.stdout, err: TextIO = sys.s
     try:
         measured = _measured(settings, err) if settings.prometheus_url else Measured()
         say(_told(_question(settings, measured), measured, settings.format), out)
-    except ReportError as error:
+    except (ReportError, StoreError) as error:
         err.write(f"epochcost compare: {error}\n")
         return 1
     except KeyboardInterrupt:

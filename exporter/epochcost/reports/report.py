@@ -10,12 +10,12 @@ from epochcost.reports.billed import Billed, billed
 from epochcost.reports.billed import notes as billed_notes
 from epochcost.reports.history import MOST_RUNS_SHOWN, History, HistoryLoader, NodeHistory
 from epochcost.reports.money import Prices, node_money
-from epochcost.reports.prometheus import Store
 from epochcost.reports.report_settings import PrometheusSettings
 from epochcost.reports.rows import Row, grouped, merged, with_frontier
 from epochcost.reports.runs import row
 from epochcost.reports.span import Span, clock
 from epochcost.reports.tracks import Reader, increments
+from epochcost.store.promql_client import Store
 
 _NAMED = 5
 _MEANINGS = {

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from epochcost.settings import between, choice, number, option, optional, positive
+from epochcost.settings import choice, number, option, optional, positive
+from epochcost.store.store_settings import StoreSettings
 
 FORMATS = ("table", "csv", "json", "markdown", "html")
 
@@ -20,29 +21,9 @@ def pattern(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class PrometheusSettings:
-    """Where the figures are stored, and how to get in."""
+class PrometheusSettings(StoreSettings):
+    """Where the figures are stored, how to get in, and which of them."""
 
-    prometheus_url: str = option(
-        "prometheus.url",
-        "",
-        "Prometheus, VictoriaMetrics, Thanos or Mimir, with its path prefix: http://127.0.0.1:9090",
-    )
-    username: str = option("prometheus.username", "", "user name for basic auth")
-    password_file: str = option("prometheus.password-file", "", "file with the password for basic auth")
-    bearer_token_file: str = option("prometheus.bearer-token-file", "", "file with a bearer token")
-    ca_file: str = option("prometheus.ca-file", "", "certificates that are trusted beside the system's, as PEM")
-    cert_file: str = option("prometheus.cert-file", "", "certificate to show to the store, as PEM")
-    key_file: str = option("prometheus.key-file", "", "its private key, if it is not in the same file")
-    header: str = option(
-        "prometheus.header",
-        "",
-        "one more header, for a tenant of Mimir or Thanos: X-Scope-OrgID: tenant",
-        secret=True,
-    )
-    timeout_seconds: float = option(
-        "prometheus.timeout", 60.0, "how long one question may take", parse=between("100ms", "1h")
-    )
     matchers: str = option("match", "", 'PromQL matchers that agents\' series must fit: cluster="eu",team!="web"')
     experiment: str = option(
         "experiment", "", "only experiments that fit this regular expression, from end to end", parse=pattern

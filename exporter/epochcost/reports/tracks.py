@@ -7,8 +7,8 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from epochcost.reports.prometheus import Series, Store, TooMuchError, TooSlowError
 from epochcost.reports.span import Span
+from epochcost.store.promql_client import Series, Store, TooMuchError, TooSlowError
 
 Labels = tuple[tuple[str, str], ...]
 PREFIX = "epochcost_"

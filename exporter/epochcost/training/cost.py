@@ -9,6 +9,7 @@ import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 MAX_BYTES = 65536
 MAX_AMOUNT = 1e15
@@ -21,8 +22,26 @@ for _flag in ("O_CLOEXEC", "O_NONBLOCK", "O_NOFOLLOW"):  # not on every system
     _READ |= getattr(os, _flag, 0)
 
 
+class Part(NamedTuple):
+    """Dollars that are one machine's part of a run.
+
+    Attributes:
+        machines: of how many machines; None where the run has other parts, but nobody says how many.
+        missing: what is missing for the whole run's, as the agent says it.
+    """
+
+    machines: int | None
+    missing: str
+
+    def __str__(self) -> str:
+        return f"this machine's part{f' of {self.machines}' if self.machines else ''}"
+
+
 class CostFile:
     """``<run>.cost.json``, read at most once a second; every figure is None where it is not known."""
+
+    rewritten = True
+    """Whether figures go on coming after the run's end."""
 
     def __init__(self, directory: Callable[[], Path], run: str) -> None:
         self._directory = directory
@@ -37,10 +56,33 @@ class CostFile:
             self.refresh()
         return _amounts(self._document).get(name)
 
+    def part(self, nodes: int | None) -> Part | None:
+        """What the dollars are of where they are not the whole run's; None where they are, or where none are known.
+
+        An agent of the version before does not say: its dollars of a run over ``nodes`` machines are one machine's.
+        """
+        if self.figure("cost_usd") is None:
+            return None
+        scope, missing = self._document.get("scope"), self._document.get("missing")
+        machines = _amounts(self._document).get("machines", nodes or 0)
+        several = int(machines) if machines > 1 else None
+        if scope == "machine" or (scope is None and several):
+            return Part(several, missing if isinstance(missing, str) else "")
+        return None
+
+    def machines(self) -> int:
+        """Over how many machines the dollars are known to be summed; 1 where nobody says."""
+        return max(1, int(_amounts(self._document).get("machines", 1)))
+
     def seconds_by_state(self) -> dict[str, float]:
         """How the run's seconds on this node divide over the states; empty where not known."""
         states = self._document.get("states")
         return _amounts(states) if isinstance(states, dict) else {}
+
+    def is_behind(self, ts: float) -> bool:
+        """Whether an agent is about to write figures as of ``ts``, seconds since the Unix epoch, and has not yet."""
+        written = _amounts(self._document).get("ts")
+        return self.rewritten and written is not None and written < ts
 
     def refresh(self) -> None:
         """Read now, whenever that was done last."""
@@ -48,13 +90,15 @@ class CostFile:
         self._document = self._read()
 
     def _read(self) -> dict[str, object]:
-        try:
-            document = json.loads(small_file(self._directory() / f"{self.run}.cost.json"))
-        except (OSError, ValueError, RecursionError):  # no agent, or none that prices this run: not known
-            return {}
-        if not isinstance(document, dict) or document.get("v") != 1:
-            return {}
-        return document
+        # Where another user's run is called the same, ours is metered as RUN~USER: that name is looked for first.
+        for name in (f"{self.run}~{os.geteuid()}", self.run):
+            try:
+                document = json.loads(small_file(self._directory() / f"{name}.cost.json"))
+            except (OSError, ValueError, RecursionError):  # no agent, or none that prices this run: not known
+                continue
+            if isinstance(document, dict) and document.get("v") == 1:
+                return document
+        return {}
 
 
 def _amounts(document: dict[str, object]) -> dict[str, float]:
@@ -66,12 +110,18 @@ def _amounts(document: dict[str, object]) -> dict[str, float]:
 
 
 def small_file(path: Path) -> bytes:
-    """The content of a fresh regular file. Raises OSError otherwise; a FIFO put there does not block."""
+    """The content of a fresh regular file of the agent's. Raises OSError otherwise; a FIFO put there does not block.
+
+    The directory may be open to every user: only what root wrote, or this user, or whoever the directory belongs to
+    (the agent's user, where that is not root), is the agent's word.
+    """
     fd = os.open(path, _READ)
     try:
         found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_BYTES:
+        if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_BYTES or found.st_nlink > 1:
             raise OSError(f"{path}: not a small regular file")
+        if found.st_uid not in (0, os.geteuid()) and found.st_uid != path.parent.stat().st_uid:
+            raise OSError(f"{path}: not the agent's")
         if time.time() - found.st_mtime > MAX_AGE_SECONDS:
             raise OSError(f"{path}: not written for {MAX_AGE_SECONDS:g} s")
         return os.read(fd, MAX_BYTES)

@@ -222,7 +222,8 @@ class Fit:
         if run is None:
             return
         if self._again:  # from the beginning of this fit: what it did is done again
-            run.resume(epoch=self._offset + epoch + part, step=step)
+            if self._step != step:
+                run.resume(epoch=self._offset + epoch + part, step=step)
             self._saved, self._step = None, step
             return
         state = run.state_dict()

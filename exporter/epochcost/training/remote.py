@@ -148,7 +148,7 @@ class RemoteWriter:
             with open(self._token_file, encoding="utf-8") as file:  # noqa: PTH123 - pathlib costs the training its import
                 headers["Authorization"] = f"Bearer {file.read().strip()}"
         try:
-            path = f"{self._url.path.rstrip('/')}/v1/events?writer={quote(self._writer)}"
+            path = f"{self._url.path.rstrip('/')}/v1/events?writer={quote(self._writer)}&now={time.time():.6f}"
             connection.request("POST", path, body, headers)
             answer = connection.getresponse()
             return answer.status, answer.read(MAX_ANSWER_BYTES)
@@ -158,6 +158,8 @@ class RemoteWriter:
 
 class RemoteCost(CostFile):
     """The run's dollars as the agent's answers bring them."""
+
+    rewritten = False
 
     def __init__(self, run: str, writers: list[RemoteWriter]) -> None:
         super().__init__(_nowhere, run)

@@ -18,7 +18,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from epochcost.training import notebook
 from epochcost.training.calling_context import CallingContext
 from epochcost.training.contexts import CheckpointContext, PhaseContext
-from epochcost.training.cost import CostFile
+from epochcost.training.cost import CostFile, Part
+from epochcost.training.end_line import say_when_counted
 from epochcost.training.event_emitter import EventEmitter
 from epochcost.training.exit_hooks import ENDINGS
 from epochcost.training.job import Job, safe
@@ -28,7 +29,7 @@ from epochcost.training.notice import NoticeFile, PreemptionNotice
 from epochcost.training.outcome import status_of
 from epochcost.training.position import Position
 from epochcost.training.run_metadata import RunMetadata
-from epochcost.training.summary import log_summary, summary
+from epochcost.training.summary import log_summary, money, summary
 from epochcost.training.validation import amount, loop_end, loop_start, text, whole
 from epochcost.training.warning import shown, warn_once
 
@@ -64,7 +65,7 @@ class Run:
     `epochs` raises what ``range`` would, for a plan that is none.
 
     Attributes:
-        announce: where the one line at the end of the run goes.
+        announce: where the one line at the end of the run goes; its ``wanted()``, where it has one, says if at all.
         fit: the callback's fit that opened this run; None where the program itself did.
         plain: ``epochcost.start()`` opened it, for the plain functions.
         cell: of a notebook, in which it began.
@@ -187,12 +188,13 @@ class Run:
         """For notebooks: where the run stands, and what it costs."""
         epoch, planned, steps = self.epoch, self._facts.epochs, self._steps[0]
         of = "" if planned is None else f" of {planned:g}"
+        part = self.part
         return notebook.table(
             {
                 "run": self.id,
                 "epoch": "not known" if epoch is None else f"{round(epoch, 2):g}{of}",
                 **({"steps": f"{steps:,}"} if steps else {}),
-                "cost so far": notebook.dollars(self.cost_usd),
+                "cost so far": notebook.dollars(self.cost_usd) + (f" ({part})" if part else ""),
                 "cost of an epoch": notebook.dollars(self.cost_per_epoch_usd),
                 "projected cost": notebook.dollars(self.projected_cost_usd),
             }
@@ -240,6 +242,11 @@ class Run:
     def quiet_seconds(self) -> float:
         """Since anything was last reported."""
         return _monotonic() - self._heard
+
+    def __repr__(self) -> str:
+        at, usd, part = self._at.epoch, self.cost_usd, self.part
+        known = ["" if at is None else f"epoch {round(at, 2):g}", "" if usd is None else money(usd), str(part or "")]
+        return f"<epochcost run {': '.join(filter(None, (self.id, ', '.join(filter(None, known)))))}>"
 
     def __reduce__(self) -> tuple[Callable[..., Run], tuple[Any, ...]]:
         # A loader's workers may get the run along with everything else: they get one that never writes.
@@ -360,7 +367,8 @@ class Run:
             self._placed = self._placed or epoch is not None
             steps, seen = whole("step", step), whole("samples", samples)
             self._at.move(amount("epoch", epoch), steps, seen, whole("tokens", tokens), counted=False)
-            self._emit("resume")
+            # Elsewhere 0 steps would be a claim of a loop that counts none; here they are what the program said.
+            self._emit("resume", ',"step":0' if steps == 0 else "")
 
     def phase(self, name: str) -> PhaseContext:
         """From now on: ``train``, ``eval``, ``checkpoint``, ``restore`` or ``startup``.
@@ -454,8 +462,20 @@ class Run:
 
     @property
     def cost_usd(self) -> float | None:
-        """US dollars so far on this node, all attempts together; None without an agent or a price."""
+        """US dollars so far, all attempts together; None without an agent or a price.
+
+        Of the whole run; where it has parts on other machines that the agent cannot see, this machine's: see `part`.
+        """
         return self._figure("cost_usd")
+
+    @property
+    def part(self) -> Part | None:
+        """``this machine's part of 2`` (as `str`) where dollars are not the whole run's; None where they are."""
+        try:
+            return self._costs.part(self._facts.job.nodes)
+        except Exception as err:  # noqa: BLE001 - guarded: a property returns a value or None
+            self._fault(err)
+            return None
 
     @property
     def cost_per_epoch_usd(self) -> float | None:
@@ -481,7 +501,10 @@ class Run:
 
     @property
     def over_budget(self) -> bool:
-        """Whether this node's cost so far has reached ``budget_usd``; False where one of them is not known."""
+        """Whether the run's cost so far has reached ``budget_usd``; False where one of them is not known.
+
+        A part is not compared with the budget of the whole: False, and one warning that says what is missing.
+        """
         return self._beyond_budget(self.cost_usd)
 
     @property
@@ -670,15 +693,31 @@ class Run:
 
     def _beyond_budget(self, usd: float | None) -> bool:
         budget = self._facts.budget_usd
-        return usd is not None and budget is not None and usd >= budget
+        if usd is None or budget is None:
+            return False
+        part = self.part
+        if part is not None:
+            missing = part.missing or "an agent of this version with --prometheus.url has the whole run's"
+            what = f"over_budget of run {self.id} is not decided: its dollars are {part}"
+            warn_once("budget of a part", f"{what}: {missing}")
+            return False
+        return usd >= budget
 
     @guarded
     def _announce(self) -> None:
-        if self._narration.told:
-            self._costs.refresh()
-            at = self._at
-            seconds = _monotonic() - self._started
-            self.announce(summary(self.id, at.epoch, at.step_base + at.epoch_steps, seconds, self._costs))
+        if not self._narration.told or not getattr(self.announce, "wanted", _always)():
+            return
+        run, announce, costs, at = self.id, self.announce, self._costs, self._at
+        epoch, steps, nodes = at.epoch, self._steps[0], self._facts.job.nodes
+        seconds = _monotonic() - self._started
+
+        def say() -> None:
+            try:
+                announce(summary(run, epoch, steps, seconds, costs, nodes))
+            except Exception as err:  # noqa: BLE001 - guarded, in whatever thread
+                self._fault(err)
+
+        say_when_counted(costs, time.time(), say)
 
     def _figure(self, name: str) -> float | None:
         try:
@@ -689,6 +728,10 @@ class Run:
 
     def _fault(self, err: Exception) -> None:
         warn_once("fault", f"part of this training is not reported: {type(err).__name__}: {err}; it goes on")
+
+
+def _always() -> bool:
+    return True
 
 
 def silent_run(facts: RunMetadata, loop_epochs: Any) -> Run:  # noqa: ANN401 - as the user gave it

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from epochcost.training.host import name_in_files
-from epochcost.training.job import Job, given_name, job_run_id, made_up_id, safe
+from epochcost.training.job import Job, given_name, made_up_id, safe
 from epochcost.training.warning import warn_once
 
 try:
@@ -35,12 +35,21 @@ _counted: dict[str, int] = {}
 class RunName:
     """The ids of one `Run`: its first, and those of the trainings that begin anew after one that finished."""
 
-    def __init__(
-        self, environ: Mapping[str, str], within: Job, said: str, experiment: str, directory: Callable[[], Path]
+    def __init__(  # noqa: PLR0913 - what an id is made of
+        self,
+        environ: Mapping[str, str],
+        within: Job,
+        said: str,
+        experiment: str,
+        directory: Callable[[], Path],
+        *,
+        base: str,
     ) -> None:
+        """``base``: the id of the first run of this job, or of its step; empty where there is none."""
         self._environ = environ
         self._job = within
         self._said = given_name(environ, said)
+        self._base = base
         self._experiment = experiment
         self._directory = directory
         self.given = bool(self._said)
@@ -50,12 +59,11 @@ class RunName:
         """The id, safe in labels and file names."""
         if self._said:
             return safe(self._said)
-        base = job_run_id(self._environ)
-        if not base:
+        if not self._base:
             if (self._job.nodes or 1) > 1:
                 warn_once("run name", "nobody names this run over its machines (id= or EPOCHCOST_RUN): one run on each")
             return made_up_id(self._experiment)
-        return self._of_job(base)
+        return self._of_job(self._base)
 
     def next(self) -> str:
         """The id of a training that begins anew after this one finished: the same only where the user gave it."""

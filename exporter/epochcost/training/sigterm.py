@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]
+try:
+    import _signal  # type: ignore[import-not-found]
+except ImportError:  # another interpreter than CPython: nothing is hooked in
+    _signal = None
 import os
 import signal
 import threading
@@ -55,7 +58,7 @@ class SigtermHook:
 
     def set(self) -> None:
         """Hook in; again where somebody has put the default action back since."""
-        if threading.current_thread() is not threading.main_thread():
+        if _signal is None or threading.current_thread() is not threading.main_thread():
             return
         now = _signal.getsignal(signal.SIGTERM)
         # SIG_IGN is somebody's wish, None a handler set outside Python that could not be called from here.
@@ -83,7 +86,11 @@ class SigtermHook:
             _signal.signal(signal.SIGTERM, self._ours)
 
     def _is_set(self) -> bool:
-        return threading.current_thread() is threading.main_thread() and _signal.getsignal(signal.SIGTERM) is self._ours
+        return (
+            self._ours is not None
+            and threading.current_thread() is threading.main_thread()
+            and _signal.getsignal(signal.SIGTERM) is self._ours
+        )
 
     def restore(self) -> None:
         """Put back what was there, unless somebody has set theirs since: that stays."""

@@ -13,19 +13,30 @@ WHERE_IT_COUNTS = {"replay": "done again", "stalled": "stalled"}
 """Said from half a percent on."""
 
 
-def summary(run: str, epochs: float | None, steps: int, seconds: float, costs: CostFile) -> str:
+def summary(  # noqa: PLR0913, PLR0917 - what a line is made of
+    run: str, epochs: float | None, steps: int, seconds: float, costs: CostFile, nodes: int | None = None
+) -> str:
     """``run char-lm: 25 epochs, 2.97 h, $2.68 ($0.107 per epoch); 4 % start-up, 11 % idle``; only what is known.
 
-    Time and dollars are those of the run on this node, all attempts together, as the agent counts them; without an
-    agent the time of this attempt.
+    Time is that of the run on this node, all attempts together, as the agent counts it; without an agent that of this
+    attempt. Dollars are the whole run's; else they are called this machine's part, and not divided by the run's epochs.
     """
     counted = costs.figure("seconds")
     parts = [amount_done(epochs, steps), duration(seconds if counted is None else counted)]
     usd = costs.figure("cost_usd")
     if usd is not None:
-        parts.append(money(usd) + (f" ({money(usd / epochs)} per epoch)" if epochs else ""))
+        parts.append(money(usd) + _of(usd, epochs, costs, nodes))
     shares = _shares(costs.seconds_by_state())
     return f"run {run}: {', '.join(filter(None, parts))}{'; ' if shares else ''}{', '.join(shares)}"
+
+
+def _of(usd: float, epochs: float | None, costs: CostFile, nodes: int | None) -> str:
+    part, machines = costs.part(nodes), costs.machines()
+    if part is not None:
+        return f" ({part})"
+    said = [f"{money(usd / epochs)} per epoch"] if epochs else []
+    said += [f"{machines} machines"] if machines > 1 else []
+    return f" ({', '.join(said)})" if said else ""
 
 
 def amount_done(epochs: float | None, steps: int) -> str:
@@ -55,6 +66,14 @@ def log_summary(line: str) -> None:
     logging = sys.modules.get("logging")
     if logging is not None:
         logging.getLogger("epochcost").info("%s", line)
+
+
+def _shown() -> bool:
+    logging = sys.modules.get("logging")
+    return logging is not None and bool(logging.getLogger("epochcost").isEnabledFor(logging.INFO))
+
+
+log_summary.wanted = _shown  # type: ignore[attr-defined]
 
 
 def _shares(seconds: dict[str, float]) -> list[str]:

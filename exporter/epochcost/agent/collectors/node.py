@@ -47,9 +47,15 @@ NODE: tuple[Family, ...] = (
     ),
     Family(
         "node_cost_usd_total",
-        "Dollars of this machine by what they went into; all states sum to the bill.",
+        "Dollars of this machine by what they went into, of the time up to which its price is confirmed.",
         ("state",),
-        lambda s: _by_state(s.node.totals.cost_usd),
+        lambda s: _by_state(s.node.settled.states),
+    ),
+    Family(
+        "node_provisional_cost_usd",
+        "Dollars of this machine beside those, whose price may still change; both over all states sum to the bill.",
+        ("state",),
+        lambda s: _by_state(s.node.settled.provisional),
     ),
     Family(
         "node_unpriced_seconds",

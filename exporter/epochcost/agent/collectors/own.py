@@ -13,6 +13,10 @@ from epochcost.agent.snapshot import CollectorHealth, Snapshot
 Healths: TypeAlias = Callable[[Snapshot], Mapping[str, CollectorHealth]]
 
 
+def _user(number: int) -> str:
+    return str(number) if number >= 0 else "network" if number == -1 else "others"
+
+
 def own(healths: Healths) -> tuple[Family, ...]:
     """The metrics of an agent; ``healths`` tells how its collectors went, by name."""
     return (
@@ -40,6 +44,12 @@ def own(healths: Healths) -> tuple[Family, ...]:
             "Training events by what became of them.",
             ("result",),
             lambda s: [((result,), count) for result, count in s.events.items()],
+        ),
+        Family(
+            "progress_refused_total",
+            "Event lines and files that were not taken because their user has too much open.",
+            ("user", "reason"),
+            lambda s: [((_user(user), reason), count) for (user, reason), count in s.refused.items()],
         ),
         Family(
             "clock_jumps_total",

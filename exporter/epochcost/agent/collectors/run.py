@@ -9,7 +9,7 @@ from prometheus_client.core import Metric, SummaryMetricFamily
 from prometheus_client.samples import Sample
 
 from epochcost.agent.collectors.family import MACHINE, PREFIX, Family, Row, Rows, Value, each
-from epochcost.agent.snapshot import CountedProgress, RunView, Snapshot
+from epochcost.agent.snapshot import CountedProgress, RunView, SettledRun, Snapshot
 from epochcost.model import Phase, RunState
 
 RUN_LABELS = ("run", "part")
@@ -26,6 +26,10 @@ def _counted(value: Callable[[CountedProgress], Value]) -> Rows:
 
 def _rows(rows: Callable[[RunView], Iterable[Row]]) -> Rows:
     return each(lambda s: s.runs, rows)
+
+
+def _settled(value: Callable[[SettledRun], Value]) -> Rows:
+    return _rows(lambda r: [((r.run, r.part), None if r.settled is None else value(r.settled))])
 
 
 RUN: tuple[Family, ...] = (
@@ -73,9 +77,9 @@ RUN: tuple[Family, ...] = (
     ),
     Family(
         "run_state_cost_usd_total",
-        "The run's dollars on this node by what they went into.",
+        "The run's settled dollars on this node by what they went into.",
         (*RUN_LABELS, "state"),
-        _rows(lambda r: [((r.run, r.part, s.value), usd) for s, usd in r.totals.cost_usd.items()]),
+        _rows(lambda r: [((r.run, r.part, s.value), usd) for s, usd in r.settled.states.items()] if r.settled else []),
     ),
     Family(
         "run_phase_seconds_total",
@@ -90,9 +94,21 @@ RUN: tuple[Family, ...] = (
     ),
     Family(
         "run_cost_usd_total",
-        "Dollars of the run on this node; sum by run over nodes.",
+        "Dollars of the run on this node, of the time up to which the price is confirmed; sum by run.",
         RUN_LABELS,
-        _each_run(lambda r: r.cost_usd_total),
+        _settled(lambda m: m.cost_usd),
+    ),
+    Family(
+        "run_provisional_cost_usd",
+        "Dollars of the run on this node beside those, whose price may still change; both together are exact now.",
+        RUN_LABELS,
+        _settled(lambda m: m.provisional_usd),
+    ),
+    Family(
+        "run_provisional_epoch_cost_usd",
+        "Dollars of finished epochs on this node beside run_epoch_cost_usd_sum, whose price may still change.",
+        RUN_LABELS,
+        _settled(lambda m: m.provisional_epochs_usd),
     ),
     Family(
         "run_start_epoch",
@@ -170,24 +186,34 @@ RUN: tuple[Family, ...] = (
 )
 
 
+Sums = tuple[float | None, float | None]
+"""Count and sum, None where not known."""
+
+
 class Summary(NamedTuple):
     """One metric of sums and counts: its name without prefix, help, and its count and sum of a run."""
 
     name: str
     help: str
-    numbers: Callable[[RunView], tuple[float | None, float | None]]
+    numbers: Callable[[RunView], Sums]
+
+
+def _durations(r: RunView) -> Sums:
+    return (r.counted.finished, r.counted.seconds) if r.counted is not None and r.counted.finished else (None, None)
+
+
+def _dollars(r: RunView) -> Sums:
+    if r.settled is None or r.settled.epochs_usd is None:
+        return None, None
+    return (r.settled.epochs if r.counted is not None else None), r.settled.epochs_usd
 
 
 SUMMARIES = (
-    Summary(
-        "run_epoch_seconds",
-        "Durations of finished epochs.",
-        lambda r: (r.counted.finished, r.counted.seconds) if r.counted is not None else (None, None),
-    ),
+    Summary("run_epoch_seconds", "Durations of finished epochs.", _durations),
     Summary(
         "run_epoch_cost_usd",
-        "Dollars of finished epochs on this machine; the count, of those whose price is known, only where progress is.",
-        lambda r: (r.counted.priced if r.counted is not None else None, r.epoch_cost_usd_sum),
+        "Settled dollars of finished epochs on this node; the count, of these epochs, only where progress is counted.",
+        _dollars,
     ),
 )
 
@@ -222,8 +248,8 @@ class EpochCollector:
 def _samples(summary: Summary, run: RunView, machine: str) -> list[Sample]:
     name, labels = PREFIX + summary.name, {MACHINE: machine, "run": run.run, "part": run.part}
     count, total = summary.numbers(run)
-    counted = [Sample(f"{name}_count", labels, float(count))] if count else []
-    summed = [Sample(f"{name}_sum", labels, float(total))] if total is not None and count != 0 else []
+    counted = [Sample(f"{name}_count", labels, float(count))] if count is not None else []
+    summed = [Sample(f"{name}_sum", labels, float(total))] if total is not None else []
     return counted + summed
 
 

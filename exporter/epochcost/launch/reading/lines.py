@@ -8,9 +8,18 @@ MAX_LINE_BYTES = 2048
 """What is read of one line; what comes after that is let pass unread."""
 
 _ENDS = re.compile(rb"[\r\n\x08]")
-_TELLING = re.compile(rb"/[ \t]{0,8}[0-9?U]|%\||[Ee]poch|EPOCH")
+_TELLING = re.compile(
+    rb"/[ \t]{0,8}[0-9?U-]|%\||[Ee]poc|EPOCH|[\xc3\xad]poc|[Ee]pok|[Ii]ter|ITER|[Ss]tep|STEP|[Bb]atch|Trainer\.fit"
+    rb"|v_num|Sanity|dataloader has|[Nn]um examples|:\[[0-9]|\xbf\xd0\xbe\xd1\x85|\xe3\x83\x9d\xe3\x83\x83\xe3\x82\xaf"
+    rb"|\xec\x97\x90|\xe8\xbd\xae|\xe5\x9b\x9e\xe5\x90\x88|\xe4\xb8\x96\xe4\xbb\xa3|\bE  |[0-9]it \[|GPU available"
+    rb"|params|raw words|avg loss|heckpoint"
+)
 """What a line must hold to be worth a closer look. Most output of most programs has none of it,"""
-_HINTS = (b"/", b"%|", b"poch", b"POCH")
+_HINTS = (
+    b"/", b"%|", b"poc", b"POCH", b"pok", b"tep", b"TEP", b"Iter", b"iter", b"ITER", b"atch", b":[", b"it [", b"E  ",
+    b"Sanity", b"\xd0\xbe\xd1\x85", b"\x83\xaf", b"\xec\x97\x90", b"\xe8\xbd\xae", b"\xe5\x9b\x9e", b"\xe4\xbb\xa3",
+    b"available", b"params", b"raw words", b"avg loss", b"heckpoint", b"xamples", b"v_num", b"Trainer", b"dataloader",
+)  # fmt: skip
 """and mostly none of this either, which is found out ten times as fast."""
 MOST_BEFORE, MOST_AFTER = 24, 72
 """Of one read that holds more lines than any training prints, the first and the last are looked at: all is absolute."""
@@ -20,17 +29,23 @@ class Lines:
     """Cuts a stream into lines. Keeps at most `MAX_LINE_BYTES` of an unfinished one, however long it becomes.
 
     Args:
-        every: return every line, not only those that may tell something to the formats that are known.
+        every: return every line, not only those that may tell something; may be set at any time.
     """
 
     def __init__(self, *, every: bool = False) -> None:
-        self._every = every
+        self.every = every
         self._rest = b""
 
     @property
     def rest(self) -> bytes:
         """The unfinished line, as far as it is kept."""
         return self._rest
+
+    def each(self, data: bytes) -> list[bytes]:
+        """All lines that ``data`` finishes, however many, empty ones too."""
+        *whole, rest = _ENDS.split(self._rest + data)
+        self._rest = rest[:MAX_LINE_BYTES]
+        return [line[:MAX_LINE_BYTES] for line in whole]
 
     def cut(self, data: bytes) -> list[bytes]:
         """The lines that ``data`` finishes and that may tell something, without their ends, cut to their limit."""
@@ -40,7 +55,7 @@ class Lines:
             return []
         whole = self._rest + data[:last]
         self._rest = data[last + 1 : last + 1 + MAX_LINE_BYTES]
-        if self._every:
+        if self.every:
             found = [line[:MAX_LINE_BYTES] for line in _ENDS.split(whole) if line]
             return _ends_of(found, 10 * MOST_BEFORE, 10 * MOST_AFTER)
         return _ends_of(_telling(whole), MOST_BEFORE, MOST_AFTER)

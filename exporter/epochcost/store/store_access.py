@@ -7,18 +7,18 @@ import re
 import ssl
 from pathlib import Path
 
-from epochcost.reports.errors import ReportError
-from epochcost.reports.prometheus import Prometheus
-from epochcost.reports.report_settings import PrometheusSettings
 from epochcost.settings import SettingsError, http_url
+from epochcost.store.promql_client import Prometheus
+from epochcost.store.store_error import StoreError
+from epochcost.store.store_settings import StoreSettings
 
 
-def connect(settings: PrometheusSettings) -> Prometheus:
+def connect(settings: StoreSettings) -> Prometheus:
     """The store of ``settings``; nothing is asked yet.
 
     Raises:
         SettingsError: for a URL that is none, or holds a password.
-        ReportError: for a file that cannot be read, or two ways to get in at once.
+        StoreError: for a file that cannot be read, or two ways to get in at once.
     """
     headers = _header(settings.header)
     url = _address(settings.prometheus_url)
@@ -28,6 +28,16 @@ def connect(settings: PrometheusSettings) -> Prometheus:
         _certificates(settings),
         settings.timeout_seconds,
     )
+
+
+def check_address(settings: StoreSettings) -> None:
+    """Look at what needs no file and no store.
+
+    Raises:
+        SettingsError: for a URL that is none, or holds a password, and for a header that is none.
+    """
+    _header(settings.header)
+    _address(settings.prometheus_url)
 
 
 def _address(text: str) -> str:
@@ -56,12 +66,12 @@ def _header(text: str) -> dict[str, str]:
     return {name: value}
 
 
-def _authorization(settings: PrometheusSettings) -> dict[str, str]:
+def _authorization(settings: StoreSettings) -> dict[str, str]:
     token, password = settings.bearer_token_file, settings.password_file
     if token and (settings.username or password):
-        raise ReportError("--prometheus.bearer-token-file and --prometheus.username: give one of them")
+        raise StoreError("--prometheus.bearer-token-file and --prometheus.username: give one of them")
     if bool(settings.username) != bool(password):
-        raise ReportError("--prometheus.username and --prometheus.password-file: give both")
+        raise StoreError("--prometheus.username and --prometheus.password-file: give both")
     if token:
         return {"Authorization": f"Bearer {_secret(token)}"}
     if password:
@@ -75,17 +85,17 @@ def _secret(path: str) -> str:
         text = Path(path).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as err:
         reason = err.strerror if isinstance(err, OSError) else "is not UTF-8"
-        raise ReportError(f"{path}: cannot be read: {reason}") from None
+        raise StoreError(f"{path}: cannot be read: {reason}") from None
     if not text or not text.isprintable():
-        raise ReportError(f"{path}: must hold one line, the secret, and nothing else")
+        raise StoreError(f"{path}: must hold one line, the secret, and nothing else")
     return text
 
 
-def _certificates(settings: PrometheusSettings) -> ssl.SSLContext | None:
+def _certificates(settings: StoreSettings) -> ssl.SSLContext | None:
     """Whom to trust, and who we are; None for the usual."""
     ca, cert, key = settings.ca_file, settings.cert_file, settings.key_file
     if key and not cert:
-        raise ReportError("--prometheus.key-file: give --prometheus.cert-file too")
+        raise StoreError("--prometheus.key-file: give --prometheus.cert-file too")
     if not (ca or cert):
         return None
     context = ssl.create_default_context()
@@ -93,13 +103,13 @@ def _certificates(settings: PrometheusSettings) -> ssl.SSLContext | None:
         if ca:
             context.load_verify_locations(cafile=ca)
     except (OSError, ssl.SSLError) as err:
-        raise ReportError(f"{ca}: holds no certificates that can be read: {_why(err)}") from None
+        raise StoreError(f"{ca}: holds no certificates that can be read: {_why(err)}") from None
     try:
         if cert:
             context.load_cert_chain(cert, key or None, password=_never_asked)
     except (OSError, ValueError) as err:
         both = f"{cert}{f' and {key}' if key else ''}"
-        raise ReportError(
+        raise StoreError(
             f"{both}: hold no certificate and its private key, as PEM without a password: {_why(err)}"
         ) from None
     return context

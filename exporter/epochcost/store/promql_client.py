@@ -27,7 +27,7 @@ from epochcost.http_client import (
     host_of,
     place_of,
 )
-from epochcost.reports.errors import ReportError
+from epochcost.store.store_error import StoreError
 
 MAX_BYTES = 256 * 2**20
 _MOST_CHARACTERS = 300
@@ -39,7 +39,7 @@ _TOO_MUCH_WORDS = (
 _OK = 200
 
 
-class TooMuchError(ReportError):
+class TooMuchError(StoreError):
     """The question asks for more than the store or this program takes at once; a part of it may pass."""
 
 
@@ -55,6 +55,15 @@ class Series:
     points: Sequence[tuple[float, float]]
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Labels, and the value at one time in s."""
+
+    labels: Mapping[str, str]
+    t: float
+    value: float
+
+
 class Store(Protocol):
     """What a report needs of a store."""
 
@@ -66,7 +75,7 @@ class Store(Protocol):
 
         Raises:
             TooMuchError: when less may be asked at once.
-            ReportError: for anything else.
+            StoreError: for anything else.
         """
         ...
 
@@ -98,6 +107,15 @@ class Prometheus:
         data = self._ask("query_range", {**parameters, "nocache": "1"})
         return [_series(entry, self.url) for entry in data]
 
+    def at(self, query: str) -> list[Sample]:
+        """The samples of an instant query, as of now by the store's clock.
+
+        Raises:
+            StoreError: when there is no answer, or one that cannot be used.
+        """
+        data = self._ask("query", {"query": query, "nocache": "1"})
+        return [_sample(entry, self._where()) for entry in data]
+
     def _ask(self, path: str, parameters: Mapping[str, str]) -> list[Any]:
         self.questions += 1
         headers = {
@@ -122,12 +140,12 @@ class Prometheus:
         except ConnectError as err:
             if err.tls:
                 advice = "; see --prometheus.cert-file" if "CERTIFICATE" in err.tls else ""
-                raise ReportError(f"{self._where()}: TLS: {err.tls}{advice}") from None
-            raise ReportError(f"{self._where()}: cannot be asked: {err}") from None
+                raise StoreError(f"{self._where()}: TLS: {err.tls}{advice}") from None
+            raise StoreError(f"{self._where()}: cannot be asked: {err}") from None
         except InvalidRequestError as err:
-            raise ReportError(f"{self._where()}: cannot be asked: {err}") from None
+            raise StoreError(f"{self._where()}: cannot be asked: {err}") from None
         except ExchangeError as err:
-            raise ReportError(f"{self._where()}: {self._plain(str(err))}") from None
+            raise StoreError(f"{self._where()}: {self._plain(str(err))}") from None
 
     def _slow(self) -> TooSlowError:
         return TooSlowError(f"{self._where()}: no answer within {self.timeout_seconds:g} s (--prometheus.timeout)")
@@ -135,9 +153,9 @@ class Prometheus:
     def _result(self, raw: bytes, query: str) -> list[Any]:
         document = _document(raw)
         if not document:
-            raise ReportError(f"{self._where()}: the answer is not Prometheus' JSON but begins {_begin(raw)}")
+            raise StoreError(f"{self._where()}: the answer is not Prometheus' JSON but begins {_begin(raw)}")
         if document.get("status") != "success":
-            raise ReportError(f"{self._where()}: {_short(_said(document))}; asked: {_short(query)}")
+            raise StoreError(f"{self._where()}: {_short(_said(document))}; asked: {_short(query)}")
         for warning in document.get("warnings") or ():
             self.warnings.add(_short(str(warning)))
         if document.get("isPartial"):
@@ -145,7 +163,7 @@ class Prometheus:
         data = document.get("data")
         result = data.get("result") if isinstance(data, dict) else None
         if not isinstance(result, list):
-            raise ReportError(f"{self._where()}: the answer holds no result; asked: {_short(query)}")
+            raise StoreError(f"{self._where()}: the answer holds no result; asked: {_short(query)}")
         return result
 
     def _refused(self, answer: Answer, query: str) -> NoReturn:
@@ -153,18 +171,18 @@ class Prometheus:
         head = f"{self._where()}: HTTP {status}"
         if status in (301, 302, 303, 307, 308):
             elsewhere = _short(host_of(answer.headers.get("location", ""))) or "nowhere"
-            raise ReportError(f"{head} to {elsewhere}: not followed; give the final address as --prometheus.url")
+            raise StoreError(f"{head} to {elsewhere}: not followed; give the final address as --prometheus.url")
         if status in (401, 403):
             given = (
                 "the credentials given are refused" if "Authorization" in self.headers else "no credentials were given"
             )
-            raise ReportError(f"{head}: {given}; see --prometheus.username and --prometheus.bearer-token-file")
+            raise StoreError(f"{head}: {given}; see --prometheus.username and --prometheus.bearer-token-file")
         document = _document(raw)
         said = self._plain(_said(document) if document else _begin(raw))
         if status in _TOO_MUCH and any(word in said.lower() for word in _TOO_MUCH_WORDS):
             raise TooMuchError(f"{head}: {_short(said)}")
         advice = "; does the URL lack a path prefix (/prometheus)?" if status == 404 else f"; asked: {_short(query)}"  # noqa: PLR2004
-        raise ReportError(f"{head}: {_short(said)}{advice}")
+        raise StoreError(f"{head}: {_short(said)}{advice}")
 
     def _plain(self, text: str) -> str:
         """A proxy may repeat what it was sent."""
@@ -191,7 +209,16 @@ def _series(entry: Any, url: str) -> Series:  # noqa: ANN401 - parsed JSON
         labels = {str(k): str(v) for k, v in entry["metric"].items()}
         return Series(labels, [(_time(t), float(v)) for t, v in entry["values"]])
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as err:
-        raise ReportError(f"{url}: a series of the answer cannot be read: {type(err).__name__}") from None
+        raise StoreError(f"{url}: a series of the answer cannot be read: {type(err).__name__}") from None
+
+
+def _sample(entry: Any, where: str) -> Sample:  # noqa: ANN401 - parsed JSON
+    try:
+        labels = {str(k): str(v) for k, v in entry["metric"].items()}
+        t, value = entry["value"]
+        return Sample(labels, _time(t), float(value))
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as err:
+        raise StoreError(f"{where}: a sample of the answer cannot be read: {type(err).__name__}") from None
 
 
 def _time(value: Any) -> float:  # noqa: ANN401 - parsed JSON

@@ -1,0 +1,100 @@
+"""What a run's figures are of: the whole run, or this machine's part of it. A part never passes for the whole.
+
+The agent knows its own machine. A run that spans machines, or that began above epoch 0, has parts that only a store
+knows: Prometheus, which scrapes all of them. What it has is read here beside the agent's own exact figures, and never
+goes into a counter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from epochcost.agent.snapshot import RunView
+
+ROUNDING_USD = 0.01
+ROUNDING_RATIO = 0.01
+"""The store may be ahead of this machine's own figure by so much: a price that fell, learnt late."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunScope:
+    """The figures that may be shown as the run's, and what they are of.
+
+    Attributes:
+        whole: whether they are the whole run's; else they are this machine's part.
+        machines: how many machines the run is known to be or to have been on; None where nobody says.
+        earlier_part: whether epochs were done in a part that is not known.
+        missing: what is missing for the whole run's figures; empty when they are whole.
+    """
+
+    whole: bool
+    machines: int | None
+    cost_usd: float | None
+    epoch_cost_usd: float | None
+    projected_cost_usd: float | None
+    earlier_part: bool = False
+    missing: str = ""
+
+    @property
+    def part(self) -> str:
+        """``this machine's part of 2``; empty where the figures are whole."""
+        if self.whole:
+            return ""
+        of = f" of {self.machines}" if self.machines is not None and self.machines > 1 else ""
+        return f"this machine's part{of}"
+
+
+def scope_of(view: RunView) -> RunScope:
+    """What the figures of ``view`` are of."""
+    stored = view.stored
+    machines = max(view.nodes or 1, stored.machines if stored else 1)
+    began = view.counted.start if view.counted else None
+    earlier = stored.missing_epochs > 0 if stored else (began or 0.0) > 0
+    if machines == 1 and not earlier:
+        return _own(view, machines if view.nodes or stored else None, missing="", earlier=False)
+    missing = _missing(view, earlier=earlier)
+    if missing:
+        return _own(view, machines, missing, earlier=earlier)
+    return _whole(view, machines)
+
+
+def _missing(view: RunView, *, earlier: bool) -> str:
+    stored = view.stored
+    if stored is None:
+        return view.store_note or "set --prometheus.url on the agent for the whole run's"
+    if earlier:
+        return f"the store lacks parts of this run in which {stored.missing_epochs:.3g} epochs were done"
+    if stored.machines < (view.nodes or 1):
+        return f"the store has {stored.machines} of its {view.nodes} machines"
+    if stored.cost_usd is None or stored.own_cost_usd is None:
+        return "the store has no dollars of one of its parts"
+    if view.cost_usd is not None and _beyond(stored.own_cost_usd, view.cost_usd):
+        return "the store has more dollars of this machine's part than this machine: is another machine of this name?"
+    return ""
+
+
+def _beyond(stored_usd: float, own_usd: float) -> bool:
+    return stored_usd > own_usd * (1 + ROUNDING_RATIO) + ROUNDING_USD
+
+
+def _own(view: RunView, machines: int | None, missing: str, *, earlier: bool) -> RunScope:
+    total, count = view.epoch_cost_usd_sum, view.epoch_cost_count or view.epoch_count
+    epoch_cost = total / count if total is not None and count else None
+    return RunScope(not missing, machines, view.cost_usd, epoch_cost, view.projected_cost_usd, earlier, missing)
+
+
+def _whole(view: RunView, machines: int) -> RunScope:
+    """Of the other parts what the store has, of this one what is exact now."""
+    stored = view.stored
+    assert stored is not None  # noqa: S101 - `_missing` said so
+    cost = stored.cost_usd
+    if cost is not None and view.cost_usd is not None and stored.own_cost_usd is not None:
+        cost = max(0.0, cost - stored.own_cost_usd) + view.cost_usd
+    left = stored.cost_to_finish_usd
+    return RunScope(
+        whole=True,
+        machines=machines,
+        cost_usd=cost,
+        epoch_cost_usd=stored.epoch_cost_usd,
+        projected_cost_usd=None if cost is None or left is None else cost + left,
+    )

@@ -1,0 +1,107 @@
+"""Asks a store for whole runs, on a thread of its own: never on a scrape, never on the meter's beat."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from epochcost.agent.snapshot import RunView, Snapshot, StoredRun
+
+log = logging.getLogger(__name__)
+LOOK_SECONDS = 1.0
+"""Between two looks for a run to ask about."""
+SLOWEST_SECONDS = 300.0
+MAX_AGE_SECONDS = 300.0
+"""An answer older than this is not shown: other machines' parts have grown since."""
+NOT_ASKED = "the store has not been asked yet"
+NOT_THERE = "the store has no figures of this machine's part yet: does it scrape this agent, with epochcost's rules?"
+
+
+class AsksForRuns(Protocol):
+    """Who is asked."""
+
+    def fetch(self, machine: str, parts: Mapping[str, str]) -> Mapping[str, StoredRun]:
+        """Answer, or raise an exception whose text says why not."""
+        ...
+
+
+class WholeRunFeed:
+    """Keeps the newest answer, and adds it to the runs of a snapshot.
+
+    Args:
+        source: who is asked.
+        interval: seconds between two requests; after a failure they double, up to five minutes.
+        mono: seconds that never jump.
+    """
+
+    def __init__(
+        self,
+        source: AsksForRuns,
+        interval: float,
+        mono: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._source = source
+        self._interval = interval
+        self._mono = mono
+        self._machine = ""
+        self._parts: Mapping[str, str] = {}
+        self._answer: tuple[Mapping[str, StoredRun], float] | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="epochcost-store", daemon=True)
+        self.error = ""
+        """Why the last request failed; empty when it did not."""
+        self.last_duration: float | None = None
+        """Seconds of the last request; None before the first."""
+
+    def start(self) -> None:
+        """Begin to ask."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop asking; a request under way ends by itself, and is not waited for longer than a second."""
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout=1.0)
+
+    def added_to(self, snapshot: Snapshot) -> Snapshot:
+        """``snapshot`` with what the store has of its runs, or why it has not."""
+        self._machine, self._parts = snapshot.machine, {view.run: view.part for view in snapshot.runs}
+        return dataclasses.replace(snapshot, runs=tuple(map(self._with_stored, snapshot.runs)))
+
+    def _with_stored(self, view: RunView) -> RunView:
+        answer = self._answer
+        if answer is None:
+            return dataclasses.replace(view, store_note=self.error or NOT_ASKED)
+        stored, came = answer
+        if self._mono() - came > max(MAX_AGE_SECONDS, 2 * self._interval):
+            return dataclasses.replace(view, store_note=self.error or "the store's last answer is too old")
+        found = stored.get(view.run)
+        return dataclasses.replace(view, stored=found, store_note="" if found else NOT_THERE)
+
+    def _run(self) -> None:
+        pause = LOOK_SECONDS
+        while not self._stop.wait(pause):
+            if not self._parts:
+                pause = LOOK_SECONDS
+            elif self.ask():
+                pause = self._interval
+            else:
+                pause = min(SLOWEST_SECONDS, max(self._interval, 2 * pause))
+
+    def ask(self) -> bool:
+        """Ask once; whether there was an answer."""
+        began, machine, parts, error = time.perf_counter(), self._machine, self._parts, ""
+        try:
+            self._answer = (dict(self._source.fetch(machine, parts)), self._mono())
+        except Exception as err:  # noqa: BLE001 - whatever a store does wrong, the meter goes on without it
+            error = str(err) or type(err).__name__
+            if error != self.error:
+                log.warning("store: %s", error)
+        if not error and self.error:
+            log.info("store: it answers again")
+        self.error, self.last_duration = error, time.perf_counter() - began
+        return not error

@@ -1,0 +1,104 @@
+"""What a store has of the runs on this machine, over all their machines: two requests for all of them."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from epochcost.agent.snapshot import StoredRun
+from epochcost.store.promql_client import Sample
+from epochcost.store.store_access import connect
+from epochcost.store.store_error import StoreError
+from epochcost.store.store_settings import StoreSettings
+
+MAX_BYTES = 16 * 2**20
+PART_COST = "part:epochcost_state_cost_usd:kept"
+COST = "run:epochcost_cost_usd:sum"
+EPOCH_COST = "run:epochcost_epoch_cost_usd:mean"
+TO_FINISH = "run:epochcost_cost_to_finish_usd:projected"
+MISSING_EPOCHS = "run:epochcost_epochs:missing"
+START = "part:epochcost_start_epoch:kept"
+MACHINE, PART, RUN = "epochcost_machine", "part", "run"
+
+Identity = tuple[tuple[str, str], ...]
+"""Labels of a run: its name and whatever the rules keep, such as its cluster."""
+
+
+@dataclass(frozen=True, slots=True)
+class WholeRunSource:
+    """Asks the store of ``settings``. Credentials and certificates are read at each request, so they may change."""
+
+    settings: StoreSettings
+
+    def fetch(self, machine: str, parts: Mapping[str, str]) -> dict[str, StoredRun]:
+        """What is stored of runs whose part on this machine is known there; ``parts`` are ids of parts by run.
+
+        Raises:
+            StoreError: when the store cannot be asked, or its answer cannot be used.
+            SettingsError: when the settings cannot be used.
+        """
+        store = connect(self.settings)
+        store.max_bytes = MAX_BYTES
+        fits = f"{RUN}=~{_quoted('|'.join(map(re.escape, sorted(parts))))}"
+        costs = _finite(store.at(f"sum without (state) ({PART_COST}{{{fits}}})"))
+        names = f"{COST}|{EPOCH_COST}|{TO_FINISH}|{MISSING_EPOCHS}|{START}"
+        figures = _finite(store.at(f"{{__name__=~{_quoted(names)},{fits}}}"))
+        return stored_runs(machine, parts, costs, figures)
+
+
+def stored_runs(
+    machine: str, parts: Mapping[str, str], costs: Sequence[Sample], figures: Sequence[Sample]
+) -> dict[str, StoredRun]:
+    """Runs of which one series of ``costs`` is this machine's own part.
+
+    Which labels tell two runs of one name apart (a cluster) only the store knows: those that our own part has there.
+
+    Raises:
+        StoreError: when our part is there twice, or a figure is.
+    """
+    found: dict[str, StoredRun] = {}
+    for run, part in parts.items():
+        ours = {RUN: run, MACHINE: machine, PART: part}
+        own = [s for s in costs if all(s.labels.get(name) == value for name, value in ours.items())]
+        if len(own) > 1:
+            raise StoreError(f"run {run}: this machine's part is stored {len(own)} times: two clusters of one store?")
+        if own:
+            same = _identity(own[0])
+            parts_of_it = [s for s in costs if _identity(s) == same]
+            found[run] = _stored(own[0].value, parts_of_it, [s for s in figures if _identity(s) == same])
+    return found
+
+
+def _stored(own_usd: float, costs: Sequence[Sample], figures: Sequence[Sample]) -> StoredRun:
+    def figure(name: str) -> float | None:
+        return min((s.value for s in figures if s.labels["__name__"] == name), default=None)
+
+    return StoredRun(
+        cost_usd=figure(COST),
+        own_cost_usd=own_usd,
+        machines=len({s.labels.get(MACHINE, "") for s in costs}),
+        missing_epochs=max(figure(MISSING_EPOCHS) or 0.0, figure(START) or 0.0),
+        epoch_cost_usd=figure(EPOCH_COST),
+        cost_to_finish_usd=figure(TO_FINISH),
+    )
+
+
+def _identity(sample: Sample) -> Identity:
+    return tuple(sorted((k, v) for k, v in sample.labels.items() if k not in (MACHINE, PART, "__name__")))
+
+
+def _finite(samples: Iterable[Sample]) -> list[Sample]:
+    """No dollars, epochs or means are negative or infinite; NaN is how PromQL says that it does not know."""
+    known = [s for s in samples if not math.isnan(s.value)]
+    for s in known:
+        if not 0 <= s.value < math.inf:
+            raise StoreError(f"{s.labels.get('__name__', PART_COST)} of run {s.labels.get(RUN)!r} is {s.value:g}")
+    return known
+
+
+def _quoted(text: str) -> str:
+    """As a PromQL string."""
+    return json.dumps(text, ensure_ascii=False)
