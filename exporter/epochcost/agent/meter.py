@@ -79,8 +79,8 @@ class Inputs:
         watched: event streams whose writer's life is seen by the reader; None where nothing was read.
         health: how each collector went.
         event_counts: what became of the lines read so far.
-        fresh_seconds: how old a reading may be to say something of now, and how long a span that was observed.
         refused: what was not taken of a user who wants more than his part, by user and of what there was too much.
+        fresh_seconds: how old a reading may be to say something of now, and how long a span that was observed.
     """
 
     gpus: GpuReading | None = None

@@ -72,6 +72,7 @@ class PriceFeed:
         self._wake = threading.Event()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="epochcost-price", daemon=True)
+        self._contradictions = 0
         self.quote: Quote | None = None
         self.health = CollectorHealth(success=False, duration_seconds=0.0, error="not asked yet")
 
@@ -131,9 +132,11 @@ class PriceFeed:
                 self.quote = self._dated(answer, asked)
         except Exception as err:  # noqa: BLE001 - whatever a price source does wrong, the meter goes on without it
             error = str(err) or type(err).__name__
+            self._contradictions += getattr(err, "contradicts", False) is True  # of `FollowedPoller`
             if error != self.health.error:
                 log.warning("price: %s", error)
         if not error and self.health.error and self.quote is not None:
             log.info("price: %g $/h from %s", self.quote.steps[-1].usd_per_hour, self.quote.source)
-        self.health = CollectorHealth(not error, time.perf_counter() - began, error)
+        seconds = time.perf_counter() - began
+        self.health = CollectorHealth(not error, seconds, error, contradictions=self._contradictions)
         return not error

@@ -202,7 +202,9 @@ class RunView:
     current_epoch_seconds: float | None = None
     current_epoch_cost_usd: float | None = None
     projected_cost_usd: float | None = None
-    """Cost so far + (planned - done) x mean cost per epoch; None before one epoch is done."""
+    """Cost so far + epochs left x cost per epoch: the mean of finished ones; before one is done, of the part done."""
+    projected_from_part: bool = False
+    """No epoch is finished yet: what is projected, dollars and seconds, comes from a part of the first."""
     eta_seconds: float | None = None
     memory_peak_bytes: int | None = None
     budget_usd: float | None = None
@@ -228,12 +230,18 @@ class RunView:
 
 @dataclass(frozen=True, slots=True)
 class CollectorHealth:
-    """How the last attempt of one collector went. ``note``: what people should know although it went well."""
+    """How the last attempt of one collector went.
+
+    Attributes:
+        note: what people should know although it went well.
+        contradictions: answers that contradicted those of who is followed, since the start.
+    """
 
     success: bool
     duration_seconds: float
     error: str = ""
     note: str = ""
+    contradictions: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,12 @@ _SAME_RATIO = 1e-9
 _log = logging.getLogger(__name__)
 
 
+class ContradictionError(PriceSourceError):
+    """Another poller than the one that is followed says something else about the same time."""
+
+    contradicts = True
+
+
 class FollowedPoller:
     """Takes the answers of one poller, and of others only what does not contradict it."""
 
@@ -20,8 +26,6 @@ class FollowedPoller:
         self._poller = ""
         self._heard = 0.0
         self._price: Price | None = None
-        self.contradictions = 0
-        """Answers of other pollers that said something else about the same time."""
 
     def take(self, poller: str, price: Price, monotonic: float) -> Price:
         """``price`` as ``poller`` answered it, if it is to be used.
@@ -32,15 +36,14 @@ class FollowedPoller:
             monotonic: now, in seconds of a clock that never jumps.
 
         Raises:
-            PriceSourceError: when another poller is followed that answered not long ago, and said otherwise.
+            ContradictionError: when another poller is followed that answered not long ago, and said otherwise.
         """
         followed = self._price
         if followed is not None and poller != self._poller:
             differs = contradiction(followed, price)
             if differs and monotonic - self._heard < FOLLOW_SECONDS:
-                self.contradictions += 1
                 names = [name or "(without an id)" for name in (poller, self._poller)]
-                raise PriceSourceError(
+                raise ContradictionError(
                     f"price poller {names[0]} contradicts {names[1]}, which is followed while it answers: {differs}"
                 )
             if not differs:

@@ -10,11 +10,12 @@ from epochcost._version import __version__
 from epochcost.agent.collectors.family import Family, one
 from epochcost.agent.snapshot import CollectorHealth, Snapshot
 
-Healths: TypeAlias = Callable[[Snapshot], Mapping[str, CollectorHealth]]
-
 
 def _user(number: int) -> str:
     return str(number) if number >= 0 else "network" if number == -1 else "others"
+
+
+Healths: TypeAlias = Callable[[Snapshot], Mapping[str, CollectorHealth]]
 
 
 def own(healths: Healths) -> tuple[Family, ...]:
@@ -37,6 +38,12 @@ def own(healths: Healths) -> tuple[Family, ...]:
             "What the last attempt of this collector took.",
             ("collector",),
             lambda s: [((name,), health.duration_seconds) for name, health in healths(s).items()],
+        ),
+        Family(
+            "price_contradictions_total",
+            "Answers of other price pollers behind the same name that contradicted the one that is followed.",
+            (),
+            lambda s: [((), health.contradictions) for name, health in healths(s).items() if name == "price"],
         ),
         Family("sample_timestamp_seconds", "When the last sample was taken.", (), one(lambda s: s.t)),
         Family(
