@@ -164,3 +164,29 @@ def test_a_training_of_one_long_epoch_has_its_cost_at_the_end() -> None:
 def test_who_begins_at_an_epoch_has_not_done_those_before() -> None:
     it = story(event("start", 0), event("phase", 0, phase="train", epoch=1), event("epoch_end", 10, epoch=2))
     assert (epochs(it).executed, it.runs[RunId("r")].counted.start) == (1, 1)
+
+
+def test_a_process_that_is_killed_and_started_anew_before_its_death_is_noticed_has_lost_what_it_lost() -> None:
+    first = [event("start", 0, rank=0, world=2), event("phase", 0, **TRAIN), event("progress", 64, epoch=6.4, step=64)]
+    again = [
+        event("start", 70.2, writer="b", rank=0, world=2),
+        event("resume", 70.4, writer="b", epoch=5, step=50),
+        event("phase", 70.4, writer="b", phase="train", epoch=5),
+        event("gone", 71),
+        event("progress", 71.4, writer="b", epoch=5.1, step=51),
+        event("epoch_end", 100.4, writer="b", epoch=8, step=80),
+    ]
+    it = story(*first, *again)
+    assert epochs(it).lost == pytest.approx(1.4)
+    assert epochs(it).executed == pytest.approx(6.4 + 3)
+    assert epochs(it).steps.executed == 64 + 30
+    assert epochs(it).attempts == 2
+    assert it.runs[RunId("r")].counted.leads
+
+
+def test_of_two_processes_side_by_side_the_death_of_one_begins_no_attempt() -> None:
+    told = [event("start", 0), event("start", 1, writer="b"), event("phase", 2, **TRAIN),
+            event("progress", 20, epoch=2.0), event("progress", 20, writer="b", epoch=2.0), event("gone", 25),
+            event("progress", 30, writer="b", epoch=3.0)]  # fmt: skip
+    it = story(*told)
+    assert (epochs(it).attempts, epochs(it).executed, epochs(it).lost) == (1, 3, 0)

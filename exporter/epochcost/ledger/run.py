@@ -34,6 +34,8 @@ class Member:
     """Of the process in its job; None where it does not say, or has no job."""
     held: tuple[str, ...] | None = None
     """UUIDs of the devices that ``gpus`` names, once they are known: an index may come to mean another device."""
+    unheard: TrainingEvent | None = None
+    """Where it first said that it was, while another process was followed; of no use to a later agent."""
 
     def open_at(self, t: float) -> bool:
         """Whether the process was running at ``t``."""
@@ -185,7 +187,8 @@ class RunAccount:
             if event.kind in (EventKind.GONE, EventKind.END, EventKind.RETRACT):
                 return None
             member, changed = self._join(event, floor)
-        member.last_t = max(member.last_t, event.t)
+        if event.kind is not EventKind.GONE:
+            member.last_t = max(member.last_t, event.t)
         if event.gpus is not None and event.gpus != member.gpus and event.kind is not EventKind.START:
             member.gpus, member.held, changed = event.gpus, None, max(event.t, floor)
         if event.kind in (EventKind.END, EventKind.GONE):
@@ -194,11 +197,17 @@ class RunAccount:
             if not member.lost:
                 return None
             changed = self._return(event, member)
+        self._hear(event, member, said_before)
+        return changed
+
+    def _hear(self, event: TrainingEvent, member: Member, said_before: Mapping[str, Any]) -> None:
+        """What a process says of its progress: followed, taken back, or kept for when it comes to be followed."""
         if event.kind is EventKind.RETRACT:
             self._retract(event.writer)
         elif self._leads(event):
             self._follow(event, said_before)
-        return changed
+        elif member.unheard is None and event.kind is not EventKind.START and _says_where(event):
+            member.unheard = event
 
     def _leads(self, event: TrainingEvent) -> bool:
         """Whether the run's progress is what this process says."""
@@ -265,8 +274,22 @@ class RunAccount:
         if self.leader == event.writer:
             self.status = event.status or EndStatus.LOST
             others = [name for name, m in self.members.items() if m.end is None]
-            self.leader = others[0] if others else self.leader
+            if others:
+                self._succeed(others[0], member, said_before)
         return member.end
+
+    def _succeed(self, writer: str, before: Member, said_before: Mapping[str, Any]) -> None:
+        """Another process is followed from now on.
+
+        One that started only after ``before``, which died, had said its last word has come in its place: it is the next
+        attempt, though its start was heard of before that death.
+        """
+        self.leader, now = writer, self.members[writer]
+        if before.lost and now.start >= before.last_t:
+            self.epochs.begin_attempt(now.start)
+            self.status = None
+            if now.unheard is not None:
+                self._follow(now.unheard, said_before)
 
     def _return(self, event: TrainingEvent, member: Member) -> float | None:
         """A process that was thought gone has spoken: it was there all the time."""
