@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
@@ -31,14 +31,6 @@ class Epoch:
     end: float
     count: int
     counted: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Timed:
-    """Whole epochs that were finished and timed, over all attempts, and what they took together."""
-
-    count: int
-    seconds: float
 
 
 @dataclass(slots=True)
@@ -76,10 +68,13 @@ class Epochs:
     """When the current epoch began; None during start-up."""
     begin_position: float = 0.0
     finished: list[Epoch] = field(default_factory=list)
-    dropped_seconds: float = 0.0
-    dropped_count: int = 0
-    dropped_counted_seconds: float = 0.0
-    dropped_counted: int = 0
+    count: int = 0
+    """Whole epochs finished and timed, over all attempts; also those that are no longer among ``finished``."""
+    seconds_sum: float = 0.0
+    """What they took together. It only ever grows: a sum made anew could differ in its last digit, and be lower."""
+    count_here: int = 0
+    seconds_here: float = 0.0
+    """Likewise of those that are counted on this machine."""
     counted: bool = True
     """Global rank 0 is on this machine."""
     at_work: bool = False
@@ -111,8 +106,6 @@ class Epochs:
     """Median of the intervals, until another one comes."""
     before: float | None = None
     """Position at the end of the attempt before, until this attempt's own first position is known."""
-    _sums: tuple[Timed, Timed] | None = field(default=None, compare=False, repr=False)
-    """All that were timed and those that are counted, asked for each second, until one is finished or dropped."""
 
     def begin_attempt(self, t: float, *, anew: bool = False, heard_start: bool = True) -> None:
         """A process of the run has started while none of it was running; ``anew`` after an attempt that finished.
@@ -299,7 +292,9 @@ class Epochs:
         count = round(number - self.begin_position)
         if self.begin_t is not None and count >= 1 and abs(number - self.begin_position - count) <= WHOLE:
             self.finished.append(Epoch(number, self.begin_t, t, count, self.counted))
-            self._sums = None
+            self.count, self.seconds_sum = self.count + count, self.seconds_sum + (t - self.begin_t)
+            if self.counted:
+                self.count_here, self.seconds_here = self.count_here + count, self.seconds_here + (t - self.begin_t)
         self.begin_t, self.begin_position, self.whole_t = t, number, None
 
     def work(self, start: float, end: float, *, busy: bool) -> None:
@@ -330,38 +325,9 @@ class Epochs:
         """Position, also while an attempt has not yet said its own; None where none was ever said."""
         return self.position if self.position is not None else self.before
 
-    @property
-    def count(self) -> int:
-        """Whole epochs finished and timed, over all attempts."""
-        return self._summed()[0].count
-
-    @property
-    def seconds_sum(self) -> float:
-        """What they took together, in seconds."""
-        return self._summed()[0].seconds
-
-    @property
-    def timed_here(self) -> Timed:
-        """Those of them that are counted on this machine."""
-        return self._summed()[1]
-
-    def _summed(self) -> tuple[Timed, Timed]:
-        if self._sums is None:
-            here = [e for e in self.finished if e.counted]
-            dropped = Timed(self.dropped_count, self.dropped_seconds)
-            self._sums = (
-                _added(dropped, self.finished),
-                _added(Timed(self.dropped_counted, self.dropped_counted_seconds), here),
-            )
-        return self._sums
-
     def drop_oldest(self, count: int) -> list[Epoch]:
-        """Take the ``count`` oldest finished epochs out; their seconds stay in the sums."""
-        dropped, self.finished, self._sums = self.finished[:count], self.finished[count:], None
-        whole = _added(Timed(self.dropped_count, self.dropped_seconds), dropped)
-        here = _added(Timed(self.dropped_counted, self.dropped_counted_seconds), [e for e in dropped if e.counted])
-        self.dropped_count, self.dropped_seconds = whole.count, whole.seconds
-        self.dropped_counted, self.dropped_counted_seconds = here.count, here.seconds
+        """Take the ``count`` oldest finished epochs out; they stay in the sums."""
+        dropped, self.finished = self.finished[:count], self.finished[count:]
         return dropped
 
     def stalls_at(self, stall_after: float) -> float:
@@ -418,15 +384,15 @@ _SAVED = (
     "stepped",
     "begin_t",
     "begin_position",
-    "dropped_seconds",
-    "dropped_count",
+    "count",
+    "seconds_sum",
     "started_t",
     "moved_t",
     "reports_steps",
     "resumed",
     "before",
-    "dropped_counted_seconds",
-    "dropped_counted",
+    "count_here",
+    "seconds_here",
     "counted",
     "attempt_start",
     "at_work",
@@ -437,11 +403,6 @@ _SAVED = (
     "whole_t",
     "heard_start",
 )
-
-
-def _added(dropped: Timed, epochs: Sequence[Epoch]) -> Timed:
-    count = dropped.count + sum(e.count for e in epochs)
-    return Timed(count, dropped.seconds + math.fsum(e.end - e.start for e in epochs))
 
 
 def _position(event: TrainingEvent) -> float | None:

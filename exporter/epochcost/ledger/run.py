@@ -373,8 +373,11 @@ class RunAccount:
         if excess > 0:
             self._fold(self.epochs.drop_oldest(excess + MAX_EPOCHS_KEPT // 10), price)
         for epoch in self.epochs.finished[len(self._epoch_usd) :]:
-            self._epoch_usd.append(self.cost(epoch.start, epoch.end, price))
-            self._epoch_sum = None
+            usd = self.cost(epoch.start, epoch.end, price)
+            self._epoch_usd.append(usd)
+            if self._epoch_sum is not None and usd is not None:
+                whole, count, here = self._epoch_sum
+                self._epoch_sum = whole + usd, count + epoch.count, here + epoch.count * epoch.counted
         return self._epoch_usd
 
     def epoch_cost_usd_sum(self, price: PriceTrack) -> tuple[float, int]:
