@@ -3,9 +3,12 @@ FROM python:3.12.13-slim-bookworm AS build
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY exporter exporter
-# What the package brings beside its code, for `epochcost demo`.
+# What the package brings beside its code.
 COPY prometheus/prometheus.yml prometheus/alertmanager.yml prometheus/
 COPY prometheus/rules prometheus/rules
+COPY grafana/dashboards grafana/dashboards
+COPY deploy/systemd deploy/systemd
+COPY deploy/helm/epochcost/values.yaml deploy/helm/epochcost/
 # The environment has no pip of its own, so nothing that installs software reaches the final image.
 RUN python -m venv --without-pip /opt/epochcost \
  && python -m pip --python /opt/epochcost/bin/python install --no-cache-dir ".[all]"

@@ -65,9 +65,9 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from epochcost.training import api as face
+    from epochcost.training import api
 
-    value: object = getattr(face, name)
+    value: object = getattr(api, name)
     globals()[name] = value
     return value
 

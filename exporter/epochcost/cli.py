@@ -11,11 +11,14 @@ import logging
 import os
 import platform
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
 from epochcost._version import __version__
 from epochcost.settings import SettingsError, add_flags, load
+from epochcost.shipped import KINDS, ShippedError, write
 
 if TYPE_CHECKING:
     from epochcost.poller.poller_settings import PollerSettings
@@ -56,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command == "version":
         print(f"epochcost {__version__}, Python {platform.python_version()}")
         return 0
+    if command in KINDS:
+        return _shipped(command, parsed)
     try:
         return _COMMANDS[command](parsed, os.environ)
     except SettingsError as err:
@@ -109,6 +114,10 @@ def _parser() -> argparse.ArgumentParser:
         if name == "compare":
             sub.add_argument("what", nargs=2, metavar="rent own", help="the words rent own")
         add_flags(sub, _report_settings(name))
+    for name, kind in KINDS.items():
+        text = f"write the {kind.text}"
+        sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", allow_abbrev=False)
+        sub.add_argument("--out", metavar="DIR", required=True, help="directory to write into, made where missing")
     commands.add_parser("version", help="print the version")
     return parser
 
@@ -190,17 +199,43 @@ def _prices(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
 
 
 def _prices_once(settings: PollerSettings, flags: Mapping[str, str | None]) -> int:
-    """Print the market; 1 where no source answered, or nothing fits."""
+    """Print the market; 1 where there is nothing to print, or a question failed."""
     import time
 
-    from epochcost.poller.app import make_sources, quiet
+    from epochcost.poller.app import made_and_skipped, quiet
     from epochcost.poller.once import Filter, run_once
 
     quiet()
-    kept = Filter(flags["gpu"] or "", flags["provider"] or "")
-    text, answered = run_once(settings, make_sources(settings), time.time, kept, flags["format"] or "table")
-    print(text)
-    return 0 if answered else 1
+    sources, skipped = made_and_skipped(settings)
+    look = run_once(
+        settings,
+        sources,
+        time.time,
+        Filter(flags["gpu"] or "", flags["provider"] or ""),
+        flags["format"] or "table",
+        skipped=skipped,
+        width=_columns(sys.stdout),
+    )
+    for line in look.said:
+        print(_wrapped(line), file=sys.stderr)
+    try:
+        print(look.text, flush=True)
+    except BrokenPipeError:  # whoever reads has seen enough (`| head -1`); Python would write to the pipe once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0 if look.complete else 1
+
+
+def _columns(stream: TextIO) -> int:
+    """Of the terminal that ``stream`` writes to; 0 where it is none."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns if stream.isatty() else 0
+    except (OSError, ValueError):
+        return 0
+
+
+def _wrapped(line: str) -> str:
+    width = _columns(sys.stderr)
+    return "\n".join(textwrap.wrap(line, width, subsequent_indent="  ", break_on_hyphens=False)) if width else line
 
 
 def _check(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
@@ -226,6 +261,16 @@ def _demo(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
     from epochcost.demo.app import run
 
     return run(settings)
+
+
+def _shipped(kind: str, flags: Mapping[str, str | None]) -> int:
+    try:
+        for file in write(kind, Path(str(flags["out"]))):
+            print(file)
+    except ShippedError as err:
+        print(f"epochcost {kind}: {err}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def _run(command: str, run: Callable[[], int]) -> int:

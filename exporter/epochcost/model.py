@@ -64,6 +64,7 @@ class EventKind(str, Enum):
     PHASE = "phase"
     CHECKPOINT = "checkpoint"
     RESUME = "resume"
+    RETRACT = "retract"
     END = "end"
     GONE = "gone"
 
@@ -115,6 +116,7 @@ class Node:
         instance_type: ``p4d.24xlarge``, ``a3-highgpu-8g``, or a name of the owner's choice.
         purchase_option: how the machine is paid; None where unknown.
         source: which identity source said so (``configured``, ``aws``, ...).
+        reservation: id of the reservation (a capacity block, a future reservation) that it is started in.
     """
 
     node: str
@@ -124,6 +126,7 @@ class Node:
     instance_type: str = ""
     purchase_option: PurchaseOption | None = None
     source: str = ""
+    reservation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,13 +168,17 @@ class GpuOwner:
 
 @dataclass(frozen=True, slots=True)
 class PriceKey:
-    """What is bought: exactly one price series per key. ``zone`` is empty where the price is regional."""
+    """What is bought: exactly one price series per key.
+
+    ``zone`` is empty where the price is regional, ``reservation`` where it is not that of one reservation alone.
+    """
 
     provider: str
     region: str
     zone: str
     instance_type: str
     purchase_option: PurchaseOption
+    reservation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +228,14 @@ class Price:
     def usd_per_hour(self) -> float:
         """The newest known price, in $/h."""
         return self.steps[-1].usd_per_hour
+
+
+@dataclass(frozen=True, slots=True)
+class ClockReading:
+    """A clock of somebody else's, as an answer said it; ``exact`` False where it has whole seconds alone."""
+
+    ts: float
+    exact: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,11 +309,20 @@ class GpuSample:
 
 @dataclass(frozen=True, slots=True)
 class GpuReading:
-    """All GPUs of the node at one instant, in the driver's order; ``t`` on the node timeline."""
+    """All GPUs of the node at one instant, in the driver's order; ``t`` on the node timeline.
+
+    Attributes:
+        read_seconds: what reading took, of the slowest GPU where they are read side by side; None where nobody says.
+        slowest_call: of the driver, in that reading; empty where nobody says.
+        call_failures: answers since the agent's start that were neither a figure nor a refusal, by call and code.
+    """
 
     t: float
     gpus: tuple[GpuSample, ...]
     driver_version: str = ""
+    read_seconds: float | None = None
+    slowest_call: str = ""
+    call_failures: Mapping[tuple[str, int], int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,6 +369,7 @@ class TrainingEvent:
         memory_peak_bytes: the most device memory the process ever held.
         job, launcher: what a launcher started (its id), and which launcher; facts about the run, never its identity.
         attempt: the newest attempt's number, as the launcher counts; for people, never summed by.
+        user: who began the run, as the system counts users; None where that is not known.
     """
 
     kind: EventKind
@@ -376,3 +401,4 @@ class TrainingEvent:
     job: str | None = None
     launcher: str | None = None
     attempt: int | None = None
+    user: int | None = None

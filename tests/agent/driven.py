@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +74,8 @@ class Driven:
         given |= {"state.dir": str(world.root / "state"), "node.name": "n1"}
         given |= {name.replace("__", ".").replace("_", "-"): value for name, value in flags.items()}
         settings = load(AgentSettings, "agent", given, {})
-        self.app = AgentApp(settings, {}, Clocks(lambda: world.wall, lambda: world.mono), world.proc)
+        environ = {"STATE_DIRECTORY": str(world.root / "apart")}
+        self.app = AgentApp(settings, environ, Clocks(lambda: world.wall, lambda: world.mono), world.proc)
         self.app.memory.resume()
         self._serving = False
 
@@ -112,9 +114,19 @@ class Driven:
     def value(self, name: str, **labels: str) -> float | None:
         return self.scrape().get((f"epochcost_{name}", tuple(sorted(labels.items()))))
 
+    def dollars(self, name: str, **labels: str) -> float:
+        """All dollars of ``run_cost_usd`` and the like, as they are known now: settled ones, and those that are not."""
+        settled = name if name.endswith("_sum") else f"{name}_total"
+        provisional = (
+            name.replace("node_", "node_provisional_").replace("run_", "run_provisional_").removesuffix("_sum")
+        )
+        names = (f"epochcost_{settled}", f"epochcost_{provisional}")
+        found = self.scrape().items()
+        return math.fsum(usd for (sample, has), usd in found if sample in names and labels.items() <= dict(has).items())
+
     def sum(self, name: str) -> float:
         return sum(value for (sample, _), value in self.scrape().items() if sample == f"epochcost_{name}")
 
     def close(self) -> None:
         self.app.server.stop()
-        self.app.memory.file.close()
+        self.app.memory.close()

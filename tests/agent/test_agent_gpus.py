@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -177,3 +178,33 @@ def test_slices_show_with_their_gpu_their_part_and_their_profile(
     assert found["gpu_utilization_ratio"] == {"0:0": 0.7, "1": 0.6}
     assert set(found["gpu_utilization_seconds_total"]) == {"0:0", "1"}
     assert 'parent_uuid="GPU-00000000-0000-0000-0000-000000000000",profile="3g.40gb"' in text
+
+
+def test_a_slow_driver_has_all_figures_in_every_scrape_and_is_said_to_be_slow(
+    agent: Callable[..., AgentProcess], driver: FakeDriver
+) -> None:
+    driver.gpu("*", util=70)
+    driver.hang("*", 0.2, gpu="*")
+    it = agent().up()
+    wait_for(lambda: len(scraped(it)[0].get("gpu_utilization_ratio", {})) == 8, what="the first reading")
+    for _ in range(8):
+        found, _ = scraped(it)
+        assert set(found["gpu_utilization_ratio"].values()) == {0.7}
+        assert set(found["gpu_readable"].values()) == {1.0}
+        assert "gpu_stuck_call_seconds" not in found
+        assert found["collector_success"]["gpus"] == 1.0
+        time.sleep(0.5)  # the beat of a scraper
+    wait_for(lambda: scraped(it)[0]["gpu_read_seconds"][""] > 1, what="how slow it is")
+    wait_for(lambda: any("the driver is slow: it takes" in p for p in it.live()["problems"]), what="the sentence")
+
+
+def test_a_secondary_call_that_fails_is_counted_by_call_and_code(
+    agent: Callable[..., AgentProcess], driver: FakeDriver
+) -> None:
+    driver.error("GetPowerUsage", fake_nvml.UNKNOWN, gpu="*")
+    it = agent().up()
+    shown = {"gpu_call_failures_total", "gpu_readable"}
+    found, text = wait_for(lambda: (s := scraped(it)) and shown <= s[0].keys() and s, what="the count")
+    assert set(found["gpu_readable"].values()) == {1.0}
+    assert "gpu_power_watts" not in found
+    assert 'epochcost_gpu_call_failures_total{call="nvmlDeviceGetPowerUsage",code="999",' in text

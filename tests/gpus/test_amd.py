@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from epochcost.gpus.amd import AmdSource
+from epochcost.gpus.amd import VITAL, AmdSource
 from epochcost.gpus.gpu_source import GpuError, NoDriverError
 
 RECORDING = Path(__file__).parent / "recordings" / "amd_mi300x.json"
@@ -220,3 +221,23 @@ def test_closing_twice_and_a_shut_down_that_fails_raise_nothing(sdk: AmdSmi, sou
     source.close()
     source.close()
     assert sdk.shut_downs == 1
+
+
+@pytest.mark.parametrize("code", [1, 4, 15, 31, 32, 34, 43, 54])
+@pytest.mark.parametrize("call", [call for call in FIGURE_OF if call != VITAL])
+def test_a_secondary_call_that_fails_leaves_out_its_figure_alone_whatever_its_code_of_amd(
+    sdk: AmdSmi, source: AmdSource, call: str, code: int
+):
+    before = source.read(1.0)
+    sdk.errors[call, None] = code
+    for gpu, was in zip(source.read(2.0).gpus, before.gpus, strict=True):
+        assert gpu == replace(was, **{FIGURE_OF[call]: None})
+
+
+def test_a_figure_that_no_amd_gpu_has_is_left_out(sdk: AmdSmi, source: AmdSource):
+    sdk.gpus[0]["amdsmi_get_power_info"]["current_socket_power"] = 4294967
+    sdk.gpus[0]["amdsmi_get_gpu_memory_usage"] = 1 << 55
+    first, second = source.read(1.0).gpus[:2]
+    assert (first.power_watts, first.memory_used_bytes) == (None, None)
+    assert first.utilization_ratio is not None
+    assert second.power_watts is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
 from tests.agent.test_agent_process import AgentProcess
 from tests.waiting import wait_for
 
@@ -116,11 +118,73 @@ def test_mig_slices_are_devices_of_their_own_and_their_gpu_keeps_what_they_leave
     assert sum(g.gpu_fraction for g in (whole, big, small, unmeasured, other)) == pytest.approx(2)
 
 
-def test_a_slice_of_unknown_profile_is_a_seventh_and_too_many_slices_still_make_one_gpu():
-    row = 'DCGM_FI_PROF_GR_ENGINE_ACTIVE{{gpu="0",UUID="GPU-a",modelName="X",GPU_I_PROFILE="{}",GPU_I_ID="{}"}} 0.5\n'
-    assert parse_exposition(row.format("", 1)).gpus[1].gpu_fraction == pytest.approx(1 / 7)
-    gpus = parse_exposition("".join(row.format("4g.20gb", number) for number in range(3))).gpus
-    assert [g.gpu_fraction for g in gpus] == pytest.approx([0, 1 / 3, 1 / 3, 1 / 3])
+def sliced(model: str, *profiles: str) -> str:
+    labels = 'gpu="0",UUID="GPU-a",modelName="{}",GPU_I_PROFILE="{}",GPU_I_ID="{}"'
+    rows = (labels.format(model, profile, number) for number, profile in enumerate(profiles, 1))
+    return "".join(f"DCGM_FI_PROF_GR_ENGINE_ACTIVE{{{row}}} 0.5\n" for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("model", "profiles", "parts"),
+    [
+        ("NVIDIA H100 80GB HBM3", ("3g.40gb", "2g.20gb", "1g.10gb"), [1 / 7, 3 / 7, 2 / 7, 1 / 7]),
+        ("NVIDIA H200", ("7g.141gb",), [0, 1]),
+        ("NVIDIA B200", ("1g.23gb", "2g.45gb"), [4 / 7, 1 / 7, 2 / 7]),
+        ("NVIDIA GB200", ("4g.95gb",), [3 / 7, 4 / 7]),
+        ("NVIDIA GH200 480GB", ("1g.12gb+me",), [6 / 7, 1 / 7]),
+        ("NVIDIA A30", ("2g.12gb", "1g.6gb"), [1 / 4, 1 / 2, 1 / 4]),
+        ("NVIDIA A100-SXM4-40GB", ("1c.3g.20gb", "1g.5gb"), [3 / 7, 3 / 7, 1 / 7]),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", ("1g.24gb", "2g.48gb"), [1 / 4, 1 / 4, 1 / 2]),
+        ("NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition", ("4g.96gb",), [0, 1]),
+        ("NVIDIA A100-SXM4-40GB", ("4g.20gb",) * 3, [0, 1 / 3, 1 / 3, 1 / 3]),
+    ],
+)
+def test_a_slice_is_its_profiles_part_of_the_slices_that_its_gpu_has(
+    model: str, profiles: tuple[str, ...], parts: list[float]
+):
+    gpus = parse_exposition(sliced(model, *profiles)).gpus
+    assert [g.gpu_fraction for g in gpus] == pytest.approx(parts)
+    assert gpus[0].mig
+
+
+@pytest.mark.parametrize(
+    ("model", "profiles"),
+    [
+        ("NVIDIA Q900 96GB", ("1g.12gb",)),  # nobody knows it yet
+        ("NVIDIA RTX A3000", ("1g.6gb",)),
+        ("NVIDIA H100 80GB HBM3", ("1g.10gb", "")),
+        ("NVIDIA H100 80GB HBM3", ("<<<NULL>>>",)),
+        ("NVIDIA A30", ("7g.80gb",)),
+        ("", ("1g.10gb",)),
+    ],
+)
+def test_slices_of_which_the_part_cannot_be_told_make_the_time_of_their_gpu_unknown(
+    model: str, profiles: tuple[str, ...]
+):
+    complaints: dict[str, str] = {}
+    whole, *slices = parse_exposition(sliced(model, *profiles), complaints).gpus
+    assert (whole.readable, whole.utilization_ratio, whole.mig, whole.gpu_fraction) == (True, None, None, 1.0)
+    assert [(s.gpu_fraction, s.utilization_ratio) for s in slices] == [(0.0, 0.5)] * len(profiles)
+    (said,) = complaints.values()
+    assert "cannot be told" in said
+
+
+@pytest.mark.parametrize(
+    ("model", "mebibytes", "part"),
+    [
+        ("NVIDIA H100 80GB HBM3", 10000, 1 / 7),
+        ("NVIDIA H100 80GB HBM3", 81000, 1.0),
+        ("NVIDIA H100 80GB HBM3", 20000, 0.0),  # 1g.20gb and 2g.20gb have as much
+        ("NVIDIA A30 24GB", 12000, 1 / 2),
+        ("NVIDIA GH200 480GB", 12000, 0.0),  # the name has the memory of its CPU
+    ],
+)
+def test_the_part_of_a_slice_without_a_profile_is_told_by_its_memory_where_only_one_has_as_much(
+    model: str, mebibytes: int, part: float
+):
+    labels = f'gpu="0",UUID="GPU-a",modelName="{model}",GPU_I_PROFILE="<<<NULL>>>",GPU_I_ID="5"'
+    text = f"DCGM_FI_DEV_FB_USED{{{labels}}} 0\nDCGM_FI_DEV_FB_FREE{{{labels}}} {mebibytes}\n"
+    assert parse_exposition(text).gpus[1].gpu_fraction == pytest.approx(part)
 
 
 def test_a_gpu_that_pods_share_is_one_gpu():
@@ -168,6 +232,55 @@ def test_any_text_is_either_understood_or_refused(text: str):
             assert str(err)  # noqa: PT017 - that it says something is all that is asked
 
 
+@pytest.mark.parametrize(
+    ("figures", "field"),
+    [
+        ({"POWER_USAGE": 4294967.295}, "power_watts"),
+        ({"POWER_USAGE": -5}, "power_watts"),
+        ({"GPU_TEMP": 4294967295}, "temperature_celsius"),
+        ({"GPU_TEMP": -273.15}, "temperature_celsius"),
+        ({"TOTAL_ENERGY_CONSUMPTION": 1e19 - 2e18}, "energy_joules"),
+        ({"ECC_DBE_VOL_TOTAL": 1 << 60}, "ecc_errors"),
+        ({"FB_USED": 4294967295, "FB_FREE": 100, "FB_TOTAL": 81559}, "memory_used_bytes"),
+        ({"FB_USED": 90000, "FB_TOTAL": 81559}, "memory_used_bytes"),
+        ({"FB_USED": 90000, "FB_TOTAL": 81559}, "memory_total_bytes"),
+        ({"FB_USED": 0, "FB_FREE": 0}, "memory_total_bytes"),
+        ({"FB_USED": 0, "FB_FREE": 0}, "memory_used_bytes"),
+    ],
+)
+def test_a_figure_of_dcgm_that_no_gpu_has_is_left_out_and_told_once(
+    exporter: Exporter, caplog: pytest.LogCaptureFixture, figures: dict[str, float], field: str
+):
+    labels = '{gpu="0",UUID="GPU-a"}'
+    rows = "".join(f"DCGM_FI_DEV_{name}{labels} {value}\n" for name, value in figures.items())
+    source = DcgmSource(exporter.url)
+    for util in (5, 6, 7):
+        exporter.body = f"DCGM_FI_DEV_GPU_UTIL{labels} {util}\n{rows}"
+        (gpu,) = source.read(float(util)).gpus
+        assert (gpu.readable, gpu.utilization_ratio, getattr(gpu, field)) == (True, util / 100, None)
+    assert len([r for r in caplog.records if "left out" in r.getMessage()]) == 1
+
+
+def test_an_activity_that_rounding_led_above_one_is_one():
+    (gpu,) = parse_exposition('DCGM_FI_PROF_GR_ENGINE_ACTIVE{gpu="0",UUID="GPU-a"} 1.000023\n').gpus
+    assert gpu.utilization_ratio == 1.0
+
+
+def test_a_gpu_of_which_only_blanks_are_told_is_logged_when_it_goes_and_when_it_comes_back(
+    exporter: Exporter, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.INFO, "epochcost")
+    row = 'DCGM_FI_DEV_GPU_UTIL{{gpu="{}",UUID="GPU-{}"}} {}\n'
+    source = DcgmSource(exporter.url)
+    for beat, value in enumerate((50, *(9223372036854775794,) * 5, 50, 50)):
+        exporter.body = row.format(0, "a", value) + row.format(1, "b", beat)
+        assert [g.readable for g in source.read(float(beat)).gpus] == [value == 50, True]
+    assert [r.getMessage().split(": ")[0] + r.getMessage()[-12:] for r in caplog.records] == [
+        "GPU 0 (GPU-a)figure of it",
+        "GPU 0 (GPU-a)old of again",
+    ]
+
+
 @pytest.mark.parametrize("value", ["-1", "101", "NaN", "+Inf", "1e19", "2147483632"])
 def test_a_figure_that_cannot_be_is_left_out(value: str):
     labels = '{gpu="0",UUID="GPU-a"}'
@@ -213,19 +326,25 @@ def test_the_exporter_by_name_is_told_with_its_gpus(exporter: Exporter):
     assert chosen.reason == "2 GPUs by dcgm, driver 550.54.15: NVIDIA H100 80GB HBM3"
 
 
+def value(agent: AgentProcess, name: str, **labels: str) -> float | None:
+    """The sample ``epochcost_{name}`` with these labels among its own; None where there is none."""
+    for family in text_string_to_metric_families(agent.get("/metrics")[1]):
+        for sample in family.samples:
+            if sample.name == f"epochcost_{name}" and labels.items() <= sample.labels.items():
+                return sample.value
+    return None
+
+
 def test_an_agent_meters_the_gpus_of_an_exporter_that_comes_late(exporter: Exporter, tmp_path: Path):
     exporter.code = 503
     flags = ("--gpus.source=dcgm", f"--dcgm.url={exporter.url}", "--node.metadata=off")
     agent = AgentProcess(tmp_path, *flags)
     try:
-        failed = 'epochcost_collector_success{collector="gpus"} 0.0'
-        wait_for(lambda: failed in agent.up().get("/metrics")[1], what="a failed reading")
+        wait_for(lambda: value(agent.up(), "collector_success", collector="gpus") == 0, what="a failed reading")
         assert "epochcost_gpu_utilization_ratio" not in agent.get("/metrics")[1]
         exporter.code = 200
-        line = f'epochcost_gpu_utilization_ratio{{gpu="0",uuid="{FIRST}"}} 0.97'
-        wait_for(lambda: line in agent.get("/metrics")[1], what="the figures of the exporter")
-        text = agent.get("/metrics")[1]
-        assert f'epochcost_gpu_temperature_celsius{{gpu="1",uuid="{SECOND}"}} 34.0' in text
-        assert "epochcost_node_gpus 2.0" in text
+        wait_for(lambda: value(agent, "gpu_utilization_ratio", uuid=FIRST) == 0.97, what="the exporter's figures")
+        assert value(agent, "gpu_temperature_celsius", gpu="1", uuid=SECOND) == 34
+        assert value(agent, "node_gpus") == 2
     finally:
         agent.end(signal.SIGKILL)

@@ -12,11 +12,12 @@ import pytest
 from tests import fake_nvml
 from tests.fake_nvml import FakeDriver
 
-from epochcost.gpus import choose_source, open_source
+from epochcost.gpus import choose_source
 from epochcost.gpus.gpu_source import GpuError, NoDriverError, RestartNeededError
 from epochcost.gpus.nvml.nvml_device import ASK_AGAIN_SECONDS
-from epochcost.gpus.nvml.nvml_figures import THROTTLE_REASONS
+from epochcost.gpus.nvml.nvml_figures import ECC_SECONDS, THROTTLE_REASONS
 from epochcost.gpus.nvml.nvml_gpu import LOOK_AGAIN_SECONDS
+from epochcost.gpus.nvml.nvml_mig import LOOK_SECONDS
 from epochcost.gpus.nvml.nvml_source import RETRY_SECONDS, NvmlSource
 from epochcost.model import GpuSample
 
@@ -184,7 +185,7 @@ def test_a_figure_that_no_gpu_has_is_left_out_and_told_once(
 
 
 @pytest.mark.parametrize("code", [fake_nvml.GPU_IS_LOST, fake_nvml.UNKNOWN, fake_nvml.RESET_REQUIRED])
-@pytest.mark.parametrize("call", ["*", "GetUtilizationRates", "GetPowerUsage", "GetMemoryInfo_v2"])
+@pytest.mark.parametrize("call", ["*", "GetUtilizationRates"])
 def test_a_lost_gpu_is_unreadable_without_a_figure_and_the_others_are_fine(
     driver: FakeDriver, source: NvmlSource, call: str, code: int
 ):
@@ -210,13 +211,13 @@ def test_a_lost_gpu_is_told_when_it_goes_and_when_it_comes_back(
         source.read(T + second)
     told = [record.getMessage() for record in caplog.records]
     assert len([line for line in told if line.startswith("GPU 4 cannot be read: nvmlDeviceGetHandleByIndex")]) == 1
-    driver.error("GetPowerUsage", fake_nvml.GPU_IS_LOST, gpu=4)
+    driver.error("GetUtilizationRates", fake_nvml.GPU_IS_LOST, gpu=4)
     for second in range(30, 33):
         source.read(T + second)
     driver.heal()
     source.read(T + 33)
     told = [record.getMessage() for record in caplog.records]
-    lost = "cannot be read: nvmlDeviceGetPowerUsage of GPU 4: GPU is lost (NVML code 15)"
+    lost = "cannot be read: nvmlDeviceGetUtilizationRates of GPU 4: GPU is lost (NVML code 15)"
     assert len([line for line in told if line.endswith(lost)]) == 1
     assert told[-1].startswith("GPU 4 ")
     assert told[-1].endswith("can be read again")
@@ -439,6 +440,39 @@ def test_a_figure_with_a_trouble_of_its_own_is_left_out_while_it_lasts_and_told_
     assert absent(source.read(T + 3).gpus[1]) == set()
 
 
+SECONDARY = {
+    "GetMemoryInfo_v2": {"memory_used_bytes", "memory_total_bytes", "memory_reserved_bytes"},
+    "GetPowerUsage": {"power_watts"},
+    "GetTotalEnergyConsumption": {"energy_joules"},
+    "GetTemperatureV": {"temperature_celsius"},
+    "GetCurrentClocksEventReasons": {"throttle_seconds"},
+    "GetTotalEccErrors": {"ecc_errors"},
+    "GpmSampleGet": set(),
+    "GetMigMode": {"mig"},
+}
+
+
+@pytest.mark.parametrize("code", [1, 2, 6, 9, 10, 15, 16, 17, 18, 28, fake_nvml.UNKNOWN, 4711])
+@pytest.mark.parametrize("call", sorted(SECONDARY))
+def test_a_secondary_call_that_fails_leaves_out_its_figure_alone_whatever_its_code(
+    driver: FakeDriver, source: NvmlSource, call: str, code: int
+):
+    driver.gpu("*", gpm=1, gpm_sm=20, util=30)
+    before = source.read(T)
+    driver.error(call, code, gpu="*")
+    reading = source.read(T + LOOK_SECONDS + ECC_SECONDS)
+    for gpu, was in zip(reading.gpus, before.gpus, strict=True):
+        assert gpu.readable
+        assert gpu.utilization_ratio == 0.3
+        assert absent(gpu) - absent(was) <= SECONDARY[call]
+    if call != "GetMigMode" and code not in {2, 6}:
+        assert {name for name, _ in reading.call_failures} <= {f"nvmlDevice{call}", f"nvml{call}"}
+        assert sum(reading.call_failures.values()) >= 8
+    driver.heal()
+    after = source.read(T + 2 * LOOK_SECONDS + 2 * ECC_SECONDS)
+    assert [absent(g) for g in after.gpus] == [set()] * 8
+
+
 def test_no_gpu_where_there_were_some_is_a_failed_read_and_no_idle_node(driver: FakeDriver, source: NvmlSource):
     source.read(T)
     driver.count(0)
@@ -471,20 +505,30 @@ def test_a_closed_source_can_be_read_again(driver: FakeDriver, source: NvmlSourc
     assert len(source.read(T + 1).gpus) == 8
 
 
-def test_nvml_by_name_works_or_raises(driver: FakeDriver):
-    source = open_source("nvml")
-    assert source is not None
-    assert len(source.read(T).gpus) == 8
-    source.close()
-    driver.error("Init", fake_nvml.NO_PERMISSION)
-    with pytest.raises(GpuError, match="nvmlInit: Insufficient Permissions"):
-        open_source("nvml")
+def test_nvml_by_name_without_a_driver_is_an_error(driver: FakeDriver):
+    driver.unload()
+    with pytest.raises(NoDriverError, match="the NVIDIA driver is not loaded"):
+        choose_source("nvml")
+
+
+@pytest.mark.parametrize("name", ["nvml", "auto"])
+@pytest.mark.parametrize(
+    ("call", "code", "said"),
+    [
+        ("Init", fake_nvml.NO_PERMISSION, "nvmlInit: Insufficient Permissions"),
+        ("Init", fake_nvml.LIB_RM_VERSION_MISMATCH, "are of different versions"),
+        ("GetCount", fake_nvml.UNKNOWN, "nvmlDeviceGetCount: Unknown Error"),
+    ],
+)
+def test_a_driver_that_fails_is_kept_and_asked_again(driver: FakeDriver, name: str, call: str, code: int, said: str):
+    driver.error(call, code)
+    chosen = choose_source(name)
+    assert chosen.source is not None
+    assert "the nvml driver is there but fails" in chosen.reason
+    assert said in chosen.error
     driver.heal()
-    driver.error("GetCount", fake_nvml.UNKNOWN)
-    shutdowns = driver.load().fake_nvml_calls(b"Shutdown")
-    with pytest.raises(GpuError, match="nvmlDeviceGetCount: Unknown Error"):
-        open_source("nvml")
-    assert driver.load().fake_nvml_calls(b"Shutdown") == shutdowns + 1
+    assert len(chosen.source.read(T + RETRY_SECONDS).gpus) == 8
+    chosen.source.close()
 
 
 def test_none_reads_no_gpu_and_says_so(driver: FakeDriver):
@@ -520,16 +564,6 @@ def test_auto_waits_for_the_driver_of_a_gpu_that_is_plugged_in(driver: FakeDrive
         chosen.source.read(T)
     driver.count(8)
     assert len(chosen.source.read(T + RETRY_SECONDS).gpus) == 8
-    chosen.source.close()
-
-
-def test_auto_with_a_driver_that_fails_keeps_asking_it(driver: FakeDriver):
-    driver.error("GetCount", fake_nvml.UNKNOWN)
-    chosen = choose_source("auto")
-    assert chosen.source is not None
-    assert "the nvml driver is there but fails" in chosen.reason
-    driver.heal()
-    assert len(chosen.source.read(T).gpus) == 8
     chosen.source.close()
 
 

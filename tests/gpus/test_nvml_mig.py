@@ -138,7 +138,7 @@ def test_a_slice_that_is_made_is_found_within_seconds(sliced: FakeDriver, source
 
 def test_a_lost_gpu_takes_its_slices_along_and_they_keep_their_parts(sliced: FakeDriver, source: NvmlSource):
     before = by_index(source, T)
-    sliced.error("GetPowerUsage", fake_nvml.GPU_IS_LOST, gpu=0)
+    sliced.error("*", fake_nvml.GPU_IS_LOST, gpu=0)
     gpus = by_index(source, T + 1)
     assert {i: g.readable for i, g in gpus.items()} == {"0": False, "0:0": False, "0:1": False, "0:4": False, "1": True}
     assert [g.gpu_fraction for g in gpus.values()] == [g.gpu_fraction for g in before.values()]

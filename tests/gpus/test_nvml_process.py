@@ -20,7 +20,7 @@ try:
 except Exception as err:
     print(json.dumps({"error": type(err).__name__, "text": str(err)}))
 else:
-    reading = chosen.source.read(1.0) if chosen.source else None
+    reading = chosen.source.read(1.0) if chosen.source and not chosen.error else None
     gpus = [dataclasses.asdict(gpu) for gpu in reading.gpus] if reading else []
     print(json.dumps({"reason": chosen.reason, "gpus": gpus, "found": chosen.source is not None}))
 """
@@ -110,7 +110,7 @@ def test_a_control_file_that_cannot_be_read_makes_itself_known(fake_library: Pat
     driver = FakeDriver(fake_library, tmp_path / "control")
     driver.control.write_text("count 8\nnonsense\n")
     found = read_in_child("nvml", driver.env())
-    assert found["error"] == "GpuError"
+    assert "the nvml driver is there but fails" in found["reason"]
 
 
 def test_building_without_a_compiler_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -82,7 +82,8 @@ def test_all_gpus_stuck_at_once_cost_one_thread_each_and_no_more_however_long(dr
     before = own_threads()
     driver.hang("GetPowerUsage", MINUTES, gpu="*")
     assert timed(lambda: source.read(T + 5)) < 3.0
-    for second in range(6, 40):
+    wait_for(lambda: all(g.stuck_call for g in source.read(T + 6).gpus), what="a second without an answer")
+    for second in range(7, 40):
         samples = source.read(T + second).gpus
         assert [g.stuck_call for g in samples] == ["nvmlDeviceGetPowerUsage"] * 8
     assert own_threads() <= before + 8 + 1
@@ -96,6 +97,43 @@ def test_a_slow_driver_is_no_stuck_one(driver: FakeDriver, source: NvmlSource):
     driver.gpu("*", util=70)
     driver.hang("GetPowerUsage", 0.3, gpu="*")  # 2.4 s for the eight of them
     assert [g.utilization_ratio for g in source.read(T + 5).gpus] == [0.7] * 8
+
+
+@pytest.mark.parametrize("seconds", [0.04, 0.1, 0.2])
+def test_a_driver_whose_every_call_is_slow_gives_all_figures_in_every_reading(driver: FakeDriver, seconds: float):
+    driver.gpu("*", util=70)
+    driver.hang("*", seconds, gpu="*")
+    source = NvmlSource()
+    try:
+        began = time.monotonic()
+        for beat in range(4):
+            reading = source.read(time.monotonic())
+            assert [g.utilization_ratio for g in reading.gpus] == [0.7] * 8
+            assert [g.stuck_call for g in reading.gpus] == [""] * 8
+            if beat:  # the first has nothing that may stand for a GPU while it is read
+                assert time.monotonic() - began < IN_TIME
+            began = time.monotonic()
+        assert reading.read_seconds is not None
+        assert reading.read_seconds >= 5 * seconds
+        assert reading.slowest_call.startswith("nvml")
+        driver.heal()
+        beats = itertools.count(1)
+        wait_for(lambda: source.read(time.monotonic() + next(beats)).read_seconds < 0.05, what="a fast driver again")
+    finally:
+        driver.heal()
+        source.close()
+
+
+def test_one_slow_gpu_is_read_at_its_own_pace_and_the_others_every_second(driver: FakeDriver, source: NvmlSource):
+    driver.gpu("*", util=70)
+    source.read(time.monotonic())
+    driver.hang("*", 0.6, gpu=5)
+    wait_for(lambda: source.read(time.monotonic()).read_seconds > 2, what="a slow reading of GPU 5")
+    driver.gpu("*", util=80)
+    first = source.read(time.monotonic())
+    assert [g.utilization_ratio for g in first.gpus] == [0.7 if i == 5 else 0.8 for i in range(8)]
+    newer = wait_for(lambda: (r := source.read(time.monotonic())).gpus[5].utilization_ratio == 0.8 and r, what="GPU 5")
+    assert not newer.gpus[5].stuck_call
 
 
 def test_a_gpu_stuck_before_it_was_ever_had_keeps_its_place(driver: FakeDriver, source: NvmlSource):

@@ -11,11 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from epochcost.launch.moment import Moment
 from epochcost.launch.reading.file_tailer import MAX_ENTRIES, FileTailer
 from epochcost.launch.reading.files import FILES, metrics_csv, results_csv, trainer_state
-from epochcost.launch.reading.progress import Progress
+from epochcost.launch.reading.progress import Form, Progress
 from epochcost.launch.reading.progress_tracker import Plan, ProgressTracker
 from epochcost.launch.reading.tensorboard import MAX_READ_BYTES, NotRecordsError, records, said
+
+START = Moment(0.0, 0.0)
 
 
 def varint(value: int) -> bytes:
@@ -44,16 +47,16 @@ def test_ultralytics_rows_are_finished_epochs_from_1_or_in_old_versions_from_0()
         data = head + "".join(f"  {n},  1.2, 0.5\n" for n in range(first, first + 3))
         one = results_csv(data.encode() + b"  9, 1.")  # a row that is being written
         assert one is not None
-        assert (one.number, one.first, one.done) == (first + 2, first, True)
-        stand = ProgressTracker(Plan()).take(one)
-        assert stand is not None
-        assert stand.epoch == 3
+        assert (one.number, one.first, one.form) == (first + 2, first, Form.END)
+        tracker = ProgressTracker(Plan(), START)
+        tracker.take(one, START)
+        assert tracker.news(START)[-1].epoch == 3
 
 
 def test_lightning_rows_say_epoch_and_step():
     one = metrics_csv(b"epoch,step,train_loss\n0,49,0.5\n2,149,0.25\n")
     assert one is not None
-    assert (one.number, one.first, one.done, one.run_step) == (2, 0, False, 150)
+    assert (one.number, one.first, one.form, one.run_step) == (2, 0, Form.WITHIN, 150)
     assert metrics_csv(b"a,b\n1,2\n") is None
 
 
@@ -77,10 +80,10 @@ def test_tensorboard_scalars_say_where_the_training_stands():
     assert (hugging_face.position, hugging_face.run_step) == (1.25, 50)
     lightning = said(scalar("epoch", 3.0, 50))
     assert lightning is not None
-    assert (lightning.number, lightning.first, lightning.done) == (3, 0, False)
+    assert (lightning.number, lightning.first, lightning.form) == (3, 0, Form.WITHIN)
     keras = said(scalar("epoch_loss", None, 4))
     assert keras is not None
-    assert (keras.number, keras.first, keras.done) == (4, 0, True)
+    assert (keras.number, keras.first, keras.form) == (4, 0, Form.END)
     other = said(scalar("loss", 0.5, 812))
     assert other is not None
     assert (other.run_step, other.number) == (812, None)
@@ -106,7 +109,9 @@ def test_whatever_a_file_holds_its_parser_answers(data: bytes):
         one = parse(data)
         assert one is None or isinstance(one, Progress)
         if one is not None:
-            ProgressTracker(Plan()).take(one)
+            tracker = ProgressTracker(Plan(), START)
+            tracker.take(one, START)
+            tracker.finish(START)
 
 
 @settings(max_examples=400, deadline=None)

@@ -440,7 +440,7 @@ def test_progress_is_written_at_most_once_a_second(tmp_path: Path):
     code = """
         import time
         for step in range(3000):
-            print(f"  {step // 40}%|#| {step}/4000 [00:01<00:00,  9.98it/s]", end="\\r", flush=True)
+            print(f"Epoch 1/1:  {step // 40}%|#| {step}/4000 [00:01<00:00,  9.98it/s]", end="\\r", flush=True)
         time.sleep(0.2)
     """
     launch(tmp_path, *python(code))
@@ -483,7 +483,8 @@ def test_files_are_found_and_read(tmp_path: Path):
 
 LIBRARY = """
 import sys, time, epochcost
-print("  0%|          | 0/500 [00:00<?, ?it/s]", flush=True)
+for step in range(3):
+    print(f"Epoch 1/3:  0%|          | {step}/500 [00:00<?, ?it/s]", flush=True)
 time.sleep(0.3)
 with epochcost.run(**({"id": sys.argv[1]} if len(sys.argv) > 1 else {}), epochs=3) as run:
     for epoch in run.epochs():

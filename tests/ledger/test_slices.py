@@ -98,7 +98,7 @@ def test_a_gpu_with_no_weight_of_its_own_has_no_seconds_of_its_own() -> None:
 def test_slices_that_cannot_be_read_are_unknown_by_their_part() -> None:
     it = ledger()
     tell(it, 40, training("a"), sliced(0, 0.0, (0.25, None), (0.75, 1.0)))
-    assert seconds(it)[State.UNKNOWN] == pytest.approx(39 * 0.25)
+    assert seconds(it)[State.UNKNOWN] == pytest.approx(40 * 0.25)
     assert sum(dollars(it).values()) == pytest.approx(0.040)
 
 

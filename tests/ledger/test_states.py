@@ -6,6 +6,7 @@ import pytest
 from tests.ledger.story import T0, dollars, event, gpus, ledger, run_cost, seconds, tell
 
 from epochcost.ledger import Device
+from epochcost.ledger.ledger import MAX_OPEN_RUNS
 from epochcost.model import EndStatus, Phase, RunId, State
 
 TRAIN = {"phase": "train", "epoch": 0.0}
@@ -16,16 +17,46 @@ def steady(until: float, start: float = 0.0) -> list[object]:
     return [event("progress", t, epoch=(t - start) / 100, step=int(t)) for t in range(int(start) + 1, int(until))]
 
 
-def test_startup_lasts_until_the_first_step_and_then_utilisation_splits_useful_from_idle() -> None:
+def test_startup_lasts_until_the_run_says_that_it_trains_and_then_utilisation_splits_useful_from_idle() -> None:
     it = ledger()
     tell(it, 30, [event("start", 0), event("phase", 5, **TRAIN), *steady(30, 10)], gpus(0.75))
-    assert seconds(it) == pytest.approx({State.STARTUP: 11, State.USEFUL: 19 * 0.75, State.IDLE: 19 * 0.25})
+    assert seconds(it) == pytest.approx({State.STARTUP: 5, State.USEFUL: 25 * 0.75, State.IDLE: 25 * 0.25})
+
+
+def test_startup_lasts_until_the_first_step_where_steps_are_what_is_reported() -> None:
+    for first in ([], [event("phase", 5, phase="train", epoch=0, steps=100)],
+                  [event("phase", 5, **TRAIN), event("progress", 5, epoch=0, steps=100)]):  # fmt: skip
+        it = ledger()
+        tell(it, 30, [event("start", 0), *first, *steady(30, 10)], gpus(0.75))
+        assert seconds(it) == pytest.approx({State.STARTUP: 11, State.USEFUL: 19 * 0.75, State.IDLE: 19 * 0.25})
+
+
+def test_the_first_epoch_of_a_run_that_reports_epochs_alone_is_no_startup() -> None:
+    it = ledger()
+    ends = [event("epoch_end", 5 + 1000 * n, epoch=n) for n in (1, 2)]
+    tell(it, 2100, [event("start", 0), event("phase", 5, **TRAIN), *ends, event("end", 2005)], gpus(0.02))
+    assert seconds(it)[State.STARTUP] == 5
+    epochs = it.runs[RunId("r")].epochs
+    assert (epochs.count, epochs.seconds_sum) == (2, 2000)  # so that start-up and epochs are the run
+
+
+def test_a_run_of_which_only_its_start_is_heard_works_when_its_devices_have_been_busy_for_two_minutes() -> None:
+    it = ledger()
+    tell(it, 100, [event("start", 0, gpus=("0",))], gpus(0.15, 1.0))
+    assert seconds(it)[State.STARTUP] == 50
+    tell(it, 300, [], gpus(0.5, 0.0))
+    assert seconds(it) == pytest.approx(
+        {State.STARTUP: 110, State.USEFUL: 20, State.IDLE: 20, State.UNALLOCATED: 150}
+    )  # and it is no stall that nothing more is heard
+    tell(it, 400, [], gpus(0.0, 0.0))
+    assert seconds(it)[State.STARTUP] == 110
+    assert it.runs[RunId("r")].epochs.executed == 0
 
 
 def test_a_run_without_progress_is_stalled_after_two_minutes_whatever_the_utilisation_says() -> None:
     it = ledger()
     tell(it, 300, [event("start", 0), event("phase", 0, **TRAIN), *steady(11)], gpus(1.0))
-    assert seconds(it) == pytest.approx({State.STARTUP: 1, State.USEFUL: 129, State.STALLED: 170})
+    assert seconds(it) == pytest.approx({State.USEFUL: 130, State.STALLED: 170})
 
 
 def test_slow_steps_are_not_stalled_before_five_of_them_are_missing() -> None:
@@ -75,7 +106,7 @@ def test_work_done_again_after_a_crash_is_replay_until_the_high_water_mark() -> 
     assert account.epochs.high_water == pytest.approx(6.8)
     assert account.epochs.executed == pytest.approx(6.4 + 1.8)
     assert account.epochs.steps.executed == 64 + 18
-    assert seconds(it)[State.REPLAY] == pytest.approx(13)
+    assert seconds(it)[State.REPLAY] == pytest.approx(14)  # from when it trains
     assert seconds(it)[State.FINISHED] == pytest.approx(10)
     assert run_cost(it) == pytest.approx(0.09)
 
@@ -111,7 +142,7 @@ def test_after_the_last_run_the_node_is_finished_until_a_new_one_starts() -> Non
 def test_a_gpu_that_cannot_be_read_is_unknown_and_charged_to_its_run() -> None:
     it = ledger()
     tell(it, 20, [event("start", 0), event("phase", 0, **TRAIN), *steady(20)], gpus(1.0, None))
-    assert seconds(it) == pytest.approx({State.STARTUP: 1, State.USEFUL: 9.5, State.UNKNOWN: 9.5})
+    assert seconds(it) == pytest.approx({State.USEFUL: 10, State.UNKNOWN: 10})
     assert run_cost(it) == pytest.approx(0.020)
 
 
@@ -134,7 +165,7 @@ def test_a_reboot_ends_what_ran_where_it_was_last_seen_and_assumes_nothing() -> 
     tell(it, 300, [], gpus(0.0))
     assert run_cost(it) == pytest.approx(0.05)
     assert it.runs[RunId("r")].status is EndStatus.LOST
-    assert seconds(it) == pytest.approx({State.STARTUP: 1, State.USEFUL: 49, State.BOOT: 60, State.VACANT: 40})
+    assert seconds(it) == pytest.approx({State.USEFUL: 50, State.BOOT: 60, State.VACANT: 40})
 
 
 def test_the_number_of_gpus_may_change_while_a_run_is_open() -> None:
@@ -169,7 +200,7 @@ def test_ten_thousand_runs_are_bounded_and_the_first_ones_exact() -> None:
     it = ledger()
     tell(it, 10, [event("start", 0, "mine")], gpus(1.0))
     results = [it.apply(event("start", 10, f"flood-{i}")) for i in range(10_000)]
-    assert results.count("too_many_runs") == 10_000 - 199
+    assert results.count("too_many_runs") == 10_000 - (MAX_OPEN_RUNS - 1)
     it.apply(event("end", 10, "mine", status="finished"))
     assert run_cost(it, "mine") == pytest.approx(0.010)
 

@@ -93,7 +93,7 @@ def test_a_first_identification_is_no_change_of_machine(world: World, agent: Cal
         again = agent(url, prices__url=prices, **known)
         again.run(10)
     assert again.value("node_price_usd_per_hour") == 36.0
-    assert again.sum("node_cost_usd_total") == pytest.approx(30 * 36 / 3600, abs=1e-12)
+    assert again.dollars("node_cost_usd") == pytest.approx(30 * 36 / 3600, abs=1e-12)
 
 
 def test_what_was_found_holds_for_this_boot_and_no_longer(world: World, agent: Callable[..., Driven]):

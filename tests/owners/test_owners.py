@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -246,13 +247,60 @@ def test_a_line_that_makes_no_sense_is_left_out_and_told_once(tmp_path: Path, ca
     source = SlurmAllocations(tmp_path)
     assert [owner.owner for owner in source.owners(GPUS)] == ["4711"]
     source.owners(GPUS)
-    assert caplog.text.count("is no line of a job id and perhaps a user") == 1
+    assert caplog.text.count("is not a job id and perhaps a user") == 1
+    assert "line 1" in caplog.text
+    assert "rm -rf" not in caplog.text
 
 
 def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path):
     (tmp_path / "1").mkdir()
-    with pytest.raises(OwnerError, match=r"/1: Is a directory"):
+    with pytest.raises(OwnerError, match=r"/1: not a regular file"):
         SlurmAllocations(tmp_path).owners(GPUS)
+
+
+def refusal(directory: Path) -> str:
+    began = time.monotonic()
+    with pytest.raises(OwnerError) as caught:
+        SlurmAllocations(directory).owners(GPUS)
+    assert time.monotonic() - began < 1.0
+    assert "secretpin" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_nothing_that_a_stranger_lays_out_makes_owners_or_is_repeated(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    (tmp_path / "secret").write_text("4242424242 secretpin\n")
+    his = tmp_path / "his"
+    his.mkdir(mode=0o755)
+    (his / "0").write_text("666 root\n")
+    (tmp_path / "link").symlink_to(his)
+    assert "symbolic link" in refusal(tmp_path / "link")
+    his.chmod(0o1777)
+    assert "can be written by others" in refusal(his)
+    his.chmod(0o755)
+    if os.geteuid() == 0:
+        os.chown(his, 65534, 65534)
+        assert "belongs to user 65534" in refusal(his)
+        os.chown(his, 0, 0)
+        os.chown(his / "0", 65534, 65534)
+        assert "belongs to user 65534" in refusal(his)
+    (his / "0").unlink()
+    (his / "GPU-a").symlink_to(tmp_path / "secret")
+    assert "symbolic link" in refusal(his)
+    (his / "GPU-a").unlink()
+    (his / "GPU-a").hardlink_to(tmp_path / "secret")
+    assert "second name" in refusal(his)
+    (his / "GPU-a").unlink()
+    os.mkfifo(his / "GPU-a")
+    assert "not a regular file" in refusal(his)
+    assert "secretpin" not in caplog.text
+
+
+@pytest.mark.parametrize("uuid", ["..", ".", "", "\x00", "../secret", "a\x00b", "x" * 300])
+def test_the_name_of_a_gpu_leads_nowhere_else(tmp_path: Path, uuid: str):
+    (tmp_path / "slurm").mkdir()
+    (tmp_path / "secret").write_text("1 root\n")
+    gpu = GpuSample(uuid, uuid)
+    assert SlurmAllocations(tmp_path / "slurm").owners([gpu]) == []
 
 
 # -- asking again and again --------------------------------------------------------------------------------------------

@@ -46,7 +46,6 @@ def reference_run(**changes: object) -> RunView:
         share=1.0,
         seconds=1520.0,
         cost_usd=0.38,
-        cost_usd_total=0.38,
         totals=totals(0.90, useful=1180, idle=250, startup=90),
         epoch=3.4,
         epochs_planned=25.0,
@@ -305,7 +304,6 @@ def price_unknown() -> Snapshot:
     )
     run = reference_run(
         cost_usd=None,
-        cost_usd_total=None,
         totals=totals(None, useful=1180, idle=250, startup=90),
         epoch_cost_usd_sum=None,
         last_epoch_cost_usd=None,

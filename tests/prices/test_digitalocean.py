@@ -84,7 +84,7 @@ def test_a_size_that_is_not_as_expected_is_named_and_leaves_the_others_alone(
 
 @pytest.mark.parametrize("body", [{}, {"sizes": None}, {"sizes": [1]}])
 def test_an_answer_of_another_form_is_an_error(server: JsonServer, body: object) -> None:
-    with pytest.raises(PriceSourceError, match="digitalocean: sizes: sizes: "):
+    with pytest.raises(PriceSourceError, match="digitalocean: sizes: not an answer of DigitalOcean's API: sizes: "):
         fetch(server, Answer(body))
 
 

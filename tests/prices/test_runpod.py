@@ -73,19 +73,28 @@ def test_a_cloud_that_does_not_offer_a_model_has_no_price_for_it(server: JsonSer
 
 
 def test_more_gpus_than_a_machine_has_have_no_price(server: JsonServer) -> None:
-    assert fetch(server, [gpu(maxGpuCount=4)], ("secure", "8x H100 SXM")) == Catalogue()
+    found = fetch(server, [gpu(maxGpuCount=4)], ("secure", "8x H100 SXM"))
+    assert (found.prices, found.reasons) == ((), {"8x H100 SXM": "at most 4 GPUs are rented together"})
+
+
+def test_each_cloud_has_its_own_bound_of_gpus(server: JsonServer) -> None:
+    row = gpu(maxGpuCount=8, maxGpuCountSecureCloud=8, maxGpuCountCommunityCloud=2)
+    found = fetch(server, [row], ("secure", "4x H100 SXM"), ("community", "4x H100 SXM"), ("community", "2x H100 SXM"))
+    assert {(key[0], key[1]) for key in dollars(found)} == {("secure", "4x H100 SXM"), ("community", "2x H100 SXM")}
 
 
 @pytest.mark.parametrize("places", [[], [("secure", "H100 SXM")], [("secure", "0x L4")]])
 def test_nothing_is_asked_while_no_type_is_wanted(server: JsonServer, places: list[tuple[str, str]]) -> None:
-    assert fetch(server, [gpu()], *places) == Catalogue()
+    found = fetch(server, [gpu()], *places)
+    assert (found.prices, found.problems) == ((), ())
+    assert set(found.reasons) == {name for _, name in places}, "what is misspelt is said"
     assert server.questions == []
 
 
 @pytest.mark.parametrize("name", ["MIG 1g.24gb", "RTX PRO 6000 MIG 1g.24gb"])
 def test_a_slice_of_a_gpu_is_not_offered_as_one(server: JsonServer, name: str) -> None:
-    assert fetch(server, [gpu(name)], ("secure", f"1x {name}")) == Catalogue()
-    assert fetch(server, [gpu("X", f"NVIDIA {name}")], ("secure", "1x X")) == Catalogue()
+    assert fetch(server, [gpu(name)], ("secure", f"1x {name}")).prices == ()
+    assert fetch(server, [gpu("X", f"NVIDIA {name}")], ("secure", "1x X")).prices == ()
 
 
 def test_a_price_that_is_null_while_out_of_stock_stays_with_its_age(server: JsonServer) -> None:
@@ -119,9 +128,12 @@ def test_what_a_type_holds_comes_from_the_same_answer(server: JsonServer) -> Non
     [
         ({"errors": [{"message": "Something went wrong"}], "data": None}, "runpod: gpuTypes: Something went wrong"),
         ({"errors": ["odd"]}, "runpod: gpuTypes: odd"),
-        ({"errors": {"message": "x"}, "data": {"gpuTypes": [gpu()]}}, "runpod: gpuTypes: x"),
-        ({"data": None}, "runpod: gpuTypes: data: None is no object"),
-        ({"data": {"gpuTypes": [None]}}, "runpod: gpuTypes: gpuTypes: None in it is no object"),
+        ({"errors": {"message": "x"}, "data": {"gpuTypes": []}}, "runpod: gpuTypes: x"),
+        ({"data": None}, "runpod: gpuTypes: not an answer of RunPod's API: data: None is no object"),
+        (
+            {"data": {"gpuTypes": [None]}},
+            "runpod: gpuTypes: not an answer of RunPod's API: gpuTypes: None in it is no object",
+        ),
     ],
 )
 def test_an_error_that_arrives_as_a_success_is_an_error(server: JsonServer, body: object, said: str) -> None:
@@ -152,11 +164,76 @@ def test_a_key_is_sent_as_a_bearer_where_there_is_one(server: JsonServer, tmp_pa
     (tmp_path / "key").write_text(KEY)
     server.on("/graphql", Answer({"data": {"gpuTypes": [gpu()]}}))
     source(server, str(tmp_path / "key")).fetch(wanted("runpod", ("secure", "1x H100 SXM")), NOW)
-    (asked,) = server.questions
-    assert asked.headers["Authorization"] == f"Bearer {KEY}"
-    assert asked.query == {}
+    assert {asked.headers["Authorization"] for asked in server.questions} == {f"Bearer {KEY}"}
+    assert all(asked.query == {} for asked in server.questions)
 
 
 def test_watched_types_are_watched_in_both_clouds() -> None:
     (made,) = make(PollerSettings(runpod_instance_types=("8x H100 SXM",)))
     assert made.watched == {Want("runpod", "secure", "8x H100 SXM"), Want("runpod", "community", "8x H100 SXM")}
+
+
+# --- a schema that changes, and answers in part ---
+
+
+def no_field(name: str, quote: str = '"') -> dict[str, object]:
+    return {"errors": [{"message": f"Cannot query field {quote}{name}{quote} on type {quote}GpuType{quote}."}]}
+
+
+@pytest.mark.parametrize("status", [400, 200])
+def test_fields_that_are_gone_take_no_on_demand_price_with_them(server: JsonServer, status: int) -> None:
+    server.on(
+        "/graphql",
+        Answer(no_field("secureSpotPrice"), status),
+        Answer(no_field("communitySpotPrice", "'"), status),
+        Answer({"data": {"gpuTypes": [gpu(secureSpotPrice=None, communitySpotPrice=None)]}}),
+    )
+    found = source(server).fetch(wanted("runpod", ("secure", "1x H100 SXM")), NOW)
+    assert dollars(found) == {("secure", "1x H100 SXM", ON_DEMAND): 2.69}
+    assert [note for note in found.notes if "secureSpotPrice" in note]
+    assert "SpotPrice" not in server.questions[-1].body["query"]
+
+
+def test_a_needed_field_that_is_gone_is_an_error(server: JsonServer) -> None:
+    server.on("/graphql", Answer(no_field("securePrice"), 400))
+    with pytest.raises(PriceSourceError, match="securePrice"):
+        source(server).fetch(wanted("runpod", ("secure", "1x H100 SXM")), NOW)
+    assert len(server.questions) == 1
+
+
+def test_an_answer_in_part_is_used_and_said(server: JsonServer) -> None:
+    server.on("/graphql", Answer({"errors": [{"message": "timeout of one field"}], "data": {"gpuTypes": [gpu()]}}))
+    found = source(server).fetch(wanted("runpod", ("secure", "1x H100 SXM")), NOW)
+    assert ("secure", "1x H100 SXM", ON_DEMAND) in dollars(found)
+    assert found.problems == ("runpod: gpuTypes: only a part came: timeout of one field",)
+
+
+def test_two_models_of_one_name_have_no_price_and_are_said(server: JsonServer) -> None:
+    forty = gpu("A100 SXM", "NVIDIA A100-SXM4-40GB", memoryInGb=40, securePrice=1.19)
+    eighty = gpu("A100 SXM", "NVIDIA A100-SXM4-80GB", memoryInGb=80, securePrice=1.89)
+    found = fetch(server, [forty, eighty], ("secure", "1x A100 SXM"))
+    assert found.prices == ()
+    assert "NVIDIA A100-SXM4-40GB and NVIDIA A100-SXM4-80GB" in found.reasons["1x A100 SXM"]
+
+
+def test_with_a_key_what_the_account_has_left_is_known_too(server: JsonServer, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(KEY)
+    server.on(
+        "/graphql",
+        Answer({"data": {"gpuTypes": [gpu()]}}),
+        Answer({"data": {"myself": {"clientBalance": 10.0, "currentSpendPerHr": 2.5}}}),
+    )
+    asked = RunPod(f"{server.url}/graphql", frozenset(), 1800.0, api("runpod", str(tmp_path / "key")))
+    (credit,) = asked.fetch(wanted("runpod", ("secure", "1x H100 SXM")), NOW).credits
+    assert (credit.usd, credit.spend_usd_per_hour, credit.lasts_seconds) == (10.0, 2.5, 4 * 3600)
+
+
+def test_a_balance_that_is_refused_takes_no_price_with_it(server: JsonServer, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(KEY)
+    server.on(
+        "/graphql", Answer({"data": {"gpuTypes": [gpu()]}}), Answer({"errors": [{"message": "no"}], "data": None})
+    )
+    asked = RunPod(f"{server.url}/graphql", frozenset(), 1800.0, api("runpod", str(tmp_path / "key")))
+    found = asked.fetch(wanted("runpod", ("secure", "1x H100 SXM")), NOW)
+    assert (len(found.prices), found.problems, found.credits) == (2, (), ())
+    assert "what the account has left is not known" in found.notes[0]

@@ -52,7 +52,7 @@ def market(server: JsonServer) -> VastMarket:
 
 
 def fetch(server: JsonServer, offers: list[Offer], *places: tuple[str, str]) -> Catalogue:
-    server.on("/api/bundles/", Answer({"offers": offers}))
+    server.on("/api/v0/bundles/", Answer({"offers": offers}))
     return market(server).fetch(wanted("vastai", *(places or (("US", "4x H100 SXM"),))), NOW)
 
 
@@ -75,7 +75,7 @@ def test_types_are_counts_and_models_and_regions_are_countries_or_the_whole_mark
         offer(2.5, 1.5, gpus=1),
         offer(0.35, 0.2, gpus=1, gpu_name="RTX 4090", gpu_ram=24564),
     ]
-    server.ask("/api/bundles/", lambda asked: _matching(offers, asked))
+    server.ask("/api/v0/bundles/", lambda asked: _matching(offers, asked))
     places = [("any", "4x H100 SXM"), ("US", "4x H100 SXM"), ("FR", "4x H100 SXM"), ("any", "1x H100 SXM")]
     found = market(server).fetch(wanted("vastai", *places, ("US", "1x RTX 4090")), NOW)
     assert {place[:2]: usd for place, usd in dollars(found).items() if place[2] is ON_DEMAND} == {
@@ -137,7 +137,7 @@ def test_a_market_price_counts_from_when_it_was_first_seen(server: JsonServer) -
     wants = wanted("vastai", ("US", "4x H100 SXM"))
     seen = []
     for usd, ts in ((8.0, NOW), (8.0, NOW + 600), (9.0, NOW + 1200)):
-        server.on("/api/bundles/", Answer({"offers": [offer(usd)]}))
+        server.on("/api/v0/bundles/", Answer({"offers": [offer(usd)]}))
         price = next(p for p in source.fetch(wants, ts).prices if p.key.purchase_option is ON_DEMAND)
         seen.append((price.steps[0].ts, price.fetched_ts))
     assert seen == [(NOW, NOW), (NOW, NOW + 600), (NOW + 1200, NOW + 1200)]
@@ -153,22 +153,25 @@ def test_a_model_that_fails_leaves_the_others_alone(server: JsonServer) -> None:
     def answer(asked: Question) -> Answer:
         return Answer({}, 500) if asked.body["gpu_name"]["in"] == ["L4"] else Answer({"offers": [offer(7.96, 4.1)]})
 
-    server.ask("/api/bundles/", answer)
+    server.ask("/api/v0/bundles/", answer)
     found = market(server).fetch(wanted("vastai", ("US", "4x H100 SXM"), ("US", "1x L4")), NOW)
     assert len(found.prices) == 2
-    assert found.problems == (f"vast: POST {server.host}/api/bundles/: HTTP 500: {{}}",) * 2
+    assert found.problems == (f"vast: POST {server.host}/api/v0/bundles/: HTTP 500: {{}}",) * 2
 
 
 @pytest.mark.parametrize("body", [{}, {"offers": {"id": 1}}, {"success": False, "error": "auth"}])
 def test_an_answer_of_another_form_is_an_error(server: JsonServer, body: object) -> None:
-    server.on("/api/bundles/", Answer(body))
-    with pytest.raises(PriceSourceError, match=r"vast: offers of H100 SXM: offers: .* is no list"):
+    server.on("/api/v0/bundles/", Answer(body))
+    said = r"vast: offers of H100 SXM: not an answer of vast\.ai's offers: offers: .* is no list"
+    with pytest.raises(PriceSourceError, match=said):
         market(server).fetch(wanted("vastai", ("US", "4x H100 SXM")), NOW)
 
 
 def test_of_a_rented_machine_or_a_name_that_is_no_type_the_market_is_not_asked(server: JsonServer) -> None:
     names = ("C.12345678", "H100", "0x H100", "4xH100", "gpu")
-    assert market(server).fetch(wanted("vastai", *(("US", name) for name in names)), NOW) == Catalogue()
+    found = market(server).fetch(wanted("vastai", *(("US", name) for name in names)), NOW)
+    assert (found.prices, found.problems) == ((), ())
+    assert {want.instance_type for want in found.asked} == set(names[1:]), "what is misspelt is said"
     assert server.questions == []
 
 
@@ -190,7 +193,7 @@ def machine(number: int, usd: float, **changes: object) -> Offer:
 
 
 def rented(server: JsonServer, machines: object, key_file: str = "") -> Catalogue:
-    server.on("/api/instances/", Answer({"instances": machines}))
+    server.on("/api/v1/instances/", Answer({"instances": machines}))
     return VastRented(f"{server.url}/api", 600.0, api("vast_rented", key_file)).fetch(Wanted(), NOW)
 
 
@@ -242,11 +245,11 @@ def test_more_machines_than_can_be_priced_are_said(server: JsonServer) -> None:
 
 def test_expired_credentials_are_an_error_without_the_key(server: JsonServer, tmp_path: Path) -> None:
     (tmp_path / "key").write_text(KEY)
-    server.on("/api/instances/", Answer({"success": False, "msg": f"bad key {KEY}"}, 403))
+    server.on("/api/v1/instances/", Answer({"success": False, "msg": f"bad key {KEY}"}, 403))
     source = VastRented(f"{server.url}/api", 600.0, api("vast_rented", str(tmp_path / "key")))
     with pytest.raises(PriceSourceError) as caught:
         source.fetch(Wanted(), NOW)
-    assert f"vast_rented: GET {server.host}/api/instances/: HTTP 403" in str(caught.value)
+    assert f"vast_rented: GET {server.host}/api/v1/instances/: HTTP 403" in str(caught.value)
     assert KEY not in str(caught.value)
     assert server.questions[0].headers["Authorization"] == f"Bearer {KEY}"
 
@@ -255,3 +258,102 @@ def test_rented_machines_are_asked_for_only_with_a_key_and_the_whole_market_is_w
     (only,) = make(PollerSettings(vast_instance_types=("8x H100 SXM",), vast_regions=("US",)))
     assert only.watched == {Want("vastai", "US", "8x H100 SXM"), Want("vastai", "any", "8x H100 SXM")}
     assert [each.name for each in make(PollerSettings(vast_api_key_file="k"))] == ["vast", "vast_rented"]
+
+
+# --- pages ---
+
+
+def pages_of(server: JsonServer, *pages: dict[str, object]) -> None:
+    """Each page asks for the next one by its token."""
+
+    def answer(asked: Question) -> Answer:
+        token = asked.query.get("after_token", "")
+        return Answer(pages[int(token.removeprefix("page ") or 0)])
+
+    server.ask("/api/v1/instances/", answer)
+
+
+def all_rented(server: JsonServer) -> Catalogue:
+    return VastRented(f"{server.url}/api/v0", 600.0, api("vast_rented")).fetch(Wanted(), NOW)
+
+
+def test_all_pages_of_rented_machines_are_read_from_version_1_of_the_api(server: JsonServer) -> None:
+    pages_of(
+        server,
+        {"instances": [machine(n, 0.5) for n in range(1, 26)], "next_token": "page 1", "total_instances": 27},
+        {"instances": [machine(n, 0.7) for n in (26, 27)], "next_token": None, "total_instances": 27},
+    )
+    found = all_rented(server)
+    assert len(found.prices) == 27
+    assert [question.path for question in server.questions[:2]] == ["/api/v1/instances/"] * 2
+    assert server.questions[1].query == {"limit": "25", "after_token": "page 1"}
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        ({"instances": [machine(26, 0.5)], "next_token": "page 1"}, "leads nowhere"),
+        ({"instances": None, "next_token": None}, "not an answer of vast.ai's list"),
+        ({"instances": [], "next_token": None, "total_instances": 30}, "1 of 30 instances came"),
+    ],
+    ids=["a circle", "no list", "a part"],
+)
+def test_pages_that_are_not_all_there_are_an_error_and_no_price(
+    server: JsonServer, second: dict[str, object], said: str
+) -> None:
+    pages_of(server, {"instances": [machine(1, 0.5)], "next_token": "page 1", "total_instances": 30}, second)
+    with pytest.raises(PriceSourceError, match=said):
+        all_rented(server)
+
+
+def test_a_mirror_with_only_version_0_is_asked_there_and_an_end_of_version_0_is_said(server: JsonServer) -> None:
+    server.on("/api/v0/instances/", Answer({"instances": [machine(5, 0.5)]}))
+    assert [price.key.instance_type for price in all_rented(server).prices] == ["C.5"]
+    server.on("/api/v0/instances/", Answer({"error": "deprecated_endpoint"}, 410))
+    with pytest.raises(PriceSourceError, match=r"/api/v1/instances/: HTTP 404"):
+        all_rented(server)
+
+
+@pytest.mark.parametrize("base", ["", "/v0", "/v1", "/v0/"])
+def test_the_address_may_name_any_version_or_none(server: JsonServer, base: str) -> None:
+    server.on("/api/v0/bundles/", Answer({"offers": [offer(7.96)]}))
+    source = VastMarket(f"{server.url}/api{base}", frozenset(), 600.0, api("vast"))
+    assert source.fetch(wanted("vastai", ("US", "4x H100 SXM")), NOW).prices
+
+
+def test_a_name_as_the_command_line_writes_it_is_pointed_out(server: JsonServer) -> None:
+    found = fetch(server, [offer(0.4, gpu_name="RTX 4090", gpus=1)], ("US", "1x RTX_4090"))
+    assert found.prices == ()
+    assert found.reasons == {"1x RTX_4090": "vast.ai's API writes names with blanks: '1x RTX 4090'?"}
+
+
+def test_a_new_kind_of_price_in_an_offer_is_noticed(server: JsonServer) -> None:
+    assert fetch(server, [offer(7.96)]).unknown == ()
+    assert fetch(server, [offer(7.96, dph_surge=1.0, colour="red")]).unknown == ("dph_surge",)
+
+
+# --- what the account has left ---
+
+
+def test_what_the_account_has_left_and_how_long_it_lasts_is_known(server: JsonServer) -> None:
+    server.on("/api/v0/users/current/", Answer({"credit": 12.5, "balance": 0.0}))
+    found = rented(server, [machine(101, 0.75), machine(102, 0.5), machine(103, 9.0, cur_state="stopped")])
+    (credit,) = found.credits
+    assert (credit.usd, credit.as_of_ts, credit.spend_usd_per_hour) == (12.5, NOW, 1.25)
+    assert credit.lasts_seconds == pytest.approx(10 * 3600)
+
+
+def test_without_a_running_machine_credit_does_not_fall(server: JsonServer) -> None:
+    server.on("/api/v0/users/current/", Answer({"credit": 12.5}))
+    (credit,) = rented(server, []).credits
+    assert (credit.spend_usd_per_hour, credit.lasts_seconds) == (0.0, None)
+
+
+@pytest.mark.parametrize(
+    "answer", [Answer({}, 403), Answer({}, 500), Answer(b"<html>"), Answer({"credit": "12.5"}), Answer({})], ids=str
+)
+def test_a_balance_that_cannot_be_read_takes_no_price_with_it_and_is_said(server: JsonServer, answer: Answer) -> None:
+    server.on("/api/v0/users/current/", answer)
+    found = rented(server, [machine(101, 0.75)])
+    assert (len(found.prices), found.problems, found.credits) == (1, (), ())
+    assert "what the account has left is not known" in found.notes[-1]

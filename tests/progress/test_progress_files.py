@@ -16,6 +16,7 @@ from tests.progress.timelines import MORNING, Time, append, told
 from epochcost.model import EventKind, TrainingEvent
 from epochcost.progress.event_files import CHUNK_BYTES, EventFiles
 from epochcost.progress.line_splitter import cut
+from epochcost.progress.user_quotas import Limits, UserQuotas
 
 
 @pytest.fixture
@@ -42,7 +43,14 @@ def test_lines_arrive_once_in_order(tmp_path: Path, time: Time):
     append(tmp_path / "a.jsonl", time.line(epoch=0.5))
     (event,) = reader.poll(clock)
     assert (event.epoch, event.t, event.run, event.writer) == (0.5, MORNING, "r", "a.jsonl")
-    assert reader.counts == {"accepted": 3, "malformed": 0, "too_long": 0, "unknown_version": 0, "unreadable": 0}
+    assert reader.counts == {
+        "accepted": 3,
+        "malformed": 0,
+        "too_long": 0,
+        "unknown_version": 0,
+        "unreadable": 0,
+        "refused": 0,
+    }
     assert reader.behind == 0
 
 
@@ -97,7 +105,7 @@ def test_a_binary_file_is_counted_and_bounded_and_the_others_go_on(tmp_path: Pat
     reader, clock = EventFiles(tmp_path), time.clock()
     append(tmp_path / "a.jsonl", content.replace(b"\n", b"") if content[:1] != b"\n" else content)
     append(tmp_path / "b.jsonl", time.line("start", run="other"))
-    events = [event for _ in range(80) for event in reader.poll(clock)]
+    events = [event for _ in range(130) for event in reader.poll(clock)]
     assert told(events) == [("start", None)]
     assert reader.counts["too_long"] == (content[:1] != b"\n")
     append(tmp_path / "a.jsonl", b"\n", time.line("start"))
@@ -170,7 +178,8 @@ def test_ten_thousand_files_are_bounded_and_none_is_lost(tmp_path: Path, time: T
 
     for number in range(10_000):
         append(tmp_path / f"{number}.jsonl", time.line("start", run=f"r{number}", pid=1))
-    reader, clock = EventFiles(tmp_path), time.clock()
+    room = UserQuotas(Limits(runs=100_000, members=100_000))
+    reader, clock = EventFiles(tmp_path, quotas=room, max_listed=20_000), time.clock()
     assert len(reader.poll(clock)) == 5000
     assert len(reader.poll(clock)) == 5000
     begun = perf_counter()
@@ -410,7 +419,14 @@ def test_however_a_file_arrives_its_events_are_the_same(tmp_path_factory, cuts: 
     counted = {name: counted[name] + reader.counts[name] for name in counted}
     assert [event.kind for event in seen] == [EventKind.START, *[EventKind.PROGRESS] * 12, EventKind.END]
     assert [event.t for event in seen] == [MORNING + second for second in (*range(13), 12)]
-    assert counted == {"accepted": 14, "malformed": 1, "too_long": 1, "unknown_version": 0, "unreadable": 0}
+    assert counted == {
+        "accepted": 14,
+        "malformed": 1,
+        "too_long": 1,
+        "unknown_version": 0,
+        "unreadable": 0,
+        "refused": 0,
+    }
 
 
 @given(st.binary(max_size=2000).map(lambda data: data * 40), st.booleans())

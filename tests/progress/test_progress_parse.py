@@ -22,7 +22,7 @@ def parsed(**keys: object) -> Line | Rejected:
 def event(**keys: object) -> TrainingEvent:
     line = parsed(**keys)
     assert isinstance(line, Line), line
-    return line.event(line.ts, "w")
+    return line.event(line.ts, "w", line.run, None)
 
 
 def test_every_key_of_the_format_arrives_in_the_event():
@@ -35,7 +35,7 @@ def test_every_key_of_the_format_arrives_in_the_event():
     assert isinstance(line, Line)
     assert (line.ts, line.mono, line.lock, line.pid, line.pidns) == (1_700_000_000.5, 81.2, True, 71, 9)
     assert line.continues == "w0.jsonl"
-    assert line.event(5.0, "w") == TrainingEvent(
+    assert line.event(5.0, "w", line.run, None) == TrainingEvent(
         kind=EventKind.END, t=5.0, run=line.run, writer="w", experiment="char-lm", framework="torch", pid=71, rank=0,
         local_rank=0, node_rank=0, nodes=1, world=8, gpus=("GPU-a", "1"), unit="epoch", epoch=3.25, epochs=10.0,
         step=812, steps=2500, samples=51968, samples_per_epoch=16000, tokens=7, batch_size=64, phase=Phase.TRAIN,
@@ -213,7 +213,7 @@ def test_any_values_give_an_event_that_holds_or_a_reason(keys: dict[str, object]
         assert line.reason
         assert line.reason.isprintable()
         return
-    made = line.event(line.ts, "w")
+    made = line.event(line.ts, "w", line.run, None)
     for name in ("epoch", "epochs", "budget_usd"):
         value = getattr(made, name)
         assert value is None or 0 <= value <= 1e12

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -77,14 +78,25 @@ def test_ultralytics_one_epoch_too_many_at_the_end_is_not_counted(directory: Pat
     assert of(lines, "checkpoint", "epoch") == [(1,), (2,), (3,)]
 
 
-def test_ultralytics_logs_dollars_after_its_csv_is_written_and_takes_them_back(directory: Path):
+class Board:
+    """TensorBoard's writer, as far as scalars go."""
+
+    def __init__(self) -> None:
+        self.drawn: list[tuple[str, float, int]] = []
+
+    def add_scalar(self, name: str, value: float, step: int) -> None:
+        self.drawn.append((name, value, step))
+
+
+def test_ultralytics_dollars_go_to_the_open_board_and_not_into_its_metrics(directory: Path, monkeypatch):
     write_cost(directory, "r", cost_usd=1.5)
-    model, seen = Yolo(), []
+    model, seen, board = Yolo(), [], Board()
+    monkeypatch.setitem(sys.modules, "ultralytics.utils.callbacks.tensorboard", SimpleNamespace(WRITER=board))
     add_callbacks(model, "coco8", id="r")
     model.add_callback("on_fit_epoch_end", lambda trainer: seen.append(dict(trainer.metrics)))
-    model.add_callback("on_train_epoch_end", lambda trainer: seen.append(dict(trainer.metrics)))
     model.train()
-    assert seen[:3] == [{}, {"mAP": 0.5, "epochcost/cost_usd": 1.5}, {"mAP": 0.5}]
+    assert seen == [{"mAP": 0.5}] * 4
+    assert board.drawn == [("epochcost/cost_usd", 1.5, epoch) for epoch in (1, 2, 3)]
 
 
 def test_ultralytics_over_several_gpus_is_said_not_to_be_reported(directory: Path, caplog):
@@ -233,11 +245,42 @@ def test_a_callback_joins_the_run_that_the_program_has_open(directory: Path):
     assert of(lines, "end", "experiment", "epochs", "batch_size", "framework") == [("mine", 7, 9, "keras")]
 
 
-def test_keras_logs_hold_the_dollars_for_the_callbacks_after_it(directory: Path):
+@pytest.fixture
+def wandb(monkeypatch) -> list[tuple[dict[str, float], bool]]:
+    """What a program's open run of Weights & Biases is given."""
+    rows: list[tuple[dict[str, float], bool]] = []
+    run = SimpleNamespace(log=lambda values, commit=True: rows.append((dict(values), commit)))
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(run=run))
+    return rows
+
+
+def test_keras_logs_are_left_alone_and_the_programs_tracker_gets_the_dollars(directory: Path, wandb):
     write_cost(directory, "r", cost_usd=2.0, projected_cost_usd=6.0)
     logs: dict[str, float] = {"loss": 0.5}
     keras_fit(KerasHooks("net", id="r"), 1, logs=logs)
-    assert logs == {"loss": 0.5, "epochcost/cost_usd": 2.0, "epochcost/projected_cost_usd": 6.0}
+    assert logs == {"loss": 0.5}
+    assert wandb == [({"epochcost/cost_usd": 2.0, "epochcost/projected_cost_usd": 6.0}, False)]
+
+
+@pytest.mark.parametrize("way", ["argument", "variable"])
+def test_a_switch_keeps_dollars_out_of_every_logger(directory: Path, wandb, monkeypatch, way: str):
+    write_cost(directory, "r", cost_usd=2.0)
+    if way == "variable":
+        monkeypatch.setenv("EPOCHCOST_LOG_COSTS", "0")
+    keras_fit(KerasHooks("net", id="r", log_costs=way == "variable"), 1)
+    assert wandb == []
+
+
+def test_a_tracker_that_fails_is_said_once_and_the_fit_goes_on(directory: Path, monkeypatch, caplog):
+    def broken(values: dict[str, float], commit: bool = True) -> None:
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(run=SimpleNamespace(log=broken)))
+    monkeypatch.setattr("epochcost.training.warning._said", set())
+    write_cost(directory, "r", cost_usd=2.0)
+    keras_fit(KerasHooks("net", id="r"), 3)
+    assert caplog.text.count("dollars are not logged to wandb") == 1
+    assert of(events(directory), "end", "status", "epoch") == [("finished", 3)]
 
 
 def test_hugging_face_without_length_reports_steps_alone(directory: Path):
@@ -258,18 +301,65 @@ def test_hugging_face_without_length_reports_steps_alone(directory: Path):
     assert of(lines, "end", "step", "unit") == [(12, "step")]
 
 
-def test_hugging_face_attached_logs_before_the_callbacks_that_were_there(directory: Path):
+class Handler:
+    """The Trainer's: calls each hook of each callback in its list, from a method of its own."""
+
+    def __init__(self, *callbacks: object) -> None:
+        self.callbacks = list(callbacks)
+
+    def call(self, event: str, *values: object, **more: object) -> None:
+        for callback in self.callbacks:
+            if hasattr(callback, event):
+                getattr(callback, event)(*values, **more)
+
+
+def logger_named(module: str, rows: list[dict[str, float]]) -> object:
+    """A callback of the Trainer that logs, made in ``module``."""
+
+    def on_log(self: object, args: object, state: object, control: object, logs: dict, **more: object) -> None:
+        rows.append(dict(logs))
+        logs["epoch"] = 1.0  # what it does with them is its own affair
+
+    return type("Logger", (), {"on_log": on_log, "__module__": module})()
+
+
+def test_hugging_face_loggers_get_dollars_of_their_own_and_the_trainers_logs_stay(directory: Path):
     write_cost(directory, "r", cost_usd=2.0)
+    theirs: list[dict[str, float]] = []
+    others: list[dict[str, float]] = []
     hooks = HuggingFaceHooks("net", id="r")
-    trainer = SimpleNamespace(callback_handler=SimpleNamespace(callbacks=["TensorBoard"]))
-    hooks.attach(trainer)
-    assert trainer.callback_handler.callbacks == [hooks, "TensorBoard"]
+    handler = Handler(
+        logger_named("transformers.integrations.integration_utils", theirs), hooks, logger_named("mine", others)
+    )
     args = SimpleNamespace(world_size=1, gradient_accumulation_steps=1, train_batch_size=4)
     state = SimpleNamespace(global_step=0, max_steps=5, log_history=[{"loss": 1.0}], stateful_callbacks=None)
-    hooks.on_train_begin(args, state, None, train_dataloader=range(5))
+    handler.call("on_train_begin", args, state, None, train_dataloader=range(5))
     logs = {"loss": 1.0}
     hooks.on_log(args, state, None, logs)
-    assert logs == state.log_history[0] == {"loss": 1.0, "epochcost/cost_usd": 2.0}
+    assert theirs == [{"epochcost/cost_usd": 2.0}]
+    assert others == []
+    assert logs == state.log_history[0] == {"loss": 1.0}
+
+
+@pytest.mark.parametrize("before", [None, 500])
+def test_hugging_face_tokens_that_trl_counts_are_the_runs(directory: Path, before: int | None):
+    hooks = HuggingFaceHooks("net", id="r")
+    args = SimpleNamespace(world_size=1, gradient_accumulation_steps=1, train_batch_size=4)
+    state = SimpleNamespace(global_step=0, max_steps=5, log_history=[], stateful_callbacks=None)
+    if before is not None:
+        hooks._epochcost.load_state_dict({"v": 1, "run": "r", "epoch": 1, "step": 5, "tokens": before})
+    hooks.on_train_begin(args, state, None, train_dataloader=range(5))
+    for count in (100.0, 220.0, float("nan"), "many", None, True, -3):
+        hooks.on_log(args, state, None, {"num_tokens": count})
+    hooks.on_train_end(args, state, None)
+    assert of(events(directory), "end", "tokens") == [((before or 0) + 220,)]
+
+
+def test_hugging_face_attached_is_first_in_the_trainers_list(directory: Path):
+    hooks = HuggingFaceHooks("net", id="r")
+    trainer = SimpleNamespace(callback_handler=Handler("TensorBoard"))
+    hooks.attach(trainer)
+    assert trainer.callback_handler.callbacks == [hooks, "TensorBoard"]
 
 
 def test_lightning_manual_steps_do_not_make_up_epochs(directory: Path):

@@ -71,6 +71,7 @@ def problems(snapshot: Snapshot) -> tuple[str, ...]:
     found = [] if notice is None else [f"preemption: {sentence(notice)}. Save a checkpoint."]
     for name, health in sorted(snapshot.health.items()):
         if health.success:
+            found += [f"{name}: {health.note}"] if health.note else []
             continue
         if name != "price":
             found.append(f"{name}: {health.error}")

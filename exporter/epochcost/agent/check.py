@@ -71,7 +71,7 @@ def _gpus(settings: AgentSettings, _: Mapping[str, str]) -> tuple[str, str]:
     if chosen.source is None:
         return f"none; this node is metered by its CPUs ({chosen.reason})", ""
     chosen.source.close()
-    return chosen.reason, ""
+    return chosen.reason, chosen.error and f"--gpus.source={settings.gpus_source}: {chosen.error}"
 
 
 def _node(settings: AgentSettings, environ: Mapping[str, str]) -> tuple[str, str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from epochcost.agent.agent_settings import AgentSettings
 from epochcost.agent.snapshot import CollectorHealth
 from epochcost.gpus import choose_source
+from epochcost.gpus.gpu_source import GpuError
 from epochcost.gpus.sampler import Sampler
 from epochcost.model import GpuReading, GpuSample
 
@@ -28,7 +29,10 @@ class GpuSampling:
     """
 
     def __init__(self, settings: AgentSettings, now: Callable[[], float]) -> None:
-        chosen = choose_source(settings.gpus_source, dcgm_url=settings.dcgm_url)
+        try:
+            chosen = choose_source(settings.gpus_source, dcgm_url=settings.dcgm_url)
+        except GpuError as err:
+            raise type(err)(f"--gpus.source={settings.gpus_source}: {err}") from None
         self.source, self.reason = chosen.source, chosen.reason
         self.sampler: Sampler | None = None
         self._interval = settings.sample_interval
@@ -66,12 +70,13 @@ class GpuSampling:
         """How reading goes; None where nothing is read."""
         if self.sampler is None:
             return None
-        stuck = self.sampler.stuck_seconds(now)
-        error = self.sampler.error or (
-            f"a driver call has not returned for {stuck:.0f} s" if stuck > STUCK_SECONDS else ""
-        )
-        error = error or stuck_in(self.latest)
-        return CollectorHealth(not error, self.sampler.last_duration or stuck, error)
+        stuck, usual = self.sampler.stuck_seconds(now), self.sampler.last_duration
+        latest = self.latest
+        error = self.sampler.error or ""
+        if not error and stuck > STUCK_SECONDS + 2 * (usual or 0.0):
+            error = f"a driver call has not returned for {stuck:.0f} s"
+        error = error or stuck_in(latest)
+        return CollectorHealth(not error, usual or stuck, error, slowness(latest, self._interval))
 
 
 def stuck_in(reading: GpuReading | None) -> str:
@@ -81,3 +86,12 @@ def stuck_in(reading: GpuReading | None) -> str:
         return ""
     who = ", ".join(g.index for g in stuck)
     return f"GPU {who}: {stuck[0].stuck_call} has not come back for {stuck[0].stuck_seconds or 0:.0f} s"
+
+
+def slowness(reading: GpuReading | None, interval: float) -> str:
+    """That the driver does not keep pace, as a sentence; empty when it does."""
+    seconds = reading.read_seconds if reading else None
+    if reading is None or seconds is None or seconds <= interval:
+        return ""
+    call = f"; the slowest call is {reading.slowest_call}" if reading.slowest_call else ""
+    return f"the driver is slow: it takes {seconds:.1f} s for the figures of a GPU, and they are as old as that{call}"

@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from epochcost.model import ClockReading
 from epochcost.serve import Gate, Request, Response, Route, json_response, text
 
 log = logging.getLogger(__name__)
+MAX_TOKEN_CHARACTERS = 8192
 MEDIA_TYPES = ("application/x-ndjson", "application/json")
 """A web page can send neither to another origin without being allowed to, so no page can report events."""
 
@@ -46,7 +48,8 @@ def intake_gate(closed: Callable[[], str], token_file: str) -> Gate:
 
 
 def intake_route(
-    take: Callable[[str, bytes], Takes],
+    take: Callable[[str, bytes, ClockReading | None], Takes],
+    clock_of: Callable[[str, str], ClockReading | None],
     costs: Callable[[Sequence[str]], Mapping[str, Mapping[str, Any]]],
     refused: type[Exception],
 ) -> Route:
@@ -54,14 +57,16 @@ def intake_route(
 
     Args:
         take: keeps a writer's lines, or raises ``refused`` (which has a ``status``).
+        clock_of: the sender's clock, from ``?now=`` and the header ``Date``.
         costs: what the agent knows of the dollars of runs, by run, in the form of ``<run>.cost.json``.
         refused: the exception of ``take``.
     """
 
     def events(request: Request) -> Response:
-        writers = request.query.get("writer", ())
+        writers, nows = request.query.get("writer", ()), request.query.get("now", ("",))
+        clock = clock_of(nows[0] if len(nows) == 1 else "", request.headers.get("date", ""))
         try:
-            taken = take(writers[0] if len(writers) == 1 else _writer_of(request.body), request.body)
+            taken = take(writers[0] if len(writers) == 1 else _writer_of(request.body), request.body, clock)
         except refused as err:
             return text(getattr(err, "status", 400), str(err), {"Retry-After": "1"})
         status = 400 if taken.rejected and not taken.accepted else 200
@@ -81,12 +86,15 @@ def _writer_of(body: bytes) -> str:
 
 
 def _allowed(request: Request, token_file: str) -> bool:
-    if not token_file:
+    """By a password or a certificate, where those are asked for, or by the token."""
+    if not token_file or request.proved:
         return True
     try:
-        token = Path(token_file).read_text(encoding="utf-8").strip()
+        with Path(token_file).open(encoding="utf-8") as file:
+            token = file.read(MAX_TOKEN_CHARACTERS).strip()
     except (OSError, UnicodeDecodeError) as err:
         log.warning("events from the network are refused: %s", err)
         return False
-    given = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    given = given.strip() if scheme.lower() == "bearer" else ""
     return bool(token) and hmac.compare_digest(given.encode("latin-1"), token.encode())

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from epochcost.agent.snapshot import CollectorHealth, GpuView, NodeView, Snapshot, StateTotals
-from epochcost.agent.views import Envelope, Histories, run_views
+from epochcost.agent.settlement import MOST_UNSETTLED_SECONDS, Settlement, settled_until
+from epochcost.agent.snapshot import CollectorHealth, GpuView, NodeView, SettledMoney, Snapshot, StateTotals
+from epochcost.agent.views import Histories, run_views
 from epochcost.ledger import Device, Ledger
 from epochcost.ledger.node_ledger import FOLD_AFTER_SECONDS
+from epochcost.ledger.price import SECONDS_PER_HOUR
+from epochcost.ledger.state_check import ImpossibleStateError, check_ledger, fits
 from epochcost.model import (
     GpuReading,
     GpuSample,
@@ -27,6 +31,8 @@ FRESH_SECONDS = 5.0
 """A reading older than this says nothing about now; a span longer than this was not observed."""
 RECENT_BOOT_SECONDS = 30 * 60.0
 SETTLE_EVERY_SECONDS = 3600.0
+MOST_TIMES_TOO_HIGH = 100.0
+MAX_COUNT = 1e12
 CPU = GpuSample("cpu", "cpu")
 _NONE_OF_ANY = dict.fromkeys(State, 0.0)
 
@@ -48,12 +54,19 @@ class Idle:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """The price of this node as last heard: steps, what on demand would cost, who said so and when."""
+    """The price of this node as last heard: steps, what on demand would cost, who said so and when.
+
+    Attributes:
+        steps: on the node timeline.
+        confirmed_ts: when its source last confirmed it, as that one's clock said.
+        confirmed_t: the same on the node timeline; None where both are the same clock.
+    """
 
     steps: tuple[PriceStep, ...]
     on_demand_usd_per_hour: float | None
     source: str
     confirmed_ts: float
+    confirmed_t: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +83,8 @@ class Inputs:
         watched: event streams whose writer's life is seen by the reader; None where nothing was read.
         health: how each collector went.
         event_counts: what became of the lines read so far.
+        refused: what was not taken of a user who wants more than his part, by user and of what there was too much.
+        fresh_seconds: how old a reading may be to say something of now, and how long a span that was observed.
     """
 
     gpus: GpuReading | None = None
@@ -82,7 +97,19 @@ class Inputs:
     health: Mapping[str, CollectorHealth] = field(default_factory=dict)
     event_counts: Mapping[str, int] = field(default_factory=dict)
     clock_jumps: int = 0
+    refused: Mapping[tuple[int, str], int] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    fresh_seconds: float = FRESH_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """All that a meter remembers."""
+
+    ledger: Ledger
+    settlement: Settlement
+    applied: Counter[str]
+    boot_ts: float | None
 
 
 class Meter:
@@ -105,9 +132,10 @@ class Meter:
         self.silence_seconds = silence_seconds
         self.idle = idle or Idle()
         self.boot_ts: float | None = None
-        self.envelope = Envelope()
+        self.settlement = Settlement()
         self._histories = Histories()
         self._quote: Quote | None = None
+        self._heard_t = 0.0
         self._applied: Counter[str] = Counter()
         self._settled_t = 0.0
 
@@ -129,20 +157,29 @@ class Meter:
             self.ledger.begin(now, now, now)
         cursor = self.ledger.cursor if self.ledger.cursor is not None else now
         if inputs.quote is not None and inputs.quote is not self._quote:
-            self._quote = inputs.quote
+            self._quote, self._heard_t = inputs.quote, now
             self.ledger.set_price(inputs.quote.steps, now)
         devices = _devices(inputs, now, self.idle)
-        observed = now - cursor <= FRESH_SECONDS
-        for event in sorted(inputs.events, key=lambda e: e.t):
-            happened = event if event.t <= now else dataclasses.replace(event, t=now)
-            self.ledger.advance(happened.t, devices, observed=observed)
-            self._applied[self.ledger.apply(happened)] += 1
-        self.ledger.advance(now, devices, observed=observed)
-        self.ledger.silence(now, self.silence_seconds, inputs.watched)
+        observed = now - cursor <= inputs.fresh_seconds
+        with self.ledger.many_events():
+            for event in sorted(inputs.events, key=lambda e: e.t):
+                happened = event if event.t <= now else dataclasses.replace(event, t=now)
+                self.ledger.advance(happened.t, devices, observed=observed)
+                self._applied[self.ledger.apply(happened)] += 1
+            self.ledger.advance(now, devices, observed=observed)
+            self.ledger.silence(now, self.silence_seconds, inputs.watched)
+        self.ledger.unsettled.settle(self._settled_until(now))
         if now - self._settled_t > SETTLE_EVERY_SECONDS:
             self.ledger.settle(now - FOLD_AFTER_SECONDS)
             self._settled_t = now
         return self._describe(now, inputs)
+
+    def _settled_until(self, now: float) -> float:
+        quote = self._quote
+        if quote is None:
+            return now - MOST_UNSETTLED_SECONDS
+        confirmed_t = quote.confirmed_ts if quote.confirmed_t is None else quote.confirmed_t
+        return settled_until(quote.steps, confirmed_t, self._heard_t, now)
 
     def node_changed(self, now: float) -> None:
         """The machine has become another type or purchase option: its price from now on is not the one before."""
@@ -155,14 +192,16 @@ class Meter:
         counts.update({result: n for result, n in self._applied.items() if result != "accepted"})
         rejected = sum(n for result, n in self._applied.items() if result != "accepted")
         counts["accepted"] = max(0, counts["accepted"] - rejected)
+        node = self._node_view(now, inputs)
         return Snapshot(
             t=now,
-            node=self._node_view(now, inputs),
+            node=node,
             gpus=self._gpu_views(now, inputs),
-            runs=run_views(self.ledger, self.envelope, self._histories, now, self.keep_seconds),
+            runs=run_views(self.ledger, self.settlement, self._histories, now, self.keep_seconds),
             health=inputs.health,
             events=dict(counts),
             clock_jumps=inputs.clock_jumps,
+            refused=dict(inputs.refused),
             problems=inputs.problems,
             machine=self.machine,
         )
@@ -174,7 +213,7 @@ class Meter:
             seconds[state] += value
         for (_, state), value in totals.cost_usd.items():
             cost[state] += value
-        reading = inputs.gpus if _is_fresh(inputs.gpus, now) else None
+        reading = inputs.gpus if _is_fresh(inputs, now) else None
         known = bool(self.ledger.price.times)
         return NodeView(
             node=self.node,
@@ -184,15 +223,13 @@ class Meter:
             price_source=self._quote.source if self._quote else "",
             price_ts=self._quote.confirmed_ts if self._quote else None,
             unpriced_seconds=totals.unpriced_seconds,
-            totals=StateTotals(
-                seconds,
-                {state: self.envelope.at_least(f"node/{state.value}", usd) for state, usd in cost.items()}
-                if known
-                else {},
-            ),
+            totals=StateTotals(seconds, cost if known else {}),
+            settled=self.settlement.of_node(self.ledger, cost) if known else SettledMoney(),
             gpus=(sum(not g.parent_uuid for g in reading.gpus) if reading else None) if inputs.has_gpus else 0,
             driver_version=reading.driver_version if reading else "",
-            host=inputs.host if inputs.host is not None and now - inputs.host.t <= FRESH_SECONDS else None,
+            gpu_read_seconds=reading.read_seconds if reading else None,
+            gpu_call_failures=inputs.gpus.call_failures if inputs.gpus else {},
+            host=inputs.host if inputs.host is not None and now - inputs.host.t <= inputs.fresh_seconds else None,
             power_watts=_power(reading),
             preemption=inputs.preemption,
         )
@@ -200,7 +237,7 @@ class Meter:
     def _gpu_views(self, now: float, inputs: Inputs) -> tuple[GpuView, ...]:
         if not inputs.has_gpus or inputs.gpus is None:
             return ()
-        fresh = _is_fresh(inputs.gpus, now)
+        fresh = _is_fresh(inputs, now)
         views = []
         for sample in inputs.gpus.gpus:
             totals = self.ledger.devices.devices.get(sample.uuid)
@@ -227,42 +264,72 @@ class Meter:
         """As JSON-able data."""
         return {
             "ledger": self.ledger.state(),
-            "envelope": self.envelope.state(),
+            "settled": self.settlement.state(),
             "applied": dict(self._applied),
             "boot_ts": self.boot_ts,
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state` described.
+    def restored(self, state: Mapping[str, Any], latest: float) -> Books:
+        """What `state` described, if it can be true; nothing of it is taken over yet.
+
+        Args:
+            state: what `state` made.
+            latest: nothing in it may lie after this instant (node timeline).
 
         Raises:
-            KeyError, TypeError, ValueError: when it is not what `state` makes; nothing has changed then.
+            KeyError, TypeError, ValueError, AttributeError: when it is not what `state` makes, or cannot be true.
         """
         ledger = Ledger.restored(state["ledger"], self.ledger.settings)
-        envelope = Envelope.restored(state["envelope"])
-        applied = Counter({str(k): int(n) for k, n in state["applied"].items()})
-        boot_ts = None if state["boot_ts"] is None else float(state["boot_ts"])
-        self.ledger, self.envelope, self._applied, self.boot_ts = ledger, envelope, applied, boot_ts
+        check_ledger(ledger, latest)
+        if "settled" in state:
+            settlement = Settlement.restored(state["settled"])
+        else:
+            settlement = Settlement.of_before(state["envelope"], ledger)
+        _check_settlement(settlement, ledger)
+        applied = Counter({str(k): n for k, n in state["applied"].items()})
+        if not all(fits(n, int) and n >= 0 for n in applied.values()):
+            raise ValueError(f"applied: {applied!r} are not counts")
+        boot_ts = state["boot_ts"]
+        if not (boot_ts is None or (fits(boot_ts, float) and 0 < boot_ts <= latest)):
+            raise ValueError(f"boot_ts: {boot_ts!r} is not a time until now")
+        return Books(ledger, settlement, applied, boot_ts)
 
-    def clear(self) -> None:
-        """Forget what `restore` took over."""
-        self.ledger = Ledger(self.ledger.settings)
-        self.envelope, self._applied, self.boot_ts = Envelope(), Counter(), None
+    def take(self, books: Books) -> None:
+        """Go on with ``books``."""
+        self.ledger, self.settlement, self._applied = books.ledger, books.settlement, books.applied
+        self.boot_ts = books.boot_ts
 
 
-def _is_fresh(reading: GpuReading | None, now: float) -> bool:
-    return reading is not None and now - reading.t <= FRESH_SECONDS
+def _check_settlement(settlement: Settlement, ledger: Ledger) -> None:
+    """A figure was shown too high where a price was: but not many times as high as everything could have cost.
+
+    Raises:
+        ImpossibleStateError: when one is.
+    """
+    totals = ledger.book.totals(ledger.price)
+    prices = [usd for usd in ledger.price.usd_per_hour if usd is not None]
+    if not prices:
+        return
+    most = MOST_TIMES_TOO_HIGH * max(prices) * math.fsum(totals.seconds.values()) / SECONDS_PER_HOUR
+    counts = MAX_COUNT
+    for name, value in settlement.state().items():
+        if value > (counts if name.startswith("run/count") else most + sum(totals.cost_usd.values())):
+            raise ImpossibleStateError(f"settled: {name}: {value!r} cannot have been shown")
+
+
+def _is_fresh(inputs: Inputs, now: float) -> bool:
+    return inputs.gpus is not None and now - inputs.gpus.t <= inputs.fresh_seconds
 
 
 def _devices(inputs: Inputs, now: float, idle: Idle) -> list[Device]:
     """The node's devices over the span that ends now; without readings where they are stale."""
     if not inputs.has_gpus:
         host = inputs.host
-        ratio = host.cpu_utilization_ratio if host is not None and now - host.t <= FRESH_SECONDS else None
+        ratio = host.cpu_utilization_ratio if host is not None and now - host.t <= inputs.fresh_seconds else None
         return [Device(CPU.uuid, CPU.index, ratio)]
     if inputs.gpus is None:
         return []
-    if not _is_fresh(inputs.gpus, now):
+    if not _is_fresh(inputs, now):
         return [Device(g.uuid, g.index, weight=g.gpu_fraction) for g in inputs.gpus.gpus]
     return [
         Device(

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import logging
+import random
 import threading
 import time
 from collections.abc import Callable
 from typing import Protocol
 
 from epochcost.agent.meter import Quote
+from epochcost.agent.price_dates import PriceDates
 from epochcost.agent.snapshot import CollectorHealth
-from epochcost.model import Price
+from epochcost.model import ClockReading, Price
 
 log = logging.getLogger(__name__)
 FIRST_RETRY_SECONDS = 2.0
+MOST_SECONDS = 10.0
+"""No question takes longer."""
+SPREAD = (0.9, 1.1)
+RETRY_SPREAD = (0.5, 1.5)
+"""Agents that started, or failed, in the same instant drift apart: thousands at once are more than a poller serves."""
 
 
 class Priced(Protocol):
@@ -27,6 +34,11 @@ class Priced(Protocol):
     @property
     def on_demand_usd_per_hour(self) -> float | None:
         """None where unknown or meaningless."""
+        ...
+
+    @property
+    def clock(self) -> ClockReading | None:
+        """The clock that dated it; None where it was not said."""
         ...
 
 
@@ -45,16 +57,22 @@ class PriceFeed:
         source: who is asked.
         interval: seconds between two questions.
         wall: the wall clock, in seconds since the Unix epoch.
+        now: the node timeline; the wall clock where none is given.
     """
 
-    def __init__(self, source: Asks, interval: float, wall: Callable[[], float]) -> None:
+    def __init__(
+        self, source: Asks, interval: float, wall: Callable[[], float], now: Callable[[], float] | None = None
+    ) -> None:
         self._source = source
         self._interval = interval
         self._wall = wall
+        self._now = now or wall
+        self.dates = PriceDates()
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="epochcost-price", daemon=True)
+        self._contradictions = 0
         self.quote: Quote | None = None
         self.health = CollectorHealth(success=False, duration_seconds=0.0, error="not asked yet")
 
@@ -80,13 +98,22 @@ class PriceFeed:
             self._source, self.quote = source, None
         self._wake.set()
 
+    def _dated(self, answer: Priced, asked: float) -> Quote:
+        wall, t, price = self._wall(), self._now(), answer.price
+        # Half of what the answer took is the way back; a clock that was set meanwhile says nothing of the way.
+        back = (wall - asked) / 2 if 0 <= wall - asked <= MOST_SECONDS else 0.0
+        self.dates.heard(answer.clock, wall - back, t - back, back)
+        confirmed_t = min(t, self.dates.on_timeline(price.fetched_ts))
+        steps = self.dates.steps(price.steps)
+        return Quote(steps, answer.on_demand_usd_per_hour, price.source, price.fetched_ts, confirmed_t)
+
     def _run(self) -> None:
         wait = FIRST_RETRY_SECONDS
         while not self._stop.is_set():
             if self.ask():
-                wait, pause = FIRST_RETRY_SECONDS, self._interval
+                wait, pause = FIRST_RETRY_SECONDS, self._interval * random.uniform(*SPREAD)  # noqa: S311 - no secret
             else:
-                pause = min(wait, self._interval)
+                pause = min(wait * random.uniform(*RETRY_SPREAD), self._interval)  # noqa: S311 - no secret
                 wait = min(wait * 2, self._interval)
             self._wake.wait(pause)
             self._wake.clear()
@@ -97,17 +124,19 @@ class PriceFeed:
         error = ""
         source = self._source
         try:
-            answer = source.fetch(self._wall())
-            price = answer.price
+            asked = self._wall()
+            answer = source.fetch(asked)
             with self._lock:
                 if source is not self._source:
                     return False
-                self.quote = Quote(price.steps, answer.on_demand_usd_per_hour, price.source, price.fetched_ts)
+                self.quote = self._dated(answer, asked)
         except Exception as err:  # noqa: BLE001 - whatever a price source does wrong, the meter goes on without it
             error = str(err) or type(err).__name__
+            self._contradictions += getattr(err, "contradicts", False) is True  # of `FollowedPoller`
             if error != self.health.error:
                 log.warning("price: %s", error)
         if not error and self.health.error and self.quote is not None:
             log.info("price: %g $/h from %s", self.quote.steps[-1].usd_per_hour, self.quote.source)
-        self.health = CollectorHealth(not error, time.perf_counter() - began, error)
+        seconds = time.perf_counter() - began
+        self.health = CollectorHealth(not error, seconds, error, contradictions=self._contradictions)
         return not error

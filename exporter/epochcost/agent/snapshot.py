@@ -13,10 +13,46 @@ from epochcost.model import GpuOwner, GpuSample, HostReading, Node, Phase, Preem
 
 @dataclass(frozen=True, slots=True)
 class StateTotals:
-    """Device-mean seconds and dollars by state since the ledger began; both never decrease."""
+    """Device-mean seconds and dollars by state since the ledger began.
+
+    The seconds never decrease. The dollars are exact, and may when a lower price is learnt late; see `SettledMoney`.
+    """
 
     seconds: Mapping[State, float] = field(default_factory=dict)
     cost_usd: Mapping[State, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SettledMoney:
+    """What counters show: dollars of the time up to which the price is confirmed. None of it ever falls.
+
+    Attributes:
+        states: dollars by state.
+        provisional: dollars by state that may still change: settled and provisional are the exact figure.
+    """
+
+    states: Mapping[State, float] = field(default_factory=dict)
+    provisional: Mapping[State, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SettledRun:
+    """What counters show of a run, and what may still change of it; see `SettledMoney`.
+
+    Attributes:
+        cost_usd, provisional_usd: of the run on this machine.
+        states: by state; they sum to ``cost_usd``.
+        epochs_usd: of finished epochs, those that ended in settled time.
+        epochs: how many of those are counted on this machine.
+        provisional_epochs_usd: of finished epochs.
+    """
+
+    cost_usd: float
+    provisional_usd: float
+    states: Mapping[State, float]
+    epochs_usd: float | None = None
+    epochs: int = 0
+    provisional_epochs_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +71,12 @@ class NodeView:
     price_ts: float | None = None
     unpriced_seconds: float = 0.0
     totals: StateTotals = field(default_factory=StateTotals)
+    settled: SettledMoney = field(default_factory=SettledMoney)
     gpus: int | None = None
     driver_version: str = ""
+    gpu_read_seconds: float | None = None
+    """What the driver took for the last figures of its slowest GPU."""
+    gpu_call_failures: Mapping[tuple[str, int], int] = field(default_factory=dict)
     host: HostReading | None = None
     power_watts: float | None = None
     preemption: PreemptionNotice | None = None
@@ -101,7 +141,6 @@ class CountedProgress:
         planned: epochs.
         executed, useful, lost: epochs; see `RunView`.
         finished, seconds: whole epochs that were timed, and what they took.
-        priced: those of them whose price is known.
     """
 
     start: float | None = None
@@ -112,7 +151,6 @@ class CountedProgress:
     lost: float = 0.0
     finished: int = 0
     seconds: float = 0.0
-    priced: int = 0
     steps: int | None = None
     samples: int | None = None
     tokens: int | None = None
@@ -125,8 +163,8 @@ class CountedProgress:
 class RunView:
     """One training run as far as this node sees and pays it.
 
-    ``cost_usd`` is exact and may fall when a lower price is learnt late; ``cost_usd_total`` is what the counter shows:
-    it never falls, and waits until the exact figure has caught up. Likewise ``epoch_cost_usd_sum``.
+    Its dollars are exact, as the price is known now, and may fall when a lower one is learnt late; ``settled`` is what
+    the counters show.
     """
 
     run: RunId
@@ -142,7 +180,6 @@ class RunView:
     share: float = 0.0
     seconds: float = 0.0
     cost_usd: float | None = None
-    cost_usd_total: float | None = None
     totals: StateTotals = field(default_factory=StateTotals)
     phase_seconds: Mapping[Phase, float] = field(default_factory=dict)
     epoch: float | None = None
@@ -165,7 +202,9 @@ class RunView:
     current_epoch_seconds: float | None = None
     current_epoch_cost_usd: float | None = None
     projected_cost_usd: float | None = None
-    """Cost so far + (planned - done) x mean cost per epoch; None before one epoch is done."""
+    """Cost so far + epochs left x cost per epoch: the mean of finished ones; before one is done, of the part done."""
+    projected_from_part: bool = False
+    """No epoch is finished yet: what is projected, dollars and seconds, comes from a part of the first."""
     eta_seconds: float | None = None
     memory_peak_bytes: int | None = None
     budget_usd: float | None = None
@@ -177,6 +216,8 @@ class RunView:
     """A process of the run on this machine holds global rank 0."""
     counted: CountedProgress | None = None
     """None where rank 0 has never been."""
+    settled: SettledRun | None = None
+    """None without any price."""
     launcher: str = ""
     launcher_job: str = ""
     attempt: int = 0
@@ -189,11 +230,18 @@ class RunView:
 
 @dataclass(frozen=True, slots=True)
 class CollectorHealth:
-    """How the last attempt of one collector went."""
+    """How the last attempt of one collector went.
+
+    Attributes:
+        note: what people should know although it went well.
+        contradictions: answers that contradicted those of who is followed, since the start.
+    """
 
     success: bool
     duration_seconds: float
     error: str = ""
+    note: str = ""
+    contradictions: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +256,8 @@ class Snapshot:
     events: Mapping[str, int] = field(default_factory=dict)
     """Training events by what became of them (``accepted``, ``malformed``, ...)."""
     clock_jumps: int = 0
+    refused: Mapping[tuple[int, str], int] = field(default_factory=dict)
+    """Lines and files that were not taken, by user and by what he has too much of; see `UserQuotas`."""
     problems: tuple[str, ...] = ()
     """Sentences for people: what is missing and what to do."""
     owners: tuple[GpuOwner, ...] = ()

@@ -32,6 +32,7 @@ def node_of(settings: AgentSettings, environ: Mapping[str, str]) -> Node:
         zone=settings.node_zone,
         instance_type=settings.node_instance_type,
         purchase_option=PurchaseOption(option) if option else None,
+        reservation=settings.node_reservation,
     )
     return identify(configured)
 
@@ -47,7 +48,13 @@ def price_source(settings: AgentSettings, node: Node) -> Asks | None:
     if settings.price_usd_per_hour is not None:
         return ConfiguredPrice(node, settings.price_usd_per_hour)
     if settings.prices_url:
-        return RemotePrice(settings.prices_url, node, settings.prices_password_file, settings.prices_ca_file)
+        return RemotePrice(
+            settings.prices_url,
+            node,
+            settings.prices_password_file,
+            settings.prices_ca_file,
+            account=settings.prices_account,
+        )
     return None
 
 

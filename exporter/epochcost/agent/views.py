@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from epochcost.agent.settlement import Settlement
 from epochcost.agent.snapshot import CountedProgress, EpochRecord, RunView, StateTotals
 from epochcost.ledger import Ledger, RunAccount
 from epochcost.ledger.epochs import Epoch
+from epochcost.ledger.node_ledger import Key
 from epochcost.model import EndStatus, Phase, RunId, RunState, State
 
 MAX_RUNS_SHOWN = 50
 HISTORY_SHOWN = 100
-MAX_CEILINGS = 10_000
 LATE_SECONDS = 1e-3
 _ENDED = {
     EndStatus.FINISHED: RunState.FINISHED,
@@ -27,44 +28,6 @@ _PHASES = {
     Phase.CHECKPOINT: RunState.CHECKPOINTING,
     Phase.RESTORE: RunState.CHECKPOINTING,
 }
-
-
-class Envelope:
-    """The most that each counter has ever shown: a counter may wait, but never fall.
-
-    The ledger is exact, and a lower price that is learnt late lowers it. Prometheus takes a counter that falls for one
-    that began anew and would add all of it again. So counters show the highest figure so far until the exact one has
-    caught up.
-    """
-
-    def __init__(self) -> None:
-        self._most: dict[str, float] = {}
-
-    def at_least(self, name: str, value: float) -> float:
-        """The highest value of ``name`` so far, ``value`` included."""
-        highest = max(value, self._most.get(name, value))
-        self._most[name] = highest
-        return highest
-
-    def forget(self, keep_runs: Mapping[RunId, object]) -> None:
-        """Drop what belongs to runs that are no longer kept, when it has become much."""
-        if len(self._most) > MAX_CEILINGS:
-            self._most = {
-                name: value
-                for name, value in self._most.items()
-                if not name.startswith("run/") or name.split("/", 2)[2] in keep_runs
-            }
-
-    def state(self) -> dict[str, float]:
-        """As JSON-able data."""
-        return dict(self._most)
-
-    @classmethod
-    def restored(cls, state: Mapping[str, Any]) -> Envelope:
-        """What `state` described."""
-        it = cls()
-        it._most = {str(name): float(value) for name, value in state.items()}
-        return it
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,33 +64,50 @@ class Histories:
 
 
 def run_views(
-    ledger: Ledger, envelope: Envelope, histories: Histories, now: float, keep_seconds: float
+    ledger: Ledger, settlement: Settlement, histories: Histories, now: float, keep_seconds: float
 ) -> tuple[RunView, ...]:
-    """The open runs and those that ended less than ``keep_seconds`` ago, at most 50.
+    """The open runs and those that are not settled or ended less than ``keep_seconds`` ago, at most 50.
 
-    When there are more, the runs open longest stay: a flood of new ones must not hide the one that matters.
+    When there are more, each user has an equal part, and of his the runs open longest stay: a flood of new ones, or of
+    somebody else's, must not hide the one that matters.
     """
-    shown = [a for a in ledger.runs.values() if a.members and _shown(a, now, keep_seconds)]
+    settled_t = ledger.unsettled.until if ledger.price.times else now  # without a price there is nothing to settle
+    shown = [a for a in ledger.runs.values() if a.members and _shown(a, now, settled_t, keep_seconds)]
     shown.sort(key=lambda a: (a.ended_t is not None, -a.ended_t if a.ended_t is not None else a.started_t or 0.0))
-    envelope.forget(ledger.runs)
+    shown = _shared_out(shown)
+    settlement.forget(ledger.runs.values())
     totals = ledger.book.totals(ledger.price)
-    by_run: dict[RunId, tuple[dict[State, float], dict[State, float]]] = {}
-    for (run, state), seconds in totals.seconds.items():
-        if run is not None:
-            by_run.setdefault(run, ({}, {}))[0][state] = seconds
-    for (run, state), usd in totals.cost_usd.items():
-        if run is not None:
-            by_run.setdefault(run, ({}, {}))[1][state] = usd
-    histories.forget(a.run for a in shown[:MAX_RUNS_SHOWN])
+    seconds, usd = _by_run(totals.seconds), _by_run(totals.cost_usd)
+    histories.forget(a.run for a in shown)
     return tuple(
-        _view(a, ledger, envelope, histories, now, StateTotals(*by_run.get(a.run, ({}, {}))))
-        for a in shown[:MAX_RUNS_SHOWN]
+        _view(a, ledger, settlement, histories, now, StateTotals(seconds.get(a.run, {}), usd.get(a.run, {})))
+        for a in shown
     )
 
 
-def _shown(account: RunAccount, now: float, keep_seconds: float) -> bool:
+def _shared_out(runs: list[RunAccount]) -> list[RunAccount]:
+    """At most 50 of ``runs``, in their order, one of each user in turn."""
+    if len(runs) <= MAX_RUNS_SHOWN:
+        return runs
+    nth: Counter[int | None] = Counter()
+    turns = []
+    for place, account in enumerate(runs):
+        nth[account.user] += 1
+        turns.append((nth[account.user], place))
+    return [runs[place] for place in sorted(place for _, place in sorted(turns)[:MAX_RUNS_SHOWN])]
+
+
+def _by_run(values: Mapping[Key, float]) -> dict[RunId, dict[State, float]]:
+    by_run: dict[RunId, dict[State, float]] = {}
+    for (run, state), value in values.items():
+        if run is not None:
+            by_run.setdefault(run, {})[state] = value
+    return by_run
+
+
+def _shown(account: RunAccount, now: float, settled_t: float, keep_seconds: float) -> bool:
     ended = account.ended_t
-    return ended is None or now - ended <= keep_seconds
+    return ended is None or now - ended <= keep_seconds or settled_t < ended
 
 
 def run_state(account: RunAccount, now: float, stall_after: float) -> RunState:
@@ -140,7 +120,7 @@ def run_state(account: RunAccount, now: float, stall_after: float) -> RunState:
 
 
 def _view(  # noqa: PLR0913, PLR0917 - all that a view is made of
-    account: RunAccount, ledger: Ledger, envelope: Envelope, histories: Histories, now: float, totals: StateTotals
+    account: RunAccount, ledger: Ledger, settlement: Settlement, histories: Histories, now: float, totals: StateTotals
 ) -> RunView:
     epochs, facts, price = account.epochs, account.facts, ledger.price
     cost = account.cost_usd(now, price)
@@ -150,9 +130,8 @@ def _view(  # noqa: PLR0913, PLR0917 - all that a view is made of
     running = account.is_open and epochs.begin_t is not None
     totals = _with_late(totals, account, now, cost)
     held = ledger.held(account.run) if account.is_open else 0.0
-    count, seconds_sum = epochs.count, epochs.seconds_sum
-    position = epochs.reached
-    left = None if facts.epochs is None or position is None or not count else max(0.0, facts.epochs - position)
+    current = account.cost(epochs.begin_t, now, price) if running and epochs.begin_t is not None else None
+    ahead = _projected(account, now, cost, (cost_sum, cost_count), current)
     return RunView(
         run=account.run,
         state=run_state(account, now, ledger.settings.stall_after),
@@ -167,14 +146,10 @@ def _view(  # noqa: PLR0913, PLR0917 - all that a view is made of
         share=account.share.at(now) if account.is_open else 0.0,
         seconds=account.seconds(now),
         cost_usd=cost,
-        cost_usd_total=None if cost is None else envelope.at_least(f"run/cost/{account.run}", cost),
-        totals=StateTotals(
-            totals.seconds,
-            {s: envelope.at_least(f"run/{s.value}/{account.run}", usd) for s, usd in totals.cost_usd.items()},
-        ),
+        totals=totals,
         phase_seconds=dict(account.phase_seconds),
-        epoch=position,
-        epochs_planned=facts.epochs,
+        epoch=epochs.reached,
+        epochs_planned=epochs.planned(facts.epochs),
         epochs_executed=epochs.executed,
         epochs_useful=epochs.high_water,
         epochs_lost=epochs.lost,
@@ -182,33 +157,65 @@ def _view(  # noqa: PLR0913, PLR0917 - all that a view is made of
         samples=_executed(epochs.samples.position, epochs.samples.executed),
         tokens=_executed(epochs.tokens.position, epochs.tokens.executed),
         batch_size=facts.batch_size,
-        epoch_seconds_sum=seconds_sum,
-        epoch_count=count,
-        epoch_cost_usd_sum=envelope.at_least(f"run/epochs/{account.run}", cost_sum) if cost_count else None,
-        epoch_cost_count=int(envelope.at_least(f"run/count/{account.run}", cost_count)),
+        epoch_seconds_sum=epochs.seconds_sum,
+        epoch_count=epochs.count,
+        epoch_cost_usd_sum=cost_sum if cost_count else None,
+        epoch_cost_count=cost_count,
         last_epoch_seconds=(last.end - last.start) / last.count if last else None,
         last_epoch_cost_usd=_each(costs[-1], last.count) if last else None,
         current_epoch_seconds=now - epochs.begin_t if running and epochs.begin_t is not None else None,
-        current_epoch_cost_usd=(
-            account.cost(epochs.begin_t, now, price) if running and epochs.begin_t is not None else None
-        ),
-        projected_cost_usd=None
-        if left is None or cost is None or not cost_count
-        else cost + left * cost_sum / cost_count,
-        eta_seconds=None if left is None or not account.is_open else left * seconds_sum / count,
+        current_epoch_cost_usd=current,
+        projected_cost_usd=ahead.cost_usd,
+        eta_seconds=ahead.seconds if account.is_open else None,
+        projected_from_part=ahead.from_part,
         memory_peak_bytes=facts.memory_peak_bytes,
         budget_usd=facts.budget_usd,
         history=histories.of(account, costs),
         part=account.part,
         leader=account.counted.leads,
-        counted=_counted(account, now, costs) if account.counted.led else None,
+        counted=_counted(account, now) if account.counted.led else None,
+        settled=None if cost is None else settlement.of_run(ledger, account, cost, totals.cost_usd),
         launcher=facts.launcher,
         launcher_job=facts.job,
         attempt=epochs.attempts if facts.attempt is None else facts.attempt,
     )
 
 
-def _counted(account: RunAccount, now: float, costs: list[float | None]) -> CountedProgress:
+@dataclass(frozen=True, slots=True)
+class _Projected:
+    """What lies ahead of a run, None where it cannot be told."""
+
+    cost_usd: float | None = None
+    seconds: float | None = None
+    from_part: bool = False
+
+
+def _projected(
+    account: RunAccount, now: float, cost: float | None, priced: tuple[float, int], current_usd: float | None
+) -> _Projected:
+    """The epochs that are left, each at the mean of those that finished; before one has, by the part that is done."""
+    epochs = account.epochs
+    position, planned = epochs.reached, epochs.planned(account.facts.epochs)
+    if position is None or planned is None:
+        return _Projected()
+    left, (usd, count) = max(0.0, planned - position), priced
+    if epochs.count:
+        known = cost is not None and count > 0
+        return _Projected(
+            cost + left * usd / count if known and cost is not None else None, left * epochs.seconds_sum / epochs.count
+        )
+    done = position - epochs.begin_position
+    if not account.is_open or epochs.begin_t is None or done <= 0:
+        return _Projected()
+    known = cost is not None and current_usd is not None
+    return _Projected(
+        cost + left * current_usd / done if known and cost is not None and current_usd is not None else None,
+        left * (now - epochs.begin_t) / done,
+        from_part=True,
+    )
+
+
+def _counted(account: RunAccount, now: float) -> CountedProgress:
     epochs, here = account.epochs, account.counted
     amounts, timed = here.amounts(epochs, account.phase_seconds), epochs.timed_here
     last = next((e for e in reversed(epochs.finished) if e.counted), None)
@@ -216,13 +223,12 @@ def _counted(account: RunAccount, now: float, costs: list[float | None]) -> Coun
     return CountedProgress(
         start=here.start,
         epoch=epochs.reached if leads else here.position,
-        planned=account.facts.epochs,
+        planned=epochs.planned(account.facts.epochs),
         executed=amounts["executed"],
         useful=epochs.high_water if leads else here.high_water,
         lost=amounts["lost"],
         finished=timed.count,
         seconds=timed.seconds,
-        priced=account.priced_here(costs),
         steps=_executed(epochs.steps.position, int(amounts["steps"])),
         samples=_executed(epochs.samples.position, int(amounts["samples"])),
         tokens=_executed(epochs.tokens.position, int(amounts["tokens"])),

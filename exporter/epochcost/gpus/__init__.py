@@ -29,20 +29,24 @@ A ``dcgm`` exporter is asked only by name: whoever has one says so.
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The device source of this node, None for a node without GPUs, and why, as a sentence for people."""
+    """The device source of this node, None for a node without GPUs, and why, as a sentence for people.
+
+    ``error``: why it cannot be read yet; empty when it can.
+    """
 
     source: GpuSource | None
     reason: str
+    error: str = ""
 
 
 def choose_source(name: str, pci: Path = PCI, dcgm_url: str = DEFAULT_URL) -> Chosen:
     """The device source called ``name``: one of `SOURCES`, ``dcgm``, ``none``, or ``auto`` for the first with devices.
 
-    With ``auto`` a driver that is there but fails is chosen all the same: its GPUs are unknown, not absent. So is one
+    A driver that is there but fails is chosen all the same: its GPUs are unknown, not absent. With ``auto`` so is one
     that is not loaded (yet), where the kernel's list of devices in ``pci`` has a GPU for it.
 
     Raises:
-        GpuError: when a source asked for by name cannot read its devices.
+        NoDriverError: when a source asked for by name finds nothing of its kind.
         ValueError: for a name that is not known.
     """
     if name == "none":
@@ -56,9 +60,11 @@ def choose_source(name: str, pci: Path = PCI, dcgm_url: str = DEFAULT_URL) -> Ch
     source = SOURCES[name]()
     try:
         return Chosen(source, _describe(source))
-    except GpuError:
+    except NoDriverError:
         source.close()
         raise
+    except GpuError as err:
+        return _failing(source, err)
 
 
 def open_source(name: str) -> GpuSource | None:
@@ -70,18 +76,24 @@ def open_source(name: str) -> GpuSource | None:
 
 def _first_found(plugged_in: Sequence[str]) -> Chosen:
     reasons = []
-    for name, factory in SOURCES.items():
+    for factory in SOURCES.values():
         source = factory()
         try:
             return Chosen(source, _describe(source))
         except NoDriverError as err:
             if plugged_in and isinstance(err, DriverAwayError):
-                return Chosen(source, f"a GPU is on the PCI bus ({', '.join(plugged_in)}) and is waited for: {err}")
+                where = ", ".join(plugged_in)
+                return Chosen(source, f"a GPU is on the PCI bus ({where}) and is waited for: {err}", str(err))
             source.close()
             reasons.append(str(err))
         except GpuError as err:
-            return Chosen(source, f"the {name} driver is there but fails: {err}")
+            return _failing(source, err)
     return Chosen(None, "; ".join(["no GPU found", *reasons, *_unused_hardware(plugged_in)]))
+
+
+def _failing(source: GpuSource, err: GpuError) -> Chosen:
+    """Ending the program would not help: whoever starts it again would end it again."""
+    return Chosen(source, f"the {source.name} driver is there but fails: {err}", str(err))
 
 
 def _waited_for(source: GpuSource) -> Chosen:
@@ -89,7 +101,7 @@ def _waited_for(source: GpuSource) -> Chosen:
     try:
         return Chosen(source, _describe(source))
     except GpuError as err:
-        return Chosen(source, f"the {source.name} exporter does not answer yet: {err}")
+        return Chosen(source, f"the {source.name} exporter does not answer yet: {err}", str(err))
 
 
 def _describe(source: GpuSource) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from epochcost.gpus.gpu_plausibility import checked
 from epochcost.gpus.gpu_source import GpuError, NoDriverError
 from epochcost.gpus.label import printable
 from epochcost.model import GpuReading, GpuSample
@@ -110,11 +111,15 @@ class AmdSource:
             try:
                 figures.update(read(self._sdk, handle))
             except self._sdk.AmdSmiException as err:  # noqa: PERF203 - each figure may be missing for itself
-                if getattr(err, "err_code", None) not in NO_FIGURE:
+                if call == VITAL and getattr(err, "err_code", None) not in NO_FIGURE:
                     return self._failed(who, call, err)
                 self._leave_out(call, _words(err))
             except (AttributeError, KeyError, TypeError) as err:  # a version of the package that answers otherwise
                 self._leave_out(call, repr(err))
+        complaints: dict[str, str] = {}
+        figures = checked(figures, complaints)
+        for field, why in complaints.items():
+            self._leave_out(f"{field} of GPU {who.index}", why)
         return GpuSample(who.index, who.uuid, who.model, **figures)
 
     def _failed(self, who: GpuSample, call: str, err: Exception) -> GpuSample:
@@ -185,6 +190,10 @@ FIGURES: Mapping[str, Callable[[Any, Any], dict[str, Any]]] = {
     "amdsmi_get_gpu_total_ecc_count": _ecc,
 }
 """What is asked of each GPU at each reading, by the call that is made."""
+
+
+VITAL = "amdsmi_get_gpu_activity"
+"""A GPU that fails to answer it cannot be read; of any other call that fails only the figure is left out."""
 
 
 def _number(value: object, most: float = 1e18) -> float | None:

@@ -8,7 +8,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from epochcost.gpus.gpu_source import GpuError, GpuSource, RestartNeededError
 from epochcost.model import GpuReading
@@ -110,7 +110,10 @@ class Sampler:
         if isinstance(failure, RestartNeededError) and self._restart_needed is not None:
             told, self._restart_needed = self._restart_needed, None
             told(str(failure))
-        self._attempts = ReadStats(latest, error, time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        if failure is None and latest is not None and latest.read_seconds is None:
+            latest = replace(latest, read_seconds=seconds)
+        self._attempts = ReadStats(latest, error, seconds)
 
     def _told(self, failure: Exception | None) -> str | None:
         """The failure as text; a change is logged, not every beat."""

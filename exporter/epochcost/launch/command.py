@@ -13,28 +13,37 @@ from pathlib import Path
 
 from epochcost.launch.circuit_breaker import CallUntilFailure
 from epochcost.launch.flags import Flags, read
+from epochcost.launch.moment import Moment
 from epochcost.launch.other_writers import OtherWriters
 from epochcost.launch.process import NOT_EXECUTABLE, NOT_FOUND, Command, StartError, leave_as
+from epochcost.launch.reading.explanation import explain, nothing_understood
 from epochcost.launch.reading.file_tailer import FileTailer
-from epochcost.launch.reading.formats import parse
+from epochcost.launch.reading.line_reader import LineReader
 from epochcost.launch.reading.lines import Lines
 from epochcost.launch.reading.patterns import OwnPatterns
-from epochcost.launch.reading.progress import Progress
-from epochcost.launch.reading.progress_tracker import ProgressTracker
+from epochcost.launch.reading.progress_tracker import ProgressSnapshot, ProgressTracker
 from epochcost.launch.relay import Relay, Stream
 from epochcost.launch.reporter import Reporter
 from epochcost.launch.terminal import OutputTerminal, same_terminal
+from epochcost.training.cost import CostFile
 from epochcost.training.directory import events_dir
 from epochcost.training.job import job, run_id
 from epochcost.training.run_metadata import RunMetadata
+from epochcost.training.summary import summary
 
 OUT, ERR = 1, 2
 LOOK_SECONDS = 2.0
+WORTH_A_WORD_SECONDS = 1.0
+"""A command that took less needs no word on a terminal about its progress."""
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run what ``argv`` says; the exit code, unless the command died by a signal: then so do we."""
     flags = read(argv, environ)
+    if flags.read:
+        from epochcost.launch.read_log import main as read_log
+
+        return read_log(flags)
     closed = _hold_closed()
     within = job(environ)
     run = run_id(environ, flags.id, flags.experiment)
@@ -73,11 +82,12 @@ class Launch:
         self._flags = flags
         self._facts = facts
         self._directory = directory
-        self._course = ProgressTracker(flags.plan)
-        self._own = OwnPatterns(flags.patterns, flags.first_epoch)
+        self._tracker = ProgressTracker(flags.plan, Moment.now())
+        self._own = OwnPatterns(flags.rows)
+        self._reader = LineReader(self._own)
         self._reporter = Reporter(facts, directory)
         self._warnings = _Kept()
-        self._read = 0
+        self._lines: list[Lines] = []
         self._look_due = 0.0
         self._safely = CallUntilFailure()
         logger = logging.getLogger("epochcost")
@@ -118,22 +128,23 @@ class Launch:
             terminal = OutputTerminal(number) if os.isatty(number) else None
             source, target = (terminal.master, terminal.slave) if terminal else os.pipe()
             outputs[number] = target
-            streams.append(Stream(source, number, Lines(every=bool(self._own)), terminal))
+            self._lines.append(Lines(every=self._reader.wants_all))
+            streams.append(Stream(source, number, self._lines[-1], terminal))
         return outputs, streams
 
     def _hear(self, lines: list[bytes]) -> None:
+        at = Moment.now()
         for line in lines:
-            said = self._own.parse(line) if self._own else None
-            if said is None:
-                said = parse(line)
-            if said is not None:
-                self._take(said)
+            if (said := self._reader.parse(line)) is not None:
+                self._tracker.take(said, at, line)
+        self._report(self._tracker.news(at))
+        wanted = self._reader.wants_all
+        for stream in self._lines:
+            stream.every = wanted
 
-    def _take(self, said: Progress) -> None:
-        self._read += 1
-        stand = self._course.take(said)
-        if stand is not None:
-            self._reporter.stand(stand)
+    def _report(self, news: list[ProgressSnapshot]) -> None:
+        for one in news:
+            self._reporter.report(one)
 
     def _follow(self) -> None:
         self._safely(self._tick)
@@ -144,8 +155,10 @@ class Launch:
         now = time.monotonic()
         if now >= self._look_due:
             self._look_due = now + LOOK_SECONDS
+            at = Moment.now()
             for said in self._watch.look():
-                self._take(said)
+                self._tracker.take(said, at)
+            self._report(self._tracker.news(at))
         self._reporter.tick()
 
     def _end(self, command: Command) -> None:
@@ -160,22 +173,33 @@ class Launch:
         self._reporter.end(ended, code if code >= 0 else 128 - code)
         if self._flags.verbose:
             self._say_what_was_read(ended)
+        elif self._speechless():
+            _say(nothing_understood())
 
     def _finish(self) -> None:
-        if (last := self._course.finish()) is not None:
-            self._reporter.stand(last)
+        self._report(self._tracker.finish(Moment.now()))
+
+    def _speechless(self) -> bool:
+        """Whether somebody looks on who would like to know that nothing was understood."""
+        reporter = self._reporter
+        known = reporter.epochs or reporter.last.epoch is not None or reporter.last.step is not None
+        looks_on = sys.stderr is not None and _is_terminal(ERR) and _is_terminal(OUT)
+        return bool(not known and reporter.leads and looks_on and reporter.seconds >= WORTH_A_WORD_SECONDS)
 
     def _say_what_was_read(self, ended: str) -> None:
-        reporter, course = self._reporter, self._course
-        source = f"{self._read} lines or rows of {course.source}" if course.source else "no progress"
+        reporter = self._reporter
+        words = explain(self._tracker, reporter.last, reporter.epochs)
         told = "" if reporter.leads else "; the training reports by itself"
-        _say(f"run {self._facts.run} {ended}: read {source}, {reporter.epochs} epochs, {reporter.lines} events{told}")
-        for pattern in self._own.dropped:
-            _say(f"pattern {pattern!r} took too long and was not used any more")
-        for warning in self._warnings.messages:
-            _say(warning)
+        lines = [f"run {self._facts.run} {ended}: {words[0]}, {reporter.lines} events{told}", *words[1:]]
+        lines += [f"pattern {pattern!r} took too long and was not used any more" for pattern in self._own.dropped]
+        lines += self._warnings.messages
         if self._safely.broken:
-            _say(f"progress was not reported to the end: {self._safely.broken}")
+            lines.append(f"progress was not reported to the end: {self._safely.broken}")
+        costs = CostFile(lambda: self._directory, self._facts.run)
+        costs.refresh()
+        last = reporter.last
+        lines.append(summary(self._facts.run, last.epoch, last.step or 0, reporter.seconds, costs))
+        _say("\n  ".join(lines))
 
 
 class _Kept(logging.Handler):
@@ -188,6 +212,13 @@ class _Kept(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if len(self.messages) < 10:  # noqa: PLR2004 - enough to see what is wrong
             self.messages.append(record.getMessage().removeprefix("epochcost: "))
+
+
+def _is_terminal(number: int) -> bool:
+    try:
+        return os.isatty(number)
+    except OSError:
+        return False
 
 
 def _resize(terminals: Sequence[OutputTerminal]) -> bool:

@@ -6,8 +6,10 @@ import argparse
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from epochcost.launch.reading.patterns import OwnPatterns, PatternError, compiled
+from epochcost.launch.reading.patterns import own_rows
+from epochcost.launch.reading.program_rows import MAX_FILE_BYTES, Row, RowError
 from epochcost.launch.reading.progress_tracker import Plan
 
 BARS = ("auto", "epoch", "run", "nothing")
@@ -21,8 +23,8 @@ class Flags:
         command: and its arguments.
         experiment, id, framework, budget_usd, batch_size: as for ``epochcost.run``.
         plan: what helps to read its progress.
-        patterns: the user's own.
-        first_epoch: the number that they give to the first one; None for 0 or 1, as it shows.
+        rows: the user's own patterns.
+        read: a log to read instead of running a command; empty for none, ``-`` for the standard input.
         watch: files to read.
         find: whether to look for files.
         verbose: say at the end what was read.
@@ -35,8 +37,8 @@ class Flags:
     budget_usd: float | None
     batch_size: int | None
     plan: Plan
-    patterns: tuple[str, ...]
-    first_epoch: int | None
+    rows: tuple[Row, ...]
+    read: str
     watch: tuple[str, ...]
     find: bool
     verbose: bool
@@ -66,14 +68,27 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="REGEX",
-        help="with groups named epoch, epochs, step, steps, position, run_step, run_steps, samples, batch_size; "
-        "may be repeated [EPOCHCOST_PATTERN, one a line]",
+        help="regular expression with groups named epoch, position, finished, epochs, last, step, steps, run_step, "
+        "run_steps, samples, batch_size, percent; may be repeated [EPOCHCOST_PATTERN, one a line]",
+    )
+    add(
+        "--pattern-file",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="patterns with their form, see docs/exec.md; may be repeated [EPOCHCOST_PATTERN_FILE]",
+    )
+    add(
+        "--read",
+        default="",
+        metavar="FILE",
+        help="run nothing: read a log (- for the standard input) and print what would be reported",
     )
     add("--first-epoch", type=int, choices=(0, 1), help="number of the first epoch in --pattern")
     add("--watch", action="append", default=[], metavar="FILE", help="to read progress from (results.csv, metrics.csv, "
         "trainer_state.json, TensorBoard events); patterns like runs/*/results.csv; may be repeated")  # fmt: skip
     add("--no-find", action="store_true", help="do not look for such files below the working directory")
-    add("--verbose", action="store_true", help="say on stderr at the end what was read")
+    add("--verbose", action="store_true", help="say on stderr at the end what was read, and what the run cost")
     add("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return made
 
@@ -83,13 +98,16 @@ def read(argv: Sequence[str], environ: Mapping[str, str]) -> Flags:
     made = parser()
     told = made.parse_args(list(argv))
     command = told.command[1:] if told.command[:1] == ["--"] else told.command
-    if not command:
+    if not command and not told.read:
         made.error("no command: epochcost exec [options] -- COMMAND [ARGUMENT ...]")
+    if command and told.read:
+        made.error("--read reads a log: it runs no command")
     patterns = told.pattern or [one for one in environ.get("EPOCHCOST_PATTERN", "").splitlines() if one.strip()]
+    files = told.pattern_file or list(filter(None, [environ.get("EPOCHCOST_PATTERN_FILE", "")]))
     try:
-        OwnPatterns([compiled(one).pattern for one in patterns])
-    except PatternError as err:
-        made.error(str(err))
+        rows = own_rows(patterns, [_pattern_file(name) for name in files], told.first_epoch)
+    except (RowError, OSError, UnicodeDecodeError) as err:
+        made.error(f"--pattern: {err}")
     return Flags(
         command=tuple(command),
         experiment=told.experiment,
@@ -98,12 +116,23 @@ def read(argv: Sequence[str], environ: Mapping[str, str]) -> Flags:
         budget_usd=told.budget_usd,
         batch_size=told.batch_size,
         plan=Plan(told.epochs, told.steps_per_epoch, told.samples_per_epoch, told.bar),
-        patterns=tuple(patterns),
-        first_epoch=told.first_epoch,
+        rows=rows,
+        read=told.read,
         watch=tuple(told.watch),
         find=not told.no_find,
         verbose=told.verbose,
     )
+
+
+def _pattern_file(name: str) -> str:
+    path = Path(name)
+    if not path.is_file():
+        raise OSError(f"{name}: not a file")
+    with path.open("rb") as file:
+        data = file.read(MAX_FILE_BYTES + 1)
+    if len(data) > MAX_FILE_BYTES:
+        raise OSError(f"{name}: longer than {MAX_FILE_BYTES} bytes")
+    return data.decode()
 
 
 def _whole(text: str) -> int:

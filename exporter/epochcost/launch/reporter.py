@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 
+from epochcost.launch.moment import Moment
 from epochcost.launch.other_writers import LAUNCHER, OtherWriter
 from epochcost.launch.reading.progress_tracker import ProgressSnapshot
 from epochcost.training.run_metadata import RunMetadata
@@ -15,23 +15,6 @@ from epochcost.training.writer import EventWriter
 
 INTERVAL_SECONDS = 1.0
 INSTANT_SECONDS = 1e-6
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Moment:
-    """When something happened, in seconds: ``ts`` by the wall clock, ``mono`` by one that never jumps."""
-
-    ts: float
-    mono: float
-
-    @classmethod
-    def now(cls) -> Moment:
-        """This moment."""
-        return cls(time.time(), time.monotonic())
-
-    def later(self, seconds: float) -> Moment:
-        """So many seconds after it."""
-        return Moment(self.ts + seconds, self.mono + seconds)
 
 
 class Reporter:
@@ -54,39 +37,67 @@ class Reporter:
         self._due = 0.0
         self._waiting: ProgressSnapshot | None = None
         self._last = ProgressSnapshot()
+        self._written = Moment(0.0, 0.0)
+        self._planned = facts.epochs
         self.leads = True
         self.epochs = 0
         self.lines = 0
+        self.begun: Moment | None = None
 
     def start(self) -> None:
         """The command begins."""
-        self._open(self._now())
+        self.begun = self._now()
+        self._open(self.begun)
 
-    def stand(self, stand: ProgressSnapshot) -> None:
-        """The training stands here. Ends of epochs are written at once, the rest once a second."""
+    def report(self, news: ProgressSnapshot) -> None:
+        """The training is here. Ends of epochs are written at once, the rest once a second.
+
+        What is known only later is written with the moment at which it was: nothing that came after it was written yet.
+        """
         if not self.leads:
             return
-        self._last = _onwards(self._last, stand)
+        at = self._clamped(news.at or self._now())
+        if news.retract:
+            self._retract(at)
+            return
+        self._last = _onwards(self._last, news)
         self._facts = dataclasses.replace(
             self._facts,
-            epochs=stand.epochs or self._facts.epochs,
-            batch_size=stand.batch_size or self._facts.batch_size,
+            epochs=news.epochs or self._facts.epochs,
+            batch_size=news.batch_size or self._facts.batch_size,
         )
-        if stand.ended is not None:
-            self._boundary("epoch_end")
+        if self._phase == "startup":
+            self._begin(news, at)
+        if news.ended is not None:
+            self._boundary("epoch_end", at)
             self.epochs += 1
-        elif self._phase == "startup":
-            self._boundary("phase")
         else:
             self._waiting = self._last
             self.tick()
+
+    def _begin(self, news: ProgressSnapshot, at: Moment) -> None:
+        """The start-up is over, since a line of the training said so, or else since the first end of an epoch."""
+        if news.since is not None and news.since.mono <= at.mono:
+            self._phase = "train"
+            where = "" if news.began is None else f',"epoch":{float(news.began)}'
+            self._put("phase", self._clamped(news.since), where)
+            self._due = at.mono + INTERVAL_SECONDS
+        elif news.ended is None:
+            self._boundary("phase", at)
+
+    def _retract(self, at: Moment) -> None:
+        """Whatever was said of the progress was wrong; the run itself and its time stay."""
+        self._last, self._waiting, self.epochs = ProgressSnapshot(), None, 0
+        self._phase = "startup"
+        self._facts = dataclasses.replace(self._facts, epochs=self._planned)
+        self._put("retract", at, "")
 
     def tick(self) -> None:
         """Write what waits, if its time has come."""
         at = self._now()
         if self._waiting is not None and at.mono >= self._due:
             self._due, self._waiting = at.mono + INTERVAL_SECONDS, None
-            self._put("progress", at, _position(self._last))
+            self._put("progress", self._clamped(at), _position(self._last))
 
     def step_back(self, other: OtherWriter) -> None:
         """Another writer of this command has begun, at a known moment: from then on the run's progress is its matter.
@@ -109,7 +120,7 @@ class Reporter:
         """The command has ended: ``finished``, ``failed`` or ``preempted``; ``exit_status`` as a shell shows it."""
         if self._writer is None:
             return
-        at = self._now()
+        at = self._clamped(self._now())
         if self._waiting is not None:
             self._put("progress", at, _position(self._last))
         self._put("end", at, f'{_position(self._last)},"status":"{status}","exit_status":{exit_status}')
@@ -121,13 +132,26 @@ class Reporter:
         planned = self._facts.epochs
         return planned is not None and (self._last.epoch or 0.0) >= planned
 
-    def _boundary(self, kind: str) -> None:
-        at, began = self._now(), self._phase == "startup"
+    @property
+    def last(self) -> ProgressSnapshot:
+        """What was reported last."""
+        return self._last
+
+    @property
+    def seconds(self) -> float:
+        """Since the command began."""
+        return 0.0 if self.begun is None else self._now().mono - self.begun.mono
+
+    def _clamped(self, at: Moment) -> Moment:
+        return at if at.mono >= self._written.mono else self._written
+
+    def _boundary(self, kind: str, at: Moment) -> None:
+        began = self._phase == "startup"
         self._phase = "train"
         self._put(kind, at, _position(self._last))
         if began and kind != "phase":  # after the epoch: it began at some time before
             self._put("phase", at, _position(self._last))
-        self._due, self._waiting = at.mono + INTERVAL_SECONDS, None
+        self._due, self._waiting = self._now().mono + INTERVAL_SECONDS, None
 
     def _open(self, at: Moment) -> None:
         self._writer = EventWriter(lambda: self._directory, self._facts.run)
@@ -135,6 +159,7 @@ class Reporter:
 
     def _put(self, kind: str, at: Moment, more: str) -> None:
         if self._writer is not None:
+            self._written = at
             self._write(self._writer, kind, at, more)
 
     def _write(self, writer: EventWriter, kind: str, at: Moment, more: str) -> None:
@@ -166,12 +191,12 @@ def _most(before: int | None, now: int | None) -> int | None:
     return max(before, now) if before is not None and now is not None else now if before is None else before
 
 
-def _position(stand: ProgressSnapshot) -> str:
+def _position(last: ProgressSnapshot) -> str:
     known = {
-        "epoch": stand.epoch,
-        "step": stand.step,
-        "steps": stand.steps,
-        "samples": stand.samples,
+        "epoch": last.epoch,
+        "step": last.step,
+        "steps": last.steps,
+        "samples": last.samples,
     }
     said = {name: value for name, value in known.items() if value is not None}
     return f",{json.dumps(said, separators=(',', ':'))[1:-1]}" if said else ""

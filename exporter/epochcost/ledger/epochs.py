@@ -15,6 +15,7 @@ WHOLE = 1e-6
 """An epoch position this near to a whole number is whole."""
 STALL_FACTOR = 5.0
 INTERVALS_KEPT = 31
+BUSY_SECONDS = 120.0
 NEVER_STALLED = frozenset({Phase.EVAL, Phase.CHECKPOINT, Phase.RESTORE})
 
 
@@ -81,6 +82,18 @@ class Epochs:
     dropped_counted: int = 0
     counted: bool = True
     """Global rank 0 is on this machine."""
+    at_work: bool = False
+    """It trains, though it has reported no step yet: it says so, or its devices have worked for a while."""
+    busy_since: float | None = None
+    """Since when its devices have worked without a break, before it has reported anything."""
+    base: float = 0.0
+    """Epochs of trainings under this id that had finished before: positions count on from there."""
+    anew: bool = False
+    """The attempt before had finished, and this one has not yet said where it begins."""
+    fresh: bool = True
+    """This attempt began at step 0."""
+    whole_t: float | None = None
+    """When the position, as progress reported it, became the whole number that it is."""
     attempt_start: float | None = None
     """First position of this attempt; None until it is known."""
     steps: Counted = field(default_factory=Counted)
@@ -99,8 +112,14 @@ class Epochs:
     _sums: tuple[Timed, Timed] | None = field(default=None, compare=False, repr=False)
     """All that were timed and those that are counted, asked for each second, until one is finished or dropped."""
 
-    def begin_attempt(self, t: float) -> None:
-        """A process of the run has started while none of it was running."""
+    def begin_attempt(self, t: float, *, anew: bool = False) -> None:
+        """A process of the run has started while none of it was running; ``anew`` after an attempt that finished.
+
+        What comes then is new work and none done again, wherever it begins: its positions count on from the highest.
+        """
+        self.anew = anew
+        self.fresh = self.attempts == 0 or anew
+        self.at_work, self.busy_since, self.whole_t = False, None, None
         self.attempts += 1
         self.started_t = self.moved_t = t
         self.phase, self.stepped, self.begin_t, self.resumed = Phase.STARTUP, False, None, False
@@ -111,32 +130,50 @@ class Epochs:
 
     def take(self, event: TrainingEvent) -> None:
         """Follow one event of the run's leading process."""
-        kind, t = event.kind, event.t
+        kind, position = event.kind, self._where(event)
         if kind is EventKind.PHASE and event.phase is not None:
-            self._enter(event.phase, t, event.epoch)
+            self._enter(event, position)
         elif kind is EventKind.RESUME:
-            self._resume(event)
+            self._resume(event, position)
         elif kind is EventKind.PROGRESS:
-            self._progress(event)
-        elif kind is EventKind.EPOCH_END and event.epoch is not None:
-            self._epoch_end(event.epoch, t)
+            self._progress(event, position)
+        elif kind is EventKind.EPOCH_END and position is not None:
+            self._epoch_end(position, event.t)
             self._count(event)
+        elif kind is EventKind.END:
+            self._end(event, position)
 
-    def _enter(self, phase: Phase, t: float, position: float | None) -> None:
+    def _where(self, event: TrainingEvent) -> float | None:
+        """The event's position, counted on from the trainings that had finished before."""
+        position = _position(event)
+        if position is None or event.kind is EventKind.START:
+            return None
+        if self.anew:
+            first = _first(event, position, resumed=self.resumed)
+            self.anew, self.fresh = False, first + self.base < self.high_water
+            self.base = max(self.base, self.high_water - first)
+        return position + self.base
+
+    def _enter(self, event: TrainingEvent, position: float | None) -> None:
+        phase, t = event.phase, event.t
+        if phase is None:
+            return
         self.phase, self.moved_t = phase, t
         if phase is not Phase.TRAIN:
             return
         if position is not None:
-            self._stand_at(position, t)
+            self._stand_at(position, t, _first(event, position - self.base, resumed=self.resumed))
         if self.begin_t is None:
             self.begin_t = t
-            self.begin_position = self.position if self.position is not None else 0.0
+            self.begin_position = self.attempt_start if self.attempt_start is not None else 0.0
+        # Who says how many steps an epoch has will report them, and has not begun before the first.
+        self.at_work = event.steps is None or bool(event.step)
 
-    def _resume(self, event: TrainingEvent) -> None:
+    def _resume(self, event: TrainingEvent, position: float | None) -> None:
         self.resumed = True
         self.moved_t = event.t
-        if event.epoch is not None:
-            self._stand_at(event.epoch, event.t)
+        if position is not None:
+            self._stand_at(position, event.t, position - self.base)
         for counted, value in (
             (self.steps, event.step),
             (self.samples, event.samples),
@@ -145,13 +182,14 @@ class Epochs:
             if value is not None:
                 counted.position = value
 
-    def _stand_at(self, position: float, t: float) -> None:
-        """The process says where it is without having worked: a first position, or a jump back."""
+    def _stand_at(self, position: float, t: float, first: float) -> None:
+        """The process says where it is without having worked since: a first position, or a jump back."""
         if self.position is None:
-            self._first_position(position)
+            self._first_position(first + self.base)
+            self._advance(position, t)
         elif position < self.position - WHOLE:
             self.lost += self.position - position
-            self.position = position
+            self.position, self.whole_t = position, None
             self.begin_t, self.begin_position = t, position
 
     def _first_position(self, position: float) -> None:
@@ -161,13 +199,12 @@ class Epochs:
         self.position = self.attempt_start = position
         self.high_water = max(self.high_water, position)
 
-    def _progress(self, event: TrainingEvent) -> None:
-        position = _position(event)
+    def _progress(self, event: TrainingEvent, position: float | None) -> None:
         counted = self._count(event)
         before = self.position
         if position is not None:
             if self.position is None:
-                self._first_position(0.0 if position <= 1 and not self.resumed else position)
+                self._first_position(_first(event, position - self.base, resumed=self.resumed) + self.base)
             self._end_epochs_before(position, event.t)
             self._move(position, event.t)
         if self.begin_t is None:
@@ -175,14 +212,24 @@ class Epochs:
         if counted or position != before:
             self.reports_steps = True
             self._moved(event.t)
+        elif event.steps is not None and not self.stepped:
+            self.at_work = False  # its steps are reported, and none is done
+
+    def _end(self, event: TrainingEvent, position: float | None) -> None:
+        """The last words of a process count like any others, and end an epoch that is whole."""
+        if position is not None or _counts(event):
+            self._progress(event, position)
+        self._end_whole_epoch()
 
     def _end_epochs_before(self, position: float, t: float) -> None:
         """A run that is well into an epoch has finished the ones before, whether it said so or not.
 
-        Jobs that count steps or tokens never say so. The end is put where the position must have passed it, between
-        the report before and this one.
+        Jobs that count steps or tokens never say so. The end is where the position was whole; where no report hit that,
+        it is put where the position must have passed it, between the report before and this one.
         """
-        reached = math.floor(position)
+        if self.position is not None and position > self.position + WHOLE:
+            self._end_whole_epoch()
+        reached = math.floor(position + WHOLE)
         if self.begin_t is None or self.position is None or position - reached <= WHOLE:
             return
         if reached < self.begin_position + WHOLE or self.position >= reached:
@@ -190,8 +237,13 @@ class Epochs:
         part = (position - reached) / (position - self.position)
         self._epoch_end(float(reached), t - part * (t - max(self.moved_t, self.begin_t)))
 
+    def _end_whole_epoch(self) -> None:
+        """The epoch whose end was reported as a position, and is not said otherwise, ended there."""
+        if self.whole_t is not None and self.position is not None and self.position > self.begin_position + WHOLE:
+            self._finish(self.position, self.whole_t)
+
     def _count(self, event: TrainingEvent) -> bool:
-        first = self.attempts <= 1 and not self.resumed
+        first = self.fresh and not self.resumed
         moves = [
             self.steps.move(event.step, first_attempt=first),
             self.samples.move(event.samples, first_attempt=first),
@@ -201,11 +253,17 @@ class Epochs:
 
     def _move(self, position: float, t: float) -> None:
         if self.position is None or position < self.position - WHOLE:
-            self._stand_at(position, t)
+            self._stand_at(position, t, position - self.base)
         else:
-            self.executed += max(0.0, position - self.position)
-            self.position = max(position, self.position)
-        self.high_water = max(self.high_water, self.position or 0.0)
+            self._advance(position, t)
+
+    def _advance(self, position: float, t: float) -> None:
+        before = self.position or 0.0
+        self.executed += max(0.0, position - before)
+        self.position = max(position, before)
+        self.high_water = max(self.high_water, self.position)
+        if position > before + WHOLE:
+            self.whole_t = t if abs(position - round(position)) <= WHOLE else None
 
     def _moved(self, t: float) -> None:
         if self.stepped:
@@ -222,11 +280,38 @@ class Epochs:
             return  # said twice
         self._move(number, t)
         self._moved(t)
+        self._finish(number, t)
+
+    def _finish(self, number: float, t: float) -> None:
+        """The epoch that runs ends at ``t``, with ``number`` of them finished; a part of one is no epoch."""
         count = round(number - self.begin_position)
-        if count >= 1 and abs(number - self.begin_position - count) <= WHOLE:
+        if self.begin_t is not None and count >= 1 and abs(number - self.begin_position - count) <= WHOLE:
             self.finished.append(Epoch(number, self.begin_t, t, count, self.counted))
             self._sums = None
-        self.begin_t, self.begin_position = t, number
+        self.begin_t, self.begin_position, self.whole_t = t, number, None
+
+    def work(self, start: float, end: float, *, busy: bool) -> None:
+        """Its devices did something, or nothing, from ``start`` to ``end``.
+
+        A run of which nothing but its start is heard has begun to work when they have been busy for a while.
+        """
+        if self.begun or not busy:
+            self.busy_since = None
+            return
+        self.busy_since = start if self.busy_since is None else self.busy_since
+        self.at_work = end - self.busy_since >= BUSY_SECONDS
+
+    @property
+    def begun(self) -> bool:
+        """Whether start-up is over: a step was reported, or that it trains, or its devices have worked for a while.
+
+        Of an attempt after others it must be known where it began: its work may be work done again.
+        """
+        return self.stepped or (self.at_work and (self.position is not None or not self.high_water))
+
+    def planned(self, epochs: float | None) -> float | None:
+        """The position planned, where ``epochs`` are of this training; None until it is known where it began."""
+        return None if epochs is None or self.anew else self.base + epochs
 
     @property
     def reached(self) -> float | None:
@@ -283,20 +368,21 @@ class Epochs:
 
     def state_at(self, t: float, stall_after: float) -> State:
         """Where a second at ``t`` goes; `State.USEFUL` means "progressing" (utilisation splits it)."""
-        if not self.stepped:
+        if not self.begun:
             return State.STARTUP
-        if (self.position or 0.0) < self.high_water - WHOLE:
+        if not self.anew and self.position is not None and self.position < self.high_water - WHOLE:
             return State.REPLAY
         if t >= self.stalls_at(stall_after):
             return State.STALLED
         return State.USEFUL
 
-    def state(self) -> dict[str, Any]:
-        """As JSON-able data."""
+    def state(self, *, finished: bool = True) -> dict[str, Any]:
+        """As JSON-able data, without the ``finished`` epochs if so wished."""
+        kept = self.finished if finished else []
         return {
             **{name: getattr(self, name) for name in _SAVED},
             "phase": self.phase.value,
-            "finished": [[e.number, e.start, e.end, e.count, *([] if e.counted else [False])] for e in self.finished],
+            "finished": [[e.number, e.start, e.end, e.count, *([] if e.counted else [False])] for e in kept],
             "amounts": [[c.position, c.executed] for c in (self.steps, self.samples, self.tokens)],
             "intervals": list(self.intervals),
         }
@@ -331,6 +417,12 @@ _SAVED = (
     "dropped_counted",
     "counted",
     "attempt_start",
+    "at_work",
+    "busy_since",
+    "base",
+    "anew",
+    "fresh",
+    "whole_t",
 )
 
 
@@ -342,9 +434,26 @@ def _added(dropped: Timed, epochs: Sequence[Epoch]) -> Timed:
 def _position(event: TrainingEvent) -> float | None:
     """The event's position in epochs, derived from steps or samples where it says none itself."""
     if event.epoch is not None:
-        return event.epoch
+        return float(event.epoch)
     if event.step is not None and event.steps:
         return event.step / event.steps
     if event.samples is not None and event.samples_per_epoch:
         return event.samples / event.samples_per_epoch
     return None
+
+
+def _counts(event: TrainingEvent) -> bool:
+    """Whether it says that something was done."""
+    return bool(event.step or event.samples or event.tokens)
+
+
+def _first(event: TrainingEvent, position: float, *, resumed: bool) -> float:
+    """Where an attempt began that first says that it is at ``position``.
+
+    One that has resumed says so. A process that begins an epoch says the whole number and no steps of it; any other
+    first word from within the first epoch, or at its end, comes after work that began at 0.
+    """
+    if event.kind is EventKind.EPOCH_END:
+        return max(0.0, math.ceil(position) - 1.0)
+    begins = event.kind is EventKind.PHASE and position.is_integer() and not _counts(event)
+    return position if resumed or begins or position > 1 or event.kind is EventKind.RESUME else 0.0

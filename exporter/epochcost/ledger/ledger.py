@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from epochcost.ledger.devices import Device, DeviceBook
+from epochcost.ledger.layout import is_gone, with_held
 from epochcost.ledger.node_ledger import Key, NodeLedger
 from epochcost.ledger.parts import base36
 from epochcost.ledger.price import PriceTrack
 from epochcost.ledger.run import RunAccount
 from epochcost.ledger.shares import Claims, Placed, claims
 from epochcost.ledger.state_of_before import upgraded
+from epochcost.ledger.unsettled import Unsettled
 from epochcost.model import EndStatus, EventKind, PriceStep, RunId, State, TrainingEvent
 
-MAX_OPEN_RUNS = 200
+MAX_OPEN_RUNS = 300
+"""More than the reader of events lets all users have open together (see ``UserQuotas``): the last resort."""
 MAX_RUNS = 400
 ALL = Device("node", "node")
 """Stands for the whole machine where no device has ever been seen."""
 NO_GPU = frozenset({"cpu", ALL.uuid})
 STATE_VERSION = 2
+WORKING_RATIO = 0.3
+"""Utilisation from which on a device of a run that has said nothing but its start plainly works."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,7 @@ class Ledger:
         self.price = PriceTrack()
         self.price_floor = -math.inf
         self.book = NodeLedger()
+        self.unsettled = Unsettled(0.0)
         self.devices = DeviceBook()
         self.runs: dict[RunId, RunAccount] = {}
         self.cursor: float | None = None
@@ -57,6 +65,8 @@ class Ledger:
         """The machine's boot: nothing before it is charged."""
         self._layout: tuple[Placed, ...] = ((ALL.uuid, ALL.index, ALL.weight),)
         self._claims: Claims | None = None
+        self._stale_from: float | None = None
+        """In `many_events`: the instant from which the shares are to be computed again; else None."""
 
     # -- time --------------------------------------------------------------------------------------------------------
 
@@ -81,7 +91,7 @@ class Ledger:
         """
         if self.cursor is None or to <= self.cursor:
             return
-        self._see(devices)
+        devices = self._see(devices)
         if not observed or not sum(d.weight for d in devices):
             devices = [Device(uuid, index, weight=weight) for uuid, index, weight in self._layout]
         for end in sorted({to, *self._cuts(self.cursor, to)}):
@@ -97,12 +107,30 @@ class Ledger:
             if account.is_open and start < (t := account.epochs.stalls_at(self.settings.stall_after)) < end:
                 yield t
 
-    def _see(self, devices: Sequence[Device]) -> None:
+    def _see(self, devices: Sequence[Device]) -> Sequence[Device]:
+        """Take ``devices`` for the node's, with those that have vanished and that runs still hold."""
+        if not sum(d.weight for d in devices):
+            return devices
+        present = {device.uuid for device in devices}
+        if any(uuid not in present for uuid, _, _ in self._layout):
+            devices = with_held(devices, self._layout, self._held_by_name())
         layout = tuple((d.uuid, d.index, d.weight) for d in devices)
-        if sum(d.weight for d in devices) and layout != self._layout:
+        if layout != self._layout:
             self._layout = layout
+            self._hold()
             if self.cursor is not None:
                 self._reshare(self.cursor)
+        return devices
+
+    def _held_by_name(self) -> set[str]:
+        """UUIDs of the devices that open runs have named."""
+        members = (member for account in self.open_runs() for member in account.members.values() if member.end is None)
+        return {uuid for member in members for uuid in member.held or ()}
+
+    def _hold(self) -> None:
+        if self._layout[0][0] not in NO_GPU:
+            for account in self.open_runs():
+                account.hold(self._layout)
 
     def _account(self, start: float, end: float, devices: Sequence[Device]) -> None:
         current = self._current_claims()
@@ -121,8 +149,11 @@ class Ledger:
                 by_state[state] = by_state.get(state, 0.0) + share
             self.devices.add(device, end - start, by_state)
         self.book.add(start, end, shares, self.price)
-        for run in states:
+        self.unsettled.add(start, end, shares)
+        for run, state in states.items():
             account = self.runs[run]
+            if state is State.STARTUP:
+                account.epochs.work(start, end, busy=_works(run, devices, current))
             phase = account.epochs.phase
             account.phase_seconds[phase] = account.phase_seconds.get(phase, 0.0) + (end - start)
 
@@ -141,9 +172,11 @@ class Ledger:
         if not runs:
             return self._without_run(device, payers, t)
         split: dict[Key, float] = {}
-        for run in runs:
+        if is_gone(device.index):
+            return {(run, State.UNKNOWN): 1 / one_of for run, one_of in self._current_claims().parts(runs).items()}
+        for run, one_of in self._current_claims().parts(runs).items():
             for state, share in _with_run(states[run], device.utilization_ratio):
-                split[run, state] = split.get((run, state), 0.0) + share / len(runs)
+                split[run, state] = split.get((run, state), 0.0) + share / one_of
         return split
 
     def _without_run(self, device: Device, payers: Mapping[RunId, float], t: float) -> dict[Key, float]:
@@ -168,14 +201,16 @@ class Ledger:
         """Follow one event, which should not lie after the cursor; returns what became of it, for a counter."""
         account = self.runs.get(event.run)
         if account is None:
-            if event.kind in (EventKind.GONE, EventKind.END):
+            if event.kind in (EventKind.GONE, EventKind.END, EventKind.RETRACT):
                 return "ignored"
             if len(self.open_runs()) >= MAX_OPEN_RUNS:
                 return "too_many_runs"
             self._forget_old_runs()
             account = self.runs[event.run] = RunAccount(event.run, self._new_part(event.t))
+            account.user = event.user
         changed = account.take(event, self.floor)
         if changed is not None:
+            self._hold()
             self._reshare(changed)
         return "accepted"
 
@@ -218,18 +253,39 @@ class Ledger:
     def _current_claims(self) -> Claims:
         if self._claims is None:
             open_runs = {a.run: a.gpus_at(math.inf) for a in self.open_runs()}
-            self._claims = claims(open_runs, self._layout, whole_node=self.settings.whole_node)
+            self._claims = self._claims_of(open_runs)
         return self._claims
+
+    def _claims_of(self, open_runs: Mapping[RunId, frozenset[str] | None]) -> Claims:
+        users = {run: self.runs[run].user for run in open_runs}
+        return claims(open_runs, self._layout, whole_node=self.settings.whole_node, users=users)
+
+    @contextmanager
+    def many_events(self) -> Iterator[None]:
+        """Within the block the shares of runs are not kept up to date, however many events there are: once, at its end.
+
+        A thousand processes that come and go at times long past would else have all be computed again at each.
+        """
+        self._stale_from = math.inf
+        try:
+            yield
+        finally:
+            stale, self._stale_from = self._stale_from, None
+            if stale < math.inf:
+                self._reshare(stale)
 
     def _reshare(self, start: float) -> None:
         """Compute every run's share again from ``start`` on, over all known beginnings and ends."""
         self._claims = None
+        if self._stale_from is not None:
+            self._stale_from = min(self._stale_from, start)
+            return
         accounts = [a for a in self.runs.values() if a.is_open or (a.ended_t or 0.0) >= start or a.share.at(start)]
         instants = sorted({start}.union(*(a.changes_after(start) for a in accounts)))
         steps: dict[RunId, list[tuple[float, float]]] = {a.run: [] for a in accounts}
         for t in instants:
             open_runs = {a.run: a.gpus_at(t) for a in accounts if a.open_at(t)}
-            shares = claims(open_runs, self._layout, whole_node=self.settings.whole_node).shares()
+            shares = self._claims_of(open_runs).shares()
             for a in accounts:
                 steps[a.run].append((t, shares.get(a.run, 0.0)))
         for a in accounts:
@@ -240,8 +296,15 @@ class Ledger:
     def _forget_old_runs(self) -> None:
         if len(self.runs) < MAX_RUNS:
             return
-        closed = sorted((a for a in self.runs.values() if not a.is_open), key=lambda a: a.last_event_t)
-        for account in closed[: MAX_RUNS // 4]:
+        # Of each user the newest stay: one user's many do not push out another's few.
+        closed = sorted((a for a in self.runs.values() if not a.is_open), key=lambda a: -a.last_event_t)
+        nth: Counter[int | None] = Counter()
+        ranked = []
+        for account in closed:
+            nth[account.user] += 1
+            ranked.append((nth[account.user], -account.last_event_t, account))
+        ranked.sort(key=lambda one: one[:2], reverse=True)
+        for *_, account in ranked[: MAX_RUNS // 4]:
             del self.runs[account.run]
         self.book.drop_run_names(self.runs)
 
@@ -284,6 +347,7 @@ class Ledger:
             "price": [[_finite(t), p] for t, p in zip(self.price.times, self.price.usd_per_hour, strict=True)],
             "layout": self._layout,
             "book": self.book.state(),
+            "unsettled": self.unsettled.state(),
             "devices": self.devices.state(),
             "runs": {run: account.state() for run, account in self.runs.items()},
         }
@@ -308,9 +372,16 @@ class Ledger:
         it.price = PriceTrack(times, tuple(p for _, p in state["price"]))
         it._layout = tuple((str(u), str(i), float(weight[0]) if weight else 1.0) for u, i, *weight in state["layout"])
         it.book = NodeLedger.restored(state["book"])
+        it.unsettled = Unsettled.restored(state["unsettled"])
         it.devices = DeviceBook.restored(state["devices"])
         it.runs = {RunId(run): RunAccount.restored(RunId(run), account) for run, account in state["runs"].items()}
         return it
+
+
+def _works(run: RunId, devices: Sequence[Device], current: Claims) -> bool:
+    """Whether one of the run's devices is plainly in use."""
+    mine = (d for d, runs in zip(devices, current.by_device, strict=True) if run in runs)
+    return any((device.utilization_ratio or 0.0) >= WORKING_RATIO for device in mine)
 
 
 def _with_run(state: State, utilization: float | None) -> Iterable[tuple[State, float]]:

@@ -122,17 +122,17 @@ class NodeLedger:
     def state(self) -> dict[str, Any]:
         """The book as JSON-able data."""
         return {
-            "spans": [[s.start, s.end, _dump(s.seconds)] for s in self.spans],
-            "folded": [_dump(self._folded.seconds), _dump(self._folded.cost_usd), self._folded.unpriced_seconds],
+            "spans": [[s.start, s.end, dump(s.seconds)] for s in self.spans],
+            "folded": [dump(self._folded.seconds), dump(self._folded.cost_usd), self._folded.unpriced_seconds],
         }
 
     @classmethod
     def restored(cls, state: Mapping[str, Any]) -> NodeLedger:
         """The book that `state` described."""
         book = cls()
-        book.spans = [Interval(float(a), float(b), _load(seconds)) for a, b, seconds in state["spans"]]
+        book.spans = [Interval(float(a), float(b), load(seconds)) for a, b, seconds in state["spans"]]
         seconds, usd, unpriced = state["folded"]
-        book._folded = Totals(_load(seconds), _load(usd), float(unpriced))
+        book._folded = Totals(load(seconds), load(usd), float(unpriced))
         return book
 
 
@@ -168,9 +168,11 @@ def _renamed(seconds: dict[Key, float], kept: set[RunId | None]) -> dict[Key, fl
     return renamed
 
 
-def _dump(values: Mapping[Key, float]) -> list[list[Any]]:
+def dump(values: Mapping[Key, float]) -> list[list[Any]]:
+    """Values by key as JSON can hold them."""
     return [[run, state.value, value] for (run, state), value in values.items()]
 
 
-def _load(rows: Iterable[Iterable[Any]]) -> dict[Key, float]:
+def load(rows: Iterable[Iterable[Any]]) -> dict[Key, float]:
+    """What `dump` made."""
     return {(None if run is None else RunId(run), State(state)): float(value) for run, state, value in rows}

@@ -10,7 +10,8 @@ from typing import Any
 from epochcost.ledger.epochs import Epoch, Epochs
 from epochcost.ledger.price import PriceTrack
 from epochcost.ledger.rank_zero import CountedHere, holds_rank_zero
-from epochcost.ledger.shares import ShareTrack
+from epochcost.ledger.retraction import FACTS, BeforeReports
+from epochcost.ledger.shares import Placed, ShareTrack, named
 from epochcost.model import EndStatus, EventKind, Phase, RunId, TrainingEvent
 
 MAX_EPOCHS_KEPT = 5000
@@ -31,6 +32,8 @@ class Member:
     """It was said to be gone, by a reader that may have been wrong."""
     rank: int | None = None
     """Of the process in its job; None where it does not say, or has no job."""
+    held: tuple[str, ...] | None = None
+    """UUIDs of the devices that ``gpus`` names, once they are known: an index may come to mean another device."""
 
     def open_at(self, t: float) -> bool:
         """Whether the process was running at ``t``."""
@@ -79,6 +82,8 @@ class Settled:
     epochs_here: int = 0
     """Those of them that are counted on this machine."""
     member_seconds: float = 0.0
+    cut_t: float = 0.0
+    """What the share was before this instant is no longer kept."""
 
 
 class RunAccount:
@@ -88,6 +93,8 @@ class RunAccount:
         self.run = run
         self.part = part
         """Identity of this account: another machine's, or a later ledger's, account of the run is another part."""
+        self.user: int | None = None
+        """Who began the run; None where that is not known."""
         self.facts = Facts()
         self.members: dict[str, Member] = {}
         self.leader: str | None = None
@@ -100,6 +107,9 @@ class RunAccount:
         self.started_t: float | None = None
         self.last_event_t = 0.0
         self.settled = Settled()
+        self.before_reports: BeforeReports | None = None
+        self.retracted = 0
+        """How often what a process had reported was taken back."""
         self.is_open = False
         """Whether any process of the run is running."""
         self.ended_t: float | None = None
@@ -131,8 +141,15 @@ class RunAccount:
             if member.open_at(t):
                 if member.gpus is None:
                     return None
-                used.update(member.gpus)
+                used.update(member.gpus if member.held is None else member.held)
         return frozenset(used)
+
+    def hold(self, devices: Sequence[Placed]) -> None:
+        """Keep which of ``devices`` its processes mean: from now on these stay their claim, seen or not."""
+        for member in self.members.values():
+            if member.end is None and member.gpus is not None and member.held is None:
+                mine = named(frozenset(member.gpus), devices)
+                member.held = tuple(uuid for uuid, _, _ in mine) if any(weight for _, _, weight in mine) else None
 
     def changes_after(self, t: float) -> set[float]:
         """Instants after ``t`` at which one of its processes began or ended."""
@@ -160,36 +177,62 @@ class RunAccount:
         """
         if event.kind is not EventKind.GONE:
             self.last_event_t = max(self.last_event_t, event.t)
+        said_before = {name: getattr(self.facts, name) for name in FACTS}
         self.facts.take(event)
         changed = None
         member = self._member(event)
         if member is None:
-            if event.kind in (EventKind.GONE, EventKind.END):
+            if event.kind in (EventKind.GONE, EventKind.END, EventKind.RETRACT):
                 return None
             member, changed = self._join(event, floor)
         member.last_t = max(member.last_t, event.t)
         if event.gpus is not None and event.gpus != member.gpus and event.kind is not EventKind.START:
-            member.gpus, changed = event.gpus, max(event.t, floor)
+            member.gpus, member.held, changed = event.gpus, None, max(event.t, floor)
         if event.kind in (EventKind.END, EventKind.GONE):
-            return self._leave(event, member, floor) if member.end is None else None
+            return self._leave(event, member, floor, said_before) if member.end is None else None
         if member.end is not None:
             if not member.lost:
                 return None
             changed = self._return(event, member)
-        if (
-            self.leader != event.writer
-            and not self.epochs.stepped
-            and self.epochs.position is None
-            and _says_where(event)
-        ):
-            self.leader = event.writer  # the one so far has never said where it is: a launcher, perhaps
-        if self.leader == event.writer:
-            self._follow(event)
+        if event.kind is EventKind.RETRACT:
+            self._retract(event.writer)
+        elif self._leads(event):
+            self._follow(event, said_before)
         return changed
 
-    def _follow(self, event: TrainingEvent) -> None:
+    def _leads(self, event: TrainingEvent) -> bool:
+        """Whether the run's progress is what this process says."""
+        nothing_said = not self.epochs.stepped and self.epochs.position is None
+        if self.leader != event.writer and nothing_said and _says_where(event):
+            self.leader = event.writer  # the one so far has never said where it is: a launcher, perhaps
+        return self.leader == event.writer
+
+    def _follow(self, event: TrainingEvent, said_before: Mapping[str, Any]) -> None:
+        kept = self.before_reports
+        mine = kept is not None and kept.writer == event.writer
+        if event.kind is EventKind.START and mine:
+            self.before_reports = None
+        elif event.kind is not EventKind.START and not mine and _says_where(event):
+            dollars = {name: getattr(self.settled, name) for name in ("epoch_usd", "epochs", "epochs_here")}
+            self.before_reports = BeforeReports.of(event.writer, said_before, self.epochs, self.counted, dollars)
         self.epochs.take(event)
         self.counted.follow(self.epochs)
+
+    def _retract(self, writer: str) -> None:
+        """Forget every position and epoch that ``writer`` has reported: it was a guess, and a wrong one."""
+        before = self.before_reports
+        if before is None or before.writer != writer:
+            return
+        leads = self.counted.leads
+        for name, value in before.facts.items():
+            setattr(self.facts, name, value)
+        self.epochs = before.restored_epochs(self.epochs)
+        self.counted = CountedHere.restored(before.counted)
+        self.counted.decide(leads, self.epochs, self.phase_seconds)
+        for name, value in before.dollars.items():
+            setattr(self.settled, name, value)
+        self.retracted += 1
+        self.reprice()
 
     def _member(self, event: TrainingEvent) -> Member | None:
         """The process that wrote ``event``; one that starts anew in the same file is another."""
@@ -202,7 +245,7 @@ class RunAccount:
     def _join(self, event: TrainingEvent, floor: float) -> tuple[Member, float]:
         start = max(event.t, floor)
         if not self.is_open:
-            self.epochs.begin_attempt(event.t)
+            self.epochs.begin_attempt(event.t, anew=self.status is EndStatus.FINISHED)
             self.leader, self.status = event.writer, None
         self._forget_old_members()
         self.members[event.writer] = member = Member(start, None, event.gpus, event.t, rank=_rank(event))
@@ -212,7 +255,9 @@ class RunAccount:
         self.started_t = start if self.started_t is None else min(self.started_t, start)
         return member, start
 
-    def _leave(self, event: TrainingEvent, member: Member, floor: float) -> float:
+    def _leave(self, event: TrainingEvent, member: Member, floor: float, said_before: Mapping[str, Any]) -> float:
+        if event.kind is EventKind.END and self._leads(event):
+            self._follow(event, said_before)
         member.end = max(event.t, member.start, floor)
         member.lost = event.kind is EventKind.GONE
         self._changed()
@@ -252,7 +297,12 @@ class RunAccount:
     # -- money -------------------------------------------------------------------------------------------------------
 
     def cost(self, start: float, end: float, price: PriceTrack) -> float | None:
-        """Exact dollars from ``start`` to ``end``; None while the price of any part of it is not known."""
+        """Exact dollars from ``start`` to ``end``; None while the price of any part of it is not known.
+
+        Nor is it where the share changed so often that what it was at ``start`` is no longer kept.
+        """
+        if start < self.settled.cut_t:
+            return None
         usd, unpriced = self.share.cost(start, end, price)
         return None if unpriced > 0 else usd
 
@@ -263,20 +313,30 @@ class RunAccount:
         return None if usd == 0 and (unpriced > 0 or price.at(now) is None) else usd
 
     def settle(self, until: float, price: PriceTrack) -> None:
-        """What lies before ``until`` keeps the dollars it has; earlier, if the share changed very often."""
-        if len(self.share.times) > MAX_SHARE_STEPS:
+        """What lies before ``until`` keeps the dollars it has; earlier, if the share changed very often.
+
+        The newest finished epoch and the one that runs are kept in detail, however long they are.
+        """
+        often = len(self.share.times) > MAX_SHARE_STEPS
+        if often:
             until = max(until, self.share.times[len(self.share.times) // 2])
+        else:
+            begun = [epoch.start for epoch in self.epochs.finished[-1:]]
+            until = min([until, *begun, *([] if self.epochs.begin_t is None else [self.epochs.begin_t])])
         if not self.share.times or until <= max(self.settled.until, self.share.times[0]):
             return
         old = sum(1 for epoch in self.epochs.finished if epoch.start < until)
         self._fold(self.epochs.drop_oldest(old), price)
         self.settled.usd += self.share.cost(self.settled.until, until, price)[0]
         self.settled.until = until
+        self.settled.cut_t = until if often else self.settled.cut_t
         self.share.forget_before(until)
 
     def _fold(self, epochs: Sequence[Epoch], price: PriceTrack) -> None:
-        for epoch in epochs:
-            cost = self.cost(epoch.start, epoch.end, price)
+        costs = [self.cost(epoch.start, epoch.end, price) for epoch in epochs]
+        if self.before_reports is not None:
+            self.before_reports.folded(epochs, costs)
+        for epoch, cost in zip(epochs, costs, strict=True):
             self.settled.epoch_usd += cost or 0.0
             self.settled.epochs += epoch.count if cost is not None else 0
             self.settled.epochs_here += epoch.count if cost is not None and epoch.counted else 0
@@ -307,6 +367,17 @@ class RunAccount:
         finished = zip(self.epochs.finished, costs, strict=True)
         return self.settled.epochs_here + sum(e.count for e, usd in finished if usd is not None and e.counted)
 
+    def unsettled_epochs(self, until: float, costs: Sequence[float | None]) -> tuple[float, int]:
+        """Of the finished epochs that ended after ``until``: dollars, and how many priced ones are counted here."""
+        usd, here = 0.0, 0
+        for epoch, cost in zip(reversed(self.epochs.finished), reversed(costs), strict=True):
+            if epoch.end <= until:
+                break
+            if cost is not None:
+                usd += cost
+                here += epoch.count if epoch.counted else 0
+        return usd, here
+
     def reprice(self) -> None:
         """Prices or shares of the past have changed: what was computed is computed again when asked."""
         self._epoch_usd, self._epoch_sum = [], None
@@ -324,7 +395,8 @@ class RunAccount:
         return {
             "facts": asdict(self.facts),
             "part": self.part,
-            "members": {k: [m.start, m.end, m.gpus, m.last_t, m.lost, m.rank] for k, m in self.members.items()},
+            "user": self.user,
+            "members": {k: [m.start, m.end, m.gpus, m.last_t, m.lost, m.rank, m.held] for k, m in self.members.items()},
             "leader": self.leader,
             "status": self.status.value if self.status else None,
             "epochs": self.epochs.state(),
@@ -334,16 +406,19 @@ class RunAccount:
             "started_t": self.started_t,
             "last_event_t": self.last_event_t,
             "settled": asdict(self.settled),
+            "retracted": self.retracted,
+            "before_reports": self.before_reports.state() if self.before_reports else None,
         }
 
     @classmethod
     def restored(cls, run: RunId, state: Mapping[str, Any]) -> RunAccount:
         """The account that `state` described."""
         it = cls(run, str(state["part"]))
+        it.user = state.get("user")
         it.facts = Facts(**state["facts"])
         it.members = {
-            k: Member(start, end, None if gpus is None else tuple(gpus), last, lost, rank)
-            for k, (start, end, gpus, last, lost, rank) in state["members"].items()
+            k: Member(start, end, _tuple(gpus), last, lost, rank, _tuple(held))
+            for k, (start, end, gpus, last, lost, rank, held) in state["members"].items()
         }
         it.leader = state["leader"]
         it.status = EndStatus(state["status"]) if state["status"] else None
@@ -354,7 +429,13 @@ class RunAccount:
         it._changed()
         it.started_t, it.last_event_t = state["started_t"], state["last_event_t"]
         it.settled = Settled(**state["settled"])
+        it.retracted = int(state["retracted"])
+        it.before_reports = BeforeReports.restored(state["before_reports"])
         return it
+
+
+def _tuple(names: Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if names is None else tuple(names)
 
 
 def _rank(event: TrainingEvent) -> int | None:

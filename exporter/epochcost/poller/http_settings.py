@@ -6,10 +6,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from epochcost.settings import SettingsError, duration, http_url, option, words
+from epochcost.settings import SettingsError, between, http_url, option, words
 
 HOUR = 3600.0
 DAY = 86400.0
+INTERVAL = between("100ms", "30d")
+"""Between two questions to one source."""
 
 
 def words_like(pattern: str, example: str) -> Callable[[str], tuple[str, ...]]:
@@ -25,11 +27,17 @@ def words_like(pattern: str, example: str) -> Callable[[str], tuple[str, ...]]:
 
 
 def endpoint(text: str) -> str:
-    """An http or https URL that is not empty and holds no password."""
+    """An http or https URL that is not empty and holds no password; paths are put behind it, so no slash ends it."""
     url = http_url(text)
     if not url or "@" in url:
         raise ValueError("expected http://HOST:PORT/PATH or https://HOST/PATH without user and password")
     return url
+
+
+def resource(text: str) -> str:
+    """As `endpoint`, but of one document, so that a slash at its end stays: some servers know it only with it."""
+    url = endpoint(text)
+    return f"{url}/" if text.endswith("/") else url
 
 
 _counted = words_like(r"[1-9]\d{0,2}x [A-Za-z0-9][A-Za-z0-9._+/ -]*", "a count and a GPU, 4x H100 SXM")
@@ -40,7 +48,7 @@ class HttpSettings:
     """What the sources of `epochcost.prices` that ask over plain HTTP can be told."""
 
     azure_url: str = option(
-        "azure.url", "https://prices.azure.com/api/retail/prices", "of the retail prices API", parse=endpoint
+        "azure.url", "https://prices.azure.com/api/retail/prices", "of the retail prices API", parse=resource
     )
     azure_regions: tuple[str, ...] = option(
         "azure.regions", (), "regions to watch", parse=words_like(r"[a-z]+[a-z0-9]*", "a region code, eastus")
@@ -51,7 +59,7 @@ class HttpSettings:
         "sizes to watch; sizes that agents ask for are watched anyway",
         parse=words_like(r"[A-Za-z]+_[A-Za-z0-9_-]+", "a size, Standard_NC4as_T4_v3"),
     )
-    azure_interval: float = option("azure.interval", HOUR, "between two questions", parse=duration)
+    azure_interval: float = option("azure.interval", HOUR, "between two questions", parse=INTERVAL)
     vast_url: str = option("vast.url", "https://console.vast.ai/api/v0", "of the API", parse=endpoint)
     vast_api_key_file: str = option(
         "vast.api-key-file", "", "file with an API key; without one rented machines are not priced, only the market"
@@ -63,32 +71,32 @@ class HttpSettings:
         parse=words_like(r"[A-Z]{2}", "a country code, US"),
     )
     vast_instance_types: tuple[str, ...] = option("vast.instance-types", (), "types to watch", parse=_counted)
-    vast_interval: float = option("vast.interval", 600.0, "between two questions", parse=duration)
-    runpod_url: str = option("runpod.url", "https://api.runpod.io/graphql", "of the GraphQL API", parse=endpoint)
+    vast_interval: float = option("vast.interval", 600.0, "between two questions", parse=INTERVAL)
+    runpod_url: str = option("runpod.url", "https://api.runpod.io/graphql", "of the GraphQL API", parse=resource)
     runpod_api_key_file: str = option("runpod.api-key-file", "", "file with an API key; may be left out")
     runpod_instance_types: tuple[str, ...] = option(
         "runpod.instance-types", (), "types to watch in the secure and the community cloud", parse=_counted
     )
-    runpod_interval: float = option("runpod.interval", 1800.0, "between two questions", parse=duration)
-    lambda_url: str = option("lambda.url", "https://cloud.lambdalabs.com/api/v1", "of the API", parse=endpoint)
+    runpod_interval: float = option("runpod.interval", 1800.0, "between two questions", parse=INTERVAL)
+    lambda_url: str = option("lambda.url", "https://cloud.lambda.ai/api/v1", "of the API", parse=endpoint)
     lambda_api_key_file: str = option("lambda.api-key-file", "", "file with an API key; without one Lambda is skipped")
-    lambda_interval: float = option("lambda.interval", HOUR, "between two questions", parse=duration)
+    lambda_interval: float = option("lambda.interval", HOUR, "between two questions", parse=INTERVAL)
     digitalocean_url: str = option("digitalocean.url", "https://api.digitalocean.com/v2", "of the API", parse=endpoint)
     digitalocean_api_key_file: str = option(
         "digitalocean.api-key-file", "", "file with an access token; without one DigitalOcean is skipped"
     )
-    digitalocean_interval: float = option("digitalocean.interval", DAY, "between two questions", parse=duration)
+    digitalocean_interval: float = option("digitalocean.interval", DAY, "between two questions", parse=INTERVAL)
     oci_url: str = option(
         "oci.url",
         "https://apexapps.oracle.com/pls/apex/cetools/api/v1/products/",
         "of the price list",
-        parse=endpoint,
+        parse=resource,
     )
     oci_shapes_url: str = option(
         "oci.shapes-url",
         "https://www.oracle.com/a/ocom/docs/cloudestimator2/data/shapes.json",
         "of the list of shapes",
-        parse=endpoint,
+        parse=resource,
     )
     oci_instance_types: tuple[str, ...] = option(
         "oci.instance-types",
@@ -96,7 +104,7 @@ class HttpSettings:
         "shapes to watch",
         parse=words_like(r"(VM|BM)\.[A-Za-z0-9.-]+", "a shape, BM.GPU.H100.8"),
     )
-    oci_interval: float = option("oci.interval", DAY, "between two questions", parse=duration)
+    oci_interval: float = option("oci.interval", DAY, "between two questions", parse=INTERVAL)
 
     def __post_init__(self) -> None:
         if bool(self.azure_regions) != bool(self.azure_instance_types):

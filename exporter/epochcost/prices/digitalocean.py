@@ -10,12 +10,13 @@ from typing import Any, Protocol
 from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
 from epochcost.prices.gpu_model import canonical
 from epochcost.prices.http_json import JsonApi
-from epochcost.prices.json_fields import FieldError, gib, mapping, number, optional_number, rows, text
+from epochcost.prices.json_fields import FieldError, gib, mapping, number, optional_number, rows, text, unknown_prices
 from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Want, Wanted, summary
 
 NAME = "digitalocean"
 PROVIDER = "digitalocean"
 PAGE_SIZE = "200"
+KNOWN_PRICES = frozenset({"price_monthly", "price_hourly"})
 MIB = 1024**2
 
 
@@ -55,7 +56,8 @@ class DigitalOcean:
         prices: dict[str, Price] = {}
         facts: dict[str, InstanceFacts] = {}
         problems: list[str] = []
-        for row in self._sizes():
+        sizes = self._sizes()
+        for row in sizes:
             try:
                 slug = text(row, "slug")
                 if row.get("gpu_info") is not None or slug in names:
@@ -64,14 +66,21 @@ class DigitalOcean:
                 problems.append(f"digitalocean: {str(row.get('slug'))[:80]}: {err}")
         if problems and not prices:
             raise PriceSourceError(summary(problems))
-        return Catalogue(tuple(prices.values()), tuple(facts.values()), tuple(problems))
+        return Catalogue(
+            tuple(prices.values()),
+            tuple(facts.values()),
+            tuple(problems),
+            asked=wanted.items,
+            names=frozenset(str(row.get("slug")) for row in sizes),
+            unknown=unknown_prices(sizes, KNOWN_PRICES),
+        )
 
     def _sizes(self) -> list[Mapping[str, Any]]:
-        pages = self.api.pages(f"{self.url}/sizes", {"per_page": PAGE_SIZE}, _next_page)
         try:
+            pages = list(self.api.pages(f"{self.url}/sizes", {"per_page": PAGE_SIZE}, _next_page))
             return [row for page in pages for row in rows(page, "sizes")]
         except FieldError as err:
-            raise PriceSourceError(f"digitalocean: sizes: {err}") from None
+            raise PriceSourceError(f"digitalocean: sizes: not an answer of DigitalOcean's API: {err}") from None
 
 
 def _next_page(page: Mapping[str, Any]) -> object:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from epochcost.model import is_number
+
+_PRICED = re.compile(r"(^|_)(price|prices|cost|costs|rate|rates|bid|dph|usd|hourly|monthly)(_|$)")
+MOST_UNKNOWN = 10
 
 
 class FieldError(ValueError):
@@ -66,6 +70,24 @@ def rows(row: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
         if not isinstance(each, dict):
             raise FieldError(f"{name}: {_shown(each)} in it is no object")
     return value
+
+
+def unknown_prices(found: Iterable[Mapping[str, Any]], known: Collection[str]) -> tuple[str, ...]:
+    """Names of fields that look like prices and are not ``known``: the provider has changed something, look at it."""
+    names = {name for row in found for name in row if name not in known and _PRICED.search(_snake(name))}
+    return tuple(sorted(names)[:MOST_UNKNOWN])
+
+
+def unknown_values(found: Iterable[object], known: Collection[str]) -> tuple[str, ...]:
+    """Kinds of prices that are not ``known``; what is no text is left to whoever reads it."""
+    return tuple(sorted({each[:80] for each in found if isinstance(each, str) and each and each not in known}))[
+        :MOST_UNKNOWN
+    ]
+
+
+def _snake(name: str) -> str:
+    """``retailPrice`` as ``retail_price``."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
 def gib(amount: float | None) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -10,11 +11,12 @@ from typing import Any, Protocol
 from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
 from epochcost.prices.gpu_model import canonical
 from epochcost.prices.http_json import JsonApi
-from epochcost.prices.json_fields import FieldError, gib, mapping, number, optional_number, text
+from epochcost.prices.json_fields import FieldError, gib, mapping, number, optional_number, text, unknown_prices
 from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Want, Wanted, summary
 
 NAME = "lambda"
 PROVIDER = "lambda"
+KNOWN_PRICES = frozenset({"price_cents_per_hour"})
 
 
 class LambdaSettings(Protocol):
@@ -47,12 +49,12 @@ class Lambda:
     provider: str = PROVIDER
     watched: frozenset[Want] = frozenset()
 
-    def fetch(self, wanted: Wanted, now: float) -> Catalogue:  # noqa: ARG002 - all it has, whatever is wanted
+    def fetch(self, wanted: Wanted, now: float) -> Catalogue:
         """One question; a type that cannot be read leaves the others alone."""
         try:
             types = mapping(self.api.get(f"{self.url}/instance-types"), "data")
         except FieldError as err:
-            raise PriceSourceError(f"lambda: instance-types: {err}") from None
+            raise PriceSourceError(f"lambda: instance-types: not an answer of Lambda's API: {err}") from None
         prices: list[Price] = []
         facts: list[InstanceFacts] = []
         problems: list[str] = []
@@ -65,7 +67,19 @@ class Lambda:
                 problems.append(f"lambda: {name[:80]}: {err}")
         if problems and not prices:
             raise PriceSourceError(summary(problems))
-        return Catalogue(tuple(prices), tuple(facts), tuple(problems))
+        return Catalogue(
+            tuple(prices),
+            tuple(facts),
+            tuple(problems),
+            asked=wanted.items,
+            names=frozenset(types),
+            unknown=unknown_prices(_rows(types), KNOWN_PRICES),
+        )
+
+
+def _rows(types: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    found = [each.get("instance_type") for each in types.values() if isinstance(each, dict)]
+    return [row for row in found if isinstance(row, dict)]
 
 
 def _price(name: str, row: Mapping[str, Any], now: float) -> Price:
@@ -76,23 +90,38 @@ def _price(name: str, row: Mapping[str, Any], now: float) -> Price:
 def _facts(name: str, row: Mapping[str, Any]) -> InstanceFacts:
     specs = mapping(row, "specs")
     gpus = optional_number(specs, "gpus")
-    said = text(row, "gpu_description") if gpus and row.get("gpu_description") else ""
+    said = _described(row) if gpus else ""
+    written = _written_gib(said)
     return InstanceFacts(
         provider=PROVIDER,
         instance_type=name,
-        gpu_model=canonical(said),
+        gpu_model=canonical(said) or (canonical(_of_name(name)) if gpus else ""),
         gpus=gpus,
-        gpu_memory_bytes=gib(_written_gib(said)),
+        gpu_memory_bytes=gib(written),
         vcpus=optional_number(specs, "vcpus"),
         memory_bytes=gib(optional_number(specs, "memory_gib")),
     )
 
 
+def _described(row: Mapping[str, Any]) -> str:
+    """``H100 (80 GB SXM5)``, as one of two fields has it; some answers have neither."""
+    if row.get("gpu_description"):
+        return text(row, "gpu_description")
+    said = text(row, "description") if row.get("description") else ""
+    return re.sub(r"^\d+x ", "", said)
+
+
+def _of_name(name: str) -> str:
+    """``h100 sxm5`` of ``gpu_8x_h100_sxm5``."""
+    match = re.fullmatch(r"gpu_\d+x_([a-z0-9_]+)", name)
+    return match[1].replace("_", " ") if match else ""
+
+
 def _written_gib(said: str) -> float | None:
     """80 of ``H100 (80 GB SXM5)``."""
     _, _, inside = said.partition("(")
-    amount, _, unit = inside.partition(" ")
-    return float(amount) if amount.isdecimal() and unit.startswith("GB") else None
+    match = re.match(r"(\d+) ?GB", inside)
+    return float(match[1]) if match else None
 
 
 def make(settings: LambdaSettings) -> tuple[Lambda, ...]:

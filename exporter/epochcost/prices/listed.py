@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Protocol
 
 from epochcost.model import PriceKey
-from epochcost.prices.price_list import PriceListError, Rates, Row, catalogue, parse, parse_yaml
+from epochcost.prices.currency import Rates
+from epochcost.prices.price_list import PriceListError, Row, catalogue, parse, parse_yaml
 from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted
 
 NAME = "listed"
@@ -70,7 +71,7 @@ class ListedFiles:
         if len(problems) == len(self.paths):
             raise PriceSourceError("; ".join(problems))
         found = catalogue([row for rows in winners.values() for row in rows], self.name, now)
-        return Catalogue(found.prices, found.facts, tuple(problems), whole_history=True)
+        return replace(found, problems=tuple(problems))
 
 
 def _read(path: Path, rates: Rates) -> tuple[Row, ...]:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
-from epochcost.prices.gpu_model import canonical
+from epochcost.prices.gpu_model import canonical, is_made_with
 from epochcost.prices.http_json import JsonApi
-from epochcost.prices.json_fields import FieldError, gib, mapping, number, optional_number, rows, text
+from epochcost.prices.json_fields import FieldError, gib, mapping, number, optional_number, rows, text, unknown_values
 from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
 
 NAME = "oci"
 PROVIDER = "oci"
 PREEMPTIBLE_RATIO = 0.5
 """A preemptible machine costs half, always: Oracle sells it at a fixed discount."""
-_GPU_OF_SHAPE = {"GPU2": "P100", "GPU3": "V100", "GPU4": "A100", "A100-v2": "A100"}
+_GPU_OF_SHAPE = {"GPU2": "P100", "GPU3": "V100", "GPU4": "A100", "A100-v2": "A100", "RTXPRO": "RTX PRO 6000"}
 """Where the name of a shape does not say its GPU."""
+_KNOWN_MODELS = frozenset({"PAY_AS_YOU_GO", "MONTHLY_COMMIT", "MONTHLY_FLEX", "ANNUAL_COMMIT"})
 
 
 class OciSettings(Protocol):
@@ -63,29 +65,69 @@ class Oci:
         if not names:
             return Catalogue()
         try:
-            shapes = [row for row in rows(self.api.get(self.shapes_url), "items") if row.get("name") in names]
+            listed = rows(self.api.get(self.shapes_url), "items")
             parts = {str(row.get("partNumber")): row for row in rows(self.api.get(self.url), "items")}
         except FieldError as err:
-            raise PriceSourceError(f"oci: {err}") from None
-        prices: list[Price] = []
-        facts: list[InstanceFacts] = []
+            raise PriceSourceError(
+                f"oci: not an answer of Oracle's price list or of its list of shapes: {err}"
+            ) from None
+        shapes = [row for row in listed if shape_name(row) in names]
+        prices: dict[str, list[Price]] = {}
+        facts: dict[str, InstanceFacts] = {}
+        reasons: dict[str, str] = {}
         problems: list[str] = []
         for shape in shapes:
+            name = shape_name(shape)
             try:
-                if _sold(shape):
-                    prices += _prices(shape, parts, now)
-                    facts.append(_facts(shape))
-            except ValueError as err:  # noqa: PERF203 - one shape leaves the others alone
-                problems.append(f"oci: {shape.get('name')}: {err}")
-        if problems and not prices:
+                if why_not := _unsold(shape):
+                    reasons[name] = why_not
+                    continue
+                found = _prices(shape, parts, now)
+                if prices.setdefault(name, found) != found:
+                    raise FieldError("two shapes of that name differ in price: no price taken")
+                facts.setdefault(name, _facts(shape))
+            except ValueError as err:
+                prices[name] = []
+                problems.append(f"oci: {name}: {err}")
+        if problems and not any(prices.values()):
             raise PriceSourceError(summary(problems))
-        return Catalogue(tuple(prices), tuple(facts), tuple(problems))
+        return Catalogue(
+            tuple(price for found in prices.values() for price in found),
+            tuple(facts.values()),
+            tuple(problems),
+            asked=frozenset(wanted.items),
+            names=frozenset(shape_name(row) for row in listed),
+            reasons=reasons,
+            unknown=_unknown_models(shapes, parts),
+        )
 
 
-def _sold(shape: Mapping[str, Any]) -> bool:
-    """A flexible shape has no price of its own: it is configured anew for each machine."""
-    flexible = _value(shape, "subType") == "flexible" or str(shape.get("name")).endswith(".Flex")
-    return shape.get("status") == "ACTIVE" and shape.get("hidden") is not True and not flexible
+def shape_name(shape: Mapping[str, Any]) -> str:
+    """As the Compute API and the machine itself have it: the list of shapes appends what it stands in, ``(NVL72)``."""
+    return re.sub(r"\s*\([^()]*\)$", "", str(shape.get("name") or "")).strip()
+
+
+def _unsold(shape: Mapping[str, Any]) -> str:
+    """Why a shape has no price of its own; empty for one that has."""
+    if _value(shape, "subType") == "flexible" or shape_name(shape).endswith(".Flex"):
+        return "a flexible shape is configured anew for each machine and has no price of its own"
+    if shape.get("status") != "ACTIVE" or shape.get("hidden") is True:
+        return f"the list has it as {str(shape.get('status'))[:20]}{', hidden' if shape.get('hidden') is True else ''}"
+    return ""
+
+
+def _unknown_models(shapes: list[Mapping[str, Any]], parts: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    """Kinds of prices of the wanted shapes' parts that this source does not know."""
+    used = {str(product.get("partNumber")) for shape in shapes for product in _listed(shape, "products")}
+    localized = [each for name in used if name in parts for each in _listed(parts[name], "currencyCodeLocalizations")]
+    return unknown_values(
+        (price.get("model") for each in localized for price in _listed(each, "prices")), _KNOWN_MODELS
+    )
+
+
+def _listed(row: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    value = row.get(name)
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def _value(shape: Mapping[str, Any], name: str) -> str:
@@ -101,7 +143,7 @@ def _prices(shape: Mapping[str, Any], parts: Mapping[str, Mapping[str, Any]], no
     options = [(PurchaseOption.ON_DEMAND, usd)]
     if shape.get("allowPreemptible") is True:
         options.append((PurchaseOption.SPOT, usd * PREEMPTIBLE_RATIO))
-    name = text(shape, "name")
+    name = shape_name(shape)
     return [
         Price(PriceKey(PROVIDER, "", "", name, option), (PriceStep(-math.inf, each),), NAME, now)
         for option, each in options
@@ -139,16 +181,18 @@ def _unit_usd(part: Mapping[str, Any], number_of_part: str) -> float:
 
 
 def _facts(shape: Mapping[str, Any]) -> InstanceFacts:
-    name = text(shape, "name")
+    name = shape_name(shape)
     gpus = optional_number(shape, "gpuQty") or 0.0
-    total_gib = optional_number(shape, "gpuMemoryQty")
-    one = gib(total_gib / gpus if total_gib and gpus else None)
-    ocpus = [number(each, "qty") for each in rows(shape, "products") if mapping(each, "type").get("value") == "ocpu"]
+    gpu_name = _gpu_name(name) if gpus else ""
+    one = gib(memory_of_one(gpu_name, gpus, optional_number(shape, "gpuMemoryQty")))
+    counted = [each for each in rows(shape, "products") if mapping(each, "type").get("value") == "ocpu"]
+    amounts = [optional_number(each, "qty") for each in counted]
+    ocpus = [] if None in amounts else [each for each in amounts if each is not None]
     arm = _value(shape, "processorType") == "arm" and not gpus  # some GPU shapes are called Arm and are not
     return InstanceFacts(
         provider=PROVIDER,
         instance_type=name,
-        gpu_model=canonical(_gpu_name(name), one) if gpus else "",
+        gpu_model=canonical(gpu_name, one) if gpus else "",
         gpus=gpus,
         gpu_memory_bytes=one,
         vcpus=sum(ocpus) * (1 if arm else 2) if ocpus else None,
@@ -156,9 +200,21 @@ def _facts(shape: Mapping[str, Any]) -> InstanceFacts:
     )
 
 
-def _gpu_name(shape_name: str) -> str:
+def memory_of_one(gpu_name: str, gpus: float, listed_gib: float | None) -> float | None:
+    """GiB of one GPU: the list has those of all GPUs for most shapes, those of one for some.
+
+    It is the reading that is near a size in which that GPU is made; None for a GPU of which that is not known.
+    """
+    if not gpus or not listed_gib:
+        return None
+    readings = (listed_gib / gpus, listed_gib)
+    near = (each for each in readings if is_made_with(canonical(gpu_name), each))
+    return next(near, listed_gib if gpus == 1 else None)
+
+
+def _gpu_name(name: str) -> str:
     """``H100`` of ``BM.GPU.H100.8``, ``A100`` of ``BM.GPU4.8``."""
-    words = shape_name.split(".")
+    words = name.split(".")
     known = next((_GPU_OF_SHAPE[word] for word in words if word in _GPU_OF_SHAPE), "")
     after = words.index("GPU") + 1 if "GPU" in words[:-1] else None
     return known or ("" if after is None else words[after])

@@ -8,10 +8,11 @@ poller's settings it writes down as a ``Protocol`` in its own file, so that this
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from epochcost.model import InstanceFacts, Price, PriceKey
+from epochcost.prices.allowances import Credit
 
 
 class PriceSourceError(Exception):
@@ -79,6 +80,13 @@ class Catalogue:
             is complete.
         refused: figures that can be no price.
         zones: names and ids of zones.
+        asked: what of the wanted was answered, so that whatever of it has no price is not sold, or is misspelt (see
+            `epochcost.prices.unpriced`). What could not be asked is a problem and not in here.
+        names: machine types that the provider is known to have, to find the nearest to one that has no price.
+        reasons: why a machine type has no price, by its name, where the answer says so.
+        notes: sentences for people about what was answered; no fault of anybody.
+        unknown: kinds of prices in the answer that this source does not know. A provider has changed something.
+        credits: what the account has left there.
     """
 
     prices: tuple[Price, ...] = ()
@@ -88,6 +96,12 @@ class Catalogue:
     complete: bool = False
     refused: tuple[Refused, ...] = ()
     zones: tuple[Zone, ...] = ()
+    asked: frozenset[Want] = frozenset()
+    names: frozenset[str] = frozenset()
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    credits: tuple[Credit, ...] = ()
 
 
 class Source(Protocol):

@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from epochcost.model import Price
+from epochcost.model import ClockReading, Price
 
 
 @dataclass(frozen=True, slots=True)
 class NodePrice:
-    """The price of a node, and in $/h what it would cost on demand now (None where unknown or meaningless)."""
+    """The price of a node, and in $/h what it would cost on demand now (None where unknown or meaningless).
+
+    ``clock`` is the clock that dated it; None for this machine's own, and where it was not said.
+    """
 
     price: Price
     on_demand_usd_per_hour: float | None = None
+    clock: ClockReading | None = None
 
 
 class NodePriceSource(Protocol):

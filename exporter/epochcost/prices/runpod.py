@@ -8,23 +8,30 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
+from epochcost.prices.allowances import Credit
 from epochcost.prices.gpu_model import canonical
-from epochcost.prices.http_json import JsonApi
+from epochcost.prices.http_json import HttpError, JsonApi
 from epochcost.prices.json_fields import FieldError, gib, mapping, number, optional_number, rows, text
 from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
 
 NAME = "runpod"
 PROVIDER = "runpod"
 REGIONS = ("secure", "community")
-QUERY = (
-    "query Prices { gpuTypes { id displayName memoryInGb maxGpuCount secureCloud communityCloud "
-    "securePrice communityPrice secureSpotPrice communitySpotPrice } }"
+NEEDED = ("id", "displayName", "memoryInGb", "secureCloud", "communityCloud", "securePrice", "communityPrice")
+WELCOME = (
+    "maxGpuCount",
+    "maxGpuCountSecureCloud",
+    "maxGpuCountCommunityCloud",
+    "secureSpotPrice",
+    "communitySpotPrice",
 )
-"""Without ``lowestPrice``, which is the lower one of both clouds."""
+"""Fields that are done without where the schema has them no more: the end of spot pods is announced."""
+BALANCE = "query Balance { myself { clientBalance currentSpendPerHr } }"
+_GONE = re.compile(r"Cannot query field [\"']+(\w+)[\"']+")
 _TYPE = re.compile(r"([1-9]\d{0,2})x (\S.*)")
 _FIELDS = (
     ("secure", PurchaseOption.ON_DEMAND, "securePrice"),
@@ -71,37 +78,129 @@ class RunPod:
 
     def fetch(self, wanted: Wanted, now: float) -> Catalogue:
         """One question, however many types are wanted; none where none is."""
-        wants = [(want, match) for want in sorted(wanted.items) if (match := _TYPE.fullmatch(want.instance_type))]
+        ours = sorted(want for want in wanted.items if want.provider == PROVIDER)
+        wants = [(want, match) for want in ours if (match := _TYPE.fullmatch(want.instance_type))]
+        reasons = {want.instance_type: why for want in ours if (why := _misspelt(want))}
         if not wants:
-            return Catalogue()
-        models = self._models()
+            return Catalogue(asked=frozenset(ours), reasons=reasons)
+        problems: list[str] = []
+        models, gone = self._models(problems)
         prices: list[Price] = []
         facts: dict[str, InstanceFacts] = {}
-        problems: list[str] = []
         for want, match in wants:
-            count, row = int(match[1]), models.get(match[2])
+            count, found = int(match[1]), models.get(match[2], [])
+            if len(found) > 1:
+                names = " and ".join(sorted(str(row.get("id")) for row in found))
+                reasons[want.instance_type] = (
+                    f"RunPod calls {len(found)} models {match[2]!r} ({names[:160]}): no price taken"
+                )
+                continue
             try:
-                if row is not None and count <= number(row, "maxGpuCount"):
-                    prices += _prices(want, count, row, now)
+                for row in found:
+                    if count > _most_gpus(row, want.region):
+                        reasons[want.instance_type] = (
+                            f"at most {_most_gpus(row, want.region):g} GPUs are rented together"
+                        )
+                        continue
+                    offered = list(_prices(want, count, row, now))
+                    if not offered and want.region in REGIONS:
+                        reasons[want.instance_type] = (
+                            "RunPod has it, but gives no price of it now: it may be out of stock"
+                        )
+                    prices += offered
                     facts[want.instance_type] = _facts(want.instance_type, count, row)
             except ValueError as err:
                 problems.append(f"runpod: {want.instance_type}: {err}")
         if problems and not prices:
             raise PriceSourceError(summary(problems))
-        return Catalogue(tuple(prices), tuple(facts.values()), tuple(problems))
+        notes = [f"runpod: its API has no field {name} any more: done without" for name in gone]
+        return Catalogue(
+            tuple(prices),
+            tuple(facts.values()),
+            tuple(problems),
+            credits=self._credit(now, notes) if self.api.key_file else (),
+            asked=frozenset(ours),
+            names=frozenset(f"{match[1]}x {name}" for _, match in wants for name in models),
+            reasons=reasons,
+            notes=tuple(notes),
+        )
 
-    def _models(self) -> Mapping[str, Mapping[str, Any]]:
-        """Whole GPUs by name: a slice of one (MIG) is another thing under a similar name."""
-        answer = self.api.post(self.url, {"query": QUERY})
-        errors = answer.get("errors")
-        if errors:  # GraphQL answers with HTTP 200 all the same
+    def _credit(self, now: float, notes: list[str]) -> tuple[Credit, ...]:
+        """What the account has left: pods are stopped when that is used up. No price hangs on it: it is asked once."""
+        try:
+            answer = replace(self.api, attempts=1).post(self.url, {"query": BALANCE})
+            mine = mapping(mapping(answer, "data"), "myself")
+            left, spend = number(mine, "clientBalance"), optional_number(mine, "currentSpendPerHr")
+        except (HttpError, FieldError) as err:
+            notes.append(f"runpod: what the account has left is not known ({err})")
+            return ()
+        return (Credit("RunPod account", PROVIDER, left, now, spend_usd_per_hour=spend),)
+
+    def _models(self, problems: list[str]) -> tuple[Mapping[str, list[Mapping[str, Any]]], tuple[str, ...]]:
+        """Whole GPUs by name, without slices (MIG), which have similar names; and fields that are gone."""
+        answer, gone = self._answer()
+        errors = answer.get("errors")  # GraphQL answers with HTTP 200 all the same, and with what it has
+        if errors and not _has_models(answer):
             raise PriceSourceError(f"runpod: gpuTypes: {_message(errors)}")
+        if errors:
+            problems.append(f"runpod: gpuTypes: only a part came: {_message(errors)}")
         try:
             found = rows(mapping(answer, "data"), "gpuTypes")
         except FieldError as err:
-            raise PriceSourceError(f"runpod: gpuTypes: {err}") from None
-        whole = [row for row in found if not re.search(r"\bMIG\b", f"{row.get('id')} {row.get('displayName')}")]
-        return {str(row.get("displayName")): row for row in whole}
+            raise PriceSourceError(f"runpod: gpuTypes: not an answer of RunPod's API: {err}") from None
+        models: dict[str, list[Mapping[str, Any]]] = {}
+        for row in found:
+            if not re.search(r"\bMIG\b", f"{row.get('id')} {row.get('displayName')}"):
+                models.setdefault(str(row.get("displayName")), []).append(row)
+        return models, gone
+
+    def _answer(self) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+        """The answer, asked again without what the schema has no more, and the names of that."""
+        welcome = list(WELCOME)
+        gone: list[str] = []
+        while True:
+            query = f"query Prices {{ gpuTypes {{ {' '.join((*NEEDED, *welcome))} }} }}"
+            try:
+                answer: Mapping[str, Any] = self.api.post(self.url, {"query": query})
+                said = _message(answer.get("errors")) if answer.get("errors") else ""
+            except HttpError as err:
+                said = str(err)
+                if not (missing := _missing(said, welcome)):
+                    raise
+            else:
+                missing = _missing(said, welcome)
+            if not missing:
+                return answer, tuple(gone)
+            gone += missing
+            welcome = [name for name in welcome if name not in missing]
+
+
+def _misspelt(want: Want) -> str:
+    """What is wrong with the name of a type or a region; empty where nothing is."""
+    if not _TYPE.fullmatch(want.instance_type):
+        return "a type is a count and a GPU as RunPod calls it, 4x H100 SXM"
+    return "" if want.region in REGIONS else f"a region is one of {', '.join(REGIONS)}"
+
+
+def _missing(said: str, welcome: list[str]) -> list[str]:
+    """Which of the fields that can be done without an error says that there are no more."""
+    named = _GONE.findall(said.replace("\\", ""))
+    return [name for name in welcome if name in named]
+
+
+def _has_models(answer: Mapping[str, Any]) -> bool:
+    data = answer.get("data")
+    return isinstance(data, dict) and isinstance(data.get("gpuTypes"), list) and bool(data["gpuTypes"])
+
+
+def _most_gpus(row: Mapping[str, Any], region: str) -> float:
+    """Of one machine in that cloud.
+
+    Raises:
+        FieldError: where the answer does not say.
+    """
+    of_cloud = optional_number(row, f"maxGpuCount{region.capitalize()}Cloud")
+    return number(row, "maxGpuCount") if of_cloud is None else of_cloud
 
 
 def _prices(want: Want, count: int, row: Mapping[str, Any], now: float) -> Iterator[Price]:
@@ -114,9 +213,9 @@ def _prices(want: Want, count: int, row: Mapping[str, Any], now: float) -> Itera
 
 
 def _message(errors: object) -> str:
-    first = errors[0] if isinstance(errors, list) else errors
-    said = first.get("message") if isinstance(first, dict) else first
-    return " ".join(str(said).split())[:200]
+    each = errors if isinstance(errors, list) else [errors]
+    said = "; ".join(str(one.get("message") if isinstance(one, dict) else one) for one in each)
+    return " ".join(said.split())[:400]
 
 
 def _facts(instance_type: str, count: int, row: Mapping[str, Any]) -> InstanceFacts:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
+
+from epochcost.model import is_number
 
 HEAD_BYTES = 256
 
@@ -28,6 +29,7 @@ class EventFileState:
 
     Attributes:
         inode: as the directory lists it.
+        user: whose file it is; None until it is opened, where the state of an earlier agent did not say.
         writer: the name it was first seen with, or that of the file it continues.
         name: what it is called now.
         offset: bytes that need not be read again.
@@ -40,6 +42,7 @@ class EventFileState:
         last_t: of its latest event, on the node timeline.
         alive_seen: this very agent saw the writer alive.
         refused: it cannot be read, which was counted.
+        turned_away: its last line was beyond what its user may have open.
         complained: its bad lines were logged.
         visited: number of the poll that last opened it.
         too_much: it had more to say than that poll took.
@@ -60,8 +63,10 @@ class EventFileState:
     pidns: int | None = None
     watched: bool = True
     last_t: float = 0.0
+    user: int | None = None
     alive_seen: bool = False
     refused: bool = False
+    turned_away: bool = False
     complained: bool = False
     visited: int = 0
     too_much: bool = False
@@ -70,14 +75,16 @@ class EventFileState:
     def resting(self) -> bool:
         """Nothing more is expected of it; it is looked at now and then."""
         done = self.stage in (FileStatus.ENDED, FileStatus.GONE) and self.seen >= 0
-        return self.refused or done or self.stage is FileStatus.DORMANT
+        return self.refused or self.turned_away or done or self.stage is FileStatus.DORMANT
 
     def rewind(self) -> None:
-        """The file begins anew; under another name it is another writer's."""
+        """The file begins anew."""
         self.offset, self.seen, self.skipping, self.head_bytes, self.head_crc = 0, -1, False, 0, 0
-        if self.name != self.writer:
-            self.writer, self.stage, self.run, self.lock = self.name, FileStatus.NEW, "", False
-            self.pid, self.pidns, self.watched, self.alive_seen = None, None, True, False
+
+    def become(self, writer: str) -> None:
+        """It is another writer's from now on."""
+        self.writer, self.stage, self.run, self.lock = writer, FileStatus.NEW, "", False
+        self.pid, self.pidns, self.watched, self.alive_seen = None, None, True, False
 
     def remember_head(self, data: bytes) -> None:
         """``data`` are the first bytes of the file, all of them consumed."""
@@ -102,19 +109,44 @@ class EventFileState:
             self.pidns,
             self.watched,
             self.last_t,
+            self.user,
         ]
 
     @classmethod
     def from_kept(cls, kept: Sequence[Any]) -> EventFileState:
         """The opposite of `kept`. Raises ValueError or TypeError for anything else."""
-        inode, writer, name, offset, seen, head, crc, skipping, stage, run, lock, pid, pidns, watched, last_t = kept
+        (
+            inode,
+            writer,
+            name,
+            offset,
+            seen,
+            head,
+            crc,
+            skipping,
+            stage,
+            run,
+            lock,
+            pid,
+            pidns,
+            watched,
+            last_t,
+            *later,
+        ) = kept
+        user = later[0] if later else None  # version 0.1 did not keep it
+        if not (user is None or type(user) is int) or len(later) > 1:
+            raise ValueError(f"{name}: its user {later!r} is not a whole number")
         numbers = (inode, offset, seen, head, crc)
         if not all(type(number) is int for number in numbers) or min(inode, offset, head, crc) < 0:
             raise ValueError(f"{name}: {numbers} are not whole numbers of 0 or more")
         if not all(isinstance(text, str) and text and "/" not in text for text in (writer, name)):
             raise ValueError(f"{name!r} is not the name of a file")
-        if not math.isfinite(last_t):
+        if not is_number(last_t) or last_t < 0:
             raise ValueError(f"{name}: last_t {last_t!r}")
+        if not isinstance(run, str) or not all(isinstance(flag, bool) for flag in (skipping, lock, watched)):
+            raise ValueError(f"{name}: run {run!r}, flags {skipping!r}, {lock!r}, {watched!r}")
+        if not all(number is None or (type(number) is int and number >= 0) for number in (pid, pidns)):
+            raise ValueError(f"{name}: pid {pid!r} in namespace {pidns!r}")
         return cls(
             inode=inode,
             writer=writer,
@@ -131,4 +163,5 @@ class EventFileState:
             pidns=None if pidns is None else int(pidns),
             watched=bool(watched),
             last_t=float(last_t),
+            user=user,
         )

@@ -25,7 +25,9 @@ MALFORMED = "malformed"
 TOO_LONG = "too_long"
 UNKNOWN_VERSION = "unknown_version"
 UNREADABLE = "unreadable"
-RESULTS = (ACCEPTED, MALFORMED, TOO_LONG, UNKNOWN_VERSION, UNREADABLE)
+REFUSED = "refused"
+"""A line beyond what one user may have open at once."""
+RESULTS = (ACCEPTED, MALFORMED, TOO_LONG, UNKNOWN_VERSION, UNREADABLE, REFUSED)
 
 _SAFE_RUN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:@+=-]{0,119}")
 _FILE_NAME = re.compile(r"[^/\x00]{1,255}")
@@ -69,9 +71,9 @@ class Line:
     continues: str
     figures: Mapping[str, Any]
 
-    def event(self, t: float, writer: str) -> TrainingEvent:
-        """The event, at ``t`` on the node timeline."""
-        return TrainingEvent(kind=self.kind, t=t, run=self.run, writer=writer, pid=self.pid, **self.figures)
+    def event(self, t: float, writer: str, run: RunId, user: int | None) -> TrainingEvent:
+        """The event, at ``t`` on the node timeline, of the run ``run`` that ``user`` began."""
+        return TrainingEvent(kind=self.kind, t=t, run=run, writer=writer, pid=self.pid, user=user, **self.figures)
 
 
 def parse_line(raw: bytes) -> Line | Rejected:

@@ -1,29 +1,23 @@
-"""What ``import epochcost`` offers."""
+"""The public API: everything that ``import epochcost`` offers, and all that is meant to be used of this package.
+
+``run`` makes a `Run`, the object that a training loop reports by; the plain functions (``start``, ``step``, ...) act on
+the run that was opened last; the callbacks report the fits of a framework. How a run is put together is in
+`run_factory`, what it does in `run`, its id in `run_name`, what is written in `event_emitter` and `writer`.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import importlib
-import os
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
+from epochcost.training import notebook
 from epochcost.training.contexts import CheckpointContext, PhaseContext
-from epochcost.training.cost import CostFile
-from epochcost.training.directory import events_dir
-from epochcost.training.event_emitter import EventEmitter
 from epochcost.training.exit_hooks import ENDINGS
-from epochcost.training.job import Job, job, run_id, run_name
-from epochcost.training.memory import MemoryPeak
-from epochcost.training.notice import NoticeFile
-from epochcost.training.position import Position
 from epochcost.training.run import Run
-from epochcost.training.run_metadata import RunMetadata, loaded_framework
-from epochcost.training.validation import amount, text, whole
+from epochcost.training.run_factory import make_run, open_run, unreported_run
 from epochcost.training.warning import warn_once
-from epochcost.training.writer import EventWriter, Writer
 
 __all__ = [
     "Run",
@@ -67,8 +61,9 @@ def run(  # noqa: PLR0913 - all but the first three are seldom needed, and by na
     Args:
         experiment: groups runs of the same model and data, so that their cost per epoch can be compared.
         epochs: how many are planned; None where there is no plan.
-        batch_size: samples of one optimiser step, over all ranks.
-        id: stays the same over restarts of one training; else the launcher's job id, else made up.
+        batch_size: samples of one optimiser step, over all ranks and accumulated batches.
+        id: stays the same over restarts of one training; else made of the launcher's job, and of which training of that
+            job it is; else made up.
         budget_usd: dashboards and alerts compare the cost with it.
         samples_per_epoch: of the training set.
         steps_per_epoch: where no loader says it.
@@ -79,131 +74,48 @@ def run(  # noqa: PLR0913 - all but the first three are seldom needed, and by na
         memory_peak: returns the most device memory held so far, in bytes; else torch is asked where it is loaded.
         local_rank: where no launcher says it. Only local rank 0 reports; for the others everything else works.
     """
-    try:
-        return _run(
-            os.environ,
-            experiment=text(experiment),
-            planned=epochs,
-            told=text(id),
-            budget_usd=amount("budget_usd", budget_usd),
-            measure=Position(
-                whole("batch_size", batch_size, least=1),
-                whole("samples_per_epoch", samples_per_epoch, least=1),
-                whole("steps_per_epoch", steps_per_epoch, least=1),
-                whole("nominal_epoch_steps", nominal_epoch_steps, least=1),
-                whole("nominal_epoch_tokens", nominal_epoch_tokens, least=1),
-            ),
-            framework=text(framework),
-            memory_peak=memory_peak,
-            local_rank=whole("local_rank", local_rank),
-        )
-    except Exception as err:  # noqa: BLE001 - the training goes on without being reported
-        warn_once("fault", f"this training is not reported: {type(err).__name__}: {err}; it goes on")
-        return without_events(RunMetadata("unreported", Job()), epochs)
-
-
-def _run(  # noqa: PLR0913 - the arguments of `run`, checked
-    environ: Mapping[str, str],
-    *,
-    experiment: str,
-    planned: float | None,
-    told: str,
-    budget_usd: float | None,
-    measure: Position,
-    framework: str,
-    memory_peak: Callable[[], Any] | None,
-    local_rank: int | None,
-) -> Run:
-    within = job(environ)
-    if local_rank is not None:
-        within = dataclasses.replace(within, local_rank=local_rank)
-    facts = RunMetadata(
-        run=run_id(environ, told, experiment),
-        job=within,
-        experiment=experiment,
-        framework=framework or loaded_framework(),
-        epochs=amount("epochs", planned),
-        batch_size=measure.batch_size,
-        samples_per_epoch=measure.samples_per_epoch,
+    return make_run(
+        experiment,
+        epochs,
+        batch_size,
+        id=id,
         budget_usd=budget_usd,
-        named=bool(run_name(environ, told)),
+        samples_per_epoch=samples_per_epoch,
+        steps_per_epoch=steps_per_epoch,
+        nominal_epoch_steps=nominal_epoch_steps,
+        nominal_epoch_tokens=nominal_epoch_tokens,
+        framework=framework,
+        memory_peak=memory_peak,
+        local_rank=local_rank,
     )
-    if _disabled(environ):
-        return without_events(facts, planned)
-    directory = functools.cache(lambda: events_dir(environ))  # an error is not cached: it is tried again
-    make_writer, costs = _ways(environ, directory, facts.run)
-    return Run(
-        facts,
-        narration=EventEmitter(facts, make_writer if within.writes else None, MemoryPeak(memory_peak)),
-        costs=costs,
-        notices=NoticeFile(directory),
-        position=measure,
-        loop_epochs=planned,
-    )
-
-
-def _ways(
-    environ: Mapping[str, str], directory: Callable[[], Path], run: str
-) -> tuple[Callable[[str], Writer], CostFile]:
-    """How events go and dollars come: by files, or over HTTP where ``EPOCHCOST_URL`` says so."""
-    url = environ.get("EPOCHCOST_URL", "").strip()
-    if not url:
-        return functools.partial(EventWriter, directory), CostFile(directory, run)
-    from epochcost.training.remote import RemoteCost, RemoteWriter
-
-    if not url.startswith(("http://", "https://")):
-        warn_once("url", "EPOCHCOST_URL is no http:// or https:// URL; events are written to files instead")
-        return functools.partial(EventWriter, directory), CostFile(directory, run)
-    writers: list[RemoteWriter] = []
-
-    def make(name: str) -> RemoteWriter:
-        writers.append(RemoteWriter(url, environ.get("EPOCHCOST_TOKEN_FILE", ""), name))
-        return writers[-1]
-
-    return make, RemoteCost(run, writers)
-
-
-def without_events(facts: RunMetadata, planned: Any) -> Run:  # noqa: ANN401 - as the user gave it
-    """A run whose loops and figures work, and that writes nothing."""
-
-    def nowhere() -> Path:
-        raise FileNotFoundError("this run has no directory")
-
-    silent = Run(
-        facts,
-        narration=EventEmitter(facts, None, MemoryPeak(None)),
-        costs=CostFile(nowhere, facts.run),
-        notices=NoticeFile(nowhere),
-        position=Position(facts.batch_size, facts.samples_per_epoch, None),
-        loop_epochs=planned,
-    )
-    silent.mute()
-    return silent
-
-
-def _disabled(environ: Mapping[str, str]) -> bool:
-    return environ.get("EPOCHCOST_DISABLE", "").strip().lower() not in ("", "0", "false", "no")
 
 
 def current() -> Run | None:
-    """The run that was opened last in this process and is still open; None if there is none."""
-    runs = [run for run in ENDINGS.open if isinstance(run, Run)]
-    return runs[-1] if runs else None
+    """The run that was opened last in this thread, else in this process, and is still open; None if there is none."""
+    return open_run()
 
 
 @functools.wraps(run, assigned=())
 def start(*args: Any, **kwargs: Any) -> Run:  # noqa: ANN401 - the arguments of `run`
-    """Open a run for the plain functions below."""
+    """Open a run for the plain functions below. One that was opened so before in this thread and never ended, ends."""
+    for left in tuple(ENDINGS.open):
+        if isinstance(left, Run) and left.plain and left.opened_here:
+            left.end("failed" if left.facts.epochs is not None and not left.is_done else "finished")
     opened = run(*args, **kwargs)
+    opened.plain = True
     opened.start()
     return opened
 
 
 def _opened(call: str) -> Run:
     found = current()
+    waiting = notebook.parked() if found is None else None
+    if isinstance(waiting, Run):
+        waiting.reopen()
+        return waiting
     if found is None and not ENDINGS.inherited:
         warn_once("no run", f"epochcost.{call}() without an open run: call epochcost.start() before")
-    return found or without_events(RunMetadata("unreported", Job()), None)
+    return found or unreported_run()
 
 
 def step(n: int = 1, samples: int | None = None, tokens: int | None = None) -> None:

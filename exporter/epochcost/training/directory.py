@@ -7,6 +7,8 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+from epochcost.training.host import user
+
 SYSTEM = Path("/var/run/epochcost")
 
 
@@ -40,7 +42,7 @@ def events_dir(environ: Mapping[str, str], system: Path = SYSTEM) -> Path:
 def _temporary(environ: Mapping[str, str]) -> Path:
     # As module tempfile looks, which would cost 10 ms to import.
     root = next((environ[name] for name in ("TMPDIR", "TEMP", "TMP") if environ.get(name)), "/tmp")  # noqa: S108
-    return Path(root) / f"epochcost-{os.getuid()}"
+    return Path(root) / f"epochcost-{user()}"
 
 
 def _refusal(path: Path, *, made: bool, private: bool) -> str:
@@ -69,5 +71,5 @@ def _make_private(path: Path) -> None:
         found = path.lstat()
         if not stat.S_ISDIR(found.st_mode):
             raise NotADirectoryError(f"{path}: not a directory (symbolic links are not followed here)") from None
-        if found.st_uid != os.getuid() or found.st_mode & 0o022:
+        if hasattr(os, "getuid") and (found.st_uid != os.getuid() or found.st_mode & 0o022):
             raise PermissionError(f"{path}: belongs to or can be changed by somebody else") from None

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import atexit
 import os
-import signal
 import sys
-import threading
-from types import FrameType
-from typing import Any, Protocol
+from typing import Protocol
+
+from epochcost.training.sigterm import SigtermHook
 
 
 class Ending(Protocol):
@@ -27,15 +26,13 @@ class Ending(Protocol):
 class Endings:
     """The open runs of this process, and the hooks that are set while there are any.
 
-    The hooks leave no trace: the SIGTERM handler that was there is called by ours and put back after the last run; the
-    default action stays the default action, exit status included; a forked child gets back what was there.
+    The hooks leave no trace: see `sigterm`; a forked child gets back what was there.
     """
 
     def __init__(self) -> None:
         self.open: list[Ending] = []
         self._hooked = False
-        self._before: Any = None
-        self._signal_set = False
+        self._sigterm = SigtermHook(self._preempt, self._end_preempted)
         self._last_error: object = None
         self.inherited = False
         """Whether this process was forked while runs were open: those are the parent's, and their silence is right."""
@@ -50,46 +47,29 @@ class Endings:
             self._hooked = True
             atexit.register(self._at_exit)
             if hasattr(os, "register_at_fork"):
-                os.register_at_fork(after_in_child=self._in_child)
-        self._set_signal()
+                os.register_at_fork(
+                    before=self._sigterm.lift, after_in_parent=self._sigterm.put_back, after_in_child=self._in_child
+                )
+        self._sigterm.set()
+
+    def rearm(self) -> None:
+        """Hook in again where a framework has put back the default action at its end."""
+        self._sigterm.set()
 
     def closed(self, run: Ending) -> None:
         """``run`` ended."""
         if run in self.open:
             self.open.remove(run)
         if not self.open:
-            self._restore_signal()
+            self._sigterm.restore()
 
-    def _set_signal(self) -> None:
-        if self._signal_set or threading.current_thread() is not threading.main_thread():
-            return
-        before = signal.getsignal(signal.SIGTERM)
-        # SIG_IGN is somebody's wish, None a handler set outside Python that could not be called from here.
-        if before in (signal.SIG_IGN, None):
-            return
-        self._before = before
-        signal.signal(signal.SIGTERM, self._on_sigterm)
-        self._signal_set = True
+    def _preempt(self) -> None:
+        for run in tuple(self.open):
+            run.preempt()
 
-    def _restore_signal(self) -> None:
-        if not self._signal_set or threading.current_thread() is not threading.main_thread():
-            return
-        if signal.getsignal(signal.SIGTERM) == self._on_sigterm:  # else: somebody set theirs later, and it stays
-            signal.signal(signal.SIGTERM, self._before)
-        self._signal_set = False
-
-    def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
-        if callable(self._before):
-            for run in tuple(self.open):
-                run.preempt()
-            self._before(number, frame)
-            return
-        try:
-            for run in tuple(self.open):
-                run.end("preempted")
-        finally:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            os.kill(os.getpid(), signal.SIGTERM)
+    def _end_preempted(self) -> None:
+        for run in tuple(self.open):
+            run.end("preempted")
 
     def _at_exit(self) -> None:
         status = "finished" if _uncaught() is self._last_error else "failed"
@@ -102,7 +82,7 @@ class Endings:
         for run in runs:
             run.mute()
         try:
-            self._restore_signal()
+            self._sigterm.restore()
         except (ValueError, OSError):  # not in a thread that may: the handler does the same as the one before
             return
 

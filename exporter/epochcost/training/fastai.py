@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from epochcost.training.fit import Fit, FrameworkInfo, UserArgs, harmless
 from epochcost.training.lazy import made_once
 from epochcost.training.loops import known_length
+from epochcost.training.trackers import hand_over, harmlessly
 
 
 class FastaiHooks:
@@ -22,7 +22,7 @@ class FastaiHooks:
 
     def __init__(self, experiment: str = "", **told: Any) -> None:
         super().__init__()
-        self._epochcost = Fit("fastai", UserArgs(experiment, **told))
+        self._epochcost = Fit("fastai", UserArgs(experiment, **told), call=("fastai", ("fit",)))
         self._steps = 0
         self._length: int | None = None
         self._epoch_from = 0
@@ -96,14 +96,12 @@ class FastaiHooks:
         )
 
     def _log(self, costs: dict[str, float]) -> None:
-        """To TensorBoard and Weights & Biases where the learner or the program uses them."""
+        """To TensorBoard and the program's own tracker where they are in use."""
         writers = [writer for cb in self.learn.cbs if (writer := getattr(cb, "writer", None)) is not None]
         for writer in writers:
             for name, value in costs.items():
-                writer.add_scalar(name, value, self.learn.train_iter)
-        wandb = sys.modules.get("wandb")
-        if costs and getattr(wandb, "run", None) is not None:
-            wandb.log(costs, commit=False)  # type: ignore[union-attr]
+                harmlessly("TensorBoard", writer.add_scalar, name, value, self.learn.train_iter)
+        hand_over(costs, self.learn.train_iter)
 
 
 def _bases() -> tuple[type, ...]:

@@ -1,19 +1,28 @@
-"""What the callbacks of all frameworks have in common: one fit after another, told as one run."""
+"""What the callbacks of all frameworks have in common: one fit after another, reported as one run."""
 
 from __future__ import annotations
 
 import functools
 import math
+import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from epochcost.training import api as face
+from epochcost.training.fit_call import WATCH, FitCall, running_call
+from epochcost.training.job import safe
+from epochcost.training.outcome import status_of
 from epochcost.training.run import Run
-from epochcost.training.warning import warn_once
+from epochcost.training.run_factory import make_run, users_run
+from epochcost.training.warning import inform_once, warn_once
 
 PLANS = ("epochs", "batch_size", "samples_per_epoch")
 FIGURES = ("cost_usd", "cost_per_epoch_usd", "projected_cost_usd")
+
+
+def logging_allowed() -> bool:
+    """Whether dollars may go to loggers and trackers: not where ``EPOCHCOST_LOG_COSTS`` is 0."""
+    return os.environ.get("EPOCHCOST_LOG_COSTS", "").strip().lower() not in ("0", "false", "no", "off")
 
 
 def harmless(hook: Callable[..., Any]) -> Callable[..., None]:
@@ -31,7 +40,10 @@ def harmless(hook: Callable[..., Any]) -> Callable[..., None]:
 
 @dataclass(frozen=True, slots=True)
 class UserArgs:
-    """What the user says to a callback; None where the framework may know. As the arguments of ``epochcost.run``."""
+    """What the user says to a callback; None where the framework may know. As the arguments of ``epochcost.run``.
+
+    ``log_costs``: whether dollars go to the framework's loggers.
+    """
 
     experiment: str = ""
     epochs: float | None = None
@@ -41,6 +53,24 @@ class UserArgs:
     samples_per_epoch: int | None = None
     steps_per_epoch: int | None = None
     nominal_epoch_steps: int | None = None
+    nominal_epoch_tokens: int | None = None
+    framework: str | None = None
+    memory_peak: Callable[[], int] | None = None
+    local_rank: int | None = None
+    log_costs: bool = True
+
+    def of_run(self) -> dict[str, Any]:
+        """The arguments of ``epochcost.run``."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "log_costs"}
+
+    def plain(self) -> dict[str, Any]:
+        """What can be written down, for a framework that makes its callbacks anew from a checkpoint."""
+        return {name: value for name, value in asdict(self).items() if name != "memory_peak"}
+
+    @property
+    def nominal(self) -> bool:
+        """Whether the user says what is called an epoch."""
+        return bool(self.nominal_epoch_steps or self.nominal_epoch_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +96,17 @@ class FrameworkInfo:
 class Fit:
     """The fits of one callback: each is an attempt of the same run, whose epochs go on counting.
 
-    A run that the program itself has open is joined and left open. Epochs and steps are given as the framework counts
-    them; a fit that begins at 0 again is the next segment, not a repetition.
+    A run that the program itself has open around the fit, in the same thread, is joined and left open; any other run
+    that is open is none of a callback's business. Epochs and steps are given as the framework counts them; a fit that
+    begins at 0 again is the next segment, not a repetition.
     """
 
-    def __init__(self, framework: str, told: UserArgs) -> None:
+    def __init__(self, framework: str, told: UserArgs, call: tuple[str, tuple[str, ...]] | None = None) -> None:
+        """``call``: package and names of the function whose end by an exception the framework tells nobody."""
         self._framework = framework
         self._told = told
+        self._call_names = call
+        self._call: FitCall | None = None
         self._run: Run | None = None
         self._own: Run | None = None
         self._owned = False
@@ -80,10 +114,12 @@ class Fit:
         self._found = FrameworkInfo()
         self._settled = "train"
         self._saving = False
+        self._again = False
         self._offset = 0
         self._step = 0
         self._epoch_step = 0
         self._nominal = 0
+        self._tokens: tuple[int, int] | None = None
         self._batches: int | None = None
         self.active = False
         self.epoch_open = False
@@ -93,25 +129,70 @@ class Fit:
         """The run, once a fit has begun."""
         return self._run
 
+    @property
+    def broke(self) -> bool:
+        """Whether the framework's call is over, and it told nobody."""
+        return self.active and self._call is not None and not self._call.runs
+
     # Life
 
-    def begin(self, local_rank: int | None = None, announce: Callable[[str], None] | None = None) -> None:
-        """A fit begins; a fit that broke without a word ends as failed."""
-        if self.active:
+    def begin(
+        self, local_rank: int | None = None, announce: Callable[[str], None] | None = None, *, anew: bool = False
+    ) -> None:
+        """A fit begins; one of this callback that broke without a word ends as failed.
+
+        Args:
+            local_rank: the framework's, where it runs several processes.
+            announce: where the one line at the end goes.
+            anew: this fit has nothing to do with the one before: a trial of a search.
+        """
+        # The framework may begin again within one and the same call, with smaller batches after running out of memory.
+        self._again = self.active and self._call is not None and self._call.runs
+        if self.active and not self._again:
             self.end("failed")
-        outer = face.current()
+        WATCH.look()
+        self._tokens, self._nominal = None, 0
+        self.epoch_open = self._saving = False
+        if not self._again:
+            self._open(local_rank, announce, anew=anew)
+        self.active = True
+
+    def _open(self, local_rank: int | None, announce: Callable[[str], None] | None, *, anew: bool) -> None:
+        outer = self._joined()
         self._owned = outer is None
-        run = outer or self._own or face.run(**asdict(self._told), framework=self._framework, local_rank=local_rank)
         if outer is None:
-            if self._own is not None:
-                run.start()  # a new attempt
-            self._own = run
+            again = self._own is not None and not (anew and not self._told.id)
+            run = self._own if again and self._own is not None else self._made(local_rank)
+            self._own, run.fit = run, self
             run.announce = announce or run.announce
+        else:
+            run = outer
         self._run = run
         if self._saved is not None:
             run.load_state_dict(self._saved)
-        run.start()
-        self.active, self.epoch_open, self._saving = True, False, False
+        run.reopen()
+        if self._owned and self._call_names is not None:
+            self._call = running_call(*self._call_names)
+            if self._call is not None:
+                WATCH.add(self)
+
+    def _made(self, local_rank: int | None) -> Run:
+        told = self._told.of_run()
+        told["framework"] = told["framework"] or self._framework
+        told["local_rank"] = local_rank if told["local_rank"] is None else told["local_rank"]
+        return make_run(**told)
+
+    def _joined(self) -> Run | None:
+        """The program's own run around this fit, unless the callback was given another id."""
+        outer = users_run()
+        if outer is None or (self._told.id and safe(str(self._told.id)) != outer.id):
+            return None
+        kept = [name for name in ("experiment", "budget_usd") if getattr(self._told, name)]
+        differ = [name for name in kept if getattr(self._told, name) != getattr(outer.facts, name)]
+        said = f"; what the callback says of {' and '.join(differ)} does not count" if differ else ""
+        inform = warn_once if differ else inform_once
+        inform(f"joined {outer.id}", f"the fit is reported as part of run {outer.id}, which is open around it{said}")
+        return outer
 
     def know(self, found: FrameworkInfo) -> None:
         """What the framework knows by now; what the user said counts more."""
@@ -119,15 +200,17 @@ class Fit:
             return
         told, self._found = self._told, found
         planned = told.epochs
-        if planned is None and found.epochs is not None and not told.nominal_epoch_steps:
+        if planned is None and found.epochs is not None and not told.nominal:
             planned = self._offset + found.epochs
         facts = asdict(found) | {
-            "framework": self._framework,
+            "framework": told.framework or self._framework,
             "epochs": planned,
             "batch_size": told.batch_size or found.batch_size,
             "samples_per_epoch": told.samples_per_epoch or found.samples_per_epoch,
         }
         del facts["batches"], facts["steps"]
+        if told.local_rank is not None:
+            facts["local_rank"] = told.local_rank
         # What the program said when it opened the run itself, it knows better.
         said = () if self._owned else tuple(name for name in PLANS if getattr(self._run.facts, name) is not None)
         self._run.describe(**{name: value for name, value in facts.items() if name not in said})
@@ -137,6 +220,11 @@ class Fit:
         """Where the framework begins: after ``epoch`` epochs and ``step`` steps of its own, ``part`` into the next."""
         run = self._run
         if run is None:
+            return
+        if self._again:  # from the beginning of this fit: what it did is done again
+            if self._step != step:
+                run.resume(epoch=self._offset + epoch + part, step=step)
+            self._saved, self._step = None, step
             return
         state = run.state_dict()
         there = float(state.get("epoch", 0.0))
@@ -149,25 +237,33 @@ class Fit:
 
     def end(self, status: str = "finished") -> None:
         """The fit is over."""
+        WATCH.remove(self)
         self.settle()
         if self.active and self._run is not None and self._owned:
             self._run.end(status)
-        self.active = False
+        self.active = self._again = False
+        self._call = None
+
+    def fail(self, error: BaseException | None) -> None:
+        """The fit ends by ``error``, which may also be a search that prunes it."""
+        self.end("failed" if error is None else status_of(error))
 
     # Positions
 
-    def begin_epoch(self, number: int, done: int = 0) -> None:
-        """The epoch after ``number`` finished ones begins, ``done`` steps into it."""
+    def begin_epoch(self, number: int, done: int = 0, batches_done: int = 0) -> None:
+        """The epoch after ``number`` finished ones begins, ``done`` steps and ``batches_done`` batches into it."""
         self.settle()
         steps = self._told.steps_per_epoch or self._found.steps
         self._epoch_step = self._step - done
         self.epoch_open = True
         if self._run is None:
             return
-        if self._told.nominal_epoch_steps:
+        if self._told.nominal:
             self._run.enter_phase("train")
         else:
             self._run.begin_epoch(self._offset + number, steps, done)
+            if batches_done and self._batches:
+                self._run.reached(batches_done / self._batches)
 
     def step_to(self, step: int, batch: int | None = None) -> None:
         """``step`` steps are done as the framework counts them, and ``batch`` batches of this epoch."""
@@ -176,7 +272,7 @@ class Fit:
             return
         if self._saving:
             self.settle()
-        if batch is not None and self._batches and not self._told.nominal_epoch_steps:
+        if batch is not None and self._batches and not self._told.nominal:
             run.reached(batch / self._batches)
         before, done = self._step, step - self._step
         if done <= 0:
@@ -186,6 +282,15 @@ class Fit:
         if self._nominal and step // self._nominal > before // self._nominal:
             run.epoch_end(step // self._nominal)
             run.begin_epoch(step // self._nominal, self._nominal, step % self._nominal)
+
+    def tokens_to(self, count: object) -> None:
+        """The framework has seen ``count`` tokens in this fit, as it counts them."""
+        if self._run is None or isinstance(count, bool) or not isinstance(count, (int, float)) or not count >= 0:
+            return
+        if self._tokens is None:  # after a resume some frameworks go on counting and some begin anew
+            before = int(self._run.state_dict().get("tokens", 0))
+            self._tokens = (0 if count >= before else before, 0)
+        self._run.report(tokens=self._tokens[0] + int(count))
 
     def begin_steps(self) -> None:
         """There are no epochs, only steps; the user's ``steps_per_epoch`` makes nominal ones of them."""
@@ -201,7 +306,7 @@ class Fit:
     def end_epoch(self, number: int, *, whole: bool = True) -> None:
         """The ``number``-th epoch ends; one that was not ``whole`` was broken off and does not count."""
         self.settle()
-        if self._run is not None and self.epoch_open and whole and not self._told.nominal_epoch_steps:
+        if self._run is not None and self.epoch_open and whole and not self._told.nominal:
             self._run.epoch_end(self._offset + number)
         self.epoch_open = False
 
@@ -240,8 +345,8 @@ class Fit:
     # Dollars and checkpoints
 
     def costs(self) -> dict[str, float]:
-        """``epochcost/cost_usd`` and so on, as far as known: for the framework's own loggers."""
-        run = self._run if self.active else None
+        """``epochcost/cost_usd`` and so on, as far as known and wanted: for the framework's own loggers."""
+        run = self._run if self.active and self._told.log_costs and logging_allowed() else None
         known = {f"epochcost/{name}": getattr(run, name) for name in FIGURES} if run is not None else {}
         return {name: value for name, value in known.items() if value is not None}
 

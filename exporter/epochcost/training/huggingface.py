@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+import sys
 from typing import Any
 
 from epochcost.training.fit import Fit, FrameworkInfo, UserArgs, harmless
+from epochcost.training.fit_call import callbacks_beside
 from epochcost.training.lazy import made_once
 from epochcost.training.loops import known_length
+from epochcost.training.trackers import harmlessly
 
 
 class HuggingFaceHooks:
@@ -21,32 +23,36 @@ class HuggingFaceHooks:
     def __init__(self, experiment: str = "", **told: Any) -> None:
         super().__init__()
         self._told = UserArgs(experiment, **told)
-        self._epochcost = Fit("transformers", self._told)
+        self._epochcost = Fit("transformers", self._told, call=("transformers", ("train",)))
+        self._beside: list[Any] = []
+        self._logged_at = -1
         self._steps = 0
         self._batches = 0
         self._evaluating = False
 
     def attach(self, trainer: Any) -> None:
-        """Instead of ``callbacks=[...]``: first in the trainer's list, so that TensorBoard and such log the dollars."""
+        """Instead of ``callbacks=[...]``: first in the trainer's list, so that W&B gets them in one row."""
         trainer.callback_handler.callbacks.insert(0, self)
 
     @harmless
     def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """The training begins, perhaps from a checkpoint."""
         fit, alone = self._epochcost, args.world_size <= 1
+        self._beside, self._logged_at, self._evaluating = callbacks_beside(self), -1, False
         loader = more.get("train_dataloader")
         self._batches = known_length(loader) or 0
         self._steps = max(1, math.ceil(self._batches / args.gradient_accumulation_steps)) if self._batches else 0
         if state.global_step:
             fit.load_state_dict(_saved(state))
-        fit.begin(None if alone else args.local_process_index, _announce)
+        trial = bool(getattr(state, "is_hyper_param_search", False))
+        fit.begin(None if alone else args.local_process_index, _announce, anew=trial)
         epoch, done = divmod(state.global_step, self._steps) if self._steps else (0, 0)
         fit.stand(epoch, state.global_step, done / self._steps if self._steps else 0.0)
         steps = self._steps or self._told.steps_per_epoch
         fit.know(
             FrameworkInfo(
                 epochs=state.max_steps / steps if steps else None,
-                batch_size=args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
+                batch_size=_device_batch(args, state) * args.gradient_accumulation_steps * args.world_size,
                 samples_per_epoch=known_length(getattr(loader, "dataset", None)),
                 steps=self._steps or None,
                 rank=None if alone else args.process_index,
@@ -68,8 +74,14 @@ class HuggingFaceHooks:
 
     @harmless
     def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        """An optimiser step is done."""
+        """An optimiser step is done; what follows may be a checkpoint."""
         self._epochcost.step_to(state.global_step)
+        self._before_saving(control)
+
+    @harmless
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        """Evaluation and saving follow: the epoch ends only when the next begins, or the training ends."""
+        self._before_saving(control)
 
     @harmless
     def on_prediction_step(self, args: Any, state: Any, control: Any, **more: Any) -> None:
@@ -83,21 +95,25 @@ class HuggingFaceHooks:
         """An evaluation is over."""
         if self._epochcost.active and self._evaluating:
             self._evaluating = False
-            self._epochcost.phase("train")
+            self._epochcost.phase("checkpoint" if getattr(control, "should_save", False) else "train")
 
     @harmless
     def on_save(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """A checkpoint is on disk."""
         self._epochcost.saved()
+        if self._epochcost.active:
+            self._epochcost.phase("train")
 
     @harmless
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **more: Any) -> None:
-        """Dollars beside the loss: for the callbacks after this one, and in ``trainer_state.json``."""
-        costs = self._epochcost.costs()
-        if costs and logs is not None:
-            logs.update(costs)
-            if state.log_history:
-                state.log_history[-1].update(costs)
+        """Dollars for the trainer's loggers, beside what it logs: its own dictionaries are read by others too."""
+        if isinstance(logs, dict):
+            self._epochcost.tokens_to(logs.get("num_tokens"))  # TRL's, over all ranks
+        costs = self._epochcost.costs() if state.global_step != self._logged_at else {}
+        if costs:  # once a step: an evaluation and the end of the training log at the same one
+            self._logged_at = state.global_step
+        for logger in self._beside if costs else ():
+            _log(logger, costs, args, state, control, more)
 
     @harmless
     def on_train_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
@@ -107,7 +123,13 @@ class HuggingFaceHooks:
 
     def state(self) -> dict[str, Any]:
         """Into ``trainer_state.json``: how the Trainer makes the callback anew, and the run's position."""
-        return {"args": asdict(self._told), "attributes": {"epochcost_state": self._epochcost.state_dict()}}
+        return {"args": self._told.plain(), "attributes": {"epochcost_state": self._epochcost.state_dict()}}
+
+    def _before_saving(self, control: Any) -> None:
+        """The Trainer saves next where it does not evaluate before."""
+        saves = getattr(control, "should_save", False) and not getattr(control, "should_evaluate", False)
+        if saves and self._epochcost.active:
+            self._epochcost.phase("checkpoint")
 
     def _finish(self, state: Any) -> None:
         number, over = divmod(state.global_step, self._steps) if self._steps else (0, 0)
@@ -124,10 +146,38 @@ def _saved(state: Any) -> dict[str, Any]:
     return kept if isinstance(kept, dict) else {}
 
 
+def _device_batch(args: Any, state: Any) -> int:
+    """Samples of a batch over this process's devices: after running out of memory the Trainer's own state knows."""
+    found = getattr(state, "train_batch_size", None) if getattr(args, "auto_find_batch_size", False) else None
+    return found if isinstance(found, int) and found > 0 else int(args.train_batch_size)
+
+
+def _log(logger: Any, costs: dict[str, float], args: Any, state: Any, control: Any, more: dict[str, Any]) -> None:
+    """By the logger's own hook, if it is one of the Trainer's integrations; W&B gets them with its next row."""
+    kind = type(logger)
+    if not kind.__module__.startswith("transformers.integrations"):
+        return
+    wandb = sys.modules.get("wandb") if kind.__name__ == "WandbCallback" else None
+    if wandb is not None:
+        if wandb.run is not None:
+            harmlessly(
+                "wandb", lambda: wandb.run.log({f"train/{name}": usd for name, usd in costs.items()}, commit=False)
+            )
+        return
+    harmlessly(kind.__name__, logger.on_log, args, state, control, logs=dict(costs), **more)
+
+
 def _announce(line: str) -> None:
+    _logger().info(line)
+
+
+def _logger() -> Any:
     from transformers.utils import logging
 
-    logging.get_logger("transformers.epochcost").info(line)
+    return logging.get_logger("transformers.epochcost")
+
+
+_announce.wanted = lambda: _logger().isEnabledFor(20)  # type: ignore[attr-defined]  # logging.INFO
 
 
 def _bases() -> tuple[type, ...]:

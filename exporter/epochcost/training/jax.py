@@ -6,8 +6,8 @@ import contextlib
 import sys
 from typing import Any
 
-from epochcost.training import api as face
 from epochcost.training.run import Run
+from epochcost.training.run_factory import make_run
 
 
 def run(experiment: str = "", epochs: float | None = None, batch_size: int | None = None, **told: Any) -> Run:
@@ -18,7 +18,7 @@ def run(experiment: str = "", epochs: float | None = None, batch_size: int | Non
     """
     place = _place()
     told = {"framework": "jax", "memory_peak": peak_bytes, **told}
-    opened = face.run(experiment, epochs, batch_size, **told)
+    opened = make_run(experiment, epochs, batch_size, **told)
     opened.describe(**place)
     return opened
 

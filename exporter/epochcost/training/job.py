@@ -9,21 +9,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 RUN_VARIABLES = ("EPOCHCOST_RUN", "SLURM_JOB_ID", "TORCHELASTIC_RUN_ID", "WANDB_RUN_ID", "KUBERNETES_JOB_NAME")
-"""Which variables name a run over its restarts, first wins. Kubernetes sets none by itself: docs/training.md."""
+"""The user's own name for a run, and what names a job over its restarts; first wins. Kubernetes sets none by itself:
+docs/training.md."""
+LAUNCHERS = {
+    "slurm": "SLURM_JOB_ID",
+    "torchelastic": "TORCHELASTIC_RUN_ID",
+    "wandb": "WANDB_RUN_ID",
+    "kubernetes": "KUBERNETES_JOB_NAME",
+}
+"""Which variable holds a launcher's id for what it started; first wins."""
 
 _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:@+=-]{0,119}")
 _RANK = ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID")
 _LOCAL_RANK = ("LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID")
 _NODE_RANK = ("GROUP_RANK", "NODE_RANK", "SLURM_NODEID")
 _WORLD = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_NTASKS")
+_SLURM_OWN_STEPS = 4_294_960_000
+"""From here on Slurm counts steps that nobody asked for: the batch script, an interactive shell."""
 _NODES = ("GROUP_WORLD_SIZE", "SLURM_JOB_NUM_NODES", "SLURM_NNODES")
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A process within its job; None where nobody says.
+    """A process within its job; None or empty where nobody says.
 
     ``gpus``: what the processes of this job on this node use, by index or UUID; None where unknown, empty for none.
+    ``job``: what ``launcher`` calls the job, the same over restarts; ``attempt``: how often it restarted it before.
     """
 
     rank: int | None = None
@@ -32,6 +43,9 @@ class Job:
     nodes: int | None = None
     world: int | None = None
     gpus: tuple[str, ...] | None = None
+    job: str = ""
+    launcher: str = ""
+    attempt: int | None = None
 
     @property
     def writes(self) -> bool:
@@ -44,6 +58,7 @@ def job(environ: Mapping[str, str]) -> Job:
     world = _number(environ, _WORLD)
     per_node = _number(environ, ("LOCAL_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE"))
     nodes = world // per_node if world and per_node else _number(environ, _NODES)
+    launcher, name = launched(environ)
     return Job(
         rank=_number(environ, _RANK),
         local_rank=_number(environ, _LOCAL_RANK),
@@ -51,7 +66,29 @@ def job(environ: Mapping[str, str]) -> Job:
         nodes=nodes,
         world=world,
         gpus=visible_gpus(environ),
+        job=name,
+        launcher=launcher,
+        attempt=_number(environ, ("SLURM_RESTART_COUNT",) if launcher == "slurm" else ("TORCHELASTIC_RESTART_COUNT",)),
     )
+
+
+def launched(environ: Mapping[str, str]) -> tuple[str, str]:
+    """The launcher and its id for this job, the same over restarts; both empty where nobody says.
+
+    An array's task is a job; so is an index of a Kubernetes job, unless the indices are ranks of one world.
+    """
+    for launcher, variable in LAUNCHERS.items():
+        name = _said(environ, variable)
+        if not name:
+            continue
+        array, task = (_said(environ, f"SLURM_ARRAY_{what}_ID") for what in ("JOB", "TASK"))
+        if launcher == "slurm" and array and task:
+            name = f"{array}_{task}"
+        index = _said(environ, "JOB_COMPLETION_INDEX")
+        if launcher == "kubernetes" and index and (_number(environ, _WORLD) or 1) == 1:
+            name = f"{name}-{index}"
+        return launcher, name
+    return "", ""
 
 
 def visible_gpus(environ: Mapping[str, str]) -> tuple[str, ...] | None:
@@ -111,14 +148,40 @@ def _as_slurm_counts(chosen: tuple[str, ...], environ: Mapping[str, str]) -> tup
     return held if set(chosen) <= set(held) else mapped
 
 
-def run_id(environ: Mapping[str, str], told: str, experiment: str) -> str:
-    """The run's id, safe in labels and file names: as told, else as the launcher says, else made up."""
-    return safe(run_name(environ, told) or f"{experiment or 'run'}-{os.urandom(4).hex()}")
+def run_id(environ: Mapping[str, str], said: str, experiment: str) -> str:
+    """The id of a job's first run, safe in labels and file names: as ``said``, as the launcher says, or made up."""
+    name = run_name(environ, said)
+    return safe(name) if name else made_up_id(experiment)
 
 
-def run_name(environ: Mapping[str, str], told: str) -> str:
-    """What the user or the launcher calls the run; empty where nobody does."""
-    return told or next(filter(None, (_said(environ, name) for name in RUN_VARIABLES)), "")
+def run_name(environ: Mapping[str, str], said: str) -> str:
+    """What the user calls the run, else the name that a job's first run gets; empty where nobody says."""
+    return given_name(environ, said) or job_run_id(environ)
+
+
+def given_name(environ: Mapping[str, str], said: str) -> str:
+    """What the user calls the run; empty where he does not."""
+    return said or _said(environ, "EPOCHCOST_RUN")
+
+
+def job_run_id(environ: Mapping[str, str]) -> str:
+    """The id of the first run of a job; empty without a launcher.
+
+    It is the job's, with its step where Slurm started one, and with a sweep's own id for a trial.
+    """
+    launcher, name = launched(environ)
+    if launcher == "slurm":
+        step = _said(environ, "SLURM_STEP_ID")
+        # Open MPI starts its ranks on other nodes by a step and those on the first one without.
+        own_step = step.isdecimal() and int(step) < _SLURM_OWN_STEPS and not _said(environ, "OMPI_COMM_WORLD_SIZE")
+        name = f"{name}.{step}" if own_step else name
+    trial = _said(environ, "WANDB_RUN_ID") if _said(environ, "WANDB_SWEEP_ID") else ""
+    return f"{name}-{trial}" if name and trial and launcher != "wandb" else name
+
+
+def made_up_id(experiment: str) -> str:
+    """An id that no other run has."""
+    return safe(f"{experiment or 'run'}-{os.urandom(4).hex()}")
 
 
 def safe(name: str) -> str:

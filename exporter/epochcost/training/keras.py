@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from epochcost.training.fit import Fit, FrameworkInfo, UserArgs, harmless
+from epochcost.training.fit_call import callbacks_beside
 from epochcost.training.lazy import made_once
+from epochcost.training.trackers import hand_over, harmlessly
 
 
 class KerasHooks:
@@ -20,7 +22,8 @@ class KerasHooks:
 
     def __init__(self, experiment: str = "", **told: Any) -> None:
         super().__init__()
-        self._epochcost = Fit("keras", UserArgs(experiment, **told))
+        self._epochcost = Fit("keras", UserArgs(experiment, **told), call=("keras", ("fit",)))
+        self._beside: list[Any] = []
         self._batches = 0
         self._length: int | None = None
         self._before = 0
@@ -30,6 +33,7 @@ class KerasHooks:
     def on_train_begin(self, logs: Any = None) -> None:
         """``fit`` begins; with which epoch is told later."""
         self._epochcost.begin()
+        self._beside = callbacks_beside(self)
         self._first, self._before = True, 0
         self._length = self.params.get("steps")
 
@@ -67,13 +71,20 @@ class KerasHooks:
 
     @harmless
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """An epoch ends, its validation included; dollars go into ``logs``, for the callbacks after this one."""
+        """An epoch ends, its validation included.
+
+        Dollars go to TensorBoard and the program's own tracker, not into ``logs``: those are also ``History``'s and the
+        columns of a CSV file, which must be as long as the others.
+        """
         whole = not self._length or self._batches >= self._length
         self._epochcost.end_epoch(epoch + 1, whole=whole)
         self._before += self._batches
         self._length = self._length or self._batches or None
-        if isinstance(logs, dict):
-            logs.update(self._epochcost.costs())
+        costs = self._epochcost.costs()
+        for board in self._beside if costs else ():
+            if type(board).__name__ == "TensorBoard":
+                harmlessly("TensorBoard", _draw, board, costs, epoch)
+        hand_over(costs, epoch)
 
     @harmless
     def on_train_end(self, logs: Any = None) -> None:
@@ -93,6 +104,13 @@ class KerasHooks:
     def _accumulation(self) -> int:
         optimizer = getattr(self.model, "optimizer", None)
         return getattr(optimizer, "gradient_accumulation_steps", None) or 1
+
+
+def _draw(board: Any, costs: dict[str, float], epoch: int) -> None:
+    """Beside the scalars of the epoch, as Keras's own TensorBoard callback draws them."""
+    with board._train_writer.as_default():  # noqa: SLF001 - it has no other way in
+        for name, value in costs.items():
+            board.summary.scalar(name, value, step=epoch)
 
 
 def _bases() -> tuple[type, ...]:

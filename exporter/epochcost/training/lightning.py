@@ -10,6 +10,7 @@ from typing import Any
 from epochcost.training.fit import Fit, FrameworkInfo, UserArgs, harmless
 from epochcost.training.lazy import made_once
 from epochcost.training.loops import known_length
+from epochcost.training.trackers import harmlessly
 
 
 class LightningHooks:
@@ -39,7 +40,13 @@ class LightningHooks:
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """An epoch begins, or goes on after a checkpoint within it."""
         done = trainer.fit_loop.epoch_loop.batch_progress.current.completed
-        self._epochcost.begin_epoch(trainer.current_epoch, done // max(1, trainer.accumulate_grad_batches))
+        self._begin_epoch(trainer, done)
+
+    @harmless
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """A batch begins; after a checkpoint within an epoch nobody says that the epoch goes on."""
+        if not self._epochcost.epoch_open and self._epochcost.active:
+            self._begin_epoch(trainer, batch_idx)
 
     @harmless
     def on_train_batch_end(
@@ -73,13 +80,14 @@ class LightningHooks:
         fit.end_epoch(trainer.current_epoch + 1, whole=bool(loop.is_last_batch))
         costs = fit.costs()
         if costs and trainer.is_global_zero:
+            step = _loggers_step(trainer)
             for logger in trainer.loggers:
-                logger.log_metrics(costs, step=trainer.global_step)
+                harmlessly(type(logger).__name__, logger.log_metrics, costs, step=step)
 
     @harmless
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """The fit breaks off."""
-        self._epochcost.end("preempted" if type(exception).__name__ == "SIGTERMException" else "failed")
+        self._epochcost.fail(exception)
 
     @harmless
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
@@ -99,6 +107,16 @@ class LightningHooks:
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Out of Lightning's checkpoint."""
         self._epochcost.load_state_dict(state_dict)
+
+    def _begin_epoch(self, trainer: Any, batches_done: int) -> None:
+        done = batches_done // max(1, trainer.accumulate_grad_batches)
+        self._epochcost.begin_epoch(trainer.current_epoch, done, batches_done)
+
+
+def _loggers_step(trainer: Any) -> int:
+    """Where Lightning itself draws the metrics of an epoch that ends: at the last batch that stepped."""
+    stepped = getattr(trainer.fit_loop.epoch_loop, "_batches_that_stepped", None)
+    return int(trainer.global_step if stepped is None else max(0, stepped - 1))
 
 
 def _found(trainer: Any, pl_module: Any) -> FrameworkInfo:

@@ -28,6 +28,25 @@ class Loop(Generic[T]):
         return True
 
 
+class LeftBody:
+    """Loops that were left in the middle of a body.
+
+    Whether by ``break``, which ends what the body did, or by an exception, which does not, shows when the run goes on:
+    until then what was done waits here.
+
+    Attributes:
+        accumulate: how many batches make a step, where a loop over batches was left; 0 for none.
+        number, head: which epoch ends if all its batches are done, and the beginning of its event, made then.
+    """
+
+    __slots__ = ("accumulate", "head", "number")
+
+    def __init__(self) -> None:
+        self.accumulate = 0
+        self.number: int | None = None
+        self.head = ""
+
+
 def known_length(iterable: object) -> int | None:
     """``len(iterable)``, or None where it has none (loaders over streams raise all sorts of things)."""
     try:

@@ -11,12 +11,18 @@ class Position:
     ``base`` counts finished epochs; the part of the current one is ``epoch_steps / steps`` where the number of steps
     per epoch is known, else by samples, else nothing. Within an epoch the position never goes back, whatever a second
     loader's length says. ``part`` is the part of the current epoch as a framework says it. Who is ``stepwise`` has no
-    epochs, only steps.
+    epochs, only steps. Where several batches make a step (``accumulate``), ``batches`` are those towards the next one,
+    ``batches_base`` how many of them the epoch before left behind.
     """
 
     __slots__ = (
+        "accumulate",
         "base",
         "batch_size",
+        "batches",
+        "batches_base",
+        "batches_done",
+        "batches_in_epoch",
         "by_tokens",
         "epoch_steps",
         "nominal",
@@ -55,6 +61,11 @@ class Position:
         self.samples_base = 0
         self.samples_counted = False
         self.tokens: int | None = None
+        self.accumulate = 1
+        self.batches = 0
+        self.batches_base = 0
+        self.batches_done = 0
+        self.batches_in_epoch: int | None = None
 
     def begin_epoch(self, number: int) -> None:
         """The epoch after ``number`` finished ones begins."""
@@ -65,6 +76,31 @@ class Position:
         self.step_base += self.epoch_steps
         self.epoch_steps = 0
         self.samples_base = self.samples or 0
+        self.batches_base = self.batches
+
+    def begin_batches(self, done: int, count: int | None, accumulate: int) -> None:
+        """As `begin_steps`, in batches of which ``accumulate`` make a step."""
+        if accumulate != self.accumulate:
+            self.accumulate, self.batches, self.batches_base = accumulate, 0, 0
+        if accumulate == 1:
+            self.begin_steps(done, count)
+            return
+        whole = None if count is None else done + count
+        self.begin_steps(done // accumulate, None)
+        self.batches_done, self.batches_in_epoch = done, whole
+        if self.nominal is None:
+            self.steps = whole // accumulate if whole and whole % accumulate == 0 else None
+            self.part = done / whole if whole else None
+
+    def add_batch(self) -> None:
+        """One of the batches that make a step together is done."""
+        self.batches += 1
+        if self.batches >= self.accumulate:
+            self.batches = 0
+            self.epoch_steps += 1
+        self.batches_done += 1
+        if self.batches_in_epoch and self.nominal is None:
+            self.part = self.batches_done / self.batches_in_epoch
 
     def begin_steps(self, done: int, count: int | None) -> None:
         """``count`` more steps lie ahead in this epoch, after ``done`` of it that another process did."""
@@ -88,8 +124,16 @@ class Position:
         self.begin_epoch(int(finished))
         return finished
 
-    def move(self, epoch: float | None, step: int | None, samples: int | None, tokens: int | None) -> None:
-        """Set what is given, from outside."""
+    def move(
+        self,
+        epoch: float | None,
+        step: int | None,
+        samples: int | None,
+        tokens: int | None,
+        *,
+        counted: bool = True,
+    ) -> None:
+        """Set what is given, from outside; samples that are ``counted`` there are not derived from steps any more."""
         if self.nominal is not None:
             epoch, step, tokens = self._nominally(self.nominal, epoch, step, tokens)
         if epoch is not None:
@@ -100,7 +144,8 @@ class Position:
         if step is not None:
             self.step_base = step - self.epoch_steps
         if samples is not None:
-            self.samples, self.samples_base, self.samples_counted = samples, samples, True
+            self.samples, self.samples_counted = samples, counted
+            self.samples_base = samples if counted else samples - self._derived()
         elif step is not None and self.batch_size is not None and not self.samples_counted:
             self.samples, self.samples_base = step * self.batch_size, self.step_base * self.batch_size
         if tokens is not None:
@@ -130,7 +175,14 @@ class Position:
     def derive_samples(self) -> None:
         """Samples from steps, where nobody counts them."""
         if self.batch_size is not None and not self.samples_counted and self.base is not None:
-            self.samples = self.samples_base + self.epoch_steps * self.batch_size
+            self.samples = max(0, self.samples_base + self._derived())
+
+    def _derived(self) -> int:
+        """Samples of this epoch so far, by steps and batch size."""
+        size = self.batch_size or 0
+        if self.accumulate == 1:
+            return self.epoch_steps * size
+        return round((self.epoch_steps + (self.batches - self.batches_base) / self.accumulate) * size)
 
     @property
     def epoch(self) -> float | None:

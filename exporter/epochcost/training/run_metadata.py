@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from epochcost.training.host import node_name
 from epochcost.training.job import Job
 
 
@@ -28,7 +29,7 @@ class RunMetadata:
     budget_usd: float | None = None
     unit: str = "epoch"
     named: bool = True
-    """Whether somebody named the run; an id that was made up gives way to the one in a checkpoint."""
+    """Whether the user named the run; any other id gives way to the one in a checkpoint."""
 
     def fragment(self, *, locked: bool) -> str:
         """The facts as keys of a JSON object, each led by a comma; those not known are left out."""
@@ -41,6 +42,9 @@ class RunMetadata:
             "batch_size": self.batch_size,
             "samples_per_epoch": self.samples_per_epoch,
             "budget_usd": self.budget_usd,
+            "job": job.job or None,
+            "launcher": job.launcher or None,
+            "attempt": job.attempt,
             "rank": job.rank,
             "local_rank": job.local_rank,
             "node_rank": job.node_rank,
@@ -49,7 +53,7 @@ class RunMetadata:
             "gpus": None if job.gpus is None else list(job.gpus),
             "pid": os.getpid(),
             "pidns": _pid_namespace(),
-            "host": os.uname().nodename,
+            "host": node_name() or None,
             "lock": locked,
         }
         known = {name: value for name, value in facts.items() if value is not None}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from epochcost.training.fit import FIGURES, Fit, FrameworkInfo, UserArgs, harmless
+from epochcost.training.fit import Fit, FrameworkInfo, UserArgs, harmless
 from epochcost.training.loops import known_length
+from epochcost.training.trackers import hand_over, harmlessly
 from epochcost.training.warning import warn_once
 
 
@@ -76,8 +77,6 @@ class UltralyticsHooks:
     @harmless
     def on_train_epoch_start(self, trainer: Any) -> None:
         """An epoch begins, or begins anew after out-of-memory or NaN."""
-        for name in FIGURES:
-            trainer.metrics.pop(f"epochcost/{name}", None)  # for results.csv has the columns of its first line
         self._batch = 0
         self._epochcost.begin_epoch(trainer.epoch)
 
@@ -105,7 +104,7 @@ class UltralyticsHooks:
         if not fit.epoch_open:
             return
         fit.end_epoch(trainer.epoch + 1)
-        trainer.metrics.update(fit.costs())  # which the loggers read next
+        _log(fit.costs(), trainer.epoch + 1)
 
     @harmless
     def on_train_end(self, trainer: Any) -> None:
@@ -115,7 +114,16 @@ class UltralyticsHooks:
     @harmless
     def teardown(self, trainer: Any) -> None:
         """Called whatever happens; what has not ended by now broke off."""
-        self._epochcost.end("failed" if sys.exc_info()[0] is not None else "finished")
+        error = sys.exc_info()[1]
+        self._epochcost.end() if error is None else self._epochcost.fail(error)
+
+
+def _log(costs: dict[str, float], epoch: int) -> None:
+    """To the loggers that Ultralytics has open; ``trainer.metrics`` is also what is written to ``results.csv``."""
+    board: Any = getattr(sys.modules.get("ultralytics.utils.callbacks.tensorboard"), "WRITER", None)
+    for name, value in costs.items() if board is not None else ():
+        harmlessly("TensorBoard", board.add_scalar, name, value, epoch)
+    hand_over(costs, epoch)
 
 
 def _announce(line: str) -> None:

@@ -40,6 +40,40 @@ def amount(name: str, value: Any) -> float | None:  # noqa: ANN401
     return number
 
 
+def planned_epochs(value: Any) -> Any:  # noqa: ANN401
+    """The plan as a figure: a number in text counts, infinity is no plan; anything else is left as it is."""
+    try:
+        number = float(value)
+    except Exception:  # noqa: BLE001 - whatever the user's object raises
+        return value
+    return None if number == math.inf else number
+
+
+def loop_end(epochs: Any) -> int | None:  # noqa: ANN401 - as the user gave it
+    """Where a loop over ``epochs`` ends, None where it does not. Raises as ``range`` would: an empty loop is no answer.
+
+    Raises:
+        TypeError: it is no number at all.
+        ValueError: it is none that epochs can be counted by.
+    """
+    if epochs is None:
+        return None
+    try:
+        number = float(epochs)
+    except (TypeError, ValueError) as err:
+        raise type(err)(f"epochs={shown(epochs)} is not a number of epochs") from None
+    if math.isnan(number):
+        raise ValueError("epochs=nan is not a number of epochs")
+    return None if number == math.inf else max(0, math.ceil(number))
+
+
+def loop_start(start: Any) -> int:  # noqa: ANN401 - as the user gave it
+    """The first number of a loop. Raises TypeError or ValueError as ``range`` and ``int`` would."""
+    if isinstance(start, (str, float)) and not float(start).is_integer():
+        raise ValueError(f"start={shown(start)} is not a whole number")
+    return int(float(start)) if isinstance(start, (str, float)) else operator.index(start)
+
+
 def text(value: object, limit: int = 500) -> str:
     """``value`` as text of at most ``limit`` characters; empty for None."""
     if value is None:

@@ -10,13 +10,22 @@ def warn_once(subject: str, message: str) -> None:
 
     Without any logging set up, Python prints such a warning as one line on stderr.
     """
+    _once("warning", subject, message)
+
+
+def inform_once(subject: str, message: str) -> None:
+    """Likewise as information, which a program sees that asks for it."""
+    _once("info", subject, message)
+
+
+def _once(level: str, subject: str, message: str) -> None:
     if subject in _said:
         return
     _said.add(subject)
     try:
         import logging
 
-        logging.getLogger("epochcost").warning("epochcost: %s", message)
+        getattr(logging.getLogger("epochcost"), level)("epochcost: %s", message)
     except Exception:  # noqa: BLE001 - a handler of the user's that fails must not end the training
         return
 

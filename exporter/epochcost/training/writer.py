@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from epochcost.training.host import name_in_files
 from epochcost.training.warning import warn_once
 
 try:
@@ -17,6 +18,8 @@ except ImportError:  # not a POSIX system: files without locks
     fcntl = None  # type: ignore[assignment]
 
 MAX_FAILURES = 3
+"""In a row; then the line is said, and the file is tried again ever more seldom."""
+LONGEST_PAUSE_SECONDS = 60.0
 CHECK_EVERY = 64
 """Lines between two looks at whether the file is still there and ours; three system calls that a line need not pay."""
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
@@ -57,8 +60,9 @@ class EventWriter:
     """Appends lines to a file of its own in ``directory()``, each with one write and no fsync.
 
     The file is locked (POSIX: not inherited by children, released by the kernel when the process dies), so that the
-    agent can tell a silent process from a dead one, in whatever container. After `MAX_FAILURES` failures in a row the
-    writer warns once and is `dead`. A forked child's copy is dead from the start.
+    agent can tell a silent process from a dead one, in whatever container. A full disk or a directory that is gone may
+    come back: after `MAX_FAILURES` failures in a row the writer warns once, and tries again after a pause. A forked
+    child's copy is `dead` from the start.
 
     Attributes:
         name: of the file; empty before the first.
@@ -73,6 +77,8 @@ class EventWriter:
         self._path = ""
         self._torn = False
         self._failures = 0
+        self._retry_at = 0.0
+        self._unsent = b""
         self._lines = 0
         self._error = OSError("nothing failed")
         self._pid = os.getpid()
@@ -93,6 +99,8 @@ class EventWriter:
         if self.dead or self._pid != os.getpid():
             self.dead = True
             return False
+        if self._failures and self._pausing:
+            return False
         try:
             if self._fd >= 0 and os.fstat(self._fd).st_nlink > 0:
                 self.locked = self.locked and _lock(self._fd)  # a reader in this very process may have dropped it
@@ -108,6 +116,11 @@ class EventWriter:
         """Append ``line`` (with its newline); False when it could not be written."""
         if self.dead or self._fd < 0:
             return False
+        if self._failures:
+            if self._pausing:
+                self._unsent = line
+                return False
+            self._unsent = b""
         try:
             data = b"\n" + line if self._torn else line
             written = os.write(self._fd, data)
@@ -123,6 +136,9 @@ class EventWriter:
 
     def close(self) -> None:
         """Let go of the file, which releases the lock; says so if nothing at all could be written."""
+        if self._unsent:  # the last line need not wait for the end of a pause
+            self._retry_at = 0.0
+            self.put(self._unsent)
         if self._failures and not self.name and not self.dead:
             self._say(self._error)
         self._detach()
@@ -135,7 +151,7 @@ class EventWriter:
 
     def _open(self) -> None:
         directory = self._directory()
-        name = f"{self._run[:100]}-{_host()}-{os.getpid()}-{os.urandom(3).hex()}.jsonl"
+        name = f"{self._run[:100]}-{name_in_files()}-{os.getpid()}-{os.urandom(3).hex()}.jsonl"
         fd = os.open(directory / name, _FLAGS, 0o644)
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
@@ -157,13 +173,20 @@ class EventWriter:
         self._error = err
         self._failures += 1
         if self._failures >= MAX_FAILURES:
-            self._detach()
-            self.dead = True
+            pause = min(LONGEST_PAUSE_SECONDS, 2.0 ** min(10, self._failures - MAX_FAILURES))
+            self._retry_at = time.monotonic() + pause
             self._say(err)
+
+    @property
+    def _pausing(self) -> bool:
+        return self._failures >= MAX_FAILURES and time.monotonic() < self._retry_at
 
     def _say(self, err: OSError) -> None:
         where = "" if err.filename or not self._path or self._path in str(err) else f"{self._path}: "
-        warn_once("writer", f"this training is no longer reported: {where}{err}; the training itself goes on")
+        warn_once(
+            "writer",
+            f"this training is no longer reported: {where}{err}; it goes on, and that is tried again",
+        )
 
 
 def _lock(fd: int) -> bool:
@@ -174,7 +197,3 @@ def _lock(fd: int) -> bool:
     except OSError:  # a filesystem without locks: the agent is told, and watches the process instead
         return False
     return True
-
-
-def _host() -> str:
-    return re.sub(r"[^A-Za-z0-9.-]", "_", os.uname().nodename)[:60] or "host"

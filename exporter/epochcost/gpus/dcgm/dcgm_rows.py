@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 
+from epochcost.gpus.gpu_plausibility import (
+    ImplausibleError,
+    activity,
+    energy,
+    errors,
+    memory,
+    or_none,
+    percent,
+    power,
+    some_memory,
+    temperature,
+)
 from epochcost.gpus.label import printable
+from epochcost.gpus.mig_size import slice_ratio
 from epochcost.model import GpuReading, GpuSample
 
 MIB = 1024 * 1024
@@ -16,8 +28,6 @@ BLANKS = frozenset(
 )  # of 32 bits, of 64 bits, and of a double: blank, not found, not supported, not permitted
 LEAST_INT64_BLANK = 9.2e18
 """As a double, all blanks of 64 bits are 2^63."""
-WHOLE_SLICES = 7
-WHOLE_SLICES_OF_A30 = 4
 
 FIELDS = (
     "DCGM_FI_DEV_GPU_UTIL",
@@ -54,8 +64,12 @@ class Entity:
     figures: dict[str, float] = field(default_factory=dict)
 
 
-def parse_exposition(text: str) -> GpuReading:
+def parse_exposition(text: str, complaints: MutableMapping[str, str] | None = None) -> GpuReading:
     """All GPUs and slices that ``text`` tells of, in order of their index; ``t`` is 0.
+
+    Args:
+        text: the exposition.
+        complaints: takes what was left out because it cannot be, by GPU and figure, for people.
 
     Raises:
         ExpositionError: when it tells of none, is cut off, has a line that cannot be read, or tells of two machines.
@@ -75,7 +89,9 @@ def parse_exposition(text: str) -> GpuReading:
         raise ExpositionError(f"figures of {len(hosts)} machines; expected those of this one alone")
     if not entities:
         raise ExpositionError("no figure in the answer names its GPU by a label UUID")
-    return GpuReading(0.0, tuple(_described(entities.values())), printable(max(versions)))
+    return GpuReading(
+        0.0, tuple(_described(entities.values(), {} if complaints is None else complaints)), printable(max(versions))
+    )
 
 
 def _samples(lines: Iterable[str]) -> Iterable[tuple[Mapping[str, str], str, float]]:
@@ -110,31 +126,40 @@ def is_blank(value: float) -> bool:
     return not math.isfinite(value) or value in BLANKS or value >= LEAST_INT64_BLANK
 
 
-def _described(entities: Iterable[Entity]) -> list[GpuSample]:
+def _described(entities: Iterable[Entity], complaints: MutableMapping[str, str]) -> list[GpuSample]:
     by_gpu: dict[str, list[Entity]] = {}
     for entity in entities:
         by_gpu.setdefault(entity.uuid, []).append(entity)
     gpus = sorted(by_gpu.values(), key=lambda group: (len(group[0].index), group[0].index, group[0].uuid))
-    return [sample for group in gpus for sample in _gpu(group)]
+    return [sample for group in gpus for sample in _gpu(group, complaints)]
 
 
-def _gpu(group: list[Entity]) -> list[GpuSample]:
+def _gpu(group: list[Entity], complaints: MutableMapping[str, str]) -> list[GpuSample]:
     """One GPU and its slices; not readable where DCGM has no figure of it, as when it fell off the bus.
 
-    The exporter may tell of the slices alone: what they leave over is the GPU's all the same.
+    The exporter may tell of the slices alone: what they leave over is the GPU's all the same. Where it cannot be told
+    how large one of them is, none has a part, and the whole GPU is one whose utilisation is not known.
     """
     slices = sorted((e for e in group if e.slice_id), key=lambda e: (len(e.slice_id), e.slice_id))
     own = next((e for e in group if not e.slice_id), None)
     if not slices:
-        return [replace(_whole(e), readable=bool(e.figures)) for e in group]
+        return [replace(_whole(e, complaints), readable=bool(e.figures)) for e in group]
     whole = own or Entity(slices[0].index, slices[0].uuid, slices[0].model, figures=_of_the_board(slices[0]))
-    sizes = [_size(e) for e in slices]
-    scale = max(1.0, sum(sizes))
-    samples = [_slice(e, size / scale) for e, size in zip(slices, sizes, strict=True)]
-    left_over = 1.0 - sum(sizes) / scale
+    gpu = replace(_whole(whole, complaints), utilization_ratio=None)
+    sizes = [slice_ratio(e.model, e.profile, _memory_of(e)) for e in slices]
+    if None in sizes:
+        unknown = next(e for e, size in zip(slices, sizes, strict=True) if size is None)
+        complaints[f"{unknown.uuid} slices"] = (
+            f"GPU {unknown.index}: which part of {unknown.model or 'the GPU'} the MIG profile {unknown.profile!r} is "
+            "cannot be told: the time of the GPU is unknown"
+        )
+        return [gpu, *(_slice(e, 0.0, complaints) for e in slices)]
+    known = [size for size in sizes if size is not None]
+    scale = max(1.0, sum(known))
+    left_over = 1.0 - sum(known) / scale
     return [
-        replace(_whole(whole), utilization_ratio=None, mig=True, gpu_fraction=left_over if left_over > 1e-9 else 0.0),  # noqa: PLR2004
-        *samples,
+        replace(gpu, mig=True, gpu_fraction=left_over if left_over > 1e-9 else 0.0),  # noqa: PLR2004
+        *(_slice(e, size / scale, complaints) for e, size in zip(slices, known, strict=True)),
     ]
 
 
@@ -144,76 +169,93 @@ def _of_the_board(entity: Entity) -> dict[str, float]:
     return {name: entity.figures[name] for name in board if name in entity.figures}
 
 
-def _size(entity: Entity) -> float:
-    found = re.match(r"(\d)g\.", entity.profile)
-    return int(found[1] if found else 1) / (WHOLE_SLICES_OF_A30 if "A30" in entity.model else WHOLE_SLICES)
+def _memory_of(entity: Entity) -> float | None:
+    """Bytes of a slice."""
+    used, free = (entity.figures.get(f"DCGM_FI_DEV_FB_{name}") for name in ("USED", "FREE"))
+    return None if used is None or free is None else (used + free) * MIB
 
 
-def _whole(entity: Entity) -> GpuSample:
-    f = entity.figures
-    percent = f.get("DCGM_FI_DEV_GPU_UTIL")
-    busy = _ratio(percent / 100 if percent is not None else f.get("DCGM_FI_PROF_GR_ENGINE_ACTIVE"))
+@dataclass(frozen=True, slots=True)
+class _Figures:
+    """The figures of one entity, each left out where it cannot be."""
+
+    of: Entity
+    complaints: MutableMapping[str, str]
+
+    def get(self, name: str, check: Callable[[float], float], per_unit: float = 1.0) -> float | None:
+        """Figure ``name`` in the unit of the model, of which DCGM's is ``per_unit``."""
+        value = self.of.figures.get(name)
+        reasons: dict[str, str] = {}
+        checked = or_none(check, None if value is None else value * per_unit, name, reasons)
+        if reasons:
+            self.complain(name, reasons[name])
+        return checked
+
+    def complain(self, name: str, why: str) -> None:
+        """Say that figure ``name`` was left out."""
+        self.complaints[f"{self.of.uuid} {self.of.slice_id} {name}"] = f"GPU {self.of.index}: {name}: {why}: left out"
+
+    def memory(self) -> tuple[int | None, int | None, int | None]:
+        """Bytes in use, in all, and reserved."""
+        f = self.of.figures
+        used, free, total = (f.get(f"DCGM_FI_DEV_FB_{name}") for name in ("USED", "FREE", "TOTAL"))
+        reserved = self.get("DCGM_FI_DEV_FB_RESERVED", some_memory, MIB)
+        if total is None and used is not None and free is not None:
+            total = used + free + (reserved or 0) / MIB
+        if used is None or total is None:
+            alone = self.get("DCGM_FI_DEV_FB_USED", some_memory, MIB)
+            return None if alone is None else int(alone), None, None if reserved is None else int(reserved)
+        try:
+            both = memory(used * MIB, total * MIB)
+        except ImplausibleError as err:
+            self.complain("DCGM_FI_DEV_FB_USED", str(err))
+            return None, None, None
+        return *both, None if reserved is None or reserved > both[1] else int(reserved)
+
+
+def _whole(entity: Entity, complaints: MutableMapping[str, str]) -> GpuSample:
+    f = _Figures(entity, complaints)
+    busy = f.get("DCGM_FI_DEV_GPU_UTIL", percent)
+    if "DCGM_FI_DEV_GPU_UTIL" not in entity.figures:
+        busy = f.get("DCGM_FI_PROF_GR_ENGINE_ACTIVE", activity)
     ecc = {
-        kind: int(f[name])
-        for kind, name in (
-            ("corrected", "DCGM_FI_DEV_ECC_SBE_VOL_TOTAL"),
-            ("uncorrected", "DCGM_FI_DEV_ECC_DBE_VOL_TOTAL"),
-        )
-        if f.get(name, -1) >= 0
+        "corrected": f.get("DCGM_FI_DEV_ECC_SBE_VOL_TOTAL", errors),
+        "uncorrected": f.get("DCGM_FI_DEV_ECC_DBE_VOL_TOTAL", errors),
     }
-    millijoules = _at_least_0(f.get("DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION"))
     return replace(
-        _common(entity),
+        _common(entity, f),
         utilization_ratio=busy,
-        power_watts=_at_least_0(f.get("DCGM_FI_DEV_POWER_USAGE")),
-        energy_joules=None if millijoules is None else millijoules / 1000,
-        temperature_celsius=f.get("DCGM_FI_DEV_GPU_TEMP"),
-        ecc_errors=ecc or None,
+        power_watts=f.get("DCGM_FI_DEV_POWER_USAGE", power),
+        energy_joules=f.get("DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION", energy, 1e-3),
+        temperature_celsius=f.get("DCGM_FI_DEV_GPU_TEMP", temperature),
+        ecc_errors={kind: int(count) for kind, count in ecc.items() if count is not None} or None,
     )
 
 
-def _slice(entity: Entity, fraction: float) -> GpuSample:
+def _slice(entity: Entity, fraction: float, complaints: MutableMapping[str, str]) -> GpuSample:
     """A slice. DCGM has no utilisation of one (some versions say 0), so only what its engine counts is believed."""
-    busy = _ratio(entity.figures.get("DCGM_FI_PROF_GR_ENGINE_ACTIVE"))
+    f = _Figures(entity, complaints)
     return replace(
-        _common(entity),
+        _common(entity, f),
         index=f"{entity.index}:{entity.slice_id}",
         uuid=f"MIG-{entity.uuid}/{entity.slice_id}/0",
         model=f"{entity.model} MIG {entity.profile}".strip(),
-        utilization_ratio=busy,
+        utilization_ratio=f.get("DCGM_FI_PROF_GR_ENGINE_ACTIVE", activity),
         parent_uuid=entity.uuid,
         gpu_fraction=fraction,
     )
 
 
-def _common(entity: Entity) -> GpuSample:
-    f = entity.figures
-    used = _at_least_0(f.get("DCGM_FI_DEV_FB_USED"))
-    free = _at_least_0(f.get("DCGM_FI_DEV_FB_FREE"))
-    reserved = _at_least_0(f.get("DCGM_FI_DEV_FB_RESERVED"))
-    total = f.get("DCGM_FI_DEV_FB_TOTAL")
-    if total is None and used is not None and free is not None:
-        total = used + free + (reserved or 0)
+def _common(entity: Entity, f: _Figures) -> GpuSample:
+    used, total, reserved = f.memory()
     return GpuSample(
         index=entity.index,
         uuid=entity.uuid,
         model=entity.model,
-        memory_used_bytes=_bytes(used),
-        memory_total_bytes=_bytes(total) or None,
-        memory_reserved_bytes=_bytes(reserved),
-        sm_active_ratio=_ratio(f.get("DCGM_FI_PROF_SM_ACTIVE")),
-        tensor_active_ratio=_ratio(f.get("DCGM_FI_PROF_PIPE_TENSOR_ACTIVE")),
-        dram_active_ratio=_ratio(f.get("DCGM_FI_PROF_DRAM_ACTIVE")),
+        memory_used_bytes=used,
+        memory_total_bytes=total,
+        memory_reserved_bytes=reserved,
+        sm_active_ratio=f.get("DCGM_FI_PROF_SM_ACTIVE", activity),
+        tensor_active_ratio=f.get("DCGM_FI_PROF_PIPE_TENSOR_ACTIVE", activity),
+        dram_active_ratio=f.get("DCGM_FI_PROF_DRAM_ACTIVE", activity),
     )
-
-
-def _ratio(value: float | None) -> float | None:
-    return value if value is not None and 0 <= value <= 1 else None
-
-
-def _at_least_0(value: float | None) -> float | None:
-    return value if value is not None and value >= 0 else None
-
-
-def _bytes(mebibytes: float | None) -> int | None:
-    return None if mebibytes is None else int(mebibytes * MIB)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -44,14 +45,17 @@ class DcgmSource:
         self._parsed: GpuReading | None = None
         """What `_answer` says; the exporter repeats itself word for word between two of its own readings."""
         self._known: dict[str, GpuSample] = {}
+        self._complained: set[str] = set()
 
     def read(self, t: float) -> GpuReading:
         """All GPUs now; see `GpuSource.read`."""
         try:
             answer = self._asked()
             if self._parsed is None or answer != self._answer:
-                self._parsed = parse_exposition(answer.decode("utf-8", "replace"))
+                complaints: dict[str, str] = {}
+                self._parsed = parse_exposition(answer.decode("utf-8", "replace"), complaints)
                 self._answer = answer
+                self._complain(complaints)
         except ExpositionError as err:
             raise GpuError(f"{self._who()}: {err}") from None
         return replace(self._parsed, t=t, gpus=self._with_those_gone(self._parsed.gpus))
@@ -59,12 +63,21 @@ class DcgmSource:
     def close(self) -> None:
         """Nothing is held: each question is a connection of its own."""
 
+    def _complain(self, complaints: Mapping[str, str]) -> None:
+        """Log each once for as long as it lasts."""
+        for about in complaints.keys() - self._complained:
+            log.warning("%s: %s", self._who(), complaints[about])
+        self._complained = set(complaints)
+
     def _with_those_gone(self, gpus: tuple[GpuSample, ...]) -> tuple[GpuSample, ...]:
         told = {gpu.uuid for gpu in gpus}
         for gpu in gpus:
             if not gpu.parent_uuid:  # slices come and go as they are cut
-                if not self._known.get(gpu.uuid, gpu).readable:
+                before = self._known.get(gpu.uuid)
+                if gpu.readable and before is not None and not before.readable:
                     log.info("GPU %s (%s): told of again", gpu.index, gpu.uuid)
+                elif not gpu.readable and (before is None or before.readable):
+                    log.warning("GPU %s (%s): %s has no figure of it", gpu.index, gpu.uuid, self._who())
                 self._known[gpu.uuid] = gpu
         for uuid, gpu in self._known.items():
             if uuid not in told and gpu.readable:

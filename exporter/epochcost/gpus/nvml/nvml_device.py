@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from epochcost.gpus.gpu_plausibility import ImplausibleError
 from epochcost.gpus.nvml.nvml_figures import (
     DRIVER_FAULTS,
     NO_DATA,
@@ -16,7 +19,6 @@ from epochcost.gpus.nvml.nvml_figures import (
     THROTTLED,
     CallError,
     Figure,
-    ImplausibleError,
     Values,
 )
 from epochcost.gpus.nvml.nvml_integrator import Integrator
@@ -30,27 +32,62 @@ SILENT_SECONDS = 10.0
 """The same for a GPU that refuses every figure."""
 
 
-class Doing:
-    """Which call of the driver is under way, for who waits for it; empty when none is."""
+STUCK_SECONDS = 1.0
+"""A call that takes longer is said to be stuck; before that the driver is only slow."""
 
-    __slots__ = ("call", "since")
+
+class Doing:
+    """Which call of the driver is under way, for who waits for it; empty when none is. And which took longest."""
+
+    __slots__ = ("call", "longest_call", "longest_seconds", "since")
 
     def __init__(self) -> None:
         self.call = ""
         self.since = 0.0
+        self.longest_call = ""
+        self.longest_seconds = 0.0
 
     def begin(self, call: str) -> None:
-        """``call`` is made now."""
-        self.call, self.since = call, time.monotonic()
+        """``call`` is made now; the one before came back."""
+        now = time.monotonic()
+        self._took(now)
+        self.since, self.call = now, call
 
     def end(self) -> None:
         """It came back."""
+        self._took(time.monotonic())
         self.call = ""
+
+    def anew(self) -> None:
+        """Forget which call took longest."""
+        self.longest_call, self.longest_seconds = "", 0.0
+
+    def _took(self, now: float) -> None:
+        if self.call and now - self.since > self.longest_seconds:
+            self.longest_call, self.longest_seconds = self.call, now - self.since
 
     def stuck(self) -> tuple[str, float]:
         """The call under way and for how many seconds."""
         call, since = self.call, self.since
         return call, max(0.0, time.monotonic() - since) if call else 0.0
+
+
+class CallFailures:
+    """How often which call answered which code that is neither a figure nor a refusal; counted by several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: dict[tuple[str, int], int] = {}
+
+    def add(self, call: str, code: int) -> None:
+        """One more."""
+        with self._lock:
+            self._counts = {**self._counts, (call, code): self._counts.get((call, code), 0) + 1}
+
+    @property
+    def counts(self) -> Mapping[tuple[str, int], int]:
+        """By call and code; a mapping that does not change any more."""
+        return self._counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +97,13 @@ class Notes:
     Attributes:
         told: what was logged once, shared by all GPUs.
         doing: which call is under way.
+        failures: answers that were neither a figure nor a refusal, shared by all GPUs.
         tally: what is summed up over its readings; a slice has none.
     """
 
     told: set[str]
     doing: Doing
+    failures: CallFailures
     tally: Integrator | None = None
 
 
@@ -88,10 +127,15 @@ class NvmlDevice:
         self._kept: dict[str, tuple[float, Values]] = {}
         self._told = notes.told
         self._doing = notes.doing
+        self._failures = notes.failures
         self._tally = notes.tally
         self._no_energy = False
         self._ask_again_at = -math.inf
         self._failing = ""
+        self._answered = False
+        """The driver has told something of it in the sample under way."""
+        self._failed: CallError | None = None
+        """What it answered last to a call of the sample under way that failed."""
 
     def sample(self, t: float, known: Values | None = None) -> GpuSample:
         """Ask for every figure; ``t`` in seconds. ``known`` are fields that others know of it.
@@ -102,9 +146,12 @@ class NvmlDevice:
         if t >= self._ask_again_at:  # a mode may have changed (MIG, permissions)
             self._figures, self._ask_again_at = self._all, t + ASK_AGAIN_SECONDS
         values: Values = {}
+        self._answered, self._failed = False, None
         try:
             for figure in self._figures:
                 self._ask(figure, t, values)
+            if self._failed is not None and not self._answered:
+                raise self._failed
         except CallError as err:
             if err.code in DRIVER_FAULTS:
                 raise
@@ -152,18 +199,31 @@ class NvmlDevice:
         try:
             answer = figure.ask(self.handle, t)
         except ImplausibleError as err:
+            self._answered = True
             self._tell(f"GPU {self.identity.index}: {figure.call} answers {err}: left out", figure.call)
         except self._nvml.NVMLError as err:
             if err.value in REFUSALS:
                 self._give_up(figure, str(err), t, values)
-            elif err.value not in NOT_NOW:
-                raise CallError(f"{figure.call} of GPU {self.identity.index}", err) from err
-            elif err.value != NO_DATA:
-                self._tell(f"GPU {self.identity.index}: {figure.call} answers {err}: left out", figure.call)
+            elif err.value == NO_DATA:
+                self._answered = True
+            else:
+                self._fails(figure, err)
         else:
+            self._answered = True
             values.update(answer)
             if figure.every:
                 self._kept[figure.call] = (t, answer)
+
+    def _fails(self, figure: Figure, err: Any) -> None:  # noqa: ANN401 - pynvml has no types
+        """Leave this figure alone out, unless the GPU cannot be known without it."""
+        self._failures.add(figure.call, int(err.value))
+        if err.value in NOT_NOW:
+            self._answered = True
+        else:
+            self._failed = CallError(f"{figure.call} of GPU {self.identity.index}", err)
+            if figure.vital or err.value in figure.gone:
+                raise self._failed from err
+        self._tell(f"GPU {self.identity.index}: {figure.call} answers {err}: left out", figure.call)
 
     def _give_up(self, figure: Figure, answer: str, t: float, values: Values) -> None:
         instead = (figure.instead,) if figure.instead else ()
@@ -195,4 +255,6 @@ class NvmlDevice:
 def unreadable(identity: GpuSample, doing: Doing | None = None) -> GpuSample:
     """The sample of a GPU that could not be asked: who it is, the call that it is stuck in, and no figure."""
     call, seconds = doing.stuck() if doing else ("", 0.0)
+    if seconds < STUCK_SECONDS:
+        call = ""
     return replace(identity, readable=False, stuck_call=call, stuck_seconds=seconds if call else None)

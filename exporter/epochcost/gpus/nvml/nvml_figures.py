@@ -7,6 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from epochcost.gpus import gpu_plausibility
+from epochcost.gpus.gpu_plausibility import energy, errors, percent, power, temperature
+
 UNINITIALIZED, DRIVER_NOT_LOADED, LIBRARY_NOT_FOUND, VERSION_MISMATCH = 1, 9, 12, 18
 DRIVER_FAULTS = frozenset((UNINITIALIZED, DRIVER_NOT_LOADED, VERSION_MISMATCH))
 """Codes of NVML (stable over all its versions) that are no one GPU's fault."""
@@ -25,12 +28,6 @@ Values = dict[str, Any]
 THROTTLED = "throttled"
 """The reasons, as a tuple of names, for which the clocks are held down now."""
 
-MAX_POWER_WATTS = 100_000
-MAX_MEMORY_BYTES = 1 << 50
-MAX_ENERGY_JOULES = 1e15
-MAX_ERRORS = 1 << 50
-TEMPERATURES_CELSIUS = (-100, 300)
-"""Beyond these an answer is a driver's filler (all bits set) or a fault, not a figure."""
 ECC_SECONDS = 10.0
 """Between two questions for memory errors: they are rare, and two calls more."""
 
@@ -43,10 +40,6 @@ THROTTLE_REASONS = {
     "power_brake": 0x80,
 }
 """Bits of NVML's clocks event reasons; an idle GPU and clocks that were asked for are no throttling."""
-
-
-class ImplausibleError(ValueError):
-    """The driver answered a figure that no GPU has; the text holds it."""
 
 
 class CallError(Exception):
@@ -68,6 +61,8 @@ class Figure:
         instead: asked in its place where the driver refuses it.
         every: least seconds between two questions; in between the last answer holds.
         level: of the log line when it is refused; most GPUs have it: a warning.
+        vital: an answer that is neither a figure nor a refusal means that the GPU cannot be read.
+        gone: answers by which the device is not there any more.
     """
 
     what: str
@@ -76,6 +71,8 @@ class Figure:
     instead: Figure | None = None
     every: float = 0.0
     level: int = logging.WARNING
+    vital: bool = False
+    gone: frozenset[int] = frozenset()
 
 
 def figures_of(nvml: Any) -> tuple[Figure, ...]:  # noqa: ANN401 - pynvml has no types
@@ -84,14 +81,19 @@ def figures_of(nvml: Any) -> tuple[Figure, ...]:  # noqa: ANN401 - pynvml has no
         Figure(
             "utilization",
             "nvmlDeviceGetUtilizationRates",
-            lambda gpu, _: _utilization(nvml.nvmlDeviceGetUtilizationRates(gpu).gpu),
+            lambda gpu, _: {"utilization_ratio": percent(nvml.nvmlDeviceGetUtilizationRates(gpu).gpu)},
+            vital=True,
         ),
         memory_of(nvml),
-        Figure("power", "nvmlDeviceGetPowerUsage", lambda gpu, _: _power(nvml.nvmlDeviceGetPowerUsage(gpu))),
+        Figure(
+            "power",
+            "nvmlDeviceGetPowerUsage",
+            lambda gpu, _: {"power_watts": power(nvml.nvmlDeviceGetPowerUsage(gpu) / 1000)},
+        ),
         Figure(
             "energy",
             "nvmlDeviceGetTotalEnergyConsumption",
-            lambda gpu, _: _energy(nvml.nvmlDeviceGetTotalEnergyConsumption(gpu)),
+            lambda gpu, _: {"energy_joules": energy(nvml.nvmlDeviceGetTotalEnergyConsumption(gpu) / 1000)},
         ),
         _temperature_of(nvml),
         _throttling_of(nvml),
@@ -105,14 +107,17 @@ def figures_of(nvml: Any) -> tuple[Figure, ...]:  # noqa: ANN401 - pynvml has no
     )
 
 
-def memory_of(nvml: Any) -> Figure:  # noqa: ANN401
-    """The memory of a GPU or of a slice."""
-    old = Figure("memory", "nvmlDeviceGetMemoryInfo", lambda gpu, _: _memory(nvml.nvmlDeviceGetMemoryInfo(gpu)))
+def memory_of(nvml: Any, gone: frozenset[int] = frozenset()) -> Figure:  # noqa: ANN401
+    """The memory of a GPU, or of a slice that may be destroyed at any time: then it answers one of ``gone``."""
+    old = Figure(
+        "memory", "nvmlDeviceGetMemoryInfo", lambda gpu, _: _memory(nvml.nvmlDeviceGetMemoryInfo(gpu)), gone=gone
+    )
     return Figure(
         "memory",
         "nvmlDeviceGetMemoryInfo_v2",
         lambda gpu, _: _memory(nvml.nvmlDeviceGetMemoryInfo(gpu, nvml.nvmlMemory_v2)),
         instead=old,
+        gone=gone,
     )
 
 
@@ -121,14 +126,14 @@ def _temperature_of(nvml: Any) -> Figure:  # noqa: ANN401
     old = Figure(
         "temperature",
         "nvmlDeviceGetTemperature",
-        lambda gpu, _: _temperature(nvml.nvmlDeviceGetTemperature(gpu, core)),
+        lambda gpu, _: {"temperature_celsius": temperature(nvml.nvmlDeviceGetTemperature(gpu, core))},
     )
     if not hasattr(nvml, "nvmlDeviceGetTemperatureV"):  # the old call goes with CUDA 14, the new came with driver 560
         return old
     return Figure(
         "temperature",
         "nvmlDeviceGetTemperatureV",
-        lambda gpu, _: _temperature(nvml.nvmlDeviceGetTemperatureV(gpu, core)),
+        lambda gpu, _: {"temperature_celsius": temperature(nvml.nvmlDeviceGetTemperatureV(gpu, core))},
         instead=old,
     )
 
@@ -151,40 +156,13 @@ def _throttling_of(nvml: Any) -> Figure:  # noqa: ANN401
     )
 
 
-def _utilization(percent: int) -> Values:
-    if not 0 <= percent <= 100:  # noqa: PLR2004
-        raise ImplausibleError(f"{percent} %")
-    return {"utilization_ratio": percent / 100}
-
-
 def _memory(memory: Any) -> Values:  # noqa: ANN401
-    used, total = int(memory.used), int(memory.total)
-    if not 0 < total <= MAX_MEMORY_BYTES or used > total:
-        raise ImplausibleError(f"{used} of {total} bytes used")
+    used, total = gpu_plausibility.memory(int(memory.used), int(memory.total))
     values: Values = {"memory_used_bytes": used, "memory_total_bytes": total}
     reserved = getattr(memory, "reserved", None)  # the old call counts it as used
     if reserved is not None and reserved <= total:
         values["memory_reserved_bytes"] = int(reserved)
     return values
-
-
-def _power(milliwatts: int) -> Values:
-    if milliwatts > MAX_POWER_WATTS * 1000:
-        raise ImplausibleError(f"{milliwatts} mW")
-    return {"power_watts": milliwatts / 1000}
-
-
-def _energy(millijoules: int) -> Values:
-    if millijoules > MAX_ENERGY_JOULES * 1000:
-        raise ImplausibleError(f"{millijoules} mJ")
-    return {"energy_joules": millijoules / 1000}
-
-
-def _temperature(celsius: int) -> Values:
-    low, high = TEMPERATURES_CELSIUS
-    if not low <= celsius <= high:
-        raise ImplausibleError(f"{celsius} degrees Celsius")
-    return {"temperature_celsius": float(celsius)}
 
 
 def _throttled(bits: int) -> Values:
@@ -200,6 +178,4 @@ def _ecc(nvml: Any, gpu: Any) -> Values:  # noqa: ANN401
             gpu, nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_VOLATILE_ECC
         ),
     }
-    if max(counts.values()) > MAX_ERRORS:
-        raise ImplausibleError(f"{max(counts.values())} errors")
-    return {"ecc_errors": counts}
+    return {"ecc_errors": {kind: errors(count) for kind, count in counts.items()}}

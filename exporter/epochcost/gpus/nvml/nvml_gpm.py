@@ -7,14 +7,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from epochcost.gpus.gpu_plausibility import activity, or_none
 from epochcost.gpus.nvml.nvml_figures import INVALID_ARGUMENT, Figure, Values
 
 log = logging.getLogger(__name__)
 
 LEAST_SECONDS = 0.1
 """The driver gives nothing useful for samples closer together."""
-FILLER = 101.0
-"""Percent; rounding may lead a little above 100, but not here."""
 
 Take = Callable[[Any], object]
 """Reads the counters of one device into the buffer given."""
@@ -96,7 +95,7 @@ class Gpm:
         self._nvml.nvmlGpmMetricsGet(self._question)
         values: Values = {}
         for answer, field in zip(self._answers, self._fields.values(), strict=False):
-            percent = answer.value
-            if answer.nvmlReturn == 0 and 0 <= percent <= FILLER:  # NaN fails too
-                values[field] = min(percent, 100.0) / 100
+            share = or_none(activity, answer.value / 100) if answer.nvmlReturn == 0 else None
+            if share is not None:
+                values[field] = share
         return values

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from epochcost.gpus.label import printable
-from epochcost.gpus.nvml.nvml_device import Doing, Notes, NvmlDevice, unreadable
+from epochcost.gpus.nvml.nvml_device import STUCK_SECONDS, CallFailures, Doing, Notes, NvmlDevice, unreadable
 from epochcost.gpus.nvml.nvml_figures import DRIVER_FAULTS, CallError, Figure
 from epochcost.gpus.nvml.nvml_gpm import Gpm
-from epochcost.gpus.nvml.nvml_integrator import Integrator
+from epochcost.gpus.nvml.nvml_integrator import LONGEST_SECONDS, Integrator
 from epochcost.gpus.nvml.nvml_mig import Slices
 from epochcost.gpus.nvml.nvml_xid import Counts, XidWatch
 from epochcost.model import GpuSample
@@ -21,7 +22,11 @@ log = logging.getLogger(__name__)
 LOOK_AGAIN_SECONDS = 10.0
 """Between two tries to get hold of a GPU that could not be had."""
 HOLDS_SECONDS = 3.0
-"""What was read of a GPU stands for it this long while its next reading takes its time; then it is not readable."""
+"""What was read of a GPU stands for it this long, and twice what reading it took, while its next reading takes its
+time; then it is not readable."""
+MOST_HELD_SECONDS = 60.0
+STUCK_TIMES_LONGEST = 4.0
+"""A call that takes so many times as long as the longest of the reading before is stuck, in a slow driver too."""
 
 
 @dataclass(slots=True)
@@ -33,6 +38,7 @@ class Memory:
     tallies: dict[str, Integrator] = field(default_factory=dict)
     xids: Counts = field(default_factory=dict)
     told: set[str] = field(default_factory=set)
+    failures: CallFailures = field(default_factory=CallFailures)
     slots: dict[int, GpuHandle] = field(default_factory=dict)
 
 
@@ -51,15 +57,25 @@ class GpuHandle:
         self._device: NvmlDevice | None = None
         self._slices: Slices | None = None
         self._gpm: Gpm | None = None
+        self._tally = Integrator()
         self._look_again_at = -math.inf
         self._samples: tuple[GpuSample, ...] = ()
         self._read_t = -math.inf
+        self.read_seconds = 0.0
+        """What the last reading took."""
+        self.slowest_call = ("", 0.0)
+        """The call of that reading that took longest, and for how many seconds."""
         self._hears_xids = False
 
     @property
     def call_seconds(self) -> float:
         """How long the call under way has taken; 0 when none is."""
         return self._doing.stuck()[1]
+
+    @property
+    def known(self) -> bool:
+        """It was read before, so what was read may stand for it while its next reading takes its time."""
+        return bool(self._samples)
 
     def read(self, t: float) -> None:
         """Read the GPU now.
@@ -68,6 +84,8 @@ class GpuHandle:
             CallError: when the driver as a whole is at fault, not this GPU.
         """
         self.busy = True
+        began = time.monotonic()
+        self._doing.anew()
         try:
             if self._device is None and t >= self._look_again_at:
                 self._look_again_at = t + LOOK_AGAIN_SECONDS
@@ -76,13 +94,23 @@ class GpuHandle:
             self._read_t = t
         finally:
             self._doing.end()
+            self.read_seconds = time.monotonic() - began
+            self.slowest_call = self._doing.longest_call, self._doing.longest_seconds
+            self._tally.longest_seconds = LONGEST_SECONDS + 2 * self.read_seconds
             self.busy = False
 
     def samples(self, t: float) -> tuple[GpuSample, ...]:
         """What is known of the GPU and its slices at ``t``; never waits."""
-        if t - self._read_t <= HOLDS_SECONDS:
+        if t - self._read_t <= self._holds_seconds():
             return self._samples
         return self._unreadable(self._doing if self.busy else None)
+
+    def _holds_seconds(self) -> float:
+        """How long what was read stands: as the driver's usual pace has it, unless it is stuck now."""
+        patience = max(STUCK_SECONDS, STUCK_TIMES_LONGEST * self.slowest_call[1])
+        if self.busy and self.call_seconds >= patience:
+            return HOLDS_SECONDS
+        return min(MOST_HELD_SECONDS, HOLDS_SECONDS + 2 * self.read_seconds)
 
     def close(self) -> None:
         """Give back what the driver lent. Never raises."""
@@ -102,10 +130,13 @@ class GpuHandle:
         try:
             samples = self._slices.read(t, gpu)
         except CallError as err:
-            if err.code in DRIVER_FAULTS:
-                raise
-            self._tell(f"its slices cannot be told: {err}", f"slices {self._index}")
-            return self._unreadable()
+            if gpu.utilization_ratio is None:  # in MIG mode a GPU has none: it may be in slices
+                if err.code in DRIVER_FAULTS:
+                    raise
+                self._tell(f"its slices cannot be told: {err}", f"slices {self._index}")
+                return self._unreadable()
+            self._tell(f"its slices cannot be told: {err}: read as a whole", f"slices {self._index}")
+            samples = (gpu,)
         self._memory.told.discard(f"slices {self._index}")
         who, fraction = self._device.identity, samples[0].gpu_fraction
         whole = who if who.gpu_fraction == fraction else replace(who, gpu_fraction=fraction)
@@ -138,12 +169,12 @@ class GpuHandle:
         identity = GpuSample(str(self._index), uuid, text_of(self._nvml, "nvmlDeviceGetName", handle))
         if not any(gpu.uuid == uuid for gpu in self._known()):
             self._memory.identities[self._index] = (identity,)
-        tally = self._memory.tallies.setdefault(uuid, Integrator())
+        self._tally = self._memory.tallies.setdefault(uuid, Integrator())
         self._gpm = Gpm(self._nvml, handle)
-        notes = Notes(self._memory.told, self._doing, tally)
+        notes = Notes(self._memory.told, self._doing, self._memory.failures, self._tally)
         figures = (*self._figures, self._gpm.figure())
         self._device = NvmlDevice(self._nvml, handle, identity, figures, notes)
-        self._slices = Slices(self._nvml, self._device, self._memory.told, self._doing)
+        self._slices = Slices(self._nvml, self._device, notes)
         self._doing.begin("nvmlDeviceRegisterEvents")
         self._hears_xids = self.xids.register(handle, identity)
 
@@ -158,7 +189,5 @@ def text_of(nvml: Any, call: str, *arguments: Any) -> str:  # noqa: ANN401
     try:
         return printable(getattr(nvml, call)(*arguments))
     except (nvml.NVMLError, UnicodeDecodeError) as err:
-        if getattr(err, "value", None) in DRIVER_FAULTS:
-            raise CallError(call, err) from err
         log.warning("%s: %s: left empty", call, err)
         return ""

@@ -18,10 +18,12 @@ class Integrator:
         self.joules: float | None = None
         self._throttled_t = -math.inf
         self._power_t = -math.inf
+        self.longest_seconds = LONGEST_SECONDS
+        """As `LONGEST_SECONDS`, for a driver that is slow."""
 
     def throttled(self, t: float, reasons: tuple[str, ...]) -> None:
         """At ``t`` the clocks are held down for ``reasons``; the time since the reading before counts for them."""
-        seconds = _span(self._throttled_t, t)
+        seconds = self._span(self._throttled_t, t)
         self._throttled_t = t
         if reasons and seconds:
             longer = {reason: self.throttle_seconds[reason] + seconds for reason in reasons}
@@ -30,9 +32,8 @@ class Integrator:
     def drew(self, t: float, watts: float) -> None:
         """At ``t`` the GPU draws ``watts``; so it did since the reading before."""
         if not math.isinf(self._power_t):
-            self.joules = (self.joules or 0.0) + watts * _span(self._power_t, t)
+            self.joules = (self.joules or 0.0) + watts * self._span(self._power_t, t)
         self._power_t = t
 
-
-def _span(before: float, t: float) -> float:
-    return t - before if 0 <= t - before <= LONGEST_SECONDS else 0.0
+    def _span(self, before: float, t: float) -> float:
+        return t - before if 0 <= t - before <= self.longest_seconds else 0.0

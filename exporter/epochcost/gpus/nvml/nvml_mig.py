@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from epochcost.gpus.label import printable
-from epochcost.gpus.nvml.nvml_device import Doing, Notes, NvmlDevice
+from epochcost.gpus.nvml.nvml_device import Notes, NvmlDevice
 from epochcost.gpus.nvml.nvml_figures import DRIVER_FAULTS, REFUSALS, CallError, memory_of
 from epochcost.gpus.nvml.nvml_gpm import Gpm
 from epochcost.model import GpuSample
@@ -30,11 +30,11 @@ HOLDS_BYTES = 64 << 20
 class Slices:
     """The slices of one GPU, none while it is not in MIG mode; asked by one thread at a time."""
 
-    def __init__(self, nvml: Any, gpu: NvmlDevice, told: set[str], doing: Doing) -> None:  # noqa: ANN401
+    def __init__(self, nvml: Any, gpu: NvmlDevice, notes: Notes) -> None:  # noqa: ANN401
         self._nvml = nvml
         self._gpu = gpu
-        self._notes = Notes(told, doing)
-        self._doing = doing
+        self._notes = replace(notes, tally=None)
+        self._doing = notes.doing
         self._mode: bool | None = None
         self.known: dict[str, Any] = {}
         """What the last look at the slices tells of the GPU itself, as fields of its sample."""
@@ -115,7 +115,7 @@ class Slices:
             parent_uuid=gpu.uuid,
             gpu_fraction=size / most if 0 < size <= most else 1 / most,
         )
-        figures = [memory_of(self._nvml)]
+        figures = [memory_of(self._nvml, gone=NOT_THERE)]
         instance = self._asked("nvmlDeviceGetGpuInstanceId", handle)
         whole = self._gpu.handle
         gpm = Gpm(self._nvml, whole, lambda buffer: self._nvml.nvmlGpmMigSampleGet(whole, instance, buffer))
@@ -130,11 +130,18 @@ class Slices:
         if measured or watts is None or piece.memory_used_bytes is None:
             return piece
         if self._limit_watts is None:
-            limit = self._asked("nvmlDeviceGetEnforcedPowerLimit", self._gpu.handle)
-            self._limit_watts = limit / 1000 if limit else math.inf
+            self._limit_watts = self._power_limit()
         self._rest_watts = min(self._rest_watts, watts, RESTING_PART_OF_LIMIT * self._limit_watts)
         working = watts > ABOVE_REST * self._rest_watts
         return replace(piece, power_active=working and piece.memory_used_bytes >= HOLDS_BYTES)
+
+    def _power_limit(self) -> float:
+        """Watts; infinite where the driver does not say: then what was seen of it is all that tells rest from work."""
+        try:
+            limit = self._asked("nvmlDeviceGetEnforcedPowerLimit", self._gpu.handle)
+        except CallError:
+            limit = None
+        return limit / 1000 if limit else math.inf
 
     def _asked(self, call: str, *arguments: Any) -> Any:  # noqa: ANN401
         """The driver's answer, None where it has none.
@@ -150,4 +157,5 @@ class Slices:
         except self._nvml.NVMLError as err:
             if err.value in (REFUSALS | NOT_THERE) - DRIVER_FAULTS:
                 return None
+            self._notes.failures.add(call, int(err.value))
             raise CallError(f"{call} of GPU {self._gpu.identity.index}", err) from err

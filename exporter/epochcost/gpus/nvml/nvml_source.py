@@ -8,7 +8,7 @@ import threading
 from typing import Any
 
 from epochcost.gpus.gpu_source import DriverAwayError, GpuError, NoDriverError, RestartNeededError
-from epochcost.gpus.nvml.nvml_device import Doing, unreadable
+from epochcost.gpus.nvml.nvml_device import STUCK_SECONDS, Doing, unreadable
 from epochcost.gpus.nvml.nvml_figures import (
     DRIVER_NOT_LOADED,
     LIBRARY_NOT_FOUND,
@@ -25,8 +25,10 @@ log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 10.0
 """Between two tries to take up a driver that failed: where none is loaded, each starts a helper program of NVIDIA's."""
-PATIENCE_SECONDS = 1.0
-"""A call that takes longer holds up nobody but its GPU."""
+PATIENCE_SECONDS = STUCK_SECONDS
+"""A call, or a GPU that was read before, that takes longer holds up nobody but itself."""
+SLOW_SECONDS = 0.25
+"""Where reading all GPUs in turn takes longer, they are read side by side."""
 INIT_PATIENCE_SECONDS = 30.0
 """The first call wakes every GPU that sleeps, one after the other."""
 CLOSE_SECONDS = 2.0
@@ -112,14 +114,25 @@ class NvmlSource:
             self._lane = None
         if round_.fault is not None:
             raise round_.fault
-        version = self._session.driver_version if self._session else ""
+        return self._reading(t)
+
+    def _reading(self, t: float) -> GpuReading:
         slots = self._memory.slots.values()
-        return GpuReading(t, tuple(gpu for slot in slots for gpu in slot.samples(t)), version)
+        slowest = max(slots, key=lambda slot: slot.read_seconds)
+        return GpuReading(
+            t,
+            tuple(gpu for slot in slots for gpu in slot.samples(t)),
+            self._session.driver_version if self._session else "",
+            slowest.read_seconds,
+            slowest.slowest_call[0],
+            self._memory.failures.counts,
+        )
 
     def _begun(self, t: float) -> PollRound:
         if self._lane is None:
             self._lane = WorkerThread("epochcost-nvml")
-        round_ = PollRound(t, self._prepared)
+        in_turn = sum(slot.read_seconds for slot in self._memory.slots.values())
+        round_ = PollRound(t, self._prepared, spread=in_turn > SLOW_SECONDS)
         self._lane.do(round_.run)
         return round_
 
@@ -165,9 +178,9 @@ class NvmlSource:
 
 def _waited(round_: PollRound, doing: Doing) -> bool:
     """Wait while the round gets on, and have it spread where it does not; False when it is still held up then."""
-    while not round_.finished.wait(PATIENCE_SECONDS / 4):
+    while not round_.finished.wait(SLOW_SECONDS):
         if round_.prepared:
-            if round_.stuck(PATIENCE_SECONDS) and not round_.spread():
+            if not round_.spread() and round_.held_up(PATIENCE_SECONDS):
                 return False
             continue
         call, seconds = doing.stuck()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
@@ -19,6 +21,10 @@ class Pollable(Protocol):
     @property
     def call_seconds(self) -> float:
         """How long the call under way has taken; 0 when none is."""
+
+    @property
+    def known(self) -> bool:
+        """What was read of it before may stand for it while it is read."""
 
     def read(self, t: float) -> None:
         """Read it now; keeps what it learns for itself."""
@@ -47,17 +53,22 @@ class WorkerThread:
 class PollRound:
     """One reading of all places: first what concerns them all, then one after the other.
 
-    It is meant for one lane. When a place holds that up, `spread` has the remaining ones read all at once, each by a
-    thread of its own, so that every thread left behind holds a place that no later round asks.
+    It is meant for one lane. `spread` has the places that nobody has begun read all at once, each by a thread of its
+    own, so that every thread left behind holds a place that no later round asks.
     """
 
-    def __init__(self, t: float, prepare: Callable[[float], Sequence[Pollable]]) -> None:
-        """``prepare`` tells the places; it may raise, as may reading one: that is the `fault` of the round."""
+    def __init__(self, t: float, prepare: Callable[[float], Sequence[Pollable]], *, spread: bool = False) -> None:
+        """``prepare`` tells the places; it may raise, as may reading one: that is the `fault` of the round.
+
+        ``spread``: the driver is known to be slow, so the places are read side by side from the beginning.
+        """
         self.t = t
         self.prepared = False
         self.fault: Exception | None = None
         self.finished = threading.Event()
         self._prepare = prepare
+        self._spread = spread
+        self._since = math.inf
         self._waiting: deque[Pollable] = deque()
         self._begun: list[Pollable] = []
         """Not done yet."""
@@ -72,15 +83,25 @@ class PollRound:
             self._fail(err)
             return
         self._left = len(self._waiting)
+        self._since = time.monotonic()
         self.prepared = True
         if not self._left:
             self.finished.set()
+        if self._spread:
+            self.spread()
         self._work()
 
-    def stuck(self, patience: float) -> bool:
-        """Every call under way has taken ``patience`` seconds or more."""
+    def held_up(self, patience: float) -> bool:
+        """Nothing more is to be expected of it within ``patience`` seconds that must be waited for.
+
+        Either every call under way has taken as long, or the round has, and what was read before of the places that
+        are left may stand for them.
+        """
         begun = list(self._begun)
-        return bool(begun) and all(place.call_seconds >= patience for place in begun)
+        if not begun or self._waiting:
+            return False
+        late = time.monotonic() - self._since >= patience and all(place.known for place in begun)
+        return late or all(place.call_seconds >= patience for place in begun)
 
     def spread(self) -> bool:
         """Read what nobody has begun by as many threads; False when nothing is left to begin."""

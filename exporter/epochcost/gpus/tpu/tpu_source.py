@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from epochcost.gpus.gpu_plausibility import checked
 from epochcost.gpus.gpu_source import GpuError, NoDriverError
 from epochcost.gpus.label import printable
 from epochcost.gpus.pci import PCI, attribute
@@ -151,14 +152,12 @@ def _samples(chips: Sequence[Chip], told: Mapping[str, Mapping[int, float]]) -> 
     used, total = (_by_chip(chips, told.get(name, {})) for name in (MEMORY_USED, MEMORY_TOTAL))
     for number, chip in enumerate(chips):
         percents = [percent for percent in duty[number] if 0 <= percent <= 100]  # noqa: PLR2004
-        yield GpuSample(
-            index=str(number),
-            uuid=f"tpu-{number}",
-            model=chip.name,
-            utilization_ratio=sum(percents) / len(percents) / 100 if percents else None,
-            memory_used_bytes=_sum_of(used[number], chip.devices),
-            memory_total_bytes=_sum_of(total[number], chip.devices) or None,
-        )
+        figures = {
+            "utilization_ratio": sum(percents) / len(percents) / 100 if percents else None,
+            "memory_used_bytes": _sum_of(used[number], chip.devices),
+            "memory_total_bytes": _sum_of(total[number], chip.devices) or None,
+        }
+        yield GpuSample(str(number), f"tpu-{number}", chip.name, **checked(figures, {}))
 
 
 def _by_chip(chips: Sequence[Chip], figures: Mapping[int, float]) -> list[list[float]]:

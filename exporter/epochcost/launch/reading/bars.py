@@ -1,69 +1,164 @@
-"""Progress bars of tqdm and its likes (Lightning, Hugging Face, fastai draw theirs with it)."""
+"""Progress bars: of tqdm and its likes (Lightning, Hugging Face, fastai draw theirs with it), of Keras, of rich."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
-from epochcost.launch.reading.progress import Progress, Rank, amount, count, plain
-
-_BAR = re.compile(
-    r"(?:([^|]{0,300}?):\s{1,4})?\s{0,4}\d{1,3}%\|[^|]{0,600}\|\s{0,12}(\d{1,15})/(\d{1,15}) \[([^\]]{0,300})"
+from epochcost.launch.reading.progress import Form, Progress, Trust, count, number_of_epoch
+from epochcost.launch.reading.vocabulary import (
+    COUNTED,
+    EPOCH,
+    EVALUATION,
+    NAMES_TRAINING,
+    NUMBERED,
+    OTHER,
+    TRAINING_NAME,
 )
-_NO_TOTAL = re.compile(r"(Epoch \d{1,9}): ?\|[^|]{0,600}\|\s{0,12}(\d{1,15})/\? \[([^\]]{0,300})")
+
+MAX_NAME = 300
+
+_TQDM = re.compile(
+    r"(?:\]?\s{0,4})?(?<![\d.])\d{1,3}%\s?\|[^|]{0,600}\|\s{0,12}(?P<step>\d{1,15})/(?P<steps>\d{1,15})\s{0,2}\[(?P<timing>[^\]]{0,300})"
+)
+_NO_TOTAL = re.compile(
+    r"(?:\|[^|]{0,600}\|\s{0,12}(?P<step>\d{1,15})/\? |(?<![\d.])(?P<steps>\d{1,15})(?P<unit>[a-z]{1,8}) )"
+    r"\[(?P<timing>[^\]]{0,300})"
+)
+_RICH = re.compile(r"(?<=\s)[━╸╺][━╸╺ ]{2,200}(?P<step>\d{1,15})/(?P<steps>\d{1,15}|--)(?=\s|$)")
+_LATER = re.compile(
+    r"\[(?P<step>\d{1,15})/(?P<steps>\d{1,15})\]\s{1,4}\d{1,3}%\|(?P<timing>[^\[]{0,600}\[[^\]]{0,300})"
+)
+"""Ignite puts the counter before the bar."""
+_KERAS = re.compile(
+    r"\s{0,20}(?P<step>\d{1,15})/(?P<steps>\d{1,15}|Unknown)"
+    r"(?: \[[=>.]{0,80}\]| [━╸╺ ]{1,80}| -| {1,8}\d{1,9}(?:s|ms|us)\b)(?P<rest>.{0,400})"
+)
 _RATE = re.compile(r"[\d.?]\s{0,2}([A-Za-z]{1,20})/s|s/([A-Za-z]{1,20})")
-_NUMBERED = re.compile(r"\bepochs?\b[\s:#=\[(]{0,8}(\d{1,9})(?:\s{0,4}(?:/|of)\s{0,4}(\d{1,9}))?", re.IGNORECASE)
-_EPOCHS = re.compile(r"\W{0,8}(?:training\s|train\s|total\s)?epochs?\W{0,8}", re.IGNORECASE)
-_TRAINING = re.compile(r"\b(?:train(?:ing)?|epochs?|steps?|iter(?:ation)?s?|batch(?:es)?)\b", re.IGNORECASE)
-_OTHER = re.compile(
-    r"\b(?:eval\w{0,8}|valid\w{0,8}|val|test\w{0,8}|predict\w{0,8}|infer\w{0,8}|sanity|sampl\w{0,8}|download\w{0,8}"
-    r"|load\w{0,8}|sav\w{0,8}|map|filter\w{0,8}|tokeniz\w{0,8}|extract\w{0,8}|prepar\w{0,8}|generat\w{0,8})\b",
-    re.IGNORECASE,
+_EPOCHS = re.compile(rf"\W{{0,8}}(?:training\s|train\s|total\s|all\s)?{EPOCH}\W{{0,8}}", re.IGNORECASE)
+_FIGURE = re.compile(
+    r"[\w./@%-]{1,40}\s?[=:]\s{0,12}(?:[-+]?\d[\w.+%/-]{0,24}|nan|inf|\?)|\bloss\s{1,4}[-\d.e+]{1,24}", re.IGNORECASE
 )
-_COUNTED = frozenset({"it", "step", "steps", "batch", "batches", "b", "ba", "iter", "epoch", "epochs", "ex", ""})
+_COUNTED = frozenset(
+    {"it", "step", "steps", "batch", "batches", "b", "ba", "iter", "epoch", "epochs", "ex", "update", "updates", ""}
+)
+_WORD = re.compile(r"[^\W\d_]{2,}")
 
 
-def bar(line: bytes) -> Progress | None:
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A bar as it is drawn, before anything is made of it."""
+
+    name: str
+    step: int
+    steps: int | None
+    unit: str
+    timing: str
+
+
+def found_in(text: str) -> Bar | None:
+    """The bar that ``text`` is, if it is one."""
+    if "%" not in text and "/" not in text and "[" not in text:
+        return None
+    for pattern in (_TQDM, _LATER, _NO_TOTAL, _RICH):
+        if (found := pattern.search(text)) is not None:
+            groups = found.groupdict()
+            timing = groups.get("timing") or text[found.end() :][:MAX_NAME]
+            step, steps = count(groups["step"]), count(groups["steps"], 1)
+            if pattern is _NO_TOTAL and groups["step"] is None:
+                step, steps = steps, None
+            if step is None or (pattern is _TQDM and steps is None):
+                return None
+            name = text[: found.start()].rstrip(" :|").strip()
+            return Bar(name[-MAX_NAME:], step, steps, groups.get("unit") or _unit(timing), timing)
+    return None
+
+
+def bar(text: str, who: str) -> Progress | None:
     """``Epoch 3/10:  45%|████▌     | 45/100 [00:04<00:05,  9.98it/s]`` with any description, or with none.
 
     A description that names an epoch says which one is being done; ``Epochs`` alone, or epochs per second, count the
-    finished ones; ``train`` and the like are steps, of which nobody says whether they are those of an epoch. Any other
-    description (evaluation, downloads, preparation) and any unit that is no step is not training.
+    finished ones; ``train`` and the like are the training's. Of a bar without a name nobody knows what it counts, and
+    any other (downloads, preparation) or any unit that is no step is not training.
     """
-    text = plain(line)
-    found = _BAR.match(text)
-    if found is None:
-        return _endless(text)
-    told, done, total, timing = found[1] or "", count(found[2]), count(found[3], 1), found[4]
-    unit = _unit(timing)
-    if done is None or total is None or unit not in _COUNTED:
+    drawn = found_in(text)
+    if drawn is None:
         return None
-    if (epoch := _NUMBERED.search(told)) is not None and _OTHER.search(told) is None:
-        return _of_epoch(epoch[1], epoch[2], done, total, lightning="v_num=" in timing)
-    if unit.startswith("epoch") or _EPOCHS.fullmatch(told) is not None:
-        return Progress("tqdm", Rank.EPOCHS, position=float(done), epochs=float(total))
-    if told.strip() and (_TRAINING.search(told) is None or _OTHER.search(told) is not None):
-        return None
-    return Progress("bar", Rank.BAR, step=done, steps=total)
+    if drawn.unit not in _COUNTED:
+        return Progress("bar", Form.INNER, kind="", evaluation=True)
+    name, steps = drawn.name, drawn.steps
+    numbered = NUMBERED.search(name) or COUNTED.search(name)
+    if numbered is not None:
+        return _numbered(drawn, numbered, who)
+    if steps is not None and (drawn.unit.startswith("epoch") or _EPOCHS.fullmatch(name) is not None):
+        sure = drawn.unit.startswith("epoch") or name.lower().rstrip(" :").endswith(("s", "n"))
+        return Progress(
+            "bar of epochs", Form.COUNT, Trust.NAMED if sure else Trust.GUESS, f"{who}count {_words(name)} {steps}",
+            position=float(drawn.step), epochs=float(steps), step=drawn.step, steps=steps,
+        )  # fmt: skip
+    return _loose(drawn, who)
 
 
-def _endless(text: str) -> Progress | None:
-    """A loader without length: the epoch's number is known, its steps so far, not how many there are."""
-    found = _NO_TOTAL.match(text)
-    if found is None or (epoch := _NUMBERED.search(found[1])) is None:
-        return None
-    return _of_epoch(epoch[1], epoch[2], count(found[2]), None, lightning="v_num=" in found[3])
-
-
-def _of_epoch(number: str, epochs: str | None, step: int | None, steps: int | None, *, lightning: bool) -> Progress:
+def _numbered(drawn: Bar, found: re.Match[str], who: str) -> Progress | None:
+    before, after = drawn.name[: found.start()], drawn.name[found.end() :]
+    spoken = _FIGURE.sub(" ", after)
+    head = f"{before} {found.groupdict().get('role') or ''}"
+    evaluation = (EVALUATION.search(head) or EVALUATION.search(spoken)) is not None
+    if OTHER.search(head) or (OTHER.search(spoken) and not NAMES_TRAINING.search(spoken)):
+        return Progress("bar", Form.INNER, evaluation=True)
+    total = found.groupdict().get("total") or found.groupdict().get("before_total")
+    first_word = _WORD.search(spoken)
     return Progress(
-        "lightning" if lightning else "tqdm",
-        Rank.EPOCHS,
-        number=count(number),
-        first=0 if lightning else None,
-        epochs=amount(epochs),
-        step=step,
-        steps=steps,
+        "numbered bars",
+        Form.WITHIN,
+        Trust.NAMED,
+        f"{who}bar {_words(before)}#{'/' if total else ''}{first_word[0].lower() if first_word else ''}",
+        evaluation=evaluation,
+        number=number_of_epoch(found["number"]),
+        epochs=_float(count(total, 1)),
+        step=drawn.step,
+        steps=drawn.steps,
+        counted=True,
     )
+
+
+def _loose(drawn: Bar, who: str) -> Progress:
+    """A bar that names no epoch."""
+    name = _FIGURE.sub(" ", drawn.name)
+    evaluation = (EVALUATION.search(name) or OTHER.search(name)) is not None
+    named = not evaluation and TRAINING_NAME.fullmatch(name) is not None and NAMES_TRAINING.search(name) is not None
+    if not named and _WORD.search(name):
+        evaluation = True
+    return Progress(
+        "training bars" if named else "bar",
+        Form.INNER,
+        Trust.NAMED if named else Trust.GUESS,
+        f"{who}loose {_words(name)} {drawn.steps}",
+        evaluation=evaluation,
+        step=drawn.step,
+        steps=drawn.steps,
+        counted=True,
+    )
+
+
+def keras(text: str, who: str) -> Progress | None:
+    """``120/469 [====>...] - ETA: 3s`` or Keras 3's ``120/469 ━━━━ 3s 5ms/step``: the bar under a heading."""
+    if (found := _KERAS.match(text)) is None:
+        return None
+    step, steps = count(found["step"]), count(found["steps"], 1)
+    learns = _FIGURE.search(found["rest"].replace("ETA:", "")) is not None  # predict() says nothing but its time
+    return Progress(
+        "keras", Form.INNER, Trust.NAMED if learns else Trust.GUESS, f"{who}keras {'loss' if learns else ''} {steps}",
+        step=step, steps=steps, counted=True, evaluation=steps == 1 and not learns,
+    )  # fmt: skip
+
+
+def _words(text: str) -> str:
+    return " ".join(word.lower() for word in _WORD.findall(text)[-4:])
+
+
+def _float(value: int | None) -> float | None:
+    return None if value is None else float(value)
 
 
 def _unit(timing: str) -> str:

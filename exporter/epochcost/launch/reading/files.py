@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from epochcost.launch.reading.progress import Progress, Rank, amount, count
+from epochcost.launch.reading.progress import Form, Progress, Trust, amount, count
 
 Parser: TypeAlias = Callable[[bytes], "Progress | None"]
 MAX_COLUMN = 64
@@ -22,7 +22,7 @@ def results_csv(data: bytes) -> Progress | None:
     first, last = count(_whole(rows[0].get("epoch"))), count(_whole(rows[-1].get("epoch")))
     if first is None or last is None or not any(name.startswith(("train/", "metrics/")) for name in rows[-1]):
         return None
-    return Progress("results.csv", Rank.FILE, number=last, first=min(first, 1), done=True)
+    return _said("results.csv", Form.END, number=last, first=min(first, 1))
 
 
 def metrics_csv(data: bytes) -> Progress | None:
@@ -32,7 +32,7 @@ def metrics_csv(data: bytes) -> Progress | None:
         return None
     step = count(_whole(rows[-1]["step"]))
     number = count(_whole(rows[-1]["epoch"]))
-    return Progress("metrics.csv", Rank.FILE, number=number, first=0, run_step=None if step is None else step + 1)
+    return _said("metrics.csv", Form.WITHIN, number=number, first=0, run_step=None if step is None else step + 1)
 
 
 def trainer_state(data: bytes) -> Progress | None:
@@ -47,9 +47,12 @@ def trainer_state(data: bytes) -> Progress | None:
     epochs = _number(found.get("num_train_epochs"))
     if position is None:
         return None
-    return Progress(
-        "trainer_state.json", Rank.FILE, position=position, epochs=epochs or None, run_step=_step(found["global_step"])
-    )
+    step = _step(found["global_step"])
+    return _said("trainer_state.json", Form.POSITION, position=position, epochs=epochs or None, run_step=step)
+
+
+def _said(name: str, form: Form, **figures: Any) -> Progress:  # noqa: ANN401 - fields of Progress
+    return Progress(name, form, Trust.FILE, name, **figures)
 
 
 def _rows(data: bytes) -> list[Mapping[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -9,101 +10,71 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
-from epochcost.launch.reading.progress import MAX_EPOCH, Progress, Rank, amount, count, plain
+from epochcost.launch.reading.program_rows import Row, compiled, rows_of
+from epochcost.launch.reading.progress import Progress, Trust, plain
 
-GROUPS = frozenset({"epoch", "position", "epochs", "step", "steps", "run_step", "run_steps", "samples", "batch_size"})
 MAX_SECONDS = 0.05
 """Processor time that one pattern may take over one line; one that takes longer is not used again."""
-MAX_PATTERN = 1000
-
-
-class PatternError(ValueError):
-    """A pattern cannot be used; the text says which and why."""
 
 
 class TooSlow(Exception):  # noqa: N818 - it is a signal, not a fault
     """A pattern took longer than it may."""
 
 
-def compiled(pattern: str) -> re.Pattern[str]:
-    """``pattern``, checked.
+def own_rows(patterns: Sequence[str], files: Sequence[str], first: int | None = None) -> tuple[Row, ...]:
+    """The rows of patterns given one by one, then those of the texts of pattern files.
 
     Raises:
-        PatternError: it is no regular expression, names an unknown group, or none that tells a position.
+        RowError: one of them cannot be used.
     """
-    if len(pattern) > MAX_PATTERN:
-        raise PatternError(f"pattern {pattern[:40]!r}...: longer than {MAX_PATTERN} characters")
-    try:
-        found = re.compile(pattern)
-    except (re.error, OverflowError, RecursionError) as err:
-        raise PatternError(f"pattern {pattern!r}: {err}") from None
-    names = set(found.groupindex)
-    if odd := sorted(names - GROUPS):
-        raise PatternError(f"pattern {pattern!r}: no group may be called {odd[0]}; known: {', '.join(sorted(GROUPS))}")
-    if not names & {"epoch", "position", "run_step", "samples", "step"}:
-        raise PatternError(f"pattern {pattern!r}: needs a group named epoch, position, step, run_step or samples")
-    return found
+    single = [Row("pattern", compiled(one, "pattern"), first=first) for one in patterns]
+    told = [
+        row if row.first is not None else dataclasses.replace(row, first=first)
+        for text in files
+        for row in rows_of(text)
+    ]
+    return (*single, *told)
 
 
 class OwnPatterns:
-    """Looks for the patterns in lines. `within` bounds the time of a search, and raises `TooSlow`.
+    """Looks for the rows in lines. `within` bounds the time of a search, and raises `TooSlow`.
 
     Attributes:
         dropped: patterns that were too slow once.
     """
 
-    def __init__(
-        self, patterns: Sequence[str], first: int | None = None, within: Callable[[], object] | None = None
-    ) -> None:
-        self._patterns = [compiled(pattern) for pattern in patterns]
-        self._first = first
+    def __init__(self, rows: Sequence[Row], within: Callable[[], object] | None = None) -> None:
+        self._rows = list(rows)
         self._within = within or limited
         self.dropped: list[str] = []
+        self.matched: dict[str, int] = {row.line: 0 for row in rows}
 
     def __bool__(self) -> bool:
-        return bool(self._patterns)
+        return bool(self._rows)
 
     def parse(self, line: bytes) -> Progress | None:
         """What the first pattern that is found in ``line`` says."""
         text = plain(line)
-        for pattern in tuple(self._patterns):
-            try:
-                with self._within():  # type: ignore[attr-defined]
-                    found = pattern.search(text)
-            except TooSlow:
-                self._patterns.remove(pattern)
-                self.dropped.append(pattern.pattern)
+        for row in tuple(self._rows):
+            if row.has not in text:
                 continue
-            if found is not None and (said := _said(found.groupdict(), self._first)) is not None:
+            found = self._search(row, text)
+            if found is None or row.ignored or (said := row.said(found, "", Trust.TOLD)) is None:
+                continue
+            self.matched[row.line] += 1
+            known = (said.number, said.position, said.step, said.run_step, said.samples, said.share, said.epochs)
+            if any(value is not None for value in known):
                 return said
         return None
 
-
-def _said(groups: dict[str, str | None], first: int | None) -> Progress | None:
-    number, position = groups.get("epoch"), amount(groups.get("position"))
-    if number is not None and count(number) is None:  # 3.25 is a position
-        number, position = None, amount(number)
-    said = Progress(
-        "pattern",
-        Rank.TOLD,
-        number=_small(number),
-        first=first,
-        position=position,
-        epochs=amount(groups.get("epochs")),
-        step=count(groups.get("step")),
-        steps=count(groups.get("steps"), 1),
-        run_step=count(groups.get("run_step")),
-        run_steps=count(groups.get("run_steps"), 1),
-        samples=count(groups.get("samples")),
-        batch_size=count(groups.get("batch_size"), 1),
-    )
-    known = (said.number, said.position, said.step, said.run_step, said.samples)
-    return None if all(value is None for value in known) else said
-
-
-def _small(number: str | None) -> int | None:
-    found = count(number)
-    return None if found is None or found > MAX_EPOCH else found
+    def _search(self, row: Row, text: str) -> re.Match[str] | None:
+        try:
+            with self._within():  # type: ignore[attr-defined]
+                return row.pattern.search(text)
+        except TooSlow:
+            self._rows.remove(row)
+            self.dropped.append(row.line)
+            return None
 
 
 @contextmanager

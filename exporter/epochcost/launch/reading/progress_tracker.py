@@ -1,15 +1,24 @@
-"""From single statements to where the run stands: pure, no clock, bounded."""
+"""From single statements to where the run is: pure, no clock, bounded."""
 
 from __future__ import annotations
 
-import math
+import dataclasses
 from dataclasses import dataclass
 
-from epochcost.launch.reading.progress import Progress, Rank
-from epochcost.launch.reading.unnamed_bars import UnnamedBars
+from epochcost.launch.moment import Moment
+from epochcost.launch.reading.announced import Announced
+from epochcost.launch.reading.epoch_track import EndMarks, EpochTrack, Track
+from epochcost.launch.reading.other_tracks import PassTrack, PositionTrack, StepsTrack
+from epochcost.launch.reading.progress import Form, Progress, Trust, plain
+from epochcost.launch.reading.run_bars import RunBars, RunTrack
+from epochcost.launch.reading.unnamed_bars import BarTrack
 
+MAX_TRACKS = 64
+LEAST_SUCCESSOR = 38
+"""What may follow another source as a second training: no evaluation, no bar, no file."""
 NEARLY = 1e-6
-"""A bar inside an epoch is full before the epoch is said to be done."""
+PATIENCE = 3.0
+"""How long an end waits to be confirmed, in times of what came before it, while steps are held back for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +39,12 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class ProgressSnapshot:
-    """Where the run stands. All absolute; None where not known.
+    """Where the run is. All absolute; None where not known.
 
     Attributes:
+        at: when.
+        retract: everything that was said before was wrong.
+        since: when the training began, and ``began``: the epochs that were finished then.
         ended: the number of the epoch that has just ended, 1 for the first.
         epoch: position in finished epochs.
         epochs: planned.
@@ -41,6 +53,10 @@ class ProgressSnapshot:
         batch_size: samples of a step.
     """
 
+    at: Moment | None = None
+    retract: bool = False
+    since: Moment | None = None
+    began: int | None = None
     ended: int | None = None
     epoch: float | None = None
     epochs: float | None = None
@@ -51,152 +67,360 @@ class ProgressSnapshot:
 
 
 class ProgressTracker:
-    """Follows the best source that there is. Sources are never mixed: two that count differently would go to and fro.
+    """Follows each kind of statement on a track of its own, and reports the best one that has shown itself consistent.
 
-    A position never goes back: numbers that begin anew are another fit in the same command, whose epochs are added.
+    Kinds are never mixed: two that count differently would go to and fro. What is reported never goes back, but as a
+    whole: a better kind that contradicts it takes it back.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, start: Moment) -> None:
         self._plan = plan
-        self._bars = UnnamedBars(plan.bar)
-        self._first: int | None = None
-        self._offset = 0
-        self._index: int | None = None
-        self._within = 0.0
-        self._inner: int | None = None
-        self._ended: int | None = None
-        self.rank: Rank | None = None
-        self.source = ""
-        self.position: float | None = None
-        self.epochs = plan.epochs
+        self._start = start
+        self._tracks: dict[str, Track] = {}
+        self._ending = EndMarks()
+        self._bars = RunBars()
+        self._base = 0
+        self._followed_since = start
+        self._reported = 0
+        self._said = self._retracted = False
+        self._shown: tuple[object, ...] | None = None
+        self._samples: int | None = None
+        self._batch: int | None = None
+        self._top = 0.0
+        self._written = start
+        self.announced = Announced()
+        self.leader: Track | None = None
+        self.statements = 0
+        self.unnamed = False
+        self._line = b""
+        self.overflow = False
 
-    def take(self, said: Progress) -> ProgressSnapshot | None:
-        """What ``said`` changes; None where nothing or where a better source is followed."""
-        if said.rank is Rank.BAR and self.source == "tqdm":
-            return self._inside(said)
-        if not self._follows(said):
-            return None
-        if said.rank is Rank.BAR:
-            return self._loose(said)
-        if said.position is not None:
-            return self._at(said, said.position)
-        if said.number is not None or self._index is not None:
-            return self._numbered(said)
-        return self._stepped(said)
+    # Statements
 
-    def finish(self) -> ProgressSnapshot | None:
-        """The command ended well: inside the last planned epoch, that one is done."""
-        if self.epochs is None or self.position is None or self.position >= self.epochs:
-            return None
-        begun = self._index is not None and self._within < 1.0 and self._offset + self._index >= self.epochs - 1
-        if not begun and self.position <= self.epochs - 1:
-            return None
-        return self._stand(self.epochs)
+    def take(self, said: Progress, at: Moment, line: bytes = b"") -> None:
+        """Follow one statement; ``line`` is what it was read from."""
+        self.statements += 1
+        self._line = line
+        if said.batch_size is not None and said.trust >= Trust.KNOWN and not said.evaluation:
+            self._batch = said.batch_size
+        if said.samples is not None and said.trust >= Trust.KNOWN:
+            self._samples = max(said.samples, self._samples or 0)
+        if said.form is Form.SETTING:
+            self._announce(said)
+        elif said.form is Form.INNER:
+            self._inner(said, at)
+        else:
+            self._own(said, at)
 
-    def _follows(self, said: Progress) -> bool:
-        if said.source == self.source:
+    def _own(self, said: Progress, at: Moment) -> None:
+        track = self._track(said, at)
+        if track is None:
+            return
+        track.take(said, at)
+        if track.form is Form.END and said.number is not None:
+            self._ending.add(said.number, at, said.kind)
+        if isinstance(track, EpochTrack):
+            track.announced(self._announced_epochs, self.announced.batches)
+            if track.form is Form.HEAD and said.batch_size is not None:
+                self._batch = said.batch_size
+        if isinstance(track, PositionTrack):
+            track.announced(self._announced_epochs)
+            if track.trust is Trust.KNOWN and said.position is not None:
+                self._bars.log(said.position, said.decimals)
+
+    @property
+    def _announced_epochs(self) -> float | None:
+        return self.announced.epochs
+
+    def _announce(self, said: Progress) -> None:
+        self.announced.take(said)
+        for track in self._tracks.values():
+            if isinstance(track, RunTrack) and self.announced.per_epoch is not None:
+                track.renew(self.announced)
+            elif isinstance(track, EpochTrack):
+                track.announced(self.announced.epochs, self.announced.batches)
+
+    def _inner(self, said: Progress, at: Moment) -> None:
+        bar = said.source in ("bar", "training bars")
+        if bar and self._plan.bar == "nothing":
+            return
+        if bar and self._plan.bar != "auto" and not said.evaluation and said.trust is not Trust.TOLD:
+            self._declared(said, at)
+            return
+        for track in self._tracks.values():
+            track.inner(said, at)
+        if said.evaluation or said.step is None:
+            return
+        if bar:
+            self.unnamed = self.unnamed or said.trust is Trust.GUESS
+            self._bars.draw(said)
+            self._run_bar(said, at)
+        if said.trust >= Trust.NAMED and said.steps is not None and said.steps > 1:
+            self._pass(said, at)
+        if said.source == "counters" and said.counted and said.steps is not None:
+            steps = dataclasses.replace(
+                said, form=Form.STEPS, kind=f"steps of {said.kind}", run_step=said.step, step=None
+            )
+            self._own(steps, at)
+
+    def _declared(self, said: Progress, at: Moment) -> None:
+        track = self._tracks.get("declared bars")
+        if track is None:
+            track = self._tracks["declared bars"] = BarTrack(said, at, self._plan.bar)
+        if isinstance(track, BarTrack):
+            track.draw(said, at, self._plan.epochs or self.announced.epochs)
+
+    def _run_bar(self, said: Progress, at: Moment) -> None:
+        """A bar that is as long as the run was announced to be."""
+        per_epoch = self.announced.per_epoch
+        key = f"run {said.kind}"
+        track = self._tracks.get(key)
+        if track is None and per_epoch is not None and said.steps == self.announced.run_steps and self._room():
+            track = self._tracks[key] = RunTrack(said, at, self.announced)
+            self._exemplify(track)
+        if isinstance(track, RunTrack):
+            track.take(said, at)
+            if self._bars.contradicts(said.kind, track.per_epoch):
+                track.broken = "the positions that are logged say otherwise"
+
+    def _pass(self, said: Progress, at: Moment) -> None:
+        key = f"pass {said.kind}"
+        track = self._tracks.get(key)
+        if track is None and self._room():
+            track = self._tracks[key] = PassTrack(said, at)
+            self._exemplify(track)
+        if track is not None:
+            track.take(said, at)
+
+    def _track(self, said: Progress, at: Moment) -> Track | None:
+        found = self._tracks.get(said.kind)
+        if found is not None or not self._room():
+            return found
+        track: Track
+        if said.form is Form.STEPS:
+            track = StepsTrack(said, at, self._plan.steps_per_epoch, self._plan.samples_per_epoch)
+        elif said.position is not None:
+            track = PositionTrack(said, at)
+        elif said.number is not None:
+            track = EpochTrack(said, at, self._ending)
+        else:
+            return None
+        self._tracks[said.kind] = track
+        self._exemplify(track)
+        return track
+
+    def _exemplify(self, track: Track) -> None:
+        track.example = plain(self._line)[:200].strip()
+
+    def _room(self) -> bool:
+        """Words that change in every line would make tracks without end."""
+        if len(self._tracks) < MAX_TRACKS:
             return True
-        if self.rank is not None and said.rank <= self.rank:
+        idle = [kind for kind, track in self._tracks.items() if not track.confirmed and track is not self.leader]
+        if not idle:
+            self.overflow = True
             return False
-        if said.rank is Rank.EPOCHS and said.number is None and said.position is None:
-            return False  # a bar under a heading that was never seen
-        self.rank, self.source = said.rank, said.source
-        self._first, self._offset, self._index, self._within = None, 0, None, 0.0
+        del self._tracks[min(idle, key=lambda kind: (self._tracks[kind].lines, self._tracks[kind].active.mono))]
         return True
 
-    def _numbered(self, said: Progress) -> ProgressSnapshot | None:
-        within = 1.0 if said.done else _share(said.step, said.steps)
-        if said.number is not None and not self._begin(said.number, said, within):
-            return None
-        if said.number is None and self._within >= 1.0:
-            return None  # a bar after the epoch's own: evaluation
-        index = self._index or 0
-        self._within = max(self._within, within)
-        if self._ended is None:
-            self._ended = self._offset + index  # what came before was another attempt's
-        if said.epochs is not None:
-            self.epochs = self._plan.epochs or self._offset + said.epochs
-        step = said.run_step
-        if step is None and said.step is not None and said.steps is not None:
-            step = (self._offset + index) * said.steps + min(said.step, said.steps)
-        return self._stand(self._offset + index + self._within, step, said)
+    # What is reported
 
-    def _begin(self, number: int, said: Progress, within: float) -> bool:
-        """Epoch ``number`` is being done; False where that is an old line drawn again."""
-        if self._first is None:
-            self._first = said.first if said.first is not None else min(number, 1)
-        index = max(0, number - self._first)
-        if self._index is not None and index < self._index and within >= 1.0:
+    def news(self, at: Moment) -> list[ProgressSnapshot]:
+        """What has changed since the last call, in order."""
+        found: list[ProgressSnapshot] = []
+        self._choose(at, found)
+        leader = self.leader
+        if leader is not None:
+            self._ends(leader, at, found)
+        shown = self._now(at)
+        if shown is not None:
+            found.append(shown)
+        if found:
+            self._said = True
+            self._written = max((one.at for one in found if one.at is not None), key=lambda one: one.mono, default=at)
+        return found
+
+    def finish(self, at: Moment) -> list[ProgressSnapshot]:
+        """The command ended well: the epoch in which it did is done, where that is likely."""
+        for track in self._tracks.values():
+            track.finish(at)
+        return self.news(at)
+
+    def _choose(self, at: Moment, found: list[ProgressSnapshot]) -> None:
+        leader = self.leader
+        if leader is not None and leader.broken:
+            if self._reported or leader.position is not None:
+                self._take_back(at, found)
+            leader = self.leader = None
+        good = [track for track in self._tracks.values() if track.confirmed]
+        if (
+            leader is not None and leader.position is not None
+        ):  # one line at an end may be of this training or of the next
+            good = [track for track in good if track is leader or track.form is not Form.END or track.lines > 1]
+        best = max(good, key=lambda track: track.tier, default=None)
+        if best is None:
+            return
+        if leader is None or not leader.confirmed:
+            if leader is None or best is not leader:
+                self._follow(best, at, found)
+        elif best is not leader and best.tier > leader.tier:
+            self._follow(best, at, found)
+        else:
+            self._succeed(leader, good, at, found)
+
+    def _follow(self, track: Track, at: Moment, found: list[ProgressSnapshot]) -> None:
+        before = self.leader
+        self.leader = track
+        if before is None or before.position is None or isinstance(before, StepsTrack):
+            if self._retracted:
+                self._reported = max(self._reported, self._base + track.count)
+            return
+        if self._follows(track, before):
+            self._base = self._reported
+            self._followed_since = track.begun
+            return
+        base = self._base if track.begun.mono >= self._followed_since.mono else 0
+        count = base + track.count
+        below = self._top > max(track.position or 0.0, count) + 1 + NEARLY
+        if below or abs(self._reported - count) > 1:
+            self._take_back(at, found)
+            self._reported = count
+        self._base = base
+
+    def _succeed(self, leader: Track, good: list[Track], at: Moment, found: list[ProgressSnapshot]) -> None:
+        """Another training in the same command, printed in another way."""
+        for track in good:
+            if track is not leader and track.tier >= LEAST_SUCCESSOR and self._follows(track, leader):
+                self._follow(track, at, found)
+                return
+
+    def _follows(self, track: Track, before: Track) -> bool:
+        """Whether ``track`` is of a training that began when that of ``before`` was over."""
+        if track.evaluation or track.began or not self._reported or track.begun.mono <= before.active.mono:
             return False
-        again = index == self._index and said.step == 0 and said.steps is None and self._within >= 1.0
-        if again or (self._index is not None and index < self._index):
-            self._offset = math.floor((self.position or 0.0) + NEARLY) - (index if again else 0)
-            self._within = 0.0
-        elif index != self._index:
-            self._within = 0.0
-        self._index = index
-        return True
+        return track.count >= (1 if track.from_start else 2)
 
-    def _at(self, said: Progress, position: float) -> ProgressSnapshot | None:
-        if position + self._offset < (self.position or 0.0) - 1 + NEARLY and said.source == "tqdm":
-            self._offset = math.floor((self.position or 0.0) + NEARLY)  # another bar of epochs, from its beginning
-        self._index = None
-        if said.epochs is not None:
-            self.epochs = self._plan.epochs or self._offset + said.epochs
-        return self._stand(self._offset + position, said.run_step, said)
+    def _take_back(self, at: Moment, found: list[ProgressSnapshot]) -> None:
+        """What was said was wrong. Epochs that ended before are not said again: no event can be put that far back."""
+        if self._said:
+            found.append(ProgressSnapshot(at=at, retract=True))
+            self._retracted = True
+        self._reported, self._top, self._base, self._shown = 0, 0.0, 0, None
 
-    def _inside(self, said: Progress) -> ProgressSnapshot | None:
-        """A bar under a bar that counts epochs: the first length that is seen is the training's."""
-        if self.position is None or self._index is not None or self.position >= (self.epochs or math.inf):
+    def _ends(self, leader: Track, at: Moment, found: list[ProgressSnapshot]) -> None:
+        while leader.ends:
+            number, moment = leader.ends.popleft()
+            number += self._base
+            if number <= self._reported:
+                continue
+            self._reported = number
+            self._top = max(self._top, float(number))
+            found.append(self._snapshot(moment, leader, float(number), ended=number, now=moment == at))
+
+    def _now(self, at: Moment) -> ProgressSnapshot | None:
+        """Position and steps, where they have changed."""
+        track = self.leader if self.leader is not None and self.leader.confirmed else self._plausible()
+        if track is None or (track.position is None and self._waits(at)):
             return None
-        self._inner = self._inner or said.steps
-        if said.steps != self._inner:
+        position = None
+        if track.position is not None:
+            position = self._top = max(self._top, self._base + track.position)
+        shown = self._snapshot(at, track, position)
+        key = (shown.epoch, shown.epochs, shown.step, shown.samples, shown.batch_size)
+        if key == self._shown or (position is None and shown.step is None and shown.samples is None):
             return None
-        begun = math.floor(self.position + NEARLY)
-        return self._stand(begun + min(_share(said.step, said.steps), 1 - NEARLY * 10), None, said)
+        self._shown = key
+        return shown
 
-    def _stepped(self, said: Progress) -> ProgressSnapshot | None:
-        plan = self._plan
-        per_epoch = plan.steps_per_epoch
-        if said.run_step is not None and per_epoch:
-            if said.run_steps is not None:
-                self.epochs = plan.epochs or said.run_steps / per_epoch
-            return self._stand(said.run_step / per_epoch, said.run_step, said, per_epoch)
-        if said.samples is not None and plan.samples_per_epoch:
-            return self._stand(said.samples / plan.samples_per_epoch, said.run_step, said)
-        if said.run_step is None and said.samples is None:
-            return None
-        return self._stand(None, said.run_step, said)
+    def _plausible(self) -> Track | None:
+        return next((one for one in self._tracks.values() if isinstance(one, EpochTrack) and one.plausible), None)
 
-    def _loose(self, said: Progress) -> ProgressSnapshot | None:
-        found = self._bars.take(said.step or 0, said.steps or 1, self.epochs)
-        if found is None:
-            return None
-        if found.position is not None and self._ended is None:
-            self._ended = 0
-        return self._stand(found.position, found.step)
+    def _waits(self, at: Moment) -> bool:
+        """Whether an end of an epoch waits to be confirmed: what is written later would hide when it was."""
+        waits = False
+        for track in self._tracks.values():
+            pending = None if track.evaluation or isinstance(track, PassTrack) else track.pending
+            if pending is None:
+                continue
+            if at.mono - pending.mono > PATIENCE * max(pending.mono - self._start.mono, 1.0):
+                track.ends.clear()
+            else:
+                waits = True
+        return waits
 
-    def _stand(
-        self, position: float | None, step: int | None = None, said: Progress | None = None, steps: int | None = None
+    def _snapshot(
+        self, at: Moment, track: Track, position: float | None, ended: int | None = None, *, now: bool = True
     ) -> ProgressSnapshot:
-        if position is not None:
-            if self._ended is None:
-                self._ended = max(0, math.ceil(position - NEARLY) - 1)
-            position = self.position = max(position, self.position or 0.0)
-        whole = None if position is None else math.floor(position + NEARLY)
-        ended = whole if whole is not None and whole > (self._ended or 0) else None
-        if ended is not None:
-            self._ended = ended
+        step, steps = self._steps(track)
+        began = self._base + track.began if track.position is not None else None
+        ends_only = track.form is Form.END and isinstance(track, EpochTrack)
+        since = None if ends_only or self._retracted else track.begun
         return ProgressSnapshot(
+            at=at,
+            since=since,
+            began=began,
             ended=ended,
-            epoch=float(ended) if ended is not None else position,
-            epochs=self.epochs,
-            step=step,
-            steps=steps or (said.steps if said else None),
-            samples=said.samples if said else None,
-            batch_size=said.batch_size if said else None,
+            epoch=position,
+            epochs=self._planned(track),
+            step=step if now else None,
+            steps=self._plan.steps_per_epoch or steps,
+            samples=self._samples,
+            batch_size=self._batch,
         )
 
+    def _steps(self, track: Track) -> tuple[int | None, int | None]:
+        """Steps of the run and of one epoch, of the best track that knows them."""
+        if track.step is not None:
+            return track.step, track.steps
+        others = [one for one in self._tracks.values() if one.step is not None and one.confirmed and not one.evaluation]
+        others = [one for one in others if not isinstance(one, PassTrack)]
+        best = max(others, key=lambda one: one.tier, default=None)
+        if best is not None:
+            return best.step, best.steps
+        if (bar := self._bars.best) is not None and track.trust is Trust.KNOWN and not self._base:
+            return (bar.step, bar.per_epoch) if getattr(track, "_offset", 0) == 0 else (None, None)
+        return None, track.steps
 
-def _share(step: int | None, steps: int | None) -> float:
-    return min(step / steps, 1.0) if step is not None and steps else 0.0
+    def _planned(self, track: Track) -> float | None:
+        if self._plan.epochs is not None:
+            return self._plan.epochs
+        planned = track.planned
+        if planned is None and isinstance(track, PositionTrack) and track.trust is Trust.KNOWN:
+            planned = self._planned_by_bar(track)
+        if planned is None:
+            planned = self._planned_elsewhere(track)
+        if planned is None and not self._base and len(self.announced.configured) == 1 and track.position is not None:
+            configured = next(iter(self.announced.configured))
+            planned = (
+                configured if configured >= track.count and float(track.planned or configured) == configured else None
+            )
+        return None if planned is None or planned < track.count else self._base + planned
+
+    def _planned_by_bar(self, track: PositionTrack) -> float | None:
+        if self.announced.epochs is not None:
+            return track.offset + self.announced.epochs
+        bar = self._bars.best
+        if bar is None or bar.per_epoch is None or bar.total % bar.per_epoch:
+            return None
+        return track.offset + bar.total / bar.per_epoch
+
+    def _planned_elsewhere(self, track: Track) -> float | None:
+        for other in self._tracks.values():
+            agrees = (
+                other is not track and other.confirmed and not other.evaluation and abs(other.count - track.count) <= 1
+            )
+            if agrees and other.planned is not None and other.count > other.began and not isinstance(other, PassTrack):
+                return other.planned
+        return None
+
+    # For people
+
+    @property
+    def source(self) -> str:
+        """What is followed; empty where nothing is."""
+        return "" if self.leader is None else self.leader.source
+
+    @property
+    def tracks(self) -> tuple[Track, ...]:
+        """All kinds of statements that were seen."""
+        return tuple(self._tracks.values())

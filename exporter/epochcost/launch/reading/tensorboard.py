@@ -10,13 +10,14 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from epochcost.launch.reading.progress import MAX_COUNT, Progress, Rank, amount
+from epochcost.launch.reading.progress import MAX_COUNT, Form, Progress, Trust, amount
 
 MAX_RECORD_BYTES = 1 << 26
 """A longer record means that this is no event file; images and graphs stay below."""
 MAX_READ_BYTES = 1 << 20
 """A longer record is passed over: scalars are short."""
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_KIND = "tensorboard"
 _STEP, _SUMMARY, _VALUE, _TAG, _SIMPLE = 2, 5, 1, 1, 2
 
 
@@ -75,12 +76,14 @@ def _of_tags(tags: list[tuple[str, float | None]], step: int) -> Progress | None
         return None
     for tag, value in tags:
         if tag == "train/epoch" and value is not None and (position := amount(repr(value))) is not None:
-            return Progress("tensorboard", Rank.FILE, position=round(position, 6), run_step=step)
+            return Progress("tensorboard", Form.POSITION, Trust.FILE, _KIND, position=round(position, 6), run_step=step)
         if tag == "epoch" and value is not None and value >= 0 and value.is_integer() and value <= MAX_COUNT:
-            return Progress("tensorboard", Rank.FILE, number=int(value), first=0, run_step=step)
+            return Progress(
+                "tensorboard", Form.WITHIN, Trust.FILE, f"{_KIND} epoch", number=int(value), first=0, run_step=step
+            )
         if tag.startswith("epoch_"):
-            return Progress("tensorboard", Rank.FILE, number=step, first=0, done=True)
-    return Progress("tensorboard steps", Rank.STEPS, run_step=step)
+            return Progress("tensorboard", Form.END, Trust.FILE, f"{_KIND} epoch_", number=step, first=0)
+    return Progress("tensorboard steps", Form.STEPS, Trust.FILE, f"{_KIND} steps", run_step=step)
 
 
 def _tags(summary: bytes) -> Iterator[tuple[str, float | None]]:

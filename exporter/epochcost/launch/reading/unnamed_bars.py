@@ -1,8 +1,13 @@
-"""Progress bars that name nothing: of a training, of an evaluation, of a download. Only their repetition tells."""
+"""Progress bars that name nothing, where the user has said what they are. Only their repetition tells them apart."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+from epochcost.launch.moment import Moment
+from epochcost.launch.reading.epoch_track import NEARLY, Track
+from epochcost.launch.reading.progress import Form, Progress, Trust
 
 MAX_LENGTHS = 32
 
@@ -22,11 +27,10 @@ class _Bar:
 
 
 class UnnamedBars:
-    """Tells bars apart by their length. One that begins again is taken for an epoch; of several, the longest.
+    """Tells bars apart by their length. Of several, the longest counts.
 
     Args:
-        meaning: ``epoch`` (each bar is one, the longest counts), ``run`` (the longest bar is the run), ``nothing``,
-            or ``auto``: steps, until a bar begins again.
+        meaning: ``epoch`` (each bar is one), or ``run`` (the longest bar is the run).
     """
 
     def __init__(self, meaning: str) -> None:
@@ -35,8 +39,8 @@ class UnnamedBars:
         self._counted = 0
 
     def take(self, step: int, steps: int, epochs: float | None) -> Found | None:
-        """The bar of length ``steps`` stands at ``step``; ``epochs`` are planned. None where that is no progress."""
-        if self._meaning == "nothing" or (steps not in self._bars and len(self._bars) >= MAX_LENGTHS):
+        """The bar of length ``steps`` is at ``step``; ``epochs`` are planned. None where that is no progress."""
+        if steps not in self._bars and len(self._bars) >= MAX_LENGTHS:
             return None
         bar = self._bars.setdefault(steps, _Bar())
         forward = step - bar.step
@@ -44,17 +48,39 @@ class UnnamedBars:
             bar.repeats += 1
             forward = step
         bar.step = step
-        if self._meaning == "run":
-            return self._of_run(step, steps, epochs)
-        repeated = [length for length, one in self._bars.items() if one.repeats]
-        known = max(repeated or (self._bars if self._meaning == "epoch" else ()), default=None)
-        if known not in (None, steps):
-            return None
-        self._counted += forward
-        position = None if known is None else bar.repeats + min(step / steps, 1.0)
-        return Found(self._counted, position)
-
-    def _of_run(self, step: int, steps: int, epochs: float | None) -> Found | None:
         if steps != max(self._bars):
             return None
-        return Found(step, None if epochs is None else epochs * min(step / steps, 1.0))
+        if self._meaning == "run":
+            return Found(step, None if epochs is None else epochs * min(step / steps, 1.0))
+        self._counted += forward
+        return Found(self._counted, bar.repeats + min(step / steps, 1.0))
+
+
+class BarTrack(Track):
+    """What the user has said that bars are."""
+
+    def __init__(self, said: Progress, at: Moment, meaning: str) -> None:
+        super().__init__(said, at)
+        self.form, self.trust, self.source = Form.POSITION, Trust.TOLD, f"bars, by --bar {meaning}"
+        self._bars = UnnamedBars(meaning)
+
+    @property
+    def confirmed(self) -> bool:
+        return self.step is not None
+
+    @property
+    def tier(self) -> int:
+        return 95
+
+    def draw(self, said: Progress, at: Moment, epochs: float | None) -> None:
+        """A bar was drawn; ``epochs`` are planned."""
+        if said.step is None or not said.steps or (found := self._bars.take(said.step, said.steps, epochs)) is None:
+            return
+        self.lines += 1
+        self.active = at
+        if found.step is not None:
+            self.step = max(found.step, self.step or 0)
+        if found.position is not None:
+            self.position = max(found.position, self.position or 0.0)
+            if (whole := math.floor(self.position + NEARLY)) > self.count:
+                self.close(whole, at)

@@ -164,3 +164,18 @@ class AwsClients:
         for secret in (frozen.secret_key, frozen.token, frozen.access_key):
             text = text.replace(secret, "(secret)") if secret else text
         return " ".join(text.split())[:_MOST_CHARACTERS]
+
+
+def listed(pages: list[dict[str, Any]], name: str, question: str) -> list[dict[str, Any]]:
+    """What the pages list under ``name``.
+
+    Raises:
+        PriceSourceError: for a page without that list. botocore reads any well-formed XML, so also a page for people,
+            as an answer without anything in it.
+    """
+    found: list[dict[str, Any]] = []
+    for page in pages:
+        if not isinstance(page.get(name), list):
+            raise PriceSourceError(f"{question}: not an answer of AWS: {name} is not in it")
+        found += page[name]
+    return found

@@ -9,14 +9,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
-from epochcost.prices.aws.aws_client import AwsCallError, AwsClients
+from epochcost.prices.aws.aws_client import AwsCallError, AwsClients, listed
+from epochcost.prices.currency import USD, Rates, usd
 from epochcost.prices.gpu_model import canonical
 from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
 
 NAME = "aws"
 PROVIDER = "aws"
 PRICING_REGION = "us-east-1"
-"""The Price List API exists only in us-east-1, eu-central-1 and ap-south-1, and answers for all regions."""
+"""The Price List API exists only in us-east-1, eu-central-1 and ap-south-1, and answers for all regions but China's."""
+CHINA_PRICING_REGION = "cn-northwest-1"
 MIB = 1024**2
 MANY_REGIONS = 4
 """From so many regions of one type on, the rows of all regions come in one answer (some 40, of 6 kB) instead."""
@@ -32,12 +34,21 @@ _LINUX_ON_DEMAND = {
 }
 
 
+_KNOWN = {
+    "marketoption": frozenset({"OnDemand", "CapacityBlock"}),
+    "capacitystatus": frozenset({"Used", "UnusedCapacityReservation", "AllocatedCapacityReservation", "NA"}),
+    "tenancy": frozenset({"Shared", "Dedicated", "Host", "Reserved", "NA"}),
+}
+"""What those fields of a product were seen to hold: anything else is a kind of price to look at."""
+
+
 @dataclass(frozen=True, slots=True)
 class AwsOnDemand:
     """On-demand Linux prices of the wanted types by region."""
 
     watched: frozenset[Want]
     refresh_seconds: float
+    rates: Rates = field(default_factory=dict)
     name: str = NAME
     provider: str = PROVIDER
     clients: AwsClients = field(default_factory=lambda: AwsClients(NAME))
@@ -56,39 +67,54 @@ class AwsOnDemand:
         prices: list[Price] = []
         facts: dict[str, InstanceFacts] = {}
         problems: list[str] = []
+        asked: set[Want] = set()
+        unknown: set[str] = set()
         for instance_type, places in _questions(regions):
             try:
-                for region, rows in self._rows(instance_type, places).items():
-                    if len(rows) > 1:
-                        problems.append(_several(f"{instance_type} in {region}", rows))
-                        continue
-                    prices += [_price(region, instance_type, usd, now) for _, usd in rows]
+                answered = self._rows(instance_type, places, unknown)
             except PriceSourceError as err:
                 problems.append(str(err))
                 if isinstance(err, AwsCallError) and err.hopeless:
-                    return Catalogue(tuple(prices), problems=tuple(problems))
+                    return Catalogue(tuple(prices), problems=tuple(problems), asked=frozenset(asked))
+                continue
+            asked.update(Want(PROVIDER, region, instance_type) for region in places)
+            for region, rows in answered.items():
+                try:
+                    prices += [_price(region, instance_type, each, now) for each in one_price(rows, self.rates)]
+                except ValueError as err:  # noqa: PERF203 - one region leaves the others alone
+                    problems.append(f"{NAME}: get_products for {instance_type} in {region}: {err}: no price taken")
         for region, types in regions.items():
             try:
                 facts |= self._facts(region, types)
-            except AwsCallError as err:  # noqa: PERF203 - one region leaves the others alone
+            except PriceSourceError as err:  # noqa: PERF203 - one region leaves the others alone
                 problems.append(str(err))
-        problems += self._nowhere(regions, prices, problems)
-        return Catalogue(tuple(prices), tuple(facts.values()), tuple(problems))
+        return Catalogue(
+            tuple(prices),
+            tuple(facts.values()),
+            tuple(problems),
+            asked=frozenset(asked),
+            names=frozenset(facts),
+            reasons=dict.fromkeys(
+                facts, "EC2 has the type, but no plain on-demand price of it: it may be sold otherwise only"
+            ),
+            unknown=tuple(sorted(unknown)),
+        )
 
-    def _rows(self, instance_type: str, regions: tuple[str, ...]) -> dict[str, list[tuple[str, float]]]:
-        """SKU and dollars of the rows that fit, by region."""
+    def _rows(self, instance_type: str, regions: tuple[str, ...], unknown: set[str]) -> dict[str, list[Row]]:
+        """The rows that fit, by region."""
         asked = f"{instance_type} in {regions[0] if len(regions) == 1 else f'{len(regions)} regions'}"
         attributes = {**_LINUX_ON_DEMAND, "instanceType": instance_type}
         if len(regions) == 1:
             attributes["regionCode"] = regions[0]
         filters = [{"Type": "TERM_MATCH", "Field": name, "Value": value} for name, value in attributes.items()]
         pages = self.clients.pages(
-            "pricing", PRICING_REGION, "get_products", asked, ServiceCode="AmazonEC2", Filters=filters
+            "pricing", pricing_region(regions[0]), "get_products", asked, ServiceCode="AmazonEC2", Filters=filters
         )
-        found: dict[str, list[tuple[str, float]]] = {}
-        for region, sku, usd in hourly_rows(pages, attributes, asked):
-            if region in regions:
-                found.setdefault(region, []).append((sku, usd))
+        found: dict[str, list[Row]] = {}
+        for row in hourly_rows(pages, asked):
+            unknown |= {f"{name}={row.attributes[name]}" for name in _KNOWN if _is_new(name, row)}
+            if row.has(attributes) and row.region in regions:
+                found.setdefault(row.region, []).append(row)
         return found
 
     def _facts(self, region: str, types: tuple[str, ...]) -> dict[str, InstanceFacts]:
@@ -97,20 +123,18 @@ class AwsOnDemand:
         pages = self.clients.pages(
             "ec2", region, "describe_instance_types", f"{len(types)} types in {region}", Filters=filters
         )
-        found = [parse_facts(raw) for page in pages for raw in page.get("InstanceTypes", ())]
+        entries = listed(pages, "InstanceTypes", f"{NAME}: describe_instance_types in {region}")
+        found = [parse_facts(raw) for raw in entries]
         return {fact.instance_type: fact for fact in found if fact.instance_type in types}
 
-    def _nowhere(
-        self, regions: Mapping[str, tuple[str, ...]], prices: list[Price], problems: list[str]
-    ) -> Iterator[str]:
-        """A watched type that no watched region sells is most likely misspelt."""
-        if problems:
-            return
-        priced = {price.key.instance_type for price in prices}
-        asked = {(want.region, want.instance_type) for want in self.watched if not want.instance_type.startswith("ml.")}
-        for instance_type in sorted({name for _, name in asked} - priced):
-            if all(instance_type in regions.get(region, ()) for region, name in asked if name == instance_type):
-                yield f"aws: {instance_type} is sold on demand in none of {', '.join(regions)}: is its name right?"
+
+def pricing_region(region: str) -> str:
+    """Where the prices of ``region`` are asked: China has an endpoint of its own, and accounts of its own."""
+    return CHINA_PRICING_REGION if region.startswith("cn-") else PRICING_REGION
+
+
+def _is_new(name: str, row: Row) -> bool:
+    return name in row.attributes and row.attributes[name] not in _KNOWN[name]
 
 
 def _questions(regions: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -120,19 +144,26 @@ def _questions(regions: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[str, tu
         for instance_type in types:
             places.setdefault(instance_type, []).append(region)
     for instance_type, wanted in sorted(places.items()):
-        together = len(wanted) >= MANY_REGIONS
+        together = len(wanted) >= MANY_REGIONS and len({pricing_region(place) for place in wanted}) == 1
         yield from [(instance_type, tuple(wanted))] if together else [(instance_type, (place,)) for place in wanted]
 
 
-def _price(region: str, instance_type: str, usd: float, now: float) -> Price:
+def _price(region: str, instance_type: str, usd_per_hour: float, now: float) -> Price:
     key = PriceKey(PROVIDER, region, "", instance_type, PurchaseOption.ON_DEMAND)
     # Its effectiveDate is the first of the list's month, not of the price: so it counts as far back as matters.
-    return Price(key, (PriceStep(-math.inf, usd),), NAME, now)
+    return Price(key, (PriceStep(-math.inf, usd_per_hour),), NAME, now)
 
 
-def _several(asked: str, rows: list[tuple[str, float]]) -> str:
-    skus = ", ".join(sorted(f"{sku} ${usd:g}" for sku, usd in rows))
-    return f"aws: get_products for {asked}: {len(rows)} rows match, not one ({skus}): no price taken"
+def one_price(rows: list[Row], rates: Rates) -> list[float]:
+    """The one price of ``rows`` in dollars an hour, or none where there are no rows.
+
+    Raises:
+        ValueError: for more than one row, or a currency without a rate.
+    """
+    if len(rows) > 1:
+        skus = ", ".join(sorted(f"{row.sku} {row.shown}" for row in rows))
+        raise ValueError(f"{len(rows)} rows match, not one ({skus})")
+    return [usd(row.amount, row.currency, rates) for row in rows]
 
 
 def ec2_types(wanted: Wanted) -> Mapping[str, tuple[str, ...]]:
@@ -142,10 +173,28 @@ def ec2_types(wanted: Wanted) -> Mapping[str, tuple[str, ...]]:
     return {region: names for region, names in found.items() if names}
 
 
-def hourly_rows(
-    pages: list[dict[str, Any]], attributes: Mapping[str, str], asked: str, source: str = NAME
-) -> Iterator[tuple[str, str, float]]:
-    """Region, SKU and dollars of every row with all of ``attributes``, priced per hour in dollars above zero.
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One price an hour of the price list, above zero, in the currency in which that region sells."""
+
+    region: str
+    sku: str
+    amount: float
+    currency: str
+    attributes: Mapping[str, str]
+
+    def has(self, attributes: Mapping[str, str]) -> bool:
+        """Whether it is of a product with all of ``attributes``."""
+        return all(self.attributes.get(name) == value for name, value in attributes.items())
+
+    @property
+    def shown(self) -> str:
+        """For people."""
+        return f"${self.amount:g}" if self.currency == USD else f"{self.amount:g} {self.currency}"
+
+
+def hourly_rows(pages: list[dict[str, Any]], asked: str, source: str = NAME) -> Iterator[Row]:
+    """Every price an hour above zero, whatever of.
 
     Raises:
         PriceSourceError: for an answer of another form.
@@ -155,34 +204,49 @@ def hourly_rows(
             for text in page["PriceList"]:
                 row = json.loads(text)
                 product = row["product"]
-                if all(product["attributes"].get(name) == value for name, value in attributes.items()):
-                    region, sku = str(product["attributes"]["regionCode"]), str(product["sku"])
-                    yield from ((region, sku, usd) for usd in _hourly_usd(row["terms"].get("OnDemand", {})))
+                attributes = {name: str(value) for name, value in product["attributes"].items()}
+                for amount, currency in _hourly(row["terms"].get("OnDemand", {})):
+                    yield Row(attributes["regionCode"], str(product["sku"]), amount, currency, attributes)
     except (KeyError, TypeError, ValueError, AttributeError) as err:
         raise PriceSourceError(
-            f"{source}: get_products for {asked}: the answer is not a price list: {type(err).__name__}: {err}"
+            f"{source}: get_products for {asked}: the answer is not a price list of AWS: {type(err).__name__}: {err}"
         ) from None
 
 
-def _hourly_usd(terms: Mapping[str, Any]) -> Iterator[float]:
+def _hourly(terms: Mapping[str, Any]) -> Iterator[tuple[float, str]]:
     for term in terms.values():
         for dimension in term["priceDimensions"].values():
-            usd = float(dimension["pricePerUnit"].get("USD", 0))  # lists of China are in CNY
-            if dimension["unit"] == "Hrs" and usd > 0:
-                yield usd
+            for currency, written in dimension["pricePerUnit"].items():  # of China in CNY
+                if dimension["unit"] == "Hrs" and (amount := float(written)) > 0:
+                    yield amount, str(currency)
 
 
 def parse_facts(raw: Mapping[str, Any]) -> InstanceFacts:
     """What one entry of DescribeInstanceTypes says: its GPUs, its Trainium or Inferentia chips, or that it has none."""
     devices = raw.get("GpuInfo", {}).get("Gpus", ()) or raw.get("NeuronInfo", {}).get("NeuronDevices", ())
+    counts = [_gpus(device) for device in devices]
     memory_mib = next((device.get("MemoryInfo", {}).get("SizeInMiB") for device in devices), None)
+    if memory_mib and devices[0].get("GpuPartitionSize") and not devices[0].get("Count"):
+        memory_mib = round(memory_mib / devices[0]["GpuPartitionSize"])  # it is that of the part; here of a whole one
     memory_bytes = memory_mib and memory_mib * MIB
     return InstanceFacts(
         provider=PROVIDER,
         instance_type=raw["InstanceType"],
         gpu_model=next((canonical(str(each.get("Name", "")), memory_bytes) for each in devices), ""),
-        gpus=float(sum(device.get("Count", 0) * (device.get("GpuPartitionSize") or 1.0) for device in devices)),
+        gpus=None if None in counts else math.fsum(count for count in counts if count is not None),
         gpu_memory_bytes=memory_bytes,
         vcpus=raw.get("VCpuInfo", {}).get("DefaultVCpus"),
         memory_bytes=(mib := raw.get("MemoryInfo", {}).get("SizeInMiB")) and mib * MIB,
     )
+
+
+def _gpus(device: Mapping[str, Any]) -> float | None:
+    """How many GPUs, a part of one as a fraction; None where EC2 does not say.
+
+    Of a part it says count 0, how large the part is, and how many of it there are (``LogicalGpuCount``).
+    """
+    count, part = device.get("Count"), device.get("GpuPartitionSize") or 1.0
+    if count:
+        return float(count * part)
+    logical = device.get("LogicalGpuCount") or (1 if part < 1 else None)
+    return None if logical is None else float(logical * part)

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 
 from epochcost.model import Price, PriceKey, PriceStep, PurchaseOption
 from epochcost.prices.aws.aws_client import AwsCallError, AwsClients
-from epochcost.prices.aws.aws_on_demand import PRICING_REGION, PROVIDER, hourly_rows
+from epochcost.prices.aws.aws_on_demand import PROVIDER, Row, hourly_rows, one_price, pricing_region
+from epochcost.prices.currency import Rates
 from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
 
 NAME = "aws_sagemaker"
 PREFIX = "ml."
+TRAINING = "Training"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,7 @@ class AwsSageMaker:
 
     watched: frozenset[Want]
     refresh_seconds: float
+    rates: Rates = field(default_factory=dict)
     name: str = NAME
     provider: str = PROVIDER
     clients: AwsClients = field(default_factory=lambda: AwsClients(NAME))
@@ -32,9 +35,14 @@ class AwsSageMaker:
         self.clients.connect()
         prices: list[Price] = []
         problems: list[str] = []
+        asked: set[Want] = set()
+        reasons: dict[str, str] = {}
         for want in types:
             try:
-                prices += self._price(want, now)
+                rows = self._rows(want)
+                asked.add(want)
+                prices += self._price(want, rows, now)
+                reasons[want.instance_type] = _why(rows)
             except PriceSourceError as err:  # noqa: PERF203 - one type leaves the others alone
                 problems.append(str(err))
                 if isinstance(err, AwsCallError) and err.hopeless:
@@ -43,19 +51,41 @@ class AwsSageMaker:
             self.clients.forget()
         if problems and not prices:
             raise PriceSourceError(summary(problems))
-        return Catalogue(tuple(prices), problems=tuple(problems))
+        return Catalogue(
+            tuple(prices),
+            problems=tuple(problems),
+            asked=frozenset(asked),
+            reasons={name: why for name, why in reasons.items() if why},
+        )
 
-    def _price(self, want: Want, now: float) -> list[Price]:
+    def _rows(self, want: Want) -> list[Row]:
+        """Of all components: training, hosting, notebooks, clusters, ... have a row and a price each."""
         asked = f"{want.instance_type} in {want.region}"
-        # Each component (training, hosting, notebooks, ...) has a row and a price of its own.
-        attributes = {"regionCode": want.region, "instanceName": want.instance_type, "component": "Training"}
+        attributes = {"regionCode": want.region, "instanceName": want.instance_type}
         filters = [{"Type": "TERM_MATCH", "Field": name, "Value": value} for name, value in attributes.items()]
         pages = self.clients.pages(
-            "pricing", PRICING_REGION, "get_products", asked, ServiceCode="AmazonSageMaker", Filters=filters
+            "pricing",
+            pricing_region(want.region),
+            "get_products",
+            asked,
+            ServiceCode="AmazonSageMaker",
+            Filters=filters,
         )
-        rows = list(hourly_rows(pages, attributes, asked, NAME))
-        if len(rows) > 1:
-            skus = ", ".join(sorted(f"{sku} ${usd:g}" for _, sku, usd in rows))
-            raise PriceSourceError(f"{NAME}: get_products for {asked}: {len(rows)} rows match, not one ({skus})")
+        return [row for row in hourly_rows(pages, asked, NAME) if row.has(attributes)]
+
+    def _price(self, want: Want, rows: list[Row], now: float) -> list[Price]:
+        try:
+            found = one_price([row for row in rows if row.has({"component": TRAINING})], self.rates)
+        except ValueError as err:
+            asked = f"{want.instance_type} in {want.region}"
+            raise PriceSourceError(f"{NAME}: get_products for {asked}: {err}: no price taken") from None
         key = PriceKey(PROVIDER, want.region, "", want.instance_type, PurchaseOption.ON_DEMAND)
-        return [Price(key, (PriceStep(-math.inf, usd),), NAME, now) for _, _, usd in rows]
+        return [Price(key, (PriceStep(-math.inf, each),), NAME, now) for each in found]
+
+
+def _why(rows: list[Row]) -> str:
+    """Why a type has no training price, where it is sold for something else; empty where it is not sold at all."""
+    components = sorted({row.attributes.get("component", "") for row in rows} - {"", TRAINING})
+    return (
+        f"SageMaker sells it there for {', '.join(components)[:160]} only, not for training jobs" if components else ""
+    )

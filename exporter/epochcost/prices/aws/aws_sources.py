@@ -34,6 +34,11 @@ class AwsSettings(Protocol):
         ...
 
     @property
+    def currencies(self) -> tuple[tuple[str, float], ...]:
+        """US dollars for one unit of a currency, by its code."""
+        ...
+
+    @property
     def aws_on_demand_interval(self) -> float:
         """Between two questions for on-demand prices."""
         ...
@@ -46,8 +51,9 @@ def make(settings: AwsSettings) -> tuple[AwsOnDemand | AwsSpot | AwsSageMaker, .
         for region in settings.aws_regions
         for instance_type in settings.aws_instance_types
     )
+    rates = dict(settings.currencies)
     return (
-        AwsOnDemand(watched, settings.aws_on_demand_interval),
-        AwsSpot(watched, settings.aws_spot_interval, settings.aws_spot_history),
-        AwsSageMaker(watched, settings.aws_on_demand_interval),
+        AwsOnDemand(watched, settings.aws_on_demand_interval, rates),
+        AwsSpot(watched, settings.aws_spot_interval, settings.aws_spot_history, rates),
+        AwsSageMaker(watched, settings.aws_on_demand_interval, rates),
     )

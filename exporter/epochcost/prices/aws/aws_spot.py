@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any
 
 from epochcost.model import Price, PriceKey, PriceStep, PurchaseOption
-from epochcost.prices.aws.aws_client import AwsClients
+from epochcost.prices.aws.aws_client import AwsClients, listed
 from epochcost.prices.aws.aws_on_demand import PROVIDER, ec2_types
+from epochcost.prices.currency import NoRateError, Rates, of_aws_region, usd
 from epochcost.prices.price_source import Catalogue, PriceSourceError, Refused, Want, Wanted, Zone, summary
 
 NAME = "aws_spot"
@@ -29,6 +30,7 @@ class AwsSpot:
     watched: frozenset[Want]
     refresh_seconds: float
     history_seconds: float
+    rates: Rates = field(default_factory=dict)
     name: str = NAME
     provider: str = PROVIDER
     clients: AwsClients = field(default_factory=lambda: AwsClients(NAME))
@@ -40,27 +42,39 @@ class AwsSpot:
         refused: list[Refused] = []
         zones: set[Zone] = set()
         problems: list[str] = []
+        asked: set[Want] = set()
         regions = ec2_types(wanted)
         for region, types in regions.items():
             try:
+                rate = usd(1.0, of_aws_region(region), self.rates)
                 for first in range(0, len(types), MOST_TYPES):
-                    pages = self._region(region, types[first : first + MOST_TYPES], now)
-                    prices += spot_prices(pages, region, types, now)
-                    refused += refused_rows(pages, region, types)
-                    zones |= zone_ids(pages, region)
-            except PriceSourceError as err:  # noqa: PERF203 - one region leaves the others alone
+                    rows = self._region(region, types[first : first + MOST_TYPES], now)
+                    prices += in_dollars(spot_prices(rows, region, types, now), rate)
+                    refused += refused_rows(rows, region, types)
+                    zones |= zone_ids(rows, region)
+                asked.update(Want(PROVIDER, region, each) for each in types)
+            except NoRateError as err:  # noqa: PERF203 - one region leaves the others alone
+                problems.append(f"{NAME}: what EC2 answers in {region} names no currency and {err}")
+            except PriceSourceError as err:
                 problems.append(str(err))
         if problems:
             self.clients.forget()
         if problems and len(problems) == len(regions):
             raise PriceSourceError(summary(problems))
         return Catalogue(
-            tuple(prices), problems=tuple(problems), refused=tuple(refused), zones=tuple(sorted(zones, key=str))
+            tuple(prices),
+            problems=tuple(problems),
+            refused=tuple(refused),
+            zones=tuple(sorted(zones, key=str)),
+            asked=frozenset(asked),
+            reasons={
+                want.instance_type: "EC2 has no spot price of it: not sold so there, or misspelt" for want in asked
+            },
         )
 
     def _region(self, region: str, types: tuple[str, ...], now: float) -> list[dict[str, Any]]:
         asked = f"{', '.join(types[:3])}{' and more' if len(types) > 3 else ''} in {region}"  # noqa: PLR2004
-        return self.clients.pages(
+        pages = self.clients.pages(
             "ec2",
             region,
             "describe_spot_price_history",
@@ -71,16 +85,24 @@ class AwsSpot:
             StartTime=datetime.fromtimestamp(now - self.history_seconds, timezone.utc),
             EndTime=datetime.fromtimestamp(now, timezone.utc),
         )
+        return listed(pages, "SpotPriceHistory", f"{NAME}: describe_spot_price_history for {asked}")
 
 
-def spot_prices(pages: list[dict[str, Any]], region: str, types: tuple[str, ...], now: float) -> Iterator[Price]:
+def in_dollars(prices: Iterable[Price], rate: float) -> Iterator[Price]:
+    """``prices`` in US dollars, of which one unit of their currency is ``rate``."""
+    for price in prices:
+        steps = tuple(PriceStep(step.ts, step.usd_per_hour * rate) for step in price.steps)
+        yield price if rate == 1 else replace(price, steps=steps)
+
+
+def spot_prices(rows: list[dict[str, Any]], region: str, types: tuple[str, ...], now: float) -> Iterator[Price]:
     """One price per type and zone with all its steps, whatever the order of the rows.
 
     Raises:
         PriceSourceError: for a row that is no price.
     """
     steps: dict[tuple[str, str], dict[float, PriceStep]] = {}
-    for row in _rows(pages, types):
+    for row in _rows(rows, types):
         if not _usd(row, region) <= 0:  # NaN is no price of zero: `_step` refuses it with its row
             step = _step(row, region)
             steps.setdefault((row["InstanceType"], row["AvailabilityZone"]), {})[step.ts] = step
@@ -89,29 +111,25 @@ def spot_prices(pages: list[dict[str, Any]], region: str, types: tuple[str, ...]
         yield Price(key, tuple(by_time[ts] for ts in sorted(by_time)), NAME, now)
 
 
-def refused_rows(pages: list[dict[str, Any]], region: str, types: tuple[str, ...]) -> Iterator[Refused]:
+def refused_rows(rows: list[dict[str, Any]], region: str, types: tuple[str, ...]) -> Iterator[Refused]:
     """Rows of zero dollars or less: no price, but no reason to lose the others."""
-    for row in _rows(pages, types):
-        if (usd := _usd(row, region)) <= 0:
+    for row in _rows(rows, types):
+        if (amount := _usd(row, region)) <= 0:
             zone, name = str(row.get("AvailabilityZone", "")), str(row["InstanceType"])
-            yield Refused(PriceKey(PROVIDER, region, zone, name, PurchaseOption.SPOT), usd)
+            yield Refused(PriceKey(PROVIDER, region, zone, name, PurchaseOption.SPOT), amount)
 
 
-def zone_ids(pages: list[dict[str, Any]], region: str) -> set[Zone]:
+def zone_ids(rows: list[dict[str, Any]], region: str) -> set[Zone]:
     """Names and ids of the zones, where the answer gives both."""
     return {
         Zone(PROVIDER, region, str(row["AvailabilityZone"]), str(row["AvailabilityZoneId"]))
-        for page in pages
-        for row in page.get("SpotPriceHistory", ())
+        for row in rows
         if row.get("AvailabilityZone") and row.get("AvailabilityZoneId")
     }
 
 
-def _rows(pages: list[dict[str, Any]], types: tuple[str, ...]) -> Iterator[Mapping[str, Any]]:
-    for page in pages:
-        for row in page.get("SpotPriceHistory", ()):
-            if row.get("ProductDescription") == LINUX and row.get("InstanceType") in types:
-                yield row
+def _rows(rows: list[dict[str, Any]], types: tuple[str, ...]) -> Iterator[Mapping[str, Any]]:
+    return (row for row in rows if row.get("ProductDescription") == LINUX and row.get("InstanceType") in types)
 
 
 def _usd(row: Mapping[str, Any], region: str) -> float:

@@ -35,6 +35,8 @@ nd96amsr_a100_v4  8   A100      80   96   1900
 nd96isr_h100_v5   8   H100      80   96   1900
 nd96isr_h200_v5   8   H200     141   96   1850
 nd96isr_mi300x_v5 8   MI300X   192   96   1850
+nd96is_mi300x_v5  8   MI300X   192   96   1850
+nd96is_h100_v5    8   H100      80   96   1900
 nd128isr_ndr_gb200_v6 4 GB200    -  128      -
 nd128isr_gb300_v6 4   GB300      -  128      -
 nv6               1   M60        8    6     56
@@ -49,8 +51,32 @@ nv18ads_a10_v5    1/2 A10       24   18    220
 nv36ads_a10_v5    1   A10       24   36    440
 nv36adms_a10_v5   1   A10       24   36    880
 nv72ads_a10_v5    2   A10       24   72    880
+nc8ads_a10_v4     -   A10       24    8     55
+nc16ads_a10_v4    -   A10       24   16    110
+nc32ads_a10_v4    -   A10       24   32    220
+nv4as_v4          1/8 MI25      16    4     14
+nv8as_v4          1/4 MI25      16    8     28
+nv16as_v4         1/2 MI25      16   16     56
+nv32as_v4         1   MI25      16   32    112
+nc24lds_xl_rtxpro6000bse_v6   1/4 RTX_PRO_6000 96 24  -
+nc36lds_xl_rtxpro6000bse_v6   1/4 RTX_PRO_6000 96 36 72
+nc36ds_xl_rtxpro6000bse_v6    1/4 RTX_PRO_6000 96 36  -
+nc72lds_xl_rtxpro6000bse_v6   1/2 RTX_PRO_6000 96 72  -
+nc72ds_xl_rtxpro6000bse_v6    1/2 RTX_PRO_6000 96 72  -
+nc128lds_xl_rtxpro6000bse_v6  1   RTX_PRO_6000 96 128 -
+nc128ds_xl_rtxpro6000bse_v6   1   RTX_PRO_6000 96 128 512
+nc144lds_xl_rtxpro6000bse_v6  1   RTX_PRO_6000 96 144 -
+nc144ds_xl_rtxpro6000bse_v6   1   RTX_PRO_6000 96 144 -
+nc256lds_xl_rtxpro6000bse_v6  2   RTX_PRO_6000 96 256 -
+nc256ds_xl_rtxpro6000bse_v6   2   RTX_PRO_6000 96 256 1024
+nc288lds_xl_rtxpro6000bse_v6  2   RTX_PRO_6000 96 288 -
+nc288ds_xl_rtxpro6000bse_v6   2   RTX_PRO_6000 96 288 -
+nc320lds_xl_rtxpro6000bse_v6  2   RTX_PRO_6000 96 320 -
+nc320ds_xl_rtxpro6000bse_v6   2   RTX_PRO_6000 96 320 1280
 """
 """Size, GPUs, model, GiB of one whole GPU, vCPUs, GiB of memory; - where the documentation was not clear."""
+SIZES = frozenset(line.split()[0] for line in _SIZES.strip().splitlines())
+"""In lower case, without ``Standard_``."""
 _BY_NAME = {line.split()[0]: line.split()[1:] for line in _SIZES.strip().splitlines()}
 
 
@@ -60,13 +86,13 @@ def size_facts(instance_type: str) -> InstanceFacts | None:
     if found is None:
         return None
     gpus, model, gpu_gib, vcpus, memory_gib = found
-    whole, _, parts = gpus.partition("/")
+    whole, _, parts = gpus.partition("/")  # how many GPUs the NC A10 v4 sizes have, public sources do not agree on
     gpu_memory_bytes = gib(_known(gpu_gib))
     return InstanceFacts(
         provider=PROVIDER,
         instance_type=instance_type,
         gpu_model=canonical(model, gpu_memory_bytes),
-        gpus=float(whole) / float(parts or 1),
+        gpus=None if gpus == "-" else float(whole) / float(parts or 1),
         gpu_memory_bytes=gpu_memory_bytes,
         vcpus=_known(vcpus),
         memory_bytes=gib(_known(memory_gib)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,9 +10,9 @@ from datetime import datetime, timezone
 from typing import Any, Protocol
 
 from epochcost.model import Price, PriceKey, PriceStep, PurchaseOption
-from epochcost.prices.azure.azure_sizes import size_facts
+from epochcost.prices.azure.azure_sizes import SIZES, size_facts
 from epochcost.prices.http_json import JsonApi
-from epochcost.prices.json_fields import FieldError, number, rows, text
+from epochcost.prices.json_fields import FieldError, number, rows, text, unknown_values
 from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
 
 NAME = "azure"
@@ -20,6 +21,7 @@ MOST_TYPES = 10
 """In one question: the filter stands in the URL."""
 _NOT_PLAIN_LINUX = (" win", "cloud services", "cloudservices", "dedicated")
 """In a product's name: ``... Series Windows``, ``... Srs Win``, ``... Cloud Services``, ``Dedicated Host``."""
+_KNOWN_TYPES = frozenset({"Consumption", "Reservation", "DevTestConsumption"})
 _SAFE = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -62,19 +64,31 @@ class Azure:
         """One question for each ten sizes of a region; a region that fails leaves the others alone."""
         prices: list[Price] = []
         problems: list[str] = []
-        asked: set[str] = set()
+        asked: set[Want] = set()
+        everything: list[Mapping[str, Any]] = []
         for region, types in wanted.by_region(PROVIDER).items():
-            asked.update(types)
             for first in range(0, len(types), MOST_TYPES):
+                some = types[first : first + MOST_TYPES]
                 try:
-                    found = self._ask(region, types[first : first + MOST_TYPES])
-                    prices += _prices(found, region, types[first : first + MOST_TYPES], now, problems)
-                except PriceSourceError as err:  # noqa: PERF203 - one region leaves the others alone
+                    found = self._ask(region, some)
+                    prices += _prices(found, region, some, now, problems)
+                except PriceSourceError as err:
                     problems.append(str(err))
+                    continue
+                asked.update(Want(PROVIDER, region, each) for each in some)
+                everything += found
         if problems and not prices:
             raise PriceSourceError(summary(problems))
-        facts = tuple(fact for each in sorted(asked) if (fact := size_facts(each)) is not None)
-        return Catalogue(tuple(prices), facts, tuple(problems))
+        sizes = sorted({want.instance_type for want in asked})
+        return Catalogue(
+            tuple(prices),
+            tuple(fact for each in sizes if (fact := size_facts(each)) is not None),
+            tuple(problems),
+            asked=frozenset(asked),
+            names=frozenset(spelt(f"standard_{name}") for name in SIZES) if asked else frozenset(),
+            reasons={each: why for each in sizes if (why := _why(everything, each))},
+            unknown=unknown_values((row.get("type") for row in everything), _KNOWN_TYPES),
+        )
 
     def _ask(self, region: str, types: tuple[str, ...]) -> list[Mapping[str, Any]]:
         names = sorted({spelling for each in types if _SAFE.fullmatch(each) for spelling in (each, spelt(each))})
@@ -92,20 +106,34 @@ class Azure:
             pages = self.api.pages(self.url, query, lambda page: page.get("NextPageLink"))
             return [row for page in pages for row in rows(page, "Items")]
         except FieldError as err:
-            raise PriceSourceError(f"azure: prices of {region}: {err}") from None
+            raise PriceSourceError(
+                f"azure: prices of {region}: not an answer of Azure's retail price API: {err}"
+            ) from None
+
+
+def _why(everything: list[Mapping[str, Any]], instance_type: str) -> str:
+    """Why rows of a size are no price of it; empty where there are none, or the size is priced."""
+    ours = [row for row in everything if _is_row_of(row, instance_type)]
+    if ours and not any(row.get("isPrimaryMeterRegion") is True for row in ours):
+        return f"the answer has it only in {len(ours)} rows that are not of the primary meter region"
+    return f"none of the {len(ours)} rows of it is an hour of a plain Linux machine" if ours else ""
+
+
+def _is_row_of(row: Mapping[str, Any], instance_type: str) -> bool:
+    return row.get("armSkuName") in (instance_type, spelt(instance_type))
 
 
 def spelt(instance_type: str) -> str:
     """``standard_nc24ADS_a100_V4`` as Azure spells it, ``Standard_NC24ads_A100_v4``: its filters heed the case.
 
-    Upper case up to the first digit, then lower case; accelerators upper case; the version lower case.
+    Upper case up to the first digit, then lower case; accelerators upper case; the version and ``xl`` lower case.
     """
     first, _, rest = instance_type.partition("_")
     size, *more = rest.split("_")
     family = re.match(r"[A-Za-z]*", size)
     letters = family[0] if family else ""
     parts = [letters.upper() + size[len(letters) :].lower()]
-    parts += [each.lower() if re.fullmatch(r"[vV]\d+", each) else each.upper() for each in more]
+    parts += [each.lower() if re.fullmatch(r"[vV]\d+|[xX][lL]", each) else each.upper() for each in more]
     return "_".join([first.capitalize(), *parts])
 
 
@@ -114,11 +142,11 @@ def _prices(
 ) -> Iterator[Price]:
     """At most two prices a size; what cannot be told apart is a problem and no price."""
     for instance_type in types:
-        ours = [row for row in found if row.get("armSkuName") in (instance_type, spelt(instance_type))]
+        ours = [row for row in found if _is_row_of(row, instance_type)]
         for option in (PurchaseOption.ON_DEMAND, PurchaseOption.SPOT):
             key = PriceKey(PROVIDER, region, "", instance_type, option)
             try:
-                steps = _steps([row for row in ours if purchase_option(row) is option])
+                steps = _steps([row for row in ours if purchase_option(row) is option], now)
             except ValueError as err:
                 problems.append(f"azure: {instance_type} {option.value} in {region}: {err}: no price taken")
                 continue
@@ -144,8 +172,10 @@ def purchase_option(row: Mapping[str, Any]) -> PurchaseOption | None:
     return PurchaseOption.SPOT if re.search(r"\bspot\b", meter) else PurchaseOption.ON_DEMAND
 
 
-def _steps(ours: list[Mapping[str, Any]]) -> tuple[PriceStep, ...]:
-    """One step a date; two prices from one date, or of two meters, cannot both be right.
+def _steps(ours: list[Mapping[str, Any]], now: float) -> tuple[PriceStep, ...]:
+    """One step a date; two prices from one date, or of two meters at one time, cannot both be right.
+
+    A meter whose row has ended gives way to its successor: it prices the time before.
 
     Raises:
         ValueError: saying what stands against each other, or which field is not as expected.
@@ -156,19 +186,41 @@ def _steps(ours: list[Mapping[str, Any]]) -> tuple[PriceStep, ...]:
             raise FieldError(f"currencyCode: {row['currencyCode']!r} is not 'USD'")
     by_date: dict[float, set[float]] = {}
     for row in priced:
-        by_date.setdefault(_date(text(row, "effectiveStartDate")), set()).add(number(row, "retailPrice"))
+        by_date.setdefault(_start(row), set()).add(number(row, "retailPrice"))
     different = sorted({usd for prices in by_date.values() for usd in prices})
-    meters = {str(row.get("meterId")) for row in priced}
-    if any(len(prices) > 1 for prices in by_date.values()) or (len(meters) > 1 and len(different) > 1):
+    if any(len(prices) > 1 for prices in by_date.values()) or _contradict(priced):
         raise FieldError(f"{len(priced)} rows match, not one ({', '.join(f'${usd:g}' for usd in different)})")
+    if priced and _end(max(priced, key=_start)) <= now:
+        raise FieldError("the newest row has ended, and none has followed it")
     return tuple(PriceStep(ts, usd) for ts in sorted(by_date) for usd in by_date[ts])
 
 
-def _date(given: str) -> float:
+def _contradict(priced: list[Mapping[str, Any]]) -> bool:
+    """Whether two meters say two prices for one time: of one meter the later row takes the place of the earlier."""
+    ordered = sorted(priced, key=_start)
+    return any(
+        str(earlier.get("meterId")) != str(later.get("meterId"))
+        and number(earlier, "retailPrice") != number(later, "retailPrice")
+        and _end(earlier) > _start(later)
+        for place, earlier in enumerate(ordered)
+        for later in ordered[place + 1 :]
+    )
+
+
+def _start(row: Mapping[str, Any]) -> float:
+    return _date(row, "effectiveStartDate")
+
+
+def _end(row: Mapping[str, Any]) -> float:
+    return math.inf if row.get("effectiveEndDate") is None else _date(row, "effectiveEndDate")
+
+
+def _date(row: Mapping[str, Any], name: str) -> float:
+    given = text(row, name)
     try:
         when = datetime.fromisoformat(given.replace("Z", "+00:00"))
     except ValueError:
-        raise FieldError(f"effectiveStartDate: {given[:40]!r} is no date") from None
+        raise FieldError(f"{name}: {given[:40]!r} is no date") from None
     return (when if when.tzinfo else when.replace(tzinfo=timezone.utc)).timestamp()
 
 

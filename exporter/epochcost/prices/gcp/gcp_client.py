@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from epochcost.prices.collector_pause import no_collection, set_aside
 from epochcost.prices.gcp.gcp_skus import SERVICES
 from epochcost.prices.price_source import NotConfiguredError, PriceSourceError
 
+GOOGLE_URL = "https://cloudbilling.googleapis.com"
 PAGE_SIZE = 2000
 """The API gives up to 5000, for which this process would need 10 MiB more; Compute Engine has about 36,000 SKUs."""
 _MOST_CHARACTERS = 300
@@ -28,12 +31,26 @@ class Patience:
     first_pause: float = 0.5
 
 
-def google_client(api_key: str) -> Any:  # noqa: ANN401 - the client has no types
-    """The real client over gRPC; without a key it finds application default credentials."""
+def google_client(api_key: str, url: str = "") -> Any:  # noqa: ANN401 - the client has no types
+    """The real client; without a key it finds application default credentials.
+
+    It speaks gRPC to Google's own endpoint, and REST where another one is given (``url``) or the environment names a
+    proxy: gRPC heeds only some of the usual variables, and through few proxies.
+    """
     from google.api_core.client_options import ClientOptions
     from google.cloud.billing_v1 import CloudCatalogClient
 
-    return CloudCatalogClient(client_options=ClientOptions(api_key=api_key) if api_key else None)
+    parts = urlsplit(url)
+    plain = url if parts.scheme == "http" else parts.netloc  # the client puts https:// before a bare host
+    options = ClientOptions(api_key=api_key or None, api_endpoint=plain or None)
+    by_rest = bool(url) or _by_proxy(url or GOOGLE_URL)
+    return CloudCatalogClient(client_options=options, transport="rest" if by_rest else "grpc")
+
+
+def _by_proxy(url: str) -> bool:
+    parts = urlsplit(url)
+    proxies = getproxies()
+    return (parts.scheme in proxies or "all" in proxies) and not proxy_bypass(parts.hostname or "")
 
 
 class GcpCatalogue:

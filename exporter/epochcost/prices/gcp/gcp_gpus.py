@@ -51,11 +51,14 @@ GPUS: Mapping[str, Gpu] = {
         Gpu("nvidia-h100-mega-80gb", "H100", 80, ("h100 80gb mega", "h100 mega 80gb", "h100 80gb plus")),
         Gpu("nvidia-h200-141gb", "H200", 141, ("h200 141gb",)),
         Gpu("nvidia-b200", "B200", 180, ("b200 (1 gpu slice)",)),
+        Gpu("nvidia-gb200", "GB200", 186, ("gb200 (1 gpu slice)",)),
+        Gpu("nvidia-gb300", "GB300", 279, ("gb300 (1 gpu slice)",)),
+        Gpu("nvidia-rtx-pro-6000", "RTX PRO 6000", 96, ("rtx 6000 96gb",)),
     )
 }
 _BY_TEXT = {text: gpu for gpu in GPUS.values() for text in gpu.texts}
 _SKU = re.compile(
-    r"(?P<before>(?:Spot )?Preemptible )?(?:A4 )?(?P<gpu>.+?)(?: GPU)?"
+    r"(?P<before>(?:Spot )?Preemptible )?(?:A4(?:X(?: ?Max)?)? )?(?P<gpu>.+?)(?: GPU)?"
     r"(?P<attached> attached to (?:Spot )?Preemptible VMs)? running in .+",
     re.IGNORECASE,
 )

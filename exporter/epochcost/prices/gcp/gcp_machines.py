@@ -28,8 +28,9 @@ _FAMILY_TEXTS: Mapping[str, str] = {
     "a3plus instance": "a3-megagpu",
     "a3ultra instance": "a3-ultragpu",
     "g2 instance": "g2",
+    "g4 instance": "g4",
 }
-_BUNDLED = "a4"
+_BUNDLED = ("a4", "a4x", "a4x-max")
 """Billed by the GPU slice, in which cores, memory and local SSD are contained."""
 _HOST_SKU = re.compile(
     r"(?P<spot>(?:Spot )?Preemptible )?(?P<family>.+) (?P<what>Core|Ram) running in .+", re.IGNORECASE
@@ -146,7 +147,7 @@ def _lines(shape: Shape, gpu: Gpu | None, gpus: int, *, spot: bool) -> tuple[Lin
     own = (Line(core(shape.family), shape.vcpus, spot), Line(memory(shape.family), shape.memory_gib, spot))
     cards = (Line(gpu.part, gpus, spot),) if gpu else ()
     disks = (Line(LOCAL_SSD, shape.local_ssd_gib, spot),) if shape.local_ssd_gib else ()
-    return cards if shape.family == _BUNDLED else (*own, *cards, *disks)
+    return cards if shape.family in _BUNDLED else (*own, *cards, *disks)
 
 
 def _facts(instance_type: str, shape: Shape, gpu: Gpu | None, gpus: int) -> InstanceFacts:

@@ -16,10 +16,12 @@ HOURS_PER_MONTH = 730.0
 HOURLY: Mapping[str, float] = {"h": 1.0}
 MEMORY: Mapping[str, float] = {"GiBy.h": 1.0, "GBy.h": 1.0}  # the same quantity of GiB is billed under either name
 STORAGE: Mapping[str, float] = {"GiBy.mo": HOURS_PER_MONTH, "GBy.mo": HOURS_PER_MONTH}
-_USAGE_TYPES = ("OnDemand", "Preemptible")  # the others are commitments of 1, 3 or 5 years and their surcharges
+_USAGE_TYPES = ("OnDemand", "Preemptible")
+_OTHER_USAGE = re.compile(r"Commit\w*")
+"""Commitments of 1, 3 or 5 years and their surcharges."""
 _NOT_ORDINARY = re.compile(
     r"\b(Sole Tenancy|Reserved|Premium|Custom|suspended|Commitment|DWS|Calendar Mode|Capacity Optimized"
-    r"|Virtual Workstation)\b",
+    r"|Virtual Workstation|free tier)\b",
     re.IGNORECASE,
 )
 """Words of SKUs that describe a part of a machine, on demand by their usage type, and are not its ordinary price."""
@@ -55,11 +57,15 @@ class Rates:
 
     def __init__(self, read: Callable[[str], Reading | None]) -> None:
         self._read = read
+        self.unknown: set[str] = set()
+        """Usage types that are not known here: a new way of paying."""
         self._found: dict[tuple[Part, str, bool], dict[str, float | str]] = {}
 
     def add(self, sku: Any) -> None:  # noqa: ANN401 - a protobuf message without types
         """Take the rate of one ``google.cloud.billing.v1.Sku`` message; what is none of a machine is passed over."""
         usage_type, description = sku.category.usage_type, sku.description
+        if usage_type and usage_type not in _USAGE_TYPES and not _OTHER_USAGE.fullmatch(usage_type):
+            self.unknown.add(f"usageType={usage_type[:80]}")
         if usage_type not in _USAGE_TYPES or _NOT_ORDINARY.search(description):
             return
         reading = self._read(description)

@@ -6,13 +6,15 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from epochcost.model import Price, PriceKey, PriceStep, PurchaseOption
 from epochcost.prices.gcp import gcp_machines, gcp_tpu, gcp_vertex
-from epochcost.prices.gcp.gcp_client import GcpCatalogue
+from epochcost.prices.gcp.gcp_client import GcpCatalogue, google_client
 from epochcost.prices.gcp.gcp_components import PROVIDER, IncompleteError, Machine, UnknownMachineError, usd_per_hour
 from epochcost.prices.gcp.gcp_skus import CLOUD_TPU, COMPUTE, VERTEX, Rates, Reading
+from epochcost.prices.json_fields import MOST_UNKNOWN
 from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
 
 NAME = "gcp"
@@ -34,6 +36,11 @@ class GcpSettings(Protocol):
     @property
     def gcp_api_key_file(self) -> str:
         """File with an API key; empty for application default credentials."""
+        ...
+
+    @property
+    def gcp_url(self) -> str:
+        """Of the Cloud Billing API; empty for Google's own."""
         ...
 
     @property
@@ -59,7 +66,8 @@ def make(settings: GcpSettings) -> tuple[GcpPrices, ...]:
         for region in settings.gcp_regions
         for instance_type in settings.gcp_machine_types
     )
-    return (GcpPrices(watched, settings.gcp_interval, GcpCatalogue(NAME, settings.gcp_api_key_file)),)
+    catalogue = GcpCatalogue(NAME, settings.gcp_api_key_file, partial(google_client, url=settings.gcp_url))
+    return (GcpPrices(watched, settings.gcp_interval, catalogue),)
 
 
 def machine(instance_type: str) -> Machine:
@@ -95,15 +103,27 @@ class GcpPrices:
     def fetch(self, wanted: Wanted, now: float) -> Catalogue:
         """Reads the SKUs of each service that the wanted machines need, and adds up."""
         self.catalogue.connect()
-        machines, problems = _known(wanted)
+        machines, reasons = _known(wanted)
+        problems = [f"{NAME}: {reason}" for reason in reasons.values()]
         services = frozenset(service for machine in machines.values() for service in machine.services)
         problems += self._read_services(services, now)
-        prices, incomplete = self._prices(wanted, machines)
+        prices, asked, incomplete = self._prices(wanted, machines)
         problems += incomplete
+        ours = frozenset(want for want in wanted.items if want.provider == PROVIDER)
+        asked |= {want for want in ours if want.instance_type in reasons}
+        problems += _nowhere(asked - _priced(prices), asked, problems)
         if problems and not prices:
             raise PriceSourceError(summary(problems))
         facts = tuple(machine.facts for machine in machines.values())
-        return Catalogue(tuple(prices), facts, tuple(problems))
+        return Catalogue(
+            tuple(prices),
+            facts,
+            tuple(problems),
+            asked=frozenset(asked),
+            names=frozenset(gcp_machines.shapes()) if ours else frozenset(),
+            reasons=reasons | dict.fromkeys(machines, "no part of it is sold there"),
+            unknown=tuple(sorted({kind for read in self._read.values() for kind in read.rates.unknown})[:MOST_UNKNOWN]),
+        )
 
     def _read_services(self, services: Iterable[str], now: float) -> list[str]:
         """Have the rates of ``services`` in `_read`; a service that cannot be read leaves the others alone."""
@@ -127,10 +147,11 @@ class GcpPrices:
             rates.add(sku)
         return _Read(now, rates)
 
-    def _prices(self, wanted: Wanted, machines: Mapping[str, Machine]) -> tuple[list[Price], list[str]]:
+    def _prices(self, wanted: Wanted, machines: Mapping[str, Machine]) -> tuple[list[Price], set[Want], list[str]]:
+        """Prices, of which machines the catalogue was read, and what is incomplete."""
         prices: list[Price] = []
         problems: list[str] = []
-        silent: dict[str, list[str]] = {}
+        asked: set[Want] = set()
         for region, types in wanted.by_region(PROVIDER).items():
             for instance_type in types:
                 machine = machines.get(instance_type)
@@ -139,9 +160,8 @@ class GcpPrices:
                 found, incomplete = self._of_machine(machine, region)
                 prices += found
                 problems += incomplete
-                if not found and not incomplete:
-                    silent.setdefault(instance_type, []).append(region)
-        return prices, [*problems, *_nowhere(silent, wanted)]
+                asked.add(Want(PROVIDER, region, instance_type))
+        return prices, asked, problems
 
     def _of_machine(self, machine: Machine, region: str) -> tuple[list[Price], list[str]]:
         prices: list[Price] = []
@@ -160,21 +180,30 @@ class GcpPrices:
         return prices, problems
 
 
-def _known(wanted: Wanted) -> tuple[dict[str, Machine], list[str]]:
-    """The machines that are wanted, and a sentence about each that is not known."""
+def _priced(prices: Iterable[Price]) -> set[Want]:
+    return {Want(PROVIDER, price.key.region, price.key.instance_type) for price in prices}
+
+
+def _nowhere(silent: Iterable[Want], asked: Iterable[Want], problems: list[str]) -> Iterator[str]:
+    """A type of which no part is sold in any region where it is wanted is most likely wanted in the wrong ones."""
+    wanted: dict[str, set[str]] = {}
+    for want in asked:
+        wanted.setdefault(want.instance_type, set()).add(want.region)
+    nowhere: dict[str, set[str]] = {}
+    for want in silent:
+        nowhere.setdefault(want.instance_type, set()).add(want.region)
+    for instance_type, regions in sorted(nowhere.items()):
+        if regions == wanted[instance_type] and not any(instance_type in problem for problem in problems):
+            yield f"{NAME}: {instance_type} is sold in none of {', '.join(sorted(regions))}"
+
+
+def _known(wanted: Wanted) -> tuple[dict[str, Machine], dict[str, str]]:
+    """The machines that are wanted, and of each that is not known why."""
     machines: dict[str, Machine] = {}
-    problems: list[str] = []
+    reasons: dict[str, str] = {}
     for instance_type in sorted({want.instance_type for want in wanted.items if want.provider == PROVIDER}):
         try:
             machines[instance_type] = machine(instance_type)
         except UnknownMachineError as err:  # noqa: PERF203 - one name leaves the others alone
-            problems.append(f"{NAME}: {err}")
-    return machines, problems
-
-
-def _nowhere(silent: Mapping[str, list[str]], wanted: Wanted) -> Iterator[str]:
-    """A type of which no part is sold in any region where it is wanted is most likely wanted in the wrong ones."""
-    for instance_type, regions in silent.items():
-        asked = sorted(want.region for want in wanted.items if want.instance_type == instance_type)
-        if asked == sorted(regions):
-            yield f"{NAME}: {instance_type} is sold in none of {', '.join(asked)}"
+            reasons[instance_type] = str(err)
+    return machines, reasons

@@ -1,4 +1,4 @@
-"""TPU slices: v2 to v4 by eight cores in a service of their own, v5e, v5p and v6e by the chip in Compute Engine."""
+"""TPU slices: v2 to v4 by eight cores in a service of their own, v5e to v7x by the chip in Compute Engine."""
 
 from __future__ import annotations
 
@@ -38,15 +38,21 @@ GENERATIONS: Mapping[str, Generation] = {
     "v5litepod": Generation("v5e", 16, counts_cores=False, size_allowed=_SMALL_SIZES.__contains__),
     "v5p": Generation("v5p", 95, counts_cores=True, size_allowed=_multiples_of_8(12288)),
     "v6e": Generation("v6e", 32, counts_cores=False, size_allowed=_SMALL_SIZES.__contains__),
+    "tpu7x": Generation("v7x", 192, counts_cores=True, size_allowed=_multiples_of_8(18432)),
 }
-_HOSTS: Mapping[str, str] = {"ct5lp-hightpu": "v5litepod", "ct5p-hightpu": "v5p", "ct6e-standard": "v6e"}
+_HOSTS: Mapping[str, str] = {
+    "ct5lp-hightpu": "v5litepod",
+    "ct5p-hightpu": "v5p",
+    "ct6e-standard": "v6e",
+    "tpu7x-standard": "tpu7x",
+}
 """Machine types of the same TPUs on Kubernetes, whose number counts chips."""
 _HOST_CHIPS = (1, 2, 4, 8)
 _BY_CORES = ("v2", "v3", "v4")
-_NAME = re.compile(r"(?P<kind>v2|v3|v4|v5litepod|v5p|v6e)-(?P<size>\d{1,5})")
-_HOST_NAME = re.compile(r"(?P<host>ct5lp-hightpu|ct5p-hightpu|ct6e-standard)-(?P<chips>\d)t")
+_NAME = re.compile(r"(?P<kind>v2|v3|v4|v5litepod|v5p|v6e|tpu7x)-(?P<size>\d{1,5})")
+_HOST_NAME = re.compile(r"(?P<host>ct5lp-hightpu|ct5p-hightpu|ct6e-standard|tpu7x-standard)-(?P<chips>\d)t")
 _CHIP_SKU = re.compile(
-    r"TpuV(?P<kind>5e|5p|6e)(?P<spot> attached to (?:Spot )?Preemptible VMs)? running in .+", re.IGNORECASE
+    r"Tpu(?P<kind>V5e|V5p|V6e|7x)(?P<spot> attached to (?:Spot )?Preemptible VMs)? running in .+", re.IGNORECASE
 )
 _DEVICE_SKU = re.compile(
     r"(?P<before>(?:Spot )?Preemptible )?Tpu-(?P<kind>v[234])(?P<pod> Pod)?(?: Accelerator)?(?P<after>\b.*)",
@@ -55,7 +61,7 @@ _DEVICE_SKU = re.compile(
 
 
 def chip(name: str) -> Part:
-    """A chip of v5e, v5p or v6e."""
+    """A chip of v5e, v5p, v6e or v7x."""
     return Part(COMPUTE, f"TPU {name} chip")
 
 
@@ -67,7 +73,9 @@ def eight_cores(name: str, *, pod: bool) -> Part:
 def read_chip(text: str) -> Reading | None:
     """The chip that a SKU of Compute Engine prices. Decoys hold the same words: only the whole text will do."""
     match = _CHIP_SKU.fullmatch(text)
-    return Reading(chip(f"v{match['kind'].lower()}"), HOURLY, spot=bool(match["spot"])) if match else None
+    if match is None:
+        return None
+    return Reading(chip(f"v{match['kind'].lower().removeprefix('v')}"), HOURLY, spot=bool(match["spot"]))
 
 
 def read_device(text: str) -> Reading | None:

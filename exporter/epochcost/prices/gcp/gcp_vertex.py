@@ -15,6 +15,7 @@ PREFIX = "vertex/"
 _SKU = re.compile(
     r"Vertex AI: Training/Pipelines (?P<fee>Management fee )?on (?P<what>.+?)(?: running)? in .+", re.IGNORECASE
 )
+_UNREAD = tuple(GPUS[name].part for name in ("nvidia-b200", "nvidia-gb200", "nvidia-gb300", "nvidia-rtx-pro-6000"))
 _HOST = re.compile(r"(?P<family>.+) (?P<what>Core|Ram)", re.IGNORECASE)
 
 
@@ -51,7 +52,7 @@ def machine(instance_type: str) -> Machine:
         UnknownMachineError: for a machine that is not known, or that Vertex AI has no rates by parts for.
     """
     plain = gcp_machines.machine(instance_type.removeprefix(PREFIX))
-    if any(line.part == GPUS["nvidia-b200"].part for line in plain.spot):
+    if any(line.part in _UNREAD for line in plain.spot):
         raise UnknownMachineError(f"{instance_type!r}: the rates of Vertex AI for this machine are not read")
     fees = tuple(_of_vertex(line, fee=True) for line in plain.spot if line.part != LOCAL_SSD)
     return Machine(

@@ -7,17 +7,17 @@ is a country code, or ``any`` for the whole market. A rented machine is ``C.1234
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
 from epochcost.prices.gpu_model import canonical
 from epochcost.prices.http_json import JsonApi
-from epochcost.prices.json_fields import FieldError, number, optional_number, rows, text
+from epochcost.prices.json_fields import FieldError, number, optional_number, rows, text, unknown_prices
 from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
 from epochcost.prices.vast.vast_rented import NAME as RENTED
-from epochcost.prices.vast.vast_rented import PROVIDER, VastRented
+from epochcost.prices.vast.vast_rented import PROVIDER, VastRented, versioned
 
 NAME = "vast"
 ANYWHERE = "any"
@@ -28,6 +28,16 @@ MIB = 1024**2
 _TYPE = re.compile(r"([1-9]\d{0,2})x (\S.*)")
 _KINDS = (("on-demand", PurchaseOption.ON_DEMAND, "dph_base"), ("bid", PurchaseOption.SPOT, "min_bid"))
 """Kind of offer, how it is paid, and which field is its price: per hour for the whole machine, without its disk."""
+
+
+# fmt: off
+KNOWN_PRICES = frozenset((
+    "dph_base", "dph_total", "dph_total_adj", "min_bid", "is_bid", "storage_cost", "storage_total_cost", "inet_up_cost",
+    "inet_down_cost", "vram_costperhour", "discount_rate", "discounted_hourly", "discounted_dph_total",
+    "reserved_discount_rate", "internet_up_cost_per_tb", "internet_down_cost_per_tb", "dlperf_per_dphtotal",
+    "flops_per_dphtotal",
+))
+# fmt: on
 
 
 class VastSettings(Protocol):
@@ -76,13 +86,22 @@ class VastMarket:
         prices: list[Price] = []
         facts: dict[str, InstanceFacts] = {}
         problems: list[str] = []
+        asked = {want for want in wanted.items if want.provider == PROVIDER and _why(want) and not _rented(want)}
+        seen: set[str] = set()
+        everything: list[Mapping[str, Any]] = []
         for gpu_name, wants in _by_gpu(wanted.items).items():
             for kind, option, priced_by in _KINDS:
                 try:
-                    offers = list(self._offers(gpu_name, wants, kind, problems))
+                    answered = self._ask(gpu_name, wants, kind, problems)
                 except PriceSourceError as err:
                     problems.append(str(err))
                     continue
+                asked.update(wants)
+                everything += answered
+                seen.update(
+                    f"{_count(want)}x {row['gpu_name']}" for row in answered for want in wants if row.get("gpu_name")
+                )
+                offers = [row for row in answered if _takeable(row, gpu_name)]
                 cheapest = _cheapest(offers, wants, priced_by, problems)
                 for want, (usd, offer) in cheapest.items():
                     key = PriceKey(PROVIDER, want.region, "", want.instance_type, option)
@@ -90,7 +109,15 @@ class VastMarket:
                     facts.setdefault(want.instance_type, _facts(want.instance_type, offer))
         if problems and not prices:
             raise PriceSourceError(summary(problems))
-        return Catalogue(tuple(prices), tuple(facts.values()), tuple(problems))
+        return Catalogue(
+            tuple(prices),
+            tuple(facts.values()),
+            tuple(problems),
+            asked=frozenset(asked),
+            names=frozenset(seen),
+            reasons={want.instance_type: _why(want) for want in asked if _why(want)},
+            unknown=unknown_prices(everything, KNOWN_PRICES),
+        )
 
     def _step(self, key: PriceKey, usd: float, now: float) -> PriceStep:
         """A market has no past here: a price counts from when it was seen, and the same price is no new step."""
@@ -99,10 +126,8 @@ class VastMarket:
             known = self.since[key] = PriceStep(now, usd)
         return known
 
-    def _offers(
-        self, gpu_name: str, wants: Iterable[Want], kind: str, problems: list[str]
-    ) -> Iterator[Mapping[str, Any]]:
-        """Offers that can be taken; what the answer repeats of the question is checked again."""
+    def _ask(self, gpu_name: str, wants: Iterable[Want], kind: str, problems: list[str]) -> list[Mapping[str, Any]]:
+        """Offers as they come, to be checked."""
         body = {
             "gpu_name": {"in": [gpu_name]},
             "num_gpus": {"in": sorted({_count(want) for want in wants})},
@@ -115,15 +140,34 @@ class VastMarket:
             "limit": MOST_OFFERS,  # without it the answer is a few dozen
         }
         try:
-            offers = rows(self.api.post(f"{self.url}/bundles/", body), "offers")
+            offers = rows(self.api.post(versioned(self.url, "v0", "bundles"), body), "offers")
         except FieldError as err:
-            raise PriceSourceError(f"vast: offers of {gpu_name}: {err}") from None
+            raise PriceSourceError(f"vast: offers of {gpu_name}: not an answer of vast.ai's offers: {err}") from None
         if len(offers) >= MOST_OFFERS:
             problems.append(f"vast: {len(offers)} {kind} offers of {gpu_name}, as many as fit: some may be left out")
-        for offer in offers:
-            sure = offer.get("verification", "verified") == "verified" and offer.get("rentable", True) is True
-            if sure and offer.get("rented", False) is not True and offer.get("gpu_name") == gpu_name:
-                yield offer
+        return offers
+
+
+def _takeable(offer: Mapping[str, Any], gpu_name: str) -> bool:
+    """What the answer repeats of the question is checked again."""
+    sure = offer.get("verification", "verified") == "verified" and offer.get("rentable", True) is True
+    return sure and offer.get("rented", False) is not True and offer.get("gpu_name") == gpu_name
+
+
+def _rented(want: Want) -> bool:
+    return re.fullmatch(r"C\.\d+", want.instance_type) is not None
+
+
+def _why(want: Want) -> str:
+    """What is wrong with the name of a type; empty where nothing is.
+
+    The command line and the documentation of vast.ai write ``RTX_4090`` for what its API calls ``RTX 4090``.
+    """
+    if not _TYPE.fullmatch(want.instance_type):
+        return "a type is a count and a GPU as vast.ai calls it, 4x H100 SXM"
+    if "_" not in want.instance_type:
+        return ""
+    return f"vast.ai's API writes names with blanks: {want.instance_type.replace('_', ' ')!r}?"
 
 
 def _by_gpu(wants: Iterable[Want]) -> dict[str, list[Want]]:

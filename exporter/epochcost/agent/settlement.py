@@ -1,0 +1,122 @@
+"""What counters show: settled dollars, which never fall; and beside them what may still change.
+
+A price may be learnt after the fact: the poller asks its sources every few minutes, and providers tell a change late.
+Prometheus takes a counter that falls for one that began anew. So counters count time up to which the price is
+confirmed, and gauges show the rest. Should a price change even in that time, its counter waits, and its gauge shows by
+how much.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from epochcost.agent.snapshot import SettledMoney, SettledRun
+from epochcost.ledger import Ledger, RunAccount
+from epochcost.ledger.node_ledger import Key
+from epochcost.ledger.state_check import is_number
+from epochcost.model import PriceStep, State
+
+MAX_CEILINGS = 10_000
+DUST_USD = 1e-12
+LATE_SECONDS = 60.0
+"""A source that was asked at an instant is taken to know of all changes until this long before."""
+FRESH_SECONDS = 86400.0
+"""A price that its source confirmed longer ago is a dated list's, and as good as the answer that has it."""
+MOST_UNSETTLED_SECONDS = 86400.0
+"""Time older than this is settled by the price as it is known: a poller may never come back."""
+
+
+def settled_until(steps: tuple[PriceStep, ...], confirmed_t: float, answered_t: float, now: float) -> float:
+    """The instant up to which the price will not change any more, all on the node timeline.
+
+    Args:
+        steps: as the source told them. A price without dates counts from when it is heard, so no past changes with it.
+        confirmed_t: when the source was last asked.
+        answered_t: when it was heard.
+        now: the present.
+    """
+    if len(steps) == 1 and steps[0].ts == -math.inf:
+        return now
+    confirmed_t = min(confirmed_t, answered_t) if answered_t - confirmed_t <= FRESH_SECONDS else answered_t
+    return max(confirmed_t - LATE_SECONDS, now - MOST_UNSETTLED_SECONDS)
+
+
+class Settlement:
+    """The settled figures, and the most that each counter has shown."""
+
+    def __init__(self) -> None:
+        self._most: dict[str, float] = {}
+        self._pending: dict[Key, float] = {}
+
+    def of_node(self, ledger: Ledger, usd: Mapping[State, float]) -> SettledMoney:
+        """Of the machine, whose states have cost ``usd``; ask it first, for the runs then go by the same figures."""
+        self._pending = ledger.unsettled.dollars(ledger.price)
+        pending: dict[State, float] = {}
+        for (_, state), dollars in self._pending.items():
+            pending[state] = pending.get(state, 0.0) + dollars
+        states = {s: self._at_least(f"node/{s.value}", exact - pending.get(s, 0.0)) for s, exact in usd.items()}
+        return SettledMoney(states, {state: _rest(exact, states[state]) for state, exact in usd.items()})
+
+    def of_run(self, ledger: Ledger, account: RunAccount, cost: float, usd: Mapping[State, float]) -> SettledRun:
+        """Of a run that has cost ``cost``, by state ``usd``."""
+        pending = {state: dollars for (run, state), dollars in self._pending.items() if run == account.run}
+        part = account.part
+        total = self._at_least(f"run/cost/{part}", cost - math.fsum(pending.values()))
+        states = {s: self._at_least(f"run/{s.value}/{part}", exact - pending.get(s, 0.0)) for s, exact in usd.items()}
+        exact_sum, priced = account.epoch_cost_usd_sum(ledger.price)
+        if not priced:
+            return SettledRun(total, _rest(cost, total), states)
+        costs = account.epoch_costs(ledger.price)
+        late_usd, late = account.unsettled_epochs(ledger.unsettled.until, costs)
+        again = account.retracted or ""
+        epochs_usd = self._at_least(f"run/epochs{again}/{part}", exact_sum - late_usd)
+        count = int(self._at_least(f"run/count{again}/{part}", account.priced_here(costs) - late))
+        return SettledRun(total, _rest(cost, total), states, epochs_usd, count, _rest(exact_sum, epochs_usd))
+
+    def _at_least(self, name: str, value: float) -> float:
+        """The highest value of ``name`` so far, ``value`` included; what is left by rounding is nothing."""
+        highest = max(value if value > DUST_USD else 0.0, self._most.get(name, 0.0))
+        self._most[name] = highest
+        return highest
+
+    def forget(self, kept: Iterable[RunAccount]) -> None:
+        """Drop what belongs to runs that are no longer kept, when it has become much."""
+        if len(self._most) > MAX_CEILINGS:
+            parts = {account.part for account in kept}
+            self._most = {
+                name: value
+                for name, value in self._most.items()
+                if not name.startswith("run/") or name.split("/", 2)[2] in parts
+            }
+
+    def state(self) -> dict[str, float]:
+        """As JSON-able data."""
+        return dict(self._most)
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Any]) -> Settlement:
+        """What `state` described."""
+        it = cls()
+        if not all(is_number(value) and value >= 0 for value in state.values()):
+            raise ValueError("settled: a value is not an amount")
+        it._most = {str(name): float(value) for name, value in state.items()}
+        return it
+
+    @classmethod
+    def of_before(cls, state: Mapping[str, Any], ledger: Ledger) -> Settlement:
+        """What the version before wrote, which called runs by their ids, not by their parts."""
+        parts = {str(run): account.part for run, account in ledger.runs.items()}
+
+        def name(old: str) -> str:
+            kind, _, run = old.partition("/")[2].partition("/")
+            return f"run/{kind}/{parts.get(run, run)}" if old.startswith("run/") else old
+
+        return cls.restored({name(old): value for old, value in state.items()})
+
+
+def _rest(exact: float, settled: float) -> float:
+    """What may still change; below 0 where a price fell in settled time; what is left by rounding is nothing."""
+    rest = exact - settled
+    return rest if abs(rest) > DUST_USD else 0.0

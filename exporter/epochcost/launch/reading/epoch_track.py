@@ -1,0 +1,571 @@
+"""One kind of line that numbers epochs: where they begin and end, and whether that can be believed. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+from epochcost.launch.moment import Moment
+from epochcost.launch.reading.inner_counters import InnerCounters
+from epochcost.launch.reading.progress import Form, Progress, Trust
+
+TOGETHER_SECONDS = 0.02
+"""Lines that come nearer together came at once: a list, or output that waited in a buffer."""
+KEPT_ENDS = 4096
+BEGINNING = 0.5
+"""A share of an epoch up to which a line may be the first of it."""
+ENOUGH = 0.7
+"""Of the shortest epoch: the last one took so long, so it was done when the command ended well."""
+NEARLY = 1e-6
+FEW_LINES = 3
+"""Lines an epoch from which on one that counts nothing tells about where the epoch ends."""
+
+
+class Track:
+    """What all kinds of tracks have in common.
+
+    Attributes:
+        kind, source: of the statements.
+        ends: number and moment of each epoch that ended, not yet taken by `news`.
+        count: epochs finished, those of others before a resumed run included.
+        began: epochs that were finished before this track began.
+        position: in finished epochs; None where not known.
+        planned: None where not known.
+        step, steps: of the run, and of one epoch; None where not known.
+        lines, example: how many statements, and one of them as printed.
+        from_start: its first statement was made within its first epoch, not at the end of it.
+        broken: why it cannot be believed; empty as long as it can.
+        begun, active: moments of its first and its last advance.
+    """
+
+    def __init__(self, said: Progress, at: Moment) -> None:
+        self.kind = said.kind
+        self.source = said.source
+        self.trust = said.trust
+        self.form = said.form
+        self.evaluation = said.evaluation
+        self.ends: deque[tuple[int, Moment]] = deque(maxlen=KEPT_ENDS)
+        self.count = 0
+        self.began = 0
+        self.position: float | None = None
+        self.planned: float | None = None
+        self.step: int | None = None
+        self.steps: int | None = None
+        self.broken = ""
+        self.lines = 0
+        self.example = ""
+        self.from_start = said.form is not Form.END
+        self.begun = self.active = at
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether its epochs may be reported."""
+        raise NotImplementedError
+
+    @property
+    def sure(self) -> bool:
+        """Whether each of its lines counts, also where several come at once."""
+        return self.trust >= Trust.KNOWN
+
+    @property
+    def tier(self) -> int:
+        """How good it is beside others; the best one that is confirmed is followed."""
+        raise NotImplementedError
+
+    @property
+    def pending(self) -> Moment | None:
+        """The first end that waits to be confirmed."""
+        return self.ends[0][1] if self.ends and not self.confirmed and not self.broken else None
+
+    def take(self, said: Progress, at: Moment) -> None:
+        """Follow one statement of this kind."""
+        raise NotImplementedError
+
+    def inner(self, said: Progress, at: Moment) -> None:
+        """A counter that names no epoch was printed."""
+
+    def finish(self, at: Moment) -> None:
+        """The command ended well."""
+
+    def close(self, number: int, at: Moment) -> None:
+        """Epoch ``number`` (1 is the first) is finished."""
+        if number <= self.count:
+            return
+        if self.ends and not self.sure and at.mono - self.ends[-1][1].mono < TOGETHER_SECONDS:
+            self.ends.pop()  # what waited in a buffer says how many, not when each
+        self.ends.append((number, at))
+        self.count = number
+
+
+class EpochTrack(Track):
+    """Lines with the number of an epoch, of one kind."""
+
+    def __init__(self, said: Progress, at: Moment, ending: EndMarks) -> None:
+        super().__init__(said, at)
+        self._ending = ending
+        self._first: int | None = None
+        self._assumed = False
+        self._start = 0
+        self._offset = 0
+        self._number: int | None = None
+        self._rises = 0
+        self._fits = 0
+        self._total: int | None = None
+        self._last: int | None = None
+        self._announced: float | None = None
+        self._begin_epoch(at)
+        self._usual_last: float | None = None
+        self._usual_lines = 0
+        self._shortest = math.inf
+        self._runwide: bool | None = None
+        self._solid = False
+        self._first_step: int | None = None
+        self._stale = 0
+        self._held: tuple[int, Moment] | None = None
+        self._whole = False
+        self._given = self._whole_steps = False
+        self._usual = said.usual
+        self._stepping = self.source == "table" and said.run_step is not None
+        self.per_epoch: int | None = None
+        self.counters = InnerCounters() if said.form is Form.HEAD else None
+
+    def _begin_epoch(self, at: Moment) -> None:
+        self._epoch_lines = 0
+        self._epoch_begun = self._epoch_last = at
+        self._fraction: float | None = None
+        self._full: Moment | None = None
+        self._rising = 0
+        self._own_step: int | None = None
+
+    # What it is worth
+
+    @property
+    def confirmed(self) -> bool:
+        if self.broken or self._number is None:
+            return False
+        if self._first is None or (self._assumed and self._total is None and self._rises < 2):  # noqa: PLR2004
+            return False
+        if self.trust >= Trust.FILE:
+            return True
+        if self.trust is Trust.KNOWN or self.kind_is_table:
+            return self._rises > 0 or self._solid or (self.form is Form.END and self.lines == 1 and not self._stepping)
+        return self._solid or self._rises > 0
+
+    @property
+    def assumed(self) -> bool:
+        """Whether nothing said if the first epoch is 0 or 1."""
+        return self._assumed
+
+    @property
+    def sure(self) -> bool:
+        return self._solid or self.trust is Trust.TOLD
+
+    @property
+    def kind_is_table(self) -> bool:
+        """A table says by its head what its first column is."""
+        return self.source == "table"
+
+    @property
+    def tier(self) -> int:
+        if self.trust is Trust.TOLD:
+            return 100
+        if self.trust is Trust.FILE:
+            return 28
+        if self.evaluation:
+            return 20
+        known = 1 if self.trust is Trust.KNOWN else 0
+        if self.form is Form.END:
+            return 46 + known
+        if self.form is Form.HEAD:
+            return 48 + known if self.counters is not None and self.counters.chosen is not None else 38 + known
+        return (50 if self.steps is not None and self._solid else 40) + known
+
+    # Its statements
+
+    def take(self, said: Progress, at: Moment) -> None:
+        number = said.number
+        if number is None:
+            return
+        self.lines += 1
+        self._learn(said)
+        if self._number is None:
+            self._start_at(number, at)
+        elif number == self._number:
+            self._again(said, at)
+        elif number == self._number + 1:
+            self._next(said, at)
+        elif number > self._number:
+            self._skip(number, at)
+        else:
+            self._back(number, said, at)
+        if number == self._number:
+            self._inside(said, at)
+        self._place()
+
+    def _learn(self, said: Progress) -> None:
+        if said.first is not None and self._first != said.first:
+            if self._first is not None and self.count > self.began and not self._assumed:
+                return
+            shift = 0 if self._first is None else self._first - said.first
+            self._first, self._assumed = said.first, False
+            if shift and self._number is not None:
+                self.began += shift
+                self.count += shift
+                self.ends = deque(((number + shift, at) for number, at in self.ends), maxlen=KEPT_ENDS)
+        if said.first is not None:
+            self._given = True
+        if said.last is not None:
+            self._last = said.last
+        elif said.first is not None and said.epochs is not None and said.trust in (Trust.KNOWN, Trust.TOLD):
+            self._last = said.first + int(said.epochs) - 1
+        elif said.epochs is not None and said.epochs.is_integer():
+            self._total = int(said.epochs)
+        if said.form is Form.HEAD and said.steps is not None:
+            self.per_epoch = said.steps
+
+    def _start_at(self, number: int, at: Moment) -> None:
+        self._number = self._start = number
+        if self._first is None:
+            self._first = min(number, 1) if number <= 1 or self._usual is None else self._usual
+            self._assumed = number > 1 and self._usual is None
+        self.began = self.count = max(0, number - self._first)
+        self._enter(at)
+        if self.form is Form.END:
+            self.close(self._index + 1, at)
+
+    @property
+    def _index(self) -> int:
+        """Epochs that are finished before the one that is being done."""
+        return self._offset + max(0, (self._number or 0) - (self._first or 0))
+
+    def _enter(self, at: Moment) -> None:
+        self._begin_epoch(at)
+        if self.counters is not None:
+            self.counters.begin_epoch()
+
+    def _again(self, said: Progress, at: Moment) -> None:
+        """A line of the epoch that is being done; or the only epoch of another fit."""
+        only = self._start == self._number and (self._bounds() is None or self._number == self._bounds())
+        if not only:
+            return
+        if self._counts_again(said) or (self.counters is not None and self.counters.full is not None):
+            self._end_now(at)
+            self._held = None
+            self._refit(self._start, at)
+            self._whole = self._total is None and self._last is None and not self._given
+        elif self.form is Form.END and self._total is not None and self._apart(at):
+            self._refit(self._start, at)
+            self.close(self._index + 1, at)
+
+    def _counts_again(self, said: Progress) -> bool:
+        if self._full is None or said.fraction is None or said.fraction > BEGINNING:
+            return False
+        if self.steps is not None and said.steps is not None and said.steps != self.steps:
+            return False
+        return self._first_step is None or said.step is None or said.step <= self._first_step
+
+    def _apart(self, at: Moment) -> bool:
+        """The line is about as far from the one before as epochs are: no second print of the same."""
+        least = 1.0 if math.isinf(self._shortest) else max(TOGETHER_SECONDS, 0.3 * self._shortest)
+        return at.mono - self._epoch_last.mono > least
+
+    def _refit(self, number: int, at: Moment) -> None:
+        """Another fit begins: its epochs are added to those before."""
+        self._fits += 1
+        self._number = self._start = number
+        self._offset = self.count - max(0, number - (self._first or 0))
+        self._runwide = None
+        self._enter(at)
+
+    def _next(self, said: Progress, at: Moment) -> None:
+        if self._whole and self._fits == 1:  # the lines before were of one epoch, not of two fits
+            self._offset -= 1
+            self._held = None
+        self._whole = False
+        self._notice_runwide(said)
+        if self.form is Form.END and self._spread(at):
+            self._turn_within()
+        counts = self.form is not Form.WITHIN or self._fraction is not None or self._own_step is not None
+        counts = counts or self.trust is Trust.TOLD
+        apart = at.mono - self._epoch_begun.mono >= TOGETHER_SECONDS or self.trust is Trust.TOLD
+        if apart and (counts or self._epoch_lines >= FEW_LINES):
+            self._rises += 1
+        self._end_now(at, said)
+        self._number = (self._number or 0) + 1
+        self._enter(at)
+        if self.form is Form.END:
+            self.close(self._index + 1, at)
+
+    def _end_now(self, at: Moment, following: Progress | None = None) -> None:
+        """The epoch that was being done is over: when, is known more or less well."""
+        if self.form is not Form.END:
+            self.close(self._index + 1, self._end_moment(at, following))
+        took = at.mono - self._epoch_begun.mono
+        self._shortest = min(self._shortest, took)
+        if self._fraction is not None:
+            self._usual_last = self._fraction if self._usual_last is None else min(self._usual_last, self._fraction)
+        self._usual_lines = self._epoch_lines
+
+    def _end_moment(self, at: Moment, following: Progress | None) -> Moment:
+        if self._full is not None:
+            return self._full
+        if self.counters is not None and self.counters.full is not None:
+            return self.counters.full
+        mark = self._ending.of(self._number, self._epoch_last, self.kind)
+        if mark is not None:
+            return mark
+        if (
+            following is not None
+            and self._fraction is not None
+            and following.fraction is not None
+            and not self._runwide
+        ):
+            left, done = 1.0 - self._fraction, following.fraction
+            if left + done > 0:
+                return self._epoch_last.toward(at, left / (left + done))
+        return at
+
+    def _spread(self, at: Moment) -> bool:
+        """Several lines of one epoch that are not printed at one moment: the epoch was being done meanwhile."""
+        whole = at.mono - self._epoch_begun.mono
+        return self._epoch_lines > 1 and self._epoch_last.mono - self._epoch_begun.mono > 0.25 * whole
+
+    def _turn_within(self) -> None:
+        if self._rises or self.trust is Trust.KNOWN:
+            return
+        self.form = Form.WITHIN
+        self.ends.clear()
+        self.count = self.began
+
+    def _notice_runwide(self, said: Progress) -> None:
+        """A counter that is not reset when an epoch begins counts the steps of the run."""
+        step = said.step
+        if step is None or self._own_step is None or (said.steps is not None and said.steps != self.steps):
+            return
+        goes_on = step > self._own_step or (step == self._own_step and step > 1 and said.steps is not None)
+        full = self._full is not None
+        if self._runwide is None or not goes_on:
+            self._runwide = goes_on and not full
+
+    def _skip(self, number: int, at: Moment) -> None:
+        """Epochs of which nothing was printed, or nothing was read."""
+        if self.confirmed:
+            self.close(self._offset + number - (self._first or 0), at)
+            self._number = number
+            self._enter(at)
+            if self.form is Form.END:
+                self.close(self._index + 1, at)
+            return
+        self._relearn(number, at)
+
+    def _relearn(self, number: int, at: Moment) -> None:
+        """What was seen before was something else."""
+        self.ends.clear()
+        self._rises = self._offset = self._fits = 0
+        self._first = None if self._assumed or not self._given else self._first
+        self._assumed = False
+        self.position = None
+        self._start_at(number, at)
+
+    def _back(self, number: int, said: Progress, at: Moment) -> None:
+        """A smaller number: another fit, or another rank that is behind."""
+        if number not in (self._start, self._first):
+            self._stale += 1
+            return
+        if said.fraction is not None and not (said.fraction <= BEGINNING and self._near_first(said)):
+            self._stale += 1
+            return
+        if said.fraction is None and self.form is not Form.HEAD and not self._apart(at):
+            self._stale += 1
+            return
+        if not self.confirmed:
+            self._relearn(number, at)
+            return
+        if self._complete(at):
+            self._end_now(at)
+        self._refit(number, at)
+        if self.form is Form.END:
+            self.close(self._index + 1, at)
+
+    def _near_first(self, said: Progress) -> bool:
+        return self._first_step is None or said.step is None or said.step <= max(1, 2 * self._first_step)
+
+    def _complete(self, at: Moment) -> bool:
+        """Whether the epoch that is being done looks finished, now that nothing more of it comes."""
+        if self.form is Form.END:
+            return False
+        if self._full is not None or self._ending.of(self._number, self._epoch_last, self.kind) is not None:
+            return True
+        if self.counters is not None and self.counters.chosen is not None:
+            return self.counters.full is not None
+        if self._fraction is not None and not self._runwide:
+            least = 1.0 if self._usual_last is None else self._usual_last
+            return self._fraction >= least - NEARLY
+        bound = self._bounds()
+        took = at.mono - self._epoch_begun.mono
+        usual = self._shortest if self._rises else 0.0
+        if bound is not None and self._number == bound and (self.form is Form.HEAD or self._epoch_lines > 1):
+            return took >= 0.1 * usual
+        return self._rises > 0 and took >= ENOUGH * usual
+
+    def _bounds(self) -> int | None:
+        """The number of the last planned epoch, where it is known."""
+        if self._last is not None:
+            return self._last
+        if self._total is None or self._first is None:
+            return None
+        if self._first == 1:
+            return self._total
+        if self._number is not None and self._number >= self._total:
+            return self._number
+        return None if self._announced is None else int(self._announced) - 1
+
+    def _inside(self, said: Progress, at: Moment) -> None:
+        """What the line says of the epoch that is being done."""
+        self._epoch_lines += 1
+        self._epoch_last = self.active = at
+        step, fraction = said.step, said.fraction
+        if said.steps is not None and step is not None:
+            another = self.steps is not None and said.steps != self.steps
+            if another and self._fraction is not None and self._epoch_lines > 1:
+                return  # another bar of the same name
+            self.steps = said.steps
+        if fraction is None:
+            fraction = self._fraction_of_run(said)
+        if step is not None:
+            if self._own_step is None:
+                self._first_step = step if self._first_step is None else min(step, self._first_step)
+            if self._own_step is None or step > self._own_step:
+                self._own_step = step
+                self._rising += 1
+        if fraction is not None and (self._fraction is None or fraction > self._fraction):
+            self._rising += step is None
+            self._fraction = fraction
+            if fraction >= 1.0 and self._full is None and self._may_be_full(said):
+                self._filled(at)
+        self._count_steps(said)
+
+    def _fraction_of_run(self, said: Progress) -> float | None:
+        """Of the epoch, by the steps of the run, where it is known how many an epoch has."""
+        if not self.per_epoch or said.run_step is None:
+            return None
+        index = max(0, (self._number or 0) - (self._first or 0))
+        return max(0.0, min(1.0, said.run_step / self.per_epoch - index))
+
+    def _may_be_full(self, said: Progress) -> bool:
+        if self.form is Form.END or self.form is Form.HEAD:
+            return False
+        bound = self._bounds()
+        if self._runwide:
+            return bound is not None and self._number == bound
+        return self._rising > 1 or self._rises > 0 or said.steps == 1
+
+    def _filled(self, at: Moment) -> None:
+        self._full = at
+        if self._rising > 1 or self._rises:
+            self._solid = self._solid or self.trust >= Trust.NAMED or self._rising >= FEW_LINES
+        if self._whole and self._fits:
+            self._held = self._index + 1, at
+        else:
+            self.close(self._index + 1, at)
+
+    def _count_steps(self, said: Progress) -> None:
+        if said.run_step is not None:
+            self.step = max(self.step or 0, said.run_step) if not self._fits else None
+        elif self._own_step is not None and said.counted and self._runwide:
+            self.step = self._own_step if not self._fits else None
+        elif self._own_step is not None and said.counted and self.steps is not None and self._runwide is not True:
+            self.step = self._index * self.steps + min(self._own_step, self.steps)
+            self._whole_steps = True
+
+    # Counters under headings
+
+    def inner(self, said: Progress, at: Moment) -> None:
+        counters = self.counters
+        if counters is None or self._number is None:
+            return
+        full_before = counters.full
+        counters.take(said, at)
+        if counters.full is not None and full_before is None and counters.sure:
+            self.close(self._index + 1, counters.full)
+            self._fraction = 1.0
+        self._place()
+
+    def _place(self) -> None:
+        """Where the run is, by what is known now."""
+        counters = self.counters
+        fraction: float | None = 0.0 if self._runwide else self._fraction
+        if counters is not None:
+            fraction = counters.fraction
+            if counters.steps is not None and counters.step is not None:
+                self.steps = counters.steps
+                self.step = counters.step if counters.runwide else self._index * counters.steps + counters.step
+            elif counters.run_step is not None:
+                self.step = counters.run_step
+        if self.form is Form.END or self._number is None:
+            self.position = float(self.count)
+        else:
+            if self._whole_steps and self.steps is not None and not self._runwide:
+                self.step = max(self.step or 0, self.count * self.steps)
+            self.position = max(
+                self.position or 0.0, self._index + min(fraction or 0.0, 1.0 - 10 * NEARLY), float(self.count)
+            )
+        if self.form is Form.HEAD and self.per_epoch is not None and (counters is None or counters.step is None):
+            self.steps, self.step = self.per_epoch, self.count * self.per_epoch
+        self._plan()
+
+    @property
+    def plausible(self) -> bool:
+        """Whether its position may be shown before an epoch of it has ended: a bar that names the epoch and moves."""
+        named = self.trust >= Trust.NAMED and self.form is Form.WITHIN and not self.evaluation and not self.broken
+        return (
+            named and self._rising > 1 and self._fraction is not None and (not self._assumed or self._total is not None)
+        )
+
+    def _plan(self) -> None:
+        bound = self._bounds()
+        if bound is not None and self._first is not None:
+            self.planned = float(self._offset + bound - self._first + 1)
+
+    def announced(self, epochs: float | None, per_epoch: int | None) -> None:
+        """What another line announced: planned epochs and batches of one."""
+        self._announced = epochs
+        if per_epoch is not None and self.per_epoch is None:
+            self.per_epoch = per_epoch
+        if epochs is not None and self._first is not None and self._total is None and self._last is None:
+            self.planned = self._offset + epochs
+
+    def finish(self, at: Moment) -> None:
+        if self._held is not None:
+            self.close(*self._held)
+        if self._number is None:
+            return
+        if self.form is not Form.END and self._complete(at):
+            end = self._full or (self.counters.full if self.counters is not None else None)
+            end = end or self._ending.of(self._number, self._epoch_last, self.kind) or at
+            self.close(self._index + 1, end)
+        last = self._number == (self._total or 0) - 1 and self._first == 0 and self._last is None
+        if last and self.count == self._index + 1:
+            self.planned = float(self.count)
+        self._place()
+
+
+class EndMarks:
+    """Moments at which lines said that an epoch is finished, by the number that they printed.
+
+    Another kind of lines may know less well where the epochs that it names end.
+    """
+
+    def __init__(self) -> None:
+        self._marks: dict[int, tuple[Moment, str]] = {}
+
+    def add(self, number: int, at: Moment, kind: str) -> None:
+        """A line at an epoch's end."""
+        if number not in self._marks and len(self._marks) > 64:  # noqa: PLR2004 - of epochs long ago
+            self._marks.pop(next(iter(self._marks)))
+        self._marks[number] = at, kind
+
+    def of(self, number: int | None, after: Moment, kind: str) -> Moment | None:
+        """The end of epoch ``number``, if it came after ``after`` and on another line than those of ``kind``."""
+        found = self._marks.get(number) if number is not None else None
+        return found[0] if found is not None and found[0].mono >= after.mono and found[1] != kind else None

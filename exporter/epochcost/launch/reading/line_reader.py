@@ -1,0 +1,111 @@
+"""From a line of output to what it says: known programs first, then the general reader."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+from epochcost.launch.reading.bars import bar, keras
+from epochcost.launch.reading.epoch_lines import dictionary, epoch_line, is_dictionary
+from epochcost.launch.reading.line_prefix import strip_prefix
+from epochcost.launch.reading.patterns import OwnPatterns
+from epochcost.launch.reading.program_rows import matching, programs
+from epochcost.launch.reading.progress import Form, Progress, Trust, amount, count, plain
+from epochcost.launch.reading.tables import Tables
+from epochcost.launch.reading.vocabulary import ANNOUNCED_EPOCHS, BARE_STEP, METRIC, NAMED_STEP
+
+MAX_TEXT = 600
+MAX_GENERAL = 1200
+_BLANKS = re.compile(r" {5,}")
+
+
+class LineReader:
+    """Reads one line after the other. Never raises, and a line takes a bounded time.
+
+    Attributes:
+        lines: how many were looked at.
+    """
+
+    def __init__(self, own: OwnPatterns | None = None) -> None:
+        self._own = own
+        self._tables = Tables()
+        self._bars_from: int | None = None
+        self.lines = 0
+
+    @property
+    def wants_all(self) -> bool:
+        """Whether lines that hold none of the words of progress may tell something as well."""
+        return bool(self._own) or self._tables.open
+
+    def parse(self, line: bytes) -> Progress | None:
+        """What ``line`` says; None where it says nothing."""
+        self.lines += 1
+        if self._own and (said := self._own.parse(line)) is not None:
+            return said
+        text = plain(line)
+        if not text or text.isspace():
+            return None
+        for row, found in matching(programs(), text):
+            if row.form is None:
+                if row.ignored:
+                    return None
+                self._bars_from = row.first
+                continue
+            who, _ = strip_prefix(text, found.start())
+            return row.said(found, _tag(who), Trust.KNOWN)
+        return self._general(text)
+
+    def _general(self, text: str) -> Progress | None:
+        who, words = strip_prefix(_BLANKS.sub("    ", text[:MAX_GENERAL]))
+        tag = _tag(who)
+        if (said := keras(words, tag) or bar(words, tag)) is not None:
+            return self._counting(said) if said.kind else None
+        if is_dictionary(words) and (said := dictionary(words, tag)) is not None:
+            return said if said.kind else None
+        if (said := self._tables.parse(words, tag)) is not None:
+            return said
+        if (said := epoch_line(words, tag)) is not None:
+            return said
+        return _setting(words) or _counter(words[:MAX_TEXT], tag)
+
+    def _counting(self, said: Progress) -> Progress:
+        """Bars of a program that always counts from 0, where its name is known by other lines."""
+        if self._bars_from is None or said.form is not Form.WITHIN or said.epochs is not None:
+            return said
+        return dataclasses.replace(said, first=self._bars_from)
+
+
+def _tag(who: str) -> str:
+    return f"{who}: " if who else ""
+
+
+def _setting(text: str) -> Progress | None:
+    """``epochs: 3`` in a configuration that is printed: worth little."""
+    found = ANNOUNCED_EPOCHS.search(text)
+    return None if found is None else Progress("configuration", Form.SETTING, epochs=amount(found["epochs"]))
+
+
+def _counter(text: str, who: str) -> Progress | None:
+    """A line that counts and names no epoch: ``12/40, train_loss: 0.5``, ``iter 100: loss 4.2``."""
+    named = NAMED_STEP.search(text[:120])
+    if named is not None:
+        step, steps = count(named["step"]), count(named["steps"], 1)
+        word = text[named.start() :].split(None, 1)[0].lower()[:16].rstrip(":=[(,0123456789/")
+        if steps is not None:
+            return Progress(
+                "counters",
+                Form.INNER,
+                Trust.NAMED,
+                f"{who}counter {word} {steps}",
+                step=step,
+                steps=steps,
+                counted=True,
+            )
+        if METRIC.search(text):
+            return Progress("steps", Form.STEPS, Trust.GUESS, f"{who}steps {word}", run_step=step)
+        return None
+    bare = BARE_STEP.match(text)
+    if bare is None or METRIC.search(text) is None:
+        return None
+    steps = count(bare["steps"], 1)
+    return Progress("counters", Form.INNER, Trust.GUESS, f"{who}counter {steps}", step=count(bare["step"]), steps=steps)

@@ -1,0 +1,148 @@
+"""Bars over the whole run: known as such by what was announced, or by positions that are logged beside them. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+
+from epochcost.launch.moment import Moment
+from epochcost.launch.reading.announced import Announced
+from epochcost.launch.reading.epoch_track import NEARLY, Track
+from epochcost.launch.reading.progress import Form, Progress, Trust
+
+MAX_BARS = 16
+SURE_PAIRS = 2
+USUAL_DECIMALS = 2
+MAX_WAITING = 4
+SEEN_LATE = 2
+"""A bar is read when the next one is drawn: only the second after a line was surely drawn after it."""
+
+
+@dataclass(slots=True)
+class RunBar:
+    """One bar, and what is known of the steps of an epoch."""
+
+    total: int
+    step: int = 0
+    least: float = 0.0
+    most: float = math.inf
+    """Steps of one epoch lie between these."""
+    pairs: int = 0
+    waiting: deque[list[float]] = field(default_factory=lambda: deque(maxlen=MAX_WAITING))
+    """Positions that were logged, half their rounding, what the bar showed before, and how often it was drawn since."""
+    wrong: bool = False
+
+    @property
+    def per_epoch(self) -> int | None:
+        """Steps of an epoch."""
+        if self.wrong or self.pairs < SURE_PAIRS or math.isinf(self.most):
+            return None
+        whole = math.ceil(self.least - NEARLY)
+        return whole if whole == math.floor(self.most + NEARLY) and whole > 0 else None
+
+
+class RunBars:
+    """Looks for the bar that counts the steps of the run beside a log that says the position in epochs.
+
+    At each line of that log the bar stands between what it showed before and what it shows next.
+    """
+
+    def __init__(self) -> None:
+        self._bars: dict[str, RunBar] = {}
+
+    def draw(self, said: Progress) -> None:
+        """A bar without a number was drawn."""
+        if said.step is None or not said.steps:
+            return
+        one = self._bars.get(said.kind)
+        if one is None:
+            if len(self._bars) >= MAX_BARS:
+                return
+            one = self._bars[said.kind] = RunBar(said.steps)
+        if said.step < one.step:
+            one.least, one.most, one.pairs, one.wrong = 0.0, math.inf, 0, False
+            one.waiting.clear()
+        for waiting in one.waiting:
+            waiting[3] += 1
+        while one.waiting and one.waiting[0][3] >= SEEN_LATE:
+            position, half, before, _ = one.waiting.popleft()
+            self._pair(one, position, half, before, said.step)
+        one.step = said.step
+
+    @staticmethod
+    def _pair(one: RunBar, position: float, half: float, before: float, step: int) -> None:
+        if position <= half or step < before:
+            return
+        one.least = max(one.least, before / (position + half))
+        one.most = min(one.most, step / (position - half))
+        one.pairs += 1
+        one.wrong = one.wrong or one.least > one.most + NEARLY
+
+    def log(self, position: float, decimals: int) -> None:
+        """A line said ``position``, rounded to so many decimals."""
+        half = 0.5 * 10.0**-decimals
+        if decimals <= USUAL_DECIMALS:  # zeros at the end are not printed; or four digits are
+            half = max(0.5 * 10.0**-USUAL_DECIMALS, 0.0005 * position)
+        for one in self._bars.values():
+            if one.step:
+                one.waiting.append([position, half, one.step, 0])
+
+    @property
+    def best(self) -> RunBar | None:
+        """The bar whose steps of an epoch are known."""
+        known = [one for one in self._bars.values() if one.per_epoch is not None]
+        return max(known, key=lambda one: one.total, default=None)
+
+    def contradicts(self, kind: str, per_epoch: int) -> bool:
+        """Whether bar ``kind`` cannot have so many steps an epoch."""
+        one = self._bars.get(kind)
+        return one is not None and one.pairs > 0 and not one.least - 1 <= per_epoch <= one.most + 1
+
+
+class RunTrack(Track):
+    """The bar that is as long as the announced steps of the run, of which the announced epochs are equal parts."""
+
+    def __init__(self, said: Progress, at: Moment, announced: Announced) -> None:
+        super().__init__(said, at)
+        self.form, self.trust = Form.POSITION, Trust.KNOWN
+        self.source = "announced steps"
+        self._total = said.steps or 1
+        self._own = 0
+        self._rises = 0
+        self._offset = 0
+        self.renew(announced)
+
+    def renew(self, announced: Announced) -> None:
+        """Another fit may have announced something else."""
+        self._epochs = int(announced.epochs or 1)
+        self.per_epoch = announced.per_epoch or self._total
+        self.steps = self.per_epoch
+
+    @property
+    def confirmed(self) -> bool:
+        return not self.broken and self._rises > 1
+
+    @property
+    def tier(self) -> int:
+        return 56
+
+    def take(self, said: Progress, at: Moment) -> None:
+        if said.step is None:
+            return
+        self.lines += 1
+        if said.step < self._own:
+            if self._own < self._total or said.step > max(1, self._total // 100):
+                return
+            self._offset = self.count
+        elif self._rises == 0 and said.step > 1 and self.lines == 1:
+            self.began = self.count = said.step // self.per_epoch  # resumed
+        self._rises += said.step > self._own
+        self._own = said.step
+        self.active = at
+        whole = self._own // self.per_epoch
+        if self._offset + whole > self.count:
+            self.close(self._offset + whole, at)
+        self.position = max(self.position or 0.0, self._offset + self._own / self.per_epoch)
+        self.planned = float(self._offset + self._epochs)
+        self.step = self._offset * self.per_epoch + self._own

@@ -1,0 +1,92 @@
+"""What was asked for and is not in the answer, said for every source in one way, with the nearest names there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+
+from epochcost.prices.price_source import Catalogue, Want
+
+MOST_NEAREST = 3
+LEAST_LIKENESS = 0.7
+MOST_NAMES = 2000
+"""Compared with one name; a catalogue of more is compared with its first, in the order of the alphabet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unpriced:
+    """A type in a region that was asked for and has no price.
+
+    Attributes:
+        want: what was asked for.
+        reason: the source's own, empty where it has none.
+        known: whether the provider has a type of that name, so that it is spelt right.
+        nearest: names like it, where it has none.
+    """
+
+    want: Want
+    reason: str = ""
+    known: bool = False
+    nearest: tuple[str, ...] = ()
+
+
+def unpriced(catalogue: Catalogue) -> tuple[Unpriced, ...]:
+    """What of `Catalogue.asked` has no price in the answer."""
+    places = {(price.key.provider, price.key.instance_type, price.key.region) for price in catalogue.prices}
+    missing = [
+        want
+        for want in sorted(catalogue.asked)
+        if (want.provider, want.instance_type, want.region) not in places
+        and (want.provider, want.instance_type, "") not in places
+    ]
+    known = catalogue.names | {price.key.instance_type for price in catalogue.prices}
+    near = {name: nearest(name, known - {name}) for name in {want.instance_type for want in missing}}
+    return tuple(
+        Unpriced(
+            want,
+            catalogue.reasons.get(want.instance_type, ""),
+            want.instance_type in catalogue.names,
+            () if want.instance_type in catalogue.names else near[want.instance_type],
+        )
+        for want in missing
+    )
+
+
+def nearest(name: str, known: Iterable[str]) -> tuple[str, ...]:
+    """The few of ``known`` that are most like ``name``, best first; without regard to case."""
+    likeness = SequenceMatcher(b=name.lower(), autojunk=False)
+    found: list[tuple[float, str]] = []
+    for each in sorted(known)[:MOST_NAMES]:
+        likeness.set_seq1(each.lower())
+        if likeness.real_quick_ratio() >= LEAST_LIKENESS and (ratio := likeness.ratio()) >= LEAST_LIKENESS:
+            found.append((-ratio, each))
+    return tuple(each for _, each in sorted(found)[:MOST_NEAREST])
+
+
+def sentences(source: str, missing: Iterable[Unpriced], said: Iterable[str] = ()) -> tuple[str, ...]:
+    """One sentence a machine type, for people; none for a type that one of ``said`` names already."""
+    by_type: dict[str, list[Unpriced]] = {}
+    for each in missing:
+        by_type.setdefault(each.want.instance_type, []).append(each)
+    already = tuple(said)
+    return tuple(
+        " ".join(_parts(source, name, found))
+        for name, found in by_type.items()
+        if not any(name in sentence for sentence in already)
+    )
+
+
+def _parts(source: str, name: str, found: list[Unpriced]) -> Iterator[str]:
+    regions = [each.want.region for each in found if each.want.region]
+    where = f" in {', '.join(regions[:5])}{' and more' if len(regions) > 5 else ''}" if regions else ""  # noqa: PLR2004
+    yield f"{source}: {name}: no price{where}:"
+    if found[0].reason:
+        yield found[0].reason
+        return
+    if found[0].known:
+        yield "the name is known, but the answer has no price of it; is it sold there?"
+        return
+    yield "it was asked for and is not in the answer; is the name right?"
+    if found[0].nearest:
+        yield f"Nearest: {', '.join(found[0].nearest)}"

@@ -1,0 +1,49 @@
+"""By how much the clocks of those who report over the network are behind ours."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from email.utils import parsedate_to_datetime
+
+from epochcost.model import ClockReading
+
+MAX_SENDERS = 2000
+EXACT_SECONDS = 1.0
+ROUGH_SECONDS = 3.0
+"""Two clocks whose difference is less are one: a request takes time, and HTTP's own date has whole seconds."""
+
+
+class SenderClocks:
+    """What is to be added to a sender's times, the same for all of them until his clock, or ours, is set."""
+
+    def __init__(self) -> None:
+        self._behind: OrderedDict[str, float] = OrderedDict()
+
+    def behind(self, sender: str, theirs: ClockReading | None, wall: float) -> float:
+        """Seconds to add to the times of ``sender``, whose clock said ``theirs`` when ours said ``wall``.
+
+        0 where he does not say what his clock says.
+        """
+        if theirs is None:
+            return self._behind.get(sender, 0.0)
+        same = EXACT_SECONDS if theirs.exact else ROUGH_SECONDS
+        found = wall - theirs.ts - (0.0 if theirs.exact else 0.5)
+        known = self._behind.pop(sender, 0.0)
+        self._behind[sender] = known if abs(found - known) < same else found
+        if len(self._behind) > MAX_SENDERS:
+            self._behind.popitem(last=False)
+        return self._behind[sender]
+
+
+def clock_of(now: str, date: str) -> ClockReading | None:
+    """A sender's clock: as he says ``now`` (seconds since the Unix epoch), else his HTTP ``date``; None for neither."""
+    try:
+        ts = float(now)
+        if 0 < ts < 1e11:  # noqa: PLR2004 - seconds, not milliseconds
+            return ClockReading(ts)
+    except ValueError:
+        pass
+    try:
+        return ClockReading(parsedate_to_datetime(date).timestamp(), exact=False)
+    except (ValueError, TypeError, OverflowError):
+        return None

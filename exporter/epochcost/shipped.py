@@ -1,0 +1,84 @@
+"""Files that the package carries for others: rules, dashboards, units; written where the user wants them.
+
+In a checkout they are those of the checkout, so that there is one copy of each.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+CHECKOUT = PACKAGE.parents[1]
+
+
+class ShippedError(Exception):
+    """The files cannot be written; the text says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of file: what it is for, its patterns, and where it is in the package and in a checkout."""
+
+    text: str
+    patterns: tuple[str, ...]
+    packaged: Path
+    in_checkout: Path
+
+    def files(self) -> list[Path]:
+        """The files, by name."""
+        folder = self.packaged if self.packaged.is_dir() else self.in_checkout
+        return sorted(file for pattern in self.patterns for file in folder.glob(pattern))
+
+
+KINDS: Mapping[str, Kind] = {
+    "rules": Kind(
+        "Prometheus recording rules and alerts, with Alertmanager's routes",
+        ("rules/*.yml", "alertmanager.yml"),
+        PACKAGE / "demo" / "prometheus",
+        CHECKOUT / "prometheus",
+    ),
+    "dashboards": Kind(
+        "Grafana dashboards", ("*.json",), PACKAGE / "shipped" / "dashboards", CHECKOUT / "grafana" / "dashboards"
+    ),
+    "unit": Kind(
+        "systemd units, users, events directory and settings",
+        ("epochcost*",),
+        PACKAGE / "shipped" / "systemd",
+        CHECKOUT / "deploy" / "systemd",
+    ),
+    "helm-values": Kind(
+        "values of the Helm chart, with what each means",
+        ("values.yaml",),
+        PACKAGE / "shipped" / "helm",
+        CHECKOUT / "deploy" / "helm" / "epochcost",
+    ),
+}
+
+
+def write(kind: str, out: Path) -> list[Path]:
+    """Write the files of ``kind`` into ``out``, made where missing; a file of yours that differs is never replaced.
+
+    Raises:
+        ShippedError: when one is there already with other content, or cannot be written.
+    """
+    files = KINDS[kind].files()
+    if not files:
+        raise ShippedError(f"{kind}: this installation carries none")
+    differing = [out / file.name for file in files if (out / file.name).exists() and not _same(file, out / file.name)]
+    if differing:
+        raise ShippedError(f"{differing[0]} exists and differs: move it away, or choose another --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        return [Path(shutil.copyfile(file, out / file.name)) for file in files]
+    except OSError as err:
+        raise ShippedError(f"{err.filename or out}: {err.strerror}") from None
+
+
+def _same(ours: Path, theirs: Path) -> bool:
+    try:
+        return ours.read_bytes() == theirs.read_bytes()
+    except OSError as err:
+        raise ShippedError(f"{theirs}: {err.strerror}") from None

@@ -1,0 +1,106 @@
+"""The call of a framework's ``fit`` or ``train`` that a callback is in: whether it still runs, and what it holds.
+
+Some frameworks tell nobody when a fit ends by an exception. Whether the call is over shows on its thread's stack; that
+is looked at, never held: a frame that is kept would keep everything that the fit has in memory.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from types import CodeType, FrameType
+from typing import Any, Protocol
+
+CHECK_SECONDS = 0.5
+NEAREST_FRAMES = 8
+
+
+class FitCall:
+    """A call that was found on the stack, by its place there."""
+
+    __slots__ = ("_code", "_frame", "_thread")
+
+    def __init__(self, frame: FrameType) -> None:
+        self._thread = threading.get_ident()
+        self._frame = id(frame)
+        self._code: CodeType = frame.f_code
+
+    @property
+    def runs(self) -> bool:
+        """Whether the call has not returned or raised yet."""
+        frame = sys._current_frames().get(self._thread)  # noqa: SLF001 - the documented way, for debuggers
+        while frame is not None:
+            if id(frame) == self._frame and frame.f_code is self._code:
+                return True
+            frame = frame.f_back
+        return False
+
+
+def running_call(package: str, names: tuple[str, ...]) -> FitCall | None:
+    """The innermost call on this thread's stack of a function of ``package`` by one of ``names``."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - as above
+    while frame is not None:
+        if frame.f_code.co_name in names and str(frame.f_globals.get("__name__", "")).partition(".")[0] == package:
+            return FitCall(frame)
+        frame = frame.f_back
+    return None
+
+
+def callbacks_beside(callback: object) -> list[Any]:
+    """The framework's list of callbacks that ``callback`` is being called from; empty where none is found."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - as above
+    for _ in range(NEAREST_FRAMES):
+        if frame is None:
+            break
+        listed = getattr(frame.f_locals.get("self"), "callbacks", None)
+        if isinstance(listed, list) and any(one is callback for one in listed):
+            return list(listed)
+        frame = frame.f_back
+    return []
+
+
+class Watched(Protocol):
+    """A fit whose framework does not say that it broke."""
+
+    @property
+    def broke(self) -> bool:
+        """Whether its call is over without a word."""
+
+    def end(self, status: str = "finished") -> None:
+        """It is over."""
+
+
+class Watch:
+    """Looks twice a second, in a thread that lives while there is something to look at."""
+
+    def __init__(self) -> None:
+        self._fits: list[Watched] = []
+        self._thread: threading.Thread | None = None
+        self._wake = threading.Event()
+
+    def add(self, fit: Watched) -> None:
+        """Until ``fit`` is removed or its call is over."""
+        self._fits = [*self._fits, fit]
+        if self._thread is None or self._wake.is_set() or not self._thread.is_alive():
+            self._wake = threading.Event()
+            self._thread = threading.Thread(target=self._run, args=(self._wake,), name="epochcost-fit", daemon=True)
+            self._thread.start()
+
+    def remove(self, fit: Watched) -> None:
+        """It ended by itself."""
+        self._fits = [other for other in self._fits if other is not fit]
+        if not self._fits:
+            self._wake.set()
+
+    def look(self) -> None:
+        """End what is over."""
+        for fit in self._fits:
+            if fit.broke:
+                fit.end("failed")
+
+    def _run(self, wake: threading.Event) -> None:
+        while not wake.wait(CHECK_SECONDS):
+            self.look()
+
+
+WATCH = Watch()

@@ -1,0 +1,23 @@
+"""This machine and this user, on systems that know no ``uname`` or no numeric users too."""
+
+from __future__ import annotations
+
+import os
+import re
+
+
+def node_name() -> str:
+    """The machine's own name; empty where the system does not say."""
+    return os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
+
+
+def name_in_files() -> str:
+    """`node_name`, fit for a file name."""
+    return re.sub(r"[^A-Za-z0-9.-]", "_", node_name())[:60] or "host"
+
+
+def user() -> str:
+    """Who runs this process: the number where users have one."""
+    if hasattr(os, "getuid"):
+        return str(os.getuid())
+    return re.sub(r"[^A-Za-z0-9.-]", "_", os.environ.get("USERNAME", ""))[:60] or "user"

@@ -1,0 +1,17 @@
+"""What an exception that ends a training says about it."""
+
+from __future__ import annotations
+
+STOPS = ("TrialPruned",)
+"""Exceptions by which a search ends a training on purpose (Optuna's); known by name, for nothing is imported."""
+SIGNALS = ("SIGTERMException",)
+"""Exceptions by which a framework ends a training that was told to go (Lightning's)."""
+
+
+def status_of(error: BaseException | None) -> str:
+    """``finished``, ``failed`` or ``preempted``."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if names.intersection(SIGNALS):  # which may be a SystemExit too
+        return "preempted"
+    asked_to_exit = isinstance(error, SystemExit) and error.code in (None, 0)
+    return "finished" if error is None or asked_to_exit or names.intersection(STOPS) else "failed"

@@ -1,0 +1,147 @@
+"""A run's id: as the user says, else which training of its job it is, else made up.
+
+Several trainings of one job are several runs, each with the same id again when the launcher requeues the job:
+
+* in one process, the second and later ones count on: ``7``, ``7-2``, ``7-3``;
+* in processes one after the other, one that follows a training that finished in this attempt of the job counts on too;
+* in processes side by side that are not ranks of one world, who finds the id in use adds a digest of what it was
+  started with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from epochcost.training.host import name_in_files
+from epochcost.training.job import Job, given_name, made_up_id, safe
+from epochcost.training.warning import warn_once
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: no locks to look at
+    fcntl = None  # type: ignore[assignment]
+
+MOST_IDS = 10_000
+MOST_FILES = 64
+"""The newest, of one run: each is opened."""
+TAIL_BYTES = 8192
+_counted: dict[str, int] = {}
+"""How many trainings this process has had under a name."""
+
+
+class RunName:
+    """The ids of one `Run`: its first, and those of the trainings that begin anew after one that finished."""
+
+    def __init__(  # noqa: PLR0913 - what an id is made of
+        self,
+        environ: Mapping[str, str],
+        within: Job,
+        said: str,
+        experiment: str,
+        directory: Callable[[], Path],
+        *,
+        base: str,
+    ) -> None:
+        """``base``: the id of the first run of this job, or of its step; empty where there is none."""
+        self._environ = environ
+        self._job = within
+        self._said = given_name(environ, said)
+        self._base = base
+        self._experiment = experiment
+        self._directory = directory
+        self.given = bool(self._said)
+        """Whether the user named the run; any other id gives way to the one in a checkpoint."""
+
+    def first(self) -> str:
+        """The id, safe in labels and file names."""
+        if self._said:
+            return safe(self._said)
+        if not self._base:
+            if (self._job.nodes or 1) > 1:
+                warn_once("run name", "nobody names this run over its machines (id= or EPOCHCOST_RUN): one run on each")
+            return made_up_id(self._experiment)
+        return self._of_job(self._base)
+
+    def next(self) -> str:
+        """The id of a training that begins anew after this one finished: the same only where the user gave it."""
+        return self.first()
+
+    def _of_job(self, base: str) -> str:
+        alone = (self._job.nodes or 1) == 1  # other machines cannot see what is in this one's directory
+        known = self._job.local_rank is not None or (self._job.world or 1) == 1
+        if not (alone and known) or self._environ.get("EPOCHCOST_URL", "").strip():
+            return _count_on(base)
+        for name in (base, f"{base}-{self._digest()}", f"{base}-{self._digest()}-{os.getpid()}"):
+            found = self._unfinished(name)
+            if found:
+                return found
+        return _count_on(base)
+
+    def _unfinished(self, name: str) -> str:
+        """The first id by ``name`` that is not over; empty where another process has it now."""
+        for number in range(_counted.get(name, 0) + 1, MOST_IDS):
+            found = safe(name if number == 1 else f"{name}-{number}")
+            last = self._last_words(found)
+            if last is None:
+                return ""
+            over = last.get("ev") == "end" and last.get("status") == "finished"
+            if not over or last.get("attempt") != self._job.attempt:
+                _counted[name] = number
+                return found
+        return ""
+
+    def _last_words(self, run: str) -> dict[str, object] | None:
+        """What another process said last about ``run`` on this node; None where it may go on, empty for nothing."""
+        start, own = f"{run[:100]}-{name_in_files()}-", f"{run[:100]}-{name_in_files()}-{os.getpid()}-"
+        try:
+            with os.scandir(self._directory()) as entries:
+                names = [e for e in entries if e.name.startswith(start) and not e.name.startswith(own)]
+            files = sorted((e.stat().st_mtime, e.path) for e in names if e.name.endswith(".jsonl") and e.is_file())
+        except OSError:  # nothing can be written there either, which the writer says
+            return {}
+        # For a rank that does not write, who writes now may be its own world's.
+        if self._job.writes and any(_locked(path) for _, path in files[-MOST_FILES:]):
+            return None
+        return _last_line(files[-1][1]) if files else {}
+
+    def _digest(self) -> str:
+        started = [self._experiment, *sys.argv, self._environ.get("CUDA_VISIBLE_DEVICES", "")]
+        return hashlib.sha256("\0".join(started).encode("utf-8", "surrogatepass")).hexdigest()[:6]
+
+
+def _count_on(name: str) -> str:
+    _counted[name] = _counted.get(name, 0) + 1
+    return safe(name if _counted[name] == 1 else f"{name}-{_counted[name]}")
+
+
+def _locked(path: str) -> bool:
+    """Whether a live process writes this file."""
+    if fcntl is None:
+        return False
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:  # gone meanwhile
+        return False
+    try:
+        fcntl.lockf(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def _last_line(path: str) -> dict[str, object]:
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - pathlib costs the training its import
+            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
+            lines = file.read(TAIL_BYTES).splitlines()
+        last = json.loads(lines[-1]) if lines else {}
+    except (OSError, ValueError, RecursionError):  # torn by a full disk, or somebody else's
+        return {}
+    return last if isinstance(last, dict) else {}

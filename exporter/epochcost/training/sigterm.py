@@ -1,0 +1,102 @@
+"""SIGTERM: noted for the open runs, and then exactly what would have happened without them."""
+
+from __future__ import annotations
+
+try:
+    import _signal  # type: ignore[import-not-found]
+except ImportError:  # another interpreter than CPython: nothing is hooked in
+    _signal = None
+import os
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+
+class DefaultAction(int):
+    """The default action, with the runs ended before it. Nobody can tell it from ``SIG_DFL``.
+
+    A program or framework that asks ``signal.getsignal`` or sets a handler of its own while a run is open is told that
+    SIGTERM has its default action, as without us: so it neither chains to this handler nor takes it for a wish of the
+    program, and what it puts back later is the default action itself. For that, this is the integer ``SIG_DFL`` to
+    ``signal``'s conversion into `signal.Handlers`, and a callable to the interpreter.
+    """
+
+    preempted: Callable[[], None]
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """Only ever called as the installed handler: nobody else can get hold of it."""
+        try:
+            self.preempted()
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+class Chained:
+    """A handler of the program's, called as it would be; the signal is noted before."""
+
+    def __init__(self, before: Callable[[int, FrameType | None], Any], noted: Callable[[], None]) -> None:
+        self.before = before
+        self._noted = noted
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Also where a later handler calls this one: it never ends the process by itself."""
+        self._noted()
+        self.before(number, frame)
+
+
+class SigtermHook:
+    """Sets one of the two above while runs are open, in the main thread; puts back what was there."""
+
+    def __init__(self, noted: Callable[[], None], preempted: Callable[[], None]) -> None:
+        self._noted = noted
+        self._preempted = preempted
+        self._ours: DefaultAction | Chained | None = None
+        self._lifted = False
+
+    def set(self) -> None:
+        """Hook in; again where somebody has put the default action back since."""
+        if _signal is None or threading.current_thread() is not threading.main_thread():
+            return
+        now = _signal.getsignal(signal.SIGTERM)
+        # SIG_IGN is somebody's wish, None a handler set outside Python that could not be called from here.
+        if isinstance(now, (DefaultAction, Chained)) or now is None or now == signal.SIG_IGN:
+            return
+        if callable(now):
+            if self._ours is not None:  # set later than ours: it is theirs to deal with SIGTERM, and maybe to call ours
+                return
+            self._ours = Chained(now, self._noted)
+        else:
+            self._ours = DefaultAction(signal.SIG_DFL)
+            self._ours.preempted = self._preempted
+        _signal.signal(signal.SIGTERM, self._ours)
+
+    def lift(self) -> None:
+        """Before a fork: only with the default action does a signal reach a child that has not begun to run."""
+        if isinstance(self._ours, DefaultAction) and self._is_set():
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            self._lifted = True
+
+    def put_back(self) -> None:
+        """After it, in the parent."""
+        lifted, self._lifted = self._lifted, False
+        if lifted and self._ours is not None:
+            _signal.signal(signal.SIGTERM, self._ours)
+
+    def _is_set(self) -> bool:
+        return (
+            self._ours is not None
+            and threading.current_thread() is threading.main_thread()
+            and _signal.getsignal(signal.SIGTERM) is self._ours
+        )
+
+    def restore(self) -> None:
+        """Put back what was there, unless somebody has set theirs since: that stays."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        there, self._lifted = self._is_set(), False
+        ours, self._ours = self._ours, None
+        if ours is not None and there:
+            signal.signal(signal.SIGTERM, ours.before if isinstance(ours, Chained) else signal.SIG_DFL)

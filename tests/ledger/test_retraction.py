@@ -1,0 +1,123 @@
+"""What was reported on a guess can be taken back, and then it was never there; the run and its dollars stay."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from tests.ledger.story import T0, event, gpus, ledger, run_cost, tell
+
+from epochcost.ledger import Ledger, RunAccount
+from epochcost.ledger.epochs import Epoch
+from epochcost.model import PriceStep, RunId, TrainingEvent
+
+START = event("start", 0, epochs=8)
+GUESSED = [
+    event("phase", 2, phase="train", epoch=0),
+    *[event("epoch_end", 2 + 3 * n, epoch=n, epochs=40, step=7 * n, samples=9 * n, tokens=n) for n in range(1, 9)],
+    event("progress", 27, epoch=8.5),
+]
+TRUTH = [
+    event("phase", 40, phase="train", epoch=0),
+    event("progress", 45, epoch=0.5, step=5),
+    event("epoch_end", 50, epoch=1, step=10),
+    event("epoch_end", 60, epoch=2, step=20),
+    event("progress", 65, epoch=2.5, step=25),
+]
+
+
+def account(it: Ledger) -> RunAccount:
+    return it.runs[RunId("r")]
+
+
+def story(*events: TrainingEvent, until: float = 70, **settings: object) -> Ledger:
+    it = ledger(**settings)
+    tell(it, until, list(events), gpus(0.5))
+    return it
+
+
+def figures(it: Ledger) -> dict[str, object]:
+    """Everything that is said of the run's progress."""
+    a = account(it)
+    e = a.epochs
+    return {
+        "position": e.position, "executed": e.executed, "lost": e.lost, "high_water": e.high_water, "count": e.count,
+        "seconds": e.seconds_sum, "steps": e.steps.executed, "samples": e.samples.executed,
+        "tokens": e.tokens.executed, "planned": a.facts.epochs, "finished": e.finished,
+        "usd": a.epoch_cost_usd_sum(it.price), "start": a.counted.start,
+        "counted": a.counted.amounts(e, {}),
+    }  # fmt: skip
+
+
+def test_what_was_taken_back_was_never_there() -> None:
+    guessed = story(START, *GUESSED, event("retract", 30), *TRUTH)
+    assert figures(guessed) == figures(story(START, *TRUTH))
+    assert run_cost(guessed) == pytest.approx(0.07, abs=1e-12)
+
+
+def test_until_something_else_is_said_nothing_is_known_of_its_progress() -> None:
+    it = story(START, *GUESSED, event("retract", 30))
+    a = account(it)
+    assert (a.epochs.position, a.epochs.executed, a.epochs.count, a.epochs.begin_t) == (None, 0, 0, None)
+    assert a.facts.epochs == 8  # what was said at the start was no guess
+    assert a.epoch_cost_usd_sum(it.price) == (0, 0)
+    assert a.is_open
+    assert run_cost(it) == pytest.approx(0.07, abs=1e-12)
+
+
+def test_what_attempts_before_have_done_stays() -> None:
+    first = [event("phase", 1, phase="train", epoch=0, writer="a"), event("epoch_end", 11, epoch=1, writer="a")]
+    first = [event("start", 1, writer="a"), *first, event("end", 15, status="failed", writer="a")]
+    again = [event("start", 16)]
+    guess = [event("epoch_end", 20 + n, epoch=n) for n in range(1, 5)]
+    told = story(*first, *again, *guess, event("retract", 30))
+    assert figures(told) == figures(story(*first, *again))
+    assert account(told).epochs.finished == [Epoch(1.0, T0 + 1, T0 + 11, 1)]
+
+
+def test_it_may_be_taken_back_more_than_once_and_only_by_who_said_it() -> None:
+    other = event("start", 1, writer="other")
+    told = story(START, other, *GUESSED, event("retract", 28, writer="other"))
+    assert account(told).epochs.count == 8
+    told = story(START, *GUESSED, event("retract", 30), event("retract", 31), TRUTH[0], TRUTH[2], event("retract", 55))
+    assert figures(told) == figures(story(START))
+
+
+@pytest.mark.parametrize("when", [10, 29, 31])
+def test_it_is_taken_back_after_a_restart_of_the_agent_too(when: float) -> None:
+    events = [START, *GUESSED, event("retract", 30), *TRUTH]
+    it = story(*[e for e in events if e.t <= T0 + when], until=when)
+    it = Ledger.restored(json.loads(json.dumps(it.state())), it.settings)
+    tell(it, 70, [e for e in events if e.t > T0 + when], gpus(0.5))
+    assert figures(it) == figures(story(START, *TRUTH))
+
+
+def test_epochs_beyond_those_that_are_kept_are_taken_back_as_exactly() -> None:
+    real = [event("epoch_end", 1 + n / 100, epoch=n, writer="a") for n in range(1, 3001)]
+    first = [event("start", 0, writer="a"), *real, event("end", 32, status="failed", writer="a")]
+    guess = [event("epoch_end", 34 + n / 1000, epoch=n) for n in range(1, 9001)]
+    again = [event("start", 33)]
+    told = ledger()
+    for e in [*first, *again, *guess]:
+        told.advance(e.t, gpus(1.0))
+        told.apply(e)
+        account(told).epoch_costs(told.price)  # as it is asked each second
+    assert len(account(told).epochs.finished) < 9000
+    told.apply(event("retract", 50))
+    a = account(told)
+    assert (a.epochs.count, a.epochs.executed, a.epochs.lost) == (3000, 3000, 0)
+    assert a.epochs.seconds_sum == pytest.approx(31, abs=1e-6)
+    usd, count = a.epoch_cost_usd_sum(told.price)
+    assert (usd, count) == (pytest.approx(0.031, abs=1e-9), 3000)
+
+
+def test_a_price_learnt_late_finds_nothing_of_it() -> None:
+    told = story(START, *GUESSED, event("retract", 30), *TRUTH)
+    told.set_price([PriceStep(T0 - 1000, 7.2)], T0 + 70)
+    assert account(told).epoch_cost_usd_sum(told.price) == (pytest.approx(0.04, abs=1e-12), 2)
+
+
+def test_of_a_run_that_nobody_knows_nothing_can_be_taken_back() -> None:
+    it = ledger()
+    assert it.apply(event("retract", 1)) == "ignored"
+    assert not it.runs

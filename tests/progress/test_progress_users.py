@@ -1,0 +1,313 @@
+"""Several users in one directory: whose a run is, and what each may take."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+
+import pytest
+from tests.progress.timelines import Time, append, told
+
+from epochcost.model import EventKind, RunId
+from epochcost.progress.event_files import EventFiles, without_content
+from epochcost.progress.event_sources import EventSources
+from epochcost.progress.parse import Rejected, parse_line
+from epochcost.progress.run_owners import NETWORK, ROOT, RunOwners
+from epochcost.progress.user_quotas import Limits, UserQuotas
+
+ANN, MALLORY = 1001, 65534
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to other users")
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+def owned(path: Path, user: int, *lines: bytes) -> Path:
+    append(path, *lines)
+    os.chown(path, user, user)
+    return path
+
+
+# -- whose a run is ----------------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_his_who_began_it_and_the_same_id_of_another_is_another_run():
+    owners, run = RunOwners(), RunId("net-1")
+    assert owners.run_of(run, ANN) == "net-1"
+    assert owners.run_of(run, MALLORY) == f"net-1~{MALLORY}"
+    assert owners.run_of(run, NETWORK) == "net-1~net"
+    assert owners.run_of(run, ROOT) == "net-1", "root may speak for everybody"
+    assert owners.run_of(run, ANN) == "net-1"
+    assert [owners.user_of(RunId(r)) for r in ("net-1", "net-1~65534", "net-1~net", "x", "x~y")] == [
+        ANN, MALLORY, NETWORK, None, None,
+    ]  # fmt: skip
+
+
+def test_no_run_that_is_reported_can_be_called_like_another_users():
+    line = parse_line(b'{"v":1,"ev":"start","ts":1,"run":"net-1~1001"}')
+    assert not isinstance(line, Rejected)
+    assert "~" not in line.run
+
+
+def test_of_each_user_so_many_runs_are_remembered_and_his_flood_pushes_out_only_his_own():
+    owners = RunOwners(most_per_user=3)
+    owners.run_of(RunId("victim"), ANN)
+    for number in range(10):
+        owners.run_of(RunId(f"m{number}"), MALLORY)
+        owners.run_of(RunId("kept"), MALLORY)
+    assert owners.run_of(RunId("victim"), MALLORY) == f"victim~{MALLORY}"
+    assert owners.run_of(RunId("kept"), ANN) == f"kept~{ANN}", "what is heard of is not the oldest"
+    assert owners.run_of(RunId("m0"), ANN) == "m0"
+
+
+def test_whose_a_run_is_outlives_the_agent_and_nonsense_is_refused():
+    owners, later = RunOwners(), RunOwners()
+    owners.run_of(RunId("a"), ANN)
+    later.restore(json.loads(json.dumps(owners.state())))
+    assert later.run_of(RunId("a"), MALLORY) == f"a~{MALLORY}"
+    with pytest.raises(ValueError, match="whole numbers"):
+        later.restore({"a": "root"})
+    assert later.user_of(RunId("a")) == ANN
+
+
+@AS_ROOT
+def test_a_stranger_cannot_end_continue_or_advance_anybodys_run(tmp_path: Path, time: Time):
+    reader, clock = EventFiles(tmp_path), time.clock()
+    owned(tmp_path / "victim.jsonl", ANN, time.line("start", run="v"))
+    assert told(reader.poll(clock)) == [("start", None)]
+    lines = [
+        time.line("progress", run="v", epoch=9, continues="victim.jsonl"),
+        time.line("end", run="v", status="failed"),
+    ]
+    owned(tmp_path / "hijack.jsonl", MALLORY, *lines)
+    events = reader.poll(clock)
+    assert {event.run for event in events} == {f"v~{MALLORY}"}
+    assert {event.writer for event in events} == {"hijack.jsonl"}, "nor is his file taken for a part of the other"
+    append(tmp_path / "victim.jsonl", time.line("progress", run="v", epoch=1))
+    (event,) = reader.poll(clock)
+    assert (event.run, event.writer, event.epoch) == ("v", "victim.jsonl", 1)
+
+
+@AS_ROOT
+def test_the_name_of_a_file_that_was_deleted_gives_a_stranger_nothing(tmp_path: Path, time: Time):
+    reader, clock = EventFiles(tmp_path), time.clock()
+    path = owned(tmp_path / "a.jsonl", ANN, time.line("start", run="v", pid=os.getpid(), pidns=pidns()))
+    reader.poll(clock)
+    path.unlink()  # its writer lives on, so it is remembered
+    owned(path, MALLORY, time.line("end", run="v", status="failed"))
+    events = reader.poll(clock)
+    assert [event.run for event in events] == [f"v~{MALLORY}"]
+
+
+def pidns() -> int:
+    return Path("/proc/self/ns/pid").stat().st_ino
+
+
+@AS_ROOT
+def test_a_file_that_becomes_somebody_elses_is_read_anew_as_his(tmp_path: Path, time: Time):
+    reader, clock = EventFiles(tmp_path), time.clock()
+    path = owned(tmp_path / "a.jsonl", ANN, time.line("start", run="v"))
+    assert reader.poll(clock)[0].run == "v"
+    os.chown(path, MALLORY, MALLORY)
+    append(path, time.line(run="v", epoch=1))
+    assert {event.run for event in reader.poll(clock)} == {f"v~{MALLORY}"}
+
+
+@AS_ROOT
+def test_root_may_continue_and_end_what_another_user_began(tmp_path: Path, time: Time):
+    reader, clock = EventFiles(tmp_path), time.clock()
+    owned(tmp_path / "a.jsonl", ANN, time.line("start", run="v"))
+    reader.poll(clock)
+    owned(tmp_path / "b.jsonl", ROOT, time.line("end", run="v", status="preempted"))
+    assert [(event.run, event.kind) for event in reader.poll(clock)] == [("v", EventKind.END)]
+
+
+@AS_ROOT
+def test_a_second_name_of_a_file_of_roots_does_not_speak_for_root(tmp_path: Path, time: Time):
+    (tmp_path / "private").mkdir()
+    (tmp_path / "events").mkdir()
+    kept = owned(tmp_path / "private" / "http-x.jsonl", ROOT, time.line("end", run="v", status="failed"))
+    (tmp_path / "events" / "x.jsonl").hardlink_to(kept)
+    reader = EventFiles(tmp_path / "events")
+    assert reader.poll(time.clock()) == []
+    assert reader.counts["unreadable"] == 1
+
+
+@AS_ROOT
+def test_whose_files_and_runs_they_are_is_known_after_a_restart(tmp_path: Path, time: Time):
+    (tmp_path / "events").mkdir()
+    places = tmp_path / "events", tmp_path / "network"
+    reader, clock = EventSources(*places), time.clock()
+    path = owned(places[0] / "a.jsonl", ANN, time.line("start", run="v"))
+    assert len(reader.poll(clock)) == 1
+    again = EventSources(*places)
+    again.restore(json.loads(json.dumps(reader.state())))
+    owned(places[0] / "b.jsonl", MALLORY, time.line("start", run="v"))
+    append(path, time.line(run="v", epoch=1))
+    assert {event.run for event in again.poll(clock)} == {"v", f"v~{MALLORY}"}
+
+
+@pytest.mark.parametrize("broken", [{"users": []}, {"users": {"a": "b"}}, {"network": {"v": 2}}, {"v": 3}])
+def test_a_spoilt_state_of_users_is_refused(tmp_path: Path, broken: dict[str, object]):
+    reader = EventSources(tmp_path, tmp_path / "network")
+    with pytest.raises(ValueError):  # noqa: PT011 - the sentence is about a person's file
+        reader.restore({**reader.state(), **broken})
+
+
+def test_what_comes_from_the_network_is_nobodys_of_this_machine(tmp_path: Path, time: Time):
+    events, network = tmp_path / "events", tmp_path / "network"
+    events.mkdir()
+    network.mkdir()
+    reader, clock = EventSources(events, network), time.clock()
+    append(events / "a.jsonl", time.line("start", run="v"))
+    assert reader.poll(clock)[0].run == "v"
+    append(network / "http-x.jsonl", time.line("end", run="v", status="failed"), time.line("start", run="w"))
+    assert [event.run for event in reader.poll(clock)] == ["v~net", "w"]
+    assert reader.counts["accepted"] == 3
+
+
+# -- what each may take ------------------------------------------------------------------------------------------------
+
+
+def quotas(**limits: float) -> UserQuotas:
+    return UserQuotas(Limits(**limits))  # type: ignore[arg-type]
+
+
+def opened(it: UserQuotas, user: int, count: int, t: float = 0.0) -> int:
+    return sum(it.admits(user, RunId(f"{user}-{n}"), "w", t) for n in range(count))
+
+
+def test_one_user_may_take_half_of_the_runs_and_whoever_comes_next_finds_a_place(caplog):
+    it = quotas(runs=12)
+    with caplog.at_level(logging.WARNING):
+        assert opened(it, MALLORY, 100) == 6
+        assert opened(it, ANN, 100) == 4
+        assert opened(it, 1002, 1) == 1
+    assert it.refused == {(MALLORY, "runs"): 94, (ANN, "runs"): 96}
+    assert [r.message.partition(":")[0] for r in caplog.records] == [f"user {MALLORY}", f"user {ANN}"], "once each"
+
+
+def test_a_place_is_free_again_when_its_run_ends_or_has_been_silent_for_long():
+    it = quotas(runs=4, forgotten_after=100.0)
+    assert opened(it, ANN, 3) == 2
+    it.ended(ANN, RunId(f"{ANN}-0"), "w")
+    assert it.admits(ANN, RunId("next"), "w", 1.0)
+    assert not it.admits(ANN, RunId("more"), "w", 99.0)
+    assert it.admits(ANN, RunId("more"), "w", 200.0)
+    it.gone(ANN, "w")
+    assert opened(it, ANN, 3, 200.0) == 2
+
+
+def test_processes_of_one_run_and_of_one_user_are_bounded():
+    it = quotas(runs=100, members=20, members_of_one_run=4)
+    assert sum(it.admits(ANN, RunId("many"), f"w{n}", 0.0) for n in range(50)) == 4
+    assert sum(it.admits(ANN, RunId(f"r{r}"), f"w{n}", 0.0) for r in range(10) for n in range(3)) == 6
+    assert it.admits(ANN, RunId("many"), "w0", 1.0), "those that are in stay in"
+
+
+def test_what_is_refused_is_counted_for_a_bounded_number_of_users():
+    it = quotas()
+    for user in range(5000):
+        it.refuse(user, "files", "too many")
+    assert len(it.refused) <= 1001
+    assert sum(it.refused.values()) == 5000
+
+
+def test_one_user_cannot_fill_the_log(caplog):
+    it = quotas()
+    with caplog.at_level(logging.WARNING):
+        for number in range(500):
+            it.log(MALLORY, f"nonsense {number}")
+        it.log(ANN, "a mistake")
+    assert len(caplog.records) == 21
+    assert "a mistake" in caplog.text
+
+
+@AS_ROOT
+def test_a_flood_of_runs_does_not_keep_a_newcomer_out(tmp_path: Path, time: Time):
+    reader, clock = EventFiles(tmp_path), time.clock()
+    for number in range(300):
+        owned(tmp_path / f"m{number}.jsonl", MALLORY, time.line("start", run=f"m{number}"))
+    for _ in range(5):
+        reader.poll(clock)
+    owned(tmp_path / "victim.jsonl", ANN, time.line("start", run="v"))
+    assert [event.run for event in reader.poll(clock)] == ["v"]
+    assert reader.counts["refused"] == 200
+
+
+@AS_ROOT
+def test_a_flood_of_files_does_not_keep_a_newcomer_out_nor_waiting(tmp_path: Path, time: Time):
+    reader, clock = EventFiles(tmp_path, max_followed=100, max_files=60), time.clock()
+    for number in range(150):
+        owned(tmp_path / f"m{number:03}.jsonl", MALLORY, time.line("start", run="many"))
+    for _ in range(5):
+        reader.poll(clock)
+    for number in range(3):
+        owned(tmp_path / f"v{number}.jsonl", ANN, time.line("start", run=f"v{number}"))
+    for number in range(100):
+        append(tmp_path / f"m{number:03}.jsonl", *[time.line(run="many")] * 50)
+    heard = [event.run for event in reader.poll(clock) if event.run != "many"]
+    assert sorted(heard) == ["v0", "v1", "v2"], "at the first poll, whatever else there is to read"
+
+
+@AS_ROOT
+def test_who_wants_little_is_read_before_who_wants_much(tmp_path: Path, time: Time):
+    reader, clock = EventFiles(tmp_path, max_bytes=60_000), time.clock()
+    backdated = owned(tmp_path / "m.jsonl", MALLORY, *[time.line(run="m", padding="x" * 500)] * 1000)
+    an_hour_ago = backdated.stat().st_mtime - 3600
+    os.utime(backdated, (an_hour_ago, an_hour_ago))
+    owned(tmp_path / "v.jsonl", ANN, time.line("start", run="v"))
+    runs = [event.run for event in reader.poll(clock)]
+    assert "v" in runs
+    assert reader.behind > 0
+
+
+def test_a_directory_with_more_names_than_one_poll_lists_is_listed_in_several(tmp_path: Path, time: Time):
+    reader, clock = EventFiles(tmp_path, max_listed=10), time.clock()
+    for number in range(25):
+        append(tmp_path / f"{number}.jsonl", time.line("start", run=f"r{number}"))
+    assert [len(reader.poll(clock)) for _ in range(3)] == [0, 0, 25]
+    (tmp_path / "3.jsonl").unlink()
+    append(tmp_path / "4.jsonl", time.line(run="r4", epoch=1))
+    assert told(reader.poll(clock)) == [("progress", 1.0)], "what is known is read meanwhile"
+    reader.close()
+
+
+# -- nothing of a file in the log --------------------------------------------------------------------------------------
+
+PIN = "secretpin"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f'"{PIN}"', f'{{"v":"{PIN}"}}', f'{{"v":1,"ev":"{PIN}"}}', f'{{"v":1,"ev":"start","run":"r","ts":"{PIN}"}}',
+        f'{{"v":1,"ev":"start","run":"r","ts":"x; {PIN}; y"}}', f"4242 {PIN}", f"{PIN} 4242", f'{{"{PIN}', f"[{PIN}]",
+        f'{{"v":1,"ev":"start","run":"r","ts":1,"gpus":["{PIN}",null]}}', "9" * 5000 + PIN,
+    ],
+)  # fmt: skip
+def test_nothing_of_what_a_line_holds_reaches_the_log(tmp_path: Path, time: Time, caplog, line: str):
+    append(tmp_path / "a.jsonl", line.encode() + b"\n")
+    with caplog.at_level(logging.WARNING):
+        EventFiles(tmp_path).poll(time.clock())
+    assert "a.jsonl: malformed" in caplog.text
+    assert PIN not in caplog.text
+    assert "4242" not in caplog.text
+
+
+def test_which_key_is_wrong_and_what_is_expected_is_still_said():
+    rejected = parse_line(b'{"v":1,"ev":"start","run":"r","ts":"noon"}')
+    assert isinstance(rejected, Rejected)
+    assert without_content(rejected.reason) == "ts: expected seconds, from 0 to 1e+11"
+
+
+def test_a_name_with_control_bytes_does_not_write_on_the_log(tmp_path: Path, time: Time, caplog):
+    append(tmp_path / "a\x1b[2J\nERROR all is lost.jsonl", b"nonsense\n")
+    with caplog.at_level(logging.WARNING):
+        EventFiles(tmp_path).poll(time.clock())
+    assert "\x1b" not in caplog.text
+    assert len(caplog.text.splitlines()) == 1
