@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import weakref
 from types import CodeType, FrameType
 from typing import Any, Protocol
 
@@ -16,14 +17,26 @@ NEAREST_FRAMES = 8
 
 
 class FitCall:
-    """A call that was found on the stack, by its place there."""
+    """A call that was found on the stack, by its place there and the object whose method it is.
 
-    __slots__ = ("_code", "_frame", "_thread")
+    The place alone is not enough: the next call of the same function is often given the same memory.
+    """
+
+    __slots__ = ("_code", "_frame", "_owner", "_thread")
 
     def __init__(self, frame: FrameType) -> None:
         self._thread = threading.get_ident()
         self._frame = id(frame)
         self._code: CodeType = frame.f_code
+        try:
+            self._owner: weakref.ref[Any] | None = weakref.ref(frame.f_locals.get("self"))
+        except TypeError:  # a function, or an object that cannot be referred to
+            self._owner = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FitCall) and all(getattr(self, it) == getattr(other, it) for it in self.__slots__)
+
+    __hash__ = None  # type: ignore[assignment]
 
     @property
     def runs(self) -> bool:
@@ -31,7 +44,8 @@ class FitCall:
         frame = sys._current_frames().get(self._thread)  # noqa: SLF001 - the documented way, for debuggers
         while frame is not None:
             if id(frame) == self._frame and frame.f_code is self._code:
-                return True
+                owner = None if self._owner is None else self._owner()
+                return self._owner is None or (owner is not None and frame.f_locals.get("self") is owner)
             frame = frame.f_back
         return False
 
@@ -66,6 +80,9 @@ class Watched(Protocol):
     def broke(self) -> bool:
         """Whether its call is over without a word."""
 
+    def broke_before(self, call: object) -> bool:
+        """Whether it was over before ``call`` began."""
+
     def end(self, status: str = "finished") -> None:
         """It is over."""
 
@@ -92,10 +109,10 @@ class Watch:
         if not self._fits:
             self._wake.set()
 
-    def look(self) -> None:
-        """End what is over."""
+    def look(self, call: FitCall | None = None, *, but: Watched | None = None) -> None:
+        """End what is over; where ``call`` begins, also what looks like it but for having begun before."""
         for fit in self._fits:
-            if fit.broke:
+            if fit is not but and (fit.broke if call is None else fit.broke_before(call)):
                 fit.end("failed")
 
     def _run(self, wake: threading.Event) -> None:
