@@ -125,6 +125,10 @@ class Fit:
         self.active = False
         self.epoch_open = False
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy, or what goes to another process, is in no call here.
+        return {**self.__dict__, "_call": None}
+
     @property
     def run(self) -> Run | None:
         """The run, once a fit has begun."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
+from collections.abc import Callable, Iterator
 from types import CodeType, FrameType
 from typing import Any, Protocol
 
@@ -60,9 +61,31 @@ def running_call(package: str, names: tuple[str, ...]) -> FitCall | None:
     return None
 
 
-def callbacks_beside(callback: object) -> list[Any]:
-    """The framework's list of callbacks that ``callback`` is being called from; empty where none is found."""
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - as above
+class Beside:
+    """The callbacks in the framework's list that ``callback`` is being called from; none where no list is found.
+
+    They are not kept alive, nor copied or pickled along: they may hold a trainer with all that it has in memory.
+    """
+
+    def __init__(self, callback: object = None) -> None:
+        self._found = [] if callback is None else [_reference(one) for one in _listed_with(callback)]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([one for one in (reference() for reference in self._found) if one is not None])
+
+    def __reduce__(self) -> tuple[type[Beside], tuple[()]]:
+        return Beside, ()
+
+
+def _reference(callback: Any) -> Callable[[], Any]:  # noqa: ANN401
+    try:
+        return weakref.ref(callback)
+    except TypeError:  # of a kind that cannot be referred to
+        return lambda: None
+
+
+def _listed_with(callback: object) -> list[Any]:
+    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - as above
     for _ in range(NEAREST_FRAMES):
         if frame is None:
             break
