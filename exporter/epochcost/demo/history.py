@@ -103,7 +103,10 @@ class History:
         config.write_text("global: {}\n", encoding="utf-8")
         log = self.data.parent / "past.log"
         # What is written afterwards has no markers of staleness: a series is gone when its next sample is missing.
-        command = [*prometheus_command(config, self.data, address), f"--query.lookback-delta={1000 * LOOKBACK_SECONDS:.0f}ms"]
+        command = [
+            *prometheus_command(config, self.data, address),
+            f"--query.lookback-delta={1000 * LOOKBACK_SECONDS:.0f}ms",
+        ]
         with Program("prometheus", command, address, log) as running:
             yield running.url
 
