@@ -65,7 +65,7 @@ NODE: tuple[Family, ...] = (
     ),
     Family(
         "node_useful_seconds_total",
-        "Useful seconds of this machine by what the multiprocessors did: active, rest or unknown; they sum to `useful`.",
+        "Useful seconds of this machine by what the multiprocessors did: active, rest, unknown; they sum to `useful`.",
         ("sm",),
         lambda s: [((part.value,), seconds) for part, seconds in s.node.useful.seconds.items()],
     ),
