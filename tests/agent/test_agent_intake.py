@@ -163,6 +163,33 @@ def test_tls_alone_says_nothing_of_who_sends(
     connection.close()
 
 
+def test_a_token_opens_the_intake_alone_and_a_password_opens_all_where_both_are_asked_for(
+    agent: Callable[..., Driven], tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text("open sesame")
+    hashed = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
+    (tmp_path / "web.config.yml").write_text(f"basic_auth_users:\n  ann: {hashed}\n")
+    it = agent(intake__token_file=str(tmp_path / "token"), web__config__file=str(tmp_path / "web.config.yml"))
+    it.app.server.start()
+
+    def ask(method: str, path: str, authorization: str) -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", it.app.server.port, timeout=10)
+        body = line("start", 1) if method == "POST" else None
+        connection.request(method, path, body, {"Content-Type": NDJSON, "Authorization": authorization})
+        status = connection.getresponse().status
+        connection.close()
+        return status
+
+    token, password = "Bearer open sesame", "Basic " + base64.b64encode(b"ann:secret").decode()
+    wrong = "Basic " + base64.b64encode(b"ann:wrong").decode()
+    events = "/v1/events?writer=w"
+    assert [ask("POST", events, by) for by in (token, password, wrong, "Bearer wrong", "Bearer ")] == [
+        200, 200, 401, 401, 401,
+    ]  # fmt: skip
+    assert [ask("GET", "/metrics", by) for by in (token, password, wrong)] == [401, 200, 401]
+    assert ask("POST", "/metrics", token) == 401
+
+
 def test_too_much_is_refused_for_now_and_taken_later(tmp_path: Path) -> None:
     now = [0.0]
     intake = Intake(tmp_path, lambda: T0, lambda: now[0])

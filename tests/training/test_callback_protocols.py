@@ -341,6 +341,20 @@ def test_hugging_face_loggers_get_dollars_of_their_own_and_the_trainers_logs_sta
     assert logs == state.log_history[0] == {"loss": 1.0}
 
 
+@pytest.mark.parametrize("before", [None, 500])
+def test_hugging_face_tokens_that_trl_counts_are_the_runs(directory: Path, before: int | None):
+    hooks = HuggingFaceHooks("net", id="r")
+    args = SimpleNamespace(world_size=1, gradient_accumulation_steps=1, train_batch_size=4)
+    state = SimpleNamespace(global_step=0, max_steps=5, log_history=[], stateful_callbacks=None)
+    if before is not None:
+        hooks._epochcost.load_state_dict({"v": 1, "run": "r", "epoch": 1, "step": 5, "tokens": before})
+    hooks.on_train_begin(args, state, None, train_dataloader=range(5))
+    for count in (100.0, 220.0, float("nan"), "many", None, True, -3):
+        hooks.on_log(args, state, None, {"num_tokens": count})
+    hooks.on_train_end(args, state, None)
+    assert of(events(directory), "end", "tokens") == [((before or 0) + 220,)]
+
+
 def test_hugging_face_attached_is_first_in_the_trainers_list(directory: Path):
     hooks = HuggingFaceHooks("net", id="r")
     trainer = SimpleNamespace(callback_handler=Handler("TensorBoard"))

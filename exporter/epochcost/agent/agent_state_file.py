@@ -6,6 +6,7 @@ import fcntl
 import json
 import logging
 import os
+import stat
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,17 +27,22 @@ class StateFile:
     """State of one agent in ``directory``. A ``kill -9`` at any instant leaves the old or the new content, never half.
 
     Args:
-        directory: made if need be, with its parents.
+        directory: made if need be.
+        among_others: it lies where anybody may make files: one that somebody else put there is not used, for whoever
+            owns it could rewrite the state, and a link would lead the agent's files elsewhere.
 
     Raises:
         StateError: when the directory cannot be used, or another agent is using it.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self, directory: Path, *, among_others: bool = False) -> None:
         self.path = directory / NAME
         try:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if among_others and not _is_ours(directory.lstat()):
+                raise StateError(
+                    f"{directory}: is not a directory of this agent's user alone: remove it, or set --state.dir"
+                )
             self._lock = os.open(directory / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as err:
             raise StateError(f"{directory}: the agent's state cannot be kept here: {err.strerror}") from None
@@ -89,3 +95,7 @@ class StateFile:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+
+def _is_ours(found: os.stat_result) -> bool:
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & stat.S_IWOTH

@@ -78,8 +78,8 @@ class AgentApp:
         state_dir = agent_state_dir(settings.state_dir, events, environ)
         if not settings.state_dir:
             adopt(beside(events), state_dir)
-        state_file = _state_file(state_dir, settings.state_dir)
-        from_network = state_file.directory / FROM_NETWORK
+        state_file = _state_file(state_dir, settings.state_dir, among_others=state_dir == beside(events))
+        from_network = state_dir / FROM_NETWORK
         if reason := shut_to_others(events):
             log.warning("events: %s", reason)
         self.host = HostSampling(proc)
@@ -144,9 +144,9 @@ class AgentApp:
         self.memory.close()
 
 
-def _state_file(directory: Path, configured: str) -> StateFile:
+def _state_file(directory: Path, configured: str, *, among_others: bool) -> StateFile:
     try:
-        return StateFile(directory)
+        return StateFile(directory, among_others=among_others)
     except StateError as err:
         raise StateError(f"--state.dir={err}" if configured else str(err)) from None
 

@@ -133,8 +133,8 @@ class Beat:
             watched=it.files.watched(),
             event_counts=Counter(it.files.counts) + Counter(ask.intake.rejected),
             clock_jumps=it.clock.jumps,
-            fresh_seconds=max(FRESH_SECONDS, FRESH_BEATS * self._interval),
             refused=it.files.quotas.refused,
+            fresh_seconds=max(FRESH_SECONDS, FRESH_BEATS * self._interval),
         )
 
     def _events(self) -> list[TrainingEvent]:

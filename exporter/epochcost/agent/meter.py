@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from epochcost.agent.snapshot import CollectorHealth, GpuView, NodeView, Settled
 from epochcost.agent.views import Histories, run_views
 from epochcost.ledger import Device, Ledger
 from epochcost.ledger.node_ledger import FOLD_AFTER_SECONDS
+from epochcost.ledger.price import SECONDS_PER_HOUR
+from epochcost.ledger.state_check import ImpossibleStateError, check_ledger, fits
 from epochcost.model import (
     GpuReading,
     GpuSample,
@@ -28,6 +31,8 @@ FRESH_SECONDS = 5.0
 """A reading older than this says nothing about now; a span longer than this was not observed."""
 RECENT_BOOT_SECONDS = 30 * 60.0
 SETTLE_EVERY_SECONDS = 3600.0
+MOST_TIMES_TOO_HIGH = 100.0
+MAX_COUNT = 1e12
 CPU = GpuSample("cpu", "cpu")
 _NONE_OF_ANY = dict.fromkeys(State, 0.0)
 
@@ -78,8 +83,8 @@ class Inputs:
         watched: event streams whose writer's life is seen by the reader; None where nothing was read.
         health: how each collector went.
         event_counts: what became of the lines read so far.
-        fresh_seconds: how old a reading may be to say something of now, and how long a span that was observed.
         refused: what was not taken of a user who wants more than his part, by user and of what there was too much.
+        fresh_seconds: how old a reading may be to say something of now, and how long a span that was observed.
     """
 
     gpus: GpuReading | None = None
@@ -95,6 +100,16 @@ class Inputs:
     refused: Mapping[tuple[int, str], int] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     fresh_seconds: float = FRESH_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """All that a meter remembers."""
+
+    ledger: Ledger
+    settlement: Settlement
+    applied: Counter[str]
+    boot_ts: float | None
 
 
 class Meter:
@@ -254,25 +269,52 @@ class Meter:
             "boot_ts": self.boot_ts,
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state` described.
+    def restored(self, state: Mapping[str, Any], latest: float) -> Books:
+        """What `state` described, if it can be true; nothing of it is taken over yet.
+
+        Args:
+            state: what `state` made.
+            latest: nothing in it may lie after this instant (node timeline).
 
         Raises:
-            KeyError, TypeError, ValueError: when it is not what `state` makes; nothing has changed then.
+            KeyError, TypeError, ValueError, AttributeError: when it is not what `state` makes, or cannot be true.
         """
         ledger = Ledger.restored(state["ledger"], self.ledger.settings)
+        check_ledger(ledger, latest)
         if "settled" in state:
             settlement = Settlement.restored(state["settled"])
         else:
             settlement = Settlement.of_before(state["envelope"], ledger)
-        applied = Counter({str(k): int(n) for k, n in state["applied"].items()})
-        boot_ts = None if state["boot_ts"] is None else float(state["boot_ts"])
-        self.ledger, self.settlement, self._applied, self.boot_ts = ledger, settlement, applied, boot_ts
+        _check_settlement(settlement, ledger)
+        applied = Counter({str(k): n for k, n in state["applied"].items()})
+        if not all(fits(n, int) and n >= 0 for n in applied.values()):
+            raise ValueError(f"applied: {applied!r} are not counts")
+        boot_ts = state["boot_ts"]
+        if not (boot_ts is None or (fits(boot_ts, float) and 0 < boot_ts <= latest)):
+            raise ValueError(f"boot_ts: {boot_ts!r} is not a time until now")
+        return Books(ledger, settlement, applied, boot_ts)
 
-    def clear(self) -> None:
-        """Forget what `restore` took over."""
-        self.ledger = Ledger(self.ledger.settings)
-        self.settlement, self._applied, self.boot_ts = Settlement(), Counter(), None
+    def take(self, books: Books) -> None:
+        """Go on with ``books``."""
+        self.ledger, self.settlement, self._applied = books.ledger, books.settlement, books.applied
+        self.boot_ts = books.boot_ts
+
+
+def _check_settlement(settlement: Settlement, ledger: Ledger) -> None:
+    """A figure was shown too high where a price was: but not many times as high as everything could have cost.
+
+    Raises:
+        ImpossibleStateError: when one is.
+    """
+    totals = ledger.book.totals(ledger.price)
+    prices = [usd for usd in ledger.price.usd_per_hour if usd is not None]
+    if not prices:
+        return
+    most = MOST_TIMES_TOO_HIGH * max(prices) * math.fsum(totals.seconds.values()) / SECONDS_PER_HOUR
+    counts = MAX_COUNT
+    for name, value in settlement.state().items():
+        if value > (counts if name.startswith("run/count") else most + sum(totals.cost_usd.values())):
+            raise ImpossibleStateError(f"settled: {name}: {value!r} cannot have been shown")
 
 
 def _is_fresh(inputs: Inputs, now: float) -> bool:

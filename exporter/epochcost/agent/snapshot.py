@@ -202,7 +202,9 @@ class RunView:
     current_epoch_seconds: float | None = None
     current_epoch_cost_usd: float | None = None
     projected_cost_usd: float | None = None
-    """Cost so far + (planned - done) x mean cost per epoch; None before one epoch is done."""
+    """Cost so far + epochs left x cost per epoch: the mean of finished ones; before one is done, of the part done."""
+    projected_from_part: bool = False
+    """No epoch is finished yet: what is projected, dollars and seconds, comes from a part of the first."""
     eta_seconds: float | None = None
     memory_peak_bytes: int | None = None
     budget_usd: float | None = None

@@ -26,8 +26,8 @@ def agent_state_dir(configured: str, events_dir: Path, environ: Mapping[str, str
     """The first of: the configured one, systemd's, the machine's, ``state`` beside the events. Touches nothing.
 
     The machine's own is taken by an agent that serves the whole machine, where it may write there and what it writes
-    stays. Beside the events other users may write too: what one of them put there under that name is never used, nor
-    does it keep the agent from starting; its state is then in the machine's or the user's own state directory.
+    stays. What another user put beside the events is never used, nor does it keep the agent from starting: the state is
+    then kept apart, in the machine's or the user's own state directory.
     """
     if configured:
         return Path(configured)
@@ -35,16 +35,15 @@ def agent_state_dir(configured: str, events_dir: Path, environ: Mapping[str, str
         return Path(systemd)
     if _serves_the_machine(events_dir) and _ours(machine) and not volatile(machine):
         return machine
+    # Where an earlier start of this agent found the place beside the events taken, it stays with its choice.
     apart = _apart(events_dir, environ, machine)
-    # Where an earlier start of this agent found the other place taken, it stays with its choice.
-    if not (apart / NAME).exists() and _names_stay(events_dir) and _usable(beside(events_dir)):
+    if _names_stay(events_dir) and not (apart / NAME).exists() and _free_or_ours(beside(events_dir)):
         return beside(events_dir)
     log.info("the agent's state is kept in %s: other users can write beside the events", apart)
     return apart
 
 
-def _usable(directory: Path) -> bool:
-    """Whether ``directory`` is this user's alone, or is not there yet."""
+def _free_or_ours(directory: Path) -> bool:
     return is_private(directory) or not os.path.lexists(directory)
 
 
@@ -53,7 +52,7 @@ def _names_stay(directory: Path) -> bool:
     try:
         found = directory.stat()
     except OSError:
-        return True  # it is made by the agent, for itself
+        return True  # it will be made by this user, or nothing can be kept there at all
     open_to_others = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     return found.st_uid in trusted_owners() and (not open_to_others or bool(found.st_mode & stat.S_ISVTX))
 

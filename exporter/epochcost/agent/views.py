@@ -71,7 +71,7 @@ def run_views(
     When there are more, each user has an equal part, and of his the runs open longest stay: a flood of new ones, or of
     somebody else's, must not hide the one that matters.
     """
-    settled_t = ledger.unsettled.until
+    settled_t = ledger.unsettled.until if ledger.price.times else now  # without a price there is nothing to settle
     shown = [a for a in ledger.runs.values() if a.members and _shown(a, now, settled_t, keep_seconds)]
     shown.sort(key=lambda a: (a.ended_t is not None, -a.ended_t if a.ended_t is not None else a.started_t or 0.0))
     shown = _shared_out(shown)
@@ -130,9 +130,8 @@ def _view(  # noqa: PLR0913, PLR0917 - all that a view is made of
     running = account.is_open and epochs.begin_t is not None
     totals = _with_late(totals, account, now, cost)
     held = ledger.held(account.run) if account.is_open else 0.0
-    count, seconds_sum = epochs.count, epochs.seconds_sum
-    position, planned = epochs.reached, epochs.planned(facts.epochs)
-    left = None if planned is None or position is None or not count else max(0.0, planned - position)
+    current = account.cost(epochs.begin_t, now, price) if running and epochs.begin_t is not None else None
+    ahead = _projected(account, now, cost, (cost_sum, cost_count), current)
     return RunView(
         run=account.run,
         state=run_state(account, now, ledger.settings.stall_after),
@@ -149,8 +148,8 @@ def _view(  # noqa: PLR0913, PLR0917 - all that a view is made of
         cost_usd=cost,
         totals=totals,
         phase_seconds=dict(account.phase_seconds),
-        epoch=position,
-        epochs_planned=planned,
+        epoch=epochs.reached,
+        epochs_planned=epochs.planned(facts.epochs),
         epochs_executed=epochs.executed,
         epochs_useful=epochs.high_water,
         epochs_lost=epochs.lost,
@@ -158,20 +157,17 @@ def _view(  # noqa: PLR0913, PLR0917 - all that a view is made of
         samples=_executed(epochs.samples.position, epochs.samples.executed),
         tokens=_executed(epochs.tokens.position, epochs.tokens.executed),
         batch_size=facts.batch_size,
-        epoch_seconds_sum=seconds_sum,
-        epoch_count=count,
+        epoch_seconds_sum=epochs.seconds_sum,
+        epoch_count=epochs.count,
         epoch_cost_usd_sum=cost_sum if cost_count else None,
         epoch_cost_count=cost_count,
         last_epoch_seconds=(last.end - last.start) / last.count if last else None,
         last_epoch_cost_usd=_each(costs[-1], last.count) if last else None,
         current_epoch_seconds=now - epochs.begin_t if running and epochs.begin_t is not None else None,
-        current_epoch_cost_usd=(
-            account.cost(epochs.begin_t, now, price) if running and epochs.begin_t is not None else None
-        ),
-        projected_cost_usd=None
-        if left is None or cost is None or not cost_count
-        else cost + left * cost_sum / cost_count,
-        eta_seconds=None if left is None or not account.is_open else left * seconds_sum / count,
+        current_epoch_cost_usd=current,
+        projected_cost_usd=ahead.cost_usd,
+        eta_seconds=ahead.seconds if account.is_open else None,
+        projected_from_part=ahead.from_part,
         memory_peak_bytes=facts.memory_peak_bytes,
         budget_usd=facts.budget_usd,
         history=histories.of(account, costs),
@@ -182,6 +178,40 @@ def _view(  # noqa: PLR0913, PLR0917 - all that a view is made of
         launcher=facts.launcher,
         launcher_job=facts.job,
         attempt=epochs.attempts if facts.attempt is None else facts.attempt,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Projected:
+    """What lies ahead of a run, None where it cannot be told."""
+
+    cost_usd: float | None = None
+    seconds: float | None = None
+    from_part: bool = False
+
+
+def _projected(
+    account: RunAccount, now: float, cost: float | None, priced: tuple[float, int], current_usd: float | None
+) -> _Projected:
+    """The epochs that are left, each at the mean of those that finished; before one has, by the part that is done."""
+    epochs = account.epochs
+    position, planned = epochs.reached, epochs.planned(account.facts.epochs)
+    if position is None or planned is None:
+        return _Projected()
+    left, (usd, count) = max(0.0, planned - position), priced
+    if epochs.count:
+        known = cost is not None and count > 0
+        return _Projected(
+            cost + left * usd / count if known and cost is not None else None, left * epochs.seconds_sum / epochs.count
+        )
+    done = position - epochs.begin_position
+    if not account.is_open or epochs.begin_t is None or done <= 0:
+        return _Projected()
+    known = cost is not None and current_usd is not None
+    return _Projected(
+        cost + left * current_usd / done if known and cost is not None and current_usd is not None else None,
+        left * (now - epochs.begin_t) / done,
+        from_part=True,
     )
 
 

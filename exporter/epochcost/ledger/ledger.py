@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from epochcost.ledger.devices import Device, DeviceBook
+from epochcost.ledger.layout import is_gone, with_held
 from epochcost.ledger.node_ledger import Key, NodeLedger
 from epochcost.ledger.parts import base36
 from epochcost.ledger.price import PriceTrack
@@ -26,7 +27,7 @@ ALL = Device("node", "node")
 """Stands for the whole machine where no device has ever been seen."""
 NO_GPU = frozenset({"cpu", ALL.uuid})
 STATE_VERSION = 2
-WORKING_RATIO = 0.1
+WORKING_RATIO = 0.3
 """Utilisation from which on a device of a run that has said nothing but its start plainly works."""
 
 
@@ -90,7 +91,7 @@ class Ledger:
         """
         if self.cursor is None or to <= self.cursor:
             return
-        self._see(devices)
+        devices = self._see(devices)
         if not observed or not sum(d.weight for d in devices):
             devices = [Device(uuid, index, weight=weight) for uuid, index, weight in self._layout]
         for end in sorted({to, *self._cuts(self.cursor, to)}):
@@ -106,12 +107,30 @@ class Ledger:
             if account.is_open and start < (t := account.epochs.stalls_at(self.settings.stall_after)) < end:
                 yield t
 
-    def _see(self, devices: Sequence[Device]) -> None:
+    def _see(self, devices: Sequence[Device]) -> Sequence[Device]:
+        """Take ``devices`` for the node's, with those that have vanished and that runs still hold."""
+        if not sum(d.weight for d in devices):
+            return devices
+        present = {device.uuid for device in devices}
+        if any(uuid not in present for uuid, _, _ in self._layout):
+            devices = with_held(devices, self._layout, self._held_by_name())
         layout = tuple((d.uuid, d.index, d.weight) for d in devices)
-        if sum(d.weight for d in devices) and layout != self._layout:
+        if layout != self._layout:
             self._layout = layout
+            self._hold()
             if self.cursor is not None:
                 self._reshare(self.cursor)
+        return devices
+
+    def _held_by_name(self) -> set[str]:
+        """UUIDs of the devices that open runs have named."""
+        members = (member for account in self.open_runs() for member in account.members.values() if member.end is None)
+        return {uuid for member in members for uuid in member.held or ()}
+
+    def _hold(self) -> None:
+        if self._layout[0][0] not in NO_GPU:
+            for account in self.open_runs():
+                account.hold(self._layout)
 
     def _account(self, start: float, end: float, devices: Sequence[Device]) -> None:
         current = self._current_claims()
@@ -153,6 +172,8 @@ class Ledger:
         if not runs:
             return self._without_run(device, payers, t)
         split: dict[Key, float] = {}
+        if is_gone(device.index):
+            return {(run, State.UNKNOWN): 1 / one_of for run, one_of in self._current_claims().parts(runs).items()}
         for run, one_of in self._current_claims().parts(runs).items():
             for state, share in _with_run(states[run], device.utilization_ratio):
                 split[run, state] = split.get((run, state), 0.0) + share / one_of
@@ -189,6 +210,7 @@ class Ledger:
             account.user = event.user
         changed = account.take(event, self.floor)
         if changed is not None:
+            self._hold()
             self._reshare(changed)
         return "accepted"
 

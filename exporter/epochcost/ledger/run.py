@@ -11,7 +11,7 @@ from epochcost.ledger.epochs import Epoch, Epochs
 from epochcost.ledger.price import PriceTrack
 from epochcost.ledger.rank_zero import CountedHere, holds_rank_zero
 from epochcost.ledger.retraction import FACTS, BeforeReports
-from epochcost.ledger.shares import ShareTrack
+from epochcost.ledger.shares import Placed, ShareTrack, named
 from epochcost.model import EndStatus, EventKind, Phase, RunId, TrainingEvent
 
 MAX_EPOCHS_KEPT = 5000
@@ -32,6 +32,8 @@ class Member:
     """It was said to be gone, by a reader that may have been wrong."""
     rank: int | None = None
     """Of the process in its job; None where it does not say, or has no job."""
+    held: tuple[str, ...] | None = None
+    """UUIDs of the devices that ``gpus`` names, once they are known: an index may come to mean another device."""
 
     def open_at(self, t: float) -> bool:
         """Whether the process was running at ``t``."""
@@ -80,6 +82,8 @@ class Settled:
     epochs_here: int = 0
     """Those of them that are counted on this machine."""
     member_seconds: float = 0.0
+    cut_t: float = 0.0
+    """What the share was before this instant is no longer kept."""
 
 
 class RunAccount:
@@ -137,8 +141,15 @@ class RunAccount:
             if member.open_at(t):
                 if member.gpus is None:
                     return None
-                used.update(member.gpus)
+                used.update(member.gpus if member.held is None else member.held)
         return frozenset(used)
+
+    def hold(self, devices: Sequence[Placed]) -> None:
+        """Keep which of ``devices`` its processes mean: from now on these stay their claim, seen or not."""
+        for member in self.members.values():
+            if member.end is None and member.gpus is not None and member.held is None:
+                mine = named(frozenset(member.gpus), devices)
+                member.held = tuple(uuid for uuid, _, _ in mine) if any(weight for _, _, weight in mine) else None
 
     def changes_after(self, t: float) -> set[float]:
         """Instants after ``t`` at which one of its processes began or ended."""
@@ -176,7 +187,7 @@ class RunAccount:
             member, changed = self._join(event, floor)
         member.last_t = max(member.last_t, event.t)
         if event.gpus is not None and event.gpus != member.gpus and event.kind is not EventKind.START:
-            member.gpus, changed = event.gpus, max(event.t, floor)
+            member.gpus, member.held, changed = event.gpus, None, max(event.t, floor)
         if event.kind in (EventKind.END, EventKind.GONE):
             return self._leave(event, member, floor, said_before) if member.end is None else None
         if member.end is not None:
@@ -286,7 +297,12 @@ class RunAccount:
     # -- money -------------------------------------------------------------------------------------------------------
 
     def cost(self, start: float, end: float, price: PriceTrack) -> float | None:
-        """Exact dollars from ``start`` to ``end``; None while the price of any part of it is not known."""
+        """Exact dollars from ``start`` to ``end``; None while the price of any part of it is not known.
+
+        Nor is it where the share changed so often that what it was at ``start`` is no longer kept.
+        """
+        if start < self.settled.cut_t:
+            return None
         usd, unpriced = self.share.cost(start, end, price)
         return None if unpriced > 0 else usd
 
@@ -297,15 +313,23 @@ class RunAccount:
         return None if usd == 0 and (unpriced > 0 or price.at(now) is None) else usd
 
     def settle(self, until: float, price: PriceTrack) -> None:
-        """What lies before ``until`` keeps the dollars it has; earlier, if the share changed very often."""
-        if len(self.share.times) > MAX_SHARE_STEPS:
+        """What lies before ``until`` keeps the dollars it has; earlier, if the share changed very often.
+
+        The newest finished epoch and the one that runs are kept in detail, however long they are.
+        """
+        often = len(self.share.times) > MAX_SHARE_STEPS
+        if often:
             until = max(until, self.share.times[len(self.share.times) // 2])
+        else:
+            begun = [epoch.start for epoch in self.epochs.finished[-1:]]
+            until = min([until, *begun, *([] if self.epochs.begin_t is None else [self.epochs.begin_t])])
         if not self.share.times or until <= max(self.settled.until, self.share.times[0]):
             return
         old = sum(1 for epoch in self.epochs.finished if epoch.start < until)
         self._fold(self.epochs.drop_oldest(old), price)
         self.settled.usd += self.share.cost(self.settled.until, until, price)[0]
         self.settled.until = until
+        self.settled.cut_t = until if often else self.settled.cut_t
         self.share.forget_before(until)
 
     def _fold(self, epochs: Sequence[Epoch], price: PriceTrack) -> None:
@@ -372,7 +396,7 @@ class RunAccount:
             "facts": asdict(self.facts),
             "part": self.part,
             "user": self.user,
-            "members": {k: [m.start, m.end, m.gpus, m.last_t, m.lost, m.rank] for k, m in self.members.items()},
+            "members": {k: [m.start, m.end, m.gpus, m.last_t, m.lost, m.rank, m.held] for k, m in self.members.items()},
             "leader": self.leader,
             "status": self.status.value if self.status else None,
             "epochs": self.epochs.state(),
@@ -393,8 +417,8 @@ class RunAccount:
         it.user = state.get("user")
         it.facts = Facts(**state["facts"])
         it.members = {
-            k: Member(start, end, None if gpus is None else tuple(gpus), last, lost, rank)
-            for k, (start, end, gpus, last, lost, rank) in state["members"].items()
+            k: Member(start, end, _tuple(gpus), last, lost, rank, _tuple(held))
+            for k, (start, end, gpus, last, lost, rank, held) in state["members"].items()
         }
         it.leader = state["leader"]
         it.status = EndStatus(state["status"]) if state["status"] else None
@@ -408,6 +432,10 @@ class RunAccount:
         it.retracted = int(state["retracted"])
         it.before_reports = BeforeReports.restored(state["before_reports"])
         return it
+
+
+def _tuple(names: Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if names is None else tuple(names)
 
 
 def _rank(event: TrainingEvent) -> int | None:

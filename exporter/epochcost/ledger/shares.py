@@ -74,8 +74,8 @@ def claims(
             the device with index ``0``: who names that one uses its slices.
         whole_node, users: see `Claims`.
 
-    A run whose devices are not among the node's (a container's own numbering, say) is taken to use all of them: the
-    node is paid because of it.
+    A run whose devices have never been among the node's (a container's own numbering, say) is taken to use all of them:
+    the node is paid because of it.
     """
     by_device: list[list[RunId]] = [[] for _ in devices]
     for run, wanted in open_runs.items():
@@ -86,6 +86,11 @@ def claims(
             by_device[i].append(run)
     weights = tuple(weight for _, _, weight in devices)
     return Claims(tuple(tuple(runs) for runs in by_device), weights, whole_node, users or {})
+
+
+def named(wanted: frozenset[str], devices: Sequence[Placed]) -> list[Placed]:
+    """The devices that ``wanted`` names, by UUID or index."""
+    return [devices[i] for i in _used(wanted, devices)]
 
 
 def _used(wanted: frozenset[str] | None, devices: Sequence[Placed]) -> list[int]:

@@ -37,7 +37,7 @@ def _run(account: Mapping[str, Any], taken: set[str]) -> dict[str, Any]:
         "dropped_counted_seconds": epochs["dropped_seconds"],
     }
     settled = {**account["settled"], "epochs_here": account["settled"]["epochs"]}
-    members = {name: [*member, None] for name, member in account["members"].items()}
+    members = {name: [*member, None, None] for name, member in account["members"].items()}
     known: dict[str, Any] = {
         "part": part,
         "members": members,

@@ -163,7 +163,6 @@ def _answer(
         "reservation": key.reservation,
         "source": price.source,
         "fetched_ts": price.fetched_ts,
-        "now": now,
         "usd_per_hour": usd_per_hour_at(price, now),
         "steps": [
             {"ts": None if step.ts == -math.inf else step.ts, "usd_per_hour": step.usd_per_hour} for step in price.steps

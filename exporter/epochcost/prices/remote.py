@@ -86,7 +86,7 @@ class RemotePrice:
                 f"price poller {self._host}: its answer is no price: {type(err).__name__}: {_short(str(err))}"
             ) from None
         price = self._followed.take(poller[:64], found.price, time.monotonic())
-        return NodePrice(price, found.on_demand_usd_per_hour, _clock(answer.headers, raw.get("now")))
+        return NodePrice(price, found.on_demand_usd_per_hour, _clock(answer.headers, raw.get("now"), price.fetched_ts))
 
     def _ask(self, option: PurchaseOption) -> Answer:
         node = self._node
@@ -117,14 +117,18 @@ class RemotePrice:
         return answer
 
 
-def _clock(headers: Mapping[str, str], now: object) -> ClockReading | None:
-    """The poller's clock: as its answer says ``now``, else by the header ``Date``; None where neither does."""
+def _clock(headers: Mapping[str, str], now: object, fetched_ts: float) -> ClockReading | None:
+    """The poller's clock: as its answer says ``now``, else by the header ``Date``; None where neither does.
+
+    A price that was fetched in the very second of that date tells it more finely.
+    """
     if is_number(now) and now > 0:
         return ClockReading(float(now))
     try:
-        return ClockReading(parsedate_to_datetime(headers["date"]).timestamp(), exact=False)
+        second = parsedate_to_datetime(headers["date"]).timestamp()
     except (KeyError, ValueError, TypeError, OverflowError):
         return None
+    return ClockReading(fetched_ts) if 0 <= fetched_ts - second < 1 else ClockReading(second, exact=False)
 
 
 def _basic_auth(password_file: Path) -> str:

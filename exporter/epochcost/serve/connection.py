@@ -29,9 +29,13 @@ log = logging.getLogger("epochcost.serve")
 _CHUNK = 16 * 1024
 _TLS_HANDSHAKE = b"\x16"
 _LINGER_SECONDS = 1.0
+MAX_SENT_AHEAD = 32
+"""Who sends on and on without waiting for answers begins again with a connection that has to be let in."""
 GRACE_SECONDS = 5.0
 LEAST_BYTES_PER_SECOND = 4096.0
-"""Either way, once the grace is over."""
+"""Of a body, once the grace is over."""
+LEAST_SENT_PER_SECOND = 65536.0
+"""Of a response likewise; what the system's buffers hold counts as sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,8 @@ class Connection:
         self._limits = limits
         self._stopping = stopping
         self._buffer = bytearray()
+        self._sent_ahead = 0
+        """Requests in a row behind which the next one was waiting already."""
         self._local = str(sock.getsockname()[0]) if sock.family in (socket.AF_INET, socket.AF_INET6) else ""
 
     def run(self) -> None:
@@ -153,7 +159,8 @@ class Connection:
         self.since = None
         response = refusal or self._answer(request)
         self.since = began
-        keep_alive = head.keep_alive and not self._stopping.is_set()
+        self._sent_ahead = self._sent_ahead + 1 if self._buffer else 0
+        keep_alive = head.keep_alive and not self._stopping.is_set() and self._sent_ahead < MAX_SENT_AHEAD
         self._send(response, head, keep_alive=keep_alive)
         return keep_alive
 
@@ -230,7 +237,7 @@ class Connection:
         """In time as a whole, and all along at a rate. One write, where the system takes it in one."""
         began, view, sent = time.monotonic(), memoryview(block), 0
         while sent < len(block):
-            in_time = began + GRACE_SECONDS + sent / LEAST_BYTES_PER_SECOND
+            in_time = began + GRACE_SECONDS + sent / LEAST_SENT_PER_SECOND
             left = min(began + self._limits.send_seconds, in_time) - time.monotonic()
             if left <= 0:
                 raise TimeoutError

@@ -22,6 +22,8 @@ log = logging.getLogger("epochcost.serve")
 _BACKLOG = 128
 _SLOT_SECONDS = 1.0
 _STOP_SECONDS = 5.0
+_SEND_BUFFER_BYTES = 256 * 1024
+"""Of each connection: else the system would take megabytes for somebody who does not read."""
 
 
 def always_ready() -> None:
@@ -144,6 +146,7 @@ class Server:
             self._stopping.wait(_SLOT_SECONDS)  # out of file descriptors: trying at once again would spin
             return
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         self._begin(sock, str(address[0]))
 
     def _begin(self, sock: socket.socket, address: str) -> None:

@@ -10,11 +10,12 @@ from epochcost._version import __version__
 from epochcost.agent.collectors.family import Family, one
 from epochcost.agent.snapshot import CollectorHealth, Snapshot
 
-Healths: TypeAlias = Callable[[Snapshot], Mapping[str, CollectorHealth]]
-
 
 def _user(number: int) -> str:
     return str(number) if number >= 0 else "network" if number == -1 else "others"
+
+
+Healths: TypeAlias = Callable[[Snapshot], Mapping[str, CollectorHealth]]
 
 
 def own(healths: Healths) -> tuple[Family, ...]:

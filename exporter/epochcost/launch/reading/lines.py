@@ -8,19 +8,21 @@ MAX_LINE_BYTES = 2048
 """What is read of one line; what comes after that is let pass unread."""
 
 _ENDS = re.compile(rb"[\r\n\x08]")
-_TELLING = re.compile(
+_TELLING = re.compile(rb"/[ \t]{0,8}[0-9?U]|%\||[Ee]poch|EPOCH")
+"""What a line must hold to be worth a closer look in a flood of output. Most of it has none of it,"""
+_HINTS = (b"/", b"%|", b"poch", b"POCH")
+"""and mostly none of this either, which is found out ten times as fast."""
+_FLOOD_BYTES = 8192
+_FLOOD_END_BYTES = 1024
+"""More than that at once is a flood, of which all but the end is searched for these words alone; the rest for"""
+_TELLING_MORE = re.compile(
     rb"/[ \t]{0,8}[0-9?U-]|%\||[Ee]poc|EPOCH|[\xc3\xad]poc|[Ee]pok|[Ii]ter|ITER|[Ss]tep|STEP|[Bb]atch|Trainer\.fit"
     rb"|v_num|Sanity|dataloader has|[Nn]um examples|:\[[0-9]|\xbf\xd0\xbe\xd1\x85|\xe3\x83\x9d\xe3\x83\x83\xe3\x82\xaf"
     rb"|\xec\x97\x90|\xe8\xbd\xae|\xe5\x9b\x9e\xe5\x90\x88|\xe4\xb8\x96\xe4\xbb\xa3|\bE  |[0-9]it \[|GPU available"
     rb"|params|raw words|avg loss|heckpoint"
 )
-"""What a line must hold to be worth a closer look. Most output of most programs has none of it,"""
-_HINTS = (
-    b"/", b"%|", b"poc", b"POCH", b"pok", b"tep", b"TEP", b"Iter", b"iter", b"ITER", b"atch", b":[", b"it [", b"E  ",
-    b"Sanity", b"\xd0\xbe\xd1\x85", b"\x83\xaf", b"\xec\x97\x90", b"\xe8\xbd\xae", b"\xe5\x9b\x9e", b"\xe4\xbb\xa3",
-    b"available", b"params", b"raw words", b"avg loss", b"heckpoint", b"xamples", b"v_num", b"Trainer", b"dataloader",
-)  # fmt: skip
-"""and mostly none of this either, which is found out ten times as fast."""
+"""other languages' words, steps, heads of tables, and what names a program."""
+_TABLE_HEAD = re.compile(rb"[\s|]{0,16}(?:\x1b\[[0-9;]{0,16}m)?(?:[Ee]poch|EPOCH|E)[\s|#][^0-9]{4,400}$")
 MOST_BEFORE, MOST_AFTER = 24, 72
 """Of one read that holds more lines than any training prints, the first and the last are looked at: all is absolute."""
 
@@ -62,11 +64,28 @@ class Lines:
 
 
 def _telling(whole: bytes) -> list[bytes]:
+    before = _last_end(whole, 0, len(whole) - _FLOOD_END_BYTES) + 1 if len(whole) > _FLOOD_BYTES else 0
     lines: list[bytes] = []
-    if not any(hint in whole for hint in _HINTS):
+    if before and any(hint in whole for hint in _HINTS):
+        lines = _found(_TELLING, whole, 0, before)
+    return lines + _rows(whole[before:], _found(_TELLING_MORE, whole, before, len(whole)))
+
+
+def _rows(whole: bytes, lines: list[bytes]) -> list[bytes]:
+    """Under the head of a table every line may be a row, also those that came together with it."""
+    head = next((line for line in lines if _TABLE_HEAD.match(line)), None)
+    if head is None:
         return lines
-    reached = 0
-    while (hit := _TELLING.search(whole, reached)) is not None:
+    begin = whole.find(head)
+    return [line for line in lines if whole.find(line) < begin] + [
+        line[:MAX_LINE_BYTES] for line in _ENDS.split(whole[begin:]) if line
+    ]
+
+
+def _found(telling: re.Pattern[bytes], whole: bytes, reached: int, last: int) -> list[bytes]:
+    """The lines from ``reached`` to ``last`` that hold what is looked for."""
+    lines: list[bytes] = []
+    while (hit := telling.search(whole, reached, last)) is not None:
         begin = max(reached, _last_end(whole, reached, hit.start()) + 1)
         after = _ENDS.search(whole, hit.end())
         end = len(whole) if after is None else after.start()
