@@ -187,7 +187,9 @@ Path("data.yaml").write_text(f"path: {root.resolve()}\\ntrain: images\\nval: ima
 from ultralytics import YOLO
 model = YOLO("yolov8n.yaml")
 model.add_callback("on_train_epoch_end", lambda trainer: mark())
-model.train(data="data.yaml", epochs=3, imgsz=64, batch=4, workers=0, device="cpu", plots=False, project=str(Path.cwd()))
+model.train(
+    data="data.yaml", epochs=3, imgsz=64, batch=4, workers=0, device="cpu", plots=False, project=str(Path.cwd())
+)
 """
 )
 

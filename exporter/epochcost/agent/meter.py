@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,8 +13,7 @@ from epochcost.agent.snapshot import CollectorHealth, GpuView, NodeView, Settled
 from epochcost.agent.views import Histories, run_views
 from epochcost.ledger import Device, Ledger
 from epochcost.ledger.node_ledger import FOLD_AFTER_SECONDS
-from epochcost.ledger.price import SECONDS_PER_HOUR
-from epochcost.ledger.state_check import ImpossibleStateError, check_ledger, fits
+from epochcost.ledger.state_check import check_ledger, fits
 from epochcost.model import (
     GpuReading,
     GpuSample,
@@ -31,8 +29,6 @@ FRESH_SECONDS = 5.0
 """A reading older than this says nothing about now; a span longer than this was not observed."""
 RECENT_BOOT_SECONDS = 30 * 60.0
 SETTLE_EVERY_SECONDS = 3600.0
-MOST_TIMES_TOO_HIGH = 100.0
-MAX_COUNT = 1e12
 CPU = GpuSample("cpu", "cpu")
 _NONE_OF_ANY = dict.fromkeys(State, 0.0)
 
@@ -285,7 +281,7 @@ class Meter:
             settlement = Settlement.restored(state["settled"])
         else:
             settlement = Settlement.of_before(state["envelope"], ledger)
-        _check_settlement(settlement, ledger)
+        settlement.check(ledger)
         applied = Counter({str(k): n for k, n in state["applied"].items()})
         if not all(fits(n, int) and n >= 0 for n in applied.values()):
             raise ValueError(f"applied: {applied!r} are not counts")
@@ -298,23 +294,6 @@ class Meter:
         """Go on with ``books``."""
         self.ledger, self.settlement, self._applied = books.ledger, books.settlement, books.applied
         self.boot_ts = books.boot_ts
-
-
-def _check_settlement(settlement: Settlement, ledger: Ledger) -> None:
-    """A figure was shown too high where a price was: but not many times as high as everything could have cost.
-
-    Raises:
-        ImpossibleStateError: when one is.
-    """
-    totals = ledger.book.totals(ledger.price)
-    prices = [usd for usd in ledger.price.usd_per_hour if usd is not None]
-    if not prices:
-        return
-    most = MOST_TIMES_TOO_HIGH * max(prices) * math.fsum(totals.seconds.values()) / SECONDS_PER_HOUR
-    counts = MAX_COUNT
-    for name, value in settlement.state().items():
-        if value > (counts if name.startswith("run/count") else most + sum(totals.cost_usd.values())):
-            raise ImpossibleStateError(f"settled: {name}: {value!r} cannot have been shown")
 
 
 def _is_fresh(inputs: Inputs, now: float) -> bool:

@@ -28,7 +28,7 @@ class SavedMachine:
         known_as: all that its price depends on.
         name: of the machine.
         found: what its metadata said, by source; None in another boot.
-        dates: how a price poller's dates become the timeline's.
+        dates: how the poller's dates become this machine's.
     """
 
     known_as: tuple[str, ...]
@@ -166,7 +166,7 @@ class PricedMachine:
         if saved.found is not None:
             self.identity.take(saved.found)
         if self.prices is not None:
-            self.prices.dates = saved.dates
+            self.prices.dates.restore(saved.dates.state())
         self._name = saved.name
         meter.machine = saved.name.name
         self._known_as, self._since = saved.known_as, since

@@ -15,11 +15,14 @@ from typing import Any
 from epochcost.agent.snapshot import SettledMoney, SettledRun
 from epochcost.ledger import Ledger, RunAccount
 from epochcost.ledger.node_ledger import Key
-from epochcost.ledger.state_check import is_number
-from epochcost.model import PriceStep, State
+from epochcost.ledger.price import SECONDS_PER_HOUR
+from epochcost.ledger.state_check import ImpossibleStateError, is_number
+from epochcost.model import MAX_USD_PER_HOUR, PriceStep, State
 
 MAX_CEILINGS = 10_000
 DUST_USD = 1e-12
+MOST_TIMES_TOO_HIGH = 100.0
+MAX_COUNT = 1e12
 LATE_SECONDS = 60.0
 """A source that was asked at an instant is taken to know of all changes until this long before."""
 FRESH_SECONDS = 86400.0
@@ -90,6 +93,21 @@ class Settlement:
                 for name, value in self._most.items()
                 if not name.startswith("run/") or name.split("/", 2)[2] in parts
             }
+
+    def check(self, ledger: Ledger) -> None:
+        """Raise unless the figures can have been shown: a price may have been too high once, but not beyond measure.
+
+        Raises:
+            ImpossibleStateError: naming the figure.
+        """
+        totals = ledger.book.totals(ledger.price)
+        prices = [usd for usd in ledger.price.usd_per_hour if usd is not None]
+        most = math.fsum(totals.seconds.values()) * max(prices, default=MAX_USD_PER_HOUR) / SECONDS_PER_HOUR
+        most = MOST_TIMES_TOO_HIGH * most + math.fsum(totals.cost_usd.values())
+        for name, value in self._most.items():
+            limit = MAX_COUNT if name.startswith("run/count") else most
+            if not (is_number(value) and 0 <= value <= limit):
+                raise ImpossibleStateError(f"settled: {name}: {value!r} cannot have been shown")
 
     def state(self) -> dict[str, float]:
         """As JSON-able data."""

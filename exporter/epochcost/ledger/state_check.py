@@ -17,7 +17,7 @@ from typing import Any, Union
 
 from epochcost.ledger.devices import DeviceTotals
 from epochcost.ledger.ledger import Ledger
-from epochcost.ledger.node_ledger import NodeLedger
+from epochcost.ledger.node_ledger import Interval, NodeLedger
 from epochcost.ledger.price import PriceTrack
 from epochcost.ledger.run import RunAccount
 from epochcost.model import MAX_USD_PER_HOUR
@@ -46,6 +46,8 @@ def check_ledger(ledger: Ledger, latest: float) -> None:
     _check_layout(ledger._layout)  # noqa: SLF001 - of the same room
     _check_price(ledger.price)
     _check_book(ledger.book, ledger.cursor)
+    _check_spans(ledger.unsettled._blocks, "unsettled", ledger.cursor)  # noqa: SLF001 - of the same room
+    _require(is_number(ledger.unsettled.until) and 0 <= ledger.unsettled.until <= latest, "unsettled: in the future")
     for uuid, totals in ledger.devices.devices.items():
         _check_device(totals, f"devices: {uuid}")
     for run, account in ledger.runs.items():
@@ -65,20 +67,20 @@ def _check_price(price: PriceTrack) -> None:
         _require(usd is None or (is_number(usd) and 0 < usd <= MAX_USD_PER_HOUR), f"price: {usd!r} is not a price")
 
 
-def _check_book(book: NodeLedger, cursor: float | None) -> None:
-    _require(not book.spans or cursor is not None, "book: has spans, and nothing is accounted")
-    for before, after in pairwise(book.spans):
-        _require(before.end <= after.start, f"book: spans overlap at {after.start!r}")
-    for span in book.spans:
+def _check_spans(spans: Sequence[Interval], where: str, cursor: float | None) -> None:
+    _require(not spans or cursor is not None, f"{where}: has spans, and nothing is accounted")
+    for before, after in pairwise(spans):
+        _require(before.end <= after.start, f"{where}: spans overlap at {after.start!r}")
+    for span in spans:
         length = span.end - span.start
-        _require(
-            EARLIEST <= span.start < span.end <= (cursor or 0.0) + TOLERANCE, f"book: no span is {span.start!r} on"
-        )
-        _check_amounts(span.seconds.values(), f"book: span {span.start!r}")
+        _require(EARLIEST <= span.start < span.end <= (cursor or 0.0) + TOLERANCE, f"{where}: from {span.start!r}")
+        _check_amounts(span.seconds.values(), f"{where}: span {span.start!r}")
         total = math.fsum(span.seconds.values())
-        _require(
-            math.isclose(total, length, rel_tol=TOLERANCE, abs_tol=TOLERANCE), f"book: {span.start!r} does not sum"
-        )
+        _require(math.isclose(total, length, rel_tol=TOLERANCE, abs_tol=TOLERANCE), f"{where}: {span.start!r}: no sum")
+
+
+def _check_book(book: NodeLedger, cursor: float | None) -> None:
+    _check_spans(book.spans, "book", cursor)
     folded = book._folded  # noqa: SLF001 - of the same room
     _check_amounts((*folded.seconds.values(), *folded.cost_usd.values(), folded.unpriced_seconds), "book: folded")
     most = math.fsum(folded.seconds.values()) / 3600 * MAX_USD_PER_HOUR
