@@ -420,7 +420,7 @@ def test_what_was_found_is_remembered():
         first = IdentityFeed(Node("n", "aws"), [AwsMetadata(url)])
         first.ask()
         again = IdentityFeed(Node("n", "aws"), [AwsMetadata(url)])
-    again.restore(first.state())  # the service is gone by now
+    again.take(again.restored(first.state()))  # the service is gone by now
     assert again.settled
     assert again.ask()
     assert again.node == first.node
@@ -429,7 +429,7 @@ def test_what_was_found_is_remembered():
 @pytest.mark.parametrize("state", [{"aws": ["aws"]}, {"aws": None}, {"aws": ["a", "b", "c", "d", "stolen"]}, []])
 def test_a_memory_that_makes_no_sense_is_refused(state: dict[str, object]):
     with pytest.raises((TypeError, ValueError, AttributeError)):
-        IdentityFeed(Node("n"), []).restore(state)
+        IdentityFeed(Node("n"), []).restored(state)
 
 
 # -- whom to ask -------------------------------------------------------------------------------------------------------

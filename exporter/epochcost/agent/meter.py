@@ -13,6 +13,7 @@ from epochcost.agent.snapshot import CollectorHealth, GpuView, NodeView, Settled
 from epochcost.agent.views import Histories, run_views
 from epochcost.ledger import Device, Ledger
 from epochcost.ledger.node_ledger import FOLD_AFTER_SECONDS
+from epochcost.ledger.state_check import check_ledger, fits
 from epochcost.model import (
     GpuReading,
     GpuSample,
@@ -95,6 +96,16 @@ class Inputs:
     refused: Mapping[tuple[int, str], int] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     fresh_seconds: float = FRESH_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """All that a meter remembers."""
+
+    ledger: Ledger
+    settlement: Settlement
+    applied: Counter[str]
+    boot_ts: float | None
 
 
 class Meter:
@@ -254,25 +265,35 @@ class Meter:
             "boot_ts": self.boot_ts,
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state` described.
+    def restored(self, state: Mapping[str, Any], latest: float) -> Books:
+        """What `state` described, if it can be true; nothing of it is taken over yet.
+
+        Args:
+            state: what `state` made.
+            latest: nothing in it may lie after this instant (node timeline).
 
         Raises:
-            KeyError, TypeError, ValueError: when it is not what `state` makes; nothing has changed then.
+            KeyError, TypeError, ValueError, AttributeError: when it is not what `state` makes, or cannot be true.
         """
         ledger = Ledger.restored(state["ledger"], self.ledger.settings)
+        check_ledger(ledger, latest)
         if "settled" in state:
             settlement = Settlement.restored(state["settled"])
         else:
             settlement = Settlement.of_before(state["envelope"], ledger)
-        applied = Counter({str(k): int(n) for k, n in state["applied"].items()})
-        boot_ts = None if state["boot_ts"] is None else float(state["boot_ts"])
-        self.ledger, self.settlement, self._applied, self.boot_ts = ledger, settlement, applied, boot_ts
+        settlement.check(ledger)
+        applied = Counter({str(k): n for k, n in state["applied"].items()})
+        if not all(fits(n, int) and n >= 0 for n in applied.values()):
+            raise ValueError(f"applied: {applied!r} are not counts")
+        boot_ts = state["boot_ts"]
+        if not (boot_ts is None or (fits(boot_ts, float) and 0 < boot_ts <= latest)):
+            raise ValueError(f"boot_ts: {boot_ts!r} is not a time until now")
+        return Books(ledger, settlement, applied, boot_ts)
 
-    def clear(self) -> None:
-        """Forget what `restore` took over."""
-        self.ledger = Ledger(self.ledger.settings)
-        self.settlement, self._applied, self.boot_ts = Settlement(), Counter(), None
+    def take(self, books: Books) -> None:
+        """Go on with ``books``."""
+        self.ledger, self.settlement, self._applied = books.ledger, books.settlement, books.applied
+        self.boot_ts = books.boot_ts
 
 
 def _is_fresh(inputs: Inputs, now: float) -> bool:

@@ -104,7 +104,7 @@ class PriceFeed:
         wall, t, price = self._wall(), self._now(), answer.price
         # Half of what the answer took is the way back; a clock that was set meanwhile says nothing of the way.
         back = (wall - asked) / 2 if 0 <= wall - asked <= MOST_SECONDS else 0.0
-        self.dates.heard(answer.clock, wall - back, t - back)
+        self.dates.heard(answer.clock, wall - back, t - back, back)
         confirmed_t = min(t, self.dates.on_timeline(price.fetched_ts))
         steps = self.dates.steps(price.steps)
         return Quote(steps, answer.on_demand_usd_per_hour, price.source, price.fetched_ts, confirmed_t)

@@ -262,6 +262,8 @@ class Snapshot:
     """Sentences for people: what is missing and what to do."""
     owners: tuple[GpuOwner, ...] = ()
     """Who uses each GPU; the shares of one GPU sum to 1. Nothing about a GPU whose user is not known."""
+    owners_not_understood: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """Processes and devices whose owner could not be told for the form of a path or a name, by source and form."""
     simulated: bool = False
     machine: str = ""
     """The agent's name for this machine, on each of its series; see `epochcost.nodes.machine_name`."""

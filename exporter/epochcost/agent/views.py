@@ -71,7 +71,7 @@ def run_views(
     When there are more, each user has an equal part, and of his the runs open longest stay: a flood of new ones, or of
     somebody else's, must not hide the one that matters.
     """
-    settled_t = ledger.unsettled.until
+    settled_t = ledger.unsettled.until if ledger.price.times else now  # without a price there is nothing to settle
     shown = [a for a in ledger.runs.values() if a.members and _shown(a, now, settled_t, keep_seconds)]
     shown.sort(key=lambda a: (a.ended_t is not None, -a.ended_t if a.ended_t is not None else a.started_t or 0.0))
     shown = _shared_out(shown)

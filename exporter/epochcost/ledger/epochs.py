@@ -15,7 +15,7 @@ WHOLE = 1e-6
 """An epoch position this near to a whole number is whole."""
 STALL_FACTOR = 5.0
 INTERVALS_KEPT = 31
-BUSY_SECONDS = 60.0
+BUSY_SECONDS = 120.0
 NEVER_STALLED = frozenset({Phase.EVAL, Phase.CHECKPOINT, Phase.RESTORE})
 
 

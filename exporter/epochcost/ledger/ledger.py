@@ -27,7 +27,7 @@ ALL = Device("node", "node")
 """Stands for the whole machine where no device has ever been seen."""
 NO_GPU = frozenset({"cpu", ALL.uuid})
 STATE_VERSION = 2
-WORKING_RATIO = 0.1
+WORKING_RATIO = 0.3
 """Utilisation from which on a device of a run that has said nothing but its start plainly works."""
 
 

@@ -106,15 +106,19 @@ class IdentityFeed:
             for name, node in list(self._found.items())
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state` described earlier in this boot of the machine.
+    def restored(self, state: Mapping[str, Any]) -> dict[str, Node]:
+        """What `state` described earlier in this boot of the machine; nothing of it is taken over yet.
 
         Raises:
-            TypeError, ValueError, AttributeError: when it is not what `state` makes; nothing has changed then.
+            TypeError, ValueError, AttributeError: when it is not what `state` makes.
         """
         found = {}
         for name, (provider, region, zone, instance_type, option) in state.items():
             place = (str(provider), str(region), str(zone), str(instance_type))
             found[str(name)] = Node("", *place, PurchaseOption(option) if option else None)
-        self._found = found
+        return found
+
+    def take(self, found: Mapping[str, Node]) -> None:
+        """Go on with what was ``found``."""
+        self._found = dict(found)
         self._fill()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from epochcost.model import GpuOwner, GpuSample
 from epochcost.owners.owner_source import OwnerError, OwnerSource
@@ -49,6 +49,10 @@ class OwnerFeed:
     def name(self) -> str:
         """The source's."""
         return self._source.name
+
+    def not_understood(self) -> Mapping[str, int]:
+        """As the source says of its last answer, where that is not too old."""
+        return self._source.not_understood if self._mono() - self._said_at <= FRESH_SECONDS else {}
 
     def owners(self) -> tuple[GpuOwner, ...]:
         """Who uses the GPUs, as far as that was said lately."""

@@ -155,6 +155,7 @@ class SourcePoller:
             unpriced=len(self._unpriced),
             unpriced_sentences=said,
             unknown=catalogue.unknown,
+            credits=catalogue.credits,
             unknown_total=self._health.unknown_total + len(catalogue.unknown),
         )
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
+from epochcost.prices.allowances import Credit
 from epochcost.prices.gpu_model import canonical
 from epochcost.prices.http_json import HttpError, JsonApi
 from epochcost.prices.json_fields import FieldError, gib, mapping, number, optional_number, rows, text
@@ -29,6 +30,7 @@ WELCOME = (
     "communitySpotPrice",
 )
 """Fields that are done without where the schema has them no more: the end of spot pods is announced."""
+BALANCE = "query Balance { myself { clientBalance currentSpendPerHr } }"
 _GONE = re.compile(r"Cannot query field [\"']+(\w+)[\"']+")
 _TYPE = re.compile(r"([1-9]\d{0,2})x (\S.*)")
 _FIELDS = (
@@ -111,15 +113,28 @@ class RunPod:
                 problems.append(f"runpod: {want.instance_type}: {err}")
         if problems and not prices:
             raise PriceSourceError(summary(problems))
+        notes = [f"runpod: its API has no field {name} any more: done without" for name in gone]
         return Catalogue(
             tuple(prices),
             tuple(facts.values()),
             tuple(problems),
+            credits=self._credit(now, notes) if self.api.key_file else (),
             asked=frozenset(ours),
             names=frozenset(f"{match[1]}x {name}" for _, match in wants for name in models),
             reasons=reasons,
-            notes=tuple(f"runpod: its API has no field {name} any more: done without" for name in gone),
+            notes=tuple(notes),
         )
+
+    def _credit(self, now: float, notes: list[str]) -> tuple[Credit, ...]:
+        """What the account has left: pods are stopped when that is used up. No price hangs on it: it is asked once."""
+        try:
+            answer = replace(self.api, attempts=1).post(self.url, {"query": BALANCE})
+            mine = mapping(mapping(answer, "data"), "myself")
+            left, spend = number(mine, "clientBalance"), optional_number(mine, "currentSpendPerHr")
+        except (HttpError, FieldError) as err:
+            notes.append(f"runpod: what the account has left is not known ({err})")
+            return ()
+        return (Credit("RunPod account", PROVIDER, left, now, spend_usd_per_hour=spend),)
 
     def _models(self, problems: list[str]) -> tuple[Mapping[str, list[Mapping[str, Any]]], tuple[str, ...]]:
         """Whole GPUs by name, without slices (MIG), which have similar names; and fields that are gone."""

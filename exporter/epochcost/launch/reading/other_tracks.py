@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from epochcost.launch.moment import Moment
-from epochcost.launch.reading.epoch_track import NEARLY, TOGETHER_SECONDS, Track
+from epochcost.launch.reading.epoch_track import BEGINNING, NEARLY, TOGETHER_SECONDS, Track
 from epochcost.launch.reading.inner_counters import InnerCounters
 from epochcost.launch.reading.progress import Form, Progress, Trust
 
@@ -177,10 +177,13 @@ class PassTrack(Track):
         self.steps = said.steps
         self._own = -1
         self._low: int | None = None
+        self._here = at
         self._lines_here = 0
+        self._longest_jump = 0
+        self._shortest = math.inf
         self._full: Moment | None = None
         self._again = 0
-        self._back = 0
+        self._odd = 0
 
     @property
     def confirmed(self) -> bool:
@@ -195,30 +198,41 @@ class PassTrack(Track):
             return
         self.lines += 1
         step = said.step
-        if step < self._own:
-            if self._full is not None and (self._low is None or step <= max(1, self._low)):
-                self._again += 1
-                self._full, self._lines_here = None, 0
-            else:
-                self._back += 1
-                if self._back > 1:
-                    self.broken = "several draw it at once"
-                return
-        elif step >= self.steps and self._lines_here == 0 and self._again and self.steps > 1:
-            self._back += 1
+        if self._strange(step, at):
+            self._odd += 1
+            if self._odd > 1 or self._again:
+                self.broken = "several draw it at once, or it is not the training's"
             return
+        if step < self._own:
+            self._again += 1
+            self._full, self._lines_here, self._here = None, 0, at
+        elif self._lines_here:
+            self._longest_jump = max(self._longest_jump, step - self._own)
         self._own = step
         self._low = step if self._low is None else min(self._low, step)
         self._lines_here += 1
         self.active = at
         if step >= self.steps and self._full is None:
-            self._full = at
-            if self._lines_here > 1:
-                self.close(self._again + 1, at)
-        self.position = max(
-            self.position or 0.0, self._again + min(step / self.steps, 1.0 - 10 * NEARLY), float(self.count)
-        )
+            self._filled(at)
+        done = self._again + min(step / self.steps, 1.0 - 10 * NEARLY)
+        self.position = max(self.position or 0.0, done, float(self.count))
         self.step = max(self.step or 0, self._again * self.steps + min(step, self.steps))
+
+    def _filled(self, at: Moment) -> None:
+        self._full = at
+        self._shortest = min(self._shortest, at.mono - self._here.mono)
+        if self._lines_here > 1:
+            self.close(self._again + 1, at)
+
+    def _strange(self, step: int, at: Moment) -> bool:
+        """What one program alone would not draw: back a little, on by leaps, full again at once."""
+        if step < self._own:
+            return self._full is None or (self._low is not None and step > max(1, self._low))
+        if not self._again or self._full is not None:
+            return False
+        leaps = step - self._own > 3 * self._longest_jump + 1
+        early = step >= (self.steps or 0) and at.mono - self._here.mono < BEGINNING * self._shortest
+        return leaps or early
 
 
 class StepsTrack(Track):
