@@ -40,7 +40,7 @@ from states import RUN_STATE_COLOURS, STATE_COLOURS, coloured_text
 
 UID = "epochcost-fleet"
 CHOSEN = '{epochcost_machine=~"$machine"}'
-SPENT = "sum(sum_over_time(cluster:epochcost_spent_usd:step[$__range]))"
+SPENT = "sum(sum_over_time(cluster:epochcost_spent_usd:step[$__range])) > 0"
 """Dollars of the panel's time range, of every machine that was there."""
 WASTE = "sum(cluster:epochcost_waste_usd_per_hour:rate5m)"
 BY_STATE = "sum by (state) (cluster_state:epochcost_cost_usd_per_hour:rate5m)"
@@ -111,7 +111,7 @@ def _month() -> Builder[Panel]:
         USD,
         0,
     )
-    return figures(about, Query("sum(cluster:epochcost_cost_usd:month_projected)", "End of the month"), named=True)
+    return figures(about, Query("sum(cluster:epochcost_cost_usd:month_projected) > 0", "End of the month"), named=True)
 
 
 def _wasted() -> Builder[Panel]:
@@ -287,7 +287,7 @@ def _by_experiment(expr: str) -> str:
 
 def _budget() -> Builder[Panel]:
     budget = "cluster:epochcost_budget_usd:month"
-    spent = f"sum(cluster:epochcost_cost_usd:month and {budget})"
+    spent = f"(sum(cluster:epochcost_cost_usd:month and {budget}) > 0)"
     share = share_of_budget()
     return figures(
         About(
@@ -300,8 +300,8 @@ def _budget() -> Builder[Panel]:
             empty="No budget is set in epochcost-thresholds.yml",
         ),
         Query(f"{spent} / sum({budget})", "Spent"),
-        Query(f"sum(cluster:epochcost_cost_usd:month_projected and {budget}) / sum({budget})", "At its end"),
-        Query("max(cluster:epochcost_budget_burn_ratio:rate1h)", "Pace"),
+        Query(f"(sum(cluster:epochcost_cost_usd:month_projected and {budget}) > 0) / sum({budget})", "At its end"),
+        Query("max(cluster:epochcost_budget_burn_ratio:rate1h) > 0", "Pace"),
         overrides={"Spent": share, "At its end": share, "Pace": {"unit": "suffix:x", "decimals": 1}},
     ).orientation(VizOrientation.VERTICAL)  # beside each other, however narrow
 

@@ -21,7 +21,7 @@ from epochcost.demo.programs import Program, free_port, needed
 from epochcost.demo.rules_for_replay import DemoError, Rule, every_rule, passes, seconds
 
 STEP_SECONDS = 30.0
-LOOKBACK_SECONDS = STEP_SECONDS - 1
+LOOKBACK_SECONDS = STEP_SECONDS - 0.05
 """Less than a step: of two series that follow each other, as of two hours, there is one at a time."""
 ALERT_SECONDS = 60.0
 """How often the past's alerts are evaluated."""
@@ -103,7 +103,10 @@ class History:
         config.write_text("global: {}\n", encoding="utf-8")
         log = self.data.parent / "past.log"
         # What is written afterwards has no markers of staleness: a series is gone when its next sample is missing.
-        command = [*prometheus_command(config, self.data, address), f"--query.lookback-delta={LOOKBACK_SECONDS:g}s"]
+        command = [
+            *prometheus_command(config, self.data, address),
+            f"--query.lookback-delta={1000 * LOOKBACK_SECONDS:.0f}ms",
+        ]
         with Program("prometheus", command, address, log) as running:
             yield running.url
 

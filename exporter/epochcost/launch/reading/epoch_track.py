@@ -17,6 +17,7 @@ BEGINNING = 0.5
 ENOUGH = 0.7
 """Of the shortest epoch: the last one took so long, so it was done when the command ended well."""
 NEARLY = 1e-6
+MOST_SKIPPED = 100
 FEW_LINES = 3
 """Lines an epoch from which on one that counts nothing tells about where the epoch ends."""
 
@@ -124,6 +125,7 @@ class EpochTrack(Track):
         self._held: tuple[int, Moment] | None = None
         self._whole = False
         self._given = self._whole_steps = False
+        self._ahead: tuple[int, Moment] | None = None
         self._usual = said.usual
         self._stepping = self.source == "table" and said.run_step is not None
         self.per_epoch: int | None = None
@@ -195,7 +197,7 @@ class EpochTrack(Track):
         elif number == self._number + 1:
             self._next(said, at)
         elif number > self._number:
-            self._skip(number, at)
+            self._skip(number, said, at)
         else:
             self._back(number, said, at)
         if number == self._number:
@@ -347,16 +349,25 @@ class EpochTrack(Track):
         if self._runwide is None or not goes_on:
             self._runwide = goes_on and not full
 
-    def _skip(self, number: int, at: Moment) -> None:
-        """Epochs of which nothing was printed, or nothing was read."""
-        if self.confirmed:
-            self.close(self._offset + number - (self._first or 0), at)
-            self._number = number
-            self._enter(at)
-            if self.form is Form.END:
-                self.close(self._index + 1, at)
+    def _skip(self, number: int, said: Progress, at: Moment) -> None:
+        """Epochs of which nothing was printed, or nothing was read: only when another line agrees."""
+        if not self.confirmed:
+            self._relearn(number, at)
             return
-        self._relearn(number, at)
+        ahead, self._ahead = self._ahead, (number, at)
+        if ahead is None or number not in (ahead[0], ahead[0] + 1):
+            return
+        self._ahead = None
+        if ahead[0] - (self._number or 0) > MOST_SKIPPED:
+            self._relearn(number, at)
+            return
+        self.close(self._offset + ahead[0] - (self._first or 0), ahead[1])
+        self._number = ahead[0]
+        self._enter(ahead[1])
+        if self.form is Form.END:
+            self.close(self._index + 1, ahead[1])
+        if number == ahead[0] + 1:
+            self._next(said, at)
 
     def _relearn(self, number: int, at: Moment) -> None:
         """What was seen before was something else."""
