@@ -67,7 +67,7 @@ def serve() -> None:
     aws = _aws()
     answers = JsonServer()
     answers.ask("/azure", azure)
-    answers.on("/vast/bundles/", Answer({"offers": vast}))
+    answers.on("/vast/v0/bundles/", Answer({"offers": vast}))
     rows = 1_200_000
     length = sum(map(len, big(rows, AWS_TYPES[0], "3.5")))
     price_list = PriceListServer(lambda: big(rows, AWS_TYPES[0], "3.5"))

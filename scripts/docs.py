@@ -22,7 +22,7 @@ from epochcost.demo.demo_settings import DemoSettings
 from epochcost.poller.collector import PollerCollector
 from epochcost.poller.poller_settings import PollerSettings
 from epochcost.poller.snapshot import PollerSnapshot
-from epochcost.settings import options
+from epochcost.settings import default_text, options
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 FILES = ("metrics.md", "configuration.md", "demo.md")
@@ -60,19 +60,12 @@ def settings(cls: type) -> str:
     defaults = {f.name: f.default for f in dataclasses.fields(cls)}
     rows = []
     for name, opt in options(cls).items():
-        flag = f"`{opt.flag}` (file only)" if opt.structured else f"`--{opt.flag}`"
-        rows.append([flag, "" if opt.structured else f"`{opt.env}`", _default(defaults[name]), opt.help])
+        if opt.structured:
+            rows.append([f"`{opt.flag}` (file only)", "", "", opt.help])
+        else:
+            text = default_text(defaults[name], opt)
+            rows.append([f"`--{opt.flag}`", f"`{opt.env}`", f"`{text}`" if text else "", opt.help])
     return table(["flag", "environment", "default", "says"], rows)
-
-
-def _default(value: object) -> str:
-    if value in ("", None, ()):
-        return ""
-    if isinstance(value, tuple) and isinstance(value[-1], int):
-        return f"`{value[0]}:{value[1]}`"
-    if isinstance(value, tuple):
-        return f"`{','.join(map(str, value))}`"
-    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 
 TABLES: dict[str, Callable[[], str]] = {

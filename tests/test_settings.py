@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from epochcost.agent.agent_settings import AgentSettings
+from epochcost.demo.demo_settings import DemoSettings
 from epochcost.poller.poller_settings import PollerSettings
-from epochcost.settings import SettingsError, address, duration, load, unknown_environment
+from epochcost.reports.report_settings import CompareSettings, ReportSettings
+from epochcost.settings import (
+    Duration,
+    Option,
+    SettingsError,
+    add_flags,
+    address,
+    default_text,
+    duration,
+    load,
+    options,
+    spelled,
+    unknown_environment,
+)
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -110,3 +128,54 @@ def test_nothing_listens_beyond_this_machine_unless_configured() -> None:
 def test_a_misspelt_variable_is_found() -> None:
     environ = {"EPOCHCOST_NODE_NAEM": "x", "EPOCHCOST_NODE_NAME": "x", "EPOCHCOST_RUN": "x", "PATH": "x"}
     assert unknown_environment([AgentSettings], environ, ["EPOCHCOST_RUN"]) == ["EPOCHCOST_NODE_NAEM"]
+
+
+PROGRAMS = [AgentSettings, PollerSettings, DemoSettings, ReportSettings, CompareSettings]
+FLAGS = [(cls, name, opt) for cls in PROGRAMS for name, opt in options(cls).items() if not opt.structured]
+
+
+@pytest.mark.parametrize(("cls", "name", "opt"), FLAGS, ids=[f"{cls.__name__}.{opt.flag}" for cls, _, opt in FLAGS])
+def test_each_default_of_each_flag_is_accepted_as_its_value(cls: type, name: str, opt: Option) -> None:
+    default = next(f.default for f in dataclasses.fields(cls) if f.name == name)
+    parser = argparse.ArgumentParser()
+    add_flags(parser, cls)
+    text = default_text(default, opt)
+    shown = next(a.help for a in parser._actions if a.dest == opt.flag) or ""
+    if not text:
+        assert default in ("", None, ())
+        assert "default" not in shown.rpartition("[env")[2]
+        return
+    assert opt.parse(text) == default
+    assert f", default {text}]".replace("%", "%%") in shown
+    if isinstance(opt.parse, Duration):  # as a number of seconds, and as Python writes it
+        assert opt.parse(f"{default:g}") == opt.parse(repr(default)) == default
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "0", "-1", "0s", "1e3", "1 h", "h", "5 m", "1h30m", "inf", "nan", "\u0663s", "99999d", "1.5.2s", "1s\n1"],
+)
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="expected a duration"):
+        duration(text)
+
+
+@pytest.mark.parametrize(
+    ("flag", "text", "bounds"),
+    [
+        ("sample.interval", "1h", "from 100ms to 1m"),
+        ("sample.interval", "1ms", "from 100ms to 1m"),
+        ("prices.interval", "366d", "from 100ms to 1d"),
+        ("runs.keep", "400d", "from 1s to 30d"),
+        ("states.lost-after", "0.5", "from 1s to 30d"),
+        ("states.stall-after", "99d", "from 1s to 30d"),
+    ],
+)
+def test_a_duration_that_makes_no_sense_is_refused_with_its_flag_and_bounds(flag: str, text: str, bounds: str) -> None:
+    with pytest.raises(SettingsError, match=f"--{flag}: '{text}' is not valid: expected a duration {bounds}"):
+        load(AgentSettings, "agent", {flag: text}, {})
+
+
+@given(st.floats(0.001, 3e8))
+def test_a_duration_is_read_as_it_is_spelled(seconds: float) -> None:
+    assert duration(spelled(seconds)) == pytest.approx(seconds, rel=1e-12)

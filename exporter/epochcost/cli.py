@@ -11,9 +11,10 @@ import logging
 import os
 import platform
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from epochcost._version import __version__
 from epochcost.settings import SettingsError, add_flags, load
@@ -198,17 +199,43 @@ def _prices(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
 
 
 def _prices_once(settings: PollerSettings, flags: Mapping[str, str | None]) -> int:
-    """Print the market; 1 where no source answered, or nothing fits."""
+    """Print the market; 1 where there is nothing to print, or a question failed."""
     import time
 
-    from epochcost.poller.app import make_sources, quiet
+    from epochcost.poller.app import made_and_skipped, quiet
     from epochcost.poller.once import Filter, run_once
 
     quiet()
-    kept = Filter(flags["gpu"] or "", flags["provider"] or "")
-    text, answered = run_once(settings, make_sources(settings), time.time, kept, flags["format"] or "table")
-    print(text)
-    return 0 if answered else 1
+    sources, skipped = made_and_skipped(settings)
+    look = run_once(
+        settings,
+        sources,
+        time.time,
+        Filter(flags["gpu"] or "", flags["provider"] or ""),
+        flags["format"] or "table",
+        skipped=skipped,
+        width=_columns(sys.stdout),
+    )
+    for line in look.said:
+        print(_wrapped(line), file=sys.stderr)
+    try:
+        print(look.text, flush=True)
+    except BrokenPipeError:  # whoever reads has seen enough (`| head -1`); Python would write to the pipe once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0 if look.complete else 1
+
+
+def _columns(stream: TextIO) -> int:
+    """Of the terminal that ``stream`` writes to; 0 where it is none."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns if stream.isatty() else 0
+    except (OSError, ValueError):
+        return 0
+
+
+def _wrapped(line: str) -> str:
+    width = _columns(sys.stderr)
+    return "\n".join(textwrap.wrap(line, width, subsequent_indent="  ", break_on_hyphens=False)) if width else line
 
 
 def _check(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:

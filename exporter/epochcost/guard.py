@@ -22,6 +22,8 @@ class Collects(Protocol):
 class Guarded:
     """A collector that yields all of another's metrics or, when that one raises, none of them.
 
+    One that goes on without a part of its metrics says so by an attribute ``problem``, which is not empty then.
+
     Attributes:
         success: how the last collection went; None before the first.
         duration_seconds: what it took; None before the first.
@@ -45,7 +47,9 @@ class Guarded:
         began = time.perf_counter()
         try:
             metrics = list(self._collector.collect())
-            error = ""
+            error = getattr(self._collector, "problem", "")
+            if error and error != self.error:
+                self._log.warning("collector %s: some of its metrics are absent: %s", self.name, error)
         except Exception as err:  # noqa: BLE001 - whatever a collector raises, the other metrics must be served
             metrics = []
             error = f"{type(err).__name__}: {err}"

@@ -69,6 +69,14 @@ class EventKind(str, Enum):
     GONE = "gone"
 
 
+class SmActivity(str, Enum):
+    """A part of useful time: multiprocessors active, the others idle meanwhile, or not known."""
+
+    ACTIVE = "active"
+    REST = "rest"
+    UNKNOWN = "unknown"
+
+
 class Phase(str, Enum):
     """What a training process is doing."""
 
@@ -116,6 +124,7 @@ class Node:
         instance_type: ``p4d.24xlarge``, ``a3-highgpu-8g``, or a name of the owner's choice.
         purchase_option: how the machine is paid; None where unknown.
         source: which identity source said so (``configured``, ``aws``, ...).
+        reservation: id of the reservation (a capacity block, a future reservation) that it is started in.
     """
 
     node: str
@@ -125,6 +134,7 @@ class Node:
     instance_type: str = ""
     purchase_option: PurchaseOption | None = None
     source: str = ""
+    reservation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,13 +176,17 @@ class GpuOwner:
 
 @dataclass(frozen=True, slots=True)
 class PriceKey:
-    """What is bought: exactly one price series per key. ``zone`` is empty where the price is regional."""
+    """What is bought: exactly one price series per key.
+
+    ``zone`` is empty where the price is regional, ``reservation`` where it is not that of one reservation alone.
+    """
 
     provider: str
     region: str
     zone: str
     instance_type: str
     purchase_option: PurchaseOption
+    reservation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,6 +377,7 @@ class TrainingEvent:
         memory_peak_bytes: the most device memory the process ever held.
         job, launcher: what a launcher started (its id), and which launcher; facts about the run, never its identity.
         attempt: the newest attempt's number, as the launcher counts; for people, never summed by.
+        user: who began the run, as the system counts users; None where that is not known.
     """
 
     kind: EventKind
@@ -394,3 +409,4 @@ class TrainingEvent:
     job: str | None = None
     launcher: str | None = None
     attempt: int | None = None
+    user: int | None = None

@@ -83,8 +83,8 @@ def add_flags(parser: argparse.ArgumentParser, settings: type) -> None:
     for name, opt in options(settings).items():
         if opt.structured:
             continue
-        default = defaults[name]
-        shown = "" if default in ("", None, ()) else f", default {_shown(default)}"
+        text = default_text(defaults[name], opt)
+        shown = f", default {text}" if text else ""
         parser.add_argument(
             f"--{opt.flag}",
             dest=opt.flag,
@@ -93,9 +93,17 @@ def add_flags(parser: argparse.ArgumentParser, settings: type) -> None:
         )
 
 
-def _shown(default: object) -> str:
-    if isinstance(default, tuple) and default and isinstance(default[-1], int):
-        return f"{default[0]}:{default[1]}"  # an address
+def default_text(default: object, opt: Option) -> str:
+    """A default as it may be given as a value; empty where there is none."""
+    if default in ("", None, ()):
+        return ""
+    if isinstance(opt.parse, Duration) and isinstance(default, float):
+        return spelled(default)
+    if isinstance(default, tuple) and isinstance(default[-1], int):
+        host, port = default
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    if isinstance(default, float):
+        return f"{default:.15g}"
     return ",".join(map(str, default)) if isinstance(default, tuple) else f"{default}"
 
 
@@ -204,14 +212,47 @@ def address(text: str) -> tuple[str, int]:
 
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+SHORTEST_SECONDS, LONGEST_SECONDS = 0.001, 10 * 366 * 86400.0
 
 
-def duration(text: str) -> float:
-    """``15s``, ``5m``, ``1h``, ``500ms``, ``2d`` -> seconds, above 0."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text.strip())
-    if not match or float(match[1]) <= 0:
-        raise ValueError("expected a duration above 0 such as 500ms, 15s, 5m, 1h or 2d")
-    return float(match[1]) * _SECONDS[match[2]]
+@dataclasses.dataclass(frozen=True, slots=True)
+class Duration:
+    """Reads ``15s``, ``5m``, ``1h``, ``500ms``, ``2d``, or seconds (``60``, ``0.5``); gives seconds within bounds."""
+
+    least: float = SHORTEST_SECONDS
+    most: float = LONGEST_SECONDS
+
+    def __call__(self, text: str) -> float:
+        """The seconds of ``text``.
+
+        Raises:
+            ValueError: when it is no duration, or one that makes no sense here.
+        """
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?", text.strip(), re.ASCII)
+        seconds = float(match[1]) * _SECONDS[match[2] or "s"] if match else 0.0
+        if not match or seconds <= 0:
+            raise ValueError("expected a duration above 0 such as 500ms, 15s, 5m, 1h or 2d; without a unit, seconds")
+        if not self.least <= seconds <= self.most:
+            raise ValueError(f"expected a duration from {spelled(self.least)} to {spelled(self.most)}")
+        return seconds
+
+
+duration = Duration()
+"""A duration where nothing more is known of it."""
+
+
+def between(least: str, most: str) -> Duration:
+    """A duration within bounds, each written as one: ``between("100ms", "1m")``."""
+    return Duration(duration(least), duration(most))
+
+
+def spelled(seconds: float) -> str:
+    """Seconds as a duration is written: 900.0 -> ``15m``."""
+    for unit, length in sorted(_SECONDS.items(), key=lambda item: -item[1]):
+        count = seconds / length
+        if count >= 1 and math.isclose(count, round(count), rel_tol=1e-12):
+            return f"{round(count)}{unit}"
+    return f"{seconds!r}s"
 
 
 def ratio(text: str) -> float:

@@ -16,6 +16,7 @@ from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models.common import DataSourceRef
+from selection import MACHINE, in_clusters, once
 
 COLUMNS = 24
 SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
@@ -42,7 +43,7 @@ class Mark:
             "enable": self.shown,
             "hide": False,
             "iconColor": self.colour,
-            "expr": self.expr,
+            "expr": in_clusters(self.expr),
             "step": "60s",
             "useValueForTime": self.its_value_is_the_time,
             "titleFormat": self.title,
@@ -51,11 +52,11 @@ class Mark:
 
 def preemptions(of: str = "") -> Mark:
     """Where a provider's notice was first heard, of the machines in ``of`` alone if it is given."""
-    notice = '1000 * epochcost_node_preemption_notice_timestamp_seconds{kind="interruption"}'
+    notice = once(MACHINE, '1000 * epochcost_node_preemption_notice_timestamp_seconds{kind="interruption"}')
     return Mark(
         "Machines taken away",
-        f"{notice} and on (job, instance) {of}" if of else notice,
-        "{{instance}} is taken away by its provider",
+        f"{notice} and on ({MACHINE}) {of}" if of else notice,
+        "{{epochcost_machine}} is taken away by its provider",
         "orange",
         its_value_is_the_time=True,
     )
@@ -65,17 +66,17 @@ def _moved(price: str) -> str:
     return f"abs({price} / ({price} offset 1m) - 1) > 0.01"
 
 
-OF_A_NODE = 'node:epochcost_node_info:max{node="$node"}'
+OF_A_NODE = 'node:epochcost_node_info:max{epochcost_machine="$machine"}'
 OF_A_RUN = 'epochcost_run_node_share_ratio{run="$run"} > 0'
 PRICE_CHANGES_OF_A_NODE = Mark(
     "Price changes",
-    _moved('node:epochcost_price_usd_per_hour:unified{node="$node"}'),
+    _moved('node:epochcost_price_usd_per_hour:unified{epochcost_machine="$machine"}'),
     "The price of {{node}} moved by more than 1 %",
     "purple",
 )
 PRICE_CHANGES_OF_A_RUN = Mark(
     "Price changes",
-    _moved("node:epochcost_price_usd_per_hour:unified") + f" and on (job, instance) {OF_A_RUN}",
+    _moved("node:epochcost_price_usd_per_hour:unified") + f" and on ({MACHINE}) {OF_A_RUN}",
     "The price of {{node}} moved by more than 1 %",
     "purple",
 )
@@ -139,6 +140,26 @@ def query_variable(name: str, label: str, query: str, *, all_values: bool) -> sd
     return variable.include_all(True).multi(True).all_value(".*") if all_values else variable
 
 
+def cluster_variable() -> sdk.QueryVariable:
+    """The clusters of the store; All where nobody chooses, and where series name none."""
+    variable = query_variable(
+        "cluster", "Cluster", "label_values(machine:epochcost_node_info:max, cluster)", all_values=True
+    )
+    return variable.current(models.VariableOption(selected=True, text=["All"], value=["$__all"]))
+
+
+def cluster_of_variable(series: str) -> sdk.QueryVariable:
+    """The cluster of ``series``: two clusters may have a run of the same name, and their figures are never mixed."""
+    return query_variable("cluster", "Cluster", f"label_values({series}, cluster)", all_values=False)
+
+
+def machine_variable(label: str, *, all_values: bool) -> sdk.QueryVariable:
+    """A machine by its own name; people choose by the name of its node."""
+    known = f"query_result({in_clusters('max by (epochcost_machine, node) (node:epochcost_node_info:max)')})"
+    variable = query_variable("machine", label, known, all_values=all_values)
+    return variable.regex('/epochcost_machine="(?<value>[^"]+)".*node="(?<text>[^"]+)"/')
+
+
 def to_json(  # noqa: PLR0913 - what boards differ in
     uid: str,
     title: str,
@@ -146,9 +167,13 @@ def to_json(  # noqa: PLR0913 - what boards differ in
     grid: Grid,
     variables: Iterable[Builder[models.VariableModel]] = (),
     *,
+    cluster_of: str = "",
     annotations: Sequence[Mark] = (preemptions(),),
 ) -> str:
-    """The dashboard as the file that is committed: keys sorted, one newline at the end."""
+    """The dashboard as the file that is committed: keys sorted, one newline at the end.
+
+    With ``cluster_of``, what is shown is of one cluster of those that have these series: the first, or the chosen one.
+    """
     board = (
         sdk.Dashboard(title)
         .uid(uid)
@@ -162,7 +187,7 @@ def to_json(  # noqa: PLR0913 - what boards differ in
         .with_variable(sdk.DatasourceVariable("datasource").label("Data source").type("prometheus"))
         .link(_links())
     )
-    for variable in variables:
+    for variable in (*variables, cluster_of_variable(cluster_of)) if cluster_of else (cluster_variable(), *variables):
         board.with_variable(variable)
     document = json.loads(JSONEncoder().encode(board.build()))
     document["annotations"] = {"list": [mark.annotation() for mark in annotations]}
@@ -186,6 +211,9 @@ def _mend(document: dict[str, Any]) -> dict[str, Any]:
     """What the SDK adds that older Grafanas refuse or hide: links behind a menu, auto fields of plain variables."""
     for link in document["links"]:
         link.pop("placement", None)
+    for panel in document["panels"]:
+        for target in panel.get("targets", ()):
+            target["expr"] = in_clusters(target["expr"])
     for variable in document["templating"]["list"]:
         for key in ("auto", "auto_count", "auto_min"):
             variable.pop(key, None)

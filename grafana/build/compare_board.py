@@ -26,6 +26,7 @@ from panels import (
     link_to_run,
     rows,
 )
+from selection import RUN, once
 
 UID = "epochcost-compare"
 SETUP = "provider, instance_type, purchase_option, nodes, batch_size"
@@ -61,7 +62,7 @@ def compare() -> str:
             query_variable(
                 "experiment",
                 "Experiment",
-                'label_values(epochcost_run_info{experiment!=""}, experiment)',
+                'label_values(epochcost_run_info{experiment!="", cluster=~"$cluster"}, experiment)',
                 all_values=False,
             ),
             sdk.CustomVariable("epochs")
@@ -236,13 +237,13 @@ def _runs() -> Builder[Panel]:
         return f"quantile_over_time(0.5, run_setup:epochcost_{metric}{MEASURED})"
 
     def keyed(expr: str) -> str:
-        return f'max by (part) (label_join({_named(expr)}, "part", " ", "run", "setup"))'
+        return f'max by (row) (label_join({_named(expr)}, "row", " ", "cluster", "run", "setup"))'
 
     def of_the_run(metric: str) -> str:
         known = of("epoch_seconds:last")
-        return keyed(f"{known} * 0 + on (run) group_left () max by (run) (last_over_time({metric}[$__range]))")
+        return keyed(f"{known} * 0 + on ({RUN}) group_left () {once(RUN, f'last_over_time({metric}[$__range])')}")
 
-    labelled = _named(of("epoch_seconds:last"))
+    timed = f'label_join({_named(of("epoch_seconds:last"))}, "row", " ", "cluster", "run", "setup")'
     return rows(
         About(
             "Runs behind these figures",
@@ -252,12 +253,13 @@ def _runs() -> Builder[Panel]:
             PLAIN,
             empty=NO_EPOCH,
         ),
-        "part",
+        "row",
         [
+            Column("Cluster", "cluster", width=76),
             Column("Run", "run", properties=(link_to_run("Run"),)),
             Column("Setup", "setup"),
-            Column("Epochs", "B", of_the_run("epochcost_run_epoch"), "none", 62, (("decimals", 1),)),
-            Column("Time per epoch", "A", f'label_join({labelled}, "part", " ", "run", "setup")', SECONDS, 118),
+            Column("Epochs", "B", of_the_run("run:epochcost_epochs:useful"), "none", 62, (("decimals", 1),)),
+            Column("Time per epoch", "A", timed, SECONDS, 118),
             Column("Cost per epoch", "C", keyed(of("epoch_cost_usd:last")), USD, 112),
             Column("Useful epoch", "D", of_the_run("run:epochcost_useful_epoch_cost_usd:mean"), USD, 100),
             Column("Cost", "E", of_the_run("run:epochcost_cost_usd:sum"), USD, 70),

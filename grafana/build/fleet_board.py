@@ -3,7 +3,7 @@
 # ruff: noqa: FBT003 - the setters of the SDK take a lone boolean
 from __future__ import annotations
 
-from board import Grid, query_variable, to_json
+from board import Grid, machine_variable, to_json
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.common import VizOrientation
 from grafana_foundation_sdk.models.dashboard import Panel
@@ -32,25 +32,16 @@ from panels import (
     rows,
     share_of_budget,
     stacked,
+    which_machine,
     without_prefix,
 )
+from selection import MACHINE, RUN, once, row
 from states import RUN_STATE_COLOURS, STATE_COLOURS, coloured_text
 
 UID = "epochcost-fleet"
-CHOSEN = '{node=~"$node"}'
-NAMED = f"* on (job, instance) group_left (node) node:epochcost_node_info:max{CHOSEN}"
-"""Gives a series of an agent the name of its node."""
-
-SPENT = """sum(
-  sum by (job, instance) (increase(epochcost_node_cost_usd_total[$__range]))
-  or
-  sum by (job, instance) (increase(epochcost_node_seconds_total[$__range])) / 3600
-  * max by (job, instance) (node:epochcost_price_usd_per_hour:unified)
-)"""
-"""Dollars of the panel's time range: the agents' own; where an agent has none, seconds x the price of now."""
-
-PACE = "avg_over_time(sum(cluster:epochcost_price_usd_per_hour:sum)[1d:5m])"
-HOURS_LEFT = "(24 * (days_in_month() - day_of_month() + 1) - hour() - minute() / 60)"
+CHOSEN = '{epochcost_machine=~"$machine"}'
+SPENT = "sum(sum_over_time(cluster:epochcost_spent_usd:step[$__range])) > 0"
+"""Dollars of the panel's time range, of every machine that was there."""
 WASTE = "sum(cluster:epochcost_waste_usd_per_hour:rate5m)"
 BY_STATE = "sum by (state) (cluster_state:epochcost_cost_usd_per_hour:rate5m)"
 
@@ -72,7 +63,7 @@ def fleet() -> str:
         "epochcost / Fleet",
         "What the training fleet costs now, what of it is wasted, and on which node.",
         grid,
-        [query_variable("node", "Nodes in the table", "label_values(epochcost_node_info, node)", all_values=True)],
+        [machine_variable("Nodes in the table", all_values=True)],
     )
 
 
@@ -104,8 +95,8 @@ def _spend_now() -> Builder[Panel]:
 def _today() -> Builder[Panel]:
     about = About(
         "Today so far",
-        "Dollars since midnight: the agents' own exact integrals; for a node whose agent knows no price, "
-        "its seconds x the poller's price of now.",
+        "Dollars since midnight of every machine that was there, also of those that are gone: what the agents' own "
+        "exact integrals did; for a node whose agent knows no price, its seconds x the poller's price.",
         USD,
         2,
     )
@@ -115,13 +106,12 @@ def _today() -> Builder[Panel]:
 def _month() -> Builder[Panel]:
     about = About(
         "Forecast",
-        "What this month will have cost: dollars since its first day, plus the mean spend of the last 24 hours for "
-        "every hour that the month (UTC) still has.",
+        "What this month (UTC) will have cost: the dollars of its whole hours so far, plus the mean of the last 24 "
+        "hours for every hour that it still has.",
         USD,
         0,
     )
-    query = Query(f"{SPENT}\n+ {PACE}\n* {HOURS_LEFT}", "End of the month")
-    return figures(about, query, named=True).time_from("now/M").hide_time_override(True)
+    return figures(about, Query("sum(cluster:epochcost_cost_usd:month_projected) > 0", "End of the month"), named=True)
 
 
 def _wasted() -> Builder[Panel]:
@@ -156,9 +146,12 @@ def _wasted() -> Builder[Panel]:
 def _machines() -> Builder[Panel]:
     return figures(
         About("Machines", "Nodes that report, their GPUs, and the runs that are open on them.", PLAIN),
-        Query("count(epochcost_node_info)", "Nodes"),
-        Query("sum(epochcost_node_gpus)", "GPUs"),
-        Query("count(count by (run) (epochcost_run_node_share_ratio > 0)) or 0 * count(epochcost_node_info)", "Runs"),
+        Query("count(node:epochcost_node_info:max)", "Nodes"),
+        Query(f"sum({once(MACHINE, 'epochcost_node_gpus')})", "GPUs"),
+        Query(
+            f"count(count by ({RUN}) (epochcost_run_node_share_ratio > 0)) or 0 * count(node:epochcost_node_info:max)",
+            "Runs",
+        ),
     )
 
 
@@ -170,7 +163,7 @@ def _cheapest() -> Builder[Panel]:
             "another model is another thing.",
             USD,
         ),
-        Query("bottomk(1, max by (run) (run:epochcost_epoch_cost_usd:mean))", "{{run}}"),
+        Query("bottomk(1, run:epochcost_epoch_cost_usd:mean)", "{{run}}"),
         colour=GREEN,
         named=True,
     )
@@ -196,7 +189,7 @@ def _breakdown(grid: Grid) -> None:
             empty="No run has finished an epoch with a known price",
         ),
         "run",
-        "topk(6, max by (run) (run:epochcost_epoch_cost_usd:mean))",
+        "topk(6, run:epochcost_epoch_cost_usd:mean)",
         long_names=True,
     )
     grid.band(8, (7, states), (7, epochs), (10, _alerts()))
@@ -209,7 +202,8 @@ def _alerts() -> Builder[Panel]:
   ALERTS{alertname=~"Epochcost.+", alertstate="firing"}
 )"""
     # Where a reader can go and look.
-    firing = f"max by (alertname, severity, where) ({first_said(alerts, 'where', 'run', 'node', 'source')})"
+    where = first_said(alerts, "where", "run", "node", "epochcost_machine", "source")
+    firing = f"max by (alertname, severity, where) ({where})"
     severities = coloured_text({"critical": RED, "warning": AMBER, "info": BLUE})
     return rows(
         About(
@@ -287,13 +281,13 @@ def _who_pays(grid: Grid) -> None:
 
 
 def _by_experiment(expr: str) -> str:
-    experiment = 'max by (run, experiment) (epochcost_run_info{experiment!=""})'
-    return f"topk(6, sum by (experiment) (max by (run) ({expr}) * on (run) group_left (experiment) {experiment}))"
+    named = f"({expr})\n  * on ({RUN}) group_left (experiment) run:epochcost_experiment:info"
+    return f"topk(6, sum by (experiment) (\n  {named}\n))"
 
 
 def _budget() -> Builder[Panel]:
     budget = "cluster:epochcost_budget_usd:month"
-    spent = f"sum(cluster:epochcost_cost_usd:month and {budget})"
+    spent = f"(sum(cluster:epochcost_cost_usd:month and {budget}) > 0)"
     share = share_of_budget()
     return figures(
         About(
@@ -306,24 +300,23 @@ def _budget() -> Builder[Panel]:
             empty="No budget is set in epochcost-thresholds.yml",
         ),
         Query(f"{spent} / sum({budget})", "Spent"),
-        Query(
-            f"({spent} + {PACE.replace(':sum)', f':sum and {budget})')} * {HOURS_LEFT}) / sum({budget})", "At its end"
-        ),
-        Query("max(cluster:epochcost_budget_burn_ratio:rate1h)", "Pace"),
+        Query(f"(sum(cluster:epochcost_cost_usd:month_projected and {budget}) > 0) / sum({budget})", "At its end"),
+        Query("max(cluster:epochcost_budget_burn_ratio:rate1h) > 0", "Pace"),
         overrides={"Spent": share, "At its end": share, "Pace": {"unit": "suffix:x", "decimals": 1}},
     ).orientation(VizOrientation.VERTICAL)  # beside each other, however narrow
 
 
 def _nodes() -> Builder[Panel]:
-    busy = f"""max by (node) (
-  (node:epochcost_gpu_utilization_ratio:rate5m {NAMED})
-  or
-  ((epochcost_node_cpu_utilization_ratio and epochcost_node_gpus == 0) {NAMED})
-)"""
-    mostly = f"topk by (node) (1, max by (node, state) (node_state:epochcost_time_ratio:rate5m {NAMED}))"
-    useful = f'max by (node) (node_state:epochcost_time_ratio:rate5m{{state="useful"}} {NAMED})'
-    fill = f"max by (node) (avg by (job, instance) (gpu:epochcost_memory_fill_ratio:rate5m) {NAMED})"
-    info = f"max by (node, provider, instance_type, purchase_option) (epochcost_node_info{CHOSEN})"
+    def of(expr: str) -> str:
+        return row(once(MACHINE, expr), "epochcost_machine")
+
+    chosen = f"on ({MACHINE}) node:epochcost_node_info:max{CHOSEN}"
+    cpu = f"{once(MACHINE, 'epochcost_node_cpu_utilization_ratio')} and on ({MACHINE}) epochcost_node_gpus == 0"
+    busy = f"(node:epochcost_gpu_utilization_ratio:rate5m or {cpu}) and {chosen}"
+    mostly = f"topk by ({MACHINE}) (1, node_state:epochcost_time_ratio:rate5m{CHOSEN})"
+    useful = 'node_state:epochcost_time_ratio:rate5m{state="useful", epochcost_machine=~"$machine"}'
+    fill = f"avg by ({MACHINE}) (gpu:epochcost_memory_fill_ratio:rate5m{CHOSEN})"
+    info = f"machine:epochcost_node_info:max{CHOSEN}"
     return rows(
         About(
             "Nodes",
@@ -332,23 +325,28 @@ def _nodes() -> Builder[Panel]:
             PLAIN,
             empty="No agent reports to this Prometheus",
         ),
-        "node",
+        "row",
         [
-            Column("Node", "node", properties=(link_to_node("Node"),)),
-            Column("Type", "instance_type", info, ref="A", width=206),
+            Column("Cluster", "cluster", width=76),
+            Column("Node", "node", row(info, "epochcost_machine"), ref="A", properties=(link_to_node(),)),
+            Column("Type", "instance_type", width=206),
             Column("Provider", "provider", width=66),
             Column("Bought", "purchase_option", width=86),
-            Column("GPUs", "B", f"max by (node) (epochcost_node_gpus {NAMED})", "none", 46),
+            Column("GPUs", "B", of(f"epochcost_node_gpus{CHOSEN}"), "none", 46),
+            Column("Price", "C", of(f"node:epochcost_price_usd_per_hour:unified{CHOSEN}"), USD_PER_HOUR, 76),
+            Column("Wasted", "D", of(f"node:epochcost_waste_usd_per_hour:rate5m{CHOSEN}"), USD_PER_HOUR, 80),
             Column(
-                "Price", "C", f"max by (node) (node:epochcost_price_usd_per_hour:unified{CHOSEN})", USD_PER_HOUR, 76
+                "Mostly",
+                "state",
+                row(mostly, "epochcost_machine"),
+                ref="E",
+                width=94,
+                properties=coloured_text(STATE_COLOURS),
             ),
-            Column(
-                "Wasted", "D", f"max by (node) (node:epochcost_waste_usd_per_hour:rate5m{CHOSEN})", USD_PER_HOUR, 80
-            ),
-            Column("Mostly", "state", mostly, ref="E", width=94, properties=coloured_text(STATE_COLOURS)),
-            Column("Useful", "F", useful, RATIO, 76, gauge_cell(GREEN)),
-            Column("Busy", "G", busy, RATIO, 76, gauge_cell(BLUE)),
-            Column("Memory", "H", fill, RATIO, 76, gauge_cell(BLUE)),
+            Column("Useful", "F", of(useful), RATIO, 76, gauge_cell(GREEN)),
+            Column("Busy", "G", of(busy), RATIO, 76, gauge_cell(BLUE)),
+            Column("Memory", "H", of(fill), RATIO, 76, gauge_cell(BLUE)),
+            which_machine(),
         ],
         sort_by="Price",
     )
@@ -356,10 +354,11 @@ def _nodes() -> Builder[Panel]:
 
 def _runs() -> Builder[Panel]:
     def of(metric: str) -> str:
-        return f"max by (run) ({metric})"
+        return row(once(RUN, metric), "run")
 
-    state = "topk by (run) (1, max by (run, state) (epochcost_run_state == 1))"
-    done = f"{of('epochcost_run_epoch')} / {of('epochcost_run_epochs_planned')}"
+    state = row(f"topk by ({RUN}) (1, {once(f'{RUN}, state', 'epochcost_run_state == 1')})", "run")
+    done = row(f"{once(RUN, 'epochcost_run_epoch')} / {once(RUN, 'epochcost_run_epochs_planned')}", "run")
+    named = row(f"topk by ({RUN}) (1, {once(f'{RUN}, experiment', 'epochcost_run_info')})", "run")
     return rows(
         About(
             "Runs",
@@ -368,17 +367,11 @@ def _runs() -> Builder[Panel]:
             PLAIN,
             empty="No run is reported",
         ),
-        "run",
+        "row",
         [
-            Column("Run", "run", properties=(link_to_run("Run"),)),
-            Column(
-                "Experiment",
-                "experiment",
-                "max by (run, experiment) (epochcost_run_info)",
-                ref="A",
-                width=128,
-                properties=(link_to_experiment("Experiment"),),
-            ),
+            Column("Cluster", "cluster", width=76),
+            Column("Run", "run", named, ref="A", properties=(link_to_run("Run"),)),
+            Column("Experiment", "experiment", width=128, properties=(link_to_experiment("Experiment"),)),
             Column("State", "state", state, ref="B", width=104, properties=coloured_text(RUN_STATE_COLOURS)),
             Column("Epoch", "C", of("epochcost_run_epoch"), "none", 55, (("decimals", 1),)),
             Column("Done", "E", done, RATIO, 76, gauge_cell(GREEN)),

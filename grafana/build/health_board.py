@@ -23,15 +23,27 @@ from panels import (
     link_to_node,
     rows,
     steps,
+    which_machine,
 )
+from selection import MACHINE, once, row
 
 UID = "epochcost-health"
-AGENTS, POLLERS = 'up{job="epochcost-agent"}', 'up{job="epochcost-prices"}'
-OURS = '{job=~"epochcost-.+"}'
+HERE = "node:epochcost_node_info:max"
+AGENT = f"{HERE} or 0 * last_over_time({HERE}[$__range])"
+"""1 for each machine whose agent is scraped, 0 for those that were within the time range: by no name of a job."""
+ITS_TARGET = "and on (cluster, job, instance)"
+AGENT_TARGETS = f"{ITS_TARGET} epochcost_node_info"
+POLLER_TARGETS = f"{ITS_TARGET} epochcost_price_source_success"
 GROUPS = '{rule_group=~".*epochcost-.+"}'
 NO_AGENT = "No agent is scraped"
 NOT_ITSELF = "Prometheus does not scrape itself"
-REFUSED = 'epochcost_progress_events_total{result!~"accepted|ignored"}'
+POLLER_SAID = "epochcost_price_source_success"
+BY_TARGET = "count by (cluster, job, instance)"
+POLLER = f"{BY_TARGET} ({POLLER_SAID})"
+OURS = f"(scrape_duration_seconds {AGENT_TARGETS} or scrape_duration_seconds {POLLER_TARGETS})"
+TARGETS = f"topk by (cluster, job, instance) (1, {once(f'{MACHINE}, job, instance', 'epochcost_node_info')})"
+REFUSED = 'epochcost_progress_events_total{result!~"accepted|ignored", epochcost_machine!=""}'
+EACH = f"{MACHINE}, result"
 FINE_AT_ZERO = ((None, GREEN), (1, AMBER))
 
 
@@ -53,8 +65,26 @@ def _headline(grid: Grid) -> None:
 
     grid.band(
         4,
-        (4, _up("Agents", AGENTS, "Agents that answer Prometheus, and those that do not.")),
-        (4, _up("Price pollers", POLLERS, "Price pollers that answer Prometheus, and those that do not.")),
+        (
+            4,
+            _up(
+                "Agents",
+                "Machines whose agent is scraped, and those whose agent was within the time range and is no more: the "
+                "machine was taken away, or its agent does not answer.",
+                f"count({HERE})",
+                f"count(last_over_time({HERE}[$__range]) unless on ({MACHINE}) {HERE}) or 0 * count({HERE})",
+            ),
+        ),
+        (
+            4,
+            _up(
+                "Price pollers",
+                "Targets that price pollers answer from, and those that did within the time range and do no more.",
+                f"count({POLLER})",
+                f"count({BY_TARGET} (last_over_time({POLLER_SAID}[$__range]) unless {POLLER_SAID}))\n"
+                f"or 0 * count({POLLER})",
+            ),
+        ),
         (
             4,
             no_more_than(
@@ -64,7 +94,7 @@ def _headline(grid: Grid) -> None:
                     "the poller fails its price collector and goes on counting seconds.",
                     PLAIN,
                 ),
-                Query("sum(1 - epochcost_collector_success)", "Collectors"),
+                Query(f"sum(1 - min by ({MACHINE}, collector) (epochcost_collector_success))", "Collectors"),
                 Query("sum(1 - max by (source) (epochcost_price_source_success))", "Sources"),
             ),
         ),
@@ -72,7 +102,7 @@ def _headline(grid: Grid) -> None:
             4,
             no_more_than(
                 About("Unreadable", "GPUs whose driver does not answer: their time is of state unknown.", PLAIN),
-                Query("sum(1 - epochcost_gpu_readable)", "GPUs"),
+                Query(f"sum(1 - min by ({MACHINE}, gpu) (epochcost_gpu_readable))", "GPUs"),
             ),
         ),
         (
@@ -85,7 +115,10 @@ def _headline(grid: Grid) -> None:
                     PLAIN,
                     0,
                 ),
-                Query(f"sum(increase({REFUSED}[$__range])) or 0 * sum(epochcost_progress_events_total)", "Events"),
+                Query(
+                    f"sum({once(EACH, f'increase({REFUSED}[$__range])')}) or 0 * sum(epochcost_progress_events_total)",
+                    "Events",
+                ),
             ),
         ),
         (
@@ -97,55 +130,61 @@ def _headline(grid: Grid) -> None:
                     PLAIN,
                     0,
                 ),
-                Query("sum(epochcost_clock_jumps_total)", "Jumps"),
+                Query(f"sum({once(MACHINE, 'epochcost_clock_jumps_total')})", "Jumps"),
             ),
         ),
     )
 
 
-def _up(title: str, up: str, text: str) -> Builder[Panel]:
-    down = {"thresholds": {"mode": "absolute", "steps": [{"value": None, "color": GREEN}, {"value": 1, "color": RED}]}}
+def _up(title: str, text: str, up: str, gone: str) -> Builder[Panel]:
+    some = [{"value": None, "color": GREEN}, {"value": 1, "color": AMBER}]
     return figures(
         About(title, text, PLAIN, empty="None is scraped"),
-        Query(f"sum({up})", "Up"),
-        Query(f"sum(1 - {up})", "Down"),
+        Query(up, "Up"),
+        Query(gone, "Gone"),
         colour=GREEN,
-        overrides={"Down": down},
+        overrides={"Gone": {"thresholds": {"mode": "absolute", "steps": some}}},
     )
 
 
 def _agents() -> Builder[Panel]:
     def of(metric: str) -> str:
-        return f"max by (instance) ({metric})"
+        return row(once(MACHINE, metric), "epochcost_machine")
 
-    answers = {"0": {"text": "down", "color": RED, "index": 0}, "1": {"text": "up", "color": GREEN, "index": 1}}
+    def by_target(metric: str) -> str:
+        return of(f"{metric} * on (cluster, job, instance) group_left (epochcost_machine) {TARGETS}")
+
+    refused = f"sum by ({MACHINE}) ({once(EACH, f'increase({REFUSED}[$__range])')})"
+    failing = f"sum by ({MACHINE}) (1 - min by ({MACHINE}, collector) (epochcost_collector_success))"
+    answers = {"0": {"text": "gone", "color": AMBER, "index": 0}, "1": {"text": "up", "color": GREEN, "index": 1}}
     up = (("mappings", [{"type": "value", "options": answers}]), ("custom.cellOptions", {"type": "color-text"}))
     return rows(
         About(
             "Every agent",
-            "Every agent that Prometheus scrapes. Sample age is how old its newest look at the machine is; unpriced "
-            "are seconds whose price is not known yet, their dollars follow when it is; refused are events in this "
-            "time range. Click a node to open it.",
+            "Every machine whose agent Prometheus scrapes, or did within the time range. Sample age is how old its "
+            "newest look at the machine is; unpriced are seconds whose price is not known yet, their dollars follow "
+            "when it is; refused are events in this time range. Click a node to open it.",
             PLAIN,
             empty=NO_AGENT,
         ),
-        "instance",
+        "row",
         [
-            Column("Address", "instance", width=160),
-            Column("Node", "node", "max by (instance, node) (epochcost_node_info)", ref="A",
-                   properties=(link_to_node("Node"),)),
-            Column("Answers", "B", of(AGENTS), "none", 66, up),
-            Column("Version", "version", 'max by (instance, version) (epochcost_build_info{job="epochcost-agent"})',
-                   ref="C", width=70),
+            Column("Cluster", "cluster", width=76),
+            Column("Node", "node", row(f"max by ({MACHINE}, node) ({AGENT})", "epochcost_machine"), ref="A",
+                   properties=(link_to_node(),)),
+            Column("Reports", "B", of(AGENT), "none", 66, up),
+            Column("Version", "version",
+                   row(f'max by ({MACHINE}, version) (epochcost_build_info{{epochcost_machine!=""}})',
+                       "epochcost_machine"), ref="C", width=70),
             Column("Sample age", "D", of("time() - epochcost_sample_timestamp_seconds"), SECONDS, 90),
             Column("Price age", "E", of("node:epochcost_price_age_seconds:now"), SECONDS, 86),
             Column("Unpriced", "F", of("epochcost_node_unpriced_seconds"), SECONDS, 80),
-            Column("Failing", "G", "sum by (instance) (1 - epochcost_collector_success)", "none", 70),
-            Column("Refused", "H", f"sum by (instance) (increase({REFUSED}[$__range]))", "none", 68,
-                   (("decimals", 0),)),
+            Column("Failing", "G", row(failing, "epochcost_machine"), "none", 70),
+            Column("Refused", "H", row(refused, "epochcost_machine"), "none", 68, (("decimals", 0),)),
             Column("Jumps", "I", of("epochcost_clock_jumps_total"), "none", 56),
-            Column("Scrape", "J", of('scrape_duration_seconds{job="epochcost-agent"}'), SECONDS, 70),
-            Column("Series", "K", of('scrape_samples_scraped{job="epochcost-agent"}'), "none", 58),
+            Column("Scrape", "J", by_target("scrape_duration_seconds"), SECONDS, 70),
+            Column("Series", "K", by_target("scrape_samples_scraped"), "none", 58),
+            which_machine(),
         ],
         sort_by="Failing",
     )  # fmt: skip
@@ -214,7 +253,9 @@ def _events() -> Builder[Panel]:
             "suffix:events/s",
             empty=NO_AGENT,
         ),
-        Query("sum by (result) (rate(epochcost_progress_events_total[$__rate_interval]))", "{{result}}"),
+        Query(
+            f"sum by (result) ({once(EACH, 'rate(epochcost_progress_events_total[$__rate_interval])')})", "{{result}}"
+        ),
         fill=0,
         legend=Legend.LINE,
     )
@@ -240,8 +281,8 @@ def _lag() -> Builder[Panel]:
 def _scrapes() -> Builder[Panel]:
     return lines(
         About("What a scrape takes", "Of agents and pollers: the slowest, and the median.", SECONDS, empty=NO_AGENT),
-        Query(f"max(scrape_duration_seconds{OURS})", "Slowest"),
-        Query(f"quantile(0.5, scrape_duration_seconds{OURS})", "Median"),
+        Query(f"max({OURS})", "Slowest"),
+        Query(f"quantile(0.5, {OURS})", "Median"),
         colours={"Slowest": AMBER, "Median": BLUE},
         legend=Legend.LINE,
     )
@@ -250,8 +291,8 @@ def _scrapes() -> Builder[Panel]:
 def _series() -> Builder[Panel]:
     return lines(
         About("Series scraped", "Samples in one scrape of all agents, and of all pollers.", "none", empty=NO_AGENT),
-        Query('sum(scrape_samples_scraped{job="epochcost-agent"})', "Agents"),
-        Query('sum(scrape_samples_scraped{job="epochcost-prices"})', "Pollers"),
+        Query(f"sum(scrape_samples_scraped {AGENT_TARGETS})", "Agents"),
+        Query(f"sum(scrape_samples_scraped {POLLER_TARGETS})", "Pollers"),
         colours={"Agents": BLUE, "Pollers": AMBER},
         legend=Legend.LINE,
     )

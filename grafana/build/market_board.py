@@ -24,9 +24,11 @@ from panels import (
     lines,
     rows,
 )
+from selection import in_clusters
 
 UID = "epochcost-market"
-PRICE = "epochcost_instance_price_usd_per_hour"
+PRICE = "market:epochcost_price_usd_per_hour:max"
+IN_USE = "machine:epochcost_node_info:max"
 PER_GPU = "market:epochcost_gpu_price_usd_per_hour:now"
 SAVING = "market:epochcost_spot_saving_ratio:now"
 OFFER = "provider, region, zone, instance_type, purchase_option"
@@ -36,7 +38,7 @@ USD_PER_GPU_HOUR = "suffix:$/GPU-hour"
 NO_POLLER = "No price is known: is the price poller scraped?"
 HERE = """scalar(avg(
   node:epochcost_price_usd_per_hour:unified
-  * on (job, instance) group_left () max by (job, instance) (epochcost_node_info{instance_type="$here"})
+  and on (cluster, epochcost_machine) machine:epochcost_node_info:max{instance_type="$here"}
 ))"""
 """What the machine type in use costs an hour, on the mean over its nodes."""
 
@@ -62,7 +64,7 @@ def market() -> str:
                 f'label_values({PRICE}{{provider=~"$provider"}}, instance_type)',
                 all_values=False,
             ),
-            query_variable("here", "In use", "label_values(epochcost_node_info, instance_type)", all_values=False),
+            query_variable("here", "In use", f"label_values({in_clusters(IN_USE)}, instance_type)", all_values=False),
         ],
     )
 
@@ -133,7 +135,7 @@ def _headline(grid: Grid) -> None:
             5,
             figures(
                 About("Oldest price", "The longest that any source has not confirmed a price of its own.", SECONDS, 0),
-                Query("max(time() - epochcost_instance_price_timestamp_seconds)", "Oldest"),
+                Query("max(time() - market:epochcost_price_timestamp_seconds:max)", "Oldest"),
                 colour=AMBER,
             ),
         ),
@@ -267,7 +269,7 @@ def _ages() -> Builder[Panel]:
             empty=NO_POLLER,
         ),
         "source",
-        "max by (source) (time() - epochcost_instance_price_timestamp_seconds)",
+        "max by (source) (time() - market:epochcost_price_timestamp_seconds:max)",
         long_names=True,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from board import OF_A_NODE, PRICE_CHANGES_OF_A_NODE, Grid, preemptions, query_variable, to_json
+from board import OF_A_NODE, PRICE_CHANGES_OF_A_NODE, Grid, machine_variable, preemptions, to_json
 from charts import most_of, state_lanes, word
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Panel
@@ -29,12 +29,12 @@ from panels import (
     rows,
     stacked,
 )
+from selection import RUN, once, row
 from states import STATE_COLOURS
 
 UID = "epochcost-node"
-NODE = '{node="$node"}'
-MINE = f"* on (job, instance) group_left () node:epochcost_node_info:max{NODE}"
-"""Leaves of an agent's series those of the chosen node."""
+CHOSEN = 'epochcost_machine="$machine"'
+NODE = f"{{{CHOSEN}}}"
 WATTS, CELSIUS, BYTES_PER_SECOND = "watt", "celsius", "Bps"
 
 
@@ -52,7 +52,7 @@ def node() -> str:
         "epochcost / Node",
         "What one machine costs, what it could cost, what its GPUs do, and for whom.",
         grid,
-        [query_variable("node", "Node", "label_values(epochcost_node_info, node)", all_values=False)],
+        [machine_variable("Node", all_values=False)],
         annotations=[preemptions(OF_A_NODE), PRICE_CHANGES_OF_A_NODE],
     )
 
@@ -64,16 +64,14 @@ def of(metric: str) -> str:
 
 def _said(label: str) -> str:
     """The node's ``label`` where it has one: of a series without labels Grafana would show the query as its name."""
-    return f'max by ({label}) (epochcost_node_info{{node="$node", {label}!=""}})'
+    return f'max by ({label}) (machine:epochcost_node_info:max{{{CHOSEN}, {label}!=""}})'
 
 
 def _headline(grid: Grid) -> None:
-    spent = f"""sum(
-  sum by (job, instance) (increase(epochcost_node_cost_usd_total[$__range]) {MINE})
-  or
-  sum by (job, instance) (increase(epochcost_node_seconds_total[$__range]) {MINE}) / 3600
-  * max by (job, instance) (node:epochcost_price_usd_per_hour:unified{NODE})
-)"""
+    spent = f"""sum(max by (state) (increase(epochcost_node_cost_usd_total{NODE}[$__range])))
+or
+sum(max by (state) (increase(epochcost_node_seconds_total{NODE}[$__range]))) / 3600
+* {of("node:epochcost_price_usd_per_hour:unified")}"""
     price = About(
         "Price",
         "What an hour of this machine costs now: the agent's price, else the poller's; and how long ago its source "
@@ -108,9 +106,9 @@ def _headline(grid: Grid) -> None:
 
 
 def _prices() -> Builder[Panel]:
-    here = f"max by (provider, region, instance_type) (epochcost_node_info{NODE})"
+    here = f"max by (provider, region, instance_type) (machine:epochcost_node_info:max{NODE})"
     market = f"""max by (purchase_option, zone) (
-  epochcost_instance_price_usd_per_hour
+  market:epochcost_price_usd_per_hour:max
   * on (provider, region, instance_type) group_left () {here}
 )"""
     return lines(
@@ -146,8 +144,8 @@ def _spend() -> Builder[Panel]:
 
 
 def _states() -> Builder[Panel]:
-    whole = f"rate(epochcost_node_seconds_total[$__rate_interval]) {MINE}"
-    each = f"rate(epochcost_gpu_seconds_total[$__rate_interval]) {MINE}"
+    whole = f"max by (state) (rate(epochcost_node_seconds_total{NODE}[$__rate_interval]))"
+    each = f"max by (gpu, state) (rate(epochcost_gpu_seconds_total{NODE}[$__rate_interval]))"
     return state_lanes(
         About(
             "What the machine and each GPU did",
@@ -170,7 +168,7 @@ def _utilisation() -> Builder[Panel]:
             0,
             empty="No GPU is seen",
         ),
-        Query(f"max by (gpu) (gpu:epochcost_gpu_utilization_ratio:rate5m {MINE})", "GPU {{gpu}}"),
+        Query(f"max by (gpu) (gpu:epochcost_gpu_utilization_ratio:rate5m{NODE})", "GPU {{gpu}}"),
         top=1,
         fill=0,
         legend=Legend.LINE,
@@ -187,7 +185,7 @@ def _memory() -> Builder[Panel]:
             0,
             empty="No GPU is seen",
         ),
-        Query(f"max by (gpu) (gpu:epochcost_memory_fill_ratio:rate5m {MINE})", "GPU {{gpu}}"),
+        Query(f"max by (gpu) (gpu:epochcost_memory_fill_ratio:rate5m{NODE})", "GPU {{gpu}}"),
         top=1,
         fill=0,
         legend=Legend.LINE,
@@ -203,7 +201,7 @@ def _power() -> Builder[Panel]:
             0,
             empty="No GPU tells its power",
         ),
-        Query(f"max by (gpu) (epochcost_gpu_power_watts {MINE})", "GPU {{gpu}}"),
+        Query(f"max by (gpu) (epochcost_gpu_power_watts{NODE})", "GPU {{gpu}}"),
         fill=0,
         legend=Legend.LINE,
     )
@@ -219,8 +217,8 @@ def _machine() -> Builder[Panel]:
             0,
             empty="Its agent does not report",
         ),
-        Query(f"max(epochcost_node_cpu_utilization_ratio {MINE})", "CPU"),
-        Query(f"max(epochcost_node_memory_used_bytes / epochcost_node_memory_total_bytes {MINE})", "Main memory"),
+        Query(f"max(epochcost_node_cpu_utilization_ratio{NODE})", "CPU"),
+        Query(f"max(epochcost_node_memory_used_bytes{NODE} / epochcost_node_memory_total_bytes{NODE})", "Main memory"),
         colours={"CPU": AMBER, "Main memory": BLUE},
         top=1,
         legend=Legend.LINE,
@@ -229,7 +227,7 @@ def _machine() -> Builder[Panel]:
 
 def _input() -> Builder[Panel]:
     def per_second(way: str) -> str:
-        return f"max(rate(epochcost_node_{way}_bytes_total[$__rate_interval]) {MINE})"
+        return f"max(rate(epochcost_node_{way}_bytes_total{NODE}[$__rate_interval]))"
 
     return lines(
         About(
@@ -258,14 +256,14 @@ def _heat() -> Builder[Panel]:
             0,
             empty="No GPU tells its temperature",
         ),
-        Query(f"max by (gpu) (epochcost_gpu_temperature_celsius {MINE})", "GPU {{gpu}}"),
+        Query(f"max by (gpu) (epochcost_gpu_temperature_celsius{NODE})", "GPU {{gpu}}"),
         fill=0,
         legend=Legend.LINE,
     )
 
 
 def _totals() -> Builder[Panel]:
-    lived = f"increase(epochcost_node_seconds_total[$__range]) {MINE}"
+    lived = f"max by (state) (increase(epochcost_node_seconds_total{NODE}[$__range]))"
     return bars(
         About(
             "Hours by state",
@@ -274,16 +272,16 @@ def _totals() -> Builder[Panel]:
             empty="Its agent does not report",
         ),
         "state",
-        always(f"sum by (state) ({lived}) > 0", f"sum({lived})"),
+        always(f"{lived} > 0", f"sum({lived})"),
         colours=STATE_COLOURS,
     )
 
 
 def _owners() -> Builder[Panel]:
-    labels = "gpu, kind, owner, namespace, container, user"
+    labels = ("gpu", "owner_kind", "owner", "owner_namespace", "owner_container", "owner_user")
     share = f"""label_join(
-  max by ({labels}) (epochcost_gpu_owner_share_ratio {MINE}),
-  "use", " ", "gpu", "kind", "owner", "namespace", "container", "user"
+  max by ({", ".join(labels)}) (epochcost_gpu_owner_share_ratio{NODE}),
+  "use", " ", {", ".join(f'"{label}"' for label in labels)}
 )"""
     return rows(
         About(
@@ -296,10 +294,10 @@ def _owners() -> Builder[Panel]:
         "use",
         [
             Column("GPU", "gpu", width=50),
-            Column("Kind", "kind", width=90),
+            Column("Kind", "owner_kind", width=90),
             Column("Owner", "owner"),
-            Column("Namespace", "namespace", width=95),
-            Column("User", "user", width=90),
+            Column("Namespace", "owner_namespace", width=95),
+            Column("User", "owner_user", width=90),
             Column("Share", "A", share, RATIO, 90, gauge_cell(BLUE)),
         ],
         sort_by="Share",
@@ -315,20 +313,23 @@ def _runs() -> Builder[Panel]:
             PLAIN,
             empty="No run is reported",
         ),
-        "run",
+        "row",
         [
-            Column("Run", "run", properties=(link_to_run("Run"),)),
-            Column(
-                "Experiment", "experiment", f"max by (run, experiment) (epochcost_run_info {MINE})", ref="A", width=110
-            ),
-            Column("Pays", "B", f"max by (run) (epochcost_run_node_share_ratio {MINE})", RATIO, 90, gauge_cell(BLUE)),
-            Column("So far", "C", f"max by (run) (node_run:epochcost_cost_usd:last{NODE})", USD, 90),
-            Column("Mean epoch", "D", _mean_epoch(), USD, 95),
+            Column("Run", "run", _of_its(f"max by ({RUN}, experiment) (epochcost_run_info{NODE})"), ref="A",
+                   properties=(link_to_run("Run"),)),
+            Column("Experiment", "experiment", width=110),
+            Column("Pays", "B", _of_its(once(RUN, f"epochcost_run_node_share_ratio{NODE}")), RATIO, 90,
+                   gauge_cell(BLUE)),
+            Column("So far", "C", _of_its(once(RUN, f"node_run:epochcost_cost_usd:last{NODE}")), USD, 90),
+            Column("Mean epoch", "D", _of_its(_mean_epoch()), USD, 95),
         ],
         sort_by="So far",
-    )
+    )  # fmt: skip
+
+
+def _of_its(expr: str) -> str:
+    return row(expr, "run")
 
 
 def _mean_epoch() -> str:
-    here = f"max by (run) (epochcost_run_info {MINE})"
-    return f"max by (run) (run:epochcost_epoch_cost_usd:mean) and on (run) {here}"
+    return f"run:epochcost_epoch_cost_usd:mean and on ({RUN}) epochcost_run_info{NODE}"

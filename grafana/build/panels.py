@@ -348,9 +348,14 @@ def link_to_run(label: str) -> tuple[str, Any]:
     return _link_to("run", label)
 
 
-def link_to_node(label: str) -> tuple[str, Any]:
-    """Cells of the column ``label`` lead to the node's dashboard."""
-    return _link_to("node", label)
+def link_to_node(machine: str = "Machine") -> tuple[str, Any]:
+    """Cells lead to the dashboard of the node, whose machine the (hidden) column ``machine`` names."""
+    return _link_to("machine", machine, "node", "node")
+
+
+def which_machine() -> Column:
+    """The machine's own name, which the link of a node needs and nobody has to read."""
+    return Column("Machine", "epochcost_machine", properties=(("custom.hidden", True),))
 
 
 def link_to_experiment(label: str) -> tuple[str, Any]:
@@ -358,9 +363,9 @@ def link_to_experiment(label: str) -> tuple[str, Any]:
     return _link_to("experiment", label, "compare")
 
 
-def _link_to(variable: str, label: str, board: str = "") -> tuple[str, Any]:
+def _link_to(variable: str, label: str, board: str = "", what: str = "") -> tuple[str, Any]:
     url = (
-        f"/d/epochcost-{board or variable}?var-{variable}=${{__data.fields.{label}}}"
-        "&${datasource:queryparam}&${__url_time_range}"
+        f"/d/epochcost-{board or variable}?var-{variable}=${{__data.fields.{label}:percentencode}}"
+        "&${datasource:queryparam}&${cluster:queryparam}&${__url_time_range}"
     )
-    return ("links", [{"title": f"Open the {variable}", "url": url}])
+    return ("links", [{"title": f"Open the {what or variable}", "url": url}])

@@ -31,13 +31,16 @@ from panels import (
     rows,
     share_of_budget,
     stacked,
+    which_machine,
 )
-from states import STATE_COLOURS
+from selection import MACHINE, PART, once, row
+from states import COST_COLOURS, STATE_COLOURS
 
 UID = "epochcost-run"
 RUN = '{run="$run"}'
-ITS_NODES = f"on (job, instance) group_left () max by (job, instance) (epochcost_run_node_share_ratio{RUN} > 0)"
-NAMED = "* on (job, instance) group_left (node) node:epochcost_node_info:max"
+ACTIVE = f"part:epochcost_active:now{RUN}"
+"""The parts that train now; after the end, those that ended it."""
+ITS_NODES = f"on ({MACHINE}) group_left () {once(MACHINE, f'epochcost_run_node_share_ratio{RUN} > 0')}"
 ON_THE_RIGHT = {"custom.axisPlacement": "right", "custom.fillOpacity": 0}
 
 
@@ -61,6 +64,7 @@ def run() -> str:
                 "run", "Run", 'label_values(epochcost_run_info{experiment=~"$experiment"}, run)', all_values=False
             ),
         ],
+        cluster_of='epochcost_run_info{run="$run"}',
         annotations=[preemptions(OF_A_RUN), PRICE_CHANGES_OF_A_RUN, EPOCHS_OF_A_RUN],
     )
 
@@ -70,10 +74,15 @@ def of(metric: str) -> str:
     return f"max({metric}{RUN})"
 
 
+def newest(metric: str) -> str:
+    """A raw figure of the parts that train now: a machine that the run has left may report its last one for a while."""
+    return f"{metric}{RUN} and on ({PART}) {ACTIVE}"
+
+
 def _money(grid: Grid) -> None:
-    current = f"""sum(epochcost_run_current_epoch_cost_usd{RUN})
+    current = f"""sum({once(PART, f"epochcost_run_current_epoch_cost_usd{RUN}")} and on ({PART}) {ACTIVE})
 or
-max(epochcost_run_current_epoch_seconds{RUN}) / 3600 * {of("run:epochcost_cost_usd_per_hour:sum")}"""
+max({newest("epochcost_run_current_epoch_seconds")}) / 3600 * {of("run:epochcost_cost_usd_per_hour:sum")}"""
     tiles = (
         ("This epoch", current, BLUE, "Dollars since the last epoch ended, added up over its nodes."),
         (
@@ -98,7 +107,7 @@ max(epochcost_run_current_epoch_seconds{RUN}) / 3600 * {of("run:epochcost_cost_u
             "Projected total",
             of("run:epochcost_cost_usd:projected"),
             VIOLET,
-            "Cost so far plus the mean cost per epoch for every epoch that is left. Never before one epoch is done.",
+            "Cost so far plus the mean cost per epoch for every epoch left; before one is done, an estimate.",
         ),
     )
     others = [(4, figures(About(title, text, USD), Query(q, title), colour=colour)) for title, q, colour, text in tiles]
@@ -115,13 +124,13 @@ def _cost_so_far() -> Builder[Panel]:
             USD,
         ),
         Query(cost, "Dollars"),
-        Query(f"{cost} / {of('epochcost_run_budget_usd')}", "Budget"),
+        Query(of("run:epochcost_budget_ratio:spent"), "Budget"),
         overrides={"Budget": share_of_budget()},
     )
 
 
 def _pace(grid: Grid) -> None:
-    epoch, planned = of("epochcost_run_epoch"), of("epochcost_run_epochs_planned")
+    epoch, planned = (f"max({newest(metric)})" for metric in ("epochcost_run_epoch", "epochcost_run_epochs_planned"))
     waste = of("run:epochcost_waste_ratio:life")
     grid.band(
         5,
@@ -203,7 +212,7 @@ def _totals() -> Builder[Panel]:
         About("Where its dollars went", "All dollars of the run so far by state.", USD, empty="No price is known"),
         "state",
         always(f"max by (state) (run_state:epochcost_cost_usd:sum{RUN}) > 0", of("run:epochcost_cost_usd:sum")),
-        colours=STATE_COLOURS,
+        colours=COST_COLOURS,
     )
 
 
@@ -225,18 +234,18 @@ def _spend() -> Builder[Panel]:
 
 
 def _useful() -> Builder[Panel]:
-    done, executed = of("epochcost_run_useful_epochs"), of("epochcost_run_epochs_total")
+    done, executed = of("run:epochcost_epochs:useful"), of("run:epochcost_epochs:executed")
     return lines(
         About(
             "Useful against lost",
-            "Epochs executed, and those of them that count. What lies between was lost to a crash or a preemption and "
-            "done again; its dollars are the state replay.",
+            "Epochs executed on every machine that the run was on, and those of them that count. What lies between was "
+            "lost to a crash or a preemption and done again; on the same machine its dollars are the state replay.",
             "suffix:epochs",
             empty="The run has told no progress",
         ),
         Query(executed, "Executed"),
         Query(done, "Useful"),
-        Query(f"({executed} - {done}) > 0", "Lost"),
+        Query(f"{of('run:epochcost_epochs:lost')} > 0", "Lost"),
         colours={"Executed": BLUE, "Useful": STATE_COLOURS["useful"], "Lost": STATE_COLOURS["replay"]},
         fill=15,
         legend=Legend.LINE,
@@ -247,7 +256,7 @@ def _phases() -> Builder[Panel]:
     return bars(
         About("Time by phase", "Seconds of the run so far by what the training process said it was doing.", SECONDS),
         "phase",
-        f"max by (phase) (epochcost_run_phase_seconds_total{RUN}) > 0",
+        f"max by (phase) (run_phase:epochcost_seconds:sum{RUN}) > 0",
     )
 
 
@@ -263,7 +272,7 @@ def _hardware() -> Builder[Panel]:
         Query(f"avg(gpu:epochcost_gpu_utilization_ratio:rate5m * {ITS_NODES})", "GPU"),
         Query(f"avg(gpu:epochcost_memory_fill_ratio:rate5m * {ITS_NODES})", "GPU memory"),
         Query(of("run:epochcost_memory_fill_ratio:max"), "Memory peak"),
-        Query(f"avg(epochcost_node_cpu_utilization_ratio * {ITS_NODES})", "CPU"),
+        Query(f"avg({once(MACHINE, 'epochcost_node_cpu_utilization_ratio')} * {ITS_NODES})", "CPU"),
         colours={"GPU": GREEN, "GPU memory": BLUE, "Memory peak": VIOLET, "CPU": AMBER},
         overrides={"Memory peak": {"custom.lineStyle": {"fill": "dash", "dash": [8, 6]}, "custom.fillOpacity": 0}},
         top=1,
@@ -274,8 +283,8 @@ def _hardware() -> Builder[Panel]:
 def _speed() -> Builder[Panel]:
     return lines(
         About("Speed", "Optimiser steps and, on the right, samples a second, of the whole run.", "suffix:steps/s"),
-        Query(f"max(rate(epochcost_run_steps_total{RUN}[$__rate_interval]))", "Steps"),
-        Query(f"max(rate(epochcost_run_samples_total{RUN}[$__rate_interval]))", "Samples"),
+        Query(f"sum({once(PART, f'rate(epochcost_run_steps_total{RUN}[$__rate_interval])')})", "Steps"),
+        Query(f"sum({once(PART, f'rate(epochcost_run_samples_total{RUN}[$__rate_interval])')})", "Samples"),
         colours={"Steps": BLUE, "Samples": VIOLET},
         overrides={"Samples": {**ON_THE_RIGHT, "unit": "suffix:samples/s"}},
         legend=Legend.LINE,
@@ -289,8 +298,8 @@ def _batch() -> Builder[Panel]:
             "A larger batch fills the memory and usually shortens the epoch, on the right.",
             "none",
         ),
-        Query(of("epochcost_run_batch_size"), "Batch size"),
-        Query(of("epochcost_run_last_epoch_seconds"), "Last epoch took"),
+        Query(f"max({newest('epochcost_run_batch_size')})", "Batch size"),
+        Query(f"max(part:epochcost_last_epoch_seconds:now{RUN})", "Last epoch took"),
         colours={"Batch size": BLUE, "Last epoch took": GREEN},
         stepped=True,
         overrides={"Last epoch took": {**ON_THE_RIGHT, "unit": SECONDS}},
@@ -299,41 +308,38 @@ def _batch() -> Builder[Panel]:
 
 
 def _nodes() -> Builder[Panel]:
-    def join(metric: str) -> str:
-        return f"max by (node) ({metric} * {ITS_NODES} {NAMED})"
+    def of_its(expr: str) -> str:
+        return row(f"{once(MACHINE, expr)} * {ITS_NODES}", "epochcost_machine")
 
-    here = f"max by (job, instance) (epochcost_run_node_share_ratio{RUN})"
-    info = f"""max by (node, provider, place, instance_type, purchase_option) (
-  {first_said("epochcost_node_info", "place", "zone", "region")}
-  * on (job, instance) group_left ()
-  {here}
-)"""
+    paid = f"node_run:epochcost_cost_usd:last{RUN}"
+    info = f"""{first_said("machine:epochcost_node_info:max", "place", "zone", "region")}
+and on ({MACHINE})
+{paid}"""
+    share = once(MACHINE, f"epochcost_run_node_share_ratio{RUN}")
     return rows(
         About(
             "Nodes of the run",
-            "The machines that report this run: what each costs, how much of it the run pays, and how busy it is.",
+            "The machines that this run is or was on: what each costs, how much of it the run pays now, what it has "
+            "paid there, and how busy it is. One that is gone keeps what was paid.",
             PLAIN,
             empty="No node reports this run",
         ),
-        "node",
+        "row",
         [
-            Column("Node", "node", properties=(link_to_node("Node"),)),
-            Column("Type", "instance_type", info, ref="A", width=198),
+            Column("Node", "node", row(f"max by ({MACHINE}, node) ({paid})", "epochcost_machine"), ref="E",
+                   properties=(link_to_node(),)),
+            Column("Type", "instance_type", row(info, "epochcost_machine"), ref="A", width=198),
             Column("Provider", "provider", width=72),
             Column("Zone, region", "place", width=102),
             Column("Bought", "purchase_option", width=92),
-            Column("GPUs", "B", join("epochcost_node_gpus"), width=50),
-            Column("Price", "C", _priced("node:epochcost_price_usd_per_hour:unified"), USD_PER_HOUR, 80),
-            Column(
-                "Pays", "D", f"max by (node) (epochcost_run_node_share_ratio{RUN} {NAMED})", RATIO, 85, gauge_cell(BLUE)
-            ),
-            Column("So far", "E", f"max by (node) (node_run:epochcost_cost_usd:last{RUN})", USD, 80),
-            Column("GPU busy", "F", join("node:epochcost_gpu_utilization_ratio:rate5m"), RATIO, 85, gauge_cell(GREEN)),
-            Column("CPU busy", "G", join("epochcost_node_cpu_utilization_ratio"), RATIO, 85, gauge_cell(AMBER)),
+            Column("GPUs", "B", of_its("epochcost_node_gpus"), width=50),
+            Column("Price", "C", of_its("node:epochcost_price_usd_per_hour:unified"), USD_PER_HOUR, 80),
+            Column("Pays", "D", row(share, "epochcost_machine"), RATIO, 85, gauge_cell(BLUE)),
+            Column("So far", "H", row(once(MACHINE, paid), "epochcost_machine"), USD, 80),
+            Column("GPU busy", "F", of_its("node:epochcost_gpu_utilization_ratio:rate5m"), RATIO, 85,
+                   gauge_cell(GREEN)),
+            Column("CPU busy", "G", of_its("epochcost_node_cpu_utilization_ratio"), RATIO, 85, gauge_cell(AMBER)),
+            which_machine(),
         ],
-        sort_by="Price",
-    )
-
-
-def _priced(metric: str) -> str:
-    return f"max by (node) ({metric} * {ITS_NODES})"
+        sort_by="So far",
+    )  # fmt: skip

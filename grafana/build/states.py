@@ -7,6 +7,9 @@ from typing import Any
 from epochcost.palette import PALETTE, SHOWN_AS
 
 STATE_COLOURS = {state.value: colour for state, colour in PALETTE.items()}
+UNSETTLED = "unsettled"
+"""Dollars of a run whose price may still change: the rules show them beside its states."""
+COST_COLOURS = {**STATE_COLOURS, UNSETTLED: "#7d8289"}
 RUN_STATE_COLOURS = {run.value: PALETTE[state] for run, state in SHOWN_AS.items()}
 
 

@@ -74,7 +74,8 @@ class Driven:
         given |= {"state.dir": str(world.root / "state"), "node.name": "n1"}
         given |= {name.replace("__", ".").replace("_", "-"): value for name, value in flags.items()}
         settings = load(AgentSettings, "agent", given, {})
-        self.app = AgentApp(settings, {}, Clocks(lambda: world.wall, lambda: world.mono), world.proc)
+        environ = {"STATE_DIRECTORY": str(world.root / "apart")}
+        self.app = AgentApp(settings, environ, Clocks(lambda: world.wall, lambda: world.mono), world.proc)
         self.app.memory.resume()
         self._serving = False
 
@@ -128,4 +129,4 @@ class Driven:
 
     def close(self) -> None:
         self.app.server.stop()
-        self.app.memory.file.close()
+        self.app.memory.close()

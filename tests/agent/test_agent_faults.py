@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,13 @@ log = logging.getLogger("test")
 
 
 @pytest.fixture
-def it(tmp_path: Path) -> Iterator[Driven]:
-    one = Driven(World(tmp_path), price__usd_per_hour="3.6")
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+@pytest.fixture
+def it(world: World) -> Iterator[Driven]:
+    one = Driven(world, price__usd_per_hour="3.6")
     one.ask_price()
     yield one
     one.close()
@@ -81,37 +87,6 @@ def test_a_state_directory_that_is_a_file_is_named(tmp_path: Path) -> None:
         StateFile(tmp_path / "state")
 
 
-@pytest.mark.parametrize("trap", ["a link", "writable by anybody", "another user's"])
-def test_a_state_directory_that_somebody_else_laid_out_among_the_events_is_not_used(tmp_path: Path, trap: str) -> None:
-    theirs, state = tmp_path / "theirs", tmp_path / "state"
-    theirs.mkdir()
-    if trap == "a link":
-        state.symlink_to(theirs)
-    else:
-        state.mkdir()
-        state.chmod(0o777 if trap == "writable by anybody" else 0o755)
-    if trap == "another user's":
-        if os.geteuid() != 0:
-            pytest.skip("only root can give a directory away")
-        os.chown(state, 65534, 65534)
-    with pytest.raises(StateError, match=r"not a directory of this agent's user alone: remove it, or set --state\.dir"):
-        StateFile(state, among_others=True)
-    assert not list(theirs.iterdir())
-    assert not list(state.iterdir())
-
-
-def test_a_state_directory_of_the_agents_own_making_is_used_again(tmp_path: Path) -> None:
-    for _ in range(2):
-        StateFile(tmp_path / "state", among_others=True).close()
-
-
-def test_an_agent_without_a_state_dir_of_its_own_looks_who_made_the_one_among_the_events(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    (world.events / "state").symlink_to(tmp_path)
-    with pytest.raises(StateError, match=r"set --state\.dir"):
-        Driven(world, state__dir="")
-
-
 def test_a_state_that_cannot_be_written_is_said_and_metering_goes_on(it: Driven, tmp_path: Path) -> None:
     it.run(5)
     state = tmp_path / "state"
@@ -145,6 +120,49 @@ def test_one_failing_collector_fails_neither_the_scrape_nor_the_others(it: Drive
     assert "epochcost_build_info" in text
     assert "epochcost_node_info" not in text
     assert broken.error == "RuntimeError: half-way"
+
+
+def test_a_row_that_cannot_be_made_takes_no_other_along_and_is_shown(
+    it: Driven, world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for run in ("bad", "good"):
+        world.say("start", run=run, epochs=3)
+        world.say("phase", run=run, phase="train", epoch=0)
+    it.run(3)
+    for run in ("bad", "good"):
+        world.say("epoch_end", run=run, epoch=1)
+    it.run(2)
+    whole = it.scrape()
+    assert it.value("collector_success", collector="metrics_run") == 1
+    snapshot = it.app.snapshot
+    assert snapshot is not None
+    (bad,) = (run for run in snapshot.runs if run.run == "bad")
+    assert bad.settled is not None
+    settled = replace(bad.settled, epochs_usd="much")  # type: ignore[arg-type]
+    broken = replace(bad, seconds="many", settled=settled)  # type: ignore[arg-type]
+    node = replace(snapshot.node, unpriced_seconds="some")  # type: ignore[arg-type]
+    others = tuple(run for run in snapshot.runs if run.run != "bad")
+    it.app.beat.snapshot = replace(snapshot, runs=(broken, *others), node=node)
+    missing = whole.keys() - it.scrape().keys()
+    assert {(name, dict(labels).get("run")) for name, labels in missing} == {
+        ("epochcost_run_seconds_total", "bad"),
+        ("epochcost_run_epoch_cost_usd_sum", "bad"),
+        ("epochcost_run_epoch_cost_usd_count", "bad"),
+        ("epochcost_node_unpriced_seconds", None),
+    }
+    for collector, success in {"run": 0, "node": 0, "epoch": 0, "gpu": 1, "owner": 1}.items():
+        assert it.value("collector_success", collector=f"metrics_{collector}") == success
+    assert "some of its metrics are absent: epochcost_run_seconds_total: ValueError: could not convert" in caplog.text
+    it.app.beat.snapshot = snapshot
+    it.scrape()
+    assert it.value("collector_success", collector="metrics_run") == 1
+
+
+def test_a_scrape_before_the_first_sample_is_no_fault(it: Driven, caplog: pytest.LogCaptureFixture) -> None:
+    assert it.scrape() == {}
+    assert not caplog.records
+    it.run(2)
+    assert it.scrape()
 
 
 def test_a_machine_whose_proc_cannot_be_read_is_unknown_and_never_idle(it: Driven) -> None:
@@ -235,8 +253,8 @@ def test_ten_thousand_runs_leave_the_scrape_small_and_mine_exact(it: Driven) -> 
     it.run(3)
     samples = it.scrape()
     assert len({dict(labels)["run"] for (name, labels) in samples if name == "epochcost_run_info"}) == 50
-    assert it.value("progress_events_total", result="too_many_runs") == 10_000 - 199
-    assert it.value("run_cost_usd_total", run="mine") == pytest.approx(0.001 + 0.003 / 200, rel=1e-9)
+    assert it.value("progress_refused_total", user=str(os.getuid()), reason="runs") == 10_000 - 99
+    assert it.value("run_cost_usd_total", run="mine") == pytest.approx(0.001 + 0.003 / 100, rel=1e-9)
 
 
 def test_a_price_that_is_not_known_is_absent_and_said(tmp_path: Path) -> None:

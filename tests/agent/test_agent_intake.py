@@ -114,7 +114,7 @@ def test_a_wrong_request_is_refused_and_leaves_no_file(
 ) -> None:
     it = agent()
     assert post(it, line("start", 1), path, Content_Type=content_type)[0] == status
-    assert not list(it.world.events.glob("http-*"))
+    assert not list(it.world.root.rglob("http-*"))
 
 
 def test_a_token_is_wanted_where_one_is_configured_and_never_repeated(
@@ -163,6 +163,33 @@ def test_tls_alone_says_nothing_of_who_sends(
     connection.close()
 
 
+def test_a_token_opens_the_intake_alone_and_a_password_opens_all_where_both_are_asked_for(
+    agent: Callable[..., Driven], tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text("open sesame")
+    hashed = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
+    (tmp_path / "web.config.yml").write_text(f"basic_auth_users:\n  ann: {hashed}\n")
+    it = agent(intake__token_file=str(tmp_path / "token"), web__config__file=str(tmp_path / "web.config.yml"))
+    it.app.server.start()
+
+    def ask(method: str, path: str, authorization: str) -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", it.app.server.port, timeout=10)
+        body = line("start", 1) if method == "POST" else None
+        connection.request(method, path, body, {"Content-Type": NDJSON, "Authorization": authorization})
+        status = connection.getresponse().status
+        connection.close()
+        return status
+
+    token, password = "Bearer open sesame", "Basic " + base64.b64encode(b"ann:secret").decode()
+    wrong = "Basic " + base64.b64encode(b"ann:wrong").decode()
+    events = "/v1/events?writer=w"
+    assert [ask("POST", events, by) for by in (token, password, wrong, "Bearer wrong", "Bearer ")] == [
+        200, 200, 401, 401, 401,
+    ]  # fmt: skip
+    assert [ask("GET", "/metrics", by) for by in (token, password, wrong)] == [401, 200, 401]
+    assert ask("POST", "/metrics", token) == 401
+
+
 def test_too_much_is_refused_for_now_and_taken_later(tmp_path: Path) -> None:
     now = [0.0]
     intake = Intake(tmp_path, lambda: T0, lambda: now[0])
@@ -183,11 +210,45 @@ def test_writers_and_bytes_are_bounded_over_restarts(tmp_path: Path) -> None:
     old.touch()
     os.utime(old, (time.time() - 9 * 86400,) * 2)
     intake = Intake(tmp_path, time.time, time.monotonic)
-    assert not old.exists()
     for writer in ("big", "one-more"):
         with pytest.raises(IntakeError) as caught:
             intake.take(writer, line("start", 1))
         assert caught.value.status == 507
+    assert not old.exists()
+
+
+def test_a_new_writer_takes_the_place_of_one_that_has_been_quiet_for_long(tmp_path: Path) -> None:
+    for i in range(2000):
+        (tmp_path / f"http-{i}.jsonl").touch()
+    quiet = tmp_path / "http-7.jsonl"
+    os.utime(quiet, (time.time() - 7200,) * 2)
+    intake = Intake(tmp_path, time.time, time.monotonic)
+    assert intake.take("new", line("start", 1)).accepted == 1
+    assert not quiet.exists()
+    with pytest.raises(IntakeError, match="more than 2000 writers"):
+        intake.take("another", line("start", 1))
+
+
+@pytest.mark.parametrize("thing", ["directory", "sparse", "file of somebody else"])
+def test_nothing_among_the_events_keeps_the_agent_from_starting_or_from_taking_events(
+    agent: Callable[..., Driven], tmp_path: Path, thing: str
+) -> None:
+    events = World(tmp_path).events
+    events.chmod(0o1777)
+    for name in ("http-x.jsonl", "http-w.jsonl", "state"):
+        place = events / name
+        if thing == "directory":
+            place.mkdir(mode=0o777)
+        else:
+            with place.open("wb") as file:
+                file.truncate(600 << 20 if thing == "sparse" else 0)
+            place.chmod(0o666)
+        os.utime(place, (time.time() - 10 * 86400,) * 2)
+    it = agent()
+    assert post(it, line("start", 1))[0] == 200
+    it.run(1)
+    assert [run.run for run in it.app.snapshot.runs] == ["far"]  # type: ignore[union-attr]
+    assert thing == "directory" or (events / "http-w.jsonl").stat().st_size in (0, 600 << 20), "nothing is added to it"
 
 
 def test_a_thing_in_the_place_of_a_file_is_not_written_to(tmp_path: Path) -> None:

@@ -145,6 +145,15 @@ def test_dates_outlive_the_agent(tmp_path: Path) -> None:
     again.close()
 
 
+def test_what_is_known_to_a_second_gives_way_to_what_is_known_better() -> None:
+    dates = PriceDates()
+    dates.heard(ClockReading(T0 + 0.0, exact=False), T0 + 7200.9, T0 + 7200.9)  # ours is two hours ahead, or so
+    assert dates.on_timeline(T0 - 100) == pytest.approx(T0 - 100 + 7200.4)
+    dates.heard(ClockReading(T0 + 10.0, exact=False), T0 + 10.9, T0 + 7210.9)  # and was set right
+    assert dates.on_timeline(T0 + 50) == T0 + 7250
+    assert dates.on_timeline(T0 - 100) == pytest.approx(T0 - 100 + 7200.4)  # what was once dated stays
+
+
 def test_small_differences_are_no_difference_so_that_nothing_jitters() -> None:
     dates = PriceDates()
     for k in range(50):
@@ -171,7 +180,7 @@ def test_whatever_the_clocks_do_steps_ascend_and_dates_keep_their_order(
     assert steps[-1].usd_per_hour == len(dated)
 
 
-@pytest.mark.parametrize("broken", [[[1]], [["a", 1]], [[1, math.nan]], [[1, True]], "x", 7, [[1, 2, 3]]])
+@pytest.mark.parametrize("broken", [[[1]], [["a", 1, 0]], [[1, math.nan, 0]], [[1, True, 0]], "x", 7, [[1, 2]]])
 def test_dates_that_are_none_are_refused(broken: object) -> None:
     dates = PriceDates()
     with pytest.raises((ValueError, TypeError)):

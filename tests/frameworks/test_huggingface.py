@@ -120,3 +120,91 @@ def test_a_callback_made_anew_from_the_checkpoint_is_the_same(tmp_path: Path):
     resumed = events_by_file(tmp_path)[name]
     assert resumed[0]["run"] == events_by_file(tmp_path)[first.pop()][0]["run"]
     assert facts(resumed[-1], "experiment", "budget_usd", "status", "epoch") == ("net", 3, "finished", 3)
+
+
+SPECIAL = """
+import json, os, signal, sys, time, warnings
+warnings.filterwarnings("ignore")
+import torch, epochcost
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+class Net(torch.nn.Module):
+    def __init__(self, largest=99):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer, self.largest = torch.nn.Linear(4, 1), largest
+    def forward(self, x, labels=None):
+        if self.training and len(x) > self.largest: raise RuntimeError("CUDA out of memory. Tried to allocate")
+        time.sleep(0.02)
+        out = self.layer(x)
+        return {"loss": (out.squeeze() - labels).pow(2).mean(), "logits": out}
+
+torch.manual_seed(1)
+rows = [{"x": torch.rand(4), "labels": torch.rand(())} for _ in range(40)]
+def trainer(callbacks, model=Net, more=None, **options):
+    options = {"num_train_epochs": 2, "per_device_train_batch_size": 4, "save_strategy": "no", **options}
+    arguments = TrainingArguments(output_dir="out", report_to=[], use_cpu=True, disable_tqdm=True, logging_steps=5,
+        **options)
+    if callbacks and not isinstance(callbacks, list):
+        callbacks = [epochcost.huggingface_callback(callbacks)]
+    return Trainer(None if more else model(), args=arguments, train_dataset=rows, eval_dataset=rows,
+        callbacks=callbacks or [], **(more or {}))
+
+def search(callbacks):
+    import optuna
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    found = trainer(callbacks, more={"model_init": lambda trial=None: Net()}, eval_strategy="epoch")
+    rates = [0.1, 0.01]
+    return found.hyperparameter_search(hp_space=lambda trial: {"learning_rate": trial.suggest_categorical("r", rates)},
+        n_trials=2, backend="optuna", sampler=optuna.samplers.GridSampler({"r": rates}, seed=0)).objective
+
+said = {}
+try:
+    said["objectives"] = [search([]), search("search")]
+except ImportError:
+    said["objectives"] = [0, 0]
+trainer("smaller", model=lambda: Net(largest=8), per_device_train_batch_size=16, auto_find_batch_size=True).train()
+
+class Broken(TrainerCallback):
+    def on_step_end(self, args, state, control, **more):
+        if state.global_step == 7: raise ArithmeticError("somebody else's")
+try:
+    trainer([epochcost.huggingface_callback("breaks"), Broken()]).train()
+except ArithmeticError:
+    pass
+trainer("after").train()
+
+class Told(TrainerCallback):
+    def on_step_end(self, args, state, control, **more):
+        if state.global_step == 3: os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.1)
+stopped = trainer([epochcost.huggingface_callback("told"), Told()], num_train_epochs=50, enable_jit_checkpoint=True)
+stopped.train()
+said["saved"] = os.path.exists(f"out/checkpoint-{stopped.state.global_step}") or os.listdir("out")
+print(json.dumps(said))
+"""
+
+
+def test_searches_smaller_batches_failures_and_just_in_time_checkpoints(tmp_path: Path):
+    out, _ = launch(SPECIAL, tmp_path)
+    said = json.loads([line for line in out.splitlines() if line.startswith('{"objectives')][-1])
+    without, with_us = said["objectives"]
+    assert with_us == without
+    assert said["saved"]
+    runs = sorted(events_by_file(tmp_path).values(), key=lambda lines: float(str(lines[0]["mono"])))
+    ends = [facts(lines[-1], "experiment", "status", "epoch", "step", "batch_size") for lines in runs]
+    trials = [("search", "finished", 2, 20, 4)] * (2 if without else 0)
+    assert ends[:-1] == [
+        *trials,
+        ("smaller", "finished", 2, 10, 8),
+        ("breaks", "failed", 0.7, 7, 4),
+        ("after", "finished", 2, 20, 4),
+    ]
+    assert ends[-1][:2] == ("told", "preempted")
+    assert len({lines[0]["run"] for lines in runs}) == len(runs)
+
+
+def test_saving_is_a_phase_of_its_own(tmp_path: Path):
+    seen = train(PROGRAM, tmp_path, '{"trainer": {"num_train_epochs": 2}}')
+    phases = [line["phase"] for line in seen.of("phase")]
+    assert phases == ["train", *["eval", "checkpoint", "train"] * 2]

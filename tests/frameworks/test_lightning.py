@@ -116,3 +116,63 @@ def test_a_run_that_died_goes_on_under_its_id_from_the_checkpoint(tmp_path: Path
     assert resumed[0]["run"] == died.lines[0]["run"]
     assert [facts(line, "epoch", "step") for line in resumed if line["ev"] == "resume"] == [(2, 20)]
     assert [facts(e, "epoch", "step") for e in resumed if e["ev"] == "epoch_end"] == [(3, 30), (4, 40)]
+
+
+def test_a_fit_that_goes_on_within_an_epoch_ends_it(tmp_path: Path):
+    every = PROGRAM.replace("save_last=True, save_top_k=-1", "every_n_train_steps=5, save_top_k=-1")
+    launch(every, tmp_path, '{"die_at": 17}')
+    before = set(events_by_file(tmp_path))
+    launch(every, tmp_path, '{"ckpt": "ckpt/epoch=1-step=15.ckpt"}')
+    (name,) = set(events_by_file(tmp_path)) - before
+    lines = events_by_file(tmp_path)[name]
+    assert [facts(line, "epoch", "step") for line in lines if line["ev"] == "resume"] == [(1.5, 15)]
+    assert [facts(line, "epoch", "step") for line in lines if line["ev"] == "epoch_end"] == [(2, 20), (3, 30)]
+    within = [line["epoch"] for line in lines if line["ev"] == "progress"]
+    assert all(1.5 <= float(str(epoch)) <= 3 for epoch in within)
+
+
+SEARCH = """
+import json, signal, sys, warnings
+warnings.filterwarnings("ignore")
+import optuna, torch, epochcost
+import lightning as L
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+class Net(L.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(4, 1)
+    def training_step(self, batch, index):
+        return self.layer(batch).mean()
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.01)
+
+class Other(L.pytorch.Callback):
+    def on_train_batch_end(self, trainer, module, outputs, batch, index):
+        if trainer.global_step == 15:
+            if NUMBER == 1: raise RuntimeError("out of memory")
+            if NUMBER == 2: raise optuna.TrialPruned
+
+def objective(trial):
+    global NUMBER
+    NUMBER = trial.number
+    load = torch.utils.data.DataLoader(torch.rand(40, 4), batch_size=4)
+    L.Trainer(max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        callbacks=[epochcost.lightning_callback(f"trial{NUMBER}"), Other()]).fit(Net(), load)
+    return 0.0
+
+optuna.create_study().optimize(objective, n_trials=4, catch=(RuntimeError,))
+"""
+
+
+def test_trials_that_fail_or_are_pruned_end_and_swallow_no_later_one(tmp_path: Path):
+    pytest.importorskip("optuna")
+    launch(SEARCH, tmp_path)
+    runs = events_by_file(tmp_path).values()
+    ends = sorted(facts(lines[-1], "experiment", "status", "epoch") for lines in runs)
+    assert ends == [
+        ("trial0", "finished", 2),
+        ("trial1", "failed", 1.5),
+        ("trial2", "finished", 1.5),
+        ("trial3", "finished", 2),
+    ]

@@ -12,6 +12,8 @@ from tests.grafana.scenarios import FLEETS, LENGTH
 from tests.grafana.simulated_prometheus import backfill, prometheus
 from tests.kept import kept
 
+from epochcost.demo.simulated_agent import machine_name
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "grafana" / "build"))
 
 
@@ -28,27 +30,27 @@ class History:
 CHOSEN = {
     "many": {
         "run": "llm-7b-4417",
-        "node": "sim-a100-01",
+        "machine": machine_name("sim-a100-01"),
         "experiment": "char-lm",
         "instance_type": "p4d.24xlarge",
         "here": "p4d.24xlarge",
     },
     "articles": {
         "run": "sim-lstm-p2-batch100",
-        "node": "sim-p2",
+        "machine": machine_name("sim-p2"),
         "experiment": "lstm-char",
         "instance_type": "p2.xlarge",
         "here": "p2.xlarge",
     },
     "cpu": {
         "run": "char-lm-cpu-7",
-        "node": "sim-cpu-01",
+        "machine": machine_name("sim-cpu-01"),
         "experiment": "char-lm",
         "instance_type": "c7i.8xlarge",
         "here": "c7i.8xlarge",
     },
-    "unpriced": {"run": "char-lm-31", "node": "sim-unpriced", "experiment": "char-lm"},
-    "empty": {"run": "none", "node": "none", "experiment": "none"},
+    "unpriced": {"run": "char-lm-31", "machine": machine_name("sim-unpriced"), "experiment": "char-lm"},
+    "empty": {"run": "none", "machine": machine_name("none"), "experiment": "none"},
 }
 
 

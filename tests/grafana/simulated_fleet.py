@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from epochcost.demo.scenario import GIB, HOUR
 from epochcost.demo.scenario import Job as SimulatedRun
+from epochcost.demo.simulated_agent import machine_name
 from epochcost.model import RunState, State
 
 PEAK = 1.06
@@ -193,6 +194,15 @@ class SimulatedFleet:
     epoch_ts: float = field(default=1_700_000_000.0)
     """The wall clock (seconds since the Unix epoch) at the start of the simulation."""
 
+    def _leads(self, node: SimulatedNode) -> frozenset[str]:
+        """Runs whose global rank 0 is on ``node``: the first machine of a run over several, any of one that moves."""
+        of_one = {run.run for run in self.runs if run.nodes == 1}
+        first: dict[str, str] = {}
+        for other in self.nodes:
+            for stretch in other.stretches:
+                first.setdefault(stretch.run, other.node)
+        return frozenset(s.run for s in node.stretches if s.run in of_one or first.get(s.run) == node.node)
+
     def samples(self, t: float) -> Iterator[Sample]:
         """All samples at ``t``, ``job`` and ``instance`` included, as Prometheus would store them."""
         for node in self.nodes:
@@ -200,8 +210,9 @@ class SimulatedFleet:
                 continue
             target = {"job": "epochcost-agent", "instance": f"{node.node}:10835"}
             yield from _scraped(target, SAMPLES_OF_A_NODE + SAMPLES_OF_A_GPU * node.gpus)
-            for name, labels, value in _agent(node, self.runs, t, self.epoch_ts):
-                yield f"epochcost_{name}", {**target, **labels}, value
+            machine = {"epochcost_machine": machine_name(node.node)}
+            for name, labels, value in _agent(node, self.runs, self._leads(node), t, self.epoch_ts):
+                yield f"epochcost_{name}", {**target, **machine, **labels}, value
         if self.with_poller:
             target = {"job": "epochcost-prices", "instance": "prices:10836"}
             yield from _scraped(target, SAMPLES_OF_A_NODE)
@@ -211,6 +222,11 @@ class SimulatedFleet:
                 yield "epochcost_price_source_success", {**target, "source": source}, 0
                 yield "epochcost_price_source_failures_total", {**target, "source": source}, t // 900
             yield from _prometheus()
+
+
+def _part(node: SimulatedNode, run: SimulatedRun) -> str:
+    """Of the ledger on the machine: when it first saw the run."""
+    return f"p{min(s.start for s in node.stretches if s.run == run.run):.0f}"
 
 
 def _scraped(target: Mapping[str, str], samples: float) -> Iterator[Sample]:
@@ -228,14 +244,16 @@ def _prometheus() -> Iterator[Sample]:
         yield "prometheus_rule_group_interval_seconds", labels, 15
 
 
-def _agent(node: SimulatedNode, runs: tuple[SimulatedRun, ...], t: float, epoch_ts: float) -> Iterator[Sample]:
+def _agent(
+    node: SimulatedNode, runs: tuple[SimulatedRun, ...], leads: frozenset[str], t: float, epoch_ts: float
+) -> Iterator[Sample]:
     yield from _node(node, t, epoch_ts)
     for index in range(node.gpus):
         yield from _gpu(node, index, t)
     for run in runs:
         mine = [s for s in node.stretches if s.run == run.run and s.start <= t]
         if mine and t < mine[-1].end + KEEP_SECONDS:
-            yield from _run(node, run, mine, t, epoch_ts)
+            yield from _run(node, run, mine, t, epoch_ts, leads=run.run in leads)
     yield "build_info", {"version": "simulated", "python": "3.12"}, 1
     yield "sample_timestamp_seconds", {}, epoch_ts + t
     yield "clock_jumps_total", {}, node.clock_jumps
@@ -309,7 +327,8 @@ def _gpu(node: SimulatedNode, index: int, t: float) -> Iterator[Sample]:
     yield "gpu_power_watts", gpu, node.watts_per_device * (0.3 + 0.7 * now.utilization_at(t, lag))
     yield "gpu_energy_joules_total", gpu, node.watts_per_device * 0.8 * sum(min(t, s.end) - s.start for s in lived)
     yield "gpu_temperature_celsius", gpu, 40 + 35 * now.utilization_at(t, lag)
-    owner = {"kind": "run", "owner": now.run} if now.run else {"kind": "user", "owner": node.user, "user": node.user}
+    of_run = {"owner_kind": "run", "owner": now.run}
+    owner = of_run if now.run else {"owner_kind": "user", "owner": node.user, "owner_user": node.user}
     if owner["owner"]:
         yield "gpu_owner_info", {**gpu, **owner}, 1
         yield "gpu_owner_share_ratio", {**gpu, **owner}, 1
@@ -317,8 +336,10 @@ def _gpu(node: SimulatedNode, index: int, t: float) -> Iterator[Sample]:
         yield "gpu_seconds_total", {**gpu, "state": state.value}, seconds
 
 
-def _run(node: SimulatedNode, run: SimulatedRun, mine: list[Stretch], t: float, epoch_ts: float) -> Iterator[Sample]:
-    me = {"run": run.run}
+def _run(
+    node: SimulatedNode, run: SimulatedRun, mine: list[Stretch], t: float, epoch_ts: float, *, leads: bool
+) -> Iterator[Sample]:
+    me = {"run": run.run, "part": _part(node, run)}
     now, ended = mine[-1], t >= mine[-1].end
     state = RunState.FINISHED if ended else RUN_STATES[now.state]
     totals = {s: v for s, v in node.totals(t, run.run).items() if v[0] > 0}
@@ -331,6 +352,9 @@ def _run(node: SimulatedNode, run: SimulatedRun, mine: list[Stretch], t: float, 
             "framework": run.framework,
             "nodes": str(run.nodes),
             "world": str(run.world),
+            "launcher": "",
+            "launcher_job": "",
+            "attempt": "1",
         },
         1,
     )
@@ -353,23 +377,48 @@ def _run(node: SimulatedNode, run: SimulatedRun, mine: list[Stretch], t: float, 
         yield "run_cost_usd_total", me, sum(usd for _, usd in totals.values())
     if run.budget_usd is not None:
         yield "run_budget_usd", me, run.budget_usd
-    yield from _run_progress(node, run, mine, t, priced=priced)
+    yield "run_leader", me, float(leads and not ended)
+    yield "run_batch_size", me, mine[-1].batch_size
+    if node.gpus:
+        yield "run_memory_peak_bytes", me, PEAK * max(s.memory_fill for s in mine) * node.gpu_memory_bytes
+    if priced:
+        yield from _epoch_dollars(node, run, mine, t, leads=leads)
+    if leads:
+        yield from _run_progress(node, run, mine, t)
 
 
-def _run_progress(
-    node: SimulatedNode, run: SimulatedRun, mine: list[Stretch], t: float, *, priced: bool
+def _epoch_dollars(
+    node: SimulatedNode, run: SimulatedRun, mine: list[Stretch], t: float, *, leads: bool
 ) -> Iterator[Sample]:
-    me = {"run": run.run}
+    """Every machine follows the epochs, for it pays for them."""
+    me = {"run": run.run, "part": _part(node, run)}
+    p = progress(node, run, t)
+    if p.executed == 0:
+        return
+    first = next(s.start for s in mine if s.state is not State.STARTUP)
+    marks = [first, *p.ends]
+    cost = [node.run_cost(run.run, mark) for mark in (*marks, t)]
+    yield "run_current_epoch_cost_usd", me, cost[-1] - cost[-2]
+    yield "run_epoch_cost_usd_sum", me, cost[-2] - cost[0]
+    if leads:
+        yield "run_epoch_cost_usd_count", me, len(p.ends)
+    if len(p.ends) > 0:
+        yield "run_last_epoch_cost_usd", me, cost[-2] - cost[-3]
+
+
+def _run_progress(node: SimulatedNode, run: SimulatedRun, mine: list[Stretch], t: float) -> Iterator[Sample]:
+    """Where global rank 0 is, and nowhere else."""
+    me = {"run": run.run, "part": _part(node, run)}
     p = progress(node, run, t)
     startup = sum(min(t, s.end) - s.start for s in mine if s.state is State.STARTUP)
     trained = sum(min(t, s.end) - s.start for s in mine if s.state is not State.STARTUP)
     yield "run_phase_seconds_total", {**me, "phase": "startup"}, startup
     for phase, share in PHASES.items():
         yield "run_phase_seconds_total", {**me, "phase": phase}, share * trained
-    yield "run_batch_size", me, mine[-1].batch_size
-    if node.gpus:
-        yield "run_memory_peak_bytes", me, PEAK * max(s.memory_fill for s in mine) * node.gpu_memory_bytes
     yield "run_epochs_planned", me, run.epochs
+    trained = next((s for s in mine if s.state is not State.STARTUP), None)
+    if trained is not None:
+        yield "run_start_epoch", me, max(0.0, -trained.rewind)
     if p.executed == 0:
         return
     yield "run_epoch", me, p.position
@@ -385,14 +434,6 @@ def _run_progress(
     yield "run_epoch_seconds_count", me, len(p.ends)
     if len(p.ends) > 0:
         yield "run_last_epoch_seconds", me, marks[-1] - marks[-2]
-    if not priced:
-        return
-    cost = [node.run_cost(run.run, mark) for mark in (*marks, t)]
-    yield "run_current_epoch_cost_usd", me, cost[-1] - cost[-2]
-    yield "run_epoch_cost_usd_sum", me, cost[-2] - cost[0]
-    yield "run_epoch_cost_usd_count", me, len(p.ends)
-    if len(p.ends) > 0:
-        yield "run_last_epoch_cost_usd", me, cost[-2] - cost[-3]
 
 
 def _poller(

@@ -191,3 +191,18 @@ def test_whatever_happens_states_sum_to_the_bill_and_runs_to_their_share(seed: i
     for uuid in ("GPU-0", "GPU-1"):  # the third is sometimes another device
         device = it.devices.devices[uuid]
         assert math.fsum(device.seconds.values()) == pytest.approx(it.cursor - T0, abs=1e-9)  # type: ignore[operator]
+
+
+def test_an_epoch_longer_than_prices_are_kept_has_all_of_its_dollars_though_shares_changed_in_it() -> None:
+    day = 86400.0
+    it = ledger(3.6)
+    others = [event("start", day * k, f"other{k}") for k in (1, 3)]
+    others += [event("end", day * (k + 1), f"other{k}", status="finished") for k in (1, 3)]
+    told = [event("start", 0), event("phase", 0, phase="train", epoch=0), *others]
+    tell(it, 20 * day, told, gpus(1.0), every=day / 4)
+    for until in range(1, 9):
+        it.settle(T0 + until * day)
+    tell(it, 40 * day, [event("epoch_end", 40 * day, epoch=1)], gpus(1.0), every=day / 4)
+    it.settle(T0 + 38 * day)
+    assert last_epoch_usd(it) == pytest.approx((40 - 1) * day * 0.001)  # two days were shared by half
+    assert run_cost(it) == pytest.approx((40 - 1) * day * 0.001)

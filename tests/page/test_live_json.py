@@ -25,8 +25,8 @@ RUN_KEYS = (
     "run experiment framework state started_ts ended_ts last_event_ts gpus share seconds cost_usd epoch epochs_planned "
     "epochs_executed epochs_useful epochs_lost steps batch_size last_epoch_seconds last_epoch_cost_usd "
     "current_epoch_seconds current_epoch_cost_usd mean_epoch_cost_usd mean_epoch_seconds projected_cost_usd "
-    "eta_seconds memory_peak_bytes budget_usd nodes world states history scope part machines missing machine_cost_usd "
-    "machine_mean_epoch_cost_usd"
+    "projected_from_part eta_seconds memory_peak_bytes budget_usd nodes world states history scope part machines"
+    " missing machine_cost_usd machine_mean_epoch_cost_usd"
 )
 
 

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -143,6 +143,11 @@ def test_a_dated_price_answers_where_the_live_source_cannot(
         assert "no AWS credentials found" in ask_price(app.url, **SPOT)[1]["error"]
 
 
+def timeless(answer: Mapping[str, object]) -> dict[str, object]:
+    """An answer without when it was given; the poller's id is in it and stays."""
+    return {name: value for name, value in answer.items() if name != "now"}
+
+
 def test_the_last_good_prices_survive_a_restart_without_any_network(
     tmp_path: Path, aws: AwsPriceServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,10 +160,10 @@ def test_the_last_good_prices_survive_a_restart_without_any_network(
         last_success = wait_for(lambda: value(app.url, metric, **key), what="the last success")
     monkeypatch.setenv("AWS_ENDPOINT_URL_EC2", "http://127.0.0.1:9")
     with running(told) as app:
-        assert ask_price(app.url, **SPOT) == (200, before)  # at once, with its true age
+        assert timeless(ask_price(app.url, **SPOT)[1]) == timeless(before), "at once, with its true age"
         assert get(f"{app.url}/-/ready")[0] == 200
         wait_for(lambda: value(app.url, "epochcost_price_source_success", **key) == 0, 30, "the failure")
-        assert ask_price(app.url, **SPOT) == (200, before)
+        assert timeless(ask_price(app.url, **SPOT)[1]) == timeless(before)
         assert value(app.url, metric, **key) == last_success
         assert value(app.url, "epochcost_price_source_failures_total", **key) == 1
 
@@ -365,3 +370,49 @@ def test_what_an_agent_was_told_the_next_scrape_shows_however_many_prices_there_
             assert shown >= told, "a scrape is never behind what an agent was told"
             seen.add(told)
     assert len(seen) >= 6
+
+
+MISSPELT = Want("aws", "us-east-1", "p2.xlagre")
+
+
+def misspelt(wanted: Wanted, now: float) -> Catalogue:
+    return Catalogue(
+        (price(0.9, at=now),), asked=wanted.items, names=frozenset({"p2.xlarge"}), unknown=("marketoption=Lottery",)
+    )
+
+
+def test_what_was_asked_for_and_is_not_there_is_a_metric_a_line_and_part_of_the_answer(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = ToldSource(misspelt, watched=frozenset({MISSPELT, Want("aws", "us-east-1", "p2.xlarge")}))
+    with running(settings(tmp_path), [source]) as app:
+        name = {"source": "told"}
+        wait_for(lambda: value(app.url, "epochcost_price_source_unpriced_types", **name) == 1, what="the metric")
+        assert value(app.url, "epochcost_price_source_success", **name) == 1, "no failure of the source"
+        asked = {"provider": "aws", "region": "us-east-1", "zone": "", "purchase_option": "on_demand"}
+        status, said = ask_price(app.url, **asked, instance_type="p2.xlagre")
+        assert status == 404
+        assert "Nearest: p2.xlarge" in said["error"]
+        page = get(f"{app.url}/")[1]
+        assert "told: p2.xlagre: no price in us-east-1" in page
+        assert "marketoption=Lottery" in page
+        wait_for(
+            lambda: value(app.url, "epochcost_price_source_unknown_fields_total", **name) == 1,
+            what="the new kind counted",
+        )
+    assert len([r for r in caplog.records if "p2.xlagre" in r.getMessage()]) == 1
+    assert len([r for r in caplog.records if "marketoption=Lottery" in r.getMessage()]) == 1
+
+
+def test_what_nobody_wants_any_more_is_not_missed(tmp_path: Path) -> None:
+    answers = iter([frozenset({MISSPELT}), frozenset[Want]()])
+
+    def answer(wanted: Wanted, now: float) -> Catalogue:
+        return Catalogue(asked=next(answers, frozenset()))
+
+    source = ToldSource(answer, refresh_seconds=0.3)
+    with running(settings(tmp_path), [source]) as app:
+        wait_for(lambda: len(source.questions) > 1, what="two questions")
+        wait_for(
+            lambda: value(app.url, "epochcost_price_source_unpriced_types", source="told") == 0, what="nothing missing"
+        )

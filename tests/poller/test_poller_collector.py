@@ -12,7 +12,7 @@ from prometheus_client import Metric
 from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
 from epochcost.poller.collector import PollerCollector
 from epochcost.poller.snapshot import PollerSnapshot, SourceHealth
-from epochcost.prices.adjust import Extra
+from epochcost.prices.extras import Extra
 from epochcost.prices.price_source import Zone
 
 NOW = 1_795_000_000.0

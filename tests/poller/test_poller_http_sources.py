@@ -35,8 +35,8 @@ def server() -> Iterator[JsonServer]:
         running.on("/oci", Answer({"items": test_oci.PARTS}))
         running.on("/shapes", Answer({"items": [test_oci.H100, test_oci.A10]}))
         running.on("/runpod", Answer({"data": {"gpuTypes": [test_runpod.gpu()]}}))
-        running.on("/vast/bundles/", Answer({"offers": [test_vast.offer(15.2, 9.1, gpus=8)]}))
-        running.on("/vast/instances/", Answer({"instances": [test_vast.machine(101, 0.8123)]}))
+        running.on("/vast/v0/bundles/", Answer({"offers": [test_vast.offer(15.2, 9.1, gpus=8)]}))
+        running.on("/vast/v1/instances/", Answer({"instances": [test_vast.machine(101, 0.8123)]}))
         yield running
 
 
@@ -123,7 +123,7 @@ def test_a_machine_rented_a_moment_ago_is_looked_for_at_once(server: JsonServer,
     with running(settings(server, tmp_path)) as app:
         wait_for(lambda: all_answered(app), what="an answer of every source")
         machines = [test_vast.machine(number, number / 100) for number in (101, 102)]
-        server.on("/vast/instances/", Answer({"instances": machines}))
+        server.on("/vast/v1/instances/", Answer({"instances": machines}))
         ours = {"provider": "vastai", "region": "US", "instance_type": "C.102", "purchase_option": "on_demand"}
         found = wait_for(lambda: ask_price(app.url, **ours)[1].get("usd_per_hour"), what="the new machine's price")
         assert found == 1.02
@@ -147,7 +147,7 @@ def test_when_all_fail_the_last_prices_stay_with_their_age_and_the_log_holds_no_
     echo = Answer({"error": f"key {KEY} has expired"}, 401)
     for path in ("/azure", "/shapes"):  # they were given no key
         server.on(path, Answer({}, 401))
-    for path in ("/do/sizes", "/lambda/instance-types", "/runpod", "/vast/bundles/", "/vast/instances/"):
+    for path in ("/do/sizes", "/lambda/instance-types", "/runpod", "/vast/v0/bundles/", "/vast/v1/instances/"):
         server.on(path, echo)
     with caplog.at_level(logging.DEBUG), running(told) as app:
         wait_for(lambda: all_answered(app, success=0.0), what="a failure of every source")
@@ -169,7 +169,7 @@ def test_when_all_fail_the_last_prices_stay_with_their_age_and_the_log_holds_no_
         ("vast.instance-types", "H100", "'H100' does not look like a count and a GPU, 4x H100 SXM"),
         ("vast.regions", "Texas", "'Texas' does not look like a country code, US"),
         ("oci.instance-types", "GPU.H100", "does not look like a shape, BM.GPU.H100.8"),
-        ("runpod.interval", "30", "expected a duration above 0"),
+        ("runpod.interval", "-30", "expected a duration"),
     ],
 )
 def test_a_wrong_setting_is_named(server: JsonServer, tmp_path: Path, flag: str, value: str, said: str) -> None:

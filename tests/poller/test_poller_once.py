@@ -16,9 +16,9 @@ from tests.poller.sources import ToldSource, price
 
 from epochcost.cli import main
 from epochcost.model import InstanceFacts
-from epochcost.poller.once import COLUMNS, Filter, age, run_once
+from epochcost.poller.once import COLUMNS, Filter, Look, age, run_once
 from epochcost.poller.poller_settings import PollerSettings
-from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Source, Wanted
+from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Source, Want, Wanted
 
 NOW = 1_795_000_000.0
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,38 +41,38 @@ def told(name: str = "told") -> ToldSource:
     return ToldSource(lambda wanted, now: Catalogue(prices, facts), name=name)
 
 
-def once(form: str, kept: Filter = Filter(), *sources: Source) -> tuple[str, bool]:  # noqa: B008 - a frozen value
+def once(form: str, kept: Filter = Filter(), *sources: Source) -> Look:  # noqa: B008 - a frozen value
     return run_once(PollerSettings(), sources or (told(),), lambda: NOW, kept, form)
 
 
 def test_rows_are_sorted_by_dollars_a_gpu_hour_and_what_has_no_gpu_comes_last() -> None:
-    rows = json.loads(once("json")[0])
+    rows = json.loads(once("json").text)
     assert [row["instance_type"] for row in rows] == ["1x H100 SXM", "p5.48xlarge", "m7i.large", "mystery"]
     assert rows[1]["usd_per_gpu_hour"] == pytest.approx(6.88)
     assert (rows[1]["source"], rows[1]["age_seconds"], rows[1]["gpu_memory_gib"]) == ("told", 7200, 80)
 
 
 def test_what_is_not_known_stays_empty() -> None:
-    rows = json.loads(once("json")[0])
+    rows = json.loads(once("json").text)
     assert "usd_per_gpu_hour" not in rows[3]
     assert "gpu_model" not in rows[3]
-    lines = list(csv.DictReader(io.StringIO(once("csv")[0])))
+    lines = list(csv.DictReader(io.StringIO(once("csv").text)))
     assert tuple(lines[0]) == COLUMNS
     assert (lines[3]["usd_per_gpu_hour"], lines[3]["gpus"], lines[3]["usd_per_hour"]) == ("", "", "9.0")
     assert lines[2]["gpus"] == "0.0", "none is known"
 
 
 def test_the_table_says_source_and_age() -> None:
-    lines = once("table")[0].splitlines()
+    lines = once("table").text.splitlines()
     assert lines[0].split() == ["$/GPU-h", "$/h", "GPU", "GPUs", "provider", "where", "type", "how", "source", "age"]
     assert " ".join(lines[2].split()) == "6.8800 55.0400 H100 8 aws us-east-1 p5.48xlarge on_demand told 2h"
     assert len(lines) == 5
 
 
 def test_rows_are_kept_by_gpu_and_provider() -> None:
-    assert len(json.loads(once("json", Filter(gpu="h100"))[0])) == 2
-    assert [row["provider"] for row in json.loads(once("json", Filter("H100", "AWS"))[0])] == ["aws"]
-    assert json.loads(once("json", Filter(gpu="H10"))[0]) == []
+    assert len(json.loads(once("json", Filter(gpu="h100")).text)) == 2
+    assert [row["provider"] for row in json.loads(once("json", Filter("H100", "AWS")).text)] == ["aws"]
+    assert json.loads(once("json", Filter(gpu="H10")).text) == []
 
 
 @pytest.mark.parametrize(
@@ -83,31 +83,64 @@ def test_rows_are_kept_by_gpu_and_provider() -> None:
         (Filter("H100", "azur"), "no price fits --gpu H100 and --provider azur; known are H100; aws, runpod"),
     ],
 )
-def test_a_name_that_nothing_bears_is_said_with_the_names_there_are(
-    kept: Filter, said: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    assert once("json", kept) == ("[]", False)
-    assert [record.getMessage() for record in caplog.records] == [said]
+def test_a_name_that_nothing_bears_is_said_with_the_names_there_are(kept: Filter, said: str) -> None:
+    assert once("json", kept) == Look("[]", (said,), complete=False)
 
 
-def test_a_market_without_prices_is_no_misspelt_name(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_market_without_prices_says_so_and_is_no_success() -> None:
     nothing = ToldSource(lambda wanted, now: Catalogue(), name="told")
-    assert once("json", Filter(gpu="H100"), nothing) == ("[]", True)
-    assert caplog.records == []
+    look = once("json", Filter(gpu="H100"), nothing)
+    assert (look.text, look.complete) == ("[]", False)
+    assert [line for line in look.said if line.startswith("no price is known")]
 
 
-def test_a_source_that_fails_leaves_the_others_alone_and_is_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_source_that_fails_leaves_the_others_alone_and_is_said() -> None:
     def fail(wanted: Wanted, now: float) -> Catalogue:
         raise PriceSourceError("broken: HTTP 503")
 
     def skip(wanted: Wanted, now: float) -> Catalogue:
         raise NotConfiguredError("bare: no credentials")
 
-    text, answered = once("json", Filter(), ToldSource(fail, name="broken"), told(), ToldSource(skip, name="bare"))
-    assert len(json.loads(text)) == 4
-    assert answered
-    assert "broken: HTTP 503" in caplog.text
-    assert once("json", Filter(), ToldSource(fail, name="broken")) == ("[]", False)
+    look = once("json", Filter(), ToldSource(fail, name="broken"), told(), ToldSource(skip, name="bare"))
+    assert len(json.loads(look.text)) == 4
+    assert look.said == ("failed: broken: HTTP 503", "skipped: bare: no credentials")
+    assert not look.complete, "a question failed, whatever others answered"
+    assert once("json", Filter(), told(), ToldSource(skip, name="bare")).complete, "what is skipped was not asked"
+
+
+def test_what_was_asked_for_and_is_not_there_is_said_with_the_nearest_name() -> None:
+    def answer(wanted: Wanted, now: float) -> Catalogue:
+        found = price(55.04, source="aws", instance_type="p5.48xlarge", at=NOW)
+        asked = frozenset({Want("aws", "us-east-1", "p5.49xlarge"), Want("aws", "us-east-1", "p5.48xlarge")})
+        return Catalogue((found,), asked=asked, unknown=("marketoption=Lottery",))
+
+    look = once("json", Filter(), ToldSource(answer, name="aws"))
+    assert look.complete
+    assert look.said[0].startswith("not priced: aws: p5.49xlarge: no price in us-east-1")
+    assert look.said[0].endswith("Nearest: p5.48xlarge")
+    assert "marketoption=Lottery" in look.said[1]
+
+
+def dated_and_current() -> tuple[Source, Source]:
+    old = price(0.28, source="listed", instance_type="p2.xlarge", at=NOW - 9 * 365.25 * 86400)
+    facts = (InstanceFacts("aws", "p2.xlarge", "K80", 1.0),)
+    return ToldSource(lambda wanted, now: Catalogue((old,), facts, whole_history=True), name="listed"), told()
+
+
+def test_prices_of_now_come_first_and_dated_ones_apart_with_their_age() -> None:
+    lines = once("table", Filter(), *dated_and_current()).text.splitlines()
+    (title,) = (number for number, line in enumerate(lines) if line.startswith("Dated prices"))
+    assert [line for line in lines[:title] if "K80" in line] == []
+    assert lines[-1].endswith("listed  9y")
+    assert json.loads(once("json", Filter(), *dated_and_current()).text)[-1]["source"] == "listed"
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 160])
+def test_the_table_fits_into_the_terminal(width: int) -> None:
+    look = run_once(PollerSettings(), dated_and_current(), lambda: NOW, Filter(), "table", width=width)
+    lines = look.text.splitlines()
+    assert max(map(len, lines)) <= width
+    assert all(name in lines[0] for name in ("$/GPU-h", "type", "age"))
 
 
 def test_sources_are_asked_at_the_same_time() -> None:
@@ -154,3 +187,21 @@ def test_the_command_fails_where_nobody_answers(tmp_path: Path) -> None:
 def test_what_chooses_rows_is_refused_where_none_are_printed(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["prices", "--prices.sources", "listed", flag]) == 2
     assert f"{flag.partition('=')[0]} goes with --once" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_seen_enough_is_no_traceback() -> None:
+    program = f"{sys.executable} -m epochcost prices --once --prices.sources listed"
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "exporter")}
+    done = subprocess.run(f"{program} | head -1", shell=True, env=env, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert done.stdout.startswith("Dated prices")
+
+
+def test_without_anything_configured_a_line_for_each_source_says_what_to_set() -> None:
+    done = command("--prices.sources", "azure,lambda,runpod,vast,oci,owned")
+    assert done.returncode == 1
+    said = done.stderr.splitlines()
+    assert {line.split(": ")[1] for line in said if line.startswith("skipped: ")} == {
+        "azure", "lambda", "runpod", "vast", "oci", "owned",
+    }  # fmt: skip
+    assert all("--" in line for line in said)

@@ -15,7 +15,9 @@ from tests.waiting import wait_for
 from epochcost.model import InstanceFacts, PriceKey, PurchaseOption
 from epochcost.poller.export_filter import ExportFilter, names_gpu, parse_watch, select
 from epochcost.poller.poller_settings import PollerSettings
-from epochcost.prices.adjust import parse_adjustments, parse_extras
+from epochcost.prices.adjust import parse_adjustments
+from epochcost.prices.allowances import parse_credits, parse_limits
+from epochcost.prices.extras import parse_extras
 from epochcost.prices.merged_prices import SourcePrices, bind
 from epochcost.prices.price_source import Catalogue, Refused, Want, Wanted, Zone
 from epochcost.settings import SettingsError, load
@@ -240,6 +242,57 @@ def test_discounts_are_in_the_price_and_extras_beside_it_and_charged_only_where_
         assert found["usd_per_hour"] == found["steps"][-1]["usd_per_hour"] == pytest.approx(20.05)
         assert found["on_demand_usd_per_hour"] == pytest.approx(20.05)
         assert [each["name"] for each in found["extras"]] == ["disk", "address"]
+
+
+def test_an_account_has_its_own_rate_and_of_what_a_price_is_made_is_said(tmp_path: Path) -> None:
+    source = ToldSource(lambda wanted, now: MARKET)
+    source.watched = frozenset({Want("aws", "us-east-1", "p4d.24xlarge")})
+    told = settings(
+        tmp_path,
+        adjustments=parse_adjustments(
+            [{"name": "all", "discount-percent": 10}, {"name": "team", "account": "12*", "discount-percent": 50}]
+        ),
+        extras=parse_extras([{"name": "egress", "usd-per-gb": 0.09}]),
+        credits=parse_credits([{"name": "grant", "provider": "aws", "balance-usd": 300, "as-of": "2026-03-01"}]),
+        limits=parse_limits([{"name": "nightly", "instance-type": "p4*", "session-hours": 12}]),
+    )
+    asked = {"provider": "aws", "region": "us-east-1", "instance_type": "p4d.24xlarge", "purchase_option": "on_demand"}
+    with running(told, [source]) as app:
+        wait_for(lambda: value(app.url, PRICE), what="the price")
+        ours, all_others = (ask_price(app.url, **asked, **account)[1] for account in ({"account": "123"}, {}))
+        assert (ours["usd_per_hour"], all_others["usd_per_hour"]) == (pytest.approx(9.9), pytest.approx(19.8))
+        assert [each["name"] for each in ours["parts"]] == ["published", "all", "team"]
+        assert sum(each["usd_per_hour"] for each in ours["parts"]) == pytest.approx(9.9)
+        assert value(app.url, PRICE) == pytest.approx(19.8), "what is exported is everybody's"
+        part = "epochcost_instance_price_part_usd_per_hour"
+        assert (value(app.url, part, part="published"), value(app.url, part, part="all")) == (22.0, pytest.approx(-2.2))
+        assert value(app.url, "epochcost_instance_extra_price_usd_per_gb", extra="egress") == 0.09
+        assert value(app.url, "epochcost_credit_balance_usd", credit="grant", provider="aws") == 300
+        assert value(app.url, "epochcost_instance_session_limit_seconds", limit="nightly") == 43200
+        assert value(app.url, "epochcost_instance_free_quota_seconds") is None
+        assert ask_price(app.url, **asked, account="a\nb")[0] == 400
+
+
+def test_a_reservation_is_asked_for_by_its_id_and_shown_apart(tmp_path: Path) -> None:
+    path = tmp_path / "own.csv"
+    row = "aws,us-east-1,us-east-1a,p5.48xlarge,reserved"
+    path.write_text(
+        "provider,region,zone,instance_type,purchase_option,reservation,usd_per_hour,date\n"
+        f"{row},cr-1,31.464,2025-11-01\n{row},cr-2,44.1,2025-11-01\n"
+    )
+    asked = {"provider": "aws", "region": "us-east-1", "zone": "us-east-1a", "instance_type": "p5.48xlarge"}
+    told = settings(tmp_path, listed_files=(str(path),), prices_sources=("listed",))
+    with running(told) as app:
+        found = wait_for(
+            lambda: ask_price(app.url, **asked, purchase_option="reserved", reservation="cr-2"), what="an answer"
+        )
+        wait_for(lambda: value(app.url, "epochcost_reservation_price_usd_per_hour", reservation="cr-1"), what="the row")
+        found = ask_price(app.url, **asked, purchase_option="reserved", reservation="cr-2")
+        assert (found[0], found[1]["usd_per_hour"], found[1]["reservation"]) == (200, 44.1, "cr-2")
+        status, said = ask_price(app.url, **asked, purchase_option="reserved")
+        assert status == 404
+        assert "us-east-1a in cr-1, us-east-1a in cr-2 only" in said["error"]
+        assert value(app.url, PRICE, purchase_option="reserved") is None
 
 
 def test_a_zone_is_found_by_its_id_and_both_are_shown(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ KEY = "key-of-the-test-0123456789"
 
 
 def api(source: str, key_file: str = "", attempts: int = 1) -> JsonApi:
-    return JsonApi(source, key_file, timeout_seconds=5, attempts=attempts, sleep=lambda _: None)
+    return JsonApi(source, key_file, attempt_seconds=5, attempts=attempts, sleep=lambda _: None)
 
 
 def wanted(provider: str, *places: tuple[str, str]) -> Wanted:

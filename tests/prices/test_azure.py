@@ -11,8 +11,10 @@ from tests.prices.asking_http import GIB, NOW, ON_DEMAND, SPOT, api, dollars, wa
 from tests.prices.json_server import Answer, JsonServer, Question
 
 from epochcost.model import InstanceFacts
+from epochcost.prices.azure.azure_sizes import size_facts
 from epochcost.prices.azure.azure_source import Azure, spelt
 from epochcost.prices.price_source import Catalogue, PriceSourceError
+from epochcost.prices.unpriced import unpriced
 
 H100 = "Standard_ND96isr_H100_v5"
 T4 = "Standard_NC4as_T4_v3"
@@ -246,3 +248,68 @@ def test_what_a_size_holds_comes_from_the_table(server: JsonServer) -> None:
     assert a100 == InstanceFacts("azure", A100, "A100 80GB", 1.0, 80 * GIB, 24.0, 220 * GIB)
     assert nvl.gpu_model == "H100 NVL"
     assert (third.gpu_model, third.gpus, third.gpu_memory_bytes) == ("A10", 1 / 3, 24 * GIB)
+
+
+# --- successors, names, and what is not priced ---
+
+
+def test_an_ended_row_of_one_meter_is_followed_by_another_meters(server: JsonServer) -> None:
+    old = row(98.32, meterId="old", effectiveStartDate="2024-01-01T00:00:00Z", effectiveEndDate="2025-12-31T23:59:59Z")
+    new = row(88.0, meterId="new", effectiveStartDate="2026-01-01T00:00:00Z")
+    found = fetch(server, [new, old])
+    assert [step.usd_per_hour for step in found.prices[0].steps] == [98.32, 88.0]
+    assert found.problems == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"effectiveEndDate": None}, "2 rows match, not one"),
+        ({"effectiveEndDate": "2026-06-01T00:00:00Z"}, "2 rows match, not one"),
+        ({"effectiveEndDate": "soon"}, "effectiveEndDate: 'soon' is no date"),
+    ],
+)
+def test_two_meters_of_one_time_are_no_price(server: JsonServer, changes: Row, said: str) -> None:
+    old = row(98.32, meterId="old", effectiveStartDate="2024-01-01T00:00:00Z", **changes)
+    new = row(88.0, meterId="new", effectiveStartDate="2026-01-01T00:00:00Z")
+    with pytest.raises(PriceSourceError, match=said):
+        fetch(server, [old, new])
+
+
+def test_a_price_that_has_ended_and_has_no_successor_is_none(server: JsonServer) -> None:
+    ended = row(98.32, effectiveStartDate="2024-01-01T00:00:00Z", effectiveEndDate="2025-12-31T23:59:59Z")
+    with pytest.raises(PriceSourceError, match="has ended"):
+        fetch(server, [ended])
+
+
+@pytest.mark.parametrize(
+    ("size", "gpus", "model"),
+    [
+        ("Standard_NC24lds_xl_RTXPRO6000BSE_v6", 0.25, "RTX PRO 6000"),
+        ("Standard_NC288ds_xl_RTXPRO6000BSE_v6", 2, "RTX PRO 6000"),
+        ("Standard_ND96is_MI300X_v5", 8, "MI300X"),
+        ("Standard_ND96is_H100_v5", 8, "H100"),
+        ("Standard_NV8as_v4", 0.25, "MI25"),
+        ("Standard_NC8ads_A10_v4", None, "A10"),
+    ],
+)
+def test_newer_sizes_and_their_gpus(size: str, gpus: float | None, model: str) -> None:
+    fact = size_facts(size)
+    assert fact is not None
+    assert (fact.gpus, fact.gpu_model) == (gpus, model)
+    assert spelt(size.lower()) == size, "the metadata service may say it in lower case"
+
+
+def test_rows_that_are_not_primary_are_said_to_be_the_reason(server: JsonServer) -> None:
+    found = fetch(server, [row(98.32, isPrimaryMeterRegion=False)])
+    (missing,) = unpriced(found)
+    assert "not of the primary meter region" in missing.reason
+
+
+def test_a_size_that_nobody_sells_is_named_with_the_nearest(server: JsonServer) -> None:
+    (missing,) = unpriced(fetch(server, [], "Standard_ND96isr_H100_v9"))
+    assert "Standard_ND96isr_H100_v5" in missing.nearest
+
+
+def test_another_type_of_price_is_noticed(server: JsonServer) -> None:
+    assert fetch(server, [row(98.32), row(1.0, type="Lottery")]).unknown == ("Lottery",)

@@ -11,7 +11,7 @@ from tests.prices.json_server import Answer, JsonServer
 from epochcost.model import InstanceFacts
 from epochcost.poller.poller_settings import PollerSettings
 from epochcost.prices.lambda_cloud import Lambda, make
-from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError
+from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Wanted
 
 
 def entry(name: str, cents: object, gpu: str, gpus: int, vcpus: int = 26, memory_gib: int = 225) -> dict[str, object]:
@@ -97,3 +97,27 @@ def test_the_key_goes_as_a_bearer_and_an_expired_one_is_an_error_without_it(serv
 def test_without_a_key_file_it_is_skipped() -> None:
     with pytest.raises(NotConfiguredError, match=r"lambda: no API key; set --lambda\.api-key-file"):
         make(PollerSettings())
+
+
+@pytest.mark.parametrize(
+    ("changes", "model", "memory_gib"),
+    [
+        ({"gpu_description": None, "description": "8x B200 (180 GB SXM6)"}, "B200", 180),
+        ({"gpu_description": None, "description": None}, "H100", None),
+        ({"gpu_description": "", "description": ""}, "H100", None),
+    ],
+)
+def test_an_answer_without_the_gpus_description_still_says_the_gpu(
+    server: JsonServer, changes: dict[str, object], model: str, memory_gib: int | None
+) -> None:
+    name = "gpu_8x_h100_sxm5"
+    row = {
+        "name": name,
+        "price_cents_per_hour": 2392,
+        "specs": {"vcpus": 208, "memory_gib": 1800, "gpus": 8},
+        **changes,
+    }
+    server.on("/api/v1/instance-types", Answer({"data": {name: {"instance_type": row}}}))
+    found = Lambda(f"{server.url}/api/v1", 3600.0, api("lambda")).fetch(Wanted(), NOW)
+    (fact,) = found.facts
+    assert (fact.gpu_model, fact.gpu_memory_bytes) == (model, None if memory_gib is None else memory_gib * GIB)

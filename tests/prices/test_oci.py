@@ -9,6 +9,7 @@ from tests.prices.json_server import Answer, JsonServer
 from epochcost.model import InstanceFacts
 from epochcost.prices.oci import Oci
 from epochcost.prices.price_source import Catalogue, PriceSourceError
+from epochcost.prices.unpriced import unpriced
 
 Row = dict[str, object]
 
@@ -158,3 +159,57 @@ def test_an_answer_of_another_form_is_an_error(server: JsonServer) -> None:
     server.on("/shapes.json", Answer({"items": "none"}))
     with pytest.raises(PriceSourceError, match=r"oci: not an answer of Oracle's .*: items: 'none' is no list"):
         source(server).fetch(wanted("oci", ("", "BM.GPU.H100.8")), NOW)
+
+
+# --- what the lists have become ---
+
+
+def test_a_shape_is_found_by_the_name_that_the_machine_itself_has(server: JsonServer) -> None:
+    rack = shape("BM.GPU.GB200.4 (NVL72)", "B98415", 128, 4, 756)
+    found = fetch(server, [rack], "BM.GPU.GB200.4")
+    assert dollars(found) == {("", "BM.GPU.GB200.4", ON_DEMAND): 40.0}
+    assert found.facts[0].gpu_memory_bytes == 189 * GIB
+
+
+@pytest.mark.parametrize(
+    ("name", "gpus", "listed", "one"),
+    [
+        ("BM.GPU.MI355X.8", 8, 288, 288),
+        ("BM.GPU.GB300.4", 4, 278, 278),
+        ("BM.GPU.H100.8", 8, 640, 80),
+        ("BM.GPU.B300.8", 8, 2100, 262.5),
+        ("VM.GPU.A10.2", 2, 48, 24),
+        ("BM.GPU.NEW1.8", 8, 999, None),
+        ("VM.GPU.NEW1.1", 1, 99, 99),
+    ],
+)
+def test_memory_is_of_one_gpu_whatever_the_list_means(
+    server: JsonServer, name: str, gpus: int, listed: int, one: float | None
+) -> None:
+    found = fetch(server, [shape(name, "B98415", 112, gpus, listed)])
+    assert found.facts[0].gpu_memory_bytes == (None if one is None else one * GIB)
+
+
+def test_a_shape_that_is_priced_by_the_gpu_needs_no_number_of_cores(server: JsonServer) -> None:
+    bare = shape("BM.GPU.B300.8", "B98415", 0, 8, 2100, bundleMemoryQty=None)
+    bare["products"] = [{"partNumber": "B98415", "qty": None, "type": {"value": "ocpu"}}]
+    found = fetch(server, [bare])
+    assert dollars(found) == {("", "BM.GPU.B300.8", ON_DEMAND): 80.0}
+    assert (found.facts[0].vcpus, found.facts[0].memory_bytes) == (None, None)
+
+
+def test_two_shapes_of_one_name_at_two_prices_have_no_price(server: JsonServer) -> None:
+    found = fetch(server, [H100, {**H100, "products": A10["products"]}, A10])
+    assert {key[1] for key in dollars(found)} == {"VM.GPU.A10.2"}
+    assert found.problems == ("oci: BM.GPU.H100.8: two shapes of that name differ in price: no price taken",)
+
+
+def test_a_shape_that_is_in_no_list_is_asked_for_and_not_priced(server: JsonServer) -> None:
+    (missing,) = unpriced(fetch(server, [H100, A10], "BM.GPU.H100.9", "VM.GPU.A10.2"))
+    assert (missing.want.instance_type, missing.nearest[0]) == ("BM.GPU.H100.9", "BM.GPU.H100.8")
+
+
+def test_another_kind_of_price_is_noticed(server: JsonServer) -> None:
+    new = part("B98415", 10.0)
+    new["currencyCodeLocalizations"][0]["prices"].append({"model": "LOTTERY", "value": 1})  # type: ignore[index]
+    assert fetch(server, [H100], parts=[new]).unknown == ("LOTTERY",)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from epochcost.model import Price, PriceKey, PriceStep, PurchaseOption
 from epochcost.poller.poller_settings import PollerSettings
-from epochcost.prices.adjust import parse_adjustments, parse_extras, with_extras
+from epochcost.prices.adjust import parse_adjustments
+from epochcost.prices.allowances import Credit, parse_credits, parse_limits
+from epochcost.prices.extras import parse_extras, with_extras
 from epochcost.prices.merged_prices import usd_per_hour_at
 from epochcost.prices.price_source import Catalogue
 from epochcost.prices.store import PriceStore
@@ -140,7 +143,7 @@ def test_a_bad_adjustment_is_refused_with_its_place_and_what_is_allowed(raw: obj
     ("raw", "error"),
     [
         ([{"usd-per-hour": 1}], "extra 1: name: '' must be 1 to 64 letters"),
-        ([{"name": "disk"}], "extra 1: usd-per-hour: None must be a number above 0"),
+        ([{"name": "disk"}], "extra 1: give one of usd-per-hour"),
         ([{"name": "disk", "usd-per-hour": 1, "charged": "yes"}], "extra 1: charged: 'yes' must be true or false"),
         ([{"name": "d", "usd-per-hour": 1}] * 2, "extra 'd' is given 2 times"),
     ],
@@ -158,5 +161,125 @@ def test_they_come_from_the_file_and_a_mistake_names_it(tmp_path: Path) -> None:
     assert found is not None
     assert found.usd_per_hour == pytest.approx(26.4)
     path.write_text("prices:\n  extras:\n  - {name: disk}\n")
-    with pytest.raises(SettingsError, match=r"epochcost.yml: prices: extras: .*extra 1: usd-per-hour"):
+    with pytest.raises(SettingsError, match=r"epochcost.yml: prices: extras: .*extra 1: give one of usd-per-hour"):
         load(PollerSettings, "prices", {"config.file": str(path)}, {})
+
+
+# --- rates of one account, commitments, parts ---
+
+
+def test_a_rate_of_one_account_counts_for_that_account_alone() -> None:
+    adjust = parse_adjustments([{"name": "team", "account": "1234*", "discount-percent": 50}])
+    assert adjust(published()) == published()
+    assert adjust.paid(published(), "999") == published()
+    ours = adjust.paid(published(), "123456789012")
+    assert ours is not None
+    assert ours.usd_per_hour == 15.0
+
+
+PLAN = {"name": "plan", "commitment-usd-per-hour": 40, "committed-discount-percent": 50, "machines": 4}
+
+
+@pytest.mark.parametrize(
+    ("usd", "committed", "usd_per_machine"),
+    [
+        (30.0, 60.0, 15.0),  # 4 x 15 = 60: all four covered, to the dollar
+        (30.0, 30.0, 22.5),  # two covered: (30 + 2 x 30) / 4
+        (30.0, 100.0, 25.0),  # more than they need, paid in any case: 100 / 4
+    ],
+)
+def test_a_commitment_covers_so_many_machines_and_the_rest_is_paid_as_published(
+    usd: float, committed: float, usd_per_machine: float
+) -> None:
+    adjust = parse_adjustments([{**PLAN, "commitment-usd-per-hour": committed}])
+    found = adjust(published(usd))
+    assert found is not None
+    assert found.usd_per_hour == pytest.approx(usd_per_machine, abs=1e-12)
+    parts = adjust.parts(published(usd), MARCH)
+    assert sum(parts.values()) == pytest.approx(usd_per_machine, abs=1e-12)
+    assert parts["plan"] == committed / 4
+
+
+def test_a_commitment_is_about_on_demand_prices_only() -> None:
+    spot = PriceKey("aws", "us-east-1", "us-east-1a", "p4d.24xlarge", PurchaseOption.SPOT)
+    assert paid([PLAN], published(10.0, spot)) == published(10.0, spot)
+
+
+def test_a_price_is_the_sum_of_its_parts() -> None:
+    raw = [
+        {"name": "contract", "discount-percent": 10},
+        {"name": "later", "discount-percent": 50, "from": "2030-01-01"},
+        {"name": "VAT", "tax-percent": 20},
+    ]
+    adjust = parse_adjustments(raw)
+    parts = adjust.parts(published(30.0), MARCH)
+    assert parts == {"published": 30.0, "contract": pytest.approx(-3.0), "VAT": pytest.approx(5.4)}
+    found = adjust(published(30.0))
+    assert found is not None
+    assert sum(parts.values()) == pytest.approx(usd_per_hour_at(found, MARCH), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        ({"commitment-usd-per-hour": 10}, "committed-discount-percent: None must be a number above 0 and below 100"),
+        ({"commitment-usd-per-hour": 10, "committed-discount-percent": 30}, "machines: None must be a number above 0"),
+        ({"commitment-usd-per-hour": 0, "committed-discount-percent": 30, "machines": 1}, "must be a number above 0"),
+    ],
+)
+def test_a_bad_commitment_is_refused(raw: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        parse_adjustments([raw])
+
+
+# --- extras by their units, credit, limits ---
+
+
+def test_extras_have_units_and_what_has_a_price_by_the_hour_is_charged_by_it() -> None:
+    raw = [
+        {"name": "disk", "usd-per-gb-month": 0.073, "gb": 1000, "charged": True},
+        {"name": "licence", "usd-per-month": 365, "charged": True},
+        {"name": "egress", "usd-per-gb": 0.09},
+    ]
+    disk, licence, egress = parse_extras(raw)
+    assert (disk.usd_per_hour, licence.usd_per_hour, egress.usd_per_hour) == (pytest.approx(0.1), 0.5, None)
+    assert with_extras(published(30.0), (disk, licence, egress)).usd_per_hour == pytest.approx(30.6)
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        ({"name": "disk", "usd-per-gb-month": 0.1}, "gb: how many GB"),
+        ({"name": "disk", "usd-per-hour": 0.1, "gb": 5}, "gb: how many GB"),
+        ({"name": "egress", "usd-per-gb": 0.1, "charged": True}, "only shown"),
+        ({"name": "disk", "usd-per-hour": 0.1, "usd-per-month": 5}, "give one of"),
+    ],
+)
+def test_a_bad_unit_is_refused(raw: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        parse_extras([raw])
+
+
+def test_credit_has_a_balance_of_a_day_and_limits_have_hours() -> None:
+    (credit,) = parse_credits([{"name": "grant", "provider": "gcp", "balance-usd": 300, "as-of": "2026-03-01"}])
+    assert credit == Credit("grant", "gcp", 300.0, MARCH)
+    (limit,) = parse_limits(
+        [{"name": "kaggle", "provider": "kaggle", "session-hours": 12, "free-hours": 30, "per": "week"}]
+    )
+    assert (limit.session_seconds, limit.free_seconds, limit.period) == (43200.0, 108000.0, "week")
+
+
+@pytest.mark.parametrize(
+    ("parse", "raw", "said"),
+    [
+        (parse_credits, {"name": "grant", "balance-usd": 300}, "as-of: must be given"),
+        (parse_credits, {"name": "grant", "balance-usd": -1, "as-of": "2026-03-01"}, "balance-usd: -1 must be"),
+        (parse_credits, {"name": "", "balance-usd": 1, "as-of": "2026-03-01"}, "name: '' must be"),
+        (parse_limits, {"name": "x"}, "give session-hours, free-hours or both"),
+        (parse_limits, {"name": "x", "free-hours": 30}, "per: '' must be one of day, week, month"),
+        (parse_limits, {"name": "x", "session-hours": 30, "per": "week"}, "goes with free-hours"),
+    ],
+)
+def test_bad_credit_and_bad_limits_are_refused(parse: Callable[[object], object], raw: object, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        parse([raw])

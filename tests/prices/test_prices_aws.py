@@ -25,7 +25,7 @@ from tests.prices.aws_server import (
 from epochcost.model import InstanceFacts, Price, PurchaseOption
 from epochcost.prices.aws import aws_client
 from epochcost.prices.aws.aws_client import KEPT_CLIENTS
-from epochcost.prices.aws.aws_on_demand import AwsOnDemand
+from epochcost.prices.aws.aws_on_demand import AwsOnDemand, parse_facts
 from epochcost.prices.aws.aws_sagemaker import AwsSageMaker
 from epochcost.prices.aws.aws_spot import AwsSpot
 from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Want, Wanted
@@ -553,3 +553,117 @@ def test_two_rows_in_one_of_many_regions_leave_the_others_alone(aws: AwsPriceSer
     found = on_demand.fetch(wanted("p2.xlarge", regions=REGIONS), NOW)
     assert {price.key.region for price in found.prices} == set(REGIONS) - {"us-west-2"}
     assert "p2.xlarge in us-west-2: 2 rows match, not one" in found.problems[0]
+
+
+# --- currencies, fractions, answers that are none ---
+
+PORTAL = "<html><body>sign in</body></html>"
+
+
+def with_rates(**rates: float) -> AwsSpot:
+    return AwsSpot(frozenset(), 300.0, DAY, rates)
+
+
+def test_spot_prices_that_name_no_currency_are_refused_where_dollars_are_not_sold(aws: AwsPriceServer) -> None:
+    aws.spot_history = [
+        spot("g5.xlarge", "cn-north-1a", 3.8055, NOW - 60),
+        spot("g5.xlarge", "us-east-1a", 0.5, NOW - 60),
+    ]
+    source = with_rates()
+    found = source.fetch(wanted("g5.xlarge", regions=("cn-north-1", "us-east-1")), NOW)
+    assert {price.key.region for price in found.prices} == {"us-east-1"}
+    (said,) = found.problems
+    assert "cn-north-1" in said
+    assert "--prices.currencies CNY=" in said
+    source.clients.forget()
+
+
+def test_spot_prices_of_china_become_dollars_by_a_configured_rate(aws: AwsPriceServer) -> None:
+    aws.spot_history = [spot("g5.xlarge", "cn-north-1a", 3.8055, NOW - 60)]
+    source = with_rates(CNY=0.14)
+    (found,) = source.fetch(wanted("g5.xlarge", regions=("cn-north-1",)), NOW).prices
+    assert found.usd_per_hour == pytest.approx(3.8055 * 0.14)
+    source.clients.forget()
+
+
+@pytest.mark.parametrize(("rates", "usd"), [({}, None), ({"CNY": 0.14}, 1.4)])
+def test_on_demand_prices_of_china_are_asked_of_china_and_need_a_rate(
+    aws: AwsPriceServer, rates: dict[str, float], usd: float | None
+) -> None:
+    aws.products = [product("g5.xlarge", "cn-north-1", 10.0, currency="CNY")]
+    source = AwsOnDemand(frozenset(), DAY, rates)
+    asked = wanted("g5.xlarge", regions=("cn-north-1",))
+    if usd is None:
+        with pytest.raises(PriceSourceError, match="'CNY', which has no rate"):
+            source.fetch(asked, NOW)
+    else:
+        assert [price.usd_per_hour for price in source.fetch(asked, NOW).prices] == [pytest.approx(usd)]
+    assert {question.region for question in aws.questions if question.operation == "GetProducts"} == {"cn-northwest-1"}
+    source.clients.forget()
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus"),
+    [
+        ({"Count": 0, "GpuPartitionSize": 0.125, "LogicalGpuCount": 1}, 0.125),
+        ({"Count": 0, "GpuPartitionSize": 0.5, "LogicalGpuCount": 2}, 1.0),
+        ({"Count": 0, "GpuPartitionSize": 0.25}, 0.25),
+        ({"Count": 8}, 8.0),
+        ({"Count": 1, "GpuPartitionSize": 0.5}, 0.5),
+        ({"Count": 0}, None),
+    ],
+)
+def test_a_part_of_a_gpu_is_a_fraction_and_what_is_not_said_is_not_zero(
+    device: dict[str, object], gpus: float | None
+) -> None:
+    raw = {
+        "InstanceType": "g6f.xlarge",
+        "GpuInfo": {"Gpus": [{"Name": "L4", "MemoryInfo": {"SizeInMiB": 2861}, **device}]},
+    }
+    fact = parse_facts(raw)
+    assert (fact.gpus, fact.gpu_model) == (gpus, "L4")
+
+
+def test_memory_is_of_a_whole_gpu_where_only_a_part_is_rented() -> None:
+    part = {
+        "Name": "L4",
+        "Count": 0,
+        "GpuPartitionSize": 0.125,
+        "LogicalGpuCount": 1,
+        "MemoryInfo": {"SizeInMiB": 2861},
+    }
+    fact = parse_facts({"InstanceType": "g6f.xlarge", "GpuInfo": {"Gpus": [part]}})
+    assert fact.gpu_memory_bytes == 22888 * 1024**2
+
+
+@pytest.mark.parametrize("operation", ["DescribeSpotPriceHistory", "DescribeInstanceTypes", "GetProducts"])
+def test_a_page_for_people_with_status_200_is_no_answer(
+    aws: AwsPriceServer, on_demand: AwsOnDemand, spot_source: AwsSpot, operation: str
+) -> None:
+    aws.products = [product("p2.xlarge", "us-east-1", 0.9)]
+    aws.faults = [Fault(operation, 200, PORTAL, "text/html", None)]
+    source = spot_source if operation == "DescribeSpotPriceHistory" else on_demand
+    if operation == "DescribeInstanceTypes":
+        assert "not an answer of AWS: InstanceTypes is not in it" in source.fetch(wanted("p2.xlarge"), NOW).problems[0]
+    else:
+        with pytest.raises(PriceSourceError, match=r"not an answer of AWS|not a price list"):
+            source.fetch(wanted("p2.xlarge"), NOW)
+
+
+def test_a_type_that_sagemaker_sells_for_clusters_only_is_said_to_be(
+    aws: AwsPriceServer, sagemaker: AwsSageMaker
+) -> None:
+    aws.products = [training("ml.p6e-gb200.36xlarge", 100.0, component="Cluster")]
+    (missing,) = unpriced(sagemaker.fetch(wanted("ml.p6e-gb200.36xlarge"), NOW))
+    assert missing.reason == "SageMaker sells it there for Cluster only, not for training jobs"
+
+
+def test_a_new_way_of_paying_is_noticed(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
+    aws.filters = False
+    aws.products = [
+        product("p2.xlarge", "us-east-1", 0.9),
+        product("p2.xlarge", "us-east-1", 0.5, marketoption="Lottery"),
+    ]
+    found = on_demand.fetch(wanted("p2.xlarge"), NOW)
+    assert found.unknown == ("marketoption=Lottery",)
+    assert len(found.prices) == 1

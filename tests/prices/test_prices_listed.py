@@ -288,3 +288,28 @@ def test_gpus_are_spelt_as_everywhere_else() -> None:
         spelt = canonical(row["gpu_model"], memory)
         if row["gpu_model"] and spelt and int(row["date"][:4]) >= 2024:
             assert spelt == row["gpu_model"], row
+
+
+def test_a_row_of_a_zone_or_a_reservation_is_taken_and_said_to_be_narrow(tmp_path: Path) -> None:
+    path = tmp_path / "own.csv"
+    path.write_text(
+        "provider,region,zone,instance_type,purchase_option,reservation,usd_per_hour,date\n"
+        "aws,us-east-1,us-east-1a,p5.48xlarge,reserved,cr-1,31.464,2026-11-01\n"
+    )
+    found = ListedFiles((str(path),)).fetch(Wanted(), NOW)
+    key = PriceKey("aws", "us-east-1", "us-east-1a", "p5.48xlarge", PurchaseOption.RESERVED, "cr-1")
+    assert [price.key for price in found.prices] == [key]
+    assert found.notes == (
+        "listed_file: the reserved price of p5.48xlarge holds in zone us-east-1a and reservation cr-1 only",
+    )
+
+
+def test_a_reservation_goes_with_reserved_rows_only(tmp_path: Path) -> None:
+    path = tmp_path / "own.csv"
+    path.write_text(
+        "provider,instance_type,purchase_option,reservation,usd_per_hour,date\naws,p5.48xlarge,spot,cr-1,31,2026-11-01\n"
+    )
+    with pytest.raises(
+        PriceSourceError, match=r"line 2: column reservation: 'cr-1' goes with purchase_option reserved"
+    ):
+        ListedFiles((str(path),)).fetch(Wanted(), NOW)

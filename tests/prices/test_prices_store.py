@@ -218,3 +218,45 @@ def test_a_price_for_a_whole_region_or_for_everywhere_has_an_empty_place() -> No
 def test_before_its_first_step_a_price_is_not_known() -> None:
     known = price(SPOT, (NOW, 1.0), (NOW + 10, 2.0))
     assert [usd_per_hour_at(known, ts) for ts in (NOW - 1, NOW, NOW + 9, NOW + 10)] == [None, 1.0, 1.0, 2.0]
+
+
+# --- by zone and by reservation ---
+
+BLOCK = PriceKey("aws", "us-east-1", "us-east-1a", "p5.48xlarge", PurchaseOption.RESERVED, "cr-1")
+
+
+def test_a_price_is_found_at_the_zone_then_in_the_region_for_every_purchase_option() -> None:
+    for option in (PurchaseOption.RESERVED, PurchaseOption.ON_DEMAND, PurchaseOption.SPOT):
+        at_zone = replace(BLOCK, purchase_option=option, reservation="")
+        store = PriceStore(None, ["listed_file"])
+        store.put("listed_file", Catalogue((price(at_zone, (1.0, 31.0)),), whole_history=True), NOW)
+        own = store.book.find(at_zone)
+        assert own is not None
+        assert own.usd_per_hour == 31.0
+        assert store.book.find(replace(at_zone, zone="us-east-1b")) is None, "one zone never has its neighbour's price"
+        assert store.book.find(replace(at_zone, zone="")) is None
+        regional = price(replace(at_zone, zone=""), (1.0, 40.0))
+        store.put("listed_file", Catalogue((price(at_zone, (1.0, 31.0)), regional), whole_history=True), NOW)
+        found = [store.book.find(replace(at_zone, zone=zone)) for zone in ("us-east-1a", "us-east-1b", "")]
+        assert [each.usd_per_hour if each else None for each in found] == [31.0, 40.0, 40.0]
+
+
+def test_two_reservations_of_one_type_have_two_rates_and_who_does_not_say_has_none(tmp_path: Path) -> None:
+    path = tmp_path / "prices.json"
+    store = PriceStore(path, ["listed_file"])
+    other = replace(BLOCK, reservation="cr-2")
+    rows = (price(BLOCK, (1.0, 31.0)), price(other, (1.0, 44.0)))
+    store.put("listed_file", Catalogue(rows, whole_history=True), NOW)
+    for book in (store.book, PriceStore(path, ["listed_file"]).book):
+        assert [book.find(key).usd_per_hour for key in (BLOCK, other)] == [31.0, 44.0]  # type: ignore[union-attr]
+        assert book.find(replace(BLOCK, reservation="")) is None
+        assert book.find(replace(BLOCK, reservation="cr-3")) is None
+        assert book.elsewhere(replace(BLOCK, reservation="", zone="")) == (BLOCK, other)
+
+
+def test_a_row_without_a_reservation_holds_for_all_that_have_none_of_their_own() -> None:
+    store = PriceStore(None, ["listed_file"])
+    general = price(replace(BLOCK, reservation="", zone=""), (1.0, 50.0))
+    store.put("listed_file", Catalogue((general, price(BLOCK, (1.0, 31.0))), whole_history=True), NOW)
+    found = [store.book.find(replace(BLOCK, reservation=each)) for each in ("cr-1", "cr-9", "")]
+    assert [each.usd_per_hour if each else None for each in found] == [31.0, 50.0, 50.0]

@@ -98,15 +98,15 @@ class Site:
         for path, good in self.kind.answers.items():
             self.server.on(path, *change(good))
 
-    def fetch(self, timeout_seconds: float = 10.0, attempts: int = 3) -> Catalogue:
+    def fetch(self, attempt_seconds: float = 10.0, attempts: int = 3) -> Catalogue:
         api = JsonApi(
-            self.name, self.key_file, timeout_seconds=timeout_seconds, attempts=attempts, sleep=self.waits.append
+            self.name, self.key_file, attempt_seconds=attempt_seconds, attempts=attempts, sleep=self.waits.append
         )
         return self.kind.make(self.server.url, api).fetch(self.kind.wanted, NOW)
 
-    def refused(self, timeout_seconds: float = 10.0, attempts: int = 3) -> str:
+    def refused(self, attempt_seconds: float = 10.0, attempts: int = 3) -> str:
         with pytest.raises(PriceSourceError) as caught:
-            self.fetch(timeout_seconds, attempts)
+            self.fetch(attempt_seconds, attempts)
         assert str(caught.value).startswith(f"{self.name}: ")
         assert KEY not in str(caught.value)
         return str(caught.value)
@@ -168,7 +168,7 @@ def test_a_provider_that_hangs_is_given_up(site: Site) -> None:
     over = threading.Event()
     site.answer_with(lambda good: [Answer(good.body, hold=over)])
     try:
-        assert "timed out" in site.refused(timeout_seconds=0.2, attempts=1)
+        assert "no whole answer in time" in site.refused(attempt_seconds=0.2, attempts=1)
     finally:
         over.set()
 

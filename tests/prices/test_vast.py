@@ -258,3 +258,102 @@ def test_rented_machines_are_asked_for_only_with_a_key_and_the_whole_market_is_w
     (only,) = make(PollerSettings(vast_instance_types=("8x H100 SXM",), vast_regions=("US",)))
     assert only.watched == {Want("vastai", "US", "8x H100 SXM"), Want("vastai", "any", "8x H100 SXM")}
     assert [each.name for each in make(PollerSettings(vast_api_key_file="k"))] == ["vast", "vast_rented"]
+
+
+# --- pages ---
+
+
+def pages_of(server: JsonServer, *pages: dict[str, object]) -> None:
+    """Each page asks for the next one by its token."""
+
+    def answer(asked: Question) -> Answer:
+        token = asked.query.get("after_token", "")
+        return Answer(pages[int(token.removeprefix("page ") or 0)])
+
+    server.ask("/api/v1/instances/", answer)
+
+
+def all_rented(server: JsonServer) -> Catalogue:
+    return VastRented(f"{server.url}/api/v0", 600.0, api("vast_rented")).fetch(Wanted(), NOW)
+
+
+def test_all_pages_of_rented_machines_are_read_from_version_1_of_the_api(server: JsonServer) -> None:
+    pages_of(
+        server,
+        {"instances": [machine(n, 0.5) for n in range(1, 26)], "next_token": "page 1", "total_instances": 27},
+        {"instances": [machine(n, 0.7) for n in (26, 27)], "next_token": None, "total_instances": 27},
+    )
+    found = all_rented(server)
+    assert len(found.prices) == 27
+    assert [question.path for question in server.questions[:2]] == ["/api/v1/instances/"] * 2
+    assert server.questions[1].query == {"limit": "25", "after_token": "page 1"}
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        ({"instances": [machine(26, 0.5)], "next_token": "page 1"}, "leads nowhere"),
+        ({"instances": None, "next_token": None}, "not an answer of vast.ai's list"),
+        ({"instances": [], "next_token": None, "total_instances": 30}, "1 of 30 instances came"),
+    ],
+    ids=["a circle", "no list", "a part"],
+)
+def test_pages_that_are_not_all_there_are_an_error_and_no_price(
+    server: JsonServer, second: dict[str, object], said: str
+) -> None:
+    pages_of(server, {"instances": [machine(1, 0.5)], "next_token": "page 1", "total_instances": 30}, second)
+    with pytest.raises(PriceSourceError, match=said):
+        all_rented(server)
+
+
+def test_a_mirror_with_only_version_0_is_asked_there_and_an_end_of_version_0_is_said(server: JsonServer) -> None:
+    server.on("/api/v0/instances/", Answer({"instances": [machine(5, 0.5)]}))
+    assert [price.key.instance_type for price in all_rented(server).prices] == ["C.5"]
+    server.on("/api/v0/instances/", Answer({"error": "deprecated_endpoint"}, 410))
+    with pytest.raises(PriceSourceError, match=r"/api/v1/instances/: HTTP 404"):
+        all_rented(server)
+
+
+@pytest.mark.parametrize("base", ["", "/v0", "/v1", "/v0/"])
+def test_the_address_may_name_any_version_or_none(server: JsonServer, base: str) -> None:
+    server.on("/api/v0/bundles/", Answer({"offers": [offer(7.96)]}))
+    source = VastMarket(f"{server.url}/api{base}", frozenset(), 600.0, api("vast"))
+    assert source.fetch(wanted("vastai", ("US", "4x H100 SXM")), NOW).prices
+
+
+def test_a_name_as_the_command_line_writes_it_is_pointed_out(server: JsonServer) -> None:
+    found = fetch(server, [offer(0.4, gpu_name="RTX 4090", gpus=1)], ("US", "1x RTX_4090"))
+    assert found.prices == ()
+    assert found.reasons == {"1x RTX_4090": "vast.ai's API writes names with blanks: '1x RTX 4090'?"}
+
+
+def test_a_new_kind_of_price_in_an_offer_is_noticed(server: JsonServer) -> None:
+    assert fetch(server, [offer(7.96)]).unknown == ()
+    assert fetch(server, [offer(7.96, dph_surge=1.0, colour="red")]).unknown == ("dph_surge",)
+
+
+# --- what the account has left ---
+
+
+def test_what_the_account_has_left_and_how_long_it_lasts_is_known(server: JsonServer) -> None:
+    server.on("/api/v0/users/current/", Answer({"credit": 12.5, "balance": 0.0}))
+    found = rented(server, [machine(101, 0.75), machine(102, 0.5), machine(103, 9.0, cur_state="stopped")])
+    (credit,) = found.credits
+    assert (credit.usd, credit.as_of_ts, credit.spend_usd_per_hour) == (12.5, NOW, 1.25)
+    assert credit.lasts_seconds == pytest.approx(10 * 3600)
+
+
+def test_without_a_running_machine_credit_does_not_fall(server: JsonServer) -> None:
+    server.on("/api/v0/users/current/", Answer({"credit": 12.5}))
+    (credit,) = rented(server, []).credits
+    assert (credit.spend_usd_per_hour, credit.lasts_seconds) == (0.0, None)
+
+
+@pytest.mark.parametrize(
+    "answer", [Answer({}, 403), Answer({}, 500), Answer(b"<html>"), Answer({"credit": "12.5"}), Answer({})], ids=str
+)
+def test_a_balance_that_cannot_be_read_takes_no_price_with_it_and_is_said(server: JsonServer, answer: Answer) -> None:
+    server.on("/api/v0/users/current/", answer)
+    found = rented(server, [machine(101, 0.75)])
+    assert (len(found.prices), found.problems, found.credits) == (1, (), ())
+    assert "what the account has left is not known" in found.notes[-1]

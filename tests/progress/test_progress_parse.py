@@ -22,7 +22,7 @@ def parsed(**keys: object) -> Line | Rejected:
 def event(**keys: object) -> TrainingEvent:
     line = parsed(**keys)
     assert isinstance(line, Line), line
-    return line.event(line.ts, "w")
+    return line.event(line.ts, "w", line.run, None)
 
 
 def test_every_key_of_the_format_arrives_in_the_event():
@@ -31,16 +31,22 @@ def test_every_key_of_the_format_arrives_in_the_event():
         nodes=1, world=8, gpus=["GPU-a", 1], framework="torch", unit="epoch", epoch=3.25, epochs=10, step=812,
         steps=2500, samples=51968, samples_per_epoch=16000, tokens=7, batch_size=64, phase="train",
         memory_peak_bytes=9_000_000_000, budget_usd=20, status="preempted", continues="w0.jsonl",
+        job="4711_2", launcher="slurm", attempt=0,
     )  # fmt: skip
     assert isinstance(line, Line)
     assert (line.ts, line.mono, line.lock, line.pid, line.pidns) == (1_700_000_000.5, 81.2, True, 71, 9)
     assert line.continues == "w0.jsonl"
-    assert line.event(5.0, "w") == TrainingEvent(
+    assert line.event(5.0, "w", line.run, None) == TrainingEvent(
         kind=EventKind.END, t=5.0, run=line.run, writer="w", experiment="char-lm", framework="torch", pid=71, rank=0,
         local_rank=0, node_rank=0, nodes=1, world=8, gpus=("GPU-a", "1"), unit="epoch", epoch=3.25, epochs=10.0,
         step=812, steps=2500, samples=51968, samples_per_epoch=16000, tokens=7, batch_size=64, phase=Phase.TRAIN,
-        memory_peak_bytes=9_000_000_000, budget_usd=20.0, status=EndStatus.PREEMPTED,
+        memory_peak_bytes=9_000_000_000, budget_usd=20.0, status=EndStatus.PREEMPTED, job="4711_2",
+        launcher="slurm", attempt=0,
     )  # fmt: skip
+
+
+def test_what_was_a_guess_is_taken_back_by_a_line_of_its_own():
+    assert event(ev="retract").kind is EventKind.RETRACT
 
 
 def test_null_is_not_said_and_unknown_keys_are_nothing():
@@ -86,6 +92,11 @@ def test_null_is_not_said_and_unknown_keys_are_nothing():
         ({"experiment": 5}, "experiment"),
         ({"lock": 1}, "lock"),
         ({"pid": 0}, "pid"),
+        ({"job": 4711}, "job"),
+        ({"launcher": ["slurm"]}, "launcher"),
+        ({"attempt": -1}, "attempt"),
+        ({"attempt": "2"}, "attempt"),
+        ({"attempt": 1.5}, "attempt"),
         ({"continues": "../x"}, "continues"),
         ({"v": None}, "v"),
         ({"v": "1"}, "v"),
@@ -213,7 +224,7 @@ def test_any_values_give_an_event_that_holds_or_a_reason(keys: dict[str, object]
         assert line.reason
         assert line.reason.isprintable()
         return
-    made = line.event(line.ts, "w")
+    made = line.event(line.ts, "w", line.run, None)
     for name in ("epoch", "epochs", "budget_usd"):
         value = getattr(made, name)
         assert value is None or 0 <= value <= 1e12

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,17 @@ class Rule:
         return str(self.body.get("labels", {}).get("severity", ""))
 
 
-def every_rule() -> list[Rule]:
+@cache
+def parsed(path: Path) -> Any:
+    """A YAML file: each is read once, since rules and their tests are asked for by hundreds of tests."""
+    return yaml.safe_load(path.read_text())
+
+
+@cache
+def every_rule() -> tuple[Rule, ...]:
     """All rules in the order of their files."""
-    groups = [(path, group) for path in RULES for group in yaml.safe_load(path.read_text())["groups"]]
-    return [Rule(path, group["name"], rule) for path, group in groups for rule in group["rules"]]
+    groups = [(path, group) for path in RULES for group in parsed(path)["groups"]]
+    return tuple(Rule(path, group["name"], rule) for path, group in groups for rule in group["rules"])
 
 
 RECORDINGS = [rule for rule in every_rule() if "record" in rule.body]
@@ -50,9 +58,10 @@ ALERTS = [rule for rule in every_rule() if "alert" in rule.body]
 
 def every_test() -> list[dict[str, Any]]:
     """All promtool tests."""
-    return [test for path in RULE_TESTS for test in yaml.safe_load(path.read_text())["tests"]]
+    return [test for path in RULE_TESTS for test in parsed(path)["tests"]]
 
 
+@cache
 def exported_names() -> frozenset[str]:
     """The series that the agent and the poller export, as Prometheus stores them."""
     poller = PollerCollector(lambda: PollerSnapshot(0.0)).collect()
@@ -73,7 +82,8 @@ def walk(node: Any) -> Iterator[Any]:
                 yield from walk(getattr(node, part))
 
 
-def series_used(expr: str) -> set[str]:
+@cache
+def series_used(expr: str) -> frozenset[str]:
     """The metric names of every selector in ``expr``."""
     nodes = walk(promql_parser.parse(expr))
-    return {node.name for node in nodes if isinstance(node, promql_parser.VectorSelector) and node.name}
+    return frozenset(n.name for n in nodes if isinstance(n, promql_parser.VectorSelector) and n.name)

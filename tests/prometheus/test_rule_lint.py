@@ -23,9 +23,15 @@ IN_RULES = pytest.mark.parametrize(("where", "expr"), RULES, ids=[name for name,
 OVER_COUNTERS = {"rate", "irate", "increase", "resets"}
 OVER_GAUGES = {"delta", "idelta", "deriv", "predict_linear", "holt_winters"}
 COMPARISONS = {"==", "!=", ">", "<", ">=", "<="}
-OFFER = {"provider", "region", "zone", "instance_type", "purchase_option", "gpu_model", "source"}
+OFFER = {"cheapest_zone", "provider", "region", "zone", "instance_type", "purchase_option", "gpu_model", "source"}
 """The labels that make an offer of the poller's one thing. A rule may aggregate by them alone: the poller's series are
 joined by what is offered, whichever poller says so and whatever labels its target has."""
+KEEP = {"cluster"}
+"""The labels that the committed rules are built to keep."""
+OF_AGENTS = ("epochcost_node_", "epochcost_gpu_", "epochcost_run_", "epochcost_collector_", "epochcost_sample_")
+OF_OTHER_VERSIONS = ("EpochcostAgentVersion",)
+ABOUT_TARGETS = ("target:", "EpochcostAgentDown", "EpochcostPricesDown", "EpochcostAgentVersion")
+"""A target that does not answer has no other name."""
 BARE_ON = re.compile(r"epochcost:(threshold|link):|vector\(|time\(\)|days_in_month|hour\(|month\(|count\(|sum\(")
 """What a match ``on ()`` may be with: something that has one value for everybody."""
 
@@ -68,14 +74,41 @@ def test_every_selector_has_a_name_and_no_regular_expression_without_need(where,
 
 
 @IN_RULES
-def test_a_rule_keeps_the_labels_that_it_does_not_know(where, expr):
-    """pint promql/aggregate: ``by`` would lose cluster, team or site."""
+def test_an_aggregation_keeps_the_labels_that_split_the_bill(where, expr):
+    """pint promql/aggregate: without them two clusters would be one. ``without`` would keep those of a target."""
     for node in walk(promql.parse(expr)):
         if not isinstance(node, promql.AggregateExpr) or (node.modifier is None and "on ()" in expr):
             continue
         assert node.modifier is not None, f"{where}: {node.prettify()}"
-        without = node.modifier.type == promql.AggModifierType.Without
-        assert without or set(node.modifier.labels) <= OFFER, f"{where}: {node.prettify()}"
+        labels = set(node.modifier.labels)
+        if node.modifier.type == promql.AggModifierType.Without:
+            assert labels <= {"state", "zone", "purchase_option"}, f"{where}: {node.prettify()}"
+        else:
+            assert labels >= KEEP or labels <= OFFER, f"{where}: {node.prettify()}"
+
+
+@IN_RULES
+def test_series_of_agents_say_whose_they_are(where, expr):
+    """Those of agents of another version do not, and would merge into one machine."""
+    for node in walk(promql.parse(expr)):
+        if isinstance(node, promql.VectorSelector) and node.name and node.name.startswith(OF_AGENTS):
+            assert 'epochcost_machine!=""' in node.prettify() or where.startswith(OF_OTHER_VERSIONS), (
+                f"{where}: {node.name}"
+            )
+
+
+@IN_RULES
+def test_no_figure_needs_a_label_of_a_target(where, expr):
+    """pint promql/vector_matching: job, instance, pod, node and so on are the scrape configuration's."""
+    if where.startswith(ABOUT_TARGETS):
+        return
+    for node in walk(promql.parse(expr)):
+        matching = node.modifier.matching if isinstance(node, promql.BinaryExpr) and node.modifier else None
+        text = str(matching or "")
+        assert not re.search(r"\b(job|instance|pod|namespace|container|endpoint|service|node)\b", text), (
+            f"{where}: {text}"
+        )
+        assert not text.startswith("ignoring"), f"{where}: {text}"
 
 
 @IN_RULES

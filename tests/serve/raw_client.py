@@ -40,7 +40,7 @@ class RawClient:
 
     def ask(self, path: str, method: str = "GET", extra: str = "", body: bytes = b"") -> Answer:
         length = f"Content-Length: {len(body)}\r\n" if body else ""
-        self.send(f"{method} {path} HTTP/1.1\r\nHost: x\r\n{length}{extra}\r\n".encode() + body)
+        self.send(f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n{length}{extra}\r\n".encode() + body)
         return self.read(head_only=method == "HEAD")
 
     def ended(self) -> bool:

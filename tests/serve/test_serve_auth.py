@@ -12,10 +12,12 @@ from tests.waiting import wait_for
 
 from epochcost.serve import Request, Response, Server, text
 from epochcost.serve.connection import Limits
-from epochcost.serve.credentials import Credentials
+from epochcost.serve.credentials import Credentials, Verdict
 from epochcost.serve.web_config import WebConfig
 
 PASSWORD = "correct horse: battery"
+
+HERE = "127.0.0.1"
 
 
 def hashed(password: str, rounds: int = 4) -> str:
@@ -80,7 +82,8 @@ def test_a_right_password_costs_bcrypt_once_and_a_wrong_or_unknown_one_every_tim
 
 def test_a_password_longer_than_bcrypt_reads_is_cut_as_htpasswd_does():
     users = {"alice": hashed("x" * 72).encode()}
-    assert Credentials().verify(users, basic("alice", "x" * 100))
+    assert Credentials().verify(users, basic("alice", "x" * 100)) is Verdict.RIGHT
+    assert Credentials().verify(users, basic("alice", "x" * 71)) is Verdict.WRONG
 
 
 def test_a_remembered_password_opens_no_more_once_the_file_has_another(config, caplog):
@@ -109,19 +112,19 @@ def test_a_file_read_in_the_middle_of_being_written_opens_no_door_then_or_later(
     whole = config.read_text()
     web = WebConfig(str(config))
     config.write_text(half)
-    assert not web.admits("")  # read now, as by a connection that comes between two writes
+    assert web.refusal("", HERE)  # read now, as by a connection that comes between two writes
     config.write_text(half + "basic_auth_users: {alice: hunter2}")
-    assert not web.admits("")
+    assert web.refusal("", HERE)
     config.write_text(half + whole)
-    assert web.admits(basic("bob", "b"))
-    assert not web.admits("")
+    assert web.refusal(basic("bob", "b"), HERE) is None
+    assert web.refusal("", HERE)
 
 
 def test_a_file_that_asks_for_no_password_counts_once_it_has_stood_a_while(config):
     web = WebConfig(str(config))
     config.write_text("http_server_config: {}\n")
-    assert not web.admits("")
-    wait_for(lambda: web.admits(""), what="an open door")
+    assert web.refusal("", HERE)
+    wait_for(lambda: web.refusal("", HERE) is None, what="an open door")
 
 
 def test_a_file_broken_later_leaves_the_door_as_it_was_and_says_so_once(config, caplog):
@@ -154,7 +157,7 @@ def test_the_body_of_a_stranger_is_not_waited_for(config):
         Server(("127.0.0.1", 0), {}, str(config), post_routes={"/e": healthy}, limits=limits) as server,
         connected(server) as client,
     ):
-        client.send(b"POST /e HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
+        client.send(b"POST /e HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n")
         assert client.read().status == 401
         assert client.ended()
 

@@ -57,7 +57,7 @@ def test_a_route_gets_the_decoded_path_and_query(server):
 
 def test_one_connection_serves_many_requests_even_sent_at_once(server):
     with connected(server) as client:
-        client.send(b"GET /echo?n=1 HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
+        client.send(b"GET /echo?n=1 HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20)
         bodies = [client.read().body for _ in range(20)]
         assert len(set(bodies)) == 1
         assert client.ask("/-/healthy").headers["connection"] == "keep-alive"
@@ -65,7 +65,7 @@ def test_one_connection_serves_many_requests_even_sent_at_once(server):
 
 @pytest.mark.parametrize(
     "request_bytes",
-    [b"GET /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b"GET /echo HTTP/1.0\r\n\r\n"],
+    [b"GET /echo HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", b"GET /echo HTTP/1.0\r\n\r\n"],
 )
 def test_a_client_that_wants_no_second_request_is_let_go(server, request_bytes):
     with connected(server) as client:
@@ -117,7 +117,7 @@ def test_a_post_route_gets_the_body(server):
 
 def test_a_client_that_expects_100_continue_gets_it_before_its_answer(server):
     with connected(server) as client:
-        client.send(b"POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+        client.send(b"POST /events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
         assert client.read().status == 100
         client.send(b"hi")
         assert client.read().status == 200
@@ -148,23 +148,23 @@ def test_a_route_that_fails_is_logged_once_told_briefly_and_the_server_goes_on(s
     [
         (b"hello\r\n\r\n", 400),
         (b"\x00\xff\xfe\r\n\r\n", 400),
-        (b"GET  / HTTP/1.1\r\nHost: x\r\n\r\n", 400),
-        (b"get / HTTP/1.1\r\nHost: x\r\n\r\n", 400),
-        (b"GET / HTTP/2.0\r\nHost: x\r\n\r\n", 505),
+        (b"GET  / HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        (b"get / HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        (b"GET / HTTP/2.0\r\nHost: localhost\r\n\r\n", 505),
         (b"GET / HTTP/1.1\r\n\r\n", 400),
-        (b"GET echo HTTP/1.1\r\nHost: x\r\n\r\n", 400),
-        (b"GET http://[/ HTTP/1.1\r\nHost: x\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nHost: x\r\n folded\r\n\r\n", 400),
+        (b"GET echo HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        (b"GET http://[/ HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\n folded\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost : x\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nHost: x\r\nA: \x01\r\n\r\n", 400),
-        (b"GET /?" + b"a&" * 200 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 400),
-        (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
-        (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 200 + b"\r\n", 431),
-        (b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"b" * 70000, 431),
-        (b"POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", 400),
-        (b"POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
-        (b"POST /events HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 501),
-        (b"POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\nxx", 413),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nA: \x01\r\n\r\n", 400),
+        (b"GET /?" + b"a&" * 200 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+        (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"A: b\r\n" * 200 + b"\r\n", 431),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nA: " + b"b" * 70000, 431),
+        (b"POST /events HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n", 400),
+        (b"POST /events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+        (b"POST /events HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 501),
+        (b"POST /events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\nxx", 413),
     ],
 )
 def test_a_bad_request_is_refused_and_its_connection_ended_and_others_are_served(server, sent, status):
@@ -204,7 +204,7 @@ def test_headers_and_body_leave_in_one_write(path):
     body = text(200, "x" * (5000 if path == "/big" else 5))
     connection = Connection(counting, lambda _: None, lambda _: body, Policy, Limits(), threading.Event())
     with theirs:
-        theirs.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 3)
+        theirs.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() * 3)
         theirs.shutdown(socket.SHUT_WR)
         connection.run()
     assert counting.writes == 3
@@ -223,7 +223,7 @@ def test_stopping_ends_idle_connections_and_lets_a_request_under_way_finish():
     server.start()
     with connected(server) as idle, connected(server) as busy:
         idle.ask("/-/healthy")
-        busy.send(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+        busy.send(b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
         entered.wait(10)
         stopper = threading.Thread(target=server.stop)
         stopper.start()
@@ -279,7 +279,7 @@ def test_a_hundred_clients_at_once_are_all_served(server):
 
 @pytest.mark.parametrize("held_open_with", [b"", b"GET / HTTP/1.1\r\nHost"], ids=["silence", "half a request"])
 def test_clients_that_only_hold_connections_open_make_room_for_others(held_open_with):
-    limits = Limits(connections=4, request_seconds=60, idle_seconds=60)
+    limits = Limits(connections=4, reserved=0, request_seconds=60, idle_seconds=60)
     with Server(("127.0.0.1", 0), {}, limits=limits) as server:
         holders = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(4)]
         for holder in holders:
@@ -300,9 +300,9 @@ def test_clients_that_only_hold_connections_open_make_room_for_others(held_open_
 def test_when_every_place_is_busy_a_new_client_is_turned_away_and_served_again_later():
     go_on = threading.Event()
     slow = lambda _: text(200, str(go_on.wait(20)))  # noqa: E731
-    with Server(("127.0.0.1", 0), {"/slow": slow}, limits=Limits(connections=1)) as server:
+    with Server(("127.0.0.1", 0), {"/slow": slow}, limits=Limits(connections=1, reserved=0)) as server:
         with connected(server) as busy:
-            busy.send(b"GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            busy.send(b"GET /slow HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             with connected(server) as late:
                 assert late.ended()
             go_on.set()
@@ -324,7 +324,7 @@ def test_a_body_that_dribbles_in_is_cut_off_with_408():
         Server(("127.0.0.1", 0), {}, post_routes={"/e": echo}, limits=limits) as server,
         connected(server) as client,
     ):
-        client.send(b"POST /e HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nab")
+        client.send(b"POST /e HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nab")
         assert client.read().status == 408
 
 
@@ -337,7 +337,7 @@ def test_a_body_that_nobody_will_take_is_not_waited_for(path, status):
         ) as server,
         connected(server) as client,
     ):
-        client.send(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n".encode())
+        client.send(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n".encode())
         assert client.read().status == status
         assert client.ended(), "or the body would be read as the next request"
 
@@ -361,10 +361,12 @@ def test_a_connection_without_requests_is_closed_silently():
 def test_a_client_that_never_reads_is_given_up():
     huge = Response(200, b"x" * 50_000_000, "text/plain")
     with (
-        Server(("127.0.0.1", 0), {"/huge": lambda _: huge}, limits=Limits(connections=1, send_seconds=0.5)) as server,
+        Server(
+            ("127.0.0.1", 0), {"/huge": lambda _: huge}, limits=Limits(connections=1, reserved=0, send_seconds=0.5)
+        ) as server,
         connected(server) as deaf,
     ):
-        deaf.send(b"GET /huge HTTP/1.1\r\nHost: x\r\n\r\n")
+        deaf.send(b"GET /huge HTTP/1.1\r\nHost: localhost\r\n\r\n")
 
         def served() -> bool:
             try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -341,6 +343,20 @@ def test_hugging_face_loggers_get_dollars_of_their_own_and_the_trainers_logs_sta
     assert logs == state.log_history[0] == {"loss": 1.0}
 
 
+@pytest.mark.parametrize("before", [None, 500])
+def test_hugging_face_tokens_that_trl_counts_are_the_runs(directory: Path, before: int | None):
+    hooks = HuggingFaceHooks("net", id="r")
+    args = SimpleNamespace(world_size=1, gradient_accumulation_steps=1, train_batch_size=4)
+    state = SimpleNamespace(global_step=0, max_steps=5, log_history=[], stateful_callbacks=None)
+    if before is not None:
+        hooks._epochcost.load_state_dict({"v": 1, "run": "r", "epoch": 1, "step": 5, "tokens": before})
+    hooks.on_train_begin(args, state, None, train_dataloader=range(5))
+    for count in (100.0, 220.0, float("nan"), "many", None, True, -3):
+        hooks.on_log(args, state, None, {"num_tokens": count})
+    hooks.on_train_end(args, state, None)
+    assert of(events(directory), "end", "tokens") == [((before or 0) + 220,)]
+
+
 def test_hugging_face_attached_is_first_in_the_trainers_list(directory: Path):
     hooks = HuggingFaceHooks("net", id="r")
     trainer = SimpleNamespace(callback_handler=Handler("TensorBoard"))
@@ -412,3 +428,38 @@ def test_a_framework_that_is_missing_is_named(directory: Path):
 def test_an_argument_that_there_is_not_is_an_error_at_the_users_line():
     with pytest.raises(TypeError, match="epoch_count"):
         UltralyticsHooks("x", epoch_count=3)
+
+
+def test_a_callback_in_the_midst_of_a_fit_can_be_copied_and_pickled(directory: Path):
+    class Holds(SimpleNamespace):
+        """Another callback, as TensorBoard's with its open file: not to be copied along."""
+
+        def __reduce__(self):
+            raise TypeError("cannot pickle an open file")
+
+    hooks = HuggingFaceHooks("net", id="r")
+    handler = Handler(Holds(), hooks)
+    args = SimpleNamespace(world_size=1, gradient_accumulation_steps=1, train_batch_size=4)
+    state = SimpleNamespace(global_step=0, max_steps=5, log_history=[], stateful_callbacks=None)
+    handler.call("on_train_begin", args, state, None, train_dataloader=range(5))
+    assert len(list(hooks._beside)) == 2
+    for copied in (copy.deepcopy(hooks), pickle.loads(pickle.dumps(hooks))):
+        state.global_step += 1
+        copied.on_step_end(args, state, None)
+        copied.on_train_end(args, state, None)
+    assert of(events(directory), "end") == []
+    hooks.on_train_end(args, state, None)
+    assert of(events(directory), "end", "status") == [("finished",)]
+
+
+def test_callbacks_beside_ours_are_not_kept_alive(directory: Path):
+    class Other:
+        pass
+
+    hooks = HuggingFaceHooks("net", id="r")
+    handler = Handler(Other(), hooks)
+    args = SimpleNamespace(world_size=1, gradient_accumulation_steps=1, train_batch_size=4)
+    state = SimpleNamespace(global_step=0, max_steps=5, log_history=[], stateful_callbacks=None)
+    handler.call("on_train_begin", args, state, None, train_dataloader=range(5))
+    handler.callbacks.pop(0)
+    assert list(hooks._beside) == [hooks]

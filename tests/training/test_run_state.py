@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from pathlib import Path
 
 import pytest
-from tests.training.programs import events
+from tests.training.programs import events, train
 from tests.training.reporting import attempts, directory, of, write_cost
+from tests.waiting import wait_for
 
 import epochcost
 
@@ -117,3 +119,53 @@ def test_shares_that_are_none_are_left_out(directory: Path, caplog, states: obje
     with epochcost.run("a", id="r") as run:
         run.report(epoch=2)
     assert said(caplog) == ["run r: 2 epochs, 60 s, $0.0123 ($0.00615 per epoch)"]
+
+
+def write_figures(directory: Path, run: str, ts: float, **figures: object) -> None:
+    write_cost(directory, run, ts=ts, **figures)
+
+
+def test_the_line_waits_for_figures_as_of_the_end(directory: Path, caplog):
+    caplog.set_level(logging.INFO)
+    write_figures(directory, "r", time.time() - 1, cost_usd=1.0, seconds=1)
+    with epochcost.run("a", id="r"):
+        pass
+    assert said(caplog) == []
+    write_figures(directory, "r", time.time() + 1, cost_usd=2.0, seconds=2)
+    wait_for(lambda: said(caplog) == ["run r: 2 s, $2.00"], what="the line at the end")
+
+
+def test_the_line_does_not_wait_for_an_agent_that_writes_no_more(directory: Path, caplog, monkeypatch):
+    monkeypatch.setattr("epochcost.training.end_line.LONGEST_WAIT_SECONDS", 0.1)
+    caplog.set_level(logging.INFO)
+    write_figures(directory, "r", time.time() - 1, cost_usd=1.0, seconds=1)
+    with epochcost.run("a", id="r"):
+        pass
+    wait_for(lambda: said(caplog) == ["run r: 1 s, $1.00"], what="the line at the end")
+
+
+def test_a_program_that_ends_still_says_the_line(tmp_path: Path):
+    code = """
+    import json, logging, os, time, epochcost
+    logging.basicConfig(level=logging.INFO)
+    path = os.environ["EPOCHCOST_DIR"] + "/r.cost.json"
+    json.dump({"v": 1, "cost_usd": 1.0, "ts": time.time() - 1}, open(path, "w"))
+    with epochcost.run("a", id="r"):
+        pass
+    """
+    outcome = train(code, tmp_path)
+    assert outcome.code == 0
+    assert "$1.00" in outcome.err
+
+
+def test_nothing_waits_where_nobody_would_see_the_line(directory: Path):
+    import threading
+
+    logging.getLogger("epochcost").setLevel(logging.WARNING)
+    try:
+        write_figures(directory, "r", time.time() - 1, cost_usd=1.0)
+        with epochcost.run("a", id="r"):
+            pass
+        assert not [thread for thread in threading.enumerate() if thread.name == "epochcost-end"]
+    finally:
+        logging.getLogger("epochcost").setLevel(logging.NOTSET)

@@ -193,7 +193,8 @@ def test_progress_is_written_at_most_once_a_second_and_at_least_that_often(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ):
     now = 1000.0
-    monkeypatch.setattr("epochcost.training.run._monotonic", lambda: now)
+    for module in ("run_life", "run_loops"):
+        monkeypatch.setattr(f"epochcost.training.{module}._monotonic", lambda: now)
     with epochcost.run("x") as run:
         for _ in range(320):
             run.step()
@@ -278,6 +279,32 @@ def test_a_cost_that_nobody_updates_any_more_is_no_cost(directory: Path):
     os.utime(path, (time.time() - 3600, time.time() - 3600))
     with epochcost.run("x", id="job-1") as run:
         assert run.cost_usd is None
+
+
+def test_where_another_users_run_has_the_same_id_the_dollars_are_those_of_ours(directory: Path):
+    (directory / "job-1.cost.json").write_text('{"v":1,"cost_usd":666}')
+    (directory / f"job-1~{os.geteuid()}.cost.json").write_text('{"v":1,"cost_usd":2}')
+    with epochcost.run("x", id="job-1") as run:
+        assert run.cost_usd == 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user")
+def test_what_another_user_of_the_node_writes_is_neither_a_cost_nor_a_notice(directory: Path):
+    for name, content in (
+        ("job-1.cost.json", '{"v":1,"cost_usd":666}'),
+        ("preemption.json", '{"v":1,"kind":"rebalance"}'),
+    ):
+        (directory / name).write_text(content)
+        os.chown(directory / name, 65534, 65534)
+    (directory / "secret").write_text('{"v":1,"cost_usd":7}')
+    (directory / "job-2.cost.json").hardlink_to(directory / "secret")
+    with epochcost.run("x", id="job-1") as run:
+        assert (run.cost_usd, run.preemption_notice) == (None, None)
+    with epochcost.run("x", id="job-2") as run:
+        assert run.cost_usd is None
+    os.chown(directory, 65534, 65534)  # the agent's user, where that is not root
+    with epochcost.run("x", id="job-1") as run:
+        assert run.cost_usd == 666
 
 
 def test_a_number_that_no_float_can_hold_is_no_figure_and_no_fault(directory: Path, caplog: pytest.LogCaptureFixture):

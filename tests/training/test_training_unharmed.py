@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -85,7 +86,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     place = tmp_path / "disk"
     place.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4k,nr_inodes=8", "tmpfs", str(place)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=16k,nr_inodes=8", "tmpfs", str(place)], capture_output=True, check=False
     )
     if mounted.returncode:
         pytest.skip("cannot mount a tmpfs here")
@@ -95,11 +96,57 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_full_disk_costs_one_line(tiny_disk: Path):
     ballast = tiny_disk / "ballast"
-    ballast.write_bytes(b"x" * 4096)
+    ballast.write_bytes(b"x" * 16384)
     outcome = train(TRAINING, tiny_disk)
     assert (outcome.code, outcome.out) == (7, TRAINED)
     assert len(outcome.warnings) == 1
     assert "No space left" in outcome.warnings[0]
+
+
+def test_a_disk_that_is_full_for_a_while_is_written_to_again(tiny_disk: Path):
+    code = """
+    import os, sys, time, epochcost
+    place = os.environ["EPOCHCOST_DIR"]
+    with epochcost.run("x", epochs=3) as run:
+        for epoch in run.epochs():
+            if epoch == 1:
+                ballast = open(place + "/ballast", "wb", buffering=0)
+                try:
+                    while True: ballast.write(b"x" * 64)
+                except OSError:
+                    pass
+                for _ in range(200): run.phase("eval"); run.phase("train")
+                ballast.close(); os.remove(place + "/ballast")
+                (path,) = [place + "/" + name for name in os.listdir(place)]
+                size, until = os.path.getsize(path), time.monotonic() + 30
+                while os.path.getsize(path) == size and time.monotonic() < until:
+                    run.phase("train"); time.sleep(0.02)
+    """
+    outcome = train(code, tiny_disk)
+    assert outcome.code == 0
+    assert len(outcome.warnings) == 1
+    assert "that is tried again" in outcome.warnings[0]
+    (path,) = tiny_disk.glob("*.jsonl")
+    last = json.loads(path.read_text().splitlines()[-1])
+    assert (last["ev"], last["status"], last["epoch"]) == ("end", "finished", 3)
+
+
+def test_the_last_line_does_not_wait_for_the_end_of_a_pause(tiny_disk: Path):
+    code = """
+    import os, epochcost
+    place = os.environ["EPOCHCOST_DIR"]
+    with epochcost.run("x"):
+        ballast = open(place + "/ballast", "wb", buffering=0)
+        try:
+            while True: ballast.write(b"x" * 64)
+        except OSError:
+            pass
+        for _ in range(20): epochcost.phase("train")
+        ballast.close(); os.remove(place + "/ballast")
+    """
+    assert train(code, tiny_disk).code == 0
+    (path,) = tiny_disk.glob("*.jsonl")
+    assert json.loads(path.read_text().splitlines()[-1])["status"] == "finished"
 
 
 def test_a_torn_line_does_not_spoil_the_next(tmp_path: Path):

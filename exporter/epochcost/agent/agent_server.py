@@ -12,9 +12,11 @@ from epochcost.agent.collectors import collectors
 from epochcost.agent.cost_files import figures_of
 from epochcost.agent.ingest_route import intake_gate, intake_route
 from epochcost.agent.live_page import page_routes
-from epochcost.agent.snapshot import Snapshot
+from epochcost.agent.snapshot import CollectorHealth, Snapshot
 from epochcost.guard import Guarded
+from epochcost.model import RunId
 from epochcost.progress.http_ingest import Intake, IntakeError
+from epochcost.progress.run_owners import NETWORK, RunOwners
 from epochcost.progress.sender_clocks import clock_of
 from epochcost.serve import Server, metrics_route
 
@@ -30,23 +32,39 @@ class AgentServer:
         settings: where it listens, and who may send events.
         read: the newest snapshot; None before the first.
         intake: keeps the events that come in.
+        owners: which user began which run.
         now: the node timeline.
     """
 
     def __init__(
-        self, settings: AgentSettings, read: Callable[[], Snapshot | None], intake: Intake, now: Callable[[], float]
+        self,
+        settings: AgentSettings,
+        read: Callable[[], Snapshot | None],
+        intake: Intake,
+        owners: RunOwners,
+        now: Callable[[], float],
     ) -> None:
+        self._owners = owners
         self._settings = settings
         self._read = read
         self._now = now
         registry = CollectorRegistry(auto_describe=False)
-        for name, collector in collectors(self._newest).items():
-            registry.register(Guarded(collector, name, log))
+        self._guards = [Guarded(collector, name, log) for name, collector in collectors(read, self._healths).items()]
+        for guard in self._guards:
+            registry.register(guard)
         routes = {"/metrics": metrics_route(registry), **page_routes(read)}
         posts = {"/v1/events": intake_route(intake.take, clock_of, self._costs, IntakeError)}
         gates = {"/v1/events": intake_gate(self._intake_closed, settings.intake_token_file)}
         address, web_config = settings.web_listen_address, settings.web_config_file
-        self.http = Server(address, routes, web_config, ready=self._not_ready_because, post_routes=posts, gates=gates)
+        self.http = Server(
+            address,
+            routes,
+            web_config,
+            ready=self._not_ready_because,
+            post_routes=posts,
+            gates=gates,
+            bearer_paths=tuple(posts) if settings.intake_token_file else (),
+        )
 
     def _intake_closed(self) -> str:
         """Events over the network: from this machine alone, unless those who send them must know something."""
@@ -57,14 +75,19 @@ class AgentServer:
 
     def _costs(self, runs: Sequence[str]) -> dict[str, dict[str, object]]:
         snapshot = self._read()
-        views = snapshot.runs if snapshot is not None else ()
-        return {view.run: figures_of(view, self._now()) for view in views if view.run in runs}
+        views = {view.run: view for view in snapshot.runs} if snapshot is not None else {}
+        # Who reports over the network is told of his own runs, not of those of this machine's users.
+        meant = {run: self._owners.meant(RunId(run), NETWORK) for run in runs}
+        return {run: figures_of(views[mine], self._now()) for run, mine in meant.items() if mine in views}
 
-    def _newest(self) -> Snapshot:
-        snapshot = self._read()
-        if snapshot is None:
-            raise RuntimeError(NOT_SAMPLED)
-        return snapshot
+    def _healths(self, snapshot: Snapshot) -> dict[str, CollectorHealth]:
+        """Of what samples and asks, and of what makes the rows of /metrics: of those before this one, just now."""
+        made = {
+            f"metrics_{guard.name}": CollectorHealth(guard.success, guard.duration_seconds or 0.0, guard.error)
+            for guard in self._guards
+            if guard.success is not None
+        }
+        return {**snapshot.health, **made}
 
     def _not_ready_because(self) -> str | None:
         return None if self._read() is not None else NOT_SAMPLED

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from epochcost.model import PurchaseOption
-from epochcost.settings import address, choice, duration, http_url, option, optional, positive, ratio, some_of
+from epochcost.settings import address, between, choice, http_url, option, optional, positive, ratio, some_of
 from epochcost.store.store_settings import StoreSettings, same_option
 
 OWNER_SOURCES = ("run", "kubernetes", "slurm", "container", "user")
@@ -32,7 +32,9 @@ class AgentSettings:
         "directory of the ledger; empty: $STATE_DIRECTORY of systemd, else /var/lib/epochcost for an agent that serves "
         "the whole machine and may write there, else state/ beside the events",
     )
-    sample_interval: float = option("sample.interval", 1.0, "between two samples of the devices", parse=duration)
+    sample_interval: float = option(
+        "sample.interval", 1.0, "between two samples of the devices", parse=between("100ms", "1m")
+    )
     gpus_source: str = option(
         "gpus.source",
         "auto",
@@ -64,6 +66,11 @@ class AgentSettings:
         "on_demand, spot, reserved or owned",
         parse=choice("", *(p.value for p in PurchaseOption)),
     )
+    node_reservation: str = option(
+        "node.reservation",
+        "",
+        "id of the reservation (a capacity block) that it runs in, where its price is of that one",
+    )
     node_metadata: str = option(
         "node.metadata",
         "auto",
@@ -84,7 +91,9 @@ class AgentSettings:
         "owners.kubernetes-socket", "/var/lib/kubelet/pod-resources/kubelet.sock", "the kubelet's pod-resources socket"
     )
     owners_slurm_dir: str = option(
-        "owners.slurm-dir", "/run/epochcost/slurm", "where Slurm's prolog writes which job holds which GPU"
+        "owners.slurm-dir",
+        "/run/epochcost-slurm",
+        "where Slurm's prolog writes which job holds which GPU; root's alone",
     )
     node_share: str = option(
         "node.share",
@@ -99,9 +108,14 @@ class AgentSettings:
         parse=optional(positive),
     )
     prices_url: str = option("prices.url", "", "the price poller, http://HOST:10836", parse=http_url)
-    prices_interval: float = option("prices.interval", 60.0, "between two questions to the poller", parse=duration)
+    prices_interval: float = option(
+        "prices.interval", 60.0, "between two questions to the poller", parse=between("100ms", "1d")
+    )
     prices_password_file: str = option(
         "prices.password-file", "", "file with user:password for the poller's basic auth"
+    )
+    prices_account: str = option(
+        "prices.account", "", "account or project whose own rates (in the poller's adjustments) this machine pays"
     )
     prices_ca_file: str = option("prices.ca-file", "", "CA certificate of the poller's TLS")
     prometheus_url: str = same_option("prometheus_url")
@@ -113,13 +127,25 @@ class AgentSettings:
     prometheus_key_file: str = same_option("key_file")
     prometheus_header: str = same_option("header")
     prometheus_timeout: float = option(
-        "prometheus.timeout", 10.0, "how long one request to the store may take", parse=duration
+        "prometheus.timeout", 10.0, "how long one request to the store may take", parse=between("100ms", "1m")
     )
     prometheus_interval: float = option(
         "prometheus.interval",
         30.0,
         "interval between requests to the store of --prometheus.url, which has the whole of runs over several machines",
-        parse=duration,
+        parse=between("1s", "1h"),
+    )
+    energy_usd_per_kwh: float | None = option(
+        "energy.usd-per-kwh",
+        None,
+        "dollars for a kWh of electricity here, for an owned machine (a rented one's price has it)",
+        parse=optional(positive),
+    )
+    grid_grams_per_kwh: float | None = option(
+        "grid.grams-per-kwh",
+        None,
+        "grams of CO2 that your grid emits for a kWh, as its operator says; no emissions are shown without",
+        parse=optional(positive),
     )
     busy_ratio: float = option(
         "states.busy-ratio",
@@ -134,15 +160,20 @@ class AgentSettings:
         parse=lambda text: int(positive(text)),
     )
     stall_seconds: float = option(
-        "states.stall-after", 120.0, "least time without progress before a run counts as stalled", parse=duration
+        "states.stall-after",
+        120.0,
+        "least time without progress before a run counts as stalled",
+        parse=between("1s", "30d"),
     )
     silence_seconds: float = option(
         "states.lost-after",
         3600.0,
         "silence after which a run counts as lost, where its process cannot be watched",
-        parse=duration,
+        parse=between("1s", "30d"),
     )
-    keep_seconds: float = option("runs.keep", 900.0, "how long a finished run stays exported", parse=duration)
+    keep_seconds: float = option(
+        "runs.keep", 900.0, "how long a finished run stays exported", parse=between("1s", "30d")
+    )
     log_level: str = option(
         "log.level", "info", "debug, info, warning or error", parse=choice("debug", "info", "warning", "error")
     )

@@ -14,7 +14,7 @@ from epochcost.agent.agent_health import AgentHealth
 from epochcost.agent.agent_memory import AgentMemory, Remembered
 from epochcost.agent.agent_server import AgentServer
 from epochcost.agent.agent_settings import AgentSettings
-from epochcost.agent.agent_state_file import StateFile
+from epochcost.agent.agent_state_file import StateError, StateFile
 from epochcost.agent.beat import Beat, Sampled, WrittenBack
 from epochcost.agent.cost_files import CostFiles
 from epochcost.agent.events_directory import agent_events_dir
@@ -30,12 +30,14 @@ from epochcost.model import Node
 from epochcost.nodes.metadata import notice_source
 from epochcost.nodes.notices import NoticeFeed
 from epochcost.progress.clock import NodeClock
-from epochcost.progress.event_files import EventFiles
+from epochcost.progress.event_sources import EventSources
 from epochcost.progress.http_ingest import Intake
 from epochcost.serve import Server
 from epochcost.shutdown import Ending
 
 log = logging.getLogger(__name__)
+FROM_NETWORK = "network"
+"""Folder of the state directory in which events that came over the network are kept: only this agent writes there."""
 RESTART = 3
 """Exit code: all is saved, and only a new process can go on."""
 
@@ -76,7 +78,8 @@ class AgentApp:
         state_dir = agent_state_dir(settings.state_dir, events, environ)
         if not settings.state_dir:
             adopt(beside(events), state_dir)
-        state_file = StateFile(state_dir, among_others=state_dir == beside(events))
+        state_file = _state_file(state_dir, settings.state_dir, among_others=state_dir == beside(events))
+        from_network = state_dir / FROM_NETWORK
         if reason := shut_to_others(events):
             log.warning("events: %s", reason)
         self.host = HostSampling(proc)
@@ -92,13 +95,15 @@ class AgentApp:
         self.owners = GpuOwners(settings, self.gpus, proc)
         self.store = whole_runs_of(settings, clocks.mono)
         self.health = AgentHealth(self.host, self.gpus, self.machine, self.notices, self.owners, self.store)
-        parts = Remembered(self.clock, EventFiles(events), self.meter, self.machine)
+        parts = Remembered(self.clock, EventSources(events, from_network), self.meter, self.machine)
         self.memory = AgentMemory(state_file, parts, self.host, self.health)
-        intake = Intake(events, clocks.wall, clocks.mono)
+        intake = Intake(from_network, clocks.wall, clocks.mono)
         sampled = Sampled(self.host, self.gpus, self.notices, self.owners, intake, self.store)
         written = WrittenBack(CostFiles(events), PreemptionFile(events))
         self.beat = Beat(settings.sample_interval, sampled, parts, self.memory, self.health, written)
-        self.server: Server = AgentServer(settings, lambda: self.beat.snapshot, intake, self.clock.now).http
+        self.server: Server = AgentServer(
+            settings, lambda: self.beat.snapshot, intake, parts.files.owners, self.clock.now
+        ).http
 
     @property
     def node(self) -> Node:
@@ -136,7 +141,14 @@ class AgentApp:
         for part in (self.gpus, self.machine, self.notices, self.owners, self.store):
             if part is not None:
                 part.stop()
-        self.memory.file.close()
+        self.memory.close()
+
+
+def _state_file(directory: Path, configured: str, *, among_others: bool) -> StateFile:
+    try:
+        return StateFile(directory, among_others=among_others)
+    except StateError as err:
+        raise StateError(f"--state.dir={err}" if configured else str(err)) from None
 
 
 def main(settings: AgentSettings, environ: Mapping[str, str]) -> int:

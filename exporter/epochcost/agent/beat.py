@@ -14,7 +14,7 @@ from epochcost.agent.cost_files import CostFiles
 from epochcost.agent.gpu_owners import GpuOwners
 from epochcost.agent.gpu_sampling import GpuSampling
 from epochcost.agent.host_sampling import HostSampling
-from epochcost.agent.meter import Inputs
+from epochcost.agent.meter import FRESH_SECONDS, Inputs
 from epochcost.agent.preemption_file import PreemptionFile
 from epochcost.agent.snapshot import CollectorHealth, Snapshot
 from epochcost.agent.whole_run_feed import WholeRunFeed
@@ -23,6 +23,8 @@ from epochcost.nodes.notices import NoticeFeed
 from epochcost.progress.http_ingest import Intake
 
 log = logging.getLogger(__name__)
+FRESH_BEATS = 3.0
+"""A reading says something of now for so many beats, where they are long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,12 @@ class Beat:
         snapshot = it.meter.tick(now, replace(inputs, health=self._health.by_collector(now)))
         snapshot = self._sampled.store.added_to(snapshot) if self._sampled.store is not None else snapshot
         owners = self._sampled.owners.of(snapshot.gpus, it.meter.ledger.runs_on())
-        self.snapshot = snapshot = replace(snapshot, owners=owners, problems=problems(snapshot))
+        self.snapshot = snapshot = replace(
+            snapshot,
+            owners=owners,
+            owners_not_understood=self._sampled.owners.not_understood(),
+            problems=problems(snapshot),
+        )
         self._written.preemption.write(inputs.preemption, now)
         self._written.costs.write(snapshot.runs, now)
         return snapshot
@@ -131,6 +138,8 @@ class Beat:
             watched=it.files.watched(),
             event_counts=Counter(it.files.counts) + Counter(ask.intake.rejected),
             clock_jumps=it.clock.jumps,
+            refused=it.files.quotas.refused,
+            fresh_seconds=max(FRESH_SECONDS, FRESH_BEATS * self._interval),
         )
 
     def _events(self) -> list[TrainingEvent]:

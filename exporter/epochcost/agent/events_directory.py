@@ -22,8 +22,13 @@ def agent_events_dir(configured: str, environ: Mapping[str, str]) -> Path:
         OSError: saying why no directory can be used.
     """
     if configured or environ.get("EPOCHCOST_DIR"):
+        name = "--events.dir" if configured else "EPOCHCOST_DIR"
         path = Path(configured or environ["EPOCHCOST_DIR"])
-        path.mkdir(parents=True, exist_ok=True)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except (OSError, ValueError) as err:
+            why = "not a directory" if isinstance(err, FileExistsError) else getattr(err, "strerror", None) or str(err)
+            raise OSError(f"{name}={path}: {why[:1].lower()}{why[1:]}") from None
         return path
     if os.geteuid() == 0:
         if not SYSTEM.exists():

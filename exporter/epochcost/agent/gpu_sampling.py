@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from epochcost.agent.agent_settings import AgentSettings
 from epochcost.agent.snapshot import CollectorHealth
 from epochcost.gpus import choose_source
+from epochcost.gpus.gpu_source import GpuError
 from epochcost.gpus.sampler import Sampler
 from epochcost.model import GpuReading, GpuSample
 
@@ -28,7 +29,10 @@ class GpuSampling:
     """
 
     def __init__(self, settings: AgentSettings, now: Callable[[], float]) -> None:
-        chosen = choose_source(settings.gpus_source, dcgm_url=settings.dcgm_url)
+        try:
+            chosen = choose_source(settings.gpus_source, dcgm_url=settings.dcgm_url)
+        except GpuError as err:
+            raise type(err)(f"--gpus.source={settings.gpus_source}: {err}") from None
         self.source, self.reason = chosen.source, chosen.reason
         self.sampler: Sampler | None = None
         self._interval = settings.sample_interval

@@ -13,6 +13,7 @@ from epochcost.model import ClockReading
 from epochcost.serve import Gate, Request, Response, Route, json_response, text
 
 log = logging.getLogger(__name__)
+MAX_TOKEN_CHARACTERS = 8192
 MEDIA_TYPES = ("application/x-ndjson", "application/json")
 """A web page can send neither to another origin without being allowed to, so no page can report events."""
 
@@ -85,12 +86,15 @@ def _writer_of(body: bytes) -> str:
 
 
 def _allowed(request: Request, token_file: str) -> bool:
-    if not token_file:
+    """By a password or a certificate, where those are asked for, or by the token."""
+    if not token_file or request.proved:
         return True
     try:
-        token = Path(token_file).read_text(encoding="utf-8").strip()
+        with Path(token_file).open(encoding="utf-8") as file:
+            token = file.read(MAX_TOKEN_CHARACTERS).strip()
     except (OSError, UnicodeDecodeError) as err:
         log.warning("events from the network are refused: %s", err)
         return False
-    given = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    given = given.strip() if scheme.lower() == "bearer" else ""
     return bool(token) and hmac.compare_digest(given.encode("latin-1"), token.encode())

@@ -10,9 +10,10 @@ from typing import Any
 
 from epochcost.agent.settlement import MOST_UNSETTLED_SECONDS, Settlement, settled_until
 from epochcost.agent.snapshot import CollectorHealth, GpuView, NodeView, SettledMoney, Snapshot, StateTotals
-from epochcost.agent.views import Histories, run_views
+from epochcost.agent.views import Histories, run_views, useful_split
 from epochcost.ledger import Device, Ledger
 from epochcost.ledger.node_ledger import FOLD_AFTER_SECONDS
+from epochcost.ledger.state_check import check_ledger, fits
 from epochcost.model import (
     GpuReading,
     GpuSample,
@@ -48,6 +49,14 @@ class Idle:
 
 
 @dataclass(frozen=True, slots=True)
+class EnergyRates:
+    """What a kWh costs here, and what the grid emits for it, as people say; None where nobody does."""
+
+    usd_per_kwh: float | None = None
+    grams_per_kwh: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Quote:
     """The price of this node as last heard: steps, what on demand would cost, who said so and when.
 
@@ -78,6 +87,8 @@ class Inputs:
         watched: event streams whose writer's life is seen by the reader; None where nothing was read.
         health: how each collector went.
         event_counts: what became of the lines read so far.
+        refused: what was not taken of a user who wants more than his part, by user and of what there was too much.
+        fresh_seconds: how old a reading may be to say something of now, and how long a span that was observed.
     """
 
     gpus: GpuReading | None = None
@@ -90,7 +101,19 @@ class Inputs:
     health: Mapping[str, CollectorHealth] = field(default_factory=dict)
     event_counts: Mapping[str, int] = field(default_factory=dict)
     clock_jumps: int = 0
+    refused: Mapping[tuple[int, str], int] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    fresh_seconds: float = FRESH_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """All that a meter remembers."""
+
+    ledger: Ledger
+    settlement: Settlement
+    applied: Counter[str]
+    boot_ts: float | None
 
 
 class Meter:
@@ -105,6 +128,7 @@ class Meter:
         keep_seconds: float = 900.0,
         silence_seconds: float = 3600.0,
         idle: Idle | None = None,
+        rates: EnergyRates | None = None,
     ) -> None:
         self.ledger = ledger
         self.node = node
@@ -112,6 +136,7 @@ class Meter:
         self.keep_seconds = keep_seconds
         self.silence_seconds = silence_seconds
         self.idle = idle or Idle()
+        self.rates = rates or EnergyRates()
         self.boot_ts: float | None = None
         self.settlement = Settlement()
         self._histories = Histories()
@@ -141,13 +166,14 @@ class Meter:
             self._quote, self._heard_t = inputs.quote, now
             self.ledger.set_price(inputs.quote.steps, now)
         devices = _devices(inputs, now, self.idle)
-        observed = now - cursor <= FRESH_SECONDS
-        for event in sorted(inputs.events, key=lambda e: e.t):
-            happened = event if event.t <= now else dataclasses.replace(event, t=now)
-            self.ledger.advance(happened.t, devices, observed=observed)
-            self._applied[self.ledger.apply(happened)] += 1
-        self.ledger.advance(now, devices, observed=observed)
-        self.ledger.silence(now, self.silence_seconds, inputs.watched)
+        observed = now - cursor <= inputs.fresh_seconds
+        with self.ledger.many_events():
+            for event in sorted(inputs.events, key=lambda e: e.t):
+                happened = event if event.t <= now else dataclasses.replace(event, t=now)
+                self.ledger.advance(happened.t, devices, observed=observed)
+                self._applied[self.ledger.apply(happened)] += 1
+            self.ledger.advance(now, devices, observed=observed)
+            self.ledger.silence(now, self.silence_seconds, inputs.watched)
         self.ledger.unsettled.settle(self._settled_until(now))
         if now - self._settled_t > SETTLE_EVERY_SECONDS:
             self.ledger.settle(now - FOLD_AFTER_SECONDS)
@@ -181,6 +207,7 @@ class Meter:
             health=inputs.health,
             events=dict(counts),
             clock_jumps=inputs.clock_jumps,
+            refused=dict(inputs.refused),
             problems=inputs.problems,
             machine=self.machine,
         )
@@ -192,7 +219,7 @@ class Meter:
             seconds[state] += value
         for (_, state), value in totals.cost_usd.items():
             cost[state] += value
-        reading = inputs.gpus if _is_fresh(inputs.gpus, now) else None
+        reading = inputs.gpus if _is_fresh(inputs, now) else None
         known = bool(self.ledger.price.times)
         return NodeView(
             node=self.node,
@@ -205,10 +232,13 @@ class Meter:
             totals=StateTotals(seconds, cost if known else {}),
             settled=self.settlement.of_node(self.ledger, cost) if known else SettledMoney(),
             gpus=(sum(not g.parent_uuid for g in reading.gpus) if reading else None) if inputs.has_gpus else 0,
+            useful=useful_split(self.ledger, {run for run, _ in totals.seconds}),
+            energy_usd_per_kwh=self.rates.usd_per_kwh,
+            grid_grams_per_kwh=self.rates.grams_per_kwh,
             driver_version=reading.driver_version if reading else "",
             gpu_read_seconds=reading.read_seconds if reading else None,
             gpu_call_failures=inputs.gpus.call_failures if inputs.gpus else {},
-            host=inputs.host if inputs.host is not None and now - inputs.host.t <= FRESH_SECONDS else None,
+            host=inputs.host if inputs.host is not None and now - inputs.host.t <= inputs.fresh_seconds else None,
             power_watts=_power(reading),
             preemption=inputs.preemption,
         )
@@ -216,7 +246,7 @@ class Meter:
     def _gpu_views(self, now: float, inputs: Inputs) -> tuple[GpuView, ...]:
         if not inputs.has_gpus or inputs.gpus is None:
             return ()
-        fresh = _is_fresh(inputs.gpus, now)
+        fresh = _is_fresh(inputs, now)
         views = []
         for sample in inputs.gpus.gpus:
             totals = self.ledger.devices.devices.get(sample.uuid)
@@ -248,40 +278,50 @@ class Meter:
             "boot_ts": self.boot_ts,
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state` described.
+    def restored(self, state: Mapping[str, Any], latest: float) -> Books:
+        """What `state` described, if it can be true; nothing of it is taken over yet.
+
+        Args:
+            state: what `state` made.
+            latest: nothing in it may lie after this instant (node timeline).
 
         Raises:
-            KeyError, TypeError, ValueError: when it is not what `state` makes; nothing has changed then.
+            KeyError, TypeError, ValueError, AttributeError: when it is not what `state` makes, or cannot be true.
         """
         ledger = Ledger.restored(state["ledger"], self.ledger.settings)
+        check_ledger(ledger, latest)
         if "settled" in state:
             settlement = Settlement.restored(state["settled"])
         else:
             settlement = Settlement.of_before(state["envelope"], ledger)
-        applied = Counter({str(k): int(n) for k, n in state["applied"].items()})
-        boot_ts = None if state["boot_ts"] is None else float(state["boot_ts"])
-        self.ledger, self.settlement, self._applied, self.boot_ts = ledger, settlement, applied, boot_ts
+        settlement.check(ledger)
+        applied = Counter({str(k): n for k, n in state["applied"].items()})
+        if not all(fits(n, int) and n >= 0 for n in applied.values()):
+            raise ValueError(f"applied: {applied!r} are not counts")
+        boot_ts = state["boot_ts"]
+        if not (boot_ts is None or (fits(boot_ts, float) and 0 < boot_ts <= latest)):
+            raise ValueError(f"boot_ts: {boot_ts!r} is not a time until now")
+        return Books(ledger, settlement, applied, boot_ts)
 
-    def clear(self) -> None:
-        """Forget what `restore` took over."""
-        self.ledger = Ledger(self.ledger.settings)
-        self.settlement, self._applied, self.boot_ts = Settlement(), Counter(), None
+    def take(self, books: Books) -> None:
+        """Go on with ``books``."""
+        self.ledger, self.settlement, self._applied = books.ledger, books.settlement, books.applied
+        self.boot_ts = books.boot_ts
 
 
-def _is_fresh(reading: GpuReading | None, now: float) -> bool:
-    return reading is not None and now - reading.t <= FRESH_SECONDS
+def _is_fresh(inputs: Inputs, now: float) -> bool:
+    return inputs.gpus is not None and now - inputs.gpus.t <= inputs.fresh_seconds
 
 
 def _devices(inputs: Inputs, now: float, idle: Idle) -> list[Device]:
     """The node's devices over the span that ends now; without readings where they are stale."""
     if not inputs.has_gpus:
         host = inputs.host
-        ratio = host.cpu_utilization_ratio if host is not None and now - host.t <= FRESH_SECONDS else None
+        ratio = host.cpu_utilization_ratio if host is not None and now - host.t <= inputs.fresh_seconds else None
         return [Device(CPU.uuid, CPU.index, ratio)]
     if inputs.gpus is None:
         return []
-    if not _is_fresh(inputs.gpus, now):
+    if not _is_fresh(inputs, now):
         return [Device(g.uuid, g.index, weight=g.gpu_fraction) for g in inputs.gpus.gpus]
     return [
         Device(
@@ -292,6 +332,8 @@ def _devices(inputs: Inputs, now: float, idle: Idle) -> list[Device]:
             g.utilization_ratio is not None,
             g.gpu_fraction,
             None if g.mig else idle.held(g),
+            g.sm_active_ratio,
+            g.power_watts,
         )
         for g in inputs.gpus.gpus
     ]

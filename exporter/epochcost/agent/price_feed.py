@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,9 @@ log = logging.getLogger(__name__)
 FIRST_RETRY_SECONDS = 2.0
 MOST_SECONDS = 10.0
 """No question takes longer."""
+SPREAD = (0.9, 1.1)
+RETRY_SPREAD = (0.5, 1.5)
+"""Agents that started, or failed, in the same instant drift apart: thousands at once are more than a poller serves."""
 
 
 class Priced(Protocol):
@@ -68,6 +72,9 @@ class PriceFeed:
         self._wake = threading.Event()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="epochcost-price", daemon=True)
+        self._contradictions = 0
+        self.asking_since: float | None = None
+        """When the question under way was asked (monotonic seconds); None between two."""
         self.quote: Quote | None = None
         self.health = CollectorHealth(success=False, duration_seconds=0.0, error="not asked yet")
 
@@ -97,7 +104,7 @@ class PriceFeed:
         wall, t, price = self._wall(), self._now(), answer.price
         # Half of what the answer took is the way back; a clock that was set meanwhile says nothing of the way.
         back = (wall - asked) / 2 if 0 <= wall - asked <= MOST_SECONDS else 0.0
-        self.dates.heard(answer.clock, wall - back, t - back)
+        self.dates.heard(answer.clock, wall - back, t - back, back)
         confirmed_t = min(t, self.dates.on_timeline(price.fetched_ts))
         steps = self.dates.steps(price.steps)
         return Quote(steps, answer.on_demand_usd_per_hour, price.source, price.fetched_ts, confirmed_t)
@@ -106,15 +113,22 @@ class PriceFeed:
         wait = FIRST_RETRY_SECONDS
         while not self._stop.is_set():
             if self.ask():
-                wait, pause = FIRST_RETRY_SECONDS, self._interval
+                wait, pause = FIRST_RETRY_SECONDS, self._interval * random.uniform(*SPREAD)  # noqa: S311 - no secret
             else:
-                pause = min(wait, self._interval)
+                pause = min(wait * random.uniform(*RETRY_SPREAD), self._interval)  # noqa: S311 - no secret
                 wait = min(wait * 2, self._interval)
             self._wake.wait(pause)
             self._wake.clear()
 
     def ask(self) -> bool:
         """Ask once; whether there was an answer."""
+        self.asking_since = time.monotonic()
+        try:
+            return self._ask()
+        finally:
+            self.asking_since = None
+
+    def _ask(self) -> bool:
         began = time.perf_counter()
         error = ""
         source = self._source
@@ -127,9 +141,11 @@ class PriceFeed:
                 self.quote = self._dated(answer, asked)
         except Exception as err:  # noqa: BLE001 - whatever a price source does wrong, the meter goes on without it
             error = str(err) or type(err).__name__
+            self._contradictions += getattr(err, "contradicts", False) is True  # of `FollowedPoller`
             if error != self.health.error:
                 log.warning("price: %s", error)
         if not error and self.health.error and self.quote is not None:
             log.info("price: %g $/h from %s", self.quote.steps[-1].usd_per_hour, self.quote.source)
-        self.health = CollectorHealth(not error, time.perf_counter() - began, error)
+        seconds = time.perf_counter() - began
+        self.health = CollectorHealth(not error, seconds, error, contradictions=self._contradictions)
         return not error

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from epochcost.agent.agent_settings import AgentSettings
-from epochcost.agent.meter import Idle, Meter
+from epochcost.agent.meter import EnergyRates, Idle, Meter
 from epochcost.agent.price_feed import Asks
 from epochcost.agent.whole_run_feed import WholeRunFeed
 from epochcost.agent.whole_run_source import WholeRunSource
@@ -32,6 +32,7 @@ def node_of(settings: AgentSettings, environ: Mapping[str, str]) -> Node:
         zone=settings.node_zone,
         instance_type=settings.node_instance_type,
         purchase_option=PurchaseOption(option) if option else None,
+        reservation=settings.node_reservation,
     )
     return identify(configured)
 
@@ -47,7 +48,13 @@ def price_source(settings: AgentSettings, node: Node) -> Asks | None:
     if settings.price_usd_per_hour is not None:
         return ConfiguredPrice(node, settings.price_usd_per_hour)
     if settings.prices_url:
-        return RemotePrice(settings.prices_url, node, settings.prices_password_file, settings.prices_ca_file)
+        return RemotePrice(
+            settings.prices_url,
+            node,
+            settings.prices_password_file,
+            settings.prices_ca_file,
+            account=settings.prices_account,
+        )
     return None
 
 
@@ -88,4 +95,5 @@ def meter_of(settings: AgentSettings, node: Node, machine: str) -> Meter:
         keep_seconds=settings.keep_seconds,
         silence_seconds=settings.silence_seconds,
         idle=Idle(settings.busy_ratio, settings.held_memory_bytes),
+        rates=EnergyRates(settings.energy_usd_per_kwh, settings.grid_grams_per_kwh),
     )

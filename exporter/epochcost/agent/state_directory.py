@@ -8,6 +8,7 @@ import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
+from zlib import crc32
 
 from epochcost.agent.agent_state_file import NAME, StateFile
 from epochcost.training.directory import SYSTEM
@@ -22,10 +23,11 @@ VOLATILE = {"tmpfs": "in memory", "ramfs": "in memory", "overlay": "a layer of t
 
 
 def agent_state_dir(configured: str, events_dir: Path, environ: Mapping[str, str], machine: Path = MACHINE) -> Path:
-    """The first of: the configured one, systemd's, the machine's, and ``state`` beside the events. Touches nothing.
+    """The first of: the configured one, systemd's, the machine's, ``state`` beside the events. Touches nothing.
 
     The machine's own is taken by an agent that serves the whole machine, where it may write there and what it writes
-    stays.
+    stays. What another user put beside the events is never used, nor does it keep the agent from starting: the state is
+    then kept apart, in the machine's or the user's own state directory.
     """
     if configured:
         return Path(configured)
@@ -33,7 +35,35 @@ def agent_state_dir(configured: str, events_dir: Path, environ: Mapping[str, str
         return Path(systemd)
     if _serves_the_machine(events_dir) and _ours(machine) and not volatile(machine):
         return machine
-    return beside(events_dir)
+    # Where an earlier start of this agent found the place beside the events taken, it stays with its choice.
+    apart = _apart(events_dir, environ, machine)
+    if _names_stay(events_dir) and not (apart / NAME).exists() and _free_or_ours(beside(events_dir)):
+        return beside(events_dir)
+    log.info("the agent's state is kept in %s: other users can write beside the events", apart)
+    return apart
+
+
+def _free_or_ours(directory: Path) -> bool:
+    return is_private(directory) or not os.path.lexists(directory)
+
+
+def _names_stay(directory: Path) -> bool:
+    """Whether no other user can rename or remove what this one makes in ``directory``."""
+    try:
+        found = directory.stat()
+    except OSError:
+        return True  # it will be made by this user, or nothing can be kept there at all
+    open_to_others = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return found.st_uid in trusted_owners() and (not open_to_others or bool(found.st_mode & stat.S_ISVTX))
+
+
+def _apart(events_dir: Path, environ: Mapping[str, str], machine: Path) -> Path:
+    """A directory of this agent's own, one for each events directory."""
+    name = f"agent-{crc32(os.fsencode(events_dir.absolute())):08x}"
+    if os.geteuid() == 0:
+        return machine / name
+    home = environ.get("XDG_STATE_HOME") or f"{environ.get('HOME') or '/nonexistent'}/.local/state"
+    return Path(home) / "epochcost" / name
 
 
 def beside(events_dir: Path) -> Path:
@@ -65,7 +95,7 @@ def adopt(earlier: Path, state_dir: Path) -> None:
     old, new = earlier / NAME, state_dir / NAME
     if earlier == state_dir or new.exists() or not old.exists() or not is_private(earlier):
         return
-    held = StateFile(earlier, among_others=True)
+    held = StateFile(earlier)
     try:
         content = read_regular(old, MAX_BYTES, owners=trusted_owners())
         state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)

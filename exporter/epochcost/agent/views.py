@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from epochcost.agent.settlement import Settlement
-from epochcost.agent.snapshot import CountedProgress, EpochRecord, RunView, StateTotals
+from epochcost.agent.snapshot import CountedProgress, EpochRecord, RunView, StateTotals, UsefulSplit
 from epochcost.ledger import Ledger, RunAccount
 from epochcost.ledger.epochs import Epoch
 from epochcost.ledger.node_ledger import Key
+from epochcost.ledger.useful_cut import by_activity
 from epochcost.model import EndStatus, Phase, RunId, RunState, State
 
 MAX_RUNS_SHOWN = 50
@@ -67,12 +69,13 @@ def run_views(
 ) -> tuple[RunView, ...]:
     """The open runs and those that are not settled or ended less than ``keep_seconds`` ago, at most 50.
 
-    When there are more, the runs open longest stay: a flood of new ones must not hide the one that matters.
+    When there are more, each user has an equal part, and of his the runs open longest stay: a flood of new ones, or of
+    somebody else's, must not hide the one that matters.
     """
-    settled_t = ledger.unsettled.until
+    settled_t = ledger.unsettled.until if ledger.price.times else now  # without a price there is nothing to settle
     shown = [a for a in ledger.runs.values() if a.members and _shown(a, now, settled_t, keep_seconds)]
     shown.sort(key=lambda a: (a.ended_t is not None, -a.ended_t if a.ended_t is not None else a.started_t or 0.0))
-    del shown[MAX_RUNS_SHOWN:]
+    shown = _shared_out(shown)
     settlement.forget(ledger.runs.values())
     totals = ledger.book.totals(ledger.price)
     seconds, usd = _by_run(totals.seconds), _by_run(totals.cost_usd)
@@ -81,6 +84,18 @@ def run_views(
         _view(a, ledger, settlement, histories, now, StateTotals(seconds.get(a.run, {}), usd.get(a.run, {})))
         for a in shown
     )
+
+
+def _shared_out(runs: list[RunAccount]) -> list[RunAccount]:
+    """At most 50 of ``runs``, in their order, one of each user in turn."""
+    if len(runs) <= MAX_RUNS_SHOWN:
+        return runs
+    nth: Counter[int | None] = Counter()
+    turns = []
+    for place, account in enumerate(runs):
+        nth[account.user] += 1
+        turns.append((nth[account.user], place))
+    return [runs[place] for place in sorted(place for _, place in sorted(turns)[:MAX_RUNS_SHOWN])]
 
 
 def _by_run(values: Mapping[Key, float]) -> dict[RunId, dict[State, float]]:
@@ -116,9 +131,8 @@ def _view(  # noqa: PLR0913, PLR0917 - all that a view is made of
     running = account.is_open and epochs.begin_t is not None
     totals = _with_late(totals, account, now, cost)
     held = ledger.held(account.run) if account.is_open else 0.0
-    count, seconds_sum = epochs.count, epochs.seconds_sum
-    position, planned = epochs.reached, epochs.planned(facts.epochs)
-    left = None if planned is None or position is None or not count else max(0.0, planned - position)
+    current = account.cost(epochs.begin_t, now, price) if running and epochs.begin_t is not None else None
+    ahead = _projected(account, now, cost, (cost_sum, cost_count), current)
     return RunView(
         run=account.run,
         state=run_state(account, now, ledger.settings.stall_after),
@@ -135,8 +149,8 @@ def _view(  # noqa: PLR0913, PLR0917 - all that a view is made of
         cost_usd=cost,
         totals=totals,
         phase_seconds=dict(account.phase_seconds),
-        epoch=position,
-        epochs_planned=planned,
+        epoch=epochs.reached,
+        epochs_planned=epochs.planned(facts.epochs),
         epochs_executed=epochs.executed,
         epochs_useful=epochs.high_water,
         epochs_lost=epochs.lost,
@@ -144,20 +158,17 @@ def _view(  # noqa: PLR0913, PLR0917 - all that a view is made of
         samples=_executed(epochs.samples.position, epochs.samples.executed),
         tokens=_executed(epochs.tokens.position, epochs.tokens.executed),
         batch_size=facts.batch_size,
-        epoch_seconds_sum=seconds_sum,
-        epoch_count=count,
+        epoch_seconds_sum=epochs.seconds_sum,
+        epoch_count=epochs.count,
         epoch_cost_usd_sum=cost_sum if cost_count else None,
         epoch_cost_count=cost_count,
         last_epoch_seconds=(last.end - last.start) / last.count if last else None,
         last_epoch_cost_usd=_each(costs[-1], last.count) if last else None,
         current_epoch_seconds=now - epochs.begin_t if running and epochs.begin_t is not None else None,
-        current_epoch_cost_usd=(
-            account.cost(epochs.begin_t, now, price) if running and epochs.begin_t is not None else None
-        ),
-        projected_cost_usd=None
-        if left is None or cost is None or not cost_count
-        else cost + left * cost_sum / cost_count,
-        eta_seconds=None if left is None or not account.is_open else left * seconds_sum / count,
+        current_epoch_cost_usd=current,
+        projected_cost_usd=ahead.cost_usd,
+        eta_seconds=ahead.seconds if account.is_open else None,
+        projected_from_part=ahead.from_part,
         memory_peak_bytes=facts.memory_peak_bytes,
         budget_usd=facts.budget_usd,
         history=histories.of(account, costs),
@@ -165,15 +176,61 @@ def _view(  # noqa: PLR0913, PLR0917 - all that a view is made of
         leader=account.counted.leads,
         counted=_counted(account, now) if account.counted.led else None,
         settled=None if cost is None else settlement.of_run(ledger, account, cost, totals.cost_usd),
+        useful=useful_split(ledger, [account.run]),
+        energy_joules=account.energy.joules if account.energy.seconds else None,
+        energy_seconds=account.energy.seconds or None,
         launcher=facts.launcher,
         launcher_job=facts.job,
         attempt=epochs.attempts if facts.attempt is None else facts.attempt,
     )
 
 
+def useful_split(ledger: Ledger, runs: Iterable[RunId | None]) -> UsefulSplit:
+    """Useful time of ``runs`` together by what the multiprocessors did, where the hardware says."""
+    cut = ledger.useful_cut
+    if not cut:
+        return UsefulSplit()
+    split = by_activity(cut.totals(ledger.price), ledger.book.totals(ledger.price), runs)
+    return UsefulSplit(split.seconds, split.usd if ledger.price.times else {})
+
+
+@dataclass(frozen=True, slots=True)
+class _Projected:
+    """What lies ahead of a run, None where it cannot be told."""
+
+    cost_usd: float | None = None
+    seconds: float | None = None
+    from_part: bool = False
+
+
+def _projected(
+    account: RunAccount, now: float, cost: float | None, priced: tuple[float, int], current_usd: float | None
+) -> _Projected:
+    """The epochs that are left, each at the mean of those that finished; before one has, by the part that is done."""
+    epochs = account.epochs
+    position, planned = epochs.reached, epochs.planned(account.facts.epochs)
+    if position is None or planned is None:
+        return _Projected()
+    left, (usd, count) = max(0.0, planned - position), priced
+    if epochs.count:
+        known = cost is not None and count > 0
+        return _Projected(
+            cost + left * usd / count if known and cost is not None else None, left * epochs.seconds_sum / epochs.count
+        )
+    done = position - epochs.begin_position
+    if not account.is_open or epochs.begin_t is None or done <= 0:
+        return _Projected()
+    known = cost is not None and current_usd is not None
+    return _Projected(
+        cost + left * current_usd / done if known and cost is not None and current_usd is not None else None,
+        left * (now - epochs.begin_t) / done,
+        from_part=True,
+    )
+
+
 def _counted(account: RunAccount, now: float) -> CountedProgress:
     epochs, here = account.epochs, account.counted
-    amounts, timed = here.amounts(epochs, account.phase_seconds), epochs.timed_here
+    amounts = here.amounts(epochs, account.phase_seconds)
     last = next((e for e in reversed(epochs.finished) if e.counted), None)
     leads = here.leads and account.is_open
     return CountedProgress(
@@ -183,8 +240,8 @@ def _counted(account: RunAccount, now: float) -> CountedProgress:
         executed=amounts["executed"],
         useful=epochs.high_water if leads else here.high_water,
         lost=amounts["lost"],
-        finished=timed.count,
-        seconds=timed.seconds,
+        finished=epochs.count_here,
+        seconds=epochs.seconds_here,
         steps=_executed(epochs.steps.position, int(amounts["steps"])),
         samples=_executed(epochs.samples.position, int(amounts["samples"])),
         tokens=_executed(epochs.tokens.position, int(amounts["tokens"])),

@@ -21,7 +21,8 @@ from epochcost.demo.programs import Program, free_port, needed
 from epochcost.demo.rules_for_replay import DemoError, Rule, every_rule, passes, seconds
 
 STEP_SECONDS = 30.0
-LOOKBACK_SECONDS = 1.5 * STEP_SECONDS
+LOOKBACK_SECONDS = STEP_SECONDS - 0.05
+"""Less than a step: of two series that follow each other, as of two hours, there is one at a time."""
 ALERT_SECONDS = 60.0
 """How often the past's alerts are evaluated."""
 
@@ -68,7 +69,9 @@ class History:
 
         # promtool spreads evaluations over the interval by a hash of both names, so they never change.
         path = self.data.parent / "past-rules.yml"
-        group = {"name": "past6", "interval": f"{STEP_SECONDS:g}s", "rules": rules}
+        # What an expression takes over from other series still has their names, and is then several series in pieces.
+        nameless = [{**rule, "expr": f"max without () (\n{rule['expr']}\n)"} for rule in rules]
+        group = {"name": "past6", "interval": f"{STEP_SECONDS:g}s", "rules": nameless}
         path.write_text(yaml.safe_dump({"groups": [group]}), encoding="utf-8")
         with self.served() as url:
             _promtool(
@@ -100,7 +103,10 @@ class History:
         config.write_text("global: {}\n", encoding="utf-8")
         log = self.data.parent / "past.log"
         # What is written afterwards has no markers of staleness: a series is gone when its next sample is missing.
-        command = [*prometheus_command(config, self.data, address), f"--query.lookback-delta={LOOKBACK_SECONDS:g}s"]
+        command = [
+            *prometheus_command(config, self.data, address),
+            f"--query.lookback-delta={1000 * LOOKBACK_SECONDS:.0f}ms",
+        ]
         with Program("prometheus", command, address, log) as running:
             yield running.url
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,29 +59,58 @@ def passes(rules: Sequence[Rule]) -> Iterator[list[Rule]]:
     """Split ``rules`` so that each pass reads only what earlier passes wrote: promtool does not order them itself.
 
     Rules that remember (they read a range of what is made from themselves) stand in a circle. Each round of them knows
-    one step more of it, so they come once more often than the circle has members, before anybody reads them.
+    one step more of it, so they come two times more often than the circle has members, before anybody reads them.
     """
-    todo = list(rules)
+    names = [rule["record"] for rule in rules]
+    reads = {
+        name: {other for other in set(names) - {name} if _reads(rule["expr"], other)}
+        for name, rule in zip(names, rules, strict=True)
+    }
+    todo = _circles(reads)
+    done: set[str] = set()
+    while todo:
+        ready = [circle for circle in todo if all(reads[name] <= done | circle for name in circle)]
+        longest = max(len(circle) for circle in ready)
+        for again in range(1 if longest == 1 else longest + 2):
+            members = {name for circle in ready if len(circle) > 1 or again == 0 for name in circle}
+            yield from _in_order([rule for rule in rules if rule["record"] in members])
+        done = done.union(*ready)
+        todo = [circle for circle in todo if circle not in ready]
+
+
+def _circles(reads: Mapping[str, set[str]]) -> list[set[str]]:
+    """Every name with those that it reads and that read it, over however many others."""
+    reached = {name: set(others) for name, others in reads.items()}
+    grown = True
+    while grown:
+        grown = False
+        for name, others in reached.items():
+            more = set().union(*(reached[other] for other in others)) - others if others else set()
+            if more:
+                reached[name] = others | more
+                grown = True
+    circles: list[set[str]] = []
+    for name in reads:
+        circle = {name} | {other for other in reached[name] if name in reached[other]}
+        if circle not in circles:
+            circles.append(circle)
+    return circles
+
+
+def _in_order(rules: list[Rule]) -> Iterator[list[Rule]]:
+    """Of rules that may remember each other: first those that read no other of them as it is now."""
+    todo = rules
     while todo:
         names = {rule["record"] for rule in todo}
-        ready = [rule for rule in todo if not _waits(rule, names)]
-        if ready:
-            yield ready
-        else:
-            ready = [rule for rule in todo if not _waits(rule, names, memory=True)]
-            if not ready:
-                raise ValueError(f"recording rules read each other in a circle: {sorted(names)}")
-            for _ in range(len(ready) + 1):
-                yield ready
+        ready = [r for r in todo if not any(_reads(r["expr"], n, memory=True) for n in names - {r["record"]})]
+        if not ready:
+            raise ValueError(f"recording rules read each other in a circle: {sorted(names)}")
+        yield ready
         todo = [rule for rule in todo if rule not in ready]
 
 
-def _waits(rule: Rule, names: set[str], *, memory: bool = False) -> bool:
-    return any(_reads(rule["expr"], name, memory=memory) for name in names - {rule["record"]})
-
-
-def _reads(expr: str, name: str, *, memory: bool) -> bool:
-    """Whether ``expr`` reads the series ``name``, and not only one whose name contains it."""
+def _reads(expr: str, name: str, *, memory: bool = False) -> bool:
+    """Whether ``expr`` reads the series ``name``, and not only one whose name contains it; ``memory``: as it is now."""
     only_now = r"(?!\s*(\{[^}]*\})?\s*\[)" if memory else ""
     return re.search(rf"(?<![\w:]){re.escape(name)}(?![\w:]){only_now}", expr) is not None
 

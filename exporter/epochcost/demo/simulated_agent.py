@@ -52,7 +52,7 @@ class PlayedAgent:
         self._asked_t = float("-inf")
         self._quote = market.quote(self.node) if machine.priced else None
         self.registry = CollectorRegistry(auto_describe=False)
-        for name, collector in collectors(self._newest).items():
+        for name, collector in collectors(lambda: self.snapshot).items():
             self.registry.register(Guarded(collector, name, log))
 
     def up(self, t: float) -> bool:
@@ -102,13 +102,8 @@ class PlayedAgent:
         if self.machine.priced and t - self._asked_t >= REFRESH_SECONDS and self._market.up(t):
             self._asked_t = t
             quote = self._market.quote(self.node)
-            if quote is not None and quote != self._quote:
-                self._quote = quote
-
-    def _newest(self) -> Snapshot:
-        if self.snapshot is None:
-            raise RuntimeError("the agent has not sampled this machine yet")
-        return self.snapshot
+            if quote is not None:
+                self._quote = quote  # the same price again is heard anew: it holds still
 
 
 class Fleet:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from epochcost.training.directory import events_dir
-from epochcost.training.job import RUN_VARIABLES, safe
+from epochcost.training.job import run_name, safe
 
 KINDS = ("start", "progress", "epoch_end", "phase", "checkpoint", "resume", "end")
 WHOLE: tuple[str, ...] = (
@@ -55,7 +55,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Write one line; 0, or 2 where the arguments are wrong, or 1 where it could not be written."""
     made = parser()
     told = made.parse_intermixed_args(list(argv))
-    run = told.run or next(filter(None, (environ.get(name, "").strip() for name in RUN_VARIABLES)), "")
+    run = run_name(environ, told.run)
     if not run:
         made.error("--run: which run? (or set EPOCHCOST_RUN)")
     try:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from epochcost.ledger.devices import Device, DeviceBook
+from epochcost.ledger.layout import is_gone, with_held
 from epochcost.ledger.node_ledger import Key, NodeLedger
 from epochcost.ledger.parts import base36
 from epochcost.ledger.price import PriceTrack
@@ -15,15 +18,17 @@ from epochcost.ledger.run import RunAccount
 from epochcost.ledger.shares import Claims, Placed, claims
 from epochcost.ledger.state_of_before import upgraded
 from epochcost.ledger.unsettled import Unsettled
+from epochcost.ledger.useful_cut import parts_of
 from epochcost.model import EndStatus, EventKind, PriceStep, RunId, State, TrainingEvent
 
-MAX_OPEN_RUNS = 200
+MAX_OPEN_RUNS = 300
+"""More than the reader of events lets all users have open together (see ``UserQuotas``): the last resort."""
 MAX_RUNS = 400
 ALL = Device("node", "node")
 """Stands for the whole machine where no device has ever been seen."""
 NO_GPU = frozenset({"cpu", ALL.uuid})
 STATE_VERSION = 2
-WORKING_RATIO = 0.1
+WORKING_RATIO = 0.3
 """Utilisation from which on a device of a run that has said nothing but its start plainly works."""
 
 
@@ -50,6 +55,8 @@ class Ledger:
         self.price = PriceTrack()
         self.price_floor = -math.inf
         self.book = NodeLedger()
+        self.useful_cut = NodeLedger()
+        """Of the book's useful time the parts that are known, see `epochcost.ledger.useful_cut`."""
         self.unsettled = Unsettled(0.0)
         self.devices = DeviceBook()
         self.runs: dict[RunId, RunAccount] = {}
@@ -61,6 +68,8 @@ class Ledger:
         """The machine's boot: nothing before it is charged."""
         self._layout: tuple[Placed, ...] = ((ALL.uuid, ALL.index, ALL.weight),)
         self._claims: Claims | None = None
+        self._stale_from: float | None = None
+        """In `many_events`: the instant from which the shares are to be computed again; else None."""
 
     # -- time --------------------------------------------------------------------------------------------------------
 
@@ -85,7 +94,7 @@ class Ledger:
         """
         if self.cursor is None or to <= self.cursor:
             return
-        self._see(devices)
+        devices = self._see(devices)
         if not observed or not sum(d.weight for d in devices):
             devices = [Device(uuid, index, weight=weight) for uuid, index, weight in self._layout]
         for end in sorted({to, *self._cuts(self.cursor, to)}):
@@ -101,23 +110,44 @@ class Ledger:
             if account.is_open and start < (t := account.epochs.stalls_at(self.settings.stall_after)) < end:
                 yield t
 
-    def _see(self, devices: Sequence[Device]) -> None:
+    def _see(self, devices: Sequence[Device]) -> Sequence[Device]:
+        """Take ``devices`` for the node's, with those that have vanished and that runs still hold."""
+        if not sum(d.weight for d in devices):
+            return devices
+        present = {device.uuid for device in devices}
+        if any(uuid not in present for uuid, _, _ in self._layout):
+            devices = with_held(devices, self._layout, self._held_by_name())
         layout = tuple((d.uuid, d.index, d.weight) for d in devices)
-        if sum(d.weight for d in devices) and layout != self._layout:
+        if layout != self._layout:
             self._layout = layout
+            self._hold()
             if self.cursor is not None:
                 self._reshare(self.cursor)
+        return devices
+
+    def _held_by_name(self) -> set[str]:
+        """UUIDs of the devices that open runs have named."""
+        members = (member for account in self.open_runs() for member in account.members.values() if member.end is None)
+        return {uuid for member in members for uuid in member.held or ()}
+
+    def _hold(self) -> None:
+        if self._layout[0][0] not in NO_GPU:
+            for account in self.open_runs():
+                account.hold(self._layout)
 
     def _account(self, start: float, end: float, devices: Sequence[Device]) -> None:
         current = self._current_claims()
         states = {run: self._run_state(run, start) for run in current.gpus()}
         shares: dict[Key, float] = {}
+        cut: dict[Key, float] = {}
         payers = current.shares()
         whole = sum(current.weights)
         for device, runs in zip(devices, current.by_device, strict=True):
             if not device.weight:
                 continue
             split = self._split(device, runs, states, payers, start)
+            for key, share in parts_of(device, split).items():
+                cut[key] = cut.get(key, 0.0) + share * device.weight / whole
             for key, share in split.items():
                 shares[key] = shares.get(key, 0.0) + share * device.weight / whole
             by_state: dict[State, float] = {}
@@ -125,6 +155,8 @@ class Ledger:
                 by_state[state] = by_state.get(state, 0.0) + share
             self.devices.add(device, end - start, by_state)
         self.book.add(start, end, shares, self.price)
+        if cut:
+            self.useful_cut.add(start, end, cut, self.price)
         self.unsettled.add(start, end, shares)
         for run, state in states.items():
             account = self.runs[run]
@@ -132,6 +164,7 @@ class Ledger:
                 account.epochs.work(start, end, busy=_works(run, devices, current))
             phase = account.epochs.phase
             account.phase_seconds[phase] = account.phase_seconds.get(phase, 0.0) + (end - start)
+            account.energy.add(end - start, _watts(run, devices, current))
 
     def _run_state(self, run: RunId, t: float) -> State:
         return self.runs[run].epochs.state_at(t, self.settings.stall_after)
@@ -148,9 +181,11 @@ class Ledger:
         if not runs:
             return self._without_run(device, payers, t)
         split: dict[Key, float] = {}
-        for run in runs:
+        if is_gone(device.index):
+            return {(run, State.UNKNOWN): 1 / one_of for run, one_of in self._current_claims().parts(runs).items()}
+        for run, one_of in self._current_claims().parts(runs).items():
             for state, share in _with_run(states[run], device.utilization_ratio):
-                split[run, state] = split.get((run, state), 0.0) + share / len(runs)
+                split[run, state] = split.get((run, state), 0.0) + share / one_of
         return split
 
     def _without_run(self, device: Device, payers: Mapping[RunId, float], t: float) -> dict[Key, float]:
@@ -181,8 +216,10 @@ class Ledger:
                 return "too_many_runs"
             self._forget_old_runs()
             account = self.runs[event.run] = RunAccount(event.run, self._new_part(event.t))
+            account.user = event.user
         changed = account.take(event, self.floor)
         if changed is not None:
+            self._hold()
             self._reshare(changed)
         return "accepted"
 
@@ -225,18 +262,39 @@ class Ledger:
     def _current_claims(self) -> Claims:
         if self._claims is None:
             open_runs = {a.run: a.gpus_at(math.inf) for a in self.open_runs()}
-            self._claims = claims(open_runs, self._layout, whole_node=self.settings.whole_node)
+            self._claims = self._claims_of(open_runs)
         return self._claims
+
+    def _claims_of(self, open_runs: Mapping[RunId, frozenset[str] | None]) -> Claims:
+        users = {run: self.runs[run].user for run in open_runs}
+        return claims(open_runs, self._layout, whole_node=self.settings.whole_node, users=users)
+
+    @contextmanager
+    def many_events(self) -> Iterator[None]:
+        """Within the block the shares of runs are not kept up to date, however many events there are: once, at its end.
+
+        A thousand processes that come and go at times long past would else have all be computed again at each.
+        """
+        self._stale_from = math.inf
+        try:
+            yield
+        finally:
+            stale, self._stale_from = self._stale_from, None
+            if stale < math.inf:
+                self._reshare(stale)
 
     def _reshare(self, start: float) -> None:
         """Compute every run's share again from ``start`` on, over all known beginnings and ends."""
         self._claims = None
+        if self._stale_from is not None:
+            self._stale_from = min(self._stale_from, start)
+            return
         accounts = [a for a in self.runs.values() if a.is_open or (a.ended_t or 0.0) >= start or a.share.at(start)]
         instants = sorted({start}.union(*(a.changes_after(start) for a in accounts)))
         steps: dict[RunId, list[tuple[float, float]]] = {a.run: [] for a in accounts}
         for t in instants:
             open_runs = {a.run: a.gpus_at(t) for a in accounts if a.open_at(t)}
-            shares = claims(open_runs, self._layout, whole_node=self.settings.whole_node).shares()
+            shares = self._claims_of(open_runs).shares()
             for a in accounts:
                 steps[a.run].append((t, shares.get(a.run, 0.0)))
         for a in accounts:
@@ -247,10 +305,18 @@ class Ledger:
     def _forget_old_runs(self) -> None:
         if len(self.runs) < MAX_RUNS:
             return
-        closed = sorted((a for a in self.runs.values() if not a.is_open), key=lambda a: a.last_event_t)
-        for account in closed[: MAX_RUNS // 4]:
+        # Of each user the newest stay: one user's many do not push out another's few.
+        closed = sorted((a for a in self.runs.values() if not a.is_open), key=lambda a: -a.last_event_t)
+        nth: Counter[int | None] = Counter()
+        ranked = []
+        for account in closed:
+            nth[account.user] += 1
+            ranked.append((nth[account.user], -account.last_event_t, account))
+        ranked.sort(key=lambda one: one[:2], reverse=True)
+        for *_, account in ranked[: MAX_RUNS // 4]:
             del self.runs[account.run]
         self.book.drop_run_names(self.runs)
+        self.useful_cut.drop_run_names(self.runs)
 
     def settle(self, until: float) -> None:
         """Let what lies before ``until`` keep its dollars, so that the accounts of runs stay small."""
@@ -266,6 +332,7 @@ class Ledger:
             return False
         self.price = track
         self.book.reprice()
+        self.useful_cut.reprice()
         for account in self.runs.values():
             account.reprice()
         return True
@@ -275,6 +342,7 @@ class Ledger:
         self.price_floor = t
         self.price = self.price.forget_from(t)
         self.book.reprice()
+        self.useful_cut.reprice()
         for account in self.runs.values():
             account.reprice()
 
@@ -291,6 +359,7 @@ class Ledger:
             "price": [[_finite(t), p] for t, p in zip(self.price.times, self.price.usd_per_hour, strict=True)],
             "layout": self._layout,
             "book": self.book.state(),
+            "useful_cut": self.useful_cut.state(),
             "unsettled": self.unsettled.state(),
             "devices": self.devices.state(),
             "runs": {run: account.state() for run, account in self.runs.items()},
@@ -316,6 +385,8 @@ class Ledger:
         it.price = PriceTrack(times, tuple(p for _, p in state["price"]))
         it._layout = tuple((str(u), str(i), float(weight[0]) if weight else 1.0) for u, i, *weight in state["layout"])
         it.book = NodeLedger.restored(state["book"])
+        if "useful_cut" in state:  # before it was kept nothing is known of it
+            it.useful_cut = NodeLedger.restored(state["useful_cut"])
         it.unsettled = Unsettled.restored(state["unsettled"])
         it.devices = DeviceBook.restored(state["devices"])
         it.runs = {RunId(run): RunAccount.restored(RunId(run), account) for run, account in state["runs"].items()}
@@ -326,6 +397,17 @@ def _works(run: RunId, devices: Sequence[Device], current: Claims) -> bool:
     """Whether one of the run's devices is plainly in use."""
     mine = (d for d, runs in zip(devices, current.by_device, strict=True) if run in runs)
     return any((device.utilization_ratio or 0.0) >= WORKING_RATIO for device in mine)
+
+
+def _watts(run: RunId, devices: Sequence[Device], current: Claims) -> float | None:
+    """What the run's devices draw for it; one with two runs half for each. None unless each of them says."""
+    watts = 0.0
+    for device, runs in zip(devices, current.by_device, strict=True):
+        if run in runs and device.weight:
+            if device.power_watts is None:
+                return None
+            watts += device.power_watts / current.parts(runs)[run]
+    return watts
 
 
 def _with_run(state: State, utilization: float | None) -> Iterable[tuple[State, float]]:

@@ -11,7 +11,7 @@ from epochcost.ledger.epochs import Epoch, Epochs
 from epochcost.ledger.price import PriceTrack
 from epochcost.ledger.rank_zero import CountedHere, holds_rank_zero
 from epochcost.ledger.retraction import FACTS, BeforeReports
-from epochcost.ledger.shares import ShareTrack
+from epochcost.ledger.shares import Placed, ShareTrack, named
 from epochcost.model import EndStatus, EventKind, Phase, RunId, TrainingEvent
 
 MAX_EPOCHS_KEPT = 5000
@@ -32,6 +32,10 @@ class Member:
     """It was said to be gone, by a reader that may have been wrong."""
     rank: int | None = None
     """Of the process in its job; None where it does not say, or has no job."""
+    held: tuple[str, ...] | None = None
+    """UUIDs of the devices that ``gpus`` names, once they are known: an index may come to mean another device."""
+    unheard: TrainingEvent | None = None
+    """Where it first said that it was, while another process was followed; of no use to a later agent."""
 
     def open_at(self, t: float) -> bool:
         """Whether the process was running at ``t``."""
@@ -80,6 +84,22 @@ class Settled:
     epochs_here: int = 0
     """Those of them that are counted on this machine."""
     member_seconds: float = 0.0
+    cut_t: float = 0.0
+    """What the share was before this instant is no longer kept."""
+
+
+@dataclass(slots=True)
+class Energy:
+    """What the run's devices drew: joules over those seconds in which each of them told its power."""
+
+    joules: float = 0.0
+    seconds: float = 0.0
+
+    def add(self, seconds: float, watts: float | None) -> None:
+        """``seconds`` passed, in which the run's devices drew ``watts``; None where one of them did not say."""
+        if watts is not None:
+            self.joules += watts * seconds
+            self.seconds += seconds
 
 
 class RunAccount:
@@ -89,6 +109,8 @@ class RunAccount:
         self.run = run
         self.part = part
         """Identity of this account: another machine's, or a later ledger's, account of the run is another part."""
+        self.user: int | None = None
+        """Who began the run; None where that is not known."""
         self.facts = Facts()
         self.members: dict[str, Member] = {}
         self.leader: str | None = None
@@ -101,6 +123,7 @@ class RunAccount:
         self.started_t: float | None = None
         self.last_event_t = 0.0
         self.settled = Settled()
+        self.energy = Energy()
         self.before_reports: BeforeReports | None = None
         self.retracted = 0
         """How often what a process had reported was taken back."""
@@ -109,7 +132,7 @@ class RunAccount:
         self.ended_t: float | None = None
         """When its last process ended; None while one is running."""
         self._epoch_usd: list[float | None] = []
-        self._epoch_sum: tuple[float, int] | None = None
+        self._epoch_sum: tuple[float, int, int] | None = None
         """Of all of them, until one more is known, or what they cost has changed."""
 
     # -- processes ---------------------------------------------------------------------------------------------------
@@ -135,8 +158,15 @@ class RunAccount:
             if member.open_at(t):
                 if member.gpus is None:
                     return None
-                used.update(member.gpus)
+                used.update(member.gpus if member.held is None else member.held)
         return frozenset(used)
+
+    def hold(self, devices: Sequence[Placed]) -> None:
+        """Keep which of ``devices`` its processes mean: from now on these stay their claim, seen or not."""
+        for member in self.members.values():
+            if member.end is None and member.gpus is not None and member.held is None:
+                mine = named(frozenset(member.gpus), devices)
+                member.held = tuple(uuid for uuid, _, _ in mine) if any(weight for _, _, weight in mine) else None
 
     def changes_after(self, t: float) -> set[float]:
         """Instants after ``t`` at which one of its processes began or ended."""
@@ -172,20 +202,27 @@ class RunAccount:
             if event.kind in (EventKind.GONE, EventKind.END, EventKind.RETRACT):
                 return None
             member, changed = self._join(event, floor)
-        member.last_t = max(member.last_t, event.t)
+        if event.kind is not EventKind.GONE:
+            member.last_t = max(member.last_t, event.t)
         if event.gpus is not None and event.gpus != member.gpus and event.kind is not EventKind.START:
-            member.gpus, changed = event.gpus, max(event.t, floor)
+            member.gpus, member.held, changed = event.gpus, None, max(event.t, floor)
         if event.kind in (EventKind.END, EventKind.GONE):
             return self._leave(event, member, floor, said_before) if member.end is None else None
         if member.end is not None:
             if not member.lost:
                 return None
             changed = self._return(event, member)
+        self._hear(event, member, said_before)
+        return changed
+
+    def _hear(self, event: TrainingEvent, member: Member, said_before: Mapping[str, Any]) -> None:
+        """What a process says of its progress: followed, taken back, or kept for when it comes to be followed."""
         if event.kind is EventKind.RETRACT:
             self._retract(event.writer)
         elif self._leads(event):
             self._follow(event, said_before)
-        return changed
+        elif member.unheard is None and event.kind is not EventKind.START and _says_where(event):
+            member.unheard = event
 
     def _leads(self, event: TrainingEvent) -> bool:
         """Whether the run's progress is what this process says."""
@@ -232,7 +269,8 @@ class RunAccount:
     def _join(self, event: TrainingEvent, floor: float) -> tuple[Member, float]:
         start = max(event.t, floor)
         if not self.is_open:
-            self.epochs.begin_attempt(event.t, anew=self.status is EndStatus.FINISHED)
+            heard_start = event.kind is EventKind.START
+            self.epochs.begin_attempt(event.t, anew=self.status is EndStatus.FINISHED, heard_start=heard_start)
             self.leader, self.status = event.writer, None
         self._forget_old_members()
         self.members[event.writer] = member = Member(start, None, event.gpus, event.t, rank=_rank(event))
@@ -251,8 +289,22 @@ class RunAccount:
         if self.leader == event.writer:
             self.status = event.status or EndStatus.LOST
             others = [name for name, m in self.members.items() if m.end is None]
-            self.leader = others[0] if others else self.leader
+            if others:
+                self._succeed(others[0], member, said_before)
         return member.end
+
+    def _succeed(self, writer: str, before: Member, said_before: Mapping[str, Any]) -> None:
+        """Another process is followed from now on.
+
+        One that started only after ``before``, which died, had said its last word has come in its place: it is the next
+        attempt, though its start was heard of before that death.
+        """
+        self.leader, now = writer, self.members[writer]
+        if before.lost and now.start >= before.last_t:
+            self.epochs.begin_attempt(now.start)
+            self.status = None
+            if now.unheard is not None:
+                self._follow(now.unheard, said_before)
 
     def _return(self, event: TrainingEvent, member: Member) -> float | None:
         """A process that was thought gone has spoken: it was there all the time."""
@@ -284,7 +336,12 @@ class RunAccount:
     # -- money -------------------------------------------------------------------------------------------------------
 
     def cost(self, start: float, end: float, price: PriceTrack) -> float | None:
-        """Exact dollars from ``start`` to ``end``; None while the price of any part of it is not known."""
+        """Exact dollars from ``start`` to ``end``; None while the price of any part of it is not known.
+
+        Nor is it where the share changed so often that what it was at ``start`` is no longer kept.
+        """
+        if start < self.settled.cut_t:
+            return None
         usd, unpriced = self.share.cost(start, end, price)
         return None if unpriced > 0 else usd
 
@@ -295,15 +352,23 @@ class RunAccount:
         return None if usd == 0 and (unpriced > 0 or price.at(now) is None) else usd
 
     def settle(self, until: float, price: PriceTrack) -> None:
-        """What lies before ``until`` keeps the dollars it has; earlier, if the share changed very often."""
-        if len(self.share.times) > MAX_SHARE_STEPS:
+        """What lies before ``until`` keeps the dollars it has; earlier, if the share changed very often.
+
+        The newest finished epoch and the one that runs are kept in detail, however long they are.
+        """
+        often = len(self.share.times) > MAX_SHARE_STEPS
+        if often:
             until = max(until, self.share.times[len(self.share.times) // 2])
+        else:
+            begun = [epoch.start for epoch in self.epochs.finished[-1:]]
+            until = min([until, *begun, *([] if self.epochs.begin_t is None else [self.epochs.begin_t])])
         if not self.share.times or until <= max(self.settled.until, self.share.times[0]):
             return
         old = sum(1 for epoch in self.epochs.finished if epoch.start < until)
         self._fold(self.epochs.drop_oldest(old), price)
         self.settled.usd += self.share.cost(self.settled.until, until, price)[0]
         self.settled.until = until
+        self.settled.cut_t = until if often else self.settled.cut_t
         self.share.forget_before(until)
 
     def _fold(self, epochs: Sequence[Epoch], price: PriceTrack) -> None:
@@ -323,23 +388,29 @@ class RunAccount:
         if excess > 0:
             self._fold(self.epochs.drop_oldest(excess + MAX_EPOCHS_KEPT // 10), price)
         for epoch in self.epochs.finished[len(self._epoch_usd) :]:
-            self._epoch_usd.append(self.cost(epoch.start, epoch.end, price))
-            self._epoch_sum = None
+            usd = self.cost(epoch.start, epoch.end, price)
+            self._epoch_usd.append(usd)
+            if self._epoch_sum is not None and usd is not None:
+                whole, count, here = self._epoch_sum
+                self._epoch_sum = whole + usd, count + epoch.count, here + epoch.count * epoch.counted
         return self._epoch_usd
 
     def epoch_cost_usd_sum(self, price: PriceTrack) -> tuple[float, int]:
         """Dollars of all finished epochs whose price is known, and how many epochs those are."""
+        return self._priced(price)[:2]
+
+    def priced_here(self, price: PriceTrack) -> int:
+        """How many of those are counted on this machine."""
+        return self._priced(price)[2]
+
+    def _priced(self, price: PriceTrack) -> tuple[float, int, int]:
         costs = self.epoch_costs(price)
         if self._epoch_sum is None:
             usd = self.settled.epoch_usd + math.fsum(cost for cost in costs if cost is not None)
-            finished = zip(self.epochs.finished, costs, strict=True)
-            self._epoch_sum = usd, self.settled.epochs + sum(e.count for e, cost in finished if cost is not None)
+            priced = [e for e, cost in zip(self.epochs.finished, costs, strict=True) if cost is not None]
+            here = self.settled.epochs_here + sum(e.count for e in priced if e.counted)
+            self._epoch_sum = usd, self.settled.epochs + sum(e.count for e in priced), here
         return self._epoch_sum
-
-    def priced_here(self, costs: Sequence[float | None]) -> int:
-        """Finished epochs counted on this machine whose price is known; ``costs`` as `epoch_costs` says."""
-        finished = zip(self.epochs.finished, costs, strict=True)
-        return self.settled.epochs_here + sum(e.count for e, usd in finished if usd is not None and e.counted)
 
     def unsettled_epochs(self, until: float, costs: Sequence[float | None]) -> tuple[float, int]:
         """Of the finished epochs that ended after ``until``: dollars, and how many priced ones are counted here."""
@@ -369,7 +440,8 @@ class RunAccount:
         return {
             "facts": asdict(self.facts),
             "part": self.part,
-            "members": {k: [m.start, m.end, m.gpus, m.last_t, m.lost, m.rank] for k, m in self.members.items()},
+            "user": self.user,
+            "members": {k: [m.start, m.end, m.gpus, m.last_t, m.lost, m.rank, m.held] for k, m in self.members.items()},
             "leader": self.leader,
             "status": self.status.value if self.status else None,
             "epochs": self.epochs.state(),
@@ -380,6 +452,7 @@ class RunAccount:
             "last_event_t": self.last_event_t,
             "settled": asdict(self.settled),
             "retracted": self.retracted,
+            "energy": asdict(self.energy),
             "before_reports": self.before_reports.state() if self.before_reports else None,
         }
 
@@ -387,10 +460,11 @@ class RunAccount:
     def restored(cls, run: RunId, state: Mapping[str, Any]) -> RunAccount:
         """The account that `state` described."""
         it = cls(run, str(state["part"]))
+        it.user = state.get("user")
         it.facts = Facts(**state["facts"])
         it.members = {
-            k: Member(start, end, None if gpus is None else tuple(gpus), last, lost, rank)
-            for k, (start, end, gpus, last, lost, rank) in state["members"].items()
+            k: Member(start, end, _tuple(gpus), last, lost, rank, _tuple(held))
+            for k, (start, end, gpus, last, lost, rank, held) in state["members"].items()
         }
         it.leader = state["leader"]
         it.status = EndStatus(state["status"]) if state["status"] else None
@@ -402,8 +476,13 @@ class RunAccount:
         it.started_t, it.last_event_t = state["started_t"], state["last_event_t"]
         it.settled = Settled(**state["settled"])
         it.retracted = int(state["retracted"])
+        it.energy = Energy(**state.get("energy", {}))
         it.before_reports = BeforeReports.restored(state["before_reports"])
         return it
+
+
+def _tuple(names: Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if names is None else tuple(names)
 
 
 def _rank(event: TrainingEvent) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,21 +26,29 @@ class Claims:
         by_device: for each device, in order, the runs on it.
         weights: what each device counts for, see `Device`; at least one is above 0.
         whole_node: the runs pay for the whole node, also for devices that no run uses.
+        users: who began each run. A device is shared between users first, then between the runs of each: nobody takes
+            more of it by calling one training many runs.
     """
 
     by_device: tuple[tuple[RunId, ...], ...]
     weights: tuple[float, ...]
     whole_node: bool
+    users: Mapping[RunId, int | None] = field(default_factory=dict)
     _gpus: dict[RunId, float] = field(init=False, repr=False, compare=False, default_factory=dict)
     _shares: dict[RunId, float] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         for runs, weight in zip(self.by_device, self.weights, strict=True):
-            for run in runs:
-                self._gpus[run] = self._gpus.get(run, 0.0) + weight / len(runs)
+            for run, one_of in self.parts(runs).items():
+                self._gpus[run] = self._gpus.get(run, 0.0) + weight / one_of
         whole = sum(self._gpus.values()) if self.whole_node else sum(self.weights)
         if whole:
             self._shares.update((run, gpus / whole) for run, gpus in self._gpus.items())
+
+    def parts(self, runs: Sequence[RunId]) -> Mapping[RunId, int]:
+        """Into how many parts a device with ``runs`` on it is cut, one of which is each run's."""
+        of_user = Counter(self.users.get(run) for run in runs)
+        return {run: len(of_user) * of_user[self.users.get(run)] for run in runs}
 
     def gpus(self) -> Mapping[RunId, float]:
         """GPUs held by each run; a device with two runs is half of each, a slice its part of a GPU."""
@@ -50,17 +59,23 @@ class Claims:
         return self._shares
 
 
-def claims(open_runs: Mapping[RunId, frozenset[str] | None], devices: Sequence[Placed], *, whole_node: bool) -> Claims:
+def claims(
+    open_runs: Mapping[RunId, frozenset[str] | None],
+    devices: Sequence[Placed],
+    *,
+    whole_node: bool,
+    users: Mapping[RunId, int | None] | None = None,
+) -> Claims:
     """Match what each open run says it uses with the node's devices.
 
     Args:
         open_runs: device indices or UUIDs by run; None means all of the node.
         devices: (uuid, index, weight) of each device; a node without GPUs is one device. Index ``0:1`` is a slice of
             the device with index ``0``: who names that one uses its slices.
-        whole_node: see `Claims`.
+        whole_node, users: see `Claims`.
 
-    A run whose devices are not among the node's (a container's own numbering, say) is taken to use all of them: the
-    node is paid because of it.
+    A run whose devices have never been among the node's (a container's own numbering, say) is taken to use all of them:
+    the node is paid because of it.
     """
     by_device: list[list[RunId]] = [[] for _ in devices]
     for run, wanted in open_runs.items():
@@ -70,7 +85,12 @@ def claims(open_runs: Mapping[RunId, frozenset[str] | None], devices: Sequence[P
         for i in mine:
             by_device[i].append(run)
     weights = tuple(weight for _, _, weight in devices)
-    return Claims(tuple(tuple(runs) for runs in by_device), weights, whole_node)
+    return Claims(tuple(tuple(runs) for runs in by_device), weights, whole_node, users or {})
+
+
+def named(wanted: frozenset[str], devices: Sequence[Placed]) -> list[Placed]:
+    """The devices that ``wanted`` names, by UUID or index."""
+    return [devices[i] for i in _used(wanted, devices)]
 
 
 def _used(wanted: frozenset[str] | None, devices: Sequence[Placed]) -> list[int]:

@@ -22,7 +22,7 @@ SOURCES: Mapping[str, Callable[[Path], IdentitySource]] = {
 """Identity sources by name, the one that knows most first. Each is made with the directory of firmware strings."""
 
 TEXTS = ("node", "provider", "region", "zone", "instance_type")
-FILLED = ("node", "region", "zone", "instance_type", "purchase_option")
+FILLED = ("node", "region", "zone", "instance_type", "purchase_option", "reservation")
 MAX_HOST_NAME = 64
 
 
@@ -61,7 +61,8 @@ def is_complete(node: Node) -> bool:
 
 def safe(found: Node, name: str) -> Node:
     """``found`` without the parts that cannot be labels."""
-    texts = {field: _text_or_empty(getattr(found, field), f"{name}: {field}") for field in TEXTS}
+    parts = (*TEXTS, "reservation")
+    texts = {field: _text_or_empty(getattr(found, field), f"{name}: {field}") for field in parts}
     return replace(found, **texts)  # type: ignore[arg-type] # only fields of text are in it
 
 

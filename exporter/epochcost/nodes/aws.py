@@ -15,6 +15,7 @@ DOCUMENT_PATH = "/latest/dynamic/instance-identity/document"
 LIFE_CYCLE_PATH = "/latest/meta-data/instance-life-cycle"
 ACTION_PATH = "/latest/meta-data/spot/instance-action"
 REBALANCE_PATH = "/latest/meta-data/events/recommendations/rebalance"
+RESERVATION_PATH = "/latest/meta-data/tags/instance/epochcost-reservation"
 TOKEN_SECONDS = 21600
 ACTIONS = ("terminate", "stop", "hibernate")
 UNAUTHORIZED = 401
@@ -47,15 +48,22 @@ class AwsMetadata:
         parts = {name: document.get(name) for name in ("region", "availabilityZone", "instanceType")}
         if not all(isinstance(part, str) and part for part in parts.values()):
             raise MetadataError(f"{self._service.name}: GET {DOCUMENT_PATH}: no region, zone or type: {parts}"[:300])
+        option = OPTIONS.get(self._text(LIFE_CYCLE_PATH, deadline))
         return Node(
             "",
             "aws",
             str(parts["region"]),
             str(parts["availabilityZone"]),
             str(parts["instanceType"]),
-            OPTIONS.get(self._text(LIFE_CYCLE_PATH, deadline)),
+            option,
             self.name,
+            self._reservation(deadline) if option is PurchaseOption.RESERVED else "",
         )
+
+    def _reservation(self, deadline: float) -> str:
+        """What a tag of the machine says; the service itself does not name the reservation, and tags may be off."""
+        answer = self._get(RESERVATION_PATH, deadline)
+        return self._service.decoded(answer, RESERVATION_PATH) if answer.status == OK else ""
 
     def notice(self, deadline: float) -> PreemptionNotice | None:
         """The interruption announced for this machine, else a raised risk of one, else None.

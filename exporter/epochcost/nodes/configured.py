@@ -14,6 +14,7 @@ SETTINGS = {
     "region": "node.region",
     "zone": "node.zone",
     "instance_type": "node.instance-type",
+    "reservation": "node.reservation",
 }
 """What the user calls each field."""
 
@@ -46,6 +47,7 @@ class ConfiguredSource:
             instance_type=instance_type,
             purchase_option=given.purchase_option,
             source=self.name if said else "",
+            reservation=_safe(given, "reservation"),
         )
 
 

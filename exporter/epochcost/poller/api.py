@@ -5,19 +5,30 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from epochcost.model import Price, PriceKey, PurchaseOption
 from epochcost.poller.schedule import Asked
-from epochcost.prices.adjust import Extra, with_extras
+from epochcost.prices.adjust import Adjustments
+from epochcost.prices.extras import Extra, with_extras
 from epochcost.prices.merged_prices import MergedPrices, usd_per_hour_at
 from epochcost.prices.price_source import Want
 from epochcost.serve import Request, Response, Route, json_response
 
 VERSION = 1
+MOST_OTHERS = 5
 _VALUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+:/ -]{0,127}")
 _VALUE_ALLOWED = "1 to 128 letters, digits, blanks and ._+:/-, first a letter or digit"
-_PARAMETERS = ("provider", "region", "zone", "instance_type", "purchase_option")
+_ACCOUNT = "account"
+_PARAMETERS = ("provider", "region", "zone", "instance_type", "purchase_option", "reservation")
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What is paid: what runs beside machines (the charged extras are part of a price), and whose rates there are."""
+
+    extras: tuple[Extra, ...] = ()
+    adjustments: Adjustments = Adjustments()  # noqa: RUF009 - a frozen value
 
 
 class BadParameterError(ValueError):
@@ -28,7 +39,8 @@ def price_route(
     book: Callable[[], MergedPrices],
     ask: Callable[[Want], Asked],
     clock: Callable[[], float],
-    extras: Sequence[Extra] = (),
+    terms: Terms = Terms(),
+    poller: str = "",
 ) -> Route:
     """The route.
 
@@ -36,12 +48,13 @@ def price_route(
         book: gives the prices now.
         ask: makes sources look for a type and says what became of that.
         clock: seconds since the Unix epoch.
-        extras: what runs beside machines; the charged ones are part of the answer's prices.
+        terms: what is paid beside and beyond what is published.
+        poller: id of this poller, by which who asks knows it from another one behind the same name.
     """
 
     def price(request: Request) -> Response:
         try:
-            key = parse_key(request.query)
+            key, account = parse_key(request.query), _value(request.query, _ACCOUNT)
         except BadParameterError as err:
             return json_response(400, {"error": str(err)})
         asked = _ask(ask, key)
@@ -51,9 +64,13 @@ def price_route(
         # A price of a source that ranks below one that has yet to answer would soon be replaced, and charged meanwhile.
         waiting = any(known.outranks(name, found.source) for name in asked.pending) if found else bool(asked.pending)
         if found is None or waiting or usd_per_hour_at(found, now) is None:
-            return json_response(404, _unknown(key, found, asked, pending=waiting))
+            elsewhere = () if found is not None else known.elsewhere(key)
+            return json_response(404, _unknown(key, found, asked, elsewhere, pending=waiting))
         on_demand = known.find(replace(key, purchase_option=PurchaseOption.ON_DEMAND))
-        return json_response(200, _answer(found, on_demand, now, extras))
+        paid = [_paid(each, known, terms, account, now) for each in (found, on_demand)]
+        if paid[0] is None:
+            return json_response(404, {"error": f"what {account!r} pays would be nothing or less", "pending": False})
+        return json_response(200, _answer(paid[0], paid[1], now, terms.extras, poller))
 
     return price
 
@@ -75,7 +92,8 @@ def parse_key(query: Mapping[str, tuple[str, ...]]) -> PriceKey:
     for name in needed:
         if not values[name]:
             raise BadParameterError(f"{name}: must be given for a price that is {option.value}")
-    return PriceKey(values["provider"].lower(), values["region"], values["zone"], values["instance_type"], option)
+    place = values["provider"].lower(), values["region"], values["zone"], values["instance_type"]
+    return PriceKey(*place, option, values["reservation"] if option is PurchaseOption.RESERVED else "")
 
 
 def _value(query: Mapping[str, tuple[str, ...]], name: str) -> str:
@@ -96,35 +114,71 @@ def _ask(ask: Callable[[Want], Asked], key: PriceKey) -> Asked:
     return ask(Want(key.provider, key.region, key.instance_type))
 
 
-def _unknown(key: PriceKey, found: Price | None, asked: Asked, *, pending: bool) -> dict[str, object]:
-    place = key.zone if key.purchase_option is PurchaseOption.SPOT and key.zone else key.region
+def _unknown(
+    key: PriceKey, found: Price | None, asked: Asked, elsewhere: Sequence[PriceKey], *, pending: bool
+) -> dict[str, object]:
+    place = key.zone or key.region
     what = f"no {key.purchase_option.value} price is known for {key.instance_type!r}"
     where = "" if key.purchase_option is PurchaseOption.OWNED else f" of {key.provider!r} in {place!r}"
     late = " and what is listed starts only later" if found is not None and not pending else ""
-    return {"error": f"{what}{where}{late}: {'; '.join(asked.tried)}", "pending": pending}
+    others = [
+        f"{each.zone or each.region}{f' in {each.reservation}' if each.reservation else ''}" for each in elsewhere
+    ]
+    known = f"; there is one for {', '.join(dict.fromkeys(others[:MOST_OTHERS]))} only" if others else ""
+    return {"error": f"{what}{where}{late}: {'; '.join(asked.tried)}{known}", "pending": pending}
 
 
-def _answer(published: Price, on_demand: Price | None, now: float, extras: Sequence[Extra]) -> dict[str, object]:
-    key = published.key
-    price = with_extras(published, extras)
+@dataclass(frozen=True, slots=True)
+class _Paid:
+    """A price for who asks, with what runs beside the machine, and of what it is made now."""
+
+    price: Price
+    parts: Mapping[str, float]
+
+
+def _paid(price: Price | None, known: MergedPrices, terms: Terms, account: str, now: float) -> _Paid | None:
+    published = known.published(price) if price is not None else None
+    if price is None or published is None:
+        return None if price is None else _Paid(with_extras(price, terms.extras), {})
+    ours = terms.adjustments.paid(published, account) if account else price
+    if ours is None:
+        return None
+    parts = dict(terms.adjustments.parts(published, now, account))
+    return _Paid(with_extras(ours, terms.extras), parts if len(parts) > 1 else {})
+
+
+def _answer(
+    found: _Paid, on_demand: _Paid | None, now: float, extras: Sequence[Extra], poller: str
+) -> dict[str, object]:
+    price = found.price
+    key = price.key
     return {
         "v": VERSION,
+        "poller": poller,
         "provider": key.provider,
         "region": key.region,
         "zone": key.zone,
         "instance_type": key.instance_type,
         "purchase_option": key.purchase_option.value,
+        "reservation": key.reservation,
         "source": price.source,
         "fetched_ts": price.fetched_ts,
-        "now": now,
         "usd_per_hour": usd_per_hour_at(price, now),
         "steps": [
             {"ts": None if step.ts == -math.inf else step.ts, "usd_per_hour": step.usd_per_hour} for step in price.steps
         ],
-        "on_demand_usd_per_hour": None if on_demand is None else usd_per_hour_at(with_extras(on_demand, extras), now),
-        "extras": [
-            {"name": extra.name, "usd_per_hour": extra.usd_per_hour, "charged": extra.charged}
-            for extra in extras
-            if extra.where.matches(key)
-        ],
+        "on_demand_usd_per_hour": None if on_demand is None else usd_per_hour_at(on_demand.price, now),
+        "parts": [{"name": name, "usd_per_hour": usd} for name, usd in found.parts.items()],
+        "extras": [_extra(extra) for extra in extras if extra.where.matches(key)],
+    }
+
+
+def _extra(extra: Extra) -> dict[str, object]:
+    return {
+        "name": extra.name,
+        "usd_per_hour": extra.usd_per_hour,
+        "charged": extra.charged,
+        "unit": extra.unit,
+        "usd_per_unit": extra.usd_per_unit,
+        "quantity": extra.quantity,
     }

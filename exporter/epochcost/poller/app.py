@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
 from epochcost._version import __version__
 from epochcost.guard import Guarded
-from epochcost.poller.api import price_route
+from epochcost.poller.api import Terms, price_route
 from epochcost.poller.collector import PollerCollector
-from epochcost.poller.export_filter import Exported, select
+from epochcost.poller.export_filter import Exported, parts_of, select
 from epochcost.poller.footprint import keep_small
 from epochcost.poller.poller_page import landing_route
 from epochcost.poller.poller_settings import PollerSettings
@@ -77,7 +80,13 @@ class PollerApp:
         routes = {
             "/": landing_route(self.snapshot),
             "/metrics": metrics_route(registry),
-            "/v1/price": price_route(lambda: self._book, self._schedule.ask, clock, settings.extras),
+            "/v1/price": price_route(
+                lambda: self._book,
+                self._schedule.ask,
+                clock,
+                Terms(settings.extras, settings.adjustments),
+                poller_id(settings.web_listen_address, path),
+            ),
         }
         self._server = Server(settings.web_listen_address, routes, settings.web_config_file, ready=self._waiting_for)
 
@@ -104,6 +113,9 @@ class PollerApp:
             self._settings.extras,
             shown.zones,
             {"unwatched": shown.unwatched, "limit": shown.over_limit},
+            shown.parts,
+            self._settings.credits,
+            self._settings.limits,
         )
 
     def _renew(self) -> None:
@@ -111,6 +123,7 @@ class PollerApp:
         with self._renewing:
             book = self._store.book
             shown = select(book, self._settings.prices_watch, self._schedule.wanted, self._settings.prices_max_series)
+            shown = replace(shown, parts=parts_of(shown.prices, book, self._settings.adjustments, self._clock()))
             self._collector.prepare(self._snapshot(shown))
             self._shown = shown
             self._book = book  # the last, so that what `/v1/price` says a scrape says too
@@ -141,15 +154,29 @@ class PollerApp:
         return f"no answer yet from {', '.join(untried)}" if untried and not self._book.prices else None
 
 
+def poller_id(address: tuple[str, int], path: Path | None) -> str:
+    """The same after a restart on this machine, another one for each poller beside it."""
+    return hashlib.sha256(f"{socket.gethostname()}|{address}|{path}".encode()).hexdigest()[:12]
+
+
 def make_sources(settings: PollerSettings) -> tuple[Source, ...]:
     """The sources that the settings name; one that has nothing to work with is skipped with a sentence in the log."""
+    made, skipped = made_and_skipped(settings)
+    for sentence in skipped:
+        log.info("price source skipped: %s", sentence)
+    return made
+
+
+def made_and_skipped(settings: PollerSettings) -> tuple[tuple[Source, ...], tuple[str, ...]]:
+    """The sources that the settings name, and of each that has nothing to work with what it would need."""
     made: list[Source] = []
+    skipped: list[str] = []
     for name in settings.prices_sources:
         try:
             made += make(name, settings)
         except NotConfiguredError as err:  # noqa: PERF203 - one source leaves the others alone
-            log.info("price source skipped: %s", err)
-    return tuple(made)
+            skipped.append(str(err))
+    return tuple(made), tuple(skipped)
 
 
 def state_file(state_dir: str, environ: Mapping[str, str]) -> Path | None:

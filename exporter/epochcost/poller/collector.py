@@ -11,14 +11,17 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from epochcost._version import __version__
-from epochcost.model import InstanceFacts, Price
+from epochcost.model import InstanceFacts, Price, PriceKey
 from epochcost.poller.snapshot import PollerSnapshot, SourceHealth
-from epochcost.prices.adjust import Extra
+from epochcost.prices.allowances import Credit, Limit
+from epochcost.prices.extras import GB, Extra
+from epochcost.prices.merged_prices import usd_per_hour_at
 from epochcost.prices.plausibility import REASONS
 from epochcost.prices.price_source import Zone
 from epochcost.serve.exposition import settled, write_ahead
 
-_PRICE_LABELS = ("provider", "region", "zone", "instance_type", "purchase_option", "source")
+_PLACE_LABELS = ("provider", "region", "zone", "instance_type", "purchase_option")
+_PRICE_LABELS = (*_PLACE_LABELS, "source")
 _TYPE_LABELS = ("provider", "instance_type")
 
 
@@ -35,6 +38,8 @@ class PollerCollector:
         yield from self._market_of(snapshot)
         yield from source_metrics(snapshot.sources)
         yield from held_metrics(snapshot.sources)
+        asked = [credit for health in snapshot.sources.values() for credit in health.credits]
+        yield from credit_metrics([*snapshot.credits, *asked])
         yield dropped_metric(snapshot.dropped)
         build = GaugeMetricFamily(
             "epochcost_build_info", "Version of epochcost and of Python; always 1", labels=("version", "python")
@@ -71,8 +76,11 @@ class _Market:
         prices = snapshot.prices.values()
         coming = (step.ts for price in prices for step in price.steps if step.ts > snapshot.t)
         metrics = (
-            *price_metrics(prices, snapshot.t),
+            *price_metrics([price for price in prices if not price.key.reservation], snapshot.t),
+            reservation_metric([price for price in prices if price.key.reservation], snapshot.t),
             *extra_metrics(prices, snapshot.extras),
+            part_metric(snapshot.parts),
+            *limit_metrics(prices, snapshot.limits),
             *fact_metrics(snapshot.facts.values()),
             zone_metric(snapshot.zones),
         )
@@ -105,6 +113,21 @@ def price_metrics(prices: Iterable[Price], now: float) -> Iterator[Metric]:
             usd.add_metric(place, in_effect.usd_per_hour)
             confirmed.add_metric(place, price.fetched_ts)
     return iter((usd, confirmed))
+
+
+def reservation_metric(prices: Iterable[Price], now: float) -> Metric:
+    """What one reservation costs: apart, so that no machine that is joined by what it is finds one of several."""
+    family = GaugeMetricFamily(
+        "epochcost_reservation_price_usd_per_hour",
+        "What an hour of a machine started in that reservation costs now, in US dollars",
+        labels=(*_PRICE_LABELS[:-1], "reservation", "source"),
+    )
+    for price in prices:
+        usd, key = usd_per_hour_at(price, now), price.key
+        if usd is not None:
+            place = (key.provider, key.region, key.zone, key.instance_type, key.purchase_option.value)
+            family.add_metric((*place, key.reservation, price.source), usd)
+    return family
 
 
 def fact_metrics(facts: Iterable[InstanceFacts]) -> Iterator[Metric]:
@@ -148,6 +171,16 @@ def source_metrics(sources: Mapping[str, SourceHealth]) -> Iterator[Metric]:
         "epochcost_price_source_failures", "Attempts of the price source that failed", labels=("source",)
     )
     prices = GaugeMetricFamily("epochcost_price_source_prices", "Prices that the source gives now", labels=("source",))
+    missing = GaugeMetricFamily(
+        "epochcost_price_source_unpriced_types",
+        "Machine types in regions that the source was asked for and that are not in its answer: not sold, or misspelt",
+        labels=("source",),
+    )
+    unknown = CounterMetricFamily(
+        "epochcost_price_source_unknown_fields",
+        "Kinds of prices in the source's answers that it does not know: the provider has changed something",
+        labels=("source",),
+    )
     for name, health in sources.items():
         if health.success is not None:
             success.add_metric((name,), float(health.success))
@@ -157,7 +190,9 @@ def source_metrics(sources: Mapping[str, SourceHealth]) -> Iterator[Metric]:
             duration.add_metric((name,), health.duration_seconds)
         failures.add_metric((name,), health.failures)
         prices.add_metric((name,), health.prices)
-    return iter((success, last, duration, failures, prices))
+        missing.add_metric((name,), health.unpriced)
+        unknown.add_metric((name,), health.unknown_total)
+    return iter((success, last, duration, failures, prices, missing, unknown))
 
 
 def extra_metrics(prices: Iterable[Price], extras: Sequence[Extra]) -> Iterator[Metric]:
@@ -165,15 +200,102 @@ def extra_metrics(prices: Iterable[Price], extras: Sequence[Extra]) -> Iterator[
     family = GaugeMetricFamily(
         "epochcost_instance_extra_price_usd_per_hour",
         "What a configured extra of the machine (a disk, a public address) costs an hour, in US dollars",
-        labels=("provider", "region", "zone", "instance_type", "purchase_option", "extra", "charged"),
+        labels=(*_PLACE_LABELS, "extra", "charged"),
+    )
+    by_use = GaugeMetricFamily(
+        "epochcost_instance_extra_price_usd_per_gb",
+        "What a configured extra of the machine costs for each GB of traffic, in US dollars; never part of an hour",
+        labels=(*_PLACE_LABELS, "extra"),
     )
     for price in prices if extras else ():
         key = price.key
         place = (key.provider, key.region, key.zone, key.instance_type, key.purchase_option.value)
         for extra in extras:
-            if extra.where.matches(key):
+            if not extra.where.matches(key):
+                continue
+            if extra.usd_per_hour is not None:
                 family.add_metric((*place, extra.name, str(extra.charged).lower()), extra.usd_per_hour)
-    return iter((family,))
+            elif extra.unit == GB:
+                by_use.add_metric((*place, extra.name), extra.usd_per_unit)
+    return iter((family, by_use))
+
+
+def part_metric(parts: Mapping[PriceKey, Mapping[str, float]]) -> Metric:
+    """Of what an adjusted price is made: what is published, discounts, taxes, a share in a commitment."""
+    family = GaugeMetricFamily(
+        "epochcost_instance_price_part_usd_per_hour",
+        "A part of an adjusted price, in US dollars an hour: published, a discount (below 0), a tax; they sum to it",
+        labels=(*_PLACE_LABELS, "part"),
+    )
+    for key, found in parts.items():
+        for name, usd in found.items():
+            family.add_metric((*_place(key), name), usd)
+    return family
+
+
+def limit_metrics(prices: Iterable[Price], limits: Sequence[Limit]) -> Iterator[Metric]:
+    """After how long a machine is ended, and what is free."""
+    session = GaugeMetricFamily(
+        "epochcost_instance_session_limit_seconds",
+        "After how long the provider ends a machine, as configured",
+        labels=(*_PLACE_LABELS, "limit"),
+    )
+    free = GaugeMetricFamily(
+        "epochcost_instance_free_quota_seconds",
+        "How long a period machines of the type cost nothing, as configured",
+        labels=(*_PLACE_LABELS, "limit", "period"),
+    )
+    for price in prices if limits else ():
+        for limit in limits:
+            if not limit.where.matches(price.key):
+                continue
+            if limit.session_seconds is not None:
+                session.add_metric((*_place(price.key), limit.name), limit.session_seconds)
+            if limit.free_seconds is not None:
+                free.add_metric((*_place(price.key), limit.name, limit.period), limit.free_seconds)
+    return iter((session, free))
+
+
+def credit_metrics(credits: Iterable[Credit]) -> Iterator[Metric]:  # noqa: A002 - the word of the trade
+    """Credit as it was at a time; what is left of it now follows from what was spent since."""
+    balance = GaugeMetricFamily(
+        "epochcost_credit_balance_usd",
+        "Credit that was bought or given ahead, as it was at its timestamp, in US dollars",
+        labels=("credit", "provider"),
+    )
+    as_of = GaugeMetricFamily(
+        "epochcost_credit_timestamp_seconds", "When the credit had that balance", labels=("credit", "provider")
+    )
+    until = GaugeMetricFamily(
+        "epochcost_credit_end_timestamp_seconds",
+        "When what is left of the credit is void; absent where it never is",
+        labels=("credit", "provider"),
+    )
+    spend = GaugeMetricFamily(
+        "epochcost_credit_spend_usd_per_hour",
+        "By how much the credit falls an hour now, as its provider says",
+        labels=("credit", "provider"),
+    )
+    lasts = GaugeMetricFamily(
+        "epochcost_credit_lasts_seconds",
+        "How long the credit lasts at that spend; absent where nothing is spent",
+        labels=("credit", "provider"),
+    )
+    for credit in credits:
+        place = (credit.name, credit.provider)
+        if credit.spend_usd_per_hour is not None:
+            spend.add_metric(place, credit.spend_usd_per_hour)
+        if credit.lasts_seconds is not None:
+            lasts.add_metric(place, credit.lasts_seconds)
+        balance.add_metric(place, credit.usd)
+        as_of.add_metric(place, credit.as_of_ts)
+        if credit.until_ts < math.inf:
+            until.add_metric(place, credit.until_ts)
+    return iter((balance, as_of, until, spend, lasts))
+
+
+def _place(key: PriceKey) -> tuple[str, ...]:
+    return key.provider, key.region, key.zone, key.instance_type, key.purchase_option.value
 
 
 def zone_metric(zones: Iterable[Zone]) -> Metric:

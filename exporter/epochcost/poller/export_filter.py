@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 
 from epochcost.model import InstanceFacts, Price, PriceKey
+from epochcost.prices.adjust import Adjustments
 from epochcost.prices.merged_prices import MergedPrices
 from epochcost.prices.plausibility import WRITTEN
 from epochcost.prices.price_source import Want, Zone
@@ -84,6 +85,7 @@ class Exported:
         zones: all that are known.
         unwatched: prices that nobody uses or watches.
         over_limit: prices left out because there would be too many.
+        parts: of what the adjusted ones are made, by key.
     """
 
     prices: Mapping[PriceKey, Price] = field(default_factory=dict)
@@ -91,6 +93,7 @@ class Exported:
     zones: frozenset[Zone] = frozenset()
     unwatched: int = 0
     over_limit: int = 0
+    parts: Mapping[PriceKey, Mapping[str, float]] = field(default_factory=dict)
 
 
 def select(book: MergedPrices, watched: Iterable[ExportFilter], wanted: frozenset[Want], most: int) -> Exported:
@@ -113,6 +116,17 @@ def select(book: MergedPrices, watched: Iterable[ExportFilter], wanted: frozense
         unwatched=len(book.prices) - len(ranked),
         over_limit=over,
     )
+
+
+def parts_of(
+    prices: Mapping[PriceKey, Price], book: MergedPrices, adjustments: Adjustments, now: float
+) -> dict[PriceKey, Mapping[str, float]]:
+    """Of what those of ``prices`` are made that are adjusted, as far as more than one thing goes into them."""
+    if not adjustments.entries:
+        return {}
+    published = {key: book.published(price) for key, price in prices.items()}
+    found = {key: adjustments.parts(price, now) for key, price in published.items() if price is not None}
+    return {key: parts for key, parts in found.items() if len(parts) > 1}
 
 
 class _Ranks:

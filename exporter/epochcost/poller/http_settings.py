@@ -6,10 +6,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from epochcost.settings import SettingsError, duration, http_url, option, words
+from epochcost.settings import SettingsError, between, http_url, option, words
 
 HOUR = 3600.0
 DAY = 86400.0
+INTERVAL = between("100ms", "30d")
+"""Between two questions to one source."""
 
 
 def words_like(pattern: str, example: str) -> Callable[[str], tuple[str, ...]]:
@@ -57,7 +59,7 @@ class HttpSettings:
         "sizes to watch; sizes that agents ask for are watched anyway",
         parse=words_like(r"[A-Za-z]+_[A-Za-z0-9_-]+", "a size, Standard_NC4as_T4_v3"),
     )
-    azure_interval: float = option("azure.interval", HOUR, "between two questions", parse=duration)
+    azure_interval: float = option("azure.interval", HOUR, "between two questions", parse=INTERVAL)
     vast_url: str = option("vast.url", "https://console.vast.ai/api/v0", "of the API", parse=endpoint)
     vast_api_key_file: str = option(
         "vast.api-key-file", "", "file with an API key; without one rented machines are not priced, only the market"
@@ -69,21 +71,21 @@ class HttpSettings:
         parse=words_like(r"[A-Z]{2}", "a country code, US"),
     )
     vast_instance_types: tuple[str, ...] = option("vast.instance-types", (), "types to watch", parse=_counted)
-    vast_interval: float = option("vast.interval", 600.0, "between two questions", parse=duration)
+    vast_interval: float = option("vast.interval", 600.0, "between two questions", parse=INTERVAL)
     runpod_url: str = option("runpod.url", "https://api.runpod.io/graphql", "of the GraphQL API", parse=resource)
     runpod_api_key_file: str = option("runpod.api-key-file", "", "file with an API key; may be left out")
     runpod_instance_types: tuple[str, ...] = option(
         "runpod.instance-types", (), "types to watch in the secure and the community cloud", parse=_counted
     )
-    runpod_interval: float = option("runpod.interval", 1800.0, "between two questions", parse=duration)
+    runpod_interval: float = option("runpod.interval", 1800.0, "between two questions", parse=INTERVAL)
     lambda_url: str = option("lambda.url", "https://cloud.lambda.ai/api/v1", "of the API", parse=endpoint)
     lambda_api_key_file: str = option("lambda.api-key-file", "", "file with an API key; without one Lambda is skipped")
-    lambda_interval: float = option("lambda.interval", HOUR, "between two questions", parse=duration)
+    lambda_interval: float = option("lambda.interval", HOUR, "between two questions", parse=INTERVAL)
     digitalocean_url: str = option("digitalocean.url", "https://api.digitalocean.com/v2", "of the API", parse=endpoint)
     digitalocean_api_key_file: str = option(
         "digitalocean.api-key-file", "", "file with an access token; without one DigitalOcean is skipped"
     )
-    digitalocean_interval: float = option("digitalocean.interval", DAY, "between two questions", parse=duration)
+    digitalocean_interval: float = option("digitalocean.interval", DAY, "between two questions", parse=INTERVAL)
     oci_url: str = option(
         "oci.url",
         "https://apexapps.oracle.com/pls/apex/cetools/api/v1/products/",
@@ -102,7 +104,7 @@ class HttpSettings:
         "shapes to watch",
         parse=words_like(r"(VM|BM)\.[A-Za-z0-9.-]+", "a shape, BM.GPU.H100.8"),
     )
-    oci_interval: float = option("oci.interval", DAY, "between two questions", parse=duration)
+    oci_interval: float = option("oci.interval", DAY, "between two questions", parse=INTERVAL)
 
     def __post_init__(self) -> None:
         if bool(self.azure_regions) != bool(self.azure_instance_types):

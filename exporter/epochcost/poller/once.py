@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from textwrap import wrap
 
 from epochcost.model import InstanceFacts, Price
 from epochcost.poller.export_filter import names_gpu
 from epochcost.poller.poller_settings import PollerSettings
+from epochcost.prices.clean_catalogue import clean
+from epochcost.prices.listed import NAME as LISTED
 from epochcost.prices.merged_prices import MergedPrices, usd_per_hour_at
 from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Source, Wanted
 from epochcost.prices.store import PriceStore
+from epochcost.prices.unpriced import sentences, unpriced
+from epochcost.settings import options
+from epochcost.shown_text import csv_text, printable
 
-log = logging.getLogger("epochcost.poller")
+log = logging.getLogger(__name__)
+
 FORMATS = ("table", "csv", "json")
+_WATCHED = (".regions", ".instance-types", ".machine-types")
+HEADS = ("$/GPU-h", "$/h", "GPU", "GPUs", "provider", "where", "type", "how", "source", "age")
+FIGURES = ("$/GPU-h", "$/h", "GPUs")
+DISPENSABLE = ("source", "GPUs", "$/h", "provider")
+"""Columns that a narrow terminal does without, in this order."""
+CUT = ("type", "where", "GPU", "how")
+LEAST_WIDTH = 8
+DATED = (
+    "Dated prices, published once and listed in the package; nobody was asked for them now "
+    "(--prices.sources leaves them out):"
+)
 GIB = 1024**3
 COLUMNS = (
     "usd_per_gpu_hour",
@@ -33,6 +49,7 @@ COLUMNS = (
     "zone",
     "instance_type",
     "purchase_option",
+    "reservation",
     "source",
     "age_seconds",
 )
@@ -59,51 +76,122 @@ class Filter:
             column: sorted({str(row[column]) for row in everything if row[column]}) for _, column in given.values()
         }
         said = " and ".join(f"{flag} {name}" for flag, (name, _) in given.items())
+        known = {column: names or ["none"] for column, names in known.items()}
         return f"no price fits {said}; known are {'; '.join(', '.join(names) for names in known.values())}"
 
 
-def run_once(
-    settings: PollerSettings, sources: Sequence[Source], clock: Callable[[], float], kept: Filter, form: str
-) -> tuple[str, bool]:
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at the market.
+
+    Attributes:
+        text: the prices, in one of `FORMATS`.
+        said: a line for each thing that is not known: what failed, was skipped, or has no price, and what would help.
+        complete: whether prices are printed and no question failed.
+    """
+
+    text: str
+    said: tuple[str, ...]
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """What became of one source."""
+
+    catalogue: Catalogue | None = None
+    failed: tuple[str, ...] = ()
+    skipped: str = ""
+
+
+def run_once(  # noqa: PLR0913 - a look has many sides
+    settings: PollerSettings,
+    sources: Sequence[Source],
+    clock: Callable[[], float],
+    kept: Filter,
+    form: str,
+    *,
+    skipped: Sequence[str] = (),
+    width: int = 0,
+) -> Look:
     """Ask ``sources`` once, all at a time.
 
-    Returns:
-        The text to print, in one of `FORMATS`, and whether any source answered and any of its prices fits.
+    Args:
+        settings: of the poller.
+        sources: whom to ask.
+        clock: seconds since the Unix epoch.
+        kept: which rows to print.
+        form: one of `FORMATS`.
+        skipped: why other sources are not asked.
+        width: of the terminal, in columns; 0 where there is none.
     """
     names = [source.name for source in sources]
     store = PriceStore(None, names, settings.prices_precedence, adjust=settings.adjustments)
     watched = frozenset(want for watch in settings.prices_watch if (want := watch.want) is not None)
     now = clock()
 
-    def fetch(source: Source) -> Catalogue | None:
+    def fetch(source: Source) -> _Answered:
         mine = frozenset(want for want in watched if want.provider == source.provider)
         return _fetch(source, Wanted(source.watched | mine), now)
 
     with ThreadPoolExecutor(max_workers=max(1, len(sources))) as pool:
         answers = list(pool.map(fetch, sources))
-    for name, catalogue in zip(names, answers, strict=True):
-        if catalogue is not None:
-            store.put(name, catalogue, now)
+    said: list[str] = []
+    for name, answer in zip(names, answers, strict=True):
+        said += [f"failed: {sentence}" for sentence in answer.failed]
+        if answer.catalogue is not None:
+            said += _remarks(name, answer.catalogue)
+            store.put(name, answer.catalogue, now)
     everything = market(store.book, now)
+    said += [f"skipped: {each}" for each in _once_a_family((*skipped, *(a.skipped for a in answers if a.skipped)))]
     rows = [row for row in everything if kept.keeps(row)]
     if everything and not rows:
-        log.warning("%s", kept.nothing_fits(everything))
-    answered = any(answer is not None for answer in answers)
-    return _FORMATS[form](rows), answered and bool(rows or not everything)
+        said.append(kept.nothing_fits(everything))
+    elif not everything:
+        said.append("no price is known; epochcost prices --help names what can be watched, docs/prices.md explains it")
+    return Look(_printed(form, rows, width), tuple(said), bool(rows) and not any(answer.failed for answer in answers))
 
 
-def _fetch(source: Source, wanted: Wanted, now: float) -> Catalogue | None:
+def _fetch(source: Source, wanted: Wanted, now: float) -> _Answered:
     try:
-        catalogue = source.fetch(wanted, now)
+        catalogue = clean(source.name, source.fetch(wanted, now))
     except NotConfiguredError as err:
-        log.info("price source skipped: %s", err)
-        return None
+        return _Answered(skipped=str(err))
     except PriceSourceError as err:
-        log.warning("price source failed: %s", err)
-        return None
-    for problem in catalogue.problems:
-        log.warning("price source %s: %s", source.name, problem)
-    return catalogue
+        return _Answered(failed=(printable(str(err)),))
+    except Exception as err:
+        # One source that breaks in a way that was not foreseen does not take the others along.
+        log.debug("price source %s broke", source.name, exc_info=True)
+        return _Answered(failed=(f"{source.name}: its answer cannot be understood: {type(err).__name__}",))
+    idle = source.provider and not wanted.items and not (catalogue.prices or catalogue.problems or catalogue.notes)
+    return _Answered(catalogue, catalogue.problems, _nothing_watched(source.name) if idle else "")
+
+
+def _nothing_watched(name: str) -> str:
+    """What to set so that a source has something to ask; the same for all sources of one provider."""
+    family = name.partition("_")[0]
+    flags = [each.flag for each in options(PollerSettings).values() if not each.structured]
+    own = [f"--{flag}" for flag in flags if flag.partition(".")[0] == family and flag.endswith(_WATCHED)]
+    return f"{family}: nothing is watched: set {' and '.join(own)}" if own else ""
+
+
+def _once_a_family(skipped: Sequence[str]) -> Iterator[str]:
+    """The first sentence of each provider, for what one of its sources lacks the others lack too."""
+    families: set[str] = set()
+    for sentence in skipped:
+        family = sentence.partition(":")[0].partition("_")[0]
+        if family not in families:
+            families.add(family)
+            yield sentence
+
+
+def _remarks(name: str, catalogue: Catalogue) -> list[str]:
+    lines = [f"not priced: {each}" for each in sentences(name, unpriced(catalogue), catalogue.problems)]
+    lines += [f"note: {note}" for note in catalogue.notes]
+    new = ", ".join(catalogue.unknown)
+    return (
+        [*lines, f"note: {name}: kinds of prices that are not known here: {new}; please report them"] if new else lines
+    )
 
 
 def market(book: MergedPrices, now: float) -> list[Row]:
@@ -116,10 +204,15 @@ def market(book: MergedPrices, now: float) -> list[Row]:
     return sorted(rows, key=_by_gpu_hour)
 
 
-def _by_gpu_hour(row: Row) -> tuple[bool, float, float, str]:
+def is_dated(row: Row) -> bool:
+    """Whether it is of the list in the package: published at some time, and not asked now."""
+    return row["source"] == LISTED
+
+
+def _by_gpu_hour(row: Row) -> tuple[bool, bool, float, float, str]:
     per_gpu, usd = row["usd_per_gpu_hour"], row["usd_per_hour"]
     name = " ".join(str(row[column]) for column in ("provider", "region", "zone", "instance_type", "purchase_option"))
-    return per_gpu is None, float(per_gpu or 0.0), float(usd or 0.0), name
+    return is_dated(row), per_gpu is None, float(per_gpu or 0.0), float(usd or 0.0), name
 
 
 def _row(price: Price, usd: float, fact: InstanceFacts | None, now: float) -> Row:
@@ -138,6 +231,7 @@ def _row(price: Price, usd: float, fact: InstanceFacts | None, now: float) -> Ro
         "zone": key.zone,
         "instance_type": key.instance_type,
         "purchase_option": key.purchase_option.value,
+        "reservation": key.reservation,
         "source": price.source,
         "age_seconds": max(0.0, now - price.fetched_ts),
     }
@@ -153,24 +247,47 @@ def _json(rows: Sequence[Row]) -> str:
 
 
 def _csv(rows: Sequence[Row]) -> str:
-    out = io.StringIO(newline="")
-    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)  # None is written as nothing
-    return out.getvalue().rstrip("\n")
+    return csv_text(COLUMNS, rows).rstrip("\n")
 
 
-def _table(rows: Sequence[Row]) -> str:
-    heads = ("$/GPU-h", "$/h", "GPU", "GPUs", "provider", "where", "type", "how", "source", "age")
-    lines = [heads, *(_cells(row) for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(heads))]
-    return "\n".join("  ".join(_aligned(line, widths)).rstrip() for line in lines)
+def _table(rows: Sequence[Row], width: int) -> str:
+    """Prices of now first; those of the list in the package apart, under a line that says what they are."""
+    shown = [_cells(row) for row in rows]
+    columns = _fitting([HEADS, *shown], width)
+    lines: list[str] = []
+    for title, dated in (("", False), (DATED, True)):
+        mine = [cells for row, cells in zip(rows, shown, strict=True) if is_dated(row) is dated]
+        if mine:
+            lines += [*(["", *wrap(title, width or len(title))] if title else []), _line(HEADS, columns)]
+            lines += [_line(cells, columns) for cells in mine]
+    return "\n".join(lines).strip("\n") or _line(HEADS, columns)
 
 
-def _aligned(line: Sequence[str], widths: Sequence[int]) -> Iterable[str]:
-    figures = (0, 1, 3)
-    for index, (cell, width) in enumerate(zip(line, widths, strict=True)):
-        yield cell.rjust(width) if index in figures else cell.ljust(width)
+def _fitting(lines: Sequence[Sequence[str]], width: int) -> dict[int, int]:
+    """Which columns are printed, and how wide: in a narrow terminal the least needed go, then long names are cut."""
+    widths = {i: max(len(line[i]) for line in lines) for i in range(len(HEADS))}
+    for spare in DISPENSABLE:
+        if not width or _sum(widths) <= width:
+            return widths
+        widths.pop(HEADS.index(spare))
+    over = _sum(widths) - width
+    for name in CUT:
+        index = HEADS.index(name)
+        cut = min(max(over, 0), max(widths[index] - LEAST_WIDTH, 0))
+        widths[index] -= cut
+        over -= cut
+    return widths
+
+
+def _sum(widths: Mapping[int, int]) -> int:
+    return sum(widths.values()) + 2 * (len(widths) - 1)
+
+
+def _line(cells: Sequence[str], columns: Mapping[int, int]) -> str:
+    parts = (
+        (cells[i] if len(cells[i]) <= width else f"{cells[i][: width - 1]}…", i, width) for i, width in columns.items()
+    )
+    return "  ".join(cell.rjust(w) if HEADS[i] in FIGURES else cell.ljust(w) for cell, i, w in parts).rstrip()
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -200,4 +317,5 @@ def age(seconds: float) -> str:
     return f"{seconds:.0f}s"
 
 
-_FORMATS: Mapping[str, Callable[[Sequence[Row]], str]] = {"table": _table, "csv": _csv, "json": _json}
+def _printed(form: str, rows: Sequence[Row], width: int) -> str:
+    return {"table": lambda: _table(rows, width), "csv": lambda: _csv(rows), "json": lambda: _json(rows)}[form]()

@@ -8,6 +8,7 @@ from html import escape
 
 from epochcost._version import __version__
 from epochcost.poller.snapshot import PollerSnapshot, SourceHealth
+from epochcost.prices.price_source import summary
 from epochcost.serve import Request, Response, Route, html
 
 _PAGE = """<!doctype html>
@@ -36,7 +37,9 @@ def landing_route(snapshot: Callable[[], PollerSnapshot]) -> Route:
 
 def _row(name: str, health: SourceHealth) -> str:
     state = health.sentence or ("answers" if health.success else "not asked yet")
-    state += f"; {health.held_sentence}" if health.held_sentence else ""
+    state = "; ".join(filter(None, (state, health.held_sentence, summary(health.unpriced_sentences))))
+    if health.unknown:
+        state += f"; kinds of prices that are not known here: {', '.join(health.unknown)}"
     last = "never"
     if health.last_success_ts is not None:
         last = f"{datetime.fromtimestamp(health.last_success_ts, timezone.utc):%Y-%m-%d %H:%M:%S}"

@@ -6,16 +6,19 @@ import re
 from dataclasses import dataclass
 
 from epochcost.poller.export_filter import ExportFilter, parse_watch
-from epochcost.poller.http_settings import HttpSettings, endpoint, words_like
+from epochcost.poller.http_settings import INTERVAL, HttpSettings, endpoint, words_like
 from epochcost.prices import OPT_IN, SOURCES
-from epochcost.prices.adjust import Adjustments, Extra, parse_adjustments, parse_extras
+from epochcost.prices.adjust import Adjustments, parse_adjustments
+from epochcost.prices.allowances import Credit, Limit, parse_credits, parse_limits
 from epochcost.prices.currency import parse_currencies
+from epochcost.prices.extras import Extra, parse_extras
 from epochcost.prices.merged_prices import DEFAULT_MAX_AGE, MaxAge
 from epochcost.prices.owned.owned_source import OwnedMachine, parse_machines, require_distinct
 from epochcost.prices.store import DEFAULT_PRECEDENCE
 from epochcost.settings import (
     SettingsError,
     address,
+    between,
     choice,
     duration,
     http_url,
@@ -111,9 +114,11 @@ class PollerSettings(HttpSettings):
         parse=parse_currencies,
     )
     adjustments: Adjustments = structured(  # noqa: RUF009 - a frozen value
-        "adjustments", "discounts and taxes", parse_adjustments, Adjustments()
+        "adjustments", "discounts, taxes, commitments", parse_adjustments, Adjustments()
     )
     extras: tuple[Extra, ...] = structured("extras", "what runs with a machine", parse_extras, ())
+    credits: tuple[Credit, ...] = structured("credits", "credit that was bought or given ahead", parse_credits, ())
+    limits: tuple[Limit, ...] = structured("limits", "how long a session may last, what is free", parse_limits, ())
     aws_regions: tuple[str, ...] = option(
         "aws.regions", (), "regions to watch", parse=words_like(r"[a-z]{2}(-[a-z0-9]+)+", "a region code, us-east-1")
     )
@@ -123,12 +128,15 @@ class PollerSettings(HttpSettings):
         "instance types to watch; types that agents ask for are watched anyway",
         parse=words_like(r"(ml\.)?[a-z0-9-]+\.[a-z0-9-]+", "an instance type, p4d.24xlarge or ml.p4d.24xlarge"),
     )
-    aws_spot_interval: float = option("aws.spot-interval", 300.0, "between two questions for spot", parse=duration)
+    aws_spot_interval: float = option("aws.spot-interval", 300.0, "between two questions for spot", parse=INTERVAL)
     aws_spot_history: float = option(
-        "aws.spot-history", 3 * 86400.0, "how far back spot prices are asked for; at most 90d", parse=duration
+        "aws.spot-history",
+        3 * 86400.0,
+        "how far back spot prices are asked for; at most 90d",
+        parse=between("1m", "90d"),
     )
     aws_on_demand_interval: float = option(
-        "aws.on-demand-interval", 86400.0, "between two questions for on-demand prices", parse=duration
+        "aws.on-demand-interval", 86400.0, "between two questions for on-demand prices", parse=INTERVAL
     )
     gcp_api_key_file: str = option(
         "gcp.api-key-file", "", "file with a key for the Cloud Billing API; empty: application default credentials"
@@ -145,7 +153,7 @@ class PollerSettings(HttpSettings):
         "machines to watch: a2-highgpu-1g, n1-standard-16+nvidia-tesla-p4:1, v6e-8, vertex/a2-highgpu-1g",
         parse=words_like(r"(vertex/)?[a-z0-9]+(-[a-z0-9]+)+(\+none|\+[a-z0-9-]+:\d+)?", "a machine, a2-highgpu-1g"),
     )
-    gcp_interval: float = option("gcp.interval", 86400.0, "between two readings of the SKUs", parse=duration)
+    gcp_interval: float = option("gcp.interval", 86400.0, "between two readings of the SKUs", parse=INTERVAL)
     aws_price_list_url: str = option(
         "aws.price-list-url",
         "https://pricing.us-east-1.amazonaws.com",

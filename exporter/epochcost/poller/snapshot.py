@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from epochcost.model import InstanceFacts, Price, PriceKey
-from epochcost.prices.adjust import Extra
+from epochcost.prices.allowances import Credit, Limit
+from epochcost.prices.extras import Extra
 from epochcost.prices.price_source import Zone
 
 
@@ -24,6 +25,11 @@ class SourceHealth:
         held: how many prices the last answers held back, by reason.
         held_total: the same, summed since the start.
         held_sentence: what is held back, for people; empty where nothing is.
+        unpriced: types in regions that were asked for and are not in its answers.
+        unpriced_sentences: the same, for people.
+        unknown_total: kinds of prices in its answers that it does not know, summed since the start.
+        unknown: what its last answer had of these.
+        credits: what the account has left at its provider.
     """
 
     success: bool | None = None
@@ -35,6 +41,11 @@ class SourceHealth:
     held: Mapping[str, int] = field(default_factory=dict)
     held_total: Mapping[str, int] = field(default_factory=dict)
     held_sentence: str = ""
+    unpriced: int = 0
+    unpriced_sentences: tuple[str, ...] = ()
+    unknown_total: int = 0
+    unknown: tuple[str, ...] = ()
+    credits: tuple[Credit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +59,9 @@ class PollerSnapshot:
         extras: what runs beside machines.
         zones: names and ids of the zones of exported prices.
         dropped: prices that are known and not exported, by reason.
+        parts: of what adjusted prices are made now, by key.
+        credits: bought or given ahead.
+        limits: of sessions, and what is free.
     """
 
     t: float
@@ -57,3 +71,6 @@ class PollerSnapshot:
     extras: tuple[Extra, ...] = ()
     zones: frozenset[Zone] = frozenset()
     dropped: Mapping[str, int] = field(default_factory=dict)
+    parts: Mapping[PriceKey, Mapping[str, float]] = field(default_factory=dict)
+    credits: tuple[Credit, ...] = ()
+    limits: tuple[Limit, ...] = ()

@@ -11,11 +11,15 @@ from dataclasses import replace
 
 from epochcost.poller.demand import RequestedTypes
 from epochcost.poller.snapshot import SourceHealth
+from epochcost.prices.clean_catalogue import clean
 from epochcost.prices.plausibility import CheckResult
 from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Source, Want, Wanted, summary
 from epochcost.prices.store import PriceStore
+from epochcost.prices.unpriced import Unpriced, sentences, unpriced
 
 log = logging.getLogger("epochcost.poller")
+MOST_SAID = 1000
+"""Sentences that are remembered, so that each is logged once."""
 
 
 class SourcePoller:
@@ -46,6 +50,8 @@ class SourcePoller:
         self._lock = threading.Lock()
         self._queued: set[Want] = set()
         self._tried: dict[Want, float] = {}
+        self._unpriced: dict[Want, Unpriced] = {}
+        self._said: tuple[str, ...] = ()
         self._stopped = False
         self._health = SourceHealth(last_success_ts=store.book.shelves[source.name].confirmed_ts)
 
@@ -77,7 +83,9 @@ class SourcePoller:
         if self._health.sentence:
             return self._health.sentence
         seconds = max(0.0, now - self._tried.get(want, now))
-        return f"{self.source.name} was asked {seconds:.0f} s ago and has none"
+        missing = self._unpriced.get(want)
+        why = f" ({'; '.join(sentences(self.source.name, [missing]))})" if missing else ""
+        return f"{self.source.name} was asked {seconds:.0f} s ago and has none{why}"
 
     def refresh(self) -> bool:
         """Ask for everything wanted; whether that went well (skipped counts as well)."""
@@ -102,11 +110,12 @@ class SourcePoller:
         began = time.monotonic()
         health = self._health
         try:
-            catalogue = self.source.fetch(wanted, now)
+            catalogue = clean(self.source.name, self.source.fetch(wanted, now))
             if self._stopped:
                 return True
             verdict = self._store.put(self.source.name, catalogue, now, partial=partial, forgotten=forgotten)
             health = self._held_back(self._answered(catalogue, verdict, now, partial=partial), verdict)
+            health = self._looked_through(health, catalogue, wanted)
             self._changed()
         except NotConfiguredError as err:
             health = self._unconfigured(str(err))
@@ -129,6 +138,31 @@ class SourcePoller:
             log.info("price source %s answers: %d prices", self.source.name, len(catalogue.prices))
         full_ts = self._health.last_success_ts if partial or verdict.catalogue is None else now
         return replace(self._health, success=True, sentence="", last_success_ts=full_ts)
+
+    def _looked_through(self, health: SourceHealth, catalogue: Catalogue, wanted: Wanted) -> SourceHealth:
+        """Keep what was asked for and is not in the answer, and what the answer has that is not known; say it once."""
+        kept = {want: each for want, each in self._unpriced.items() if want not in wanted.items}
+        current = self._wants.current(self.source.provider, self._clock()) | self.source.watched
+        kept = {want: each for want, each in kept.items() if want in current}
+        self._unpriced = {**kept, **{each.want: each for each in unpriced(catalogue)}}
+        said = sentences(self.source.name, self._unpriced.values(), catalogue.problems)
+        for sentence in (*said, *catalogue.notes):
+            self._say_once(sentence)
+        for name in catalogue.unknown:
+            self._say_once(f"{self.source.name}: a kind of price that is not known here: {name}; please report it")
+        return replace(
+            health,
+            unpriced=len(self._unpriced),
+            unpriced_sentences=said,
+            unknown=catalogue.unknown,
+            credits=catalogue.credits,
+            unknown_total=self._health.unknown_total + len(catalogue.unknown),
+        )
+
+    def _say_once(self, sentence: str) -> None:
+        if sentence not in self._said:
+            self._said = (*self._said[-MOST_SAID:], sentence)
+            log.warning("price source %s", sentence)
 
     def _held_back(self, health: SourceHealth, verdict: CheckResult) -> SourceHealth:
         """Count what is held back; log it once, however often it is said again."""

@@ -5,20 +5,35 @@ from __future__ import annotations
 import json
 import random
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from http.client import HTTPException, InvalidURL
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from epochcost._version import __version__
+from epochcost.http_client import (
+    Bounds,
+    ConnectError,
+    ExchangeError,
+    InvalidRequestError,
+    Request,
+    Stream,
+    TooLongError,
+    host_of,
+    open_stream,
+    place_of,
+)
+from epochcost.prices.json_pieces import loads
 from epochcost.prices.price_source import PriceSourceError
 
+OK = 200
+REDIRECTS = (301, 302, 303, 307, 308)
+MOST_REDIRECTS = 3
+FEWEST_SECRET = 6
+"""Characters of a key that is a secret: a shorter one would only garble what is said."""
 MIB = 1024**2
 MOST_PAGES = 200
 _MOST_CHARACTERS = 200
@@ -36,15 +51,6 @@ class HttpError(PriceSourceError):
         self.wait_seconds = wait
 
 
-class _SameHost(urllib.request.HTTPRedirectHandler):
-    """Follows a redirect only to the host that was asked, because the key goes with it."""
-
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:  # noqa: ANN401, PLR0913, PLR0917 - the signature of urllib
-        if _origin(newurl) != _origin(req.full_url):
-            return None
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
 @dataclass(frozen=True, slots=True)
 class JsonApi:
     """Questions of one source to one HTTP API.
@@ -52,7 +58,7 @@ class JsonApi:
     Attributes:
         source: its name, for errors.
         key_file: holds the API key, sent as a bearer token; read at every question, so it may be renewed. Empty: none.
-        timeout_seconds: to connect, and for each read.
+        attempt_seconds: for one attempt, from the name's resolution to the last byte.
         total_seconds: for one question with all its attempts and waits.
         attempts: at most, where a failure may pass (429, 5xx, a broken connection, half an answer).
         backoff_seconds: before the second attempt; doubles. A longer ``Retry-After`` is respected.
@@ -62,7 +68,7 @@ class JsonApi:
 
     source: str
     key_file: str = ""
-    timeout_seconds: float = 15.0
+    attempt_seconds: float = 45.0
     total_seconds: float = 90.0
     attempts: int = 4
     backoff_seconds: float = 1.0
@@ -142,61 +148,48 @@ class JsonApi:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _attempt(self, url: str, body: bytes | None, key: str, deadline: float) -> dict[str, Any]:
-        question = self._question(url, "POST" if body else "GET")
+        method = "POST" if body else "GET"
+        question = self._question(url, method)
+        request = Request(url, method, _headers(key, body), body, same_host_redirects=MOST_REDIRECTS)
+        until = min(deadline, time.monotonic() + self.attempt_seconds)
         try:
-            request = urllib.request.Request(url, data=body, headers=_headers(key, body))  # noqa: S310 - http(s) by settings
-            left = max(0.1, min(self.timeout_seconds, deadline - time.monotonic()))
-            with urllib.request.build_opener(_SameHost()).open(request, timeout=left) as response:
-                return _parse(self._read(response, deadline))
-        except urllib.error.HTTPError as err:
-            with err:
-                raise self._refused(question, err, deadline) from None
-        except urllib.error.URLError as err:
-            raise HttpError(f"{question}: cannot be asked: {err.reason}") from None
+            with open_stream(request, Bounds(until, self.max_bytes)) as stream:
+                if stream.status != OK:
+                    raise self._refused(question, stream)
+                return _parse(stream.body())
+        except ConnectError as err:
+            raise HttpError(f"{question}: cannot be asked: {err}") from None
+        except InvalidRequestError as err:
+            raise HttpError(f"{question}: cannot be asked: {err}", passing=False) from None
+        except TooLongError as err:
+            raise HttpError(f"{question}: {err}", passing=False) from None
+        except ExchangeError as err:
+            raise HttpError(f"{question}: {err}") from None
         except _BadAnswerError as err:
-            raise HttpError(f"{question}: {err}", 200, passing=err.passing) from None
-        except (InvalidURL, ValueError):  # its text repeats the URL, which may hold a password
-            raise HttpError(f"{question}: is no URL that can be asked", passing=False) from None
-        except (OSError, HTTPException) as err:
-            raise HttpError(f"{question}: broke off: {type(err).__name__}: {err}") from None
+            raise HttpError(f"{question}: {err}", OK, passing=err.passing) from None
 
-    def _read(self, response: Any, deadline: float) -> bytes:  # noqa: ANN401 - an HTTPResponse or an HTTPError
-        """The whole answer."""
-        chunks: list[bytes] = []
-        size = 0
-        while chunk := response.read1(65536):
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > self.max_bytes:
-                raise _BadAnswerError(f"the answer is longer than {self.max_bytes} bytes")
-            if time.monotonic() > deadline:
-                raise _BadAnswerError(f"the answer took longer than {self.total_seconds:g} s")
-        promised = response.headers.get("Content-Length", "")
-        if promised.isdecimal() and size < int(promised):
-            raise _BadAnswerError(f"the answer broke off after {size} of {promised} bytes", passing=True)
-        return b"".join(chunks)
-
-    def _refused(self, question: str, err: urllib.error.HTTPError, deadline: float) -> HttpError:
-        wait = _retry_after(err.headers.get("Retry-After", ""))
-        if err.code in (301, 302, 303, 307, 308):
-            elsewhere = _host(err.headers.get("Location", "")) or "nowhere"
-            return HttpError(f"{question}: HTTP {err.code} to {elsewhere}: not followed", err.code, passing=False)
+    def _refused(self, question: str, stream: Stream) -> HttpError:
+        wait = _retry_after(stream.headers.get("retry-after", ""))
+        if stream.status in REDIRECTS:
+            elsewhere = host_of(stream.headers.get("location", "")) or "nowhere"
+            said = f"{question}: HTTP {stream.status} to {elsewhere}: not followed"
+            return HttpError(said, stream.status, passing=False)
         try:
-            said = " ".join(self._read(err, deadline).decode("utf-8", "replace").split())
-        except (OSError, HTTPException, _BadAnswerError):
+            said = _short(b"".join(stream.pieces()).decode("utf-8", "replace"))
+        except ExchangeError:
             said = ""
         asks = f"; asks to wait {wait:.0f} s" if wait else ""
-        sentence = f"{question}: HTTP {err.code}{asks}{': ' + said if said else ''}"
-        return HttpError(sentence, err.code, passing=err.code in _PASSING, wait=wait)
+        sentence = f"{question}: HTTP {stream.status}{asks}{': ' + said if said else ''}"
+        return HttpError(sentence, stream.status, passing=stream.status in _PASSING, wait=wait)
 
     def _final(self, err: HttpError, attempt: int, key: str) -> HttpError:
-        sentence = str(err).replace(key, "(secret)") if key else str(err)
+        sentence = str(err).replace(key, "(secret)") if len(key) >= FEWEST_SECRET else str(err)
         head = self.source, "" if attempt == 1 else f" ({attempt} attempts)"
         return HttpError(f"{head[0]}: {_short(sentence)}{head[1]}", err.status, passing=err.passing)
 
     @staticmethod
     def _question(url: str, method: str) -> str:
-        return f"{method} {_host(url)}{urlsplit(url).path}"
+        return f"{method} {place_of(url)}"
 
     def _key(self) -> str:
         if not self.key_file:
@@ -223,7 +216,7 @@ class _BadAnswerError(Exception):
 
 
 def _headers(key: str, body: bytes | None) -> dict[str, str]:
-    headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": f"epochcost/{__version__}"}
+    headers = {"Accept": "application/json", "User-Agent": f"epochcost/{__version__}"}
     if body:
         headers["Content-Type"] = "application/json"
     if key:
@@ -233,7 +226,7 @@ def _headers(key: str, body: bytes | None) -> dict[str, str]:
 
 def _parse(raw: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(raw, parse_constant=_refuse)
+        value = loads(raw.decode(json.detect_encoding(raw)))
     except (ValueError, RecursionError) as err:
         sentence = f"the answer is not JSON: {type(err).__name__}: {_short(str(err))}"
         raise _BadAnswerError(sentence, passing=_broke_off(err)) from None
@@ -249,10 +242,6 @@ def _broke_off(err: Exception) -> bool:
     return err.pos >= len(err.doc.rstrip()) or err.msg.startswith("Unterminated")
 
 
-def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} is no number")
-
-
 def _retry_after(text: str) -> float:
     """Seconds, from a number of seconds or a date; 0 where it says neither."""
     if text.strip().isdecimal():
@@ -263,15 +252,6 @@ def _retry_after(text: str) -> float:
         return 0.0
     zoned = when if when.tzinfo else when.replace(tzinfo=timezone.utc)
     return max(0.0, (zoned - datetime.now(timezone.utc)).total_seconds())
-
-
-def _origin(url: str) -> tuple[str, str]:
-    return urlsplit(url).scheme, _host(url)
-
-
-def _host(url: str) -> str:
-    """Host and port as written, without a password."""
-    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 def _short(text: str) -> str:

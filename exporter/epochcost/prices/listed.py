@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Protocol
@@ -71,7 +71,7 @@ class ListedFiles:
         if len(problems) == len(self.paths):
             raise PriceSourceError("; ".join(problems))
         found = catalogue([row for rows in winners.values() for row in rows], self.name, now)
-        return Catalogue(found.prices, found.facts, tuple(problems), whole_history=True)
+        return replace(found, problems=tuple(problems))
 
 
 def _read(path: Path, rates: Rates) -> tuple[Row, ...]:

@@ -69,23 +69,39 @@ class MergedPrices:
         return _rank(source, self.precedence) < _rank(other, self.precedence)
 
     def find(self, key: PriceKey) -> Price | None:
-        """The price that a machine pays: at its zone where it is spot, else in its region; owned by its type alone.
+        """The price that a machine pays: of its reservation or of all; at its zone, else in its region, else anywhere.
 
         A provider that has one price for a whole region, or one everywhere, gives it with an empty zone or region. The
-        zone may be given by its id.
+        zone may be given by its id. An owned machine is found by its type alone. The price of another reservation, or
+        of another zone, is never taken.
         """
         key = replace(key, zone=self.zones.get((key.provider, key.region, key.zone), key.zone))
         if key.purchase_option is PurchaseOption.OWNED:
             return self.prices.get(replace(key, provider="owned", region="", zone=""))
         spot = key.purchase_option is PurchaseOption.SPOT
         region = key.region if spot else priced_region(key)
-        zones = (key.zone, "") if spot and key.zone else ("",)
-        places = [(region, zone) for zone in zones] + [("", "")]
-        for place_region, zone in places:
-            price = self.prices.get(replace(key, region=place_region, zone=zone))
-            if price is not None:
-                return price
+        places = [(key.region, key.zone), (region, key.zone)] if key.zone else []
+        for reservation in dict.fromkeys((key.reservation, "")):
+            for place_region, zone in dict.fromkeys([*places, (region, ""), ("", "")]):
+                place = replace(key, region=place_region, zone=zone, reservation=reservation)
+                if (price := self.prices.get(place)) is not None:
+                    return price
         return None
+
+    def published(self, price: Price) -> Price | None:
+        """What its source publishes where ``price`` is paid."""
+        shelf = self.shelves.get(price.source)
+        return None if shelf is None else shelf.prices.get(price.key)
+
+    def elsewhere(self, key: PriceKey) -> tuple[PriceKey, ...]:
+        """What has a price of that type and purchase option in that region, only in other zones or reservations."""
+        found = (
+            each
+            for each in self.prices
+            if (each.provider, each.region, each.instance_type, each.purchase_option)
+            == (key.provider, key.region, key.instance_type, key.purchase_option)
+        )
+        return tuple(sorted(found, key=lambda each: (each.zone, each.reservation)))
 
 
 def priced_region(key: PriceKey) -> str:

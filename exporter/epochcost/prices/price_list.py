@@ -1,9 +1,10 @@
 """A dated price list as CSV or YAML: one row is what an hour of one machine type costs from one date on.
 
-Columns: ``provider, region, zone, instance_type, purchase_option, usd_per_hour, date, source`` and, where known, what
-the type holds: ``gpu_model, gpus, gpu_memory_gib`` (of one GPU), ``vcpus, memory_gib``. Rows of one key with different
-dates make a step history. Lines that begin with ``#`` are comments. Instead of ``usd_per_hour`` a row may give
-``price_per_hour`` in a ``currency`` whose rate is configured. In YAML a list is a sequence of mappings with those keys.
+Columns: ``provider, region, zone, instance_type, purchase_option, reservation, usd_per_hour, date, source`` and, where
+known, what the type holds: ``gpu_model, gpus, gpu_memory_gib`` (of one GPU), ``vcpus, memory_gib``. A row with a
+``reservation`` is the price of machines started in that one alone. Rows of one key with different dates make a step
+history. Lines that begin with ``#`` are comments. Instead of ``usd_per_hour`` a row may give ``price_per_hour`` in a
+``currency`` whose rate is configured. In YAML a list is a sequence of mappings with those keys.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
@@ -21,7 +22,7 @@ from epochcost.prices.price_source import Catalogue
 
 NEEDED = ("provider", "instance_type", "purchase_option", "date")
 PRICED = ("usd_per_hour", "price_per_hour", "currency")
-OPTIONAL = ("region", "zone", "source", "gpu_model", "gpus", "gpu_memory_gib", "vcpus", "memory_gib")
+OPTIONAL = ("region", "zone", "reservation", "source", "gpu_model", "gpus", "gpu_memory_gib", "vcpus", "memory_gib")
 COLUMNS = (*NEEDED, *PRICED, *OPTIONAL)
 MOST_ERRORS = 50
 GIB = 1024**3
@@ -148,7 +149,10 @@ def _row(values: Mapping[str, str], line: int, rates: Rates) -> Row:
         zone=_text(values, "zone", optional=True),
         instance_type=_text(values, "instance_type"),
         purchase_option=_purchase_option(values["purchase_option"]),
+        reservation=_text(values, "reservation", optional=True),
     )
+    if key.reservation and key.purchase_option is not PurchaseOption.RESERVED:
+        raise ValueError(f"column reservation: {key.reservation!r} goes with purchase_option reserved only")
     return Row(line, key, PriceStep(_date(values["date"]), _price_of(values, rates)), _facts(key, values))
 
 
@@ -241,7 +245,18 @@ def catalogue(rows: Iterable[Row], source: str, now: float) -> Catalogue:
         steps.setdefault(row.key, []).append(row.step)
         facts[row.facts] = None
     prices = tuple(_price(key, found, source, now) for key, found in steps.items())
-    return Catalogue(prices, tuple(facts), whole_history=True)
+    return Catalogue(prices, tuple(facts), whole_history=True, notes=tuple(_narrow(source, steps)))
+
+
+def _narrow(source: str, keys: Iterable[PriceKey]) -> Iterator[str]:
+    """Reserved prices that hold for some machines only: whoever does not say his zone or reservation has none."""
+    for key in keys:
+        if key.purchase_option is not PurchaseOption.RESERVED or not (key.zone or key.reservation):
+            continue
+        where = " and ".join(
+            f"{what} {value}" for what, value in (("zone", key.zone), ("reservation", key.reservation)) if value
+        )
+        yield f"{source}: the reserved price of {key.instance_type} holds in {where} only"
 
 
 def _price(key: PriceKey, steps: list[PriceStep], source: str, now: float) -> Price:

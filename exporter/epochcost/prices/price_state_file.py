@@ -72,6 +72,7 @@ def _price_to_json(price: Price) -> dict[str, Any]:
         "zone": key.zone,
         "instance_type": key.instance_type,
         "purchase_option": key.purchase_option,
+        **({"reservation": key.reservation} if key.reservation else {}),
         "fetched_ts": price.fetched_ts,
         "steps": steps,
     }
@@ -97,6 +98,7 @@ def _price_from_json(source: str, raw: Mapping[str, Any]) -> Price:
         zone=str(raw["zone"]),
         instance_type=str(raw["instance_type"]),
         purchase_option=PurchaseOption(raw["purchase_option"]),
+        reservation=str(raw.get("reservation", "")),
     )
     steps = tuple(PriceStep(-math.inf if ts is None else float(ts), float(usd)) for ts, usd in raw["steps"])
     return Price(key, steps, source, float(raw["fetched_ts"]))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import math
+import time
 from collections.abc import Mapping
-from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from epochcost.http_client import (
     host_of,
 )
 from epochcost.model import ClockReading, Node, Price, PriceKey, PriceStep, PurchaseOption, is_number
+from epochcost.prices.followed_poller import FollowedPoller
 from epochcost.prices.price_source import PriceSourceError
 from epochcost.prices.quote import NodePrice
 
@@ -43,15 +44,26 @@ class RemotePrice:
         password_file: holds ``user:password`` for the poller's basic auth; read at every question, so it may change.
         ca_file: certificate authority of the poller's TLS; empty for the system's.
         timeout: for the whole question, in seconds.
+        account: whose rates are asked for, where the poller knows some of its own; empty for everybody's.
     """
 
-    def __init__(self, url: str, node: Node, password_file: str = "", ca_file: str = "", timeout: float = 5.0) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 - where, for whom, and how
+        self,
+        url: str,
+        node: Node,
+        password_file: str = "",
+        ca_file: str = "",
+        timeout: float = 5.0,
+        account: str = "",
+    ) -> None:
         self._url = url.rstrip("/")
         self._host = host_of(url)
         self._node = node
         self._password_file = password_file
         self._ca_file = ca_file
         self._timeout = timeout
+        self._account = account
+        self._followed = FollowedPoller()
 
     def fetch(self, now: float) -> NodePrice:  # noqa: ARG002 - the poller's clock dates the prices
         """Ask once.
@@ -67,11 +79,14 @@ class RemotePrice:
         answer = self._ask(option)
         try:
             raw = json.loads(answer.body)
-            return replace(_parse(raw, self._node, option), clock=_clock(answer.headers, raw.get("now")))
+            found = _parse(raw, self._node, option)
+            poller = _text(raw, "poller") if "poller" in raw else ""
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as err:
             raise PriceSourceError(
                 f"price poller {self._host}: its answer is no price: {type(err).__name__}: {_short(str(err))}"
             ) from None
+        price = self._followed.take(poller[:64], found.price, time.monotonic())
+        return NodePrice(price, found.on_demand_usd_per_hour, _clock(answer.headers, raw.get("now"), price.fetched_ts))
 
     def _ask(self, option: PurchaseOption) -> Answer:
         node = self._node
@@ -81,6 +96,8 @@ class RemotePrice:
             "zone": node.zone,
             "instance_type": node.instance_type,
             "purchase_option": option.value,
+            **({"reservation": node.reservation} if node.reservation else {}),
+            **({"account": self._account} if self._account else {}),
         }
         try:
             headers = {"Accept": "application/json"}
@@ -100,14 +117,18 @@ class RemotePrice:
         return answer
 
 
-def _clock(headers: Mapping[str, str], now: object) -> ClockReading | None:
-    """The poller's clock: as its answer says ``now``, else by the header ``Date``; None where neither does."""
+def _clock(headers: Mapping[str, str], now: object, fetched_ts: float) -> ClockReading | None:
+    """The poller's clock: as its answer says ``now``, else by the header ``Date``; None where neither does.
+
+    A price that was fetched in the very second of that date tells it more finely.
+    """
     if is_number(now) and now > 0:
         return ClockReading(float(now))
     try:
-        return ClockReading(parsedate_to_datetime(headers["date"]).timestamp(), exact=False)
+        second = parsedate_to_datetime(headers["date"]).timestamp()
     except (KeyError, ValueError, TypeError, OverflowError):
         return None
+    return ClockReading(fetched_ts) if 0 <= fetched_ts - second < 1 else ClockReading(second, exact=False)
 
 
 def _basic_auth(password_file: Path) -> str:
@@ -134,7 +155,9 @@ def _parse(raw: Mapping[str, Any], node: Node, option: PurchaseOption) -> NodePr
         raise ValueError(f"version {raw['v']!r}, not {VERSION}")
     if (raw["instance_type"], raw["purchase_option"]) != (node.instance_type, option.value):
         raise ValueError(f"it is for {raw['instance_type']!r} {raw['purchase_option']!r}, not for what was asked")
-    key = PriceKey(_text(raw, "provider"), _text(raw, "region"), _text(raw, "zone"), node.instance_type, option)
+    place = _text(raw, "provider"), _text(raw, "region"), _text(raw, "zone")
+    reservation = _text(raw, "reservation") if "reservation" in raw else ""  # older pollers know none
+    key = PriceKey(*place, node.instance_type, option, reservation)
     steps = tuple(
         PriceStep(-math.inf if step["ts"] is None else _number(step["ts"]), _number(step["usd_per_hour"]))
         for step in raw["steps"]

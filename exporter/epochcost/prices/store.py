@@ -125,7 +125,7 @@ class PriceStore:
             state_file.write(self._path, self._book.shelves)
             error = ""
         except OSError as err:
-            error = str(err)
+            error = err.strerror or type(err).__name__  # without the name of the file aside, which is new each time
             if error != self._write_error:
-                _log.error("prices cannot be kept on disk, a restart would forget them: %s", err)
+                _log.error("prices cannot be kept on disk, a restart would forget them: %s: %s", self._path, error)
         self._write_error = error

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
-ENTRIES_PER_STEP = 20_000
+ENTRIES_PER_STEP = 8_000
 
 
 class _Entries(Iterator["os.DirEntry[str]"], AbstractContextManager["_Entries"], Protocol):

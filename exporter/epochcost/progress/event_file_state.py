@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
+
+from epochcost.model import is_number
 
 HEAD_BYTES = 256
 
@@ -41,6 +42,7 @@ class EventFileState:
         last_t: of its latest event, on the node timeline.
         alive_seen: this very agent saw the writer alive.
         refused: it cannot be read, which was counted.
+        turned_away: its last line was beyond what its user may have open.
         complained: its bad lines were logged.
         visited: number of the poll that last opened it.
         too_much: it had more to say than that poll took.
@@ -64,6 +66,7 @@ class EventFileState:
     user: int | None = None
     alive_seen: bool = False
     refused: bool = False
+    turned_away: bool = False
     complained: bool = False
     visited: int = 0
     too_much: bool = False
@@ -72,7 +75,7 @@ class EventFileState:
     def resting(self) -> bool:
         """Nothing more is expected of it; it is looked at now and then."""
         done = self.stage in (FileStatus.ENDED, FileStatus.GONE) and self.seen >= 0
-        return self.refused or done or self.stage is FileStatus.DORMANT
+        return self.refused or self.turned_away or done or self.stage is FileStatus.DORMANT
 
     def rewind(self) -> None:
         """The file begins anew."""
@@ -138,8 +141,12 @@ class EventFileState:
             raise ValueError(f"{name}: {numbers} are not whole numbers of 0 or more")
         if not all(isinstance(text, str) and text and "/" not in text for text in (writer, name)):
             raise ValueError(f"{name!r} is not the name of a file")
-        if not math.isfinite(last_t):
+        if not is_number(last_t) or last_t < 0:
             raise ValueError(f"{name}: last_t {last_t!r}")
+        if not isinstance(run, str) or not all(isinstance(flag, bool) for flag in (skipping, lock, watched)):
+            raise ValueError(f"{name}: run {run!r}, flags {skipping!r}, {lock!r}, {watched!r}")
+        if not all(number is None or (type(number) is int and number >= 0) for number in (pid, pidns)):
+            raise ValueError(f"{name}: pid {pid!r} in namespace {pidns!r}")
         return cls(
             inode=inode,
             writer=writer,

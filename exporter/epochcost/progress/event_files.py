@@ -107,7 +107,8 @@ class EventFiles:
         self._scan = DirectoryScan(directory, max_listed)
         self._listed: dict[int, os.DirEntry[str]] = {}
         self._followed: Counter[int] = Counter()
-        self._left_out = 0
+        self._left_out: Counter[int] = Counter()
+        self._most_left_out: Counter[int] = Counter()
         self._odd_listed = 0
         self._rounds = itertools.count(1)
         self._round = 0
@@ -194,13 +195,23 @@ class EventFiles:
         if not complete:
             return None
         self._directory_refused = False
-        if self._left_out and not self._too_many:
-            self._refuse(NOBODY, f"{self._directory}: {self._left_out} more than {self._max_followed}; delete old ones")
-        self._too_many = self._left_out > 0
+        self._say_left_out()
         return self._listed
 
+    def _say_left_out(self) -> None:
+        left_out = self._left_out.total()
+        if left_out and not self._too_many:
+            self._refuse(NOBODY, f"{self._directory}: {left_out} more than {self._max_followed}; delete old ones")
+        self._too_many = left_out > 0
+        for user, count in self._left_out.items():
+            more = count - self._most_left_out[user]
+            if more > 0:
+                self._most_left_out[user] = count
+                self._quotas.refuse(user, "files", "too many event files: those beyond are not read", more)
+
     def _begin_list(self) -> None:
-        self._listed, self._left_out, self._odd_listed = {}, 0, 0
+        self._listed, self._odd_listed = {}, 0
+        self._left_out.clear()
         self._followed = Counter(file.user if file.user is not None else NOBODY for file in self._files.values())
 
     def _choose(self, entry: os.DirEntry[str]) -> None:
@@ -218,9 +229,7 @@ class EventFiles:
             self._listed[inode] = entry
             self._followed[user] += 1
         else:
-            self._left_out += 1
-            if len(self._followed) > 1:
-                self._quotas.refuse(user, "files", "too many event files: those beyond are not read; delete old ones")
+            self._left_out[user] += 1
 
     def _has_room(self, user: int) -> bool:
         """All places are for one user who is alone; else each has his part, whatever another has taken before."""
@@ -429,8 +438,10 @@ class EventFiles:
         run = self._owners.run_of(line.run, file.user)
         if line.kind is not EventKind.END and not self._quotas.admits(file.user, run, file.writer, t):
             self.counts[REFUSED] += 1
+            file.turned_away = file.stage is not FileStatus.OPEN
             return
         self.counts[ACCEPTED] += 1
+        file.turned_away = False
         if file.stage is FileStatus.GONE:
             # It was not gone: whatever said so (a lock that does not reach out of a sandbox) cannot be trusted.
             file.watched = False
@@ -438,8 +449,7 @@ class EventFiles:
         file.lock = file.lock if line.lock is None else line.lock
         file.pid = line.pid or file.pid
         file.pidns = line.pidns or file.pidns
-        event = line.event(t, file.writer)
-        work.events.append(event if run == line.run else replace(event, run=run))
+        work.events.append(line.event(t, file.writer, run, self._owners.user_of(run)))
         if line.kind in BOUNDARIES:
             work.bytes_left -= BYTES_PER_BOUNDARY
         if line.kind is EventKind.END:

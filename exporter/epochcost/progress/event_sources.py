@@ -32,6 +32,13 @@ class EventSources:
         self._local = EventFiles(directory, owners=self.owners, quotas=self.quotas)
         self._network = EventFiles(from_network, owners=self.owners, quotas=self.quotas, user=NETWORK)
 
+    def clear(self) -> None:
+        """Forget what `restore` took over: every file is read from its beginning."""
+        self.owners.restore({})
+        self.quotas.clear()
+        self._local.clear()
+        self._network.clear()
+
     def poll(self, clock: NodeClock) -> list[TrainingEvent]:
         """What happened since the last poll, in order of time; see `EventFiles.poll`."""
         events = [*self._local.poll(clock), *self._network.poll(clock)]

@@ -1,7 +1,8 @@
 """Events that came over the network: checked, bounded, and put into event files of the agent's own.
 
-What is taken is appended to ``http-<writer>.jsonl`` in the events directory, and read from there like any other event:
-one way in, so that nothing is lost when the agent restarts between taking an event and accounting it.
+What is taken is appended to ``http-<writer>.jsonl`` in a directory in which only the agent writes, and read from there
+like any other event: one way in, so that nothing is lost when the agent restarts between taking an event and accounting
+it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ LINES_PER_SECOND = 2000.0
 BURST_LINES = 20_000.0
 KEEP_SECONDS = 8 * 86400.0
 """Longer than the reader looks back at files that nobody writes to."""
+CLEAN_SECONDS = 3600.0
+QUIET_SECONDS = 3600.0
+"""After so long without a word a writer's file may go, where its place is wanted."""
 REASONS_TOLD = 10
 LOCAL_KEYS = ("lock", "pid", "pidns", "continues")
 """What a line says of a process and a file on its own machine, which mean nothing on this one."""
@@ -59,7 +63,7 @@ class Intake:
     """Takes lines for any number of writers, from any thread.
 
     Args:
-        directory: of the event files.
+        directory: of the agent's own event files, made if need be; nobody else may write there.
         wall: seconds since the Unix epoch, for the age of files.
         mono: seconds that never jump, for the rate.
 
@@ -77,7 +81,7 @@ class Intake:
         self._filled_at = mono()
         self.rejected: dict[str, int] = {}
         self._clocks = SenderClocks()
-        self._clean()
+        self._cleaned_at = -CLEAN_SECONDS
 
     def take(self, writer: str, body: bytes, clock: ClockReading | None = None) -> Taken:
         """Check the lines of ``body`` and keep the good ones.
@@ -95,6 +99,7 @@ class Intake:
             raise IntakeError(400, "writer: expected up to 200 letters, digits and ._:@+=-, one name for each process")
         lines = [line for line in body.split(b"\n") if line.strip()]
         with self._lock:
+            self._clean_now_and_then()
             self._spend(len(lines))
             taken, good = self._checked(lines, self._clocks.behind(writer, clock, self._wall()))
             if good:
@@ -132,9 +137,9 @@ class Intake:
         name = f"{PREFIX}{writer}.jsonl"
         size = self._sizes.get(name, 0)
         if name not in self._sizes and len(self._sizes) >= MAX_WRITERS:
-            self._clean()
-            if len(self._sizes) >= MAX_WRITERS:
-                raise IntakeError(507, f"more than {MAX_WRITERS} writers have reported over the network")
+            self._drop_the_quietest()
+        if name not in self._sizes and len(self._sizes) >= MAX_WRITERS:
+            raise IntakeError(507, f"more than {MAX_WRITERS} writers have reported over the network")
         if size + len(data) > MAX_FILE_BYTES or sum(self._sizes.values()) + len(data) > MAX_TOTAL_BYTES:
             raise IntakeError(507, "no room is left for events from the network")
         try:
@@ -144,27 +149,50 @@ class Intake:
             raise IntakeError(507, f"the agent cannot keep events: {err.strerror}") from None
         self._sizes[name] = size + len(data)
 
-    def _clean(self) -> None:
-        """Count the files of our own, and remove those that nobody reads any more."""
-        self._sizes = {}
-        try:
-            with os.scandir(self._directory) as entries:
-                ours = [e for e in entries if e.name.startswith(PREFIX) and e.name.endswith(".jsonl")]
-        except FileNotFoundError:
+    def _clean_now_and_then(self) -> None:
+        """Count what is kept, and remove what nobody reads any more; a failure is logged and tried again later."""
+        now = self._mono()
+        if now - self._cleaned_at < CLEAN_SECONDS:
             return
+        self._cleaned_at = now
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._sizes = self._counted()
+        except OSError as err:
+            _log.warning("events from the network cannot be kept: %s", err)
+
+    def _drop_the_quietest(self) -> None:
+        """Make room for a new writer, if one has not been heard of for long: his events were read long ago."""
+        try:
+            ages = {name: (self._directory / name).lstat().st_mtime for name in self._sizes}
+            name = min(ages, key=lambda name: ages[name])
+            if self._wall() - ages[name] > QUIET_SECONDS:
+                (self._directory / name).unlink()
+                del self._sizes[name]
+        except OSError as err:
+            _log.warning("events from the network: %s", err)
+
+    def _counted(self) -> dict[str, int]:
+        sizes: dict[str, int] = {}
+        with os.scandir(self._directory) as entries:
+            ours = [e for e in entries if e.name.startswith(PREFIX) and e.name.endswith(".jsonl")]
         for entry in ours:
             found = entry.stat(follow_symlinks=False)
+            if not stat.S_ISREG(found.st_mode):
+                continue
             if self._wall() - found.st_mtime > KEEP_SECONDS:
                 Path(entry.path).unlink(missing_ok=True)
             else:
-                self._sizes[entry.name] = found.st_size
+                sizes[entry.name] = found.st_size
+        return sizes
 
 
 def _write(path: Path, data: bytes) -> None:
-    fd = os.open(path, _FLAGS, 0o644)
+    fd = os.open(path, _FLAGS, 0o600)
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise OSError(0, "not a regular file", str(path))
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink > 1:
+            raise OSError(0, "not a regular file of this agent's own", str(path))
         written = os.write(fd, data)
         if written < len(data):
             # A torn line would swallow the next one: end it, so that only itself is lost.

@@ -71,9 +71,9 @@ class Line:
     continues: str
     figures: Mapping[str, Any]
 
-    def event(self, t: float, writer: str) -> TrainingEvent:
-        """The event, at ``t`` on the node timeline."""
-        return TrainingEvent(kind=self.kind, t=t, run=self.run, writer=writer, pid=self.pid, **self.figures)
+    def event(self, t: float, writer: str, run: RunId, user: int | None) -> TrainingEvent:
+        """The event, at ``t`` on the node timeline, of the run ``run`` that ``user`` began."""
+        return TrainingEvent(kind=self.kind, t=t, run=run, writer=writer, pid=self.pid, user=user, **self.figures)
 
 
 def parse_line(raw: bytes) -> Line | Rejected:

@@ -32,12 +32,16 @@ class RunOwners:
         owner = self._users.get(run)
         if owner is None:
             self._bind(run, user)
-            return run
-        if owner == user:
+        elif owner == user:
             mine = self._runs[user]
             mine[run] = mine.pop(run)
+        return self.meant(run, user)
+
+    def meant(self, run: RunId, user: int) -> RunId:
+        """As `run_of`, of a run that need not have begun: nothing is remembered."""
+        if user == ROOT or self._users.get(run, user) == user:
             return run
-        return run if user == ROOT else RunId(f"{run}{APART}{'net' if user == NETWORK else user}")
+        return RunId(f"{run}{APART}{'net' if user == NETWORK else user}")
 
     def user_of(self, run: RunId) -> int | None:
         """Who began ``run``, by its id as metered; None where that is not known."""

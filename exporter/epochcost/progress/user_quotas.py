@@ -26,8 +26,8 @@ class Limits:
     """
 
     runs: int = 200
-    members: int = 2048
-    members_of_one_run: int = 512
+    members: int = 1024
+    members_of_one_run: int = 256
     forgotten_after: float = 3600.0
 
 
@@ -43,6 +43,10 @@ class UserQuotas:
         self._open: dict[int, dict[RunId, dict[str, float]]] = {}
         self._lines_logged: Counter[int] = Counter()
         self.refused: Counter[tuple[int, str]] = Counter()
+
+    def clear(self) -> None:
+        """Nothing is open any more."""
+        self._open.clear()
 
     def admits(self, user: int, run: RunId, writer: str, t: float) -> bool:
         """Whether an event of ``writer`` at ``t`` is taken; a new process or run takes a place, if there is one."""
@@ -81,13 +85,13 @@ class UserQuotas:
         """What ``user`` may have open of ``whole``, one part being kept for a newcomer."""
         return max(1, whole // (len(self._open.keys() | {user}) + 1))
 
-    def refuse(self, user: int, reason: str, sentence: str) -> None:
+    def refuse(self, user: int, reason: str, sentence: str, count: int = 1) -> None:
         """Count something that is not taken; the first of each user and reason is logged."""
         key = (
             (user, reason) if len(self.refused) < MAX_USERS_COUNTED or (user, reason) in self.refused else (-2, reason)
         )
         first = not self.refused[key]
-        self.refused[key] += 1
+        self.refused[key] += count
         if first:
             self.log(user, f"{named(user)}: {sentence} (more of it is only counted)")
 

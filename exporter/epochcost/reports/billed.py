@@ -61,7 +61,7 @@ def _billed(key: NodeKey, node: NodeHistory, prices: Prices) -> Billed | None:
     bill = billed_seconds(who["provider"], PurchaseOption(option), ran, who["instance_type"])
     price = prices.paid(key)[window]
     more = None if bill is None or price is None else (bill - ran) * price[0] / HOUR_SECONDS
-    return Billed(key.name, who["provider"], who["instance_type"], ran, bill, more)
+    return Billed(prices.history.called(key), who["provider"], who["instance_type"], ran, bill, more)
 
 
 def notes(found: Sequence[Billed]) -> list[str]:

@@ -1,4 +1,8 @@
-"""What the store knows of nodes and runs in a span, put together by the names of nodes, whatever scraped them."""
+"""What the store knows of machines and runs in a span, put together by the machines' own names, whatever scraped them.
+
+Agents of the version before do not name their machine on each series: theirs are told apart by target, and by the node
+that the target said it is.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,11 @@ COUNTERS = (
     "run_epoch_cost_usd_sum", "run_epoch_cost_usd_count",
 )  # fmt: skip
 STATE_COUNTERS = ("run_state_seconds_total", "run_state_cost_usd_total")
-_OWN = {*IDENTITY, "node", "run", "state", "gpu", "uuid", "experiment", "framework", "nodes", "world"}
+MACHINE, PART = "epochcost_machine", "part"
+_OWN = {
+    *IDENTITY, MACHINE, PART, "node", "run", "state", "gpu", "uuid", "experiment", "framework", "nodes", "world",
+    "launcher", "launcher_job", "attempt",
+}  # fmt: skip
 _MOST_RUNS_IN_A_QUERY = 200
 MOST_RUNS_SHOWN = 50
 """As many as an agent exports at once."""
@@ -25,7 +33,7 @@ MOST_RUNS_SHOWN = 50
 
 @dataclass(frozen=True, slots=True)
 class NodeKey:
-    """A node: its name, and the labels that a scrape configuration added (``cluster``)."""
+    """A machine: its name, and the labels that are kept (``cluster``)."""
 
     name: str
     context: Labels = ()
@@ -33,7 +41,7 @@ class NodeKey:
 
 @dataclass(frozen=True, slots=True)
 class RunKey:
-    """A run: its id, and the labels that a scrape configuration added."""
+    """A run: its id, and the labels that are kept."""
 
     run: str
     context: Labels = ()
@@ -44,17 +52,21 @@ class NodeHistory:
     """One machine in the span.
 
     Attributes:
+        name: of its node, for people.
         info: who it is by window: labels of `IDENTITY`.
         seen: windows in which it was scraped.
         seconds, dollars: its own counters by state.
+        provisional: dollars by state that are not settled yet, as of a window.
         born: when it was booted first (s), where that is known.
         reborn: when it was booted last.
     """
 
+    name: str = ""
     info: dict[int, Mapping[str, str]] = field(default_factory=dict)
     seen: Track = field(default_factory=Track)
     seconds: dict[str, Track] = field(default_factory=dict)
     dollars: dict[str, Track] = field(default_factory=dict)
+    provisional: dict[str, Track] = field(default_factory=dict)
     price: Track = field(default_factory=Track)
     on_demand: Track = field(default_factory=Track)
     gpu_memory_bytes: float | None = None
@@ -74,25 +86,47 @@ class NodeHistory:
 
 @dataclass(slots=True)
 class Member:
-    """A run on one node: counters by name, and by name and state; gauges reduced to one figure."""
+    """One part of a run, on one machine: counters by name, and by name and state; gauges reduced to one figure."""
 
     counters: dict[str, Track] = field(default_factory=dict)
     states: dict[tuple[str, str], Track] = field(default_factory=dict)
     useful_epochs: Track = field(default_factory=Track)
+    provisional: Track = field(default_factory=Track)
+    start_epoch: float | None = None
     started: float | None = None
     memory_peak_bytes: float | None = None
     current_epoch_seconds: float | None = None
     batch_sizes: tuple[float, float] | None = None
     gpus: float | None = None
 
+    def take(self, earlier: Member) -> None:
+        """The same account as an agent of the version before exported it."""
+        for name, track in earlier.counters.items():
+            self.counters.setdefault(name, Track()).merge(track)
+        for key, track in earlier.states.items():
+            self.states.setdefault(key, Track()).merge(track)
+        self.useful_epochs.merge(earlier.useful_epochs)
+        starts = [t for t in (self.started, earlier.started) if t is not None]
+        self.started = min(starts, default=None)
+        peaks = [b for b in (self.memory_peak_bytes, earlier.memory_peak_bytes) if b is not None]
+        self.memory_peak_bytes = max(peaks, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class PartKey:
+    """What one machine's ledger knows of a run; ``part`` is empty where an agent of the version before says it."""
+
+    node: NodeKey
+    part: str = ""
+
 
 @dataclass(slots=True)
 class RunHistory:
-    """One run: what it is, and its parts on nodes."""
+    """One run: what it is, and its parts on machines."""
 
     experiment: str = ""
     framework: str = ""
-    members: dict[NodeKey, Member] = field(default_factory=dict)
+    members: dict[PartKey, Member] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -102,13 +136,18 @@ class History:
     span: Span
     nodes: dict[NodeKey, NodeHistory] = field(default_factory=dict)
     runs: dict[RunKey, RunHistory] = field(default_factory=dict)
-    poller: dict[Labels, Track] = field(default_factory=dict)
-    """Prices by provider, region, zone, instance type and purchase option."""
+    poller: dict[Labels, dict[Labels, Track]] = field(default_factory=dict)
+    """Prices by the labels that are kept of a poller, and by provider, region, zone, instance type, purchase option."""
     counted_again: dict[RunKey, int] = field(default_factory=dict)
     crowded: set[str] = field(default_factory=set)
     """Nodes that showed so many runs within one window that others may have been left out."""
     nameless: set[str] = field(default_factory=set)
     """Addresses of agents that did not say which node they are on."""
+
+    def called(self, key: NodeKey) -> str:
+        """What people call a machine: by its node's name."""
+        node = self.nodes.get(key)
+        return (node.name if node is not None else "") or key.name
 
 
 @dataclass(slots=True)
@@ -118,16 +157,18 @@ class HistoryLoader:
     Attributes:
         matchers: PromQL matchers for agents' series, as the user wrote them.
         experiment, run: regular expressions that a run must fit from end to end; empty for all.
-        dropped: labels that tell scrapes and replicas apart, not things.
+        kept: labels that tell machines and runs of one name apart, and split the bill; all others are of scrapes.
     """
 
     reader: Reader
     matchers: str
     experiment: str
     run: str
-    dropped: frozenset[str]
+    kept: tuple[str, ...]
     history: History = field(init=False)
     _names: dict[Labels, dict[int, str]] = field(default_factory=dict)
+    _machines: dict[NodeKey, set[str]] = field(default_factory=dict)
+    """Names of machines by the names of their nodes."""
 
     def __post_init__(self) -> None:
         self.history = History(self.reader.span)
@@ -147,15 +188,23 @@ class HistoryLoader:
         return self.history
 
     def _identify(self) -> None:
-        for labels, track in self.reader.tracks("node_info", self.matchers).items():
+        infos = self.reader.tracks("node_info", self.matchers)
+        for named in map(dict, infos):
+            if named.get(MACHINE):
+                by_name = NodeKey(named.get("node", ""), self._context(tuple(named.items())))
+                self._machines.setdefault(by_name, set()).add(named[MACHINE])
+        for labels, track in infos.items():
             named, target = dict(labels), self._target(labels)
-            node = self._node(NodeKey(named.get("node", ""), self._context(target)))
+            key = NodeKey(named[MACHINE], self._context(labels)) if named.get(MACHINE) else self._by_name(named, labels)
+            node = self._node(key)
+            node.name = named.get("node", "")
             for index, value in track.items():
-                self._names.setdefault(target, {})[index] = named.get("node", "")
+                if not named.get(MACHINE):
+                    self._names.setdefault(target, {})[index] = key.name
                 if not node.info.get(index, {}).get("instance_type"):
                     node.info[index] = {name: named.get(name, "") for name in IDENTITY}
                 node.seen.put(index, value)
-        if not self._names:
+        if not infos:
             span = self.history.span
             raise ReportError(
                 f"{self.reader.store.url} holds no epochcost_node_info"
@@ -165,13 +214,13 @@ class HistoryLoader:
 
     def _runs(self) -> str:
         """Note the runs; a matcher for them (empty where there is none)."""
-        shown: dict[tuple[int, Labels], set[str]] = {}
+        shown: dict[tuple[int, NodeKey], set[str]] = {}
         infos: dict[Labels, None] = {}
         for index, labels, _ in self.reader.values("run_info", self.matchers, "last_over_time"):
             infos[labels] = None
-            shown.setdefault((index, self._target(labels)), set()).add(dict(labels).get("run", ""))
+            shown.setdefault((index, self._key(labels, index)), set()).add(dict(labels).get("run", ""))
         self.history.crowded = {
-            self._key(target, index).name for (index, target), runs in shown.items() if len(runs) >= MOST_RUNS_SHOWN
+            self.history.called(key) for (_, key), runs in shown.items() if len(runs) >= MOST_RUNS_SHOWN
         }
         for labels in infos:
             named = dict(labels)
@@ -188,8 +237,13 @@ class HistoryLoader:
         return f'run=~"{pattern}"'
 
     def _nodes(self) -> None:
-        for metric, into in (("node_seconds_total", "seconds"), ("node_cost_usd_total", "dollars")):
-            for labels, track in self.reader.tracks(metric, self.matchers, counter=True).items():
+        for metric, into in (
+            ("node_seconds_total", "seconds"),
+            ("node_cost_usd_total", "dollars"),
+            ("node_provisional_cost_usd", "provisional"),
+        ):
+            counter = metric.endswith("_total")
+            for labels, track in self.reader.tracks(metric, self.matchers, counter=counter).items():
                 for key, part in self._by_node(labels, track):
                     by_state: dict[str, Track] = getattr(self._node(key), into)
                     by_state.setdefault(dict(labels).get("state", ""), Track()).merge(part)
@@ -224,7 +278,11 @@ class HistoryLoader:
                 member.states.setdefault((metric, dict(labels).get("state", "")), Track()).merge(part)
         for member, _, part in self._member_tracks("run_useful_epochs", matchers):
             member.useful_epochs.merge(part)
+        for member, _, part in self._member_tracks("run_provisional_cost_usd", matchers, counter=False):
+            member.provisional.merge(part)
         self._gauges(matchers)
+        for run in self.history.runs.values():
+            _join_versions(run)
 
     def _restarts(self, labels: Labels, track: Track) -> None:
         if falls := len(track.falls()):
@@ -237,6 +295,7 @@ class HistoryLoader:
             ("run_memory_peak_bytes", "memory_peak_bytes", max),
             ("run_current_epoch_seconds", "current_epoch_seconds", _newest),
             ("run_gpus", "gpus", max),
+            ("run_start_epoch", "start_epoch", min),
         ):
             for key, labels, value in self._figures(metric, matchers, fold):
                 if (member := self._member(labels, key)) is not None:
@@ -253,10 +312,13 @@ class HistoryLoader:
             return
         for labels, track in self.reader.tracks("instance_price_usd_per_hour", "", "avg_over_time").items():
             key = tuple((name, dict(labels).get(name, "")) for name in IDENTITY)
-            self.history.poller.setdefault(key, Track()).merge(track)
+            offers = self.history.poller.setdefault(self._context(labels), {})
+            offers.setdefault(key, Track()).merge(track)
 
-    def _member_tracks(self, metric: str, matchers: str) -> Iterable[tuple[Member, Labels, Track]]:
-        for key, labels, part in self._parts(self.reader.tracks(metric, matchers, counter=True)):
+    def _member_tracks(
+        self, metric: str, matchers: str, *, counter: bool = True
+    ) -> Iterable[tuple[Member, Labels, Track]]:
+        for key, labels, part in self._parts(self.reader.tracks(metric, matchers, counter=counter)):
             if (member := self._member(labels, key)) is not None:
                 yield member, labels, part
 
@@ -268,44 +330,63 @@ class HistoryLoader:
     def _figures(self, metric: str, matchers: str, fold: Fold) -> Iterable[tuple[NodeKey, Labels, float]]:
         """One figure for each series of a node; an address that moved on to another node counts for its last one."""
         for labels, value in self.reader.folded(metric, matchers, "last_over_time", fold).items():
-            yield self._key(self._target(labels), self.history.span.steps), labels, value
+            yield self._key(labels, self.history.span.steps), labels, value
 
     def _member(self, labels: Labels, node: NodeKey) -> Member | None:
         run = self.history.runs.get(self._run(labels))
-        return None if run is None else run.members.setdefault(node, Member())
+        return None if run is None else run.members.setdefault(PartKey(node, dict(labels).get(PART, "")), Member())
 
     def _by_node(self, labels: Labels, track: Track) -> Iterable[tuple[NodeKey, Track]]:
-        """Cut a series where its address passed from one node to another."""
+        """Cut a series that does not name its machine where its address passed from one node to another."""
+        if dict(labels).get(MACHINE):
+            return [(self._key(labels, 0), track)]
         target = self._target(labels)
         if len(set(self._names.get(target, {}).values())) <= 1:
-            return [(self._key(target, 0), track)]
+            return [(self._key(labels, 0), track)]
         parts: dict[NodeKey, Track] = {}
         for index, value in track.items():
-            parts.setdefault(self._key(target, index), Track()).put(index, value)
+            parts.setdefault(self._key(labels, index), Track()).put(index, value)
         for part in parts.values():
             part.peaks = {i: peak for i, peak in track.peaks.items() if i in dict(part.items())}
         return parts.items()
 
-    def _key(self, target: Labels, index: int) -> NodeKey:
-        names = self._names.get(target)
+    def _key(self, labels: Labels, index: int) -> NodeKey:
+        named, context = dict(labels), self._context(labels)
+        if named.get(MACHINE):
+            return NodeKey(named[MACHINE], context)
+        names = self._names.get(self._target(labels))
         if not names:
-            address = dict(target).get("instance", "")
+            address = named.get("instance", "")
             self.history.nameless.add(address)
-            return NodeKey(address, self._context(target))
-        return NodeKey(names.get(index) or names[min(names, key=lambda i: abs(i - index))], self._context(target))
+            return NodeKey(address, context)
+        return NodeKey(names.get(index) or names[min(names, key=lambda i: abs(i - index))], context)
+
+    def _by_name(self, named: Mapping[str, str], labels: Labels) -> NodeKey:
+        """The machine that now says it is this node, if it is the only one: its agent is of this version since."""
+        key = NodeKey(named.get("node", ""), self._context(labels))
+        machines = self._machines.get(key, set())
+        return NodeKey(next(iter(machines)), key.context) if len(machines) == 1 else key
 
     def _node(self, key: NodeKey) -> NodeHistory:
         return self.history.nodes.setdefault(key, NodeHistory())
 
     def _run(self, labels: Labels) -> RunKey:
-        return RunKey(dict(labels).get("run", ""), self._context(self._target(labels)))
+        return RunKey(dict(labels).get("run", ""), self._context(labels))
 
     @staticmethod
     def _target(labels: Labels) -> Labels:
         return tuple((name, value) for name, value in labels if name not in _OWN)
 
-    def _context(self, target: Labels) -> Labels:
-        return tuple((name, value) for name, value in target if name not in self.dropped)
+    def _context(self, labels: Labels) -> Labels:
+        return tuple((name, value) for name, value in labels if name in self.kept)
+
+
+def _join_versions(run: RunHistory) -> None:
+    """What an agent exported before it named parts is the part that it names since, if there is one."""
+    for key in [key for key in run.members if not key.part]:
+        since = [other for other in run.members if other.node == key.node and other.part]
+        if len(since) == 1:
+            run.members[since[0]].take(run.members.pop(key))
 
 
 def _fits(pattern: str, text: str) -> bool:

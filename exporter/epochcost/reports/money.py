@@ -6,11 +6,13 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from epochcost.reports.history import IDENTITY, History, Member, NodeKey
-from epochcost.reports.tracks import Track, increments
+from epochcost.reports.history import IDENTITY, History, Member, NodeHistory, NodeKey
+from epochcost.reports.tracks import Labels, Track, increments
 
 HOUR_SECONDS = 3600.0
 BY_AGENT, BY_PRICES = "agent", "prices"
+UNSETTLED = "unsettled"
+"""State of a run's dollars whose price may still change."""
 Filled = list[tuple[float, bool] | None]
 """For each window a price ($/h) and whether it was stored for that very window; None where none was ever known."""
 Offers = Callable[[Mapping[str, str]], list[Mapping[str, str]]]
@@ -62,13 +64,21 @@ class Prices:
         node = self.history.nodes[key]
         known = dict(own.items())
         for index in range(self.history.span.steps + 1):
-            if index not in known and (price := self._asked(offers(node.who(index)), index)) is not None:
+            if index not in known and (price := self._asked(key, offers(node.who(index)), index)) is not None:
                 known[index] = price
         return _carried(known, self.history.span.steps + 1)
 
-    def _asked(self, wanted: list[Mapping[str, str]], index: int) -> float | None:
+    def _pollers(self, key: NodeKey) -> list[tuple[Labels, Track]]:
+        """Offers in the machine's own cluster; where it has no poller, of those whose cluster has no machine."""
+        pollers = self.history.poller
+        if key.context in pollers:
+            return list(pollers[key.context].items())
+        with_machines = {node.context for node in self.history.nodes}
+        return [offer for context, found in pollers.items() if context not in with_machines for offer in found.items()]
+
+    def _asked(self, key: NodeKey, wanted: list[Mapping[str, str]], index: int) -> float | None:
         for want in wanted:
-            fits = [t for labels, t in self.history.poller.items() if want.items() <= dict(labels).items()]
+            fits = [t for labels, t in self._pollers(key) if want.items() <= dict(labels).items()]
             prices = [v for t in fits if (v := _value(t, index)) is not None]
             if prices:
                 return max(prices)
@@ -115,17 +125,32 @@ def member_money(member: Member, prices: Filled, *, from_zero: bool) -> Money | 
     if total := member.counters.get("run_cost_usd_total"):
         states = _states(member.states, "run_state_cost_usd_total", from_zero=from_zero)
         by_state = {state: sum(grown.values()) for state, grown in states.items()}
-        return Money(increments(total, from_zero=from_zero), by_state, BY_AGENT)
+        money = Money(increments(total, from_zero=from_zero), by_state, BY_AGENT)
+        _add_unsettled(money, member.provisional, UNSETTLED, from_zero=from_zero)
+        return money
     return integrated(_states(member.states, "run_state_seconds_total", from_zero=from_zero), prices)
 
 
-def node_money(
-    seconds: Mapping[str, Track], dollars: Mapping[str, Track], prices: Filled, *, from_zero: bool
-) -> Money | None:
+def node_money(node: NodeHistory, prices: Filled, *, from_zero: bool) -> Money | None:
     """Dollars of a node; None where nobody knows a price."""
-    if dollars:
-        return _summed({s: increments(t, from_zero=from_zero) for s, t in dollars.items()}, BY_AGENT)
-    return integrated({s: increments(t, from_zero=from_zero) for s, t in seconds.items()}, prices)
+    if node.dollars:
+        money = _summed({s: increments(t, from_zero=from_zero) for s, t in node.dollars.items()}, BY_AGENT)
+        for state, track in node.provisional.items():
+            _add_unsettled(money, track, state, from_zero=from_zero)
+        return money
+    return integrated({s: increments(t, from_zero=from_zero) for s, t in node.seconds.items()}, prices)
+
+
+def _add_unsettled(money: Money, provisional: Track, state: str, *, from_zero: bool) -> None:
+    """Counters hold what is settled: what was not is added as of the end, less what was not as of the beginning."""
+    known = list(provisional.items())
+    if not known:
+        return
+    index, last = known[-1]
+    grown = last - (0.0 if from_zero else known[0][1])
+    if grown:
+        money.windows[index] = money.windows.get(index, 0.0) + grown
+        money.states[state] = money.states.get(state, 0.0) + grown
 
 
 def _states(states: Mapping[tuple[str, str], Track], metric: str, *, from_zero: bool) -> dict[str, dict[int, float]]:

@@ -21,6 +21,8 @@ _NAMED = 5
 _MEANINGS = {
     of_run.BEFORE: "Only what falls into the span is counted. Where the run's start is not stored, its first sample is "
     "taken for what was before.",
+    of_run.EARLIER: "Epochs were done before, on another machine or under a lost ledger, which is not stored here or "
+    "not in the span: their dollars are not in it.",
     of_run.AGAIN: "An agent lost its state, or a run was started anew under the same id. What came before "
     "is counted too, but for what was never scraped.",
     of_run.PRICED: "The agent had no dollars: its seconds x the mean stored price of each window, so a price "
@@ -82,8 +84,8 @@ def make(
         ReportError: when it cannot be asked, or holds nothing of ours.
     """
     reader = Reader(store, span, progress)
-    dropped = frozenset(name.strip() for name in settings.drop_labels.split(","))
-    history = HistoryLoader(reader, settings.matchers, settings.experiment, settings.run, dropped).read()
+    kept = tuple(name.strip() for name in settings.keep_labels.split(",") if name.strip())
+    history = HistoryLoader(reader, settings.matchers, settings.experiment, settings.run, kept).read()
     prices = Prices(history)
     rows = [row(key, run, history, prices) for key, run in history.runs.items() if run.members]
     fleet = _fleet(history, prices)
@@ -113,9 +115,9 @@ def _fleet(history: History, prices: Prices) -> Fleet:
         new = _is_new(node, history.span)
         grown = {state: sum(increments(t, from_zero=new).values()) for state, t in node.seconds.items()}
         hours.append({state: seconds / 3600 for state, seconds in grown.items()})
-        money = node_money(node.seconds, node.dollars, prices.paid(key), from_zero=new)
+        money = node_money(node, prices.paid(key), from_zero=new)
         if money is None:
-            unpriced.append(key.name)
+            unpriced.append(history.called(key))
         else:
             usd.append(money.states)
     return Fleet(
@@ -130,8 +132,8 @@ def _is_new(node: NodeHistory, span: Span) -> bool:
 
 def _power(history: History) -> dict[str, float]:
     """Of the nodes that the rows are about."""
-    used = {key for run in history.runs.values() for key in run.members if key in history.nodes}
-    return {key.name: watts for key in used if (watts := _watts(history.nodes[key])) is not None}
+    used = {key.node for run in history.runs.values() for key in run.members if key.node in history.nodes}
+    return {history.called(key): watts for key in used if (watts := _watts(history.nodes[key])) is not None}
 
 
 def _watts(node: NodeHistory) -> float | None:
@@ -150,7 +152,7 @@ def _notes(history: History, rows: list[Row], settings: PrometheusSettings) -> l
         if (found := [r.label for r in rows if note in r.notes])
     )
     notes.extend(_runs_notes(rows))
-    gaps = sorted(key.name for key, node in history.nodes.items() if node.seen.gaps())
+    gaps = sorted(history.called(key) for key, node in history.nodes.items() if node.seen.gaps())
     if gaps:
         minutes = f"{span.step_seconds / 60:.0f} min or more"
         notes.append(f"{_count(len(gaps), 'node')} not scraped for {minutes} in between ({_some(gaps)}).")

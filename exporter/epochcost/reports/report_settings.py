@@ -33,10 +33,10 @@ class PrometheusSettings(StoreSettings):
         "from", "7d", "where the span begins: an age (7d, 12h) or a time (2026-05-01T00:00:00Z, Unix seconds)"
     )
     end: str = option("to", "now", "where it ends: now, an age or a time")
-    drop_labels: str = option(
-        "drop-labels",
-        "job,instance,pod,container,endpoint,service,prometheus,prometheus_replica,replica,__replica__",
-        "labels of scrapes and replicas: series that differ in nothing else are one",
+    keep_labels: str = option(
+        "keep-labels",
+        "cluster",
+        "labels that your scrapes add and that tell machines and runs of one name apart, as the rules keep them",
     )
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from epochcost.reports.history import History, Member, NodeKey, RunHistory, RunKey
+from epochcost.reports.history import History, Member, NodeKey, PartKey, RunHistory, RunKey
 from epochcost.reports.money import BY_PRICES, Filled, Money, Prices, between, integrated, member_money
 from epochcost.reports.rows import Row, added, hours, merged
 from epochcost.reports.tracks import increments
 
 _ROUNDING_SECONDS = 1.0
 BEFORE = "began before the span"
+EARLIER = "an earlier part is not in the span"
 AGAIN = "a counter began again"
 PRICED = "seconds x stored prices"
 CARRIED = "price carried over"
@@ -23,9 +24,10 @@ GAP = "scrapes are missing"
 
 @dataclass(slots=True)
 class Part:
-    """A run on one node, as growth by window."""
+    """A run on one machine, as growth by window; ``named`` where the agent says which part it is."""
 
     key: NodeKey
+    named: bool
     member: Member
     from_zero: bool
     grown: dict[str, dict[int, float]] = field(default_factory=dict)
@@ -39,7 +41,7 @@ class Part:
 
 def row(key: RunKey, run: RunHistory, history: History, prices: Prices) -> Row:
     """The row of one run."""
-    parts = [_part(node, member, history, prices) for node, member in run.members.items()]
+    parts = [_part(part, member, history, prices) for part, member in run.members.items()]
     lead = leaders({i: part.grown.get("run_seconds_total", {}) for i, part in enumerate(parts)})
     who = [
         history.nodes[part.key].who(max(part.grown.get("run_seconds_total") or {0: 0.0}))
@@ -56,15 +58,15 @@ def row(key: RunKey, run: RunHistory, history: History, prices: Prices) -> Row:
         option=_joined(w.get("purchase_option", "") for w in who),
         batch_size=_batch_size(parts),
         framework=run.framework,
-        nodes=len(parts),
-        hours=hours(_counted(parts, lead, "run_seconds_total")),
+        nodes=len({part.key for part in parts}),
+        hours=hours(_led(parts, lead, "run_seconds_total")),
         node_hours=hours(sum(sum(grown.values()) for part in parts for grown in part.states.values())),
         usd=added(part.money.usd if part.money else None for part in parts) if parts else None,
         on_demand_usd=_on_demand(parts, prices, ()),
         useful_on_demand_usd=_on_demand(parts, prices, ("useful",)),
         epochs=round(epochs, 6),
         epoch_seconds_sum=_counted(parts, lead, "run_epoch_seconds_sum"),
-        epoch_usd_sum=added(_epochs_usd(part) for part in parts) if epochs else None,
+        epoch_usd_sum=added(_epochs_usd(part, parts) for part in parts) if epochs else None,
         epochs_executed=_counted(parts, lead, "run_epochs_total"),
         useful_epochs=_useful(parts),
         fill=_fill(parts, history),
@@ -76,21 +78,30 @@ def row(key: RunKey, run: RunHistory, history: History, prices: Prices) -> Row:
 
 
 def _counted(parts: list[Part], lead: list[tuple[int, int]], name: str) -> float:
-    """Growth of a counter of progress, of the node that leads in each window."""
+    """Growth of a counter of progress: only the machine of global rank 0 counts it, so it is a sum.
+
+    Agents of the version before all count it: then it is that of the one that leads in each window.
+    """
+    if all(part.named for part in parts):
+        return sum(part.total(name) for part in parts)
+    return _led(parts, lead, name)
+
+
+def _led(parts: list[Part], lead: list[tuple[int, int]], name: str) -> float:
     return sum(parts[i].grown.get(name, {}).get(window, 0.0) for window, i in lead)
 
 
-def _part(node: NodeKey, member: Member, history: History, prices: Prices) -> Part:
+def _part(key: PartKey, member: Member, history: History, prices: Prices) -> Part:
     """Where a run started is when its counters stood at 0; unknown means before the span."""
     began = member.started is not None and member.started >= history.span.begin - _ROUNDING_SECONDS
-    part = Part(node, member, began)
+    part = Part(key.node, bool(key.part), member, began)
     part.grown = {name: increments(track, from_zero=began) for name, track in member.counters.items()}
     part.states = {
         state: increments(track, from_zero=began)
         for (name, state), track in member.states.items()
         if name == "run_state_seconds_total"
     }
-    part.money = member_money(member, _paid(node, history, prices), from_zero=began)
+    part.money = member_money(member, _paid(key.node, history, prices), from_zero=began)
     return part
 
 
@@ -118,15 +129,16 @@ def leaders(grown: Mapping[int, Mapping[int, float]]) -> list[tuple[int, int]]:
     return lead
 
 
-def _epochs_usd(part: Part) -> float | None:
-    """Dollars of the epochs that finished on this node; where the agent has none, those of their seconds."""
+def _epochs_usd(part: Part, parts: list[Part]) -> float | None:
+    """Dollars of the epochs that finished while this part ran; where the agent has none, those of their seconds."""
     if "run_epoch_cost_usd_sum" in part.grown and part.member.counters.get("run_cost_usd_total"):
         return part.total("run_epoch_cost_usd_sum")
     if part.money is None:
         return None
     ran = part.grown.get("run_seconds_total", {})
-    last = sum(ran.values()) - (part.member.current_epoch_seconds or 0.0)
-    return between(ran, part.money.windows, last - part.total("run_epoch_seconds_sum"), last)
+    counts = part if part.total("run_epoch_seconds_sum") else max(parts, key=lambda p: p.total("run_epoch_seconds_sum"))
+    last = sum(ran.values()) - (counts.member.current_epoch_seconds or 0.0)
+    return between(ran, part.money.windows, last - counts.total("run_epoch_seconds_sum"), last)
 
 
 def _useful(parts: list[Part]) -> float | None:
@@ -137,7 +149,8 @@ def _useful(parts: list[Part]) -> float | None:
         for part in parts
         if not part.from_zero and part.member.useful_epochs.values
     ]
-    return max(last) - max(before, default=0.0) if last else None
+    began = max(before) if before else min((part.member.start_epoch or 0.0 for part in parts), default=0.0)
+    return max(last) - began if last else None
 
 
 def _on_demand(parts: list[Part], prices: Prices, states: tuple[str, ...]) -> float | None:
@@ -167,7 +180,7 @@ def _fill(parts: list[Part], history: History) -> float | None:
 
 
 def _alone(node: NodeKey, history: History) -> bool:
-    return sum(1 for run in history.runs.values() if node in run.members) == 1
+    return sum(1 for run in history.runs.values() if any(part.node == node for part in run.members)) == 1
 
 
 def _batch_size(parts: list[Part]) -> str:
@@ -182,6 +195,7 @@ def _joined(words: Iterable[str]) -> str:
 def _notes(key: RunKey, parts: list[Part], history: History) -> tuple[str, ...]:
     found = {
         BEFORE: any(not part.from_zero for part in parts),
+        EARLIER: all(part.from_zero for part in parts) and _began_late(parts),
         AGAIN: key in history.counted_again,
         PRICED: any(part.money and part.money.source == BY_PRICES for part in parts),
         CARRIED: any(part.money and part.money.carried_seconds > history.span.step_seconds for part in parts),
@@ -196,6 +210,12 @@ def _notes(key: RunKey, parts: list[Part], history: History) -> tuple[str, ...]:
         ),
     }
     return tuple(note for note, so in found.items() if so)
+
+
+def _began_late(parts: list[Part]) -> bool:
+    """No part that is known began at epoch 0."""
+    starts = [part.member.start_epoch for part in parts if part.member.start_epoch is not None]
+    return min(starts, default=0.0) > 0
 
 
 def _late(part: Part) -> bool:

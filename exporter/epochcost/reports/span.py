@@ -68,10 +68,11 @@ def moment(text: str, flag: str, now: float) -> float:
         return now
     if re.fullmatch(r"\d{9,11}(\.\d+)?", plain):
         return float(plain)
-    try:
-        return now - duration(plain)
-    except ValueError:
-        pass
+    if plain[-1:].isalpha():  # a number alone is a year, or Unix seconds
+        try:
+            return now - duration(plain)
+        except ValueError:
+            pass
     try:
         when = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", plain))
     except ValueError:

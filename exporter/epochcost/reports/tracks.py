@@ -172,4 +172,7 @@ class Reader:
 
 
 def _labels(labels: Mapping[str, str]) -> Labels:
-    return tuple(sorted((name, value) for name, value in labels.items() if name != "__name__"))
+    """Without the name; a label that a target's took the place of is the series' own again."""
+    own = {name.removeprefix("exported_"): value for name, value in labels.items() if name.startswith("exported_")}
+    kept = {name: value for name, value in labels.items() if name != "__name__" and not name.startswith("exported_")}
+    return tuple(sorted({**kept, **own}.items()))

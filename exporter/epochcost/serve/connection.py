@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from epochcost.serve.addressed import misdirected
 from epochcost.serve.messages import (
     MAX_HEAD_BYTES,
     BadRequestError,
@@ -20,12 +22,20 @@ from epochcost.serve.messages import (
     render,
     text,
 )
+from epochcost.serve.places import RESERVED
 from epochcost.serve.policy import Policy
 
 log = logging.getLogger("epochcost.serve")
 _CHUNK = 16 * 1024
 _TLS_HANDSHAKE = b"\x16"
 _LINGER_SECONDS = 1.0
+MAX_SENT_AHEAD = 32
+"""Who sends on and on without waiting for answers begins again with a connection that has to be let in."""
+GRACE_SECONDS = 5.0
+LEAST_BYTES_PER_SECOND = 4096.0
+"""Of a body, once the grace is over."""
+LEAST_SENT_PER_SECOND = 65536.0
+"""Of a response likewise; what the system's buffers hold counts as sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +44,7 @@ class Limits:
 
     Attributes:
         connections: at once.
+        reserved: more of them, for this machine and for those who have proved who they are.
         request_seconds: from the first byte of a request (or a TLS handshake) to its last.
         idle_seconds: without a request on an open connection; above the usual scrape intervals.
         send_seconds: for the whole of a response.
@@ -41,6 +52,7 @@ class Limits:
     """
 
     connections: int = 64
+    reserved: int = RESERVED
     request_seconds: float = 10.0
     idle_seconds: float = 130.0
     send_seconds: float = 30.0
@@ -68,7 +80,9 @@ class Connection:
         limits: Limits,
         stopping: threading.Event,
     ) -> None:
-        self.idle_since: float | None = time.monotonic()
+        self.since: float | None = time.monotonic()
+        """When the client began what it is at; None while the server works for it."""
+        self.proved = False
         self._sock = sock
         self._admit = admit
         self._answer = answer
@@ -76,18 +90,21 @@ class Connection:
         self._limits = limits
         self._stopping = stopping
         self._buffer = bytearray()
+        self._sent_ahead = 0
+        """Requests in a row behind which the next one was waiting already."""
+        self._local = str(sock.getsockname()[0]) if sock.family in (socket.AF_INET, socket.AF_INET6) else ""
 
     def run(self) -> None:
         """Serve until either side ends it; closes the socket."""
         try:
             if self._secured():
                 while self._exchange() and not self._stopping.is_set():
-                    self.idle_since = time.monotonic()
+                    self.since = time.monotonic()
         except (OSError, ValueError) as err:
             # A client that goes away, or speaks no TLS, is no fault of ours: ssl raises ValueError for a dead socket.
             log.debug("connection ended: %s", err)
         finally:
-            self.idle_since = None
+            self.since = None
             self._sock.close()
 
     def cut(self) -> None:
@@ -105,13 +122,14 @@ class Connection:
             return True
         self._sock.settimeout(self._limits.request_seconds)
         first = self._sock.recv(1, socket.MSG_PEEK)
-        self.idle_since = None
         if first != _TLS_HANDSHAKE:
             self._refuse(BadRequestError(400, "this port speaks HTTPS")) if first else None
             return False
         self._sock = policy.tls.wrap_socket(self._sock, server_side=True, do_handshake_on_connect=False)
         self._sock.do_handshake()
-        if policy.allows_peer(self._sock.getpeercert()):
+        certificate = self._sock.getpeercert()
+        if policy.allows_peer(certificate):
+            self.proved = bool(certificate)
             return True
         self._refuse(BadRequestError(403, "the client certificate names nobody who is allowed here"))
         return False
@@ -123,8 +141,11 @@ class Connection:
             raw = self._read_head()
             if raw is None:
                 return False
+            began = self.since or time.monotonic()
             head = parse_head(raw)
-            refusal = self._admit(head.request)
+            self.since = None
+            refusal = misdirected(head.request, self._local) or self._admit(head.request)
+            self.since = began
             if refusal is not None and head.content_length:  # a stranger's body takes no memory
                 self._end_with(refusal, head)
                 return False
@@ -135,8 +156,11 @@ class Connection:
         except TimeoutError:
             self._refuse(BadRequestError(408, f"no whole request within {self._limits.request_seconds:g} s"), head)
             return False
+        self.since = None
         response = refusal or self._answer(request)
-        keep_alive = head.keep_alive and not self._stopping.is_set()
+        self.since = began
+        self._sent_ahead = self._sent_ahead + 1 if self._buffer else 0
+        keep_alive = head.keep_alive and not self._stopping.is_set() and self._sent_ahead < MAX_SENT_AHEAD
         self._send(response, head, keep_alive=keep_alive)
         return keep_alive
 
@@ -152,12 +176,12 @@ class Connection:
             if end >= 0:
                 raw = bytes(self._buffer[:end])
                 del self._buffer[: end + 4]
-                self.idle_since = None
                 return raw
             if deadline is None:
                 if not self._await_first():
                     return None
-                deadline = time.monotonic() + self._limits.request_seconds
+                self.since = time.monotonic()
+                deadline = self.since + self._limits.request_seconds
             elif not self._receive(deadline):
                 return None
 
@@ -189,14 +213,16 @@ class Connection:
             return head.request
         if head.request.headers.get("expect", "").lower() == "100-continue":
             self._sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-        deadline = time.monotonic() + self._limits.request_seconds
+        began = time.monotonic()
         while len(self._buffer) < length:
-            if not self._receive(deadline):
+            # In time as a whole, and all along at a rate: or many that dribble would hold every place to the end of it.
+            in_time = began + GRACE_SECONDS + len(self._buffer) / LEAST_BYTES_PER_SECOND
+            if not self._receive(min(began + self._limits.request_seconds, in_time)):
                 raise BadRequestError(400, "the body ended early")
         body = bytes(self._buffer[:length])
         del self._buffer[:length]
         request = head.request
-        return Request(request.path, request.query, request.headers, request.method, body)
+        return replace(request, body=body)
 
     def _send(self, response: Response, head: Head | None, *, keep_alive: bool) -> None:
         extra = self._policy().headers
@@ -205,14 +231,25 @@ class Connection:
         except ValueError:
             log.exception("the response to %s cannot be sent", head.request.path if head else "a bad request")
             block = render(text(500, "this page failed; the log says why"), head, extra, keep_alive=keep_alive)
-        self._sock.settimeout(self._limits.send_seconds)
-        self._sock.sendall(block)
+        self._send_all(block)
+
+    def _send_all(self, block: bytes) -> None:
+        """In time as a whole, and all along at a rate. One write, where the system takes it in one."""
+        began, view, sent = time.monotonic(), memoryview(block), 0
+        while sent < len(block):
+            in_time = began + GRACE_SECONDS + sent / LEAST_SENT_PER_SECOND
+            left = min(began + self._limits.send_seconds, in_time) - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            self._sock.settimeout(left)
+            sent += self._sock.send(view[sent:])
 
     def _refuse(self, err: BadRequestError, head: Head | None = None) -> None:
         self._end_with(text(err.status, str(err)), head)
 
     def _end_with(self, response: Response, head: Head | None) -> None:
         """Answer and end. What the client still sends is drained for a moment, or the reset would eat the answer."""
+        self.since = -math.inf  # it has been answered: of all connections the first that may go
         self._send(response, head, keep_alive=False)
         socket.socket.shutdown(self._sock, socket.SHUT_WR)
         deadline = time.monotonic() + _LINGER_SECONDS

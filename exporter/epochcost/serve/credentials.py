@@ -9,55 +9,128 @@ import hmac
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from enum import Enum
 
 _REMEMBERED = 100
 _BCRYPT_BYTES = 72
 """bcrypt reads no further; its Python binding refuses longer passwords, htpasswd and Go cut them."""
 _MAX_HEADER = 4096
+_WAITING_OF_ONE = 4
+
+
+class Verdict(Enum):
+    """What a header is worth."""
+
+    RIGHT = "right"
+    WRONG = "wrong"
+    BUSY = "busy"
+    """Not looked at: others of the same party wait already."""
 
 
 class Credentials:
-    """Verifies Authorization headers and remembers the right ones by a salted hash, never the password."""
+    """Verifies Authorization headers and remembers the right ones by a salted hash, never the password.
+
+    bcrypt is slow on purpose. One password is compared at a time, or guesses would take every core from the training;
+    of each party (an address) one at a time and few that wait, so that a flood of guesses from one holds up no other.
+    """
 
     def __init__(self) -> None:
         self._salt = secrets.token_bytes(32)
         self._known: OrderedDict[bytes, None] = OrderedDict()
         self._lock = threading.Lock()
-        # One at a time: guesses must not take every core from the training.
-        self._slow = threading.Lock()
+        self._turns = Turns()
 
-    def verify(self, users: Mapping[str, bytes], authorization: str) -> bool:
+    def verify(self, users: Mapping[str, bytes], authorization: str, party: str = "") -> Verdict:
         """Whether ``authorization`` names one of ``users`` (bcrypt hash by name) with the right password."""
         parsed = _parse(authorization)
         if parsed is None:
-            return False
+            return Verdict.WRONG
         name, password = parsed
         hashed = users.get(name)
         key = self._key(name, hashed or b"", password)
-        with self._lock:
-            if hashed is not None and key in self._known:
-                self._known.move_to_end(key)
-                return True
-        # An unknown name costs as much time as a known one, or the time would tell which names exist.
-        right = self._compare(password, hashed or next(iter(users.values())))
+        if hashed is not None and self._remembered(key):
+            return Verdict.RIGHT
+        if not self._turns.wait(party):
+            return Verdict.BUSY
+        try:
+            # Who waited behind the same password finds it known now.
+            right = self._remembered(key) or _compare(password, hashed, users.values())
+        finally:
+            self._turns.done()
         if hashed is None or not right:
-            return False
+            return Verdict.WRONG
         with self._lock:
             self._known[key] = None
             while len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
-        return True
+        return Verdict.RIGHT
+
+    def _remembered(self, key: bytes) -> bool:
+        with self._lock:
+            if key not in self._known:
+                return False
+            self._known.move_to_end(key)
+            return True
 
     def _key(self, name: str, hashed: bytes, password: bytes) -> bytes:
         message = b"\0".join((name.encode(), hashed, password))
         return hmac.new(self._salt, message, hashlib.sha256).digest()
 
-    def _compare(self, password: bytes, hashed: bytes) -> bool:
-        import bcrypt
 
-        with self._slow:
-            return bcrypt.checkpw(password[:_BCRYPT_BYTES], hashed)
+class Turns:
+    """One at a time, the parties in turn, and of each only so many that wait."""
+
+    def __init__(self, waiting_of_one: int = _WAITING_OF_ONE) -> None:
+        self._most = waiting_of_one
+        self._changed = threading.Condition()
+        self._busy = False
+        self._waiting: OrderedDict[str, list[object]] = OrderedDict()
+
+    def wait(self, party: str) -> bool:
+        """Wait for a turn, to be ended by `done`; False at once where enough of ``party`` wait already."""
+        with self._changed:
+            if self._busy or self._waiting:
+                mine = self._waiting.setdefault(party, [])
+                if len(mine) >= self._most:
+                    return False
+                ticket = object()
+                mine.append(ticket)
+                self._changed.wait_for(lambda: not self._busy and self._next() is ticket)
+                mine.remove(ticket)
+                del self._waiting[party]
+                if mine:  # behind all other parties
+                    self._waiting[party] = mine
+            self._busy = True
+            return True
+
+    def done(self) -> None:
+        """The turn is over."""
+        with self._changed:
+            self._busy = False
+            self._changed.notify_all()
+
+    def _next(self) -> object:
+        return next(iter(self._waiting.values()))[0]
+
+
+def _compare(password: bytes, hashed: bytes | None, all_hashed: Collection[bytes]) -> bool:
+    """Whether it is the password, in the same time for every name, known or not: as the dearest hash of all takes."""
+    import bcrypt
+
+    dearest = max(_cost(one) for one in all_hashed)
+    cut = password[:_BCRYPT_BYTES]
+    if hashed is None:
+        bcrypt.hashpw(cut, bcrypt.gensalt(dearest))
+        return False
+    right = bcrypt.checkpw(cut, hashed)
+    for cost in range(_cost(hashed), dearest) if not right else ():  # twice the work for each step
+        bcrypt.hashpw(cut, bcrypt.gensalt(cost))
+    return right
+
+
+def _cost(hashed: bytes) -> int:
+    return int(hashed.split(b"$")[2])
 
 
 def _parse(authorization: str) -> tuple[str, bytes] | None:

@@ -17,6 +17,8 @@ MAX_HEAD_BYTES = 32 * 1024
 MAX_HEADERS = 100
 MAX_QUERY_FIELDS = 100
 GZIP_FROM_BYTES = 1024
+ONCE = frozenset({"host", "content-length", "authorization", "origin", "content-type", "transfer-encoding"})
+"""Headers of which two would let two readers of a request see two requests."""
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -32,6 +34,7 @@ class Request:
         headers: by lower-case name; several of one name are joined by ", ".
         method: upper case as sent.
         body: whole; empty for GET and HEAD.
+        proved: the client has shown a right password or a verified certificate.
     """
 
     path: str
@@ -39,6 +42,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     method: str = "GET"
     body: bytes = b""
+    proved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +109,12 @@ def parse_head(raw: bytes) -> Head:
     if version == "HTTP/1.1" and "host" not in headers:
         raise BadRequestError(400, "an HTTP/1.1 request needs a Host header")
     path, query = _target(target)
-    connection = headers.get("connection", "").lower()
+    connection = {token.strip() for token in headers.get("connection", "").lower().split(",")}
     keep_alive = "keep-alive" in connection if version == "HTTP/1.0" else "close" not in connection
-    return Head(Request(path, query, headers, method), _content_length(headers), keep_alive)
+    length = _content_length(headers)
+    if length and method in ("GET", "HEAD"):
+        raise BadRequestError(400, f"a {method} request has no body here")
+    return Head(Request(path, query, headers, method), length, keep_alive)
 
 
 def _request_line(line: str) -> tuple[str, str, str]:
@@ -132,6 +139,8 @@ def _headers(block: str) -> dict[str, str]:
         if not colon or not _TOKEN.fullmatch(name) or not _VALUE.fullmatch(value):
             raise BadRequestError(400, "a header line is not NAME: VALUE")
         key = name.lower()
+        if key in ONCE and key in headers:
+            raise BadRequestError(400, f"header {key} is there twice")
         headers[key] = f"{headers[key]}, {value}" if key in headers else value
     return headers
 

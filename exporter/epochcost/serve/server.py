@@ -8,19 +8,22 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import final
 
 from epochcost.serve.connection import Connection, Limits
 from epochcost.serve.messages import Gate, Request, Response, Route, text
+from epochcost.serve.places import Places
 from epochcost.serve.web_config import WebConfig
 
 log = logging.getLogger("epochcost.serve")
 _BACKLOG = 128
 _SLOT_SECONDS = 1.0
-"""How long a new connection waits for a free place, and how long another must have been idle to make room for it."""
 _STOP_SECONDS = 5.0
+_SEND_BUFFER_BYTES = 256 * 1024
+"""Of each connection: else the system would take megabytes for somebody who does not read."""
 
 
 def always_ready() -> None:
@@ -39,6 +42,7 @@ class Server:
         post_routes: answers to POST by path.
         gates: by path, what a request must pass, beside the web configuration, before its body is read.
         limits: what one client may take.
+        bearer_paths: whose gates know a token: who shows one need not show a password as well.
 
     Raises:
         WebConfigError: naming file and key.
@@ -53,6 +57,7 @@ class Server:
         post_routes: Mapping[str, Route] | None = None,
         gates: Mapping[str, Gate] | None = None,
         limits: Limits = Limits(),  # noqa: B008 - frozen
+        bearer_paths: Collection[str] = (),
     ) -> None:
         self._address = address
         self._gets: Mapping[str, Route] = {"/-/healthy": _healthy, "/-/ready": _readiness(ready), **routes}
@@ -60,7 +65,8 @@ class Server:
         self._gates: Mapping[str, Gate] = dict(gates or {})
         self._config = WebConfig(web_config)
         self._limits = limits
-        self._places = threading.BoundedSemaphore(limits.connections)
+        self._places = Places(limits.connections, limits.reserved)
+        self._bearer_paths = frozenset(bearer_paths)
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._open: dict[Connection, threading.Thread] = {}
@@ -90,7 +96,7 @@ class Server:
         for sock in (self._listener, *self._wake):
             sock.close()
         deadline = time.monotonic() + _STOP_SECONDS
-        self._cut(lambda connection: connection.idle_since is not None)
+        self._cut(lambda connection: connection.since is not None)
         self._join(deadline - _STOP_SECONDS / 2)
         self._cut(lambda _: True)
         self._join(deadline)
@@ -132,7 +138,7 @@ class Server:
 
     def _accept(self, listener: socket.socket) -> None:
         try:
-            sock, _ = listener.accept()
+            sock, address = listener.accept()
         except BlockingIOError:  # the client went away between select and accept
             return
         except OSError as err:
@@ -140,33 +146,20 @@ class Server:
             self._stopping.wait(_SLOT_SECONDS)  # out of file descriptors: trying at once again would spin
             return
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self._take_place():
-            self._full = False
-            self._begin(sock)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+        self._begin(sock, str(address[0]))
+
+    def _begin(self, sock: socket.socket, address: str) -> None:
+        connection = Connection(
+            sock, self._admission(address), self._answer, self._config.current, self._limits, self._stopping
+        )
+        if not self._places.take(connection, address):
+            sock.close()
+            if not self._full:
+                log.warning("connections refused: all places are taken by those who came last")
+            self._full = True
             return
-        sock.close()
-        if not self._full:
-            log.warning("connections refused: %d are open and none is idle", self._limits.connections)
-        self._full = True
-
-    def _take_place(self) -> bool:
-        if self._places.acquire(blocking=False):
-            return True
-        self._make_room()
-        return self._places.acquire(timeout=_SLOT_SECONDS)
-
-    def _make_room(self) -> None:
-        """End the connection that has been idle longest, so that open but silent ones cannot keep others out."""
-        since = time.monotonic() - _SLOT_SECONDS
-        with self._lock:
-            idle = [(c.idle_since, c) for c in self._open if c.idle_since is not None]
-        if idle:
-            oldest, connection = min(idle, key=lambda pair: pair[0])
-            if oldest < since:
-                connection.cut()
-
-    def _begin(self, sock: socket.socket) -> None:
-        connection = Connection(sock, self._admit, self._answer, self._config.current, self._limits, self._stopping)
+        self._full = False
         thread = threading.Thread(target=self._serve, args=(connection,), name="http-connection", daemon=True)
         with self._lock:
             self._open[connection] = thread
@@ -186,7 +179,7 @@ class Server:
     def _forget(self, connection: Connection) -> None:
         with self._lock:
             del self._open[connection]
-        self._places.release()
+        self._places.give_back(connection)
 
     def _cut(self, which: Callable[[Connection], bool]) -> None:
         with self._lock:
@@ -206,14 +199,25 @@ class Server:
         policy = self._config.current()
         return bool(policy.users) or (policy.tls is not None and policy.tls.verify_mode is ssl.CERT_REQUIRED)
 
-    def _admit(self, request: Request) -> Response | None:
-        if not self._config.admits(request.headers.get("authorization", "")):
-            return text(401, "name and password, please", {"WWW-Authenticate": 'Basic realm="epochcost"'})
+    def _admission(self, address: str) -> Gate:
+        """What a request from ``address`` must pass before its body is read."""
+        return lambda request: self._admit(request, address)
+
+    def _admit(self, request: Request, address: str) -> Response | None:
+        gate = self._gates.get(request.path) if request.method == "POST" else None
+        authorization = request.headers.get("authorization", "")
+        by_token = request.path in self._bearer_paths and authorization.lower().startswith("bearer ")
+        if not (gate is not None and by_token):
+            refusal = self._config.refusal(authorization, address)
+            if refusal is not None:
+                return refusal
+            if self.knows_its_clients:
+                self._places.proved(address)
+                request = replace(request, proved=True)
         if request.method not in ("GET", "HEAD", "POST") or (
             request.method == "POST" and request.path not in self._posts
         ):
             return self._route(request)  # 404 or 405, whatever the body may hold
-        gate = self._gates.get(request.path) if request.method == "POST" else None
         return None if gate is None else gate(request)
 
     def _answer(self, request: Request) -> Response:

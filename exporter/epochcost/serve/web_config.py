@@ -7,7 +7,9 @@ import threading
 import time
 from pathlib import Path
 
-from epochcost.serve.credentials import Credentials
+from epochcost.serve.credentials import Credentials, Verdict
+from epochcost.serve.messages import Response, text
+from epochcost.serve.places import party_of
 from epochcost.serve.policy import Policy, StampedFile, WebConfigError, file_stamp
 from epochcost.serve.web_config_file import read_policy
 
@@ -43,10 +45,16 @@ class WebConfig:
                 self._reread(self._path)
             return self._policy
 
-    def admits(self, authorization: str) -> bool:
-        """Whether the value of an Authorization header opens the door."""
+    def refusal(self, authorization: str, address: str) -> Response | None:
+        """Why the value of an Authorization header, from ``address``, does not open the door; None where it does."""
         users = self.current().users
-        return not users or self._credentials.verify(users, authorization)
+        if not users:
+            return None
+        answer = self._credentials.verify(users, authorization, party_of(address))
+        if answer is Verdict.BUSY:
+            return text(429, "too many passwords of this address are looked at already", {"Retry-After": "1"})
+        wanted = {"WWW-Authenticate": 'Basic realm="epochcost"'}
+        return None if answer is Verdict.RIGHT else text(401, "name and password, please", wanted)
 
     def _reread(self, path: Path) -> None:
         if time.monotonic() < self._retry_at:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from epochcost.settings import duration, option, options
+from epochcost.settings import between, option, options
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,9 @@ class StoreSettings:
         "one more header, for a tenant of Mimir or Thanos: X-Scope-OrgID: tenant",
         secret=True,
     )
-    timeout_seconds: float = option("prometheus.timeout", 60.0, "how long one request may take", parse=duration)
+    timeout_seconds: float = option(
+        "prometheus.timeout", 60.0, "how long one request may take", parse=between("100ms", "1h")
+    )
 
 
 def same_option(name: str) -> str:

@@ -100,7 +100,7 @@ def start(*args: Any, **kwargs: Any) -> Run:  # noqa: ANN401 - the arguments of 
     """Open a run for the plain functions below. One that was opened so before in this thread and never ended, ends."""
     for left in tuple(ENDINGS.open):
         if isinstance(left, Run) and left.plain and left.opened_here:
-            left.end("finished" if left.is_done else "failed")
+            left.end("failed" if left.facts.epochs is not None and not left.is_done else "finished")
     opened = run(*args, **kwargs)
     opened.plain = True
     opened.start()

@@ -40,6 +40,9 @@ class Part(NamedTuple):
 class CostFile:
     """``<run>.cost.json``, read at most once a second; every figure is None where it is not known."""
 
+    rewritten = True
+    """Whether figures go on coming after the run's end."""
+
     def __init__(self, directory: Callable[[], Path], run: str) -> None:
         self._directory = directory
         self.run = run
@@ -76,19 +79,26 @@ class CostFile:
         states = self._document.get("states")
         return _amounts(states) if isinstance(states, dict) else {}
 
+    def is_behind(self, ts: float) -> bool:
+        """Whether an agent is about to write figures as of ``ts``, seconds since the Unix epoch, and has not yet."""
+        written = _amounts(self._document).get("ts")
+        return self.rewritten and written is not None and written < ts
+
     def refresh(self) -> None:
         """Read now, whenever that was done last."""
         self._read_at = time.monotonic()
         self._document = self._read()
 
     def _read(self) -> dict[str, object]:
-        try:
-            document = json.loads(small_file(self._directory() / f"{self.run}.cost.json"))
-        except (OSError, ValueError, RecursionError):  # no agent, or none that prices this run: not known
-            return {}
-        if not isinstance(document, dict) or document.get("v") != 1:
-            return {}
-        return document
+        # Where another user's run is called the same, ours is metered as RUN~USER: that name is looked for first.
+        for name in (f"{self.run}~{os.geteuid()}", self.run):
+            try:
+                document = json.loads(small_file(self._directory() / f"{name}.cost.json"))
+            except (OSError, ValueError, RecursionError):  # no agent, or none that prices this run: not known
+                continue
+            if isinstance(document, dict) and document.get("v") == 1:
+                return document
+        return {}
 
 
 def _amounts(document: dict[str, object]) -> dict[str, float]:
@@ -100,12 +110,18 @@ def _amounts(document: dict[str, object]) -> dict[str, float]:
 
 
 def small_file(path: Path) -> bytes:
-    """The content of a fresh regular file. Raises OSError otherwise; a FIFO put there does not block."""
+    """The content of a fresh regular file of the agent's. Raises OSError otherwise; a FIFO put there does not block.
+
+    The directory may be open to every user: only what root wrote, or this user, or whoever the directory belongs to
+    (the agent's user, where that is not root), is the agent's word.
+    """
     fd = os.open(path, _READ)
     try:
         found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_BYTES:
+        if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_BYTES or found.st_nlink > 1:
             raise OSError(f"{path}: not a small regular file")
+        if found.st_uid not in (0, os.geteuid()) and found.st_uid != path.parent.stat().st_uid:
+            raise OSError(f"{path}: not the agent's")
         if time.time() - found.st_mtime > MAX_AGE_SECONDS:
             raise OSError(f"{path}: not written for {MAX_AGE_SECONDS:g} s")
         return os.read(fd, MAX_BYTES)

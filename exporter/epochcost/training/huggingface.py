@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from epochcost.training.fit import Fit, FrameworkInfo, UserArgs, harmless
-from epochcost.training.fit_call import callbacks_beside
+from epochcost.training.fit_call import Beside
 from epochcost.training.lazy import made_once
 from epochcost.training.loops import known_length
 from epochcost.training.trackers import harmlessly
@@ -24,7 +24,8 @@ class HuggingFaceHooks:
         super().__init__()
         self._told = UserArgs(experiment, **told)
         self._epochcost = Fit("transformers", self._told, call=("transformers", ("train",)))
-        self._beside: list[Any] = []
+        self._beside = Beside()
+        self._logged_at = -1
         self._steps = 0
         self._batches = 0
         self._evaluating = False
@@ -37,8 +38,7 @@ class HuggingFaceHooks:
     def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """The training begins, perhaps from a checkpoint."""
         fit, alone = self._epochcost, args.world_size <= 1
-        self._beside = callbacks_beside(self)
-        self._evaluating = False
+        self._beside, self._logged_at, self._evaluating = Beside(self), -1, False
         loader = more.get("train_dataloader")
         self._batches = known_length(loader) or 0
         self._steps = max(1, math.ceil(self._batches / args.gradient_accumulation_steps)) if self._batches else 0
@@ -109,7 +109,9 @@ class HuggingFaceHooks:
         """Dollars for the trainer's loggers, beside what it logs: its own dictionaries are read by others too."""
         if isinstance(logs, dict):
             self._epochcost.tokens_to(logs.get("num_tokens"))  # TRL's, over all ranks
-        costs = self._epochcost.costs()
+        costs = self._epochcost.costs() if state.global_step != self._logged_at else {}
+        if costs:  # once a step: an evaluation and the end of the training log at the same one
+            self._logged_at = state.global_step
         for logger in self._beside if costs else ():
             _log(logger, costs, args, state, control, more)
 
@@ -166,9 +168,16 @@ def _log(logger: Any, costs: dict[str, float], args: Any, state: Any, control: A
 
 
 def _announce(line: str) -> None:
+    _logger().info(line)
+
+
+def _logger() -> Any:
     from transformers.utils import logging
 
-    logging.get_logger("transformers.epochcost").info(line)
+    return logging.get_logger("transformers.epochcost")
+
+
+_announce.wanted = lambda: _logger().isEnabledFor(20)  # type: ignore[attr-defined]  # logging.INFO
 
 
 def _bases() -> tuple[type, ...]:

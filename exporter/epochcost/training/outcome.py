@@ -10,9 +10,8 @@ SIGNALS = ("SIGTERMException",)
 
 def status_of(error: BaseException | None) -> str:
     """``finished``, ``failed`` or ``preempted``."""
-    if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
-        return "finished"
     names = {kind.__name__ for kind in type(error).__mro__}
-    if names.intersection(SIGNALS):
+    if names.intersection(SIGNALS):  # which may be a SystemExit too
         return "preempted"
-    return "finished" if names.intersection(STOPS) else "failed"
+    asked_to_exit = isinstance(error, SystemExit) and error.code in (None, 0)
+    return "finished" if error is None or asked_to_exit or names.intersection(STOPS) else "failed"

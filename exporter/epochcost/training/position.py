@@ -144,9 +144,8 @@ class Position:
         if step is not None:
             self.step_base = step - self.epoch_steps
         if samples is not None:
-            self.samples_counted = counted or self.batch_size is None
-            self.samples = samples
-            self.samples_base = samples if self.samples_counted else samples - self._derived()
+            self.samples, self.samples_counted = samples, counted
+            self.samples_base = samples if counted else samples - self._derived()
         elif step is not None and self.batch_size is not None and not self.samples_counted:
             self.samples, self.samples_base = step * self.batch_size, self.step_base * self.batch_size
         if tokens is not None:

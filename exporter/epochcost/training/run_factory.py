@@ -13,7 +13,7 @@ from epochcost.training.cost import CostFile
 from epochcost.training.directory import events_dir
 from epochcost.training.event_emitter import EventEmitter
 from epochcost.training.exit_hooks import ENDINGS
-from epochcost.training.job import Job, job
+from epochcost.training.job import Job, job, job_run_id
 from epochcost.training.memory import MemoryPeak
 from epochcost.training.notice import NoticeFile
 from epochcost.training.position import Position
@@ -23,6 +23,7 @@ from epochcost.training.run_name import RunName
 from epochcost.training.validation import amount, planned_epochs, text, whole
 from epochcost.training.warning import warn_once
 from epochcost.training.writer import EventWriter, Writer
+from epochcost.training.zenml import running_step
 
 
 def make_run(  # noqa: PLR0913 - the arguments of `epochcost.run`
@@ -98,8 +99,13 @@ def _make(  # noqa: PLR0913 - the arguments of `make_run`, checked
     within = job(environ)
     if local_rank is not None:
         within = dataclasses.replace(within, local_rank=local_rank)
+    step = running_step()
+    if step is not None:
+        within = dataclasses.replace(within, launcher="zenml", job=step.run)
+        experiment = experiment or step.experiment
     directory = functools.cache(lambda: events_dir(environ))  # an error is not cached: it is tried again
-    name = RunName(environ, within, given, experiment, directory)
+    base = job_run_id(environ) if step is None else step.run_id
+    name = RunName(environ, within, given, experiment, directory, base=base)
     facts = RunMetadata(
         run=name.first(),
         job=within,

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from epochcost.training.host import name_in_files
-from epochcost.training.job import Job, given_name, job_run_id, made_up_id, safe
+from epochcost.training.job import Job, given_name, made_up_id, safe
 from epochcost.training.warning import warn_once
 
 try:
@@ -27,6 +27,8 @@ except ImportError:  # not a POSIX system: no locks to look at
     fcntl = None  # type: ignore[assignment]
 
 MOST_IDS = 10_000
+MOST_FILES = 64
+"""The newest, of one run: each is opened."""
 TAIL_BYTES = 8192
 _counted: dict[str, int] = {}
 """How many trainings this process has had under a name."""
@@ -35,12 +37,21 @@ _counted: dict[str, int] = {}
 class RunName:
     """The ids of one `Run`: its first, and those of the trainings that begin anew after one that finished."""
 
-    def __init__(
-        self, environ: Mapping[str, str], within: Job, said: str, experiment: str, directory: Callable[[], Path]
+    def __init__(  # noqa: PLR0913 - what an id is made of
+        self,
+        environ: Mapping[str, str],
+        within: Job,
+        said: str,
+        experiment: str,
+        directory: Callable[[], Path],
+        *,
+        base: str,
     ) -> None:
+        """``base``: the id of the first run of this job, or of its step; empty where there is none."""
         self._environ = environ
         self._job = within
         self._said = given_name(environ, said)
+        self._base = base
         self._experiment = experiment
         self._directory = directory
         self.given = bool(self._said)
@@ -50,19 +61,18 @@ class RunName:
         """The id, safe in labels and file names."""
         if self._said:
             return safe(self._said)
-        base = job_run_id(self._environ)
-        if not base:
+        if not self._base:
             if (self._job.nodes or 1) > 1:
                 warn_once("run name", "nobody names this run over its machines (id= or EPOCHCOST_RUN): one run on each")
             return made_up_id(self._experiment)
-        return self._of_job(base)
+        return self._of_job(self._base)
 
     def next(self) -> str:
         """The id of a training that begins anew after this one finished: the same only where the user gave it."""
         return self.first()
 
     def _of_job(self, base: str) -> str:
-        alone = self._job.writes and (self._job.nodes or 1) == 1
+        alone = (self._job.nodes or 1) == 1  # other machines cannot see what is in this one's directory
         known = self._job.local_rank is not None or (self._job.world or 1) == 1
         if not (alone and known) or self._environ.get("EPOCHCOST_URL", "").strip():
             return _count_on(base)
@@ -94,7 +104,8 @@ class RunName:
             files = sorted((e.stat().st_mtime, e.path) for e in names if e.name.endswith(".jsonl") and e.is_file())
         except OSError:  # nothing can be written there either, which the writer says
             return {}
-        if any(_locked(path) for _, path in files[-64:]):
+        # For a rank that does not write, who writes now may be its own world's.
+        if self._job.writes and any(_locked(path) for _, path in files[-MOST_FILES:]):
             return None
         return _last_line(files[-1][1]) if files else {}
 

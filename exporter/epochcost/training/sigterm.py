@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]
+try:
+    import _signal  # type: ignore[import-not-found]
+except ImportError:  # another interpreter than CPython: nothing is hooked in
+    _signal = None
 import os
 import signal
 import threading
@@ -20,10 +23,14 @@ class DefaultAction(int):
     ``signal``'s conversion into `signal.Handlers`, and a callable to the interpreter.
     """
 
+    noted: Callable[[], None]
     preempted: Callable[[], None]
 
     def __call__(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """Only ever called as the installed handler: nobody else can get hold of it."""
+        """End the process, as the installed handler; called by another one that found it, only note it."""
+        if _signal.getsignal(signal.SIGTERM) is not self:
+            self.noted()
+            return
         try:
             self.preempted()
         finally:
@@ -55,7 +62,7 @@ class SigtermHook:
 
     def set(self) -> None:
         """Hook in; again where somebody has put the default action back since."""
-        if threading.current_thread() is not threading.main_thread():
+        if _signal is None or threading.current_thread() is not threading.main_thread():
             return
         now = _signal.getsignal(signal.SIGTERM)
         # SIG_IGN is somebody's wish, None a handler set outside Python that could not be called from here.
@@ -67,7 +74,7 @@ class SigtermHook:
             self._ours = Chained(now, self._noted)
         else:
             self._ours = DefaultAction(signal.SIG_DFL)
-            self._ours.preempted = self._preempted
+            self._ours.noted, self._ours.preempted = self._noted, self._preempted
         _signal.signal(signal.SIGTERM, self._ours)
 
     def lift(self) -> None:
@@ -83,7 +90,11 @@ class SigtermHook:
             _signal.signal(signal.SIGTERM, self._ours)
 
     def _is_set(self) -> bool:
-        return threading.current_thread() is threading.main_thread() and _signal.getsignal(signal.SIGTERM) is self._ours
+        return (
+            self._ours is not None
+            and threading.current_thread() is threading.main_thread()
+            and _signal.getsignal(signal.SIGTERM) is self._ours
+        )
 
     def restore(self) -> None:
         """Put back what was there, unless somebody has set theirs since: that stays."""

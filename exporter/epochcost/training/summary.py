@@ -68,6 +68,14 @@ def log_summary(line: str) -> None:
         logging.getLogger("epochcost").info("%s", line)
 
 
+def _shown() -> bool:
+    logging = sys.modules.get("logging")
+    return logging is not None and bool(logging.getLogger("epochcost").isEnabledFor(logging.INFO))
+
+
+log_summary.wanted = _shown  # type: ignore[attr-defined]
+
+
 def _shares(seconds: dict[str, float]) -> list[str]:
     whole = sum(seconds.values())
     if whole <= 0:

@@ -10,30 +10,33 @@ from collections.abc import Callable
 from epochcost.agent.collectors.family import PREFIX, SubjectCollector
 from epochcost.agent.collectors.gpu import GPU
 from epochcost.agent.collectors.node import NODE
-from epochcost.agent.collectors.own import OWN
+from epochcost.agent.collectors.own import OWN, Healths, own
 from epochcost.agent.collectors.owner import OWNER
 from epochcost.agent.collectors.run import RUN, SUMMARIES, EpochCollector
 from epochcost.agent.snapshot import Snapshot
 
 
-def collectors(snapshot: Callable[[], Snapshot]) -> dict[str, SubjectCollector | EpochCollector]:
-    """The agent's collectors by subject."""
+def collectors(
+    snapshot: Callable[[], Snapshot | None], healths: Healths | None = None
+) -> dict[str, SubjectCollector | EpochCollector]:
+    """The agent's collectors by subject.
 
-    def machine() -> str:
-        return snapshot().machine
-
+    Args:
+        snapshot: the newest; None before the first.
+        healths: how the collectors went, by name; of the snapshot where nothing else is given.
+    """
     return {
-        "node": SubjectCollector(NODE, lambda f: f.rows(snapshot().node, ""), machine),
-        "gpu": SubjectCollector(GPU, lambda f: f.rows(snapshot().gpus, snapshot().node), machine),
-        "owner": SubjectCollector(OWNER, lambda f: f.rows(snapshot()), machine),
-        "run": SubjectCollector(RUN, lambda f: f.rows(snapshot().runs, ""), machine),
+        "node": SubjectCollector(NODE, snapshot),
+        "gpu": SubjectCollector(GPU, snapshot),
+        "owner": SubjectCollector(OWNER, snapshot),
+        "run": SubjectCollector(RUN, snapshot),
         "epoch": EpochCollector(snapshot),
-        "own": SubjectCollector(OWN, lambda f: f.rows(snapshot()), machine),
+        "own": SubjectCollector(OWN if healths is None else own(healths), snapshot),
     }
 
 
 def metric_names() -> list[str]:
     """Every name that the agent may export, as Prometheus stores it."""
     names = [PREFIX + f.name for f in (*NODE, *GPU, *OWNER, *RUN, *OWN)]
-    names += [f"{PREFIX}{name}_{part}" for name, _, _ in SUMMARIES for part in ("sum", "count")]
+    names += [f"{PREFIX}{name}_{part}" for name, *_ in SUMMARIES for part in ("sum", "count")]
     return sorted(names)

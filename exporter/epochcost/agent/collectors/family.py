@@ -3,63 +3,106 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.samples import Sample
 
+from epochcost.agent.snapshot import Snapshot
+
+T = TypeVar("T")
 PREFIX = "epochcost_"
 MACHINE = "epochcost_machine"
 """Label of every series, first: whose it is, whatever target labels a scrape configuration makes (none makes this)."""
-Value = float | int | bool | None
-Row = tuple[Sequence[str], Value]
+Value: TypeAlias = float | int | bool | None
+Row: TypeAlias = tuple[Sequence[str], Value]
 """Label values, and the value of the sample; None is not exported."""
 
 
+class FailedRow(NamedTuple):
+    """Stands for rows that could not be made; the text says why. The other rows are exported."""
+
+    error: str
+
+
+Rows: TypeAlias = Callable[[Snapshot], Iterable[Row | FailedRow]]
+
+
+def one(value: Callable[[Snapshot], Value]) -> Rows:
+    """The only sample of a metric without labels."""
+    return lambda snapshot: [((), value(snapshot))]
+
+
+def each(items: Callable[[Snapshot], Iterable[T]], rows: Callable[[T], Iterable[Row]]) -> Rows:
+    """The rows of each of ``items``; one whose rows cannot be made takes no other along."""
+
+    def of_all(snapshot: Snapshot) -> Iterator[Row | FailedRow]:
+        for item in items(snapshot):
+            try:
+                yield from rows(item)
+            except Exception as err:  # noqa: BLE001, PERF203 - whatever is wrong with it, the others are exported
+                yield FailedRow(_text(err))
+
+    return of_all
+
+
 class Family(NamedTuple):
-    """One metric: its name without prefix, help, labels after `MACHINE`, and how its samples come from a subject."""
+    """One metric: its name without prefix, help, labels after `MACHINE`, and how its samples come from a snapshot."""
 
     name: str
     help: str
     labels: tuple[str, ...]
-    rows: Callable[..., Iterable[Row]]
+    rows: Rows
 
-    def metric(self, rows: Iterable[Row], machine: str) -> Metric | None:
-        """The family with its samples, None when nothing is known."""
+    def metric(self, snapshot: Snapshot) -> tuple[Metric | None, str]:
+        """The family with its samples, None when nothing is known; and why some of them could not be made."""
         name, names = PREFIX + self.name, (MACHINE, *self.labels)
-        # Not by `add_metric`: this is most of what a scrape takes.
-        known = [
-            Sample(name, dict(zip(names, (machine, *labels), strict=True)), float(value))
-            for labels, value in rows
-            if value is not None
-        ]
+        known, error = [], ""
+        try:
+            for row in self.rows(snapshot):
+                if isinstance(row, FailedRow):
+                    error = row.error
+                elif row[1] is not None:
+                    try:
+                        # Not by `add_metric`: this is most of what a scrape takes.
+                        labels = dict(zip(names, (snapshot.machine, *row[0]), strict=True))
+                        known.append(Sample(name, labels, float(row[1])))
+                    except Exception as err:  # noqa: BLE001 - the other rows are exported
+                        error = _text(err)
+        except Exception as err:  # noqa: BLE001 - whatever is wrong with this metric, the others are exported
+            error = _text(err)
         if not known:
-            return None
+            return None, error
         kind = CounterMetricFamily if self.name.endswith("_total") else GaugeMetricFamily
         metric = kind(name, self.help, labels=names)
         metric.samples = known
-        return metric
-
-
-def one(value: Value) -> list[Row]:
-    """The only sample of a metric without labels."""
-    return [((), value)]
+        return metric, error
 
 
 class SubjectCollector:
-    """All families of one subject of the snapshot, each series with the machine's name."""
+    """All families of one subject, each series with the machine's name. Nothing before the first snapshot.
 
-    def __init__(
-        self, families: Sequence[Family], rows: Callable[[Family], Iterable[Row]], machine: Callable[[], str]
-    ) -> None:
+    Attributes:
+        problem: why some samples are missing from the last collection; empty when none is.
+    """
+
+    def __init__(self, families: Sequence[Family], snapshot: Callable[[], Snapshot | None]) -> None:
+        self.problem = ""
         self._families = families
-        self._rows = rows
-        self._machine = machine
+        self._snapshot = snapshot
 
     def collect(self) -> Iterator[Metric]:
         """The families that have a sample."""
-        machine = self._machine()
+        snapshot, self.problem = self._snapshot(), ""
+        if snapshot is None:
+            return
         for family in self._families:
-            metric = family.metric(self._rows(family), machine)
+            metric, error = family.metric(snapshot)
+            if error:
+                self.problem = f"{PREFIX}{family.name}: {error}"
             if metric is not None:
                 yield metric
+
+
+def _text(err: Exception) -> str:
+    return f"{type(err).__name__}: {err}"

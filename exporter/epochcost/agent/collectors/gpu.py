@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Iterable, Mapping
 
-from epochcost.agent.collectors.family import Family, Row, Value, one
-from epochcost.agent.snapshot import GpuView, NodeView
+from epochcost.agent.collectors.family import Family, Row, Rows, Value, each, one
+from epochcost.agent.snapshot import GpuView
 
 GPU_LABELS = ("gpu", "uuid")
-GpuRows: TypeAlias = Callable[[Sequence[GpuView], NodeView], list[Row]]
 
 
-def _each_gpu(value: Callable[[GpuView], Value]) -> GpuRows:
-    return lambda gpus, _: [((g.sample.index, g.sample.uuid), value(g)) for g in gpus]
+def _each_gpu(value: Callable[[GpuView], Value]) -> Rows:
+    return _rows(lambda g: [(_id(g), value(g))])
 
 
-def _by_name(counts: Callable[[GpuView], Mapping[str, float] | None]) -> GpuRows:
-    return lambda gpus, _: [
-        ((g.sample.index, g.sample.uuid, name), value) for g in gpus for name, value in (counts(g) or {}).items()
-    ]
+def _by_name(counts: Callable[[GpuView], Mapping[str, float] | None]) -> Rows:
+    return _rows(lambda g: [((*_id(g), name), value) for name, value in (counts(g) or {}).items()])
+
+
+def _rows(rows: Callable[[GpuView], Iterable[Row]]) -> Rows:
+    return each(lambda s: s.gpus, rows)
+
+
+def _id(g: GpuView) -> tuple[str, str]:
+    return g.sample.index, g.sample.uuid
 
 
 GPU: tuple[Family, ...] = (
@@ -27,7 +31,7 @@ GPU: tuple[Family, ...] = (
         "gpu_info",
         "What this GPU is.",
         (*GPU_LABELS, "model", "driver_version"),
-        lambda gpus, node: [((g.sample.index, g.sample.uuid, g.sample.model, node.driver_version), 1) for g in gpus],
+        lambda s: [((*_id(g), g.sample.model, s.node.driver_version), 1) for g in s.gpus],
     ),
     Family(
         "gpu_readable",
@@ -75,11 +79,7 @@ GPU: tuple[Family, ...] = (
         "gpu_seconds_total",
         "Seconds of this GPU by what they went into.",
         (*GPU_LABELS, "state"),
-        lambda gpus, _: [
-            ((g.sample.index, g.sample.uuid, state.value), seconds)
-            for g in gpus
-            for state, seconds in g.seconds.items()
-        ],
+        _rows(lambda g: [((*_id(g), state.value), seconds) for state, seconds in g.seconds.items()]),
     ),
     Family("gpu_power_watts", "Power drawn now.", GPU_LABELS, _each_gpu(lambda g: g.sample.power_watts)),
     Family(
@@ -146,11 +146,14 @@ GPU: tuple[Family, ...] = (
         "gpu_mig_info",
         "Which GPU a MIG slice is a part of.",
         (*GPU_LABELS, "parent_uuid", "profile"),
-        lambda gpus, _: [
-            ((g.sample.index, g.sample.uuid, g.sample.parent_uuid, g.sample.model.partition("MIG ")[2]), 1)
-            for g in gpus
-            if g.sample.parent_uuid
-        ],
+        _rows(
+            lambda g: [
+                (
+                    (*_id(g), g.sample.parent_uuid, g.sample.model.partition("MIG ")[2]),
+                    1 if g.sample.parent_uuid else None,
+                )
+            ]
+        ),
     ),
     Family(
         "gpu_mig_slice_ratio",
@@ -168,18 +171,18 @@ GPU: tuple[Family, ...] = (
         "gpu_read_seconds",
         "How long the driver took for the last figures of its slowest GPU; they are as old as that.",
         (),
-        lambda _, node: one(node.gpu_read_seconds),
+        one(lambda s: s.node.gpu_read_seconds),
     ),
     Family(
         "gpu_call_failures_total",
         "Answers of the driver that were neither a figure nor a refusal, by call and code; each is left out alone.",
         ("call", "code"),
-        lambda _, node: [((call, str(code)), count) for (call, code), count in node.gpu_call_failures.items()],
+        lambda s: [((call, str(code)), count) for (call, code), count in s.node.gpu_call_failures.items()],
     ),
     Family(
         "gpu_stuck_call_seconds",
         "How long a call of the driver has not come back.",
         (*GPU_LABELS, "call"),
-        lambda gpus, _: [((g.sample.index, g.sample.uuid, g.sample.stuck_call), g.sample.stuck_seconds) for g in gpus],
+        _rows(lambda g: [((*_id(g), g.sample.stuck_call), g.sample.stuck_seconds)]),
     ),
 )

@@ -3,40 +3,68 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
 from epochcost._version import __version__
 from epochcost.agent.collectors.family import Family, one
+from epochcost.agent.snapshot import CollectorHealth, Snapshot
 
-OWN: tuple[Family, ...] = (
-    Family(
-        "build_info",
-        "Version of epochcost and of Python.",
-        ("version", "python"),
-        lambda _: [((__version__, platform.python_version()), 1)],
-    ),
-    Family(
-        "collector_success",
-        "1 when the last attempt of this collector went well.",
-        ("collector",),
-        lambda s: [((name,), health.success) for name, health in s.health.items()],
-    ),
-    Family(
-        "collector_duration_seconds",
-        "What the last attempt of this collector took.",
-        ("collector",),
-        lambda s: [((name,), health.duration_seconds) for name, health in s.health.items()],
-    ),
-    Family("sample_timestamp_seconds", "When the last sample was taken.", (), lambda s: one(s.t)),
-    Family(
-        "progress_events_total",
-        "Training events by what became of them.",
-        ("result",),
-        lambda s: [((result,), count) for result, count in s.events.items()],
-    ),
-    Family(
-        "clock_jumps_total",
-        "Jumps of the wall clock that were seen and ignored.",
-        (),
-        lambda s: one(s.clock_jumps),
-    ),
-)
+
+def _user(number: int) -> str:
+    return str(number) if number >= 0 else "network" if number == -1 else "others"
+
+
+Healths: TypeAlias = Callable[[Snapshot], Mapping[str, CollectorHealth]]
+
+
+def own(healths: Healths) -> tuple[Family, ...]:
+    """The metrics of an agent; ``healths`` tells how its collectors went, by name."""
+    return (
+        Family(
+            "build_info",
+            "Version of epochcost and of Python.",
+            ("version", "python"),
+            lambda _: [((__version__, platform.python_version()), 1)],
+        ),
+        Family(
+            "collector_success",
+            "1 when the last attempt of this collector went well; `metrics_...` make the rows of this page.",
+            ("collector",),
+            lambda s: [((name,), health.success) for name, health in healths(s).items()],
+        ),
+        Family(
+            "collector_duration_seconds",
+            "What the last attempt of this collector took.",
+            ("collector",),
+            lambda s: [((name,), health.duration_seconds) for name, health in healths(s).items()],
+        ),
+        Family(
+            "price_contradictions_total",
+            "Answers of other price pollers behind the same name that contradicted the one that is followed.",
+            (),
+            lambda s: [((), health.contradictions) for name, health in healths(s).items() if name == "price"],
+        ),
+        Family("sample_timestamp_seconds", "When the last sample was taken.", (), one(lambda s: s.t)),
+        Family(
+            "progress_events_total",
+            "Training events by what became of them.",
+            ("result",),
+            lambda s: [((result,), count) for result, count in s.events.items()],
+        ),
+        Family(
+            "progress_refused_total",
+            "Event lines and files that were not taken because their user has too much open.",
+            ("user", "reason"),
+            lambda s: [((_user(user), reason), count) for (user, reason), count in s.refused.items()],
+        ),
+        Family(
+            "clock_jumps_total",
+            "Jumps of the wall clock that were seen and ignored.",
+            (),
+            one(lambda s: s.clock_jumps),
+        ),
+    )
+
+
+OWN: tuple[Family, ...] = own(lambda snapshot: snapshot.health)

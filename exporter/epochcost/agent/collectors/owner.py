@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from epochcost.agent.collectors.family import Family, Row, Value
+from epochcost.agent.collectors.family import Family, Rows, Value, each
 from epochcost.agent.snapshot import Snapshot
 from epochcost.model import GpuOwner
 
@@ -12,16 +12,18 @@ OWNER_LABELS = ("gpu", "uuid", "owner_kind", "owner", "owner_namespace", "owner_
 """Names of their own: as ``namespace`` or ``container`` a scrape configuration's target labels would overwrite them."""
 
 
-def _each_owner(value: Callable[[GpuOwner], Value]) -> Callable[[Snapshot], list[Row]]:
-    def rows(snapshot: Snapshot) -> list[Row]:
-        index = {gpu.sample.uuid: gpu.sample.index for gpu in snapshot.gpus}
-        return [
-            ((index[o.uuid], o.uuid, o.kind, o.owner, o.namespace, o.container, o.user), value(o))
-            for o in snapshot.owners
-            if o.uuid in index
-        ]
+def _each_owner(value: Callable[[GpuOwner], Value]) -> Rows:
+    return each(_placed, lambda placed: [(_labels(*placed), value(placed[1]))])
 
-    return rows
+
+def _placed(snapshot: Snapshot) -> list[tuple[str, GpuOwner]]:
+    """The owners of the GPUs that are shown, each with the index of its GPU."""
+    index = {gpu.sample.uuid: gpu.sample.index for gpu in snapshot.gpus}
+    return [(index[owner.uuid], owner) for owner in snapshot.owners if owner.uuid in index]
+
+
+def _labels(index: str, o: GpuOwner) -> tuple[str, ...]:
+    return index, o.uuid, o.kind, o.owner, o.namespace, o.container, o.user
 
 
 OWNER: tuple[Family, ...] = (
@@ -31,5 +33,11 @@ OWNER: tuple[Family, ...] = (
         "Part of this GPU that each of its owners uses; sums to 1 for each GPU whose owners are known.",
         OWNER_LABELS,
         _each_owner(lambda o: o.share_ratio),
+    ),
+    Family(
+        "gpu_owner_not_understood",
+        "Processes and devices on GPUs whose owner could not be told: a path or a name has a form that is not known.",
+        ("source", "form"),
+        lambda s: [(key, count) for key, count in s.owners_not_understood.items()],
     ),
 )

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 from prometheus_client.core import Metric, SummaryMetricFamily
 from prometheus_client.samples import Sample
 
-from epochcost.agent.collectors.family import MACHINE, PREFIX, Family, Row, Value
+from epochcost.agent.collectors.family import MACHINE, PREFIX, Family, Row, Rows, Value, each
 from epochcost.agent.snapshot import CountedProgress, RunView, SettledRun, Snapshot
 from epochcost.model import Phase, RunState
 
 RUN_LABELS = ("run", "part")
 
 
-def _each_run(value: Callable[[RunView], Value]) -> Callable[[Sequence[RunView], str], list[Row]]:
-    return lambda runs, _: [((r.run, r.part), value(r)) for r in runs]
+def _each_run(value: Callable[[RunView], Value]) -> Rows:
+    return _rows(lambda r: [((r.run, r.part), value(r))])
 
 
-def _counted(value: Callable[[CountedProgress], Value]) -> Callable[[Sequence[RunView], str], list[Row]]:
+def _counted(value: Callable[[CountedProgress], Value]) -> Rows:
     """Progress, where it is counted: elsewhere it would be counted once more for each machine."""
-    return lambda runs, _: [((r.run, r.part), value(r.counted)) for r in runs if r.counted is not None]
+    return _rows(lambda r: [((r.run, r.part), None if r.counted is None else value(r.counted))])
 
 
-def _settled(value: Callable[[SettledRun], Value]) -> Callable[[Sequence[RunView], str], list[Row]]:
-    return lambda runs, _: [((r.run, r.part), value(r.settled)) for r in runs if r.settled is not None]
+def _rows(rows: Callable[[RunView], Iterable[Row]]) -> Rows:
+    return each(lambda s: s.runs, rows)
+
+
+def _settled(value: Callable[[SettledRun], Value]) -> Rows:
+    return _rows(lambda r: [((r.run, r.part), None if r.settled is None else value(r.settled))])
 
 
 RUN: tuple[Family, ...] = (
@@ -32,7 +37,7 @@ RUN: tuple[Family, ...] = (
         "run_info",
         "What this training run is.",
         (*RUN_LABELS, "experiment", "framework", "nodes", "world", "launcher", "launcher_job", "attempt"),
-        lambda runs, _: [(_facts(r), 1) for r in runs],
+        _rows(lambda r: [(_facts(r), 1)]),
     ),
     Family(
         "run_leader",
@@ -44,7 +49,7 @@ RUN: tuple[Family, ...] = (
         "run_state",
         "1 for the state that the run is in, 0 for the others.",
         (*RUN_LABELS, "state"),
-        lambda runs, _: [((r.run, r.part, state.value), r.state is state) for r in runs for state in RunState],
+        _rows(lambda r: [((r.run, r.part, state.value), r.state is state) for state in RunState]),
     ),
     Family(
         "run_gpus",
@@ -68,26 +73,48 @@ RUN: tuple[Family, ...] = (
         "run_state_seconds_total",
         "The run's share of this node's device-mean seconds by what they went into.",
         (*RUN_LABELS, "state"),
-        lambda runs, _: [((r.run, r.part, s.value), seconds) for r in runs for s, seconds in r.totals.seconds.items()],
+        _rows(lambda r: [((r.run, r.part, s.value), seconds) for s, seconds in r.totals.seconds.items()]),
     ),
     Family(
         "run_state_cost_usd_total",
         "The run's settled dollars on this node by what they went into.",
         (*RUN_LABELS, "state"),
-        lambda runs, _: [
-            ((r.run, r.part, s.value), usd) for r in runs if r.settled for s, usd in r.settled.states.items()
-        ],
+        _rows(lambda r: [((r.run, r.part, s.value), usd) for s, usd in r.settled.states.items()] if r.settled else []),
+    ),
+    Family(
+        "run_useful_seconds_total",
+        "The run's useful seconds by what the multiprocessors did: active, the rest, or unknown; they sum to `useful`.",
+        (*RUN_LABELS, "sm"),
+        _rows(lambda r: [((r.run, r.part, sm.value), seconds) for sm, seconds in r.useful.seconds.items()]),
+    ),
+    Family(
+        "run_useful_cost_usd",
+        "The run's useful dollars on this node, as exact as known now, by what the multiprocessors did.",
+        (*RUN_LABELS, "sm"),
+        _rows(lambda r: [((r.run, r.part, sm.value), usd) for sm, usd in r.useful.cost_usd.items()]),
+    ),
+    Family(
+        "run_energy_joules_total",
+        "Energy that the run's GPUs drew for it on this node, in the seconds of the next.",
+        RUN_LABELS,
+        _each_run(lambda r: r.energy_joules),
+    ),
+    Family(
+        "run_energy_seconds_total",
+        "Seconds of the run in which each of its GPUs told its power.",
+        RUN_LABELS,
+        _each_run(lambda r: r.energy_seconds),
     ),
     Family(
         "run_phase_seconds_total",
         "Seconds of the run by what it says it was doing.",
         (*RUN_LABELS, "phase"),
-        lambda runs, _: [
-            ((r.run, r.part, phase.value), r.counted.phase_seconds.get(phase, 0.0))
-            for r in runs
-            if r.counted is not None
-            for phase in Phase
-        ],
+        _rows(
+            lambda r: [
+                ((r.run, r.part, phase.value), r.counted.phase_seconds.get(phase, 0.0) if r.counted else None)
+                for phase in Phase
+            ]
+        ),
     ),
     Family(
         "run_cost_usd_total",
@@ -182,8 +209,17 @@ RUN: tuple[Family, ...] = (
     ),
 )
 
+
 Sums = tuple[float | None, float | None]
 """Count and sum, None where not known."""
+
+
+class Summary(NamedTuple):
+    """One metric of sums and counts: its name without prefix, help, and its count and sum of a run."""
+
+    name: str
+    help: str
+    numbers: Callable[[RunView], Sums]
 
 
 def _durations(r: RunView) -> Sums:
@@ -196,9 +232,9 @@ def _dollars(r: RunView) -> Sums:
     return (r.settled.epochs if r.counted is not None else None), r.settled.epochs_usd
 
 
-SUMMARIES: tuple[tuple[str, str, Callable[[RunView], Sums]], ...] = (
-    ("run_epoch_seconds", "Durations of finished epochs.", _durations),
-    (
+SUMMARIES = (
+    Summary("run_epoch_seconds", "Durations of finished epochs.", _durations),
+    Summary(
         "run_epoch_cost_usd",
         "Settled dollars of finished epochs on this node; the count, of these epochs, only where progress is counted.",
         _dollars,
@@ -207,25 +243,38 @@ SUMMARIES: tuple[tuple[str, str, Callable[[RunView], Sums]], ...] = (
 
 
 class EpochCollector:
-    """Durations and dollars of finished epochs, as summaries without quantiles."""
+    """Durations and dollars of finished epochs, as summaries without quantiles.
 
-    def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
+    Attributes:
+        problem: why some samples are missing from the last collection; empty when none is.
+    """
+
+    def __init__(self, snapshot: Callable[[], Snapshot | None]) -> None:
+        self.problem = ""
         self._snapshot = snapshot
 
     def collect(self) -> Iterator[Metric]:
         """Sum and count by run, absent before the first finished epoch."""
-        snapshot = self._snapshot()
-        for name, text, numbers in SUMMARIES:
-            metric = SummaryMetricFamily(PREFIX + name, text, labels=(MACHINE, *RUN_LABELS))
+        snapshot, self.problem = self._snapshot(), ""
+        if snapshot is None:
+            return
+        for summary in SUMMARIES:
+            metric = SummaryMetricFamily(PREFIX + summary.name, summary.help, labels=(MACHINE, *RUN_LABELS))
             for run in snapshot.runs:
-                labels = {MACHINE: snapshot.machine, "run": run.run, "part": run.part}
-                count, total = numbers(run)
-                if count is not None:
-                    metric.samples.append(Sample(f"{PREFIX}{name}_count", labels, float(count)))
-                if total is not None:
-                    metric.samples.append(Sample(f"{PREFIX}{name}_sum", labels, total))
+                try:
+                    metric.samples += _samples(summary, run, snapshot.machine)
+                except Exception as err:  # noqa: BLE001, PERF203 - the other runs are exported
+                    self.problem = f"{PREFIX}{summary.name}: {type(err).__name__}: {err}"
             if metric.samples:
                 yield metric
+
+
+def _samples(summary: Summary, run: RunView, machine: str) -> list[Sample]:
+    name, labels = PREFIX + summary.name, {MACHINE: machine, "run": run.run, "part": run.part}
+    count, total = summary.numbers(run)
+    counted = [Sample(f"{name}_count", labels, float(count))] if count is not None else []
+    summed = [Sample(f"{name}_sum", labels, float(total))] if total is not None else []
+    return counted + summed
 
 
 def _facts(r: RunView) -> tuple[str, ...]:

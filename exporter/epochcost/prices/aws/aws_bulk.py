@@ -9,26 +9,24 @@ from __future__ import annotations
 import csv
 import math
 import re
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from http.client import HTTPException
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import urlsplit
 
+from epochcost.http_client import Bounds, ExchangeError, Request, open_stream
 from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
 from epochcost.prices.aws.aws_on_demand import PROVIDER, ec2_types
 from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
 
 NAME = "aws_bulk"
 GIB = 1024**3
-READ_TIMEOUT_SECONDS = 30.0
+OK = 200
 MOST_SECONDS = 900.0
 """For one region."""
+MOST_BYTES = 4 * 1024**3
+"""The largest lists have about half a gigabyte."""
 LONGEST_LINE_BYTES = 64 * 1024
-LINES_BETWEEN_LOOKS = 10_000
 HEADER_WITHIN_LINES = 10
 _LINUX_ON_DEMAND: Mapping[str, tuple[str, ...]] = {
     "TermType": ("OnDemand",),  # or Reserved
@@ -117,13 +115,13 @@ class AwsBulk:
     def _region(self, region: str, types: tuple[str, ...]) -> dict[str, list[Row]]:
         where = f"{NAME}: the price list of {region} at {urlsplit(self.url).netloc}"
         address = f"{self.url}/offers/v1.0/aws/AmazonEC2/current/{region}/index.csv"
+        request = Request(address, headers={"Accept": "text/csv, */*"}, same_host_redirects=3)
         try:
-            with urllib.request.urlopen(address, timeout=READ_TIMEOUT_SECONDS) as answer:  # noqa: S310 - http(s)
-                return linux_rows(_lines(answer), region, types)
-        except urllib.error.HTTPError as err:
-            with err:
-                raise PriceSourceError(f"{where}: HTTP {err.code}") from None
-        except (OSError, HTTPException) as err:
+            with open_stream(request, Bounds.within(MOST_SECONDS, MOST_BYTES)) as answer:
+                if answer.status != OK:
+                    raise PriceSourceError(f"{where}: HTTP {answer.status}")
+                return linux_rows(_lines(answer.pieces()), region, types)
+        except ExchangeError as err:
             raise PriceSourceError(f"{where}: cannot be read: {err}") from None
         except (ValueError, csv.Error) as err:
             raise PriceSourceError(f"{where}: is not a price list: {err}") from None
@@ -134,19 +132,19 @@ def _several(region: str, instance_type: str, rows: list[Row]) -> str:
     return f"{NAME}: {instance_type} in {region}: {len(rows)} rows match, not one ({skus}): no price taken"
 
 
-def _lines(answer: Any) -> Iterator[bytes]:  # noqa: ANN401 - an HTTPResponse
-    """Lines of a download that is whole, or an error."""
-    deadline = time.monotonic() + MOST_SECONDS
+def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Lines of a download, however it is cut into pieces; whoever gives the pieces says whether it is whole."""
+    rest = b""
     count = 0
-    while line := answer.readline(LONGEST_LINE_BYTES):
-        if len(line) == LONGEST_LINE_BYTES:
+    for piece in pieces:
+        *whole, rest = (rest + piece).split(b"\n")
+        for line in whole:
+            count += 1
+            yield line + b"\n"
+        if len(rest) > LONGEST_LINE_BYTES:
             raise ValueError(f"line {count + 1} is longer than {LONGEST_LINE_BYTES} bytes")
-        yield line
-        count += 1
-        if count % LINES_BETWEEN_LOOKS == 0 and time.monotonic() > deadline:
-            raise TimeoutError(f"not whole after {MOST_SECONDS:g} s")
-    if answer.length:  # http.client ends quietly when the connection is cut
-        raise ConnectionError(f"cut off, {answer.length} bytes are missing")
+    if rest:
+        yield rest
 
 
 def linux_rows(lines: Iterator[bytes], region: str, types: tuple[str, ...]) -> dict[str, list[Row]]:

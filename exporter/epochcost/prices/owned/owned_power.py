@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-import urllib.error
-import urllib.request
-from http.client import HTTPException, InvalidURL
-from urllib.parse import urlsplit
 
+from epochcost.http_client import Bounds, ExchangeError, InvalidRequestError, Request, ask, host_of
 from epochcost.prices.price_source import PriceSourceError
 
 DEFAULT_METRIC = "epochcost_node_power_watts"
 TIMEOUT_SECONDS = 5.0
+OK = 200
 MOST_BYTES = 8 * 1024**2
 CHANGE_RATIO = 0.05
 """A reading within this share of the one in use changes nothing, or every refresh would be a price step."""
@@ -39,21 +37,16 @@ class PowerMeter:
 
 
 def _read(url: str) -> str:
-    host = urlsplit(url).netloc.rpartition("@")[2]  # never a password
-    request = urllib.request.Request(url, headers={"Accept": "text/plain"})  # noqa: S310 - http(s) by settings
+    host = host_of(url)
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 - http(s) by settings
-            body: bytes = answer.read(MOST_BYTES + 1)
-    except urllib.error.HTTPError as err:
-        with err:
-            raise PriceSourceError(f"owned: measured power from {host}: HTTP {err.code}") from None
-    except (InvalidURL, ValueError):  # its text repeats what may be a password
+        answer = ask(Request(url, headers={"Accept": "text/plain"}), Bounds.within(TIMEOUT_SECONDS, MOST_BYTES))
+    except InvalidRequestError:
         raise PriceSourceError(f"owned: measured power from {host}: is no URL that can be asked") from None
-    except (OSError, HTTPException) as err:
+    except ExchangeError as err:
         raise PriceSourceError(f"owned: measured power from {host}: cannot be read: {err}") from None
-    if len(body) > MOST_BYTES:
-        raise PriceSourceError(f"owned: measured power from {host}: longer than {MOST_BYTES} bytes")
-    return body.decode("utf-8", "replace")
+    if answer.status != OK:
+        raise PriceSourceError(f"owned: measured power from {host}: HTTP {answer.status}")
+    return answer.body.decode("utf-8", "replace")
 
 
 def _mean(text: str, metric: str, url: str) -> float:
@@ -63,6 +56,7 @@ def _mean(text: str, metric: str, url: str) -> float:
     except ValueError:
         watts = [math.nan]
     if not watts or not all(math.isfinite(value) and value > 0 for value in watts):
-        host = urlsplit(url).netloc.rpartition("@")[2]
-        raise PriceSourceError(f"owned: measured power from {host}: no usable sample of {metric}: {samples[:3]}")
+        raise PriceSourceError(
+            f"owned: measured power from {host_of(url)}: no usable sample of {metric}: {samples[:3]}"
+        )
     return sum(watts) / len(watts)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
+from epochcost.prices.allowances import Credit
 from epochcost.prices.gpu_model import canonical
-from epochcost.prices.http_json import JsonApi
+from epochcost.prices.http_json import HttpError, JsonApi
 from epochcost.prices.json_fields import FieldError, number, optional_number, rows
 from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
 
 NAME = "vast_rented"
 PROVIDER = "vastai"
 MOST_MACHINES = 500
+NOT_FOUND = 404
 PAGE_SIZE = 25
 """The API gives no more at a time."""
 MIB = 1024**2
@@ -50,15 +52,31 @@ class VastRented:
                 problems.append(f"vast_rented: machine {row.get('id')!r:.20}: {err}")
         if problems and not prices:
             raise PriceSourceError(summary(problems))
-        note = () if running else (f"vast_rented: none of the {len(found)} machines of this account is running",)
-        return Catalogue(tuple(prices), tuple(facts), tuple(problems), complete=True, notes=note)
+        notes = [] if running else [f"vast_rented: none of the {len(found)} machines of this account is running"]
+        whole = not problems
+        left = self._credit(sum(price.usd_per_hour for price in prices) if whole else None, now, notes)
+        return Catalogue(tuple(prices), tuple(facts), tuple(problems), complete=True, notes=tuple(notes), credits=left)
+
+    def _credit(self, spend_usd_per_hour: float | None, now: float, notes: list[str]) -> tuple[Credit, ...]:
+        """What the account has left: machines end when that is used up. No price hangs on it: it is asked once."""
+        try:
+            answer = replace(self.api, attempts=1).get(versioned(self.url, "v0", "users/current"))
+            return (
+                Credit(
+                    "vast.ai account", PROVIDER, number(answer, "credit"), now, spend_usd_per_hour=spend_usd_per_hour
+                ),
+            )
+        except (HttpError, FieldError) as err:
+            notes.append(f"vast_rented: what the account has left is not known ({err}); the key needs user_read")
+            return ()
 
     def _machines(self) -> list[Mapping[str, Any]]:
-        pages = list(
-            self.api.token_pages(
-                versioned(self.url, "v1", "instances"), {"limit": str(PAGE_SIZE)}, "next_token", "after_token"
-            )
-        )
+        try:
+            pages = self._pages("v1")
+        except HttpError as err:
+            if err.status != NOT_FOUND:
+                raise
+            pages = self._of_before(err)
         try:
             found = [row for page in pages for row in rows(page, "instances")]
             promised = optional_number(pages[0], "total_instances")
@@ -69,6 +87,17 @@ class VastRented:
                 f"vast_rented: {len(found)} of {promised:g} instances came: none is priced from a part"
             )
         return found
+
+    def _pages(self, version: str) -> list[dict[str, Any]]:
+        url = versioned(self.url, version, "instances")
+        return list(self.api.token_pages(url, {"limit": str(PAGE_SIZE)}, "next_token", "after_token"))
+
+    def _of_before(self, err: HttpError) -> list[dict[str, Any]]:
+        """A mirror that has not heard of version 1 may still have version 0; else what version 1 answered counts."""
+        try:
+            return self._pages("v0")
+        except HttpError:
+            raise err from None
 
 
 def versioned(url: str, version: str, resource: str) -> str:

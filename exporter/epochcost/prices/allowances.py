@@ -1,0 +1,125 @@
+"""What a provider allows: credit that was bought or given ahead, how long a session may last, free hours a period."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from epochcost.prices.places import PLACE, Where, entries, mapping, moment_ts, positive, where_of
+
+PERIODS: Mapping[str, float] = {"day": 86400.0, "week": 7 * 86400.0, "month": 30 * 86400.0}
+HOUR = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Credit:
+    """Money that is spent down.
+
+    Attributes:
+        name: label ``credit``.
+        provider: whose machines it pays.
+        usd: how much there was at ``as_of_ts``.
+        as_of_ts: when, in seconds since the Unix epoch.
+        until_ts: when the rest is void; infinite where it never is.
+        spend_usd_per_hour: by how much it falls an hour now, as its provider says; None where that is not known.
+    """
+
+    name: str
+    provider: str
+    usd: float
+    as_of_ts: float
+    until_ts: float = math.inf
+    spend_usd_per_hour: float | None = None
+
+    @property
+    def lasts_seconds(self) -> float | None:
+        """How long it lasts at that spend; None where nothing is spent, or nobody says how much."""
+        return self.usd / self.spend_usd_per_hour * HOUR if self.spend_usd_per_hour else None
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What machines of a kind are allowed.
+
+    Attributes:
+        name: label ``limit``.
+        where: which machines.
+        session_seconds: after so long the provider ends a machine; None where it does not.
+        free_seconds: so much of a period costs nothing; None where nothing is free.
+        period: of ``free_seconds``, one of `PERIODS`.
+    """
+
+    name: str
+    where: Where
+    session_seconds: float | None = None
+    free_seconds: float | None = None
+    period: str = ""
+
+
+def parse_credits(raw: object) -> tuple[Credit, ...]:
+    """The YAML list ``credits:``.
+
+    Raises:
+        ValueError: naming the entry, the key, its value and what is allowed.
+    """
+    found = tuple(_credit(entry, f"credit {n}") for n, entry in entries(raw))
+    _distinct([each.name for each in found], "credit")
+    return found
+
+
+def _credit(entry: object, where: str) -> Credit:
+    values = mapping(entry, ("name", "provider", "balance-usd", "as-of", "until"), where)
+    as_of = moment_ts(values, "as-of", where, math.nan)
+    if math.isnan(as_of):
+        raise ValueError(f"{where}: as-of: must be given: the day on which the balance was read, 2026-11-21")
+    until = moment_ts(values, "until", where, math.inf)
+    return Credit(
+        _name(values, where), str(values.get("provider", "")), positive(values, "balance-usd", where), as_of, until
+    )
+
+
+def parse_limits(raw: object) -> tuple[Limit, ...]:
+    """The YAML list ``limits:``.
+
+    Raises:
+        ValueError: naming the entry, the key, its value and what is allowed.
+    """
+    found = tuple(_limit(entry, f"limit {n}") for n, entry in entries(raw))
+    _distinct([each.name for each in found], "limit")
+    return found
+
+
+def _limit(entry: object, where: str) -> Limit:
+    values = mapping(entry, ("name", *PLACE, "session-hours", "free-hours", "per"), where)
+    if "session-hours" not in values and "free-hours" not in values:
+        raise ValueError(f"{where}: give session-hours, free-hours or both")
+    period = str(values.get("per", ""))
+    if ("free-hours" in values) is not (period in PERIODS):
+        raise ValueError(f"{where}: per: {period!r} must be one of {', '.join(PERIODS)}, and goes with free-hours")
+    return Limit(
+        _name(values, where),
+        where_of(values),
+        _hours(values, "session-hours", where),
+        _hours(values, "free-hours", where),
+        period,
+    )
+
+
+def _hours(values: Mapping[str, Any], key: str, where: str) -> float | None:
+    return positive(values, key, where) * HOUR if key in values else None
+
+
+def _name(values: Mapping[str, Any], where: str) -> str:
+    name = str(values.get("name", ""))
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,63}", name):
+        raise ValueError(f"{where}: name: {name!r} must be 1 to 64 letters, digits, blanks and ._-")
+    return name
+
+
+def _distinct(names: list[str], what: str) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{what} {name!r} is given {names.count(name)} times; each needs its own name")

@@ -1,0 +1,72 @@
+"""Which of several pollers behind one name is followed: one, while it answers, so that none rewrites another's past."""
+
+from __future__ import annotations
+
+import logging
+
+from epochcost.model import Price, PriceStep
+from epochcost.prices.price_source import PriceSourceError
+
+FOLLOW_SECONDS = 600.0
+"""So long after its last answer a poller is given up for another one that says something else."""
+_SAME_RATIO = 1e-9
+_log = logging.getLogger(__name__)
+
+
+class ContradictionError(PriceSourceError):
+    """Another poller than the one that is followed says something else about the same time."""
+
+    contradicts = True
+
+
+class FollowedPoller:
+    """Takes the answers of one poller, and of others only what does not contradict it."""
+
+    def __init__(self) -> None:
+        self._poller = ""
+        self._heard = 0.0
+        self._price: Price | None = None
+
+    def take(self, poller: str, price: Price, monotonic: float) -> Price:
+        """``price`` as ``poller`` answered it, if it is to be used.
+
+        Args:
+            poller: its id; empty from one that does not say.
+            price: its answer.
+            monotonic: now, in seconds of a clock that never jumps.
+
+        Raises:
+            ContradictionError: when another poller is followed that answered not long ago, and said otherwise.
+        """
+        followed = self._price
+        if followed is not None and poller != self._poller:
+            differs = contradiction(followed, price)
+            if differs and monotonic - self._heard < FOLLOW_SECONDS:
+                names = [name or "(without an id)" for name in (poller, self._poller)]
+                raise ContradictionError(
+                    f"price poller {names[0]} contradicts {names[1]}, which is followed while it answers: {differs}"
+                )
+            if not differs:
+                return price
+            _log.warning("price poller %s has not answered for long: %s is followed from now on", self._poller, poller)
+        self._poller, self._heard, self._price = poller, monotonic, price
+        return price
+
+
+def contradiction(one: Price, other: Price) -> str:
+    """Where the two say different prices for a time that both know, for people; empty where they nowhere do.
+
+    Only what both had confirmed by then is compared: the later of the two may know of a newer change.
+    """
+    begin = max(one.steps[0].ts, other.steps[0].ts)
+    until = min(one.fetched_ts, other.fetched_ts)
+    times = sorted({step.ts for step in (*one.steps, *other.steps) if begin <= step.ts <= until} | {begin})
+    for ts in times:
+        left, right = _at(one.steps, ts), _at(other.steps, ts)
+        if ts <= until and abs(left - right) > _SAME_RATIO * max(left, right):
+            return f"${left:g} and ${right:g} an hour for one time"
+    return ""
+
+
+def _at(steps: tuple[PriceStep, ...], ts: float) -> float:
+    return next(step.usd_per_hour for step in reversed(steps) if step.ts <= ts)

@@ -1,0 +1,82 @@
+"""Whether a request is meant for this server: a browser can be led to loopback under any name."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import socket
+from functools import lru_cache
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from epochcost.serve.messages import Request, Response, text
+
+HOSTS = Path("/etc/hosts")
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
+
+
+def misdirected(request: Request, local_address: str) -> Response | None:
+    """The refusal of a request that a page of another site made, or that is for another host; None for a good one.
+
+    Args:
+        request: its head.
+        local_address: where the connection came in. On loopback only this machine's own names are answered to: a name
+            of somebody else's that leads here (DNS rebinding) makes his page the same origin as ours.
+    """
+    host, origin = request.headers.get("host", ""), request.headers.get("origin", "")
+    if host and _is_loopback(local_address) and not is_ours(host):
+        return text(421, "this server answers here to addresses, localhost and the names of its machine alone")
+    if origin and urlsplit_host(origin) != host.lower():
+        return text(403, "a page of another site may not ask this server")
+    return None
+
+
+def is_ours(host: str) -> bool:
+    """Whether the value of a Host header names this machine by an address or by a name of its own."""
+    parts = _HOST.fullmatch(host)
+    if parts is None:
+        return False
+    name = parts[1].lower().rstrip(".")
+    return _is_address(name.strip("[]")) or name == "localhost" or name in own_names()
+
+
+def urlsplit_host(origin: str) -> str:
+    """Host and port of an Origin header, in lower case; of ``null`` and of nonsense something that is no host."""
+    try:
+        return urlsplit(origin).netloc.lower() or "null"
+    except ValueError:
+        return "null"
+
+
+@lru_cache(maxsize=1)
+def own_names(hosts: Path = HOSTS) -> frozenset[str]:
+    """What this machine calls itself. No name server is asked: it might hang, or be the attacker's."""
+    names = {os.uname().nodename.lower(), socket.gethostname().lower()}
+    try:
+        with hosts.open("rb") as file:
+            lines = file.read(1 << 20).decode("utf-8", "replace").lower().splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        address, *called = line.partition("#")[0].split() or [""]
+        if _is_loopback(address) or names & set(called):
+            names.update(called)
+    return frozenset(name for name in names if name)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(found, "ipv4_mapped", None)
+    return (mapped or found).is_loopback

@@ -1,0 +1,82 @@
+"""What an epoch of an experiment takes and costs on each machine type, as measured."""
+
+from __future__ import annotations
+
+from rule_text import Group, Rule, RuleFile, record
+
+PLACE = "provider, instance_type, purchase_option"
+
+
+def of_setup(name: str, figure: str) -> Rule:
+    """A figure of each run, with the setup that it was measured on."""
+    return record(
+        name,
+        f"""
+        run:epochcost_run_setup:info
+        * on (RUN) group_left ()
+        {figure}
+        """,
+    )
+
+
+COMPARE = RuleFile(
+    """
+    What an epoch of an experiment takes and costs on each machine type, as measured. Every rule is explained in
+    docs/rules.md.
+    """,
+    [
+        Group(
+            "epochcost-compare",
+            [
+                record(
+                    "run_place:epochcost_node_share_ratio:sum",
+                    f"""
+                    sum by (RUN, experiment, {PLACE}) (
+                      max by (PART) (epochcost_run_node_share_ratio and on (PART) part:epochcost_active:now)
+                      * on (MACHINE) group_left ({PLACE}) machine:epochcost_node_info:max
+                      * on (RUN) group_left (experiment) run:epochcost_experiment:info
+                    )
+                    """,
+                    "How many whole machines of each kind a run pays for.",
+                ),
+                record(
+                    "run:epochcost_run_place:info",
+                    """
+                    topk by (RUN) (1, run_place:epochcost_node_share_ratio:sum)
+                    >= bool 0
+                    unless on (RUN)
+                    count by (RUN) (run_place:epochcost_node_share_ratio:sum) > 1
+                    """,
+                    """
+                    Where a run trains; after its end, where it did. One that pays for machines of two kinds at once
+                    is of neither.
+                    """,
+                ),
+                record(
+                    "run:epochcost_run_setup:info",
+                    """
+                    run:epochcost_run_place:info
+                    * on (RUN) group_left (nodes, batch_size)
+                    topk by (RUN) (1,
+                      (
+                        max by (RUN, nodes) (epochcost_run_info and on (PART) part:epochcost_active:now)
+                        * on (RUN) group_left (batch_size)
+                        count_values by (RUN) ("batch_size", max by (RUN) (epochcost_run_batch_size))
+                      )
+                      or on (RUN)
+                      max by (RUN, nodes) (epochcost_run_info and on (PART) part:epochcost_active:now)
+                    )
+                    """,
+                    "The place, on how many nodes, and with which batch: what has to be equal for two epochs to be "
+                    "comparable.",
+                ),
+                of_setup(
+                    "run_setup:epochcost_epoch_seconds:last", "max by (RUN) (part:epochcost_last_epoch_seconds:now)"
+                ),
+                of_setup("run_setup:epochcost_epoch_cost_usd:last", "run:epochcost_epoch_cost_usd:last"),
+                of_setup("run_setup:epochcost_memory_fill_ratio:max", "run:epochcost_memory_fill_ratio:max"),
+            ],
+            interval="1m",
+        )
+    ],
+)

@@ -1,0 +1,231 @@
+"""Dollars of nodes and of the fleet: an hour, by state, and what counters did between two instants."""
+
+from __future__ import annotations
+
+from rule_text import Group, RuleFile, record
+
+WASTE = 'state!~"useful|unattributed|unknown|unsettled"'
+"""Busy for somebody who reported no run, nobody looked, not yet known what: none of it is called waste."""
+SPENT_NOW = """
+    sum by (MACHINE) (
+      label_replace(machine:epochcost_cost_usd:settled, "of", "settled", "", "")
+      or
+      label_replace(
+        sum by (MACHINE) (max by (MACHINE, state) (last_over_time(epochcost_node_provisional_cost_usd[2m]))),
+        "of", "provisional", "", ""
+      )
+      or
+      label_replace(
+        max by (MACHINE) (last_over_time(epochcost_node_unpriced_seconds[2m])) / 3600
+        * on (MACHINE) max by (MACHINE) (last_over_time(node:epochcost_price_usd_per_hour:unified[5m])),
+        "of", "unpriced", "", ""
+      )
+      or
+      label_replace(0 * machine:epochcost_accounted_seconds:last, "of", "nothing", "", "")
+    )
+    """
+
+COST = RuleFile(
+    "Dollars of nodes and of the fleet, by state. Every rule is explained in docs/rules.md.",
+    [
+        Group(
+            "epochcost-cost",
+            [
+                record(
+                    "node_state:epochcost_time_ratio:rate5m",
+                    """
+                    max by (MACHINE, state) (rate(epochcost_node_seconds_total[5m]))
+                    / on (MACHINE) group_left ()
+                    (sum by (MACHINE) (max by (MACHINE, state) (rate(epochcost_node_seconds_total[5m]))) > 0)
+                    """,
+                    """
+                    Divided by their sum, so that a node's states always sum to its price, also when the agent books
+                    minutes at
+                    once.
+                    """,
+                ),
+                record(
+                    "node_state:epochcost_cost_usd_per_hour:rate5m",
+                    """
+                    node_state:epochcost_time_ratio:rate5m
+                    * on (MACHINE) group_left (node) node:epochcost_price_usd_per_hour:unified
+                    """,
+                ),
+                record(
+                    "cluster_state:epochcost_cost_usd_per_hour:rate5m",
+                    "sum by (KEEP, state) (node_state:epochcost_cost_usd_per_hour:rate5m)",
+                ),
+                record(
+                    "cluster:epochcost_cost_usd_per_hour:rate5m",
+                    "sum by (KEEP) (cluster_state:epochcost_cost_usd_per_hour:rate5m)",
+                ),
+                record(
+                    "cluster:epochcost_price_usd_per_hour:sum",
+                    "sum by (KEEP) (node:epochcost_price_usd_per_hour:unified)",
+                ),
+            ],
+        ),
+        Group(
+            "epochcost-spend",
+            [
+                record(
+                    "machine:epochcost_accounted_seconds:last",
+                    "sum by (MACHINE) (max by (MACHINE, state) (last_over_time(epochcost_node_seconds_total[2m])))",
+                    "The last sample of a machine that has just gone counts, hence two minutes.",
+                ),
+                record(
+                    "machine:epochcost_cost_usd:settled",
+                    "sum by (MACHINE) (max by (MACHINE, state) (last_over_time(epochcost_node_cost_usd_total[2m])))",
+                ),
+                record(
+                    "machine:epochcost_cost_usd:now",
+                    SPENT_NOW,
+                    """
+                    All dollars in the ledger of a machine: settled, provisional, and seconds that have no price there
+                    x the price of
+                    now.
+                    """,
+                ),
+                record(
+                    "utc:epochcost_calendar:last",
+                    """
+                    count_values("month", month(vector(time() - 1)))
+                    * on () group_left (day) count_values("day", day_of_month(vector(time() - 1)))
+                    * on () group_left (hour) count_values("hour", hour(vector(time() - 1)))
+                    """,
+                    "The hour, day and month (UTC) that have just passed: at a full hour, the one that ends then.",
+                ),
+                record("utc:epochcost_evaluation_timestamp_seconds:last", "vector(time())"),
+                record(
+                    "cluster:epochcost_spent_usd:step",
+                    """
+                    sum by (KEEP) (
+                      (
+                        machine:epochcost_cost_usd:now
+                        - on (MACHINE) last_over_time(machine:epochcost_cost_usd:now[1d] offset 1s)
+                        unless on (MACHINE)
+                        machine:epochcost_cost_usd:settled
+                        < on (MACHINE) 0.999 * last_over_time(machine:epochcost_cost_usd:settled[1d] offset 1s)
+                      )
+                      or
+                      (
+                        machine:epochcost_cost_usd:now
+                        and on (MACHINE)
+                        machine:epochcost_accounted_seconds:last
+                        <= on () group_left ()
+                        (
+                          3600 + (
+                            time() - last_over_time(utc:epochcost_evaluation_timestamp_seconds:last[1d] offset 1s)
+                            or vector(0)
+                          )
+                        )
+                      )
+                      or
+                      0 * machine:epochcost_cost_usd:now
+                    )
+                    * on () group_left (month, day, hour) utc:epochcost_calendar:last
+                    """,
+                    """
+                    What the ledgers of all machines did since the evaluation before. One that was not seen for a day
+                    counts from now on; one that is younger than an hour, or than the time in which nobody evaluated,
+                    counts as a whole, and so does one that began anew.
+                    """,
+                ),
+                record(
+                    "cluster:epochcost_step_start_timestamp_seconds:last",
+                    """
+                    0 * max by (KEEP) (machine:epochcost_cost_usd:now)
+                    + on () group_left ()
+                    (last_over_time(utc:epochcost_evaluation_timestamp_seconds:last[1d] offset 1s) or vector(time()))
+                    """,
+                ),
+            ],
+            interval="1m",
+            comment="""
+            Days, months and budgets are what the machines' own counters did, of every machine that was there: each
+            evaluation
+            adds what they did since the one before, however long ago that was, and no machine has to be there still
+            when the sum
+            is made.
+            """,
+        ),
+    ],
+)
+WASTE_FILE = RuleFile(
+    """
+    What is paid for and trains nothing. Waste is every state but useful, unattributed (busy for somebody who reported
+    no
+    run), unknown (nobody looked) and unsettled (dollars whose price may still change). Every rule is explained in
+    docs/rules.md.
+    """,
+    [
+        Group(
+            "epochcost-waste",
+            [
+                record(
+                    "node:epochcost_waste_ratio:rate5m",
+                    f"sum by (MACHINE) (node_state:epochcost_time_ratio:rate5m{{{WASTE}}})",
+                ),
+                record(
+                    "node:epochcost_waste_usd_per_hour:rate5m",
+                    f"sum by (MACHINE, node) (node_state:epochcost_cost_usd_per_hour:rate5m{{{WASTE}}})",
+                ),
+                record(
+                    "cluster:epochcost_waste_usd_per_hour:rate5m",
+                    "sum by (KEEP) (node:epochcost_waste_usd_per_hour:rate5m)",
+                ),
+                record(
+                    "cluster:epochcost_waste_ratio:rate5m",
+                    """
+                    cluster:epochcost_waste_usd_per_hour:rate5m
+                    / (cluster:epochcost_cost_usd_per_hour:rate5m > 0)
+                    """,
+                ),
+                record(
+                    "run_state:epochcost_cost_ratio:rate5m",
+                    """
+                    sum by (RUN, state) (
+                      max by (PART, state) (rate(epochcost_run_state_seconds_total[5m]))
+                      * on (MACHINE) group_left () node:epochcost_price_usd_per_hour:unified
+                    )
+                    / on (RUN) group_left ()
+                    (
+                      sum by (RUN) (
+                        max by (PART, state) (rate(epochcost_run_state_seconds_total[5m]))
+                        * on (MACHINE) group_left () node:epochcost_price_usd_per_hour:unified
+                      ) > 0
+                    )
+                    """,
+                ),
+                record(
+                    "run_state:epochcost_cost_usd_per_hour:rate5m",
+                    """
+                    run_state:epochcost_cost_ratio:rate5m
+                    * on (RUN) group_left () run:epochcost_cost_usd_per_hour:sum
+                    """,
+                ),
+                record(
+                    "run:epochcost_waste_usd_per_hour:rate5m",
+                    f"sum by (RUN) (run_state:epochcost_cost_usd_per_hour:rate5m{{{WASTE}}})",
+                ),
+                record(
+                    "run:epochcost_waste_ratio:life",
+                    f"""
+                    sum by (RUN) (run_state:epochcost_cost_usd:sum{{{WASTE}}})
+                    / (run:epochcost_cost_usd:sum > 0)
+                    """,
+                    "Share of all that the run has cost so far, on every machine that it was on.",
+                ),
+                record(
+                    "experiment_state:epochcost_cost_usd_per_hour:rate5m",
+                    """
+                    sum by (KEEP, experiment, state) (
+                      run_state:epochcost_cost_usd_per_hour:rate5m
+                      * on (RUN) group_left (experiment) run:epochcost_experiment:info
+                    )
+                    """,
+                ),
+            ],
+        )
+    ],
+)

@@ -1,0 +1,28 @@
+"""Every rule file that is built, by its name. The limits (epochcost-thresholds.yml) are written by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from budget_rules import BUDGET
+from compare_rules import COMPARE
+from cost_rules import COST, WASTE_FILE
+from gpu_rules import GPUS
+from price_rules import MARKET, PLACE, PRICE
+from rule_text import AlertFile, RuleFile
+from run_rules import RUNS
+
+ALERTS = Path(__file__).with_name("alerts")
+FILES: Mapping[str, RuleFile | AlertFile] = {
+    "epochcost-budget": BUDGET,
+    "epochcost-compare": COMPARE,
+    "epochcost-cost": COST,
+    "epochcost-gpu": GPUS,
+    "epochcost-market": MARKET,
+    "epochcost-place": PLACE,
+    "epochcost-price": PRICE,
+    "epochcost-run": RUNS,
+    "epochcost-waste": WASTE_FILE,
+    **{path.stem: AlertFile(path) for path in sorted(ALERTS.glob("*.yml"))},
+}

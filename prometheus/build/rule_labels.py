@@ -1,0 +1,61 @@
+"""Which labels identify what, in this one place.
+
+A rule's source says ``max by (PART, state) (epochcost_run_state_cost_usd_total)``. The build puts the labels in place
+of the words, and takes agents' series only where they say whose they are. No figure needs a label that a scrape
+configuration makes: not job, instance, pod, namespace, node or region.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+MACHINE = "epochcost_machine"
+"""The agent's name for its machine, on each of its series."""
+OURS = f'{MACHINE}!=""'
+AGENTS = re.compile(r"(?<![\w:])(epochcost_(?:node|gpu|run|collector|sample)_\w+)(?:\{([^}]*)\})?")
+"""A raw series of an agent. Recorded ones have a level and a colon in front."""
+ASK = re.compile(r'ask_(\w+) "((?:[^"\\]|\\.)*)"((?: \$labels\.\w+)*)')
+LEVELS = {"cluster": (), "machine": (MACHINE,), "run": ("run",)}
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The labels to keep at every level: those that your scrape configuration adds and that split the bill."""
+
+    keep: tuple[str, ...] = ("cluster",)
+
+    def words(self) -> dict[str, str]:
+        """What stands for what in the sources."""
+        own = {"KEEP": (), "MACHINE": (MACHINE,), "RUN": ("run",), "PART": ("run", "part", MACHINE)}
+        return {word: ", ".join((*self.keep, *labels)) for word, labels in own.items()}
+
+    def expression(self, source: str) -> str:
+        """PromQL of a source."""
+        text = source
+        for word, labels in self.words().items():
+            text = re.sub(rf"\b{word}\b" + (r"(, )?" if not labels else ""), lambda m, to=labels: _joined(m, to), text)
+        return AGENTS.sub(_only_ours, text)
+
+    def text(self, source: str) -> str:
+        """An alert's text, where ``ask_run "metric{}"`` asks about the run (cluster, machine) of the alert."""
+        return ASK.sub(self._query, source)
+
+    def _query(self, match: re.Match[str]) -> str:
+        names = (*self.keep, *LEVELS[match[1]])
+        matchers = ",".join(f"{name}=%q" for name in names)
+        asked = re.sub(r"\{([^}]*)\}", lambda m: "{" + ",".join(filter(None, (matchers, m[1]))) + "}", match[2])
+        values = " ".join(f"$labels.{name}" for name in names)
+        return f'query (printf "{asked}" {" ".join([values] * match[2].count("{"))}{match[3]})'
+
+
+def _joined(match: re.Match[str], labels: str) -> str:
+    comma = match[1] if match.re.groups else None
+    return labels + (comma or "") if labels else ""
+
+
+def _only_ours(match: re.Match[str]) -> str:
+    name, matchers = match[1], match[2]
+    if matchers and MACHINE in matchers:
+        return match[0]
+    return f"{name}{{{', '.join(filter(None, (OURS, matchers)))}}}"

@@ -1,0 +1,312 @@
+"""Dollars and epochs of training runs: everything is a sum over the parts that the first layer makes."""
+
+from __future__ import annotations
+
+from part_rules import ARCHIVE, HISTORY, KEPT, WHO_COUNTS
+from rule_text import Group, RuleFile, record
+
+ONE_LEADER = "unless on (RUN) run:epochcost_leaders:unclear"
+
+
+def added(name: str, labels: str = "") -> str:
+    """A kept figure, summed over the parts of each run that somebody reports now."""
+    return f"""
+    (
+      sum by (RUN{labels}) (part:{name}:kept)
+      and on (RUN) run:epochcost_reported:now
+      unless on (RUN) run:epochcost_history:pending
+    )"""
+
+
+def newest(metric: str) -> str:
+    """A raw figure of the parts that train now; after the end, of those that ended it."""
+    return f"max by (PART) ({metric}) and on (PART) part:epochcost_active:now"
+
+
+def pace(window: str, seconds: int) -> str:
+    """Epochs a second over ``window``, where the newest epoch took at most ``seconds``."""
+    return f"""
+    (
+      sum by (RUN) (
+        max by (PART) (increase(epochcost_run_epochs_total[{window}]))
+        / on (PART) (max by (PART) (increase(epochcost_run_seconds_total[{window}])) > 0)
+        and on (PART) part:epochcost_active:now
+      )
+      and on (RUN) part:epochcost_last_epoch_seconds:now <= {seconds}
+    )"""
+
+
+RUN = [
+    record(
+        "part:epochcost_cost_usd_per_hour:now",
+        """
+        max by (PART) (epochcost_run_node_share_ratio)
+        * on (MACHINE) group_left (node) node:epochcost_price_usd_per_hour:unified
+        """,
+    ),
+    record(
+        "run:epochcost_cost_usd_per_hour:sum",
+        """
+        sum by (RUN) (part:epochcost_cost_usd_per_hour:now)
+        unless on (RUN)
+        (epochcost_run_node_share_ratio unless on (PART) part:epochcost_cost_usd_per_hour:now)
+        """,
+    ),
+    record(
+        "run_state:epochcost_cost_usd:sum",
+        f"""
+        {added("epochcost_state_cost_usd", ", state")}
+        unless on (RUN)
+        (part:epochcost_run_seconds:kept unless on (PART) part:epochcost_state_cost_usd:kept)
+        """,
+        """
+        Cost so far by state, on every machine that the run was on. A sum that lacks the money of one of them is not
+        shown. What the run has cost is made of it, so that the two cannot differ.
+        """,
+    ),
+    record("run:epochcost_cost_usd:sum", "sum by (RUN) (run_state:epochcost_cost_usd:sum)"),
+    record(
+        "node_run:epochcost_cost_usd:last",
+        """
+        sum by (MACHINE, run) (part:epochcost_state_cost_usd:kept)
+        * on (MACHINE) group_left (node)
+        (
+          node:epochcost_node_info:max
+          or on (MACHINE)
+          topk by (MACHINE) (1, last_over_time(node:epochcost_node_info:archive[1d]))
+        )
+        and on (RUN) run:epochcost_reported:now
+        """,
+        "Of it, the dollars on each machine.",
+    ),
+    record(
+        "run_phase:epochcost_seconds:sum",
+        f"""
+        {added("epochcost_phase_seconds", ", phase")}
+        {ONE_LEADER}
+        """,
+    ),
+    record(
+        "run:epochcost_saving_ratio:realised",
+        f"""
+        1 -
+        run:epochcost_cost_usd:sum
+        / (
+          {added("epochcost_on_demand_usd")}
+          > 0
+        )
+        unless on (RUN)
+        (part:epochcost_run_seconds:kept unless on (PART) part:epochcost_on_demand_usd:kept)
+        """,
+        "Realised, unlike the saving of the price: start-up, idle and lost work are paid too.",
+    ),
+    record(
+        "run:epochcost_experiment:info",
+        """
+        topk by (RUN) (1, max by (RUN, experiment) (epochcost_run_info{experiment!=""}))
+        """,
+    ),
+]
+EPOCHS = [
+    record("run:epochcost_epochs:executed", f"{added('epochcost_epochs')}\n{ONE_LEADER}"),
+    record(
+        "run:epochcost_epochs:useful",
+        f"""
+        max by (RUN) (part:epochcost_position:kept)
+        - on (RUN)
+        (
+          min by (RUN) (part:epochcost_start_epoch:kept)
+          or 0 * max by (RUN) (part:epochcost_position:kept)
+        )
+        and on (RUN) run:epochcost_reported:now
+        {ONE_LEADER}
+        """,
+        "From where the run began to the highest position that it reached: no history is needed for it.",
+    ),
+    record("run:epochcost_epochs:lost", "clamp_min(run:epochcost_epochs:executed - run:epochcost_epochs:useful, 0)"),
+    record("run:epochcost_epochs:finished", f"{added('epochcost_epochs_finished')}\n{ONE_LEADER}"),
+]
+COST_OF_EPOCHS = [
+    record(
+        "run:epochcost_epoch_seconds:mean",
+        f"""
+        ({added("epochcost_epoch_seconds")})
+        / (run:epochcost_epochs:finished > 0)
+        """,
+    ),
+    record("part:epochcost_last_epoch_seconds:now", newest("epochcost_run_last_epoch_seconds")),
+    record(
+        "run:epochcost_epochs_per_hour:rate",
+        f"""
+        3600 * (
+          {pace("5m", 150)}
+          or
+          {pace("30m", 900)}
+          or
+          {pace("3h", 5400)}
+          or 1 / (run:epochcost_epoch_seconds:mean > 0)
+        )
+        {ONE_LEADER}
+        """,
+        """
+        Over a window of two epochs or more, chosen by how long the last one took; above 1.5 hours, all epochs so far.
+        Divided by the run's own seconds in that window, so that a run younger than the window is not called slow.
+        """,
+    ),
+    record(
+        "run:epochcost_epoch_cost_usd:live",
+        """
+        (run:epochcost_cost_usd_per_hour:sum > 0)
+        / (run:epochcost_epochs_per_hour:rate > 0)
+        """,
+    ),
+    record(
+        "run:epochcost_epoch_cost_usd:mean",
+        f"""
+        ({added("epochcost_epoch_cost_usd")})
+        / (run:epochcost_epochs:finished > 0)
+        and on (RUN) run:epochcost_cost_usd:sum
+        """,
+        "Exact: the agents' own integrals, not a rate. Money of every machine, epochs counted once.",
+    ),
+    record(
+        "run:epochcost_epoch_cost_usd:mean1h",
+        f"""
+        (
+          sum by (RUN) (max by (PART) (increase(epochcost_run_epoch_cost_usd_sum[1h])))
+          / (sum by (RUN) (max by (PART) (increase(epochcost_run_epoch_seconds_count[1h]))) > 0)
+          and on (RUN) run:epochcost_epoch_cost_usd:mean
+          unless on (RUN) (part:epochcost_run_seconds:now unless on (PART) epochcost_run_epoch_cost_usd_sum)
+        )
+        or
+        (
+          sum by (RUN) (max by (PART) (increase(epochcost_run_epoch_seconds_sum[1h])))
+          / (sum by (RUN) (max by (PART) (increase(epochcost_run_epoch_seconds_count[1h]))) > 0)
+          / 3600 * (run:epochcost_cost_usd_per_hour:sum > 0)
+        )
+        {ONE_LEADER}
+        """,
+        """
+        The trend: epochs finished within the hour, on whatever machine. Where an agent has no money: their mean
+        length x the
+        run's dollars an hour of now.
+        """,
+    ),
+    record(
+        "part:epochcost_last_epoch_cost_usd:now",
+        f"""
+        ({newest("epochcost_run_last_epoch_cost_usd")})
+        or
+        (
+          sum by (PART) (part:epochcost_state_cost_usd:kept unless on (PART) epochcost_run_state_cost_usd_total)
+          / on (PART) (part:epochcost_run_seconds:now > 0)
+          * on (RUN) group_left () max by (RUN) (part:epochcost_last_epoch_seconds:now)
+          and on (PART) part:epochcost_active:now
+        )
+        """,
+    ),
+    record(
+        "run:epochcost_epoch_cost_usd:last",
+        f"""
+        sum by (RUN) (part:epochcost_last_epoch_cost_usd:now)
+        and on (RUN) part:epochcost_last_epoch_seconds:now
+        unless on (RUN) (part:epochcost_active:now unless on (PART) part:epochcost_last_epoch_cost_usd:now)
+        {ONE_LEADER}
+        """,
+    ),
+    record(
+        "run:epochcost_useful_epoch_cost_usd:mean",
+        "run:epochcost_cost_usd:sum / (run:epochcost_epochs:useful >= 1)",
+        "All dollars of the run, every attempt and every wasted hour, over the epochs that did not have to be done "
+        "again.",
+    ),
+    *(
+        record(
+            f"run:epochcost_{name}_cost_usd:mean",
+            f"""
+            {factor} * run:epochcost_cost_usd:sum
+            / ({added(f"epochcost_{of}")} > 0)
+            {ONE_LEADER}
+            """,
+        )
+        for name, factor, of in (("kilostep", "1e3", "steps"), ("megatoken", "1e6", "tokens"))
+    ),
+]
+PROJECTION = [
+    record(
+        "run:epochcost_epochs_left:now",
+        f"""
+        clamp_min(
+          max by (RUN) (epochcost_run_epochs_planned)
+          - on (RUN)
+          max by (RUN) (max by (PART) (epochcost_run_epoch) and on (PART) epochcost_run_node_share_ratio > 0),
+          0
+        )
+        {ONE_LEADER}
+        """,
+        "Of the machine that trains now: one that was left may report its last position for a while.",
+    ),
+    record(
+        "run:epochcost_epoch_cost_usd:estimate",
+        """
+        sum by (RUN) (run_state:epochcost_cost_usd:sum{state!="startup"})
+        / (run:epochcost_epochs:executed >= 0.01)
+        unless on (RUN) run:epochcost_epoch_cost_usd:mean
+        """,
+        "Before one epoch is done: what the fraction so far has cost, start-up apart, taken for a whole one.",
+    ),
+    record(
+        "run:epochcost_epoch_seconds:estimate",
+        """
+        sum by (RUN) (run_phase:epochcost_seconds:sum{phase!="startup"})
+        / (run:epochcost_epochs:executed >= 0.01)
+        unless on (RUN) run:epochcost_epoch_seconds:mean
+        """,
+    ),
+    record(
+        "run:epochcost_cost_to_finish_usd:projected",
+        """
+        run:epochcost_epochs_left:now
+        * (run:epochcost_epoch_cost_usd:mean or run:epochcost_epoch_cost_usd:estimate)
+        """,
+    ),
+    record(
+        "run:epochcost_cost_usd:projected",
+        "run:epochcost_cost_usd:sum + run:epochcost_cost_to_finish_usd:projected",
+    ),
+    record(
+        "run:epochcost_eta_seconds:projected",
+        """
+        run:epochcost_epochs_left:now
+        * (run:epochcost_epoch_seconds:mean or run:epochcost_epoch_seconds:estimate)
+        """,
+    ),
+    record(
+        "run:epochcost_projection:estimate",
+        """
+        run:epochcost_epoch_cost_usd:estimate > bool 0
+        and on (RUN) run:epochcost_epochs_left:now
+        """,
+        "1 while a projection stands on the fraction of one epoch.",
+    ),
+]
+RUNS = RuleFile(
+    """
+    Dollars of training runs: per hour, per epoch, so far, to come. Everything about a run is a sum over its parts
+    (what one
+    machine's ledger knows of it): money counts on every machine, progress where global rank 0 is. A sum that lacks a
+    part is not
+    shown. Every rule is explained in docs/rules.md.
+    """,
+    [
+        Group("epochcost-parts", [*KEPT, *WHO_COUNTS]),
+        Group("epochcost-run", [*HISTORY, *RUN, *EPOCHS]),
+        Group("epochcost-epoch", [*COST_OF_EPOCHS, *PROJECTION]),
+        Group(
+            "epochcost-archive",
+            ARCHIVE,
+            interval="5m",
+            comment="The last figures of what has gone away, kept in few samples so that a day back stays cheap.",
+        ),
+    ],
+)

@@ -1,0 +1,299 @@
+"""The first test of each framework: a training with us is the training without us, whatever happens to it.
+
+One program trains several times, with and without the callback: to its end, broken off by Ctrl-C, by an exception in
+somebody else's callback, with the events on a full disk, and at last until SIGTERM. Weights, logged metrics, files,
+exceptions and exit code are the same. Dollars are known meanwhile, so that they have every chance to get in.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.frameworks.test_ultralytics import PROGRAM as YOLO
+from tests.training.programs import environment, events_by_file
+
+HEAD = """
+import hashlib, json, os, pathlib, signal, sys, warnings
+warnings.filterwarnings("ignore")
+import epochcost
+WITH = sys.argv[1] == "with"
+SCENARIOS = sys.argv[2].split(",")
+NOW = {"scenario": "", "step": 0}
+RECORDS = {}
+
+def ours(make):
+    return [make()] if WITH else []
+
+def step():
+    '''What somebody else's callback does after each step.'''
+    NOW["step"] += 1
+    if NOW["step"] == 7:
+        if NOW["scenario"] == "interrupt": raise KeyboardInterrupt
+        if NOW["scenario"] == "exception": raise ArithmeticError("somebody else's")
+        if NOW["scenario"] == "sigterm": os.kill(os.getpid(), signal.SIGTERM)
+
+def digest(arrays):
+    return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
+
+def without_times(found):
+    if isinstance(found, dict):
+        times = ("runtime", "per_second", "time")
+        return {name: without_times(value) for name, value in found.items() if not any(t in name for t in times)}
+    return [without_times(one) for one in found] if isinstance(found, list) else found
+
+def scenarios(train):
+    events = os.environ["EPOCHCOST_DIR"]
+    for scenario in SCENARIOS:
+        NOW.update(scenario=scenario, step=0)
+        os.environ["EPOCHCOST_DIR"] = os.environ["FULL_DISK"] if scenario == "full disk" else events
+        place = pathlib.Path(scenario).absolute()
+        place.mkdir()
+        record = RECORDS[scenario] = {}
+        try:
+            train(place, record)
+        except BaseException as error:
+            record["error"] = repr(error)
+            if scenario == "sigterm": raise
+        finally:
+            record["files"] = sorted(str(path.relative_to(place)) for path in place.rglob("*") if path.is_file())
+            record["handler"] = repr(signal.getsignal(signal.SIGTERM))
+            pathlib.Path("records.json").write_text(json.dumps(RECORDS))
+"""
+TORCH = """
+import torch
+
+def train(place, record):
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(4, 1)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    loader = torch.utils.data.DataLoader(torch.rand(20, 4), batch_size=4, shuffle=True)
+    losses = record["metrics"] = []
+    def batch(rows):
+        loss = layer(rows).square().mean()
+        loss.backward(), optimizer.step(), optimizer.zero_grad()
+        losses.append(loss.item()), step()
+    try:
+        if WITH:
+            with epochcost.run("net", epochs=2, batch_size=4, id="r") as run:
+                for epoch in run.epochs():
+                    for rows in run.batches(loader): batch(rows)
+                    with run.checkpoint(): torch.save(layer.state_dict(), place / f"{epoch}.pt")
+        else:
+            for epoch in range(2):
+                for rows in loader: batch(rows)
+                torch.save(layer.state_dict(), place / f"{epoch}.pt")
+    finally:
+        record["weights"] = digest(p.detach().numpy() for p in layer.parameters())
+"""
+LIGHTNING = """
+import torch, lightning as L
+from lightning.pytorch.callbacks import ModelCheckpoint, OnExceptionCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+
+class Net(L.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(4, 1)
+    def training_step(self, batch, index):
+        loss = self.layer(batch).square().mean()
+        self.log("loss", loss, on_epoch=True)
+        return loss
+    def validation_step(self, batch, index):
+        self.log("val", self.layer(batch).mean())
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+class Other(L.pytorch.Callback):
+    def on_train_batch_end(self, *_): step()
+
+def train(place, record):
+    L.seed_everything(0, verbose=False)
+    load = lambda: torch.utils.data.DataLoader(torch.rand(20, 4), batch_size=4)
+    net = Net()
+    trainer = L.Trainer(max_epochs=2, accelerator="cpu", enable_progress_bar=False, enable_model_summary=False,
+        logger=CSVLogger(place / "logs"), log_every_n_steps=1,
+        callbacks=[*ours(lambda: epochcost.lightning_callback("net", id="r")), Other(),
+            ModelCheckpoint(place / "ckpt", save_top_k=-1), OnExceptionCheckpoint(place / "broken")])
+    try:
+        trainer.fit(net, load(), load())
+    finally:
+        record["weights"] = digest(p.detach().numpy() for p in net.parameters())
+        record["metrics"] = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        record["stopped"] = [trainer.global_step, trainer.current_epoch, trainer.interrupted]
+"""
+HUGGINGFACE = """
+import torch
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(4, 1)
+    def forward(self, x, labels=None):
+        out = self.layer(x)
+        return {"loss": (out.squeeze() - labels).pow(2).mean(), "logits": out}
+
+class Other(TrainerCallback):
+    def on_step_end(self, *_, **__): step()
+
+def train(place, record):
+    torch.manual_seed(0)
+    rows = [{"x": torch.rand(4), "labels": torch.rand(())} for _ in range(20)]
+    net = Net()
+    trainer = Trainer(model=net, train_dataset=rows, eval_dataset=rows, args=TrainingArguments(
+        output_dir=str(place), per_device_train_batch_size=4, num_train_epochs=2, report_to=["tensorboard"],
+        use_cpu=True, disable_tqdm=True, logging_steps=2, eval_strategy="epoch", save_strategy="epoch"),
+        callbacks=[*ours(lambda: epochcost.huggingface_callback("net", id="r")), Other()])
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(place)
+    try:
+        output = trainer.train()
+        record["output"] = without_times(output.metrics)
+    finally:
+        record["weights"] = digest(p.detach().numpy() for p in net.parameters())
+        record["metrics"] = without_times(trainer.state.log_history)
+"""
+KERAS = """
+import keras, numpy
+
+class Other(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None): step()
+
+def train(place, record):
+    keras.utils.set_random_seed(0)
+    x, y = numpy.random.rand(20, 3), numpy.random.rand(20, 1)
+    model = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.1), "mse", metrics=["mae"])
+    history = keras.callbacks.History()
+    try:
+        model.fit(x, y, batch_size=4, epochs=2, validation_data=(x, y), verbose=0, callbacks=[history,
+            *ours(lambda: epochcost.keras_callback("net", batch_size=4, id="r")), Other(),
+            keras.callbacks.CSVLogger(place / "log.csv"), keras.callbacks.ModelCheckpoint(place / "m.keras")])
+    finally:
+        record["weights"] = digest(model.get_weights())
+        record["metrics"] = history.history
+        record["csv"] = (place / "log.csv").read_text()
+"""
+FASTAI = """
+import numpy, torch
+from fastai.callback.core import Callback
+from fastai.callback.progress import CSVLogger
+from fastai.callback.tracker import SaveModelCallback
+from fastai.data.core import DataLoaders
+from fastai.data.load import DataLoader
+from fastai.learner import Learner
+
+class Other(Callback):
+    def after_batch(self):
+        if self.learn.training: step()
+
+def train(place, record):
+    torch.manual_seed(0)
+    numpy.random.seed(0)
+    rows = [(torch.rand(4), torch.rand(1)) for _ in range(20)]
+    net = torch.nn.Linear(4, 1)
+    learn = Learner(DataLoaders(DataLoader(rows, bs=4), DataLoader(rows, bs=4)), net, path=place,
+        loss_func=torch.nn.functional.mse_loss, cbs=[*ours(lambda: epochcost.fastai_callback("net", id="r")), Other(),
+            SaveModelCallback(every_epoch=True), CSVLogger()])
+    learn.remove_cbs([cb for cb in learn.cbs if type(cb).__name__ == "ProgressCallback"])
+    learn.logger = lambda *_: None
+    try:
+        learn.fit(2, 0.1)
+    finally:
+        record["weights"] = digest(p.detach().numpy() for p in net.parameters())
+        record["metrics"] = [[float(value) for value in row] for row in learn.recorder.values]
+"""
+PROGRAMS = {"torch": TORCH, "lightning": LIGHTNING, "transformers": HUGGINGFACE, "keras": KERAS, "fastai": FASTAI}
+SCENARIOS = ("end", "interrupt", "exception", "full disk", "sigterm")
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A filesystem without a free byte, if this machine lets us mount one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(place)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("cannot mount a tmpfs here")
+    (place / "ballast").write_bytes(b"x" * 4096)
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def outcome(program: str, directory: Path, *arguments: str, **more: str) -> tuple[int, str, dict[str, Any]]:
+    """Exit code, what was said on stderr, and the records."""
+    directory.mkdir()
+    events = directory / "events"
+    events.mkdir()
+    figures = {"v": 1, "run": "r", "cost_usd": 1.5, "cost_per_epoch_usd": 0.5, "projected_cost_usd": 2.5}
+    (events / "r.cost.json").write_text(json.dumps(figures))
+    quiet = {"TQDM_DISABLE": "1", "KERAS_BACKEND": "torch", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program), *arguments],
+        env=environment(events, **quiet, HOME=str(directory), YOLO_CONFIG_DIR=str(directory), **more),
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    records = directory / "records.json"
+    return done.returncode, done.stderr, json.loads(records.read_text()) if records.exists() else {}
+
+
+def comparable(records: dict[str, Any]) -> dict[str, Any]:
+    """TensorBoard's files are named by the clock and the process."""
+    for record in records.values():
+        record["files"] = sorted("events" if "tfevents" in name else name for name in record["files"])
+    return records
+
+
+@pytest.mark.parametrize("framework", PROGRAMS)
+def test_a_training_with_us_is_the_training_without_us(tmp_path: Path, full_disk: Path, framework: str):
+    if find_spec(framework) is None:
+        pytest.skip(f"{framework} is not installed")
+    program = HEAD + PROGRAMS[framework] + "\nscenarios(train)\nsys.exit(3)\n"
+    told = {"FULL_DISK": str(full_disk)}
+    code, said, records = outcome(program, tmp_path / "without", "without", ",".join(SCENARIOS), **told)
+    assert set(records) >= set(SCENARIOS[:-1]), said[-3000:]
+    assert "error" not in records["end"], said[-3000:]
+    ours, said_ours, with_us = outcome(program, tmp_path / "with", "with", ",".join(SCENARIOS), **told)
+    assert comparable(with_us) == comparable(records), said_ours[-3000:]
+    assert ours == code
+    statuses = [lines[-1].get("status") for lines in events_by_file(tmp_path / "with" / "events").values()]
+    assert sorted(map(str, statuses)) == ["failed", "failed", "finished", "preempted"]
+    assert said_ours.count("epochcost:") == 1  # the full disk
+
+
+def test_ultralytics_writes_the_same_files_and_columns(tmp_path: Path):
+    if find_spec("ultralytics") is None:
+        pytest.skip("Ultralytics is not installed")
+    made = 'epochcost.ultralytics_callbacks(model, "noise")'
+    seeded = YOLO.replace("epochs=3", "epochs=2, seed=1, deterministic=True").replace(
+        "import numpy", "import random, numpy\nnumpy.random.seed(0)\nimport numpy"
+    )
+    found = []
+    for which, program in (
+        ("without", seeded.replace(made, "")),
+        ("with", seeded.replace(made, made[:-1] + ', id="r")')),
+    ):
+        code, said, _ = outcome("import epochcost\n" + program, tmp_path / which, YOLO_OFFLINE="true")
+        assert code == 0, said[-3000:]
+        out = tmp_path / which / "out"
+        rows = [row.split(",") for row in (out / "results.csv").read_text().splitlines()]
+        found.append(
+            (
+                sorted(str(path.relative_to(out)) for path in out.rglob("*") if "tfevents" not in path.name),
+                [[value for name, value in zip(rows[0], row, strict=True) if name.strip() != "time"] for row in rows],
+            )
+        )
+    assert found[0] == found[1]

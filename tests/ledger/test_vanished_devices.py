@@ -1,0 +1,104 @@
+"""A device that leaves the driver's list while a run holds it stays that run's, and its time is unknown."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from tests.ledger.story import event, gpus, ledger, run_cost, seconds, sliced, tell
+
+from epochcost.ledger import Device, Ledger
+from epochcost.model import RunId, State
+
+RUNS = {"a": ("GPU-7",), "b": ("0", "1", "2", "3"), "c": ("4", "5", "6")}
+SHARES = {"a": 0.125, "b": 0.5, "c": 0.375}
+
+
+def opened(**settings: object) -> Ledger:
+    it = ledger(**settings)
+    starts = [event("start", 0, run, gpus=named) for run, named in RUNS.items()]
+    trains = [event("phase", 0, run, phase="train") for run in RUNS]
+    tell(it, 10, [*starts, *trains], gpus(*[1.0] * 8))
+    return it
+
+
+def shares(it: Ledger) -> dict[str, float]:
+    assert it.cursor is not None
+    return {run: it.runs[RunId(run)].share.at(it.cursor) for run in RUNS if run in it.runs}
+
+
+@pytest.mark.parametrize("whole_node", [True, False])
+def test_a_gpu_that_falls_off_the_bus_is_paid_by_its_run_and_no_share_changes(whole_node: bool) -> None:
+    it = opened(whole_node=whole_node)
+    assert shares(it) == SHARES
+    tell(it, 30, [], gpus(*[1.0] * 7))
+    assert shares(it) == SHARES
+    assert {run: it.held(RunId(run)) for run in RUNS} == {"a": 1, "b": 4, "c": 3}
+    assert seconds(it) == pytest.approx({State.USEFUL: 30 - 20 / 8, State.UNKNOWN: 20 / 8})
+    assert run_cost(it, "a") == pytest.approx(0.030 / 8)
+    assert it.devices.devices["GPU-7"].seconds == pytest.approx({State.USEFUL: 10, State.UNKNOWN: 20})
+    tell(it, 40, [], gpus(*[1.0] * 8))  # it is back
+    assert shares(it) == SHARES
+    assert seconds(it)[State.UNKNOWN] == pytest.approx(20 / 8)
+
+
+def test_when_the_driver_counts_anew_a_claim_stays_with_its_devices() -> None:
+    it = opened()
+    left = [Device(f"GPU-{i}", str(n), 1.0) for n, i in enumerate((0, 1, 3, 4, 5, 6, 7))]  # GPU-2 is gone
+    tell(it, 30, [], left)
+    assert shares(it) == SHARES
+    assert it.runs_on()["GPU-4"] == ("c",)
+    assert it.runs_on()["GPU-2"] == ("b",)
+
+
+def test_a_run_that_names_a_device_later_means_the_one_that_has_the_index_then() -> None:
+    it = opened()
+    left = [Device(f"GPU-{i}", str(n), 1.0) for n, i in enumerate((0, 1, 3, 4, 5, 6, 7))]
+    tell(it, 30, [event("end", 15, "b", status="failed"), event("start", 20, "b2", gpus=("2",))], left)
+    assert it.runs_on()["GPU-3"] == ("b2",)
+
+
+def test_a_device_that_nobody_holds_any_more_is_gone() -> None:
+    it = opened()
+    tell(it, 20, [], gpus(*[1.0] * 7))
+    tell(it, 30, [event("end", 25, "a", status="failed")], gpus(*[1.0] * 7))
+    assert "GPU-7" not in it.runs_on()
+    assert shares(it) == pytest.approx({"a": 0, "b": 4 / 7, "c": 3 / 7})
+
+
+@pytest.mark.parametrize(
+    "remainder", [0.5, 0.25]
+)  # what it leaves over is its GPU's, as the driver sees it, or not yet
+def test_a_slice_that_vanishes_leaves_its_run_its_part_and_its_gpu_counts_for_no_more(remainder: float) -> None:
+    it = ledger()
+    cut = sliced(0, 0.25, (0.25, 1.0), (0.5, 1.0))
+    starts = [event("start", 0, "small", gpus=("MIG-0-0",)), event("start", 0, "large", gpus=("MIG-0-1",))]
+    tell(it, 10, starts, cut)
+    before = {run: it.runs[RunId(run)].share.at(it.cursor) for run in ("small", "large")}  # type: ignore[arg-type]
+    tell(it, 30, [], [Device("GPU-0", "0", 0.0, weight=remainder), cut[2]])
+    assert {run: it.runs[RunId(run)].share.at(it.cursor) for run in before} == before  # type: ignore[arg-type]
+    assert it.held(RunId("small")) == 0.25
+    assert sum(seconds(it).values()) == pytest.approx(30)
+
+
+def test_a_run_whose_devices_were_never_seen_has_all_of_them() -> None:
+    it = ledger()
+    tell(it, 10, [event("start", 0, "x", gpus=("GPU-of-a-container",))], gpus(1.0, 1.0))
+    assert it.held(RunId("x")) == 2
+
+
+def test_a_claim_outlives_the_agent() -> None:
+    it = opened()
+    tell(it, 20, [], gpus(*[1.0] * 7))
+    it = Ledger.restored(json.loads(json.dumps(it.state())), it.settings)
+    tell(it, 30, [], gpus(*[1.0] * 7))
+    assert shares(it) == SHARES
+    assert seconds(it)[State.UNKNOWN] == pytest.approx(20 / 8)
+
+
+def test_a_run_that_takes_the_whole_node_keeps_no_device_that_is_gone() -> None:
+    it = ledger()
+    tell(it, 10, [event("start", 0, "all"), event("phase", 0, "all", phase="train")], gpus(1.0, 1.0))
+    tell(it, 20, [], gpus(1.0))
+    assert it.held(RunId("all")) == 1
+    assert State.UNKNOWN not in seconds(it)

@@ -1,0 +1,88 @@
+"""Systems without what POSIX has: the library imports, trains, and stays silent; events may go over HTTP."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from tests.training.programs import TRAINED, TRAINING, events, events_by_file, train
+
+# What Windows lacks of what this library, or the standard library below it, might use.
+WINDOWS = """
+import os, signal, sys
+sys.modules["fcntl"] = sys.modules["resource"] = sys.modules["pwd"] = None
+for name in ("getuid", "geteuid", "fork", "register_at_fork", "uname", "O_NONBLOCK", "O_NOFOLLOW", "O_CLOEXEC",
+             "mkfifo", "getpgid", "killpg", "sched_getaffinity", "waitid", "pidfd_open"):
+    if hasattr(os, name): delattr(os, name)
+for name in ("SIGKILL", "SIGHUP", "SIGUSR1", "SIGSTOP", "pthread_sigmask", "sigwait", "valid_signals"):
+    if hasattr(signal, name): delattr(signal, name)
+"""
+NO_SYSTEM_DIRECTORY = """
+from pathlib import Path
+import epochcost.training.directory as directory
+directory.events_dir.__defaults__ = (Path("/nowhere/epochcost"),)
+"""
+MACOS = """
+import os, sys
+for name in ("sched_getaffinity", "pidfd_open", "O_PATH"):
+    if hasattr(os, name): delattr(os, name)
+"""
+
+
+@pytest.mark.parametrize("system", [WINDOWS, MACOS], ids=["Windows", "macOS"])
+def test_a_training_is_the_same_and_silent(tmp_path: Path, system: str):
+    outcome = train(system + TRAINING, tmp_path)
+    assert (outcome.code, outcome.out, outcome.err) == (7, TRAINED, "")
+    assert events(tmp_path)[-1]["status"] == "finished"
+
+
+@pytest.mark.parametrize("more", [{}, {"SLURM_JOB_ID": "7"}, {"TMPDIR": "/nowhere"}], ids=["plain", "job", "no place"])
+def test_without_a_directory_of_the_users_choice_it_is_silent_too(tmp_path: Path, more: dict[str, str]):
+    place = {"TMPDIR": str(tmp_path), "XDG_RUNTIME_DIR": "", **more}
+    outcome = train(WINDOWS + NO_SYSTEM_DIRECTORY + TRAINING, None, **place)
+    assert (outcome.code, outcome.out) == (7, TRAINED)
+    assert len(outcome.warnings) == ("TMPDIR" in more)
+
+
+def test_without_the_interpreters_own_signal_module_a_run_only_loses_its_last_word(tmp_path: Path):
+    outcome = train("import signal, sys\nsys.modules['_signal'] = None\n" + TRAINING, tmp_path)
+    assert (outcome.code, outcome.out, outcome.err) == (7, TRAINED, "")
+
+
+@pytest.fixture
+def agent() -> Iterator[tuple[str, list[dict[str, object]]]]:
+    """Takes events over HTTP, as an agent does."""
+    taken: list[dict[str, object]] = []
+
+    class Intake(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            taken.extend(json.loads(line) for line in body.splitlines())
+            answer = json.dumps({"v": 1, "accepted": len(taken), "rejected": 0, "costs": {}}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Intake)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}", taken
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_events_over_http_arrive(tmp_path: Path, agent: tuple[str, list[dict[str, object]]]):
+    url, taken = agent
+    outcome = train(WINDOWS + TRAINING, tmp_path, EPOCHCOST_URL=url)
+    assert (outcome.code, outcome.out, outcome.err) == (7, TRAINED, "")
+    assert [line["ev"] for line in taken][-1] == "end"
+    assert events_by_file(tmp_path) == {}

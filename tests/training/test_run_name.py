@@ -1,0 +1,205 @@
+"""Which training of its job a run is: the same answer after a requeue, another one for another training."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.training.programs import begin, events_by_file, train
+
+SLURM = {"SLURM_JOB_ID": "77"}
+JOBS = [
+    SLURM,
+    {"TORCHELASTIC_RUN_ID": "77"},
+    {"WANDB_RUN_ID": "77"},
+    {"KUBERNETES_JOB_NAME": "77"},
+]
+SWEEP = """
+import epochcost
+for trial in range(3):
+    with epochcost.run("sweep", epochs=2) as run:
+        for _ in run.epochs():
+            list(run.batches(range(3)))
+    print(run.id)
+"""
+ONE = "import epochcost\nwith epochcost.run('x', epochs=1) as run:\n    list(run.epochs())\nprint(run.id)"
+FAILS = "import epochcost\nwith epochcost.run('x', epochs=1) as run:\n    print(run.id, flush=True)\n    1 / 0"
+STAYS = """
+import sys, epochcost
+with epochcost.run("x", epochs=1) as run:
+    print(run.id, flush=True)
+    sys.stdin.readline()
+"""
+
+
+def ids(tmp_path: Path, code: str = ONE, **environ: str) -> list[str]:
+    return train(code, tmp_path, **environ).out.split()
+
+
+@pytest.mark.parametrize("job", JOBS, ids=lambda job: next(iter(job)))
+def test_trainings_of_one_process_are_runs_of_their_own_and_the_same_after_a_requeue(tmp_path: Path, job):
+    first, requeued = tmp_path / "first", tmp_path / "elsewhere"
+    assert ids(first, SWEEP, **job) == ids(requeued, SWEEP, **job) == ["77", "77-2", "77-3"]
+    for lines in events_by_file(first).values():
+        assert (lines[0]["job"], lines[-1]["epoch"], lines[-1]["status"]) == ("77", 2, "finished")
+
+
+def test_a_requeue_on_the_same_machine_gives_the_same_ids(tmp_path: Path):
+    first = ids(tmp_path, SWEEP, **SLURM)
+    assert ids(tmp_path, SWEEP, **SLURM, SLURM_RESTART_COUNT="1") == first
+    attempts = [lines[0].get("attempt") for lines in events_by_file(tmp_path).values()]
+    assert sorted(attempts, key=str) == [1, 1, 1, None, None, None]
+
+
+def test_a_name_that_the_user_gave_means_what_it_says(tmp_path: Path):
+    assert ids(tmp_path, SWEEP, **SLURM, EPOCHCOST_RUN="mine") == ["mine"] * 3
+
+
+def test_without_a_launcher_every_training_has_an_id_of_its_own(tmp_path: Path):
+    made_up = ids(tmp_path, SWEEP)
+    assert len(set(made_up)) == 3
+    assert all(name.startswith("sweep-") for name in made_up)
+    assert all("job" not in lines[0] for lines in events_by_file(tmp_path).values())
+
+
+def test_a_process_after_one_that_finished_is_a_run_of_its_own(tmp_path: Path):
+    assert [ids(tmp_path, **SLURM) for _ in range(3)] == [["77"], ["77-2"], ["77-3"]]
+
+
+def test_a_process_after_one_that_failed_goes_on_as_the_same_run(tmp_path: Path):
+    assert train(FAILS, tmp_path, **SLURM).code == 1
+    assert ids(tmp_path, **SLURM) == ["77"]
+
+
+@pytest.fixture
+def beside(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A training of the job that goes on all the while."""
+    program = begin(STAYS, tmp_path, **SLURM)
+    assert program.stdout is not None
+    assert program.stdout.readline() == "77\n"
+    yield program
+    program.communicate("\n", timeout=30)
+
+
+@pytest.mark.usefixtures("beside")
+def test_processes_side_by_side_are_different_runs(tmp_path: Path):
+    (other,) = ids(tmp_path, **SLURM)
+    assert other.startswith("77-")
+    (again,) = ids(tmp_path, **SLURM, SLURM_RESTART_COUNT="1")
+    assert again == other
+
+
+def test_a_process_that_was_killed_is_nobody_beside(tmp_path: Path, beside: subprocess.Popen[str]):
+    beside.send_signal(signal.SIGKILL)
+    beside.wait()
+    assert ids(tmp_path, **SLURM) == ["77"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"SLURM_STEP_ID": "0"}, {"SLURM_STEP_ID": "1"}),
+        (
+            {"SLURM_ARRAY_JOB_ID": "70", "SLURM_ARRAY_TASK_ID": "1"},
+            {"SLURM_ARRAY_JOB_ID": "70", "SLURM_ARRAY_TASK_ID": "2"},
+        ),
+        ({"WANDB_SWEEP_ID": "s", "WANDB_RUN_ID": "a"}, {"WANDB_SWEEP_ID": "s", "WANDB_RUN_ID": "b"}),
+    ],
+    ids=["steps", "array tasks", "trials of a sweep"],
+)
+def test_steps_tasks_and_trials_are_different_runs(tmp_path: Path, one: dict[str, str], other: dict[str, str]):
+    first = ids(tmp_path / "1", **SLURM, **one)
+    assert first != ids(tmp_path / "2", **SLURM, **other)
+    assert first == ids(tmp_path / "3", **SLURM, **one)
+
+
+def test_an_arrays_task_is_the_job(tmp_path: Path):
+    assert ids(tmp_path, **SLURM, SLURM_ARRAY_JOB_ID="70", SLURM_ARRAY_TASK_ID="3") == ["70_3"]
+
+
+@pytest.mark.parametrize("step", ["4294967290", "4294967291", "batch", ""])
+def test_a_batch_script_is_no_step(tmp_path: Path, step: str):
+    assert ids(tmp_path, **SLURM, SLURM_STEP_ID=step) == ["77"]
+
+
+def test_ranks_of_one_world_are_one_run_whatever_starts_them(tmp_path: Path):
+    torchrun = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    assert ids(tmp_path, **SLURM, **torchrun) == ["77"]
+    openmpi = {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_LOCAL_RANK": "0", "OMPI_COMM_WORLD_SIZE": "2"}
+    on_first, on_second = dict(openmpi), {**openmpi, "SLURM_STEP_ID": "0"}  # mpirun starts a step on other nodes only
+    assert ids(tmp_path / "1", **SLURM, **on_first) == ids(tmp_path / "2", **SLURM, **on_second) == ["77"]
+
+
+@pytest.mark.usefixtures("beside")
+def test_a_rank_that_does_not_write_looks_for_nobody_beside_it(tmp_path: Path):
+    assert ids(tmp_path, **SLURM, RANK="1", LOCAL_RANK="1", WORLD_SIZE="2") == ["77"]
+
+
+def test_ranks_of_one_machine_count_on_alike(tmp_path: Path):
+    ranks = [{"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"} for rank in "01"]
+    assert [ids(tmp_path, **SLURM, **rank) for rank in ranks] == [["77"], ["77-2"]]  # one world after another
+    program = begin(STAYS.replace("'x'", "'y'"), tmp_path, **SLURM, **ranks[0])
+    assert program.stdout is not None
+    assert program.stdout.readline() == "77-2\n"
+    assert ids(tmp_path, **SLURM, **ranks[1]) == ["77-2"]
+    program.communicate("\n", timeout=30)
+
+
+def test_an_index_of_a_kubernetes_job_is_a_job_unless_it_is_a_rank(tmp_path: Path):
+    job = {"KUBERNETES_JOB_NAME": "tune", "JOB_COMPLETION_INDEX": "4"}
+    assert ids(tmp_path, **job) == ["tune-4"]
+    assert ids(tmp_path, **job, RANK="4", LOCAL_RANK="0", WORLD_SIZE="8") == ["tune"]
+
+
+def test_a_checkpoint_brings_its_runs_id_into_another_job(tmp_path: Path):
+    code = """
+    import epochcost
+    run = epochcost.run("x")
+    run.load_state_dict({"v": 1, "run": "70", "epoch": 2})
+    run.end()
+    print(run.id)
+    """
+    assert ids(tmp_path, code, **SLURM) == ["70"]
+
+
+def test_a_run_over_machines_that_nobody_names_says_so(tmp_path: Path):
+    two = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "1"}
+    assert "nobody names this run over its machines" in train(ONE, tmp_path, **two).err
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[]\n", b"{" * 5000, b'{"ev":"end","status":"finished"'])
+def test_files_of_others_that_make_no_sense_change_nothing(tmp_path: Path, content: bytes):
+    (tmp_path / f"77-{os.uname().nodename}-999999-abcdef.jsonl").write_bytes(content)
+    (tmp_path / f"77-{os.uname().nodename}-999998-abcdef.jsonl").mkdir()
+    os.mkfifo(tmp_path / f"77-{os.uname().nodename}-999997-abcdef.jsonl")
+    assert ids(tmp_path, **SLURM) == ["77"]
+
+
+ZENML = """
+import sys, types
+class Named:
+    def __init__(self, name): self.name = name
+context = types.SimpleNamespace(pipeline=Named("forecast"), pipeline_run=Named("forecast-1"), step_run=Named({step}))
+module = types.ModuleType("zenml.steps.step_context")
+def get_step_context():
+    if {outside}: raise RuntimeError("The step context is only available inside a step function.")
+    return context
+module.get_step_context = get_step_context
+sys.modules["zenml.steps.step_context"] = module
+"""
+
+
+def test_a_run_in_a_zenml_step_is_named_by_its_pipeline_run_and_step(tmp_path: Path):
+    code = ZENML.format(step="'tune'", outside=False) + SWEEP.replace('"sweep", ', "")
+    assert ids(tmp_path, code, **SLURM) == ["forecast-1.tune", "forecast-1.tune-2", "forecast-1.tune-3"]
+    starts = [lines[0] for lines in events_by_file(tmp_path).values()]
+    assert {(s["launcher"], s["job"], s["experiment"]) for s in starts} == {("zenml", "forecast-1", "forecast/tune")}
+
+
+@pytest.mark.parametrize(("step", "outside"), [("'tune'", True), ("None", False), ("''", False)])
+def test_outside_of_a_step_zenml_says_nothing(tmp_path: Path, step: str, outside: bool):
+    assert ids(tmp_path, ZENML.format(step=step, outside=outside) + ONE, **SLURM) == ["77"]
