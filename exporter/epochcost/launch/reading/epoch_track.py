@@ -137,6 +137,7 @@ class EpochTrack(Track):
         self._fraction: float | None = None
         self._full: Moment | None = None
         self._rising = 0
+        self._emptied = False
         self._own_step: int | None = None
 
     # What it is worth
@@ -250,6 +251,9 @@ class EpochTrack(Track):
         only = self._start == self._number and (self._bounds() is None or self._number == self._bounds())
         if not only:
             return
+        if self._counts_again(said) and said.step == 0 and not self._emptied:
+            self._emptied = True  # Lightning empties its bar before it names the next epoch
+            return
         if self._counts_again(said) or (self.counters is not None and self.counters.full is not None):
             self._end_now(at)
             self._held = None
@@ -264,7 +268,7 @@ class EpochTrack(Track):
             return False
         if self.steps is not None and said.steps is not None and said.steps != self.steps:
             return False
-        return self._first_step is None or said.step is None or said.step <= self._first_step
+        return self._emptied or self._first_step is None or said.step is None or said.step <= self._first_step
 
     def _apart(self, at: Moment) -> bool:
         """The line is about as far from the one before as epochs are: no second print of the same."""
