@@ -300,8 +300,8 @@ RUNS = RuleFile(
     shown. Every rule is explained in docs/rules.md.
     """,
     [
-        Group("epochcost-parts", [*KEPT, *WHO_COUNTS]),
-        Group("epochcost-run", [*HISTORY, *RUN, *EPOCHS]),
+        Group("epochcost-parts", KEPT),
+        Group("epochcost-run", [*WHO_COUNTS, *HISTORY, *RUN, *EPOCHS]),
         Group("epochcost-epoch", [*COST_OF_EPOCHS, *PROJECTION]),
         Group(
             "epochcost-archive",
