@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from epochcost.agent.settlement import Settlement
-from epochcost.agent.snapshot import CountedProgress, EpochRecord, RunView, StateTotals
+from epochcost.agent.snapshot import CountedProgress, EpochRecord, RunView, StateTotals, UsefulSplit
 from epochcost.ledger import Ledger, RunAccount
 from epochcost.ledger.epochs import Epoch
 from epochcost.ledger.node_ledger import Key
+from epochcost.ledger.useful_cut import by_activity
 from epochcost.model import EndStatus, Phase, RunId, RunState, State
 
 MAX_RUNS_SHOWN = 50
@@ -175,10 +176,22 @@ def _view(  # noqa: PLR0913, PLR0917 - all that a view is made of
         leader=account.counted.leads,
         counted=_counted(account, now) if account.counted.led else None,
         settled=None if cost is None else settlement.of_run(ledger, account, cost, totals.cost_usd),
+        useful=useful_split(ledger, [account.run]),
+        energy_joules=account.energy.joules if account.energy.seconds else None,
+        energy_seconds=account.energy.seconds or None,
         launcher=facts.launcher,
         launcher_job=facts.job,
         attempt=epochs.attempts if facts.attempt is None else facts.attempt,
     )
+
+
+def useful_split(ledger: Ledger, runs: Iterable[RunId | None]) -> UsefulSplit:
+    """Useful time of ``runs`` together by what the multiprocessors did, where the hardware says."""
+    cut = ledger.useful_cut
+    if not cut:
+        return UsefulSplit()
+    split = by_activity(cut.totals(ledger.price), ledger.book.totals(ledger.price), runs)
+    return UsefulSplit(split.seconds, split.usd if ledger.price.times else {})
 
 
 @dataclass(frozen=True, slots=True)

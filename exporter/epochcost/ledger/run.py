@@ -88,6 +88,20 @@ class Settled:
     """What the share was before this instant is no longer kept."""
 
 
+@dataclass(slots=True)
+class Energy:
+    """What the run's devices drew: joules over those seconds in which each of them told its power."""
+
+    joules: float = 0.0
+    seconds: float = 0.0
+
+    def add(self, seconds: float, watts: float | None) -> None:
+        """``seconds`` passed, in which the run's devices drew ``watts``; None where one of them did not say."""
+        if watts is not None:
+            self.joules += watts * seconds
+            self.seconds += seconds
+
+
 class RunAccount:
     """One run as this node sees it. Times follow the run's own events; money is the share's integral over the price."""
 
@@ -109,6 +123,7 @@ class RunAccount:
         self.started_t: float | None = None
         self.last_event_t = 0.0
         self.settled = Settled()
+        self.energy = Energy()
         self.before_reports: BeforeReports | None = None
         self.retracted = 0
         """How often what a process had reported was taken back."""
@@ -442,6 +457,7 @@ class RunAccount:
             "last_event_t": self.last_event_t,
             "settled": asdict(self.settled),
             "retracted": self.retracted,
+            "energy": asdict(self.energy),
             "before_reports": self.before_reports.state() if self.before_reports else None,
         }
 
@@ -465,6 +481,7 @@ class RunAccount:
         it.started_t, it.last_event_t = state["started_t"], state["last_event_t"]
         it.settled = Settled(**state["settled"])
         it.retracted = int(state["retracted"])
+        it.energy = Energy(**state.get("energy", {}))
         it.before_reports = BeforeReports.restored(state["before_reports"])
         return it
 
