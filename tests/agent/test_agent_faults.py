@@ -137,7 +137,9 @@ def test_a_row_that_cannot_be_made_takes_no_other_along_and_is_shown(
     snapshot = it.app.snapshot
     assert snapshot is not None
     (bad,) = (run for run in snapshot.runs if run.run == "bad")
-    broken = replace(bad, seconds="many", epoch_cost_usd_sum="much")  # type: ignore[arg-type]
+    assert bad.settled is not None
+    settled = replace(bad.settled, epochs_usd="much")  # type: ignore[arg-type]
+    broken = replace(bad, seconds="many", settled=settled)  # type: ignore[arg-type]
     node = replace(snapshot.node, unpriced_seconds="some")  # type: ignore[arg-type]
     others = tuple(run for run in snapshot.runs if run.run != "bad")
     it.app.beat.snapshot = replace(snapshot, runs=(broken, *others), node=node)

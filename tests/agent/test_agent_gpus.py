@@ -207,4 +207,4 @@ def test_a_secondary_call_that_fails_is_counted_by_call_and_code(
     found, text = wait_for(lambda: (s := scraped(it)) and shown <= s[0].keys() and s, what="the count")
     assert set(found["gpu_readable"].values()) == {1.0}
     assert "gpu_power_watts" not in found
-    assert 'epochcost_gpu_call_failures_total{call="nvmlDeviceGetPowerUsage",code="999"}' in text
+    assert 'epochcost_gpu_call_failures_total{call="nvmlDeviceGetPowerUsage",code="999",' in text

@@ -183,6 +183,18 @@ def test_a_run_that_has_ended_is_shown_until_it_is_settled(world: World, agent: 
     assert it.value("run_cost_usd_total", run="r") is None  # settled, and longer ago than it is kept
 
 
+def test_where_nobody_knows_a_price_a_run_that_has_ended_goes_in_time(world: World) -> None:
+    it = Driven(world, runs__keep="5s")
+    world.say("start")
+    it.run(3)
+    world.say("end", status="finished")
+    it.run(4)
+    assert it.value("run_seconds_total", run="r") == pytest.approx(3)
+    it.run(4)
+    assert it.value("run_seconds_total", run="r") is None
+    it.close()
+
+
 def test_an_answer_whose_source_was_last_asked_long_ago_settles_no_more_than_that(
     world: World, agent: Callable[..., Driven]
 ) -> None:

@@ -44,7 +44,8 @@ class Site:
         with urllib.request.urlopen(f"{self.agent.url}/metrics", timeout=5) as answer:
             families = {family.name: family for family in text_string_to_metric_families(answer.read().decode())}
         (looked,) = families["epochcost_sample_timestamp_seconds"].samples
-        return looked.value, sum(sample.value for sample in families["epochcost_node_cost_usd"].samples)
+        dollars = [families[f"epochcost_node_{which}cost_usd"].samples for which in ("", "provisional_")]
+        return looked.value, sum(sample.value for samples in dollars for sample in samples)
 
     def firing(self, alert: str) -> bool:
         return any(each["labels"]["alertname"] == alert for each in self.prometheus.alerts())

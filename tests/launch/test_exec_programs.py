@@ -341,6 +341,27 @@ def test_ranks_told_apart_by_their_prefix(prefix: str):
     check(play, {"step": 120}, terminal=False)
 
 
+@pytest.mark.parametrize("lag", [0.0, 0.05, 0.13, 0.4, 1.1])
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_ranks_of_which_one_lags_make_no_false_epochs(ranks: int, lag: float):
+    drawn: list[tuple[float, int, int]] = []
+    for rank in range(ranks):
+        now = rank * lag * 0.7
+        for _ in range(3):
+            drawn += [(now + tenth / 10, rank, min(N, 4 * tenth)) for tenth in range(N // 4)]
+            now += (1 + rank * lag / 10) * N / 40
+            drawn.append((now, rank, N))
+            now += 0.01
+    play = Play()
+    for at, _rank, step in sorted(drawn):
+        play.now = max(play.now, at)
+        play.err("\r" + play.bar("train", step, N), end="")
+    heard = hear(play)
+    after = [*(one.retract for one in heard.news)][::-1].index(True) if heard.retracts else len(heard.news)
+    left = [one.ended for one in heard.news[len(heard.news) - after :] if one.ended]
+    assert left in ([], [1, 2, 3])
+
+
 def test_bars_of_epochs_with_bars_inside():
     for outer, inner in (("Epochs", ""), ("Epoch", "Iteration"), ("Training epochs", "Batch")):
         play = Play()
@@ -433,6 +454,8 @@ def lightning(*, epochs: int = 3, start: int = 0, logger: bool = True, play: Pla
             play.err("\n\r" + play.bar("Validation DataLoader 0", v, 10) + "\x1b[A", end="")
         play.err("\r" + play.bar(f"Epoch {e}", N, N, post), end="")
         play.ended()
+        if e < epochs - 1:
+            play.err("\r" + play.bar(f"Epoch {e}", 0, N, post), end="")  # emptied before it is named anew
     play.err(f"\n`Trainer.fit` stopped: `max_epochs={epochs}` reached.")
     return play
 

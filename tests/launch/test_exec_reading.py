@@ -407,6 +407,11 @@ def test_no_line_takes_long(head: bytes, unit: bytes):
     assert (time.process_time() - begun) / 20 < 0.005
 
 
+def test_under_the_head_of_a_table_every_line_is_looked_at():
+    data = b"one\n  epoch    train_loss     dur\n-------  ------------  ------\n      1        0.5  2.0\n"
+    assert Lines().cut(data) == data.split(b"\n")[1:-1]
+
+
 def test_a_hundred_megabytes_without_an_end_of_line_are_not_kept():
     lines = Lines()
     for _ in range(1600):

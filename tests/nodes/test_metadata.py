@@ -63,6 +63,23 @@ def test_aws_tells_region_zone_type_and_how_it_is_paid(life_cycle: str, option: 
     assert node == Node("", "aws", "us-east-1", "us-east-1b", "p4d.24xlarge", option, "aws")
 
 
+@pytest.mark.parametrize(
+    ("life_cycle", "tags", "reservation"),
+    [
+        ("capacity-block", {"epochcost-reservation": "cr-0123"}, "cr-0123"),
+        ("capacity-block", {}, ""),
+        ("on-demand", {"epochcost-reservation": "cr-0123"}, ""),
+    ],
+)
+def test_a_tag_of_a_machine_of_a_capacity_block_names_its_reservation(
+    life_cycle: str, tags: dict[str, str], reservation: str
+) -> None:
+    cloud = Aws(life_cycle)
+    cloud.tags = tags
+    with cloud.serving() as url:
+        assert AwsMetadata(url).identify(soon()).reservation == reservation
+
+
 def test_aws_is_asked_with_one_token_until_it_is_no_longer_taken():
     cloud = Aws()
     with cloud.serving() as url:
@@ -420,7 +437,7 @@ def test_what_was_found_is_remembered():
         first = IdentityFeed(Node("n", "aws"), [AwsMetadata(url)])
         first.ask()
         again = IdentityFeed(Node("n", "aws"), [AwsMetadata(url)])
-    again.restore(first.state())  # the service is gone by now
+    again.take(again.restored(first.state()))  # the service is gone by now
     assert again.settled
     assert again.ask()
     assert again.node == first.node
@@ -429,7 +446,7 @@ def test_what_was_found_is_remembered():
 @pytest.mark.parametrize("state", [{"aws": ["aws"]}, {"aws": None}, {"aws": ["a", "b", "c", "d", "stolen"]}, []])
 def test_a_memory_that_makes_no_sense_is_refused(state: dict[str, object]):
     with pytest.raises((TypeError, ValueError, AttributeError)):
-        IdentityFeed(Node("n"), []).restore(state)
+        IdentityFeed(Node("n"), []).restored(state)
 
 
 # -- whom to ask -------------------------------------------------------------------------------------------------------

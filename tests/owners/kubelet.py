@@ -12,6 +12,8 @@ import grpc
 
 from epochcost.owners.pod_resources import METHOD
 
+CLAIMS = "claims"
+"""Among a container's resources: ``DRIVER/DEVICE`` of each claim."""
 Pod = tuple[str, str, dict[str, dict[str, list[str]]]]
 """Name, namespace, and for each container its device ids by resource name."""
 
@@ -36,10 +38,27 @@ def answer(pods: list[Pod]) -> bytes:
 
 def _pod(name: str, namespace: str, containers: dict[str, dict[str, list[str]]]) -> bytes:
     inside = b"".join(
-        field(3, field(1, container) + b"".join(_devices(*d) for d in devices.items()) + field(4, b"\x08\x02"))
+        field(
+            3,
+            field(1, container)
+            + b"".join(_devices(*d) for d in devices.items() if d[0] != CLAIMS)
+            + field(4, b"\x08\x02")
+            + b"".join(claimed(tuple(c.split("/"))) for c in devices.get(CLAIMS, [])),  # type: ignore[arg-type]
+        )
         for container, devices in containers.items()
     )
     return field(1, name) + field(2, namespace) + inside
+
+
+def claimed(*devices: tuple[str, str]) -> bytes:
+    """A claim of dynamic resource allocation: its devices by driver and name, in a pool, with a CDI device."""
+    resources = b"".join(
+        field(
+            4, field(1, field(1, f"k8s.{driver}/claim=u-{name}")) + field(2, driver) + field(3, "n1") + field(4, name)
+        )
+        for driver, name in devices
+    )
+    return field(5, field(2, "claim") + field(3, "team-a") + resources)
 
 
 def _devices(resource: str, ids: list[str]) -> bytes:

@@ -20,6 +20,7 @@ from epochcost.owners.processes import FIRST_PID_NAMESPACE, ProcessOwners
 from epochcost.owners.runs import run_owners
 from epochcost.owners.shares import MAX_OWNERS, combined
 from epochcost.owners.slurm import SlurmAllocations
+from epochcost.owners.slurm_jobs import SlurmJobs, jobs_by_pid, listed_pids
 
 GPUS = [GpuSample("0", "GPU-a"), GpuSample("1", "GPU-b")]
 ID = "3f8a1c9d2b7e" + "0123456789abcdef" * 3 + "0123"
@@ -109,7 +110,16 @@ def test_the_shares_of_each_gpu_sum_to_one_whatever_was_said(layers: list[list[G
         (f"0::/machine.slice/libpod-{ID}.scope/container", Place("", ID[:12])),
         (f"0::/kubepods.slice/crio-{ID}.scope", Place("", ID[:12])),
         (f"0::/default/{ID}", Place("", ID[:12])),
-        (f"0::/docker/{ID[:63]}", Place()),
+        ("0::/system.slice/slurmstepd.scope/s0ABCDEFGHJ000/step_0/user/task_0", Place(sluid="s0ABCDEFGHJ000")),
+        ("9:memory:/slurm/uid_1/s0ABCDEFGHJ001/step_0\n0::/", Place(sluid="s0ABCDEFGHJ001")),
+        ("0::/system.slice/slurmstepd.scope/system/x", Place(unknown="slurm")),
+        ("0::/system.slice/slurmstepd.scope/job-12/step_0", Place(unknown="slurm")),
+        ("0::/kubepods.slice/kubepods-pod1.slice/cri-next-of-another-form.scope", Place(unknown="kubernetes")),
+        ("0::/machine.slice/machine-vm1.scope", Place(unknown="container")),
+        ("0::/workload.slice/x", Place(unknown="other")),
+        ("0::/system.slice/train.service", Place()),
+        ("0::/init.scope", Place()),
+        (f"0::/docker/{ID[:63]}", Place(unknown="container")),
         (f"9:cpu:/slurm/uid_1/job_5/step_0\n8:x:/docker/{ID}", Place("5", ID[:12])),
         ("0::/user.slice/job_12/step_0", Place()),  # anybody can call a directory so
     ],
@@ -185,6 +195,69 @@ def test_two_processes_of_one_user_are_one_owner(proc: Path):
     assert combined([source.owners(GPUS)]) == (GpuOwner("GPU-a", "user", ME, 1.0, user=ME),)
 
 
+SLUID = "s0ABCDEFGHJ000"
+STEP = f"0::/system.slice/slurmstepd.scope/{SLUID}/step_0/user/task_0"
+
+
+def test_a_job_whose_path_has_no_number_is_told_by_slurms_list_of_processes_once(proc: Path):
+    process(proc, 10, STEP)
+    process(proc, 11, STEP)
+    asked = []
+
+    def listed() -> str:
+        asked.append(1)
+        return "PID      JOBID    STEPID   LOCALID GLOBALID\n10       4711     0        0       0\n-1 - - - -\n"
+
+    source = ProcessOwners(Driver({"GPU-a": {10: 1, 11: 1}}), proc=proc, slurm_jobs=SlurmJobs(listed))
+    for _ in range(3):
+        assert combined([source.owners(GPUS)]) == (GpuOwner("GPU-a", "slurm", "4711", 1.0, user=ME),)
+    assert len(asked) == 1
+    assert not source.not_understood
+
+
+def test_without_that_list_the_one_variable_that_slurm_sets_tells_the_job(proc: Path):
+    process(proc, 10, STEP)
+    (proc / "10" / "environ").write_bytes(b"API_KEY=secret\0SLURM_JOB_ID=4712\0X=SLURM_JOB_ID=1\0")
+    source = ProcessOwners(Driver({"GPU-a": {10: 1}}), proc=proc, slurm_jobs=SlurmJobs(lambda: ""))
+    assert combined([source.owners(GPUS)]) == (GpuOwner("GPU-a", "slurm", "4712", 1.0, user=ME),)
+    assert not source.not_understood
+
+
+@pytest.mark.parametrize(
+    "environ", [None, b"", b"SLURM_JOB_ID=", b"SLURM_JOB_ID=../x\0", b"SLURM_JOB_ID=99999999999\0", b"\xff" * 100]
+)
+def test_a_job_that_nobody_tells_is_shown_by_slurms_name_for_it_counted_and_logged_once(
+    proc: Path, environ: bytes | None, caplog: pytest.LogCaptureFixture
+):
+    process(proc, 10, STEP)
+    if environ is not None:
+        (proc / "10" / "environ").write_bytes(environ)
+    source = ProcessOwners(Driver({"GPU-a": {10: 1}}), proc=proc, slurm_jobs=SlurmJobs(lambda: "no list\n"))
+    for _ in range(3):
+        assert combined([source.owners(GPUS)]) == (GpuOwner("GPU-a", "slurm", SLUID, 1.0, user=ME),)
+        assert source.not_understood == {"slurm": 1}
+    assert len([r for r in caplog.records if SLUID in r.getMessage()]) == 1
+
+
+def test_a_path_of_a_form_that_is_not_known_is_the_users_and_counted(proc: Path):
+    process(proc, 10, "0::/kubepods.slice/cri-next-of-another-form.scope")
+    process(proc, 11, "0::/workload.slice/x")
+    process(proc, 12)
+    source = ProcessOwners(Driver({"GPU-a": {10: 1, 11: 1}, "GPU-b": {10: 1, 12: 1}}), proc=proc)
+    assert {owner.kind for owner in source.owners(GPUS)} == {"user"}
+    assert source.not_understood == {"kubernetes": 1, "other": 1}
+
+
+@pytest.mark.parametrize("listed", ["exit 1", "echo 10 42 0 0 0; sleep 60", "echo 10 42 0 0 0", "kill -9 $$"])
+def test_slurms_own_program_is_asked_and_may_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listed: str):
+    program = tmp_path / "scontrol"
+    program.write_text(f"#!/bin/sh\n[ $1 = listpids ] || exit 9\n{listed}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr("epochcost.owners.slurm_jobs.QUESTION_SECONDS", 0.5)
+    assert jobs_by_pid(listed_pids()) == ({10: "42"} if listed.endswith("0") and "sleep" not in listed else {})
+
+
 def test_a_process_that_has_gone_is_left_out(proc: Path):
     process(proc, 10)
     source = ProcessOwners(Driver({"GPU-a": {10: 1, 99: 3}, "GPU-b": {98: 1}}), proc=proc)
@@ -214,13 +287,23 @@ def test_a_driver_that_does_not_answer_is_an_error(proc: Path):
         ProcessOwners(Driver({}), proc=proc / "nothing").owners(GPUS)
 
 
-def test_what_a_process_was_called_with_is_never_read():
-    import epochcost.owners as room
+def test_what_a_process_was_called_with_is_never_read_and_its_environment_only_where_slurm_hides_the_job(
+    proc: Path, monkeypatch: pytest.MonkeyPatch
+):
+    read: list[tuple[int, str]] = []
+    whole = ProcessOwners._bytes
 
-    for path in Path(room.__file__).parent.glob("*.py"):
-        text = path.read_text()
-        assert "cmdline" not in text, path
-        assert "environ" not in text, path
+    def spied(self: ProcessOwners, pid: int, name: str, most: int) -> bytes:
+        read.append((pid, name))
+        return whole(self, pid, name, most)
+
+    monkeypatch.setattr(ProcessOwners, "_bytes", spied)
+    for pid, cgroup in {10: STEP, 11: STEP.replace(SLUID, "job_5"), 12: f"0::/docker/{ID}", 13: "0::/odd"}.items():
+        process(proc, pid, cgroup)
+        (proc / str(pid) / "environ").write_bytes(b"SLURM_JOB_ID=5\0")
+    ProcessOwners(Driver({"GPU-a": dict.fromkeys((10, 11, 12, 13), 1)}), proc=proc).owners(GPUS)
+    assert {name for _, name in read} == {"cgroup", "status", "environ"}
+    assert [pid for pid, name in read if name == "environ"] == [10]
 
 
 # -- Slurm's prolog ----------------------------------------------------------------------------------------------------
@@ -308,6 +391,7 @@ def test_the_name_of_a_gpu_leads_nowhere_else(tmp_path: Path, uuid: str):
 
 class Told:
     name = "told"
+    not_understood: Mapping[str, int] = {}
 
     def __init__(self) -> None:
         self.answer: list[GpuOwner] | Exception = [GpuOwner("GPU-a", "user", "ann", 1.0)]

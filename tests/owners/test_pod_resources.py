@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.owners.kubelet import Kubelet
+from tests.owners.kubelet import CLAIMS, Kubelet
 
 from epochcost.model import GpuOwner, GpuSample
 from epochcost.owners.owner_source import OwnerError
@@ -101,3 +101,52 @@ def test_a_hostile_name_stays_one_label(kubelet: Kubelet, path: Path):
     kubelet.pods = [('x"} 1\n# HELP', "n" * 5000, {"c\x00": {"nvidia.com/gpu": ["GPU-aaa"]}})]
     (owner,) = PodResources(path).owners(GPUS)
     assert (owner.owner, len(owner.namespace), owner.container) == ('x"} 1?# HELP', 200, "c?")
+
+
+def information(proc: Path, minors: dict[int, str]) -> None:
+    """What NVIDIA's driver says of each GPU in ``/proc``."""
+    for minor, uuid in minors.items():
+        directory = proc / f"driver/nvidia/gpus/0000:{minor + 17:02x}:00.0"
+        directory.mkdir(parents=True)
+        text = f"Model: \t\t NVIDIA H100 80GB HBM3\nIRQ:   \t\t 300\nGPU UUID: \t {uuid}\nDevice Minor: \t {minor}\n"
+        (directory / "information").write_text(text)
+
+
+def test_gpus_of_claims_are_found_by_the_number_of_their_device_file(kubelet: Kubelet, path: Path, tmp_path: Path):
+    information(tmp_path, {0: "GPU-bbb", 1: "GPU-aaa", 2: "GPU-elsewhere"})  # not in the order of their indices
+    kubelet.pods = [
+        ("train-0", "team-a", {"main": {CLAIMS: ["gpu.nvidia.com/gpu-0", "gpu.nvidia.com/gpu-1"]}}),
+        ("train-1", "team-a", {"main": {CLAIMS: ["gpu.nvidia.com/gpu-1", "nic.example.com/gpu-0"]}}),
+    ]
+    source = PodResources(path, tmp_path)
+    shares = {(o.uuid, o.owner): o.share_ratio for o in combined([source.owners(GPUS)])}
+    assert shares == {("GPU-bbb", "train-0"): 1.0, ("GPU-aaa", "train-0"): 0.5, ("GPU-aaa", "train-1"): 0.5}
+    assert not source.not_understood
+
+
+def test_what_names_no_gpu_is_counted_and_made_nobodys(kubelet: Kubelet, path: Path, tmp_path: Path):
+    hami = "GPU-0fc3eda5-e98b-a25b-5b0d-cf5c855d1448-7"
+    kubelet.pods = [
+        ("claim", "ns", {"c": {CLAIMS: ["gpu.nvidia.com/gpu-0", "gpu.nvidia.com/gpu-0-mig-1g10gb-0-1"]}}),
+        ("hami", "ns", {"c": {"nvidia.com/gpu": [hami]}}),
+        ("gke", "ns", {"c": {"nvidia.com/gpu": ["nvidia0/gi4"], "example.com/nic": ["eth0"]}}),
+        ("other", "ns", {"c": {"nvidia.com/gpu": ["GPU-of-another-machine"]}}),
+    ]
+    source = PodResources(path, tmp_path)
+    assert source.owners(GPUS) == []
+    assert source.not_understood == {"dra": 2, "hami": 1, "device_plugin": 1}
+    kubelet.pods = []
+    source.owners(GPUS)
+    assert not source.not_understood
+
+
+@pytest.mark.parametrize("text", ["", "GPU UUID: GPU-aaa\n", "Device Minor: x\nGPU UUID: GPU-aaa\n", "\0" * 9000])
+def test_a_driver_that_says_nothing_of_device_files_leaves_claims_to_nobody(
+    kubelet: Kubelet, path: Path, tmp_path: Path, text: str
+):
+    information(tmp_path, {0: "GPU-aaa"})
+    next(tmp_path.glob("driver/nvidia/gpus/*/information")).write_text(text)
+    kubelet.pods = [("a", "ns", {"c": {CLAIMS: ["gpu.nvidia.com/gpu-0"]}})]
+    source = PodResources(path, tmp_path)
+    assert source.owners(GPUS) == []
+    assert source.not_understood == {"dra": 1}

@@ -370,3 +370,49 @@ def test_what_an_agent_was_told_the_next_scrape_shows_however_many_prices_there_
             assert shown >= told, "a scrape is never behind what an agent was told"
             seen.add(told)
     assert len(seen) >= 6
+
+
+MISSPELT = Want("aws", "us-east-1", "p2.xlagre")
+
+
+def misspelt(wanted: Wanted, now: float) -> Catalogue:
+    return Catalogue(
+        (price(0.9, at=now),), asked=wanted.items, names=frozenset({"p2.xlarge"}), unknown=("marketoption=Lottery",)
+    )
+
+
+def test_what_was_asked_for_and_is_not_there_is_a_metric_a_line_and_part_of_the_answer(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = ToldSource(misspelt, watched=frozenset({MISSPELT, Want("aws", "us-east-1", "p2.xlarge")}))
+    with running(settings(tmp_path), [source]) as app:
+        name = {"source": "told"}
+        wait_for(lambda: value(app.url, "epochcost_price_source_unpriced_types", **name) == 1, what="the metric")
+        assert value(app.url, "epochcost_price_source_success", **name) == 1, "no failure of the source"
+        asked = {"provider": "aws", "region": "us-east-1", "zone": "", "purchase_option": "on_demand"}
+        status, said = ask_price(app.url, **asked, instance_type="p2.xlagre")
+        assert status == 404
+        assert "Nearest: p2.xlarge" in said["error"]
+        page = get(f"{app.url}/")[1]
+        assert "told: p2.xlagre: no price in us-east-1" in page
+        assert "marketoption=Lottery" in page
+        wait_for(
+            lambda: value(app.url, "epochcost_price_source_unknown_fields_total", **name) == 1,
+            what="the new kind counted",
+        )
+    assert len([r for r in caplog.records if "p2.xlagre" in r.getMessage()]) == 1
+    assert len([r for r in caplog.records if "marketoption=Lottery" in r.getMessage()]) == 1
+
+
+def test_what_nobody_wants_any_more_is_not_missed(tmp_path: Path) -> None:
+    answers = iter([frozenset({MISSPELT}), frozenset[Want]()])
+
+    def answer(wanted: Wanted, now: float) -> Catalogue:
+        return Catalogue(asked=next(answers, frozenset()))
+
+    source = ToldSource(answer, refresh_seconds=0.3)
+    with running(settings(tmp_path), [source]) as app:
+        wait_for(lambda: len(source.questions) > 1, what="two questions")
+        wait_for(
+            lambda: value(app.url, "epochcost_price_source_unpriced_types", source="told") == 0, what="nothing missing"
+        )

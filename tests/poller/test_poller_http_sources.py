@@ -169,7 +169,7 @@ def test_when_all_fail_the_last_prices_stay_with_their_age_and_the_log_holds_no_
         ("vast.instance-types", "H100", "'H100' does not look like a count and a GPU, 4x H100 SXM"),
         ("vast.regions", "Texas", "'Texas' does not look like a country code, US"),
         ("oci.instance-types", "GPU.H100", "does not look like a shape, BM.GPU.H100.8"),
-        ("runpod.interval", "30", "expected a duration above 0"),
+        ("runpod.interval", "-30", "expected a duration"),
     ],
 )
 def test_a_wrong_setting_is_named(server: JsonServer, tmp_path: Path, flag: str, value: str, said: str) -> None:

@@ -119,7 +119,7 @@ def test_poller_network_and_disk_die_in_turn_and_no_dollar_is_lost_or_doubled(
 ) -> None:
     it = site.metered()
     it.run(300, every=10)
-    assert it.sum("node_cost_usd_total") == pytest.approx(true_usd(300), rel=1e-12)
+    assert it.dollars("node_cost_usd") == pytest.approx(true_usd(300), rel=1e-12)
 
     # The poller dies; the market changes meanwhile, at 600 s.
     last_ts = it.sum("node_price_timestamp_seconds")
@@ -127,13 +127,13 @@ def test_poller_network_and_disk_die_in_turn_and_no_dollar_is_lost_or_doubled(
     it.run(600, every=10)
     assert not it.ask_price()
     assert it.sum("node_price_timestamp_seconds") == last_ts == T0, "the agent's price grows old"
-    assert it.sum("node_cost_usd_total") == pytest.approx(900 * 0.30 / 3600), "at the last known price, for now"
+    assert it.dollars("node_cost_usd") == pytest.approx(900 * 0.30 / 3600), "at the last known price, for now"
     site.tell()
     site.start()
     site.refreshed()
     wait_for(it.ask_price, what="the price after the poller's restart")
     it.run(10)
-    assert it.sum("node_cost_usd_total") == pytest.approx(true_usd(910), rel=1e-12), "what was missed is dated right"
+    assert it.dollars("node_cost_usd") == pytest.approx(true_usd(910), rel=1e-12), "what was missed is dated right"
 
     # The network dies: connections break and none is accepted. The market changes at 1500 s and 2400 s.
     site.refreshed()
@@ -150,7 +150,7 @@ def test_poller_network_and_disk_die_in_turn_and_no_dollar_is_lost_or_doubled(
     site.refreshed()
     it.ask_price()
     it.run(99, every=10)  # a counter never goes down: it waits until the truth has caught up with what was charged
-    assert it.sum("node_cost_usd_total") == pytest.approx(true_usd(2700), rel=1e-12)
+    assert it.dollars("node_cost_usd") == pytest.approx(true_usd(2700), rel=1e-12)
 
     # The disk takes nothing; the market changes at 3300 s. Prices go on, and the log says once that they are not kept.
     (site.state / "prices.json").rename(site.state / "as it was")
@@ -160,7 +160,7 @@ def test_poller_network_and_disk_die_in_turn_and_no_dollar_is_lost_or_doubled(
     it.ask_price()
     it.run(10)
     assert site.price_age() <= 10
-    assert it.sum("node_cost_usd_total") == pytest.approx(true_usd(3700), rel=1e-12)
+    assert it.dollars("node_cost_usd") == pytest.approx(true_usd(3700), rel=1e-12)
     said = [record for record in caplog.records if "cannot be kept on disk" in record.message]
     assert len(said) == 1
     assert "Is a directory" in said[0].message
@@ -179,7 +179,7 @@ def test_poller_network_and_disk_die_in_turn_and_no_dollar_is_lost_or_doubled(
     site.refreshed()
     it.ask_price()
     it.run(10)
-    assert it.sum("node_cost_usd_total") == pytest.approx(true_usd(4100), rel=1e-12)
+    assert it.dollars("node_cost_usd") == pytest.approx(true_usd(4100), rel=1e-12)
     assert it.sum("node_unpriced_seconds") == 0
     assert sum(v for (name, _), v in it.scrape().items() if name == "epochcost_node_seconds_total") == pytest.approx(
         4100, rel=1e-12
@@ -204,5 +204,5 @@ def test_a_line_that_goes_silent_ends_in_a_failure_that_says_so_and_delays_no_sc
     site.refreshed()
     it.ask_price()
     it.run(10)
-    assert it.sum("node_cost_usd_total") == pytest.approx(true_usd(1010), rel=1e-12)
+    assert it.dollars("node_cost_usd") == pytest.approx(true_usd(1010), rel=1e-12)
     it.close()

@@ -192,11 +192,15 @@ class GcpRestServer:
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
 
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"http://127.0.0.1:{self._http.server_address[1]}"
+
     def client(self, key: str) -> CloudCatalogClient:
         """The real client over REST."""
-        url = f"http://127.0.0.1:{self._http.server_address[1]}"
         credentials = None if key else AnonymousCredentials()
-        options = ClientOptions(api_key=key or None, api_endpoint=url)
+        options = ClientOptions(api_key=key or None, api_endpoint=self.url)
         return CloudCatalogClient(transport="rest", credentials=credentials, client_options=options)
 
     def stop(self) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from grpc import StatusCode
 from tests.prices.gcp_server import COMPUTE, Fault, GcpRestServer, GcpServer, recorded, sku
-from tests.prices.gcp_source import DAY, NOW, QUICK, dollars, serving, source, wanted
+from tests.prices.gcp_source import DAY, NOW, QUICK, ask, dollars, serving, source, wanted
 
 from epochcost.poller.poller_settings import PollerSettings
 from epochcost.prices.gcp.gcp_client import PAGE_SIZE, GcpCatalogue, Patience, google_client
@@ -264,3 +264,90 @@ def test_every_kind_of_machine_can_be_watched() -> None:
     )
     flags = {"gcp.regions": "us-central1", "gcp.machine-types": kinds}
     assert ",".join(load(PollerSettings, "prices", flags, {}).gcp_machine_types) == kinds
+
+
+# --- another endpoint, a proxy ---
+
+
+def test_another_endpoint_is_asked_by_rest_with_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    (tmp_path / "key").write_text("key-of-the-test-0123456789")
+    server = GcpRestServer(recorded())
+    told = PollerSettings(
+        gcp_url=server.url, gcp_api_key_file=str(tmp_path / "key"), gcp_regions=("us-central1",),
+        gcp_machine_types=("a2-highgpu-1g",),
+    )  # fmt: skip
+    (source,) = make(told)
+    try:
+        found = source.fetch(Wanted(source.watched), NOW)
+    finally:
+        source.catalogue.forget()
+        server.stop()
+    assert [price.key.instance_type for price in found.prices if price.key.purchase_option.value == "on_demand"] == [
+        "a2-highgpu-1g"
+    ]
+    assert set(server.api_keys) == {"key-of-the-test-0123456789"}
+
+
+@pytest.mark.parametrize(
+    ("proxies", "by_rest"),
+    [
+        ({}, False),
+        ({"HTTPS_PROXY": "http://proxy.invalid:3128"}, True),
+        ({"https_proxy": "http://proxy.invalid:3128"}, True),
+        ({"HTTPS_PROXY": "http://proxy.invalid:3128", "NO_PROXY": "cloudbilling.googleapis.com"}, False),
+        ({"HTTP_PROXY": "http://proxy.invalid:3128"}, False),
+    ],
+)
+def test_a_proxy_of_the_environment_is_heeded(
+    proxies: dict[str, str], by_rest: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "no_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in proxies.items():
+        monkeypatch.setenv(name, value)
+    client = google_client("key-of-the-test-0123456789")
+    assert (client.transport.kind == "rest") is by_rest
+    client.transport.close()
+
+
+# --- machines that are new, and words that are ---
+
+
+@pytest.mark.parametrize(
+    ("text", "instance_type", "option", "usd"),
+    [
+        ("TPU7x running in Americas", "tpu7x-standard-4t", "on_demand", 4 * 12.0),
+        ("TPU7x attached to Spot Preemptible VMs running in Americas", "tpu7x-8", "spot", 4 * 12.0),
+        ("Spot Preemptible A4X Nvidia GB200 (1 gpu slice) running in Americas", "a4x-highgpu-4g", "spot", 4 * 12.0),
+        ("Spot Preemptible A4X Max Nvidia GB300 (1 gpu slice) running in X", "a4x-maxgpu-4g-metal", "spot", 4 * 12.0),
+    ],
+)
+def test_newer_machines_are_the_sum_of_their_parts(text: str, instance_type: str, option: str, usd: float) -> None:
+    with serving(sku(text, 12.0, "us-central1")) as server:
+        found = ask(server, instance_type)
+    assert [(price.key.purchase_option.value, price.usd_per_hour) for price in found.prices] == [(option, usd)]
+
+
+def test_a_g4_machine_is_its_cores_memory_and_gpus() -> None:
+    skus = [
+        sku("G4 Instance Core running in Americas", 0.04, "us-central1"),
+        sku("G4 Instance Ram running in Americas", 0.004, "us-central1", unit="GiBy.h"),
+        sku("RTX 6000 96GB running in Americas", 2.0, "us-central1"),
+    ]
+    with serving(*skus) as server:
+        found = ask(server, "g4-standard-96")
+    assert [price.usd_per_hour for price in found.prices] == [pytest.approx(96 * 0.04 + 360 * 0.004 + 2 * 2.0)]
+    assert (found.facts[0].gpu_model, found.facts[0].gpus) == ("RTX PRO 6000", 2.0)
+
+
+def test_a_new_way_of_paying_is_noticed() -> None:
+    with serving(sku("Nvidia L4 GPU running in Americas", 0.2, "us-central1", usage="FlexStart")) as server:
+        assert ask(server, "a2-highgpu-1g").unknown == ("usageType=FlexStart",)
+
+
+def test_a_rate_of_zero_for_a_free_tier_spoils_no_price() -> None:
+    free = sku("A2 Instance Ram running in Americas for free tier", 0.0, "us-central1", unit="GiBy.h")
+    with serving(free) as server:
+        assert [each.key.purchase_option.value for each in ask(server, "a2-highgpu-1g").prices].count("on_demand") == 1

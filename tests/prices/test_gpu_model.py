@@ -9,7 +9,7 @@ from importlib.resources import files
 import pytest
 
 from epochcost.prices.gcp.gcp_gpus import GPUS
-from epochcost.prices.gpu_model import canonical
+from epochcost.prices.gpu_model import canonical, is_made_with
 from epochcost.prices.price_list import Row, parse
 
 GIB = 1024**3
@@ -129,3 +129,41 @@ def test_an_unknown_name_is_said_once_in_the_log(caplog: pytest.LogCaptureFixtur
     assert [record.getMessage() for record in caplog.records] == [
         r"GPU model 'Quantum 9000\n' is not in the table of names: it is left out of what machines hold"
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "memory_gib", "model"),
+    [
+        ("NVIDIA B300 SXM6 AC", 288, "B300"),
+        ("NVIDIA GH200 144G HBM3e", 144, "GH200"),
+        ("NVIDIA H20-3e", 141, "H20"),
+        ("NVIDIA GB10", 128, "GB10"),
+        ("DGX Spark GB10", None, "GB10"),
+        ("RTX PRO 6000 MaxQ", 96, "RTX PRO 6000"),
+        ("RTX PRO 6000 WK", 96, "RTX PRO 6000"),
+        ("RTXPRO6000BSE", 96, "RTX PRO 6000"),
+        ("RTXPRO", 96, "RTX PRO 6000"),
+        ("RTXPRO", None, ""),
+        ("AMD Radeon RX 7900 XTX", 24, "RX 7900 XTX"),
+        ("Radeon RX 7900 XT", 20, "RX 7900 XT"),
+        ("AMD Radeon RX 7800", 16, "RX 7800"),
+        ("A100-SXM-64GB", 64, ""),
+        ("A100 PG509 200", 40, "A100 40GB"),
+        ("V100 FHHL", 16, "V100 16GB"),
+        ("Tesla V100-SXM2-16GB-N", 16, "V100 16GB"),
+        ("Trainium2 (Trn2-Ultra)", 96, "Trainium2"),
+        ("TPU v7", None, "TPU v7x"),
+        ("NVIDIA H100 80GB HBM3 MIG 1g.10gb", 10, ""),
+        ("H100 1g.10gb", 10, ""),
+    ],
+)
+def test_names_of_the_newest_drivers_and_lists(name: str, memory_gib: int | None, model: str) -> None:
+    assert canonical(name, None if memory_gib is None else memory_gib * GIB) == model
+
+
+@pytest.mark.parametrize(
+    ("model", "gib", "made"),
+    [("H100", 80, True), ("H100", 640, False), ("A100 80GB", 40, True), ("MI355X", 288, True), ("NEW1", 80, False)],
+)
+def test_sizes_of_memory_in_which_a_model_is_made(model: str, gib: float, made: bool) -> None:
+    assert is_made_with(model, gib) is made

@@ -13,7 +13,9 @@ from epochcost.prices.price_source import NotConfiguredError
 from epochcost.prices.runpod import NEEDED, WELCOME
 
 TABLE = (Path(__file__).parents[2] / "docs" / "prices" / "relied-on.md").read_text(encoding="utf-8")
-ROWS = {match[1]: match[0] for match in re.finditer(r"^\| `(\w+)` \|.*$", TABLE, re.MULTILINE)}
+ROWS: dict[str, str] = {}
+for match in re.finditer(r"^\| `(\w+)` \|.*$", TABLE, re.MULTILINE):
+    ROWS[match[1]] = f"{ROWS.get(match[1], '')}{match[0]}"
 FILES_ONLY = {"owned", "listed", "listed_file"}
 
 

@@ -164,9 +164,8 @@ def test_a_key_is_sent_as_a_bearer_where_there_is_one(server: JsonServer, tmp_pa
     (tmp_path / "key").write_text(KEY)
     server.on("/graphql", Answer({"data": {"gpuTypes": [gpu()]}}))
     source(server, str(tmp_path / "key")).fetch(wanted("runpod", ("secure", "1x H100 SXM")), NOW)
-    (asked,) = server.questions
-    assert asked.headers["Authorization"] == f"Bearer {KEY}"
-    assert asked.query == {}
+    assert {asked.headers["Authorization"] for asked in server.questions} == {f"Bearer {KEY}"}
+    assert all(asked.query == {} for asked in server.questions)
 
 
 def test_watched_types_are_watched_in_both_clouds() -> None:
@@ -215,3 +214,26 @@ def test_two_models_of_one_name_have_no_price_and_are_said(server: JsonServer) -
     found = fetch(server, [forty, eighty], ("secure", "1x A100 SXM"))
     assert found.prices == ()
     assert "NVIDIA A100-SXM4-40GB and NVIDIA A100-SXM4-80GB" in found.reasons["1x A100 SXM"]
+
+
+def test_with_a_key_what_the_account_has_left_is_known_too(server: JsonServer, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(KEY)
+    server.on(
+        "/graphql",
+        Answer({"data": {"gpuTypes": [gpu()]}}),
+        Answer({"data": {"myself": {"clientBalance": 10.0, "currentSpendPerHr": 2.5}}}),
+    )
+    asked = RunPod(f"{server.url}/graphql", frozenset(), 1800.0, api("runpod", str(tmp_path / "key")))
+    (credit,) = asked.fetch(wanted("runpod", ("secure", "1x H100 SXM")), NOW).credits
+    assert (credit.usd, credit.spend_usd_per_hour, credit.lasts_seconds) == (10.0, 2.5, 4 * 3600)
+
+
+def test_a_balance_that_is_refused_takes_no_price_with_it(server: JsonServer, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(KEY)
+    server.on(
+        "/graphql", Answer({"data": {"gpuTypes": [gpu()]}}), Answer({"errors": [{"message": "no"}], "data": None})
+    )
+    asked = RunPod(f"{server.url}/graphql", frozenset(), 1800.0, api("runpod", str(tmp_path / "key")))
+    found = asked.fetch(wanted("runpod", ("secure", "1x H100 SXM")), NOW)
+    assert (len(found.prices), found.problems, found.credits) == (2, (), ())
+    assert "what the account has left is not known" in found.notes[0]

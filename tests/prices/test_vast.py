@@ -285,7 +285,7 @@ def test_all_pages_of_rented_machines_are_read_from_version_1_of_the_api(server:
     )
     found = all_rented(server)
     assert len(found.prices) == 27
-    assert [question.path for question in server.questions] == ["/api/v1/instances/"] * 2
+    assert [question.path for question in server.questions[:2]] == ["/api/v1/instances/"] * 2
     assert server.questions[1].query == {"limit": "25", "after_token": "page 1"}
 
 
@@ -330,3 +330,30 @@ def test_a_name_as_the_command_line_writes_it_is_pointed_out(server: JsonServer)
 def test_a_new_kind_of_price_in_an_offer_is_noticed(server: JsonServer) -> None:
     assert fetch(server, [offer(7.96)]).unknown == ()
     assert fetch(server, [offer(7.96, dph_surge=1.0, colour="red")]).unknown == ("dph_surge",)
+
+
+# --- what the account has left ---
+
+
+def test_what_the_account_has_left_and_how_long_it_lasts_is_known(server: JsonServer) -> None:
+    server.on("/api/v0/users/current/", Answer({"credit": 12.5, "balance": 0.0}))
+    found = rented(server, [machine(101, 0.75), machine(102, 0.5), machine(103, 9.0, cur_state="stopped")])
+    (credit,) = found.credits
+    assert (credit.usd, credit.as_of_ts, credit.spend_usd_per_hour) == (12.5, NOW, 1.25)
+    assert credit.lasts_seconds == pytest.approx(10 * 3600)
+
+
+def test_without_a_running_machine_credit_does_not_fall(server: JsonServer) -> None:
+    server.on("/api/v0/users/current/", Answer({"credit": 12.5}))
+    (credit,) = rented(server, []).credits
+    assert (credit.spend_usd_per_hour, credit.lasts_seconds) == (0.0, None)
+
+
+@pytest.mark.parametrize(
+    "answer", [Answer({}, 403), Answer({}, 500), Answer(b"<html>"), Answer({"credit": "12.5"}), Answer({})], ids=str
+)
+def test_a_balance_that_cannot_be_read_takes_no_price_with_it_and_is_said(server: JsonServer, answer: Answer) -> None:
+    server.on("/api/v0/users/current/", answer)
+    found = rented(server, [machine(101, 0.75)])
+    assert (len(found.prices), found.problems, found.credits) == (1, (), ())
+    assert "what the account has left is not known" in found.notes[-1]

@@ -139,6 +139,16 @@ def test_a_rank_that_does_not_write_looks_for_nobody_beside_it(tmp_path: Path):
     assert ids(tmp_path, **SLURM, RANK="1", LOCAL_RANK="1", WORLD_SIZE="2") == ["77"]
 
 
+def test_ranks_of_one_machine_count_on_alike(tmp_path: Path):
+    ranks = [{"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"} for rank in "01"]
+    assert [ids(tmp_path, **SLURM, **rank) for rank in ranks] == [["77"], ["77-2"]]  # one world after another
+    program = begin(STAYS.replace("'x'", "'y'"), tmp_path, **SLURM, **ranks[0])
+    assert program.stdout is not None
+    assert program.stdout.readline() == "77-2\n"
+    assert ids(tmp_path, **SLURM, **ranks[1]) == ["77-2"]
+    program.communicate("\n", timeout=30)
+
+
 def test_an_index_of_a_kubernetes_job_is_a_job_unless_it_is_a_rank(tmp_path: Path):
     job = {"KUBERNETES_JOB_NAME": "tune", "JOB_COMPLETION_INDEX": "4"}
     assert ids(tmp_path, **job) == ["tune-4"]

@@ -193,7 +193,8 @@ def test_progress_is_written_at_most_once_a_second_and_at_least_that_often(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ):
     now = 1000.0
-    monkeypatch.setattr("epochcost.training.run._monotonic", lambda: now)
+    for module in ("run_life", "run_loops"):
+        monkeypatch.setattr(f"epochcost.training.{module}._monotonic", lambda: now)
     with epochcost.run("x") as run:
         for _ in range(320):
             run.step()

@@ -13,13 +13,18 @@ from epochcost.agent.host_sampling import HostSampling
 from epochcost.agent.meter import Meter
 from epochcost.agent.priced_machine import PricedMachine
 from epochcost.agent.snapshot import CollectorHealth
+from epochcost.ledger.state_check import ImpossibleStateError
 from epochcost.nodes.machine_name import AnotherMachineError
-from epochcost.progress.clock import NodeClock
+from epochcost.progress.clock import NodeClock, SavedClock
 from epochcost.progress.event_sources import EventSources
 
 log = logging.getLogger(__name__)
 SAVE_SECONDS = (5.0, 60.0)
 """Least and most between two saves of the state."""
+LATE_SECONDS = 60.0
+"""Nothing may lie further in the future: after a boot the wall clock may not be quite right yet."""
+SAVED_WITHIN_SECONDS = 15 * 60.0
+"""Between the last second that was accounted and the saving of it: a beat, and whatever held this process up."""
 SAVING_SHARE = 0.001
 """Saving takes no more of a core than this: a state with many thousand epochs is saved more seldom."""
 
@@ -55,20 +60,23 @@ class AgentMemory:
         if saved is None:
             return
         it = self._parts
+        same_boot = saved.get("boot_id") == self._host.boot_id != ""
         try:
-            it.meter.restore(saved["meter"])
+            # All of it is looked through before any of it is taken over.
+            clock = it.clock.restored(saved["clock"])
+            books = it.meter.restored(saved["meter"], clock.now + LATE_SECONDS)
+            machine = it.machine.restored(saved, same_boot=same_boot)
+            _check_times(clock, books.ledger.cursor)
             it.files.restore(saved["files"])
-            it.clock.restore(saved["clock"])
-            same_boot = saved["boot_id"] == self._host.boot_id != ""
-            now = it.clock.now()
-            since = now if same_boot else self._host.boot_ts(now)
-            it.machine.restore(saved, it.meter, same_boot=same_boot, since=since)
-            self.first = not same_boot
-        except (KeyError, TypeError, ValueError, AttributeError) as err:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as err:
             self.file.set_aside(str(err) if isinstance(err, AnotherMachineError) else f"{type(err).__name__}: {err}")
-            it.meter.clear()
             it.files.clear()
-            self.first = True
+            return
+        it.meter.take(books)
+        it.clock.take(clock)
+        now = it.clock.now()
+        it.machine.take(machine, it.meter, now if same_boot else self._host.boot_ts(now))
+        self.first = not same_boot
 
     def state(self) -> dict[str, Any]:
         """Everything that must survive, as JSON-able data, all of one instant."""
@@ -103,6 +111,16 @@ class AgentMemory:
         """Let go of the state, which another agent may then have, and of the directories of events."""
         self._parts.files.close()
         self.file.close()
+
+
+def _check_times(clock: SavedClock, cursor: float | None) -> None:
+    """The books are saved at once after they were written: a timeline that says otherwise is another one.
+
+    Raises:
+        ImpossibleStateError: when it does.
+    """
+    if clock.saved_t is not None and cursor is not None and abs(clock.saved_t - cursor) > SAVED_WITHIN_SECONDS:
+        raise ImpossibleStateError(f"saved at {clock.saved_t!r} by its clock, and accounted until {cursor!r}")
 
 
 def pause_after_saving(cpu_seconds: float) -> float:

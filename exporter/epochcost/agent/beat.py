@@ -114,7 +114,12 @@ class Beat:
         snapshot = it.meter.tick(now, replace(inputs, health=self._health.by_collector(now)))
         snapshot = self._sampled.store.added_to(snapshot) if self._sampled.store is not None else snapshot
         owners = self._sampled.owners.of(snapshot.gpus, it.meter.ledger.runs_on())
-        self.snapshot = snapshot = replace(snapshot, owners=owners, problems=problems(snapshot))
+        self.snapshot = snapshot = replace(
+            snapshot,
+            owners=owners,
+            owners_not_understood=self._sampled.owners.not_understood(),
+            problems=problems(snapshot),
+        )
         self._written.preemption.write(inputs.preemption, now)
         self._written.costs.write(snapshot.runs, now)
         return snapshot

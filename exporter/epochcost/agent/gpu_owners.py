@@ -33,6 +33,10 @@ class GpuOwners:
         for feed in self.feeds:
             feed.stop()
 
+    def not_understood(self) -> Mapping[tuple[str, str], int]:
+        """Processes and devices whose owner could not be told for the form of a path or a name, by source and form."""
+        return {(feed.name, form): n for feed in self.feeds for form, n in feed.not_understood().items()}
+
     def of(self, gpus: Sequence[GpuView], runs_on: Mapping[str, tuple[RunId, ...]]) -> tuple[GpuOwner, ...]:
         """The owners of ``gpus``, given the open runs by the UUID of their device."""
         runs = runs_on if self._runs_count else {}

@@ -10,9 +10,10 @@ from typing import Any
 
 from epochcost.agent.settlement import MOST_UNSETTLED_SECONDS, Settlement, settled_until
 from epochcost.agent.snapshot import CollectorHealth, GpuView, NodeView, SettledMoney, Snapshot, StateTotals
-from epochcost.agent.views import Histories, run_views
+from epochcost.agent.views import Histories, run_views, useful_split
 from epochcost.ledger import Device, Ledger
 from epochcost.ledger.node_ledger import FOLD_AFTER_SECONDS
+from epochcost.ledger.state_check import check_ledger, fits
 from epochcost.model import (
     GpuReading,
     GpuSample,
@@ -45,6 +46,14 @@ class Idle:
         if busy is None or used is None:
             return None
         return busy < self.busy_ratio and used >= self.held_memory_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EnergyRates:
+    """What a kWh costs here, and what the grid emits for it, as people say; None where nobody does."""
+
+    usd_per_kwh: float | None = None
+    grams_per_kwh: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +106,16 @@ class Inputs:
     fresh_seconds: float = FRESH_SECONDS
 
 
+@dataclass(frozen=True, slots=True)
+class Books:
+    """All that a meter remembers."""
+
+    ledger: Ledger
+    settlement: Settlement
+    applied: Counter[str]
+    boot_ts: float | None
+
+
 class Meter:
     """Drives the ledger and describes it."""
 
@@ -109,6 +128,7 @@ class Meter:
         keep_seconds: float = 900.0,
         silence_seconds: float = 3600.0,
         idle: Idle | None = None,
+        rates: EnergyRates | None = None,
     ) -> None:
         self.ledger = ledger
         self.node = node
@@ -116,6 +136,7 @@ class Meter:
         self.keep_seconds = keep_seconds
         self.silence_seconds = silence_seconds
         self.idle = idle or Idle()
+        self.rates = rates or EnergyRates()
         self.boot_ts: float | None = None
         self.settlement = Settlement()
         self._histories = Histories()
@@ -211,6 +232,9 @@ class Meter:
             totals=StateTotals(seconds, cost if known else {}),
             settled=self.settlement.of_node(self.ledger, cost) if known else SettledMoney(),
             gpus=(sum(not g.parent_uuid for g in reading.gpus) if reading else None) if inputs.has_gpus else 0,
+            useful=useful_split(self.ledger, {run for run, _ in totals.seconds}),
+            energy_usd_per_kwh=self.rates.usd_per_kwh,
+            grid_grams_per_kwh=self.rates.grams_per_kwh,
             driver_version=reading.driver_version if reading else "",
             gpu_read_seconds=reading.read_seconds if reading else None,
             gpu_call_failures=inputs.gpus.call_failures if inputs.gpus else {},
@@ -254,25 +278,35 @@ class Meter:
             "boot_ts": self.boot_ts,
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state` described.
+    def restored(self, state: Mapping[str, Any], latest: float) -> Books:
+        """What `state` described, if it can be true; nothing of it is taken over yet.
+
+        Args:
+            state: what `state` made.
+            latest: nothing in it may lie after this instant (node timeline).
 
         Raises:
-            KeyError, TypeError, ValueError: when it is not what `state` makes; nothing has changed then.
+            KeyError, TypeError, ValueError, AttributeError: when it is not what `state` makes, or cannot be true.
         """
         ledger = Ledger.restored(state["ledger"], self.ledger.settings)
+        check_ledger(ledger, latest)
         if "settled" in state:
             settlement = Settlement.restored(state["settled"])
         else:
             settlement = Settlement.of_before(state["envelope"], ledger)
-        applied = Counter({str(k): int(n) for k, n in state["applied"].items()})
-        boot_ts = None if state["boot_ts"] is None else float(state["boot_ts"])
-        self.ledger, self.settlement, self._applied, self.boot_ts = ledger, settlement, applied, boot_ts
+        settlement.check(ledger)
+        applied = Counter({str(k): n for k, n in state["applied"].items()})
+        if not all(fits(n, int) and n >= 0 for n in applied.values()):
+            raise ValueError(f"applied: {applied!r} are not counts")
+        boot_ts = state["boot_ts"]
+        if not (boot_ts is None or (fits(boot_ts, float) and 0 < boot_ts <= latest)):
+            raise ValueError(f"boot_ts: {boot_ts!r} is not a time until now")
+        return Books(ledger, settlement, applied, boot_ts)
 
-    def clear(self) -> None:
-        """Forget what `restore` took over."""
-        self.ledger = Ledger(self.ledger.settings)
-        self.settlement, self._applied, self.boot_ts = Settlement(), Counter(), None
+    def take(self, books: Books) -> None:
+        """Go on with ``books``."""
+        self.ledger, self.settlement, self._applied = books.ledger, books.settlement, books.applied
+        self.boot_ts = books.boot_ts
 
 
 def _is_fresh(inputs: Inputs, now: float) -> bool:
@@ -298,6 +332,8 @@ def _devices(inputs: Inputs, now: float, idle: Idle) -> list[Device]:
             g.utilization_ratio is not None,
             g.gpu_fraction,
             None if g.mig else idle.held(g),
+            g.sm_active_ratio,
+            g.power_watts,
         )
         for g in inputs.gpus.gpus
     ]

@@ -20,11 +20,11 @@ MAX_STRETCHES = 64
 
 
 class Stretch(NamedTuple):
-    """Of the poller's dates up to ``until``, what is to be added; ``rough`` where that is known to a second alone."""
+    """Of the poller's dates up to ``until``, what is to be added, and by how many seconds that may be wrong."""
 
     until: float
     shift: float
-    rough: bool
+    error: float
 
 
 class PriceDates:
@@ -34,27 +34,32 @@ class PriceDates:
         self._stretches: list[Stretch] = []
         """In the order in which the answers came."""
 
-    def heard(self, theirs: ClockReading | None, wall: float, t: float) -> None:
+    def heard(self, theirs: ClockReading | None, wall: float, t: float, way: float = 0.0) -> None:
         """An answer has come.
 
         Args:
             theirs: the poller's clock; None where it does not say, and is taken for ours.
             wall: our wall clock, in the middle of the question.
             t: the node timeline at the same instant.
+            way: half of what the question took, in seconds.
         """
         rough = theirs is not None and not theirs.exact
         their_ts = wall if theirs is None else theirs.ts + (0.5 if rough else 0.0)
-        ahead, same = wall - their_ts, ROUGH_SECONDS if rough else EXACT_SECONDS
-        if abs(ahead) < same:  # one clock
-            ahead, their_ts, rough = 0.0, wall, False
+        ahead, error = wall - their_ts, way + (0.5 if rough else 0.0)
+        if abs(ahead) < (ROUGH_SECONDS if rough else EXACT_SECONDS) + way:  # one clock
+            ahead, their_ts, error = 0.0, wall, 0.0
         shift = t - wall + ahead
         if abs(shift) < EXACT_SECONDS:
             shift = 0.0
         last = self._stretches[-1] if self._stretches else None
-        if last is not None and abs(last.shift - shift) < same and (rough or not last.rough):
-            self._stretches[-1] = Stretch(max(last.until, their_ts), last.shift, last.rough)
+        if (
+            last is not None
+            and abs(last.shift - shift) < EXACT_SECONDS + error + last.error
+            and error >= last.error / 2
+        ):
+            self._stretches[-1] = last._replace(until=max(last.until, their_ts))
         else:
-            self._stretches = [*self._stretches, Stretch(their_ts, shift, rough)][-MAX_STRETCHES:]
+            self._stretches = [*self._stretches, Stretch(their_ts, shift, error)][-MAX_STRETCHES:]
 
     def on_timeline(self, ts: float) -> float:
         """When ``ts`` of the poller's clock is on the node timeline: by the first answer that could know of it."""
@@ -76,7 +81,7 @@ class PriceDates:
             kept.append(PriceStep(t, step.usd_per_hour))
         return tuple(kept)
 
-    def state(self) -> list[list[float | bool]]:
+    def state(self) -> list[list[float]]:
         """As JSON-able data."""
         return [list(stretch) for stretch in self._stretches]
 
@@ -87,8 +92,8 @@ class PriceDates:
             ValueError, TypeError: when it is not what `state` makes; nothing has changed then.
         """
         stretches = []
-        for until, shift, rough in state:
-            if not is_number(until) or not is_number(shift):
-                raise ValueError(f"dates of prices: {str(until)[:40]}, {str(shift)[:40]} are not numbers")
-            stretches.append(Stretch(float(until), float(shift), bool(rough)))
+        for until, shift, error in state:
+            if not all(is_number(value) for value in (until, shift, error)):
+                raise ValueError(f"dates of prices: {str((until, shift, error))[:120]} are not three numbers")
+            stretches.append(Stretch(float(until), float(shift), float(error)))
         self._stretches = stretches[-MAX_STRETCHES:]

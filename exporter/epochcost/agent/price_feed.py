@@ -73,6 +73,8 @@ class PriceFeed:
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="epochcost-price", daemon=True)
         self._contradictions = 0
+        self.asking_since: float | None = None
+        """When the question under way was asked (monotonic seconds); None between two."""
         self.quote: Quote | None = None
         self.health = CollectorHealth(success=False, duration_seconds=0.0, error="not asked yet")
 
@@ -102,7 +104,7 @@ class PriceFeed:
         wall, t, price = self._wall(), self._now(), answer.price
         # Half of what the answer took is the way back; a clock that was set meanwhile says nothing of the way.
         back = (wall - asked) / 2 if 0 <= wall - asked <= MOST_SECONDS else 0.0
-        self.dates.heard(answer.clock, wall - back, t - back)
+        self.dates.heard(answer.clock, wall - back, t - back, back)
         confirmed_t = min(t, self.dates.on_timeline(price.fetched_ts))
         steps = self.dates.steps(price.steps)
         return Quote(steps, answer.on_demand_usd_per_hour, price.source, price.fetched_ts, confirmed_t)
@@ -120,6 +122,13 @@ class PriceFeed:
 
     def ask(self) -> bool:
         """Ask once; whether there was an answer."""
+        self.asking_since = time.monotonic()
+        try:
+            return self._ask()
+        finally:
+            self.asking_since = None
+
+    def _ask(self) -> bool:
         began = time.perf_counter()
         error = ""
         source = self._source

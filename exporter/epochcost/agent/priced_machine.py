@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from epochcost.agent.agent_settings import AgentSettings
 from epochcost.agent.meter import Meter, Quote
+from epochcost.agent.price_dates import PriceDates
 from epochcost.agent.price_feed import PriceFeed
 from epochcost.agent.snapshot import CollectorHealth
 from epochcost.agent.sources import identity_of, price_source
@@ -17,6 +18,23 @@ from epochcost.prices.gcp.gcp_gpus import with_accelerators
 from epochcost.progress.clock import NodeClock
 
 NO_PRICE_SOURCE = "no price and no poller configured"
+
+
+@dataclass(frozen=True, slots=True)
+class SavedMachine:
+    """What an earlier agent knew of this machine.
+
+    Attributes:
+        known_as: all that its price depends on.
+        name: of the machine.
+        found: what its metadata said, by source; None in another boot.
+        dates: how the poller's dates become this machine's.
+    """
+
+    known_as: tuple[str, ...]
+    name: MachineName
+    found: Mapping[str, Node] | None
+    dates: PriceDates
 
 
 class PricedMachine:
@@ -123,30 +141,35 @@ class PricedMachine:
         known = {"machine": self._name.state(), "priced_as": self._known_as, "identity": self.identity.state()}
         return {**known, "price_dates": dates}
 
-    def restore(self, saved: Mapping[str, Any], meter: Meter, *, same_boot: bool, since: float) -> None:
-        """Take over what `state` described.
+    def restored(self, saved: Mapping[str, Any], *, same_boot: bool) -> SavedMachine:
+        """What `state` described; nothing of it is taken over yet.
 
         Args:
             saved: what `state` made.
-            meter: told when this is another machine than the one of ``saved``.
             same_boot: what the machine's metadata said still holds.
-            since: from when on it may be another machine.
 
         Raises:
             AnotherMachineError: when it was saved on another machine.
-            KeyError, TypeError, ValueError, AttributeError: when it is not what `state` makes; nothing has changed.
+            KeyError, TypeError, ValueError, AttributeError: when it is not what `state` makes.
         """
         known_as = tuple(map(str, saved["priced_as"]))
         if len(known_as) != len(self._known_as):
             raise ValueError(f"priced_as: {len(known_as)} parts, expected {len(self._known_as)}")
         name = self._name.restored(saved["machine"]) if "machine" in saved else self._name
+        found = self.identity.restored(saved.get("identity", {})) if same_boot else None
+        dates = PriceDates()
+        dates.restore(saved.get("price_dates", []))
+        return SavedMachine(known_as, name, found, dates)
+
+    def take(self, saved: SavedMachine, meter: Meter, since: float) -> None:
+        """Go on from there; ``meter`` is told when this is another machine, which it may be from ``since`` on."""
+        if saved.found is not None:
+            self.identity.take(saved.found)
         if self.prices is not None:
-            self.prices.dates.restore(saved.get("price_dates", []))
-        if same_boot:
-            self.identity.restore(saved.get("identity", {}))
-        self._name = name
-        meter.machine = name.name
-        self._known_as, self._since = known_as, since
+            self.prices.dates.restore(saved.dates.state())
+        self._name = saved.name
+        meter.machine = saved.name.name
+        self._known_as, self._since = saved.known_as, since
         self._become(self._priced_node(), meter)
 
 

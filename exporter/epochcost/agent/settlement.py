@@ -15,10 +15,14 @@ from typing import Any
 from epochcost.agent.snapshot import SettledMoney, SettledRun
 from epochcost.ledger import Ledger, RunAccount
 from epochcost.ledger.node_ledger import Key
-from epochcost.model import PriceStep, State
+from epochcost.ledger.price import SECONDS_PER_HOUR
+from epochcost.ledger.state_check import ImpossibleStateError, is_number
+from epochcost.model import MAX_USD_PER_HOUR, PriceStep, State
 
 MAX_CEILINGS = 10_000
 DUST_USD = 1e-12
+MOST_TIMES_TOO_HIGH = 100.0
+MAX_COUNT = 1e12
 LATE_SECONDS = 60.0
 """A source that was asked at an instant is taken to know of all changes until this long before."""
 FRESH_SECONDS = 86400.0
@@ -56,7 +60,7 @@ class Settlement:
         for (_, state), dollars in self._pending.items():
             pending[state] = pending.get(state, 0.0) + dollars
         states = {s: self._at_least(f"node/{s.value}", exact - pending.get(s, 0.0)) for s, exact in usd.items()}
-        return SettledMoney(states, {state: exact - states[state] for state, exact in usd.items()})
+        return SettledMoney(states, {state: _rest(exact, states[state]) for state, exact in usd.items()})
 
     def of_run(self, ledger: Ledger, account: RunAccount, cost: float, usd: Mapping[State, float]) -> SettledRun:
         """Of a run that has cost ``cost``, by state ``usd``."""
@@ -66,13 +70,13 @@ class Settlement:
         states = {s: self._at_least(f"run/{s.value}/{part}", exact - pending.get(s, 0.0)) for s, exact in usd.items()}
         exact_sum, priced = account.epoch_cost_usd_sum(ledger.price)
         if not priced:
-            return SettledRun(total, cost - total, states)
+            return SettledRun(total, _rest(cost, total), states)
         costs = account.epoch_costs(ledger.price)
         late_usd, late = account.unsettled_epochs(ledger.unsettled.until, costs)
         again = account.retracted or ""
         epochs_usd = self._at_least(f"run/epochs{again}/{part}", exact_sum - late_usd)
-        count = int(self._at_least(f"run/count{again}/{part}", account.priced_here(costs) - late))
-        return SettledRun(total, cost - total, states, epochs_usd, count, exact_sum - epochs_usd)
+        count = int(self._at_least(f"run/count{again}/{part}", account.priced_here(ledger.price) - late))
+        return SettledRun(total, _rest(cost, total), states, epochs_usd, count, _rest(exact_sum, epochs_usd))
 
     def _at_least(self, name: str, value: float) -> float:
         """The highest value of ``name`` so far, ``value`` included; what is left by rounding is nothing."""
@@ -90,6 +94,21 @@ class Settlement:
                 if not name.startswith("run/") or name.split("/", 2)[2] in parts
             }
 
+    def check(self, ledger: Ledger) -> None:
+        """Raise unless the figures can have been shown: a price may have been too high once, but not beyond measure.
+
+        Raises:
+            ImpossibleStateError: naming the figure.
+        """
+        totals = ledger.book.totals(ledger.price)
+        prices = [usd for usd in ledger.price.usd_per_hour if usd is not None]
+        most = math.fsum(totals.seconds.values()) * max(prices, default=MAX_USD_PER_HOUR) / SECONDS_PER_HOUR
+        most = MOST_TIMES_TOO_HIGH * most + math.fsum(totals.cost_usd.values())
+        for name, value in self._most.items():
+            limit = MAX_COUNT if name.startswith("run/count") else most
+            if not (is_number(value) and 0 <= value <= limit):
+                raise ImpossibleStateError(f"settled: {name}: {value!r} cannot have been shown")
+
     def state(self) -> dict[str, float]:
         """As JSON-able data."""
         return dict(self._most)
@@ -98,6 +117,8 @@ class Settlement:
     def restored(cls, state: Mapping[str, Any]) -> Settlement:
         """What `state` described."""
         it = cls()
+        if not all(is_number(value) and value >= 0 for value in state.values()):
+            raise ValueError("settled: a value is not an amount")
         it._most = {str(name): float(value) for name, value in state.items()}
         return it
 
@@ -111,3 +132,9 @@ class Settlement:
             return f"run/{kind}/{parts.get(run, run)}" if old.startswith("run/") else old
 
         return cls.restored({name(old): value for old, value in state.items()})
+
+
+def _rest(exact: float, settled: float) -> float:
+    """What may still change; below 0 where a price fell in settled time; what is left by rounding is nothing."""
+    rest = exact - settled
+    return rest if abs(rest) > DUST_USD else 0.0

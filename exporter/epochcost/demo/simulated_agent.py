@@ -102,8 +102,8 @@ class PlayedAgent:
         if self.machine.priced and t - self._asked_t >= REFRESH_SECONDS and self._market.up(t):
             self._asked_t = t
             quote = self._market.quote(self.node)
-            if quote is not None and quote != self._quote:
-                self._quote = quote
+            if quote is not None:
+                self._quote = quote  # the same price again is heard anew: it holds still
 
 
 class Fleet:

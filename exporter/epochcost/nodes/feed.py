@@ -38,6 +38,8 @@ class IdentityFeed:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="epochcost-identity", daemon=True)
         self.node = known
+        self.asking_since: float | None = None
+        """When the question under way was asked (monotonic seconds); None between two."""
         self.error = ""
         """Who did not answer in the last round, and why."""
         self.last_duration: float | None = None
@@ -66,6 +68,13 @@ class IdentityFeed:
 
     def ask(self) -> bool:
         """Ask once those that have not answered yet; whether everybody has now."""
+        self.asking_since = time.monotonic()
+        try:
+            return self._ask()
+        finally:
+            self.asking_since = None
+
+    def _ask(self) -> bool:
         missing = self._missing()
         if not missing:
             return True
@@ -97,15 +106,19 @@ class IdentityFeed:
             for name, node in list(self._found.items())
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state` described earlier in this boot of the machine.
+    def restored(self, state: Mapping[str, Any]) -> dict[str, Node]:
+        """What `state` described earlier in this boot of the machine; nothing of it is taken over yet.
 
         Raises:
-            TypeError, ValueError, AttributeError: when it is not what `state` makes; nothing has changed then.
+            TypeError, ValueError, AttributeError: when it is not what `state` makes.
         """
         found = {}
         for name, (provider, region, zone, instance_type, option) in state.items():
             place = (str(provider), str(region), str(zone), str(instance_type))
             found[str(name)] = Node("", *place, PurchaseOption(option) if option else None)
-        self._found = found
+        return found
+
+    def take(self, found: Mapping[str, Node]) -> None:
+        """Go on with what was ``found``."""
+        self._found = dict(found)
         self._fill()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from epochcost.model import GpuOwner, GpuSample
 from epochcost.owners.owner_source import OwnerError, OwnerSource
@@ -38,6 +38,8 @@ class OwnerFeed:
         self._said_at = float("-inf")
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"epochcost-owners-{source.name}", daemon=True)
+        self.asking_since: float | None = None
+        """When the question under way was asked (monotonic seconds); None between two."""
         self.error = ""
         """Why the last question failed."""
         self.last_duration: float | None = None
@@ -47,6 +49,10 @@ class OwnerFeed:
     def name(self) -> str:
         """The source's."""
         return self._source.name
+
+    def not_understood(self) -> Mapping[str, int]:
+        """As the source says of its last answer, where that is not too old."""
+        return self._source.not_understood if self._mono() - self._said_at <= FRESH_SECONDS else {}
 
     def owners(self) -> tuple[GpuOwner, ...]:
         """Who uses the GPUs, as far as that was said lately."""
@@ -69,6 +75,13 @@ class OwnerFeed:
 
     def ask(self) -> None:
         """Ask once. Never raises."""
+        self.asking_since = time.monotonic()
+        try:
+            self._ask()
+        finally:
+            self.asking_since = None
+
+    def _ask(self) -> None:
         gpus = self._gpus()
         if not gpus:
             return

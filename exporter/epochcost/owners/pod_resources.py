@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,23 @@ MESSAGES: Mapping[str, tuple[tuple[str, int, str], ...]] = {
     "ListPodResourcesRequest": (),
     "ListPodResourcesResponse": (("pod_resources", 1, "PodResources"),),
     "PodResources": (("name", 1, ""), ("namespace", 2, ""), ("containers", 3, "ContainerResources")),
-    "ContainerResources": (("name", 1, ""), ("devices", 2, "ContainerDevices")),
+    "ContainerResources": (("name", 1, ""), ("devices", 2, "ContainerDevices"), ("claims", 5, "DynamicResource")),
     "ContainerDevices": (("resource_name", 1, ""), ("device_ids", 2, "string")),
+    "DynamicResource": (("claim_name", 2, ""), ("claim_namespace", 3, ""), ("resources", 4, "ClaimResource")),
+    "ClaimResource": (("driver_name", 2, ""), ("pool_name", 3, ""), ("device_name", 4, "")),
 }
 """The part that is read of the kubelet's ``podresources/v1``: fields by name and number, and what they repeat."""
 
 GKE_DEVICE = re.compile(r"nvidia(\d+)(?:/vgpu\d+)?")
 """Google's device plugin numbers the devices; NVIDIA's names them by UUID."""
+DRA_DRIVER = "gpu.nvidia.com"
+"""NVIDIA's driver for dynamic resource allocation; it names a whole GPU by the number of its device file, ``gpu-0``."""
+REPLICA = re.compile(r"GPU-[0-9a-f-]{36}-\d+")
+"""One of the parts that HAMi makes of a GPU."""
+GPU_RESOURCE = re.compile(r"(?:nvidia|volcano)\.(?:com|sh)/(?:gpu|mig|vgpu)")
+MINOR = re.compile(r"^Device Minor:\s*(\d+)", re.MULTILINE)
+UUID = re.compile(r"^GPU UUID:\s*(\S+)", re.MULTILINE)
+MAX_INFORMATION_BYTES = 4096
 
 
 class PodResources:
@@ -35,22 +46,27 @@ class PodResources:
 
     name = "kubernetes"
 
-    def __init__(self, socket: Path = SOCKET) -> None:
+    def __init__(self, socket: Path = SOCKET, proc: Path = Path("/proc")) -> None:
+        self.not_understood: Mapping[str, int] = {}
+        """Devices of the last answer that are a GPU, in a form that is not known, by how they were given."""
         self._socket = socket
+        self._proc = proc
 
     def owners(self, gpus: Sequence[GpuSample]) -> list[GpuOwner]:
         """The containers that were given each GPU, by the number of devices where one is shared; see `OwnerSource`."""
         if not self._socket.is_socket():
             return []
         uuids = {gpu.uuid: gpu.uuid for gpu in gpus} | {f"nvidia{gpu.index}": gpu.uuid for gpu in gpus}
-        return [
-            GpuOwner(uuid, self.name, label(pod.name), 1.0, label(pod.namespace), label(container.name))
-            for pod in self._list().pod_resources
-            for container in pod.containers
-            for devices in container.devices
-            for device in devices.device_ids
-            if (uuid := uuids.get(_device(device)))
-        ]
+        minors = {f"gpu-{minor}": uuid for minor, uuid in device_minors(self._proc).items() if uuid in uuids}
+        odd: Counter[str] = Counter()
+        found = []
+        for pod in self._list().pod_resources:
+            for container in pod.containers:
+                given = [*_by_plugins(container, uuids, odd), *_by_claims(container, minors, odd)]
+                who = label(pod.name), 1.0, label(pod.namespace), label(container.name)
+                found += [GpuOwner(uuid, self.name, *who) for uuid in given]
+        self.not_understood = odd
+        return found
 
     def _list(self) -> Any:  # noqa: ANN401 - the class is made below
         try:
@@ -68,6 +84,45 @@ class PodResources:
                 return call(request(), timeout=QUESTION_SECONDS)
             except grpc.RpcError as err:
                 raise OwnerError(f"{self._socket}: {METHOD}: {_reason(err)}") from None
+
+
+def _by_plugins(container: Any, uuids: Mapping[str, str], odd: Counter[str]) -> Iterator[str]:  # noqa: ANN401
+    """GPUs that device plugins gave. HAMi's ids name no GPU: it gives another one than the kubelet was told."""
+    for devices in container.devices:
+        for device in devices.device_ids:
+            if uuid := uuids.get(_device(device)):
+                yield uuid
+            elif GPU_RESOURCE.match(devices.resource_name) and not device.startswith(("GPU-", "MIG-")):
+                odd["device_plugin"] += 1
+            elif REPLICA.fullmatch(device):
+                odd["hami"] += 1
+
+
+def _by_claims(container: Any, minors: Mapping[str, str], odd: Counter[str]) -> Iterator[str]:  # noqa: ANN401
+    """GPUs that claims of dynamic resource allocation gave."""
+    for claim in container.claims:
+        for resource in claim.resources:
+            if resource.driver_name != DRA_DRIVER:
+                continue
+            if uuid := minors.get(resource.device_name):
+                yield uuid
+            else:
+                odd["dra"] += 1
+
+
+def device_minors(proc: Path) -> Mapping[int, str]:
+    """UUIDs of NVIDIA's GPUs by the number of their device file, as the driver says in ``/proc``; else nothing."""
+    found: dict[int, str] = {}
+    for path in sorted((proc / "driver/nvidia/gpus").glob("*/information")):
+        try:
+            with path.open("rb") as file:
+                text = file.read(MAX_INFORMATION_BYTES).decode("utf-8", "replace")
+        except OSError:  # taken away meanwhile
+            continue
+        minor, uuid = MINOR.search(text), UUID.search(text)
+        if minor and uuid:
+            found[int(minor[1])] = uuid[1]
+    return found
 
 
 def _device(device_id: str) -> str:

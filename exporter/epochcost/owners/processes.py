@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import logging
 import pwd
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from epochcost.model import GpuOwner, GpuSample
 from epochcost.owners.cgroup import place_of
 from epochcost.owners.owner_source import GpuProcesses, OwnerError, label
+from epochcost.owners.slurm_jobs import SlurmJobs
 
 log = logging.getLogger(__name__)
 
 FIRST_PID_NAMESPACE = "pid:[4026531836]"
 """The number that Linux gives the namespace of the machine itself."""
 MAX_FILE_BYTES = 64 * 1024
+MAX_ENVIRONMENT_BYTES = 1024 * 1024
 KINDS = ("slurm", "container", "user")
 
 
 class ProcessOwners:
     """Looks up in ``proc`` what the driver's process ids are. Reads control group and user id, and nothing else.
+
+    Of a process of Slurm whose control group does not say its job, one variable of its environment is read besides,
+    where Slurm itself does not say it.
 
     The driver counts processes as the machine does. In a container with a PID namespace of its own the same numbers
     mean other processes, so there this source has nothing to say.
@@ -29,15 +35,28 @@ class ProcessOwners:
         processes: the driver's list.
         kinds: which of `KINDS` are told; a process that is none of them is left out.
         proc: the ``/proc`` to read.
+        slurm_jobs: tells a job by what Slurm calls it.
+
+    Attributes:
+        not_understood: processes of the last question whose control group has a form that is not known, by system.
     """
 
     name = "processes"
 
-    def __init__(self, processes: GpuProcesses, kinds: Collection[str] = KINDS, proc: Path = Path("/proc")) -> None:
+    def __init__(
+        self,
+        processes: GpuProcesses,
+        kinds: Collection[str] = KINDS,
+        proc: Path = Path("/proc"),
+        slurm_jobs: SlurmJobs | None = None,
+    ) -> None:
+        self.not_understood: Mapping[str, int] = {}
+        self._slurm_jobs = slurm_jobs or SlurmJobs()
         self._processes = processes
         self._kinds = kinds
         self._proc = proc
         self._told = False
+        self._odd: dict[int, str] = {}
 
     def owners(self, gpus: Sequence[GpuSample]) -> list[GpuOwner]:
         """Who computes on each GPU, by memory held where all of it is known, else in equal parts; see `OwnerSource`."""
@@ -47,7 +66,10 @@ class ProcessOwners:
             pids = self._processes.pids()
         except OSError as err:
             raise OwnerError(f"processes on the GPUs: {err}") from None
-        return [owner for gpu in gpus for owner in self._on_one(gpu.uuid, pids.get(gpu.uuid, {}))]
+        self._odd = {}
+        found = [owner for gpu in gpus for owner in self._on_one(gpu.uuid, pids.get(gpu.uuid, {}))]
+        self.not_understood = Counter(self._odd.values())
+        return found
 
     def _sees_the_machine(self) -> bool:
         try:
@@ -75,11 +97,21 @@ class ProcessOwners:
         except OSError as err:
             log.debug("process %d on GPU %s: %s", pid, uuid, err)  # it ended meanwhile: most do, sooner or later
             return None
-        if place.slurm_job and "slurm" in self._kinds:
-            return "slurm", place.slurm_job, place.container, user
+        job = place.slurm_job or (place.sluid and self._slurm_job(place.sluid, pid))
+        if place.unknown:
+            self._odd[pid] = place.unknown
+        if job and "slurm" in self._kinds:
+            return "slurm", job, place.container, user
         if place.container and "container" in self._kinds:
             return "container", place.container, place.container, user
         return ("user", user, "", user) if user and "user" in self._kinds else None
+
+    def _slurm_job(self, sluid: str, pid: int) -> str:
+        """The job's number, else what Slurm calls it, which tells it from others all the same."""
+        job = self._slurm_jobs.job_of(sluid, pid, lambda: self._bytes(pid, "environ", MAX_ENVIRONMENT_BYTES))
+        if not job:
+            self._odd[pid] = "slurm"
+        return job or sluid
 
     def _user(self, pid: int) -> str:
         """The user's name, or number where this machine has no name for it."""
@@ -93,5 +125,8 @@ class ProcessOwners:
         return ""
 
     def _read(self, pid: int, name: str) -> str:
+        return self._bytes(pid, name, MAX_FILE_BYTES).decode("utf-8", "replace")
+
+    def _bytes(self, pid: int, name: str, most: int) -> bytes:
         with (self._proc / str(pid) / name).open("rb") as file:
-            return file.read(MAX_FILE_BYTES).decode("utf-8", "replace")
+            return file.read(most)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from epochcost.model import GpuOwner, GpuSample
@@ -31,6 +31,9 @@ class SlurmAllocations:
     name = "slurm"
 
     def __init__(self, directory: Path) -> None:
+        self.not_understood: Mapping[str, int] = {}
+        """Lines of the last look that are no job, as ``prolog``."""
+        self._odd = 0
         self._directory = directory
         self._told: set[str] = set()
 
@@ -44,9 +47,12 @@ class SlurmAllocations:
             raise OwnerError(f"{self._directory}: {err.strerror}") from None
         try:
             named = [(gpu.uuid, name.replace("/", "_")) for gpu in gpus for name in (gpu.uuid, gpu.index)]
-            return [
+            self._odd = 0
+            jobs = [
                 job for uuid, name in named if FILE_NAME.fullmatch(name) for job in self._jobs(uuid, name, directory)
             ]
+            self.not_understood = {"prolog": self._odd} if self._odd else {}
+            return jobs
         finally:
             os.close(directory)
 
@@ -64,6 +70,7 @@ class SlurmAllocations:
         found = LINE.fullmatch(line.strip())
         if found is not None:
             return GpuOwner(uuid, "slurm", found["job"], 1.0, user=label(found["user"] or ""))
+        self._odd += 1
         if name not in self._told:
             self._told.add(name)
             # Which line, and nothing of it: the log is read by more people than the file.

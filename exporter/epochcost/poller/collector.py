@@ -38,6 +38,8 @@ class PollerCollector:
         yield from self._market_of(snapshot)
         yield from source_metrics(snapshot.sources)
         yield from held_metrics(snapshot.sources)
+        asked = [credit for health in snapshot.sources.values() for credit in health.credits]
+        yield from credit_metrics([*snapshot.credits, *asked])
         yield dropped_metric(snapshot.dropped)
         build = GaugeMetricFamily(
             "epochcost_build_info", "Version of epochcost and of Python; always 1", labels=("version", "python")
@@ -79,7 +81,6 @@ class _Market:
             *extra_metrics(prices, snapshot.extras),
             part_metric(snapshot.parts),
             *limit_metrics(prices, snapshot.limits),
-            *credit_metrics(snapshot.credits),
             *fact_metrics(snapshot.facts.values()),
             zone_metric(snapshot.zones),
         )
@@ -270,13 +271,27 @@ def credit_metrics(credits: Iterable[Credit]) -> Iterator[Metric]:  # noqa: A002
         "When what is left of the credit is void; absent where it never is",
         labels=("credit", "provider"),
     )
+    spend = GaugeMetricFamily(
+        "epochcost_credit_spend_usd_per_hour",
+        "By how much the credit falls an hour now, as its provider says",
+        labels=("credit", "provider"),
+    )
+    lasts = GaugeMetricFamily(
+        "epochcost_credit_lasts_seconds",
+        "How long the credit lasts at that spend; absent where nothing is spent",
+        labels=("credit", "provider"),
+    )
     for credit in credits:
         place = (credit.name, credit.provider)
+        if credit.spend_usd_per_hour is not None:
+            spend.add_metric(place, credit.spend_usd_per_hour)
+        if credit.lasts_seconds is not None:
+            lasts.add_metric(place, credit.lasts_seconds)
         balance.add_metric(place, credit.usd)
         as_of.add_metric(place, credit.as_of_ts)
         if credit.until_ts < math.inf:
             until.add_metric(place, credit.until_ts)
-    return iter((balance, as_of, until))
+    return iter((balance, as_of, until, spend, lasts))
 
 
 def _place(key: PriceKey) -> tuple[str, ...]:

@@ -12,8 +12,8 @@ SWITCH_SECONDS = 1e-4
 """How long a thread that parses may go on before one that answers has its turn; Python's own is fifty times it."""
 COLLECTIONS = (700, 10, 1000)
 """How often garbage in cycles is looked for among young, middle-aged and old objects. The last is a hundred times as
-rare as Python's own: it stops every thread for 30 to 120 ms to go through all prices, and these are in no cycle. (At
-ten times four refreshes of everything had one; at a hundred they have none, and take 2 MiB more.)"""
+rare as Python's own: it stops every thread for 30 to 120 ms to go through all prices, and these are in no cycle. At ten
+times four refreshes of everything had one; at a hundred they have none, and take 2 MiB more."""
 _M_ARENA_MAX = -8
 _ARENAS = 2
 

@@ -29,6 +29,7 @@ class SourceHealth:
         unpriced_sentences: the same, for people.
         unknown_total: kinds of prices in its answers that it does not know, summed since the start.
         unknown: what its last answer had of these.
+        credits: what the account has left at its provider.
     """
 
     success: bool | None = None
@@ -44,6 +45,7 @@ class SourceHealth:
     unpriced_sentences: tuple[str, ...] = ()
     unknown_total: int = 0
     unknown: tuple[str, ...] = ()
+    credits: tuple[Credit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

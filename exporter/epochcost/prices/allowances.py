@@ -24,6 +24,7 @@ class Credit:
         usd: how much there was at ``as_of_ts``.
         as_of_ts: when, in seconds since the Unix epoch.
         until_ts: when the rest is void; infinite where it never is.
+        spend_usd_per_hour: by how much it falls an hour now, as its provider says; None where that is not known.
     """
 
     name: str
@@ -31,6 +32,12 @@ class Credit:
     usd: float
     as_of_ts: float
     until_ts: float = math.inf
+    spend_usd_per_hour: float | None = None
+
+    @property
+    def lasts_seconds(self) -> float | None:
+        """How long it lasts at that spend; None where nothing is spent, or nobody says how much."""
+        return self.usd / self.spend_usd_per_hour * HOUR if self.spend_usd_per_hour else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ _NOISE = re.compile(
     r"hbm\d\w*|gddr\d\w*|ecc|oam|vf|vws|generation|edition|server|workstation|blackwell|sxm\d?|mega|plus|hgx|"
     r"attached|running|ac|3e|trn\d ultra|dgx spark)\b"
 )
-_MEMORY = re.compile(r"\b(\d+) ?g(?:i?b)?\b")
+_MEMORY = re.compile(r"\b(\d+) ?gi?b\b|\b(\d{2,}) ?g\b")
+"""``80GB``, ``144G``; not ``1g`` of a MIG slice."""
 # fmt: off
 _CHIPS = frozenset((
     "a2", "a10", "a10g", "a16", "a30", "a40", "a100", "a100x", "a800", "b100", "b200", "b300", "gb10", "gb200", "gb300",
@@ -85,7 +86,7 @@ def canonical(name: str, memory_bytes: int | None = None) -> str:
         return ""
     words = re.sub(r"[^a-z0-9]+", " ", name.lower())
     written = _MEMORY.search(words)
-    memory_gib = float(written[1]) if written else None if memory_bytes is None else memory_bytes / _GIB
+    memory_gib = float(written[1] or written[2]) if written else None if memory_bytes is None else memory_bytes / _GIB
     plain = " ".join(_NOISE.sub(" ", _MEMORY.sub(" ", words)).split())
     found = _model(plain, memory_gib)
     if written and found in _SIZES_GIB:  # a size of its own in the name (64 GB) makes it another model than those here

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from epochcost.model import InstanceFacts, Price, PriceKey
+from epochcost.prices.allowances import Credit
 
 
 class PriceSourceError(Exception):
@@ -85,6 +86,7 @@ class Catalogue:
         reasons: why a machine type has no price, by its name, where the answer says so.
         notes: sentences for people about what was answered; no fault of anybody.
         unknown: kinds of prices in the answer that this source does not know. A provider has changed something.
+        credits: what the account has left there.
     """
 
     prices: tuple[Price, ...] = ()
@@ -99,6 +101,7 @@ class Catalogue:
     reasons: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
+    credits: tuple[Credit, ...] = ()
 
 
 class Source(Protocol):

@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
+from epochcost.prices.allowances import Credit
 from epochcost.prices.gpu_model import canonical
 from epochcost.prices.http_json import HttpError, JsonApi
 from epochcost.prices.json_fields import FieldError, gib, mapping, number, optional_number, rows, text
@@ -29,6 +30,7 @@ WELCOME = (
     "communitySpotPrice",
 )
 """Fields that are done without where the schema has them no more: the end of spot pods is announced."""
+BALANCE = "query Balance { myself { clientBalance currentSpendPerHr } }"
 _GONE = re.compile(r"Cannot query field [\"']+(\w+)[\"']+")
 _TYPE = re.compile(r"([1-9]\d{0,2})x (\S.*)")
 _FIELDS = (
@@ -87,39 +89,42 @@ class RunPod:
         facts: dict[str, InstanceFacts] = {}
         for want, match in wants:
             count, found = int(match[1]), models.get(match[2], [])
-            if len(found) > 1:
-                names = " and ".join(sorted(str(row.get("id")) for row in found))
-                reasons[want.instance_type] = (
-                    f"RunPod calls {len(found)} models {match[2]!r} ({names[:160]}): no price taken"
-                )
-                continue
             try:
+                if why := _unsold(count, found, want.region):
+                    reasons[want.instance_type] = why
+                    continue
                 for row in found:
-                    if count > _most_gpus(row, want.region):
-                        reasons[want.instance_type] = (
-                            f"at most {_most_gpus(row, want.region):g} GPUs are rented together"
-                        )
-                        continue
                     offered = list(_prices(want, count, row, now))
-                    if not offered and want.region in REGIONS:
-                        reasons[want.instance_type] = (
-                            "RunPod has it, but gives no price of it now: it may be out of stock"
-                        )
                     prices += offered
                     facts[want.instance_type] = _facts(want.instance_type, count, row)
+                    if not offered:
+                        reasons[want.instance_type] = "RunPod gives no price of it now: it may be out of stock"
             except ValueError as err:
                 problems.append(f"runpod: {want.instance_type}: {err}")
         if problems and not prices:
             raise PriceSourceError(summary(problems))
+        notes = [f"runpod: its API has no field {name} any more: done without" for name in gone]
         return Catalogue(
             tuple(prices),
             tuple(facts.values()),
             tuple(problems),
+            credits=self._credit(now, notes) if self.api.key_file else (),
             asked=frozenset(ours),
             names=frozenset(f"{match[1]}x {name}" for _, match in wants for name in models),
             reasons=reasons,
-            notes=tuple(f"runpod: its API has no field {name} any more: done without" for name in gone),
+            notes=tuple(notes),
         )
+
+    def _credit(self, now: float, notes: list[str]) -> tuple[Credit, ...]:
+        """What the account has left: pods are stopped when that is used up. No price hangs on it: it is asked once."""
+        try:
+            answer = replace(self.api, attempts=1).post(self.url, {"query": BALANCE})
+            mine = mapping(mapping(answer, "data"), "myself")
+            left, spend = number(mine, "clientBalance"), optional_number(mine, "currentSpendPerHr")
+        except (HttpError, FieldError) as err:
+            notes.append(f"runpod: what the account has left is not known ({err})")
+            return ()
+        return (Credit("RunPod account", PROVIDER, left, now, spend_usd_per_hour=spend),)
 
     def _models(self, problems: list[str]) -> tuple[Mapping[str, list[Mapping[str, Any]]], tuple[str, ...]]:
         """Whole GPUs by name, without slices (MIG), which have similar names; and fields that are gone."""
@@ -165,6 +170,23 @@ def _misspelt(want: Want) -> str:
     if not _TYPE.fullmatch(want.instance_type):
         return "a type is a count and a GPU as RunPod calls it, 4x H100 SXM"
     return "" if want.region in REGIONS else f"a region is one of {', '.join(REGIONS)}"
+
+
+def _unsold(count: int, found: list[Mapping[str, Any]], region: str) -> str:
+    """Why so many GPUs of a model have no price there, whatever the answer says; empty where they may have one.
+
+    Raises:
+        FieldError: where the answer does not say how many are rented together.
+    """
+    if len(found) > 1:
+        names = " and ".join(sorted(str(row.get("id")) for row in found))
+        return f"RunPod calls {len(found)} models {str(found[0].get('displayName'))!r} ({names[:160]}): no price taken"
+    for row in found:
+        if region in REGIONS and row.get(f"{region}Cloud") is False:
+            return f"the {region} cloud does not offer it"
+        if count > _most_gpus(row, region):
+            return f"at most {_most_gpus(row, region):g} GPUs are rented together"
+    return ""
 
 
 def _missing(said: str, welcome: list[str]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,29 @@ class Anchor:
 
     shift: float | None
     last_t: float
+
+
+@dataclass(frozen=True, slots=True)
+class SavedClock:
+    """The timeline of an earlier agent.
+
+    Attributes:
+        writers: anchors by writer.
+        offset, last_offset, seen: of the wall clock from ``mono``: the timeline's, the newest, and all that were seen.
+        jumps: of the wall clock, so far.
+        same_boot: the timeline goes on; else only the anchors hold.
+        saved_t: when it was saved, on its timeline; None where nobody says.
+        now: the present on the timeline that holds once this is taken over.
+    """
+
+    writers: Mapping[str, Anchor]
+    offset: float
+    last_offset: float
+    seen: Sequence[float]
+    jumps: int
+    same_boot: bool
+    saved_t: float | None
+    now: float
 
 
 class NodeClock:
@@ -82,6 +105,7 @@ class NodeClock:
         """What a later agent needs to go on with the same timeline, as JSON can hold it."""
         return {
             "boot": self._boot_id,
+            "mono": self._mono(),
             "offset": self._offset,
             "last_offset": self._last_offset,
             "seen": list(self._seen),
@@ -93,18 +117,38 @@ class NodeClock:
         """Go on from `state` of an earlier agent; of another boot only the writers' anchors hold.
 
         Raises:
-            ValueError: when ``state`` is not what `state` returns; then nothing is changed.
+            ValueError: when ``state`` is not what `state` returns, or cannot be true; then nothing is changed.
+        """
+        self.take(self.restored(state))
+
+    def restored(self, state: Mapping[str, Any]) -> SavedClock:
+        """What `state` of an earlier agent described, if it can be true; nothing of it is taken over yet.
+
+        Raises:
+            ValueError: when ``state`` is not what `state` returns, or cannot be true.
         """
         try:
             writers = {str(writer): _anchor(kept) for writer, kept in state["writers"].items()}
             offset, last = _finite(state["offset"]), _finite(state["last_offset"])
             seen = [_finite(value) for value in state["seen"]][-MAX_OFFSETS:]
             same_boot, jumps = state["boot"] == self._boot_id != "", int(state["jumps"])
+            saved_mono = None if state.get("mono") is None else _finite(state["mono"])  # an older version wrote none
         except (KeyError, TypeError, AttributeError, ValueError) as err:
             raise ValueError(f"state of the clock: {type(err).__name__}: {err}") from None
-        self._anchors = writers
-        if same_boot:
-            self._offset, self._last_offset, self._seen, self.jumps = offset, last, seen, jumps
+        if jumps < 0 or (same_boot and saved_mono is not None and not 0 <= saved_mono <= self._mono()):
+            raise ValueError(f"state of the clock: jumps {jumps}, saved {saved_mono} s after the boot")
+        saved_t = None if saved_mono is None else saved_mono + offset
+        now = self._mono() + (offset if same_boot else self._offset)
+        if any(anchor.last_t > now + SAME_CLOCK_SECONDS for anchor in writers.values()):
+            raise ValueError("state of the clock: a writer spoke in the future")
+        return SavedClock(writers, offset, last, seen, jumps, same_boot, saved_t, now)
+
+    def take(self, saved: SavedClock) -> None:
+        """Go on from there."""
+        self._anchors = dict(saved.writers)
+        if saved.same_boot:
+            self._offset, self._last_offset, self._seen = saved.offset, saved.last_offset, list(saved.seen)
+            self.jumps = saved.jumps
 
     @property
     def _displacement(self) -> float:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
+
+from epochcost.model import is_number
 
 HEAD_BYTES = 256
 
@@ -140,8 +141,12 @@ class EventFileState:
             raise ValueError(f"{name}: {numbers} are not whole numbers of 0 or more")
         if not all(isinstance(text, str) and text and "/" not in text for text in (writer, name)):
             raise ValueError(f"{name!r} is not the name of a file")
-        if not math.isfinite(last_t):
+        if not is_number(last_t) or last_t < 0:
             raise ValueError(f"{name}: last_t {last_t!r}")
+        if not isinstance(run, str) or not all(isinstance(flag, bool) for flag in (skipping, lock, watched)):
+            raise ValueError(f"{name}: run {run!r}, flags {skipping!r}, {lock!r}, {watched!r}")
+        if not all(number is None or (type(number) is int and number >= 0) for number in (pid, pidns)):
+            raise ValueError(f"{name}: pid {pid!r} in namespace {pidns!r}")
         return cls(
             inode=inode,
             writer=writer,

@@ -46,25 +46,6 @@ class LeftBody:
         self.number: int | None = None
         self.head = ""
 
-    def __bool__(self) -> bool:
-        return self.accumulate > 0 or self.number is not None
-
-    def batch(self, accumulate: int) -> None:
-        """A loop over batches was left."""
-        self.accumulate = accumulate
-
-    def epoch(self, number: int, head: str) -> None:
-        """A loop over epochs was left."""
-        self.number, self.head = number, head
-
-    def forget_epoch(self) -> None:
-        """The program itself says that the epoch ended."""
-        self.number = None
-
-    def forget(self) -> None:
-        """An exception it was."""
-        self.accumulate, self.number = 0, None
-
 
 def known_length(iterable: object) -> int | None:
     """``len(iterable)``, or None where it has none (loaders over streams raise all sorts of things)."""

@@ -10,6 +10,7 @@ from collections import deque
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from epochcost.training.bounded_post import NotAnAgentError, post
 from epochcost.training.cost import MAX_AGE_SECONDS, CostFile
 from epochcost.training.host import name_in_files
 from epochcost.training.warning import warn_once
@@ -22,14 +23,15 @@ LONGEST_PAUSE_SECONDS = 60.0
 LAST_WORDS_SECONDS = 2.0
 """What the end of a run waits at most for its last line to arrive, and only while the agent has been answering."""
 REFUSALS = 3
-MAX_ANSWER_BYTES = 1024 * 1024
+MAX_TOKEN_CHARACTERS = 8192
 
 
 class RemoteWriter:
     """As `EventWriter`, but to ``url``; lines wait in a bounded queue and the oldest are dropped when it is full.
 
     Nothing is lost by a dropped line but its own detail: figures are absolute, and boundaries carry all facts.
-    An agent that is away is tried again for ever, ever more seldom; one that refuses is left alone after 3 times.
+    An agent that is away is tried again for ever, ever more seldom; one that refuses is left alone after 3 times, and
+    a server that does not answer as an agent does (without end, drop by drop, in no HTTP) at once and for good.
 
     Attributes:
         name, replaces, locked, dead: as of `EventWriter`; there is no file, so no lock.
@@ -49,6 +51,7 @@ class RemoteWriter:
         self._lines: deque[bytes] = deque(maxlen=MAX_LINES)
         self._wake = threading.Event()
         self._closing = False
+        self._tls: Any = None
         self._refused = 0
         self._failed = 0
         self._thread = threading.Thread(target=self._run, name="epochcost-report", daemon=True)
@@ -98,6 +101,10 @@ class RemoteWriter:
         batch = [self._lines[i] for i in range(min(BATCH_LINES, len(self._lines)))]
         try:
             status, body = self._post(b"".join(batch))
+            document = _document(body) if status == 200 else {}  # noqa: PLR2004 - HTTP: taken
+        except NotAnAgentError as err:
+            self._give_up(str(err))
+            return False
         except Exception as err:  # noqa: BLE001 - no fault of the network or of its library may reach the training
             self._failed += 1
             if self._failed == REFUSALS:
@@ -109,7 +116,8 @@ class RemoteWriter:
         self._failed = 0
         if status == 200 or (status == 400 and body.startswith(b"{")):  # noqa: PLR2004 - taken, or never to be taken
             self._refused = 0
-            self._remember(body)
+            if document:
+                self.answer = (document, time.monotonic())
             self._forget(batch)
             return True
         self._refuse(status, body)
@@ -126,34 +134,32 @@ class RemoteWriter:
         self._failed = 1
         if self._refused >= REFUSALS:
             self.dead = True
-            said = body[:200].decode("utf-8", "replace").strip()
+            text = body[:200].decode("utf-8", "replace")
+            said = "".join(char if char.isprintable() else " " for char in text).strip()
             warn_once("writer", f"this training is not reported: {self._place} answers {status}: {said}; it goes on")
 
-    def _remember(self, body: bytes) -> None:
-        document = json.loads(body)
-        if isinstance(document, dict):
-            self.answer = (document, time.monotonic())
+    def _give_up(self, why: str) -> None:
+        self.dead = True
+        warn_once("writer", f"this training is not reported: {self._place} is no epochcost agent: {why}; it goes on")
 
     @property
     def _place(self) -> str:
         return self._url.netloc.rpartition("@")[2]
 
     def _post(self, body: bytes) -> tuple[int, bytes]:
-        import http.client
-
-        kind = http.client.HTTPSConnection if self._url.scheme == "https" else http.client.HTTPConnection
-        connection = kind(self._url.hostname or "", self._url.port, timeout=TIMEOUT_SECONDS)
-        headers = {"Content-Type": "application/x-ndjson", "Connection": "close"}
+        headers = {"Content-Type": "application/x-ndjson"}
         if self._token_file:
             with open(self._token_file, encoding="utf-8") as file:  # noqa: PTH123 - pathlib costs the training its import
-                headers["Authorization"] = f"Bearer {file.read().strip()}"
-        try:
-            path = f"{self._url.path.rstrip('/')}/v1/events?writer={quote(self._writer)}&now={time.time():.6f}"
-            connection.request("POST", path, body, headers)
-            answer = connection.getresponse()
-            return answer.status, answer.read(MAX_ANSWER_BYTES)
-        finally:
-            connection.close()
+                headers["Authorization"] = f"Bearer {file.read(MAX_TOKEN_CHARACTERS).strip()}"
+        path = f"{self._url.path.rstrip('/')}/v1/events?writer={quote(self._writer)}&now={time.time():.6f}"
+        return post(self._url, path, headers, body, TIMEOUT_SECONDS, self._context)
+
+    def _context(self) -> Any:  # noqa: ANN401 - an SSL context, whose module most trainings never load
+        if self._tls is None:
+            import ssl
+
+            self._tls = ssl.create_default_context()
+        return self._tls
 
 
 class RemoteCost(CostFile):
@@ -172,6 +178,16 @@ class RemoteCost(CostFile):
         costs = document.get("costs")
         mine = costs.get(self.run) if isinstance(costs, dict) and time.monotonic() - came < MAX_AGE_SECONDS else None
         return mine if isinstance(mine, dict) else {}
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise NotAnAgentError("what it answers is not JSON")
+    return document
 
 
 def _nowhere() -> Any:  # noqa: ANN401 - never a path

@@ -27,6 +27,8 @@ except ImportError:  # not a POSIX system: no locks to look at
     fcntl = None  # type: ignore[assignment]
 
 MOST_IDS = 10_000
+MOST_FILES = 64
+"""The newest, of one run: each is opened."""
 TAIL_BYTES = 8192
 _counted: dict[str, int] = {}
 """How many trainings this process has had under a name."""
@@ -70,7 +72,7 @@ class RunName:
         return self.first()
 
     def _of_job(self, base: str) -> str:
-        alone = self._job.writes and (self._job.nodes or 1) == 1
+        alone = (self._job.nodes or 1) == 1  # other machines cannot see what is in this one's directory
         known = self._job.local_rank is not None or (self._job.world or 1) == 1
         if not (alone and known) or self._environ.get("EPOCHCOST_URL", "").strip():
             return _count_on(base)
@@ -102,7 +104,8 @@ class RunName:
             files = sorted((e.stat().st_mtime, e.path) for e in names if e.name.endswith(".jsonl") and e.is_file())
         except OSError:  # nothing can be written there either, which the writer says
             return {}
-        if any(_locked(path) for _, path in files[-64:]):
+        # For a rank that does not write, who writes now may be its own world's.
+        if self._job.writes and any(_locked(path) for _, path in files[-MOST_FILES:]):
             return None
         return _last_line(files[-1][1]) if files else {}
 

@@ -99,7 +99,7 @@ class EventWriter:
         if self.dead or self._pid != os.getpid():
             self.dead = True
             return False
-        if self._pausing:
+        if self._failures and self._pausing:
             return False
         try:
             if self._fd >= 0 and os.fstat(self._fd).st_nlink > 0:
@@ -116,10 +116,11 @@ class EventWriter:
         """Append ``line`` (with its newline); False when it could not be written."""
         if self.dead or self._fd < 0:
             return False
-        if self._pausing:
-            self._unsent = line
-            return False
-        self._unsent = b""
+        if self._failures:
+            if self._pausing:
+                self._unsent = line
+                return False
+            self._unsent = b""
         try:
             data = b"\n" + line if self._torn else line
             written = os.write(self._fd, data)

@@ -34,4 +34,10 @@ OWNER: tuple[Family, ...] = (
         OWNER_LABELS,
         _each_owner(lambda o: o.share_ratio),
     ),
+    Family(
+        "gpu_owner_not_understood",
+        "Processes and devices on GPUs whose owner could not be told: a path or a name has a form that is not known.",
+        ("source", "form"),
+        lambda s: [(key, count) for key, count in s.owners_not_understood.items()],
+    ),
 )

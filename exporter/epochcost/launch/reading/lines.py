@@ -22,6 +22,7 @@ _TELLING_MORE = re.compile(
     rb"|params|raw words|avg loss|heckpoint"
 )
 """other languages' words, steps, heads of tables, and what names a program."""
+_TABLE_HEAD = re.compile(rb"[\s|]{0,16}(?:\x1b\[[0-9;]{0,16}m)?(?:[Ee]poch|EPOCH|E)[\s|#][^0-9]{4,400}$")
 MOST_BEFORE, MOST_AFTER = 24, 72
 """Of one read that holds more lines than any training prints, the first and the last are looked at: all is absolute."""
 
@@ -35,6 +36,7 @@ class Lines:
 
     def __init__(self, *, every: bool = False) -> None:
         self.every = every
+        self.seen = False
         self._rest = b""
 
     @property
@@ -50,6 +52,7 @@ class Lines:
 
     def cut(self, data: bytes) -> list[bytes]:
         """The lines that ``data`` finishes and that may tell something, without their ends, cut to their limit."""
+        self.seen = True
         last = _last_end(data, 0, len(data))
         if last < 0:
             self._rest += data[: MAX_LINE_BYTES - len(self._rest)]
@@ -67,7 +70,18 @@ def _telling(whole: bytes) -> list[bytes]:
     lines: list[bytes] = []
     if before and any(hint in whole for hint in _HINTS):
         lines = _found(_TELLING, whole, 0, before)
-    return lines + _found(_TELLING_MORE, whole, before, len(whole))
+    return lines + _rows(whole[before:], _found(_TELLING_MORE, whole, before, len(whole)))
+
+
+def _rows(whole: bytes, lines: list[bytes]) -> list[bytes]:
+    """Under the head of a table every line may be a row, also those that came together with it."""
+    head = next((line for line in lines if _TABLE_HEAD.match(line)), None)
+    if head is None:
+        return lines
+    begin = whole.find(head)
+    return [line for line in lines if whole.find(line) < begin] + [
+        line[:MAX_LINE_BYTES] for line in _ENDS.split(whole[begin:]) if line
+    ]
 
 
 def _found(telling: re.Pattern[bytes], whole: bytes, reached: int, last: int) -> list[bytes]:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 
 from epochcost.launch.moment import Moment
-from epochcost.launch.reading.epoch_track import NEARLY, TOGETHER_SECONDS, Track
+from epochcost.launch.reading.epoch_track import BEGINNING, NEARLY, TOGETHER_SECONDS, Track
 from epochcost.launch.reading.inner_counters import InnerCounters
 from epochcost.launch.reading.progress import Form, Progress, Trust
 
 MANY_RISES = 3
 LONGEST_JUMP = 1.0
+SAME_BEGINNING = 0.5
+"""A fit begins at nothing, or where the one before did."""
+FAR = 10.0
+"""Epochs by which no log goes on from one line to the next, but for one that always does."""
 
 
 class PositionTrack(Track):
@@ -24,7 +28,9 @@ class PositionTrack(Track):
         self._over = False
         self._rises = 0
         self._rose = at
-        self._together = 0
+        self._ahead: float | None = None
+        self._longest = 0.0
+        self._first_of_fit = said.position or 0.0
         self._within_seen = False
         self.counters = InnerCounters() if said.form is Form.COUNT else None
 
@@ -63,8 +69,8 @@ class PositionTrack(Track):
         elif position < self._own - NEARLY:
             if not self._again(position):
                 return
-        elif position > self._own + NEARLY:
-            self._rise(position, at)
+        elif position > self._own + NEARLY and not self._rise(position, at):
+            return
         self._own = position
         self._over = self._over or said.complete
         if said.run_step is not None:
@@ -88,6 +94,9 @@ class PositionTrack(Track):
         own = self._own or 0.0
         if not self._over and own - position < LONGEST_JUMP - NEARLY:
             return False
+        if position > 1.0 + NEARLY and abs(position - self._first_of_fit) > SAME_BEGINNING:
+            return False
+        self._first_of_fit = position
         if self.form is Form.COUNT and position > 0:
             return False
         if (
@@ -107,8 +116,18 @@ class PositionTrack(Track):
             self.counters.begin_epoch()
         return True
 
-    def _rise(self, position: float, at: Moment) -> None:
+    def _rise(self, position: float, at: Moment) -> bool:
+        """The position went on; False where one line alone says that it did so by far."""
         own = self._own or 0.0
+        jump = position - own
+        if jump > max(FAR, 2 * self._longest) and self.trust < Trust.TOLD:
+            ahead, self._ahead = self._ahead, position
+            if ahead is None or not 0 <= position - ahead <= LONGEST_JUMP:
+                return False
+            self.count = self.began = max(self.count, math.floor(self._offset + position + NEARLY))
+        else:
+            self._longest = max(self._longest, jump)
+        self._ahead = None
         if self.trust < Trust.KNOWN and position - own > LONGEST_JUMP + NEARLY:
             self._rises = 0
             self.ends.clear()
@@ -118,6 +137,7 @@ class PositionTrack(Track):
         self._rose = self.active = at
         if self.counters is not None:
             self.counters.begin_epoch()
+        return True
 
     def _stand(self, at: Moment) -> None:
         position = self._offset + (self._own or 0.0)
@@ -177,10 +197,13 @@ class PassTrack(Track):
         self.steps = said.steps
         self._own = -1
         self._low: int | None = None
+        self._here = at
         self._lines_here = 0
+        self._longest_jump = 0
+        self._shortest = math.inf
         self._full: Moment | None = None
         self._again = 0
-        self._back = 0
+        self._odd = 0
 
     @property
     def confirmed(self) -> bool:
@@ -195,30 +218,41 @@ class PassTrack(Track):
             return
         self.lines += 1
         step = said.step
-        if step < self._own:
-            if self._full is not None and (self._low is None or step <= max(1, self._low)):
-                self._again += 1
-                self._full, self._lines_here = None, 0
-            else:
-                self._back += 1
-                if self._back > 1:
-                    self.broken = "several draw it at once"
-                return
-        elif step >= self.steps and self._lines_here == 0 and self._again and self.steps > 1:
-            self._back += 1
+        if self._strange(step, at):
+            self._odd += 1
+            if self._odd > 1 or self._again:
+                self.broken = "several draw it at once, or it is not the training's"
             return
+        if step < self._own:
+            self._again += 1
+            self._full, self._lines_here, self._here = None, 0, at
+        elif self._lines_here:
+            self._longest_jump = max(self._longest_jump, step - self._own)
         self._own = step
         self._low = step if self._low is None else min(self._low, step)
         self._lines_here += 1
         self.active = at
         if step >= self.steps and self._full is None:
-            self._full = at
-            if self._lines_here > 1:
-                self.close(self._again + 1, at)
-        self.position = max(
-            self.position or 0.0, self._again + min(step / self.steps, 1.0 - 10 * NEARLY), float(self.count)
-        )
+            self._filled(at)
+        done = self._again + min(step / self.steps, 1.0 - 10 * NEARLY)
+        self.position = max(self.position or 0.0, done, float(self.count))
         self.step = max(self.step or 0, self._again * self.steps + min(step, self.steps))
+
+    def _filled(self, at: Moment) -> None:
+        self._full = at
+        self._shortest = min(self._shortest, at.mono - self._here.mono)
+        if self._lines_here > 1:
+            self.close(self._again + 1, at)
+
+    def _strange(self, step: int, at: Moment) -> bool:
+        """What one program alone would not draw: back a little, on by leaps, full again at once."""
+        if step < self._own:
+            return self._full is None or (self._low is not None and step > max(1, self._low))
+        if not self._again or self._full is not None:
+            return False
+        leaps = step - self._own > 3 * self._longest_jump + 1
+        early = step >= (self.steps or 0) and at.mono - self._here.mono < BEGINNING * self._shortest
+        return leaps or early
 
 
 class StepsTrack(Track):

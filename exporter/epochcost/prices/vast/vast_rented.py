@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
+from epochcost.prices.allowances import Credit
 from epochcost.prices.gpu_model import canonical
 from epochcost.prices.http_json import HttpError, JsonApi
 from epochcost.prices.json_fields import FieldError, number, optional_number, rows
@@ -51,8 +52,23 @@ class VastRented:
                 problems.append(f"vast_rented: machine {row.get('id')!r:.20}: {err}")
         if problems and not prices:
             raise PriceSourceError(summary(problems))
-        note = () if running else (f"vast_rented: none of the {len(found)} machines of this account is running",)
-        return Catalogue(tuple(prices), tuple(facts), tuple(problems), complete=True, notes=note)
+        notes = [] if running else [f"vast_rented: none of the {len(found)} machines of this account is running"]
+        whole = not problems
+        left = self._credit(sum(price.usd_per_hour for price in prices) if whole else None, now, notes)
+        return Catalogue(tuple(prices), tuple(facts), tuple(problems), complete=True, notes=tuple(notes), credits=left)
+
+    def _credit(self, spend_usd_per_hour: float | None, now: float, notes: list[str]) -> tuple[Credit, ...]:
+        """What the account has left: machines end when that is used up. No price hangs on it: it is asked once."""
+        try:
+            answer = replace(self.api, attempts=1).get(versioned(self.url, "v0", "users/current"))
+            return (
+                Credit(
+                    "vast.ai account", PROVIDER, number(answer, "credit"), now, spend_usd_per_hour=spend_usd_per_hour
+                ),
+            )
+        except (HttpError, FieldError) as err:
+            notes.append(f"vast_rented: what the account has left is not known ({err}); the key needs user_read")
+            return ()
 
     def _machines(self) -> list[Mapping[str, Any]]:
         try:

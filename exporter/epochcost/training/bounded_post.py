@@ -1,0 +1,143 @@
+"""One POST to a server that may be anybody's, inside somebody's training: bounded in time, size and work.
+
+Not `http.client`: a server that says ``100 Continue`` for ever, or one header without end, costs it a core, and each of
+its reads may wait anew. Here everything together has one deadline, the head and the body have a size, and nothing is
+parsed that is not needed.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+from typing import Any
+from urllib.parse import SplitResult
+
+MAX_HEAD_BYTES = 8192
+MAX_BODY_BYTES = 65536
+_PIECE = 16384
+_STATUS = re.compile(rb"HTTP/1\.[01] ([2-5][0-9]{2})(?: [^\r\n]*)?\r\n")
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]+)[ \t]*(?=\r\n)", re.IGNORECASE)
+_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})(?:;[^\r\n]*)?\r\n")
+_CHUNKED = re.compile(rb"\r\ntransfer-encoding:", re.IGNORECASE)
+
+
+class NotAnAgentError(Exception):
+    """What answered does not do as an agent does; there is no use in asking it again."""
+
+
+def post(  # noqa: PLR0913, PLR0917 - one caller
+    url: SplitResult,
+    path: str,
+    headers: dict[str, str],
+    body: bytes,
+    seconds: float,
+    tls: Any,  # noqa: ANN401 - a context
+) -> tuple[int, bytes]:
+    """Status and body of the answer.
+
+    Args:
+        url: scheme, host and port.
+        path: with the query.
+        headers: beside Host, Content-Length and Connection.
+        body: what is sent.
+        seconds: for all of it, but for the name's resolution.
+        tls: makes an SSL context; asked for https only.
+
+    Raises:
+        OSError: without an answer; another time there may be one.
+        NotAnAgentError: for an answer that breaks a bound, or is none.
+    """
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise NotAnAgentError("it is no http or https address")
+    secure = url.scheme == "https"
+    deadline = time.monotonic() + seconds
+    with socket.create_connection((url.hostname, url.port or (443 if secure else 80)), timeout=seconds) as plain:
+        plain.settimeout(_left(deadline))
+        sock = tls().wrap_socket(plain, server_hostname=url.hostname) if secure else plain
+        with sock:
+            _write(sock, _block(url, path, headers, len(body)) + body, deadline)
+            return _answer(sock, deadline)
+
+
+def _block(url: SplitResult, path: str, headers: dict[str, str], length: int) -> bytes:
+    host = url.netloc.rpartition("@")[2]
+    all_headers = {"Host": host, "Connection": "close", "Content-Length": str(length), **headers}
+    lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in all_headers.items())]
+    if not all(line.isprintable() and line.isascii() for line in lines):
+        raise NotAnAgentError("the address or the token holds characters that cannot be sent")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("ascii")
+
+
+def _write(sock: socket.socket, block: bytes, deadline: float) -> None:
+    view = memoryview(block)
+    while view:
+        sock.settimeout(_left(deadline))
+        view = view[sock.send(view[:65536]) :]
+
+
+def _answer(sock: socket.socket, deadline: float) -> tuple[int, bytes]:
+    data = bytearray()
+    end = -1
+    while end < 0:
+        before = len(data)
+        try:
+            more = _more(sock, data, deadline)
+        except TimeoutError:
+            if data:  # an agent's answer comes in one piece
+                raise NotAnAgentError("the head of its answer drips") from None
+            raise
+        if not more:
+            raise NotAnAgentError("what it answers is not HTTP") if data else ConnectionError("no answer")
+        end = data.find(b"\r\n\r\n", max(0, before - 3))
+        if (end if end >= 0 else len(data)) > MAX_HEAD_BYTES:
+            raise NotAnAgentError(f"the head of its answer is longer than {MAX_HEAD_BYTES} bytes")
+    head, body = bytes(data[: end + 2]), data[end + 4 :]
+    status = _STATUS.match(head)
+    if status is None:  # interim answers too: none was asked for
+        raise NotAnAgentError("what it answers is not HTTP")
+    return int(status[1]), _body(sock, head, body, deadline)
+
+
+def _body(sock: socket.socket, head: bytes, body: bytearray, deadline: float) -> bytes:
+    """What follows the head, in the length that it gives, else to the end of the connection."""
+    chunked = _CHUNKED.search(head) is not None  # as a proxy before the agent may make it
+    length = None if chunked else _LENGTH.search(head)
+    wanted = int(length[1][:12]) if length else MAX_BODY_BYTES + 1
+    if length and wanted > MAX_BODY_BYTES:
+        raise NotAnAgentError(f"its answer is longer than {MAX_BODY_BYTES} bytes")
+    while len(body) < wanted:
+        if not _more(sock, body, deadline):
+            if length:
+                raise ConnectionError("the answer broke off")
+            break
+    if len(body) > MAX_BODY_BYTES:
+        raise NotAnAgentError(f"its answer is longer than {MAX_BODY_BYTES} bytes")
+    return _joined(bytes(body)) if chunked else bytes(body[:wanted])
+
+
+def _joined(chunks: bytes) -> bytes:
+    """What is in the chunks of a body, ``SIZE CRLF DATA CRLF`` and so on to one of size 0."""
+    whole: list[bytes] = []
+    at = 0
+    while size := _CHUNK.match(chunks, at):
+        count = int(size[1], 16)
+        if not count:
+            return b"".join(whole)
+        whole.append(chunks[size.end() : size.end() + count])
+        at = size.end() + count + 2
+    raise ConnectionError("the answer broke off")
+
+
+def _more(sock: socket.socket, data: bytearray, deadline: float) -> bool:
+    sock.settimeout(_left(deadline))
+    piece = sock.recv(_PIECE)
+    data += piece
+    return bool(piece)
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("no whole answer in time")
+    return left

@@ -1,0 +1,187 @@
+"""A run told by the loops of its program."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from epochcost.training.loops import LeftBody, Loop, known_length
+from epochcost.training.run_life import RunLife, guarded
+from epochcost.training.validation import loop_end, loop_start, whole
+from epochcost.training.warning import warn_once
+
+T = TypeVar("T")
+_monotonic = time.monotonic
+
+
+class RunLoops(RunLife):
+    """Loops over epochs and batches, watched."""
+
+    # Loops
+
+    def epochs(self, start: int | None = None) -> Loop[int]:
+        """The numbers of the epochs to do, from ``start`` (else where `resume` said, else 0) to the planned number.
+
+        Without a planned number there is no last one. An epoch counts as finished when its body has run through. A
+        second loop over the epochs of the same run begins at 0 again, for the program; the run counts on.
+
+        Raises:
+            TypeError, ValueError: for a plan or a ``start`` that is no number, as ``range`` does.
+        """
+        last = loop_end(self._loop_epochs)
+        first = self._loop_first() if start is None else loop_start(start)
+        numbers: Iterable[int] = itertools.count(first) if last is None else range(first, last)
+
+        def iterate() -> Iterator[int]:
+            before = self._enter_loop(first, last, start is not None)
+            number = first
+            try:
+                for number in numbers:
+                    self._begin_epoch(before + number)
+                    yield number
+                    self.epoch_end(before + number + 1)
+            except GeneratorExit:
+                self._leave_epoch(before + number + 1)
+                raise
+
+        return Loop(iterate, lambda: len(numbers))  # type: ignore[arg-type]  # count has none, and says so
+
+    def batches(self, loader: Iterable[T], start: int = 0, accumulate: int = 1) -> Loop[T]:
+        """What ``loader`` yields, each counted as one step when its body has run; ``start`` were done before.
+
+        Where an optimiser step takes several batches (gradient accumulation), say how many: ``accumulate=4``. A loop
+        within another, or beside it (``zip``), counts nothing: the outermost, or first, does. In phase ``eval``
+        nothing is counted.
+        """
+        several = whole("accumulate", accumulate, least=1) or 1
+        count = self.step if several == 1 else self._count_batch
+
+        def iterate() -> Iterator[T]:
+            mine = object()
+            counted = self._begin_batches(mine, loader, start, several)
+            try:
+                for batch in loader:
+                    yield batch
+                    if counted:
+                        count()
+            except GeneratorExit:
+                if counted:
+                    self._leave_batch(several)
+                raise
+            finally:
+                self._end_batches(mine)
+
+        return Loop(iterate, lambda: len(loader))  # type: ignore[arg-type]  # a TypeError of its own, as it should be
+
+    def step(self, n: int = 1, samples: int | None = None, tokens: int | None = None) -> None:
+        """``n`` optimiser steps were done, on so many samples or tokens (all together, over all ranks)."""
+        try:
+            with self._lock:
+                at = self._at
+                at.epoch_steps += n if n == 1 else whole("n", n) or 0
+                if samples is not None:
+                    at.add_samples(whole("samples", samples) or 0)
+                if tokens is not None:
+                    at.add_tokens(whole("tokens", tokens) or 0)
+                if _monotonic() < self._due:
+                    return
+                self._progress()
+        except Exception as err:  # noqa: BLE001 - guarded in place: this is the hot path
+            self._fault(err)
+
+    # Inside, for loops
+
+    @guarded
+    def epoch_end(self, epoch: int | None = None) -> None:
+        """An epoch is finished: number ``epoch`` (1 is the first), or simply the next."""
+        with self._lock:
+            if self._left is not None:
+                self._left.number = None  # the program itself says that the epoch ended
+            self._settle_left()
+            self._at.finish_epoch(whole("epoch", epoch))
+            self._emit("epoch_end")
+
+    def _loop_first(self) -> int:
+        """The number that the program's next loop begins with."""
+        return math.floor(self._at.base or 0.0) if self._placed else 0
+
+    def _enter_loop(self, first: int, last: int | None, chosen: bool) -> int:  # noqa: FBT001
+        """A loop over epochs begins; returns how many the run had done before its 0th."""
+        try:
+            self._unpark()
+            with self._lock:
+                self._settle_left()
+                placed, self._placed, self._looped, self._counting = self._placed, False, True, None
+                if placed and last is not None and first >= last:
+                    warn_once("no epochs", f"run {self.id} has no epochs left to do: {first} of {last} are done")
+                if placed or chosen:
+                    return 0
+                before = math.ceil((self._at.epoch or 0.0) - 1e-6)
+                if before and last is not None and (self._facts.epochs or 0.0) < before + last:
+                    self.describe(epochs=float(before + last))
+                return before
+        except Exception as err:  # noqa: BLE001 - guarded: the loop goes on
+            self._fault(err)
+            return 0
+
+    @guarded
+    def _begin_epoch(self, number: int) -> None:
+        with self._lock:
+            self._settle_left()
+            self._counting = None
+            self._at.begin_epoch(max(0, number))
+            if self._phase != "train":
+                self.enter_phase("train")
+
+    def _begin_batches(self, loop: object, loader: object, start: int, accumulate: int) -> bool:
+        """``loop`` begins; returns whether its batches are counted."""
+        try:
+            self._unpark()
+            with self._lock:
+                if self._phase == "eval" or self._counting is not None:
+                    return False
+                self._settle_left()
+                self._counting = loop
+                self._at.begin_batches(whole("start", start) or 0, known_length(loader), accumulate)
+                if self._phase == "startup":
+                    self.enter_phase("train")
+        except Exception as err:  # noqa: BLE001 - guarded: the loop goes on
+            self._fault(err)
+        return True
+
+    def _end_batches(self, loop: object) -> None:
+        if self._counting is loop:
+            self._counting = None
+        else:  # beside one that is counted: if that one is left before its next step, it is `zip` that stopped
+            self._beside = self._steps
+
+    def _count_batch(self) -> None:
+        try:
+            with self._lock:
+                self._at.add_batch()
+                if _monotonic() >= self._due:
+                    self._progress()
+        except Exception as err:  # noqa: BLE001 - guarded in place: this is a hot path
+            self._fault(err)
+
+    @guarded
+    def _leave_batch(self, accumulate: int) -> None:
+        """A loop over batches was left in the body of one: by ``break`` it is done, by an exception it is not."""
+        with self._lock:
+            if self._beside != self._steps:
+                self._left = self._left or LeftBody()
+                self._left.accumulate = accumulate
+            if self._due < math.inf:
+                self._due = 0.0
+
+    @guarded
+    def _leave_epoch(self, number: int) -> None:
+        """Likewise, for a loop over epochs: the ``number``-th is done if all its batches are."""
+        with self._lock:
+            self._left = self._left or LeftBody()
+            self._left.number, self._left.head = number, self._narration.head("epoch_end")
+            if self._due < math.inf:
+                self._due = 0.0

@@ -1,0 +1,262 @@
+"""A state file that is valid JSON and cannot be true is set aside whole; whatever is taken over holds."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import math
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.agent.driven import Driven, World
+
+State = dict[str, Any]
+PRICE = 3.6
+FLAGS = {"price__usd_per_hour": str(PRICE)}
+
+
+def lived(root: Path) -> tuple[World, State]:
+    """A machine whose agent has seen two runs, an attempt, an end, epochs and a pause, and what it saved of it."""
+    world = World(root)
+    it = Driven(world, **FLAGS)
+    it.ask_price()
+    it.run(20)
+    for run in ("a", "b"):
+        world.say("start", run=run, epochs=4, experiment="e", nodes=1, world=1)
+        world.say("phase", run=run, phase="train", epoch=0)
+    for epoch in (1, 2):
+        it.run(5)
+        world.say("progress", run="a", step=epoch * 10, epoch=epoch, samples=epoch * 100)
+        it.run(3)
+        world.say("epoch_end", run="a", epoch=epoch)
+    it.run(2)
+    world.say("end", run="b", status="finished")
+    it.run(4, utilization=0.3)
+    it.save()
+    it.kill()
+    return world, json.loads((root / "state" / "agent-state.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory: pytest.TempPathFactory) -> tuple[World, State]:
+    return lived(tmp_path_factory.mktemp("lived"))
+
+
+class Resumed:
+    """An agent that began with ``state`` on the machine of ``before``, a second later."""
+
+    def __init__(self, before: tuple[World, State], root: Path, text: str) -> None:
+        was = before[0]
+        shutil.copytree(was.root / "events", root / "events", copy_function=shutil.copy2)
+        for path in was.events.glob("*.jsonl"):  # a file is known by its inode
+            text = text.replace(f"[{path.stat().st_ino}, ", f"[{(root / 'events' / path.name).stat().st_ino}, ")
+        self.world = World(root, wall=was.wall + 1, mono=was.mono + 1, busy=was.busy, idle=was.idle + 1)
+        (root / "state").mkdir()
+        self.file = root / "state" / "agent-state.json"
+        self.file.write_text(text)
+        self.agent = Driven(self.world, **FLAGS)
+        self.agent.ask_price()
+
+    @property
+    def refused(self) -> bool:
+        return any(path.name.startswith("agent-state.json.bad-") for path in self.file.parent.iterdir())
+
+
+@pytest.fixture
+def resumed(before: tuple[World, State], tmp_path: Path) -> Iterator[Callable[[State], Resumed]]:
+    made: list[Resumed] = []
+
+    def make(state: State) -> Resumed:
+        made.append(Resumed(before, tmp_path, json.dumps(state)))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.agent.close()
+
+
+def ledger(state: State) -> State:
+    found: State = state["meter"]["ledger"]
+    return found
+
+
+def shifted(state: State, seconds: float) -> None:
+    ledger(state)["cursor"] += seconds
+
+
+IMPOSSIBLE: dict[str, Callable[[State], object]] = {
+    "a cursor a day ahead": lambda s: shifted(s, 86400.0),
+    "a cursor a day back, and spans after it": lambda s: shifted(s, -86400.0),
+    "a clock a day ahead": lambda s: s["clock"].update(offset=s["clock"]["offset"] + 86400.0),
+    "a clock of the stone age": lambda s: s["clock"].update(offset=-1e9),
+    "saved later in this boot than now": lambda s: s["clock"].update(mono=s["clock"]["mono"] + 500.0),
+    "a writer that spoke tomorrow": lambda s: s["clock"]["writers"].update(x=[None, s["clock"]["offset"] + 1e6]),
+    "jumps that were taken back": lambda s: s["clock"].update(jumps=-1),
+    "a price as text": lambda s: ledger(s).update(price=[[None, "3.6"]]),
+    "a price of nothing": lambda s: ledger(s).update(price=[[None, 0.0]]),
+    "a price below nothing": lambda s: ledger(s).update(price=[[None, -3.6]]),
+    "prices in no order": lambda s: ledger(s).update(price=[[5.0, 1.0], [4.0, 2.0]]),
+    "an infinite price": lambda s: ledger(s).update(price=[[None, math.inf]]),
+    "no layout": lambda s: ledger(s).update(layout=[]),
+    "a device twice": lambda s: ledger(s).update(layout=ledger(s)["layout"] * 2),
+    "a device that weighs less than nothing": lambda s: ledger(s).update(layout=[["cpu", "cpu", -1.0]]),
+    "a span without length": lambda s: ledger(s)["book"]["spans"].insert(0, [5.0, 5.0, [[None, "vacant", 3.0]]]),
+    "a span that ends before it begins": lambda s: ledger(s)["book"]["spans"][0].__setitem__(1, 1.0),
+    "spans that overlap": lambda s: ledger(s)["book"]["spans"].append(ledger(s)["book"]["spans"][0]),
+    "seconds below nothing": lambda s: ledger(s)["book"]["spans"][0][2][0].__setitem__(2, -500.0),
+    "more seconds than the span has": lambda s: ledger(s)["book"]["spans"][0][2][0].__setitem__(2, 500.0),
+    "a state that there is not": lambda s: ledger(s)["book"]["spans"][0][2][0].__setitem__(1, "wasted"),
+    "folded dollars below nothing": lambda s: ledger(s)["book"]["folded"].__setitem__(1, [[None, "vacant", -1.0]]),
+    "folded dollars of no seconds": lambda s: ledger(s)["book"]["folded"].__setitem__(1, [[None, "vacant", 5.0]]),
+    "settled NaN": lambda s: s["meter"]["settled"].update({"node/vacant": math.nan}),
+    "a fortune settled": lambda s: s["meter"]["settled"].update({"node/vacant": 1e9}),
+    "a process that ended before it began": lambda s: a_member(s).__setitem__(1, 1e9),
+    "a process that begins tomorrow": lambda s: a_member(s).__setitem__(0, a_member(s)[0] + 86400),
+    "a process too short": lambda s: ledger(s)["runs"]["a"]["members"].update(x=[1.0]),
+    "a share of two nodes": lambda s: ledger(s)["runs"]["a"]["share"].__setitem__(1, [2.0]),
+    "an epoch that ended tomorrow": lambda s: an_epoch(s).__setitem__(2, an_epoch(s)[2] + 86400),
+    "an epoch of text": lambda s: an_epoch(s).__setitem__(0, "first"),
+    "a position below nothing": lambda s: ledger(s)["runs"]["a"]["epochs"].update(position=-2.0),
+    "work below nothing": lambda s: ledger(s)["runs"]["a"]["epochs"].update(executed=-2.0),
+    "a budget as text": lambda s: ledger(s)["runs"]["a"]["facts"].update(budget_usd="much"),
+    "seconds of a device below nothing": lambda s: ledger(s)["devices"]["cpu"][0].update(vacant=-1.0),
+    "more use than seconds": lambda s: ledger(s)["devices"]["cpu"].__setitem__(1, 1e9),
+    "counts below nothing": lambda s: s["meter"]["applied"].update(accepted=-5),
+    "a boot tomorrow": lambda s: s["meter"].update(boot_ts=s["meter"]["boot_ts"] + 1e6),
+    "no meter": lambda s: s.pop("meter"),
+    "no clock": lambda s: s.pop("clock"),
+    "a file read below nothing": lambda s: s["files"]["files"][0].__setitem__(3, -5),
+    "a file of a run that is a number": lambda s: s["files"]["files"][0].__setitem__(9, 7),
+    "too few words for what it is priced as": lambda s: s.update(priced_as=["aws"]),
+}
+
+
+def a_member(state: State) -> list[Any]:
+    return next(iter(ledger(state)["runs"]["b"]["members"].values()))  # type: ignore[no-any-return]
+
+
+def an_epoch(state: State) -> list[Any]:
+    return ledger(state)["runs"]["a"]["epochs"]["finished"][0]  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("what", IMPOSSIBLE)
+def test_a_state_that_cannot_be_true_is_set_aside_whole_with_the_reason(
+    before: tuple[World, State], resumed: Callable[[State], Resumed], what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = copy.deepcopy(before[1])
+    IMPOSSIBLE[what](state)
+    it = resumed(state)
+    assert it.refused
+    (said,) = (r.getMessage() for r in caplog.records if "is set aside as" in r.getMessage())
+    assert said.rpartition(": ")[2].strip()
+    it.agent.run(6)
+    holds(it, caplog, seconds=5.0, accounted=29.0)  # from the first event that is found, 20 s after the first agent
+
+
+def test_the_state_of_an_agent_that_was_killed_is_taken_over(
+    before: tuple[World, State], resumed: Callable[[State], Resumed], caplog: pytest.LogCaptureFixture
+) -> None:
+    it = resumed(before[1])
+    assert not it.refused
+    it.agent.run(5)
+    assert it.agent.sum("node_seconds_total") == pytest.approx(19 + 16 + 2 + 4 + 1 + 5)
+    assert it.agent.sum("node_cost_usd_total") == pytest.approx(47 * PRICE / 3600)
+    assert it.agent.value("run_epochs_total", run="a") == 2
+
+
+def test_a_state_of_before_the_clock_was_saved_is_taken_over(
+    before: tuple[World, State], resumed: Callable[[State], Resumed]
+) -> None:
+    state = copy.deepcopy(before[1])
+    del state["clock"]["mono"]
+    assert not resumed(state).refused
+
+
+ODD = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.floats(),
+    st.sampled_from([math.nan, math.inf, -math.inf, -1.0, 0, 1e9, 1.7e9, 1e12, 4e15]),
+    st.text(max_size=8),
+    st.sampled_from(["vacant", "finished", "train", "../x", "cpu"]),
+    st.lists(st.floats(), max_size=3),
+    st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
+)
+
+
+def places(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every place in a JSON document."""
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, inner in items:
+        yield (*path, key)
+        yield from places(inner, (*path, key))
+
+
+@st.composite
+def mutations(draw: st.DrawFn, state: State) -> State:
+    """``state`` with one to three places replaced, removed, moved, turned round or doubled."""
+    mutated = copy.deepcopy(state)
+    for _ in range(draw(st.integers(1, 3))):
+        path = draw(st.sampled_from(sorted(places(mutated), key=repr)))
+        holder = mutated
+        for key in path[:-1]:
+            holder = holder[key]
+        value = holder[path[-1]]
+        kind = draw(st.sampled_from(["replace", "remove", "move", "turn", "double"]))
+        if kind == "remove":
+            del holder[path[-1]]
+        elif kind == "move" and isinstance(value, (int, float)) and not isinstance(value, bool):
+            holder[path[-1]] = value + draw(st.sampled_from([-86400.0, -30.0, -0.001, 0.001, 30.0, 86400.0, 1e9]))
+        elif kind == "turn" and isinstance(value, (int, float)):
+            holder[path[-1]] = -value
+        elif kind == "double" and isinstance(value, list):
+            holder[path[-1]] = value * 2
+        else:
+            holder[path[-1]] = draw(ODD)
+    return mutated
+
+
+def holds(it: Resumed, caplog: pytest.LogCaptureFixture, seconds: float, accounted: float | None = None) -> None:
+    """Every invariant of an agent that has ticked for ``seconds``."""
+    assert not [r.getMessage() for r in caplog.records if r.exc_info]
+    samples = it.agent.scrape()
+    bad = {key: v for key, v in samples.items() if not math.isfinite(v) or (v < -1e-9 and "provisional" not in key[0])}
+    assert not bad
+    assert it.agent.value("sample_timestamp_seconds") == pytest.approx(it.world.wall, abs=61)
+    total = it.agent.sum("node_seconds_total")
+    if accounted is not None:
+        assert total == pytest.approx(accounted)
+        assert it.agent.sum("node_cost_usd_total") == pytest.approx(accounted * PRICE / 3600)
+    dollars, was = it.agent.sum("node_cost_usd_total"), it.agent.sum("node_seconds_total")
+    it.agent.run(seconds)
+    assert it.agent.sum("node_seconds_total") == pytest.approx(was + seconds)
+    assert it.agent.sum("node_cost_usd_total") >= dollars - 1e-9
+    assert not [r.getMessage() for r in caplog.records if r.exc_info]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_a_mutated_state_is_refused_or_everything_holds_afterwards(
+    before: tuple[World, State],
+    tmp_path_factory: pytest.TempPathFactory,
+    caplog: pytest.LogCaptureFixture,
+    data: st.DataObject,
+) -> None:
+    caplog.clear()
+    caplog.set_level(logging.WARNING, "epochcost")
+    state = data.draw(mutations(before[1]))
+    it = Resumed(before, tmp_path_factory.mktemp("mutated"), json.dumps(state))
+    try:
+        it.agent.run(3)
+        holds(it, caplog, seconds=4.0)
+        it.agent.save()
+    finally:
+        it.agent.close()
+        shutil.rmtree(it.world.root)
