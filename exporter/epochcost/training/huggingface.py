@@ -12,7 +12,6 @@ from epochcost.training.lazy import made_once
 from epochcost.training.loops import known_length
 from epochcost.training.trackers import harmlessly
 
-
 LOGGERS = {
     "TensorBoardCallback", "MLflowCallback", "DagsHubCallback", "CometCallback", "NeptuneCallback", "ClearMLCallback",
     "SwanLabCallback", "AzureMLCallback",
