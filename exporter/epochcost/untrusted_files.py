@@ -127,7 +127,7 @@ def replaced(path: str | Path, mode: int = 0o644, *, flush: bool = False) -> Ite
 
     Args:
         path: what is replaced, be it a link or somebody else's file.
-        mode: of the new file.
+        mode: of the new file, whatever the umask.
         flush: whether it must outlive a power cut.
 
     Raises:
@@ -142,6 +142,7 @@ def replaced(path: str | Path, mode: int = 0o644, *, flush: bool = False) -> Ite
         raise
     try:
         with os.fdopen(fd, "wb") as file:
+            os.fchmod(fd, mode)  # a service's umask must not hide from users what is written for them
             yield file
             if flush:
                 file.flush()

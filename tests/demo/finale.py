@@ -28,6 +28,7 @@ from epochcost.model import PurchaseOption, State
 NOW = 21_570.0
 ASKED = 21_599.9
 """Just before the scrape after ``NOW``: the last evaluation, and all that it reads, saw the scrape of ``NOW``."""
+SETTLED = NOW - NOW % REFRESH_SECONDS
 WINDOW = 300.0
 RUN, NODE, TYPE, EXPERIMENT = "llm-7b-4417", "sim-a100-01", "p4d.24xlarge", "tabular"
 CHOSEN = {"run": RUN, "machine": machine_name(NODE), "instance_type": TYPE, "here": TYPE, "experiment": EXPERIMENT}
@@ -117,13 +118,15 @@ def projected(run: str) -> float:
 
 
 def run_states(run: str) -> dict[str, float]:
-    totals = [state_dollars(FLEET, m, min(NOW, m.gone), run=run) for m in parts(run)]
-    return {s.value: sum(t[s] for t in totals) for s in State}
+    """By state what is settled, which is up to the last price that was confirmed, and the rest beside it."""
+    totals = [state_dollars(FLEET, m, min(SETTLED if m.priced else NOW, m.gone), run=run) for m in parts(run)]
+    settled = {s.value: sum(t[s] for t in totals) for s in State}
+    return {**settled, "unsettled": run_cost(FLEET, run, NOW) - sum(settled.values())}
 
 
 def waste_of(run: str) -> float:
     usd = run_states(run)
-    return sum(v for s, v in usd.items() if State(s) not in NOT_WASTE) / sum(usd.values())
+    return sum(v for s, v in usd.items() if s != "unsettled" and State(s) not in NOT_WASTE) / sum(usd.values())
 
 
 def executed(m: Machine, run: str) -> float:

@@ -94,7 +94,7 @@ def by_setup(experiment: str, of: Callable[[Sample], float]) -> dict[str, float]
 
 
 def by_part(experiment: str, of: Callable[[str, list[Sample]], float]) -> dict[str, float]:
-    return {f" {run} {setup}": of(run, seen) for (run, setup), seen in samples(experiment).items()}
+    return {f"simulated {run} {setup}": of(run, seen) for (run, setup), seen in samples(experiment).items()}
 
 
 def frontier(seconds: dict[str, float], usd: dict[str, float]) -> set[str]:

@@ -145,6 +145,16 @@ def test_a_file_is_replaced_in_one_step_and_a_link_in_its_place_is_not_followed(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "victim"]
 
 
+def test_the_mode_of_a_new_file_is_the_one_asked_for_whatever_the_umask(tmp_path: Path):
+    before = os.umask(0o077)
+    try:
+        with replaced(tmp_path / "out") as file:
+            file.write(b"for everybody")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o644
+
+
 def test_after_an_error_the_file_from_before_stands_and_nothing_is_left_behind(tmp_path: Path):
     (tmp_path / "out").write_bytes(b"old")
     with pytest.raises(TypeError), replaced(tmp_path / "out") as file:
