@@ -25,7 +25,11 @@ ON_DEMAND = """
     * on (MACHINE) group_left () node:epochcost_on_demand_price_usd_per_hour:unified
     """
 EPOCH_DOLLARS = """
-    max by (PART) (epochcost_run_epoch_cost_usd_sum)
+    sum by (PART) (
+      label_replace(max by (PART) (epochcost_run_epoch_cost_usd_sum), "of", "settled", "", "")
+      or
+      label_replace(max by (PART) (epochcost_run_provisional_epoch_cost_usd), "of", "provisional", "", "")
+    )
     or
     (
       sum by (PART) (

@@ -70,7 +70,11 @@ RUN = [
         """
         sum by (MACHINE, run) (part:epochcost_state_cost_usd:kept)
         * on (MACHINE) group_left (node)
-        max by (MACHINE, node) (node:epochcost_node_info:max or last_over_time(node:epochcost_node_info:archive[1d]))
+        (
+          node:epochcost_node_info:max
+          or on (MACHINE)
+          topk by (MACHINE) (1, last_over_time(node:epochcost_node_info:archive[1d]))
+        )
         and on (RUN) run:epochcost_reported:now
         """,
         "Of it, the dollars on each machine.",

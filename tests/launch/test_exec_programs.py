@@ -454,6 +454,8 @@ def lightning(*, epochs: int = 3, start: int = 0, logger: bool = True, play: Pla
             play.err("\n\r" + play.bar("Validation DataLoader 0", v, 10) + "\x1b[A", end="")
         play.err("\r" + play.bar(f"Epoch {e}", N, N, post), end="")
         play.ended()
+        if e < epochs - 1:
+            play.err("\r" + play.bar(f"Epoch {e}", 0, N, post), end="")  # emptied before it is named anew
     play.err(f"\n`Trainer.fit` stopped: `max_epochs={epochs}` reached.")
     return play
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -426,3 +428,38 @@ def test_a_framework_that_is_missing_is_named(directory: Path):
 def test_an_argument_that_there_is_not_is_an_error_at_the_users_line():
     with pytest.raises(TypeError, match="epoch_count"):
         UltralyticsHooks("x", epoch_count=3)
+
+
+def test_a_callback_in_the_midst_of_a_fit_can_be_copied_and_pickled(directory: Path):
+    class Holds(SimpleNamespace):
+        """Another callback, as TensorBoard's with its open file: not to be copied along."""
+
+        def __reduce__(self):
+            raise TypeError("cannot pickle an open file")
+
+    hooks = HuggingFaceHooks("net", id="r")
+    handler = Handler(Holds(), hooks)
+    args = SimpleNamespace(world_size=1, gradient_accumulation_steps=1, train_batch_size=4)
+    state = SimpleNamespace(global_step=0, max_steps=5, log_history=[], stateful_callbacks=None)
+    handler.call("on_train_begin", args, state, None, train_dataloader=range(5))
+    assert len(list(hooks._beside)) == 2
+    for copied in (copy.deepcopy(hooks), pickle.loads(pickle.dumps(hooks))):
+        state.global_step += 1
+        copied.on_step_end(args, state, None)
+        copied.on_train_end(args, state, None)
+    assert of(events(directory), "end") == []
+    hooks.on_train_end(args, state, None)
+    assert of(events(directory), "end", "status") == [("finished",)]
+
+
+def test_callbacks_beside_ours_are_not_kept_alive(directory: Path):
+    class Other:
+        pass
+
+    hooks = HuggingFaceHooks("net", id="r")
+    handler = Handler(Other(), hooks)
+    args = SimpleNamespace(world_size=1, gradient_accumulation_steps=1, train_batch_size=4)
+    state = SimpleNamespace(global_step=0, max_steps=5, log_history=[], stateful_callbacks=None)
+    handler.call("on_train_begin", args, state, None, train_dataloader=range(5))
+    handler.callbacks.pop(0)
+    assert list(hooks._beside) == [hooks]

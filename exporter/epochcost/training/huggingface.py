@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from epochcost.training.fit import Fit, FrameworkInfo, UserArgs, harmless
-from epochcost.training.fit_call import callbacks_beside
+from epochcost.training.fit_call import Beside
 from epochcost.training.lazy import made_once
 from epochcost.training.loops import known_length
 from epochcost.training.trackers import harmlessly
@@ -24,7 +24,7 @@ class HuggingFaceHooks:
         super().__init__()
         self._told = UserArgs(experiment, **told)
         self._epochcost = Fit("transformers", self._told, call=("transformers", ("train",)))
-        self._beside: list[Any] = []
+        self._beside = Beside()
         self._logged_at = -1
         self._steps = 0
         self._batches = 0
@@ -38,7 +38,7 @@ class HuggingFaceHooks:
     def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """The training begins, perhaps from a checkpoint."""
         fit, alone = self._epochcost, args.world_size <= 1
-        self._beside, self._logged_at, self._evaluating = callbacks_beside(self), -1, False
+        self._beside, self._logged_at, self._evaluating = Beside(self), -1, False
         loader = more.get("train_dataloader")
         self._batches = known_length(loader) or 0
         self._steps = max(1, math.ceil(self._batches / args.gradient_accumulation_steps)) if self._batches else 0

@@ -17,6 +17,7 @@ BEGINNING = 0.5
 ENOUGH = 0.7
 """Of the shortest epoch: the last one took so long, so it was done when the command ended well."""
 NEARLY = 1e-6
+MOST_SKIPPED = 100
 FEW_LINES = 3
 """Lines an epoch from which on one that counts nothing tells about where the epoch ends."""
 
@@ -124,6 +125,7 @@ class EpochTrack(Track):
         self._held: tuple[int, Moment] | None = None
         self._whole = False
         self._given = self._whole_steps = False
+        self._ahead: tuple[int, Moment] | None = None
         self._usual = said.usual
         self._stepping = self.source == "table" and said.run_step is not None
         self.per_epoch: int | None = None
@@ -135,6 +137,7 @@ class EpochTrack(Track):
         self._fraction: float | None = None
         self._full: Moment | None = None
         self._rising = 0
+        self._emptied = False
         self._own_step: int | None = None
 
     # What it is worth
@@ -195,7 +198,7 @@ class EpochTrack(Track):
         elif number == self._number + 1:
             self._next(said, at)
         elif number > self._number:
-            self._skip(number, at)
+            self._skip(number, said, at)
         else:
             self._back(number, said, at)
         if number == self._number:
@@ -248,6 +251,9 @@ class EpochTrack(Track):
         only = self._start == self._number and (self._bounds() is None or self._number == self._bounds())
         if not only:
             return
+        if self._counts_again(said) and said.step == 0 and not self._emptied:
+            self._emptied = True  # Lightning empties its bar before it names the next epoch
+            return
         if self._counts_again(said) or (self.counters is not None and self.counters.full is not None):
             self._end_now(at)
             self._held = None
@@ -262,7 +268,7 @@ class EpochTrack(Track):
             return False
         if self.steps is not None and said.steps is not None and said.steps != self.steps:
             return False
-        return self._first_step is None or said.step is None or said.step <= self._first_step
+        return self._emptied or self._first_step is None or said.step is None or said.step <= self._first_step
 
     def _apart(self, at: Moment) -> bool:
         """The line is about as far from the one before as epochs are: no second print of the same."""
@@ -347,16 +353,25 @@ class EpochTrack(Track):
         if self._runwide is None or not goes_on:
             self._runwide = goes_on and not full
 
-    def _skip(self, number: int, at: Moment) -> None:
-        """Epochs of which nothing was printed, or nothing was read."""
-        if self.confirmed:
-            self.close(self._offset + number - (self._first or 0), at)
-            self._number = number
-            self._enter(at)
-            if self.form is Form.END:
-                self.close(self._index + 1, at)
+    def _skip(self, number: int, said: Progress, at: Moment) -> None:
+        """Epochs of which nothing was printed, or nothing was read: only when another line agrees."""
+        if not self.confirmed:
+            self._relearn(number, at)
             return
-        self._relearn(number, at)
+        ahead, self._ahead = self._ahead, (number, at)
+        if ahead is None or number not in (ahead[0], ahead[0] + 1):
+            return
+        self._ahead = None
+        if ahead[0] - (self._number or 0) > MOST_SKIPPED:
+            self._relearn(number, at)
+            return
+        self.close(self._offset + ahead[0] - (self._first or 0), ahead[1])
+        self._number = ahead[0]
+        self._enter(ahead[1])
+        if self.form is Form.END:
+            self.close(self._index + 1, ahead[1])
+        if number == ahead[0] + 1:
+            self._next(said, at)
 
     def _relearn(self, number: int, at: Moment) -> None:
         """What was seen before was something else."""
