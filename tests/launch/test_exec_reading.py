@@ -412,6 +412,16 @@ def test_under_the_head_of_a_table_every_line_is_looked_at():
     assert Lines().cut(data) == data.split(b"\n")[1:-1]
 
 
+def test_a_line_that_was_looked_at_unfinished_is_not_returned_again():
+    lines = Lines()
+    assert lines.cut(b"epoch 1 loss 1") == []
+    assert lines.unfinished() == b"epoch 1 loss 1"
+    assert lines.cut(b"\nepoch 2 loss 1\n") == [b"epoch 2 loss 1"]
+    assert lines.cut(b"epoch 3") == []
+    assert lines.unfinished() == b"epoch 3"
+    assert lines.cut(b" loss 1\n") == [b"epoch 3 loss 1"]
+
+
 def test_a_hundred_megabytes_without_an_end_of_line_are_not_kept():
     lines = Lines()
     for _ in range(1600):
