@@ -53,7 +53,7 @@ def follow(flags: Flags) -> tuple[list[ProgressSnapshot], float, ProgressTracker
     """
     own = OwnPatterns(flags.rows)
     reader, lines = LineReader(own), Lines(every=True)
-    tracker = ProgressTracker(flags.plan, Moment(0.0, 0.0))
+    tracker = ProgressTracker(flags.plan, Moment(0.0, 0.0), timed=False)
     found: list[ProgressSnapshot] = []
     number = 0.0
     for data in _chunks(flags.read):
