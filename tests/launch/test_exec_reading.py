@@ -36,7 +36,7 @@ def follow(
     data = text.encode() if isinstance(text, str) else text
     news: list[ProgressSnapshot] = []
     now = 0.0
-    for line in Lines(every=True).each(data + b"\n"):
+    for line, _ in Lines().each(data + b"\n"):
         now += 1.0
         if line and (said := reader.parse(line)) is not None:
             tracker.take(said, Moment(now, now), line)

@@ -51,11 +51,16 @@ class Lines:
         self._looked = True
         return self._rest
 
-    def each(self, data: bytes) -> list[bytes]:
-        """All lines that ``data`` finishes, however many, empty ones too."""
-        *whole, rest = _ENDS.split(self._rest + data)
-        self._rest = rest[:MAX_LINE_BYTES]
-        return [line[:MAX_LINE_BYTES] for line in whole]
+    def each(self, data: bytes) -> list[tuple[bytes, bool]]:
+        """All lines that ``data`` finishes, however many, empty ones too; and whether a newline ended them."""
+        found: list[tuple[bytes, bool]] = []
+        begin = 0
+        for end in _ENDS.finditer(data):
+            line, self._rest = self._rest + data[begin : end.start()], b""
+            found.append((line[:MAX_LINE_BYTES], end[0] == b"\n"))
+            begin = end.end()
+        self._rest = (self._rest + data[begin : begin + MAX_LINE_BYTES])[:MAX_LINE_BYTES]
+        return found
 
     def cut(self, data: bytes) -> list[bytes]:
         """The lines that ``data`` finishes and that may tell something, without their ends, cut to their limit."""
