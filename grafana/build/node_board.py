@@ -71,7 +71,11 @@ def _said(label: str) -> str:
 
 
 def _headline(grid: Grid) -> None:
+    unsettled = f"max by (state) (epochcost_node_provisional_cost_usd{NODE})"
+    before = f"max by (state) (epochcost_node_provisional_cost_usd{NODE} offset $__range)"
     spent = f"""sum(max by (state) (increase(epochcost_node_cost_usd_total{NODE}[$__range])))
++ (sum({unsettled}) or vector(0))
+- (sum({before}) or vector(0))
 or
 sum(max by (state) (increase(epochcost_node_seconds_total{NODE}[$__range]))) / 3600
 * {of("node:epochcost_price_usd_per_hour:unified")}"""

@@ -94,6 +94,7 @@ class Aws(Cloud):
         self.life_cycle = life_cycle
         self.action: dict[str, str] | None = None
         self.rebalance: dict[str, str] | None = None
+        self.tags: dict[str, str] = {}
         self.tokens: set[str] = set()
         self.failing: dict[str, int] = {}
         """Status by the end of a path."""
@@ -113,6 +114,7 @@ class Aws(Cloud):
             "/latest/meta-data/instance-life-cycle": self.life_cycle,
             "/latest/meta-data/spot/instance-action": self.action,
             "/latest/meta-data/events/recommendations/rebalance": self.rebalance,
+            **{f"/latest/meta-data/tags/instance/{name}": value for name, value in self.tags.items()},
         }.get(request.path)
         if content is None:
             return Reply(404, b"<html><head><title>404 - Not Found</title></head></html>")

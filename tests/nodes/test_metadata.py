@@ -63,6 +63,23 @@ def test_aws_tells_region_zone_type_and_how_it_is_paid(life_cycle: str, option: 
     assert node == Node("", "aws", "us-east-1", "us-east-1b", "p4d.24xlarge", option, "aws")
 
 
+@pytest.mark.parametrize(
+    ("life_cycle", "tags", "reservation"),
+    [
+        ("capacity-block", {"epochcost-reservation": "cr-0123"}, "cr-0123"),
+        ("capacity-block", {}, ""),
+        ("on-demand", {"epochcost-reservation": "cr-0123"}, ""),
+    ],
+)
+def test_a_tag_of_a_machine_of_a_capacity_block_names_its_reservation(
+    life_cycle: str, tags: dict[str, str], reservation: str
+) -> None:
+    cloud = Aws(life_cycle)
+    cloud.tags = tags
+    with cloud.serving() as url:
+        assert AwsMetadata(url).identify(soon()).reservation == reservation
+
+
 def test_aws_is_asked_with_one_token_until_it_is_no_longer_taken():
     cloud = Aws()
     with cloud.serving() as url:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pytest
 
@@ -66,3 +67,15 @@ def test_one_sentence_a_type_however_many_regions_and_none_where_a_problem_names
 )
 def test_the_nearest_names(name: str, found: tuple[str, ...]) -> None:
     assert nearest(name, NAMES)[:2] == found
+
+
+def test_names_that_are_no_names_are_not_repeated_and_a_thousand_strange_ones_take_no_time() -> None:
+    asked = wants(*(("us-east-1", f"p5.{n:04d}xlarge") for n in range(1000)))
+    names = frozenset(
+        {*(f"p{n}.{size}xlarge" for n in range(20) for size in range(25)), "p5.0001xlarge\x1b[2J", "p" * 999}
+    )
+    began = time.thread_time()
+    missing = unpriced(Catalogue(asked=asked, names=names))
+    assert time.thread_time() - began < 5
+    assert len(missing) == 1000
+    assert not [name for each in missing for name in each.nearest if len(name) > 128 or not name.isprintable()]

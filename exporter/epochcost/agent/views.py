@@ -231,7 +231,7 @@ def _projected(
 
 def _counted(account: RunAccount, now: float) -> CountedProgress:
     epochs, here = account.epochs, account.counted
-    amounts, timed = here.amounts(epochs, account.phase_seconds), epochs.timed_here
+    amounts = here.amounts(epochs, account.phase_seconds)
     last = next((e for e in reversed(epochs.finished) if e.counted), None)
     leads = here.leads and account.is_open
     return CountedProgress(
@@ -241,8 +241,8 @@ def _counted(account: RunAccount, now: float) -> CountedProgress:
         executed=amounts["executed"],
         useful=epochs.high_water if leads else here.high_water,
         lost=amounts["lost"],
-        finished=timed.count,
-        seconds=timed.seconds,
+        finished=epochs.count_here,
+        seconds=epochs.seconds_here,
         steps=_executed(epochs.steps.position, int(amounts["steps"])),
         samples=_executed(epochs.samples.position, int(amounts["samples"])),
         tokens=_executed(epochs.tokens.position, int(amounts["tokens"])),

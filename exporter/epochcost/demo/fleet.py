@@ -33,13 +33,14 @@ JOBS = (
 )
 
 
-def _llm(load: float) -> tuple[Attempt, ...]:
+def _llm(load: float, rank: int = 0) -> tuple[Attempt, ...]:
     """A crash at 2.5 h, and on from the last checkpoint, with a larger batch."""
     first = Attempt(
-        "llm-7b-4417", 300, 1200, 9000, 5.2, load, 0.58, 64, status="lost",
+        "llm-7b-4417", 300, 1200, 9000, 5.2, load, 0.58, 64, status="lost", rank=rank,
     )  # fmt: skip
     checkpoint = first.position(9000) - 1.4
-    return (first, Attempt("llm-7b-4417", 9060, 9300, DAY, 6.6, load + 0.06, 0.83, 96, from_epoch=checkpoint))
+    second = Attempt("llm-7b-4417", 9060, 9300, DAY, 6.6, load + 0.06, 0.83, 96, from_epoch=checkpoint, rank=rank)
+    return first, second
 
 
 A100 = Machine(
@@ -78,6 +79,7 @@ CPU_ONLY = Machine(
 )  # fmt: skip
 DEARER = Machine(
     "sim-l4-01", G2, "us-central1", "us-central1-b", SPOT, unreadable=((0, 12_000, 13_200),),
+    contradicted=((6000, 7800),),
     attempts=(Attempt("detector-8", 60, 240, DAY, 5, 0.88, 0.75, 48),),
 )  # fmt: skip
 ASLEEP = Machine(
@@ -130,7 +132,7 @@ OFFERS = (
 
 FLEET = Script(
     machines=(
-        A100, replace(A100, name="sim-a100-02", attempts=_llm(0.84)),
+        A100, replace(A100, name="sim-a100-02", attempts=_llm(0.84, rank=8)),
         H100, G5_TAKEN, G5_NEXT, LEFT_ON, HUNG, UNUSED, CPU_ONLY, DEARER, ASLEEP, UNPRICED,
     ),
     jobs=JOBS,
@@ -138,6 +140,7 @@ FLEET = Script(
     kinds=(P4D, A3, G5, P3, G2, LAMBDA, C7I, DESK),
     failing=(("vast", 5100, 8700),),
     refused=(("gcp", "a3-highgpu-8g", 10_200, 13_200),),
+    credits=(("vast", 100.0, Steps(((LONG_AGO, 1.0), (11_000, 10.0), (14_000, 1.0)))),),
     poller_down=((18_000, 18_900),),
     budget_usd_per_month=4000,
 )  # fmt: skip

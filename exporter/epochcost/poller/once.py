@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,21 +12,26 @@ from textwrap import wrap
 from epochcost.model import InstanceFacts, Price
 from epochcost.poller.export_filter import names_gpu
 from epochcost.poller.poller_settings import PollerSettings
+from epochcost.prices.clean_catalogue import clean
 from epochcost.prices.listed import NAME as LISTED
 from epochcost.prices.merged_prices import MergedPrices, usd_per_hour_at
 from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Source, Wanted
 from epochcost.prices.store import PriceStore
 from epochcost.prices.unpriced import sentences, unpriced
 from epochcost.settings import options
+from epochcost.shown_text import csv_text, printable
+
+log = logging.getLogger(__name__)
 
 FORMATS = ("table", "csv", "json")
 _WATCHED = (".regions", ".instance-types", ".machine-types")
 HEADS = ("$/GPU-h", "$/h", "GPU", "GPUs", "provider", "where", "type", "how", "source", "age")
 FIGURES = ("$/GPU-h", "$/h", "GPUs")
-DISPENSABLE = ("source", "GPUs", "$/h", "provider")
+DISPENSABLE = ("source", "GPUs", "$/h")
 """Columns that a narrow terminal does without, in this order."""
 CUT = ("type", "where", "GPU", "how")
-LEAST_WIDTH = 8
+LAST_TO_GO = "provider"
+LEAST_WIDTH = 12
 DATED = (
     "Dated prices, published once and listed in the package; nobody was asked for them now "
     "(--prices.sources leaves them out):"
@@ -151,11 +155,15 @@ def run_once(  # noqa: PLR0913 - a look has many sides
 
 def _fetch(source: Source, wanted: Wanted, now: float) -> _Answered:
     try:
-        catalogue = source.fetch(wanted, now)
+        catalogue = clean(source.name, source.fetch(wanted, now))
     except NotConfiguredError as err:
         return _Answered(skipped=str(err))
     except PriceSourceError as err:
-        return _Answered(failed=(str(err),))
+        return _Answered(failed=(printable(str(err)),))
+    except Exception as err:
+        # One source that breaks in a way that was not foreseen does not take the others along.
+        log.debug("price source %s broke", source.name, exc_info=True)
+        return _Answered(failed=(f"{source.name}: its answer cannot be understood: {type(err).__name__}",))
     idle = source.provider and not wanted.items and not (catalogue.prices or catalogue.problems or catalogue.notes)
     return _Answered(catalogue, catalogue.problems, _nothing_watched(source.name) if idle else "")
 
@@ -240,11 +248,7 @@ def _json(rows: Sequence[Row]) -> str:
 
 
 def _csv(rows: Sequence[Row]) -> str:
-    out = io.StringIO(newline="")
-    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)  # None is written as nothing
-    return out.getvalue().rstrip("\n")
+    return csv_text(COLUMNS, rows).rstrip("\n")
 
 
 def _table(rows: Sequence[Row], width: int) -> str:
@@ -267,13 +271,20 @@ def _fitting(lines: Sequence[Sequence[str]], width: int) -> dict[int, int]:
         if not width or _sum(widths) <= width:
             return widths
         widths.pop(HEADS.index(spare))
-    over = _sum(widths) - width
+    cut = _cut(widths, width, LEAST_WIDTH)
+    if _sum(cut) > width:
+        widths.pop(HEADS.index(LAST_TO_GO))
+        cut = _cut(widths, width, LEAST_WIDTH // 2)
+    return cut
+
+
+def _cut(widths: Mapping[int, int], width: int, least: int) -> dict[int, int]:
+    """``widths``, of which names are cut down to ``least`` as far as needed."""
+    cut = dict(widths)
     for name in CUT:
         index = HEADS.index(name)
-        cut = min(max(over, 0), max(widths[index] - LEAST_WIDTH, 0))
-        widths[index] -= cut
-        over -= cut
-    return widths
+        cut[index] -= min(max(_sum(cut) - width, 0), max(cut[index] - least, 0))
+    return cut
 
 
 def _sum(widths: Mapping[int, int]) -> int:

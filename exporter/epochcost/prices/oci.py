@@ -64,13 +64,7 @@ class Oci:
         names = {want.instance_type for want in wanted.items}
         if not names:
             return Catalogue()
-        try:
-            listed = rows(self.api.get(self.shapes_url), "items")
-            parts = {str(row.get("partNumber")): row for row in rows(self.api.get(self.url), "items")}
-        except FieldError as err:
-            raise PriceSourceError(
-                f"oci: not an answer of Oracle's price list or of its list of shapes: {err}"
-            ) from None
+        listed, parts = self._lists()
         shapes = [row for row in listed if shape_name(row) in names]
         prices: dict[str, list[Price]] = {}
         facts: dict[str, InstanceFacts] = {}
@@ -100,6 +94,17 @@ class Oci:
             reasons=reasons,
             unknown=_unknown_models(shapes, parts),
         )
+
+    def _lists(self) -> tuple[list[Mapping[str, Any]], dict[str, Mapping[str, Any]]]:
+        """Shapes, and parts by their numbers."""
+        try:
+            listed = rows(self.api.get(self.shapes_url), "items")
+            parts = {str(row.get("partNumber")): row for row in rows(self.api.get(self.url), "items")}
+        except FieldError as err:
+            raise PriceSourceError(
+                f"oci: not an answer of Oracle's price list or of its list of shapes: {err}"
+            ) from None
+        return listed, parts
 
 
 def shape_name(shape: Mapping[str, Any]) -> str:

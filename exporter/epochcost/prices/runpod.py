@@ -89,26 +89,16 @@ class RunPod:
         facts: dict[str, InstanceFacts] = {}
         for want, match in wants:
             count, found = int(match[1]), models.get(match[2], [])
-            if len(found) > 1:
-                names = " and ".join(sorted(str(row.get("id")) for row in found))
-                reasons[want.instance_type] = (
-                    f"RunPod calls {len(found)} models {match[2]!r} ({names[:160]}): no price taken"
-                )
-                continue
             try:
+                if why := _unsold(count, found, want.region):
+                    reasons[want.instance_type] = why
+                    continue
                 for row in found:
-                    if count > _most_gpus(row, want.region):
-                        reasons[want.instance_type] = (
-                            f"at most {_most_gpus(row, want.region):g} GPUs are rented together"
-                        )
-                        continue
                     offered = list(_prices(want, count, row, now))
-                    if not offered and want.region in REGIONS:
-                        reasons[want.instance_type] = (
-                            "RunPod has it, but gives no price of it now: it may be out of stock"
-                        )
                     prices += offered
                     facts[want.instance_type] = _facts(want.instance_type, count, row)
+                    if not offered:
+                        reasons[want.instance_type] = "RunPod gives no price of it now: it may be out of stock"
             except ValueError as err:
                 problems.append(f"runpod: {want.instance_type}: {err}")
         if problems and not prices:
@@ -180,6 +170,23 @@ def _misspelt(want: Want) -> str:
     if not _TYPE.fullmatch(want.instance_type):
         return "a type is a count and a GPU as RunPod calls it, 4x H100 SXM"
     return "" if want.region in REGIONS else f"a region is one of {', '.join(REGIONS)}"
+
+
+def _unsold(count: int, found: list[Mapping[str, Any]], region: str) -> str:
+    """Why so many GPUs of a model have no price there, whatever the answer says; empty where they may have one.
+
+    Raises:
+        FieldError: where the answer does not say how many are rented together.
+    """
+    if len(found) > 1:
+        names = " and ".join(sorted(str(row.get("id")) for row in found))
+        return f"RunPod calls {len(found)} models {str(found[0].get('displayName'))!r} ({names[:160]}): no price taken"
+    for row in found:
+        if region in REGIONS and row.get(f"{region}Cloud") is False:
+            return f"the {region} cloud does not offer it"
+        if count > _most_gpus(row, region):
+            return f"at most {_most_gpus(row, region):g} GPUs are rented together"
+    return ""
 
 
 def _missing(said: str, welcome: list[str]) -> list[str]:

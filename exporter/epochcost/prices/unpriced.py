@@ -10,8 +10,11 @@ from epochcost.prices.price_source import Catalogue, Want
 
 MOST_NEAREST = 3
 LEAST_LIKENESS = 0.7
-MOST_NAMES = 2000
+MOST_NAMES = 500
 """Compared with one name; a catalogue of more is compared with its first, in the order of the alphabet."""
+MOST_COMPARED = 50
+"""Names that the nearest ones are looked for; strangers can ask for a thousand, and each takes some milliseconds."""
+MOST_CHARACTERS = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +43,16 @@ def unpriced(catalogue: Catalogue) -> tuple[Unpriced, ...]:
         if (want.provider, want.instance_type, want.region) not in places
         and (want.provider, want.instance_type, "") not in places
     ]
-    known = catalogue.names | {price.key.instance_type for price in catalogue.prices}
-    near = {name: nearest(name, known - {name}) for name in {want.instance_type for want in missing}}
+    known = {name for name in catalogue.names if len(name) <= MOST_CHARACTERS and name.isprintable()}
+    known |= {price.key.instance_type for price in catalogue.prices}
+    strange = sorted({want.instance_type for want in missing} - catalogue.names)[:MOST_COMPARED]
+    near = {name: nearest(name, known) for name in strange}
     return tuple(
         Unpriced(
             want,
             catalogue.reasons.get(want.instance_type, ""),
             want.instance_type in catalogue.names,
-            () if want.instance_type in catalogue.names else near[want.instance_type],
+            near.get(want.instance_type, ()),
         )
         for want in missing
     )
@@ -59,7 +64,9 @@ def nearest(name: str, known: Iterable[str]) -> tuple[str, ...]:
     found: list[tuple[float, str]] = []
     for each in sorted(known)[:MOST_NAMES]:
         likeness.set_seq1(each.lower())
-        if likeness.real_quick_ratio() >= LEAST_LIKENESS and (ratio := likeness.ratio()) >= LEAST_LIKENESS:
+        if each == name or min(likeness.real_quick_ratio(), likeness.quick_ratio()) < LEAST_LIKENESS:
+            continue
+        if (ratio := likeness.ratio()) >= LEAST_LIKENESS:
             found.append((-ratio, each))
     return tuple(each for _, each in sorted(found)[:MOST_NEAREST])
 
