@@ -157,6 +157,8 @@ def _fetch(source: Source, wanted: Wanted, now: float) -> _Answered:
         return _Answered(skipped=str(err))
     except PriceSourceError as err:
         return _Answered(failed=(str(err),))
+    except Exception as err:  # noqa: BLE001 - whatever one source raises, the others are printed
+        return _Answered(failed=(f"{source.name}: {type(err).__name__}: {err}",))
     idle = source.provider and not wanted.items and not (catalogue.prices or catalogue.problems or catalogue.notes)
     return _Answered(catalogue, catalogue.problems, _nothing_watched(source.name) if idle else "")
 
