@@ -1,7 +1,7 @@
 """What reporting costs a training loop: a step, a batch, a line, beside the bare loop and beside what loops do anyway.
 
-Run it with the package installed, or ``PYTHONPATH=exporter python benchmarks/hook.py``. Every figure is the best of
-several rounds, in microseconds: what else the machine does can only add. Exits 1 when a goal is missed.
+Run it with the package installed, or ``PYTHONPATH=exporter python benchmarks/hook.py``. Every figure is CPU time, the
+best of several rounds, in microseconds: what else the machine does can only add. Exits 1 when a goal is missed.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def best(loop: Callable[[int], None], count: int) -> float:
     """Microseconds for one of ``count`` turns, in the best of some rounds."""
 
     def once() -> float:
-        begun = time.perf_counter()
+        begun = time.process_time()
         loop(count)
-        return (time.perf_counter() - begun) / count * 1e6
+        return (time.process_time() - begun) / count * 1e6
 
     return min(once() for _ in range(ROUNDS))
 
@@ -55,11 +55,11 @@ def bare(count: int) -> None:
 
 FIRST = """
 import time
-begun = time.perf_counter()
+begun = time.process_time()
 import epochcost
-imported = time.perf_counter()
+imported = time.process_time()
 run = epochcost.start("benchmark", epochs=1)
-print((imported - begun) * 1e3, (time.perf_counter() - imported) * 1e3)
+print((imported - begun) * 1e3, (time.process_time() - imported) * 1e3)
 run.end()
 """
 

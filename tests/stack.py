@@ -40,6 +40,7 @@ Sample = tuple[dict[str, str], float]
 _DURATION = re.compile(r"(\d+)(ms|s|m|h|d)")
 _MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _RANGE = re.compile(r"\[([0-9a-z]+)(:[0-9a-z]*)?\]")
+_OFFSET = re.compile(r"\boffset ([0-9a-z]+)")
 
 
 def program(*names: str) -> str | None:
@@ -59,7 +60,7 @@ def shortened(duration: str, speed: float) -> str:
 
 
 def hasten(rules: Mapping[str, Any], speed: float, evaluation_interval: str) -> dict[str, Any]:
-    """The same rules, ``speed`` times as quick: every range in an expression and every ``for`` is divided by it.
+    """The same rules, ``speed`` times as quick: every range, offset and ``for`` is divided by it.
 
     Groups are evaluated every ``evaluation_interval``. Limits, names and texts stay: an alert that says
     "15 minutes" has waited 15 minutes / speed. Limits in seconds (ages of prices, lengths of epochs) are not touched.
@@ -73,13 +74,14 @@ def hasten(rules: Mapping[str, Any], speed: float, evaluation_interval: str) -> 
 
 def _hastened(rule: Mapping[str, Any], speed: float) -> dict[str, Any]:
     quick = dict(rule)
-    quick["expr"] = _RANGE.sub(lambda m: f"[{shortened(m[1], speed)}{m[2] or ''}]", rule["expr"])
+    expr = _RANGE.sub(lambda m: f"[{shortened(m[1], speed)}{m[2] or ''}]", rule["expr"])
+    quick["expr"] = _OFFSET.sub(lambda m: f"offset {shortened(m[1], speed)}", expr)
     if "for" in rule:
         quick["for"] = shortened(rule["for"], speed)
     return quick
 
 
-class _Process:
+class Program:
     """A program that logs where it listens and answers ``/-/ready``."""
 
     def __init__(self, command: Sequence[str], log: Path) -> None:
@@ -133,7 +135,7 @@ class _Process:
         self.stop()
 
 
-class Prometheus(_Process):
+class Prometheus(Program):
     """The real Prometheus with the project's configuration.
 
     Args:
@@ -224,7 +226,7 @@ def _quick_config(scrape_interval: str, evaluation_interval: str) -> dict[str, A
     return config
 
 
-class Alertmanager(_Process):
+class Alertmanager(Program):
     """The real Alertmanager with the project's routes and inhibition; its receiver is ``webhook_url``."""
 
     def __init__(self, directory: Path, webhook_url: str, *, speed: float = 1) -> None:

@@ -11,8 +11,18 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "exporter" / "epochcost"
 ROOMS = {"nodes", "gpus", "prices", "progress", "training", "owners"}
-SERVICES = {"serve", "http_client", "untrusted_files", "shutdown", "guard", "settings", "palette", "_version"}
-FOR_EVERY_ROOM = {"model", "_version", "http_client", "untrusted_files"}
+SERVICES = {
+    "serve",
+    "http_client",
+    "untrusted_files",
+    "shown_text",
+    "shutdown",
+    "guard",
+    "settings",
+    "palette",
+    "_version",
+}
+FOR_EVERY_ROOM = {"model", "_version", "http_client", "untrusted_files", "shown_text"}
 PROGRAMS = {"agent", "poller"}
 WIRING = {
     "agent/app.py",

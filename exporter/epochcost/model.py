@@ -69,6 +69,14 @@ class EventKind(str, Enum):
     GONE = "gone"
 
 
+class SmActivity(str, Enum):
+    """A part of useful time: multiprocessors active, the others idle meanwhile, or not known."""
+
+    ACTIVE = "active"
+    REST = "rest"
+    UNKNOWN = "unknown"
+
+
 class Phase(str, Enum):
     """What a training process is doing."""
 

@@ -3,7 +3,7 @@
 # ruff: noqa: FBT003 - the setters of the SDK take a lone boolean
 from __future__ import annotations
 
-from board import Grid, machine_variable, to_json
+from board import Grid, query_variable, to_json
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.common import VizOrientation
 from grafana_foundation_sdk.models.dashboard import Panel
@@ -39,8 +39,9 @@ from selection import MACHINE, RUN, once, row
 from states import RUN_STATE_COLOURS, STATE_COLOURS, coloured_text
 
 UID = "epochcost-fleet"
-CHOSEN = '{epochcost_machine=~"$machine"}'
-SPENT = "sum(sum_over_time(cluster:epochcost_spent_usd:step[$__range]))"
+CHOSEN = 'and on (cluster, epochcost_machine) node:epochcost_node_info:max{node=~"$node"}'
+NODES = 'label_values(node:epochcost_node_info:max{cluster=~"$cluster"}, node)'
+SPENT = "sum(sum_over_time(cluster:epochcost_spent_usd:step[$__range])) > 0"
 """Dollars of the panel's time range, of every machine that was there."""
 WASTE = "sum(cluster:epochcost_waste_usd_per_hour:rate5m)"
 BY_STATE = "sum by (state) (cluster_state:epochcost_cost_usd_per_hour:rate5m)"
@@ -63,7 +64,7 @@ def fleet() -> str:
         "epochcost / Fleet",
         "What the training fleet costs now, what of it is wasted, and on which node.",
         grid,
-        [machine_variable("Nodes in the table", all_values=True)],
+        [query_variable("node", "Nodes in the table", NODES, all_values=True)],
     )
 
 
@@ -111,7 +112,7 @@ def _month() -> Builder[Panel]:
         USD,
         0,
     )
-    return figures(about, Query("sum(cluster:epochcost_cost_usd:month_projected)", "End of the month"), named=True)
+    return figures(about, Query("sum(cluster:epochcost_cost_usd:month_projected) > 0", "End of the month"), named=True)
 
 
 def _wasted() -> Builder[Panel]:
@@ -287,7 +288,7 @@ def _by_experiment(expr: str) -> str:
 
 def _budget() -> Builder[Panel]:
     budget = "cluster:epochcost_budget_usd:month"
-    spent = f"sum(cluster:epochcost_cost_usd:month and {budget})"
+    spent = f"(sum(cluster:epochcost_cost_usd:month and {budget}) > 0)"
     share = share_of_budget()
     return figures(
         About(
@@ -300,23 +301,22 @@ def _budget() -> Builder[Panel]:
             empty="No budget is set in epochcost-thresholds.yml",
         ),
         Query(f"{spent} / sum({budget})", "Spent"),
-        Query(f"sum(cluster:epochcost_cost_usd:month_projected and {budget}) / sum({budget})", "At its end"),
-        Query("max(cluster:epochcost_budget_burn_ratio:rate1h)", "Pace"),
+        Query(f"(sum(cluster:epochcost_cost_usd:month_projected and {budget}) > 0) / sum({budget})", "At its end"),
+        Query("max(cluster:epochcost_budget_burn_ratio:rate1h) > 0", "Pace"),
         overrides={"Spent": share, "At its end": share, "Pace": {"unit": "suffix:x", "decimals": 1}},
     ).orientation(VizOrientation.VERTICAL)  # beside each other, however narrow
 
 
 def _nodes() -> Builder[Panel]:
     def of(expr: str) -> str:
-        return row(once(MACHINE, expr), "epochcost_machine")
+        return row(f"{once(MACHINE, expr)} {CHOSEN}", "epochcost_machine")
 
-    chosen = f"on ({MACHINE}) node:epochcost_node_info:max{CHOSEN}"
     cpu = f"{once(MACHINE, 'epochcost_node_cpu_utilization_ratio')} and on ({MACHINE}) epochcost_node_gpus == 0"
-    busy = f"(node:epochcost_gpu_utilization_ratio:rate5m or {cpu}) and {chosen}"
-    mostly = f"topk by ({MACHINE}) (1, node_state:epochcost_time_ratio:rate5m{CHOSEN})"
-    useful = 'node_state:epochcost_time_ratio:rate5m{state="useful", epochcost_machine=~"$machine"}'
-    fill = f"avg by ({MACHINE}) (gpu:epochcost_memory_fill_ratio:rate5m{CHOSEN})"
-    info = f"machine:epochcost_node_info:max{CHOSEN}"
+    busy = f"node:epochcost_gpu_utilization_ratio:rate5m or {cpu}"
+    useful = 'node_state:epochcost_time_ratio:rate5m{state="useful"}'
+    fill = f"avg by ({MACHINE}) (gpu:epochcost_memory_fill_ratio:rate5m) {CHOSEN}"
+    mostly = f"topk by ({MACHINE}) (1, node_state:epochcost_time_ratio:rate5m) {CHOSEN}"
+    info = f"machine:epochcost_node_info:max {CHOSEN}"
     return rows(
         About(
             "Nodes",
@@ -332,9 +332,9 @@ def _nodes() -> Builder[Panel]:
             Column("Type", "instance_type", width=206),
             Column("Provider", "provider", width=66),
             Column("Bought", "purchase_option", width=86),
-            Column("GPUs", "B", of(f"epochcost_node_gpus{CHOSEN}"), "none", 46),
-            Column("Price", "C", of(f"node:epochcost_price_usd_per_hour:unified{CHOSEN}"), USD_PER_HOUR, 76),
-            Column("Wasted", "D", of(f"node:epochcost_waste_usd_per_hour:rate5m{CHOSEN}"), USD_PER_HOUR, 80),
+            Column("GPUs", "B", of("epochcost_node_gpus"), "none", 46),
+            Column("Price", "C", of("node:epochcost_price_usd_per_hour:unified"), USD_PER_HOUR, 76),
+            Column("Wasted", "D", of("node:epochcost_waste_usd_per_hour:rate5m"), USD_PER_HOUR, 80),
             Column(
                 "Mostly",
                 "state",
@@ -345,7 +345,7 @@ def _nodes() -> Builder[Panel]:
             ),
             Column("Useful", "F", of(useful), RATIO, 76, gauge_cell(GREEN)),
             Column("Busy", "G", of(busy), RATIO, 76, gauge_cell(BLUE)),
-            Column("Memory", "H", of(fill), RATIO, 76, gauge_cell(BLUE)),
+            Column("Memory", "H", row(fill, "epochcost_machine"), RATIO, 76, gauge_cell(BLUE)),
             which_machine(),
         ],
         sort_by="Price",

@@ -365,7 +365,7 @@ def link_to_experiment(label: str) -> tuple[str, Any]:
 
 def _link_to(variable: str, label: str, board: str = "", what: str = "") -> tuple[str, Any]:
     url = (
-        f"/d/epochcost-{board or variable}?var-{variable}=${{__data.fields.{label}}}"
+        f"/d/epochcost-{board or variable}?var-{variable}=${{__data.fields.{label}:percentencode}}"
         "&${datasource:queryparam}&${cluster:queryparam}&${__url_time_range}"
     )
     return ("links", [{"title": f"Open the {what or variable}", "url": url}])

@@ -18,6 +18,8 @@ OVERWRITTEN = ("provider", "region", "zone", "instance_type")
 def own(selector: str, *names: str) -> str:
     """``selector`` with the labels of the program that said it, whatever target labels stand beside them."""
     text = selector
+    if "zone" in names:  # a price of a whole region has none: beside an overwritten region, that of the target is none
+        text = f'label_replace({text}, "zone", "", "exported_region", ".+")'
     for name in names:
         text = f'label_replace({text}, "{name}", "$1", "exported_{name}", "(.+)")'
     return text

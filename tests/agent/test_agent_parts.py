@@ -278,3 +278,58 @@ def test_a_saved_name_that_is_none_is_set_aside(
     path.write_text(json.dumps({**json.loads(path.read_text()), "machine": broken}))
     agent()
     assert "cannot be used and is set aside" in caplog.text
+
+
+def figures(it: Driven) -> dict[str, float | None]:
+    names = ("run_epoch", "run_start_epoch", "run_epochs_total", "run_cost_usd_total", "run_epoch_cost_usd_sum",
+             "run_epoch_seconds_count")  # fmt: skip
+    return {name: it.value(name, run="r") for name in names}
+
+
+def test_a_run_that_moved_to_another_machine_is_the_plain_sum_of_its_parts(tmp_path: Path) -> None:
+    first, second = (Driven(World(tmp_path / name), price__usd_per_hour="3.6") for name in ("a", "b"))
+    for it in (first, second):
+        it.ask_price()
+        it.run(1)
+    first.world.say("start", epochs=8)
+    first.world.say("phase", phase="train", epoch=0)
+    for epoch in range(1, 7):
+        first.run(10)
+        first.world.say("epoch_end", epoch=epoch)
+    first.run(4)
+    first.world.say("progress", epoch=6.4)
+    first.run(1)
+    first.world.say("end", status="preempted", epoch=6.4)
+    first.run(1)
+    second.world.say("start", epochs=8)
+    second.world.say("resume", epoch=5)
+    second.world.say("phase", phase="train", epoch=5)
+    for epoch in range(6, 9):
+        second.run(10)
+        second.world.say("epoch_end", epoch=epoch)
+    second.run(1)
+    parts = [figures(it) for it in (first, second)]
+    assert [part["run_start_epoch"] for part in parts] == [0, 5]
+    executed = sum(part["run_epochs_total"] or 0 for part in parts)
+    useful = max(part["run_epoch"] or 0 for part in parts) - min(part["run_start_epoch"] or 0 for part in parts)
+    assert (executed, useful, executed - useful) == pytest.approx((9.4, 8, 1.4))
+    assert sum(part["run_cost_usd_total"] or 0 for part in parts) == pytest.approx(0.065 + 0.031, abs=1e-12)
+    dollars, count = (
+        sum(part[f"run_epoch_{name}"] or 0 for part in parts) for name in ("cost_usd_sum", "seconds_count")
+    )
+    assert (dollars, count) == (pytest.approx(0.090, abs=1e-12), 9)
+    assert [it.value("run_leader", run="r") for it in (first, second)] == [0, 1]
+    for it in (first, second):
+        it.close()
+
+
+def test_two_machines_at_once_count_progress_once_and_their_money_both(tmp_path: Path) -> None:
+    both = [Driven(World(tmp_path / name), price__usd_per_hour="3.6") for name in ("a", "b")]
+    for rank, it in zip((0, 8), both, strict=True):
+        it.ask_price()
+        it.run(1)
+        whole_epochs(it, "r.jsonl", 0, 3, rank=rank, world=16, nodes=2, local_rank=0)
+    assert [it.value("run_epochs_total", run="r") for it in both] == [3, None]
+    assert [it.value("run_epoch_cost_usd_sum", run="r") for it in both] == [pytest.approx(0.030, abs=1e-12)] * 2
+    for it in both:
+        it.close()

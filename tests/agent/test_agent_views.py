@@ -64,3 +64,33 @@ def test_a_run_that_is_no_longer_shown_leaves_no_history(it: Driven) -> None:
     assert it.app.snapshot is not None
     assert it.app.snapshot.runs == ()
     assert not it.app.meter._histories._made
+
+
+def test_a_part_of_the_first_epoch_projects_and_is_marked_as_such(it: Driven) -> None:
+    it.world.say("progress", epoch=0.0, epochs=4)
+    it.run(10)
+    assert view(it).projected_cost_usd is None
+    it.world.say("progress", epoch=0.1, step=10)
+    it.run(1)
+    run = view(it)
+    assert run.projected_from_part
+    # A tenth of an epoch has taken eleven seconds, a tenth of a cent each; 3.9 epochs are left.
+    assert run.projected_cost_usd == pytest.approx(0.011 + 3.9 * 0.110, abs=1e-9)
+    assert run.eta_seconds == pytest.approx(3.9 * 110, abs=1e-6)
+    it.run(88)
+    it.world.say("epoch_end", epoch=1)
+    it.run(1)
+    run = view(it)
+    assert not run.projected_from_part
+    assert run.projected_cost_usd == pytest.approx(0.100 + 3 * 0.099, abs=1e-9)
+
+
+def test_a_training_of_one_epoch_has_its_cost_at_its_end_where_progress_alone_is_reported(it: Driven) -> None:
+    for part in range(1, 10):
+        it.run(10)
+        it.world.say("progress", epoch=part / 10, epochs=1)
+    it.run(10)
+    it.world.say("end", epoch=1.0, status="finished")
+    it.run(1)
+    assert view(it).last_epoch_cost_usd == pytest.approx(0.100, abs=1e-9)
+    assert view(it).projected_cost_usd == pytest.approx(0.100, abs=1e-9)

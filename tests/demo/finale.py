@@ -6,7 +6,7 @@ Figures of the last five minutes are the script's over the same five minutes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from tests.demo.truth import (
     busy_seconds,
@@ -22,14 +22,16 @@ from tests.demo.truth import (
 from epochcost.demo.fleet import FLEET
 from epochcost.demo.market import REFRESH_SECONDS
 from epochcost.demo.scenario import HOUR, Machine, Offer
+from epochcost.demo.simulated_agent import machine_name
 from epochcost.model import PurchaseOption, State
 
 NOW = 21_570.0
 ASKED = 21_599.9
 """Just before the scrape after ``NOW``: the last evaluation, and all that it reads, saw the scrape of ``NOW``."""
+SETTLED = NOW - NOW % REFRESH_SECONDS
 WINDOW = 300.0
 RUN, NODE, TYPE, EXPERIMENT = "llm-7b-4417", "sim-a100-01", "p4d.24xlarge", "tabular"
-CHOSEN = {"run": RUN, "node": NODE, "instance_type": TYPE, "here": TYPE, "experiment": EXPERIMENT}
+CHOSEN = {"run": RUN, "machine": machine_name(NODE), "instance_type": TYPE, "here": TYPE, "experiment": EXPERIMENT}
 HERE = [m for m in FLEET.machines if m.gone > NOW]
 PRICED = [m for m in HERE if price_of(FLEET, m) is not None]
 WITH_GPUS = [m for m in HERE if m.kind.gpus]
@@ -84,10 +86,23 @@ def who(run: str) -> list[Machine]:
     return [m for m in HERE if any(a.run == run and a.start <= NOW < a.end + 900 for a in m.attempts)]
 
 
+def parts(run: str) -> list[Machine]:
+    """The machines that a run is or was on, those that are gone included."""
+    return [m for m in FLEET.machines if any(a.run == run and a.start <= NOW for a in m.attempts)]
+
+
 def epochs_usd(run: str) -> list[float]:
-    """Dollars of each finished epoch of a run, over the machines that report it."""
-    of_each = [[dollars(price_of(FLEET, m), a, b) for a, b in epoch_marks(m, run, NOW)] for m in who(run)]
-    return [math.fsum(one) for one in zip(*of_each, strict=True)]
+    """Dollars of each finished epoch of a run, on every machine that trained it: at once, or one after the other."""
+    of_each = [[dollars(price_of(FLEET, m), a, b) for a, b in epoch_marks(m, run, NOW)] for m in parts(run)]
+    if FLEET.job(run).nodes > 1:
+        return [math.fsum(one) for one in zip(*of_each, strict=True)]
+    return [usd for one in of_each for usd in one]
+
+
+def epochs_seconds(run: str) -> list[float]:
+    """How long each finished epoch of a run took, counted once."""
+    count = parts(run)[:1] if FLEET.job(run).nodes > 1 else parts(run)
+    return [b - a for m in count for a, b in epoch_marks(m, run, NOW)]
 
 
 def position(run: str) -> float:
@@ -103,13 +118,15 @@ def projected(run: str) -> float:
 
 
 def run_states(run: str) -> dict[str, float]:
-    totals = [state_dollars(FLEET, m, NOW, run=run) for m in who(run)]
-    return {s.value: sum(t[s] for t in totals) for s in State}
+    """By state what is settled, which is up to the last price that was confirmed, and the rest beside it."""
+    totals = [state_dollars(FLEET, m, min(SETTLED if m.priced else NOW, m.gone), run=run) for m in parts(run)]
+    settled = {s.value: sum(t[s] for t in totals) for s in State}
+    return {**settled, "unsettled": run_cost(FLEET, run, NOW) - sum(settled.values())}
 
 
 def waste_of(run: str) -> float:
     usd = run_states(run)
-    return sum(v for s, v in usd.items() if State(s) not in NOT_WASTE) / sum(usd.values())
+    return sum(v for s, v in usd.items() if s != "unsettled" and State(s) not in NOT_WASTE) / sum(usd.values())
 
 
 def executed(m: Machine, run: str) -> float:
@@ -203,14 +220,21 @@ def in_whole_hours() -> float:
 
 
 def by_the_end() -> float:
-    """At the mean price of what was played."""
-    return in_whole_hours() + fleet_usd(NOW) / (NOW / HOUR) * HOURS_LEFT
+    """At the mean of the whole hours that were played."""
+    return in_whole_hours() + in_whole_hours() / (NOW // HOUR) * HOURS_LEFT
 
 
-HOURS_LEFT = 24 * (30 - 15 + 1) - 3 - 59 / 60
+HOURS_LEFT = 24 * (30 - 15 + 1) - 3
 """Of November 2023, as the played world ends: on the 15th at 3:59 h UTC."""
+
+
+def by_machine(of_each: Callable[[], Mapping[str, float]]) -> tuple[str, Callable[[], dict[str, float]]]:
+    """The label of the machines' own names, and figures by it instead of by their nodes'."""
+    return "epochcost_machine", lambda: {machine_name(name): value for name, value in of_each().items()}
+
+
 BREAK_EVEN = "market/Break-even speed-up against the machine in use"
 SOURCES = sorted({o.source for o in FLEET.offers})
 PAID_BOTH = [m for m in PRICED if price_of(FLEET, m, PurchaseOption.ON_DEMAND) is not None]
 LISTED = {m.name: price_of(FLEET, m, PurchaseOption.ON_DEMAND).price.at(NOW) for m in PAID_BOTH}
-KNOWN_RUNS = [run for run in RUNS if all(price_of(FLEET, m) is not None for m in who(run))]
+KNOWN_RUNS = [run for run in RUNS if all(price_of(FLEET, m) is not None for m in parts(run))]

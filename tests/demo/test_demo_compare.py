@@ -94,7 +94,7 @@ def by_setup(experiment: str, of: Callable[[Sample], float]) -> dict[str, float]
 
 
 def by_part(experiment: str, of: Callable[[str, list[Sample]], float]) -> dict[str, float]:
-    return {f"{run} {setup}": of(run, seen) for (run, setup), seen in samples(experiment).items()}
+    return {f"simulated {run} {setup}": of(run, seen) for (run, setup), seen in samples(experiment).items()}
 
 
 def frontier(seconds: dict[str, float], usd: dict[str, float]) -> set[str]:
@@ -132,12 +132,12 @@ def truth(experiment: str) -> dict[str, float | tuple[str, dict[str, float]]]:
         "compare/Cost per epoch by batch size/A": ("setup", {s: usd[s] for s in several}),
         "compare/Time per epoch by batch size/A": ("setup", {s: seconds[s] for s in several}),
         "compare/Memory fill by batch size/A": ("setup", {s: fill[s] for s in several}),
-        f"{runs}/A": ("part", by_part(experiment, lambda _, seen: statistics.median(s.seconds for s in seen))),
-        f"{runs}/B": ("part", by_part(experiment, lambda run, _: reached(run))),
-        f"{runs}/C": ("part", by_part(experiment, lambda _, seen: statistics.median(s.usd for s in seen))),
-        f"{runs}/D": ("part", by_part(experiment, lambda run, _: run_cost(FLEET, run, NOW) / reached(run))),
-        f"{runs}/E": ("part", by_part(experiment, lambda run, _: run_cost(FLEET, run, NOW))),
-        f"{runs}/F": ("part", by_part(experiment, lambda run, _: wasted(run))),
+        f"{runs}/A": ("row", by_part(experiment, lambda _, seen: statistics.median(s.seconds for s in seen))),
+        f"{runs}/B": ("row", by_part(experiment, lambda run, _: reached(run))),
+        f"{runs}/C": ("row", by_part(experiment, lambda _, seen: statistics.median(s.usd for s in seen))),
+        f"{runs}/D": ("row", by_part(experiment, lambda run, _: run_cost(FLEET, run, NOW) / reached(run))),
+        f"{runs}/E": ("row", by_part(experiment, lambda run, _: run_cost(FLEET, run, NOW))),
+        f"{runs}/F": ("row", by_part(experiment, lambda run, _: wasted(run))),
     }
 
 

@@ -33,11 +33,13 @@ from tests.demo.finale import (
     burn,
     busy,
     by_experiment,
+    by_machine,
     by_state,
     by_the_end,
     cheapest_by_model,
     cpu,
     epochs_done,
+    epochs_seconds,
     epochs_usd,
     fills,
     five,
@@ -57,14 +59,12 @@ from tests.demo.finale import (
     spend_of,
     waste_of,
     wasted,
-    who,
 )
 from tests.demo.truth import (
     begins,
     cost,
     current_epoch_start,
     dollars,
-    epoch_marks,
     price_of,
     run_cost,
     state_seconds,
@@ -76,6 +76,7 @@ from tests.grafana.simulated_prometheus import instant
 from epochcost.demo.fleet import FLEET, H100, LEFT_ON, UNPRICED
 from epochcost.demo.market import REFRESH_SECONDS
 from epochcost.demo.scenario import HOUR, Machine
+from epochcost.demo.simulated_agent import machine_name
 from epochcost.demo.simulated_machine import steps_per_epoch
 from epochcost.model import State
 from epochcost.palette import PALETTE
@@ -107,14 +108,14 @@ FIGURES: dict[str, One | By] = {
     "fleet/Budget of the month/A": lambda: in_whole_hours() / FLEET.budget_usd_per_month,
     "fleet/Budget of the month/B": lambda: by_the_end() / FLEET.budget_usd_per_month,
     "fleet/Budget of the month/C": burn,
-    "fleet/Nodes/A": ("node", lambda: {m.name: 1.0 for m in HERE}),
-    "fleet/Nodes/B": ("node", lambda: {m.name: m.kind.gpus for m in HERE}),
-    "fleet/Nodes/C": ("node", lambda: {m.name: price(m) for m in PRICED}),
-    "fleet/Nodes/D": ("node", lambda: {m.name: wasted(m) for m in PRICED}),
-    "fleet/Nodes/E": ("node", lambda: {m.name: max(shares(m).values()) for m in HERE}),
-    "fleet/Nodes/F": ("node", lambda: {m.name: shares(m)[State.USEFUL] for m in HERE}),
-    "fleet/Nodes/G": ("node", lambda: {m.name: busy(m) for m in HERE}),
-    "fleet/Nodes/H": ("node", lambda: {m.name: m.memory_fill(NOW - 1) for m in WITH_GPUS}),
+    "fleet/Nodes/A": by_machine(lambda: {m.name: 1.0 for m in HERE}),
+    "fleet/Nodes/B": by_machine(lambda: {m.name: m.kind.gpus for m in HERE}),
+    "fleet/Nodes/C": by_machine(lambda: {m.name: price(m) for m in PRICED}),
+    "fleet/Nodes/D": by_machine(lambda: {m.name: wasted(m) for m in PRICED}),
+    "fleet/Nodes/E": by_machine(lambda: {m.name: max(shares(m).values()) for m in HERE}),
+    "fleet/Nodes/F": by_machine(lambda: {m.name: shares(m)[State.USEFUL] for m in HERE}),
+    "fleet/Nodes/G": by_machine(lambda: {m.name: busy(m) for m in HERE}),
+    "fleet/Nodes/H": by_machine(lambda: {m.name: m.memory_fill(NOW - 1) for m in WITH_GPUS}),
     "fleet/Runs/A": ("run", lambda: dict.fromkeys(RUNS, 1.0)),
     "fleet/Runs/B": ("run", lambda: dict.fromkeys(RUNS, 1.0)),
     "fleet/Runs/C": ("run", lambda: {run: position(run) for run in RUNS}),
@@ -124,8 +125,8 @@ FIGURES: dict[str, One | By] = {
     "fleet/Runs/I": ("run", lambda: {run: mean(epochs_usd(run)) for run in KNOWN_RUNS}),
     "fleet/Runs/J": ("run", lambda: {run: projected(run) for run in KNOWN_RUNS}),
     "fleet/Runs/K": ("run", lambda: {run: waste_of(run) for run in KNOWN_RUNS}),
-    "fleet/Runs/L": ("run", lambda: {run: (FLEET.job(run).epochs - position(run)) * mean(
-        [b - a for a, b in epoch_marks(who(run)[0], run, NOW)]) for run in RUNS}),
+    "fleet/Runs/L": ("run", lambda: {
+        run: (FLEET.job(run).epochs - position(run)) * mean(epochs_seconds(run)) for run in RUNS}),
     "health/Agents/A": lambda: len(HERE),
     "health/Agents/B": lambda: len(FLEET.machines) - len(HERE),
     "health/Price pollers/A": lambda: 1,
@@ -134,13 +135,13 @@ FIGURES: dict[str, One | By] = {
     "health/Failing/B": lambda: 0,
     "health/Unreadable/A": lambda: 0,
     "health/Clock jumps/A": lambda: 0,
-    "health/Every agent/A": ("instance", lambda: {m.name: 1.0 for m in HERE}),
-    "health/Every agent/B": ("instance", lambda: {m.name: float(m in HERE) for m in FLEET.machines}),
-    "health/Every agent/C": ("instance", lambda: {m.name: 1.0 for m in HERE}),
-    "health/Every agent/D": ("instance", lambda: {m.name: ASKED - NOW for m in HERE}),
-    "health/Every agent/F": ("instance", lambda: {m.name: 0.0 if m.priced else NOW - begins(m) for m in HERE}),
-    "health/Every agent/G": ("instance", lambda: {m.name: float(not m.priced) for m in HERE}),
-    "health/Every agent/I": ("instance", lambda: {m.name: 0.0 for m in HERE}),
+    "health/Every agent/A": by_machine(lambda: {m.name: float(m in HERE) for m in FLEET.machines}),
+    "health/Every agent/B": by_machine(lambda: {m.name: float(m in HERE) for m in FLEET.machines}),
+    "health/Every agent/C": by_machine(lambda: {m.name: 1.0 for m in HERE}),
+    "health/Every agent/D": by_machine(lambda: {m.name: ASKED - NOW for m in HERE}),
+    "health/Every agent/F": by_machine(lambda: {m.name: 0.0 if m.priced else NOW - begins(m) for m in HERE}),
+    "health/Every agent/G": by_machine(lambda: {m.name: float(not m.priced) for m in HERE}),
+    "health/Every agent/I": by_machine(lambda: {m.name: 0.0 for m in HERE}),
     "health/Sources of prices/A": ("source", lambda: dict.fromkeys(SOURCES, 1.0)),
     "health/Sources of prices/B": ("source", lambda: dict.fromkeys(SOURCES, ASKED % REFRESH_SECONDS)),
     "health/Sources of prices/D": ("source", lambda: {
@@ -205,7 +206,7 @@ FIGURES: dict[str, One | By] = {
     "run/Progress/A": lambda: position(RUN) / JOB.epochs,
     "run/Epoch/A": lambda: position(RUN),
     "run/Epoch/B": lambda: JOB.epochs,
-    "run/Time left/A": lambda: (JOB.epochs - position(RUN)) * mean([b - a for a, b in epoch_marks(A100, RUN, NOW)]),
+    "run/Time left/A": lambda: (JOB.epochs - position(RUN)) * mean(epochs_seconds(RUN)),
     "run/Spend now/A": lambda: sum(price(m) for m in MINE),
     "run/Wasted so far/A": lambda: waste_of(RUN),
     "run/Wasted so far/B": lambda: waste_of(RUN) * run_cost(FLEET, RUN, NOW),
@@ -223,13 +224,14 @@ FIGURES: dict[str, One | By] = {
     "run/Speed/B": lambda: A100.attempts[1].epochs_per_hour / HOUR * JOB.samples_per_epoch,
     "run/Batch size and length of an epoch/A": lambda: A100.attempts[1].batch_size,
     "run/Batch size and length of an epoch/B": lambda: HOUR / A100.attempts[1].epochs_per_hour,
-    "run/Nodes of the run/A": ("node", lambda: {m.name: 1.0 for m in MINE}),
-    "run/Nodes of the run/B": ("node", lambda: {m.name: 8.0 for m in MINE}),
-    "run/Nodes of the run/C": ("node", lambda: {m.name: price(m) for m in MINE}),
-    "run/Nodes of the run/D": ("node", lambda: {m.name: 1.0 for m in MINE}),
-    "run/Nodes of the run/E": ("node", lambda: {m.name: paid(m) for m in MINE}),
-    "run/Nodes of the run/F": ("node", lambda: {m.name: mean([load(m, g) for g in range(8)]) for m in MINE}),
-    "run/Nodes of the run/G": ("node", lambda: {m.name: cpu(m) for m in MINE}),
+    "run/Nodes of the run/H": by_machine(lambda: {m.name: paid(m) for m in MINE}),
+    "run/Nodes of the run/A": by_machine(lambda: {m.name: 1.0 for m in MINE}),
+    "run/Nodes of the run/B": by_machine(lambda: {m.name: 8.0 for m in MINE}),
+    "run/Nodes of the run/C": by_machine(lambda: {m.name: price(m) for m in MINE}),
+    "run/Nodes of the run/D": by_machine(lambda: {m.name: 1.0 for m in MINE}),
+    "run/Nodes of the run/E": by_machine(lambda: {m.name: paid(m) for m in MINE}),
+    "run/Nodes of the run/F": by_machine(lambda: {m.name: mean([load(m, g) for g in range(8)]) for m in MINE}),
+    "run/Nodes of the run/G": by_machine(lambda: {m.name: cpu(m) for m in MINE}),
 }  # fmt: skip
 """One figure, or the label that tells several apart and all of them."""
 
@@ -249,6 +251,12 @@ ELSEWHERE = {
     "node/What the machine": "below, machine by machine",
     "node/Power": "test_demo_counters.py",
     "node/Owners": "below, machine by machine",
+    "node/Useful dollars by SM activity": "the demo's GPUs have no such counters: tests/ledger/test_useful_cut.py",
+    "node/Activity of SMs": "the demo's GPUs have no such counters: tests/gpus",
+    "node/Energy": "as node/Power",
+    "node/Clocks held down": "the demo's GPUs are never throttled: tests/gpus",
+    "node/Errors of GPUs": "the demo's GPUs have none: tests/gpus",
+    "node/Driver": "the demo has no driver: tests/gpus",
     "run/Empty memory": "a potential: promtool's tests",
     "run/Cost per epoch, and the price of its hours/B": "a mean over the hour: promtool's tests",
     "run/Spend by state over time": "as run/Where its dollars went, per hour: promtool's tests",
@@ -303,11 +311,11 @@ def test_what_the_machine_and_each_gpu_did_is_the_scripts(world, machine: Machin
         if t - 180 < machine.agent_starts or any(start - 150 < t < end + 150 for start, end in machine.asleep):
             continue
         at = world.epoch_ts + t + 29.9
-        (shown,) = instant(world.url, of_all.filled(node=machine.name), at)
+        (shown,) = instant(world.url, of_all.filled(machine=machine_name(machine.name)), at)
         if (state := mostly(machine, t)) is not None:
             assert STATES[int(shown["value"][1])] == state.value, t
             seen[state] += 1
-        lanes = instant(world.url, of_each.filled(node=machine.name), at)
+        lanes = instant(world.url, of_each.filled(machine=machine_name(machine.name)), at)
         gpus = {int(r["metric"]["gpu"]): int(r["value"][1]) for r in lanes}
         assert sorted(gpus) == list(range(machine.kind.gpus))
         for gpu, code in gpus.items():
@@ -319,8 +327,8 @@ def test_what_the_machine_and_each_gpu_did_is_the_scripts(world, machine: Machin
 @pytest.mark.parametrize("machine", [m for m in HERE if m.kind.gpus], ids=lambda m: m.name)
 def test_the_owners_of_each_gpu_are_the_scripts(world, machine: Machine):
     (query,) = (q for q in ALL if q.panel == "Owners")
-    results = instant(world.url, query.filled(node=machine.name), world.epoch_ts + ASKED)
-    shown = {(int((use := r["metric"])["gpu"]), use["kind"], use["owner"]): float(r["value"][1]) for r in results}
+    results = instant(world.url, query.filled(machine=machine_name(machine.name)), world.epoch_ts + ASKED)
+    shown = {(int((use := r["metric"])["gpu"]), use["owner_kind"], use["owner"]): float(r["value"][1]) for r in results}
     user = [("user", s.user) for s in machine.strangers if s.start <= NOW < s.end]
     owner = ("run", OPEN[machine.name]) if machine.name in OPEN else (user[0] if user else None)
     assert shown == ({} if owner is None else {(gpu, *owner): 1.0 for gpu in range(machine.kind.gpus)})

@@ -48,9 +48,8 @@ class Net(L.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.01)
 data = torch.utils.data.DataLoader(torch.rand(40, 4), batch_size=4)
 for fit in range(OPTIONS.get("fits", 1)):
-    callbacks = []
-    if OPTIONS.get("rich"):
-        callbacks.append(L.pytorch.callbacks.RichProgressBar())
+    bars = L.pytorch.callbacks
+    callbacks = [bars.RichProgressBar() if OPTIONS.get("rich") else bars.TQDMProgressBar()]
     trainer = L.Trainer(accelerator="cpu", devices=1, logger=OPTIONS.get("logger", True), callbacks=callbacks,
         log_every_n_steps=1, max_epochs=OPTIONS.get("epochs", 3), enable_checkpointing=bool(OPTIONS.get("save")))
     trainer.fit(Net(), data, data, ckpt_path=OPTIONS.get("resume"))
@@ -187,9 +186,8 @@ Path("data.yaml").write_text(f"path: {root.resolve()}\\ntrain: images\\nval: ima
 from ultralytics import YOLO
 model = YOLO("yolov8n.yaml")
 model.add_callback("on_train_epoch_end", lambda trainer: mark())
-model.train(
-    data="data.yaml", epochs=3, imgsz=64, batch=4, workers=0, device="cpu", plots=False, project=str(Path.cwd())
-)
+model.train(data="data.yaml", epochs=3, imgsz=64, batch=4, workers=0, device="cpu", plots=False,
+    project=str(Path.cwd()))
 """
 )
 

@@ -72,7 +72,7 @@ def test_cells_are_runs_that_end(tmp_path: Path, cell: Cell):
     assert "all planned epochs are done" in cell("for epoch in run.epochs(): list(run.batches(range(3)))")
     cell("for epoch in run.epochs(): list(run.batches(range(3)))")
     assert ends(tmp_path) == [
-        ("plain", "failed", 0),
+        ("plain", "failed", None),
         ("plain", "finished", 2),
         ("cells", "finished", 2),
         ("cells", "finished", 4),

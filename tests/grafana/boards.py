@@ -14,8 +14,8 @@ DASHBOARDS = {path.stem: json.loads(path.read_text()) for path in sorted((ROOT /
 
 
 ALL = {
-    "cluster": ".*", "machine": ".*", "experiment": ".*", "run": "", "provider": ".*", "instance_type": "", "here": "",
-    "epochs": "25",
+    "cluster": ".*", "node": ".*", "machine": ".*", "experiment": ".*", "run": "",
+    "provider": ".*", "instance_type": "", "here": "", "epochs": "25",
 }  # fmt: skip
 """What stands for a variable that a test does not set."""
 

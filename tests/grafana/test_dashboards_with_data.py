@@ -8,6 +8,7 @@ from tests.grafana.scenarios import FLEETS, LENGTH
 from tests.grafana.simulated_fleet import progress
 from tests.grafana.simulated_prometheus import STEP_SECONDS, instant, over
 
+from epochcost.demo.simulated_agent import machine_name
 from epochcost.model import State
 from epochcost.palette import PALETTE
 
@@ -21,7 +22,8 @@ WITHOUT_PRICE = {
     "run/Batch size and length of an epoch", "run/Nodes of the run", "run/Useful against lost",
     "node/Machine", "node/Bought", "node/What the machine and each GPU did", "node/Utilisation", "node/Memory fill",
     "node/Power", "node/CPU and main memory", "node/Temperature", "node/Hours by state", "node/Disk and network",
-    "node/Owners", "node/Runs on this machine",
+    "node/Owners", "node/Runs on this machine", "node/Activity of SMs, tensor cores and memory", "node/Energy",
+    "node/Clocks held down", "node/Errors of GPUs", "node/Driver",
 }  # fmt: skip
 """Panels that need no price; every other one must be empty where nobody knows it: never zero."""
 
@@ -40,6 +42,11 @@ NAMES = (
     "result",
     "group",
     "experiment",
+    "sm",
+    "reason",
+    "xid",
+    "type",
+    "call",
 )
 """Labels that name the series of a panel."""
 WITH_MORE_TO_TELL = {
@@ -102,7 +109,8 @@ def test_every_query_answers_with_data_of_the_right_shape(many, query):
 @pytest.mark.parametrize("query", [q for q in ALL if q.kind != "table"], ids=str)
 def test_a_node_without_a_gpu_is_shown_too(cpu, query):
     gpu_only = ("gpu" in query.expr and "node_gpus" not in query.expr) or "memory_fill" in query.expr
-    budget = "run_budget" in query.expr  # the run has none; the fleet does
+    gpu_only = gpu_only or "node_useful_seconds" in query.expr  # a cut that only GPUs have
+    budget = query.board == "run" and "budget" in query.expr  # the run has none; the fleet does
     lonely = str(query) in WITH_MORE_TO_TELL
     assert bool(answer(cpu, query)) is not (gpu_only or budget or lonely or "underfill" in query.expr)
 
@@ -116,7 +124,7 @@ def test_where_no_price_is_known_no_dollar_is_shown(unpriced, query):
 @pytest.mark.parametrize("query", ALL, ids=str)
 def test_a_run_a_node_and_an_experiment_that_nobody_reports_show_nothing(many, query):
     if query.board in ("run", "node", "compare"):
-        assert answer(many, query, run="no-such-run", node="no-such-node", experiment="no-such-experiment") == []
+        assert answer(many, query, run="no-such-run", machine="no-such-machine", experiment="no-such-experiment") == []
 
 
 @pytest.mark.parametrize("query", ALL, ids=str)
@@ -179,9 +187,9 @@ class TestTheFiguresAreTheSimulatedTruth:
     def test_a_node_whose_agent_knows_no_price_has_the_pollers(self, many):
         (query,) = [q for q in ALL if (q.panel, q.ref) == ("Nodes", "C")]
         results = instant(many.url, query.filled(), many.now)
-        prices = {s["metric"]["node"]: float(s["value"][1]) for s in results}
-        assert prices["sim-p3-02"] == 3.06
-        assert "sim-azure-03" not in prices, "unknown is absent, never zero"
+        prices = {s["metric"]["epochcost_machine"]: float(s["value"][1]) for s in results}
+        assert prices[machine_name("sim-p3-02")] == 3.06
+        assert machine_name("sim-azure-03") not in prices, "unknown is absent, never zero"
 
     def test_a_left_on_node_and_a_stalled_run_are_alerts(self, many):
         (query,) = [q for q in ALL if q.panel == "Firing alerts"]

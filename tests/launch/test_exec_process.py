@@ -459,6 +459,120 @@ def test_an_own_pattern_and_one_that_would_take_for_ever(tmp_path: Path):
     assert [line["epoch"] for line in events(tmp_path) if line["ev"] == "epoch_end"] == [1, 2, 3, 4]
 
 
+def test_an_epoch_that_is_known_only_by_the_next_has_its_own_time(tmp_path: Path):
+    """A line for each finished epoch: the first one alone might be anything; the agent gets it late, and right."""
+    from epochcost.ledger.run import RunAccount
+    from epochcost.model import RunId
+    from epochcost.progress.clock import NodeClock
+    from epochcost.progress.event_files import EventFiles
+
+    code = """
+        import time
+        for epoch in (1, 2, 3):
+            time.sleep(0.5 * epoch)
+            print(f"epoch {epoch} loss 0.5", flush=True)
+    """
+    launch(tmp_path, *python(code), flags=("--id", "one"))
+    account = RunAccount(RunId("one"), "part")
+    for event in EventFiles(tmp_path).poll(NodeClock(time.time, time.monotonic, "boot")):
+        account.take(event, 0.0)
+    took = [epoch.end - epoch.start for epoch in account.epochs.finished]
+    assert took[1:] == [pytest.approx(1.0, abs=0.3), pytest.approx(1.5, abs=0.3)]
+    assert len(took) == 3
+
+
+def test_a_guess_is_taken_back_in_the_events_too(tmp_path: Path):
+    code = """
+        import time
+        bar = "{0}%|####| {0}/9 [00:01<00:00,  9.98it/s]"
+        for turn in range(4):
+            for step in (0, 3, 6, 9):
+                print("Training: " + bar.format(step), flush=True)
+                time.sleep(0.03)
+        for epoch in range(1, 4):
+            print({"loss": 0.5, "learning_rate": 0.1, "epoch": epoch / 10}, flush=True)
+            for step in (0, 3, 6, 9):
+                print("Training: " + bar.format(step), flush=True)
+                time.sleep(0.03)
+    """
+    launch(tmp_path, *python(code))
+    lines = events(tmp_path)
+    at = kinds(lines).index("retract")
+    assert kinds(lines)[:at].count("epoch_end") > 1
+    assert "epoch_end" not in kinds(lines)[at:]
+    assert set(lines[at]) >= {"v", "ev", "ts", "mono", "run"}
+    assert lines[-1]["epoch"] == 0.3
+
+
+# Without a command
+
+
+def read(log: bytes, *flags: str, name: str = "-") -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run((*EXEC, "--read", name, *flags), input=log, capture_output=True, timeout=60, check=False)
+
+
+LOG = b"".join(b"round %d/3\nround loss 0.5\n" % n for n in (1, 2, 3))
+
+
+def test_a_log_is_read_and_the_reader_says_what_it_found(tmp_path: Path):
+    log = b"Epoch 1/2\n1/9 - loss: 1\n9/9 - loss: 1\nEpoch 2/2\n1/9 - loss: 1\n9/9 - loss: 1\nsaved epoch 2\n"
+    (tmp_path / "train.log").write_bytes(log)
+    for done in (read(log), read(b"", name=str(tmp_path / "train.log"))):
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert b"epoch 1: ended in line 3\nepoch 2: ended in line 6\n" in done.stdout
+        assert b"2 epochs reported, 2 planned, 18 steps (9 per epoch)" in done.stdout
+        assert b"followed: 2 lines like 'Epoch 1/2'" in done.stdout
+
+
+def test_a_log_that_is_not_understood_says_which_flag_helps(tmp_path: Path):
+    done = read(LOG)
+    assert done.returncode == 0
+    assert b"0 epochs reported" in done.stdout
+    assert b"--pattern" in done.stdout
+    done = read(LOG, "--pattern", r"round (?P<epoch>\d+)/(?P<epochs>\d+)")
+    assert b"epoch 2: ended in line 5" in done.stdout
+    assert b"epoch 3: ended with the log, if the command ended well there" in done.stdout
+    assert b"3 epochs reported, 3 planned" in done.stdout
+    (tmp_path / "rows").write_text("[mine]\nline = round (?P<epoch>\\d+)/(?P<epochs>\\d+)\nform = end\n")
+    done = read(LOG, "--pattern-file", str(tmp_path / "rows"))
+    assert b"epoch 1: ended in line 1\nepoch 2: ended in line 3\nepoch 3: ended in line 5\n" in done.stdout
+    bars = b"".join(b"%d%%|##| %d/4 [00:01<00:00, 9.98it/s]\n" % (25 * n, n) for n in (1, 2, 3, 4)) * 2
+    assert b"--bar epoch" in read(bars).stdout
+    assert b"2 epochs reported" in read(bars, "--bar", "epoch").stdout
+    steps = b"".join(b"iter %d: loss 4.2, time 3ms\n" % n for n in range(0, 90, 10))
+    assert b"--steps-per-epoch" in read(steps).stdout
+
+
+@pytest.mark.parametrize("name", ["/nowhere/at/all", "/tmp", "/dev/null"])
+def test_a_log_that_cannot_be_read_is_said_so(name: str):
+    done = read(b"", name=name)
+    assert done.returncode == (0 if name == "/dev/null" else 1)
+    assert b"Traceback" not in done.stderr
+
+
+def test_bytes_of_any_kind_are_a_log_too():
+    done = read(bytes(range(256)) * 400 + b"Epoch 1/1" * 9000)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("flags", [("--read", "x", "--", "true"), ("--pattern-file", "/nowhere"), ("--read",)])
+def test_flags_that_make_no_sense_are_refused(flags: tuple[str, ...]):
+    done = subprocess.run((*EXEC, *flags), capture_output=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert b"Traceback" not in done.stderr
+
+
+def test_verbose_ends_with_what_was_followed_and_what_it_cost(tmp_path: Path):
+    costs = {"v": 1, "run": "a", "cost_usd": 1.25, "seconds": 450.0, "states": {"useful": 450.0}, "ts": time.time()}
+    (tmp_path / "a.cost.json").write_text(json.dumps(costs))
+    code = "import time\nfor n in (1, 2): print(f'epoch {n} loss 0.5', flush=True); time.sleep(0.1)"
+    done = launch(tmp_path, *python(code), flags=("--verbose", "--id", "a"))
+    said = done.stderr.decode().split("epochcost exec: ")[1].splitlines()
+    assert said[0].startswith("run a finished: 2 epochs reported, from lines with epochs")
+    assert said[1] == "  followed: 2 lines like 'epoch 1 loss 0.5'"
+    assert said[-1].startswith("  run a: 2 epochs, 7.5 min, $1.25 ($0.625 per epoch)")
+
+
 def test_files_are_found_and_read(tmp_path: Path):
     work = tmp_path / "work"
     work.mkdir()

@@ -52,6 +52,19 @@ def test_a_full_screen_progress_bar_is_seen_byte_for_byte(tmp_path: Path):
     assert [line["epoch"] for line in lines if line["ev"] == "epoch_end"] == [1, 2, 3]
 
 
+def test_where_nothing_was_understood_one_line_says_so(tmp_path: Path):
+    for code, known in (
+        ("print('hello')", False),
+        ("print('epoch 1 loss 1'); time.sleep(0.2); print('epoch 2 loss 1')", True),
+    ):
+        shown, _ = seen((*EXEC, "--", *python(f"import time; {code}; time.sleep(1.2)")), tmp_path, rows=30, columns=100)
+        assert (b"no progress was recognised" in shown) is not known
+    quick, _ = seen((*EXEC, "--", "echo", "hello"), tmp_path, rows=30, columns=100)
+    assert quick == b"hello\r\n"
+    silent, _ = seen((*EXEC, "--", "sleep", "1.2"), tmp_path, rows=30, columns=100)
+    assert silent == b""
+
+
 def test_only_what_was_a_terminal_is_one(tmp_path: Path):
     code = "import sys; print(sys.stdin.isatty(), sys.stdout.isatty(), sys.stderr.isatty(), file=sys.stderr)"
     for redirected, expected in ((" >/dev/null", b"True False True"), (" </dev/null", b"False True True")):

@@ -111,10 +111,10 @@ def whole(t: float, position: float) -> TrainingEvent:
 def test_whole_positions_end_epochs_where_nothing_else_does() -> None:
     told = [whole(2 + 5 * n, n / 4) for n in range(2, 13)]
     first = event("phase", 7, phase="train", epoch=0.25, step=1)
-    it = story(event("start", 0), first, *told, event("end", 64, epoch=3.0, step=12))
+    it = story(event("start", 2), first, *told, event("end", 64, epoch=3.0, step=12))
     assert epochs(it).executed == 3
     assert epochs(it).finished == [
-        Epoch(1.0, T0 + 7, T0 + 22, 1), Epoch(2.0, T0 + 22, T0 + 42, 1), Epoch(3.0, T0 + 42, T0 + 62, 1)
+        Epoch(1.0, T0 + 2, T0 + 22, 1), Epoch(2.0, T0 + 22, T0 + 42, 1), Epoch(3.0, T0 + 42, T0 + 62, 1)
     ]  # fmt: skip
     assert last_epoch_usd(it) == pytest.approx(0.020, abs=1e-12)
 
@@ -124,6 +124,21 @@ def test_a_loop_whose_every_report_is_a_whole_epoch_has_a_cost_for_each() -> Non
     it = story(event("start", 0), event("phase", 0, **TRAIN), *told, event("end", 33, epoch=3.0))
     assert [(e.number, e.end - e.start) for e in epochs(it).finished] == [(1, 10), (2, 10), (3, 10)]
     assert run_cost(it) == pytest.approx(0.033, abs=1e-12)
+
+
+def test_where_the_first_word_comes_after_work_the_first_epoch_began_with_the_run_if_its_start_was_heard() -> None:
+    told = [event("progress", 10 * n, epoch=n / 2, step=n) for n in range(1, 5)]
+    it = story(event("start", 0), *told, event("end", 41, epoch=2.0, step=4))
+    assert [(e.start - T0, e.end - T0) for e in epochs(it).finished] == [(0, 20), (20, 40)]
+    it = story(*told, event("end", 41, epoch=2.0, step=4))  # the agent's first word of it is of its midst
+    assert [(e.start - T0, e.end - T0) for e in epochs(it).finished] == [(20, 40)]
+    again = [
+        event("start", 50, writer="b"),
+        event("progress", 60, epoch=2.5, writer="b"),
+        event("progress", 70, epoch=3.5, writer="b"),
+    ]
+    it = story(event("start", 0), *told, event("end", 41, status="failed"), *again)
+    assert epochs(it).count == 2  # where this one began is not known
 
 
 def test_an_evaluation_after_the_last_step_belongs_to_the_epoch_that_says_its_end_later() -> None:
@@ -149,3 +164,47 @@ def test_a_training_of_one_long_epoch_has_its_cost_at_the_end() -> None:
 def test_who_begins_at_an_epoch_has_not_done_those_before() -> None:
     it = story(event("start", 0), event("phase", 0, phase="train", epoch=1), event("epoch_end", 10, epoch=2))
     assert (epochs(it).executed, it.runs[RunId("r")].counted.start) == (1, 1)
+
+
+def test_a_process_that_is_killed_and_started_anew_before_its_death_is_noticed_has_lost_what_it_lost() -> None:
+    first = [event("start", 0, rank=0, world=2), event("phase", 0, **TRAIN), event("progress", 64, epoch=6.4, step=64)]
+    again = [
+        event("start", 70.2, writer="b", rank=0, world=2),
+        event("resume", 70.4, writer="b", epoch=5, step=50),
+        event("phase", 70.4, writer="b", phase="train", epoch=5),
+        event("gone", 71),
+        event("progress", 71.4, writer="b", epoch=5.1, step=51),
+        event("epoch_end", 100.4, writer="b", epoch=8, step=80),
+    ]
+    it = story(*first, *again)
+    assert epochs(it).lost == pytest.approx(1.4)
+    assert epochs(it).executed == pytest.approx(6.4 + 3)
+    assert epochs(it).steps.executed == 64 + 30
+    assert epochs(it).attempts == 2
+    assert it.runs[RunId("r")].counted.leads
+
+
+def test_of_two_processes_side_by_side_the_death_of_one_begins_no_attempt() -> None:
+    told = [event("start", 0), event("start", 1, writer="b"), event("phase", 2, **TRAIN),
+            event("progress", 20, epoch=2.0), event("progress", 20, writer="b", epoch=2.0), event("gone", 25),
+            event("progress", 30, writer="b", epoch=3.0)]  # fmt: skip
+    it = story(*told)
+    assert (epochs(it).attempts, epochs(it).executed, epochs(it).lost) == (1, 3, 0)
+
+
+def test_the_last_words_of_one_that_was_not_followed_take_nothing_back() -> None:
+    launcher = [
+        event("start", 0, writer="exec"),
+        event("phase", 1, phase="train", epoch=0, writer="exec"),
+        event("start", 2),
+        event("start", 2.1, writer="exec2"),
+        event("end", 2.2, status="finished", writer="exec"),
+    ]
+    trains = [event("phase", 3, **TRAIN), *(event("epoch_end", 3 + 10 * n, epoch=n) for n in (1, 2, 3))]
+    ends = [
+        event("end", 33, epoch=3.0, status="finished"),
+        event("end", 40, epoch=0.004, status="failed", writer="exec2"),
+    ]
+    it = story(*launcher, *trains, *ends)
+    assert (epochs(it).executed, epochs(it).lost, epochs(it).position) == (3, 0, 3)
+    assert [e.number for e in epochs(it).finished] == [1, 2, 3]

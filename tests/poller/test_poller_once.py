@@ -213,5 +213,5 @@ def test_a_source_that_breaks_in_an_unforeseen_way_takes_no_other_along() -> Non
 
     look = once("json", Filter(), ToldSource(breaks, name="odd"), told())
     assert len(json.loads(look.text)) == 4
-    assert look.said == ("failed: odd: ZeroDivisionError: by nought",)
+    assert look.said == ("failed: odd: its answer cannot be understood: ZeroDivisionError",)
     assert not look.complete

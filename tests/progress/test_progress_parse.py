@@ -31,6 +31,7 @@ def test_every_key_of_the_format_arrives_in_the_event():
         nodes=1, world=8, gpus=["GPU-a", 1], framework="torch", unit="epoch", epoch=3.25, epochs=10, step=812,
         steps=2500, samples=51968, samples_per_epoch=16000, tokens=7, batch_size=64, phase="train",
         memory_peak_bytes=9_000_000_000, budget_usd=20, status="preempted", continues="w0.jsonl",
+        job="4711_2", launcher="slurm", attempt=0,
     )  # fmt: skip
     assert isinstance(line, Line)
     assert (line.ts, line.mono, line.lock, line.pid, line.pidns) == (1_700_000_000.5, 81.2, True, 71, 9)
@@ -39,8 +40,13 @@ def test_every_key_of_the_format_arrives_in_the_event():
         kind=EventKind.END, t=5.0, run=line.run, writer="w", experiment="char-lm", framework="torch", pid=71, rank=0,
         local_rank=0, node_rank=0, nodes=1, world=8, gpus=("GPU-a", "1"), unit="epoch", epoch=3.25, epochs=10.0,
         step=812, steps=2500, samples=51968, samples_per_epoch=16000, tokens=7, batch_size=64, phase=Phase.TRAIN,
-        memory_peak_bytes=9_000_000_000, budget_usd=20.0, status=EndStatus.PREEMPTED,
+        memory_peak_bytes=9_000_000_000, budget_usd=20.0, status=EndStatus.PREEMPTED, job="4711_2",
+        launcher="slurm", attempt=0,
     )  # fmt: skip
+
+
+def test_what_was_a_guess_is_taken_back_by_a_line_of_its_own():
+    assert event(ev="retract").kind is EventKind.RETRACT
 
 
 def test_null_is_not_said_and_unknown_keys_are_nothing():
@@ -86,6 +92,11 @@ def test_null_is_not_said_and_unknown_keys_are_nothing():
         ({"experiment": 5}, "experiment"),
         ({"lock": 1}, "lock"),
         ({"pid": 0}, "pid"),
+        ({"job": 4711}, "job"),
+        ({"launcher": ["slurm"]}, "launcher"),
+        ({"attempt": -1}, "attempt"),
+        ({"attempt": "2"}, "attempt"),
+        ({"attempt": 1.5}, "attempt"),
         ({"continues": "../x"}, "continues"),
         ({"v": None}, "v"),
         ({"v": "1"}, "v"),

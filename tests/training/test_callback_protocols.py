@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -313,14 +315,14 @@ class Handler:
                 getattr(callback, event)(*values, **more)
 
 
-def logger_named(module: str, rows: list[dict[str, float]]) -> object:
+def logger_named(module: str, rows: list[dict[str, float]], name: str = "TensorBoardCallback") -> object:
     """A callback of the Trainer that logs, made in ``module``."""
 
     def on_log(self: object, args: object, state: object, control: object, logs: dict, **more: object) -> None:
         rows.append(dict(logs))
         logs["epoch"] = 1.0  # what it does with them is its own affair
 
-    return type("Logger", (), {"on_log": on_log, "__module__": module})()
+    return type(name, (), {"on_log": on_log, "__module__": module})()
 
 
 def test_hugging_face_loggers_get_dollars_of_their_own_and_the_trainers_logs_stay(directory: Path):
@@ -328,9 +330,9 @@ def test_hugging_face_loggers_get_dollars_of_their_own_and_the_trainers_logs_sta
     theirs: list[dict[str, float]] = []
     others: list[dict[str, float]] = []
     hooks = HuggingFaceHooks("net", id="r")
-    handler = Handler(
-        logger_named("transformers.integrations.integration_utils", theirs), hooks, logger_named("mine", others)
-    )
+    integrations = "transformers.integrations.integration_utils"
+    counts_calls = logger_named(integrations, others, "DVCLiveCallback")  # each call is a step of its own
+    handler = Handler(logger_named(integrations, theirs), hooks, logger_named("mine", others), counts_calls)
     args = SimpleNamespace(world_size=1, gradient_accumulation_steps=1, train_batch_size=4)
     state = SimpleNamespace(global_step=0, max_steps=5, log_history=[{"loss": 1.0}], stateful_callbacks=None)
     handler.call("on_train_begin", args, state, None, train_dataloader=range(5))
@@ -426,3 +428,38 @@ def test_a_framework_that_is_missing_is_named(directory: Path):
 def test_an_argument_that_there_is_not_is_an_error_at_the_users_line():
     with pytest.raises(TypeError, match="epoch_count"):
         UltralyticsHooks("x", epoch_count=3)
+
+
+def test_a_callback_in_the_midst_of_a_fit_can_be_copied_and_pickled(directory: Path):
+    class Holds(SimpleNamespace):
+        """Another callback, as TensorBoard's with its open file: not to be copied along."""
+
+        def __reduce__(self):
+            raise TypeError("cannot pickle an open file")
+
+    hooks = HuggingFaceHooks("net", id="r")
+    handler = Handler(Holds(), hooks)
+    args = SimpleNamespace(world_size=1, gradient_accumulation_steps=1, train_batch_size=4)
+    state = SimpleNamespace(global_step=0, max_steps=5, log_history=[], stateful_callbacks=None)
+    handler.call("on_train_begin", args, state, None, train_dataloader=range(5))
+    assert len(list(hooks._beside)) == 2
+    for copied in (copy.deepcopy(hooks), pickle.loads(pickle.dumps(hooks))):
+        state.global_step += 1
+        copied.on_step_end(args, state, None)
+        copied.on_train_end(args, state, None)
+    assert of(events(directory), "end") == []
+    hooks.on_train_end(args, state, None)
+    assert of(events(directory), "end", "status") == [("finished",)]
+
+
+def test_callbacks_beside_ours_are_not_kept_alive(directory: Path):
+    class Other:
+        pass
+
+    hooks = HuggingFaceHooks("net", id="r")
+    handler = Handler(Other(), hooks)
+    args = SimpleNamespace(world_size=1, gradient_accumulation_steps=1, train_batch_size=4)
+    state = SimpleNamespace(global_step=0, max_steps=5, log_history=[], stateful_callbacks=None)
+    handler.call("on_train_begin", args, state, None, train_dataloader=range(5))
+    handler.callbacks.pop(0)
+    assert list(hooks._beside) == [hooks]

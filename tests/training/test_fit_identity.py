@@ -57,6 +57,9 @@ def engine() -> type:
     return module.Engine
 
 
+OUTCOMES = {"broken": "failed", "whole": "finished"}
+
+
 class Callback:
     """What a framework's hooks do, for `FRAMEWORK`."""
 
@@ -67,9 +70,10 @@ class Callback:
         self.fit.begin()
         self.fit.stand(0, 0)
         self.fit.know(FrameworkInfo(epochs=2, batch_size=4, batches=5, steps=5))
-        self.fit.begin_epoch(0)
 
     def step(self, step: int) -> None:
+        if step == 1:
+            self.fit.begin_epoch(0)
         self.fit.step_to(step, (step - 1) % 5 + 1)
         if step % 5 == 0:
             self.fit.end_epoch(step // 5)
@@ -103,6 +107,44 @@ def test_a_fit_after_one_that_broke_is_a_run_of_its_own_at_once(directory: Path,
     assert of(first, "end", "run", "status", "step") == [("a", "failed", 6)]
     assert of(second, "end", "run", "status", "step", "budget_usd") == [("b", "finished", 10, 3)]
     assert float(str(first[-1]["mono"])) <= float(str(second[0]["mono"]))
+
+
+def test_broken_fits_of_one_object_swallow_nothing_though_calls_are_given_the_same_memory(
+    directory: Path, engine: type
+):
+    again = engine()
+    for number in range(4):
+        again.callbacks = [Callback(f"broken{number}")]
+        fails(lambda: again.fit(fail_at=3))
+        again.callbacks = [Callback(f"whole{number}")]
+        again.fit()
+    expected = {f"{what}{number}": how for what, how in OUTCOMES.items() for number in range(4)}
+    assert statuses(directory) == expected
+
+
+def test_a_call_of_another_object_in_the_same_memory_is_another_call(directory: Path, engine: type):
+    seen: list[bool] = []
+
+    class Looks:
+        def begin(self, _: object) -> None:
+            seen.append(broken.fit.broke)
+
+        step = begin
+
+        def end(self) -> None:
+            pass
+
+    for _ in range(4):
+        broken = Callback("a")
+        fails(lambda callback=broken: engine(callback).fit(fail_at=3))
+        other = engine(Looks())
+        other.fit()
+    assert all(seen)
+
+
+def test_two_callbacks_of_one_fit_are_two_runs(directory: Path, engine: type):
+    engine(Callback("a"), Callback("b")).fit()
+    assert statuses(directory) == {"a": "finished", "b": "finished"}
 
 
 def test_a_fit_that_goes_on_is_not_taken_for_one_that_broke(directory: Path, engine: type):
@@ -139,6 +181,21 @@ def test_a_framework_that_begins_again_within_one_call_is_one_run_to_the_end(dir
 def test_beginning_again_before_the_first_step_is_done_again_from_nowhere(directory: Path, engine: type):
     engine(Callback("a")).fit(again_at=1)
     assert of(events(directory), "resume") == []
+
+
+def test_a_trial_after_one_that_broke_is_a_run_of_its_own_though_it_is_the_same_call(directory: Path, engine: type):
+    class Trial(Callback):
+        def begin(self, engine: object) -> None:
+            self.fit.begin(anew=True)
+            self.fit.stand(0, 0)
+
+    search = engine(Trial("search"))
+    for _ in range(3):
+        fails(lambda: search.fit(fail_at=3))
+        search.fit()
+    ends = [of(lines, "end", "status", "step")[0] for lines in attempts(directory)]
+    assert ends == [("failed", 2), ("finished", 10)] * 3
+    assert len({lines[0]["run"] for lines in attempts(directory)}) == 6
 
 
 def test_fits_in_threads_at_once_are_runs_of_their_own(directory: Path, engine: type):

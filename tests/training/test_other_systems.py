@@ -21,6 +21,11 @@ for name in ("getuid", "geteuid", "fork", "register_at_fork", "uname", "O_NONBLO
 for name in ("SIGKILL", "SIGHUP", "SIGUSR1", "SIGSTOP", "pthread_sigmask", "sigwait", "valid_signals"):
     if hasattr(signal, name): delattr(signal, name)
 """
+NO_SYSTEM_DIRECTORY = """
+from pathlib import Path
+import epochcost.training.directory as directory
+directory.events_dir.__defaults__ = (Path("/nowhere/epochcost"),)
+"""
 MACOS = """
 import os, sys
 for name in ("sched_getaffinity", "pidfd_open", "O_PATH"):
@@ -38,7 +43,7 @@ def test_a_training_is_the_same_and_silent(tmp_path: Path, system: str):
 @pytest.mark.parametrize("more", [{}, {"SLURM_JOB_ID": "7"}, {"TMPDIR": "/nowhere"}], ids=["plain", "job", "no place"])
 def test_without_a_directory_of_the_users_choice_it_is_silent_too(tmp_path: Path, more: dict[str, str]):
     place = {"TMPDIR": str(tmp_path), "XDG_RUNTIME_DIR": "", **more}
-    outcome = train(WINDOWS + TRAINING, None, **place)
+    outcome = train(WINDOWS + NO_SYSTEM_DIRECTORY + TRAINING, None, **place)
     assert (outcome.code, outcome.out) == (7, TRAINED)
     assert len(outcome.warnings) == ("TMPDIR" in more)
 

@@ -108,6 +108,19 @@ def test_a_run_is_preempted_also_after_a_framework_has_put_the_default_action_ba
     assert ended(tmp_path) == "preempted"
 
 
+def test_called_by_another_handler_ours_ends_nothing(tmp_path: Path):
+    code = """
+    import _signal, os, signal, epochcost
+    run = epochcost.start("x", epochs=2)
+    found = _signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, lambda *a: found(*a))
+    os.kill(os.getpid(), signal.SIGTERM)
+    run.end()
+    """
+    assert train(code, tmp_path).code == 0
+    assert ended(tmp_path) == "preempted"
+
+
 def test_every_open_run_is_preempted(tmp_path: Path):
     code = """
     import os, signal, epochcost

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
 from typing import Protocol
 
 from epochcost.agent.gpu_owners import GpuOwners
@@ -12,6 +14,7 @@ from epochcost.agent.snapshot import CollectorHealth, Snapshot
 from epochcost.agent.whole_run_feed import WholeRunFeed
 from epochcost.nodes.notices import NoticeFeed, sentence
 
+HANG_SECONDS = 60.0
 GOOD = CollectorHealth(success=True, duration_seconds=0.0)
 
 
@@ -20,6 +23,8 @@ class Feed(Protocol):
 
     error: str
     """Why the last question failed; empty when it did not."""
+    asking_since: float | None
+    """When the question under way was asked, in monotonic seconds; None between two."""
     last_duration: float | None
     """Seconds of the last question; None where nobody was asked."""
 
@@ -59,10 +64,23 @@ class AgentHealth:
         asked += [(f"owners_{feed.name}", feed) for feed in self._owners.feeds]
         asked += [("store", self._store)] if self._store is not None else []
         for name, feed in asked:
-            if feed.last_duration is not None:
-                health[name] = CollectorHealth(not feed.error, feed.last_duration, feed.error)
-        health["price"] = self._machine.price_health()
+            hangs = hanging(feed.asking_since)
+            if feed.last_duration is not None or hangs:
+                error = hangs or feed.error
+                health[name] = CollectorHealth(not error, feed.last_duration or HANG_SECONDS, error)
+        price, prices = self._machine.price_health(), self._machine.prices
+        hangs = hanging(prices.asking_since) if prices is not None else ""
+        health["price"] = dataclasses.replace(price, success=False, error=hangs) if hangs else price
         return health
+
+
+def hanging(since: float | None) -> str:
+    """What is wrong with a feed whose question has been under way since then; empty while it may yet be answered.
+
+    Each question has a deadline of its own; a library that does not keep it must not show its last success for ever.
+    """
+    seconds = 0.0 if since is None else time.monotonic() - since
+    return f"no answer for {seconds:.0f} s" if seconds > HANG_SECONDS else ""
 
 
 def problems(snapshot: Snapshot) -> tuple[str, ...]:

@@ -135,6 +135,18 @@ class AgentSettings:
         "interval between requests to the store of --prometheus.url, which has the whole of runs over several machines",
         parse=between("1s", "1h"),
     )
+    energy_usd_per_kwh: float | None = option(
+        "energy.usd-per-kwh",
+        None,
+        "dollars for a kWh of electricity here, for an owned machine (a rented one's price has it)",
+        parse=optional(positive),
+    )
+    grid_grams_per_kwh: float | None = option(
+        "grid.grams-per-kwh",
+        None,
+        "grams of CO2 that your grid emits for a kWh, as its operator says; no emissions are shown without",
+        parse=optional(positive),
+    )
     busy_ratio: float = option(
         "states.busy-ratio",
         0.05,

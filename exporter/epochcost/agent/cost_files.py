@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -49,14 +47,7 @@ class CostFiles:
         name = f"{run.run}.cost.json"
         if "/" in name or name.startswith("."):
             return  # such an id has no file: run ids are made safe, but this directory is anybody's
-        try:
-            self._write(name, run, now)
-        except IsADirectoryError:  # whoever put it there keeps nobody from his dollars, where we may move it
-            os.rename(f"{self._where}/{name}", f"{self._where}/.{secrets.token_hex(8)}.in-the-way")  # noqa: PTH104
-            self._write(name, run, now)
-
-    def _write(self, name: str, run: RunView, now: float) -> None:
-        with replaced(f"{self._where}/{name}") as file:
+        with replaced(f"{self._where}/{name}", among_others=True) as file:
             file.write(json.dumps(figures_of(run, now)).encode())
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from epochcost.agent.settlement import MOST_UNSETTLED_SECONDS, Settlement, settled_until
 from epochcost.agent.snapshot import CollectorHealth, GpuView, NodeView, SettledMoney, Snapshot, StateTotals
-from epochcost.agent.views import Histories, run_views
+from epochcost.agent.views import Histories, run_views, useful_split
 from epochcost.ledger import Device, Ledger
 from epochcost.ledger.node_ledger import FOLD_AFTER_SECONDS
 from epochcost.ledger.state_check import check_ledger, fits
@@ -46,6 +46,14 @@ class Idle:
         if busy is None or used is None:
             return None
         return busy < self.busy_ratio and used >= self.held_memory_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EnergyRates:
+    """What a kWh costs here, and what the grid emits for it, as people say; None where nobody does."""
+
+    usd_per_kwh: float | None = None
+    grams_per_kwh: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +128,7 @@ class Meter:
         keep_seconds: float = 900.0,
         silence_seconds: float = 3600.0,
         idle: Idle | None = None,
+        rates: EnergyRates | None = None,
     ) -> None:
         self.ledger = ledger
         self.node = node
@@ -127,6 +136,7 @@ class Meter:
         self.keep_seconds = keep_seconds
         self.silence_seconds = silence_seconds
         self.idle = idle or Idle()
+        self.rates = rates or EnergyRates()
         self.boot_ts: float | None = None
         self.settlement = Settlement()
         self._histories = Histories()
@@ -222,6 +232,9 @@ class Meter:
             totals=StateTotals(seconds, cost if known else {}),
             settled=self.settlement.of_node(self.ledger, cost) if known else SettledMoney(),
             gpus=(sum(not g.parent_uuid for g in reading.gpus) if reading else None) if inputs.has_gpus else 0,
+            useful=useful_split(self.ledger, {run for run, _ in totals.seconds}),
+            energy_usd_per_kwh=self.rates.usd_per_kwh,
+            grid_grams_per_kwh=self.rates.grams_per_kwh,
             driver_version=reading.driver_version if reading else "",
             gpu_read_seconds=reading.read_seconds if reading else None,
             gpu_call_failures=inputs.gpus.call_failures if inputs.gpus else {},
@@ -319,6 +332,8 @@ def _devices(inputs: Inputs, now: float, idle: Idle) -> list[Device]:
             g.utilization_ratio is not None,
             g.gpu_fraction,
             None if g.mig else idle.held(g),
+            g.sm_active_ratio,
+            g.power_watts,
         )
         for g in inputs.gpus.gpus
     ]

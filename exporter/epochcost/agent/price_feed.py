@@ -73,6 +73,8 @@ class PriceFeed:
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="epochcost-price", daemon=True)
         self._contradictions = 0
+        self.asking_since: float | None = None
+        """When the question under way was asked (monotonic seconds); None between two."""
         self.quote: Quote | None = None
         self.health = CollectorHealth(success=False, duration_seconds=0.0, error="not asked yet")
 
@@ -120,6 +122,13 @@ class PriceFeed:
 
     def ask(self) -> bool:
         """Ask once; whether there was an answer."""
+        self.asking_since = time.monotonic()
+        try:
+            return self._ask()
+        finally:
+            self.asking_since = None
+
+    def _ask(self) -> bool:
         began = time.perf_counter()
         error = ""
         source = self._source

@@ -75,7 +75,7 @@ class Settlement:
         late_usd, late = account.unsettled_epochs(ledger.unsettled.until, costs)
         again = account.retracted or ""
         epochs_usd = self._at_least(f"run/epochs{again}/{part}", exact_sum - late_usd)
-        count = int(self._at_least(f"run/count{again}/{part}", account.priced_here(costs) - late))
+        count = int(self._at_least(f"run/count{again}/{part}", account.priced_here(ledger.price) - late))
         return SettledRun(total, _rest(cost, total), states, epochs_usd, count, _rest(exact_sum, epochs_usd))
 
     def _at_least(self, name: str, value: float) -> float:

@@ -8,7 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from epochcost.model import GpuOwner, GpuSample, HostReading, Node, Phase, PreemptionNotice, RunId, RunState, State
+from epochcost.model import (
+    GpuOwner,
+    GpuSample,
+    HostReading,
+    Node,
+    Phase,
+    PreemptionNotice,
+    RunId,
+    RunState,
+    SmActivity,
+    State,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +67,14 @@ class SettledRun:
 
 
 @dataclass(frozen=True, slots=True)
+class UsefulSplit:
+    """Useful seconds and dollars by what the multiprocessors did; empty where nothing says. The parts sum to them."""
+
+    seconds: Mapping[SmActivity, float] = field(default_factory=dict)
+    cost_usd: Mapping[SmActivity, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class NodeView:
     """The machine and what it costs.
 
@@ -73,6 +92,10 @@ class NodeView:
     totals: StateTotals = field(default_factory=StateTotals)
     settled: SettledMoney = field(default_factory=SettledMoney)
     gpus: int | None = None
+    useful: UsefulSplit = field(default_factory=UsefulSplit)
+    energy_usd_per_kwh: float | None = None
+    grid_grams_per_kwh: float | None = None
+    """Grams of CO2 for each kWh of the grid, as configured."""
     driver_version: str = ""
     gpu_read_seconds: float | None = None
     """What the driver took for the last figures of its slowest GPU."""
@@ -217,6 +240,10 @@ class RunView:
     counted: CountedProgress | None = None
     """None where rank 0 has never been."""
     settled: SettledRun | None = None
+    useful: UsefulSplit = field(default_factory=UsefulSplit)
+    energy_joules: float | None = None
+    """What its devices drew in `energy_seconds`, those in which each of them told its power; None where none was."""
+    energy_seconds: float | None = None
     """None without any price."""
     launcher: str = ""
     launcher_job: str = ""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from epochcost.agent.agent_settings import AgentSettings
-from epochcost.agent.meter import Idle, Meter
+from epochcost.agent.meter import EnergyRates, Idle, Meter
 from epochcost.agent.price_feed import Asks
 from epochcost.agent.whole_run_feed import WholeRunFeed
 from epochcost.agent.whole_run_source import WholeRunSource
@@ -95,4 +95,5 @@ def meter_of(settings: AgentSettings, node: Node, machine: str) -> Meter:
         keep_seconds=settings.keep_seconds,
         silence_seconds=settings.silence_seconds,
         idle=Idle(settings.busy_ratio, settings.held_memory_bytes),
+        rates=EnergyRates(settings.energy_usd_per_kwh, settings.grid_grams_per_kwh),
     )

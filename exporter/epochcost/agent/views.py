@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from epochcost.agent.settlement import Settlement
-from epochcost.agent.snapshot import CountedProgress, EpochRecord, RunView, StateTotals
+from epochcost.agent.snapshot import CountedProgress, EpochRecord, RunView, StateTotals, UsefulSplit
 from epochcost.ledger import Ledger, RunAccount
 from epochcost.ledger.epochs import Epoch
 from epochcost.ledger.node_ledger import Key
+from epochcost.ledger.useful_cut import by_activity
 from epochcost.model import EndStatus, Phase, RunId, RunState, State
 
 MAX_RUNS_SHOWN = 50
@@ -175,10 +176,22 @@ def _view(  # noqa: PLR0913, PLR0917 - all that a view is made of
         leader=account.counted.leads,
         counted=_counted(account, now) if account.counted.led else None,
         settled=None if cost is None else settlement.of_run(ledger, account, cost, totals.cost_usd),
+        useful=useful_split(ledger, [account.run]),
+        energy_joules=account.energy.joules if account.energy.seconds else None,
+        energy_seconds=account.energy.seconds or None,
         launcher=facts.launcher,
         launcher_job=facts.job,
         attempt=epochs.attempts if facts.attempt is None else facts.attempt,
     )
+
+
+def useful_split(ledger: Ledger, runs: Iterable[RunId | None]) -> UsefulSplit:
+    """Useful time of ``runs`` together by what the multiprocessors did, where the hardware says."""
+    cut = ledger.useful_cut
+    if not cut:
+        return UsefulSplit()
+    split = by_activity(cut.totals(ledger.price), ledger.book.totals(ledger.price), runs)
+    return UsefulSplit(split.seconds, split.usd if ledger.price.times else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +230,7 @@ def _projected(
 
 def _counted(account: RunAccount, now: float) -> CountedProgress:
     epochs, here = account.epochs, account.counted
-    amounts, timed = here.amounts(epochs, account.phase_seconds), epochs.timed_here
+    amounts = here.amounts(epochs, account.phase_seconds)
     last = next((e for e in reversed(epochs.finished) if e.counted), None)
     leads = here.leads and account.is_open
     return CountedProgress(
@@ -227,8 +240,8 @@ def _counted(account: RunAccount, now: float) -> CountedProgress:
         executed=amounts["executed"],
         useful=epochs.high_water if leads else here.high_water,
         lost=amounts["lost"],
-        finished=timed.count,
-        seconds=timed.seconds,
+        finished=epochs.count_here,
+        seconds=epochs.seconds_here,
         steps=_executed(epochs.steps.position, int(amounts["steps"])),
         samples=_executed(epochs.samples.position, int(amounts["samples"])),
         tokens=_executed(epochs.tokens.position, int(amounts["tokens"])),

@@ -52,6 +52,8 @@ class WholeRunFeed:
         self._answer: tuple[Mapping[str, StoredRun], float] | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="epochcost-store", daemon=True)
+        self.asking_since: float | None = None
+        """When the question under way was asked (monotonic seconds); None between two."""
         self.error = ""
         """Why the last request failed; empty when it did not."""
         self.last_duration: float | None = None
@@ -94,6 +96,13 @@ class WholeRunFeed:
 
     def ask(self) -> bool:
         """Ask once; whether there was an answer."""
+        self.asking_since = time.monotonic()
+        try:
+            return self._ask()
+        finally:
+            self.asking_since = None
+
+    def _ask(self) -> bool:
         began, machine, parts, error = time.perf_counter(), self._machine, self._parts, ""
         try:
             self._answer = (dict(self._source.fetch(machine, parts)), self._mono())

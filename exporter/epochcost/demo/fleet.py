@@ -33,13 +33,14 @@ JOBS = (
 )
 
 
-def _llm(load: float) -> tuple[Attempt, ...]:
+def _llm(load: float, rank: int = 0) -> tuple[Attempt, ...]:
     """A crash at 2.5 h, and on from the last checkpoint, with a larger batch."""
     first = Attempt(
-        "llm-7b-4417", 300, 1200, 9000, 5.2, load, 0.58, 64, status="lost",
+        "llm-7b-4417", 300, 1200, 9000, 5.2, load, 0.58, 64, status="lost", rank=rank,
     )  # fmt: skip
     checkpoint = first.position(9000) - 1.4
-    return (first, Attempt("llm-7b-4417", 9060, 9300, DAY, 6.6, load + 0.06, 0.83, 96, from_epoch=checkpoint))
+    second = Attempt("llm-7b-4417", 9060, 9300, DAY, 6.6, load + 0.06, 0.83, 96, from_epoch=checkpoint, rank=rank)
+    return first, second
 
 
 A100 = Machine(
@@ -131,7 +132,7 @@ OFFERS = (
 
 FLEET = Script(
     machines=(
-        A100, replace(A100, name="sim-a100-02", attempts=_llm(0.84)),
+        A100, replace(A100, name="sim-a100-02", attempts=_llm(0.84, rank=8)),
         H100, G5_TAKEN, G5_NEXT, LEFT_ON, HUNG, UNUSED, CPU_ONLY, DEARER, ASLEEP, UNPRICED,
     ),
     jobs=JOBS,

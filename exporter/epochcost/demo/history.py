@@ -21,8 +21,9 @@ from epochcost.demo.programs import Program, free_port, needed
 from epochcost.demo.rules_for_replay import DemoError, Rule, every_rule, passes, seconds
 
 STEP_SECONDS = 30.0
-LOOKBACK_SECONDS = STEP_SECONDS - 1
-"""Less than a step: of two series that follow each other, as of two hours, there is one at a time."""
+LOOKBACK_SECONDS = 1.5 * STEP_SECONDS
+EVALUATION_LOOKBACK_SECONDS = STEP_SECONDS - 0.05
+"""Less than a step: of two series that follow each other, as those of two hours, rules see one at a time."""
 ALERT_SECONDS = 60.0
 """How often the past's alerts are evaluated."""
 
@@ -73,7 +74,7 @@ class History:
         nameless = [{**rule, "expr": f"max without () (\n{rule['expr']}\n)"} for rule in rules]
         group = {"name": "past6", "interval": f"{STEP_SECONDS:g}s", "rules": nameless}
         path.write_text(yaml.safe_dump({"groups": [group]}), encoding="utf-8")
-        with self.served() as url:
+        with self.served(EVALUATION_LOOKBACK_SECONDS) as url:
             _promtool(
                 "create-blocks-from", "rules", f"--url={url}", f"--output-dir={self.data.resolve()}",
                 f"--start={int(self.start_ts + 2 * STEP_SECONDS)}", f"--end={int(self.end_ts)}",
@@ -83,7 +84,7 @@ class History:
 
     def alerts(self) -> list[Fired]:
         """Every alert of the past."""
-        with self.served() as url:
+        with self.served(EVALUATION_LOOKBACK_SECONDS) as url:
             return [fired for rule in every_rule(self.rules, "alert") for fired in self._fired(url, rule)]
 
     def _fired(self, url: str, rule: Rule) -> Iterator[Fired]:
@@ -96,14 +97,15 @@ class History:
                 yield Fired(rule["alert"], labels, first, fires, last)
 
     @contextmanager
-    def served(self) -> Iterator[str]:
+    def served(self, lookback_seconds: float = LOOKBACK_SECONDS) -> Iterator[str]:
         """A Prometheus over the data, for a while; yields its URL."""
         address = ("127.0.0.1", free_port("127.0.0.1", 0))
         config = self.data.parent / "past.yml"
         config.write_text("global: {}\n", encoding="utf-8")
         log = self.data.parent / "past.log"
         # What is written afterwards has no markers of staleness: a series is gone when its next sample is missing.
-        command = [*prometheus_command(config, self.data, address), f"--query.lookback-delta={LOOKBACK_SECONDS:g}s"]
+        lookback = f"--query.lookback-delta={1000 * lookback_seconds:.0f}ms"
+        command = [*prometheus_command(config, self.data, address), lookback]
         with Program("prometheus", command, address, log) as running:
             yield running.url
 

@@ -55,6 +55,7 @@ class Attempt:
         status: how it ends: ``finished``, ``preempted``, ``failed``, or ``lost`` (without a word).
         hangs_at: from when on it makes no progress, its GPUs busy all the same.
         waiting_gpus: indices of GPUs that it holds and does not use.
+        rank: the lowest global rank on the machine; 0 counts the run's progress.
     """
 
     run: str
@@ -69,6 +70,7 @@ class Attempt:
     status: str = "finished"
     hangs_at: float = FOREVER
     waiting_gpus: tuple[int, ...] = ()
+    rank: int = 0
 
     def position(self, t: float) -> float:
         """Where it is at ``t``, in epochs."""

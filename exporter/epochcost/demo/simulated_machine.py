@@ -158,6 +158,7 @@ def _attempt(attempt: Attempt, job: Job, high_water: float) -> Iterator[tuple[fl
         framework=job.framework,
         nodes=job.nodes,
         world=job.world,
+        rank=attempt.rank,
         epochs=job.epochs,
         batch_size=attempt.batch_size,
         budget_usd=job.budget_usd,

@@ -183,6 +183,7 @@ class Launch:
         """Whether somebody looks on who would like to know that nothing was understood."""
         reporter = self._reporter
         known = reporter.epochs or reporter.last.epoch is not None or reporter.last.step is not None
+        known = known or not any(lines.seen for lines in self._lines)
         looks_on = sys.stderr is not None and _is_terminal(ERR) and _is_terminal(OUT)
         return bool(not known and reporter.leads and looks_on and reporter.seconds >= WORTH_A_WORD_SECONDS)
 

@@ -22,6 +22,8 @@ class Device:
         weight: what it counts for in the node: 1 for a whole GPU, its part of one for a MIG slice, 0 to infinity. A GPU
             that is cut into slices keeps what they leave over, so that the weights of the node sum to its GPUs.
         held_idle: whether somebody holds its memory while it does nothing; None where that is not known.
+        sm_active_ratio: mean share of its streaming multiprocessors that were busy; None where it does not say.
+        power_watts: what it draws; None where it does not say.
     """
 
     uuid: str
@@ -31,6 +33,8 @@ class Device:
     measured: bool = True
     weight: float = 1.0
     held_idle: bool | None = None
+    sm_active_ratio: float | None = None
+    power_watts: float | None = None
 
 
 @dataclass(slots=True)

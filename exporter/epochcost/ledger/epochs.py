@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
@@ -31,14 +31,6 @@ class Epoch:
     end: float
     count: int
     counted: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Timed:
-    """Whole epochs that were finished and timed, over all attempts, and what they took together."""
-
-    count: int
-    seconds: float
 
 
 @dataclass(slots=True)
@@ -76,10 +68,13 @@ class Epochs:
     """When the current epoch began; None during start-up."""
     begin_position: float = 0.0
     finished: list[Epoch] = field(default_factory=list)
-    dropped_seconds: float = 0.0
-    dropped_count: int = 0
-    dropped_counted_seconds: float = 0.0
-    dropped_counted: int = 0
+    count: int = 0
+    """Whole epochs finished and timed, over all attempts; also those that are no longer among ``finished``."""
+    seconds_sum: float = 0.0
+    """What they took together. It only ever grows: a sum made anew could differ in its last digit, and be lower."""
+    count_here: int = 0
+    seconds_here: float = 0.0
+    """Likewise of those that are counted on this machine."""
     counted: bool = True
     """Global rank 0 is on this machine."""
     at_work: bool = False
@@ -92,6 +87,8 @@ class Epochs:
     """The attempt before had finished, and this one has not yet said where it begins."""
     fresh: bool = True
     """This attempt began at step 0."""
+    heard_start: bool = True
+    """This attempt was heard of from its start."""
     whole_t: float | None = None
     """When the position, as progress reported it, became the whole number that it is."""
     attempt_start: float | None = None
@@ -109,14 +106,14 @@ class Epochs:
     """Median of the intervals, until another one comes."""
     before: float | None = None
     """Position at the end of the attempt before, until this attempt's own first position is known."""
-    _sums: tuple[Timed, Timed] | None = field(default=None, compare=False, repr=False)
-    """All that were timed and those that are counted, asked for each second, until one is finished or dropped."""
 
-    def begin_attempt(self, t: float, *, anew: bool = False) -> None:
+    def begin_attempt(self, t: float, *, anew: bool = False, heard_start: bool = True) -> None:
         """A process of the run has started while none of it was running; ``anew`` after an attempt that finished.
 
         What comes then is new work and none done again, wherever it begins: its positions count on from the highest.
+        ``heard_start`` False where it was not heard at its start, but later.
         """
+        self.heard_start = heard_start
         self.anew = anew
         self.fresh = self.attempts == 0 or anew
         self.at_work, self.busy_since, self.whole_t = False, None, None
@@ -163,9 +160,7 @@ class Epochs:
             return
         if position is not None:
             self._stand_at(position, t, _first(event, position - self.base, resumed=self.resumed))
-        if self.begin_t is None:
-            self.begin_t = t
-            self.begin_position = self.attempt_start if self.attempt_start is not None else 0.0
+        self._begin(t)
         # Who says how many steps an epoch has will report them, and has not begun before the first.
         self.at_work = event.steps is None or bool(event.step)
 
@@ -207,17 +202,28 @@ class Epochs:
                 self._first_position(_first(event, position - self.base, resumed=self.resumed) + self.base)
             self._end_epochs_before(position, event.t)
             self._move(position, event.t)
-        if self.begin_t is None:
-            self.begin_t, self.begin_position = event.t, self.position or 0.0
+        self._begin(event.t)
         if counted or position != before:
             self.reports_steps = True
             self._moved(event.t)
         elif event.steps is not None and not self.stepped:
             self.at_work = False  # its steps are reported, and none is done
 
+    def _begin(self, t: float) -> None:
+        """An epoch runs from ``t`` on; where a first word says that work was done before it, from the run's start."""
+        if self.begin_t is not None:
+            return
+        first, position = self.attempt_start, self.position
+        worked = first is not None and position is not None and position > first + WHOLE
+        if first is not None and worked and self.heard_start and self.fresh and not self.resumed:
+            self.begin_t, self.begin_position = self.started_t, first
+        else:
+            self.begin_t, self.begin_position = t, position or 0.0
+
     def _end(self, event: TrainingEvent, position: float | None) -> None:
-        """The last words of a process count like any others, and end an epoch that is whole."""
-        if position is not None or _counts(event):
+        """The last words of a process count like any others, and end an epoch that is whole; they take nothing back."""
+        back = position is not None and self.position is not None and position < self.position - WHOLE
+        if not back and (position is not None or _counts(event)):
             self._progress(event, position)
         self._end_whole_epoch()
 
@@ -287,7 +293,9 @@ class Epochs:
         count = round(number - self.begin_position)
         if self.begin_t is not None and count >= 1 and abs(number - self.begin_position - count) <= WHOLE:
             self.finished.append(Epoch(number, self.begin_t, t, count, self.counted))
-            self._sums = None
+            self.count, self.seconds_sum = self.count + count, self.seconds_sum + (t - self.begin_t)
+            if self.counted:
+                self.count_here, self.seconds_here = self.count_here + count, self.seconds_here + (t - self.begin_t)
         self.begin_t, self.begin_position, self.whole_t = t, number, None
 
     def work(self, start: float, end: float, *, busy: bool) -> None:
@@ -318,38 +326,9 @@ class Epochs:
         """Position, also while an attempt has not yet said its own; None where none was ever said."""
         return self.position if self.position is not None else self.before
 
-    @property
-    def count(self) -> int:
-        """Whole epochs finished and timed, over all attempts."""
-        return self._summed()[0].count
-
-    @property
-    def seconds_sum(self) -> float:
-        """What they took together, in seconds."""
-        return self._summed()[0].seconds
-
-    @property
-    def timed_here(self) -> Timed:
-        """Those of them that are counted on this machine."""
-        return self._summed()[1]
-
-    def _summed(self) -> tuple[Timed, Timed]:
-        if self._sums is None:
-            here = [e for e in self.finished if e.counted]
-            dropped = Timed(self.dropped_count, self.dropped_seconds)
-            self._sums = (
-                _added(dropped, self.finished),
-                _added(Timed(self.dropped_counted, self.dropped_counted_seconds), here),
-            )
-        return self._sums
-
     def drop_oldest(self, count: int) -> list[Epoch]:
-        """Take the ``count`` oldest finished epochs out; their seconds stay in the sums."""
-        dropped, self.finished, self._sums = self.finished[:count], self.finished[count:], None
-        whole = _added(Timed(self.dropped_count, self.dropped_seconds), dropped)
-        here = _added(Timed(self.dropped_counted, self.dropped_counted_seconds), [e for e in dropped if e.counted])
-        self.dropped_count, self.dropped_seconds = whole.count, whole.seconds
-        self.dropped_counted, self.dropped_counted_seconds = here.count, here.seconds
+        """Take the ``count`` oldest finished epochs out; they stay in the sums."""
+        dropped, self.finished = self.finished[:count], self.finished[count:]
         return dropped
 
     def stalls_at(self, stall_after: float) -> float:
@@ -406,15 +385,15 @@ _SAVED = (
     "stepped",
     "begin_t",
     "begin_position",
-    "dropped_seconds",
-    "dropped_count",
+    "count",
+    "seconds_sum",
     "started_t",
     "moved_t",
     "reports_steps",
     "resumed",
     "before",
-    "dropped_counted_seconds",
-    "dropped_counted",
+    "count_here",
+    "seconds_here",
     "counted",
     "attempt_start",
     "at_work",
@@ -423,12 +402,8 @@ _SAVED = (
     "anew",
     "fresh",
     "whole_t",
+    "heard_start",
 )
-
-
-def _added(dropped: Timed, epochs: Sequence[Epoch]) -> Timed:
-    count = dropped.count + sum(e.count for e in epochs)
-    return Timed(count, dropped.seconds + math.fsum(e.end - e.start for e in epochs))
 
 
 def _position(event: TrainingEvent) -> float | None:

@@ -18,6 +18,7 @@ from epochcost.ledger.run import RunAccount
 from epochcost.ledger.shares import Claims, Placed, claims
 from epochcost.ledger.state_of_before import upgraded
 from epochcost.ledger.unsettled import Unsettled
+from epochcost.ledger.useful_cut import parts_of
 from epochcost.model import EndStatus, EventKind, PriceStep, RunId, State, TrainingEvent
 
 MAX_OPEN_RUNS = 300
@@ -54,6 +55,8 @@ class Ledger:
         self.price = PriceTrack()
         self.price_floor = -math.inf
         self.book = NodeLedger()
+        self.useful_cut = NodeLedger()
+        """Of the book's useful time the parts that are known, see `epochcost.ledger.useful_cut`."""
         self.unsettled = Unsettled(0.0)
         self.devices = DeviceBook()
         self.runs: dict[RunId, RunAccount] = {}
@@ -136,12 +139,15 @@ class Ledger:
         current = self._current_claims()
         states = {run: self._run_state(run, start) for run in current.gpus()}
         shares: dict[Key, float] = {}
+        cut: dict[Key, float] = {}
         payers = current.shares()
         whole = sum(current.weights)
         for device, runs in zip(devices, current.by_device, strict=True):
             if not device.weight:
                 continue
             split = self._split(device, runs, states, payers, start)
+            for key, share in parts_of(device, split).items():
+                cut[key] = cut.get(key, 0.0) + share * device.weight / whole
             for key, share in split.items():
                 shares[key] = shares.get(key, 0.0) + share * device.weight / whole
             by_state: dict[State, float] = {}
@@ -149,6 +155,8 @@ class Ledger:
                 by_state[state] = by_state.get(state, 0.0) + share
             self.devices.add(device, end - start, by_state)
         self.book.add(start, end, shares, self.price)
+        if cut:
+            self.useful_cut.add(start, end, cut, self.price)
         self.unsettled.add(start, end, shares)
         for run, state in states.items():
             account = self.runs[run]
@@ -156,6 +164,7 @@ class Ledger:
                 account.epochs.work(start, end, busy=_works(run, devices, current))
             phase = account.epochs.phase
             account.phase_seconds[phase] = account.phase_seconds.get(phase, 0.0) + (end - start)
+            account.energy.add(end - start, _watts(run, devices, current))
 
     def _run_state(self, run: RunId, t: float) -> State:
         return self.runs[run].epochs.state_at(t, self.settings.stall_after)
@@ -307,6 +316,7 @@ class Ledger:
         for *_, account in ranked[: MAX_RUNS // 4]:
             del self.runs[account.run]
         self.book.drop_run_names(self.runs)
+        self.useful_cut.drop_run_names(self.runs)
 
     def settle(self, until: float) -> None:
         """Let what lies before ``until`` keep its dollars, so that the accounts of runs stay small."""
@@ -322,6 +332,7 @@ class Ledger:
             return False
         self.price = track
         self.book.reprice()
+        self.useful_cut.reprice()
         for account in self.runs.values():
             account.reprice()
         return True
@@ -331,6 +342,7 @@ class Ledger:
         self.price_floor = t
         self.price = self.price.forget_from(t)
         self.book.reprice()
+        self.useful_cut.reprice()
         for account in self.runs.values():
             account.reprice()
 
@@ -347,6 +359,7 @@ class Ledger:
             "price": [[_finite(t), p] for t, p in zip(self.price.times, self.price.usd_per_hour, strict=True)],
             "layout": self._layout,
             "book": self.book.state(),
+            "useful_cut": self.useful_cut.state(),
             "unsettled": self.unsettled.state(),
             "devices": self.devices.state(),
             "runs": {run: account.state() for run, account in self.runs.items()},
@@ -372,6 +385,8 @@ class Ledger:
         it.price = PriceTrack(times, tuple(p for _, p in state["price"]))
         it._layout = tuple((str(u), str(i), float(weight[0]) if weight else 1.0) for u, i, *weight in state["layout"])
         it.book = NodeLedger.restored(state["book"])
+        if "useful_cut" in state:  # before it was kept nothing is known of it
+            it.useful_cut = NodeLedger.restored(state["useful_cut"])
         it.unsettled = Unsettled.restored(state["unsettled"])
         it.devices = DeviceBook.restored(state["devices"])
         it.runs = {RunId(run): RunAccount.restored(RunId(run), account) for run, account in state["runs"].items()}
@@ -382,6 +397,17 @@ def _works(run: RunId, devices: Sequence[Device], current: Claims) -> bool:
     """Whether one of the run's devices is plainly in use."""
     mine = (d for d, runs in zip(devices, current.by_device, strict=True) if run in runs)
     return any((device.utilization_ratio or 0.0) >= WORKING_RATIO for device in mine)
+
+
+def _watts(run: RunId, devices: Sequence[Device], current: Claims) -> float | None:
+    """What the run's devices draw for it; one with two runs half for each. None unless each of them says."""
+    watts = 0.0
+    for device, runs in zip(devices, current.by_device, strict=True):
+        if run in runs and device.weight:
+            if device.power_watts is None:
+                return None
+            watts += device.power_watts / current.parts(runs)[run]
+    return watts
 
 
 def _with_run(state: State, utilization: float | None) -> Iterable[tuple[State, float]]:

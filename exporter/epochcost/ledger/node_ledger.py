@@ -75,6 +75,10 @@ class NodeLedger:
             self.spans.append(Interval(start, end, {key: share * length for key, share in shares.items()}))
             self._compact(price)
 
+    def __bool__(self) -> bool:
+        """Whether anything was ever accounted here."""
+        return bool(self.spans or self._folded.seconds)
+
     def totals(self, price: PriceTrack) -> Totals:
         """Seconds and dollars by key since the book began."""
         if self._cached is None:

@@ -50,10 +50,6 @@ class BeforeReports:
         mine = min(self.finished, len(epochs))
         self.finished -= mine
         for epoch, usd in zip(epochs[:mine], dollars[:mine], strict=True):
-            self.epochs["dropped_count"] += epoch.count
-            self.epochs["dropped_seconds"] += epoch.end - epoch.start
-            self.epochs["dropped_counted"] += epoch.count if epoch.counted else 0
-            self.epochs["dropped_counted_seconds"] += epoch.end - epoch.start if epoch.counted else 0.0
             if usd is not None:
                 self.dollars["epoch_usd"] += usd
                 self.dollars["epochs"] += epoch.count

@@ -34,6 +34,8 @@ class Member:
     """Of the process in its job; None where it does not say, or has no job."""
     held: tuple[str, ...] | None = None
     """UUIDs of the devices that ``gpus`` names, once they are known: an index may come to mean another device."""
+    unheard: TrainingEvent | None = None
+    """Where it first said that it was, while another process was followed; of no use to a later agent."""
 
     def open_at(self, t: float) -> bool:
         """Whether the process was running at ``t``."""
@@ -86,6 +88,20 @@ class Settled:
     """What the share was before this instant is no longer kept."""
 
 
+@dataclass(slots=True)
+class Energy:
+    """What the run's devices drew: joules over those seconds in which each of them told its power."""
+
+    joules: float = 0.0
+    seconds: float = 0.0
+
+    def add(self, seconds: float, watts: float | None) -> None:
+        """``seconds`` passed, in which the run's devices drew ``watts``; None where one of them did not say."""
+        if watts is not None:
+            self.joules += watts * seconds
+            self.seconds += seconds
+
+
 class RunAccount:
     """One run as this node sees it. Times follow the run's own events; money is the share's integral over the price."""
 
@@ -107,6 +123,7 @@ class RunAccount:
         self.started_t: float | None = None
         self.last_event_t = 0.0
         self.settled = Settled()
+        self.energy = Energy()
         self.before_reports: BeforeReports | None = None
         self.retracted = 0
         """How often what a process had reported was taken back."""
@@ -115,7 +132,7 @@ class RunAccount:
         self.ended_t: float | None = None
         """When its last process ended; None while one is running."""
         self._epoch_usd: list[float | None] = []
-        self._epoch_sum: tuple[float, int] | None = None
+        self._epoch_sum: tuple[float, int, int] | None = None
         """Of all of them, until one more is known, or what they cost has changed."""
 
     # -- processes ---------------------------------------------------------------------------------------------------
@@ -185,7 +202,8 @@ class RunAccount:
             if event.kind in (EventKind.GONE, EventKind.END, EventKind.RETRACT):
                 return None
             member, changed = self._join(event, floor)
-        member.last_t = max(member.last_t, event.t)
+        if event.kind is not EventKind.GONE:
+            member.last_t = max(member.last_t, event.t)
         if event.gpus is not None and event.gpus != member.gpus and event.kind is not EventKind.START:
             member.gpus, member.held, changed = event.gpus, None, max(event.t, floor)
         if event.kind in (EventKind.END, EventKind.GONE):
@@ -194,11 +212,17 @@ class RunAccount:
             if not member.lost:
                 return None
             changed = self._return(event, member)
+        self._hear(event, member, said_before)
+        return changed
+
+    def _hear(self, event: TrainingEvent, member: Member, said_before: Mapping[str, Any]) -> None:
+        """What a process says of its progress: followed, taken back, or kept for when it comes to be followed."""
         if event.kind is EventKind.RETRACT:
             self._retract(event.writer)
         elif self._leads(event):
             self._follow(event, said_before)
-        return changed
+        elif member.unheard is None and event.kind is not EventKind.START and _says_where(event):
+            member.unheard = event
 
     def _leads(self, event: TrainingEvent) -> bool:
         """Whether the run's progress is what this process says."""
@@ -245,7 +269,8 @@ class RunAccount:
     def _join(self, event: TrainingEvent, floor: float) -> tuple[Member, float]:
         start = max(event.t, floor)
         if not self.is_open:
-            self.epochs.begin_attempt(event.t, anew=self.status is EndStatus.FINISHED)
+            heard_start = event.kind is EventKind.START
+            self.epochs.begin_attempt(event.t, anew=self.status is EndStatus.FINISHED, heard_start=heard_start)
             self.leader, self.status = event.writer, None
         self._forget_old_members()
         self.members[event.writer] = member = Member(start, None, event.gpus, event.t, rank=_rank(event))
@@ -256,16 +281,35 @@ class RunAccount:
         return member, start
 
     def _leave(self, event: TrainingEvent, member: Member, floor: float, said_before: Mapping[str, Any]) -> float:
-        if event.kind is EventKind.END and self._leads(event):
-            self._follow(event, said_before)
+        heard = self.before_reports.writer if self.before_reports is not None else event.writer
+        if (
+            event.kind is EventKind.END
+            and self._leads(event)
+            and (self.epochs.position is None or heard == event.writer)
+        ):
+            self._follow(event, said_before)  # not the last words of one that has only come to be followed
         member.end = max(event.t, member.start, floor)
         member.lost = event.kind is EventKind.GONE
         self._changed()
         if self.leader == event.writer:
             self.status = event.status or EndStatus.LOST
             others = [name for name, m in self.members.items() if m.end is None]
-            self.leader = others[0] if others else self.leader
+            if others:
+                self._succeed(others[0], member, said_before)
         return member.end
+
+    def _succeed(self, writer: str, before: Member, said_before: Mapping[str, Any]) -> None:
+        """Another process is followed from now on.
+
+        One that started only after ``before``, which died, had said its last word has come in its place: it is the next
+        attempt, though its start was heard of before that death.
+        """
+        self.leader, now = writer, self.members[writer]
+        if before.lost and now.start >= before.last_t:
+            self.epochs.begin_attempt(now.start)
+            self.status = None
+            if now.unheard is not None:
+                self._follow(now.unheard, said_before)
 
     def _return(self, event: TrainingEvent, member: Member) -> float | None:
         """A process that was thought gone has spoken: it was there all the time."""
@@ -349,23 +393,29 @@ class RunAccount:
         if excess > 0:
             self._fold(self.epochs.drop_oldest(excess + MAX_EPOCHS_KEPT // 10), price)
         for epoch in self.epochs.finished[len(self._epoch_usd) :]:
-            self._epoch_usd.append(self.cost(epoch.start, epoch.end, price))
-            self._epoch_sum = None
+            usd = self.cost(epoch.start, epoch.end, price)
+            self._epoch_usd.append(usd)
+            if self._epoch_sum is not None and usd is not None:
+                whole, count, here = self._epoch_sum
+                self._epoch_sum = whole + usd, count + epoch.count, here + epoch.count * epoch.counted
         return self._epoch_usd
 
     def epoch_cost_usd_sum(self, price: PriceTrack) -> tuple[float, int]:
         """Dollars of all finished epochs whose price is known, and how many epochs those are."""
+        return self._priced(price)[:2]
+
+    def priced_here(self, price: PriceTrack) -> int:
+        """How many of those are counted on this machine."""
+        return self._priced(price)[2]
+
+    def _priced(self, price: PriceTrack) -> tuple[float, int, int]:
         costs = self.epoch_costs(price)
         if self._epoch_sum is None:
             usd = self.settled.epoch_usd + math.fsum(cost for cost in costs if cost is not None)
-            finished = zip(self.epochs.finished, costs, strict=True)
-            self._epoch_sum = usd, self.settled.epochs + sum(e.count for e, cost in finished if cost is not None)
+            priced = [e for e, cost in zip(self.epochs.finished, costs, strict=True) if cost is not None]
+            here = self.settled.epochs_here + sum(e.count for e in priced if e.counted)
+            self._epoch_sum = usd, self.settled.epochs + sum(e.count for e in priced), here
         return self._epoch_sum
-
-    def priced_here(self, costs: Sequence[float | None]) -> int:
-        """Finished epochs counted on this machine whose price is known; ``costs`` as `epoch_costs` says."""
-        finished = zip(self.epochs.finished, costs, strict=True)
-        return self.settled.epochs_here + sum(e.count for e, usd in finished if usd is not None and e.counted)
 
     def unsettled_epochs(self, until: float, costs: Sequence[float | None]) -> tuple[float, int]:
         """Of the finished epochs that ended after ``until``: dollars, and how many priced ones are counted here."""
@@ -407,6 +457,7 @@ class RunAccount:
             "last_event_t": self.last_event_t,
             "settled": asdict(self.settled),
             "retracted": self.retracted,
+            "energy": asdict(self.energy),
             "before_reports": self.before_reports.state() if self.before_reports else None,
         }
 
@@ -430,6 +481,7 @@ class RunAccount:
         it.started_t, it.last_event_t = state["started_t"], state["last_event_t"]
         it.settled = Settled(**state["settled"])
         it.retracted = int(state["retracted"])
+        it.energy = Energy(**state.get("energy", {}))
         it.before_reports = BeforeReports.restored(state["before_reports"])
         return it
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,13 +29,17 @@ def _run(account: Mapping[str, Any], taken: set[str]) -> dict[str, Any]:
     taken.add(part)
     epochs = dict(account["epochs"])
     amounts = epochs.pop("counted")
+    count = epochs["dropped_count"] + sum(finished for *_, finished in epochs["finished"])
+    seconds = epochs["dropped_seconds"] + math.fsum(end - start for _, start, end, _ in epochs["finished"])
     epochs |= {
         "amounts": amounts,
         "counted": True,
         "fresh": epochs["attempts"] <= 1,
         "attempt_start": None,
-        "dropped_counted": epochs["dropped_count"],
-        "dropped_counted_seconds": epochs["dropped_seconds"],
+        "count": count,
+        "seconds_sum": seconds,
+        "count_here": count,
+        "seconds_here": seconds,
     }
     settled = {**account["settled"], "epochs_here": account["settled"]["epochs"]}
     members = {name: [*member, None, None] for name, member in account["members"].items()}

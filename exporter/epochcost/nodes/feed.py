@@ -38,6 +38,8 @@ class IdentityFeed:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="epochcost-identity", daemon=True)
         self.node = known
+        self.asking_since: float | None = None
+        """When the question under way was asked (monotonic seconds); None between two."""
         self.error = ""
         """Who did not answer in the last round, and why."""
         self.last_duration: float | None = None
@@ -66,6 +68,13 @@ class IdentityFeed:
 
     def ask(self) -> bool:
         """Ask once those that have not answered yet; whether everybody has now."""
+        self.asking_since = time.monotonic()
+        try:
+            return self._ask()
+        finally:
+            self.asking_since = None
+
+    def _ask(self) -> bool:
         missing = self._missing()
         if not missing:
             return True

@@ -37,6 +37,8 @@ class NoticeFeed:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="epochcost-notices", daemon=True)
         self.notice: PreemptionNotice | None = None
+        self.asking_since: float | None = None
+        """When the question under way was asked (monotonic seconds); None between two."""
         self.error = ""
         """Why the last question failed."""
         self.last_duration: float | None = None
@@ -59,6 +61,13 @@ class NoticeFeed:
 
     def ask(self) -> None:
         """Ask once, if there is somebody to ask. Never raises."""
+        self.asking_since = time.monotonic()
+        try:
+            self._ask()
+        finally:
+            self.asking_since = None
+
+    def _ask(self) -> None:
         source = self._listened_to()
         if source is None:
             self.notice = self.last_duration = None

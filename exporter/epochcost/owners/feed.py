@@ -38,6 +38,8 @@ class OwnerFeed:
         self._said_at = float("-inf")
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"epochcost-owners-{source.name}", daemon=True)
+        self.asking_since: float | None = None
+        """When the question under way was asked (monotonic seconds); None between two."""
         self.error = ""
         """Why the last question failed."""
         self.last_duration: float | None = None
@@ -73,6 +75,13 @@ class OwnerFeed:
 
     def ask(self) -> None:
         """Ask once. Never raises."""
+        self.asking_since = time.monotonic()
+        try:
+            self._ask()
+        finally:
+            self.asking_since = None
+
+    def _ask(self) -> None:
         gpus = self._gpus()
         if not gpus:
             return

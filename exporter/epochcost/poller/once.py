@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,12 +12,16 @@ from textwrap import wrap
 from epochcost.model import InstanceFacts, Price
 from epochcost.poller.export_filter import names_gpu
 from epochcost.poller.poller_settings import PollerSettings
+from epochcost.prices.clean_catalogue import clean
 from epochcost.prices.listed import NAME as LISTED
 from epochcost.prices.merged_prices import MergedPrices, usd_per_hour_at
 from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Source, Wanted
 from epochcost.prices.store import PriceStore
 from epochcost.prices.unpriced import sentences, unpriced
 from epochcost.settings import options
+from epochcost.shown_text import csv_text, printable
+
+log = logging.getLogger(__name__)
 
 FORMATS = ("table", "csv", "json")
 _WATCHED = (".regions", ".instance-types", ".machine-types")
@@ -152,13 +155,15 @@ def run_once(  # noqa: PLR0913 - a look has many sides
 
 def _fetch(source: Source, wanted: Wanted, now: float) -> _Answered:
     try:
-        catalogue = source.fetch(wanted, now)
+        catalogue = clean(source.name, source.fetch(wanted, now))
     except NotConfiguredError as err:
         return _Answered(skipped=str(err))
     except PriceSourceError as err:
-        return _Answered(failed=(str(err),))
-    except Exception as err:  # noqa: BLE001 - whatever one source raises, the others are printed
-        return _Answered(failed=(f"{source.name}: {type(err).__name__}: {err}",))
+        return _Answered(failed=(printable(str(err)),))
+    except Exception as err:
+        # One source that breaks in a way that was not foreseen does not take the others along.
+        log.debug("price source %s broke", source.name, exc_info=True)
+        return _Answered(failed=(f"{source.name}: its answer cannot be understood: {type(err).__name__}",))
     idle = source.provider and not wanted.items and not (catalogue.prices or catalogue.problems or catalogue.notes)
     return _Answered(catalogue, catalogue.problems, _nothing_watched(source.name) if idle else "")
 
@@ -243,11 +248,7 @@ def _json(rows: Sequence[Row]) -> str:
 
 
 def _csv(rows: Sequence[Row]) -> str:
-    out = io.StringIO(newline="")
-    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)  # None is written as nothing
-    return out.getvalue().rstrip("\n")
+    return csv_text(COLUMNS, rows).rstrip("\n")
 
 
 def _table(rows: Sequence[Row], width: int) -> str:

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from epochcost.poller.demand import RequestedTypes
 from epochcost.poller.snapshot import SourceHealth
+from epochcost.prices.clean_catalogue import clean
 from epochcost.prices.plausibility import CheckResult
 from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Source, Want, Wanted, summary
 from epochcost.prices.store import PriceStore
@@ -109,7 +110,7 @@ class SourcePoller:
         began = time.monotonic()
         health = self._health
         try:
-            catalogue = self.source.fetch(wanted, now)
+            catalogue = clean(self.source.name, self.source.fetch(wanted, now))
             if self._stopped:
                 return True
             verdict = self._store.put(self.source.name, catalogue, now, partial=partial, forgotten=forgotten)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from epochcost.model import State
 from epochcost.reports.report import Report
 from epochcost.reports.rows import Row
+from epochcost.shown_text import csv_text
 
 _PLAIN = (
     "experiment", "provider", "instance_type", "batch_size", "framework", "runs", "nodes", "hours", "node_hours",
@@ -58,7 +58,16 @@ def as_json(report: Report) -> str:
         },
         "notes": report.notes,
     }
-    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
+    """``value`` with null for what no number is: a quotient of two figures of a store may be beyond all."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _finite(each) for name, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def _object(row: Row) -> dict[str, Any]:
@@ -69,12 +78,7 @@ def _object(row: Row) -> dict[str, Any]:
 
 def as_csv(report: Report) -> str:
     """A line for each run, with seconds and dollars by state; simulated figures say so in their first column."""
-    out = io.StringIO()
-    lines = [_line(row, simulated=report.simulated) for row in report.runs]
-    writer = csv.DictWriter(out, _columns(), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return out.getvalue()
+    return csv_text(_columns(), [_line(row, simulated=report.simulated) for row in report.runs])
 
 
 def _columns() -> list[str]:
@@ -83,14 +87,8 @@ def _columns() -> list[str]:
 
 
 def _line(row: Row, *, simulated: bool) -> Mapping[str, Any]:
-    figures = {name: _unformulated(value) for name, value in _figures(row).items()}
     states = {f"{state}_seconds": value for state, value in row.seconds.items()}
     states |= {f"{state}_usd": value for state, value in row.dollars.items()}
     known = {name: value for name, value in states.items() if name in set(_columns())}
-    labels = {"run": _unformulated(row.label), "labels": _unformulated(row.context)}
-    return {**labels, **figures, **known, "simulated": simulated, "notes": "; ".join(row.notes)}
-
-
-def _unformulated(value: object) -> object:
-    """A name that begins like a formula would be run by a spreadsheet."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t") else value
+    labels = {"run": row.label, "labels": row.context}
+    return {**labels, **_figures(row), **known, "simulated": simulated, "notes": "; ".join(row.notes)}

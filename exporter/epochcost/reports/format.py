@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import unicodedata
 
+from epochcost.shown_text import printable
+
 UNKNOWN = "\N{EN DASH}"
 _MINUTE, _HOUR = 60, 3600
 
@@ -55,7 +57,7 @@ def number(value: float | None) -> str:
 
 def name(text: str) -> str:
     """A name from training code on one line: what steers a terminal or ends a line of Markdown becomes ``?``."""
-    return "".join(c if c.isprintable() else "?" for c in text)
+    return printable(text)
 
 
 def breadth(text: str) -> int:

@@ -27,6 +27,7 @@ from epochcost.http_client import (
     host_of,
     place_of,
 )
+from epochcost.shown_text import MAX_FIGURE, clean_name, is_name
 from epochcost.store.store_error import StoreError
 
 MAX_BYTES = 256 * 2**20
@@ -206,19 +207,28 @@ def _document(raw: bytes) -> dict[str, Any]:
 
 def _series(entry: Any, url: str) -> Series:  # noqa: ANN401 - parsed JSON
     try:
-        labels = {str(k): str(v) for k, v in entry["metric"].items()}
-        return Series(labels, [(_time(t), float(v)) for t, v in entry["values"]])
+        return Series(_labels(entry), [(_time(t), _figure(v)) for t, v in entry["values"]])
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as err:
         raise StoreError(f"{url}: a series of the answer cannot be read: {type(err).__name__}") from None
 
 
 def _sample(entry: Any, where: str) -> Sample:  # noqa: ANN401 - parsed JSON
     try:
-        labels = {str(k): str(v) for k, v in entry["metric"].items()}
         t, value = entry["value"]
-        return Sample(labels, _time(t), float(value))
+        return Sample(_labels(entry), _time(t), _figure(value))
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as err:
         raise StoreError(f"{where}: a sample of the answer cannot be read: {type(err).__name__}") from None
+
+
+def _labels(entry: Any) -> dict[str, str]:  # noqa: ANN401 - parsed JSON
+    """Names that can be shown: whoever may write into the store may have put anything into a label."""
+    return {str(k): clean_name(str(v)) for k, v in entry["metric"].items() if is_name(str(k))}
+
+
+def _figure(value: Any) -> float:  # noqa: ANN401 - parsed JSON
+    """A figure; what is beyond every figure is none, as a gap is."""
+    found = float(value)
+    return found if abs(found) <= MAX_FIGURE else math.nan
 
 
 def _time(value: Any) -> float:  # noqa: ANN401 - parsed JSON

@@ -115,6 +115,7 @@ class Fit:
         self._settled = "train"
         self._saving = False
         self._again = False
+        self._moved = False
         self._offset = 0
         self._step = 0
         self._epoch_step = 0
@@ -123,6 +124,10 @@ class Fit:
         self._batches: int | None = None
         self.active = False
         self.epoch_open = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy, or what goes to another process, is in no call here.
+        return {**self.__dict__, "_call": None}
 
     @property
     def run(self) -> Run | None:
@@ -133,6 +138,10 @@ class Fit:
     def broke(self) -> bool:
         """Whether the framework's call is over, and it told nobody."""
         return self.active and self._call is not None and not self._call.runs
+
+    def broke_before(self, call: object) -> bool:
+        """Whether it was over before ``call``, which begins now, also if it looks like the same call of one object."""
+        return self.broke or (self.active and self._moved and self._call == call)
 
     # Life
 
@@ -147,14 +156,19 @@ class Fit:
             anew: this fit has nothing to do with the one before: a trial of a search.
         """
         # The framework may begin again within one and the same call, with smaller batches after running out of memory.
-        self._again = self.active and self._call is not None and self._call.runs
+        self._again = self.active and not anew and self._call is not None and self._call.runs
         if self.active and not self._again:
             self.end("failed")
-        WATCH.look()
+        call = None if self._call_names is None else running_call(*self._call_names)
+        WATCH.look(call, but=self)
+        self._moved = False
         self._tokens, self._nominal = None, 0
         self.epoch_open = self._saving = False
         if not self._again:
             self._open(local_rank, announce, anew=anew)
+            if self._owned and call is not None:
+                self._call = call
+                WATCH.add(self)
         self.active = True
 
     def _open(self, local_rank: int | None, announce: Callable[[str], None] | None, *, anew: bool) -> None:
@@ -171,10 +185,6 @@ class Fit:
         if self._saved is not None:
             run.load_state_dict(self._saved)
         run.reopen()
-        if self._owned and self._call_names is not None:
-            self._call = running_call(*self._call_names)
-            if self._call is not None:
-                WATCH.add(self)
 
     def _made(self, local_rank: int | None) -> Run:
         told = self._told.of_run()
@@ -255,7 +265,7 @@ class Fit:
         self.settle()
         steps = self._told.steps_per_epoch or self._found.steps
         self._epoch_step = self._step - done
-        self.epoch_open = True
+        self.epoch_open = self._moved = True
         if self._run is None:
             return
         if self._told.nominal:
@@ -277,7 +287,7 @@ class Fit:
         before, done = self._step, step - self._step
         if done <= 0:
             return
-        self._step = step
+        self._step, self._moved = step, True
         run.step(done)
         if self._nominal and step // self._nominal > before // self._nominal:
             run.epoch_end(step // self._nominal)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 import threading
+import weakref
+from collections.abc import Callable, Iterator
 from types import CodeType, FrameType
 from typing import Any, Protocol
 
@@ -16,14 +18,26 @@ NEAREST_FRAMES = 8
 
 
 class FitCall:
-    """A call that was found on the stack, by its place there."""
+    """A call that was found on the stack, by its place there and the object whose method it is.
 
-    __slots__ = ("_code", "_frame", "_thread")
+    The place alone is not enough: the next call of the same function is often given the same memory.
+    """
+
+    __slots__ = ("_code", "_frame", "_owner", "_thread")
 
     def __init__(self, frame: FrameType) -> None:
         self._thread = threading.get_ident()
         self._frame = id(frame)
         self._code: CodeType = frame.f_code
+        try:
+            self._owner: weakref.ref[Any] | None = weakref.ref(frame.f_locals.get("self"))
+        except TypeError:  # a function, or an object that cannot be referred to
+            self._owner = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FitCall) and all(getattr(self, it) == getattr(other, it) for it in self.__slots__)
+
+    __hash__ = None  # type: ignore[assignment]
 
     @property
     def runs(self) -> bool:
@@ -31,7 +45,8 @@ class FitCall:
         frame = sys._current_frames().get(self._thread)  # noqa: SLF001 - the documented way, for debuggers
         while frame is not None:
             if id(frame) == self._frame and frame.f_code is self._code:
-                return True
+                owner = None if self._owner is None else self._owner()
+                return self._owner is None or (owner is not None and frame.f_locals.get("self") is owner)
             frame = frame.f_back
         return False
 
@@ -46,9 +61,31 @@ def running_call(package: str, names: tuple[str, ...]) -> FitCall | None:
     return None
 
 
-def callbacks_beside(callback: object) -> list[Any]:
-    """The framework's list of callbacks that ``callback`` is being called from; empty where none is found."""
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - as above
+class Beside:
+    """The callbacks in the framework's list that ``callback`` is being called from; none where no list is found.
+
+    They are not kept alive, nor copied or pickled along: they may hold a trainer with all that it has in memory.
+    """
+
+    def __init__(self, callback: object = None) -> None:
+        self._found = [] if callback is None else [_reference(one) for one in _listed_with(callback)]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([one for one in (reference() for reference in self._found) if one is not None])
+
+    def __reduce__(self) -> tuple[type[Beside], tuple[()]]:
+        return Beside, ()
+
+
+def _reference(callback: Any) -> Callable[[], Any]:  # noqa: ANN401
+    try:
+        return weakref.ref(callback)
+    except TypeError:  # of a kind that cannot be referred to
+        return lambda: None
+
+
+def _listed_with(callback: object) -> list[Any]:
+    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - as above
     for _ in range(NEAREST_FRAMES):
         if frame is None:
             break
@@ -65,6 +102,9 @@ class Watched(Protocol):
     @property
     def broke(self) -> bool:
         """Whether its call is over without a word."""
+
+    def broke_before(self, call: object) -> bool:
+        """Whether it was over before ``call`` began."""
 
     def end(self, status: str = "finished") -> None:
         """It is over."""
@@ -92,10 +132,10 @@ class Watch:
         if not self._fits:
             self._wake.set()
 
-    def look(self) -> None:
-        """End what is over."""
+    def look(self, call: FitCall | None = None, *, but: Watched | None = None) -> None:
+        """End what is over; where ``call`` begins, also what looks like it but for having begun before."""
         for fit in self._fits:
-            if fit.broke:
+            if fit is not but and (fit.broke if call is None else fit.broke_before(call)):
                 fit.end("failed")
 
     def _run(self, wake: threading.Event) -> None:

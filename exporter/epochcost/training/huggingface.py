@@ -7,10 +7,16 @@ import sys
 from typing import Any
 
 from epochcost.training.fit import Fit, FrameworkInfo, UserArgs, harmless
-from epochcost.training.fit_call import callbacks_beside
+from epochcost.training.fit_call import Beside
 from epochcost.training.lazy import made_once
 from epochcost.training.loops import known_length
 from epochcost.training.trackers import harmlessly
+
+LOGGERS = {
+    "TensorBoardCallback", "MLflowCallback", "DagsHubCallback", "CometCallback", "NeptuneCallback", "ClearMLCallback",
+    "SwanLabCallback", "AzureMLCallback",
+}  # fmt: skip
+"""The Trainer's integrations that log by the Trainer's step; others count a step of their own for each call."""
 
 
 class HuggingFaceHooks:
@@ -24,7 +30,7 @@ class HuggingFaceHooks:
         super().__init__()
         self._told = UserArgs(experiment, **told)
         self._epochcost = Fit("transformers", self._told, call=("transformers", ("train",)))
-        self._beside: list[Any] = []
+        self._beside = Beside()
         self._logged_at = -1
         self._steps = 0
         self._batches = 0
@@ -38,7 +44,7 @@ class HuggingFaceHooks:
     def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """The training begins, perhaps from a checkpoint."""
         fit, alone = self._epochcost, args.world_size <= 1
-        self._beside, self._logged_at, self._evaluating = callbacks_beside(self), -1, False
+        self._beside, self._logged_at, self._evaluating = Beside(self), -1, False
         loader = more.get("train_dataloader")
         self._batches = known_length(loader) or 0
         self._steps = max(1, math.ceil(self._batches / args.gradient_accumulation_steps)) if self._batches else 0
@@ -157,14 +163,12 @@ def _log(logger: Any, costs: dict[str, float], args: Any, state: Any, control: A
     kind = type(logger)
     if not kind.__module__.startswith("transformers.integrations"):
         return
-    wandb = sys.modules.get("wandb") if kind.__name__ == "WandbCallback" else None
-    if wandb is not None:
-        if wandb.run is not None:
-            harmlessly(
-                "wandb", lambda: wandb.run.log({f"train/{name}": usd for name, usd in costs.items()}, commit=False)
-            )
-        return
-    harmlessly(kind.__name__, logger.on_log, args, state, control, logs=dict(costs), **more)
+    run = getattr(sys.modules.get("wandb"), "run", None) if kind.__name__ == "WandbCallback" else None
+    if run is not None:
+        renamed = {f"train/{name}": usd for name, usd in costs.items()}  # as the Trainer names what it logs
+        harmlessly("wandb", run.log, renamed, commit=False)
+    if kind.__name__ in LOGGERS:
+        harmlessly(kind.__name__, logger.on_log, args, state, control, logs=dict(costs), **more)
 
 
 def _announce(line: str) -> None:

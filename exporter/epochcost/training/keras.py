@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from epochcost.training.fit import Fit, FrameworkInfo, UserArgs, harmless
-from epochcost.training.fit_call import callbacks_beside
+from epochcost.training.fit_call import Beside
 from epochcost.training.lazy import made_once
 from epochcost.training.trackers import hand_over, harmlessly
 
@@ -23,7 +23,7 @@ class KerasHooks:
     def __init__(self, experiment: str = "", **told: Any) -> None:
         super().__init__()
         self._epochcost = Fit("keras", UserArgs(experiment, **told), call=("keras", ("fit",)))
-        self._beside: list[Any] = []
+        self._beside = Beside()
         self._batches = 0
         self._length: int | None = None
         self._before = 0
@@ -33,7 +33,7 @@ class KerasHooks:
     def on_train_begin(self, logs: Any = None) -> None:
         """``fit`` begins; with which epoch is told later."""
         self._epochcost.begin()
-        self._beside = callbacks_beside(self)
+        self._beside = Beside(self)
         self._first, self._before = True, 0
         self._length = self.params.get("steps")
 

@@ -23,10 +23,14 @@ class DefaultAction(int):
     ``signal``'s conversion into `signal.Handlers`, and a callable to the interpreter.
     """
 
+    noted: Callable[[], None]
     preempted: Callable[[], None]
 
     def __call__(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """Only ever called as the installed handler: nobody else can get hold of it."""
+        """End the process, as the installed handler; called by another one that found it, only note it."""
+        if _signal.getsignal(signal.SIGTERM) is not self:
+            self.noted()
+            return
         try:
             self.preempted()
         finally:
@@ -70,7 +74,7 @@ class SigtermHook:
             self._ours = Chained(now, self._noted)
         else:
             self._ours = DefaultAction(signal.SIG_DFL)
-            self._ours.preempted = self._preempted
+            self._ours.noted, self._ours.preempted = self._noted, self._preempted
         _signal.signal(signal.SIGTERM, self._ours)
 
     def lift(self) -> None:

@@ -82,6 +82,30 @@ RUN: tuple[Family, ...] = (
         _rows(lambda r: [((r.run, r.part, s.value), usd) for s, usd in r.settled.states.items()] if r.settled else []),
     ),
     Family(
+        "run_useful_seconds_total",
+        "The run's useful seconds by what the multiprocessors did: active, the rest, or unknown; they sum to `useful`.",
+        (*RUN_LABELS, "sm"),
+        _rows(lambda r: [((r.run, r.part, sm.value), seconds) for sm, seconds in r.useful.seconds.items()]),
+    ),
+    Family(
+        "run_useful_cost_usd",
+        "The run's useful dollars on this node, as exact as known now, by what the multiprocessors did.",
+        (*RUN_LABELS, "sm"),
+        _rows(lambda r: [((r.run, r.part, sm.value), usd) for sm, usd in r.useful.cost_usd.items()]),
+    ),
+    Family(
+        "run_energy_joules_total",
+        "Energy that the run's GPUs drew for it on this node, in the seconds of the next.",
+        RUN_LABELS,
+        _each_run(lambda r: r.energy_joules),
+    ),
+    Family(
+        "run_energy_seconds_total",
+        "Seconds of the run in which each of its GPUs told its power.",
+        RUN_LABELS,
+        _each_run(lambda r: r.energy_seconds),
+    ),
+    Family(
         "run_phase_seconds_total",
         "Seconds of the run by what it says it was doing.",
         (*RUN_LABELS, "phase"),

@@ -17,6 +17,9 @@ BEGINNING = 0.5
 ENOUGH = 0.7
 """Of the shortest epoch: the last one took so long, so it was done when the command ended well."""
 NEARLY = 1e-6
+FIRST_DRAWN = 0.1
+"""A share of an epoch that a bar may show when it is first read."""
+MOST_SKIPPED = 100
 FEW_LINES = 3
 """Lines an epoch from which on one that counts nothing tells about where the epoch ends."""
 
@@ -28,7 +31,7 @@ class Track:
         kind, source: of the statements.
         ends: number and moment of each epoch that ended, not yet taken by `news`.
         count: epochs finished, those of others before a resumed run included.
-        began: epochs that were finished before this track began.
+        began, began_within: epochs that were finished before this track began, and the share of one that was.
         position: in finished epochs; None where not known.
         planned: None where not known.
         step, steps: of the run, and of one epoch; None where not known.
@@ -47,6 +50,7 @@ class Track:
         self.ends: deque[tuple[int, Moment]] = deque(maxlen=KEPT_ENDS)
         self.count = 0
         self.began = 0
+        self.began_within = 0.0
         self.position: float | None = None
         self.planned: float | None = None
         self.step: int | None = None
@@ -124,6 +128,7 @@ class EpochTrack(Track):
         self._held: tuple[int, Moment] | None = None
         self._whole = False
         self._given = self._whole_steps = False
+        self._ahead: tuple[int, Moment] | None = None
         self._usual = said.usual
         self._stepping = self.source == "table" and said.run_step is not None
         self.per_epoch: int | None = None
@@ -135,6 +140,7 @@ class EpochTrack(Track):
         self._fraction: float | None = None
         self._full: Moment | None = None
         self._rising = 0
+        self._emptied = False
         self._own_step: int | None = None
 
     # What it is worth
@@ -190,12 +196,13 @@ class EpochTrack(Track):
         self._learn(said)
         if self._number is None:
             self._start_at(number, at)
+            self._begin_within(said)
         elif number == self._number:
             self._again(said, at)
         elif number == self._number + 1:
             self._next(said, at)
         elif number > self._number:
-            self._skip(number, at)
+            self._skip(number, said, at)
         else:
             self._back(number, said, at)
         if number == self._number:
@@ -233,6 +240,12 @@ class EpochTrack(Track):
         if self.form is Form.END:
             self.close(self._index + 1, at)
 
+    def _begin_within(self, said: Progress) -> None:
+        """A bar is drawn from its beginning, unless the run was resumed within an epoch."""
+        share = said.fraction
+        if share is not None and self.trust is Trust.NAMED and not self.kind_is_table and FIRST_DRAWN < share < 1.0:
+            self.began_within = share
+
     @property
     def _index(self) -> int:
         """Epochs that are finished before the one that is being done."""
@@ -248,6 +261,9 @@ class EpochTrack(Track):
         only = self._start == self._number and (self._bounds() is None or self._number == self._bounds())
         if not only:
             return
+        if self._counts_again(said) and said.step == 0 and not self._emptied:
+            self._emptied = True  # Lightning empties its bar before it names the next epoch
+            return
         if self._counts_again(said) or (self.counters is not None and self.counters.full is not None):
             self._end_now(at)
             self._held = None
@@ -262,7 +278,7 @@ class EpochTrack(Track):
             return False
         if self.steps is not None and said.steps is not None and said.steps != self.steps:
             return False
-        return self._first_step is None or said.step is None or said.step <= self._first_step
+        return self._emptied or self._first_step is None or said.step is None or said.step <= self._first_step
 
     def _apart(self, at: Moment) -> bool:
         """The line is about as far from the one before as epochs are: no second print of the same."""
@@ -347,16 +363,25 @@ class EpochTrack(Track):
         if self._runwide is None or not goes_on:
             self._runwide = goes_on and not full
 
-    def _skip(self, number: int, at: Moment) -> None:
-        """Epochs of which nothing was printed, or nothing was read."""
-        if self.confirmed:
-            self.close(self._offset + number - (self._first or 0), at)
-            self._number = number
-            self._enter(at)
-            if self.form is Form.END:
-                self.close(self._index + 1, at)
+    def _skip(self, number: int, said: Progress, at: Moment) -> None:
+        """Epochs of which nothing was printed, or nothing was read: only when another line agrees."""
+        if not self.confirmed:
+            self._relearn(number, at)
             return
-        self._relearn(number, at)
+        ahead, self._ahead = self._ahead, (number, at)
+        if ahead is None or number not in (ahead[0], ahead[0] + 1):
+            return
+        self._ahead = None
+        if ahead[0] - (self._number or 0) > MOST_SKIPPED:
+            self._relearn(number, at)
+            return
+        self.close(self._offset + ahead[0] - (self._first or 0), ahead[1])
+        self._number = ahead[0]
+        self._enter(ahead[1])
+        if self.form is Form.END:
+            self.close(self._index + 1, ahead[1])
+        if number == ahead[0] + 1:
+            self._next(said, at)
 
     def _relearn(self, number: int, at: Moment) -> None:
         """What was seen before was something else."""

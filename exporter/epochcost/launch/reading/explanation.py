@@ -83,7 +83,7 @@ def _advice(tracker: ProgressTracker, last: ProgressSnapshot, epochs: int) -> It
             "progress bars without a name may be anything: --bar epoch (each is an epoch) or --bar run (the longest is"
             " the run, with --epochs N)"
         )
-    elif tracker.leader is None:
+    elif tracker.leader is None and not tracker.tracks:
         yield "no line was understood: --pattern 'epoch (?P<epoch>\\d+)' teaches a format (docs/exec.md)"
 
 

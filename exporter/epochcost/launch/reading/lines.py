@@ -36,6 +36,7 @@ class Lines:
 
     def __init__(self, *, every: bool = False) -> None:
         self.every = every
+        self.seen = False
         self._rest = b""
 
     @property
@@ -51,6 +52,7 @@ class Lines:
 
     def cut(self, data: bytes) -> list[bytes]:
         """The lines that ``data`` finishes and that may tell something, without their ends, cut to their limit."""
+        self.seen = True
         last = _last_end(data, 0, len(data))
         if last < 0:
             self._rest += data[: MAX_LINE_BYTES - len(self._rest)]

@@ -11,6 +11,10 @@ from epochcost.launch.reading.progress import Form, Progress, Trust
 
 MANY_RISES = 3
 LONGEST_JUMP = 1.0
+SAME_BEGINNING = 0.5
+"""A fit begins at nothing, or where the one before did."""
+FAR = 10.0
+"""Epochs by which no log goes on from one line to the next, but for one that always does."""
 
 
 class PositionTrack(Track):
@@ -24,7 +28,9 @@ class PositionTrack(Track):
         self._over = False
         self._rises = 0
         self._rose = at
-        self._together = 0
+        self._ahead: float | None = None
+        self._longest = 0.0
+        self._first_of_fit = said.position or 0.0
         self._within_seen = False
         self.counters = InnerCounters() if said.form is Form.COUNT else None
 
@@ -63,8 +69,8 @@ class PositionTrack(Track):
         elif position < self._own - NEARLY:
             if not self._again(position):
                 return
-        elif position > self._own + NEARLY:
-            self._rise(position, at)
+        elif position > self._own + NEARLY and not self._rise(position, at):
+            return
         self._own = position
         self._over = self._over or said.complete
         if said.run_step is not None:
@@ -88,6 +94,9 @@ class PositionTrack(Track):
         own = self._own or 0.0
         if not self._over and own - position < LONGEST_JUMP - NEARLY:
             return False
+        if position > 1.0 + NEARLY and abs(position - self._first_of_fit) > SAME_BEGINNING:
+            return False
+        self._first_of_fit = position
         if self.form is Form.COUNT and position > 0:
             return False
         if (
@@ -107,8 +116,18 @@ class PositionTrack(Track):
             self.counters.begin_epoch()
         return True
 
-    def _rise(self, position: float, at: Moment) -> None:
+    def _rise(self, position: float, at: Moment) -> bool:
+        """The position went on; False where one line alone says that it did so by far."""
         own = self._own or 0.0
+        jump = position - own
+        if jump > max(FAR, 2 * self._longest) and self.trust < Trust.TOLD:
+            ahead, self._ahead = self._ahead, position
+            if ahead is None or not 0 <= position - ahead <= LONGEST_JUMP:
+                return False
+            self.count = self.began = max(self.count, math.floor(self._offset + position + NEARLY))
+        else:
+            self._longest = max(self._longest, jump)
+        self._ahead = None
         if self.trust < Trust.KNOWN and position - own > LONGEST_JUMP + NEARLY:
             self._rises = 0
             self.ends.clear()
@@ -118,6 +137,7 @@ class PositionTrack(Track):
         self._rose = self.active = at
         if self.counters is not None:
             self.counters.begin_epoch()
+        return True
 
     def _stand(self, at: Moment) -> None:
         position = self._offset + (self._own or 0.0)

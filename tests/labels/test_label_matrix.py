@@ -1,0 +1,170 @@
+"""The same simulated fleet under every set of labels: all rules healthy, all panels answer, every dollar once.
+
+The fleet's time and the rules go by 30 times as quickly; then the fleet stands still, so that every store has seen the
+same last figures, however often it scrapes. ``EPOCHCOST_LABEL_SETS=all`` (`scripts/test-labels`) takes all eight sets.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from tests.demo.truth import run_cost
+from tests.grafana.boards import Asked, queries
+from tests.labels.label_sets import SAMPLE, SETS, LabelledPrometheus, LabelSet
+from tests.stack import available
+from tests.waiting import wait_for
+
+from epochcost.demo.exposition import POLLER
+from epochcost.demo.fleet import FLEET, G5_NEXT, G5_TAKEN
+from epochcost.demo.live import Live
+from epochcost.demo.simulated_agent import Fleet, machine_name
+
+pytestmark = [pytest.mark.stack, pytest.mark.skipif(not available(), reason="no Prometheus on this machine")]
+SPEED = 30.0
+BEGIN, END = 7600.0, 8860.0
+"""Seconds of the script: the machine of char-lm-31 is taken away at 7920, and another one has it from 8280 on."""
+MOVED, TWO_AT_ONCE = "char-lm-31", "llm-7b-4417"
+CHOSEN = {
+    "run": MOVED, "machine": machine_name(G5_NEXT.name), "experiment": "char-lm", "instance_type": "p4d.24xlarge",
+    "here": "p4d.24xlarge", "__range": "30s", "__rate_interval": "8s",
+}  # fmt: skip
+NAMES = list(SETS) if os.environ.get("EPOCHCOST_LABEL_SETS") == "all" else list(SAMPLE)
+SUMS = (
+    "sum(cluster:epochcost_price_usd_per_hour:sum)",
+    "sum by (run) (run:epochcost_cost_usd:sum)",
+    "sum by (run, state) (run_state:epochcost_cost_usd:sum)",
+    "sum by (run) (run:epochcost_epochs:executed)",
+    "sum by (run) (run:epochcost_epochs:useful)",
+    "sum by (run) (run:epochcost_cost_usd:projected)",
+    "sum by (run) (run:epochcost_cost_usd_per_hour:sum)",
+    "sum by (epochcost_machine) (node:epochcost_price_usd_per_hour:unified)",
+    "sum by (epochcost_machine) (node:epochcost_price_saving_ratio:now)",
+    "count(machine:epochcost_node_info:max)",
+)
+MEANS = (
+    "avg by (run) (run:epochcost_epoch_cost_usd:mean)",
+    "avg by (run) (run:epochcost_useful_epoch_cost_usd:mean)",
+    "avg by (run) (run:epochcost_waste_ratio:life)",
+)
+"""Figures that are the same in each cluster."""
+
+
+@dataclass
+class World:
+    """Every store, and since when (s since the Unix epoch) the fleet stands still for each of them."""
+
+    stores: dict[str, LabelledPrometheus] = field(default_factory=dict)
+    still_ts: float = 0.0
+    epoch_ts: float = 0.0
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    home = tmp_path_factory.mktemp("labels")
+    fleet = Fleet(FLEET, time.time() + (END - BEGIN) / SPEED - END)
+    for _ in fleet.play(0.0, BEGIN, math.inf):
+        pass
+    began = time.time()
+    still = threading.Event()
+
+    def clock() -> float:
+        return fleet.epoch_ts + min(END, BEGIN + SPEED * (time.time() - began))
+
+    live = Live(fleet, BEGIN, ("127.0.0.1", 0), clock)
+    live.start()
+    address = live.url.removeprefix("http://")
+    machines = [agent.machine.name for agent in fleet.agents]
+    made = World(epoch_ts=fleet.epoch_ts)
+    with contextlib.ExitStack() as stack:
+        stack.callback(live.stop)
+        stack.callback(still.set)
+        for i, name in enumerate(NAMES):
+            scrapes = SETS[name].scrapes(address, machines, POLLER, SPEED)
+            made.stores[name] = stack.enter_context(LabelledPrometheus(home / str(i), scrapes, SPEED))
+        still.wait(max(0.0, began + (END - BEGIN) / SPEED - time.time()))
+        for name, store in made.stores.items():
+            last = functools.partial(seen_last, store, SETS[name], fleet)
+            wait_for(last, 60, f"the last figures of every machine in {name}")
+        made.still_ts = time.time()
+        for name, store in made.stores.items():
+            wait_for(functools.partial(store.evaluated_since, made.still_ts + 3), 60, f"the rules of {name} after them")
+        yield made
+
+
+def seen_last(store: LabelledPrometheus, labels: LabelSet, fleet: Fleet) -> bool:
+    """Whether every machine that is left was scraped since the fleet stands still."""
+    left = sum(agent.up(END) for agent in fleet.agents)
+    found = store.answer(f"count(epochcost_sample_timestamp_seconds >= {fleet.epoch_ts + END - 1})", time.time())
+    return found == [({}, float(left * len(labels.copies)))]
+
+
+@pytest.fixture(params=NAMES)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def by_labels(answer: list[tuple[dict[str, str], float]]) -> dict[tuple[tuple[str, str], ...], float]:
+    return {tuple(sorted(labels.items())): value for labels, value in answer}
+
+
+def test_every_rule_is_healthy(world: World, name: str) -> None:
+    bad = [f"{rule['name']}: {rule.get('lastError')}" for rule in world.stores[name].rules() if rule["health"] != "ok"]
+    assert bad == []
+
+
+def filled(name: str, query: Asked) -> str:
+    """A run is of one cluster: the Run dashboard takes the first that has it."""
+    one = query.board == "run" and any("cluster" in copy for copy in SETS[name].copies)
+    return query.filled(**CHOSEN, cluster="eu" if one else ".*")
+
+
+def test_every_panel_answers_as_it_does_where_nobody_relabels(world: World, name: str) -> None:
+    at = world.still_ts + 1
+    wrong = []
+    for query in queries():
+        plain = world.stores["plain"].answer(filled("plain", query), at)
+        shown = world.stores[name].answer(filled(name, query), at)
+        if bool(plain) is not bool(shown):
+            wrong.append((str(query), len(plain), len(shown)))
+        elif query.kind in ("stat", "gauge") and len(shown) > 1 and query.panel != "Cheapest run":
+            wrong.append((str(query), "several figures in one tile", len(shown)))
+        elif query.key and len({labels[query.key] for labels, _ in shown}) != len(shown):
+            wrong.append((str(query), "two rows for one thing", len(shown)))
+    assert wrong == []
+
+
+@pytest.mark.parametrize("expr", [*SUMS, *MEANS])
+def test_every_dollar_and_epoch_counts_once(world: World, name: str, expr: str) -> None:
+    times = SETS[name].clusters if expr in SUMS else 1
+    at = time.time()
+    plain = {k: times * v for k, v in by_labels(world.stores["plain"].answer(expr, at)).items()}
+    assert plain
+    assert by_labels(world.stores[name].answer(expr, at)) == pytest.approx(plain, rel=1e-6)
+
+
+@pytest.mark.parametrize("run", [MOVED, TWO_AT_ONCE])
+def test_a_run_that_moved_and_one_on_two_machines_cost_what_the_script_says(world: World, name: str, run: str) -> None:
+    clusters = world.stores[name].answer(f'run:epochcost_cost_usd:sum{{run="{run}"}}', time.time())
+    assert len(clusters) == SETS[name].clusters
+    for _, usd in clusters:
+        # What a machine did after its last scrape, before it was taken away, no store knows.
+        assert usd == pytest.approx(run_cost(FLEET, run, END), rel=0.02 if run == MOVED else 1e-6)
+
+
+def test_the_machine_that_is_gone_is_an_alert(world: World, name: str) -> None:
+    def down() -> set[str]:
+        alerts = world.stores[name].get("/api/v1/alerts")["data"]["alerts"]
+        firing = [
+            a["labels"] for a in alerts if a["state"] == "firing" and a["labels"]["alertname"] == "EpochcostAgentDown"
+        ]
+        return {labels.get("epochcost_machine", "") for labels in firing}
+
+    wait_for(lambda: machine_name(G5_TAKEN.name) in down(), 20, f"EpochcostAgentDown under {name}")
