@@ -49,7 +49,9 @@ class SimulatedNode:
             'run_state{run="sim-run",state="training"}': 1 - self.stalled,
             'run_state{run="sim-run",state="stalled"}': int(self.stalled),
             'run_state_seconds_total{run="sim-run",state="useful"}': age,
-            'run_cost_usd_total{run="sim-run"}': 30,
+            'run_state_cost_usd_total{run="sim-run",state="useful"}': 30,
+            'run_leader{run="sim-run"}': 1,
+            "node_boot_time_seconds": 1,
             'run_epochs_planned{run="sim-run"}': 10,
             'run_epoch{run="sim-run"}': 6,
             'run_epoch_seconds_sum{run="sim-run"}': 360,
@@ -66,7 +68,14 @@ class SimulatedNode:
         }
         if self.budget_usd is not None:
             lines['run_budget_usd{run="sim-run"}'] = self.budget_usd
-        return "".join(f"epochcost_{series} {value}\n" for series, value in lines.items())
+        return "".join(f"epochcost_{identified(series)} {value}\n" for series, value in lines.items())
+
+
+def identified(series: str) -> str:
+    """As an agent exports it: which machine says so, and of which ledger a run's series is."""
+    name, _, labels = series.partition("{")
+    own = 'epochcost_machine="sim-a-1"' + (',part="p"' if name.startswith("run_") else "")
+    return f"{name}{{{own}{',' + labels if labels else '}'}"
 
 
 @dataclass(frozen=True)
@@ -102,17 +111,16 @@ def test_an_idle_gpu_arrives_at_the_webhook_with_its_dollars_and_resolves(stack:
     assert fired["labels"] == {
         "alertname": "EpochcostGpuIdle",
         "severity": "warning",
-        "job": "epochcost-agent",
-        "instance": fired["labels"]["instance"],
+        "epochcost_machine": "sim-a-1",
         "node": "sim-a",
         "gpu": "0",
         "uuid": "GPU-simulated",
     }
     assert fired["annotations"]["summary"] == "A paid GPU does almost nothing while a run is on its node."
-    assert "GPU 0 (GPU-simulated) of node sim-a" in fired["annotations"]["description"]
+    assert "GPU 0 (GPU-simulated) of node sim-a has" in fired["annotations"]["description"]
     assert "wastes $4.00 an hour" in fired["annotations"]["description"]
     assert fired["annotations"]["dashboard_url"] == "http://127.0.0.1:3000/d/epochcost-fleet?var-node=sim-a"
-    assert stack.webhook.notifications[0]["groupLabels"] == {"node": "sim-a"}
+    assert stack.webhook.notifications[0]["groupLabels"] == {"epochcost_machine": "sim-a-1"}
     assert stack.prometheus.value("run:epochcost_cost_usd_per_hour:sum") == 4
     assert stack.prometheus.unhealthy_rules() == []
 
@@ -167,7 +175,7 @@ def test_a_run_over_its_budget_arrives_with_both_sums_and_resolves_when_it_gets_
     wait_for(lambda: stack.webhook.alerts("EpochcostRunOverBudget", "resolved"), 40, "its end")
 
 
-AGENT_DOWN = {"alertname": "EpochcostAgentDown", "severity": "warning", "instance": "a:1", "node": "sim-a"}
+AGENT_DOWN = {"alertname": "EpochcostAgentDown", "severity": "warning", "epochcost_machine": "sim-a-1", "node": "sim-a"}
 STALLED = {"alertname": "EpochcostRunStalled", "severity": "warning", "run": "sim-run"}
 
 
@@ -176,26 +184,55 @@ STALLED = {"alertname": "EpochcostRunStalled", "severity": "warning", "run": "si
     [
         pytest.param(
             AGENT_DOWN,
-            {"alertname": "EpochcostGpuIdle", "severity": "warning", "instance": "a:1", "node": "sim-a", "gpu": "0"},
-            {"alertname": "EpochcostGpuIdle", "severity": "warning", "instance": "b:1", "node": "sim-b", "gpu": "0"},
+            {
+                "alertname": "EpochcostGpuIdle",
+                "severity": "warning",
+                "epochcost_machine": "sim-a-1",
+                "node": "sim-a",
+                "gpu": "0",
+            },
+            {
+                "alertname": "EpochcostGpuIdle",
+                "severity": "warning",
+                "epochcost_machine": "sim-b-1",
+                "node": "sim-b",
+                "gpu": "0",
+            },
             id="agent down silences its own node alone",
         ),
         pytest.param(
-            {k: v for k, v in AGENT_DOWN.items() if k != "node"},
+            {k: v for k, v in AGENT_DOWN.items() if k not in ("node", "epochcost_machine")},
             None,
             STALLED,
             id="an agent without a known node silences no run",
         ),
         pytest.param(
-            {"alertname": "EpochcostPreemptionNotice", "severity": "critical", "node": "sim-a", "kind": "interruption"},
+            {
+                "alertname": "EpochcostPreemptionNotice",
+                "severity": "critical",
+                "epochcost_machine": "sim-a-1",
+                "node": "sim-a",
+                "kind": "interruption",
+            },
             AGENT_DOWN,
-            {"alertname": "EpochcostNodeVacant", "severity": "warning", "instance": "b:1", "node": "sim-b"},
+            {
+                "alertname": "EpochcostNodeVacant",
+                "severity": "warning",
+                "epochcost_machine": "sim-b-1",
+                "node": "sim-b",
+            },
             id="a node that is taken away",
         ),
         pytest.param(
-            {"alertname": "EpochcostGpuUnreadable", "severity": "warning", "node": "sim-a", "gpu": "0"},
-            {"alertname": "EpochcostIdleCost", "severity": "warning", "node": "sim-a"},
-            {"alertname": "EpochcostIdleCost", "severity": "warning", "node": "sim-b"},
+            {
+                "alertname": "EpochcostGpuUnreadable",
+                "severity": "warning",
+                "epochcost_machine": "sim-a-1",
+                "node": "sim-a",
+                "gpu": "0",
+            },
+            {"alertname": "EpochcostIdleCost", "severity": "warning", "epochcost_machine": "sim-a-1", "node": "sim-a"},
+            {"alertname": "EpochcostIdleCost", "severity": "warning", "epochcost_machine": "sim-b-1", "node": "sim-b"},
             id="a lost GPU",
         ),
         pytest.param(
@@ -213,7 +250,12 @@ STALLED = {"alertname": "EpochcostRunStalled", "severity": "warning", "run": "si
         pytest.param({**STALLED, "severity": "critical"}, STALLED, {**STALLED, "run": "other"}, id="critical"),
         pytest.param(
             {"alertname": "EpochcostPricesDown", "severity": "warning", "instance": "p:1"},
-            {"alertname": "EpochcostPriceUnknown", "severity": "warning", "instance": "a:1", "node": "sim-a"},
+            {
+                "alertname": "EpochcostPriceUnknown",
+                "severity": "warning",
+                "epochcost_machine": "sim-a-1",
+                "node": "sim-a",
+            },
             STALLED,
             id="no poller",
         ),
@@ -232,7 +274,14 @@ def test_an_alert_silences_what_follows_from_it(tmp_path: Path, source, silenced
 
 def test_a_dead_node_is_one_notification(tmp_path: Path) -> None:
     dead = [
-        {"alertname": name, "severity": "warning", "cluster": "lab", "instance": "a:1", "node": "sim-a", **more}
+        {
+            "alertname": name,
+            "severity": "warning",
+            "cluster": "lab",
+            "epochcost_machine": "sim-a-1",
+            "node": "sim-a",
+            **more,
+        }
         for name, more in [
             ("EpochcostAgentDown", {}),
             ("EpochcostPriceStale", {}),
@@ -243,7 +292,7 @@ def test_a_dead_node_is_one_notification(tmp_path: Path) -> None:
     ]
     with WebhookReceiver() as webhook, Alertmanager(tmp_path / "alertmanager", webhook.url, speed=100) as alertmanager:
         alertmanager.post(*dead)
-        alertmanager.post({**dead[0], "instance": "b:1", "node": "sim-b"})
+        alertmanager.post({**dead[0], "epochcost_machine": "sim-b-1", "node": "sim-b"})
         wait_for(lambda: len(webhook.notifications) >= 2, 20, "the two notifications")
         assert sorted(labels["node"] for labels in _arrived(webhook)) == ["sim-a", "sim-b"]
         assert {labels["alertname"] for labels in _arrived(webhook)} == {"EpochcostAgentDown"}

@@ -58,11 +58,11 @@ def test_an_example_reads_its_secret_from_a_file(path: Path) -> None:
 @pytest.mark.parametrize(
     ("labels", "grouped_by"),
     [
-        (["alertname=EpochcostGpuIdle", "node=sim-a", "severity=warning"], "cluster, node"),
+        (["alertname=EpochcostGpuIdle", "epochcost_machine=sim-a", "severity=warning"], "cluster, epochcost_machine"),
         (["alertname=EpochcostRunStalled", "run=llm", "severity=critical"], "cluster, run"),
     ],
 )
-def test_alerts_are_grouped_by_node_or_else_by_run(labels: list[str], grouped_by: str) -> None:
+def test_alerts_are_grouped_by_machine_or_else_by_run(labels: list[str], grouped_by: str) -> None:
     tree = run("amtool", "config", "routes", "test", f"--config.file={ALERTMANAGER_FILES[0]}", "--tree", *labels)
     assert "epochcost" in tree
     route = yaml.safe_load(ALERTMANAGER_FILES[0].read_text())["route"]

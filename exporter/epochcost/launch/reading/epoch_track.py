@@ -17,6 +17,8 @@ BEGINNING = 0.5
 ENOUGH = 0.7
 """Of the shortest epoch: the last one took so long, so it was done when the command ended well."""
 NEARLY = 1e-6
+FIRST_DRAWN = 0.1
+"""A share of an epoch that a bar may show when it is first read."""
 MOST_SKIPPED = 100
 FEW_LINES = 3
 """Lines an epoch from which on one that counts nothing tells about where the epoch ends."""
@@ -29,7 +31,7 @@ class Track:
         kind, source: of the statements.
         ends: number and moment of each epoch that ended, not yet taken by `news`.
         count: epochs finished, those of others before a resumed run included.
-        began: epochs that were finished before this track began.
+        began, began_within: epochs that were finished before this track began, and the share of one that was.
         position: in finished epochs; None where not known.
         planned: None where not known.
         step, steps: of the run, and of one epoch; None where not known.
@@ -48,6 +50,7 @@ class Track:
         self.ends: deque[tuple[int, Moment]] = deque(maxlen=KEPT_ENDS)
         self.count = 0
         self.began = 0
+        self.began_within = 0.0
         self.position: float | None = None
         self.planned: float | None = None
         self.step: int | None = None
@@ -193,6 +196,7 @@ class EpochTrack(Track):
         self._learn(said)
         if self._number is None:
             self._start_at(number, at)
+            self._begin_within(said)
         elif number == self._number:
             self._again(said, at)
         elif number == self._number + 1:
@@ -235,6 +239,12 @@ class EpochTrack(Track):
         self._enter(at)
         if self.form is Form.END:
             self.close(self._index + 1, at)
+
+    def _begin_within(self, said: Progress) -> None:
+        """A bar is drawn from its beginning, unless the run was resumed within an epoch."""
+        share = said.fraction
+        if share is not None and self.trust is Trust.NAMED and not self.kind_is_table and FIRST_DRAWN < share < 1.0:
+            self.began_within = share
 
     @property
     def _index(self) -> int:

@@ -56,7 +56,7 @@ class ProgressSnapshot:
     at: Moment | None = None
     retract: bool = False
     since: Moment | None = None
-    began: int | None = None
+    began: float | None = None
     ended: int | None = None
     epoch: float | None = None
     epochs: float | None = None
@@ -352,7 +352,7 @@ class ProgressTracker:
         self, at: Moment, track: Track, position: float | None, ended: int | None = None, *, now: bool = True
     ) -> ProgressSnapshot:
         step, steps = self._steps(track)
-        began = self._base + track.began if track.position is not None else None
+        began = self._base + track.began + track.began_within if track.position is not None else None
         ends_only = track.form is Form.END and isinstance(track, EpochTrack)
         since = None if ends_only or self._retracted else track.begun
         return ProgressSnapshot(
