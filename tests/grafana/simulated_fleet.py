@@ -28,6 +28,8 @@ RUN_STATES = {
     State.REPLAY: RunState.REPLAY,
     State.STALLED: RunState.STALLED,
 }
+ACTIVITY = {"sm": 0.6, "tensor": 0.3, "dram": 0.45}
+"""Of its utilisation, what the parts of a simulated GPU are active."""
 SAMPLES_OF_A_NODE, SAMPLES_OF_A_GPU, SCRAPE_SECONDS_PER_SAMPLE = 90.0, 30.0, 1e-5
 RULE_SECONDS = {"epochcost-cost": 0.004, "epochcost-run": 0.011, "epochcost-price": 0.006}
 INPUT_AND_OUTPUT = {"disk_read": 180e6, "disk_written": 12e6, "network_receive": 95e6, "network_transmit": 20e6}
@@ -306,6 +308,12 @@ def _node(node: SimulatedNode, t: float, epoch_ts: float) -> Iterator[Sample]:
     yield "node_memory_total_bytes", {}, 256 * GIB
     for way, bytes_per_second in INPUT_AND_OUTPUT.items():
         yield f"node_{way}_bytes_total", {}, bytes_per_second * lived
+    if node.gpus:
+        useful = totals.get(State.USEFUL, (0.0, 0.0))[0]
+        for sm, part in (("active", 0.6), ("rest", 0.4), ("unknown", 0.0)):
+            yield "node_useful_seconds_total", {"sm": sm}, part * useful
+        yield "gpu_read_seconds", {}, 0.004
+        yield "gpu_call_failures_total", {"call": "nvmlDeviceGetPowerUsage", "code": "999"}, lived // 600
     yield "node_power_watts", {}, node.watts_per_device * max(node.gpus, 1) * (0.3 + 0.7 * now.utilization_at(t))
 
 
@@ -326,6 +334,12 @@ def _gpu(node: SimulatedNode, index: int, t: float) -> Iterator[Sample]:
     yield "gpu_memory_used_byte_seconds_total", gpu, filled * node.gpu_memory_bytes
     yield "gpu_power_watts", gpu, node.watts_per_device * (0.3 + 0.7 * now.utilization_at(t, lag))
     yield "gpu_energy_joules_total", gpu, node.watts_per_device * 0.8 * sum(min(t, s.end) - s.start for s in lived)
+    busy = sum(s.busy_seconds(t, lag) for s in lived)
+    for part, of in ACTIVITY.items():
+        yield f"gpu_{part}_active_ratio", gpu, of * now.utilization_at(t, lag)
+    yield "gpu_throttle_seconds_total", {**gpu, "reason": "power_cap"}, 0.2 * busy
+    yield "gpu_ecc_errors_total", {**gpu, "type": "corrected"}, busy // 3600
+    yield "gpu_xid_errors_total", {**gpu, "xid": "13"}, float(index == 0 and t > 9000)
     yield "gpu_temperature_celsius", gpu, 40 + 35 * now.utilization_at(t, lag)
     of_run = {"owner_kind": "run", "owner": now.run}
     owner = of_run if now.run else {"owner_kind": "user", "owner": node.user, "owner_user": node.user}

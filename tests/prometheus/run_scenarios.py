@@ -387,8 +387,8 @@ SCENARIOS = [
         absent=[
             "run:epochcost_cost_usd:sum", "sum without (state) (run_state:epochcost_cost_usd:sum)",
             "run:epochcost_epoch_cost_usd:mean", "run:epochcost_waste_ratio:life",
-            "run:epochcost_saving_ratio:realised",
-            "run:epochcost_cost_usd:projected", "run:epochcost_kilostep_cost_usd:mean",
+            "run:epochcost_saving_ratio:realised", "run:epochcost_cost_usd:projected",
+            "run:epochcost_kilostep_cost_usd:mean",
         ],
     ),
 ]  # fmt: skip

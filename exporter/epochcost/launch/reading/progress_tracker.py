@@ -56,7 +56,7 @@ class ProgressSnapshot:
     at: Moment | None = None
     retract: bool = False
     since: Moment | None = None
-    began: int | None = None
+    began: float | None = None
     ended: int | None = None
     epoch: float | None = None
     epochs: float | None = None
@@ -71,11 +71,17 @@ class ProgressTracker:
 
     Kinds are never mixed: two that count differently would go to and fro. What is reported never goes back, but as a
     whole: a better kind that contradicts it takes it back.
+
+    Args:
+        plan: what the user said beforehand.
+        start: when the command began.
+        timed: moments are of a clock; else they only order what was printed.
     """
 
-    def __init__(self, plan: Plan, start: Moment) -> None:
+    def __init__(self, plan: Plan, start: Moment, *, timed: bool = True) -> None:
         self._plan = plan
         self._start = start
+        self._timed = timed
         self._tracks: dict[str, Track] = {}
         self._ending = EndMarks()
         self._bars = RunBars()
@@ -202,7 +208,7 @@ class ProgressTracker:
         elif said.position is not None:
             track = PositionTrack(said, at)
         elif said.number is not None:
-            track = EpochTrack(said, at, self._ending)
+            track = EpochTrack(said, at, self._ending, self._start if self._timed else None)
         else:
             return None
         self._tracks[said.kind] = track
@@ -320,7 +326,7 @@ class ProgressTracker:
     def _now(self, at: Moment) -> ProgressSnapshot | None:
         """Position and steps, where they have changed."""
         track = self.leader if self.leader is not None and self.leader.confirmed else self._plausible()
-        if track is None or (track.position is None and self._waits(at)):
+        if track is None or (track.position is None and (self._waits(at) or self._of_an_epoch(track))):
             return None
         position = None
         if track.position is not None:
@@ -334,6 +340,14 @@ class ProgressTracker:
 
     def _plausible(self) -> Track | None:
         return next((one for one in self._tracks.values() if isinstance(one, EpochTrack) and one.plausible), None)
+
+    def _of_an_epoch(self, track: Track) -> bool:
+        """Steps beside lines that number epochs may be those of one epoch: they show it when they begin again."""
+        if track.trust > Trust.GUESS:
+            return False
+        return any(
+            isinstance(one, EpochTrack) and not one.evaluation and not one.broken for one in self._tracks.values()
+        )
 
     def _waits(self, at: Moment) -> bool:
         """Whether an end of an epoch waits to be confirmed: what is written later would hide when it was."""
@@ -352,7 +366,7 @@ class ProgressTracker:
         self, at: Moment, track: Track, position: float | None, ended: int | None = None, *, now: bool = True
     ) -> ProgressSnapshot:
         step, steps = self._steps(track)
-        began = self._base + track.began if track.position is not None else None
+        began = self._base + track.began + track.began_within if track.position is not None else None
         ends_only = track.form is Form.END and isinstance(track, EpochTrack)
         since = None if ends_only or self._retracted else track.begun
         return ProgressSnapshot(
