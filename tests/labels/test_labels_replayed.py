@@ -74,7 +74,7 @@ class Relabelled:
             i = TARGETS.index(labels["instance"])
             for set_name, made in SETS.items():
                 for copy in made.copies:
-                    named = {"cluster": CLUSTERS[set_name][0], **copy} if made.clusters == 1 else copy
+                    named = {"cluster": CLUSTERS[set_name][0]} if made.clusters == 1 else {}
                     yield name, {**made.stored(labels, i, copy), **named}, value
 
 
