@@ -269,10 +269,14 @@ class ProgressTracker:
         if leader is None or not leader.confirmed:
             if leader is None or best is not leader:
                 self._follow(best, at, found)
-        elif best is not leader and best.tier > leader.tier:
+        elif best is not leader and best.tier > leader.tier and not self._both_known(leader, best):
             self._follow(best, at, found)
         else:
             self._succeed(leader, good, at, found)
+
+    def _both_known(self, leader: Track, best: Track) -> bool:
+        """Two that can be trusted are of two streams, perhaps, of which one is read a little later than the other."""
+        return self._reported > 0 and leader.trust is Trust.KNOWN and best.trust is Trust.KNOWN
 
     def _follow(self, track: Track, at: Moment, found: list[ProgressSnapshot]) -> None:
         before = self.leader
