@@ -171,6 +171,12 @@ class Launch:
         preempted = (command.told_to_go or code == -signal.SIGTERM) and not self._reporter.done
         ended = "preempted" if preempted else "finished" if code == 0 else "failed"
         self._reporter.end(ended, code if code >= 0 else 128 - code)
+        words = CallUntilFailure()
+        words(self._last_words, ended)
+        if words.broken and self._flags.verbose:
+            _say(f"run {self._facts.run} {ended}: {words.broken}")
+
+    def _last_words(self, ended: str) -> None:
         if self._flags.verbose:
             self._say_what_was_read(ended)
         elif self._speechless():

@@ -127,7 +127,7 @@ class Relay:
     def _hear_unfinished(self) -> None:
         """A bar is drawn without an end of line: when nothing follows for a while, it is whole."""
         for stream in self._streams:
-            if rest := stream.lines.rest:
+            if rest := stream.lines.unfinished():
                 self._heard([rest])
 
     def _pass_on(self, also: int | None, wait_ms: int | None) -> set[int]:
