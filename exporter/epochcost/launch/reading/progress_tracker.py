@@ -133,6 +133,9 @@ class ProgressTracker:
             track.announced(self._announced_epochs)
             if track.trust is Trust.KNOWN and said.position is not None:
                 self._bars.log(said.position, said.decimals)
+                for bar in self._tracks.values():
+                    if isinstance(bar, RunTrack):
+                        bar.compare(track.count, track.offset + said.position)
 
     @property
     def _announced_epochs(self) -> float | None:
@@ -186,8 +189,6 @@ class ProgressTracker:
             self._exemplify(track)
         if isinstance(track, RunTrack):
             track.take(said, at)
-            if self._bars.contradicts(said.kind, track.per_epoch):
-                track.broken = "the positions that are logged say otherwise"
 
     def _pass(self, said: Progress, at: Moment) -> None:
         key = f"pass {said.kind}"
@@ -269,10 +270,14 @@ class ProgressTracker:
         if leader is None or not leader.confirmed:
             if leader is None or best is not leader:
                 self._follow(best, at, found)
-        elif best is not leader and best.tier > leader.tier:
+        elif best is not leader and best.tier > leader.tier and not self._both_known(leader, best):
             self._follow(best, at, found)
         else:
             self._succeed(leader, good, at, found)
+
+    def _both_known(self, leader: Track, best: Track) -> bool:
+        """Two that can be trusted are of two streams, perhaps, of which one is read a little later than the other."""
+        return self._reported > 0 and leader.trust is Trust.KNOWN and best.trust is Trust.KNOWN
 
     def _follow(self, track: Track, at: Moment, found: list[ProgressSnapshot]) -> None:
         before = self.leader
