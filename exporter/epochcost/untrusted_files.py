@@ -120,7 +120,9 @@ def is_private(path: str | Path) -> bool:
 
 
 @contextlib.contextmanager
-def replaced(path: str | Path, mode: int = 0o644, *, flush: bool = False) -> Iterator[BinaryIO]:
+def replaced(
+    path: str | Path, mode: int = 0o644, *, flush: bool = False, among_others: bool = False
+) -> Iterator[BinaryIO]:
     """A new file that takes the place of ``path`` when the block ends, in one step; after an error the old one stays.
 
     It is written under a name that nobody can guess, and nothing that already stands there is followed or used.
@@ -129,6 +131,7 @@ def replaced(path: str | Path, mode: int = 0o644, *, flush: bool = False) -> Ite
         path: what is replaced, be it a link or somebody else's file.
         mode: of the new file, whatever the umask.
         flush: whether it must outlive a power cut.
+        among_others: others can make names here: a directory that one of them has put in the way is moved aside.
 
     Raises:
         OSError: when it cannot be written.
@@ -147,7 +150,13 @@ def replaced(path: str | Path, mode: int = 0o644, *, flush: bool = False) -> Ite
             if flush:
                 file.flush()
                 os.fsync(file.fileno())
-        os.replace(aside, name)  # noqa: PTH105
+        try:
+            os.replace(aside, name)  # noqa: PTH105
+        except IsADirectoryError:
+            if not among_others:
+                raise
+            os.rename(name, f"{aside}.in-the-way")  # noqa: PTH104
+            os.replace(aside, name)  # noqa: PTH105
     except BaseException:
         Path(aside).unlink(missing_ok=True)
         raise

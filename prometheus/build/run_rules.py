@@ -164,8 +164,9 @@ COST_OF_EPOCHS = [
         "run:epochcost_epoch_cost_usd:mean",
         f"""
         ({added("epochcost_epoch_cost_usd")})
-        / (run:epochcost_epochs:finished > 0)
+        / (({added("epochcost_epochs_priced")}) > 0)
         and on (RUN) run:epochcost_cost_usd:sum
+        {ONE_LEADER}
         """,
         "Exact: the agents' own integrals, not a rate. Money of every machine, epochs counted once.",
     ),
@@ -174,7 +175,7 @@ COST_OF_EPOCHS = [
         f"""
         (
           sum by (RUN) (max by (PART) (increase(epochcost_run_epoch_cost_usd_sum[1h])))
-          / (sum by (RUN) (max by (PART) (increase(epochcost_run_epoch_seconds_count[1h]))) > 0)
+          / (sum by (RUN) (max by (PART) (increase(epochcost_run_epoch_cost_usd_count[1h]))) > 0)
           and on (RUN) run:epochcost_epoch_cost_usd:mean
           unless on (RUN) (part:epochcost_run_seconds:now unless on (PART) epochcost_run_epoch_cost_usd_sum)
         )
@@ -299,8 +300,8 @@ RUNS = RuleFile(
     shown. Every rule is explained in docs/rules.md.
     """,
     [
-        Group("epochcost-parts", [*KEPT, *WHO_COUNTS]),
-        Group("epochcost-run", [*HISTORY, *RUN, *EPOCHS]),
+        Group("epochcost-parts", KEPT),
+        Group("epochcost-run", [*WHO_COUNTS, *HISTORY, *RUN, *EPOCHS]),
         Group("epochcost-epoch", [*COST_OF_EPOCHS, *PROJECTION]),
         Group(
             "epochcost-archive",

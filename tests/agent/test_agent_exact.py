@@ -192,6 +192,38 @@ def test_a_reboot_assumes_nothing_and_counters_go_on(world: World, agent: Callab
     assert run.cost_usd == pytest.approx(0.050)
 
 
+def test_a_boot_whose_clock_was_ahead_keeps_its_dollars_and_charges_nothing_in_the_next(
+    world: World, agent: Callable[..., Driven]
+) -> None:
+    world.wall += 7200
+    world.boot_ts = world.wall - 7200
+    world.write_proc()
+    it = agent(price__usd_per_hour="3.6")
+    it.ask_price()
+    world.say("start", 7200, run="dead", epochs=9)
+    world.say("phase", 7200, run="dead", phase="train", epoch=0)
+    it.run(20)
+    world.say("epoch_end", run="dead", epoch=1)
+    it.run(30)
+    it.save()
+    it.kill()
+    world.wall -= 7200
+    world.reboot(after=100)
+    it = agent(price__usd_per_hour="3.6")
+    it.ask_price()
+    it.run(5)
+    world.say("start", run="new")
+    world.say("phase", run="new", phase="train", epoch=0)
+    it.run(10)
+    world.say("epoch_end", run="new", epoch=1)
+    it.run(1)
+    assert it.value("run_cost_usd_total", run="dead") == pytest.approx(0.050, abs=1e-9)
+    assert it.sum("node_cost_usd_total") == pytest.approx(0.050 + (20 + 16) * 0.001, abs=1e-9)
+    assert it.value("run_last_epoch_cost_usd", run="dead") == pytest.approx(0.020, abs=1e-9)
+    assert it.value("run_last_epoch_cost_usd", run="new") == pytest.approx(0.010, abs=1e-9)
+    assert it.value("run_state", run="dead", state="lost") == 1
+
+
 def test_a_clock_that_jumps_back_an_hour_changes_no_duration(world: World, agent: Callable[..., Driven]) -> None:
     it = agent(price__usd_per_hour="3.6")
     it.ask_price()

@@ -145,6 +145,18 @@ def test_a_file_is_replaced_in_one_step_and_a_link_in_its_place_is_not_followed(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "victim"]
 
 
+def test_a_directory_that_somebody_put_in_the_way_is_moved_aside_only_where_others_can_write(tmp_path: Path):
+    (tmp_path / "out" / "full").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError), replaced(tmp_path / "out") as file:
+        file.write(b"x")
+    with replaced(tmp_path / "out", among_others=True) as file:
+        file.write(b"new")
+    assert (tmp_path / "out").read_bytes() == b"new"
+    (moved,) = (path for path in tmp_path.iterdir() if path.name != "out")
+    assert moved.name.startswith(".")
+    assert (moved / "full").is_dir()
+
+
 def test_the_mode_of_a_new_file_is_the_one_asked_for_whatever_the_umask(tmp_path: Path):
     before = os.umask(0o077)
     try:

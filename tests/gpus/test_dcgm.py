@@ -281,7 +281,7 @@ def test_a_gpu_of_which_only_blanks_are_told_is_logged_when_it_goes_and_when_it_
     ]
 
 
-@pytest.mark.parametrize("value", ["-1", "101", "NaN", "+Inf", "1e19", "2147483632"])
+@pytest.mark.parametrize("value", ["-1", "101", "NaN", "+Inf", "1e19", "2147483632", "9" * 700])
 def test_a_figure_that_cannot_be_is_left_out(value: str):
     labels = '{gpu="0",UUID="GPU-a"}'
     text = f"DCGM_FI_DEV_GPU_UTIL{labels} {value}\nDCGM_FI_DEV_POWER_USAGE{labels} 70\n"

@@ -29,6 +29,7 @@ def numbers(
     final: str = "",
     stream: str = "out",
     line_end: str = "\n",
+    unended: bool = False,
 ) -> Play:
     """A loop that prints templates: {e} number, {E} epochs, {L} number of the last, {b} batch from 1, {z} from 0, {N}, {g} step."""
     play = Play()
@@ -38,6 +39,8 @@ def numbers(
         write(before)
     play.nap(1.0)
     for e in range(start, epochs):
+        if unended:
+            write("")
         if head:
             write(head.format(e=e + first, **values))
         for b in play.batches(LENGTHS[e % 3]):
@@ -52,7 +55,7 @@ def numbers(
         play.trained()
         play.nap(EVALUATION)
         if end:
-            write(end.format(e=e + first, g=(e + 1) * N, **values))
+            write(end.format(e=e + first, g=(e + 1) * N, **values), end="" if unended else "\n")
         play.ended()
         if after:
             write(after.format(e=e + first, **values))
@@ -64,6 +67,30 @@ def numbers(
 
 LOOPS: dict[str, tuple[dict[str, object], dict[str, float | None]]] = {
     # name: (how it prints, what must be known: planned, steps)
+    "fastprogress": ({"within": "Epoch {e}/{E} : |█████-----| {p}.00% [{b}/{N} 00:01<00:01 0.5123]", "every": 1, "line_end": "\r"}, {"epochs": 3}),
+    "alive": ({"within": "Epoch {e}/{E} |████████| {b}/{N} [{p}%] in 1.0s (20.00/s) ", "every": 1, "line_end": "\r"}, {"epochs": 3}),
+    "progressbar2": ({"within": "Epoch {e}/{E}  {p}% ({b} of {N}) |####   | Elapsed Time: 0:00:01 ETA:  0:00:01", "every": 1, "line_end": "\r"}, {"epochs": 3}),
+    "json_message": ({"end": '{{"level": "info", "message": "epoch {e}/{E} loss 0.512", "time": "2024-01-01T10:00:00Z"}}'}, {"epochs": 3}),
+    "logfmt": ({"end": 'time=2024-01-01T10:00:00Z level=info msg="epoch finished" epoch={e} loss=0.512'}, {}),
+    "structlog": ({"end": "2024-01-01 10:00:00 [info     ] epoch done                     epoch={e} loss=0.512"}, {}),
+    "keras_unknown": ({"head": "Epoch {e}/{E}", "within": "     {b}/Unknown \x1b[1m1s\x1b[0m 50ms/step - loss: 0.5", "every": 1, "line_end": "\r"}, {"epochs": 3}),
+    "no_total": ({"within": "Epoch {e}: {b}it [00:01, 20.0it/s, loss=0.5]", "every": 1, "line_end": "\r", "stream": "err"}, {}),
+    "lightning_stream": ({"before": "Sanity Checking DataLoader 0: 100%|##| 2/2 [00:00<00:00, 99.0it/s]", "within": "Epoch {e}: |          | {b}/? [00:01<00:00, 20.0it/s, v_num=0]", "every": 1, "line_end": "\r", "stream": "err", "first": 0}, {}),
+    "vanishing_bar": ({"within": "Epoch {e}/{E}:  {p}%|###| {z}/{N} [00:01<00:01, 9.98it/s]", "every": 3, "line_end": "\r", "stream": "err"}, {"epochs": 3}),
+    "stage_words": ({"within": "[Stage 1][Epoch {e}/{E}][{b}/{N}] loss=0.512"}, {"epochs": 3}),
+    "fold_words": ({"end": "Fold 2 | Epoch {e}/{E} | train_loss: 0.512 | val_loss: 0.433"}, {"epochs": 3}),
+    "seconds_first": ({"end": "[12.3s] epoch {e}: loss 0.512"}, {}),
+    "unix_time": ({"end": "1700000000.123 epoch {e} loss 0.512"}, {}),
+    "unix_time_heads": ({"head": "1700000000.123 Epoch {e}/{E}"}, {"epochs": 3}),
+    "quoted": ({"end": "'epoch {e}' -> loss '0.512'"}, {}),
+    "table_of_pipes": ({"before": "| epoch | step | loss | lr |\n|-------|------|------|----|", "end": "| {e} | {g} | 0.512 | 0.001 |"}, {"step": 120}),
+    "thousands": ({"within": "Epoch {e}/{E} | step {b}/{N} | loss 1,234.5"}, {"epochs": 3, "step": 120}),
+    "swedish": ({"end": "Epok {e}/{E}: förlust 0.512"}, {"epochs": 3}),
+    "polish": ({"end": "Epoka {e} z {E}, strata 0.512"}, {}),
+    "italian": ({"within": "Epoca {e}/{E}, passo {b}/{N}, perdita 0.512"}, {"epochs": 3, "step": 120}),
+    "newline_later": ({"end": "epoch {e} loss 0.512", "unended": True}, {}),
+    "tensorboard_tutorial": ({"head": "EPOCH {e}:", "within": "  batch {b} loss: 0.512", "end": "LOSS train 0.5 valid 0.4"}, {}),
+    "head_and_step": ({"head": "Epoch {e}", "within": "step {b} loss 0.512", "every": 2}, {}),
     "accelerate": ({"end": "epoch {e}: {{'accuracy': 0.81, 'f1': 0.86}}", "first": 0}, {}),
     "detr": ({"within": "Epoch: [{e}]  [{z:3d}/{N}]  eta: 0:00:10  lr: 0.0001  loss: 6.9  time: 0.05  data: 0.01  max mem: 100", "end": "Epoch: [{e}] Total time: 0:00:02 (0.05 s / it)", "first": 0}, {"step": 120}),
     "dino": ({"within": "Epoch: [{e}/{E}]  [{z:3d}/{N}]  eta: 0:00:10  loss: 6.9", "first": 0, "every": 4}, {"epochs": 3, "step": 120}),
@@ -286,6 +313,41 @@ def tqdm(
 ])  # fmt: skip
 def test_bars_that_name_the_epoch(name: str, validation: str | None, first: int, terminal: bool):
     check(tqdm(name, validation=validation, first=first), {"step": 120}, terminal=terminal)
+
+
+def test_headings_that_turn_out_to_be_printed_at_the_end_are_taken_back():
+    play = Play()
+    for e in range(3):
+        play.nap(LENGTHS[e])
+        play.out(f"Epoch {e + 1}/3")
+        play.ended()
+    heard = hear(play)
+    assert heard.retracts == 1
+    assert heard.news[-1].retract
+    assert "read as if they began" in heard.tracker.tracks[0].broken
+
+
+def test_an_evaluation_before_the_training_is_no_epoch():
+    play = Play()
+    play.nap(0.4)
+    play.out("epoch 0 loss 2.303")
+    for e in range(3):
+        play.nap(LENGTHS[e])
+        play.out(f"epoch {e + 1} loss 0.512")
+        play.ended()
+    check(play, {}, terminal=False)
+
+
+def test_a_run_that_is_resumed_within_an_epoch_did_not_do_all_of_it():
+    play = Play()
+    for e, begin in ((3, 24), (4, 0)):
+        for b in range(begin, N + 1):
+            play.err("\r" + play.bar(f"Epoch {e}/4", b, N), end="")
+            play.nap(0.05)
+        play.ended()
+    heard = hear(play)
+    assert heard.ends == [3, 4]
+    assert heard.news[0].began == 2.6
 
 
 def test_training_bars_without_a_number_are_epochs_once_they_begin_again():

@@ -190,3 +190,21 @@ def test_of_two_processes_side_by_side_the_death_of_one_begins_no_attempt() -> N
             event("progress", 30, writer="b", epoch=3.0)]  # fmt: skip
     it = story(*told)
     assert (epochs(it).attempts, epochs(it).executed, epochs(it).lost) == (1, 3, 0)
+
+
+def test_the_last_words_of_one_that_was_not_followed_take_nothing_back() -> None:
+    launcher = [
+        event("start", 0, writer="exec"),
+        event("phase", 1, phase="train", epoch=0, writer="exec"),
+        event("start", 2),
+        event("start", 2.1, writer="exec2"),
+        event("end", 2.2, status="finished", writer="exec"),
+    ]
+    trains = [event("phase", 3, **TRAIN), *(event("epoch_end", 3 + 10 * n, epoch=n) for n in (1, 2, 3))]
+    ends = [
+        event("end", 33, epoch=3.0, status="finished"),
+        event("end", 40, epoch=0.004, status="failed", writer="exec2"),
+    ]
+    it = story(*launcher, *trains, *ends)
+    assert (epochs(it).executed, epochs(it).lost, epochs(it).position) == (3, 0, 3)
+    assert [e.number for e in epochs(it).finished] == [1, 2, 3]

@@ -144,7 +144,8 @@ def test_a_dated_price_answers_where_the_live_source_cannot(
 
 
 def timeless(answer: Mapping[str, object]) -> dict[str, object]:
-    """An answer without when it was given; the poller's id is in it and stays."""
+    """An answer without when it was given, which it says; the poller's id is in it and stays."""
+    assert isinstance(answer["now"], float)
     return {name: value for name, value in answer.items() if name != "now"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from epochcost.poller.poller_settings import PollerSettings
 from epochcost.prices import SOURCES
 from epochcost.prices.owned.owned_source import hourly_usd
-from epochcost.settings import SettingsError, load
+from epochcost.settings import SettingsError, load, options
 
 REFERENCE = {
     "owned.price-usd": "2000",
@@ -92,3 +93,24 @@ def test_a_wrong_machine_in_the_file_is_named_with_the_file(tmp_path: Path) -> N
     path.write_text("prices:\n  owned:\n  - {price-usd: 2000, years: 0, watts: 1, tariff-usd-per-kwh: 1}\n")
     with pytest.raises(SettingsError, match=r"epochcost\.yml: prices: owned: .*machine 1: years: 0 must be above 0"):
         from_flags({"config.file": str(path)})
+
+
+URLS = [each for each in options(PollerSettings).values() if each.flag.endswith("url")]
+
+
+@pytest.mark.parametrize("flag", [each.flag for each in URLS])
+def test_a_default_address_that_is_given_by_hand_is_the_default(flag: str) -> None:
+    (default,) = (
+        field.default
+        for field, option in ((f, f.metadata.get("option")) for f in dataclasses.fields(PollerSettings))
+        if option is not None and option.flag == flag
+    )
+    given = load(PollerSettings, "prices", {flag: default}, {})
+    assert given == PollerSettings()
+
+
+@pytest.mark.parametrize("flag", ["oci.url", "oci.shapes-url", "azure.url", "runpod.url"])
+def test_the_slash_at_the_end_of_a_documents_address_stays_as_it_is_given(flag: str) -> None:
+    name = flag.replace(".", "_").replace("-", "_")
+    for url in ("http://127.0.0.1:1/p/", "http://127.0.0.1:1/p"):
+        assert getattr(load(PollerSettings, "prices", {flag: url}, {}), name) == url

@@ -150,6 +150,52 @@ def test_guesses_do_not_keep_out_who_knows_the_password(tmp_path: Path):
                 assert time.monotonic() - began < 2.0
 
 
+def test_who_comes_again_with_the_same_password_goes_before_new_guesses():
+    turns = Turns(waiting_of_one=1)
+    assert turns.wait("here")
+    order: list[str] = []
+
+    def log_in(name: str, *, again: bool) -> None:
+        assert turns.wait("here", again=again)
+        order.append(name)
+        turns.done()
+
+    threads = [
+        threading.Thread(target=log_in, args=("guess",), kwargs={"again": False}),
+        threading.Thread(target=log_in, args=("scraper",), kwargs={"again": True}),
+    ]
+    for waiting, thread in enumerate(threads, start=1):
+        thread.start()
+        wait_for(lambda n=waiting: len(turns._waiting) == n, what="the thread in the queue")
+    turns.done()
+    for thread in threads:
+        thread.join()
+    assert order == ["scraper", "guess"]
+
+
+def test_a_scraper_that_was_never_seen_gets_in_through_a_flood_of_guesses(tmp_path: Path):
+    config = tmp_path / "web.config.yml"
+    config.write_text(f"basic_auth_users:\n  prometheus: {bcrypt.hashpw(b'right', bcrypt.gensalt(10)).decode()}\n")
+    right = base64.b64encode(b"prometheus:right").decode()
+
+    def guesses(sock: socket.socket, over: threading.Event) -> None:
+        wrong = base64.b64encode(f"prometheus:{time.monotonic()}".encode()).decode()
+        sock.sendall(f"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {wrong}\r\n\r\n".encode())
+        sock.recv(4096)
+        over.wait(0.02)
+
+    with (
+        Server(("127.0.0.1", 0), {"/metrics": lambda _: text(200, "m 1")}, str(config)) as server,
+        attacked(server, guesses),
+    ):
+        statuses = []
+        for _ in range(8):
+            with connected(server) as client:
+                statuses.append(client.ask("/metrics", extra=f"Authorization: Basic {right}\r\n").status)
+        assert set(statuses) <= {200, 429}
+        assert statuses[2:] == [200] * 6, "put off once or twice, and then known"
+
+
 def test_of_one_party_few_guesses_wait_and_another_party_has_the_next_turn():
     turns = Turns(waiting_of_one=2)
     assert turns.wait("mallory")

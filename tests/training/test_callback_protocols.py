@@ -315,14 +315,14 @@ class Handler:
                 getattr(callback, event)(*values, **more)
 
 
-def logger_named(module: str, rows: list[dict[str, float]]) -> object:
+def logger_named(module: str, rows: list[dict[str, float]], name: str = "TensorBoardCallback") -> object:
     """A callback of the Trainer that logs, made in ``module``."""
 
     def on_log(self: object, args: object, state: object, control: object, logs: dict, **more: object) -> None:
         rows.append(dict(logs))
         logs["epoch"] = 1.0  # what it does with them is its own affair
 
-    return type("Logger", (), {"on_log": on_log, "__module__": module})()
+    return type(name, (), {"on_log": on_log, "__module__": module})()
 
 
 def test_hugging_face_loggers_get_dollars_of_their_own_and_the_trainers_logs_stay(directory: Path):
@@ -330,9 +330,9 @@ def test_hugging_face_loggers_get_dollars_of_their_own_and_the_trainers_logs_sta
     theirs: list[dict[str, float]] = []
     others: list[dict[str, float]] = []
     hooks = HuggingFaceHooks("net", id="r")
-    handler = Handler(
-        logger_named("transformers.integrations.integration_utils", theirs), hooks, logger_named("mine", others)
-    )
+    integrations = "transformers.integrations.integration_utils"
+    counts_calls = logger_named(integrations, others, "DVCLiveCallback")  # each call is a step of its own
+    handler = Handler(logger_named(integrations, theirs), hooks, logger_named("mine", others), counts_calls)
     args = SimpleNamespace(world_size=1, gradient_accumulation_steps=1, train_batch_size=4)
     state = SimpleNamespace(global_step=0, max_steps=5, log_history=[{"loss": 1.0}], stateful_callbacks=None)
     handler.call("on_train_begin", args, state, None, train_dataloader=range(5))

@@ -183,6 +183,21 @@ def test_beginning_again_before_the_first_step_is_done_again_from_nowhere(direct
     assert of(events(directory), "resume") == []
 
 
+def test_a_trial_after_one_that_broke_is_a_run_of_its_own_though_it_is_the_same_call(directory: Path, engine: type):
+    class Trial(Callback):
+        def begin(self, engine: object) -> None:
+            self.fit.begin(anew=True)
+            self.fit.stand(0, 0)
+
+    search = engine(Trial("search"))
+    for _ in range(3):
+        fails(lambda: search.fit(fail_at=3))
+        search.fit()
+    ends = [of(lines, "end", "status", "step")[0] for lines in attempts(directory)]
+    assert ends == [("failed", 2), ("finished", 10)] * 3
+    assert len({lines[0]["run"] for lines in attempts(directory)}) == 6
+
+
 def test_fits_in_threads_at_once_are_runs_of_their_own(directory: Path, engine: type):
     together = threading.Barrier(2)
 

@@ -144,14 +144,14 @@ def test_the_line_does_not_wait_for_an_agent_that_writes_no_more(directory: Path
     wait_for(lambda: said(caplog) == ["run r: 1 s, $1.00"], what="the line at the end")
 
 
-def test_a_program_that_ends_still_says_the_line(tmp_path: Path):
-    code = """
+@pytest.mark.parametrize("ends", ["with epochcost.run('a', id='r'): pass", "epochcost.start('a', id='r')"])
+def test_a_program_that_ends_still_says_the_line(tmp_path: Path, ends: str):
+    code = f"""
     import json, logging, os, time, epochcost
     logging.basicConfig(level=logging.INFO)
     path = os.environ["EPOCHCOST_DIR"] + "/r.cost.json"
-    json.dump({"v": 1, "cost_usd": 1.0, "ts": time.time() - 1}, open(path, "w"))
-    with epochcost.run("a", id="r"):
-        pass
+    json.dump({{"v": 1, "cost_usd": 1.0, "ts": time.time() - 1}}, open(path, "w"))
+    {ends}
     """
     outcome = train(code, tmp_path)
     assert outcome.code == 0

@@ -13,7 +13,10 @@ from epochcost.agent.host_sampling import HostSampling
 from epochcost.agent.meter import Meter
 from epochcost.agent.priced_machine import PricedMachine
 from epochcost.agent.snapshot import CollectorHealth
+from epochcost.ledger.ledger import STATE_VERSION
 from epochcost.ledger.state_check import ImpossibleStateError
+from epochcost.ledger.time_shift import earlier
+from epochcost.model import is_number
 from epochcost.nodes.machine_name import AnotherMachineError
 from epochcost.progress.clock import NodeClock, SavedClock
 from epochcost.progress.event_sources import EventSources
@@ -62,13 +65,15 @@ class AgentMemory:
         it = self._parts
         same_boot = saved.get("boot_id") == self._host.boot_id != ""
         try:
+            if not same_boot:
+                saved = self._before_this_boot(saved)
             # All of it is looked through before any of it is taken over.
             clock = it.clock.restored(saved["clock"])
             books = it.meter.restored(saved["meter"], clock.now + LATE_SECONDS)
             machine = it.machine.restored(saved, same_boot=same_boot)
             _check_times(clock, books.ledger.cursor)
             it.files.restore(saved["files"])
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as err:
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as err:
             self.file.set_aside(str(err) if isinstance(err, AnotherMachineError) else f"{type(err).__name__}: {err}")
             it.files.clear()
             return
@@ -77,6 +82,30 @@ class AgentMemory:
         now = it.clock.now()
         it.machine.take(machine, it.meter, now if same_boot else self._host.boot_ts(now))
         self.first = not same_boot
+
+    def _before_this_boot(self, saved: dict[str, Any]) -> dict[str, Any]:
+        """``saved`` by an earlier boot, whose clock may have been ahead: what it accounted lies before this boot.
+
+        Raises:
+            KeyError, TypeError, ValueError, IndexError: when it is not what `state` makes.
+        """
+        clock, meter = saved["clock"], saved["meter"]
+        if meter["ledger"]["version"] != STATE_VERSION or not is_number(clock.get("mono")):
+            return saved  # an older version wrote no time to go by
+        saved_t, now, cursor = clock["mono"] + clock["offset"], self._parts.clock.now(), meter["ledger"]["cursor"]
+        if cursor is None or saved_t <= now + LATE_SECONDS or abs(saved_t - cursor) > SAVED_WITHIN_SECONDS:
+            return saved
+        ahead = saved_t - self._host.boot_ts(now)
+        log.warning("the clock of the boot before was ahead: what was accounted in it counts as %.0f s earlier", ahead)
+        writers = {writer: [shift and shift - ahead, t - ahead] for writer, (shift, t) in clock["writers"].items()}
+        boot_ts = meter["boot_ts"] and meter["boot_ts"] - ahead
+        dates = [[until, shift - ahead, error] for until, shift, error in saved.get("price_dates", [])]
+        return {
+            **saved,
+            "clock": {**clock, "offset": clock["offset"] - ahead, "writers": writers},
+            "price_dates": dates,
+            "meter": {**meter, "boot_ts": boot_ts, "ledger": earlier(meter["ledger"], ahead)},
+        }
 
     def state(self) -> dict[str, Any]:
         """Everything that must survive, as JSON-able data, all of one instant."""

@@ -47,5 +47,5 @@ class PreemptionFile:
     def _replace(self, notice: PreemptionNotice) -> None:
         said = {"v": FILE_VERSION, "kind": notice.kind, "action": notice.action}
         said |= {name: ts for name in ("at_ts", "seen_ts") if (ts := getattr(notice, name)) is not None}
-        with replaced(self._directory / NAME) as file:
+        with replaced(self._directory / NAME, among_others=True) as file:
             file.write(json.dumps(said).encode())

@@ -79,6 +79,7 @@ CPU_ONLY = Machine(
 )  # fmt: skip
 DEARER = Machine(
     "sim-l4-01", G2, "us-central1", "us-central1-b", SPOT, unreadable=((0, 12_000, 13_200),),
+    contradicted=((6000, 7800),),
     attempts=(Attempt("detector-8", 60, 240, DAY, 5, 0.88, 0.75, 48),),
 )  # fmt: skip
 ASLEEP = Machine(
@@ -139,6 +140,7 @@ FLEET = Script(
     kinds=(P4D, A3, G5, P3, G2, LAMBDA, C7I, DESK),
     failing=(("vast", 5100, 8700),),
     refused=(("gcp", "a3-highgpu-8g", 10_200, 13_200),),
+    credits=(("vast", 100.0, Steps(((LONG_AGO, 1.0), (11_000, 10.0), (14_000, 1.0)))),),
     poller_down=((18_000, 18_900),),
     budget_usd_per_month=4000,
 )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import replace
 
 from prometheus_client import CollectorRegistry
@@ -15,6 +16,7 @@ from epochcost.poller.collector import PollerCollector
 from epochcost.poller.demand import RequestedTypes
 from epochcost.poller.snapshot import PollerSnapshot
 from epochcost.poller.source_poller import SourcePoller
+from epochcost.prices.allowances import Credit
 from epochcost.prices.merged_prices import usd_per_hour_at
 from epochcost.prices.price_source import Catalogue, PriceSourceError, Refused, Want, Wanted
 from epochcost.prices.store import PriceStore
@@ -50,7 +52,13 @@ class SimulatedSource:
             tuple(self._price(o, t) for o in mine if o.instance_type not in zero and o.price.at(t) is not None),
             tuple(self._facts()),
             refused=tuple(Refused(key_of(o), 0.0) for o in mine if o.instance_type in zero),
+            credits=tuple(self._credits(t)),
         )
+
+    def _credits(self, t: float) -> Iterator[Credit]:
+        for source, usd, spend in self._script.credits:
+            if source == self.name:
+                yield Credit(f"{source} account", source, usd, self._epoch_ts + t, spend_usd_per_hour=spend.at(t))
 
     def _price(self, offer: Offer, t: float) -> Price:
         steps = tuple(PriceStep(self._epoch_ts + since, usd) for since, usd in offer.price.steps if since <= t)

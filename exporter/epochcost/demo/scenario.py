@@ -150,6 +150,7 @@ class Machine:
         priced: whether its agent asks the poller.
         unreadable: (GPU, from, to) in which the driver does not answer for it.
         asleep: (from, to) in which the agent serves and does not sample.
+        contradicted: (from, to) in which a second poller answers it otherwise, once a minute.
     """
 
     name: str
@@ -168,6 +169,7 @@ class Machine:
     cpu_load: float = 0.2
     unreadable: tuple[tuple[int, float, float], ...] = ()
     asleep: tuple[tuple[float, float], ...] = ()
+    contradicted: tuple[tuple[float, float], ...] = ()
 
     def attempt_at(self, t: float) -> Attempt | None:
         """The attempt that runs at ``t``."""
@@ -215,6 +217,7 @@ class Script:
     Attributes:
         failing: (source, from, to) in which a source of prices does not answer.
         refused: (source, offer's instance type, from, to) in which a source gives a price of zero for it.
+        credits: (source, dollars, $/h) of accounts: what is left, and what is spent by time.
         poller_down: (from, to) in which the poller cannot be reached.
         budget_usd_per_month: of the fleet.
     """
@@ -225,6 +228,7 @@ class Script:
     kinds: tuple[Kind, ...]
     failing: tuple[tuple[str, float, float], ...] = ()
     refused: tuple[tuple[str, str, float, float], ...] = ()
+    credits: tuple[tuple[str, float, Steps], ...] = ()
     poller_down: tuple[tuple[float, float], ...] = ()
     budget_usd_per_month: float = 0.0
 

@@ -82,10 +82,15 @@ class PlayedAgent:
             events=events,
             quote=self._quote,
             watched=self._life.writers(t),
-            health={**health, "price": _FINE if self.machine.priced else _NO_POLLER},
+            health={**health, "price": self._price_health(t)},
             event_counts=self._counts,
         )
         self.snapshot = self._complete(self._meter.tick(now, inputs), t)
+
+    def _price_health(self, t: float) -> CollectorHealth:
+        heard = (max(0.0, min(t, end) - start) for start, end in self.machine.contradicted)
+        contradictions = int(sum(heard) // REFRESH_SECONDS)
+        return replace(_FINE, contradictions=contradictions) if self.machine.priced else _NO_POLLER
 
     def _complete(self, snapshot: Snapshot, t: float) -> Snapshot:
         shown = {gpu.sample.uuid for gpu in snapshot.gpus}

@@ -79,7 +79,7 @@ class Reporter:
         """The start-up is over, since a line of the training said so, or else since the first end of an epoch."""
         if news.since is not None and news.since.mono <= at.mono:
             self._phase = "train"
-            where = "" if news.began is None else f',"epoch":{float(news.began)}'
+            where = "" if news.began is None else f',"epoch":{round(news.began, 6)}'
             self._put("phase", self._clamped(news.since), where)
             self._due = at.mono + INTERVAL_SECONDS
         elif news.ended is None:

@@ -221,8 +221,9 @@ class Epochs:
             self.begin_t, self.begin_position = t, position or 0.0
 
     def _end(self, event: TrainingEvent, position: float | None) -> None:
-        """The last words of a process count like any others, and end an epoch that is whole."""
-        if position is not None or _counts(event):
+        """The last words of a process count like any others, and end an epoch that is whole; they take nothing back."""
+        back = position is not None and self.position is not None and position < self.position - WHOLE
+        if not back and (position is not None or _counts(event)):
             self._progress(event, position)
         self._end_whole_epoch()
 

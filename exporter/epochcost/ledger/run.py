@@ -281,8 +281,13 @@ class RunAccount:
         return member, start
 
     def _leave(self, event: TrainingEvent, member: Member, floor: float, said_before: Mapping[str, Any]) -> float:
-        if event.kind is EventKind.END and self._leads(event):
-            self._follow(event, said_before)
+        heard = self.before_reports.writer if self.before_reports is not None else event.writer
+        if (
+            event.kind is EventKind.END
+            and self._leads(event)
+            and (self.epochs.position is None or heard == event.writer)
+        ):
+            self._follow(event, said_before)  # not the last words of one that has only come to be followed
         member.end = max(event.t, member.start, floor)
         member.lost = event.kind is EventKind.GONE
         self._changed()

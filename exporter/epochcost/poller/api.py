@@ -154,6 +154,7 @@ def _answer(
     key = price.key
     return {
         "v": VERSION,
+        "now": now,
         "poller": poller,
         "provider": key.provider,
         "region": key.region,

@@ -27,10 +27,11 @@ FORMATS = ("table", "csv", "json")
 _WATCHED = (".regions", ".instance-types", ".machine-types")
 HEADS = ("$/GPU-h", "$/h", "GPU", "GPUs", "provider", "where", "type", "how", "source", "age")
 FIGURES = ("$/GPU-h", "$/h", "GPUs")
-DISPENSABLE = ("source", "GPUs", "$/h", "provider")
+DISPENSABLE = ("source", "GPUs", "$/h")
 """Columns that a narrow terminal does without, in this order."""
 CUT = ("type", "where", "GPU", "how")
-LEAST_WIDTH = 8
+LAST_TO_GO = "provider"
+LEAST_WIDTH = 12
 DATED = (
     "Dated prices, published once and listed in the package; nobody was asked for them now "
     "(--prices.sources leaves them out):"
@@ -251,7 +252,7 @@ def _csv(rows: Sequence[Row]) -> str:
 
 
 def _table(rows: Sequence[Row], width: int) -> str:
-    """Prices of now first; those of the list in the package apart, under a line that says what they are."""
+    """Current prices first; those of the list in the package apart, under a line that says what they are."""
     shown = [_cells(row) for row in rows]
     columns = _fitting([HEADS, *shown], width)
     lines: list[str] = []
@@ -270,13 +271,20 @@ def _fitting(lines: Sequence[Sequence[str]], width: int) -> dict[int, int]:
         if not width or _sum(widths) <= width:
             return widths
         widths.pop(HEADS.index(spare))
-    over = _sum(widths) - width
+    cut = _cut(widths, width, LEAST_WIDTH)
+    if _sum(cut) > width:
+        widths.pop(HEADS.index(LAST_TO_GO))
+        cut = _cut(widths, width, LEAST_WIDTH // 2)
+    return cut
+
+
+def _cut(widths: Mapping[int, int], width: int, least: int) -> dict[int, int]:
+    """``widths``, of which names are cut down to ``least`` as far as needed."""
+    cut = dict(widths)
     for name in CUT:
         index = HEADS.index(name)
-        cut = min(max(over, 0), max(widths[index] - LEAST_WIDTH, 0))
-        widths[index] -= cut
-        over -= cut
-    return widths
+        cut[index] -= min(max(_sum(cut) - width, 0), max(cut[index] - least, 0))
+    return cut
 
 
 def _sum(widths: Mapping[int, int]) -> int:

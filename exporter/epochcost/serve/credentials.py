@@ -13,6 +13,8 @@ from collections.abc import Collection, Mapping
 from enum import Enum
 
 _REMEMBERED = 100
+_REMEMBERED_WRONG = 1000
+_REMEMBERED_PUT_OFF = 50_000
 _BCRYPT_BYTES = 72
 """bcrypt reads no further; its Python binding refuses longer passwords, htpasswd and Go cut them."""
 _MAX_HEADER = 4096
@@ -29,16 +31,18 @@ class Verdict(Enum):
 
 
 class Credentials:
-    """Verifies Authorization headers and remembers the right ones by a salted hash, never the password.
+    """Verifies Authorization headers and remembers them, right or wrong, by a salted hash, never the password.
 
     bcrypt is slow on purpose. One password is compared at a time, or guesses would take every core from the training;
-    of each party (an address) one at a time and few that wait, so that a flood of guesses from one holds up no other.
+    of each party (an address) few wait, so that a flood of guesses from one holds up no other. Who comes again with
+    what there was no time to look at goes first: a scraper does that, a guesser has another guess.
     """
 
     def __init__(self) -> None:
         self._salt = secrets.token_bytes(32)
-        self._known: OrderedDict[bytes, None] = OrderedDict()
-        self._lock = threading.Lock()
+        self._known = _Memory(_REMEMBERED)
+        self._wrong = _Memory(_REMEMBERED_WRONG)
+        self._put_off = _Memory(_REMEMBERED_PUT_OFF)
         self._turns = Turns()
 
     def verify(self, users: Mapping[str, bytes], authorization: str, party: str = "") -> Verdict:
@@ -49,58 +53,78 @@ class Credentials:
         name, password = parsed
         hashed = users.get(name)
         key = self._key(name, hashed or b"", password)
-        if hashed is not None and self._remembered(key):
-            return Verdict.RIGHT
-        if not self._turns.wait(party):
+        if (known := self._remembered(key)) is not None:
+            return known
+        if not self._turns.wait(party, again=self._put_off.holds(key)):
+            self._put_off.add(key)
             return Verdict.BUSY
         try:
             # Who waited behind the same password finds it known now.
-            right = self._remembered(key) or _compare(password, hashed, users.values())
+            known = self._remembered(key)
+            if known is None:
+                known = Verdict.RIGHT if _compare(password, hashed, users.values()) else Verdict.WRONG
+                (self._known if known is Verdict.RIGHT else self._wrong).add(key)
         finally:
             self._turns.done()
-        if hashed is None or not right:
-            return Verdict.WRONG
-        with self._lock:
-            self._known[key] = None
-            while len(self._known) > _REMEMBERED:
-                self._known.popitem(last=False)
-        return Verdict.RIGHT
+        return known
 
-    def _remembered(self, key: bytes) -> bool:
-        with self._lock:
-            if key not in self._known:
-                return False
-            self._known.move_to_end(key)
-            return True
+    def _remembered(self, key: bytes) -> Verdict | None:
+        if self._known.holds(key):
+            return Verdict.RIGHT
+        return Verdict.WRONG if self._wrong.holds(key) else None
 
     def _key(self, name: str, hashed: bytes, password: bytes) -> bytes:
         message = b"\0".join((name.encode(), hashed, password))
         return hmac.new(self._salt, message, hashlib.sha256).digest()
 
 
+class _Memory:
+    """So many keys, those that were asked for last."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._keys: OrderedDict[bytes, None] = OrderedDict()
+
+    def holds(self, key: bytes) -> bool:
+        with self._lock:
+            if key not in self._keys:
+                return False
+            self._keys.move_to_end(key)
+            return True
+
+    def add(self, key: bytes) -> None:
+        with self._lock:
+            self._keys[key] = None
+            self._keys.move_to_end(key)
+            while len(self._keys) > self._most:
+                self._keys.popitem(last=False)
+
+
 class Turns:
-    """One at a time, the parties in turn, and of each only so many that wait."""
+    """One at a time: first those who come again, then the parties in turn; of each only so many that wait."""
 
     def __init__(self, waiting_of_one: int = _WAITING_OF_ONE) -> None:
         self._most = waiting_of_one
         self._changed = threading.Condition()
         self._busy = False
-        self._waiting: OrderedDict[str, list[object]] = OrderedDict()
+        self._waiting: OrderedDict[tuple[bool, str], list[object]] = OrderedDict()
 
-    def wait(self, party: str) -> bool:
+    def wait(self, party: str, *, again: bool = False) -> bool:
         """Wait for a turn, to be ended by `done`; False at once where enough of ``party`` wait already."""
+        queue = (not again, party)
         with self._changed:
             if self._busy or self._waiting:
-                mine = self._waiting.setdefault(party, [])
+                mine = self._waiting.setdefault(queue, [])
                 if len(mine) >= self._most:
                     return False
                 ticket = object()
                 mine.append(ticket)
                 self._changed.wait_for(lambda: not self._busy and self._next() is ticket)
                 mine.remove(ticket)
-                del self._waiting[party]
+                del self._waiting[queue]
                 if mine:  # behind all other parties
-                    self._waiting[party] = mine
+                    self._waiting[queue] = mine
             self._busy = True
             return True
 
@@ -111,7 +135,7 @@ class Turns:
             self._changed.notify_all()
 
     def _next(self) -> object:
-        return next(iter(self._waiting.values()))[0]
+        return self._waiting[min(self._waiting, key=lambda queue: queue[0])][0]
 
 
 def _compare(password: bytes, hashed: bytes | None, all_hashed: Collection[bytes]) -> bool:

@@ -31,7 +31,7 @@ def say_when_counted(costs: CostFile, ended_ts: float, say: Callable[[], None]) 
         _wait(costs, ended_ts, say)
         return
     if not _waiting:
-        atexit.register(_let_them_say)
+        atexit.register(let_them_say)
     _waiting[:] = [thread for thread in _waiting if thread.is_alive()] + [waiting]
 
 
@@ -43,6 +43,7 @@ def _wait(costs: CostFile, ended_ts: float, say: Callable[[], None]) -> None:
     say()
 
 
-def _let_them_say() -> None:
+def let_them_say() -> None:
+    """Wait for the lines that are still to be said: the interpreter ends."""
     for thread in _waiting:
         thread.join(LONGEST_WAIT_SECONDS + 1.0)

@@ -156,7 +156,7 @@ class Fit:
             anew: this fit has nothing to do with the one before: a trial of a search.
         """
         # The framework may begin again within one and the same call, with smaller batches after running out of memory.
-        self._again = self.active and self._call is not None and self._call.runs
+        self._again = self.active and not anew and self._call is not None and self._call.runs
         if self.active and not self._again:
             self.end("failed")
         call = None if self._call_names is None else running_call(*self._call_names)

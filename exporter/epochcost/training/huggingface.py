@@ -12,6 +12,12 @@ from epochcost.training.lazy import made_once
 from epochcost.training.loops import known_length
 from epochcost.training.trackers import harmlessly
 
+LOGGERS = {
+    "TensorBoardCallback", "MLflowCallback", "DagsHubCallback", "CometCallback", "NeptuneCallback", "ClearMLCallback",
+    "SwanLabCallback", "AzureMLCallback",
+}  # fmt: skip
+"""The Trainer's integrations that log by the Trainer's step; others count a step of their own for each call."""
+
 
 class HuggingFaceHooks:
     """Reports a Trainer's training; the arguments are those of ``epochcost.run``.
@@ -157,14 +163,12 @@ def _log(logger: Any, costs: dict[str, float], args: Any, state: Any, control: A
     kind = type(logger)
     if not kind.__module__.startswith("transformers.integrations"):
         return
-    wandb = sys.modules.get("wandb") if kind.__name__ == "WandbCallback" else None
-    if wandb is not None:
-        if wandb.run is not None:
-            harmlessly(
-                "wandb", lambda: wandb.run.log({f"train/{name}": usd for name, usd in costs.items()}, commit=False)
-            )
-        return
-    harmlessly(kind.__name__, logger.on_log, args, state, control, logs=dict(costs), **more)
+    run = getattr(sys.modules.get("wandb"), "run", None) if kind.__name__ == "WandbCallback" else None
+    if run is not None:
+        renamed = {f"train/{name}": usd for name, usd in costs.items()}  # as the Trainer names what it logs
+        harmlessly("wandb", run.log, renamed, commit=False)
+    if kind.__name__ in LOGGERS:
+        harmlessly(kind.__name__, logger.on_log, args, state, control, logs=dict(costs), **more)
 
 
 def _announce(line: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 
@@ -20,7 +19,7 @@ from epochcost.gpus.gpu_plausibility import (
 )
 from epochcost.gpus.label import printable
 from epochcost.gpus.mig_size import slice_ratio
-from epochcost.model import GpuReading, GpuSample
+from epochcost.model import GpuReading, GpuSample, is_number
 
 MIB = 1024 * 1024
 BLANKS = frozenset(
@@ -104,7 +103,8 @@ def _samples(lines: Iterable[str]) -> Iterable[tuple[Mapping[str, str], str, flo
                     if sample.name in FIELDS:
                         yield sample.labels, sample.name, sample.value
         except (ValueError, IndexError, KeyError) as err:  # noqa: PERF203 - the bad line is named
-            raise ExpositionError(f"a line cannot be read: {printable(line[:120])!r}: {err}") from None
+            why = printable(str(err)[:120])
+            raise ExpositionError(f"a line cannot be read: {printable(line[:120])!r}: {why}") from None
 
 
 def _take(entities: dict[tuple[str, str], Entity], labels: Mapping[str, str], name: str, value: float) -> None:
@@ -123,7 +123,7 @@ def _take(entities: dict[tuple[str, str], Entity], labels: Mapping[str, str], na
 
 def is_blank(value: float) -> bool:
     """Whether DCGM means "no figure" by it."""
-    return not math.isfinite(value) or value in BLANKS or value >= LEAST_INT64_BLANK
+    return not is_number(value) or value in BLANKS or value >= LEAST_INT64_BLANK
 
 
 def _described(entities: Iterable[Entity], complaints: MutableMapping[str, str]) -> list[GpuSample]:

@@ -30,7 +30,7 @@ MAX_TEXT = 600
 MOST_WORDS_BEFORE = 6
 MOST_EPOCHS = 10_000_000
 """Greater numbers behind the word are times."""
-_WORD = re.compile(r"[^\W\d_]{1,}")
+_WORD = re.compile(r"[^\W\d_]{2,}")
 _PAIR = re.compile(r"""["']([A-Za-z_][\w ./-]{0,60})["']\s?:\s?["']?([^,"'{}\[\]]{0,60})["']?\s{0,4}(?=[,}])""")
 _STEP_KEYS = frozenset({"step", "steps", "iter", "iteration", "global_step", "global_steps", "num_updates", "batch"})
 _RUN_KEYS = ("global_step", "global_steps", "num_updates")
