@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from epochcost.model import PurchaseOption
-from epochcost.settings import address, between, choice, http_url, option, optional, positive, ratio, some_of
+from epochcost.settings import address, between, boolean, choice, http_url, option, optional, positive, ratio, some_of
 from epochcost.store.store_settings import StoreSettings, same_option
 
 OWNER_SOURCES = ("run", "kubernetes", "slurm", "container", "user")
@@ -146,6 +146,12 @@ class AgentSettings:
         None,
         "grams of CO2 that your grid emits for a kWh, as its operator says; no emissions are shown without",
         parse=optional(positive),
+    )
+    grid_listed: bool = option(
+        "grid.listed",
+        False,  # noqa: FBT003 - the default of an option
+        "take grams from the dated list of the provider's own figures by region, where it has yours",
+        parse=boolean,
     )
     busy_ratio: float = option(
         "states.busy-ratio",

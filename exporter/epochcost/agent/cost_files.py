@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from epochcost.agent.run_scope import RunScope, scope_of
@@ -14,14 +15,40 @@ from epochcost.untrusted_files import replaced
 log = logging.getLogger(__name__)
 FILE_VERSION = 1
 REWRITE_SECONDS = 60.0
+STEADY_SECONDS = 5.0
+"""Between two writings of a run of which nothing is new but that it costs on."""
+WHAT_OF = ("whole", "machines", "earlier_part", "missing")
+"""Of a `RunScope` what its figures are of."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What a run's file says, and when it was written."""
+
+    scope: RunScope
+    at: float
+    epochs: int
+    ended_ts: float | None
+
+
+def _due(before: _Written, run: RunView, scope: RunScope, now: float) -> bool:
+    """Whether the file is to be written again: at once for what a training may decide by, else now and then."""
+    age = now - before.at
+    if before.scope == scope:
+        return age >= REWRITE_SECONDS
+    budget = run.budget_usd
+    spent = budget is not None and (before.scope.cost_usd or 0.0) < budget <= (scope.cost_usd or 0.0)
+    news = (before.epochs, before.ended_ts) != (run.epoch_count, run.ended_ts)
+    of = any(getattr(before.scope, name) != getattr(scope, name) for name in WHAT_OF)
+    return news or of or spent or age >= STEADY_SECONDS
 
 
 class CostFiles:
-    """``<run>.cost.json`` in ``directory``, replaced whole when its figures have changed, at least once a minute."""
+    """``<run>.cost.json`` in ``directory``, replaced whole: at once after an epoch or an end, else every 5 s."""
 
     def __init__(self, directory: Path) -> None:
         self._where = str(directory)
-        self._written: dict[str, tuple[RunScope, float]] = {}
+        self._written: dict[str, _Written] = {}
         self._error = ""
 
     def write(self, runs: Iterable[RunView], now: float) -> None:
@@ -30,11 +57,11 @@ class CostFiles:
         for run in runs:
             before = self._written.get(run.run)
             scope = scope_of(run)
-            if scope.cost_usd is None or (before and before[0] == scope and now - before[1] < REWRITE_SECONDS):
+            if scope.cost_usd is None or (before is not None and not _due(before, run, scope, now)):
                 continue
             try:
                 self._replace(run, now)
-                self._written[run.run] = (scope, now)
+                self._written[run.run] = _Written(scope, now, run.epoch_count, run.ended_ts)
             except OSError as err:
                 error = f"{self._where}: the cost of runs cannot be written back: {err.strerror}"
         if error and error != self._error:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from epochcost.agent.event_order import in_order
 from epochcost.agent.settlement import MOST_UNSETTLED_SECONDS, Settlement, settled_until
 from epochcost.agent.snapshot import CollectorHealth, GpuView, NodeView, SettledMoney, Snapshot, StateTotals
 from epochcost.agent.views import Histories, run_views, useful_split
@@ -50,10 +51,20 @@ class Idle:
 
 @dataclass(frozen=True, slots=True)
 class EnergyRates:
-    """What a kWh costs here, and what the grid emits for it, as people say; None where nobody does."""
+    """What a kWh costs here, and what the grid emits for it, as people say; None where nobody does.
+
+    ``listed`` tells grams and their source from a dated list, for a node of which people do not say; None: not wished.
+    """
 
     usd_per_kwh: float | None = None
     grams_per_kwh: float | None = None
+    listed: Callable[[Node], tuple[float, str] | None] | None = None
+
+    def grid_of(self, node: Node) -> tuple[float | None, str]:
+        """Grams for a kWh, and who says so."""
+        if self.grams_per_kwh is not None:
+            return self.grams_per_kwh, "configured"
+        return (self.listed(node) if self.listed is not None else None) or (None, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +179,7 @@ class Meter:
         devices = _devices(inputs, now, self.idle)
         observed = now - cursor <= inputs.fresh_seconds
         with self.ledger.many_events():
-            for event in sorted(inputs.events, key=lambda e: e.t):
+            for event in in_order(inputs.events):
                 happened = event if event.t <= now else dataclasses.replace(event, t=now)
                 self.ledger.advance(happened.t, devices, observed=observed)
                 self._applied[self.ledger.apply(happened)] += 1
@@ -234,7 +245,7 @@ class Meter:
             gpus=(sum(not g.parent_uuid for g in reading.gpus) if reading else None) if inputs.has_gpus else 0,
             useful=useful_split(self.ledger, {run for run, _ in totals.seconds}),
             energy_usd_per_kwh=self.rates.usd_per_kwh,
-            grid_grams_per_kwh=self.rates.grams_per_kwh,
+            grid=self.rates.grid_of(self.node),
             driver_version=reading.driver_version if reading else "",
             gpu_read_seconds=reading.read_seconds if reading else None,
             gpu_call_failures=inputs.gpus.call_failures if inputs.gpus else {},

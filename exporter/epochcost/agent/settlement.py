@@ -20,6 +20,9 @@ from epochcost.ledger.state_check import ImpossibleStateError, is_number
 from epochcost.model import MAX_USD_PER_HOUR, PriceStep, State
 
 MAX_CEILINGS = 10_000
+_OF_NODE = {state: f"node/{state.value}" for state in State}
+_OF_RUN = {state: f"run/{state.value}/" for state in State}
+"""Names that are asked for each second: an enum's `value` is slow."""
 DUST_USD = 1e-12
 MOST_TIMES_TOO_HIGH = 100.0
 MAX_COUNT = 1e12
@@ -59,7 +62,7 @@ class Settlement:
         pending: dict[State, float] = {}
         for (_, state), dollars in self._pending.items():
             pending[state] = pending.get(state, 0.0) + dollars
-        states = {s: self._at_least(f"node/{s.value}", exact - pending.get(s, 0.0)) for s, exact in usd.items()}
+        states = {s: self._at_least(_OF_NODE[s], exact - pending.get(s, 0.0)) for s, exact in usd.items()}
         return SettledMoney(states, {state: _rest(exact, states[state]) for state, exact in usd.items()})
 
     def of_run(self, ledger: Ledger, account: RunAccount, cost: float, usd: Mapping[State, float]) -> SettledRun:
@@ -67,7 +70,7 @@ class Settlement:
         pending = {state: dollars for (run, state), dollars in self._pending.items() if run == account.run}
         part = account.part
         total = self._at_least(f"run/cost/{part}", cost - math.fsum(pending.values()))
-        states = {s: self._at_least(f"run/{s.value}/{part}", exact - pending.get(s, 0.0)) for s, exact in usd.items()}
+        states = {s: self._at_least(_OF_RUN[s] + part, exact - pending.get(s, 0.0)) for s, exact in usd.items()}
         exact_sum, priced = account.epoch_cost_usd_sum(ledger.price)
         if not priced:
             return SettledRun(total, _rest(cost, total), states)

@@ -94,8 +94,8 @@ class NodeView:
     gpus: int | None = None
     useful: UsefulSplit = field(default_factory=UsefulSplit)
     energy_usd_per_kwh: float | None = None
-    grid_grams_per_kwh: float | None = None
-    """Grams of CO2 for each kWh of the grid, as configured."""
+    grid: tuple[float | None, str] = (None, "")
+    """Grams of CO2 for each kWh of the grid, and who says so."""
     driver_version: str = ""
     gpu_read_seconds: float | None = None
     """What the driver took for the last figures of its slowest GPU."""

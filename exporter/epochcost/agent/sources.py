@@ -15,6 +15,7 @@ from epochcost.ledger import Ledger, LedgerSettings
 from epochcost.model import GpuSample, Node, PurchaseOption
 from epochcost.nodes import identify
 from epochcost.nodes.feed import IdentityFeed
+from epochcost.nodes.grid_intensity import listed_intensity
 from epochcost.nodes.metadata import kubernetes_node_name, metadata_sources
 from epochcost.owners import OwnerFeed, OwnerSource, PodResources, ProcessOwners, SlurmAllocations
 from epochcost.prices.configured import ConfiguredPrice
@@ -95,5 +96,9 @@ def meter_of(settings: AgentSettings, node: Node, machine: str) -> Meter:
         keep_seconds=settings.keep_seconds,
         silence_seconds=settings.silence_seconds,
         idle=Idle(settings.busy_ratio, settings.held_memory_bytes),
-        rates=EnergyRates(settings.energy_usd_per_kwh, settings.grid_grams_per_kwh),
+        rates=EnergyRates(
+            settings.energy_usd_per_kwh,
+            settings.grid_grams_per_kwh,
+            listed_intensity if settings.grid_listed else None,
+        ),
     )

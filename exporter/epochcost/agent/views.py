@@ -11,6 +11,7 @@ from epochcost.agent.snapshot import CountedProgress, EpochRecord, RunView, Stat
 from epochcost.ledger import Ledger, RunAccount
 from epochcost.ledger.epochs import Epoch
 from epochcost.ledger.node_ledger import Key
+from epochcost.ledger.rank_zero import PHASE_NAMES
 from epochcost.ledger.useful_cut import by_activity
 from epochcost.model import EndStatus, Phase, RunId, RunState, State
 
@@ -247,7 +248,7 @@ def _counted(account: RunAccount, now: float) -> CountedProgress:
         tokens=_executed(epochs.tokens.position, int(amounts["tokens"])),
         last_epoch_seconds=(last.end - last.start) / last.count if last else None,
         current_epoch_seconds=now - epochs.begin_t if leads and epochs.begin_t is not None else None,
-        phase_seconds={phase: amounts[f"phase/{phase.value}"] for phase in Phase if f"phase/{phase.value}" in amounts},
+        phase_seconds={phase: amounts[name] for phase, name in PHASE_NAMES.items() if name in amounts},
     )
 
 

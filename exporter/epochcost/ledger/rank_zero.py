@@ -14,6 +14,8 @@ from epochcost.ledger.epochs import Epochs
 from epochcost.model import Phase
 
 WORK = ("executed", "steps", "samples", "tokens")
+PHASE_NAMES = {phase: f"phase/{phase.value}" for phase in Phase}
+"""Asked for each second: an enum's `value` is slow."""
 
 
 class Process(Protocol):
@@ -92,8 +94,14 @@ class CountedHere:
 
     @classmethod
     def restored(cls, state: list[Any]) -> CountedHere:
-        """What `state` described."""
+        """What `state` described.
+
+        Raises:
+            ValueError, TypeError: when it is not what `state` makes.
+        """
         leads, led, start, position, high_water, kept, skipped = state
+        if led and not leads and not {"lost", *WORK} <= dict(kept).keys():
+            raise ValueError(f"counted: {', '.join(sorted(map(str, kept)))[:120]} are not all that was")
         return cls(bool(leads), bool(led), start, position, float(high_water), dict(kept), dict(skipped))
 
 
@@ -105,4 +113,4 @@ def _done(epochs: Epochs, phases: Mapping[Phase, float]) -> dict[str, float]:
         "samples": epochs.samples.executed,
         "tokens": epochs.tokens.executed,
     }
-    return {**amounts, **{f"phase/{phase.value}": seconds for phase, seconds in phases.items()}}
+    return {**amounts, **{PHASE_NAMES[phase]: seconds for phase, seconds in phases.items()}}

@@ -83,9 +83,9 @@ NODE: tuple[Family, ...] = (
     ),
     Family(
         "node_grid_grams_per_kwh",
-        "Grams of CO2 that the grid emits for a kWh, as configured.",
-        (),
-        one(lambda s: s.node.grid_grams_per_kwh),
+        "Grams of CO2 that the grid emits for a kWh, as configured or by the dated list of `source`.",
+        ("source",),
+        lambda s: [((s.node.grid[1],), s.node.grid[0])],
     ),
     Family("node_gpus", "GPUs of this machine.", (), one(lambda s: s.node.gpus)),
     Family("node_boot_time_seconds", "When this machine was booted.", (), one(lambda s: s.node.boot_ts)),

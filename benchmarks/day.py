@@ -1,0 +1,50 @@
+"""A day of one machine with eight GPUs and six runs in minutes: a fault every 30 s, memory by the hour, the bill.
+
+    python benchmarks/day.py [--hours 24]
+
+The agent is the real one on a clock that the script drives, a tick every five seconds: GPUs are lost, stuck and gone,
+the driver fails, lines are nonsense, the machine cannot be read, the price changes every forty minutes and is told ten
+minutes late, and the agent is killed and started again every twenty minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "exporter")]
+
+from tests.agent.day import Day, resident_bytes  # noqa: E402
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--hours", type=int, default=24)
+    hours = parser.parse_args().hours
+    logging.disable(logging.CRITICAL)
+    with tempfile.TemporaryDirectory() as directory:
+        day, began = Day(Path(directory)), time.monotonic()
+        print("| hour | RSS | state | dollars |\n| --- | --- | --- | --- |")
+        for hour in range(1, hours + 1):
+            day.play(3600)
+            size = (Path(directory) / "state" / "agent-state.json").stat().st_size / 1024
+            print(
+                f"| {hour} | {resident_bytes() / 2**20:.1f} MiB | {size:.0f} KiB | {day.accounted[1]:.6f} |", flush=True
+            )
+        day.play(700)  # every change of the price has come to be known
+        seconds, dollars = day.accounted
+        assert day.began is not None
+        bill = day.market.bill(day.began, day.world.wall)
+        print(f"\n{seconds:.0f} s accounted of {day.world.wall - day.began:.0f} s")
+        print(f"{dollars:.9f} $ of a bill of {bill:.9f} $")
+        print(f"played in {time.monotonic() - began:.0f} s")
+        day.close()
+
+
+if __name__ == "__main__":
+    main()
