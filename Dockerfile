@@ -8,6 +8,7 @@ COPY prometheus/prometheus.yml prometheus/alertmanager.yml prometheus/
 COPY prometheus/rules prometheus/rules
 COPY grafana/dashboards grafana/dashboards
 COPY deploy/systemd deploy/systemd
+COPY deploy/slurm deploy/slurm
 COPY deploy/helm/epochcost/values.yaml deploy/helm/epochcost/
 # The environment has no pip of its own, so nothing that installs software reaches the final image.
 RUN python -m venv --without-pip /opt/epochcost \

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-MADE_FROM = ("exporter/epochcost", "prometheus/rules", "tests/grafana", "tests/kept.py")
+MADE_FROM = ("exporter/epochcost", "prometheus/rules", "tests/grafana", "tests/labels", "tests/kept.py")
 """Whatever a simulated history may depend on; another byte in any of it, and it is built again."""
 KEPT = 12
 """Histories; the oldest go."""

@@ -49,6 +49,12 @@ KINDS: Mapping[str, Kind] = {
         PACKAGE / "shipped" / "systemd",
         CHECKOUT / "deploy" / "systemd",
     ),
+    "slurm": Kind(
+        "Slurm prolog, epilog and task prolog",
+        ("*.sh",),
+        PACKAGE / "shipped" / "slurm",
+        CHECKOUT / "deploy" / "slurm",
+    ),
     "helm-values": Kind(
         "values of the Helm chart, with what each means",
         ("values.yaml",),
@@ -72,7 +78,7 @@ def write(kind: str, out: Path) -> list[Path]:
         raise ShippedError(f"{differing[0]} exists and differs: move it away, or choose another --out")
     try:
         out.mkdir(parents=True, exist_ok=True)
-        return [Path(shutil.copyfile(file, out / file.name)) for file in files]
+        return [Path(shutil.copy(file, out / file.name)) for file in files]
     except OSError as err:
         raise ShippedError(f"{err.filename or out}: {err.strerror}") from None
 

@@ -35,7 +35,7 @@ from panels import (
     which_machine,
     without_prefix,
 )
-from selection import MACHINE, RUN, once, row
+from selection import MACHINE, RUN, cell, once, row
 from states import RUN_STATE_COLOURS, STATE_COLOURS, coloured_text
 
 UID = "epochcost-fleet"
@@ -309,7 +309,7 @@ def _budget() -> Builder[Panel]:
 
 def _nodes() -> Builder[Panel]:
     def of(expr: str) -> str:
-        return row(f"{once(MACHINE, expr)} {CHOSEN}", "epochcost_machine")
+        return cell(f"{once(MACHINE, expr)} {CHOSEN}", "epochcost_machine")
 
     cpu = f"{once(MACHINE, 'epochcost_node_cpu_utilization_ratio')} and on ({MACHINE}) epochcost_node_gpus == 0"
     busy = f"node:epochcost_gpu_utilization_ratio:rate5m or {cpu}"
@@ -338,14 +338,14 @@ def _nodes() -> Builder[Panel]:
             Column(
                 "Mostly",
                 "state",
-                row(mostly, "epochcost_machine"),
+                cell(mostly, "epochcost_machine", more="state"),
                 ref="E",
                 width=94,
                 properties=coloured_text(STATE_COLOURS),
             ),
             Column("Useful", "F", of(useful), RATIO, 76, gauge_cell(GREEN)),
             Column("Busy", "G", of(busy), RATIO, 76, gauge_cell(BLUE)),
-            Column("Memory", "H", row(fill, "epochcost_machine"), RATIO, 76, gauge_cell(BLUE)),
+            Column("Memory", "H", cell(fill, "epochcost_machine"), RATIO, 76, gauge_cell(BLUE)),
             which_machine(),
         ],
         sort_by="Price",
@@ -354,10 +354,10 @@ def _nodes() -> Builder[Panel]:
 
 def _runs() -> Builder[Panel]:
     def of(metric: str) -> str:
-        return row(once(RUN, metric), "run")
+        return cell(metric, "run")
 
-    state = row(f"topk by ({RUN}) (1, {once(f'{RUN}, state', 'epochcost_run_state == 1')})", "run")
-    done = row(f"{once(RUN, 'epochcost_run_epoch')} / {once(RUN, 'epochcost_run_epochs_planned')}", "run")
+    state = cell(f"topk by ({RUN}) (1, {once(f'{RUN}, state', 'epochcost_run_state == 1')})", "run", more="state")
+    done = cell(f"{once(RUN, 'epochcost_run_epoch')} / {once(RUN, 'epochcost_run_epochs_planned')}", "run")
     named = row(f"topk by ({RUN}) (1, {once(f'{RUN}, experiment', 'epochcost_run_info')})", "run")
     return rows(
         About(

@@ -25,7 +25,7 @@ from panels import (
     steps,
     which_machine,
 )
-from selection import MACHINE, once, row
+from selection import MACHINE, cell, once, row
 
 UID = "epochcost-health"
 HERE = "node:epochcost_node_info:max"
@@ -42,6 +42,7 @@ BY_TARGET = "count by (cluster, job, instance)"
 POLLER = f"{BY_TARGET} ({POLLER_SAID})"
 OURS = f"(scrape_duration_seconds {AGENT_TARGETS} or scrape_duration_seconds {POLLER_TARGETS})"
 TARGETS = f"topk by (cluster, job, instance) (1, {once(f'{MACHINE}, job, instance', 'epochcost_node_info')})"
+VERSIONS = 'epochcost_build_info{epochcost_machine!=""}'
 REFUSED = 'epochcost_progress_events_total{result!~"accepted|ignored", epochcost_machine!=""}'
 EACH = f"{MACHINE}, result"
 FINE_AT_ZERO = ((None, GREEN), (1, AMBER))
@@ -149,7 +150,7 @@ def _up(title: str, text: str, up: str, gone: str) -> Builder[Panel]:
 
 def _agents() -> Builder[Panel]:
     def of(metric: str) -> str:
-        return row(once(MACHINE, metric), "epochcost_machine")
+        return cell(metric, "epochcost_machine")
 
     def by_target(metric: str) -> str:
         return of(f"{metric} * on (cluster, job, instance) group_left (epochcost_machine) {TARGETS}")
@@ -173,14 +174,12 @@ def _agents() -> Builder[Panel]:
             Column("Node", "node", row(f"max by ({MACHINE}, node) ({AGENT})", "epochcost_machine"), ref="A",
                    properties=(link_to_node(),)),
             Column("Reports", "B", of(AGENT), "none", 66, up),
-            Column("Version", "version",
-                   row(f'max by ({MACHINE}, version) (epochcost_build_info{{epochcost_machine!=""}})',
-                       "epochcost_machine"), ref="C", width=70),
+            Column("Version", "version", cell(VERSIONS, "epochcost_machine", more="version"), ref="C", width=70),
             Column("Sample age", "D", of("time() - epochcost_sample_timestamp_seconds"), SECONDS, 90),
             Column("Price age", "E", of("node:epochcost_price_age_seconds:now"), SECONDS, 86),
             Column("Unpriced", "F", of("epochcost_node_unpriced_seconds"), SECONDS, 80),
-            Column("Failing", "G", row(failing, "epochcost_machine"), "none", 70),
-            Column("Refused", "H", row(refused, "epochcost_machine"), "none", 68, (("decimals", 0),)),
+            Column("Failing", "G", cell(failing, "epochcost_machine"), "none", 70),
+            Column("Refused", "H", cell(refused, "epochcost_machine"), "none", 68, (("decimals", 0),)),
             Column("Jumps", "I", of("epochcost_clock_jumps_total"), "none", 56),
             Column("Scrape", "J", by_target("scrape_duration_seconds"), SECONDS, 70),
             Column("Series", "K", by_target("scrape_samples_scraped"), "none", 58),

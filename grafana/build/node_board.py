@@ -30,7 +30,7 @@ from panels import (
     rows,
     stacked,
 )
-from selection import RUN, once, row
+from selection import RUN, cell, once, row
 from states import STATE_COLOURS
 
 UID = "epochcost-node"
@@ -322,7 +322,7 @@ def _runs() -> Builder[Panel]:
         ),
         "row",
         [
-            Column("Run", "run", _of_its(f"max by ({RUN}, experiment) (epochcost_run_info{NODE})"), ref="A",
+            Column("Run", "run", row(f"max by ({RUN}, experiment) (epochcost_run_info{NODE})", "run"), ref="A",
                    properties=(link_to_run("Run"),)),
             Column("Experiment", "experiment", width=110),
             Column("Pays", "B", _of_its(once(RUN, f"epochcost_run_node_share_ratio{NODE}")), RATIO, 90,
@@ -335,7 +335,7 @@ def _runs() -> Builder[Panel]:
 
 
 def _of_its(expr: str) -> str:
-    return row(expr, "run")
+    return cell(expr, "run")
 
 
 def _mean_epoch() -> str:

@@ -33,7 +33,7 @@ from panels import (
     stacked,
     which_machine,
 )
-from selection import MACHINE, PART, once, row
+from selection import MACHINE, PART, cell, once, row
 from states import COST_COLOURS, STATE_COLOURS
 
 UID = "epochcost-run"
@@ -309,12 +309,13 @@ def _batch() -> Builder[Panel]:
 
 def _nodes() -> Builder[Panel]:
     def of_its(expr: str) -> str:
-        return row(f"{once(MACHINE, expr)} * {ITS_NODES}", "epochcost_machine")
+        return cell(f"{once(MACHINE, expr)} * {ITS_NODES}", "epochcost_machine")
 
     paid = f"node_run:epochcost_cost_usd:last{RUN}"
     info = f"""{first_said("machine:epochcost_node_info:max", "place", "zone", "region")}
 and on ({MACHINE})
 {paid}"""
+    kind = cell(info, "epochcost_machine", more="provider, place, instance_type, purchase_option")
     share = once(MACHINE, f"epochcost_run_node_share_ratio{RUN}")
     return rows(
         About(
@@ -328,14 +329,14 @@ and on ({MACHINE})
         [
             Column("Node", "node", row(f"max by ({MACHINE}, node) ({paid})", "epochcost_machine"), ref="E",
                    properties=(link_to_node(),)),
-            Column("Type", "instance_type", row(info, "epochcost_machine"), ref="A", width=198),
+            Column("Type", "instance_type", kind, ref="A", width=198),
             Column("Provider", "provider", width=72),
             Column("Zone, region", "place", width=102),
             Column("Bought", "purchase_option", width=92),
             Column("GPUs", "B", of_its("epochcost_node_gpus"), width=50),
             Column("Price", "C", of_its("node:epochcost_price_usd_per_hour:unified"), USD_PER_HOUR, 80),
-            Column("Pays", "D", row(share, "epochcost_machine"), RATIO, 85, gauge_cell(BLUE)),
-            Column("So far", "H", row(once(MACHINE, paid), "epochcost_machine"), USD, 80),
+            Column("Pays", "D", cell(share, "epochcost_machine"), RATIO, 85, gauge_cell(BLUE)),
+            Column("So far", "H", cell(paid, "epochcost_machine"), USD, 80),
             Column("GPU busy", "F", of_its("node:epochcost_gpu_utilization_ratio:rate5m"), RATIO, 85,
                    gauge_cell(GREEN)),
             Column("CPU busy", "G", of_its("epochcost_node_cpu_utilization_ratio"), RATIO, 85, gauge_cell(AMBER)),

@@ -42,3 +42,8 @@ def row(expr: str, *labels: str) -> str:
     """Adds label ``row``, by which a table joins its queries: machines and runs of two clusters may share a name."""
     names = ", ".join(f'"{label}"' for label in ("cluster", *labels))
     return f'label_join(\n  {expr},\n  "row", "/", {names}\n)'
+
+
+def cell(expr: str, *labels: str, more: str = "") -> str:
+    """As `row`, with no other label but ``more``: a table takes each of those from one query alone."""
+    return f"max by (row{', ' if more else ''}{more}) ({row(expr, *labels)})"

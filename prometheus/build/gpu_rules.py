@@ -66,6 +66,11 @@ GPUS = RuleFile(
                     """,
                 ),
                 record(
+                    "gpu:epochcost_held_idle_ratio:rate30m",
+                    f"max by ({GPU}) (rate(epochcost_gpu_held_idle_seconds_total[30m]))",
+                    "Somebody's process holds its memory while it does nothing: it is theirs, and not vacant.",
+                ),
+                record(
                     "gpu:epochcost_memory_fill_ratio:rate5m",
                     f"""
                     clamp_max(

@@ -213,6 +213,16 @@ PLACE = RuleFile(
                     ),
                     "What a spot machine of the same type costs where it is cheapest in its region, and in which zone.",
                 ),
+                record(
+                    "node:epochcost_spot_price_usd_per_hour:cheapest",
+                    at_poller(
+                        "market:epochcost_cheapest_zone_price_usd_per_hour:now",
+                        "MACHINE, node, provider, region, instance_type, cheapest_zone",
+                        [(TYPE, ON_DEMAND, '{purchase_option="spot"}')],
+                        "cheapest_zone",
+                    ),
+                    "What a machine on demand would cost as a spot machine, where that is cheapest in its region.",
+                ),
             ],
             interval="1m",
         )

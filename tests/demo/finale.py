@@ -229,8 +229,13 @@ HOURS_LEFT = 24 * (30 - 15 + 1) - 3
 
 
 def by_machine(of_each: Callable[[], Mapping[str, float]]) -> tuple[str, Callable[[], dict[str, float]]]:
-    """The label of the machines' own names, and figures by it instead of by their nodes'."""
-    return "epochcost_machine", lambda: {machine_name(name): value for name, value in of_each().items()}
+    """The label by which a table joins its rows, and figures by it instead of by names of nodes."""
+    return "row", lambda: {f"simulated/{machine_name(name)}": value for name, value in of_each().items()}
+
+
+def by_run(of_each: Callable[[], Mapping[str, float]]) -> tuple[str, Callable[[], dict[str, float]]]:
+    """Likewise of names of runs."""
+    return "row", lambda: {f"simulated/{run}": value for run, value in of_each().items()}
 
 
 BREAK_EVEN = "market/Break-even speed-up against the machine in use"

@@ -187,9 +187,9 @@ class TestTheFiguresAreTheSimulatedTruth:
     def test_a_node_whose_agent_knows_no_price_has_the_pollers(self, many):
         (query,) = [q for q in ALL if (q.panel, q.ref) == ("Nodes", "C")]
         results = instant(many.url, query.filled(), many.now)
-        prices = {s["metric"]["epochcost_machine"]: float(s["value"][1]) for s in results}
-        assert prices[machine_name("sim-p3-02")] == 3.06
-        assert machine_name("sim-azure-03") not in prices, "unknown is absent, never zero"
+        prices = {s["metric"]["row"]: float(s["value"][1]) for s in results}
+        assert prices["/" + machine_name("sim-p3-02")] == 3.06
+        assert "/" + machine_name("sim-azure-03") not in prices, "unknown is absent, never zero"
 
     def test_a_left_on_node_and_a_stalled_run_are_alerts(self, many):
         (query,) = [q for q in ALL if q.panel == "Firing alerts"]

@@ -51,6 +51,16 @@ class LabelSet:
             {**common, "job_name": self.job.replace("agent", "prices"), "static_configs": prices},
         ]
 
+    def stored(self, labels: Mapping[str, str], i: int, copy: Mapping[str, str]) -> dict[str, str]:
+        """Labels of a series of target ``i`` as Prometheus stores them: a target's label moves the own one aside."""
+        target = {**self._target("", labels["instance"].partition(":")[0], i, copy)["labels"], "job": self.job}
+        own = {name: value for name, value in labels.items() if name not in ("job", "instance")}
+        target = {name: value for name, value in target.items() if not name.startswith("__")}
+        if self.honor:
+            return {**target, **own}
+        moved = {f"exported_{name}" if name in target and value else name: value for name, value in own.items()}
+        return {**{name: value for name, value in moved.items() if value}, **target}
+
     def _target(self, address: str, name: str, i: int, copy: Mapping[str, str]) -> Target:
         labels = {"__metrics_path__": f"/{name}/metrics", "instance": name}
         if self.pods:

@@ -111,8 +111,8 @@ def hear(play: Play, *, terminal: bool = False, plan: Plan = Plan(), own: OwnPat
     for seconds, stream, data in [*play.written, (play.now, 1, b"")]:
         if seconds - before > QUIET_SECONDS:
             for one in streams.values():
-                if one.rest:
-                    look([one.rest], before + QUIET_SECONDS)
+                if rest := one.unfinished():
+                    look([rest], before + QUIET_SECONDS)
         before = seconds
         if lines := streams[1 if terminal else stream].cut(data):
             look(lines, seconds)

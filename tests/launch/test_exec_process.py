@@ -524,6 +524,13 @@ def test_a_log_is_read_and_the_reader_says_what_it_found(tmp_path: Path):
         assert b"followed: 2 lines like 'Epoch 1/2'" in done.stdout
 
 
+def test_lines_are_numbered_as_in_an_editor_however_often_they_were_drawn_over():
+    bar = "Epoch {}/2: {}%|##| {}/4 [00:01<00:00, 9.98it/s]"
+    log = "\n\n" + "\n".join("\r".join(bar.format(e, 25 * n, n) for n in range(5)) for e in (1, 2))
+    done = read(log.encode())
+    assert b"epoch 1: ended in line 3\nepoch 2: ended in line 4\n" in done.stdout
+
+
 def test_a_log_that_is_not_understood_says_which_flag_helps(tmp_path: Path):
     done = read(LOG)
     assert done.returncode == 0

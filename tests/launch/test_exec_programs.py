@@ -29,6 +29,7 @@ def numbers(
     final: str = "",
     stream: str = "out",
     line_end: str = "\n",
+    unended: bool = False,
 ) -> Play:
     """A loop that prints templates: {e} number, {E} epochs, {L} number of the last, {b} batch from 1, {z} from 0, {N}, {g} step."""
     play = Play()
@@ -38,6 +39,8 @@ def numbers(
         write(before)
     play.nap(1.0)
     for e in range(start, epochs):
+        if unended:
+            write("")
         if head:
             write(head.format(e=e + first, **values))
         for b in play.batches(LENGTHS[e % 3]):
@@ -52,7 +55,7 @@ def numbers(
         play.trained()
         play.nap(EVALUATION)
         if end:
-            write(end.format(e=e + first, g=(e + 1) * N, **values))
+            write(end.format(e=e + first, g=(e + 1) * N, **values), end="" if unended else "\n")
         play.ended()
         if after:
             write(after.format(e=e + first, **values))
@@ -85,6 +88,9 @@ LOOPS: dict[str, tuple[dict[str, object], dict[str, float | None]]] = {
     "swedish": ({"end": "Epok {e}/{E}: förlust 0.512"}, {"epochs": 3}),
     "polish": ({"end": "Epoka {e} z {E}, strata 0.512"}, {}),
     "italian": ({"within": "Epoca {e}/{E}, passo {b}/{N}, perdita 0.512"}, {"epochs": 3, "step": 120}),
+    "newline_later": ({"end": "epoch {e} loss 0.512", "unended": True}, {}),
+    "tensorboard_tutorial": ({"head": "EPOCH {e}:", "within": "  batch {b} loss: 0.512", "end": "LOSS train 0.5 valid 0.4"}, {}),
+    "head_and_step": ({"head": "Epoch {e}", "within": "step {b} loss 0.512", "every": 2}, {}),
     "accelerate": ({"end": "epoch {e}: {{'accuracy': 0.81, 'f1': 0.86}}", "first": 0}, {}),
     "detr": ({"within": "Epoch: [{e}]  [{z:3d}/{N}]  eta: 0:00:10  lr: 0.0001  loss: 6.9  time: 0.05  data: 0.01  max mem: 100", "end": "Epoch: [{e}] Total time: 0:00:02 (0.05 s / it)", "first": 0}, {"step": 120}),
     "dino": ({"within": "Epoch: [{e}/{E}]  [{z:3d}/{N}]  eta: 0:00:10  loss: 6.9", "first": 0, "every": 4}, {"epochs": 3, "step": 120}),
@@ -307,6 +313,29 @@ def tqdm(
 ])  # fmt: skip
 def test_bars_that_name_the_epoch(name: str, validation: str | None, first: int, terminal: bool):
     check(tqdm(name, validation=validation, first=first), {"step": 120}, terminal=terminal)
+
+
+def test_headings_that_turn_out_to_be_printed_at_the_end_are_taken_back():
+    play = Play()
+    for e in range(3):
+        play.nap(LENGTHS[e])
+        play.out(f"Epoch {e + 1}/3")
+        play.ended()
+    heard = hear(play)
+    assert heard.retracts == 1
+    assert heard.news[-1].retract
+    assert "read as if they began" in heard.tracker.tracks[0].broken
+
+
+def test_an_evaluation_before_the_training_is_no_epoch():
+    play = Play()
+    play.nap(0.4)
+    play.out("epoch 0 loss 2.303")
+    for e in range(3):
+        play.nap(LENGTHS[e])
+        play.out(f"epoch {e + 1} loss 0.512")
+        play.ended()
+    check(play, {}, terminal=False)
 
 
 def test_a_run_that_is_resumed_within_an_epoch_did_not_do_all_of_it():

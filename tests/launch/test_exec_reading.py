@@ -36,7 +36,7 @@ def follow(
     data = text.encode() if isinstance(text, str) else text
     news: list[ProgressSnapshot] = []
     now = 0.0
-    for line in Lines(every=True).each(data + b"\n"):
+    for line, _ in Lines().each(data + b"\n"):
         now += 1.0
         if line and (said := reader.parse(line)) is not None:
             tracker.take(said, Moment(now, now), line)
@@ -410,6 +410,16 @@ def test_no_line_takes_long(head: bytes, unit: bytes):
 def test_under_the_head_of_a_table_every_line_is_looked_at():
     data = b"one\n  epoch    train_loss     dur\n-------  ------------  ------\n      1        0.5  2.0\n"
     assert Lines().cut(data) == data.split(b"\n")[1:-1]
+
+
+def test_a_line_that_was_looked_at_unfinished_is_not_returned_again():
+    lines = Lines()
+    assert lines.cut(b"epoch 1 loss 1") == []
+    assert lines.unfinished() == b"epoch 1 loss 1"
+    assert lines.cut(b"\nepoch 2 loss 1\n") == [b"epoch 2 loss 1"]
+    assert lines.cut(b"epoch 3") == []
+    assert lines.unfinished() == b"epoch 3"
+    assert lines.cut(b" loss 1\n") == [b"epoch 3 loss 1"]
 
 
 def test_a_hundred_megabytes_without_an_end_of_line_are_not_kept():

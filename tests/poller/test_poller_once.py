@@ -205,3 +205,13 @@ def test_without_anything_configured_a_line_for_each_source_says_what_to_set() -
         "azure", "lambda", "runpod", "vast", "oci", "owned",
     }  # fmt: skip
     assert all("--" in line for line in said)
+
+
+def test_a_source_that_breaks_in_an_unforeseen_way_takes_no_other_along() -> None:
+    def breaks(wanted: Wanted, now: float) -> Catalogue:
+        raise ZeroDivisionError("by nought")
+
+    look = once("json", Filter(), ToldSource(breaks, name="odd"), told())
+    assert len(json.loads(look.text)) == 4
+    assert look.said == ("failed: odd: its answer cannot be understood: ZeroDivisionError",)
+    assert not look.complete

@@ -178,11 +178,11 @@ def test_a_price_holds_from_its_date_and_a_change_that_is_announced_only_from_it
     ("changes", "said"),
     [
         ({"currencyCode": "EUR"}, "currencyCode: 'EUR' is not 'USD'"),
-        ({"retailPrice": "98.32"}, "retailPrice: '98.32' is no number"),
-        ({"retailPrice": None}, "retailPrice: None is no number"),
+        ({"retailPrice": "98.32"}, "retailPrice: '98.32' is not a number"),
+        ({"retailPrice": None}, "retailPrice: None is not a number"),
         ({"retailPrice": -1.0}, "a price must be above 0"),
         ({"retailPrice": 1e9}, "a price must be above 0 and at most 1e+06"),
-        ({"effectiveStartDate": "soon"}, "effectiveStartDate: 'soon' is no date"),
+        ({"effectiveStartDate": "soon"}, "effectiveStartDate: 'soon' is not a date"),
     ],
 )
 def test_a_row_that_is_not_as_expected_is_named_and_leaves_the_others_alone(
@@ -231,7 +231,7 @@ def test_a_name_that_could_break_out_of_the_filter_is_not_asked_for(server: Json
 
 def test_an_answer_of_another_form_is_an_error(server: JsonServer) -> None:
     server.on("/prices", Answer({"Items": {}}))
-    said = r"azure: prices of eastus: not an answer of Azure's retail price API: Items: \{\} is no list"
+    said = r"azure: prices of eastus: not an answer of Azure's retail price API: Items: \{\} is not a list"
     with pytest.raises(PriceSourceError, match=said):
         source(server).fetch(wanted("azure", ("eastus", H100)), NOW)
 
@@ -266,7 +266,7 @@ def test_an_ended_row_of_one_meter_is_followed_by_another_meters(server: JsonSer
     [
         ({"effectiveEndDate": None}, "2 rows match, not one"),
         ({"effectiveEndDate": "2026-06-01T00:00:00Z"}, "2 rows match, not one"),
-        ({"effectiveEndDate": "soon"}, "effectiveEndDate: 'soon' is no date"),
+        ({"effectiveEndDate": "soon"}, "effectiveEndDate: 'soon' is not a date"),
     ],
 )
 def test_two_meters_of_one_time_are_no_price(server: JsonServer, changes: Row, said: str) -> None:

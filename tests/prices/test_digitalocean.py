@@ -67,10 +67,10 @@ def test_vram_in_another_unit_is_not_known(server: JsonServer) -> None:
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
-        (size("gpu-bad", None, "nvidia_h100", 1, 80), "digitalocean: gpu-bad: price_hourly: None is no number"),
+        (size("gpu-bad", None, "nvidia_h100", 1, 80), "digitalocean: gpu-bad: price_hourly: None is not a number"),
         (size("gpu-bad", 0.0, "nvidia_h100", 1, 80), "digitalocean: gpu-bad: a price must be above 0"),
         (size("gpu-bad", 1.0, "nvidia_h100", 0, 80), "digitalocean: gpu-bad: gpu_info: count: 0 must be above 0"),
-        ({"gpu_info": {}}, "digitalocean: None: slug: None is no text"),
+        ({"gpu_info": {}}, "digitalocean: None: slug: None is not a text"),
     ],
 )
 def test_a_size_that_is_not_as_expected_is_named_and_leaves_the_others_alone(

@@ -10,6 +10,7 @@ import pytest
 from grpc import StatusCode
 from tests.prices.gcp_server import COMPUTE, Fault, GcpRestServer, GcpServer, recorded, sku
 from tests.prices.gcp_source import DAY, NOW, QUICK, ask, dollars, serving, source, wanted
+from tests.prices.json_server import Answer, JsonServer
 
 from epochcost.poller.poller_settings import PollerSettings
 from epochcost.prices.gcp.gcp_client import PAGE_SIZE, GcpCatalogue, Patience, google_client
@@ -351,3 +352,33 @@ def test_a_rate_of_zero_for_a_free_tier_spoils_no_price() -> None:
     free = sku("A2 Instance Ram running in Americas for free tier", 0.0, "us-central1", unit="GiBy.h")
     with serving(free) as server:
         assert [each.key.purchase_option.value for each in ask(server, "a2-highgpu-1g").prices].count("on_demand") == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [(b"<html>sign in</html>", "not an answer of the Cloud"), (b'{"skus": 5}', "not an answer of the Cloud"),
+     (b"[]", "not an answer of the Cloud"), (b"", "page 1: ")],
+    ids=["a page for people", "another document", "a list", "nothing"],
+)  # fmt: skip
+def test_what_is_no_answer_of_the_api_is_an_error_and_no_price(
+    body: bytes, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    (tmp_path / "key").write_text("key-of-the-test-0123456789")
+    with JsonServer() as server:
+        server.on("/v1/services/6F81-5844-456A/skus", Answer(body))
+        told = PollerSettings(gcp_url=server.url, gcp_api_key_file=str(tmp_path / "key"))
+        (found,) = make(told)
+        with pytest.raises(PriceSourceError, match=said):
+            found.fetch(wanted("a2-highgpu-1g"), NOW)
+        found.catalogue.forget()
+
+
+def test_an_endpoint_that_cannot_be_reached_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    (tmp_path / "key").write_text("key-of-the-test-0123456789")
+    told = PollerSettings(gcp_url="http://127.0.0.1:9", gcp_api_key_file=str(tmp_path / "key"))
+    (found,) = make(told)
+    with pytest.raises(PriceSourceError, match="gcp: ListSkus"):
+        found.fetch(wanted("a2-highgpu-1g"), NOW)
+    found.catalogue.forget()

@@ -127,7 +127,7 @@ def test_a_server_that_is_not_there_is_an_error_that_names_it(api: JsonApi) -> N
     [
         (b"", "the answer is not JSON"),
         (b"<html>maintenance</html>", "the answer is not JSON"),
-        (b'{"price": NaN}', "NaN is no number"),
+        (b'{"price": NaN}', "NaN is not a number"),
         (b'{"price": 1e', "the answer is not JSON"),
         (b"\xff\xfe", "the answer is not JSON"),
         (b"[" * 100_000, "RecursionError"),

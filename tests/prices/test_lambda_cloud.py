@@ -79,7 +79,7 @@ def test_an_answer_of_another_form_is_an_error(server: JsonServer, types: object
 
 
 def test_when_no_row_can_be_read_the_source_has_failed(server: JsonServer) -> None:
-    with pytest.raises(PriceSourceError, match="price_cents_per_hour: None is no number"):
+    with pytest.raises(PriceSourceError, match="price_cents_per_hour: None is not a number"):
         fetch(server, {"a": {"instance_type": {"name": "a"}}})
 
 

@@ -129,10 +129,10 @@ def test_what_a_type_holds_comes_from_the_same_answer(server: JsonServer) -> Non
         ({"errors": [{"message": "Something went wrong"}], "data": None}, "runpod: gpuTypes: Something went wrong"),
         ({"errors": ["odd"]}, "runpod: gpuTypes: odd"),
         ({"errors": {"message": "x"}, "data": {"gpuTypes": []}}, "runpod: gpuTypes: x"),
-        ({"data": None}, "runpod: gpuTypes: not an answer of RunPod's API: data: None is no object"),
+        ({"data": None}, "runpod: gpuTypes: not an answer of RunPod's API: data: None is not an object"),
         (
             {"data": {"gpuTypes": [None]}},
-            "runpod: gpuTypes: not an answer of RunPod's API: gpuTypes: None in it is no object",
+            "runpod: gpuTypes: not an answer of RunPod's API: gpuTypes: None in it is not an object",
         ),
     ],
 )
@@ -146,8 +146,8 @@ def test_an_error_that_arrives_as_a_success_is_an_error(server: JsonServer, body
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"securePrice": "2.69"}, "runpod: 1x H100 SXM: securePrice: '2.69' is no number"),
-        ({"maxGpuCount": None}, "runpod: 1x H100 SXM: maxGpuCount: None is no number"),
+        ({"securePrice": "2.69"}, "runpod: 1x H100 SXM: securePrice: '2.69' is not a number"),
+        ({"maxGpuCount": None}, "runpod: 1x H100 SXM: maxGpuCount: None is not a number"),
         ({"securePrice": -1}, "runpod: 1x H100 SXM: a price must be above 0"),
     ],
 )

@@ -162,7 +162,7 @@ def test_a_model_that_fails_leaves_the_others_alone(server: JsonServer) -> None:
 @pytest.mark.parametrize("body", [{}, {"offers": {"id": 1}}, {"success": False, "error": "auth"}])
 def test_an_answer_of_another_form_is_an_error(server: JsonServer, body: object) -> None:
     server.on("/api/v0/bundles/", Answer(body))
-    said = r"vast: offers of H100 SXM: not an answer of vast\.ai's offers: offers: .* is no list"
+    said = r"vast: offers of H100 SXM: not an answer of vast\.ai's offers: offers: .* is not a list"
     with pytest.raises(PriceSourceError, match=said):
         market(server).fetch(wanted("vastai", ("US", "4x H100 SXM")), NOW)
 
@@ -222,10 +222,10 @@ def test_a_machine_whose_contract_does_not_run_is_gone_at_once(server: JsonServe
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"dph_total": None}, "vast_rented: machine 9: dph_total: None is no number"),
+        ({"dph_total": None}, "vast_rented: machine 9: dph_total: None is not a number"),
         ({"dph_total": 0.0}, "vast_rented: machine 9: a price must be above 0"),
         ({"is_bid": None}, "vast_rented: machine 9: is_bid: None is neither true nor false"),
-        ({"id": "x"}, "vast_rented: machine 'x': id: 'x' is no number"),
+        ({"id": "x"}, "vast_rented: machine 'x': id: 'x' is not a number"),
     ],
 )
 def test_a_machine_that_is_not_as_expected_is_named_and_leaves_the_others_alone(

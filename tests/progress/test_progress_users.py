@@ -266,6 +266,27 @@ def test_who_wants_little_is_read_before_who_wants_much(tmp_path: Path, time: Ti
     assert reader.behind > 0
 
 
+def test_of_lines_about_the_present_a_bounded_number_is_taken_at_once_and_none_is_lost(tmp_path: Path, time: Time):
+    reader, clock = EventFiles(tmp_path), time.clock()
+    append(tmp_path / "a.jsonl", time.line("start"))
+    reader.poll(clock)
+    time.sleep(1.0)
+    append(tmp_path / "a.jsonl", *[time.line(epoch=0.001 * n) for n in range(3000)])
+    first = len(reader.poll(clock))
+    assert 900 < first < 1200
+    assert reader.behind > 0
+    time.sleep(1.0)
+    assert first + len(reader.poll(clock)) == 3000, "those that are late by now cost little"
+
+
+def test_an_end_of_a_run_that_never_began_makes_nobody_its_owner(tmp_path: Path, time: Time):
+    owners = RunOwners()
+    reader, clock = EventFiles(tmp_path, owners=owners), time.clock()
+    append(tmp_path / "a.jsonl", *[time.line("end", run=f"r{n}", status="failed") for n in range(5)])
+    assert len(reader.poll(clock)) == 5
+    assert owners.state() == {}
+
+
 def test_a_directory_with_more_names_than_one_poll_lists_is_listed_in_several(tmp_path: Path, time: Time):
     reader, clock = EventFiles(tmp_path, max_listed=10), time.clock()
     for number in range(25):

@@ -176,6 +176,7 @@ def test_a_run_over_its_budget_arrives_with_both_sums_and_resolves_when_it_gets_
 
 
 AGENT_DOWN = {"alertname": "EpochcostAgentDown", "severity": "warning", "epochcost_machine": "sim-a-1", "node": "sim-a"}
+IDLE_GPU = {"alertname": "EpochcostGpuIdle", "severity": "warning", "gpu": "5"}
 STALLED = {"alertname": "EpochcostRunStalled", "severity": "warning", "run": "sim-run"}
 
 
@@ -234,6 +235,12 @@ STALLED = {"alertname": "EpochcostRunStalled", "severity": "warning", "run": "si
             {"alertname": "EpochcostIdleCost", "severity": "warning", "epochcost_machine": "sim-a-1", "node": "sim-a"},
             {"alertname": "EpochcostIdleCost", "severity": "warning", "epochcost_machine": "sim-b-1", "node": "sim-b"},
             id="a lost GPU",
+        ),
+        pytest.param(
+            {"alertname": "EpochcostIdleCost", "severity": "warning", "epochcost_machine": "sim-a-1", "node": "sim-a"},
+            {**IDLE_GPU, "epochcost_machine": "sim-a-1"},
+            {**IDLE_GPU, "epochcost_machine": "sim-b-1"},
+            id="the idle time of a node holds that of its GPUs, and never the other way round",
         ),
         pytest.param(
             {"alertname": "EpochcostSpotNotCheaper", "severity": "warning", "zone": "a", "instance_type": "t"},

@@ -94,9 +94,10 @@ class AgentMemory:
         clock, meter = saved["clock"], saved["meter"]
         if meter["ledger"]["version"] != STATE_VERSION or not is_number(clock.get("mono")):
             return saved  # an older version wrote no time to go by
-        ahead = clock["mono"] + clock["offset"] - self._host.boot_ts(self._parts.clock.now())
-        if ahead <= 0:
+        saved_t, now, cursor = clock["mono"] + clock["offset"], self._parts.clock.now(), meter["ledger"]["cursor"]
+        if cursor is None or saved_t <= now + LATE_SECONDS or abs(saved_t - cursor) > SAVED_WITHIN_SECONDS:
             return saved
+        ahead = saved_t - self._host.boot_ts(now)
         log.warning("the clock of the boot before was ahead: what was accounted in it counts as %.0f s earlier", ahead)
         writers = {writer: [shift and shift - ahead, t - ahead] for writer, (shift, t) in clock["writers"].items()}
         boot_ts = meter["boot_ts"] and meter["boot_ts"] - ahead

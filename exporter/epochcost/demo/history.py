@@ -84,7 +84,7 @@ class History:
 
     def alerts(self) -> list[Fired]:
         """Every alert of the past."""
-        with self.served(EVALUATION_LOOKBACK_SECONDS) as url:
+        with self.served() as url:
             return [fired for rule in every_rule(self.rules, "alert") for fired in self._fired(url, rule)]
 
     def _fired(self, url: str, rule: Rule) -> Iterator[Fired]:

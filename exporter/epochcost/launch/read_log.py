@@ -12,7 +12,7 @@ from epochcost.launch.flags import Flags
 from epochcost.launch.moment import Moment
 from epochcost.launch.reading.explanation import explain
 from epochcost.launch.reading.line_reader import LineReader
-from epochcost.launch.reading.lines import MAX_LINE_BYTES, Lines
+from epochcost.launch.reading.lines import Lines
 from epochcost.launch.reading.patterns import OwnPatterns
 from epochcost.launch.reading.progress_tracker import ProgressSnapshot, ProgressTracker
 
@@ -41,29 +41,30 @@ def main(flags: Flags) -> int:
 
 
 def _where(news: ProgressSnapshot, end: float) -> str:
-    line = 0 if news.at is None else round(news.at.mono)
-    return f"ended in line {line}" if line <= end else "ended with the log, if the command ended well there"
+    line = 0.0 if news.at is None else news.at.ts
+    return f"ended in line {line:.0f}" if line <= end else "ended with the log, if the command ended well there"
 
 
 def follow(flags: Flags) -> tuple[list[ProgressSnapshot], float, ProgressTracker, OwnPatterns]:
-    """Read the whole log, with the number of the line as the clock; also returned is how many it has.
+    """Read the whole log, with what was drawn as the clock; also returned is how many lines it has.
 
     Raises:
         OSError: it cannot be read.
     """
     own = OwnPatterns(flags.rows)
     reader, lines = LineReader(own), Lines(every=True)
-    tracker = ProgressTracker(flags.plan, Moment(0.0, 0.0))
+    tracker = ProgressTracker(flags.plan, Moment(0.0, 0.0), timed=False)
     found: list[ProgressSnapshot] = []
-    number = 0.0
+    number, drawn = 1.0, 0.0
     for data in _chunks(flags.read):
-        for line in lines.each(data):
-            number += 1
-            _take(reader, tracker, line, Moment(number, number), found)
+        for line, newline in lines.each(data):
+            drawn += 1
+            if line:
+                _take(reader, tracker, line, Moment(number, drawn), found)
+            number += newline
     if lines.rest:
-        number += 1
-        _take(reader, tracker, lines.rest[:MAX_LINE_BYTES], Moment(number, number), found)
-    found += tracker.finish(Moment(number + 1, number + 1))
+        _take(reader, tracker, lines.rest, Moment(number, drawn + 1), found)
+    found += tracker.finish(Moment(number + 1, drawn + 2))
     return found, number, tracker, own
 
 

@@ -48,7 +48,7 @@ class HttpSettings:
     """What the sources of `epochcost.prices` that ask over plain HTTP can be told."""
 
     azure_url: str = option(
-        "azure.url", "https://prices.azure.com/api/retail/prices", "of the retail prices API", parse=resource
+        "azure.url", "https://prices.azure.com/api/retail/prices", "URL of the Azure Retail Prices API", parse=resource
     )
     azure_regions: tuple[str, ...] = option(
         "azure.regions", (), "regions to watch", parse=words_like(r"[a-z]+[a-z0-9]*", "a region code, eastus")
@@ -59,8 +59,8 @@ class HttpSettings:
         "sizes to watch; sizes that agents ask for are watched anyway",
         parse=words_like(r"[A-Za-z]+_[A-Za-z0-9_-]+", "a size, Standard_NC4as_T4_v3"),
     )
-    azure_interval: float = option("azure.interval", HOUR, "between two questions", parse=INTERVAL)
-    vast_url: str = option("vast.url", "https://console.vast.ai/api/v0", "of the API", parse=endpoint)
+    azure_interval: float = option("azure.interval", HOUR, "interval between requests to the Azure API", parse=INTERVAL)
+    vast_url: str = option("vast.url", "https://console.vast.ai/api/v0", "base URL of the vast.ai API", parse=endpoint)
     vast_api_key_file: str = option(
         "vast.api-key-file", "", "file with an API key; without one rented machines are not priced, only the market"
     )
@@ -71,31 +71,45 @@ class HttpSettings:
         parse=words_like(r"[A-Z]{2}", "a country code, US"),
     )
     vast_instance_types: tuple[str, ...] = option("vast.instance-types", (), "types to watch", parse=_counted)
-    vast_interval: float = option("vast.interval", 600.0, "between two questions", parse=INTERVAL)
-    runpod_url: str = option("runpod.url", "https://api.runpod.io/graphql", "of the GraphQL API", parse=resource)
+    vast_interval: float = option(
+        "vast.interval", 600.0, "interval between requests to the vast.ai API", parse=INTERVAL
+    )
+    runpod_url: str = option(
+        "runpod.url", "https://api.runpod.io/graphql", "URL of RunPod's GraphQL API", parse=resource
+    )
     runpod_api_key_file: str = option("runpod.api-key-file", "", "file with an API key; may be left out")
     runpod_instance_types: tuple[str, ...] = option(
         "runpod.instance-types", (), "types to watch in the secure and the community cloud", parse=_counted
     )
-    runpod_interval: float = option("runpod.interval", 1800.0, "between two questions", parse=INTERVAL)
-    lambda_url: str = option("lambda.url", "https://cloud.lambda.ai/api/v1", "of the API", parse=endpoint)
+    runpod_interval: float = option(
+        "runpod.interval", 1800.0, "interval between requests to the RunPod API", parse=INTERVAL
+    )
+    lambda_url: str = option(
+        "lambda.url", "https://cloud.lambda.ai/api/v1", "base URL of the Lambda API", parse=endpoint
+    )
     lambda_api_key_file: str = option("lambda.api-key-file", "", "file with an API key; without one Lambda is skipped")
-    lambda_interval: float = option("lambda.interval", HOUR, "between two questions", parse=INTERVAL)
-    digitalocean_url: str = option("digitalocean.url", "https://api.digitalocean.com/v2", "of the API", parse=endpoint)
+    lambda_interval: float = option(
+        "lambda.interval", HOUR, "interval between requests to the Lambda API", parse=INTERVAL
+    )
+    digitalocean_url: str = option(
+        "digitalocean.url", "https://api.digitalocean.com/v2", "base URL of the DigitalOcean API", parse=endpoint
+    )
     digitalocean_api_key_file: str = option(
         "digitalocean.api-key-file", "", "file with an access token; without one DigitalOcean is skipped"
     )
-    digitalocean_interval: float = option("digitalocean.interval", DAY, "between two questions", parse=INTERVAL)
+    digitalocean_interval: float = option(
+        "digitalocean.interval", DAY, "interval between requests to the DigitalOcean API", parse=INTERVAL
+    )
     oci_url: str = option(
         "oci.url",
         "https://apexapps.oracle.com/pls/apex/cetools/api/v1/products/",
-        "of the price list",
+        "URL of Oracle's price list",
         parse=resource,
     )
     oci_shapes_url: str = option(
         "oci.shapes-url",
         "https://www.oracle.com/a/ocom/docs/cloudestimator2/data/shapes.json",
-        "of the list of shapes",
+        "URL of Oracle's list of shapes",
         parse=resource,
     )
     oci_instance_types: tuple[str, ...] = option(
@@ -104,7 +118,9 @@ class HttpSettings:
         "shapes to watch",
         parse=words_like(r"(VM|BM)\.[A-Za-z0-9.-]+", "a shape, BM.GPU.H100.8"),
     )
-    oci_interval: float = option("oci.interval", DAY, "between two questions", parse=INTERVAL)
+    oci_interval: float = option(
+        "oci.interval", DAY, "interval between requests to the Oracle price list", parse=INTERVAL
+    )
 
     def __post_init__(self) -> None:
         if bool(self.azure_regions) != bool(self.azure_instance_types):

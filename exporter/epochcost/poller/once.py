@@ -252,7 +252,7 @@ def _csv(rows: Sequence[Row]) -> str:
 
 
 def _table(rows: Sequence[Row], width: int) -> str:
-    """Prices of now first; those of the list in the package apart, under a line that says what they are."""
+    """Current prices first; those of the list in the package apart, under a line that says what they are."""
     shown = [_cells(row) for row in rows]
     columns = _fitting([HEADS, *shown], width)
     lines: list[str] = []

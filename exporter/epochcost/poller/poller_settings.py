@@ -81,7 +81,7 @@ class PollerSettings(HttpSettings):
         "state.dir", "", "where the last good prices are kept; empty: the system's or the user's state directory"
     )
     prices_sources: tuple[str, ...] = option(
-        "prices.sources", DEFAULT_SOURCES, f"which of {', '.join(SOURCES)} to use", parse=_sources
+        "prices.sources", DEFAULT_SOURCES, f"price sources to use, of {', '.join(SOURCES)}", parse=_sources
     )
     prices_precedence: tuple[str, ...] = option(
         "prices.precedence",
@@ -92,7 +92,7 @@ class PollerSettings(HttpSettings):
     prices_watch: tuple[ExportFilter, ...] = option(
         "prices.watch",
         (),
-        "what else to export, comma-separated entries of provider= region= instance-type= gpu-model= (globs)",
+        "additional prices to export, comma-separated entries of provider= region= instance-type= gpu-model= (globs)",
         parse=parse_watch,
     )
     prices_max_series: int = option(
@@ -101,24 +101,26 @@ class PollerSettings(HttpSettings):
     prices_max_age: MaxAge = option(  # noqa: RUF009 - a frozen value
         "prices.max-age",
         DEFAULT_MAX_AGE,
-        "how long a price stays that its source gives no more; NAME=DURATION for a source or purchase option",
+        "how long to keep a price that its source no longer returns; NAME=DURATION for a source or purchase option",
         parse=_max_age,
     )
     prices_accept: tuple[str, ...] = option(
-        "prices.accept", (), "sources to believe whatever they say, * for all; else a tenfold jump waits", parse=words
+        "prices.accept", (), "sources exempt from the plausibility check, * for all", parse=words
     )
     currencies: tuple[tuple[str, float], ...] = option(
         "prices.currencies",
         (),
-        "US dollars for one unit of a currency that your lists use, EUR=1.08",
+        "exchange rates, US dollars for one unit of a currency: EUR=1.08,CNY=0.14",
         parse=parse_currencies,
     )
     adjustments: Adjustments = structured(  # noqa: RUF009 - a frozen value
         "adjustments", "discounts, taxes, commitments", parse_adjustments, Adjustments()
     )
-    extras: tuple[Extra, ...] = structured("extras", "what runs with a machine", parse_extras, ())
-    credits: tuple[Credit, ...] = structured("credits", "credit that was bought or given ahead", parse_credits, ())
-    limits: tuple[Limit, ...] = structured("limits", "how long a session may last, what is free", parse_limits, ())
+    extras: tuple[Extra, ...] = structured(
+        "extras", "additional charges per machine: disks, public addresses, licences, traffic", parse_extras, ()
+    )
+    credits: tuple[Credit, ...] = structured("credits", "prepaid or granted credit", parse_credits, ())
+    limits: tuple[Limit, ...] = structured("limits", "session limits and free quotas", parse_limits, ())
     aws_regions: tuple[str, ...] = option(
         "aws.regions", (), "regions to watch", parse=words_like(r"[a-z]{2}(-[a-z0-9]+)+", "a region code, us-east-1")
     )
@@ -128,21 +130,23 @@ class PollerSettings(HttpSettings):
         "instance types to watch; types that agents ask for are watched anyway",
         parse=words_like(r"(ml\.)?[a-z0-9-]+\.[a-z0-9-]+", "an instance type, p4d.24xlarge or ml.p4d.24xlarge"),
     )
-    aws_spot_interval: float = option("aws.spot-interval", 300.0, "between two questions for spot", parse=INTERVAL)
+    aws_spot_interval: float = option(
+        "aws.spot-interval", 300.0, "interval between requests for EC2 spot prices", parse=INTERVAL
+    )
     aws_spot_history: float = option(
         "aws.spot-history",
         3 * 86400.0,
-        "how far back spot prices are asked for; at most 90d",
+        "how much spot price history to request; at most 90d",
         parse=between("1m", "90d"),
     )
     aws_on_demand_interval: float = option(
-        "aws.on-demand-interval", 86400.0, "between two questions for on-demand prices", parse=INTERVAL
+        "aws.on-demand-interval", 86400.0, "interval between requests for on-demand prices", parse=INTERVAL
     )
     gcp_api_key_file: str = option(
         "gcp.api-key-file", "", "file with a key for the Cloud Billing API; empty: application default credentials"
     )
     gcp_url: str = option(
-        "gcp.url", "", "of the Cloud Billing API, for a proxy or a mirror; empty: Google's own", parse=http_url
+        "gcp.url", "", "URL of the Cloud Billing API, for a proxy or a mirror; empty: Google's own", parse=http_url
     )
     gcp_regions: tuple[str, ...] = option(
         "gcp.regions", (), "regions to watch", parse=words_like(r"[a-z]+-[a-z]+\d+", "a region, us-central1")
@@ -153,11 +157,11 @@ class PollerSettings(HttpSettings):
         "machines to watch: a2-highgpu-1g, n1-standard-16+nvidia-tesla-p4:1, v6e-8, vertex/a2-highgpu-1g",
         parse=words_like(r"(vertex/)?[a-z0-9]+(-[a-z0-9]+)+(\+none|\+[a-z0-9-]+:\d+)?", "a machine, a2-highgpu-1g"),
     )
-    gcp_interval: float = option("gcp.interval", 86400.0, "between two readings of the SKUs", parse=INTERVAL)
+    gcp_interval: float = option("gcp.interval", 86400.0, "interval between reads of the SKU catalogue", parse=INTERVAL)
     aws_price_list_url: str = option(
         "aws.price-list-url",
         "https://pricing.us-east-1.amazonaws.com",
-        "of the public price lists that the source aws_bulk reads",
+        "base URL of the public price lists that the source aws_bulk reads",
         parse=endpoint,
     )
     owned_instance_type: str = option("owned.instance-type", "desktop", "your name for the owned machine")

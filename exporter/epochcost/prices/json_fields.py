@@ -24,7 +24,7 @@ def number(row: Mapping[str, Any], name: str) -> float:
     """
     value = row.get(name)
     if not is_number(value):
-        raise FieldError(f"{name}: {_shown(value)} is no number")
+        raise FieldError(f"{name}: {_shown(value)} is not a number")
     return float(value)
 
 
@@ -41,7 +41,7 @@ def text(row: Mapping[str, Any], name: str) -> str:
     """
     value = row.get(name)
     if not isinstance(value, str) or not value:
-        raise FieldError(f"{name}: {_shown(value)} is no text")
+        raise FieldError(f"{name}: {_shown(value)} is not a text")
     return value
 
 
@@ -53,7 +53,7 @@ def mapping(row: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """
     value = row.get(name)
     if not isinstance(value, dict):
-        raise FieldError(f"{name}: {_shown(value)} is no object")
+        raise FieldError(f"{name}: {_shown(value)} is not an object")
     return value
 
 
@@ -65,10 +65,10 @@ def rows(row: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
     """
     value = row.get(name)
     if not isinstance(value, list):
-        raise FieldError(f"{name}: {_shown(value)} is no list")
+        raise FieldError(f"{name}: {_shown(value)} is not a list")
     for each in value:
         if not isinstance(each, dict):
-            raise FieldError(f"{name}: {_shown(each)} in it is no object")
+            raise FieldError(f"{name}: {_shown(each)} in it is not an object")
     return value
 
 
@@ -79,7 +79,7 @@ def unknown_prices(found: Iterable[Mapping[str, Any]], known: Collection[str]) -
 
 
 def unknown_values(found: Iterable[object], known: Collection[str]) -> tuple[str, ...]:
-    """Kinds of prices that are not ``known``; what is no text is left to whoever reads it."""
+    """Kinds of prices that are not ``known``; what is not a text is left to whoever reads it."""
     return tuple(sorted({each[:80] for each in found if isinstance(each, str) and each and each not in known}))[
         :MOST_UNKNOWN
     ]

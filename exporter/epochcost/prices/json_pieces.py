@@ -80,4 +80,4 @@ def _skip(text: str, at: int) -> int:
 
 
 def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} is no number")
+    raise ValueError(f"{constant} is not a number")

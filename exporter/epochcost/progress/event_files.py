@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import time
 import zlib
@@ -30,7 +31,10 @@ PIECE_BYTES = 16384
 LEAST_BYTES_PER_LINE = 300
 """What a line counts at least against the bytes of one poll: a file of empty lines is work too."""
 BYTES_PER_BOUNDARY = 512
-"""What a line that begins or ends a process counts besides: the shares of all runs are computed anew at each."""
+"""What a line that begins or ends a process counts besides: all runs' ends are looked at anew at each."""
+BYTES_PER_FRESH_LINE = 4096
+"""What a line about the time since the last poll counts besides: the devices' time is cut at each, for all runs. One
+that comes late cuts nothing."""
 MAX_BYTES = 4 * 1024 * 1024
 MAX_FILES = 5000
 RESTING_FILES = 200
@@ -46,12 +50,13 @@ NOBODY = -2
 
 @dataclass(slots=True)
 class Work:
-    """What one poll may still do, and what it found."""
+    """What one poll may still do, what it found, and since when an event is fresh."""
 
     clock: NodeClock
     bytes_left: int
     files_left: int
     events: list[TrainingEvent]
+    fresh_from: float = math.inf
 
 
 class EventFiles:
@@ -113,6 +118,8 @@ class EventFiles:
         self._rounds = itertools.count(1)
         self._round = 0
         self._resting_from = 0
+        self._polled_t = math.inf
+        """When the last poll was, on the node timeline; none yet, and nothing is fresh."""
         self._directory_refused = False
         self.counts: dict[str, int] = dict.fromkeys(RESULTS, 0)
         self.behind = 0
@@ -120,7 +127,8 @@ class EventFiles:
     def poll(self, clock: NodeClock) -> list[TrainingEvent]:
         """What happened since the last poll, in order of time; within a writer in the order of its lines."""
         self._round = next(self._rounds)
-        work = Work(clock, self._max_bytes, self._max_files, [])
+        fresh_from, self._polled_t = self._polled_t, clock.now()
+        work = Work(clock, self._max_bytes, self._max_files, [], fresh_from)
         listed = self._list()
         if listed is not None:
             self._match(listed, work)
@@ -435,10 +443,13 @@ class EventFiles:
             # Once: every other name that a file gave itself would be one more writer to remember.
             self._continue(file, line.continues)
         t = work.clock.event_time(file.writer, line.ts, line.mono)
-        run = self._owners.run_of(line.run, file.user)
-        if line.kind is not EventKind.END and not self._quotas.admits(file.user, run, file.writer, t):
+        ends = line.kind is EventKind.END
+        run = (self._owners.meant if ends else self._owners.run_of)(line.run, file.user)
+        if not ends and not self._quotas.admits(file.user, run, file.writer, t):
             self.counts[REFUSED] += 1
             file.turned_away = file.stage is not FileStatus.OPEN
+            if file.turned_away:
+                work.clock.forget(file.writer)
             return
         self.counts[ACCEPTED] += 1
         file.turned_away = False
@@ -450,6 +461,8 @@ class EventFiles:
         file.pid = line.pid or file.pid
         file.pidns = line.pidns or file.pidns
         work.events.append(line.event(t, file.writer, run, self._owners.user_of(run)))
+        if t > work.fresh_from:
+            work.bytes_left -= BYTES_PER_FRESH_LINE
         if line.kind in BOUNDARIES:
             work.bytes_left -= BYTES_PER_BOUNDARY
         if line.kind is EventKind.END:

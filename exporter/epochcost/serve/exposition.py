@@ -20,6 +20,8 @@ Encoder: TypeAlias = "Callable[[CollectorRegistry], bytes]"
 
 KEPT_PAIRS = 8192
 """Labels with their values: the same region or machine type is in many series of a price poller."""
+KEPT_SERIES = 2048
+"""All labels of a series: those of an agent are the same at each scrape, but for their values."""
 GO_WRITES_AS_PYTHON_BELOW = 1e6
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _SUFFIXES = {"counter": ("_total",), "gauge": ("",), "summary": ("_count", "_sum")}
@@ -117,9 +119,12 @@ def _head(metric: Metric, *, open_metrics: bool) -> str:
 
 
 def _series(name: str, labels: Mapping[str, str]) -> str:
-    if not labels:
-        return name
-    return f"{name}{{{','.join([_pair(label, value) for label, value in sorted(labels.items())])}}}"
+    return f"{name}{_labels(tuple(labels.items()))}" if labels else name
+
+
+@functools.lru_cache(KEPT_SERIES)
+def _labels(pairs: tuple[tuple[str, str], ...]) -> str:
+    return f"{{{','.join([_pair(label, value) for label, value in sorted(pairs)])}}}"
 
 
 @functools.lru_cache(KEPT_PAIRS)

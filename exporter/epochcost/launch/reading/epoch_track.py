@@ -17,6 +17,9 @@ BEGINNING = 0.5
 ENOUGH = 0.7
 """Of the shortest epoch: the last one took so long, so it was done when the command ended well."""
 NEARLY = 1e-6
+JUST = 0.1
+TOO_SOON = 0.4
+"""Of an epoch: a line that comes so soon after the command began stands at no epoch's end."""
 FIRST_DRAWN = 0.1
 """A share of an epoch that a bar may show when it is first read."""
 MOST_SKIPPED = 100
@@ -104,8 +107,9 @@ class Track:
 class EpochTrack(Track):
     """Lines with the number of an epoch, of one kind."""
 
-    def __init__(self, said: Progress, at: Moment, ending: EndMarks) -> None:
+    def __init__(self, said: Progress, at: Moment, ending: EndMarks, start: Moment | None = None) -> None:
         super().__init__(said, at)
+        self._command_began = start
         self._ending = ending
         self._first: int | None = None
         self._assumed = False
@@ -303,6 +307,10 @@ class EpochTrack(Track):
             self._turn_within()
         counts = self.form is not Form.WITHIN or self._fraction is not None or self._own_step is not None
         counts = counts or self.trust is Trust.TOLD
+        if self._evaluated_before(at):
+            self._first = 1
+            self.ends.clear()
+            self.count = self.began = 0
         apart = at.mono - self._epoch_begun.mono >= TOGETHER_SECONDS or self.trust is Trust.TOLD
         if apart and (counts or self._epoch_lines >= FEW_LINES):
             self._rises += 1
@@ -311,6 +319,13 @@ class EpochTrack(Track):
         self._enter(at)
         if self.form is Form.END:
             self.close(self._index + 1, at)
+
+    def _evaluated_before(self, at: Moment) -> bool:
+        """The line of epoch 0 came so soon that no epoch can have ended there: an evaluation before the training."""
+        if self.form is not Form.END or self._start or self._number != 0 or self._given or self._command_began is None:
+            return False
+        soon = self._epoch_begun.mono - self._command_began.mono
+        return self.trust is Trust.GUESS and not self._rises and soon < TOO_SOON * (at.mono - self._epoch_begun.mono)
 
     def _end_now(self, at: Moment, following: Progress | None = None) -> None:
         """The epoch that was being done is over: when, is known more or less well."""
@@ -430,8 +445,16 @@ class EpochTrack(Track):
         took = at.mono - self._epoch_begun.mono
         usual = self._shortest if self._rises else 0.0
         if bound is not None and self._number == bound and (self.form is Form.HEAD or self._epoch_lines > 1):
-            return took >= 0.1 * usual
+            return took >= JUST * usual
         return self._rises > 0 and took >= ENOUGH * usual
+
+    def _printed_at_ends(self, at: Moment) -> bool:
+        """The heading of the last planned epoch came just before the command ended well."""
+        if self.form is not Form.HEAD or not self._rises or self._number != self._bounds():
+            return False
+        bare = self.counters is None or (self.counters.chosen is None and self.counters.full is None)
+        ended = self._ending.of(self._number, self._epoch_last, self.kind) is not None
+        return bare and not ended and at.mono - self._epoch_begun.mono < JUST * self._shortest
 
     def _bounds(self) -> int | None:
         """The number of the last planned epoch, where it is known."""
@@ -564,6 +587,9 @@ class EpochTrack(Track):
         if self._held is not None:
             self.close(*self._held)
         if self._number is None:
+            return
+        if self._printed_at_ends(at):
+            self.broken = "printed where epochs end, and read as if they began there"
             return
         if self.form is not Form.END and self._complete(at):
             end = self._full or (self.counters.full if self.counters is not None else None)

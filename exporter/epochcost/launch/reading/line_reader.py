@@ -101,7 +101,7 @@ def _counter(text: str, who: str) -> Progress | None:
                 steps=steps,
                 counted=True,
             )
-        if METRIC.search(text):
+        if METRIC.search(text) and not word.startswith("batch"):
             return Progress("steps", Form.STEPS, Trust.GUESS, f"{who}steps {word}", run_step=step)
         return None
     bare = BARE_STEP.match(text)

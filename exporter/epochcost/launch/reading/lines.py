@@ -8,6 +8,7 @@ MAX_LINE_BYTES = 2048
 """What is read of one line; what comes after that is let pass unread."""
 
 _ENDS = re.compile(rb"[\r\n\x08]")
+_END_BYTES = (b"\r", b"\n", b"\x08")
 _TELLING = re.compile(rb"/[ \t]{0,8}[0-9?U]|%\||[Ee]poch|EPOCH")
 """What a line must hold to be worth a closer look in a flood of output. Most of it has none of it,"""
 _HINTS = (b"/", b"%|", b"poch", b"POCH")
@@ -38,26 +39,38 @@ class Lines:
         self.every = every
         self.seen = False
         self._rest = b""
+        self._looked = False
 
     @property
     def rest(self) -> bytes:
         """The unfinished line, as far as it is kept."""
         return self._rest
 
-    def each(self, data: bytes) -> list[bytes]:
-        """All lines that ``data`` finishes, however many, empty ones too."""
-        *whole, rest = _ENDS.split(self._rest + data)
-        self._rest = rest[:MAX_LINE_BYTES]
-        return [line[:MAX_LINE_BYTES] for line in whole]
+    def unfinished(self) -> bytes:
+        """`rest`, for nothing has followed for a while: it is not returned again when only its end comes."""
+        self._looked = True
+        return self._rest
+
+    def each(self, data: bytes) -> list[tuple[bytes, bool]]:
+        """All lines that ``data`` finishes, however many, empty ones too; and whether a newline ended them."""
+        found: list[tuple[bytes, bool]] = []
+        begin = 0
+        for end in _ENDS.finditer(data):
+            line, self._rest = self._rest + data[begin : end.start()], b""
+            found.append((line[:MAX_LINE_BYTES], end[0] == b"\n"))
+            begin = end.end()
+        self._rest = (self._rest + data[begin : begin + MAX_LINE_BYTES])[:MAX_LINE_BYTES]
+        return found
 
     def cut(self, data: bytes) -> list[bytes]:
         """The lines that ``data`` finishes and that may tell something, without their ends, cut to their limit."""
         self.seen = True
+        known, self._looked = self._looked and data[:1] in _END_BYTES, False
         last = _last_end(data, 0, len(data))
         if last < 0:
             self._rest += data[: MAX_LINE_BYTES - len(self._rest)]
             return []
-        whole = self._rest + data[:last]
+        whole = data[:last] if known else self._rest + data[:last]
         self._rest = data[last + 1 : last + 1 + MAX_LINE_BYTES]
         if self.every:
             found = [line[:MAX_LINE_BYTES] for line in _ENDS.split(whole) if line]

@@ -71,11 +71,17 @@ class ProgressTracker:
 
     Kinds are never mixed: two that count differently would go to and fro. What is reported never goes back, but as a
     whole: a better kind that contradicts it takes it back.
+
+    Args:
+        plan: what the user said beforehand.
+        start: when the command began.
+        timed: moments are of a clock; else they only order what was printed.
     """
 
-    def __init__(self, plan: Plan, start: Moment) -> None:
+    def __init__(self, plan: Plan, start: Moment, *, timed: bool = True) -> None:
         self._plan = plan
         self._start = start
+        self._timed = timed
         self._tracks: dict[str, Track] = {}
         self._ending = EndMarks()
         self._bars = RunBars()
@@ -127,6 +133,9 @@ class ProgressTracker:
             track.announced(self._announced_epochs)
             if track.trust is Trust.KNOWN and said.position is not None:
                 self._bars.log(said.position, said.decimals)
+                for bar in self._tracks.values():
+                    if isinstance(bar, RunTrack):
+                        bar.compare(track.count, track.offset + said.position)
 
     @property
     def _announced_epochs(self) -> float | None:
@@ -180,8 +189,6 @@ class ProgressTracker:
             self._exemplify(track)
         if isinstance(track, RunTrack):
             track.take(said, at)
-            if self._bars.contradicts(said.kind, track.per_epoch):
-                track.broken = "the positions that are logged say otherwise"
 
     def _pass(self, said: Progress, at: Moment) -> None:
         key = f"pass {said.kind}"
@@ -202,7 +209,7 @@ class ProgressTracker:
         elif said.position is not None:
             track = PositionTrack(said, at)
         elif said.number is not None:
-            track = EpochTrack(said, at, self._ending)
+            track = EpochTrack(said, at, self._ending, self._start if self._timed else None)
         else:
             return None
         self._tracks[said.kind] = track
@@ -263,10 +270,14 @@ class ProgressTracker:
         if leader is None or not leader.confirmed:
             if leader is None or best is not leader:
                 self._follow(best, at, found)
-        elif best is not leader and best.tier > leader.tier:
+        elif best is not leader and best.tier > leader.tier and not self._both_known(leader, best):
             self._follow(best, at, found)
         else:
             self._succeed(leader, good, at, found)
+
+    def _both_known(self, leader: Track, best: Track) -> bool:
+        """Two that can be trusted are of two streams, perhaps, of which one is read a little later than the other."""
+        return self._reported > 0 and leader.trust is Trust.KNOWN and best.trust is Trust.KNOWN
 
     def _follow(self, track: Track, at: Moment, found: list[ProgressSnapshot]) -> None:
         before = self.leader
@@ -320,7 +331,7 @@ class ProgressTracker:
     def _now(self, at: Moment) -> ProgressSnapshot | None:
         """Position and steps, where they have changed."""
         track = self.leader if self.leader is not None and self.leader.confirmed else self._plausible()
-        if track is None or (track.position is None and self._waits(at)):
+        if track is None or (track.position is None and (self._waits(at) or self._of_an_epoch(track))):
             return None
         position = None
         if track.position is not None:
@@ -334,6 +345,14 @@ class ProgressTracker:
 
     def _plausible(self) -> Track | None:
         return next((one for one in self._tracks.values() if isinstance(one, EpochTrack) and one.plausible), None)
+
+    def _of_an_epoch(self, track: Track) -> bool:
+        """Steps beside lines that number epochs may be those of one epoch: they show it when they begin again."""
+        if track.trust > Trust.GUESS:
+            return False
+        return any(
+            isinstance(one, EpochTrack) and not one.evaluation and not one.broken for one in self._tracks.values()
+        )
 
     def _waits(self, at: Moment) -> bool:
         """Whether an end of an epoch waits to be confirmed: what is written later would hide when it was."""

@@ -12,7 +12,9 @@ from epochcost.launch.reading.epoch_track import NEARLY, Track
 from epochcost.launch.reading.progress import Form, Progress, Trust
 
 MAX_BARS = 16
-SURE_PAIRS = 2
+SURE_PAIRS, MANY_PAIRS, MAX_PAIRS = 2, 3, 32
+MAX_CANDIDATES = 3
+MOST_AGREE = 0.75
 USUAL_DECIMALS = 2
 MAX_WAITING = 4
 SEEN_LATE = 2
@@ -21,25 +23,34 @@ SEEN_LATE = 2
 
 @dataclass(slots=True)
 class RunBar:
-    """One bar, and what is known of the steps of an epoch."""
+    """One bar, and what is known of the steps of an epoch.
+
+    The bar and the log may come through two pipes, so that now and then one is read before the other: most of the pairs
+    have to agree, not all.
+    """
 
     total: int
     step: int = 0
-    least: float = 0.0
-    most: float = math.inf
+    pairs: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=MAX_PAIRS))
     """Steps of one epoch lie between these."""
-    pairs: int = 0
     waiting: deque[list[float]] = field(default_factory=lambda: deque(maxlen=MAX_WAITING))
     """Positions that were logged, half their rounding, what the bar showed before, and how often it was drawn since."""
-    wrong: bool = False
 
     @property
     def per_epoch(self) -> int | None:
         """Steps of an epoch."""
-        if self.wrong or self.pairs < SURE_PAIRS or math.isinf(self.most):
+        if len(self.pairs) < SURE_PAIRS:
             return None
-        whole = math.ceil(self.least - NEARLY)
-        return whole if whole == math.floor(self.most + NEARLY) and whole > 0 else None
+        least, most = min(self.pairs, key=lambda pair: pair[1] - pair[0])
+        first = math.ceil(least - NEARLY)
+        several = range(max(first, 1), min(math.floor(most + NEARLY), first + MAX_CANDIDATES) + 1)
+        good = [one for one in several if self.share(one) >= MOST_AGREE]
+        return good[0] if len(good) == 1 and len(several) <= MAX_CANDIDATES else None
+
+    def share(self, per_epoch: int, tolerance: float = NEARLY) -> float:
+        """Of the pairs, how many agree with so many steps."""
+        good = sum(1 for least, most in self.pairs if least - tolerance <= per_epoch <= most + tolerance)
+        return good / len(self.pairs) if self.pairs else 1.0
 
 
 class RunBars:
@@ -61,7 +72,7 @@ class RunBars:
                 return
             one = self._bars[said.kind] = RunBar(said.steps)
         if said.step < one.step:
-            one.least, one.most, one.pairs, one.wrong = 0.0, math.inf, 0, False
+            one.pairs.clear()
             one.waiting.clear()
         for waiting in one.waiting:
             waiting[3] += 1
@@ -74,10 +85,7 @@ class RunBars:
     def _pair(one: RunBar, position: float, half: float, before: float, step: int) -> None:
         if position <= half or step < before:
             return
-        one.least = max(one.least, before / (position + half))
-        one.most = min(one.most, step / (position - half))
-        one.pairs += 1
-        one.wrong = one.wrong or one.least > one.most + NEARLY
+        one.pairs.append((before / (position + half), step / (position - half)))
 
     def log(self, position: float, decimals: int) -> None:
         """A line said ``position``, rounded to so many decimals."""
@@ -94,11 +102,6 @@ class RunBars:
         known = [one for one in self._bars.values() if one.per_epoch is not None]
         return max(known, key=lambda one: one.total, default=None)
 
-    def contradicts(self, kind: str, per_epoch: int) -> bool:
-        """Whether bar ``kind`` cannot have so many steps an epoch."""
-        one = self._bars.get(kind)
-        return one is not None and one.pairs > 0 and not one.least - 1 <= per_epoch <= one.most + 1
-
 
 class RunTrack(Track):
     """The bar that is as long as the announced steps of the run, of which the announced epochs are equal parts."""
@@ -111,6 +114,7 @@ class RunTrack(Track):
         self._own = 0
         self._rises = 0
         self._offset = 0
+        self._apart = 0
         self.renew(announced)
 
     def renew(self, announced: Announced) -> None:
@@ -126,6 +130,13 @@ class RunTrack(Track):
     @property
     def tier(self) -> int:
         return 56
+
+    def compare(self, count: int, position: float) -> None:
+        """What a log says beside it, which may be read a little earlier or later."""
+        apart = abs((self.position or 0.0) - position)
+        self._apart = self._apart + 1 if apart > max(1.0, 0.1 * position) and count != self.count else 0
+        if self._apart >= MANY_PAIRS:
+            self.broken = "the positions that are logged say otherwise"
 
     def take(self, said: Progress, at: Moment) -> None:
         if said.step is None:

@@ -220,7 +220,7 @@ def _date(row: Mapping[str, Any], name: str) -> float:
     try:
         when = datetime.fromisoformat(given.replace("Z", "+00:00"))
     except ValueError:
-        raise FieldError(f"{name}: {given[:40]!r} is no date") from None
+        raise FieldError(f"{name}: {given[:40]!r} is not a date") from None
     return (when if when.tzinfo else when.replace(tzinfo=timezone.utc)).timestamp()
 
 

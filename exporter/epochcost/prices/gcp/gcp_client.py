@@ -123,12 +123,15 @@ class GcpCatalogue:
         """
         from google.api_core.exceptions import GoogleAPICallError, RetryError
         from google.auth.exceptions import GoogleAuthError
+        from google.protobuf.json_format import ParseError
 
         asked = f"{self._source}: ListSkus of {SERVICES[service]} (services/{service})"
         deadline = time.monotonic() + self._patience.service
         seen: set[str] = set()
         try:
             for page in self._pages(service):
+                if not page.skus and not seen:  # any JSON without the field is read as an answer without a SKU
+                    raise PriceSourceError(f"{asked}: not an answer of the Cloud Billing API: no SKU is in it")
                 yield from page.skus
                 if page.next_page_token in seen:
                     raise PriceSourceError(f"{asked}, page {len(seen) + 1}: the pages go round in a circle")
@@ -140,8 +143,16 @@ class GcpCatalogue:
             raise PriceSourceError(
                 f"{asked}, page {len(seen) + 1}: {waited}: {self._clean(err.cause or err)}"
             ) from None
-        except (GoogleAPICallError, GoogleAuthError) as err:
+        except (
+            GoogleAPICallError,
+            GoogleAuthError,
+            OSError,
+        ) as err:  # by REST the errors of requests, which are OSErrors
             raise PriceSourceError(f"{asked}, page {len(seen) + 1}: {self._clean(err)}") from None
+        except (ValueError, ParseError) as err:  # by REST: a page for people, or another document
+            raise PriceSourceError(
+                f"{asked}, page {len(seen) + 1}: not an answer of the Cloud Billing API: {self._clean(err)}"
+            ) from None
 
     def _pages(self, service: str) -> Iterator[Any]:
         from google.api_core import exceptions
