@@ -126,6 +126,14 @@ def test_a_loop_whose_every_report_is_a_whole_epoch_has_a_cost_for_each() -> Non
     assert run_cost(it) == pytest.approx(0.033, abs=1e-12)
 
 
+def test_a_loop_whose_first_word_is_a_whole_epoch_done_has_a_cost_for_that_one_too() -> None:
+    told = [event("progress", 10 * n, epoch=n) for n in range(1, 4)]
+    told.insert(1, event("phase", 10, phase="train", epoch=1))
+    it = story(event("start", 0), *told, event("end", 33, epoch=3.0))
+    assert [(e.number, e.end - e.start) for e in epochs(it).finished] == [(1, 10), (2, 10), (3, 10)]
+    assert epochs(it).executed == 3
+
+
 def test_where_the_first_word_comes_after_work_the_first_epoch_began_with_the_run_if_its_start_was_heard() -> None:
     told = [event("progress", 10 * n, epoch=n / 2, step=n) for n in range(1, 5)]
     it = story(event("start", 0), *told, event("end", 41, epoch=2.0, step=4))
