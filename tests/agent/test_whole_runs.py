@@ -107,6 +107,73 @@ def test_a_run_that_began_above_zero_has_an_earlier_part_that_nobody_here_knows(
     agent.close()
 
 
+def test_a_machine_that_never_had_rank_0_has_a_part_though_nobody_says_of_how_many(world: World) -> None:
+    agent = agent_of(world)
+    training(agent, rank=1, world=2)
+    said = cost_file(world)
+    assert (said["scope"], live(agent)["part"]) == ("machine", "this machine's part")
+    assert "machines" not in said
+    agent.close()
+
+
+def test_a_store_that_knows_this_machine_alone_does_not_make_it_a_whole_run_without_rank_0(
+    world: World, store: PromqlServer
+) -> None:
+    agent = agent_of(world, store)
+    training(agent, rank=1, world=2)
+    store.costs = [(mine(agent), 0.9)]
+    store.figures = [({"__name__": "run:epochcost_cost_usd:sum", "run": "r"}, 0.9)]
+    assert agent.app.store is not None
+    assert agent.app.store.ask()
+    agent.run(6.0)
+    said = cost_file(world)
+    assert (said["scope"], said["missing"]) == ("machine", "the store has 1 of its 2 or more machines")
+    agent.close()
+
+
+def test_a_world_whose_machines_nobody_counts_is_a_part_until_a_store_knows_them(
+    world: World, store: PromqlServer
+) -> None:
+    agent = agent_of(world, store)
+    training(agent, rank=0, world=2)
+    assert cost_file(world)["scope"] == "machine"
+    stored(store, agent, own=0.9, other=2.0)
+    assert agent.app.store is not None
+    assert agent.app.store.ask()
+    agent.run(6.0)
+    said = cost_file(world)
+    assert (said["scope"], said["machines"]) == ("run", 2)
+    assert said["cost_usd"] == pytest.approx(said["machine_cost_usd"] + 2.0)
+    agent.close()
+
+
+def test_a_run_that_was_elsewhere_between_two_attempts_here_is_a_part(world: World) -> None:
+    agent = agent_of(world)
+    training(agent)
+    assert cost_file(world)["scope"] == "run"
+    agent.world.say("end", status="preempted", epoch=2)
+    agent.run(10.0)
+    agent.world.say("start", file="again.jsonl", epochs=4)
+    agent.world.say("resume", file="again.jsonl", epoch=3)
+    agent.run(60.0, every=10.0)
+    assert cost_file(world)["scope"] == "machine"
+    assert live(agent)["part"] == "this machine's part"
+    agent.close()
+
+
+def test_a_run_that_goes_on_here_from_where_it_was_or_from_before_that_is_whole(world: World) -> None:
+    agent = agent_of(world)
+    training(agent)
+    for file, epoch in (("again.jsonl", 2), ("third.jsonl", 1)):
+        agent.world.say("end", file="again.jsonl" if epoch == 1 else "r.jsonl", status="preempted")
+        agent.run(10.0)
+        agent.world.say("start", file=file, epochs=4)
+        agent.world.say("resume", file=file, epoch=epoch)
+        agent.run(60.0, every=10.0)
+        assert cost_file(world)["scope"] == "run"
+    agent.close()
+
+
 def test_with_a_store_the_dollars_are_the_whole_runs_and_this_machines_are_exact(
     world: World, store: PromqlServer
 ) -> None:
@@ -199,6 +266,19 @@ def test_a_run_of_the_same_name_in_another_cluster_is_another_run(world: World, 
     agent.app.beat.tick()
     assert cost_file(world)["cost_usd"] == pytest.approx(3.0)
     assert cost_file(world)["machines"] == 2
+    agent.close()
+
+
+def test_what_is_beyond_every_figure_is_none_as_a_gap_is(world: World, store: PromqlServer) -> None:
+    agent = agent_of(world, store)
+    training(agent, nodes=2)
+    store.body = ONE_RUN % b"Inf"
+    assert agent.app.store is not None
+    assert agent.app.store.ask()
+    agent.run(6.0)
+    said = cost_file(world)
+    assert (said["scope"], said["cost_usd"]) == ("machine", said["machine_cost_usd"])
+    assert "no figures of this machine's part" in said["missing"]
     agent.close()
 
 

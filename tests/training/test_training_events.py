@@ -228,6 +228,25 @@ def test_a_loop_that_reports_epochs_alone_claims_no_steps(directory: Path):
     assert all("step" not in line for line in events(directory))
 
 
+def test_a_first_report_tells_of_work_done_and_does_not_say_that_the_training_begins_there(directory: Path):
+    with epochcost.run("x", epochs=3) as run:
+        run.report(epoch=1)
+        run.report(epoch=2)
+    assert [(e["ev"], e.get("epoch")) for e in events(directory)][:3] == [
+        ("start", None), ("progress", 1), ("phase", 1),
+    ]  # fmt: skip
+
+
+def test_a_training_that_has_said_where_it_begins_begins_there(directory: Path):
+    with epochcost.run("resumed", epochs=3) as run:
+        run.resume(epoch=1)
+        run.report(epoch=1)
+    with epochcost.run("from 0", epochs=3) as run:
+        run.report(epoch=0)
+    told = sorted(kinds(lines)[:3] for lines in events_by_file(directory).values())
+    assert told == [["start", "phase", "end"], ["start", "resume", "phase"]]
+
+
 def test_a_run_id_used_again_gets_a_file_of_its_own(directory: Path):
     for _ in range(2):
         with epochcost.run("x", id="job-1"):

@@ -62,6 +62,14 @@ def test_two_runs_without_a_name_differ():
             },
             Job(rank=3, local_rank=1, nodes=2, world=4),
         ),
+        (
+            {"PMI_RANK": "2", "MPI_LOCALRANKID": "0", "PMI_SIZE": "4", "MPI_LOCALNRANKS": "2"},
+            Job(rank=2, local_rank=0, nodes=2, world=4),
+        ),
+        (
+            {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "8", "LOCAL_SIZE": "8"},
+            Job(rank=0, local_rank=0, nodes=1, world=8),
+        ),
         ({"RANK": "many", "LOCAL_RANK": "-1", "WORLD_SIZE": ""}, Job()),
     ],
 )

@@ -69,6 +69,8 @@ class AgentMemory:
                 saved = self._before_this_boot(saved)
             # All of it is looked through before any of it is taken over.
             clock = it.clock.restored(saved["clock"])
+            if saved["boot_id"] != saved["clock"]["boot"]:
+                raise ImpossibleStateError("the clock is of another boot than the rest")
             books = it.meter.restored(saved["meter"], clock.now + LATE_SECONDS)
             machine = it.machine.restored(saved, same_boot=same_boot)
             _check_times(clock, books.ledger.cursor)

@@ -14,6 +14,7 @@ from epochcost.agent.snapshot import RunView
 ROUNDING_USD = 0.01
 ROUNDING_RATIO = 0.01
 """The store may be ahead of this machine's own figure by so much: a price that fell, learnt late."""
+ROUNDING_EPOCHS = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +49,33 @@ def scope_of(view: RunView) -> RunScope:
     """What the figures of ``view`` are of."""
     stored = view.stored
     machines = max(view.nodes or 1, stored.machines if stored else 1)
-    began = view.counted.start if view.counted else None
-    earlier = stored.missing_epochs > 0 if stored else (began or 0.0) > 0
-    if machines == 1 and not earlier:
+    earlier = stored.missing_epochs > 0 if stored else _done_elsewhere(view)
+    if machines == 1 and not earlier and not _unknown_machines(view):
         return _own(view, machines if view.nodes or stored else None, missing="", earlier=False)
     missing = _missing(view, earlier=earlier)
     if missing:
-        return _own(view, machines, missing, earlier=earlier)
+        return _own(view, machines if machines > 1 else None, missing, earlier=earlier)
     return _whole(view, machines)
+
+
+def _done_elsewhere(view: RunView) -> bool:
+    """Whether epochs were done that this machine has not counted: before its first, or between two of its attempts."""
+    progress = view.counted
+    if progress is None:
+        return False
+    began = progress.start or 0.0
+    return began > 0 or progress.useful - began > progress.executed + ROUNDING_EPOCHS
+
+
+def _unknown_machines(view: RunView) -> bool:
+    """Whether the run has, or may have, machines that nobody has counted.
+
+    It has where rank 0 never was on this one. It may have where a world of several processes does not say how many of
+    them a machine holds; a store that has this machine's part knows the others.
+    """
+    if view.counted is None:
+        return view.stored is None or view.stored.machines == 1
+    return view.nodes is None and (view.world or 1) > 1 and view.stored is None
 
 
 def _missing(view: RunView, *, earlier: bool) -> str:
@@ -64,8 +84,9 @@ def _missing(view: RunView, *, earlier: bool) -> str:
         return view.store_note or "set --prometheus.url on the agent for the whole run's"
     if earlier:
         return f"the store lacks parts of this run in which {stored.missing_epochs:.3g} epochs were done"
-    if stored.machines < (view.nodes or 1):
-        return f"the store has {stored.machines} of its {view.nodes} machines"
+    least = max(view.nodes or 1, 2 if view.counted is None else 1)
+    if stored.machines < least:
+        return f"the store has {stored.machines} of its {view.nodes or f'{least} or more'} machines"
     if stored.cost_usd is None or stored.own_cost_usd is None:
         return "the store has no dollars of one of its parts"
     if view.cost_usd is not None and _beyond(stored.own_cost_usd, view.cost_usd):

@@ -24,6 +24,8 @@ _RANK = ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID")
 _LOCAL_RANK = ("LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID")
 _NODE_RANK = ("GROUP_RANK", "NODE_RANK", "SLURM_NODEID")
 _WORLD = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_NTASKS")
+_PER_NODE = ("LOCAL_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "LOCAL_SIZE")
+"""As torchrun, Open MPI, Intel MPI and DeepSpeed call it."""
 _SLURM_OWN_STEPS = 4_294_960_000
 """From here on Slurm counts steps that nobody asked for: the batch script, an interactive shell."""
 _NODES = ("GROUP_WORLD_SIZE", "SLURM_JOB_NUM_NODES", "SLURM_NNODES")
@@ -56,7 +58,7 @@ class Job:
 def job(environ: Mapping[str, str]) -> Job:
     """What torchrun, Open MPI, Intel MPI or Slurm say, in that order: the inner launcher knows best."""
     world = _number(environ, _WORLD)
-    per_node = _number(environ, ("LOCAL_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE"))
+    per_node = _number(environ, _PER_NODE)
     nodes = world // per_node if world and per_node else _number(environ, _NODES)
     launcher, name = launched(environ)
     return Job(

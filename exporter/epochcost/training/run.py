@@ -92,10 +92,13 @@ class Run(RunLoops):
         """Where the training stands, in absolute figures; for loops that count by themselves."""
         with self._lock:
             self._settle_left()
+            first = self._phase == "startup" and not self._placed and not self._looped
             self._placed = self._placed or (epoch is not None and not self._looped)
             self._at.move(
                 amount("epoch", epoch), whole("step", step), whole("samples", samples), whole("tokens", tokens)
             )
+            if first and self._placed and self._at.epoch:
+                self._emit("progress")  # work done before this first word: a phase would say that it begins here
             if self._is_due:
                 self._progress()
 
