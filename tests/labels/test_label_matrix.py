@@ -118,7 +118,8 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 def by_labels(answer: list[tuple[dict[str, str], float]]) -> dict[tuple[tuple[str, str], ...], float]:
-    return {tuple(sorted(labels.items())): value for labels, value in answer}
+    """Without the run that moved: its first machine's last scrape, before it was taken away, is another in each store."""
+    return {tuple(sorted(labels.items())): value for labels, value in answer if labels.get("run") != MOVED}
 
 
 def test_every_rule_is_healthy(world: World, name: str) -> None:
