@@ -118,7 +118,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 def by_labels(answer: list[tuple[dict[str, str], float]]) -> dict[tuple[tuple[str, str], ...], float]:
-    """Without the run that moved: its first machine's last scrape, before it was taken away, is another in each store."""
+    """Without the run that moved: the last scrape of its first machine, before it was gone, differs between stores."""
     return {tuple(sorted(labels.items())): value for labels, value in answer if labels.get("run") != MOVED}
 
 
