@@ -2,7 +2,7 @@
 
 The fleet's time and the rules go by 30 times as quickly; then the fleet stands still, so that every store has seen the
 same last figures, however often it scrapes. Eight Prometheus at once want two idle cores, so only `scripts/test-labels`
-runs this (``EPOCHCOST_LABEL_SETS``: ``all``, or names of sets with semicolons); `test_labels_replayed.py` is always run.
+runs this (``EPOCHCOST_LABEL_SETS``: ``all``, or names with semicolons); `test_labels_replayed.py` is always run.
 """
 
 from __future__ import annotations
