@@ -220,8 +220,15 @@ PLACE = RuleFile(
                         "MACHINE, node, provider, region, instance_type, cheapest_zone",
                         [(TYPE, ON_DEMAND, '{purchase_option="spot"}')],
                         "cheapest_zone",
+                    )
+                    + "\nor on (MACHINE)\n"
+                    + at_poller(
+                        "market:epochcost_price_usd_per_hour:max",
+                        "MACHINE, node, provider, region, instance_type",
+                        [(TYPE, ON_DEMAND, '{zone="", purchase_option="spot"}')],
                     ),
-                    "What a machine on demand would cost as a spot machine, where that is cheapest in its region.",
+                    "What a machine on demand would cost as a spot machine, where that is cheapest in its region. Some "
+                    "providers have one spot price for all of it.",
                 ),
             ],
             interval="1m",

@@ -19,6 +19,8 @@ REPORT_SECONDS = 15.0
 """A simulated training says where it is this often, and at the end of each epoch."""
 BLOCK_SECONDS = 300.0
 """Within one block the load of a GPU is constant, so that its integral is known."""
+DRIVER_FILL = 0.002
+"""Share of a GPU's memory that its driver uses while no process holds any."""
 STARTUP_LOAD = 0.15
 """Of a GPU while its process loads data and compiles."""
 FOREVER = math.inf
@@ -199,7 +201,7 @@ class Machine:
     def memory_fill(self, t: float) -> float:
         """Share of each GPU's memory in use at ``t``."""
         user = self.attempt_at(t) or self.stranger_at(t)
-        return user.memory_fill if user is not None else 0.01
+        return user.memory_fill if user is not None else DRIVER_FILL
 
     def sees(self, device: int, t: float) -> bool:
         """Whether the driver answers for the device at ``t``."""
