@@ -59,14 +59,6 @@ FIGURES = {
     "epochcost_start_epoch": ("max by (PART) (epochcost_run_start_epoch)", ""),
     "epochcost_epoch_seconds": ("max by (PART) (epochcost_run_epoch_seconds_sum)", ""),
     "epochcost_epochs_finished": ("max by (PART) (epochcost_run_epoch_seconds_count)", ""),
-    "epochcost_epochs_priced": (
-        """
-        max by (PART) (epochcost_run_epoch_cost_usd_count)
-        or
-        max by (PART) (epochcost_run_epoch_seconds_count unless on (PART) epochcost_run_state_cost_usd_total)
-        """,
-        "Finished epochs whose dollars are in the sum below: those of the newest one may not be settled yet.",
-    ),
     "epochcost_epoch_cost_usd": (
         EPOCH_DOLLARS,
         "Dollars of finished epochs; where an agent has none, the share of its run's time that finished epochs took.",

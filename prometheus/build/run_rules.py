@@ -164,7 +164,7 @@ COST_OF_EPOCHS = [
         "run:epochcost_epoch_cost_usd:mean",
         f"""
         ({added("epochcost_epoch_cost_usd")})
-        / (({added("epochcost_epochs_priced")}) > 0)
+        / (run:epochcost_epochs:finished > 0)
         and on (RUN) run:epochcost_cost_usd:sum
         {ONE_LEADER}
         """,

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from tests.agent.driven import T0, Driven, World
 
+from epochcost.agent.event_order import in_order
+from epochcost.model import EventKind, RunId, TrainingEvent
+
 STATE_OF_VERSION_1 = Path(__file__).with_name("states") / "version_1.json"
 PROGRESS = (
     "run_epoch", "run_epochs_total", "run_useful_epochs", "run_lost_epochs_total", "run_epochs_planned",
@@ -333,3 +336,22 @@ def test_two_machines_at_once_count_progress_once_and_their_money_both(tmp_path:
     assert [it.value("run_epoch_cost_usd_sum", run="r") for it in both] == [pytest.approx(0.030, abs=1e-12)] * 2
     for it in both:
         it.close()
+
+
+def test_a_process_that_has_come_in_the_place_of_a_dead_one_began_when_that_one_was_gone() -> None:
+    def said(kind: EventKind, t: float, writer: str, run: str = "r") -> TrainingEvent:
+        return TrainingEvent(kind, t, RunId(run), writer)
+
+    start, gone, progress = EventKind.START, EventKind.GONE, EventKind.PROGRESS
+    told = [
+        said(gone, 9, "a"),
+        said(start, 5, "b"),
+        said(progress, 6, "b"),
+        said(progress, 4, "a"),
+        said(start, 3, "x", "s"),
+    ]
+    assert [(e.kind.value, e.t, e.writer) for e in in_order(told)] == [
+        ("start", 3, "x"), ("progress", 4, "a"), ("gone", 5, "a"), ("start", 5, "b"), ("progress", 6, "b")
+    ]  # fmt: skip
+    beside = [said(gone, 9, "a"), said(start, 5, "b"), said(progress, 6, "a")]  # which was alive after that start
+    assert [(e.kind.value, e.t) for e in in_order(beside)] == [("start", 5), ("progress", 6), ("gone", 9)]

@@ -97,6 +97,7 @@ IMPOSSIBLE: dict[str, Callable[[State], object]] = {
     "a clock of the stone age": lambda s: s["clock"].update(offset=-1e9),
     "saved later in this boot than now": lambda s: s["clock"].update(mono=s["clock"]["mono"] + 500.0),
     "a writer that spoke tomorrow": lambda s: s["clock"]["writers"].update(x=[None, s["clock"]["offset"] + 1e6]),
+    "a boot that the clock does not know": lambda s: s.update(boot_id=None),
     "jumps that were taken back": lambda s: s["clock"].update(jumps=-1),
     "a price as text": lambda s: ledger(s).update(price=[[None, "3.6"]]),
     "a price of nothing": lambda s: ledger(s).update(price=[[None, 0.0]]),

@@ -126,11 +126,12 @@ def test_two_nodes_are_one_run_whose_money_adds_up(tmp_path: Path, program: Path
     for number, agent in enumerate(agents):
         (lines,) = events_by_file(agent.events).values()
         assert facts(lines[0], "run", "rank", "node_rank", "nodes", "world") == ("ddp-1", number, number, 2, 2)
-        assert of_run(agent, "run_epoch") == 3
+        leads = number == 0  # progress is counted where global rank 0 is, money everywhere
+        assert of_run(agent, "run_epoch") == (3 if leads else None)
         seconds = lines[-1]["mono"] - lines[0]["mono"]  # type: ignore[operator]
         assert of_run(agent, "run_cost_usd_total") == pytest.approx(seconds, rel=0.01)  # at $1 a second
         cost += of_run(agent, "run_cost_usd_total") or 0.0
-        assert of_run(agent, "run_epoch_cost_usd_count") == 3
+        assert of_run(agent, "run_epoch_cost_usd_count") == (3 if leads else None)
     assert cost == pytest.approx(2 * seconds, rel=0.1)
 
 

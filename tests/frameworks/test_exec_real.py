@@ -14,7 +14,8 @@ from tests.launch.terminal import EXEC, Terminal
 from tests.training.programs import environment, events
 
 SECONDS = 300
-TOLERANCE_SECONDS = 0.6
+TOLERANCE_SECONDS = 1.5
+"""The machine may have other work: the question is which epochs ended, and that they did so one after the other."""
 
 MARKS = """
 import json, os, sys, time, warnings

@@ -294,6 +294,7 @@ def _node(node: SimulatedNode, t: float, epoch_ts: float) -> Iterator[Sample]:
         yield "node_seconds_total", {"state": state.value}, seconds
         if price is not None:
             yield "node_cost_usd_total", {"state": state.value}, usd
+            yield "node_provisional_cost_usd", {"state": state.value}, 0
     lived = sum(seconds for seconds, _ in totals.values())
     yield "node_unpriced_seconds", {}, 0 if price is not None else lived
     yield "node_gpus", {}, node.gpus
@@ -389,6 +390,7 @@ def _run(
             yield "run_state_cost_usd_total", {**me, "state": s.value}, usd
     if priced:
         yield "run_cost_usd_total", me, sum(usd for _, usd in totals.values())
+        yield "run_provisional_cost_usd", me, 0
     if run.budget_usd is not None:
         yield "run_budget_usd", me, run.budget_usd
     yield "run_leader", me, float(leads and not ended)

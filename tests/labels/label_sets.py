@@ -85,8 +85,6 @@ SETS = {
     ),
 }
 """By what people would call them; the first is the one that the others are compared with."""
-SAMPLE = ("plain", "node, region, zone", "two clusters")
-"""Those of every run of the tests; `scripts/test-labels` takes all."""
 
 
 class LabelledPrometheus(Program):

@@ -216,3 +216,17 @@ def test_the_last_words_of_one_that_was_not_followed_take_nothing_back() -> None
     it = story(*launcher, *trains, *ends)
     assert (epochs(it).executed, epochs(it).lost, epochs(it).position) == (3, 0, 3)
     assert [e.number for e in epochs(it).finished] == [1, 2, 3]
+
+
+def test_an_attempt_that_says_with_its_phase_where_it_goes_on_loses_no_step() -> None:
+    it = ledger()
+    first = [event("start", 0), event("phase", 0, phase="train", epoch=0, steps=10)]
+    first += [event("progress", 1 + t, epoch=(t + 1) / 10, step=t + 1, samples=4 * (t + 1)) for t in range(10)]
+    first.append(event("end", 12, status="failed", epoch=1, step=10, samples=40))
+    again = [event("start", 20, writer="again"), event("phase", 21, writer="again", phase="train", epoch=1, step=10)]
+    again += [
+        event("progress", 22 + t, writer="again", epoch=1 + (t + 1) / 10, step=11 + t, samples=44 + 4 * t)
+        for t in range(9)
+    ]
+    tell(it, 40, [*first, *again], gpus(1.0))
+    assert epochs(it).steps.executed == 19

@@ -93,7 +93,7 @@ def believed(it: Outcome) -> None:
 def scraped(it: Outcome) -> None:
     assert it.missed == 0
     assert it.scrapes >= SECONDS * 0.3
-    assert it.oldest_sample_seconds < 6.0
+    assert it.oldest_sample_seconds < 10.0, "a beat a second, on a machine that may have twenty other things to do"
 
 
 @pytest.fixture(scope="module")

@@ -69,6 +69,8 @@ class AgentMemory:
                 saved = self._before_this_boot(saved)
             # All of it is looked through before any of it is taken over.
             clock = it.clock.restored(saved["clock"])
+            if saved["boot_id"] != saved["clock"]["boot"]:
+                raise ImpossibleStateError("the clock is of another boot than the rest")
             books = it.meter.restored(saved["meter"], clock.now + LATE_SECONDS)
             machine = it.machine.restored(saved, same_boot=same_boot)
             _check_times(clock, books.ledger.cursor)
@@ -92,9 +94,10 @@ class AgentMemory:
         clock, meter = saved["clock"], saved["meter"]
         if meter["ledger"]["version"] != STATE_VERSION or not is_number(clock.get("mono")):
             return saved  # an older version wrote no time to go by
-        ahead = clock["mono"] + clock["offset"] - self._host.boot_ts(self._parts.clock.now())
-        if ahead <= 0:
+        saved_t, now, cursor = clock["mono"] + clock["offset"], self._parts.clock.now(), meter["ledger"]["cursor"]
+        if cursor is None or saved_t <= now + LATE_SECONDS or abs(saved_t - cursor) > SAVED_WITHIN_SECONDS:
             return saved
+        ahead = saved_t - self._host.boot_ts(now)
         log.warning("the clock of the boot before was ahead: what was accounted in it counts as %.0f s earlier", ahead)
         writers = {writer: [shift and shift - ahead, t - ahead] for writer, (shift, t) in clock["writers"].items()}
         boot_ts = meter["boot_ts"] and meter["boot_ts"] - ahead

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from epochcost.agent.event_order import in_order
 from epochcost.agent.settlement import MOST_UNSETTLED_SECONDS, Settlement, settled_until
 from epochcost.agent.snapshot import CollectorHealth, GpuView, NodeView, SettledMoney, Snapshot, StateTotals
 from epochcost.agent.views import Histories, run_views, useful_split
@@ -178,7 +179,7 @@ class Meter:
         devices = _devices(inputs, now, self.idle)
         observed = now - cursor <= inputs.fresh_seconds
         with self.ledger.many_events():
-            for event in sorted(inputs.events, key=lambda e: e.t):
+            for event in in_order(inputs.events):
                 happened = event if event.t <= now else dataclasses.replace(event, t=now)
                 self.ledger.advance(happened.t, devices, observed=observed)
                 self._applied[self.ledger.apply(happened)] += 1

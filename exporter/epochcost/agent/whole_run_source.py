@@ -91,10 +91,10 @@ def _identity(sample: Sample) -> Identity:
 
 
 def _finite(samples: Iterable[Sample]) -> list[Sample]:
-    """No dollars, epochs or means are negative or infinite; NaN is how PromQL says that it does not know."""
+    """No dollars, epochs or means are negative; NaN is how PromQL says that it does not know."""
     known = [s for s in samples if not math.isnan(s.value)]
     for s in known:
-        if not 0 <= s.value < math.inf:
+        if s.value < 0:
             raise StoreError(f"{s.labels.get('__name__', PART_COST)} of run {s.labels.get(RUN)!r} is {s.value:g}")
     return known
 

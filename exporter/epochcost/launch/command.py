@@ -108,7 +108,7 @@ class Launch:
         self._watch = FileTailer(Path() if self._flags.find else None, self._flags.watch, begun_ns)
         terminals = [stream.terminal for stream in streams if stream.terminal is not None]
         thread = command.watch(partial(_resize, terminals) if terminals else None)
-        relay = Relay(streams, command.ended, lambda lines: self._safely(self._hear, lines), self._follow)
+        relay = Relay(streams, command.ended, lambda lines, at: self._safely(self._hear, lines, at), self._follow)
         relay.run()
         thread.join()
         self._end(command)
@@ -132,8 +132,7 @@ class Launch:
             streams.append(Stream(source, number, self._lines[-1], terminal))
         return outputs, streams
 
-    def _hear(self, lines: list[bytes]) -> None:
-        at = Moment.now()
+    def _hear(self, lines: list[bytes], at: Moment) -> None:
         for line in lines:
             if (said := self._reader.parse(line)) is not None:
                 self._tracker.take(said, at, line)

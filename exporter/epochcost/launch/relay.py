@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from epochcost.launch.moment import Moment
 from epochcost.launch.reading.lines import Lines
 from epochcost.launch.terminal import OutputTerminal
 
@@ -30,6 +31,8 @@ class Stream:
     terminal: OutputTerminal | None = None
     pending: bytes = b""
     open: bool = True
+    read_at: Moment = field(default_factory=Moment.now)
+    """When something came last."""
 
     def close(self) -> None:
         """The command sees a closed pipe, as it would have seen itself."""
@@ -44,7 +47,9 @@ class Stream:
             data = b""
         if not data:
             self.close()
-        elif self.terminal is not None:
+            return data
+        self.read_at = Moment.now()
+        if self.terminal is not None:
             self.terminal.mirror()
         return data
 
@@ -68,7 +73,7 @@ class Relay:
     Args:
         streams: to be passed on.
         ended: becomes readable when the command has ended.
-        heard: called with the lines of a stream, after they were passed on.
+        heard: called with the lines of a stream, after they were passed on, and when they came.
         tick: called about ten times a second.
     """
 
@@ -76,7 +81,7 @@ class Relay:
         self,
         streams: Sequence[Stream],
         ended: int,
-        heard: Callable[[list[bytes]], None],
+        heard: Callable[[list[bytes], Moment], None],
         tick: Callable[[], None],
     ) -> None:
         self._streams = list(streams)
@@ -128,7 +133,7 @@ class Relay:
         """A bar is drawn without an end of line: when nothing follows for a while, it is whole."""
         for stream in self._streams:
             if rest := stream.lines.unfinished():
-                self._heard([rest])
+                self._heard([rest], stream.read_at)
 
     def _pass_on(self, also: int | None, wait_ms: int | None) -> set[int]:
         waiting = select.poll()
@@ -154,7 +159,7 @@ class Relay:
         stream.pending = data
         stream.write()
         if lines := stream.lines.cut(data):
-            self._heard(lines)
+            self._heard(lines, stream.read_at)
 
 
 def _ready(sink: int) -> bool:

@@ -156,6 +156,7 @@ class Epochs:
         if phase is None:
             return
         self.phase, self.moved_t = phase, t
+        self._begin_counts(event)
         if phase is not Phase.TRAIN:
             return
         if position is not None:
@@ -163,6 +164,18 @@ class Epochs:
         self._begin(t)
         # Who says how many steps an epoch has will report them, and has not begun before the first.
         self.at_work = event.steps is None or bool(event.step)
+
+    def _begin_counts(self, event: TrainingEvent) -> None:
+        """A later attempt says with its phase where it goes on from: the step that it reports first is its own."""
+        if self.fresh and not self.resumed:
+            return  # the first attempt began at 0
+        for counted, value in (
+            (self.steps, event.step),
+            (self.samples, event.samples),
+            (self.tokens, event.tokens),
+        ):
+            if counted.position is None and value is not None:
+                counted.position = value
 
     def _resume(self, event: TrainingEvent, position: float | None) -> None:
         self.resumed = True

@@ -18,7 +18,7 @@ from epochcost.ledger.run import RunAccount
 from epochcost.ledger.shares import Claims, Placed, claims
 from epochcost.ledger.state_of_before import upgraded
 from epochcost.ledger.unsettled import Unsettled
-from epochcost.ledger.useful_cut import parts_of
+from epochcost.ledger.useful_cut import ACTIVE, REST, parts_of
 from epochcost.model import EndStatus, EventKind, PriceStep, RunId, State, TrainingEvent
 
 MAX_OPEN_RUNS = 300
@@ -155,8 +155,9 @@ class Ledger:
                 by_state[state] = by_state.get(state, 0.0) + share
             self.devices.add(device, end - start, by_state)
         self.book.add(start, end, shares, self.price)
-        if cut:
-            self.useful_cut.add(start, end, cut, self.price)
+        if cut or self.useful_cut:  # from then on without gaps, so that its spans join as the book's do
+            nothing: dict[Key, float] = {(run, part): 0.0 for run in states for part in (ACTIVE, REST)}
+            self.useful_cut.add(start, end, {**nothing, **cut}, self.price)
         self.unsettled.add(start, end, shares)
         for run, state in states.items():
             account = self.runs[run]

@@ -94,8 +94,14 @@ class CountedHere:
 
     @classmethod
     def restored(cls, state: list[Any]) -> CountedHere:
-        """What `state` described."""
+        """What `state` described.
+
+        Raises:
+            ValueError, TypeError: when it is not what `state` makes.
+        """
         leads, led, start, position, high_water, kept, skipped = state
+        if led and not leads and not {"lost", *WORK} <= dict(kept).keys():
+            raise ValueError(f"counted: {', '.join(sorted(map(str, kept)))[:120]} are not all that was")
         return cls(bool(leads), bool(led), start, position, float(high_water), dict(kept), dict(skipped))
 
 

@@ -47,7 +47,7 @@ def by_activity(cut: Totals, useful: Totals, runs: Iterable[RunId | None]) -> Sm
         (cut.seconds, useful.seconds, split.seconds),
         (cut.cost_usd, useful.cost_usd, split.usd),
     ):
-        if not any((run, key) in cut.seconds for run in runs for key in (ACTIVE, REST)):
+        if not any(cut.seconds.get((run, key)) for run in runs for key in (ACTIVE, REST)):
             continue
         active, rest = (sum(parts.get((run, key), 0.0) for run in runs) for key in (ACTIVE, REST))
         unknown = max(0.0, sum(whole.get((run, State.USEFUL), 0.0) for run in runs) - active - rest)

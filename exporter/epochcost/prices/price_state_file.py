@@ -43,7 +43,7 @@ def read(path: Path) -> dict[str, SourcePrices]:
         if document["v"] != VERSION:
             raise StateFileError(f"version {document['v']!r}, not {VERSION}")
         return {str(name): _shelf_from_json(str(name), shelf) for name, shelf in document["sources"].items()}
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as err:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as err:
         raise StateFileError(f"{type(err).__name__}: {err}") from None
 
 

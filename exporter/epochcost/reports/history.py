@@ -92,6 +92,7 @@ class Member:
     states: dict[tuple[str, str], Track] = field(default_factory=dict)
     useful_epochs: Track = field(default_factory=Track)
     provisional: Track = field(default_factory=Track)
+    provisional_epochs: Track = field(default_factory=Track)
     start_epoch: float | None = None
     started: float | None = None
     memory_peak_bytes: float | None = None
@@ -280,6 +281,8 @@ class HistoryLoader:
             member.useful_epochs.merge(part)
         for member, _, part in self._member_tracks("run_provisional_cost_usd", matchers, counter=False):
             member.provisional.merge(part)
+        for member, _, part in self._member_tracks("run_provisional_epoch_cost_usd", matchers, counter=False):
+            member.provisional_epochs.merge(part)
         self._gauges(matchers)
         for run in self.history.runs.values():
             _join_versions(run)

@@ -143,14 +143,16 @@ def node_money(node: NodeHistory, prices: Filled, *, from_zero: bool) -> Money |
 
 def _add_unsettled(money: Money, provisional: Track, state: str, *, from_zero: bool) -> None:
     """Counters hold what is settled: what was not is added as of the end, less what was not as of the beginning."""
-    known = list(provisional.items())
-    if not known:
-        return
-    index, last = known[-1]
-    grown = last - (0.0 if from_zero else known[0][1])
-    if grown:
+    if grown := unsettled(provisional, from_zero=from_zero):
+        index = (provisional.last() or (0, 0.0))[0]
         money.windows[index] = money.windows.get(index, 0.0) + grown
         money.states[state] = money.states.get(state, 0.0) + grown
+
+
+def unsettled(provisional: Track, *, from_zero: bool) -> float:
+    """How many more dollars are not settled at the end than at the beginning."""
+    known = [usd for _, usd in provisional.items()]
+    return known[-1] - (0.0 if from_zero else known[0]) if known else 0.0
 
 
 def _states(states: Mapping[tuple[str, str], Track], metric: str, *, from_zero: bool) -> dict[str, dict[int, float]]:

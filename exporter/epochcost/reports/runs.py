@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from epochcost.reports.history import History, Member, NodeKey, PartKey, RunHistory, RunKey
-from epochcost.reports.money import BY_PRICES, Filled, Money, Prices, between, integrated, member_money
+from epochcost.reports.money import BY_PRICES, Filled, Money, Prices, between, integrated, member_money, unsettled
 from epochcost.reports.rows import Row, added, hours, merged
 from epochcost.reports.tracks import increments
 
@@ -132,7 +132,9 @@ def leaders(grown: Mapping[int, Mapping[int, float]]) -> list[tuple[int, int]]:
 def _epochs_usd(part: Part, parts: list[Part]) -> float | None:
     """Dollars of the epochs that finished while this part ran; where the agent has none, those of their seconds."""
     if "run_epoch_cost_usd_sum" in part.grown and part.member.counters.get("run_cost_usd_total"):
-        return part.total("run_epoch_cost_usd_sum")
+        return part.total("run_epoch_cost_usd_sum") + unsettled(
+            part.member.provisional_epochs, from_zero=part.from_zero
+        )
     if part.money is None:
         return None
     ran = part.grown.get("run_seconds_total", {})

@@ -157,7 +157,8 @@ class Prometheus:
             raise StoreError(f"{self._where()}: the answer is not Prometheus' JSON but begins {_begin(raw)}")
         if document.get("status") != "success":
             raise StoreError(f"{self._where()}: {_short(_said(document))}; asked: {_short(query)}")
-        for warning in document.get("warnings") or ():
+        warnings = document.get("warnings")
+        for warning in warnings if isinstance(warnings, list) else ():
             self.warnings.add(_short(str(warning)))
         if document.get("isPartial"):
             self.warnings.add("a part of the store did not answer")

@@ -19,7 +19,7 @@ class ComposerHooks:
     def __init__(self, experiment: str = "", **told: Any) -> None:
         super().__init__()
         self._told = UserArgs(experiment, **told)
-        self._epochcost = Fit("composer", self._told)
+        self._epochcost = Fit("composer", self._told, call=("composer", ("fit",)))
         self._length = 0
 
     @harmless

@@ -14,7 +14,7 @@ _TELLING = re.compile(rb"/[ \t]{0,8}[0-9?U]|%\||[Ee]poch|EPOCH")
 _HINTS = (b"/", b"%|", b"poch", b"POCH")
 """and mostly none of this either, which is found out ten times as fast."""
 _FLOOD_BYTES = 8192
-_FLOOD_END_BYTES = 1024
+_FLOOD_END_BYTES = 128
 """More than that at once is a flood, of which all but the end is searched for these words alone; the rest for"""
 _TELLING_MORE = re.compile(
     rb"/[ \t]{0,8}[0-9?U-]|%\||[Ee]poc|EPOCH|[\xc3\xad]poc|[Ee]pok|[Ii]ter|ITER|[Ss]tep|STEP|[Bb]atch|Trainer\.fit"

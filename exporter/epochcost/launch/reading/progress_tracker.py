@@ -133,6 +133,9 @@ class ProgressTracker:
             track.announced(self._announced_epochs)
             if track.trust is Trust.KNOWN and said.position is not None:
                 self._bars.log(said.position, said.decimals)
+                for bar in self._tracks.values():
+                    if isinstance(bar, RunTrack):
+                        bar.compare(track.count, track.offset + said.position)
 
     @property
     def _announced_epochs(self) -> float | None:
@@ -186,8 +189,6 @@ class ProgressTracker:
             self._exemplify(track)
         if isinstance(track, RunTrack):
             track.take(said, at)
-            if self._bars.contradicts(said.kind, track.per_epoch):
-                track.broken = "the positions that are logged say otherwise"
 
     def _pass(self, said: Progress, at: Moment) -> None:
         key = f"pass {said.kind}"

@@ -102,11 +102,6 @@ class RunBars:
         known = [one for one in self._bars.values() if one.per_epoch is not None]
         return max(known, key=lambda one: one.total, default=None)
 
-    def contradicts(self, kind: str, per_epoch: int) -> bool:
-        """Whether bar ``kind`` cannot have so many steps an epoch."""
-        one = self._bars.get(kind)
-        return one is not None and len(one.pairs) >= MANY_PAIRS and one.share(per_epoch, 1.0) < 0.5  # noqa: PLR2004
-
 
 class RunTrack(Track):
     """The bar that is as long as the announced steps of the run, of which the announced epochs are equal parts."""
@@ -119,6 +114,7 @@ class RunTrack(Track):
         self._own = 0
         self._rises = 0
         self._offset = 0
+        self._apart = 0
         self.renew(announced)
 
     def renew(self, announced: Announced) -> None:
@@ -134,6 +130,13 @@ class RunTrack(Track):
     @property
     def tier(self) -> int:
         return 56
+
+    def compare(self, count: int, position: float) -> None:
+        """What a log says beside it, which may be read a little earlier or later."""
+        apart = abs((self.position or 0.0) - position)
+        self._apart = self._apart + 1 if apart > max(1.0, 0.1 * position) and count != self.count else 0
+        if self._apart >= MANY_PAIRS:
+            self.broken = "the positions that are logged say otherwise"
 
     def take(self, said: Progress, at: Moment) -> None:
         if said.step is None:
