@@ -199,13 +199,19 @@ HISTORY = [
         (
           max by (RUN) (part:epochcost_position:kept)
           - on (RUN)
-          sum by (RUN) (part:epochcost_position:kept - on (PART) part:epochcost_start_epoch:kept)
+          sum by (RUN) (
+            part:epochcost_epochs:kept
+            < on (PART) (part:epochcost_position:kept - on (PART) part:epochcost_start_epoch:kept)
+            or on (PART)
+            (part:epochcost_position:kept - on (PART) part:epochcost_start_epoch:kept)
+          )
           > 0.01
         )
         and on (RUN) run:epochcost_reported:now
         unless on (RUN) run:epochcost_history:pending
         """,
-        "Epochs that were done where nobody knows it any more: before the first part that is known, or between two.",
+        "Epochs that were done where nobody knows it any more: before the first part that is known, between two, or "
+        "between two attempts of one.",
     ),
 ]
 ARCHIVE = [
