@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from epochcost.agent.snapshot import EpochRecord, GpuView, NodeView, RunView, Snapshot, StateTotals
+from epochcost.agent.snapshot import CountedProgress, EpochRecord, GpuView, NodeView, RunView, Snapshot, StateTotals
 from epochcost.model import GpuSample, HostReading, Node, PurchaseOption, RunId, RunState, State
 
 NOW = 1_700_000_000.0
@@ -65,6 +65,7 @@ def reference_run(**changes: object) -> RunView:
         memory_peak_bytes=3 * GIB,
         budget_usd=3.0,
         history=epochs,
+        counted=CountedProgress(start=0.0),  # rank 0 is here, from the run's beginning
     )
     return replace(view, **changes)  # type: ignore[arg-type]
 

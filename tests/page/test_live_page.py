@@ -8,7 +8,7 @@ import pytest
 from tests.page import snapshots
 from tests.waiting import wait_for
 
-from epochcost.agent.snapshot import RunView, StoredRun
+from epochcost.agent.snapshot import CountedProgress, RunView, StoredRun
 from epochcost.model import RunId, RunState
 from epochcost.palette import PALETTE, SHOWN_AS
 
@@ -352,7 +352,8 @@ def test_an_ended_run_shows_what_it_cost_in_all(page, state):
 
 
 def test_a_run_that_has_said_nothing_but_hello_has_a_card_without_invented_figures(page):
-    page.open(snapshots.cpu_only((RunView(run=RunId("fresh"), state=RunState.STARTUP, started_ts=snapshots.NOW),)))
+    fresh = RunView(run=RunId("fresh"), state=RunState.STARTUP, started_ts=snapshots.NOW, counted=CountedProgress())
+    page.open(snapshots.cpu_only((fresh,)))
     shown = run_text(page)
     assert shown == "fresh startup started just now 0.0 s in all, price unknown"
 
