@@ -155,7 +155,7 @@ TABLE = [
     Expected("EpochcostRunOverBudget", {"run": "llm-7b-4417", "severity": "critical"},
              first(lambda t: budget_ratio(t, projected=False) > 1)),
     Expected("EpochcostRunStalled", {"run": "diffusion-55", "severity": "warning"}, 14_000 + STALL_SECONDS),
-    Expected("EpochcostSpotCheaper", {"instance_type": "a3-highgpu-8g"}, VIT.start),
+    Expected("EpochcostSpotCheaper", {"instance_type": "a3-highgpu-8g"}, VIT.start, DOWN),
     Expected("EpochcostSpotNotCheaper", {**SPOT_L4, "severity": "info"}, 9000),
     Expected("EpochcostSpotNotCheaper", {**SPOT_L4, "severity": "warning"}, 15_000),
     *(Expected("EpochcostStartupLong", {"run": VIT.run, "severity": s}, VIT.start, VIT.first_step)

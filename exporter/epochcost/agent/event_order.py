@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from epochcost.model import EventKind, TrainingEvent
 
@@ -19,7 +20,15 @@ def in_order(events: Sequence[TrainingEvent]) -> list[TrainingEvent]:
         if event.kind is not EventKind.GONE:
             last[event.writer] = max(event.t, last.get(event.writer, -math.inf))
     placed = [_before_successor(e, events, last) if e.kind is EventKind.GONE else e for e in events]
-    return sorted(placed, key=lambda e: (e.t, e.kind is not EventKind.GONE))
+    dead = {event.writer for event in placed if event.kind is EventKind.GONE}
+    return sorted(placed, key=lambda event: (event.t, _at_one_instant(event, dead)))
+
+
+def _at_one_instant(event: TrainingEvent, dead: AbstractSet[str]) -> int:
+    """A process is gone after its own last word, and before anything of its successor."""
+    if event.kind is EventKind.GONE:
+        return 1
+    return 0 if event.writer in dead else 2
 
 
 def _before_successor(gone: TrainingEvent, events: Sequence[TrainingEvent], last: Mapping[str, float]) -> TrainingEvent:
