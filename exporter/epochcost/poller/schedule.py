@@ -19,6 +19,8 @@ from epochcost.poller.source_thread import SourceThread
 from epochcost.prices.price_source import Source, Want
 from epochcost.prices.store import PriceStore
 
+_RANDOM = random.Random()  # noqa: S311 - spreads requests; its own, so that no thread moves the program's
+
 RETRY_SECONDS = 15.0
 LONGEST_RETRY_SECONDS = 3600.0
 SKIPPED_RETRY_SECONDS = 300.0
@@ -145,7 +147,7 @@ class Schedule:
     def _again_in(self, name: str, seconds: float) -> None:
         """Bring the next refresh forward, unless its own pace is quicker."""
         wait = min(seconds, LONGEST_RETRY_SECONDS, self._attempts[name].source.refresh_seconds)
-        wait *= random.uniform(0.9, 1.0)  # noqa: S311 - so that pollers that failed together do not retry together
+        wait *= _RANDOM.uniform(0.9, 1.0)  # so that pollers that failed together do not retry together
         try:
             job = self._scheduler.get_job(name)
             when = datetime.now(timezone.utc) + timedelta(seconds=wait)
