@@ -47,6 +47,7 @@ def test_the_other_gpus_are_read_every_second_while_one_is_stuck(driver: FakeDri
     driver.gpu("*", util=50)
     driver.hang(call, MINUTES, gpu=3)
     assert timed(lambda: source.read(T + 1)) < IN_TIME
+    wait_for(lambda: source.read(T + 4).gpus[3].stuck_call, what="a second without an answer")
     for second in range(5, 9):
         samples = []
         assert timed(lambda at=T + second, into=samples: into.extend(source.read(at).gpus)) < 0.5
