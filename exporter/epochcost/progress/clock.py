@@ -86,6 +86,10 @@ class NodeClock:
                 self._watch(wall - mono)
         return mono + self._offset
 
+    def on_wall(self, t: float) -> float:
+        """What the wall clock says when the timeline says ``t``, as it stood when last looked at."""
+        return t + self._displacement
+
     def event_time(self, writer: str, ts: float, mono: float | None) -> float:
         """When an event of ``writer`` happened, on the timeline; never later than now, nor before its event before."""
         now = self.now()
