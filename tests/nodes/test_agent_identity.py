@@ -207,7 +207,7 @@ def test_a_running_agent_finds_its_machine_then_its_price_then_hears_of_its_end(
             price = wait_for(lambda: app.snapshot and app.snapshot.node.price_usd_per_hour, what="a price")
             assert price == 36.0
             assert (
-                wait_for(lambda: app.snapshot and app.snapshot.node.preemption, what="a notice").action == "terminate"
+                wait_for(lambda: app.snapshot and app.snapshot.node.preemption, what="a notice").action == "terminate"  # type: ignore[attr-defined]
             )
             wait_for((world.events / "preemption.json").exists, what="the word to the training")
         finally:

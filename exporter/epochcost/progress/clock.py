@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from epochcost.model import is_number
@@ -173,14 +172,6 @@ class NodeClock:
         # A clock that is slewed drifts from what was seen without ever jumping.
         if all(abs(offset - seen) > SAME_CLOCK_SECONDS / 2 for seen in self._seen):
             self._seen = [*self._seen, offset][-MAX_OFFSETS:]
-
-
-def read_boot_id(path: Path = Path("/proc/sys/kernel/random/boot_id")) -> str:
-    """The kernel's identity of this boot, the same in every container on it; empty where there is none."""
-    try:
-        return path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        return ""
 
 
 def _anchor(kept: Any) -> Anchor:  # noqa: ANN401 - whatever JSON holds
