@@ -23,6 +23,10 @@ def newest(metric: str) -> str:
     return f"max by (PART) ({metric}) and on (PART) part:epochcost_active:now"
 
 
+DONE_OF_IT = f"max by (RUN) ({newest('epochcost_run_current_epoch_ratio')})"
+"""The part of the epoch that runs which is done."""
+
+
 def pace(window: str, seconds: int) -> str:
     """Epochs a second over ``window``, where the newest epoch took at most ``seconds``."""
     return f"""
@@ -217,9 +221,12 @@ COST_OF_EPOCHS = [
     ),
     record(
         "run:epochcost_useful_epoch_cost_usd:mean",
-        "run:epochcost_cost_usd:sum / (run:epochcost_epochs:useful >= 1)",
+        """
+        run:epochcost_cost_usd:sum / (run:epochcost_epochs:useful >= 1)
+        unless on (RUN) run:epochcost_epochs:missing
+        """,
         "All dollars of the run, every attempt and every wasted hour, over the epochs that did not have to be done "
-        "again.",
+        "again. Of a run whose earlier part is not known it would be too low.",
     ),
     *(
         record(
@@ -249,19 +256,36 @@ PROJECTION = [
     ),
     record(
         "run:epochcost_epoch_cost_usd:estimate",
-        """
-        sum by (RUN) (run_state:epochcost_cost_usd:sum{state!="startup"})
-        / (run:epochcost_epochs:executed >= 0.01)
+        f"""
+        (
+          sum by (RUN) ({newest("epochcost_run_current_epoch_cost_usd")})
+          / on (RUN)
+          ({DONE_OF_IT} >= 0.01)
+          and on (RUN) run:epochcost_cost_usd:sum
+          unless on (RUN) (part:epochcost_active:now unless on (PART) epochcost_run_current_epoch_cost_usd)
+          or
+          sum by (RUN) (run_state:epochcost_cost_usd:sum{{state!="startup"}})
+          / (run:epochcost_epochs:executed >= 0.01)
+        )
         unless on (RUN) run:epochcost_epoch_cost_usd:mean
+        {ONE_LEADER}
         """,
-        "Before one epoch is done: what the fraction so far has cost, start-up apart, taken for a whole one.",
+        "Before one epoch is done: what the one that runs has cost so far, taken for a whole one by the part that is "
+        "done. Where agents have no dollars: those of the run, start-up apart.",
     ),
     record(
         "run:epochcost_epoch_seconds:estimate",
-        """
-        sum by (RUN) (run_phase:epochcost_seconds:sum{phase!="startup"})
-        / (run:epochcost_epochs:executed >= 0.01)
+        f"""
+        (
+          max by (RUN) ({newest("epochcost_run_current_epoch_seconds")})
+          / on (RUN)
+          ({DONE_OF_IT} >= 0.01)
+          or
+          sum by (RUN) (run_phase:epochcost_seconds:sum{{phase!="startup"}})
+          / (run:epochcost_epochs:executed >= 0.01)
+        )
         unless on (RUN) run:epochcost_epoch_seconds:mean
+        {ONE_LEADER}
         """,
     ),
     record(
@@ -273,7 +297,10 @@ PROJECTION = [
     ),
     record(
         "run:epochcost_cost_usd:projected",
-        "run:epochcost_cost_usd:sum + run:epochcost_cost_to_finish_usd:projected",
+        """
+        run:epochcost_cost_usd:sum + run:epochcost_cost_to_finish_usd:projected
+        unless on (RUN) run:epochcost_epochs:missing
+        """,
     ),
     record(
         "run:epochcost_eta_seconds:projected",

@@ -164,8 +164,8 @@ TABLE = [
 
 
 ELSEWHERE = {
-    "EpochcostAgentVersion", "EpochcostGpuHeldIdle", "EpochcostIdleShare", "EpochcostMachineNameShared",
-    "EpochcostNothingScraped", "EpochcostRunPartMissing", "EpochcostTwoLeaders",
+    "EpochcostAgentVersion", "EpochcostGpuHeldIdle", "EpochcostIdleShare", "EpochcostLabelTaken",
+    "EpochcostMachineNameShared", "EpochcostNothingScraped", "EpochcostRunPartMissing", "EpochcostTwoLeaders",
 }  # fmt: skip
 """Alerts of faults that this world does not have; the tests beside the rules hold them."""
 

@@ -183,6 +183,12 @@ RUN: tuple[Family, ...] = (
         _counted(lambda c: c.current_epoch_seconds),
     ),
     Family(
+        "run_current_epoch_ratio",
+        "Part of the epoch that is running which is done here.",
+        RUN_LABELS,
+        _counted(lambda c: c.current_epoch_ratio),
+    ),
+    Family(
         "run_current_epoch_cost_usd",
         "Dollars of the epoch that is running, so far, on this node.",
         RUN_LABELS,
