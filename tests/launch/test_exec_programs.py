@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from random import Random
+from typing import Any
 
 import pytest
 from tests.launch.played import Play, hear
@@ -66,7 +67,7 @@ def numbers(
     return play
 
 
-LOOPS: dict[str, tuple[dict[str, object], dict[str, float | None]]] = {
+LOOPS: dict[str, tuple[dict[str, Any], dict[str, float | None]]] = {
     # name: (how it prints, what must be known: planned, steps)
     "fastprogress": ({"within": "Epoch {e}/{E} : |█████-----| {p}.00% [{b}/{N} 00:01<00:01 0.5123]", "every": 1, "line_end": "\r"}, {"epochs": 3}),
     "alive": ({"within": "Epoch {e}/{E} |████████| {b}/{N} [{p}%] in 1.0s (20.00/s) ", "every": 1, "line_end": "\r"}, {"epochs": 3}),

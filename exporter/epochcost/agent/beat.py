@@ -120,7 +120,7 @@ class Beat:
             owners_not_understood=self._sampled.owners.not_understood(),
             problems=problems(snapshot),
         )
-        self._written.preemption.write(inputs.preemption, now)
+        self._written.preemption.write(inputs.preemption, now, it.clock.on_wall(now) - now)
         self._written.costs.write(snapshot.runs, now)
         return snapshot
 
