@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from epochcost.model import PreemptionNotice
+from epochcost.progress.event_places import EventPlace
 from epochcost.untrusted_files import replaced
 
 log = logging.getLogger(__name__)
@@ -18,34 +23,66 @@ REWRITE_SECONDS = 60.0
 
 
 class PreemptionFile:
-    """``preemption.json`` in ``directory``: there while something is announced, and only then."""
+    """``preemption.json`` beside the events: there while something is announced, and only then.
+
+    Args:
+        directory: the shared one.
+    """
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._said: PreemptionNotice | None = None
-        self._written_at = -math.inf
-        self._error = ""
+        self._shared = EventPlace.shared(str(directory))
+        self._said: dict[str, _Said] = {}
+        self._errors: dict[str, str] = {}
 
-    def write(self, notice: PreemptionNotice | None, now: float) -> None:
-        """Make the file say what is announced at ``now``; a failure is logged once and tried again."""
-        age = now - self._written_at
-        if notice == self._said and age < (math.inf if notice is None else REWRITE_SECONDS):
-            return
-        error = ""
-        try:
-            if notice is None:
-                (self._directory / NAME).unlink(missing_ok=True)
-            else:
-                self._replace(notice)
-            self._said, self._written_at = notice, now
-        except OSError as err:
-            error = f"{self._directory / NAME}: training cannot be told of a preemption: {err.strerror}"
-            if error != self._error:
+    def write(self, notice: PreemptionNotice | None, now: float, places: Iterable[EventPlace] = ()) -> None:
+        """Make the files say what is announced at ``now``; a failure is logged once and tried again.
+
+        Args:
+            notice: what is announced; None where nothing is.
+            now: on the node timeline.
+            places: the users' directories that are there.
+        """
+        errors: dict[str, str] = {}
+        said: dict[str, _Said] = {}
+        for place in (self._shared, *places):
+            before = self._said.get(place.key, _Said(place.identity))
+            if before.identity != place.identity:  # made anew since
+                before = _Said(place.identity)
+            try:
+                said[place.key] = _written(place, notice, before, now)
+            except OSError as err:
+                said[place.key] = before
+                errors[place.key] = f"{place.path}/{NAME}: training cannot be told of a preemption: {err.strerror}"
+        for key, error in errors.items():
+            if self._errors.get(key) != error:
                 log.warning("%s", error)
-        self._error = error
+        self._said, self._errors = said, errors
 
-    def _replace(self, notice: PreemptionNotice) -> None:
-        said = {"v": FILE_VERSION, "kind": notice.kind, "action": notice.action}
-        said |= {name: ts for name in ("at_ts", "seen_ts") if (ts := getattr(notice, name)) is not None}
-        with replaced(self._directory / NAME, among_others=True) as file:
-            file.write(json.dumps(said).encode())
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a directory's file says, and since when."""
+
+    identity: tuple[int, int] | None
+    notice: PreemptionNotice | None = None
+    at: float = -math.inf
+
+
+def _written(place: EventPlace, notice: PreemptionNotice | None, before: _Said, now: float) -> _Said:
+    age = now - before.at
+    if notice == before.notice and age < (math.inf if notice is None else REWRITE_SECONDS):
+        return before
+    with place.opened() as directory:
+        if notice is None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(NAME, dir_fd=directory)
+        else:
+            _replace(directory, notice)
+    return _Said(place.identity, notice, now)
+
+
+def _replace(directory: int, notice: PreemptionNotice) -> None:
+    said = {"v": FILE_VERSION, "kind": notice.kind, "action": notice.action}
+    said |= {name: ts for name in ("at_ts", "seen_ts") if (ts := getattr(notice, name)) is not None}
+    with replaced(NAME, among_others=True, directory=directory) as file:
+        file.write(json.dumps(said).encode())
