@@ -45,7 +45,9 @@ def say(world: World, path: Path, user: int, kind: str, run: str = "r", **fields
 
 
 def agent_of(world: World) -> Driven:
-    return Driven(world, events__user_dirs=f"{world.root}/users/*", price__usd_per_hour=str(PRICE))
+    agent = Driven(world, events__user_dirs=f"{world.root}/users/*", price__usd_per_hour=str(PRICE))
+    agent.ask_price()
+    return agent
 
 
 def epochs(world: World, agent: Driven, path: Path, first: int, count: int) -> None:
@@ -125,13 +127,13 @@ def test_a_notice_is_told_in_every_directory_and_taken_back_in_each(world: World
     places = [EventPlace.of_one_user(str(home(world, user)), home(world, user).stat()) for user in (ANN, BOB)]
     file = PreemptionFile(world.events)
     (home(world, BOB) / NAME).write_text("left behind by an agent of before")
-    file.write(None, 0.0, places)
+    file.write(None, 0.0, places=places)
     assert not (home(world, BOB) / NAME).exists()
-    file.write(PreemptionNotice("interruption", "stop"), 1.0, places[:1])
-    file.write(PreemptionNotice("interruption", "stop"), 2.0, places)
+    file.write(PreemptionNotice("interruption", "stop"), 1.0, places=places[:1])
+    file.write(PreemptionNotice("interruption", "stop"), 2.0, places=places)
     where = [world.events, home(world, ANN), home(world, BOB)]
     assert [json.loads((directory / NAME).read_text())["action"] for directory in where] == ["stop"] * 3
-    file.write(None, 3.0, places)
+    file.write(None, 3.0, places=places)
     assert not any((directory / NAME).exists() for directory in where)
 
 
@@ -141,7 +143,7 @@ def test_a_directory_that_became_another_is_not_written_to(world: World, caplog:
     file, notice = PreemptionFile(world.events), PreemptionNotice("interruption", "stop")
     other = home(world, ANN)
     for second in range(5):
-        file.write(notice, float(second), [place])
+        file.write(notice, float(second), places=[place])
     assert list(other.iterdir()) == []
     assert caplog.text.count("is another directory by now") == 1
     CostFiles(world.events).write([], 0.0, {}, [place])

@@ -349,8 +349,8 @@ def test_directories_come_and_go(node: Node, time: Time):
 def test_a_user_who_is_alive_is_not_ended_with_his_directory(node: Node, time: Time):
     reader, clock = node.reader(), time.clock()
     home = node.of("ann", ANN)
-    here = {"pid": os.getppid(), "pidns": Path("/proc/self/ns/pid").stat().st_ino}
-    owned(home / "a.jsonl", ANN, time.line("start", run="v", **here))
+    namespace = Path("/proc/self/ns/pid").stat().st_ino
+    owned(home / "a.jsonl", ANN, time.line("start", run="v", pid=os.getppid(), pidns=namespace))
     reader.poll(clock)
     shutil.rmtree(home)
     assert reader.poll(clock) == []

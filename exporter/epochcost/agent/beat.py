@@ -121,7 +121,7 @@ class Beat:
             problems=problems(snapshot),
         )
         places = it.files.user_places
-        self._written.preemption.write(inputs.preemption, now, places)
+        self._written.preemption.write(inputs.preemption, now, it.clock.on_wall(now) - now, places)
         self._written.costs.write(snapshot.runs, now, it.files.homes(), places)
         return snapshot
 

@@ -20,6 +20,8 @@ NAME = "preemption.json"
 FILE_VERSION = 1
 REWRITE_SECONDS = 60.0
 """Readers take an old file for one that an agent left behind."""
+SAME_CLOCK_SECONDS = 1.0
+"""Another wall clock than this much is worth a file written anew."""
 
 
 class PreemptionFile:
@@ -34,12 +36,19 @@ class PreemptionFile:
         self._said: dict[str, _Said] = {}
         self._errors: dict[str, str] = {}
 
-    def write(self, notice: PreemptionNotice | None, now: float, places: Iterable[EventPlace] = ()) -> None:
+    def write(
+        self,
+        notice: PreemptionNotice | None,
+        now: float,
+        wall_ahead: float = 0.0,
+        places: Iterable[EventPlace] = (),
+    ) -> None:
         """Make the files say what is announced at ``now``; a failure is logged once and tried again.
 
         Args:
             notice: what is announced; None where nothing is.
             now: on the node timeline.
+            wall_ahead: by how much the wall clock, which a training looks at, is ahead of that timeline.
             places: the users' directories that are there.
         """
         errors: dict[str, str] = {}
@@ -49,7 +58,7 @@ class PreemptionFile:
             if before.identity != place.identity:  # made anew since
                 before = _Said(place.identity)
             try:
-                said[place.key] = _written(place, notice, before, now)
+                said[place.key] = _written(place, before, _Said(place.identity, notice, now, wall_ahead))
             except OSError as err:
                 said[place.key] = before
                 errors[place.key] = f"{place.path}/{NAME}: training cannot be told of a preemption: {err.strerror}"
@@ -61,28 +70,31 @@ class PreemptionFile:
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """What a directory's file says, and since when."""
+    """What a directory's file says, since when, and by which wall clock."""
 
     identity: tuple[int, int] | None
     notice: PreemptionNotice | None = None
     at: float = -math.inf
+    wall_ahead: float = 0.0
 
 
-def _written(place: EventPlace, notice: PreemptionNotice | None, before: _Said, now: float) -> _Said:
-    age = now - before.at
-    if notice == before.notice and age < (math.inf if notice is None else REWRITE_SECONDS):
+def _written(place: EventPlace, before: _Said, said: _Said) -> _Said:
+    moved = abs(said.wall_ahead - before.wall_ahead) >= SAME_CLOCK_SECONDS
+    lasts = math.inf if said.notice is None else REWRITE_SECONDS
+    if said.notice == before.notice and said.at - before.at < lasts and not moved:
         return before
     with place.opened() as directory:
-        if notice is None:
+        if said.notice is None:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(NAME, dir_fd=directory)
         else:
-            _replace(directory, notice)
-    return _Said(place.identity, notice, now)
+            _replace(directory, said.notice, said.wall_ahead)
+    return said
 
 
-def _replace(directory: int, notice: PreemptionNotice) -> None:
-    said = {"v": FILE_VERSION, "kind": notice.kind, "action": notice.action}
-    said |= {name: ts for name in ("at_ts", "seen_ts") if (ts := getattr(notice, name)) is not None}
+def _replace(directory: int, notice: PreemptionNotice, wall_ahead: float) -> None:
+    said: dict[str, object] = {"v": FILE_VERSION, "kind": notice.kind, "action": notice.action}
+    times = {"at_ts": notice.at_t, "seen_ts": notice.seen_ts}
+    said |= {name: t + wall_ahead for name, t in times.items() if t is not None}
     with replaced(NAME, among_others=True, directory=directory) as file:
         file.write(json.dumps(said).encode())

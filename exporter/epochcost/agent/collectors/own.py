@@ -10,7 +10,6 @@ from epochcost._version import __version__
 from epochcost.agent.collectors.family import Family, one
 from epochcost.agent.snapshot import CollectorHealth, Snapshot
 
-
 Healths: TypeAlias = Callable[[Snapshot], Mapping[str, CollectorHealth]]
 
 
