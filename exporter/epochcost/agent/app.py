@@ -92,7 +92,7 @@ class AgentApp:
             lambda: self.machine.identity.node,
             self.clock.now,
         )
-        self.owners = GpuOwners(settings, self.gpus, proc)
+        self.owners = GpuOwners(settings, environ, self.gpus, proc)
         self.store = whole_runs_of(settings, clocks.mono)
         self.health = AgentHealth(self.host, self.gpus, self.machine, self.notices, self.owners, self.store)
         parts = Remembered(self.clock, EventSources(events, from_network), self.meter, self.machine)
