@@ -258,7 +258,7 @@ def _heat() -> Builder[Panel]:
     return lines(
         About(
             "Temperature",
-            "Of the core of each GPU, as its driver reads it.",
+            "Core temperature of each GPU as reported by the driver.",
             CELSIUS,
             0,
             empty="No GPU tells its temperature",

@@ -241,7 +241,7 @@ def _useful() -> Builder[Panel]:
             "Epochs executed on every machine that the run was on, and those of them that count. What lies between was "
             "lost to a crash or a preemption and done again; on the same machine its dollars are the state replay.",
             "suffix:epochs",
-            empty="The run has told no progress",
+            empty="The run has reported no progress",
         ),
         Query(executed, "Executed"),
         Query(done, "Useful"),

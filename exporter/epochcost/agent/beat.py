@@ -98,7 +98,7 @@ class Beat:
             self.tick()
         except Exception:
             # One bad tick must not end the metering; the next one accounts for its time too.
-            log.exception("a tick of the meter failed")
+            log.exception("sampling failed; retrying with the next sample")
         if self.snapshot is not None:
             self._memory.save_when_due()
 
