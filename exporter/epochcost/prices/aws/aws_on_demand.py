@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,7 +85,9 @@ class AwsOnDemand:
                     problems.append(f"{NAME}: get_products for {instance_type} in {region}: {err}: no price taken")
         for region, types in regions.items():
             try:
-                facts |= self._facts(region, types)
+                known, odd = self._facts(region, types)
+                facts |= known
+                problems += odd
             except PriceSourceError as err:  # noqa: PERF203 - one region leaves the others alone
                 problems.append(str(err))
         return Catalogue(
@@ -117,15 +119,17 @@ class AwsOnDemand:
                 found.setdefault(row.region, []).append(row)
         return found
 
-    def _facts(self, region: str, types: tuple[str, ...]) -> dict[str, InstanceFacts]:
+    def _facts(self, region: str, types: tuple[str, ...]) -> tuple[dict[str, InstanceFacts], list[str]]:
+        """What the types hold, and what could not be read."""
         # A filter, because one unknown name in InstanceTypes fails the whole question.
         filters = [{"Name": "instance-type", "Values": list(types)}]
         pages = self.clients.pages(
             "ec2", region, "describe_instance_types", f"{len(types)} types in {region}", Filters=filters
         )
         entries = listed(pages, "InstanceTypes", f"{NAME}: describe_instance_types in {region}")
-        found = [parse_facts(raw) for raw in entries]
-        return {fact.instance_type: fact for fact in found if fact.instance_type in types}
+        found, odd = readable_facts(entries)
+        wrong = [f"{NAME}: describe_instance_types in {region}: {odd} entries left out: of another form"] if odd else []
+        return {fact.instance_type: fact for fact in found if fact.instance_type in types}, wrong
 
 
 def pricing_region(region: str) -> str:
@@ -219,6 +223,18 @@ def _hourly(terms: Mapping[str, Any]) -> Iterator[tuple[float, str]]:
             for currency, written in dimension["pricePerUnit"].items():  # of China in CNY
                 if dimension["unit"] == "Hrs" and (amount := float(written)) > 0:
                     yield amount, str(currency)
+
+
+def readable_facts(entries: Iterable[Any]) -> tuple[list[InstanceFacts], int]:
+    """What entries of DescribeInstanceTypes say, and how many of them say nothing."""
+    found: list[InstanceFacts] = []
+    odd = 0
+    for raw in entries:
+        try:
+            found.append(parse_facts(raw))
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):  # noqa: PERF203 - each by itself
+            odd += 1
+    return found, odd
 
 
 def parse_facts(raw: Mapping[str, Any]) -> InstanceFacts:
