@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
+from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption, is_number
 from epochcost.prices.aws.aws_client import AwsCallError, AwsClients, listed
 from epochcost.prices.currency import USD, Rates, usd
 from epochcost.prices.gpu_model import canonical
@@ -241,19 +241,32 @@ def parse_facts(raw: Mapping[str, Any]) -> InstanceFacts:
     """What one entry of DescribeInstanceTypes says: its GPUs, its Trainium or Inferentia chips, or that it has none."""
     devices = raw.get("GpuInfo", {}).get("Gpus", ()) or raw.get("NeuronInfo", {}).get("NeuronDevices", ())
     counts = [_gpus(device) for device in devices]
-    memory_mib = next((device.get("MemoryInfo", {}).get("SizeInMiB") for device in devices), None)
+    memory_mib = next((_figure(device.get("MemoryInfo", {}).get("SizeInMiB")) for device in devices), None)
     if memory_mib and devices[0].get("GpuPartitionSize") and not devices[0].get("Count"):
         memory_mib = round(memory_mib / devices[0]["GpuPartitionSize"])  # it is that of the part; here of a whole one
     memory_bytes = memory_mib and memory_mib * MIB
+    if not isinstance(raw["InstanceType"], str):
+        raise TypeError("an instance type is a name")
     return InstanceFacts(
         provider=PROVIDER,
         instance_type=raw["InstanceType"],
         gpu_model=next((canonical(str(each.get("Name", "")), memory_bytes) for each in devices), ""),
         gpus=None if None in counts else math.fsum(count for count in counts if count is not None),
         gpu_memory_bytes=memory_bytes,
-        vcpus=raw.get("VCpuInfo", {}).get("DefaultVCpus"),
-        memory_bytes=(mib := raw.get("MemoryInfo", {}).get("SizeInMiB")) and mib * MIB,
+        vcpus=_figure(raw.get("VCpuInfo", {}).get("DefaultVCpus")),
+        memory_bytes=(mib := _figure(raw.get("MemoryInfo", {}).get("SizeInMiB"))) and mib * MIB,
     )
+
+
+def _figure(value: object) -> Any:  # noqa: ANN401 - a number of either kind
+    """``value`` where it is none or a number.
+
+    Raises:
+        TypeError: when it is anything else.
+    """
+    if value is not None and not is_number(value):
+        raise TypeError(f"{type(value).__name__} is no number")
+    return value
 
 
 def _gpus(device: Mapping[str, Any]) -> float | None:
@@ -261,8 +274,8 @@ def _gpus(device: Mapping[str, Any]) -> float | None:
 
     Of a part it says count 0, how large the part is, and how many of it there are (``LogicalGpuCount``).
     """
-    count, part = device.get("Count"), device.get("GpuPartitionSize") or 1.0
+    count, part = _figure(device.get("Count")), _figure(device.get("GpuPartitionSize")) or 1.0
     if count:
         return float(count * part)
-    logical = device.get("LogicalGpuCount") or (1 if part < 1 else None)
+    logical = _figure(device.get("LogicalGpuCount")) or (1 if part < 1 else None)
     return None if logical is None else float(logical * part)
