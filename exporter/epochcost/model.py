@@ -288,6 +288,8 @@ class GpuSample:
         mig: whether the GPU is in MIG mode, cut into slices.
         parent_uuid: of a slice, the GPU that it is a part of.
         gpu_fraction: what it counts for of a whole GPU; one cut into slices keeps what they leave over.
+        gpu_instance: of a slice, the number that the driver gave its part of the GPU.
+        instance_profile, instance_start: the number of that part's profile, and the memory slice it begins with.
         power_active: where a slice has no utilisation: whether its GPU draws more than at rest and the slice holds
             memory. A guess from the power of the whole GPU.
         stuck_call: the driver's call that has not come back, where one is stuck.
@@ -314,6 +316,9 @@ class GpuSample:
     mig: bool | None = None
     parent_uuid: str = ""
     gpu_fraction: float = 1.0
+    gpu_instance: int | None = None
+    instance_profile: int | None = None
+    instance_start: int | None = None
     power_active: bool | None = None
     stuck_call: str = ""
     stuck_seconds: float | None = None

@@ -109,6 +109,12 @@ class AgentSettings:
     owners_kubernetes_socket: str = option(
         "owners.kubernetes-socket", "/var/lib/kubelet/pod-resources/kubelet.sock", "the kubelet's pod-resources socket"
     )
+    owners_hami: bool = option(
+        "owners.hami",
+        False,  # noqa: FBT003 - the default of an option
+        "whether to read what HAMi gave from annotations of the node's pods, which takes the right to list pods",
+        parse=boolean,
+    )
     owners_slurm_dir: str = option(
         "owners.slurm-dir",
         "/run/epochcost-slurm",

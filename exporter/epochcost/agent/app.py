@@ -93,7 +93,7 @@ class AgentApp:
             lambda: self.machine.identity.node,
             self.clock,
         )
-        self.owners = GpuOwners(settings, self.gpus, proc)
+        self.owners = GpuOwners(settings, environ, self.gpus, proc)
         self.store = whole_runs_of(settings, clocks.mono)
         self.health = AgentHealth(self.host, self.gpus, self.machine, self.notices, self.owners, self.store)
         sources = EventSources(events, from_network, UserDirectories(settings.events_user_dirs))
