@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import random
+import subprocess
 import sys
 import time
 
@@ -27,12 +28,14 @@ def main() -> int:
     parser.add_argument("--inputs", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--reader", choices=[*READERS], default="")
+    parser.add_argument("--guided", action="store_true", help="by coverage, where atheris is installed")
     parser.add_argument("--inputs-of-each", type=int, default=0, help="instead of --inputs")
     told = parser.parse_args()
     logging.getLogger("epochcost").setLevel(logging.CRITICAL)
     chosen = {name: reader for name, reader in READERS.items() if told.reader in ("", name)}
     counts = {name: told.inputs_of_each or told.inputs // len(chosen) for name in chosen}
-    broken = [name for name, reader in chosen.items() if not fed(name, reader, counts[name], told.seed)]
+    feed = guided if told.guided else fed
+    broken = [name for name, reader in chosen.items() if not feed(name, reader, counts[name], told.seed)]
     say(f"{sum(counts.values())} inputs, {len(chosen)} readers; broken: {', '.join(broken) or 'none'}")
     return int(bool(broken))
 
@@ -53,6 +56,15 @@ def fed(name: str, reader: Reader, count: int, seed: int) -> bool:
         slowest = max(slowest, time.thread_time() - start)
     say(f"{name}: {count} inputs in {time.monotonic() - began:.0f} s, slowest {slowest * 1e3:.1f} ms")
     return slowest <= SLOW_SECONDS
+
+
+def guided(name: str, _: Reader, count: int, seed: int) -> bool:
+    """As `fed`, by a process of its own, whose inputs follow the code that they reach."""
+    command = [sys.executable, "-m", "tests.fuzz.guided", name, str(count), str(seed % 2**32)]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    said = [line for line in done.stderr.splitlines() if line.strip()]
+    say(f"{name}: {count} guided inputs" if done.returncode == 0 else "\n".join([f"{name}: seed {seed}", *said[-30:]]))
+    return done.returncode == 0
 
 
 sys.exit(main())
