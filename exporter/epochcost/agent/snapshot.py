@@ -250,6 +250,10 @@ class RunView:
     """None without any price."""
     launcher: str = ""
     launcher_job: str = ""
+    team: str = ""
+    """Who pays for it, as its environment says."""
+    owner_user: str = ""
+    """Who began it: the name of the user whose process wrote its events; empty where that is nobody's name."""
     attempt: int = 0
     """Number of the newest attempt: as its launcher counts, else how many of them this machine has seen."""
     stored: StoredRun | None = None

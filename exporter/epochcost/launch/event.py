@@ -27,7 +27,7 @@ WHOLE: tuple[str, ...] = (
 )
 WHOLE += ("local_rank", "node_rank", "nodes", "world")
 AMOUNTS = ("epoch", "epochs", "budget_usd")
-TEXTS = ("experiment", "framework", "unit")
+TEXTS = ("experiment", "team", "framework", "unit")
 CHOICES = {
     "phase": ("startup", "train", "data", "eval", "checkpoint", "restore"),
     "status": ("finished", "failed", "preempted"),
