@@ -94,6 +94,9 @@ class AgentSettings:
         "id of the reservation (such as a capacity block) that this machine runs in, if its price is that "
         "reservation's",
     )
+    node_team: str = option(
+        "node.team", "", "team that this machine is paid for, as label team; a run may name another (EPOCHCOST_TEAM)"
+    )
     node_metadata: str = option(
         "node.metadata",
         "auto",
