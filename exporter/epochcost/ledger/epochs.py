@@ -305,6 +305,8 @@ class Epochs:
 
     def _finish(self, number: float, t: float) -> None:
         """The epoch that runs ends at ``t``, with ``number`` of them finished; a part of one is no epoch."""
+        # What is told late, by another process of the run, may be about the time before.
+        t = max(t, self.begin_t or t, self.finished[-1].end if self.finished else t)
         count = round(number - self.begin_position)
         if self.begin_t is not None and count >= 1 and abs(number - self.begin_position - count) <= WHOLE:
             self.finished.append(Epoch(number, self.begin_t, t, count, self.counted))
