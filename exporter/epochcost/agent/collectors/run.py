@@ -149,7 +149,8 @@ RUN: tuple[Family, ...] = (
     ),
     Family(
         "run_useful_epochs",
-        "Highest position reached: epochs that did not have to be done again.",
+        "Highest position reached, in finished epochs of the run; beyond run_start_epoch, those that this part did "
+        "and need not do again.",
         RUN_LABELS,
         _counted(lambda c: c.useful),
     ),
