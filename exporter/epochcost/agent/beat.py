@@ -112,7 +112,11 @@ class Beat:
             it.meter.begin_boot(now, self._sampled.host.boot_ts(now), inputs.events)
             self._memory.first = False
         snapshot = it.meter.tick(now, replace(inputs, health=self._health.by_collector(now)))
-        snapshot = self._sampled.store.added_to(snapshot) if self._sampled.store is not None else snapshot
+        if self._sampled.store is not None:
+            snapshot = self._sampled.store.added_to(snapshot)
+            for view in snapshot.runs:
+                if view.stored is not None:
+                    it.meter.ledger.reached_elsewhere(view.run, view.part, view.stored.reached_elsewhere)
         owners = self._sampled.owners.of(snapshot.gpus, it.meter.ledger.runs_on())
         self.snapshot = snapshot = replace(
             snapshot,
@@ -120,8 +124,9 @@ class Beat:
             owners_not_understood=self._sampled.owners.not_understood(),
             problems=problems(snapshot),
         )
-        self._written.preemption.write(inputs.preemption, now, it.clock.on_wall(now) - now)
-        self._written.costs.write(snapshot.runs, now)
+        places = it.files.user_places
+        self._written.preemption.write(inputs.preemption, now, it.clock.on_wall(now) - now, places)
+        self._written.costs.write(snapshot.runs, now, it.files.homes(), places)
         return snapshot
 
     def _inputs(self) -> Inputs:
@@ -138,7 +143,7 @@ class Beat:
             watched=it.files.watched(),
             event_counts=Counter(it.files.counts) + Counter(ask.intake.rejected),
             clock_jumps=it.clock.jumps,
-            refused=it.files.quotas.refused,
+            refused=it.files.quotas.refused_by_name(),
             fresh_seconds=max(FRESH_SECONDS, FRESH_BEATS * self._interval),
         )
 
