@@ -163,7 +163,8 @@ RUN: tuple[Family, ...] = (
     ),
     Family(
         "run_useful_epochs",
-        "Highest position reached, in epochs, without repeated work.",
+        "Highest position reached, in epochs of the run; beyond run_start_epoch, the epochs that this part executed "
+        "without repeated work.",
         RUN_LABELS,
         _counted(lambda c: c.useful),
     ),
