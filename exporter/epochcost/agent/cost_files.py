@@ -31,7 +31,7 @@ class _Written:
     ended_ts: float | None
 
 
-def _due(before: _Written, run: RunView, scope: RunScope, now: float) -> bool:
+def _due(before: _Written, run: RunView, scope: RunScope, now: float, *, all_changed: bool) -> bool:
     """Whether the file is to be written again: at once for what a training may decide by, else now and then."""
     age = now - before.at
     if before.scope == scope:
@@ -40,7 +40,7 @@ def _due(before: _Written, run: RunView, scope: RunScope, now: float) -> bool:
     spent = budget is not None and (before.scope.cost_usd or 0.0) < budget <= (scope.cost_usd or 0.0)
     news = (before.epochs, before.ended_ts) != (run.epoch_count, run.ended_ts)
     of = any(getattr(before.scope, name) != getattr(scope, name) for name in WHAT_OF)
-    return news or of or spent or age >= STEADY_SECONDS
+    return news or of or spent or (all_changed and age > 0) or age >= STEADY_SECONDS
 
 
 class CostFiles:
@@ -51,13 +51,21 @@ class CostFiles:
         self._written: dict[str, _Written] = {}
         self._error = ""
 
-    def write(self, runs: Iterable[RunView], now: float) -> None:
-        """Write what is new in the runs that are open or have just ended; a failure is logged once and tried again."""
+    def write(self, runs: Iterable[RunView], now: float, *, all_changed: bool = True) -> None:
+        """Write what is new in the runs that are open or have just ended; a failure is logged once and tried again.
+
+        Args:
+            runs: as they are now.
+            now: the node timeline.
+            all_changed: write every file whose run has cost on, too; else only what a training may decide by.
+        """
         error = ""
         for run in runs:
             before = self._written.get(run.run)
             scope = scope_of(run)
-            if scope.cost_usd is None or (before is not None and not _due(before, run, scope, now)):
+            if scope.cost_usd is None or (
+                before is not None and not _due(before, run, scope, now, all_changed=all_changed)
+            ):
                 continue
             try:
                 self._replace(run, now)
