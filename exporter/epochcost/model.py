@@ -125,6 +125,7 @@ class Node:
         purchase_option: how the machine is paid; None where unknown.
         source: which identity source said so (``configured``, ``aws``, ...).
         reservation: id of the reservation (a capacity block, a future reservation) that it is started in.
+        team: who pays for it, as configured.
     """
 
     node: str
@@ -135,6 +136,7 @@ class Node:
     purchase_option: PurchaseOption | None = None
     source: str = ""
     reservation: str = ""
+    team: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,14 +146,18 @@ class PreemptionNotice:
     Attributes:
         kind: ``interruption`` (it will) or ``rebalance`` (the risk has risen).
         action: what will be done, in the provider's word (``terminate``, ``preempt``); empty where it does not say.
-        at_ts: when; None where it does not say, or has begun.
-        seen_ts: when the agent first heard it; None from a source, which knows no clock.
+        at_ts: when, as the provider's clock says; None where it does not say, or has begun.
+        seen_ts: when the agent first heard it, on the node timeline; None from a source, which knows no clock of ours.
+        said: the provider's clock when it said so; None where that is not known.
+        at_t: `at_ts` on the node timeline; None from a source.
     """
 
     kind: str
     action: str = ""
     at_ts: float | None = None
     seen_ts: float | None = None
+    said: ClockReading | None = field(default=None, compare=False)
+    at_t: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,6 +379,7 @@ class TrainingEvent:
         run: the run's id, safe as a label.
         writer: which stream it came from (file name), one per process; two writers of one run are its members.
         experiment: groups runs of the same model and data.
+        team: who pays for the run, as its environment says.
         rank, local_rank, node_rank, nodes, world: of the process in its job.
         gpus: device indices or UUIDs that the process uses; None for all of the node.
         epoch: position, counted in finished epochs (3.25 = a quarter into the fourth); whole for ``EPOCH_END``.
@@ -390,6 +397,7 @@ class TrainingEvent:
     run: RunId
     writer: str
     experiment: str | None = None
+    team: str | None = None
     framework: str | None = None
     pid: int | None = None
     rank: int | None = None

@@ -15,11 +15,11 @@ from epochcost.progress.parse import MAX_LINE_BYTES, Line, Rejected, parse_line,
 LEAST = {"v": 1, "ev": "progress", "ts": 1_700_000_000.5, "run": "r"}
 
 
-def parsed(**keys: object) -> Line | Rejected:
+def parsed(**keys: Any) -> Line | Rejected:
     return parse_line(json.dumps({**LEAST, **keys}).encode())
 
 
-def event(**keys: object) -> TrainingEvent:
+def event(**keys: Any) -> TrainingEvent:
     line = parsed(**keys)
     assert isinstance(line, Line), line
     return line.event(line.ts, "w", line.run, None)
@@ -90,6 +90,7 @@ def test_null_is_not_said_and_unknown_keys_are_nothing():
         ({"gpus": [1.5]}, "gpus"),
         ({"gpus": list(range(2000))}, "gpus"),
         ({"experiment": 5}, "experiment"),
+        ({"team": ["vision"]}, "team"),
         ({"lock": 1}, "lock"),
         ({"pid": 0}, "pid"),
         ({"job": 4711}, "job"),
@@ -217,7 +218,7 @@ KEYS = [
 
 
 @given(st.dictionaries(st.sampled_from(KEYS), JSON))
-def test_any_values_give_an_event_that_holds_or_a_reason(keys: dict[str, object]):
+def test_any_values_give_an_event_that_holds_or_a_reason(keys: dict[str, Any]):
     line = parse_line(json.dumps({**LEAST, **keys}).encode())
     if isinstance(line, Rejected):
         assert line.result in ("malformed", "unknown_version")

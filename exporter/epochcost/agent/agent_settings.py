@@ -5,7 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from epochcost.model import PurchaseOption
-from epochcost.settings import address, between, boolean, choice, http_url, option, optional, positive, ratio, some_of
+from epochcost.settings import (
+    absolute_patterns,
+    address,
+    between,
+    boolean,
+    choice,
+    http_url,
+    option,
+    optional,
+    positive,
+    ratio,
+    some_of,
+)
 from epochcost.store.store_settings import StoreSettings, same_option
 
 OWNER_SOURCES = ("run", "kubernetes", "slurm", "container", "user")
@@ -22,6 +34,13 @@ class AgentSettings:
     web_config_file: str = option("web.config.file", "", "TLS and basic auth, by the exporter-toolkit schema")
     events_dir: str = option(
         "events.dir", "", "where training processes write their events; empty: found as they find it"
+    )
+    events_user_dirs: tuple[str, ...] = option(
+        "events.user-dirs",
+        (),
+        "besides: directories of one user each, as a platform makes them: paths or patterns (/run/epochcost-users/*), "
+        "with commas between them",
+        parse=absolute_patterns,
     )
     intake_token_file: str = option(
         "intake.token-file", "", "file with the token that events over HTTP must carry (POST /v1/events)"
@@ -70,6 +89,9 @@ class AgentSettings:
         "node.reservation",
         "",
         "id of the reservation (a capacity block) that it runs in, where its price is of that one",
+    )
+    node_team: str = option(
+        "node.team", "", "team that this machine is paid for, as label team; a run may name another (EPOCHCOST_TEAM)"
     )
     node_metadata: str = option(
         "node.metadata",

@@ -130,7 +130,8 @@ class Beat:
                 self._memory.first = False
             it.meter.account(now, inputs)
             self._ticked = now, inputs
-        self._written.preemption.write(inputs.preemption, now)
+        places = it.files.user_places
+        self._written.preemption.write(inputs.preemption, now, it.clock.on_wall(now) - now, places)
         self._write_costs(now)
 
     def _write_costs(self, now: float) -> None:
@@ -141,14 +142,19 @@ class Beat:
             return
         snapshot = self.snapshot
         if snapshot is not None and snapshot.t == now:
-            self._written.costs.write(snapshot.runs, now, all_changed=due)
+            files = self._parts.files
+            self._written.costs.write(snapshot.runs, now, files.homes(), files.user_places, all_changed=due)
         if due:
             self._write_at = now + STEADY_SECONDS
 
     def _described(self, now: float, inputs: Inputs) -> Snapshot:
         it, ask = self._parts, self._sampled
         snapshot = it.meter.describe(now, inputs)
-        snapshot = ask.store.added_to(snapshot) if ask.store is not None else snapshot
+        if ask.store is not None:
+            snapshot = ask.store.added_to(snapshot)
+            for view in snapshot.runs:
+                if view.stored is not None:
+                    it.meter.ledger.reached_elsewhere(view.run, view.part, view.stored.reached_elsewhere)
         return replace(
             snapshot,
             owners=ask.owners.of(snapshot.gpus, it.meter.ledger.runs_on()),
@@ -170,7 +176,7 @@ class Beat:
             watched=it.files.watched(),
             event_counts=Counter(it.files.counts) + Counter(ask.intake.rejected),
             clock_jumps=it.clock.jumps,
-            refused=it.files.quotas.refused,
+            refused=it.files.quotas.refused_by_name(),
             fresh_seconds=max(FRESH_SECONDS, FRESH_BEATS * self._interval),
         )
 

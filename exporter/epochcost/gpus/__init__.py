@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,6 @@ from pathlib import Path
 from epochcost.gpus.gpu_source import DriverAwayError, GpuError, GpuSource, NoDriverError
 from epochcost.gpus.nvml.nvml_source import NvmlSource
 from epochcost.gpus.pci import PCI, nvidia_devices
-
-log = logging.getLogger(__name__)
 
 
 def _amd() -> GpuSource:
@@ -77,13 +74,6 @@ def choose_source(name: str, pci: Path = PCI, dcgm_url: str = "") -> Chosen:
         raise
     except GpuError as err:
         return _failing(source, err)
-
-
-def open_source(name: str) -> GpuSource | None:
-    """The source of `choose_source`, with its reason logged."""
-    chosen = choose_source(name)
-    log.info("%s", chosen.reason)
-    return chosen.source
 
 
 def _first_found(plugged_in: Sequence[str]) -> Chosen:

@@ -47,6 +47,7 @@ class Facts:
     """What the run says of itself; the newest word counts."""
 
     experiment: str = ""
+    team: str = ""
     framework: str = ""
     nodes: int | None = None
     world: int | None = None
@@ -70,7 +71,9 @@ class Facts:
             self.memory_peak_bytes = max(self.memory_peak_bytes or 0, event.memory_peak_bytes)
 
 
-_NEWEST_COUNTS = ("experiment", "framework", "nodes", "world", "job", "attempt", "epochs", "batch_size", "budget_usd")
+_NEWEST_COUNTS = (
+    "experiment", "team", "framework", "nodes", "world", "job", "attempt", "epochs", "batch_size", "budget_usd"
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -431,12 +434,6 @@ class RunAccount:
     def reprice(self) -> None:
         """Prices or shares of the past have changed: what was computed is computed again when asked."""
         self._epoch_usd, self._epoch_sum = [], None
-
-    def last_epoch(self, price: PriceTrack) -> tuple[Epoch, float | None] | None:
-        """The newest finished epoch and its dollars."""
-        if not self.epochs.finished:
-            return None
-        return self.epochs.finished[-1], self.epoch_costs(price)[-1]
 
     # -- persistence -------------------------------------------------------------------------------------------------
 

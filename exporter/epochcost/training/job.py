@@ -8,16 +8,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-RUN_VARIABLES = ("EPOCHCOST_RUN", "SLURM_JOB_ID", "TORCHELASTIC_RUN_ID", "WANDB_RUN_ID", "KUBERNETES_JOB_NAME")
-"""The user's own name for a run, and what names a job over its restarts; first wins. Kubernetes sets none by itself:
-docs/training.md."""
 LAUNCHERS = {
     "slurm": "SLURM_JOB_ID",
     "torchelastic": "TORCHELASTIC_RUN_ID",
     "wandb": "WANDB_RUN_ID",
     "kubernetes": "KUBERNETES_JOB_NAME",
 }
-"""Which variable holds a launcher's id for what it started; first wins."""
+"""Which variable holds a launcher's id for what it started; first wins. Kubernetes sets none by itself:
+docs/training.md."""
 
 _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:@+=-]{0,119}")
 _RANK = ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID")
@@ -37,6 +35,7 @@ class Job:
 
     ``gpus``: what the processes of this job on this node use, by index or UUID; None where unknown, empty for none.
     ``job``: what ``launcher`` calls the job, the same over restarts; ``attempt``: how often it restarted it before.
+    ``team``: who pays, as the user or Slurm's account says.
     """
 
     rank: int | None = None
@@ -48,6 +47,7 @@ class Job:
     job: str = ""
     launcher: str = ""
     attempt: int | None = None
+    team: str = ""
 
     @property
     def writes(self) -> bool:
@@ -71,7 +71,13 @@ def job(environ: Mapping[str, str]) -> Job:
         job=name,
         launcher=launcher,
         attempt=_number(environ, ("SLURM_RESTART_COUNT",) if launcher == "slurm" else ("TORCHELASTIC_RESTART_COUNT",)),
+        team=team(environ),
     )
+
+
+def team(environ: Mapping[str, str]) -> str:
+    """Who pays for the job: as the user says, else the account that Slurm charges; empty where nobody says."""
+    return _said(environ, "EPOCHCOST_TEAM") or _said(environ, "SLURM_JOB_ACCOUNT")
 
 
 def launched(environ: Mapping[str, str]) -> tuple[str, str]:
