@@ -106,9 +106,12 @@ class Ledger:
         yield from self.price.changes(start, end)
         if start < self.boot_until < end:
             yield self.boot_until
+        stall_after = self.settings.stall_after
         for account in self.runs.values():
-            if account.is_open and start < (t := account.epochs.stalls_at(self.settings.stall_after)) < end:
-                yield t
+            if account.is_open and account.epochs.moved_t + stall_after < end:
+                t = account.epochs.stalls_at(stall_after)
+                if start < t < end:
+                    yield t
 
     def _see(self, devices: Sequence[Device]) -> Sequence[Device]:
         """Take ``devices`` for the node's, with those that have vanished and that runs still hold."""
