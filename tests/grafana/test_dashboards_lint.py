@@ -28,6 +28,7 @@ UNITS = {
 NAMES = {
     "state", "run", "phase", "gpu", "purchase_option", "zone", "instance_type", "offer", "setup", "source", "group",
     "collector", "result", "experiment", "sm", "reason", "xid", "type", "call",
+    "credit",
 }  # fmt: skip
 """Labels whose values are words that a reader of the project knows."""
 NOT_OURS = {

@@ -23,7 +23,7 @@ WITHOUT_PRICE = {
     "node/Machine", "node/Bought", "node/What the machine and each GPU did", "node/Utilisation", "node/Memory fill",
     "node/Power", "node/CPU and main memory", "node/Temperature", "node/Hours by state", "node/Disk and network",
     "node/Owners", "node/Runs on this machine", "node/Activity of SMs, tensor cores and memory", "node/Energy",
-    "node/Clocks held down", "node/Errors of GPUs", "node/Driver",
+    "node/Clocks held down", "node/Errors of GPUs", "node/Driver", "node/Ends in", "node/Credit left",
 }  # fmt: skip
 """Panels that need no price; every other one must be empty where nobody knows it: never zero."""
 
@@ -47,6 +47,7 @@ NAMES = (
     "xid",
     "type",
     "call",
+    "credit",
 )
 """Labels that name the series of a panel."""
 WITH_MORE_TO_TELL = {

@@ -5,7 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from epochcost.model import PurchaseOption
-from epochcost.settings import address, between, boolean, choice, http_url, option, optional, positive, ratio, some_of
+from epochcost.prices.extras import Extra, parse_charged
+from epochcost.settings import (
+    SettingsError,
+    address,
+    between,
+    boolean,
+    choice,
+    http_url,
+    option,
+    optional,
+    positive,
+    ratio,
+    some_of,
+)
 from epochcost.store.store_settings import StoreSettings, same_option
 
 OWNER_SOURCES = ("run", "kubernetes", "slurm", "container", "user")
@@ -71,6 +84,12 @@ class AgentSettings:
         "",
         "id of the reservation (a capacity block) that it runs in, where its price is of that one",
     )
+    node_session_limit: float | None = option(
+        "node.session-limit",
+        None,
+        "how long after its boot the provider ends this machine (12h, 24h), where it does",
+        parse=optional(between("1m", "366d")),
+    )
     node_metadata: str = option(
         "node.metadata",
         "auto",
@@ -106,6 +125,13 @@ class AgentSettings:
         None,
         "what an hour of this machine costs, if no price poller is asked",
         parse=optional(positive),
+    )
+    price_extras: tuple[Extra, ...] = option(
+        "price.extras",
+        (),
+        "what is paid beside that price: disk=0.08*1000/gb-month, address=0.005/hour, licence=375/month, "
+        "egress=0.09*50/gb (GB of a month)",
+        parse=parse_charged,
     )
     prices_url: str = option("prices.url", "", "the price poller, http://HOST:10836", parse=http_url)
     prices_interval: float = option(
@@ -183,6 +209,12 @@ class AgentSettings:
     log_level: str = option(
         "log.level", "info", "debug, info, warning or error", parse=choice("debug", "info", "warning", "error")
     )
+
+    def __post_init__(self) -> None:
+        if self.price_extras and self.price_usd_per_hour is None:
+            raise SettingsError(
+                "--price.extras needs --price.usd-per-hour: a poller has extras of its own (docs/prices.md)"
+            )
 
     @property
     def store(self) -> StoreSettings:

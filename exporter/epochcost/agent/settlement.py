@@ -104,7 +104,7 @@ class Settlement:
             ImpossibleStateError: naming the figure.
         """
         totals = ledger.book.totals(ledger.price)
-        prices = [usd for usd in ledger.price.usd_per_hour if usd is not None]
+        prices = [usd for usd in ledger.paid.usd_per_hour if usd is not None]
         most = math.fsum(totals.seconds.values()) * max(prices, default=MAX_USD_PER_HOUR) / SECONDS_PER_HOUR
         most = MOST_TIMES_TOO_HIGH * most + math.fsum(totals.cost_usd.values())
         for name, value in self._most.items():
