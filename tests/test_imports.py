@@ -47,6 +47,8 @@ PARTS = {
     "agent/agent_memory.py": {"nodes", "progress"},
     "agent/agent_server.py": {"progress"},
     "agent/beat.py": {"nodes", "progress"},
+    "agent/cost_files.py": {"progress"},
+    "agent/preemption_file.py": {"progress"},
 }
 """Parts of a program that drive rooms, and which; nobody else but `WIRING` does."""
 STANDARD = sys.stdlib_module_names

@@ -144,14 +144,18 @@ class PreemptionNotice:
     Attributes:
         kind: ``interruption`` (it will) or ``rebalance`` (the risk has risen).
         action: what will be done, in the provider's word (``terminate``, ``preempt``); empty where it does not say.
-        at_ts: when; None where it does not say, or has begun.
-        seen_ts: when the agent first heard it; None from a source, which knows no clock.
+        at_ts: when, as the provider's clock says; None where it does not say, or has begun.
+        seen_ts: when the agent first heard it, on the node timeline; None from a source, which knows no clock of ours.
+        said: the provider's clock when it said so; None where that is not known.
+        at_t: `at_ts` on the node timeline; None from a source.
     """
 
     kind: str
     action: str = ""
     at_ts: float | None = None
     seen_ts: float | None = None
+    said: ClockReading | None = field(default=None, compare=False)
+    at_t: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +288,8 @@ class GpuSample:
         mig: whether the GPU is in MIG mode, cut into slices.
         parent_uuid: of a slice, the GPU that it is a part of.
         gpu_fraction: what it counts for of a whole GPU; one cut into slices keeps what they leave over.
+        gpu_instance: of a slice, the number that the driver gave its part of the GPU.
+        instance_profile, instance_start: the number of that part's profile, and the memory slice it begins with.
         power_active: where a slice has no utilisation: whether its GPU draws more than at rest and the slice holds
             memory. A guess from the power of the whole GPU.
         stuck_call: the driver's call that has not come back, where one is stuck.
@@ -310,6 +316,9 @@ class GpuSample:
     mig: bool | None = None
     parent_uuid: str = ""
     gpu_fraction: float = 1.0
+    gpu_instance: int | None = None
+    instance_profile: int | None = None
+    instance_start: int | None = None
     power_active: bool | None = None
     stuck_call: str = ""
     stuck_seconds: float | None = None

@@ -312,6 +312,15 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
+def absolute_patterns(text: str) -> tuple[str, ...]:
+    """A comma-separated list of absolute paths, whose components may be patterns."""
+    found = words(text)
+    for path in found:
+        if not path.startswith("/") or path.rstrip("/") == "" or ".." in path.split("/") or "\0" in path:
+            raise ValueError(f"{path!r}: expected an absolute path of a directory, without '..', such as /run/events/*")
+    return tuple(path.rstrip("/") for path in found)
+
+
 def http_url(text: str) -> str:
     """An http or https URL with a host and without a password, or empty; without a trailing slash."""
     if not text:

@@ -8,6 +8,7 @@ from epochcost.model import PurchaseOption
 from epochcost.prices.extras import Extra, parse_charged
 from epochcost.settings import (
     SettingsError,
+    absolute_patterns,
     address,
     between,
     boolean,
@@ -35,6 +36,13 @@ class AgentSettings:
     web_config_file: str = option("web.config.file", "", "TLS and basic auth, by the exporter-toolkit schema")
     events_dir: str = option(
         "events.dir", "", "where training processes write their events; empty: found as they find it"
+    )
+    events_user_dirs: tuple[str, ...] = option(
+        "events.user-dirs",
+        (),
+        "besides: directories of one user each, as a platform makes them: paths or patterns (/run/epochcost-users/*), "
+        "with commas between them",
+        parse=absolute_patterns,
     )
     intake_token_file: str = option(
         "intake.token-file", "", "file with the token that events over HTTP must carry (POST /v1/events)"
@@ -108,6 +116,12 @@ class AgentSettings:
     )
     owners_kubernetes_socket: str = option(
         "owners.kubernetes-socket", "/var/lib/kubelet/pod-resources/kubelet.sock", "the kubelet's pod-resources socket"
+    )
+    owners_hami: bool = option(
+        "owners.hami",
+        False,  # noqa: FBT003 - the default of an option
+        "whether to read what HAMi gave from annotations of the node's pods, which takes the right to list pods",
+        parse=boolean,
     )
     owners_slurm_dir: str = option(
         "owners.slurm-dir",

@@ -32,6 +32,7 @@ from epochcost.nodes.notices import NoticeFeed
 from epochcost.progress.clock import NodeClock
 from epochcost.progress.event_sources import EventSources
 from epochcost.progress.http_ingest import Intake
+from epochcost.progress.user_directories import UserDirectories
 from epochcost.serve import Server
 from epochcost.shutdown import Ending
 
@@ -90,12 +91,13 @@ class AgentApp:
         self.notices = NoticeFeed(
             lambda node: notice_source(settings.node_metadata, node, settings.node_metadata_url),
             lambda: self.machine.identity.node,
-            self.clock.now,
+            self.clock,
         )
-        self.owners = GpuOwners(settings, self.gpus, proc)
+        self.owners = GpuOwners(settings, environ, self.gpus, proc)
         self.store = whole_runs_of(settings, clocks.mono)
         self.health = AgentHealth(self.host, self.gpus, self.machine, self.notices, self.owners, self.store)
-        parts = Remembered(self.clock, EventSources(events, from_network), self.meter, self.machine)
+        sources = EventSources(events, from_network, UserDirectories(settings.events_user_dirs))
+        parts = Remembered(self.clock, sources, self.meter, self.machine)
         self.memory = AgentMemory(state_file, parts, self.host, self.health)
         intake = Intake(from_network, clocks.wall, clocks.mono)
         sampled = Sampled(self.host, self.gpus, self.notices, self.owners, intake, self.store)

@@ -120,8 +120,9 @@ class Beat:
             owners_not_understood=self._sampled.owners.not_understood(),
             problems=problems(snapshot),
         )
-        self._written.preemption.write(inputs.preemption, now)
-        self._written.costs.write(snapshot.runs, now)
+        places = it.files.user_places
+        self._written.preemption.write(inputs.preemption, now, it.clock.on_wall(now) - now, places)
+        self._written.costs.write(snapshot.runs, now, it.files.homes(), places)
         return snapshot
 
     def _inputs(self) -> Inputs:
@@ -138,7 +139,7 @@ class Beat:
             watched=it.files.watched(),
             event_counts=Counter(it.files.counts) + Counter(ask.intake.rejected),
             clock_jumps=it.clock.jumps,
-            refused=it.files.quotas.refused,
+            refused=it.files.quotas.refused_by_name(),
             fresh_seconds=max(FRESH_SECONDS, FRESH_BEATS * self._interval),
         )
 

@@ -16,6 +16,7 @@ from epochcost.gpus.gpu_source import GpuError
 from epochcost.http_client import Bounds, ConnectError, DeadlineError, ExchangeError, Request, ask
 from epochcost.model import Node
 from epochcost.nodes.node_source import NodeError
+from epochcost.progress.user_directories import UserDirectories
 
 POLLER_PORT = 10836
 
@@ -47,7 +48,28 @@ def _events(settings: AgentSettings, environ: Mapping[str, str]) -> tuple[str, s
         return f"unusable: {err}", f"the events directory cannot be used: {err}"
     if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
         return f"{directory} is not writable", f"{directory} is not writable"
-    return f"{directory}, {files} event file{'' if files == 1 else 's'}", shut_to_others(directory)
+    line, reason = f"{directory}, {files} event file{'' if files == 1 else 's'}", shut_to_others(directory)
+    if not settings.events_user_dirs:
+        return line, reason
+    more, why = _user_directories(settings)
+    return f"{line}; {more}", "; ".join(filter(None, (reason, why)))
+
+
+def _user_directories(settings: AgentSettings) -> tuple[str, str]:
+    found = UserDirectories(settings.events_user_dirs).found(0.0)
+    refused, unusable = found.refused, 0
+    for place in found.places.values():
+        try:
+            with place.opened():
+                usable = os.access(place.path, os.R_OK | os.W_OK | os.X_OK)
+        except OSError:
+            usable = False
+        unusable += not usable
+    count = len(found.places)
+    line = f"{count} director{'y' if count == 1 else 'ies'} of users"
+    if unusable:
+        refused = [*refused, f"{unusable} of the directories of users cannot be read and written by this user"]
+    return line, "; ".join(f"--events.user-dirs: {reason}" for reason in refused)
 
 
 def _ledger(settings: AgentSettings, environ: Mapping[str, str]) -> tuple[str, str]:

@@ -118,7 +118,7 @@ class Inputs:
     health: Mapping[str, CollectorHealth] = field(default_factory=dict)
     event_counts: Mapping[str, int] = field(default_factory=dict)
     clock_jumps: int = 0
-    refused: Mapping[tuple[int, str], int] = field(default_factory=dict)
+    refused: Mapping[tuple[str, str], int] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     fresh_seconds: float = FRESH_SECONDS
 

@@ -313,7 +313,7 @@ class Snapshot:
     events: Mapping[str, int] = field(default_factory=dict)
     """Training events by what became of them (``accepted``, ``malformed``, ...)."""
     clock_jumps: int = 0
-    refused: Mapping[tuple[int, str], int] = field(default_factory=dict)
+    refused: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """Lines and files that were not taken, by user and by what he has too much of; see `UserQuotas`."""
     problems: tuple[str, ...] = ()
     """Sentences for people: what is missing and what to do."""

@@ -16,8 +16,8 @@ from epochcost.model import GpuSample, Node, PurchaseOption
 from epochcost.nodes import identify
 from epochcost.nodes.feed import IdentityFeed
 from epochcost.nodes.grid_intensity import listed_intensity
-from epochcost.nodes.metadata import kubernetes_node_name, metadata_sources
-from epochcost.owners import OwnerFeed, OwnerSource, PodResources, ProcessOwners, SlurmAllocations
+from epochcost.nodes.metadata import api_server, kubernetes_node_name, metadata_sources
+from epochcost.owners import OwnerFeed, OwnerSource, PodAnnotations, PodResources, ProcessOwners, SlurmAllocations
 from epochcost.prices.allowances import Limit
 from epochcost.prices.configured import ConfiguredPrice
 from epochcost.prices.remote import RemotePrice
@@ -73,18 +73,29 @@ def whole_runs_of(settings: AgentSettings, mono: Callable[[], float]) -> WholeRu
 
 
 def owner_feeds(
-    settings: AgentSettings, gpus: Callable[[], Sequence[GpuSample]], proc: Path, gpu_source: str
+    settings: AgentSettings,
+    environ: Mapping[str, str],
+    gpus: Callable[[], Sequence[GpuSample]],
+    proc: Path,
+    gpu_source: str,
 ) -> list[OwnerFeed]:
     """Who may say whose a GPU is, those first who count first; each is asked on a thread of its own."""
     wanted = settings.owners_sources
     sources: list[OwnerSource] = []
     if "kubernetes" in wanted:
-        sources.append(PodResources(Path(settings.owners_kubernetes_socket)))
+        annotations = _annotations(settings, environ) if settings.owners_hami else None
+        sources.append(PodResources(Path(settings.owners_kubernetes_socket), proc, annotations))
     if "slurm" in wanted:
         sources.append(SlurmAllocations(Path(settings.owners_slurm_dir)))
     if {"slurm", "container", "user"} & set(wanted) and gpu_source == "nvml":
         sources.append(ProcessOwners(NvmlProcesses(), wanted, proc))
     return [OwnerFeed(source, gpus) for source in sources]
+
+
+def _annotations(settings: AgentSettings, environ: Mapping[str, str]) -> PodAnnotations | None:
+    """Who is asked for the annotations of this node's pods; None outside of a cluster."""
+    url, name = api_server(environ), settings.node_name or kubernetes_node_name(environ)
+    return PodAnnotations(url, name) if url and name else None
 
 
 def meter_of(settings: AgentSettings, node: Node, machine: str) -> Meter:

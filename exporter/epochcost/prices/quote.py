@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from epochcost.model import ClockReading, Price
 from epochcost.prices.allowances import Credit, Limit
@@ -39,15 +38,3 @@ class NodePrice:
     on_demand_usd_per_hour: float | None = None
     clock: ClockReading | None = None
     terms: PriceTerms = PriceTerms()
-
-
-class NodePriceSource(Protocol):
-    """Says what one node costs."""
-
-    def fetch(self, now: float) -> NodePrice:
-        """The price as known at ``now`` (seconds since the Unix epoch).
-
-        Raises:
-            PriceSourceError: when it is not known; the text says why.
-        """
-        ...

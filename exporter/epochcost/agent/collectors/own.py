@@ -10,11 +10,6 @@ from epochcost._version import __version__
 from epochcost.agent.collectors.family import Family, one
 from epochcost.agent.snapshot import CollectorHealth, Snapshot
 
-
-def _user(number: int) -> str:
-    return str(number) if number >= 0 else "network" if number == -1 else "others"
-
-
 Healths: TypeAlias = Callable[[Snapshot], Mapping[str, CollectorHealth]]
 
 
@@ -56,7 +51,7 @@ def own(healths: Healths) -> tuple[Family, ...]:
             "progress_refused_total",
             "Event lines and files that were not taken because their user has too much open.",
             ("user", "reason"),
-            lambda s: [((_user(user), reason), count) for (user, reason), count in s.refused.items()],
+            lambda s: [*s.refused.items()],
         ),
         Family(
             "clock_jumps_total",
