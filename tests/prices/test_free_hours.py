@@ -12,8 +12,8 @@ from epochcost.prices.free_hours import free_until, free_windows, period_of
 HOUR = 3600.0
 
 
-def utc(*moment: int) -> float:
-    return datetime(*moment, tzinfo=timezone.utc).timestamp()
+def utc(year: int, month: int, day: int, hour: int = 0) -> float:
+    return datetime(year, month, day, hour, tzinfo=timezone.utc).timestamp()
 
 
 THIRTY_A_WEEK = Limit("kaggle", free_seconds=30 * HOUR, period="week")

@@ -26,6 +26,10 @@ MOST_SECONDS = 10.0
 """No question takes longer."""
 SPREAD = (0.9, 1.1)
 RETRY_SPREAD = (0.5, 1.5)
+FIRST_SPREAD_SECONDS = 1.0
+"""A new agent's first question waits up to so long: its first dollar is not later than that."""
+KNOWN_SPREAD_SECONDS = 15.0
+"""One that knows a price from before a restart has time."""
 """Agents that started, or failed, in the same instant drift apart: thousands at once are more than a poller serves."""
 
 
@@ -83,14 +87,16 @@ class PriceFeed:
         self._wake = threading.Event()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="epochcost-price", daemon=True)
+        self._spread = 0.0
         self._contradictions = 0
         self.asking_since: float | None = None
         """When the question under way was asked (monotonic seconds); None between two."""
         self.quote: Quote | None = None
         self.health = CollectorHealth(success=False, duration_seconds=0.0, error="not asked yet")
 
-    def start(self) -> None:
-        """Begin to ask."""
+    def start(self, spread: float = 0.0) -> None:
+        """Begin to ask, within ``spread`` seconds: thousands of agents may have started in this very instant."""
+        self._spread = spread
         self._thread.start()
 
     def stop(self) -> None:
@@ -125,6 +131,7 @@ class PriceFeed:
 
     def _run(self) -> None:
         wait = FIRST_RETRY_SECONDS
+        self._stop.wait(_RANDOM.uniform(0.0, self._spread))
         while not self._stop.is_set():
             if self.ask():
                 wait, pause = FIRST_RETRY_SECONDS, self._interval * _RANDOM.uniform(*SPREAD)

@@ -218,11 +218,11 @@ def memory_of_one(gpu_name: str, gpus: float, listed_gib: float | None) -> float
 
 
 def _gpu_name(name: str) -> str:
-    """``H100`` of ``BM.GPU.H100.8``, ``A100`` of ``BM.GPU4.8``."""
+    """``H100`` of ``BM.GPU.H100.8``, ``A100`` of ``BM.GPU4.8``; the version of a shape is not the GPU's."""
     words = name.split(".")
     known = next((_GPU_OF_SHAPE[word] for word in words if word in _GPU_OF_SHAPE), "")
     after = words.index("GPU") + 1 if "GPU" in words[:-1] else None
-    return known or ("" if after is None else words[after])
+    return known or ("" if after is None else re.sub(r"-(v\d+|NC)$", "", words[after]))
 
 
 def make(settings: OciSettings) -> tuple[Oci, ...]:
