@@ -98,6 +98,9 @@ class AgentSettings:
         "how long after its boot the provider ends this machine (12h, 24h), where it does",
         parse=optional(between("1m", "366d")),
     )
+    node_team: str = option(
+        "node.team", "", "team that this machine is paid for, as label team; a run may name another (EPOCHCOST_TEAM)"
+    )
     node_metadata: str = option(
         "node.metadata",
         "auto",
