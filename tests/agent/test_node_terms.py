@@ -56,6 +56,22 @@ def test_free_hours_cost_nothing_and_the_next_ones_the_price() -> None:
     assert paid.node.unpriced_seconds == 0
 
 
+def test_what_runs_beside_the_machine_is_charged_in_free_hours_too() -> None:
+    one = meter()
+    heard = quote(limits=(FREE,), parts={"published": 2.5, "extra disk": 0.5}, extras_usd_per_hour=0.5)
+    free = run(one, heard, START, 1.0)
+    assert dollars(free) == pytest.approx(0.5)
+    assert (free.node.price_usd_per_hour, free.node.terms.parts) == (0.5, {"extra disk": 0.5})
+    saved = json.loads(json.dumps(one.state()))
+    assert one.restored(saved, START + HOUR).ledger.price == one.ledger.price
+    saved["ledger"]["free_usd_per_hour"] = -1
+    with pytest.raises(ImpossibleStateError, match="free_usd_per_hour"):
+        one.restored(saved, START + HOUR)
+    paid = run(one, heard, START + HOUR, 2.0)
+    assert dollars(paid) == pytest.approx(2 * 0.5 + 3.0)
+    assert paid.node.terms.parts == {"published": 2.5, "extra disk": 0.5}
+
+
 def test_after_free_hours_of_what_has_no_price_it_is_unknown_not_free() -> None:
     snapshot = run(meter(), quote((), limits=(FREE,)), START, 3.0)
     assert snapshot.node.price_usd_per_hour is None

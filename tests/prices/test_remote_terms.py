@@ -27,6 +27,7 @@ def test_a_price_that_nobody_adjusted_is_what_is_published_and_its_charged_extra
         {"published": 3.0, "extra disk": 0.5},
         (Limit("week", session_seconds=43200.0, free_seconds=3600.0, period="week"),),
         (Credit("account", "vastai", 10.0, 1000.0, math.inf, 2.5),),
+        0.5,
     )
 
 

@@ -222,7 +222,8 @@ class Meter:
     def _set_free(self, terms: PriceTerms, cursor: float) -> None:
         """Hours that are free, as they are used up by what is accounted until ``cursor``."""
         running = [(span.start, span.end) for span in self.ledger.book.spans]
-        self.ledger.set_free(free_windows((*self.limits, *terms.limits), running, cursor, self.ledger.free))
+        windows = free_windows((*self.limits, *terms.limits), running, cursor, self.ledger.free)
+        self.ledger.set_free(windows, terms.extras_usd_per_hour)
 
     def node_changed(self, now: float) -> None:
         """The machine has become another type or purchase option: its price from now on is not the one before."""

@@ -13,6 +13,8 @@ from epochcost.prices.free_hours import Window, free_until
 from epochcost.prices.quote import PriceTerms
 
 SAME_RATIO = 1e-6
+EXTRA = "extra "
+"""How the names of parts begin that are charged beside the machine."""
 FRESH_SECONDS = 86400.0
 """What was spent an hour when a balance was read longer ago says nothing of when it is empty."""
 
@@ -62,9 +64,12 @@ def terms_at(  # noqa: PLR0913, PLR0917 - what they are made of
 
 
 def _parts(parts: Mapping[str, float], usd_per_hour: float | None) -> Mapping[str, float]:
-    if usd_per_hour is None or not math.isclose(math.fsum(parts.values()), usd_per_hour, rel_tol=SAME_RATIO):
-        return {}
-    return parts
+    """All of them, or in free hours the extras alone: whichever is what is charged."""
+    extras = {name: usd for name, usd in parts.items() if name.startswith(EXTRA)}
+    for some in (parts, extras):
+        if usd_per_hour and math.isclose(math.fsum(some.values()), usd_per_hour, rel_tol=SAME_RATIO):
+            return some
+    return {}
 
 
 def _purse(credit: Credit, now: float) -> Purse:

@@ -53,9 +53,10 @@ class Ledger:
     def __init__(self, settings: LedgerSettings | None = None) -> None:
         self.settings = settings or LedgerSettings()
         self.price = PriceTrack()
-        """What is charged: `paid`, and nothing in the `free` windows."""
+        """What is charged: `paid`, and in the `free` windows no more than `free_usd_per_hour`."""
         self.paid = PriceTrack()
         self.free: tuple[Window, ...] = ()
+        self.free_usd_per_hour = 0.0
         self.price_floor = -math.inf
         self.book = NodeLedger()
         self.useful_cut = NodeLedger()
@@ -340,13 +341,13 @@ class Ledger:
         self.paid = self.paid.learn(steps, now, self.price_floor) if steps else self.paid
         return self._charge()
 
-    def set_free(self, windows: Iterable[Window]) -> bool:
-        """Charge nothing within ``windows`` (ascending, apart from each other); True when anything changed."""
-        self.free = tuple(windows)
+    def set_free(self, windows: Iterable[Window], usd_per_hour: float = 0.0) -> bool:
+        """Charge only ``usd_per_hour`` within ``windows`` (ascending, not overlapping); True when anything changed."""
+        self.free, self.free_usd_per_hour = tuple(windows), usd_per_hour
         return self._charge()
 
     def _charge(self) -> bool:
-        track = self.paid.free_in(self.free)
+        track = self.paid.free_in(self.free, self.free_usd_per_hour)
         if track == self.price:
             return False
         self.price = track
@@ -375,6 +376,7 @@ class Ledger:
             "price_floor": _finite(self.price_floor),
             "price": [[_finite(t), p] for t, p in zip(self.paid.times, self.paid.usd_per_hour, strict=True)],
             "free": [list(window) for window in self.free],
+            "free_usd_per_hour": self.free_usd_per_hour,
             "layout": self._layout,
             "book": self.book.state(),
             "useful_cut": self.useful_cut.state(),
@@ -402,7 +404,8 @@ class Ledger:
         times = tuple(-math.inf if t is None else float(t) for t, _ in state["price"])
         it.paid = PriceTrack(times, tuple(p for _, p in state["price"]))
         it.free = tuple((float(start), float(end)) for start, end in state.get("free", ()))
-        it.price = it.paid.free_in(it.free)
+        it.free_usd_per_hour = float(state.get("free_usd_per_hour", 0.0))
+        it.price = it.paid.free_in(it.free, it.free_usd_per_hour)
         it._layout = tuple((str(u), str(i), float(weight[0]) if weight else 1.0) for u, i, *weight in state["layout"])
         it.book = NodeLedger.restored(state["book"])
         if "useful_cut" in state:  # before it was kept nothing is known of it

@@ -76,12 +76,12 @@ class PriceTrack:
         merged = _with_undated(ours, theirs, floor, now) if undated else _with_dated(ours, theirs)
         return _track([*before, *merged])
 
-    def free_in(self, windows: Sequence[Window]) -> PriceTrack:
-        """The same, costing nothing within each of ``windows``; after one, the price is what it would have been."""
+    def free_in(self, windows: Sequence[Window], usd_per_hour: float = 0.0) -> PriceTrack:
+        """The same, costing only ``usd_per_hour`` within ``windows``, and after each what it would have cost."""
         if not windows:
             return self
         cuts = sorted({*self.times, *(t for window in windows for t in window)})
-        return _track((t, 0.0 if any(a <= t < b for a, b in windows) else self.at(t)) for t in cuts)
+        return _track((t, usd_per_hour if any(a <= t < b for a, b in windows) else self.at(t)) for t in cuts)
 
     def forget_from(self, t: float) -> PriceTrack:
         """From ``t`` on the price is not known (the machine became another one)."""

@@ -48,6 +48,8 @@ def check_ledger(ledger: Ledger, latest: float) -> None:
     _check_layout(ledger._layout)  # noqa: SLF001 - of the same room
     _check_price(ledger.paid)
     _check_free(ledger.free, latest)
+    usd = ledger.free_usd_per_hour
+    _require(is_number(usd) and 0 <= usd <= MAX_USD_PER_HOUR, f"free_usd_per_hour: {usd!r} is not a price")
     _check_book(ledger.book, ledger.cursor)
     _check_spans(ledger.useful_cut.spans, "useful_cut", ledger.cursor, whole=False)
     _check_folded(ledger.useful_cut)

@@ -17,11 +17,13 @@ class PriceTerms:
         parts: of what an hour is made now, in $/h; they sum to the price. Empty where it was not said.
         limits: after how long its provider ends it, and what of it is free.
         credits: what the account that pays it has left.
+        extras_usd_per_hour: what runs beside it and is charged also while its own hours are free.
     """
 
     parts: Mapping[str, float] = field(default_factory=dict)
     limits: tuple[Limit, ...] = ()
     credits: tuple[Credit, ...] = ()
+    extras_usd_per_hour: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

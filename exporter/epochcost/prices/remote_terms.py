@@ -22,21 +22,22 @@ def parse_terms(raw: Mapping[str, Any], provider: str) -> PriceTerms:
     Raises:
         ValueError, TypeError, KeyError, AttributeError: when it is not what a poller answers.
     """
+    extras = {f"extra {_name(each)}": _amount(each, "usd_per_hour") for each in _rows(raw, "extras") if _paid(each)}
     return PriceTerms(
-        _parts(raw),
+        _parts(raw, extras),
         tuple(_limit(each) for each in _rows(raw, "limits")),
         tuple(_credit(each, provider) for each in _rows(raw, "credits")),
+        math.fsum(extras.values()),
     )
 
 
-def _parts(raw: Mapping[str, Any]) -> dict[str, float]:
+def _parts(raw: Mapping[str, Any], extras: Mapping[str, float]) -> dict[str, float]:
     """The price without extras, adjusted or not, and each extra that is charged."""
-    usd = raw.get("usd_per_hour")
-    if not is_number(usd) or "parts" not in raw:
-        return {}
-    extras = {f"extra {_name(each)}": _amount(each, "usd_per_hour") for each in _rows(raw, "extras") if _paid(each)}
     parts = {_name(each): _figure(each["usd_per_hour"]) for each in _rows(raw, "parts")}
-    return {**(parts or {PUBLISHED: usd - math.fsum(extras.values())}), **extras}
+    usd = raw.get("usd_per_hour")
+    if is_number(usd) and "parts" in raw and not parts:
+        parts = {PUBLISHED: usd - math.fsum(extras.values())}
+    return {**parts, **extras}
 
 
 def _paid(extra: Mapping[str, Any]) -> bool:

@@ -19,7 +19,7 @@ TERMS: tuple[Family, ...] = (
     ),
     Family(
         "node_free_end_timestamp_seconds",
-        "Until when hours of this machine cost nothing; absent while they cost something.",
+        "Until when hours of this machine cost nothing, charged extras apart; absent while they do.",
         ("limit",),
         lambda s: [((name,), end) for name, end in s.node.terms.free_ends],
     ),
