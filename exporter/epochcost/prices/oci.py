@@ -109,7 +109,11 @@ class Oci:
 
 def shape_name(shape: Mapping[str, Any]) -> str:
     """As the Compute API and the machine itself have it: the list of shapes appends what it stands in, ``(NVL72)``."""
-    return re.sub(r"\s*\([^()]*\)$", "", str(shape.get("name") or "")).strip()
+    return _plain(str(shape.get("name") or ""))
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"\s*\([^()]*\)$", "", name).strip()
 
 
 def _unsold(shape: Mapping[str, Any]) -> str:
@@ -227,5 +231,5 @@ def _gpu_name(name: str) -> str:
 
 def make(settings: OciSettings) -> tuple[Oci, ...]:
     """The source; it asks nothing as long as nothing is wanted."""
-    watched = frozenset(Want(PROVIDER, "", shape) for shape in settings.oci_instance_types)
+    watched = frozenset(Want(PROVIDER, "", _plain(shape)) for shape in settings.oci_instance_types)
     return (Oci(settings.oci_url, settings.oci_shapes_url, watched, settings.oci_interval, JsonApi(NAME)),)
