@@ -18,6 +18,7 @@ from epochcost.agent.collectors.node import NODE
 from epochcost.agent.collectors.own import OWN
 from epochcost.agent.collectors.owner import OWNER
 from epochcost.agent.collectors.run import RUN, RUN_LABELS, SUMMARIES
+from epochcost.agent.collectors.terms import TERMS
 from epochcost.demo.demo_settings import DemoSettings
 from epochcost.poller.collector import PollerCollector
 from epochcost.poller.poller_settings import PollerSettings
@@ -69,7 +70,7 @@ def settings(cls: type) -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "node": lambda: metrics(NODE),
+    "node": lambda: metrics((*NODE, *TERMS)),
     "gpu": lambda: metrics(GPU),
     "owner": lambda: metrics(OWNER),
     "run": run_metrics,

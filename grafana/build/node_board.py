@@ -32,6 +32,7 @@ from panels import (
 )
 from selection import RUN, cell, once, row
 from states import STATE_COLOURS
+from terms_panels import endings, parts, purses
 
 UID = "epochcost-node"
 CHOSEN = 'epochcost_machine="$machine"'
@@ -44,6 +45,7 @@ def node() -> str:
     grid = Grid()
     _headline(grid)
     grid.band(8, (12, _prices()), (12, _spend()))
+    grid.band(6, (12, parts()), (6, endings()), (6, purses()))
     grid.band(8, (24, _states()))
     grid.band(8, (8, _utilisation()), (8, _memory()), (8, _power()))
     grid.band(8, (6, _machine()), (6, _input()), (6, _heat()), (6, _totals()))

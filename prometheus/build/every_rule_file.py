@@ -8,6 +8,7 @@ from pathlib import Path
 from budget_rules import BUDGET
 from compare_rules import COMPARE
 from cost_rules import COST, WASTE_FILE
+from credit_rules import CREDIT_FILE
 from energy_rules import ENERGY
 from gpu_rules import GPUS
 from price_rules import MARKET, PLACE, PRICE
@@ -20,6 +21,7 @@ FILES: Mapping[str, RuleFile | AlertFile] = {
     "epochcost-compare": COMPARE,
     "epochcost-cost": COST,
     "epochcost-energy": ENERGY,
+    "epochcost-credit": CREDIT_FILE,
     "epochcost-gpu": GPUS,
     "epochcost-market": MARKET,
     "epochcost-place": PLACE,

@@ -290,6 +290,8 @@ def _node(node: SimulatedNode, t: float, epoch_ts: float) -> Iterator[Sample]:
         yield "node_price_usd_per_hour", {}, price
         yield "node_price_timestamp_seconds", {}, epoch_ts + t - t % 300
         yield "node_price_info", {"source": node.price_source}, 1
+        yield "node_price_part_usd_per_hour", {"part": "published"}, 0.9 * price
+        yield "node_price_part_usd_per_hour", {"part": "extra disk"}, 0.1 * price
         if node.on_demand_usd_per_hour is not None:
             yield "node_on_demand_price_usd_per_hour", {}, node.on_demand_usd_per_hour
     for state, (seconds, usd) in totals.items():
@@ -301,6 +303,10 @@ def _node(node: SimulatedNode, t: float, epoch_ts: float) -> Iterator[Sample]:
     yield "node_unpriced_seconds", {}, 0 if price is not None else lived
     yield "node_gpus", {}, node.gpus
     yield "node_boot_time_seconds", {}, epoch_ts + node.stretches[0].start
+    yield "node_session_end_timestamp_seconds", {"limit": "24 h"}, epoch_ts + node.stretches[0].start + 24 * HOUR
+    yield "node_free_end_timestamp_seconds", {"limit": "trial"}, epoch_ts + 12 * HOUR
+    yield "node_credit_usd", {"credit": "account"}, 500
+    yield "node_credit_end_timestamp_seconds", {"credit": "account"}, epoch_ts + 48 * HOUR
     if node.notice_at is not None and t >= node.notice_at:
         yield "node_preemption_notice_timestamp_seconds", {"kind": "interruption"}, epoch_ts + node.notice_at
     busy = now.utilization_at(t) if node.gpus == 0 else 0.22

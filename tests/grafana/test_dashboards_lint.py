@@ -28,7 +28,7 @@ UNITS = {
 }  # fmt: skip
 NAMES = {
     "state", "run", "phase", "gpu", "purchase_option", "zone", "instance_type", "offer", "setup", "source", "group",
-    "collector", "result", "experiment", "sm", "reason", "xid", "type", "call", "form",
+    "collector", "result", "experiment", "sm", "reason", "xid", "type", "call", "form", "credit",
 }  # fmt: skip
 """Labels whose values are words that a reader of the project knows."""
 NOT_OURS = {

@@ -24,6 +24,7 @@ WITHOUT_PRICE = {
     "node/Power", "node/CPU and main memory", "node/Temperature", "node/Hours by state", "node/Disk and network",
     "node/Owners", "node/Runs on this machine", "node/Activity of SMs, tensor cores and memory", "node/Energy",
     "node/Clocks held down", "node/Errors of GPUs", "node/Driver", "node/Electricity", "run/Energy of an epoch",
+    "node/Ends in", "node/Credit left",
 }  # fmt: skip
 """Panels that need no price; every other one must be empty where nobody knows it: never zero."""
 
@@ -48,6 +49,7 @@ NAMES = (
     "type",
     "call",
     "form",
+    "credit",
 )
 """Labels that name the series of a panel."""
 OF_GPUS_ALONE = ("node_useful_seconds", "run_useful_cost", "energy", "grid_grams")

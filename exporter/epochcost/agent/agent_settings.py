@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from epochcost.model import PurchaseOption
+from epochcost.prices.extras import Extra, parse_charged
 from epochcost.settings import (
+    SettingsError,
     absolute_patterns,
     address,
     between,
@@ -94,6 +96,12 @@ class AgentSettings:
         "id of the reservation (such as a capacity block) that this machine runs in, if its price is that "
         "reservation's",
     )
+    node_session_limit: float | None = option(
+        "node.session-limit",
+        None,
+        "how long after its boot the provider ends this machine (12h, 24h), where it does",
+        parse=optional(between("1m", "366d")),
+    )
     node_team: str = option(
         "node.team", "", "team that this machine is paid for, as label team; a run may name another (EPOCHCOST_TEAM)"
     )
@@ -143,6 +151,13 @@ class AgentSettings:
         None,
         "fixed hourly price of this machine in US dollars; use it instead of --prices.url",
         parse=optional(positive),
+    )
+    price_extras: tuple[Extra, ...] = option(
+        "price.extras",
+        (),
+        "what is paid beside that price: disk=0.08*1000/gb-month, address=0.005/hour, licence=375/month, "
+        "egress=0.09*50/gb (GB of a month)",
+        parse=parse_charged,
     )
     prices_url: str = option("prices.url", "", "the price poller, http://HOST:10836", parse=http_url)
     prices_interval: float = option(
@@ -222,6 +237,12 @@ class AgentSettings:
     log_level: str = option(
         "log.level", "info", "debug, info, warning or error", parse=choice("debug", "info", "warning", "error")
     )
+
+    def __post_init__(self) -> None:
+        if self.price_extras and self.price_usd_per_hour is None:
+            raise SettingsError(
+                "--price.extras needs --price.usd-per-hour: a poller has extras of its own (docs/prices.md)"
+            )
 
     @property
     def store(self) -> StoreSettings:

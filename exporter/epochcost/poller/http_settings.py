@@ -116,7 +116,7 @@ class HttpSettings:
         "oci.instance-types",
         (),
         "shapes to watch",
-        parse=words_like(r"(VM|BM)\.[A-Za-z0-9.-]+", "a shape, BM.GPU.H100.8"),
+        parse=words_like(r"(VM|BM)\.[A-Za-z0-9.-]+( \([A-Za-z0-9]+\))?", "a shape, BM.GPU.H100.8"),
     )
     oci_interval: float = option(
         "oci.interval", DAY, "interval between requests to the Oracle price list", parse=INTERVAL

@@ -124,7 +124,7 @@ class PollerSettings(HttpSettings):
     credits: tuple[Credit, ...] = structured("credits", "prepaid or granted credit", parse_credits, ())
     limits: tuple[Limit, ...] = structured("limits", "session limits and free quotas", parse_limits, ())
     aws_regions: tuple[str, ...] = option(
-        "aws.regions", (), "regions to watch", parse=words_like(r"[a-z]{2}(-[a-z0-9]+)+", "a region code, us-east-1")
+        "aws.regions", (), "regions to watch", parse=words_like(r"[a-z]{2,4}(-[a-z0-9]+)+", "a region code, us-east-1")
     )
     aws_instance_types: tuple[str, ...] = option(
         "aws.instance-types",
