@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from epochcost._version import __version__
+from epochcost.commit import version_line
 from epochcost.settings import SettingsError, add_flags, load
 from epochcost.shipped import KINDS, ShippedError, write
 
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     parsed = vars(_parser().parse_args(arguments))
     if command == "version":
-        print(f"epochcost {__version__}, Python {platform.python_version()}")
+        print(f"{version_line(__version__)}, Python {platform.python_version()}")
         return 0
     if command in KINDS:
         return _shipped(command, parsed)
@@ -83,7 +84,7 @@ def _missing(extra: str) -> str:
     from importlib.util import find_spec
 
     needed = {"prometheus_client": "prometheus-client", "yaml": "pyyaml"}
-    needed |= {"apscheduler": "apscheduler", "boto3": "boto3"} if extra == "prices" else {"pynvml": "nvidia-ml-py"}
+    needed |= {"apscheduler": "apscheduler"} if extra == "prices" else {"pynvml": "nvidia-ml-py"}
     return next((name for module, name in needed.items() if find_spec(module) is None), "")
 
 
@@ -93,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
         description="What one epoch of training costs, live: agent on each training node, price poller, checks.",
         epilog="Every option is also an environment variable and a key of the YAML file; see docs/configuration.md.",
     )
-    parser.add_argument("--version", action="version", version=f"epochcost {__version__}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and the commit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     texts = {
         "agent": "run the agent: one on each training node",
@@ -120,6 +121,14 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--out", metavar="DIR", required=True, help="directory to write into, made where missing")
     commands.add_parser("version", help="print the version")
     return parser
+
+
+class _Version(argparse.Action):
+    """Asks for the commit only where it is printed."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(version_line(__version__))
+        parser.exit()
 
 
 def _add_once(parser: argparse.ArgumentParser) -> None:
