@@ -170,6 +170,8 @@ def _read_section(path: Path, section: str, settings: type) -> dict[str, Any]:
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = getattr(err, "problem", None)
         raise SettingsError(f"{path}: is not valid YAML{where}{f': {problem}' if problem else ''}") from None
+    except (ValueError, RecursionError) as err:  # a date or a number that is none; lists in lists without end
+        raise SettingsError(f"{path}: is not valid YAML: {type(err).__name__}") from None
     if not isinstance(document, dict):
         raise SettingsError(f"{path}: must be a mapping with the sections agent and prices")
     unknown = set(document) - set(SECTIONS)

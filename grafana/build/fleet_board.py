@@ -245,7 +245,11 @@ def _history(grid: Grid) -> None:
             0,
             empty="No GPU and no price is known",
         ),
-        Query("avg(cluster:epochcost_gpu_utilization_ratio:rate5m)", "GPU utilisation"),
+        Query(
+            "sum(node:epochcost_gpu_utilization_ratio:rate5m * node:epochcost_gpu_weight:sum)\n"
+            "/ sum(node:epochcost_gpu_weight:sum and node:epochcost_gpu_utilization_ratio:rate5m)",
+            "GPU utilisation",
+        ),
         Query("avg(gpu:epochcost_memory_fill_ratio:rate5m)", "GPU memory fill"),
         Query(f"{WASTE} / (sum({BY_STATE}) > 0)", "Wasted share"),
         colours={"GPU utilisation": GREEN, "GPU memory fill": BLUE, "Wasted share": AMBER},

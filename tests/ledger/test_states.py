@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from tests.ledger.story import T0, dollars, event, gpus, ledger, run_cost, seconds, tell
 
-from epochcost.ledger import Device
+from epochcost.ledger import Device, Ledger
 from epochcost.ledger.ledger import MAX_OPEN_RUNS
 from epochcost.model import EndStatus, Phase, RunId, State
 
@@ -53,6 +54,20 @@ def test_a_run_of_which_only_its_start_is_heard_works_when_its_devices_have_been
     tell(it, 400, [], gpus(0.0, 0.0))
     assert seconds(it)[State.STARTUP] == 110
     assert it.runs[RunId("r")].epochs.executed == 0
+
+
+def test_what_another_machine_had_done_already_is_done_again_here() -> None:
+    it = ledger()
+    tell(it, 5, [event("start", 0), event("resume", 5, phase="train", epoch=7)], gpus(1.0))
+    part = it.runs[RunId("r")].part
+    it.reached_elsewhere(RunId("r"), part, 7.5)
+    it.reached_elsewhere(RunId("r"), part, 7.1)
+    it.reached_elsewhere(RunId("r"), "another", 9)
+    it.reached_elsewhere(RunId("unheard of"), part, 9)
+    tell(it, 30, [event("progress", 5 + n, epoch=7 + n / 20, step=n) for n in range(1, 26)], gpus(1.0))
+    assert seconds(it) == pytest.approx({State.STARTUP: 6, State.REPLAY: 9, State.USEFUL: 15})
+    saved = Ledger.restored(json.loads(json.dumps(it.state()))).runs[RunId("r")].epochs
+    assert (saved.elsewhere, saved.lost) == (7.5, 0)
 
 
 def test_a_run_without_progress_is_stalled_after_two_minutes_whatever_the_utilisation_says() -> None:

@@ -90,6 +90,9 @@ class AgentSettings:
         "",
         "id of the reservation (a capacity block) that it runs in, where its price is of that one",
     )
+    node_team: str = option(
+        "node.team", "", "team that this machine is paid for, as label team; a run may name another (EPOCHCOST_TEAM)"
+    )
     node_metadata: str = option(
         "node.metadata",
         "auto",

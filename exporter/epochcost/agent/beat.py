@@ -112,7 +112,11 @@ class Beat:
             it.meter.begin_boot(now, self._sampled.host.boot_ts(now), inputs.events)
             self._memory.first = False
         snapshot = it.meter.tick(now, replace(inputs, health=self._health.by_collector(now)))
-        snapshot = self._sampled.store.added_to(snapshot) if self._sampled.store is not None else snapshot
+        if self._sampled.store is not None:
+            snapshot = self._sampled.store.added_to(snapshot)
+            for view in snapshot.runs:
+                if view.stored is not None:
+                    it.meter.ledger.reached_elsewhere(view.run, view.part, view.stored.reached_elsewhere)
         owners = self._sampled.owners.of(snapshot.gpus, it.meter.ledger.runs_on())
         self.snapshot = snapshot = replace(
             snapshot,

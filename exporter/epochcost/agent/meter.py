@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from epochcost.agent.event_order import in_order
 from epochcost.agent.settlement import MOST_UNSETTLED_SECONDS, Settlement, settled_until
-from epochcost.agent.snapshot import CollectorHealth, GpuView, NodeView, SettledMoney, Snapshot, StateTotals
+from epochcost.agent.snapshot import CollectorHealth, GpuView, NodeView, RunView, SettledMoney, Snapshot, StateTotals
 from epochcost.agent.views import Histories, run_views, useful_split
 from epochcost.ledger import Device, Ledger
 from epochcost.ledger.node_ledger import FOLD_AFTER_SECONDS
@@ -137,6 +137,7 @@ class Meter:
         *,
         machine: str = "",
         keep_seconds: float = 900.0,
+        name_of: Callable[[int | None], str] = lambda _: "",
         silence_seconds: float = 3600.0,
         idle: Idle | None = None,
         rates: EnergyRates | None = None,
@@ -150,6 +151,7 @@ class Meter:
         self.rates = rates or EnergyRates()
         self.boot_ts: float | None = None
         self.settlement = Settlement()
+        self._name_of = name_of
         self._histories = Histories()
         self._quote: Quote | None = None
         self._heard_t = 0.0
@@ -214,7 +216,7 @@ class Meter:
             t=now,
             node=node,
             gpus=self._gpu_views(now, inputs),
-            runs=run_views(self.ledger, self.settlement, self._histories, now, self.keep_seconds),
+            runs=self._run_views(now),
             health=inputs.health,
             events=dict(counts),
             clock_jumps=inputs.clock_jumps,
@@ -253,6 +255,10 @@ class Meter:
             power_watts=_power(reading),
             preemption=inputs.preemption,
         )
+
+    def _run_views(self, now: float) -> tuple[RunView, ...]:
+        runs = run_views(self.ledger, self.settlement, self._histories, now, self.keep_seconds)
+        return tuple(replace(run, owner_user=self._name_of(self.ledger.runs[run.run].user)) for run in runs)
 
     def _gpu_views(self, now: float, inputs: Inputs) -> tuple[GpuView, ...]:
         if not inputs.has_gpus or inputs.gpus is None:

@@ -142,6 +142,7 @@ class StoredRun:
         machines: how many have, or had, a part of it.
         missing_epochs: done in parts that the store does not have.
         cost_to_finish_usd: of the epochs that are planned and not done.
+        reached_elsewhere: highest position of the parts that it does not train on any more; 0 for none.
     """
 
     cost_usd: float | None
@@ -150,6 +151,7 @@ class StoredRun:
     missing_epochs: float = 0.0
     epoch_cost_usd: float | None = None
     cost_to_finish_usd: float | None = None
+    reached_elsewhere: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +181,7 @@ class CountedProgress:
     tokens: int | None = None
     last_epoch_seconds: float | None = None
     current_epoch_seconds: float | None = None
+    current_epoch_ratio: float | None = None
     phase_seconds: Mapping[Phase, float] = field(default_factory=dict)
 
 
@@ -247,6 +250,10 @@ class RunView:
     """None without any price."""
     launcher: str = ""
     launcher_job: str = ""
+    team: str = ""
+    """Who pays for it, as its environment says."""
+    owner_user: str = ""
+    """Who began it: the name of the user whose process wrote its events; empty where that is nobody's name."""
     attempt: int = 0
     """Number of the newest attempt: as its launcher counts, else how many of them this machine has seen."""
     stored: StoredRun | None = None

@@ -8,6 +8,7 @@ from pathlib import Path
 from epochcost.agent.agent_settings import AgentSettings
 from epochcost.agent.meter import EnergyRates, Idle, Meter
 from epochcost.agent.price_feed import Asks
+from epochcost.agent.user_names import UserNames
 from epochcost.agent.whole_run_feed import WholeRunFeed
 from epochcost.agent.whole_run_source import WholeRunSource
 from epochcost.gpus.nvml.nvml_processes import NvmlProcesses
@@ -34,6 +35,7 @@ def node_of(settings: AgentSettings, environ: Mapping[str, str]) -> Node:
         instance_type=settings.node_instance_type,
         purchase_option=PurchaseOption(option) if option else None,
         reservation=settings.node_reservation,
+        team=settings.node_team,
     )
     return identify(configured)
 
@@ -105,6 +107,7 @@ def meter_of(settings: AgentSettings, node: Node, machine: str) -> Meter:
         node,
         machine=machine,
         keep_seconds=settings.keep_seconds,
+        name_of=UserNames().of,
         silence_seconds=settings.silence_seconds,
         idle=Idle(settings.busy_ratio, settings.held_memory_bytes),
         rates=EnergyRates(

@@ -106,6 +106,8 @@ class Epochs:
     """Median of the intervals, until another one comes."""
     before: float | None = None
     """Position at the end of the attempt before, until this attempt's own first position is known."""
+    elsewhere: float = 0.0
+    """Highest position that others had reached before they left the run to this machine, where that is known."""
 
     def begin_attempt(self, t: float, *, anew: bool = False, heard_start: bool = True) -> None:
         """A process of the run has started while none of it was running; ``anew`` after an attempt that finished.
@@ -339,6 +341,11 @@ class Epochs:
         """Position, also while an attempt has not yet said its own; None where none was ever said."""
         return self.position if self.position is not None else self.before
 
+    @property
+    def done_of_it(self) -> float | None:
+        """How much of the epoch that runs is done; None while none runs, or the position is not known."""
+        return None if self.begin_t is None or self.position is None else max(0.0, self.position - self.begin_position)
+
     def drop_oldest(self, count: int) -> list[Epoch]:
         """Take the ``count`` oldest finished epochs out; they stay in the sums."""
         dropped, self.finished = self.finished[:count], self.finished[count:]
@@ -362,7 +369,8 @@ class Epochs:
         """Where a second at ``t`` goes; `State.USEFUL` means "progressing" (utilisation splits it)."""
         if not self.begun:
             return State.STARTUP
-        if not self.anew and self.position is not None and self.position < self.high_water - WHOLE:
+        reached = max(self.high_water, self.elsewhere)
+        if not self.anew and self.position is not None and self.position < reached - WHOLE:
             return State.REPLAY
         if t >= self.stalls_at(stall_after):
             return State.STALLED
@@ -416,6 +424,7 @@ _SAVED = (
     "fresh",
     "whole_t",
     "heard_start",
+    "elsewhere",
 )
 
 

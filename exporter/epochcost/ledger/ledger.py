@@ -248,6 +248,12 @@ class Ledger:
                     gone = TrainingEvent(EventKind.GONE, member.last_t, account.run, writer, status=EndStatus.LOST)
                     self.apply(gone)
 
+    def reached_elsewhere(self, run: RunId, part: str, position: float) -> None:
+        """The run had come to ``position`` on other machines: what this ``part`` does below it is done again."""
+        account = self.runs.get(run)
+        if account is not None and account.part == part:
+            account.epochs.elsewhere = max(account.epochs.elsewhere, position)
+
     def open_runs(self) -> list[RunAccount]:
         """The runs with a process running, in order of appearance."""
         return [account for account in self.runs.values() if account.is_open]

@@ -11,8 +11,8 @@ from epochcost.model import State
 NODE: tuple[Family, ...] = (
     Family(
         "node_info",
-        "What this machine is; join it on instance.",
-        ("node", "provider", "region", "zone", "instance_type", "purchase_option"),
+        "What this machine is, and the team that it is paid for.",
+        ("node", "provider", "region", "zone", "instance_type", "purchase_option", "team"),
         lambda s: [(_identity(s.node), 1)],
     ),
     Family(
@@ -155,9 +155,8 @@ NODE: tuple[Family, ...] = (
 
 def _identity(node: NodeView) -> tuple[str, ...]:
     n = node.node
-    return (
-        n.node, n.provider, n.region, n.zone, n.instance_type, n.purchase_option.value if n.purchase_option else ""
-    )  # fmt: skip
+    option = n.purchase_option.value if n.purchase_option else ""
+    return n.node, n.provider, n.region, n.zone, n.instance_type, option, n.team
 
 
 def _by_state(values: Mapping[State, float]) -> list[Row]:

@@ -36,7 +36,18 @@ RUN: tuple[Family, ...] = (
     Family(
         "run_info",
         "What this training run is.",
-        (*RUN_LABELS, "experiment", "framework", "nodes", "world", "launcher", "launcher_job", "attempt"),
+        (
+            *RUN_LABELS,
+            "experiment",
+            "team",
+            "owner_user",
+            "framework",
+            "nodes",
+            "world",
+            "launcher",
+            "launcher_job",
+            "attempt",
+        ),
         _rows(lambda r: [(_facts(r), 1)]),
     ),
     Family(
@@ -183,6 +194,12 @@ RUN: tuple[Family, ...] = (
         _counted(lambda c: c.current_epoch_seconds),
     ),
     Family(
+        "run_current_epoch_ratio",
+        "Part of the epoch that is running which is done here.",
+        RUN_LABELS,
+        _counted(lambda c: c.current_epoch_ratio),
+    ),
+    Family(
         "run_current_epoch_cost_usd",
         "Dollars of the epoch that is running, so far, on this node.",
         RUN_LABELS,
@@ -279,4 +296,5 @@ def _samples(summary: Summary, run: RunView, machine: str) -> list[Sample]:
 
 def _facts(r: RunView) -> tuple[str, ...]:
     size = (str(r.nodes or ""), str(r.world or ""))
-    return r.run, r.part, r.experiment, r.framework, *size, r.launcher, r.launcher_job, str(r.attempt)
+    whose = (r.experiment, r.team, r.owner_user)
+    return r.run, r.part, *whose, r.framework, *size, r.launcher, r.launcher_job, str(r.attempt)

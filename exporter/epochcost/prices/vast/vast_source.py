@@ -106,7 +106,10 @@ class VastMarket:
                 for want, (usd, offer) in cheapest.items():
                     key = PriceKey(PROVIDER, want.region, "", want.instance_type, option)
                     prices.append(Price(key, (self._step(key, usd, now),), NAME, now))
-                    facts.setdefault(want.instance_type, _facts(want.instance_type, offer))
+                    try:
+                        facts.setdefault(want.instance_type, _facts(want.instance_type, offer))
+                    except FieldError as err:  # its price is good all the same
+                        problems.append(f"vast: offer {offer.get('id')!r:.20}: {err}")
         if problems and not prices:
             raise PriceSourceError(summary(problems))
         return Catalogue(
