@@ -3,7 +3,7 @@
 set -e
 if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
 if [ "$1" = purge ]; then
-  rm -rf /etc/epochcost /var/lib/epochcost /var/lib/epochcost-prices /run/epochcost
+  rm -rf /etc/epochcost /var/lib/epochcost /var/lib/epochcost-prices /run/epochcost /run/epochcost-users
   for user in epochcost epochcost-prices; do
     if getent passwd "$user" >/dev/null; then userdel "$user"; fi
     if getent group "$user" >/dev/null; then groupdel "$user"; fi
