@@ -287,9 +287,12 @@ def optional(parse: Callable[[str], T]) -> Callable[[str], T | None]:
 
 
 def choice(*allowed: str) -> Callable[[str], str]:
-    """One of ``allowed``."""
+    """One of ``allowed``. YAML reads a bare ``off`` as false: that is taken as the word that was written."""
+    by_boolean = {"false": "off", "true": "on"}
 
     def parse(text: str) -> str:
+        if text not in allowed and by_boolean.get(text) in allowed:
+            return by_boolean[text]
         if text not in allowed:
             raise ValueError(f"allowed: {', '.join(allowed)}")
         return text

@@ -81,11 +81,13 @@ class Ledger:
         """Open the books in a boot of the machine.
 
         Args:
-            start: the instant from which its time is accounted.
+            start: the instant from which its time is accounted; never one that is accounted already, as a container's
+                would be, whose boot is its own and whose boot time the host's.
             seen_from: the instant of the agent's first start; time before it without a run is ``boot``.
             boot: when the machine was booted; what runs did before is not charged.
         """
         before = start if self.cursor is None else self.cursor
+        start = max(start, before)
         for account in self.runs.values():
             account.close(before)
         self._reshare(before)

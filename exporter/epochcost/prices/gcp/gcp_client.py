@@ -185,7 +185,7 @@ class GcpCatalogue:
 
     def _no_library(self) -> NotConfiguredError:
         return NotConfiguredError(
-            f"{self._source}: google-cloud-billing is not installed: pip install 'epochcost[prices]'"
+            f"{self._source}: google-cloud-billing is not installed: pip install 'epochcost[prices,gcp]'"
         )
 
     def _clean(self, err: Exception) -> str:
