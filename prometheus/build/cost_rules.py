@@ -266,20 +266,19 @@ WASTE_FILE = RuleFile(
                     """,
                 ),
                 record(
-                    "run_state:epochcost_spending_usd_per_hour:rate5m",
+                    "part_state:epochcost_cost_usd_per_hour:rate5m",
                     """
-                    sum by (RUN, state) (
-                      max by (PART, state) (rate(epochcost_run_state_seconds_total[5m]))
-                      * on (MACHINE) group_left () node:epochcost_price_usd_per_hour:unified
-                    )
+                    max by (PART, state) (rate(epochcost_run_state_seconds_total[5m]))
+                    * on (MACHINE) group_left () node:epochcost_price_usd_per_hour:unified
                     """,
+                    "Of each machine that a run is on.",
                 ),
                 record(
                     "run_state:epochcost_cost_ratio:rate5m",
                     """
-                    run_state:epochcost_spending_usd_per_hour:rate5m
+                    sum by (RUN, state) (part_state:epochcost_cost_usd_per_hour:rate5m)
                     / on (RUN) group_left ()
-                    (sum by (RUN) (run_state:epochcost_spending_usd_per_hour:rate5m) > 0)
+                    (sum by (RUN) (part_state:epochcost_cost_usd_per_hour:rate5m) > 0)
                     """,
                 ),
                 record(
@@ -300,6 +299,42 @@ WASTE_FILE = RuleFile(
                     / (run:epochcost_cost_usd:sum > 0)
                     """,
                     "Share of all that the run has cost so far, on every machine that it was on.",
+                ),
+                record(
+                    "machine_state:epochcost_cost_usd_per_hour:unclaimed",
+                    """
+                    clamp_min(
+                      (
+                        node_state:epochcost_cost_usd_per_hour:rate5m
+                        - on (MACHINE, state) group_left ()
+                        sum by (MACHINE, state) (part_state:epochcost_cost_usd_per_hour:rate5m)
+                      )
+                      or on (MACHINE, state) node_state:epochcost_cost_usd_per_hour:rate5m,
+                      0
+                    )
+                    """,
+                    "What no run pays for on a machine.",
+                ),
+                record(
+                    "team_state:epochcost_cost_usd_per_hour:rate5m",
+                    """
+                    sum by (KEEP, team, state) (
+                      part_state:epochcost_cost_usd_per_hour:rate5m
+                      * on (RUN) group_left (team) run:epochcost_owner:info
+                      or
+                      machine_state:epochcost_cost_usd_per_hour:unclaimed
+                      * on (MACHINE) group_left (team)
+                      (machine:epochcost_team:info or on (MACHINE) machine:epochcost_node_info:max)
+                    )
+                    """,
+                    """
+                    A run's dollars are its team's, the rest of a machine is the machine's team's; what belongs to no
+                    team has an empty one, so that the teams sum to the cluster.
+                    """,
+                ),
+                record(
+                    "team:epochcost_waste_usd_per_hour:rate5m",
+                    f"sum by (KEEP, team) (team_state:epochcost_cost_usd_per_hour:rate5m{{{WASTE}}})",
                 ),
                 record(
                     "experiment_state:epochcost_cost_usd_per_hour:rate5m",

@@ -18,6 +18,7 @@ AGENTS = re.compile(r"(?<![\w:])(epochcost_(?:node|gpu|run|collector|sample)_\w+
 BY_STATE = re.compile(r"epochcost_(run_state|(node|gpu)_(seconds|cost_usd)_total|node_provisional_cost_usd)")
 """Those that have a label ``state``, but for figures of useful time alone."""
 ASK = re.compile(r'ask_(\w+) "((?:[^"\\]|\\.)*)"((?: \$labels\.\w+)*)')
+GROUP = re.compile(r"\b(group_left|group_right) \(([^()]*)\)")
 LEVELS = {"cluster": (), "machine": (MACHINE,), "run": ("run",)}
 
 
@@ -37,7 +38,12 @@ class Labels:
         text = source
         for word, labels in self.words().items():
             text = re.sub(rf"\b{word}\b" + (r"(, )?" if not labels else ""), lambda m, to=labels: _joined(m, to), text)
-        return AGENTS.sub(_only_ours, text)
+        return GROUP.sub(self._group, AGENTS.sub(_only_ours, text))
+
+    def _group(self, match: re.Match[str]) -> str:
+        """A kept label is on both sides already."""
+        names = [name for name in match[2].split(", ") if name and name not in self.keep]
+        return f"{match[1]} ({', '.join(names)})"
 
     def text(self, source: str) -> str:
         """An alert's text, where ``ask_run "metric{}"`` asks about the run (cluster, machine) of the alert."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from part_rules import ARCHIVE, HISTORY, KEPT, WHO_COUNTS
+from price_rules import own
 from rule_text import Group, RuleFile, record
 
 ONE_LEADER = "unless on (RUN) run:epochcost_leaders:unclear"
@@ -44,6 +45,11 @@ def pace(window: str, seconds: int) -> str:
       )
       and on (RUN) part:epochcost_last_epoch_seconds:now <= {seconds}
     )"""
+
+
+def or_nothing(info: str) -> str:
+    """``info`` of each run, and of those without it a series without its label."""
+    return f"{info} or on (RUN) max by (RUN) (epochcost_run_info)"
 
 
 RUN = [
@@ -115,6 +121,46 @@ RUN = [
         """
         topk by (RUN) (1, max by (RUN, experiment) (epochcost_run_info{experiment!=""}))
         """,
+    ),
+]
+OWNERS = [
+    record(
+        "run:epochcost_team:info",
+        f"""
+        topk by (RUN) (1, max by (RUN, team) ({own('epochcost_run_info{team!=""}', "team")}))
+        or on (RUN)
+        topk by (RUN) (1,
+          max by (RUN, team) (
+            (max by (PART) (epochcost_run_info) and on (PART) part:epochcost_active:now)
+            * on (MACHINE) group_left (team) machine:epochcost_team:info
+          )
+        )
+        """,
+        "The team that a run is paid for: as it says, else its machine's.",
+    ),
+    record(
+        "run:epochcost_place:info",
+        """
+        max by (RUN, node, epochcost_machine) (
+          (max by (PART) (epochcost_run_info) and on (PART) part:epochcost_active:now)
+          * on (MACHINE) group_left (node) node:epochcost_node_info:max
+        )
+        unless on (RUN) count by (RUN) (max by (RUN, epochcost_machine) (part:epochcost_active:now)) > 1
+        """,
+        "Where a run is that is on one machine.",
+    ),
+    record(
+        "run:epochcost_owner:info",
+        f"""
+        max by (RUN) (epochcost_run_info)
+        * on (RUN) group_left (experiment) ({or_nothing("run:epochcost_experiment:info")})
+        * on (RUN) group_left (team) ({or_nothing("run:epochcost_team:info")})
+        * on (RUN) group_left (owner_user) (
+          {or_nothing('topk by (RUN) (1, max by (RUN, owner_user) (epochcost_run_info{owner_user!=""}))')}
+        )
+        * on (RUN) group_left (node, epochcost_machine) ({or_nothing("run:epochcost_place:info")})
+        """,
+        "Whose every run is, and where it is; what is not known is an empty label.",
     ),
 ]
 EPOCHS = [
@@ -335,6 +381,7 @@ RUNS = RuleFile(
     [
         Group("epochcost-parts", KEPT),
         Group("epochcost-run", [*WHO_COUNTS, *HISTORY, *RUN, *EPOCHS]),
+        Group("epochcost-owner", OWNERS),
         Group("epochcost-epoch", [*COST_OF_EPOCHS, *PROJECTION]),
         Group(
             "epochcost-archive",

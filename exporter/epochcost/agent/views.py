@@ -182,6 +182,7 @@ def _view(  # noqa: PLR0913, PLR0917 - all that a view is made of
         useful=useful_split(ledger, [account.run]),
         energy_joules=account.energy.joules if account.energy.seconds else None,
         energy_seconds=account.energy.seconds or None,
+        team=facts.team,
         launcher=facts.launcher,
         launcher_job=facts.job,
         attempt=epochs.attempts if facts.attempt is None else facts.attempt,
