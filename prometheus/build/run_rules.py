@@ -28,13 +28,19 @@ DONE_OF_IT = f"max by (RUN) ({newest('epochcost_run_current_epoch_ratio')})"
 """The part of the epoch that runs which is done."""
 
 
+def since(name: str, window: str) -> str:
+    """What a part has added to a figure within ``window``: no counter of a part ever falls, so two samples tell."""
+    return f"{name} - on (PART) ({name} offset {window} or on (PART) 0 * {name})"
+
+
 def pace(window: str, seconds: int) -> str:
     """Epochs a second over ``window``, where the newest epoch took at most ``seconds``."""
     return f"""
     (
       sum by (RUN) (
-        max by (PART) (increase(epochcost_run_epochs_total[{window}]))
-        / on (PART) (max by (PART) (increase(epochcost_run_seconds_total[{window}])) > 0)
+        ({since("part:epochcost_epochs:kept", window)})
+        / on (PART)
+        (({since("part:epochcost_run_seconds:kept", window)}) > 0)
         and on (PART) part:epochcost_active:now
       )
       and on (RUN) part:epochcost_last_epoch_seconds:now <= {seconds}
