@@ -149,7 +149,7 @@ class HuggingFaceHooks:
     def _to_tables(self) -> None:
         """Dollars into the row that a notebook's table got since: its own callback comes after this one."""
         for table in [found for one in self._beside if (found := _table(one)) is not None]:
-            rows = table.inner_table or ()
+            rows: list[list[Any]] = table.inner_table or []
             if self._for_table and len(rows) > self._rows > 0:
                 row = {rows[0][0]: rows[-1][0]}
                 row.update({COLUMNS[name]: f"{usd:.4g}" for name, usd in self._for_table.items() if name in COLUMNS})
