@@ -92,15 +92,15 @@ def test_what_is_written_is_seen_at_once(tmp_path: Path):
     with begin(tmp_path, *python(code)) as program:
         assert program.stdin is not None
         assert program.stdout is not None
-        slowest = 0.0
+        took = []
         for number in range(50):
             begun = time.perf_counter()
             program.stdin.write(b"%d\n" % number)
             program.stdin.flush()
             assert program.stdout.read(len(str(number))) == b"%d" % number  # no newline: nothing is held back
-            slowest = max(slowest, time.perf_counter() - begun)
+            took.append(time.perf_counter() - begun)
         program.communicate(timeout=20)
-    assert slowest < 0.5
+    assert sorted(took)[5] < 0.05  # whoever waits for a tick takes longer each time; a busy machine does now and then
 
 
 def test_a_reader_that_goes_away_ends_the_program_as_it_would(tmp_path: Path):
