@@ -532,6 +532,16 @@ def test_lines_are_numbered_as_in_an_editor_however_often_they_were_drawn_over()
     assert b"epoch 1: ended in line 3\nepoch 2: ended in line 4\n" in done.stdout
 
 
+def test_a_line_that_is_followed_is_not_left_out_too():
+    done = read(b"Epoch 1/2 loss 0.5\nEpoch 2/2 loss 0.4\n")
+    assert b"followed: 2 lines like 'Epoch 1/2 loss 0.5'" in done.stdout
+    assert b"left out" not in done.stdout
+    rare = b"".join(b"Epoch [%d/50] loss 0.51\n" % number for number in range(10, 51, 10))
+    assert read(rare).stdout.startswith(b"epoch 1: ended in line 1\n")
+    assert b"50 epochs reported, 50 planned" in read(rare).stdout
+    assert b"left out" not in read(rare).stdout
+
+
 def test_a_log_that_is_not_understood_says_which_flag_helps(tmp_path: Path):
     done = read(LOG)
     assert done.returncode == 0
