@@ -379,7 +379,7 @@ def train(place, record):
         record["weights"] = digest([model.coef_, model.intercept_])
 """
 ULTRALYTICS = (
-    YOLO[: YOLO.index("model = YOLO(")]
+    YOLO[: YOLO.index("model = YOLO(")].replace("import numpy,", "import numpy\nnumpy.random.seed(0)\nimport")
     + """
 import numpy, random, torch
 
