@@ -125,6 +125,7 @@ class Node:
         purchase_option: how the machine is paid; None where unknown.
         source: which identity source said so (``configured``, ``aws``, ...).
         reservation: id of the reservation (a capacity block, a future reservation) that it is started in.
+        team: who pays for it, as configured.
     """
 
     node: str
@@ -135,6 +136,7 @@ class Node:
     purchase_option: PurchaseOption | None = None
     source: str = ""
     reservation: str = ""
+    team: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,6 +379,7 @@ class TrainingEvent:
         run: the run's id, safe as a label.
         writer: which stream it came from (file name), one per process; two writers of one run are its members.
         experiment: groups runs of the same model and data.
+        team: who pays for the run, as its environment says.
         rank, local_rank, node_rank, nodes, world: of the process in its job.
         gpus: device indices or UUIDs that the process uses; None for all of the node.
         epoch: position, counted in finished epochs (3.25 = a quarter into the fourth); whole for ``EPOCH_END``.
@@ -394,6 +397,7 @@ class TrainingEvent:
     run: RunId
     writer: str
     experiment: str | None = None
+    team: str | None = None
     framework: str | None = None
     pid: int | None = None
     rank: int | None = None
