@@ -228,7 +228,7 @@ class Duration:
         """The seconds of ``text``.
 
         Raises:
-            ValueError: when it is no duration, or one that makes no sense here.
+            ValueError: when it is not a duration, or one that makes no sense here.
         """
         match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?", text.strip(), re.ASCII)
         seconds = float(match[1]) * _SECONDS[match[2] or "s"] if match else 0.0
@@ -287,9 +287,12 @@ def optional(parse: Callable[[str], T]) -> Callable[[str], T | None]:
 
 
 def choice(*allowed: str) -> Callable[[str], str]:
-    """One of ``allowed``."""
+    """One of ``allowed``. YAML reads a bare ``off`` as false: that is taken as the word that was written."""
+    by_boolean = {"false": "off", "true": "on"}
 
     def parse(text: str) -> str:
+        if text not in allowed and by_boolean.get(text) in allowed:
+            return by_boolean[text]
         if text not in allowed:
             raise ValueError(f"allowed: {', '.join(allowed)}")
         return text

@@ -185,6 +185,15 @@ def test_a_reboot_ends_what_ran_where_it_was_last_seen_and_assumes_nothing() -> 
     assert seconds(it) == pytest.approx({State.USEFUL: 50, State.BOOT: 60, State.VACANT: 40})
 
 
+def test_a_boot_that_is_said_to_be_older_than_what_is_accounted_accounts_nothing_twice() -> None:
+    it = ledger()  # a container has boots of its own, and /proc/stat says when its host was booted
+    tell(it, 50, [event("start", 0), event("phase", 0, **TRAIN), *steady(50)], gpus(1.0))
+    it.begin(T0 + 49, T0 + 52, T0 - 1000)
+    tell(it, 60, [], gpus(0.0))
+    assert sum(seconds(it).values()) == pytest.approx(60)
+    assert run_cost(it) == pytest.approx(0.05)
+
+
 def test_the_number_of_gpus_may_change_while_a_run_is_open() -> None:
     it = ledger()
     tell(it, 10, [event("start", 0, gpus=("0",))], gpus(1.0, 1.0))

@@ -97,7 +97,7 @@ def test_names_that_providers_have_are_taken(flag: str, word: str) -> None:
     [
         (
             {"prices.sources": "owned,gpc"},
-            "--prices.sources: 'owned,gpc' is not valid: 'gpc' is no price source; allowed",
+            "--prices.sources: 'owned,gpc' is not valid: 'gpc' is not a price source; allowed",
         ),
         ({"prices.sources": ","}, "none given"),
         ({"aws.regions": "us-east-1"}, "--aws.regions needs --aws.instance-types too"),
@@ -108,7 +108,7 @@ def test_names_that_providers_have_are_taken(flag: str, word: str) -> None:
         ({"owned.price-usd": "2000"}, "--owned.years, --owned.watts, --owned.tariff-usd-per-kwh must be given too"),
         ({"owned.price-usd": "-1"}, "--owned.price-usd: '-1' is not valid"),
         ({"owned.watts": "lots"}, "--owned.watts: 'lots' is not valid"),
-        ({"owned.pue": "0.9"}, "expected 1 or more"),
+        ({"owned.pue": "0.9"}, "PUE must be >= 1"),
         ({**REFERENCE, "owned.residual-usd": "5000"}, "residual-usd: 5000.0 must not be above price-usd"),
         ({"web.listen-address": "10836"}, "expected HOST:PORT"),
     ],

@@ -427,7 +427,9 @@ def test_a_row_that_is_no_price_is_refused_with_its_content(
     aws: AwsPriceServer, spot_source: AwsSpot, usd: str
 ) -> None:
     aws.spot_history = [spot("p2.xlarge", "us-east-1a", usd, NOW - 60)]
-    with pytest.raises(PriceSourceError, match=r"a row of us-east-1 is no price: .*'AvailabilityZone': 'us-east-1a'"):
+    with pytest.raises(
+        PriceSourceError, match=r"a row of us-east-1 is not a price: .*'AvailabilityZone': 'us-east-1a'"
+    ):
         spot_source.fetch(wanted("p2.xlarge"), NOW)
 
 

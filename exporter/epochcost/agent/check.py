@@ -76,7 +76,7 @@ def _ledger(settings: AgentSettings, environ: Mapping[str, str]) -> tuple[str, s
     try:
         events = agent_events_dir(settings.events_dir, environ)
     except OSError:
-        return "unknown, for there is no events directory", ""
+        return "unknown: there is no events directory", ""
     directory = agent_state_dir(settings.state_dir, events, environ)
     why = volatile(directory)
     if not why:

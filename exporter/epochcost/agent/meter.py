@@ -190,6 +190,11 @@ class Meter:
 
     def tick(self, now: float, inputs: Inputs) -> Snapshot:
         """Account the time up to ``now`` (node timeline) and describe everything."""
+        self.account(now, inputs)
+        return self.describe(now, inputs)
+
+    def account(self, now: float, inputs: Inputs) -> None:
+        """Account the time up to ``now`` (node timeline)."""
         if self.ledger.cursor is None:
             self.ledger.begin(now, now, now)
         cursor = self.ledger.cursor if self.ledger.cursor is not None else now
@@ -210,7 +215,6 @@ class Meter:
         if now - self._settled_t > SETTLE_EVERY_SECONDS:
             self.ledger.settle(now - FOLD_AFTER_SECONDS)
             self._settled_t = now
-        return self._describe(now, inputs)
 
     def _settled_until(self, now: float) -> float:
         quote = self._quote
@@ -231,7 +235,18 @@ class Meter:
 
     # -- describing --------------------------------------------------------------------------------------------------
 
-    def _describe(self, now: float, inputs: Inputs) -> Snapshot:
+    def news(self) -> tuple[int, int, int]:
+        """Changes when a run begins, goes on or ends, or has finished an epoch: what is worth a description at once."""
+        runs = self.ledger.runs.values()
+        is_open = [account for account in runs if account.is_open]
+        return len(runs), len(is_open), sum(account.epochs.count for account in is_open)
+
+    def has_budgets(self) -> bool:
+        """Whether an open run may come to be above what it was given."""
+        return any(account.facts.budget_usd is not None for account in self.ledger.runs.values() if account.is_open)
+
+    def describe(self, now: float, inputs: Inputs) -> Snapshot:
+        """Everything as of ``now``, up to which `account` was called with ``inputs``."""
         counts = Counter(inputs.event_counts)
         counts.update({result: n for result, n in self._applied.items() if result != "accepted"})
         rejected = sum(n for result, n in self._applied.items() if result != "accepted")

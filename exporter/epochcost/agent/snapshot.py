@@ -318,7 +318,7 @@ class Snapshot:
     runs: tuple[RunView, ...] = ()
     health: Mapping[str, CollectorHealth] = field(default_factory=dict)
     events: Mapping[str, int] = field(default_factory=dict)
-    """Training events by what became of them (``accepted``, ``malformed``, ...)."""
+    """Training events processed, by result (``accepted``, ``malformed``, ...)."""
     clock_jumps: int = 0
     refused: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """Lines and files that were not taken, by user and by what he has too much of; see `UserQuotas`."""

@@ -10,7 +10,6 @@ from epochcost.agent.meter import EnergyRates, Idle, Meter
 from epochcost.agent.price_feed import Asks
 from epochcost.agent.user_names import UserNames
 from epochcost.agent.whole_run_feed import WholeRunFeed
-from epochcost.agent.whole_run_source import WholeRunSource
 from epochcost.gpus.nvml.nvml_processes import NvmlProcesses
 from epochcost.ledger import Ledger, LedgerSettings
 from epochcost.model import GpuSample, Node, PurchaseOption
@@ -22,7 +21,6 @@ from epochcost.owners import OwnerFeed, OwnerSource, PodAnnotations, PodResource
 from epochcost.prices.allowances import Limit
 from epochcost.prices.configured import ConfiguredPrice
 from epochcost.prices.remote import RemotePrice
-from epochcost.store.store_access import check_address
 
 
 def node_of(settings: AgentSettings, environ: Mapping[str, str]) -> Node:
@@ -70,6 +68,9 @@ def whole_runs_of(settings: AgentSettings, mono: Callable[[], float]) -> WholeRu
     """
     if not settings.prometheus_url:
         return None
+    from epochcost.agent.whole_run_source import WholeRunSource
+    from epochcost.store.store_access import check_address
+
     check_address(settings.store)
     return WholeRunFeed(WholeRunSource(settings.store), settings.prometheus_interval, mono)
 

@@ -81,11 +81,13 @@ class Ledger:
         """Open the books in a boot of the machine.
 
         Args:
-            start: the instant from which its time is accounted.
+            start: the instant from which its time is accounted; never one that is accounted already, as a container's
+                would be, whose boot is its own and whose boot time the host's.
             seen_from: the instant of the agent's first start; time before it without a run is ``boot``.
             boot: when the machine was booted; what runs did before is not charged.
         """
         before = start if self.cursor is None else self.cursor
+        start = max(start, before)
         for account in self.runs.values():
             account.close(before)
         self._reshare(before)
@@ -110,9 +112,12 @@ class Ledger:
         yield from self.price.changes(start, end)
         if start < self.boot_until < end:
             yield self.boot_until
+        stall_after = self.settings.stall_after
         for account in self.runs.values():
-            if account.is_open and start < (t := account.epochs.stalls_at(self.settings.stall_after)) < end:
-                yield t
+            if account.is_open and account.epochs.moved_t + stall_after < end:
+                t = account.epochs.stalls_at(stall_after)
+                if start < t < end:
+                    yield t
 
     def _see(self, devices: Sequence[Device]) -> Sequence[Device]:
         """Take ``devices`` for the node's, with those that have vanished and that runs still hold."""

@@ -144,20 +144,29 @@ def _check_progress(account: RunAccount, where: str, latest: float) -> None:
         check_types(epoch, where)
         good = epoch.count >= 1 and epoch.number >= 0 and EARLIEST <= epoch.start <= epoch.end <= latest
         _require(good, f"{where}: epoch {epoch.number!r} from {epoch.start!r} to {epoch.end!r}")
-    for record in (epochs, account.counted, settled, account.energy):
-        for field in dataclasses.fields(record):
-            value = getattr(record, field.name)
-            for part in value.values() if isinstance(value, dict) else (value,):
-                _require(not is_number(part) or part >= 0, f"{where}: {field.name} is {part!r}")
-    if account.before_reports is not None:
-        check_types(account.before_reports, where)
-        check_types(account.before_reports.restored_epochs(epochs), where)
+    records: list[Any] = [account.facts, epochs, account.counted, settled, account.energy]
+    before = account.before_reports
+    if before is not None:
+        check_types(before, where)
+        records += [dataclasses.replace(account.facts, **before.facts), before.restored_epochs(epochs)]
+        for record in records[-2:]:
+            check_types(record, where)
+    for record in records:
+        _check_not_negative(record, where)
     for amount in (epochs.steps, epochs.samples, epochs.tokens):
         check_types(amount, where)
         _check_amounts([amount.executed], where)
     _require(settled.until <= latest, f"{where}: settled in the future")
     for t in (epochs.begin_t, epochs.started_t, epochs.moved_t, epochs.whole_t, epochs.busy_since):
         _require(t is None or t <= latest, f"{where}: {t!r} lies in the future")
+
+
+def _check_not_negative(record: Any, where: str) -> None:  # noqa: ANN401 - any dataclass
+    """Of a dataclass each number, and each in a mapping that it has."""
+    for field in dataclasses.fields(record):
+        value = getattr(record, field.name)
+        for part in value.values() if isinstance(value, dict) else (value,):
+            _require(not is_number(part) or part >= 0, f"{where}: {field.name} is {part!r}")
 
 
 def _check_amounts(amounts: Iterable[object], where: str) -> None:

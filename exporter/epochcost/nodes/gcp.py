@@ -39,7 +39,7 @@ class GcpMetadata:
         zone = self._last_part(ZONE_PATH, "zones", deadline)
         region, dash, _ = zone.rpartition("-")
         if not dash:
-            raise MetadataError(f"{self._service.name}: GET {ZONE_PATH}: {zone[:40]!r} is no zone of a region")
+            raise MetadataError(f"{self._service.name}: GET {ZONE_PATH}: {zone[:40]!r} is not a zone of a region")
         instance_type = self._last_part(TYPE_PATH, "machineTypes", deadline)
         option = self._option(deadline)
         reservation = self._reservation(deadline) if option is PurchaseOption.RESERVED else ""
@@ -76,7 +76,7 @@ class GcpMetadata:
         text = self._text(path, deadline)
         head, _, last = text.rpartition("/")
         if not last or head.rpartition("/")[2] != collection:
-            raise MetadataError(f"{self._service.name}: GET {path}: {text[:60]!r} is no name in {collection}")
+            raise MetadataError(f"{self._service.name}: GET {path}: {text[:60]!r} is not a name in {collection}")
         return last
 
     def _text(self, path: str, deadline: float) -> str:

@@ -164,7 +164,7 @@ def _fetch(source: Source, wanted: Wanted, now: float) -> _Answered:
         return _Answered(failed=(printable(str(err)),))
     except Exception as err:
         # One source that breaks in a way that was not foreseen does not take the others along.
-        log.debug("price source %s broke", source.name, exc_info=True)
+        log.debug("unexpected error in price source %s", source.name, exc_info=True)
         return _Answered(failed=(f"{source.name}: its answer cannot be understood: {type(err).__name__}",))
     idle = source.provider and not wanted.items and not (catalogue.prices or catalogue.problems or catalogue.notes)
     return _Answered(catalogue, catalogue.problems, _nothing_watched(source.name) if idle else "")

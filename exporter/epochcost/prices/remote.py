@@ -84,7 +84,7 @@ class RemotePrice:
             poller = _text(raw, "poller") if "poller" in raw else ""
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as err:
             raise PriceSourceError(
-                f"price poller {self._host}: its answer is no price: {type(err).__name__}: {_short(str(err))}"
+                f"price poller {self._host}: its response is not a price: {type(err).__name__}: {_short(str(err))}"
             ) from None
         price = found.price and self._followed.take(poller[:64], found.price, time.monotonic())
         clock = _clock(answer.headers, raw.get("now"), price.fetched_ts if price else -math.inf)
@@ -109,11 +109,11 @@ class RemotePrice:
             tls = client_tls(self._ca_file) if self._ca_file and self._url.startswith("https:") else None
             answer = ask(request, Bounds.within(self._timeout, MAX_ANSWER_BYTES), tls)
         except (ConnectError, InvalidRequestError) as err:
-            raise PriceSourceError(f"price poller {self._host}: cannot be asked: {err}") from None
+            raise PriceSourceError(f"price poller {self._host}: request failed: {err}") from None
         except ExchangeError as err:
             raise PriceSourceError(f"price poller {self._host}: {err}") from None
         except (OSError, ValueError) as err:  # the files of the password and of the authority
-            raise PriceSourceError(f"price poller {self._host}: cannot be asked: {type(err).__name__}: {err}") from None
+            raise PriceSourceError(f"price poller {self._host}: request failed: {type(err).__name__}: {err}") from None
         if answer.status != OK:
             raise PriceSourceError(f"price poller {self._host}: HTTP {answer.status}: {_sentence(answer)}")
         return answer

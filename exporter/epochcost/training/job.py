@@ -90,7 +90,9 @@ def launched(environ: Mapping[str, str]) -> tuple[str, str]:
         if not name:
             continue
         array, task = (_said(environ, f"SLURM_ARRAY_{what}_ID") for what in ("JOB", "TASK"))
-        if launcher == "slurm" and array and task:
+        if launcher == "slurm" and (whole := _said(environ, "SLURM_HET_JOB_ID")):
+            name = whole  # each component of a heterogeneous job has an id of its own
+        elif launcher == "slurm" and array and task:
             name = f"{array}_{task}"
         index = _said(environ, "JOB_COMPLETION_INDEX")
         if launcher == "kubernetes" and index and (_number(environ, _WORLD) or 1) == 1:

@@ -157,4 +157,4 @@ def _step(row: Mapping[str, Any], region: str) -> PriceStep:
 
 def _no_price(row: Mapping[str, Any], region: str, err: Exception) -> PriceSourceError:
     shown = {name: str(row.get(name)) for name in ("InstanceType", "AvailabilityZone", "SpotPrice", "Timestamp")}
-    return PriceSourceError(f"aws_spot: a row of {region} is no price: {shown}: {err}")
+    return PriceSourceError(f"aws_spot: a row of {region} is not a price: {shown}: {err}")
