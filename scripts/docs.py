@@ -22,6 +22,7 @@ from epochcost.agent.collectors.node import NODE
 from epochcost.agent.collectors.own import OWN
 from epochcost.agent.collectors.owner import OWNER
 from epochcost.agent.collectors.run import RUN, RUN_LABELS, SUMMARIES
+from epochcost.agent.collectors.terms import TERMS
 from epochcost.demo.demo_settings import DemoSettings
 from epochcost.poller.collector import PollerCollector
 from epochcost.poller.poller_settings import PollerSettings
@@ -108,7 +109,7 @@ def _arguments(thing: object) -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "node": lambda: metrics(NODE),
+    "node": lambda: metrics((*NODE, *TERMS)),
     "gpu": lambda: metrics(GPU),
     "owner": lambda: metrics(OWNER),
     "run": run_metrics,

@@ -35,7 +35,11 @@ WIRING = {
     "cli.py",
 }
 PARTS = {
+    "agent/agent_settings.py": {"prices"},
     "agent/priced_machine.py": {"nodes", "prices", "progress"},
+    "agent/price_feed.py": {"prices"},
+    "agent/node_terms.py": {"prices"},
+    "agent/meter.py": {"prices"},
     "agent/gpu_sampling.py": {"gpus"},
     "agent/host_sampling.py": {"gpus"},
     "agent/gpu_owners.py": {"owners"},

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 EXTRA = {"agent": "agent", "check": "agent", "prices": "prices", "demo": "agent"}
 LAUNCH = {
-    "exec": "run a training as it is, and report it as one run",
+    "exec": "run an unmodified training command and report it as one run",
     "event": "write one event of a run, from a shell or any other language",
 }
 REPORTS = {
@@ -101,7 +101,7 @@ def make_parser() -> argparse.ArgumentParser:
     texts = {
         "agent": "run the agent: one on each training node",
         "prices": "run the price poller: one for a site",
-        "check": "say what this machine looks like to epochcost, and whether the agent could do its job",
+        "check": "check that the agent can run here: detected node, GPUs, price, ports",
         "demo": "play a simulated fleet into a real Prometheus, to see dashboards and alerts at work",
     }
     for name, text in texts.items():
@@ -118,12 +118,14 @@ def make_parser() -> argparse.ArgumentParser:
     for name, text in REPORTS.items():
         sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
         if name == "compare":
-            sub.add_argument("what", nargs=2, metavar="rent own", help="the words rent own")
+            sub.add_argument(
+                "what", nargs=2, metavar="rent own", help="comparison to run; only `rent own` is supported"
+            )
         add_flags(sub, _report_settings(name))
     for name, kind in KINDS.items():
         text = f"write the {kind.text}"
         sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", allow_abbrev=False)
-        sub.add_argument("--out", metavar="DIR", required=True, help="directory to write into, made where missing")
+        sub.add_argument("--out", metavar="DIR", required=True, help="output directory, created if missing")
     commands.add_parser("version", help="print the version")
     return parser
 
@@ -139,7 +141,7 @@ class _Version(argparse.Action):
 def _add_once(parser: argparse.ArgumentParser) -> None:
     """What only one look at the market takes, so no setting of the poller."""
     once = parser.add_argument_group("one look at the market")
-    once.add_argument("--once", action="store_true", help="ask every source once, print the prices, and end")
+    once.add_argument("--once", action="store_true", help="query every source once, print the prices, and exit")
     once.add_argument("--format", choices=("table", "csv", "json"), default="", help="with --once; table")
     once.add_argument("--gpu", metavar="MODEL", default="", help="with --once: only this GPU, H100 or A100*")
     once.add_argument("--provider", metavar="NAME", default="", help="with --once: only this provider")
@@ -182,7 +184,7 @@ def _compare(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int
     from epochcost.reports.report_settings import CompareSettings
 
     if flags["what"] != ["rent", "own"]:  # type: ignore[comparison-overlap]
-        raise SettingsError("what can be compared is: rent own")
+        raise SettingsError("unknown comparison; supported: rent own")
     return run(load(CompareSettings, "compare", flags, environ))
 
 
@@ -261,9 +263,9 @@ def _check(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
     lines, reason = check(settings, environ)
     print("\n".join(lines))
     if reason:
-        print(f"\nThe main job cannot run: {reason}", file=sys.stderr)
+        print(f"\nNot ready: the agent cannot compute costs: {reason}", file=sys.stderr)
         return 1
-    print("\nThe agent could do its job here.")
+    print("\nReady: the agent can run here.")
     return 0
 
 

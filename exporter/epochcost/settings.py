@@ -228,7 +228,7 @@ class Duration:
         """The seconds of ``text``.
 
         Raises:
-            ValueError: when it is no duration, or one that makes no sense here.
+            ValueError: when it is not a duration, or one that makes no sense here.
         """
         match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?", text.strip(), re.ASCII)
         seconds = float(match[1]) * _SECONDS[match[2] or "s"] if match else 0.0

@@ -185,7 +185,8 @@ def _breakdown(grid: Grid) -> None:
     epochs = bars(
         About(
             "Cost per epoch",
-            "Mean of all finished epochs of each run, the six dearest first. No epoch, no bar.",
+            "Mean of all finished epochs of each run: the top six by cost. Runs without a finished epoch are "
+            "not shown.",
             USD,
             empty="No run has finished an epoch with a known price",
         ),
@@ -274,7 +275,7 @@ def _who_pays(grid: Grid) -> None:
     waste = bars(
         About(
             "Wasted by experiment",
-            "What of it trains nothing, over the last 5 minutes: start-up, waiting, lost work done again.",
+            "Cost per hour not spent on useful training over the last 5 minutes: start-up, waiting, repeated work.",
             USD_PER_HOUR,
             empty="No run of a named experiment has a known price",
         ),

@@ -97,38 +97,42 @@ COST = RuleFile(
                 ),
                 record("utc:epochcost_evaluation_timestamp_seconds:last", "vector(time())"),
                 record(
-                    "cluster:epochcost_spent_usd:step",
+                    "machine:epochcost_spent_usd:step",
                     """
-                    sum by (KEEP) (
+                    (
+                      machine:epochcost_cost_usd:now
+                      - on (MACHINE) last_over_time(machine:epochcost_cost_usd:now[1d] offset 1s)
+                      unless on (MACHINE)
+                      machine:epochcost_cost_usd:settled
+                      < on (MACHINE) 0.999 * last_over_time(machine:epochcost_cost_usd:settled[1d] offset 1s)
+                    )
+                    or
+                    (
+                      machine:epochcost_cost_usd:now
+                      and on (MACHINE)
+                      machine:epochcost_accounted_seconds:last
+                      <= on () group_left ()
                       (
-                        machine:epochcost_cost_usd:now
-                        - on (MACHINE) last_over_time(machine:epochcost_cost_usd:now[1d] offset 1s)
-                        unless on (MACHINE)
-                        machine:epochcost_cost_usd:settled
-                        < on (MACHINE) 0.999 * last_over_time(machine:epochcost_cost_usd:settled[1d] offset 1s)
-                      )
-                      or
-                      (
-                        machine:epochcost_cost_usd:now
-                        and on (MACHINE)
-                        machine:epochcost_accounted_seconds:last
-                        <= on () group_left ()
-                        (
-                          3600 + (
-                            time() - last_over_time(utc:epochcost_evaluation_timestamp_seconds:last[1d] offset 1s)
-                            or vector(0)
-                          )
+                        3600 + (
+                          time() - last_over_time(utc:epochcost_evaluation_timestamp_seconds:last[1d] offset 1s)
+                          or vector(0)
                         )
                       )
-                      or
-                      0 * machine:epochcost_cost_usd:now
                     )
-                    * on () group_left (month, day, hour) utc:epochcost_calendar:last
+                    or
+                    0 * machine:epochcost_cost_usd:now
                     """,
                     """
-                    What the ledgers of all machines did since the evaluation before. One that was not seen for a day
+                    What the ledger of a machine did since the evaluation before. One that was not seen for a day
                     counts from now on; one that is younger than an hour, or than the time in which nobody evaluated,
                     counts as a whole, and so does one that began anew.
+                    """,
+                ),
+                record(
+                    "cluster:epochcost_spent_usd:step",
+                    """
+                    sum by (KEEP) (machine:epochcost_spent_usd:step)
+                    * on () group_left (month, day, hour) utc:epochcost_calendar:last
                     """,
                 ),
                 record(

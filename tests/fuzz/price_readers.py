@@ -93,7 +93,7 @@ def _types(data: bytes) -> None:
 
 def _bulk(data: bytes) -> None:
     lines = iter(data.splitlines(keepends=True))
-    for rows in linux_rows(lines, "us-east-1", ("p4d.24xlarge",)).values():
+    for rows in linux_rows(lines, "us-east-1", ("p4d.24xlarge",), set()).values():
         for row in rows:
             parse_facts(row)
 

@@ -156,7 +156,7 @@ def test_an_api_server_that_answers_no_list_takes_no_other_owner_along(
         assert shares(source) == {(B, "whole", "c"): 1.0}
     assert source.not_understood == {"hami": 1}
     assert [record.getMessage() for record in caplog.records if "HAMi" in record.getMessage()] == [
-        f"owners: HAMi: Kubernetes: pods of this node: the answer is no list of pods: {body[:40]!r}"
+        f"owners: HAMi: Kubernetes: pods of this node: the response is not a list of pods: {body[:40]!r}"
     ]
 
 

@@ -89,3 +89,28 @@ def test_a_run_is_metered_as_if_the_stranger_were_not_there_but_for_his_share_of
     assert beside["node_usd"] == pytest.approx(calm["node_usd"], abs=1e-6)
     for name in calm.keys() - {"usd", "node_usd"}:
         assert beside[name] == pytest.approx(calm[name], abs=1e-6), name
+
+
+@pytest.mark.parametrize("seed", [3, 4, 7, 17, 25, 28])
+def test_no_lines_make_the_books_impossible_so_that_the_next_agent_would_set_all_of_them_aside(
+    tmp_path: Path, seed: int
+):
+    world, rng = World(tmp_path), random.Random(seed)
+    world.events.chmod(0o1777)
+    agent = Driven(world, price__usd_per_hour="3600")
+    agent.ask_price()
+    try:
+        agent.run(3.0)
+        for second in range(25):
+            for _ in range(rng.randint(0, 8)):
+                say(world, MALLORY, f"m{rng.randrange(5)}.jsonl", **hostile(world, rng))
+            agent.ask_price()
+            agent.run(1.0)
+            if second % 8 == 7:
+                agent.save()
+                agent.kill()
+                agent = Driven(world, price__usd_per_hour="3600")
+        assert not list((tmp_path / "state").glob("*.bad-*"))
+        assert agent.dollars("node_cost_usd") == pytest.approx(28.0, abs=2.0)
+    finally:
+        agent.close()

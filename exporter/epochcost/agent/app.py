@@ -164,6 +164,6 @@ def main(settings: AgentSettings, environ: Mapping[str, str]) -> int:
     ending.wait(app.finished)
     app.stop()
     if app.restart_reason:
-        log.error("ending with exit code %d, to be started anew: %s", RESTART, app.restart_reason)
+        log.error("exiting with code %d so that the supervisor restarts the agent: %s", RESTART, app.restart_reason)
         return RESTART
     return 0

@@ -1,8 +1,9 @@
-"""The agent's beat: once a second everything is read, accounted and published."""
+"""The agent's beat: once a second everything is read and accounted. It is described when somebody asks."""
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import Counter
@@ -10,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from epochcost.agent.agent_health import AgentHealth, problems
 from epochcost.agent.agent_memory import AgentMemory, Remembered
-from epochcost.agent.cost_files import CostFiles
+from epochcost.agent.cost_files import STEADY_SECONDS, CostFiles
 from epochcost.agent.gpu_owners import GpuOwners
 from epochcost.agent.gpu_sampling import GpuSampling
 from epochcost.agent.host_sampling import HostSampling
@@ -48,11 +49,7 @@ class WrittenBack:
 
 
 class Beat:
-    """A thread that ticks every ``interval`` seconds; see `tick`.
-
-    Attributes:
-        snapshot: the newest; None before the first.
-    """
+    """A thread that ticks every ``interval`` seconds; see `tick`."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - the parts of the agent
         self,
@@ -63,7 +60,11 @@ class Beat:
         health: AgentHealth,
         written: WrittenBack,
     ) -> None:
-        self.snapshot: Snapshot | None = None
+        self._snapshot: Snapshot | None = None
+        self._ticked: tuple[float, Inputs] | None = None
+        """The newest tick while nobody has asked what it was like."""
+        self._news: tuple[int, int, int] | None = None
+        self._write_at = -math.inf
         self._interval = interval
         self._sampled = sampled
         self._parts = parts
@@ -90,7 +91,7 @@ class Beat:
             due = max(due + self._interval, time.monotonic())
             self._stop.wait(due - time.monotonic())
         self._beat()
-        if self.snapshot is not None:
+        if not self._memory.first:
             self._memory.save()
 
     def _beat(self) -> None:
@@ -98,36 +99,68 @@ class Beat:
             self.tick()
         except Exception:
             # One bad tick must not end the metering; the next one accounts for its time too.
-            log.exception("a tick of the meter failed")
-        if self.snapshot is not None:
+            log.exception("sampling failed; retrying with the next sample")
+        if not self._memory.first:
             self._memory.save_when_due()
 
-    def tick(self) -> Snapshot:
-        """Read everything once, account the time until now, and publish the new snapshot."""
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """What the newest tick was like; None before the first."""
+        with self._parts.lock:
+            ticked, self._ticked = self._ticked, None
+            if ticked is not None:
+                try:
+                    self._snapshot = self._described(*ticked)
+                except Exception:
+                    # The one before is shown, with its time.
+                    log.exception("what was accounted cannot be described")
+            return self._snapshot
+
+    def tick(self) -> None:
+        """Read everything once, account the time until now, and write back what training processes wait for."""
         it = self._parts
-        it.machine.learn(it.meter)
+        with it.lock:
+            it.machine.learn(it.meter)
         inputs = self._inputs()
         now = it.clock.now()
-        if self._memory.first:
-            it.meter.begin_boot(now, self._sampled.host.boot_ts(now), inputs.events)
-            self._memory.first = False
-        snapshot = it.meter.tick(now, replace(inputs, health=self._health.by_collector(now)))
-        if self._sampled.store is not None:
-            snapshot = self._sampled.store.added_to(snapshot)
+        inputs = replace(inputs, health=self._health.by_collector(now))
+        with it.lock:
+            if self._memory.first:
+                it.meter.begin_boot(now, self._sampled.host.boot_ts(now), inputs.events)
+                self._memory.first = False
+            it.meter.account(now, inputs)
+            self._ticked = now, inputs
+        places = it.files.user_places
+        self._written.preemption.write(inputs.preemption, now, it.clock.on_wall(now) - now, places)
+        self._write_costs(now)
+
+    def _write_costs(self, now: float) -> None:
+        """At once after an epoch, or while a run has a budget; else now and then: describing takes half of a tick."""
+        meter, due = self._parts.meter, now >= self._write_at
+        before, self._news = self._news, meter.news()
+        if not (due or self._news != before or meter.has_budgets()):
+            return
+        snapshot = self.snapshot
+        if snapshot is not None and snapshot.t == now:
+            files = self._parts.files
+            self._written.costs.write(snapshot.runs, now, files.homes(), files.user_places, all_changed=due)
+        if due:
+            self._write_at = now + STEADY_SECONDS
+
+    def _described(self, now: float, inputs: Inputs) -> Snapshot:
+        it, ask = self._parts, self._sampled
+        snapshot = it.meter.describe(now, inputs)
+        if ask.store is not None:
+            snapshot = ask.store.added_to(snapshot)
             for view in snapshot.runs:
                 if view.stored is not None:
                     it.meter.ledger.reached_elsewhere(view.run, view.part, view.stored.reached_elsewhere)
-        owners = self._sampled.owners.of(snapshot.gpus, it.meter.ledger.runs_on())
-        self.snapshot = snapshot = replace(
+        return replace(
             snapshot,
-            owners=owners,
-            owners_not_understood=self._sampled.owners.not_understood(),
+            owners=ask.owners.of(snapshot.gpus, it.meter.ledger.runs_on()),
+            owners_not_understood=ask.owners.not_understood(),
             problems=problems(snapshot),
         )
-        places = it.files.user_places
-        self._written.preemption.write(inputs.preemption, now, it.clock.on_wall(now) - now, places)
-        self._written.costs.write(snapshot.runs, now, it.files.homes(), places)
-        return snapshot
 
     def _inputs(self) -> Inputs:
         ask, it = self._sampled, self._parts

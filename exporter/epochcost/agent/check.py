@@ -76,7 +76,7 @@ def _ledger(settings: AgentSettings, environ: Mapping[str, str]) -> tuple[str, s
     try:
         events = agent_events_dir(settings.events_dir, environ)
     except OSError:
-        return "unknown, for there is no events directory", ""
+        return "unknown: there is no events directory", ""
     directory = agent_state_dir(settings.state_dir, events, environ)
     why = volatile(directory)
     if not why:
@@ -128,6 +128,8 @@ def _price(settings: AgentSettings, environ: Mapping[str, str]) -> tuple[str, st
     except Exception as err:  # noqa: BLE001 - whatever it is, it is told
         return f"unknown: {err}", f"price unknown: {err}"
     price = answer.price
+    if price is None:
+        return f"free hours, as {', '.join(each.name for each in answer.terms.limits)} says; then unknown", ""
     age = time.time() - price.fetched_ts
     return f"${price.usd_per_hour:g}/h from {price.source}, {_age(age)} old", ""
 

@@ -35,7 +35,7 @@ class _Written:
     ended_ts: float | None
 
 
-def _due(before: _Written, run: RunView, scope: RunScope, now: float) -> bool:
+def _due(before: _Written, run: RunView, scope: RunScope, now: float, *, all_changed: bool) -> bool:
     """Whether the file is to be written again: at once for what a training may decide by, else now and then."""
     age = now - before.at
     if before.scope == scope:
@@ -44,7 +44,7 @@ def _due(before: _Written, run: RunView, scope: RunScope, now: float) -> bool:
     spent = budget is not None and (before.scope.cost_usd or 0.0) < budget <= (scope.cost_usd or 0.0)
     news = (before.epochs, before.ended_ts) != (run.epoch_count, run.ended_ts)
     of = any(getattr(before.scope, name) != getattr(scope, name) for name in WHAT_OF)
-    return news or of or spent or age >= STEADY_SECONDS
+    return news or of or spent or (all_changed and age > 0) or age >= STEADY_SECONDS
 
 
 class CostFiles:
@@ -65,6 +65,8 @@ class CostFiles:
         now: float,
         homes: Mapping[RunId, Collection[str]] | None = None,
         places: Iterable[EventPlace] = (),
+        *,
+        all_changed: bool = True,
     ) -> None:
         """Write what is new in the runs that are open or have just ended; a failure is logged once and tried again.
 
@@ -73,6 +75,7 @@ class CostFiles:
             now: on the node timeline.
             homes: keys of the users' directories in which a run is reported, where it is.
             places: the users' directories that are there.
+            all_changed: write every file whose run has cost on, too; else only what a training may decide by.
         """
         errors: dict[str, str] = {}
         by_key = {place.key: place for place in places}
@@ -81,7 +84,7 @@ class CostFiles:
             at = [by_key[key] for key in (homes or {}).get(run.run, ()) if key in by_key] or [self._shared]
             for place in at if scope.cost_usd is not None else ():
                 before = self._written.get((run.run, place.key))
-                if before is not None and not _due(before, run, scope, now):
+                if before is not None and not _due(before, run, scope, now, all_changed=all_changed):
                     continue
                 try:
                     _replace(place, run, now)

@@ -75,6 +75,35 @@ class UsefulSplit:
 
 
 @dataclass(frozen=True, slots=True)
+class Purse:
+    """Credit that pays this machine: how much its provider said there is, and when it is empty at what is spent then.
+
+    ``empty_ts`` is also when the rest is void; None where neither is known.
+    """
+
+    name: str
+    usd: float
+    empty_ts: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeTerms:
+    """What is known beside the price of the machine; empty where nothing is. Times on the node timeline.
+
+    Attributes:
+        parts: of what an hour is made now, in $/h; they sum to what is charged.
+        session_ends: by the name of the limit, when the provider ends this machine.
+        free_ends: by the name of the limit, until when nothing is charged.
+        purses: what the account has left.
+    """
+
+    parts: Mapping[str, float] = field(default_factory=dict)
+    session_ends: tuple[tuple[str, float], ...] = ()
+    free_ends: tuple[tuple[str, float], ...] = ()
+    purses: tuple[Purse, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class NodeView:
     """The machine and what it costs.
 
@@ -103,6 +132,7 @@ class NodeView:
     host: HostReading | None = None
     power_watts: float | None = None
     preemption: PreemptionNotice | None = None
+    terms: NodeTerms = field(default_factory=NodeTerms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +318,7 @@ class Snapshot:
     runs: tuple[RunView, ...] = ()
     health: Mapping[str, CollectorHealth] = field(default_factory=dict)
     events: Mapping[str, int] = field(default_factory=dict)
-    """Training events by what became of them (``accepted``, ``malformed``, ...)."""
+    """Training events processed, by result (``accepted``, ``malformed``, ...)."""
     clock_jumps: int = 0
     refused: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """Lines and files that were not taken, by user and by what he has too much of; see `UserQuotas`."""

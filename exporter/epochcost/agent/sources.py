@@ -10,7 +10,6 @@ from epochcost.agent.meter import EnergyRates, Idle, Meter
 from epochcost.agent.price_feed import Asks
 from epochcost.agent.user_names import UserNames
 from epochcost.agent.whole_run_feed import WholeRunFeed
-from epochcost.agent.whole_run_source import WholeRunSource
 from epochcost.gpus.nvml.nvml_processes import NvmlProcesses
 from epochcost.ledger import Ledger, LedgerSettings
 from epochcost.model import GpuSample, Node, PurchaseOption
@@ -19,9 +18,9 @@ from epochcost.nodes.feed import IdentityFeed
 from epochcost.nodes.grid_intensity import listed_intensity
 from epochcost.nodes.metadata import api_server, kubernetes_node_name, metadata_sources
 from epochcost.owners import OwnerFeed, OwnerSource, PodAnnotations, PodResources, ProcessOwners, SlurmAllocations
+from epochcost.prices.allowances import Limit
 from epochcost.prices.configured import ConfiguredPrice
 from epochcost.prices.remote import RemotePrice
-from epochcost.store.store_access import check_address
 
 
 def node_of(settings: AgentSettings, environ: Mapping[str, str]) -> Node:
@@ -49,7 +48,7 @@ def identity_of(settings: AgentSettings, environ: Mapping[str, str]) -> Identity
 def price_source(settings: AgentSettings, node: Node) -> Asks | None:
     """Who is asked for this node's price; None when nobody was named."""
     if settings.price_usd_per_hour is not None:
-        return ConfiguredPrice(node, settings.price_usd_per_hour)
+        return ConfiguredPrice(node, settings.price_usd_per_hour, settings.price_extras)
     if settings.prices_url:
         return RemotePrice(
             settings.prices_url,
@@ -69,6 +68,9 @@ def whole_runs_of(settings: AgentSettings, mono: Callable[[], float]) -> WholeRu
     """
     if not settings.prometheus_url:
         return None
+    from epochcost.agent.whole_run_source import WholeRunSource
+    from epochcost.store.store_access import check_address
+
     check_address(settings.store)
     return WholeRunFeed(WholeRunSource(settings.store), settings.prometheus_interval, mono)
 
@@ -115,4 +117,7 @@ def meter_of(settings: AgentSettings, node: Node, machine: str) -> Meter:
             settings.grid_grams_per_kwh,
             listed_intensity if settings.grid_listed else None,
         ),
+        limits=[Limit("configured", session_seconds=settings.node_session_limit)]
+        if settings.node_session_limit
+        else (),
     )

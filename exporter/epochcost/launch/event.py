@@ -61,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
 def _pid(text: str) -> int:
     number = int(text)
     if not 0 < number <= MAX_PID:
-        raise argparse.ArgumentTypeError(f"{text!r} is no process id")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a process id")
     return number
 
 
@@ -71,7 +71,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     told = made.parse_intermixed_args(list(argv))
     run = run_name(environ, told.run)
     if not run:
-        made.error("--run: which run? (or set EPOCHCOST_RUN)")
+        made.error("--run or EPOCHCOST_RUN is required")
     try:
         figures = dict(_figure(text) for text in told.values)
         if told.kind == "epoch_end" and not float(str(figures.get("epoch", 0))).is_integer():

@@ -109,7 +109,7 @@ def detect(sources: Sequence[MetadataSource], seconds: float = DETECT_SECONDS) -
         except NodeError as err:
             errors[source.name] = str(err)
         except Exception as err:
-            log.exception("%s failed in a way that was not foreseen", source.name)
+            log.exception("%s failed with an unexpected error", source.name)
             errors[source.name] = f"{source.name}: {type(err).__name__}: {err}"
 
     threads = [threading.Thread(target=ask, args=(s,), name=f"epochcost-{s.name}", daemon=True) for s in sources]

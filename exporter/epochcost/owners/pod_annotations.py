@@ -79,7 +79,7 @@ def _items(body: bytes) -> list[Any]:
         found = None
     items = _mapping(found).get("items")
     if not isinstance(items, list):
-        raise OwnerError(f"Kubernetes: pods of this node: the answer is no list of pods: {body[:40]!r}")
+        raise OwnerError(f"Kubernetes: pods of this node: the response is not a list of pods: {body[:40]!r}")
     return items
 
 

@@ -214,7 +214,7 @@ def _file(path: Path, where: str, raw: object) -> Path:
         _fail(path, where, "is missing" if raw is None else "must be a file name")
     file = path.parent / raw
     if not file.is_file():
-        _fail(path, where, f"there is no file {file}")
+        _fail(path, where, f"file not found: {file}")
     return file
 
 

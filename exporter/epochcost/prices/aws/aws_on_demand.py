@@ -34,7 +34,7 @@ _LINUX_ON_DEMAND = {
 }
 
 
-_KNOWN = {
+KNOWN_KINDS = {
     "marketoption": frozenset({"OnDemand", "CapacityBlock"}),
     "capacitystatus": frozenset({"Used", "UnusedCapacityReservation", "AllocatedCapacityReservation", "NA"}),
     "tenancy": frozenset({"Shared", "Dedicated", "Host", "Reserved", "NA"}),
@@ -114,7 +114,7 @@ class AwsOnDemand:
         )
         found: dict[str, list[Row]] = {}
         for row in hourly_rows(pages, asked):
-            unknown |= {f"{name}={row.attributes[name]}" for name in _KNOWN if _is_new(name, row)}
+            unknown |= {f"{name}={row.attributes[name]}" for name in KNOWN_KINDS if _is_new(name, row)}
             if row.has(attributes) and row.region in regions:
                 found.setdefault(row.region, []).append(row)
         return found
@@ -138,7 +138,7 @@ def pricing_region(region: str) -> str:
 
 
 def _is_new(name: str, row: Row) -> bool:
-    return name in row.attributes and row.attributes[name] not in _KNOWN[name]
+    return name in row.attributes and row.attributes[name] not in KNOWN_KINDS[name]
 
 
 def _questions(regions: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[str, tuple[str, ...]]]:
