@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -156,3 +157,13 @@ def test_the_sdist_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
     )
     (again,) = (tmp_path / "again").glob("*.whl")
     assert again.stat().st_size == pytest.approx(wheel.stat().st_size, rel=0.01)
+
+
+def test_a_bill_of_materials_names_what_is_installed(prices: Path, tmp_path: Path) -> None:
+    program = shutil.which("cyclonedx-py")
+    if program is None:
+        pytest.skip("scripts/test-deploy installs cyclonedx-bom")
+    out = tmp_path / "sbom.cdx.json"
+    subprocess.run([program, "environment", prices / "python", "-o", out], check=True, capture_output=True)
+    names = {component["name"].lower() for component in json.loads(out.read_text())["components"]}
+    assert {"epochcost", "prometheus-client", "apscheduler", "pyyaml", "bcrypt"} <= names

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import time
 import venv
+from collections.abc import Callable
 from pathlib import Path
 
 import promql_parser  # type: ignore[import-untyped]
@@ -114,6 +116,16 @@ for log in *.log; do tail -n 3 $log; done; exit 8
     said, seconds = follow(script, tmp_path, environ)
     assert "epochcost_machine" in said
     sys.stdout.write(f"existing-prometheus.md: {seconds:.0f} s after pip\n")
+
+
+def test_the_command_of_the_kubernetes_page_renders(helm: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    install = blocks("kubernetes", "sh")[0].partition("helm test")[0].replace("\\\n", " ")
+    words = shlex.split(install)
+    assert words[:2] == ["helm", "install"]
+    arguments = [str(ROOT / word) if word.startswith("deploy/") else word for word in words[2:]]
+    done = helm("template", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "kind: DaemonSet" in done.stdout
 
 
 @pytest.mark.parametrize("page", PAGES)
