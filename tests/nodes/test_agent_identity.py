@@ -68,7 +68,9 @@ def test_the_agent_works_before_it_knows_its_machine_and_loses_no_dollar(world: 
         it = agent(url, prices__url=prices)
         it.run(11)  # the books open with the first second
         assert not it.ask_price()
-        assert it.value("node_info", node="n1", team="", provider="", region="", zone="", instance_type="", purchase_option="")
+        assert it.value(
+            "node_info", node="n1", team="", provider="", region="", zone="", instance_type="", purchase_option=""
+        )
         assert it.app.machine.identity.ask()
         it.run(10)
         spot = {"region": "us-east-1", "zone": "us-east-1b", "purchase_option": "spot"}
