@@ -274,15 +274,11 @@ WASTE_FILE = RuleFile(
                     "Of each machine that a run is on.",
                 ),
                 record(
-                    "run_state:epochcost_spending_usd_per_hour:rate5m",
-                    "sum by (RUN, state) (part_state:epochcost_cost_usd_per_hour:rate5m)",
-                ),
-                record(
                     "run_state:epochcost_cost_ratio:rate5m",
                     """
-                    run_state:epochcost_spending_usd_per_hour:rate5m
+                    sum by (RUN, state) (part_state:epochcost_cost_usd_per_hour:rate5m)
                     / on (RUN) group_left ()
-                    (sum by (RUN) (run_state:epochcost_spending_usd_per_hour:rate5m) > 0)
+                    (sum by (RUN) (part_state:epochcost_cost_usd_per_hour:rate5m) > 0)
                     """,
                 ),
                 record(
