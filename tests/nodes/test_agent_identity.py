@@ -68,7 +68,8 @@ def test_the_agent_works_before_it_knows_its_machine_and_loses_no_dollar(world: 
         it = agent(url, prices__url=prices)
         it.run(11)  # the books open with the first second
         assert not it.ask_price()
-        assert it.value(
+        unknown = dict.fromkeys(("team", "provider", "region", "zone", "instance_type", "purchase_option"), "")
+        assert it.value("node_info", node="n1", **unknown)
             "node_info", node="n1", team="", provider="", region="", zone="", instance_type="", purchase_option=""
         )
         assert it.app.machine.identity.ask()
