@@ -9,6 +9,7 @@ from budget_rules import BUDGET
 from compare_rules import COMPARE
 from cost_rules import COST, WASTE_FILE
 from gpu_rules import GPUS
+from limit_rules import LIMITS
 from price_rules import MARKET, PLACE, PRICE
 from rule_text import AlertFile, RuleFile
 from run_rules import RUNS
@@ -19,6 +20,7 @@ FILES: Mapping[str, RuleFile | AlertFile] = {
     "epochcost-compare": COMPARE,
     "epochcost-cost": COST,
     "epochcost-gpu": GPUS,
+    "epochcost-limits": LIMITS,
     "epochcost-market": MARKET,
     "epochcost-place": PLACE,
     "epochcost-price": PRICE,
