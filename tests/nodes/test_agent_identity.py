@@ -70,8 +70,6 @@ def test_the_agent_works_before_it_knows_its_machine_and_loses_no_dollar(world: 
         assert not it.ask_price()
         unknown = dict.fromkeys(("team", "provider", "region", "zone", "instance_type", "purchase_option"), "")
         assert it.value("node_info", node="n1", **unknown)
-            "node_info", node="n1", team="", provider="", region="", zone="", instance_type="", purchase_option=""
-        )
         assert it.app.machine.identity.ask()
         it.run(10)
         spot = {"region": "us-east-1", "zone": "us-east-1b", "purchase_option": "spot"}
