@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from epochcost.agent.agent_health import AgentHealth, problems
 from epochcost.agent.agent_memory import AgentMemory, Remembered
@@ -21,6 +22,9 @@ from epochcost.agent.whole_run_feed import WholeRunFeed
 from epochcost.model import TrainingEvent
 from epochcost.nodes.notices import NoticeFeed
 from epochcost.progress.http_ingest import Intake
+
+if TYPE_CHECKING:
+    from epochcost.agent.guarding import Guarding
 
 log = logging.getLogger(__name__)
 FRESH_BEATS = 3.0
@@ -62,6 +66,7 @@ class Beat:
         memory: AgentMemory,
         health: AgentHealth,
         written: WrittenBack,
+        guarding: Guarding | None = None,
     ) -> None:
         self.snapshot: Snapshot | None = None
         self._interval = interval
@@ -70,6 +75,7 @@ class Beat:
         self._memory = memory
         self._health = health
         self._written = written
+        self._guarding = guarding
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="epochcost-meter", daemon=True)
 
@@ -114,15 +120,26 @@ class Beat:
         snapshot = it.meter.tick(now, replace(inputs, health=self._health.by_collector(now)))
         snapshot = self._sampled.store.added_to(snapshot) if self._sampled.store is not None else snapshot
         owners = self._sampled.owners.of(snapshot.gpus, it.meter.ledger.runs_on())
-        self.snapshot = snapshot = replace(
+        snapshot = replace(
             snapshot,
             owners=owners,
             owners_not_understood=self._sampled.owners.not_understood(),
             problems=problems(snapshot),
         )
+        self.snapshot = snapshot = self._guarded(snapshot) if self._guarding is not None else snapshot
         self._written.preemption.write(inputs.preemption, now)
         self._written.costs.write(snapshot.runs, now)
         return snapshot
+
+    def _guarded(self, snapshot: Snapshot) -> Snapshot:
+        """With what the guard decides; a command runs only once it is saved that it does."""
+        assert self._guarding is not None  # noqa: S101 - whoever calls has looked
+        decisions = self._guarding.tick(snapshot, self._parts.meter.ledger.runs_on(), self._sampled.owners.as_said())
+        if decisions.order is not None:
+            self._memory.save()
+            self._guarding.act(decisions.order)
+        runs = tuple(replace(run, stop=decisions.requests.get(run.run)) for run in snapshot.runs)
+        return replace(snapshot, runs=runs, guard=decisions.view)
 
     def _inputs(self) -> Inputs:
         ask, it = self._sampled, self._parts

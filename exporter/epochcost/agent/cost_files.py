@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 from collections.abc import Iterable
@@ -26,6 +27,7 @@ class _Written:
     """What a run's file says, and when it was written."""
 
     scope: RunScope
+    stop: object
     at: float
     epochs: int
     ended_ts: float | None
@@ -34,6 +36,8 @@ class _Written:
 def _due(before: _Written, run: RunView, scope: RunScope, now: float) -> bool:
     """Whether the file is to be written again: at once for what a training may decide by, else now and then."""
     age = now - before.at
+    if before.stop != run.stop:
+        return True
     if before.scope == scope:
         return age >= REWRITE_SECONDS
     budget = run.budget_usd
@@ -61,7 +65,7 @@ class CostFiles:
                 continue
             try:
                 self._replace(run, now)
-                self._written[run.run] = _Written(scope, now, run.epoch_count, run.ended_ts)
+                self._written[run.run] = _Written(scope, run.stop, now, run.epoch_count, run.ended_ts)
             except OSError as err:
                 error = f"{self._where}: the cost of runs cannot be written back: {err.strerror}"
         if error and error != self._error:
@@ -97,6 +101,7 @@ def figures_of(run: RunView, now: float) -> dict[str, object]:
         "machine_cost_usd": run.cost_usd,
         "seconds": run.seconds,
         "states": {state.value: seconds for state, seconds in run.totals.seconds.items() if seconds > 0},
+        "stop": None if run.stop is None else dataclasses.asdict(run.stop),
         "ts": now,
     }
     return {name: value for name, value in figures.items() if value is not None}

@@ -8,7 +8,7 @@ import os
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -158,6 +158,36 @@ class EventFiles:
     def watched(self) -> set[str]:
         """Open writers of whose end this reader will tell; of the others only silence can."""
         return {file.writer for file in self._files.values() if file.stage is FileStatus.OPEN and self._can_tell(file)}
+
+    def unread(self) -> str:
+        """Why some of what was reported may not have been read; empty where all was, to its end."""
+        if self._directory_refused:
+            return f"{self._directory} cannot be read"
+        if self._too_many:
+            return f"there are more event files than {self._max_followed}"
+        if self.behind:
+            return "event files have more to say than was read"
+        lost = next((f.name for f in self._files.values() if f.refused and f.stage is FileStatus.OPEN), None)
+        return "" if lost is None else f"event file {printable_name(lost)} cannot be read"
+
+    def followed(self, runs: Collection[str]) -> dict[str, tuple[int, ...]]:
+        """Those of ``runs`` whose writers are seen to live and whose files are there; their processes here.
+
+        A process counts as the run's only where it belongs to the user whose file it is.
+        """
+        found: dict[str, tuple[int, ...]] = {}
+        for file in self._files.values():
+            if file.run in runs and file.stage is FileStatus.OPEN and self._can_tell(file) and self._is_there(file):
+                pids = [file.pid] if file.pid is not None and _is_users(file.pid, file.user) else []
+                same_namespace = file.pidns == self._processes.namespace()
+                found[file.run] = (*found.get(file.run, ()), *(pids if same_namespace else []))
+        return found
+
+    def _is_there(self, file: EventFileState) -> bool:
+        try:
+            return os.lstat(f"{self._where}/{file.name}").st_ino == file.inode
+        except OSError:
+            return False
 
     def _can_tell(self, file: EventFileState) -> bool:
         same_namespace = file.pid is not None and file.pidns is not None and file.pidns == self._processes.namespace()
@@ -533,3 +563,11 @@ def without_content(reason: str) -> str:
     if semicolon:
         return f"{key}: {expected}" if key.isidentifier() else expected
     return "not UTF-8" if "codec can't decode" in reason else key
+
+
+def _is_users(pid: int, user: int | None) -> bool:
+    """Whether the process ``pid`` is there and belongs to ``user``."""
+    try:
+        return os.stat(f"/proc/{pid}").st_uid == user  # noqa: PTH116 - asked each second
+    except OSError:
+        return False

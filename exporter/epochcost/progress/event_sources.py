@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,14 @@ class EventSources:
     def watched(self) -> set[str]:
         """As `EventFiles.watched`, of all."""
         return self._local.watched() | self._network.watched()
+
+    def unread(self) -> str:
+        """As `EventFiles.unread`, of all."""
+        return self._local.unread() or self._network.unread()
+
+    def followed(self, runs: Collection[str]) -> dict[str, tuple[int, ...]]:
+        """As `EventFiles.followed`: of processes of this machine alone, for the network may be cut."""
+        return self._local.followed(runs)
 
     @property
     def counts(self) -> Mapping[str, int]:
