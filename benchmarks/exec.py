@@ -1,11 +1,12 @@
 """What ``epochcost exec`` costs a command: beside the command alone, and beside ``script -qc`` where that is installed.
 
-Run it with the package installed, or ``PYTHONPATH=exporter python benchmarks/exec.py``. Every figure is the best of
+Run it as ``python benchmarks/exec.py``. Every figure is the best of
 some rounds, except latencies: the median and the 99th percentile of all. Exits 1 when a goal is missed.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import resource
@@ -19,6 +20,10 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "exporter")]
+os.environ["PYTHONPATH"] = str(ROOT / "exporter")
 
 EXEC = (sys.executable, "-m", "epochcost", "exec", "--")
 ROUNDS = 5
@@ -151,6 +156,8 @@ def subprocess_cpu(argv: Sequence[str]) -> float:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args()
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}")
     missed = False
     with tempfile.TemporaryDirectory() as directory:

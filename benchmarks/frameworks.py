@@ -1,7 +1,7 @@
 """What reporting costs a real training: the same loop with and without, in pairs, beside other trackers.
 
 Run it in an environment with torch (``scripts/test-frameworks`` makes one) and, for comparison, ``codecarbon`` and
-``carbontracker``; ``PYTHONPATH=exporter python benchmarks/frameworks.py [PAIRS]``. Each pair is a bare training and one
+``carbontracker``; ``python benchmarks/frameworks.py [PAIRS]``. Each pair is a bare training and one
 with a tracker, in alternating order; what is printed is the median of the pairs' differences with its 95 % interval by
 bootstrap, and what the first use in a process took. Every tracker looks or writes once a second. CPU seconds of the
 process, its threads and its children are the steadier figure on a machine that does other things; an interval that
@@ -10,6 +10,7 @@ holds 0 says that the difference cannot be told from the noise, and the row "not
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import importlib.util
 import logging
@@ -24,6 +25,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "exporter")]
+os.environ["PYTHONPATH"] = str(ROOT / "exporter")
 
 EPOCHS = 3
 STEPS = 4000
@@ -156,7 +161,9 @@ def row(name: str, tracker: Tracker, count: int) -> str:
 
 
 def main() -> int:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 40
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pairs", nargs="?", type=int, default=40)
+    count: int = parser.parse_args().pairs
     logging.disable(logging.CRITICAL)
     import torch
 

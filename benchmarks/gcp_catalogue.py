@@ -1,6 +1,6 @@
 """What one reading of the Google Cloud catalogue takes, time and memory: the real client at a simulated catalogue.
 
-Run it with the package installed, or ``PYTHONPATH=exporter python benchmarks/gcp_catalogue.py``. The catalogue is
+Run it as ``python benchmarks/gcp_catalogue.py``. The catalogue is
 synthetic: as many SKUs as Compute Engine has (36,000), of the same form and size, most of them no part of a machine. It
 is served over gRPC by a process of its own on this machine, so network and Google's time are left out. Exits 1 when a
 goal is missed.
@@ -8,6 +8,7 @@ goal is missed.
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import subprocess
@@ -15,6 +16,11 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "exporter")]
+os.environ["PYTHONPATH"] = str(ROOT / "exporter")
 
 SKUS = 36_000
 REGIONS = [
@@ -179,6 +185,8 @@ def main() -> int:
     if sys.argv[1:] == ["serve"]:
         serve()
         return 0
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args()
     cores = os.cpu_count()
     print(
         f"Python {platform.python_version()}, {cores} CPUs; {SKUS} synthetic SKUs over gRPC on loopback, not Google's"

@@ -23,8 +23,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from pathlib import Path
 
-from benchmarks import gcp_catalogue
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "exporter")]
+
+from benchmarks import gcp_catalogue  # noqa: E402
 
 AWS_REGIONS = [f"us-east-{n}" for n in range(11, 31)]
 AWS_TYPES = [f"p{n}.{size}xlarge" for n in range(22) for size in (1, 2, 8, 24, 48)]

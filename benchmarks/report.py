@@ -1,28 +1,32 @@
 """What ``epochcost report`` takes: a simulated fleet in a real Prometheus, asked for its whole past.
 
-PYTHONPATH=exporter:. python benchmarks/report.py --nodes 60 --hours 12
+python benchmarks/report.py --nodes 60 --hours 12
 """
 
 from __future__ import annotations
 
 import argparse
 import resource
+import sys
 import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
 
-from tests.grafana.scenarios import G5
-from tests.grafana.simulated_fleet import HOUR, SimulatedFleet, SimulatedRun, Stretch
-from tests.grafana.simulated_prometheus import prometheus
-from tests.report.stored import past, write
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "exporter")]
 
-from epochcost.model import State
-from epochcost.reports.report import make
-from epochcost.reports.report_page import page
-from epochcost.reports.report_settings import ReportSettings
-from epochcost.reports.span import span
-from epochcost.store.store_access import connect
+from tests.grafana.scenarios import G5  # noqa: E402
+from tests.grafana.simulated_fleet import HOUR, SimulatedFleet, SimulatedRun, Stretch  # noqa: E402
+from tests.grafana.simulated_prometheus import prometheus  # noqa: E402
+from tests.report.stored import past, write  # noqa: E402
+
+from epochcost.model import State  # noqa: E402
+from epochcost.reports.report import make  # noqa: E402
+from epochcost.reports.report_page import page  # noqa: E402
+from epochcost.reports.report_settings import ReportSettings  # noqa: E402
+from epochcost.reports.span import span  # noqa: E402
+from epochcost.store.store_access import connect  # noqa: E402
 
 
 def fleet(nodes: int, length: float) -> SimulatedFleet:

@@ -63,7 +63,7 @@ class Line:
             except OSError:  # cut
                 return
             try:
-                server = socket.create_connection(self._target, timeout=10)
+                server = socket.create_connection(self._target, timeout=10)  # type: ignore[arg-type]
             except OSError:  # the server itself has ended
                 client.close()
                 continue

@@ -151,6 +151,12 @@ def test_each_default_of_each_flag_is_accepted_as_its_value(cls: type, name: str
         assert opt.parse(f"{default:g}") == opt.parse(repr(default)) == default
 
 
+def test_every_duration_has_bounds_that_make_sense_for_it() -> None:
+    durations = [(cls, opt) for cls, _, opt in FLAGS if isinstance(opt.parse, Duration)]
+    assert len(durations) > 15
+    assert [opt.flag for _, opt in durations if opt.parse == Duration()] == []
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "0", "-1", "0s", "1e3", "1 h", "h", "5 m", "1h30m", "inf", "nan", "\u0663s", "99999d", "1.5.2s", "1s\n1"],

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 T = TypeVar("T")
 
 
-def wait_for(condition: Callable[[], T], seconds: float = 30.0, what: str = "the condition", every: float = 0.02) -> T:
+def wait_for(
+    condition: Callable[[], T | Literal[False] | None],
+    seconds: float = 30.0,
+    what: str = "the condition",
+    every: float = 0.02,
+) -> T:
     """Return the first truthy value of ``condition``; fail after ``seconds``, saying what was last seen.
 
     The limit only tells a thing that never comes from one that a busy machine is slow with: it is no bar.

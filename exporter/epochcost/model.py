@@ -144,14 +144,18 @@ class PreemptionNotice:
     Attributes:
         kind: ``interruption`` (it will) or ``rebalance`` (the risk has risen).
         action: what will be done, in the provider's word (``terminate``, ``preempt``); empty where it does not say.
-        at_ts: when; None where it does not say, or has begun.
-        seen_ts: when the agent first heard it; None from a source, which knows no clock.
+        at_ts: when, as the provider's clock says; None where it does not say, or has begun.
+        seen_ts: when the agent first heard it, on the node timeline; None from a source, which knows no clock of ours.
+        said: the provider's clock when it said so; None where that is not known.
+        at_t: `at_ts` on the node timeline; None from a source.
     """
 
     kind: str
     action: str = ""
     at_ts: float | None = None
     seen_ts: float | None = None
+    said: ClockReading | None = field(default=None, compare=False)
+    at_t: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from tests.agent.driven import T0, Driven, World
 
@@ -24,7 +25,7 @@ SAVE_SECONDS = 300.0
 KEY = PriceKey("aws", "us-east-1", "us-east-1a", "p5.48xlarge", PurchaseOption.SPOT)
 
 
-def gpu(index: int, **figures: object) -> GpuSample:
+def gpu(index: int, **figures: Any) -> GpuSample:
     known = {"utilization_ratio": 0.9, "memory_used_bytes": 60 << 30, "memory_total_bytes": 80 << 30}
     known |= {"power_watts": 500.0, "sm_active_ratio": 0.4, "temperature_celsius": 60.0, **figures}  # type: ignore[dict-item]
     return GpuSample(str(index), f"GPU-{index}", "NVIDIA H100 80GB HBM3", **known)  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ import math
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -57,7 +58,7 @@ class World:
         self.boot_ts, self.boot_id = self.wall - 20, BOOT_ID[:-1] + "2"
         self.write_proc()
 
-    def say(self, kind: str, t: float | None = None, run: str = "r", file: str = "", **fields: object) -> None:
+    def say(self, kind: str, t: float | None = None, run: str = "r", file: str = "", **fields: Any) -> None:
         """Append an event that happened at ``T0 + t`` (default: now) to a file, as a training process does."""
         ts = self.wall if t is None else T0 + t
         line = {"v": 1, "ev": kind, "ts": ts, "mono": self.mono + ts - self.wall, "run": run, **fields}

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.agent.driven import T0, Driven, World
@@ -112,7 +113,7 @@ class OneAnswer:
     def __init__(self) -> None:
         self.steps: list[tuple[float, float]] = []
 
-    def fetch(self, now: float) -> object:
+    def fetch(self, now: float) -> Any:
         from epochcost.model import Price, PriceKey, PriceStep, PurchaseOption
         from epochcost.prices.quote import NodePrice
 

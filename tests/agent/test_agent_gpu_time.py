@@ -60,14 +60,14 @@ class Metered:
     def train(self, *gpus: str) -> None:
         now = START + self.second
         for kind, fields in ((EventKind.START, {}), (EventKind.PHASE, {"phase": Phase.TRAIN, "epoch": 0.0})):
-            happened = TrainingEvent(kind, now, RunId("r"), "r.jsonl", gpus=gpus or None, **fields)
+            happened = TrainingEvent(kind, now, RunId("r"), "r.jsonl", gpus=gpus or None, **fields)  # type: ignore[arg-type]
             self.meter.tick(now, Inputs(gpus=self.reading, events=[happened], quote=self.quote))
 
     def go(self, seconds: int) -> Snapshot:
         for _ in range(seconds):
             self.second += 1
             now = START + self.second
-            self.reading = self.source.read(now)
+            self.reading = self.source.read(now)  # type: ignore[assignment]
             step = TrainingEvent(EventKind.PROGRESS, now, RunId("r"), "r.jsonl", step=int(self.second))
             running = [step] if RunId("r") in self.meter.ledger.runs else []
             snapshot = self.meter.tick(now, Inputs(gpus=self.reading, events=running, quote=self.quote))

@@ -34,7 +34,7 @@ def test_a_source_that_hangs_does_not_show_its_last_success_for_ever(monkeypatch
                 release.wait(20)
             return []
 
-    feed = OwnerFeed(Hangs(), lambda: [GpuSample("0", "GPU-a")])
+    feed = OwnerFeed(Hangs(), lambda: [GpuSample("0", "GPU-a")])  # type: ignore[arg-type]
     feed.ask()
     assert (feed.error, hanging(feed.asking_since)) == ("", "")
     thread = threading.Thread(target=feed.ask)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from epochcost.agent.meter import Idle, Inputs, Meter
@@ -24,7 +26,7 @@ def metered(*gpus: GpuSample, seconds: int = 60, idle: Idle | None = None, busy_
     return snapshot
 
 
-def gpu(number: int, utilization: float | None, used: int | None, **more: object) -> GpuSample:
+def gpu(number: int, utilization: float | None, used: int | None, **more: Any) -> GpuSample:
     return GpuSample(str(number), f"GPU-{number}", "", True, utilization, used, 80 * GIB, **more)  # type: ignore[arg-type]
 
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from pathlib import Path
+from typing import Any
 
 import bcrypt
 import pytest
@@ -44,7 +45,7 @@ def agent(tmp_path: Path) -> Iterator[Callable[..., Driven]]:
         one.close()
 
 
-def line(kind: str, t: float, run: str = "far", **fields: object) -> bytes:
+def line(kind: str, t: float, run: str = "far", **fields: Any) -> bytes:
     return json.dumps({"v": 1, "ev": kind, "ts": T0 + t, "run": run, **fields}).encode() + b"\n"
 
 
@@ -373,10 +374,10 @@ def test_what_a_machine_with_a_wrong_clock_reports_is_charged_from_when_it_was(
 ) -> None:
     it = agent()
 
-    def tell(kind: str, **fields: object) -> None:
+    def tell(kind: str, **fields: Any) -> None:
         t = it.world.wall - T0
         more = {"mono": 77.0 + t} if mono else {}
-        body = line(kind, t + off, **more, **fields)
+        body = line(kind, t + off, **more, **fields)  # type: ignore[arg-type]
         assert post(it, body, f"/v1/events?writer=w&now={it.world.wall + off!r}")[0] == 200
         it.app.beat.tick()
 

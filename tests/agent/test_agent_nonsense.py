@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -45,7 +46,7 @@ LINES = EVENTS | st.binary(max_size=60)
 NONSENSE = st.lists(st.tuples(st.integers(0, BEATS - 1), st.integers(0, 2), LINES), max_size=30)
 
 
-def ours(root: Path, nonsense: list[tuple[int, int, dict[str, object] | bytes]]) -> dict[str, float | None]:
+def ours(root: Path, nonsense: list[tuple[int, int, dict[str, Any] | bytes]]) -> dict[str, float | None]:
     """What is metered of a run of six epochs beside programs that report ``nonsense``."""
     world = World(root)
     agent = Driven(world, price__usd_per_hour="3600")
@@ -72,7 +73,7 @@ def ours(root: Path, nonsense: list[tuple[int, int, dict[str, object] | bytes]])
         agent.close()
 
 
-def said(world: World, writer: int, line: dict[str, object] | bytes) -> bytes:
+def said(world: World, writer: int, line: dict[str, Any] | bytes) -> bytes:
     if isinstance(line, bytes):
         return line.replace(b"\n", b" ") + b"\n"
     least = {"v": 1, "run": f"theirs-{writer}"}
@@ -88,7 +89,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float | None]:
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(NONSENSE)
 def test_what_others_report_changes_nothing_in_a_run(
-    alone: dict[str, float | None], nonsense: list[tuple[int, int, dict[str, object] | bytes]]
+    alone: dict[str, float | None], nonsense: list[tuple[int, int, dict[str, Any] | bytes]]
 ) -> None:
     with tempfile.TemporaryDirectory() as root:
         assert ours(Path(root), nonsense) == alone

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.agent.driven import T0, Driven, World
@@ -54,7 +55,7 @@ def parts(it: Driven) -> dict[str, str]:
     return {view.run: view.part for view in it.app.beat.tick().runs}
 
 
-def whole_epochs(it: Driven, file: str, first: int, last: int, **start: object) -> None:
+def whole_epochs(it: Driven, file: str, first: int, last: int, **start: Any) -> None:
     """A process trains epochs of 10 s each, 5 steps of 4 samples in each of them."""
     w = it.world
     w.say("start", file=file, epochs=6, **start)
@@ -104,7 +105,7 @@ def test_who_leads_is_said_by_the_ranks_and_where_no_world_is_known_the_only_mac
     agent: Callable[..., Driven], said: dict[str, int], leads: int
 ) -> None:
     it = agent()
-    it.world.say("start", **said)
+    it.world.say("start", **said)  # type: ignore[arg-type]
     it.run(2)
     assert it.value("run_leader", run="r") == leads
 

@@ -238,7 +238,7 @@ def test_time_that_waits_for_a_day_for_its_price_takes_little_memory_and_stays_e
     assert len(meter.ledger.unsettled.state()[1]) <= 720
     usd = math.fsum(meter.ledger.unsettled.dollars(meter.ledger.price).values())
     assert usd == pytest.approx(20.001, abs=1e-6)
-    assert whole(snapshot.node.settled.states) == 0
+    assert whole(snapshot.node.settled.states) == 0  # type: ignore[arg-type]
 
 
 def metered() -> Meter:
@@ -282,8 +282,8 @@ def test_whatever_is_learnt_when_counters_never_fall_and_both_together_are_the_b
         if not meter.ledger.price.times:
             continue
         node, bill = snapshot.node, meter.ledger.price.integral(T0, now)[0]
-        assert whole(node.settled.states) + whole(node.settled.provisional) == pytest.approx(bill, abs=1e-9)
-        assert whole(node.totals.cost_usd) == pytest.approx(bill, abs=1e-9)
+        assert whole(node.settled.states) + whole(node.settled.provisional) == pytest.approx(bill, abs=1e-9)  # type: ignore[arg-type]
+        assert whole(node.totals.cost_usd) == pytest.approx(bill, abs=1e-9)  # type: ignore[arg-type]
         figures: dict[str, float] = {f"node {s.value}": usd for s, usd in node.settled.states.items()}
         for run in snapshot.runs:
             if run.settled is not None and run.cost_usd is not None:

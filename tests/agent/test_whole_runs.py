@@ -28,7 +28,7 @@ def store() -> Iterator[PromqlServer]:
         yield server
 
 
-def training(agent: Driven, *, start: float = 0.0, **facts: object) -> None:
+def training(agent: Driven, *, start: float = 0.0, **facts: Any) -> None:
     """Half of four epochs, in ten minutes at $6 an hour: $1 on this machine."""
     agent.ask_price()
     agent.world.say("start", epochs=4, budget_usd=1.5, **facts)

@@ -46,7 +46,7 @@ A100 = next(m for m in HERE if m.name == NODE)
 def price(m: Machine) -> float:
     offer = price_of(FLEET, m)
     assert offer is not None
-    return offer.price.at(NOW)
+    return offer.price.at(NOW)  # type: ignore[return-value]
 
 
 def shares(m: Machine) -> dict[State, float]:
@@ -93,7 +93,7 @@ def parts(run: str) -> list[Machine]:
 
 def epochs_usd(run: str) -> list[float]:
     """Dollars of each finished epoch of a run, on every machine that trained it: at once, or one after the other."""
-    of_each = [[dollars(price_of(FLEET, m), a, b) for a, b in epoch_marks(m, run, NOW)] for m in parts(run)]
+    of_each = [[dollars(price_of(FLEET, m), a, b) for a, b in epoch_marks(m, run, NOW)] for m in parts(run)]  # type: ignore[arg-type]
     if FLEET.job(run).nodes > 1:
         return [math.fsum(one) for one in zip(*of_each, strict=True)]
     return [usd for one in of_each for usd in one]

@@ -74,20 +74,20 @@ def budget_ratio(t: float, *, projected: bool) -> float:
     """What llm-7b has cost, or will cost, over its budget."""
     job = FLEET.job("llm-7b-4417")
     machines = [m for m in FLEET.machines if any(a.run == job.run for a in m.attempts)]
-    usd = sum(dollars(price_of(FLEET, m), a.start, min(a.end, t)) for m in machines for a in m.attempts if a.start < t)
+    usd = sum(dollars(price_of(FLEET, m), a.start, min(a.end, t)) for m in machines for a in m.attempts if a.start < t)  # type: ignore[arg-type, misc]
     if not projected:
         return usd / job.budget_usd
     now = [a for a in LLM.attempts if a.start <= t][-1:]
     if not now or now[0].position(t) < 0.01:
         return 0.0
-    (now,) = now
+    (now,) = now  # type: ignore[assignment]
     marks = epoch_marks(LLM, job.run, t)
     if marks:
-        each = sum(dollars(price_of(FLEET, m), *mark) for m in machines for mark in marks) / len(marks)
+        each = sum(dollars(price_of(FLEET, m), *mark) for m in machines for mark in marks) / len(marks)  # type: ignore[arg-type, misc]
     else:  # an estimate: what the fraction so far has cost, start-up apart
-        startup = sum(dollars(price_of(FLEET, m), now.start, now.first_step) for m in machines)
-        each = (usd - startup) / now.position(t)
-    return (usd + (job.epochs - now.position(t)) * each) / job.budget_usd
+        startup = sum(dollars(price_of(FLEET, m), now.start, now.first_step) for m in machines)  # type: ignore[arg-type, attr-defined, misc]
+        each = (usd - startup) / now.position(t)  # type: ignore[attr-defined]
+    return (usd + (job.epochs - now.position(t)) * each) / job.budget_usd  # type: ignore[attr-defined]
 
 
 def dearer(t: float) -> bool:
@@ -141,8 +141,8 @@ TABLE = [
     *(Expected("EpochcostNodeVacant", node(H100, severity=s), 0.0, VIT.start) for s in ("warning", "critical")),
     Expected("EpochcostOwnedNodeIdle", {"node": "sim-desktop-2"}, 0.0),
     Expected("EpochcostPollersContradict", {}, 6060, 7800, slack=900 + 2 * EVALUATION),
-    Expected("EpochcostPreemptionNotice", node(TAKEN, kind="rebalance"), TAKEN.rebalance, TAKEN.notice),
-    Expected("EpochcostPreemptionNotice", node(TAKEN, kind="interruption"), TAKEN.notice, TAKEN.gone),
+    Expected("EpochcostPreemptionNotice", node(TAKEN, kind="rebalance"), TAKEN.rebalance, TAKEN.notice),  # type: ignore[arg-type]
+    Expected("EpochcostPreemptionNotice", node(TAKEN, kind="interruption"), TAKEN.notice, TAKEN.gone),  # type: ignore[arg-type]
     Expected("EpochcostPriceHeldBack", {"source": "gcp", "reason": "zero"}, 10_500, 13_200),
     Expected("EpochcostPriceSourceFailing", {"source": "vast"}, 5100, 8700),
     Expected("EpochcostPriceStale", node(LAMBDA), 0.0),

@@ -61,7 +61,7 @@ def samples(experiment: str) -> dict[tuple[str, str], list[Sample]]:
             m = next(iter(there))
             setup = f"{len(there)} x {m.kind.instance_type}, {m.purchase_option.value}, batch {a.batch_size}"
             last = [ended[m][-1] for m in there]
-            usd = sum(dollars(price_of(FLEET, m), *ended[m][-1]) for m in there)
+            usd = sum(dollars(price_of(FLEET, m), *ended[m][-1]) for m in there)  # type: ignore[arg-type, misc]
             found[job.run, setup].append(
                 Sample(max(b - a for a, b in last), usd, a.memory_fill if m.kind.gpus else 0.0)
             )
@@ -162,5 +162,5 @@ def test_the_figure_is_the_scripts(world, query: Asked, experiment: str):
 
 def test_the_played_experiments_have_what_compare_is_for():
     assert {name: len(by_setup(name, lambda s: s.seconds)) for name in EXPERIMENTS} == EXPERIMENTS
-    assert any(truth[f"compare/Cost per epoch/{ref}"][1] for truth in TRUTH.values() for ref in "BC")
+    assert any(truth[f"compare/Cost per epoch/{ref}"][1] for truth in TRUTH.values() for ref in "BC")  # type: ignore[index]
     assert len({run for run, _ in samples("tabular")}) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import pytest
 from tests.demo.finale import (
@@ -84,7 +85,8 @@ from epochcost.palette import PALETTE
 
 pytestmark = pytest.mark.stack
 Truth = float | dict[str, float]
-One, By = Callable[[], float], tuple[str, Callable[[], dict[str, float]]]
+One: TypeAlias = Callable[[], Any]
+By: TypeAlias = tuple[str, Callable[[], Any]]
 
 FIGURES: dict[str, One | By] = {
     "fleet/Spend now/A": lambda: sum(price(m) for m in PRICED),
@@ -151,7 +153,7 @@ FIGURES: dict[str, One | By] = {
     "health/Time since a source answered/A": ("source", lambda: dict.fromkeys(SOURCES, ASKED % REFRESH_SECONDS / 60)),
     "health/Age of the newest sample/A": lambda: 0,
     "health/Age of the newest sample/B": lambda: 0,
-    "market/Saved by the fleet/A": lambda: 1 - sum(price(m) for m in PAID_BOTH) / sum(LISTED.values()),
+    "market/Saved by the fleet/A": lambda: 1 - sum(price(m) for m in PAID_BOTH) / sum(LISTED.values()),  # type: ignore[arg-type]
     "market/Cheapest GPU-hour/A": lambda: min(PER_GPU.values()),
     "market/Largest saving of spot/A": lambda: max(SAVING.values()),
     "market/Oldest price/A": lambda: max(age(o) for o in offers()),
@@ -199,7 +201,7 @@ FIGURES: dict[str, One | By] = {
     "node/Runs on this machine/D": by_run(lambda: {RUN: mean(epochs_usd(RUN))}),
     "run/Cost so far/A": lambda: run_cost(FLEET, RUN, NOW),
     "run/Cost so far/B": lambda: run_cost(FLEET, RUN, NOW) / JOB.budget_usd,
-    "run/This epoch/A": lambda: sum(dollars(price_of(FLEET, m), current_epoch_start(m, RUN, NOW), NOW) for m in MINE),
+    "run/This epoch/A": lambda: sum(dollars(price_of(FLEET, m), current_epoch_start(m, RUN, NOW), NOW) for m in MINE),  # type: ignore[arg-type, misc]
     "run/Last epoch/A": lambda: epochs_usd(RUN)[-1],
     "run/Mean epoch/A": lambda: mean(epochs_usd(RUN)),
     "run/Useful epoch/A": lambda: run_cost(FLEET, RUN, NOW) / position(RUN),

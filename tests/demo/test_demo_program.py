@@ -54,7 +54,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.
             "the demo being up",
         )
         assert said is not True, (home / "err").read_text()
-        urls = dict(re.findall(r"^  (\w[\w ]*?)  +(http\S+?)(?:/|/alerts)?$", said, re.MULTILINE))
+        urls = dict(re.findall(r"^  (\w[\w ]*?)  +(http\S+?)(?:/|/alerts)?$", said, re.MULTILINE))  # type: ignore[call-overload]
         yield process, urls, home
     finally:
         if process.poll() is None:

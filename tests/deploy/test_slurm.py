@@ -12,6 +12,7 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.agent.test_agent_process import AgentProcess
@@ -92,9 +93,9 @@ class Slurm:
         wait_for(lambda: self.state(job) in done, 120, f"the end of job {job} ({self.home}/out-{job})")
         assert self.state(job) == "COMPLETED", (self.home / f"out-{job}").read_text()
 
-    def runs(self) -> dict[str, list[dict[str, object]]]:
+    def runs(self) -> dict[str, list[dict[str, Any]]]:
         """Event lines by run."""
-        found: dict[str, list[dict[str, object]]] = {}
+        found: dict[str, list[dict[str, Any]]] = {}
         for file in sorted(self.events.glob("*.jsonl")):
             for line in map(json.loads, file.read_text().splitlines()):
                 found.setdefault(line["run"], []).append(line)
@@ -142,8 +143,8 @@ def slurm(tmp_path_factory: pytest.TempPathFactory, agent: AgentProcess) -> Iter
     programs = []
     try:
         for command in commands:
-            with (home / f"{Path(command[0]).name}.log").open("wb") as log:
-                programs.append(subprocess.Popen(command, env=environ, stdout=log, stderr=log))
+            with (home / f"{Path(command[0]).name}.log").open("wb") as log:  # type: ignore[arg-type]
+                programs.append(subprocess.Popen(command, env=environ, stdout=log, stderr=log))  # type: ignore[arg-type]
             if len(programs) == 1:
                 wait_for((munge / "munge.sock").exists, what="munged")
         it = Slurm(home, environ, agent.events)
@@ -195,7 +196,7 @@ def test_tasks_of_an_array_are_runs_of_their_own(slurm: Slurm) -> None:
 def test_a_requeued_job_goes_on_with_its_run_as_its_next_attempt(slurm: Slurm, agent: AgentProcess) -> None:
     job = slurm.submit(f"{train(slurm, 3)} stuck", "--requeue")
 
-    def mine() -> dict[str, list[dict[str, object]]]:
+    def mine() -> dict[str, list[dict[str, Any]]]:
         return {run: lines for run, lines in slurm.runs().items() if any(x.get("job") == job for x in lines)}
 
     def halfway() -> bool:

@@ -10,6 +10,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.e2e.programs import free_port
@@ -58,11 +59,11 @@ class Machine:
             environment = {**ranks, "EPOCHCOST_DIR": str(self.events), "PATH": os.environ["PATH"]}
             self._training = subprocess.Popen(command, stdout=out, stderr=out, env=environment)
 
-    def cost_file(self) -> dict[str, object]:
+    def cost_file(self) -> dict[str, Any]:
         path = self.events / "both.cost.json"
         return json.loads(path.read_text()) if path.exists() else {}
 
-    def live(self) -> dict[str, object]:
+    def live(self) -> dict[str, Any]:
         with urllib.request.urlopen(f"http://{self.address}/v1/live", timeout=5) as answer:
             (run,) = json.load(answer)["runs"]
             return run

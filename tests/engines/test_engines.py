@@ -31,7 +31,7 @@ def same(a: Series, b: Series, rel: float) -> None:
 class TestPrometheus3:
     def test_its_promtool_accepts_configuration_and_rules(self, newer: Path):
         for check in (["config", PROMETHEUS_DIR / "prometheus.yml"], ["rules", "--lint=all", "--lint-fatal", *RULES]):
-            done = subprocess.run([newer / "promtool", "check", *check], capture_output=True, text=True, check=False)
+            done = subprocess.run([newer / "promtool", "check", *check], capture_output=True, text=True, check=False)  # type: ignore[list-item]
             assert done.returncode == 0, done.stderr
 
     @pytest.mark.parametrize("path", RULE_TESTS, ids=lambda path: path.stem)
@@ -67,5 +67,7 @@ class TestVictoriaMetrics:
         replay(tmp_path / "first.yml", rules, victoria)
         for rule in rules:
             wait_for(
-                lambda rule=rule: victoria.ask(f'{rule["record"]}{{by="vmalert"}}', INSTANTS[1]), 30, rule["record"]
+                lambda rule=rule: victoria.ask(f'{rule["record"]}{{by="vmalert"}}', INSTANTS[1]),  # type: ignore[misc]
+                30,
+                rule["record"],  # type: ignore[misc]
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ PIN = b"4242424242 secretpin\n"
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user")
 
 
-def reason(path: Path, **changes: object) -> str:
+def reason(path: Path, **changes: Any) -> str:
     with pytest.raises(UntrustedFileError) as caught:
         read_regular(path, 100, **changes)
     assert "secretpin" not in str(caught.value)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.launch.terminal import EXEC, Terminal
@@ -193,9 +194,7 @@ model.train(data="data.yaml", epochs=3, imgsz=64, batch=4, workers=0, device="cp
 )
 
 
-def run(
-    code: str, directory: Path, options: dict[str, object], *, terminal: bool
-) -> tuple[list[float], list[dict], str]:
+def run(code: str, directory: Path, options: dict[str, Any], *, terminal: bool) -> tuple[list[float], list[dict], str]:
     """The marks of the program, the events of its run, and what was seen of it."""
     program = directory / "program.py"
     program.write_text(textwrap.dedent(code))
@@ -232,7 +231,7 @@ def run(
 def check(
     code: str,
     directory: Path,
-    options: dict[str, object],
+    options: dict[str, Any],
     *,
     terminal: bool,
     began: int = 0,

@@ -14,8 +14,8 @@ from epochcost.agent.agent_state_file import StateFile
 from epochcost.gpus.dcgm.dcgm_rows import ExpositionError, parse_exposition
 from epochcost.http_client import Bounds, ExchangeError
 from epochcost.http_client.bounded_reads import BoundedReads
-from epochcost.http_client.http_exchange import HTTPResponse, Stream, _faults
-from epochcost.http_client.http_request import InvalidRequestError, target_of
+from epochcost.http_client.http_exchange import HTTPResponse, Stream, _faults  # type: ignore[attr-defined]
+from epochcost.http_client.http_request import InvalidRequestError, target_of  # type: ignore[attr-defined]
 from epochcost.model import Node, PurchaseOption
 from epochcost.owners.cgroup import place_of
 from epochcost.owners.slurm import SlurmAllocations

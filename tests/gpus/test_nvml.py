@@ -32,7 +32,7 @@ FIELDS_OF_CALL = {
     "GetTemperatureV": set(),
 }
 FIGURES = ("utilization_ratio", "memory_used_bytes", "memory_total_bytes", "power_watts", "energy_joules")
-FIGURES = (*FIGURES, "temperature_celsius")
+FIGURES = (*FIGURES, "temperature_celsius")  # type: ignore[assignment]
 
 
 def absent(sample: GpuSample) -> set[str]:

@@ -77,8 +77,8 @@ def test_counters_that_do_not_belong_together_leave_out_the_activity_and_not_the
     read(source, 0, 1)
     for gpu in (None, 0):
         driver.error(call, fake_nvml.INVALID_ARGUMENT, gpu=gpu)
-    gpu = read(source, 2, 3)
-    assert (gpu.readable, gpu.utilization_ratio, activity(gpu)) == (True, 0.9, (None, None, None))
+    gpu = read(source, 2, 3)  # type: ignore[assignment]
+    assert (gpu.readable, gpu.utilization_ratio, activity(gpu)) == (True, 0.9, (None, None, None))  # type: ignore[arg-type]
     driver.heal()
     assert activity(read(source, 4, 5)) == (0.62, 0.0, 0.0)
 
@@ -194,7 +194,7 @@ def test_an_xid_is_counted_for_its_gpu_and_told(
         ),
         what="the errors",
     )
-    assert [dict(g.xid_errors) for g in seen] == [{}, {}, {}, {"79": 2}, {}, {"31": 1}, {}, {}]
+    assert [dict(g.xid_errors) for g in seen] == [{}, {}, {}, {"79": 2}, {}, {"31": 1}, {}, {}]  # type: ignore[attr-defined]
     assert len(lines_about(caplog, "Xid 79")) == 2
     driver.reload()
     assert source.read(T + 600).gpus[3].xid_errors == {"79": 2}

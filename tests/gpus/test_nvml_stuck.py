@@ -50,7 +50,7 @@ def test_the_other_gpus_are_read_every_second_while_one_is_stuck(driver: FakeDri
     wait_for(lambda: source.read(T + 4).gpus[3].stuck_call, what="a second without an answer")
     for second in range(5, 9):
         samples = []
-        assert timed(lambda at=T + second, into=samples: into.extend(source.read(at).gpus)) < 0.5
+        assert timed(lambda at=T + second, into=samples: into.extend(source.read(at).gpus)) < 0.5  # type: ignore[misc]
         assert [g.utilization_ratio for g in samples] == [0.5 if i != 3 else None for i in range(8)]
         assert (samples[3].readable, samples[3].stuck_call) == (False, f"nvmlDevice{call}")
         assert samples[3].stuck_seconds >= PATIENCE_SECONDS
@@ -147,7 +147,7 @@ def test_a_call_about_all_gpus_that_is_stuck_is_named_on_each_of_them(driver: Fa
     source.read(T)
     driver.hang("GetCount", MINUTES)
     for second in range(1, 4):
-        assert timed(lambda at=T + second: source.read(at)) < IN_TIME
+        assert timed(lambda at=T + second: source.read(at)) < IN_TIME  # type: ignore[misc]
     samples = source.read(T + 5).gpus
     assert [(g.readable, g.stuck_call) for g in samples] == [(False, "nvmlDeviceGetCount")] * 8
     driver.heal()
@@ -167,7 +167,7 @@ def test_events_that_are_stuck_disturb_no_reading(driver: FakeDriver, source: Nv
     before = calls(b"EventSetWait")
     wait_for(lambda: source.read(T) and calls(b"EventSetWait") > before, what="the stuck call")
     for second in range(5):
-        assert timed(lambda at=T + second: source.read(at)) < 0.5
+        assert timed(lambda at=T + second: source.read(at)) < 0.5  # type: ignore[misc]
     assert all(g.readable for g in source.read(T + 6).gpus)
     driver.heal()
     source.close()

@@ -66,7 +66,7 @@ def in_child(command: list[str], env: dict[str, str]) -> subprocess.CompletedPro
 
 
 def figures(gpus: tuple[GpuSample, ...]) -> list[GpuSample]:
-    return [record_gpus.replace(gpu, energy_joules=gpu.energy_joules is not None) for gpu in gpus]
+    return [record_gpus.replace(gpu, energy_joules=gpu.energy_joules is not None) for gpu in gpus]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("hardware", [hopper, consumer, old, cut, partly_lost])

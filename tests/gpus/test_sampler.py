@@ -164,7 +164,7 @@ def test_a_clock_that_fails_does_not_end_the_beat(sampled):
         tick = next(ticks, 8.0)
         if isinstance(tick, Exception):
             raise tick
-        return tick
+        return tick  # type: ignore[return-value]
 
     sampler = sampled(ScriptedSource(), clock=clock)
     wait_for(lambda: sampler.latest is not None, what="a reading after the clock's error")
@@ -173,7 +173,7 @@ def test_a_clock_that_fails_does_not_end_the_beat(sampled):
 def test_a_read_that_hangs_stops_the_readings_and_tells_for_how_long(sampled):
     release = threading.Event()
     now = [100.0]
-    sampler = sampled(ScriptedSource(fine, release.wait), clock=lambda: now[0])
+    sampler = sampled(ScriptedSource(fine, release.wait), clock=lambda: now[0])  # type: ignore[arg-type]
     try:
         wait_for(lambda: sampler.latest is not None, what="a reading")
         now[0] = 101.0

@@ -384,7 +384,7 @@ def _run(
         me,
         epoch_ts + (min(t, now.end) if now.state is not State.STALLED else now.start),
     )
-    for s, (seconds, usd) in totals.items():
+    for s, (seconds, usd) in totals.items():  # type: ignore[assignment]
         yield "run_state_seconds_total", {**me, "state": s.value}, seconds
         if priced:
             yield "run_state_cost_usd_total", {**me, "state": s.value}, usd
@@ -432,7 +432,7 @@ def _run_progress(node: SimulatedNode, run: SimulatedRun, mine: list[Stretch], t
     for phase, share in PHASES.items():
         yield "run_phase_seconds_total", {**me, "phase": phase}, share * trained
     yield "run_epochs_planned", me, run.epochs
-    trained = next((s for s in mine if s.state is not State.STARTUP), None)
+    trained = next((s for s in mine if s.state is not State.STARTUP), None)  # type: ignore[arg-type, misc]
     if trained is not None:
         yield "run_start_epoch", me, max(0.0, -trained.rewind)
     if p.executed == 0:

@@ -8,6 +8,7 @@ import threading
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.agent.driven import Driven, World
@@ -44,7 +45,7 @@ def guarded(world: World, text: str, **flags: str) -> Driven:
     return Driven(world, guard__file=str(file), price__usd_per_hour="36", **flags)
 
 
-def begin(world_: World, run: str = "r", **fields: object) -> None:
+def begin(world_: World, run: str = "r", **fields: Any) -> None:
     world_.say("start", run=run, epochs=100, pid=os.getpid(), pidns=Path("/proc/self/ns/pid").stat().st_ino, **fields)
     world_.say("phase", run=run, phase="train", epoch=0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.guard.seen import ALICE, BOB, BUDGET, FORGOTTEN, HUNG, Played, gpu, run, training, vacant
@@ -10,7 +11,7 @@ from tests.guard.seen import ALICE, BOB, BUDGET, FORGOTTEN, HUNG, Played, gpu, r
 from epochcost.guard.decisions import Outcome
 from epochcost.guard.keeps import Keep
 from epochcost.guard.observation import Observation, Person
-from epochcost.model import RunState, State
+from epochcost.model import RunId, RunState, State
 
 MINUTE = 60.0
 
@@ -225,7 +226,7 @@ def test_progress_takes_a_request_back() -> None:
     ],
     ids=str,
 )
-def test_a_run_that_may_be_working_is_not_hung(other: dict[str, object]) -> None:
+def test_a_run_that_may_be_working_is_not_hung(other: dict[str, Any]) -> None:
     played = Played(HUNG)
     played.show(training(run(state=RunState.STALLED, **other)), 60 * MINUTE)
     assert not played.said
@@ -262,9 +263,9 @@ def test_a_checkpoint_under_way_is_waited_for() -> None:
     played.show(training(over), 5 * MINUTE)
     saving = replace(over, state=RunState.CHECKPOINTING)
     played.show(training(saving), 20 * MINUTE)
-    assert played.last.requests["r"].at == "checkpoint"
+    assert played.last.requests[RunId("r")].at == "checkpoint"
     played.show(training(over), 10)
-    assert played.last.requests["r"].at == "now"
+    assert played.last.requests[RunId("r")].at == "now"
 
 
 def test_a_command_that_ends_the_machine_hits_nobody_else() -> None:
@@ -341,7 +342,7 @@ def test_a_session_of_the_machine_ends_whatever_runs_on_it() -> None:
     played.show(busy, 5 * MINUTE)
     assert not played.said
     played.show(busy, 1.5 * MINUTE)
-    assert played.last.requests["r"].at == "checkpoint"
+    assert played.last.requests[RunId("r")].at == "checkpoint"
     played.show(busy, 5 * MINUTE)
     assert played.orders
 

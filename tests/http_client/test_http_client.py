@@ -8,6 +8,7 @@ import threading
 import time
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -366,7 +367,7 @@ def test_an_address_that_does_not_answer_leaves_time_for_the_next(monkeypatch: p
 def test_a_resolver_that_hangs_is_left_behind_and_never_more_than_so_many(monkeypatch: pytest.MonkeyPatch):
     release = threading.Event()
 
-    def stuck(*_args: object, **_named: object) -> list[object]:
+    def stuck(*_args: object, **_named: Any) -> list[Any]:
         release.wait(20)
         return []
 

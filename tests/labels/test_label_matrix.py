@@ -142,9 +142,9 @@ def test_every_panel_answers_as_it_does_where_nobody_relabels(world: World, name
         if bool(plain) is not bool(shown):
             wrong.append((str(query), len(plain), len(shown)))
         elif query.kind in ("stat", "gauge") and len(shown) > 1 and query.panel != "Cheapest run":
-            wrong.append((str(query), "several figures in one tile", len(shown)))
+            wrong.append((str(query), "several figures in one tile", len(shown)))  # type: ignore[arg-type]
         elif query.key and len({labels[query.key] for labels, _ in shown}) != len(shown):
-            wrong.append((str(query), "two rows for one thing", len(shown)))
+            wrong.append((str(query), "two rows for one thing", len(shown)))  # type: ignore[arg-type]
     assert wrong == []
 
 

@@ -11,6 +11,7 @@ import sys
 import termios
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 EXEC = (sys.executable, "-m", "epochcost", "exec")
 
@@ -50,7 +51,7 @@ class Terminal:
     def type(self, text: bytes) -> None:
         os.write(self.master, text)
 
-    def modes(self) -> list[object]:
+    def modes(self) -> list[Any]:
         return termios.tcgetattr(self.master)
 
     def read_until(self, text: bytes, seconds: float = 20.0, after: int = 0) -> bytes:

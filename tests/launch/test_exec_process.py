@@ -13,6 +13,7 @@ import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.launch.terminal import EXEC
@@ -37,7 +38,7 @@ def launch(directory: Path | str | None, *command: str, flags: tuple[str, ...] =
     )
 
 
-def begin(directory: Path, *command: str, flags: tuple[str, ...] = (), **more: object) -> subprocess.Popen[bytes]:
+def begin(directory: Path, *command: str, flags: tuple[str, ...] = (), **more: Any) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         (*EXEC, *flags, "--", *command),
         env=environment(directory),
@@ -258,10 +259,10 @@ def test_stop_and_continue_pass_through(tmp_path: Path):
         pid = int(program.stdout.readline())
         program.send_signal(signal.SIGTSTP)
         for stopped in (pid, program.pid):
-            wait_for(lambda stopped=stopped: _state(stopped) == "T", what="stopping")
+            wait_for(lambda stopped=stopped: _state(stopped) == "T", what="stopping")  # type: ignore[misc]
         program.send_signal(signal.SIGCONT)
         for going in (pid, program.pid):
-            wait_for(lambda going=going: _state(going) == "S", what="going on")
+            wait_for(lambda going=going: _state(going) == "S", what="going on")  # type: ignore[misc]
         program.terminate()
         assert program.wait(20) == -signal.SIGTERM
 
@@ -347,7 +348,7 @@ def test_a_fault_of_ours_ends_the_reports_and_nothing_else():
     done: list[int] = []
     safely = CallUntilFailure()
     safely(done.append, 1)
-    safely(done.index, 2)
+    safely(done.index, 2)  # type: ignore[arg-type]
     safely(done.append, 3)
     assert (done, safely.broken) == ([1], "ValueError: 2 is not in list")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from random import Random
+from typing import Any
 
 import pytest
 from tests.launch.played import Play, hear
@@ -65,7 +67,7 @@ def numbers(
     return play
 
 
-LOOPS: dict[str, tuple[dict[str, object], dict[str, float | None]]] = {
+LOOPS: dict[str, tuple[dict[str, Any], dict[str, float | None]]] = {
     # name: (how it prints, what must be known: planned, steps)
     "fastprogress": ({"within": "Epoch {e}/{E} : |█████-----| {p}.00% [{b}/{N} 00:01<00:01 0.5123]", "every": 1, "line_end": "\r"}, {"epochs": 3}),
     "alive": ({"within": "Epoch {e}/{E} |████████| {b}/{N} [{p}%] in 1.0s (20.00/s) ", "every": 1, "line_end": "\r"}, {"epochs": 3}),
@@ -540,6 +542,7 @@ def trainer(
     play: Play | None = None,
     start: int = 0,
     strings: bool = False,
+    evaluated: bool = True,
 ) -> Play:
     play = play or Play()
     if announce:
@@ -556,8 +559,9 @@ def trainer(
                 play.out(show({"loss": 0.5, "grad_norm": 1.0, "learning_rate": 1e-5, "epoch": round(g / N, 2)}))
             play.err("\r" + play.bar("", g, epochs * N), end="")
         play.trained()
-        play.draw("", 10, EVALUATION)
-        play.out(show({"eval_loss": 0.4, "eval_runtime": 0.4, "epoch": float(e + 1)}))
+        if evaluated:
+            play.draw("", 10, EVALUATION)
+            play.out(show({"eval_loss": 0.4, "eval_runtime": 0.4, "epoch": float(e + 1)}))
         play.ended()
     play.out(show({"train_runtime": 9.1, "train_loss": 0.5, "epoch": float(epochs)}))
     return play
@@ -568,8 +572,30 @@ def trainer(
 def test_trainer_says_its_position_and_its_bar_the_steps(announce: bool, strings: bool):
     for terminal in (False, True):
         check(trainer(announce=announce, strings=strings), {"epochs": 3, "step": 120}, terminal=terminal)
-    rare: dict[str, float | None] = {"epochs": 3, "step": 120 if announce else None}
-    check(trainer(announce=announce, every=1000, strings=strings), rare, terminal=False)
+    check(trainer(announce=announce, every=1000, strings=strings), {"epochs": 3, "step": 120}, terminal=False)
+
+
+@pytest.mark.parametrize("longest", [0.02, 0.1, 0.3, 0.6])
+@pytest.mark.parametrize("evaluated", [False, True])
+def test_the_bar_counts_to_the_last_step_however_late_one_of_two_pipes_is_read(evaluated: bool, longest: float):
+    for seed in range(40):
+        play = trainer(announce=False, every=5, strings=True, evaluated=evaluated)
+        late(play, longest, Random(seed))
+        heard = hear(play)
+        assert heard.ends == [1, 2, 3]
+        assert heard.last("step") == 120
+        assert heard.last("epochs") == 3
+
+
+def late(play: Play, longest: float, chance: Random) -> None:
+    """What is read of each pipe comes in its order, but now and then later than it was written."""
+    begun = {1: 0.0, 2: 0.0}
+    read = []
+    for seconds, stream, data in play.written:
+        begun[stream] = max(seconds + chance.choice((0.0, longest * chance.random())), begun[stream] + 1e-6)
+        read.append((begun[stream], stream, data))
+    play.written[:] = sorted(read)
+    play.now = max(play.now, *begun.values())
 
 
 def test_trainer_resumed_and_in_trials():

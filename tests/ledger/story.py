@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from epochcost.ledger import Device, Ledger, LedgerSettings
 from epochcost.model import EndStatus, EventKind, Phase, PriceStep, RunId, State, TrainingEvent
@@ -10,7 +11,7 @@ from epochcost.model import EndStatus, EventKind, Phase, PriceStep, RunId, State
 T0 = 1_700_000_000.0
 
 
-def event(kind: str, t: float, run: str = "r", writer: str = "", **fields: object) -> TrainingEvent:
+def event(kind: str, t: float, run: str = "r", writer: str = "", **fields: Any) -> TrainingEvent:
     if "phase" in fields:
         fields["phase"] = Phase(fields["phase"])
     if "status" in fields:
@@ -18,7 +19,7 @@ def event(kind: str, t: float, run: str = "r", writer: str = "", **fields: objec
     return TrainingEvent(EventKind(kind), T0 + t, RunId(run), writer or f"{run}.jsonl", **fields)  # type: ignore[arg-type]
 
 
-def ledger(usd_per_hour: float | None = 3.6, **settings: object) -> Ledger:
+def ledger(usd_per_hour: float | None = 3.6, **settings: Any) -> Ledger:
     """Books opened at T0; 3.6 $/h is a tenth of a cent a second."""
     it = Ledger(LedgerSettings(**settings))  # type: ignore[arg-type]
     it.begin(T0, T0, T0 - 1000)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from tests.ledger.story import T0, event, gpus, last_epoch_usd, ledger, run_cost, seconds, tell
 
@@ -9,7 +11,7 @@ from epochcost.ledger import Ledger
 from epochcost.ledger.epochs import Epoch, Epochs
 from epochcost.model import RunId, State, TrainingEvent
 
-TRAIN = {"phase": "train", "epoch": 0}
+TRAIN: dict[str, Any] = {"phase": "train", "epoch": 0}
 
 
 def story(*events: TrainingEvent, until: float = 200) -> Ledger:
@@ -22,7 +24,7 @@ def epochs(it: Ledger) -> Epochs:
     return it.runs[RunId("r")].epochs
 
 
-def attempt(at: float, first: int, last: int, status: str, **start: object) -> list[TrainingEvent]:
+def attempt(at: float, first: int, last: int, status: str, **start: Any) -> list[TrainingEvent]:
     """Epochs of 10 s and 5 steps each, in a file of its own."""
     w = f"{at}.jsonl"
     said = [event("start", at, writer=w, **start), event("phase", at, writer=w, phase="train", epoch=first)]

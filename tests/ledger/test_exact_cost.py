@@ -169,7 +169,7 @@ def test_whatever_happens_states_sum_to_the_bill_and_runs_to_their_share(seed: i
             at = max(0.0, t - rng.choice([0.0, 0.0, 0.4, 20.0]))
             extra = {"phase": rng.choice(["train", "eval", "checkpoint"])} if kind == "phase" else {}
             if kind in ("progress", "epoch_end", "resume"):
-                extra["epoch"] = float(rng.randint(0, 6)) if kind != "progress" else rng.uniform(0, 6)
+                extra["epoch"] = float(rng.randint(0, 6)) if kind != "progress" else rng.uniform(0, 6)  # type: ignore[assignment]
             it.advance(T0 + at, readings)
             it.apply(event(kind, at, name, gpus=rng.choice([None, ("0",), ("GPU-1", "2"), ("MIG-2-1",)]), **extra))
         if rng.random() < 0.2:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from tests.ledger.story import T0, event, gpus, ledger, run_cost, tell
@@ -30,13 +31,13 @@ def account(it: Ledger) -> RunAccount:
     return it.runs[RunId("r")]
 
 
-def story(*events: TrainingEvent, until: float = 70, **settings: object) -> Ledger:
+def story(*events: TrainingEvent, until: float = 70, **settings: Any) -> Ledger:
     it = ledger(**settings)
     tell(it, until, list(events), gpus(0.5))
     return it
 
 
-def figures(it: Ledger) -> dict[str, object]:
+def figures(it: Ledger) -> dict[str, Any]:
     """Everything that is said of the run's progress."""
     a = account(it)
     e = a.epochs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from tests.ledger.story import T0, dollars, event, gpus, ledger, run_cost, seconds, sliced, tell
@@ -10,10 +11,10 @@ from tests.ledger.story import T0, dollars, event, gpus, ledger, run_cost, secon
 from epochcost.ledger import Device, Ledger
 from epochcost.model import RunId, State
 
-TRAIN = {"phase": "train", "epoch": 0.0}
+TRAIN: dict[str, Any] = {"phase": "train", "epoch": 0.0}
 
 
-def training(run: str, *devices: str) -> list[object]:
+def training(run: str, *devices: str) -> list[Any]:
     return [
         event("start", 0, run, gpus=devices),
         event("phase", 0, run, **TRAIN),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from tests.ledger.story import T0, dollars, event, gpus, ledger, run_cost, seconds, tell
 
@@ -9,10 +11,10 @@ from epochcost.ledger import Device
 from epochcost.ledger.ledger import MAX_OPEN_RUNS
 from epochcost.model import EndStatus, Phase, RunId, State
 
-TRAIN = {"phase": "train", "epoch": 0.0}
+TRAIN: dict[str, Any] = {"phase": "train", "epoch": 0.0}
 
 
-def steady(until: float, start: float = 0.0) -> list[object]:
+def steady(until: float, start: float = 0.0) -> list[Any]:
     """Progress each second."""
     return [event("progress", t, epoch=(t - start) / 100, step=int(t)) for t in range(int(start) + 1, int(until))]
 

@@ -74,16 +74,16 @@ def test_the_parts_sum_to_the_useful_time_and_its_dollars_whatever_was_read(
     t, joules = T, 0.0
     for seconds, one, two in steps:
         t += seconds
-        ledger.advance(t, [gpu(*one), gpu(*two, index="1")])
+        ledger.advance(t, [gpu(*one), gpu(*two, index="1")])  # type: ignore[arg-type, misc]
         if one[2] is not None and two[2] is not None:  # r has all of one, and half of the other
             joules += (one[2] + two[2] / 2) * seconds
         ledger.set_price([PriceStep(T - 10, 36.0)], t)
     if restart:
         ledger = Ledger.restored(ledger.state())
-    seconds, usd = split(ledger)
+    seconds, usd = split(ledger)  # type: ignore[assignment]
     whole = ledger.book.totals(ledger.price)
     if seconds:
-        assert sum(seconds.values()) == pytest.approx(whole.seconds[RUN, State.USEFUL])
+        assert sum(seconds.values()) == pytest.approx(whole.seconds[RUN, State.USEFUL])  # type: ignore[attr-defined]
         assert sum(usd.values()) == pytest.approx(whole.cost_usd[RUN, State.USEFUL])
-        assert min(seconds.values()) >= 0
+        assert min(seconds.values()) >= 0  # type: ignore[attr-defined]
     assert ledger.runs[RUN].energy.joules == pytest.approx(joules)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from tests.ledger.story import event, gpus, ledger, run_cost, seconds, sliced, tell
@@ -14,7 +15,7 @@ RUNS = {"a": ("GPU-7",), "b": ("0", "1", "2", "3"), "c": ("4", "5", "6")}
 SHARES = {"a": 0.125, "b": 0.5, "c": 0.375}
 
 
-def opened(**settings: object) -> Ledger:
+def opened(**settings: Any) -> Ledger:
     it = ledger(**settings)
     starts = [event("start", 0, run, gpus=named) for run, named in RUNS.items()]
     trains = [event("phase", 0, run, phase="train") for run in RUNS]

@@ -35,6 +35,8 @@ class Cloud(ABC):
     def __init__(self) -> None:
         self.requests: list[Request] = []
         self.url = ""
+        self.date: str | None = None
+        """What its answers say that the time is; None where they do not say."""
 
     @abstractmethod
     def reply(self, request: Request) -> Reply:
@@ -53,7 +55,9 @@ class Cloud(ABC):
                 request = Request(self.command, parts.path, parse_qs(parts.query), headers)
                 cloud.requests.append(request)
                 reply = cloud.reply(request)
-                self.send_response(reply.status)
+                self.send_response_only(reply.status)
+                if cloud.date is not None:
+                    self.send_header("Date", cloud.date)
                 for name, value in {"Content-Length": str(len(reply.body)), **reply.headers}.items():
                     self.send_header(name, value)
                 self.end_headers()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from email.utils import formatdate, parsedate_to_datetime
 from pathlib import Path
 
 import pytest
@@ -205,7 +207,7 @@ def test_a_running_agent_finds_its_machine_then_its_price_then_hears_of_its_end(
             price = wait_for(lambda: app.snapshot and app.snapshot.node.price_usd_per_hour, what="a price")
             assert price == 36.0
             assert (
-                wait_for(lambda: app.snapshot and app.snapshot.node.preemption, what="a notice").action == "terminate"
+                wait_for(lambda: app.snapshot and app.snapshot.node.preemption, what="a notice").action == "terminate"  # type: ignore[attr-defined]
             )
             wait_for((world.events / "preemption.json").exists, what="the word to the training")
         finally:
@@ -253,6 +255,43 @@ def test_an_interruption_is_a_metric_a_problem_and_a_file_for_the_training(world
         it.run(1)
     assert it.value("node_preemption_notice_timestamp_seconds", kind="interruption") is None
     assert not told.exists()
+
+
+@pytest.mark.parametrize(
+    ("date", "left"),
+    [
+        (formatdate(T0 - 7200, usegmt=True), 120.0 - 0.5),
+        (formatdate(T0 + 86400, usegmt=True), 120.0 - 0.5),
+        ("", -7080.0),
+        ("yesterday", -7080.0),
+    ],
+)
+def test_what_a_cloud_with_another_clock_announces_is_as_far_away_as_it_says(
+    world: World, agent: Callable[..., Driven], date: str, left: float
+):
+    cloud = Aws()
+    theirs = parsedate_to_datetime(date).timestamp() if date.endswith("GMT") else T0 - 7200
+    at = datetime.fromtimestamp(theirs + 120, timezone.utc)
+    cloud.date, cloud.action = date, {"action": "terminate", "time": at.strftime("%Y-%m-%dT%H:%M:%SZ")}
+    with cloud.serving() as url:
+        it = agent(url)
+        it.app.machine.identity.ask()
+        it.app.notices.ask()
+        it.run(1)
+        deadline = it.value("node_preemption_deadline_timestamp_seconds")
+        assert deadline == T0 + left
+        assert json.loads((world.events / "preemption.json").read_text())["at_ts"] == T0 + left
+        assert it.app.snapshot is not None
+        assert at.strftime("at %H:%M:%S UTC") in it.app.snapshot.problems[0]
+
+        world.wall += 3600.0  # somebody sets this machine's clock: the machine goes when it goes
+        it.run(10)
+        if date.endswith("GMT"):
+            cloud.date = formatdate(theirs + 11, usegmt=True)
+            it.app.notices.ask()
+            it.run(1)
+            assert it.value("node_preemption_deadline_timestamp_seconds") == deadline
+            assert json.loads((world.events / "preemption.json").read_text())["at_ts"] == deadline + 3600
 
 
 def test_a_question_that_fails_takes_no_notice_back(world: World, agent: Callable[..., Driven]):

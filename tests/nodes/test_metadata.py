@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.nodes.clouds import (
@@ -104,7 +105,7 @@ def test_aws_is_never_asked_without_a_token():
 
 @pytest.mark.parametrize("missing", ["region", "availabilityZone", "instanceType"])
 def test_an_aws_document_that_lacks_a_part_is_refused(missing: str):
-    with Aws(**{missing: None}).serving() as url, pytest.raises(MetadataError, match="no region, zone or type"):
+    with Aws(**{missing: None}).serving() as url, pytest.raises(MetadataError, match="no region, zone or type"):  # type: ignore[arg-type]
         AwsMetadata(url).identify(soon())
 
 
@@ -444,7 +445,7 @@ def test_what_was_found_is_remembered():
 
 
 @pytest.mark.parametrize("state", [{"aws": ["aws"]}, {"aws": None}, {"aws": ["a", "b", "c", "d", "stolen"]}, []])
-def test_a_memory_that_makes_no_sense_is_refused(state: dict[str, object]):
+def test_a_memory_that_makes_no_sense_is_refused(state: dict[str, Any]):
     with pytest.raises((TypeError, ValueError, AttributeError)):
         IdentityFeed(Node("n"), []).restored(state)
 

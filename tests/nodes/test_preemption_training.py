@@ -42,7 +42,8 @@ def test_a_loop_hears_it_within_a_second_and_saves(tmp_path: Path):
     program = begin(LOOP, tmp_path)
     assert program.stdout is not None
     assert program.stdout.readline() == "None\n"
-    PreemptionFile(tmp_path).write(PreemptionNotice("interruption", "terminate", 1795249320.0, time.time()), 0.0)
+    notice = PreemptionNotice("interruption", "terminate", 1795249320.0, time.time(), at_t=1795249320.0)
+    PreemptionFile(tmp_path).write(notice, 0.0)
     out, err = program.communicate("go\n", timeout=30)
     assert (out, err, program.returncode) == ("interruption terminate 1795249320.0\n", "", 0)
 
@@ -104,7 +105,7 @@ def test_a_file_that_an_agent_left_behind_long_ago_announces_nothing(tmp_path: P
 
 
 def test_the_agent_writes_it_again_while_it_holds_and_removes_it_after(tmp_path: Path):
-    file, notice = PreemptionFile(tmp_path), PreemptionNotice("interruption", "stop", 9.0, 5.0)
+    file, notice = PreemptionFile(tmp_path), PreemptionNotice("interruption", "stop", 9.0, 5.0, at_t=9.0)
     file.write(notice, 100.0)
     (tmp_path / NAME).unlink()
     file.write(notice, 159.0)
@@ -113,6 +114,17 @@ def test_the_agent_writes_it_again_while_it_holds_and_removes_it_after(tmp_path:
     assert json.loads((tmp_path / NAME).read_text())["action"] == "stop"
     file.write(None, 161.0)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wall_clock_that_is_set_while_it_holds_dates_it_anew(tmp_path: Path):
+    file = PreemptionFile(tmp_path)
+    notice = PreemptionNotice("interruption", "stop", 9.0, 5.0, at_t=1009.0)
+    file.write(notice, 100.0)
+    file.write(notice, 101.0, 0.2)
+    assert json.loads((tmp_path / NAME).read_text())["at_ts"] == 1009.0
+    file.write(notice, 102.0, 7200.0)
+    said = json.loads((tmp_path / NAME).read_text())
+    assert (said["at_ts"], said["seen_ts"]) == (8209.0, 7205.0)
 
 
 def test_a_directory_that_cannot_be_written_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture):

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -38,7 +39,7 @@ SPOT = {
 DEMAND = {**SPOT, "purchase_option": "on_demand"}
 
 
-def settings(tmp_path: Path, **changes: object) -> PollerSettings:
+def settings(tmp_path: Path, **changes: Any) -> PollerSettings:
     plain = PollerSettings(web_listen_address=("127.0.0.1", 0), state_dir=str(tmp_path / "state"))
     return dataclasses.replace(plain, **changes)  # type: ignore[arg-type]
 
@@ -99,7 +100,7 @@ def test_spot_and_on_demand_of_the_real_client_reach_the_agent_and_the_scrape(
     told = settings(tmp_path, aws_regions=("us-east-1",), aws_instance_types=("p2.xlarge",), prices_sources=("aws",))
     with running(told) as app:
         wait_for(lambda: ask_price(app.url, **SPOT)[0] == 200 and ask_price(app.url, **DEMAND)[0] == 200, 30, "prices")
-        found = RemotePrice(app.url, Node("n", *list(SPOT.values())[:4], PurchaseOption.SPOT)).fetch(now)
+        found = RemotePrice(app.url, Node("n", *list(SPOT.values())[:4], PurchaseOption.SPOT)).fetch(now)  # type: ignore[arg-type, call-arg]
         assert [s.ts for s in found.price.steps] == [now - 7200, now - 600]
         assert [s.usd_per_hour for s in found.price.steps] == [0.28, 0.30]
         assert found.on_demand_usd_per_hour == 0.9
@@ -143,7 +144,7 @@ def test_a_dated_price_answers_where_the_live_source_cannot(
         assert "no AWS credentials found" in ask_price(app.url, **SPOT)[1]["error"]
 
 
-def timeless(answer: Mapping[str, object]) -> dict[str, object]:
+def timeless(answer: Mapping[str, object]) -> dict[str, Any]:
     """An answer without when it was given, which it says; the poller's id is in it and stays."""
     assert isinstance(answer["now"], float)
     return {name: value for name, value in answer.items() if name != "now"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 from prometheus_client import Metric
@@ -33,7 +34,7 @@ class Poller:
     def __post_init__(self) -> None:
         self._collector = PollerCollector(lambda: self.snapshot)
 
-    def change(self, **changes: object) -> None:
+    def change(self, **changes: Any) -> None:
         self.snapshot = replace(self.snapshot, **changes)
 
     def prepare(self, coming: PollerSnapshot) -> None:

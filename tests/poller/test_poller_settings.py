@@ -105,7 +105,7 @@ def test_a_default_address_that_is_given_by_hand_is_the_default(flag: str) -> No
         for field, option in ((f, f.metadata.get("option")) for f in dataclasses.fields(PollerSettings))
         if option is not None and option.flag == flag
     )
-    given = load(PollerSettings, "prices", {flag: default}, {})
+    given = load(PollerSettings, "prices", {flag: default}, {})  # type: ignore[dict-item]
     assert given == PollerSettings()
 
 

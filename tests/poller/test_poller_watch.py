@@ -127,6 +127,8 @@ def test_a_bad_watch_list_is_refused_with_what_is_allowed(text: str) -> None:
     [
         ("prices.max-series", "-1", "expected a whole number"),
         ("prices.max-age", "spot=soon", "--prices.max-age: 'spot=soon' is not valid"),
+        ("prices.max-age", "1ms", "--prices.max-age: '1ms' is not valid: expected a duration from 1s to 366d"),
+        ("prices.max-age", "spot=9999d", "expected a duration from 1s to 366d"),
         ("prices.currencies", "EUR=0", "must be a currency and US dollars for one unit of it, EUR=1.08"),
         ("prices.currencies", "euro=1.08", "must be a currency"),
     ],

@@ -16,11 +16,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import parse_qs
 from xml.sax.saxutils import escape
 
 NAMESPACE = "http://ec2.amazonaws.com/doc/2016-11-15/"
-Row = dict[str, object]
+Row = dict[str, Any]
 
 
 def product(
@@ -192,11 +193,11 @@ class AwsPriceServer:
                     return fault
         return None
 
-    def _get_products(self, asked: Mapping[str, object]) -> dict[str, object]:
-        wanted = {each["Field"]: each["Value"] for each in asked["Filters"]}  # type: ignore[index]
+    def _get_products(self, asked: Mapping[str, object]) -> dict[str, Any]:
+        wanted = {each["Field"]: each["Value"] for each in asked["Filters"]}  # type: ignore[attr-defined, index]
         rows = [row for row in self.products if not self.filters or _matches(row, wanted)]
         page, token = self._page(rows, asked.get("NextToken"))
-        answer: dict[str, object] = {"FormatVersion": "aws_v1", "PriceList": [json.dumps(row) for row in page]}
+        answer: dict[str, Any] = {"FormatVersion": "aws_v1", "PriceList": [json.dumps(row) for row in page]}
         return {**answer, "NextToken": token} if token else answer
 
     def _describe_spot(self, question: Question) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import gc
 from pathlib import Path
+from typing import Any
 
 import boto3
 import botocore.loaders
@@ -17,7 +18,7 @@ from epochcost.prices.aws.aws_models import USED, make_loader, slim
 from epochcost.prices.collector_pause import no_collection, set_aside
 
 
-def whole(service: str) -> dict[str, object]:
+def whole(service: str) -> dict[str, Any]:
     return botocore.loaders.Loader().load_service_model(service, "service-2")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
+from typing import Any
 
 import pytest
 from tests.prices.asking_http import GIB, NOW, ON_DEMAND, SPOT, api, dollars, wanted
@@ -19,10 +20,10 @@ from epochcost.prices.unpriced import unpriced
 H100 = "Standard_ND96isr_H100_v5"
 T4 = "Standard_NC4as_T4_v3"
 A100 = "Standard_NC24ads_A100_v4"
-Row = dict[str, object]
+Row = dict[str, Any]
 
 
-def row(usd: float, size: str = H100, **changes: object) -> Row:
+def row(usd: float, size: str = H100, **changes: Any) -> Row:
     """A row as the API gives it: by default on demand, Linux, eastus."""
     return {
         "currencyCode": "USD",
@@ -46,7 +47,7 @@ def row(usd: float, size: str = H100, **changes: object) -> Row:
     }
 
 
-def spot(usd: float, size: str = H100, **changes: object) -> Row:
+def spot(usd: float, size: str = H100, **changes: Any) -> Row:
     return row(usd, size, meterId="m-s", meterName="ND96isrH100v5 Spot", skuName="ND96isrH100v5 Spot", **changes)
 
 
@@ -54,7 +55,7 @@ def page(rows: Sequence[Row], link: str | None = None) -> Answer:
     return Answer({"BillingCurrency": "USD", "Items": list(rows), "NextPageLink": link, "Count": len(rows)})
 
 
-def catalogue_of(rows: Sequence[Row]) -> object:
+def catalogue_of(rows: Sequence[Row]) -> Any:
     """Answers as the API does: filters heed the case of names."""
 
     def script(asked: Question) -> Answer:

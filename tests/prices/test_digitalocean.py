@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from tests.prices.asking_http import GIB, NOW, ON_DEMAND, api, dollars, wanted
 from tests.prices.json_server import Answer, JsonServer
@@ -12,7 +14,7 @@ from epochcost.prices.digitalocean import DigitalOcean, make
 from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError
 
 
-def size(slug: str, usd: object, model: str = "", count: int = 0, vram: float | None = None) -> dict[str, object]:
+def size(slug: str, usd: object, model: str = "", count: int = 0, vram: float | None = None) -> dict[str, Any]:
     plain = {"slug": slug, "memory": 245760, "vcpus": 20, "price_hourly": usd, "price_monthly": 1.0, "available": True}
     if not model:
         return plain
@@ -25,7 +27,7 @@ ADA = size("gpu-4000adax1-20gb", 0.76, "nvidia_rtx4000_ada", 1, 20)
 PLAIN = size("s-1vcpu-1gb", 0.00893)
 
 
-def page(sizes: list[dict[str, object]], link: str = "") -> Answer:
+def page(sizes: list[dict[str, Any]], link: str = "") -> Answer:
     return Answer({"sizes": sizes, "links": {"pages": {"next": link}} if link else {}, "meta": {"total": 147}})
 
 
@@ -74,7 +76,7 @@ def test_vram_in_another_unit_is_not_known(server: JsonServer) -> None:
     ],
 )
 def test_a_size_that_is_not_as_expected_is_named_and_leaves_the_others_alone(
-    server: JsonServer, bad: dict[str, object], said: str
+    server: JsonServer, bad: dict[str, Any], said: str
 ) -> None:
     found = fetch(server, page([bad, H100_1]))
     assert dollars(found) == {("", "gpu-h100x1-80gb", ON_DEMAND): 3.39}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from tests.prices.gcp_server import COMPUTE, GcpRestServer, GcpServer, recorded, sku
@@ -218,7 +219,7 @@ def test_two_skus_that_differ_are_no_price_and_two_that_agree_are_one() -> None:
         ({**sku("N2 Instance Core running in Iowa", 1.0, sku_id="ODD"), "pricingInfo": []}, "SKU ODD has no price"),
     ],
 )
-def test_a_sku_that_cannot_be_read_is_no_price(row: dict[str, object], said: str) -> None:
+def test_a_sku_that_cannot_be_read_is_no_price(row: dict[str, Any], said: str) -> None:
     with serving(row, without="N2 Instance Core") as server:
         refused(server, "n2-standard-8", f"n2 core {said}")
 

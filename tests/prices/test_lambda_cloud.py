@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.prices.asking_http import GIB, KEY, NOW, ON_DEMAND, api, dollars, wanted
@@ -14,7 +15,7 @@ from epochcost.prices.lambda_cloud import Lambda, make
 from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Wanted
 
 
-def entry(name: str, cents: object, gpu: str, gpus: int, vcpus: int = 26, memory_gib: int = 225) -> dict[str, object]:
+def entry(name: str, cents: object, gpu: str, gpus: int, vcpus: int = 26, memory_gib: int = 225) -> dict[str, Any]:
     specs = {"vcpus": vcpus, "memory_gib": memory_gib, "storage_gib": 1024, "gpus": gpus}
     described = {"name": name, "description": f"{gpus}x {gpu}", "gpu_description": gpu, "architecture": "x86_64"}
     return {
@@ -108,7 +109,7 @@ def test_without_a_key_file_it_is_skipped() -> None:
     ],
 )
 def test_an_answer_without_the_gpus_description_still_says_the_gpu(
-    server: JsonServer, changes: dict[str, object], model: str, memory_gib: int | None
+    server: JsonServer, changes: dict[str, Any], model: str, memory_gib: int | None
 ) -> None:
     name = "gpu_8x_h100_sxm5"
     row = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from tests.prices.asking_http import GIB, NOW, ON_DEMAND, SPOT, api, dollars, wanted
 from tests.prices.json_server import Answer, JsonServer
@@ -11,10 +13,10 @@ from epochcost.prices.oci import Oci
 from epochcost.prices.price_source import Catalogue, PriceSourceError
 from epochcost.prices.unpriced import unpriced
 
-Row = dict[str, object]
+Row = dict[str, Any]
 
 
-def part(number: str, usd: float, metric: str = "GPU Per Hour", currency: str = "USD", **changes: object) -> Row:
+def part(number: str, usd: float, metric: str = "GPU Per Hour", currency: str = "USD", **changes: Any) -> Row:
     prices = [{"model": "PAY_AS_YOU_GO", "value": usd}]
     localized = [{"currencyCode": currency, "prices": prices}, {"currencyCode": "EUR", "prices": prices}]
     name = "Oracle Cloud Infrastructure - Compute - GPU"
@@ -22,7 +24,7 @@ def part(number: str, usd: float, metric: str = "GPU Per Hour", currency: str = 
     return {**row, "currencyCodeLocalizations": localized, **changes}
 
 
-def shape(name: str, number: str, ocpus: float, gpus: int = 0, gpu_gib: int = 0, **changes: object) -> Row:
+def shape(name: str, number: str, ocpus: float, gpus: int = 0, gpu_gib: int = 0, **changes: Any) -> Row:
     return {
         "name": name,
         "status": "ACTIVE",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -227,7 +228,7 @@ def test_a_price_is_the_sum_of_its_parts() -> None:
         ({"commitment-usd-per-hour": 0, "committed-discount-percent": 30, "machines": 1}, "must be a number above 0"),
     ],
 )
-def test_a_bad_commitment_is_refused(raw: dict[str, object], said: str) -> None:
+def test_a_bad_commitment_is_refused(raw: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         parse_adjustments([raw])
 
@@ -255,7 +256,7 @@ def test_extras_have_units_and_what_has_a_price_by_the_hour_is_charged_by_it() -
         ({"name": "disk", "usd-per-hour": 0.1, "usd-per-month": 5}, "give one of"),
     ],
 )
-def test_a_bad_unit_is_refused(raw: dict[str, object], said: str) -> None:
+def test_a_bad_unit_is_refused(raw: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         parse_extras([raw])
 

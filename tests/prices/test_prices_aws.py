@@ -6,6 +6,7 @@ import gc
 import logging
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import botocore.utils
 import pytest
@@ -482,7 +483,7 @@ def test_nothing_wanted_is_nothing_asked(aws: AwsPriceServer, spot_source: AwsSp
 # --- SageMaker ---
 
 
-def training(instance_type: str, usd: float | str, component: str = "Training", region: str = "us-east-1") -> object:
+def training(instance_type: str, usd: float | str, component: str = "Training", region: str = "us-east-1") -> Any:
     attributes = {"instanceName": instance_type, "component": component, "instanceType": f"{instance_type}-{component}"}
     return product(instance_type, region, usd, **{**attributes, "usagetype": f"USE1-{component}:{instance_type}"})
 
@@ -614,7 +615,7 @@ def test_on_demand_prices_of_china_are_asked_of_china_and_need_a_rate(
     ],
 )
 def test_a_part_of_a_gpu_is_a_fraction_and_what_is_not_said_is_not_zero(
-    device: dict[str, object], gpus: float | None
+    device: dict[str, Any], gpus: float | None
 ) -> None:
     raw = {
         "InstanceType": "g6f.xlarge",

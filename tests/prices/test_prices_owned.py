@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
@@ -63,7 +64,7 @@ GOOD = {"price-usd": 2000, "years": 2, "watts": 355, "tariff-usd-per-kwh": 0.12}
         ({"price-usd": 0, "watts": 0}, "a price must be above 0"),
     ],
 )
-def test_a_wrong_machine_is_refused_with_its_key_and_value(change: dict[str, object], said: str) -> None:
+def test_a_wrong_machine_is_refused_with_its_key_and_value(change: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match="machine 1") as caught:
         parse_machines([{**GOOD, **change}])
     assert said in str(caught.value)

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -131,7 +132,7 @@ def test_no_password_is_ever_repeated(poller: Poller, tmp_path: Path) -> None:
     assert "No such file" in said(poller, password_file=str(path))
 
 
-def changed(**changes: object) -> bytes:
+def changed(**changes: Any) -> bytes:
     return json.dumps({**GOOD, **changes}).encode()
 
 

@@ -79,7 +79,7 @@ def test_a_price_that_its_source_gives_no_more_stays_until_it_is_too_old() -> No
 def test_what_nobody_wants_any_more_goes_with_the_next_full_answer() -> None:
     store = PriceStore(None, ["aws"])
     store.put("aws", Catalogue((price(DEMAND, (-math.inf, 2.0)),)), NOW)
-    store.put("aws", Catalogue(), NOW, forgotten={Want("aws", "us-east-1", "p2.xlarge")})
+    store.put("aws", Catalogue(), NOW, forgotten={Want("aws", "us-east-1", "p2.xlarge")})  # type: ignore[arg-type]
     assert not store.book.prices
 
 
@@ -177,7 +177,7 @@ def test_a_disk_that_takes_nothing_is_said_once_and_prices_go_on(
 
 
 def find(store: PriceStore, *key: str) -> Price | None:
-    return store.book.find(PriceKey(*key[:4], PurchaseOption(key[4])))
+    return store.book.find(PriceKey(*key[:4], PurchaseOption(key[4])))  # type: ignore[arg-type, call-arg]
 
 
 def test_a_spot_price_is_looked_up_at_its_zone_and_no_other_price_stands_in() -> None:

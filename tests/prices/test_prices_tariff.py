@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from datetime import datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -29,7 +30,7 @@ def at(text: str) -> float:
     return datetime.fromisoformat(text).replace(tzinfo=ATHENS).timestamp()
 
 
-def machine(**changes: object) -> OwnedMachine:
+def machine(**changes: Any) -> OwnedMachine:
     raw = {"price-usd": 2000, "years": 2, "watts": 355, "tariff-by-hour": RAW, "timezone": "Europe/Athens"}
     return parse_machines({**raw, **changes})[0]
 
@@ -128,7 +129,7 @@ def test_a_refresh_that_says_the_same_adds_no_steps() -> None:
         ({"watt-url": "x"}, "machine 1: unknown key 'watt-url'; allowed: instance-type"),
     ],
 )
-def test_a_bad_tariff_is_refused_with_the_machine_and_what_is_allowed(changes: dict[str, object], error: str) -> None:
+def test_a_bad_tariff_is_refused_with_the_machine_and_what_is_allowed(changes: dict[str, Any], error: str) -> None:
     with pytest.raises(ValueError, match=error):
         machine(**changes)
 
@@ -154,7 +155,7 @@ def metrics() -> Iterator[Meter]:
         yield server
 
 
-def measured(url: str, **changes: object) -> OwnedMachine:
+def measured(url: str, **changes: Any) -> OwnedMachine:
     raw = {"price-usd": 2000, "years": 2, "watts-url": url, "tariff-usd-per-kwh": 0.12}
     return parse_machines({**raw, **changes})[0]
 

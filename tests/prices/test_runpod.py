@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.prices.asking_http import GIB, KEY, NOW, ON_DEMAND, SPOT, api, dollars, wanted
@@ -14,10 +15,10 @@ from epochcost.prices.price_source import Catalogue, PriceSourceError, Want
 from epochcost.prices.runpod import RunPod, make
 from epochcost.prices.store import PriceStore
 
-Row = dict[str, object]
+Row = dict[str, Any]
 
 
-def gpu(name: str = "H100 SXM", gpu_id: str = "NVIDIA H100 80GB HBM3", memory: int = 80, **changes: object) -> Row:
+def gpu(name: str = "H100 SXM", gpu_id: str = "NVIDIA H100 80GB HBM3", memory: int = 80, **changes: Any) -> Row:
     return {
         "id": gpu_id,
         "displayName": name,
@@ -176,7 +177,7 @@ def test_watched_types_are_watched_in_both_clouds() -> None:
 # --- a schema that changes, and answers in part ---
 
 
-def no_field(name: str, quote: str = '"') -> dict[str, object]:
+def no_field(name: str, quote: str = '"') -> dict[str, Any]:
     return {"errors": [{"message": f"Cannot query field {quote}{name}{quote} on type {quote}GpuType{quote}."}]}
 
 

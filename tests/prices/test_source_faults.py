@@ -116,7 +116,7 @@ class Site:
 def site(request: pytest.FixtureRequest, server: JsonServer, tmp_path: Path) -> Iterator[Site]:
     found = Site(request.param, server, tmp_path / "key")
     assert len(found.fetch().prices) >= 1, "a healthy provider has prices, so that none below means something"
-    return found
+    return found  # type: ignore[return-value]
 
 
 # --- faults of the way there ---
@@ -179,7 +179,7 @@ def test_a_provider_that_hangs_is_given_up(site: Site) -> None:
 def _numbers(change: Callable[[float], object]) -> Callable[[object], object]:
     """Every figure in an answer changed."""
 
-    def changed(value: object) -> object:
+    def changed(value: object) -> Any:
         if isinstance(value, dict):
             return {name: changed(each) for name, each in value.items()}
         if isinstance(value, list):
@@ -190,7 +190,7 @@ def _numbers(change: Callable[[float], object]) -> Callable[[object], object]:
 
 
 def _keys(change: Callable[[str], str]) -> Callable[[object], object]:
-    def changed(value: object) -> object:
+    def changed(value: object) -> Any:
         if isinstance(value, dict):
             return {change(name): changed(each) for name, each in value.items()}
         return [changed(each) for each in value] if isinstance(value, list) else value
@@ -199,7 +199,7 @@ def _keys(change: Callable[[str], str]) -> Callable[[object], object]:
 
 
 def _lists(change: Callable[[list[object]], object]) -> Callable[[object], object]:
-    def changed(value: object) -> object:
+    def changed(value: object) -> Any:
         if isinstance(value, dict):
             return {name: changed(each) for name, each in value.items()}
         return change([changed(each) for each in value]) if isinstance(value, list) else value
@@ -252,7 +252,7 @@ def test_a_figure_that_no_float_holds_is_no_price(site: Site, figure: str) -> No
 
 
 def test_fields_that_are_new_change_nothing(site: Site) -> None:
-    def more(value: object) -> object:
+    def more(value: object) -> Any:
         if isinstance(value, dict):
             told = {name: more(each) for name, each in value.items()}
             return told if not told or _is_by_name(told) else {**told, "new": {"price": 0.01}}
@@ -272,7 +272,7 @@ def _is_by_name(value: Mapping[str, object]) -> bool:
 def test_another_currency_is_never_taken_for_dollars(name: str, server: JsonServer, tmp_path: Path) -> None:
     """The other providers give no currency: their figures are in dollars by their documentation."""
 
-    def in_euros(value: object) -> object:
+    def in_euros(value: object) -> Any:
         if isinstance(value, dict):
             return {key: "EUR" if key == "currencyCode" else in_euros(each) for key, each in value.items()}
         return [in_euros(each) for each in value] if isinstance(value, list) else value

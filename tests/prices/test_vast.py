@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.prices.asking_http import KEY, NOW, ON_DEMAND, SPOT, api, dollars, wanted
@@ -16,10 +17,10 @@ from epochcost.prices.vast.vast_rented import VastRented
 from epochcost.prices.vast.vast_source import VastMarket, make
 
 MIB = 1024**2
-Offer = dict[str, object]
+Offer = dict[str, Any]
 
 
-def offer(usd: float, bid: float = 0.5, gpus: int = 4, **changes: object) -> Offer:
+def offer(usd: float, bid: float = 0.5, gpus: int = 4, **changes: Any) -> Offer:
     """An offer as the API gives it: by default 4 H100 SXM in Texas."""
     return {
         "id": 12345678,
@@ -145,7 +146,7 @@ def test_a_market_price_counts_from_when_it_was_first_seen(server: JsonServer) -
 
 def test_one_name_with_two_sizes_of_memory_is_told_apart_in_the_facts(server: JsonServer) -> None:
     changes = {"gpu_name": "A100 SXM4", "gpu_ram": 81920}
-    (fact,) = fetch(server, [offer(3.0, gpus=2, **changes)], ("US", "2x A100 SXM4")).facts
+    (fact,) = fetch(server, [offer(3.0, gpus=2, **changes)], ("US", "2x A100 SXM4")).facts  # type: ignore[arg-type]
     assert fact == InstanceFacts("vastai", "2x A100 SXM4", "A100 80GB", 2.0, 81920 * MIB)
 
 
@@ -178,7 +179,7 @@ def test_of_a_rented_machine_or_a_name_that_is_no_type_the_market_is_not_asked(s
 # --- rented machines ---
 
 
-def machine(number: int, usd: float, **changes: object) -> Offer:
+def machine(number: int, usd: float, **changes: Any) -> Offer:
     """A rented machine as the API gives it."""
     return {
         **offer(99.0, 77.0, gpus=2, gpu_name="RTX 4090", gpu_ram=24564),
@@ -263,7 +264,7 @@ def test_rented_machines_are_asked_for_only_with_a_key_and_the_whole_market_is_w
 # --- pages ---
 
 
-def pages_of(server: JsonServer, *pages: dict[str, object]) -> None:
+def pages_of(server: JsonServer, *pages: dict[str, Any]) -> None:
     """Each page asks for the next one by its token."""
 
     def answer(asked: Question) -> Answer:
@@ -299,7 +300,7 @@ def test_all_pages_of_rented_machines_are_read_from_version_1_of_the_api(server:
     ids=["a circle", "no list", "a part"],
 )
 def test_pages_that_are_not_all_there_are_an_error_and_no_price(
-    server: JsonServer, second: dict[str, object], said: str
+    server: JsonServer, second: dict[str, Any], said: str
 ) -> None:
     pages_of(server, {"instances": [machine(1, 0.5)], "next_token": "page 1", "total_instances": 30}, second)
     with pytest.raises(PriceSourceError, match=said):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import threading
+from typing import Any
 
 import pytest
 from tests.progress.timelines import MORNING, Time
 
-from epochcost.progress.clock import NodeClock, read_boot_id
+from epochcost.progress.clock import NodeClock
 
 HOUR = 3600.0
 
@@ -38,7 +39,7 @@ def test_jumps_of_the_wall_clock_are_counted_and_slewing_is_not():
 
 def test_a_process_held_up_between_two_clocks_sees_no_jump():
     time = Time()
-    clock = NodeClock(time.wall, lambda: (time.sleep(5), time.mono())[1], "boot")
+    clock = NodeClock(time.wall, lambda: (time.sleep(5), time.mono())[1], "boot")  # type: ignore[func-returns-value]
     clock.now()
     assert clock.jumps == 0
     assert len(clock.state()["seen"]) == 1
@@ -180,7 +181,7 @@ def test_a_forgotten_writer_takes_no_room():
         {"jumps": "x"},
     ],
 )
-def test_a_spoilt_state_is_refused_whole(change: dict[str, object]):
+def test_a_spoilt_state_is_refused_whole(change: dict[str, Any]):
     time = Time()
     clock = time.clock()
     before = clock.state()
@@ -192,9 +193,3 @@ def test_a_spoilt_state_is_refused_whole(change: dict[str, object]):
 def test_an_empty_state_is_refused():
     with pytest.raises(ValueError, match="state of the clock"):
         NodeClock(lambda: 1.0, lambda: 1.0).restore({})
-
-
-def test_the_boot_is_known_where_the_kernel_says_it(tmp_path):
-    assert read_boot_id(tmp_path / "none") == ""
-    (tmp_path / "boot_id").write_text("abc\n")
-    assert read_boot_id(tmp_path / "boot_id") == "abc"

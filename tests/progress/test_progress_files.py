@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -30,7 +31,7 @@ def aged(path: Path, days: float) -> None:
     os.utime(path, (then, then))
 
 
-def kept(reader: EventFiles) -> dict[str, object]:
+def kept(reader: EventFiles) -> dict[str, Any]:
     return json.loads(json.dumps(reader.state()))
 
 
@@ -351,7 +352,7 @@ def test_a_reader_killed_before_it_kept_its_state_reads_again_what_it_had_read(t
         {"v": 1, "files": [[1, "a", "a", 0, 0, 0, 0, False, "odd", "", False, None, None, True, 0.0]]},
     ],
 )
-def test_a_spoilt_state_is_refused_whole(tmp_path: Path, time: Time, state: dict[str, object]):
+def test_a_spoilt_state_is_refused_whole(tmp_path: Path, time: Time, state: dict[str, Any]):
     reader = EventFiles(tmp_path)
     append(tmp_path / "a.jsonl", time.line("start"))
     reader.poll(time.clock())

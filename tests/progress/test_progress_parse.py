@@ -15,11 +15,11 @@ from epochcost.progress.parse import MAX_LINE_BYTES, Line, Rejected, parse_line,
 LEAST = {"v": 1, "ev": "progress", "ts": 1_700_000_000.5, "run": "r"}
 
 
-def parsed(**keys: object) -> Line | Rejected:
+def parsed(**keys: Any) -> Line | Rejected:
     return parse_line(json.dumps({**LEAST, **keys}).encode())
 
 
-def event(**keys: object) -> TrainingEvent:
+def event(**keys: Any) -> TrainingEvent:
     line = parsed(**keys)
     assert isinstance(line, Line), line
     return line.event(line.ts, "w", line.run, None)
@@ -217,7 +217,7 @@ KEYS = [
 
 
 @given(st.dictionaries(st.sampled_from(KEYS), JSON))
-def test_any_values_give_an_event_that_holds_or_a_reason(keys: dict[str, object]):
+def test_any_values_give_an_event_that_holds_or_a_reason(keys: dict[str, Any]):
     line = parse_line(json.dumps({**LEAST, **keys}).encode())
     if isinstance(line, Rejected):
         assert line.result in ("malformed", "unknown_version")

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.progress.timelines import Time, append, told
@@ -152,7 +153,7 @@ def test_whose_files_and_runs_they_are_is_known_after_a_restart(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("broken", [{"users": []}, {"users": {"a": "b"}}, {"network": {"v": 2}}, {"v": 3}])
-def test_a_spoilt_state_of_users_is_refused(tmp_path: Path, broken: dict[str, object]):
+def test_a_spoilt_state_of_users_is_refused(tmp_path: Path, broken: dict[str, Any]):
     reader = EventSources(tmp_path, tmp_path / "network")
     with pytest.raises(ValueError):  # noqa: PT011 - the sentence is about a person's file
         reader.restore({**reader.state(), **broken})

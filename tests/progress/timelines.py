@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from epochcost.model import TrainingEvent
 from epochcost.progress.clock import NodeClock
@@ -35,9 +36,9 @@ class Time:
     def clock(self, boot_id: str = "boot-1") -> NodeClock:
         return NodeClock(self.wall, self.mono, boot_id)
 
-    def line(self, ev: str = "progress", run: str = "r", mono: bool = True, **more: object) -> bytes:
+    def line(self, ev: str = "progress", run: str = "r", mono: bool = True, **more: Any) -> bytes:
         """An event that happens now, as one line."""
-        stamp: dict[str, object] = {"v": 1, "ev": ev, "ts": self.wall_seconds, "run": run}
+        stamp: dict[str, Any] = {"v": 1, "ev": ev, "ts": self.wall_seconds, "run": run}
         if mono:
             stamp["mono"] = self.mono_seconds
         if ev == "epoch_end" and "epoch" not in more:

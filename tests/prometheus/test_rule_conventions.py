@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 import yaml
@@ -20,7 +21,7 @@ from tests.prometheus.rule_files import (
     series_used,
 )
 
-BY_NAME = {"ids": lambda rule: f"{rule.name}-{rule.severity}".rstrip("-")}
+BY_NAME: dict[str, Any] = {"ids": lambda rule: f"{rule.name}-{rule.severity}".rstrip("-")}
 EXPR_TESTS = [check for test in every_test() for check in test.get("promql_expr_test", ())]
 ALERT_NAMES = sorted({rule.name for rule in ALERTS})
 RUNBOOK_SECTIONS = ["## Meaning", "## Impact", "## Diagnosis", "## Mitigation"]

@@ -50,7 +50,7 @@ def test_rates_are_of_counters_over_four_scrapes_or_more(where, expr):
     for call in calls(expr, OVER_COUNTERS):
         (over,) = call.args
         assert isinstance(over, promql.MatrixSelector), f"{where}: {call.func.name} of what is no plain selector"
-        assert is_counter(over.vector_selector.name), f"{where}: {call.func.name} of a gauge"
+        assert is_counter(over.vector_selector.name), f"{where}: {call.func.name} of a gauge"  # type: ignore[arg-type]
         assert over.range >= 4 * SCRAPE, f"{where}: {over.range} may hold a single sample"
 
 

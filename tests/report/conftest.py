@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.grafana.simulated_prometheus import prometheus
@@ -33,7 +34,7 @@ class Told:
         """Of the two hours in the middle; asked once."""
         return self.kept.setdefault("part", self.kept.get("part") or self.report(7200, 14_400))
 
-    def report(self, begin: float = 0.0, end: float = LENGTH, **settings: object) -> Report:
+    def report(self, begin: float = 0.0, end: float = LENGTH, **settings: Any) -> Report:
         given = ReportSettings(prometheus_url=self.url, **settings)
         between = span(str(FLEET.epoch_ts + begin), str(FLEET.epoch_ts + end), time.time())
         return make(connect(given), given, between, time.time(), lambda *_: None)

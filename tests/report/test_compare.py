@@ -55,7 +55,7 @@ def test_a_slower_machine_is_paid_for_longer_and_that_both_are_as_quick_is_said_
     assert said.owned_usd == pytest.approx(2000 + 2500 * 0.0426)
     assert said.break_even_hours == pytest.approx(2000 / (0.75 - 2.5 * 0.0426))
     at_break_even = answer(
-        Question(said.break_even_hours, 0.75, ARTICLE.machine, own_hours=2.5 * said.break_even_hours)
+        Question(said.break_even_hours, 0.75, ARTICLE.machine, own_hours=2.5 * said.break_even_hours)  # type: ignore[arg-type]
     )
     assert at_break_even.rent_usd == pytest.approx(at_break_even.owned_usd)
     assert "2,500.0 h on the owned machine, 1,000.0 h on the rented one" in in_words(slower, said)

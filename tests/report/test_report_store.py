@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import parse_qs
 
 import pytest
@@ -50,7 +50,7 @@ class Scripted:
                 self.end_headers()
                 self.close_connection = True
                 with contextlib.suppress(OSError):  # who asked went away
-                    me.write(self.wfile, body)
+                    me.write(self.wfile, body)  # type: ignore[arg-type]
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name of the base class
                 """Stay silent."""
@@ -94,11 +94,11 @@ def scripted() -> Iterator[Scripted]:
     made.stop()
 
 
-def ask(url: str, **changes: object) -> list:
+def ask(url: str, **changes: Any) -> list:
     return Prometheus(url, **changes).over("up", 0, 60, 15)
 
 
-def complaint(url: str, **changes: object) -> str:
+def complaint(url: str, **changes: Any) -> str:
     with pytest.raises(StoreError) as caught:
         ask(url, **changes)
     assert SECRET not in str(caught.value)
@@ -310,9 +310,9 @@ def test_a_store_that_asks_for_a_certificate_is_shown_ours(tmp_path: Path):
     try:
         known = {"prometheus_url": made.url, "ca_file": str(theirs.cert)}
         for way in ({"cert_file": str(ours.cert), "key_file": str(ours.key)}, {"cert_file": str(both)}):
-            assert connect(ReportSettings(**known, **way)).over("up", 0, 60, 15) == []
+            assert connect(ReportSettings(**known, **way)).over("up", 0, 60, 15) == []  # type: ignore[arg-type]
         with pytest.raises(StoreError, match=r"cannot be asked|broke off|see --prometheus\.cert"):
-            connect(ReportSettings(**known)).over("up", 0, 60, 15)
+            connect(ReportSettings(**known)).over("up", 0, 60, 15)  # type: ignore[arg-type]
     finally:
         made.stop()
 

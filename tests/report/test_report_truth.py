@@ -140,7 +140,7 @@ def test_the_bill_of_all_nodes_is_in_it_whether_or_not_a_run_paid(whole):
         if n.prices:
             for state, (_, usd) in n.totals(seen(n, LENGTH)).items():
                 expected[state.value] = expected.get(state.value, 0.0) + usd
-    for state, usd in expected.items():
+    for state, usd in expected.items():  # type: ignore[assignment]
         assert whole.fleet.usd.get(state, 0.0) == pytest.approx(usd, rel=0.002, abs=1e-6), state
     assert whole.fleet.nodes == len(FLEET.nodes)
     assert whole.fleet.unpriced == ("sim-azure-03", "sim-nobody")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 from tests.grafana.scenarios import FLEETS, G5, LENGTH
 from tests.grafana.simulated_fleet import SimulatedFleet, SimulatedNode, SimulatedRun, Stretch
@@ -16,7 +17,7 @@ __all__ = ["FLEET", "LENGTH", "MOVED", "TOLD", "cost", "node", "seen"]
 U = State.USEFUL
 
 
-def _single(node: str, run: str, **changes: object) -> SimulatedNode:
+def _single(node: str, run: str, **changes: Any) -> SimulatedNode:
     life = (
         Stretch(0, 600, State.STARTUP, run, memory_fill=0.1),
         Stretch(600, LENGTH + 3600, U, run, 0.8, 0, 6, 32, 0.5),

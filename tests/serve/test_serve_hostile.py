@@ -166,7 +166,7 @@ def test_who_comes_again_with_the_same_password_goes_before_new_guesses():
     ]
     for waiting, thread in enumerate(threads, start=1):
         thread.start()
-        wait_for(lambda n=waiting: len(turns._waiting) == n, what="the thread in the queue")
+        wait_for(lambda n=waiting: len(turns._waiting) == n, what="the thread in the queue")  # type: ignore[misc]
     turns.done()
     for thread in threads:
         thread.join()
@@ -210,7 +210,7 @@ def test_of_one_party_few_guesses_wait_and_another_party_has_the_next_turn():
     for party, waiting in (("mallory", 1), ("mallory", 2), ("ann", 3)):
         threads.append(threading.Thread(target=guess, args=(party,)))
         threads[-1].start()
-        wait_for(lambda n=waiting: sum(map(len, turns._waiting.values())) == n, what="the thread in the queue")
+        wait_for(lambda n=waiting: sum(map(len, turns._waiting.values())) == n, what="the thread in the queue")  # type: ignore[misc]
     assert not turns.wait("mallory"), "a third one is turned away at once"
     turns.done()
     for thread in threads:

@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 PACKAGE = Path(__file__).parents[2] / "exporter"
 LAUNCHER_VARIABLES = ("EPOCHCOST_", "SLURM_", "OMPI_", "CUDA_", "NVIDIA_", "TORCHELASTIC_", "WANDB_", "PMI_")
@@ -80,19 +81,19 @@ def begin(code: str, directory: Path, **more: str) -> subprocess.Popen[str]:
     )
 
 
-def events_by_file(directory: Path) -> dict[str, list[dict[str, object]]]:
+def events_by_file(directory: Path) -> dict[str, list[dict[str, Any]]]:
     return {
         path.name: [json.loads(line) for line in path.read_text().splitlines()]
         for path in sorted(directory.glob("*.jsonl"))
     }
 
 
-def events(directory: Path) -> list[dict[str, object]]:
+def events(directory: Path) -> list[dict[str, Any]]:
     """All events of the one file that is there."""
     files = events_by_file(directory)
     assert len(files) == 1, f"expected one file, found {list(files)}"
     return next(iter(files.values()))
 
 
-def kinds(lines: list[Mapping[str, object]] | list[dict[str, object]]) -> list[str]:
+def kinds(lines: list[Mapping[str, object]] | list[dict[str, Any]]) -> list[str]:
     return [str(line["ev"]) for line in lines]

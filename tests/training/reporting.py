@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.training.programs import LAUNCHER_NAMES, LAUNCHER_VARIABLES, events_by_file
@@ -24,16 +25,16 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
         epochcost.end()
 
 
-def attempts(directory: Path) -> list[list[dict[str, object]]]:
+def attempts(directory: Path) -> list[list[dict[str, Any]]]:
     """The events of every file, in the order of their starts."""
     return sorted(events_by_file(directory).values(), key=lambda lines: float(str(lines[0]["mono"])))
 
 
-def of(lines: list[dict[str, object]], kind: str, *names: str) -> list[tuple[object, ...]]:
+def of(lines: list[dict[str, Any]], kind: str, *names: str) -> list[tuple[object, ...]]:
     """The values of ``names`` in each event of ``kind``."""
     return [tuple(line.get(name) for name in names) for line in lines if line["ev"] == kind]
 
 
-def write_cost(directory: Path, run: str, **figures: object) -> None:
+def write_cost(directory: Path, run: str, **figures: Any) -> None:
     """As the agent writes it."""
     (directory / f"{run}.cost.json").write_text(json.dumps({"v": 1, "run": run, **figures}))

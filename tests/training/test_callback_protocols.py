@@ -7,6 +7,7 @@ import pickle
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from tests.training.programs import events
@@ -306,19 +307,19 @@ def test_hugging_face_without_length_reports_steps_alone(directory: Path):
 class Handler:
     """The Trainer's: calls each hook of each callback in its list, from a method of its own."""
 
-    def __init__(self, *callbacks: object) -> None:
+    def __init__(self, *callbacks: Any) -> None:
         self.callbacks = list(callbacks)
 
-    def call(self, event: str, *values: object, **more: object) -> None:
+    def call(self, event: str, *values: Any, **more: Any) -> None:
         for callback in self.callbacks:
             if hasattr(callback, event):
                 getattr(callback, event)(*values, **more)
 
 
-def logger_named(module: str, rows: list[dict[str, float]], name: str = "TensorBoardCallback") -> object:
+def logger_named(module: str, rows: list[dict[str, float]], name: str = "TensorBoardCallback") -> Any:
     """A callback of the Trainer that logs, made in ``module``."""
 
-    def on_log(self: object, args: object, state: object, control: object, logs: dict, **more: object) -> None:
+    def on_log(self: object, args: object, state: object, control: object, logs: dict, **more: Any) -> None:
         rows.append(dict(logs))
         logs["epoch"] = 1.0  # what it does with them is its own affair
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 from tests.training.programs import events, events_by_file
@@ -63,7 +64,7 @@ OUTCOMES = {"broken": "failed", "whole": "finished"}
 class Callback:
     """What a framework's hooks do, for `FRAMEWORK`."""
 
-    def __init__(self, experiment: str, **told: object) -> None:
+    def __init__(self, experiment: str, **told: Any) -> None:
         self.fit = Fit("smallframe", UserArgs(experiment, **told), call=("smallframe", ("fit",)))
 
     def begin(self, engine: object) -> None:
@@ -136,7 +137,7 @@ def test_a_call_of_another_object_in_the_same_memory_is_another_call(directory: 
 
     for _ in range(4):
         broken = Callback("a")
-        fails(lambda callback=broken: engine(callback).fit(fail_at=3))
+        fails(lambda callback=broken: engine(callback).fit(fail_at=3))  # type: ignore[misc]
         other = engine(Looks())
         other.fit()
     assert all(seen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.training.programs import events
@@ -53,7 +54,7 @@ def test_batches_of_a_loader_do_not_change_what_is_called_an_epoch(directory: Pa
 
 
 @pytest.mark.parametrize("measure", [{"nominal_epoch_steps": 10}, {"nominal_epoch_tokens": 1000}])
-def test_a_checkpoint_brings_the_position_back(directory: Path, measure: dict[str, int]):
+def test_a_checkpoint_brings_the_position_back(directory: Path, measure: dict[str, Any]):
     with epochcost.run("lm", id="r", **measure) as run:
         work(run, 25, tokens=100)
         state = run.state_dict()
@@ -71,7 +72,7 @@ def test_a_checkpoint_brings_the_position_back(directory: Path, measure: dict[st
     [({"nominal_epoch_steps": 10}, (2.5, 25, None)), ({"nominal_epoch_tokens": 1000}, (2.5, None, 2500))],
 )
 def test_resuming_at_an_epoch_says_the_steps_or_tokens_of_it(directory: Path, measure: dict[str, int], said: tuple):
-    with epochcost.run("lm", **measure) as run:
+    with epochcost.run("lm", **measure) as run:  # type: ignore[arg-type]
         run.resume(epoch=2.5)
     assert of(events(directory), "resume", "epoch", "step", "tokens") == [said]
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.training.programs import TRAINED, TRAINING, events, events_by_file, train
@@ -43,7 +44,7 @@ def test_a_training_is_the_same_and_silent(tmp_path: Path, system: str):
 @pytest.mark.parametrize("more", [{}, {"SLURM_JOB_ID": "7"}, {"TMPDIR": "/nowhere"}], ids=["plain", "job", "no place"])
 def test_without_a_directory_of_the_users_choice_it_is_silent_too(tmp_path: Path, more: dict[str, str]):
     place = {"TMPDIR": str(tmp_path), "XDG_RUNTIME_DIR": "", **more}
-    outcome = train(WINDOWS + NO_SYSTEM_DIRECTORY + TRAINING, None, **place)
+    outcome = train(WINDOWS + NO_SYSTEM_DIRECTORY + TRAINING, None, **place)  # type: ignore[arg-type]
     assert (outcome.code, outcome.out) == (7, TRAINED)
     assert len(outcome.warnings) == ("TMPDIR" in more)
 
@@ -54,9 +55,9 @@ def test_without_the_interpreters_own_signal_module_a_run_only_loses_its_last_wo
 
 
 @pytest.fixture
-def agent() -> Iterator[tuple[str, list[dict[str, object]]]]:
+def agent() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Takes events over HTTP, as an agent does."""
-    taken: list[dict[str, object]] = []
+    taken: list[dict[str, Any]] = []
 
     class Intake(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -80,7 +81,7 @@ def agent() -> Iterator[tuple[str, list[dict[str, object]]]]:
     server.server_close()
 
 
-def test_events_over_http_arrive(tmp_path: Path, agent: tuple[str, list[dict[str, object]]]):
+def test_events_over_http_arrive(tmp_path: Path, agent: tuple[str, list[dict[str, Any]]]):
     url, taken = agent
     outcome = train(WINDOWS + TRAINING, tmp_path, EPOCHCOST_URL=url)
     assert (outcome.code, outcome.out, outcome.err) == (7, TRAINED, "")

@@ -37,7 +37,7 @@ with epochcost.run("x", epochs=1) as run:
 
 
 def ids(tmp_path: Path, code: str = ONE, **environ: str) -> list[str]:
-    return train(code, tmp_path, **environ).out.split()
+    return train(code, tmp_path, **environ).out.split()  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: next(iter(job)))
@@ -71,7 +71,7 @@ def test_a_process_after_one_that_finished_is_a_run_of_its_own(tmp_path: Path):
 
 
 def test_a_process_after_one_that_failed_goes_on_as_the_same_run(tmp_path: Path):
-    assert train(FAILS, tmp_path, **SLURM).code == 1
+    assert train(FAILS, tmp_path, **SLURM).code == 1  # type: ignore[arg-type]
     assert ids(tmp_path, **SLURM) == ["77"]
 
 
@@ -168,7 +168,7 @@ def test_a_checkpoint_brings_its_runs_id_into_another_job(tmp_path: Path):
 
 def test_a_run_over_machines_that_nobody_names_says_so(tmp_path: Path):
     two = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "1"}
-    assert "nobody names this run over its machines" in train(ONE, tmp_path, **two).err
+    assert "nobody names this run over its machines" in train(ONE, tmp_path, **two).err  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[]\n", b"{" * 5000, b'{"ev":"end","status":"finished"'])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.training.reporting import directory, write_cost
@@ -19,7 +20,7 @@ def nothing_said_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(warning, "_said", set())
 
 
-def over(directory: Path, caplog: pytest.LogCaptureFixture, budget: float = 5.0, **figures: object) -> epochcost.Run:
+def over(directory: Path, caplog: pytest.LogCaptureFixture, budget: float = 5.0, **figures: Any) -> epochcost.Run:
     write_cost(directory, "r", cost_usd=9.0, projected_cost_usd=20.0, **figures)
     caplog.set_level(logging.INFO, "epochcost")
     return epochcost.run("a", id="r", epochs=4, budget_usd=budget)
@@ -87,7 +88,7 @@ def test_an_agent_of_the_version_before_has_all_dollars_of_one_machine(directory
         {"scope": "machine", "machines": True},
     ],
 )
-def test_a_cost_file_of_anybody_never_breaks_the_training(directory: Path, caplog, figures: dict[str, object]):
+def test_a_cost_file_of_anybody_never_breaks_the_training(directory: Path, caplog, figures: dict[str, Any]):
     with over(directory, caplog, **figures) as run:
         assert run.over_budget in (True, False)
         assert repr(run)

@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.training.programs import events, train
@@ -121,7 +122,7 @@ def test_shares_that_are_none_are_left_out(directory: Path, caplog, states: obje
     assert said(caplog) == ["run r: 2 epochs, 60 s, $0.0123 ($0.00615 per epoch)"]
 
 
-def write_figures(directory: Path, run: str, ts: float, **figures: object) -> None:
+def write_figures(directory: Path, run: str, ts: float, **figures: Any) -> None:
     write_cost(directory, run, ts=ts, **figures)
 
 

@@ -89,7 +89,7 @@ def test_a_second_loader_within_an_epoch_never_moves_the_position_back(directory
     with epochcost.run("x", epochs=1) as run:
         loaders = [range(3), range(5)]
         positions = [run.epoch for _ in run.epochs() for loader in loaders for _ in run.batches(loader)]
-    assert positions == sorted(positions)
+    assert positions == sorted(positions)  # type: ignore[type-var]
 
 
 def test_an_epoch_whose_body_broke_off_has_not_ended(directory: Path):

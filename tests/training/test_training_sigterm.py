@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.training.programs import events, events_by_file, train
 
 
-def ended(tmp_path: Path) -> object:
+def ended(tmp_path: Path) -> Any:
     return events(tmp_path)[-1].get("status")
 
 

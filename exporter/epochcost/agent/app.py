@@ -95,7 +95,7 @@ class AgentApp:
         self.notices = NoticeFeed(
             lambda node: notice_source(settings.node_metadata, node, settings.node_metadata_url),
             lambda: self.machine.identity.node,
-            self.clock.now,
+            self.clock,
         )
         self.owners = GpuOwners(settings, self.gpus, proc)
         self.store = whole_runs_of(settings, clocks.mono)

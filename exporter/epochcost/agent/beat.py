@@ -126,18 +126,23 @@ class Beat:
             owners_not_understood=self._sampled.owners.not_understood(),
             problems=problems(snapshot),
         )
-        self.snapshot = snapshot = self._guarded(snapshot) if self._guarding is not None else snapshot
-        self._written.preemption.write(inputs.preemption, now)
+        self.snapshot = snapshot
+        if self._guarding is not None:
+            self.snapshot = snapshot = self._guarded(snapshot, self._guarding)
+        self._written.preemption.write(inputs.preemption, now, it.clock.on_wall(now) - now)
         self._written.costs.write(snapshot.runs, now)
         return snapshot
 
-    def _guarded(self, snapshot: Snapshot) -> Snapshot:
+    def _guarded(self, snapshot: Snapshot, guarding: Guarding) -> Snapshot:
         """With what the guard decides; a command runs only once it is saved that it does."""
-        assert self._guarding is not None  # noqa: S101 - whoever calls has looked
-        decisions = self._guarding.tick(snapshot, self._parts.meter.ledger.runs_on(), self._sampled.owners.as_said())
+        try:
+            decisions = guarding.tick(snapshot, self._parts.meter.ledger.runs_on(), self._sampled.owners.as_said())
+        except Exception as err:  # noqa: BLE001 - whatever it is, the metering goes on
+            guarding.failed(err)
+            return snapshot
         if decisions.order is not None:
             self._memory.save()
-            self._guarding.act(decisions.order)
+            guarding.act(decisions.order)
         runs = tuple(replace(run, stop=decisions.requests.get(run.run)) for run in snapshot.runs)
         return replace(snapshot, runs=runs, guard=decisions.view)
 

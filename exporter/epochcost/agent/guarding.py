@@ -68,7 +68,7 @@ class Guarding:
             raise SettingsError(str(err)) from None
         self.guard = Guard(policies, present)
         self.executor = Executor()
-        self._error = ""
+        self._error = self._fault = ""
         self._observer = Observer(idle)
         self._keeps = KeepFiles(events, policies.longest_keep_seconds)
         self._sender = Sender(policies.webhook) if policies.webhook is not None else None
@@ -103,7 +103,16 @@ class Guarding:
         decisions = self.guard.tick(self._observer.observe(snapshot, facts))
         for notice in decisions.notices:
             self._tell(notice)
+        self._fault = ""
         return decisions
+
+    def failed(self, err: Exception) -> None:
+        """A fault in the guard itself: logged once while it stays the same; every wait begins anew."""
+        fault = f"{type(err).__name__}: {err}"
+        if fault != self._fault:
+            log.error("guard: it failed in a way that was not foreseen", exc_info=err)
+        self._fault = fault
+        self.guard.replace(self.guard.policies)
 
     def act(self, order: Order) -> None:
         """Run what was decided; what is to be remembered has been saved."""
@@ -162,7 +171,7 @@ class Guarding:
         """How it goes."""
         webhook = f"webhook: {self._sender.error}" if self._sender is not None and self._sender.error else ""
         odd = "; ".join(f"{name}: {why}" for name, why in sorted(self._keeps.problems.items())[:3])
-        error = self._error or webhook
+        error = self._error or self._fault or webhook
         return CollectorHealth(not error, 0.0, error, note=odd and f"keep files that do not count: {odd}")
 
     def state(self) -> dict[str, Any]:

@@ -15,6 +15,8 @@ NAME = "preemption.json"
 FILE_VERSION = 1
 REWRITE_SECONDS = 60.0
 """Readers take an old file for one that an agent left behind."""
+SAME_CLOCK_SECONDS = 1.0
+"""Another wall clock than this much is worth a file written anew."""
 
 
 class PreemptionFile:
@@ -24,28 +26,34 @@ class PreemptionFile:
         self._directory = directory
         self._said: PreemptionNotice | None = None
         self._written_at = -math.inf
+        self._wall_ahead = 0.0
         self._error = ""
 
-    def write(self, notice: PreemptionNotice | None, now: float) -> None:
-        """Make the file say what is announced at ``now``; a failure is logged once and tried again."""
+    def write(self, notice: PreemptionNotice | None, now: float, wall_ahead: float = 0.0) -> None:
+        """Make the file say what is announced at ``now``; a failure is logged once and tried again.
+
+        Its times are those of the wall clock, which a training looks at: ``wall_ahead`` of the node timeline.
+        """
         age = now - self._written_at
-        if notice == self._said and age < (math.inf if notice is None else REWRITE_SECONDS):
+        moved = abs(wall_ahead - self._wall_ahead) >= SAME_CLOCK_SECONDS
+        if notice == self._said and age < (math.inf if notice is None else REWRITE_SECONDS) and not moved:
             return
         error = ""
         try:
             if notice is None:
                 (self._directory / NAME).unlink(missing_ok=True)
             else:
-                self._replace(notice)
-            self._said, self._written_at = notice, now
+                self._replace(notice, wall_ahead)
+            self._said, self._written_at, self._wall_ahead = notice, now, wall_ahead
         except OSError as err:
             error = f"{self._directory / NAME}: training cannot be told of a preemption: {err.strerror}"
             if error != self._error:
                 log.warning("%s", error)
         self._error = error
 
-    def _replace(self, notice: PreemptionNotice) -> None:
-        said = {"v": FILE_VERSION, "kind": notice.kind, "action": notice.action}
-        said |= {name: ts for name in ("at_ts", "seen_ts") if (ts := getattr(notice, name)) is not None}
+    def _replace(self, notice: PreemptionNotice, wall_ahead: float) -> None:
+        said: dict[str, object] = {"v": FILE_VERSION, "kind": notice.kind, "action": notice.action}
+        times = {"at_ts": notice.at_t, "seen_ts": notice.seen_ts}
+        said |= {name: t + wall_ahead for name, t in times.items() if t is not None}
         with replaced(self._directory / NAME, among_others=True) as file:
             file.write(json.dumps(said).encode())

@@ -66,6 +66,8 @@ class PricedMachine:
         """From when on it may be another machine than the one that it was known as."""
         source = price_source(settings, self.node)
         self.prices = PriceFeed(source, settings.prices_interval, wall, clock.now) if source else None
+        self._asks = False
+        """Whether its feeds may ask by themselves: not before the agent has started."""
 
     @property
     def name(self) -> str:
@@ -75,7 +77,8 @@ class PricedMachine:
     def start(self) -> None:
         """Begin to ask what this machine is, and, where that does not depend on the answer, what it costs."""
         self.identity.start()
-        self.start_prices()
+        self._asks = True
+        self._start_prices()
 
     def stop(self) -> None:
         """Stop asking."""
@@ -83,10 +86,11 @@ class PricedMachine:
             if feed is not None:
                 feed.stop()
 
-    def start_prices(self) -> None:
+    def _start_prices(self) -> None:
         """Begin to ask for the price once it is known of what: a configured price is the same whatever the answer."""
-        configured = self._settings.price_usd_per_hour is not None
-        if self.prices is not None and not self.prices.started and (configured or self.identity.settled):
+        if not self._asks or self.prices is None or self.prices.started:
+            return
+        if self._settings.price_usd_per_hour is not None or self.identity.settled:
             self.prices.start()
 
     @property
@@ -102,7 +106,7 @@ class PricedMachine:
 
     def learn(self, meter: Meter) -> None:
         """Take over what has come to be known of this machine since the last call."""
-        self.start_prices()
+        self._start_prices()
         if (node := self._priced_node()) != self.node:
             self._become(node, meter)
 

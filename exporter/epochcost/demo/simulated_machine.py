@@ -112,7 +112,7 @@ class Life:
         machine, wall = self.machine, self._epoch_ts
         if machine.notice is not None and t >= machine.notice:
             at = wall + machine.gone if math.isfinite(machine.gone) else None
-            return PreemptionNotice("interruption", "terminate", at, wall + machine.notice)
+            return PreemptionNotice("interruption", "terminate", at, wall + machine.notice, at_t=at)
         if machine.rebalance is not None and t >= machine.rebalance:
             return PreemptionNotice("rebalance", seen_ts=wall + machine.rebalance)
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,6 @@ from epochcost.gpus.gpu_source import DriverAwayError, GpuError, GpuSource, NoDr
 from epochcost.gpus.nvml.nvml_source import NvmlSource
 from epochcost.gpus.pci import PCI, nvidia_devices
 from epochcost.gpus.tpu.tpu_source import TpuSource
-
-log = logging.getLogger(__name__)
 
 SOURCES: Mapping[str, Callable[[], GpuSource]] = {
     "nvml": NvmlSource,
@@ -65,13 +62,6 @@ def choose_source(name: str, pci: Path = PCI, dcgm_url: str = DEFAULT_URL) -> Ch
         raise
     except GpuError as err:
         return _failing(source, err)
-
-
-def open_source(name: str) -> GpuSource | None:
-    """The source of `choose_source`, with its reason logged."""
-    chosen = choose_source(name)
-    log.info("%s", chosen.reason)
-    return chosen.source
 
 
 def _first_found(plugged_in: Sequence[str]) -> Chosen:

@@ -21,6 +21,7 @@ from epochcost.http_client.exchange_errors import (
     InvalidRequestError,
     TooLongError,
 )
+from epochcost.http_client.http_date import http_date
 from epochcost.http_client.http_exchange import Answer, Stream, ask, open_stream
 from epochcost.http_client.http_request import Bounds, Request, host_of, place_of
 from epochcost.http_client.tls_contexts import client_tls
@@ -39,6 +40,7 @@ __all__ = [
     "ask",
     "client_tls",
     "host_of",
+    "http_date",
     "open_stream",
     "place_of",
 ]

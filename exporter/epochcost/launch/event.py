@@ -31,7 +31,7 @@ CHOICES = {
     "status": ("finished", "failed", "preempted"),
 }
 LEAST_ONE = frozenset({"batch_size", "nodes", "world"})
-MAX_WHOLE, MAX_AMOUNT = 2**63 - 1, 1e12
+MAX_WHOLE, MAX_AMOUNT, MAX_PID = 2**63 - 1, 1e12, 2**31 - 1
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -44,11 +44,20 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("kind", choices=KINDS, metavar="EVENT", help=", ".join(KINDS))
     made.add_argument("--run", default="", metavar="ID", help="[EPOCHCOST_RUN, SLURM_JOB_ID, ...]")
-    made.add_argument("--pid", type=int, metavar="PID", help="process whose death ends the run, as --pid $$ in a shell")
+    made.add_argument(
+        "--pid", type=_pid, metavar="PID", help="process whose death ends the run, as --pid $$ in a shell"
+    )
     made.add_argument(
         "values", nargs="*", metavar="KEY=VALUE", help="epoch=3 epochs=10 step=812 experiment=char-lm ..."
     )
     return made
+
+
+def _pid(text: str) -> int:
+    number = int(text)
+    if not 0 < number <= MAX_PID:
+        raise argparse.ArgumentTypeError(f"{text!r} is no process id")
+    return number
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:

@@ -432,12 +432,6 @@ class RunAccount:
         """Prices or shares of the past have changed: what was computed is computed again when asked."""
         self._epoch_usd, self._epoch_sum = [], None
 
-    def last_epoch(self, price: PriceTrack) -> tuple[Epoch, float | None] | None:
-        """The newest finished epoch and its dollars."""
-        if not self.epochs.finished:
-            return None
-        return self.epochs.finished[-1], self.epoch_costs(price)[-1]
-
     # -- persistence -------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:

@@ -75,7 +75,12 @@ class AwsMetadata:
         if action.status == OK:
             document = self._service.parsed(self._service.decoded(action, ACTION_PATH), ACTION_PATH)
             said = document.get("action")
-            return PreemptionNotice("interruption", said if said in ACTIONS else "", _instant(document.get("time")))
+            return PreemptionNotice(
+                "interruption",
+                said if said in ACTIONS else "",
+                _instant(document.get("time")),
+                said=self._service.clock(action),
+            )
         self._absent(action, ACTION_PATH)
         rebalance = self._get(REBALANCE_PATH, deadline)
         if rebalance.status == OK:

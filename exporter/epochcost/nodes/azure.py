@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any
 
+from epochcost.http_client import http_date
 from epochcost.model import Node, PreemptionNotice, PurchaseOption
 from epochcost.nodes.exchange import MetadataError, Service
 
@@ -62,13 +61,20 @@ class AzureMetadata:
         """
         if not self._machine:
             self._machine = str(self._service.document(COMPUTE_PATH, HEADERS, deadline).get("name", ""))
-        events = self._service.document(EVENTS_PATH, HEADERS, deadline).get("Events")
+        answer = self._service.ask(EVENTS_PATH, HEADERS, deadline)
+        events = self._service.held(answer, EVENTS_PATH).get("Events")
         if not isinstance(events, list):
             raise MetadataError(f"{self._service.name}: GET {EVENTS_PATH}: no list of Events")
         mine = [event for event in events if isinstance(event, dict) and self._is_mine(event)]
         if not mine:
             return None
-        return PreemptionNotice("interruption", str(mine[0]["EventType"]).lower(), _instant(mine[0].get("NotBefore")))
+        # NotBefore is empty once the event has begun.
+        return PreemptionNotice(
+            "interruption",
+            str(mine[0]["EventType"]).lower(),
+            http_date(mine[0].get("NotBefore")),
+            said=self._service.clock(answer),
+        )
 
     def _is_mine(self, event: Mapping[str, Any]) -> bool:
         resources = event.get("Resources")
@@ -76,12 +82,3 @@ class AzureMetadata:
             return False
         # Scale sets name their machines set_0, and events have been seen with a leading underscore.
         return self._machine in (str(name).removeprefix("_") for name in resources)
-
-
-def _instant(value: object) -> float | None:
-    """``Mon, 19 Sep 2026 18:29:47 GMT`` in seconds since the Unix epoch; None when it is not that (it has begun)."""
-    try:
-        moment = parsedate_to_datetime(str(value)).timestamp()
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None
-    return moment if math.isfinite(moment) else None

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from epochcost.http_client import Answer, Bounds, ExchangeError, Request, ask
+from epochcost.http_client import Answer, Bounds, ExchangeError, Request, ask, http_date
+from epochcost.model import ClockReading
 from epochcost.nodes.node_source import NodeError
 
 MAX_ANSWER_BYTES = 256 * 1024
@@ -52,16 +53,27 @@ class Service:
         except ExchangeError as err:
             raise MetadataError(f"{self.name}: {method} {path}: {err}") from None
 
+    def clock(self, answer: Answer) -> ClockReading | None:
+        """What its clock said when it answered; None where it does not say."""
+        second = http_date(answer.headers.get("date", ""))
+        return None if second is None else ClockReading(second, exact=False)
+
     def text(self, path: str, headers: Mapping[str, str], deadline: float) -> str:
         """The body of a 200 as text.
 
         Raises:
             MetadataError: for any other status, or bytes that are no UTF-8.
         """
-        answer = self.ask(path, headers, deadline)
+        return self._body(self.ask(path, headers, deadline), path)
+
+    def _body(self, answer: Answer, path: str) -> str:
         if answer.status != OK:
             raise MetadataError(f"{self.name}: GET {path}: HTTP {answer.status}")
         return self.decoded(answer, path)
+
+    def held(self, answer: Answer, path: str) -> Mapping[str, Any]:
+        """The body of a 200 as a JSON object. Raises MetadataError when it is none."""
+        return self.parsed(self._body(answer, path), path)
 
     def document(self, path: str, headers: Mapping[str, str], deadline: float) -> Mapping[str, Any]:
         """The body of a 200 as a JSON object.
@@ -69,7 +81,7 @@ class Service:
         Raises:
             MetadataError: when it is none.
         """
-        return self.parsed(self.text(path, headers, deadline), path)
+        return self.held(self.ask(path, headers, deadline), path)
 
     def decoded(self, answer: Answer, path: str) -> str:
         """The body as text. Raises MetadataError when it is none."""

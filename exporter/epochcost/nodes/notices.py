@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Protocol
 
 from epochcost.model import Node, PreemptionNotice
 from epochcost.nodes.node_source import NodeError, NoticeSource
@@ -15,6 +16,18 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 5.0
 """As the providers recommend; the shortest warning is 30 s."""
 QUESTION_SECONDS = 4.0
+ONE_CLOCK_SECONDS = 2.0
+"""Two clocks whose difference is less are one: an answer takes time, and HTTP's own date has whole seconds."""
+
+
+class Timeline(Protocol):
+    """The node timeline."""
+
+    def now(self) -> float:
+        """The present on it."""
+
+    def on_wall(self, t: float) -> float:
+        """What the wall clock says when the timeline says ``t``."""
 
 
 class NoticeFeed:
@@ -23,15 +36,15 @@ class NoticeFeed:
     Args:
         source_of: who says it for a node, None for one that is never taken away.
         node: the node as it is known now; it may become better known.
-        now: the node timeline.
+        timeline: the node's, onto which what the provider dates is brought.
     """
 
     def __init__(
-        self, source_of: Callable[[Node], NoticeSource | None], node: Callable[[], Node], now: Callable[[], float]
+        self, source_of: Callable[[Node], NoticeSource | None], node: Callable[[], Node], timeline: Timeline
     ) -> None:
         self._source_of = source_of
         self._node = node
-        self._now = now
+        self._timeline = timeline
         self._asked_for: Node | None = None
         self._source: NoticeSource | None = None
         self._stop = threading.Event()
@@ -97,14 +110,29 @@ class NoticeFeed:
         if said is None:
             self.notice = None
             return
-        known = before is not None and before.kind == said.kind
-        self.notice = replace(said, seen_ts=before.seen_ts if known and before is not None else self._now())
-        if not known:
+        now = self._timeline.now()
+        at = self._on_timeline(said, now)
+        if before is None or before.kind != said.kind:
+            self.notice = replace(said, seen_ts=now, at_t=at)
             log.warning("preemption: %s", sentence(self.notice))
+            return
+        if at is not None and before.at_t is not None and abs(at - before.at_t) < ONE_CLOCK_SECONDS:
+            at = before.at_t
+        self.notice = replace(said, seen_ts=before.seen_ts, at_t=at)
+
+    def _on_timeline(self, said: PreemptionNotice, now: float) -> float | None:
+        """When it is to happen, by the difference of clocks when the provider said so."""
+        if said.at_ts is None:
+            return None
+        theirs = ours = self._timeline.on_wall(now)
+        if said.said is not None:
+            dated = said.said.ts + (0.0 if said.said.exact else 0.5)
+            theirs = dated if abs(dated - ours) > ONE_CLOCK_SECONDS else ours
+        return now + (said.at_ts - theirs)
 
 
 def sentence(notice: PreemptionNotice) -> str:
-    """A notice for people."""
+    """A notice for people; its time is the provider's."""
     if notice.kind == "rebalance":
         return "the provider says that this machine is at a raised risk of being taken away"
     at = "" if notice.at_ts is None else time.strftime(" at %H:%M:%S UTC", time.gmtime(notice.at_ts))

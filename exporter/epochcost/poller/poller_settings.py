@@ -20,7 +20,6 @@ from epochcost.settings import (
     address,
     between,
     choice,
-    duration,
     http_url,
     number,
     option,
@@ -31,6 +30,7 @@ from epochcost.settings import (
 )
 
 DEFAULT_ADDRESS = ("127.0.0.1", 10836)
+AGE = between("1s", "366d")
 DEFAULT_SOURCES = tuple(name for name in SOURCES if name not in OPT_IN)
 
 
@@ -57,9 +57,9 @@ def _max_age(text: str) -> MaxAge:
     for word in words(text):
         name, equals, age = word.rpartition("=")
         if equals:
-            named[name] = duration(age)
+            named[name] = AGE(age)
         else:
-            seconds = duration(age)
+            seconds = AGE(age)
     return MaxAge(seconds, tuple(named.items()))
 
 

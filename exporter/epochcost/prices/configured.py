@@ -27,7 +27,7 @@ def configured_price(node: Node, usd_per_hour: float, now: float) -> Price:
 
 @dataclass(frozen=True, slots=True)
 class ConfiguredPrice:
-    """A `NodePriceSource` that always answers the configured price."""
+    """The node price that is configured, at any time."""
 
     node: Node
     usd_per_hour: float

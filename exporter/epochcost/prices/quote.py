@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from epochcost.model import ClockReading, Price
 
@@ -18,15 +17,3 @@ class NodePrice:
     price: Price
     on_demand_usd_per_hour: float | None = None
     clock: ClockReading | None = None
-
-
-class NodePriceSource(Protocol):
-    """Says what one node costs."""
-
-    def fetch(self, now: float) -> NodePrice:
-        """The price as known at ``now`` (seconds since the Unix epoch).
-
-        Raises:
-            PriceSourceError: when it is not known; the text says why.
-        """
-        ...

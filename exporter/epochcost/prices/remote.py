@@ -7,7 +7,6 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -22,6 +21,7 @@ from epochcost.http_client import (
     ask,
     client_tls,
     host_of,
+    http_date,
 )
 from epochcost.model import ClockReading, Node, Price, PriceKey, PriceStep, PurchaseOption, is_number
 from epochcost.prices.followed_poller import FollowedPoller
@@ -124,9 +124,8 @@ def _clock(headers: Mapping[str, str], now: object, fetched_ts: float) -> ClockR
     """
     if is_number(now) and now > 0:
         return ClockReading(float(now))
-    try:
-        second = parsedate_to_datetime(headers["date"]).timestamp()
-    except (KeyError, ValueError, TypeError, OverflowError):
+    second = http_date(headers.get("date", ""))
+    if second is None:
         return None
     return ClockReading(fetched_ts) if 0 <= fetched_ts - second < 1 else ClockReading(second, exact=False)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from epochcost.model import is_number
@@ -86,6 +85,10 @@ class NodeClock:
             with self._lock:
                 self._watch(wall - mono)
         return mono + self._offset
+
+    def on_wall(self, t: float) -> float:
+        """What the wall clock says when the timeline says ``t``, as it stood when last looked at."""
+        return t + self._displacement
 
     def event_time(self, writer: str, ts: float, mono: float | None) -> float:
         """When an event of ``writer`` happened, on the timeline; never later than now, nor before its event before."""
@@ -169,14 +172,6 @@ class NodeClock:
         # A clock that is slewed drifts from what was seen without ever jumping.
         if all(abs(offset - seen) > SAME_CLOCK_SECONDS / 2 for seen in self._seen):
             self._seen = [*self._seen, offset][-MAX_OFFSETS:]
-
-
-def read_boot_id(path: Path = Path("/proc/sys/kernel/random/boot_id")) -> str:
-    """The kernel's identity of this boot, the same in every container on it; empty where there is none."""
-    try:
-        return path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        return ""
 
 
 def _anchor(kept: Any) -> Anchor:  # noqa: ANN401 - whatever JSON holds

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from email.utils import parsedate_to_datetime
 
+from epochcost.http_client import http_date
 from epochcost.model import ClockReading
 
 MAX_SENDERS = 2000
@@ -43,7 +43,5 @@ def clock_of(now: str, date: str) -> ClockReading | None:
             return ClockReading(ts)
     except ValueError:
         pass
-    try:
-        return ClockReading(parsedate_to_datetime(date).timestamp(), exact=False)
-    except (ValueError, TypeError, OverflowError):
-        return None
+    second = http_date(date)
+    return None if second is None else ClockReading(second, exact=False)

@@ -8,16 +8,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-RUN_VARIABLES = ("EPOCHCOST_RUN", "SLURM_JOB_ID", "TORCHELASTIC_RUN_ID", "WANDB_RUN_ID", "KUBERNETES_JOB_NAME")
-"""The user's own name for a run, and what names a job over its restarts; first wins. Kubernetes sets none by itself:
-docs/training.md."""
 LAUNCHERS = {
     "slurm": "SLURM_JOB_ID",
     "torchelastic": "TORCHELASTIC_RUN_ID",
     "wandb": "WANDB_RUN_ID",
     "kubernetes": "KUBERNETES_JOB_NAME",
 }
-"""Which variable holds a launcher's id for what it started; first wins."""
+"""Which variable holds a launcher's id for what it started; first wins. Kubernetes sets none by itself:
+docs/training.md."""
 
 _SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._:@+=-]{0,119}")
 _RANK = ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID")

@@ -98,9 +98,9 @@ NODE: tuple[Family, ...] = (
     ),
     Family(
         "node_preemption_deadline_timestamp_seconds",
-        "When the provider will take this machine away, where it says so.",
+        "When the provider will take this machine away, where it says so, by this machine's clock.",
         (),
-        one(lambda s: s.node.preemption.at_ts if s.node.preemption else None),
+        one(lambda s: s.node.preemption.at_t if s.node.preemption else None),
     ),
     Family(
         "node_cpu_seconds_total",

@@ -40,6 +40,11 @@ class PositionTrack(Track):
         return self._offset
 
     @property
+    def complete(self) -> float | None:
+        """Epochs of the only fit so far, once the program has said that it is complete."""
+        return self._own if self._over and not self._offset else None
+
+    @property
     def confirmed(self) -> bool:
         if self.broken or self._own is None:
             return False

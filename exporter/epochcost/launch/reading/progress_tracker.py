@@ -396,9 +396,21 @@ class ProgressTracker:
         best = max(others, key=lambda one: one.tier, default=None)
         if best is not None:
             return best.step, best.steps
-        if (bar := self._bars.best) is not None and track.trust is Trust.KNOWN and not self._base:
-            return (bar.step, bar.per_epoch) if getattr(track, "_offset", 0) == 0 else (None, None)
+        if isinstance(track, PositionTrack) and track.trust is Trust.KNOWN and not self._base:
+            return self._steps_by_bar(track)
         return None, track.steps
+
+    def _steps_by_bar(self, track: PositionTrack) -> tuple[int | None, int | None]:
+        """By the run's bar beside a log of positions; of several fits it counts the last one's steps alone."""
+        if track.offset:
+            return None, None
+        bar = self._bars.best
+        if bar is None and track.complete:
+            bar = self._bars.whole(track.complete)
+        if bar is None:
+            return None, track.steps
+        whole, rest = divmod(bar.total, track.complete or 1)
+        return bar.step, bar.per_epoch or (int(whole) if track.complete and not rest else None)
 
     def _planned(self, track: Track) -> float | None:
         if self._plan.epochs is not None:

@@ -17,6 +17,8 @@ MAX_CANDIDATES = 3
 MOST_AGREE = 0.75
 USUAL_DECIMALS = 2
 MAX_WAITING = 4
+ROUGHLY, HALF = 0.25, 0.5
+"""Of the steps of an epoch, and of the pairs: so far apart, and so many, are those of the run's own bar at most."""
 SEEN_LATE = 2
 """A bar is read when the next one is drawn: only the second after a line was surely drawn after it."""
 
@@ -31,6 +33,8 @@ class RunBar:
 
     total: int
     step: int = 0
+    again: bool = False
+    """It began anew, as the bar of one fit never does."""
     pairs: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=MAX_PAIRS))
     """Steps of one epoch lie between these."""
     waiting: deque[list[float]] = field(default_factory=lambda: deque(maxlen=MAX_WAITING))
@@ -47,7 +51,7 @@ class RunBar:
         good = [one for one in several if self.share(one) >= MOST_AGREE]
         return good[0] if len(good) == 1 and len(several) <= MAX_CANDIDATES else None
 
-    def share(self, per_epoch: int, tolerance: float = NEARLY) -> float:
+    def share(self, per_epoch: float, tolerance: float = NEARLY) -> float:
         """Of the pairs, how many agree with so many steps."""
         good = sum(1 for least, most in self.pairs if least - tolerance <= per_epoch <= most + tolerance)
         return good / len(self.pairs) if self.pairs else 1.0
@@ -72,6 +76,7 @@ class RunBars:
                 return
             one = self._bars[said.kind] = RunBar(said.steps)
         if said.step < one.step:
+            one.again = True
             one.pairs.clear()
             one.waiting.clear()
         for waiting in one.waiting:
@@ -99,8 +104,26 @@ class RunBars:
     @property
     def best(self) -> RunBar | None:
         """The bar whose steps of an epoch are known."""
-        known = [one for one in self._bars.values() if one.per_epoch is not None]
+        known = [one for one in self._single or self._bars.values() if one.per_epoch is not None]
         return max(known, key=lambda one: one.total, default=None)
+
+    def whole(self, epochs: float) -> RunBar | None:
+        """The full bar of the one fit, which said to be complete after so many epochs: the only bar that it can be."""
+        single = self._single
+        if len(single) > 1:
+            single = [one for one in single if len(one.pairs) >= SURE_PAIRS and self._moves_with_log(one, epochs)]
+        found = max(single, key=lambda one: one.total, default=None)
+        return found if found is not None and found.step >= found.total else None
+
+    @property
+    def _single(self) -> list[RunBar]:
+        """Bars that never began anew; those of evaluations do, and after a second fit the run's."""
+        return [one for one in self._bars.values() if not one.again]
+
+    @staticmethod
+    def _moves_with_log(one: RunBar, epochs: float) -> bool:
+        per_epoch = one.total / epochs
+        return one.share(per_epoch, ROUGHLY * per_epoch) >= HALF
 
 
 class RunTrack(Track):

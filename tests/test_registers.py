@@ -1,0 +1,145 @@
+"""What is registered has everything that CONTRIBUTING.md asks for; what is missing is named, with the place."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import epochcost
+from epochcost import gpus, prices, training
+from epochcost.nodes.metadata import CLOUDS
+from epochcost.prices import SOURCES
+
+ROOT = Path(__file__).parents[1]
+OF_THE_SAME_PAGE = {"aws_bulk": "aws"}
+"""Price sources that share a page, and their tests, with another."""
+WITHOUT_PROVIDER = {"owned", "listed"}
+"""Price sources that read files only."""
+OWN_FAULTS = {"aws": "test_prices_aws.py", "aws_bulk": "test_prices_aws_bulk.py", "gcp": "test_gcp_prices.py"}
+"""Price sources that ask by an SDK or a file: where their providers' faults are tried, instead of in the matrix."""
+CALLBACKS = sorted(name for name in epochcost.__all__ if re.search(r"_callbacks?$|^jax_run$", name))
+NOT_INSTALLABLE = {"composer_callback"}
+"""Callbacks whose framework no longer installs here: only their protocol is tried."""
+NO_TRAINER = {"jax_run"}
+"""Not called by a framework: the user's own loop reports, so there is nothing of somebody else's to compare."""
+
+
+def text(path: str) -> str:
+    """A file of the project, empty where there is none."""
+    where = ROOT / path
+    return where.read_text(encoding="utf-8") if where.is_file() else ""
+
+
+def lacking(*asked: tuple[bool, str]) -> list[str]:
+    return [what for there, what in asked if not there]
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_price_source_has_its_page_and_its_faults(name: str) -> None:
+    page = OF_THE_SAME_PAGE.get(name, name)
+    faults = text(f"tests/prices/{OWN_FAULTS.get(name, 'test_source_faults.py')}")
+    assert not lacking(
+        (name == page or name in text(f"docs/prices/{page}.md"), f"{name} in docs/prices/{page}.md"),
+        (bool(text(f"docs/prices/{page}.md")), f"the page docs/prices/{page}.md"),
+        (f"prices/{page}.md" in text("docs/prices.md"), "a link to it in docs/prices.md"),
+        (
+            name in WITHOUT_PROVIDER or f"`{name}" in text("docs/prices/relied-on.md"),
+            "a row in docs/prices/relied-on.md",
+        ),
+        (
+            name in WITHOUT_PROVIDER or (name in OWN_FAULTS and bool(faults)) or f'"{name}' in faults,
+            "its provider's faults: a row in tests/prices/test_source_faults.py",
+        ),
+    )
+
+
+@pytest.mark.parametrize("name", [*gpus.SOURCES, "dcgm"])
+def test_a_device_source_has_its_rows_and_its_tests(name: str) -> None:
+    assert not lacking(
+        (f"--gpus.source={name}" in text("docs/devices.md"), f"`--gpus.source={name}` in docs/devices.md"),
+        (any(name in path.name for path in (ROOT / "tests/gpus").glob("test_*.py")), f"tests/gpus/test_{name}.py"),
+    )
+
+
+@pytest.mark.parametrize("name", CLOUDS)
+def test_a_cloud_has_its_server_and_its_row(name: str) -> None:
+    assert not lacking(
+        (name in text("tests/nodes/clouds.py").lower(), f"a server of {name}'s protocol in tests/nodes/clouds.py"),
+        (name in text("docs/nodes.md").lower(), f"{name} in docs/nodes.md"),
+    )
+
+
+@pytest.mark.parametrize("name", CALLBACKS)
+def test_a_callback_has_its_docs_its_protocol_and_the_real_thing(name: str) -> None:
+    short = re.sub(r"_callbacks?$|_run$", "", name)
+    real = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests/frameworks").glob("test_*.py"))
+    both = text("tests/frameworks/test_with_and_without.py")
+    protocols = text("tests/training/test_callback_protocols.py")
+    assert not lacking(
+        (f"epochcost.{name}(" in text("docs/frameworks.md"), f"epochcost.{name}(...) in docs/frameworks.md"),
+        (short in re.sub(r"\W", "", text("docs/trackers.md").lower()), f"a row of {short} in docs/trackers.md"),
+        (name in NO_TRAINER or short in protocols.lower(), f"{short} in tests/training/test_callback_protocols.py"),
+        (
+            name in NOT_INSTALLABLE or f"epochcost.{name}(" in real,
+            f"{name} with the real framework in tests/frameworks",
+        ),
+        (
+            name in NOT_INSTALLABLE | NO_TRAINER or f"epochcost.{name}(" in both,
+            f"{name} in tests/frameworks/test_with_and_without.py",
+        ),
+        (name in text("exporter/epochcost/training/api.py"), f"{name} in training/api.py"),
+    )
+
+
+def test_every_file_of_hooks_is_offered() -> None:
+    """A callback that nobody can import is none."""
+    missing = []
+    for module in pkgutil.iter_modules(training.__path__):
+        where = text(f"exporter/epochcost/training/{module.name}.py")
+        if re.search(r"^from epochcost\.training\.fit import .*\bFit\b", where, re.MULTILINE):
+            offered = text("exporter/epochcost/training/api.py")
+            if f"epochcost.training.{module.name}" not in offered and f'"{module.name}"' not in offered:
+                missing.append(f"training/{module.name}.py is offered by no function of training/api.py")
+    assert not missing
+
+
+def test_every_price_source_of_the_folder_is_registered() -> None:
+    """A module with ``make(settings)`` is in `SOURCES`."""
+    registered = set(SOURCES.values())
+    missing = [
+        module.name
+        for module in pkgutil.walk_packages(prices.__path__, "epochcost.prices.")
+        if re.search(r"^def make\(", text(f"exporter/{module.name.replace('.', '/')}.py"), re.MULTILINE)
+        and module.name not in registered
+    ]
+    assert not missing
+
+
+def test_the_public_api_is_what_the_package_the_module_and_the_docs_say() -> None:
+    api = importlib.import_module("epochcost.training.api")
+    docs = text("docs/training.md") + text("docs/frameworks.md") + text("README.md")
+    assert set(epochcost.__all__) - {"__version__"} == set(api.__all__)
+    assert [name for name in epochcost.__all__ if not name.startswith("__") and name not in docs] == []
+    for name in epochcost.__all__:
+        assert getattr(epochcost, name) is not None
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
+def test_a_benchmark_starts_from_anywhere_without_a_search_path(path: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, path, "--help"],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: ")
