@@ -27,6 +27,7 @@ EXTRA = {"agent": "agent", "check": "agent", "prices": "prices", "demo": "agent"
 LAUNCH = {
     "exec": "run a training as it is, and report it as one run",
     "event": "write one event of a run, from a shell or any other language",
+    "keep": "put the guard's actions off for your runs and GPUs on this machine",
 }
 REPORTS = {
     "report": "what training cost in a span of time, as a table, CSV, JSON, Markdown or a page, from Prometheus",
@@ -73,9 +74,26 @@ def _launch(name: str, arguments: Sequence[str]) -> int:
         from epochcost.launch.command import main as launch
 
         return launch(arguments, os.environ)
+    if name == "keep":
+        return _keep(arguments)
     from epochcost.launch.event import main as tell
 
     return tell(arguments, os.environ)
+
+
+def _keep(arguments: Sequence[str]) -> int:
+    from epochcost.guard.keep_command import main as keep
+    from epochcost.guard.keep_command import parser
+    from epochcost.training.directory import events_dir
+
+    if not arguments or {"-h", "--help"} & set(arguments):
+        parser().parse_args(["--help"])
+    try:
+        directory = events_dir(os.environ)
+    except OSError as err:
+        print(f"epochcost keep: no directory for events: {err}", file=sys.stderr)
+        return 1
+    return keep(arguments, directory)
 
 
 def _missing(extra: str) -> str:

@@ -182,6 +182,7 @@ def _view(  # noqa: PLR0913, PLR0917 - all that a view is made of
         energy_seconds=account.energy.seconds or None,
         launcher=facts.launcher,
         launcher_job=facts.job,
+        stopped="" if account.is_open else facts.stopped,
         attempt=epochs.attempts if facts.attempt is None else facts.attempt,
     )
 
