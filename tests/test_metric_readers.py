@@ -36,6 +36,7 @@ PAGES = {
     "node_boot_time_seconds": "runbooks/README.md",
     "run_gpus": "training.md",
     "run_lost_epochs_total": "architecture.md",
+    "run_stopped_info": "guard.md",
     "clock_jumps_total": "runbooks/README.md",
 }
 """Metrics that are joined or asked for by hand: the page, beside the table of all, that says for what."""
