@@ -156,7 +156,11 @@ def test_busy_cpus_put_it_off() -> None:
 
 def test_whoever_holds_memory_must_be_known_and_is_asked() -> None:
     held = vacant(gpus=(gpu(0), gpu(1, held=True, owners=(BOB,))))
+    unknown = Played(FORGOTTEN)
+    unknown.show(held, 60 * MINUTE)
+    assert not unknown.said  # what the GPU draws at rest is not known
     played = Played(FORGOTTEN)
+    played.show(vacant(), 5)
     played.show(held, 12 * MINUTE)
     assert played.steps_said() == [("tell", "done"), ("ask", "done")]
     played.guard.keeps.put(Keep("k", BOB.uid, "", played.t + 3600, "bob", "debugging"))
@@ -236,6 +240,7 @@ def test_a_program_that_is_silent_is_hung_where_its_devices_do_nothing() -> None
     played = Played(HUNG)
     silent = run(state=RunState.STALLED, guessed=True)
     idle = tuple(gpu(n, state=State.STALLED, runs=("r",)) for n in (0, 1))
+    played.show(vacant(), 5)
     played.show(vacant(gpus=idle, runs=(silent,)), 11 * MINUTE)
     assert played.said
 

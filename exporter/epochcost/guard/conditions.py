@@ -100,7 +100,11 @@ def does_nothing(gpu: GpuSeen, rest_watts: Mapping[str, float]) -> bool | None:
     if gpu.utilization_ratio >= BUSY_RATIO or (gpu.sm_active_ratio or 0.0) >= BUSY_RATIO:
         return False
     rest = rest_watts.get(gpu.uuid)
-    return not (gpu.power_watts is not None and rest is not None and gpu.power_watts > ABOVE_REST * rest)
+    if gpu.power_watts is None or (rest is None and gpu.held is False):
+        return True
+    if rest is None:  # somebody holds it, and what it draws at rest is not known: only its multiprocessors can tell
+        return True if gpu.sm_active_ratio is not None else None
+    return gpu.power_watts <= ABOVE_REST * rest
 
 
 def within_hours(hours: Hours, wall_ts: float) -> bool:

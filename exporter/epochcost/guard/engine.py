@@ -368,6 +368,7 @@ class Guard:
             "keeps": self.keeps.state(),
             "account": self.account.state(),
             "acted": list(self._acted),
+            "rest_watts": dict(self._rest.by_uuid),
             "users": [[uid, t] for uid, t in self._users.items()],
         }
 
@@ -384,4 +385,8 @@ class Guard:
         users = {uid: t for uid, t in state["users"] if type(uid) is int and is_number(t)}
         if len(acted) != len(state["acted"]) or len(users) != len(state["users"]):
             raise ValueError("times and users are not numbers")
+        rest = {
+            str(uuid): float(watts) for uuid, watts in state["rest_watts"].items() if is_number(watts) and watts > 0
+        }
         self.keeps, self.account, self._acted, self._users = keeps, account, acted, users
+        self._rest.by_uuid = rest

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from epochcost.guard.observation import Observation
 
 SECONDS_PER_HOUR = 3600.0
+MAX_GPUS = 1000
 LEAST_WATTS = 1.0
 """A sensor that says less says nothing."""
 
@@ -59,7 +60,7 @@ class Continuity:
 
 
 class RestWatts:
-    """The least that each GPU was seen to draw: its rest, as far as this agent knows."""
+    """The least that each GPU was seen to draw while nobody held it: its rest, as far as this agent knows."""
 
     def __init__(self) -> None:
         self.by_uuid: dict[str, float] = {}
@@ -67,6 +68,8 @@ class RestWatts:
     def see(self, seen: Observation) -> None:
         """Learn from one observation."""
         for gpu in seen.gpus:
-            if gpu.power_watts is not None and gpu.power_watts >= LEAST_WATTS:
+            free = gpu.held is False and not gpu.runs and gpu.utilization_ratio == 0
+            if free and gpu.power_watts is not None and gpu.power_watts >= LEAST_WATTS:
                 self.by_uuid[gpu.uuid] = min(gpu.power_watts, self.by_uuid.get(gpu.uuid, math.inf))
-        self.by_uuid = {gpu.uuid: self.by_uuid[gpu.uuid] for gpu in seen.gpus if gpu.uuid in self.by_uuid}
+        if len(self.by_uuid) > MAX_GPUS:
+            self.by_uuid = {gpu.uuid: self.by_uuid[gpu.uuid] for gpu in seen.gpus if gpu.uuid in self.by_uuid}
