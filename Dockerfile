@@ -1,7 +1,7 @@
 # One image for the agent and the price poller: `docker run IMAGE agent` or `docker run IMAGE prices`.
 FROM python:3.12.13-slim-bookworm AS build
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY exporter exporter
 # What the package brings beside its code.
 COPY prometheus/prometheus.yml prometheus/alertmanager.yml prometheus/

@@ -1,10 +1,11 @@
 """A day of one machine with eight GPUs and six runs in minutes: a fault every 30 s, memory by the hour, the bill.
 
-    python benchmarks/day.py [--hours 24]
+    python benchmarks/day.py [--hours 24] [--no-kills]
 
 The agent is the real one on a clock that the script drives, a tick every five seconds: GPUs are lost, stuck and gone,
 the driver fails, lines are nonsense, the machine cannot be read, the price changes every forty minutes and is told ten
-minutes late, and the agent is killed and started again every twenty minutes.
+minutes late, and the agent is killed and started again every twenty minutes. All of these agents live in this one
+process; with ``--no-kills`` there is one agent, whose memory is then the process's.
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ from tests.agent.day import Day, resident_bytes  # noqa: E402
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hours", type=int, default=24)
-    hours = parser.parse_args().hours
+    parser.add_argument("--no-kills", action="store_true", help="one agent all day")
+    asked = parser.parse_args()
+    hours = asked.hours
     logging.disable(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as directory:
-        day, began = Day(Path(directory)), time.monotonic()
+        day, began = Day(Path(directory), kills=not asked.no_kills), time.monotonic()
         print("| hour | RSS | state | dollars |\n| --- | --- | --- | --- |")
         for hour in range(1, hours + 1):
             day.play(3600)

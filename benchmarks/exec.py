@@ -30,7 +30,7 @@ ROUNDS = 5
 MEGABYTES = 512
 LINES = 2000
 GOAL_LATENCY_US = 500.0
-GOAL_MEGABYTES_PER_SECOND = 100.0
+GOAL_MEGABYTES_PER_SECOND = 300.0
 GOAL_OVERHEAD_SECONDS = 0.25
 
 PLAIN = f"import os; data = b'x' * 79 + b'\\n'; data *= 800\nfor _ in range({MEGABYTES} * 16): os.write(1, data)"

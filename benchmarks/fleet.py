@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -69,6 +70,18 @@ class Template:
         return generate_latest(self._market.registry)
 
 
+COUNTED_BY_LEADERS = re.compile(
+    rb"epochcost_run_(epoch(s_.*|_seconds_.*|_cost_usd_count)?|(useful|lost)_epochs.*|start_epoch|(steps|samples|tokens)_total|"
+    rb"phase_seconds_total|last_epoch_seconds|current_epoch_(seconds|ratio))[{ ]"
+)
+
+
+def as_follower(text: bytes) -> bytes:
+    """The text of a machine where global rank 0 is not: it counts no progress."""
+    kept = [line for line in text.splitlines(keepends=True) if not COUNTED_BY_LEADERS.match(line)]
+    return re.sub(rb"(?m)^(epochcost_run_leader\{.*\}) 1\.0$", rb"\1 0.0", b"".join(kept))
+
+
 def as_node(text: bytes, index: int, runs: int) -> bytes:
     """One agent's text as that of node ``index``; from ``runs`` nodes on, several nodes share a run."""
     name = f"node-{index:04d}".encode()
@@ -78,14 +91,18 @@ def as_node(text: bytes, index: int, runs: int) -> bytes:
 def serve(port: int, runs: int) -> None:
     """The load generator: answers every path ``/INDEX`` with that node's text of now."""
     template = Template()
-    now: dict[str, Any] = {"second": 0, "agent": b"", "poller": b""}
+    now: dict[str, Any] = {"second": 0, "agent": b"", "follower": b"", "poller": b""}
 
     def body(path: str) -> bytes:
         second = int(time.time()) // 5
         if second != now["second"]:
             template.advance(time.time())
-            now.update(second=second, agent=template.agent(), poller=template.poller())
-        return now["poller"] if path == "/prices" else as_node(now["agent"], int(path[1:]), runs)
+            agent = template.agent()
+            now.update(second=second, agent=agent, follower=as_follower(agent), poller=template.poller())
+        if path == "/prices":
+            return now["poller"]
+        index = int(path[1:])
+        return as_node(now["follower" if index >= runs else "agent"], index, runs)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -120,7 +137,7 @@ def history(home: Path, rules: Path, minutes: int, nodes: int, runs: int) -> Non
 
     def lines():
         for name, _, value in parts:
-            for index in range(nodes):
+            for index in range(runs if COUNTED_BY_LEADERS.match(name.encode() + b" ") else nodes):
                 series = as_node(name.encode(), index, runs).decode()
                 labels = f'job="epochcost-agent",instance="node-{index:04d}"'
                 series = f"{series[:-1]},{labels}}}" if series.endswith("}") else f"{series}{{{labels}}}"

@@ -1,16 +1,20 @@
-"""Writes the tables of docs/metrics.md, configuration.md and demo.md from the code: ``python -m scripts.docs``.
+"""Writes the tables of docs/metrics.md, configuration.md, ... from the code: ``python -m scripts.docs``.
 
 Between ``<!-- table: NAME -->`` and ``<!-- end -->`` stands what the code says; the prose around it is people's.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
+import inspect
 import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import epochcost
+from epochcost import cli
 from epochcost.agent.agent_settings import AgentSettings
 from epochcost.agent.collectors.family import PREFIX, Family
 from epochcost.agent.collectors.gpu import GPU
@@ -19,6 +23,7 @@ from epochcost.agent.collectors.node import NODE
 from epochcost.agent.collectors.own import OWN
 from epochcost.agent.collectors.owner import OWNER
 from epochcost.agent.collectors.run import RUN, RUN_LABELS, SUMMARIES
+from epochcost.agent.collectors.terms import TERMS
 from epochcost.demo.demo_settings import DemoSettings
 from epochcost.poller.collector import PollerCollector
 from epochcost.poller.poller_settings import PollerSettings
@@ -26,7 +31,7 @@ from epochcost.poller.snapshot import PollerSnapshot
 from epochcost.settings import default_text, options
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-FILES = ("metrics.md", "configuration.md", "demo.md")
+FILES = ("metrics.md", "configuration.md", "demo.md", "reference.md")
 EMPTY = PollerSnapshot(0.0)
 BLOCK = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -69,8 +74,43 @@ def settings(cls: type) -> str:
     return table(["flag", "environment", "default", "says"], rows)
 
 
+def commands() -> str:
+    parser = cli.make_parser()
+    (subs,) = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]  # noqa: SLF001
+    rows = [[f"`epochcost {choice.dest}`", choice.help or ""] for choice in subs._choices_actions]  # noqa: SLF001
+    return table(["command", "does"], rows)
+
+
+def python_names() -> str:
+    rows = []
+    for name in epochcost.__all__:
+        if name.startswith("_"):
+            continue
+        thing = getattr(epochcost, name)
+        says = (inspect.getdoc(thing) or "").split("\n\n")[0].replace("\n", " ")
+        rows.append([f"`{name}{_arguments(thing)}`", says])
+    return table(["name", "does"], rows)
+
+
+def run_names() -> str:
+    members = inspect.getmembers(epochcost.Run, lambda x: inspect.isfunction(x) or isinstance(x, property))
+    rows = []
+    for name, thing in members:
+        if not name.startswith("_"):
+            says = (inspect.getdoc(thing) or "").split("\n\n")[0].replace("\n", " ")
+            rows.append([f"`run.{name}{_arguments(thing)}`", says])
+    return table(["name", "does"], rows)
+
+
+def _arguments(thing: object) -> str:
+    if not inspect.isfunction(thing):
+        return ""
+    names = [n for n, p in inspect.signature(thing).parameters.items() if n != "self" and p.kind != p.VAR_KEYWORD]
+    return f"({', '.join(names)})"
+
+
 TABLES: dict[str, Callable[[], str]] = {
-    "node": lambda: metrics(NODE),
+    "node": lambda: metrics((*NODE, *TERMS)),
     "gpu": lambda: metrics(GPU),
     "owner": lambda: metrics(OWNER),
     "run": run_metrics,
@@ -80,6 +120,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "agent-settings": lambda: settings(AgentSettings),
     "poller-settings": lambda: settings(PollerSettings),
     "demo-settings": lambda: settings(DemoSettings),
+    "commands": commands,
+    "python": python_names,
+    "python-run": run_names,
 }
 
 

@@ -35,7 +35,11 @@ WIRING = {
     "cli.py",
 }
 PARTS = {
+    "agent/agent_settings.py": {"prices"},
     "agent/priced_machine.py": {"nodes", "prices", "progress"},
+    "agent/price_feed.py": {"prices"},
+    "agent/node_terms.py": {"prices"},
+    "agent/meter.py": {"prices"},
     "agent/gpu_sampling.py": {"gpus"},
     "agent/host_sampling.py": {"gpus"},
     "agent/gpu_owners.py": {"owners"},
@@ -44,6 +48,8 @@ PARTS = {
     "agent/agent_server.py": {"progress"},
     "agent/guarding.py": {"progress"},
     "agent/beat.py": {"nodes", "progress"},
+    "agent/cost_files.py": {"progress"},
+    "agent/preemption_file.py": {"progress"},
 }
 """Parts of a program that drive rooms, and which; nobody else but `WIRING` does."""
 STANDARD = sys.stdlib_module_names

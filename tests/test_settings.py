@@ -45,6 +45,12 @@ def test_a_flag_wins_over_the_environment_and_that_over_the_file(tmp_path: Path)
     assert (it.node_name, it.node_region, it.node_zone) == ("flag", "environment", "file")
 
 
+def test_a_bare_off_in_the_file_is_the_word_that_was_written(tmp_path: Path) -> None:
+    file = tmp_path / "e.yml"
+    file.write_text("agent:\n  node.metadata: off\n")
+    assert agent({"config.file": str(file)}).node_metadata == "off"
+
+
 def test_the_file_may_be_named_by_the_environment_and_hold_lists(tmp_path: Path) -> None:
     file = tmp_path / "e.yml"
     file.write_text("prices:\n  prices.sources: [owned, listed]\n")

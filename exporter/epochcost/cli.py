@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from epochcost._version import __version__
+from epochcost.commit import version_line
 from epochcost.settings import SettingsError, add_flags, load
 from epochcost.shipped import KINDS, ShippedError, write
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 EXTRA = {"agent": "agent", "check": "agent", "prices": "prices", "demo": "agent"}
 LAUNCH = {
-    "exec": "run a training as it is, and report it as one run",
+    "exec": "run an unmodified training command and report it as one run",
     "event": "write one event of a run, from a shell or any other language",
     "keep": "put the guard's actions off for your runs and GPUs on this machine",
 }
@@ -33,6 +34,7 @@ REPORTS = {
     "report": "what training cost in a span of time, as a table, CSV, JSON, Markdown or a page, from Prometheus",
     "compare": "rent or own: which is cheaper, and from how many hours on",
 }
+JOB = "print what a job (of Slurm, Kubernetes, ...) has cost on this machine, as its agent knows it"
 WRITER_VARIABLES = (
     "EPOCHCOST_DIR",
     "EPOCHCOST_RUN",
@@ -56,9 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    parsed = vars(_parser().parse_args(arguments))
+    parsed = vars(make_parser().parse_args(arguments))
     if command == "version":
-        print(f"epochcost {__version__}, Python {platform.python_version()}")
+        print(f"{version_line(__version__)}, Python {platform.python_version()}")
         return 0
     if command in KINDS:
         return _shipped(command, parsed)
@@ -101,22 +103,23 @@ def _missing(extra: str) -> str:
     from importlib.util import find_spec
 
     needed = {"prometheus_client": "prometheus-client", "yaml": "pyyaml"}
-    needed |= {"apscheduler": "apscheduler", "boto3": "boto3"} if extra == "prices" else {"pynvml": "nvidia-ml-py"}
+    needed |= {"apscheduler": "apscheduler"} if extra == "prices" else {"pynvml": "nvidia-ml-py"}
     return next((name for module, name in needed.items() if find_spec(module) is None), "")
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """The whole command line, for this program and for the table of its documentation."""
     parser = argparse.ArgumentParser(
         prog="epochcost",
         description="What one epoch of training costs, live: agent on each training node, price poller, checks.",
         epilog="Every option is also an environment variable and a key of the YAML file; see docs/configuration.md.",
     )
-    parser.add_argument("--version", action="version", version=f"epochcost {__version__}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and the commit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     texts = {
         "agent": "run the agent: one on each training node",
         "prices": "run the price poller: one for a site",
-        "check": "say what this machine looks like to epochcost, and whether the agent could do its job",
+        "check": "check that the agent can run here: detected node, GPUs, price, ports",
         "demo": "play a simulated fleet into a real Prometheus, to see dashboards and alerts at work",
     }
     for name, text in texts.items():
@@ -125,25 +128,38 @@ def _parser() -> argparse.ArgumentParser:
             add_flags(sub, _settings_of(name))
         if name == "prices":
             _add_once(sub)
+    job = commands.add_parser("job", help=JOB, description=JOB[0].upper() + JOB[1:] + ".", allow_abbrev=False)
+    job.add_argument("job", nargs="?", metavar="ID", default="", help="[SLURM_JOB_ID, ...]")
+    job.add_argument("--agent.url", dest="agent.url", metavar="URL", default="http://127.0.0.1:10835", help="the agent")
     for name, text in LAUNCH.items():
         commands.add_parser(name, help=text, add_help=False)
     for name, text in REPORTS.items():
         sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
         if name == "compare":
-            sub.add_argument("what", nargs=2, metavar="rent own", help="the words rent own")
+            sub.add_argument(
+                "what", nargs=2, metavar="rent own", help="comparison to run; only `rent own` is supported"
+            )
         add_flags(sub, _report_settings(name))
     for name, kind in KINDS.items():
         text = f"write the {kind.text}"
         sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", allow_abbrev=False)
-        sub.add_argument("--out", metavar="DIR", required=True, help="directory to write into, made where missing")
+        sub.add_argument("--out", metavar="DIR", required=True, help="output directory, created if missing")
     commands.add_parser("version", help="print the version")
     return parser
+
+
+class _Version(argparse.Action):
+    """Asks for the commit only where it is printed."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(version_line(__version__))
+        parser.exit()
 
 
 def _add_once(parser: argparse.ArgumentParser) -> None:
     """What only one look at the market takes, so no setting of the poller."""
     once = parser.add_argument_group("one look at the market")
-    once.add_argument("--once", action="store_true", help="ask every source once, print the prices, and end")
+    once.add_argument("--once", action="store_true", help="query every source once, print the prices, and exit")
     once.add_argument("--format", choices=("table", "csv", "json"), default="", help="with --once; table")
     once.add_argument("--gpu", metavar="MODEL", default="", help="with --once: only this GPU, H100 or A100*")
     once.add_argument("--provider", metavar="NAME", default="", help="with --once: only this provider")
@@ -186,7 +202,7 @@ def _compare(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int
     from epochcost.reports.report_settings import CompareSettings
 
     if flags["what"] != ["rent", "own"]:  # type: ignore[comparison-overlap]
-        raise SettingsError("what can be compared is: rent own")
+        raise SettingsError("unknown comparison; supported: rent own")
     return run(load(CompareSettings, "compare", flags, environ))
 
 
@@ -265,9 +281,9 @@ def _check(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
     lines, reason = check(settings, environ)
     print("\n".join(lines))
     if reason:
-        print(f"\nThe main job cannot run: {reason}", file=sys.stderr)
+        print(f"\nNot ready: the agent cannot compute costs: {reason}", file=sys.stderr)
         return 1
-    print("\nThe agent could do its job here.")
+    print("\nReady: the agent can run here.")
     return 0
 
 
@@ -288,6 +304,25 @@ def _shipped(kind: str, flags: Mapping[str, str | None]) -> int:
     except ShippedError as err:
         print(f"epochcost {kind}: {err}", file=sys.stderr)
         return 1
+    return 0
+
+
+def _job(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
+    from epochcost.job_summary import JobError, lines_of, runs_of
+    from epochcost.training.job import launched
+
+    job = flags["job"] or launched(environ)[1]
+    if not job:
+        raise SettingsError("the ID of a job is needed: no launcher's is in the environment")
+    try:
+        runs = runs_of(str(flags["agent.url"]), job)
+    except JobError as err:
+        print(f"epochcost job: {err}", file=sys.stderr)
+        return 1
+    if not runs:
+        print(f"epochcost job: the agent shows no run of job {job}", file=sys.stderr)
+        return 1
+    print("\n".join(lines_of(job, runs)))
     return 0
 
 
@@ -330,4 +365,5 @@ _COMMANDS: Mapping[str, Callable[[Mapping[str, str | None], Mapping[str, str]], 
     "demo": _demo,
     "report": _report,
     "compare": _compare,
+    "job": _job,
 }

@@ -125,6 +125,7 @@ class Node:
         purchase_option: how the machine is paid; None where unknown.
         source: which identity source said so (``configured``, ``aws``, ...).
         reservation: id of the reservation (a capacity block, a future reservation) that it is started in.
+        team: who pays for it, as configured.
     """
 
     node: str
@@ -135,6 +136,7 @@ class Node:
     purchase_option: PurchaseOption | None = None
     source: str = ""
     reservation: str = ""
+    team: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +290,8 @@ class GpuSample:
         mig: whether the GPU is in MIG mode, cut into slices.
         parent_uuid: of a slice, the GPU that it is a part of.
         gpu_fraction: what it counts for of a whole GPU; one cut into slices keeps what they leave over.
+        gpu_instance: of a slice, the number that the driver gave its part of the GPU.
+        instance_profile, instance_start: the number of that part's profile, and the memory slice it begins with.
         power_active: where a slice has no utilisation: whether its GPU draws more than at rest and the slice holds
             memory. A guess from the power of the whole GPU.
         stuck_call: the driver's call that has not come back, where one is stuck.
@@ -314,6 +318,9 @@ class GpuSample:
     mig: bool | None = None
     parent_uuid: str = ""
     gpu_fraction: float = 1.0
+    gpu_instance: int | None = None
+    instance_profile: int | None = None
+    instance_start: int | None = None
     power_active: bool | None = None
     stuck_call: str = ""
     stuck_seconds: float | None = None
@@ -372,6 +379,7 @@ class TrainingEvent:
         run: the run's id, safe as a label.
         writer: which stream it came from (file name), one per process; two writers of one run are its members.
         experiment: groups runs of the same model and data.
+        team: who pays for the run, as its environment says.
         rank, local_rank, node_rank, nodes, world: of the process in its job.
         gpus: device indices or UUIDs that the process uses; None for all of the node.
         epoch: position, counted in finished epochs (3.25 = a quarter into the fourth); whole for ``EPOCH_END``.
@@ -390,6 +398,7 @@ class TrainingEvent:
     run: RunId
     writer: str
     experiment: str | None = None
+    team: str | None = None
     framework: str | None = None
     pid: int | None = None
     rank: int | None = None

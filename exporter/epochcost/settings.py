@@ -170,6 +170,8 @@ def _read_section(path: Path, section: str, settings: type) -> dict[str, Any]:
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = getattr(err, "problem", None)
         raise SettingsError(f"{path}: is not valid YAML{where}{f': {problem}' if problem else ''}") from None
+    except (ValueError, RecursionError) as err:  # a date or a number that is none; lists in lists without end
+        raise SettingsError(f"{path}: is not valid YAML: {type(err).__name__}") from None
     if not isinstance(document, dict):
         raise SettingsError(f"{path}: must be a mapping with the sections agent and prices")
     unknown = set(document) - set(SECTIONS)
@@ -226,7 +228,7 @@ class Duration:
         """The seconds of ``text``.
 
         Raises:
-            ValueError: when it is no duration, or one that makes no sense here.
+            ValueError: when it is not a duration, or one that makes no sense here.
         """
         match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?", text.strip(), re.ASCII)
         seconds = float(match[1]) * _SECONDS[match[2] or "s"] if match else 0.0
@@ -285,9 +287,12 @@ def optional(parse: Callable[[str], T]) -> Callable[[str], T | None]:
 
 
 def choice(*allowed: str) -> Callable[[str], str]:
-    """One of ``allowed``."""
+    """One of ``allowed``. YAML reads a bare ``off`` as false: that is taken as the word that was written."""
+    by_boolean = {"false": "off", "true": "on"}
 
     def parse(text: str) -> str:
+        if text not in allowed and by_boolean.get(text) in allowed:
+            return by_boolean[text]
         if text not in allowed:
             raise ValueError(f"allowed: {', '.join(allowed)}")
         return text
@@ -310,6 +315,15 @@ def some_of(*allowed: str) -> Callable[[str], tuple[str, ...]]:
 def words(text: str) -> tuple[str, ...]:
     """A comma-separated list."""
     return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def absolute_patterns(text: str) -> tuple[str, ...]:
+    """A comma-separated list of absolute paths, whose components may be patterns."""
+    found = words(text)
+    for path in found:
+        if not path.startswith("/") or path.rstrip("/") == "" or ".." in path.split("/") or "\0" in path:
+            raise ValueError(f"{path!r}: expected an absolute path of a directory, without '..', such as /run/events/*")
+    return tuple(path.rstrip("/") for path in found)
 
 
 def http_url(text: str) -> str:

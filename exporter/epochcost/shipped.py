@@ -50,8 +50,8 @@ KINDS: Mapping[str, Kind] = {
         CHECKOUT / "deploy" / "systemd",
     ),
     "slurm": Kind(
-        "Slurm prolog, epilog and task prolog",
-        ("*.sh",),
+        "Slurm prolog, epilog and task prolog, and what the agent's unit needs there",
+        ("*.sh", "*.conf"),
         PACKAGE / "shipped" / "slurm",
         CHECKOUT / "deploy" / "slurm",
     ),

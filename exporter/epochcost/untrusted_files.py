@@ -18,6 +18,8 @@ from typing import BinaryIO
 ROOT = 0
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _ASIDE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_LOOK = getattr(os, "O_PATH", 0) | os.O_NOFOLLOW | os.O_CLOEXEC
+_READ_ONLY_LOOK = os.O_NOFOLLOW | os.O_CLOEXEC
 _CHUNK = 65536
 
 
@@ -48,7 +50,7 @@ def open_regular(
         OSError: FileNotFoundError where nothing is, UntrustedFileError for what is not such a file.
     """
     try:
-        fd = os.open(path, _READ, dir_fd=directory)
+        fd = _opened(path, directory)
     except FileNotFoundError:
         raise
     except OSError as err:
@@ -65,6 +67,29 @@ def open_regular(
         os.close(fd)
         raise
     return fd, found
+
+
+def _opened(path: str | Path, directory: int | None) -> int:
+    """A descriptor to read what stands at ``path``, if it is a regular file.
+
+    Opening alone does something to some devices (a watchdog begins to run), and root in a container can make any. So
+    where the system can, it is looked at before it is opened, and then that very thing is opened.
+    """
+    if _LOOK == _READ_ONLY_LOOK:
+        return os.open(path, _READ, dir_fd=directory)
+    looked = os.open(path, _LOOK, dir_fd=directory)
+    try:
+        mode = os.fstat(looked).st_mode
+        if stat.S_ISLNK(mode):
+            raise UntrustedFileError("a symbolic link, which is not followed here", path)
+        if not stat.S_ISREG(mode):
+            raise UntrustedFileError("not a regular file", path)
+        try:
+            return os.open(f"/proc/self/fd/{looked}", _READ & ~os.O_NOFOLLOW)
+        except FileNotFoundError:  # a system without /proc
+            return os.open(path, _READ, dir_fd=directory)
+    finally:
+        os.close(looked)
 
 
 def read_regular(
@@ -121,7 +146,12 @@ def is_private(path: str | Path) -> bool:
 
 @contextlib.contextmanager
 def replaced(
-    path: str | Path, mode: int = 0o644, *, flush: bool = False, among_others: bool = False
+    path: str | Path,
+    mode: int = 0o644,
+    *,
+    flush: bool = False,
+    among_others: bool = False,
+    directory: int | None = None,
 ) -> Iterator[BinaryIO]:
     """A new file that takes the place of ``path`` when the block ends, in one step; after an error the old one stays.
 
@@ -132,14 +162,15 @@ def replaced(
         mode: of the new file, whatever the umask.
         flush: whether it must outlive a power cut.
         among_others: others can make names here: a directory that one of them has put in the way is moved aside.
+        directory: descriptor that a relative ``path`` counts from.
 
     Raises:
         OSError: when it cannot be written.
     """
-    name = os.fspath(path)
+    name, at = os.fspath(path), {"src_dir_fd": directory, "dst_dir_fd": directory}
     aside = os.path.join(os.path.dirname(name), f".{secrets.token_hex(8)}.tmp")  # noqa: PTH118, PTH120 - each second
     try:
-        fd = os.open(aside, _ASIDE, mode)
+        fd = os.open(aside, _ASIDE, mode, dir_fd=directory)
     except OSError as err:
         err.filename = name  # the same fault is the same sentence each time
         raise
@@ -151,14 +182,15 @@ def replaced(
                 file.flush()
                 os.fsync(file.fileno())
         try:
-            os.replace(aside, name)  # noqa: PTH105
+            os.replace(aside, name, **at)  # noqa: PTH105
         except IsADirectoryError:
             if not among_others:
                 raise
-            os.rename(name, f"{aside}.in-the-way")  # noqa: PTH104
-            os.replace(aside, name)  # noqa: PTH105
+            os.rename(name, f"{aside}.in-the-way", **at)  # noqa: PTH104
+            os.replace(aside, name, **at)  # noqa: PTH105
     except BaseException:
-        Path(aside).unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(aside, dir_fd=directory)
         raise
 
 

@@ -41,6 +41,7 @@ def _median(metric: str) -> str:
 
 
 TIME, COST = _median("epoch_seconds:last"), _median("epoch_cost_usd:last")
+ENERGY = f"({_median('epoch_energy_kwh:mean')} and {TIME})"
 FILL = f"({_median('memory_fill_ratio:max')} and {TIME})"
 """Of setups that finished an epoch: memory is measured from the first second on."""
 
@@ -187,6 +188,7 @@ def _table() -> Builder[Panel]:
                 "x cheapest", "D", _by_setup(f"{COST} / on () group_left () min({COST})"), "suffix:x", 86,
                 (("decimals", 2),),
             ),
+            Column("Energy", "I", _by_setup(ENERGY), "kwatth", 84),
             Column("Memory", "E", _by_setup(FILL), RATIO, 90, gauge_cell(BLUE)),
             Column("Frontier", "F", _by_setup(f"({frontier()}) >= bool 0"), "none", 74, (("mappings", [yes]),)),
             Column("All take", "G", _by_setup(f"$epochs * {TIME}"), SECONDS, 90),

@@ -187,7 +187,8 @@ def _breakdown(grid: Grid) -> None:
     epochs = bars(
         About(
             "Cost per epoch",
-            "Mean of all finished epochs of each run, the six dearest first. No epoch, no bar.",
+            "Mean of all finished epochs of each run: the top six by cost. Runs without a finished epoch are "
+            "not shown.",
             USD,
             empty="No run has finished an epoch with a known price",
         ),
@@ -247,7 +248,11 @@ def _history(grid: Grid) -> None:
             0,
             empty="No GPU and no price is known",
         ),
-        Query("avg(cluster:epochcost_gpu_utilization_ratio:rate5m)", "GPU utilisation"),
+        Query(
+            "sum(node:epochcost_gpu_utilization_ratio:rate5m * node:epochcost_gpu_weight:sum)\n"
+            "/ sum(node:epochcost_gpu_weight:sum and node:epochcost_gpu_utilization_ratio:rate5m)",
+            "GPU utilisation",
+        ),
         Query("avg(gpu:epochcost_memory_fill_ratio:rate5m)", "GPU memory fill"),
         Query(f"{WASTE} / (sum({BY_STATE}) > 0)", "Wasted share"),
         colours={"GPU utilisation": GREEN, "GPU memory fill": BLUE, "Wasted share": AMBER},
@@ -272,7 +277,7 @@ def _who_pays(grid: Grid) -> None:
     waste = bars(
         About(
             "Wasted by experiment",
-            "What of it trains nothing, over the last 5 minutes: start-up, waiting, lost work done again.",
+            "Cost per hour not spent on useful training over the last 5 minutes: start-up, waiting, repeated work.",
             USD_PER_HOUR,
             empty="No run of a named experiment has a known price",
         ),

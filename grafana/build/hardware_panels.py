@@ -17,6 +17,7 @@ from panels import (
     About,
     Legend,
     Query,
+    figures,
     lines,
 )
 from states import STATE_COLOURS
@@ -71,7 +72,7 @@ def useful_by_activity() -> Builder[Panel]:
 
 
 def energy() -> Builder[Panel]:
-    """What the GPUs draw together, in watts, dollars and grams."""
+    """What the GPUs draw together, in watts."""
     watts = f"max(epochcost_node_power_watts{NODE})"
     joules = f"sum(max by (gpu, uuid) (rate(epochcost_gpu_energy_joules_total{NODE}[$__rate_interval])))"
     return lines(
@@ -87,6 +88,23 @@ def energy() -> Builder[Panel]:
         colours={"Power": AMBER, "By the energy counters": BLUE},
         fill=0,
         legend=Legend.LINE,
+    )
+
+
+def electricity() -> Builder[Panel]:
+    """What the energy costs and emits, where people say what a kWh does."""
+    return figures(
+        About(
+            "Electricity",
+            "What its GPUs draw costs an hour (--energy.usd-per-kwh; of an owned machine a part of its price) and the "
+            "CO2 of it (--grid.grams-per-kwh, or --grid.listed).",
+            USD_PER_HOUR,
+            empty="Nobody says what a kWh costs or emits here",
+        ),
+        Query(f"max(node:epochcost_energy_usd_per_hour:rate5m{NODE})", "Cost"),
+        Query(f"max(node:epochcost_grid_grams_per_hour:rate5m{NODE})", "CO2"),
+        colour=AMBER,
+        overrides={"CO2": {"unit": "suffix:g/h", "decimals": 0}},
     )
 
 

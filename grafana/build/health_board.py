@@ -55,7 +55,7 @@ def health() -> str:
     grid.band(9, (24, _agents()))
     grid.band(8, (15, _sources()), (9, _answers()))
     grid.band(8, (8, _collectors()), (8, _events()), (8, _lag()))
-    grid.band(8, (8, _scrapes()), (8, _series()), (8, _rules()))
+    grid.band(8, (6, _scrapes()), (6, _series()), (6, _rules()), (6, _strange()))
     about = "Whether epochcost itself can be believed, and what it costs to run."
     return to_json(UID, "epochcost / Health", about, grid)
 
@@ -248,13 +248,34 @@ def _events() -> Builder[Panel]:
     return lines(
         About(
             "Training events by result",
-            "Lines of training processes that the agents read, a second, by what became of them.",
+            "Lines of training processes that the agents read, a second, by what became of them; and those that were "
+            "not taken because their user has too much open.",
             "suffix:events/s",
             empty=NO_AGENT,
         ),
         Query(
             f"sum by (result) ({once(EACH, 'rate(epochcost_progress_events_total[$__rate_interval])')})", "{{result}}"
         ),
+        Query(
+            f"sum by (reason) ({once(EACH, 'rate(epochcost_progress_refused_total[$__rate_interval])')})",
+            "too much: {{reason}}",
+        ),
+        fill=0,
+        legend=Legend.LINE,
+    )
+
+
+def _strange() -> Builder[Panel]:
+    return lines(
+        About(
+            "GPU owners not understood",
+            "Processes and devices on GPUs whose control group or name has a form that is not known, by who was asked: "
+            "their time is shown under a user, or nobody. A form that somebody else changed shows here.",
+            PLAIN,
+            0,
+            empty="All owners are understood",
+        ),
+        Query(f"sum by (source, form) ({once(EACH, 'epochcost_gpu_owner_not_understood')})", "{{source}}: {{form}}"),
         fill=0,
         legend=Legend.LINE,
     )

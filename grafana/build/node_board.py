@@ -6,7 +6,7 @@ from board import OF_A_NODE, PRICE_CHANGES_OF_A_NODE, Grid, machine_variable, pr
 from charts import most_of, state_lanes, word
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Panel
-from hardware_panels import driver, energy, errors, multiprocessors, throttling, useful_by_activity
+from hardware_panels import driver, electricity, energy, errors, multiprocessors, throttling, useful_by_activity
 from panels import (
     AMBER,
     BLUE,
@@ -32,6 +32,7 @@ from panels import (
 )
 from selection import RUN, cell, once, row
 from states import STATE_COLOURS
+from terms_panels import endings, parts, purses
 
 UID = "epochcost-node"
 CHOSEN = 'epochcost_machine="$machine"'
@@ -44,10 +45,11 @@ def node() -> str:
     grid = Grid()
     _headline(grid)
     grid.band(8, (12, _prices()), (12, _spend()))
+    grid.band(6, (12, parts()), (6, endings()), (6, purses()))
     grid.band(8, (24, _states()))
     grid.band(8, (8, _utilisation()), (8, _memory()), (8, _power()))
     grid.band(8, (6, _machine()), (6, _input()), (6, _heat()), (6, _totals()))
-    grid.band(8, (8, useful_by_activity()), (8, multiprocessors()), (8, energy()))
+    grid.band(8, (8, useful_by_activity()), (6, multiprocessors()), (6, energy()), (4, electricity()))
     grid.band(8, (8, throttling()), (8, errors()), (8, driver()))
     grid.band(10, (12, _owners()), (12, _runs()))
     return to_json(
@@ -258,7 +260,7 @@ def _heat() -> Builder[Panel]:
     return lines(
         About(
             "Temperature",
-            "Of the core of each GPU, as its driver reads it.",
+            "Core temperature of each GPU as reported by the driver.",
             CELSIUS,
             0,
             empty="No GPU tells its temperature",

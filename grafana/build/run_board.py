@@ -52,7 +52,7 @@ def run() -> str:
     grid.band(9, (15, _epochs()), (9, _totals()))
     grid.band(8, (12, _spend()), (6, _useful()), (6, _phases()))
     grid.band(8, (8, _hardware()), (8, _speed()), (8, _batch()))
-    grid.band(7, (24, _nodes()))
+    grid.band(7, (14, _nodes()), (5, _multiprocessors()), (5, _energy()))
     return to_json(
         UID,
         "epochcost / Run",
@@ -241,7 +241,7 @@ def _useful() -> Builder[Panel]:
             "Epochs executed on every machine that the run was on, and those of them that count. What lies between was "
             "lost to a crash or a preemption and done again; on the same machine its dollars are the state replay.",
             "suffix:epochs",
-            empty="The run has told no progress",
+            empty="The run has reported no progress",
         ),
         Query(executed, "Executed"),
         Query(done, "Useful"),
@@ -277,6 +277,39 @@ def _hardware() -> Builder[Panel]:
         overrides={"Memory peak": {"custom.lineStyle": {"fill": "dash", "dash": [8, 6]}, "custom.fillOpacity": 0}},
         top=1,
         legend=Legend.LINE,
+    )
+
+
+def _multiprocessors() -> Builder[Panel]:
+    return bars(
+        About(
+            "Useful dollars by SM activity",
+            "Of the run's useful dollars on machines that report now, those in which multiprocessors were active, the "
+            "rest in which they waited although a kernel ran, and those of which nothing is known.",
+            USD,
+            empty="No GPU tells its activity, or no price is known",
+        ),
+        "sm",
+        f"sum by (sm) (max by (part, epochcost_machine, sm) (epochcost_run_useful_cost_usd{RUN})) > 0",
+        colours={"active": GREEN, "rest": AMBER, "unknown": STATE_COLOURS["unknown"]},
+    )
+
+
+def _energy() -> Builder[Panel]:
+    epoch = About(
+        "Energy of an epoch",
+        "What the run's GPUs drew so far / epochs executed. Dollars where --energy.usd-per-kwh is set (a part of what "
+        "an owned machine costs, not added to it), grams of CO2 where --grid.grams-per-kwh or --grid.listed is.",
+        "kwatth",
+        empty="Not every GPU tells its power",
+    )
+    return figures(
+        epoch,
+        Query(of("run:epochcost_epoch_energy_kwh:mean"), "Energy"),
+        Query(of("run:epochcost_epoch_energy_usd:mean"), "Electricity"),
+        Query(of("run:epochcost_epoch_grid_grams:mean"), "CO2"),
+        colour=AMBER,
+        overrides={"Electricity": {"unit": USD}, "CO2": {"unit": "massg"}},
     )
 
 

@@ -100,7 +100,16 @@ CALENDAR = [
 ]
 RUN_BUDGET = [
     record("run:epochcost_budget_usd:max", "max by (RUN) (epochcost_run_budget_usd) > 0"),
-    record("run:epochcost_budget_ratio:spent", "run:epochcost_cost_usd:sum / run:epochcost_budget_usd:max"),
+    record(
+        "run:epochcost_budget_ratio:spent",
+        """
+        run:epochcost_cost_usd:sum / run:epochcost_budget_usd:max > 1
+        or
+        run:epochcost_cost_usd:sum / run:epochcost_budget_usd:max
+        unless on (RUN) run:epochcost_epochs:missing
+        """,
+        "Where an earlier part is not known, it is only known when that much is already too much.",
+    ),
     record("run:epochcost_budget_ratio:projected", "run:epochcost_cost_usd:projected / run:epochcost_budget_usd:max"),
     record(
         "run:epochcost_lost_work_ratio:life",

@@ -74,6 +74,7 @@ COMPARE = RuleFile(
                     "run_setup:epochcost_epoch_seconds:last", "max by (RUN) (part:epochcost_last_epoch_seconds:now)"
                 ),
                 of_setup("run_setup:epochcost_epoch_cost_usd:last", "run:epochcost_epoch_cost_usd:last"),
+                of_setup("run_setup:epochcost_epoch_energy_kwh:mean", "run:epochcost_epoch_energy_kwh:mean"),
                 of_setup("run_setup:epochcost_memory_fill_ratio:max", "run:epochcost_memory_fill_ratio:max"),
             ],
             interval="1m",

@@ -97,38 +97,42 @@ COST = RuleFile(
                 ),
                 record("utc:epochcost_evaluation_timestamp_seconds:last", "vector(time())"),
                 record(
-                    "cluster:epochcost_spent_usd:step",
+                    "machine:epochcost_spent_usd:step",
                     """
-                    sum by (KEEP) (
+                    (
+                      machine:epochcost_cost_usd:now
+                      - on (MACHINE) last_over_time(machine:epochcost_cost_usd:now[1d] offset 1s)
+                      unless on (MACHINE)
+                      machine:epochcost_cost_usd:settled
+                      < on (MACHINE) 0.999 * last_over_time(machine:epochcost_cost_usd:settled[1d] offset 1s)
+                    )
+                    or
+                    (
+                      machine:epochcost_cost_usd:now
+                      and on (MACHINE)
+                      machine:epochcost_accounted_seconds:last
+                      <= on () group_left ()
                       (
-                        machine:epochcost_cost_usd:now
-                        - on (MACHINE) last_over_time(machine:epochcost_cost_usd:now[1d] offset 1s)
-                        unless on (MACHINE)
-                        machine:epochcost_cost_usd:settled
-                        < on (MACHINE) 0.999 * last_over_time(machine:epochcost_cost_usd:settled[1d] offset 1s)
-                      )
-                      or
-                      (
-                        machine:epochcost_cost_usd:now
-                        and on (MACHINE)
-                        machine:epochcost_accounted_seconds:last
-                        <= on () group_left ()
-                        (
-                          3600 + (
-                            time() - last_over_time(utc:epochcost_evaluation_timestamp_seconds:last[1d] offset 1s)
-                            or vector(0)
-                          )
+                        3600 + (
+                          time() - last_over_time(utc:epochcost_evaluation_timestamp_seconds:last[1d] offset 1s)
+                          or vector(0)
                         )
                       )
-                      or
-                      0 * machine:epochcost_cost_usd:now
                     )
-                    * on () group_left (month, day, hour) utc:epochcost_calendar:last
+                    or
+                    0 * machine:epochcost_cost_usd:now
                     """,
                     """
-                    What the ledgers of all machines did since the evaluation before. One that was not seen for a day
+                    What the ledger of a machine did since the evaluation before. One that was not seen for a day
                     counts from now on; one that is younger than an hour, or than the time in which nobody evaluated,
                     counts as a whole, and so does one that began anew.
+                    """,
+                ),
+                record(
+                    "cluster:epochcost_spent_usd:step",
+                    """
+                    sum by (KEEP) (machine:epochcost_spent_usd:step)
+                    * on () group_left (month, day, hour) utc:epochcost_calendar:last
                     """,
                 ),
                 record(
@@ -182,19 +186,19 @@ WASTE_FILE = RuleFile(
                     """,
                 ),
                 record(
+                    "part_state:epochcost_cost_usd_per_hour:rate5m",
+                    """
+                    max by (PART, state) (rate(epochcost_run_state_seconds_total[5m]))
+                    * on (MACHINE) group_left () node:epochcost_price_usd_per_hour:unified
+                    """,
+                    "Of each machine that a run is on.",
+                ),
+                record(
                     "run_state:epochcost_cost_ratio:rate5m",
                     """
-                    sum by (RUN, state) (
-                      max by (PART, state) (rate(epochcost_run_state_seconds_total[5m]))
-                      * on (MACHINE) group_left () node:epochcost_price_usd_per_hour:unified
-                    )
+                    sum by (RUN, state) (part_state:epochcost_cost_usd_per_hour:rate5m)
                     / on (RUN) group_left ()
-                    (
-                      sum by (RUN) (
-                        max by (PART, state) (rate(epochcost_run_state_seconds_total[5m]))
-                        * on (MACHINE) group_left () node:epochcost_price_usd_per_hour:unified
-                      ) > 0
-                    )
+                    (sum by (RUN) (part_state:epochcost_cost_usd_per_hour:rate5m) > 0)
                     """,
                 ),
                 record(
@@ -215,6 +219,42 @@ WASTE_FILE = RuleFile(
                     / (run:epochcost_cost_usd:sum > 0)
                     """,
                     "Share of all that the run has cost so far, on every machine that it was on.",
+                ),
+                record(
+                    "machine_state:epochcost_cost_usd_per_hour:unclaimed",
+                    """
+                    clamp_min(
+                      (
+                        node_state:epochcost_cost_usd_per_hour:rate5m
+                        - on (MACHINE, state) group_left ()
+                        sum by (MACHINE, state) (part_state:epochcost_cost_usd_per_hour:rate5m)
+                      )
+                      or on (MACHINE, state) node_state:epochcost_cost_usd_per_hour:rate5m,
+                      0
+                    )
+                    """,
+                    "What no run pays for on a machine.",
+                ),
+                record(
+                    "team_state:epochcost_cost_usd_per_hour:rate5m",
+                    """
+                    sum by (KEEP, team, state) (
+                      part_state:epochcost_cost_usd_per_hour:rate5m
+                      * on (RUN) group_left (team) run:epochcost_owner:info
+                      or
+                      machine_state:epochcost_cost_usd_per_hour:unclaimed
+                      * on (MACHINE) group_left (team)
+                      (machine:epochcost_team:info or on (MACHINE) machine:epochcost_node_info:max)
+                    )
+                    """,
+                    """
+                    A run's dollars are its team's, the rest of a machine is the machine's team's; what belongs to no
+                    team has an empty one, so that the teams sum to the cluster.
+                    """,
+                ),
+                record(
+                    "team:epochcost_waste_usd_per_hour:rate5m",
+                    f"sum by (KEEP, team) (team_state:epochcost_cost_usd_per_hour:rate5m{{{WASTE}}})",
                 ),
                 record(
                     "experiment_state:epochcost_cost_usd_per_hour:rate5m",

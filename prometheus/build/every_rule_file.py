@@ -8,6 +8,8 @@ from pathlib import Path
 from budget_rules import BUDGET
 from compare_rules import COMPARE
 from cost_rules import COST, WASTE_FILE
+from credit_rules import CREDIT_FILE
+from energy_rules import ENERGY
 from gpu_rules import GPUS
 from price_rules import MARKET, PLACE, PRICE
 from rule_text import AlertFile, RuleFile
@@ -18,6 +20,8 @@ FILES: Mapping[str, RuleFile | AlertFile] = {
     "epochcost-budget": BUDGET,
     "epochcost-compare": COMPARE,
     "epochcost-cost": COST,
+    "epochcost-energy": ENERGY,
+    "epochcost-credit": CREDIT_FILE,
     "epochcost-gpu": GPUS,
     "epochcost-market": MARKET,
     "epochcost-place": PLACE,

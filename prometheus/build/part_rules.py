@@ -69,7 +69,8 @@ FIGURES = {
 """What is added up over parts: the raw expression, and a comment."""
 
 
-def _kept(name: str, raw: str, comment: str) -> Rule:
+def kept(name: str, raw: str, comment: str) -> Rule:
+    """Figure ``raw`` of each part; of one that is gone the last, as long as its run is shown."""
     return record(
         f"part:{name}:kept",
         f"""
@@ -84,7 +85,8 @@ def _kept(name: str, raw: str, comment: str) -> Rule:
     )
 
 
-def _archive(name: str) -> Rule:
+def archived(name: str) -> Rule:
+    """The same in few samples, for a part that comes back after a pause."""
     return record(
         f"part:{name}:archive",
         f"""
@@ -130,7 +132,7 @@ KEPT = [
         "part:epochcost_gone:now",
         "part:epochcost_run_seconds:kept unless on (PART) part:epochcost_run_seconds:now",
     ),
-    *(_kept(name, raw, comment) for name, (raw, comment) in FIGURES.items()),
+    *(kept(name, raw, comment) for name, (raw, comment) in FIGURES.items()),
 ]
 WHO_COUNTS = [
     record(
@@ -215,8 +217,8 @@ HISTORY = [
     ),
 ]
 ARCHIVE = [
-    _archive("epochcost_run_seconds"),
-    *(_archive(name) for name in FIGURES),
+    archived("epochcost_run_seconds"),
+    *(archived(name) for name in FIGURES),
     record("node:epochcost_node_info:archive", "last_over_time(node:epochcost_node_info:max[10m])"),
     record(
         "node:epochcost_price_usd_per_hour:archive", "last_over_time(node:epochcost_price_usd_per_hour:unified[10m])"

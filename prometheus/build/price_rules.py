@@ -77,6 +77,13 @@ PRICE = RuleFile(
                     """,
                     "Each machine once, whoever scrapes it under whatever target labels.",
                 ),
+                record(
+                    "machine:epochcost_team:info",
+                    f"""
+                    topk by (MACHINE) (1, max by (MACHINE, team) ({own('epochcost_node_info{team!=""}', "team")}))
+                    """,
+                    "The team that a machine is paid for: as its agent says, else as its scrape configuration does.",
+                ),
                 record("node:epochcost_node_info:max", "max by (MACHINE, node) (machine:epochcost_node_info:max)"),
                 record(
                     "market:epochcost_price_usd_per_hour:max",

@@ -15,7 +15,10 @@ MACHINE = "epochcost_machine"
 OURS = f'{MACHINE}!=""'
 AGENTS = re.compile(r"(?<![\w:])(epochcost_(?:node|gpu|run|collector|sample)_\w+)(?:\{([^}]*)\})?")
 """A raw series of an agent. Recorded ones have a level and a colon in front."""
+BY_STATE = re.compile(r"epochcost_(run_state|(node|gpu)_(seconds|cost_usd)_total|node_provisional_cost_usd)")
+"""Those that have a label ``state``, but for figures of useful time alone."""
 ASK = re.compile(r'ask_(\w+) "((?:[^"\\]|\\.)*)"((?: \$labels\.\w+)*)')
+GROUP = re.compile(r"\b(group_left|group_right) \(([^()]*)\)")
 LEVELS = {"cluster": (), "machine": (MACHINE,), "run": ("run",)}
 
 
@@ -35,7 +38,12 @@ class Labels:
         text = source
         for word, labels in self.words().items():
             text = re.sub(rf"\b{word}\b" + (r"(, )?" if not labels else ""), lambda m, to=labels: _joined(m, to), text)
-        return AGENTS.sub(_only_ours, text)
+        return GROUP.sub(self._group, AGENTS.sub(_only_ours, text))
+
+    def _group(self, match: re.Match[str]) -> str:
+        """A kept label is on both sides already."""
+        names = [name for name in match[2].split(", ") if name and name not in self.keep]
+        return f"{match[1]} ({', '.join(names)})"
 
     def text(self, source: str) -> str:
         """An alert's text, where ``ask_run "metric{}"`` asks about the run (cluster, machine) of the alert."""
@@ -55,7 +63,12 @@ def _joined(match: re.Match[str], labels: str) -> str:
 
 
 def _only_ours(match: re.Match[str]) -> str:
+    """Agents' series that say whose they are, and none whose own label a target's has pushed aside.
+
+    Then ``exported_run`` is there, and ``run`` is the target's: one series for all runs, and no right sum.
+    """
     name, matchers = match[1], match[2]
     if matchers and MACHINE in matchers:
         return match[0]
-    return f"{name}{{{', '.join(filter(None, (OURS, matchers)))}}}"
+    aside = ['exported_run=""'] * name.startswith("epochcost_run_") + ['exported_state=""'] * bool(BY_STATE.match(name))
+    return f"{name}{{{', '.join(filter(None, (OURS, *aside, matchers)))}}}"

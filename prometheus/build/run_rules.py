@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from part_rules import ARCHIVE, HISTORY, KEPT, WHO_COUNTS
+from price_rules import own
 from rule_text import Group, RuleFile, record
 
 ONE_LEADER = "unless on (RUN) run:epochcost_leaders:unclear"
@@ -23,6 +24,10 @@ def newest(metric: str) -> str:
     return f"max by (PART) ({metric}) and on (PART) part:epochcost_active:now"
 
 
+DONE_OF_IT = f"max by (RUN) ({newest('epochcost_run_current_epoch_ratio')})"
+"""The part of the epoch that runs which is done."""
+
+
 def pace(window: str, seconds: int) -> str:
     """Epochs a second over ``window``, where the newest epoch took at most ``seconds``."""
     return f"""
@@ -34,6 +39,11 @@ def pace(window: str, seconds: int) -> str:
       )
       and on (RUN) part:epochcost_last_epoch_seconds:now <= {seconds}
     )"""
+
+
+def or_nothing(info: str) -> str:
+    """``info`` of each run, and of those without it a series without its label."""
+    return f"{info} or on (RUN) max by (RUN) (epochcost_run_info)"
 
 
 RUN = [
@@ -105,6 +115,46 @@ RUN = [
         """
         topk by (RUN) (1, max by (RUN, experiment) (epochcost_run_info{experiment!=""}))
         """,
+    ),
+]
+OWNERS = [
+    record(
+        "run:epochcost_team:info",
+        f"""
+        topk by (RUN) (1, max by (RUN, team) ({own('epochcost_run_info{team!=""}', "team")}))
+        or on (RUN)
+        topk by (RUN) (1,
+          max by (RUN, team) (
+            (max by (PART) (epochcost_run_info) and on (PART) part:epochcost_active:now)
+            * on (MACHINE) group_left (team) machine:epochcost_team:info
+          )
+        )
+        """,
+        "The team that a run is paid for: as it says, else its machine's.",
+    ),
+    record(
+        "run:epochcost_place:info",
+        """
+        max by (RUN, node, epochcost_machine) (
+          (max by (PART) (epochcost_run_info) and on (PART) part:epochcost_active:now)
+          * on (MACHINE) group_left (node) node:epochcost_node_info:max
+        )
+        unless on (RUN) count by (RUN) (max by (RUN, epochcost_machine) (part:epochcost_active:now)) > 1
+        """,
+        "Where a run is that is on one machine.",
+    ),
+    record(
+        "run:epochcost_owner:info",
+        f"""
+        max by (RUN) (epochcost_run_info)
+        * on (RUN) group_left (experiment) ({or_nothing("run:epochcost_experiment:info")})
+        * on (RUN) group_left (team) ({or_nothing("run:epochcost_team:info")})
+        * on (RUN) group_left (owner_user) (
+          {or_nothing('topk by (RUN) (1, max by (RUN, owner_user) (epochcost_run_info{owner_user!=""}))')}
+        )
+        * on (RUN) group_left (node, epochcost_machine) ({or_nothing("run:epochcost_place:info")})
+        """,
+        "Whose every run is, and where it is; what is not known is an empty label.",
     ),
 ]
 EPOCHS = [
@@ -217,9 +267,12 @@ COST_OF_EPOCHS = [
     ),
     record(
         "run:epochcost_useful_epoch_cost_usd:mean",
-        "run:epochcost_cost_usd:sum / (run:epochcost_epochs:useful >= 1)",
+        """
+        run:epochcost_cost_usd:sum / (run:epochcost_epochs:useful >= 1)
+        unless on (RUN) run:epochcost_epochs:missing
+        """,
         "All dollars of the run, every attempt and every wasted hour, over the epochs that did not have to be done "
-        "again.",
+        "again. Of a run whose earlier part is not known it would be too low.",
     ),
     *(
         record(
@@ -249,19 +302,36 @@ PROJECTION = [
     ),
     record(
         "run:epochcost_epoch_cost_usd:estimate",
-        """
-        sum by (RUN) (run_state:epochcost_cost_usd:sum{state!="startup"})
-        / (run:epochcost_epochs:executed >= 0.01)
+        f"""
+        (
+          sum by (RUN) ({newest("epochcost_run_current_epoch_cost_usd")})
+          / on (RUN)
+          ({DONE_OF_IT} >= 0.01)
+          and on (RUN) run:epochcost_cost_usd:sum
+          unless on (RUN) (part:epochcost_active:now unless on (PART) epochcost_run_current_epoch_cost_usd)
+          or
+          sum by (RUN) (run_state:epochcost_cost_usd:sum{{state!="startup"}})
+          / (run:epochcost_epochs:executed >= 0.01)
+        )
         unless on (RUN) run:epochcost_epoch_cost_usd:mean
+        {ONE_LEADER}
         """,
-        "Before one epoch is done: what the fraction so far has cost, start-up apart, taken for a whole one.",
+        "Before one epoch is done: what the one that runs has cost so far, taken for a whole one by the part that is "
+        "done. Where agents have no dollars: those of the run, start-up apart.",
     ),
     record(
         "run:epochcost_epoch_seconds:estimate",
-        """
-        sum by (RUN) (run_phase:epochcost_seconds:sum{phase!="startup"})
-        / (run:epochcost_epochs:executed >= 0.01)
+        f"""
+        (
+          max by (RUN) ({newest("epochcost_run_current_epoch_seconds")})
+          / on (RUN)
+          ({DONE_OF_IT} >= 0.01)
+          or
+          sum by (RUN) (run_phase:epochcost_seconds:sum{{phase!="startup"}})
+          / (run:epochcost_epochs:executed >= 0.01)
+        )
         unless on (RUN) run:epochcost_epoch_seconds:mean
+        {ONE_LEADER}
         """,
     ),
     record(
@@ -273,7 +343,10 @@ PROJECTION = [
     ),
     record(
         "run:epochcost_cost_usd:projected",
-        "run:epochcost_cost_usd:sum + run:epochcost_cost_to_finish_usd:projected",
+        """
+        run:epochcost_cost_usd:sum + run:epochcost_cost_to_finish_usd:projected
+        unless on (RUN) run:epochcost_epochs:missing
+        """,
     ),
     record(
         "run:epochcost_eta_seconds:projected",
@@ -302,6 +375,7 @@ RUNS = RuleFile(
     [
         Group("epochcost-parts", KEPT),
         Group("epochcost-run", [*WHO_COUNTS, *HISTORY, *RUN, *EPOCHS]),
+        Group("epochcost-owner", OWNERS),
         Group("epochcost-epoch", [*COST_OF_EPOCHS, *PROJECTION]),
         Group(
             "epochcost-archive",

@@ -76,8 +76,9 @@ class Market:
 class Day:
     """One machine and its agent, which is killed and started again now and then."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, kills: bool = True) -> None:
         self.world = World(root)
+        self.kills = kills
         self.market = Market(self.world)
         self.fault = 0
         self.began: float | None = None
@@ -106,8 +107,10 @@ class Day:
                 self.it.ask_price()
             assert self.it.app.gpus.sampler is not None
             self.it.app.gpus.sampler._beat()
-            snapshot = self.it.app.beat.tick()
-            self.began = snapshot.t if self.began is None else self.began
+            self.it.app.beat.tick()
+            if self.began is None:
+                assert self.it.app.snapshot is not None
+                self.began = self.it.app.snapshot.t
             if t % SAVE_SECONDS < BEAT_SECONDS:
                 self.it.save()
 
@@ -127,7 +130,7 @@ class Day:
         if kind == 7:
             with (self.world.events / "run-1.jsonl").open("a") as out:
                 out.write('{"v":1,"ev":"progress","ts":"never"}\nnonsense\n')
-        elif kind == 17:
+        elif kind == 17 and self.kills:
             self.it.kill()
             self.it = self._agent()
         elif kind == 27:

@@ -142,7 +142,7 @@ def test_a_row_that_cannot_be_made_takes_no_other_along_and_is_shown(
     broken = replace(bad, seconds="many", settled=settled)  # type: ignore[arg-type]
     node = replace(snapshot.node, unpriced_seconds="some")  # type: ignore[arg-type]
     others = tuple(run for run in snapshot.runs if run.run != "bad")
-    it.app.beat.snapshot = replace(snapshot, runs=(broken, *others), node=node)
+    it.app.beat._snapshot = replace(snapshot, runs=(broken, *others), node=node)
     missing = whole.keys() - it.scrape().keys()
     assert {(name, dict(labels).get("run")) for name, labels in missing} == {
         ("epochcost_run_seconds_total", "bad"),
@@ -153,7 +153,7 @@ def test_a_row_that_cannot_be_made_takes_no_other_along_and_is_shown(
     for collector, success in {"run": 0, "node": 0, "epoch": 0, "gpu": 1, "owner": 1}.items():
         assert it.value("collector_success", collector=f"metrics_{collector}") == success
     assert "some of its metrics are absent: epochcost_run_seconds_total: ValueError: could not convert" in caplog.text
-    it.app.beat.snapshot = snapshot
+    it.app.beat._snapshot = snapshot
     it.scrape()
     assert it.value("collector_success", collector="metrics_run") == 1
 

@@ -52,7 +52,9 @@ def names(it: Driven) -> set[str]:
 
 
 def parts(it: Driven) -> dict[str, str]:
-    return {view.run: view.part for view in it.app.beat.tick().runs}
+    it.app.beat.tick()
+    assert it.app.snapshot is not None
+    return {view.run: view.part for view in it.app.snapshot.runs}
 
 
 def whole_epochs(it: Driven, file: str, first: int, last: int, **start: Any) -> None:

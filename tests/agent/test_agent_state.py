@@ -125,6 +125,8 @@ IMPOSSIBLE: dict[str, Callable[[State], object]] = {
     "an epoch of text": lambda s: an_epoch(s).__setitem__(0, "first"),
     "a position below nothing": lambda s: ledger(s)["runs"]["a"]["epochs"].update(position=-2.0),
     "work below nothing": lambda s: ledger(s)["runs"]["a"]["epochs"].update(executed=-2.0),
+    "a batch below nothing": lambda s: ledger(s)["runs"]["a"]["facts"].update(batch_size=-20),
+    "machines below nothing": lambda s: ledger(s)["runs"]["a"]["facts"].update(nodes=-1),
     "a budget as text": lambda s: ledger(s)["runs"]["a"]["facts"].update(budget_usd="much"),
     "seconds of a device below nothing": lambda s: ledger(s)["devices"]["cpu"][0].update(vacant=-1.0),
     "more use than seconds": lambda s: ledger(s)["devices"]["cpu"].__setitem__(1, 1e9),

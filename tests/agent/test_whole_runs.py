@@ -147,6 +147,33 @@ def test_a_world_whose_machines_nobody_counts_is_a_part_until_a_store_knows_them
     agent.close()
 
 
+def test_work_that_the_machine_before_had_done_is_replay_where_a_store_knows_it(
+    world: World, store: PromqlServer
+) -> None:
+    agent = agent_of(world, store)
+    agent.ask_price()
+    world.say("start", epochs=10)
+    world.say("resume", phase="train", epoch=2.0)
+    agent.run(1.0)
+    stored(store, agent, own=0.1, other=2.0)
+    theirs = {**mine(agent), "epochcost_machine": "n2-00000002", "part": "p2"}
+    beside = {**theirs, "epochcost_machine": "n3-00000003"}
+    name = {"__name__": "part:epochcost_position:kept"}
+    store.figures += [
+        ({**name, **theirs}, 2.5), ({**name, **beside}, 9.0), ({**name, **mine(agent)}, 2.0),
+        ({"__name__": "part:epochcost_active:now", **beside}, 1.0),
+    ]  # fmt: skip
+    assert agent.app.store is not None
+    assert agent.app.store.ask()
+    for tenth in range(1, 11):
+        agent.run(60.0, every=5.0)
+        world.say("progress", epoch=2 + tenth / 10, step=tenth)
+    agent.run(1.0)
+    replay, useful = (agent.value("run_state_seconds_total", run="r", state=state) for state in ("replay", "useful"))
+    assert (replay, useful) == (pytest.approx(240, abs=11), pytest.approx(301, abs=11))
+    agent.close()
+
+
 def test_a_run_that_was_elsewhere_between_two_attempts_here_is_a_part(world: World) -> None:
     agent = agent_of(world)
     training(agent)
@@ -169,7 +196,7 @@ def test_a_run_that_goes_on_here_from_where_it_was_or_from_before_that_is_whole(
         agent.run(10.0)
         agent.world.say("start", file=file, epochs=4)
         agent.world.say("resume", file=file, epoch=epoch)
-        agent.run(60.0, every=10.0)
+        agent.run(60.0, every=5.0)
         assert cost_file(world)["scope"] == "run"
     agent.close()
 

@@ -127,7 +127,8 @@ def test_health_is_checked(service):
 
 @EVERY
 def test_images_are_pinned_to_a_release(service):
-    assert re.search(r":(v?\d+\.\d+\.\d+|\$\{EPOCHCOST_VERSION:-\d+\.\d+\.\d+\})$", service["image"]), service["image"]
+    theirs, ours = r"v?\d+\.\d+\.\d+(@sha256:[0-9a-f]{64})?", r"\$\{EPOCHCOST_VERSION:-\d+\.\d+\.\d+\}"
+    assert re.search(rf":({theirs}|{ours})$", service["image"]), service["image"]
 
 
 @EVERY
@@ -208,7 +209,7 @@ class TestTheImage:
         bases = re.findall(r"^FROM (\S+)", self.text, re.MULTILINE)
         assert len(bases) == 2
         assert len(set(bases)) == 1
-        assert re.fullmatch(r"python:\d+\.\d+\.\d+-slim-bookworm", bases[0])
+        assert re.fullmatch(r"python:\d+\.\d+\.\d+-slim-bookworm(@sha256:[0-9a-f]{64})?", bases[0])
 
     def test_runs_epochcost_as_a_user_of_its_own(self):
         assert "\nUSER 65532:65532\n" in self.final

@@ -40,6 +40,10 @@ RUNS = sorted(set(OPEN.values()))
 MINE = [m for m in HERE if OPEN.get(m.name) == RUN]
 JOB = FLEET.job(RUN)
 NOT_WASTE = {State.USEFUL, State.UNATTRIBUTED, State.UNKNOWN}
+CLUSTERS = {m.cluster for m in FLEET.machines}
+BUDGET = FLEET.budget_usd_per_month * len(CLUSTERS)
+CLUSTER_OF = {name: m.cluster for m in FLEET.machines for name in (m.name, *(a.run for a in m.attempts))}
+"""By the name of a machine or of a run."""
 A100 = next(m for m in HERE if m.name == NODE)
 
 
@@ -206,12 +210,15 @@ def by_experiment(of_run: Callable[[str], float]) -> dict[str, float]:
     return dict(sorted(sums.items(), key=lambda pair: -pair[1])[:6])
 
 
-def fleet_usd(t: float) -> float:
-    return sum(cost(FLEET, m, t) for m in FLEET.machines if price_of(FLEET, m) and t > m.agent_starts)
+def fleet_usd(t: float, cluster: str = "") -> float:
+    mine = [m for m in FLEET.machines if cluster in ("", m.cluster)]
+    return sum(cost(FLEET, m, t) for m in mine if price_of(FLEET, m) and t > m.agent_starts)
 
 
 def burn() -> float:
-    return (fleet_usd(NOW) - fleet_usd(NOW - HOUR)) / (FLEET.budget_usd_per_month / 720)
+    """Of the cluster whose money goes fastest."""
+    hour = [fleet_usd(NOW, name) - fleet_usd(NOW - HOUR, name) for name in CLUSTERS]
+    return max(hour) / (FLEET.budget_usd_per_month / 720)
 
 
 def in_whole_hours() -> float:
@@ -230,12 +237,12 @@ HOURS_LEFT = 24 * (30 - 15 + 1) - 3
 
 def by_machine(of_each: Callable[[], Mapping[str, float]]) -> tuple[str, Callable[[], dict[str, float]]]:
     """The label by which a table joins its rows, and figures by it instead of by names of nodes."""
-    return "row", lambda: {f"simulated/{machine_name(name)}": value for name, value in of_each().items()}
+    return "row", lambda: {f"{CLUSTER_OF[name]}/{machine_name(name)}": value for name, value in of_each().items()}
 
 
 def by_run(of_each: Callable[[], Mapping[str, float]]) -> tuple[str, Callable[[], dict[str, float]]]:
     """Likewise of names of runs."""
-    return "row", lambda: {f"simulated/{run}": value for run, value in of_each().items()}
+    return "row", lambda: {f"{CLUSTER_OF[run]}/{run}": value for run, value in of_each().items()}
 
 
 BREAK_EVEN = "market/Break-even speed-up against the machine in use"

@@ -11,6 +11,7 @@ from tests.demo.finale import (
     A100,
     ASKED,
     BREAK_EVEN,
+    BUDGET,
     CHOSEN,
     HERE,
     JOB,
@@ -108,8 +109,8 @@ FIGURES: dict[str, One | By] = {
     "fleet/Spend by experiment/A": ("experiment", lambda: by_experiment(spend_of)),
     "fleet/Wasted by experiment/A": ("experiment", lambda: by_experiment(
         lambda run: sum(wasted(m) for m in HERE if OPEN.get(m.name) == run))),
-    "fleet/Budget of the month/A": lambda: in_whole_hours() / FLEET.budget_usd_per_month,
-    "fleet/Budget of the month/B": lambda: by_the_end() / FLEET.budget_usd_per_month,
+    "fleet/Budget of the month/A": lambda: in_whole_hours() / BUDGET,
+    "fleet/Budget of the month/B": lambda: by_the_end() / BUDGET,
     "fleet/Budget of the month/C": burn,
     "fleet/Nodes/A": by_machine(lambda: {m.name: 1.0 for m in HERE}),
     "fleet/Nodes/B": by_machine(lambda: {m.name: m.kind.gpus for m in HERE}),
@@ -337,6 +338,34 @@ def test_the_owners_of_each_gpu_are_the_scripts(world, machine: Machine):
     user = [("user", s.user) for s in machine.strangers if s.start <= NOW < s.end]
     owner = ("run", OPEN[machine.name]) if machine.name in OPEN else (user[0] if user else None)
     assert shown == ({} if owner is None else {(gpu, *owner): 1.0 for gpu in range(machine.kind.gpus)})
+
+
+def test_the_dollars_of_each_team_are_those_of_its_runs_and_of_the_rest_of_its_machines(world):
+    truth = Counter()
+    for m in PRICED:
+        run = OPEN.get(m.name)
+        team = (FLEET.job(run).team if run else "") or m.team
+        for state, share in shares(m).items():
+            truth[m.cluster, team, state.value] += price(m) * share  # type: ignore[assignment]
+    results = instant(world.url, "team_state:epochcost_cost_usd_per_hour:rate5m > 1e-9", world.epoch_ts + ASKED)
+    shown = {
+        ((labels := r["metric"])["cluster"], labels.get("team", ""), labels["state"]): float(r["value"][1])
+        for r in results
+    }
+    assert shown == pytest.approx({key: usd for key, usd in truth.items() if usd > 1e-9}, rel=0.01, abs=1e-3)
+    assert {team for _, team, _ in shown} == {"", "language", "vision", "research"}
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_whose_a_run_is_stands_beside_it(world, run):
+    (result,) = instant(world.url, f'run:epochcost_owner:info{{run="{run}"}}', world.epoch_ts + ASKED)
+    machines = [m for m in HERE if OPEN.get(m.name) == run]
+    job = FLEET.job(run)
+    truth = {"cluster": machines[0].cluster, "run": run, "experiment": job.experiment, "owner_user": job.user}
+    truth["team"] = job.team or machines[0].team
+    if len(machines) == 1:
+        truth |= {"node": machines[0].name, "epochcost_machine": machine_name(machines[0].name)}
+    assert {k: v for k, v in result["metric"].items() if k != "__name__"} == {k: v for k, v in truth.items() if v}
 
 
 def test_the_played_world_has_what_the_dashboards_are_for():

@@ -65,7 +65,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.
 def test_everything_in_it_is_called_simulated(demo):
     _, urls, home = demo
     assert "simulated" in (home / "out").read_text().partition("live pages")[0]
-    matchers = urllib.parse.quote('{__name__=~"epochcost_.+",cluster!="simulated"}')
+    matchers = urllib.parse.quote('{__name__=~"epochcost_.+",cluster!~"simulated.*"}')
     assert get(f"{urls['Prometheus']}/api/v1/series?match[]={matchers}")["data"] == []
     live = get(f"{urls['live pages']}/sim-h100-01/v1/live")
     assert live["simulated"] is True

@@ -61,9 +61,16 @@ def states(machine: Machine, until: float) -> Iterator[tuple[float, float, State
 
 
 def _alone(machine: Machine, start: float, end: float, *, ended: bool) -> Iterator[tuple[float, float, State]]:
-    if start < end:
-        busy = State.UNATTRIBUTED if machine.strangers else State.VACANT
-        yield start, end, State.FINISHED if ended else busy
+    t = start
+    for stranger in () if ended else machine.strangers:
+        begin, until = max(t, stranger.start), min(end, stranger.end)
+        if t < begin < until:
+            yield t, begin, State.VACANT
+        if begin < until:
+            yield begin, until, State.UNATTRIBUTED if stranger.load else State.VACANT
+            t = until
+    if t < end:
+        yield t, end, State.FINISHED if ended else State.VACANT
 
 
 def _attempt(a: Attempt, reached: float) -> Iterator[tuple[float, float, State]]:

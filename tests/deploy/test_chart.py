@@ -124,6 +124,14 @@ def test_owners_reads_the_kubelets_socket_and_its_rights_in_the_api_are_no_more(
     assert role["rules"][0]["verbs"] == ["get"]
 
 
+def test_hami_is_read_where_it_is_asked_for_and_takes_the_right_to_list_pods(render: Render) -> None:
+    documents = render((*PROFILES["owners"], "agent.hami=true"))
+    (role,) = of_kind(documents, "ClusterRole")
+    assert role["rules"][1] == {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}
+    environment = {e["name"]: e.get("value") for e in container(documents, "DaemonSet")["env"]}
+    assert environment["EPOCHCOST_OWNERS_HAMI"] == "true"
+
+
 def test_settings_become_environment_that_the_program_knows(render: Render) -> None:
     documents = render(('agent.settings={"node.share":"per-gpu","sample.interval":"2s"}',))
     environment = {e["name"]: e.get("value") for e in container(documents, "DaemonSet")["env"]}

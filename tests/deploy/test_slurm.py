@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -96,7 +98,7 @@ class Slurm:
     def runs(self) -> dict[str, list[dict[str, Any]]]:
         """Event lines by run."""
         found: dict[str, list[dict[str, Any]]] = {}
-        for file in sorted(self.events.glob("*.jsonl")):
+        for file in sorted((self.events.parent / "users").glob("*/*.jsonl")):
             for line in map(json.loads, file.read_text().splitlines()):
                 found.setdefault(line["run"], []).append(line)
         return found
@@ -104,9 +106,13 @@ class Slurm:
 
 @pytest.fixture(scope="module")
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
-    started = AgentProcess(tmp_path_factory.mktemp("agent"), "--gpus.source=none", "--price.usd-per-hour=3.6").up()
+    home = Path(tempfile.mkdtemp(prefix="epochcost-agent-"))  # where other users may go
+    home.chmod(0o755)
+    flags = ("--gpus.source=none", "--price.usd-per-hour=3600", f"--events.user-dirs={home}/users/*")
+    started = AgentProcess(home, *flags).up()
     yield started
     started.end(15)
+    shutil.rmtree(home)
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +127,9 @@ def slurm(tmp_path_factory: pytest.TempPathFactory, agent: AgentProcess) -> Iter
     text = CONF.format(
         host=socket.gethostname().partition(".")[0], home=home, ctl=ctl, node=node, cpus=os.cpu_count(), scripts=home
     )
-    settings = f"export EPOCHCOST_SLURM_DIR={home}/held EPOCHCOST_EVENTS_DIR={agent.events}\n"
+    into = f"EPOCHCOST_JOB_LOG='tee -a {home}/job-costs' PATH=$PATH:{Path(sys.executable).parent}"
+    url = f"EPOCHCOST_AGENT_URL=http://127.0.0.1:{agent.port}"
+    settings = f"export EPOCHCOST_SLURM_DIR={home}/held EPOCHCOST_USERS_DIR={agent.events.parent}/users {url} {into}\n"
     for script in (ROOT / "deploy" / "slurm").glob("*.sh"):
         shebang, rest = script.read_text().split("\n", 1)
         (home / script.name).write_text(f"{shebang}\n{settings}{rest}")
@@ -224,3 +232,38 @@ def test_a_requeued_job_goes_on_with_its_run_as_its_next_attempt(slurm: Slurm, a
     wait_for(lambda: figures("run_epochs_total") == [5.0], what="2 epochs of the first attempt and 3 of the second")
     assert figures("run_lost_epochs_total") == [2.0]
     assert figures("run_useful_epochs") == [3.0]
+
+
+def test_each_user_reports_into_a_directory_of_his_own_and_cannot_see_the_others(
+    slurm: Slurm, agent: AgentProcess
+) -> None:
+    out = slurm.home / "nobodys"
+    out.mkdir()
+    shutil.chown(out, "nobody")
+    shutil.copytree(ROOT / "exporter" / "epochcost", slurm.home / "lib" / "epochcost")  # where nobody may read
+    run = f"PYTHONPATH={slurm.home}/lib /usr/bin/python3 {slurm.home}/train.py 2"
+    job = slurm.submit(train(slurm))
+    flags = ("--uid=nobody", "--chdir=/tmp", f"--output={out}/log")
+    other = slurm.submit(f"ls {agent.events.parent}/users/root || echo refused; {run}", *flags)
+    slurm.ended(job)
+    wait_for(lambda: slurm.state(other) in {"COMPLETED", "FAILED"}, 60, "nobody's job")
+    assert slurm.state(other) == "COMPLETED", (out / "log").read_text()
+    users = agent.events.parent / "users"
+    assert {(folder.name, folder.stat().st_mode & 0o777, folder.owner()) for folder in users.iterdir()} == {
+        ("root", 0o700, "root"), ("nobody", 0o700, "nobody"),
+    }  # fmt: skip
+    assert "refused" in (out / "log").read_text()
+
+    def owned() -> bool:
+        lines = [x for x in agent.get("/metrics")[1].splitlines() if x.startswith("epochcost_run_info{")]
+        return any(f'launcher_job="{other}"' in x and 'owner_user="nobody"' in x for x in lines)
+
+    wait_for(owned, what="nobody's run, shown as nobody's")
+
+
+def test_the_epilog_says_what_the_job_cost(slurm: Slurm) -> None:
+    job = slurm.submit(f"{train(slurm)} && {train(slurm, 3)} && sleep 3")
+    slurm.ended(job)
+    costs = slurm.home / "job-costs"
+    said = wait_for(lambda: costs.exists() and f"job {job}: 2 runs" in costs.read_text() and costs.read_text(), 30)
+    assert re.search(rf"job {job}: 2 runs, \$\d+\.\d\d on this machine", said)

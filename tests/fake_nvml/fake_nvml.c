@@ -18,6 +18,7 @@
  *   gpu 0 mig 1                              MIG mode is on: the GPU has no utilisation, and its slices are there
  *   gpu 0 slice 2 slices 3                   slice 2 takes 3 of the GPU's 7 parts; also memory_total, memory_used, gpm_*,
  *                                                name, uuid; `gpu 0 slice 2 none` takes it away
+ *   gpu 0 slice 2 profile 9                  the number of its profile, and with `start` the memory slice it begins with
  *   gpu 0 gpm 1                              the GPU has GPM counters; gpm_graphics, gpm_sm, gpm_tensor, gpm_dram in percent
  *   xid 3 79                                 GPU 3 reports Xid 79, once
  *
@@ -76,6 +77,8 @@ enum {
     X(mig, 0)                       \
     X(mig_max, 7)                   \
     X(slices, 1)                    \
+    X(profile, NONE)                \
+    X(start, 0)                     \
     X(throttle, 0)                  \
     X(ecc_corrected, 0)             \
     X(ecc_uncorrected, 0)           \
@@ -641,7 +644,7 @@ static int begin_figure(const char *function, void *handle, enum figure figure, 
     int code = begin_gpu(function, handle);
     if (code)
         return code;
-    if (slice_of(handle) && figure != memory_total && figure != slices)
+    if (slice_of(handle) && figure != memory_total && figure != slices && figure != profile)
         return NOT_SUPPORTED;
     *out = figures_of(handle)[figure];
     return *out == NONE ? NOT_SUPPORTED : SUCCESS;
@@ -854,6 +857,36 @@ EXPORT int nvmlDeviceGetGpuInstanceId(void *handle, unsigned *out)
         code = NOT_SUPPORTED;
     if (!code)
         *out = (unsigned)(slice_at(handle) % MAX_SLICES);
+    return end(code);
+}
+
+struct instance_info {
+    void *device;
+    unsigned id, profile, start, size;
+};
+
+/* A part of a GPU is named by the handle of the slice that is in it. */
+EXPORT int nvmlDeviceGetGpuInstanceById(void *handle, unsigned number, void **out)
+{
+    int code = begin_gpu("GetGpuInstanceById", handle);
+    if (!code && number >= MAX_SLICES)
+        code = INVALID_ARGUMENT;
+    const struct gpu *g = &control.gpus[index_of(handle) % MAX_GPUS];
+    if (!code && (g->figures[mig] != 1 || !g->slices[number].there))
+        code = NOT_FOUND;
+    if (!code)
+        *out = slice_handles + 1 + index_of(handle) * MAX_SLICES + number;
+    return end(code);
+}
+EXPORT int nvmlGpuInstanceGetInfo(void *instance, struct instance_info *out)
+{
+    long long value;
+    int code = begin_figure("GpuInstanceGetInfo", instance, profile, &value);
+    if (!code) {
+        const long long *f = figures_of(instance);
+        *out = (struct instance_info){handles + 1 + index_of(instance), (unsigned)(slice_at(instance) % MAX_SLICES),
+                                      (unsigned)value, (unsigned)f[start], (unsigned)f[slices]};
+    }
     return end(code);
 }
 

@@ -61,3 +61,48 @@ def test_keras_history_has_no_dollars(tmp_path: Path, agent: AgentProcess):
     history = json.loads(out.splitlines()[-1])
     assert set(history) == {"loss", "val_loss"}
     assert len({len(values) for values in history.values()}) == 1
+
+
+TABLE = """
+import json, sys, time
+import torch, transformers, epochcost
+from transformers.utils.notebook import NotebookProgressCallback
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(4, 1)
+    def forward(self, x, labels=None):
+        time.sleep(0.25)
+        out = self.layer(x).squeeze(-1)
+        return {"loss": ((out - labels) ** 2).mean(), "logits": out}
+
+class Keep(transformers.TrainerCallback):
+    def on_step_end(self, *_, **__):
+        self.table = shown.training_tracker.inner_table
+
+rows = [{"x": torch.rand(4), "labels": torch.tensor(1.0)} for _ in range(40)]
+args = transformers.TrainingArguments("out", num_train_epochs=2, per_device_train_batch_size=4, logging_steps=5,
+    report_to=[], use_cpu=True, disable_tqdm=True, eval_strategy=sys.argv[1], save_strategy="no")
+trainer = transformers.Trainer(Net(), args, train_dataset=rows, eval_dataset=rows[:8],
+    callbacks=[epochcost.huggingface_callback("net")])
+shown, keep = NotebookProgressCallback(), Keep()
+trainer.add_callback(shown)
+trainer.add_callback(keep)
+trainer.train()
+print("\\n" + json.dumps(keep.table))
+"""
+
+
+@pytest.mark.parametrize(("strategy", "rows"), [("no", 4), ("epoch", 2)])
+def test_the_table_in_a_notebook_has_columns_for_readers(tmp_path: Path, agent: AgentProcess, strategy: str, rows: int):
+    pytest.importorskip("IPython")
+    out, _ = launch(TABLE, tmp_path, strategy, EPOCHCOST_DIR=str(agent.events))
+    names, *lines = json.loads(out.splitlines()[-1])
+    assert names[:2] == [{"no": "Step", "epoch": "Epoch"}[strategy], "Training Loss"]
+    assert {"Dollars so far", "Projected Dollars"} < set(names)
+    assert len(lines) == rows
+    dollars = [float(line[names.index("Dollars so far")]) for line in lines if line[-1] != "No Log"]
+    assert len(dollars) >= rows - 1  # before the first price nothing is known
+    assert dollars == sorted(dollars)
+    assert dollars[-1] > 1  # a dollar a second

@@ -210,7 +210,203 @@ def train(place, record):
         record["weights"] = digest(p.detach().numpy() for p in net.parameters())
         record["metrics"] = [[float(value) for value in row] for row in learn.recorder.values]
 """
-PROGRAMS = {"torch": TORCH, "lightning": LIGHTNING, "transformers": HUGGINGFACE, "keras": KERAS, "fastai": FASTAI}
+JAX = """
+import jax, numpy, optax
+from flax import linen
+
+def train(place, record):
+    net = linen.Dense(1)
+    x = jax.random.normal(jax.random.key(0), (20, 4))
+    weights = net.init(jax.random.key(1), x)
+    optimizer = optax.sgd(0.1)
+    state, losses = optimizer.init(weights), []
+    record["metrics"] = losses
+    def batch(i):
+        nonlocal weights, state
+        loss, slope = jax.value_and_grad(lambda w: (net.apply(w, x[4 * i : 4 * i + 4]) ** 2).mean())(weights)
+        change, state = optimizer.update(slope, state)
+        weights = optax.apply_updates(weights, change)
+        losses.append(float(loss)), step()
+    try:
+        if WITH:
+            with epochcost.jax_run("net", epochs=2, batch_size=4, id="r") as run:
+                for epoch in run.epochs():
+                    for i in run.batches(range(5)): batch(i)
+                    numpy.save(place / f"{epoch}.npy", weights["params"]["kernel"])
+        else:
+            for epoch in range(2):
+                for i in range(5): batch(i)
+                numpy.save(place / f"{epoch}.npy", weights["params"]["kernel"])
+    finally:
+        record["weights"] = digest(numpy.asarray(one) for one in jax.tree_util.tree_leaves(weights))
+"""
+ACCELERATE = """
+import contextlib, torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+
+def train(place, record):
+    set_seed(0)
+    accelerator = Accelerator(cpu=True, gradient_accumulation_steps=2)
+    net = torch.nn.Linear(4, 1)
+    loader = torch.utils.data.DataLoader(torch.rand(24, 4), batch_size=2, shuffle=True)
+    net, optimizer, loader = accelerator.prepare(net, torch.optim.SGD(net.parameters(), lr=0.1), loader)
+    losses = record["metrics"] = []
+    whole = epochcost.run("net", epochs=2, batch_size=4, id="r") if WITH else contextlib.nullcontext()
+    try:
+        with whole as run:
+            for epoch in run.epochs() if WITH else range(2):
+                for rows in run.batches(loader) if WITH else loader:
+                    with accelerator.accumulate(net):
+                        loss = net(rows).square().mean()
+                        accelerator.backward(loss), optimizer.step(), optimizer.zero_grad()
+                    losses.append(loss.item()), step()
+                accelerator.save_state(place / str(epoch))
+    finally:
+        record["weights"] = digest(p.detach().numpy() for p in net.parameters())
+"""
+IGNITE = """
+import contextlib, torch
+from ignite.engine import Engine, Events
+from ignite.handlers import ModelCheckpoint
+
+def train(place, record):
+    torch.manual_seed(0)
+    net = torch.nn.Linear(4, 1)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    losses = record["metrics"] = []
+    def batch(engine, rows):
+        loss = net(rows).square().mean()
+        loss.backward(), optimizer.step(), optimizer.zero_grad()
+        losses.append(loss.item())
+    trainer = Engine(batch)
+    if WITH:
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: epochcost.step())
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: epochcost.epoch_end(engine.state.epoch))
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: step())
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, ModelCheckpoint(str(place), "n", n_saved=None), {"net": net})
+    try:
+        with epochcost.run("net", epochs=2, batch_size=4, id="r") if WITH else contextlib.nullcontext():
+            trainer.run(torch.utils.data.DataLoader(torch.rand(20, 4), batch_size=4, shuffle=True), max_epochs=2)
+    finally:
+        record["weights"] = digest(p.detach().numpy() for p in net.parameters())
+        record["stopped"] = [trainer.state.epoch, trainer.state.iteration]
+"""
+SKORCH = """
+import contextlib, numpy, torch
+from skorch import NeuralNetRegressor
+from skorch.callbacks import Callback, Checkpoint
+
+class Other(Callback):
+    def on_batch_end(self, net, training=False, **more):
+        if training: step()
+
+class ReportEpochs(Callback):
+    def on_epoch_end(self, net, **more): epochcost.epoch_end()
+
+def train(place, record):
+    torch.manual_seed(0)
+    x, y = torch.rand(20, 4).numpy(), torch.rand(20, 1).numpy()
+    net = NeuralNetRegressor(torch.nn.Linear, module__in_features=4, module__out_features=1, max_epochs=2, verbose=0,
+        batch_size=4, train_split=None, lr=0.1, callbacks=[*ours(ReportEpochs), Other(), Checkpoint(dirname=place)])
+    try:
+        with epochcost.run("net", epochs=2, id="r") if WITH else contextlib.nullcontext():
+            net.fit(x, y)
+    finally:
+        record["weights"] = digest(p.detach().numpy() for p in net.module_.parameters())
+        record["metrics"] = [row["train_loss"] for row in net.history if "train_loss" in row]
+"""
+XGBOOST = """
+import contextlib, numpy, xgboost
+
+class Other(xgboost.callback.TrainingCallback):
+    def after_iteration(self, model, epoch, evals_log):
+        step()
+        model.save_model(self.place / f"{epoch}.json")
+        self.record["weights"] = digest([numpy.frombuffer(model.save_raw("json"), "uint8")])
+        self.record["metrics"] = evals_log
+        return False
+
+class ReportRounds(xgboost.callback.TrainingCallback):
+    def after_iteration(self, model, epoch, evals_log):
+        epochcost.epoch_end(epoch + 1)
+        return False
+
+def train(place, record):
+    chance = numpy.random.default_rng(0)
+    rows = xgboost.DMatrix(chance.random((40, 3)), chance.random(40))
+    other = Other()
+    other.place, other.record = place, record
+    with epochcost.run("trees", epochs=9, id="r") if WITH else contextlib.nullcontext():
+        xgboost.train({"max_depth": 2, "nthread": 1, "seed": 0}, rows, num_boost_round=9, evals=[(rows, "train")],
+            verbose_eval=False, callbacks=[*ours(ReportRounds), other])
+"""
+LIGHTGBM = """
+import contextlib, numpy, lightgbm
+
+def train(place, record):
+    chance = numpy.random.default_rng(0)
+    rows = lightgbm.Dataset(chance.random((200, 3)), chance.random(200))
+    losses = record["metrics"] = []
+    def other(env):
+        losses.append([float(one[2]) for one in env.evaluation_result_list])
+        record["weights"] = env.model.model_to_string()
+        step()
+    reports = ours(lambda: lambda env: epochcost.epoch_end(env.iteration + 1))
+    with epochcost.run("trees", epochs=9, id="r") if WITH else contextlib.nullcontext():
+        model = lightgbm.train({"verbose": -1, "num_threads": 1, "seed": 0, "deterministic": True}, rows,
+            num_boost_round=9, valid_sets=[rows], callbacks=[*reports, other])
+    model.save_model(place / "model.txt")
+"""
+SKLEARN = """
+import contextlib, joblib, numpy
+from sklearn.linear_model import SGDRegressor
+
+def train(place, record):
+    chance = numpy.random.default_rng(0)
+    batches = [(chance.random((4, 3)), chance.random(4)) for _ in range(5)]
+    model = SGDRegressor(random_state=0)
+    losses = record["metrics"] = []
+    whole = epochcost.run("sgd", epochs=2, batch_size=4, id="r") if WITH else contextlib.nullcontext()
+    try:
+        with whole as run:
+            for epoch in run.epochs() if WITH else range(2):
+                for x, y in run.batches(batches) if WITH else batches:
+                    losses.append(float(model.partial_fit(x, y).score(x, y))), step()
+                joblib.dump(model, place / f"{epoch}.joblib")
+    finally:
+        record["weights"] = digest([model.coef_, model.intercept_])
+"""
+ULTRALYTICS = (
+    YOLO[: YOLO.index("model = YOLO(")]
+    + """
+import numpy, random, torch
+
+def train(place, record):
+    random.seed(0), numpy.random.seed(0), torch.manual_seed(0)
+    model = YOLO("yolo11n.yaml")
+    if WITH: epochcost.ultralytics_callbacks(model, "noise", id="r")
+    model.add_callback("on_train_batch_end", lambda trainer: step())
+    model.add_callback("on_model_save", lambda trainer: record.update(saved=trainer.epoch))
+    try:
+        model.train(data=str(DATA), epochs=2, imgsz=32, batch=2, workers=0, plots=False, amp=False, device="cpu",
+            seed=1, deterministic=True, optimizer="SGD", verbose=False, project=str(place), name="out")
+    finally:
+        trainer = model.trainer
+        record["weights"] = digest(p.detach().numpy() for p in trainer.model.parameters())
+        record["metrics"] = {name: float(value) for name, value in trainer.metrics.items()}
+        if trainer.csv.exists():
+            rows = [row.split(",") for row in trainer.csv.read_text().splitlines()]
+            record["csv"] = [[one for name, one in zip(rows[0], row) if name.strip() != "time"] for row in rows]
+
+DATA = pathlib.Path("data.yaml").absolute()
+"""
+)
+PROGRAMS = {
+    "torch": TORCH, "lightning": LIGHTNING, "transformers": HUGGINGFACE, "keras": KERAS, "fastai": FASTAI, "flax": JAX,
+    "accelerate": ACCELERATE, "ignite": IGNITE, "skorch": SKORCH, "xgboost": XGBOOST, "lightgbm": LIGHTGBM,
+    "sklearn": SKLEARN, "ultralytics": ULTRALYTICS,
+}  # fmt: skip
 SCENARIOS = ("end", "interrupt", "exception", "full disk", "sigterm")
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import logging
 import random
+import subprocess
 import sys
 import time
 
 from tests.fuzz.mutations import mutated
+from tests.fuzz.reader import Reader
 from tests.fuzz.readers import READERS
 
 SLOW_SECONDS = 2.0
@@ -26,26 +28,43 @@ def main() -> int:
     parser.add_argument("--inputs", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--reader", choices=[*READERS], default="")
+    parser.add_argument("--guided", action="store_true", help="by coverage, where atheris is installed")
+    parser.add_argument("--inputs-of-each", type=int, default=0, help="instead of --inputs")
     told = parser.parse_args()
     logging.getLogger("epochcost").setLevel(logging.CRITICAL)
     chosen = {name: reader for name, reader in READERS.items() if told.reader in ("", name)}
-    for name, reader in chosen.items():
-        rng, began, slowest = random.Random(f"{told.seed} {name}"), time.monotonic(), 0.0
-        for number in range(told.inputs // len(chosen)):
-            data = mutated(rng.choice(reader.seeds), rng)
-            start = time.monotonic()
-            try:
-                reader.read(data)
-            except reader.refuses:
-                pass
-            except Exception as err:  # noqa: BLE001 - whatever it is, it is the find
-                say(f"{name}: seed {told.seed}, input {number}: {type(err).__name__}: {err}\n{data[:2000]!r}")
-                return 1
-            slowest = max(slowest, time.monotonic() - start)
-        say(f"{name}: {number + 1} inputs in {time.monotonic() - began:.0f} s, slowest {slowest * 1e3:.1f} ms")
-        if slowest > SLOW_SECONDS:
-            return 1
-    return 0
+    counts = {name: told.inputs_of_each or told.inputs // len(chosen) for name in chosen}
+    feed = guided if told.guided else fed
+    broken = [name for name, reader in chosen.items() if not feed(name, reader, counts[name], told.seed)]
+    say(f"{sum(counts.values())} inputs, {len(chosen)} readers; broken: {', '.join(broken) or 'none'}")
+    return int(bool(broken))
+
+
+def fed(name: str, reader: Reader, count: int, seed: int) -> bool:
+    """Whether the reader took or refused ``count`` inputs; tells the first that broke it."""
+    rng, began, slowest = random.Random(f"{seed} {name}"), time.monotonic(), 0.0
+    for number in range(count):
+        data = mutated(rng.choice(reader.seeds), rng)
+        start = time.thread_time()
+        try:
+            reader.read(data)
+        except reader.refuses:
+            pass
+        except Exception as err:  # noqa: BLE001 - whatever it is, it is the find
+            say(f"{name}: seed {seed}, input {number}: {type(err).__name__}: {err}\n{data[:2000]!r}")
+            return False
+        slowest = max(slowest, time.thread_time() - start)
+    say(f"{name}: {count} inputs in {time.monotonic() - began:.0f} s, slowest {slowest * 1e3:.1f} ms")
+    return slowest <= SLOW_SECONDS
+
+
+def guided(name: str, _: Reader, count: int, seed: int) -> bool:
+    """As `fed`, by a process of its own, whose inputs follow the code that they reach."""
+    command = [sys.executable, "-m", "tests.fuzz.guided", name, str(count), str(seed % 2**32)]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    said = [line for line in done.stderr.splitlines() if line.strip()]
+    say(f"{name}: {count} guided inputs" if done.returncode == 0 else "\n".join([f"{name}: seed {seed}", *said[-30:]]))
+    return done.returncode == 0
 
 
 sys.exit(main())

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+from tests.fuzz.machine_readers import MACHINE_READERS
+from tests.fuzz.price_readers import PRICE_READERS
+from tests.fuzz.reader import Reader
 
 from epochcost.agent.agent_state_file import StateFile
 from epochcost.gpus.dcgm.dcgm_rows import ExpositionError, parse_exposition
@@ -37,15 +40,6 @@ from epochcost.training.cost import _amounts
 
 FOLDER = Path(tempfile.mkdtemp(prefix="epochcost-fuzz-"))
 NODE = Node("n", "aws", "r", "z", "p4d", PurchaseOption.SPOT)
-
-
-@dataclass(frozen=True, slots=True)
-class Reader:
-    """What is fed, what it may raise, and good inputs to begin from."""
-
-    read: Callable[[bytes], Any]
-    refuses: tuple[type[Exception], ...]
-    seeds: tuple[bytes, ...]
 
 
 class Wire:
@@ -183,7 +177,11 @@ GOOD_EVENT = (
 INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
 GOOD_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-A: b\r\n\r\n{}"
 CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\n{}\r\n0\r\nT: u\r\n\r\n"
-GOOD_STATE = b'{"v":1,"files":[[1,"a.jsonl","a.jsonl",0,-1,0,0,false,"open","r",false,null,null,true,0.0,1001]]}'
+GOOD_STATE = (
+    b'{"v":1,"files":[[1,"a.jsonl","a.jsonl",0,-1,0,0,false,"open","r",false,null,null,true,0.0,1001],'
+    b'[2,"b.jsonl","b.jsonl",9,9,9,1,false,"ended","r",true,7,8,true,5.0,1002,"/run/users/ann"]],'
+    b'"network":{"v":1,"files":[[3,"c.jsonl","c.jsonl",0,-1,0,0,false,"open","r",false,null,null,true,0.0,-1]]}}'
+)
 GOOD_DCGM = (
     b'DCGM_FI_DEV_GPU_UTIL{gpu="0",UUID="GPU-a",modelName="H100 \\n"} 55\n'
     b'DCGM_FI_DEV_POWER_USAGE{gpu="0",UUID="GPU-a"} 7.5e1\n'
@@ -230,4 +228,6 @@ READERS: Mapping[str, Reader] = {
     "dollars for a training": Reader(_figures, WRONG, (b'{"v":1,"cost_usd":1.5,"states":{"useful":2}}',)),
     "address": Reader(_url, (InvalidRequestError,), (b"http://a.example:80/b?c=d", b"https://[::1]:1/%2F")),
     "name": Reader(_names, (), (b"=cmd", "a\u202eb".encode(), b"localhost:80")),
+    **MACHINE_READERS,
+    **PRICE_READERS,
 }

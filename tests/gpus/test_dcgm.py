@@ -17,7 +17,7 @@ from tests.agent.test_agent_process import AgentProcess
 from tests.waiting import wait_for
 
 from epochcost.gpus import choose_source
-from epochcost.gpus.dcgm.dcgm_rows import ExpositionError, parse_exposition
+from epochcost.gpus.dcgm.dcgm_rows import FIELDS, ExpositionError, parse_exposition
 from epochcost.gpus.dcgm.dcgm_source import DcgmSource
 from epochcost.gpus.gpu_source import GpuError
 
@@ -232,11 +232,50 @@ def test_any_text_is_either_understood_or_refused(text: str):
             assert str(err)  # noqa: PT017 - that it says something is all that is asked
 
 
+ODD = [
+    0,
+    -1,
+    1.000023,
+    1.5,
+    101,
+    255,
+    65535,
+    2**31 - 1,
+    2147483632,
+    2**32 - 1,
+    4294967.295,
+    2**47,
+    2**53,
+    2**63,
+    1e19,
+    1e300,
+]
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), st.one_of(st.sampled_from(ODD), st.floats()), min_size=1))
+def test_whatever_stands_in_whichever_fields_is_a_figure_that_a_gpu_may_have_or_none(figures: dict[str, float]):
+    rows = "".join(
+        f'{name}{{gpu="0",UUID="GPU-a",modelName="NVIDIA H100"}} {value}\n' for name, value in figures.items()
+    )
+    (gpu,) = parse_exposition(rows).gpus
+    ratios = (gpu.utilization_ratio, gpu.sm_active_ratio, gpu.tensor_active_ratio, gpu.dram_active_ratio)
+    assert all(ratio is None or 0 <= ratio <= 1 for ratio in ratios)
+    assert gpu.power_watts is None or 0 <= gpu.power_watts <= 10_000
+    assert gpu.temperature_celsius is None or -60 <= gpu.temperature_celsius <= 200
+    assert gpu.energy_joules is None or 0 <= gpu.energy_joules <= 1e13
+    assert gpu.memory_total_bytes is None or 0 <= (gpu.memory_used_bytes or 0) <= gpu.memory_total_bytes <= 1 << 44
+    assert all(0 <= count < 2**32 - 1 for count in (gpu.ecc_errors or {}).values())
+
+
 @pytest.mark.parametrize(
     ("figures", "field"),
     [
         ({"POWER_USAGE": 4294967.295}, "power_watts"),
         ({"POWER_USAGE": -5}, "power_watts"),
+        ({"POWER_USAGE": 65535}, "power_watts"),
+        ({"GPU_TEMP": 255}, "temperature_celsius"),
+        ({"ECC_SBE_VOL_TOTAL": 4294967295}, "ecc_errors"),
+        ({"FB_USED": 16777217, "FB_TOTAL": 33554432}, "memory_total_bytes"),
         ({"GPU_TEMP": 4294967295}, "temperature_celsius"),
         ({"GPU_TEMP": -273.15}, "temperature_celsius"),
         ({"TOTAL_ENERGY_CONSUMPTION": 1e19 - 2e18}, "energy_joules"),

@@ -46,6 +46,20 @@ def test_each_slice_has_its_own_name_memory_and_part_of_the_gpu(sliced: FakeDriv
     assert (gpus["0"].mig, gpus["1"].mig, gpus["1"].parent_uuid) == (True, False, "")
 
 
+def test_a_slice_tells_its_place_on_the_gpu_where_the_driver_does(sliced: FakeDriver, source: NvmlSource):
+    sliced.slice(0, 0, slices=3, profile=9, start=4)
+    gpus = by_index(source, T)
+    places = {i: (g.gpu_instance, g.instance_profile, g.instance_start) for i, g in gpus.items() if g.parent_uuid}
+    assert places == {"0:0": (0, 9, 4), "0:1": (1, None, None), "0:4": (4, None, None)}
+
+
+@pytest.mark.parametrize("code", [3, 4, 999])
+def test_a_place_that_is_not_told_is_left_out_and_the_slice_is_read(sliced: FakeDriver, source: NvmlSource, code: int):
+    sliced.error("GetGpuInstanceById", code, 0)
+    first = by_index(source, T)["0:0"]
+    assert (first.gpu_instance, first.instance_profile, first.memory_total_bytes) == (0, None, 40 * GIB)
+
+
 def test_a_gpu_in_slices_keeps_its_power_and_has_no_utilisation(sliced: FakeDriver, source: NvmlSource):
     sliced.gpu(0, util=99, power_mw=300_000)
     gpu = by_index(source, T)["0"]

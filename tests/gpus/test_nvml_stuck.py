@@ -100,7 +100,7 @@ def test_a_slow_driver_is_no_stuck_one(driver: FakeDriver, source: NvmlSource):
     assert [g.utilization_ratio for g in source.read(T + 5).gpus] == [0.7] * 8
 
 
-@pytest.mark.parametrize("seconds", [0.04, 0.1, 0.2])
+@pytest.mark.parametrize("seconds", [0.04, 0.1, 0.2, 0.5])
 def test_a_driver_whose_every_call_is_slow_gives_all_figures_in_every_reading(driver: FakeDriver, seconds: float):
     driver.gpu("*", util=70)
     driver.hang("*", seconds, gpu="*")

@@ -18,6 +18,7 @@ from epochcost.demo.simulated_agent import machine_name
 from epochcost.model import RunState, State
 
 PEAK = 1.06
+USD_PER_KWH, GRAMS_PER_KWH = 0.3, 400.0
 """Peak memory of a run over what its GPUs hold on the mean."""
 KEEP_SECONDS = 900.0
 """How long an agent still exports a run that has ended."""
@@ -261,6 +262,7 @@ def _agent(
     yield "clock_jumps_total", {}, node.clock_jumps
     yield "progress_events_total", {"result": "accepted"}, t
     yield "progress_events_total", {"result": "malformed"}, node.refused_events * t / (6 * HOUR)
+    yield "progress_refused_total", {"user": "1000", "reason": "files"}, node.refused_events // 2
     for collector in ("gpus", "host", "progress", "price", "state"):
         ok = collector != "price" or bool(node.prices)
         yield "collector_success", {"collector": collector}, float(ok)
@@ -288,6 +290,8 @@ def _node(node: SimulatedNode, t: float, epoch_ts: float) -> Iterator[Sample]:
         yield "node_price_usd_per_hour", {}, price
         yield "node_price_timestamp_seconds", {}, epoch_ts + t - t % 300
         yield "node_price_info", {"source": node.price_source}, 1
+        yield "node_price_part_usd_per_hour", {"part": "published"}, 0.9 * price
+        yield "node_price_part_usd_per_hour", {"part": "extra disk"}, 0.1 * price
         if node.on_demand_usd_per_hour is not None:
             yield "node_on_demand_price_usd_per_hour", {}, node.on_demand_usd_per_hour
     for state, (seconds, usd) in totals.items():
@@ -299,6 +303,10 @@ def _node(node: SimulatedNode, t: float, epoch_ts: float) -> Iterator[Sample]:
     yield "node_unpriced_seconds", {}, 0 if price is not None else lived
     yield "node_gpus", {}, node.gpus
     yield "node_boot_time_seconds", {}, epoch_ts + node.stretches[0].start
+    yield "node_session_end_timestamp_seconds", {"limit": "24 h"}, epoch_ts + node.stretches[0].start + 24 * HOUR
+    yield "node_free_end_timestamp_seconds", {"limit": "trial"}, epoch_ts + 12 * HOUR
+    yield "node_credit_usd", {"credit": "account"}, 500
+    yield "node_credit_end_timestamp_seconds", {"credit": "account"}, epoch_ts + 48 * HOUR
     if node.notice_at is not None and t >= node.notice_at:
         yield "node_preemption_notice_timestamp_seconds", {"kind": "interruption"}, epoch_ts + node.notice_at
     busy = now.utilization_at(t) if node.gpus == 0 else 0.22
@@ -314,6 +322,9 @@ def _node(node: SimulatedNode, t: float, epoch_ts: float) -> Iterator[Sample]:
         for sm, part in (("active", 0.6), ("rest", 0.4), ("unknown", 0.0)):
             yield "node_useful_seconds_total", {"sm": sm}, part * useful
         yield "gpu_read_seconds", {}, 0.004
+        yield "gpu_owner_not_understood", {"source": "processes", "form": "other"}, 1
+        yield "node_energy_usd_per_kwh", {}, USD_PER_KWH
+        yield "node_grid_grams_per_kwh", {"source": "configured"}, GRAMS_PER_KWH
         yield "gpu_call_failures_total", {"call": "nvmlDeviceGetPowerUsage", "code": "999"}, lived // 600
     yield "node_power_watts", {}, node.watts_per_device * max(node.gpus, 1) * (0.3 + 0.7 * now.utilization_at(t))
 
@@ -388,6 +399,14 @@ def _run(
         yield "run_state_seconds_total", {**me, "state": s.value}, seconds
         if priced:
             yield "run_state_cost_usd_total", {**me, "state": s.value}, usd
+    if node.gpus:
+        lived = sum(seconds for seconds, _ in totals.values())
+        yield "run_energy_seconds_total", me, lived
+        yield "run_energy_joules_total", me, 0.8 * node.watts_per_device * node.gpus * lived
+    if priced and node.gpus:
+        useful = totals.get(State.USEFUL, (0.0, 0.0))[1]
+        for sm, part in (("active", 0.6), ("rest", 0.4), ("unknown", 0.0)):
+            yield "run_useful_cost_usd", {**me, "sm": sm}, part * useful
     if priced:
         yield "run_cost_usd_total", me, sum(usd for _, usd in totals.values())
         yield "run_provisional_cost_usd", me, 0

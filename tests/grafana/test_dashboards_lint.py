@@ -24,10 +24,11 @@ CORE = {"stat", "timeseries", "table", "bargauge", "gauge", "state-timeline", "x
 UNITS = {
     "currencyUSD", "suffix:$/h", "suffix:$/GPU-hour", "percentunit", "s", "m", "dtdhms", "short", "none",
     "suffix:steps/s", "suffix:events/s", "suffix:epochs", "suffix:x", "watt", "celsius", "Bps",
+    "kwatth",
 }  # fmt: skip
 NAMES = {
     "state", "run", "phase", "gpu", "purchase_option", "zone", "instance_type", "offer", "setup", "source", "group",
-    "collector", "result", "experiment", "sm", "reason", "xid", "type", "call",
+    "collector", "result", "experiment", "sm", "reason", "xid", "type", "call", "form", "credit",
 }  # fmt: skip
 """Labels whose values are words that a reader of the project knows."""
 NOT_OURS = {

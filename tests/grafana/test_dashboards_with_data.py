@@ -23,7 +23,8 @@ WITHOUT_PRICE = {
     "node/Machine", "node/Bought", "node/What the machine and each GPU did", "node/Utilisation", "node/Memory fill",
     "node/Power", "node/CPU and main memory", "node/Temperature", "node/Hours by state", "node/Disk and network",
     "node/Owners", "node/Runs on this machine", "node/Activity of SMs, tensor cores and memory", "node/Energy",
-    "node/Clocks held down", "node/Errors of GPUs", "node/Driver",
+    "node/Clocks held down", "node/Errors of GPUs", "node/Driver", "node/Electricity", "run/Energy of an epoch",
+    "node/Ends in", "node/Credit left",
 }  # fmt: skip
 """Panels that need no price; every other one must be empty where nobody knows it: never zero."""
 
@@ -47,8 +48,11 @@ NAMES = (
     "xid",
     "type",
     "call",
+    "form",
+    "credit",
 )
 """Labels that name the series of a panel."""
+OF_GPUS_ALONE = ("node_useful_seconds", "run_useful_cost", "energy", "grid_grams")
 WITH_MORE_TO_TELL = {
     "market/Largest saving of spot/A", "compare/Cost per epoch/C", "compare/Cost per epoch by batch size/A",
     "compare/Time per epoch by batch size/A", "run/Useful against lost/C",
@@ -109,7 +113,7 @@ def test_every_query_answers_with_data_of_the_right_shape(many, query):
 @pytest.mark.parametrize("query", [q for q in ALL if q.kind != "table"], ids=str)
 def test_a_node_without_a_gpu_is_shown_too(cpu, query):
     gpu_only = ("gpu" in query.expr and "node_gpus" not in query.expr) or "memory_fill" in query.expr
-    gpu_only = gpu_only or "node_useful_seconds" in query.expr  # a cut that only GPUs have
+    gpu_only = gpu_only or any(word in query.expr for word in OF_GPUS_ALONE)
     budget = query.board == "run" and "budget" in query.expr  # the run has none; the fleet does
     lonely = str(query) in WITH_MORE_TO_TELL
     assert bool(answer(cpu, query)) is not (gpu_only or budget or lonely or "underfill" in query.expr)

@@ -42,7 +42,9 @@ def world(tmp_path: Path) -> World:
 def guarded(world: World, text: str, **flags: str) -> Driven:
     file = world.root / "guard.yml"
     file.write_text(text)
-    return Driven(world, guard__file=str(file), price__usd_per_hour="36", **flags)
+    it = Driven(world, guard__file=str(file), price__usd_per_hour="36", **flags)
+    assert it.ask_price()
+    return it
 
 
 def begin(world_: World, run: str = "r", **fields: Any) -> None:

@@ -118,7 +118,7 @@ BEHAVIOURS: dict[str, Behaviour] = {
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n{}\r\n0\r\n\r\n"
     ),
     "chunk of less than nothing": says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\n{}\r\n0\r\n\r\n"),
-    "chunk that is no number": says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n"),
+    "chunk that is not a number": says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n"),
     "no HTTP": says(b"SSH-2.0-OpenSSH_9.6\r\n"),
     "nothing": says(b""),
     "a status beyond": says(b"HTTP/1.1 99999 OK\r\n\r\n"),

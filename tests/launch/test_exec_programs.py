@@ -173,6 +173,32 @@ LOOPS: dict[str, tuple[dict[str, Any], dict[str, float | None]]] = {
     "resumed_ends": ({"before": "Resuming from epoch 4", "end": "epoch {e}/{E} loss 0.5", "start": 4, "epochs": 7}, {"epochs": 7}),
     "checkpoint_lines": ({"head": "Epoch {e}/{E}", "end": "Saved checkpoint of epoch {e} to ckpt/{e}.pt"}, {"epochs": 3}),
     "lr_schedule_lines": ({"within": "epoch {e} step {b}/{N} loss 0.5", "after": "Epoch {e}: reducing learning rate of group 0 to 1.0e-04."}, {"step": 120}),
+    "nemo": ({"within": "Training epoch {e}, iteration {z}/39 | lr: 4.4e-05 | global_batch_size: 8 | global_step: {g} | reduced_train_loss: 11.03", "first": 0}, {"step": 120, "batch_size": 8}),
+    "marian": ({"within": "[2020-01-01 12:00:00] Ep. {e} : Up. {g} : Sen. 32,000 : Cost 5.12345 : Time 20.11s : 1000.12 words/s"}, {"step": 120}),
+    "kaldi": ({"within": "2020-01-01 12:00:00,123 [steps/nnet3/chain/train.py:529 - train - INFO ] Iter: {g}/120   Jobs: 3   Epoch: {f}/3.0 (8.5% complete)   lr: 0.0005", "every": 4}, {"epochs": 3}),
+    "mlperf": ({"end": ':::MLLOG {{"namespace": "", "time_ms": 1, "event_type": "INTERVAL_END", "key": "epoch_stop", "value": null, "metadata": {{"file": "train.py", "lineno": 30, "epoch_num": {e}}}}}'}, {}),
+    "paddlenlp": ({"within": "[2024-01-01 12:00:00,123] [    INFO] - loss: 2.31234, learning_rate: 5e-05, global_step: {g}, interval_runtime: 0.5, progress_or_epoch: {f}"}, {"step": 120}),
+    "dcgan": ({"within": "[{e}/{E}][{z}/{N}]\tLoss_D: 1.2\tLoss_G: 2.1\tD(x): 0.5\tD(G(z)): 0.4 / 0.3", "first": 0}, {"epochs": 3, "step": 120}),
+    "pytorch-cifar": ({"head": "\nEpoch: {e}", "within": " [=====>........................]  Step: 25ms | Tot: 2s1ms | Loss: 1.512 | Acc: 45.000% (576/1280) {b}/{N} ", "first": 0, "line_end": "\r", "every": 1}, {"step": 120}),
+    "nanodet": ({"within": "[NanoDet][01-01 12:00:00]INFO: Train|Epoch{e}/{E}|Iter{g}({b}/{N})| mem:1.2G| lr:1.00e-04| loss_qfl:0.512|"}, {"epochs": 3, "step": 120}),
+    "batch_without_total": ({"within": "epoch: {e}, batch_id: {z}, loss is: [0.5123], acc is: [0.9]", "first": 0}, {}),
+    "steps_of_the_run": ({"within": "epoch {e} | global step {g} | loss 0.5", "first": 0}, {"step": 120}),
+    "iteration_of_all": ({"within": "Iteration {g}/120 (epoch {e}/{E}): loss 0.5123"}, {"epochs": 3, "step": 120}),
+    "lines_without_batches": ({"within": "epoch {e} loss 0.512"}, {}),
+    "json_of_the_run": ({"within": '{{"epoch": {e}, "global_step": {g}, "train_loss": 0.51}}', "first": 0}, {"step": 120}),
+    "rare_positions": ({"within": "{{'loss': 0.5, 'learning_rate': 1e-05, 'epoch': {f}}}", "every": 25}, {}),
+    "figures_under_it": ({"end": "epoch: {e}\ntrain_loss: 0.5123\nval_loss: 0.4123\n---"}, {}),
+    "julia_info": ({"end": "┌ Info: Epoch {e}\n│   train_loss = 0.5123\n└   test_acc = 0.91"}, {}),
+    "scikit-learn": ({"end": "-- Epoch {e}\nNorm: 12.3, NNZs: 10, Bias: 0.1, T: 100, Avg. loss: 0.5"}, {}),
+    "figures_at_the_end": ({"head": "Epoch {e}", "end": "train_loss: 0.5123\nval_loss: 0.4123"}, {}),
+    "comma_table": ({"before": "epoch,train_loss,val_loss,acc", "end": "{e},0.5123,0.4123,0.91"}, {}),
+    "click": ({"within": "Epoch {e}/{E}  [#######------]  {p:3d}%  00:00:01", "line_end": "\r", "every": 1}, {"epochs": 3}),
+    "fullwidth": ({"end": "Epoch\uff1a{e}\uff0c训练损失\uff1a0.5123\uff0c验证准确率\uff1a0.91"}, {}),
+    "chinese_words_joined": ({"within": "训练轮次: {e}/{E}, 批次: {b}/{N}, 损失: 0.5123"}, {"epochs": 3, "step": 120}),
+    "portuguese": ({"end": "Época {e} de {E} — perda: 0,5123"}, {"epochs": 3}),
+    "ukrainian": ({"end": "Епоха {e}/{E}, втрати: 0.5123"}, {"epochs": 3}),
+    "arabic": ({"end": "الحقبة {e}/{E} - الخسارة: 0.5123"}, {"epochs": 3}),
+    "deepspeed_chat": ({"before": "***** Evaluating perplexity, Epoch 0/3 *****\nppl: 4937.1, loss: 8.5", "head": "Beginning of Epoch {e}/{E}, Total Micro Batches 40", "end": "***** Evaluating perplexity, Epoch {e}/{E} *****\nppl: 3.21, loss: 1.1"}, {"epochs": 3}),
     "evaluates_by_lines": ({"within": "Train epoch {e} [{b}/{N}] loss 0.5", "end": "Valid epoch {e} [10/10] loss 0.4"}, {}),
     "stdout_and_eval_dict": ({"within": "epoch: {e}, step: {b}/{N}, loss: 0.5", "end": "{{'eval_loss': 0.4, 'eval_acc': 0.9, 'epoch': {e}}}"}, {"step": 120}),
 }  # fmt: skip
@@ -205,6 +231,74 @@ def check(play: Play, known: dict[str, float | None], *, terminal: bool, began: 
 def test_a_loop_that_prints_its_epochs(name: str, terminal: bool):
     how, known = LOOPS[name]
     check(numbers(**how), known, terminal=terminal, began=int(str(how.get("start", 0))))  # type: ignore[arg-type]
+
+
+def every(stride: int, total: int, first: int, printed: str) -> Play:
+    """A loop that prints one epoch in so many."""
+    play = Play()
+    play.nap(1.0)
+    for number in range(first, total + first):
+        play.nap(0.4)
+        if number % stride == 0:
+            play.out(printed.format(e=number, E=total))
+        play.ended()
+    play.nap(0.1)
+    return play
+
+
+@pytest.mark.parametrize(("stride", "first"), [(10, 1), (5, 1), (2, 1), (10, 0), (5, 0)])
+def test_one_line_for_several_epochs_where_all_are_a_multiple(stride: int, first: int):
+    play = every(stride, 40, first, "Epoch [{e}/{E}], Loss: 0.5123")
+    heard = hear(play)
+    assert heard.ends == list(range(1, 41))
+    assert heard.last("epochs") == 40
+    assert not right_moments(play, [(one.ended, one.at.mono) for one in heard.news if one.ended and one.at], 0)
+
+
+@pytest.mark.parametrize(("stride", "total", "printed"), [
+    (10, 45, "Epoch [{e}/{E}], Loss: 0.5123"),  # five epochs at the end would be missing
+    (10, 40, "Epoch {e}, Loss: 0.5123"),  # nobody says how many there are
+    (10, 20, "Epoch [{e}/{E}], Loss: 0.5123"),  # two lines show no regularity
+    (10, 40, "Test Epoch [{e}/{E}], Loss: 0.5123"),
+])  # fmt: skip
+def test_one_line_for_several_epochs_is_nothing_where_they_may_not_be_all(stride: int, total: int, printed: str):
+    assert hear(every(stride, total, 1, printed)).ends == []
+
+
+def test_numbers_that_rise_irregularly_are_no_epochs():
+    play = Play()
+    for number in (10, 20, 35, 40, 50):
+        play.nap(1.0)
+        play.out(f"Epoch [{number}/100], Loss: 0.5123")
+    assert hear(play).ends == []
+
+
+@pytest.mark.parametrize("bar", [
+    "Epoch 1/3 : |███████---------| 45.00% [{b}/{N} 00:01<00:01 2.312]",
+    "Epoch 1/3 |████████⚠︎           | ▅▃▁ {b}/{N} [45%] in 1s (20.1/s, eta: 1s)",
+])  # fmt: skip
+def test_bars_of_other_kinds_count_batches(bar: str):
+    play = Play()
+    for e in range(3):
+        for b in play.batches(LENGTHS[e]):
+            play.out("\r" + bar.replace("1/3", f"{e + 1}/3", 1).format(b=b, N=N), end="")
+        play.out("")
+        play.ended()
+    play.nap(0.2)
+    check(play, {"epochs": 3, "step": 120}, terminal=True)
+
+
+def test_an_evaluation_that_names_the_epoch_ends_the_one_it_is_of():
+    play = Play()
+    for e in range(3):
+        for b in play.batches(LENGTHS[e]):
+            play.err("\r" + play.bar("Training", e * N + b, 3 * N), end="")
+        play.trained()
+        play.err(f"\nRunning evaluation for step: {(e + 1) * N}, epoch: {e + 1}")
+        play.nap(EVALUATION)
+        play.ended()
+    play.nap(0.2)
+    check(play, {}, terminal=False)
 
 
 @pytest.mark.parametrize("ranks", [2, 4])

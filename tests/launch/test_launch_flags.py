@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from epochcost.cli import LAUNCH, _parser
+from epochcost.cli import LAUNCH, make_parser
 from epochcost.launch.event import parser as event_parser
 from epochcost.launch.flags import parser as exec_parser
 
@@ -20,7 +20,7 @@ NO_VALUE = "else", "EPOCHCOST_"
 def programs() -> Iterator[tuple[str, argparse.ArgumentParser]]:
     yield "exec", exec_parser()
     yield "event", event_parser()
-    made = _parser()
+    made = make_parser()
     commands = next(a for a in made._actions if isinstance(a, argparse._SubParsersAction))
     yield from ((name, sub) for name, sub in commands.choices.items() if name not in LAUNCH)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from tests.ledger.story import T0, dollars, event, gpus, ledger, run_cost, seconds, tell
 
-from epochcost.ledger import Device
+from epochcost.ledger import Device, Ledger
 from epochcost.ledger.ledger import MAX_OPEN_RUNS
 from epochcost.model import EndStatus, Phase, RunId, State
 
@@ -53,6 +54,20 @@ def test_a_run_of_which_only_its_start_is_heard_works_when_its_devices_have_been
     tell(it, 400, [], gpus(0.0, 0.0))
     assert seconds(it)[State.STARTUP] == 110
     assert it.runs[RunId("r")].epochs.executed == 0
+
+
+def test_what_another_machine_had_done_already_is_done_again_here() -> None:
+    it = ledger()
+    tell(it, 5, [event("start", 0), event("resume", 5, phase="train", epoch=7)], gpus(1.0))
+    part = it.runs[RunId("r")].part
+    it.reached_elsewhere(RunId("r"), part, 7.5)
+    it.reached_elsewhere(RunId("r"), part, 7.1)
+    it.reached_elsewhere(RunId("r"), "another", 9)
+    it.reached_elsewhere(RunId("unheard of"), part, 9)
+    tell(it, 30, [event("progress", 5 + n, epoch=7 + n / 20, step=n) for n in range(1, 26)], gpus(1.0))
+    assert seconds(it) == pytest.approx({State.STARTUP: 6, State.REPLAY: 9, State.USEFUL: 15})
+    saved = Ledger.restored(json.loads(json.dumps(it.state()))).runs[RunId("r")].epochs
+    assert (saved.elsewhere, saved.lost) == (7.5, 0)
 
 
 def test_a_run_without_progress_is_stalled_after_two_minutes_whatever_the_utilisation_says() -> None:
@@ -168,6 +183,15 @@ def test_a_reboot_ends_what_ran_where_it_was_last_seen_and_assumes_nothing() -> 
     assert run_cost(it) == pytest.approx(0.05)
     assert it.runs[RunId("r")].status is EndStatus.LOST
     assert seconds(it) == pytest.approx({State.USEFUL: 50, State.BOOT: 60, State.VACANT: 40})
+
+
+def test_a_boot_that_is_said_to_be_older_than_what_is_accounted_accounts_nothing_twice() -> None:
+    it = ledger()  # a container has boots of its own, and /proc/stat says when its host was booted
+    tell(it, 50, [event("start", 0), event("phase", 0, **TRAIN), *steady(50)], gpus(1.0))
+    it.begin(T0 + 49, T0 + 52, T0 - 1000)
+    tell(it, 60, [], gpus(0.0))
+    assert sum(seconds(it).values()) == pytest.approx(60)
+    assert run_cost(it) == pytest.approx(0.05)
 
 
 def test_the_number_of_gpus_may_change_while_a_run_is_open() -> None:

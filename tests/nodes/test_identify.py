@@ -78,7 +78,7 @@ def test_configured_fields_win_and_the_firmware_fills_the_gaps(tmp_path: Path):
 def test_a_configured_provider_keeps_another_ones_instance_type_out(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     root = machine(tmp_path, sys_vendor="Amazon EC2", product_name="p4d.24xlarge")
     assert identify(Node("n", "owned"), root) == Node("n", "owned", source="configured")
-    assert "firmware says this is a machine of aws, configured is owned" in caplog.text
+    assert "firmware reports provider aws but owned is configured" in caplog.text
 
 
 def test_a_configured_provider_is_compared_without_regard_to_case(tmp_path: Path):

@@ -72,7 +72,7 @@ def test_aws_tells_region_zone_type_and_how_it_is_paid(life_cycle: str, option: 
         ("on-demand", {"epochcost-reservation": "cr-0123"}, ""),
     ],
 )
-def test_a_tag_of_a_machine_of_a_capacity_block_names_its_reservation(
+def test_a_tag_of_an_aws_machine_of_a_capacity_block_names_its_reservation(
     life_cycle: str, tags: dict[str, str], reservation: str
 ) -> None:
     cloud = Aws(life_cycle)
@@ -154,6 +154,23 @@ def test_google_tells_region_zone_type_and_how_it_is_paid(scheduling: dict[str, 
     with cloud.serving() as url:
         node = GcpMetadata(url).identify(soon())
     assert node == Node("", "gcp", "us-central1", "us-central1-a", "a3-highgpu-8g", option, "gcp")
+
+
+@pytest.mark.parametrize(
+    ("model", "attributes", "reservation"),
+    [
+        ("RESERVATION_BOUND", {"attributes/epochcost-reservation": "block-7"}, "block-7"),
+        ("RESERVATION_BOUND", {}, ""),
+        ("STANDARD", {"attributes/epochcost-reservation": "block-7"}, ""),
+    ],
+)
+def test_an_attribute_of_a_google_machine_that_is_bound_to_a_reservation_names_it(
+    model: str, attributes: dict[str, str], reservation: str
+) -> None:
+    cloud = Gcp(**attributes)
+    cloud.scheduling = {"preemptible": "FALSE", "provisioningModel": model}
+    with cloud.serving() as url:
+        assert GcpMetadata(url).identify(soon()).reservation == reservation
 
 
 def test_google_is_never_asked_for_more_than_is_used():
@@ -240,6 +257,24 @@ def test_azure_announces_an_eviction_of_this_machine_and_not_of_another_one():
         assert source.notice(soon()) == PreemptionNotice("interruption", "preempt", 1795285787.0)
         cloud.events = [{**event, "Resources": ["train_3"], "EventStatus": "Started", "NotBefore": ""}]
         assert source.notice(soon()) == PreemptionNotice("interruption", "preempt")
+
+
+@pytest.mark.parametrize(
+    ("tags", "reservation"),
+    [
+        ([{"name": "team", "value": "lab"}, {"name": "epochcost-reservation", "value": "crg-1"}], "crg-1"),
+        ([{"name": "epochcost-reservation", "value": 3}], ""),
+        ([{"name": "epochcost-reservation", "value": "a"}, {"name": "epochcost-reservation", "value": "b"}], ""),
+        (["epochcost-reservation"], ""),
+        ("epochcost-reservation:crg-1", ""),
+        (None, ""),
+    ],
+)
+def test_a_tag_of_an_azure_machine_names_its_reservation(tags: object, reservation: str) -> None:
+    with Azure(tagsList=tags, priority="Regular").serving() as url:
+        feed = IdentityFeed(Node("n", purchase_option=RESERVED), [AzureMetadata(url)])
+        assert feed.ask()
+    assert (feed.node.purchase_option, feed.node.reservation) == (RESERVED, reservation)
 
 
 # -- Kubernetes --------------------------------------------------------------------------------------------------------
@@ -433,8 +468,15 @@ def test_a_node_of_which_all_is_known_is_not_asked_about():
     assert feed.last_duration is None
 
 
+def test_what_an_earlier_version_remembered_is_taken_and_its_reservation_is_not_known():
+    found = IdentityFeed(Node("n", "aws"), []).restored({"aws": ["aws", "r", "z", "t", "reserved"]})
+    assert found == {"aws": Node("", "aws", "r", "z", "t", RESERVED)}
+
+
 def test_what_was_found_is_remembered():
-    with Aws().serving() as url:
+    cloud = Aws("capacity-block")
+    cloud.tags = {"epochcost-reservation": "cr-0123"}
+    with cloud.serving() as url:
         first = IdentityFeed(Node("n", "aws"), [AwsMetadata(url)])
         first.ask()
         again = IdentityFeed(Node("n", "aws"), [AwsMetadata(url)])
@@ -442,6 +484,7 @@ def test_what_was_found_is_remembered():
     assert again.settled
     assert again.ask()
     assert again.node == first.node
+    assert again.node.reservation == "cr-0123"
 
 
 @pytest.mark.parametrize("state", [{"aws": ["aws"]}, {"aws": None}, {"aws": ["a", "b", "c", "d", "stolen"]}, []])

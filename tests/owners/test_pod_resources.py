@@ -140,6 +140,74 @@ def test_what_names_no_gpu_is_counted_and_made_nobodys(kubelet: Kubelet, path: P
     assert not source.not_understood
 
 
+def slices(*places: tuple[int, str, int | None, int | None]) -> list[GpuSample]:
+    """GPU-aaa in slices: number of the instance, profile, number of the profile, first memory slice."""
+    cut = [
+        GpuSample(
+            f"0:{number}",
+            f"MIG-{number}",
+            f"NVIDIA H100 80GB HBM3 MIG {profile}",
+            parent_uuid="GPU-aaa",
+            gpu_instance=number,
+            instance_profile=profile_number,
+            instance_start=start,
+        )
+        for number, profile, profile_number, start in places
+    ]
+    return [GpuSample("0", "GPU-aaa", mig=True), *cut]
+
+
+PLACED = slices((1, "3g.40gb", 9, 0), (5, "1g.10gb", 19, 4), (6, "1g.10gb", 19, 5), (7, "1g.10gb+me", 20, 6))
+
+
+@pytest.mark.parametrize(
+    ("device", "uuid"),
+    [
+        ("gpu-0-mig-9-0-4", "MIG-1"),  # as releases until 2025 name them
+        ("gpu-0-mig-19-4-1", "MIG-5"),
+        ("gpu-0-mig-19-5-1", "MIG-6"),
+        ("gpu-0-mig-3g40gb-9-0", "MIG-1"),  # as those since
+        ("gpu-0-mig-1g10gb-19-5", "MIG-6"),
+        ("gpu-0-mig-1g10gb-me-20-6", "MIG-7"),
+        ("gpu-0-mig-19-6-1", ""),  # no slice is there
+        ("gpu-0-mig-1g10gb-14-4", ""),
+        ("gpu-1-mig-19-4-1", ""),
+        ("gpu-0-mig-", ""),
+        ("gpu-0-mig-1g10gb", ""),
+        ("gpu-vfio-0", ""),
+        ("gpu-99999999999999999999-mig-1-1-1", ""),
+    ],
+)
+def test_a_slice_of_a_claim_is_found_by_its_place_on_the_gpu(
+    kubelet: Kubelet, path: Path, tmp_path: Path, device: str, uuid: str
+):
+    information(tmp_path, {0: "GPU-aaa"})
+    kubelet.pods = [("a", "ns", {"c": {CLAIMS: [f"gpu.nvidia.com/{device}"]}})]
+    source = PodResources(path, tmp_path)
+    assert [owner.uuid for owner in source.owners(PLACED)] == ([uuid] if uuid else [])
+    assert source.not_understood == ({} if uuid else {"dra": 1})
+
+
+def test_where_nobody_says_the_places_of_slices_one_that_alone_is_called_so_is_found(
+    kubelet: Kubelet, path: Path, tmp_path: Path
+):
+    information(tmp_path, {0: "GPU-aaa"})
+    unplaced = slices((1, "3g.40gb", None, None), (5, "1g.10gb", None, None), (6, "1g.10gb", None, None))
+    devices = ("gpu-0-mig-3g40gb-9-0", "gpu-0-mig-1g10gb-19-4", "gpu-0-mig-9-0-4")
+    kubelet.pods = [("a", "ns", {"c": {CLAIMS: [f"gpu.nvidia.com/{device}" for device in devices]}})]
+    source = PodResources(path, tmp_path)
+    assert [owner.uuid for owner in source.owners(unplaced)] == ["MIG-1"]
+    assert source.not_understood == {"dra": 2}
+
+
+def test_googles_slices_are_found_by_the_number_of_their_part(kubelet: Kubelet, path: Path, tmp_path: Path):
+    devices = ["nvidia0/gi1", "nvidia0/gi5/vgpu2", "nvidia0/gi2", "nvidia1/gi1"]
+    kubelet.pods = [("a", "ns", {"c": {"nvidia.com/gpu": devices}})]
+    source = PodResources(path, tmp_path)
+    assert [owner.uuid for owner in source.owners(PLACED)] == ["MIG-1", "MIG-5"]
+    assert source.not_understood == {"device_plugin": 2}
+
+
 @pytest.mark.parametrize("text", ["", "GPU UUID: GPU-aaa\n", "Device Minor: x\nGPU UUID: GPU-aaa\n", "\0" * 9000])
 def test_a_driver_that_says_nothing_of_device_files_leaves_claims_to_nobody(
     kubelet: Kubelet, path: Path, tmp_path: Path, text: str

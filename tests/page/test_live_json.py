@@ -22,7 +22,9 @@ GPU_KEYS = (
     "temperature_celsius state"
 )
 RUN_KEYS = (
-    "run experiment framework state started_ts ended_ts last_event_ts gpus share seconds cost_usd epoch epochs_planned "
+    "run experiment team owner_user launcher launcher_job "
+    "framework state started_ts ended_ts last_event_ts gpus share seconds cost_usd "
+    "epoch epochs_planned "
     "epochs_executed epochs_useful epochs_lost steps batch_size last_epoch_seconds last_epoch_cost_usd "
     "current_epoch_seconds current_epoch_cost_usd mean_epoch_cost_usd mean_epoch_seconds projected_cost_usd "
     "projected_from_part eta_seconds memory_peak_bytes budget_usd nodes world states history scope part machines"

@@ -45,6 +45,14 @@ def test_the_reference_run_is_there_with_its_figures(page):
     assert page.text("#simulated") == ""
 
 
+def test_a_run_whose_output_told_nothing_says_so(page):
+    run = replace(snapshots.one_gpu().runs[0], epoch=None, epochs_planned=None, steps=0)
+    page.open(replace(snapshots.one_gpu(), runs=(run,)))
+    assert "no epochs and no steps what it prints told nothing" in run_text(page)
+    page.snapshot = later(page.snapshot, runs=(replace(run, state=RunState.STARTUP),))
+    wait_for(lambda: "told nothing" not in run_text(page), what="a run that has only begun")
+
+
 def test_money_goes_where_the_states_say_and_the_bar_says_it_aloud(page):
     page.open(snapshots.one_gpu())
     rows = [row.split("\n") for row in page.texts("#moneylegend li")]

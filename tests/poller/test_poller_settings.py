@@ -62,11 +62,42 @@ def test_one_machine_may_stand_in_the_file_as_a_mapping_too(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
+    ("flag", "word"),
+    [
+        ("aws.regions", "eusc-de-east-1"),
+        ("aws.regions", "us-isob-east-1"),
+        ("aws.regions", "us-gov-west-1"),
+        ("aws.regions", "cn-northwest-1"),
+        ("aws.instance-types", "p6e-gb200.36xlarge"),
+        ("aws.instance-types", "g4dn.metal"),
+        ("gcp.regions", "northamerica-northeast2"),
+        ("gcp.machine-types", "a4x-maxgpu-4g-metal"),
+        ("gcp.machine-types", "tpu7x-standard-4t"),
+        ("azure.regions", "usgovvirginia"),
+        ("azure.instance-types", "Standard_NC144ds_xl_RTXPRO6000BSE_v6"),
+        ("runpod.instance-types", "1x RTX PRO 6000 WK"),
+        ("vast.instance-types", "8x RTX_4090"),
+        ("oci.instance-types", "BM.GPU.MI355X-v1.8"),
+        ("oci.instance-types", "BM.GPU.GB200.4 (NVL72)"),
+    ],
+)
+def test_names_that_providers_have_are_taken(flag: str, word: str) -> None:
+    family = flag.partition(".")[0]
+    more = {
+        "aws": {"regions": "us-east-1", "instance-types": "p2.xlarge"},
+        "gcp": {"regions": "us-central1", "machine-types": "a2-highgpu-1g"},
+        "azure": {"regions": "eastus", "instance-types": "Standard_NC4as_T4_v3"},
+    }.get(family, {})
+    flags = {f"{family}.{name}": value for name, value in more.items()} | {flag: word}
+    assert from_flags(flags)
+
+
+@pytest.mark.parametrize(
     ("flags", "said"),
     [
         (
             {"prices.sources": "owned,gpc"},
-            "--prices.sources: 'owned,gpc' is not valid: 'gpc' is no price source; allowed",
+            "--prices.sources: 'owned,gpc' is not valid: 'gpc' is not a price source; allowed",
         ),
         ({"prices.sources": ","}, "none given"),
         ({"aws.regions": "us-east-1"}, "--aws.regions needs --aws.instance-types too"),
@@ -77,7 +108,7 @@ def test_one_machine_may_stand_in_the_file_as_a_mapping_too(tmp_path: Path) -> N
         ({"owned.price-usd": "2000"}, "--owned.years, --owned.watts, --owned.tariff-usd-per-kwh must be given too"),
         ({"owned.price-usd": "-1"}, "--owned.price-usd: '-1' is not valid"),
         ({"owned.watts": "lots"}, "--owned.watts: 'lots' is not valid"),
-        ({"owned.pue": "0.9"}, "expected 1 or more"),
+        ({"owned.pue": "0.9"}, "PUE must be >= 1"),
         ({**REFERENCE, "owned.residual-usd": "5000"}, "residual-usd: 5000.0 must not be above price-usd"),
         ({"web.listen-address": "10836"}, "expected HOST:PORT"),
     ],

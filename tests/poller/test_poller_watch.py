@@ -204,7 +204,7 @@ def test_what_is_held_back_is_out_of_the_metric_counted_and_said_once(
         assert value(app.url, total, source="told", reason="jump") == 1
         assert value(app.url, total, source="told", reason="zero") == 3
         assert value(app.url, "epochcost_price_source_success", source="told") == 1
-    assert len([r for r in caplog.records if "hard to believe" in r.getMessage() and "$90" in r.getMessage()]) == 1
+    assert len([r for r in caplog.records if "implausible" in r.getMessage() and "$90" in r.getMessage()]) == 1
 
 
 def test_a_source_that_is_accepted_jumps_at_once(tmp_path: Path) -> None:

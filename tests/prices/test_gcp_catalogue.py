@@ -38,7 +38,7 @@ def test_every_page_is_read_in_dollars() -> None:
 def test_pages_that_go_round_in_a_circle_end() -> None:
     with serving() as server:
         server.circle = True
-        assert "the pages go round in a circle" in error(server)
+        assert "pagination loop: a page token was repeated" in error(server)
 
 
 def test_a_row_that_a_changing_list_gives_twice_counts_once() -> None:

@@ -96,7 +96,7 @@ def test_two_texts_of_one_device_that_differ_are_no_price() -> None:
 def test_a_size_that_is_not_sold_is_no_slice(instance_type: str) -> None:
     with serving() as server, pytest.raises(PriceSourceError) as caught:
         ask(server, instance_type)
-    assert str(caught.value) == f"gcp: {instance_type!r} is no size in which that TPU is sold"
+    assert str(caught.value) == f"gcp: {instance_type!r} is not a size in which that TPU is sold"
 
 
 def test_each_service_is_read_only_when_something_of_it_is_wanted() -> None:

@@ -135,6 +135,17 @@ def test_an_unknown_name_is_said_once_in_the_log(caplog: pytest.LogCaptureFixtur
     ("name", "memory_gib", "model"),
     [
         ("NVIDIA B300 SXM6 AC", 288, "B300"),
+        ("GB200 NVL72", 186, "GB200"),
+        ("NVIDIA GB300 NVL72", None, "GB300"),
+        ("Intel Data Center GPU Max 1550", None, "Max 1550"),
+        ("Intel Arc Pro B60", None, "Arc B60"),
+        ("AMD Radeon AI PRO R9700", None, "Radeon AI Pro R9700"),
+        ("NVIDIA CMP 170HX", None, "CMP 170HX"),
+        # A size in the name that is less than the chip is made with is that of a part of it.
+        ("H100 20GB", None, ""),
+        ("NVIDIA H100 64GB", None, ""),
+        ("L4 12GB", None, ""),
+        ("NVIDIA GH200 480GB", None, "GH200"),
         ("NVIDIA GH200 144G HBM3e", 144, "GH200"),
         ("NVIDIA H20-3e", 141, "H20"),
         ("NVIDIA GB10", 128, "GB10"),

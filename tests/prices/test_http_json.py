@@ -116,7 +116,7 @@ def test_a_server_that_says_nothing_is_left_after_the_timeout(server: JsonServer
 def test_a_server_that_is_not_there_is_an_error_that_names_it(api: JsonApi) -> None:
     with JsonServer() as gone:
         pass
-    assert refused(api, f"{gone.url}/x").startswith(f"src: GET {gone.host}/x: cannot be asked: ")
+    assert refused(api, f"{gone.url}/x").startswith(f"src: GET {gone.host}/x: request failed: ")
 
 
 # --- answers ---
@@ -131,8 +131,8 @@ def test_a_server_that_is_not_there_is_an_error_that_names_it(api: JsonApi) -> N
         (b'{"price": 1e', "the answer is not JSON"),
         (b"\xff\xfe", "the answer is not JSON"),
         (b"[" * 100_000, "RecursionError"),
-        (b"[]", "the answer is no JSON object but a list"),
-        (b"null", "the answer is no JSON object but a NoneType"),
+        (b"[]", "the response is not a JSON object but a list"),
+        (b"null", "the response is not a JSON object but a NoneType"),
     ],
 )
 def test_an_answer_that_is_no_json_object_is_an_error(server: JsonServer, api: JsonApi, raw: bytes, said: str) -> None:
@@ -182,7 +182,7 @@ def test_of_a_link_to_the_next_page_only_the_query_is_used(server: JsonServer, a
 @pytest.mark.parametrize("link", ["?page=2", 7, {"href": "?page=2"}])
 def test_pages_that_lead_in_a_circle_or_nowhere_are_an_error(server: JsonServer, api: JsonApi, link: object) -> None:
     server.on("/x", Answer({"next": link}))
-    with pytest.raises(HttpError, match=r"/x: its link to the next page leads nowhere"):
+    with pytest.raises(HttpError, match=r"/x: invalid next-page link"):
         list(api.pages(f"{server.url}/x", {}, lambda page: page["next"]))
 
 

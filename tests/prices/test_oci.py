@@ -178,6 +178,9 @@ def test_a_shape_is_found_by_the_name_that_the_machine_itself_has(server: JsonSe
     [
         ("BM.GPU.MI355X.8", 8, 288, 288),
         ("BM.GPU.GB300.4", 4, 278, 278),
+        ("BM.GPU.GB200-v2.4", 4, 744, 186),
+        ("BM.GPU.MI355X-v1.8", 8, 288, 288),
+        ("BM.GPU.L40S-NC.4", 4, 192, 48),
         ("BM.GPU.H100.8", 8, 640, 80),
         ("BM.GPU.B300.8", 8, 2100, 262.5),
         ("VM.GPU.A10.2", 2, 48, 24),

@@ -13,7 +13,7 @@ from epochcost.model import Price, PriceKey, PriceStep, PurchaseOption
 from epochcost.poller.poller_settings import PollerSettings
 from epochcost.prices.adjust import parse_adjustments
 from epochcost.prices.allowances import Credit, parse_credits, parse_limits
-from epochcost.prices.extras import parse_extras, with_extras
+from epochcost.prices.extras import parse_charged, parse_extras, with_extras
 from epochcost.prices.merged_prices import usd_per_hour_at
 from epochcost.prices.price_source import Catalogue
 from epochcost.prices.store import PriceStore
@@ -247,12 +247,61 @@ def test_extras_have_units_and_what_has_a_price_by_the_hour_is_charged_by_it() -
     assert with_extras(published(30.0), (disk, licence, egress)).usd_per_hour == pytest.approx(30.6)
 
 
+def test_traffic_has_a_price_by_the_hour_where_it_is_said_how_much_there_is() -> None:
+    (egress,) = parse_extras({"name": "egress", "usd-per-gb": 0.1, "gb-per-month": 7300, "charged": True})
+    assert egress.usd_per_hour == pytest.approx(1.0)
+    assert with_extras(published(30.0), (egress,)).usd_per_hour == pytest.approx(31.0)
+
+
+def test_an_extra_that_begins_and_ends_changes_nothing_of_what_was_before() -> None:
+    raw = {"name": "disk", "usd-per-hour": 1, "charged": True, "from": "2026-03-01", "until": "2026-04-01"}
+    april = MARCH + 31 * 86400
+    price = with_extras(published(30.0), parse_extras(raw))
+    assert [(step.ts, step.usd_per_hour) for step in price.steps] == [(-math.inf, 30.0), (MARCH, 31.0), (april, 30.0)]
+
+
+def test_extras_of_one_machine_are_written_in_a_line() -> None:
+    disk, address, licence, egress = parse_charged(
+        "disk=0.073*1000/gb-month, address=0.005/hour, licence=365/month,egress=0.1*7300/gb"
+    )
+    assert [extra.usd_per_hour for extra in (disk, address, licence, egress)] == pytest.approx([0.1, 0.005, 0.5, 1.0])
+    assert {extra.charged for extra in (disk, address, licence, egress)} == {True}
+    assert parse_charged("") == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "disk",
+        "disk=0.08",
+        "disk=0.08/week",
+        "disk=0.08/gb-month",
+        "address=0.005*2/hour",
+        "egress=0.09/gb",
+        "disk=-1*10/gb-month",
+        "disk=0*10/gb-month",
+        "disk=1..2*10/gb-month",
+        "=1/hour",
+        "a\nb=1/hour",
+        "disk=1/hour,disk=1/month",
+        "disk=0.08*nan/gb-month",
+    ],
+)
+def test_a_bad_line_of_extras_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"expected NAME=|must be 1 to 64|each needs its own name"):
+        parse_charged(text)
+
+
 @pytest.mark.parametrize(
     ("raw", "said"),
     [
         ({"name": "disk", "usd-per-gb-month": 0.1}, "gb: how many GB"),
         ({"name": "disk", "usd-per-hour": 0.1, "gb": 5}, "gb: how many GB"),
-        ({"name": "egress", "usd-per-gb": 0.1, "charged": True}, "only shown"),
+        ({"name": "egress", "usd-per-gb": 0.1, "charged": True}, "agents do not count traffic"),
+        ({"name": "disk", "usd-per-hour": 0.1, "gb-per-month": 5}, "gb-per-month: how many GB of traffic"),
+        ({"name": "egress", "usd-per-gb": 0.1, "gb-per-month": 0}, "gb-per-month: 0 must be a number above 0"),
+        ({"name": "d", "usd-per-hour": 1, "from": "2026-03-01", "until": "2026-03-01"}, "until: .* is not after from"),
+        ({"name": "d", "usd-per-hour": 1, "from": "soon"}, "from: 'soon' must be a day"),
         ({"name": "disk", "usd-per-hour": 0.1, "usd-per-month": 5}, "give one of"),
     ],
 )
@@ -279,6 +328,10 @@ def test_credit_has_a_balance_of_a_day_and_limits_have_hours() -> None:
         (parse_limits, {"name": "x"}, "give session-hours, free-hours or both"),
         (parse_limits, {"name": "x", "free-hours": 30}, "per: '' must be one of day, week, month"),
         (parse_limits, {"name": "x", "session-hours": 30, "per": "week"}, "goes with free-hours"),
+        (parse_limits, {"name": "x", "free-hours": 25, "per": "day"}, "free-hours: 25 is more than a day has"),
+        (parse_limits, {"name": "x", "free-hours": 9, "per": "month", "from": "2026-03-01"}, "from: a day on which"),
+        (parse_limits, {"name": "x", "session-hours": 9, "from": "2026-03-01"}, "from: a day on which"),
+        (parse_limits, {"name": "x", "free-hours": 9, "per": "week", "from": "saturday"}, "from: 'saturday' must be"),
     ],
 )
 def test_bad_credit_and_bad_limits_are_refused(parse: Callable[[object], object], raw: object, said: str) -> None:

@@ -427,7 +427,9 @@ def test_a_row_that_is_no_price_is_refused_with_its_content(
     aws: AwsPriceServer, spot_source: AwsSpot, usd: str
 ) -> None:
     aws.spot_history = [spot("p2.xlarge", "us-east-1a", usd, NOW - 60)]
-    with pytest.raises(PriceSourceError, match=r"a row of us-east-1 is no price: .*'AvailabilityZone': 'us-east-1a'"):
+    with pytest.raises(
+        PriceSourceError, match=r"a row of us-east-1 is not a price: .*'AvailabilityZone': 'us-east-1a'"
+    ):
         spot_source.fetch(wanted("p2.xlarge"), NOW)
 
 
@@ -668,3 +670,25 @@ def test_a_new_way_of_paying_is_noticed(aws: AwsPriceServer, on_demand: AwsOnDem
     found = on_demand.fetch(wanted("p2.xlarge"), NOW)
     assert found.unknown == ("marketoption=Lottery",)
     assert len(found.prices) == 1
+
+
+def test_a_new_kind_of_training_is_noticed(aws: AwsPriceServer, sagemaker: AwsSageMaker) -> None:
+    aws.products = [
+        training("ml.p2.xlarge", 1.125),
+        training("ml.p2.xlarge", 1.361, "Hosting"),
+        training("ml.p2.xlarge", 0.5, "TrainingLottery"),
+    ]
+    found = sagemaker.fetch(wanted("ml.p2.xlarge"), NOW)
+    assert (found.unknown, dollars(found)) == (("TrainingLottery",), {("us-east-1", "", "ml.p2.xlarge"): 1.125})
+
+
+def test_spot_prices_of_a_product_that_is_not_known_are_noticed(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
+    aws.filters = False
+    aws.spot_history = [
+        spot("p2.xlarge", "us-east-1a", 0.28, NOW - 60),
+        spot("p2.xlarge", "us-east-1a", 0.38, NOW - 60, "SUSE Linux (Amazon VPC)"),
+        spot("p2.xlarge", "us-east-1a", 0.48, NOW - 60, "Plan 9"),
+    ]
+    found = spot_source.fetch(wanted("p2.xlarge"), NOW)
+    assert found.unknown == ("Plan 9",)
+    assert [price.usd_per_hour for price in found.prices] == [0.28]

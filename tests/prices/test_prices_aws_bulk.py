@@ -175,3 +175,12 @@ def test_it_watches_what_the_settings_name() -> None:
 
     (source,) = make(Told())
     assert source.watched == {P4D}
+
+
+def test_a_new_way_of_paying_is_noticed(server: PriceListServer) -> None:
+    serve(
+        server, line("9.0", "NEW", MarketOption="Lottery"), line("1.0", "CB", MarketOption="CapacityBlock"), line("2")
+    )
+    found = fetch(server)
+    assert found.unknown == ("MarketOption=Lottery",)
+    assert [price.usd_per_hour for price in found.prices] == [2.0]

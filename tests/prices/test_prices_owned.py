@@ -55,7 +55,7 @@ GOOD = {"price-usd": 2000, "years": 2, "watts": 355, "tariff-usd-per-kwh": 0.12}
     [
         ({"years": 0}, "machine 1: years: 0 must be above 0"),
         ({"years": "two"}, "machine 1: years: 'two' must be a number"),
-        ({"pue": 0.5}, "machine 1: pue: 0.5 must be 1 or more"),
+        ({"pue": 0.5}, "machine 1: pue: 0.5: PUE must be >= 1"),
         ({"watts": -5}, "machine 1: watts: -5.0 must be a finite number"),
         ({"watts": float("nan")}, "machine 1: watts: nan must be a finite number"),
         ({"watts": True}, "machine 1: watts: True must be a number"),

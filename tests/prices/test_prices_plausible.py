@@ -1,4 +1,4 @@
-"""Answers that are hard to believe are held back until they are confirmed."""
+"""Answers that are implausible are held back until they are confirmed."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_a_figure_of_zero_or_less_is_never_believed(usd: float, reason: str) -> 
     for minute in (1, 2, 3):
         verdict = store.put("aws", Catalogue((), refused=(Refused(KEY, usd),)), NOW + minute)
         assert verdict.held == {reason: 1}
-        assert verdict.sentence == f"p2.xlarge on_demand in us-east-1 at ${usd:g} an hour is no price"
+        assert verdict.sentence == f"p2.xlarge on_demand in us-east-1 at ${usd:g} an hour is not a price"
     assert store.book.prices[KEY].usd_per_hour == 0.9
 
 

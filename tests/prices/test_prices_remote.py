@@ -167,7 +167,7 @@ def changed(**changes: Any) -> bytes:
 )
 def test_a_malformed_answer_is_refused(poller: Poller, body: bytes) -> None:
     poller.body = body
-    assert "its answer is no price" in said(poller)
+    assert "its response is not a price" in said(poller)
 
 
 def test_a_huge_answer_is_refused(poller: Poller) -> None:
@@ -203,12 +203,12 @@ def test_a_poller_that_cuts_its_answer_short_is_an_error(poller: Poller) -> None
 
 
 def test_a_poller_that_is_not_there_is_named() -> None:
-    with pytest.raises(PriceSourceError, match=r"price poller 127\.0\.0\.1:9: cannot be asked: .*refused"):
+    with pytest.raises(PriceSourceError, match=r"price poller 127\.0\.0\.1:9: request failed: .*refused"):
         RemotePrice("http://127.0.0.1:9", NODE).fetch(0.0)
 
 
 def test_a_password_in_the_url_is_not_repeated_by_the_network_library() -> None:
-    with pytest.raises(PriceSourceError, match="price poller prices: cannot be asked") as caught:
+    with pytest.raises(PriceSourceError, match="price poller prices: request failed") as caught:
         RemotePrice("http://ann:tr0ub4dor@prices", NODE).fetch(0.0)
     assert "tr0ub4dor" not in str(caught.value)
 

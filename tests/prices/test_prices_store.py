@@ -161,7 +161,7 @@ def test_a_corrupt_state_file_is_moved_aside_with_one_line_in_the_log(
     assert not store.book.prices
     assert (tmp_path / "prices.json.corrupt").read_bytes() == content
     assert len(caplog.records) == 1
-    assert "is no price state" in caplog.text
+    assert "is not a price state" in caplog.text
     store.put("aws", Catalogue((price(DEMAND, (NOW, 1.0)),)), NOW)
     assert json.loads(path.read_bytes())["v"] == 1
 

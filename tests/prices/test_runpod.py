@@ -238,3 +238,16 @@ def test_a_balance_that_is_refused_takes_no_price_with_it(server: JsonServer, tm
     found = asked.fetch(wanted("runpod", ("secure", "1x H100 SXM")), NOW)
     assert (len(found.prices), found.problems, found.credits) == (2, (), ())
     assert "what the account has left is not known" in found.notes[0]
+
+
+def test_a_model_that_could_not_be_told_leaves_the_others_alone_and_is_said(server: JsonServer) -> None:
+    errors = [{"message": "Something failed for one model", "path": ["gpuTypes", 1]}]
+    server.on("/graphql", Answer({"data": {"gpuTypes": [L4, None]}, "errors": errors}))
+    found = source(server).fetch(wanted("runpod", ("secure", "1x L4")), NOW)
+    assert dollars(found)["secure", "1x L4", ON_DEMAND] == 0.43
+    assert found.problems == ("runpod: gpuTypes: only a part came: Something failed for one model",)
+
+
+def test_a_model_that_is_null_without_an_error_is_no_answer(server: JsonServer) -> None:
+    with pytest.raises(PriceSourceError, match="not an answer of RunPod's API: gpuTypes: None in it"):
+        fetch(server, [L4, None], ("secure", "1x L4"))

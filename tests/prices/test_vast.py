@@ -358,3 +358,8 @@ def test_a_balance_that_cannot_be_read_takes_no_price_with_it_and_is_said(server
     found = rented(server, [machine(101, 0.75)])
     assert (len(found.prices), found.problems, found.credits) == (1, (), ())
     assert "what the account has left is not known" in found.notes[-1]
+
+
+def test_a_new_kind_of_price_of_a_rented_machine_is_noticed(server: JsonServer) -> None:
+    assert rented(server, [machine(1, 0.5)]).unknown == ()
+    assert rented(server, [machine(1, 0.5, surge_cost=1.0)]).unknown == ("surge_cost",)

@@ -90,6 +90,7 @@ def test_null_is_not_said_and_unknown_keys_are_nothing():
         ({"gpus": [1.5]}, "gpus"),
         ({"gpus": list(range(2000))}, "gpus"),
         ({"experiment": 5}, "experiment"),
+        ({"team": ["vision"]}, "team"),
         ({"lock": 1}, "lock"),
         ({"pid": 0}, "pid"),
         ({"job": 4711}, "job"),

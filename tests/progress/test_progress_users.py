@@ -189,6 +189,7 @@ def test_one_user_may_take_half_of_the_runs_and_whoever_comes_next_finds_a_place
         assert opened(it, ANN, 100) == 4
         assert opened(it, 1002, 1) == 1
     assert it.refused == {(MALLORY, "runs"): 94, (ANN, "runs"): 96}
+    assert it.refused_by_name() == {(str(MALLORY), "runs"): 94, (str(ANN), "runs"): 96}
     assert [r.message.partition(":")[0] for r in caplog.records] == [f"user {MALLORY}", f"user {ANN}"], "once each"
 
 

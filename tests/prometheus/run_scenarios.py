@@ -293,7 +293,8 @@ def only(cluster: str) -> str:
 
 GROUPS = [
     "epochcost-thresholds", "epochcost-budgets", "epochcost-links", "epochcost-price", "epochcost-place",
-    "epochcost-parts", "epochcost-run", "epochcost-epoch", "epochcost-archive", "epochcost-cost", "epochcost-spend",
+    "epochcost-parts", "epochcost-run", "epochcost-owner", "epochcost-epoch", "epochcost-archive",
+    "epochcost-cost", "epochcost-spend",
     "epochcost-waste", "epochcost-gpu", "epochcost-memory", "epochcost-market", "epochcost-compare", "epochcost-budget",
     "epochcost-calendar", "epochcost-run-budget", "epochcost-experiment",
 ]  # fmt: skip

@@ -32,7 +32,7 @@ OF_AGENTS = ("epochcost_node_", "epochcost_gpu_", "epochcost_run_", "epochcost_c
 OF_OTHER_VERSIONS = ("EpochcostAgentVersion",)
 ABOUT_TARGETS = ("target:", "EpochcostAgentDown", "EpochcostPricesDown", "EpochcostAgentVersion")
 """A target that does not answer has no other name."""
-BARE_ON = re.compile(r"epochcost:(threshold|link):|vector\(|time\(\)|days_in_month|hour\(|month\(|count\(|sum\(")
+BARE_ON = re.compile(r"epochcost:(threshold|link):|vector\(|time\(\)|days_in_month|utc:|hour\(|month\(|count\(|sum\(")
 """What a match ``on ()`` may be with: something that has one value for everybody."""
 
 

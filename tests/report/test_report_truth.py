@@ -20,6 +20,15 @@ def test_the_dollars_of_a_run_are_exact(store, run):
     assert run_of(store.whole(), run).usd == pytest.approx(cost(run), rel=1e-9)
 
 
+def test_what_prices_are_made_of_sums_to_what_machines_with_known_parts_cost(whole):
+    parts = whole.fleet.parts
+    assert set(parts) == {"published", "extra disk"}
+    assert parts["extra disk"] / sum(parts.values()) == pytest.approx(0.1)
+    known = [n for n in FLEET.nodes if n.prices and n.agent_knows_price]
+    spent = sum(usd for n in known for _, usd in n.totals(seen(n, LENGTH)).values())
+    assert sum(parts.values()) == pytest.approx(spent, rel=0.03)
+
+
 @pytest.mark.parametrize("run", EXACT)
 def test_the_dollars_of_a_part_of_a_run_are_exact_too(store, run):
     row = next((r for r in store.part().runs if r.label == run), None)

@@ -266,6 +266,12 @@ def test_loopback_and_who_has_proved_who_he_is_find_a_place_when_all_are_taken_b
     assert places.take(Held(places, None), "10.0.0.9")
 
 
+def test_users_of_this_machine_leave_places_to_who_comes_from_outside():
+    places = Places(8, reserved=2)
+    assert [places.take(Held(places, None), f"127.0.0.{n}") for n in range(7)] == [True] * 6 + [False]
+    assert all(places.take(Held(places, None), "10.0.0.1") for _ in range(2))
+
+
 @pytest.mark.parametrize(
     ("address", "party"),
     [
@@ -303,6 +309,15 @@ def test_a_name_of_somebody_elses_that_leads_to_loopback_is_refused(server: Serv
     with connected(server) as client:
         client.send(f"{method} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n".encode())
         assert client.read().status == (421 if host else 200)
+
+
+@pytest.mark.parametrize(
+    ("target", "status"), [("http://localhost/p", 200), ("http://evil.example/p", 421), ("http://a@localhost/p", 421)]
+)
+def test_of_a_whole_address_its_host_counts(server: Server, target: str, status: int):
+    with connected(server) as client:
+        client.send(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        assert client.read().status == status
 
 
 @pytest.mark.parametrize(

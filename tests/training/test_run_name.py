@@ -121,6 +121,11 @@ def test_an_arrays_task_is_the_job(tmp_path: Path):
     assert ids(tmp_path, **SLURM, SLURM_ARRAY_JOB_ID="70", SLURM_ARRAY_TASK_ID="3") == ["70_3"]
 
 
+def test_the_components_of_a_heterogeneous_job_are_one_job(tmp_path: Path):
+    first, second = ({**SLURM, "SLURM_JOB_ID": number, "SLURM_HET_JOB_ID": "77"} for number in ("77", "78"))
+    assert ids(tmp_path / "1", **first) == ids(tmp_path / "2", **second) == ["77"]
+
+
 @pytest.mark.parametrize("step", ["4294967290", "4294967291", "batch", ""])
 def test_a_batch_script_is_no_step(tmp_path: Path, step: str):
     assert ids(tmp_path, **SLURM, SLURM_STEP_ID=step) == ["77"]

@@ -13,6 +13,19 @@ from epochcost.training.job import Job, job, run_id, safe, visible_gpus
 
 
 @pytest.mark.parametrize(
+    ("environ", "team"),
+    [
+        ({}, ""),
+        ({"SLURM_JOB_ACCOUNT": "physics"}, "physics"),
+        ({"EPOCHCOST_TEAM": "vision", "SLURM_JOB_ACCOUNT": "physics"}, "vision"),
+        ({"EPOCHCOST_TEAM": "  ", "SLURM_JOB_ACCOUNT": "physics"}, "physics"),
+    ],
+)
+def test_who_pays_is_what_the_user_says_else_the_account_that_slurm_charges(environ, team):
+    assert job(environ).team == team
+
+
+@pytest.mark.parametrize(
     ("environ", "run"),
     [
         ({"EPOCHCOST_RUN": "a", "SLURM_JOB_ID": "7"}, "a"),

@@ -207,6 +207,51 @@ def test_several_batches_that_make_a_step_are_said_to(directory: Path):
     assert all("steps" not in line for line in lines)
 
 
+class Loader(list):
+    """As PyTorch's loaders say it."""
+
+    def __init__(self, batches: int, batch_size: object) -> None:
+        super().__init__(range(batches))
+        self.batch_size = batch_size
+
+
+def test_batches_that_are_smaller_than_a_step_are_several_of_one(directory: Path):
+    """Micro-batches of 4 where a step takes 16 samples: 40 samples an epoch, not 160."""
+    with epochcost.run("x", epochs=2, batch_size=16) as run:
+        for _ in run.epochs():
+            list(run.batches(Loader(10, 4)))
+    assert of(events(directory), "epoch_end", "epoch", "step", "samples") == [(1, 2, 40), (2, 5, 80)]
+
+
+@pytest.mark.parametrize(
+    ("loader", "more"),
+    [
+        (Loader(4, 8), {}),  # a step is a batch
+        (Loader(4, 16), {}),  # larger than a step: nobody knows
+        (Loader(4, 3), {}),  # no whole number of batches
+        (Loader(4, None), {}),
+        (Loader(4, "4"), {}),
+        (Loader(4, -4), {}),
+        (Loader(4, True), {}),
+        (Loader(4, 4), {"accumulate": 1}),  # said otherwise
+    ],
+)
+def test_nothing_is_derived_where_it_does_not_come_out_even(directory: Path, loader: Loader, more: dict[str, int]):
+    with epochcost.run("x", epochs=1, batch_size=8) as run:
+        for _ in run.epochs():
+            list(run.batches(loader, **more))
+    assert of(events(directory), "end", "step", "samples") == [(4, 32)]
+
+
+def test_batches_of_several_ranks_make_a_step(directory: Path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    with epochcost.run("x", epochs=1, batch_size=8) as run:
+        for _ in run.epochs():
+            list(run.batches(Loader(4, 4)))
+    assert of(events(directory), "end", "step", "samples") == [(4, 32)]
+
+
 def test_accumulated_batches_go_on_within_an_epoch(directory: Path):
     with epochcost.run("x", epochs=2, batch_size=8) as run:
         run.resume(epoch=1.5, step=6)

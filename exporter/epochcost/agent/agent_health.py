@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -11,11 +12,12 @@ from epochcost.agent.gpu_owners import GpuOwners
 from epochcost.agent.gpu_sampling import GpuSampling
 from epochcost.agent.host_sampling import HostSampling
 from epochcost.agent.priced_machine import PricedMachine
-from epochcost.agent.snapshot import CollectorHealth, Snapshot
+from epochcost.agent.snapshot import CollectorHealth, NodeTerms, Snapshot
 from epochcost.agent.whole_run_feed import WholeRunFeed
 from epochcost.nodes.notices import NoticeFeed, sentence
 
 HANG_SECONDS = 60.0
+SOON_SECONDS = 3600.0
 GOOD = CollectorHealth(success=True, duration_seconds=0.0)
 
 
@@ -88,10 +90,29 @@ def hanging(since: float | None) -> str:
     return f"no answer for {seconds:.0f} s" if seconds > HANG_SECONDS else ""
 
 
+def endings(terms: NodeTerms, now: float) -> list[str]:
+    """What ends within the hour: the session, the credit."""
+    found = [
+        f"session: the limit {name} ends this machine in {_minutes(end - now)}. Save a checkpoint."
+        for name, end in terms.session_ends
+        if end - now < SOON_SECONDS
+    ]
+    for purse in terms.purses:
+        left = math.inf if purse.empty_ts is None else purse.empty_ts - now
+        if left < SOON_SECONDS:
+            found.append(f"credit: {purse.name} is empty or void in {_minutes(left)}. Top it up.")
+    return found
+
+
+def _minutes(seconds: float) -> str:
+    return f"{max(0.0, seconds) / 60:.0f} min"
+
+
 def problems(snapshot: Snapshot) -> tuple[str, ...]:
     """What people should do something about, as sentences."""
     notice = snapshot.node.preemption
     found = [] if notice is None else [f"preemption: {sentence(notice)}. Save a checkpoint."]
+    found += endings(snapshot.node.terms, snapshot.t)
     for name, health in sorted(snapshot.health.items()):
         if health.success:
             found += [f"{name}: {health.note}"] if health.note else []

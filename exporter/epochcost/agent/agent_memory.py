@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from epochcost.agent.agent_health import AgentHealth
@@ -44,6 +45,8 @@ class Remembered:
     meter: Meter
     machine: PricedMachine
     guarding: Guarding | None = None
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    """Held by who changes, saves or describes what the meter knows: its snapshot is made when somebody asks for it."""
 
 
 class AgentMemory:
@@ -119,14 +122,15 @@ class AgentMemory:
         """Everything that must survive, as JSON-able data, all of one instant."""
         it = self._parts
         guard = {} if it.guarding is None else {"guard": it.guarding.state()}
-        return {
-            **guard,
-            "boot_id": self._host.boot_id,
-            **it.machine.state(),
-            "clock": it.clock.state(),
-            "files": it.files.state(),
-            "meter": it.meter.state(),
-        }
+        with it.lock:
+            return {
+                **guard,
+                "boot_id": self._host.boot_id,
+                **it.machine.state(),
+                "clock": it.clock.state(),
+                "files": it.files.state(),
+                "meter": it.meter.state(),
+            }
 
     def save_when_due(self) -> None:
         """Save, if the last time is long enough ago."""

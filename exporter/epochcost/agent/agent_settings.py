@@ -5,7 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from epochcost.model import PurchaseOption
-from epochcost.settings import address, between, boolean, choice, http_url, option, optional, positive, ratio, some_of
+from epochcost.prices.extras import Extra, parse_charged
+from epochcost.settings import (
+    SettingsError,
+    absolute_patterns,
+    address,
+    between,
+    boolean,
+    choice,
+    http_url,
+    option,
+    optional,
+    positive,
+    ratio,
+    some_of,
+)
 from epochcost.store.store_settings import StoreSettings, same_option
 
 OWNER_SOURCES = ("run", "kubernetes", "slurm", "container", "user")
@@ -21,7 +35,17 @@ class AgentSettings:
     )
     web_config_file: str = option("web.config.file", "", "TLS and basic auth, by the exporter-toolkit schema")
     events_dir: str = option(
-        "events.dir", "", "where training processes write their events; empty: found as they find it"
+        "events.dir",
+        "",
+        "directory of the training processes' event files; empty: use the search order of the training "
+        "processes (docs/events.md)",
+    )
+    events_user_dirs: tuple[str, ...] = option(
+        "events.user-dirs",
+        (),
+        "besides: directories of one user each, as a platform makes them: paths or patterns (/run/epochcost-users/*), "
+        "with commas between them",
+        parse=absolute_patterns,
     )
     intake_token_file: str = option(
         "intake.token-file", "", "file with the token that events over HTTP must carry (POST /v1/events)"
@@ -33,7 +57,7 @@ class AgentSettings:
         "the whole machine and may write there, else state/ beside the events",
     )
     sample_interval: float = option(
-        "sample.interval", 1.0, "between two samples of the devices", parse=between("100ms", "1m")
+        "sample.interval", 1.0, "interval between device samples", parse=between("100ms", "1m")
     )
     gpus_source: str = option(
         "gpus.source",
@@ -69,53 +93,81 @@ class AgentSettings:
     node_reservation: str = option(
         "node.reservation",
         "",
-        "id of the reservation (a capacity block) that it runs in, where its price is of that one",
+        "id of the reservation (such as a capacity block) that this machine runs in, if its price is that "
+        "reservation's",
+    )
+    node_session_limit: float | None = option(
+        "node.session-limit",
+        None,
+        "how long after its boot the provider ends this machine (12h, 24h), where it does",
+        parse=optional(between("1m", "366d")),
+    )
+    node_team: str = option(
+        "node.team", "", "team that this machine is paid for, as label team; a run may name another (EPOCHCOST_TEAM)"
     )
     node_metadata: str = option(
         "node.metadata",
         "auto",
-        "whom to ask what this machine is and whether it is taken away: auto (the cloud whose firmware it has, and the "
+        "where to detect this machine's identity and preemption notices: auto (the cloud that its firmware "
+        "names, and the "
         "Kubernetes API in a pod), aws, gcp, azure, kubernetes or off",
         parse=choice("auto", "aws", "gcp", "azure", "kubernetes", "off"),
     )
     node_metadata_url: str = option(
-        "node.metadata-url", "", "the cloud's metadata service, if not at its own address", parse=http_url
+        "node.metadata-url",
+        "",
+        "base URL of the cloud's metadata service; empty: the cloud's own address",
+        parse=http_url,
     )
     owners_sources: tuple[str, ...] = option(
         "owners.sources",
         OWNER_SOURCES,
-        f"who may say whose a GPU is: any of {', '.join(OWNER_SOURCES)}; empty: nobody",
+        f"sources used to attribute GPUs to owners: any of {', '.join(OWNER_SOURCES)}; empty: none",
         parse=some_of(*OWNER_SOURCES),
     )
     owners_kubernetes_socket: str = option(
         "owners.kubernetes-socket", "/var/lib/kubelet/pod-resources/kubelet.sock", "the kubelet's pod-resources socket"
     )
+    owners_hami: bool = option(
+        "owners.hami",
+        False,  # noqa: FBT003 - the default of an option
+        "read HAMi's GPU shares from the annotations of the node's pods; requires the right to list pods",
+        parse=boolean,
+    )
     owners_slurm_dir: str = option(
         "owners.slurm-dir",
         "/run/epochcost-slurm",
-        "where Slurm's prolog writes which job holds which GPU; root's alone",
+        "directory in which Slurm's prolog records which job holds which GPU; writable by root only",
     )
     node_share: str = option(
         "node.share",
         "whole-node",
-        "who pays for GPUs that no run uses: whole-node (the runs on it, as the bill does) or per-gpu (nobody)",
+        "how the cost of unused GPUs is allocated: whole-node (to the runs on the node, as the provider bills) "
+        "or per-gpu (to no run)",
         parse=choice("whole-node", "per-gpu"),
     )
     price_usd_per_hour: float | None = option(
         "price.usd-per-hour",
         None,
-        "what an hour of this machine costs, if no price poller is asked",
+        "fixed hourly price of this machine in US dollars; use it instead of --prices.url",
         parse=optional(positive),
+    )
+    price_extras: tuple[Extra, ...] = option(
+        "price.extras",
+        (),
+        "what is paid beside that price: disk=0.08*1000/gb-month, address=0.005/hour, licence=375/month, "
+        "egress=0.09*50/gb (GB of a month)",
+        parse=parse_charged,
     )
     prices_url: str = option("prices.url", "", "the price poller, http://HOST:10836", parse=http_url)
     prices_interval: float = option(
-        "prices.interval", 60.0, "between two questions to the poller", parse=between("100ms", "1d")
+        "prices.interval", 60.0, "interval between requests to the price poller", parse=between("100ms", "1d")
     )
     prices_password_file: str = option(
         "prices.password-file", "", "file with user:password for the poller's basic auth"
     )
     prices_account: str = option(
-        "prices.account", "", "account or project whose own rates (in the poller's adjustments) this machine pays"
+        "prices.account", "", "account or project whose rates (in the poller's adjustments) apply to this machine"
     )
     prices_ca_file: str = option("prices.ca-file", "", "CA certificate of the poller's TLS")
     prometheus_url: str = same_option("prometheus_url")
@@ -127,54 +179,56 @@ class AgentSettings:
     prometheus_key_file: str = same_option("key_file")
     prometheus_header: str = same_option("header")
     prometheus_timeout: float = option(
-        "prometheus.timeout", 10.0, "how long one request to the store may take", parse=between("100ms", "1m")
+        "prometheus.timeout", 10.0, "timeout of one request to the store", parse=between("100ms", "1m")
     )
     prometheus_interval: float = option(
         "prometheus.interval",
         30.0,
-        "interval between requests to the store of --prometheus.url, which has the whole of runs over several machines",
+        "interval between requests to the store of --prometheus.url, which knows runs over several machines as a whole",
         parse=between("1s", "1h"),
     )
     energy_usd_per_kwh: float | None = option(
         "energy.usd-per-kwh",
         None,
-        "dollars for a kWh of electricity here, for an owned machine (a rented one's price has it)",
+        "price of electricity in US dollars per kWh, for an owned machine (the price of a rented one includes it)",
         parse=optional(positive),
     )
     grid_grams_per_kwh: float | None = option(
         "grid.grams-per-kwh",
         None,
-        "grams of CO2 that your grid emits for a kWh, as its operator says; no emissions are shown without",
+        "carbon intensity of your grid in grams of CO2 per kWh, as published by its operator; without it no "
+        "emissions are shown",
         parse=optional(positive),
     )
     grid_listed: bool = option(
         "grid.listed",
         False,  # noqa: FBT003 - the default of an option
-        "take grams from the dated list of the provider's own figures by region, where it has yours",
+        "use the dated list of the provider's own carbon intensities by region, if it has this machine's region",
         parse=boolean,
     )
     busy_ratio: float = option(
         "states.busy-ratio",
         0.05,
-        "a GPU without a run counts as unattributed from this utilisation on, else vacant",
+        "minimum utilisation for a GPU without a run to count as unattributed instead of vacant",
         parse=ratio,
     )
     held_memory_bytes: int = option(
         "states.held-memory",
         268435456,
-        "bytes of device memory in use from which on somebody holds the GPU; more than an idle driver uses",
+        "minimum device memory in use, in bytes, for a GPU to count as held by a process; more than an idle "
+        "driver uses",
         parse=lambda text: int(positive(text)),
     )
     stall_seconds: float = option(
         "states.stall-after",
         120.0,
-        "least time without progress before a run counts as stalled",
+        "minimum time without progress before a run is marked stalled",
         parse=between("1s", "30d"),
     )
     silence_seconds: float = option(
         "states.lost-after",
         3600.0,
-        "silence after which a run counts as lost, where its process cannot be watched",
+        "how long a run may send no events before it is marked lost, when its process cannot be monitored",
         parse=between("1s", "30d"),
     )
     keep_seconds: float = option(
@@ -186,6 +240,12 @@ class AgentSettings:
     log_level: str = option(
         "log.level", "info", "debug, info, warning or error", parse=choice("debug", "info", "warning", "error")
     )
+
+    def __post_init__(self) -> None:
+        if self.price_extras and self.price_usd_per_hour is None:
+            raise SettingsError(
+                "--price.extras needs --price.usd-per-hour: a poller has extras of its own (docs/prices.md)"
+            )
 
     @property
     def store(self) -> StoreSettings:

@@ -34,6 +34,7 @@ from epochcost.nodes.notices import NoticeFeed
 from epochcost.progress.clock import NodeClock
 from epochcost.progress.event_sources import EventSources
 from epochcost.progress.http_ingest import Intake
+from epochcost.progress.user_directories import UserDirectories
 from epochcost.serve import Server
 from epochcost.shutdown import Ending
 
@@ -97,10 +98,10 @@ class AgentApp:
             lambda: self.machine.identity.node,
             self.clock,
         )
-        self.owners = GpuOwners(settings, self.gpus, proc)
+        self.owners = GpuOwners(settings, environ, self.gpus, proc)
         self.store = whole_runs_of(settings, clocks.mono)
         self.health = AgentHealth(self.host, self.gpus, self.machine, self.notices, self.owners, self.store)
-        files = EventSources(events, from_network)
+        files = EventSources(events, from_network, UserDirectories(settings.events_user_dirs))
         self.guarding = _guarding_of(settings, events, files, self.meter.idle, clocks.wall, lambda: self.server.url)
         if self.guarding is not None:
             self.health.guard = self.guarding.health
@@ -194,6 +195,6 @@ def main(settings: AgentSettings, environ: Mapping[str, str]) -> int:
     ending.wait(app.finished)
     app.stop()
     if app.restart_reason:
-        log.error("ending with exit code %d, to be started anew: %s", RESTART, app.restart_reason)
+        log.error("exiting with code %d so that the supervisor restarts the agent: %s", RESTART, app.restart_reason)
         return RESTART
     return 0

@@ -1,8 +1,9 @@
-"""The agent's beat: once a second everything is read, accounted and published."""
+"""The agent's beat: once a second everything is read and accounted. It is described when somebody asks."""
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import Counter
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from epochcost.agent.agent_health import AgentHealth, problems
 from epochcost.agent.agent_memory import AgentMemory, Remembered
-from epochcost.agent.cost_files import CostFiles
+from epochcost.agent.cost_files import STEADY_SECONDS, CostFiles
 from epochcost.agent.gpu_owners import GpuOwners
 from epochcost.agent.gpu_sampling import GpuSampling
 from epochcost.agent.host_sampling import HostSampling
@@ -25,6 +26,7 @@ from epochcost.progress.http_ingest import Intake
 
 if TYPE_CHECKING:
     from epochcost.agent.guarding import Guarding
+    from epochcost.guard.decisions import Decisions
 
 log = logging.getLogger(__name__)
 FRESH_BEATS = 3.0
@@ -52,11 +54,7 @@ class WrittenBack:
 
 
 class Beat:
-    """A thread that ticks every ``interval`` seconds; see `tick`.
-
-    Attributes:
-        snapshot: the newest; None before the first.
-    """
+    """A thread that ticks every ``interval`` seconds; see `tick`."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - the parts of the agent
         self,
@@ -68,7 +66,11 @@ class Beat:
         written: WrittenBack,
         guarding: Guarding | None = None,
     ) -> None:
-        self.snapshot: Snapshot | None = None
+        self._snapshot: Snapshot | None = None
+        self._ticked: tuple[float, Inputs] | None = None
+        """The newest tick while nobody has asked what it was like."""
+        self._news: tuple[int, int, int] | None = None
+        self._write_at = -math.inf
         self._interval = interval
         self._sampled = sampled
         self._parts = parts
@@ -76,6 +78,7 @@ class Beat:
         self._health = health
         self._written = written
         self._guarding = guarding
+        self._decided: Decisions | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="epochcost-meter", daemon=True)
 
@@ -96,7 +99,7 @@ class Beat:
             due = max(due + self._interval, time.monotonic())
             self._stop.wait(due - time.monotonic())
         self._beat()
-        if self.snapshot is not None:
+        if not self._memory.first:
             self._memory.save()
 
     def _beat(self) -> None:
@@ -104,47 +107,89 @@ class Beat:
             self.tick()
         except Exception:
             # One bad tick must not end the metering; the next one accounts for its time too.
-            log.exception("a tick of the meter failed")
-        if self.snapshot is not None:
+            log.exception("sampling failed; retrying with the next sample")
+        if not self._memory.first:
             self._memory.save_when_due()
 
-    def tick(self) -> Snapshot:
-        """Read everything once, account the time until now, and publish the new snapshot."""
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """What the newest tick was like; None before the first."""
+        with self._parts.lock:
+            ticked, self._ticked = self._ticked, None
+            if ticked is not None:
+                try:
+                    self._snapshot = self._described(*ticked)
+                except Exception:
+                    # The one before is shown, with its time.
+                    log.exception("what was accounted cannot be described")
+            return self._snapshot
+
+    def tick(self) -> None:
+        """Read everything once, account the time until now, and write back what training processes wait for."""
         it = self._parts
-        it.machine.learn(it.meter)
+        with it.lock:
+            it.machine.learn(it.meter)
         inputs = self._inputs()
         now = it.clock.now()
-        if self._memory.first:
-            it.meter.begin_boot(now, self._sampled.host.boot_ts(now), inputs.events)
-            self._memory.first = False
-        snapshot = it.meter.tick(now, replace(inputs, health=self._health.by_collector(now)))
-        snapshot = self._sampled.store.added_to(snapshot) if self._sampled.store is not None else snapshot
-        owners = self._sampled.owners.of(snapshot.gpus, it.meter.ledger.runs_on())
-        snapshot = replace(
-            snapshot,
-            owners=owners,
-            owners_not_understood=self._sampled.owners.not_understood(),
-            problems=problems(snapshot),
-        )
-        self.snapshot = snapshot
-        if self._guarding is not None:
-            self.snapshot = snapshot = self._guarded(snapshot, self._guarding)
-        self._written.preemption.write(inputs.preemption, now, it.clock.on_wall(now) - now)
-        self._written.costs.write(snapshot.runs, now)
-        return snapshot
+        inputs = replace(inputs, health=self._health.by_collector(now))
+        with it.lock:
+            if self._memory.first:
+                it.meter.begin_boot(now, self._sampled.host.boot_ts(now), inputs.events)
+                self._memory.first = False
+            it.meter.account(now, inputs)
+            self._ticked = now, inputs
+        asks = self._guarding is not None and self._guard(self._guarding)
+        places = it.files.user_places
+        self._written.preemption.write(inputs.preemption, now, it.clock.on_wall(now) - now, places)
+        self._write_costs(now, at_once=asks)
 
-    def _guarded(self, snapshot: Snapshot, guarding: Guarding) -> Snapshot:
-        """With what the guard decides; a command runs only once it is saved that it does."""
+    def _guard(self, guarding: Guarding) -> bool:
+        """Let the guard decide; a command runs only once it is saved that it does. True where runs are asked anew."""
+        snapshot, before = self.snapshot, self._decided
+        if snapshot is None:
+            return False
         try:
-            decisions = guarding.tick(snapshot, self._parts.meter.ledger.runs_on(), self._sampled.owners.as_said())
+            decided = guarding.tick(snapshot, self._parts.meter.ledger.runs_on(), self._sampled.owners.as_said())
         except Exception as err:  # noqa: BLE001 - whatever it is, the metering goes on
             guarding.failed(err)
-            return snapshot
-        if decisions.order is not None:
+            return False
+        with self._parts.lock:
+            self._decided = decided
+            if self._ticked is None:
+                self._snapshot = _with_decisions(snapshot, decided)
+        if decided.order is not None:
             self._memory.save()
-            guarding.act(decisions.order)
-        runs = tuple(replace(run, stop=decisions.requests.get(run.run)) for run in snapshot.runs)
-        return replace(snapshot, runs=runs, guard=decisions.view)
+            guarding.act(decided.order)
+        return decided.requests != (before.requests if before is not None else {})
+
+    def _write_costs(self, now: float, *, at_once: bool) -> None:
+        """At once after an epoch, or while a run has a budget; else now and then: describing takes half of a tick."""
+        meter, due = self._parts.meter, now >= self._write_at
+        before, self._news = self._news, meter.news()
+        if not (at_once or due or self._news != before or meter.has_budgets()):
+            return
+        snapshot = self.snapshot
+        if snapshot is not None and snapshot.t == now:
+            files = self._parts.files
+            self._written.costs.write(snapshot.runs, now, files.homes(), files.user_places, all_changed=due)
+        if due:
+            self._write_at = now + STEADY_SECONDS
+
+    def _described(self, now: float, inputs: Inputs) -> Snapshot:
+        it, ask = self._parts, self._sampled
+        snapshot = it.meter.describe(now, inputs)
+        if ask.store is not None:
+            snapshot = ask.store.added_to(snapshot)
+            for view in snapshot.runs:
+                if view.stored is not None:
+                    it.meter.ledger.reached_elsewhere(view.run, view.part, view.stored.reached_elsewhere)
+        described = replace(
+            snapshot,
+            owners=ask.owners.of(snapshot.gpus, it.meter.ledger.runs_on()),
+            owners_not_understood=ask.owners.not_understood(),
+            problems=problems(snapshot),
+        )
+        return described if self._decided is None else _with_decisions(described, self._decided)
 
     def _inputs(self) -> Inputs:
         ask, it = self._sampled, self._parts
@@ -160,7 +205,7 @@ class Beat:
             watched=it.files.watched(),
             event_counts=Counter(it.files.counts) + Counter(ask.intake.rejected),
             clock_jumps=it.clock.jumps,
-            refused=it.files.quotas.refused,
+            refused=it.files.quotas.refused_by_name(),
             fresh_seconds=max(FRESH_SECONDS, FRESH_BEATS * self._interval),
         )
 
@@ -169,3 +214,9 @@ class Beat:
         events = self._parts.files.poll(self._parts.clock)
         self._health.progress = CollectorHealth(success=True, duration_seconds=time.perf_counter() - began)
         return events
+
+
+def _with_decisions(snapshot: Snapshot, decided: Decisions) -> Snapshot:
+    """``snapshot`` with what the guard decided last."""
+    runs = tuple(replace(run, stop=decided.requests.get(run.run)) for run in snapshot.runs)
+    return replace(snapshot, runs=runs, guard=decided.view)

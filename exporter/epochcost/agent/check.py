@@ -16,6 +16,7 @@ from epochcost.gpus.gpu_source import GpuError
 from epochcost.http_client import Bounds, ConnectError, DeadlineError, ExchangeError, Request, ask
 from epochcost.model import Node
 from epochcost.nodes.node_source import NodeError
+from epochcost.progress.user_directories import UserDirectories
 
 POLLER_PORT = 10836
 
@@ -47,14 +48,35 @@ def _events(settings: AgentSettings, environ: Mapping[str, str]) -> tuple[str, s
         return f"unusable: {err}", f"the events directory cannot be used: {err}"
     if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
         return f"{directory} is not writable", f"{directory} is not writable"
-    return f"{directory}, {files} event file{'' if files == 1 else 's'}", shut_to_others(directory)
+    line, reason = f"{directory}, {files} event file{'' if files == 1 else 's'}", shut_to_others(directory)
+    if not settings.events_user_dirs:
+        return line, reason
+    more, why = _user_directories(settings)
+    return f"{line}; {more}", "; ".join(filter(None, (reason, why)))
+
+
+def _user_directories(settings: AgentSettings) -> tuple[str, str]:
+    found = UserDirectories(settings.events_user_dirs).found(0.0)
+    refused, unusable = found.refused, 0
+    for place in found.places.values():
+        try:
+            with place.opened():
+                usable = os.access(place.path, os.R_OK | os.W_OK | os.X_OK)
+        except OSError:
+            usable = False
+        unusable += not usable
+    count = len(found.places)
+    line = f"{count} director{'y' if count == 1 else 'ies'} of users"
+    if unusable:
+        refused = [*refused, f"{unusable} of the directories of users cannot be read and written by this user"]
+    return line, "; ".join(f"--events.user-dirs: {reason}" for reason in refused)
 
 
 def _ledger(settings: AgentSettings, environ: Mapping[str, str]) -> tuple[str, str]:
     try:
         events = agent_events_dir(settings.events_dir, environ)
     except OSError:
-        return "unknown, for there is no events directory", ""
+        return "unknown: there is no events directory", ""
     directory = agent_state_dir(settings.state_dir, events, environ)
     why = volatile(directory)
     if not why:
@@ -106,6 +128,8 @@ def _price(settings: AgentSettings, environ: Mapping[str, str]) -> tuple[str, st
     except Exception as err:  # noqa: BLE001 - whatever it is, it is told
         return f"unknown: {err}", f"price unknown: {err}"
     price = answer.price
+    if price is None:
+        return f"free hours, as {', '.join(each.name for each in answer.terms.limits)} says; then unknown", ""
     age = time.time() - price.fetched_ts
     return f"${price.usd_per_hour:g}/h from {price.source}, {_age(age)} old", ""
 

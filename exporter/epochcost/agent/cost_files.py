@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from epochcost.agent.run_scope import RunScope, scope_of
 from epochcost.agent.snapshot import RunView
+from epochcost.model import RunId
+from epochcost.progress.event_places import EventPlace, PlaceKind
+from epochcost.progress.run_owners import APART
 from epochcost.untrusted_files import replaced
 
 log = logging.getLogger(__name__)
@@ -18,6 +21,7 @@ FILE_VERSION = 1
 REWRITE_SECONDS = 60.0
 STEADY_SECONDS = 5.0
 """Between two writings of a run of which nothing is new but that it costs on."""
+MAX_ERRORS = 1000
 WHAT_OF = ("whole", "machines", "earlier_part", "missing")
 """Of a `RunScope` what its figures are of."""
 
@@ -33,7 +37,7 @@ class _Written:
     ended_ts: float | None
 
 
-def _due(before: _Written, run: RunView, scope: RunScope, now: float) -> bool:
+def _due(before: _Written, run: RunView, scope: RunScope, now: float, *, all_changed: bool) -> bool:
     """Whether the file is to be written again: at once for what a training may decide by, else now and then."""
     age = now - before.at
     if before.stop != run.stop:
@@ -44,42 +48,76 @@ def _due(before: _Written, run: RunView, scope: RunScope, now: float) -> bool:
     spent = budget is not None and (before.scope.cost_usd or 0.0) < budget <= (scope.cost_usd or 0.0)
     news = (before.epochs, before.ended_ts) != (run.epoch_count, run.ended_ts)
     of = any(getattr(before.scope, name) != getattr(scope, name) for name in WHAT_OF)
-    return news or of or spent or age >= STEADY_SECONDS
+    return news or of or spent or (all_changed and age > 0) or age >= STEADY_SECONDS
 
 
 class CostFiles:
-    """``<run>.cost.json`` in ``directory``, replaced whole: at once after an epoch or an end, else every 5 s."""
+    """``<run>.cost.json`` beside a run's events, replaced whole: at once after an epoch or an end, else every 5 s.
+
+    Args:
+        directory: the shared one, for all runs that are not reported in a directory of one user.
+    """
 
     def __init__(self, directory: Path) -> None:
-        self._where = str(directory)
-        self._written: dict[str, _Written] = {}
-        self._error = ""
+        self._shared = EventPlace.shared(str(directory))
+        self._written: dict[tuple[str, str], _Written] = {}
+        self._errors: dict[str, str] = {}
 
-    def write(self, runs: Iterable[RunView], now: float) -> None:
-        """Write what is new in the runs that are open or have just ended; a failure is logged once and tried again."""
-        error = ""
+    def write(
+        self,
+        runs: Iterable[RunView],
+        now: float,
+        homes: Mapping[RunId, Collection[str]] | None = None,
+        places: Iterable[EventPlace] = (),
+        *,
+        all_changed: bool = True,
+    ) -> None:
+        """Write what is new in the runs that are open or have just ended; a failure is logged once and tried again.
+
+        Args:
+            runs: those that are shown.
+            now: on the node timeline.
+            homes: keys of the users' directories in which a run is reported, where it is.
+            places: the users' directories that are there.
+            all_changed: write every file whose run has cost on, too; else only what a training may decide by.
+        """
+        errors: dict[str, str] = {}
+        by_key = {place.key: place for place in places}
         for run in runs:
-            before = self._written.get(run.run)
             scope = scope_of(run)
-            if scope.cost_usd is None or (before is not None and not _due(before, run, scope, now)):
-                continue
-            try:
-                self._replace(run, now)
-                self._written[run.run] = _Written(scope, run.stop, now, run.epoch_count, run.ended_ts)
-            except OSError as err:
-                error = f"{self._where}: the cost of runs cannot be written back: {err.strerror}"
-        if error and error != self._error:
-            log.warning("%s", error)
-        self._error = error
+            at = [by_key[key] for key in (homes or {}).get(run.run, ()) if key in by_key] or [self._shared]
+            for place in at if scope.cost_usd is not None else ():
+                before = self._written.get((run.run, place.key))
+                if before is not None and not _due(before, run, scope, now, all_changed=all_changed):
+                    continue
+                try:
+                    _replace(place, run, now)
+                    self._written[run.run, place.key] = _Written(scope, run.stop, now, run.epoch_count, run.ended_ts)
+                except OSError as err:
+                    errors[place.key] = f"{place.path}: the cost of runs cannot be written back: {err.strerror}"
+        self._say(errors)
         shown = {run.run for run in runs}
-        self._written = {run: was for run, was in self._written.items() if run in shown}
+        self._written = {key: was for key, was in self._written.items() if key[0] in shown}
 
-    def _replace(self, run: RunView, now: float) -> None:
-        name = f"{run.run}.cost.json"
-        if "/" in name or name.startswith("."):
-            return  # such an id has no file: run ids are made safe, but this directory is anybody's
-        with replaced(f"{self._where}/{name}", among_others=True) as file:
-            file.write(json.dumps(figures_of(run, now)).encode())
+    def _say(self, errors: Mapping[str, str]) -> None:
+        for key, error in errors.items():
+            if self._errors.get(key) != error:
+                log.warning("%s", error)
+        if self._shared.key not in errors:
+            self._errors.pop(self._shared.key, None)
+        # A user could make his own directory fail now and then: of that each sentence is said once.
+        kept = self._errors if len(self._errors) < MAX_ERRORS else {}
+        self._errors = {**kept, **errors}
+
+
+def _replace(place: EventPlace, run: RunView, now: float) -> None:
+    # In a user's own directory no other user's run can be meant: there it is called as the user calls it.
+    of_one = place.kind is PlaceKind.OF_ONE_USER and place.user is not None
+    name = f"{run.run.partition(APART)[0] if of_one else run.run}.cost.json"
+    if "/" in name or name.startswith("."):
+        return  # such an id has no file: run ids are made safe, but a directory may be anybody's
+    with place.opened() as directory, replaced(name, among_others=True, directory=directory) as file:
+        file.write(json.dumps(figures_of(run, now)).encode())
 
 
 def figures_of(run: RunView, now: float) -> dict[str, object]:

@@ -17,8 +17,8 @@ from epochcost.owners import combined, run_owners
 class GpuOwners:
     """The feeds that may say whose a GPU is, put together with the runs."""
 
-    def __init__(self, settings: AgentSettings, gpus: GpuSampling, proc: Path) -> None:
-        self.feeds = owner_feeds(settings, lambda: gpus.known() or (), proc, gpus.name) if gpus.name else []
+    def __init__(self, settings: AgentSettings, environ: Mapping[str, str], gpus: GpuSampling, proc: Path) -> None:
+        self.feeds = owner_feeds(settings, environ, lambda: gpus.known() or (), proc, gpus.name) if gpus.name else []
         self._runs_count = "run" in settings.owners_sources
         self._said: tuple[Any, ...] = ()
         self._owners: tuple[GpuOwner, ...] = ()

@@ -63,6 +63,7 @@ class Observer:
             wall_ts=facts.wall_ts,
             node=node.node.node,
             machine=snapshot.machine,
+            team=node.node.team,
             boot_ts=node.boot_ts,
             usd_per_hour=node.price_usd_per_hour,
             fresh_seconds=facts.fresh_seconds,
@@ -72,6 +73,8 @@ class Observer:
             runs=tuple(self._run(run, snapshot, facts) for run in snapshot.runs),
             cpu_ratio=node.host.cpu_utilization_ratio if node.host is not None else None,
             interactive=facts.interactive,
+            session_end_ts=min((ts for _, ts in node.terms.session_ends), default=None),
+            credit_usd=min((purse.usd for purse in node.terms.purses), default=None),
             pods=tuple(sorted({(o.namespace, o.owner) for o in facts.said if o.kind == "kubernetes"})),
         )
 
@@ -136,7 +139,8 @@ class Observer:
             state=view.state,
             open=view.ended_ts is None,
             experiment=view.experiment,
-            user=Person(facts.users.get(view.run)),
+            team=view.team,
+            user=Person(facts.users.get(view.run), view.owner_user),
             confirmed_usd=confirmed,
             budget_usd=view.budget_usd,
             usd_per_hour=None if price is None else view.share * price,

@@ -48,5 +48,5 @@ class HostSampling:
         try:
             return boot_id(self._proc)
         except HostError as err:
-            log.warning("a restart cannot be told from a reboot: %s", err)
+            log.warning("cannot read the boot ID, so agent restarts cannot be distinguished from reboots: %s", err)
             return ""

@@ -5,12 +5,22 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from epochcost.agent.event_order import in_order
+from epochcost.agent.node_terms import terms_at
 from epochcost.agent.settlement import MOST_UNSETTLED_SECONDS, Settlement, settled_until
-from epochcost.agent.snapshot import CollectorHealth, GpuView, NodeView, SettledMoney, Snapshot, StateTotals
+from epochcost.agent.snapshot import (
+    CollectorHealth,
+    GpuView,
+    NodeTerms,
+    NodeView,
+    RunView,
+    SettledMoney,
+    Snapshot,
+    StateTotals,
+)
 from epochcost.agent.views import Histories, run_views, useful_split
 from epochcost.ledger import Device, Ledger
 from epochcost.ledger.node_ledger import FOLD_AFTER_SECONDS
@@ -25,6 +35,9 @@ from epochcost.model import (
     State,
     TrainingEvent,
 )
+from epochcost.prices.allowances import Limit
+from epochcost.prices.free_hours import free_windows
+from epochcost.prices.quote import PriceTerms
 
 FRESH_SECONDS = 5.0
 """A reading older than this says nothing about now; a span longer than this was not observed."""
@@ -75,6 +88,7 @@ class Quote:
         steps: on the node timeline.
         confirmed_ts: when its source last confirmed it, as that one's clock said.
         confirmed_t: the same on the node timeline; None where both are the same clock.
+        terms: what is known beside the price, its dates on the node timeline.
     """
 
     steps: tuple[PriceStep, ...]
@@ -82,6 +96,7 @@ class Quote:
     source: str
     confirmed_ts: float
     confirmed_t: float | None = None
+    terms: PriceTerms = PriceTerms()  # noqa: RUF009 - a frozen value
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +127,7 @@ class Inputs:
     health: Mapping[str, CollectorHealth] = field(default_factory=dict)
     event_counts: Mapping[str, int] = field(default_factory=dict)
     clock_jumps: int = 0
-    refused: Mapping[tuple[int, str], int] = field(default_factory=dict)
+    refused: Mapping[tuple[str, str], int] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     fresh_seconds: float = FRESH_SECONDS
 
@@ -137,9 +152,11 @@ class Meter:
         *,
         machine: str = "",
         keep_seconds: float = 900.0,
+        name_of: Callable[[int | None], str] = lambda _: "",
         silence_seconds: float = 3600.0,
         idle: Idle | None = None,
         rates: EnergyRates | None = None,
+        limits: Sequence[Limit] = (),
     ) -> None:
         self.ledger = ledger
         self.node = node
@@ -148,8 +165,11 @@ class Meter:
         self.silence_seconds = silence_seconds
         self.idle = idle or Idle()
         self.rates = rates or EnergyRates()
+        self.limits = tuple(limits)
+        """What is configured here of what its provider allows this machine; a poller may know more."""
         self.boot_ts: float | None = None
         self.settlement = Settlement()
+        self._name_of = name_of
         self._histories = Histories()
         self._quote: Quote | None = None
         self._heard_t = 0.0
@@ -170,12 +190,18 @@ class Meter:
 
     def tick(self, now: float, inputs: Inputs) -> Snapshot:
         """Account the time up to ``now`` (node timeline) and describe everything."""
+        self.account(now, inputs)
+        return self.describe(now, inputs)
+
+    def account(self, now: float, inputs: Inputs) -> None:
+        """Account the time up to ``now`` (node timeline)."""
         if self.ledger.cursor is None:
             self.ledger.begin(now, now, now)
         cursor = self.ledger.cursor if self.ledger.cursor is not None else now
         if inputs.quote is not None and inputs.quote is not self._quote:
             self._quote, self._heard_t = inputs.quote, now
             self.ledger.set_price(inputs.quote.steps, now)
+            self._set_free(inputs.quote.terms, cursor)
         devices = _devices(inputs, now, self.idle)
         observed = now - cursor <= inputs.fresh_seconds
         with self.ledger.many_events():
@@ -189,7 +215,6 @@ class Meter:
         if now - self._settled_t > SETTLE_EVERY_SECONDS:
             self.ledger.settle(now - FOLD_AFTER_SECONDS)
             self._settled_t = now
-        return self._describe(now, inputs)
 
     def _settled_until(self, now: float) -> float:
         quote = self._quote
@@ -198,13 +223,30 @@ class Meter:
         confirmed_t = quote.confirmed_ts if quote.confirmed_t is None else quote.confirmed_t
         return settled_until(quote.steps, confirmed_t, self._heard_t, now)
 
+    def _set_free(self, terms: PriceTerms, cursor: float) -> None:
+        """Hours that are free, as they are used up by what is accounted until ``cursor``."""
+        running = [(span.start, span.end) for span in self.ledger.book.spans]
+        windows = free_windows((*self.limits, *terms.limits), running, cursor, self.ledger.free)
+        self.ledger.set_free(windows, terms.extras_usd_per_hour)
+
     def node_changed(self, now: float) -> None:
         """The machine has become another type or purchase option: its price from now on is not the one before."""
         self.ledger.forget_price(now)
 
     # -- describing --------------------------------------------------------------------------------------------------
 
-    def _describe(self, now: float, inputs: Inputs) -> Snapshot:
+    def news(self) -> tuple[int, int, int]:
+        """Changes when a run begins, goes on or ends, or has finished an epoch: what is worth a description at once."""
+        runs = self.ledger.runs.values()
+        is_open = [account for account in runs if account.is_open]
+        return len(runs), len(is_open), sum(account.epochs.count for account in is_open)
+
+    def has_budgets(self) -> bool:
+        """Whether an open run may come to be above what it was given."""
+        return any(account.facts.budget_usd is not None for account in self.ledger.runs.values() if account.is_open)
+
+    def describe(self, now: float, inputs: Inputs) -> Snapshot:
+        """Everything as of ``now``, up to which `account` was called with ``inputs``."""
         counts = Counter(inputs.event_counts)
         counts.update({result: n for result, n in self._applied.items() if result != "accepted"})
         rejected = sum(n for result, n in self._applied.items() if result != "accepted")
@@ -214,7 +256,7 @@ class Meter:
             t=now,
             node=node,
             gpus=self._gpu_views(now, inputs),
-            runs=run_views(self.ledger, self.settlement, self._histories, now, self.keep_seconds),
+            runs=self._run_views(now),
             health=inputs.health,
             events=dict(counts),
             clock_jumps=inputs.clock_jumps,
@@ -252,7 +294,17 @@ class Meter:
             host=inputs.host if inputs.host is not None and now - inputs.host.t <= inputs.fresh_seconds else None,
             power_watts=_power(reading),
             preemption=inputs.preemption,
+            terms=self._terms(now),
         )
+
+    def _terms(self, now: float) -> NodeTerms:
+        heard = self._quote.terms if self._quote else PriceTerms()
+        limits = (*self.limits, *heard.limits)
+        return terms_at(heard, limits, self.ledger.free, self.ledger.price.at(now), self.boot_ts, now)
+
+    def _run_views(self, now: float) -> tuple[RunView, ...]:
+        runs = run_views(self.ledger, self.settlement, self._histories, now, self.keep_seconds)
+        return tuple(replace(run, owner_user=self._name_of(self.ledger.runs[run.run].user)) for run in runs)
 
     def _gpu_views(self, now: float, inputs: Inputs) -> tuple[GpuView, ...]:
         if not inputs.has_gpus or inputs.gpus is None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from epochcost.model import PreemptionNotice
+from epochcost.progress.event_places import EventPlace
 from epochcost.untrusted_files import replaced
 
 log = logging.getLogger(__name__)
@@ -20,40 +25,76 @@ SAME_CLOCK_SECONDS = 1.0
 
 
 class PreemptionFile:
-    """``preemption.json`` in ``directory``: there while something is announced, and only then."""
+    """``preemption.json`` beside the events: there while something is announced, and only then.
+
+    Args:
+        directory: the shared one.
+    """
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._said: PreemptionNotice | None = None
-        self._written_at = -math.inf
-        self._wall_ahead = 0.0
-        self._error = ""
+        self._shared = EventPlace.shared(str(directory))
+        self._said: dict[str, _Said] = {}
+        self._errors: dict[str, str] = {}
 
-    def write(self, notice: PreemptionNotice | None, now: float, wall_ahead: float = 0.0) -> None:
-        """Make the file say what is announced at ``now``; a failure is logged once and tried again.
+    def write(
+        self,
+        notice: PreemptionNotice | None,
+        now: float,
+        wall_ahead: float = 0.0,
+        places: Iterable[EventPlace] = (),
+    ) -> None:
+        """Make the files say what is announced at ``now``; a failure is logged once and tried again.
 
-        Its times are those of the wall clock, which a training looks at: ``wall_ahead`` of the node timeline.
+        Args:
+            notice: what is announced; None where nothing is.
+            now: on the node timeline.
+            wall_ahead: by how much the wall clock, which a training looks at, is ahead of that timeline.
+            places: the users' directories that are there.
         """
-        age = now - self._written_at
-        moved = abs(wall_ahead - self._wall_ahead) >= SAME_CLOCK_SECONDS
-        if notice == self._said and age < (math.inf if notice is None else REWRITE_SECONDS) and not moved:
-            return
-        error = ""
-        try:
-            if notice is None:
-                (self._directory / NAME).unlink(missing_ok=True)
-            else:
-                self._replace(notice, wall_ahead)
-            self._said, self._written_at, self._wall_ahead = notice, now, wall_ahead
-        except OSError as err:
-            error = f"{self._directory / NAME}: training cannot be told of a preemption: {err.strerror}"
-            if error != self._error:
+        errors: dict[str, str] = {}
+        said: dict[str, _Said] = {}
+        for place in (self._shared, *places):
+            before = self._said.get(place.key, _Said(place.identity))
+            if before.identity != place.identity:  # made anew since
+                before = _Said(place.identity)
+            try:
+                said[place.key] = _written(place, before, _Said(place.identity, notice, now, wall_ahead))
+            except OSError as err:
+                said[place.key] = before
+                errors[place.key] = f"{place.path}/{NAME}: training cannot be told of a preemption: {err.strerror}"
+        for key, error in errors.items():
+            if self._errors.get(key) != error:
                 log.warning("%s", error)
-        self._error = error
+        self._said, self._errors = said, errors
 
-    def _replace(self, notice: PreemptionNotice, wall_ahead: float) -> None:
-        said: dict[str, object] = {"v": FILE_VERSION, "kind": notice.kind, "action": notice.action}
-        times = {"at_ts": notice.at_t, "seen_ts": notice.seen_ts}
-        said |= {name: t + wall_ahead for name, t in times.items() if t is not None}
-        with replaced(self._directory / NAME, among_others=True) as file:
-            file.write(json.dumps(said).encode())
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What a directory's file says, since when, and by which wall clock."""
+
+    identity: tuple[int, int] | None
+    notice: PreemptionNotice | None = None
+    at: float = -math.inf
+    wall_ahead: float = 0.0
+
+
+def _written(place: EventPlace, before: _Said, said: _Said) -> _Said:
+    moved = abs(said.wall_ahead - before.wall_ahead) >= SAME_CLOCK_SECONDS
+    lasts = math.inf if said.notice is None else REWRITE_SECONDS
+    if said.notice == before.notice and said.at - before.at < lasts and not moved:
+        return before
+    with place.opened() as directory:
+        if said.notice is None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(NAME, dir_fd=directory)
+        else:
+            _replace(directory, said.notice, said.wall_ahead)
+    return said
+
+
+def _replace(directory: int, notice: PreemptionNotice, wall_ahead: float) -> None:
+    said: dict[str, object] = {"v": FILE_VERSION, "kind": notice.kind, "action": notice.action}
+    times = {"at_ts": notice.at_t, "seen_ts": notice.seen_ts}
+    said |= {name: t + wall_ahead for name, t in times.items() if t is not None}
+    with replaced(NAME, among_others=True, directory=directory) as file:
+        file.write(json.dumps(said).encode())

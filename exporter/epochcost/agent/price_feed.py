@@ -10,18 +10,26 @@ from collections.abc import Callable
 from typing import Protocol
 
 from epochcost.agent.meter import Quote
+from epochcost.agent.node_terms import on_timeline
 from epochcost.agent.price_dates import PriceDates
 from epochcost.agent.snapshot import CollectorHealth
 from epochcost.model import ClockReading, Price
+from epochcost.prices.quote import PriceTerms
 
 _RANDOM = random.Random()  # noqa: S311 - spreads requests; its own, so that no thread moves the program's
 
 log = logging.getLogger(__name__)
+FREE = "free"
+"""Source of a price of nothing, where no other price is known."""
 FIRST_RETRY_SECONDS = 2.0
 MOST_SECONDS = 10.0
 """No question takes longer."""
 SPREAD = (0.9, 1.1)
 RETRY_SPREAD = (0.5, 1.5)
+FIRST_SPREAD_SECONDS = 1.0
+"""A new agent's first question waits up to so long: its first dollar is not later than that."""
+KNOWN_SPREAD_SECONDS = 15.0
+"""One that knows a price from before a restart has time."""
 """Agents that started, or failed, in the same instant drift apart: thousands at once are more than a poller serves."""
 
 
@@ -29,8 +37,13 @@ class Priced(Protocol):
     """An answer: a price, and in $/h what on demand would cost."""
 
     @property
-    def price(self) -> Price:
-        """The price of the node."""
+    def price(self) -> Price | None:
+        """The price of the node; None where only its free hours are known."""
+        ...
+
+    @property
+    def terms(self) -> PriceTerms:
+        """What is known beside it."""
         ...
 
     @property
@@ -74,14 +87,16 @@ class PriceFeed:
         self._wake = threading.Event()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="epochcost-price", daemon=True)
+        self._spread = 0.0
         self._contradictions = 0
         self.asking_since: float | None = None
         """When the question under way was asked (monotonic seconds); None between two."""
         self.quote: Quote | None = None
         self.health = CollectorHealth(success=False, duration_seconds=0.0, error="not asked yet")
 
-    def start(self) -> None:
-        """Begin to ask."""
+    def start(self, spread: float = 0.0) -> None:
+        """Begin to ask, within ``spread`` seconds: thousands of agents may have started in this very instant."""
+        self._spread = spread
         self._thread.start()
 
     def stop(self) -> None:
@@ -107,12 +122,16 @@ class PriceFeed:
         # Half of what the answer took is the way back; a clock that was set meanwhile says nothing of the way.
         back = (wall - asked) / 2 if 0 <= wall - asked <= MOST_SECONDS else 0.0
         self.dates.heard(answer.clock, wall - back, t - back, back)
+        terms = on_timeline(answer.terms, self.dates)
+        if price is None:
+            return Quote((), None, FREE, wall, t, terms)
         confirmed_t = min(t, self.dates.on_timeline(price.fetched_ts))
         steps = self.dates.steps(price.steps)
-        return Quote(steps, answer.on_demand_usd_per_hour, price.source, price.fetched_ts, confirmed_t)
+        return Quote(steps, answer.on_demand_usd_per_hour, price.source, price.fetched_ts, confirmed_t, terms)
 
     def _run(self) -> None:
         wait = FIRST_RETRY_SECONDS
+        self._stop.wait(_RANDOM.uniform(0.0, self._spread))
         while not self._stop.is_set():
             if self.ask():
                 wait, pause = FIRST_RETRY_SECONDS, self._interval * _RANDOM.uniform(*SPREAD)
@@ -147,7 +166,8 @@ class PriceFeed:
             if error != self.health.error:
                 log.warning("price: %s", error)
         if not error and self.health.error and self.quote is not None:
-            log.info("price: %g $/h from %s", self.quote.steps[-1].usd_per_hour, self.quote.source)
+            usd = f"${self.quote.steps[-1].usd_per_hour:g} an hour" if self.quote.steps else "free hours"
+            log.info("price: %s from %s", usd, self.quote.source)
         seconds = time.perf_counter() - began
         self.health = CollectorHealth(not error, seconds, error, contradictions=self._contradictions)
         return not error

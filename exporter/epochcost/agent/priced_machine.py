@@ -9,7 +9,7 @@ from typing import Any
 from epochcost.agent.agent_settings import AgentSettings
 from epochcost.agent.meter import Meter, Quote
 from epochcost.agent.price_dates import PriceDates
-from epochcost.agent.price_feed import PriceFeed
+from epochcost.agent.price_feed import FIRST_SPREAD_SECONDS, KNOWN_SPREAD_SECONDS, PriceFeed
 from epochcost.agent.snapshot import CollectorHealth
 from epochcost.agent.sources import identity_of, price_source
 from epochcost.model import GpuSample, Node
@@ -64,6 +64,8 @@ class PricedMachine:
         self._known_as = priced_as(self.node)
         self._since = clock.now()
         """From when on it may be another machine than the one that it was known as."""
+        self._restored = False
+        """An earlier agent has known this machine, and so its price."""
         source = price_source(settings, self.node)
         self.prices = PriceFeed(source, settings.prices_interval, wall, clock.now) if source else None
         self._asks = False
@@ -90,8 +92,10 @@ class PricedMachine:
         """Begin to ask for the price once it is known of what: a configured price is the same whatever the answer."""
         if not self._asks or self.prices is None or self.prices.started:
             return
-        if self._settings.price_usd_per_hour is not None or self.identity.settled:
+        if self._settings.price_usd_per_hour is not None:
             self.prices.start()
+        elif self.identity.settled:
+            self.prices.start(KNOWN_SPREAD_SECONDS if self._restored else FIRST_SPREAD_SECONDS)
 
     @property
     def quote(self) -> Quote | None:
@@ -173,6 +177,7 @@ class PricedMachine:
             self.prices.dates.restore(saved.dates.state())
         self._name = saved.name
         meter.machine = saved.name.name
+        self._restored = bool(meter.ledger.price.times)
         self._known_as, self._since = saved.known_as, since
         self._become(self._priced_node(), meter)
 

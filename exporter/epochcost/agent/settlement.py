@@ -16,7 +16,7 @@ from epochcost.agent.snapshot import SettledMoney, SettledRun
 from epochcost.ledger import Ledger, RunAccount
 from epochcost.ledger.node_ledger import Key
 from epochcost.ledger.price import SECONDS_PER_HOUR
-from epochcost.ledger.state_check import ImpossibleStateError, is_number
+from epochcost.ledger.state_check import EARLIEST, ImpossibleStateError, is_number
 from epochcost.model import MAX_USD_PER_HOUR, PriceStep, State
 
 MAX_CEILINGS = 10_000
@@ -104,11 +104,16 @@ class Settlement:
             ImpossibleStateError: naming the figure.
         """
         totals = ledger.book.totals(ledger.price)
-        prices = [usd for usd in ledger.price.usd_per_hour if usd is not None]
-        most = math.fsum(totals.seconds.values()) * max(prices, default=MAX_USD_PER_HOUR) / SECONDS_PER_HOUR
-        most = MOST_TIMES_TOO_HIGH * most + math.fsum(totals.cost_usd.values())
+        usd_per_second = (
+            max((usd for usd in ledger.paid.usd_per_hour if usd), default=MAX_USD_PER_HOUR) / SECONDS_PER_HOUR
+        )
+        most = MOST_TIMES_TOO_HIGH * math.fsum(totals.seconds.values()) * usd_per_second
+        most += math.fsum(totals.cost_usd.values())
+        # A run may say that it began long before this agent first looked, is charged from then on, and says later that
+        # it had ended long ago: of a run no more is known than that time.
+        most_of_run = max(most, MOST_TIMES_TOO_HIGH * ((ledger.cursor or EARLIEST) - EARLIEST) * usd_per_second)
         for name, value in self._most.items():
-            limit = MAX_COUNT if name.startswith("run/count") else most
+            limit = MAX_COUNT if name.startswith("run/count") else most_of_run if name.startswith("run/") else most
             if not (is_number(value) and 0 <= value <= limit):
                 raise ImpossibleStateError(f"settled: {name}: {value!r} cannot have been shown")
 

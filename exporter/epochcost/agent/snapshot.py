@@ -79,6 +79,35 @@ class UsefulSplit:
 
 
 @dataclass(frozen=True, slots=True)
+class Purse:
+    """Credit that pays this machine: how much its provider said there is, and when it is empty at what is spent then.
+
+    ``empty_ts`` is also when the rest is void; None where neither is known.
+    """
+
+    name: str
+    usd: float
+    empty_ts: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeTerms:
+    """What is known beside the price of the machine; empty where nothing is. Times on the node timeline.
+
+    Attributes:
+        parts: of what an hour is made now, in $/h; they sum to what is charged.
+        session_ends: by the name of the limit, when the provider ends this machine.
+        free_ends: by the name of the limit, until when nothing is charged.
+        purses: what the account has left.
+    """
+
+    parts: Mapping[str, float] = field(default_factory=dict)
+    session_ends: tuple[tuple[str, float], ...] = ()
+    free_ends: tuple[tuple[str, float], ...] = ()
+    purses: tuple[Purse, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class NodeView:
     """The machine and what it costs.
 
@@ -107,6 +136,7 @@ class NodeView:
     host: HostReading | None = None
     power_watts: float | None = None
     preemption: PreemptionNotice | None = None
+    terms: NodeTerms = field(default_factory=NodeTerms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +176,7 @@ class StoredRun:
         machines: how many have, or had, a part of it.
         missing_epochs: done in parts that the store does not have.
         cost_to_finish_usd: of the epochs that are planned and not done.
+        reached_elsewhere: highest position of the parts that it does not train on any more; 0 for none.
     """
 
     cost_usd: float | None
@@ -154,6 +185,7 @@ class StoredRun:
     missing_epochs: float = 0.0
     epoch_cost_usd: float | None = None
     cost_to_finish_usd: float | None = None
+    reached_elsewhere: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +215,7 @@ class CountedProgress:
     tokens: int | None = None
     last_epoch_seconds: float | None = None
     current_epoch_seconds: float | None = None
+    current_epoch_ratio: float | None = None
     phase_seconds: Mapping[Phase, float] = field(default_factory=dict)
 
 
@@ -251,6 +284,10 @@ class RunView:
     """None without any price."""
     launcher: str = ""
     launcher_job: str = ""
+    team: str = ""
+    """Who pays for it, as its environment says."""
+    owner_user: str = ""
+    """Who began it: the name of the user whose process wrote its events; empty where that is nobody's name."""
     attempt: int = 0
     """Number of the newest attempt: as its launcher counts, else how many of them this machine has seen."""
     stop: StopRequest | None = None
@@ -289,9 +326,9 @@ class Snapshot:
     runs: tuple[RunView, ...] = ()
     health: Mapping[str, CollectorHealth] = field(default_factory=dict)
     events: Mapping[str, int] = field(default_factory=dict)
-    """Training events by what became of them (``accepted``, ``malformed``, ...)."""
+    """Training events processed, by result (``accepted``, ``malformed``, ...)."""
     clock_jumps: int = 0
-    refused: Mapping[tuple[int, str], int] = field(default_factory=dict)
+    refused: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """Lines and files that were not taken, by user and by what he has too much of; see `UserQuotas`."""
     problems: tuple[str, ...] = ()
     """Sentences for people: what is missing and what to do."""

@@ -8,19 +8,19 @@ from pathlib import Path
 from epochcost.agent.agent_settings import AgentSettings
 from epochcost.agent.meter import EnergyRates, Idle, Meter
 from epochcost.agent.price_feed import Asks
+from epochcost.agent.user_names import UserNames
 from epochcost.agent.whole_run_feed import WholeRunFeed
-from epochcost.agent.whole_run_source import WholeRunSource
 from epochcost.gpus.nvml.nvml_processes import NvmlProcesses
 from epochcost.ledger import Ledger, LedgerSettings
 from epochcost.model import GpuSample, Node, PurchaseOption
 from epochcost.nodes import identify
 from epochcost.nodes.feed import IdentityFeed
 from epochcost.nodes.grid_intensity import listed_intensity
-from epochcost.nodes.metadata import kubernetes_node_name, metadata_sources
-from epochcost.owners import OwnerFeed, OwnerSource, PodResources, ProcessOwners, SlurmAllocations
+from epochcost.nodes.metadata import api_server, kubernetes_node_name, metadata_sources
+from epochcost.owners import OwnerFeed, OwnerSource, PodAnnotations, PodResources, ProcessOwners, SlurmAllocations
+from epochcost.prices.allowances import Limit
 from epochcost.prices.configured import ConfiguredPrice
 from epochcost.prices.remote import RemotePrice
-from epochcost.store.store_access import check_address
 
 
 def node_of(settings: AgentSettings, environ: Mapping[str, str]) -> Node:
@@ -34,6 +34,7 @@ def node_of(settings: AgentSettings, environ: Mapping[str, str]) -> Node:
         instance_type=settings.node_instance_type,
         purchase_option=PurchaseOption(option) if option else None,
         reservation=settings.node_reservation,
+        team=settings.node_team,
     )
     return identify(configured)
 
@@ -47,7 +48,7 @@ def identity_of(settings: AgentSettings, environ: Mapping[str, str]) -> Identity
 def price_source(settings: AgentSettings, node: Node) -> Asks | None:
     """Who is asked for this node's price; None when nobody was named."""
     if settings.price_usd_per_hour is not None:
-        return ConfiguredPrice(node, settings.price_usd_per_hour)
+        return ConfiguredPrice(node, settings.price_usd_per_hour, settings.price_extras)
     if settings.prices_url:
         return RemotePrice(
             settings.prices_url,
@@ -67,23 +68,37 @@ def whole_runs_of(settings: AgentSettings, mono: Callable[[], float]) -> WholeRu
     """
     if not settings.prometheus_url:
         return None
+    from epochcost.agent.whole_run_source import WholeRunSource
+    from epochcost.store.store_access import check_address
+
     check_address(settings.store)
     return WholeRunFeed(WholeRunSource(settings.store), settings.prometheus_interval, mono)
 
 
 def owner_feeds(
-    settings: AgentSettings, gpus: Callable[[], Sequence[GpuSample]], proc: Path, gpu_source: str
+    settings: AgentSettings,
+    environ: Mapping[str, str],
+    gpus: Callable[[], Sequence[GpuSample]],
+    proc: Path,
+    gpu_source: str,
 ) -> list[OwnerFeed]:
     """Who may say whose a GPU is, those first who count first; each is asked on a thread of its own."""
     wanted = settings.owners_sources
     sources: list[OwnerSource] = []
     if "kubernetes" in wanted:
-        sources.append(PodResources(Path(settings.owners_kubernetes_socket)))
+        annotations = _annotations(settings, environ) if settings.owners_hami else None
+        sources.append(PodResources(Path(settings.owners_kubernetes_socket), proc, annotations))
     if "slurm" in wanted:
         sources.append(SlurmAllocations(Path(settings.owners_slurm_dir)))
     if {"slurm", "container", "user"} & set(wanted) and gpu_source == "nvml":
         sources.append(ProcessOwners(NvmlProcesses(), wanted, proc))
     return [OwnerFeed(source, gpus) for source in sources]
+
+
+def _annotations(settings: AgentSettings, environ: Mapping[str, str]) -> PodAnnotations | None:
+    """Who is asked for the annotations of this node's pods; None outside of a cluster."""
+    url, name = api_server(environ), settings.node_name or kubernetes_node_name(environ)
+    return PodAnnotations(url, name) if url and name else None
 
 
 def meter_of(settings: AgentSettings, node: Node, machine: str) -> Meter:
@@ -94,6 +109,7 @@ def meter_of(settings: AgentSettings, node: Node, machine: str) -> Meter:
         node,
         machine=machine,
         keep_seconds=settings.keep_seconds,
+        name_of=UserNames().of,
         silence_seconds=settings.silence_seconds,
         idle=Idle(settings.busy_ratio, settings.held_memory_bytes),
         rates=EnergyRates(
@@ -101,4 +117,7 @@ def meter_of(settings: AgentSettings, node: Node, machine: str) -> Meter:
             settings.grid_grams_per_kwh,
             listed_intensity if settings.grid_listed else None,
         ),
+        limits=[Limit("configured", session_seconds=settings.node_session_limit)]
+        if settings.node_session_limit
+        else (),
     )

@@ -18,6 +18,8 @@ from epochcost.model import EndStatus, Phase, RunId, RunState, State
 MAX_RUNS_SHOWN = 50
 HISTORY_SHOWN = 100
 LATE_SECONDS = 1e-3
+LEAST_PART = 0.01
+"""Of an epoch: from less nothing is projected, here as in the rules."""
 _ENDED = {
     EndStatus.FINISHED: RunState.FINISHED,
     EndStatus.FAILED: RunState.FAILED,
@@ -180,6 +182,7 @@ def _view(  # noqa: PLR0913, PLR0917 - all that a view is made of
         useful=useful_split(ledger, [account.run]),
         energy_joules=account.energy.joules if account.energy.seconds else None,
         energy_seconds=account.energy.seconds or None,
+        team=facts.team,
         launcher=facts.launcher,
         launcher_job=facts.job,
         stopped="" if account.is_open else facts.stopped,
@@ -219,8 +222,8 @@ def _projected(
         return _Projected(
             cost + left * usd / count if known and cost is not None else None, left * epochs.seconds_sum / epochs.count
         )
-    done = position - epochs.begin_position
-    if not account.is_open or epochs.begin_t is None or done <= 0:
+    done = epochs.done_of_it
+    if not account.is_open or epochs.begin_t is None or done is None or done < LEAST_PART:
         return _Projected()
     known = cost is not None and current_usd is not None
     return _Projected(
@@ -249,6 +252,7 @@ def _counted(account: RunAccount, now: float) -> CountedProgress:
         tokens=_executed(epochs.tokens.position, int(amounts["tokens"])),
         last_epoch_seconds=(last.end - last.start) / last.count if last else None,
         current_epoch_seconds=now - epochs.begin_t if leads and epochs.begin_t is not None else None,
+        current_epoch_ratio=epochs.done_of_it if leads else None,
         phase_seconds={phase: amounts[name] for phase, name in PHASE_NAMES.items() if name in amounts},
     )
 

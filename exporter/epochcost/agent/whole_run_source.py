@@ -21,6 +21,8 @@ EPOCH_COST = "run:epochcost_epoch_cost_usd:mean"
 TO_FINISH = "run:epochcost_cost_to_finish_usd:projected"
 MISSING_EPOCHS = "run:epochcost_epochs:missing"
 START = "part:epochcost_start_epoch:kept"
+POSITION = "part:epochcost_position:kept"
+ACTIVE = "part:epochcost_active:now"
 MACHINE, PART, RUN = "epochcost_machine", "part", "run"
 
 Identity = tuple[tuple[str, str], ...]
@@ -44,7 +46,7 @@ class WholeRunSource:
         store.max_bytes = MAX_BYTES
         fits = f"{RUN}=~{_quoted('|'.join(map(re.escape, sorted(parts))))}"
         costs = _finite(store.at(f"sum without (state) ({PART_COST}{{{fits}}})"))
-        names = f"{COST}|{EPOCH_COST}|{TO_FINISH}|{MISSING_EPOCHS}|{START}"
+        names = f"{COST}|{EPOCH_COST}|{TO_FINISH}|{MISSING_EPOCHS}|{START}|{POSITION}|{ACTIVE}"
         figures = _finite(store.at(f"{{__name__=~{_quoted(names)},{fits}}}"))
         return stored_runs(machine, parts, costs, figures)
 
@@ -68,22 +70,34 @@ def stored_runs(
         if own:
             same = _identity(own[0])
             parts_of_it = [s for s in costs if _identity(s) == same]
-            found[run] = _stored(own[0].value, parts_of_it, [s for s in figures if _identity(s) == same])
+            found[run] = _stored(own[0], parts_of_it, [s for s in figures if _identity(s) == same])
     return found
 
 
-def _stored(own_usd: float, costs: Sequence[Sample], figures: Sequence[Sample]) -> StoredRun:
+def _stored(own: Sample, costs: Sequence[Sample], figures: Sequence[Sample]) -> StoredRun:
     def figure(name: str) -> float | None:
         return min((s.value for s in figures if s.labels["__name__"] == name), default=None)
 
     return StoredRun(
         cost_usd=figure(COST),
-        own_cost_usd=own_usd,
+        own_cost_usd=own.value,
         machines=len({s.labels.get(MACHINE, "") for s in costs}),
         missing_epochs=max(figure(MISSING_EPOCHS) or 0.0, figure(START) or 0.0),
         epoch_cost_usd=figure(EPOCH_COST),
         cost_to_finish_usd=figure(TO_FINISH),
+        reached_elsewhere=_reached_elsewhere(own, figures),
     )
+
+
+def _reached_elsewhere(own: Sample, figures: Sequence[Sample]) -> float:
+    """How far others had come that have left the run; one that trains beside this machine is no earlier part."""
+    busy = {_part(s) for s in figures if s.labels["__name__"] == ACTIVE} | {_part(own)}
+    left = (s.value for s in figures if s.labels["__name__"] == POSITION and _part(s) not in busy)
+    return max(left, default=0.0)
+
+
+def _part(sample: Sample) -> tuple[str, str]:
+    return sample.labels.get(MACHINE, ""), sample.labels.get(PART, "")
 
 
 def _identity(sample: Sample) -> Identity:

@@ -22,7 +22,7 @@ def hours(text: str) -> float:
 class DemoSettings:
     """What is played, and where it is shown."""
 
-    hours: float = option("hours", 6.0, "simulated hours that are played before it goes on live", parse=hours)
+    hours: float = option("hours", 6.0, "hours of simulated history before live simulation begins", parse=hours)
     web_listen_address: tuple[str, int] = option(
         "web.listen-address",
         ("127.0.0.1", 10837),
@@ -46,4 +46,6 @@ class DemoSettings:
         "",
         "directory with prometheus.yml, alertmanager.yml and rules/; empty for the one that comes with epochcost",
     )
-    data_dir: str = option("data.dir", "", "where everything is kept and stays; empty for a directory that is removed")
+    data_dir: str = option(
+        "data.dir", "", "data directory, kept after the end; empty: a temporary directory, removed at the end"
+    )

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping
 
 from prometheus_client import CollectorRegistry
 
+from epochcost.demo.scenario import CLUSTER
 from epochcost.demo.simulated_agent import Fleet
 
-LABELS = {"cluster": "simulated"}
-"""On every target, so that nobody takes the demo's dollars for real ones."""
 POLLER = "sim-prices"
 AGENT_JOB, POLLER_JOB = "epochcost-agent", "epochcost-prices"
 Labels = Mapping[str, str]
@@ -21,13 +20,13 @@ def scraped(fleet: Fleet, t: float) -> Iterator[str]:
     for agent in fleet.agents:
         if agent.exists(t):
             registry = agent.registry if agent.up(t) else None
-            yield from _target(AGENT_JOB, agent.machine.name, registry, fleet.epoch_ts + t)
+            yield from _target(AGENT_JOB, agent.machine.cluster, agent.machine.name, registry, fleet.epoch_ts + t)
     market = fleet.market.registry if fleet.market.up(t) else None
-    yield from _target(POLLER_JOB, POLLER, market, fleet.epoch_ts + t)
+    yield from _target(POLLER_JOB, CLUSTER, POLLER, market, fleet.epoch_ts + t)
 
 
-def _target(job: str, instance: str, registry: CollectorRegistry | None, ts: float) -> Iterator[str]:
-    target = {**LABELS, "job": job, "instance": instance}
+def _target(job: str, cluster: str, instance: str, registry: CollectorRegistry | None, ts: float) -> Iterator[str]:
+    target = {"cluster": cluster, "job": job, "instance": instance}
     suffix = "," + ",".join(f"{name}={json.dumps(value)}" for name, value in target.items()) + "}"
     stamp = f" {ts:.3f}\n"
     count = 0

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable
 
 from epochcost.agent.live_page import page_routes
-from epochcost.demo.exposition import LABELS, POLLER
+from epochcost.demo.exposition import POLLER
+from epochcost.demo.scenario import CLUSTER
 from epochcost.demo.simulated_agent import TICK_SECONDS, Fleet, PlayedAgent
 from epochcost.serve import Request, Response, Route, Server, html, metrics_route, text
 
@@ -59,11 +60,12 @@ class Live:
         """What Prometheus scrapes, by the name of its file of targets."""
         host = self.url.removeprefix("http://")
 
-        def target(name: str) -> dict[str, object]:
-            return {"targets": [host], "labels": {**LABELS, "instance": name, "__metrics_path__": f"/{name}/metrics"}}
+        def target(name: str, cluster: str) -> dict[str, object]:
+            labels = {"cluster": cluster, "instance": name, "__metrics_path__": f"/{name}/metrics"}
+            return {"targets": [host], "labels": labels}
 
-        agents = [agent.machine.name for agent in self._fleet.agents if agent.exists(self._t)]
-        return {"agents": [target(name) for name in agents], "prices": [target(POLLER)]}
+        machines = [agent.machine for agent in self._fleet.agents if agent.exists(self._t)]
+        return {"agents": [target(m.name, m.cluster) for m in machines], "prices": [target(POLLER, CLUSTER)]}
 
     def catch_up(self) -> None:
         """Play what has passed since the last call: in large steps where it is much."""

@@ -23,12 +23,15 @@ DRIVER_FILL = 0.002
 """Share of a GPU's memory that its driver uses while no process holds any."""
 STARTUP_LOAD = 0.15
 """Of a GPU while its process loads data and compiles."""
+COMPILING_LOAD = 0.01
 FOREVER = math.inf
+CLUSTER = "simulated"
+"""On every target, or a name that begins so: nobody takes the demo's dollars for real ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is trained, whichever machine it runs on."""
+    """What is trained, whichever machine it runs on; ``team`` pays, ``user`` began it."""
 
     run: str
     experiment: str
@@ -38,6 +41,8 @@ class Job:
     nodes: int = 1
     world: int = 1
     budget_usd: float | None = None
+    team: str = ""
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,7 @@ class Attempt:
         status: how it ends: ``finished``, ``preempted``, ``failed``, or ``lost`` (without a word).
         hangs_at: from when on it makes no progress, its GPUs busy all the same.
         waiting_gpus: indices of GPUs that it holds and does not use.
+        compiles: before its first step it compiles: its GPUs idle, its CPUs busy; else it loads data over the network.
         rank: the lowest global rank on the machine; 0 counts the run's progress.
     """
 
@@ -73,6 +79,7 @@ class Attempt:
     hangs_at: float = FOREVER
     waiting_gpus: tuple[int, ...] = ()
     rank: int = 0
+    compiles: bool = False
 
     def position(self, t: float) -> float:
         """Where it is at ``t``, in epochs."""
@@ -86,7 +93,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Stranger:
-    """Somebody uses the machine's GPUs and reports no run."""
+    """Somebody uses the machine's GPUs and reports no run; without load he only holds their memory."""
 
     start: float
     end: float
@@ -144,6 +151,8 @@ class Machine:
     """One machine's life.
 
     Attributes:
+        cluster: label of its target.
+        team: that it is paid for.
         boots: when it is booted (before the beginning: long ago).
         agent_starts: when its agent first runs.
         gone: when it is taken away; its target stays in Prometheus.
@@ -166,6 +175,8 @@ class Machine:
     notice: float | None = None
     rebalance: float | None = None
     priced: bool = True
+    cluster: str = CLUSTER
+    team: str = ""
     attempts: tuple[Attempt, ...] = ()
     strangers: tuple[Stranger, ...] = ()
     cpu_load: float = 0.2
@@ -181,6 +192,11 @@ class Machine:
         """Who uses it at ``t`` without a run."""
         return next((s for s in self.strangers if s.start <= t < s.end), None)
 
+    def compiles_at(self, t: float) -> bool:
+        """Whether a training compiles on it at ``t``."""
+        attempt = self.attempt_at(t)
+        return attempt is not None and attempt.compiles and t < attempt.first_step
+
     def devices(self) -> int:
         """How many devices its time is the mean of: its GPUs, or itself."""
         return max(1, self.kind.gpus)
@@ -191,7 +207,8 @@ class Machine:
         if attempt is not None:
             if device in attempt.waiting_gpus:
                 return 0.0
-            mean = STARTUP_LOAD if t < attempt.first_step else attempt.load
+            starting = COMPILING_LOAD if attempt.compiles else STARTUP_LOAD
+            mean = starting if t < attempt.first_step else attempt.load
             return _unsteady(mean, f"{self.name}/{device}", t)
         stranger = self.stranger_at(t)
         if stranger is not None:

@@ -42,10 +42,11 @@ class PlayedAgent:
         kind = machine.kind
         self.node = Node(
             machine.name, kind.provider, machine.region, machine.zone, kind.instance_type, machine.purchase_option,
-            "simulated",
+            "simulated", team=machine.team,
         )  # fmt: skip
         self._epoch_ts = epoch_ts
         self._market = market
+        self._users = {job.run: job.user for job in script.jobs}
         self._life = Life(machine, script, epoch_ts)
         self._meter = Meter(Ledger(), self.node, machine=machine_name(machine.name))
         self._counts: Counter[str] = Counter(accepted=0)
@@ -97,6 +98,7 @@ class PlayedAgent:
         owners = combined([run_owners(self._meter.ledger.runs_on()), self._life.strangers(t)])
         return replace(
             snapshot,
+            runs=tuple(replace(run, owner_user=self._users[run.run]) for run in snapshot.runs),
             node=replace(snapshot.node, preemption=self._life.notice(t)),
             owners=tuple(owner for owner in owners if owner.uuid in shown),
             simulated=True,

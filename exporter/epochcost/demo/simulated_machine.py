@@ -23,6 +23,9 @@ from epochcost.model import (
 )
 
 DRIVER = "simulated"
+COMPILING_CPU = 0.55
+RECEIVED_BYTES, QUIET_BYTES = 95e6, 2e4
+"""A second: of data, and while nothing is loaded."""
 BEFORE = 1e-3
 """A reading tells of the time before it."""
 
@@ -39,6 +42,7 @@ class Life:
         self._events = events_of(machine, script)
         self._next: tuple[float, TrainingEvent] | None = next(self._events, None)
         self._cpu_seconds = 0.0
+        self._received_bytes = 0.0
 
     def gpus(self, t: float) -> GpuReading | None:
         """Its GPUs as they were until ``t``; None for a machine without."""
@@ -73,8 +77,12 @@ class Life:
     def host(self, t: float) -> HostReading:
         """The machine itself as it was until ``t``. Call it last: the next readings count from here."""
         kind, lived = self.machine.kind, t - self.machine.agent_starts
-        load = self.machine.load(0, t - BEFORE) if not kind.gpus else self.machine.cpu_load
-        self._cpu_seconds += load * kind.vcpus * max(0.0, t - self._read_t)
+        compiles = self.machine.compiles_at(t - BEFORE)
+        own = COMPILING_CPU if compiles else self.machine.cpu_load
+        load = own if kind.gpus else self.machine.load(0, t - BEFORE)
+        seconds = max(0.0, t - self._read_t)
+        self._cpu_seconds += load * kind.vcpus * seconds
+        self._received_bytes += (QUIET_BYTES if compiles else RECEIVED_BYTES) * seconds
         self._read_t = t
         busy = self.machine.attempt_at(t - BEFORE) is not None
         return HostReading(
@@ -85,7 +93,7 @@ class Life:
             kind.memory_bytes,
             disk_read_bytes=int(180e6 * lived),
             disk_written_bytes=int(12e6 * lived),
-            network_received_bytes=int(95e6 * lived),
+            network_received_bytes=int(self._received_bytes),
             network_sent_bytes=int(20e6 * lived),
         )
 
@@ -155,6 +163,7 @@ def _attempt(attempt: Attempt, job: Job, high_water: float) -> Iterator[tuple[fl
         EventKind.START,
         attempt.start,
         experiment=job.experiment,
+        team=job.team or None,
         framework=job.framework,
         nodes=job.nodes,
         world=job.world,

@@ -6,21 +6,31 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from epochcost.gpus.amd import AmdSource
-from epochcost.gpus.dcgm.dcgm_source import DEFAULT_URL, DcgmSource
 from epochcost.gpus.gpu_source import DriverAwayError, GpuError, GpuSource, NoDriverError
 from epochcost.gpus.nvml.nvml_source import NvmlSource
 from epochcost.gpus.pci import PCI, nvidia_devices
-from epochcost.gpus.tpu.tpu_source import TpuSource
+
+
+def _amd() -> GpuSource:
+    from epochcost.gpus.amd import AmdSource
+
+    return AmdSource()
+
+
+def _tpu() -> GpuSource:
+    from epochcost.gpus.tpu.tpu_source import TpuSource
+
+    return TpuSource()
+
 
 SOURCES: Mapping[str, Callable[[], GpuSource]] = {
     "nvml": NvmlSource,
-    "amd": AmdSource,
-    "tpu": TpuSource,
+    "amd": _amd,
+    "tpu": _tpu,
 }
 """Device sources by name, in the order in which ``auto`` asks for them. A factory does not touch the driver.
 
-A ``dcgm`` exporter is asked only by name: whoever has one says so.
+A ``dcgm`` exporter is asked only by name: whoever has one says so. What a node does not have is not imported.
 """
 
 
@@ -36,7 +46,7 @@ class Chosen:
     error: str = ""
 
 
-def choose_source(name: str, pci: Path = PCI, dcgm_url: str = DEFAULT_URL) -> Chosen:
+def choose_source(name: str, pci: Path = PCI, dcgm_url: str = "") -> Chosen:
     """The device source called ``name``: one of `SOURCES`, ``dcgm``, ``none``, or ``auto`` for the first with devices.
 
     A driver that is there but fails is chosen all the same: its GPUs are unknown, not absent. With ``auto`` so is one
@@ -51,7 +61,9 @@ def choose_source(name: str, pci: Path = PCI, dcgm_url: str = DEFAULT_URL) -> Ch
     if name == "auto":
         return _first_found(nvidia_devices(pci))
     if name == "dcgm":
-        return _waited_for(DcgmSource(dcgm_url or DEFAULT_URL))
+        from epochcost.gpus.dcgm.dcgm_source import DcgmSource
+
+        return _waited_for(DcgmSource(dcgm_url) if dcgm_url else DcgmSource())
     if name not in SOURCES:
         raise ValueError(f"gpus.source: no source {name!r}; allowed: auto, none, dcgm, {', '.join(SOURCES)}")
     source = SOURCES[name]()

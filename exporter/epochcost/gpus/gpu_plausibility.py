@@ -10,12 +10,12 @@ import math
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
-MAX_POWER_WATTS = 100_000
-MAX_MEMORY_BYTES = 1 << 50
-MAX_ENERGY_JOULES = 1e15
-MAX_ERRORS = 1 << 50
-TEMPERATURES_CELSIUS = (-100, 300)
-"""Beyond these an answer is a driver's filler (all bits set) or a fault."""
+MAX_POWER_WATTS = 10_000
+MAX_MEMORY_BYTES = 1 << 44
+MAX_ENERGY_JOULES = 1e13
+MAX_ERRORS = (1 << 32) - 2
+TEMPERATURES_CELSIUS = (-60, 200)
+"""Several times what any GPU has. Beyond these an answer is a filler (8, 16, 32 or 64 bits set) or a fault."""
 MOST_BY_ROUNDING = 1.01
 """Counters of activity may lead a little above 1, but not further."""
 

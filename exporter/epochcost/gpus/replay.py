@@ -22,7 +22,8 @@ from epochcost.model import GpuReading, GpuSample
 
 TEXT_FIELDS = ("index", "uuid", "model", "parent_uuid", "stuck_call")
 YES_OR_NO_FIELDS = ("readable", "mig", "power_active")
-INTEGER_FIELDS = ("memory_used_bytes", "memory_total_bytes", "memory_reserved_bytes")
+PLACE_FIELDS = ("gpu_instance", "instance_profile", "instance_start")
+INTEGER_FIELDS = ("memory_used_bytes", "memory_total_bytes", "memory_reserved_bytes", *PLACE_FIELDS)
 COUNT_FIELDS = ("throttle_seconds", "ecc_errors", "xid_errors")
 """Objects: a number by name."""
 MAX_FIGURE = 1e18

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
+import stat
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,13 +27,16 @@ WHOLE: tuple[str, ...] = (
 )
 WHOLE += ("local_rank", "node_rank", "nodes", "world")
 AMOUNTS = ("epoch", "epochs", "budget_usd")
-TEXTS = ("experiment", "framework", "unit")
+TEXTS = ("experiment", "team", "framework", "unit")
 CHOICES = {
     "phase": ("startup", "train", "data", "eval", "checkpoint", "restore"),
     "status": ("finished", "failed", "preempted"),
 }
 LEAST_ONE = frozenset({"batch_size", "nodes", "world"})
 MAX_WHOLE, MAX_AMOUNT, MAX_PID = 2**63 - 1, 1e12, 2**31 - 1
+MOST_NAMES = 100
+IN_THE_WAY = frozenset({errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENXIO, errno.EISDIR})
+"""What opening another user's file, a link, a pipe, a socket or a directory says."""
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -56,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
 def _pid(text: str) -> int:
     number = int(text)
     if not 0 < number <= MAX_PID:
-        raise argparse.ArgumentTypeError(f"{text!r} is no process id")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a process id")
     return number
 
 
@@ -66,7 +71,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     told = made.parse_intermixed_args(list(argv))
     run = run_name(environ, told.run)
     if not run:
-        made.error("--run: which run? (or set EPOCHCOST_RUN)")
+        made.error("--run or EPOCHCOST_RUN is required")
     try:
         figures = dict(_figure(text) for text in told.values)
         if told.kind == "epoch_end" and not float(str(figures.get("epoch", 0))).is_integer():
@@ -76,9 +81,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     except ValueError as err:
         made.error(str(err))
     try:
-        _append(
-            events_dir(environ) / f"{safe(run)[:100]}-{_host()}-shell.jsonl", _line(told.kind, run, told.pid, figures)
-        )
+        _append(events_dir(environ), f"{safe(run)[:100]}-{_host()}-shell", _line(told.kind, run, told.pid, figures))
     except OSError as err:
         made.exit(1, f"epochcost event: {err}\n")
     return 0
@@ -127,8 +130,25 @@ def _line(kind: str, run: str, pid: int | None, figures: Mapping[str, object]) -
     return json.dumps({**event, **watched, **figures}, separators=(",", ":"), allow_nan=False).encode() + b"\n"
 
 
-def _append(path: Path, line: bytes) -> None:
-    fd = os.open(path, _FLAGS, 0o644)
+def _append(directory: Path, name: str, line: bytes) -> None:
+    """To this user's file of that name: what another has put there would make the line his."""
+    mine = f"{name}-{os.geteuid()}"
+    for path in (directory / f"{one}.jsonl" for one in (name, mine, *(f"{mine}-{n}" for n in range(2, MOST_NAMES)))):
+        try:
+            fd = os.open(path, _FLAGS, 0o644)
+        except OSError as err:
+            if err.errno not in IN_THE_WAY or not os.path.lexists(path):
+                raise
+            continue
+        found = os.fstat(fd)
+        if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_nlink == 1:
+            _write(fd, path, line)
+            return
+        os.close(fd)
+    raise OSError(f"{directory}: another user has taken every name for {name}.jsonl")
+
+
+def _write(fd: int, path: Path, line: bytes) -> None:
     try:
         if (written := os.write(fd, line)) < len(line):
             raise OSError(f"{path}: only {written} of {len(line)} bytes could be written")

@@ -62,14 +62,14 @@ def parser() -> argparse.ArgumentParser:
     )
     add = made.add_argument
     add("--experiment", default="", metavar="NAME", help="groups runs of the same model and data")
-    add("--id", default="", help="of the run, the same over restarts [else the launcher's job id, else made up]")
-    add("--epochs", type=_number, metavar="N", help="planned, where the command does not print it")
-    add("--batch-size", type=_whole, metavar="N", help="samples of one step, over all ranks")
-    add("--steps-per-epoch", type=_whole, metavar="N", help="for commands that print steps alone")
-    add("--samples-per-epoch", type=_whole, metavar="N", help="for commands that print samples alone")
+    add("--id", default="", help="run id, the same over restarts [default: from the launcher's job id, else random]")
+    add("--epochs", type=_number, metavar="N", help="planned epochs, if the command does not print them")
+    add("--batch-size", type=_whole, metavar="N", help="batch size in samples of one step, over all ranks")
+    add("--steps-per-epoch", type=_whole, metavar="N", help="steps per epoch, for commands that print only steps")
+    add("--samples-per-epoch", type=_whole, metavar="N", help="samples per epoch, for commands that print only samples")
     add("--framework", default="", help="torch, jax, ...")
     add("--budget-usd", type=_number, metavar="USD", help="dashboards and alerts compare the cost with it")
-    add("--bar", choices=BARS, default="auto", help="what a progress bar without a description is [auto]")
+    add("--bar", choices=BARS, default="auto", help="meaning of a progress bar without a description [auto]")
     add(
         "--pattern",
         action="append",
@@ -89,7 +89,7 @@ def parser() -> argparse.ArgumentParser:
         "--read",
         default="",
         metavar="FILE",
-        help="run nothing: read a log (- for the standard input) and print what would be reported",
+        help="run nothing; read a log (- for standard input) and print what would be reported",
     )
     add("--first-epoch", type=int, choices=(0, 1), help="number of the first epoch in --pattern")
     add("--watch", action="append", default=[], metavar="FILE", help="to read progress from (results.csv, metrics.csv, "
@@ -98,7 +98,7 @@ def parser() -> argparse.ArgumentParser:
     add("--stop-signals", type=_signals, default=STOP_SIGNALS, metavar="LIST", help="sent one after another where a "
         "policy of this machine's guard asks the run to stop; none to ignore it [TERM,KILL]")  # fmt: skip
     add("--stop-wait", type=_number, default=STOP_WAIT_SECONDS, metavar="SECONDS", help="between two of them [120]")
-    add("--verbose", action="store_true", help="say on stderr at the end what was read, and what the run cost")
+    add("--verbose", action="store_true", help="print on stderr at the end what was read and what the run cost")
     add("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return made
 

@@ -12,6 +12,7 @@ from typing import Any
 HEAD_BYTES = 8192
 MAX_ANCESTORS = 64
 MAX_SECONDS = 1e11
+NOBODY = -1
 LAUNCHER = "launcher"
 """The key by which writers like us know each other: two of them never step back for one another."""
 
@@ -55,12 +56,12 @@ class OtherWriters:
         self._changed_ns, self._again = changed, False
         found: list[OtherWriter] = []
         for name in self._listed() - self._known:
-            head = self._head(name)
+            head, owner = self._head(name)
             if head is None:
                 self._again = True  # made, and nothing in it yet
                 continue
             self._known.add(name)
-            if (one := self._neighbour(name, head)) is not None:
+            if (one := self._neighbour(name, head, owner)) is not None:
                 found.append(one)
         return sorted(found, key=lambda one: one.mono)
 
@@ -70,15 +71,16 @@ class OtherWriters:
         except OSError:
             return set()
 
-    def _head(self, name: str) -> bytes | None:
-        """The first line; empty where there is none to be had, None where it may come yet."""
+    def _head(self, name: str) -> tuple[bytes | None, int]:
+        """The first line (empty where there is none to be had, None where it may come yet), and whose file it is."""
         try:
-            line, newline, _ = _beginning(self._directory / name).partition(b"\n")
+            beginning, owner = _beginning(self._directory / name)
         except OSError:
-            return b""
-        return line if newline or len(line) == HEAD_BYTES else None
+            return b"", NOBODY
+        line, newline, _ = beginning.partition(b"\n")
+        return (line if newline or len(line) == HEAD_BYTES else None), owner
 
-    def _neighbour(self, name: str, head: bytes) -> OtherWriter | None:
+    def _neighbour(self, name: str, head: bytes, owner: int) -> OtherWriter | None:
         try:
             said: Any = json.loads(head)
         except (ValueError, RecursionError):
@@ -88,7 +90,10 @@ class OtherWriters:
         run, ts, mono = said.get("run"), _time(said.get("ts")), _time(said.get("mono"))
         if not isinstance(run, str) or ts is None or mono is None:
             return None
-        if run != self._run and not self._ours(said.get("pid"), said.get("pidns")):
+        # Another user may write any name and number into his file: it is a file of his, and says nothing of us.
+        pid, mine = said.get("pid"), owner == os.geteuid()
+        by_name = run == self._run and mine
+        if not by_name and not (self._ours(pid, said.get("pidns")) and (mine or owner == _user_of(pid))):
             return None
         return OtherWriter(name, run, ts, mono)
 
@@ -104,11 +109,12 @@ class OtherWriters:
         return False
 
 
-def _beginning(path: Path) -> bytes:
+def _beginning(path: Path) -> tuple[bytes, int]:
     """The directory may be anybody's: a pipe that somebody put there would hold the command's output for ever."""
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        return os.read(fd, HEAD_BYTES) if stat.S_ISREG(os.fstat(fd).st_mode) else b"\n"
+        found = os.fstat(fd)
+        return (os.read(fd, HEAD_BYTES) if stat.S_ISREG(found.st_mode) else b"\n"), found.st_uid
     finally:
         os.close(fd)
 
@@ -118,6 +124,14 @@ def _time(value: object) -> float | None:
     if not isinstance(value, (int, float)) or not 0 <= value < MAX_SECONDS:
         return None
     return float(value)
+
+
+def _user_of(pid: object) -> int:
+    """Whose the process is: the command may have given up root."""
+    try:
+        return Path(f"/proc/{pid}").stat().st_uid
+    except OSError:
+        return NOBODY
 
 
 def _parent(pid: int) -> int:

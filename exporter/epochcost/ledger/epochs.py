@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from statistics import median
 from typing import Any
 
 from epochcost.model import EventKind, Phase, State, TrainingEvent
@@ -106,6 +105,8 @@ class Epochs:
     """Median of the intervals, until another one comes."""
     before: float | None = None
     """Position at the end of the attempt before, until this attempt's own first position is known."""
+    elsewhere: float = 0.0
+    """Highest position that others had reached before they left the run to this machine, where that is known."""
 
     def begin_attempt(self, t: float, *, anew: bool = False, heard_start: bool = True) -> None:
         """A process of the run has started while none of it was running; ``anew`` after an attempt that finished.
@@ -303,6 +304,8 @@ class Epochs:
 
     def _finish(self, number: float, t: float) -> None:
         """The epoch that runs ends at ``t``, with ``number`` of them finished; a part of one is no epoch."""
+        # What is told late, by another process of the run, may be about the time before.
+        t = max(t, self.begin_t or t, self.finished[-1].end if self.finished else t)
         count = round(number - self.begin_position)
         if self.begin_t is not None and count >= 1 and abs(number - self.begin_position - count) <= WHOLE:
             self.finished.append(Epoch(number, self.begin_t, t, count, self.counted))
@@ -339,6 +342,11 @@ class Epochs:
         """Position, also while an attempt has not yet said its own; None where none was ever said."""
         return self.position if self.position is not None else self.before
 
+    @property
+    def done_of_it(self) -> float | None:
+        """How much of the epoch that runs is done; None while none runs, or the position is not known."""
+        return None if self.begin_t is None or self.position is None else max(0.0, self.position - self.begin_position)
+
     def drop_oldest(self, count: int) -> list[Epoch]:
         """Take the ``count`` oldest finished epochs out; they stay in the sums."""
         dropped, self.finished = self.finished[:count], self.finished[count:]
@@ -354,17 +362,18 @@ class Epochs:
             return math.inf
         if not self.intervals and not self.reports_steps:
             return math.inf
-        if self.usual_interval is None:  # asked for at every event of every run
-            self.usual_interval = median(self.intervals) if self.intervals else 0.0
+        if self.usual_interval is None:
+            self.usual_interval = _median(self.intervals) if self.intervals else 0.0
         return self.moved_t + max(STALL_FACTOR * self.usual_interval, stall_after)
 
     def state_at(self, t: float, stall_after: float) -> State:
         """Where a second at ``t`` goes; `State.USEFUL` means "progressing" (utilisation splits it)."""
         if not self.begun:
             return State.STARTUP
-        if not self.anew and self.position is not None and self.position < self.high_water - WHOLE:
+        reached = max(self.high_water, self.elsewhere)
+        if not self.anew and self.position is not None and self.position < reached - WHOLE:
             return State.REPLAY
-        if t >= self.stalls_at(stall_after):
+        if t >= self.moved_t + stall_after and t >= self.stalls_at(stall_after):
             return State.STALLED
         return State.USEFUL
 
@@ -416,7 +425,14 @@ _SAVED = (
     "fresh",
     "whole_t",
     "heard_start",
+    "elsewhere",
 )
+
+
+def _median(values: Collection[float]) -> float:
+    """Of at least one; `statistics` would bring decimals and fractions into every agent's memory."""
+    ordered, half = sorted(values), len(values) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
 
 
 def _position(event: TrainingEvent) -> float | None:

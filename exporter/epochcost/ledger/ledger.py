@@ -13,7 +13,7 @@ from epochcost.ledger.devices import Device, DeviceBook
 from epochcost.ledger.layout import is_gone, with_held
 from epochcost.ledger.node_ledger import Key, NodeLedger
 from epochcost.ledger.parts import base36
-from epochcost.ledger.price import PriceTrack
+from epochcost.ledger.price import PriceTrack, Window
 from epochcost.ledger.run import RunAccount
 from epochcost.ledger.shares import Claims, Placed, claims
 from epochcost.ledger.state_of_before import upgraded
@@ -53,6 +53,10 @@ class Ledger:
     def __init__(self, settings: LedgerSettings | None = None) -> None:
         self.settings = settings or LedgerSettings()
         self.price = PriceTrack()
+        """What is charged: `paid`, and in the `free` windows no more than `free_usd_per_hour`."""
+        self.paid = PriceTrack()
+        self.free: tuple[Window, ...] = ()
+        self.free_usd_per_hour = 0.0
         self.price_floor = -math.inf
         self.book = NodeLedger()
         self.useful_cut = NodeLedger()
@@ -77,11 +81,13 @@ class Ledger:
         """Open the books in a boot of the machine.
 
         Args:
-            start: the instant from which its time is accounted.
+            start: the instant from which its time is accounted; never one that is accounted already, as a container's
+                would be, whose boot is its own and whose boot time the host's.
             seen_from: the instant of the agent's first start; time before it without a run is ``boot``.
             boot: when the machine was booted; what runs did before is not charged.
         """
         before = start if self.cursor is None else self.cursor
+        start = max(start, before)
         for account in self.runs.values():
             account.close(before)
         self._reshare(before)
@@ -106,9 +112,12 @@ class Ledger:
         yield from self.price.changes(start, end)
         if start < self.boot_until < end:
             yield self.boot_until
+        stall_after = self.settings.stall_after
         for account in self.runs.values():
-            if account.is_open and start < (t := account.epochs.stalls_at(self.settings.stall_after)) < end:
-                yield t
+            if account.is_open and account.epochs.moved_t + stall_after < end:
+                t = account.epochs.stalls_at(stall_after)
+                if start < t < end:
+                    yield t
 
     def _see(self, devices: Sequence[Device]) -> Sequence[Device]:
         """Take ``devices`` for the node's, with those that have vanished and that runs still hold."""
@@ -246,6 +255,12 @@ class Ledger:
                     gone = TrainingEvent(EventKind.GONE, member.last_t, account.run, writer, status=EndStatus.LOST)
                     self.apply(gone)
 
+    def reached_elsewhere(self, run: RunId, part: str, position: float) -> None:
+        """The run had come to ``position`` on other machines: what this ``part`` does below it is done again."""
+        account = self.runs.get(run)
+        if account is not None and account.part == part:
+            account.epochs.elsewhere = max(account.epochs.elsewhere, position)
+
     def open_runs(self) -> list[RunAccount]:
         """The runs with a process running, in order of appearance."""
         return [account for account in self.runs.values() if account.is_open]
@@ -328,7 +343,16 @@ class Ledger:
 
     def set_price(self, steps: Sequence[PriceStep], now: float) -> bool:
         """Take what a price source says at ``now``; True when anything changed. The past is priced again by it."""
-        track = self.price.learn(steps, now, self.price_floor)
+        self.paid = self.paid.learn(steps, now, self.price_floor) if steps else self.paid
+        return self._charge()
+
+    def set_free(self, windows: Iterable[Window], usd_per_hour: float = 0.0) -> bool:
+        """Charge only ``usd_per_hour`` within ``windows`` (ascending, not overlapping); True when anything changed."""
+        self.free, self.free_usd_per_hour = tuple(windows), usd_per_hour
+        return self._charge()
+
+    def _charge(self) -> bool:
+        track = self.paid.free_in(self.free, self.free_usd_per_hour)
         if track == self.price:
             return False
         self.price = track
@@ -341,11 +365,9 @@ class Ledger:
     def forget_price(self, t: float) -> None:
         """From ``t`` on the machine is another one, and its price is not known until said."""
         self.price_floor = t
-        self.price = self.price.forget_from(t)
-        self.book.reprice()
-        self.useful_cut.reprice()
-        for account in self.runs.values():
-            account.reprice()
+        self.paid = self.paid.forget_from(t)
+        self.free = tuple((start, min(end, t)) for start, end in self.free if start < t)
+        self._charge()
 
     # -- persistence -------------------------------------------------------------------------------------------------
 
@@ -357,7 +379,9 @@ class Ledger:
             "boot_until": _finite(self.boot_until),
             "floor": _finite(self.floor),
             "price_floor": _finite(self.price_floor),
-            "price": [[_finite(t), p] for t, p in zip(self.price.times, self.price.usd_per_hour, strict=True)],
+            "price": [[_finite(t), p] for t, p in zip(self.paid.times, self.paid.usd_per_hour, strict=True)],
+            "free": [list(window) for window in self.free],
+            "free_usd_per_hour": self.free_usd_per_hour,
             "layout": self._layout,
             "book": self.book.state(),
             "useful_cut": self.useful_cut.state(),
@@ -383,7 +407,10 @@ class Ledger:
             -math.inf if state[key] is None else float(state[key]) for key in ("boot_until", "floor", "price_floor")
         )
         times = tuple(-math.inf if t is None else float(t) for t, _ in state["price"])
-        it.price = PriceTrack(times, tuple(p for _, p in state["price"]))
+        it.paid = PriceTrack(times, tuple(p for _, p in state["price"]))
+        it.free = tuple((float(start), float(end)) for start, end in state.get("free", ()))
+        it.free_usd_per_hour = float(state.get("free_usd_per_hour", 0.0))
+        it.price = it.paid.free_in(it.free, it.free_usd_per_hour)
         it._layout = tuple((str(u), str(i), float(weight[0]) if weight else 1.0) for u, i, *weight in state["layout"])
         it.book = NodeLedger.restored(state["book"])
         if "useful_cut" in state:  # before it was kept nothing is known of it

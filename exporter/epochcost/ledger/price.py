@@ -76,6 +76,13 @@ class PriceTrack:
         merged = _with_undated(ours, theirs, floor, now) if undated else _with_dated(ours, theirs)
         return _track([*before, *merged])
 
+    def free_in(self, windows: Sequence[Window], usd_per_hour: float = 0.0) -> PriceTrack:
+        """The same, costing only ``usd_per_hour`` within ``windows``, and after each what it would have cost."""
+        if not windows:
+            return self
+        cuts = sorted({*self.times, *(t for window in windows for t in window)})
+        return _track((t, usd_per_hour if any(a <= t < b for a, b in windows) else self.at(t)) for t in cuts)
+
     def forget_from(self, t: float) -> PriceTrack:
         """From ``t`` on the price is not known (the machine became another one)."""
         kept = [(at, p) for at, p in zip(self.times, self.usd_per_hour, strict=True) if at < t]
@@ -83,6 +90,8 @@ class PriceTrack:
 
 
 Pair = tuple[float, float | None]
+Window = tuple[float, float]
+"""From an instant up to another one."""
 
 
 def _with_dated(ours: list[Pair], theirs: list[Pair]) -> list[Pair]:

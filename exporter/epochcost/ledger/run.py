@@ -47,6 +47,7 @@ class Facts:
     """What the run says of itself; the newest word counts."""
 
     experiment: str = ""
+    team: str = ""
     framework: str = ""
     nodes: int | None = None
     world: int | None = None
@@ -76,7 +77,9 @@ class Facts:
             self.memory_peak_bytes = max(self.memory_peak_bytes or 0, event.memory_peak_bytes)
 
 
-_NEWEST_COUNTS = ("experiment", "framework", "nodes", "world", "job", "attempt", "epochs", "batch_size", "budget_usd")
+_NEWEST_COUNTS = (
+    "experiment", "team", "framework", "nodes", "world", "job", "attempt", "epochs", "batch_size", "budget_usd"
+)  # fmt: skip
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from typing import Any, Union
 from epochcost.ledger.devices import DeviceTotals
 from epochcost.ledger.ledger import Ledger
 from epochcost.ledger.node_ledger import Interval, NodeLedger
-from epochcost.ledger.price import PriceTrack
+from epochcost.ledger.price import PriceTrack, Window
 from epochcost.ledger.run import RunAccount
 from epochcost.model import MAX_USD_PER_HOUR
 
@@ -27,6 +27,8 @@ TOLERANCE = 1e-6
 EARLIEST = 946_684_800.0
 """2000-01-01: no machine that runs this was accounted before."""
 MOST_DEVICES = 4096.0
+LONGEST_FREE = 63 * 86400.0
+"""Free hours are known for the period that runs and the one after it, and a month is the longest."""
 
 
 class ImpossibleStateError(ValueError):
@@ -44,7 +46,10 @@ def check_ledger(ledger: Ledger, latest: float) -> None:
     _require(ledger.cursor is None or ledger.floor <= ledger.cursor + TOLERANCE, "floor: lies after the cursor")
     _require(ledger.price_floor == -math.inf or ledger.price_floor <= latest, "price_floor: lies in the future")
     _check_layout(ledger._layout)  # noqa: SLF001 - of the same room
-    _check_price(ledger.price)
+    _check_price(ledger.paid)
+    _check_free(ledger.free, latest)
+    usd = ledger.free_usd_per_hour
+    _require(is_number(usd) and 0 <= usd <= MAX_USD_PER_HOUR, f"free_usd_per_hour: {usd!r} is not a price")
     _check_book(ledger.book, ledger.cursor)
     _check_spans(ledger.useful_cut.spans, "useful_cut", ledger.cursor, whole=False)
     _check_folded(ledger.useful_cut)
@@ -67,6 +72,13 @@ def _check_price(price: PriceTrack) -> None:
     _require(all(not math.isnan(t) for t in price.times) and ascending(price.times), "price: times do not ascend")
     for usd in price.usd_per_hour:
         _require(usd is None or (is_number(usd) and 0 < usd <= MAX_USD_PER_HOUR), f"price: {usd!r} is not a price")
+
+
+def _check_free(windows: Sequence[Window], latest: float) -> None:
+    good = all(is_number(t) for window in windows for t in window)
+    good = good and all(EARLIEST <= start < end <= latest + LONGEST_FREE for start, end in windows)
+    good = good and all(before[1] <= after[0] for before, after in pairwise(windows))
+    _require(good, f"free: {str(windows)[:120]} are not times that follow one another")
 
 
 def _check_spans(spans: Sequence[Interval], where: str, cursor: float | None, *, whole: bool = True) -> None:
@@ -132,20 +144,29 @@ def _check_progress(account: RunAccount, where: str, latest: float) -> None:
         check_types(epoch, where)
         good = epoch.count >= 1 and epoch.number >= 0 and EARLIEST <= epoch.start <= epoch.end <= latest
         _require(good, f"{where}: epoch {epoch.number!r} from {epoch.start!r} to {epoch.end!r}")
-    for record in (epochs, account.counted, settled, account.energy):
-        for field in dataclasses.fields(record):
-            value = getattr(record, field.name)
-            for part in value.values() if isinstance(value, dict) else (value,):
-                _require(not is_number(part) or part >= 0, f"{where}: {field.name} is {part!r}")
-    if account.before_reports is not None:
-        check_types(account.before_reports, where)
-        check_types(account.before_reports.restored_epochs(epochs), where)
+    records: list[Any] = [account.facts, epochs, account.counted, settled, account.energy]
+    before = account.before_reports
+    if before is not None:
+        check_types(before, where)
+        records += [dataclasses.replace(account.facts, **before.facts), before.restored_epochs(epochs)]
+        for record in records[-2:]:
+            check_types(record, where)
+    for record in records:
+        _check_not_negative(record, where)
     for amount in (epochs.steps, epochs.samples, epochs.tokens):
         check_types(amount, where)
         _check_amounts([amount.executed], where)
     _require(settled.until <= latest, f"{where}: settled in the future")
     for t in (epochs.begin_t, epochs.started_t, epochs.moved_t, epochs.whole_t, epochs.busy_since):
         _require(t is None or t <= latest, f"{where}: {t!r} lies in the future")
+
+
+def _check_not_negative(record: Any, where: str) -> None:  # noqa: ANN401 - any dataclass
+    """Of a dataclass each number, and each in a mapping that it has."""
+    for field in dataclasses.fields(record):
+        value = getattr(record, field.name)
+        for part in value.values() if isinstance(value, dict) else (value,):
+            _require(not is_number(part) or part >= 0, f"{where}: {field.name} is {part!r}")
 
 
 def _check_amounts(amounts: Iterable[object], where: str) -> None:

@@ -25,6 +25,7 @@ def earlier(state: Mapping[str, Any], seconds: float) -> dict[str, Any]:
     return {
         **_moved(state, LEDGER, seconds),
         "price": [[_at(t, seconds), usd] for t, usd in state["price"]],
+        "free": _spans(state.get("free", ()), seconds),
         "book": {**state["book"], "spans": _spans(state["book"]["spans"], seconds)},
         "unsettled": [_at(until, seconds), _spans(blocks, seconds)],
         "runs": {run: _run(account, seconds) for run, account in state["runs"].items()},

@@ -77,7 +77,12 @@ def _text_or_empty(value: str, what: str) -> str:
 def merged(known: Node, found: Node, name: str) -> Node:
     """``known`` with its gaps filled from ``found``, which source ``name`` said."""
     if known.provider and found.provider and known.provider != found.provider:
-        log.warning("%s says this is a machine of %s, configured is %s", name, found.provider, known.provider)
+        log.warning(
+            "%s reports provider %s but %s is configured; using the configured one",
+            name,
+            found.provider,
+            known.provider,
+        )
         return known
     gaps = {field: getattr(found, field) for field in FILLED if not getattr(known, field)}
     if known.provider or not found.provider:

@@ -14,6 +14,7 @@ COMPUTE_PATH = "/metadata/instance/compute?api-version=2020-09-01&format=json"
 """The newest version whose answer does not yet carry the user data of the machine."""
 EVENTS_PATH = "/metadata/scheduledevents?api-version=2020-07-01"
 HEADERS = {"Metadata": "true"}
+RESERVATION_TAG = "epochcost-reservation"
 TAKEN_AWAY = ("Preempt", "Terminate")
 """A scheduled event of another kind (Reboot, Freeze, Redeploy) gives the machine back."""
 
@@ -49,7 +50,8 @@ class AzureMetadata:
                 f"{self._service.name}: no location or vmSize: {location!r}, {size!r}, zone {zone!r}"[:300]
             )
         option = OPTIONS.get(priority.lower()) if isinstance(priority, str) else None
-        return Node("", "azure", location, f"{location}-{zone}" if zone else "", size, option, self.name)
+        place = location, f"{location}-{zone}" if zone else ""
+        return Node("", "azure", *place, size, option, self.name, _reservation(compute.get("tagsList")))
 
     def notice(self, deadline: float) -> PreemptionNotice | None:
         """The eviction or deletion scheduled for this machine, else None.
@@ -82,3 +84,10 @@ class AzureMetadata:
             return False
         # Scale sets name their machines set_0, and events have been seen with a leading underscore.
         return self._machine in (str(name).removeprefix("_") for name in resources)
+
+
+def _reservation(tags: object) -> str:
+    """What a tag of the machine says; the service itself does not name the reservation."""
+    rows = tags if isinstance(tags, list) else []
+    values = [row.get("value") for row in rows if isinstance(row, dict) and row.get("name") == RESERVATION_TAG]
+    return values[0] if len(values) == 1 and isinstance(values[0], str) else ""

@@ -15,6 +15,7 @@ SETTINGS = {
     "zone": "node.zone",
     "instance_type": "node.instance-type",
     "reservation": "node.reservation",
+    "team": "node.team",
 }
 """What the user calls each field."""
 
@@ -48,6 +49,7 @@ class ConfiguredSource:
             purchase_option=given.purchase_option,
             source=self.name if said else "",
             reservation=_safe(given, "reservation"),
+            team=_safe(given, "team"),
         )
 
 

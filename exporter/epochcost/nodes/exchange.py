@@ -88,7 +88,7 @@ class Service:
         try:
             return answer.body.decode("utf-8").strip()
         except UnicodeDecodeError:
-            raise MetadataError(f"{self.name}: GET {path}: the answer is no text: {answer.body[:40]!r}") from None
+            raise MetadataError(f"{self.name}: GET {path}: the response is not text: {answer.body[:40]!r}") from None
 
     def parsed(self, text: str, path: str) -> Mapping[str, Any]:
         """``text`` as a JSON object. Raises MetadataError when it is none."""
@@ -97,5 +97,5 @@ class Service:
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
-            raise MetadataError(f"{self.name}: GET {path}: the answer is no JSON object: {text[:40]!r}")
+            raise MetadataError(f"{self.name}: GET {path}: the response is not a JSON object: {text[:40]!r}")
         return found

@@ -102,7 +102,11 @@ class IdentityFeed:
     def state(self) -> dict[str, Any]:
         """What was found, as JSON-able data."""
         return {
-            name: [*(getattr(node, part) for part in PARTS), node.purchase_option.value if node.purchase_option else ""]
+            name: [
+                *(getattr(node, part) for part in PARTS),
+                node.purchase_option.value if node.purchase_option else "",
+                node.reservation,
+            ]
             for name, node in list(self._found.items())
         }
 
@@ -113,9 +117,11 @@ class IdentityFeed:
             TypeError, ValueError, AttributeError: when it is not what `state` makes.
         """
         found = {}
-        for name, (provider, region, zone, instance_type, option) in state.items():
+        for name, (provider, region, zone, instance_type, option, *more) in state.items():
             place = (str(provider), str(region), str(zone), str(instance_type))
-            found[str(name)] = Node("", *place, PurchaseOption(option) if option else None)
+            reservation = str(more[0]) if more else ""  # earlier versions kept none
+            node = Node("", *place, PurchaseOption(option) if option else None, reservation=reservation)
+            found[str(name)] = node
         return found
 
     def take(self, found: Mapping[str, Node]) -> None:

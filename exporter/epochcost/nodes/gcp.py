@@ -12,6 +12,7 @@ TYPE_PATH = f"{BASE}/machine-type"
 SCHEDULING_PATH = f"{BASE}/scheduling/?recursive=true"
 """Only this much of the tree: what stands beside it may hold a project's secrets."""
 PREEMPTED_PATH = f"{BASE}/preempted"
+RESERVATION_PATH = f"{BASE}/attributes/epochcost-reservation"
 FLAVOR = {"Metadata-Flavor": "Google"}
 
 OPTIONS = {
@@ -38,9 +39,17 @@ class GcpMetadata:
         zone = self._last_part(ZONE_PATH, "zones", deadline)
         region, dash, _ = zone.rpartition("-")
         if not dash:
-            raise MetadataError(f"{self._service.name}: GET {ZONE_PATH}: {zone[:40]!r} is no zone of a region")
+            raise MetadataError(f"{self._service.name}: GET {ZONE_PATH}: {zone[:40]!r} is not a zone of a region")
         instance_type = self._last_part(TYPE_PATH, "machineTypes", deadline)
-        return Node("", "gcp", region, zone, instance_type, self._option(deadline), self.name)
+        option = self._option(deadline)
+        reservation = self._reservation(deadline) if option is PurchaseOption.RESERVED else ""
+        return Node("", "gcp", region, zone, instance_type, option, self.name, reservation)
+
+    def _reservation(self, deadline: float) -> str:
+        """What an attribute of the machine says; the server itself does not name the reservation."""
+        answer = self._service.ask(RESERVATION_PATH, FLAVOR, deadline)
+        ours = answer.status == OK and answer.headers.get("metadata-flavor") == "Google"
+        return self._service.decoded(answer, RESERVATION_PATH) if ours else ""
 
     def notice(self, deadline: float) -> PreemptionNotice | None:
         """The preemption under way (Google gives 30 s), else None.
@@ -67,7 +76,7 @@ class GcpMetadata:
         text = self._text(path, deadline)
         head, _, last = text.rpartition("/")
         if not last or head.rpartition("/")[2] != collection:
-            raise MetadataError(f"{self._service.name}: GET {path}: {text[:60]!r} is no name in {collection}")
+            raise MetadataError(f"{self._service.name}: GET {path}: {text[:60]!r} is not a name in {collection}")
         return last
 
     def _text(self, path: str, deadline: float) -> str:

@@ -79,11 +79,17 @@ def notice_source(mode: str, known: Node, url: str = "", root: Path = DMI) -> No
 
 
 def kubernetes_node(known: Node, environ: Mapping[str, str]) -> KubernetesNode | None:
-    """The API server of the cluster that this process runs in, None outside of one."""
+    """This node as the cluster knows it, None outside of one."""
+    url = api_server(environ)
+    return KubernetesNode(url, known.node) if url else None
+
+
+def api_server(environ: Mapping[str, str]) -> str:
+    """Where the API server of the cluster that this process runs in is; empty outside of one."""
     host, port = environ.get("KUBERNETES_SERVICE_HOST", ""), environ.get("KUBERNETES_SERVICE_PORT", "443")
     if not host or not port.isdecimal():
-        return None
-    return KubernetesNode(f"https://{f'[{host}]' if ':' in host else host}:{port}", known.node)
+        return ""
+    return f"https://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def kubernetes_node_name(environ: Mapping[str, str]) -> str:
@@ -103,7 +109,7 @@ def detect(sources: Sequence[MetadataSource], seconds: float = DETECT_SECONDS) -
         except NodeError as err:
             errors[source.name] = str(err)
         except Exception as err:
-            log.exception("%s failed in a way that was not foreseen", source.name)
+            log.exception("%s failed with an unexpected error", source.name)
             errors[source.name] = f"{source.name}: {type(err).__name__}: {err}"
 
     threads = [threading.Thread(target=ask, args=(s,), name=f"epochcost-{s.name}", daemon=True) for s in sources]

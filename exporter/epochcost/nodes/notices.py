@@ -93,7 +93,7 @@ class NoticeFeed:
         except NodeError as err:
             error = str(err)
         except Exception as err:
-            log.exception("listening for notices failed in a way that was not foreseen")
+            log.exception("listening for notices failed with an unexpected error")
             error = f"{type(err).__name__}: {err}"
         if error and error != self.error:
             log.warning("preemption notices: %s", error)

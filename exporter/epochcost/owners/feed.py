@@ -93,7 +93,7 @@ class OwnerFeed:
         except OwnerError as err:
             error = str(err)
         except Exception as err:
-            log.exception("%s failed in a way that was not foreseen", self.name)
+            log.exception("%s failed with an unexpected error", self.name)
             error = f"{type(err).__name__}: {err}"
         if error and error != self.error:
             log.warning("owners: %s: %s", self.name, error)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import functools
-import re
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from epochcost.model import GpuOwner, GpuSample
+from epochcost.owners.given_devices import GivenDevices
+from epochcost.owners.hami import ALLOCATED, Part, owned, parts_of
 from epochcost.owners.owner_source import OwnerError, label
+from epochcost.owners.pod_annotations import PodAnnotations, PodName
+
+log = logging.getLogger(__name__)
 
 SOCKET = Path("/var/lib/kubelet/pod-resources/kubelet.sock")
 METHOD = "/v1.PodResourcesLister/List"
@@ -29,44 +35,74 @@ MESSAGES: Mapping[str, tuple[tuple[str, int, str], ...]] = {
 }
 """The part that is read of the kubelet's ``podresources/v1``: fields by name and number, and what they repeat."""
 
-GKE_DEVICE = re.compile(r"nvidia(\d+)(?:/vgpu\d+)?")
-"""Google's device plugin numbers the devices; NVIDIA's names them by UUID."""
-DRA_DRIVER = "gpu.nvidia.com"
-"""NVIDIA's driver for dynamic resource allocation; it names a whole GPU by the number of its device file, ``gpu-0``."""
-REPLICA = re.compile(r"GPU-[0-9a-f-]{36}-\d+")
-"""One of the parts that HAMi makes of a GPU."""
-GPU_RESOURCE = re.compile(r"(?:nvidia|volcano)\.(?:com|sh)/(?:gpu|mig|vgpu)")
-MINOR = re.compile(r"^Device Minor:\s*(\d+)", re.MULTILINE)
-UUID = re.compile(r"^GPU UUID:\s*(\S+)", re.MULTILINE)
-MAX_INFORMATION_BYTES = 4096
-
 
 class PodResources:
-    """Asks the kubelet behind ``socket``. Needs packages of the extra ``kubernetes``, and access to the socket."""
+    """Asks the kubelet behind ``socket``. Needs packages of the extra ``kubernetes``, and access to the socket.
+
+    Args:
+        socket: of the kubelet.
+        proc: see `GivenDevices`.
+        annotations: tells what HAMi gave; None: nobody is asked, and its parts are not understood.
+    """
 
     name = "kubernetes"
 
-    def __init__(self, socket: Path = SOCKET, proc: Path = Path("/proc")) -> None:
+    def __init__(
+        self, socket: Path = SOCKET, proc: Path = Path("/proc"), annotations: PodAnnotations | None = None
+    ) -> None:
         self.not_understood: Mapping[str, int] = {}
         """Devices of the last answer that are a GPU, in a form that is not known, by how they were given."""
         self._socket = socket
         self._proc = proc
+        self._annotations = annotations
+        self._error = ""
 
     def owners(self, gpus: Sequence[GpuSample]) -> list[GpuOwner]:
         """The containers that were given each GPU, by the number of devices where one is shared; see `OwnerSource`."""
         if not self._socket.is_socket():
             return []
-        uuids = {gpu.uuid: gpu.uuid for gpu in gpus} | {f"nvidia{gpu.index}": gpu.uuid for gpu in gpus}
-        minors = {f"gpu-{minor}": uuid for minor, uuid in device_minors(self._proc).items() if uuid in uuids}
-        odd: Counter[str] = Counter()
-        found = []
+        given = GivenDevices(gpus, self._proc)
+        found: list[GpuOwner] = []
+        by_hami: dict[PodName, list[tuple[GpuOwner, int]]] = defaultdict(list)
         for pod in self._list().pod_resources:
             for container in pod.containers:
-                given = [*_by_plugins(container, uuids, odd), *_by_claims(container, minors, odd)]
-                who = label(pod.name), 1.0, label(pod.namespace), label(container.name)
-                found += [GpuOwner(uuid, self.name, *who) for uuid in given]
-        self.not_understood = odd
+                who = GpuOwner("", self.name, label(pod.name), 1.0, label(pod.namespace), label(container.name))
+                uuids = (*given.by_plugins(container), *given.by_claims(container))
+                found += [replace(who, uuid=uuid) for uuid in uuids]
+                if parts := given.hami_parts(container):
+                    by_hami[pod.namespace, pod.name].append((who, parts))
+        found += self._by_hami(by_hami, {gpu.uuid for gpu in gpus}, given.not_understood) if by_hami else []
+        self.not_understood = given.not_understood
         return found
+
+    def _by_hami(
+        self, containers: Mapping[PodName, list[tuple[GpuOwner, int]]], there: Collection[str], odd: Counter[str]
+    ) -> list[GpuOwner]:
+        """By what HAMi wrote into the annotations of each pod; a pod of which that cannot be told is counted."""
+        said = self._said_by_hami()
+        found: list[tuple[Part, GpuOwner]] = []
+        for pod, mine in containers.items():
+            parts = parts_of(said.get(pod, "")) or []
+            sure = [len(of_one) for of_one in parts] == [count for _, count in mine]
+            known = sure and all(part.uuid in there for of_one in parts for part in of_one)
+            if known:
+                found += [(part, who) for (who, _), of_one in zip(mine, parts, strict=True) for part in of_one]
+            else:
+                odd["hami"] += sum(count for _, count in mine)
+        return owned(found)
+
+    def _said_by_hami(self) -> Mapping[PodName, str]:
+        """Its annotations by pod; nothing, with a log line, where they cannot be read: other owners are known still."""
+        error = ""
+        said: Mapping[PodName, str] = {}
+        try:
+            said = self._annotations.named(ALLOCATED) if self._annotations is not None else {}
+        except OwnerError as err:
+            error = str(err)
+        if error and error != self._error:
+            log.warning("owners: HAMi: %s", error)
+        self._error = error
+        return said
 
     def _list(self) -> Any:  # noqa: ANN401 - the class is made below
         try:
@@ -84,52 +120,6 @@ class PodResources:
                 return call(request(), timeout=QUESTION_SECONDS)
             except grpc.RpcError as err:
                 raise OwnerError(f"{self._socket}: {METHOD}: {_reason(err)}") from None
-
-
-def _by_plugins(container: Any, uuids: Mapping[str, str], odd: Counter[str]) -> Iterator[str]:  # noqa: ANN401
-    """GPUs that device plugins gave. HAMi's ids name no GPU: it gives another one than the kubelet was told."""
-    for devices in container.devices:
-        for device in devices.device_ids:
-            if uuid := uuids.get(_device(device)):
-                yield uuid
-            elif GPU_RESOURCE.match(devices.resource_name) and not device.startswith(("GPU-", "MIG-")):
-                odd["device_plugin"] += 1
-            elif REPLICA.fullmatch(device):
-                odd["hami"] += 1
-
-
-def _by_claims(container: Any, minors: Mapping[str, str], odd: Counter[str]) -> Iterator[str]:  # noqa: ANN401
-    """GPUs that claims of dynamic resource allocation gave."""
-    for claim in container.claims:
-        for resource in claim.resources:
-            if resource.driver_name != DRA_DRIVER:
-                continue
-            if uuid := minors.get(resource.device_name):
-                yield uuid
-            else:
-                odd["dra"] += 1
-
-
-def device_minors(proc: Path) -> Mapping[int, str]:
-    """UUIDs of NVIDIA's GPUs by the number of their device file, as the driver says in ``/proc``; else nothing."""
-    found: dict[int, str] = {}
-    for path in sorted((proc / "driver/nvidia/gpus").glob("*/information")):
-        try:
-            with path.open("rb") as file:
-                text = file.read(MAX_INFORMATION_BYTES).decode("utf-8", "replace")
-        except OSError:  # taken away meanwhile
-            continue
-        minor, uuid = MINOR.search(text), UUID.search(text)
-        if minor and uuid:
-            found[int(minor[1])] = uuid[1]
-    return found
-
-
-def _device(device_id: str) -> str:
-    """``GPU-...::3`` is the fourth part of a GPU that is shared in time."""
-    plain = device_id.partition("::")[0]
-    found = GKE_DEVICE.fullmatch(plain)
-    return f"nvidia{found[1]}" if found else plain
 
 
 def _reason(err: Any) -> str:  # noqa: ANN401 - grpc has no types

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from epochcost.model import Price, PriceKey, PurchaseOption
 from epochcost.poller.schedule import Asked
 from epochcost.prices.adjust import Adjustments
+from epochcost.prices.allowances import Credit, Limit
 from epochcost.prices.extras import Extra, with_extras
 from epochcost.prices.merged_prices import MergedPrices, usd_per_hour_at
 from epochcost.prices.price_source import Want
@@ -29,6 +30,13 @@ class Terms:
 
     extras: tuple[Extra, ...] = ()
     adjustments: Adjustments = Adjustments()  # noqa: RUF009 - a frozen value
+    limits: tuple[Limit, ...] = ()
+    credits: Callable[[], Iterable[Credit]] = tuple
+    """What accounts have left now."""
+
+    def free(self, key: PriceKey) -> bool:
+        """Whether machines like ``key`` have free hours."""
+        return any(limit.free_seconds is not None and limit.where.matches(key) for limit in self.limits)
 
 
 class BadParameterError(ValueError):
@@ -63,6 +71,8 @@ def price_route(
         found = known.find(key)
         # A price of a source that ranks below one that has yet to answer would soon be replaced, and charged meanwhile.
         waiting = any(known.outranks(name, found.source) for name in asked.pending) if found else bool(asked.pending)
+        if found is None and not waiting and terms.free(key):
+            return json_response(200, _free_answer(key, now, terms, poller))
         if found is None or waiting or usd_per_hour_at(found, now) is None:
             elsewhere = () if found is not None else known.elsewhere(key)
             return json_response(404, _unknown(key, found, asked, elsewhere, pending=waiting))
@@ -70,7 +80,7 @@ def price_route(
         paid = [_paid(each, known, terms, account, now) for each in (found, on_demand)]
         if paid[0] is None:
             return json_response(404, {"error": f"what {account!r} pays would be nothing or less", "pending": False})
-        return json_response(200, _answer(paid[0], paid[1], now, terms.extras, poller))
+        return json_response(200, _answer(paid[0], paid[1], now, terms, poller))
 
     return price
 
@@ -147,11 +157,37 @@ def _paid(price: Price | None, known: MergedPrices, terms: Terms, account: str, 
     return _Paid(with_extras(ours, terms.extras), parts if len(parts) > 1 else {})
 
 
-def _answer(
-    found: _Paid, on_demand: _Paid | None, now: float, extras: Sequence[Extra], poller: str
-) -> dict[str, object]:
+def _answer(found: _Paid, on_demand: _Paid | None, now: float, terms: Terms, poller: str) -> dict[str, object]:
     price = found.price
-    key = price.key
+    return {
+        **_head(price.key, now, poller),
+        "source": price.source,
+        "fetched_ts": price.fetched_ts,
+        "usd_per_hour": usd_per_hour_at(price, now),
+        "steps": [
+            {"ts": None if step.ts == -math.inf else step.ts, "usd_per_hour": step.usd_per_hour} for step in price.steps
+        ],
+        "on_demand_usd_per_hour": None if on_demand is None else usd_per_hour_at(on_demand.price, now),
+        "parts": [{"name": name, "usd_per_hour": usd} for name, usd in found.parts.items()],
+        **_beside(price.key, terms, now),
+    }
+
+
+def _free_answer(key: PriceKey, now: float, terms: Terms, poller: str) -> dict[str, object]:
+    """Of a machine that has free hours, and whose others have no known price: no steps, and what the hours are."""
+    return {
+        **_head(key, now, poller),
+        "source": "free",
+        "fetched_ts": now,
+        "usd_per_hour": None,
+        "steps": [],
+        "on_demand_usd_per_hour": None,
+        "parts": [],
+        **_beside(key, terms, now),
+    }
+
+
+def _head(key: PriceKey, now: float, poller: str) -> dict[str, object]:
     return {
         "v": VERSION,
         "now": now,
@@ -162,19 +198,18 @@ def _answer(
         "instance_type": key.instance_type,
         "purchase_option": key.purchase_option.value,
         "reservation": key.reservation,
-        "source": price.source,
-        "fetched_ts": price.fetched_ts,
-        "usd_per_hour": usd_per_hour_at(price, now),
-        "steps": [
-            {"ts": None if step.ts == -math.inf else step.ts, "usd_per_hour": step.usd_per_hour} for step in price.steps
-        ],
-        "on_demand_usd_per_hour": None if on_demand is None else usd_per_hour_at(on_demand.price, now),
-        "parts": [{"name": name, "usd_per_hour": usd} for name, usd in found.parts.items()],
-        "extras": [_extra(extra) for extra in extras if extra.where.matches(key)],
     }
 
 
-def _extra(extra: Extra) -> dict[str, object]:
+def _beside(key: PriceKey, terms: Terms, now: float) -> dict[str, object]:
+    return {
+        "extras": [_extra(extra, now) for extra in terms.extras if extra.where.matches(key)],
+        "limits": [_limit(limit) for limit in terms.limits if limit.where.matches(key)],
+        "credits": [_credit(credit) for credit in terms.credits() if credit.provider == key.provider],
+    }
+
+
+def _extra(extra: Extra, now: float) -> dict[str, object]:
     return {
         "name": extra.name,
         "usd_per_hour": extra.usd_per_hour,
@@ -182,4 +217,25 @@ def _extra(extra: Extra) -> dict[str, object]:
         "unit": extra.unit,
         "usd_per_unit": extra.usd_per_unit,
         "quantity": extra.quantity,
+        "now": extra.since_ts <= now < extra.until_ts,
+    }
+
+
+def _limit(limit: Limit) -> dict[str, object]:
+    return {
+        "name": limit.name,
+        "session_seconds": limit.session_seconds,
+        "free_seconds": limit.free_seconds,
+        "period": limit.period,
+        "since_ts": limit.since_ts,
+    }
+
+
+def _credit(credit: Credit) -> dict[str, object]:
+    return {
+        "name": credit.name,
+        "usd": credit.usd,
+        "as_of_ts": credit.as_of_ts,
+        "spend_usd_per_hour": credit.spend_usd_per_hour,
+        "until_ts": None if math.isinf(credit.until_ts) else credit.until_ts,
     }

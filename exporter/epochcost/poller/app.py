@@ -25,6 +25,7 @@ from epochcost.poller.poller_settings import PollerSettings
 from epochcost.poller.schedule import Schedule
 from epochcost.poller.snapshot import PollerSnapshot
 from epochcost.prices import make
+from epochcost.prices.allowances import Credit
 from epochcost.prices.merged_prices import MergedPrices
 from epochcost.prices.price_source import NotConfiguredError, Source
 from epochcost.prices.store import PriceStore
@@ -84,7 +85,7 @@ class PollerApp:
                 lambda: self._book,
                 self._schedule.ask,
                 clock,
-                Terms(settings.extras, settings.adjustments),
+                Terms(settings.extras, settings.adjustments, settings.limits, self._credits),
                 poller_id(settings.web_listen_address, path),
             ),
         }
@@ -117,6 +118,12 @@ class PollerApp:
             self._settings.credits,
             self._settings.limits,
         )
+
+    def _credits(self) -> Sequence[Credit]:
+        return [
+            *self._settings.credits,
+            *(each for health in self._schedule.health.values() for each in health.credits),
+        ]
 
     def _renew(self) -> None:
         """What is exported after the book has changed; made by the source that changed it, so that no scrape has to."""

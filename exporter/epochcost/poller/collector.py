@@ -97,12 +97,12 @@ def price_metrics(prices: Iterable[Price], now: float) -> Iterator[Metric]:
     """What an hour costs at ``now``, and when that was last confirmed; a price that only starts later is absent."""
     usd = GaugeMetricFamily(
         "epochcost_instance_price_usd_per_hour",
-        "What an hour of the machine type costs now, in US dollars; zone is empty where the price is regional",
+        "Current price of the machine type, in US dollars per hour; zone is empty where the price is regional",
         labels=_PRICE_LABELS,
     )
     confirmed = GaugeMetricFamily(
         "epochcost_instance_price_timestamp_seconds",
-        "When the source last confirmed the price; for a dated list the date of the row",
+        "Time at which the source last confirmed the price; for a dated list, the date of the row",
         labels=_PRICE_LABELS,
     )
     for price in prices:
@@ -119,7 +119,7 @@ def reservation_metric(prices: Iterable[Price], now: float) -> Metric:
     """What one reservation costs: apart, so that no machine that is joined by what it is finds one of several."""
     family = GaugeMetricFamily(
         "epochcost_reservation_price_usd_per_hour",
-        "What an hour of a machine started in that reservation costs now, in US dollars",
+        "Current price of a machine started in that reservation, in US dollars per hour",
         labels=(*_PRICE_LABELS[:-1], "reservation", "source"),
     )
     for price in prices:
@@ -156,12 +156,13 @@ def source_metrics(sources: Mapping[str, SourceHealth]) -> Iterator[Metric]:
     """How the sources fare; a source that is skipped has no success, neither 0 nor 1."""
     success = GaugeMetricFamily(
         "epochcost_price_source_success",
-        "Whether the last attempt of the price source went well; absent before the first and while it is skipped",
+        "1 if the price source's last refresh succeeded, else 0; absent before the first one and while the "
+        "source is skipped",
         labels=("source",),
     )
     last = GaugeMetricFamily(
         "epochcost_price_source_last_success_timestamp_seconds",
-        "When the price source last answered in full, also before a restart",
+        "Time of the price source's last complete response, also before a restart",
         labels=("source",),
     )
     duration = GaugeMetricFamily(
@@ -173,12 +174,13 @@ def source_metrics(sources: Mapping[str, SourceHealth]) -> Iterator[Metric]:
     prices = GaugeMetricFamily("epochcost_price_source_prices", "Prices that the source gives now", labels=("source",))
     missing = GaugeMetricFamily(
         "epochcost_price_source_unpriced_types",
-        "Machine types in regions that the source was asked for and that are not in its answer: not sold, or misspelt",
+        "Machine types in regions that were requested from the source and are not in its response: not sold, "
+        "or misspelt",
         labels=("source",),
     )
     unknown = CounterMetricFamily(
         "epochcost_price_source_unknown_fields",
-        "Kinds of prices in the source's answers that it does not know: the provider has changed something",
+        "Price kinds in the source's responses that epochcost does not know: the provider's API has changed",
         labels=("source",),
     )
     for name, health in sources.items():
@@ -199,12 +201,12 @@ def extra_metrics(prices: Iterable[Price], extras: Sequence[Extra]) -> Iterator[
     """What configured extras add to an hour of a machine: shown apart, never inside its price."""
     family = GaugeMetricFamily(
         "epochcost_instance_extra_price_usd_per_hour",
-        "What a configured extra of the machine (a disk, a public address) costs an hour, in US dollars",
+        "Price of a configured extra of the machine (a disk, a public address), in US dollars per hour",
         labels=(*_PLACE_LABELS, "extra", "charged"),
     )
     by_use = GaugeMetricFamily(
         "epochcost_instance_extra_price_usd_per_gb",
-        "What a configured extra of the machine costs for each GB of traffic, in US dollars; never part of an hour",
+        "Price of a configured extra of the machine per GB of traffic, in US dollars; never part of an hourly price",
         labels=(*_PLACE_LABELS, "extra"),
     )
     for price in prices if extras else ():
@@ -224,7 +226,8 @@ def part_metric(parts: Mapping[PriceKey, Mapping[str, float]]) -> Metric:
     """Of what an adjusted price is made: what is published, discounts, taxes, a share in a commitment."""
     family = GaugeMetricFamily(
         "epochcost_instance_price_part_usd_per_hour",
-        "A part of an adjusted price, in US dollars an hour: published, a discount (below 0), a tax; they sum to it",
+        "Component of an adjusted price, in US dollars per hour: published, a discount (below 0), a tax; they "
+        "sum to the price",
         labels=(*_PLACE_LABELS, "part"),
     )
     for key, found in parts.items():
@@ -311,15 +314,15 @@ def zone_metric(zones: Iterable[Zone]) -> Metric:
 
 
 def held_metrics(sources: Mapping[str, SourceHealth]) -> Iterator[Metric]:
-    """What was hard to believe, and is not exported."""
+    """What was implausible, and is not exported."""
     held = GaugeMetricFamily(
         "epochcost_price_source_held_back_prices",
-        "Prices of the source's last answer that are held back because they are hard to believe",
+        "Prices of the source's last response that are held back as implausible",
         labels=("source", "reason"),
     )
     total = CounterMetricFamily(
         "epochcost_price_source_held_back",
-        "Prices held back because they were hard to believe; an answer with too many rows gone counts once",
+        "Prices held back as implausible; a response that lacks too many rows counts once",
         labels=("source", "reason"),
     )
     for name, health in sources.items():
@@ -333,7 +336,7 @@ def dropped_metric(dropped: Mapping[str, int]) -> Metric:
     """How many prices are known and not exported."""
     family = GaugeMetricFamily(
         "epochcost_price_series_dropped",
-        "Prices that are known and not exported: nobody uses or watches them, or there would be more than the limit",
+        "Known prices that are not exported because they are neither used nor watched, or exceed the limit",
         labels=("reason",),
     )
     for reason, count in dropped.items():

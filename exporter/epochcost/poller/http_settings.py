@@ -62,7 +62,7 @@ class HttpSettings:
     azure_interval: float = option("azure.interval", HOUR, "interval between requests to the Azure API", parse=INTERVAL)
     vast_url: str = option("vast.url", "https://console.vast.ai/api/v0", "base URL of the vast.ai API", parse=endpoint)
     vast_api_key_file: str = option(
-        "vast.api-key-file", "", "file with an API key; without one rented machines are not priced, only the market"
+        "vast.api-key-file", "", "file with an API key; without it only the market is priced, not your rented machines"
     )
     vast_regions: tuple[str, ...] = option(
         "vast.regions",
@@ -77,7 +77,7 @@ class HttpSettings:
     runpod_url: str = option(
         "runpod.url", "https://api.runpod.io/graphql", "URL of RunPod's GraphQL API", parse=resource
     )
-    runpod_api_key_file: str = option("runpod.api-key-file", "", "file with an API key; may be left out")
+    runpod_api_key_file: str = option("runpod.api-key-file", "", "file with an API key; optional")
     runpod_instance_types: tuple[str, ...] = option(
         "runpod.instance-types", (), "types to watch in the secure and the community cloud", parse=_counted
     )
@@ -116,7 +116,7 @@ class HttpSettings:
         "oci.instance-types",
         (),
         "shapes to watch",
-        parse=words_like(r"(VM|BM)\.[A-Za-z0-9.-]+", "a shape, BM.GPU.H100.8"),
+        parse=words_like(r"(VM|BM)\.[A-Za-z0-9.-]+( \([A-Za-z0-9]+\))?", "a shape, BM.GPU.H100.8"),
     )
     oci_interval: float = option(
         "oci.interval", DAY, "interval between requests to the Oracle price list", parse=INTERVAL

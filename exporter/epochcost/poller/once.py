@@ -36,6 +36,8 @@ DATED = (
     "Dated prices, published once and listed in the package; nobody was asked for them now "
     "(--prices.sources leaves them out):"
 )
+OLD = "Dated prices of the list in the package that are more than a year old, for the record:"
+OLD_SECONDS = 366 * 86400.0
 GIB = 1024**3
 COLUMNS = (
     "usd_per_gpu_hour",
@@ -162,7 +164,7 @@ def _fetch(source: Source, wanted: Wanted, now: float) -> _Answered:
         return _Answered(failed=(printable(str(err)),))
     except Exception as err:
         # One source that breaks in a way that was not foreseen does not take the others along.
-        log.debug("price source %s broke", source.name, exc_info=True)
+        log.debug("unexpected error in price source %s", source.name, exc_info=True)
         return _Answered(failed=(f"{source.name}: its answer cannot be understood: {type(err).__name__}",))
     idle = source.provider and not wanted.items and not (catalogue.prices or catalogue.problems or catalogue.notes)
     return _Answered(catalogue, catalogue.problems, _nothing_watched(source.name) if idle else "")
@@ -210,10 +212,15 @@ def is_dated(row: Row) -> bool:
     return row["source"] == LISTED
 
 
-def _by_gpu_hour(row: Row) -> tuple[bool, bool, float, float, str]:
+def _section(row: Row) -> int:
+    """Where a row stands: current ones first, then dated ones, then those that are old by any measure."""
+    return 0 if not is_dated(row) else 1 if float(row["age_seconds"] or 0.0) <= OLD_SECONDS else 2
+
+
+def _by_gpu_hour(row: Row) -> tuple[int, bool, float, float, str]:
     per_gpu, usd = row["usd_per_gpu_hour"], row["usd_per_hour"]
     name = " ".join(str(row[column]) for column in ("provider", "region", "zone", "instance_type", "purchase_option"))
-    return is_dated(row), per_gpu is None, float(per_gpu or 0.0), float(usd or 0.0), name
+    return _section(row), per_gpu is None, float(per_gpu or 0.0), float(usd or 0.0), name
 
 
 def _row(price: Price, usd: float, fact: InstanceFacts | None, now: float) -> Row:
@@ -252,12 +259,12 @@ def _csv(rows: Sequence[Row]) -> str:
 
 
 def _table(rows: Sequence[Row], width: int) -> str:
-    """Current prices first; those of the list in the package apart, under a line that says what they are."""
+    """Current prices first; those of the list in the package apart, old ones last, under lines that say so."""
     shown = [_cells(row) for row in rows]
     columns = _fitting([HEADS, *shown], width)
     lines: list[str] = []
-    for title, dated in (("", False), (DATED, True)):
-        mine = [cells for row, cells in zip(rows, shown, strict=True) if is_dated(row) is dated]
+    for section, title in enumerate(("", DATED, OLD)):
+        mine = [cells for row, cells in zip(rows, shown, strict=True) if _section(row) == section]
         if mine:
             lines += [*(["", *wrap(title, width or len(title))] if title else []), _line(HEADS, columns)]
             lines += [_line(cells, columns) for cells in mine]

@@ -39,7 +39,7 @@ def _sources(text: str) -> tuple[str, ...]:
     unknown = [name for name in names if name not in SOURCES]
     if unknown or not names:
         raise ValueError(
-            f"{unknown[0]!r} is no price source; allowed: {', '.join(SOURCES)}" if unknown else "none given"
+            f"{unknown[0]!r} is not a price source; allowed: {', '.join(SOURCES)}" if unknown else "none given"
         )
     return tuple(dict.fromkeys(names))
 
@@ -47,7 +47,7 @@ def _sources(text: str) -> tuple[str, ...]:
 def _pue(text: str) -> float:
     value = number(text)
     if value < 1:
-        raise ValueError("expected 1 or more: all power drawn per power drawn by machines")
+        raise ValueError("PUE must be >= 1 (total facility power / IT power)")
     return value
 
 
@@ -78,7 +78,9 @@ class PollerSettings(HttpSettings):
     )
     web_config_file: str = option("web.config.file", "", "TLS and basic auth, by the exporter-toolkit schema")
     state_dir: str = option(
-        "state.dir", "", "where the last good prices are kept; empty: the system's or the user's state directory"
+        "state.dir",
+        "",
+        "directory in which the last good prices are kept; empty: the system's or the user's state directory",
     )
     prices_sources: tuple[str, ...] = option(
         "prices.sources", DEFAULT_SOURCES, f"price sources to use, of {', '.join(SOURCES)}", parse=_sources
@@ -86,7 +88,7 @@ class PollerSettings(HttpSettings):
     prices_precedence: tuple[str, ...] = option(
         "prices.precedence",
         DEFAULT_PRECEDENCE,
-        "which source wins where two price the same, best first; * for those not named",
+        "precedence of sources that price the same machine, best first; * for those not named",
         parse=words,
     )
     prices_watch: tuple[ExportFilter, ...] = option(
@@ -122,7 +124,7 @@ class PollerSettings(HttpSettings):
     credits: tuple[Credit, ...] = structured("credits", "prepaid or granted credit", parse_credits, ())
     limits: tuple[Limit, ...] = structured("limits", "session limits and free quotas", parse_limits, ())
     aws_regions: tuple[str, ...] = option(
-        "aws.regions", (), "regions to watch", parse=words_like(r"[a-z]{2}(-[a-z0-9]+)+", "a region code, us-east-1")
+        "aws.regions", (), "regions to watch", parse=words_like(r"[a-z]{2,4}(-[a-z0-9]+)+", "a region code, us-east-1")
     )
     aws_instance_types: tuple[str, ...] = option(
         "aws.instance-types",
@@ -168,13 +170,13 @@ class PollerSettings(HttpSettings):
     owned_price_usd: float | None = option(
         "owned.price-usd", None, "what the machine cost, in US dollars", parse=optional(positive)
     )
-    owned_years: float | None = option(
-        "owned.years", None, "over how many years that is spread", parse=optional(positive)
+    owned_years: float | None = option("owned.years", None, "depreciation period in years", parse=optional(positive))
+    owned_residual_usd: float = option(
+        "owned.residual-usd", 0.0, "value at the end of the depreciation period, in US dollars", parse=number
     )
-    owned_residual_usd: float = option("owned.residual-usd", 0.0, "what it is worth after them", parse=number)
-    owned_watts: float | None = option("owned.watts", None, "what it draws on average", parse=optional(number))
+    owned_watts: float | None = option("owned.watts", None, "average power draw, in watts", parse=optional(number))
     owned_tariff: float | None = option(
-        "owned.tariff-usd-per-kwh", None, "what electricity costs", parse=optional(number)
+        "owned.tariff-usd-per-kwh", None, "price of electricity, in US dollars per kWh", parse=optional(number)
     )
     owned_pue: float = option("owned.pue", 1.0, "power usage effectiveness of its room, 1 at a desk", parse=_pue)
     owned_overhead: float = option("owned.overhead-usd-per-hour", 0.0, "rent, network, staff", parse=number)

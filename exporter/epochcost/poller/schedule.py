@@ -26,7 +26,7 @@ LONGEST_RETRY_SECONDS = 3600.0
 SKIPPED_RETRY_SECONDS = 300.0
 """How soon to look again whether a skipped source has been configured (credentials may come later)."""
 CONFIRM_SECONDS = 300.0
-"""How soon to ask again after an answer that was hard to believe."""
+"""How soon to ask again after an answer that was implausible."""
 MOST_JITTER_SECONDS = 30.0
 STOP_SECONDS = 2.0
 

@@ -122,7 +122,7 @@ class SourcePoller:
         except PriceSourceError as err:
             health = self._failed(str(err))
         except Exception as err:  # whatever a source raises, the schedule must go on
-            log.exception("price source %s broke", self.source.name)
+            log.exception("unexpected error in price source %s", self.source.name)
             health = self._failed(f"{self.source.name}: {type(err).__name__}: {err}")
         finally:
             self._health = replace(health, duration_seconds=time.monotonic() - began)
@@ -167,7 +167,7 @@ class SourcePoller:
     def _held_back(self, health: SourceHealth, verdict: CheckResult) -> SourceHealth:
         """Count what is held back; log it once, however often it is said again."""
         if verdict.sentence and verdict.sentence != self._health.held_sentence:
-            log.warning("price source %s: hard to believe: %s", self.source.name, verdict.sentence)
+            log.warning("price source %s: implausible, held back: %s", self.source.name, verdict.sentence)
         total = Counter(self._health.held_total) + Counter(verdict.held)
         return replace(health, held=verdict.held, held_total=total, held_sentence=verdict.sentence)
 

@@ -10,8 +10,10 @@ from typing import Any
 
 from epochcost.prices.places import PLACE, Where, entries, mapping, moment_ts, positive, where_of
 
-PERIODS: Mapping[str, float] = {"day": 86400.0, "week": 7 * 86400.0, "month": 30 * 86400.0}
-HOUR = 3600.0
+HOUR, DAY = 3600.0, 86400.0
+MONTH = "month"
+PERIODS: Mapping[str, float] = {"day": DAY, "week": 7 * DAY, MONTH: 28 * DAY}
+"""By the least that they last: more free hours than that make no sense."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +51,16 @@ class Limit:
         where: which machines.
         session_seconds: after so long the provider ends a machine; None where it does not.
         free_seconds: so much of a period costs nothing; None where nothing is free.
-        period: of ``free_seconds``, one of `PERIODS`.
+        period: of ``free_seconds``, one of `PERIODS`, in UTC.
+        since_ts: when one of the periods began, where they do not begin at midnight, on Mondays or the first.
     """
 
     name: str
-    where: Where
+    where: Where = Where()  # noqa: RUF009 - a frozen value
     session_seconds: float | None = None
     free_seconds: float | None = None
     period: str = ""
+    since_ts: float | None = None
 
 
 def parse_credits(raw: object) -> tuple[Credit, ...]:
@@ -93,18 +97,25 @@ def parse_limits(raw: object) -> tuple[Limit, ...]:
 
 
 def _limit(entry: object, where: str) -> Limit:
-    values = mapping(entry, ("name", *PLACE, "session-hours", "free-hours", "per"), where)
+    values = mapping(entry, ("name", *PLACE, "session-hours", "free-hours", "per", "from"), where)
     if "session-hours" not in values and "free-hours" not in values:
         raise ValueError(f"{where}: give session-hours, free-hours or both")
     period = str(values.get("per", ""))
     if ("free-hours" in values) is not (period in PERIODS):
         raise ValueError(f"{where}: per: {period!r} must be one of {', '.join(PERIODS)}, and goes with free-hours")
+    if "from" in values and period in ("", MONTH):
+        raise ValueError(f"{where}: from: a day on which a day or a week of free-hours began goes with those alone")
+    since = moment_ts(values, "from", where, math.nan)
+    free = _hours(values, "free-hours", where)
+    if free is not None and free > PERIODS[period]:
+        raise ValueError(f"{where}: free-hours: {values['free-hours']!r} is more than a {period} has")
     return Limit(
         _name(values, where),
         where_of(values),
         _hours(values, "session-hours", where),
-        _hours(values, "free-hours", where),
+        free,
         period,
+        None if math.isnan(since) else since,
     )
 
 

@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 
 from epochcost.model import Node, Price, PriceKey, PriceStep, PurchaseOption
-from epochcost.prices.quote import NodePrice
+from epochcost.prices.extras import Extra
+from epochcost.prices.quote import NodePrice, PriceTerms
 
 SOURCE = "configured"
 
@@ -31,7 +32,11 @@ class ConfiguredPrice:
 
     node: Node
     usd_per_hour: float
+    extras: tuple[Extra, ...] = ()
+    """What runs beside the machine, and is charged with it."""
 
     def fetch(self, now: float) -> NodePrice:
         """The configured price, confirmed now."""
-        return NodePrice(configured_price(self.node, self.usd_per_hour, now))
+        beside = {f"extra {extra.name}": extra.usd_per_hour or 0.0 for extra in self.extras}
+        price = configured_price(self.node, self.usd_per_hour + sum(beside.values()), now)
+        return NodePrice(price, terms=PriceTerms({SOURCE: self.usd_per_hour, **beside}))

@@ -25,11 +25,11 @@ _CHIPS = frozenset((
     "a2", "a10", "a10g", "a16", "a30", "a40", "a100", "a100x", "a800", "b100", "b200", "b300", "gb10", "gb200", "gb300",
     "gh200", "h20", "h100", "h200", "h800", "k40", "k80", "k520", "l2", "l4", "l20", "l40", "l40s", "m4", "m40",
     "m60", "p4", "p40", "p100", "t4", "t4g", "v100", "v100s", "mi25", "mi50", "mi60", "mi100", "mi210", "mi250",
-    "mi250x", "mi300a", "mi300x", "mi308x", "mi325x", "mi350x", "mi355x",
+    "mi250x", "mi300a", "mi300x", "mi308x", "mi325x", "mi350x", "mi355x", "mi430x", "mi440x", "mi450x", "r200", "vr200",
 ))
 # fmt: on
-_BOARDS = re.compile(r"|pcie|nvl|cnx|fhhl|dgxs|active|n|pg\d+ \d+")
-"""Of a data-centre chip: PCIe, NVL, and names of boards that change neither the chip nor its memory."""
+_BOARDS = re.compile(r"|pcie|nvl|nvl\d+|cnx|fhhl|dgxs|active|n|pg\d+ \d+")
+"""Of a data-centre chip: PCIe, NVL, racks (NVL72), and boards that change neither the chip nor its memory."""
 _SIZES_GIB = {"A100": (40, 80), "V100": (16, 32)}
 """Chips that are sold with two sizes of memory: the size is part of the name wherever it is known."""
 _MADE_WITH_GIB = {
@@ -39,6 +39,7 @@ _MADE_WITH_GIB = {
     "MI350X": (288,), "MI355X": (288,), "RTX PRO 6000": (96,),
 }  # fmt: skip
 """GiB of one GPU, to tell whether a list means one or all of a machine; models that are not here are not told."""
+_LEAST_OF = 0.9
 _NVL_GIB = 90
 """An H100 with more memory than this is the NVL board (94 GB)."""
 _WORKSTATION = ("2000", "4000", "4500", "5000", "5500", "6000")
@@ -69,6 +70,10 @@ _OTHERS = (
     (r"(?:radeon )?rx ?(\d{4})", r"RX \1"),
     (r"(?:radeon )?rx ?(\d{4}) ?(xtx?|gre)", r"RX \1 \2"),
     (r"radeon pro w ?(\d{4})", r"Radeon Pro W\1"),
+    (r"(?:radeon )?ai pro r ?(\d{4})", r"Radeon AI Pro R\1"),
+    (r"(?:data center )?max (\d{4})", r"Max \1"),
+    (r"arc (?:pro )?([ab]\d{2,3})", r"Arc \1"),
+    (r"cmp (\d+hx)", r"CMP \1"),
     (r"(?:rtx ?)?([2-6]\d00)(?: sff)? ?ada", r"RTX \1 Ada"),
     (r"rtx ?a(\d{4})", r"RTX A\1"),
 )
@@ -91,6 +96,9 @@ def canonical(name: str, memory_bytes: int | None = None) -> str:
     found = _model(plain, memory_gib)
     if written and found in _SIZES_GIB:  # a size of its own in the name (64 GB) makes it another model than those here
         found = ""
+    least_gib = min(_MADE_WITH_GIB.get(found, (0,)))
+    if written and memory_gib is not None and memory_gib < _LEAST_OF * least_gib:
+        found = ""  # less memory than the chip is made with: a slice of it, a vGPU, or another chip
     if not found:
         _log.info("GPU model %.80r is not in the table of names: it is left out of what machines hold", name)
     return found
@@ -163,7 +171,7 @@ def _other(plain: str) -> str:
     for pattern, spelling in _OTHERS:
         match = re.fullmatch(pattern, plain)
         if match:
-            spelled = re.sub(r"^RX .*", lambda found: found[0].upper(), match.expand(spelling))
+            spelled = re.sub(r"^(RX|CMP) .*|(?<=^Arc ).*", lambda found: found[0].upper(), match.expand(spelling))
             return _CASED.get(spelled, spelled)
     return ""
 

@@ -127,7 +127,7 @@ class JsonApi:
             if not following:
                 return
             if not isinstance(following, str) or following in followed:
-                raise HttpError(f"{self._where(url)}: its link to the next page leads nowhere", passing=False)
+                raise HttpError(f"{self._where(url)}: invalid next-page link", passing=False)
             followed.add(following)
             query = following_query(following)
         raise HttpError(f"{self._where(url)}: more than {MOST_PAGES} pages", passing=False)
@@ -160,9 +160,9 @@ class JsonApi:
                     raise self._refused(question, stream)
                 return _parse(stream.body())
         except ConnectError as err:
-            raise HttpError(f"{question}: cannot be asked: {err}") from None
+            raise HttpError(f"{question}: request failed: {err}") from None
         except InvalidRequestError as err:
-            raise HttpError(f"{question}: cannot be asked: {err}", passing=False) from None
+            raise HttpError(f"{question}: request failed: {err}", passing=False) from None
         except TooLongError as err:
             raise HttpError(f"{question}: {err}", passing=False) from None
         except ExchangeError as err:
@@ -233,7 +233,7 @@ def _parse(raw: bytes) -> dict[str, Any]:
         sentence = f"the answer is not JSON: {type(err).__name__}: {_short(str(err))}"
         raise _BadAnswerError(sentence, passing=_broke_off(err)) from None
     if not isinstance(value, dict):
-        raise _BadAnswerError(f"the answer is no JSON object but a {type(value).__name__}")
+        raise _BadAnswerError(f"the response is not a JSON object but a {type(value).__name__}")
     return value
 
 

@@ -109,7 +109,11 @@ class Oci:
 
 def shape_name(shape: Mapping[str, Any]) -> str:
     """As the Compute API and the machine itself have it: the list of shapes appends what it stands in, ``(NVL72)``."""
-    return re.sub(r"\s*\([^()]*\)$", "", str(shape.get("name") or "")).strip()
+    return _plain(str(shape.get("name") or ""))
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"\s*\([^()]*\)$", "", name).strip()
 
 
 def _unsold(shape: Mapping[str, Any]) -> str:
@@ -218,14 +222,14 @@ def memory_of_one(gpu_name: str, gpus: float, listed_gib: float | None) -> float
 
 
 def _gpu_name(name: str) -> str:
-    """``H100`` of ``BM.GPU.H100.8``, ``A100`` of ``BM.GPU4.8``."""
+    """``H100`` of ``BM.GPU.H100.8``, ``A100`` of ``BM.GPU4.8``; the version of a shape is not the GPU's."""
     words = name.split(".")
     known = next((_GPU_OF_SHAPE[word] for word in words if word in _GPU_OF_SHAPE), "")
     after = words.index("GPU") + 1 if "GPU" in words[:-1] else None
-    return known or ("" if after is None else words[after])
+    return known or ("" if after is None else re.sub(r"-(v\d+|NC)$", "", words[after]))
 
 
 def make(settings: OciSettings) -> tuple[Oci, ...]:
     """The source; it asks nothing as long as nothing is wanted."""
-    watched = frozenset(Want(PROVIDER, "", shape) for shape in settings.oci_instance_types)
+    watched = frozenset(Want(PROVIDER, "", _plain(shape)) for shape in settings.oci_instance_types)
     return (Oci(settings.oci_url, settings.oci_shapes_url, watched, settings.oci_interval, JsonApi(NAME)),)

@@ -1,4 +1,4 @@
-"""Answers that are hard to believe: held back until the next one says the same, or a person says that they are right.
+"""Answers that are implausible: held back until the next one says the same, or a person says that they are right.
 
 A price that is wrong is worse than one that is old, so what is held back leaves the last good price in place, with its
 age. Held are: figures of zero or below (never believed), a price ten times or a tenth of the last one, and a full
@@ -126,7 +126,7 @@ def _sentences(shelf: SourcePrices, jumps: Mapping[PriceKey, float], catalogue: 
     for key, usd in jumps.items():
         yield f"{_name(key)} from ${shelf.prices[key].usd_per_hour:g} to ${usd:g} an hour is held back"
     for refused in catalogue.refused:
-        yield f"{_name(refused.key)} at ${refused.usd_per_hour:g} an hour is no price"
+        yield f"{_name(refused.key)} at ${refused.usd_per_hour:g} an hour is not a price"
 
 
 def _name(key: PriceKey) -> str:

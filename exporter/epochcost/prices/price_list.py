@@ -60,6 +60,8 @@ def parse_yaml(text: str, rates: Rates = NO_RATES) -> tuple[Row, ...]:
         entries = yaml.safe_load(text)
     except yaml.YAMLError as err:
         raise PriceListError([f"is not YAML: {' '.join(str(err).split())}"]) from None
+    except (ValueError, RecursionError) as err:  # a date or a number that is none; lists in lists without end
+        raise PriceListError([f"is not YAML: {type(err).__name__}: {str(err)[:80]}"]) from None
     if not isinstance(entries, list):
         raise PriceListError([f"must be a list of mappings with {', '.join(NEEDED)} and usd_per_hour"])
     rows: list[Row] = []

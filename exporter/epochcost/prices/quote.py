@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from epochcost.model import ClockReading, Price
+from epochcost.prices.allowances import Credit, Limit
+
+
+@dataclass(frozen=True, slots=True)
+class PriceTerms:
+    """What is known beside the price of a machine.
+
+    Attributes:
+        parts: of what an hour is made now, in $/h; they sum to the price. Empty where it was not said.
+        limits: after how long its provider ends it, and what of it is free.
+        credits: what the account that pays it has left.
+        extras_usd_per_hour: what runs beside it and is charged also while its own hours are free.
+    """
+
+    parts: Mapping[str, float] = field(default_factory=dict)
+    limits: tuple[Limit, ...] = ()
+    credits: tuple[Credit, ...] = ()
+    extras_usd_per_hour: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class NodePrice:
     """The price of a node, and in $/h what it would cost on demand now (None where unknown or meaningless).
 
-    ``clock`` is the clock that dated it; None for this machine's own, and where it was not said.
+    Attributes:
+        price: None where its hours are free for a while, and what others cost is not known.
+        clock: the clock that dated it; None for this machine's own, and where it was not said.
+        terms: what is known beside it.
     """
 
-    price: Price
+    price: Price | None
     on_demand_usd_per_hour: float | None = None
     clock: ClockReading | None = None
+    terms: PriceTerms = PriceTerms()

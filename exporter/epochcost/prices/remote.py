@@ -27,6 +27,7 @@ from epochcost.model import ClockReading, Node, Price, PriceKey, PriceStep, Purc
 from epochcost.prices.followed_poller import FollowedPoller
 from epochcost.prices.price_source import PriceSourceError
 from epochcost.prices.quote import NodePrice
+from epochcost.prices.remote_terms import parse_terms
 
 __all__ = ["NodePrice", "PriceSourceError", "RemotePrice"]
 
@@ -83,10 +84,11 @@ class RemotePrice:
             poller = _text(raw, "poller") if "poller" in raw else ""
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as err:
             raise PriceSourceError(
-                f"price poller {self._host}: its answer is no price: {type(err).__name__}: {_short(str(err))}"
+                f"price poller {self._host}: its response is not a price: {type(err).__name__}: {_short(str(err))}"
             ) from None
-        price = self._followed.take(poller[:64], found.price, time.monotonic())
-        return NodePrice(price, found.on_demand_usd_per_hour, _clock(answer.headers, raw.get("now"), price.fetched_ts))
+        price = found.price and self._followed.take(poller[:64], found.price, time.monotonic())
+        clock = _clock(answer.headers, raw.get("now"), price.fetched_ts if price else -math.inf)
+        return NodePrice(price, found.on_demand_usd_per_hour, clock, found.terms)
 
     def _ask(self, option: PurchaseOption) -> Answer:
         node = self._node
@@ -107,11 +109,11 @@ class RemotePrice:
             tls = client_tls(self._ca_file) if self._ca_file and self._url.startswith("https:") else None
             answer = ask(request, Bounds.within(self._timeout, MAX_ANSWER_BYTES), tls)
         except (ConnectError, InvalidRequestError) as err:
-            raise PriceSourceError(f"price poller {self._host}: cannot be asked: {err}") from None
+            raise PriceSourceError(f"price poller {self._host}: request failed: {err}") from None
         except ExchangeError as err:
             raise PriceSourceError(f"price poller {self._host}: {err}") from None
         except (OSError, ValueError) as err:  # the files of the password and of the authority
-            raise PriceSourceError(f"price poller {self._host}: cannot be asked: {type(err).__name__}: {err}") from None
+            raise PriceSourceError(f"price poller {self._host}: request failed: {type(err).__name__}: {err}") from None
         if answer.status != OK:
             raise PriceSourceError(f"price poller {self._host}: HTTP {answer.status}: {_sentence(answer)}")
         return answer
@@ -161,9 +163,12 @@ def _parse(raw: Mapping[str, Any], node: Node, option: PurchaseOption) -> NodePr
         PriceStep(-math.inf if step["ts"] is None else _number(step["ts"]), _number(step["usd_per_hour"]))
         for step in raw["steps"]
     )
-    price = Price(key, steps, _text(raw, "source"), _number(raw["fetched_ts"]))
+    terms = parse_terms(raw, key.provider)
+    free = not steps and any(limit.free_seconds is not None for limit in terms.limits)
+    price = None if free else Price(key, steps, _text(raw, "source"), _number(raw["fetched_ts"]))
     on_demand = raw["on_demand_usd_per_hour"]
-    return NodePrice(price, None if on_demand is None else PriceStep(0.0, _number(on_demand)).usd_per_hour)
+    on_demand = None if on_demand is None else PriceStep(0.0, _number(on_demand)).usd_per_hour
+    return NodePrice(price, on_demand, terms=terms)
 
 
 def _text(raw: Mapping[str, Any], name: str) -> str:

@@ -135,7 +135,7 @@ class RunPod:
         if errors:
             problems.append(f"runpod: gpuTypes: only a part came: {_message(errors)}")
         try:
-            found = rows(mapping(answer, "data"), "gpuTypes")
+            found = rows(_without_failed(mapping(answer, "data")) if errors else mapping(answer, "data"), "gpuTypes")
         except FieldError as err:
             raise PriceSourceError(f"runpod: gpuTypes: not an answer of RunPod's API: {err}") from None
         models: dict[str, list[Mapping[str, Any]]] = {}
@@ -198,6 +198,12 @@ def _missing(said: str, welcome: list[str]) -> list[str]:
 def _has_models(answer: Mapping[str, Any]) -> bool:
     data = answer.get("data")
     return isinstance(data, dict) and isinstance(data.get("gpuTypes"), list) and bool(data["gpuTypes"])
+
+
+def _without_failed(data: Mapping[str, Any]) -> dict[str, Any]:
+    """``data`` of an answer with errors: GraphQL puts null where a model could not be told."""
+    models = data.get("gpuTypes")
+    return {**data, "gpuTypes": [each for each in models if each is not None] if isinstance(models, list) else models}
 
 
 def _most_gpus(row: Mapping[str, Any], region: str) -> float:

@@ -105,7 +105,9 @@ class PriceStore:
             return {}
         except state_file.StateFileError as err:
             aside = self._path.with_name(f"{self._path.name}.corrupt")
-            _log.error("%s is no price state (%s): moved to %s, starting without prices", self._path, err, aside.name)
+            _log.error(
+                "%s is not a price state (%s): moved to %s, starting without prices", self._path, err, aside.name
+            )
             self._move(aside)
         except OSError as err:
             _log.error("%s cannot be read (%s): starting without the last good prices", self._path, err)

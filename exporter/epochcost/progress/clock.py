@@ -13,6 +13,8 @@ JUMP_SECONDS = 2.0
 SAME_CLOCK_SECONDS = 1.0
 STEADY_SECONDS = 0.5
 MAX_OFFSETS = 64
+EARLIEST = 946_684_800.0
+"""2000-01-01, as `ledger.state_check` has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,9 @@ class NodeClock:
         anchor = self._anchors.get(writer)
         shift = self._shift(ts, mono) if anchor is None else anchor.shift
         t = mono + shift if mono is not None and shift is not None else ts - self._displacement
-        t = min(now, t) if anchor is None else max(anchor.last_t, min(now, t))
+        # Nothing that this agent meters happened before; the books would be refused with it.
+        t = min(now, max(EARLIEST, t))
+        t = t if anchor is None else max(anchor.last_t, t)
         self._anchors[writer] = Anchor(shift, t)
         return t
 

@@ -6,11 +6,13 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, TypeAlias
 
 from epochcost.model import is_number
 
 HEAD_BYTES = 256
+FileKey: TypeAlias = tuple[int, int]
+"""Device and inode."""
 
 
 class FileStatus(str, Enum):
@@ -46,6 +48,8 @@ class EventFileState:
         complained: its bad lines were logged.
         visited: number of the poll that last opened it.
         too_much: it had more to say than that poll took.
+        place: the key of the directory that it lies in, see `EventPlace`.
+        device: that the inode counts on; below 0 until the place is seen, of a file from an earlier agent's state.
     """
 
     inode: int
@@ -70,6 +74,13 @@ class EventFileState:
     complained: bool = False
     visited: int = 0
     too_much: bool = False
+    place: str = ""
+    device: int = 0
+
+    @property
+    def key(self) -> FileKey:
+        """What it is known by."""
+        return self.device, self.inode
 
     @property
     def resting(self) -> bool:
@@ -85,6 +96,13 @@ class EventFileState:
         """It is another writer's from now on."""
         self.writer, self.stage, self.run, self.lock = writer, FileStatus.NEW, "", False
         self.pid, self.pidns, self.watched, self.alive_seen = None, None, True, False
+
+    def continue_from(self, before: EventFileState) -> None:
+        """It is the same writer's; where it begins as that one does, it is a copy, of which so much was read."""
+        self.stage, self.run, self.last_t = before.stage, before.run, before.last_t
+        self.lock, self.pid, self.pidns = before.lock, before.pid, before.pidns
+        self.offset, self.head_bytes, self.head_crc = before.offset, before.head_bytes, before.head_crc
+        self.skipping = before.skipping
 
     def remember_head(self, data: bytes) -> None:
         """``data`` are the first bytes of the file, all of them consumed."""
@@ -110,6 +128,7 @@ class EventFileState:
             self.watched,
             self.last_t,
             self.user,
+            *([self.place] if self.place.startswith("/") else []),
         ]
 
     @classmethod
@@ -134,8 +153,11 @@ class EventFileState:
             *later,
         ) = kept
         user = later[0] if later else None  # version 0.1 did not keep it
-        if not (user is None or type(user) is int) or len(later) > 1:
-            raise ValueError(f"{name}: its user {later!r} is not a whole number")
+        if not (user is None or type(user) is int):
+            raise ValueError(f"{name}: its user {user!r} is not a whole number")
+        place = later[1] if len(later) > 1 else ""
+        if not isinstance(place, str) or (place and not place.startswith("/")) or len(later) > 2:  # noqa: PLR2004
+            raise ValueError(f"{name}: {later[1:]!r} is not the directory of a user")
         numbers = (inode, offset, seen, head, crc)
         if not all(type(number) is int for number in numbers) or min(inode, offset, head, crc) < 0:
             raise ValueError(f"{name}: {numbers} are not whole numbers of 0 or more")
@@ -164,4 +186,5 @@ class EventFileState:
             watched=bool(watched),
             last_t=float(last_t),
             user=user,
+            place=place,
         )

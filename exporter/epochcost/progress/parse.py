@@ -203,6 +203,7 @@ def _choice(*allowed: Any) -> Callable[[str, Any], Any]:  # noqa: ANN401 - membe
 
 _FIGURES: Mapping[str, Callable[[str, Any], Any]] = {
     "experiment": _label,
+    "team": _label,
     "framework": _label,
     "unit": _label,
     "rank": _whole(0),
@@ -235,7 +236,7 @@ def _digest(name: str) -> str:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number")
+    raise ValueError(f"{name} is not a number")
 
 
 def _shown(value: object) -> str:

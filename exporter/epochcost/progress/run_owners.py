@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 
 from epochcost.model import RunId
 
 ROOT = 0
 NETWORK = -1
 """Stands for whoever reports over the network: no user of this machine."""
+NOBODY = -2
+"""Stands for a user who is not known, because his file could not even be looked at."""
+FIRST_DIRECTORY, FIRST_NAMESPACE, DIGESTS = 1 << 50, 1 << 51, 1 << 48
+"""What minus a user is from, who is a directory, or all pods of a namespace; 48 bits of a digest follow."""
 MAX_RUNS_PER_USER = 2000
 APART = "~"
 """Between a run's id and the user who also claims it; no id that is reported holds it (see ``parse.safe_run``)."""
@@ -41,15 +46,24 @@ class RunOwners:
         """As `run_of`, of a run that need not have begun: nothing is remembered."""
         if user == ROOT or self._users.get(run, user) == user:
             return run
-        return RunId(f"{run}{APART}{'net' if user == NETWORK else user}")
+        return RunId(f"{run}{APART}{short_name(user)}")
 
     def user_of(self, run: RunId) -> int | None:
         """Who began ``run``, by its id as metered; None where that is not known."""
         known = self._users.get(run)
         if known is not None:
             return known
-        suffix = run.rpartition(APART)[2] if APART in run else ""
-        return NETWORK if suffix == "net" else int(suffix) if suffix.isdecimal() else None
+        return user_called(run.rpartition(APART)[2]) if APART in run else None
+
+    def release(self, gone: Collection[int]) -> None:
+        """Users who are no more: what they called their runs is for whoever takes it up."""
+        for user in gone:
+            for run in self._runs.pop(user, ()):
+                del self._users[run]
+
+    def directories(self) -> set[int]:
+        """Users with runs who are a directory, and no more than that."""
+        return {user for user in self._runs if is_directory(user)}
 
     def _bind(self, run: RunId, user: int) -> None:
         mine = self._runs.setdefault(user, {})
@@ -75,3 +89,36 @@ class RunOwners:
         for run, user in state.items():
             assert isinstance(user, int)  # noqa: S101 - for the type checker: looked at above
             self._bind(RunId(run), user)
+
+
+def directory_user(digest: int) -> int:
+    """The user who stands for a directory that is one user's, but does not say by its owner whose."""
+    return -(FIRST_DIRECTORY + digest)
+
+
+def namespace_user(digest: int) -> int:
+    """The user who stands for all pods of a namespace."""
+    return -(FIRST_NAMESPACE + digest)
+
+
+def is_directory(user: int) -> bool:
+    """Whether the user is a directory."""
+    return FIRST_DIRECTORY <= -user < FIRST_DIRECTORY + DIGESTS
+
+
+def short_name(user: int) -> str:
+    """``1001``, ``net``, ``dir4f00c0ffee12``, ``ns4f00c0ffee12``."""
+    if is_directory(user):
+        return f"dir{-user - FIRST_DIRECTORY:012x}"
+    if -user >= FIRST_NAMESPACE:
+        return f"ns{-user - FIRST_NAMESPACE:012x}"
+    return "net" if user == NETWORK else str(user)
+
+
+def user_called(name: str) -> int | None:
+    """The opposite of `short_name`; None for anything else."""
+    if name == "net":
+        return NETWORK
+    if made := re.fullmatch(r"(dir|ns)([0-9a-f]{12})", name):
+        return (directory_user if made[1] == "dir" else namespace_user)(int(made[2], 16))
+    return int(name) if name.isascii() and name.isdecimal() else None

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from epochcost.model import RunId
-from epochcost.progress.run_owners import NETWORK
+from epochcost.progress.run_owners import NETWORK, NOBODY, short_name
 
 MAX_USERS_COUNTED = 1000
 LOG_LINES_PER_USER = 20
@@ -88,12 +88,19 @@ class UserQuotas:
     def refuse(self, user: int, reason: str, sentence: str, count: int = 1) -> None:
         """Count something that is not taken; the first of each user and reason is logged."""
         key = (
-            (user, reason) if len(self.refused) < MAX_USERS_COUNTED or (user, reason) in self.refused else (-2, reason)
+            (user, reason)
+            if len(self.refused) < MAX_USERS_COUNTED or (user, reason) in self.refused
+            else (NOBODY, reason)
         )
         first = not self.refused[key]
         self.refused[key] += count
         if first:
             self.log(user, f"{named(user)}: {sentence} (more of it is only counted)")
+
+    def refused_by_name(self) -> dict[tuple[str, str], int]:
+        """`refused` as it is exported: ``1001``, ``network``, ``others`` where the user is not known."""
+        special = {NETWORK: "network", NOBODY: "others"}
+        return {(special.get(user) or short_name(user), why): count for (user, why), count in self.refused.items()}
 
     def log(self, user: int, sentence: str) -> None:
         """A warning about what ``user`` did, unless he has filled enough of the log."""
@@ -129,4 +136,8 @@ class UserQuotas:
 
 def named(user: int) -> str:
     """A user for people. Not by name: the system's user database may ask a network."""
-    return "who reports over the network" if user == NETWORK else f"user {user}"
+    if user == NETWORK:
+        return "who reports over the network"
+    if user == NOBODY:
+        return "a user who is not known"
+    return f"user {short_name(user)}"

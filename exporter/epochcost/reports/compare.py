@@ -74,7 +74,9 @@ def _question(settings: CompareSettings, measured: Measured) -> Question:
     machine = _refused_kindly(
         lambda: OwnedMachine(
             instance_type="owned",
-            price_usd=_given(settings.price_usd, None, "--price-usd", "what the owned machine costs"),
+            price_usd=_given(
+                settings.price_usd, None, "--price-usd", "purchase price of the owned machine, in US dollars"
+            ),
             years=settings.years,
             watts=_given(settings.watts, measured.watts, "--watts", "what the owned machine draws"),
             tariff_usd_per_kwh=settings.tariff,

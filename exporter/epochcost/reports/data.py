@@ -53,6 +53,7 @@ def as_json(report: Report) -> str:
             "nodes": report.fleet.nodes,
             "hours": report.fleet.hours,
             "cost_usd": report.fleet.usd,
+            "price_parts_usd": report.fleet.parts,
             "unpriced_nodes": report.fleet.unpriced,
             "ended_nodes": [asdict(node) for node in report.fleet.ended],
         },

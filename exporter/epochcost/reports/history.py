@@ -57,6 +57,7 @@ class NodeHistory:
         seen: windows in which it was scraped.
         seconds, dollars: its own counters by state.
         provisional: dollars by state that are not settled yet, as of a window.
+        parts: of what an hour was made, in $/h by part.
         born: when it was booted first (s), where that is known.
         reborn: when it was booted last.
     """
@@ -67,6 +68,7 @@ class NodeHistory:
     seconds: dict[str, Track] = field(default_factory=dict)
     dollars: dict[str, Track] = field(default_factory=dict)
     provisional: dict[str, Track] = field(default_factory=dict)
+    parts: dict[str, Track] = field(default_factory=dict)
     price: Track = field(default_factory=Track)
     on_demand: Track = field(default_factory=Track)
     gpu_memory_bytes: float | None = None
@@ -248,6 +250,9 @@ class HistoryLoader:
                 for key, part in self._by_node(labels, track):
                     by_state: dict[str, Track] = getattr(self._node(key), into)
                     by_state.setdefault(dict(labels).get("state", ""), Track()).merge(part)
+        for labels, track in self.reader.tracks("node_price_part_usd_per_hour", self.matchers, "avg_over_time").items():
+            for key, part in self._by_node(labels, track):
+                self._node(key).parts.setdefault(dict(labels).get("part", ""), Track()).merge(part)
         for metric, rollup, into in (
             ("node_price_usd_per_hour", "avg_over_time", "price"),
             ("node_on_demand_price_usd_per_hour", "avg_over_time", "on_demand"),

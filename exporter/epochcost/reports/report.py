@@ -10,6 +10,7 @@ from epochcost.reports.billed import Billed, billed
 from epochcost.reports.billed import notes as billed_notes
 from epochcost.reports.history import MOST_RUNS_SHOWN, History, HistoryLoader, NodeHistory
 from epochcost.reports.money import Prices, node_money
+from epochcost.reports.price_parts import price_parts
 from epochcost.reports.report_settings import PrometheusSettings
 from epochcost.reports.rows import Row, grouped, merged, with_frontier
 from epochcost.reports.runs import row
@@ -43,6 +44,7 @@ class Fleet:
         nodes: how many were seen.
         unpriced: names of those whose price nobody knows; their dollars are not in the sums.
         ended: those that were booted and ended in the span, and how long they are billed for.
+        parts: of what their prices were made, in dollars by part; empty where no price has several.
     """
 
     nodes: int
@@ -50,6 +52,7 @@ class Fleet:
     usd: dict[str, float]
     unpriced: tuple[str, ...] = ()
     ended: tuple[Billed, ...] = ()
+    parts: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,12 @@ def _fleet(history: History, prices: Prices) -> Fleet:
         else:
             usd.append(money.states)
     return Fleet(
-        len(history.nodes), merged(hours), merged(usd), tuple(sorted(unpriced)), tuple(billed(history, prices))
+        len(history.nodes),
+        merged(hours),
+        merged(usd),
+        tuple(sorted(unpriced)),
+        tuple(billed(history, prices)),
+        price_parts(history),
     )
 
 

@@ -12,7 +12,7 @@ from epochcost.reports.report import Report
 from epochcost.reports.rows import Row
 from epochcost.reports.span import clock
 from epochcost.reports.style import STYLE
-from epochcost.reports.text import FRONTIER, GROUPS, LEGEND, RUNS, SIMULATED, STATES, Column, told_apart
+from epochcost.reports.text import FRONTIER, GROUPS, LEGEND, RUNS, SIMULATED, STATES, Column, parts, told_apart
 
 MOST_PLOTS = 12
 MOST_BARS = 40
@@ -70,7 +70,8 @@ def _figures(report: Report) -> Iterator[str]:
         f'<div><dt>{name}</dt><dd>{value}</dd><dd class="soft">{more}</dd></div>' for name, value, more in figures
     )
     bar = state_bar(fleet.usd, money=True) + _legend(fleet.usd) if spent else ""
-    yield f'<section class="card"><dl class="figures">{cards}</dl>{bar}</section>'
+    made = f'<p class="soft">Of what prices are made: {escape(parts(report))}.</p>' if fleet.parts else ""
+    yield f'<section class="card"><dl class="figures">{cards}</dl>{bar}{made}</section>'
 
 
 def _legend(amounts: dict[str, float]) -> str:

@@ -91,7 +91,14 @@ def summary(report: Report) -> str:
     known = [row.usd for row in report.runs if row.usd is not None]
     part = dollars(sum(known)) if known else UNKNOWN
     useful = fleet.usd.get("useful", 0.0) / spent if spent else None
-    return f"All nodes ({fleet.nodes}): {dollars(spent)}, of which useful {percent(useful)}. Runs: {part}."
+    said = f"All nodes ({fleet.nodes}): {dollars(spent)}, of which useful {percent(useful)}. Runs: {part}."
+    return " ".join([said, *([f"Of what prices are made: {parts(report)}."] if fleet.parts else [])])
+
+
+def parts(report: Report) -> str:
+    """Dollars by the parts of prices, the largest first."""
+    ordered = sorted(report.fleet.parts.items(), key=lambda part: -part[1])
+    return ", ".join(f"{name(part)} {dollars(usd)}" for part, usd in ordered)
 
 
 def terminal(report: Report, width: int | None = None) -> str:
@@ -158,7 +165,7 @@ def markdown(report: Report) -> str:
     """Tables in Markdown."""
     lines = ["# What training cost", "", heading(report) + "."]
     lines += ["", f"**{SIMULATED}**"] if report.simulated else []
-    lines += ["", summary(report), ""]
+    lines += ["", _safe(summary(report)), ""]
     for title, columns, rows in (("Experiments", GROUPS, report.groups), ("Runs", RUNS, report.runs)):
         if rows:
             lines += [f"## {title}", "", *_piped(told_apart(columns, rows), rows), ""]

@@ -27,7 +27,7 @@ def misdirected(request: Request, local_address: str) -> Response | None:
     host, origin = request.headers.get("host", ""), request.headers.get("origin", "")
     if host and _is_loopback(local_address) and not is_ours(host):
         return text(421, "this server answers here to addresses, localhost and the names of its machine alone")
-    if origin and urlsplit_host(origin) != host.lower():
+    if origin and (urlsplit_host(origin) != host.lower() or origin.strip().lower() == "null"):
         return text(403, "a page of another site may not ask this server")
     return None
 

@@ -108,7 +108,9 @@ def parse_head(raw: bytes) -> Head:
     headers = _headers(rest)
     if version == "HTTP/1.1" and "host" not in headers:
         raise BadRequestError(400, "an HTTP/1.1 request needs a Host header")
-    path, query = _target(target)
+    path, query, authority = _target(target)
+    if authority:  # then what Host says does not count
+        headers["host"] = authority
     connection = {token.strip() for token in headers.get("connection", "").lower().split(",")}
     keep_alive = "keep-alive" in connection if version == "HTTP/1.0" else "close" not in connection
     length = _content_length(headers)
@@ -145,7 +147,8 @@ def _headers(block: str) -> dict[str, str]:
     return headers
 
 
-def _target(target: str) -> tuple[str, dict[str, tuple[str, ...]]]:
+def _target(target: str) -> tuple[str, dict[str, tuple[str, ...]], str]:
+    """Path, query, and the host that is asked where the target is a whole address."""
     try:
         parts = urlsplit(target)
         fields = parse_qs(parts.query, keep_blank_values=True, max_num_fields=MAX_QUERY_FIELDS)
@@ -155,7 +158,8 @@ def _target(target: str) -> tuple[str, dict[str, tuple[str, ...]]]:
         raise BadRequestError(400, "the request target must be a path")
     # urlsplit would take the first part of "//x/y" for a host.
     path = target.partition("?")[0] if target.startswith("/") else parts.path or "/"
-    return unquote(path.partition("#")[0]), {name: tuple(values) for name, values in fields.items()}
+    authority = "" if target.startswith("/") else parts.netloc
+    return unquote(path.partition("#")[0]), {name: tuple(values) for name, values in fields.items()}, authority
 
 
 def _content_length(headers: Mapping[str, str]) -> int:

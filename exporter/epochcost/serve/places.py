@@ -87,16 +87,19 @@ class Places:
         return not party or party in self._proved
 
     def _fits(self, party: str) -> bool:
-        if self._trusted(party):
-            return len(self._held) < self._places + self._reserved
-        return len(self._held) < self._places and self._of_address[party] < self._of_one
+        most = self._places + self._reserved if self._trusted(party) else self._places
+        return len(self._held) < most and self._of_address[party] < self._most_of(party)
+
+    def _most_of(self, party: str) -> int:
+        """What one party may hold. All users of this machine are one, and leave a part to who comes from outside."""
+        return max(self._reserved, self._places - self._of_one) if self._trusted(party) else self._of_one
 
     def _make_room(self, party: str) -> None:
         """End the connection that has been at it for longest: first of strangers, then of anybody.
 
         Who waits between two requests goes first: a client opens its connection again without noticing.
         """
-        mine = not self._trusted(party) and self._of_address[party] >= self._of_one
+        mine = self._of_address[party] >= self._most_of(party)
         now = time.monotonic()
         aged = [
             (self._trusted(other), since, number, connection)

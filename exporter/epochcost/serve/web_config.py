@@ -64,7 +64,7 @@ class WebConfig:
             looser = policy.is_looser_than(self._policy)
             # What was read decides, not a second look at the file: it may hold more by then.
             if looser and policy.blank:
-                raise WebConfigError(f"{path}: is empty, which would open the door to everybody")
+                raise WebConfigError(f"{path}: is empty, which would disable authentication")
         except WebConfigError as err:
             if str(err) != self._error:
                 log.error("web configuration not taken over, the one before stays: %s", err)  # noqa: TRY400 - says all

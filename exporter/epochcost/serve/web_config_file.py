@@ -102,6 +102,8 @@ def _load(path: Path, content: str) -> object:
         # The parser's own words quote the line, which may hold a hash.
         mark = getattr(err, "problem_mark", None)
         _fail(path, "", f"is not valid YAML{f' at line {mark.line + 1}' if mark else ''}")
+    except (ValueError, RecursionError):  # a date or a number that is none; lists in lists without end
+        _fail(path, "", "is not valid YAML")
 
 
 def _tls(path: Path, raw: object) -> tuple[ssl.SSLContext | None, tuple[StampedFile, ...], frozenset[str]]:
@@ -212,7 +214,7 @@ def _file(path: Path, where: str, raw: object) -> Path:
         _fail(path, where, "is missing" if raw is None else "must be a file name")
     file = path.parent / raw
     if not file.is_file():
-        _fail(path, where, f"there is no file {file}")
+        _fail(path, where, f"file not found: {file}")
     return file
 
 

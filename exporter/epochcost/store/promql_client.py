@@ -142,9 +142,9 @@ class Prometheus:
             if err.tls:
                 advice = "; see --prometheus.cert-file" if "CERTIFICATE" in err.tls else ""
                 raise StoreError(f"{self._where()}: TLS: {err.tls}{advice}") from None
-            raise StoreError(f"{self._where()}: cannot be asked: {err}") from None
+            raise StoreError(f"{self._where()}: request failed: {err}") from None
         except InvalidRequestError as err:
-            raise StoreError(f"{self._where()}: cannot be asked: {err}") from None
+            raise StoreError(f"{self._where()}: request failed: {err}") from None
         except ExchangeError as err:
             raise StoreError(f"{self._where()}: {self._plain(str(err))}") from None
 

@@ -20,18 +20,16 @@ class StoreSettings:
     username: str = option("prometheus.username", "", "user name for basic auth")
     password_file: str = option("prometheus.password-file", "", "file with the password for basic auth")
     bearer_token_file: str = option("prometheus.bearer-token-file", "", "file with a bearer token")
-    ca_file: str = option("prometheus.ca-file", "", "certificates that are trusted beside the system's, as PEM")
-    cert_file: str = option("prometheus.cert-file", "", "certificate to show to the store, as PEM")
-    key_file: str = option("prometheus.key-file", "", "its private key, if it is not in the same file")
+    ca_file: str = option("prometheus.ca-file", "", "additional trusted CA certificates, as PEM")
+    cert_file: str = option("prometheus.cert-file", "", "client certificate, as PEM")
+    key_file: str = option("prometheus.key-file", "", "private key of the client certificate, if not in the same file")
     header: str = option(
         "prometheus.header",
         "",
-        "one more header, for a tenant of Mimir or Thanos: X-Scope-OrgID: tenant",
+        "additional request header, for a tenant of Mimir or Thanos: X-Scope-OrgID: tenant",
         secret=True,
     )
-    timeout_seconds: float = option(
-        "prometheus.timeout", 60.0, "how long one request may take", parse=between("100ms", "1h")
-    )
+    timeout_seconds: float = option("prometheus.timeout", 60.0, "timeout of one request", parse=between("100ms", "1h"))
 
 
 def same_option(name: str) -> str:

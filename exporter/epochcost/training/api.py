@@ -114,7 +114,7 @@ def _opened(call: str) -> Run:
         waiting.reopen()
         return waiting
     if found is None and not ENDINGS.inherited:
-        warn_once("no run", f"epochcost.{call}() without an open run: call epochcost.start() before")
+        warn_once("no run", f"epochcost.{call}() without an open run: call epochcost.start() first")
     return found or unreported_run()
 
 

@@ -49,7 +49,7 @@ def post(  # noqa: PLR0913, PLR0917 - one caller
         NotAnAgentError: for an answer that breaks a bound, or is none.
     """
     if url.scheme not in ("http", "https") or not url.hostname:
-        raise NotAnAgentError("it is no http or https address")
+        raise NotAnAgentError("it is not an http or https address")
     secure = url.scheme == "https"
     deadline = time.monotonic() + seconds
     with socket.create_connection((url.hostname, url.port or (443 if secure else 80)), timeout=seconds) as plain:

@@ -19,6 +19,14 @@ LOGGERS = {
 """The Trainer's integrations that log by the Trainer's step; others count a step of their own for each call."""
 
 
+COLUMNS = {
+    "epochcost/cost_usd": "Dollars so far",
+    "epochcost/cost_per_epoch_usd": "Dollars per Epoch",
+    "epochcost/projected_cost_usd": "Projected Dollars",
+}
+"""In the table that the Trainer shows in notebooks."""
+
+
 class HuggingFaceHooks:
     """Reports a Trainer's training; the arguments are those of ``epochcost.run``.
 
@@ -32,6 +40,8 @@ class HuggingFaceHooks:
         self._epochcost = Fit("transformers", self._told, call=("transformers", ("train",)))
         self._beside = Beside()
         self._logged_at = -1
+        self._for_table: dict[str, float] = {}
+        self._rows = 0
         self._steps = 0
         self._batches = 0
         self._evaluating = False
@@ -84,6 +94,8 @@ class HuggingFaceHooks:
         self._epochcost.step_to(state.global_step)
         self._stop(args, control, saves=str(getattr(args.save_strategy, "value", args.save_strategy)) != "no")
         self._before_saving(control)
+        if self._for_table:
+            self._to_tables()
 
     @harmless
     def on_epoch_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
@@ -122,10 +134,13 @@ class HuggingFaceHooks:
             self._logged_at = state.global_step
         for logger in self._beside if costs else ():
             _log(logger, costs, args, state, control, more)
+        if costs and (tables := [table for one in self._beside if (table := _table(one)) is not None]):
+            self._for_table, self._rows = costs, len(tables[0].inner_table or ())
 
     @harmless
     def on_train_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """The training is over."""
+        self._to_tables()
         self._finish(state)
         self._epochcost.end()
 
@@ -139,6 +154,16 @@ class HuggingFaceHooks:
             return
         control.should_training_stop = True
         control.should_save = control.should_save or not epoch_ends
+
+    def _to_tables(self) -> None:
+        """Dollars into the row that a notebook's table got since: its own callback comes after this one."""
+        for table in [found for one in self._beside if (found := _table(one)) is not None]:
+            rows: list[list[Any]] = table.inner_table or []
+            if self._for_table and len(rows) > self._rows > 0:
+                row = {rows[0][0]: rows[-1][0]}
+                row.update({COLUMNS[name]: f"{usd:.4g}" for name, usd in self._for_table.items() if name in COLUMNS})
+                harmlessly("the notebook's table", table.write_line, row)
+                self._for_table = {}
 
     def _before_saving(self, control: Any) -> None:
         """The Trainer saves next where it does not evaluate before."""
@@ -165,6 +190,14 @@ def _device_batch(args: Any, state: Any) -> int:
     """Samples of a batch over this process's devices: after running out of memory the Trainer's own state knows."""
     found = getattr(state, "train_batch_size", None) if getattr(args, "auto_find_batch_size", False) else None
     return found if isinstance(found, int) and found > 0 else int(args.train_batch_size)
+
+
+def _table(callback: Any) -> Any:
+    """The table of the Trainer's own callback for notebooks, while it trains."""
+    kind = type(callback)
+    if kind.__name__ != "NotebookProgressCallback" or not kind.__module__.startswith("transformers."):
+        return None
+    return getattr(callback, "training_tracker", None)
 
 
 def _log(logger: Any, costs: dict[str, float], args: Any, state: Any, control: Any, more: dict[str, Any]) -> None:

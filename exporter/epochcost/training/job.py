@@ -35,6 +35,7 @@ class Job:
 
     ``gpus``: what the processes of this job on this node use, by index or UUID; None where unknown, empty for none.
     ``job``: what ``launcher`` calls the job, the same over restarts; ``attempt``: how often it restarted it before.
+    ``team``: who pays, as the user or Slurm's account says.
     """
 
     rank: int | None = None
@@ -46,6 +47,7 @@ class Job:
     job: str = ""
     launcher: str = ""
     attempt: int | None = None
+    team: str = ""
 
     @property
     def writes(self) -> bool:
@@ -69,7 +71,13 @@ def job(environ: Mapping[str, str]) -> Job:
         job=name,
         launcher=launcher,
         attempt=_number(environ, ("SLURM_RESTART_COUNT",) if launcher == "slurm" else ("TORCHELASTIC_RESTART_COUNT",)),
+        team=team(environ),
     )
+
+
+def team(environ: Mapping[str, str]) -> str:
+    """Who pays for the job: as the user says, else the account that Slurm charges; empty where nobody says."""
+    return _said(environ, "EPOCHCOST_TEAM") or _said(environ, "SLURM_JOB_ACCOUNT")
 
 
 def launched(environ: Mapping[str, str]) -> tuple[str, str]:
@@ -82,7 +90,9 @@ def launched(environ: Mapping[str, str]) -> tuple[str, str]:
         if not name:
             continue
         array, task = (_said(environ, f"SLURM_ARRAY_{what}_ID") for what in ("JOB", "TASK"))
-        if launcher == "slurm" and array and task:
+        if launcher == "slurm" and (whole := _said(environ, "SLURM_HET_JOB_ID")):
+            name = whole  # each component of a heterogeneous job has an id of its own
+        elif launcher == "slurm" and array and task:
             name = f"{array}_{task}"
         index = _said(environ, "JOB_COMPLETION_INDEX")
         if launcher == "kubernetes" and index and (_number(environ, _WORLD) or 1) == 1:

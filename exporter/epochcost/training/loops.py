@@ -47,6 +47,15 @@ class LeftBody:
         self.head = ""
 
 
+def known_batch_size(loader: object) -> int | None:
+    """Samples of one of its batches, where it says so as PyTorch's loaders do."""
+    try:
+        found = loader.batch_size  # type: ignore[attr-defined]
+    except Exception:  # noqa: BLE001 - as below
+        return None
+    return found if type(found) is int and found > 0 else None
+
+
 def known_length(iterable: object) -> int | None:
     """``len(iterable)``, or None where it has none (loaders over streams raise all sorts of things)."""
     try:

@@ -140,7 +140,9 @@ class RemoteWriter:
 
     def _give_up(self, why: str) -> None:
         self.dead = True
-        warn_once("writer", f"this training is not reported: {self._place} is no epochcost agent: {why}; it goes on")
+        warn_once(
+            "writer", f"this training is not reported: {self._place} is not an epochcost agent: {why}; it goes on"
+        )
 
     @property
     def _place(self) -> str:

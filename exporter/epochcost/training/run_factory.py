@@ -141,7 +141,7 @@ def _ways(
     from epochcost.training.remote import RemoteCost, RemoteWriter
 
     if not url.startswith(("http://", "https://")):
-        warn_once("url", "EPOCHCOST_URL is no http:// or https:// URL; events are written to files instead")
+        warn_once("url", "EPOCHCOST_URL is not an http:// or https:// URL; events are written to files instead")
         return functools.partial(EventWriter, directory), CostFile(directory, run)
     writers: list[RemoteWriter] = []
 

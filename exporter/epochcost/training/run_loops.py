@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from epochcost.training.loops import LeftBody, Loop, known_length
+from epochcost.training.loops import LeftBody, Loop, known_batch_size, known_length
 from epochcost.training.run_life import RunLife, guarded
 from epochcost.training.validation import loop_end, loop_start, whole
 from epochcost.training.warning import warn_once
@@ -49,17 +50,21 @@ class RunLoops(RunLife):
 
         return Loop(iterate, lambda: len(numbers))  # type: ignore[arg-type]  # count has none, and says so
 
-    def batches(self, loader: Iterable[T], start: int = 0, accumulate: int = 1) -> Loop[T]:
+    def batches(self, loader: Iterable[T], start: int = 0, accumulate: int | None = None) -> Loop[T]:
         """What ``loader`` yields, each counted as one step when its body has run; ``start`` were done before.
 
-        Where an optimiser step takes several batches (gradient accumulation), say how many: ``accumulate=4``. A loop
-        within another, or beside it (``zip``), counts nothing: the outermost, or first, does. In phase ``eval``
-        nothing is counted.
+        Where an optimiser step takes several batches (gradient accumulation), say how many: ``accumulate=4``. Where you
+        do not, they are as many of the loader's batches as the run's ``batch_size`` holds, if it says how large they
+        are (a PyTorch ``DataLoader`` does), else one. A loop within another, or beside it (``zip``), counts nothing:
+        the outermost, or first, does. In phase ``eval`` nothing is counted.
         """
-        several = whole("accumulate", accumulate, least=1) or 1
-        count = self.step if several == 1 else self._count_batch
 
         def iterate() -> Iterator[T]:
+            several = (
+                self._batches_of_a_step(loader) if accumulate is None else whole("accumulate", accumulate, least=1)
+            )
+            several = several or 1
+            count = self.step if several == 1 else self._count_batch
             mine = object()
             counted = self._begin_batches(mine, loader, start, several)
             try:
@@ -136,6 +141,18 @@ class RunLoops(RunLife):
             if self._phase != "train":
                 self.enter_phase("train")
 
+    def _batches_of_a_step(self, loader: object) -> int:
+        """How many of the loader's batches hold the samples of one step of all ranks, where both are known."""
+        try:
+            size, own = self._facts.batch_size, known_batch_size(loader)
+            if not size or not own or type(size) is not int:
+                return 1
+            several, rest = divmod(size, own * max(self._facts.job.world or 1, _torch_world()))
+        except Exception as err:  # noqa: BLE001 - guarded: the loop goes on
+            self._fault(err)
+            return 1
+        return 1 if rest else max(several, 1)
+
     def _begin_batches(self, loop: object, loader: object, start: int, accumulate: int) -> bool:
         """``loop`` begins; returns whether its batches are counted."""
         try:
@@ -185,3 +202,11 @@ class RunLoops(RunLife):
             self._left.number, self._left.head = number, self._narration.head("epoch_end")
             if self._due < math.inf:
                 self._due = 0.0
+
+
+def _torch_world() -> int:
+    """Processes that train together, where the program has told torch; no launcher need have set a variable."""
+    distributed = getattr(sys.modules.get("torch"), "distributed", None)
+    if distributed is None or not distributed.is_available() or not distributed.is_initialized():
+        return 1
+    return int(distributed.get_world_size())

@@ -45,6 +45,7 @@ class RunMetadata:
             "job": job.job or None,
             "launcher": job.launcher or None,
             "attempt": job.attempt,
+            "team": job.team or None,
             "rank": job.rank,
             "local_rank": job.local_rank,
             "node_rank": job.node_rank,

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -30,6 +31,9 @@ MOST_IDS = 10_000
 MOST_FILES = 64
 """The newest, of one run: each is opened."""
 TAIL_BYTES = 8192
+_READ = os.O_RDONLY
+for _flag in ("O_CLOEXEC", "O_NONBLOCK", "O_NOFOLLOW"):  # not on every system
+    _READ |= getattr(os, _flag, 0)
 _counted: dict[str, int] = {}
 """How many trainings this process has had under a name."""
 
@@ -101,7 +105,8 @@ class RunName:
         try:
             with os.scandir(self._directory()) as entries:
                 names = [e for e in entries if e.name.startswith(start) and not e.name.startswith(own)]
-            files = sorted((e.stat().st_mtime, e.path) for e in names if e.name.endswith(".jsonl") and e.is_file())
+            found = [(e.stat(follow_symlinks=False), e.path) for e in names if e.name.endswith(".jsonl")]
+            files = sorted((one.st_mtime, path) for one, path in found if _is_mine(one))
         except OSError:  # nothing can be written there either, which the writer says
             return {}
         # For a rank that does not write, who writes now may be its own world's.
@@ -119,12 +124,30 @@ def _count_on(name: str) -> str:
     return safe(name if _counted[name] == 1 else f"{name}-{_counted[name]}")
 
 
+def _is_mine(found: os.stat_result) -> bool:
+    """What another user says of a run by this name is about a run of his."""
+    return stat.S_ISREG(found.st_mode) and (not hasattr(os, "geteuid") or found.st_uid == os.geteuid())
+
+
+def _opened(path: str) -> int:
+    """A file of this user's, to be read. Anybody may have put one there: no link is followed, no pipe waited for.
+
+    Raises:
+        OSError: for anything else.
+    """
+    fd = os.open(path, _READ)
+    if _is_mine(os.fstat(fd)):
+        return fd
+    os.close(fd)
+    raise OSError(f"{path}: not a file of this user's")
+
+
 def _locked(path: str) -> bool:
     """Whether a live process writes this file."""
     if fcntl is None:
         return False
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = _opened(path)
     except OSError:  # gone meanwhile
         return False
     try:
@@ -138,7 +161,7 @@ def _locked(path: str) -> bool:
 
 def _last_line(path: str) -> dict[str, object]:
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 - pathlib costs the training its import
+        with os.fdopen(_opened(path), "rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
             lines = file.read(TAIL_BYTES).splitlines()
         last = json.loads(lines[-1]) if lines else {}

@@ -14,6 +14,7 @@ from epochcost.agent.collectors.node import NODE
 from epochcost.agent.collectors.own import OWN, Healths, own
 from epochcost.agent.collectors.owner import OWNER
 from epochcost.agent.collectors.run import RUN, SUMMARIES, EpochCollector
+from epochcost.agent.collectors.terms import TERMS
 from epochcost.agent.snapshot import Snapshot
 
 
@@ -27,7 +28,7 @@ def collectors(
         healths: how the collectors went, by name; of the snapshot where nothing else is given.
     """
     return {
-        "node": SubjectCollector(NODE, snapshot),
+        "node": SubjectCollector((*NODE, *TERMS), snapshot),
         "gpu": SubjectCollector(GPU, snapshot),
         "owner": SubjectCollector(OWNER, snapshot),
         "run": SubjectCollector(RUN, snapshot),
@@ -39,6 +40,6 @@ def collectors(
 
 def metric_names() -> list[str]:
     """Every name that the agent may export, as Prometheus stores it."""
-    names = [PREFIX + f.name for f in (*NODE, *GPU, *OWNER, *RUN, *GUARD, *OWN)]
+    names = [PREFIX + f.name for f in (*NODE, *TERMS, *GPU, *OWNER, *RUN, *GUARD, *OWN)]
     names += [f"{PREFIX}{name}_{part}" for name, *_ in SUMMARIES for part in ("sum", "count")]
     return sorted(names)

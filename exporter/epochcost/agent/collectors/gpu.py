@@ -29,19 +29,20 @@ def _id(g: GpuView) -> tuple[str, str]:
 GPU: tuple[Family, ...] = (
     Family(
         "gpu_info",
-        "What this GPU is.",
+        "Identity and model of this GPU; value is always 1.",
         (*GPU_LABELS, "model", "driver_version"),
         lambda s: [((*_id(g), g.sample.model, s.node.driver_version), 1) for g in s.gpus],
     ),
     Family(
         "gpu_readable",
-        "1 while the driver answers for this GPU.",
+        "1 if the driver returns readings for this GPU, else 0.",
         GPU_LABELS,
         _each_gpu(lambda g: g.sample.readable),
     ),
     Family(
         "gpu_utilization_ratio",
-        "Share of the last sample period in which a kernel ran. For a mean use the counter.",
+        "Share of the last sample period in which a kernel ran. For a mean, use the rate of "
+        "gpu_utilization_seconds_total.",
         GPU_LABELS,
         _each_gpu(lambda g: g.sample.utilization_ratio),
     ),
@@ -77,26 +78,26 @@ GPU: tuple[Family, ...] = (
     ),
     Family(
         "gpu_seconds_total",
-        "Seconds of this GPU by what they went into.",
+        "Seconds of this GPU by state.",
         (*GPU_LABELS, "state"),
         _rows(lambda g: [((*_id(g), state.value), seconds) for state, seconds in g.seconds.items()]),
     ),
-    Family("gpu_power_watts", "Power drawn now.", GPU_LABELS, _each_gpu(lambda g: g.sample.power_watts)),
+    Family("gpu_power_watts", "Current power draw, in watts.", GPU_LABELS, _each_gpu(lambda g: g.sample.power_watts)),
     Family(
         "gpu_energy_joules_total",
-        "Energy since the driver was loaded, or summed up from the power since the agent's start.",
+        "Energy since the driver was loaded, or integrated from the power draw since the agent's start.",
         GPU_LABELS,
         _each_gpu(lambda g: g.sample.energy_joules),
     ),
     Family(
         "gpu_temperature_celsius",
-        "Temperature of the core.",
+        "Core temperature.",
         GPU_LABELS,
         _each_gpu(lambda g: g.sample.temperature_celsius),
     ),
     Family(
         "gpu_memory_reserved_bytes",
-        "Device memory that the driver keeps for itself; no part of the memory used.",
+        "Device memory reserved by the driver; not included in the memory used.",
         GPU_LABELS,
         _each_gpu(lambda g: g.sample.memory_reserved_bytes),
     ),
@@ -138,13 +139,13 @@ GPU: tuple[Family, ...] = (
     ),
     Family(
         "gpu_mig_mode",
-        "1 while the GPU is in MIG mode: its time is its slices', and what they leave over.",
+        "1 if the GPU is in MIG mode; its time is then attributed to its MIG instances and the unallocated remainder.",
         GPU_LABELS,
         _each_gpu(lambda g: g.sample.mig),
     ),
     Family(
         "gpu_mig_info",
-        "Which GPU a MIG slice is a part of.",
+        "GPU to which a MIG instance belongs; value is always 1.",
         (*GPU_LABELS, "parent_uuid", "profile"),
         _rows(
             lambda g: [
@@ -157,7 +158,7 @@ GPU: tuple[Family, ...] = (
     ),
     Family(
         "gpu_mig_slice_ratio",
-        "The part of its GPU that a MIG slice is.",
+        "Share of its GPU that a MIG instance has.",
         GPU_LABELS,
         _each_gpu(lambda g: g.sample.gpu_fraction or None if g.sample.parent_uuid else None),
     ),
@@ -169,7 +170,7 @@ GPU: tuple[Family, ...] = (
     ),
     Family(
         "gpu_read_seconds",
-        "How long the driver took for the last figures of its slowest GPU; they are as old as that.",
+        "Duration of the last reading of the slowest GPU, in seconds; its figures are that old.",
         (),
         one(lambda s: s.node.gpu_read_seconds),
     ),
@@ -181,7 +182,7 @@ GPU: tuple[Family, ...] = (
     ),
     Family(
         "gpu_stuck_call_seconds",
-        "How long a call of the driver has not come back.",
+        "How long the named driver call has been blocked.",
         (*GPU_LABELS, "call"),
         _rows(lambda g: [((*_id(g), g.sample.stuck_call), g.sample.stuck_seconds)]),
     ),

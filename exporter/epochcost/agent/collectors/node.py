@@ -11,94 +11,99 @@ from epochcost.model import State
 NODE: tuple[Family, ...] = (
     Family(
         "node_info",
-        "What this machine is; join it on instance.",
-        ("node", "provider", "region", "zone", "instance_type", "purchase_option"),
+        "Identity, type and team of this machine; value is always 1.",
+        ("node", "provider", "region", "zone", "instance_type", "purchase_option", "team"),
         lambda s: [(_identity(s.node), 1)],
     ),
     Family(
         "node_price_usd_per_hour",
-        "What an hour of this machine costs now.",
+        "Current price of this machine, in US dollars per hour.",
         (),
         one(lambda s: s.node.price_usd_per_hour),
     ),
     Family(
         "node_on_demand_price_usd_per_hour",
-        "What an hour of this machine would cost on demand.",
+        "Current on-demand price of this machine's type, in US dollars per hour.",
         (),
         one(lambda s: s.node.on_demand_usd_per_hour),
     ),
     Family(
         "node_price_timestamp_seconds",
-        "When its source last confirmed the price (for a dated list: the date of the row).",
+        "Time at which the price was last confirmed by its source (for a dated list, the date of the row).",
         (),
         one(lambda s: s.node.price_ts),
     ),
     Family(
         "node_price_info",
-        "Where the price comes from.",
+        "Source of the price; value is always 1.",
         ("source",),
         lambda s: [((s.node.price_source,), 1 if s.node.price_source else None)],
     ),
     Family(
         "node_seconds_total",
-        "Device-mean seconds of this machine by what they went into.",
+        "Seconds of node time by state, averaged over the node's devices.",
         ("state",),
         lambda s: _by_state(s.node.totals.seconds),
     ),
     Family(
         "node_cost_usd_total",
-        "Dollars of this machine by what they went into, of the time up to which its price is confirmed.",
+        "Cost of this node in US dollars by state, up to the time for which its price is confirmed.",
         ("state",),
         lambda s: _by_state(s.node.settled.states),
     ),
     Family(
         "node_provisional_cost_usd",
-        "Dollars of this machine beside those, whose price may still change; both over all states sum to the bill.",
+        "Cost of this node in US dollars that is not settled yet; together with node_cost_usd_total, over all "
+        "states, it is the node's total cost.",
         ("state",),
         lambda s: _by_state(s.node.settled.provisional),
     ),
     Family(
         "node_unpriced_seconds",
-        "Accounted seconds whose price is not known (yet); their dollars are added when it is.",
+        "Accounted seconds whose price is not known yet; their cost is added once it is.",
         (),
         one(lambda s: s.node.unpriced_seconds),
     ),
     Family(
         "node_useful_seconds_total",
-        "Useful seconds of this machine by what the multiprocessors did: active, rest, unknown; they sum to `useful`.",
+        "Useful seconds of this node by activity of the streaming multiprocessors (active, rest, unknown); "
+        "they sum to the state useful.",
         ("sm",),
         lambda s: [((part.value,), seconds) for part, seconds in s.node.useful.seconds.items()],
     ),
     Family(
         "node_useful_cost_usd",
-        "Useful dollars of this machine, as exact as known now, by what the multiprocessors did.",
+        "Cost of useful time of this node in US dollars, as currently known, by activity of the streaming "
+        "multiprocessors.",
         ("sm",),
         lambda s: [((part.value,), usd) for part, usd in s.node.useful.cost_usd.items()],
     ),
     Family(
         "node_energy_usd_per_kwh",
-        "What a kWh of electricity costs here, as configured.",
+        "Configured price of electricity, in US dollars per kWh.",
         (),
         one(lambda s: s.node.energy_usd_per_kwh),
     ),
     Family(
         "node_grid_grams_per_kwh",
-        "Grams of CO2 that the grid emits for a kWh, as configured or by the dated list of `source`.",
+        "Carbon intensity of the grid in grams of CO2 per kWh, configured or from the dated list named by source.",
         ("source",),
         lambda s: [((s.node.grid[1],), s.node.grid[0])],
     ),
-    Family("node_gpus", "GPUs of this machine.", (), one(lambda s: s.node.gpus)),
-    Family("node_boot_time_seconds", "When this machine was booted.", (), one(lambda s: s.node.boot_ts)),
-    Family("node_power_watts", "What the GPUs of this machine draw together.", (), one(lambda s: s.node.power_watts)),
+    Family("node_gpus", "Number of GPUs of this machine.", (), one(lambda s: s.node.gpus)),
+    Family("node_boot_time_seconds", "Time at which this machine was booted.", (), one(lambda s: s.node.boot_ts)),
+    Family(
+        "node_power_watts", "Total power draw of this machine's GPUs, in watts.", (), one(lambda s: s.node.power_watts)
+    ),
     Family(
         "node_preemption_notice_timestamp_seconds",
-        "When the provider was first heard to say that it takes this machine away (interruption) or may (rebalance).",
+        "Time at which a preemption notice was first seen; kind is interruption or rebalance.",
         ("kind",),
         lambda s: [((s.node.preemption.kind,), s.node.preemption.seen_ts)] if s.node.preemption else [],
     ),
     Family(
         "node_preemption_deadline_timestamp_seconds",
-        "When the provider will take this machine away, where it says so, by this machine's clock.",
+        "Time at which the provider will take this machine away, if it says so, by this machine's clock.",
         (),
         one(lambda s: s.node.preemption.at_t if s.node.preemption else None),
     ),
@@ -116,13 +121,13 @@ NODE: tuple[Family, ...] = (
     ),
     Family(
         "node_memory_used_bytes",
-        "Main memory that is not available to others.",
+        "Used system memory (total minus available).",
         (),
         one(lambda s: s.node.host.memory_used_bytes if s.node.host else None),
     ),
     Family(
         "node_memory_total_bytes",
-        "Main memory.",
+        "Total system memory.",
         (),
         one(lambda s: s.node.host.memory_total_bytes if s.node.host else None),
     ),
@@ -155,9 +160,8 @@ NODE: tuple[Family, ...] = (
 
 def _identity(node: NodeView) -> tuple[str, ...]:
     n = node.node
-    return (
-        n.node, n.provider, n.region, n.zone, n.instance_type, n.purchase_option.value if n.purchase_option else ""
-    )  # fmt: skip
+    option = n.purchase_option.value if n.purchase_option else ""
+    return n.node, n.provider, n.region, n.zone, n.instance_type, option, n.team
 
 
 def _by_state(values: Mapping[State, float]) -> list[Row]:

@@ -10,11 +10,6 @@ from epochcost._version import __version__
 from epochcost.agent.collectors.family import Family, one
 from epochcost.agent.snapshot import CollectorHealth, Snapshot
 
-
-def _user(number: int) -> str:
-    return str(number) if number >= 0 else "network" if number == -1 else "others"
-
-
 Healths: TypeAlias = Callable[[Snapshot], Mapping[str, CollectorHealth]]
 
 
@@ -29,38 +24,38 @@ def own(healths: Healths) -> tuple[Family, ...]:
         ),
         Family(
             "collector_success",
-            "1 when the last attempt of this collector went well; `metrics_...` make the rows of this page.",
+            "1 if the collector's last run succeeded, else 0; collectors metrics_... write the rows of this page.",
             ("collector",),
             lambda s: [((name,), health.success) for name, health in healths(s).items()],
         ),
         Family(
             "collector_duration_seconds",
-            "What the last attempt of this collector took.",
+            "Duration of the collector's last run, in seconds.",
             ("collector",),
             lambda s: [((name,), health.duration_seconds) for name, health in healths(s).items()],
         ),
         Family(
             "price_contradictions_total",
-            "Answers of other price pollers behind the same name that contradicted the one that is followed.",
+            "Responses of other price pollers behind the same name that contradicted the poller in use.",
             (),
             lambda s: [((), health.contradictions) for name, health in healths(s).items() if name == "price"],
         ),
-        Family("sample_timestamp_seconds", "When the last sample was taken.", (), one(lambda s: s.t)),
+        Family("sample_timestamp_seconds", "Time of the last sample.", (), one(lambda s: s.t)),
         Family(
             "progress_events_total",
-            "Training events by what became of them.",
+            "Training events processed, by result.",
             ("result",),
             lambda s: [((result,), count) for result, count in s.events.items()],
         ),
         Family(
             "progress_refused_total",
-            "Event lines and files that were not taken because their user has too much open.",
+            "Event lines and files rejected because their user exceeds a quota, by reason.",
             ("user", "reason"),
-            lambda s: [((_user(user), reason), count) for (user, reason), count in s.refused.items()],
+            lambda s: [*s.refused.items()],
         ),
         Family(
             "clock_jumps_total",
-            "Jumps of the wall clock that were seen and ignored.",
+            "Wall clock jumps that were detected and ignored.",
             (),
             one(lambda s: s.clock_jumps),
         ),

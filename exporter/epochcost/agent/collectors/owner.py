@@ -27,10 +27,15 @@ def _labels(index: str, o: GpuOwner) -> tuple[str, ...]:
 
 
 OWNER: tuple[Family, ...] = (
-    Family("gpu_owner_info", "Who uses this GPU, or a part of it.", OWNER_LABELS, _each_owner(lambda _: 1)),
+    Family(
+        "gpu_owner_info",
+        "Owner of this GPU or of a share of it; value is always 1.",
+        OWNER_LABELS,
+        _each_owner(lambda _: 1),
+    ),
     Family(
         "gpu_owner_share_ratio",
-        "Part of this GPU that each of its owners uses; sums to 1 for each GPU whose owners are known.",
+        "Share of this GPU that each of its owners uses; sums to 1 for each GPU whose owners are known.",
         OWNER_LABELS,
         _each_owner(lambda o: o.share_ratio),
     ),

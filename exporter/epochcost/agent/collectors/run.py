@@ -35,79 +35,92 @@ def _settled(value: Callable[[SettledRun], Value]) -> Rows:
 RUN: tuple[Family, ...] = (
     Family(
         "run_info",
-        "What this training run is.",
-        (*RUN_LABELS, "experiment", "framework", "nodes", "world", "launcher", "launcher_job", "attempt"),
+        "Metadata of this training run; value is always 1.",
+        (
+            *RUN_LABELS,
+            "experiment",
+            "team",
+            "owner_user",
+            "framework",
+            "nodes",
+            "world",
+            "launcher",
+            "launcher_job",
+            "attempt",
+        ),
         _rows(lambda r: [(_facts(r), 1)]),
     ),
     Family(
         "run_leader",
-        "1 where a process of the run on this machine holds global rank 0, so that progress is counted here; else 0.",
+        "1 if a process of the run on this machine has global rank 0, so that progress is counted here, else 0.",
         RUN_LABELS,
         _each_run(lambda r: r.leader),
     ),
     Family(
         "run_state",
-        "1 for the state that the run is in, 0 for the others.",
+        "1 for the current state of the run, 0 for the others.",
         (*RUN_LABELS, "state"),
         _rows(lambda r: [((r.run, r.part, state.value), r.state is state) for state in RunState]),
     ),
     Family(
         "run_gpus",
-        "GPUs that the run uses on this node; a GPU shared by two runs is a half.",
+        "GPUs that the run uses on this node; a GPU shared by two runs counts as a half.",
         RUN_LABELS,
         _each_run(lambda r: r.gpus),
     ),
     Family(
         "run_node_share_ratio",
-        "Part of this node's price that the run pays now.",
+        "Share of this node's price currently allocated to the run.",
         RUN_LABELS,
         _each_run(lambda r: r.share),
     ),
     Family(
         "run_seconds_total",
-        "Seconds in which the run was running on this node, by the clock of its events.",
+        "Seconds for which the run was running on this node, by the timestamps of its events.",
         RUN_LABELS,
         _each_run(lambda r: r.seconds),
     ),
     Family(
         "run_state_seconds_total",
-        "The run's share of this node's device-mean seconds by what they went into.",
+        "The run's share of this node's seconds by state, averaged over the node's devices.",
         (*RUN_LABELS, "state"),
         _rows(lambda r: [((r.run, r.part, s.value), seconds) for s, seconds in r.totals.seconds.items()]),
     ),
     Family(
         "run_state_cost_usd_total",
-        "The run's settled dollars on this node by what they went into.",
+        "Settled cost of the run on this node in US dollars, by state.",
         (*RUN_LABELS, "state"),
         _rows(lambda r: [((r.run, r.part, s.value), usd) for s, usd in r.settled.states.items()] if r.settled else []),
     ),
     Family(
         "run_useful_seconds_total",
-        "The run's useful seconds by what the multiprocessors did: active, the rest, or unknown; they sum to `useful`.",
+        "Useful seconds of the run by activity of the streaming multiprocessors (active, rest, unknown); they "
+        "sum to the state useful.",
         (*RUN_LABELS, "sm"),
         _rows(lambda r: [((r.run, r.part, sm.value), seconds) for sm, seconds in r.useful.seconds.items()]),
     ),
     Family(
         "run_useful_cost_usd",
-        "The run's useful dollars on this node, as exact as known now, by what the multiprocessors did.",
+        "Cost of the run's useful time on this node in US dollars, as currently known, by activity of the "
+        "streaming multiprocessors.",
         (*RUN_LABELS, "sm"),
         _rows(lambda r: [((r.run, r.part, sm.value), usd) for sm, usd in r.useful.cost_usd.items()]),
     ),
     Family(
         "run_energy_joules_total",
-        "Energy that the run's GPUs drew for it on this node, in the seconds of the next.",
+        "Energy drawn by the run's GPUs on this node during run_energy_seconds_total.",
         RUN_LABELS,
         _each_run(lambda r: r.energy_joules),
     ),
     Family(
         "run_energy_seconds_total",
-        "Seconds of the run in which each of its GPUs told its power.",
+        "Seconds of the run for which the power draw of all its GPUs is known.",
         RUN_LABELS,
         _each_run(lambda r: r.energy_seconds),
     ),
     Family(
         "run_phase_seconds_total",
-        "Seconds of the run by what it says it was doing.",
+        "Seconds of the run by reported phase.",
         (*RUN_LABELS, "phase"),
         _rows(
             lambda r: [
@@ -118,38 +131,40 @@ RUN: tuple[Family, ...] = (
     ),
     Family(
         "run_cost_usd_total",
-        "Dollars of the run on this node, of the time up to which the price is confirmed; sum by run.",
+        "Cost of the run on this node in US dollars, up to the time for which the price is confirmed; sum by run.",
         RUN_LABELS,
         _settled(lambda m: m.cost_usd),
     ),
     Family(
         "run_provisional_cost_usd",
-        "Dollars of the run on this node beside those, whose price may still change; both together are exact now.",
+        "Cost of the run on this node in US dollars that is not settled yet; together with run_cost_usd_total "
+        "it is the cost as currently known.",
         RUN_LABELS,
         _settled(lambda m: m.provisional_usd),
     ),
     Family(
         "run_provisional_epoch_cost_usd",
-        "Dollars of finished epochs on this node beside run_epoch_cost_usd_sum, whose price may still change.",
+        "Cost of finished epochs on this node in US dollars that is not settled yet; add it to run_epoch_cost_usd_sum.",
         RUN_LABELS,
         _settled(lambda m: m.provisional_epochs_usd),
     ),
     Family(
         "run_start_epoch",
-        "Position in finished epochs at which this part began: 0, or where it resumed.",
+        "Position, in finished epochs, at which this part began: 0, or where it resumed.",
         RUN_LABELS,
         _counted(lambda c: c.start),
     ),
     Family("run_epoch", "Position in finished epochs.", RUN_LABELS, _counted(lambda c: c.epoch)),
     Family(
         "run_epochs_total",
-        "Epochs executed, fractions and work done again included.",
+        "Epochs executed, including fractions and repeated work.",
         RUN_LABELS,
         _counted(lambda c: c.executed),
     ),
     Family(
         "run_useful_epochs",
-        "Highest position reached: epochs that did not have to be done again.",
+        "Highest position reached, in epochs of the run; beyond run_start_epoch, the epochs that this part executed "
+        "without repeated work.",
         RUN_LABELS,
         _counted(lambda c: c.useful),
     ),
@@ -159,38 +174,49 @@ RUN: tuple[Family, ...] = (
         RUN_LABELS,
         _counted(lambda c: c.lost),
     ),
-    Family("run_epochs_planned", "Epochs planned.", RUN_LABELS, _counted(lambda c: c.planned)),
+    Family("run_epochs_planned", "Planned number of epochs.", RUN_LABELS, _counted(lambda c: c.planned)),
     Family("run_steps_total", "Steps executed.", RUN_LABELS, _counted(lambda c: c.steps)),
     Family("run_samples_total", "Samples processed.", RUN_LABELS, _counted(lambda c: c.samples)),
     Family("run_tokens_total", "Tokens processed.", RUN_LABELS, _counted(lambda c: c.tokens)),
-    Family("run_batch_size", "Samples in one batch, as the run says.", RUN_LABELS, _each_run(lambda r: r.batch_size)),
+    Family(
+        "run_batch_size",
+        "Batch size in samples, as reported by the run.",
+        RUN_LABELS,
+        _each_run(lambda r: r.batch_size),
+    ),
     Family(
         "run_last_epoch_seconds",
-        "Duration of the newest finished epoch.",
+        "Duration of the last finished epoch.",
         RUN_LABELS,
         _counted(lambda c: c.last_epoch_seconds),
     ),
     Family(
         "run_last_epoch_cost_usd",
-        "Dollars of the newest finished epoch on this node.",
+        "Cost of the last finished epoch on this node, in US dollars.",
         RUN_LABELS,
         _each_run(lambda r: r.last_epoch_cost_usd),
     ),
     Family(
         "run_current_epoch_seconds",
-        "Age of the epoch that is running.",
+        "Time since the current epoch began.",
         RUN_LABELS,
         _counted(lambda c: c.current_epoch_seconds),
     ),
     Family(
+        "run_current_epoch_ratio",
+        "Finished share of the current epoch on this node.",
+        RUN_LABELS,
+        _counted(lambda c: c.current_epoch_ratio),
+    ),
+    Family(
         "run_current_epoch_cost_usd",
-        "Dollars of the epoch that is running, so far, on this node.",
+        "Cost of the current epoch so far on this node, in US dollars.",
         RUN_LABELS,
         _each_run(lambda r: r.current_epoch_cost_usd),
     ),
     Family(
         "run_memory_peak_bytes",
-        "Most device memory the run ever held, as it reports.",
+        "Peak device memory, as reported by the run.",
         RUN_LABELS,
         _each_run(lambda r: r.memory_peak_bytes),
     ),
@@ -200,16 +226,16 @@ RUN: tuple[Family, ...] = (
         (*RUN_LABELS, "policy"),
         _rows(lambda r: [((r.run, r.part, r.stopped), 1)] if r.stopped else []),
     ),
-    Family("run_budget_usd", "Budget that the run was given.", RUN_LABELS, _each_run(lambda r: r.budget_usd)),
+    Family("run_budget_usd", "Budget of the run, in US dollars.", RUN_LABELS, _each_run(lambda r: r.budget_usd)),
     Family(
         "run_last_event_timestamp_seconds",
-        "When the run last said anything.",
+        "Time of the last event received from the run.",
         RUN_LABELS,
         _each_run(lambda r: r.last_event_ts),
     ),
     Family(
         "run_start_timestamp_seconds",
-        "When the run started on this node.",
+        "Time at which the run started on this node.",
         RUN_LABELS,
         _each_run(lambda r: r.started_ts),
     ),
@@ -285,4 +311,5 @@ def _samples(summary: Summary, run: RunView, machine: str) -> list[Sample]:
 
 def _facts(r: RunView) -> tuple[str, ...]:
     size = (str(r.nodes or ""), str(r.world or ""))
-    return r.run, r.part, r.experiment, r.framework, *size, r.launcher, r.launcher_job, str(r.attempt)
+    whose = (r.experiment, r.team, r.owner_user)
+    return r.run, r.part, *whose, r.framework, *size, r.launcher, r.launcher_job, str(r.attempt)

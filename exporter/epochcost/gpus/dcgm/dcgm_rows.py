@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 
@@ -28,6 +29,7 @@ BLANKS = frozenset(
 LEAST_INT64_BLANK = 9.2e18
 """As a double, all blanks of 64 bits are 2^63."""
 
+_INSTANCE = re.compile(r"\d{1,3}", re.ASCII)
 FIELDS = (
     "DCGM_FI_DEV_GPU_UTIL",
     "DCGM_FI_DEV_FB_USED",
@@ -243,6 +245,7 @@ def _slice(entity: Entity, fraction: float, complaints: MutableMapping[str, str]
         utilization_ratio=f.get("DCGM_FI_PROF_GR_ENGINE_ACTIVE", activity),
         parent_uuid=entity.uuid,
         gpu_fraction=fraction,
+        gpu_instance=int(entity.slice_id) if _INSTANCE.fullmatch(entity.slice_id) else None,
     )
 
 

@@ -90,7 +90,7 @@ class DcgmSource:
         try:
             answer = ask(request, Bounds.within(self._patience, MAX_ANSWER_BYTES))
         except (ConnectError, InvalidRequestError) as err:
-            raise GpuError(f"{self._who()}: cannot be asked: {err}") from None
+            raise GpuError(f"{self._who()}: request failed: {err}") from None
         except TooLongError as err:
             raise GpuError(f"{self._who()}: {err}") from None
         except ExchangeError as err:

@@ -163,7 +163,7 @@ class NvmlDevice:
             self._failing = ""
             log.info("GPU %s (%s) can be read again", self.identity.index, self.identity.uuid)
         who = self.identity
-        values = {"parent_uuid": who.parent_uuid, "gpu_fraction": who.gpu_fraction, **self._summed(t, values)}
+        values = {**_place_of(who), **self._summed(t, values)}
         values.update(known or {})
         return GpuSample(who.index, who.uuid, who.model, **values)  # `replace` would take three times as long
 
@@ -250,6 +250,14 @@ class NvmlDevice:
             self._failing = why
             log.warning("GPU %s (%s) cannot be read: %s", self.identity.index, self.identity.uuid, why)
         return unreadable(self.identity)
+
+
+def _place_of(who: GpuSample) -> Values:
+    """Of which GPU it is which part."""
+    if not who.parent_uuid:
+        return {"gpu_fraction": who.gpu_fraction}
+    names = ("parent_uuid", "gpu_fraction", "gpu_instance", "instance_profile", "instance_start")
+    return {name: getattr(who, name) for name in names}
 
 
 def unreadable(identity: GpuSample, doing: Doing | None = None) -> GpuSample:

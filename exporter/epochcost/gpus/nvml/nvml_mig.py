@@ -117,12 +117,25 @@ class Slices:
         )
         figures = [memory_of(self._nvml, gone=NOT_THERE)]
         instance = self._asked("nvmlDeviceGetGpuInstanceId", handle)
+        profile, start = self._place(instance)
+        identity = replace(identity, gpu_instance=instance, instance_profile=profile, instance_start=start)
         whole = self._gpu.handle
         gpm = Gpm(self._nvml, whole, lambda buffer: self._nvml.nvmlGpmMigSampleGet(whole, instance, buffer))
         self._counters[uuid] = gpm
         if instance is not None:
             figures.append(gpm.figure())
         return NvmlDevice(self._nvml, handle, identity, tuple(figures), self._notes)
+
+    def _place(self, instance: int | None) -> tuple[int | None, int | None]:
+        """Profile of the instance and its first memory slice, None where nobody says: only root may ask."""
+        if instance is None:
+            return None, None
+        try:
+            found = self._asked("nvmlDeviceGetGpuInstanceById", self._gpu.handle, instance)
+            info = None if found is None else self._asked("nvmlGpuInstanceGetInfo", found)
+        except CallError:  # told of, and counted; the slice is read all the same
+            info = None
+        return (None, None) if info is None else (info.profileId, info.placement.start)
 
     def _marked(self, piece: GpuSample, watts: float | None) -> GpuSample:
         """``piece`` with a guess of whether it is active, where nothing measures it."""

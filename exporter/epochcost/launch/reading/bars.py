@@ -30,6 +30,11 @@ _LATER = re.compile(
     r"\[(?P<step>\d{1,15})/(?P<steps>\d{1,15})\]\s{1,4}\d{1,3}%\|(?P<timing>[^\[]{0,600}\[[^\]]{0,300})"
 )
 """Ignite puts the counter before the bar."""
+_OTHERS = re.compile(
+    r"\|[█▏▎▍▌▋▊▉\u2800-\u28ff⚠︎! -]{4,200}\|"
+    r"(?: \d{1,3}\.\d\d% \[| [▁▂▃▄▅▆▇█]{1,3} )(?P<step>\d{1,15})/(?P<steps>\d{1,15}) (?P<timing>[\d\[][^\]]{0,300})"
+)
+"""fastprogress (``|███---| 45.00% [45/100 00:04<00:05``) and alive-progress (``|███  | ▅▃▁ 45/100 [45%] in 4s``)."""
 _KERAS = re.compile(
     r"\s{0,20}(?P<step>\d{1,15})/(?P<steps>\d{1,15}|Unknown)"
     r"(?: \[[=>.]{0,80}\]| [━╸╺ ]{1,80}| -| {1,8}\d{1,9}(?:s|ms|us)\b)(?P<rest>.{0,400})"
@@ -60,7 +65,7 @@ def found_in(text: str) -> Bar | None:
     """The bar that ``text`` is, if it is one."""
     if "%" not in text and "/" not in text and "[" not in text:
         return None
-    for pattern in (_TQDM, _LATER, _NO_TOTAL, _RICH):
+    for pattern in (_TQDM, _LATER, _NO_TOTAL, _RICH, _OTHERS):
         if (found := pattern.search(text)) is not None:
             groups = found.groupdict()
             timing = groups.get("timing") or text[found.end() :][:MAX_NAME]

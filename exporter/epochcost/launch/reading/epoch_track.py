@@ -6,18 +6,16 @@ import math
 from collections import deque
 
 from epochcost.launch.moment import Moment
+from epochcost.launch.reading.end_marks import EndMarks
 from epochcost.launch.reading.inner_counters import InnerCounters
 from epochcost.launch.reading.progress import Form, Progress, Trust
+from epochcost.launch.reading.track import BEGINNING, KEPT_ENDS, NEARLY, TOGETHER_SECONDS, Track
 
-TOGETHER_SECONDS = 0.02
-"""Lines that come nearer together came at once: a list, or output that waited in a buffer."""
-KEPT_ENDS = 4096
-BEGINNING = 0.5
-"""A share of an epoch up to which a line may be the first of it."""
 ENOUGH = 0.7
 """Of the shortest epoch: the last one took so long, so it was done when the command ended well."""
-NEARLY = 1e-6
 JUST = 0.1
+HALF = 0.5
+"""Somewhere between two lines: in the middle it is wrong by least."""
 TOO_SOON = 0.4
 """Of an epoch: a line that comes so soon after the command began stands at no epoch's end."""
 FIRST_DRAWN = 0.1
@@ -25,83 +23,6 @@ FIRST_DRAWN = 0.1
 MOST_SKIPPED = 100
 FEW_LINES = 3
 """Lines an epoch from which on one that counts nothing tells about where the epoch ends."""
-
-
-class Track:
-    """What all kinds of tracks have in common.
-
-    Attributes:
-        kind, source: of the statements.
-        ends: number and moment of each epoch that ended, not yet taken by `news`.
-        count: epochs finished, those of others before a resumed run included.
-        began, began_within: epochs that were finished before this track began, and the share of one that was.
-        position: in finished epochs; None where not known.
-        planned: None where not known.
-        step, steps: of the run, and of one epoch; None where not known.
-        lines, example: how many statements, and one of them as printed.
-        from_start: its first statement was made within its first epoch, not at the end of it.
-        broken: why it cannot be believed; empty as long as it can.
-        begun, active: moments of its first and its last advance.
-    """
-
-    def __init__(self, said: Progress, at: Moment) -> None:
-        self.kind = said.kind
-        self.source = said.source
-        self.trust = said.trust
-        self.form = said.form
-        self.evaluation = said.evaluation
-        self.ends: deque[tuple[int, Moment]] = deque(maxlen=KEPT_ENDS)
-        self.count = 0
-        self.began = 0
-        self.began_within = 0.0
-        self.position: float | None = None
-        self.planned: float | None = None
-        self.step: int | None = None
-        self.steps: int | None = None
-        self.broken = ""
-        self.lines = 0
-        self.example = ""
-        self.from_start = said.form is not Form.END
-        self.begun = self.active = at
-
-    @property
-    def confirmed(self) -> bool:
-        """Whether its epochs may be reported."""
-        raise NotImplementedError
-
-    @property
-    def sure(self) -> bool:
-        """Whether each of its lines counts, also where several come at once."""
-        return self.trust >= Trust.KNOWN
-
-    @property
-    def tier(self) -> int:
-        """How good it is beside others; the best one that is confirmed is followed."""
-        raise NotImplementedError
-
-    @property
-    def pending(self) -> Moment | None:
-        """The first end that waits to be confirmed."""
-        return self.ends[0][1] if self.ends and not self.confirmed and not self.broken else None
-
-    def take(self, said: Progress, at: Moment) -> None:
-        """Follow one statement of this kind."""
-        raise NotImplementedError
-
-    def inner(self, said: Progress, at: Moment) -> None:
-        """A counter that names no epoch was printed."""
-
-    def finish(self, at: Moment) -> None:
-        """The command ended well."""
-
-    def close(self, number: int, at: Moment) -> None:
-        """Epoch ``number`` (1 is the first) is finished."""
-        if number <= self.count:
-            return
-        if self.ends and not self.sure and at.mono - self.ends[-1][1].mono < TOGETHER_SECONDS:
-            self.ends.pop()  # what waited in a buffer says how many, not when each
-        self.ends.append((number, at))
-        self.count = number
 
 
 class EpochTrack(Track):
@@ -146,6 +67,9 @@ class EpochTrack(Track):
         self._rising = 0
         self._emptied = False
         self._own_step: int | None = None
+        self._first_own: int | None = None
+        self._runs: tuple[int, int] | None = None
+        self._figures: Moment | None = None
 
     # What it is worth
 
@@ -305,6 +229,9 @@ class EpochTrack(Track):
         self._notice_runwide(said)
         if self.form is Form.END and self._spread(at):
             self._turn_within()
+        if self._with_figures(at):
+            self.form, self.counters, self.from_start = Form.END, None, False
+            self.close(self._index + 1, self._epoch_begun)
         counts = self.form is not Form.WITHIN or self._fraction is not None or self._own_step is not None
         counts = counts or self.trust is Trust.TOLD
         if self._evaluated_before(at):
@@ -319,6 +246,20 @@ class EpochTrack(Track):
         self._enter(at)
         if self.form is Form.END:
             self.close(self._index + 1, at)
+
+    def figures(self, at: Moment) -> None:
+        """Figures without a number were printed: of the epoch, where that stands on a line before them."""
+        if self.form is Form.HEAD and self._number is not None:
+            self._figures = at
+
+    def _with_figures(self, at: Moment) -> bool:
+        """Figures came with the heading, and nothing after them until the next one: it is printed where epochs end."""
+        if self.form is not Form.HEAD or self._rises or self.trust is not Trust.GUESS or self._figures is None:
+            return False
+        if self.counters is not None and self.counters.counting:
+            return False
+        whole = at.mono - self._epoch_begun.mono
+        return self._figures.mono - self._epoch_begun.mono < JUST * whole
 
     def _evaluated_before(self, at: Moment) -> bool:
         """The line of epoch 0 came so soon that no epoch can have ended there: an evaluation before the training."""
@@ -338,13 +279,11 @@ class EpochTrack(Track):
         self._usual_lines = self._epoch_lines
 
     def _end_moment(self, at: Moment, following: Progress | None) -> Moment:
-        if self._full is not None:
-            return self._full
-        if self.counters is not None and self.counters.full is not None:
-            return self.counters.full
-        mark = self._ending.of(self._number, self._epoch_last, self.kind)
-        if mark is not None:
-            return mark
+        known = self._full or (self._epoch_last if self.evaluation else None)
+        known = known or (self.counters.full if self.counters is not None else None)
+        known = known or self._ending.of(self._number, self._epoch_last, self.kind)
+        if known is not None:
+            return known
         if (
             following is not None
             and self._fraction is not None
@@ -354,7 +293,22 @@ class EpochTrack(Track):
             left, done = 1.0 - self._fraction, following.fraction
             if left + done > 0:
                 return self._epoch_last.toward(at, left / (left + done))
+        if following is not None and self.form is Form.WITHIN and self._epoch_lines >= FEW_LINES:
+            return self._between(at, following)
         return at
+
+    def _between(self, at: Moment, following: Progress) -> Moment:
+        """After its last line, and before the work that the first line of the next epoch tells of."""
+        took = self._epoch_last.mono - self._epoch_begun.mono
+        first, last, run = self._first_own, self._own_step, following.run_step
+        if first is not None and last is not None and following.step is not None and last > first:
+            done = following.step - last if self._runwide else following.step
+            after, share = took / (last - first) * done, HALF if self._runwide else 1.0
+        elif self._runs is not None and run is not None and self._runs[0] < self._runs[1] < run:
+            after, share = took / (self._runs[1] - self._runs[0]) * (run - self._runs[1]), HALF
+        else:
+            after, share = took / (self._epoch_lines - 1), HALF
+        return at.later(-max(0.0, min(after * share, at.mono - self._epoch_last.mono)))
 
     def _spread(self, at: Moment) -> bool:
         """Several lines of one epoch that are not printed at one moment: the epoch was being done meanwhile."""
@@ -482,6 +436,7 @@ class EpochTrack(Track):
             fraction = self._fraction_of_run(said)
         if step is not None:
             if self._own_step is None:
+                self._first_own = step
                 self._first_step = step if self._first_step is None else min(step, self._first_step)
             if self._own_step is None or step > self._own_step:
                 self._own_step = step
@@ -519,6 +474,7 @@ class EpochTrack(Track):
 
     def _count_steps(self, said: Progress) -> None:
         if said.run_step is not None:
+            self._runs = (said.run_step if self._runs is None else self._runs[0], said.run_step)
             self.step = max(self.step or 0, said.run_step) if not self._fits else None
         elif self._own_step is not None and said.counted and self._runwide:
             self.step = self._own_step if not self._fits else None
@@ -591,6 +547,8 @@ class EpochTrack(Track):
         if self._printed_at_ends(at):
             self.broken = "printed where epochs end, and read as if they began there"
             return
+        if self.evaluation and self.form is not Form.END:
+            self.close(self._index + 1, self._epoch_last)
         if self.form is not Form.END and self._complete(at):
             end = self._full or (self.counters.full if self.counters is not None else None)
             end = end or self._ending.of(self._number, self._epoch_last, self.kind) or at
@@ -599,24 +557,3 @@ class EpochTrack(Track):
         if last and self.count == self._index + 1:
             self.planned = float(self.count)
         self._place()
-
-
-class EndMarks:
-    """Moments at which lines said that an epoch is finished, by the number that they printed.
-
-    Another kind of lines may know less well where the epochs that it names end.
-    """
-
-    def __init__(self) -> None:
-        self._marks: dict[int, tuple[Moment, str]] = {}
-
-    def add(self, number: int, at: Moment, kind: str) -> None:
-        """A line at an epoch's end."""
-        if number not in self._marks and len(self._marks) > 64:  # noqa: PLR2004 - of epochs long ago
-            self._marks.pop(next(iter(self._marks)))
-        self._marks[number] = at, kind
-
-    def of(self, number: int | None, after: Moment, kind: str) -> Moment | None:
-        """The end of epoch ``number``, if it came after ``after`` and on another line than those of ``kind``."""
-        found = self._marks.get(number) if number is not None else None
-        return found[0] if found is not None and found[0].mono >= after.mono and found[1] != kind else None

@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from epochcost.launch.reading.files import FILES
 from epochcost.launch.reading.progress import Progress
@@ -17,6 +18,7 @@ TENSORBOARD = "events.out.tfevents.*"
 MAX_DEPTH = 5
 MAX_ENTRIES = 3000
 """Directory entries that one look may take: a data set of a million files is none of ours."""
+ROOT = 0
 MAX_FILES = 32
 TABLE_HEAD_BYTES = 16384
 TABLE_TAIL_BYTES = 65536
@@ -27,6 +29,8 @@ MAX_RECORDS_BYTES = 4 << 20
 @dataclass(slots=True)
 class _Watched:
     path: Path
+    searched: bool = False
+    """It was found by its name; else the user named it."""
     size: int = -1
     changed_ns: int = -1
     offset: int = 0
@@ -50,9 +54,9 @@ class FileTailer:
 
     def look(self) -> list[Progress]:
         """What has been written since the last look, file by file."""
-        for path in self._found():
+        for path, searched in self._found():
             if len(self._files) < MAX_FILES:
-                self._files.setdefault(path, _Watched(path))
+                self._files.setdefault(path, _Watched(path, searched))
         news: list[Progress] = []
         for file in self._files.values():
             try:
@@ -63,6 +67,8 @@ class FileTailer:
 
     def _news(self, file: _Watched) -> list[Progress]:
         found = file.path.stat()
+        if file.searched and found.st_uid != os.geteuid() != ROOT:
+            return []  # what another user lays into a directory that both may write is none of this training's
         if file.given_up or not stat.S_ISREG(found.st_mode) or found.st_mtime_ns < self._since_ns:
             return []
         if (found.st_size, found.st_mtime_ns) == (file.size, file.changed_ns):
@@ -74,13 +80,14 @@ class FileTailer:
         one = None if parse is None else parse(_content(file.path, found.st_size))
         return [] if one is None else [one]
 
-    def _found(self) -> Iterator[Path]:
+    def _found(self) -> Iterator[tuple[Path, bool]]:
+        """Paths, and whether they were searched for."""
         for told in self._told:
             path = Path(told)
             root, pattern = (Path(path.anchor), str(path.relative_to(path.anchor))) if path.anchor else (Path(), told)
-            yield from (found for found, _ in zip(root.glob(pattern), range(MAX_FILES), strict=False))
+            yield from ((found, False) for found, _ in zip(root.glob(pattern), range(MAX_FILES), strict=False))
         if self._below is not None:
-            yield from _search(self._below)
+            yield from ((found, True) for found in _search(self._below))
 
 
 def _search(below: Path) -> Iterator[Path]:
@@ -109,11 +116,21 @@ def _known(name: str) -> bool:
     return name in FILES or fnmatch.fnmatch(name, TENSORBOARD)
 
 
+def _opened(path: Path) -> BinaryIO:
+    """A regular file: a pipe that stands there by now would hold the command's output for ever."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(f"{path}: not a regular file")
+    return os.fdopen(fd, "rb")
+
+
 def _content(path: Path, size: int) -> bytes:
     """A document whole, if it is not too long; of a table its beginning and its end."""
     if path.suffix == ".json":
-        return path.read_bytes() if size <= MAX_DOCUMENT_BYTES else b""
-    with path.open("rb") as file:
+        with _opened(path) as file:
+            return file.read(MAX_DOCUMENT_BYTES) if size <= MAX_DOCUMENT_BYTES else b""
+    with _opened(path) as file:
         if size <= TABLE_HEAD_BYTES + TABLE_TAIL_BYTES:
             return file.read(TABLE_HEAD_BYTES + TABLE_TAIL_BYTES)
         head = file.read(TABLE_HEAD_BYTES)
@@ -123,7 +140,7 @@ def _content(path: Path, size: int) -> bytes:
 
 
 def _events(file: _Watched) -> list[Progress]:
-    with file.path.open("rb") as opened:
+    with _opened(file.path) as opened:
         opened.seek(file.offset)
         data = opened.read(MAX_RECORDS_BYTES)
     try:

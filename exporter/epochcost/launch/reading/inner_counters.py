@@ -110,6 +110,11 @@ class InnerCounters:
         return first if first is not None and first.passes == 1 and not first.runwide and first.steps != 1 else None
 
     @property
+    def counting(self) -> bool:
+        """Whether anything was counted since the last heading."""
+        return any(one.epoch == self._epoch for one in self._counters.values())
+
+    @property
     def sure(self) -> bool:
         """Whether the epoch's own counter is known."""
         return self.chosen is not None

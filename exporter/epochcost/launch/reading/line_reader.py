@@ -12,7 +12,7 @@ from epochcost.launch.reading.patterns import OwnPatterns
 from epochcost.launch.reading.program_rows import matching, programs
 from epochcost.launch.reading.progress import Form, Progress, Trust, amount, count, plain
 from epochcost.launch.reading.tables import Tables
-from epochcost.launch.reading.vocabulary import ANNOUNCED_EPOCHS, BARE_STEP, METRIC, NAMED_STEP
+from epochcost.launch.reading.vocabulary import ANNOUNCED_EPOCHS, BARE_STEP, DECIMAL, EVALUATION, METRIC, NAMED_STEP
 
 MAX_TEXT = 600
 MAX_GENERAL = 1200
@@ -66,7 +66,7 @@ class LineReader:
             return said
         if (said := epoch_line(words, tag)) is not None:
             return said
-        return _setting(words) or _counter(words[:MAX_TEXT], tag)
+        return _setting(words) or _counter(words[:MAX_TEXT], tag) or _figures(words[:MAX_TEXT])
 
     def _counting(self, said: Progress) -> Progress:
         """Bars of a program that always counts from 0, where its name is known by other lines."""
@@ -85,10 +85,20 @@ def _setting(text: str) -> Progress | None:
     return None if found is None else Progress("configuration", Form.SETTING, epochs=amount(found["epochs"]))
 
 
+def _figures(text: str) -> Progress | None:
+    """``loss: 0.5, accuracy: 0.9``: of whatever was named on a line before."""
+    metric = METRIC.search(text)
+    if metric is None or DECIMAL.search(text, metric.end()) is None:
+        return None
+    return Progress("figures", Form.FIGURES, kind="figures")
+
+
 def _counter(text: str, who: str) -> Progress | None:
     """A line that counts and names no epoch: ``12/40, train_loss: 0.5``, ``iter 100: loss 4.2``."""
     named = NAMED_STEP.search(text[:120])
     if named is not None:
+        if EVALUATION.search(text[: named.start()]):
+            return None
         step, steps = count(named["step"]), count(named["steps"], 1)
         word = text[named.start() :].split(None, 1)[0].lower()[:16].rstrip(":=[(,0123456789/")
         if steps is not None:

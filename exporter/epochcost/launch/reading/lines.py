@@ -17,13 +17,14 @@ _FLOOD_BYTES = 8192
 _FLOOD_END_BYTES = 128
 """More than that at once is a flood, of which all but the end is searched for these words alone; the rest for"""
 _TELLING_MORE = re.compile(
-    rb"/[ \t]{0,8}[0-9?U-]|%\||[Ee]poc|EPOCH|[\xc3\xad]poc|[Ee]pok|[Ii]ter|ITER|[Ss]tep|STEP|[Bb]atch|Trainer\.fit"
+    rb"/[ \t]{0,8}[0-9?U-]|%\||Ep\. [0-9]|[Ee]poc|EPOCH|[\xa9\x89]poc|\xb5\xd0\xbf\xd0\xbe|[Ll]oss|[Aa]cc"
+    rb"|[Ee]pok|[Ii]ter|ITER|[Ss]tep|STEP|[Bb]atch|Trainer\.fit"
     rb"|v_num|Sanity|dataloader has|[Nn]um examples|:\[[0-9]|\xbf\xd0\xbe\xd1\x85|\xe3\x83\x9d\xe3\x83\x83\xe3\x82\xaf"
     rb"|\xec\x97\x90|\xe8\xbd\xae|\xe5\x9b\x9e\xe5\x90\x88|\xe4\xb8\x96\xe4\xbb\xa3|\bE  |[0-9]it \[|GPU available"
     rb"|params|raw words|avg loss|heckpoint"
 )
 """other languages' words, steps, heads of tables, and what names a program."""
-_TABLE_HEAD = re.compile(rb"[\s|]{0,16}(?:\x1b\[[0-9;]{0,16}m)?(?:[Ee]poch|EPOCH|E)[\s|#][^0-9]{4,400}$")
+_TABLE_HEAD = re.compile(rb"[\s|]{0,16}(?:\x1b\[[0-9;]{0,16}m)?(?:[Ee]poch|EPOCH|E)[\s|#,;][^0-9]{4,400}$")
 MOST_BEFORE, MOST_AFTER = 24, 72
 """Of one read that holds more lines than any training prints, the first and the last are looked at: all is absolute."""
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from epochcost.launch.moment import Moment
-from epochcost.launch.reading.epoch_track import BEGINNING, NEARLY, TOGETHER_SECONDS, Track
 from epochcost.launch.reading.inner_counters import InnerCounters
 from epochcost.launch.reading.progress import Form, Progress, Trust
+from epochcost.launch.reading.track import BEGINNING, NEARLY, TOGETHER_SECONDS, Track
 
 MANY_RISES = 3
 LONGEST_JUMP = 1.0
@@ -28,6 +28,7 @@ class PositionTrack(Track):
         self._over = False
         self._rises = 0
         self._rose = at
+        self._before = (said.position or 0.0, at)
         self._ahead: float | None = None
         self._longest = 0.0
         self._first_of_fit = said.position or 0.0
@@ -133,6 +134,7 @@ class PositionTrack(Track):
         else:
             self._longest = max(self._longest, jump)
         self._ahead = None
+        self._before = own, self._rose
         if self.trust < Trust.KNOWN and position - own > LONGEST_JUMP + NEARLY:
             self._rises = 0
             self.ends.clear()
@@ -148,8 +150,16 @@ class PositionTrack(Track):
         position = self._offset + (self._own or 0.0)
         whole = math.floor(position + NEARLY)
         if whole > self.count:
-            self.close(whole, at)
+            self.close(whole, self._passed(whole, at))
         self._place()
+
+    def _passed(self, whole: int, at: Moment) -> Moment:
+        """When epoch ``whole`` ended: between two lines, unless this one stands at its end."""
+        (before, then), own = self._before, self._own or 0.0
+        beyond = self._offset + own - whole
+        if self.form is Form.COUNT or beyond < NEARLY or own - before <= beyond or own - before > LONGEST_JUMP:
+            return at
+        return then.toward(at, 1.0 - beyond / (own - before))
 
     def _place(self) -> None:
         position = self._offset + (self._own or 0.0)

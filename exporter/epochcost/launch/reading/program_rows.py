@@ -13,7 +13,7 @@ from epochcost.launch.reading.progress import Form, Progress, Trust, amount, cou
 
 GROUPS = frozenset({
     "epoch", "position", "finished", "epochs", "last", "step", "steps", "run_step", "run_steps", "samples",
-    "batch_size", "examples", "percent", "who",
+    "batch_size", "examples", "percent", "who", "last_step",
 })  # fmt: skip
 TELLING = frozenset({"epoch", "position", "finished", "step", "run_step", "samples", "percent"})
 OPTIONS = frozenset({
@@ -70,13 +70,16 @@ class Row:
         percent = amount(groups.get("percent"))
         step = count(groups.get("step"))
         steps = count(groups.get("steps"), 1)
+        if steps is None and (last_step := count(groups.get("last_step"))) is not None:
+            steps = last_step + 1
         if step is not None and self.step_from == 0:
             step = min(step + 1, steps or step + 1)
         return Progress(
             self.name.partition(".")[0],
             form,
             trust,
-            f"{who}{groups.get('who') or ''}{self.name.partition('.')[0]} {form.value}",
+            f"{who}{groups.get('who') or ''}{self.name.partition('.')[0]} {form.value}"
+            + (f" {steps}" if form is Form.INNER else ""),
             evaluation=self.evaluation,
             number=number_of_epoch(number),
             first=self.first,

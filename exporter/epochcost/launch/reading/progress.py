@@ -28,6 +28,8 @@ class Form(Enum):
     """Says the position itself: ``{'loss': 0.5, ..., 'epoch': 1.23}``."""
     STEPS = "steps"
     """Steps or samples of the whole run, and no epoch."""
+    FIGURES = "figures"
+    """Figures of a training without any number: ``loss: 0.5, accuracy: 0.9``."""
     SETTING = "setting"
     """Announces something: ``Num Epochs = 3``."""
 

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 from epochcost.launch.moment import Moment
 from epochcost.launch.reading.announced import Announced
-from epochcost.launch.reading.epoch_track import EndMarks, EpochTrack, Track
+from epochcost.launch.reading.end_marks import EndMarks
+from epochcost.launch.reading.epoch_track import EpochTrack
 from epochcost.launch.reading.other_tracks import PassTrack, PositionTrack, StepsTrack
 from epochcost.launch.reading.progress import Form, Progress, Trust, plain
 from epochcost.launch.reading.run_bars import RunBars, RunTrack
+from epochcost.launch.reading.sparse_lines import SparseTrack
+from epochcost.launch.reading.track import Track
 from epochcost.launch.reading.unnamed_bars import BarTrack
 
 MAX_TRACKS = 64
@@ -115,10 +118,15 @@ class ProgressTracker:
             self._announce(said)
         elif said.form is Form.INNER:
             self._inner(said, at)
+        elif said.form is Form.FIGURES:
+            for track in self._tracks.values():
+                if isinstance(track, EpochTrack):
+                    track.figures(at)
         else:
             self._own(said, at)
 
     def _own(self, said: Progress, at: Moment) -> None:
+        self._sparse(said, at)
         track = self._track(said, at)
         if track is None:
             return
@@ -216,6 +224,18 @@ class ProgressTracker:
         self._exemplify(track)
         return track
 
+    def _sparse(self, said: Progress, at: Moment) -> None:
+        """A line at the end of an epoch may be one of few: ``Epoch [10/100]``, ``Epoch [20/100]``."""
+        if said.form is not Form.END or said.number is None or said.trust is not Trust.GUESS or said.evaluation:
+            return
+        key = f"sparse {said.kind}"
+        track = self._tracks.get(key)
+        if track is None and said.epochs is not None and self._room():
+            track = self._tracks[key] = SparseTrack(said, at, self._start)
+            self._exemplify(track)
+        if track is not None:
+            track.take(said, at)
+
     def _exemplify(self, track: Track) -> None:
         track.example = plain(self._line)[:200].strip()
 
@@ -259,7 +279,7 @@ class ProgressTracker:
             if self._reported or leader.position is not None:
                 self._take_back(at, found)
             leader = self.leader = None
-        good = [track for track in self._tracks.values() if track.confirmed]
+        good = self._confirmed()
         if (
             leader is not None and leader.position is not None
         ):  # one line at an end may be of this training or of the next
@@ -274,6 +294,14 @@ class ProgressTracker:
             self._follow(best, at, found)
         else:
             self._succeed(leader, good, at, found)
+
+    def _confirmed(self) -> list[Track]:
+        """Tracks that may be followed: evaluations only where no line of a training names epochs."""
+        good = [track for track in self._tracks.values() if track.confirmed]
+        named = [one for one in self._tracks.values() if isinstance(one, EpochTrack) and not one.broken]
+        if any(not one.evaluation for one in named):
+            return [track for track in good if not track.evaluation]
+        return good
 
     def _both_known(self, leader: Track, best: Track) -> bool:
         """Two that can be trusted are of two streams, perhaps, of which one is read a little later than the other."""
@@ -392,7 +420,7 @@ class ProgressTracker:
         if track.step is not None:
             return track.step, track.steps
         others = [one for one in self._tracks.values() if one.step is not None and one.confirmed and not one.evaluation]
-        others = [one for one in others if not isinstance(one, PassTrack)]
+        others = [one for one in others if not isinstance(one, PassTrack) or abs(one.count - track.count) <= 1]
         best = max(others, key=lambda one: one.tier, default=None)
         if best is not None:
             return best.step, best.steps
@@ -420,6 +448,8 @@ class ProgressTracker:
             planned = self._planned_by_bar(track)
         if planned is None:
             planned = self._planned_elsewhere(track)
+        if planned is None and isinstance(track, PassTrack):
+            planned = self.announced.epochs
         if planned is None and not self._base and len(self.announced.configured) == 1 and track.position is not None:
             configured = next(iter(self.announced.configured))
             planned = (

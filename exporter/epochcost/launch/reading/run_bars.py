@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from epochcost.launch.moment import Moment
 from epochcost.launch.reading.announced import Announced
-from epochcost.launch.reading.epoch_track import NEARLY, Track
 from epochcost.launch.reading.progress import Form, Progress, Trust
+from epochcost.launch.reading.track import NEARLY, Track
 
 MAX_BARS = 16
 SURE_PAIRS, MANY_PAIRS, MAX_PAIRS = 2, 3, 32

@@ -13,7 +13,9 @@ MAX_TEXT = 600
 IDLE_LINES = 2000
 """Lines without a row after which a table is over."""
 _COLUMNS = re.compile(r"\s{2,}|\t|\s?[|│┃]\s?")
+_COMMAS = re.compile(r"\s?[,;]\s?")
 _EPOCH = re.compile(rf"{EPOCH}s?|e|ep|epoch\s?#", re.IGNORECASE)
+_COLUMN = re.compile(r"[A-Za-z_][\w./ ()%-]{0,40}")
 _STEP = re.compile(r"#|steps?|iter(?:ation)?s?|global_step|batch", re.IGNORECASE)
 _CELL = re.compile(r"[-+]?\d[\d.,:eE+%/-]{0,24}[a-z]{0,3}|nan|inf|none|n/a|-|\+|[A-Za-z_]{1,12}", re.IGNORECASE)
 _NUMERIC = re.compile(r"[-+]?\d[\d.,:eE+%/-]{0,24}[a-z]{0,3}|nan|inf|none|n/a|-|\+", re.IGNORECASE)
@@ -24,6 +26,7 @@ class _Head:
     columns: tuple[str, ...]
     epoch: int
     step: int | None
+    between: re.Pattern[str]
     idle: int = 0
 
 
@@ -41,8 +44,9 @@ class Tables:
 
     def parse(self, text: str, who: str) -> Progress | None:
         """What a row says; a head is remembered."""
-        cells = _cells(text[:MAX_TEXT])
-        if (head := _head(cells)) is not None:
+        text = text[:MAX_TEXT]
+        cells = _cells(text, _COLUMNS if self._head is None else self._head.between)
+        if (head := _head(cells, _COLUMNS) or _head(_cells(text, _COMMAS), _COMMAS)) is not None:
             if self._head is None or self._head.columns != head.columns:
                 self._serial += 1
             self._head = head
@@ -69,18 +73,20 @@ class Tables:
         )
 
 
-def _cells(text: str) -> list[str]:
-    return [cell.strip() for cell in _COLUMNS.split(text.strip(" \t|│┃")) if cell.strip()][: MAX_COLUMNS + 1]
+def _cells(text: str, between: re.Pattern[str]) -> list[str]:
+    return [cell.strip() for cell in between.split(text.strip(" \t|│┃")) if cell.strip()][: MAX_COLUMNS + 1]
 
 
-def _head(cells: list[str]) -> _Head | None:
+def _head(cells: list[str], between: re.Pattern[str]) -> _Head | None:
     if not 3 <= len(cells) <= MAX_COLUMNS or any(_NUMERIC.fullmatch(cell) and cell not in "-+" for cell in cells):  # noqa: PLR2004
         return None
     epoch = next((at for at, cell in enumerate(cells) if _EPOCH.fullmatch(cell)), None)
     if epoch is None:
         return None
     step = next((at for at, cell in enumerate(cells) if _STEP.fullmatch(cell)), None)
-    return _Head(tuple(cells), epoch, step)
+    if between is _COMMAS and not all(_COLUMN.fullmatch(cell) for cell in cells):
+        return None  # a sentence
+    return _Head(tuple(cells), epoch, step, between)
 
 
 def _row(head: _Head, cells: list[str]) -> tuple[int, int | None] | None:

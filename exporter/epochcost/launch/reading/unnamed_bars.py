@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 
 from epochcost.launch.moment import Moment
-from epochcost.launch.reading.epoch_track import NEARLY, Track
 from epochcost.launch.reading.progress import Form, Progress, Trust
+from epochcost.launch.reading.track import NEARLY, Track
 
 MAX_LENGTHS = 32
 

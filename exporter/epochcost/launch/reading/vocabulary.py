@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 
 EPOCH = (
-    r"(?:epoch[es]?|epochs|epoche|epochen|époque|[eé]poca|epok|epoka|epocha|epokk|эпох[аиуе]?|эпоха"
-    r"|エポック|에폭|에포크|轮次|轮|世代|纪元|訓練輪次|回合)"
+    r"(?:epoch[es]?|epochs|epoche|epochen|époque|[eé]poca|epok|epoka|epocha|epokk|эпох[аиуе]?|епох[аиу]?|devir"
+    r"|エポック|에폭|에포크|轮次|轮|世代|纪元|訓練輪次|回合|الحقبة|حقبة)"
 )
 STEP = (
     r"(?:global[_ ]?step|mini-?batch|batch(?:es)?|steps?|iter(?:ation)?s?|it|updates?|num_updates|lots|schritt"
@@ -17,9 +17,9 @@ STEP = (
 )
 
 NUMBERED = re.compile(
-    rf"(?<![\w./-])(?:(?P<before>\d{{1,9}})\s{{0,2}}/\s{{0,2}}(?P<before_total>\d{{1,9}})\s{{1,2}}\*\s{{1,2}})?"
-    rf"{EPOCH}(?:\s?(?:nr|no|num|number|idx|index|№)\b\.?)?(?:\s?\((?P<role>[a-z]{{1,12}})\))?"
-    rf"[\s:=#\[(<\"'|_-]{{0,8}}(?P<number>\d{{1,9}})(?![\d]|\.\d|[eE]-?\d)"
+    rf"(?<![A-Za-z0-9_./-])(?:(?P<before>\d{{1,9}})\s{{0,2}}/\s{{0,2}}(?P<before_total>\d{{1,9}})\s{{1,2}}\*\s{{1,2}})?"
+    rf"{EPOCH}(?:\s?(?:nr|no|num|number|idx|index|№|thứ)\b\.?)?(?:\s?\((?P<role>[a-z]{{1,12}})\))?"
+    rf"(?:\.{{2,3}}|…)?[\s:\uff1a=#\[(<\"'|_-]{{0,8}}(?P<number>\d{{1,9}})(?![\d]|\.\d|[eE]-?\d)"
     rf"(?:\s{{0,4}}(?:/|\bof\b|\bvon\b|\bde\b|\bsur\b|\bиз\b|\bout of\b)\s{{0,4}}(?P<total>\d{{1,9}})(?![\d.]\d))?",
     re.IGNORECASE,
 )
@@ -36,7 +36,7 @@ FRACTION = re.compile(
 """``epoch 1.25``."""
 
 NAMED_STEP = re.compile(
-    rf"(?<![A-Za-z_/]){STEP}(?![A-Za-z])[\s:=#(\[\"']{{0,6}}(?P<step>\d{{1,15}})(?![\d.]{{0,20}}[eE%]|\.?\d)"
+    rf"(?<![A-Za-z_/]){STEP}(?![A-Za-z])[\s:\uff1a=#(\[\"']{{0,10}}(?P<step>\d{{1,15}})(?![\d.]{{0,20}}(?:[eE%]|[mun]?s\b)|\.?\d)"
     rf"(?:\s{{0,4}}(?:/|of)\s{{0,4}}(?P<steps>\d{{1,15}}))?",
     re.IGNORECASE,
 )
@@ -47,7 +47,7 @@ BARE_STEP = re.compile(
 )
 """``[ 10/40]`` behind the epoch's number."""
 PERCENT = re.compile(r"(?<![\d.])(?P<percent>\d{1,3}(?:\.\d{1,4})?)\s?%")
-GRAPHIC = re.compile(r"[█━=#▇▓■▏▎▍▌▋▊▉]{3,}|[\[(]\s?\d{1,3}%")
+GRAPHIC = re.compile(r"[█━=#▇▓■▏▎▍▌▋▊▉]{3,}|[\[(]\s?\d{1,3}%|[\[(|][█━=#>.\-·░▒ ]{5,200}[\])|]")
 """A bar, or a share in brackets: what says in per cent how much is done."""
 
 EVALUATION = re.compile(

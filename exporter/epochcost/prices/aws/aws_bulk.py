@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from epochcost.http_client import Bounds, ExchangeError, Request, open_stream
 from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
-from epochcost.prices.aws.aws_on_demand import PROVIDER, ec2_types
+from epochcost.prices.aws.aws_on_demand import KNOWN_KINDS, PROVIDER, ec2_types
 from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
 
 NAME = "aws_bulk"
@@ -41,6 +41,8 @@ _LINUX_ON_DEMAND: Mapping[str, tuple[str, ...]] = {
     "MarketOption": ("OnDemand",),  # or CapacityBlock, of $0.00
     "operation": ("RunInstances",),  # or with a licence (RunInstances:0002), or of a capacity block (:CB)
 }
+_KINDS = {"MarketOption": "marketoption", "CapacityStatus": "capacitystatus", "Tenancy": "tenancy"}
+"""Columns whose values are kinds of prices, and what the Price List API calls them."""
 _OTHERS = ("SKU", "PricePerUnit", "Instance Type", "Region Code", "vCPU", "Memory", "GPU")
 Row = Mapping[str, str]
 
@@ -93,10 +95,11 @@ class AwsBulk:
         facts: dict[str, InstanceFacts] = {}
         problems: list[str] = []
         asked: set[Want] = set()
+        unknown: set[str] = set()
         regions = ec2_types(wanted)
         for region, types in regions.items():
             try:
-                found = self._region(region, types)
+                found = self._region(region, types, unknown)
             except PriceSourceError as err:
                 problems.append(str(err))
                 continue
@@ -110,9 +113,10 @@ class AwsBulk:
                 facts[instance_type] = parse_facts(rows[0])
         if problems and not prices:
             raise PriceSourceError(summary(problems))
-        return Catalogue(tuple(prices), tuple(facts.values()), tuple(problems), asked=frozenset(asked))
+        new = tuple(sorted(unknown))
+        return Catalogue(tuple(prices), tuple(facts.values()), tuple(problems), asked=frozenset(asked), unknown=new)
 
-    def _region(self, region: str, types: tuple[str, ...]) -> dict[str, list[Row]]:
+    def _region(self, region: str, types: tuple[str, ...], unknown: set[str]) -> dict[str, list[Row]]:
         where = f"{NAME}: the price list of {region} at {urlsplit(self.url).netloc}"
         address = f"{self.url}/offers/v1.0/aws/AmazonEC2/current/{region}/index.csv"
         request = Request(address, headers={"Accept": "text/csv, */*"}, same_host_redirects=3)
@@ -120,7 +124,7 @@ class AwsBulk:
             with open_stream(request, Bounds.within(MOST_SECONDS, MOST_BYTES)) as answer:
                 if answer.status != OK:
                     raise PriceSourceError(f"{where}: HTTP {answer.status}")
-                return linux_rows(_lines(answer.pieces()), region, types)
+                return linux_rows(_lines(answer.pieces()), region, types, unknown)
         except ExchangeError as err:
             raise PriceSourceError(f"{where}: cannot be read: {err}") from None
         except (ValueError, csv.Error) as err:
@@ -147,8 +151,14 @@ def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
         yield rest
 
 
-def linux_rows(lines: Iterator[bytes], region: str, types: tuple[str, ...]) -> dict[str, list[Row]]:
+def linux_rows(lines: Iterator[bytes], region: str, types: tuple[str, ...], unknown: set[str]) -> dict[str, list[Row]]:
     """Rows of shared Linux machines on demand, in dollars an hour above zero, by instance type.
+
+    Args:
+        lines: of the list.
+        region: code of the region.
+        types: those that are wanted.
+        unknown: takes kinds of prices that are not known here.
 
     Raises:
         ValueError: for a list of another form.
@@ -163,7 +173,10 @@ def linux_rows(lines: Iterator[bytes], region: str, types: tuple[str, ...]) -> d
         if len(cells) != len(columns):
             raise ValueError(f"a row has {len(cells)} values for {len(columns)} columns: {line[:80]!r}")
         row = dict(zip(columns, cells, strict=True))
-        if row["Instance Type"] in types and row["Region Code"] == region and _is_linux_on_demand(row):
+        if row["Instance Type"] not in types or row["Region Code"] != region:
+            continue
+        unknown |= {f"{kind}={row[kind][:80]}" for kind, name in _KINDS.items() if row[kind] not in KNOWN_KINDS[name]}
+        if _is_linux_on_demand(row):
             found.setdefault(row["Instance Type"], []).append(row)
     return found
 

@@ -91,7 +91,7 @@ class AwsClients:
                 from botocore.exceptions import BotoCoreError
         except ImportError:
             raise NotConfiguredError(
-                f"{self._source}: boto3 is not installed: pip install 'epochcost[prices]'"
+                f"{self._source}: boto3 is not installed: pip install 'epochcost[prices,aws]'"
             ) from None
         set_aside("boto3")
         try:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
+from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption, is_number
 from epochcost.prices.aws.aws_client import AwsCallError, AwsClients, listed
 from epochcost.prices.currency import USD, Rates, usd
 from epochcost.prices.gpu_model import canonical
@@ -34,7 +34,7 @@ _LINUX_ON_DEMAND = {
 }
 
 
-_KNOWN = {
+KNOWN_KINDS = {
     "marketoption": frozenset({"OnDemand", "CapacityBlock"}),
     "capacitystatus": frozenset({"Used", "UnusedCapacityReservation", "AllocatedCapacityReservation", "NA"}),
     "tenancy": frozenset({"Shared", "Dedicated", "Host", "Reserved", "NA"}),
@@ -85,7 +85,9 @@ class AwsOnDemand:
                     problems.append(f"{NAME}: get_products for {instance_type} in {region}: {err}: no price taken")
         for region, types in regions.items():
             try:
-                facts |= self._facts(region, types)
+                known, odd = self._facts(region, types)
+                facts |= known
+                problems += odd
             except PriceSourceError as err:  # noqa: PERF203 - one region leaves the others alone
                 problems.append(str(err))
         return Catalogue(
@@ -112,20 +114,22 @@ class AwsOnDemand:
         )
         found: dict[str, list[Row]] = {}
         for row in hourly_rows(pages, asked):
-            unknown |= {f"{name}={row.attributes[name]}" for name in _KNOWN if _is_new(name, row)}
+            unknown |= {f"{name}={row.attributes[name]}" for name in KNOWN_KINDS if _is_new(name, row)}
             if row.has(attributes) and row.region in regions:
                 found.setdefault(row.region, []).append(row)
         return found
 
-    def _facts(self, region: str, types: tuple[str, ...]) -> dict[str, InstanceFacts]:
+    def _facts(self, region: str, types: tuple[str, ...]) -> tuple[dict[str, InstanceFacts], list[str]]:
+        """What the types hold, and what could not be read."""
         # A filter, because one unknown name in InstanceTypes fails the whole question.
         filters = [{"Name": "instance-type", "Values": list(types)}]
         pages = self.clients.pages(
             "ec2", region, "describe_instance_types", f"{len(types)} types in {region}", Filters=filters
         )
         entries = listed(pages, "InstanceTypes", f"{NAME}: describe_instance_types in {region}")
-        found = [parse_facts(raw) for raw in entries]
-        return {fact.instance_type: fact for fact in found if fact.instance_type in types}
+        found, odd = readable_facts(entries)
+        wrong = [f"{NAME}: describe_instance_types in {region}: {odd} entries left out: of another form"] if odd else []
+        return {fact.instance_type: fact for fact in found if fact.instance_type in types}, wrong
 
 
 def pricing_region(region: str) -> str:
@@ -134,7 +138,7 @@ def pricing_region(region: str) -> str:
 
 
 def _is_new(name: str, row: Row) -> bool:
-    return name in row.attributes and row.attributes[name] not in _KNOWN[name]
+    return name in row.attributes and row.attributes[name] not in KNOWN_KINDS[name]
 
 
 def _questions(regions: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -221,23 +225,48 @@ def _hourly(terms: Mapping[str, Any]) -> Iterator[tuple[float, str]]:
                     yield amount, str(currency)
 
 
+def readable_facts(entries: Iterable[Any]) -> tuple[list[InstanceFacts], int]:
+    """What entries of DescribeInstanceTypes say, and how many of them say nothing."""
+    found: list[InstanceFacts] = []
+    odd = 0
+    for raw in entries:
+        try:
+            found.append(parse_facts(raw))
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):  # noqa: PERF203 - each by itself
+            odd += 1
+    return found, odd
+
+
 def parse_facts(raw: Mapping[str, Any]) -> InstanceFacts:
     """What one entry of DescribeInstanceTypes says: its GPUs, its Trainium or Inferentia chips, or that it has none."""
     devices = raw.get("GpuInfo", {}).get("Gpus", ()) or raw.get("NeuronInfo", {}).get("NeuronDevices", ())
     counts = [_gpus(device) for device in devices]
-    memory_mib = next((device.get("MemoryInfo", {}).get("SizeInMiB") for device in devices), None)
+    memory_mib = next((_figure(device.get("MemoryInfo", {}).get("SizeInMiB")) for device in devices), None)
     if memory_mib and devices[0].get("GpuPartitionSize") and not devices[0].get("Count"):
         memory_mib = round(memory_mib / devices[0]["GpuPartitionSize"])  # it is that of the part; here of a whole one
     memory_bytes = memory_mib and memory_mib * MIB
+    if not isinstance(raw["InstanceType"], str):
+        raise TypeError("an instance type is a name")
     return InstanceFacts(
         provider=PROVIDER,
         instance_type=raw["InstanceType"],
         gpu_model=next((canonical(str(each.get("Name", "")), memory_bytes) for each in devices), ""),
         gpus=None if None in counts else math.fsum(count for count in counts if count is not None),
         gpu_memory_bytes=memory_bytes,
-        vcpus=raw.get("VCpuInfo", {}).get("DefaultVCpus"),
-        memory_bytes=(mib := raw.get("MemoryInfo", {}).get("SizeInMiB")) and mib * MIB,
+        vcpus=_figure(raw.get("VCpuInfo", {}).get("DefaultVCpus")),
+        memory_bytes=(mib := _figure(raw.get("MemoryInfo", {}).get("SizeInMiB"))) and mib * MIB,
     )
+
+
+def _figure(value: object) -> Any:  # noqa: ANN401 - a number of either kind
+    """``value`` where it is none or a number.
+
+    Raises:
+        TypeError: when it is anything else.
+    """
+    if value is not None and not is_number(value):
+        raise TypeError(f"{type(value).__name__} is no number")
+    return value
 
 
 def _gpus(device: Mapping[str, Any]) -> float | None:
@@ -245,8 +274,8 @@ def _gpus(device: Mapping[str, Any]) -> float | None:
 
     Of a part it says count 0, how large the part is, and how many of it there are (``LogicalGpuCount``).
     """
-    count, part = device.get("Count"), device.get("GpuPartitionSize") or 1.0
+    count, part = _figure(device.get("Count")), _figure(device.get("GpuPartitionSize")) or 1.0
     if count:
         return float(count * part)
-    logical = device.get("LogicalGpuCount") or (1 if part < 1 else None)
+    logical = _figure(device.get("LogicalGpuCount")) or (1 if part < 1 else None)
     return None if logical is None else float(logical * part)

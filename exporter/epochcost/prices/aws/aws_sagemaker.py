@@ -9,11 +9,14 @@ from epochcost.model import Price, PriceKey, PriceStep, PurchaseOption
 from epochcost.prices.aws.aws_client import AwsCallError, AwsClients
 from epochcost.prices.aws.aws_on_demand import PROVIDER, Row, hourly_rows, one_price, pricing_region
 from epochcost.prices.currency import Rates
+from epochcost.prices.json_fields import unknown_values
 from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
 
 NAME = "aws_sagemaker"
 PREFIX = "ml."
 TRAINING = "Training"
+_KNOWN_TRAINING = frozenset({TRAINING, "ReservedTraining"})
+"""Components that are about training: another one is a new kind of training price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +40,14 @@ class AwsSageMaker:
         problems: list[str] = []
         asked: set[Want] = set()
         reasons: dict[str, str] = {}
+        components: set[str] = set()
         for want in types:
             try:
                 rows = self._rows(want)
                 asked.add(want)
                 prices += self._price(want, rows, now)
                 reasons[want.instance_type] = _why(rows)
+                components |= {row.attributes.get("component", "") for row in rows}
             except PriceSourceError as err:  # noqa: PERF203 - one type leaves the others alone
                 problems.append(str(err))
                 if isinstance(err, AwsCallError) and err.hopeless:
@@ -56,6 +61,7 @@ class AwsSageMaker:
             problems=tuple(problems),
             asked=frozenset(asked),
             reasons={name: why for name, why in reasons.items() if why},
+            unknown=unknown_values((each for each in components if "train" in each.lower()), _KNOWN_TRAINING),
         )
 
     def _rows(self, want: Want) -> list[Row]:

@@ -11,10 +11,16 @@ from epochcost.model import Price, PriceKey, PriceStep, PurchaseOption
 from epochcost.prices.aws.aws_client import AwsClients, listed
 from epochcost.prices.aws.aws_on_demand import PROVIDER, ec2_types
 from epochcost.prices.currency import NoRateError, Rates, of_aws_region, usd
+from epochcost.prices.json_fields import unknown_values
 from epochcost.prices.price_source import Catalogue, PriceSourceError, Refused, Want, Wanted, Zone, summary
 
 NAME = "aws_spot"
 LINUX = "Linux/UNIX"
+_KNOWN_PRODUCTS = frozenset(
+    f"{system}{of}"
+    for system in (LINUX, "Windows", "SUSE Linux", "Red Hat Enterprise Linux")
+    for of in ("", " (Amazon VPC)")
+)
 MOST_TYPES = 100
 """In one question; EC2 takes up to 200 values in a filter."""
 
@@ -40,6 +46,7 @@ class AwsSpot:
         self.clients.connect()
         prices: list[Price] = []
         refused: list[Refused] = []
+        unknown: set[str] = set()
         zones: set[Zone] = set()
         problems: list[str] = []
         asked: set[Want] = set()
@@ -52,6 +59,7 @@ class AwsSpot:
                     prices += in_dollars(spot_prices(rows, region, types, now), rate)
                     refused += refused_rows(rows, region, types)
                     zones |= zone_ids(rows, region)
+                    unknown.update(unknown_values((row.get("ProductDescription") for row in rows), _KNOWN_PRODUCTS))
                 asked.update(Want(PROVIDER, region, each) for each in types)
             except NoRateError as err:  # noqa: PERF203 - one region leaves the others alone
                 problems.append(f"{NAME}: what EC2 answers in {region} names no currency and {err}")
@@ -70,6 +78,7 @@ class AwsSpot:
             reasons={
                 want.instance_type: "EC2 has no spot price of it: not sold so there, or misspelt" for want in asked
             },
+            unknown=tuple(sorted(unknown)),
         )
 
     def _region(self, region: str, types: tuple[str, ...], now: float) -> list[dict[str, Any]]:
@@ -148,4 +157,4 @@ def _step(row: Mapping[str, Any], region: str) -> PriceStep:
 
 def _no_price(row: Mapping[str, Any], region: str, err: Exception) -> PriceSourceError:
     shown = {name: str(row.get(name)) for name in ("InstanceType", "AvailabilityZone", "SpotPrice", "Timestamp")}
-    return PriceSourceError(f"aws_spot: a row of {region} is no price: {shown}: {err}")
+    return PriceSourceError(f"aws_spot: a row of {region} is not a price: {shown}: {err}")

@@ -134,7 +134,7 @@ class GcpCatalogue:
                     raise PriceSourceError(f"{asked}: not an answer of the Cloud Billing API: no SKU is in it")
                 yield from page.skus
                 if page.next_page_token in seen:
-                    raise PriceSourceError(f"{asked}, page {len(seen) + 1}: the pages go round in a circle")
+                    raise PriceSourceError(f"{asked}, page {len(seen) + 1}: pagination loop: a page token was repeated")
                 seen.add(page.next_page_token)
                 if time.monotonic() > deadline:
                     raise PriceSourceError(f"{asked}: not all in {self._patience.service:g} s, only {len(seen)} pages")
@@ -185,7 +185,7 @@ class GcpCatalogue:
 
     def _no_library(self) -> NotConfiguredError:
         return NotConfiguredError(
-            f"{self._source}: google-cloud-billing is not installed: pip install 'epochcost[prices]'"
+            f"{self._source}: google-cloud-billing is not installed: pip install 'epochcost[prices,gcp]'"
         )
 
     def _clean(self, err: Exception) -> str:

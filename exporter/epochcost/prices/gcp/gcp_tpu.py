@@ -124,4 +124,4 @@ def _sized(instance_type: str) -> tuple[str, int, int]:
         kind, size = match["kind"], int(match["size"])
         if GENERATIONS[kind].size_allowed(size):
             return kind, size, size // CORES_PER_CHIP if GENERATIONS[kind].counts_cores else size
-    raise UnknownMachineError(f"{instance_type!r} is no size in which that TPU is sold")
+    raise UnknownMachineError(f"{instance_type!r} is not a size in which that TPU is sold")

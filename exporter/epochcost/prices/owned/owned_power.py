@@ -41,7 +41,7 @@ def _read(url: str) -> str:
     try:
         answer = ask(Request(url, headers={"Accept": "text/plain"}), Bounds.within(TIMEOUT_SECONDS, MOST_BYTES))
     except InvalidRequestError:
-        raise PriceSourceError(f"owned: measured power from {host}: is no URL that can be asked") from None
+        raise PriceSourceError(f"owned: measured power from {host}: invalid URL") from None
     except ExchangeError as err:
         raise PriceSourceError(f"owned: measured power from {host}: cannot be read: {err}") from None
     if answer.status != OK:

@@ -76,7 +76,7 @@ class OwnedMachine:
         if self.years == 0:
             raise ValueError("years: 0 must be above 0")
         if self.pue < 1:
-            raise ValueError(f"pue: {self.pue!r} must be 1 or more: all power drawn per power drawn by machines")
+            raise ValueError(f"pue: {self.pue!r}: PUE must be >= 1 (total facility power / IT power)")
         if self.residual_usd > self.price_usd:
             raise ValueError(f"residual-usd: {self.residual_usd!r} must not be above price-usd, {self.price_usd!r}")
         if self.watts_url and not re.fullmatch(r"https?://[^/\s]+(/\S*)?", self.watts_url):

@@ -12,7 +12,7 @@ from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseO
 from epochcost.prices.allowances import Credit
 from epochcost.prices.gpu_model import canonical
 from epochcost.prices.http_json import HttpError, JsonApi
-from epochcost.prices.json_fields import FieldError, number, optional_number, rows
+from epochcost.prices.json_fields import FieldError, number, optional_number, rows, unknown_prices
 from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
 
 NAME = "vast_rented"
@@ -22,6 +22,14 @@ NOT_FOUND = 404
 PAGE_SIZE = 25
 """The API gives no more at a time."""
 MIB = 1024**2
+# fmt: off
+KNOWN_PRICES = frozenset((
+    "dph_base", "dph_total", "dph_total_adj", "min_bid", "is_bid", "storage_cost", "storage_total_cost", "inet_up_cost",
+    "inet_down_cost", "vram_costperhour", "discount_rate", "discounted_hourly", "discounted_dph_total",
+    "reserved_discount_rate", "internet_up_cost_per_tb", "internet_down_cost_per_tb", "dlperf_per_dphtotal",
+    "flops_per_dphtotal",
+))
+# fmt: on
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +63,15 @@ class VastRented:
         notes = [] if running else [f"vast_rented: none of the {len(found)} machines of this account is running"]
         whole = not problems
         left = self._credit(sum(price.usd_per_hour for price in prices) if whole else None, now, notes)
-        return Catalogue(tuple(prices), tuple(facts), tuple(problems), complete=True, notes=tuple(notes), credits=left)
+        return Catalogue(
+            tuple(prices),
+            tuple(facts),
+            tuple(problems),
+            complete=True,
+            notes=tuple(notes),
+            credits=left,
+            unknown=unknown_prices(found, KNOWN_PRICES),
+        )
 
     def _credit(self, spend_usd_per_hour: float | None, now: float, notes: list[str]) -> tuple[Credit, ...]:
         """What the account has left: machines end when that is used up. No price hangs on it: it is asked once."""

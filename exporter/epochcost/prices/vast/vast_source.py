@@ -16,8 +16,8 @@ from epochcost.prices.gpu_model import canonical
 from epochcost.prices.http_json import JsonApi
 from epochcost.prices.json_fields import FieldError, number, optional_number, rows, text, unknown_prices
 from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
+from epochcost.prices.vast.vast_rented import KNOWN_PRICES, PROVIDER, VastRented, versioned
 from epochcost.prices.vast.vast_rented import NAME as RENTED
-from epochcost.prices.vast.vast_rented import PROVIDER, VastRented, versioned
 
 NAME = "vast"
 ANYWHERE = "any"
@@ -28,16 +28,6 @@ MIB = 1024**2
 _TYPE = re.compile(r"([1-9]\d{0,2})x (\S.*)")
 _KINDS = (("on-demand", PurchaseOption.ON_DEMAND, "dph_base"), ("bid", PurchaseOption.SPOT, "min_bid"))
 """Kind of offer, how it is paid, and which field is its price: per hour for the whole machine, without its disk."""
-
-
-# fmt: off
-KNOWN_PRICES = frozenset((
-    "dph_base", "dph_total", "dph_total_adj", "min_bid", "is_bid", "storage_cost", "storage_total_cost", "inet_up_cost",
-    "inet_down_cost", "vram_costperhour", "discount_rate", "discounted_hourly", "discounted_dph_total",
-    "reserved_discount_rate", "internet_up_cost_per_tb", "internet_down_cost_per_tb", "dlperf_per_dphtotal",
-    "flops_per_dphtotal",
-))
-# fmt: on
 
 
 class VastSettings(Protocol):
@@ -106,7 +96,10 @@ class VastMarket:
                 for want, (usd, offer) in cheapest.items():
                     key = PriceKey(PROVIDER, want.region, "", want.instance_type, option)
                     prices.append(Price(key, (self._step(key, usd, now),), NAME, now))
-                    facts.setdefault(want.instance_type, _facts(want.instance_type, offer))
+                    try:
+                        facts.setdefault(want.instance_type, _facts(want.instance_type, offer))
+                    except FieldError as err:  # its price is good all the same
+                        problems.append(f"vast: offer {offer.get('id')!r:.20}: {err}")
         if problems and not prices:
             raise PriceSourceError(summary(problems))
         return Catalogue(

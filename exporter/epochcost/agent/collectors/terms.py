@@ -1,0 +1,38 @@
+"""Metrics of what is known beside a machine's price."""
+
+from __future__ import annotations
+
+from epochcost.agent.collectors.family import Family
+
+TERMS: tuple[Family, ...] = (
+    Family(
+        "node_price_part_usd_per_hour",
+        "A part of what an hour of this machine costs now: published, an adjustment, an extra; they sum to it.",
+        ("part",),
+        lambda s: [((name,), usd) for name, usd in s.node.terms.parts.items()],
+    ),
+    Family(
+        "node_session_end_timestamp_seconds",
+        "When the provider ends this machine by a limit of its sessions.",
+        ("limit",),
+        lambda s: [((name,), end) for name, end in s.node.terms.session_ends],
+    ),
+    Family(
+        "node_free_end_timestamp_seconds",
+        "Until when hours of this machine cost nothing, charged extras apart; absent while they do.",
+        ("limit",),
+        lambda s: [((name,), end) for name, end in s.node.terms.free_ends],
+    ),
+    Family(
+        "node_credit_usd",
+        "Credit of the account that pays this machine, as its provider or the configuration last said.",
+        ("credit",),
+        lambda s: [((purse.name,), purse.usd) for purse in s.node.terms.purses],
+    ),
+    Family(
+        "node_credit_end_timestamp_seconds",
+        "When that credit is empty at what its account spends now, or void; absent where neither is known.",
+        ("credit",),
+        lambda s: [((purse.name,), purse.empty_ts) for purse in s.node.terms.purses],
+    ),
+)

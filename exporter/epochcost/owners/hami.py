@@ -1,0 +1,75 @@
+"""HAMi's parts of GPUs: which GPU a container was given, and how much of it, as annotations of its pod say. Pure.
+
+The scheduler of HAMi decides, and writes ``hami.io/vgpu-devices-allocated``: containers ended by ``;``, the devices of
+each ended by ``:``, of each device ``UUID,TYPE,MIB,PERCENT``. The ids that the kubelet was told name other GPUs.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from epochcost.model import GpuOwner
+
+ALLOCATED = "hami.io/vgpu-devices-allocated"
+MAX_CHARACTERS = 64 * 1024
+FIELDS = 4
+MOST_MIB = 1 << 30
+WHOLE_PERCENT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one container may use of one GPU: device memory, and a share of its cores (0: no limit was set)."""
+
+    uuid: str
+    mib: int
+    percent: int
+
+
+def parts_of(text: str) -> list[list[Part]] | None:
+    """The parts of each container that was given any, in the order of the pod's; None where it is no such text."""
+    if len(text) > MAX_CHARACTERS:
+        return None
+    try:
+        containers = [[_part(device) for device in one.split(":") if device] for one in text.split(";")]
+    except ValueError:
+        return None
+    return [parts for parts in containers if parts]
+
+
+def _part(text: str) -> Part:
+    fields = text.split(",")
+    if len(fields) < FIELDS or not fields[0]:
+        raise ValueError(text)
+    mib, percent = (int(field) if field.isascii() and field.isdecimal() else -1 for field in fields[2:FIELDS])
+    if not (0 <= mib <= MOST_MIB and 0 <= percent <= WHOLE_PERCENT):
+        raise ValueError(text)
+    return Part(fields[0], mib, percent)
+
+
+def owned(parts: Iterable[tuple[Part, GpuOwner]]) -> list[GpuOwner]:
+    """Owners by the memory that each was given of a GPU; by cores, else equal, where one's memory is not said.
+
+    One part counts for one device on the mean, as beside devices that were given whole.
+
+    Args:
+        parts: with whose each is; of these owners the uuid and the share are not yet known.
+    """
+    by_gpu: dict[str, list[tuple[Part, GpuOwner]]] = defaultdict(list)
+    for part, owner in parts:
+        by_gpu[part.uuid].append((part, owner))
+    return [
+        replace(owner, uuid=uuid, share_ratio=weight)
+        for uuid, here in by_gpu.items()
+        for (_, owner), weight in zip(here, _weights([part for part, _ in here]), strict=True)
+    ]
+
+
+def _weights(parts: Sequence[Part]) -> list[float]:
+    for amounts in ([part.mib for part in parts], [part.percent for part in parts]):
+        if all(amounts):
+            mean = sum(amounts) / len(amounts)
+            return [amount / mean for amount in amounts]
+    return [1.0] * len(parts)

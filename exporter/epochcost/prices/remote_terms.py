@@ -1,0 +1,102 @@
+"""What a poller answers beside a price: of what it is made, what its provider allows, what the account has left."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from epochcost.model import is_number
+from epochcost.prices.allowances import PERIODS, Credit, Limit
+from epochcost.prices.quote import PriceTerms
+
+PUBLISHED = "published"
+MOST = 64
+"""More parts, limits or credits than anybody has are not taken."""
+_LONGEST_NAME = 128
+
+
+def parse_terms(raw: Mapping[str, Any], provider: str) -> PriceTerms:
+    """What the answer ``raw`` says; nothing of what a poller of an earlier version does not say.
+
+    Raises:
+        ValueError, TypeError, KeyError, AttributeError: when it is not what a poller answers.
+    """
+    extras = {f"extra {_name(each)}": _amount(each, "usd_per_hour") for each in _rows(raw, "extras") if _paid(each)}
+    return PriceTerms(
+        _parts(raw, extras),
+        tuple(_limit(each) for each in _rows(raw, "limits")),
+        tuple(_credit(each, provider) for each in _rows(raw, "credits")),
+        math.fsum(extras.values()),
+    )
+
+
+def _parts(raw: Mapping[str, Any], extras: Mapping[str, float]) -> dict[str, float]:
+    """The price without extras, adjusted or not, and each extra that is charged."""
+    parts = {_name(each): _figure(each["usd_per_hour"]) for each in _rows(raw, "parts")}
+    usd = raw.get("usd_per_hour")
+    if is_number(usd) and "parts" in raw and not parts:
+        parts = {PUBLISHED: usd - math.fsum(extras.values())}
+    return {**parts, **extras}
+
+
+def _paid(extra: Mapping[str, Any]) -> bool:
+    return extra["charged"] is True and extra["usd_per_hour"] is not None and extra.get("now", True) is True
+
+
+def _limit(raw: Mapping[str, Any]) -> Limit:
+    session, free = (None if raw[key] is None else _amount(raw, key) for key in ("session_seconds", "free_seconds"))
+    period, since = raw["period"], raw["since_ts"]
+    if free is not None and (period not in PERIODS or free > PERIODS[period]):
+        raise ValueError(f"{free:g} free seconds of {str(period)[:40]!r} make no sense")
+    return Limit(
+        _name(raw),
+        session_seconds=session,
+        free_seconds=free,
+        period=str(period) if free is not None else "",
+        since_ts=None if since is None else _figure(since),
+    )
+
+
+def _credit(raw: Mapping[str, Any], provider: str) -> Credit:
+    spend, until = raw["spend_usd_per_hour"], raw["until_ts"]
+    return Credit(
+        _name(raw),
+        provider,
+        _figure(raw["usd"]),
+        _amount(raw, "as_of_ts"),
+        math.inf if until is None else _amount(raw, "until_ts"),
+        None if spend is None else _not_below_0(spend),
+    )
+
+
+def _rows(raw: Mapping[str, Any], name: str) -> Iterable[Mapping[str, Any]]:
+    rows = raw.get(name, [])
+    if not isinstance(rows, list) or len(rows) > MOST or not all(isinstance(row, dict) for row in rows):
+        raise ValueError(f"{name}: not a list of at most {MOST} objects")
+    return rows
+
+
+def _name(raw: Mapping[str, Any]) -> str:
+    name = raw["name"]
+    if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
+        raise ValueError(f"{str(name)[:80]!r} is not a name")
+    return name
+
+
+def _figure(value: object) -> float:
+    if not is_number(value):
+        raise ValueError(f"{str(value)[:80]} is not a finite number")
+    return float(value)
+
+
+def _not_below_0(value: object) -> float:
+    if (figure := _figure(value)) < 0:
+        raise ValueError(f"{figure:g} is below 0")
+    return figure
+
+
+def _amount(raw: Mapping[str, Any], key: str) -> float:
+    if (figure := _figure(raw[key])) <= 0:
+        raise ValueError(f"{key}: {figure:g} is not above 0")
+    return figure

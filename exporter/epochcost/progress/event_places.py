@@ -1,0 +1,131 @@
+"""The directories that events are read from, and whose what lies in each of them is.
+
+Three kinds. The shared one is open to every user: a file is its owner's. The agent's own holds what came over the
+network. Those of one user each are made by the platform (Slurm's prolog, the kubelet): what lies in one is that user's,
+whoever a file there says that it belongs to, and never root's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from epochcost.progress.run_owners import NETWORK, NOBODY, ROOT, directory_user, namespace_user
+from epochcost.untrusted_files import UntrustedFileError
+
+SHARED = ""
+FROM_NETWORK = "network"
+"""Keys of the two places that each agent has; those of one user each are known by their path."""
+OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+_POD = re.compile(r"/pods/([0-9a-f-]{32,36})/volumes/")
+_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NONBLOCK
+
+
+class PlaceKind(Enum):
+    """Who may write there."""
+
+    SHARED = "shared"
+    NETWORK = "network"
+    OF_ONE_USER = "of one user"
+
+
+@dataclass(frozen=True, slots=True)
+class EventPlace:
+    """One directory of event files.
+
+    Attributes:
+        key: what it is called in the agent's state.
+        path: where it is.
+        kind: see `PlaceKind`.
+        identity: device and inode of a user's directory: whatever stands at its path later must be the same.
+        user: whose all files count as; None for each one's own.
+    """
+
+    key: str
+    path: str
+    kind: PlaceKind
+    identity: tuple[int, int] | None = None
+    user: int | None = None
+
+    @classmethod
+    def shared(cls, path: str) -> EventPlace:
+        """The directory that every user may write, as configured: it may be named by a link."""
+        return cls(SHARED, path, PlaceKind.SHARED)
+
+    @classmethod
+    def from_network(cls, path: str) -> EventPlace:
+        """The agent's own."""
+        return cls(FROM_NETWORK, path, PlaceKind.NETWORK, user=NETWORK)
+
+    @classmethod
+    def of_one_user(cls, path: str, found: os.stat_result, namespace: str = "") -> EventPlace:
+        """A directory of one user, as it was found.
+
+        In a pod root may give a directory to whom it likes, so the path says whose a pod's is: ``namespace``, where
+        that is known, else the pod. A directory of root's is a user of its own. Where others can write beside its
+        owner, a file is its owner's, as in the shared one, but root's are the directory's owner's.
+        """
+        identity = found.st_dev, found.st_ino
+        user: int | None = found.st_uid
+        if _POD.search(path):
+            user = namespace_user(_digest(namespace)) if namespace else directory_user(_digest(path))
+        elif user == ROOT:
+            user = directory_user(_digest(path))
+        elif found.st_mode & OTHERS_WRITE:
+            user = None
+        return cls(path, path, PlaceKind.OF_ONE_USER, identity, user)
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[int]:
+        """A descriptor of the directory for the length of a block: held longer, it would keep a volume mounted.
+
+        Raises:
+            OSError: when it cannot be opened, or another directory stands there.
+        """
+        own = self.kind is PlaceKind.OF_ONE_USER
+        fd = os.open(self.path, _OPEN | (os.O_NOFOLLOW if own else 0))
+        try:
+            if own:
+                found = os.fstat(fd)
+                if (found.st_dev, found.st_ino) != self.identity:
+                    raise UntrustedFileError("is another directory by now", self.path)
+            yield fd
+        finally:
+            os.close(fd)
+
+    def user_of(self, found: os.stat_result, name: str) -> int:
+        """Whose the file ``name`` in here is.
+
+        Raises:
+            UntrustedFileError: when it has a second name elsewhere, by which it may be somebody else's.
+        """
+        owner = found.st_uid
+        if self.kind is PlaceKind.NETWORK:
+            return NETWORK
+        elsewhere = found.st_nlink > 1
+        if self.kind is PlaceKind.SHARED:
+            # Anybody may give a second name to a file of root's, here, where it would speak for root.
+            if owner == ROOT and elsewhere:
+                raise UntrustedFileError("has a second name elsewhere", f"{self.path}/{name}")
+            return owner
+        if elsewhere and owner != self.user:
+            raise UntrustedFileError("has a second name elsewhere", f"{self.path}/{name}")
+        if self.user is not None:
+            return self.user
+        return NOBODY if owner == ROOT else owner
+
+
+def pod_of(path: str) -> str:
+    """The id of the pod whose volume ``path`` is, as the kubelet lays them out; empty for none."""
+    found = _POD.search(path)
+    return found[1] if found else ""
+
+
+def _digest(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()[:6], "big")

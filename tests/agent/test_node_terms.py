@@ -1,0 +1,149 @@
+"""What is known beside a machine's price: free hours are charged nothing, then the price; deadlines; parts."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import datetime, timezone
+
+import pytest
+
+from epochcost.agent.agent_health import endings
+from epochcost.agent.meter import Inputs, Meter, Quote
+from epochcost.agent.snapshot import Purse, Snapshot
+from epochcost.ledger import Ledger
+from epochcost.ledger.state_check import ImpossibleStateError
+from epochcost.model import Node, PriceStep
+from epochcost.prices.allowances import Credit, Limit
+from epochcost.prices.quote import PriceTerms
+
+START = datetime(2026, 11, 25, 12, tzinfo=timezone.utc).timestamp()
+HOUR = 3600.0
+FREE = Limit("trial", free_seconds=2 * HOUR, period="week")
+PAID = (PriceStep(-math.inf, 3.0),)
+
+
+def quote(steps: tuple[PriceStep, ...] = PAID, **terms: object) -> Quote:
+    return Quote(steps, None, "listed" if steps else "free", START, START, PriceTerms(**terms))  # type: ignore[arg-type]
+
+
+def meter(limits: tuple[Limit, ...] = ()) -> Meter:
+    made = Meter(Ledger(), Node("n"), limits=limits)
+    made.begin_boot(START, START, [])
+    return made
+
+
+def run(one: Meter, heard: Quote | None, start: float, hours: float, step: float = 60.0) -> Snapshot:
+    for i in range(1, round(hours * HOUR / step) + 1):
+        snapshot = one.tick(start + i * step, Inputs(has_gpus=False, quote=heard))
+    return snapshot
+
+
+def dollars(snapshot: Snapshot) -> float:
+    return math.fsum(snapshot.node.totals.cost_usd.values())
+
+
+def test_free_hours_cost_nothing_and_the_next_ones_the_price() -> None:
+    one = meter()
+    heard = quote(limits=(FREE,))
+    free = run(one, heard, START, 1.0)
+    assert dollars(free) == 0.0
+    assert free.node.price_usd_per_hour == 0.0
+    assert free.node.terms.free_ends == (("trial", pytest.approx(START + 2 * HOUR)),)
+    paid = run(one, heard, START + HOUR, 3.0)
+    assert dollars(paid) == pytest.approx(2 * 3.0)
+    assert (paid.node.price_usd_per_hour, paid.node.terms.free_ends) == (3.0, ())
+    assert paid.node.unpriced_seconds == 0
+
+
+def test_what_runs_beside_the_machine_is_charged_in_free_hours_too() -> None:
+    one = meter()
+    heard = quote(limits=(FREE,), parts={"published": 2.5, "extra disk": 0.5}, extras_usd_per_hour=0.5)
+    free = run(one, heard, START, 1.0)
+    assert dollars(free) == pytest.approx(0.5)
+    assert (free.node.price_usd_per_hour, free.node.terms.parts) == (0.5, {"extra disk": 0.5})
+    saved = json.loads(json.dumps(one.state()))
+    assert one.restored(saved, START + HOUR).ledger.price == one.ledger.price
+    saved["ledger"]["free_usd_per_hour"] = -1
+    with pytest.raises(ImpossibleStateError, match="free_usd_per_hour"):
+        one.restored(saved, START + HOUR)
+    paid = run(one, heard, START + HOUR, 2.0)
+    assert dollars(paid) == pytest.approx(2 * 0.5 + 3.0)
+    assert paid.node.terms.parts == {"published": 2.5, "extra disk": 0.5}
+
+
+def test_after_free_hours_of_what_has_no_price_it_is_unknown_not_free() -> None:
+    snapshot = run(meter(), quote((), limits=(FREE,)), START, 3.0)
+    assert snapshot.node.price_usd_per_hour is None
+    assert dollars(snapshot) == 0.0
+    assert snapshot.node.unpriced_seconds == pytest.approx(HOUR)
+
+
+def test_the_hours_of_a_week_that_were_used_are_used_after_a_restart_too() -> None:
+    one = meter()
+    heard = quote(limits=(FREE,))
+    run(one, heard, START, 1.5)
+    saved = json.loads(json.dumps(one.state()))
+    other = meter()
+    other.take(other.restored(saved, START + 2 * HOUR))
+    # The machine was off for a day; nobody has answered since.
+    later = START + 24 * HOUR
+    other.begin_boot(later, later, [])
+    other.tick(later + 1, Inputs(has_gpus=False))
+    snapshot = run(other, heard, later, 2.0)
+    assert dollars(snapshot) == pytest.approx(1.5 * 3.0)
+
+
+@pytest.mark.parametrize(
+    "free", [[["a", 1.0]], [[2.0, 1.0]], [[START, START + 9e9]], [[0, 1]], [[START, START + 2], [START + 1, START + 3]]]
+)
+def test_saved_free_hours_that_cannot_be_are_refused(free: list[object]) -> None:
+    one = meter()
+    saved = json.loads(json.dumps(one.state()))
+    saved["ledger"]["free"] = free
+    with pytest.raises((ImpossibleStateError, ValueError)):
+        one.restored(saved, START + 1)
+
+
+def test_a_session_ends_so_long_after_the_boot_and_a_limit_that_did_not_hold_is_none() -> None:
+    one = meter((Limit("configured", session_seconds=4 * HOUR),))
+    heard = quote(limits=(Limit("provider", session_seconds=2 * HOUR),))
+    assert run(one, heard, START, 1.0).node.terms.session_ends == (
+        ("configured", START + 4 * HOUR),
+        ("provider", START + 2 * HOUR),
+    )
+    assert run(one, heard, START + HOUR, 1.5).node.terms.session_ends == (("configured", START + 4 * HOUR),)
+
+
+def test_parts_are_shown_where_they_sum_to_what_is_charged() -> None:
+    parts = {"published": 2.5, "extra disk": 0.5}
+    assert run(meter(), quote(parts=parts), START, 0.1).node.terms.parts == parts
+    assert run(meter(), quote(parts={"published": 2.5}), START, 0.1).node.terms.parts == {}
+    assert run(meter(), quote(parts=parts, limits=(FREE,)), START, 0.1).node.terms.parts == {}
+
+
+def test_a_purse_is_empty_at_what_is_spent_or_void_and_an_old_reading_says_nothing_of_it() -> None:
+    fresh = Credit("account", "vastai", 10.0, START, math.inf, 2.5)
+    void = Credit("grant", "vastai", 100.0, START, START + 2 * HOUR, 2.5)
+    known = Credit("bought", "vastai", 100.0, START)
+    old = Credit("old", "vastai", 10.0, START - 3 * 86400, math.inf, 2.5)
+    overdrawn = Credit("overdrawn", "vastai", -1.0, START, math.inf, 2.5)
+    credits_ = (fresh, void, known, old, overdrawn)
+    assert run(meter(), quote(credits=credits_), START, 0.1).node.terms.purses == (
+        Purse("account", 10.0, START + 4 * HOUR),
+        Purse("grant", 100.0, START + 2 * HOUR),
+        Purse("bought", 100.0, None),
+        Purse("old", 10.0, None),
+        Purse("overdrawn", -1.0, START),
+    )
+
+
+def test_what_ends_within_the_hour_is_a_sentence() -> None:
+    one = meter((Limit("night", session_seconds=1.5 * HOUR),))
+    heard = quote(credits=(Credit("account", "vastai", 2.0, START, math.inf, 1.0),))
+    assert endings(run(one, heard, START, 0.25).node.terms, START + 0.25 * HOUR) == []
+    later = run(one, heard, START + 0.25 * HOUR, 1.0)
+    assert endings(later.node.terms, later.t) == [
+        "session: the limit night ends this machine in 15 min. Save a checkpoint.",
+        "credit: account is empty or void in 45 min. Top it up.",
+    ]

@@ -1,0 +1,129 @@
+"""A Debian that boots under systemd in a container of its own: no network, nothing of this machine changes."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+from tests.kept import cache_dir
+from tests.waiting import wait_for
+
+SUITE = "bookworm"
+REBOOT = 133
+"""What nspawn ends with where whoever started it is to start it again."""
+INCLUDED = "systemd,systemd-sysv,dbus,python3,procps"
+
+
+def base_tree() -> Path:
+    """A tree by debootstrap, made once and kept in the tests' cache."""
+    cache = cache_dir()
+    cache.mkdir(parents=True, exist_ok=True)
+    tree = cache / f"tree-{SUITE}"
+    with (cache / "tree.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not tree.is_dir():
+            fresh = cache / f"tree-{SUITE}.{os.getpid()}"
+            command = ["debootstrap", "--variant=minbase", f"--include={INCLUDED}", SUITE, str(fresh)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stdout[-2000:]
+            fresh.rename(tree)
+    return tree
+
+
+class Booted:
+    """One machine: ``root`` is its file system; `run` is a shell as root in it."""
+
+    def __init__(self, home: Path) -> None:
+        self.root = home / "machine"
+        self.log = home / "console.log"
+        subprocess.run(["cp", "-a", str(base_tree()), str(self.root)], check=True)
+        self.boot()
+
+    def boot(self) -> None:
+        """Start it, and wait until systemd is through."""
+        name = f"epochcost-{os.getpid()}"
+        command = ["systemd-nspawn", "-D", str(self.root), "-M", name, "--register=no", "--keep-unit", "-b"]
+        with self.log.open("ab") as log:
+            self.nspawn = subprocess.Popen(
+                [*command, "--console=pipe", "--private-network"], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+
+        def up() -> bool:
+            assert self.nspawn.poll() is None, self.log.read_text()
+            return self.leader() != 0 and self.state() in {"running", "degraded"}
+
+        wait_for(up, 60, "the boot", every=0.2)
+
+    def leader(self) -> int:
+        """Its first process as this machine counts; 0 between two boots."""
+        children = Path(f"/proc/{self.nspawn.pid}/task/{self.nspawn.pid}/children").read_text().split()
+        return int(children[0]) if children else 0
+
+    def state(self) -> str:
+        done = subprocess.run(
+            [*self._enter(), "systemctl", "is-system-running"], capture_output=True, text=True, check=False
+        )
+        return done.stdout.strip()
+
+    def _enter(self) -> list[str]:
+        return ["nsenter", "-t", str(self.leader()), "-m", "-u", "-i", "-n", "-p", "-r", "-w"]
+
+    def run(self, script: str, *, check: bool = True) -> str:
+        """What ``script`` printed."""
+        command = [*self._enter(), "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "sh", "-ec", script]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0 or not check, f"{script}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def start(self, unit: str, script: str) -> None:
+        """Begin ``script`` as the user ``ada``, by the machine's own systemd."""
+        self.run(f"systemd-run --quiet --uid=ada --setenv=HOME=/tmp --unit={unit} -- sh -ec {shlex.quote(script)}")
+
+    def running(self, unit: str) -> bool:
+        """Whether what `start` began goes on."""
+        return self.run(f"systemctl show -p ActiveState --value {unit}").strip() in {
+            "active",
+            "activating",
+            "deactivating",
+        }
+
+    def reboot(self) -> None:
+        """Into its next boot; what ran is ended as systemd does it."""
+        self.run("systemctl --no-block reboot")
+        assert self.nspawn.wait(150) == REBOOT
+        self.boot()
+
+    def get(self, path: str) -> str:
+        """An answer of its agent; empty while it does not answer."""
+        ask = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:10835{path}', timeout=5).read().decode())"
+        return self.run(f'python3 -c "{ask}"', check=False)
+
+    def figure(self, name: str, label: str = "") -> float:
+        """The sum of a metric's series whose labels hold ``label``; 0 where there is none."""
+        lines = [x for x in self.get("/metrics").splitlines() if x.startswith(f"epochcost_{name}{{") and label in x]
+        return sum(float(x.split()[-1]) for x in lines)
+
+    def paths(self) -> set[str]:
+        """All files and directories that outlive a boot, but for what the package manager and the log keep."""
+        skipped = (
+            "-path /proc -o -path /sys -o -path /run -o -path /dev -o -path /tmp -o -path /var/log -o -path /var/tmp"
+        )
+        found = self.run(
+            f"find / \\( {skipped} -o -path /var/lib/dpkg -o -path /var/cache -o -name '*-' \\) -prune -o -print"
+        )
+        return set(found.splitlines())
+
+    def live(self) -> dict[str, object]:
+        answer = self.get("/v1/live")
+        return dict(json.loads(answer)) if answer else {}
+
+    def end(self) -> None:
+        if self.nspawn.poll() is None:
+            self.nspawn.kill()
+            self.nspawn.wait(30)
+        shutil.rmtree(self.root, ignore_errors=True)

@@ -1,0 +1,170 @@
+"""What another user lays beside a training's own files, in a directory that both may write, says nothing of it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.training.programs import environment, train
+
+from epochcost.launch import event
+from epochcost.launch.other_writers import OtherWriters
+from epochcost.launch.reading.file_tailer import FileTailer
+from epochcost.untrusted_files import UntrustedFileError, open_regular
+
+MALLORY = 65534
+SLURM = {"SLURM_JOB_ID": "77"}
+ONE = "import epochcost\nwith epochcost.run('x', epochs=1) as run:\n    list(run.epochs())\nprint(run.id)"
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user")
+
+
+def of(user: int, path: Path, **line: object) -> Path:
+    said = {"v": 1, "ts": time.time(), "mono": time.monotonic(), **line}
+    path.write_text(json.dumps(said) + "\n")
+    os.chown(path, user, user)
+    return path
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Path:
+    tmp_path.chmod(0o1777)
+    return tmp_path
+
+
+# -- the training's own id ---------------------------------------------------------------------------------------------
+
+
+def test_a_stranger_who_says_that_the_run_is_over_does_not_give_the_training_another_id(shared: Path):
+    of(MALLORY, shared / f"77-{os.uname().nodename}-999999-abcdef.jsonl", ev="end", status="finished")
+    assert train(ONE, shared, **SLURM).out.split() == ["77"]  # type: ignore[arg-type]
+
+
+def test_a_stranger_who_holds_a_lock_is_no_process_beside(shared: Path):
+    path = of(MALLORY, shared / f"77-{os.uname().nodename}-999999-abcdef.jsonl", ev="start")
+    with path.open("r+b") as held:
+        fcntl.lockf(held, fcntl.LOCK_EX)
+        assert train(ONE, shared, **SLURM).out.split() == ["77"]  # type: ignore[arg-type]
+
+
+def test_a_link_or_a_pipe_by_the_runs_name_does_not_hold_the_training_up(shared: Path):
+    secret = of(0, shared / "elsewhere", ev="end", status="finished")
+    (shared / f"77-{os.uname().nodename}-1-a.jsonl").symlink_to(secret)
+    os.mkfifo(shared / "pipe")
+    (shared / f"77-{os.uname().nodename}-2-a.jsonl").symlink_to(shared / "pipe")
+    assert train(ONE, shared, **SLURM).out.split() == ["77"]  # type: ignore[arg-type]
+    (mine,) = (path for path in shared.glob("*.jsonl") if not path.is_symlink())
+    assert json.loads(mine.read_text().splitlines()[-1])["status"] == "finished"
+
+
+# -- exec --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_stranger_does_not_silence_exec_by_naming_its_run_or_its_process(shared: Path):
+    namespace = Path("/proc/self/ns/pid").stat().st_ino
+    neighbours = OtherWriters(shared, "mine", os.getpid())
+    of(MALLORY, shared / "a.jsonl", ev="start", run="mine")
+    of(MALLORY, shared / "b.jsonl", ev="start", run="other", pid=os.getpid(), pidns=namespace)
+    assert neighbours.look() == []
+    of(0, shared / "c.jsonl", ev="start", run="mine")
+    assert [one.name for one in neighbours.look()] == ["c.jsonl"], "who reports for himself is heard"
+
+
+@pytest.fixture
+def as_user() -> Iterator[int]:
+    """This process as another user than root, for the length of a test."""
+    os.seteuid(1001)
+    yield 1001
+    os.seteuid(0)
+
+
+def test_a_strangers_file_of_a_known_name_is_not_this_trainings_progress(as_user: int):
+    state = '{"epoch": 1.0, "global_step": 10, "max_steps": 40}'
+    with tempfile.TemporaryDirectory() as folder:  # one that is in this user's reach
+        tailer = FileTailer(Path(folder), (), 0)
+        (Path(folder) / "trainer_state.json").write_text(state)
+        assert len(tailer.look()) == 1
+        strange = Path(folder) / "run" / "trainer_state.json"
+        strange.parent.mkdir()
+        strange.write_text(state.replace("1.0", "900.0"))
+        os.seteuid(0)
+        os.chown(strange, MALLORY, MALLORY)
+        os.seteuid(as_user)
+        assert tailer.look() == []
+        assert len(FileTailer(None, [str(strange)], 0).look()) == 1, "a file that the user named is read, whosever"
+
+
+def test_a_pipe_that_takes_a_files_place_does_not_hold_up_exec(shared: Path):
+    tailer = FileTailer(shared, (), 0)
+    path = shared / "results.csv"
+    path.write_text("epoch,time\n1,2\n")
+    os.mkfifo(shared / "pipe")
+    assert tailer.look() is not None
+    (shared / "pipe").rename(path)
+    done = threading.Event()
+    threading.Thread(target=lambda: (tailer.look(), done.set()), daemon=True).start()  # type: ignore[func-returns-value]
+    assert done.wait(10.0)
+
+
+# -- epochcost event ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("laid", ["a file that anybody may write", "a link", "a directory", "a pipe", "a second name"])
+def test_a_line_never_goes_into_what_a_stranger_has_laid_there(shared: Path, laid: str):
+    host = event._host()
+    taken = shared / f"r-{host}-shell.jsonl"
+    other = of(MALLORY, shared / "other", ev="start")
+    if laid == "a file that anybody may write":
+        of(MALLORY, taken, ev="start").chmod(0o666)
+    elif laid == "a link":
+        taken.symlink_to(other)
+    elif laid == "a directory":
+        taken.mkdir()
+    elif laid == "a pipe":
+        os.mkfifo(taken)
+    else:
+        taken.hardlink_to(of(0, shared / "precious", ev="start"))
+    before = other.read_bytes()
+    for kind in ("start", "end"):
+        assert event.main([kind, "--run", "r"], environment(shared)) == 0
+    assert other.read_bytes() == before
+    mine = shared / f"r-{host}-shell-{os.geteuid()}.jsonl"
+    assert [json.loads(line)["ev"] for line in mine.read_text().splitlines()] == ["start", "end"]
+
+
+def test_who_has_taken_every_name_is_told_of(shared: Path, capsys: pytest.CaptureFixture[str]):
+    host = event._host()
+    names = [f"r-{host}-shell", f"r-{host}-shell-0", *(f"r-{host}-shell-0-{n}" for n in range(2, event.MOST_NAMES))]
+    for name in names:
+        of(MALLORY, shared / f"{name}.jsonl", ev="start")
+    with pytest.raises(SystemExit, match="1"):
+        event.main(["start", "--run", "r"], environment(shared))
+    assert "another user has taken every name" in capsys.readouterr().err
+
+
+# -- opening is doing --------------------------------------------------------------------------------------------------
+
+
+def test_what_is_no_regular_file_is_not_even_opened(shared: Path):
+    os.mkfifo(shared / "pipe")
+    through = threading.Event()
+
+    def write() -> None:
+        os.close(os.open(shared / "pipe", os.O_WRONLY))  # goes on once somebody opens it for reading
+        through.set()
+
+    writer = threading.Thread(target=write, daemon=True)
+    writer.start()
+    for _ in range(20):
+        with pytest.raises(UntrustedFileError, match="not a regular file"):
+            open_regular(shared / "pipe")
+    assert not through.wait(0.2)
+    os.close(os.open(shared / "pipe", os.O_RDONLY | os.O_NONBLOCK))
+    writer.join(10.0)
+    assert through.is_set()

@@ -1,0 +1,89 @@
+"""A directory for each user, read by root's agent: a stranger has none of the ways that a shared directory leaves."""
+
+from __future__ import annotations
+
+import pytest
+from tests.trust.attacks import FLOODS, TAKES_OVER, VICTIM
+from tests.trust.shared_node import SharedNode, can_be_made, shared_node
+from tests.waiting import wait_for
+
+pytestmark = pytest.mark.skipif(not can_be_made(), reason="needs root, namespaces, setpriv and a Python for all users")
+USERS = "/run/epochcost-users"
+ANN, MALLORY = 1001, 65534
+EPOCHS, SECONDS = 12, 0.5
+IN_HIS_OWN = f"""
+import json, os, subprocess, sys, time
+mine, victim = "{USERS}/mallory", sys.argv[1]
+def tried(do, *args):
+    try:
+        do(*args)
+    except OSError as err:
+        print(type(err).__name__, flush=True)
+    else:
+        print("done", do.__name__, flush=True)
+tried(os.listdir, "{USERS}/ann")
+tried(os.mkdir, "{USERS}/another")
+tried(os.rename, mine, "{USERS}/ann")
+tried(os.rmdir, mine)
+tried(os.symlink, "{USERS}/ann", "{USERS}/alias")
+for number in range(200):
+    with open(f"{{mine}}/m{{number}}.jsonl", "w") as out:
+        said = {{"v": 1, "ts": time.time(), "run": victim, "continues": f"m{{number - 1}}.jsonl"}}
+        for ev in ({{"ev": "start"}}, {{"ev": "end", "status": "failed"}}):
+            out.write(json.dumps({{**said, **ev}}))
+            out.write("\\n")
+os.symlink("{USERS}/ann", f"{{mine}}/dir.jsonl")
+os.symlink("/run/rootonly", f"{{mine}}/secret.jsonl")
+os.symlink("/run/rootonly", f"{{mine}}/{{victim}}.cost.json")
+os.mkfifo(f"{{mine}}/pipe.jsonl")
+print("begun", flush=True)
+"""
+
+
+def made(node: SharedNode) -> None:
+    script = f"import os; os.umask(0); os.mkdir('{USERS}', 0o755)\n" + "".join(
+        f"os.mkdir('{USERS}/{name}', 0o700); os.chown('{USERS}/{name}', {user}, {user})\n"
+        for name, user in (("ann", ANN), ("mallory", MALLORY))
+    )
+    assert node.start_as(0, script).wait(timeout=30) == 0
+
+
+def begun(node: SharedNode, attack: str, **env: str) -> list[str]:
+    program = node.start_as(MALLORY, attack, "victim", **env)
+    assert program.stdout is not None
+    said = []
+    while not said or said[-1] != "begun":
+        line = program.stdout.readline()
+        assert line, f"the attack did not begin: {said}"
+        said.append(line.strip())
+    return said
+
+
+def test_the_victim_is_metered_and_told_in_his_own_directory_whatever_a_stranger_does_in_all_others():
+    with shared_node() as node:
+        made(node)
+        node.start_agent(f"--events.user-dirs={USERS}/*")
+        victim = node.start_as(ANN, VICTIM, "victim", str(EPOCHS), str(SECONDS), EPOCHCOST_DIR=f"{USERS}/ann")
+        wait_for(lambda: ("run_epochs_total", "victim") in node.samples(), what="the victim's run")
+        said = begun(node, IN_HIS_OWN)
+        assert said[:-1] == ["PermissionError"] * 5, "the directories are root's to make"
+        for attack in (TAKES_OVER, FLOODS):  # from the shared directory
+            begun(node, attack)
+        printed = victim.communicate(timeout=120)[0].splitlines()
+        final = wait_for(
+            lambda: samples if (samples := node.samples()).get(("run_gpus", "victim"), 1.0) == 0.0 else None,
+            what="the end of the victim's run",
+        )
+        assert final["run_epochs_total", "victim"] == EPOCHS
+        assert final["run_lost_epochs_total", "victim"] == 0
+        seconds = final["run_seconds_total", "victim"]
+        assert EPOCHS * SECONDS <= seconds < EPOCHS * SECONDS + 30.0
+        assert printed[-1].startswith("at the end ")
+        assert 0.3 * seconds <= float(printed[-1].split()[-2]) <= seconds + 1.0, (
+            "a dollar a second, shared by two users"
+        )
+        log = node.log.read_text()
+        assert "secretpin" not in log
+        assert "Traceback" not in log
+        look = f"import os; print(os.path.getsize('/run/rootonly'), sorted(os.listdir('{USERS}')))"
+        assert node.start_as(0, look).communicate(timeout=30)[0] == "21 ['ann', 'mallory']\n"
