@@ -140,6 +140,7 @@ def make_parser() -> argparse.ArgumentParser:
                 "what", nargs=2, metavar="rent own", help="comparison to run; only `rent own` is supported"
             )
         add_flags(sub, _report_settings(name))
+    _add_guard(commands)
     for name, kind in KINDS.items():
         text = f"write the {kind.text}"
         sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", allow_abbrev=False)
@@ -154,6 +155,22 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         print(version_line(__version__))
         parser.exit()
+
+
+def _add_guard(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    from epochcost.guard.guard_command import GuardSettings
+
+    text = "read the guard's policies (check), or play them over the past that a Prometheus has (replay)"
+    sub = commands.add_parser("guard", help=text, description=f"{text[0].upper()}{text[1:]}.", allow_abbrev=False)
+    sub.add_argument("what", choices=("check", "replay"))
+    add_flags(sub, GuardSettings)
+
+
+def _guard(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
+    from epochcost.guard.guard_command import GuardSettings, check, play
+
+    settings = load(GuardSettings, "guard", flags, environ)
+    return check(settings) if flags["what"] == "check" else play(settings)
 
 
 def _add_once(parser: argparse.ArgumentParser) -> None:
@@ -366,4 +383,5 @@ _COMMANDS: Mapping[str, Callable[[Mapping[str, str | None], Mapping[str, str]], 
     "report": _report,
     "compare": _compare,
     "job": _job,
+    "guard": _guard,
 }
