@@ -346,6 +346,40 @@ WASTE_FILE = RuleFile(
                     """,
                 ),
             ],
-        )
+        ),
+        Group(
+            "epochcost-day",
+            [
+                record(
+                    "machine:epochcost_waste_usd:archive",
+                    f"sum by (MACHINE) (max by (MACHINE, state) (epochcost_node_cost_usd_total{{{WASTE}}}))",
+                ),
+                record("machine:epochcost_cost_usd:archive", "machine:epochcost_cost_usd:settled"),
+                record(
+                    "node:epochcost_waste_usd:day",
+                    """
+                    (
+                      machine:epochcost_waste_usd:archive
+                      - on (MACHINE) min_over_time(machine:epochcost_waste_usd:archive[1d])
+                    )
+                    * on (MACHINE) group_left (node) node:epochcost_node_info:max
+                    """,
+                ),
+                record(
+                    "node:epochcost_waste_ratio:day",
+                    """
+                    node:epochcost_waste_usd:day
+                    / on (MACHINE) group_left ()
+                    (
+                      machine:epochcost_cost_usd:archive
+                      - on (MACHINE) min_over_time(machine:epochcost_cost_usd:archive[1d])
+                      > 0
+                    )
+                    """,
+                ),
+            ],
+            interval="5m",
+            comment="What each machine wasted within a day, by its own counters: of a younger one, since it was seen.",
+        ),
     ],
 )
