@@ -71,8 +71,8 @@ def test_the_victim_is_metered_and_told_in_his_own_directory_whatever_a_stranger
             begun(node, attack)
         printed = victim.communicate(timeout=120)[0].splitlines()
         final = wait_for(
-            lambda: samples if (samples := node.samples()).get(("run_gpus", "victim"), 1.0) == 0.0 else None,
-            what="the end of the victim's run",
+            lambda: samples if (samples := node.samples()).get(("run_epochs_total", "victim")) == EPOCHS else None,
+            what="all of the victim's epochs",
         )
         assert final["run_epochs_total", "victim"] == EPOCHS
         assert final["run_lost_epochs_total", "victim"] == 0
