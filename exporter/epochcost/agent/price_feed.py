@@ -95,8 +95,11 @@ class PriceFeed:
         self.health = CollectorHealth(success=False, duration_seconds=0.0, error="not asked yet")
 
     def start(self, spread: float = 0.0) -> None:
-        """Begin to ask, within ``spread`` seconds: thousands of agents may have started in this very instant."""
-        self._spread = spread
+        """Begin to ask, within ``spread`` seconds: thousands of agents may have started in this very instant.
+
+        It waits no longer than between two questions: who asks every two seconds wants to know soon.
+        """
+        self._spread = min(spread, self._interval)
         self._thread.start()
 
     def stop(self) -> None:
