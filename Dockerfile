@@ -10,6 +10,8 @@ COPY grafana/dashboards grafana/dashboards
 COPY deploy/systemd deploy/systemd
 COPY deploy/slurm deploy/slurm
 COPY deploy/helm/epochcost/values.yaml deploy/helm/epochcost/
+# docker build --build-arg EPOCHCOST_COMMIT=$(git rev-parse --short=12 HEAD): what `epochcost --version` names.
+ARG EPOCHCOST_COMMIT=
 # The environment has no pip of its own, so nothing that installs software reaches the final image.
 RUN python -m venv --without-pip /opt/epochcost \
  && python -m pip --python /opt/epochcost/bin/python install --no-cache-dir ".[all]"

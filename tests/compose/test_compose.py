@@ -233,6 +233,7 @@ class TestTheImage:
         lines = (ROOT / ".dockerignore").read_text().split()
         assert "*" in lines
         assert {line for line in lines if line.startswith("!")} == {
+            "!hatch_build.py",
             "!pyproject.toml",
             "!README.md",
             "!LICENSE",

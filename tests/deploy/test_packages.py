@@ -135,11 +135,27 @@ def test_install_first_dollar_kill_reboot_upgrade_purge(
     assert NEWER in machine.run("dpkg-query -W epochcost")
     assert wait_for(lambda: dollars(machine), 60, "the run after the upgrade") == pytest.approx(total, abs=0.01)
 
+    a_directory_for_each_user(machine)
+    assert dollars(machine) == pytest.approx(total, abs=0.01)
+
     machine.run("dpkg --purge epochcost; userdel ada")
     machine.run("rm -rf /etc/systemd/system/epochcost-agent.service.d /opt/train.py /var/tmp/seconds-*")
     assert machine.paths() - before == set()
     assert machine.run("getent passwd; getent group") == users
     assert machine.run("systemctl --no-legend list-units 'epochcost*'; ls -d /run/epochcost* 2>/dev/null || true") == ""
+
+
+def a_directory_for_each_user(machine: Booted) -> None:
+    """The unit with Slurm's drop-in: root with one capability reads a directory that is ada's alone."""
+    machine.run(
+        "epochcost slurm --out /tmp/slurm; install -D -m 0644 /tmp/slurm/agent.conf "
+        "/etc/systemd/system/epochcost-agent.service.d/slurm.conf; systemctl daemon-reload; "
+        "install -d -m 0700 -o ada /run/epochcost-users/ada; systemctl restart epochcost-agent"
+    )
+    where = "EPOCHCOST_DIR=/run/epochcost-users/ada EPOCHCOST_RUN=hers"
+    machine.start("train-3", f"{where} exec epochcost exec -- python3 /opt/train.py 4 /var/tmp/seconds-3")
+    wait_for(lambda: machine.figure("run_epochs_total", 'run="hers"') == 4, 60, "the epochs of ada's own directory")
+    assert machine.run("ls /run/epochcost-users/ada").count(".cost.json") == 1
 
 
 def container_shows_its_own_boot(machine: Booted) -> None:

@@ -77,12 +77,12 @@ class CostFiles:
         Args:
             runs: those that are shown.
             now: on the node timeline.
-            homes: keys of the users' directories in which a run is reported, where it is.
+            homes: keys of the directories in which a run is reported, where one user's is among them.
             places: the users' directories that are there.
             all_changed: write every file whose run has cost on, too; else only what a training may decide by.
         """
         errors: dict[str, str] = {}
-        by_key = {place.key: place for place in places}
+        by_key = {place.key: place for place in (self._shared, *places)}
         for run in runs:
             scope = scope_of(run)
             at = [by_key[key] for key in (homes or {}).get(run.run, ()) if key in by_key] or [self._shared]

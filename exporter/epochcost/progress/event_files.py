@@ -211,12 +211,16 @@ class EventFiles:
         return found
 
     def homes(self) -> dict[RunId, set[str]]:
-        """In which directories of one user each a run is reported; those that are reported elsewhere are left out."""
+        """In which directories a run is reported that is in one of one user's; all others are left out."""
         homes: dict[RunId, set[str]] = {}
-        if len(self.places) > len(self._fixed):
-            for file in self._files.values():
-                if file.place not in (SHARED, FROM_NETWORK) and file.run:
-                    homes.setdefault(RunId(file.run), set()).add(file.place)
+        if len(self.places) == len(self._fixed):
+            return homes
+        for file in self._files.values():
+            if file.place not in (SHARED, FROM_NETWORK) and file.run:
+                homes.setdefault(RunId(file.run), set()).add(file.place)
+        for file in self._files.values():
+            if file.place == SHARED and file.stage is FileStatus.OPEN and file.run in homes:
+                homes[RunId(file.run)].add(SHARED)
         return homes
 
     def state(self) -> dict[str, Any]:
