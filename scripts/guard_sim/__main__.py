@@ -28,8 +28,9 @@ def main(arguments: list[str]) -> int:
     while whole.hours < wanted:
         whole.add(play(seed))
         seed += 1
-        if sys.stderr.isatty():
-            print(f"\r{whole.hours:.0f} machine-hours, {len(whole.wrong)} wrong", end="", file=sys.stderr)
+        share = whole.ended_usd / whole.perfect_usd if whole.perfect_usd else 1.0
+        said = f"{whole.hours:.0f} machine-hours: {whole.stops} stops, {len(whole.wrong)} wrong, {share:.1%}"
+        print(said, file=sys.stderr, flush=True)
     share = whole.ended_usd / whole.perfect_usd if whole.perfect_usd else 1.0
     print("\n".join(whole.wrong[:20]))
     print(

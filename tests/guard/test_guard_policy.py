@@ -35,6 +35,12 @@ def test_each_ready_policy_is_a_policy_and_explained(name: str) -> None:
     assert len(ABOUT[name]) > 200
 
 
+def test_the_example_is_a_policy_file_and_dry() -> None:
+    found = read(Path(__file__).parents[2] / "examples" / "guard.yml")
+    assert [policy.name for policy in found.policies] == list(READY)
+    assert all(policy.dry_run for policy in found.policies)
+
+
 def test_what_a_file_says_of_a_ready_policy_counts_more() -> None:
     (policy,) = policy_set(FORGOTTEN).policies
     assert policy.when.for_seconds == 600

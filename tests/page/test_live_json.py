@@ -23,7 +23,7 @@ GPU_KEYS = (
 )
 RUN_KEYS = (
     "run experiment team owner_user launcher launcher_job "
-    "framework state started_ts ended_ts last_event_ts gpus share seconds cost_usd "
+    "framework state stopped started_ts ended_ts last_event_ts gpus share seconds cost_usd "
     "epoch epochs_planned "
     "epochs_executed epochs_useful epochs_lost steps batch_size last_epoch_seconds last_epoch_cost_usd "
     "current_epoch_seconds current_epoch_cost_usd mean_epoch_cost_usd mean_epoch_seconds projected_cost_usd "
@@ -39,7 +39,7 @@ RUN_KEYS = (
 )
 def test_the_json_has_exactly_the_published_keys(snapshot):
     live = live_json(snapshot)
-    assert set(live) == {"v", "t", "version", "simulated", "node", "gpus", "runs", "problems"}
+    assert set(live) == {"v", "t", "version", "simulated", "node", "gpus", "runs", "problems", "guard"}
     assert set(live["node"]) == set(NODE_KEYS.split())
     assert all(set(gpu) == set(GPU_KEYS.split()) for gpu in live["gpus"])
     assert all(set(run) == set(RUN_KEYS.split()) for run in live["runs"])

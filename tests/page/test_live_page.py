@@ -9,6 +9,8 @@ from tests.page import snapshots
 from tests.waiting import wait_for
 
 from epochcost.agent.snapshot import CountedProgress, RunView, StoredRun
+from epochcost.guard.decisions import GuardView, Waiting
+from epochcost.guard.keeps import Keep
 from epochcost.model import RunId, RunState
 from epochcost.palette import PALETTE, SHOWN_AS
 
@@ -437,3 +439,15 @@ def test_landmarks_headings_and_meters_have_names(page):
     assert unnamed == []
     assert page.run("return document.querySelectorAll('h1').length") == 1
     assert page.run("return document.documentElement.lang") == "en"
+
+
+def test_what_the_guard_waits_for_and_who_keeps_what_is_said_in_words(page) -> None:
+    waiting = Waiting("hung-run", "r-1", "stalled", 0.0, 3.0, 1.0, "checkpoint", seconds=600.0, dry_run=False)
+    kept = Keep("file keep.1", 1001, "", snapshots.one_gpu().t + 3600, "user 1001", "<b>debugging</b>")
+    page.open(replace(snapshots.one_gpu(), guard=GuardView(waiting=(waiting,), keeps=(kept,), void="no price")))
+    assert page.texts("#guard .banner") == [
+        "guard: nothing is decided now: no price",
+        "guard hung-run: run r-1 is stalled for 10 min; next: checkpoint",
+        "guard: user 1001 keeps what is theirs for 60 min more: <b>debugging</b>",
+    ]
+    assert page.text("#keep") == ""

@@ -120,7 +120,7 @@ def test_after_one_failure_of_a_bound_it_is_never_asked_again(name: str, monkeyp
         it = writer(server.url)
         wait_for(lambda: it.dead and not it._thread.is_alive(), 20.0, "the end of the writer")
         assert len(server.heads) == 1
-    assert "no epochcost agent" in caplog.text
+    assert "not an epochcost agent" in caplog.text
     assert not it.put(b"{}\n")
 
 

@@ -75,6 +75,7 @@ class Guarding:
         self._looked_t = float("-inf")
         self._typing = interactive(wall())
         self._machine = ""
+        self._has_asked = False
 
     # -- each second -------------------------------------------------------------------------------------------------
 
@@ -86,7 +87,7 @@ class Guarding:
         for outcome in self.executor.outcomes():
             self.guard.report(outcome)
         users = {run.run: self._files.owners.user_of(run.run) for run in snapshot.runs}
-        if snapshot.t - self._looked_t >= LOOK_SECONDS:
+        if self._has_asked or snapshot.t - self._looked_t >= LOOK_SECONDS:  # a keep counts until the last moment
             self._looked_t = snapshot.t
             self._look(snapshot.t, users)
         facts = Facts(
@@ -101,6 +102,7 @@ class Guarding:
             no_room=_no_room(self._events),
         )
         decisions = self.guard.tick(self._observer.observe(snapshot, facts))
+        self._has_asked = any(one.keep_link for one in decisions.view.waiting)
         for notice in decisions.notices:
             self._tell(notice)
         self._fault = ""

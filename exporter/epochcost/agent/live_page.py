@@ -6,7 +6,7 @@ import base64
 import hashlib
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
 from typing import Any, TypeAlias
 
@@ -72,6 +72,7 @@ def live_json(snapshot: Snapshot) -> Json:
         "gpus": [_gpu(gpu) for gpu in snapshot.gpus],
         "runs": [_run(run) for run in snapshot.runs],
         "problems": list(snapshot.problems),
+        "guard": list(guard_lines(snapshot)),
     }
     return {key: _finite(value) for key, value in document.items()}
 
@@ -102,6 +103,25 @@ def _node(view: NodeView) -> Json:
         "memory_total_bytes": host.memory_total_bytes if host else None,
         "power_watts": view.power_watts,
     }
+
+
+def guard_lines(snapshot: Snapshot) -> Iterator[str]:
+    """What the guard waits for, what it does not know, and who keeps what, as sentences; none without a policy."""
+    guard = snapshot.guard
+    if guard is None:
+        return
+    if guard.void:
+        yield f"guard: nothing is decided now: {guard.void}"
+    for one in guard.waiting:
+        what = f"run {one.subject}" if one.subject else "this machine"
+        dry = " (dry run)" if one.dry_run else ""
+        left = "" if one.next_ts is None else f" in {max(0.0, one.next_ts - snapshot.t) / 60:.0f} min"
+        step = "given up, see the log" if one.gave_up else f"next: {one.next_step}{left}" if one.next_step else "done"
+        yield f"guard {one.policy}{dry}: {what} is {one.condition} for {one.seconds / 60:.0f} min; {step}"
+    for keep in guard.keeps:
+        what = f"run {keep.subject}" if keep.subject else "what is theirs"
+        why = f": {keep.why}" if keep.why else ""
+        yield f"guard: {keep.by} keeps {what} for {max(0.0, keep.until_t - snapshot.t) / 60:.0f} min more{why}"
 
 
 def _cost(totals: StateTotals, unpriced_seconds: float) -> float | None:

@@ -1,0 +1,102 @@
+"""Keep files count by whose they are; a webhook that does not answer holds nobody up."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from tests.guard.seen import T0
+
+from epochcost.guard.conditions import Finding
+from epochcost.guard.decisions import Notice
+from epochcost.guard.keep_files import KeepFileError, KeepFiles, present, wish_of
+from epochcost.guard.keeps import KeepBook
+from epochcost.guard.observation import Person
+from epochcost.guard.policy import Condition, Webhook
+from epochcost.guard.webhook import Sender
+
+SOMEBODY, ANOTHER = 65534, 65533
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="files of other users can be made by root alone")
+
+
+def put(directory: Path, name: str, text: str, uid: int) -> Path:
+    file = directory / name
+    file.write_text(text)
+    os.utime(file, (T0, T0))
+    os.chown(file, uid, uid)
+    return file
+
+
+def looked(directory: Path, *uids: int) -> tuple[KeepBook, KeepFiles]:
+    book, files = KeepBook(), KeepFiles(directory, 86400.0)
+    files.look(book, uids, T0, T0)
+    return book, files
+
+
+@AS_ROOT
+def test_a_file_counts_for_its_user_and_under_his_name_alone(tmp_path: Path) -> None:
+    put(tmp_path, f"keep.{SOMEBODY}", "4h mine", SOMEBODY)
+    put(tmp_path, f"keep.{ANOTHER}", "4h not mine", SOMEBODY)
+    put(tmp_path, "keep.0", "4h nor this", SOMEBODY)
+    book, files = looked(tmp_path, 0, SOMEBODY, ANOTHER)
+    assert [(keep.uid, keep.why, keep.until_t) for keep in book.keeps.values()] == [(SOMEBODY, "mine", T0 + 4 * 3600)]
+    assert "belongs to user" in files.problems["keep.0"]
+
+
+@AS_ROOT
+def test_names_that_others_have_taken_do_not_hinder(tmp_path: Path) -> None:
+    put(tmp_path, f"keep.{SOMEBODY}", "30d", ANOTHER)
+    put(tmp_path, f"keep.{SOMEBODY}.1", "4h mine", SOMEBODY)
+    book, _ = looked(tmp_path, SOMEBODY)
+    assert [keep.why for keep in book.keeps.values()] == ["mine"]
+    (tmp_path / f"keep.{SOMEBODY}").unlink()
+    book, _ = looked(tmp_path, SOMEBODY)
+    assert [keep.why for keep in book.keeps.values()] == ["mine"]
+
+
+@AS_ROOT
+def test_links_pipes_and_nonsense_keep_nothing(tmp_path: Path) -> None:
+    (tmp_path / f"keep.{SOMEBODY}").symlink_to("/etc/hostname")
+    os.mkfifo(tmp_path / f"keep.{SOMEBODY}.1")
+    put(tmp_path, f"keep.{SOMEBODY}.2", "for ever", SOMEBODY)
+    put(tmp_path, f"keep.{SOMEBODY}.3", "4h " + "x" * 2000, SOMEBODY)
+    book, files = looked(tmp_path, SOMEBODY)
+    assert book.keeps == {}
+    assert len(files.problems) == 4
+
+
+def test_a_long_wish_is_as_long_as_the_policy_allows_and_an_old_one_is_over(tmp_path: Path) -> None:
+    file = put(tmp_path, f"keep.{os.geteuid()}", "30d", os.geteuid())
+    book, files = looked(tmp_path, os.geteuid())
+    assert [keep.until_t for keep in book.keeps.values()] == [T0 + 86400]
+    file.unlink()
+    files.look(book, [os.geteuid()], T0 + 10, T0 + 10)
+    assert book.keeps == {}
+
+
+@pytest.mark.parametrize("text", ["", "four hours", "4h2", "-4h", "1e9h", "0h", "31d"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(KeepFileError):
+        wish_of(text)
+
+
+@AS_ROOT
+def test_a_policys_keep_file_of_somebody_else_keeps_nothing(tmp_path: Path) -> None:
+    file = put(tmp_path, "keep-it", "", SOMEBODY)
+    of_others = Finding("", Condition.VACANT, 1.0, (), (Person(ANOTHER),))
+    assert present((str(file), str(tmp_path / "none")), of_others) == ""
+    assert present((str(file),), Finding("", Condition.VACANT, 1.0, (), (Person(SOMEBODY),))) == str(file)
+
+
+def test_a_webhook_that_does_not_answer_is_given_up_and_holds_nobody_up() -> None:
+    notice = Notice("p", "", "tell", "done", "p: tell", 1.0, 0.5, keep_link="x")
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        sender = Sender(Webhook(f"http://127.0.0.1:{silent.getsockname()[1]}/", 0.2), pause_seconds=0.01)
+        sender.send(notice, "n-1", "http://127.0.0.1/#keep=!x")
+        sender.wait(30.0)
+    assert sender.failures == 1
+    assert sender.error
