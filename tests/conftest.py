@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
+hypothesis.settings.register_profile("any machine", deadline=None)  # how long an example takes says nothing
+hypothesis.settings.load_profile("any machine")
 TESTS = Path(__file__).parent
 BUILT_ONCE = ("demo", "report")
 """Folders whose files share a fixture that takes long to build: each is one group. Elsewhere a file is one."""

@@ -17,7 +17,7 @@ SERVICES = {
     "untrusted_files",
     "shown_text",
     "shutdown",
-    "guard",
+    "guarded_collector",
     "settings",
     "palette",
     "_version",
@@ -46,6 +46,7 @@ PARTS = {
     "agent/agent_health.py": {"nodes"},
     "agent/agent_memory.py": {"nodes", "progress"},
     "agent/agent_server.py": {"progress"},
+    "agent/guarding.py": {"progress"},
     "agent/beat.py": {"nodes", "progress"},
     "agent/cost_files.py": {"progress"},
     "agent/preemption_file.py": {"progress"},
@@ -131,6 +132,26 @@ def test_reports_know_what_is_stored_and_of_prices_the_owned_machine_and_the_bil
     assert ours(path) <= FOR_EVERY_ROOM | {"settings", "palette", "prices", "reports", "store"}
     prices = {name for name in imported(path) if name.startswith("epochcost.prices.")}
     assert prices <= {"epochcost.prices.owned.owned_source", "epochcost.prices.billing"}
+
+
+@pytest.mark.parametrize("path", [f for f in FILES if part(f) == "guard"], ids=lambda p: p.name)
+def test_the_guard_decides_by_what_it_is_shown_and_knows_no_room_and_no_program(path: Path) -> None:
+    assert ours(path) <= FOR_EVERY_ROOM | {"settings", "store", "guard"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["observation", "policy", "conditions", "evidence", "ladder", "account", "decisions", "engine", "placeholders"],
+)
+def test_what_the_guard_decides_by_is_driven_by_its_observations_alone(name: str) -> None:
+    loaded = {module.split(".")[0] for module in imported(PACKAGE / "guard" / f"{name}.py")}
+    assert not loaded & {"time", "os", "io", "pathlib", "socket", "subprocess", "threading"}
+
+
+def test_an_agent_without_a_policy_loads_nothing_of_the_guard() -> None:
+    program = "import sys, epochcost.agent.app; print([n for n in sys.modules if n.startswith('epochcost.guard.')])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("path", [f for f in FILES if part(f) == "store"], ids=lambda p: p.name)

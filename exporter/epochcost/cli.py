@@ -28,6 +28,7 @@ EXTRA = {"agent": "agent", "check": "agent", "prices": "prices", "demo": "agent"
 LAUNCH = {
     "exec": "run an unmodified training command and report it as one run",
     "event": "write one event of a run, from a shell or any other language",
+    "keep": "put the guard's actions off for your runs and GPUs on this machine",
 }
 REPORTS = {
     "report": "what training cost in a span of time, as a table, CSV, JSON, Markdown or a page, from Prometheus",
@@ -75,9 +76,26 @@ def _launch(name: str, arguments: Sequence[str]) -> int:
         from epochcost.launch.command import main as launch
 
         return launch(arguments, os.environ)
+    if name == "keep":
+        return _keep(arguments)
     from epochcost.launch.event import main as tell
 
     return tell(arguments, os.environ)
+
+
+def _keep(arguments: Sequence[str]) -> int:
+    from epochcost.guard.keep_command import main as keep
+    from epochcost.guard.keep_command import parser
+    from epochcost.training.directory import events_dir
+
+    if not arguments or {"-h", "--help"} & set(arguments):
+        parser().parse_args(["--help"])
+    try:
+        directory = events_dir(os.environ)
+    except OSError as err:
+        print(f"epochcost keep: no directory for events: {err}", file=sys.stderr)
+        return 1
+    return keep(arguments, directory)
 
 
 def _missing(extra: str) -> str:
@@ -122,6 +140,7 @@ def make_parser() -> argparse.ArgumentParser:
                 "what", nargs=2, metavar="rent own", help="comparison to run; only `rent own` is supported"
             )
         add_flags(sub, _report_settings(name))
+    _add_guard(commands)
     for name, kind in KINDS.items():
         text = f"write the {kind.text}"
         sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", allow_abbrev=False)
@@ -136,6 +155,22 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         print(version_line(__version__))
         parser.exit()
+
+
+def _add_guard(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    from epochcost.guard.guard_command import GuardSettings
+
+    text = "read the guard's policies (check), or play them over the past that a Prometheus has (replay)"
+    sub = commands.add_parser("guard", help=text, description=f"{text[0].upper()}{text[1:]}.", allow_abbrev=False)
+    sub.add_argument("what", choices=("check", "replay"))
+    add_flags(sub, GuardSettings)
+
+
+def _guard(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
+    from epochcost.guard.guard_command import GuardSettings, check, play
+
+    settings = load(GuardSettings, "guard", flags, environ)
+    return check(settings) if flags["what"] == "check" else play(settings)
 
 
 def _add_once(parser: argparse.ArgumentParser) -> None:
@@ -348,4 +383,5 @@ _COMMANDS: Mapping[str, Callable[[Mapping[str, str | None], Mapping[str, str]], 
     "report": _report,
     "compare": _compare,
     "job": _job,
+    "guard": _guard,
 }

@@ -390,6 +390,7 @@ class TrainingEvent:
         job, launcher: what a launcher started (its id), and which launcher; facts about the run, never its identity.
         attempt: the newest attempt's number, as the launcher counts; for people, never summed by.
         user: who began the run, as the system counts users; None where that is not known.
+        stopped: the policy of the guard by which it ended.
     """
 
     kind: EventKind
@@ -423,3 +424,4 @@ class TrainingEvent:
     launcher: str | None = None
     attempt: int | None = None
     user: int | None = None
+    stopped: str | None = None

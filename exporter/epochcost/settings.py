@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 PREFIX = "EPOCHCOST_"
 CONFIG_FLAG = "config.file"
-SECTIONS = ("agent", "prices", "report", "compare", "demo")
+SECTIONS = ("agent", "prices", "report", "compare", "demo", "guard")
 """Of the YAML file: one for each program."""
 
 

@@ -7,6 +7,7 @@ from board import Grid, query_variable, to_json
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.common import VizOrientation
 from grafana_foundation_sdk.models.dashboard import Panel
+from guard_panels import guard_band
 from panels import (
     AMBER,
     BLUE,
@@ -59,6 +60,7 @@ def fleet() -> str:
     _who_pays(grid)
     grid.band(10, (24, _nodes()))
     grid.band(9, (24, _runs()))
+    grid.band(7, *guard_band())
     return to_json(
         UID,
         "epochcost / Fleet",

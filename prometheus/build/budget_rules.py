@@ -95,8 +95,18 @@ CALENDAR = [
         "cluster:epochcost_budget_ratio:month",
         "cluster:epochcost_cost_usd:month / cluster:epochcost_budget_usd:month",
     ),
-    burn("rate1d", spent("23h59m59s", 24)),
+    record("cluster:epochcost_cost_usd_per_hour:rate1d", spent("23h59m59s", 24)),
+    burn("rate1d", "cluster:epochcost_cost_usd_per_hour:rate1d"),
     burn("rate3d", spent("71h59m59s", 72)),
+    record(
+        "cluster:epochcost_cost_usd_per_hour:usual",
+        """
+        quantile_over_time(0.9, cluster:epochcost_cost_usd:increase1h[13d] offset 1d)
+        and on (KEEP) last_over_time(cluster:epochcost_cost_usd:increase1h[1h] offset 4d)
+        """,
+        "Nine of ten hours of the two weeks before today cost at most this: what happens every night is usual. "
+        "Not known before the fourth day.",
+    ),
 ]
 RUN_BUDGET = [
     record("run:epochcost_budget_usd:max", "max by (RUN) (epochcost_run_budget_usd) > 0"),

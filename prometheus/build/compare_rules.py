@@ -78,6 +78,37 @@ COMPARE = RuleFile(
                 of_setup("run_setup:epochcost_memory_fill_ratio:max", "run:epochcost_memory_fill_ratio:max"),
             ],
             interval="1m",
-        )
+        ),
+        Group(
+            "epochcost-batch",
+            [
+                record(
+                    "run:epochcost_batch_saving_ratio:measured",
+                    f"""
+                    1 - max by (RUN) (
+                      (
+                        0 * run_setup:epochcost_epoch_seconds:last
+                        + on (KEEP, experiment, {PLACE}, nodes) group_left ()
+                        (
+                          min by (KEEP, experiment, {PLACE}, nodes) (
+                            last_over_time(run_setup:epochcost_epoch_seconds:last[14d])
+                          )
+                          and on (KEEP, experiment, {PLACE}, nodes)
+                          count by (KEEP, experiment, {PLACE}, nodes) (
+                            count by (KEEP, experiment, {PLACE}, nodes, batch_size) (
+                              last_over_time(run_setup:epochcost_epoch_seconds:last[14d])
+                            )
+                          ) > 1
+                        )
+                      )
+                      / on (RUN) run_setup:epochcost_epoch_seconds:last
+                    )
+                    """,
+                    "What the fastest batch of the experiment on machines of this kind, of 14 days, would save of an "
+                    "epoch: by its length, since prices change.",
+                ),
+            ],
+            interval="5m",
+        ),
     ],
 )

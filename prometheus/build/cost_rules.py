@@ -24,6 +24,49 @@ SPENT_NOW = """
       label_replace(0 * machine:epochcost_accounted_seconds:last, "of", "nothing", "", "")
     )
     """
+DAY, MONTH = "scalar(utc:epochcost_day_seconds:last)", "scalar(utc:epochcost_month_seconds:last)"
+
+
+def calendar(at: str) -> str:
+    """The hour, day and month (UTC) of an instant, as labels."""
+    return f"""
+    count_values("month", month(vector({at})))
+    * on () group_left (day) count_values("day", day_of_month(vector({at})))
+    * on () group_left (hour) count_values("hour", hour(vector({at})))
+    """
+
+
+def within(seconds: str) -> str:
+    """The part of a machine's step that lies in the last ``seconds``."""
+    return f"clamp_max({seconds} / clamp_min(machine:epochcost_spent_seconds:step, 1), 1)"
+
+
+def since_before(step: str, whole: str) -> str:
+    """``step`` of machines that were there before; ``whole`` of those whose ledger is new, and 0 of others."""
+    return f"""
+    (
+      {step}
+      unless on (MACHINE)
+      machine:epochcost_cost_usd:settled
+      < on (MACHINE) 0.999 * last_over_time(machine:epochcost_cost_usd:settled[1d] offset 1s)
+    )
+    or
+    (
+      {whole}
+      and on (MACHINE)
+      machine:epochcost_accounted_seconds:last
+      <= on () group_left ()
+      (
+        3600 + (
+          time() - last_over_time(utc:epochcost_evaluation_timestamp_seconds:last[1d] offset 1s)
+          or vector(0)
+        )
+      )
+    )
+    or
+    0 * {whole}
+    """
+
 
 COST = RuleFile(
     "Dollars of nodes and of the fleet, by state. Every rule is explained in docs/rules.md.",
@@ -32,11 +75,15 @@ COST = RuleFile(
             "epochcost-cost",
             [
                 record(
+                    "node_state:epochcost_seconds:rate5m",
+                    "max by (MACHINE, state) (rate(epochcost_node_seconds_total[5m]))",
+                ),
+                record(
                     "node_state:epochcost_time_ratio:rate5m",
                     """
-                    max by (MACHINE, state) (rate(epochcost_node_seconds_total[5m]))
+                    node_state:epochcost_seconds:rate5m
                     / on (MACHINE) group_left ()
-                    (sum by (MACHINE) (max by (MACHINE, state) (rate(epochcost_node_seconds_total[5m]))) > 0)
+                    (sum by (MACHINE) (node_state:epochcost_seconds:rate5m) > 0)
                     """,
                     """
                     Divided by their sum, so that a node's states always sum to its price, also when the agent books
@@ -88,51 +135,84 @@ COST = RuleFile(
                 ),
                 record(
                     "utc:epochcost_calendar:last",
-                    """
-                    count_values("month", month(vector(time() - 1)))
-                    * on () group_left (day) count_values("day", day_of_month(vector(time() - 1)))
-                    * on () group_left (hour) count_values("hour", hour(vector(time() - 1)))
-                    """,
+                    calendar("time() - 1"),
                     "The hour, day and month (UTC) that have just passed: at a full hour, the one that ends then.",
                 ),
                 record("utc:epochcost_evaluation_timestamp_seconds:last", "vector(time())"),
+                record("utc:epochcost_day_seconds:last", "vector((time() - 1) % 86400 + 1)"),
+                record(
+                    "utc:epochcost_month_seconds:last",
+                    "utc:epochcost_day_seconds:last + 86400 * (day_of_month(vector(time() - 1)) - 1)",
+                ),
+                record(
+                    "utc:epochcost_calendar:before_day",
+                    calendar(f"time() - 1 - {DAY}"),
+                    "The last hour of yesterday, and of the month before.",
+                ),
+                record("utc:epochcost_calendar:before_month", calendar(f"time() - 1 - {MONTH}")),
+                record(
+                    "machine:epochcost_priced_seconds:last",
+                    """
+                    machine:epochcost_accounted_seconds:last
+                    - on (MACHINE)
+                    (
+                      max by (MACHINE) (last_over_time(epochcost_node_unpriced_seconds[2m]))
+                      unless on (MACHINE) last_over_time(node:epochcost_price_usd_per_hour:unified[5m])
+                    )
+                    or
+                    machine:epochcost_accounted_seconds:last
+                    """,
+                    "The seconds whose dollars are known: when a price comes late, as many more as it is for.",
+                ),
                 record(
                     "machine:epochcost_spent_usd:step",
+                    since_before(
+                        """
+                        machine:epochcost_cost_usd:now
+                        - on (MACHINE) last_over_time(machine:epochcost_cost_usd:now[1d] offset 1s)
+                        """,
+                        "machine:epochcost_cost_usd:now",
+                    ),
                     """
-                    (
-                      machine:epochcost_cost_usd:now
-                      - on (MACHINE) last_over_time(machine:epochcost_cost_usd:now[1d] offset 1s)
-                      unless on (MACHINE)
-                      machine:epochcost_cost_usd:settled
-                      < on (MACHINE) 0.999 * last_over_time(machine:epochcost_cost_usd:settled[1d] offset 1s)
-                    )
-                    or
-                    (
-                      machine:epochcost_cost_usd:now
-                      and on (MACHINE)
-                      machine:epochcost_accounted_seconds:last
-                      <= on () group_left ()
-                      (
-                        3600 + (
-                          time() - last_over_time(utc:epochcost_evaluation_timestamp_seconds:last[1d] offset 1s)
-                          or vector(0)
-                        )
-                      )
-                    )
-                    or
-                    0 * machine:epochcost_cost_usd:now
-                    """,
-                    """
-                    What the ledger of a machine did since the evaluation before. One that was not seen for a day
-                    counts from now on; one that is younger than an hour, or than the time in which nobody evaluated,
-                    counts as a whole, and so does one that began anew.
+                    What each ledger did since the evaluation before. One that was not seen for a day counts from now
+                    on; one that is younger than an hour, or than the time in which nobody evaluated, counts as a
+                    whole, and so does one that began anew.
                     """,
                 ),
                 record(
+                    "machine:epochcost_spent_seconds:step",
+                    since_before(
+                        """
+                        machine:epochcost_priced_seconds:last
+                        - on (MACHINE) last_over_time(machine:epochcost_priced_seconds:last[1d] offset 1s)
+                        """,
+                        "machine:epochcost_priced_seconds:last",
+                    ),
+                    "And the seconds in which it spent that: the ones before now.",
+                ),
+                record(
                     "cluster:epochcost_spent_usd:step",
-                    """
-                    sum by (KEEP) (machine:epochcost_spent_usd:step)
+                    f"""
+                    sum by (KEEP) (machine:epochcost_spent_usd:step * on (MACHINE) {within(DAY)})
                     * on () group_left (month, day, hour) utc:epochcost_calendar:last
+                    or
+                    (
+                      sum by (KEEP) (
+                        machine:epochcost_spent_usd:step
+                        * on (MACHINE)
+                        ({within(MONTH)} - on (MACHINE) {within(DAY)})
+                      ) != 0
+                    )
+                    * on () group_left (month, day, hour) utc:epochcost_calendar:before_day
+                    or
+                    (
+                      sum by (KEEP) (machine:epochcost_spent_usd:step * on (MACHINE) (1 - {within(MONTH)})) != 0
+                    )
+                    * on () group_left (month, day, hour) utc:epochcost_calendar:before_month
+                    """,
+                    """
+                    What the ledgers of all machines did since the evaluation before. Where that was before midnight or
+                    in another month (nobody evaluated, a price came late), each has its part by time.
                     """,
                 ),
                 record(
@@ -266,6 +346,40 @@ WASTE_FILE = RuleFile(
                     """,
                 ),
             ],
-        )
+        ),
+        Group(
+            "epochcost-day",
+            [
+                record(
+                    "machine:epochcost_waste_usd:archive",
+                    f"sum by (MACHINE) (max by (MACHINE, state) (epochcost_node_cost_usd_total{{{WASTE}}}))",
+                ),
+                record("machine:epochcost_cost_usd:archive", "machine:epochcost_cost_usd:settled"),
+                record(
+                    "node:epochcost_waste_usd:day",
+                    """
+                    (
+                      machine:epochcost_waste_usd:archive
+                      - on (MACHINE) min_over_time(machine:epochcost_waste_usd:archive[1d])
+                    )
+                    * on (MACHINE) group_left (node) node:epochcost_node_info:max
+                    """,
+                ),
+                record(
+                    "node:epochcost_waste_ratio:day",
+                    """
+                    node:epochcost_waste_usd:day
+                    / on (MACHINE) group_left ()
+                    (
+                      machine:epochcost_cost_usd:archive
+                      - on (MACHINE) min_over_time(machine:epochcost_cost_usd:archive[1d])
+                      > 0
+                    )
+                    """,
+                ),
+            ],
+            interval="5m",
+            comment="What each machine wasted within a day, by its own counters: of a younger one, since it was seen.",
+        ),
     ],
 )

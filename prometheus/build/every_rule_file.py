@@ -11,6 +11,7 @@ from cost_rules import COST, WASTE_FILE
 from credit_rules import CREDIT_FILE
 from energy_rules import ENERGY
 from gpu_rules import GPUS
+from limit_rules import LIMITS
 from price_rules import MARKET, PLACE, PRICE
 from rule_text import AlertFile, RuleFile
 from run_rules import RUNS
@@ -23,6 +24,7 @@ FILES: Mapping[str, RuleFile | AlertFile] = {
     "epochcost-energy": ENERGY,
     "epochcost-credit": CREDIT_FILE,
     "epochcost-gpu": GPUS,
+    "epochcost-limits": LIMITS,
     "epochcost-market": MARKET,
     "epochcost-place": PLACE,
     "epochcost-price": PRICE,

@@ -115,20 +115,103 @@ GPUS = RuleFile(
                     "max by (RUN) (part:epochcost_memory_fill_ratio:max and on (PART) part:epochcost_active:now)",
                 ),
                 record(
-                    "run:epochcost_underfill_usd_per_hour:potential",
+                    "run:epochcost_gpu_utilization_ratio:rate5m",
                     """
-                    sum by (RUN) (run_state:epochcost_cost_usd_per_hour:rate5m{state="useful"})
-                    * clamp_min(
-                      1 - run:epochcost_memory_fill_ratio:max / on () group_left ()
-                      epochcost:threshold:memory_target_ratio,
-                      0
+                    avg by (RUN) (
+                      (part:epochcost_active:now >= bool 0)
+                      * on (MACHINE) group_left () node:epochcost_gpu_utilization_ratio:rate5m
                     )
                     """,
-                    "A potential, never part of the waste: what a larger batch might save while the run does useful "
-                    "work.",
+                    "Of the machines that the run is on.",
+                ),
+                record(
+                    "run:epochcost_unused_usd_per_hour:rate5m",
+                    """
+                    (
+                      sum by (RUN) (run_state:epochcost_cost_usd_per_hour:rate5m{state="idle"})
+                      or on (RUN)
+                      0 * sum by (RUN) (run_state:epochcost_cost_usd_per_hour:rate5m)
+                    )
+                    + on (RUN)
+                    (
+                      sum by (RUN) (
+                        max by (PART) (rate(epochcost_run_useful_seconds_total{sm="rest"}[5m]))
+                        * on (MACHINE) group_left () node:epochcost_price_usd_per_hour:unified
+                      )
+                      or on (RUN)
+                      0 * sum by (RUN) (run_state:epochcost_cost_usd_per_hour:rate5m)
+                    )
+                    """,
+                    "What of a training run's dollars its GPUs do not work for: idle, and where it is known, the part "
+                    "of their multiprocessors that did nothing.",
+                ),
+                record(
+                    "run:epochcost_underfill_usd_per_hour:potential",
+                    """
+                    (run:epochcost_batch_saving_ratio:measured * on (RUN) run:epochcost_cost_usd_per_hour:sum)
+                    or on (RUN)
+                    (
+                      (
+                        sum by (RUN) (run_state:epochcost_cost_usd_per_hour:rate5m{state="useful"})
+                        * clamp_min(
+                          1 - run:epochcost_memory_fill_ratio:max / on () group_left ()
+                          epochcost:threshold:memory_target_ratio,
+                          0
+                        )
+                      )
+                      <= on (RUN) run:epochcost_unused_usd_per_hour:rate5m
+                    )
+                    or on (RUN)
+                    (run:epochcost_unused_usd_per_hour:rate5m and on (RUN) run:epochcost_memory_fill_ratio:max)
+                    """,
+                    "A potential, never part of the waste: what a larger batch might save. As measured with other "
+                    "batches of the experiment; else by the empty memory, and at most what is not busy.",
+                ),
+                record(
+                    "run:epochcost_smaller_gpu_memory_bytes:needed",
+                    """
+                    1.1 * (
+                      max by (MACHINE, run) (
+                        part:epochcost_memory_fill_ratio:max and on (PART) part:epochcost_active:now
+                      )
+                      * on (MACHINE) group_left () min by (MACHINE) (epochcost_gpu_memory_total_bytes)
+                      and on (MACHINE) max by (MACHINE) (epochcost_node_gpus) == 1
+                      unless on (RUN) count by (RUN) (part:epochcost_active:now) > 1
+                    )
+                    * on (MACHINE) group_left (provider, region, purchase_option) machine:epochcost_node_info:max
+                    """,
+                    "Of a run on one machine with one GPU, what it needs of its memory and a tenth more; and where it "
+                    "is bought.",
                 ),
             ],
             interval="1m",
+        ),
+        Group(
+            "epochcost-work",
+            [
+                record(
+                    "run:epochcost_network_received_bytes_per_second:rate10m",
+                    """
+                    max by (RUN) (
+                      (part:epochcost_active:now >= bool 0)
+                      * on (MACHINE) group_left ()
+                      max by (MACHINE) (rate(epochcost_node_network_receive_bytes_total[10m]))
+                    )
+                    """,
+                ),
+                record(
+                    "run:epochcost_cpu_utilization_ratio:rate10m",
+                    """
+                    max by (RUN) (
+                      (part:epochcost_active:now >= bool 0)
+                      * on (MACHINE) group_left ()
+                      max by (MACHINE) (avg_over_time(epochcost_node_cpu_utilization_ratio[10m]))
+                    )
+                    """,
+                ),
+            ],
+            interval="1m",
+            comment="What the machines of a run do: of several, the one that does most.",
         ),
     ],
 )

@@ -237,6 +237,50 @@ PLACE = RuleFile(
                     "What a machine on demand would cost as a spot machine, where that is cheapest in its region. Some "
                     "providers have one spot price for all of it.",
                 ),
+                record(
+                    "machine:epochcost_moving_cost_usd:now",
+                    """
+                    sum by (MACHINE) (
+                      (
+                        max by (PART) (epochcost_run_state_cost_usd_total{state="startup"})
+                        and on (PART) epochcost_run_node_share_ratio > 0
+                      )
+                      + on (PART)
+                      (
+                        max by (PART) (epochcost_run_current_epoch_cost_usd)
+                        or on (PART) 0 * max by (PART) (epochcost_run_node_share_ratio)
+                      )
+                    )
+                    """,
+                    "What is lost where the runs of a machine are moved away now: the epochs under way, where a "
+                    "checkpoint is written at their ends, and starting up as it was measured.",
+                ),
+                record(
+                    "machine:epochcost_left_seconds:now",
+                    """
+                    max by (MACHINE) (
+                      (max by (PART) (epochcost_run_node_share_ratio) > bool 0)
+                      * on (RUN) group_left () run:epochcost_eta_seconds:projected
+                    )
+                    """,
+                    "How long the runs of a machine go on, where they have said how many epochs they plan.",
+                ),
+                *(
+                    record(
+                        f"machine:epochcost_{name}_gain_usd:left",
+                        f"""
+                        (
+                          max by (MACHINE) (node:epochcost_price_usd_per_hour:unified)
+                          - on (MACHINE) max by (MACHINE) ({cheaper})
+                        )
+                        * on (MACHINE) machine:epochcost_left_seconds:now / 3600
+                        """,
+                    )
+                    for name, cheaper in (
+                        ("spot", "node:epochcost_spot_price_usd_per_hour:cheapest"),
+                        ("zone", "node:epochcost_cheapest_zone_price_usd_per_hour:now"),
+                    )
+                ),
             ],
             interval="1m",
         )

@@ -17,6 +17,9 @@ AGENTS = re.compile(r"(?<![\w:])(epochcost_(?:node|gpu|run|collector|sample)_\w+
 """A raw series of an agent. Recorded ones have a level and a colon in front."""
 BY_STATE = re.compile(r"epochcost_(run_state|(node|gpu)_(seconds|cost_usd)_total|node_provisional_cost_usd)")
 """Those that have a label ``state``, but for figures of useful time alone."""
+LIMIT = re.compile(r"LIMIT_(MACHINE|RUN)\((\w+)\)")
+"""A limit of `epochcost-thresholds.yml`, with what stands there for some machines or runs alone."""
+OF_EVERY = {"MACHINE": "machine:epochcost_node_info:max", "RUN": "run:epochcost_owner:info"}
 ASK = re.compile(r'ask_(\w+) "((?:[^"\\]|\\.)*)"((?: \$labels\.\w+)*)')
 GROUP = re.compile(r"\b(group_left|group_right) \(([^()]*)\)")
 LEVELS = {"cluster": (), "machine": (MACHINE,), "run": ("run",)}
@@ -35,7 +38,7 @@ class Labels:
 
     def expression(self, source: str) -> str:
         """PromQL of a source."""
-        text = source
+        text = LIMIT.sub(_limit, source)
         for word, labels in self.words().items():
             text = re.sub(rf"\b{word}\b" + (r"(, )?" if not labels else ""), lambda m, to=labels: _joined(m, to), text)
         return GROUP.sub(self._group, AGENTS.sub(_only_ours, text))
@@ -55,6 +58,12 @@ class Labels:
         asked = re.sub(r"\{([^}]*)\}", lambda m: "{" + ",".join(filter(None, (matchers, m[1]))) + "}", match[2])
         values = " ".join(f"$labels.{name}" for name in names)
         return f'query (printf "{asked}" {" ".join([values] * match[2].count("{"))}{match[3]})'
+
+
+def _limit(match: re.Match[str]) -> str:
+    level, name = match[1], match[2]
+    everybody = f"0 * max by ({level}) ({OF_EVERY[level]}) + on () group_left () epochcost:threshold:{name}"
+    return f"({level.lower()}:epochcost_limit:{name} or on ({level}) {everybody})"
 
 
 def _joined(match: re.Match[str], labels: str) -> str:

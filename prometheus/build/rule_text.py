@@ -15,6 +15,9 @@ from rule_labels import Labels
 ONE_LINE = 100
 WIDTH = 118
 
+WHILE = re.compile(r"@(since|so_far)\(([\w, ]+)\)")
+"""In an alert's text: a sentence on since when its condition holds, and what that has cost at the rate of now."""
+WHEN = '| humanizeTimestamp | reReplaceAll "([.][0-9]+)? [+]0000" ""'
 QUOTED = re.compile(r'"[^"]*"')
 
 
@@ -61,11 +64,29 @@ class AlertFile:
 
     def text(self, labels: Labels) -> str:
         """The YAML, with labels in place of the words."""
-        lines, inside = [], False
+        lines, inside, about = [], False, {}
         for line in self.source.read_text(encoding="utf-8").splitlines():
+            if fact := re.match(r"\s+(?:- )?(alert|severity|window): (\S+)$", line):
+                about = {"alert": fact[2]} if fact[1] == "alert" else {**about, fact[1]: fact[2]}
+            line = WHILE.sub(lambda m, of=dict(about): _since(m, of, labels), line)  # noqa: PLW2901
             inside = line.startswith("        expr:") or (inside and line.startswith("          "))
             lines.append(labels.expression(line) if inside else labels.text(line))
         return "\n".join(lines) + "\n"
+
+
+def _since(match: re.Match[str], about: Mapping[str, str], labels: Labels) -> str:
+    names = [*labels.keep, *(name for name in match[2].split(", ") if name not in labels.keep)]
+    fixed = {"alertname": about["alert"], **{name: text for name, text in about.items() if name != "alert"}}
+    matchers = [*(f'{name}=\\"{text}\\"' for name, text in fixed.items()), *(f"{name}=%q" for name in names)]
+    series = f"ALERTS_FOR_STATE{{{','.join(matchers)}}}"
+    values = " ".join(f"$labels.{name}" for name in names)
+    began = f'query (printf "{series}" {values})'
+    spent = f'query (printf "%f * (time() - {series}) / 3600" $value {values})'
+    dollars = f'{{{{ with {spent} }}}}, about ${{{{ . | first | value | printf "%.2f" }}}} so far{{{{ end }}}}'
+    said = f"{{{{ with {began} }}}} That is so since {{{{ . | first | value {WHEN} }}}}"
+    if match[1] == "so_far":
+        said += f"{{{{ if gt $value 0.0 }}}}{dollars}{{{{ end }}}}"
+    return f"{said}.{{{{ end }}}}"
 
 
 def record(name: str, expr: str, comment: str = "", labels: Mapping[str, str] | None = None) -> Rule:

@@ -28,13 +28,19 @@ DONE_OF_IT = f"max by (RUN) ({newest('epochcost_run_current_epoch_ratio')})"
 """The part of the epoch that runs which is done."""
 
 
+def since(name: str, window: str) -> str:
+    """What a part has added to a figure within ``window``: no counter of a part ever falls, so two samples tell."""
+    return f"{name} - on (PART) ({name} offset {window} or on (PART) 0 * {name})"
+
+
 def pace(window: str, seconds: int) -> str:
     """Epochs a second over ``window``, where the newest epoch took at most ``seconds``."""
     return f"""
     (
       sum by (RUN) (
-        max by (PART) (increase(epochcost_run_epochs_total[{window}]))
-        / on (PART) (max by (PART) (increase(epochcost_run_seconds_total[{window}])) > 0)
+        ({since("part:epochcost_epochs:kept", window)})
+        / on (PART)
+        (({since("part:epochcost_run_seconds:kept", window)}) > 0)
         and on (PART) part:epochcost_active:now
       )
       and on (RUN) part:epochcost_last_epoch_seconds:now <= {seconds}
@@ -43,7 +49,7 @@ def pace(window: str, seconds: int) -> str:
 
 def or_nothing(info: str) -> str:
     """``info`` of each run, and of those without it a series without its label."""
-    return f"{info} or on (RUN) max by (RUN) (epochcost_run_info)"
+    return f"{info} or on (RUN) run:epochcost_seen:now"
 
 
 RUN = [
@@ -119,6 +125,15 @@ RUN = [
 ]
 OWNERS = [
     record(
+        "run:epochcost_seen:now",
+        """
+        max by (RUN) (epochcost_run_info)
+        or on (RUN) 0 * max by (RUN) (epochcost_run_state) + 1
+        or on (RUN) run:epochcost_reported:now
+        """,
+        "1 for each run that any machine exports.",
+    ),
+    record(
         "run:epochcost_team:info",
         f"""
         topk by (RUN) (1, max by (RUN, team) ({own('epochcost_run_info{team!=""}', "team")}))
@@ -136,7 +151,7 @@ OWNERS = [
         "run:epochcost_place:info",
         """
         max by (RUN, node, epochcost_machine) (
-          (max by (PART) (epochcost_run_info) and on (PART) part:epochcost_active:now)
+          (max by (PART) (part:epochcost_active:now) >= bool 0)
           * on (MACHINE) group_left (node) node:epochcost_node_info:max
         )
         unless on (RUN) count by (RUN) (max by (RUN, epochcost_machine) (part:epochcost_active:now)) > 1
@@ -146,7 +161,7 @@ OWNERS = [
     record(
         "run:epochcost_owner:info",
         f"""
-        max by (RUN) (epochcost_run_info)
+        run:epochcost_seen:now
         * on (RUN) group_left (experiment) ({or_nothing("run:epochcost_experiment:info")})
         * on (RUN) group_left (team) ({or_nothing("run:epochcost_team:info")})
         * on (RUN) group_left (owner_user) (

@@ -17,7 +17,7 @@ from tests.agent.driven import Driven, World
 from epochcost.agent.agent_memory import pause_after_saving
 from epochcost.agent.agent_state_file import StateError, StateFile
 from epochcost.agent.collectors import collectors
-from epochcost.guard import Guarded
+from epochcost.guarded_collector import Guarded
 from epochcost.ledger import Ledger
 
 log = logging.getLogger("test")

@@ -141,7 +141,10 @@ def test_a_driver_updated_under_the_agent_ends_it_with_a_code_and_the_next_one_g
     driver.error("Init", fake_nvml.LIB_RM_VERSION_MISMATCH)
     driver.reload()
     assert first.process.wait(timeout=15) == 3
-    assert "to be started anew: the NVIDIA driver was updated under this process" in first.log.read_text()
+    assert (
+        "so that the supervisor restarts the agent: the NVIDIA driver was updated under this process"
+        in first.log.read_text()
+    )
     assert "Traceback" not in first.log.read_text()
     driver.heal()
     second = agent().up()

@@ -207,7 +207,7 @@ def test_what_a_launcher_says_is_a_fact_about_the_run(agent: Callable[..., Drive
     ((_, labels),) = [series for series in it.scrape() if series[0] == "epochcost_run_info"]
     assert dict(labels) == {
         "run": "r", "experiment": "lm", "framework": "", "nodes": "2", "world": "16", "launcher": "slurm",
-        "launcher_job": "4711_2", "attempt": "3",
+        "launcher_job": "4711_2", "attempt": "3", "team": "", "owner_user": "",
     }  # fmt: skip
 
 

@@ -103,6 +103,19 @@ def test_two_users_in_their_own_directories_share_the_node_and_each_is_told_his_
         agent.close()
 
 
+def test_a_run_in_both_directories_is_told_in_both(world: World):
+    agent = agent_of(world)
+    agent.run(3.0)
+    say(world, world.events / "a.jsonl", ANN, "start", run="train")
+    say(world, home(world, ANN) / "b.jsonl", ANN, "start", run="train")
+    agent.run(10.0)
+    try:
+        assert {path.name for path in world.events.glob("*.cost.json")} == {"train.cost.json"}
+        assert (home(world, ANN) / "train.cost.json").exists()
+    finally:
+        agent.close()
+
+
 def test_a_user_who_lays_traps_in_his_own_directory_gains_nothing_and_fills_no_log(
     world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):

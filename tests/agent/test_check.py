@@ -23,7 +23,7 @@ def test_a_machine_that_could_be_metered_is_described_and_passes(tmp_path: Path)
     assert done.returncode == 0, done.stderr
     for line in ("n1", "desktop", "$2.5/h from configured", str(tmp_path / "events"), "metered by its CPUs"):
         assert line in done.stdout
-    assert "could do its job here" in done.stdout
+    assert "Ready: the agent can run here" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_a_machine_that_could_be_metered_is_described_and_passes(tmp_path: Path)
 def test_what_is_in_the_way_is_said_and_the_exit_code_is_1(tmp_path: Path, flags: list[str], reason: str) -> None:
     done = check(tmp_path, *flags)
     assert done.returncode == 1
-    assert "The main job cannot run" in done.stderr
+    assert "Not ready: the agent cannot compute costs" in done.stderr
     assert reason in done.stderr
     assert "Traceback" not in done.stderr
 

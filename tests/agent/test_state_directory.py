@@ -208,4 +208,4 @@ chgrp 65534 /run/epochcost; chmod 0775 /run/epochcost; echo NEXT; look 2>&1
     assert "other users cannot write to /var/run/epochcost (mode 0755): chmod 1777 /var/run/epochcost" in said
     assert "rc 1" in shut, said
     assert "WARNING epochcost.agent.app: events: other users cannot write" in shut, said
-    assert "The agent could do its job here" in a_group, said
+    assert "Ready: the agent can run here" in a_group, said

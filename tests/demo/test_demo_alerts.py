@@ -127,6 +127,7 @@ TABLE = [
     Expected("EpochcostCheaperZone", {"instance_type": "g5.xlarge"}, G5_JUMP, DOWN, slack=300 + EVALUATION),
     Expected("EpochcostCheaperZone", {"instance_type": "g5.xlarge"}, UP_AGAIN),
     Expected("EpochcostCreditLow", {"provider": "vast"}, 11_000, 14_000),
+    Expected("EpochcostDayWasted", node(H100), 204, slack=600 + EVALUATION),
     Expected("EpochcostEpochCostWorse", {"run": "tabular-7"}, first(dearer), slack=2 * WINDOW),
     Expected("EpochcostCollectorFailing", {"collector": "price"}, 0.0),
     Expected("EpochcostGpuHeldIdle", node(NOTEBOOK), NOTEBOOK.strangers[1].start, slack=1800.0),
@@ -170,7 +171,8 @@ TABLE = [
 
 ELSEWHERE = {
     "EpochcostAgentVersion", "EpochcostIdleShare", "EpochcostLabelTaken", "EpochcostMachineNameShared",
-    "EpochcostNothingScraped", "EpochcostRunPartMissing", "EpochcostTwoLeaders",
+    "EpochcostNothingScraped", "EpochcostPriceBehind", "EpochcostRunPartMissing", "EpochcostSpendUnusual",
+    "EpochcostTwoLeaders",
 }  # fmt: skip
 """Alerts of faults that this world does not have; the tests beside the rules hold them."""
 

@@ -308,7 +308,8 @@ def train(place, record):
     torch.manual_seed(0)
     x, y = torch.rand(20, 4).numpy(), torch.rand(20, 1).numpy()
     net = NeuralNetRegressor(torch.nn.Linear, module__in_features=4, module__out_features=1, max_epochs=2, verbose=0,
-        batch_size=4, train_split=None, lr=0.1, callbacks=[*ours(ReportEpochs), Other(), Checkpoint(dirname=place)])
+        batch_size=4, train_split=None, lr=0.1,
+        callbacks=[*ours(ReportEpochs), Other(), Checkpoint(dirname=place, monitor="train_loss_best")])
     try:
         with epochcost.run("net", epochs=2, id="r") if WITH else contextlib.nullcontext():
             net.fit(x, y)
@@ -378,7 +379,7 @@ def train(place, record):
         record["weights"] = digest([model.coef_, model.intercept_])
 """
 ULTRALYTICS = (
-    YOLO[: YOLO.index("model = YOLO(")]
+    YOLO[: YOLO.index("model = YOLO(")].replace("import numpy,", "import numpy\nnumpy.random.seed(0)\nimport")
     + """
 import numpy, random, torch
 
@@ -407,6 +408,8 @@ PROGRAMS = {
     "accelerate": ACCELERATE, "ignite": IGNITE, "skorch": SKORCH, "xgboost": XGBOOST, "lightgbm": LIGHTGBM,
     "sklearn": SKLEARN, "ultralytics": ULTRALYTICS,
 }  # fmt: skip
+TAKES_CTRL_C = {"skorch"}
+"""Ends its fit by it, as after the last epoch."""
 SCENARIOS = ("end", "interrupt", "exception", "full disk", "sigterm")
 
 
@@ -466,7 +469,8 @@ def test_a_training_with_us_is_the_training_without_us(tmp_path: Path, full_disk
     assert comparable(with_us) == comparable(records), said_ours[-3000:]
     assert ours == code
     statuses = [lines[-1].get("status") for lines in events_by_file(tmp_path / "with" / "events").values()]
-    assert sorted(map(str, statuses)) == ["failed", "failed", "finished", "preempted"]
+    broken = ["failed", "finished"] if framework in TAKES_CTRL_C else ["failed", "failed"]
+    assert sorted(map(str, statuses)) == [*broken, "finished", "preempted"]
     assert said_ours.count("epochcost:") == 1  # the full disk
 
 

@@ -201,9 +201,9 @@ GOOD_TPU = b"\x0a\x10\x12\x0e\x0a\x06\x12\x04\x18\x01\x0a\x00\x12\x04\x11\x00\x0
 GOOD_COST = b'{"v":1,"run":"r","scope":"machine","machines":2,"cost_usd":1.5,"states":{"useful":2},"ts":9}'
 GOOD_NOTICE = b'{"v":1,"kind":"interruption","action":"stop","at_ts":1795249320.0,"seen_ts":5.0}'
 GOOD_WEB = (
-    b"basic_auth_users: {ann: $2y$10$abcdefghijklmnopqrstuu}\nhttp_server_config: {headers: {X-Frame-Options: deny}}\n"
+    b"basic_auth_users: {ann: $2y$10$" + b"a" * 53 + b"}\nhttp_server_config: {headers: {X-Frame-Options: deny}}\n"
 )
-GOOD_PATTERNS = b"[mine]\nhas = Epoch\nline = Epoch (?P<epoch>\\d+)/(?P<epochs>\\d+)\nform = begins\n"
+GOOD_PATTERNS = b"[mine]\nhas = Epoch\nline = Epoch (?P<epoch>\\d+)/(?P<epochs>\\d+)\nform = head\n"
 GOOD_RECORD = b'{"t":1.0,"gpus":[{"index":"0","uuid":"GPU-a","model":"H100"}],"driver_version":"1"}\n'
 GOOD_STATE = b'{"epoch":1.5,"global_step":30,"num_train_epochs":3,"max_steps":60}'
 GOOD_CSV = b"epoch,step,train_loss\n0,9,0.5\n1,19,0.4\n"

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from functools import partial
 from typing import Any
 
@@ -70,24 +71,32 @@ def _finite(facts: InstanceFacts) -> None:
         assert value is None or 0 <= value < 1e18, (name, value)
 
 
-def _as_json(data: bytes) -> Any:
-    return json.loads(data)
+def _document(data: bytes) -> dict[str, Any]:
+    """boto3 makes a mapping of an answer, or refuses it."""
+    found = json.loads(data)
+    if not isinstance(found, dict):
+        raise ValueError("no document")  # noqa: TRY004 - as of bytes that are no JSON
+    return found
 
 
 def _on_demand(data: bytes) -> None:
-    rows = list(hourly_rows([_as_json(data)], "p4d"))
+    rows = list(hourly_rows([_document(data)], "p4d"))
     one_price(rows[:1], {})
 
 
 def _spot(data: bytes) -> None:
-    rows = listed([_as_json(data)], "SpotPriceHistory", "spot")
+    rows = listed([_document(data)], "SpotPriceHistory", "spot")
+    rows = [row for row in rows if isinstance(row, dict)]  # as boto3 makes of the answer, by its own model of it
+    for row in rows:
+        if isinstance(row.get("Timestamp"), int):
+            row["Timestamp"] = datetime.fromtimestamp(row["Timestamp"] % 2**31, timezone.utc)
     list(spot_prices(rows, "us-east-1", ("p4d.24xlarge",), NOW))
     list(refused_rows(rows, "us-east-1", ("p4d.24xlarge",)))
     zone_ids(rows, "us-east-1")
 
 
 def _types(data: bytes) -> None:
-    found, _ = readable_facts(listed([_as_json(data)], "InstanceTypes", "types"))
+    found, _ = readable_facts(listed([_document(data)], "InstanceTypes", "types"))
     _plausible(clean("aws", Catalogue((), tuple(found))))
 
 
@@ -153,7 +162,11 @@ GOOD_TYPES = (
     b'{"SizeInMiB":40960}}]},"VCpuInfo":{"DefaultVCpus":96},"MemoryInfo":{"SizeInMiB":1179648}}]}'
 )
 GOOD_LIST = (
-    b"provider,region,zone,instance_type,purchase_option,usd_per_hour,from\nacme,eu,,big,on_demand,4.5,2026-01-01\n"
+    b"provider,region,zone,instance_type,purchase_option,usd_per_hour,date\nacme,eu,,big,on_demand,4.5,2026-01-01\n"
+)
+GOOD_YAML = (
+    b"- {provider: acme, region: eu, instance_type: big, purchase_option: on_demand, usd_per_hour: 4.5,"
+    b" date: 2026-01-01}\n"
 )
 GOOD_LISTS = (
     b"adjustments:\n- {name: edp, provider: aws, discount-percent: 10, from: 2026-01-01}\n"
@@ -189,7 +202,7 @@ PRICE_READERS: Mapping[str, Reader] = {
     "price list in YAML": Reader(
         lambda data: parse_yaml(data.decode("utf-8", "replace")),
         (PriceListError,),
-        (b"- {provider: acme, region: eu, instance_type: big, purchase_option: on_demand, usd_per_hour: 4.5}\n",),
+        (GOOD_YAML,),
     ),
     "lists of the poller's settings": Reader(_settings_lists, (SettingsError,), (GOOD_LISTS,)),
 }

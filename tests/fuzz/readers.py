@@ -193,6 +193,13 @@ GOOD_PRICE = (
     b'{"v":1,"provider":"aws","region":"r","zone":"z","instance_type":"p4d","purchase_option":"spot","source":"aws",'
     b'"fetched_ts":1.0,"on_demand_usd_per_hour":32.7,"steps":[{"ts":null,"usd_per_hour":1.5}]}'
 )
+GOOD_TERMS = (
+    b'{"v":1,"provider":"kaggle","region":"","zone":"","instance_type":"p4d","purchase_option":"spot","source":"free",'
+    b'"fetched_ts":1.0,"usd_per_hour":null,"on_demand_usd_per_hour":null,"steps":[],"parts":[],'
+    b'"extras":[{"name":"disk","usd_per_hour":0.1,"charged":true,"now":true}],'
+    b'"limits":[{"name":"k","session_seconds":43200,"free_seconds":3600,"period":"week","since_ts":null}],'
+    b'"credits":[{"name":"c","usd":10,"as_of_ts":1.0,"spend_usd_per_hour":2,"until_ts":null}]}'
+)
 GOOD_PRICES = b'{"v":1,"sources":{"aws":{"confirmed_ts":1.0,"prices":[],"facts":[],"rows":1,"zones":[]}}}'
 WRONG = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 """What the callers of a parser of documents take for a document that is none."""
@@ -222,7 +229,7 @@ READERS: Mapping[str, Reader] = {
             b"POST /v1/events HTTP/1.1\r\nHost: a\r\nContent-Length: 3",
         ),
     ),
-    "price of a poller": Reader(_remote, WRONG, (GOOD_PRICE,)),
+    "price of a poller": Reader(_remote, WRONG, (GOOD_PRICE, GOOD_TERMS)),
     "kept prices": Reader(_prices, (StateFileError,), (GOOD_PRICES,)),
     "answer of a store": Reader(_store, (StoreError,), (GOOD_STORE,)),
     "dollars for a training": Reader(_figures, WRONG, (b'{"v":1,"cost_usd":1.5,"states":{"useful":2}}',)),

@@ -227,6 +227,22 @@ class SimulatedFleet:
             yield from _prometheus()
 
 
+def _guard(now: float) -> Iterator[Sample]:
+    """A policy in a dry run that waits for its next step, and a keep; one has acted before."""
+    mine = {"policy": "forgotten-machine", "run": ""}
+    yield "guard_policy_info", {"policy": "forgotten-machine", "dry_run": "true"}, 1
+    yield "guard_evidence", {}, 1
+    yield "guard_waiting_seconds", {**mine, "condition": "vacant"}, 900
+    yield "guard_next_step_timestamp_seconds", {**mine, "step": "tell", "dry_run": "true"}, now + 1800
+    yield "guard_gave_up", mine, 0
+    yield "guard_keep_until_timestamp_seconds", {"run": "", "by": "user 1001", "why": "debugging"}, now + 3600
+    for result in ("done", "dry_run"):
+        of = {"policy": "forgotten-machine", "result": result}
+        yield "guard_actions_total", {**of, "step": "stop"}, 2
+        yield "guard_ended_usd_per_hour_total", of, 6.12
+        yield "guard_wasted_usd_total", of, 3.4
+
+
 def _part(node: SimulatedNode, run: SimulatedRun) -> str:
     """Of the ledger on the machine: when it first saw the run."""
     return f"p{min(s.start for s in node.stretches if s.run == run.run):.0f}"
@@ -307,6 +323,7 @@ def _node(node: SimulatedNode, t: float, epoch_ts: float) -> Iterator[Sample]:
     yield "node_free_end_timestamp_seconds", {"limit": "trial"}, epoch_ts + 12 * HOUR
     yield "node_credit_usd", {"credit": "account"}, 500
     yield "node_credit_end_timestamp_seconds", {"credit": "account"}, epoch_ts + 48 * HOUR
+    yield from _guard(epoch_ts + t)
     if node.notice_at is not None and t >= node.notice_at:
         yield "node_preemption_notice_timestamp_seconds", {"kind": "interruption"}, epoch_ts + node.notice_at
     busy = now.utilization_at(t) if node.gpus == 0 else 0.22

@@ -92,15 +92,15 @@ def test_what_is_written_is_seen_at_once(tmp_path: Path):
     with begin(tmp_path, *python(code)) as program:
         assert program.stdin is not None
         assert program.stdout is not None
-        slowest = 0.0
+        took = []
         for number in range(50):
             begun = time.perf_counter()
             program.stdin.write(b"%d\n" % number)
             program.stdin.flush()
             assert program.stdout.read(len(str(number))) == b"%d" % number  # no newline: nothing is held back
-            slowest = max(slowest, time.perf_counter() - begun)
+            took.append(time.perf_counter() - begun)
         program.communicate(timeout=20)
-    assert slowest < 0.5
+    assert sorted(took)[5] < 0.05  # whoever waits for a tick takes longer each time; a busy machine does now and then
 
 
 def test_a_reader_that_goes_away_ends_the_program_as_it_would(tmp_path: Path):
@@ -530,6 +530,16 @@ def test_lines_are_numbered_as_in_an_editor_however_often_they_were_drawn_over()
     log = "\n\n" + "\n".join("\r".join(bar.format(e, 25 * n, n) for n in range(5)) for e in (1, 2))
     done = read(log.encode())
     assert b"epoch 1: ended in line 3\nepoch 2: ended in line 4\n" in done.stdout
+
+
+def test_a_line_that_is_followed_is_not_left_out_too():
+    done = read(b"Epoch 1/2 loss 0.5\nEpoch 2/2 loss 0.4\n")
+    assert b"followed: 2 lines like 'Epoch 1/2 loss 0.5'" in done.stdout
+    assert b"left out" not in done.stdout
+    rare = b"".join(b"Epoch [%d/50] loss 0.51\n" % number for number in range(10, 51, 10))
+    assert read(rare).stdout.startswith(b"epoch 1: ended in line 1\n")
+    assert b"50 epochs reported, 50 planned" in read(rare).stdout
+    assert b"left out" not in read(rare).stdout
 
 
 def test_a_log_that_is_not_understood_says_which_flag_helps(tmp_path: Path):

@@ -265,12 +265,61 @@ def test_one_line_for_several_epochs_is_nothing_where_they_may_not_be_all(stride
     assert hear(every(stride, total, 1, printed)).ends == []
 
 
+@pytest.mark.parametrize("word", ["inner", "ppo"])
+def test_epochs_within_a_step_are_none(word: str):
+    play = Play()
+    for number in range(3):
+        for inner in range(4):
+            play.nap(LENGTHS[number] / 4)
+            play.out(f"  {word} epoch {inner + 1}/4 loss 0.4")
+        play.out(f"Epoch {number + 1}/3 loss 0.5")
+        play.ended()
+    play.nap(0.2)
+    check(play, {"epochs": 3}, terminal=False)
+
+
+def test_a_sentence_is_no_head_of_a_table():
+    assert ended_of("Epoch, batch, and loss are printed below", *(f"{row}, 3, 0.5" for row in range(5))) == []
+
+
+def ended_of(*lines: str) -> list[int]:
+    play = Play()
+    for line in lines:
+        play.nap(1.0)
+        play.out(line)
+    return hear(play).ends
+
+
 def test_numbers_that_rise_irregularly_are_no_epochs():
     play = Play()
     for number in (10, 20, 35, 40, 50):
         play.nap(1.0)
         play.out(f"Epoch [{number}/100], Loss: 0.5123")
     assert hear(play).ends == []
+
+
+def test_the_last_epoch_may_be_printed_beside_every_tenth():
+    play = Play()
+    for number in range(40):
+        play.nap(0.4)
+        if number % 10 == 0 or number == 39:
+            play.out(f"Epoch {number}/40 loss 0.5123")
+        play.ended()
+    heard = hear(play)
+    assert heard.ends == list(range(1, 41))
+    assert heard.retracts == 0
+
+
+@pytest.mark.parametrize("figure", ["loss: 2.3011", "best loss so far: 0.5123"])
+def test_a_heading_with_a_figure_at_once_begins_an_epoch_where_no_epoch_came_before(figure: str):
+    play = Play()
+    play.nap(0.5)
+    for e in range(3):
+        play.out(f"Epoch {e + 1}\n{figure}")
+        play.nap(LENGTHS[e])
+        play.ended()
+    play.nap(0.2)
+    check(play, {}, terminal=False)
 
 
 @pytest.mark.parametrize("bar", [

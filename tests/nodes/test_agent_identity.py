@@ -68,11 +68,12 @@ def test_the_agent_works_before_it_knows_its_machine_and_loses_no_dollar(world: 
         it = agent(url, prices__url=prices)
         it.run(11)  # the books open with the first second
         assert not it.ask_price()
-        assert it.value("node_info", node="n1", provider="", region="", zone="", instance_type="", purchase_option="")
+        unknown = dict.fromkeys(("team", "provider", "region", "zone", "instance_type", "purchase_option"), "")
+        assert it.value("node_info", node="n1", **unknown)
         assert it.app.machine.identity.ask()
         it.run(10)
         spot = {"region": "us-east-1", "zone": "us-east-1b", "purchase_option": "spot"}
-        assert it.value("node_info", node="n1", provider="aws", instance_type="p4d.24xlarge", **spot) == 1
+        assert it.value("node_info", node="n1", team="", provider="aws", instance_type="p4d.24xlarge", **spot) == 1
         assert it.ask_price()
         it.run(10)
     assert it.sum("node_cost_usd_total") == pytest.approx(30 * 36 / 3600, abs=1e-12)

@@ -83,6 +83,15 @@ def test_a_price_that_is_confirmed_is_younger_at_the_next_scrape(poller: Poller)
     assert poller.value("epochcost_instance_price_timestamp_seconds") == NOW + 60
 
 
+def test_an_extra_is_shown_while_it_is_paid(poller: Poller) -> None:
+    poller.change(extras=(Extra("disk", 0.11, since_ts=NOW + 60, until_ts=NOW + 120),))
+    seen = []
+    for t in (NOW, NOW + 59, NOW + 60, NOW + 119, NOW + 120):
+        poller.change(t=t)
+        seen.append(poller.value("epochcost_instance_extra_price_usd_per_hour"))
+    assert seen == [None, None, 0.11, 0.11, None]
+
+
 @pytest.mark.parametrize(
     ("change", "family", "value"),
     [

@@ -199,6 +199,6 @@ def test_a_url_that_does_not_answer_is_named_without_its_password(metrics: Meter
     with pytest.raises(PriceSourceError, match=r"owned: measured power from 127\.0\.0\.1:\d+") as error:
         priced(measured(f"{url}metrics"), 0.0)
     assert "secret" not in str(error.value)
-    with pytest.raises(PriceSourceError, match="owned: measured power from power: is not a URL") as error:
+    with pytest.raises(PriceSourceError, match="owned: measured power from power: invalid URL") as error:
         priced(measured("http://me:secret@power/metrics"), 0.0)
     assert "secret" not in str(error.value)

@@ -293,7 +293,7 @@ def test_all_pages_of_rented_machines_are_read_from_version_1_of_the_api(server:
 @pytest.mark.parametrize(
     ("second", "said"),
     [
-        ({"instances": [machine(26, 0.5)], "next_token": "page 1"}, "leads nowhere"),
+        ({"instances": [machine(26, 0.5)], "next_token": "page 1"}, "invalid next-page link"),
         ({"instances": None, "next_token": None}, "not an answer of vast.ai's list"),
         ({"instances": [], "next_token": None, "total_instances": 30}, "1 of 30 instances came"),
     ],

@@ -299,6 +299,7 @@ GROUPS = [
     "epochcost-calendar", "epochcost-run-budget", "epochcost-experiment",
 ]  # fmt: skip
 A, B, C = Machine("a"), Machine("b", usd_per_hour=0.75, on_demand=1.5), Machine("c", usd_per_hour=0.9)
+D = Machine("d", usd_per_hour=1.1, on_demand=1.3)
 LOST_WORK = 7.0
 
 
@@ -341,6 +342,22 @@ SCENARIOS = [
         [Attempt([A], 0, 60), Attempt([gone(B, 115)], 65, 115, 5), Attempt([A], 121, 300, 9)],
         170,
     ),
+    Scenario(
+        "moved three times",
+        [
+            Attempt([gone(A, 50)], 0, 50), Attempt([gone(B, 95)], 55, 95, 4), Attempt([gone(C, 130)], 101, 130, 7),
+            Attempt([D], 134, 300, 9),
+        ],
+        190,
+    ),
+    Scenario(
+        "three machines, then two, then another two",
+        [
+            Attempt([A, gone(B, 60), gone(C, 110)], 0, 60), Attempt([A, gone(C, 110)], 64, 110, 5),
+            Attempt([D, A], 114, 300, 8),
+        ],
+        190,
+    ),
     Scenario("restarted on the same machine", [Attempt([A], 0, 70), Attempt([A], 72, 300, 6)], 150),
     moved("a machine of the same name, another ledger", gone(A, 80), replace(B, alias="a", ledger="q")),
     moved("a lost ledger on the same machine", gone(A, 80), replace(A, ledger="q")),
@@ -354,6 +371,15 @@ SCENARIOS = [
         150,
         cluster="eu",
         others=[Scenario("", [Attempt([replace(A, usd_per_hour=2.4)], 0, 300)], 150, cluster="us")],
+    ),
+    moved(
+        "three clusters, the same id, moved in each",
+        gone(A, 80),
+        cluster="eu",
+        others=[
+            moved("", gone(A, 80, usd_per_hour=2.4), replace(C, usd_per_hour=3.0), cluster="us"),
+            Scenario("", [Attempt([A, B], 0, 300)], 150, cluster="ap"),
+        ],
     ),
     moved("two replicas", gone(A, 80), labels=replicas),
     moved("target labels of all kinds", gone(A, 80), labels=relabelled),

@@ -26,6 +26,7 @@ class SimulatedNode:
     busy: bool = False
     stalled: bool = False
     memory_fill: float = 0.8
+    run_idle: float = 0.0
     budget_usd: float | None = None
     _start: float = field(default_factory=time.monotonic)
     _seen: float = field(default_factory=time.monotonic)
@@ -48,7 +49,8 @@ class SimulatedNode:
             f'gpu_seconds_total{{{gpu},state="idle"}}': age - self._busy_seconds,
             'run_state{run="sim-run",state="training"}': 1 - self.stalled,
             'run_state{run="sim-run",state="stalled"}': int(self.stalled),
-            'run_state_seconds_total{run="sim-run",state="useful"}': age,
+            'run_state_seconds_total{run="sim-run",state="useful"}': age * (1 - self.run_idle),
+            'run_state_seconds_total{run="sim-run",state="idle"}': age * self.run_idle,
             'run_state_cost_usd_total{run="sim-run",state="useful"}': 30,
             'run_leader{run="sim-run"}': 1,
             "node_boot_time_seconds": 1,
@@ -106,6 +108,9 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
         yield Stack(node, agent, prometheus, alertmanager, webhook)
 
 
+OF_THE_RUN = {"run": "sim-run", "node": "sim-a", "epochcost_machine": "sim-a-1"}
+
+
 def test_an_idle_gpu_arrives_at_the_webhook_with_its_dollars_and_resolves(stack: Stack) -> None:
     fired = wait_for(lambda: stack.webhook.alerts("EpochcostGpuIdle"), 40, "the alert of the idle GPU")[0]
     assert fired["labels"] == {
@@ -119,7 +124,10 @@ def test_an_idle_gpu_arrives_at_the_webhook_with_its_dollars_and_resolves(stack:
     assert fired["annotations"]["summary"] == "A paid GPU does almost nothing while a run is on its node."
     assert "GPU 0 (GPU-simulated) of node sim-a has" in fired["annotations"]["description"]
     assert "wastes $4.00 an hour" in fired["annotations"]["description"]
-    assert fired["annotations"]["dashboard_url"] == "http://127.0.0.1:3000/d/epochcost-fleet?var-node=sim-a"
+    assert (
+        fired["annotations"]["dashboard_url"]
+        == "http://127.0.0.1:3000/d/epochcost-node?var-cluster=&var-machine=sim-a-1"
+    )
     assert stack.webhook.notifications[0]["groupLabels"] == {"epochcost_machine": "sim-a-1"}
     assert stack.prometheus.value("run:epochcost_cost_usd_per_hour:sum") == 4
     assert stack.prometheus.unhealthy_rules() == []
@@ -140,11 +148,13 @@ def test_an_agent_that_ends_is_told_about_with_its_node_and_its_last_price(stack
 def test_an_underfilled_gpu_arrives_with_its_batch_size_and_what_filling_it_would_save(stack: Stack) -> None:
     stack.node.busy = True
     stack.node.memory_fill = 0.225
+    stack.node.run_idle = 0.5
     fired = wait_for(lambda: stack.webhook.alerts("EpochcostGpuUnderfilled"), 60, "the alert of the empty memory")[0]
-    assert fired["labels"] == {"alertname": "EpochcostGpuUnderfilled", "run": "sim-run", "severity": "info"}
+    assert fired["labels"] == {"alertname": "EpochcostGpuUnderfilled", "severity": "info", **OF_THE_RUN}
     assert "Run sim-run has left more than half of its GPUs' memory empty" in fired["annotations"]["description"]
-    assert "at a batch size of 16. A larger batch might save up to $3.00 an hour" in fired["annotations"]["description"]
-    assert fired["annotations"]["dashboard_url"] == "http://127.0.0.1:3000/d/epochcost-run?var-run=sim-run"
+    assert "at a batch size of 16. That is so since " in fired["annotations"]["description"]
+    assert "A larger batch might save up to $1.50 an hour" in fired["annotations"]["description"]
+    assert fired["annotations"]["dashboard_url"] == "http://127.0.0.1:3000/d/epochcost-run?var-cluster=&var-run=sim-run"
 
     stack.node.memory_fill = 0.8
     wait_for(lambda: stack.webhook.alerts("EpochcostGpuUnderfilled", "resolved"), 60, "its end")
@@ -154,7 +164,7 @@ def test_a_stalled_run_arrives_with_what_its_nodes_cost_and_resolves(stack: Stac
     stack.node.busy = True
     stack.node.stalled = True
     fired = wait_for(lambda: stack.webhook.alerts("EpochcostRunStalled"), 40, "the alert of the stalled run")[0]
-    assert fired["labels"] == {"alertname": "EpochcostRunStalled", "run": "sim-run", "severity": "warning"}
+    assert fired["labels"] == {"alertname": "EpochcostRunStalled", "severity": "warning", **OF_THE_RUN}
     assert "Run sim-run has made no progress" in fired["annotations"]["description"]
     assert "Its nodes cost $4.00 an hour." in fired["annotations"]["description"]
 
@@ -166,8 +176,9 @@ def test_a_run_over_its_budget_arrives_with_both_sums_and_resolves_when_it_gets_
     stack.node.busy = True
     stack.node.budget_usd = 40
     fired = wait_for(lambda: stack.webhook.alerts("EpochcostRunOverBudget"), 40, "the alert of the budget")[0]
-    assert fired["labels"] == {"alertname": "EpochcostRunOverBudget", "run": "sim-run", "severity": "warning"}
-    assert "$50.00 in the end, where $40.00 is planned. It costs $4.00 an hour." in fired["annotations"]["description"]
+    assert fired["labels"] == {"alertname": "EpochcostRunOverBudget", "severity": "warning", **OF_THE_RUN}
+    said = fired["annotations"]["description"]
+    assert "$50.00 in the end, where $40.00 is planned. It costs $4.00 an hour. That is so since " in said
     assert fired["annotations"]["runbook_url"].endswith("/docs/runbooks/EpochcostRunOverBudget.md")
     assert stack.prometheus.unhealthy_rules() == []
 
@@ -303,6 +314,60 @@ def test_a_dead_node_is_one_notification(tmp_path: Path) -> None:
         wait_for(lambda: len(webhook.notifications) >= 2, 20, "the two notifications")
         assert sorted(labels["node"] for labels in _arrived(webhook)) == ["sim-a", "sim-b"]
         assert {labels["alertname"] for labels in _arrived(webhook)} == {"EpochcostAgentDown"}
+
+
+HERE = {"cluster": "lab", "epochcost_machine": "sim-a-1", "node": "sim-a"}
+RUN = {**HERE, "run": "sim-run", "experiment": "e"}
+CAUSES = {
+    "GPUs wait for data": [
+        ("EpochcostIdleCost", "critical", HERE),
+        ("EpochcostIdleCost", "warning", HERE),
+        *(("EpochcostGpuIdle", "warning", {**HERE, "gpu": str(gpu)}) for gpu in range(8)),
+        ("EpochcostIdleShare", "info", HERE),
+        ("EpochcostGpuUnderfilled", "info", RUN),
+        ("EpochcostDayWasted", "info", HERE),
+    ],
+    "a long start": [
+        ("EpochcostStartupLong", "critical", RUN),
+        ("EpochcostStartupLong", "warning", RUN),
+        ("EpochcostDayWasted", "info", HERE),
+    ],
+    "a notebook": [("EpochcostGpuHeldIdle", "warning", HERE), ("EpochcostDayWasted", "info", HERE)],
+    "a machine left on": [
+        ("EpochcostNodeUpAfterRun", "critical", HERE),
+        ("EpochcostNodeUpAfterRun", "warning", HERE),
+        ("EpochcostDayWasted", "info", HERE),
+    ],
+    "no way to the poller": [
+        ("EpochcostCollectorFailing", "warning", {"cluster": "lab", "collector": "price"}),
+        ("EpochcostPriceBehind", "warning", {"cluster": "lab"}),
+    ],
+    "far too much started": [
+        ("EpochcostBudgetBurn", "critical", {"cluster": "lab", "window": "1h"}),
+        ("EpochcostBudgetBurn", "critical", {"cluster": "lab", "window": "6h"}),
+        ("EpochcostSpendUnusual", "warning", {"cluster": "lab", "window": "1h"}),
+        ("EpochcostSpendUnusual", "info", {"cluster": "lab", "window": "1d"}),
+    ],
+    "a spot machine is taken away": [
+        ("EpochcostPreemptionNotice", "critical", {**HERE, "kind": "interruption"}),
+        ("EpochcostPreemptionNotice", "info", {**HERE, "kind": "rebalance"}),
+        ("EpochcostRunStalled", "warning", RUN),
+        ("EpochcostAgentDown", "warning", HERE),
+    ],
+}
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+def test_one_cause_is_one_notification(tmp_path: Path, cause: str) -> None:
+    alerts = [{"alertname": name, "severity": severity, **labels} for name, severity, labels in CAUSES[cause]]
+    other = {**RUN, "alertname": "EpochcostLostWork", "severity": "warning", "cluster": "other"}
+    with WebhookReceiver() as webhook, Alertmanager(tmp_path / "alertmanager", webhook.url, speed=100) as alertmanager:
+        alertmanager.post(*alerts)
+        wait_for(lambda: webhook.notifications, 20, "the notification")
+        alertmanager.post(other)
+        wait_for(lambda: [a for a in _arrived(webhook) if a == other], 20, "another one, long after")
+        assert len(webhook.notifications) == 2, [n["groupLabels"] for n in webhook.notifications]
+        assert alerts[0] in [alert["labels"] for alert in webhook.notifications[0]["alerts"]]
 
 
 def _arrived(webhook: WebhookReceiver) -> list[dict[str, str]]:

@@ -30,8 +30,11 @@ KEEP = {"cluster"}
 """The labels that the committed rules are built to keep."""
 OF_AGENTS = ("epochcost_node_", "epochcost_gpu_", "epochcost_run_", "epochcost_collector_", "epochcost_sample_")
 OF_OTHER_VERSIONS = ("EpochcostAgentVersion",)
-ABOUT_TARGETS = ("target:", "EpochcostAgentDown", "EpochcostPricesDown", "EpochcostAgentVersion")
-"""A target that does not answer has no other name."""
+ABOUT_TARGETS = (
+    "target:", "machine:epochcost_limit", "run:epochcost_limit", "EpochcostAgentDown", "EpochcostPricesDown",
+    "EpochcostAgentVersion",
+)  # fmt: skip
+"""A target that does not answer has no other name. A limit may be for a node, by the name that its agent says."""
 BARE_ON = re.compile(r"epochcost:(threshold|link):|vector\(|time\(\)|days_in_month|utc:|hour\(|month\(|count\(|sum\(")
 """What a match ``on ()`` may be with: something that has one value for everybody."""
 

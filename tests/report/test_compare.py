@@ -76,7 +76,7 @@ def test_more_hours_than_a_life_has_need_more_machines():
         (["rent", "own"], "--price-usd must be given"),
         (["rent", "own", "--price-usd", "2000", "--watts", "300"], "--hours must be given"),
         (["rent", "own", "--price-usd", "-1"], "--price-usd: '-1' is not valid"),
-        (["rent", "own", "--price-usd", "9", "--watts", "1", "--pue", "0.5"], "--pue: 0.5 PUE must be >= 1"),
+        (["rent", "own", "--price-usd", "9", "--watts", "1", "--pue", "0.5"], "--pue: 0.5: PUE must be >= 1"),
         (["rent", "own", "--price-usd", "9", "--watts", "1", "--residual-usd", "10"], "--residual-usd: 10.0 must not"),
         (["rent", "own", "--hours", "nan"], "--hours: 'nan' is not valid"),
     ],

@@ -8,7 +8,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from epochcost.guard import Guarded
+from epochcost.guarded_collector import Guarded
 from epochcost.serve import Request, metrics_route
 
 log = logging.getLogger("test.guard")

@@ -20,7 +20,6 @@ from epochcost.launch.reading.file_tailer import FileTailer
 from epochcost.untrusted_files import UntrustedFileError, open_regular
 
 MALLORY = 65534
-SLURM = {"SLURM_JOB_ID": "77"}
 ONE = "import epochcost\nwith epochcost.run('x', epochs=1) as run:\n    list(run.epochs())\nprint(run.id)"
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user")
 
@@ -43,14 +42,14 @@ def shared(tmp_path: Path) -> Path:
 
 def test_a_stranger_who_says_that_the_run_is_over_does_not_give_the_training_another_id(shared: Path):
     of(MALLORY, shared / f"77-{os.uname().nodename}-999999-abcdef.jsonl", ev="end", status="finished")
-    assert train(ONE, shared, **SLURM).out.split() == ["77"]  # type: ignore[arg-type]
+    assert train(ONE, shared, SLURM_JOB_ID="77").out.split() == ["77"]
 
 
 def test_a_stranger_who_holds_a_lock_is_no_process_beside(shared: Path):
     path = of(MALLORY, shared / f"77-{os.uname().nodename}-999999-abcdef.jsonl", ev="start")
     with path.open("r+b") as held:
         fcntl.lockf(held, fcntl.LOCK_EX)
-        assert train(ONE, shared, **SLURM).out.split() == ["77"]  # type: ignore[arg-type]
+        assert train(ONE, shared, SLURM_JOB_ID="77").out.split() == ["77"]
 
 
 def test_a_link_or_a_pipe_by_the_runs_name_does_not_hold_the_training_up(shared: Path):
@@ -58,7 +57,7 @@ def test_a_link_or_a_pipe_by_the_runs_name_does_not_hold_the_training_up(shared:
     (shared / f"77-{os.uname().nodename}-1-a.jsonl").symlink_to(secret)
     os.mkfifo(shared / "pipe")
     (shared / f"77-{os.uname().nodename}-2-a.jsonl").symlink_to(shared / "pipe")
-    assert train(ONE, shared, **SLURM).out.split() == ["77"]  # type: ignore[arg-type]
+    assert train(ONE, shared, SLURM_JOB_ID="77").out.split() == ["77"]
     (mine,) = (path for path in shared.glob("*.jsonl") if not path.is_symlink())
     assert json.loads(mine.read_text().splitlines()[-1])["status"] == "finished"
 
@@ -108,7 +107,12 @@ def test_a_pipe_that_takes_a_files_place_does_not_hold_up_exec(shared: Path):
     assert tailer.look() is not None
     (shared / "pipe").rename(path)
     done = threading.Event()
-    threading.Thread(target=lambda: (tailer.look(), done.set()), daemon=True).start()  # type: ignore[func-returns-value]
+
+    def look() -> None:
+        tailer.look()
+        done.set()
+
+    threading.Thread(target=look, daemon=True).start()
     assert done.wait(10.0)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from epochcost.agent.gpu_owners import GpuOwners
@@ -37,6 +38,7 @@ class AgentHealth:
     Attributes:
         progress: of reading the event files; set by the beat.
         state: of saving the state; set by the memory.
+        guard: tells of the guard, where there is one.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - the parts of the agent
@@ -56,10 +58,13 @@ class AgentHealth:
         self._store = store
         self.progress = GOOD
         self.state = GOOD
+        self.guard: Callable[[], CollectorHealth] | None = None
 
     def by_collector(self, now: float) -> dict[str, CollectorHealth]:
         """How the last attempt of each collector went; one that never made any is absent."""
         health = {"host": self._host.health, "progress": self.progress, "state": self.state}
+        if self.guard is not None:
+            health["guard"] = self.guard()
         if (gpus := self._gpus.health(now)) is not None:
             health["gpus"] = gpus
         asked: list[tuple[str, Feed]] = [("identity", self._machine.identity), ("preemption", self._notices)]

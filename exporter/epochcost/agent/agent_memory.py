@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from epochcost.agent.agent_health import AgentHealth
 from epochcost.agent.agent_state_file import StateError, StateFile
@@ -21,6 +21,9 @@ from epochcost.model import is_number
 from epochcost.nodes.machine_name import AnotherMachineError
 from epochcost.progress.clock import NodeClock, SavedClock
 from epochcost.progress.event_sources import EventSources
+
+if TYPE_CHECKING:
+    from epochcost.agent.guarding import Guarding
 
 log = logging.getLogger(__name__)
 SAVE_SECONDS = (5.0, 60.0)
@@ -41,6 +44,7 @@ class Remembered:
     files: EventSources
     meter: Meter
     machine: PricedMachine
+    guarding: Guarding | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
     """Held by who changes, saves or describes what the meter knows: its snapshot is made when somebody asks for it."""
 
@@ -87,6 +91,8 @@ class AgentMemory:
         now = it.clock.now()
         it.machine.take(machine, it.meter, now if same_boot else self._host.boot_ts(now))
         self.first = not same_boot
+        if it.guarding is not None:
+            it.guarding.restore(saved.get("guard"))
 
     def _before_this_boot(self, saved: dict[str, Any]) -> dict[str, Any]:
         """``saved`` by an earlier boot, whose clock may have been ahead: what it accounted lies before this boot.
@@ -115,8 +121,10 @@ class AgentMemory:
     def state(self) -> dict[str, Any]:
         """Everything that must survive, as JSON-able data, all of one instant."""
         it = self._parts
+        guard = {} if it.guarding is None else {"guard": it.guarding.state()}
         with it.lock:
             return {
+                **guard,
                 "boot_id": self._host.boot_id,
                 **it.machine.state(),
                 "clock": it.clock.state(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
@@ -11,14 +12,18 @@ from epochcost.agent.agent_settings import AgentSettings
 from epochcost.agent.collectors import collectors
 from epochcost.agent.cost_files import figures_of
 from epochcost.agent.ingest_route import intake_gate, intake_route
+from epochcost.agent.keep_route import keep_gate, keep_route
 from epochcost.agent.live_page import page_routes
 from epochcost.agent.snapshot import CollectorHealth, Snapshot
-from epochcost.guard import Guarded
+from epochcost.guarded_collector import Guarded
 from epochcost.model import RunId
 from epochcost.progress.http_ingest import Intake, IntakeError
 from epochcost.progress.run_owners import NETWORK, RunOwners
 from epochcost.progress.sender_clocks import clock_of
-from epochcost.serve import Server, metrics_route
+from epochcost.serve import Gate, Server, metrics_route
+
+if TYPE_CHECKING:
+    from epochcost.agent.guarding import Guarding
 
 log = logging.getLogger(__name__)
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -34,15 +39,17 @@ class AgentServer:
         intake: keeps the events that come in.
         owners: which user began which run.
         now: the node timeline.
+        guarding: the guard, where there is one: it takes keeps.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what it serves
         self,
         settings: AgentSettings,
         read: Callable[[], Snapshot | None],
         intake: Intake,
         owners: RunOwners,
         now: Callable[[], float],
+        guarding: Guarding | None = None,
     ) -> None:
         self._owners = owners
         self._settings = settings
@@ -54,7 +61,9 @@ class AgentServer:
             registry.register(guard)
         routes = {"/metrics": metrics_route(registry), **page_routes(read)}
         posts = {"/v1/events": intake_route(intake.take, clock_of, self._costs, IntakeError)}
-        gates = {"/v1/events": intake_gate(self._intake_closed, settings.intake_token_file)}
+        gates: dict[str, Gate] = {"/v1/events": intake_gate(self._intake_closed, settings.intake_token_file)}
+        if guarding is not None:
+            posts["/v1/keep"], gates["/v1/keep"] = keep_route(guarding.keep, now), keep_gate
         address, web_config = settings.web_listen_address, settings.web_config_file
         self.http = Server(
             address,
@@ -63,7 +72,7 @@ class AgentServer:
             ready=self._not_ready_because,
             post_routes=posts,
             gates=gates,
-            bearer_paths=tuple(posts) if settings.intake_token_file else (),
+            bearer_paths=("/v1/events",) if settings.intake_token_file else (),
         )
 
     def _intake_closed(self) -> str:

@@ -234,6 +234,9 @@ class AgentSettings:
     keep_seconds: float = option(
         "runs.keep", 900.0, "how long a finished run stays exported", parse=between("1s", "30d")
     )
+    guard_file: str = option(
+        "guard.file", "", "YAML file of policies that end what is paid for nothing (docs/guard.md); empty: none"
+    )
     log_level: str = option(
         "log.level", "info", "debug, info, warning or error", parse=choice("debug", "info", "warning", "error")
     )

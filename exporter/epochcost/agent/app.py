@@ -9,18 +9,20 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from epochcost.agent.agent_health import AgentHealth
 from epochcost.agent.agent_memory import AgentMemory, Remembered
 from epochcost.agent.agent_server import AgentServer
 from epochcost.agent.agent_settings import AgentSettings
 from epochcost.agent.agent_state_file import StateError, StateFile
-from epochcost.agent.beat import Beat, Sampled, WrittenBack
+from epochcost.agent.beat import FRESH_BEATS, Beat, Sampled, WrittenBack
 from epochcost.agent.cost_files import CostFiles
 from epochcost.agent.events_directory import agent_events_dir
 from epochcost.agent.gpu_owners import GpuOwners
 from epochcost.agent.gpu_sampling import GpuSampling
 from epochcost.agent.host_sampling import HostSampling
+from epochcost.agent.meter import FRESH_SECONDS, Idle
 from epochcost.agent.preemption_file import PreemptionFile
 from epochcost.agent.priced_machine import PricedMachine
 from epochcost.agent.snapshot import Snapshot
@@ -35,6 +37,9 @@ from epochcost.progress.http_ingest import Intake
 from epochcost.progress.user_directories import UserDirectories
 from epochcost.serve import Server
 from epochcost.shutdown import Ending
+
+if TYPE_CHECKING:
+    from epochcost.agent.guarding import Guarding
 
 log = logging.getLogger(__name__)
 FROM_NETWORK = "network"
@@ -96,15 +101,18 @@ class AgentApp:
         self.owners = GpuOwners(settings, environ, self.gpus, proc)
         self.store = whole_runs_of(settings, clocks.mono)
         self.health = AgentHealth(self.host, self.gpus, self.machine, self.notices, self.owners, self.store)
-        sources = EventSources(events, from_network, UserDirectories(settings.events_user_dirs))
-        parts = Remembered(self.clock, sources, self.meter, self.machine)
+        files = EventSources(events, from_network, UserDirectories(settings.events_user_dirs))
+        self.guarding = _guarding_of(settings, events, files, self.meter.idle, clocks.wall, lambda: self.server.url)
+        if self.guarding is not None:
+            self.health.guard = self.guarding.health
+        parts = Remembered(self.clock, files, self.meter, self.machine, self.guarding)
         self.memory = AgentMemory(state_file, parts, self.host, self.health)
         intake = Intake(from_network, clocks.wall, clocks.mono)
         sampled = Sampled(self.host, self.gpus, self.notices, self.owners, intake, self.store)
         written = WrittenBack(CostFiles(events), PreemptionFile(events))
-        self.beat = Beat(settings.sample_interval, sampled, parts, self.memory, self.health, written)
+        self.beat = Beat(settings.sample_interval, sampled, parts, self.memory, self.health, written, self.guarding)
         self.server: Server = AgentServer(
-            settings, lambda: self.beat.snapshot, intake, parts.files.owners, self.clock.now
+            settings, lambda: self.beat.snapshot, intake, parts.files.owners, self.clock.now, self.guarding
         ).http
 
     @property
@@ -143,7 +151,30 @@ class AgentApp:
         for part in (self.gpus, self.machine, self.notices, self.owners, self.store):
             if part is not None:
                 part.stop()
+        if self.guarding is not None:
+            self.guarding.stop()
         self.memory.close()
+
+
+def _guarding_of(  # noqa: PLR0913, PLR0917 - what a guard looks at
+    settings: AgentSettings,
+    events: Path,
+    files: EventSources,
+    idle: Idle,
+    wall: Callable[[], float],
+    url: Callable[[], str],
+) -> Guarding | None:
+    """The guard; None without a policy: then nothing of it is loaded.
+
+    Raises:
+        SettingsError: when the policy file is wrong.
+    """
+    if not settings.guard_file:
+        return None
+    from epochcost.agent.guarding import Guarding
+
+    fresh = max(FRESH_SECONDS, FRESH_BEATS * settings.sample_interval)
+    return Guarding(Path(settings.guard_file), events, files, idle=idle, fresh_seconds=fresh, wall=wall, url=url)
 
 
 def _state_file(directory: Path, configured: str, *, among_others: bool) -> StateFile:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from epochcost.agent.agent_health import AgentHealth, problems
 from epochcost.agent.agent_memory import AgentMemory, Remembered
@@ -22,6 +23,10 @@ from epochcost.agent.whole_run_feed import WholeRunFeed
 from epochcost.model import TrainingEvent
 from epochcost.nodes.notices import NoticeFeed
 from epochcost.progress.http_ingest import Intake
+
+if TYPE_CHECKING:
+    from epochcost.agent.guarding import Guarding
+    from epochcost.guard.decisions import Decisions
 
 log = logging.getLogger(__name__)
 FRESH_BEATS = 3.0
@@ -59,6 +64,7 @@ class Beat:
         memory: AgentMemory,
         health: AgentHealth,
         written: WrittenBack,
+        guarding: Guarding | None = None,
     ) -> None:
         self._snapshot: Snapshot | None = None
         self._ticked: tuple[float, Inputs] | None = None
@@ -71,6 +77,8 @@ class Beat:
         self._memory = memory
         self._health = health
         self._written = written
+        self._guarding = guarding
+        self._decided: Decisions | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="epochcost-meter", daemon=True)
 
@@ -130,15 +138,35 @@ class Beat:
                 self._memory.first = False
             it.meter.account(now, inputs)
             self._ticked = now, inputs
+        asks = self._guarding is not None and self._guard(self._guarding)
         places = it.files.user_places
         self._written.preemption.write(inputs.preemption, now, it.clock.on_wall(now) - now, places)
-        self._write_costs(now)
+        self._write_costs(now, at_once=asks)
 
-    def _write_costs(self, now: float) -> None:
+    def _guard(self, guarding: Guarding) -> bool:
+        """Let the guard decide; a command runs only once it is saved that it does. True where runs are asked anew."""
+        snapshot, before = self.snapshot, self._decided
+        if snapshot is None:
+            return False
+        try:
+            decided = guarding.tick(snapshot, self._parts.meter.ledger.runs_on(), self._sampled.owners.as_said())
+        except Exception as err:  # noqa: BLE001 - whatever it is, the metering goes on
+            guarding.failed(err)
+            return False
+        with self._parts.lock:
+            self._decided = decided
+            if self._ticked is None:
+                self._snapshot = _with_decisions(snapshot, decided)
+        if decided.order is not None:
+            self._memory.save()
+            guarding.act(decided.order)
+        return decided.requests != (before.requests if before is not None else {})
+
+    def _write_costs(self, now: float, *, at_once: bool) -> None:
         """At once after an epoch, or while a run has a budget; else now and then: describing takes half of a tick."""
         meter, due = self._parts.meter, now >= self._write_at
         before, self._news = self._news, meter.news()
-        if not (due or self._news != before or meter.has_budgets()):
+        if not (at_once or due or self._news != before or meter.has_budgets()):
             return
         snapshot = self.snapshot
         if snapshot is not None and snapshot.t == now:
@@ -155,12 +183,13 @@ class Beat:
             for view in snapshot.runs:
                 if view.stored is not None:
                     it.meter.ledger.reached_elsewhere(view.run, view.part, view.stored.reached_elsewhere)
-        return replace(
+        described = replace(
             snapshot,
             owners=ask.owners.of(snapshot.gpus, it.meter.ledger.runs_on()),
             owners_not_understood=ask.owners.not_understood(),
             problems=problems(snapshot),
         )
+        return described if self._decided is None else _with_decisions(described, self._decided)
 
     def _inputs(self) -> Inputs:
         ask, it = self._sampled, self._parts
@@ -185,3 +214,9 @@ class Beat:
         events = self._parts.files.poll(self._parts.clock)
         self._health.progress = CollectorHealth(success=True, duration_seconds=time.perf_counter() - began)
         return events
+
+
+def _with_decisions(snapshot: Snapshot, decided: Decisions) -> Snapshot:
+    """``snapshot`` with what the guard decided last."""
+    runs = tuple(replace(run, stop=decided.requests.get(run.run)) for run in snapshot.runs)
+    return replace(snapshot, runs=runs, guard=decided.view)

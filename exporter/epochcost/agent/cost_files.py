@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 from collections.abc import Collection, Iterable, Mapping
@@ -30,6 +31,7 @@ class _Written:
     """What a run's file says, and when it was written."""
 
     scope: RunScope
+    stop: object
     at: float
     epochs: int
     ended_ts: float | None
@@ -38,6 +40,8 @@ class _Written:
 def _due(before: _Written, run: RunView, scope: RunScope, now: float, *, all_changed: bool) -> bool:
     """Whether the file is to be written again: at once for what a training may decide by, else now and then."""
     age = now - before.at
+    if before.stop != run.stop:
+        return True
     if before.scope == scope:
         return age >= REWRITE_SECONDS
     budget = run.budget_usd
@@ -73,12 +77,12 @@ class CostFiles:
         Args:
             runs: those that are shown.
             now: on the node timeline.
-            homes: keys of the users' directories in which a run is reported, where it is.
+            homes: keys of the directories in which a run is reported, where one user's is among them.
             places: the users' directories that are there.
             all_changed: write every file whose run has cost on, too; else only what a training may decide by.
         """
         errors: dict[str, str] = {}
-        by_key = {place.key: place for place in places}
+        by_key = {place.key: place for place in (self._shared, *places)}
         for run in runs:
             scope = scope_of(run)
             at = [by_key[key] for key in (homes or {}).get(run.run, ()) if key in by_key] or [self._shared]
@@ -88,7 +92,7 @@ class CostFiles:
                     continue
                 try:
                     _replace(place, run, now)
-                    self._written[run.run, place.key] = _Written(scope, now, run.epoch_count, run.ended_ts)
+                    self._written[run.run, place.key] = _Written(scope, run.stop, now, run.epoch_count, run.ended_ts)
                 except OSError as err:
                     errors[place.key] = f"{place.path}: the cost of runs cannot be written back: {err.strerror}"
         self._say(errors)
@@ -135,6 +139,7 @@ def figures_of(run: RunView, now: float) -> dict[str, object]:
         "machine_cost_usd": run.cost_usd,
         "seconds": run.seconds,
         "states": {state.value: seconds for state, seconds in run.totals.seconds.items() if seconds > 0},
+        "stop": None if run.stop is None else dataclasses.asdict(run.stop),
         "ts": now,
     }
     return {name: value for name, value in figures.items() if value is not None}

@@ -33,6 +33,10 @@ class GpuOwners:
         for feed in self.feeds:
             feed.stop()
 
+    def as_said(self) -> tuple[GpuOwner, ...]:
+        """What the feeds say now, also of GPUs on which a run is."""
+        return tuple(owner for feed in self.feeds for owner in feed.owners())
+
     def not_understood(self) -> Mapping[tuple[str, str], int]:
         """Processes and devices whose owner could not be told for the form of a path or a name, by source and form."""
         return {(feed.name, form): n for feed in self.feeds for form, n in feed.not_understood().items()}

@@ -150,6 +150,7 @@ def _run(view: RunView) -> Json:
     return {
         **{name: getattr(view, name) for name in _SAME_NAME},
         "state": view.state.value,
+        "stopped": view.stopped,
         "scope": "run" if scope.whole else "machine",
         "part": scope.part,
         "machines": scope.machines,

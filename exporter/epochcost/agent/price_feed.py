@@ -26,7 +26,7 @@ MOST_SECONDS = 10.0
 """No question takes longer."""
 SPREAD = (0.9, 1.1)
 RETRY_SPREAD = (0.5, 1.5)
-FIRST_SPREAD_SECONDS = 1.0
+FIRST_SPREAD_SECONDS = 2.0
 """A new agent's first question waits up to so long: its first dollar is not later than that."""
 KNOWN_SPREAD_SECONDS = 15.0
 """One that knows a price from before a restart has time."""

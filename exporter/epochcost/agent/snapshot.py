@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from epochcost.model import (
     GpuOwner,
@@ -20,6 +21,9 @@ from epochcost.model import (
     SmActivity,
     State,
 )
+
+if TYPE_CHECKING:
+    from epochcost.guard.decisions import GuardView, StopRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +290,10 @@ class RunView:
     """Who began it: the name of the user whose process wrote its events; empty where that is nobody's name."""
     attempt: int = 0
     """Number of the newest attempt: as its launcher counts, else how many of them this machine has seen."""
+    stop: StopRequest | None = None
+    """What the guard asks of it."""
+    stopped: str = ""
+    """Which policy of the guard it ended by, as it says."""
     stored: StoredRun | None = None
     """The run over all its machines; None where no store has said."""
     store_note: str = ""
@@ -329,5 +337,7 @@ class Snapshot:
     owners_not_understood: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """Processes and devices whose owner could not be told for the form of a path or a name, by source and form."""
     simulated: bool = False
+    guard: GuardView | None = None
+    """What the guard waits for and has done; None without a policy."""
     machine: str = ""
     """The agent's name for this machine, on each of its series; see `epochcost.nodes.machine_name`."""

@@ -185,6 +185,7 @@ def _view(  # noqa: PLR0913, PLR0917 - all that a view is made of
         team=facts.team,
         launcher=facts.launcher,
         launcher_job=facts.job,
+        stopped="" if account.is_open else facts.stopped,
         attempt=epochs.attempts if facts.attempt is None else facts.attempt,
     )
 

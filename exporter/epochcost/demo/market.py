@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from epochcost.agent.meter import Quote
 from epochcost.demo.scenario import Offer, Script
-from epochcost.guard import Guarded
+from epochcost.guarded_collector import Guarded
 from epochcost.model import InstanceFacts, Node, Price, PriceKey, PriceStep, PurchaseOption
 from epochcost.poller.collector import PollerCollector
 from epochcost.poller.demand import RequestedTypes

@@ -16,7 +16,7 @@ from epochcost.agent.snapshot import CollectorHealth, Snapshot
 from epochcost.demo.market import REFRESH_SECONDS, Market
 from epochcost.demo.scenario import Machine, Script
 from epochcost.demo.simulated_machine import Life
-from epochcost.guard import Guarded
+from epochcost.guarded_collector import Guarded
 from epochcost.ledger import Ledger
 from epochcost.model import Node
 from epochcost.owners import combined, run_owners

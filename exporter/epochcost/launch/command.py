@@ -24,6 +24,7 @@ from epochcost.launch.reading.patterns import OwnPatterns
 from epochcost.launch.reading.progress_tracker import ProgressSnapshot, ProgressTracker
 from epochcost.launch.relay import Relay, Stream
 from epochcost.launch.reporter import Reporter
+from epochcost.launch.stop_signals import StopSignals
 from epochcost.launch.terminal import OutputTerminal, same_terminal
 from epochcost.training.cost import CostFile
 from epochcost.training.directory import events_dir
@@ -86,10 +87,11 @@ class Launch:
         self._own = OwnPatterns(flags.rows)
         self._reader = LineReader(self._own)
         self._reporter = Reporter(facts, directory)
+        self._costs = CostFile(lambda: self._directory, facts.run)
         self._warnings = _Kept()
         self._lines: list[Lines] = []
         self._look_due = 0.0
-        self._safely = CallUntilFailure()
+        self._safely, self._stops = CallUntilFailure(), CallUntilFailure()
         logger = logging.getLogger("epochcost")
         logger.addHandler(self._warnings)
         logger.propagate = False  # nothing of ours between two lines of the command's
@@ -105,6 +107,7 @@ class Launch:
             self._reporter.end("failed", err.code)
             return _not_started(err)
         self._neighbours = OtherWriters(self._directory, self._facts.run, command.pid)
+        self._stopping = StopSignals(self._flags.stop_signals, self._flags.stop_wait, command.ask_to_end)
         self._watch = FileTailer(Path() if self._flags.find else None, self._flags.watch, begun_ns)
         terminals = [stream.terminal for stream in streams if stream.terminal is not None]
         thread = command.watch(partial(_resize, terminals) if terminals else None)
@@ -147,6 +150,10 @@ class Launch:
 
     def _follow(self) -> None:
         self._safely(self._tick)
+        self._stops(self._obey)
+
+    def _obey(self) -> None:
+        self._stopping.look(self._costs.stop(), time.monotonic(), reports_itself=not self._reporter.leads)
 
     def _tick(self) -> None:
         for other in self._neighbours.look():
@@ -167,9 +174,11 @@ class Launch:
         code = os.waitstatus_to_exitcode(status)
         if code == 0 and not command.told_to_go:
             self._safely(self._finish)
-        preempted = (command.told_to_go or code == -signal.SIGTERM) and not self._reporter.done
+        stopped = self._stopping.policy if not self._reporter.done else ""
+        told = command.told_to_go or code == -signal.SIGTERM or stopped
+        preempted = bool(told) and not self._reporter.done
         ended = "preempted" if preempted else "finished" if code == 0 else "failed"
-        self._reporter.end(ended, code if code >= 0 else 128 - code)
+        self._reporter.end(ended, code if code >= 0 else 128 - code, stopped)
         words = CallUntilFailure()
         words(self._last_words, ended)
         if words.broken and self._flags.verbose:
@@ -201,7 +210,7 @@ class Launch:
         lines += self._warnings.messages
         if self._safely.broken:
             lines.append(f"progress was not reported to the end: {self._safely.broken}")
-        costs = CostFile(lambda: self._directory, self._facts.run)
+        costs = self._costs
         costs.refresh()
         last = reporter.last
         lines.append(summary(self._facts.run, last.epoch, last.step or 0, reporter.seconds, costs))

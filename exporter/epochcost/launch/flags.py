@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from epochcost.launch.reading.patterns import own_rows
 from epochcost.launch.reading.program_rows import MAX_FILE_BYTES, Row, RowError
 from epochcost.launch.reading.progress_tracker import Plan
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGKILL)
+STOP_WAIT_SECONDS = 120.0
 BARS = ("auto", "epoch", "run", "nothing")
 
 
@@ -28,6 +31,8 @@ class Flags:
         watch: files to read.
         find: whether to look for files.
         verbose: say at the end what was read.
+        stop_signals: sent one after another where the guard of this machine asks the run to stop; empty for none.
+        stop_wait: seconds between two of them.
     """
 
     command: tuple[str, ...]
@@ -42,6 +47,8 @@ class Flags:
     watch: tuple[str, ...]
     find: bool
     verbose: bool
+    stop_signals: tuple[signal.Signals, ...] = STOP_SIGNALS
+    stop_wait: float = STOP_WAIT_SECONDS
 
 
 def parser() -> argparse.ArgumentParser:
@@ -88,6 +95,9 @@ def parser() -> argparse.ArgumentParser:
     add("--watch", action="append", default=[], metavar="FILE", help="to read progress from (results.csv, metrics.csv, "
         "trainer_state.json, TensorBoard events); patterns like runs/*/results.csv; may be repeated")  # fmt: skip
     add("--no-find", action="store_true", help="do not look for such files below the working directory")
+    add("--stop-signals", type=_signals, default=STOP_SIGNALS, metavar="LIST", help="sent one after another where a "
+        "policy of this machine's guard asks the run to stop; none to ignore it [TERM,KILL]")  # fmt: skip
+    add("--stop-wait", type=_number, default=STOP_WAIT_SECONDS, metavar="SECONDS", help="between two of them [120]")
     add("--verbose", action="store_true", help="print on stderr at the end what was read and what the run cost")
     add("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return made
@@ -121,6 +131,8 @@ def read(argv: Sequence[str], environ: Mapping[str, str]) -> Flags:
         watch=tuple(told.watch),
         find=not told.no_find,
         verbose=told.verbose,
+        stop_signals=told.stop_signals,
+        stop_wait=told.stop_wait,
     )
 
 
@@ -133,6 +145,15 @@ def _pattern_file(name: str) -> str:
     if len(data) > MAX_FILE_BYTES:
         raise OSError(f"{name}: longer than {MAX_FILE_BYTES} bytes")
     return data.decode()
+
+
+def _signals(text: str) -> tuple[signal.Signals, ...]:
+    if text.strip().lower() == "none":
+        return ()
+    try:
+        return tuple(signal.Signals[f"SIG{name.strip().upper().removeprefix('SIG')}"] for name in text.split(","))
+    except KeyError as err:
+        raise argparse.ArgumentTypeError(f"{str(err)[1:-1]} is not a signal") from None
 
 
 def _whole(text: str) -> int:

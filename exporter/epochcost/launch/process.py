@@ -63,6 +63,11 @@ class Command:
         thread.start()
         return thread
 
+    def ask_to_end(self, number: signal.Signals) -> None:
+        """Send a signal that the command understands as a wish to end."""
+        if self.wait_status is None:
+            self._send(number)
+
     def release_signals(self) -> None:
         """Signals do again what they did before."""
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)

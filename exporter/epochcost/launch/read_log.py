@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import stat
 import sys
@@ -15,6 +16,7 @@ from epochcost.launch.reading.line_reader import LineReader
 from epochcost.launch.reading.lines import Lines
 from epochcost.launch.reading.patterns import OwnPatterns
 from epochcost.launch.reading.progress_tracker import ProgressSnapshot, ProgressTracker
+from epochcost.launch.reading.track import NEARLY
 
 READ_BYTES = 1 << 16
 MOST_ENDS = 40
@@ -42,7 +44,11 @@ def main(flags: Flags) -> int:
 
 def _where(news: ProgressSnapshot, end: float) -> str:
     line = 0.0 if news.at is None else news.at.ts
-    return f"ended in line {line:.0f}" if line <= end else "ended with the log, if the command ended well there"
+    return (
+        f"ended in line {max(1, math.ceil(line - NEARLY))}"
+        if line <= end
+        else "ended with the log, if the command ended well there"
+    )
 
 
 def follow(flags: Flags) -> tuple[list[ProgressSnapshot], float, ProgressTracker, OwnPatterns]:

@@ -116,14 +116,18 @@ class Reporter:
         self._write(before, "end", at.later(2 * INSTANT_SECONDS), ',"status":"finished"')
         before.close()
 
-    def end(self, status: str, exit_status: int) -> None:
-        """The command has ended: ``finished``, ``failed`` or ``preempted``; ``exit_status`` as a shell shows it."""
+    def end(self, status: str, exit_status: int, stopped: str = "") -> None:
+        """The command has ended: ``finished``, ``failed`` or ``preempted``; ``exit_status`` as a shell shows it.
+
+        ``stopped``: the policy of the guard by which it was told to.
+        """
         if self._writer is None:
             return
         at = self._clamped(self._now())
         if self._waiting is not None:
             self._put("progress", at, _position(self._last))
-        self._put("end", at, f'{_position(self._last)},"status":"{status}","exit_status":{exit_status}')
+        by = f',"stopped":{json.dumps(stopped)}' if stopped else ""
+        self._put("end", at, f'{_position(self._last)},"status":"{status}","exit_status":{exit_status}{by}')
         self._writer.close()
 
     @property

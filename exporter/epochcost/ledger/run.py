@@ -58,6 +58,8 @@ class Facts:
     batch_size: int | None = None
     memory_peak_bytes: int | None = None
     budget_usd: float | None = None
+    stopped: str = ""
+    """The policy of the guard by which its newest attempt ended."""
 
     def take(self, event: TrainingEvent) -> None:
         """Keep what ``event`` says."""
@@ -65,6 +67,10 @@ class Facts:
             value = getattr(event, name)
             if value is not None:
                 setattr(self, name, value)
+        if event.kind is EventKind.START:
+            self.stopped = ""
+        if event.stopped is not None:
+            self.stopped = event.stopped
         if event.launcher is not None and (event.job is not None or not self.launcher):
             self.launcher = event.launcher  # one that names the job knows better
         if event.memory_peak_bytes is not None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from epochcost._version import __version__
-from epochcost.guard import Guarded
+from epochcost.guarded_collector import Guarded
 from epochcost.poller.api import Terms, price_route
 from epochcost.poller.collector import PollerCollector
 from epochcost.poller.export_filter import Exported, parts_of, select

@@ -74,17 +74,20 @@ class _Market:
     @staticmethod
     def of(snapshot: PollerSnapshot) -> _Market:
         prices = snapshot.prices.values()
-        coming = (step.ts for price in prices for step in price.steps if step.ts > snapshot.t)
+        changes = [step.ts for price in prices for step in price.steps]
+        changes += [ts for extra in snapshot.extras for ts in (extra.since_ts, extra.until_ts)]
+        paid_now = [extra for extra in snapshot.extras if extra.since_ts <= snapshot.t < extra.until_ts]
         metrics = (
             *price_metrics([price for price in prices if not price.key.reservation], snapshot.t),
             reservation_metric([price for price in prices if price.key.reservation], snapshot.t),
-            *extra_metrics(prices, snapshot.extras),
+            *extra_metrics(prices, paid_now),
             part_metric(snapshot.parts),
             *limit_metrics(prices, snapshot.limits),
             *fact_metrics(snapshot.facts.values()),
             zone_metric(snapshot.zones),
         )
-        return _Market(snapshot, min(coming, default=math.inf), tuple(settled(metric) for metric in metrics))
+        until = min((ts for ts in changes if ts > snapshot.t), default=math.inf)
+        return _Market(snapshot, until, tuple(settled(metric) for metric in metrics))
 
     def still_holds(self, now: PollerSnapshot) -> bool:
         """Whether nothing has changed; the maps are made anew whenever anything in them does."""

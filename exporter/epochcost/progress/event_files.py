@@ -8,7 +8,7 @@ import os
 import stat
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from epochcost.progress.place_listing import Listed, PlaceListing
 from epochcost.progress.run_owners import NOBODY, RunOwners
 from epochcost.progress.user_directories import UserDirectories
 from epochcost.progress.user_quotas import UserQuotas
-from epochcost.untrusted_files import open_regular
+from epochcost.untrusted_files import open_regular, printable_name
 
 __all__ = ["CHUNK_BYTES", "EventFiles", "without_content"]
 
@@ -185,13 +185,42 @@ class EventFiles:
         can_tell = self._reader.can_tell
         return {file.writer for file in self._files.values() if file.stage is FileStatus.OPEN and can_tell(file)}
 
+    def unread(self) -> str:
+        """Why some of what was reported may not have been read; empty where all was, to its end."""
+        for listing in self._listings.values():
+            if listing.refused:
+                return f"{listing.place.path} cannot be read"
+            if listing.too_many:
+                return f"{listing.place.path} has more event files than are read"
+        if self.behind:
+            return "event files have more to say than was read"
+        lost = next((f.name for f in self._files.values() if f.refused and f.stage is FileStatus.OPEN), None)
+        return "" if lost is None else f"event file {printable_name(lost)} cannot be read"
+
+    def followed(self, runs: Collection[str]) -> dict[str, tuple[int, ...]]:
+        """Those of ``runs`` whose writers are seen to live and whose files were there in this poll; their processes.
+
+        Of this machine alone, for the network may be cut. A process counts as the run's only where it belongs to the
+        user whose file it is.
+        """
+        found: dict[str, tuple[int, ...]] = {}
+        for file in self._files.values():
+            lives = file.stage is FileStatus.OPEN and self._reader.can_tell(file) and file.visited == self._round
+            if file.run in runs and lives and file.place != FROM_NETWORK:
+                found[file.run] = (*found.get(file.run, ()), *self._reader.processes_of(file))
+        return found
+
     def homes(self) -> dict[RunId, set[str]]:
-        """In which directories of one user each a run is reported; those that are reported elsewhere are left out."""
+        """In which directories a run is reported that is in one of one user's; all others are left out."""
         homes: dict[RunId, set[str]] = {}
-        if len(self.places) > len(self._fixed):
-            for file in self._files.values():
-                if file.place not in (SHARED, FROM_NETWORK) and file.run:
-                    homes.setdefault(RunId(file.run), set()).add(file.place)
+        if len(self.places) == len(self._fixed):
+            return homes
+        for file in self._files.values():
+            if file.place not in (SHARED, FROM_NETWORK) and file.run:
+                homes.setdefault(RunId(file.run), set()).add(file.place)
+        for file in self._files.values():
+            if file.place == SHARED and file.stage is FileStatus.OPEN and file.run in homes:
+                homes[RunId(file.run)].add(SHARED)
         return homes
 
     def state(self) -> dict[str, Any]:

@@ -244,6 +244,16 @@ class EventReader:
         same_namespace = file.pid is not None and file.pidns is not None and file.pidns == self.processes.namespace()
         return file.watched and (bool(file.lock) or same_namespace)
 
+    def processes_of(self, file: EventFileState) -> tuple[int, ...]:
+        """The process that writes the file, where it is seen from here and belongs to the file's user."""
+        if file.pid is None or file.pidns != self.processes.namespace():
+            return ()
+        try:
+            theirs = os.stat(f"/proc/{file.pid}").st_uid == file.user  # noqa: PTH116 - asked each second
+        except OSError:
+            return ()
+        return (file.pid,) if theirs else ()
+
 
 def without_content(reason: str) -> str:
     """Why a line was refused, without anything of the file: which key, and what is expected there.

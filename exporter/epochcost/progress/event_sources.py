@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,14 @@ class EventSources:
     def user_places(self) -> tuple[EventPlace, ...]:
         """The directories of one user each that are there now."""
         return tuple(place for place in self._files.places if place.kind is PlaceKind.OF_ONE_USER)
+
+    def unread(self) -> str:
+        """As `EventFiles.unread`, of all."""
+        return self._files.unread()
+
+    def followed(self, runs: Collection[str]) -> dict[str, tuple[int, ...]]:
+        """As `EventFiles.followed`."""
+        return self._files.followed(runs)
 
     @property
     def counts(self) -> Mapping[str, int]:

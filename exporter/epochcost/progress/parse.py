@@ -227,6 +227,7 @@ _FIGURES: Mapping[str, Callable[[str, Any], Any]] = {
     "job": _label,
     "launcher": _label,
     "attempt": _whole(0),
+    "stopped": _label,
 }
 
 

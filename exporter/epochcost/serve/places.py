@@ -92,6 +92,8 @@ class Places:
 
     def _most_of(self, party: str) -> int:
         """What one party may hold. All users of this machine are one, and leave a part to who comes from outside."""
+        if self._trusted(party) and self._places <= PART_OF_ONE_ADDRESS:
+            return self._places + self._reserved
         return max(self._reserved, self._places - self._of_one) if self._trusted(party) else self._of_one
 
     def _make_room(self, party: str) -> None:

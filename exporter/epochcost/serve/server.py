@@ -19,7 +19,8 @@ from epochcost.serve.places import Places
 from epochcost.serve.web_config import WebConfig
 
 log = logging.getLogger("epochcost.serve")
-_BACKLOG = 128
+_BACKLOG = 4096
+"""As many as most systems allow: of thousands of agents that ask in one instant, who waits here is served in turn."""
 _SLOT_SECONDS = 1.0
 _STOP_SECONDS = 5.0
 _SEND_BUFFER_BYTES = 256 * 1024

@@ -66,6 +66,8 @@ class ComposerHooks:
         costs = self._epochcost.costs()
         if costs:
             logger.log_metrics(costs)
+        if self._epochcost.stop_asked():
+            state.stop_training()
 
     @harmless
     def fit_end(self, state: Any, logger: Any) -> None:

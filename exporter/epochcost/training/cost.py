@@ -14,6 +14,8 @@ from typing import NamedTuple
 MAX_BYTES = 65536
 MAX_AMOUNT = 1e15
 """JSON holds integers that no float can."""
+MAX_TEXT = 200
+STOP_AT = ("checkpoint", "now")
 MAX_AGE_SECONDS = 300.0
 """The agent rewrites the file while the run is open; a much older one is a value frozen, not a cost."""
 READ_INTERVAL_SECONDS = 1.0
@@ -37,6 +39,14 @@ class Part(NamedTuple):
         return f"this machine's part{f' of {self.machines}' if self.machines else ''}"
 
 
+class StopRequest(NamedTuple):
+    """What a policy of the guard asks of a run: to stop at its next checkpoint or epoch, or (``at_once``) now."""
+
+    policy: str
+    reason: str
+    at_once: bool
+
+
 class CostFile:
     """``<run>.cost.json``, read at most once a second; every figure is None where it is not known."""
 
@@ -51,9 +61,7 @@ class CostFile:
 
     def figure(self, name: str) -> float | None:
         """``cost_usd``, ``cost_per_epoch_usd`` or ``projected_cost_usd``, in US dollars."""
-        now = time.monotonic()
-        if now - self._read_at >= READ_INTERVAL_SECONDS:
-            self.refresh()
+        self._look()
         return _amounts(self._document).get(name)
 
     def part(self, nodes: int | None) -> Part | None:
@@ -70,6 +78,17 @@ class CostFile:
             return Part(several, missing if isinstance(missing, str) else "")
         return None
 
+    def stop(self) -> StopRequest | None:
+        """What the guard of this machine asks of the run; None while it asks nothing."""
+        self._look()
+        asked = self._document.get("stop")
+        if not isinstance(asked, dict) or asked.get("at") not in STOP_AT:
+            return None
+        policy, reason = asked.get("policy"), asked.get("reason")
+        if not (isinstance(policy, str) and isinstance(reason, str) and policy and reason):
+            return None
+        return StopRequest(policy[:MAX_TEXT], reason[:MAX_TEXT], asked["at"] == "now")
+
     def machines(self) -> int:
         """Over how many machines the dollars are known to be summed; 1 where nobody says."""
         return max(1, int(_amounts(self._document).get("machines", 1)))
@@ -83,6 +102,10 @@ class CostFile:
         """Whether an agent is about to write figures as of ``ts``, seconds since the Unix epoch, and has not yet."""
         written = _amounts(self._document).get("ts")
         return self.rewritten and written is not None and written < ts
+
+    def _look(self) -> None:
+        if time.monotonic() - self._read_at >= READ_INTERVAL_SECONDS:
+            self.refresh()
 
     def refresh(self) -> None:
         """Read now, whenever that was done last."""

@@ -65,9 +65,17 @@ class FastaiHooks:
         if self._epochcost.epoch_open:
             self._epochcost.phase("train")
 
-    @harmless
     def after_epoch(self) -> None:
-        """An epoch ends; one that ``start_epoch`` skipped never began."""
+        """An epoch ends; where the guard asks, the fit with it, as fastai itself ends one."""
+        self._epoch_ended()
+        if self._epochcost.stop_asked():
+            from fastai.callback.core import CancelFitException
+
+            raise CancelFitException
+
+    @harmless
+    def _epoch_ended(self) -> None:
+        """One that ``start_epoch`` skipped never began."""
         fit = self._epochcost
         if not fit.epoch_open:
             return

@@ -17,6 +17,8 @@ from epochcost.training.run_factory import make_run, users_run
 from epochcost.training.warning import inform_once, warn_once
 
 PLANS = ("epochs", "batch_size", "samples_per_epoch")
+OF_CALLBACK = ("log_costs", "stop_when_asked")
+"""Arguments of a callback that are none of ``epochcost.run``."""
 FIGURES = ("cost_usd", "cost_per_epoch_usd", "projected_cost_usd")
 
 
@@ -42,7 +44,8 @@ def harmless(hook: Callable[..., Any]) -> Callable[..., None]:
 class UserArgs:
     """What the user says to a callback; None where the framework may know. As the arguments of ``epochcost.run``.
 
-    ``log_costs``: whether dollars go to the framework's loggers.
+    ``log_costs``: whether dollars go to the framework's loggers. ``stop_when_asked``: whether the framework is told to
+    stop, in its own way, where a policy of this machine's guard asks for it.
     """
 
     experiment: str = ""
@@ -58,10 +61,11 @@ class UserArgs:
     memory_peak: Callable[[], int] | None = None
     local_rank: int | None = None
     log_costs: bool = True
+    stop_when_asked: bool = True
 
     def of_run(self) -> dict[str, Any]:
         """The arguments of ``epochcost.run``."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "log_costs"}
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in OF_CALLBACK}
 
     def plain(self) -> dict[str, Any]:
         """What can be written down, for a framework that makes its callbacks anew from a checkpoint."""
@@ -351,6 +355,24 @@ class Fit:
             self._saving = False
             self._run.saved()
             self._run.enter_phase(self._settled)
+
+    def stop_asked(self) -> bool:
+        """Whether the guard of this machine asks the fit to stop, and this callback may see to it.
+
+        Processes of one training must stop together, and no callback knows of the others what they have read: there it
+        is left to the program (``run.should_stop``).
+        """
+        run = self._run if self.active and self._told.stop_when_asked else None
+        reason = run.should_stop if run is not None else ""
+        if not reason or run is None:
+            return False
+        if (self._found.world or run.facts.job.world or 1) > 1:
+            warn_once(
+                "stop", f"run {run.id} is asked to stop ({reason}), but only its program can stop all its processes"
+            )
+            return False
+        warn_once("stop", f"run {run.id} stops, as the guard of this machine asks ({reason})")
+        return True
 
     # Dollars and checkpoints
 

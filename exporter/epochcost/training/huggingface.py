@@ -92,6 +92,7 @@ class HuggingFaceHooks:
     def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """An optimiser step is done; what follows may be a checkpoint."""
         self._epochcost.step_to(state.global_step)
+        self._stop(args, control, saves=str(getattr(args.save_strategy, "value", args.save_strategy)) != "no")
         self._before_saving(control)
         if self._for_table:
             self._to_tables()
@@ -99,6 +100,7 @@ class HuggingFaceHooks:
     @harmless
     def on_epoch_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """Evaluation and saving follow: the epoch ends only when the next begins, or the training ends."""
+        self._stop(args, control, saves=True, epoch_ends=True)
         self._before_saving(control)
 
     @harmless
@@ -145,6 +147,13 @@ class HuggingFaceHooks:
     def state(self) -> dict[str, Any]:
         """Into ``trainer_state.json``: how the Trainer makes the callback anew, and the run's position."""
         return {"args": self._told.plain(), "attributes": {"epochcost_state": self._epochcost.state_dict()}}
+
+    def _stop(self, args: Any, control: Any, *, saves: bool, epoch_ends: bool = False) -> None:
+        """Where the guard asks: a checkpoint now, and no step more; without checkpoints, at the end of the epoch."""
+        if not (saves and self._epochcost.stop_asked()) or control.should_training_stop:
+            return
+        control.should_training_stop = True
+        control.should_save = control.should_save or not epoch_ends
 
     def _to_tables(self) -> None:
         """Dollars into the row that a notebook's table got since: its own callback comes after this one."""

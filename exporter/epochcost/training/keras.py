@@ -85,6 +85,8 @@ class KerasHooks:
             if type(board).__name__ == "TensorBoard":
                 harmlessly("TensorBoard", _draw, board, costs, epoch)
         hand_over(costs, epoch)
+        if self._epochcost.stop_asked():
+            self.model.stop_training = True
 
     @harmless
     def on_train_end(self, logs: Any = None) -> None:

@@ -78,6 +78,7 @@ class LightningHooks:
         fit = self._epochcost
         loop = trainer.fit_loop.epoch_loop.batch_progress
         fit.end_epoch(trainer.current_epoch + 1, whole=bool(loop.is_last_batch))
+        self._stop(trainer)
         costs = fit.costs()
         if costs and trainer.is_global_zero:
             step = _loggers_step(trainer)
@@ -98,6 +99,7 @@ class LightningHooks:
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: Any) -> None:
         """A checkpoint is about to be written."""
         self._epochcost.saving()
+        self._stop(trainer)
 
     def state_dict(self) -> dict[str, Any]:
         """Into Lightning's checkpoint."""
@@ -107,6 +109,11 @@ class LightningHooks:
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Out of Lightning's checkpoint."""
         self._epochcost.load_state_dict(state_dict)
+
+    def _stop(self, trainer: Any) -> None:
+        """Where the guard asks: at a checkpoint, or the end of an epoch."""
+        if self._epochcost.stop_asked():
+            trainer.should_stop = True
 
     def _begin_epoch(self, trainer: Any, batches_done: int) -> None:
         done = batches_done // max(1, trainer.accumulate_grad_batches)

@@ -209,6 +209,21 @@ class Run(RunLoops):
         return self._beyond_budget(self.cost_usd)
 
     @property
+    def should_stop(self) -> str:
+        """Why the guard of this machine asks this training to stop; empty while it does not.
+
+        May be asked at every step: save a checkpoint, and leave the loop. A run that then ends before its plan is done
+        ends as stopped, and goes on from its checkpoint when it is started again.
+        """
+        try:
+            asked = self._costs.stop()
+        except Exception as err:  # noqa: BLE001 - guarded: a property returns a text
+            self._fault(err)
+            return ""
+        self._stopped = asked.policy if asked is not None else ""
+        return asked.reason if asked is not None else ""
+
+    @property
     def projected_over_budget(self) -> bool:
         """Whether the whole run will have cost more than ``budget_usd``; False where not known."""
         return self._beyond_budget(self.projected_cost_usd)

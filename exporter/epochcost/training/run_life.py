@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+import json
 import math
 import sys
 import threading
@@ -78,6 +79,7 @@ class RunLife:
         self._phase = "startup"
         self._due = 0.0
         self._told_to_go = False
+        self._stopped = ""
         self._saving: CheckpointContext | None = None
         self._started = 0.0
         self._heard = 0.0
@@ -120,7 +122,7 @@ class RunLife:
             if self._state in ("open", "muted"):
                 return
             self._state, self._phase, self._due = "open", "startup", 0.0
-            self._told_to_go = False
+            self._told_to_go, self._stopped = False, ""
             self._context = CallingContext()
             self._looped, self._counting, self.parked = False, None, False
             self._started = self._heard = _monotonic()
@@ -155,8 +157,10 @@ class RunLife:
                 warn_once("argument status", f"status={shown(status)} is none of {', '.join(STATUSES)}")
                 self._emit("end")
             else:
-                status = "preempted" if self._told_to_go and not self.is_done else status
-                self._emit("end", f',"status":"{status}"')
+                stopped = self._stopped if status != "failed" and not self.is_done else ""
+                status = "preempted" if (self._told_to_go and not self.is_done) or stopped else status
+                by = f',"stopped":{json.dumps(stopped)}' if stopped else ""
+                self._emit("end", f',"status":"{status}"{by}')
             self._state, self._due = "ended", math.inf
             self._finished = status not in ("failed", "preempted")
             self._narration.close()

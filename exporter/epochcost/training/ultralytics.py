@@ -105,6 +105,8 @@ class UltralyticsHooks:
             return
         fit.end_epoch(trainer.epoch + 1)
         _log(fit.costs(), trainer.epoch + 1)
+        if fit.stop_asked():
+            trainer.stop = True
 
     @harmless
     def on_train_end(self, trainer: Any) -> None:

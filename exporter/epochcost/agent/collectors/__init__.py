@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from epochcost.agent.collectors.family import PREFIX, SubjectCollector
 from epochcost.agent.collectors.gpu import GPU
+from epochcost.agent.collectors.guard import GUARD
 from epochcost.agent.collectors.node import NODE
 from epochcost.agent.collectors.own import OWN, Healths, own
 from epochcost.agent.collectors.owner import OWNER
@@ -31,6 +32,7 @@ def collectors(
         "gpu": SubjectCollector(GPU, snapshot),
         "owner": SubjectCollector(OWNER, snapshot),
         "run": SubjectCollector(RUN, snapshot),
+        "guard": SubjectCollector(GUARD, snapshot),
         "epoch": EpochCollector(snapshot),
         "own": SubjectCollector(OWN if healths is None else own(healths), snapshot),
     }
@@ -38,6 +40,6 @@ def collectors(
 
 def metric_names() -> list[str]:
     """Every name that the agent may export, as Prometheus stores it."""
-    names = [PREFIX + f.name for f in (*NODE, *TERMS, *GPU, *OWNER, *RUN, *OWN)]
+    names = [PREFIX + f.name for f in (*NODE, *TERMS, *GPU, *OWNER, *RUN, *GUARD, *OWN)]
     names += [f"{PREFIX}{name}_{part}" for name, *_ in SUMMARIES for part in ("sum", "count")]
     return sorted(names)

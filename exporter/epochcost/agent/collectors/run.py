@@ -220,6 +220,12 @@ RUN: tuple[Family, ...] = (
         RUN_LABELS,
         _each_run(lambda r: r.memory_peak_bytes),
     ),
+    Family(
+        "run_stopped_info",
+        "1 where the run ended because a policy of the guard asked it to.",
+        (*RUN_LABELS, "policy"),
+        _rows(lambda r: [((r.run, r.part, r.stopped), 1)] if r.stopped else []),
+    ),
     Family("run_budget_usd", "Budget of the run, in US dollars.", RUN_LABELS, _each_run(lambda r: r.budget_usd)),
     Family(
         "run_last_event_timestamp_seconds",

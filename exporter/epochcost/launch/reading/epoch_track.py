@@ -256,10 +256,11 @@ class EpochTrack(Track):
         """Figures came with the heading, and nothing after them until the next one: it is printed where epochs end."""
         if self.form is not Form.HEAD or self._rises or self.trust is not Trust.GUESS or self._figures is None:
             return False
-        if self.counters is not None and self.counters.counting:
+        if self._command_began is None or (self.counters is not None and self.counters.counting):
             return False
         whole = at.mono - self._epoch_begun.mono
-        return self._figures.mono - self._epoch_begun.mono < JUST * whole
+        before = self._epoch_begun.mono - self._command_began.mono  # as long as an epoch, or it only prepared
+        return self._figures.mono - self._epoch_begun.mono < JUST * whole and before >= ENOUGH * whole
 
     def _evaluated_before(self, at: Moment) -> bool:
         """The line of epoch 0 came so soon that no epoch can have ended there: an evaluation before the training."""

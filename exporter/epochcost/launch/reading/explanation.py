@@ -19,7 +19,7 @@ def explain(tracker: ProgressTracker, last: ProgressSnapshot, epochs: int) -> li
     lines = [_found(tracker, last, epochs)]
     if leader is not None and leader.example:
         lines.append(f"followed: {leader.lines} lines like {_quoted(leader.example)}")
-    others = sorted((one for one in tracker.tracks if one is not leader), key=lambda one: -one.lines)
+    others = _others(tracker, leader)
     lines += [
         f"left out: {one.lines} lines like {_quoted(one.example)}: {why_not(one, leader)}"
         for one in others[:MOST_LEFT_OUT]
@@ -28,6 +28,17 @@ def explain(tracker: ProgressTracker, last: ProgressSnapshot, epochs: int) -> li
         lines.append(f"left out: {len(others) - MOST_LEFT_OUT} other kinds of lines")
     lines += _advice(tracker, last, epochs)
     return lines
+
+
+def _others(tracker: ProgressTracker, leader: Track | None) -> list[Track]:
+    """Tracks that are not followed, those with most lines first; of two that read the same lines, the one that can."""
+    seen = set() if leader is None else {leader.example}
+    found = []
+    for one in sorted(tracker.tracks, key=lambda one: (-one.lines, bool(one.broken))):
+        if one is not leader and (one.example not in seen or not one.example):
+            seen.add(one.example)
+            found.append(one)
+    return found
 
 
 def nothing_understood() -> str:

@@ -54,6 +54,10 @@ class SparseTrack(Track):
 
     def _stride_to(self, number: int, total: int, at: Moment) -> None:
         stride = number - (self._number or 0)
+        if self._strides and 0 < stride < self._stride and number == self._total + self._first - 1:
+            self._evenly(self._total, at)  # the last one is always printed
+            self._number = number
+            return
         fits = self._number is not None and self._number in (0, 1, stride) if not self._strides else True
         if total != self._total or not 1 < stride <= LONGEST_STRIDE or (self._stride or stride) != stride or not fits:
             self.broken = "its numbers do not rise by equal steps"

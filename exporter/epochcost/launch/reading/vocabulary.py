@@ -76,7 +76,7 @@ NAMES_TRAINING = re.compile(
 NOT_PROGRESS_BEFORE = re.compile(
     r"(?<![A-Za-z])(?:load\w{0,4}|resum\w{0,4}|restor\w{0,4}|best|sav(?:ed|ing|e)|checkpoint\w{0,2}|planned|warm-?up"
     r"|using|skip\w{0,5}|continu\w{0,5}|patience|plot\w{0,5}|from|until|last|every|after|stopp\w{0,3}|schedul\w{0,3}"
-    r"|total|max|num|if|since|before|milestone\w?)(?![A-Za-z])",
+    r"|total|max|num|if|since|before|milestone\w?|inner|ppo)(?![A-Za-z])",
     re.IGNORECASE,
 )
 """Before the epoch's number, where a line speaks of an epoch that it is not doing."""

@@ -1,0 +1,86 @@
+"""Metrics of the guard: what it waits for, who keeps what, and what it has done. None without a policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from epochcost.agent.collectors.family import Family, Row, Rows
+from epochcost.agent.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from epochcost.guard.decisions import GuardView
+    from epochcost.guard.keeps import Keep
+
+
+def _rows(rows: Callable[[GuardView], Iterable[Row]]) -> Rows:
+    def of(snapshot: Snapshot) -> Iterable[Row]:
+        return [] if snapshot.guard is None else rows(snapshot.guard)
+
+    return of
+
+
+GUARD: tuple[Family, ...] = (
+    Family(
+        "guard_policy_info",
+        "Policies of the guard in force; dry_run is true where one only says what it would do.",
+        ("policy", "dry_run"),
+        _rows(lambda g: [((p.name, str(p.dry_run).lower()), 1) for p in g.policies]),
+    ),
+    Family(
+        "guard_evidence",
+        "1 while the guard has evidence to decide by, 0 while something is not known and every wait begins anew.",
+        (),
+        _rows(lambda g: [((), not g.void)]),
+    ),
+    Family(
+        "guard_waiting_seconds",
+        "For how long the condition of a policy has held without a gap; run is empty for the whole machine.",
+        ("policy", "run", "condition"),
+        _rows(lambda g: [((w.policy, w.subject, w.condition), w.seconds) for w in g.waiting]),
+    ),
+    Family(
+        "guard_next_step_timestamp_seconds",
+        "When the next step of a policy is taken, if everything still holds then.",
+        ("policy", "run", "step", "dry_run"),
+        _rows(lambda g: [((w.policy, w.subject, w.next_step, str(w.dry_run).lower()), w.next_ts) for w in g.waiting]),
+    ),
+    Family(
+        "guard_gave_up",
+        "1 where the command of a policy failed as often as it is tried, 0 where it waits.",
+        ("policy", "run"),
+        _rows(lambda g: [((w.policy, w.subject), w.gave_up) for w in g.waiting]),
+    ),
+    Family(
+        "guard_keep_until_timestamp_seconds",
+        "Until when somebody keeps a run, or all that is his (run is empty), and why.",
+        ("run", "by", "why"),
+        _rows(lambda g: [((k.subject, k.by, k.why), k.until_t) for k in _newest(g)]),
+    ),
+    Family(
+        "guard_actions_total",
+        "Steps by what became of them: done, dry_run, failed, kept, withdrawn, limited, gave_up.",
+        ("policy", "step", "result"),
+        _rows(lambda g: [(key, n) for key, n in g.actions.items()]),
+    ),
+    Family(
+        "guard_ended_usd_per_hour_total",
+        "Sum of what an hour cost of all that was ended (done), or would have been (dry_run).",
+        ("policy", "result"),
+        _rows(lambda g: [(key, usd) for key, usd in g.ended_usd_per_hour.items()]),
+    ),
+    Family(
+        "guard_wasted_usd_total",
+        "What that had cost for nothing until it was ended, or would have been.",
+        ("policy", "result"),
+        _rows(lambda g: [(key, usd) for key, usd in g.wasted_usd.items()]),
+    ),
+)
+
+
+def _newest(view: GuardView) -> list[Keep]:
+    """One keep for each set of labels: the one that lasts longest."""
+    longest: dict[tuple[str, str, str], Keep] = {}
+    for keep in sorted(view.keeps, key=lambda keep: keep.until_t):
+        longest[keep.subject, keep.by, keep.why] = keep
+    return list(longest.values())

@@ -1,0 +1,174 @@
+"""Snapshot -> what the guard may decide by: only what is positively known, and why it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from epochcost.agent.meter import Idle
+from epochcost.agent.run_scope import scope_of
+from epochcost.agent.snapshot import GpuView, RunView, Snapshot
+from epochcost.guard.observation import GpuSeen, Observation, Person, RunSeen
+from epochcost.model import GpuOwner, GpuSample, RunId
+
+UNREADABLE, REFUSED = "unreadable", "refused"
+EXEC = "exec"
+OTHERS = "others"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the snapshot does not hold.
+
+    Attributes:
+        runs_on: open runs by the UUID of their device.
+        users: who began each run, as the system counts users.
+        followed: runs whose writers are seen to live, and their processes.
+        unread: why some events may not have been read; empty where all were.
+        said: owners of GPUs, also of those on which a run is.
+        interactive: see `Observation`.
+    """
+
+    wall_ts: float
+    fresh_seconds: float
+    runs_on: Mapping[str, tuple[RunId, ...]] = field(default_factory=dict)
+    users: Mapping[RunId, int | None] = field(default_factory=dict)
+    followed: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    unread: str = ""
+    said: Collection[GpuOwner] = ()
+    interactive: tuple[tuple[Person, float], ...] | None = None
+    no_room: str = ""
+    """Why training processes cannot write their events: their file system is full."""
+
+
+class Observer:
+    """Makes observations, and remembers what must not have changed since the one before."""
+
+    def __init__(self, idle: Idle) -> None:
+        self._idle = idle
+        self._counts: tuple[int, int] | None = None
+        self._devices: frozenset[str] | None = None
+        self._whole_gpus: set[str] = set()
+        self._no_room_t = 0.0
+
+    def observe(self, snapshot: Snapshot, facts: Facts) -> Observation:
+        """What is known at the instant of ``snapshot``."""
+        node = snapshot.node
+        if facts.no_room:
+            self._no_room_t = snapshot.t
+        void = (*self._of_devices(snapshot), *self._of_events(snapshot, facts), _of_price(snapshot))
+        gpus = [view for view in snapshot.gpus if view.seconds or view.sample.gpu_fraction]
+        return Observation(
+            t=snapshot.t,
+            wall_ts=facts.wall_ts,
+            node=node.node.node,
+            machine=snapshot.machine,
+            team=node.node.team,
+            boot_ts=node.boot_ts,
+            usd_per_hour=node.price_usd_per_hour,
+            fresh_seconds=facts.fresh_seconds,
+            clock_jumps=snapshot.clock_jumps,
+            void=tuple(filter(None, void)),
+            gpus=tuple(self._gpu(view, snapshot, facts) for view in gpus),
+            runs=tuple(self._run(run, snapshot, facts) for run in snapshot.runs),
+            cpu_ratio=node.host.cpu_utilization_ratio if node.host is not None else None,
+            interactive=facts.interactive,
+            session_end_ts=min((ts for _, ts in node.terms.session_ends), default=None),
+            credit_usd=min((purse.usd for purse in node.terms.purses), default=None),
+            pods=tuple(sorted({(o.namespace, o.owner) for o in facts.said if o.kind == "kubernetes"})),
+        )
+
+    def _of_devices(self, snapshot: Snapshot) -> list[str]:
+        if snapshot.node.gpus == 0 and not snapshot.gpus:
+            return []
+        if snapshot.node.gpus is None or not snapshot.gpus:
+            return ["no GPU was read just now"]
+        void = [f"GPU {s.index} cannot be read" for s in _samples(snapshot) if not s.readable or s.stuck_call]
+        now = frozenset(sample.uuid for sample in _samples(snapshot))
+        before, self._devices = self._devices, now
+        self._whole_gpus |= {sample.uuid for sample in _samples(snapshot) if not sample.parent_uuid}
+        if self._whole_gpus - now:
+            void.append(f"{len(self._whole_gpus - now)} GPUs that were there are not")
+        elif before is not None and before != now:
+            void.append("the machine has other devices than before")
+        return void
+
+    def _of_events(self, snapshot: Snapshot, facts: Facts) -> list[str]:
+        refused = sum(snapshot.refused.values()) + snapshot.events.get(REFUSED, 0)
+        counts = (snapshot.events.get(UNREADABLE, 0), refused)
+        before, self._counts = self._counts, counts
+        void = [facts.unread, facts.no_room]
+        progress = snapshot.health.get("progress")
+        if progress is not None and not progress.success:
+            void.append(f"events: {progress.error}")
+        if before is not None and counts[0] > before[0]:
+            void.append("an event file could not be read")
+        if before is not None and counts[1] > before[1]:
+            void.append("events of somebody who reports too much were not taken")
+        return void
+
+    def _gpu(self, view: GpuView, snapshot: Snapshot, facts: Facts) -> GpuSeen:
+        sample = view.sample
+        return GpuSeen(
+            uuid=sample.uuid,
+            state=view.state,
+            utilization_ratio=_activity(sample),
+            sm_active_ratio=sample.sm_active_ratio,
+            power_watts=sample.power_watts,
+            held=self._held(sample),
+            owners=_owners(sample.uuid, snapshot.owners),
+            runs=facts.runs_on.get(sample.uuid, ()),
+        )
+
+    def _held(self, sample: GpuSample) -> bool | None:
+        if sample.mig:  # what its slices leave over is nobody's
+            return False
+        used = sample.memory_used_bytes
+        return None if used is None else used >= self._idle.held_memory_bytes
+
+    def _run(self, view: RunView, snapshot: Snapshot, facts: Facts) -> RunSeen:
+        scope, price = scope_of(view), snapshot.node.price_usd_per_hour
+        confirmed = None
+        if scope.whole and scope.cost_usd is not None and view.settled is not None:
+            confirmed = scope.cost_usd - view.settled.provisional_usd
+        uuids = {uuid for uuid, runs in facts.runs_on.items() if view.run in runs}
+        # A writer that met a full disk may have given up for good: what it does not say since then says nothing.
+        heard = view.last_event_ts > self._no_room_t
+        return RunSeen(
+            run=view.run,
+            state=view.state,
+            open=view.ended_ts is None,
+            experiment=view.experiment,
+            team=view.team,
+            user=Person(facts.users.get(view.run), view.owner_user),
+            confirmed_usd=confirmed,
+            budget_usd=view.budget_usd,
+            usd_per_hour=None if price is None else view.share * price,
+            followed=heard and view.run in facts.followed,
+            guessed=view.launcher == EXEC,
+            pids=facts.followed.get(view.run, ()),
+            jobs=tuple(sorted({o.owner for o in facts.said if o.kind == "slurm" and o.uuid in uuids})),
+        )
+
+
+def _samples(snapshot: Snapshot) -> list[GpuSample]:
+    return [view.sample for view in snapshot.gpus]
+
+
+def _of_price(snapshot: Snapshot) -> str:
+    return "the price of this machine is not known" if snapshot.node.price_usd_per_hour is None else ""
+
+
+def _activity(sample: GpuSample) -> float | None:
+    """As the meter sees it: a slice without a figure by its GPU's power; what slices leave over does nothing."""
+    if sample.utilization_ratio is None and sample.power_active is not None:
+        return float(sample.power_active)
+    return 0.0 if sample.mig and sample.readable else sample.utilization_ratio
+
+
+def _owners(uuid: str, owners: Collection[GpuOwner]) -> tuple[Person, ...]:
+    """Who uses the GPU without a run; nobody where not all of them are known."""
+    mine = [owner for owner in owners if owner.uuid == uuid and owner.kind != "run"]
+    if any(owner.kind == OTHERS for owner in mine):
+        return ()
+    return tuple(Person(name=owner.user or owner.owner) for owner in mine)

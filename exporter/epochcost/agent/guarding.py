@@ -1,0 +1,214 @@
+"""The guard in the agent: reads its policies, observes, and has done what it decides. Loaded only with a policy."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from epochcost.agent.guard_observation import Facts, Observer
+from epochcost.agent.interactive_users import interactive
+from epochcost.agent.meter import Idle
+from epochcost.agent.snapshot import CollectorHealth, Snapshot
+from epochcost.guard.decisions import Decisions, Notice, Order
+from epochcost.guard.engine import Guard
+from epochcost.guard.executor import Executor
+from epochcost.guard.keep_files import KeepFiles, present
+from epochcost.guard.keeps import Keep
+from epochcost.guard.located_yaml import PolicyError
+from epochcost.guard.policy import PolicySet
+from epochcost.guard.policy_file import read
+from epochcost.guard.webhook import Sender
+from epochcost.model import GpuOwner, RunId
+from epochcost.progress.event_sources import EventSources
+from epochcost.settings import SettingsError
+
+log = logging.getLogger(__name__)
+LOOK_SECONDS = 10.0
+"""Between two looks at the policy file, at keep files and at terminals."""
+END_SECONDS = 5.0
+
+
+class Guarding:
+    """One agent's guard.
+
+    Args:
+        file: of the policies.
+        events: where training processes write, and users keep files.
+        files: who reads them.
+        idle: what counts as held.
+        fresh_seconds: a longer time between two looks is a gap.
+        wall: seconds since the Unix epoch.
+        url: where the live page is found.
+
+    Raises:
+        SettingsError: when the policy file is wrong.
+    """
+
+    def __init__(  # noqa: PLR0913 - all that it looks at
+        self,
+        file: Path,
+        events: Path,
+        files: EventSources,
+        *,
+        idle: Idle,
+        fresh_seconds: float,
+        wall: Callable[[], float] = time.time,
+        url: Callable[[], str] = lambda: "",
+    ) -> None:
+        self._file, self._events, self._files = file, events, files
+        self._fresh, self._wall, self._url = fresh_seconds, wall, url
+        self._stamp = _stamp(file)
+        try:
+            policies = read(file)
+        except PolicyError as err:
+            raise SettingsError(str(err)) from None
+        self.guard = Guard(policies, present)
+        self.executor = Executor()
+        self._error = self._fault = ""
+        self._observer = Observer(idle)
+        self._keeps = KeepFiles(events, policies.longest_keep_seconds)
+        self._sender = Sender(policies.webhook) if policies.webhook is not None else None
+        self._looked_t = float("-inf")
+        self._typing = interactive(wall())
+        self._machine = ""
+
+    # -- each second -------------------------------------------------------------------------------------------------
+
+    def tick(
+        self, snapshot: Snapshot, runs_on: Mapping[str, tuple[RunId, ...]], said: tuple[GpuOwner, ...]
+    ) -> Decisions:
+        """Look, and decide; nothing is run yet."""
+        self._machine = snapshot.machine
+        for outcome in self.executor.outcomes():
+            self.guard.report(outcome)
+        users = {run.run: self._files.owners.user_of(run.run) for run in snapshot.runs}
+        if snapshot.t - self._looked_t >= LOOK_SECONDS:
+            self._looked_t = snapshot.t
+            self._look(snapshot.t, users)
+        facts = Facts(
+            wall_ts=self._wall(),
+            fresh_seconds=self._fresh,
+            runs_on=runs_on,
+            users=users,
+            followed=self._files.followed({run.run for run in snapshot.runs if run.ended_ts is None}),
+            unread=self._files.unread(),
+            said=said,
+            interactive=self._typing,
+            no_room=_no_room(self._events),
+        )
+        decisions = self.guard.tick(self._observer.observe(snapshot, facts))
+        for notice in decisions.notices:
+            self._tell(notice)
+        self._fault = ""
+        return decisions
+
+    def failed(self, err: Exception) -> None:
+        """A fault in the guard itself: logged once while it stays the same; every wait begins anew."""
+        fault = f"{type(err).__name__}: {err}"
+        if fault != self._fault:
+            log.error("guard: it failed in a way that was not foreseen", exc_info=err)
+        self._fault = fault
+        self.guard.replace(self.guard.policies)
+
+    def act(self, order: Order) -> None:
+        """Run what was decided; what is to be remembered has been saved."""
+        self.executor.start(order)
+
+    def _look(self, t: float, users: Mapping[RunId, int | None]) -> None:
+        if (stamp := _stamp(self._file)) != self._stamp:
+            self._stamp = stamp
+            self._read_again()
+        self._typing = interactive(self._wall())
+        typing = [person.uid for person, _ in self._typing or ()]
+        uids = {0, os.geteuid(), *users.values(), *typing, *self.guard.users()}
+        known = sorted(uid for uid in uids if uid is not None and uid >= 0)
+        self._keeps.look(self.guard.keeps, known, t, self._wall())
+
+    def _read_again(self) -> None:
+        try:
+            policies, self._error = read(self._file), ""
+        except PolicyError as err:
+            policies, self._error = PolicySet(), f"nothing is guarded: {err}"
+            log.error("guard: %s", self._error)  # noqa: TRY400 - the text says it all
+        else:
+            log.warning("guard: the policies have changed: every wait begins anew")
+        self.guard.replace(policies)
+        self._keeps.longest_seconds = policies.longest_keep_seconds
+        if self._sender is not None:
+            self._sender.stop()
+        self._sender = Sender(policies.webhook) if policies.webhook is not None else None
+
+    def _tell(self, notice: Notice) -> None:
+        log.warning("guard: %s", notice.text)
+        if self._sender is not None and notice.result != "dry_run":
+            link = f"{self._base}/#keep={notice.subject}!{notice.keep_link}" if notice.keep_link else ""
+            self._sender.send(notice, self._machine, link)
+
+    @property
+    def _base(self) -> str:
+        return self.guard.policies.link or self._url()
+
+    # -- keeps that come over HTTP -----------------------------------------------------------------------------------
+
+    def keep(self, subject: str, link: str, seconds: float, why: str, t: float) -> str:
+        """Keep ``subject`` where ``link`` was made for it; why not, empty where it is kept."""
+        keeps = self.guard.keeps
+        if not keeps.proves(subject, link, t):
+            return "this link is not valid, or too old"
+        until_t = t + min(seconds, self.guard.policies.longest_keep_seconds)
+        if not keeps.put(Keep(f"link {subject}", None, subject, until_t, "whoever had the link", why)):
+            return "too much is kept already"
+        log.warning("guard: %s is kept for %.0f s by a link: %s", subject or "this machine", until_t - t, why or "-")
+        return ""
+
+    # -- health and state --------------------------------------------------------------------------------------------
+
+    def health(self) -> CollectorHealth:
+        """How it goes."""
+        webhook = f"webhook: {self._sender.error}" if self._sender is not None and self._sender.error else ""
+        odd = "; ".join(f"{name}: {why}" for name, why in sorted(self._keeps.problems.items())[:3])
+        error = self._error or self._fault or webhook
+        return CollectorHealth(not error, 0.0, error, note=odd and f"keep files that do not count: {odd}")
+
+    def state(self) -> dict[str, Any]:
+        """As JSON-able data."""
+        return self.guard.state()
+
+    def restore(self, state: object) -> None:
+        """Go on with what an earlier agent saved; what cannot be used is left, for no wait depends on it."""
+        if state is None:
+            return
+        try:
+            if not isinstance(state, Mapping):
+                raise TypeError(f"{type(state).__name__} is not a mapping")
+            self.guard.restore(state)
+        except (LookupError, TypeError, ValueError, AttributeError) as err:
+            log.error("guard: what was saved cannot be used: %s: %s", type(err).__name__, err)  # noqa: TRY400
+
+    def stop(self) -> None:
+        """Wait a moment for a command under way, which must not be half done; what is to be sent is given up."""
+        self.executor.wait(END_SECONDS)
+        if self._sender is not None:
+            self._sender.stop()
+
+
+def _stamp(file: Path) -> object:
+    try:
+        status = file.stat()
+    except OSError as err:
+        return err.errno
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _no_room(directory: Path) -> str:
+    """Why nothing can be written there, where the file system says so."""
+    try:
+        status = os.statvfs(directory)
+    except OSError as err:
+        return f"{directory}: {err.strerror}"
+    full = status.f_bavail == 0 or (status.f_files > 0 and status.f_favail == 0)
+    return f"the file system of {directory} is full" if full else ""

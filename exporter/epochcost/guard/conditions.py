@@ -1,0 +1,234 @@
+"""Whether a condition holds at one instant: pure functions over an `Observation`. Absent evidence never does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
+from zoneinfo import ZoneInfo
+
+from epochcost.guard.observation import GpuSeen, Observation, Person, RunSeen
+from epochcost.guard.policy import DOES_NOTHING, Condition, Hours, Policy, Selector, When
+from epochcost.model import RunId, RunState, State
+
+MACHINE = ""
+"""The subject of what is found of the whole machine; of a run it is the run's id."""
+BUSY_RATIO = 0.05
+BUSY_CPU_RATIO = 0.25
+ABOVE_REST = 2.0
+"""A GPU that draws so many times what it was seen to draw at rest works, whatever its utilisation says."""
+_STATES = {Condition.VACANT: State.VACANT, Condition.FINISHED: State.FINISHED}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A condition that holds now.
+
+    Attributes:
+        subject: a run, or `MACHINE`.
+        usd_per_hour: what would no longer be paid.
+        runs: those that a checkpoint would be asked of.
+        people: whose ``keep`` counts.
+    """
+
+    subject: str
+    condition: Condition
+    usd_per_hour: float
+    runs: tuple[RunId, ...] = ()
+    people: tuple[Person, ...] = ()
+
+
+def found(policy: Policy, seen: Observation, rest_watts: Mapping[str, float]) -> dict[str, Finding]:
+    """All that the policy's conditions hold of, by subject."""
+    when = policy.when
+    if seen.void or seen.usd_per_hour is None or not _any(when.select.nodes, seen.node, seen.machine):
+        return {}
+    findings = [f for f in (_of_run(when, run, seen, rest_watts) for run in seen.open_runs) if f is not None]
+    machine = _of_machine(when, seen, rest_watts)
+    return {f.subject: f for f in (*findings, *([machine] if machine is not None else []))}
+
+
+def left_alone(policy: Policy, finding: Finding, seen: Observation) -> str:
+    """Why the policy's exceptions put this off; empty where they do not."""
+    unless = policy.unless
+    concerned = [run for run in seen.runs if run.run in (finding.subject, *finding.runs) or finding.subject == MACHINE]
+    if unless.select and _excluded(unless.select, concerned, finding, seen):
+        return "the policy leaves it alone"
+    if unless.busy_cpu_ratio is not None and (seen.cpu_ratio is None or seen.cpu_ratio >= unless.busy_cpu_ratio):
+        return "its CPUs are busy" if seen.cpu_ratio is not None else "what its CPUs do is not known"
+    if unless.interactive_seconds is None:
+        return ""
+    if seen.interactive is None:
+        return "whether somebody is logged in cannot be seen from here"
+    typing = [person.shown for person, seconds in seen.interactive if seconds <= unless.interactive_seconds]
+    return f"{typing[0]} is at a terminal" if typing else ""
+
+
+def saving(finding: Finding, seen: Observation) -> str:
+    """The run of ``finding`` that is saving or loading a checkpoint; empty where none is."""
+    meant = {finding.subject, *finding.runs}
+    return next((r.run for r in seen.open_runs if r.run in meant and r.state is RunState.CHECKPOINTING), "")
+
+
+def nobody_else(subject: str, allowed: Iterable[str], seen: Observation, rest_watts: Mapping[str, float]) -> str:
+    """Who would be hit besides by a command that ends the machine, for ``subject``; empty where nobody would.
+
+    Args:
+        subject: a run: the others on the machine must be among ``allowed``. Of the machine itself its own condition
+            has looked at everybody.
+        allowed: runs whose evidence is complete as well.
+    """
+    if subject == MACHINE:
+        return ""
+    meant = {subject, *allowed}
+    others = [run.run for run in seen.open_runs if run.run not in meant]
+    if others:
+        return f"run {others[0]} is on this machine too"
+    for gpu in seen.gpus:
+        if not gpu.runs and does_nothing(gpu, rest_watts) is not True:
+            return "a GPU without a run is not seen to do nothing"
+        if not gpu.runs and (gpu.held is not False or gpu.owners):
+            return "somebody holds a GPU without a run, or may"
+    return ""
+
+
+def does_nothing(gpu: GpuSeen, rest_watts: Mapping[str, float]) -> bool | None:
+    """Whether the GPU does nothing, as every witness that there is says; None where that is not known."""
+    if gpu.utilization_ratio is None:
+        return None
+    if gpu.utilization_ratio >= BUSY_RATIO or (gpu.sm_active_ratio or 0.0) >= BUSY_RATIO:
+        return False
+    rest = rest_watts.get(gpu.uuid)
+    if gpu.power_watts is None or (rest is None and gpu.held is False):
+        return True
+    if rest is None:  # somebody holds it, and what it draws at rest is not known: only its multiprocessors can tell
+        return True if gpu.sm_active_ratio is not None else None
+    return gpu.power_watts <= ABOVE_REST * rest
+
+
+def within_hours(hours: Hours, wall_ts: float) -> bool:
+    """Whether steps may be taken at this time of the day."""
+    local = datetime.fromtimestamp(wall_ts, ZoneInfo(hours.timezone))
+    second = local.hour * 3600 + local.minute * 60 + local.second
+    before = (local - timedelta(days=1)).weekday()
+    for start, end in hours.spans or ((0.0, 86400.0),):
+        if start < end and start <= second < end and local.weekday() in hours.days:
+            return True
+        if start >= end and second >= start and local.weekday() in hours.days:
+            return True
+        if start >= end and second < end and before in hours.days:
+            return True
+    return False
+
+
+def _of_run(when: When, run: RunSeen, seen: Observation, rest_watts: Mapping[str, float]) -> Finding | None:
+    select = when.select
+    named = (
+        _any(select.runs, run.run)
+        and _any(select.experiments, run.experiment)
+        and _any(select.owners, run.user.shown)
+        and _any(select.teams, run.team or seen.team)
+    )
+    if not named or run.void or run.usd_per_hour is None:
+        return None
+    holds = {
+        Condition.STALLED: lambda: _stalled(run, seen, rest_watts),
+        Condition.OVER_BUDGET: lambda: _over_budget(run),
+        Condition.IDLE: lambda: _idle(run, seen, rest_watts),
+    }
+    condition = next((c for c in when.conditions if c in holds and holds[c]()), None)
+    if condition is None:
+        return None
+    return Finding(run.run, condition, run.usd_per_hour, (run.run,), (run.user,))
+
+
+def _stalled(run: RunSeen, seen: Observation, rest_watts: Mapping[str, float]) -> bool:
+    """Its process is seen to live, what it writes is read to the end, and nothing comes.
+
+    Progress that is read from a program's output is a guess: it may be silent for long and work. Then its devices must
+    do nothing either.
+    """
+    if run.state is not RunState.STALLED or not run.followed:
+        return False
+    mine = [gpu for gpu in seen.gpus if run.run in gpu.runs]
+    if not run.guessed:
+        return True
+    if mine:
+        return all(does_nothing(gpu, rest_watts) is True for gpu in mine)
+    return not seen.gpus and seen.cpu_ratio is not None and seen.cpu_ratio < BUSY_CPU_RATIO
+
+
+def _over_budget(run: RunSeen) -> bool:
+    return run.confirmed_usd is not None and run.budget_usd is not None and run.confirmed_usd >= run.budget_usd
+
+
+def _idle(run: RunSeen, seen: Observation, rest_watts: Mapping[str, float]) -> bool:
+    """In the midst of training, all of its GPUs do nothing."""
+    mine = [gpu for gpu in seen.gpus if run.run in gpu.runs]
+    training = run.state in (RunState.TRAINING, RunState.REPLAY, RunState.STALLED)
+    return training and bool(mine) and all(does_nothing(gpu, rest_watts) is True for gpu in mine)
+
+
+def _of_machine(when: When, seen: Observation, rest_watts: Mapping[str, float]) -> Finding | None:
+    assert seen.usd_per_hour is not None  # noqa: S101 - `found` said so
+    people = tuple(dict.fromkeys((*(p for gpu in seen.gpus for p in gpu.owners), *(run.user for run in seen.runs))))
+    select = when.select
+    if not _any(select.teams, seen.team) or (select.owners and not _all(select.owners, people)):
+        return None
+    condition = _past(when, seen) or _nothing_runs(when, seen, rest_watts)
+    if condition is None:
+        return None
+    return Finding(MACHINE, condition, seen.usd_per_hour, tuple(run.run for run in seen.open_runs), people)
+
+
+def _past(when: When, seen: Observation) -> Condition | None:
+    if Condition.PAST_SESSION in when.conditions:
+        ends = [] if seen.session_end_ts is None else [seen.session_end_ts]
+        if when.session_seconds is not None and seen.boot_ts is not None:
+            ends.append(seen.boot_ts + when.session_seconds)
+        if ends and seen.t >= min(ends):
+            return Condition.PAST_SESSION
+    spent = seen.credit_usd is not None and seen.credit_usd <= when.credit_usd
+    return Condition.OUT_OF_CREDIT if spent and Condition.OUT_OF_CREDIT in when.conditions else None
+
+
+def _nothing_runs(when: When, seen: Observation, rest_watts: Mapping[str, float]) -> Condition | None:
+    """The whole machine: every GPU in one of the wanted states. One without GPUs has no witness, and is left alone."""
+    wanted = DOES_NOTHING & set(when.conditions)
+    if not wanted or not seen.gpus or seen.open_runs:
+        return None
+    conditions = [_nothing_on(gpu, wanted, rest_watts) for gpu in seen.gpus]
+    known = [condition for condition in conditions if condition is not None]
+    if len(known) < len(conditions):
+        return None
+    return Condition.HELD_IDLE if Condition.HELD_IDLE in known else known[0]
+
+
+def _nothing_on(gpu: GpuSeen, wanted: frozenset[Condition], rest_watts: Mapping[str, float]) -> Condition | None:
+    if gpu.runs or gpu.held is None or does_nothing(gpu, rest_watts) is not True:
+        return None
+    if gpu.held or gpu.owners:
+        # Memory that is held, or a GPU that a job was given: whose it is must be known, else it is nobody's to end.
+        return Condition.HELD_IDLE if Condition.HELD_IDLE in wanted and gpu.owners else None
+    return next((condition for condition in wanted if _STATES.get(condition) is gpu.state), None)
+
+
+def _excluded(select: Selector, runs: list[RunSeen], finding: Finding, seen: Observation) -> bool:
+    """Whether any of what is concerned is named."""
+    named = bool(select.nodes) and _any(select.nodes, seen.node, seen.machine)
+    for run in runs:
+        named = named or (bool(select.runs) and _any(select.runs, run.run))
+        named = named or (bool(select.experiments) and _any(select.experiments, run.experiment))
+        named = named or (bool(select.teams) and _any(select.teams, run.team))
+    named = named or (bool(select.teams) and _any(select.teams, seen.team))
+    return named or (bool(select.owners) and any(_any(select.owners, p.shown) for p in finding.people))
+
+
+def _any(patterns: tuple[str, ...], *names: str) -> bool:
+    """Whether one of ``names`` is selected; no pattern selects all."""
+    return not patterns or any(fnmatchcase(name, pattern) for name in names if name for pattern in patterns)
+
+
+def _all(patterns: tuple[str, ...], people: tuple[Person, ...]) -> bool:
+    return bool(people) and all(_any(patterns, person.shown) for person in people)

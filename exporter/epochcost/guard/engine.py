@@ -1,0 +1,392 @@
+"""The guard itself: observations in, decisions out. It knows no clock, thread, file or network."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from epochcost.guard.account import Account, Result
+from epochcost.guard.conditions import MACHINE, Finding, found, left_alone, nobody_else, saving, within_hours
+from epochcost.guard.decisions import Decisions, GuardView, Notice, Order, Outcome, StopRequest, Waiting
+from epochcost.guard.evidence import SECONDS_PER_HOUR, Continuity, Evidence, RestWatts
+from epochcost.guard.keeps import KeepBook, people_with
+from epochcost.guard.ladder import Climb
+from epochcost.guard.observation import Observation
+from epochcost.guard.placeholders import PlaceholderError, filled
+from epochcost.guard.policy import Policy, PolicySet, Scope, Step, StepKind
+from epochcost.model import RunId, is_number
+
+log = logging.getLogger(__name__)
+STATE_VERSION = 1
+REMEMBERED_SECONDS = 7 * 86400.0
+"""For so long a user who had a run here may keep the machine."""
+MAX_USERS = 500
+KeepFiles = Callable[[tuple[str, ...], Finding], str]
+"""Which of a policy's keep files is there; empty for none."""
+AT_CHECKPOINT, AT_ONCE = "checkpoint", "now"
+
+
+class Guard:
+    """Climbs the ladders of all policies.
+
+    Args:
+        policies: what is wanted.
+        keep_file: looks for a policy's keep files.
+
+    Attributes:
+        keeps: who wants something kept.
+        account: what was done.
+    """
+
+    def __init__(self, policies: PolicySet, keep_file: KeepFiles = lambda *_: "") -> None:
+        self.policies = policies
+        self.keeps = KeepBook()
+        self.account = Account()
+        self._keep_file = keep_file
+        self._continuity = Continuity()
+        self._rest = RestWatts()
+        self._climbs: dict[tuple[str, str], Climb] = {}
+        self._held: dict[tuple[str, str], str] = {}
+        self._acted: list[float] = []
+        self._users: dict[int, float] = {}
+        self._order: Order | None = None
+        self._outcomes: list[Outcome] = []
+        self._notices: list[Notice] = []
+        self._void = "the agent has begun to look"
+
+    def replace(self, policies: PolicySet) -> None:
+        """Other policies from now on: every wait begins anew, also of those that look the same."""
+        self.policies = policies
+        self._continuity = Continuity("the policies have changed")
+
+    def users(self) -> tuple[int, ...]:
+        """Who had a run here not long ago."""
+        return tuple(self._users)
+
+    def report(self, outcome: Outcome) -> None:
+        """The command that was ordered has ended; looked at in the next `tick`."""
+        self._outcomes.append(outcome)
+
+    def tick(self, seen: Observation) -> Decisions:
+        """Look at ``seen``, and decide."""
+        self._notices = []
+        self._remember(seen)
+        self.keeps.forget(seen.t)
+        self._take_outcomes(seen.t)
+        self._rest.see(seen)
+        self._void = self._continuity.broken_by(seen)
+        if self._void:
+            self._drop(list(self._climbs), seen)
+            self._held = {}
+        else:
+            self._look(seen)
+        order = next((order for climb in self._ready(seen) if (order := self._take(climb, seen)) is not None), None)
+        self._order = order or self._order
+        return Decisions(tuple(self._notices), self._requests(), order, self._view(seen))
+
+    # -- evidence ----------------------------------------------------------------------------------------------------
+
+    def _remember(self, seen: Observation) -> None:
+        for run in seen.runs:
+            if run.user.uid is not None:
+                self._users.pop(run.user.uid, None)
+                self._users[run.user.uid] = seen.t
+        kept = list(self._users.items())[-MAX_USERS:]
+        self._users = {uid: t for uid, t in kept if seen.t - t < REMEMBERED_SECONDS}
+
+    def _look(self, seen: Observation) -> None:
+        """What holds now goes on, or begins; what does not is over."""
+        holding: set[tuple[str, str]] = set()
+        held: dict[tuple[str, str], str] = {}
+        for policy in self.policies.policies:
+            for subject, finding in found(policy, seen, self._rest.by_uuid).items():
+                key, known = (policy.name, subject), self._with_users(finding, seen)
+                reason = self._put_off(policy, known, seen)
+                if reason:
+                    held[key] = reason
+                    continue
+                holding.add(key)
+                climb = self._climbs.get(key)
+                if climb is None:
+                    self._climbs[key] = climb = Climb(policy, known, Evidence(seen.t, seen.t))
+                climb.finding = known
+                climb.evidence.go_on(seen.t, known.usd_per_hour)
+        over = [key for key in self._climbs if key not in holding]
+        for key in over:
+            if held.get(key, "").startswith("kept") and self._climbs[key].next_step:
+                self._say(self._climbs[key], self._climbs[key].last_kind, Result.KEPT, held[key], seen)
+                self._climbs.pop(key)
+        self._drop([key for key in over if key in self._climbs], seen)
+        self._held = held
+
+    def _with_users(self, finding: Finding, seen: Observation) -> Finding:
+        """The whole machine may also be kept by those who had a run here not long ago, or are logged in."""
+        if finding.subject != MACHINE:
+            return finding
+        typing = [person.uid for person, _ in seen.interactive or () if person.uid is not None]
+        people = people_with(finding.people, (*self._users, *typing))
+        return Finding(finding.subject, finding.condition, finding.usd_per_hour, finding.runs, people)
+
+    def _put_off(self, policy: Policy, finding: Finding, seen: Observation) -> str:
+        keep = self.keeps.holding(finding, seen.t)
+        if keep is not None:
+            return f"kept by {keep.by or 'somebody'}" + (f": {keep.why}" if keep.why else "")
+        if policy.unless.keep_files and (name := self._keep_file(policy.unless.keep_files, finding)):
+            return f"kept by {name}"
+        return left_alone(policy, finding, seen)
+
+    def _drop(self, keys: list[tuple[str, str]], seen: Observation) -> None:
+        """These do not hold any more, or are not known to."""
+        still_open = {run.run for run in seen.open_runs}
+        for key in keys:
+            climb = self._climbs.pop(key)
+            asked = bool(climb.asked) or climb.ended
+            if asked and climb.finding.subject != MACHINE and climb.finding.subject not in still_open:
+                self._count_end(climb, Result.DONE)
+            elif climb.next_step and not climb.policy.dry_run:
+                why = self._void or "it does not hold any more"
+                self._say(climb, climb.last_kind, Result.WITHDRAWN, f"put back to the beginning: {why}", seen)
+
+    # -- steps -------------------------------------------------------------------------------------------------------
+
+    def _ready(self, seen: Observation) -> Iterator[Climb]:
+        """Those whose next step is due; while a command runs, no other is."""
+        for climb in list(self._climbs.values()):
+            for _ in climb.policy.ladder:  # milder steps without a wait are taken at once
+                if not (climb.complete and seen.t >= climb.due_t()):
+                    break
+                if not within_hours(climb.policy.when.hours, seen.wall_ts):
+                    break
+                before = climb.next_step
+                yield climb
+                if climb.next_step == before:
+                    break
+
+    def _take(self, climb: Climb, seen: Observation) -> Order | None:
+        step = climb.step
+        if step is None:
+            return None
+        if climb.policy.dry_run:
+            self._pretend(climb, step, seen)
+            return None
+        if step.kind in (StepKind.TELL, StepKind.ASK):
+            climb.took(seen.t)
+            self._say(climb, step.kind, Result.DONE, "", seen)
+            return None
+        if self._is_limited(climb, step, seen):
+            return None
+        if step.kind is StepKind.CHECKPOINT:
+            self._ask_to_stop(climb, AT_CHECKPOINT, seen)
+            return None
+        return self._stop(climb, step, seen)
+
+    def _pretend(self, climb: Climb, step: Step, seen: Observation) -> None:
+        climb.took(seen.t)
+        self._say(climb, step.kind, Result.DRY_RUN, "", seen)
+        if climb.step is None and step.kind in (StepKind.CHECKPOINT, StepKind.STOP):
+            self._count_end(climb, Result.DRY_RUN)
+
+    def _is_limited(self, climb: Climb, step: Step, seen: Observation) -> bool:
+        self._acted = [t for t in self._acted if seen.t - t < SECONDS_PER_HOUR]
+        if len(self._acted) < self.policies.actions_per_hour:
+            return False
+        if not climb.limited:
+            climb.limited = True
+            most = self.policies.actions_per_hour
+            self._say(climb, step.kind, Result.LIMITED, f"it waits: {most} actions in the last hour are the most", seen)
+        return True
+
+    def _ask_to_stop(self, climb: Climb, at: str, seen: Observation) -> None:
+        climb.took(seen.t)
+        if climb.finding.runs:
+            self._acted.append(seen.t)
+            climb.asked = dict.fromkeys(climb.finding.runs, at == AT_ONCE)
+            self._say(climb, climb.last_kind, Result.DONE, "", seen)
+
+    def _stop(self, climb: Climb, step: Step, seen: Observation) -> Order | None:
+        if climb.ended:  # it was ended, and is still there
+            climb.ended = False
+            self._fail(climb, step, "it is still there after its stop", seen)
+            return None
+        run = saving(climb.finding, seen)
+        if run:
+            return None  # a checkpoint is under way: it will be over soon, or the run stalls
+        if step.command is None:
+            climb.asked = dict.fromkeys(climb.finding.runs, True)
+            self._acted.append(seen.t)
+            climb.ended, climb.retry_t = True, seen.t + step.retry_seconds
+            self._say(climb, step.kind, Result.DONE, "", seen)
+            return None
+        return self._command(climb, step, seen)
+
+    def _command(self, climb: Climb, step: Step, seen: Observation) -> Order | None:
+        command = step.command
+        if command is None or self._order is not None:
+            return None
+        if command.scope is Scope.MACHINE:
+            reason = nobody_else(climb.finding.subject, self._also_complete(climb), seen, self._rest.by_uuid)
+            if reason:
+                climb.retry_t = seen.t + step.retry_seconds
+                log.info("guard: %s: %s is not run: %s", climb.policy.name, command.name, reason)
+                return None
+        reason = self._sentence(climb, StepKind.STOP)
+        try:
+            argv = filled(command.argv, self._values(climb, seen, reason))
+        except PlaceholderError as err:
+            self._fail(climb, step, f"command {command.name} is not run: {err}", seen)
+            return None
+        climb.under_way = True
+        self._acted.append(seen.t)
+        return Order(climb.policy.name, climb.finding.subject, command, tuple(argv), reason)
+
+    def _also_complete(self, climb: Climb) -> list[str]:
+        """Runs of which the same policy has all evidence, and that have been asked as this one was."""
+        others = [c for (name, _), c in self._climbs.items() if name == climb.policy.name]
+        return [c.finding.subject for c in others if c.complete and c.next_step >= climb.next_step]
+
+    def _values(self, climb: Climb, seen: Observation, reason: str) -> Mapping[str, Any]:
+        runs = [run for run in seen.runs if run.run in climb.finding.runs]
+        jobs = sorted({job for run in runs for job in run.jobs})
+        pods = sorted(seen.pods)
+        return {
+            "policy": climb.policy.name,
+            "node": seen.node,
+            "machine": seen.machine,
+            "reason": reason,
+            "run": climb.finding.subject,
+            "pids": [str(pid) for run in runs for pid in run.pids],
+            "slurm_job": jobs[0] if len(jobs) == 1 else "",
+            "namespace": pods[0][0] if len(pods) == 1 else "",
+            "pod": pods[0][1] if len(pods) == 1 else "",
+        }
+
+    def _take_outcomes(self, t: float) -> None:
+        outcomes, self._outcomes = self._outcomes, []
+        for outcome in outcomes:
+            order = outcome.order
+            self._order = None
+            climb = self._climbs.get((order.policy, order.subject))
+            step = climb.step if climb is not None else None
+            if climb is None or step is None:
+                self.account.step(order.policy, "stop", Result.FAILED if outcome.error else Result.DONE)
+                continue
+            if outcome.error:
+                self._fail(climb, step, f"command {order.command.name}: {outcome.error}", None, t)
+                continue
+            climb.under_way, climb.ended, climb.retry_t = False, True, t + step.retry_seconds
+            self._say(climb, step.kind, Result.DONE, f"command {order.command.name} has run", None)
+            if order.command.scope is Scope.MACHINE:
+                self._count_end(climb, Result.DONE)
+
+    def _fail(self, climb: Climb, step: Step, why: str, seen: Observation | None, t: float | None = None) -> None:
+        now = seen.t if seen is not None else t if t is not None else climb.evidence.until_t
+        last = climb.failed(now, step)
+        self._say(climb, step.kind, Result.FAILED, why, seen)
+        if last:
+            self._say(climb, step.kind, Result.GAVE_UP, f"given up after {climb.tries} tries: {why}", seen)
+
+    def _count_end(self, climb: Climb, result: Result) -> None:
+        self.account.ended(climb.policy.name, result, climb.finding.usd_per_hour, climb.evidence.wasted_usd)
+
+    # -- what is said ------------------------------------------------------------------------------------------------
+
+    def _say(self, climb: Climb, kind: StepKind | None, result: Result, more: str, seen: Observation | None) -> None:
+        step = kind.value if kind is not None else "tell"
+        self.account.step(climb.policy.name, step, result)
+        text = self._sentence(climb, kind) + (f": {more}" if more else "")
+        due = climb.due_t() if result in (Result.DONE, Result.DRY_RUN) else float("inf")
+        asked = (
+            kind in (StepKind.TELL, StepKind.ASK, StepKind.CHECKPOINT) and result is Result.DONE and seen is not None
+        )
+        self._notices.append(
+            Notice(
+                climb.policy.name,
+                climb.finding.subject,
+                step,
+                result.value,
+                f"dry run: {text}" if result is Result.DRY_RUN else text,
+                climb.finding.usd_per_hour,
+                climb.evidence.wasted_usd,
+                due if climb.step is not None and due < float("inf") else None,
+                self.keeps.link(climb.finding.subject, seen.t) if asked and seen is not None else "",
+            )
+        )
+
+    def _sentence(self, climb: Climb, kind: StepKind | None) -> str:
+        finding, evidence = climb.finding, climb.evidence
+        what = f"run {finding.subject}" if finding.subject != MACHINE else "this machine"
+        costs = f"${finding.usd_per_hour:.2f} an hour, ${evidence.wasted_usd:.2f} since then"
+        held = f"{what} is {finding.condition.value} for {evidence.seconds / 60:.0f} min ({costs})"
+        return f"{climb.policy.name}: {kind.value if kind else 'tell'}: {held}"
+
+    def _requests(self) -> dict[RunId, StopRequest]:
+        """What each run is asked now: of several policies the hardest."""
+        asked: dict[RunId, StopRequest] = {}
+        for climb in self._climbs.values():
+            for run, at_once in climb.asked.items():
+                if run not in asked or at_once:
+                    reason = f"{climb.policy.name}: {climb.finding.condition.value}"
+                    asked[run] = StopRequest(climb.policy.name, reason, AT_ONCE if at_once else AT_CHECKPOINT)
+        return asked
+
+    def _view(self, seen: Observation) -> GuardView:
+        return GuardView(
+            self.policies.policies,
+            tuple(self._waiting(key, climb, seen) for key, climb in self._climbs.items()),
+            tuple(self.keeps.keeps.values()),
+            self._void,
+            dict(self.account.actions),
+            dict(self.account.ended_usd_per_hour),
+            dict(self.account.wasted_usd),
+        )
+
+    def _waiting(self, key: tuple[str, str], climb: Climb, seen: Observation) -> Waiting:
+        due = climb.due_t()
+        was_asked = climb.next_step and not climb.policy.dry_run
+        return Waiting(
+            policy=key[0],
+            subject=key[1],
+            condition=climb.finding.condition.value,
+            since_ts=climb.evidence.since_t,
+            seconds=climb.evidence.seconds,
+            usd_per_hour=climb.finding.usd_per_hour,
+            wasted_usd=climb.evidence.wasted_usd,
+            next_step=climb.step.kind.value if climb.step is not None else "",
+            next_ts=due if seen.t <= due < float("inf") else None,
+            gave_up=climb.gave_up,
+            dry_run=climb.policy.dry_run,
+            keep_link=self.keeps.link(key[1], seen.t) if was_asked else "",
+        )
+
+    # -- persistence -------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """As JSON-able data. No wait is in it: after a restart every one begins anew."""
+        return {
+            "v": STATE_VERSION,
+            "keeps": self.keeps.state(),
+            "account": self.account.state(),
+            "acted": list(self._acted),
+            "rest_watts": dict(self._rest.by_uuid),
+            "users": [[uid, t] for uid, t in self._users.items()],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on with what `state` described.
+
+        Raises:
+            KeyError, TypeError, ValueError: when it is not what `state` makes; nothing has changed then.
+        """
+        if state["v"] != STATE_VERSION:
+            raise ValueError(f"version {state['v']!r}")
+        keeps, account = KeepBook.restored(state["keeps"]), Account.restored(state["account"])
+        acted = [t for t in state["acted"] if is_number(t)]
+        users = {uid: t for uid, t in state["users"] if type(uid) is int and is_number(t)}
+        if len(acted) != len(state["acted"]) or len(users) != len(state["users"]):
+            raise ValueError("times and users are not numbers")
+        rest = {
+            str(uuid): float(watts) for uuid, watts in state["rest_watts"].items() if is_number(watts) and watts > 0
+        }
+        self.keeps, self.account, self._acted, self._users = keeps, account, acted, users
+        self._rest.by_uuid = rest

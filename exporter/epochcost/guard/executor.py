@@ -1,0 +1,113 @@
+"""Runs one command at a time: without a shell, until a deadline, with so much output and no more."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import select
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+
+from epochcost.guard.decisions import Order, Outcome
+from epochcost.shown_text import printable
+
+log = logging.getLogger(__name__)
+MAX_OUTPUT_BYTES = 1 << 20
+"""A command that prints more has gone wrong, and is killed."""
+KEPT_BYTES = 2000
+"""Of its last words, for the log."""
+LOOK_SECONDS = 0.2
+_READ_BYTES = 65536
+
+
+class Executor:
+    """Runs what is ordered on a thread that ends with the command; `outcomes` tells what became of it."""
+
+    def __init__(self) -> None:
+        self._ended: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def start(self, order: Order) -> None:
+        """Run the command of ``order``."""
+        log.warning("guard: %s; running %s", order.reason, " ".join(order.argv))
+        self._thread = threading.Thread(target=self._run, args=(order,), name="epochcost-guard-command", daemon=True)
+        self._thread.start()
+
+    def outcomes(self) -> list[Outcome]:
+        """What has ended since the last call."""
+        ended = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                ended.append(self._ended.get_nowait())
+        return ended
+
+    def wait(self, seconds: float) -> None:
+        """Until the command under way has ended, at most so long."""
+        if self._thread is not None:
+            self._thread.join(seconds)
+
+    def _run(self, order: Order) -> None:
+        try:
+            error, said = run(order.argv, order.command.deadline_seconds)
+        except Exception as err:  # noqa: BLE001 - whatever it is, the guard must hear that the command has not run
+            error, said = f"{type(err).__name__}: {err}", ""
+        if error:
+            log.error("guard: command %s: %s%s", order.command.name, error, f": {said}" if said else "")
+        else:
+            log.info("guard: command %s has run%s", order.command.name, f": {said}" if said else "")
+        self._ended.put(Outcome(order, error))
+
+
+def run(argv: Sequence[str], deadline_seconds: float) -> tuple[str, str]:
+    """Run a command to its end; why it failed (empty for success), and its last words."""
+    until = time.monotonic() + deadline_seconds
+    try:
+        process = subprocess.Popen(  # noqa: S603 - no shell, and the user's own command
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd="/",
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as err:
+        return f"cannot be started: {getattr(err, 'strerror', None) or err}", ""
+    assert process.stdout is not None  # noqa: S101 - for the type checker
+    try:
+        error, said = _follow(process, process.stdout.fileno(), until, deadline_seconds)
+    finally:
+        if process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        process.stdout.close()
+    return error, printable(said.decode("utf-8", "replace").strip().replace("\n", " | "))
+
+
+def _follow(process: subprocess.Popen[bytes], fd: int, until: float, seconds: float) -> tuple[str, bytes]:
+    said, total, open_ = b"", 0, True
+    while True:
+        left = until - time.monotonic()
+        if left <= 0:
+            return f"not done within {seconds:g} s, and killed", said
+        ended = process.poll() is not None
+        ready = open_ and bool(select.select([fd], [], [], 0.0 if ended else min(left, LOOK_SECONDS))[0])
+        if ready:
+            data = os.read(fd, _READ_BYTES)
+            open_, total, said = bool(data), total + len(data), (said + data)[-KEPT_BYTES:]
+            if total > MAX_OUTPUT_BYTES:
+                return f"printed more than {MAX_OUTPUT_BYTES >> 20} MiB, and was killed", said
+        elif ended:  # whoever it has left behind may hold its output open for ever
+            return _status(process.returncode), said
+        elif not open_:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(min(left, LOOK_SECONDS))
+
+
+def _status(code: int) -> str:
+    return "" if code == 0 else f"ended by signal {-code}" if code < 0 else f"exit code {code}"

@@ -1,0 +1,90 @@
+"""``epochcost keep``: put the guard's actions off, for what is yours on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from epochcost.guard.conditions import MACHINE
+from epochcost.guard.keep_files import MAX_BYTES, Wish, names_of, text_of
+from epochcost.guard.keeps import MAX_WHY
+from epochcost.settings import between, spelled
+from epochcost.shown_text import printable
+from epochcost.untrusted_files import UntrustedFileError, open_regular, replaced
+
+_duration = between("1m", "30d")
+
+
+def main(argv: Sequence[str], directory: Path) -> int:
+    """Write, or take back, this user's keep file; the exit code."""
+    told = parser().parse_args(list(argv))
+    if told.end:
+        return _end(directory)
+    if not told.duration:
+        parser().error("for how long: epochcost keep 4h")
+    why = printable(" ".join(told.why.split())[:MAX_WHY])
+    wish = Wish(told.duration, told.run or MACHINE, why)
+    name = _name(directory)
+    if name is None:
+        sys.stderr.write(f"epochcost keep: {directory}: all of this user's names are taken by others\n")
+        return 1
+    try:
+        with replaced(directory / name, 0o644, among_others=True) as file:
+            file.write(text_of(wish).encode()[:MAX_BYTES])
+    except OSError as err:
+        sys.stderr.write(f"epochcost keep: {directory / name}: {err.strerror}\n")
+        return 1
+    what = f"run {told.run}" if told.run else "what is yours on this machine"
+    sys.stdout.write(f"{what} is kept for {spelled(told.duration)}, if an agent with a guard reads {directory}\n")
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Of ``epochcost keep``."""
+    made = argparse.ArgumentParser(
+        prog="epochcost keep",
+        description="Put the guard's actions off for your runs and GPUs on this machine; as root, for the machine.",
+        allow_abbrev=False,
+    )
+    made.add_argument("duration", nargs="?", type=_seconds, metavar="DURATION", help="4h, 90m, 2d")
+    made.add_argument("--run", default="", metavar="ID", help="this run alone")
+    made.add_argument("--why", default="", metavar="TEXT", help="shown to others, and exported")
+    made.add_argument("--end", action="store_true", help="take all of it back")
+    return made
+
+
+def _seconds(text: str) -> float:
+    try:
+        return _duration(text)
+    except ValueError as err:
+        raise argparse.ArgumentTypeError(str(err)) from None
+
+
+def _mine(directory: Path, name: str) -> bool | None:
+    """Whether the file is this user's; None where there is none."""
+    try:
+        fd, _ = open_regular(directory / name, owners={os.geteuid()})
+    except FileNotFoundError:
+        return None
+    except UntrustedFileError:
+        return False
+    os.close(fd)
+    return True
+
+
+def _name(directory: Path) -> str | None:
+    """The name to write: that of the keep that is there, else the first that nobody else has taken."""
+    names = names_of(os.geteuid())
+    there = {name: _mine(directory, name) for name in names}
+    return next((n for n in names if there[n]), next((n for n in names if there[n] is None), None))
+
+
+def _end(directory: Path) -> int:
+    for name in names_of(os.geteuid()):
+        if _mine(directory, name):
+            (directory / name).unlink(missing_ok=True)
+    sys.stdout.write("nothing of yours is kept any more\n")
+    return 0

@@ -1,0 +1,122 @@
+"""What the agent positively knows at one instant, by which the guard decides. What is not known is None or `void`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from epochcost.model import RunId, RunState, State
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody who uses the machine: a user id, a name, or both.
+
+    Attributes:
+        uid: as the system counts users; None where only a name is known.
+        name: of the user, or of the pod, job or container; empty where only the number is known.
+    """
+
+    uid: int | None = None
+    name: str = ""
+
+    @property
+    def shown(self) -> str:
+        """For people, and for patterns."""
+        return self.name or (f"user {self.uid}" if self.uid is not None else "")
+
+
+@dataclass(frozen=True, slots=True)
+class GpuSeen:
+    """One GPU or MIG slice that was read just now.
+
+    Attributes:
+        state: where the ledger puts this second.
+        utilization_ratio: None where it is not known.
+        sm_active_ratio, power_watts: further witnesses; None where the hardware gives none.
+        held: whether somebody holds its memory while it does nothing; None where that is not known.
+        owners: who uses it without a run; empty where nobody is known to.
+        runs: open runs on it.
+    """
+
+    uuid: str
+    state: State
+    utilization_ratio: float | None
+    sm_active_ratio: float | None = None
+    power_watts: float | None = None
+    held: bool | None = None
+    owners: tuple[Person, ...] = ()
+    runs: tuple[RunId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunSeen:
+    """One run on this machine.
+
+    Attributes:
+        user: who began it.
+        open: whether a process of it is running here.
+        confirmed_usd: dollars of the whole run so far whose price is confirmed; None where only a part is known.
+        usd_per_hour: what its share of this machine costs.
+        void: why nothing can be said of it now; empty where it can.
+        followed: its process is seen to live, its event file is there, and was read to the end just now.
+        guessed: its progress is read from a program's output.
+        pids: its processes here, each checked to be its user's.
+        jobs: of Slurm, as Slurm itself says, that hold its GPUs.
+    """
+
+    run: RunId
+    state: RunState
+    open: bool
+    experiment: str = ""
+    team: str = ""
+    user: Person = Person()
+    confirmed_usd: float | None = None
+    budget_usd: float | None = None
+    usd_per_hour: float | None = None
+    void: str = ""
+    followed: bool = False
+    guessed: bool = False
+    pids: tuple[int, ...] = ()
+    jobs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One instant of one machine.
+
+    Attributes:
+        t: on the node timeline, which never jumps.
+        wall_ts: the wall clock, for hours of the day.
+        fresh_seconds: a longer step between two observations is a gap.
+        clock_jumps: jumps of the wall clock so far; one more starts every wait anew.
+        void: why nothing positive is known now; empty where it is.
+        gpus: all of the machine's; empty where it has none, or none are known.
+        cpu_ratio: utilisation of its CPUs; None where that is not known.
+        interactive: who typed on a terminal, and how many seconds ago; None where that cannot be seen.
+        session_end_ts: when its provider ends it.
+        credit_usd: what is left of the account; None where nobody says.
+        pods: (namespace, name) on its GPUs, as the kubelet says.
+    """
+
+    t: float
+    wall_ts: float
+    node: str
+    machine: str = ""
+    team: str = ""
+    boot_ts: float | None = None
+    usd_per_hour: float | None = None
+    fresh_seconds: float = 5.0
+    clock_jumps: int = 0
+    void: tuple[str, ...] = ()
+    gpus: tuple[GpuSeen, ...] = ()
+    runs: tuple[RunSeen, ...] = ()
+    cpu_ratio: float | None = None
+    interactive: tuple[tuple[Person, float], ...] | None = None
+    session_end_ts: float | None = None
+    credit_usd: float | None = None
+    pods: tuple[tuple[str, str], ...] = field(default=())
+
+    @property
+    def open_runs(self) -> tuple[RunSeen, ...]:
+        """Those with a process running here."""
+        return tuple(run for run in self.runs if run.open)

@@ -1,0 +1,61 @@
+"""What a command's arguments may name: ``{run}`` and the like, each filled in as a whole argument or within one.
+
+Nothing that a user of the machine merely claims is filled in: a run's id is made safe and never begins with a dash,
+process ids are checked to be the run's user's, jobs come from Slurm and pods from the kubelet.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+NAMES = ("policy", "node", "machine", "run", "pids", "slurm_job", "pod", "namespace", "reason")
+SEVERAL = ("pids",)
+"""Only as an argument of its own, for which several stand."""
+_NAMED = re.compile(r"\{([^{}]*)\}")
+
+
+class PlaceholderError(ValueError):
+    """An argument names what is not known here; then the command is not run."""
+
+
+def check_argument(text: str) -> str:
+    """``text``, if it names only what there is.
+
+    Raises:
+        ValueError: when it does not.
+    """
+    if "\0" in text or len(text) > 4096:  # noqa: PLR2004 - longer than any argument that makes sense
+        raise ValueError("an argument has no NUL in it, and at most 4096 characters")
+    for name in _NAMED.findall(text):
+        if name not in NAMES:
+            raise ValueError(f"{{{name}}} is not known; allowed: {', '.join(f'{{{n}}}' for n in NAMES)}")
+        if name in SEVERAL and text != f"{{{name}}}":
+            raise ValueError(f"{{{name}}} stands for several arguments, and must be one of its own")
+    return text
+
+
+def filled(argv: Sequence[str], values: Mapping[str, str | Sequence[str]]) -> list[str]:
+    """The arguments with all that they name.
+
+    Raises:
+        PlaceholderError: when something is not known.
+    """
+    made: list[str] = []
+    for argument in argv:
+        several = next((name for name in SEVERAL if argument == f"{{{name}}}"), None)
+        if several is not None:
+            found = values.get(several)
+            if not found or isinstance(found, str):
+                raise PlaceholderError(f"{{{several}}} is not known here")
+            made += found
+        else:
+            made.append(_NAMED.sub(lambda match: _one(match[1], values), argument))
+    return made
+
+
+def _one(name: str, values: Mapping[str, str | Sequence[str]]) -> str:
+    value = values.get(name)
+    if not isinstance(value, str) or not value:
+        raise PlaceholderError(f"{{{name}}} is not known here")
+    return value

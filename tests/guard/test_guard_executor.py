@@ -1,0 +1,79 @@
+"""Commands: no shell, a deadline, so much output and no more."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from epochcost.guard.decisions import Order
+from epochcost.guard.executor import Executor, run
+from epochcost.guard.policy import Command
+
+
+def test_a_command_that_succeeds_says_nothing_wrong() -> None:
+    assert run(["/bin/echo", "done; rm -rf $HOME"], 30.0) == ("", "done; rm -rf $HOME")
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["/nowhere/at/all"], "cannot be started: No such file"),
+        (["/etc/passwd"], "cannot be started: Permission denied"),
+        (["/bin/sh", "-c", "exit 3"], "exit code 3"),
+        (["/bin/sh", "-c", "kill -9 $$"], "ended by signal 9"),
+        (["/bin/true", "a\0b"], "cannot be started"),
+    ],
+)
+def test_a_command_that_fails_says_how(argv: list[str], says: str) -> None:
+    error, _ = run(argv, 30.0)
+    assert says in error
+
+
+def test_one_that_hangs_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    script = f"sleep 1000 & echo $! $$ > {pids}; trap '' TERM; sleep 1000"
+    error, _ = run(["/bin/sh", "-c", script], 1.0)
+    assert "not done within 1 s" in error
+    for pid in pids.read_text().split():
+        until = time.monotonic() + 30
+        while time.monotonic() < until and _alive(int(pid)):
+            time.sleep(0.02)
+        assert not _alive(int(pid))
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_one_that_prints_without_end_is_killed() -> None:
+    began = os.times().user
+    error, said = run([sys.executable, "-c", "import os\nwhile 1: os.write(1, b'x' * 65536)"], 60.0)
+    assert "printed more than 1 MiB" in error
+    assert len(said) <= 2000
+    assert os.times().user - began < 20
+
+
+def test_one_that_leaves_somebody_behind_who_holds_its_output_is_done() -> None:
+    error, said = run(["/bin/sh", "-c", "echo left; setsid sleep 5 & exit 0"], 60.0)
+    assert (error, said) == ("", "left")
+
+
+def test_control_bytes_of_its_output_do_not_reach_the_log() -> None:
+    _, said = run(["/bin/printf", r"a\033[2Jb\nc"], 30.0)
+    assert said == "a?[2Jb | c"
+
+
+def test_the_guard_hears_of_the_end() -> None:
+    executor = Executor()
+    order = Order("p", "", Command("c", ("/bin/false",)), ("/bin/false",), "because")
+    executor.start(order)
+    executor.wait(30.0)
+    assert [(o.order, o.error) for o in executor.outcomes()] == [(order, "exit code 1")]
+    assert executor.outcomes() == []
