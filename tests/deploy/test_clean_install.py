@@ -165,5 +165,5 @@ def test_a_bill_of_materials_names_what_is_installed(prices: Path, tmp_path: Pat
         pytest.skip("scripts/test-deploy installs cyclonedx-bom")
     out = tmp_path / "sbom.cdx.json"
     subprocess.run([program, "environment", prices / "python", "-o", out], check=True, capture_output=True)
-    names = {component["name"].lower() for component in json.loads(out.read_text())["components"]}
+    names = {component["name"].lower().replace("_", "-") for component in json.loads(out.read_text())["components"]}
     assert {"epochcost", "prometheus-client", "apscheduler", "pyyaml", "bcrypt"} <= names
