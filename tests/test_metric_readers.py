@@ -18,13 +18,11 @@ READERS = (
     "exporter/epochcost/reports/*.py",
 )
 PAGES = {
-    "gpu_info": "devices.md",
     "gpu_mig_mode": "owners.md",
     "gpu_memory_reserved_bytes": "devices.md",
     "gpu_mig_info": "devices.md",
     "gpu_power_active": "devices.md",
     "node_useful_cost_usd": "devices.md",
-    "run_useful_seconds_total": "devices.md",
     "run_lost_epochs_total": "architecture.md",
     "run_stopped_info": "guard.md",
 }

@@ -50,4 +50,4 @@ def test_a_callback_takes_what_a_run_takes() -> None:
     from epochcost.training.fit import UserArgs
 
     of_run = set(inspect.signature(epochcost.run).parameters)
-    assert set(inspect.signature(UserArgs).parameters) == of_run | {"log_costs"}
+    assert set(inspect.signature(UserArgs).parameters) == of_run | {"log_costs", "stop_when_asked"}
