@@ -12,7 +12,8 @@ import yaml
 from tests.prometheus.rule_files import PROMETHEUS_DIR, RULE_TESTS, RULES
 
 PROMTOOLS = [path for path in (shutil.which("promtool"), os.environ.get("PROMTOOL_3")) if path]
-ALERTMANAGER_FILES = [PROMETHEUS_DIR / "alertmanager.yml", *sorted((PROMETHEUS_DIR / "examples").glob("alertmanager-*.yml"))]
+EXAMPLES = sorted((PROMETHEUS_DIR / "examples").glob("alertmanager-*.yml"))
+ALERTMANAGER_FILES = [PROMETHEUS_DIR / "alertmanager.yml", *EXAMPLES]
 
 needs_amtool = pytest.mark.skipif(not shutil.which("amtool"), reason="amtool is not installed")
 each_promtool = pytest.mark.parametrize(
