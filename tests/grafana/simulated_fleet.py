@@ -228,7 +228,7 @@ class SimulatedFleet:
 
 
 def _guard(now: float) -> Iterator[Sample]:
-    """A policy in a dry run that waits for its next step, and a keep; one has acted before."""
+    """A policy in a dry run that waits for its next step, and a keep; one has acted before. Without a price none does."""
     mine = {"policy": "forgotten-machine", "run": ""}
     yield "guard_policy_info", {"policy": "forgotten-machine", "dry_run": "true"}, 1
     yield "guard_evidence", {}, 1
@@ -323,7 +323,8 @@ def _node(node: SimulatedNode, t: float, epoch_ts: float) -> Iterator[Sample]:
     yield "node_free_end_timestamp_seconds", {"limit": "trial"}, epoch_ts + 12 * HOUR
     yield "node_credit_usd", {"credit": "account"}, 500
     yield "node_credit_end_timestamp_seconds", {"credit": "account"}, epoch_ts + 48 * HOUR
-    yield from _guard(epoch_ts + t)
+    if price is not None:
+        yield from _guard(epoch_ts + t)
     if node.notice_at is not None and t >= node.notice_at:
         yield "node_preemption_notice_timestamp_seconds", {"kind": "interruption"}, epoch_ts + node.notice_at
     busy = now.utilization_at(t) if node.gpus == 0 else 0.22

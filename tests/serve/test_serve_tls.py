@@ -167,7 +167,7 @@ def test_headers_of_the_file_are_on_every_response(config, pki):
         ("tls_server_config: {certfile: x}", "tls_server_config: certfile: unknown"),
         ("tls_server_config: {key_file: server.key}", "tls_server_config: cert_file: is missing"),
         ("tls_server_config: {cert_file: server.crt}", "tls_server_config: key_file: is missing"),
-        ("tls_server_config: {cert_file: no.crt, key_file: server.key}", "cert_file: there is no file"),
+        ("tls_server_config: {cert_file: no.crt, key_file: server.key}", "cert_file: file not found"),
         ("tls_server_config: {cert_file: server.key, key_file: server.key}", "cert_file, key_file: are not a cert"),
         ("tls_server_config: {cert_file: ca.crt, key_file: server.key}", "cert_file, key_file: are not a cert"),
         (CONFIG + "  min_version: SSL3", "tls_server_config: min_version: 'SSL3'; allowed: TLS10"),
