@@ -218,9 +218,7 @@ COST = RuleFile(
                 record(
                     "cluster:epochcost_step_start_timestamp_seconds:last",
                     """
-                    0 * max by (KEEP) (machine:epochcost_cost_usd:now)
-                    + on () group_left ()
-                    (last_over_time(utc:epochcost_evaluation_timestamp_seconds:last[1d] offset 1s) or vector(time()))
+                    time() - max by (KEEP) (machine:epochcost_spent_seconds:step)
                     """,
                 ),
             ],
