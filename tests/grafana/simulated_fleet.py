@@ -228,7 +228,7 @@ class SimulatedFleet:
 
 
 def _guard(now: float) -> Iterator[Sample]:
-    """A policy in a dry run that waits for its next step, and a keep; one has acted before. Without a price none does."""
+    """A policy in a dry run that waits for its next step, and a keep; one has acted before. All of it needs a price."""
     mine = {"policy": "forgotten-machine", "run": ""}
     yield "guard_policy_info", {"policy": "forgotten-machine", "dry_run": "true"}, 1
     yield "guard_evidence", {}, 1
