@@ -838,9 +838,9 @@ EXPORT int nvmlDeviceGetMaxMigDeviceCount(void *handle, unsigned *out)
 {
     return unsigned_figure("GetMaxMigDeviceCount", handle, mig_max, out);
 }
-EXPORT int nvmlDeviceGetMigDeviceHandleByIndex(void *handle, unsigned number, void **out)
+static int handle_of_slice(const char *call, void *handle, unsigned number, void **out)
 {
-    int code = begin_gpu("GetMigDeviceHandleByIndex", handle);
+    int code = begin_gpu(call, handle);
     if (!code && number >= MAX_SLICES)
         code = INVALID_ARGUMENT;
     const struct gpu *g = &control.gpus[index_of(handle) % MAX_GPUS];
@@ -849,6 +849,10 @@ EXPORT int nvmlDeviceGetMigDeviceHandleByIndex(void *handle, unsigned number, vo
     if (!code)
         *out = slice_handles + 1 + index_of(handle) * MAX_SLICES + number;
     return end(code);
+}
+EXPORT int nvmlDeviceGetMigDeviceHandleByIndex(void *handle, unsigned number, void **out)
+{
+    return handle_of_slice("GetMigDeviceHandleByIndex", handle, number, out);
 }
 EXPORT int nvmlDeviceGetGpuInstanceId(void *handle, unsigned *out)
 {
@@ -868,15 +872,7 @@ struct instance_info {
 /* A part of a GPU is named by the handle of the slice that is in it. */
 EXPORT int nvmlDeviceGetGpuInstanceById(void *handle, unsigned number, void **out)
 {
-    int code = begin_gpu("GetGpuInstanceById", handle);
-    if (!code && number >= MAX_SLICES)
-        code = INVALID_ARGUMENT;
-    const struct gpu *g = &control.gpus[index_of(handle) % MAX_GPUS];
-    if (!code && (g->figures[mig] != 1 || !g->slices[number].there))
-        code = NOT_FOUND;
-    if (!code)
-        *out = slice_handles + 1 + index_of(handle) * MAX_SLICES + number;
-    return end(code);
+    return handle_of_slice("GetGpuInstanceById", handle, number, out);
 }
 EXPORT int nvmlGpuInstanceGetInfo(void *instance, struct instance_info *out)
 {
