@@ -71,16 +71,17 @@ CALENDAR = [
           unless on (month, day, hour) utc:epochcost_calendar:running
         )
         / (
-          (
+          clamp_max(
             time() - time() % 3600
-            - min_over_time(cluster:epochcost_step_start_timestamp_seconds:last[23h59m59s])
+            - min_over_time(cluster:epochcost_step_start_timestamp_seconds:last[23h59m59s]),
+            86400
           ) / 3600
           >= 0.5
         )
         """,
         """
         Mean of the whole hours of a day, or of those that there have been: on the first day, six known hours are not
-        divided by 24.
+        divided by 24. A step may have begun days ago, where a price came late: the day has no more than 24 for that.
         """,
     ),
     record(
