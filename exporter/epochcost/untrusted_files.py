@@ -15,6 +15,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from epochcost.shown_text import printable
+
 ROOT = 0
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _ASIDE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -197,7 +199,7 @@ def replaced(
 def printable_name(path: object) -> str:
     """A name that others chose, for a log line: no control bytes, no direction marks, bounded."""
     text = str(path)
-    plain = "".join(char if char.isprintable() else "?" for char in text[-240:])
+    plain = printable(text[-240:])
     return plain if len(text) <= 240 else f"...{plain}"  # noqa: PLR2004 - as above
 
 

@@ -112,7 +112,7 @@ class Guarding:
         """A fault in the guard itself: logged once while it stays the same; every wait begins anew."""
         fault = f"{type(err).__name__}: {err}"
         if fault != self._fault:
-            log.error("guard: it failed in a way that was not foreseen", exc_info=err)
+            log.error("guard: failed with an unexpected error", exc_info=err)
         self._fault = fault
         self.guard.replace(self.guard.policies)
 

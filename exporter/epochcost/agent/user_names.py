@@ -6,7 +6,7 @@ import pwd
 import threading
 from collections.abc import Callable
 
-from epochcost.untrusted_files import printable_name
+from epochcost.shown_text import printable
 
 ROOT = 0
 MOST = 1000
@@ -16,7 +16,7 @@ MOST = 1000
 def system_name(number: int) -> str:
     """The system's name for a user; empty where it has none."""
     try:
-        return printable_name(pwd.getpwuid(number).pw_name)
+        return printable(pwd.getpwuid(number).pw_name)
     except (KeyError, OverflowError, OSError):
         return ""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from epochcost import shown_text
+
 
 def printable(text: str) -> str:
     """``text`` with a question mark for what cannot be shown."""
-    return "".join(char if char.isprintable() else "?" for char in text).strip()
+    return shown_text.printable(text).strip()

@@ -13,6 +13,7 @@ from epochcost.nodes.configured import ConfiguredSource
 from epochcost.nodes.firmware import DMI, FirmwareSource
 from epochcost.nodes.label import label_text
 from epochcost.nodes.node_source import IdentitySource, NodeError
+from epochcost.shown_text import printable
 
 log = logging.getLogger(__name__)
 
@@ -92,5 +93,4 @@ def merged(known: Node, found: Node, name: str) -> Node:
 
 def host_name() -> str:
     """This machine's host name as a label: what cannot be shown becomes a question mark; ``unnamed`` without one."""
-    text = "".join(char if char.isprintable() else "?" for char in socket.gethostname())
-    return text.strip()[:MAX_HOST_NAME] or "unnamed"
+    return printable(socket.gethostname()).strip()[:MAX_HOST_NAME] or "unnamed"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from epochcost.model import GpuOwner, GpuSample
+from epochcost.shown_text import printable
 
 MAX_CHARACTERS = 200
 
@@ -46,4 +47,4 @@ class GpuProcesses(Protocol):
 
 def label(text: str) -> str:
     """Text as a label: one line, what cannot be shown becomes a question mark, at most 200 characters."""
-    return "".join(char if char.isprintable() else "?" for char in text).strip()[:MAX_CHARACTERS]
+    return printable(text).strip()[:MAX_CHARACTERS]
