@@ -10,6 +10,7 @@ from grafana_foundation_sdk.models.dashboard import Panel, VariableOption
 from panels import (
     AMBER,
     BLUE,
+    CLUSTER,
     GREEN,
     GREY,
     PLAIN,
@@ -257,7 +258,7 @@ def _runs() -> Builder[Panel]:
         ),
         "row",
         [
-            Column("Cluster", "cluster", width=76),
+            CLUSTER,
             Column("Run", "run", properties=(link_to_run("Run"),)),
             Column("Setup", "setup"),
             Column("Epochs", "B", of_the_run("run:epochcost_epochs:useful"), "none", 62, (("decimals", 1),)),

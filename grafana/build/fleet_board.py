@@ -11,6 +11,7 @@ from guard_panels import guard_band
 from panels import (
     AMBER,
     BLUE,
+    CLUSTER,
     GREEN,
     PLAIN,
     RATIO,
@@ -334,7 +335,7 @@ def _nodes() -> Builder[Panel]:
         ),
         "row",
         [
-            Column("Cluster", "cluster", width=76),
+            CLUSTER,
             Column("Node", "node", row(info, "epochcost_machine"), ref="A", properties=(link_to_node(),)),
             Column("Type", "instance_type", width=206),
             Column("Provider", "provider", width=66),
@@ -376,7 +377,7 @@ def _runs() -> Builder[Panel]:
         ),
         "row",
         [
-            Column("Cluster", "cluster", width=76),
+            CLUSTER,
             Column("Run", "run", named, ref="A", properties=(link_to_run("Run"),)),
             Column("Experiment", "experiment", width=128, properties=(link_to_experiment("Experiment"),)),
             Column("State", "state", state, ref="B", width=104, properties=coloured_text(RUN_STATE_COLOURS)),

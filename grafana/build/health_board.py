@@ -8,6 +8,7 @@ from grafana_foundation_sdk.models.dashboard import Panel
 from panels import (
     AMBER,
     BLUE,
+    CLUSTER,
     GREEN,
     MINUTES,
     PLAIN,
@@ -170,7 +171,7 @@ def _agents() -> Builder[Panel]:
         ),
         "row",
         [
-            Column("Cluster", "cluster", width=76),
+            CLUSTER,
             Column("Node", "node", row(f"max by ({MACHINE}, node) ({AGENT})", "epochcost_machine"), ref="A",
                    properties=(link_to_node(),)),
             Column("Reports", "B", of(AGENT), "none", 66, up),

@@ -239,6 +239,10 @@ class Column:
         return f"Value #{self.source}" if self.query and not self.ref else self.source
 
 
+CLUSTER = Column("Cluster", "cluster", width=112)
+"""Wide enough to tell clusters apart whose names begin alike."""
+
+
 def rows(about: About, key: str, columns: Sequence[Column], *, sort_by: str) -> table.Panel:
     """A table of one row per value of label ``key``: the columns' expressions, joined."""
     queries = [Query(c.query, c.name, c.ref or c.source) for c in columns if c.query]

@@ -52,7 +52,8 @@ def run() -> str:
     grid.band(9, (15, _epochs()), (9, _totals()))
     grid.band(8, (12, _spend()), (6, _useful()), (6, _phases()))
     grid.band(8, (8, _hardware()), (8, _speed()), (8, _batch()))
-    grid.band(7, (14, _nodes()), (5, _multiprocessors()), (5, _energy()))
+    grid.band(7, (24, _nodes()))
+    grid.band(6, (12, _multiprocessors()), (12, _energy()))
     return to_json(
         UID,
         "epochcost / Run",
