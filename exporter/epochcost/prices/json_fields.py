@@ -71,7 +71,7 @@ def rows(row: Mapping[str, Any], name: str, left_out: list[str] | None = None) -
     value = row.get(name)
     if not isinstance(value, list):
         raise FieldError(f"{name}: {_shown(value)} is not a list")
-    found = [each for each in value if isinstance(each, dict)]
+    found: list[Mapping[str, Any]] = [each for each in value if isinstance(each, dict)]
     if len(found) < len(value):
         odd = next(each for each in value if not isinstance(each, dict))
         if left_out is None or not found:
