@@ -86,6 +86,7 @@ def _stored(own: Sample, costs: Sequence[Sample], figures: Sequence[Sample]) -> 
         epoch_cost_usd=figure(EPOCH_COST),
         cost_to_finish_usd=figure(TO_FINISH),
         reached_elsewhere=_reached_elsewhere(own, figures),
+        others=tuple(sorted({s.labels.get(MACHINE, "") for s in costs} - {own.labels.get(MACHINE, ""), ""})),
     )
 
 

@@ -208,6 +208,7 @@ class HistoryLoader:
             ("run_memory_peak_bytes", "memory_peak_bytes", max),
             ("run_current_epoch_seconds", "current_epoch_seconds", _newest),
             ("run_start_epoch", "start_epoch", min),
+            ("run_gpus", "gpus", max),
         ):
             for key, labels, value in self._figures(metric, matchers, fold):
                 if (member := self._member(labels, key)) is not None:
