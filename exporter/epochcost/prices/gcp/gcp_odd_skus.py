@@ -26,7 +26,10 @@ def leave_out(client: Any, said: Callable[[str], None]) -> None:  # noqa: ANN401
             return
         if not isinstance(rows, list):
             return
-        readable = [row for row in rows if not (why := _fault(row)) or said(why)]
+        faults = [_fault(row) for row in rows]
+        for why in filter(None, faults):
+            said(why)
+        readable = [row for row, why in zip(rows, faults, strict=True) if not why]
         response._content = json.dumps({**page, "skus": readable}).encode()  # noqa: SLF001 - requests has no setter
 
     session = _session(client)
