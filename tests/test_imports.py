@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.each import each
 
 PACKAGE = Path(__file__).resolve().parents[1] / "exporter" / "epochcost"
 ROOMS = {"nodes", "gpus", "prices", "progress", "training", "owners"}
@@ -87,7 +88,7 @@ def test_the_model_knows_nothing_of_ours() -> None:
     assert ours(PACKAGE / "model.py") == set()
 
 
-@pytest.mark.parametrize("path", [f for f in FILES if part(f) == "ledger"], ids=lambda p: p.name)
+@each("path", [f for f in FILES if part(f) == "ledger"], called=lambda p: p.name)
 def test_the_ledger_knows_the_model_only_and_no_clock_file_or_log(path: Path) -> None:
     assert ours(path) <= {"model", "ledger"}
     assert not {name.split(".")[0] for name in imported(path)} & {
@@ -107,34 +108,32 @@ def test_the_ledger_knows_the_model_only_and_no_clock_file_or_log(path: Path) ->
     assert not calls & {"open", "print", "input"}
 
 
-@pytest.mark.parametrize("path", [f for f in FILES if part(f) in ROOMS], ids=lambda p: f"{part(p)}/{p.name}")
+@each("path", [f for f in FILES if part(f) in ROOMS], called=lambda p: f"{part(p)}/{p.name}")
 def test_a_room_knows_the_model_and_itself(path: Path) -> None:
     assert ours(path) <= FOR_EVERY_ROOM | {part(path)}
 
 
-@pytest.mark.parametrize(
-    "path", [f for f in FILES if part(f) == "training"] + [PACKAGE / "__init__.py"], ids=lambda p: p.name
-)
+@each("path", [f for f in FILES if part(f) == "training"] + [PACKAGE / "__init__.py"], called=lambda p: p.name)
 def test_what_runs_inside_the_users_process_is_the_standard_library_alone(path: Path) -> None:
     assert ours(path) <= {"training", "_version"}
     at_import = {name.split(".")[0] for name in imported(path, everywhere=False)}
     assert at_import <= STANDARD | {"epochcost"}
 
 
-@pytest.mark.parametrize("path", [f for f in FILES if part(f) == "launch"], ids=lambda p: p.name)
+@each("path", [f for f in FILES if part(f) == "launch"], called=lambda p: p.name)
 def test_the_launcher_is_the_standard_library_and_the_training_side(path: Path) -> None:
     assert ours(path) <= {"launch", "training", "_version"}
     assert {name.split(".")[0] for name in imported(path, everywhere=False)} <= STANDARD | {"epochcost"}
 
 
-@pytest.mark.parametrize("path", [f for f in FILES if part(f) == "reports"], ids=lambda p: p.name)
+@each("path", [f for f in FILES if part(f) == "reports"], called=lambda p: p.name)
 def test_reports_know_what_is_stored_and_of_prices_the_owned_machine_and_the_billing_rules(path: Path) -> None:
     assert ours(path) <= FOR_EVERY_ROOM | {"settings", "palette", "prices", "reports", "store"}
     prices = {name for name in imported(path) if name.startswith("epochcost.prices.")}
     assert prices <= {"epochcost.prices.owned.owned_source", "epochcost.prices.billing"}
 
 
-@pytest.mark.parametrize("path", [f for f in FILES if part(f) == "guard"], ids=lambda p: p.name)
+@each("path", [f for f in FILES if part(f) == "guard"], called=lambda p: p.name)
 def test_the_guard_decides_by_what_it_is_shown_and_knows_no_room_and_no_program(path: Path) -> None:
     assert ours(path) <= FOR_EVERY_ROOM | {"settings", "store", "guard"}
 
@@ -154,20 +153,20 @@ def test_an_agent_without_a_policy_loads_nothing_of_the_guard() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("path", [f for f in FILES if part(f) == "store"], ids=lambda p: p.name)
+@each("path", [f for f in FILES if part(f) == "store"], called=lambda p: p.name)
 def test_the_store_is_read_without_knowing_who_reads_it(path: Path) -> None:
     assert ours(path) <= FOR_EVERY_ROOM | {"settings", "store"}
 
 
-@pytest.mark.parametrize("path", [f for f in FILES if part(f) in SERVICES], ids=lambda p: f"{part(p)}/{p.name}")
+@each("path", [f for f in FILES if part(f) in SERVICES], called=lambda p: f"{part(p)}/{p.name}")
 def test_services_know_no_room_and_no_program(path: Path) -> None:
     assert not ours(path) & (ROOMS | PROGRAMS | {"ledger"})
 
 
-@pytest.mark.parametrize(
+@each(
     "path",
     [f for f in FILES if part(f) in PROGRAMS and str(f.relative_to(PACKAGE)) not in WIRING],
-    ids=lambda p: f"{part(p)}/{p.name}",
+    called=lambda p: f"{part(p)}/{p.name}",
 )
 def test_only_app_modules_put_rooms_together(path: Path) -> None:
     allowed = {"prices"} if part(path) == "poller" else set()  # the poller is about prices and nothing else
