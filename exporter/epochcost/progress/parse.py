@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from epochcost.model import EndStatus, EventKind, Phase, RunId, TrainingEvent
+from epochcost.sha256 import sha256
 
 MAX_LINE_BYTES = 65536
 MAX_INT = 2**63 - 1
@@ -232,7 +232,7 @@ _FIGURES: Mapping[str, Callable[[str, Any], Any]] = {
 
 
 def _digest(name: str) -> str:
-    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
 def _refuse_constant(name: str) -> NoReturn:
