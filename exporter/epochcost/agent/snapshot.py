@@ -294,6 +294,8 @@ class RunView:
     """What the guard asks of it."""
     stopped: str = ""
     """Which policy of the guard it ended by, as it says."""
+    reported: Mapping[str, float] = field(default_factory=dict)
+    """Newest value of each number that it reports (loss, accuracy), in the order of its names; only where it leads."""
     stored: StoredRun | None = None
     """The run over all its machines; None where no store has said."""
     store_note: str = ""

@@ -187,7 +187,14 @@ def _view(  # noqa: PLR0913, PLR0917 - all that a view is made of
         launcher_job=facts.job,
         stopped="" if account.is_open else facts.stopped,
         attempt=epochs.attempts if facts.attempt is None else facts.attempt,
+        reported=_reported(account),
     )
+
+
+def _reported(account: RunAccount) -> dict[str, float]:
+    """Of one run only one machine says it: that of rank 0, also after the end."""
+    here = account.counted
+    return dict(account.reported.values) if here.led and (here.leads or not account.is_open) else {}
 
 
 def useful_split(ledger: Ledger, runs: Iterable[RunId | None]) -> UsefulSplit:

@@ -10,6 +10,7 @@ from typing import Any
 from epochcost.ledger.epochs import Epoch, Epochs
 from epochcost.ledger.price import PriceTrack
 from epochcost.ledger.rank_zero import CountedHere, holds_rank_zero
+from epochcost.ledger.reported import ReportedValues
 from epochcost.ledger.retraction import FACTS, BeforeReports
 from epochcost.ledger.shares import Placed, ShareTrack, named
 from epochcost.model import EndStatus, EventKind, Phase, RunId, TrainingEvent
@@ -133,6 +134,7 @@ class RunAccount:
         self.last_event_t = 0.0
         self.settled = Settled()
         self.energy = Energy()
+        self.reported = ReportedValues()
         self.before_reports: BeforeReports | None = None
         self.retracted = 0
         """How often what a process had reported was taken back."""
@@ -261,9 +263,12 @@ class RunAccount:
             self.before_reports = BeforeReports.of(event.writer, said_before, self.epochs, self.counted, dollars)
         self.epochs.take(event)
         self.counted.follow(self.epochs)
+        if event.metrics:
+            self.reported.take(event.metrics, self.epochs.attempts, event.writer)
 
     def _retract(self, writer: str) -> None:
         """Forget every position and epoch that ``writer`` has reported: it was a guess, and a wrong one."""
+        self.reported.forget(writer)
         before = self.before_reports
         if before is None or before.writer != writer:
             return
@@ -472,6 +477,7 @@ class RunAccount:
             "settled": asdict(self.settled),
             "retracted": self.retracted,
             "energy": asdict(self.energy),
+            "reported": self.reported.state(),
             "before_reports": self.before_reports.state() if self.before_reports else None,
         }
 
@@ -496,6 +502,7 @@ class RunAccount:
         it.settled = Settled(**state["settled"])
         it.retracted = int(state["retracted"])
         it.energy = Energy(**state.get("energy", {}))
+        it.reported = ReportedValues.restored(state.get("reported"))
         it.before_reports = BeforeReports.restored(state["before_reports"])
         return it
 

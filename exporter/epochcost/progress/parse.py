@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from epochcost.model import EndStatus, EventKind, Phase, RunId, TrainingEvent
+from epochcost.model import EndStatus, EventKind, Phase, RunId, TrainingEvent, is_number
 from epochcost.sha256 import sha256
+from epochcost.shown_text import clean_name
 
 MAX_LINE_BYTES = 65536
 MAX_INT = 2**63 - 1
@@ -19,6 +20,9 @@ MAX_SECONDS = 1e11
 """Times beyond are milliseconds, not seconds, since the epoch."""
 MAX_GPUS = 1024
 MAX_TEXT = 120
+MAX_METRICS = 64
+"""In one line; fewer are kept of a run."""
+MAX_METRIC_NAME = 60
 
 ACCEPTED = "accepted"
 MALFORMED = "malformed"
@@ -193,6 +197,20 @@ def _gpus(name: str, value: Any) -> tuple[str, ...]:  # noqa: ANN401
     return tuple(safe_text(str(gpu)) for gpu in value)
 
 
+def _metrics(name: str, value: Any) -> tuple[tuple[str, float | None], ...]:  # noqa: ANN401
+    if not isinstance(value, dict) or len(value) > MAX_METRICS:
+        raise ValueError(f"{name}: {_shown(value)}; expected an object of at most {MAX_METRICS} numbers by name")
+    return tuple(
+        (clean_name(_text(name, key), MAX_METRIC_NAME), _metric(name, number)) for key, number in value.items()
+    )
+
+
+def _metric(name: str, value: Any) -> float | None:  # noqa: ANN401
+    if value is not None and not is_number(value):
+        raise ValueError(f"{name}: {_shown(value)}; expected finite numbers, or null for one that there is no more")
+    return None if value is None else float(value)
+
+
 def _choice(*allowed: Any) -> Callable[[str, Any], Any]:  # noqa: ANN401 - members of one of the model's enums
     by_value = {member.value: member for member in allowed}
 
@@ -233,6 +251,7 @@ _FIGURES: Mapping[str, Callable[[str, Any], Any]] = {
     "launcher": _label,
     "attempt": _FROM_0,
     "stopped": _label,
+    "metrics": _metrics,
 }
 
 

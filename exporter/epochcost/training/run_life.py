@@ -196,7 +196,8 @@ class RunLife:
         return self._context.is_here
 
     @property
-    def _is_due(self) -> bool:
+    def line_is_due(self) -> bool:
+        """Whether the next step writes a line."""
         return _monotonic() >= self._due
 
     @property
@@ -332,6 +333,13 @@ class RunLife:
             self._emit("epoch_end")
         elif not self._narration.progress(at, self._phase):
             self._due = math.inf
+
+    def _log_due(self) -> None:
+        if self._at.base is not None:
+            self._progress()
+        else:  # nobody has said where the training stands
+            self._due = _monotonic() + PROGRESS_INTERVAL_SECONDS
+            self._emit("progress")
 
     def _first_progress(self) -> None:
         if self._state == "open" and self._phase == "startup":

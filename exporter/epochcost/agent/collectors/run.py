@@ -224,6 +224,12 @@ RUN: tuple[Family, ...] = (
         (*RUN_LABELS, "policy"),
         _rows(lambda r: [((r.run, r.part, r.stopped), 1)] if r.stopped else []),
     ),
+    Family(
+        "run_reported_value",
+        "Newest value of a number that the run reports, such as its loss, under the name that the run gives it.",
+        (*RUN_LABELS, "metric"),
+        _rows(lambda r: [((r.run, r.part, name), value) for name, value in r.reported.items()]),
+    ),
     Family("run_budget_usd", "Budget of the run, in US dollars.", RUN_LABELS, _each_run(lambda r: r.budget_usd)),
     Family(
         "run_last_event_timestamp_seconds",
