@@ -197,6 +197,17 @@ class RunAccount:
 
     # -- events ------------------------------------------------------------------------------------------------------
 
+    def only_moves(self, event: TrainingEvent) -> bool:
+        """Whether it is one more word of the process that is followed, and says at most where the run stands."""
+        before, member = self.before_reports, self.members.get(event.writer)
+        return (
+            event.kind is EventKind.PROGRESS
+            and event.gpus is None
+            and self.leader == event.writer
+            and (before is not None and before.writer == event.writer)
+            and (member is not None and member.end is None)
+        )
+
     def take(self, event: TrainingEvent, floor: float) -> float | None:
         """Follow one event; what happened before ``floor`` (the machine's boot) is not charged.
 
