@@ -337,8 +337,7 @@ class RunLife:
     def _log_due(self) -> None:
         if self._at.base is not None:
             self._progress()
-        else:  # nobody has said where the training stands
-            self._due = _monotonic() + PROGRESS_INTERVAL_SECONDS
+        elif self.quiet_seconds >= PROGRESS_INTERVAL_SECONDS:  # nobody says where the training stands
             self._emit("progress")
 
     def _first_progress(self) -> None:
