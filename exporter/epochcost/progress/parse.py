@@ -204,6 +204,9 @@ def _choice(*allowed: Any) -> Callable[[str, Any], Any]:  # noqa: ANN401 - membe
 _FIGURES: Mapping[str, Callable[[str, Any], Any]] = {
     "experiment": _label,
     "team": _label,
+    "slurm_account": _label,
+    "slurm_partition": _label,
+    "slurm_job_id": _label,
     "framework": _label,
     "unit": _label,
     "rank": _whole(0),
