@@ -156,8 +156,8 @@ def _gpu(view: GpuView) -> Json:
 
 
 _SAME_NAME = (
-    "run", "experiment", "team", "owner_user", "framework", "launcher", "launcher_job",
-    "nodes", "world", "started_ts", "ended_ts", "last_event_ts", "gpus", "share",
+    "run", "experiment", "team", "slurm_account", "slurm_partition", "slurm_job_id", "owner_user", "framework",
+    "launcher", "launcher_job", "nodes", "world", "started_ts", "ended_ts", "last_event_ts", "gpus", "share",
     "seconds", "epoch", "epochs_planned", "epochs_executed", "epochs_useful", "epochs_lost", "steps",
     "batch_size", "last_epoch_seconds", "last_epoch_cost_usd", "current_epoch_seconds", "current_epoch_cost_usd",
     "projected_from_part", "eta_seconds", "memory_peak_bytes", "budget_usd",

@@ -288,6 +288,12 @@ class RunView:
     launcher_job: str = ""
     team: str = ""
     """Who pays for it, as its environment says."""
+    slurm_account: str = ""
+    """Whom Slurm charges for it."""
+    slurm_partition: str = ""
+    """Where Slurm put it on this machine: components of one job may be in several."""
+    slurm_job_id: str = ""
+    """The job's number: of an array's task ``launcher_job`` is another name."""
     owner_user: str = ""
     """Who began it: the name of the user whose process wrote its events; empty where that is nobody's name."""
     attempt: int = 0

@@ -49,6 +49,9 @@ class Facts:
 
     experiment: str = ""
     team: str = ""
+    slurm_account: str = ""
+    slurm_partition: str = ""
+    slurm_job_id: str = ""
     framework: str = ""
     nodes: int | None = None
     world: int | None = None
@@ -79,7 +82,8 @@ class Facts:
 
 
 _NEWEST_COUNTS = (
-    "experiment", "team", "framework", "nodes", "world", "job", "attempt", "epochs", "batch_size", "budget_usd"
+    "experiment", "team", "slurm_account", "slurm_partition", "slurm_job_id", "framework", "nodes", "world", "job",
+    "attempt", "epochs", "batch_size", "budget_usd",
 )  # fmt: skip
 
 

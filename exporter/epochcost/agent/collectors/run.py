@@ -39,6 +39,9 @@ RUN: tuple[Family, ...] = (
             "experiment",
             "team",
             "owner_user",
+            "slurm_account",
+            "slurm_partition",
+            "slurm_job_id",
             "framework",
             "nodes",
             "world",
@@ -315,5 +318,5 @@ def _samples(summary: Summary, run: RunView, machine: str) -> list[Sample]:
 
 def _facts(r: RunView) -> tuple[str, ...]:
     size = (str(r.nodes or ""), str(r.world or ""))
-    whose = (r.experiment, r.team, r.owner_user)
+    whose = (r.experiment, r.team, r.owner_user, r.slurm_account, r.slurm_partition, r.slurm_job_id)
     return r.run, r.part, *whose, r.framework, *size, r.launcher, r.launcher_job, str(r.attempt)
