@@ -244,6 +244,8 @@ class RunView:
     share: float = 0.0
     seconds: float = 0.0
     cost_usd: float | None = None
+    usd_per_hour: float | None = None
+    """What it costs on this node now; None while the price is not known."""
     totals: StateTotals = field(default_factory=StateTotals)
     phase_seconds: Mapping[Phase, float] = field(default_factory=dict)
     epoch: float | None = None
@@ -290,6 +292,12 @@ class RunView:
     launcher_job: str = ""
     team: str = ""
     """Who pays for it, as its environment says."""
+    slurm_account: str = ""
+    """Whom Slurm charges for it."""
+    slurm_partition: str = ""
+    """Where Slurm put it on this machine: components of one job may be in several."""
+    slurm_job_id: str = ""
+    """The job's number: of an array's task ``launcher_job`` is another name."""
     owner_user: str = ""
     """Who began it: the name of the user whose process wrote its events; empty where that is nobody's name."""
     attempt: int = 0

@@ -49,6 +49,9 @@ class Facts:
 
     experiment: str = ""
     team: str = ""
+    slurm_account: str = ""
+    slurm_partition: str = ""
+    slurm_job_id: str = ""
     framework: str = ""
     nodes: int | None = None
     world: int | None = None
@@ -79,7 +82,8 @@ class Facts:
 
 
 _NEWEST_COUNTS = (
-    "experiment", "team", "framework", "nodes", "world", "job", "attempt", "epochs", "batch_size", "budget_usd"
+    "experiment", "team", "slurm_account", "slurm_partition", "slurm_job_id", "framework", "nodes", "world", "job",
+    "attempt", "epochs", "batch_size", "budget_usd",
 )  # fmt: skip
 
 
@@ -196,6 +200,17 @@ class RunAccount:
         return total
 
     # -- events ------------------------------------------------------------------------------------------------------
+
+    def only_moves(self, event: TrainingEvent) -> bool:
+        """Whether it is one more word of the process that is followed, and says at most where the run stands."""
+        before, member = self.before_reports, self.members.get(event.writer)
+        return (
+            event.kind is EventKind.PROGRESS
+            and event.gpus is None
+            and self.leader == event.writer
+            and (before is not None and before.writer == event.writer)
+            and (member is not None and member.end is None)
+        )
 
     def take(self, event: TrainingEvent, floor: float) -> float | None:
         """Follow one event; what happened before ``floor`` (the machine's boot) is not charged.
