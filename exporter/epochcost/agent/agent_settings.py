@@ -14,6 +14,7 @@ from epochcost.settings import (
     boolean,
     choice,
     http_url,
+    interfaces,
     option,
     optional,
     positive,
@@ -105,6 +106,13 @@ class AgentSettings:
     node_team: str = option(
         "node.team", "", "team that this machine is paid for, as label team; a run may name another (EPOCHCOST_TEAM)"
     )
+    node_egress_interfaces: tuple[str, ...] = option(
+        "node.egress-interfaces",
+        (),
+        "network interfaces whose sent bytes are billed by the GB (the one that leads to the Internet), with commas "
+        "between them",
+        parse=interfaces,
+    )
     node_metadata: str = option(
         "node.metadata",
         "auto",
@@ -156,7 +164,7 @@ class AgentSettings:
         "price.extras",
         (),
         "what is paid beside that price: disk=0.08*1000/gb-month, address=0.005/hour, licence=375/month, "
-        "egress=0.09*50/gb (GB of a month)",
+        "egress=0.09*50/gb (GB of a month), or egress=0.09/gb as counted on --node.egress-interfaces",
         parse=parse_charged,
     )
     prices_url: str = option("prices.url", "", "the price poller, http://HOST:10836", parse=http_url)
@@ -245,6 +253,11 @@ class AgentSettings:
         if self.price_extras and self.price_usd_per_hour is None:
             raise SettingsError(
                 "--price.extras needs --price.usd-per-hour: a poller has extras of its own (docs/prices.md)"
+            )
+        counted = [extra.name for extra in self.price_extras if extra.counted]
+        if counted and not self.node_egress_interfaces:
+            raise SettingsError(
+                f"--price.extras: {counted[0]} is by the GB: name what is counted by --node.egress-interfaces"
             )
 
     @property

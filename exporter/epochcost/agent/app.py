@@ -88,7 +88,7 @@ class AgentApp:
         from_network = state_dir / FROM_NETWORK
         if reason := shut_to_others(events):
             log.warning("events: %s", reason)
-        self.host = HostSampling(proc)
+        self.host = HostSampling(proc, settings.node_egress_interfaces)
         self.clock = NodeClock(clocks.wall, clocks.mono, self.host.boot_id)
         self.gpus = GpuSampling(settings, self.clock.now)
         self.machine = PricedMachine(settings, environ, self.clock, clocks.wall, self.gpus.known)

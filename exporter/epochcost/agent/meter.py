@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from epochcost.agent.egress import EgressAccount
 from epochcost.agent.event_order import in_order
 from epochcost.agent.node_terms import terms_at
 from epochcost.agent.settlement import MOST_UNSETTLED_SECONDS, Settlement, settled_until
@@ -140,6 +141,7 @@ class Books:
     settlement: Settlement
     applied: Counter[str]
     boot_ts: float | None
+    egress: EgressAccount
 
 
 class Meter:
@@ -169,6 +171,7 @@ class Meter:
         """What is configured here of what its provider allows this machine; a poller may know more."""
         self.boot_ts: float | None = None
         self.settlement = Settlement()
+        self.egress = EgressAccount()
         self._name_of = name_of
         self._histories = Histories()
         self._quote: Quote | None = None
@@ -186,6 +189,7 @@ class Meter:
         starts = [max(e.t, boot_ts) for e in events if e.t <= now and e.t >= boot_ts]
         start = boot_ts if now - boot_ts < RECENT_BOOT_SECONDS else min([now, *starts])
         self.ledger.begin(start, now, boot_ts)
+        self.egress.new_boot(whole=start == boot_ts)
         self.boot_ts = boot_ts
 
     def tick(self, now: float, inputs: Inputs) -> Snapshot:
@@ -202,6 +206,9 @@ class Meter:
             self._quote, self._heard_t = inputs.quote, now
             self.ledger.set_price(inputs.quote.steps, now)
             self._set_free(inputs.quote.terms, cursor)
+        if inputs.host is not None and inputs.host.sent_bytes_by_interface:
+            by_gb = self._quote.terms.usd_per_gb if self._quote else {}
+            self.egress.add(inputs.host.sent_bytes_by_interface, by_gb)
         devices = _devices(inputs, now, self.idle)
         observed = now - cursor <= inputs.fresh_seconds
         with self.ledger.many_events():
@@ -300,7 +307,8 @@ class Meter:
     def _terms(self, now: float) -> NodeTerms:
         heard = self._quote.terms if self._quote else PriceTerms()
         limits = (*self.limits, *heard.limits)
-        return terms_at(heard, limits, self.ledger.free, self.ledger.price.at(now), self.boot_ts, now)
+        terms = terms_at(heard, limits, self.ledger.free, self.ledger.price.at(now), self.boot_ts, now)
+        return replace(terms, egress_bytes=dict(self.egress.sent), egress_usd=dict(self.egress.usd))
 
     def _run_views(self, now: float) -> tuple[RunView, ...]:
         runs = run_views(self.ledger, self.settlement, self._histories, now, self.keep_seconds)
@@ -337,6 +345,7 @@ class Meter:
         return {
             "ledger": self.ledger.state(),
             "settled": self.settlement.state(),
+            "egress": self.egress.state(),
             "applied": dict(self._applied),
             "boot_ts": self.boot_ts,
         }
@@ -364,12 +373,13 @@ class Meter:
         boot_ts = state["boot_ts"]
         if not (boot_ts is None or (fits(boot_ts, float) and 0 < boot_ts <= latest)):
             raise ValueError(f"boot_ts: {boot_ts!r} is not a time until now")
-        return Books(ledger, settlement, applied, boot_ts)
+        egress = EgressAccount.restored(state["egress"]) if "egress" in state else EgressAccount()
+        return Books(ledger, settlement, applied, boot_ts, egress)
 
     def take(self, books: Books) -> None:
         """Go on with ``books``."""
         self.ledger, self.settlement, self._applied = books.ledger, books.settlement, books.applied
-        self.boot_ts = books.boot_ts
+        self.boot_ts, self.egress = books.boot_ts, books.egress
 
 
 def _is_fresh(inputs: Inputs, now: float) -> bool:

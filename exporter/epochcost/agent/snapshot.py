@@ -99,12 +99,16 @@ class NodeTerms:
         session_ends: by the name of the limit, when the provider ends this machine.
         free_ends: by the name of the limit, until when nothing is charged.
         purses: what the account has left.
+        egress_bytes: what was sent, by the interfaces that are named for it.
+        egress_usd: what that has cost by the GB, by extra; in no state's dollars.
     """
 
     parts: Mapping[str, float] = field(default_factory=dict)
     session_ends: tuple[tuple[str, float], ...] = ()
     free_ends: tuple[tuple[str, float], ...] = ()
     purses: tuple[Purse, ...] = ()
+    egress_bytes: Mapping[str, int] = field(default_factory=dict)
+    egress_usd: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,7 @@ class NodeHistory:
         seconds, dollars: its own counters by state.
         provisional: dollars by state that are not settled yet, as of a window.
         parts: of what an hour was made, in $/h by part.
+        egress: what was paid for traffic as it was counted, in dollars by extra.
         born: when it was booted first (s), where that is known.
         reborn: when it was booted last.
     """
@@ -69,6 +70,7 @@ class NodeHistory:
     dollars: dict[str, Track] = field(default_factory=dict)
     provisional: dict[str, Track] = field(default_factory=dict)
     parts: dict[str, Track] = field(default_factory=dict)
+    egress: dict[str, Track] = field(default_factory=dict)
     price: Track = field(default_factory=Track)
     on_demand: Track = field(default_factory=Track)
     gpu_memory_bytes: float | None = None
@@ -239,6 +241,14 @@ class HistoryLoader:
         pattern = "|".join(map(re.escape, ids)).replace("\\", "\\\\").replace('"', '\\"')
         return f'run=~"{pattern}"'
 
+    def _price_parts(self) -> None:
+        for labels, track in self.reader.tracks("node_price_part_usd_per_hour", self.matchers, "avg_over_time").items():
+            for key, part in self._by_node(labels, track):
+                self._node(key).parts.setdefault(dict(labels).get("part", ""), Track()).merge(part)
+        for labels, track in self.reader.tracks("node_egress_cost_usd_total", self.matchers, counter=True).items():
+            for key, part in self._by_node(labels, track):
+                self._node(key).egress.setdefault(dict(labels).get("extra", ""), Track()).merge(part)
+
     def _nodes(self) -> None:
         for metric, into in (
             ("node_seconds_total", "seconds"),
@@ -250,9 +260,7 @@ class HistoryLoader:
                 for key, part in self._by_node(labels, track):
                     by_state: dict[str, Track] = getattr(self._node(key), into)
                     by_state.setdefault(dict(labels).get("state", ""), Track()).merge(part)
-        for labels, track in self.reader.tracks("node_price_part_usd_per_hour", self.matchers, "avg_over_time").items():
-            for key, part in self._by_node(labels, track):
-                self._node(key).parts.setdefault(dict(labels).get("part", ""), Track()).merge(part)
+        self._price_parts()
         for metric, rollup, into in (
             ("node_price_usd_per_hour", "avg_over_time", "price"),
             ("node_on_demand_price_usd_per_hour", "avg_over_time", "on_demand"),

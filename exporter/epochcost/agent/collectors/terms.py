@@ -12,6 +12,18 @@ TERMS: tuple[Family, ...] = (
         lambda s: [((name,), usd) for name, usd in s.node.terms.parts.items()],
     ),
     Family(
+        "node_egress_bytes_total",
+        "Bytes sent by the network interfaces named by --node.egress-interfaces.",
+        ("interface",),
+        lambda s: [((name,), count) for name, count in s.node.terms.egress_bytes.items()],
+    ),
+    Family(
+        "node_egress_cost_usd_total",
+        "Cost of sent traffic in US dollars by extra, as counted; not part of node_cost_usd or of a run's cost.",
+        ("extra",),
+        lambda s: [((name,), usd) for name, usd in s.node.terms.egress_usd.items()],
+    ),
+    Family(
         "node_session_end_timestamp_seconds",
         "When the provider ends this machine by a limit of its sessions.",
         ("limit",),
