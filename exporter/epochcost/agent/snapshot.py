@@ -176,7 +176,9 @@ class StoredRun:
         machines: how many have, or had, a part of it.
         missing_epochs: done in parts that the store does not have.
         cost_to_finish_usd: of the epochs that are planned and not done.
-        reached_elsewhere: highest position of the parts that it does not train on any more; 0 for none.
+        reached_elsewhere: highest position, in the training that runs, of the parts that it does not train on any
+            more; 0 for none.
+        finished_ts: when a training under its id last finished; None where none did.
     """
 
     cost_usd: float | None
@@ -186,6 +188,7 @@ class StoredRun:
     epoch_cost_usd: float | None = None
     cost_to_finish_usd: float | None = None
     reached_elsewhere: float = 0.0
+    finished_ts: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +203,9 @@ class CountedProgress:
         planned: epochs.
         executed, useful, lost: epochs; see `RunView`.
         finished, seconds: whole epochs that were timed, and what they took.
+        attempt_ts: when the newest attempt began that is counted here.
+        before: epochs of earlier trainings under this id, from which positions count on.
+        over, over_ts: position at which a training under this id last finished here, and when; None where none has.
     """
 
     start: float | None = None
@@ -217,6 +223,10 @@ class CountedProgress:
     current_epoch_seconds: float | None = None
     current_epoch_ratio: float | None = None
     phase_seconds: Mapping[Phase, float] = field(default_factory=dict)
+    attempt_ts: float | None = None
+    before: float = 0.0
+    over: float | None = None
+    over_ts: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

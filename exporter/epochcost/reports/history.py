@@ -96,6 +96,10 @@ class Member:
     provisional: Track = field(default_factory=Track)
     provisional_epochs: Track = field(default_factory=Track)
     start_epoch: float | None = None
+    before_epochs: float | None = None
+    finished_epochs: float | None = None
+    finished: float | None = None
+    attempt: float | None = None
     started: float | None = None
     memory_peak_bytes: float | None = None
     current_epoch_seconds: float | None = None
@@ -304,6 +308,10 @@ class HistoryLoader:
             ("run_current_epoch_seconds", "current_epoch_seconds", _newest),
             ("run_gpus", "gpus", max),
             ("run_start_epoch", "start_epoch", min),
+            ("run_before_epochs", "before_epochs", max),
+            ("run_finished_epochs", "finished_epochs", max),
+            ("run_finished_timestamp_seconds", "finished", max),
+            ("run_attempt_timestamp_seconds", "attempt", max),
         ):
             for key, labels, value in self._figures(metric, matchers, fold):
                 if (member := self._member(labels, key)) is not None:
