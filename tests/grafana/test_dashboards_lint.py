@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import re
+from functools import cache
 from pathlib import Path
 
 import promql_parser
 import pytest
 import yaml
+from tests.each import each
 from tests.grafana.boards import DASHBOARDS, ROOT, panels, queries
 from tests.grafana.scenarios import FLEETS
 from tests.prometheus.rule_files import series_used
@@ -17,9 +19,9 @@ from epochcost.demo.rules_for_replay import every_rule
 from epochcost.model import State
 from epochcost.palette import PALETTE
 
-BOARDS = pytest.mark.parametrize("board", DASHBOARDS.values(), ids=DASHBOARDS.keys())
-PANELS = pytest.mark.parametrize("panel", [p for b in DASHBOARDS.values() for p in panels(b)], ids=lambda p: p["title"])
-QUERIES = pytest.mark.parametrize("query", list(queries()), ids=str)
+BOARDS = each("board", DASHBOARDS.values(), called=lambda board: board["title"])
+PANELS = each("panel", [p for b in DASHBOARDS.values() for p in panels(b)], called=lambda p: p["title"])
+QUERIES = each("query", queries())
 CORE = {"stat", "timeseries", "table", "bargauge", "gauge", "state-timeline", "xychart", "heatmap", "text", "alertlist"}
 UNITS = {
     "currencyUSD", "suffix:$/h", "suffix:$/GPU-hour", "percentunit", "s", "m", "dtdhms", "short", "none",
@@ -152,6 +154,7 @@ def test_rates_are_taken_of_counters_over_grafanas_interval(query):
         assert window in ("$__rate_interval", "$__range")
 
 
+@cache
 def _known_metrics() -> set[str]:
     fleet = FLEETS["many"]
     simulated = {name for t in (600.0, 12_000.0, 20_000.0) for name, _, _ in fleet.samples(t)}

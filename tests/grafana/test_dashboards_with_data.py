@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tests.each import each
 from tests.grafana.boards import Asked, queries
 from tests.grafana.scenarios import FLEETS, LENGTH
 from tests.grafana.simulated_fleet import progress
@@ -97,7 +98,7 @@ def recorded_at(history) -> float:
     return since_start // STEP_SECONDS * STEP_SECONDS
 
 
-@pytest.mark.parametrize("query", ALL, ids=str)
+@each("query", ALL)
 def test_every_query_answers_with_data_of_the_right_shape(many, query):
     result = answer(many, query)
     assert result, query.expr
@@ -110,7 +111,7 @@ def test_every_query_answers_with_data_of_the_right_shape(many, query):
         assert len({s["metric"][query.key] for s in result}) == len(result), "two rows for one thing"
 
 
-@pytest.mark.parametrize("query", [q for q in ALL if q.kind != "table"], ids=str)
+@each("query", [q for q in ALL if q.kind != "table"])
 def test_a_node_without_a_gpu_is_shown_too(cpu, query):
     gpu_only = ("gpu" in query.expr and "node_gpus" not in query.expr) or "memory_fill" in query.expr
     gpu_only = gpu_only or any(word in query.expr for word in OF_GPUS_ALONE)
@@ -119,19 +120,19 @@ def test_a_node_without_a_gpu_is_shown_too(cpu, query):
     assert bool(answer(cpu, query)) is not (gpu_only or budget or lonely or "underfill" in query.expr)
 
 
-@pytest.mark.parametrize("query", ALL, ids=str)
+@each("query", ALL)
 def test_where_no_price_is_known_no_dollar_is_shown(unpriced, query):
     if needs_a_price(query):
         assert answer(unpriced, query) == []
 
 
-@pytest.mark.parametrize("query", ALL, ids=str)
+@each("query", ALL)
 def test_a_run_a_node_and_an_experiment_that_nobody_reports_show_nothing(many, query):
     if query.board in ("run", "node", "compare"):
         assert answer(many, query, run="no-such-run", machine="no-such-machine", experiment="no-such-experiment") == []
 
 
-@pytest.mark.parametrize("query", ALL, ids=str)
+@each("query", ALL)
 def test_where_nobody_reports_nothing_is_shown(empty, query):
     assert answer(empty, query) == []
 
