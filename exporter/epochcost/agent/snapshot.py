@@ -240,6 +240,8 @@ class RunView:
     share: float = 0.0
     seconds: float = 0.0
     cost_usd: float | None = None
+    usd_per_hour: float | None = None
+    """What it costs on this node now; None while the price is not known."""
     totals: StateTotals = field(default_factory=StateTotals)
     phase_seconds: Mapping[Phase, float] = field(default_factory=dict)
     epoch: float | None = None

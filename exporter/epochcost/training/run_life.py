@@ -125,6 +125,7 @@ class RunLife:
             self._told_to_go, self._stopped = False, ""
             self._context = CallingContext()
             self._looped, self._counting, self.parked = False, None, False
+            self._costs.ended = None
             self._started = self._heard = _monotonic()
             self._narration.begin(self._at)
             if self._narration.silent:
@@ -163,6 +164,7 @@ class RunLife:
                 self._emit("end", f',"status":"{status}"{by}')
             self._state, self._due = "ended", math.inf
             self._finished = status not in ("failed", "preempted")
+            self._costs.ended = _monotonic()
             self._narration.close()
         finally:
             self._lock.release()
