@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ GOOGLE_URL = "https://cloudbilling.googleapis.com"
 PAGE_SIZE = 2000
 """The API gives up to 5000, for which this process would need 10 MiB more; Compute Engine has about 36,000 SKUs."""
 _MOST_CHARACTERS = 300
+_UNREACHABLE = re.compile(r"errors resolving|hostname lookup|Connection refused|Network is unreachable", re.IGNORECASE)
+"""Of an error of gRPC: there is no way to the host now. The schedule asks again; to wait a minute here helps nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +166,11 @@ class GcpCatalogue:
             exceptions.TooManyRequests,  # ResourceExhausted is one
             exceptions.ServerError,  # UNAVAILABLE, INTERNAL, DEADLINE_EXCEEDED, UNKNOWN: pages are only read
         )
-        retry = Retry(passing, initial=self._patience.first_pause, maximum=8.0, timeout=self._patience.page)
+
+        def may_pass(err: Exception) -> bool:
+            return passing(err) and not _UNREACHABLE.search(str(err))
+
+        retry = Retry(may_pass, initial=self._patience.first_pause, maximum=8.0, timeout=self._patience.page)
         request = ListSkusRequest(parent=f"services/{service}", page_size=PAGE_SIZE, currency_code="USD")
         answers = self._client.list_skus(request=request, retry=retry, timeout=self._patience.attempt)
         for page in answers.pages:

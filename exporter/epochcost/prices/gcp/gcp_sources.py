@@ -174,7 +174,7 @@ class GcpPrices:
                 usd = usd_per_hour(lines, rates, region)
                 # The catalogue's effectiveTime is the list's, not the price's: so it counts as far back as matters.
                 prices += [] if usd is None else [Price(key, (PriceStep(-math.inf, usd),), NAME, ts)]
-            except IncompleteError as err:
+            except (IncompleteError, ValueError) as err:  # the latter of a sum beyond all prices
                 what = f"{option.value.replace('_', '-')} price for {key.instance_type} in {region}"
                 problems.append(f"{NAME}: no {what}: {err}")
         return prices, problems
