@@ -72,6 +72,10 @@ def rows(row: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
     return value
 
 
+MOST_GIB = 1 << 20
+"""A PiB."""
+
+
 def unknown_prices(found: Iterable[Mapping[str, Any]], known: Collection[str]) -> tuple[str, ...]:
     """Names of fields that look like prices and are not ``known``: the provider has changed something, look at it."""
     names = {name for row in found for name in row if name not in known and _PRICED.search(_snake(name))}
@@ -91,8 +95,8 @@ def _snake(name: str) -> str:
 
 
 def gib(amount: float | None) -> int | None:
-    """Bytes of ``amount`` GiB."""
-    return None if amount is None else round(amount * 1024**3)
+    """Bytes of ``amount`` GiB; None for what no machine has."""
+    return round(amount * 1024**3) if amount is not None and 0 < amount <= MOST_GIB else None
 
 
 def _shown(value: object) -> str:

@@ -55,11 +55,13 @@ class AwsSpot:
             try:
                 rate = usd(1.0, of_aws_region(region), self.rates)
                 for first in range(0, len(types), MOST_TYPES):
-                    rows = self._region(region, types[first : first + MOST_TYPES], now)
+                    answered = self._region(region, types[first : first + MOST_TYPES], now)
+                    rows, odd = readable_rows(answered, region, types)
+                    problems += odd
                     prices += in_dollars(spot_prices(rows, region, types, now), rate)
                     refused += refused_rows(rows, region, types)
                     zones |= zone_ids(rows, region)
-                    unknown.update(unknown_values((row.get("ProductDescription") for row in rows), _KNOWN_PRODUCTS))
+                    unknown.update(unknown_values((row.get("ProductDescription") for row in answered), _KNOWN_PRODUCTS))
                 asked.update(Want(PROVIDER, region, each) for each in types)
             except NoRateError as err:  # noqa: PERF203 - one region leaves the others alone
                 problems.append(f"{NAME}: what EC2 answers in {region} names no currency and {err}")
@@ -67,7 +69,7 @@ class AwsSpot:
                 problems.append(str(err))
         if problems:
             self.clients.forget()
-        if problems and len(problems) == len(regions):
+        if problems and not asked:
             raise PriceSourceError(summary(problems))
         return Catalogue(
             tuple(prices),
@@ -104,6 +106,29 @@ def in_dollars(prices: Iterable[Price], rate: float) -> Iterator[Price]:
         yield price if rate == 1 else replace(price, steps=steps)
 
 
+def readable_rows(
+    rows: list[dict[str, Any]], region: str, types: tuple[str, ...]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Rows of the wanted types that say what a price must say, and a sentence about those that do not.
+
+    Raises:
+        PriceSourceError: when there are such rows, and none of them can be read.
+    """
+    good: list[dict[str, Any]] = []
+    odd: list[PriceSourceError] = []
+    for row in _rows(rows, types):
+        try:
+            if not _usd(row, region) <= 0:
+                _step(row, region)
+            good.append(row)
+        except PriceSourceError as err:  # noqa: PERF203 - one row leaves the others alone
+            odd.append(err)
+    if odd and not good:
+        raise odd[0]
+    more = f" (and {len(odd) - 1} more)" if len(odd) > 1 else ""
+    return good, [f"{odd[0]}{more}"] if odd else []
+
+
 def spot_prices(rows: list[dict[str, Any]], region: str, types: tuple[str, ...], now: float) -> Iterator[Price]:
     """One price per type and zone with all its steps, whatever the order of the rows.
 
@@ -137,15 +162,18 @@ def zone_ids(rows: list[dict[str, Any]], region: str) -> set[Zone]:
     }
 
 
-def _rows(rows: list[dict[str, Any]], types: tuple[str, ...]) -> Iterator[Mapping[str, Any]]:
+def _rows(rows: list[dict[str, Any]], types: tuple[str, ...]) -> Iterator[dict[str, Any]]:
     return (row for row in rows if row.get("ProductDescription") == LINUX and row.get("InstanceType") in types)
 
 
 def _usd(row: Mapping[str, Any], region: str) -> float:
     try:
-        return float(row["SpotPrice"])
+        usd = float(row["SpotPrice"])
     except (KeyError, TypeError, ValueError) as err:
         raise _no_price(row, region, err) from None
+    if not isinstance(row.get("AvailabilityZone"), str):
+        raise _no_price(row, region, TypeError("a zone is a name"))
+    return usd
 
 
 def _step(row: Mapping[str, Any], region: str) -> PriceStep:
