@@ -242,7 +242,7 @@ FIGURES: dict[str, One | By] = {
 ELSEWHERE = {
     "fleet/Forecast": "the calendar's hours: promtool's tests of month_projected",
     "fleet/Firing alerts": "test_demo_alerts.py",
-    "fleet/Guard": "the demo's agents have no policy: tests/guard, and tests/grafana over a simulated fleet",
+    "fleet/Guard": "test_demo_guard.py, and tests/grafana over a simulated fleet",
     "health/Every agent": "the cost of a scrape is the machine's that runs the test",
     "health/Events refused": "tests/grafana: the demo's trainings write no wrong line",
     "health/Sources of prices/C": "the time of an attempt is the machine's that runs the test",

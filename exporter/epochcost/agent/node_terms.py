@@ -76,4 +76,4 @@ def _purse(credit: Credit, now: float) -> Purse:
     lasts = credit.lasts_seconds if now - credit.as_of_ts <= FRESH_SECONDS else None
     empty = math.inf if lasts is None else credit.as_of_ts + max(0.0, lasts)
     ends = min(empty, credit.until_ts)
-    return Purse(credit.name, credit.usd, ends if math.isfinite(ends) else None)
+    return Purse(credit.name, credit.usd, ends if math.isfinite(ends) else None, credit.as_of_ts)

@@ -5,6 +5,7 @@ Times in seconds, money in US dollars, ratios 0-1, memory in bytes; None is "not
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -82,12 +83,13 @@ class UsefulSplit:
 class Purse:
     """Credit that pays this machine: how much its provider said there is, and when it is empty at what is spent then.
 
-    ``empty_ts`` is also when the rest is void; None where neither is known.
+    ``empty_ts`` is also when the rest is void; None where neither is known. ``as_of_ts`` is when its provider said so.
     """
 
     name: str
     usd: float
     empty_ts: float | None = None
+    as_of_ts: float = field(default=-math.inf, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

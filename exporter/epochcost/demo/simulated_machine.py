@@ -110,6 +110,10 @@ class Life:
         """The event files whose writers are alive."""
         return {writer_of(a) for a in self.machine.attempts if a.start <= t < a.end}
 
+    def running(self, t: float) -> tuple[str, ...]:
+        """Runs with a living process."""
+        return tuple(dict.fromkeys(a.run for a in self.machine.attempts if a.start <= t < a.end))
+
     def strangers(self, t: float) -> tuple[GpuOwner, ...]:
         """Who uses its GPUs without a run."""
         user = self.machine.stranger_at(t - BEFORE)
