@@ -114,7 +114,13 @@ class AgentApp:
         written = WrittenBack(CostFiles(events), PreemptionFile(events))
         self.beat = Beat(settings.sample_interval, sampled, parts, self.memory, self.health, written, self.guarding)
         self.server: Server = AgentServer(
-            settings, lambda: self.beat.snapshot, intake, parts.files.owners, self.clock.now, self.guarding
+            settings,
+            lambda: self.beat.snapshot,
+            intake,
+            parts.files.owners,
+            self.clock.now,
+            self.guarding,
+            self.beat.recent,
         ).http
 
     @property

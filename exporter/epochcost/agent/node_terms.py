@@ -60,6 +60,7 @@ def terms_at(  # noqa: PLR0913, PLR0917 - what they are made of
         session_ends=tuple((name, end) for name, end in ends if end > now),
         free_ends=((named, until),) if until is not None and named else (),
         purses=tuple(_purse(credit, now) for credit in terms.credits),
+        spot_usd_per_hour=terms.spot_usd_per_hour,
     )
 
 
