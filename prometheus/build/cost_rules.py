@@ -389,6 +389,16 @@ WASTE_FILE = RuleFile(
                     f"sum by (KEEP, team) (team_state:epochcost_cost_usd_per_hour:rate5m{{{WASTE}}})",
                 ),
                 record(
+                    "slurm:epochcost_cost_usd_per_hour:rate5m",
+                    """
+                    sum by (KEEP, account, partition, user) (
+                      part_state:epochcost_cost_usd_per_hour:rate5m
+                      * on (PART) group_left (account, partition, user) part:epochcost_slurm:info
+                    )
+                    """,
+                    "What jobs of Slurm cost; joins with what Slurm's exporters say by these labels.",
+                ),
+                record(
                     "experiment_state:epochcost_cost_usd_per_hour:rate5m",
                     """
                     sum by (KEEP, experiment, state) (

@@ -123,6 +123,21 @@ RUN = [
         """,
     ),
 ]
+SLURM_PARTS = """
+topk by (PART) (1,
+  max by (PART, slurm_account, slurm_partition, owner_user) (epochcost_run_info{launcher="slurm"})
+)
+""".strip()
+AS_SLURM = {"account": "slurm_account", "partition": "slurm_partition", "user": "owner_user"}
+
+
+def named_as_slurm(expr: str) -> str:
+    """``expr`` with labels as Slurm's exporters call them."""
+    for theirs, ours in AS_SLURM.items():
+        expr = f'label_replace(\n{expr},\n"{theirs}", "$1", "{ours}", "(.*)"\n)'
+    return expr
+
+
 OWNERS = [
     record(
         "run:epochcost_seen:now",
@@ -170,6 +185,14 @@ OWNERS = [
         * on (RUN) group_left (node, epochcost_machine) ({or_nothing("run:epochcost_place:info")})
         """,
         "Whose every run is, and where it is; what is not known is an empty label.",
+    ),
+    record(
+        "part:epochcost_slurm:info",
+        f"max by (PART, account, partition, user) (\n{named_as_slurm(SLURM_PARTS)}\n)",
+        """
+        Slurm's account, partition and user of each part of a run, in labels as Slurm's exporters call them. Components
+        of a job may be in several partitions, each machine is in one.
+        """,
     ),
 ]
 EPOCHS = [

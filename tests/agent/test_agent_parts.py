@@ -208,6 +208,7 @@ def test_what_a_launcher_says_is_a_fact_about_the_run(agent: Callable[..., Drive
     assert dict(labels) == {
         "run": "r", "experiment": "lm", "framework": "", "nodes": "2", "world": "16", "launcher": "slurm",
         "launcher_job": "4711_2", "attempt": "3", "team": "", "owner_user": "",
+        "slurm_account": "", "slurm_partition": "", "slurm_job_id": "",
     }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from epochcost.agent.agent_memory import AgentMemory, Remembered
 from epochcost.agent.cost_files import STEADY_SECONDS, CostFiles
 from epochcost.agent.gpu_owners import GpuOwners
 from epochcost.agent.gpu_sampling import GpuSampling
-from epochcost.agent.host_sampling import HostSampling
+from epochcost.agent.host_sampling import PACE_SECONDS, HostSampling
 from epochcost.agent.meter import FRESH_SECONDS, Inputs
 from epochcost.agent.preemption_file import PreemptionFile
 from epochcost.agent.snapshot import CollectorHealth, Snapshot
@@ -193,7 +193,7 @@ class Beat:
 
     def _inputs(self) -> Inputs:
         ask, it = self._sampled, self._parts
-        host = ask.host.read(it.clock.now())
+        host = ask.host.read(it.clock.now(), 0.0 if ask.gpus.source is None else PACE_SECONDS)
         events = self._events()
         return Inputs(
             gpus=ask.gpus.latest,

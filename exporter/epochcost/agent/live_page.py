@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from importlib import resources
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from epochcost._version import __version__
@@ -16,6 +15,7 @@ from epochcost.agent.snapshot import GpuView, NodeView, RunView, Snapshot, State
 from epochcost.model import State
 from epochcost.palette import PALETTE, SHOWN_AS
 from epochcost.serve import Request, Response, Route, html, json_response
+from epochcost.sha256 import sha256
 
 Json: TypeAlias = dict[str, Any]
 VERSION = 1
@@ -40,7 +40,7 @@ def page_routes(read: Callable[[], Snapshot | None]) -> dict[str, Route]:
 
 def _page() -> tuple[bytes, str]:
     """The page with its colours filled in, and a content security policy that lets nothing else run."""
-    source = resources.files("epochcost.agent").joinpath("live.html").read_text(encoding="utf-8")
+    source = Path(__file__).with_name("live.html").read_text(encoding="utf-8")
     page = source.replace("/* palette */", _variables())
     style, script = (_hash(page, tag) for tag in ("style", "script"))
     policy = (
@@ -58,7 +58,7 @@ def _variables() -> str:
 
 def _hash(page: str, tag: str) -> str:
     (content,) = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
-    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
+    return f"'sha256-{base64.b64encode(sha256(content.encode()).digest()).decode()}'"
 
 
 def live_json(snapshot: Snapshot) -> Json:
@@ -156,8 +156,8 @@ def _gpu(view: GpuView) -> Json:
 
 
 _SAME_NAME = (
-    "run", "experiment", "team", "owner_user", "framework", "launcher", "launcher_job",
-    "nodes", "world", "started_ts", "ended_ts", "last_event_ts", "gpus", "share",
+    "run", "experiment", "team", "slurm_account", "slurm_partition", "slurm_job_id", "owner_user", "framework",
+    "launcher", "launcher_job", "nodes", "world", "started_ts", "ended_ts", "last_event_ts", "gpus", "share",
     "seconds", "epoch", "epochs_planned", "epochs_executed", "epochs_useful", "epochs_lost", "steps",
     "batch_size", "last_epoch_seconds", "last_epoch_cost_usd", "current_epoch_seconds", "current_epoch_cost_usd",
     "projected_from_part", "eta_seconds", "memory_peak_bytes", "budget_usd",

@@ -240,6 +240,8 @@ class RunView:
     share: float = 0.0
     seconds: float = 0.0
     cost_usd: float | None = None
+    usd_per_hour: float | None = None
+    """What it costs on this node now; None while the price is not known."""
     totals: StateTotals = field(default_factory=StateTotals)
     phase_seconds: Mapping[Phase, float] = field(default_factory=dict)
     epoch: float | None = None
@@ -286,6 +288,12 @@ class RunView:
     launcher_job: str = ""
     team: str = ""
     """Who pays for it, as its environment says."""
+    slurm_account: str = ""
+    """Whom Slurm charges for it."""
+    slurm_partition: str = ""
+    """Where Slurm put it on this machine: components of one job may be in several."""
+    slurm_job_id: str = ""
+    """The job's number: of an array's task ``launcher_job`` is another name."""
     owner_user: str = ""
     """Who began it: the name of the user whose process wrote its events; empty where that is nobody's name."""
     attempt: int = 0
@@ -294,6 +302,8 @@ class RunView:
     """What the guard asks of it."""
     stopped: str = ""
     """Which policy of the guard it ended by, as it says."""
+    reported: Mapping[str, float] = field(default_factory=dict)
+    """Newest value of each number that it reports (loss, accuracy), in the order of its names; only where it leads."""
     stored: StoredRun | None = None
     """The run over all its machines; None where no store has said."""
     store_note: str = ""

@@ -10,6 +10,7 @@ from typing import Any
 from epochcost.ledger.epochs import Epoch, Epochs
 from epochcost.ledger.price import PriceTrack
 from epochcost.ledger.rank_zero import CountedHere, holds_rank_zero
+from epochcost.ledger.reported import ReportedValues
 from epochcost.ledger.retraction import FACTS, BeforeReports
 from epochcost.ledger.shares import Placed, ShareTrack, named
 from epochcost.model import EndStatus, EventKind, Phase, RunId, TrainingEvent
@@ -48,6 +49,9 @@ class Facts:
 
     experiment: str = ""
     team: str = ""
+    slurm_account: str = ""
+    slurm_partition: str = ""
+    slurm_job_id: str = ""
     framework: str = ""
     nodes: int | None = None
     world: int | None = None
@@ -78,7 +82,8 @@ class Facts:
 
 
 _NEWEST_COUNTS = (
-    "experiment", "team", "framework", "nodes", "world", "job", "attempt", "epochs", "batch_size", "budget_usd"
+    "experiment", "team", "slurm_account", "slurm_partition", "slurm_job_id", "framework", "nodes", "world", "job",
+    "attempt", "epochs", "batch_size", "budget_usd",
 )  # fmt: skip
 
 
@@ -133,6 +138,7 @@ class RunAccount:
         self.last_event_t = 0.0
         self.settled = Settled()
         self.energy = Energy()
+        self.reported = ReportedValues()
         self.before_reports: BeforeReports | None = None
         self.retracted = 0
         """How often what a process had reported was taken back."""
@@ -195,6 +201,17 @@ class RunAccount:
 
     # -- events ------------------------------------------------------------------------------------------------------
 
+    def only_moves(self, event: TrainingEvent) -> bool:
+        """Whether it is one more word of the process that is followed, and says at most where the run stands."""
+        before, member = self.before_reports, self.members.get(event.writer)
+        return (
+            event.kind is EventKind.PROGRESS
+            and event.gpus is None
+            and self.leader == event.writer
+            and (before is not None and before.writer == event.writer)
+            and (member is not None and member.end is None)
+        )
+
     def take(self, event: TrainingEvent, floor: float) -> float | None:
         """Follow one event; what happened before ``floor`` (the machine's boot) is not charged.
 
@@ -250,9 +267,12 @@ class RunAccount:
             self.before_reports = BeforeReports.of(event.writer, said_before, self.epochs, self.counted, dollars)
         self.epochs.take(event)
         self.counted.follow(self.epochs)
+        if event.metrics:
+            self.reported.take(event.metrics, self.epochs.attempts, event.writer)
 
     def _retract(self, writer: str) -> None:
         """Forget every position and epoch that ``writer`` has reported: it was a guess, and a wrong one."""
+        self.reported.forget(writer)
         before = self.before_reports
         if before is None or before.writer != writer:
             return
@@ -461,6 +481,7 @@ class RunAccount:
             "settled": asdict(self.settled),
             "retracted": self.retracted,
             "energy": asdict(self.energy),
+            "reported": self.reported.state(),
             "before_reports": self.before_reports.state() if self.before_reports else None,
         }
 
@@ -485,6 +506,7 @@ class RunAccount:
         it.settled = Settled(**state["settled"])
         it.retracted = int(state["retracted"])
         it.energy = Energy(**state.get("energy", {}))
+        it.reported = ReportedValues.restored(state.get("reported"))
         it.before_reports = BeforeReports.restored(state["before_reports"])
         return it
 

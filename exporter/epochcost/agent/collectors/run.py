@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from prometheus_client.core import Metric, SummaryMetricFamily
-from prometheus_client.samples import Sample
-
 from epochcost.agent.collectors.family import MACHINE, PREFIX, Family, Row, Rows, Value, each
 from epochcost.agent.snapshot import CountedProgress, RunView, SettledRun, Snapshot
+from epochcost.metric_families import MetricFamily, Sample
 from epochcost.model import Phase, RunState
 
 RUN_LABELS = ("run", "part")
@@ -41,6 +39,9 @@ RUN: tuple[Family, ...] = (
             "experiment",
             "team",
             "owner_user",
+            "slurm_account",
+            "slurm_partition",
+            "slurm_job_id",
             "framework",
             "nodes",
             "world",
@@ -226,6 +227,12 @@ RUN: tuple[Family, ...] = (
         (*RUN_LABELS, "policy"),
         _rows(lambda r: [((r.run, r.part, r.stopped), 1)] if r.stopped else []),
     ),
+    Family(
+        "run_reported_value",
+        "Newest value of a number that the run reports, such as its loss, under the name that the run gives it.",
+        (*RUN_LABELS, "metric"),
+        _rows(lambda r: [((r.run, r.part, name), value) for name, value in r.reported.items()]),
+    ),
     Family("run_budget_usd", "Budget of the run, in US dollars.", RUN_LABELS, _each_run(lambda r: r.budget_usd)),
     Family(
         "run_last_event_timestamp_seconds",
@@ -285,20 +292,20 @@ class EpochCollector:
         self.problem = ""
         self._snapshot = snapshot
 
-    def collect(self) -> Iterator[Metric]:
+    def collect(self) -> Iterator[MetricFamily]:
         """Sum and count by run, absent before the first finished epoch."""
         snapshot, self.problem = self._snapshot(), ""
         if snapshot is None:
             return
         for summary in SUMMARIES:
-            metric = SummaryMetricFamily(PREFIX + summary.name, summary.help, labels=(MACHINE, *RUN_LABELS))
+            samples: list[Sample] = []
             for run in snapshot.runs:
                 try:
-                    metric.samples += _samples(summary, run, snapshot.machine)
+                    samples += _samples(summary, run, snapshot.machine)
                 except Exception as err:  # noqa: BLE001, PERF203 - the other runs are exported
                     self.problem = f"{PREFIX}{summary.name}: {type(err).__name__}: {err}"
-            if metric.samples:
-                yield metric
+            if samples:
+                yield MetricFamily(PREFIX + summary.name, summary.help, "summary", samples)
 
 
 def _samples(summary: Summary, run: RunView, machine: str) -> list[Sample]:
@@ -311,5 +318,5 @@ def _samples(summary: Summary, run: RunView, machine: str) -> list[Sample]:
 
 def _facts(r: RunView) -> tuple[str, ...]:
     size = (str(r.nodes or ""), str(r.world or ""))
-    whose = (r.experiment, r.team, r.owner_user)
+    whose = (r.experiment, r.team, r.owner_user, r.slurm_account, r.slurm_partition, r.slurm_job_id)
     return r.run, r.part, *whose, r.framework, *size, r.launcher, r.launcher_job, str(r.attempt)
