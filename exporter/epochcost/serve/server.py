@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import selectors
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -215,7 +214,7 @@ class Server:
     def knows_its_clients(self) -> bool:
         """Whether the web configuration lets in only those with a password or a verified certificate."""
         policy = self._config.current()
-        return bool(policy.users) or (policy.tls is not None and policy.tls.verify_mode is ssl.CERT_REQUIRED)
+        return bool(policy.users) or policy.asks_for_certificates
 
     def _admission(self, address: str) -> Gate:
         """What a request from ``address`` must pass before its body is read."""
