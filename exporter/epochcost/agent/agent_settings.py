@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from epochcost.model import PurchaseOption
+from epochcost.prices.allowances import Credit, parse_balance
 from epochcost.prices.extras import Extra, parse_charged
 from epochcost.settings import (
     SettingsError,
@@ -103,6 +104,13 @@ class AgentSettings:
         "how long after its boot the provider ends this machine (12h, 24h), where it does",
         parse=optional(between("1m", "366d")),
     )
+    node_credit: Credit | None = option(  # noqa: RUF009 - a frozen value
+        "node.credit",
+        None,
+        "credit that pays this machine, as USD@DAY on which that was its balance (10@2026-11-28); of what was spent "
+        "since, this machine knows its own part",
+        parse=optional(parse_balance),
+    )
     node_team: str = option(
         "node.team", "", "team that this machine is paid for, as label team; a run may name another (EPOCHCOST_TEAM)"
     )
@@ -175,7 +183,10 @@ class AgentSettings:
         "prices.password-file", "", "file with user:password for the poller's basic auth"
     )
     prices_account: str = option(
-        "prices.account", "", "account or project whose rates (in the poller's adjustments) apply to this machine"
+        "prices.account",
+        "",
+        "account or project whose rates (in the poller's adjustments) apply to this machine, and whose free hours it "
+        "uses up together with others (--prometheus.url knows them)",
     )
     prices_ca_file: str = option("prices.ca-file", "", "CA certificate of the poller's TLS")
     prometheus_url: str = same_option("prometheus_url")

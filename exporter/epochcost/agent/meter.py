@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from epochcost.agent.credit_spending import CreditSpending
 from epochcost.agent.egress import EgressAccount
 from epochcost.agent.event_order import in_order
 from epochcost.agent.node_terms import terms_at
@@ -17,6 +19,7 @@ from epochcost.agent.snapshot import (
     GpuView,
     NodeTerms,
     NodeView,
+    Purse,
     RunView,
     SettledMoney,
     Snapshot,
@@ -36,8 +39,8 @@ from epochcost.model import (
     State,
     TrainingEvent,
 )
-from epochcost.prices.allowances import Limit
-from epochcost.prices.free_hours import free_windows
+from epochcost.prices.allowances import Credit, Limit
+from epochcost.prices.free_hours import free_windows, period_of, used_in
 from epochcost.prices.quote import PriceTerms
 
 FRESH_SECONDS = 5.0
@@ -142,6 +145,7 @@ class Books:
     applied: Counter[str]
     boot_ts: float | None
     egress: EgressAccount
+    spending: CreditSpending
 
 
 class Meter:
@@ -159,6 +163,8 @@ class Meter:
         idle: Idle | None = None,
         rates: EnergyRates | None = None,
         limits: Sequence[Limit] = (),
+        credits_: Sequence[Credit] = (),
+        account: str = "",
     ) -> None:
         self.ledger = ledger
         self.node = node
@@ -169,6 +175,14 @@ class Meter:
         self.rates = rates or EnergyRates()
         self.limits = tuple(limits)
         """What is configured here of what its provider allows this machine; a poller may know more."""
+        self.credits = tuple(credits_)
+        """What is configured here of credit that pays this machine."""
+        self.account_name = account
+        self.account_hours: Callable[[str, float], float | None] = lambda *_: None
+        """Seconds that other machines of the account have used of a limit since a time; None where nobody knows."""
+        self._hours_checked = -math.inf
+        self._hours_known = False
+        self.spending = CreditSpending()
         self.boot_ts: float | None = None
         self.settlement = Settlement()
         self.egress = EgressAccount()
@@ -232,8 +246,14 @@ class Meter:
 
     def _set_free(self, terms: PriceTerms, cursor: float) -> None:
         """Hours that are free, as they are used up by what is accounted until ``cursor``."""
+        limits = (*self.limits, *terms.limits)
+        limit = next((each for each in limits if each.free_seconds is not None), None)
+        elsewhere = self.account_hours(limit.name, period_of(limit, cursor)[0]) if limit is not None else None
         running = [(span.start, span.end) for span in self.ledger.book.spans]
-        windows = free_windows((*self.limits, *terms.limits), running, cursor, self.ledger.free)
+        before, checked = self.ledger.free, self._hours_checked
+        windows = free_windows(limits, running, cursor, before, elsewhere or 0.0, checked)
+        self._hours_known = elsewhere is not None
+        self._hours_checked = cursor if elsewhere is not None else self._hours_checked
         self.ledger.set_free(windows, terms.extras_usd_per_hour)
 
     def node_changed(self, now: float) -> None:
@@ -307,8 +327,28 @@ class Meter:
     def _terms(self, now: float) -> NodeTerms:
         heard = self._quote.terms if self._quote else PriceTerms()
         limits = (*self.limits, *heard.limits)
-        terms = terms_at(heard, limits, self.ledger.free, self.ledger.price.at(now), self.boot_ts, now)
-        return replace(terms, egress_bytes=dict(self.egress.sent), egress_usd=dict(self.egress.usd))
+        heard = replace(heard, credits=(*self.credits, *heard.credits))
+        price = self.ledger.price.at(now)
+
+        def own_purse(credit: Credit) -> Purse:
+            return self._own_purse(credit, price, now)
+
+        terms = terms_at(heard, limits, self.ledger.free, price, self.boot_ts, now, own_purse)
+        running = [(span.start, span.end) for span in self.ledger.book.spans]
+        used = [(each.name, used_in(period_of(each, now), running)) for each in limits if each.free_seconds is not None]
+        return replace(
+            terms,
+            free_used=tuple(used[:1]),
+            free_account=self.account_name,
+            free_scope="account" if self._hours_known else "machine",
+            egress_bytes=dict(self.egress.sent),
+            egress_usd=dict(self.egress.usd),
+        )
+
+    def _own_purse(self, credit: Credit, usd_per_hour: float | None, now: float) -> Purse:
+        book, price = self.ledger.book, self.ledger.price
+        cost_usd = math.fsum(book.totals(price).cost_usd.values())
+        return self.spending.purse(credit, cost_usd, book.usd_since(credit.as_of_ts, price), usd_per_hour, now)
 
     def _run_views(self, now: float) -> tuple[RunView, ...]:
         runs = run_views(self.ledger, self.settlement, self._histories, now, self.keep_seconds)
@@ -346,6 +386,7 @@ class Meter:
             "ledger": self.ledger.state(),
             "settled": self.settlement.state(),
             "egress": self.egress.state(),
+            "credits": self.spending.state(),
             "applied": dict(self._applied),
             "boot_ts": self.boot_ts,
         }
@@ -374,12 +415,12 @@ class Meter:
         if not (boot_ts is None or (fits(boot_ts, float) and 0 < boot_ts <= latest)):
             raise ValueError(f"boot_ts: {boot_ts!r} is not a time until now")
         egress = EgressAccount.restored(state["egress"]) if "egress" in state else EgressAccount()
-        return Books(ledger, settlement, applied, boot_ts, egress)
+        return Books(ledger, settlement, applied, boot_ts, egress, CreditSpending.restored(state.get("credits", {})))
 
     def take(self, books: Books) -> None:
         """Go on with ``books``."""
         self.ledger, self.settlement, self._applied = books.ledger, books.settlement, books.applied
-        self.boot_ts, self.egress = books.boot_ts, books.egress
+        self.boot_ts, self.egress, self.spending = books.boot_ts, books.egress, books.spending
 
 
 def _is_fresh(inputs: Inputs, now: float) -> bool:
