@@ -5,6 +5,7 @@ Times in seconds, money in US dollars, ratios 0-1, memory in bytes; None is "not
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -82,12 +83,13 @@ class UsefulSplit:
 class Purse:
     """Credit that pays this machine: how much its provider said there is, and when it is empty at what is spent then.
 
-    ``empty_ts`` is also when the rest is void; None where neither is known.
+    ``empty_ts`` is also when the rest is void; None where neither is known. ``as_of_ts`` is when its provider said so.
     """
 
     name: str
     usd: float
     empty_ts: float | None = None
+    as_of_ts: float = field(default=-math.inf, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +101,14 @@ class NodeTerms:
         session_ends: by the name of the limit, when the provider ends this machine.
         free_ends: by the name of the limit, until when nothing is charged.
         purses: what the account has left.
+        spot_usd_per_hour: what spot machines of this type cost here, in $/h; None where that is not known.
     """
 
     parts: Mapping[str, float] = field(default_factory=dict)
     session_ends: tuple[tuple[str, float], ...] = ()
     free_ends: tuple[tuple[str, float], ...] = ()
     purses: tuple[Purse, ...] = ()
+    spot_usd_per_hour: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +183,7 @@ class StoredRun:
         reached_elsewhere: highest position, in the training that runs, of the parts that it does not train on any
             more; 0 for none.
         finished_ts: when a training under its id last finished; None where none did.
+        others: names of its other machines.
     """
 
     cost_usd: float | None
@@ -189,6 +194,7 @@ class StoredRun:
     cost_to_finish_usd: float | None = None
     reached_elsewhere: float = 0.0
     finished_ts: float | None = None
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,6 +360,8 @@ class Snapshot:
     """Sentences for people: what is missing and what to do."""
     owners: tuple[GpuOwner, ...] = ()
     """Who uses each GPU; the shares of one GPU sum to 1. Nothing about a GPU whose user is not known."""
+    processes: Mapping[str, tuple[tuple[int, int | None], ...]] = field(default_factory=dict)
+    """Processes that compute on each GPU, by UUID: number, and the bytes of its memory that it holds where known."""
     owners_not_understood: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """Processes and devices whose owner could not be told for the form of a path or a name, by source and form."""
     simulated: bool = False

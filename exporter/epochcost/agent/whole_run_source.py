@@ -88,6 +88,7 @@ def _stored(own: Sample, costs: Sequence[Sample], figures: Sequence[Sample]) -> 
         cost_to_finish_usd=figure(TO_FINISH),
         reached_elsewhere=_reached_elsewhere(own, figures),
         finished_ts=max((s.value for s in figures if s.labels["__name__"] == FINISHED), default=None),
+        others=tuple(sorted({s.labels.get(MACHINE, "") for s in costs} - {own.labels.get(MACHINE, ""), ""})),
     )
 
 

@@ -89,6 +89,7 @@ class Member:
     current_epoch_seconds: float | None = None
     batch_sizes: tuple[float, ...] = ()
     """In the order in which they were seen, without repetitions."""
+    gpus: float | None = None
     ended: tuple[int, str] | None = None
     """The last window in which it had ended, and how."""
     stopped: bool = False

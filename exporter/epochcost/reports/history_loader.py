@@ -212,6 +212,7 @@ class HistoryLoader:
             ("run_finished_epochs", "finished_epochs", max),
             ("run_finished_timestamp_seconds", "finished", max),
             ("run_attempt_timestamp_seconds", "attempt", max),
+            ("run_gpus", "gpus", max),
         ):
             for key, labels, value in self._figures(metric, matchers, fold):
                 if (member := self._member(labels, key)) is not None:

@@ -74,6 +74,7 @@ def row(key: RunKey, run: RunHistory, history: History, prices: Prices, charged:
         owner=run.owner,
         ended=_ended(parts),
         nodes=len({part.key for part in parts}),
+        gpus_per_node=max((part.member.gpus for part in parts if part.member.gpus is not None), default=None),
         hours=hours(_led(parts, lead, "run_seconds_total")),
         node_hours=sum(piece.hours for piece in pieces),
         usd=added(piece.usd for piece in pieces) if parts else None,
