@@ -19,11 +19,13 @@ SERVICES = {
     "shown_text",
     "shutdown",
     "guarded_collector",
+    "metric_families",
+    "sha256",
     "settings",
     "palette",
     "_version",
 }
-FOR_EVERY_ROOM = {"model", "_version", "http_client", "untrusted_files", "shown_text"}
+FOR_EVERY_ROOM = {"model", "_version", "http_client", "untrusted_files", "shown_text", "sha256"}
 PROGRAMS = {"agent", "poller"}
 WIRING = {
     "agent/app.py",
@@ -145,6 +147,29 @@ def test_the_guard_decides_by_what_it_is_shown_and_knows_no_room_and_no_program(
 def test_what_the_guard_decides_by_is_driven_by_its_observations_alone(name: str) -> None:
     loaded = {module.split(".")[0] for module in imported(PACKAGE / "guard" / f"{name}.py")}
     assert not loaded & {"time", "os", "io", "pathlib", "socket", "subprocess", "threading"}
+
+
+HEAVY = {"ssl", "hashlib", "_hashlib", "http.client", "email", "prometheus_client", "csv", "zoneinfo", "yaml"}
+HEAVY_OF_OURS = {f"epochcost.{part}" for part in ("poller", "reports", "demo", "http_client", "launch")}
+
+
+def test_an_agent_that_asks_nobody_loads_no_openssl_no_http_client_and_nothing_of_the_other_programs() -> None:
+    """10 MiB of 37: see docs/performance.md."""
+    program = """
+import sys
+from epochcost.cli import make_parser, _warn_of_unknown_variables
+import epochcost.agent.app
+from epochcost.settings import load
+from epochcost.agent.agent_settings import AgentSettings
+load(AgentSettings, "agent", vars(make_parser("agent").parse_args(["agent", "--price.usd-per-hour=1"])), {})
+_warn_of_unknown_variables({"EPOCHCOST_DIR": "/x"})
+print("\\n".join(sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "epochcost.agent.app" in loaded
+    assert not loaded & HEAVY
+    assert not loaded & HEAVY_OF_OURS
 
 
 def test_an_agent_without_a_policy_loads_nothing_of_the_guard() -> None:

@@ -185,6 +185,9 @@ def _view(  # noqa: PLR0913, PLR0917 - all that a view is made of
         energy_joules=account.energy.joules if account.energy.seconds else None,
         energy_seconds=account.energy.seconds or None,
         team=facts.team,
+        slurm_account=facts.slurm_account,
+        slurm_partition=facts.slurm_partition,
+        slurm_job_id=facts.slurm_job_id,
         launcher=facts.launcher,
         launcher_job=facts.job,
         stopped="" if account.is_open else facts.stopped,
@@ -263,6 +266,10 @@ def _counted(account: RunAccount, now: float) -> CountedProgress:
         current_epoch_seconds=now - epochs.begin_t if leads and epochs.begin_t is not None else None,
         current_epoch_ratio=epochs.done_of_it if leads else None,
         phase_seconds={phase: amounts[name] for phase, name in PHASE_NAMES.items() if name in amounts},
+        attempt_ts=here.attempt_t,
+        before=epochs.before_this_training,
+        over=account.finished.position if account.finished else None,
+        over_ts=account.finished.t if account.finished else None,
     )
 
 

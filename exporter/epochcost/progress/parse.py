@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from epochcost.model import EndStatus, EventKind, Phase, RunId, TrainingEvent, is_number
+from epochcost.sha256 import sha256
 from epochcost.shown_text import clean_name
 
 MAX_LINE_BYTES = 65536
@@ -88,7 +88,7 @@ def parse_line(raw: bytes) -> Line | Rejected:
     if len(raw) > MAX_LINE_BYTES:
         return Rejected(TOO_LONG, f"longer than {MAX_LINE_BYTES} bytes")
     try:
-        document = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant)
+        document = _DECODER.decode(raw.decode("utf-8"))
         version = document.get("v") if isinstance(document, dict) else 1
         if type(version) is int and version != 1:
             return Rejected(UNKNOWN_VERSION, f"v: {_shown(version)}; this agent reads version 1")
@@ -123,8 +123,11 @@ def _line(document: Any) -> Line:  # noqa: ANN401 - whatever JSON holds
         raise ValueError(f"{_shown(document)}; expected a JSON object")  # noqa: TRY004 - one error for the caller
     if type(document.get("v")) is not int:
         raise ValueError(f"v: {_shown(document.get('v'))}; expected 1")
-    kind = _choice(*(k for k in EventKind if k is not EventKind.GONE))("ev", document.get("ev"))
-    figures = {name: check(name, document[name]) for name, check in _FIGURES.items() if document.get(name) is not None}
+    kind = _KIND("ev", document.get("ev"))
+    figures: dict[str, Any] = {}
+    for name, value in document.items():
+        if value is not None and (check := _FIGURES.get(name)) is not None:
+            figures[name] = check(name, value)
     if kind is EventKind.EPOCH_END and not float(figures.get("epoch", 0.5)).is_integer():
         raise ValueError(f"epoch: {_shown(document.get('epoch'))}; an epoch_end needs the whole number of the epoch")
     return Line(
@@ -133,8 +136,8 @@ def _line(document: Any) -> Line:  # noqa: ANN401 - whatever JSON holds
         ts=_seconds("ts", document.get("ts")),
         mono=_optional(_seconds, document, "mono"),
         lock=_optional(_boolean, document, "lock"),
-        pid=_optional(_whole(1), document, "pid"),
-        pidns=_optional(_whole(0), document, "pidns"),
+        pid=_optional(_FROM_1, document, "pid"),
+        pidns=_optional(_FROM_0, document, "pidns"),
         continues=_optional(_file_name, document, "continues") or "",
         figures=figures,
     )
@@ -219,43 +222,51 @@ def _choice(*allowed: Any) -> Callable[[str, Any], Any]:  # noqa: ANN401 - membe
     return check
 
 
+_KIND = _choice(*(k for k in EventKind if k is not EventKind.GONE))
+_FROM_0, _FROM_1 = _whole(0), _whole(1)
 _FIGURES: Mapping[str, Callable[[str, Any], Any]] = {
     "experiment": _label,
     "team": _label,
+    "slurm_account": _label,
+    "slurm_partition": _label,
+    "slurm_job_id": _label,
     "framework": _label,
     "unit": _label,
-    "rank": _whole(0),
-    "local_rank": _whole(0),
-    "node_rank": _whole(0),
-    "nodes": _whole(1),
-    "world": _whole(1),
+    "rank": _FROM_0,
+    "local_rank": _FROM_0,
+    "node_rank": _FROM_0,
+    "nodes": _FROM_1,
+    "world": _FROM_1,
     "gpus": _gpus,
     "epoch": _amount,
     "epochs": _amount,
-    "step": _whole(0),
-    "steps": _whole(0),
-    "samples": _whole(0),
-    "samples_per_epoch": _whole(0),
-    "tokens": _whole(0),
-    "batch_size": _whole(1),
+    "step": _FROM_0,
+    "steps": _FROM_0,
+    "samples": _FROM_0,
+    "samples_per_epoch": _FROM_0,
+    "tokens": _FROM_0,
+    "batch_size": _FROM_1,
     "phase": _choice(*Phase),
-    "memory_peak_bytes": _whole(0),
+    "memory_peak_bytes": _FROM_0,
     "budget_usd": _amount,
     "status": _choice(*(s for s in EndStatus if s is not EndStatus.LOST)),
     "job": _label,
     "launcher": _label,
-    "attempt": _whole(0),
+    "attempt": _FROM_0,
     "stopped": _label,
     "metrics": _metrics,
 }
 
 
 def _digest(name: str) -> str:
-    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a number")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _shown(value: object) -> str:
