@@ -20,7 +20,7 @@ from epochcost.model import RunId
 from epochcost.progress.http_ingest import Intake, IntakeError
 from epochcost.progress.run_owners import NETWORK, RunOwners
 from epochcost.progress.sender_clocks import clock_of
-from epochcost.serve import Gate, Server, metrics_route
+from epochcost.serve import Gate, Route, Server, metrics_route
 
 if TYPE_CHECKING:
     from epochcost.agent.guarding import Guarding
@@ -60,7 +60,7 @@ class AgentServer:
         for guard in self._guards:
             registry.register(guard)
         routes = {"/metrics": metrics_route(registry), **page_routes(read)}
-        posts = {"/v1/events": intake_route(intake.take, clock_of, self._costs, IntakeError)}
+        posts: dict[str, Route] = {"/v1/events": intake_route(intake.take, clock_of, self._costs, IntakeError)}
         gates: dict[str, Gate] = {"/v1/events": intake_gate(self._intake_closed, settings.intake_token_file)}
         if guarding is not None:
             posts["/v1/keep"], gates["/v1/keep"] = keep_route(guarding.keep, now), keep_gate

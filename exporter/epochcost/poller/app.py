@@ -91,6 +91,10 @@ class PollerApp:
         }
         self._server = Server(settings.web_listen_address, routes, settings.web_config_file, ready=self._waiting_for)
 
+    def routes(self) -> list[tuple[str, str, str]]:
+        """Method, path and what is answered, of every route."""
+        return self._server.described()
+
     @property
     def port(self) -> int:
         """The port listened on."""

@@ -18,6 +18,7 @@ def metrics_route(registry: CollectorRegistry) -> Route:
     from prometheus_client.exposition import choose_encoder, generate_latest
 
     def metrics(request: Request) -> Response:
+        """For Prometheus: text 0.0.4, text 1.0.0 or OpenMetrics, by the header ``Accept``; gzip."""
         try:
             encode, content_type = choose_encoder(request.headers.get("accept", ""))
         except (ValueError, TypeError):  # a version that is no version: the format that every scraper reads
