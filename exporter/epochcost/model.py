@@ -393,6 +393,7 @@ class TrainingEvent:
         attempt: the newest attempt's number, as the launcher counts; for people, never summed by.
         user: who began the run, as the system counts users; None where that is not known.
         stopped: the policy of the guard by which it ended.
+        metrics: numbers that the program reports, by name; None takes one back.
     """
 
     kind: EventKind
@@ -430,3 +431,4 @@ class TrainingEvent:
     attempt: int | None = None
     user: int | None = None
     stopped: str | None = None
+    metrics: tuple[tuple[str, float | None], ...] | None = None

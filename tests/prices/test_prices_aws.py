@@ -389,12 +389,10 @@ def test_a_time_is_read_as_botocore_reads_it(written: object) -> None:
 
 
 @pytest.mark.parametrize("written", ["", "yesterday", "2026-13-01T00:00:00Z", None])
-def test_a_time_that_is_none_is_refused_as_botocore_refuses_it(written: object) -> None:
-    with pytest.raises((ValueError, TypeError)) as ours:
-        aws_client._timestamp(written)
-    with pytest.raises((ValueError, TypeError)) as theirs:
+def test_what_is_no_time_is_none_and_costs_no_whole_answer(written: object) -> None:
+    assert aws_client._timestamp(written) is None
+    with pytest.raises((ValueError, TypeError)):
         botocore.utils.parse_timestamp(written)
-    assert ours.type is theirs.type
 
 
 def _clients() -> int:
@@ -420,6 +418,18 @@ def test_a_type_that_does_not_exist_leaves_the_others_alone(aws: AwsPriceServer,
     found = spot_source.fetch(wanted("p2.xlarge", "p2.xlagre"), NOW)
     assert set(by_zone(found)) == {"us-east-1a"}
     assert not found.problems
+
+
+@pytest.mark.parametrize(("name", "value"), [("SpotPrice", "free"), ("AvailabilityZone", None)])
+def test_one_row_that_is_no_price_leaves_the_others_alone(
+    aws: AwsPriceServer, spot_source: AwsSpot, name: str, value: object
+) -> None:
+    odd = {k: v for k, v in {**spot("p2.xlarge", "us-east-1b", 0.3, NOW - 60), name: value}.items() if v is not None}
+    aws.spot_history = [spot("p2.xlarge", "us-east-1a", 0.28, NOW - 60), odd]
+    found = spot_source.fetch(wanted("p2.xlarge"), NOW)
+    assert set(by_zone(found)) == {"us-east-1a"}
+    (problem,) = found.problems
+    assert "a row of us-east-1 is not a price" in problem
 
 
 @pytest.mark.parametrize("usd", ["NaN", "free", ""])

@@ -187,6 +187,13 @@ class AgentSettings:
         "interval between requests to the store of --prometheus.url, which knows runs over several machines as a whole",
         parse=between("1s", "1h"),
     )
+    grafana_url: str = option(
+        "grafana.url",
+        "",
+        "Grafana with epochcost's dashboards, as browsers reach it; the live page links to this machine and its "
+        "runs there",
+        parse=http_url,
+    )
     energy_usd_per_kwh: float | None = option(
         "energy.usd-per-kwh",
         None,

@@ -102,7 +102,9 @@ class AgentApp:
         self.store = whole_runs_of(settings, clocks.mono)
         self.health = AgentHealth(self.host, self.gpus, self.machine, self.notices, self.owners, self.store)
         files = EventSources(events, from_network, UserDirectories(settings.events_user_dirs))
-        self.guarding = _guarding_of(settings, events, files, self.meter.idle, clocks.wall, lambda: self.server.url)
+        self.guarding = _guarding_of(
+            settings, events, state_dir, files, self.meter.idle, clocks.wall, lambda: self.server.url
+        )
         if self.guarding is not None:
             self.health.guard = self.guarding.health
         parts = Remembered(self.clock, files, self.meter, self.machine, self.guarding)
@@ -112,7 +114,13 @@ class AgentApp:
         written = WrittenBack(CostFiles(events), PreemptionFile(events))
         self.beat = Beat(settings.sample_interval, sampled, parts, self.memory, self.health, written, self.guarding)
         self.server: Server = AgentServer(
-            settings, lambda: self.beat.snapshot, intake, parts.files.owners, self.clock.now, self.guarding
+            settings,
+            lambda: self.beat.snapshot,
+            intake,
+            parts.files.owners,
+            self.clock.now,
+            self.guarding,
+            self.beat.recent,
         ).http
 
     @property
@@ -159,6 +167,7 @@ class AgentApp:
 def _guarding_of(  # noqa: PLR0913, PLR0917 - what a guard looks at
     settings: AgentSettings,
     events: Path,
+    state_dir: Path,
     files: EventSources,
     idle: Idle,
     wall: Callable[[], float],
@@ -174,7 +183,10 @@ def _guarding_of(  # noqa: PLR0913, PLR0917 - what a guard looks at
     from epochcost.agent.guarding import Guarding
 
     fresh = max(FRESH_SECONDS, FRESH_BEATS * settings.sample_interval)
-    return Guarding(Path(settings.guard_file), events, files, idle=idle, fresh_seconds=fresh, wall=wall, url=url)
+    from epochcost.agent.guard_memory import NAME
+
+    file, memory = Path(settings.guard_file), state_dir / NAME
+    return Guarding(file, events, files, idle=idle, fresh_seconds=fresh, wall=wall, url=url, memory=memory)
 
 
 def _state_file(directory: Path, configured: str, *, among_others: bool) -> StateFile:

@@ -11,6 +11,9 @@ from epochcost.gpus.host.host_source import HostError, HostSource, boot_id, boot
 from epochcost.model import HostReading
 
 log = logging.getLogger(__name__)
+PACE_SECONDS = 3.0
+"""Between two readings where the GPUs tell what the node does: what is read here are counters, and memory."""
+_EARLY_SECONDS = 0.5
 
 
 class HostSampling:
@@ -22,9 +25,16 @@ class HostSampling:
         self.boot_id = self._boot_id()
         """Tells this boot from any other; empty where unknown."""
         self.health = CollectorHealth(success=True, duration_seconds=0.0)
+        self._newest: HostReading | None = None
 
-    def read(self, t: float) -> HostReading | None:
-        """The machine at ``t`` (node timeline), None when it cannot be read."""
+    def read(self, t: float, pace: float = 0.0) -> HostReading | None:
+        """The machine at ``t`` (node timeline), or up to ``pace`` seconds before; None when it cannot be read."""
+        newest = self._newest
+        if newest is None or not 0.0 <= t - newest.t < pace - _EARLY_SECONDS:
+            newest = self._newest = self._read(t)
+        return newest
+
+    def _read(self, t: float) -> HostReading | None:
         began = time.perf_counter()
         try:
             reading = self._source.read(t)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -103,4 +102,6 @@ def _allowed(request: Request, token_file: str) -> bool:
         return False
     scheme, _, given = request.headers.get("authorization", "").partition(" ")
     given = given.strip() if scheme.lower() == "bearer" else ""
+    import hmac
+
     return bool(token) and hmac.compare_digest(given.encode("latin-1"), token.encode())

@@ -60,6 +60,7 @@ def terms_at(  # noqa: PLR0913, PLR0917 - what they are made of
         session_ends=tuple((name, end) for name, end in ends if end > now),
         free_ends=((named, until),) if until is not None and named else (),
         purses=tuple(_purse(credit, now) for credit in terms.credits),
+        spot_usd_per_hour=terms.spot_usd_per_hour,
     )
 
 
@@ -76,4 +77,4 @@ def _purse(credit: Credit, now: float) -> Purse:
     lasts = credit.lasts_seconds if now - credit.as_of_ts <= FRESH_SECONDS else None
     empty = math.inf if lasts is None else credit.as_of_ts + max(0.0, lasts)
     ends = min(empty, credit.until_ts)
-    return Purse(credit.name, credit.usd, ends if math.isfinite(ends) else None)
+    return Purse(credit.name, credit.usd, ends if math.isfinite(ends) else None, credit.as_of_ts)

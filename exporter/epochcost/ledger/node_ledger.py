@@ -55,6 +55,8 @@ class NodeLedger:
         self._folded = Totals({}, {})
         self._cached: Totals | None = None
         self._first_fine = 0
+        self._keys: dict[Key, Key] = {}
+        """Each key once: all spans have the same few."""
 
     def add(self, start: float, end: float, shares: Mapping[Key, float], price: PriceTrack) -> None:
         """Account ``start`` to ``end``: each key gets its share (they sum to 1) of the seconds and of the dollars."""
@@ -72,7 +74,8 @@ class NodeLedger:
             for key, share in shares.items():
                 last.seconds[key] = last.seconds.get(key, 0.0) + share * length
         else:
-            self.spans.append(Interval(start, end, {key: share * length for key, share in shares.items()}))
+            known = self._keys.setdefault
+            self.spans.append(Interval(start, end, {known(key, key): share * length for key, share in shares.items()}))
             self._compact(price)
 
     def __bool__(self) -> bool:
@@ -119,6 +122,7 @@ class NodeLedger:
         kept = {None, *keep}
         for span in self.spans:
             span.seconds = _renamed(span.seconds, kept)
+        self._keys.clear()
         self._folded.seconds = _renamed(self._folded.seconds, kept)
         self._folded.cost_usd = _renamed(self._folded.cost_usd, kept)
         self._cached = None

@@ -28,7 +28,13 @@ def parse_terms(raw: Mapping[str, Any], provider: str) -> PriceTerms:
         tuple(_limit(each) for each in _rows(raw, "limits")),
         tuple(_credit(each, provider) for each in _rows(raw, "credits")),
         math.fsum(extras.values()),
+        _spot(raw.get("spot_usd_per_hour")),
     )
+
+
+def _spot(usd: object) -> float | None:
+    """It is for people alone: one that makes no sense is none."""
+    return usd if is_number(usd) and usd > 0 else None
 
 
 def _parts(raw: Mapping[str, Any], extras: Mapping[str, float]) -> dict[str, float]:

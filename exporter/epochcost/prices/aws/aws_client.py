@@ -9,6 +9,7 @@ from typing import Any
 from epochcost.prices.aws.aws_models import make_loader
 from epochcost.prices.collector_pause import no_collection, set_aside
 from epochcost.prices.price_source import NotConfiguredError, PriceSourceError
+from epochcost.shown_text import one_line
 
 CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 20
@@ -48,8 +49,11 @@ def _shared_loader() -> Any:  # noqa: ANN401 - boto3 has no types
     return make_loader()
 
 
-def _timestamp(value: Any) -> datetime:  # noqa: ANN401 - text or a number, as the service has it
-    """As botocore reads it, a hundred times as fast where it is ISO 8601: a refresh of spot prices has thousands."""
+def _timestamp(value: Any) -> datetime | None:  # noqa: ANN401 - text or a number, as the service has it
+    """As botocore reads it, a hundred times as fast where it is ISO 8601: a refresh of spot prices has thousands.
+
+    None for what is no time: botocore would give up the whole answer.
+    """
     try:
         read = datetime.fromisoformat(value.replace("Z", "+00:00"))
     except (AttributeError, ValueError):
@@ -57,7 +61,10 @@ def _timestamp(value: Any) -> datetime:  # noqa: ANN401 - text or a number, as t
     if read is None or read.tzinfo is None:
         from botocore.utils import parse_timestamp
 
-        read = parse_timestamp(value)
+        try:
+            read = parse_timestamp(value)
+        except (ValueError, TypeError, OverflowError):
+            return None
     return read
 
 
@@ -163,7 +170,7 @@ class AwsClients:
             return f"and its credentials cannot be read again: {type(err).__name__}"
         for secret in (frozen.secret_key, frozen.token, frozen.access_key):
             text = text.replace(secret, "(secret)") if secret else text
-        return " ".join(text.split())[:_MOST_CHARACTERS]
+        return one_line(text, _MOST_CHARACTERS)
 
 
 def listed(pages: list[dict[str, Any]], name: str, question: str) -> list[dict[str, Any]]:
