@@ -33,8 +33,8 @@ def test_a_part_is_called_a_part() -> None:
         "credit account: $5.00 left, empty or void 2026-11-28 12:00 UTC",
         "credit old: $1.00 left",
         (
-            "free hours trial: until 2026-11-28 12:00 UTC, by this machine's hours alone; other machines of the account may "
-            "use them up sooner"
+            "free hours trial: until 2026-11-28 12:00 UTC, by this machine's hours alone; "
+            "other machines of the account may use them up sooner"
         ),
         "traffic: 2.00 GB sent over ens5, $0.18 beside the hours",
     ]
