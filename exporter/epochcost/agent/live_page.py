@@ -39,9 +39,11 @@ def page_routes(
     page, policy = _page()
 
     def root(_: Request) -> Response:
+        """The live page."""
         return html(200, page, {"Content-Security-Policy": policy, "Cache-Control": "no-cache"})
 
     def live(_: Request) -> Response:
+        """The figures of the live page as JSON; 503 until the machine has been sampled once."""
         snapshot = read()
         if snapshot is None:
             return json_response(503, {"v": VERSION, "error": "the agent has not sampled this machine yet"})
