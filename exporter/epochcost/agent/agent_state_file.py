@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from epochcost.untrusted_files import replaced
+from epochcost.untrusted_files import printable_name, replaced
 
 log = logging.getLogger(__name__)
 NAME = "agent-state.json"
@@ -89,6 +89,21 @@ class StateFile:
             self.path.replace(aside)
         except OSError as err:
             log.warning("%s cannot be set aside: %s", self.path, err)
+
+    def keep_aside(self, records: Mapping[str, Mapping[str, Any]]) -> None:
+        """Keep records of runs that cannot be used for people to look at; each says its ``reason``."""
+        aside = self.path.with_name(f"{NAME}.bad-{time.time_ns()}")
+        for run, record in records.items():
+            log.error(
+                "the record of run %s in %s cannot be used and is set aside in %s; it is made anew from the run's "
+                "events, and all else is taken over: %s",
+                *(printable_name(run), self.path, aside.name, printable_name(record["reason"])),
+            )
+        try:
+            with replaced(aside, 0o600) as file:
+                file.write(json.dumps({"runs": records}, indent=1).encode())
+        except OSError as err:
+            log.warning("%s cannot be written: %s", aside, err.strerror)
 
     def close(self) -> None:
         """Let another agent have it."""
