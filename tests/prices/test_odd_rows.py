@@ -9,6 +9,7 @@ import pytest
 from tests.prices.asking_http import dollars
 from tests.prices.aws_price_list import PriceListServer, header, line
 from tests.prices.aws_server import AwsPriceServer, product, spot
+from tests.prices.gcp_server import COMPUTE, GcpRestServer, recorded, sku
 from tests.prices.json_server import Answer, JsonServer
 from tests.prices.test_source_faults import KINDS, Site
 
@@ -16,6 +17,8 @@ from epochcost.prices.aws.aws_bulk import AwsBulk
 from epochcost.prices.aws.aws_on_demand import AwsOnDemand
 from epochcost.prices.aws.aws_sagemaker import AwsSageMaker
 from epochcost.prices.aws.aws_spot import AwsSpot
+from epochcost.prices.gcp.gcp_client import GcpCatalogue
+from epochcost.prices.gcp.gcp_sources import GcpPrices
 from epochcost.prices.price_source import PriceSourceError, Want, Wanted
 
 NOW = 1_795_000_000.0
@@ -155,3 +158,25 @@ def test_a_line_of_the_public_list_without_a_figure_costs_its_own_type_alone() -
         server.stop()
     assert [price.key.instance_type for price in found.prices] == ["p3.2xlarge"]
     assert "p4d.24xlarge" in found.problems[0]
+
+
+def _without_units() -> dict[str, Any]:
+    odd = sku("Nvidia L4 GPU running in Americas", 1.0, "us-central1")
+    odd["pricingInfo"][0]["pricingExpression"]["tieredRates"][0]["unitPrice"]["units"] = "x"
+    return odd
+
+
+@pytest.mark.parametrize("odd", [None, 5, _without_units()])
+def test_an_odd_sku_costs_no_price(odd: Any) -> None:
+    rows = [*recorded()[COMPUTE], odd]
+    server = GcpRestServer({COMPUTE: rows})
+    try:
+        catalogue = GcpCatalogue("gcp", make_client=server.client)
+        found = GcpPrices(frozenset(), DAY, catalogue).fetch(
+            Wanted(frozenset({Want("gcp", "us-central1", "a2-highgpu-1g")})), NOW
+        )
+    finally:
+        server.stop()
+    assert [price.key.instance_type for price in found.prices] == ["a2-highgpu-1g"] * len(found.prices)
+    assert found.prices
+    assert "gcp: Compute Engine: 1 row left out: SKU" in found.problems[0]

@@ -420,6 +420,18 @@ def test_a_type_that_does_not_exist_leaves_the_others_alone(aws: AwsPriceServer,
     assert not found.problems
 
 
+@pytest.mark.parametrize(("name", "value"), [("SpotPrice", "free"), ("AvailabilityZone", None)])
+def test_one_row_that_is_no_price_leaves_the_others_alone(
+    aws: AwsPriceServer, spot_source: AwsSpot, name: str, value: object
+) -> None:
+    odd = {k: v for k, v in {**spot("p2.xlarge", "us-east-1b", 0.3, NOW - 60), name: value}.items() if v is not None}
+    aws.spot_history = [spot("p2.xlarge", "us-east-1a", 0.28, NOW - 60), odd]
+    found = spot_source.fetch(wanted("p2.xlarge"), NOW)
+    assert set(by_zone(found)) == {"us-east-1a"}
+    (problem,) = found.problems
+    assert "a row of us-east-1 is not a price" in problem
+
+
 @pytest.mark.parametrize("usd", ["NaN", "free", ""])
 def test_a_row_that_is_no_price_is_refused_with_its_content(
     aws: AwsPriceServer, spot_source: AwsSpot, usd: str

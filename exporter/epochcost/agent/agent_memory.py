@@ -69,6 +69,11 @@ class AgentMemory:
 
     def resume(self) -> None:
         """Take up where an earlier agent left off."""
+        self._take_up()
+        if self._parts.guarding is not None:
+            self._parts.guarding.resume(self._parts.clock.now())
+
+    def _take_up(self) -> None:
         saved = self.file.load()
         if saved is None:
             return

@@ -103,6 +103,16 @@ class Stranger:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """Somebody puts the guard's actions on a machine off."""
+
+    start: float
+    end: float
+    user: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Steps:
     """A price over time: ``(from when on, $/h)``, ascending; the first may lie before the beginning."""
 
@@ -134,7 +144,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A machine type's hardware."""
+    """A machine type's hardware; ``profiled`` where its GPUs count what their parts do, as Hopper and later ones."""
 
     provider: str
     instance_type: str
@@ -144,6 +154,7 @@ class Kind:
     vcpus: int = 16
     memory_bytes: int = 64 * GIB
     watts_per_gpu: float = 300.0
+    profiled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +173,8 @@ class Machine:
         unreadable: (GPU, from, to) in which the driver does not answer for it.
         asleep: (from, to) in which the agent serves and does not sample.
         contradicted: (from, to) in which a second poller answers it otherwise, once a minute.
+        guarded: whether its agent has a guard, which only says what it would do.
+        keeps: who puts that off.
     """
 
     name: str
@@ -183,6 +196,8 @@ class Machine:
     unreadable: tuple[tuple[int, float, float], ...] = ()
     asleep: tuple[tuple[float, float], ...] = ()
     contradicted: tuple[tuple[float, float], ...] = ()
+    guarded: bool = False
+    keeps: tuple[Kept, ...] = ()
 
     def attempt_at(self, t: float) -> Attempt | None:
         """The attempt that runs at ``t``."""

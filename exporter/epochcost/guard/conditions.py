@@ -184,7 +184,8 @@ def _of_machine(when: When, seen: Observation, rest_watts: Mapping[str, float]) 
 
 def _past(when: When, seen: Observation) -> Condition | None:
     if Condition.PAST_SESSION in when.conditions:
-        ends = [] if seen.session_end_ts is None else [seen.session_end_ts]
+        # A limit of the provider's that has passed and did not hold is none: it is looked at before.
+        ends = [] if seen.session_end_ts is None else [seen.session_end_ts - when.session_left_seconds]
         if when.session_seconds is not None and seen.boot_ts is not None:
             ends.append(seen.boot_ts + when.session_seconds)
         if ends and seen.t >= min(ends):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import stat
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from epochcost.guard.conditions import MACHINE
-from epochcost.guard.keep_files import MAX_BYTES, Wish, names_of, text_of
+from epochcost.guard.keep_files import MAX_BYTES, OWN_NAME, Wish, names_of, text_of
 from epochcost.guard.keeps import MAX_WHY
 from epochcost.settings import between, spelled
 from epochcost.shown_text import printable
@@ -31,11 +32,8 @@ def main(argv: Sequence[str], directory: Path) -> int:
     if name is None:
         sys.stderr.write(f"epochcost keep: {directory}: all of this user's names are taken by others\n")
         return 1
-    try:
-        with replaced(directory / name, 0o644, among_others=True) as file:
-            file.write(text_of(wish).encode()[:MAX_BYTES])
-    except OSError as err:
-        sys.stderr.write(f"epochcost keep: {directory / name}: {err.strerror}\n")
+    if fault := _written(directory, name, wish):
+        sys.stderr.write(f"epochcost keep: {fault}\n")
         return 1
     what = f"run {told.run}" if told.run else "what is yours on this machine"
     sys.stdout.write(f"{what} is kept for {spelled(told.duration)}, if an agent with a guard reads {directory}\n")
@@ -75,6 +73,25 @@ def _mine(directory: Path, name: str) -> bool | None:
     return True
 
 
+def _may_be_own(directory: Path) -> bool:
+    """Whether ``directory`` may be one user's own: a shared one is sticky, for users to keep their files."""
+    try:
+        return not directory.stat().st_mode & stat.S_ISVTX
+    except OSError:
+        return False
+
+
+def _written(directory: Path, name: str, wish: Wish) -> str:
+    """Why the keep cannot be written; empty where it is. A directory of one's own has one name for it."""
+    for each in (name, OWN_NAME) if _may_be_own(directory) else (name,):
+        try:
+            with replaced(directory / each, 0o644, among_others=True) as file:
+                file.write(text_of(wish).encode()[:MAX_BYTES])
+        except OSError as err:  # noqa: PERF203 - of two names
+            return f"{directory / each}: {err.strerror}"
+    return ""
+
+
 def _name(directory: Path) -> str | None:
     """The name to write: that of the keep that is there, else the first that nobody else has taken."""
     names = names_of(os.geteuid())
@@ -83,7 +100,7 @@ def _name(directory: Path) -> str | None:
 
 
 def _end(directory: Path) -> int:
-    for name in names_of(os.geteuid()):
+    for name in (OWN_NAME, *names_of(os.geteuid())):
         if _mine(directory, name):
             (directory / name).unlink(missing_ok=True)
     sys.stdout.write("nothing of yours is kept any more\n")

@@ -106,7 +106,13 @@ class Hours:
 
 @dataclass(frozen=True, slots=True)
 class When:
-    """What must hold without a gap, for how long, and from how many dollars on."""
+    """What must hold without a gap, for how long, and from how many dollars on.
+
+    Attributes:
+        session_seconds: so long after the boot the machine's session is over.
+        session_left_seconds: or so long before the provider's own limit ends it.
+        credit_usd: the account counts as empty at so many dollars.
+    """
 
     conditions: tuple[Condition, ...]
     for_seconds: float
@@ -114,6 +120,7 @@ class When:
     hours: Hours = field(default_factory=Hours)
     select: Selector = field(default_factory=Selector)
     session_seconds: float | None = None
+    session_left_seconds: float = 600.0
     credit_usd: float = 0.0
 
 

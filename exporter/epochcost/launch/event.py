@@ -28,7 +28,7 @@ WHOLE: tuple[str, ...] = (
 )
 WHOLE += ("local_rank", "node_rank", "nodes", "world")
 AMOUNTS = ("epoch", "epochs", "budget_usd")
-TEXTS = ("experiment", "team", "framework", "unit")
+TEXTS = ("experiment", "team", "slurm_account", "slurm_partition", "slurm_job_id", "framework", "unit")
 CHOICES = {
     "phase": ("startup", "train", "data", "eval", "checkpoint", "restore"),
     "status": ("finished", "failed", "preempted"),

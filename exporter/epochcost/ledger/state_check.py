@@ -162,7 +162,12 @@ def _check_progress(account: RunAccount, where: str, latest: float) -> None:
         check_types(amount, where)
         _check_amounts([amount.executed], where)
     _require(settled.until <= latest, f"{where}: settled in the future")
-    for t in (epochs.begin_t, epochs.started_t, epochs.moved_t, epochs.whole_t, epochs.busy_since):
+    if account.finished is not None:
+        check_types(account.finished, where)
+        good = account.finished.position >= 0 and EARLIEST <= account.finished.t <= latest
+        _require(good, f"{where}: when it finished")
+    begun = (account.counted.attempt_t, epochs.begin_t, epochs.started_t)
+    for t in (*begun, epochs.moved_t, epochs.whole_t, epochs.busy_since):
         _require(t is None or t <= latest, f"{where}: {t!r} lies in the future")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,12 +29,23 @@ from epochcost.prices.followed_poller import FollowedPoller
 from epochcost.prices.price_source import PriceSourceError
 from epochcost.prices.quote import NodePrice
 from epochcost.prices.remote_terms import parse_terms
+from epochcost.shown_text import one_line
 
 __all__ = ["NodePrice", "PriceSourceError", "RemotePrice"]
 
 MAX_ANSWER_BYTES = 1024 * 1024
+MOST_CHARACTERS = 300
 VERSION = 1
 OK = 200
+MOST_RETRY_AFTER_SECONDS = 60
+
+
+class LaterError(PriceSourceError):
+    """The poller gave no price. ``retry_after_seconds``: how long it asks to be left alone, 0 where it does not say."""
+
+    def __init__(self, sentence: str, wait: float) -> None:
+        super().__init__(sentence)
+        self.retry_after_seconds = wait
 
 
 class RemotePrice:
@@ -83,9 +95,8 @@ class RemotePrice:
             found = _parse(raw, self._node, option)
             poller = _text(raw, "poller") if "poller" in raw else ""
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as err:
-            raise PriceSourceError(
-                f"price poller {self._host}: its response is not a price: {type(err).__name__}: {_short(str(err))}"
-            ) from None
+            said = f"{type(err).__name__}: {one_line(str(err), MOST_CHARACTERS)}"
+            raise PriceSourceError(f"price poller {self._host}: its response is not a price: {said}") from None
         price = found.price and self._followed.take(poller[:64], found.price, time.monotonic())
         clock = _clock(answer.headers, raw.get("now"), price.fetched_ts if price else -math.inf)
         return NodePrice(price, found.on_demand_usd_per_hour, clock, found.terms)
@@ -115,8 +126,15 @@ class RemotePrice:
         except (OSError, ValueError) as err:  # the files of the password and of the authority
             raise PriceSourceError(f"price poller {self._host}: request failed: {type(err).__name__}: {err}") from None
         if answer.status != OK:
-            raise PriceSourceError(f"price poller {self._host}: HTTP {answer.status}: {_sentence(answer)}")
+            said = f"price poller {self._host}: HTTP {answer.status}: {_sentence(answer)}"
+            raise LaterError(said, retry_after_seconds(answer.headers))
         return answer
+
+
+def retry_after_seconds(headers: Mapping[str, str]) -> float:
+    """What ``Retry-After`` says, in seconds, bounded; 0 where it says nothing, or a date."""
+    said = headers.get("retry-after", "").strip()
+    return float(min(int(said), MOST_RETRY_AFTER_SECONDS)) if re.fullmatch(r"\d{1,6}", said) else 0.0
 
 
 def _clock(headers: Mapping[str, str], now: object, fetched_ts: float) -> ClockReading | None:
@@ -142,13 +160,9 @@ def _basic_auth(password_file: Path) -> str:
 def _sentence(answer: Answer) -> str:
     """What a poller says beside its status; of anybody else's words none are repeated."""
     try:
-        return _short(str(json.loads(answer.body)["error"]))
+        return one_line(str(json.loads(answer.body)["error"]), MOST_CHARACTERS)
     except (ValueError, TypeError, KeyError, RecursionError):
         return "no reason given"
-
-
-def _short(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:300]
 
 
 def _parse(raw: Mapping[str, Any], node: Node, option: PurchaseOption) -> NodePrice:

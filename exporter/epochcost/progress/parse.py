@@ -227,6 +227,9 @@ _FROM_0, _FROM_1 = _whole(0), _whole(1)
 _FIGURES: Mapping[str, Callable[[str, Any], Any]] = {
     "experiment": _label,
     "team": _label,
+    "slurm_account": _label,
+    "slurm_partition": _label,
+    "slurm_job_id": _label,
     "framework": _label,
     "unit": _label,
     "rank": _FROM_0,

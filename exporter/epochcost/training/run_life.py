@@ -68,6 +68,7 @@ class RunLife:
     ) -> None:
         self._facts = facts
         self._narration = narration
+        self._reported = narration.reported
         self._costs = costs
         self._notices = notices
         self._at = position
@@ -125,6 +126,7 @@ class RunLife:
             self._told_to_go, self._stopped = False, ""
             self._context = CallingContext()
             self._looped, self._counting, self.parked = False, None, False
+            self._costs.ended = None
             self._started = self._heard = _monotonic()
             self._narration.begin(self._at)
             if self._narration.silent:
@@ -163,6 +165,7 @@ class RunLife:
                 self._emit("end", f',"status":"{status}"{by}')
             self._state, self._due = "ended", math.inf
             self._finished = status not in ("failed", "preempted")
+            self._costs.ended = _monotonic()
             self._narration.close()
         finally:
             self._lock.release()
@@ -337,8 +340,7 @@ class RunLife:
     def _log_due(self) -> None:
         if self._at.base is not None:
             self._progress()
-        else:  # nobody has said where the training stands
-            self._due = _monotonic() + PROGRESS_INTERVAL_SECONDS
+        elif self.quiet_seconds >= PROGRESS_INTERVAL_SECONDS:  # nobody says where the training stands
             self._emit("progress")
 
     def _first_progress(self) -> None:

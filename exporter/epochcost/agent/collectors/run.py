@@ -39,6 +39,9 @@ RUN: tuple[Family, ...] = (
             "experiment",
             "team",
             "owner_user",
+            "slurm_account",
+            "slurm_partition",
+            "slurm_job_id",
             "framework",
             "nodes",
             "world",
@@ -171,6 +174,30 @@ RUN: tuple[Family, ...] = (
         "Epochs whose work was lost to a crash or a preemption.",
         RUN_LABELS,
         _counted(lambda c: c.lost),
+    ),
+    Family(
+        "run_before_epochs",
+        "Epochs of earlier, finished trainings under this run's id, from which positions count on.",
+        RUN_LABELS,
+        _counted(lambda c: c.before or None),
+    ),
+    Family(
+        "run_finished_epochs",
+        "Position at which a training of this run last finished here.",
+        RUN_LABELS,
+        _counted(lambda c: c.over),
+    ),
+    Family(
+        "run_finished_timestamp_seconds",
+        "Time at which a training of this run last finished here; what starts later under its id is new work.",
+        RUN_LABELS,
+        _counted(lambda c: c.over_ts),
+    ),
+    Family(
+        "run_attempt_timestamp_seconds",
+        "Time at which the newest attempt of the run started whose progress is counted here.",
+        RUN_LABELS,
+        _counted(lambda c: c.attempt_ts),
     ),
     Family("run_epochs_planned", "Planned number of epochs.", RUN_LABELS, _counted(lambda c: c.planned)),
     Family("run_steps_total", "Steps executed.", RUN_LABELS, _counted(lambda c: c.steps)),
@@ -315,5 +342,5 @@ def _samples(summary: Summary, run: RunView, machine: str) -> list[Sample]:
 
 def _facts(r: RunView) -> tuple[str, ...]:
     size = (str(r.nodes or ""), str(r.world or ""))
-    whose = (r.experiment, r.team, r.owner_user)
+    whose = (r.experiment, r.team, r.owner_user, r.slurm_account, r.slurm_partition, r.slurm_job_id)
     return r.run, r.part, *whose, r.framework, *size, r.launcher, r.launcher_job, str(r.attempt)

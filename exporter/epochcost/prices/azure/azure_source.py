@@ -129,14 +129,14 @@ def _is_row_of(row: Mapping[str, Any], instance_type: str) -> bool:
 def spelt(instance_type: str) -> str:
     """``standard_nc24ADS_a100_V4`` as Azure spells it, ``Standard_NC24ads_A100_v4``: its filters heed the case.
 
-    Upper case up to the first digit, then lower case; accelerators upper case; the version and ``xl`` lower case.
+    Upper case up to the first digit, then lower case; accelerators (``V620``) upper case, ``xl`` and version lower.
     """
     first, _, rest = instance_type.partition("_")
     size, *more = rest.split("_")
     family = re.match(r"[A-Za-z]*", size)
     letters = family[0] if family else ""
     parts = [letters.upper() + size[len(letters) :].lower()]
-    parts += [each.lower() if re.fullmatch(r"[vV]\d+|[xX][lL]", each) else each.upper() for each in more]
+    parts += [each.lower() if re.fullmatch(r"[vV]\d{1,2}|[xX][lL]", each) else each.upper() for each in more]
     return "_".join([first.capitalize(), *parts])
 
 
