@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.each import each
 
 PACKAGE = Path(__file__).resolve().parents[1] / "exporter" / "epochcost"
 ROOMS = {"nodes", "gpus", "prices", "progress", "training", "owners"}
@@ -18,11 +19,13 @@ SERVICES = {
     "shown_text",
     "shutdown",
     "guarded_collector",
+    "metric_families",
+    "sha256",
     "settings",
     "palette",
     "_version",
 }
-FOR_EVERY_ROOM = {"model", "_version", "http_client", "untrusted_files", "shown_text"}
+FOR_EVERY_ROOM = {"model", "_version", "http_client", "untrusted_files", "shown_text", "sha256"}
 PROGRAMS = {"agent", "poller"}
 WIRING = {
     "agent/app.py",
@@ -87,7 +90,7 @@ def test_the_model_knows_nothing_of_ours() -> None:
     assert ours(PACKAGE / "model.py") == set()
 
 
-@pytest.mark.parametrize("path", [f for f in FILES if part(f) == "ledger"], ids=lambda p: p.name)
+@each("path", [f for f in FILES if part(f) == "ledger"], called=lambda p: p.name)
 def test_the_ledger_knows_the_model_only_and_no_clock_file_or_log(path: Path) -> None:
     assert ours(path) <= {"model", "ledger"}
     assert not {name.split(".")[0] for name in imported(path)} & {
@@ -107,34 +110,32 @@ def test_the_ledger_knows_the_model_only_and_no_clock_file_or_log(path: Path) ->
     assert not calls & {"open", "print", "input"}
 
 
-@pytest.mark.parametrize("path", [f for f in FILES if part(f) in ROOMS], ids=lambda p: f"{part(p)}/{p.name}")
+@each("path", [f for f in FILES if part(f) in ROOMS], called=lambda p: f"{part(p)}/{p.name}")
 def test_a_room_knows_the_model_and_itself(path: Path) -> None:
     assert ours(path) <= FOR_EVERY_ROOM | {part(path)}
 
 
-@pytest.mark.parametrize(
-    "path", [f for f in FILES if part(f) == "training"] + [PACKAGE / "__init__.py"], ids=lambda p: p.name
-)
+@each("path", [f for f in FILES if part(f) == "training"] + [PACKAGE / "__init__.py"], called=lambda p: p.name)
 def test_what_runs_inside_the_users_process_is_the_standard_library_alone(path: Path) -> None:
     assert ours(path) <= {"training", "_version"}
     at_import = {name.split(".")[0] for name in imported(path, everywhere=False)}
     assert at_import <= STANDARD | {"epochcost"}
 
 
-@pytest.mark.parametrize("path", [f for f in FILES if part(f) == "launch"], ids=lambda p: p.name)
+@each("path", [f for f in FILES if part(f) == "launch"], called=lambda p: p.name)
 def test_the_launcher_is_the_standard_library_and_the_training_side(path: Path) -> None:
     assert ours(path) <= {"launch", "training", "_version"}
     assert {name.split(".")[0] for name in imported(path, everywhere=False)} <= STANDARD | {"epochcost"}
 
 
-@pytest.mark.parametrize("path", [f for f in FILES if part(f) == "reports"], ids=lambda p: p.name)
+@each("path", [f for f in FILES if part(f) == "reports"], called=lambda p: p.name)
 def test_reports_know_what_is_stored_and_of_prices_the_owned_machine_and_the_billing_rules(path: Path) -> None:
     assert ours(path) <= FOR_EVERY_ROOM | {"settings", "palette", "prices", "reports", "store"}
     prices = {name for name in imported(path) if name.startswith("epochcost.prices.")}
     assert prices <= {"epochcost.prices.owned.owned_source", "epochcost.prices.billing"}
 
 
-@pytest.mark.parametrize("path", [f for f in FILES if part(f) == "guard"], ids=lambda p: p.name)
+@each("path", [f for f in FILES if part(f) == "guard"], called=lambda p: p.name)
 def test_the_guard_decides_by_what_it_is_shown_and_knows_no_room_and_no_program(path: Path) -> None:
     assert ours(path) <= FOR_EVERY_ROOM | {"settings", "store", "guard"}
 
@@ -148,26 +149,49 @@ def test_what_the_guard_decides_by_is_driven_by_its_observations_alone(name: str
     assert not loaded & {"time", "os", "io", "pathlib", "socket", "subprocess", "threading"}
 
 
+HEAVY = {"ssl", "hashlib", "_hashlib", "http.client", "email", "prometheus_client", "csv", "zoneinfo", "yaml"}
+HEAVY_OF_OURS = {f"epochcost.{part}" for part in ("poller", "reports", "demo", "http_client", "launch")}
+
+
+def test_an_agent_that_asks_nobody_loads_no_openssl_no_http_client_and_nothing_of_the_other_programs() -> None:
+    """10 MiB of 37: see docs/performance.md."""
+    program = """
+import sys
+from epochcost.cli import make_parser, _warn_of_unknown_variables
+import epochcost.agent.app
+from epochcost.settings import load
+from epochcost.agent.agent_settings import AgentSettings
+load(AgentSettings, "agent", vars(make_parser("agent").parse_args(["agent", "--price.usd-per-hour=1"])), {})
+_warn_of_unknown_variables({"EPOCHCOST_DIR": "/x"})
+print("\\n".join(sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "epochcost.agent.app" in loaded
+    assert not loaded & HEAVY
+    assert not loaded & HEAVY_OF_OURS
+
+
 def test_an_agent_without_a_policy_loads_nothing_of_the_guard() -> None:
     program = "import sys, epochcost.agent.app; print([n for n in sys.modules if n.startswith('epochcost.guard.')])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("path", [f for f in FILES if part(f) == "store"], ids=lambda p: p.name)
+@each("path", [f for f in FILES if part(f) == "store"], called=lambda p: p.name)
 def test_the_store_is_read_without_knowing_who_reads_it(path: Path) -> None:
     assert ours(path) <= FOR_EVERY_ROOM | {"settings", "store"}
 
 
-@pytest.mark.parametrize("path", [f for f in FILES if part(f) in SERVICES], ids=lambda p: f"{part(p)}/{p.name}")
+@each("path", [f for f in FILES if part(f) in SERVICES], called=lambda p: f"{part(p)}/{p.name}")
 def test_services_know_no_room_and_no_program(path: Path) -> None:
     assert not ours(path) & (ROOMS | PROGRAMS | {"ledger"})
 
 
-@pytest.mark.parametrize(
+@each(
     "path",
     [f for f in FILES if part(f) in PROGRAMS and str(f.relative_to(PACKAGE)) not in WIRING],
-    ids=lambda p: f"{part(p)}/{p.name}",
+    called=lambda p: f"{part(p)}/{p.name}",
 )
 def test_only_app_modules_put_rooms_together(path: Path) -> None:
     allowed = {"prices"} if part(path) == "poller" else set()  # the poller is about prices and nothing else

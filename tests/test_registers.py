@@ -8,14 +8,19 @@ import pkgutil
 import re
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import pytest
 
 import epochcost
 from epochcost import gpus, prices, training
+from epochcost.agent.agent_settings import AgentSettings
 from epochcost.nodes.metadata import CLOUDS
+from epochcost.poller.poller_settings import PollerSettings
 from epochcost.prices import SOURCES
+from epochcost.prices.price_source import NotConfiguredError
+from epochcost.settings import SettingsError, load
 
 ROOT = Path(__file__).parents[1]
 OF_THE_SAME_PAGE = {"aws_bulk": "aws"}
@@ -35,6 +40,13 @@ def text(path: str) -> str:
     """A file of the project, empty where there is none."""
     where = ROOT / path
     return where.read_text(encoding="utf-8") if where.is_file() else ""
+
+
+def allowed(gpu_source: str) -> bool:
+    try:
+        return load(AgentSettings, "agent", {"gpus.source": gpu_source}, {}).gpus_source == gpu_source
+    except SettingsError:
+        return False
 
 
 def lacking(*asked: tuple[bool, str]) -> list[str]:
@@ -60,9 +72,25 @@ def test_a_price_source_has_its_page_and_its_faults(name: str) -> None:
     )
 
 
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_price_source_has_its_settings(name: str) -> None:
+    """What ``make`` asks for, as its Protocol says, is a setting of the poller."""
+    make = importlib.import_module(SOURCES[name]).make
+    (asked,) = [kind for about, kind in typing.get_type_hints(make).items() if about != "return"]
+    names = {name for base in asked.__mro__ for name in vars(base) if not name.startswith("_")}
+    assert names
+    assert {name for name in names if not hasattr(PollerSettings, name)} == set(), "add it to poller/http_settings.py"
+
+
+def test_a_source_without_its_setting_is_skipped_with_a_sentence() -> None:
+    with pytest.raises(NotConfiguredError, match=r"^lambda: object has no setting 'lambda_api_key_file'$"):
+        prices.make("lambda", object())
+
+
 @pytest.mark.parametrize("name", [*gpus.SOURCES, "dcgm"])
 def test_a_device_source_has_its_rows_and_its_tests(name: str) -> None:
     assert not lacking(
+        (allowed(name), "a choice of gpus.source in agent/agent_settings.py"),
         (f"--gpus.source={name}" in text("docs/devices.md"), f"`--gpus.source={name}` in docs/devices.md"),
         (any(name in path.name for path in (ROOT / "tests/gpus").glob("test_*.py")), f"tests/gpus/test_{name}.py"),
     )

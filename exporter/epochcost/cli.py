@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    parsed = vars(make_parser().parse_args(arguments))
+    parsed = vars(make_parser(command).parse_args(arguments))
     if command == "version":
         print(f"{version_line(__version__)}, Python {platform.python_version()}")
         return 0
@@ -107,15 +107,18 @@ def _missing(extra: str) -> str:
     return next((name for module, name in needed.items() if find_spec(module) is None), "")
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The whole command line, for this program and for the table of its documentation."""
+def make_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """The whole command line, as the table of its documentation has it; of ``command`` alone, the flags of no other.
+
+    What the settings of the others need would stay in an agent's memory.
+    """
     parser = argparse.ArgumentParser(
         prog="epochcost",
         description="What one epoch of training costs, live: agent on each training node, price poller, checks.",
         epilog="Every option is also an environment variable and a key of the YAML file; see docs/configuration.md.",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and the commit")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, prog="epochcost")
     texts = {
         "agent": "run the agent: one on each training node",
         "prices": "run the price poller: one for a site",
@@ -124,7 +127,7 @@ def make_parser() -> argparse.ArgumentParser:
     }
     for name, text in texts.items():
         sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
-        if _wanted(name):
+        if command in (None, name) and _wanted(name):
             add_flags(sub, _settings_of(name))
         if name == "prices":
             _add_once(sub)
@@ -139,8 +142,9 @@ def make_parser() -> argparse.ArgumentParser:
             sub.add_argument(
                 "what", nargs=2, metavar="rent own", help="comparison to run; only `rent own` is supported"
             )
-        add_flags(sub, _report_settings(name))
-    _add_guard(commands)
+        if command in (None, name):
+            add_flags(sub, _report_settings(name))
+    _add_guard(commands, flags=command in (None, "guard"))
     for name, kind in KINDS.items():
         text = f"write the {kind.text}"
         sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", allow_abbrev=False)
@@ -157,13 +161,14 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def _add_guard(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    from epochcost.guard.guard_command import GuardSettings
-
+def _add_guard(commands: argparse._SubParsersAction[argparse.ArgumentParser], *, flags: bool) -> None:
     text = "read the guard's policies (check), or play them over the past that a Prometheus has (replay)"
     sub = commands.add_parser("guard", help=text, description=f"{text[0].upper()}{text[1:]}.", allow_abbrev=False)
     sub.add_argument("what", choices=("check", "replay"))
-    add_flags(sub, GuardSettings)
+    if flags:
+        from epochcost.guard.guard_command import GuardSettings
+
+        add_flags(sub, GuardSettings)
 
 
 def _guard(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
@@ -277,7 +282,9 @@ def _prices_once(settings: PollerSettings, flags: Mapping[str, str | None]) -> i
 
 
 def _columns(stream: TextIO) -> int:
-    """Of the terminal that ``stream`` writes to; 0 where it is none."""
+    """Of the terminal that ``stream`` writes to, or as the variable COLUMNS says; 0 where it is none."""
+    if (given := os.environ.get("COLUMNS", "")).isdecimal():
+        return min(int(given[:9]), 1000)
     try:
         return os.get_terminal_size(stream.fileno()).columns if stream.isatty() else 0
     except (OSError, ValueError):
@@ -370,6 +377,8 @@ def _warn_of_unknown_variables(environ: Mapping[str, str]) -> None:
     """A misspelt variable is otherwise a setting that silently does nothing."""
     from epochcost.settings import unknown_environment
 
+    if not unknown_environment([_settings_of("agent")] if _wanted("agent") else [], environ, WRITER_VARIABLES):
+        return  # and nothing of the other programs is loaded
     known = [*(_settings_of(name) for name in EXTRA if _wanted(name)), *map(_report_settings, REPORTS)]
     for name in unknown_environment(known, environ, WRITER_VARIABLES):
         logging.getLogger("epochcost").warning("environment variable %s is not one that epochcost knows", name)

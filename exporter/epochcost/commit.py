@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
@@ -20,6 +19,8 @@ def commit() -> str:
 def _of_checkout() -> str:
     if not ((CHECKOUT / ".git").exists() and (CHECKOUT / "exporter" / "epochcost").samefile(PACKAGE)):
         return ""
+    import subprocess
+
     command = ["git", "-C", str(CHECKOUT), "rev-parse", "--short=12", "HEAD"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)  # noqa: S603

@@ -5,18 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Protocol
+from typing import Any
 
-if TYPE_CHECKING:
-    from prometheus_client import Metric
-
-
-class Collects(Protocol):
-    """What prometheus_client calls a collector."""
-
-    def collect(self) -> Iterable[Metric]:
-        """The metrics now."""
-        ...
+from epochcost.metric_families import Collects
 
 
 class Guarded:
@@ -38,11 +29,11 @@ class Guarded:
         self._collector = collector
         self._log = log
 
-    def describe(self) -> Iterable[Metric]:
+    def describe(self) -> Iterable[Any]:
         """Nothing: so that registering does not collect."""
         return ()
 
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> Iterable[Any]:
         """Everything or nothing; a failure is logged once for as long as it stays the same."""
         began = time.perf_counter()
         try:

@@ -20,7 +20,7 @@ class JobError(Exception):
 
 
 def runs_of(url: str, job: str) -> list[Mapping[str, Any]]:
-    """The runs of ``job`` that the agent at ``url`` shows.
+    """The runs of ``job`` that the agent at ``url`` shows; an array's task goes by both of its names.
 
     Raises:
         JobError: without an answer of an agent.
@@ -31,7 +31,7 @@ def runs_of(url: str, job: str) -> list[Mapping[str, Any]]:
         if answer.status != OK:
             raise JobError(f"{address}: HTTP {answer.status}")
         document = json.loads(answer.body)
-        return [run for run in document["runs"] if run["launcher_job"] == job]
+        return [run for run in document["runs"] if job in {run["launcher_job"], run.get("slurm_job_id")}]
     except ExchangeError as err:
         raise JobError(f"{address}: {err}") from None
     except (ValueError, TypeError, KeyError, RecursionError) as err:

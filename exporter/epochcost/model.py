@@ -356,6 +356,7 @@ class HostReading:
         memory_total_bytes: of the machine.
         disk_read_bytes, disk_written_bytes: of all physical disks, since the agent's start.
         network_received_bytes, network_sent_bytes: of all physical interfaces, since the agent's start.
+        sent_bytes_by_interface: of those that were named, since the boot, as the kernel counts.
     """
 
     t: float
@@ -367,6 +368,7 @@ class HostReading:
     disk_written_bytes: int | None = None
     network_received_bytes: int | None = None
     network_sent_bytes: int | None = None
+    sent_bytes_by_interface: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,6 +382,8 @@ class TrainingEvent:
         writer: which stream it came from (file name), one per process; two writers of one run are its members.
         experiment: groups runs of the same model and data.
         team: who pays for the run, as its environment says.
+        slurm_account, slurm_partition, slurm_job_id: whom Slurm charges for it, where it runs on this machine, and the
+            job's number.
         rank, local_rank, node_rank, nodes, world: of the process in its job.
         gpus: device indices or UUIDs that the process uses; None for all of the node.
         epoch: position, counted in finished epochs (3.25 = a quarter into the fourth); whole for ``EPOCH_END``.
@@ -391,6 +395,7 @@ class TrainingEvent:
         attempt: the newest attempt's number, as the launcher counts; for people, never summed by.
         user: who began the run, as the system counts users; None where that is not known.
         stopped: the policy of the guard by which it ended.
+        metrics: numbers that the program reports, by name; None takes one back.
     """
 
     kind: EventKind
@@ -399,6 +404,9 @@ class TrainingEvent:
     writer: str
     experiment: str | None = None
     team: str | None = None
+    slurm_account: str | None = None
+    slurm_partition: str | None = None
+    slurm_job_id: str | None = None
     framework: str | None = None
     pid: int | None = None
     rank: int | None = None
@@ -425,3 +433,4 @@ class TrainingEvent:
     attempt: int | None = None
     user: int | None = None
     stopped: str | None = None
+    metrics: tuple[tuple[str, float | None], ...] | None = None

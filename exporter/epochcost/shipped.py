@@ -5,7 +5,6 @@ In a checkout they are those of the checkout, so that there is one copy of each.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +76,8 @@ def write(kind: str, out: Path) -> list[Path]:
     if differing:
         raise ShippedError(f"{differing[0]} exists and differs: move it away, or choose another --out")
     try:
+        import shutil
+
         out.mkdir(parents=True, exist_ok=True)
         return [Path(shutil.copy(file, out / file.name)) for file in files]
     except OSError as err:

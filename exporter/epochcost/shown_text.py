@@ -6,10 +6,10 @@ direction of writing, or is a formula to a spreadsheet.
 
 from __future__ import annotations
 
-import csv
-import hashlib
 import io
 from collections.abc import Iterable, Mapping, Sequence
+
+from epochcost.sha256 import sha256
 
 MAX_NAME = 200
 MAX_FIGURE = 1e24
@@ -39,12 +39,14 @@ def clean_name(text: str, most: int = MAX_NAME) -> str:
     """``text`` where it is a name, else its likeness with a digest: different names stay different."""
     if is_name(text, most):
         return text
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    digest = sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     return f"{printable(text[: most - 13])}-{digest}"
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
     """Rows as CSV with a line of titles; None is empty. No text of others is run by a spreadsheet."""
+    import csv
+
     out = io.StringIO(newline="")
     writer = csv.DictWriter(out, columns, lineterminator="\n")
     writer.writeheader()

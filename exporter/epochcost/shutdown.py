@@ -6,7 +6,7 @@ import queue
 import signal
 import threading
 
-BEAT_SECONDS = 0.5
+BEAT_SECONDS = 1.0
 
 
 class Ending:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -170,7 +169,7 @@ def replaced(
         OSError: when it cannot be written.
     """
     name, at = os.fspath(path), {"src_dir_fd": directory, "dst_dir_fd": directory}
-    aside = os.path.join(os.path.dirname(name), f".{secrets.token_hex(8)}.tmp")  # noqa: PTH118, PTH120 - each second
+    aside = os.path.join(os.path.dirname(name), f".{os.urandom(8).hex()}.tmp")  # noqa: PTH118, PTH120 - each second
     try:
         fd = os.open(aside, _ASIDE, mode, dir_fd=directory)
     except OSError as err:

@@ -332,7 +332,9 @@ class Simulated:
 
     def _sample(self, sample: GpuSample, *, quiet: bool) -> GpuSample:
         if quiet and sample.readable:
-            return replace(sample, utilization_ratio=0.0, power_watts=0.27 * self.life.machine.kind.watts_per_gpu)
+            watts = 0.27 * self.life.machine.kind.watts_per_gpu
+            sm = None if sample.sm_active_ratio is None else 0.0
+            return replace(sample, utilization_ratio=0.0, sm_active_ratio=sm, power_watts=watts)
         return replace(sample, utilization_ratio=0.0) if self._is("lying") and sample.readable else sample
 
     def _owners(self, snapshot: Snapshot) -> tuple[GpuOwner, ...]:

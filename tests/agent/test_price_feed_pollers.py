@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import pytest
+
 from epochcost.agent.price_feed import PriceFeed
 from epochcost.model import Price, PriceKey, PriceStep, PurchaseOption
 from epochcost.prices.followed_poller import FollowedPoller
 from epochcost.prices.quote import NodePrice
+from epochcost.prices.remote import LaterError, retry_after_seconds
 
 NOW = 1_795_000_000.0
 KEY = PriceKey("aws", "us-east-1", "", "p5.48xlarge", PurchaseOption.ON_DEMAND)
@@ -42,3 +45,28 @@ def test_two_that_say_the_same_are_both_heard() -> None:
     feed = PriceFeed(TwoPollers(4.0, 4.0, 4.0), 60.0, lambda: NOW)
     assert [feed.ask() for _ in range(3)] == [True, True, True]
     assert feed.health.contradictions == 0
+
+
+class Busy:
+    """A poller that has too many questions."""
+
+    def fetch(self, now: float) -> NodePrice:
+        raise LaterError("HTTP 503: too many questions at once", 5.0)
+
+
+def test_a_poller_that_asks_for_time_is_given_it_and_no_two_agents_come_back_together() -> None:
+    feed = PriceFeed(Busy(), 60.0, lambda: NOW)
+    assert not feed.ask()
+    pauses = {feed.pause_after_failure(2.0) for _ in range(100)}
+    assert len(pauses) > 90
+    assert min(pauses) >= 5.0
+    assert max(pauses) <= 15.0
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [({"retry-after": "5"}, 5.0), ({"retry-after": "999999"}, 60.0), ({"retry-after": "-5"}, 0.0), ({}, 0.0),
+     ({"retry-after": "Wed, 26 Nov 2026 20:00:00 GMT"}, 0.0), ({"retry-after": "1" * 30}, 0.0)],
+)  # fmt: skip
+def test_what_a_poller_asks_for_is_bounded(said: dict[str, str], seconds: float) -> None:
+    assert retry_after_seconds(said) == seconds

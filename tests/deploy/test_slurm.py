@@ -1,194 +1,62 @@
-"""A real Slurm of one node with two GPUs, the shipped prolog and epilog, real trainings and a real agent."""
+"""A real Slurm of two nodes, the shipped prolog and epilog, real trainings and a real agent on each node."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import shutil
-import socket
 import subprocess
-import sys
-import tempfile
-import textwrap
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tests.agent.test_agent_process import AgentProcess
+import yaml
 from tests.deploy.conftest import ROOT
+from tests.deploy.slurm_cluster import SBIN, Slurm, two_nodes
 from tests.waiting import wait_for
 
 from epochcost.demo.programs import free_port
 
-SBIN = Path("/usr/sbin")
-CONF = """\
-ClusterName=lab
-SlurmctldHost={host}(127.0.0.1)
-SlurmUser=root
-SlurmctldPort={ctl}
-SlurmdPort={node}
-AuthType=auth/munge
-AuthInfo=socket={home}/munge/munge.sock
-CryptoType=crypto/munge
-StateSaveLocation={home}/state
-SlurmdSpoolDir={home}/spool
-SlurmctldPidFile={home}/slurmctld.pid
-SlurmdPidFile={home}/slurmd.pid
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-JobAcctGatherType=jobacct_gather/none
-SelectType=select/cons_tres
-SelectTypeParameters=CR_Core
-GresTypes=gpu
-ReturnToService=2
-MpiDefault=none
-SwitchType=switch/none
-Prolog={scripts}/prolog.sh
-Epilog={scripts}/epilog.sh
-TaskProlog={scripts}/task_prolog.sh
-PrologFlags=Alloc
-PropagateResourceLimits=NONE
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=1000 Gres=gpu:2 State=UNKNOWN
-PartitionName=gpu Nodes={host} Default=YES MaxTime=INFINITE State=UP OverSubscribe=FORCE:4
-"""
-TRAINING = """
-import os, sys, time, epochcost
-epochs = int(sys.argv[1])
-stuck = len(sys.argv) > 2 and not int(os.environ.get("SLURM_RESTART_COUNT", "0"))
-with epochcost.run(experiment="slurm", epochs=epochs) as run:
-    for epoch in run.epochs():
-        if stuck and epoch == 2:
-            time.sleep(300)  # until Slurm ends the job
-        for batch in run.batches(range(5)):
-            pass
+HETEROGENEOUS = """\
+#SBATCH --ntasks=1 --partition=gpu --gres=gpu:1 --mem=10 --account=physics
+#SBATCH hetjob
+#SBATCH --ntasks=2 --partition=spare --gres=gpu:1 --mem=10
 """
 
 
-@dataclass
-class Slurm:
-    """A controller and a node that accept jobs."""
-
-    home: Path
-    environ: dict[str, str]
-    events: Path
-
-    def run(self, *command: str) -> str:
-        done = subprocess.run(command, env=self.environ, capture_output=True, text=True, check=False, timeout=60)
-        assert done.returncode == 0, f"{command}: {done.stderr}"
-        return done.stdout
-
-    def submit(self, body: str, *flags: str) -> str:
-        script = self.home / f"job-{len(list(self.home.glob('job-*')))}.sh"
-        script.write_text(f"#!/bin/bash\n{textwrap.dedent(body)}\n")
-        return self.run(
-            "sbatch", "--parsable", "--gres=gpu:1", f"--output={self.home}/out-%j", *flags, str(script)
-        ).strip()
-
-    def state(self, job: str) -> str:
-        return self.run("scontrol", "show", "job", job).partition("JobState=")[2].split()[0]
-
-    def ended(self, job: str) -> None:
-        done = {"COMPLETED", "FAILED", "CANCELLED", "NODE_FAIL", "TIMEOUT"}
-        wait_for(lambda: self.state(job) in done, 120, f"the end of job {job} ({self.home}/out-{job})")
-        assert self.state(job) == "COMPLETED", (self.home / f"out-{job}").read_text()
-
-    def runs(self) -> dict[str, list[dict[str, Any]]]:
-        """Event lines by run."""
-        found: dict[str, list[dict[str, Any]]] = {}
-        for file in sorted((self.events.parent / "users").glob("*/*.jsonl")):
-            for line in map(json.loads, file.read_text().splitlines()):
-                found.setdefault(line["run"], []).append(line)
-        return found
-
-
 @pytest.fixture(scope="module")
-def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
-    home = Path(tempfile.mkdtemp(prefix="epochcost-agent-"))  # where other users may go
-    home.chmod(0o755)
-    flags = ("--gpus.source=none", "--price.usd-per-hour=3600", f"--events.user-dirs={home}/users/*")
-    started = AgentProcess(home, *flags).up()
-    yield started
-    started.end(15)
-    shutil.rmtree(home)
-
-
-@pytest.fixture(scope="module")
-def slurm(tmp_path_factory: pytest.TempPathFactory, agent: AgentProcess) -> Iterator[Slurm]:
+def slurm() -> Iterator[Slurm]:
     if os.geteuid() != 0 or not (SBIN / "slurmctld").exists():
         pytest.skip("needs root and Debian's slurm-wlm")
-    home = Path("/tmp") / f"epochcost-slurm-{os.getpid()}"  # munge wants short paths, of root alone
-    for folder in ("munge", "state", "spool", "gpus"):
-        (home / folder).mkdir(parents=True, mode=0o755)
-    (home / "train.py").write_text(TRAINING)
-    ctl, node = free_port("127.0.0.1", 0), free_port("127.0.0.1", 0)
-    text = CONF.format(
-        host=socket.gethostname().partition(".")[0], home=home, ctl=ctl, node=node, cpus=os.cpu_count(), scripts=home
-    )
-    into = f"EPOCHCOST_JOB_LOG='tee -a {home}/job-costs' PATH=$PATH:{Path(sys.executable).parent}"
-    url = f"EPOCHCOST_AGENT_URL=http://127.0.0.1:{agent.port}"
-    settings = f"export EPOCHCOST_SLURM_DIR={home}/held EPOCHCOST_USERS_DIR={agent.events.parent}/users {url} {into}\n"
-    for script in (ROOT / "deploy" / "slurm").glob("*.sh"):
-        shebang, rest = script.read_text().split("\n", 1)
-        (home / script.name).write_text(f"{shebang}\n{settings}{rest}")
-        (home / script.name).chmod(0o755)
-    (home / "slurm.conf").write_text(text)
-    for gpu in ("gpu0", "gpu1"):
-        subprocess.run(["mknod", home / "gpus" / gpu, "c", "1", "3"], check=True)
-    (home / "gres.conf").write_text(f"AutoDetect=off\nName=gpu File={home}/gpus/gpu[0-1]\n")
-    (home / "munge" / "key").write_bytes(os.urandom(128))
-    (home / "munge" / "key").chmod(0o400)
-    environ = {**os.environ, "SLURM_CONF": str(home / "slurm.conf"), "PYTHONPATH": str(ROOT / "exporter")}
-    munge = home / "munge"
-    commands = (
-        [SBIN / "munged", "-F", "-f", f"--socket={munge}/munge.sock", f"--key-file={munge}/key",
-         f"--pid-file={munge}/pid", f"--log-file={munge}/log", f"--seed-file={munge}/seed"],
-        [SBIN / "slurmctld", "-D"],
-        [SBIN / "slurmd", "-D"],
-    )  # fmt: skip
-    programs = []
-    try:
-        for command in commands:
-            with (home / f"{Path(command[0]).name}.log").open("wb") as log:  # type: ignore[arg-type]
-                programs.append(subprocess.Popen(command, env=environ, stdout=log, stderr=log))  # type: ignore[arg-type]
-            if len(programs) == 1:
-                wait_for((munge / "munge.sock").exists, what="munged")
-        it = Slurm(home, environ, agent.events)
-        ready = ["sinfo", "-h", "-o", "%T"]
-
-        def idle() -> bool:
-            done = subprocess.run(ready, env=environ, capture_output=True, text=True, check=False)
-            return done.stdout.strip() == "idle"
-
-        wait_for(idle, 60, f"the node being idle ({home}/slurmd.log, slurmctld.log)")
+    with two_nodes() as it:
         yield it
-    finally:
-        for program in reversed(programs):
-            program.terminate()
-            program.wait(20)
-        shutil.rmtree(home, ignore_errors=True)
 
 
 def train(slurm: Slurm, epochs: int = 2) -> str:
-    return f"{sys.executable} {slurm.home}/train.py {epochs}"
+    return f"PYTHONPATH={slurm.home}/lib /usr/bin/python3 {slurm.home}/train.py {epochs}"
+
+
+def found(pattern: str, file: Path) -> bool:
+    return file.exists() and re.search(pattern, file.read_text()) is not None
 
 
 def test_two_trainings_one_after_the_other_in_one_job_are_two_runs_of_it(slurm: Slurm) -> None:
     job = slurm.submit(f"{train(slurm)} && {train(slurm, 3)}")
     slurm.ended(job)
-    runs = {name: lines for name, lines in slurm.runs().items() if any(line.get("job") == job for line in lines)}
+    runs = slurm.of_job(job)
     assert len(runs) == 2
     ends = sorted(max(float(str(line["epoch"])) for line in lines if "epoch" in line) for lines in runs.values())
     assert ends == [2, 3]
 
 
 def test_the_epilog_frees_what_the_prolog_wrote(slurm: Slurm) -> None:
-    job = slurm.submit(f"cat {slurm.home}/held/*; {train(slurm)}")
+    job = slurm.submit(f"cat {slurm.home}/held-one/*; {train(slurm)}")
     slurm.ended(job)
     assert f"{job} root" in (slurm.home / f"out-{job}").read_text()
-    wait_for(lambda: not "".join(f.read_text() for f in (slurm.home / "held").iterdir()), what="the epilog")
+    wait_for(lambda: not "".join(f.read_text() for f in (slurm.home / "held-one").iterdir()), what="the epilog")
 
 
 def test_tasks_of_an_array_are_runs_of_their_own(slurm: Slurm) -> None:
@@ -201,62 +69,61 @@ def test_tasks_of_an_array_are_runs_of_their_own(slurm: Slurm) -> None:
     assert wait_for(lambda: len(tasks()) == 2 and tasks(), 90, "the ends of both") == {f"{job}_0", f"{job}_1"}
 
 
-def test_a_requeued_job_goes_on_with_its_run_as_its_next_attempt(slurm: Slurm, agent: AgentProcess) -> None:
+def test_the_epilog_of_an_arrays_task_which_is_not_told_so_finds_its_run(slurm: Slurm) -> None:
+    job = slurm.submit(f"{train(slurm)}; sleep 3", "--array=5-6")
+    costs = slurm.home / "job-costs-one"
+    for task in (5, 6):
+        said = rf"job \d+: run {job}_{task}, finished, .*\$\d+\.\d\d"
+        wait_for(partial(found, said, costs), 60, f"task {task}'s line")
+
+
+def test_a_requeued_job_goes_on_with_its_run_as_its_next_attempt(slurm: Slurm) -> None:
     job = slurm.submit(f"{train(slurm, 3)} stuck", "--requeue")
 
-    def mine() -> dict[str, list[dict[str, Any]]]:
-        return {run: lines for run, lines in slurm.runs().items() if any(x.get("job") == job for x in lines)}
-
     def halfway() -> bool:
-        return any(x["ev"] == "epoch_end" and x["epoch"] == 2 for lines in mine().values() for x in lines)
+        return any(x["ev"] == "epoch_end" and x["epoch"] == 2 for lines in slurm.of_job(job).values() for x in lines)
 
     wait_for(halfway, 60, "two epochs of the first attempt")
-    before = list(mine())
+    before = list(slurm.of_job(job))
     slurm.run("scontrol", "requeue", job)
     wait_for(lambda: slurm.state(job) == "PENDING", 60, "the job being requeued")
+    # This Slurm fails an attempt that begins while the one before is being cleared away.
+    gone = ["pgrep", "-f", rf"slurmstepd: \[{job}\."]
+    wait_for(
+        lambda: subprocess.run(gone, capture_output=True, check=False).returncode == 1, 60, "its first attempt's end"
+    )
     slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now")
     slurm.ended(job)
-    assert list(mine()) == before
+    assert list(slurm.of_job(job)) == before
     (run,) = before
-    assert any(x.get("attempt") == 1 for x in mine()[run])
+    assert any(x.get("attempt") == 1 for x in slurm.of_job(job)[run])
 
     def info() -> str:
-        return next((x for x in agent.get("/metrics")[1].splitlines() if "run_info{" in x and f'run="{run}"' in x), "")
+        return "".join(slurm.series("run_info", run))
 
     wait_for(lambda: f'launcher_job="{job}"' in info() and 'attempt="1"' in info(), what="the attempt in run_info")
 
     def figures(name: str) -> list[float]:
-        text = agent.get("/metrics")[1].splitlines()
-        return [float(x.split()[-1]) for x in text if x.startswith(f"epochcost_{name}{{") and f'run="{run}"' in x]
+        return [float(line.split()[-1]) for line in slurm.series(name, run)]
 
     wait_for(lambda: figures("run_epochs_total") == [5.0], what="2 epochs of the first attempt and 3 of the second")
     assert figures("run_lost_epochs_total") == [2.0]
     assert figures("run_useful_epochs") == [3.0]
 
 
-def test_each_user_reports_into_a_directory_of_his_own_and_cannot_see_the_others(
-    slurm: Slurm, agent: AgentProcess
-) -> None:
-    out = slurm.home / "nobodys"
-    out.mkdir()
-    shutil.chown(out, "nobody")
-    shutil.copytree(ROOT / "exporter" / "epochcost", slurm.home / "lib" / "epochcost")  # where nobody may read
-    run = f"PYTHONPATH={slurm.home}/lib /usr/bin/python3 {slurm.home}/train.py 2"
+def test_each_user_reports_into_a_directory_of_his_own_and_cannot_see_the_others(slurm: Slurm) -> None:
     job = slurm.submit(train(slurm))
-    flags = ("--uid=nobody", "--chdir=/tmp", f"--output={out}/log")
-    other = slurm.submit(f"ls {agent.events.parent}/users/root || echo refused; {run}", *flags)
+    other = slurm.submit(f"ls {slurm.users()}/root || echo refused; {train(slurm)}", *slurm.as_nobody())
     slurm.ended(job)
     wait_for(lambda: slurm.state(other) in {"COMPLETED", "FAILED"}, 60, "nobody's job")
-    assert slurm.state(other) == "COMPLETED", (out / "log").read_text()
-    users = agent.events.parent / "users"
-    assert {(folder.name, folder.stat().st_mode & 0o777, folder.owner()) for folder in users.iterdir()} == {
+    assert slurm.state(other) == "COMPLETED", (slurm.home / "nobodys" / f"out-{other}").read_text()
+    assert {(folder.name, folder.stat().st_mode & 0o777, folder.owner()) for folder in slurm.users().iterdir()} == {
         ("root", 0o700, "root"), ("nobody", 0o700, "nobody"),
     }  # fmt: skip
-    assert "refused" in (out / "log").read_text()
+    assert "refused" in (slurm.home / "nobodys" / f"out-{other}").read_text()
 
     def owned() -> bool:
-        lines = [x for x in agent.get("/metrics")[1].splitlines() if x.startswith("epochcost_run_info{")]
-        return any(f'launcher_job="{other}"' in x and 'owner_user="nobody"' in x for x in lines)
+        return any('owner_user="nobody"' in line for line in slurm.series("run_info", other))
 
     wait_for(owned, what="nobody's run, shown as nobody's")
 
@@ -264,6 +131,103 @@ def test_each_user_reports_into_a_directory_of_his_own_and_cannot_see_the_others
 def test_the_epilog_says_what_the_job_cost(slurm: Slurm) -> None:
     job = slurm.submit(f"{train(slurm)} && {train(slurm, 3)} && sleep 3")
     slurm.ended(job)
-    costs = slurm.home / "job-costs"
+    costs = slurm.home / "job-costs-one"
     said = wait_for(lambda: costs.exists() and f"job {job}: 2 runs" in costs.read_text() and costs.read_text(), 30)
     assert re.search(rf"job {job}: 2 runs, \$\d+\.\d\d on this machine", said)
+
+
+def test_a_job_on_two_nodes_is_one_run_with_a_part_on_each(slurm: Slurm) -> None:
+    job = slurm.submit(f"srun env {train(slurm, 3)}", "--partition=wide", "--nodes=2", "--ntasks-per-node=1")
+    slurm.ended(job)
+    assert list(slurm.of_job(job)) == list(slurm.of_job(job, "two")) == [f"{job}.0"]
+    parts_are_right(slurm, job, f"{job}.0", world=2, partitions={"one": "wide", "two": "wide"}, epochs=3)
+
+
+def test_components_of_a_heterogeneous_job_are_one_job_each_machine_in_its_own_partition(slurm: Slurm) -> None:
+    job = slurm.submit(f"srun --het-group=0,1 env {train(slurm, 3)}", head=HETEROGENEOUS)
+    slurm.ended(job)
+    assert list(slurm.of_job(job)) == list(slurm.of_job(job, "two")) == [f"{job}.0"]
+    parts_are_right(slurm, job, f"{job}.0", world=3, partitions={"one": "gpu", "two": "spare"}, epochs=3)
+    for node in slurm.agents:
+        assert 'slurm_account="physics"' in "".join(slurm.series("run_info", f"{job}.0", node))
+
+
+def parts_are_right(slurm: Slurm, job: str, run: str, *, world: int, partitions: dict[str, str], epochs: int) -> None:
+    """One run of one job: rank 0 counts on its machine alone, dollars are counted on each."""
+    for node, partition in partitions.items():
+        facts = f'launcher_job="{job}"', f'nodes="{len(partitions)}"', f'world="{world}"'
+        (info,) = wait_for(partial(slurm.series, "run_info", run, node), what=f"the run on node {node}")
+        assert not [fact for fact in (*facts, f'slurm_partition="{partition}"') if fact not in info], info
+        assert wait_for(partial(slurm.series, "run_cost_usd_total", run, node), what="its dollars")
+    wait_for(lambda: [x.split()[-1] for x in slurm.series("run_epochs_total", run)] == [f"{epochs}.0"], what="epochs")
+    assert slurm.series("run_epochs_total", run, "two") == []
+
+
+def test_a_step_of_each_component_is_a_run_of_the_same_job_and_each_nodes_epilog_knows_it(slurm: Slurm) -> None:
+    each = " & ".join(f"srun --het-group={group} env {train(slurm, 2 + group)}" for group in (0, 1))
+    job = slurm.submit(f"{each} & wait; sleep 3", head=HETEROGENEOUS)
+    slurm.ended(job)
+    runs = {**slurm.of_job(job), **slurm.of_job(job, "two")}
+    assert sorted(runs) == [f"{job}.0", f"{job}.1"]
+    assert all(any(line["ev"] == "end" and line["status"] == "finished" for line in lines) for lines in runs.values())
+    for node in slurm.agents:
+        costs = slurm.home / f"job-costs-{node}"
+        wait_for(
+            partial(found, rf"job {job}: run {job}\.[01], finished, .*\$\d+\.\d\d", costs), 30, f"epilog of {node}"
+        )
+    assert not [x for node in slurm.agents for x in (slurm.home / f"held-{node}").iterdir() if x.read_text()]
+
+
+@pytest.mark.parametrize("inside", ["array", "het"])
+def test_a_job_submitted_from_inside_of_another_is_a_job_of_its_own(slurm: Slurm, inside: str) -> None:
+    """Although it inherits the other one's variables."""
+    inner = slurm.home / f"inner-{inside}.sh"
+    inner.write_text(f"#!/bin/bash\n{train(slurm)}\n")
+    flags, head = (("--array=3-3",), "#SBATCH --gres=gpu:1") if inside == "array" else ((), HETEROGENEOUS)
+    submits = f"sbatch --parsable --gres=gpu:1 --output={slurm.home}/inner-%j {inner} >{slurm.home}/inner-{inside}"
+    outer = slurm.submit(f"{submits}; {train(slurm, 3)}", *flags, head=head)
+    wait_for(lambda: (slurm.home / f"inner-{inside}").exists() and slurm.state(outer) == "COMPLETED", 90, "the outer")
+    job = (slurm.home / f"inner-{inside}").read_text().strip()
+    slurm.ended(job)
+    name = f"{outer}_3" if inside == "array" else outer
+    if inside == "het":
+        assert (list(slurm.of_job(job)), list(slurm.of_job(name))) == ([job], [name])
+    else:  # Slurm leaves the array's variables to it: on one node it is told apart by what is reported there
+        assert len(slurm.of_job(name)) == 2
+
+
+def test_dollars_by_account_partition_and_user_join_with_what_slurm_says(slurm: Slurm, tmp_path: Path) -> None:
+    """By a real Prometheus with the shipped rules."""
+    targets = [f"127.0.0.1:{agent.port}" for agent in slurm.agents.values()]
+    config = {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "rule_files": [f"{ROOT}/prometheus/rules/epochcost-*.yml"],
+        "scrape_configs": [{"job_name": "agents", "static_configs": [{"targets": targets}]}],
+    }
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
+    at = f"127.0.0.1:{free_port('127.0.0.1', 0)}"
+    command = ["prometheus", f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data"]
+    job = slurm.submit(f"srun --het-group=0,1 env {train(slurm, 3)} stuck", *slurm.as_nobody(), head=HETEROGENEOUS)
+    with (tmp_path / "log").open("wb") as log:
+        store = subprocess.Popen([*command, f"--web.listen-address={at}"], stdout=log, stderr=log)
+    try:
+        # Both are below the bill until five minutes of history are there, by the same part.
+        wait_for(lambda: rates(at).keys() == {"gpu", "spare"} and all(rates(at).values()), 120, "dollars by partition")
+        wait_for(lambda: rates(at)["gpu"] / rates(at)["spare"] == pytest.approx(2, rel=0.05), 120, "twice the price")
+        queue = slurm.run("squeue", "-h", "-t", "RUNNING", "-o", "%a %P %u").splitlines()
+        assert {("physics", "gpu", "nobody"), ("physics", "spare", "nobody")} == {tuple(row.split()) for row in queue}
+    finally:
+        store.terminate()
+        store.wait(20)
+        slurm.run("scancel", job)
+
+
+def rates(at: str) -> dict[str, float]:
+    """Dollars an hour of account physics and user nobody by partition."""
+    query = 'sum by (partition) (slurm:epochcost_cost_usd_per_hour:rate5m{account="physics", user="nobody"})'
+    try:
+        with urllib.request.urlopen(f"http://{at}/api/v1/query?{urllib.parse.urlencode({'query': query})}") as answer:
+            result = json.load(answer)["data"]["result"]
+    except OSError:
+        return {}
+    return {series["metric"]["partition"]: float(series["value"][1]) for series in result}

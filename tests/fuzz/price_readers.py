@@ -24,7 +24,7 @@ from epochcost.poller.poller_settings import PollerSettings
 from epochcost.prices.aws.aws_bulk import linux_rows, parse_facts
 from epochcost.prices.aws.aws_client import listed
 from epochcost.prices.aws.aws_on_demand import hourly_rows, one_price, readable_facts
-from epochcost.prices.aws.aws_spot import readable_rows, refused_rows, spot_prices, zone_ids
+from epochcost.prices.aws.aws_spot import readable, refused_rows, spot_prices, zone_ids
 from epochcost.prices.clean_catalogue import clean
 from epochcost.prices.gcp.gcp_machines import read as read_sku
 from epochcost.prices.gcp.gcp_skus import RateError, Rates
@@ -80,7 +80,7 @@ def _document(data: bytes) -> dict[str, Any]:
 
 
 def _on_demand(data: bytes) -> None:
-    rows = list(hourly_rows([_document(data)], "p4d"))
+    rows = list(hourly_rows([_document(data)], "p4d", []))
     one_price(rows[:1], {})
 
 
@@ -90,7 +90,7 @@ def _spot(data: bytes) -> None:
     for row in rows:
         if isinstance(row.get("Timestamp"), int):
             row["Timestamp"] = datetime.fromtimestamp(row["Timestamp"] % 2**31, timezone.utc)
-    rows, _ = readable_rows(rows, "us-east-1", ("p4d.24xlarge",))
+    rows, _ = readable(rows, "us-east-1")
     list(spot_prices(rows, "us-east-1", ("p4d.24xlarge",), NOW))
     list(refused_rows(rows, "us-east-1", ("p4d.24xlarge",)))
     zone_ids(rows, "us-east-1")
@@ -103,7 +103,7 @@ def _types(data: bytes) -> None:
 
 def _bulk(data: bytes) -> None:
     lines = iter(data.splitlines(keepends=True))
-    for rows in linux_rows(lines, "us-east-1", ("p4d.24xlarge",), set()).values():
+    for rows in linux_rows(lines, "us-east-1", ("p4d.24xlarge",), set(), []).values():
         for row in rows:
             parse_facts(row)
 

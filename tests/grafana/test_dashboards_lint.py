@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import re
+from functools import cache
 from pathlib import Path
 
 import promql_parser
 import pytest
 import yaml
+from tests.each import each
 from tests.grafana.boards import DASHBOARDS, ROOT, panels, queries
 from tests.grafana.scenarios import FLEETS
 from tests.prometheus.rule_files import series_used
@@ -17,18 +19,19 @@ from epochcost.demo.rules_for_replay import every_rule
 from epochcost.model import State
 from epochcost.palette import PALETTE
 
-BOARDS = pytest.mark.parametrize("board", DASHBOARDS.values(), ids=DASHBOARDS.keys())
-PANELS = pytest.mark.parametrize("panel", [p for b in DASHBOARDS.values() for p in panels(b)], ids=lambda p: p["title"])
-QUERIES = pytest.mark.parametrize("query", list(queries()), ids=str)
+BOARDS = each("board", DASHBOARDS.values(), called=lambda board: board["title"])
+PANELS = each("panel", [p for b in DASHBOARDS.values() for p in panels(b)], called=lambda p: p["title"])
+QUERIES = each("query", queries())
 CORE = {"stat", "timeseries", "table", "bargauge", "gauge", "state-timeline", "xychart", "heatmap", "text", "alertlist"}
 UNITS = {
     "currencyUSD", "suffix:$/h", "suffix:$/GPU-hour", "percentunit", "s", "m", "dtdhms", "short", "none",
     "suffix:steps/s", "suffix:events/s", "suffix:epochs", "suffix:x", "watt", "celsius", "Bps",
-    "kwatth",
+    "kwatth", "suffix:GPUs",
 }  # fmt: skip
 NAMES = {
     "state", "run", "phase", "gpu", "purchase_option", "zone", "instance_type", "offer", "setup", "source", "group",
-    "collector", "result", "experiment", "sm", "reason", "xid", "type", "call", "form", "credit",
+    "collector", "result", "experiment", "sm", "reason", "xid", "type", "call", "form", "credit", "metric", "owner",
+    "short",
 }  # fmt: skip
 """Labels whose values are words that a reader of the project knows."""
 NOT_OURS = {
@@ -53,6 +56,7 @@ def test_the_files_are_what_the_code_builds():
 def test_uids_never_change():
     assert {name: board["uid"] for name, board in DASHBOARDS.items()} == {
         "compare": "epochcost-compare",
+        "finance": "epochcost-finance",
         "fleet": "epochcost-fleet",
         "health": "epochcost-health",
         "market": "epochcost-market",
@@ -152,6 +156,7 @@ def test_rates_are_taken_of_counters_over_grafanas_interval(query):
         assert window in ("$__rate_interval", "$__range")
 
 
+@cache
 def _known_metrics() -> set[str]:
     fleet = FLEETS["many"]
     simulated = {name for t in (600.0, 12_000.0, 20_000.0) for name, _, _ in fleet.samples(t)}
@@ -190,7 +195,7 @@ def test_every_state_has_a_colour_wherever_states_are_shown():
         for panel in panels(board)
         if any(t["legendFormat"] == "{{state}}" for t in panel["targets"])
     ]
-    assert len(shown) == 6
+    assert len(shown) == 7
     assert all({s.value for s in State} <= names for names in shown)
 
 

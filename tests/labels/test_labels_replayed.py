@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from tests.each import each
 from tests.grafana.boards import Asked, queries
 from tests.grafana.scenarios import CPU_ONLY, DESK, FLEETS, G5, LEFT_ON, RUNS, U
 from tests.grafana.simulated_fleet import Sample, SimulatedFleet, SimulatedRun, Stretch
@@ -133,15 +134,15 @@ def of_cluster(world: World, expr: str, cluster: str) -> dict[tuple[tuple[str, s
     }
 
 
-@pytest.mark.parametrize("expr", FIGURES)
-@pytest.mark.parametrize(("name", "cluster"), OTHERS, ids=str)
-def test_every_figure_is_that_of_the_plain_scrape(world: World, name: str, cluster: str, expr: str) -> None:
+@each("expr", FIGURES)
+def test_every_figure_is_that_of_the_plain_scrape(world: World, expr: str) -> None:
     plain = of_cluster(world, expr, CLUSTERS["plain"][0])
     assert plain
-    assert of_cluster(world, expr, cluster) == pytest.approx(plain, rel=1e-9), name
+    for name, cluster in OTHERS:
+        assert of_cluster(world, expr, cluster) == pytest.approx(plain, rel=1e-9), name
 
 
-@pytest.mark.parametrize("query", list(queries()), ids=str)
+@each("query", queries())
 def test_every_panel_answers_in_every_cluster_as_in_the_plain_one(world: World, query: Asked) -> None:
     plain = instant(world.url, query.filled(**CHOSEN, cluster=CLUSTERS["plain"][0]), world.now)
     for name, cluster in OTHERS:

@@ -23,7 +23,7 @@ def test_a_run_told_by_a_shell_script(tmp_path: Path):
         event start experiment=char-lm epochs=2 batch_size=20 gpus=0,1 --pid $$
         event phase phase=train epoch=0
         event epoch_end epoch=1 step=50
-        event progress epoch=1.5 step=75 memory_peak_bytes=9000000000
+        event progress epoch=1.5 step=75 memory_peak_bytes=9000000000 metrics.loss=0.31 metrics.val/acc=-1
         event end
     """
     subprocess.run(["sh", "-ec", script], env=environment(tmp_path, PYTHON=sys.executable), check=True)
@@ -31,6 +31,7 @@ def test_a_run_told_by_a_shell_script(tmp_path: Path):
     assert kinds(lines) == ["start", "phase", "epoch_end", "progress", "end"]
     assert lines[0]["gpus"] == ["0", "1"]
     assert lines[-1]["status"] == "finished"
+    assert lines[3]["metrics"] == {"loss": 0.31, "val/acc": -1}
     (path,) = tmp_path.glob("*.jsonl")
     for raw in path.read_bytes().splitlines():
         line = parse_line(raw)
@@ -47,6 +48,9 @@ def test_a_run_told_by_a_shell_script(tmp_path: Path):
     (["progress", "--run", "a", "epoh=1"], "epoh: no such key; known: "),
     (["progress", "--run", "a", "epoch"], "'epoch' is not KEY=VALUE"),
     (["epoch_end", "--run", "a", "epoch=1.5"], "whole number of the epoch"),
+    (["progress", "--run", "a", "metrics.loss=nan"], "metrics.loss=nan: expected a finite number"),
+    (["progress", "--run", "a", "metrics.loss=low"], "metrics.loss=low: expected a finite number"),
+    (["progress", "--run", "a", "metrics.=1"], "metrics.=1: expected a finite number"),
     (["phase", "--run", "a", "phase=lunch"], "phase=lunch: expected one of startup, train"),
     (["lunch", "--run", "a"], "invalid choice: 'lunch'"),
 ])  # fmt: skip

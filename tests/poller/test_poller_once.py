@@ -13,11 +13,14 @@ from pathlib import Path
 
 import pytest
 from tests.poller.sources import ToldSource, price
+from tests.prices.json_server import Answer, JsonServer
+from tests.prices.test_runpod import gpu as runpod_gpu
 
 from epochcost.cli import main
 from epochcost.model import InstanceFacts
 from epochcost.poller.once import COLUMNS, Filter, Look, age, run_once
 from epochcost.poller.poller_settings import PollerSettings
+from epochcost.poller.remedies import with_remedy
 from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Source, Want, Wanted
 
 NOW = 1_795_000_000.0
@@ -205,6 +208,117 @@ def test_without_anything_configured_a_line_for_each_source_says_what_to_set() -
         "azure", "lambda", "runpod", "vast", "oci", "owned",
     }  # fmt: skip
     assert all("--" in line for line in said)
+    assert any(line.startswith("note: nobody was asked") for line in said)
+
+
+ALL_ASKED = (
+    *("--aws.regions", "us-east-1", "--aws.instance-types", "p5.48xlarge"),
+    *("--azure.regions", "eastus", "--azure.instance-types", "Standard_NC4as_T4_v3"),
+    *("--gcp.regions", "us-central1", "--gcp.machine-types", "a2-highgpu-1g"),
+    *("--vast.instance-types", "1x H100 SXM", "--runpod.instance-types", "1x H100 SXM"),
+    *("--oci.instance-types", "BM.GPU.H100.8"),
+)
+KEYS = ("lambda", "digitalocean", "runpod", "vast", "gcp")
+HTTP_SOURCES = {"aws", "aws_spot", "azure", "gcp", "vast", "vast_rented", "runpod", "lambda", "digitalocean", "oci"}
+
+
+def newcomer(tmp_path: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """The command on a machine without credentials, whose only way out is a proxy where nobody listens."""
+    env = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT / "exporter"),
+        "HOME": str(tmp_path),
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "NO_GCE_CHECK": "true",
+        "HTTPS_PROXY": "http://127.0.0.1:1",
+        "HTTP_PROXY": "http://127.0.0.1:1",
+        **environ,
+    }
+    line = [sys.executable, "-m", "epochcost", "prices", "--once", *arguments]
+    return subprocess.run(line, env=env, capture_output=True, text=True, timeout=120, check=False)
+
+
+def with_keys(tmp_path: Path) -> list[str]:
+    key = tmp_path / "key"
+    key.write_text("wrong-key-1234")
+    return [word for name in KEYS for word in (f"--{name}.api-key-file", str(key))]
+
+
+def kinds(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    """What was said of each source, by its name; one line each."""
+    lines = [line.split(": ", 2) for line in done.stderr.splitlines()]
+    assert len({line[1] for line in lines}) == len(lines), done.stderr
+    return {line[1]: f"{line[0]}: {line[2]}" for line in lines if len(line) > 2}
+
+
+def test_without_credentials_a_newcomer_reads_dated_prices_and_what_each_source_needs(tmp_path: Path) -> None:
+    done = newcomer(tmp_path)
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) > 20
+    said = kinds(done)
+    assert {name for name, why in said.items() if why.startswith("skipped")} == {
+        "owned", "lambda", "digitalocean", "aws", "gcp", "azure", "vast", "runpod", "oci",
+    }  # fmt: skip
+    assert all("--" in why or "AWS_ACCESS_KEY_ID" in why for why in said.values())
+    assert "--runpod.instance-types" in done.stderr.splitlines()[-1], "the last line is a command that needs no key"
+
+
+def test_without_a_network_each_source_is_one_line_with_the_remedy(tmp_path: Path) -> None:
+    secrets = {"AWS_ACCESS_KEY_ID": "AKIAX", "AWS_SECRET_ACCESS_KEY": "s3cr3t-of-mine"}
+    done = newcomer(tmp_path, *ALL_ASKED, *with_keys(tmp_path), **secrets)
+    assert done.returncode == 1
+    assert len(done.stdout.splitlines()) > 20, "what is known without one is printed all the same"
+    failed = {name: why for name, why in kinds(done).items() if why.startswith("failed")}
+    assert set(failed) == HTTP_SOURCES
+    assert all("check the network, and HTTPS_PROXY" in why for why in failed.values()), failed
+    assert "s3cr3t-of-mine" not in done.stderr
+    assert "wrong-key-1234" not in done.stderr
+
+
+def test_one_wrong_key_is_one_line_that_names_the_file_to_look_at(tmp_path: Path) -> None:
+    with JsonServer() as server:
+        server.on("/instance-types", Answer({"error": {"code": "global/invalid-api-key"}}, 401))
+        server.on("/graphql", Answer({"data": {"gpuTypes": [runpod_gpu()]}}))
+        done = newcomer(
+            tmp_path,
+            *("--prices.sources", "listed,lambda,runpod", "--runpod.instance-types", "1x H100 SXM"),
+            *("--lambda.url", server.url, "--runpod.url", f"{server.url}/graphql"),
+            *with_keys(tmp_path)[:2],
+            NO_PROXY="127.0.0.1",
+        )
+    assert done.returncode == 1
+    assert "H100" in done.stdout.splitlines()[1], "the prices of the others come first"
+    (said,) = (line for line in done.stderr.splitlines() if line.startswith("failed"))
+    assert "HTTP 401" in said
+    assert said.endswith(
+        "what to do: check the key in --lambda.api-key-file, and what it may do (docs/prices/lambda.md)"
+    )
+
+
+@pytest.mark.parametrize("columns", [80, 160])
+def test_a_given_width_is_kept_to_by_what_is_printed_and_what_is_said(tmp_path: Path, columns: int) -> None:
+    done = newcomer(tmp_path, *ALL_ASKED[4:8], COLUMNS=str(columns))
+    lines = [*done.stdout.splitlines(), *done.stderr.splitlines()]
+    assert max(map(len, lines)) <= columns
+
+
+@pytest.mark.parametrize(
+    ("sentence", "remedy"),
+    [
+        ("azure: GET prices.azure.com/x: HTTP 403: blocked", "no key is needed there"),
+        ("aws_spot: describe: HTTP 401 AuthFailure no", "check AWS_ACCESS_KEY_ID"),
+        ("aws: get_products: HTTP 400 RequestExpired", "set this machine's clock"),
+        ("vast_rented: GET console.vast.ai/x: HTTP 403: auth_error", "check the key in --vast.api-key-file"),
+        ("gcp: ListSkus: InvalidArgument: 400 API key not valid.", "check the key in --gcp.api-key-file"),
+        ("oci: GET x: HTTP 429; asks to wait 3600 s", "try again later"),
+    ],
+)
+def test_a_failure_ends_with_what_to_do(sentence: str, remedy: str) -> None:
+    assert with_remedy(sentence).startswith(f"{sentence}; what to do: {remedy}")
+
+
+def test_a_failure_that_nobody_here_can_mend_has_no_remedy() -> None:
+    assert with_remedy("azure: X in eastus: 2 rows match") == "azure: X in eastus: 2 rows match"
 
 
 def test_a_source_that_breaks_in_an_unforeseen_way_takes_no_other_along() -> None:

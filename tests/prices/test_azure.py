@@ -142,7 +142,8 @@ def test_a_size_is_asked_for_in_azures_own_case_and_priced_under_the_name_it_was
 @pytest.mark.parametrize(
     "size",
     [H100, T4, A100, "Standard_ND96isr_MI300X_v5", "Standard_NC24rs_v3", "Standard_D4s_v5", "Standard_E4-2s_v5",
-     "Standard_ND128isr_NDR_GB200_v6", "Standard_NV36adms_A10_v5", "Standard_NV6", "Standard_NCC40ads_H100_v5"],
+     "Standard_ND128isr_NDR_GB200_v6", "Standard_NV36adms_A10_v5", "Standard_NV6", "Standard_NCC40ads_H100_v5",
+     "Standard_NG8ads_V620_v1", "Standard_NV24ads_V710_v5"],
 )  # fmt: skip
 def test_azures_spelling_of_a_size_is_known_whatever_its_case(size: str) -> None:
     assert spelt(size.lower()) == spelt(size.upper()) == spelt(size) == size

@@ -116,7 +116,9 @@ def test_a_server_that_says_nothing_is_left_after_the_timeout(server: JsonServer
 def test_a_server_that_is_not_there_is_an_error_that_names_it(api: JsonApi) -> None:
     with JsonServer() as gone:
         pass
-    assert refused(api, f"{gone.url}/x").startswith(f"src: GET {gone.host}/x: request failed: ")
+    assert refused(api, f"{gone.url}/x").startswith(
+        f"src: GET {gone.host}/x: request failed, the host cannot be asked: "
+    )
 
 
 # --- answers ---
@@ -131,8 +133,8 @@ def test_a_server_that_is_not_there_is_an_error_that_names_it(api: JsonApi) -> N
         (b'{"price": 1e', "the answer is not JSON"),
         (b"\xff\xfe", "the answer is not JSON"),
         (b"[" * 100_000, "RecursionError"),
-        (b"[]", "the response is not a JSON object but a list"),
-        (b"null", "the response is not a JSON object but a NoneType"),
+        (b"[]", "the response has no JSON object but a list"),
+        (b"null", "the response has no JSON object but a NoneType"),
     ],
 )
 def test_an_answer_that_is_no_json_object_is_an_error(server: JsonServer, api: JsonApi, raw: bytes, said: str) -> None:

@@ -390,12 +390,10 @@ def test_a_time_is_read_as_botocore_reads_it(written: object) -> None:
 
 
 @pytest.mark.parametrize("written", ["", "yesterday", "2026-13-01T00:00:00Z", None])
-def test_a_time_that_is_none_is_refused_as_botocore_refuses_it(written: object) -> None:
-    with pytest.raises((ValueError, TypeError)) as ours:
-        aws_client._timestamp(written)
-    with pytest.raises((ValueError, TypeError)) as theirs:
+def test_what_is_no_time_is_none_and_costs_no_whole_answer(written: object) -> None:
+    assert aws_client._timestamp(written) is None
+    with pytest.raises((ValueError, TypeError)):
         botocore.utils.parse_timestamp(written)
-    assert ours.type is theirs.type
 
 
 def _clients() -> int:

@@ -248,6 +248,14 @@ def test_a_model_that_could_not_be_told_leaves_the_others_alone_and_is_said(serv
     assert found.problems == ("runpod: gpuTypes: only a part came: Something failed for one model",)
 
 
-def test_a_model_that_is_null_without_an_error_is_no_answer(server: JsonServer) -> None:
-    with pytest.raises(PriceSourceError, match="not an answer of RunPod's API: gpuTypes: None in it"):
-        fetch(server, [L4, None], ("secure", "1x L4"))
+def test_a_model_that_is_null_without_an_error_is_left_out_and_said(server: JsonServer) -> None:
+    server.on("/graphql", Answer({"data": {"gpuTypes": [L4, None]}}))
+    found = source(server).fetch(wanted("runpod", ("secure", "1x L4")), NOW)
+    assert dollars(found)["secure", "1x L4", ON_DEMAND] == 0.43
+    assert found.problems == ("runpod: 1 row left out: gpuTypes: None is not an object",)
+
+
+def test_a_spot_price_that_is_none_costs_no_price_on_demand(server: JsonServer) -> None:
+    found = fetch(server, [{**gpu(), "secureSpotPrice": "soon"}], ("secure", "1x H100 SXM"))
+    assert list(dollars(found)) == [("secure", "1x H100 SXM", ON_DEMAND)]
+    assert found.problems == ("runpod: 1x H100 SXM: secureSpotPrice: 'soon' is not a number",)

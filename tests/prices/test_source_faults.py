@@ -142,7 +142,7 @@ def test_a_fault_that_passes_costs_time_and_no_price(site: Site, fault: Answer) 
         (Answer({}, 500), "HTTP 500"),
         (Answer(b"<html>maintenance</html>"), "the answer is not JSON"),
         (Answer(b""), "the answer is not JSON"),
-        (Answer([]), "the response is not a JSON object but a list"),
+        (Answer([]), "the response has no JSON object but a list"),
         (Answer({"error": f"key {KEY} has expired"}, 401), "HTTP 401"),
         (Answer({"error": f"key {KEY} may not"}, 403), "HTTP 403"),
         (Answer({}), ""),

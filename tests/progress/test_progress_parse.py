@@ -49,6 +49,16 @@ def test_what_was_a_guess_is_taken_back_by_a_line_of_its_own():
     assert event(ev="retract").kind is EventKind.RETRACT
 
 
+def test_metrics_are_finite_numbers_under_clean_names_and_null_takes_one_back():
+    told = event(metrics={"loss": -0.31, "steps": 7, "acc": None}).metrics
+    assert told == (("loss", -0.31), ("steps", 7.0), ("acc", None))
+    names = [name for name, _ in event(metrics={"a\nb": 1, "x" * 99: 2, "val/loss": 3, "\ud800": 4}).metrics or ()]
+    assert all(name.isprintable() and len(name) <= 60 for name in names)
+    assert len(set(names)) == 4
+    assert names[2] == "val/loss"
+    assert event(metrics={}).metrics == ()
+
+
 def test_null_is_not_said_and_unknown_keys_are_nothing():
     assert event(epoch=None, gpus=None, colour="blue") == event()
     assert event(gpus=[]).gpus == ()
@@ -102,6 +112,14 @@ def test_null_is_not_said_and_unknown_keys_are_nothing():
         ({"v": None}, "v"),
         ({"v": "1"}, "v"),
         ({"v": True}, "v"),
+        ({"metrics": [0.5]}, "metrics"),
+        ({"metrics": 0.5}, "metrics"),
+        ({"metrics": {"loss": "0.5"}}, "metrics"),
+        ({"metrics": {"loss": True}}, "metrics"),
+        ({"metrics": {"loss": [0.5]}}, "metrics"),
+        ({"metrics": {"loss": 10**400}}, "metrics"),
+        ({"metrics": {"": 0.5}}, "metrics"),
+        ({"metrics": {f"m{n}": 1 for n in range(65)}}, "metrics"),
     ],
 )
 def test_a_line_with_a_value_that_cannot_be_is_malformed_and_the_key_is_named(keys: dict[str, Any], named: str):

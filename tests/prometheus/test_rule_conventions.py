@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import pytest
-import yaml
+from tests.each import each
 from tests.prometheus.rule_files import (
     ALERTS,
     RECORDINGS,
@@ -18,10 +17,13 @@ from tests.prometheus.rule_files import (
     every_rule,
     every_test,
     exported_names,
+    parsed,
     series_used,
 )
 
-BY_NAME: dict[str, Any] = {"ids": lambda rule: f"{rule.name}-{rule.severity}".rstrip("-")}
+from epochcost._version import __version__
+
+BY_NAME: dict[str, Any] = {"called": lambda rule: f"{rule.name}-{rule.severity}".rstrip("-")}
 EXPR_TESTS = [check for test in every_test() for check in test.get("promql_expr_test", ())]
 ALERT_NAMES = sorted({rule.name for rule in ALERTS})
 RUNBOOK_SECTIONS = ["## Meaning", "## Impact", "## Diagnosis", "## Mitigation"]
@@ -42,18 +44,18 @@ def alert_checks(name: str) -> list[list[tuple[int, list[dict]]]]:
     return found
 
 
-@pytest.mark.parametrize("rule", RECORDINGS, **BY_NAME)
+@each("rule", RECORDINGS, **BY_NAME)
 def test_a_recording_rule_is_named_by_level_metric_and_operation(rule: Rule) -> None:
     assert re.fullmatch(r"[a-z_]+:(epochcost_)?[a-z_]+:[a-z0-9_]+", rule.name)
     assert "_total" not in rule.name
 
 
-@pytest.mark.parametrize("rule", RECORDINGS, **BY_NAME)
+@each("rule", RECORDINGS, **BY_NAME)
 def test_a_recording_rule_has_a_test_that_expects_a_value_of_it(rule: Rule) -> None:
     assert any(rule.name in series_used(check["expr"]) and check["exp_samples"] for check in EXPR_TESTS)
 
 
-@pytest.mark.parametrize("rule", RECORDINGS, **BY_NAME)
+@each("rule", RECORDINGS, **BY_NAME)
 def test_a_recording_rule_is_explained_in_the_documentation(rule: Rule) -> None:
     assert f"`{rule.name}`" in (ROOT / "docs" / "rules.md").read_text()
 
@@ -68,7 +70,7 @@ def test_no_two_recording_rules_share_a_name() -> None:
     assert sorted(names) == sorted(set(names))
 
 
-@pytest.mark.parametrize("rule", every_rule(), **BY_NAME)
+@each("rule", every_rule(), **BY_NAME)
 def test_a_rule_reads_only_series_that_are_exported_or_recorded(rule: Rule) -> None:
     known = exported_names() | {recording.name for recording in RECORDINGS} | {"up"}
     users = {name for name in series_used(rule.body["expr"]) if name.startswith("epochcost:limit:")}
@@ -81,24 +83,24 @@ def test_promtool_tests_feed_only_series_that_are_exported() -> None:
     assert fed <= exported_names() | {"up"} | rows  # which users add
 
 
-@pytest.mark.parametrize("path", RULES, ids=lambda path: path.name)
+@each("path", RULES, called=lambda path: path.name)
 def test_a_group_has_at_most_twenty_rules(path) -> None:
-    assert all(len(group["rules"]) <= 20 for group in yaml.safe_load(path.read_text())["groups"])
+    assert all(len(group["rules"]) <= 20 for group in parsed(path)["groups"])
 
 
 def test_group_names_are_unique() -> None:
-    names = [group["name"] for path in RULES for group in yaml.safe_load(path.read_text())["groups"]]
+    names = [group["name"] for path in RULES for group in parsed(path)["groups"]]
     assert sorted(names) == sorted(set(names))
 
 
-@pytest.mark.parametrize("path", RULE_TESTS, ids=lambda path: path.name)
+@each("path", RULE_TESTS, called=lambda path: path.name)
 def test_a_promtool_test_says_that_its_figures_are_simulated_and_orders_its_groups(path) -> None:
     text = path.read_text()
     assert "simulated" in text.splitlines()[0]
     assert "group_eval_order" in text  # else promtool evaluates groups in random order
 
 
-@pytest.mark.parametrize("rule", ALERTS, **BY_NAME)
+@each("rule", ALERTS, **BY_NAME)
 def test_an_alert_has_a_short_name_a_severity_and_a_wait(rule: Rule) -> None:
     assert re.fullmatch(r"Epochcost([A-Z][a-z]+)+", rule.name)
     assert len(rule.name) <= 40
@@ -106,7 +108,7 @@ def test_an_alert_has_a_short_name_a_severity_and_a_wait(rule: Rule) -> None:
     assert rule.body["for"]
 
 
-@pytest.mark.parametrize("rule", ALERTS, **BY_NAME)
+@each("rule", ALERTS, **BY_NAME)
 def test_an_alert_says_what_and_where_what_it_costs_and_where_to_look(rule: Rule) -> None:
     notes = rule.body["annotations"]
     assert set(notes) == {"summary", "description", "runbook_url", "dashboard_url"}
@@ -115,12 +117,12 @@ def test_an_alert_says_what_and_where_what_it_costs_and_where_to_look(rule: Rule
     assert re.search(r"\d minutes| ago\.", notes["description"])
     assert "Likely " in notes["description"]
     assert "$value" in notes["description"] or rule.name == "EpochcostPriceUnknown"
-    assert notes["runbook_url"].endswith(f"/docs/runbooks/{rule.name}.md")
+    assert notes["runbook_url"].endswith(f"/blob/v{__version__}/docs/runbooks/{rule.name}.md")
     assert 'query "epochcost:link:grafana"' in notes["dashboard_url"]
     assert re.search(r"/d/epochcost-(fleet|run|node|market)", notes["dashboard_url"])
 
 
-@pytest.mark.parametrize("name", ALERT_NAMES)
+@each("name", ALERT_NAMES)
 def test_an_alert_has_a_runbook_of_four_parts(name: str) -> None:
     text = (RUNBOOKS_DIR / f"{name}.md").read_text()
     assert text.startswith(f"# {name}\n")
@@ -138,13 +140,13 @@ def test_the_index_of_runbooks_names_every_alert_with_its_summary() -> None:
     assert set(rows) <= {(rule.name, rule.body["annotations"]["summary"]) for rule in ALERTS}
 
 
-@pytest.mark.parametrize("name", ALERT_NAMES)
+@each("name", ALERT_NAMES)
 def test_an_alert_is_tested_silent_then_firing_then_resolved(name: str) -> None:
     histories = [[len(expected) for _, expected in checks] for checks in alert_checks(name)]
     assert any(h[0] == 0 and max(h) > 0 and h[-1] < max(h) for h in histories)
 
 
-@pytest.mark.parametrize("rule", ALERTS, **BY_NAME)
+@each("rule", ALERTS, **BY_NAME)
 def test_every_severity_of_an_alert_is_tested_firing(rule: Rule) -> None:
     fired = [alert for checks in alert_checks(rule.name) for _, expected in checks for alert in expected]
     assert rule.severity in {alert["exp_labels"]["severity"] for alert in fired}

@@ -8,18 +8,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from operator import itemgetter
 from typing import Any
 
 import promql_parser as promql
-import pytest
+from tests.each import each
 from tests.grafana.boards import queries
 from tests.prometheus.rule_files import ALERTS, Rule, every_rule, every_test, walk
 
 SCRAPE = timedelta(seconds=15)
 RULES = [(f"{rule.name} {rule.severity}".strip(), rule.body["expr"]) for rule in every_rule()]
 PANELS = [(str(query), query.filled()) for query in queries()]
-EVERY = pytest.mark.parametrize(("where", "expr"), RULES + PANELS, ids=[name for name, _ in RULES + PANELS])
-IN_RULES = pytest.mark.parametrize(("where", "expr"), RULES, ids=[name for name, _ in RULES])
+EVERY = each("where, expr", RULES + PANELS, called=itemgetter(0))
+IN_RULES = each("where, expr", RULES, called=itemgetter(0))
 OVER_COUNTERS = {"rate", "irate", "increase", "resets"}
 OVER_GAUGES = {"delta", "idelta", "deriv", "predict_linear", "holt_winters"}
 COMPARISONS = {"==", "!=", ">", "<", ">=", "<="}
@@ -124,7 +125,7 @@ def test_only_what_has_one_value_for_everybody_is_matched_on_nothing(where, expr
             assert BARE_ON.search(sides), f"{where}: {sides}"
 
 
-@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: f"{rule.name} {rule.severity}")
+@each("rule", ALERTS, called=lambda rule: f"{rule.name} {rule.severity}")
 def test_an_alert_compares_or_looks_for_what_is_missing(rule: Rule):
     """pint alerts/comparison: one without would fire for every series that there is."""
     nodes = list(walk(promql.parse(rule.body["expr"])))
@@ -133,7 +134,7 @@ def test_an_alert_compares_or_looks_for_what_is_missing(rule: Rule):
     assert operators & (COMPARISONS | {"unless"}) or notice, "a notice is its own condition: absent until there is one"
 
 
-@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: f"{rule.name} {rule.severity}")
+@each("rule", ALERTS, called=lambda rule: f"{rule.name} {rule.severity}")
 def test_a_label_that_the_text_names_is_on_the_alert(rule: Rule):
     """pint alerts/template: a label that the expression drops would leave a hole in the sentence."""
     text = " ".join(str(value) for value in rule.body["annotations"].values())

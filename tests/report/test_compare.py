@@ -86,17 +86,41 @@ def test_what_is_missing_or_wrong_is_named(arguments, says):
     assert (done.returncode, says in done.stderr) == (2, True), done.stderr
 
 
+def measured(url: str, *arguments: str) -> tuple[int, dict, str]:
+    done = epochcost(
+        "compare", "rent", "own", "--prometheus.url", url, *SPAN, "--price-usd", "2000", "--tariff", "0.12",
+        "--format", "json", *arguments,
+    )  # fmt: skip
+    return done.returncode, json.loads(done.stdout or "{}"), done.stderr
+
+
 @pytest.mark.stack
 def test_hours_price_and_watts_that_are_not_given_are_those_that_were_measured(in_prometheus):
-    done = epochcost(
-        "compare", "rent", "own", "--prometheus.url", in_prometheus.url, *SPAN, "--experiment", "char-lm",
-        "--price-usd", "2000", "--tariff", "0.12", "--format", "json",
-    )  # fmt: skip
-    said = json.loads(done.stdout)
-    runs = ("char-lm-31", "char-lm-cpu-7")
-    hours = sum(s for n in FLEET.nodes for run in runs for s, _ in n.totals(seen(n, LENGTH), run).values()) / 3600
+    _, said, _ = measured(in_prometheus.url, "--experiment", "char-lm", "--instance-type", "g5.xlarge")
+    totals = [n.totals(seen(n, LENGTH), "char-lm-31") for n in FLEET.nodes]
+    hours = sum(s for t in totals for s, _ in t.values()) / 3600
     assert said["hours"] == pytest.approx(hours / (LENGTH / 3600) * 2 * 8766)
-    assert said["rent_usd_per_hour"] == pytest.approx(sum(map(cost, runs)) / hours)
-    assert 200 < said["machine"]["watts"] < 320
+    assert said["rent_usd_per_hour"] == pytest.approx(cost("char-lm-31") / hours)
+    assert 180 < said["machine"]["watts"] < 220
     assert said["simulated"]
     assert any("SIMULATED" in note for note in said["notes"])
+
+
+@pytest.mark.stack
+def test_hours_of_unlike_machines_are_not_added_up(in_prometheus):
+    code, _, said = measured(in_prometheus.url, "--experiment", "char-lm")
+    assert code == 2
+    assert "--instance-type must be given: runs were on 2 types of rented machines" in said
+    assert "aws/c7i.8xlarge 6.00 h at $1.4280/h" in said
+    given = ("--hours", "2880", "--rent-usd-per-hour", "0.75", "--watts", "355")
+    code, answered, _ = measured(in_prometheus.url, "--experiment", "char-lm", *given)
+    assert (code, answered["rent_usd"]) == (0, 2160)
+
+
+@pytest.mark.stack
+def test_an_owned_machine_is_no_rent(in_prometheus):
+    code, _, said = measured(in_prometheus.url, "--experiment", "diffusion")
+    assert (code, "--watts must be given" in said) == (2, True)
+    _, answered, _ = measured(in_prometheus.url, "--experiment", "diffusion|vit-large")
+    assert answered["rent_usd_per_hour"] == pytest.approx(88.25)
+    assert any("on owned machines are no rent" in note for note in answered["notes"])

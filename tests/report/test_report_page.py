@@ -14,6 +14,7 @@ from tests.report.conftest import run_of
 
 from epochcost.model import State
 from epochcost.palette import PALETTE
+from epochcost.reports.pieces import Outside
 from epochcost.reports.report import Report
 from epochcost.reports.report_page import page
 from epochcost.reports.rows import with_frontier
@@ -75,7 +76,7 @@ def test_nothing_sticks_out_of_the_page(browser, whole, tmp_path, width):
 def test_every_column_of_a_table_is_in_sight_without_scrolling(browser, whole, tmp_path, width):
     run = show(browser, whole, tmp_path, width)
     hidden = "return [...document.querySelectorAll('.wide')].map((e) => e.scrollWidth - e.clientWidth)"
-    assert run(hidden) == [0, 0]
+    assert set(run(hidden)) == {0}
 
 
 def test_on_a_phone_a_row_reads_from_top_to_bottom(browser, whole, tmp_path):
@@ -108,7 +109,9 @@ def test_the_frontier_is_drawn_and_its_points_are_filled(browser, whole, tmp_pat
 
 
 def test_a_report_without_a_run_and_without_a_price_is_a_page_too(browser, whole, tmp_path):
-    empty = replace(whole, runs=[], groups=[], fleet=replace(whole.fleet, usd={}), notes=["No run was reported."])
+    empty = replace(
+        whole, runs=[], groups=[], outside=Outside(), fleet=replace(whole.fleet, usd={}), notes=["No run was reported."]
+    )
     run = show(browser, empty, tmp_path, 360)
     assert "No run was reported." in run("return document.body.innerText")
     assert run("return document.querySelectorAll('table').length") == 0

@@ -68,7 +68,7 @@ def test_pieces_of_a_table_are_joined_by_the_numbers_of_their_rows(two):
 
 
 def test_a_wide_terminal_and_a_file_get_whole_lines(two):
-    assert terminal(two, 400) == terminal(two)
+    assert terminal(two, 600) == terminal(two)
     (line,) = [line for line in terminal(two).splitlines() if line.startswith("char-1 ")]
     assert "g5.xlarge" in line
     assert "$2.00" in line

@@ -1,15 +1,21 @@
 from __future__ import annotations
 
 import logging
+from email.utils import formatdate
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from epochcost.guarded_collector import Guarded
 from epochcost.serve import Request, metrics_route
+from epochcost.serve.messages import http_date
+from epochcost.serve.metrics import PLAIN, format_of
 
 log = logging.getLogger("test.guard")
 
@@ -91,3 +97,48 @@ def test_a_collector_that_recovers_is_whole_again(registry):
     breaking.error = None
     assert [m.name for m in guarded.collect()] == ["part_one_bytes", "part_two_bytes"]
     assert (guarded.success, guarded.error) == (True, "")
+
+
+KINDS = ("application/openmetrics-text", "text/plain", "*/*", "text/html", "", " text/plain ", "application/json")
+VERSIONS = ("1.0.0", "0.0.4", "0.0.1", "1.0", "2.0.0", "1", "", "x", "1.x", "1.0.0 ", "\u00b2", "+1")
+TOKENS = (
+    *(f"version={v}" for v in VERSIONS),
+    *(f"escaping={e}" for e in ("underscores", "allow-utf-8", "dots", "values", "", "x")),
+    *("q=0.5", "charset=utf-8", "version", "=", " version=1.0.0", "version =1.0.0", "version=1.0.0=2"),
+)
+ACCEPTED = st.tuples(st.sampled_from(KINDS), st.lists(st.sampled_from(TOKENS), max_size=4)).map(
+    lambda one: ";".join((one[0], *one[1]))
+)
+
+
+@given(st.lists(ACCEPTED, max_size=4).map(",".join) | st.text(max_size=40))
+@example("application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;version=0.0.4;q=0.2")
+def test_an_accept_header_means_what_it_means_to_prometheus_client(accept):
+    asked = format_of(accept)
+    try:
+        encode, content_type = choose_encoder(accept)
+    except (TypeError, ValueError):
+        assert asked.content_type == PLAIN
+        return
+    keywords = getattr(encode, "keywords", {})
+    assert asked.content_type == content_type
+    assert asked.open_metrics == ("openmetrics" in getattr(encode, "func", encode).__module__)
+    assert asked.escaped == (keywords.get("escaping") in {"dots", "values"})
+
+
+@pytest.mark.parametrize("escaping", ["dots", "values", "underscores"])
+def test_what_our_own_writer_does_not_write_is_written_by_prometheus_client(registry, escaping):
+    class Odd:
+        def collect(self):
+            yield GaugeMetricFamily("with:colon", "d", 1.0)
+
+    registry.register(Odd())
+    accept = f"application/openmetrics-text;version=1.0.0;escaping={escaping}"
+    encode, content_type = choose_encoder(accept)
+    response = metrics_route(registry)(Request("/metrics", headers={"accept": accept}))
+    assert (response.body, response.content_type) == (encode(registry), content_type)
+
+
+@given(st.integers(0, 253402300799))
+def test_a_date_is_written_as_module_email_writes_it(ts):
+    assert http_date(ts) == formatdate(ts, usegmt=True)

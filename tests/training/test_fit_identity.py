@@ -16,7 +16,8 @@ from tests.training.reporting import attempts, directory, of
 from tests.waiting import wait_for
 
 import epochcost
-from epochcost.training.fit import Fit, FrameworkInfo, UserArgs
+from epochcost.training.fit import Fit
+from epochcost.training.fit_args import FrameworkInfo, UserArgs
 from epochcost.training.lightning import LightningHooks
 
 __all__ = ["directory"]

@@ -36,10 +36,10 @@ def test_the_shell_example_reports_a_run_that_the_reader_accepts(tmp_path: Path)
     assert 0.05 < seen[3].t - seen[2].t < 30
 
 
-@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("number", range(5))
 def test_the_python_examples_run_and_report(tmp_path: Path, number: int):
     examples = blocks("training.md", "python")
-    assert len(examples) == 4
+    assert len(examples) == 5
     outcome = train(examples[number], tmp_path)
     assert (outcome.code, outcome.err) == (0, "")
     reported = events(tmp_path)

@@ -47,7 +47,7 @@ def test_the_api_and_the_package_offer_the_same() -> None:
 def test_a_callback_takes_what_a_run_takes() -> None:
     import inspect
 
-    from epochcost.training.fit import UserArgs
+    from epochcost.training.fit_args import UserArgs
 
     of_run = set(inspect.signature(epochcost.run).parameters)
-    assert set(inspect.signature(UserArgs).parameters) == of_run | {"log_costs", "stop_when_asked"}
+    assert set(inspect.signature(UserArgs).parameters) == of_run | {"log_costs", "report_metrics", "stop_when_asked"}

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from tests.training.programs import events, events_by_file
 from tests.training.reporting import attempts, directory, of
 
 import epochcost
+from epochcost.training.loops import batches_in
 
 __all__ = ["directory"]
 
@@ -221,6 +224,65 @@ def test_batches_that_are_smaller_than_a_step_are_several_of_one(directory: Path
         for _ in run.epochs():
             list(run.batches(Loader(10, 4)))
     assert of(events(directory), "epoch_end", "epoch", "step", "samples") == [(1, 2, 40), (2, 5, 80)]
+
+
+class Wrapped:
+    """As `tqdm` wraps a loader."""
+
+    def __init__(self, iterable: Loader) -> None:
+        self.iterable = iterable
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.iterable)
+
+    def __len__(self) -> int:
+        return len(self.iterable)
+
+
+class Sampled(list):
+    """As PyTorch's loaders over a ``batch_sampler`` say it."""
+
+    batch_size = None
+    batch_sampler = SimpleNamespace(batch_size=4)
+
+
+@pytest.mark.parametrize("loader", [Wrapped(Loader(10, 4)), Sampled(range(10))], ids=["tqdm", "sampler"])
+def test_a_loader_says_its_batch_size_in_other_ways_too(directory: Path, loader: Any):
+    with epochcost.run("x", epochs=2, batch_size=16) as run:
+        for _ in run.epochs():
+            list(run.batches(loader))
+    assert of(events(directory), "epoch_end", "epoch", "step", "samples") == [(1, 2, 40), (2, 5, 80)]
+
+
+def test_a_plain_list_of_micro_batches_is_told_by_the_samples_of_an_epoch(directory: Path):
+    with epochcost.run("x", epochs=2, batch_size=16, samples_per_epoch=40) as run:
+        for _ in run.epochs():
+            seen = [run.state_dict().get("samples", 0) for _ in run.batches(list(range(10)))]
+    assert seen == [40 + 4 * batch for batch in range(10)]
+    assert of(events(directory), "epoch_end", "epoch", "step", "samples") == [(1, 2, 40), (2, 5, 80)]
+
+
+@pytest.mark.parametrize(
+    ("size", "samples", "batches", "several"),
+    [
+        (256, 50_000, 782, 4),  # of 64, the last not full
+        (256, 50_000, 781, 4),  # of 64, the last left out
+        (64, 50_000, 782, 1),
+        (16, 1000, 3, None),
+        (5, 7, 2, None),
+        (6, 12, 5, None),
+    ],
+)
+def test_how_many_batches_make_a_step(size: int, samples: int, batches: int, several: int | None):
+    assert batches_in(size, samples, batches) == several
+
+
+def test_samples_of_an_epoch_are_no_more_than_it_has(directory: Path):
+    with epochcost.run("x", epochs=1, batch_size=4, samples_per_epoch=18) as run:
+        for _ in run.epochs():
+            for _ in run.batches(range(5)):
+                pass
+            assert run.state_dict()["samples"] == 18  # the last batch is not full
 
 
 @pytest.mark.parametrize(

@@ -123,8 +123,8 @@ def _replace(place: EventPlace, run: RunView, now: float) -> None:
 def figures_of(run: RunView, now: float) -> dict[str, object]:
     """What a training process is told of its run, without what is not known.
 
-    ``scope`` says what the dollars are of: ``run``, or ``machine`` where only this machine's part is known. Seconds and
-    states are always this machine's.
+    ``scope`` says what the dollars are of: ``run``, or ``machine`` where only this machine's part is known. Seconds,
+    states and dollars an hour are always this machine's.
     """
     scope = scope_of(run)
     figures: dict[str, object | None] = {
@@ -137,6 +137,7 @@ def figures_of(run: RunView, now: float) -> dict[str, object]:
         "cost_per_epoch_usd": scope.epoch_cost_usd,
         "projected_cost_usd": scope.projected_cost_usd,
         "machine_cost_usd": run.cost_usd,
+        "usd_per_hour": run.usd_per_hour,
         "seconds": run.seconds,
         "states": {state.value: seconds for state, seconds in run.totals.seconds.items() if seconds > 0},
         "stop": None if run.stop is None else dataclasses.asdict(run.stop),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from epochcost.agent.snapshot import CollectorHealth
@@ -11,20 +12,30 @@ from epochcost.gpus.host.host_source import HostError, HostSource, boot_id, boot
 from epochcost.model import HostReading
 
 log = logging.getLogger(__name__)
+PACE_SECONDS = 3.0
+"""Between two readings where the GPUs tell what the node does: what is read here are counters, and memory."""
+_EARLY_SECONDS = 0.5
 
 
 class HostSampling:
-    """Reads ``proc``; what cannot be read is logged once and shown by `health`."""
+    """Reads ``proc``, and what each of ``interfaces`` sent; what cannot be read is logged once, and in `health`."""
 
-    def __init__(self, proc: Path) -> None:
+    def __init__(self, proc: Path, interfaces: Sequence[str] = ()) -> None:
         self._proc = proc
-        self._source = HostSource(proc)
+        self._source = HostSource(proc, interfaces=interfaces)
         self.boot_id = self._boot_id()
         """Tells this boot from any other; empty where unknown."""
         self.health = CollectorHealth(success=True, duration_seconds=0.0)
+        self._newest: HostReading | None = None
 
-    def read(self, t: float) -> HostReading | None:
-        """The machine at ``t`` (node timeline), None when it cannot be read."""
+    def read(self, t: float, pace: float = 0.0) -> HostReading | None:
+        """The machine at ``t`` (node timeline), or up to ``pace`` seconds before; None when it cannot be read."""
+        newest = self._newest
+        if newest is None or not 0.0 <= t - newest.t < pace - _EARLY_SECONDS:
+            newest = self._newest = self._read(t)
+        return newest
+
+    def _read(self, t: float) -> HostReading | None:
         began = time.perf_counter()
         try:
             reading = self._source.read(t)

@@ -26,6 +26,8 @@ MOST_SECONDS = 10.0
 """No question takes longer."""
 SPREAD = (0.9, 1.1)
 RETRY_SPREAD = (0.5, 1.5)
+LATER_SPREAD = (1.0, 3.0)
+"""Times what a poller that has too many questions asks to be left alone: they come back apart."""
 FIRST_SPREAD_SECONDS = 2.0
 """A new agent's first question waits up to so long: its first dollar is not later than that."""
 KNOWN_SPREAD_SECONDS = 15.0
@@ -89,6 +91,8 @@ class PriceFeed:
         self._thread = threading.Thread(target=self._run, name="epochcost-price", daemon=True)
         self._spread = 0.0
         self._contradictions = 0
+        self._later = 0.0
+        """So many seconds the poller asked not to be asked again, by its last answer."""
         self.asking_since: float | None = None
         """When the question under way was asked (monotonic seconds); None between two."""
         self.quote: Quote | None = None
@@ -139,10 +143,15 @@ class PriceFeed:
             if self.ask():
                 wait, pause = FIRST_RETRY_SECONDS, self._interval * _RANDOM.uniform(*SPREAD)
             else:
-                pause = min(wait * _RANDOM.uniform(*RETRY_SPREAD), self._interval)
+                pause = self.pause_after_failure(wait)
                 wait = min(wait * 2, self._interval)
             self._wake.wait(pause)
             self._wake.clear()
+
+    def pause_after_failure(self, wait: float) -> float:
+        """How long to wait, in seconds, where ``wait`` is due and the poller may have asked for more."""
+        pause = min(wait * _RANDOM.uniform(*RETRY_SPREAD), self._interval)
+        return max(pause, self._later * _RANDOM.uniform(*LATER_SPREAD))
 
     def ask(self) -> bool:
         """Ask once; whether there was an answer."""
@@ -155,6 +164,7 @@ class PriceFeed:
     def _ask(self) -> bool:
         began = time.perf_counter()
         error = ""
+        self._later = 0.0
         source = self._source
         try:
             asked = self._wall()
@@ -165,6 +175,7 @@ class PriceFeed:
                 self.quote = self._dated(answer, asked)
         except Exception as err:  # noqa: BLE001 - whatever a price source does wrong, the meter goes on without it
             error = str(err) or type(err).__name__
+            self._later = float(getattr(err, "retry_after_seconds", 0.0))  # of `LaterError`
             self._contradictions += getattr(err, "contradicts", False) is True  # of `FollowedPoller`
             if error != self.health.error:
                 log.warning("price: %s", error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from epochcost.agent.agent_settings import AgentSettings
 from epochcost.agent.meter import EnergyRates, Idle, Meter
@@ -17,10 +18,13 @@ from epochcost.nodes import identify
 from epochcost.nodes.feed import IdentityFeed
 from epochcost.nodes.grid_intensity import listed_intensity
 from epochcost.nodes.metadata import api_server, kubernetes_node_name, metadata_sources
-from epochcost.owners import OwnerFeed, OwnerSource, PodAnnotations, PodResources, ProcessOwners, SlurmAllocations
+from epochcost.owners import OwnerFeed, OwnerSource, PodResources, ProcessOwners, SlurmAllocations
 from epochcost.prices.allowances import Limit
 from epochcost.prices.configured import ConfiguredPrice
-from epochcost.prices.remote import RemotePrice
+
+if TYPE_CHECKING:
+    from epochcost.agent.account_hours import AccountHours
+    from epochcost.owners.pod_annotations import PodAnnotations
 
 
 def node_of(settings: AgentSettings, environ: Mapping[str, str]) -> Node:
@@ -50,6 +54,8 @@ def price_source(settings: AgentSettings, node: Node) -> Asks | None:
     if settings.price_usd_per_hour is not None:
         return ConfiguredPrice(node, settings.price_usd_per_hour, settings.price_extras)
     if settings.prices_url:
+        from epochcost.prices.remote import RemotePrice
+
         return RemotePrice(
             settings.prices_url,
             node,
@@ -75,6 +81,18 @@ def whole_runs_of(settings: AgentSettings, mono: Callable[[], float]) -> WholeRu
     return WholeRunFeed(WholeRunSource(settings.store), settings.prometheus_interval, mono)
 
 
+def account_hours_of(
+    settings: AgentSettings, machine: Callable[[], str], mono: Callable[[], float]
+) -> AccountHours | None:
+    """Who is asked for the free hours that others of the account use; None without a store, or an account."""
+    if not (settings.prometheus_url and settings.prices_account):
+        return None
+    from epochcost.agent.account_hours import AccountHours, StoredHours
+
+    source = StoredHours(settings.store, settings.prices_account, machine)
+    return AccountHours(source, settings.prometheus_interval, mono)
+
+
 def owner_feeds(
     settings: AgentSettings,
     environ: Mapping[str, str],
@@ -97,6 +115,8 @@ def owner_feeds(
 
 def _annotations(settings: AgentSettings, environ: Mapping[str, str]) -> PodAnnotations | None:
     """Who is asked for the annotations of this node's pods; None outside of a cluster."""
+    from epochcost.owners.pod_annotations import PodAnnotations
+
     url, name = api_server(environ), settings.node_name or kubernetes_node_name(environ)
     return PodAnnotations(url, name) if url and name else None
 
@@ -120,4 +140,6 @@ def meter_of(settings: AgentSettings, node: Node, machine: str) -> Meter:
         limits=[Limit("configured", session_seconds=settings.node_session_limit)]
         if settings.node_session_limit
         else (),
+        credits_=[settings.node_credit] if settings.node_credit else (),
+        account=settings.prices_account,
     )

@@ -134,6 +134,7 @@ def _view(  # noqa: PLR0913, PLR0917 - all that a view is made of
     running = account.is_open and epochs.begin_t is not None
     totals = _with_late(totals, account, now, cost)
     held = ledger.held(account.run) if account.is_open else 0.0
+    share, usd_per_hour = account.share.at(now) if account.is_open else 0.0, price.at(now)
     current = account.cost(epochs.begin_t, now, price) if running and epochs.begin_t is not None else None
     ahead = _projected(account, now, cost, (cost_sum, cost_count), current)
     return RunView(
@@ -147,9 +148,10 @@ def _view(  # noqa: PLR0913, PLR0917 - all that a view is made of
         ended_ts=account.ended_t,
         last_event_ts=account.last_event_t,
         gpus=held,
-        share=account.share.at(now) if account.is_open else 0.0,
+        share=share,
         seconds=account.seconds(now),
         cost_usd=cost,
+        usd_per_hour=None if usd_per_hour is None else share * usd_per_hour,
         totals=totals,
         phase_seconds=dict(account.phase_seconds),
         epoch=epochs.reached,
@@ -183,11 +185,21 @@ def _view(  # noqa: PLR0913, PLR0917 - all that a view is made of
         energy_joules=account.energy.joules if account.energy.seconds else None,
         energy_seconds=account.energy.seconds or None,
         team=facts.team,
+        slurm_account=facts.slurm_account,
+        slurm_partition=facts.slurm_partition,
+        slurm_job_id=facts.slurm_job_id,
         launcher=facts.launcher,
         launcher_job=facts.job,
         stopped="" if account.is_open else facts.stopped,
         attempt=epochs.attempts if facts.attempt is None else facts.attempt,
+        reported=_reported(account),
     )
+
+
+def _reported(account: RunAccount) -> dict[str, float]:
+    """Of one run only one machine says it: that of rank 0, also after the end."""
+    here = account.counted
+    return dict(account.reported.values) if here.led and (here.leads or not account.is_open) else {}
 
 
 def useful_split(ledger: Ledger, runs: Iterable[RunId | None]) -> UsefulSplit:
@@ -254,6 +266,10 @@ def _counted(account: RunAccount, now: float) -> CountedProgress:
         current_epoch_seconds=now - epochs.begin_t if leads and epochs.begin_t is not None else None,
         current_epoch_ratio=epochs.done_of_it if leads else None,
         phase_seconds={phase: amounts[name] for phase, name in PHASE_NAMES.items() if name in amounts},
+        attempt_ts=here.attempt_t,
+        before=epochs.before_this_training,
+        over=account.finished.position if account.finished else None,
+        over_ts=account.finished.t if account.finished else None,
     )
 
 

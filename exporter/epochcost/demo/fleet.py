@@ -24,11 +24,11 @@ DAY = 24 * HOUR
 ON_DEMAND, SPOT, OWNED = PurchaseOption.ON_DEMAND, PurchaseOption.SPOT, PurchaseOption.OWNED
 
 P4D = Kind("aws", "p4d.24xlarge", 8, "NVIDIA A100-SXM4-40GB", 40 * GIB, 96, 1152 * GIB, 380)
-A3 = Kind("gcp", "a3-highgpu-8g", 8, "NVIDIA H100 80GB HBM3", 80 * GIB, 208, 1872 * GIB, 650)
+A3 = Kind("gcp", "a3-highgpu-8g", 8, "NVIDIA H100 80GB HBM3", 80 * GIB, 208, 1872 * GIB, 650, profiled=True)
 G5 = Kind("aws", "g5.xlarge", 1, "NVIDIA A10G", 24 * GIB, 4, 16 * GIB, 250)
 P3 = Kind("aws", "p3.2xlarge", 1, "Tesla V100-SXM2-16GB", 16 * GIB, 8, 61 * GIB, 280)
 G2 = Kind("gcp", "g2-standard-8", 1, "NVIDIA L4", 24 * GIB, 8, 32 * GIB, 70)
-LAMBDA = Kind("lambda", "gpu_1x_h100_sxm5", 1, "NVIDIA H100 80GB HBM3", 80 * GIB, 26, 225 * GIB, 650)
+LAMBDA = Kind("lambda", "gpu_1x_h100_sxm5", 1, "NVIDIA H100 80GB HBM3", 80 * GIB, 26, 225 * GIB, 650, profiled=True)
 A2 = Kind("gcp", "a2-highgpu-1g", 1, "NVIDIA A100-SXM4-40GB", 40 * GIB, 12, 85 * GIB, 380)
 C7I = Kind("aws", "c7i.8xlarge", vcpus=32)
 DESK = Kind("owned", "workstation-4090", 1, "NVIDIA GeForce RTX 4090", 24 * GIB, 16, 64 * GIB, 420)

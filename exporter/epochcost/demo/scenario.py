@@ -146,7 +146,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A machine type's hardware."""
+    """A machine type's hardware; ``profiled`` where its GPUs count what their parts do, as Hopper and later ones."""
 
     provider: str
     instance_type: str
@@ -156,6 +156,7 @@ class Kind:
     vcpus: int = 16
     memory_bytes: int = 64 * GIB
     watts_per_gpu: float = 300.0
+    profiled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,12 @@ from epochcost.model import (
 DRIVER = "simulated"
 RECEIVED_BYTES, QUIET_BYTES, READ_BYTES, WRITTEN_BYTES = 95e6, 2e4, 180e6, 12e6
 """A second: of data, while nothing is loaded, and from and to disks."""
+SM, TENSOR, DRAM = 0.7, 0.4, 0.5
+"""Of its utilisation, how much the parts of a GPU that counts them are active."""
+CAPPED_ABOVE = 0.9
+"""A GPU that is busier is held at the limit of its power, for as much of its time as it is above."""
+CORRECTED_EVERY = 3600.0
+"""Seconds between two memory errors that were corrected."""
 BEFORE = 1e-3
 """A reading tells of the time before it."""
 
@@ -37,6 +43,7 @@ class Life:
         self.uuids = [f"GPU-simulated-{machine.name}-{index}" for index in range(machine.kind.gpus)]
         self._epoch_ts = epoch_ts
         self._energy = [0.0] * machine.kind.gpus
+        self._capped = [0.0] * machine.kind.gpus
         self._read_t = machine.agent_starts
         self._events = events_of(machine, script)
         self._next: tuple[float, TrainingEvent] | None = next(self._events, None)
@@ -70,9 +77,22 @@ class Life:
                     power_watts=watts,
                     energy_joules=self._energy[index],
                     temperature_celsius=round(34 + 42 * load, 1),
+                    **(self._counters(index, load, seconds, t) if kind.profiled else {}),
                 )
             )
         return GpuReading(self._epoch_ts + t, tuple(samples), DRIVER)
+
+    def _counters(self, index: int, load: float, seconds: float, t: float) -> dict[str, Any]:
+        """What GPUs say of their own parts, and of what goes wrong in them."""
+        self._capped[index] += seconds * max(0.0, load - CAPPED_ABOVE) / (1 - CAPPED_ABOVE)
+        return {
+            "sm_active_ratio": SM * load,
+            "tensor_active_ratio": TENSOR * load,
+            "dram_active_ratio": DRAM * load,
+            "throttle_seconds": {"power_cap": self._capped[index]},
+            "ecc_errors": {"corrected": int(t // CORRECTED_EVERY) if index == 0 else 0, "uncorrected": 0},
+            "xid_errors": {},
+        }
 
     def host(self, t: float) -> HostReading:
         """The machine itself as it was until ``t``. Call it last: the next readings count from here."""

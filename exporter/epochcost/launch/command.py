@@ -20,7 +20,9 @@ from epochcost.launch.reading.explanation import explain, nothing_understood
 from epochcost.launch.reading.file_tailer import FileTailer
 from epochcost.launch.reading.line_reader import LineReader
 from epochcost.launch.reading.lines import Lines
+from epochcost.launch.reading.named_metrics import named_metrics
 from epochcost.launch.reading.patterns import OwnPatterns
+from epochcost.launch.reading.progress import Form
 from epochcost.launch.reading.progress_tracker import ProgressSnapshot, ProgressTracker
 from epochcost.launch.relay import Relay, Stream
 from epochcost.launch.reporter import Reporter
@@ -139,6 +141,8 @@ class Launch:
         for line in lines:
             if (said := self._reader.parse(line)) is not None:
                 self._tracker.take(said, at, line)
+                if said.form is not Form.SETTING and self._tracker.tracks:
+                    self._reporter.note(named_metrics(line))
         self._report(self._tracker.news(at))
         wanted = self._reader.wants_all
         for stream in self._lines:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import json
+import math
 import os
 import stat
 import time
@@ -27,11 +28,13 @@ WHOLE: tuple[str, ...] = (
 )
 WHOLE += ("local_rank", "node_rank", "nodes", "world")
 AMOUNTS = ("epoch", "epochs", "budget_usd")
-TEXTS = ("experiment", "team", "framework", "unit")
+TEXTS = ("experiment", "team", "slurm_account", "slurm_partition", "slurm_job_id", "framework", "unit")
 CHOICES = {
     "phase": ("startup", "train", "data", "eval", "checkpoint", "restore"),
     "status": ("finished", "failed", "preempted"),
 }
+METRICS = "metrics."
+"""Begins the name of a number of the program's own."""
 LEAST_ONE = frozenset({"batch_size", "nodes", "world"})
 MAX_WHOLE, MAX_AMOUNT, MAX_PID = 2**63 - 1, 1e12, 2**31 - 1
 MOST_NAMES = 100
@@ -53,7 +56,10 @@ def parser() -> argparse.ArgumentParser:
         "--pid", type=_pid, metavar="PID", help="process whose death ends the run, as --pid $$ in a shell"
     )
     made.add_argument(
-        "values", nargs="*", metavar="KEY=VALUE", help="epoch=3 epochs=10 step=812 experiment=char-lm ..."
+        "values",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="epoch=3 epochs=10 step=812 metrics.loss=0.31 experiment=lm ...",
     )
     return made
 
@@ -73,7 +79,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     if not run:
         made.error("--run or EPOCHCOST_RUN is required")
     try:
-        figures = dict(_figure(text) for text in told.values)
+        figures = _figures(told.values)
         if told.kind == "epoch_end" and not float(str(figures.get("epoch", 0))).is_integer():
             raise ValueError(f"epoch={figures['epoch']}: an epoch_end needs the whole number of the epoch")
         if told.kind == "end":
@@ -87,11 +93,31 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     return 0
 
 
+def _figures(texts: Sequence[str]) -> dict[str, object]:
+    figures, metrics = dict[str, object](), dict[str, float]()
+    for key, value in map(_figure, texts):
+        if key.startswith(METRICS):
+            metrics[key.removeprefix(METRICS)] = _metric(key, str(value))
+        else:
+            figures[key] = value
+    return {**figures, **({"metrics": metrics} if metrics else {})}
+
+
+def _metric(key: str, value: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number) or key == METRICS:
+        raise ValueError(f"{key}={value}: expected a finite number, as in {METRICS}loss=0.31")
+    return number
+
+
 def _figure(text: str) -> tuple[str, object]:
     key, equals, value = text.partition("=")
     if not equals:
         raise ValueError(f"{text!r} is not KEY=VALUE")
-    return key, _value(key, value)
+    return key, value if key.startswith(METRICS) else _value(key, value)
 
 
 def _value(key: str, value: str) -> object:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from epochcost.launch.moment import Moment
 from epochcost.launch.other_writers import LAUNCHER, OtherWriter
 from epochcost.launch.reading.progress_tracker import ProgressSnapshot
+from epochcost.training.reported import ReportedValues
 from epochcost.training.run_metadata import RunMetadata
 from epochcost.training.writer import EventWriter
 
@@ -39,6 +40,7 @@ class Reporter:
         self._last = ProgressSnapshot()
         self._written = Moment(0.0, 0.0)
         self._planned = facts.epochs
+        self._reported = ReportedValues()
         self.leads = True
         self.epochs = 0
         self.lines = 0
@@ -75,6 +77,11 @@ class Reporter:
             self._waiting = self._last
             self.tick()
 
+    def note(self, metrics: Mapping[str, float]) -> None:
+        """Numbers that stood beside the progress; they go with the next line about it."""
+        if metrics:
+            self._reported.take(metrics)
+
     def _begin(self, news: ProgressSnapshot, at: Moment) -> None:
         """The start-up is over, since a line of the training said so, or else since the first end of an epoch."""
         if news.since is not None and news.since.mono <= at.mono:
@@ -88,6 +95,7 @@ class Reporter:
     def _retract(self, at: Moment) -> None:
         """Whatever was said of the progress was wrong; the run itself and its time stay."""
         self._last, self._waiting, self.epochs = ProgressSnapshot(), None, 0
+        self._reported.clear()
         self._phase = "startup"
         self._facts = dataclasses.replace(self._facts, epochs=self._planned)
         self._put("retract", at, "")
@@ -174,6 +182,8 @@ class Reporter:
             more += f',"continues":{json.dumps(writer.replaces)}'
         head = f'{{"v":1,"ev":"{kind}","ts":{at.ts:.6f},"mono":{at.mono:.6f},"run":{json.dumps(self._facts.run)}'
         facts = "" if kind == "progress" and not opened else self._facts.fragment(locked=writer.locked)
+        if self._phase != "startup":
+            more += self._reported.fragment(all_of_them=kind != "progress" or opened)
         line = f'{head}{more},"phase":"{self._phase}","{LAUNCHER}":"exec"{facts}}}\n'
         self.lines += writer.put(line.encode())
 

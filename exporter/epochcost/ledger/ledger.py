@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from epochcost.ledger.alike import Alike
 from epochcost.ledger.devices import Device, DeviceBook
 from epochcost.ledger.layout import is_gone, with_held
 from epochcost.ledger.node_ledger import Key, NodeLedger
@@ -21,6 +22,8 @@ from epochcost.ledger.unsettled import Unsettled
 from epochcost.ledger.useful_cut import ACTIVE, REST, parts_of
 from epochcost.model import EndStatus, EventKind, PriceStep, RunId, State, TrainingEvent
 
+FINISH_ROUNDING_SECONDS = 1.0
+"""When a training finished is told in milliseconds, and is the same instant."""
 MAX_OPEN_RUNS = 300
 """More than the reader of events lets all users have open together (see ``UserQuotas``): the last resort."""
 MAX_RUNS = 400
@@ -74,6 +77,10 @@ class Ledger:
         self._claims: Claims | None = None
         self._stale_from: float | None = None
         """In `many_events`: the instant from which the shares are to be computed again; else None."""
+        self._alike: Alike | None = None
+        """In `many_events`: the newest span, of which nothing is in the books yet."""
+        self._whole: Sequence[Device] | None = None
+        """The newest devices, where they are all of the layout."""
 
     # -- time --------------------------------------------------------------------------------------------------------
 
@@ -121,9 +128,9 @@ class Ledger:
 
     def _see(self, devices: Sequence[Device]) -> Sequence[Device]:
         """Take ``devices`` for the node's, with those that have vanished and that runs still hold."""
-        if not sum(d.weight for d in devices):
+        if devices is self._whole or not sum(d.weight for d in devices):
             return devices
-        present = {device.uuid for device in devices}
+        given, present = devices, {device.uuid for device in devices}
         if any(uuid not in present for uuid, _, _ in self._layout):
             devices = with_held(devices, self._layout, self._held_by_name())
         layout = tuple((d.uuid, d.index, d.weight) for d in devices)
@@ -132,6 +139,7 @@ class Ledger:
             self._hold()
             if self.cursor is not None:
                 self._reshare(self.cursor)
+        self._whole = given if devices is given else None
         return devices
 
     def _held_by_name(self) -> set[str]:
@@ -145,16 +153,33 @@ class Ledger:
                 account.hold(self._layout)
 
     def _account(self, start: float, end: float, devices: Sequence[Device]) -> None:
+        """Account a span: at once, or in `many_events` with what is alike."""
         current = self._current_claims()
         states = {run: self._run_state(run, start) for run in current.gpus()}
+        phases = {run: self.runs[run].epochs.phase for run in states}
+        span = Alike(start, end, devices, current, states, phases, start < self.boot_until)
+        before = self._alike
+        if before is not None and before.goes_on(span) and not self.price.changes(before.start, end):
+            before.end = end
+            return
+        self._enter()
+        self._alike = span
+        if self._stale_from is None:
+            self._enter()
+
+    def _enter(self) -> None:
+        """Put the span that was kept into the books."""
+        span, self._alike = self._alike, None
+        if span is None:
+            return
+        start, end, devices, current, states = span.start, span.end, span.devices, span.claims, span.states
         shares: dict[Key, float] = {}
         cut: dict[Key, float] = {}
-        payers = current.shares()
         whole = sum(current.weights)
         for device, runs in zip(devices, current.by_device, strict=True):
             if not device.weight:
                 continue
-            split = self._split(device, runs, states, payers, start)
+            split = self._split(device, runs, span)
             for key, share in parts_of(device, split).items():
                 cut[key] = cut.get(key, 0.0) + share * device.weight / whole
             for key, share in split.items():
@@ -172,29 +197,22 @@ class Ledger:
             account = self.runs[run]
             if state is State.STARTUP:
                 account.epochs.work(start, end, busy=_works(run, devices, current))
-            phase = account.epochs.phase
+            phase = span.phases[run]
             account.phase_seconds[phase] = account.phase_seconds.get(phase, 0.0) + (end - start)
             account.energy.add(end - start, _watts(run, devices, current))
 
     def _run_state(self, run: RunId, t: float) -> State:
         return self.runs[run].epochs.state_at(t, self.settings.stall_after)
 
-    def _split(
-        self,
-        device: Device,
-        runs: Sequence[RunId],
-        states: Mapping[RunId, State],
-        payers: Mapping[RunId, float],
-        t: float,
-    ) -> dict[Key, float]:
+    def _split(self, device: Device, runs: tuple[RunId, ...], span: Alike) -> dict[Key, float]:
         """Where one device's time goes: shares by (run, state) that sum to 1."""
         if not runs:
-            return self._without_run(device, payers, t)
+            return self._without_run(device, span.claims.shares(), span.start)
         split: dict[Key, float] = {}
         if is_gone(device.index):
-            return {(run, State.UNKNOWN): 1 / one_of for run, one_of in self._current_claims().parts(runs).items()}
-        for run, one_of in self._current_claims().parts(runs).items():
-            for state, share in _with_run(states[run], device.utilization_ratio):
+            return {(run, State.UNKNOWN): 1 / one_of for run, one_of in span.claims.parts(runs).items()}
+        for run, one_of in span.claims.parts(runs).items():
+            for state, share in _with_run(span.states[run], device.utilization_ratio):
                 split[run, state] = split.get((run, state), 0.0) + share / one_of
         return split
 
@@ -219,6 +237,8 @@ class Ledger:
     def apply(self, event: TrainingEvent) -> str:
         """Follow one event, which should not lie after the cursor; returns what became of it, for a counter."""
         account = self.runs.get(event.run)
+        if account is None or not account.only_moves(event):
+            self._enter()  # what it changes must find the time before it in the books
         if account is None:
             if event.kind in (EventKind.GONE, EventKind.END, EventKind.RETRACT):
                 return "ignored"
@@ -255,11 +275,17 @@ class Ledger:
                     gone = TrainingEvent(EventKind.GONE, member.last_t, account.run, writer, status=EndStatus.LOST)
                     self.apply(gone)
 
-    def reached_elsewhere(self, run: RunId, part: str, position: float) -> None:
-        """The run had come to ``position`` on other machines: what this ``part`` does below it is done again."""
+    def reached_elsewhere(self, run: RunId, part: str, position: float, finished_ts: float | None = None) -> None:
+        """The run had come to ``position`` on other machines: what this ``part`` does below it is done again.
+
+        ``finished_ts`` is when a training of it last finished, as who says so knows: one who does not know yet that it
+        finished here speaks of the training before.
+        """
         account = self.runs.get(run)
-        if account is not None and account.part == part:
-            account.epochs.elsewhere = max(account.epochs.elsewhere, position)
+        if account is None or account.part != part:
+            return
+        known = account.finished is None or (finished_ts or 0.0) > account.finished.t - FINISH_ROUNDING_SECONDS
+        account.epochs.elsewhere = position if known else 0.0
 
     def open_runs(self) -> list[RunAccount]:
         """The runs with a process running, in order of appearance."""
@@ -287,7 +313,7 @@ class Ledger:
 
     @contextmanager
     def many_events(self) -> Iterator[None]:
-        """Within the block the shares of runs are not kept up to date, however many events there are: once, at its end.
+        """Within the block neither shares nor books are kept up to date, however many events there are: at its end.
 
         A thousand processes that come and go at times long past would else have all be computed again at each.
         """
@@ -295,6 +321,7 @@ class Ledger:
         try:
             yield
         finally:
+            self._enter()
             stale, self._stale_from = self._stale_from, None
             if stale < math.inf:
                 self._reshare(stale)

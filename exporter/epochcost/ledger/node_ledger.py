@@ -55,6 +55,8 @@ class NodeLedger:
         self._folded = Totals({}, {})
         self._cached: Totals | None = None
         self._first_fine = 0
+        self._keys: dict[Key, Key] = {}
+        """Each key once: all spans have the same few."""
 
     def add(self, start: float, end: float, shares: Mapping[Key, float], price: PriceTrack) -> None:
         """Account ``start`` to ``end``: each key gets its share (they sum to 1) of the seconds and of the dollars."""
@@ -72,7 +74,8 @@ class NodeLedger:
             for key, share in shares.items():
                 last.seconds[key] = last.seconds.get(key, 0.0) + share * length
         else:
-            self.spans.append(Interval(start, end, {key: share * length for key, share in shares.items()}))
+            known = self._keys.setdefault
+            self.spans.append(Interval(start, end, {known(key, key): share * length for key, share in shares.items()}))
             self._compact(price)
 
     def __bool__(self) -> bool:
@@ -87,6 +90,12 @@ class NodeLedger:
                 _settle(span, price, totals)
             self._cached = totals
         return self._cached
+
+    def usd_since(self, ts: float, price: PriceTrack) -> float | None:
+        """Dollars from ``ts`` on; None where that is folded away already."""
+        if self._folded.seconds and (not self.spans or ts < self.spans[0].start):
+            return None
+        return sum(price.integral(max(span.start, ts), span.end)[0] for span in self.spans if span.end > ts)
 
     def reprice(self) -> None:
         """The price has changed in what is accounted already: the next `totals` prices every span again."""
@@ -119,6 +128,7 @@ class NodeLedger:
         kept = {None, *keep}
         for span in self.spans:
             span.seconds = _renamed(span.seconds, kept)
+        self._keys.clear()
         self._folded.seconds = _renamed(self._folded.seconds, kept)
         self._folded.cost_usd = _renamed(self._folded.cost_usd, kept)
         self._cached = None

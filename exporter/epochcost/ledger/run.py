@@ -10,6 +10,7 @@ from typing import Any
 from epochcost.ledger.epochs import Epoch, Epochs
 from epochcost.ledger.price import PriceTrack
 from epochcost.ledger.rank_zero import CountedHere, holds_rank_zero
+from epochcost.ledger.reported import ReportedValues
 from epochcost.ledger.retraction import FACTS, BeforeReports
 from epochcost.ledger.shares import Placed, ShareTrack, named
 from epochcost.model import EndStatus, EventKind, Phase, RunId, TrainingEvent
@@ -48,6 +49,9 @@ class Facts:
 
     experiment: str = ""
     team: str = ""
+    slurm_account: str = ""
+    slurm_partition: str = ""
+    slurm_job_id: str = ""
     framework: str = ""
     nodes: int | None = None
     world: int | None = None
@@ -78,7 +82,8 @@ class Facts:
 
 
 _NEWEST_COUNTS = (
-    "experiment", "team", "framework", "nodes", "world", "job", "attempt", "epochs", "batch_size", "budget_usd"
+    "experiment", "team", "slurm_account", "slurm_partition", "slurm_job_id", "framework", "nodes", "world", "job",
+    "attempt", "epochs", "batch_size", "budget_usd",
 )  # fmt: skip
 
 
@@ -111,6 +116,17 @@ class Energy:
             self.seconds += seconds
 
 
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The newest training under this id that finished while rank 0 was here: how far it had come, and when it ended.
+
+    Whatever begins later under this id, on whatever machine, is new work.
+    """
+
+    position: float
+    t: float
+
+
 class RunAccount:
     """One run as this node sees it. Times follow the run's own events; money is the share's integral over the price."""
 
@@ -128,11 +144,13 @@ class RunAccount:
         self.counted = CountedHere()
         self.share = ShareTrack()
         self.status: EndStatus | None = None
+        self.finished: Finished | None = None
         self.phase_seconds: dict[Phase, float] = {}
         self.started_t: float | None = None
         self.last_event_t = 0.0
         self.settled = Settled()
         self.energy = Energy()
+        self.reported = ReportedValues()
         self.before_reports: BeforeReports | None = None
         self.retracted = 0
         """How often what a process had reported was taken back."""
@@ -195,6 +213,17 @@ class RunAccount:
 
     # -- events ------------------------------------------------------------------------------------------------------
 
+    def only_moves(self, event: TrainingEvent) -> bool:
+        """Whether it is one more word of the process that is followed, and says at most where the run stands."""
+        before, member = self.before_reports, self.members.get(event.writer)
+        return (
+            event.kind is EventKind.PROGRESS
+            and event.gpus is None
+            and self.leader == event.writer
+            and (before is not None and before.writer == event.writer)
+            and (member is not None and member.end is None)
+        )
+
     def take(self, event: TrainingEvent, floor: float) -> float | None:
         """Follow one event; what happened before ``floor`` (the machine's boot) is not charged.
 
@@ -250,9 +279,12 @@ class RunAccount:
             self.before_reports = BeforeReports.of(event.writer, said_before, self.epochs, self.counted, dollars)
         self.epochs.take(event)
         self.counted.follow(self.epochs)
+        if event.metrics:
+            self.reported.take(event.metrics, self.epochs.attempts, event.writer)
 
     def _retract(self, writer: str) -> None:
         """Forget every position and epoch that ``writer`` has reported: it was a guess, and a wrong one."""
+        self.reported.forget(writer)
         before = self.before_reports
         if before is None or before.writer != writer:
             return
@@ -305,7 +337,15 @@ class RunAccount:
             others = [name for name, m in self.members.items() if m.end is None]
             if others:
                 self._succeed(others[0], member, said_before)
+        self._note_finish(member.end)
         return member.end
+
+    def _note_finish(self, t: float) -> None:
+        """Its last process has ended: a training has finished here if it says so, and if rank 0 was one of them."""
+        if self.is_open or self.status is not EndStatus.FINISHED or self.epochs.reached is None:
+            return
+        if holds_rank_zero(m for m in self.members.values() if m.start >= self.epochs.started_t):
+            self.finished = Finished(self.epochs.high_water, t)
 
     def _succeed(self, writer: str, before: Member, said_before: Mapping[str, Any]) -> None:
         """Another process is followed from now on.
@@ -452,6 +492,7 @@ class RunAccount:
             "members": {k: [m.start, m.end, m.gpus, m.last_t, m.lost, m.rank, m.held] for k, m in self.members.items()},
             "leader": self.leader,
             "status": self.status.value if self.status else None,
+            "finished": [self.finished.position, self.finished.t] if self.finished else None,
             "epochs": self.epochs.state(),
             "counted": self.counted.state(),
             "share": self.share.state(),
@@ -461,6 +502,7 @@ class RunAccount:
             "settled": asdict(self.settled),
             "retracted": self.retracted,
             "energy": asdict(self.energy),
+            "reported": self.reported.state(),
             "before_reports": self.before_reports.state() if self.before_reports else None,
         }
 
@@ -476,6 +518,7 @@ class RunAccount:
         }
         it.leader = state["leader"]
         it.status = EndStatus(state["status"]) if state["status"] else None
+        it.finished = Finished(*state["finished"]) if state.get("finished") else None
         it.epochs = Epochs.restored(state["epochs"])
         it.share = ShareTrack.restored(state["share"])
         it.phase_seconds = {Phase(p): s for p, s in state["phase_seconds"].items()}
@@ -485,6 +528,7 @@ class RunAccount:
         it.settled = Settled(**state["settled"])
         it.retracted = int(state["retracted"])
         it.energy = Energy(**state.get("energy", {}))
+        it.reported = ReportedValues.restored(state.get("reported"))
         it.before_reports = BeforeReports.restored(state["before_reports"])
         return it
 

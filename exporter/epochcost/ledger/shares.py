@@ -36,6 +36,9 @@ class Claims:
     users: Mapping[RunId, int | None] = field(default_factory=dict)
     _gpus: dict[RunId, float] = field(init=False, repr=False, compare=False, default_factory=dict)
     _shares: dict[RunId, float] = field(init=False, repr=False, compare=False, default_factory=dict)
+    _parts: dict[tuple[RunId, ...], Mapping[RunId, int]] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
 
     def __post_init__(self) -> None:
         for runs, weight in zip(self.by_device, self.weights, strict=True):
@@ -45,10 +48,13 @@ class Claims:
         if whole:
             self._shares.update((run, gpus / whole) for run, gpus in self._gpus.items())
 
-    def parts(self, runs: Sequence[RunId]) -> Mapping[RunId, int]:
+    def parts(self, runs: tuple[RunId, ...]) -> Mapping[RunId, int]:
         """Into how many parts a device with ``runs`` on it is cut, one of which is each run's."""
-        of_user = Counter(self.users.get(run) for run in runs)
-        return {run: len(of_user) * of_user[self.users.get(run)] for run in runs}
+        known = self._parts.get(runs)
+        if known is None:
+            of_user = Counter(self.users.get(run) for run in runs)
+            known = self._parts[runs] = {run: len(of_user) * of_user[self.users.get(run)] for run in runs}
+        return known
 
     def gpus(self) -> Mapping[RunId, float]:
         """GPUs held by each run; a device with two runs is half of each, a slice its part of a GPU."""

@@ -19,6 +19,7 @@ from epochcost.ledger.devices import DeviceTotals
 from epochcost.ledger.ledger import Ledger
 from epochcost.ledger.node_ledger import Interval, NodeLedger
 from epochcost.ledger.price import PriceTrack, Window
+from epochcost.ledger.reported import MAX_NAMES
 from epochcost.ledger.run import RunAccount
 from epochcost.model import MAX_USD_PER_HOUR
 
@@ -118,8 +119,11 @@ def _check_device(totals: DeviceTotals, where: str) -> None:
 
 
 def _check_run(account: RunAccount, where: str, latest: float) -> None:
-    for part in (account.facts, account.epochs, account.counted, account.share, account.settled, account.energy):
+    kept = account.reported
+    for part in (account.facts, account.epochs, account.counted, account.share, account.settled, account.energy, kept):
         check_types(part, where)
+    _require(len(kept.values) <= MAX_NAMES, f"{where}: reports {len(kept.values)} values")
+    _require(all(name and name.isprintable() for name in kept.values), f"{where}: reports a value without a name")
     for member in account.members.values():
         check_types(member, where)
         ends = member.start if member.end is None else member.end
@@ -157,7 +161,12 @@ def _check_progress(account: RunAccount, where: str, latest: float) -> None:
         check_types(amount, where)
         _check_amounts([amount.executed], where)
     _require(settled.until <= latest, f"{where}: settled in the future")
-    for t in (epochs.begin_t, epochs.started_t, epochs.moved_t, epochs.whole_t, epochs.busy_since):
+    if account.finished is not None:
+        check_types(account.finished, where)
+        good = account.finished.position >= 0 and EARLIEST <= account.finished.t <= latest
+        _require(good, f"{where}: when it finished")
+    begun = (account.counted.attempt_t, epochs.begin_t, epochs.started_t)
+    for t in (*begun, epochs.moved_t, epochs.whole_t, epochs.busy_since):
         _require(t is None or t <= latest, f"{where}: {t!r} lies in the future")
 
 

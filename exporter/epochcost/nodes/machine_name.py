@@ -6,10 +6,9 @@ in its own way. So the name ends in a digest of the strongest identity that can 
 
 from __future__ import annotations
 
-import hashlib
 import logging
+import os
 import re
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 from epochcost.nodes.firmware import DMI, FirmwareSource
 from epochcost.nodes.label import label_text
+from epochcost.sha256 import sha256
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def machine_name(node: str, configured: str = "", dmi: Path = DMI, machine_id: P
     ids = {kind: _digest(text) for kind, text in _identities(dmi, machine_id).items() if text}
     if name := label_text(configured, "--machine.name"):
         return MachineName(name, ids, configured=True)
-    return MachineName(f"{node}-{next(iter(ids.values()), secrets.token_hex(DIGITS // 2))}", ids)
+    return MachineName(f"{node}-{next(iter(ids.values()), os.urandom(DIGITS // 2).hex())}", ids)
 
 
 def _identities(dmi: Path, machine_id: Path) -> dict[str, str]:
@@ -111,4 +111,4 @@ def _text(path: Path) -> str:
 
 def _digest(text: str) -> str:
     """Keyed, for a machine id is not to be shown (machine-id(5))."""
-    return hashlib.sha256(f"epochcost machine {text}".encode()).hexdigest()[:DIGITS]
+    return sha256(f"epochcost machine {text}".encode()).hexdigest()[:DIGITS]

@@ -8,22 +8,40 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from epochcost.model import Node, PurchaseOption
-from epochcost.nodes.aws import AwsMetadata
-from epochcost.nodes.azure import AzureMetadata
 from epochcost.nodes.firmware import DMI, FirmwareSource
-from epochcost.nodes.gcp import GcpMetadata
-from epochcost.nodes.kubernetes import KubernetesNode
 from epochcost.nodes.node_source import CloudMetadata, MetadataSource, NodeError, NoticeSource
+
+if TYPE_CHECKING:
+    from epochcost.nodes.kubernetes import KubernetesNode
 
 log = logging.getLogger(__name__)
 
-CLOUDS: Mapping[str, Callable[[str], CloudMetadata]] = {
-    "aws": AwsMetadata,
-    "gcp": GcpMetadata,
-    "azure": AzureMetadata,
-}
+
+# Loaded only where one is asked: with them comes an HTTP client, and with that OpenSSL.
+
+
+def _aws(url: str) -> CloudMetadata:
+    from epochcost.nodes.aws import AwsMetadata
+
+    return AwsMetadata(url)
+
+
+def _gcp(url: str) -> CloudMetadata:
+    from epochcost.nodes.gcp import GcpMetadata
+
+    return GcpMetadata(url)
+
+
+def _azure(url: str) -> CloudMetadata:
+    from epochcost.nodes.azure import AzureMetadata
+
+    return AzureMetadata(url)
+
+
+CLOUDS: Mapping[str, Callable[[str], CloudMetadata]] = {"aws": _aws, "gcp": _gcp, "azure": _azure}
 """By provider; each is made with the address to ask instead of its own, empty for its own."""
 
 MODES = ("auto", *CLOUDS, "kubernetes", "off")
@@ -81,7 +99,11 @@ def notice_source(mode: str, known: Node, url: str = "", root: Path = DMI) -> No
 def kubernetes_node(known: Node, environ: Mapping[str, str]) -> KubernetesNode | None:
     """This node as the cluster knows it, None outside of one."""
     url = api_server(environ)
-    return KubernetesNode(url, known.node) if url else None
+    if not url:
+        return None
+    from epochcost.nodes.kubernetes import KubernetesNode
+
+    return KubernetesNode(url, known.node)
 
 
 def api_server(environ: Mapping[str, str]) -> str:

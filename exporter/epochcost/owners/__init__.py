@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from epochcost.owners.feed import OwnerFeed
 from epochcost.owners.owner_source import GpuProcesses, OwnerError, OwnerSource
-from epochcost.owners.pod_annotations import PodAnnotations
 from epochcost.owners.pod_resources import PodResources
 from epochcost.owners.processes import ProcessOwners
 from epochcost.owners.runs import run_owners
@@ -19,7 +18,6 @@ __all__ = [
     "OwnerError",
     "OwnerFeed",
     "OwnerSource",
-    "PodAnnotations",
     "PodResources",
     "ProcessOwners",
     "SlurmAllocations",

@@ -8,13 +8,15 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from epochcost.model import GpuOwner, GpuSample
 from epochcost.owners.given_devices import GivenDevices
 from epochcost.owners.hami import ALLOCATED, Part, owned, parts_of
 from epochcost.owners.owner_source import OwnerError, label
-from epochcost.owners.pod_annotations import PodAnnotations, PodName
+
+if TYPE_CHECKING:
+    from epochcost.owners.pod_annotations import PodAnnotations, PodName
 
 log = logging.getLogger(__name__)
 

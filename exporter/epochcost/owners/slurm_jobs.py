@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import logging
 import re
-import shutil
-import subprocess
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 
@@ -22,6 +20,9 @@ VARIABLE = b"SLURM_JOB_ID="
 
 def listed_pids() -> str:
     """What ``scontrol listpids`` says of this machine; empty where there is no Slurm, or it does not answer."""
+    import shutil
+    import subprocess
+
     program = shutil.which("scontrol")
     if program is None:
         return ""

@@ -89,7 +89,17 @@ class PollerApp:
                 poller_id(settings.web_listen_address, path),
             ),
         }
-        self._server = Server(settings.web_listen_address, routes, settings.web_config_file, ready=self._waiting_for)
+        self._server = Server(
+            settings.web_listen_address,
+            routes,
+            settings.web_config_file,
+            ready=self._waiting_for,
+            shed_paths=("/v1/price",),
+        )
+
+    def routes(self) -> list[tuple[str, str, str]]:
+        """Method, path and what is answered, of every route."""
+        return self._server.described()
 
     @property
     def port(self) -> int:

@@ -12,6 +12,7 @@ from textwrap import wrap
 from epochcost.model import InstanceFacts, Price
 from epochcost.poller.export_filter import names_gpu
 from epochcost.poller.poller_settings import PollerSettings
+from epochcost.poller.remedies import with_remedy
 from epochcost.prices.clean_catalogue import clean
 from epochcost.prices.listed import NAME as LISTED
 from epochcost.prices.merged_prices import MergedPrices, usd_per_hour_at
@@ -37,6 +38,10 @@ DATED = (
     "(--prices.sources leaves them out):"
 )
 OLD = "Dated prices of the list in the package that are more than a year old, for the record:"
+FIRST_STEP = (
+    "note: nobody was asked for a price of now; try one that needs no key: "
+    "epochcost prices --once --runpod.instance-types '1x H100 SXM'"
+)
 OLD_SECONDS = 366 * 86400.0
 GIB = 1024**3
 COLUMNS = (
@@ -141,12 +146,15 @@ def run_once(  # noqa: PLR0913 - a look has many sides
         answers = list(pool.map(fetch, sources))
     said: list[str] = []
     for name, answer in zip(names, answers, strict=True):
-        said += [f"failed: {sentence}" for sentence in answer.failed]
+        said += [f"failed: {with_remedy(sentence)}" for sentence in answer.failed]
         if answer.catalogue is not None:
             said += _remarks(name, answer.catalogue)
             store.put(name, answer.catalogue, now)
     everything = market(store.book, now)
     said += [f"skipped: {each}" for each in _once_a_family((*skipped, *(a.skipped for a in answers if a.skipped)))]
+    asked = [answer for name, answer in zip(names, answers, strict=True) if name != LISTED and not answer.skipped]
+    if len(said) > 1 and not asked:
+        said.append(FIRST_STEP)
     rows = [row for row in everything if kept.keeps(row)]
     if everything and not rows:
         said.append(kept.nothing_fits(everything))

@@ -39,5 +39,12 @@ def make(name: str, settings: object) -> tuple[Source, ...]:
     Raises:
         NotConfiguredError: when they have nothing to work with; the text says what they would need.
     """
-    made: tuple[Source, ...] = import_module(SOURCES[name]).make(settings)
+    from epochcost.prices.price_source import NotConfiguredError
+
+    try:
+        made: tuple[Source, ...] = import_module(SOURCES[name]).make(settings)
+    except AttributeError as err:
+        if err.obj is not settings:
+            raise
+        raise NotConfiguredError(f"{name}: {type(settings).__name__} has no setting {err.name!r}") from None
     return made

@@ -56,7 +56,7 @@ class DigitalOcean:
         prices: dict[str, Price] = {}
         facts: dict[str, InstanceFacts] = {}
         problems: list[str] = []
-        sizes = self._sizes()
+        sizes = self._sizes(problems)
         for row in sizes:
             try:
                 slug = text(row, "slug")
@@ -75,12 +75,15 @@ class DigitalOcean:
             unknown=unknown_prices(sizes, KNOWN_PRICES),
         )
 
-    def _sizes(self) -> list[Mapping[str, Any]]:
+    def _sizes(self, problems: list[str]) -> list[Mapping[str, Any]]:
+        odd: list[str] = []
         try:
             pages = list(self.api.pages(f"{self.url}/sizes", {"per_page": PAGE_SIZE}, _next_page))
-            return [row for page in pages for row in rows(page, "sizes")]
+            found = [row for page in pages for row in rows(page, "sizes", odd)]
         except FieldError as err:
             raise PriceSourceError(f"digitalocean: sizes: not an answer of DigitalOcean's API: {err}") from None
+        problems += [f"digitalocean: {each}" for each in odd]
+        return found
 
 
 def _next_page(page: Mapping[str, Any]) -> object:

@@ -161,7 +161,7 @@ class JsonApi:
                     raise self._refused(question, stream)
                 return _parse(stream.body())
         except ConnectError as err:
-            raise HttpError(f"{question}: request failed: {err}") from None
+            raise HttpError(f"{question}: request failed, the host cannot be asked: {err}") from None
         except InvalidRequestError as err:
             raise HttpError(f"{question}: request failed: {err}", passing=False) from None
         except TooLongError as err:
@@ -234,7 +234,7 @@ def _parse(raw: bytes) -> dict[str, Any]:
         sentence = f"the answer is not JSON: {type(err).__name__}: {_short(str(err))}"
         raise _BadAnswerError(sentence, passing=_broke_off(err)) from None
     if not isinstance(value, dict):
-        raise _BadAnswerError(f"the response is not a JSON object but a {type(value).__name__}")
+        raise _BadAnswerError(f"the response has no JSON object but a {type(value).__name__}")
     return value
 
 

@@ -57,19 +57,32 @@ def mapping(row: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return value
 
 
-def rows(row: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+def rows(row: Mapping[str, Any], name: str, left_out: list[str] | None = None) -> list[Mapping[str, Any]]:
     """A list of objects.
 
+    Args:
+        row: has the list.
+        name: of the field.
+        left_out: takes a sentence about entries that are anything else, which then cost no more than themselves.
+
     Raises:
-        FieldError: naming the field, for anything else in it too.
+        FieldError: naming the field; for anything else in it too, where nobody takes the sentence, or nothing is left.
     """
     value = row.get(name)
     if not isinstance(value, list):
         raise FieldError(f"{name}: {_shown(value)} is not a list")
-    for each in value:
-        if not isinstance(each, dict):
-            raise FieldError(f"{name}: {_shown(each)} in it is not an object")
-    return value
+    found: list[Mapping[str, Any]] = [each for each in value if isinstance(each, dict)]
+    if len(found) < len(value):
+        odd = next(each for each in value if not isinstance(each, dict))
+        if left_out is None or not found:
+            raise FieldError(f"{name}: {_shown(odd)} in it is not an object")
+        left_out.append(left_out_sentence(len(value) - len(found), f"{name}: {_shown(odd)} is not an object"))
+    return found
+
+
+def left_out_sentence(count: int, why: str) -> str:
+    """How many rows were left out, and why the first of them was."""
+    return f"{'1 row' if count == 1 else f'{count} rows'} left out: {why}"
 
 
 MOST_GIB = 1 << 20

@@ -64,12 +64,12 @@ class Oci:
         names = {want.instance_type for want in wanted.items}
         if not names:
             return Catalogue()
-        listed, parts = self._lists()
+        problems: list[str] = []
+        listed, parts = self._lists(problems)
         shapes = [row for row in listed if shape_name(row) in names]
         prices: dict[str, list[Price]] = {}
         facts: dict[str, InstanceFacts] = {}
         reasons: dict[str, str] = {}
-        problems: list[str] = []
         for shape in shapes:
             name = shape_name(shape)
             try:
@@ -95,15 +95,17 @@ class Oci:
             unknown=_unknown_models(shapes, parts),
         )
 
-    def _lists(self) -> tuple[list[Mapping[str, Any]], dict[str, Mapping[str, Any]]]:
+    def _lists(self, problems: list[str]) -> tuple[list[Mapping[str, Any]], dict[str, Mapping[str, Any]]]:
         """Shapes, and parts by their numbers."""
+        odd: list[str] = []
         try:
-            listed = rows(self.api.get(self.shapes_url), "items")
-            parts = {str(row.get("partNumber")): row for row in rows(self.api.get(self.url), "items")}
+            listed = rows(self.api.get(self.shapes_url), "items", odd)
+            parts = {str(row.get("partNumber")): row for row in rows(self.api.get(self.url), "items", odd)}
         except FieldError as err:
             raise PriceSourceError(
                 f"oci: not an answer of Oracle's price list or of its list of shapes: {err}"
             ) from None
+        problems += [f"oci: {each}" for each in odd]
         return listed, parts
 
 

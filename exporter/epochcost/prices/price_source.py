@@ -139,6 +139,6 @@ class Source(Protocol):
 
 def summary(sentences: Iterable[str], most: int = 3) -> str:
     """The first few of ``sentences`` in one line, and how many more there are."""
-    all_of_them = list(sentences)
+    all_of_them = list(dict.fromkeys(sentences))
     more = f"; and {len(all_of_them) - most} more" if len(all_of_them) > most else ""
     return "; ".join(all_of_them[:most]) + more

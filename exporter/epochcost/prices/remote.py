@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,6 +37,15 @@ MAX_ANSWER_BYTES = 1024 * 1024
 MOST_CHARACTERS = 300
 VERSION = 1
 OK = 200
+MOST_RETRY_AFTER_SECONDS = 60
+
+
+class LaterError(PriceSourceError):
+    """The poller gave no price. ``retry_after_seconds``: how long it asks to be left alone, 0 where it does not say."""
+
+    def __init__(self, sentence: str, wait: float) -> None:
+        super().__init__(sentence)
+        self.retry_after_seconds = wait
 
 
 class RemotePrice:
@@ -116,8 +126,15 @@ class RemotePrice:
         except (OSError, ValueError) as err:  # the files of the password and of the authority
             raise PriceSourceError(f"price poller {self._host}: request failed: {type(err).__name__}: {err}") from None
         if answer.status != OK:
-            raise PriceSourceError(f"price poller {self._host}: HTTP {answer.status}: {_sentence(answer)}")
+            said = f"price poller {self._host}: HTTP {answer.status}: {_sentence(answer)}"
+            raise LaterError(said, retry_after_seconds(answer.headers))
         return answer
+
+
+def retry_after_seconds(headers: Mapping[str, str]) -> float:
+    """What ``Retry-After`` says, in seconds, bounded; 0 where it says nothing, or a date."""
+    said = headers.get("retry-after", "").strip()
+    return float(min(int(said), MOST_RETRY_AFTER_SECONDS)) if re.fullmatch(r"\d{1,6}", said) else 0.0
 
 
 def _clock(headers: Mapping[str, str], now: object, fetched_ts: float) -> ClockReading | None:

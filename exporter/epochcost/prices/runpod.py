@@ -94,7 +94,7 @@ class RunPod:
                     reasons[want.instance_type] = why
                     continue
                 for row in found:
-                    offered = list(_prices(want, count, row, now))
+                    offered = list(_prices(want, count, row, now, problems))
                     prices += offered
                     facts[want.instance_type] = _facts(want.instance_type, count, row)
                     if not offered:
@@ -135,9 +135,12 @@ class RunPod:
         if errors:
             problems.append(f"runpod: gpuTypes: only a part came: {_message(errors)}")
         try:
-            found = rows(_without_failed(mapping(answer, "data")) if errors else mapping(answer, "data"), "gpuTypes")
+            odd: list[str] = []
+            data = mapping(answer, "data")
+            found = rows(_without_failed(data) if errors else data, "gpuTypes", odd)
         except FieldError as err:
             raise PriceSourceError(f"runpod: gpuTypes: not an answer of RunPod's API: {err}") from None
+        problems += [f"runpod: {each}" for each in odd]
         models: dict[str, list[Mapping[str, Any]]] = {}
         for row in found:
             if not re.search(r"\bMIG\b", f"{row.get('id')} {row.get('displayName')}"):
@@ -216,13 +219,17 @@ def _most_gpus(row: Mapping[str, Any], region: str) -> float:
     return number(row, "maxGpuCount") if of_cloud is None else of_cloud
 
 
-def _prices(want: Want, count: int, row: Mapping[str, Any], now: float) -> Iterator[Price]:
+def _prices(want: Want, count: int, row: Mapping[str, Any], now: float, problems: list[str]) -> Iterator[Price]:
+    """Those of one region; a field that is no price leaves the others alone."""
     for region, option, name in _FIELDS:
-        offered = region == want.region and row.get(f"{region}Cloud") is not False
-        usd_per_gpu = optional_number(row, name) if offered else None
-        if usd_per_gpu:
-            key = PriceKey(PROVIDER, region, "", want.instance_type, option)
-            yield Price(key, (PriceStep(-math.inf, usd_per_gpu * count),), NAME, now)
+        if region != want.region or row.get(f"{region}Cloud") is False:
+            continue
+        try:
+            if usd_per_gpu := optional_number(row, name):
+                key = PriceKey(PROVIDER, region, "", want.instance_type, option)
+                yield Price(key, (PriceStep(-math.inf, usd_per_gpu * count),), NAME, now)
+        except ValueError as err:
+            problems.append(f"runpod: {want.instance_type}: {err}")
 
 
 def _message(errors: object) -> str:

@@ -91,6 +91,8 @@ class EventFiles:
         if from_network is not None:
             self._fixed.append(EventPlace.from_network(str(from_network)))
         self.places: tuple[EventPlace, ...] = tuple(self._fixed)
+        self._ended_beside: tuple[EventPlace, ...] = ()
+        """What lay in others than these is ended already."""
         self._listings: dict[str, PlaceListing] = {}
         self._open: dict[str, int] = {}
         self._devices: dict[str, int] = {}
@@ -137,8 +139,9 @@ class EventFiles:
             try:
                 for place in self.places:
                     self._open_place(place, opened)
-                if found.complete:
+                if found.complete and self.places != self._ended_beside:
                     self._end_gone_places(work)
+                    self._ended_beside = self.places
                 yield
             finally:
                 self._open.clear()
@@ -245,6 +248,7 @@ class EventFiles:
             file.device = -1 - places.index(file.place)
         self._files = {file.key: file for file in files}
         self._devices.clear()
+        self._ended_beside = ()
         self._reader.by_writer = {file.writer: file for file in files}
         for file in files:
             if file.stage is FileStatus.OPEN and file.user is not None:
@@ -257,12 +261,14 @@ class EventFiles:
     # -- what there is to follow
 
     def _list(self, place: EventPlace) -> Listed | None:
-        """What there is to follow in ``place``; None where that is not known (yet)."""
+        """What there is to follow in ``place``; None where that is not known (yet), or as it was a moment ago."""
         fd = self._open.get(place.key)
         if fd is None:
             return None
-        listing = self._listing(place)
-        self._learn_device(place, fd)
+        listing, found, wall = self._listing(place), os.fstat(fd), self._wall()
+        self._learn_device(place, found.st_dev)
+        if listing.is_as_before(found, wall):
+            return None
         try:
             listed = listing.step(fd, _InPlace(self, place), self._count_followed)
         except (FileNotFoundError, NotADirectoryError):
@@ -273,6 +279,8 @@ class EventFiles:
                 self._reader.refuse(NOBODY, f"{place.path}: {err.strerror}")
             return None
         if listed is not None:
+            if listed.complete:
+                listing.listed_as(found, wall)
             listing.refused = False
             self._say_left_out(listing, listed)
             self._say_odd(listing, listed)
@@ -284,9 +292,8 @@ class EventFiles:
             known = self._listings[place.key] = PlaceListing(place, self._max_listed)
         return known
 
-    def _learn_device(self, place: EventPlace, fd: int) -> None:
+    def _learn_device(self, place: EventPlace, device: int) -> None:
         """Files are known by device and inode; those of an earlier agent by inode alone, until their place is seen."""
-        device = os.fstat(fd).st_dev
         if self._devices.get(place.key) == device:
             return
         self._devices[place.key] = device
@@ -435,7 +442,7 @@ class EventFiles:
                 file.seen = found.st_size
             elif found.st_size != file.seen:
                 grown.append(((file.too_much, found.st_mtime_ns), file, found.st_size))
-            elif file.stage is FileStatus.OPEN and file.watched:
+            elif file.stage is FileStatus.OPEN and self._reader.can_tell(file):
                 watched.append((file.visited, file, found.st_size))
         grown.sort(key=lambda one: one[0])
         watched.sort(key=lambda one: one[0])

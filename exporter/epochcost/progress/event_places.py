@@ -8,7 +8,6 @@ whoever a file there says that it belongs to, and never root's.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 import stat
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from epochcost.progress.run_owners import NETWORK, NOBODY, ROOT, directory_user, namespace_user
+from epochcost.sha256 import sha256
 from epochcost.untrusted_files import UntrustedFileError
 
 SHARED = ""
@@ -128,4 +128,4 @@ def pod_of(path: str) -> str:
 
 
 def _digest(text: str) -> int:
-    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()[:6], "big")
+    return int.from_bytes(sha256(text.encode("utf-8", "surrogateescape")).digest()[:6], "big")

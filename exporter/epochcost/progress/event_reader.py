@@ -95,6 +95,9 @@ class EventReader:
 
     def follow(self, file: EventFileState, fd: int, found: os.stat_result, work: Work, where: str) -> None:
         """Read what is new in ``file``, which lies in the directory ``where`` and is open as ``fd``."""
+        if found.st_size == file.seen and self.alive(file, fd):
+            file.alive_seen, file.refused, file.too_much = True, False, False
+            return
         head = os.pread(fd, file.head_bytes, 0)
         if found.st_size < file.offset or zlib.crc32(head) != file.head_crc:
             self._rewind(file, work.clock, another=False)

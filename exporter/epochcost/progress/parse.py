@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -10,7 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from epochcost.model import EndStatus, EventKind, Phase, RunId, TrainingEvent
+from epochcost.model import EndStatus, EventKind, Phase, RunId, TrainingEvent, is_number
+from epochcost.sha256 import sha256
+from epochcost.shown_text import clean_name
 
 MAX_LINE_BYTES = 65536
 MAX_INT = 2**63 - 1
@@ -19,6 +20,9 @@ MAX_SECONDS = 1e11
 """Times beyond are milliseconds, not seconds, since the epoch."""
 MAX_GPUS = 1024
 MAX_TEXT = 120
+MAX_METRICS = 64
+"""In one line; fewer are kept of a run."""
+MAX_METRIC_NAME = 60
 
 ACCEPTED = "accepted"
 MALFORMED = "malformed"
@@ -84,7 +88,7 @@ def parse_line(raw: bytes) -> Line | Rejected:
     if len(raw) > MAX_LINE_BYTES:
         return Rejected(TOO_LONG, f"longer than {MAX_LINE_BYTES} bytes")
     try:
-        document = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant)
+        document = _DECODER.decode(raw.decode("utf-8"))
         version = document.get("v") if isinstance(document, dict) else 1
         if type(version) is int and version != 1:
             return Rejected(UNKNOWN_VERSION, f"v: {_shown(version)}; this agent reads version 1")
@@ -119,8 +123,11 @@ def _line(document: Any) -> Line:  # noqa: ANN401 - whatever JSON holds
         raise ValueError(f"{_shown(document)}; expected a JSON object")  # noqa: TRY004 - one error for the caller
     if type(document.get("v")) is not int:
         raise ValueError(f"v: {_shown(document.get('v'))}; expected 1")
-    kind = _choice(*(k for k in EventKind if k is not EventKind.GONE))("ev", document.get("ev"))
-    figures = {name: check(name, document[name]) for name, check in _FIGURES.items() if document.get(name) is not None}
+    kind = _KIND("ev", document.get("ev"))
+    figures: dict[str, Any] = {}
+    for name, value in document.items():
+        if value is not None and (check := _FIGURES.get(name)) is not None:
+            figures[name] = check(name, value)
     if kind is EventKind.EPOCH_END and not float(figures.get("epoch", 0.5)).is_integer():
         raise ValueError(f"epoch: {_shown(document.get('epoch'))}; an epoch_end needs the whole number of the epoch")
     return Line(
@@ -129,8 +136,8 @@ def _line(document: Any) -> Line:  # noqa: ANN401 - whatever JSON holds
         ts=_seconds("ts", document.get("ts")),
         mono=_optional(_seconds, document, "mono"),
         lock=_optional(_boolean, document, "lock"),
-        pid=_optional(_whole(1), document, "pid"),
-        pidns=_optional(_whole(0), document, "pidns"),
+        pid=_optional(_FROM_1, document, "pid"),
+        pidns=_optional(_FROM_0, document, "pidns"),
         continues=_optional(_file_name, document, "continues") or "",
         figures=figures,
     )
@@ -190,6 +197,20 @@ def _gpus(name: str, value: Any) -> tuple[str, ...]:  # noqa: ANN401
     return tuple(safe_text(str(gpu)) for gpu in value)
 
 
+def _metrics(name: str, value: Any) -> tuple[tuple[str, float | None], ...]:  # noqa: ANN401
+    if not isinstance(value, dict) or len(value) > MAX_METRICS:
+        raise ValueError(f"{name}: {_shown(value)}; expected an object of at most {MAX_METRICS} numbers by name")
+    return tuple(
+        (clean_name(_text(name, key), MAX_METRIC_NAME), _metric(name, number)) for key, number in value.items()
+    )
+
+
+def _metric(name: str, value: Any) -> float | None:  # noqa: ANN401
+    if value is not None and not is_number(value):
+        raise ValueError(f"{name}: {_shown(value)}; expected finite numbers, or null for one that there is no more")
+    return None if value is None else float(value)
+
+
 def _choice(*allowed: Any) -> Callable[[str, Any], Any]:  # noqa: ANN401 - members of one of the model's enums
     by_value = {member.value: member for member in allowed}
 
@@ -201,42 +222,51 @@ def _choice(*allowed: Any) -> Callable[[str, Any], Any]:  # noqa: ANN401 - membe
     return check
 
 
+_KIND = _choice(*(k for k in EventKind if k is not EventKind.GONE))
+_FROM_0, _FROM_1 = _whole(0), _whole(1)
 _FIGURES: Mapping[str, Callable[[str, Any], Any]] = {
     "experiment": _label,
     "team": _label,
+    "slurm_account": _label,
+    "slurm_partition": _label,
+    "slurm_job_id": _label,
     "framework": _label,
     "unit": _label,
-    "rank": _whole(0),
-    "local_rank": _whole(0),
-    "node_rank": _whole(0),
-    "nodes": _whole(1),
-    "world": _whole(1),
+    "rank": _FROM_0,
+    "local_rank": _FROM_0,
+    "node_rank": _FROM_0,
+    "nodes": _FROM_1,
+    "world": _FROM_1,
     "gpus": _gpus,
     "epoch": _amount,
     "epochs": _amount,
-    "step": _whole(0),
-    "steps": _whole(0),
-    "samples": _whole(0),
-    "samples_per_epoch": _whole(0),
-    "tokens": _whole(0),
-    "batch_size": _whole(1),
+    "step": _FROM_0,
+    "steps": _FROM_0,
+    "samples": _FROM_0,
+    "samples_per_epoch": _FROM_0,
+    "tokens": _FROM_0,
+    "batch_size": _FROM_1,
     "phase": _choice(*Phase),
-    "memory_peak_bytes": _whole(0),
+    "memory_peak_bytes": _FROM_0,
     "budget_usd": _amount,
     "status": _choice(*(s for s in EndStatus if s is not EndStatus.LOST)),
     "job": _label,
     "launcher": _label,
-    "attempt": _whole(0),
+    "attempt": _FROM_0,
     "stopped": _label,
+    "metrics": _metrics,
 }
 
 
 def _digest(name: str) -> str:
-    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a number")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _shown(value: object) -> str:

@@ -16,6 +16,11 @@ from epochcost.progress.run_owners import NOBODY
 from epochcost.untrusted_files import UntrustedFileError
 
 MAX_ODD = 1000
+LOOK_SECONDS = 5.0
+"""A directory that says that nothing in it changed is listed again after so long all the same: some tell nothing."""
+SETTLED_SECONDS = 2.0
+"""A directory's own time of change has the grain of the kernel's clock: one as young as this may change once more
+without showing it."""
 
 
 class Followed(Protocol):
@@ -67,6 +72,20 @@ class PlaceListing:
         self._most = most
         self._listed = Listed()
         self._scan = DirectoryScan(Path(place.path), most)
+        self._seen: tuple[int, int, int] | None = None
+        """Device, inode and time of change of the directory when it was listed to its end; None for none to go by."""
+        self._seen_at = 0.0
+
+    def is_as_before(self, found: os.stat_result, wall: float) -> bool:
+        """Whether the directory ``found`` has the same names as when it was listed last, a moment ago."""
+        same = self._seen == (found.st_dev, found.st_ino, found.st_mtime_ns)
+        return same and 0.0 <= wall - self._seen_at < LOOK_SECONDS
+
+    def listed_as(self, found: os.stat_result, wall: float) -> None:
+        """It was listed to its end; ``found`` is from before that."""
+        settled = found.st_mtime < wall - SETTLED_SECONDS
+        self._seen = (found.st_dev, found.st_ino, found.st_mtime_ns) if settled else None
+        self._seen_at = wall
 
     def step(self, fd: int, followed: Followed, begin: Callable[[], None]) -> Listed | None:
         """What there is; None where that is not known (yet).

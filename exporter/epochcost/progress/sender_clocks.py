@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from epochcost.http_client import http_date
 from epochcost.model import ClockReading
 
 MAX_SENDERS = 2000
@@ -43,5 +42,7 @@ def clock_of(now: str, date: str) -> ClockReading | None:
             return ClockReading(ts)
     except ValueError:
         pass
+    from epochcost.http_client.http_date import http_date
+
     second = http_date(date)
     return None if second is None else ClockReading(second, exact=False)

@@ -18,7 +18,7 @@ from epochcost.reports.report import Report, make
 from epochcost.reports.report_page import page
 from epochcost.reports.report_settings import ReportSettings
 from epochcost.reports.span import span
-from epochcost.reports.text import markdown, terminal
+from epochcost.reports.text import SIMULATED, markdown, terminal
 from epochcost.store.store_access import connect
 from epochcost.store.store_error import StoreError
 
@@ -84,6 +84,7 @@ def run(settings: ReportSettings, out: TextIO = sys.stdout, err: TextIO = sys.st
         err.write("epochcost report: interrupted\n")
         return INTERRUPTED
     if settings.format == "csv":
+        err.writelines(f"epochcost report: {SIMULATED}\n" for _ in range(report.simulated))
         err.writelines(f"epochcost report: {note}\n" for note in report.notes)
     return 0
 

@@ -10,9 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TextIO
 
+from epochcost.model import PurchaseOption
 from epochcost.prices.owned.owned_source import HOURS_PER_YEAR, OwnedMachine
 from epochcost.reports.app import INTERRUPTED, Progress, say
 from epochcost.reports.errors import ReportError
+from epochcost.reports.pieces import Piece
 from epochcost.reports.rent_own import Question, answer, in_words
 from epochcost.reports.report import Report, make
 from epochcost.reports.report_settings import CompareSettings
@@ -20,6 +22,9 @@ from epochcost.reports.span import Span, clock, span
 from epochcost.settings import SettingsError
 from epochcost.store.store_access import connect
 from epochcost.store.store_error import StoreError
+
+OWNED = PurchaseOption.OWNED.value
+_NAMED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,33 +125,82 @@ def _measured(settings: CompareSettings, err: TextIO) -> Measured:
         report = make(connect(settings), settings, between, now, progress)
     finally:
         progress.end()
-    return measured_in(report, between, settings.years)
+    needed = settings.hours is None or settings.rent_usd_per_hour is None or settings.watts is None
+    return measured_in(report, between, settings.years, settings.instance_type, must=needed)
 
 
-def measured_in(report: Report, between: Span, years: float) -> Measured:
-    """What a report says of hours, their price and the power drawn."""
-    hours = sum(row.node_hours for row in report.runs)
-    usd = [row.usd for row in report.runs if row.usd is not None]
-    priced = sum(row.node_hours for row in report.runs if row.usd is not None)
-    watts = list(report.power_watts.values())
+def measured_in(report: Report, between: Span, years: float, instance_type: str = "", *, must: bool = True) -> Measured:
+    """What a report says of the hours of one type of rented machines, their price and the power drawn.
+
+    Raises:
+        SettingsError: where several types were rented, none of which was chosen, and ``must`` one be known; one hour
+            of each is another thing.
+    """
+    pieces = [piece for row in report.runs for piece in row.pieces if piece.hours > 0]
+    owned = sum(piece.hours for piece in pieces if piece.option == OWNED)
+    types: dict[str, list[Piece]] = {}
+    for piece in pieces:
+        name = f"{piece.provider}/{piece.instance_type}".strip("/")
+        if piece.option != OWNED and instance_type in ("", name, piece.instance_type):
+            types.setdefault(name, []).append(piece)
+    if len(types) > 1 and must:
+        raise SettingsError(_several(types))
+    notes = [f"{owned:,.2f} node hours on owned machines are no rent and not in it."] if owned else []
+    if not types:
+        of_type = f" of type {instance_type!r}" if instance_type else ""
+        notes.append(f"No node hours of runs on rented machines{of_type} were measured.")
+    if len(types) != 1:
+        return Measured(said=(*_simulated(report), *notes, *report.notes), simulated=report.simulated)
+    (rented,) = types.items()
+    return _of_type(report, between, years, rented, notes)
+
+
+def _simulated(report: Report) -> list[str]:
+    return ["These measurements are SIMULATED: an agent says so of itself."] if report.simulated else []
+
+
+def _several(types: dict[str, list[Piece]]) -> str:
+    each = sorted(types.items(), key=lambda found: -sum(piece.hours for piece in found[1]))
+    said = "; ".join(f"{name or 'without name'} {_hours_and_price(pieces)}" for name, pieces in each[:_NAMED])
+    more = f"; and {len(each) - _NAMED} more" if len(each) > _NAMED else ""
+    return f"--instance-type must be given: runs were on {len(each)} types of rented machines ({said}{more})"
+
+
+def _hours_and_price(pieces: list[Piece]) -> str:
+    usd = _usd_per_hour(pieces)
+    return f"{sum(piece.hours for piece in pieces):,.2f} h" + (f" at ${usd:,.4f}/h" if usd is not None else "")
+
+
+def _usd_per_hour(pieces: list[Piece]) -> float | None:
+    hours = sum(piece.hours for piece in pieces if piece.usd is not None)
+    return sum(piece.usd or 0.0 for piece in pieces) / hours if hours else None
+
+
+def _of_type(
+    report: Report, between: Span, years: float, rented: tuple[str, list[Piece]], notes: list[str]
+) -> Measured:
+    name, pieces = rented
+    hours = sum(piece.hours for piece in pieces)
+    nodes = {piece.node for piece in pieces}
+    watts = [drawn for node, drawn in report.power_watts.items() if node in nodes]
     days = (between.end - between.begin) / 86_400
     life = hours / days * years * HOURS_PER_YEAR / 24
-    seen = f"{hours:,.2f} node hours of runs in {days:,.2f} days"
+    usd = _usd_per_hour(pieces)
     when = f"{clock(between.begin)} to {clock(between.end)}"
-    said = [f"Measured {when}: {seen}; at this pace {life:,.0f} h in {years:g} years."]
-    if priced:
-        said.append(f"A node hour of these cost ${sum(usd) / priced:,.4f} on the mean.")
+    seen = f"{hours:,.2f} node hours of runs on {name or 'a type without name'} in {days:,.2f} days"
+    said = [*_simulated(report), f"Measured {when}: {seen}; at this pace {life:,.0f} h in {years:g} years."]
+    if usd is not None:
+        paid = sorted({piece.option.replace("_", " ") for piece in pieces if piece.option})
+        said.append(f"A node hour of these cost ${usd:,.4f} on the mean ({', '.join(paid) or 'paid as nobody says'}).")
     if watts:
         said.append(
             f"GPUs of a node drew {sum(watts) / len(watts):,.0f} W on the mean of {len(watts)} nodes, idle time "
             "included; CPU, fans and losses are not in it."
         )
-    if report.simulated:
-        said.insert(0, "These measurements are SIMULATED: an agent says so of itself.")
     return Measured(
         hours=life or None,
-        usd_per_hour=sum(usd) / priced if priced else None,
+        usd_per_hour=usd,
         watts=sum(watts) / len(watts) if watts else None,
-        said=(*said, *report.notes),
+        said=(*said, *notes, *report.notes),
         simulated=report.simulated,
     )

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from epochcost.model import State
+from epochcost.reports.pieces import Split
 from epochcost.reports.report import Report
 from epochcost.reports.rows import Row
+from epochcost.reports.tables import beside, ended
 from epochcost.shown_text import csv_text
 
 _PLAIN = (
-    "experiment", "provider", "instance_type", "batch_size", "framework", "runs", "nodes", "hours", "node_hours",
-    "epochs", "epochs_executed", "useful_epochs",
+    "experiment", "provider", "instance_type", "batch_size", "framework", "runs", "nodes", "gpus_per_node", "hours",
+    "node_hours", "epochs", "epochs_executed", "useful_epochs",
 )  # fmt: skip
 
 
@@ -35,11 +37,14 @@ def _figures(row: Row) -> dict[str, Any]:
         "on_demand_usd": row.on_demand_usd,
         "efficient_frontier": row.frontier,
         "cost_source": row.source,
+        "team": row.team,
+        "owner": row.owner,
+        "ended": row.ended,
     }
 
 
 def as_json(report: Report) -> str:
-    """One object: ``groups``, ``runs``, ``fleet``, ``notes`` and the span."""
+    """One object: ``groups``, ``runs``, ``ended``, ``outside``, ``by``, ``fleet``, ``notes`` and the span."""
     document = {
         "version": 1,
         "simulated": report.simulated,
@@ -49,6 +54,9 @@ def as_json(report: Report) -> str:
         "store": report.url,
         "groups": [_object(row) for row in report.groups],
         "runs": [_object(row) for row in report.runs],
+        "ended": [asdict(row) for row in ended(report.runs)],
+        "outside": [asdict(row) for row in beside(report)],
+        "by": {"what": report.by, "rows": [asdict(row) for row in report.split]} if report.by else None,
         "fleet": {
             "nodes": report.fleet.nodes,
             "hours": report.fleet.hours,
@@ -78,8 +86,24 @@ def _object(row: Row) -> dict[str, Any]:
 
 
 def as_csv(report: Report) -> str:
-    """A line for each run, with seconds and dollars by state; simulated figures say so in their first column."""
-    return csv_text(_columns(), [_line(row, simulated=report.simulated) for row in report.runs])
+    """A line for each run, with seconds and dollars by state; or one for each row of the bill where it is split.
+
+    Column ``simulated`` says of each line whether its figures are.
+    """
+    if report.by:
+        lines = [{**asdict(row), report.by: row.name, "simulated": report.simulated} for row in report.split]
+        return csv_text(
+            [report.by, *_SPLIT, "simulated"], [{k: line[k] for k in line if k != "name"} for line in lines]
+        )
+    known = set(_columns())
+    return csv_text(_columns(), [_line(row, known, simulated=report.simulated) for row in report.runs])
+
+
+_SPLIT = [each.name for each in fields(Split) if each.name != "name"]
+
+
+def _split_line(row: Split, report: Report) -> Mapping[str, Any]:
+    return {report.by: row.name, **{name: getattr(row, name) for name in _SPLIT}, "simulated": report.simulated}
 
 
 def _columns() -> list[str]:
@@ -87,9 +111,9 @@ def _columns() -> list[str]:
     return [*head, *(f"{state.value}_{unit}" for unit in ("seconds", "usd") for state in State)]
 
 
-def _line(row: Row, *, simulated: bool) -> Mapping[str, Any]:
+def _line(row: Row, columns: set[str], *, simulated: bool) -> Mapping[str, Any]:
     states = {f"{state}_seconds": value for state, value in row.seconds.items()}
     states |= {f"{state}_usd": value for state, value in row.dollars.items()}
-    known = {name: value for name, value in states.items() if name in set(_columns())}
+    known = {name: value for name, value in states.items() if name in columns}
     labels = {"run": row.label, "labels": row.context}
     return {**labels, **_figures(row), **known, "simulated": simulated, "notes": "; ".join(row.notes)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections.abc import Sequence
 
 from epochcost.shown_text import printable
 
@@ -31,6 +32,20 @@ def dollars(usd: float | None) -> str:
     if usd is None:
         return UNKNOWN
     return f"${usd:,.2f}" if abs(usd) >= 1 or usd == 0 else f"${figure(usd)}"
+
+
+def same_money(values: Sequence[float | None]) -> list[str]:
+    """Those of one column: cents where all are below a dollar, else dollars."""
+    in_cents = all(abs(usd) < 1 for usd in values if usd is not None)
+    return [cents(usd) if in_cents else dollars(usd) for usd in values]
+
+
+def same_length(values: Sequence[float | None]) -> list[str]:
+    """Those of one column, in the unit that suits the middle one: ``45.00 s``, ``12.94 min``, ``2.083 h``."""
+    known = sorted(seconds for seconds in values if seconds is not None)
+    middle = known[len(known) // 2] if known else 0.0
+    size, unit = (1, "s") if middle < 2 * _MINUTE else (_MINUTE, "min") if middle < 2 * _HOUR else (_HOUR, "h")
+    return [UNKNOWN if seconds is None else f"{figure(seconds / size)} {unit}" for seconds in values]
 
 
 def percent(ratio: float | None) -> str:

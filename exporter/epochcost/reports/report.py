@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from epochcost.reports import runs as of_run
 from epochcost.reports.billed import Billed, billed
 from epochcost.reports.billed import notes as billed_notes
-from epochcost.reports.history import MOST_RUNS_SHOWN, History, HistoryLoader, NodeHistory
+from epochcost.reports.history import History, NodeHistory, NodeKey
+from epochcost.reports.history_loader import MOST_RUNS_SHOWN, HistoryLoader
 from epochcost.reports.money import Prices, node_money
+from epochcost.reports.pieces import Charged, Outside, Split, identity, outside, split
 from epochcost.reports.price_parts import price_parts
-from epochcost.reports.report_settings import PrometheusSettings
+from epochcost.reports.report_settings import PrometheusSettings, ReportSettings
 from epochcost.reports.rows import Row, grouped, merged, with_frontier
 from epochcost.reports.runs import row
 from epochcost.reports.span import Span, clock
@@ -19,6 +21,8 @@ from epochcost.reports.tracks import Reader, increments
 from epochcost.store.promql_client import Store
 
 _NAMED = 5
+_ROWS_AT_ONCE = 500
+"""Rows between two signs of life."""
 _MEANINGS = {
     of_run.BEFORE: "Only what falls into the span is counted. Where the run's start is not stored, its first sample is "
     "taken for what was before.",
@@ -32,6 +36,8 @@ _MEANINGS = {
     of_run.LATE: "The agent learnt the price within the span and then added the dollars of what had passed before.",
     of_run.LOWER: "The agent could not price a part of its seconds yet: the dollars are a lower bound.",
     of_run.SIZES: "The last one is shown, and the figures are of all of them together.",
+    of_run.TYPES: "The figures are of all of them together.",
+    of_run.OPTIONS: "The figures are of all of them together.",
     of_run.GAP: "The agents' counters hold what passed meanwhile, but within such a gap it is spread evenly.",
 }
 
@@ -65,6 +71,8 @@ class Report:
         notes: limits of these figures, as sentences.
         simulated: whether an agent says that its figures are simulated.
         power_watts: what the GPUs drew on the mean while a node of these runs was seen, by node.
+        outside: what machines cost beside their runs; empty where only some runs were read.
+        by: what the bill is split by, where that was asked for, and its rows.
     """
 
     url: str
@@ -76,6 +84,9 @@ class Report:
     notes: list[str] = field(default_factory=list)
     simulated: bool = False
     power_watts: dict[str, float] = field(default_factory=dict)
+    outside: Outside = field(default_factory=Outside)
+    by: str = ""
+    split: list[Split] = field(default_factory=list)
 
 
 def make(
@@ -88,10 +99,13 @@ def make(
     """
     reader = Reader(store, span, progress)
     kept = tuple(name.strip() for name in settings.keep_labels.split(",") if name.strip())
-    history = HistoryLoader(reader, settings.matchers, settings.experiment, settings.run, kept).read()
+    by = settings.by if isinstance(settings, ReportSettings) else ""
+    owners = by in ("owner", "namespace")
+    history = HistoryLoader(reader, settings.matchers, settings.experiment, settings.run, kept, owners).read()
     prices = Prices(history)
-    rows = [row(key, run, history, prices) for key, run in history.runs.items() if run.members]
-    fleet = _fleet(history, prices)
+    charged: dict[NodeKey, Charged] = {}
+    rows = list(_rows(history, prices, charged, progress))
+    fleet, beside = _fleet(history, prices), outside(history, prices, charged)
     versions = reader.folded("build_info", settings.matchers, "last_over_time", max)
     return Report(
         url=store.url,
@@ -101,13 +115,26 @@ def make(
         runs=with_frontier(rows),
         fleet=fleet,
         notes=[
-            *_notes(history, rows, settings),
+            *_notes(history, rows, fleet.unpriced, settings),
             *billed_notes(fleet.ended),
             *sorted(f"The store says: {warning}" for warning in store.warnings),
         ],
         simulated=any("simulated" in dict(labels).get("version", "") for labels in versions),
         power_watts=_power(history),
+        outside=beside,
+        by=by,
+        split=split(by, [*(piece for r in rows for piece in r.pieces), *beside.pieces]) if by else [],
     )
+
+
+def _rows(
+    history: History, prices: Prices, charged: dict[NodeKey, Charged], progress: Callable[[str, int, int], None]
+) -> Iterator[Row]:
+    with_parts = [(key, run) for key, run in history.runs.items() if run.members]
+    for done, (key, run) in enumerate(with_parts):
+        if done % _ROWS_AT_ONCE == 0:
+            progress("rows", done, len(with_parts))
+        yield row(key, run, history, prices, charged)
 
 
 def _fleet(history: History, prices: Prices) -> Fleet:
@@ -141,7 +168,8 @@ def _is_new(node: NodeHistory, span: Span) -> bool:
 def _power(history: History) -> dict[str, float]:
     """Of the nodes that the rows are about."""
     used = {key.node for run in history.runs.values() for key in run.members if key.node in history.nodes}
-    return {history.called(key): watts for key in used if (watts := _watts(history.nodes[key])) is not None}
+    found = ((identity(key.name, key.context), _watts(history.nodes[key])) for key in used)
+    return {name: watts for name, watts in found if watts is not None}
 
 
 def _watts(node: NodeHistory) -> float | None:
@@ -149,7 +177,7 @@ def _watts(node: NodeHistory) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _notes(history: History, rows: list[Row], settings: PrometheusSettings) -> list[str]:
+def _notes(history: History, rows: list[Row], unpriced: tuple[str, ...], settings: PrometheusSettings) -> list[str]:
     span, notes = history.span, []
     first = min((node.seen.first for node in history.nodes.values() if node.seen.values), default=0)
     if first > 1:
@@ -160,6 +188,9 @@ def _notes(history: History, rows: list[Row], settings: PrometheusSettings) -> l
         if (found := [r.label for r in rows if note in r.notes])
     )
     notes.extend(_runs_notes(rows))
+    notes.extend(_price_notes(history, unpriced))
+    if not history.whole:
+        notes.append("Only a part of the runs was asked for: what machines cost beside their runs is not worked out.")
     gaps = sorted(history.called(key) for key, node in history.nodes.items() if node.seen.gaps())
     if gaps:
         minutes = f"{span.step_seconds / 60:.0f} min or more"
@@ -176,6 +207,24 @@ def _notes(history: History, rows: list[Row], settings: PrometheusSettings) -> l
             f"{name} {text!r}" for name, text in (("experiment", settings.experiment), ("run", settings.run)) if text
         ]
         notes.append(f"No run {'fits ' + ' and '.join(asked) if asked else 'was reported'} in this span.")
+    return notes
+
+
+def _price_notes(history: History, unpriced: tuple[str, ...]) -> list[str]:
+    """Machines whose dollars are in no sum, or only in part."""
+    notes = []
+    if unpriced:
+        notes.append(f"{_count(len(unpriced), 'node')} without a price ({_some(unpriced)}): in no sum of dollars.")
+    step = history.span.step_seconds
+    late = {
+        history.called(key): node.unpriced_seconds
+        for key, node in history.nodes.items()
+        if node.dollars and node.unpriced_seconds > step
+    }
+    if late:
+        hours = sum(late.values()) / 3600
+        said = f"{_count(len(late), 'node')} with hours that had no price when last seen ({_some(sorted(late))})"
+        notes.append(f"{said}: {hours:,.1f} h of theirs are in no sum of dollars.")
     return notes
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from html import escape
+from typing import Any
 
 from epochcost.palette import PALETTE
 from epochcost.reports.format import UNKNOWN, cents, dollars, length, percent
@@ -12,10 +13,13 @@ from epochcost.reports.report import Report
 from epochcost.reports.rows import Row
 from epochcost.reports.span import clock
 from epochcost.reports.style import STYLE
-from epochcost.reports.text import FRONTIER, GROUPS, LEGEND, RUNS, SIMULATED, STATES, Column, parts, told_apart
+from epochcost.reports.tables import STATES, Column, Table, tables
+from epochcost.reports.text import SIMULATED, parts
 
 MOST_PLOTS = 12
 MOST_BARS = 40
+MOST_ROWS = 1000
+"""Of one table: a browser has to lay them out."""
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
@@ -47,9 +51,7 @@ def _body(report: Report) -> Iterator[str]:
     if report.groups:
         yield from _plots(report.groups)
         yield from _bars(report.groups)
-        ways = _without_states(told_apart(GROUPS, report.groups))
-        yield _table("Experiments", ways, report.groups, f"{FRONTIER} {LEGEND}")
-        yield _table("Runs", _without_states(told_apart(RUNS, report.runs)), report.runs, "")
+    yield from map(_table, tables(report))
     if report.notes:
         notes = "".join(f"<li>{escape(note)}</li>" for note in report.notes)
         yield f'<section class="card"><h2>Limits of these figures</h2><ul class="notes">{notes}</ul></section>'
@@ -148,22 +150,24 @@ def _shares(amounts: dict[str, float]) -> str:
     return f'<small class="soft">{", ".join(f"{state} {percent(share)}" for state, share in known)}</small>'
 
 
-def _table(title: str, columns: Sequence[Column], rows: Sequence[Row], caption: str) -> str:
+def _table(table: Table) -> str:
+    columns = _without_states(table.columns) if table.key in ("groups", "runs") else list(table.columns)
     head = "".join(f'<th scope="col"{_side(c)}>{_title(c)}</th>' for c in columns)
-    lines = "".join(
-        "<tr>"
-        + "".join(
-            f'<td{_side(c)} data-title="{escape(c.title or "frontier", quote=True)}">{_unbroken(c.cell(row))}</td>'
-            for c in columns
-        )
-        + "</tr>"
-        for row in rows
+    rows = table.rows[:MOST_ROWS]
+    cells = zip(*([_cell(column, text) for text in column.cells(rows)] for column in columns), strict=True)
+    lines = "".join(f"<tr>{''.join(row)}</tr>" for row in cells)
+    cut = (
+        f"The first {MOST_ROWS:,} of {len(table.rows):,} rows; --format csv has all. " if table.rows[MOST_ROWS:] else ""
     )
-    below = f'<p class="soft">{escape(caption)}</p>' if caption else ""
+    below = f'<p class="soft">{escape(cut + table.caption)}</p>' if cut or table.caption else ""
     return (
-        f'<section class="card"><h2>{title}</h2><div class="wide"><table><thead><tr>{head}</tr></thead>'
+        f'<section class="card"><h2>{escape(table.title)}</h2><div class="wide"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{lines}</tbody></table></div>{below}</section>"
     )
+
+
+def _cell(column: Column[Any], text: str) -> str:
+    return f'<td{_side(column)} data-title="{escape(column.title or "frontier", quote=True)}">{_unbroken(text)}</td>'
 
 
 def _unbroken(text: str) -> str:
@@ -171,15 +175,15 @@ def _unbroken(text: str) -> str:
     return escape(text).replace(" %", "&nbsp;%").replace(" ¢", "&nbsp;¢")
 
 
-def _title(column: Column) -> str:
+def _title(column: Column[Any]) -> str:
     """It may break after a stroke; the star stands for itself."""
     return escape(column.title).replace("/", "/<wbr>") or '<span title="efficient frontier">★</span>'
 
 
-def _without_states(columns: Sequence[Column]) -> list[Column]:
+def _without_states(columns: Sequence[Column[Any]]) -> list[Column[Any]]:
     """The bars show them."""
     return [column for column in columns if column.title not in STATES]
 
 
-def _side(column: Column) -> str:
+def _side(column: Column[Any]) -> str:
     return ' class="figure"' if column.figure else ""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from epochcost.settings import choice, number, option, optional, positive
 from epochcost.store.store_settings import StoreSettings
 
+BY = ("team", "owner", "namespace", "account", "experiment", "purchase-option")
 FORMATS = ("table", "csv", "json", "markdown", "html")
 
 
@@ -18,6 +19,11 @@ def pattern(text: str) -> str:
     except re.error as err:
         raise ValueError(f"expected a regular expression: {err}") from None
     return text
+
+
+def by(text: str) -> str:
+    """What a bill can be split by; nothing for no split."""
+    return choice(*BY)(text) if text else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,7 @@ class ReportSettings(PrometheusSettings):
     """Settings of ``epochcost report``."""
 
     format: str = option("format", "table", f"one of {', '.join(FORMATS)}", parse=choice(*FORMATS))
+    by: str = option("by", "", f"also split the bill by one of {', '.join(BY)}", parse=by)
     output: str = option("output", "", "output file; standard output if not given")
 
 
@@ -53,6 +60,11 @@ class ReportSettings(PrometheusSettings):
 class CompareSettings(PrometheusSettings):
     """Settings of ``epochcost compare rent own``. None: taken from what was measured."""
 
+    instance_type: str = option(
+        "instance-type",
+        "",
+        "rented machine type to compare with (TYPE or PROVIDER/TYPE); required if several were measured",
+    )
     hours: float | None = option(
         "hours", None, "training hours over the machine's life; measured if not given", parse=optional(positive)
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from epochcost.reports.money import HOUR_SECONDS
+from epochcost.reports.pieces import Piece
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +20,11 @@ class Row:
         label: id of the run; empty for a group.
         option: how the nodes are paid.
         batch_size: as the run says; empty where it does not.
+        team, owner: who pays, who began it; empty where nobody says.
+        ended: how a run ended: finished, failed, preempted, lost or stopped (by the guard); empty where it had not.
         runs: how many are in this row.
         nodes: how many different ones were used.
+        gpus_per_node: the most that it used of one node at once; None where no agent says.
         hours: in which the run was running, on however many nodes.
         node_hours: hours of nodes that it paid for; half a node for an hour is 0.5.
         usd: all dollars.
@@ -34,6 +39,7 @@ class Row:
         source: whose dollars: ``agent``, ``prices`` (seconds x stored prices), or both; empty where there are none.
         frontier: no other row of the experiment is both cheaper and quicker by epoch.
         notes: what to know about these figures.
+        pieces: its dollars by machine.
     """
 
     experiment: str
@@ -44,8 +50,12 @@ class Row:
     option: str = ""
     batch_size: str = ""
     framework: str = ""
+    team: str = ""
+    owner: str = ""
+    ended: str = ""
     runs: int = 1
     nodes: int = 0
+    gpus_per_node: float | None = None
     hours: float = 0.0
     node_hours: float = 0.0
     usd: float | None = None
@@ -62,6 +72,7 @@ class Row:
     source: str = ""
     frontier: bool = False
     notes: tuple[str, ...] = ()
+    pieces: tuple[Piece, ...] = ()
 
     @property
     def seconds_per_epoch(self) -> float | None:
@@ -96,7 +107,12 @@ class Row:
 
     @property
     def realised_saving(self) -> float | None:
-        """Against the useful hours alone on demand: start-up, idle time and lost work count against it."""
+        """Against the useful hours alone on demand: start-up, idle time and lost work count against it.
+
+        Only of spot machines: on others nothing was saved that could be lost again.
+        """
+        if "spot" not in self.option.split(" + "):
+            return None
         return None if (paid := over(self.usd, self.useful_on_demand_usd)) is None else 1 - paid
 
     def share(self, state: str) -> float | None:
@@ -125,6 +141,10 @@ def _group(rows: Sequence[Row]) -> Row:
         experiment=rows[0].experiment or rows[0].label,
         label=rows[0].label if len(rows) == 1 else "",
         context="",
+        team="",
+        owner="",
+        ended="",
+        pieces=tuple(piece for row in rows for piece in row.pieces),
         runs=len(rows),
         nodes=sum(row.nodes for row in rows),
         hours=sum(row.hours for row in rows),
@@ -138,6 +158,7 @@ def _group(rows: Sequence[Row]) -> Row:
         epochs_executed=sum(row.epochs_executed for row in rows),
         useful_epochs=added(row.useful_epochs for row in rows),
         fill=max(fills, default=None),
+        gpus_per_node=max((row.gpus_per_node for row in rows if row.gpus_per_node is not None), default=None),
         seconds=merged(row.seconds for row in rows),
         dollars=merged(row.dollars for row in rows),
         source="+".join(sorted({part for row in rows for part in row.source.split("+") if part})),
@@ -169,24 +190,36 @@ def with_frontier(rows: Iterable[Row]) -> list[Row]:
     ordered.sort(
         key=lambda r: (-spent[r.experiment], r.experiment, _or_last(r.usd_per_epoch), r.label, r.instance_type)
     )
-    return [replace(row, frontier=_efficient(row, ordered)) for row in ordered]
+    efficient = _efficient(ordered)
+    return [replace(row, frontier=i in efficient) for i, row in enumerate(ordered)]
 
 
 def _or_last(value: float | None) -> float:
     return float("inf") if value is None else value
 
 
-def _efficient(row: Row, rows: Sequence[Row]) -> bool:
-    mine = _place(row)
-    others = (_place(other) for other in rows if other is not row and other.experiment == row.experiment)
-    return mine is not None and not any(
-        other is not None and other[0] <= mine[0] and other[1] <= mine[1] and other != mine for other in others
-    )
+def _efficient(rows: Sequence[Row]) -> set[int]:
+    """Rows that no other of the experiment beats; none where the experiment was run in one way only."""
+    placed: dict[str, list[tuple[float, float, int]]] = {}
+    ways: dict[str, set[tuple[object, ...]]] = {}
+    for i, row in enumerate(rows):
+        seconds, usd = row.seconds_per_epoch, row.usd_per_epoch
+        if seconds is not None and usd is not None:
+            experiment = row.experiment or row.label
+            placed.setdefault(experiment, []).append((seconds, usd, i))
+            way = row.provider, row.instance_type, row.option, row.batch_size, row.nodes if row.label else 0
+            ways.setdefault(experiment, set()).add(way)
+    return {i for name, found in placed.items() if len(ways[name]) > 1 for i in _unbeaten(found)}
 
 
-def _place(row: Row) -> tuple[float, float] | None:
-    seconds, usd = row.seconds_per_epoch, row.usd_per_epoch
-    return None if seconds is None or usd is None else (seconds, usd)
+def _unbeaten(places: list[tuple[float, float, int]]) -> Iterator[int]:
+    """From the quickest on, those that are cheaper than all that are quicker."""
+    cheapest = float("inf")
+    for _, same in itertools.groupby(sorted(places), key=lambda place: place[0]):
+        alike = list(same)
+        if alike[0][1] < cheapest:
+            cheapest = alike[0][1]
+            yield from (i for _, usd, i in alike if usd == cheapest)
 
 
 def hours(seconds: float) -> float:

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 from epochcost.reports.history import History, Member, NodeKey, PartKey, RunHistory, RunKey
 from epochcost.reports.money import BY_PRICES, Filled, Money, Prices, between, integrated, member_money, unsettled
+from epochcost.reports.pieces import Charged, Piece, identity, kinds
 from epochcost.reports.rows import Row, added, hours, merged
 from epochcost.reports.tracks import increments
+from epochcost.reports.useful_epochs import useful_epochs
 
 _ROUNDING_SECONDS = 1.0
 BEFORE = "began before the span"
@@ -19,7 +21,11 @@ CARRIED = "price carried over"
 LATE = "dollars from before the span may be in it"
 LOWER = "some seconds have no price"
 SIZES = "batch size changed"
+TYPES = "machine type changed"
+OPTIONS = "purchase option changed"
 GAP = "scrapes are missing"
+STOPPED = "stopped"
+"""A policy of the guard ended it."""
 
 
 @dataclass(slots=True)
@@ -33,48 +39,93 @@ class Part:
     grown: dict[str, dict[int, float]] = field(default_factory=dict)
     states: dict[str, dict[int, float]] = field(default_factory=dict)
     money: Money | None = None
+    kinds: set[tuple[str, ...]] = field(default_factory=set)
+    """Which machines it was on; see `pieces.kinds`."""
+
+    @property
+    def windows(self) -> dict[int, float]:
+        """Seconds in which the run was running here, by window."""
+        return self.grown.get("run_seconds_total", {})
 
     def total(self, name: str) -> float:
         """Growth of one counter over the span."""
         return sum(self.grown.get(name, {}).values())
 
 
-def row(key: RunKey, run: RunHistory, history: History, prices: Prices) -> Row:
-    """The row of one run."""
+def row(key: RunKey, run: RunHistory, history: History, prices: Prices, charged: dict[NodeKey, Charged]) -> Row:
+    """The row of one run; what it pays of each machine goes into ``charged``."""
     parts = [_part(part, member, history, prices) for part, member in run.members.items()]
-    lead = leaders({i: part.grown.get("run_seconds_total", {}) for i, part in enumerate(parts)})
-    who = [
-        history.nodes[part.key].who(max(part.grown.get("run_seconds_total") or {0: 0.0}))
-        for part in parts
-        if part.key in history.nodes
-    ]
+    for part in parts:
+        seconds = {s: sum(g.values()) for s, g in part.states.items()}
+        charged.setdefault(part.key, Charged()).add(seconds, part.money.states if part.money else {})
+    lead = leaders({i: part.windows for i, part in enumerate(parts)})
     epochs = _counted(parts, lead, "run_epoch_seconds_count")
+    pieces = tuple(_piece(key, run, part, history) for part in parts)
     return Row(
         experiment=run.experiment,
         label=key.run,
         context=",".join(f"{name}={value}" for name, value in key.context),
-        provider=_joined(w.get("provider", "") for w in who),
-        instance_type=_joined(w.get("instance_type", "") for w in who),
-        option=_joined(w.get("purchase_option", "") for w in who),
+        provider=_joined(piece.provider for piece in pieces),
+        instance_type=_joined(piece.instance_type for piece in pieces),
+        option=_joined(piece.option for piece in pieces),
         batch_size=_batch_size(parts),
         framework=run.framework,
+        team=_joined(piece.team for piece in pieces),
+        owner=run.owner,
+        ended=_ended(parts),
         nodes=len({part.key for part in parts}),
+        gpus_per_node=max((part.member.gpus for part in parts if part.member.gpus is not None), default=None),
         hours=hours(_led(parts, lead, "run_seconds_total")),
-        node_hours=hours(sum(sum(grown.values()) for part in parts for grown in part.states.values())),
-        usd=added(part.money.usd if part.money else None for part in parts) if parts else None,
+        node_hours=sum(piece.hours for piece in pieces),
+        usd=added(piece.usd for piece in pieces) if parts else None,
         on_demand_usd=_on_demand(parts, prices, ()),
         useful_on_demand_usd=_on_demand(parts, prices, ("useful",)),
         epochs=round(epochs, 6),
         epoch_seconds_sum=_counted(parts, lead, "run_epoch_seconds_sum"),
         epoch_usd_sum=added(_epochs_usd(part, parts) for part in parts) if epochs else None,
         epochs_executed=_counted(parts, lead, "run_epochs_total"),
-        useful_epochs=_useful(parts),
+        useful_epochs=useful_epochs([(part.member, part.from_zero) for part in parts]),
         fill=_fill(parts, history),
         seconds=merged({s: sum(g.values()) for s, g in part.states.items()} for part in parts),
         dollars=merged(part.money.states for part in parts if part.money) if all(p.money for p in parts) else {},
         source="+".join(sorted({part.money.source for part in parts if part.money})),
         notes=_notes(key, parts, history),
+        pieces=pieces,
     )
+
+
+def _piece(key: RunKey, run: RunHistory, part: Part, history: History) -> Piece:
+    node = history.nodes.get(part.key)
+    who = node.who(max(part.windows or {0: 0.0})) if node is not None else {}
+    return Piece(
+        run=identity(key.run, key.context),
+        node=identity(part.key.name, part.key.context),
+        provider=who.get("provider", ""),
+        instance_type=who.get("instance_type", ""),
+        option=who.get("purchase_option", ""),
+        hours=hours(sum(sum(grown.values()) for grown in part.states.values())),
+        usd=part.money.usd if part.money else None,
+        useful_usd=part.money.states.get("useful", 0.0) if part.money else 0.0,
+        experiment=run.experiment,
+        team=run.team or (node.team if node is not None else ""),
+        owner=run.owner,
+        namespace=run.namespace,
+        account=run.team if run.launcher == "slurm" else "",
+    )
+
+
+def _ended(parts: list[Part]) -> str:
+    """How the run ended: as its part that ran last says; empty where it had not ended when it was last seen."""
+    last = max(parts, key=lambda part: max(part.windows, default=-1), default=None)
+    ends = [part for part in parts if part.member.ended is not None and last is not None]
+    if last is None or not ends:
+        return ""
+    newest = max(ends, key=lambda part: part.member.ended or (-1, ""))
+    window, state = newest.member.ended or (-1, "")
+    ran = max((window for window, seconds in last.windows.items() if seconds > 0), default=-1)
+    if window < ran:
+        return ""
+    return STOPPED if newest.member.stopped else state
 
 
 def _counted(parts: list[Part], lead: list[tuple[int, int]], name: str) -> float:
@@ -101,6 +152,9 @@ def _part(key: PartKey, member: Member, history: History, prices: Prices) -> Par
         for (name, state), track in member.states.items()
         if name == "run_state_seconds_total"
     }
+    if key.node in history.nodes:
+        ran = [window for window, seconds in part.windows.items() if seconds > 0]
+        part.kinds = kinds(history.nodes[key.node], ran)
     part.money = member_money(member, _paid(key.node, history, prices), from_zero=began)
     return part
 
@@ -143,18 +197,6 @@ def _epochs_usd(part: Part, parts: list[Part]) -> float | None:
     return between(ran, part.money.windows, last - counts.total("run_epoch_seconds_sum"), last)
 
 
-def _useful(parts: list[Part]) -> float | None:
-    """How far the highest position rose."""
-    last = [found[1] for part in parts if (found := part.member.useful_epochs.last())]
-    before = [
-        next(part.member.useful_epochs.items())[1]
-        for part in parts
-        if not part.from_zero and part.member.useful_epochs.values
-    ]
-    began = max(before) if before else min((part.member.start_epoch or 0.0 for part in parts), default=0.0)
-    return max(last) - began if last else None
-
-
 def _on_demand(parts: list[Part], prices: Prices, states: tuple[str, ...]) -> float | None:
     bills: list[float | None] = []
     for part in parts:
@@ -182,12 +224,14 @@ def _fill(parts: list[Part], history: History) -> float | None:
 
 
 def _alone(node: NodeKey, history: History) -> bool:
-    return sum(1 for run in history.runs.values() if any(part.node == node for part in run.members)) == 1
+    return history.runs_on(node) == 1
 
 
 def _batch_size(parts: list[Part]) -> str:
-    sizes = [part.member.batch_sizes[1] for part in parts if part.member.batch_sizes]
-    return f"{max(sizes):g}" if sizes else ""
+    """That of the part that ran last."""
+    ran = [part for part in parts if part.member.batch_sizes]
+    last = max(ran, key=lambda part: max(part.windows, default=-1), default=None)
+    return f"{last.member.batch_sizes[-1]:g}" if last is not None else ""
 
 
 def _joined(words: Iterable[str]) -> str:
@@ -203,9 +247,9 @@ def _notes(key: RunKey, parts: list[Part], history: History) -> tuple[str, ...]:
         CARRIED: any(part.money and part.money.carried_seconds > history.span.step_seconds for part in parts),
         LATE: any(_late(part) for part in parts),
         LOWER: any(_lacking(part, history) for part in parts),
-        SIZES: any(
-            part.member.batch_sizes and part.member.batch_sizes[0] != part.member.batch_sizes[1] for part in parts
-        ),
+        SIZES: len({size for part in parts for size in part.member.batch_sizes}) > 1,
+        TYPES: len({(kind[0], kind[3]) for part in parts for kind in part.kinds if kind[3]}) > 1,
+        OPTIONS: len({kind[4] for part in parts for kind in part.kinds if kind[4]}) > 1,
         GAP: any(
             part.member.counters.get("run_seconds_total") and part.member.counters["run_seconds_total"].gaps()
             for part in parts

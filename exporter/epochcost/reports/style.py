@@ -63,7 +63,7 @@ td { min-width: 7ch; overflow-wrap: break-word; }
 td.figure, td[data-title="frontier"] { min-width: 0; white-space: nowrap; }
 @media (max-width: 1240px) {
   table { font-size: 12px; }
-  th, td { padding: 5px 3px; }
+  th, td { padding: 5px 2px; }
   td:not(.figure, [data-title="frontier"]) { min-width: 6ch; }
   td.figure { white-space: normal; }
 }

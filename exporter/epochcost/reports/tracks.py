@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from epochcost.reports.span import Span
@@ -15,6 +15,7 @@ PREFIX = "epochcost_"
 _MOST_SLOW = 3
 """Answers in a row that do not come in time, each to a question half as large: then it is not the question."""
 _LESS = "That was a question for one window of time: ask for less with --match, --experiment or --runs"
+_FEWEST_POINTS, _TIMES_A_LIFE = 12, 4
 _ROUNDING = 1e-9
 """A counter that falls by less than this part of itself was rounded, not restarted."""
 
@@ -41,6 +42,14 @@ class Track:
             self.values.append(math.nan)
         old = self.values[index - self.first]
         self.values[index - self.first] = value if math.isnan(old) else max(old, value)
+
+    def extend(self, points: Sequence[tuple[int, float]]) -> None:
+        """Note values for windows in ascending order."""
+        for index, value in points:
+            if index == self.first + len(self.values) and self.values:
+                self.values.append(value)
+            else:
+                self.put(index, value)
 
     def items(self) -> Iterator[tuple[int, float]]:
         """Window and value, where there is one."""
@@ -116,13 +125,28 @@ class Reader:
     points: int = 240
     _slow: int = 0
 
+    def suit(self, windows: float) -> None:
+        """Ask in pieces that suit series which have values in so many windows on the mean.
+
+        A store looks at each window of a piece for each series that has a value in it.
+        """
+        self.points = min(self.points, max(_FEWEST_POINTS, math.ceil(_TIMES_A_LIFE * windows)))
+
     def tracks(
-        self, metric: str, matchers: str = "", rollup: str = "last_over_time", *, counter: bool = False
+        self,
+        metric: str,
+        matchers: str = "",
+        rollup: str = "last_over_time",
+        *,
+        counter: bool = False,
+        only: str = "",
     ) -> dict[Labels, Track]:
         """Every series of ``epochcost_<metric>``, without its name; of counters also what they had before a restart."""
         found: dict[Labels, Track] = {}
-        for index, labels, value in self.values(metric, matchers, rollup):
-            found.setdefault(labels, Track()).put(index, value)
+        for labels, points in self.pieces(metric, matchers, rollup, only):
+            if (track := found.get(labels)) is None:
+                track = found[labels] = Track()
+            track.extend(points)
         fallen = {labels: set(falls) for labels, track in found.items() if counter and (falls := track.falls())}
         if fallen:
             for index, labels, value in self.values(metric, matchers, "max_over_time"):
@@ -141,16 +165,31 @@ class Reader:
 
     def values(self, metric: str, matchers: str, rollup: str) -> Iterator[tuple[int, Labels, float]]:
         """Window, labels and value; finite values only."""
+        for labels, points in self.pieces(metric, matchers, rollup):
+            for index, value in points:
+                yield index, labels, value
+
+    def pieces(
+        self, metric: str, matchers: str, rollup: str, only: str = ""
+    ) -> Iterator[tuple[Labels, list[tuple[int, float]]]]:
+        """Labels, and windows with their finite values, piece by piece.
+
+        ``only`` is a comparison that values must pass: `` == 1``.
+        """
         milliseconds = math.ceil(self.span.step_seconds * 1000)
-        query = f"{rollup}({PREFIX}{metric}{{{matchers}}}[{milliseconds}ms])"
+        query = f"{rollup}({PREFIX}{metric}{{{matchers}}}[{milliseconds}ms]){only}"
+        begin, step = self.span.begin, self.span.step_seconds
         at = 0
         while at <= self.span.steps:
             upto = min(at + self.points - 1, self.span.steps)
             for series in self._piece(metric, query, at, upto):
-                labels = _labels(series.labels)
-                for t, value in series.points:
-                    if math.isfinite(value) and at <= (index := self.span.index(t)) <= upto:
-                        yield index, labels, value
+                points = [
+                    (index, value)
+                    for t, value in series.points
+                    if at <= (index := round((t - begin) / step)) <= upto and math.isfinite(value)
+                ]
+                if points:
+                    yield _labels(series.labels), points
             at = upto + 1
 
     def _piece(self, metric: str, query: str, first: int, last: int) -> list[Series]:
@@ -173,6 +212,8 @@ class Reader:
 
 def _labels(labels: Mapping[str, str]) -> Labels:
     """Without the name; a label that a target's took the place of is the series' own again."""
+    if not any(name.startswith("exported_") for name in labels):
+        return tuple(sorted(pair for pair in labels.items() if pair[0] != "__name__"))
     own = {name.removeprefix("exported_"): value for name, value in labels.items() if name.startswith("exported_")}
     kept = {name: value for name, value in labels.items() if name != "__name__" and not name.startswith("exported_")}
     return tuple(sorted({**kept, **own}.items()))

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
-import hmac
-import secrets
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
@@ -39,7 +37,7 @@ class Credentials:
     """
 
     def __init__(self) -> None:
-        self._salt = secrets.token_bytes(32)
+        self._salt = os.urandom(32)
         self._known = _Memory(_REMEMBERED)
         self._wrong = _Memory(_REMEMBERED_WRONG)
         self._put_off = _Memory(_REMEMBERED_PUT_OFF)
@@ -74,6 +72,9 @@ class Credentials:
         return Verdict.WRONG if self._wrong.holds(key) else None
 
     def _key(self, name: str, hashed: bytes, password: bytes) -> bytes:
+        import hashlib
+        import hmac
+
         message = b"\0".join((name.encode(), hashed, password))
         return hmac.new(self._salt, message, hashlib.sha256).digest()
 

@@ -23,6 +23,8 @@ KEPT_PAIRS = 8192
 KEPT_SERIES = 2048
 """All labels of a series: those of an agent are the same at each scrape, but for their values."""
 GO_WRITES_AS_PYTHON_BELOW = 1e6
+GO_WRITES_DIGITS = 6
+"""Before the point; a number that has more of them is written with an exponent."""
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _SUFFIXES = {"counter": ("_total",), "gauge": ("",), "summary": ("_count", "_sum")}
 """Of the samples, by kind, that both formats write in the order in which they come."""
@@ -39,21 +41,22 @@ class OutOfTheOrdinaryError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Collected:
+class Collected:
     """What is left of a registry, for an encoder, once it was collected."""
 
     metrics: Sequence[Metric]
 
     def collect(self) -> Sequence[Metric]:
+        """All of it."""
         return self.metrics
 
 
 def write(registry: CollectorRegistry, encode: Encoder) -> bytes:
     """What ``encode``, one of prometheus_client's encoders, makes of ``registry``. It is collected once."""
-    collected = _Collected(tuple(registry.collect()))
+    collected = Collected(tuple(registry.collect()))
     if getattr(encode, "keywords", {}).get("escaping", _AS_THEY_ARE[0]) in _AS_THEY_ARE:
         try:
-            return _written(collected.metrics, open_metrics="openmetrics" in _module(encode))
+            return written(collected.metrics, open_metrics="openmetrics" in _module(encode))
         except OutOfTheOrdinaryError:
             pass
     return encode(collected)  # type: ignore[arg-type] # an encoder asks for nothing but `collect`
@@ -75,7 +78,12 @@ def write_ahead(metrics: Iterable[Metric]) -> None:
             continue
 
 
-def _written(metrics: Sequence[Metric], *, open_metrics: bool) -> bytes:
+def written(metrics: Sequence[Metric], *, open_metrics: bool) -> bytes:
+    """``metrics`` as text.
+
+    Raises:
+        OutOfTheOrdinaryError: when only prometheus_client can write them.
+    """
     parts = [_kept_family(metric, open_metrics=open_metrics) for metric in metrics]
     return b"".join((*parts, b"# EOF\n" if open_metrics else b""))
 
@@ -136,7 +144,15 @@ def _pair(label: str, value: str) -> str:
 
 
 def _number(value: float) -> str:
-    """``value`` as Go writes it."""
-    from prometheus_client.utils import floatToGoString
-
-    return str(floatToGoString(value))  # type: ignore[no-untyped-call]
+    """``value`` as Go writes it, which changes to exponents sooner than Python."""
+    number = float(value)
+    if math.isnan(number):
+        return "NaN"
+    if math.isinf(number):
+        return "+Inf" if number > 0 else "-Inf"
+    text = repr(number)
+    point = text.find(".")
+    if number > 0 and point > GO_WRITES_DIGITS:
+        mantissa = f"{text[0]}.{text[1:point]}{text[point + 1 :]}".rstrip("0.")
+        return f"{mantissa}e+{point - 1:02d}"
+    return text

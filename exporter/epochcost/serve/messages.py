@@ -5,9 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from email.utils import formatdate
 from http import HTTPStatus
 from typing import TypeAlias
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -21,6 +21,8 @@ ONCE = frozenset({"host", "content-length", "authorization", "origin", "content-
 """Headers of which two would let two readers of a request see two requests."""
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
@@ -184,12 +186,19 @@ def render(response: Response, head: Head | None, extra: Mapping[str, str], *, k
             body = gzip.compress(body, compresslevel=1, mtime=0)
             headers["Content-Encoding"] = "gzip"
     headers["Content-Length"] = str(len(body))
-    headers["Date"] = formatdate(usegmt=True)
+    headers["Date"] = http_date(time.time())
     headers["Connection"] = "keep-alive" if keep_alive else "close"
     lines = "".join(f"{name}: {_one_line(value)}\r\n" for name, value in headers.items())
     start = f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}\r\n"
     block = f"{start}{lines}\r\n".encode("latin-1")
     return block if head and head.request.method == "HEAD" else block + body
+
+
+def http_date(ts: float) -> str:
+    """As HTTP writes it. By module `email` it would be 0.4 MiB more of memory."""
+    t = time.gmtime(ts)
+    day, month = _DAYS[t.tm_wday], _MONTHS[t.tm_mon - 1]
+    return f"{day}, {t.tm_mday:02d} {month} {t.tm_year:04d} {t.tm_hour:02d}:{t.tm_min:02d}:{t.tm_sec:02d} GMT"
 
 
 def _one_line(value: str) -> str:

@@ -64,6 +64,11 @@ class Places:
             self._of_address[party] += 1
             return True
 
+    def has_one_for(self, address: str) -> bool:
+        """Whether there is a place for one more from ``address`` now."""
+        with self._changed:
+            return self._fits(party_of(address))
+
     def give_back(self, connection: Held) -> None:
         """The connection has ended."""
         with self._changed:

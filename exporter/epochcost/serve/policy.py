@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    import ssl
 
 StampedFile: TypeAlias = tuple[Path, object]
 
@@ -44,6 +46,11 @@ class Policy:
     allowed_sans: frozenset[str] = frozenset()
     files: tuple[StampedFile, ...] = ()
     blank: bool = False
+
+    @property
+    def asks_for_certificates(self) -> bool:
+        """Whether every client needs a verified certificate."""
+        return self.tls is not None and self.tls.verify_mode.name == "CERT_REQUIRED"
 
     def is_looser_than(self, other: Policy) -> bool:
         """Whether somebody may come in whom ``other`` kept out: passwords or TLS are gone."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import selectors
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -15,6 +15,7 @@ from typing import final
 
 from epochcost.serve.connection import Connection, Limits
 from epochcost.serve.messages import Gate, Request, Response, Route, text
+from epochcost.serve.overload import asks_for, is_too_late, refuse
 from epochcost.serve.places import Places
 from epochcost.serve.web_config import WebConfig
 
@@ -44,6 +45,8 @@ class Server:
         gates: by path, what a request must pass, beside the web configuration, before its body is read.
         limits: what one client may take.
         bearer_paths: whose gates know a token: who shows one need not show a password as well.
+        shed_paths: that many clients ask for in one instant: while all places are taken, who has waited for long is
+            told to come again, so that whoever came later, and asks for something else, is served.
 
     Raises:
         WebConfigError: naming file and key.
@@ -59,6 +62,7 @@ class Server:
         gates: Mapping[str, Gate] | None = None,
         limits: Limits = Limits(),  # noqa: B008 - frozen
         bearer_paths: Collection[str] = (),
+        shed_paths: Collection[str] = (),
     ) -> None:
         self._address = address
         self._gets: Mapping[str, Route] = {"/-/healthy": _healthy, "/-/ready": _readiness(ready), **routes}
@@ -68,6 +72,7 @@ class Server:
         self._limits = limits
         self._places = Places(limits.connections, limits.reserved)
         self._bearer_paths = frozenset(bearer_paths)
+        self._shed_paths = frozenset(shed_paths)
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._open: dict[Connection, threading.Thread] = {}
@@ -108,6 +113,12 @@ class Server:
 
     def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, tb: TracebackType | None) -> None:
         self.stop()
+
+    def described(self) -> list[tuple[str, str, str]]:
+        """Method, path and what is answered, of every route."""
+        tables = (("GET", self._gets), ("POST", self._posts))
+        every = ((method, path, route) for method, table in tables for path, route in table.items())
+        return [(method, path, inspect.getdoc(route) or "") for method, path, route in every]
 
     @property
     def port(self) -> int:
@@ -150,12 +161,24 @@ class Server:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         self._begin(sock, str(address[0]))
 
+    def _is_shed(self, sock: socket.socket, address: str) -> bool:
+        """Whether this client is refused: there is no place, it has waited for long, and can ask again."""
+        return (
+            bool(self._shed_paths)
+            and not self._places.has_one_for(address)
+            and is_too_late(sock)
+            and asks_for(sock, self._shed_paths)
+        )
+
     def _begin(self, sock: socket.socket, address: str) -> None:
+        if self._is_shed(sock, address):
+            refuse(sock)
+            return
         connection = Connection(
             sock, self._admission(address), self._answer, self._config.current, self._limits, self._stopping
         )
         if not self._places.take(connection, address):
-            sock.close()
+            refuse(sock) if asks_for(sock, self._shed_paths) else sock.close()
             if not self._full:
                 log.warning("connections refused: all places are taken by those who came last")
             self._full = True
@@ -198,7 +221,7 @@ class Server:
     def knows_its_clients(self) -> bool:
         """Whether the web configuration lets in only those with a password or a verified certificate."""
         policy = self._config.current()
-        return bool(policy.users) or (policy.tls is not None and policy.tls.verify_mode is ssl.CERT_REQUIRED)
+        return bool(policy.users) or policy.asks_for_certificates
 
     def _admission(self, address: str) -> Gate:
         """What a request from ``address`` must pass before its body is read."""
@@ -241,11 +264,13 @@ class Server:
 
 
 def _healthy(_: Request) -> Response:
+    """200 as long as the process serves."""
     return text(200, "healthy")
 
 
 def _readiness(ready: Callable[[], str | None]) -> Route:
     def route(_: Request) -> Response:
+        """200 when there is something to scrape; 503 with one sentence why not."""
         reason = ready()
         return text(200, "ready") if reason is None else text(503, f"not ready: {reason}")
 

@@ -11,7 +11,6 @@ from epochcost.serve.credentials import Credentials, Verdict
 from epochcost.serve.messages import Response, text
 from epochcost.serve.places import party_of
 from epochcost.serve.policy import Policy, StampedFile, WebConfigError, file_stamp
-from epochcost.serve.web_config_file import read_policy
 
 log = logging.getLogger("epochcost.serve")
 _RETRY_SECONDS = 1.0
@@ -31,7 +30,7 @@ class WebConfig:
         self._path = Path(path) if path else None
         self._lock = threading.Lock()
         self._credentials = Credentials()
-        self._policy = read_policy(self._path) if self._path else Policy()
+        self._policy = _read(self._path) if self._path else Policy()
         self._error = ""
         self._retry_at = 0.0
         self._looser: tuple[StampedFile, ...] = ()
@@ -60,7 +59,7 @@ class WebConfig:
         if time.monotonic() < self._retry_at:
             return
         try:
-            policy = read_policy(path)
+            policy = _read(path)
             looser = policy.is_looser_than(self._policy)
             # What was read decides, not a second look at the file: it may hold more by then.
             if looser and policy.blank:
@@ -80,3 +79,10 @@ class WebConfig:
         self._retry_at = 0.0
         self._looser = ()
         log.info("web configuration read again: %s", path)
+
+
+def _read(path: Path) -> Policy:
+    """By a module that brings TLS and YAML along, so loaded only where there is such a file."""
+    from epochcost.serve.web_config_file import read_policy
+
+    return read_policy(path)

@@ -223,7 +223,10 @@ def _sample(entry: Any, where: str) -> Sample:  # noqa: ANN401 - parsed JSON
 
 def _labels(entry: Any) -> dict[str, str]:  # noqa: ANN401 - parsed JSON
     """Names that can be shown: whoever may write into the store may have put anything into a label."""
-    return {str(k): clean_name(str(v)) for k, v in entry["metric"].items() if is_name(str(k))}
+    labels = {str(k): str(v) for k, v in entry["metric"].items()}
+    if all(map(is_name, labels)) and all(map(is_name, labels.values())):
+        return labels
+    return {k: clean_name(v) for k, v in labels.items() if is_name(k)}
 
 
 def _figure(value: Any) -> float:  # noqa: ANN401 - parsed JSON

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from epochcost.training import notebook
@@ -31,6 +31,7 @@ __all__ = [
     "jax_run",
     "keras_callback",
     "lightning_callback",
+    "log",
     "phase",
     "report",
     "resume",
@@ -128,6 +129,11 @@ def report(
 ) -> None:
     """`Run.report` of the open run."""
     _opened("report").report(epoch, step, samples, tokens)
+
+
+def log(values: Mapping[str, Any] | None = None, /, **named: Any) -> None:  # noqa: ANN401 - any number
+    """`Run.log` of the open run."""
+    _opened("log").log(values, **named)
 
 
 def epoch_end(epoch: int | None = None) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from epochcost.training.fit import Fit, FrameworkInfo, UserArgs, harmless
+from epochcost.training.fit import Fit, harmless
+from epochcost.training.fit_args import FrameworkInfo, UserArgs
 from epochcost.training.lazy import made_once
 from epochcost.training.loops import known_length
 
@@ -44,6 +45,8 @@ class ComposerHooks:
     def batch_end(self, state: Any, logger: Any) -> None:
         """An optimiser step is done."""
         at = state.timestamp
+        if self._epochcost.line_is_due:
+            self._epochcost.log(_loss, state)
         self._epochcost.step_to(at.batch.value, at.batch_in_epoch.value if self._length else None)
 
     @harmless
@@ -56,11 +59,13 @@ class ComposerHooks:
     def eval_end(self, state: Any, logger: Any) -> None:
         """Back to training."""
         if self._epochcost.active:
+            self._epochcost.log(_metrics, state)
             self._epochcost.phase("train")
 
     @harmless
     def epoch_end(self, state: Any, logger: Any) -> None:
         """An epoch ends; by now Composer's own count has moved on to the next."""
+        self._epochcost.log(_metrics, state)
         if self._length:
             self._epochcost.end_epoch(state.timestamp.epoch.value)
         costs = self._epochcost.costs()
@@ -110,6 +115,18 @@ class ComposerHooks:
         if unit == "ep":
             return float(planned.value)
         return planned.value / length if unit == "ba" and length else None
+
+
+def _loss(state: Any) -> dict[str, Any]:
+    loss = state.loss
+    return loss if isinstance(loss, dict) else {"loss": loss}
+
+
+def _metrics(state: Any) -> dict[str, Any]:
+    """What was computed last, of the training and of the evaluations."""
+    trained = {f"train/{name}": value for name, value in getattr(state, "train_metric_values", {}).items()}
+    evaluated = {f"eval/{name}": value for name, value in getattr(state, "eval_metric_values", {}).items()}
+    return {**evaluated, **trained}
 
 
 def _value(time: Any) -> int | None:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from epochcost.training.host import user_number
+
 MAX_BYTES = 65536
 MAX_AMOUNT = 1e15
 """JSON holds integers that no float can."""
@@ -19,6 +21,8 @@ STOP_AT = ("checkpoint", "now")
 MAX_AGE_SECONDS = 300.0
 """The agent rewrites the file while the run is open; a much older one is a value frozen, not a cost."""
 READ_INTERVAL_SECONDS = 1.0
+AHEAD_SECONDS = 10.0
+"""The agent writes every 5 s while a run costs on: for so long it is known what the run has cost since."""
 _READ = os.O_RDONLY
 for _flag in ("O_CLOEXEC", "O_NONBLOCK", "O_NOFOLLOW"):  # not on every system
     _READ |= getattr(os, _flag, 0)
@@ -48,7 +52,11 @@ class StopRequest(NamedTuple):
 
 
 class CostFile:
-    """``<run>.cost.json``, read at most once a second; every figure is None where it is not known."""
+    """``<run>.cost.json``, read at most once a second; every figure is None where it is not known.
+
+    Attributes:
+        ended: by the monotonic clock, when the run ended; None while it is open.
+    """
 
     rewritten = True
     """Whether figures go on coming after the run's end."""
@@ -58,11 +66,24 @@ class CostFile:
         self.run = run
         self._read_at = -math.inf
         self._document: dict[str, object] = {}
+        self._as_of = -math.inf
+        self.ended: float | None = None
 
     def figure(self, name: str) -> float | None:
-        """``cost_usd``, ``cost_per_epoch_usd`` or ``projected_cost_usd``, in US dollars."""
+        """``cost_usd``, ``cost_per_epoch_usd`` or ``projected_cost_usd``, in US dollars.
+
+        The cost is as of now: what the agent wrote, and what the run costs here since, as it says.
+        """
         self._look()
-        return _amounts(self._document).get(name)
+        known = _amounts(self._document)
+        usd = known.get(name)
+        return usd if usd is None or name != "cost_usd" else usd + known.get("usd_per_hour", 0.0) * self._since / 3600
+
+    @property
+    def _since(self) -> float:
+        """Seconds from what the agent wrote until now, or until the end of the run."""
+        until = time.monotonic() if self.ended is None else self.ended
+        return min(max(0.0, until - self._as_of), AHEAD_SECONDS)
 
     def part(self, nodes: int | None) -> Part | None:
         """What the dollars are of where they are not the whole run's; None where they are, or where none are known.
@@ -114,12 +135,15 @@ class CostFile:
 
     def _read(self) -> dict[str, object]:
         # Where another user's run is called the same, ours is metered as RUN~USER: that name is looked for first.
-        for name in (f"{self.run}~{os.geteuid()}", self.run):
+        uid = user_number()
+        for name in (self.run,) if uid is None else (f"{self.run}~{uid}", self.run):
             try:
-                document = json.loads(small_file(self._directory() / f"{name}.cost.json"))
+                data, age = file_and_age(self._directory() / f"{name}.cost.json")
+                document = json.loads(data)
             except (OSError, ValueError, RecursionError):  # no agent, or none that prices this run: not known
                 continue
             if isinstance(document, dict) and document.get("v") == 1:
+                self._as_of = time.monotonic() - age
                 return document
         return {}
 
@@ -133,7 +157,14 @@ def _amounts(document: dict[str, object]) -> dict[str, float]:
 
 
 def small_file(path: Path) -> bytes:
-    """The content of a fresh regular file of the agent's. Raises OSError otherwise; a FIFO put there does not block.
+    """As `file_and_age`, the content alone."""
+    return file_and_age(path)[0]
+
+
+def file_and_age(path: Path) -> tuple[bytes, float]:
+    """The content of a fresh regular file of the agent's, and how many seconds ago it was written.
+
+    Raises OSError otherwise; a FIFO put there does not block.
 
     The directory may be open to every user: only what root wrote, or this user, or whoever the directory belongs to
     (the agent's user, where that is not root), is the agent's word.
@@ -143,10 +174,11 @@ def small_file(path: Path) -> bytes:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_BYTES or found.st_nlink > 1:
             raise OSError(f"{path}: not a small regular file")
-        if found.st_uid not in (0, os.geteuid()) and found.st_uid != path.parent.stat().st_uid:
+        if found.st_uid not in (0, user_number()) and found.st_uid != path.parent.stat().st_uid:
             raise OSError(f"{path}: not the agent's")
-        if time.time() - found.st_mtime > MAX_AGE_SECONDS:
+        age = time.time() - found.st_mtime
+        if age > MAX_AGE_SECONDS:
             raise OSError(f"{path}: not written for {MAX_AGE_SECONDS:g} s")
-        return os.read(fd, MAX_BYTES)
+        return os.read(fd, MAX_BYTES), age
     finally:
         os.close(fd)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from epochcost.training.memory import MemoryPeak
 from epochcost.training.position import Position
+from epochcost.training.reported import ReportedValues
 from epochcost.training.run_metadata import RunMetadata
 from epochcost.training.writer import Writer
 
@@ -18,12 +19,16 @@ class EventEmitter:
     """Makes lines and hands them to a writer; without a writer it is silent.
 
     Not for several threads at once: its run holds a lock.
+
+    Attributes:
+        reported: numbers that go with the lines.
     """
 
     def __init__(self, facts: RunMetadata, make_writer: Callable[[str], Writer] | None, memory: MemoryPeak) -> None:
         self._facts = facts
         self._make_writer = make_writer
         self._memory = memory
+        self.reported = ReportedValues()
         self._writer: Writer | None = None
         self._start = ""
         self._fragments: dict[bool, str] = {}
@@ -65,7 +70,8 @@ class EventEmitter:
             return
         if writer.check():
             extra += self._opening(writer, kind)
-        where = f'{at.fragment()},"phase":"{phase}"{extra}{self._memory.fragment()}'
+        numbers = self.reported.fragment(all_of_them=True)
+        where = f'{at.fragment()},"phase":"{phase}"{extra}{self._memory.fragment()}{numbers}'
         writer.put(f"{head or self.head(kind)}{where}{self._told_facts(writer)}}}\n".encode())
 
     def progress(self, at: Position, phase: str) -> bool:
@@ -76,12 +82,13 @@ class EventEmitter:
         writer = self._writer
         if writer is None or writer.dead:
             return False
-        facts = ""
-        if writer.attach():  # a file that does not know them
+        facts, fresh = "", writer.attach()
+        if fresh:  # a file that does not know them
             facts = self._opening(writer, "progress") + self._told_facts(writer)
         writer.put(
             f'{{"v":1,"ev":"progress","ts":{_wall():.6f},"mono":{_monotonic():.6f},{self._run_key}'
-            f'{at.fragment()},"phase":"{phase}"{self._memory.fragment()}{facts}}}\n'.encode()
+            f'{at.fragment()},"phase":"{phase}"{self._memory.fragment()}'
+            f"{self.reported.fragment(all_of_them=fresh)}{facts}}}\n".encode()
         )
         return not writer.dead
 
@@ -93,6 +100,7 @@ class EventEmitter:
 
     def close(self) -> None:
         """The last line was told."""
+        self.reported.clear()
         if self._writer is not None:
             self._writer.close()
 

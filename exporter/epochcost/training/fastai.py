@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from epochcost.training.fit import Fit, FrameworkInfo, UserArgs, harmless
+from epochcost.training.fit import Fit, harmless
+from epochcost.training.fit_args import FrameworkInfo, UserArgs
 from epochcost.training.lazy import made_once
 from epochcost.training.loops import known_length
 from epochcost.training.trackers import hand_over, harmlessly
@@ -82,6 +83,7 @@ class FastaiHooks:
         if self._length is None:
             self._length = self._steps - self._epoch_from
             fit.know(self._found())
+        fit.log(_recorded, self.learn)
         fit.end_epoch(self.learn.epoch + 1)
         self._log(fit.costs())
 
@@ -110,6 +112,12 @@ class FastaiHooks:
             for name, value in costs.items():
                 harmlessly("TensorBoard", writer.add_scalar, name, value, self.learn.train_iter)
         hand_over(costs, self.learn.train_iter)
+
+
+def _recorded(learn: Any) -> dict[str, Any]:
+    """What fastai shows of the epoch that ends: its recorder comes before this callback."""
+    recorder = getattr(learn, "recorder", None)
+    return dict(zip(getattr(recorder, "metric_names", ()), getattr(recorder, "log", ()), strict=False))
 
 
 def _bases() -> tuple[type, ...]:

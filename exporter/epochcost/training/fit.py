@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from typing import Any
 
+from epochcost.training.fit_args import FrameworkInfo, UserArgs
 from epochcost.training.fit_call import WATCH, FitCall, running_call
 from epochcost.training.job import safe
+from epochcost.training.logged_metrics import LoggedMetrics
 from epochcost.training.outcome import status_of
 from epochcost.training.run import Run
 from epochcost.training.run_factory import make_run, users_run
+from epochcost.training.switches import logging_allowed
 from epochcost.training.warning import inform_once, warn_once
 
 PLANS = ("epochs", "batch_size", "samples_per_epoch")
-OF_CALLBACK = ("log_costs", "stop_when_asked")
-"""Arguments of a callback that are none of ``epochcost.run``."""
 FIGURES = ("cost_usd", "cost_per_epoch_usd", "projected_cost_usd")
-
-
-def logging_allowed() -> bool:
-    """Whether dollars may go to loggers and trackers: not where ``EPOCHCOST_LOG_COSTS`` is 0."""
-    return os.environ.get("EPOCHCOST_LOG_COSTS", "").strip().lower() not in ("0", "false", "no", "off")
 
 
 def harmless(hook: Callable[..., Any]) -> Callable[..., None]:
@@ -38,63 +33,6 @@ def harmless(hook: Callable[..., Any]) -> Callable[..., None]:
             warn_once("callback", f"part of this training is not reported: {type(err).__name__}: {err}; it goes on")
 
     return call
-
-
-@dataclass(frozen=True, slots=True)
-class UserArgs:
-    """What the user says to a callback; None where the framework may know. As the arguments of ``epochcost.run``.
-
-    ``log_costs``: whether dollars go to the framework's loggers. ``stop_when_asked``: whether the framework is told to
-    stop, in its own way, where a policy of this machine's guard asks for it.
-    """
-
-    experiment: str = ""
-    epochs: float | None = None
-    batch_size: int | None = None
-    id: str | None = None
-    budget_usd: float | None = None
-    samples_per_epoch: int | None = None
-    steps_per_epoch: int | None = None
-    nominal_epoch_steps: int | None = None
-    nominal_epoch_tokens: int | None = None
-    framework: str | None = None
-    memory_peak: Callable[[], int] | None = None
-    local_rank: int | None = None
-    log_costs: bool = True
-    stop_when_asked: bool = True
-
-    def of_run(self) -> dict[str, Any]:
-        """The arguments of ``epochcost.run``."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in OF_CALLBACK}
-
-    def plain(self) -> dict[str, Any]:
-        """What can be written down, for a framework that makes its callbacks anew from a checkpoint."""
-        return {name: value for name, value in asdict(self).items() if name != "memory_peak"}
-
-    @property
-    def nominal(self) -> bool:
-        """Whether the user says what is called an epoch."""
-        return bool(self.nominal_epoch_steps or self.nominal_epoch_tokens)
-
-
-@dataclass(frozen=True, slots=True)
-class FrameworkInfo:
-    """What a framework knows when its training begins; None where it does not.
-
-    ``epochs`` as planned, counted from the same zero as the framework's own epochs; ``batch_size`` is samples of one
-    optimiser step over all ranks; ``batches`` and ``steps`` are those of one epoch, before and after accumulation.
-    """
-
-    epochs: float | None = None
-    batch_size: int | None = None
-    samples_per_epoch: int | None = None
-    batches: int | None = None
-    steps: int | None = None
-    rank: int | None = None
-    local_rank: int | None = None
-    node_rank: int | None = None
-    nodes: int | None = None
-    world: int | None = None
 
 
 class Fit:
@@ -126,6 +64,7 @@ class Fit:
         self._nominal = 0
         self._tokens: tuple[int, int] | None = None
         self._batches: int | None = None
+        self._metrics = LoggedMetrics()
         self.active = False
         self.epoch_open = False
 
@@ -169,6 +108,7 @@ class Fit:
         self._tokens, self._nominal = None, 0
         self.epoch_open = self._saving = False
         if not self._again:
+            self._metrics = LoggedMetrics()
             self._open(local_rank, announce, anew=anew)
             if self._owned and call is not None:
                 self._call = call
@@ -374,7 +314,20 @@ class Fit:
         warn_once("stop", f"run {run.id} stops, as the guard of this machine asks ({reason})")
         return True
 
-    # Dollars and checkpoints
+    # Metrics, dollars and checkpoints
+
+    def log(self, read: Callable[..., Mapping[str, Any] | None], *of: Any) -> None:  # noqa: ANN401 - as ``read`` takes
+        """What the framework logs by itself, as far as it is wanted and worth its place; ``read(*of)`` finds it."""
+        if self.active and self._run is not None and self._told.report_metrics:
+            try:
+                self._run.log(self._metrics.chosen(read(*of) or {}))
+            except Exception as err:  # noqa: BLE001 - another version of the framework, perhaps
+                warn_once("metrics", f"{self._framework}'s metrics are not reported: {type(err).__name__}: {err}")
+
+    @property
+    def line_is_due(self) -> bool:
+        """Whether the next step writes a line: time to `log` what would be too dear at every step."""
+        return self._run is not None and self._run.line_is_due
 
     def costs(self) -> dict[str, float]:
         """``epochcost/cost_usd`` and so on, as far as known and wanted: for the framework's own loggers."""

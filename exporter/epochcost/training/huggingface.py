@@ -6,7 +6,8 @@ import math
 import sys
 from typing import Any
 
-from epochcost.training.fit import Fit, FrameworkInfo, UserArgs, harmless
+from epochcost.training.fit import Fit, harmless
+from epochcost.training.fit_args import FrameworkInfo, UserArgs
 from epochcost.training.fit_call import Beside
 from epochcost.training.lazy import made_once
 from epochcost.training.loops import known_length
@@ -129,6 +130,7 @@ class HuggingFaceHooks:
         """Dollars for the trainer's loggers, beside what it logs: its own dictionaries are read by others too."""
         if isinstance(logs, dict):
             self._epochcost.tokens_to(logs.get("num_tokens"))  # TRL's, over all ranks
+            self._epochcost.log(dict, logs)
         costs = self._epochcost.costs() if state.global_step != self._logged_at else {}
         if costs:  # once a step: an evaluation and the end of the training log at the same one
             self._logged_at = state.global_step

@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from epochcost.training import slurm_job
+
 LAUNCHERS = {
     "slurm": "SLURM_JOB_ID",
     "torchelastic": "TORCHELASTIC_RUN_ID",
@@ -36,6 +38,7 @@ class Job:
     ``gpus``: what the processes of this job on this node use, by index or UUID; None where unknown, empty for none.
     ``job``: what ``launcher`` calls the job, the same over restarts; ``attempt``: how often it restarted it before.
     ``team``: who pays, as the user or Slurm's account says.
+    ``slurm_account``, ``slurm_partition``, ``slurm_job_id``: whom Slurm charges, where it put the job, and its number.
     """
 
     rank: int | None = None
@@ -48,6 +51,9 @@ class Job:
     launcher: str = ""
     attempt: int | None = None
     team: str = ""
+    slurm_account: str = ""
+    slurm_partition: str = ""
+    slurm_job_id: str = ""
 
     @property
     def writes(self) -> bool:
@@ -72,28 +78,29 @@ def job(environ: Mapping[str, str]) -> Job:
         launcher=launcher,
         attempt=_number(environ, ("SLURM_RESTART_COUNT",) if launcher == "slurm" else ("TORCHELASTIC_RESTART_COUNT",)),
         team=team(environ),
+        slurm_account=slurm_job.account(environ) if launcher == "slurm" else "",
+        slurm_partition=slurm_job.partition(environ) if launcher == "slurm" else "",
+        slurm_job_id=slurm_job.number(environ) if launcher == "slurm" else "",
     )
 
 
 def team(environ: Mapping[str, str]) -> str:
     """Who pays for the job: as the user says, else the account that Slurm charges; empty where nobody says."""
-    return _said(environ, "EPOCHCOST_TEAM") or _said(environ, "SLURM_JOB_ACCOUNT")
+    return _said(environ, "EPOCHCOST_TEAM") or slurm_job.account(environ)
 
 
 def launched(environ: Mapping[str, str]) -> tuple[str, str]:
     """The launcher and its id for this job, the same over restarts; both empty where nobody says.
 
-    An array's task is a job; so is an index of a Kubernetes job, unless the indices are ranks of one world.
+    An array's task is a job, all components of a heterogeneous one are one; so is an index of a Kubernetes job, unless
+    the indices are ranks of one world.
     """
     for launcher, variable in LAUNCHERS.items():
         name = _said(environ, variable)
         if not name:
             continue
-        array, task = (_said(environ, f"SLURM_ARRAY_{what}_ID") for what in ("JOB", "TASK"))
-        if launcher == "slurm" and (whole := _said(environ, "SLURM_HET_JOB_ID")):
-            name = whole  # each component of a heterogeneous job has an id of its own
-        elif launcher == "slurm" and array and task:
-            name = f"{array}_{task}"
+        if launcher == "slurm":
+            name = slurm_job.job_id(environ)
         index = _said(environ, "JOB_COMPLETION_INDEX")
         if launcher == "kubernetes" and index and (_number(environ, _WORLD) or 1) == 1:
             name = f"{name}-{index}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from epochcost.training.fit import Fit, FrameworkInfo, UserArgs, harmless
+from epochcost.training.fit import Fit, harmless
+from epochcost.training.fit_args import FrameworkInfo, UserArgs
 from epochcost.training.fit_call import Beside
 from epochcost.training.lazy import made_once
 from epochcost.training.trackers import hand_over, harmlessly
@@ -55,6 +56,8 @@ class KerasHooks:
         """``batch`` is the last of those that Keras ran in one go (``steps_per_execution``)."""
         # The last execution of an epoch counts to its end, also where the data ran out within it.
         self._batches = min(batch + 1, self._length or batch + 1)
+        if self._epochcost.line_is_due:
+            self._epochcost.log(dict, logs or {})
         self._epochcost.step_to((self._before + self._batches) // self._accumulation, self._batches)
 
     @harmless
@@ -77,6 +80,7 @@ class KerasHooks:
         columns of a CSV file, which must be as long as the others.
         """
         whole = not self._length or self._batches >= self._length
+        self._epochcost.log(dict, logs or {})
         self._epochcost.end_epoch(epoch + 1, whole=whole)
         self._before += self._batches
         self._length = self._length or self._batches or None

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from epochcost.training.fit import Fit, FrameworkInfo, UserArgs, harmless
+from epochcost.training.fit import Fit, harmless
+from epochcost.training.fit_args import FrameworkInfo, UserArgs
 from epochcost.training.lazy import made_once
 from epochcost.training.loops import known_length
 from epochcost.training.trackers import harmlessly
@@ -40,6 +41,7 @@ class LightningHooks:
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """An epoch begins, or goes on after a checkpoint within it."""
         done = trainer.fit_loop.epoch_loop.batch_progress.current.completed
+        self._epochcost.log(_logged, trainer)
         self._begin_epoch(trainer, done)
 
     @harmless
@@ -58,6 +60,8 @@ class LightningHooks:
         batch_idx: int,
     ) -> None:
         """A batch is done, and with the last of an accumulation a step."""
+        if self._epochcost.line_is_due:
+            self._epochcost.log(_logged, trainer)
         self._epochcost.step_to(trainer.global_step, batch_idx + 1)
 
     @harmless
@@ -70,6 +74,7 @@ class LightningHooks:
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Back to training."""
         if self._epochcost.active and not trainer.sanity_checking:
+            self._epochcost.log(_logged, trainer)
             self._epochcost.phase("train")
 
     @harmless
@@ -93,6 +98,7 @@ class LightningHooks:
     @harmless
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
         """The fit is over."""
+        self._epochcost.log(_logged, trainer)
         self._epochcost.end()
 
     @harmless
@@ -118,6 +124,19 @@ class LightningHooks:
     def _begin_epoch(self, trainer: Any, batches_done: int) -> None:
         done = batches_done // max(1, trainer.accumulate_grad_batches)
         self._epochcost.begin_epoch(trainer.current_epoch, done, batches_done)
+
+
+def _logged(trainer: Any) -> dict[str, Any]:
+    """What the module has logged, as Lightning last put it by.
+
+    Its ``callback_metrics`` computes what is not computed yet, which is a matter of all processes: that is not asked.
+    """
+    known = getattr(getattr(trainer, "_logger_connector", None), "_callback_metrics", None) or {}
+    return {
+        name: value
+        for name, value in known.items()
+        if not (name.endswith(("_step", "_epoch")) and name.rpartition("_")[0] in known)
+    }
 
 
 def _loggers_step(trainer: Any) -> int:

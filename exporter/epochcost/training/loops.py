@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
@@ -48,12 +49,28 @@ class LeftBody:
 
 
 def known_batch_size(loader: object) -> int | None:
-    """Samples of one of its batches, where it says so as PyTorch's loaders do."""
-    try:
-        found = loader.batch_size  # type: ignore[attr-defined]
-    except Exception:  # noqa: BLE001 - as below
-        return None
-    return found if type(found) is int and found > 0 else None
+    """Samples of one of its batches, where it says so as PyTorch's loaders do; under `tqdm` too."""
+    for way in ("batch_size", "batch_sampler.batch_size", "iterable.batch_size", "iterable.batch_sampler.batch_size"):
+        try:
+            found = operator.attrgetter(way)(loader)
+        except Exception:  # noqa: BLE001, S112 - as below
+            continue
+        if type(found) is int and found > 0:
+            return found
+    return None
+
+
+def batches_in(samples_of_a_step: int, samples: int, batches: int) -> int | None:
+    """How many batches make a step where ``batches`` hold ``samples``, the last one perhaps not full, or left out.
+
+    None where that does not say it: no size of a batch comes out even, or more than one.
+    """
+    found = {
+        samples_of_a_step // size
+        for size in {samples // batches, -(-samples // batches), -(-samples // (batches + 1)) or 1}
+        if size and samples_of_a_step % size == 0 and batches in (samples // size, -(-samples // size))
+    }
+    return found.pop() if len(found) == 1 else None
 
 
 def known_length(iterable: object) -> int | None:

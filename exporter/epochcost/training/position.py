@@ -175,7 +175,10 @@ class Position:
     def derive_samples(self) -> None:
         """Samples from steps, where nobody counts them."""
         if self.batch_size is not None and not self.samples_counted and self.base is not None:
-            self.samples = max(0, self.samples_base + self._derived())
+            derived = self._derived()
+            if self.samples_per_epoch is not None and self.steps and self.epoch_steps <= self.steps:
+                derived = min(derived, self.samples_per_epoch)  # the last batch is seldom full
+            self.samples = max(0, self.samples_base + derived)
 
     def _derived(self) -> int:
         """Samples of this epoch so far, by steps and batch size."""

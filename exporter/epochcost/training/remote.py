@@ -180,6 +180,7 @@ class RemoteCost(CostFile):
         document, came = self._writers[-1].answer
         costs = document.get("costs")
         mine = costs.get(self.run) if isinstance(costs, dict) and time.monotonic() - came < MAX_AGE_SECONDS else None
+        self._as_of = came
         return mine if isinstance(mine, dict) else {}
 
 

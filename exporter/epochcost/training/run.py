@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +26,9 @@ from epochcost.training.validation import amount, text, whole
 from epochcost.training.warning import warn_once
 
 __all__ = ["PHASES", "STATUSES", "Run", "silent_run"]
+
+_monotonic = time.monotonic
+_NEVER = math.inf
 
 
 class Run(RunLoops):
@@ -99,7 +104,7 @@ class Run(RunLoops):
             )
             if first and self._placed and self._at.epoch:
                 self._emit("progress")  # work done before this first word: a phase would say that it begins here
-            if self._is_due:
+            if self.line_is_due:
                 self._progress()
 
     @guarded
@@ -136,6 +141,23 @@ class Run(RunLoops):
         saving = CheckpointContext(self, self._phase)
         self._plan_saving(saving)
         return saving
+
+    def log(self, values: Mapping[str, Any] | None = None, /, **named: Any) -> None:  # noqa: ANN401 - any number
+        """Numbers to be seen beside the dollars: ``run.log(loss=0.31)``, or a mapping of them. At most 8 names a run.
+
+        They go with the next line, once a second, the newest of each name. A number on a GPU is read at most once a
+        second, for reading waits for the device. NaN or infinity takes the name back until it is a number again.
+        """
+        try:
+            with self._lock:
+                due = self._due
+                if due == _NEVER:
+                    return
+                self._reported.take(named if values is None else {**values, **named})
+                if _monotonic() >= due and self._state == "open" and self._phase != "startup":
+                    self._log_due()
+        except Exception as err:  # noqa: BLE001 - guarded in place: this is a hot path
+            self._fault(err)
 
     # Checkpoints
 

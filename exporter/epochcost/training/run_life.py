@@ -68,6 +68,7 @@ class RunLife:
     ) -> None:
         self._facts = facts
         self._narration = narration
+        self._reported = narration.reported
         self._costs = costs
         self._notices = notices
         self._at = position
@@ -125,6 +126,7 @@ class RunLife:
             self._told_to_go, self._stopped = False, ""
             self._context = CallingContext()
             self._looped, self._counting, self.parked = False, None, False
+            self._costs.ended = None
             self._started = self._heard = _monotonic()
             self._narration.begin(self._at)
             if self._narration.silent:
@@ -163,6 +165,7 @@ class RunLife:
                 self._emit("end", f',"status":"{status}"{by}')
             self._state, self._due = "ended", math.inf
             self._finished = status not in ("failed", "preempted")
+            self._costs.ended = _monotonic()
             self._narration.close()
         finally:
             self._lock.release()
@@ -196,7 +199,8 @@ class RunLife:
         return self._context.is_here
 
     @property
-    def _is_due(self) -> bool:
+    def line_is_due(self) -> bool:
+        """Whether the next step writes a line."""
         return _monotonic() >= self._due
 
     @property
@@ -332,6 +336,12 @@ class RunLife:
             self._emit("epoch_end")
         elif not self._narration.progress(at, self._phase):
             self._due = math.inf
+
+    def _log_due(self) -> None:
+        if self._at.base is not None:
+            self._progress()
+        elif self.quiet_seconds >= PROGRESS_INTERVAL_SECONDS:  # nobody says where the training stands
+            self._emit("progress")
 
     def _first_progress(self) -> None:
         if self._state == "open" and self._phase == "startup":

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from epochcost.training.loops import LeftBody, Loop, known_batch_size, known_length
+from epochcost.training.loops import LeftBody, Loop, batches_in, known_batch_size, known_length
 from epochcost.training.run_life import RunLife, guarded
 from epochcost.training.validation import loop_end, loop_start, whole
 from epochcost.training.warning import warn_once
@@ -55,8 +55,8 @@ class RunLoops(RunLife):
 
         Where an optimiser step takes several batches (gradient accumulation), say how many: ``accumulate=4``. Where you
         do not, they are as many of the loader's batches as the run's ``batch_size`` holds, if it says how large they
-        are (a PyTorch ``DataLoader`` does), else one. A loop within another, or beside it (``zip``), counts nothing:
-        the outermost, or first, does. In phase ``eval`` nothing is counted.
+        are (a PyTorch ``DataLoader`` does) or its length and ``samples_per_epoch`` do, else one. A loop within another,
+        or beside it (``zip``), counts nothing: the outermost, or first, does. In phase ``eval`` nothing is counted.
         """
 
         def iterate() -> Iterator[T]:
@@ -145,8 +145,11 @@ class RunLoops(RunLife):
         """How many of the loader's batches hold the samples of one step of all ranks, where both are known."""
         try:
             size, own = self._facts.batch_size, known_batch_size(loader)
-            if not size or not own or type(size) is not int:
+            if not size or type(size) is not int:
                 return 1
+            if not own:
+                samples, batches = self._facts.samples_per_epoch, known_length(loader)
+                return batches_in(size, samples, batches) or 1 if samples and batches else 1
             several, rest = divmod(size, own * max(self._facts.job.world or 1, _torch_world()))
         except Exception as err:  # noqa: BLE001 - guarded: the loop goes on
             self._fault(err)

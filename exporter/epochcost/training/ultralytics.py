@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from epochcost.training.fit import Fit, FrameworkInfo, UserArgs, harmless
+from epochcost.training.fit import Fit, harmless
+from epochcost.training.fit_args import FrameworkInfo, UserArgs
 from epochcost.training.loops import known_length
 from epochcost.training.trackers import hand_over, harmlessly
 from epochcost.training.warning import warn_once
@@ -103,6 +104,7 @@ class UltralyticsHooks:
         fit = self._epochcost
         if not fit.epoch_open:
             return
+        fit.log(_metrics, trainer)
         fit.end_epoch(trainer.epoch + 1)
         _log(fit.costs(), trainer.epoch + 1)
         if fit.stop_asked():
@@ -118,6 +120,12 @@ class UltralyticsHooks:
         """Called whatever happens; what has not ended by now broke off."""
         error = sys.exc_info()[1]
         self._epochcost.end() if error is None else self._epochcost.fail(error)
+
+
+def _metrics(trainer: Any) -> dict[str, Any]:
+    """Of the epoch that ends: what Ultralytics writes to ``results.csv``."""
+    losses = trainer.label_loss_items(trainer.tloss) if getattr(trainer, "tloss", None) is not None else {}
+    return {**losses, **(getattr(trainer, "metrics", None) or {})}
 
 
 def _log(costs: dict[str, float], epoch: int) -> None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias, TypeVar
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.samples import Sample
-
 from epochcost.agent.snapshot import Snapshot
+from epochcost.metric_families import MetricFamily, Sample
 
 T = TypeVar("T")
 PREFIX = "epochcost_"
@@ -54,7 +52,7 @@ class Family(NamedTuple):
     labels: tuple[str, ...]
     rows: Rows
 
-    def metric(self, snapshot: Snapshot) -> tuple[Metric | None, str]:
+    def metric(self, snapshot: Snapshot) -> tuple[MetricFamily | None, str]:
         """The family with its samples, None when nothing is known; and why some of them could not be made."""
         name, names = PREFIX + self.name, (MACHINE, *self.labels)
         known, error = [], ""
@@ -64,7 +62,6 @@ class Family(NamedTuple):
                     error = row.error
                 elif row[1] is not None:
                     try:
-                        # Not by `add_metric`: this is most of what a scrape takes.
                         labels = dict(zip(names, (snapshot.machine, *row[0]), strict=True))
                         known.append(Sample(name, labels, float(row[1])))
                     except Exception as err:  # noqa: BLE001 - the other rows are exported
@@ -73,10 +70,8 @@ class Family(NamedTuple):
             error = _text(err)
         if not known:
             return None, error
-        kind = CounterMetricFamily if self.name.endswith("_total") else GaugeMetricFamily
-        metric = kind(name, self.help, labels=names)
-        metric.samples = known
-        return metric, error
+        kind = "counter" if name.endswith("_total") else "gauge"
+        return MetricFamily(name.removesuffix("_total"), self.help, kind, known), error
 
 
 class SubjectCollector:
@@ -91,7 +86,7 @@ class SubjectCollector:
         self._families = families
         self._snapshot = snapshot
 
-    def collect(self) -> Iterator[Metric]:
+    def collect(self) -> Iterator[MetricFamily]:
         """The families that have a sample."""
         snapshot, self.problem = self._snapshot(), ""
         if snapshot is None:

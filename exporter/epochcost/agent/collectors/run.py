@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from prometheus_client.core import Metric, SummaryMetricFamily
-from prometheus_client.samples import Sample
-
 from epochcost.agent.collectors.family import MACHINE, PREFIX, Family, Row, Rows, Value, each
 from epochcost.agent.snapshot import CountedProgress, RunView, SettledRun, Snapshot
+from epochcost.metric_families import MetricFamily, Sample
 from epochcost.model import Phase, RunState
 
 RUN_LABELS = ("run", "part")
@@ -41,6 +39,9 @@ RUN: tuple[Family, ...] = (
             "experiment",
             "team",
             "owner_user",
+            "slurm_account",
+            "slurm_partition",
+            "slurm_job_id",
             "framework",
             "nodes",
             "world",
@@ -174,6 +175,30 @@ RUN: tuple[Family, ...] = (
         RUN_LABELS,
         _counted(lambda c: c.lost),
     ),
+    Family(
+        "run_before_epochs",
+        "Epochs of earlier, finished trainings under this run's id, from which positions count on.",
+        RUN_LABELS,
+        _counted(lambda c: c.before or None),
+    ),
+    Family(
+        "run_finished_epochs",
+        "Position at which a training of this run last finished here.",
+        RUN_LABELS,
+        _counted(lambda c: c.over),
+    ),
+    Family(
+        "run_finished_timestamp_seconds",
+        "Time at which a training of this run last finished here; what starts later under its id is new work.",
+        RUN_LABELS,
+        _counted(lambda c: c.over_ts),
+    ),
+    Family(
+        "run_attempt_timestamp_seconds",
+        "Time at which the newest attempt of the run started whose progress is counted here.",
+        RUN_LABELS,
+        _counted(lambda c: c.attempt_ts),
+    ),
     Family("run_epochs_planned", "Planned number of epochs.", RUN_LABELS, _counted(lambda c: c.planned)),
     Family("run_steps_total", "Steps executed.", RUN_LABELS, _counted(lambda c: c.steps)),
     Family("run_samples_total", "Samples processed.", RUN_LABELS, _counted(lambda c: c.samples)),
@@ -225,6 +250,12 @@ RUN: tuple[Family, ...] = (
         "1 where the run ended because a policy of the guard asked it to.",
         (*RUN_LABELS, "policy"),
         _rows(lambda r: [((r.run, r.part, r.stopped), 1)] if r.stopped else []),
+    ),
+    Family(
+        "run_reported_value",
+        "Newest value of a number that the run reports, such as its loss, under the name that the run gives it.",
+        (*RUN_LABELS, "metric"),
+        _rows(lambda r: [((r.run, r.part, name), value) for name, value in r.reported.items()]),
     ),
     Family("run_budget_usd", "Budget of the run, in US dollars.", RUN_LABELS, _each_run(lambda r: r.budget_usd)),
     Family(
@@ -285,20 +316,20 @@ class EpochCollector:
         self.problem = ""
         self._snapshot = snapshot
 
-    def collect(self) -> Iterator[Metric]:
+    def collect(self) -> Iterator[MetricFamily]:
         """Sum and count by run, absent before the first finished epoch."""
         snapshot, self.problem = self._snapshot(), ""
         if snapshot is None:
             return
         for summary in SUMMARIES:
-            metric = SummaryMetricFamily(PREFIX + summary.name, summary.help, labels=(MACHINE, *RUN_LABELS))
+            samples: list[Sample] = []
             for run in snapshot.runs:
                 try:
-                    metric.samples += _samples(summary, run, snapshot.machine)
+                    samples += _samples(summary, run, snapshot.machine)
                 except Exception as err:  # noqa: BLE001, PERF203 - the other runs are exported
                     self.problem = f"{PREFIX}{summary.name}: {type(err).__name__}: {err}"
-            if metric.samples:
-                yield metric
+            if samples:
+                yield MetricFamily(PREFIX + summary.name, summary.help, "summary", samples)
 
 
 def _samples(summary: Summary, run: RunView, machine: str) -> list[Sample]:
@@ -311,5 +342,5 @@ def _samples(summary: Summary, run: RunView, machine: str) -> list[Sample]:
 
 def _facts(r: RunView) -> tuple[str, ...]:
     size = (str(r.nodes or ""), str(r.world or ""))
-    whose = (r.experiment, r.team, r.owner_user)
+    whose = (r.experiment, r.team, r.owner_user, r.slurm_account, r.slurm_partition, r.slurm_job_id)
     return r.run, r.part, *whose, r.framework, *size, r.launcher, r.launcher_job, str(r.attempt)

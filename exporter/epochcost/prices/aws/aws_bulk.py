@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from epochcost.http_client import Bounds, ExchangeError, Request, open_stream
 from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
 from epochcost.prices.aws.aws_on_demand import KNOWN_KINDS, PROVIDER, ec2_types
-from epochcost.prices.json_fields import gib
+from epochcost.prices.json_fields import gib, left_out_sentence
 from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
 
 NAME = "aws_bulk"
@@ -98,25 +98,32 @@ class AwsBulk:
         unknown: set[str] = set()
         regions = ec2_types(wanted)
         for region, types in regions.items():
+            odd: list[str] = []
             try:
-                found = self._region(region, types, unknown)
+                found = self._region(region, types, unknown, odd)
             except PriceSourceError as err:
                 problems.append(str(err))
                 continue
             asked.update(Want(PROVIDER, region, each) for each in types)
+            if odd:
+                problems.append(f"{NAME}: the price list of {region}: {left_out_sentence(len(odd), odd[0])}")
             for instance_type, rows in found.items():
                 if len(rows) > 1:
                     problems.append(_several(region, instance_type, rows))
                     continue
                 key = PriceKey(PROVIDER, region, "", instance_type, PurchaseOption.ON_DEMAND)
-                prices.append(Price(key, (PriceStep(-math.inf, float(rows[0]["PricePerUnit"])),), NAME, now))
+                try:
+                    prices.append(Price(key, (PriceStep(-math.inf, float(rows[0]["PricePerUnit"])),), NAME, now))
+                except ValueError as err:
+                    problems.append(f"{NAME}: {instance_type} in {region}: {err}")
+                    continue
                 facts[instance_type] = parse_facts(rows[0])
         if problems and not prices:
             raise PriceSourceError(summary(problems))
         new = tuple(sorted(unknown))
         return Catalogue(tuple(prices), tuple(facts.values()), tuple(problems), asked=frozenset(asked), unknown=new)
 
-    def _region(self, region: str, types: tuple[str, ...], unknown: set[str]) -> dict[str, list[Row]]:
+    def _region(self, region: str, types: tuple[str, ...], unknown: set[str], odd: list[str]) -> dict[str, list[Row]]:
         where = f"{NAME}: the price list of {region} at {urlsplit(self.url).netloc}"
         address = f"{self.url}/offers/v1.0/aws/AmazonEC2/current/{region}/index.csv"
         request = Request(address, headers={"Accept": "text/csv, */*"}, same_host_redirects=3)
@@ -124,7 +131,7 @@ class AwsBulk:
             with open_stream(request, Bounds.within(MOST_SECONDS, MOST_BYTES)) as answer:
                 if answer.status != OK:
                     raise PriceSourceError(f"{where}: HTTP {answer.status}")
-                return linux_rows(_lines(answer.pieces()), region, types, unknown)
+                return linux_rows(_lines(answer.pieces()), region, types, unknown, odd)
         except ExchangeError as err:
             raise PriceSourceError(f"{where}: cannot be read: {err}") from None
         except (ValueError, csv.Error) as err:
@@ -132,8 +139,12 @@ class AwsBulk:
 
 
 def _several(region: str, instance_type: str, rows: list[Row]) -> str:
-    skus = ", ".join(sorted(f"{row['SKU']} ${float(row['PricePerUnit']):g}" for row in rows))
+    skus = ", ".join(sorted(f"{row['SKU']} ${_shown(row['PricePerUnit'])}" for row in rows))
     return f"{NAME}: {instance_type} in {region}: {len(rows)} rows match, not one ({skus}): no price taken"
+
+
+def _shown(figure: str) -> str:
+    return f"{float(figure):g}" if re.fullmatch(r"\d+(\.\d+)?", figure) else figure[:40]
 
 
 def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -151,7 +162,9 @@ def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
         yield rest
 
 
-def linux_rows(lines: Iterator[bytes], region: str, types: tuple[str, ...], unknown: set[str]) -> dict[str, list[Row]]:
+def linux_rows(
+    lines: Iterator[bytes], region: str, types: tuple[str, ...], unknown: set[str], odd: list[str]
+) -> dict[str, list[Row]]:
     """Rows of shared Linux machines on demand, in dollars an hour above zero, by instance type.
 
     Args:
@@ -159,6 +172,7 @@ def linux_rows(lines: Iterator[bytes], region: str, types: tuple[str, ...], unkn
         region: code of the region.
         types: those that are wanted.
         unknown: takes kinds of prices that are not known here.
+        odd: takes what is wrong with lines that are no rows, which are left out.
 
     Raises:
         ValueError: for a list of another form.
@@ -169,15 +183,19 @@ def linux_rows(lines: Iterator[bytes], region: str, types: tuple[str, ...], unkn
     for line in lines:
         if b'"OnDemand"' not in line or not names_one.search(line):  # most of a million lines end here
             continue
-        cells = next(csv.reader([line.decode("utf-8")], strict=True))
-        if len(cells) != len(columns):
-            raise ValueError(f"a row has {len(cells)} values for {len(columns)} columns: {line[:80]!r}")
-        row = dict(zip(columns, cells, strict=True))
+        try:
+            cells = next(csv.reader([line.decode("utf-8")], strict=True))
+            row = dict(zip(columns, cells, strict=True))
+        except (ValueError, csv.Error) as err:
+            odd.append(f"{line[:80]!r}: {err}")
+            continue
         if row["Instance Type"] not in types or row["Region Code"] != region:
             continue
         unknown |= {f"{kind}={row[kind][:80]}" for kind, name in _KINDS.items() if row[kind] not in KNOWN_KINDS[name]}
         if _is_linux_on_demand(row):
             found.setdefault(row["Instance Type"], []).append(row)
+    if odd and not found:
+        raise ValueError(odd[0])
     return found
 
 
@@ -194,7 +212,15 @@ def _columns(lines: Iterator[bytes]) -> list[str]:
 
 
 def _is_linux_on_demand(row: Row) -> bool:
-    return all(row[name] in allowed for name, allowed in _LINUX_ON_DEMAND.items()) and float(row["PricePerUnit"]) > 0
+    return all(row[name] in allowed for name, allowed in _LINUX_ON_DEMAND.items()) and not _is_nothing(row)
+
+
+def _is_nothing(row: Row) -> bool:
+    """Whether it costs nothing or less; what is no number is no price, and no reason to take another row for it."""
+    try:
+        return float(row["PricePerUnit"]) <= 0
+    except ValueError:
+        return False
 
 
 def parse_facts(row: Row) -> InstanceFacts:

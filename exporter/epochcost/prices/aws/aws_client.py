@@ -49,8 +49,11 @@ def _shared_loader() -> Any:  # noqa: ANN401 - boto3 has no types
     return make_loader()
 
 
-def _timestamp(value: Any) -> datetime:  # noqa: ANN401 - text or a number, as the service has it
-    """As botocore reads it, a hundred times as fast where it is ISO 8601: a refresh of spot prices has thousands."""
+def _timestamp(value: Any) -> datetime | None:  # noqa: ANN401 - text or a number, as the service has it
+    """As botocore reads it, a hundred times as fast where it is ISO 8601: a refresh of spot prices has thousands.
+
+    None for what is no time: botocore would give up the whole answer.
+    """
     try:
         read = datetime.fromisoformat(value.replace("Z", "+00:00"))
     except (AttributeError, ValueError):
@@ -58,7 +61,10 @@ def _timestamp(value: Any) -> datetime:  # noqa: ANN401 - text or a number, as t
     if read is None or read.tzinfo is None:
         from botocore.utils import parse_timestamp
 
-        read = parse_timestamp(value)
+        try:
+            read = parse_timestamp(value)
+        except (ValueError, TypeError, OverflowError):
+            return None
     return read
 
 

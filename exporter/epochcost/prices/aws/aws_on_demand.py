@@ -12,6 +12,7 @@ from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseO
 from epochcost.prices.aws.aws_client import AwsCallError, AwsClients, listed
 from epochcost.prices.currency import USD, Rates, usd
 from epochcost.prices.gpu_model import canonical
+from epochcost.prices.json_fields import left_out_sentence
 from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
 
 NAME = "aws"
@@ -69,9 +70,10 @@ class AwsOnDemand:
         problems: list[str] = []
         asked: set[Want] = set()
         unknown: set[str] = set()
+        notes: list[str] = []
         for instance_type, places in _questions(regions):
             try:
-                answered = self._rows(instance_type, places, unknown)
+                answered = self._rows(instance_type, places, unknown, notes)
             except PriceSourceError as err:
                 problems.append(str(err))
                 if isinstance(err, AwsCallError) and err.hopeless:
@@ -99,10 +101,13 @@ class AwsOnDemand:
             reasons=dict.fromkeys(
                 facts, "EC2 has the type, but no plain on-demand price of it: it may be sold otherwise only"
             ),
+            notes=tuple(notes),
             unknown=tuple(sorted(unknown)),
         )
 
-    def _rows(self, instance_type: str, regions: tuple[str, ...], unknown: set[str]) -> dict[str, list[Row]]:
+    def _rows(
+        self, instance_type: str, regions: tuple[str, ...], unknown: set[str], notes: list[str]
+    ) -> dict[str, list[Row]]:
         """The rows that fit, by region."""
         asked = f"{instance_type} in {regions[0] if len(regions) == 1 else f'{len(regions)} regions'}"
         attributes = {**_LINUX_ON_DEMAND, "instanceType": instance_type}
@@ -113,7 +118,7 @@ class AwsOnDemand:
             "pricing", pricing_region(regions[0]), "get_products", asked, ServiceCode="AmazonEC2", Filters=filters
         )
         found: dict[str, list[Row]] = {}
-        for row in hourly_rows(pages, asked):
+        for row in hourly_rows(pages, asked, notes):
             unknown |= {f"{name}={row.attributes[name]}" for name in KNOWN_KINDS if _is_new(name, row)}
             if row.has(attributes) and row.region in regions:
                 found.setdefault(row.region, []).append(row)
@@ -162,8 +167,10 @@ def one_price(rows: list[Row], rates: Rates) -> list[float]:
     """The one price of ``rows`` in dollars an hour, or none where there are no rows.
 
     Raises:
-        ValueError: for more than one row, or a currency without a rate.
+        ValueError: for more than one row, one that cannot be read, or a currency without a rate.
     """
+    if faults := [row.fault for row in rows if row.fault]:
+        raise ValueError(f"a row that matches cannot be read ({faults[0]})")
     if len(rows) > 1:
         skus = ", ".join(sorted(f"{row.sku} {row.shown}" for row in rows))
         raise ValueError(f"{len(rows)} rows match, not one ({skus})")
@@ -179,13 +186,17 @@ def ec2_types(wanted: Wanted) -> Mapping[str, tuple[str, ...]]:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One price an hour of the price list, above zero, in the currency in which that region sells."""
+    """One price an hour of the price list, above zero, in the currency in which that region sells.
+
+    With a ``fault`` it is a product whose prices cannot be read, and why.
+    """
 
     region: str
     sku: str
     amount: float
     currency: str
     attributes: Mapping[str, str]
+    fault: str = ""
 
     def has(self, attributes: Mapping[str, str]) -> bool:
         """Whether it is of a product with all of ``attributes``."""
@@ -197,24 +208,37 @@ class Row:
         return f"${self.amount:g}" if self.currency == USD else f"{self.amount:g} {self.currency}"
 
 
-def hourly_rows(pages: list[dict[str, Any]], asked: str, source: str = NAME) -> Iterator[Row]:
-    """Every price an hour above zero, whatever of.
+_UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
+
+
+def hourly_rows(pages: list[dict[str, Any]], asked: str, notes: list[str], source: str = NAME) -> Iterator[Row]:
+    """Every price an hour above zero, whatever of; a row that cannot be read is left out, which ``notes`` take.
 
     Raises:
         PriceSourceError: for an answer of another form.
     """
-    try:
-        for page in pages:
-            for text in page["PriceList"]:
-                row = json.loads(text)
-                product = row["product"]
-                attributes = {name: str(value) for name, value in product["attributes"].items()}
-                for amount, currency in _hourly(row["terms"].get("OnDemand", {})):
-                    yield Row(attributes["regionCode"], str(product["sku"]), amount, currency, attributes)
-    except (KeyError, TypeError, ValueError, AttributeError) as err:
-        raise PriceSourceError(
-            f"{source}: get_products for {asked}: the answer is not a price list of AWS: {type(err).__name__}: {err}"
-        ) from None
+    question = f"{source}: get_products for {asked}"
+    texts = listed(pages, "PriceList", question)
+    faults: list[str] = []
+    for text in texts:
+        try:
+            row = json.loads(text)  # type: ignore[arg-type] # of this operation the list is one of texts
+            product = row["product"]
+            attributes = {name: str(value) for name, value in product["attributes"].items()}
+            region, sku = attributes["regionCode"], str(product["sku"])
+        except _UNREADABLE as err:
+            faults.append(f"{type(err).__name__}: {err}")
+            continue
+        try:
+            found = [Row(region, sku, *each, attributes) for each in _hourly(row["terms"].get("OnDemand", {}))]
+        except _UNREADABLE as err:
+            faults.append(f"{sku}: {type(err).__name__}: {err}")
+            found = [Row(region, sku, math.nan, "", attributes, faults[-1])]
+        yield from found
+    if faults and len(faults) == len(texts):
+        raise PriceSourceError(f"{question}: the answer is not a price list of AWS: {faults[0]}")
+    if faults:
+        notes.append(f"{question}: {left_out_sentence(len(faults), faults[0])}")
 
 
 def _hourly(terms: Mapping[str, Any]) -> Iterator[tuple[float, str]]:

@@ -41,9 +41,10 @@ class AwsSageMaker:
         asked: set[Want] = set()
         reasons: dict[str, str] = {}
         components: set[str] = set()
+        notes: list[str] = []
         for want in types:
             try:
-                rows = self._rows(want)
+                rows = self._rows(want, notes)
                 asked.add(want)
                 prices += self._price(want, rows, now)
                 reasons[want.instance_type] = _why(rows)
@@ -61,10 +62,11 @@ class AwsSageMaker:
             problems=tuple(problems),
             asked=frozenset(asked),
             reasons={name: why for name, why in reasons.items() if why},
+            notes=tuple(notes),
             unknown=unknown_values((each for each in components if "train" in each.lower()), _KNOWN_TRAINING),
         )
 
-    def _rows(self, want: Want) -> list[Row]:
+    def _rows(self, want: Want, notes: list[str]) -> list[Row]:
         """Of all components: training, hosting, notebooks, clusters, ... have a row and a price each."""
         asked = f"{want.instance_type} in {want.region}"
         attributes = {"regionCode": want.region, "instanceName": want.instance_type}
@@ -77,7 +79,7 @@ class AwsSageMaker:
             ServiceCode="AmazonSageMaker",
             Filters=filters,
         )
-        return [row for row in hourly_rows(pages, asked, NAME) if row.has(attributes)]
+        return [row for row in hourly_rows(pages, asked, notes, NAME) if row.has(attributes)]
 
     def _price(self, want: Want, rows: list[Row], now: float) -> list[Price]:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -11,7 +12,7 @@ from epochcost.model import Price, PriceKey, PriceStep, PurchaseOption
 from epochcost.prices.aws.aws_client import AwsClients, listed
 from epochcost.prices.aws.aws_on_demand import PROVIDER, ec2_types
 from epochcost.prices.currency import NoRateError, Rates, of_aws_region, usd
-from epochcost.prices.json_fields import unknown_values
+from epochcost.prices.json_fields import left_out_sentence, unknown_values
 from epochcost.prices.price_source import Catalogue, PriceSourceError, Refused, Want, Wanted, Zone, summary
 
 NAME = "aws_spot"
@@ -55,13 +56,13 @@ class AwsSpot:
             try:
                 rate = usd(1.0, of_aws_region(region), self.rates)
                 for first in range(0, len(types), MOST_TYPES):
-                    answered = self._region(region, types[first : first + MOST_TYPES], now)
-                    rows, odd = readable_rows(answered, region, types)
+                    rows = self._region(region, types[first : first + MOST_TYPES], now)
+                    rows, odd = readable(rows, region)
                     problems += odd
                     prices += in_dollars(spot_prices(rows, region, types, now), rate)
                     refused += refused_rows(rows, region, types)
                     zones |= zone_ids(rows, region)
-                    unknown.update(unknown_values((row.get("ProductDescription") for row in answered), _KNOWN_PRODUCTS))
+                    unknown.update(unknown_values((row.get("ProductDescription") for row in rows), _KNOWN_PRODUCTS))
                 asked.update(Want(PROVIDER, region, each) for each in types)
             except NoRateError as err:  # noqa: PERF203 - one region leaves the others alone
                 problems.append(f"{NAME}: what EC2 answers in {region} names no currency and {err}")
@@ -99,6 +100,56 @@ class AwsSpot:
         return listed(pages, "SpotPriceHistory", f"{NAME}: describe_spot_price_history for {asked}")
 
 
+def readable(rows: list[dict[str, Any]], region: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """``rows`` without those that are no prices, and what is said of these.
+
+    Where one of them is newer than all others of its type and zone, or does not say when it is of, what holds there
+    now is not known: then the others are left out too, and the last good price stays with its age.
+
+    Raises:
+        PriceSourceError: when none is a price.
+    """
+    odd = {id(row): why for row in rows if row.get("ProductDescription") == LINUX and (why := _fault(row, region))}
+    found = [row for row in rows if id(row) not in odd]
+    if odd and not found:
+        raise PriceSourceError(f"{NAME}: {next(iter(odd.values()))}")
+    since: dict[tuple[object, object], float] = {}
+    for row in rows:
+        if id(row) in odd:
+            since[_place(row)] = max(since.get(_place(row), -math.inf), _when(row, math.inf))
+    lost = {
+        place
+        for place, ts in since.items()
+        if ts >= max((_when(row, -math.inf) for row in found if _place(row) == place), default=math.inf)
+    }
+    kept = [row for row in found if row.get("ProductDescription") != LINUX or _place(row) not in lost]
+    said = [f"{NAME}: {left_out_sentence(len(odd), next(iter(odd.values())))}"] if odd else []
+    return kept, said
+
+
+def _fault(row: Mapping[str, Any], region: str) -> str:
+    """Why ``row`` is no price; empty where it is one, or a figure of zero or below."""
+    try:
+        if not float(row["SpotPrice"]) <= 0:
+            PriceStep(row["Timestamp"].timestamp(), float(row["SpotPrice"]))
+        if not all(isinstance(row[name], str) for name in ("InstanceType", "AvailabilityZone")):
+            raise TypeError("its type or zone is no name")
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as err:
+        names = ("InstanceType", "AvailabilityZone", "SpotPrice", "Timestamp")
+        shown = {name: str(row.get(name))[:80] for name in names}
+        return f"a row of {region} is not a price: {shown}: {type(err).__name__}: {err}"
+    return ""
+
+
+def _place(row: Mapping[str, Any]) -> tuple[object, object]:
+    return row.get("InstanceType"), row.get("AvailabilityZone")
+
+
+def _when(row: Mapping[str, Any], unknown: float) -> float:
+    stamp = row.get("Timestamp")
+    return stamp.timestamp() if isinstance(stamp, datetime) else unknown
+
+
 def in_dollars(prices: Iterable[Price], rate: float) -> Iterator[Price]:
     """``prices`` in US dollars, of which one unit of their currency is ``rate``."""
     for price in prices:
@@ -106,39 +157,12 @@ def in_dollars(prices: Iterable[Price], rate: float) -> Iterator[Price]:
         yield price if rate == 1 else replace(price, steps=steps)
 
 
-def readable_rows(
-    rows: list[dict[str, Any]], region: str, types: tuple[str, ...]
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """Rows of the wanted types that say what a price must say, and a sentence about those that do not.
-
-    Raises:
-        PriceSourceError: when there are such rows, and none of them can be read.
-    """
-    good: list[dict[str, Any]] = []
-    odd: list[PriceSourceError] = []
-    for row in _rows(rows, types):
-        try:
-            if not _usd(row, region) <= 0:
-                _step(row, region)
-            good.append(row)
-        except PriceSourceError as err:  # noqa: PERF203 - one row leaves the others alone
-            odd.append(err)
-    if odd and not good:
-        raise odd[0]
-    more = f" (and {len(odd) - 1} more)" if len(odd) > 1 else ""
-    return good, [f"{odd[0]}{more}"] if odd else []
-
-
 def spot_prices(rows: list[dict[str, Any]], region: str, types: tuple[str, ...], now: float) -> Iterator[Price]:
-    """One price per type and zone with all its steps, whatever the order of the rows.
-
-    Raises:
-        PriceSourceError: for a row that is no price.
-    """
+    """One price per type and zone with all its steps, whatever the order of the rows, all of them `readable`."""
     steps: dict[tuple[str, str], dict[float, PriceStep]] = {}
     for row in _rows(rows, types):
-        if not _usd(row, region) <= 0:  # NaN is no price of zero: `_step` refuses it with its row
-            step = _step(row, region)
+        if (usd_per_hour := float(row["SpotPrice"])) > 0:
+            step = PriceStep(row["Timestamp"].timestamp(), usd_per_hour)
             steps.setdefault((row["InstanceType"], row["AvailabilityZone"]), {})[step.ts] = step
     for (instance_type, zone), by_time in sorted(steps.items()):
         key = PriceKey(PROVIDER, region, zone, instance_type, PurchaseOption.SPOT)
@@ -148,7 +172,7 @@ def spot_prices(rows: list[dict[str, Any]], region: str, types: tuple[str, ...],
 def refused_rows(rows: list[dict[str, Any]], region: str, types: tuple[str, ...]) -> Iterator[Refused]:
     """Rows of zero dollars or less: no price, but no reason to lose the others."""
     for row in _rows(rows, types):
-        if (amount := _usd(row, region)) <= 0:
+        if (amount := float(row["SpotPrice"])) <= 0:
             zone, name = str(row.get("AvailabilityZone", "")), str(row["InstanceType"])
             yield Refused(PriceKey(PROVIDER, region, zone, name, PurchaseOption.SPOT), amount)
 
@@ -162,27 +186,5 @@ def zone_ids(rows: list[dict[str, Any]], region: str) -> set[Zone]:
     }
 
 
-def _rows(rows: list[dict[str, Any]], types: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+def _rows(rows: list[dict[str, Any]], types: tuple[str, ...]) -> Iterator[Mapping[str, Any]]:
     return (row for row in rows if row.get("ProductDescription") == LINUX and row.get("InstanceType") in types)
-
-
-def _usd(row: Mapping[str, Any], region: str) -> float:
-    try:
-        usd = float(row["SpotPrice"])
-    except (KeyError, TypeError, ValueError) as err:
-        raise _no_price(row, region, err) from None
-    if not isinstance(row.get("AvailabilityZone"), str):
-        raise _no_price(row, region, TypeError("a zone is a name"))
-    return usd
-
-
-def _step(row: Mapping[str, Any], region: str) -> PriceStep:
-    try:
-        return PriceStep(row["Timestamp"].timestamp(), float(row["SpotPrice"]))
-    except (KeyError, TypeError, ValueError, AttributeError) as err:
-        raise _no_price(row, region, err) from None
-
-
-def _no_price(row: Mapping[str, Any], region: str, err: Exception) -> PriceSourceError:
-    shown = {name: str(row.get(name)) for name in ("InstanceType", "AvailabilityZone", "SpotPrice", "Timestamp")}
-    return PriceSourceError(f"aws_spot: a row of {region} is not a price: {shown}: {err}")

@@ -70,7 +70,7 @@ class Azure:
             for first in range(0, len(types), MOST_TYPES):
                 some = types[first : first + MOST_TYPES]
                 try:
-                    found = self._ask(region, some)
+                    found = self._ask(region, some, problems)
                     prices += _prices(found, region, some, now, problems)
                 except PriceSourceError as err:
                     problems.append(str(err))
@@ -90,7 +90,7 @@ class Azure:
             unknown=unknown_values((row.get("type") for row in everything), _KNOWN_TYPES),
         )
 
-    def _ask(self, region: str, types: tuple[str, ...]) -> list[Mapping[str, Any]]:
+    def _ask(self, region: str, types: tuple[str, ...], problems: list[str]) -> list[Mapping[str, Any]]:
         names = sorted({spelling for each in types if _SAFE.fullmatch(each) for spelling in (each, spelt(each))})
         if not names or not _SAFE.fullmatch(region):
             return []
@@ -102,13 +102,16 @@ class Azure:
             "$filter": "serviceName eq 'Virtual Machines' and priceType eq 'Consumption' "
             f"and armRegionName eq '{region}' and ({any_of})",
         }
+        odd: list[str] = []
         try:
             pages = self.api.pages(self.url, query, lambda page: page.get("NextPageLink"))
-            return [row for page in pages for row in rows(page, "Items")]
+            found = [row for page in pages for row in rows(page, "Items", odd)]
         except FieldError as err:
             raise PriceSourceError(
                 f"azure: prices of {region}: not an answer of Azure's retail price API: {err}"
             ) from None
+        problems += [f"azure: prices of {region}: {each}" for each in odd]
+        return found
 
 
 def _why(everything: list[Mapping[str, Any]], instance_type: str) -> str:
@@ -126,14 +129,14 @@ def _is_row_of(row: Mapping[str, Any], instance_type: str) -> bool:
 def spelt(instance_type: str) -> str:
     """``standard_nc24ADS_a100_V4`` as Azure spells it, ``Standard_NC24ads_A100_v4``: its filters heed the case.
 
-    Upper case up to the first digit, then lower case; accelerators upper case; the version and ``xl`` lower case.
+    Upper case up to the first digit, then lower case; accelerators (``V620``) upper case, ``xl`` and version lower.
     """
     first, _, rest = instance_type.partition("_")
     size, *more = rest.split("_")
     family = re.match(r"[A-Za-z]*", size)
     letters = family[0] if family else ""
     parts = [letters.upper() + size[len(letters) :].lower()]
-    parts += [each.lower() if re.fullmatch(r"[vV]\d+|[xX][lL]", each) else each.upper() for each in more]
+    parts += [each.lower() if re.fullmatch(r"[vV]\d{1,2}|[xX][lL]", each) else each.upper() for each in more]
     return "_".join([first.capitalize(), *parts])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from epochcost.prices.collector_pause import no_collection, set_aside
+from epochcost.prices.gcp.gcp_odd_skus import can_be_left_out, leave_out
 from epochcost.prices.gcp.gcp_skus import SERVICES
 from epochcost.prices.price_source import NotConfiguredError, PriceSourceError
 from epochcost.shown_text import one_line
@@ -20,6 +22,12 @@ GOOGLE_URL = "https://cloudbilling.googleapis.com"
 PAGE_SIZE = 2000
 """The API gives up to 5000, for which this process would need 10 MiB more; Compute Engine has about 36,000 SKUs."""
 _MOST_CHARACTERS = 300
+_UNREACHABLE = re.compile(r"errors resolving|hostname lookup|Connection refused|Network is unreachable", re.IGNORECASE)
+"""Of an error of gRPC: there is no way to the host now. The schedule asks again; to wait a minute here helps nobody."""
+
+
+class UnreadablePageError(PriceSourceError):
+    """A page that is no page, or has a SKU that is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +85,8 @@ class GcpCatalogue:
         self._patience = patience
         self._api_key = ""
         self._client: Any = None
+        self.left_out: list[str] = []
+        """Why each SKU of the last reading was left out that the client cannot read."""
 
     def forget(self) -> None:
         """Read credentials and make the client anew next time."""
@@ -119,9 +129,26 @@ class GcpCatalogue:
     def skus(self, service: str) -> Iterator[Any]:
         """Every SKU of ``service``, as protobuf messages; one page of them is in memory at a time.
 
+        Where one cannot be read they come once more, from the first on, without it, and `left_out` says so.
+
         Raises:
             PriceSourceError: naming service, page and answer.
         """
+        self.left_out = []
+        try:
+            yield from self._skus(service)
+        except UnreadablePageError:
+            self.forget()
+            self.connect()
+            if not can_be_left_out(self._client):
+                raise
+            leave_out(self._client, self.left_out.append)
+            try:
+                yield from self._skus(service)
+            finally:
+                self.forget()  # the next reading is of another answer
+
+    def _skus(self, service: str) -> Iterator[Any]:
         from google.api_core.exceptions import GoogleAPICallError, RetryError
         from google.auth.exceptions import GoogleAuthError
         from google.protobuf.json_format import ParseError
@@ -151,7 +178,7 @@ class GcpCatalogue:
         ) as err:  # by REST the errors of requests, which are OSErrors
             raise PriceSourceError(f"{asked}, page {len(seen) + 1}: {self._clean(err)}") from None
         except (ValueError, ParseError) as err:  # by REST: a page for people, or another document
-            raise PriceSourceError(
+            raise UnreadablePageError(
                 f"{asked}, page {len(seen) + 1}: not an answer of the Cloud Billing API: {self._clean(err)}"
             ) from None
 
@@ -164,7 +191,11 @@ class GcpCatalogue:
             exceptions.TooManyRequests,  # ResourceExhausted is one
             exceptions.ServerError,  # UNAVAILABLE, INTERNAL, DEADLINE_EXCEEDED, UNKNOWN: pages are only read
         )
-        retry = Retry(passing, initial=self._patience.first_pause, maximum=8.0, timeout=self._patience.page)
+
+        def may_pass(err: Exception) -> bool:
+            return passing(err) and not _UNREACHABLE.search(str(err))
+
+        retry = Retry(may_pass, initial=self._patience.first_pause, maximum=8.0, timeout=self._patience.page)
         request = ListSkusRequest(parent=f"services/{service}", page_size=PAGE_SIZE, currency_code="USD")
         answers = self._client.list_skus(request=request, retry=retry, timeout=self._patience.attempt)
         for page in answers.pages:

@@ -20,6 +20,7 @@ class Gpu:
         texts: names in SKUs, lower case, without "Nvidia", "Tesla" and "GPU".
         attach: how many may be attached to one N1 machine; empty where it comes with a machine type.
         drivers: how NVML begins its name, lower case, where it may be attached.
+        share: how much of a GPU one is: below 1 for a slice, of which ``memory_gib`` is that of the whole GPU.
     """
 
     accelerator: str
@@ -28,6 +29,7 @@ class Gpu:
     texts: tuple[str, ...]
     attach: tuple[int, ...] = ()
     drivers: str = ""
+    share: float = 1.0
 
     @property
     def part(self) -> Part:
@@ -54,6 +56,8 @@ GPUS: Mapping[str, Gpu] = {
         Gpu("nvidia-gb200", "GB200", 186, ("gb200 (1 gpu slice)",)),
         Gpu("nvidia-gb300", "GB300", 279, ("gb300 (1 gpu slice)",)),
         Gpu("nvidia-rtx-pro-6000", "RTX PRO 6000", 96, ("rtx 6000 96gb",)),
+        # Its rate contains the cores and the memory of g4-standard-6; larger fractions are two and four of it.
+        Gpu("nvidia-rtx-pro-6000-vgpu", "RTX PRO 6000", 96, ("1/8 vgpu no lssd",), share=0.125),
     )
 }
 _BY_TEXT = {text: gpu for gpu in GPUS.values() for text in gpu.texts}

@@ -30,7 +30,7 @@ _FAMILY_TEXTS: Mapping[str, str] = {
     "g2 instance": "g2",
     "g4 instance": "g4",
 }
-_BUNDLED = ("a4", "a4x", "a4x-max")
+_BUNDLED = ("a4", "a4x", "a4x-max", "g4-vgpu")
 """Billed by the GPU slice, in which cores, memory and local SSD are contained."""
 _HOST_SKU = re.compile(
     r"(?P<spot>(?:Spot )?Preemptible )?(?P<family>.+) (?P<what>Core|Ram) running in .+", re.IGNORECASE
@@ -43,7 +43,10 @@ _NAME = re.compile(r"(?P<shape>[a-z0-9-]+)(?P<attached>\+none|\+(?P<accelerator>
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """One row of the table: ``gpus`` of the type ``accelerator``, and the ``local_ssd_gib`` always billed with it."""
+    """One row of the table.
+
+    ``gpus`` (or slices of one) of the type ``accelerator``, and the ``local_ssd_gib`` always billed with it.
+    """
 
     machine_type: str
     family: str
@@ -155,7 +158,7 @@ def _facts(instance_type: str, shape: Shape, gpu: Gpu | None, gpus: int) -> Inst
         provider=PROVIDER,
         instance_type=instance_type,
         gpu_model=gpu.model if gpu else "",
-        gpus=float(gpus),
+        gpus=gpus * gpu.share if gpu else 0.0,
         gpu_memory_bytes=round(gpu.memory_gib * GIB) if gpu else None,
         vcpus=shape.vcpus,
         memory_bytes=round(shape.memory_gib * GIB),

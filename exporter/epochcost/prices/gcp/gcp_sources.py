@@ -13,8 +13,8 @@ from epochcost.model import Price, PriceKey, PriceStep, PurchaseOption
 from epochcost.prices.gcp import gcp_machines, gcp_tpu, gcp_vertex
 from epochcost.prices.gcp.gcp_client import GcpCatalogue, google_client
 from epochcost.prices.gcp.gcp_components import PROVIDER, IncompleteError, Machine, UnknownMachineError, usd_per_hour
-from epochcost.prices.gcp.gcp_skus import CLOUD_TPU, COMPUTE, VERTEX, Rates, Reading
-from epochcost.prices.json_fields import MOST_UNKNOWN
+from epochcost.prices.gcp.gcp_skus import CLOUD_TPU, COMPUTE, SERVICES, VERTEX, Rates, Reading
+from epochcost.prices.json_fields import MOST_UNKNOWN, left_out_sentence
 from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
 
 NAME = "gcp"
@@ -127,24 +127,26 @@ class GcpPrices:
 
     def _read_services(self, services: Iterable[str], now: float) -> list[str]:
         """Have the rates of ``services`` in `_read`; a service that cannot be read leaves the others alone."""
-        problems = []
+        problems: list[str] = []
         for service in sorted(services):
             known = self._read.pop(service, None)
             fresh = known is not None and 0 <= now - known.ts < min(REUSE_SECONDS, self.refresh_seconds / 2)
             try:
-                self._read[service] = known if known is not None and fresh else self._rates(service, now)
+                self._read[service] = known if known is not None and fresh else self._rates(service, now, problems)
             except PriceSourceError as err:
                 problems.append(str(err))
                 self.catalogue.forget()  # the next service, or the next fetch, reads credentials anew
         return problems
 
-    def _rates(self, service: str, now: float) -> _Read:
+    def _rates(self, service: str, now: float, problems: list[str]) -> _Read:
         rates = Rates(READERS[service])
         self.catalogue.connect()
         for number, sku in enumerate(self.catalogue.skus(service)):
             if number % SKUS_AT_A_STRETCH == 0:
                 time.sleep(PAUSE_SECONDS)
             rates.add(sku)
+        if odd := self.catalogue.left_out:
+            problems.append(f"{NAME}: {SERVICES[service]}: {left_out_sentence(len(odd), odd[0])}")
         return _Read(now, rates)
 
     def _prices(self, wanted: Wanted, machines: Mapping[str, Machine]) -> tuple[list[Price], set[Want], list[str]]:
@@ -174,7 +176,7 @@ class GcpPrices:
                 usd = usd_per_hour(lines, rates, region)
                 # The catalogue's effectiveTime is the list's, not the price's: so it counts as far back as matters.
                 prices += [] if usd is None else [Price(key, (PriceStep(-math.inf, usd),), NAME, ts)]
-            except IncompleteError as err:
+            except (IncompleteError, ValueError) as err:  # the latter of a sum beyond all prices
                 what = f"{option.value.replace('_', '-')} price for {key.instance_type} in {region}"
                 problems.append(f"{NAME}: no {what}: {err}")
         return prices, problems

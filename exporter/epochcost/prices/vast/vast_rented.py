@@ -45,11 +45,11 @@ class VastRented:
 
     def fetch(self, wanted: Wanted, now: float) -> Catalogue:  # noqa: ARG002 - all there are, whatever is wanted
         """All pages, or an error; a machine that cannot be read leaves the others alone."""
-        found = self._machines()
+        problems: list[str] = []
+        found = self._machines(problems)
         running = [row for row in found if row.get("cur_state") == "running"]
         prices: list[Price] = []
         facts: list[InstanceFacts] = []
-        problems: list[str] = []
         if len(running) > MOST_MACHINES:
             problems.append(f"vast_rented: {len(running)} machines are running: only {MOST_MACHINES} are priced")
         for row in running[:MOST_MACHINES]:
@@ -86,7 +86,7 @@ class VastRented:
             notes.append(f"vast_rented: what the account has left is not known ({err}); the key needs user_read")
             return ()
 
-    def _machines(self) -> list[Mapping[str, Any]]:
+    def _machines(self, problems: list[str]) -> list[Mapping[str, Any]]:
         try:
             pages = self._pages("v1")
         except HttpError as err:
@@ -94,14 +94,15 @@ class VastRented:
                 raise
             pages = self._of_before(err)
         try:
-            found = [row for page in pages for row in rows(page, "instances")]
+            odd: list[str] = []
+            came = sum(len(page["instances"]) for page in pages if isinstance(page.get("instances"), list))
+            found = [row for page in pages for row in rows(page, "instances", odd)]
             promised = optional_number(pages[0], "total_instances")
         except FieldError as err:
             raise PriceSourceError(f"vast_rented: not an answer of vast.ai's list of instances: {err}") from None
-        if promised is not None and promised > len(found):  # a part would look like machines that were given back
-            raise PriceSourceError(
-                f"vast_rented: {len(found)} of {promised:g} instances came: none is priced from a part"
-            )
+        if promised is not None and promised > came:  # a part would look like machines that were given back
+            raise PriceSourceError(f"vast_rented: {came} of {promised:g} instances came: none is priced from a part")
+        problems += [f"vast_rented: {each}" for each in odd]
         return found
 
     def _pages(self, version: str) -> list[dict[str, Any]]:

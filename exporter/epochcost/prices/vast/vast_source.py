@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
+from epochcost.model import MAX_USD_PER_HOUR, InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
 from epochcost.prices.gpu_model import canonical
 from epochcost.prices.http_json import JsonApi
 from epochcost.prices.json_fields import FieldError, number, optional_number, rows, text, unknown_prices
@@ -133,7 +133,9 @@ class VastMarket:
             "limit": MOST_OFFERS,  # without it the answer is a few dozen
         }
         try:
-            offers = rows(self.api.post(versioned(self.url, "v0", "bundles"), body), "offers")
+            odd: list[str] = []
+            offers = rows(self.api.post(versioned(self.url, "v0", "bundles"), body), "offers", odd)
+            problems += [f"vast: offers of {gpu_name}: {each}" for each in odd]
         except FieldError as err:
             raise PriceSourceError(f"vast: offers of {gpu_name}: not an answer of vast.ai's offers: {err}") from None
         if len(offers) >= MOST_OFFERS:
@@ -187,8 +189,8 @@ def _cheapest(
         try:
             usd = number(offer, priced_by)  # of the machine: neither times nor by its GPUs
             count = number(offer, "num_gpus")
-            if usd <= 0:
-                raise FieldError(f"{priced_by}: {usd:g} must be above 0")
+            if not 0 < usd <= MAX_USD_PER_HOUR:
+                raise FieldError(f"{priced_by}: {usd:g} must be above 0, and not beyond all prices")
         except FieldError as err:
             problems.append(f"vast: offer {offer.get('id')!r:.20}: {err}")
             continue

@@ -1,0 +1,69 @@
+"""What is known of a fit beforehand: by the user, and by the framework."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+OF_CALLBACK = ("log_costs", "report_metrics", "stop_when_asked")
+"""Arguments of a callback that are none of ``epochcost.run``."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserArgs:
+    """What the user says to a callback; None where the framework may know. As the arguments of ``epochcost.run``.
+
+    ``log_costs``: whether dollars go to the framework's loggers. ``report_metrics``: whether what the framework logs
+    (loss, accuracy) is reported beside them. ``stop_when_asked``: whether the framework is told to
+    stop, in its own way, where a policy of this machine's guard asks for it.
+    """
+
+    experiment: str = ""
+    epochs: float | None = None
+    batch_size: int | None = None
+    id: str | None = None
+    budget_usd: float | None = None
+    samples_per_epoch: int | None = None
+    steps_per_epoch: int | None = None
+    nominal_epoch_steps: int | None = None
+    nominal_epoch_tokens: int | None = None
+    framework: str | None = None
+    memory_peak: Callable[[], int] | None = None
+    local_rank: int | None = None
+    log_costs: bool = True
+    report_metrics: bool = True
+    stop_when_asked: bool = True
+
+    def of_run(self) -> dict[str, Any]:
+        """The arguments of ``epochcost.run``."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in OF_CALLBACK}
+
+    def plain(self) -> dict[str, Any]:
+        """What can be written down, for a framework that makes its callbacks anew from a checkpoint."""
+        return {name: value for name, value in asdict(self).items() if name != "memory_peak"}
+
+    @property
+    def nominal(self) -> bool:
+        """Whether the user says what is called an epoch."""
+        return bool(self.nominal_epoch_steps or self.nominal_epoch_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class FrameworkInfo:
+    """What a framework knows when its training begins; None where it does not.
+
+    ``epochs`` as planned, counted from the same zero as the framework's own epochs; ``batch_size`` is samples of one
+    optimiser step over all ranks; ``batches`` and ``steps`` are those of one epoch, before and after accumulation.
+    """
+
+    epochs: float | None = None
+    batch_size: int | None = None
+    samples_per_epoch: int | None = None
+    batches: int | None = None
+    steps: int | None = None
+    rank: int | None = None
+    local_rank: int | None = None
+    node_rank: int | None = None
+    nodes: int | None = None
+    world: int | None = None

@@ -1,0 +1,217 @@
+"""Who pays, how runs ended, and what machines cost beside their runs: sums of a small simulated past."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tests.grafana.scenarios import DESK, G5
+from tests.grafana.simulated_fleet import SimulatedFleet, SimulatedNode, SimulatedRun, Stretch
+from tests.grafana.simulated_prometheus import prometheus
+from tests.report.conftest import Told, run_of
+from tests.report.stored import EVERY, Sample, past
+from tests.report.test_report_command import epochcost
+
+from epochcost.model import State
+from epochcost.reports import runs as of_run
+from epochcost.reports.pieces import Split
+from epochcost.reports.report import Report
+from epochcost.reports.report_page import page
+from epochcost.reports.tables import ended
+from epochcost.reports.text import markdown, terminal
+
+pytestmark = pytest.mark.stack
+LENGTH = 6 * 3600.0
+U = State.USEFUL
+CHEAP = ((0, 1.0),)
+
+
+def _node(name: str, *stretches: Stretch, option: str = "spot", usd: float = 1.0, **fields: Any) -> SimulatedNode:
+    return replace(
+        G5, node=name, prices=((0, usd),), stretches=stretches, purchase_option=option, on_demand_usd_per_hour=2.0,
+        notice_at=None, **fields,
+    )  # fmt: skip
+
+
+def _life(run: str, end: float, then: State = State.FINISHED, batch: int = 32) -> tuple[Stretch, ...]:
+    return (
+        Stretch(0, 600, State.STARTUP, run),
+        Stretch(600, end, U, run, 0.5, 0, 6, batch),
+        Stretch(end, LENGTH + 3600, then),
+    )
+
+
+NODES = (
+    _node("sim-vision", *_life("vision-1", 10_800)),
+    _node("sim-slurm", *_life("job-7", LENGTH + 3500), usd=3.0, option="on_demand"),
+    _node("sim-failed", *_life("trial-2", 7200), usd=2.0),
+    _node("sim-empty", Stretch(0, LENGTH + 3600, State.VACANT), usd=10.0, option="on_demand", user="ada"),
+    replace(DESK, node="sim-desk", prices=((0, 0.5),), stretches=_life("desk-1", LENGTH + 3500)),
+    _node("sim-larger", *_life("grown-1", 7200, batch=32)),
+    _node(
+        "sim-other-type",
+        Stretch(7200, LENGTH + 3500, U, "grown-1", 0.5, 0, 6, 64, rewind=-12),
+        instance_type="g5.12xlarge",
+        usd=4.0,
+    ),
+    replace(_node("sim-priceless", Stretch(0, LENGTH + 3600, State.VACANT)), prices=(), on_demand_usd_per_hour=None),
+)
+RUNS = tuple(
+    SimulatedRun(run, experiment, 1000, 10_000)
+    for run, experiment in (
+        ("vision-1", "vit"), ("job-7", "llm"), ("trial-2", "sweep"), ("desk-1", "desk"), ("grown-1", "grown"),
+    )
+)  # fmt: skip
+FLEET = SimulatedFleet(NODES, RUNS, with_poller=False)
+TEAMS = {"sim-vision": "vision", "sim-empty": "research"}
+
+
+def labelled(samples: Iterable[Sample]) -> Iterator[Sample]:
+    """Teams of machines and of a Slurm job, its owner, and a run that failed."""
+    for t, name, labels, value in samples:
+        node = labels.get("instance", "").partition(":")[0]
+        if name == "epochcost_node_info" and node in TEAMS:
+            yield t, name, {**labels, "team": TEAMS[node]}, value
+        elif name == "epochcost_run_info" and labels["run"] == "job-7":
+            yield t, name, {**labels, "team": "chem-lab", "launcher": "slurm", "owner_user": "grace"}, value
+        elif name == "epochcost_run_state" and labels["run"] == "trial-2" and labels["state"] in ("finished", "failed"):
+            state = {"finished": "failed", "failed": "finished"}[labels["state"]]
+            yield t, name, {**labels, "state": state}, value
+        elif name == "epochcost_gpu_owner_share_ratio" and labels["owner"] == "job-7":
+            yield t, name, {**labels, "owner_namespace": "batch"}, value
+        else:
+            yield t, name, labels, value
+
+
+@pytest.fixture(scope="module")
+def told(written) -> Iterator[Told]:
+    with prometheus(written(list(past(FLEET, LENGTH, labelled)), FLEET.epoch_ts)) as url:
+        yield Told(url)
+
+
+@pytest.fixture(scope="module")
+def bill(told) -> Report:
+    return told.report(0, LENGTH)
+
+
+def spent(node: str, state: State | None = None, until: float = LENGTH) -> float:
+    """Dollars of one machine, as far as scrapes could see them."""
+    (found,) = [n for n in NODES if n.node == node]
+    totals = found.totals(min(until, LENGTH))
+    return sum(usd for s, (_, usd) in totals.items() if state in (None, s))
+
+
+WHOLE = sum(spent(n.node) for n in NODES if n.prices)
+
+
+def rows(report: Report) -> dict[str, Split]:
+    return {row.name: row for row in report.split}
+
+
+@pytest.mark.parametrize("by", ["team", "owner", "namespace", "account", "experiment", "purchase-option"])
+def test_a_split_bill_sums_to_the_whole_one(told, by):
+    report = told.report(0, LENGTH, by=by)
+    assert sum(row.usd or 0 for row in report.split) == pytest.approx(sum(report.fleet.usd.values()), rel=1e-6)
+    assert sum(row.share or 0 for row in report.split) == pytest.approx(1)
+    assert sum(row.usd or 0 for row in report.split) == pytest.approx(WHOLE, rel=0.01)
+
+
+def test_a_run_is_its_own_teams_else_its_machines_and_the_rest_is_no_teams(told):
+    found = rows(told.report(0, LENGTH, by="team"))
+    assert set(found) == {"vision", "chem-lab", "research", "no team"}
+    assert found["chem-lab"].usd == pytest.approx(spent("sim-slurm"), rel=0.01)
+    assert found["research"].outside_usd == pytest.approx(60, rel=0.01)
+    assert found["vision"].usd == pytest.approx(6, rel=0.01)
+    assert found["vision"].outside_usd == pytest.approx(spent("sim-vision", State.FINISHED), rel=0.02)
+    assert list(found)[-1] == "no team"
+    assert found["no team"].unpriced_hours == pytest.approx(6, rel=0.02)
+
+
+def test_a_vacant_gpu_is_whose_memory_it_holds(told):
+    found = rows(told.report(0, LENGTH, by="owner"))
+    assert found["ada"].usd == pytest.approx(60, rel=0.01)
+    assert found["grace"].usd == pytest.approx(spent("sim-slurm"), rel=0.01)
+
+
+def test_account_namespace_experiment_and_purchase_option_have_rows(told):
+    assert set(rows(told.report(0, LENGTH, by="account"))) == {"chem-lab", "no account"}
+    assert set(rows(told.report(0, LENGTH, by="namespace"))) == {"batch", "no namespace"}
+    experiments = rows(told.report(0, LENGTH, by="experiment"))
+    assert experiments["no run"].usd == pytest.approx(experiments["no run"].outside_usd)
+    options = rows(told.report(0, LENGTH, by="purchase-option"))
+    assert options["owned"].usd == pytest.approx(3, rel=0.01)
+    assert set(options) == {"spot", "on_demand", "owned"}
+
+
+def test_what_machines_cost_beside_their_runs_is_a_table_by_state(bill):
+    assert bill.outside.usd["vacant"] == pytest.approx(spent("sim-empty"), rel=0.01)
+    finished = sum(spent(n.node, State.FINISHED) for n in NODES)
+    assert bill.outside.usd["finished"] == pytest.approx(finished, rel=0.02)
+    of_runs = sum(row.usd for row in bill.runs)
+    assert of_runs + sum(bill.outside.usd.values()) == pytest.approx(sum(bill.fleet.usd.values()))
+    for text in (terminal(bill), markdown(bill), page(bill)):
+        assert "Outside runs" in text
+
+
+def test_runs_say_how_they_ended_and_what_the_failed_ones_cost(bill):
+    assert {row.label: row.ended for row in bill.runs} == {
+        "vision-1": "finished", "trial-2": "failed", "job-7": "", "desk-1": "", "grown-1": "",
+    }  # fmt: skip
+    (failed,) = [row for row in ended(bill.runs) if row.ended == "failed"]
+    assert failed.usd == pytest.approx(2 * (7200 - EVERY) / 3600, rel=0.04)
+    assert "How runs ended" in terminal(bill)
+
+
+def test_another_batch_and_another_machine_type_are_noted(bill):
+    notes = run_of(bill, "grown-1").notes
+    assert {of_run.SIZES, of_run.TYPES} <= set(notes)
+    assert any("machine type changed (grown-1)" in note for note in bill.notes)
+    assert of_run.TYPES not in run_of(bill, "vision-1").notes
+    assert of_run.OPTIONS not in notes
+
+
+def test_a_machine_without_a_price_is_a_note_in_every_format(told, bill):
+    said = "1 node without a price (sim-priceless): in no sum of dollars."
+    for text in (terminal(bill), markdown(bill), page(bill)):
+        assert said in text
+    span = ("--from", str(FLEET.epoch_ts), "--to", str(FLEET.epoch_ts + LENGTH))
+    done = epochcost("report", "--prometheus.url", told.url, *span, "--format", "json", "--by", "team")
+    document = json.loads(done.stdout)
+    assert said in document["notes"]
+    assert document["by"]["what"] == "team"
+    assert {row["name"] for row in document["by"]["rows"]} >= {"vision", "no team"}
+    assert {row["ended"] for row in document["ended"]} == {"finished", "failed", "not ended"}
+    done = epochcost("report", "--prometheus.url", told.url, *span, "--format", "csv", "--by", "team")
+    assert said in done.stderr
+    assert "SIMULATED" in done.stderr
+    lines = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert {line["team"] for line in lines} == {"vision", "chem-lab", "research", "no team"}
+    assert {line["simulated"] for line in lines} == {"True"}
+
+
+def test_what_was_saved_is_realised_on_spot_machines_alone(bill):
+    assert run_of(bill, "vision-1").realised_saving is not None
+    assert run_of(bill, "job-7").realised_saving is None
+    assert run_of(bill, "desk-1").realised_saving is None
+
+
+def test_no_star_where_there_is_one_way_only(bill):
+    assert not any(row.frontier for row in (*bill.runs, *bill.groups))
+    assert "★" not in terminal(bill)
+
+
+def test_only_the_runs_that_were_asked_for_are_read(told):
+    report = told.report(0, LENGTH, run="trial-.*|job-7")
+    assert {row.label for row in report.runs} == {"trial-2", "job-7"}
+    assert report.outside.pieces == []
+    assert any("beside their runs is not worked out" in note for note in report.notes)
+
+
+def test_an_unknown_way_to_split_the_bill_is_named():
+    done = epochcost("report", "--by", "colour")
+    assert (done.returncode, "--by: 'colour'" in done.stderr, "purchase-option" in done.stderr) == (2, True, True)

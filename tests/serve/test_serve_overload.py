@@ -1,0 +1,116 @@
+"""More questions in one instant than there are places: who has waited for long is told to come again."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+from tests.waiting import wait_for
+
+from epochcost.serve import Request, Response, Server, overload, text
+from epochcost.serve.connection import Limits
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how long data has been waiting")
+ASKED = b"GET /v1/price?a=b HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """A client, and its connection at the server."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        served, _ = listener.accept()
+        with client, served:
+            yield client, served
+
+
+def test_who_has_just_asked_is_not_too_late_and_after_a_while_is(
+    pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, served = pair
+    client.sendall(ASKED)
+    monkeypatch.setattr(overload, "WAITED_SECONDS", 3600.0)
+    assert not overload.is_too_late(served)
+    monkeypatch.setattr(overload, "WAITED_SECONDS", 0.05)
+    wait_for(lambda: overload.is_too_late(served))
+
+
+def test_who_has_gone_is_too_late(pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overload, "WAITED_SECONDS", 3600.0)
+    client, served = pair
+    client.sendall(ASKED)
+    client.close()
+    wait_for(lambda: overload.is_too_late(served))
+
+
+@pytest.mark.parametrize(
+    ("sent", "asks"),
+    [
+        (ASKED, True),
+        (b"GET /metrics HTTP/1.1\r\n", False),
+        (b"GET /v1/prices HTTP/1.1\r\n", False),
+        (b"POST /v1/price HTTP/1.1\r\n", False),
+        (b"\x16\x03\x01\xff\xfe", False),
+        (b"GET", False),
+        (b"\xff" * 5000, False),
+    ],
+)
+def test_what_is_asked_for_is_seen_and_left_where_it_is(
+    pair: tuple[socket.socket, socket.socket], sent: bytes, asks: bool
+) -> None:
+    client, served = pair
+    client.sendall(sent)
+    wait_for(lambda: served.recv(1, socket.MSG_PEEK))
+    assert overload.asks_for(served, {"/v1/price"}) is asks
+    assert served.recv(3) == sent[:3]
+
+
+def test_nothing_sent_yet_asks_for_nothing(pair: tuple[socket.socket, socket.socket]) -> None:
+    assert not overload.asks_for(pair[1], {"/v1/price"})
+
+
+def test_a_refusal_is_read_whole_and_ends_the_connection(pair: tuple[socket.socket, socket.socket]) -> None:
+    client, served = pair
+    client.sendall(ASKED)
+    wait_for(lambda: served.recv(1, socket.MSG_PEEK))
+    overload.refuse(served)
+    said = b""
+    while piece := client.recv(4096):
+        said += piece
+    assert said.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nRetry-After: 5\r\n" in said
+
+
+def test_while_all_places_are_taken_prices_are_refused_and_a_scrape_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overload, "WAITED_SECONDS", 0.0)
+    entered, over = threading.Event(), threading.Event()
+
+    def slow(_: Request) -> Response:
+        entered.set()
+        over.wait(30)
+        return text(200, "slow")
+
+    routes = {"/slow": slow, "/v1/price": lambda _: text(200, "price"), "/metrics": lambda _: text(200, "scraped")}
+    limits = Limits(connections=1, reserved=0)
+    with Server(("127.0.0.1", 0), routes, limits=limits, shed_paths=("/v1/price",)) as server:
+        address = ("127.0.0.1", server.port)
+        first = socket.create_connection(address)
+        first.sendall(b"GET /slow HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert entered.wait(30)
+        with socket.create_connection(address) as asks:
+            asks.sendall(ASKED)
+            assert asks.recv(4096).startswith(b"HTTP/1.1 503 ")
+        over.set()
+        wait_for(lambda: first.recv(4096))
+        first.close()
+        wait_for(lambda: _answered(server, b"/metrics").startswith(b"HTTP/1.1 200"))
+        assert _answered(server, b"/v1/price").startswith(b"HTTP/1.1 200"), "there is a place again"
+
+
+def _answered(server: Server, path: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", server.port)) as sock:
+        sock.sendall(b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        return sock.recv(4096)
