@@ -91,6 +91,12 @@ class NodeLedger:
             self._cached = totals
         return self._cached
 
+    def usd_since(self, ts: float, price: PriceTrack) -> float | None:
+        """Dollars from ``ts`` on; None where that is folded away already."""
+        if self._folded.seconds and (not self.spans or ts < self.spans[0].start):
+            return None
+        return sum(price.integral(max(span.start, ts), span.end)[0] for span in self.spans if span.end > ts)
+
     def reprice(self) -> None:
         """The price has changed in what is accounted already: the next `totals` prices every span again."""
         self._cached = None
