@@ -24,7 +24,6 @@ PAGES = {
     "gpu_power_active": "devices.md",
     "node_useful_cost_usd": "devices.md",
     "run_lost_epochs_total": "architecture.md",
-    "run_reported_value": "training.md",
 }
 """Metrics that are joined or asked for by hand: the page, beside the table of all, that says for what."""
 
