@@ -98,12 +98,13 @@ class Grid:
     _id: int = 0
     panels: list[models.Panel | models.RowPanel] = field(default_factory=list)
 
-    def heading(self, title: str) -> None:
+    def heading(self, title: str) -> models.RowPanel:
         """A row that names what follows."""
         row = sdk.Row(title).build()
         row.id_val, row.grid_pos = self._next_id(), models.GridPos(h=1, w=COLUMNS, x=0, y=self.y)
         self.panels.append(row)
         self.y += 1
+        return row
 
     def band(self, height: int, *panels: tuple[int, Builder[models.Panel]]) -> None:
         """A band of ``(width, panel)`` that together are as wide as the grid.
@@ -121,9 +122,26 @@ class Grid:
             x += width
         self.y += height
 
+    def folded(self, title: str, height: int, *panels: tuple[int, Builder[models.Panel]]) -> None:
+        """A heading that shows its panels when it is opened, for what few have; the last thing on a dashboard."""
+        row = self.heading(title)
+        inside = Grid(self.y, self._id)
+        inside.band(height, *panels)
+        row.collapsed, row.panels, self._id = (
+            True,
+            [p for p in inside.panels if isinstance(p, models.Panel)],
+            inside._id,
+        )
+
     def _next_id(self) -> int:
         self._id += 1
         return self._id
+
+
+def dearest_first(name: str, label: str, query: str) -> sdk.QueryVariable:
+    """A variable whose options are the values of label ``name`` in the order of ``query``: the first is chosen."""
+    variable = query_variable(name, label, f"query_result(sort_desc({in_clusters(query)}))", all_values=False)
+    return variable.sort(models.VariableSort.DISABLED).regex('/instance_type="(?<value>[^"]+)"/')
 
 
 def query_variable(name: str, label: str, query: str, *, all_values: bool) -> sdk.QueryVariable:
@@ -169,6 +187,8 @@ def to_json(  # noqa: PLR0913 - what boards differ in
     *,
     cluster_of: str = "",
     annotations: Sequence[Mark] = (preemptions(),),
+    since: str = "now-6h",
+    timezone: str = "browser",
 ) -> str:
     """The dashboard as the file that is committed: keys sorted, one newline at the end.
 
@@ -181,8 +201,8 @@ def to_json(  # noqa: PLR0913 - what boards differ in
         .tags([TAG])
         .readonly()
         .refresh("30s")
-        .time("now-6h", "now")
-        .timezone("browser")
+        .time(since, "now")
+        .timezone(timezone)
         .tooltip(models.DashboardCursorSync.CROSSHAIR)
         .with_variable(sdk.DatasourceVariable("datasource").label("Data source").type("prometheus"))
         .link(_links())
@@ -212,7 +232,7 @@ def _mend(document: dict[str, Any]) -> dict[str, Any]:
     for link in document["links"]:
         link.pop("placement", None)
     for panel in document["panels"]:
-        for target in panel.get("targets", ()):
+        for target in (t for each in (panel, *panel.get("panels", ())) for t in each.get("targets", ())):
             target["expr"] = in_clusters(target["expr"])
     for variable in document["templating"]["list"]:
         for key in ("auto", "auto_count", "auto_min"):

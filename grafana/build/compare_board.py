@@ -24,6 +24,7 @@ from panels import (
     bars,
     figures,
     gauge_cell,
+    link_to_experiment,
     link_to_run,
     rows,
 )
@@ -42,6 +43,9 @@ def _median(metric: str) -> str:
 
 
 TIME, COST = _median("epoch_seconds:last"), _median("epoch_cost_usd:last")
+RATE = f"3600 * {COST} / {TIME}"
+EVER = f"max_over_time(run_setup:epochcost_epoch_seconds:last{MEASURED})"
+STEP, SAMPLE, BATCH = (_median(name) for name in ("step_seconds:now", "sample_cost_usd:last", "batch_size:now"))
 ENERGY = f"({_median('epoch_energy_kwh:mean')} and {TIME})"
 FILL = f"({_median('memory_fill_ratio:max')} and {TIME})"
 """Of setups that finished an epoch: memory is measured from the first second on."""
@@ -51,10 +55,11 @@ def compare() -> str:
     """The dashboard as JSON text."""
     grid = Grid()
     _headline(grid)
-    grid.band(12, (14, _plane()), (10, _ranking()))
+    grid.band(12, (12, _plane()), (12, _hours_and_time()))
     grid.band(9, (24, _table()))
-    grid.band(8, (8, _batches(COST, "Cost", USD)), (8, _batches(TIME, "Time", SECONDS)), (8, _batch_memory()))
+    grid.band(9, (8, _samples()), (8, _steps()), (8, _memory()))
     grid.band(8, (24, _runs()))
+    grid.band(8, (24, _best()))
     return to_json(
         UID,
         "epochcost / Compare",
@@ -87,11 +92,11 @@ def _by_setup(expr: str) -> str:
     return f"max by (setup) ({_named(expr)})"
 
 
-def frontier() -> str:
+def frontier(cost: str = COST) -> str:
     """The cheapest setup; the cheapest of those that are faster; of those the cheapest that is faster still; ..."""
-    found = [f"bottomk(1, {COST})"]
+    found = [f"bottomk(1, {cost})"]
     while len(found) < FRONTIER_POINTS:
-        found.append(f"bottomk(1, {COST} and {TIME} < on () group_left () max({TIME} and {found[-1]}))")
+        found.append(f"bottomk(1, {cost} and {TIME} < on () group_left () max({TIME} and {found[-1]}))")
     return "\nor\n".join(f"({point})" for point in found)
 
 
@@ -132,7 +137,9 @@ def _headline(grid: Grid) -> None:
             figures(
                 About("Measured", "Setups that an epoch of this experiment was finished on, and its runs.", PLAIN),
                 Query(f"count({TIME})", "Setups"),
-                Query(f"count(max_over_time(run_setup:epochcost_epoch_seconds:last{MEASURED}))", "Runs"),
+                Query(
+                    f"count(count by ({RUN}) (max_over_time(run_setup:epochcost_epoch_seconds:last{MEASURED})))", "Runs"
+                ),
             ),
         ),
     )
@@ -152,18 +159,29 @@ def _plane() -> Builder[Panel]:
         Query(_by_setup(TIME), "Time per epoch"),
         SECONDS,
         [
+            Points("Every setup", _by_setup(COST), GREY),
             Points("On the frontier", _by_setup(frontier()), GREEN),
-            Points("Off the frontier", _by_setup(f"{COST}\nunless\n({frontier()})"), GREY),
         ],
     )
 
 
-def _ranking() -> Builder[Panel]:
-    return bars(
-        About("Cost per epoch by setup", "The same costs, the dearest first.", USD, empty=NO_EPOCH),
+def _hours_and_time() -> Builder[Panel]:
+    return plane(
+        About(
+            "Dollars an hour against time to train",
+            "The same setups: what an hour cost, and how long as many epochs as chosen at the top take. At the lower "
+            "left it is cheap and fast; on the frontier nothing is both cheaper an hour and faster. What the training "
+            "costs is the product of the two.",
+            USD_PER_HOUR,
+            empty=NO_EPOCH,
+        ),
         "setup",
-        _by_setup(COST),
-        long_names=True,
+        Query(_by_setup(f"$epochs * {TIME}"), "Time to train"),
+        SECONDS,
+        [
+            Points("Every setup", _by_setup(RATE), GREY),
+            Points("On the frontier", _by_setup(frontier(RATE)), GREEN),
+        ],
     )
 
 
@@ -182,7 +200,7 @@ def _table() -> Builder[Panel]:
             Column("Machine", "machine"),
             Column("Bought", "purchase_option", width=88),
             Column("Batch", "batch_size", width=58),
-            Column("Per hour", "B", _by_setup(f"3600 * {COST} / {TIME}"), USD_PER_HOUR, 84),
+            Column("Per hour", "B", _by_setup(RATE), USD_PER_HOUR, 84),
             Column("Time per epoch", "A", _named(TIME), SECONDS, 116),
             Column("Cost per epoch", "C", _by_setup(COST), USD, 132),
             Column(
@@ -199,40 +217,78 @@ def _table() -> Builder[Panel]:
     )  # fmt: skip
 
 
-def _several(expr: str) -> str:
-    """Of the setups those whose machine was tried with more than one batch size."""
-    place = "provider, instance_type, purchase_option, nodes"
-    return f"{expr}\nand on ({place})\ncount by ({place}) ({TIME}) > 1"
-
-
-def _batches(expr: str, what: str, unit: str) -> Builder[Panel]:
-    return bars(
+def _samples() -> Builder[Panel]:
+    return plane(
         About(
-            f"{what} per epoch by batch size",
-            "Machines that trained this experiment with more than one batch size. A larger batch fills the memory and "
-            "usually shortens the epoch; whether the model learns as well, these figures do not say.",
-            unit,
-            empty="No machine was tried with more than one batch size",
+            "A million samples by batch size",
+            "Dollars of a million samples against the batch size that the runs tell. A larger batch usually makes them "
+            "cheaper until the GPU is full; whether the model learns as well, these figures do not say.",
+            USD,
+            empty="No run of this experiment tells its batch size and counts its samples",
         ),
         "setup",
-        _by_setup(_several(expr)),
+        Query(_by_setup(f"({BATCH} and {SAMPLE})"), "Batch size"),
+        "none",
+        [Points("A million samples", _by_setup(f"(1e6 * {SAMPLE} and {BATCH})"), BLUE)],
+    )
+
+
+def _steps() -> Builder[Panel]:
+    return bars(
+        About(
+            "Seconds a step by machine",
+            "The median of each setup in the time range, evaluation and checkpoints included: the time of a run in ten "
+            "minutes over the optimiser steps that it did in them.",
+            SECONDS,
+            empty="No run of this experiment counts its steps",
+        ),
+        "setup",
+        _by_setup(STEP),
         long_names=True,
     )
 
 
-def _batch_memory() -> Builder[Panel]:
+def _memory() -> Builder[Panel]:
     return bars(
         About(
-            "Memory fill by batch size",
+            "Memory fill",
             "Peak memory of the run over the memory of the GPU, for the same setups.",
             RATIO,
             0,
-            empty="No GPU was tried with more than one batch size",
+            empty="No run of this experiment was on a GPU",
         ),
         "setup",
-        _by_setup(_several(FILL)),
+        _by_setup(FILL),
         long_names=True,
     ).max(1)
+
+
+def _best() -> Builder[Panel]:
+    of_all = MEASURED.replace('experiment="$experiment"', 'experiment!=""')
+    each = f"experiment, {SETUP}"
+    cost = f"avg by ({each}) (quantile_over_time(0.5, run_setup:epochcost_epoch_cost_usd:last{of_all}))"
+    time = f"avg by ({each}) (quantile_over_time(0.5, run_setup:epochcost_epoch_seconds:last{of_all}))"
+    best = f"bottomk by (experiment) (1, {cost})"
+    return rows(
+        About(
+            "Best of every experiment",
+            "For each experiment the setup with the cheapest epoch in the time range, out of how many that were tried, "
+            "and how many times as much the dearest cost. An epoch of one experiment is not one of another.",
+            PLAIN,
+            empty="No run has finished an epoch with a known price in this time range",
+        ),
+        "experiment",
+        [
+            Column("Experiment", "experiment", properties=(link_to_experiment("Experiment"),)),
+            Column("Setup", "setup"),
+            Column("Cost per epoch", "A", _named(best), USD, 132),
+            Column("Time per epoch", "B", f"max by (experiment) ({time} and {best})", SECONDS, 120),
+            Column("Setups", "C", f"count by (experiment) ({cost})", "none", 70),
+            Column("Dearest", "D", f"max by (experiment) ({cost}) / min by (experiment) ({cost})", "suffix:x", 80,
+                   (("decimals", 1),)),
+        ],
+        sort_by="Cost per epoch",
+    )  # fmt: skip
 
 
 def _runs() -> Builder[Panel]:

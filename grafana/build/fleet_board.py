@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from board import Grid, query_variable, to_json
+from fleet_tables import RUNS_CHOSEN, alerts, nodes, runs
+from grafana_foundation_sdk.builders.dashboard import QueryVariable
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.common import VizOrientation
 from grafana_foundation_sdk.models.dashboard import Panel
@@ -11,43 +13,33 @@ from guard_panels import guard_band
 from panels import (
     AMBER,
     BLUE,
-    CLUSTER,
     GREEN,
     PLAIN,
     RATIO,
     RED,
-    SECONDS,
     USD,
     USD_PER_HOUR,
     About,
-    Column,
     Query,
     always,
     bars,
     figures,
-    first_said,
-    gauge_cell,
     lines,
-    link_to_experiment,
-    link_to_node,
-    link_to_run,
-    rows,
     share_of_budget,
     stacked,
-    which_machine,
-    without_prefix,
 )
-from selection import MACHINE, RUN, cell, once, row
-from states import RUN_STATE_COLOURS, STATE_COLOURS, coloured_text
+from selection import MACHINE, RUN, once
+from states import STATE_COLOURS
 
 UID = "epochcost-fleet"
-CHOSEN = 'and on (cluster, epochcost_machine) node:epochcost_node_info:max{node=~"$node"}'
 NODES = 'label_values(node:epochcost_node_info:max{cluster=~"$cluster"}, node)'
+OWNED = "owner_state:epochcost_cost_usd_per_hour:rate5m"
+SHOWN = 'team=~"$team", owner=~"$owner", experiment=~"$experiment"'
 SPENT = "sum(sum_over_time(cluster:epochcost_spent_usd:step[$__range])) > 0"
 """Dollars of the panel's time range, of every machine that was there."""
-WASTE = "sum(cluster:epochcost_waste_usd_per_hour:rate5m)"
-BY_STATE = "sum by (state) (cluster_state:epochcost_cost_usd_per_hour:rate5m)"
-
+WASTED = 'state!~"useful|unattributed|unknown|unsettled"'
+WASTE = f"sum({OWNED}{{{SHOWN}, {WASTED}}})"
+BY_STATE = f"sum by (state) ({OWNED}{{{SHOWN}}})"
 EVER = "sum by (state) (max_over_time(cluster_state:epochcost_cost_usd_per_hour:rate5m[$__range])) > 0"
 """States that cost nothing in the whole time range are left out of a legend."""
 
@@ -55,44 +47,51 @@ EVER = "sum by (state) (max_over_time(cluster_state:epochcost_cost_usd_per_hour:
 def fleet() -> str:
     """The dashboard as JSON text."""
     grid = Grid()
-    _headline(grid)
-    _breakdown(grid)
-    _history(grid)
-    _who_pays(grid)
-    grid.band(10, (24, _nodes()))
-    grid.band(9, (24, _runs()))
-    grid.band(7, *guard_band())
+    grid.band(4, (4, _spend_now()), (4, _wasted()), (4, _today()), (3, _month()), (5, _budget()), (4, _machines()))
+    grid.band(9, (6, _states()), (12, alerts()), (6, _epochs()))
+    grid.band(9, (15, _spend_over_time()), (9, _ratios()))
+    grid.band(8, (6, _spend("team")), (6, _waste("team")), (6, _waste("owner")), (6, _waste("experiment")))
+    grid.band(10, (24, nodes()))
+    grid.band(9, (24, runs()))
+    grid.folded("Guard: what it waits for, who keeps what, what it ended", 7, *guard_band())
     return to_json(
         UID,
         "epochcost / Fleet",
-        "What the training fleet costs now, what of it is wasted, and on which node.",
+        "What the training fleet costs now, what of it is wasted, by whom, and on which node.",
         grid,
-        [query_variable("node", "Nodes in the table", NODES, all_values=True)],
+        [
+            *(_chosen(label) for label in ("team", "owner", "experiment")),
+            query_variable("node", "Nodes in the table", NODES, all_values=True),
+        ],
     )
 
 
-def _headline(grid: Grid) -> None:
-    grid.band(
-        4,
-        (4, _spend_now()),
-        (4, _today()),
-        (4, _month()),
-        (4, _wasted()),
-        (4, _machines()),
-        (4, _cheapest()),
-    )
+def _chosen(label: str) -> QueryVariable:
+    values = f'label_values({OWNED}{{cluster=~"$cluster"}}, {label})'
+    return query_variable(label, label.capitalize(), values, all_values=True)
 
 
 def _spend_now() -> Builder[Panel]:
+    unpriced = (
+        "node:epochcost_node_info:max unless on (cluster, epochcost_machine) node:epochcost_price_usd_per_hour:unified"
+    )
     return figures(
         About(
             "Spend now",
-            "Prices of all nodes that report, added up. A node whose price nobody knows is missing here "
-            "and listed below without a price.",
+            "What everything that is chosen costs an hour: without a choice, the prices of all nodes that report, "
+            "added up. A node whose price nobody knows is missing in it, and counted beside it.",
             USD_PER_HOUR,
             2,
         ),
-        Query("sum(cluster:epochcost_price_usd_per_hour:sum)", "Spend now"),
+        Query(f"sum({OWNED}{{{SHOWN}}})", "Spend now"),
+        Query(f"count({unpriced}) > 0", "Without a price"),
+        overrides={
+            "Without a price": {
+                "unit": "none",
+                "decimals": 0,
+                "thresholds": {"mode": "absolute", "steps": [{"value": None, "color": RED}]},
+            }
+        },
     )
 
 
@@ -113,7 +112,6 @@ def _month() -> Builder[Panel]:
         "What this month (UTC) will have cost: the dollars of its whole hours so far, plus the mean of the last 24 "
         "hours for every hour that it still has.",
         USD,
-        0,
     )
     return figures(about, Query("sum(cluster:epochcost_cost_usd:month_projected) > 0", "End of the month"), named=True)
 
@@ -159,22 +157,8 @@ def _machines() -> Builder[Panel]:
     )
 
 
-def _cheapest() -> Builder[Panel]:
-    return figures(
-        About(
-            "Cheapest run",
-            "The run with the lowest mean cost per finished epoch. Compare only runs of one experiment: an epoch of "
-            "another model is another thing.",
-            USD,
-        ),
-        Query("bottomk(1, run:epochcost_epoch_cost_usd:mean)", "{{run}}"),
-        colour=GREEN,
-        named=True,
-    )
-
-
-def _breakdown(grid: Grid) -> None:
-    states = bars(
+def _states() -> Builder[Panel]:
+    return bars(
         About(
             "Spend by state",
             "Where the dollars of the last 5 minutes went. The states of a node always add up to its price.",
@@ -185,51 +169,25 @@ def _breakdown(grid: Grid) -> None:
         always(f"{BY_STATE} > 0", f"sum({BY_STATE})"),
         colours=STATE_COLOURS,
     )
-    epochs = bars(
+
+
+def _epochs() -> Builder[Panel]:
+    return bars(
         About(
             "Cost per epoch",
             "Mean of all finished epochs of each run: the top six by cost. Runs without a finished epoch are "
-            "not shown.",
+            "not shown. An epoch of one model is not one of another.",
             USD,
             empty="No run has finished an epoch with a known price",
         ),
         "run",
-        "topk(6, run:epochcost_epoch_cost_usd:mean)",
+        f"topk(6, run:epochcost_epoch_cost_usd:mean {RUNS_CHOSEN})",
         long_names=True,
     )
-    grid.band(8, (7, states), (7, epochs), (10, _alerts()))
 
 
-def _alerts() -> Builder[Panel]:
-    alerts = """(
-  (time() - ALERTS_FOR_STATE{alertname=~"Epochcost.+"})
-  and ignoring (alertstate)
-  ALERTS{alertname=~"Epochcost.+", alertstate="firing"}
-)"""
-    # Where a reader can go and look.
-    where = first_said(alerts, "where", "run", "node", "epochcost_machine", "source")
-    firing = f"max by (alertname, severity, where) ({where})"
-    severities = coloured_text({"critical": RED, "warning": AMBER, "info": BLUE})
-    return rows(
-        About(
-            "Firing alerts",
-            "Alerts of epochcost that fire now, where, and for how long it has been so.",
-            SECONDS,
-            empty="No alert is firing",
-        ),
-        "alertname",
-        [
-            Column("Severity", "severity", width=74, properties=severities),
-            Column("Alert", "alertname", properties=(without_prefix("Epochcost"),)),
-            Column("Where", "where"),
-            Column("For", "A", firing, SECONDS, 85),
-        ],
-        sort_by="For",
-    )
-
-
-def _history(grid: Grid) -> None:
-    states = stacked(
+def _spend_over_time() -> Builder[Panel]:
+    return stacked(
         About(
             "Spend by state over time",
             "What every state cost an hour. Green is training; everything else is the price of start-up, waiting, "
@@ -240,7 +198,10 @@ def _history(grid: Grid) -> None:
         Query(f"{BY_STATE}\nand\n{EVER}", "{{state}}"),
         STATE_COLOURS,
     )
-    ratios = lines(
+
+
+def _ratios() -> Builder[Panel]:
+    return lines(
         About(
             "Waste and utilisation",
             "Share of the spend that is wasted; mean utilisation of all GPUs from the 1 Hz integral; how full their "
@@ -259,39 +220,48 @@ def _history(grid: Grid) -> None:
         colours={"GPU utilisation": GREEN, "GPU memory fill": BLUE, "Wasted share": AMBER},
         top=1,
     )
-    grid.band(9, (15, states), (9, ratios))
 
 
-def _who_pays(grid: Grid) -> None:
-    spend = bars(
+NOBODY = {
+    "team": "no team",
+    "owner": "nobody known",
+    "experiment": "no run, or no experiment",
+}
+
+
+def _by(label: str, expr: str) -> str:
+    summed = f"sum by ({label}) (\n  {expr}\n)"
+    return f'topk(6, label_replace({summed}, "{label}", "{NOBODY[label]}", "{label}", "") > 0)'
+
+
+def _spend(label: str) -> Builder[Panel]:
+    return bars(
         About(
-            "Spend by experiment",
-            "What the runs of each experiment cost an hour now, the six dearest first. Runs that name no experiment "
-            "and machines without a run, are not in it.",
+            f"Spend by {label}",
+            f"What each {label} costs an hour now, the six dearest first: the runs are theirs that they belong to, the "
+            "rest of a machine is the machine's. All of them sum to the spend.",
             USD_PER_HOUR,
-            empty="No run of a named experiment has a known price",
+            empty="No price is known",
         ),
-        "experiment",
-        _by_experiment("run:epochcost_cost_usd_per_hour:sum > 0"),
+        label,
+        _by(label, f"{OWNED}{{{SHOWN}}}"),
         long_names=True,
     )
-    waste = bars(
+
+
+def _waste(label: str) -> Builder[Panel]:
+    return bars(
         About(
-            "Wasted by experiment",
-            "Cost per hour not spent on useful training over the last 5 minutes: start-up, waiting, repeated work.",
+            f"Wasted by {label}",
+            "Dollars an hour that train nothing, over the last 5 minutes, the six largest: start-up, waiting, repeated "
+            "work, and machines without a run.",
             USD_PER_HOUR,
-            empty="No run of a named experiment has a known price",
+            empty="Nothing is wasted, or no price is known",
         ),
-        "experiment",
-        _by_experiment("run:epochcost_waste_usd_per_hour:rate5m"),
+        label,
+        _by(label, f"{OWNED}{{{SHOWN}, {WASTED}}}"),
         long_names=True,
     )
-    grid.band(8, (8, spend), (8, waste), (8, _budget()))
-
-
-def _by_experiment(expr: str) -> str:
-    named = f"({expr})\n  * on ({RUN}) group_left (experiment) run:epochcost_experiment:info"
-    return f"topk(6, sum by (experiment) (\n  {named}\n))"
 
 
 def _budget() -> Builder[Panel]:
@@ -313,82 +283,3 @@ def _budget() -> Builder[Panel]:
         Query("max(cluster:epochcost_budget_burn_ratio:rate1h) > 0", "Pace"),
         overrides={"Spent": share, "At its end": share, "Pace": {"unit": "suffix:x", "decimals": 1}},
     ).orientation(VizOrientation.VERTICAL)  # beside each other, however narrow
-
-
-def _nodes() -> Builder[Panel]:
-    def of(expr: str) -> str:
-        return cell(f"{once(MACHINE, expr)} {CHOSEN}", "epochcost_machine")
-
-    cpu = f"{once(MACHINE, 'epochcost_node_cpu_utilization_ratio')} and on ({MACHINE}) epochcost_node_gpus == 0"
-    busy = f"node:epochcost_gpu_utilization_ratio:rate5m or {cpu}"
-    useful = 'node_state:epochcost_time_ratio:rate5m{state="useful"}'
-    fill = f"avg by ({MACHINE}) (gpu:epochcost_memory_fill_ratio:rate5m) {CHOSEN}"
-    mostly = f"topk by ({MACHINE}) (1, node_state:epochcost_time_ratio:rate5m) {CHOSEN}"
-    info = f"machine:epochcost_node_info:max {CHOSEN}"
-    return rows(
-        About(
-            "Nodes",
-            "Every node that reports. Busy is the GPUs' mean utilisation of the last 5 minutes (the CPUs' where there "
-            "is no GPU); Mostly is the state that most of that time went to.",
-            PLAIN,
-            empty="No agent reports to this Prometheus",
-        ),
-        "row",
-        [
-            CLUSTER,
-            Column("Node", "node", row(info, "epochcost_machine"), ref="A", properties=(link_to_node(),)),
-            Column("Type", "instance_type", width=206),
-            Column("Provider", "provider", width=66),
-            Column("Bought", "purchase_option", width=86),
-            Column("GPUs", "B", of("epochcost_node_gpus"), "none", 46),
-            Column("Price", "C", of("node:epochcost_price_usd_per_hour:unified"), USD_PER_HOUR, 76),
-            Column("Wasted", "D", of("node:epochcost_waste_usd_per_hour:rate5m"), USD_PER_HOUR, 80),
-            Column(
-                "Mostly",
-                "state",
-                cell(mostly, "epochcost_machine", more="state"),
-                ref="E",
-                width=94,
-                properties=coloured_text(STATE_COLOURS),
-            ),
-            Column("Useful", "F", of(useful), RATIO, 76, gauge_cell(GREEN)),
-            Column("Busy", "G", of(busy), RATIO, 76, gauge_cell(BLUE)),
-            Column("Memory", "H", cell(fill, "epochcost_machine"), RATIO, 76, gauge_cell(BLUE)),
-            which_machine(),
-        ],
-        sort_by="Price",
-    )
-
-
-def _runs() -> Builder[Panel]:
-    def of(metric: str) -> str:
-        return cell(metric, "run")
-
-    state = cell(f"topk by ({RUN}) (1, {once(f'{RUN}, state', 'epochcost_run_state == 1')})", "run", more="state")
-    done = cell(f"{once(RUN, 'epochcost_run_epoch')} / {once(RUN, 'epochcost_run_epochs_planned')}", "run")
-    named = row(f"topk by ({RUN}) (1, {once(f'{RUN}, experiment', 'epochcost_run_info')})", "run")
-    return rows(
-        About(
-            "Runs",
-            "Every run that an agent still reports (a finished one for 15 minutes). Projected: cost so far, plus the "
-            "mean cost per epoch for every epoch that is left. Click a run to open it.",
-            PLAIN,
-            empty="No run is reported",
-        ),
-        "row",
-        [
-            CLUSTER,
-            Column("Run", "run", named, ref="A", properties=(link_to_run("Run"),)),
-            Column("Experiment", "experiment", width=128, properties=(link_to_experiment("Experiment"),)),
-            Column("State", "state", state, ref="B", width=104, properties=coloured_text(RUN_STATE_COLOURS)),
-            Column("Epoch", "C", of("epochcost_run_epoch"), "none", 55, (("decimals", 1),)),
-            Column("Done", "E", done, RATIO, 76, gauge_cell(GREEN)),
-            Column("Now", "F", of("run:epochcost_cost_usd_per_hour:sum"), USD_PER_HOUR, 76),
-            Column("So far", "G", of("run:epochcost_cost_usd:sum"), USD, 72),
-            Column("Mean epoch", "I", of("run:epochcost_epoch_cost_usd:mean"), USD, 95),
-            Column("Projected", "J", of("run:epochcost_cost_usd:projected"), USD, 88),
-            Column("Wasted", "K", of("run:epochcost_waste_ratio:life"), RATIO, 76, gauge_cell(AMBER)),
-            Column("Left", "L", of("run:epochcost_eta_seconds:projected"), SECONDS, 84),
-        ],
-        sort_by="So far",
-    )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from board import Grid, query_variable, to_json
+from board import Grid, dearest_first, query_variable, to_json
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Panel
 from panels import (
     AMBER,
+    BLUE,
     GREEN,
+    GREY,
     PLAIN,
     RATIO,
     SECONDS,
@@ -24,7 +26,7 @@ from panels import (
     lines,
     rows,
 )
-from selection import in_clusters
+from selection import MACHINE
 
 UID = "epochcost-market"
 PRICE = "market:epochcost_price_usd_per_hour:max"
@@ -36,11 +38,16 @@ CHOSEN = '{provider=~"$provider"}'
 TYPE = '{instance_type="$instance_type"}'
 USD_PER_GPU_HOUR = "suffix:$/GPU-hour"
 NO_POLLER = "No price is known: is the price poller scraped?"
-HERE = """scalar(avg(
-  node:epochcost_price_usd_per_hour:unified
-  and on (cluster, epochcost_machine) machine:epochcost_node_info:max{instance_type="$here"}
-))"""
+PAID = f"max by ({MACHINE}) (node:epochcost_price_usd_per_hour:unified)"
+HERE = f"""on () group_left () avg(
+  {PAID}
+  and on ({MACHINE}) {IN_USE}{{instance_type="$here"}}
+)"""
 """What the machine type in use costs an hour, on the mean over its nodes."""
+TYPES_IN_USE = f"""sum by (instance_type) (
+  {PAID} * on ({MACHINE}) group_left (instance_type) {IN_USE}
+)"""
+"""Only those with a price: the one that most is spent on comes first."""
 
 
 def market() -> str:
@@ -58,13 +65,13 @@ def market() -> str:
         grid,
         [
             query_variable("provider", "Provider", f"label_values({PRICE}, provider)", all_values=True),
-            query_variable(
+            dearest_first(
                 "instance_type",
                 "Machine type",
-                f'label_values({PRICE}{{provider=~"$provider"}}, instance_type)',
-                all_values=False,
+                f"({TYPES_IN_USE} and on (instance_type) {PRICE}{CHOSEN})\n"
+                f"or on (instance_type) 0 * max by (instance_type) ({PRICE}{CHOSEN})",
             ),
-            query_variable("here", "In use", f"label_values({in_clusters(IN_USE)}, instance_type)", all_values=False),
+            dearest_first("here", "In use", TYPES_IN_USE),
         ],
     )
 
@@ -86,7 +93,13 @@ def _by_offer(expr: str, *labels: str) -> str:
 
 def _placed(expr: str) -> str:
     """Adds label ``place``: the zone, or the region where the price is regional."""
-    return first_said(expr, "place", "zone", "region")
+    return f'label_replace(\n  {first_said(expr, "place", "zone", "region")},\n  "place", "anywhere", "place", ""\n)'
+
+
+def _words(expr: str) -> str:
+    """A word instead of an empty zone or region."""
+    zone = f'label_replace(\n  {expr},\n  "zone", "whole region", "zone", ""\n)'
+    return f'label_replace(\n  {zone},\n  "region", "anywhere", "region", ""\n)'
 
 
 OF_THE_TYPE = _named(_placed(f"max by (region, zone, purchase_option) ({PRICE}{TYPE})"), "purchase_option", "place")
@@ -178,13 +191,19 @@ def _savings() -> Builder[Panel]:
     listed = f"""{spot} * 0
   + on (provider, region, instance_type) group_left ()
   max by (provider, region, instance_type) ({PRICE}{{purchase_option="on_demand"}})"""
+    used = f"""{spot} * 0
+  + on (provider, region, instance_type) group_left ()
+  count by (provider, region, instance_type) ({IN_USE})
+or
+{spot} * 0"""
     model = f"""max by (provider, region, zone, instance_type, gpu_model) (({spot} * 0 + 1)
   * on (provider, instance_type) group_left (gpu_model)
   topk by (provider, instance_type) (1, max by (provider, instance_type, gpu_model) (epochcost_instance_gpus)))"""
     return rows(
         About(
             "Savings of spot",
-            "Spot price against the on-demand price of the same region. A spot machine can go away; what counts in the "
+            "Spot price against the on-demand price of the same region, of machine types in use there first (however "
+            "they are bought). A spot machine can go away; what counts in the "
             "end is the saving after lost work, on the Run dashboard.",
             PLAIN,
             empty="No spot price is known",
@@ -197,22 +216,37 @@ def _savings() -> Builder[Panel]:
             Column("Type", "instance_type"),
             Column("GPU", "gpu_model", f"max by (offer, gpu_model) ({_named(model, *key)})", ref="D"),
             Column("On demand", "B", _by_offer(listed, *key), USD_PER_HOUR, 110),
-            Column("Spot", "A", _named(spot, *key), USD_PER_HOUR, 110),
+            Column("Spot", "A", _words(_named(spot, *key)), USD_PER_HOUR, 110),
+            Column("In use", "E", _by_offer(used, *key), "none", 78),
             Column("Saving", "C", _by_offer(f"{SAVING}{CHOSEN}", *key), RATIO, 120, gauge_cell(GREEN)),
         ],
-        sort_by="Saving",
+        sort_by=("In use", "Saving"),
     )
 
 
 def _break_even() -> Builder[Panel]:
     key = ("provider", "region", "zone", "instance_type", "purchase_option")
     price = f"max by ({OFFER}) ({PRICE}{CHOSEN})"
+    mine = 'max by (gpu_model) (epochcost_instance_gpus{instance_type="$here"}) * 0 + 1'
+    alike = f"""(
+  {price.replace(CHOSEN, CHOSEN[:-1] + ', instance_type="$here"}')} * 0 + 2
+)
+or
+(
+  {price} * 0 + 1
+  and on (provider, instance_type) (epochcost_instance_gpus * on (gpu_model) group_left () {mine})
+)
+or
+{price} * 0"""
+    words = {"2": ("same machine", GREEN), "1": ("same GPU", BLUE), "0": ("measure it", GREY)}
+    known = {code: {"text": text, "color": colour, "index": int(code)} for code, (text, colour) in words.items()}
     return rows(
         About(
             "Break-even speed-up against the machine in use",
             "How many times as fast an epoch would have to be there for the same cost per epoch: price there / mean "
-            "price of the chosen type in use. Time does not carry over between machine types: measure one epoch, then "
-            "look at Compare.",
+            "price of the chosen type in use. The same machine elsewhere comes first: there an epoch takes as long, "
+            "and what is below 1 helps. Then machines with the same GPU, and others, the cheapest first: time does not "
+            "carry over to them, measure one epoch and look at Compare.",
             PLAIN,
             empty=NO_POLLER,
         ),
@@ -235,11 +269,20 @@ def _break_even() -> Builder[Panel]:
                 "C",
                 _by_offer(f"{price} / {HERE}", *key),
                 "suffix:x as fast",
-                130,
-                (("decimals", 2), ("color", {"mode": "fixed", "fixedColor": VIOLET})),
+                124,
+                (("color", {"mode": "fixed", "fixedColor": VIOLET}),),
+            ),
+            Column(
+                "Time known",
+                "D",
+                _by_offer(alike, *key),
+                "none",
+                104,
+                (("mappings", [{"type": "value", "options": known}]), ("custom.cellOptions", {"type": "color-text"})),
             ),
         ],
-        sort_by="Has to be",
+        sort_by=("Time known", "Has to be"),
+        rising="Has to be",
     )
 
 

@@ -27,6 +27,7 @@ from panels import (
     gauge_cell,
     lines,
     link_to_run,
+    middle_cut,
     rows,
     stacked,
 )
@@ -45,13 +46,13 @@ def node() -> str:
     grid = Grid()
     _headline(grid)
     grid.band(8, (12, _prices()), (12, _spend()))
-    grid.band(6, (12, parts()), (6, endings()), (6, purses()))
     grid.band(8, (24, _states()))
     grid.band(8, (8, _utilisation()), (8, _memory()), (8, _power()))
     grid.band(8, (6, _machine()), (6, _input()), (6, _heat()), (6, _totals()))
     grid.band(8, (8, useful_by_activity()), (6, multiprocessors()), (6, energy()), (4, electricity()))
     grid.band(8, (8, throttling()), (8, errors()), (8, driver()))
-    grid.band(10, (12, _owners()), (12, _runs()))
+    grid.band(9, (8, _owners_over_time()), (8, _owners()), (8, _runs()))
+    grid.folded("Parts of the price, sessions and credit", 6, (12, parts()), (6, endings()), (6, purses()))
     return to_json(
         UID,
         "epochcost / Node",
@@ -283,6 +284,22 @@ def _totals() -> Builder[Panel]:
         "state",
         always(f"{lived} > 0", f"sum({lived})"),
         colours=STATE_COLOURS,
+    )
+
+
+def _owners_over_time() -> Builder[Panel]:
+    share = f"sum by (owner) (max by (gpu, owner_kind, owner) (epochcost_gpu_owner_share_ratio{NODE}))"
+    return lines(
+        About(
+            "GPUs by owner",
+            "How many GPUs each run, pod, job or user held, over time. What is above belonged to nobody.",
+            "suffix:GPUs",
+            empty="Nobody is known to use a GPU of this machine",
+        ),
+        Query(middle_cut(share, "owner"), "{{short}}"),
+        areas=True,
+        stepped=True,
+        legend=Legend.LINE,
     )
 
 

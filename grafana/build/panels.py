@@ -75,19 +75,20 @@ def steps(*pairs: tuple[float | None, str]) -> sdk.ThresholdsConfig:
     )
 
 
-def figures(
+def figures(  # noqa: PLR0913 - what figures can differ in
     about: About,
     *queries: Query,
     colour: str = BLUE,
     thresholds: sdk.ThresholdsConfig | None = None,
     named: bool = False,
+    filled: bool = False,
     overrides: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> stat.Panel:
-    """One or a few big figures; several are named."""
+    """One or a few big figures; several are named. ``filled`` has its colour as the ground."""
     panel = _common(stat.Panel(), about, queries, instant=True)
     panel = (
         panel.thresholds(thresholds or steps((None, colour)))
-        .color_mode(shapes.BigValueColorMode.VALUE)
+        .color_mode(shapes.BigValueColorMode.BACKGROUND_SOLID if filled else shapes.BigValueColorMode.VALUE)
         .graph_mode(shapes.BigValueGraphMode.NONE)
         .text_mode(
             shapes.BigValueTextMode.VALUE_AND_NAME if named or len(queries) > 1 else shapes.BigValueTextMode.VALUE
@@ -112,6 +113,10 @@ def dial(about: About, query: Query, *, top: float = 1, thresholds: sdk.Threshol
     )
 
 
+CUT = ("run", "experiment", "team", "owner")
+"""Labels whose values people choose, however long."""
+
+
 def bars(
     about: About, label: str, expr: str, *, colours: Colours | None = None, long_names: bool = False
 ) -> bargauge.Panel:
@@ -120,7 +125,8 @@ def bars(
     Colours are matched by name before a display name is made, so a panel has either; without a display name a bar that
     is alone has no name, hence `always`.
     """
-    query = Query(f"sort_desc({expr})", f"{{{{{label}}}}}")
+    name = "short" if label in CUT else label
+    query = Query(f"sort_desc({middle_cut(expr, label) if label in CUT else expr})", f"{{{{{name}}}}}")
     panel = (
         _common(bargauge.Panel(), about, [query], instant=True)
         .orientation(shapes.VizOrientation.HORIZONTAL)
@@ -136,7 +142,7 @@ def bars(
         .thresholds(steps((None, BLUE)))
         .reduce_options(_last())
     )
-    return _overridden(panel, _fixed(colours)) if colours else panel.display_name(f"${{__field.labels.{label}}}")
+    return _overridden(panel, _fixed(colours)) if colours else panel.display_name(f"${{__field.labels.{name}}}")
 
 
 def first_said(expr: str, name: str, *labels: str) -> str:
@@ -144,6 +150,12 @@ def first_said(expr: str, name: str, *labels: str) -> str:
     for label in reversed(labels):
         expr = f'label_replace(\n  {expr},\n  "{name}", "$1", "{label}", "(.+)"\n)'
     return expr
+
+
+def middle_cut(expr: str, label: str, head: int = 14, tail: int = 12, name: str = "short") -> str:
+    """Adds label ``name``: ``label``, cut in its middle where it is long, for names often differ at their ends."""
+    whole = f'label_replace(\n  {expr},\n  "{name}", "$1", "{label}", "(.*)"\n)'
+    return f'label_replace(\n  {whole},\n  "{name}", "$1…$2", "{label}", "(.{{{head}}}).{{3,}}(.{{{tail}}})"\n)'
 
 
 def always(expr: str, whole: str) -> str:
@@ -243,13 +255,19 @@ CLUSTER = Column("Cluster", "cluster", width=112)
 """Wide enough to tell clusters apart whose names begin alike."""
 
 
-def rows(about: About, key: str, columns: Sequence[Column], *, sort_by: str) -> table.Panel:
-    """A table of one row per value of label ``key``: the columns' expressions, joined."""
+def rows(
+    about: About, key: str, columns: Sequence[Column], *, sort_by: str | Sequence[str], rising: str = ""
+) -> table.Panel:
+    """A table of one row per value of label ``key``: the columns' expressions, joined.
+
+    The largest first, in the column ``rising`` the smallest; of several columns the later ones settle what is equal.
+    """
+    order = [sort_by] if isinstance(sort_by, str) else list(sort_by)
     queries = [Query(c.query, c.name, c.ref or c.source) for c in columns if c.query]
     panel = (
         _common(table.Panel(), about, queries, instant=True, as_table=True)
         .cell_height(shapes.TableCellHeight.SM)
-        .sort_by([common.TableSortByFieldState().display_name(sort_by).desc(True)])
+        .sort_by([common.TableSortByFieldState().display_name(name).desc(name != rising) for name in order])
         .align(shapes.FieldTextAlignment.AUTO)
         .filterable(False)
     )
@@ -359,7 +377,12 @@ def link_to_node(machine: str = "Machine") -> tuple[str, Any]:
 
 def which_machine() -> Column:
     """The machine's own name, which the link of a node needs and nobody has to read."""
-    return Column("Machine", "epochcost_machine", properties=(("custom.hidden", True),))
+    return whole("Machine", "epochcost_machine")
+
+
+def whole(name: str, label: str) -> Column:
+    """A name as it is, for links, where the column beside it shows it cut."""
+    return Column(name, label, properties=(("custom.hidden", True),))
 
 
 def link_to_experiment(label: str) -> tuple[str, Any]:

@@ -8,7 +8,6 @@ from grafana_foundation_sdk.models.dashboard import Panel
 from panels import (
     AMBER,
     BLUE,
-    CLOCK,
     GREEN,
     PLAIN,
     RATIO,
@@ -22,24 +21,20 @@ from panels import (
     Query,
     always,
     bars,
-    dial,
     figures,
     first_said,
     gauge_cell,
     lines,
     link_to_node,
     rows,
-    share_of_budget,
     stacked,
     which_machine,
 )
+from run_headline import RUN, money, newest, of, pace, totals
 from selection import MACHINE, PART, cell, once, row
 from states import COST_COLOURS, STATE_COLOURS
 
 UID = "epochcost-run"
-RUN = '{run="$run"}'
-ACTIVE = f"part:epochcost_active:now{RUN}"
-"""The parts that train now; after the end, those that ended it."""
 ITS_NODES = f"on ({MACHINE}) group_left () {once(MACHINE, f'epochcost_run_node_share_ratio{RUN} > 0')}"
 ON_THE_RIGHT = {"custom.axisPlacement": "right", "custom.fillOpacity": 0}
 
@@ -47,13 +42,14 @@ ON_THE_RIGHT = {"custom.axisPlacement": "right", "custom.fillOpacity": 0}
 def run() -> str:
     """The dashboard as JSON text."""
     grid = Grid()
-    _money(grid)
-    _pace(grid)
+    money(grid)
+    totals(grid)
+    pace(grid)
     grid.band(9, (15, _epochs()), (9, _totals()))
+    grid.band(8, (8, _reported()), (8, _speed()), (8, _batch()))
     grid.band(8, (12, _spend()), (6, _useful()), (6, _phases()))
-    grid.band(8, (8, _hardware()), (8, _speed()), (8, _batch()))
+    grid.band(8, (12, _hardware()), (6, _multiprocessors()), (6, _energy()))
     grid.band(7, (24, _nodes()))
-    grid.band(6, (12, _multiprocessors()), (12, _energy()))
     return to_json(
         UID,
         "epochcost / Run",
@@ -67,124 +63,6 @@ def run() -> str:
         ],
         cluster_of='epochcost_run_info{run="$run"}',
         annotations=[preemptions(OF_A_RUN), PRICE_CHANGES_OF_A_RUN, EPOCHS_OF_A_RUN],
-    )
-
-
-def of(metric: str) -> str:
-    """The figure of the chosen run."""
-    return f"max({metric}{RUN})"
-
-
-def newest(metric: str) -> str:
-    """A raw figure of the parts that train now: a machine that the run has left may report its last one for a while."""
-    return f"{metric}{RUN} and on ({PART}) {ACTIVE}"
-
-
-def _money(grid: Grid) -> None:
-    current = f"""sum({once(PART, f"epochcost_run_current_epoch_cost_usd{RUN}")} and on ({PART}) {ACTIVE})
-or
-max({newest("epochcost_run_current_epoch_seconds")}) / 3600 * {of("run:epochcost_cost_usd_per_hour:sum")}"""
-    tiles = (
-        ("This epoch", current, BLUE, "Dollars since the last epoch ended, added up over its nodes."),
-        (
-            "Last epoch",
-            of("run:epochcost_epoch_cost_usd:last"),
-            GREEN,
-            "What the newest finished epoch cost: an exact integral of the price, kept by the agents.",
-        ),
-        (
-            "Mean epoch",
-            of("run:epochcost_epoch_cost_usd:mean"),
-            GREEN,
-            "Dollars of all finished epochs over their number.",
-        ),
-        (
-            "Useful epoch",
-            of("run:epochcost_useful_epoch_cost_usd:mean"),
-            AMBER,
-            "All dollars of the run, start-up, idle and lost work included, over the epochs not done again.",
-        ),
-        (
-            "Projected total",
-            of("run:epochcost_cost_usd:projected"),
-            VIOLET,
-            "Cost so far plus the mean cost per epoch for every epoch left; before one is done, an estimate.",
-        ),
-    )
-    others = [(4, figures(About(title, text, USD), Query(q, title), colour=colour)) for title, q, colour, text in tiles]
-    grid.band(4, (4, _cost_so_far()), *others)
-
-
-def _cost_so_far() -> Builder[Panel]:
-    cost = of("run:epochcost_cost_usd:sum")
-    return figures(
-        About(
-            "Cost so far",
-            "All dollars of the run on all of its nodes, every attempt and every wasted hour; and, where the run "
-            "has a budget, the share of it that is spent.",
-            USD,
-        ),
-        Query(cost, "Dollars"),
-        Query(of("run:epochcost_budget_ratio:spent"), "Budget"),
-        overrides={"Budget": share_of_budget()},
-    )
-
-
-def _pace(grid: Grid) -> None:
-    epoch, planned = (f"max({newest(metric)})" for metric in ("epochcost_run_epoch", "epochcost_run_epochs_planned"))
-    waste = of("run:epochcost_waste_ratio:life")
-    grid.band(
-        5,
-        (4, dial(About("Progress", "Epochs done of epochs planned.", RATIO, 0), Query(f"{epoch} / {planned}", "Done"))),
-        (
-            4,
-            figures(
-                About("Epoch", "The position of the run, in finished epochs, and how many are planned.", "none"),
-                Query(epoch, "Now"),
-                Query(planned, "Planned"),
-                overrides={"Now": {"decimals": 2}, "Planned": {"decimals": 0}},
-            ),
-        ),
-        (
-            4,
-            figures(
-                About("Time left", "Epochs left x the mean length of an epoch.", CLOCK),
-                Query(of("run:epochcost_eta_seconds:projected"), "Time left"),
-                colour=VIOLET,
-            ),
-        ),
-        (
-            4,
-            figures(
-                About(
-                    "Spend now", "The run's share of the price of its nodes. Nothing once it has ended.", USD_PER_HOUR
-                ),
-                Query(of("run:epochcost_cost_usd_per_hour:sum"), "Spend now"),
-            ),
-        ),
-        (
-            4,
-            figures(
-                About("Wasted so far", "Share of the run's dollars that trained nothing, and the dollars.", USD),
-                Query(waste, "Share"),
-                Query(f"{waste} * {of('run:epochcost_cost_usd:sum')}", "Dollars"),
-                colour=AMBER,
-                overrides={"Share": {"unit": RATIO, "decimals": 0}},
-            ),
-        ),
-        (
-            4,
-            figures(
-                About(
-                    "Empty memory",
-                    "What a larger batch might save while the run does useful work: useful dollars an hour x (1 - peak "
-                    "memory / 90 % of the GPU's). A potential, never part of the waste. Nothing where there is no GPU.",
-                    USD_PER_HOUR,
-                ),
-                Query(of("run:epochcost_underfill_usd_per_hour:potential"), "Potential"),
-                colour=AMBER,
-            ),
-        ),
     )
 
 
@@ -315,12 +193,40 @@ def _energy() -> Builder[Panel]:
 
 
 def _speed() -> Builder[Panel]:
+    def rate(what: str) -> str:
+        return f"sum({once(PART, f'rate(epochcost_run_{what}_total{RUN}[$__rate_interval])')})"
+
     return lines(
-        About("Speed", "Optimiser steps and, on the right, samples a second, of the whole run.", "suffix:steps/s"),
-        Query(f"sum({once(PART, f'rate(epochcost_run_steps_total{RUN}[$__rate_interval])')})", "Steps"),
-        Query(f"sum({once(PART, f'rate(epochcost_run_samples_total{RUN}[$__rate_interval])')})", "Samples"),
-        colours={"Steps": BLUE, "Samples": VIOLET},
-        overrides={"Samples": {**ON_THE_RIGHT, "unit": "suffix:samples/s"}},
+        About(
+            "Speed",
+            "Optimiser steps and, on the right, samples and tokens a second, of the whole run.",
+            "suffix:steps/s",
+        ),
+        Query(rate("steps"), "Steps"),
+        Query(rate("samples"), "Samples"),
+        Query(rate("tokens"), "Tokens"),
+        colours={"Steps": BLUE, "Samples": VIOLET, "Tokens": GREEN},
+        overrides={name: {**ON_THE_RIGHT, "unit": "suffix:/s"} for name in ("Samples", "Tokens")},
+        legend=Legend.LINE,
+    )
+
+
+def _reported() -> Builder[Panel]:
+    return lines(
+        About(
+            "What it reports, and its dollars",
+            "Loss, or whatever else the training reports by name; on the right the dollars that it took to get there.",
+            "none",
+            empty="The run reports no loss and no other figure",
+        ),
+        Query(f"max by (metric) ({newest('epochcost_run_reported_value')})", "{{metric}}"),
+        Query(
+            f"{of('run:epochcost_cost_usd:sum')}\nand on ()\nmax({newest('epochcost_run_reported_value')}) > -Inf",
+            "Dollars so far",
+        ),
+        colours={"Dollars so far": AMBER},
+        overrides={"Dollars so far": {**ON_THE_RIGHT, "unit": USD}},
+        fill=0,
         legend=Legend.LINE,
     )
 

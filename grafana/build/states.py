@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from epochcost.model import RunState
 from epochcost.palette import PALETTE, SHOWN_AS
 
 STATE_COLOURS = {state.value: colour for state, colour in PALETTE.items()}
@@ -20,3 +21,25 @@ def coloured_text(colours: dict[str, str]) -> tuple[tuple[str, Any], ...]:
         ("mappings", [{"type": "value", "options": options}]),
         ("custom.cellOptions", {"type": "color-text"}),
     )
+
+
+BY_WEIGHT = (
+    RunState.FINISHED, RunState.TRAINING, RunState.EVALUATING, RunState.CHECKPOINTING, RunState.STARTUP,
+    RunState.REPLAY, RunState.PREEMPTED, RunState.LOST, RunState.FAILED, RunState.STALLED,
+)  # fmt: skip
+RUN_STATE_CODES = {state.value: code for code, state in enumerate(BY_WEIGHT)}
+"""Prometheus has no words as values: of a run whose machines say different states, the gravest is shown."""
+
+
+def said_as_code(codes: dict[str, int], seconds: str) -> str:
+    """The largest of ``codes`` among the states that ``seconds``, a series by state, has."""
+    known = "\n  or ".join(
+        f'label_replace(vector({code}), "state", "{state}", "", "")' for state, code in codes.items()
+    )
+    return f"max((\n  max by (state) ({seconds}) > bool -1\n) * on (state) group_left () (\n  {known}\n))"
+
+
+def words_for(codes: dict[str, int], colours: dict[str, str]) -> list[dict[str, Any]]:
+    """A value mapping from codes to words and their colours."""
+    options = {str(code): {"text": word, "color": colours[word], "index": code} for word, code in codes.items()}
+    return [{"type": "value", "options": options}]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rule_text import Group, Rule, RuleFile, record
+from run_rules import newest, since
 
 PLACE = "provider, instance_type, purchase_option"
 
@@ -76,6 +77,33 @@ COMPARE = RuleFile(
                 of_setup("run_setup:epochcost_epoch_cost_usd:last", "run:epochcost_epoch_cost_usd:last"),
                 of_setup("run_setup:epochcost_epoch_energy_kwh:mean", "run:epochcost_epoch_energy_kwh:mean"),
                 of_setup("run_setup:epochcost_memory_fill_ratio:max", "run:epochcost_memory_fill_ratio:max"),
+                of_setup("run_setup:epochcost_batch_size:now", "max by (RUN) (epochcost_run_batch_size)"),
+                of_setup(
+                    "run_setup:epochcost_step_seconds:now",
+                    f"""
+                    max by (RUN) (
+                      ({since("part:epochcost_run_seconds:kept", "10m")})
+                      / on (PART)
+                      (({since("part:epochcost_steps:kept", "10m")}) > 0)
+                      and on (PART) part:epochcost_active:now
+                    )
+                    """,
+                ),
+                of_setup(
+                    "run_setup:epochcost_sample_cost_usd:last",
+                    f"""
+                    (
+                      run:epochcost_epoch_cost_usd:last
+                      / on (RUN)
+                      (
+                        max by (RUN) ({newest("epochcost_run_samples_total")})
+                        / on (RUN)
+                        (max by (RUN) ({newest("epochcost_run_epochs_total")}) > 0.1)
+                        > 0
+                      )
+                    )
+                    """,
+                ),
             ],
             interval="1m",
         ),

@@ -68,6 +68,53 @@ def since_before(step: str, whole: str) -> str:
     """
 
 
+NOW = "on () group_left (month, day, hour) utc:epochcost_calendar:last"
+PRICE = "max by (MACHINE) (node:epochcost_price_usd_per_hour:unified > 0)"
+HOW_BOUGHT = [
+    record(
+        "purchase:epochcost_spent_usd:step",
+        f"""
+        sum by (KEEP, purchase_option) (
+          machine:epochcost_spent_usd:step
+          * on (MACHINE) group_left (purchase_option)
+          (
+            machine:epochcost_node_info:max
+            or on (MACHINE) topk by (MACHINE) (1, last_over_time(machine:epochcost_node_info:max[10m]))
+            or on (MACHINE) 0 * machine:epochcost_spent_usd:step + 1
+          )
+        )
+        * {NOW}
+        """,
+        "By purchase option; a machine that has just gone counts as what it was.",
+    ),
+    record(
+        "cluster:epochcost_spot_saved_usd:step",
+        f"""
+        sum by (KEEP) (
+          machine:epochcost_spent_usd:step
+          * on (MACHINE) (
+            max by (MACHINE) (node:epochcost_on_demand_price_usd_per_hour:unified) / on (MACHINE) {PRICE} - 1
+          )
+          and on (MACHINE) machine:epochcost_node_info:max{{purchase_option="spot"}}
+        )
+        * {NOW}
+        """,
+        "What the same hours of spot machines would have cost more on demand.",
+    ),
+    record(
+        "cluster:epochcost_spot_missed_usd:step",
+        f"""
+        sum by (KEEP) (
+          machine:epochcost_spent_usd:step
+          * on (MACHINE) clamp_min(
+            1 - max by (MACHINE) (node:epochcost_spot_price_usd_per_hour:cheapest) / on (MACHINE) {PRICE}, 0
+          )
+        )
+        * {NOW}
+        """,
+        "What the same hours of machines on demand would have cost less as the cheapest spot machines of their region.",
+    ),
+]
 COST = RuleFile(
     "Dollars of nodes and of the fleet, by state. Every rule is explained in docs/rules.md.",
     [
@@ -221,6 +268,7 @@ COST = RuleFile(
                     time() - max by (KEEP) (machine:epochcost_spent_seconds:step)
                     """,
                 ),
+                *HOW_BOUGHT,
             ],
             interval="1m",
             comment="""
@@ -267,9 +315,15 @@ WASTE_FILE = RuleFile(
                     "part_state:epochcost_cost_usd_per_hour:rate5m",
                     """
                     max by (PART, state) (rate(epochcost_run_state_seconds_total[5m]))
+                    / on (MACHINE) group_left ()
+                    (
+                      clamp_min(sum by (MACHINE) (node_state:epochcost_seconds:rate5m) > 0, 0.01)
+                      or on (MACHINE) 0 * max by (MACHINE) (node:epochcost_price_usd_per_hour:unified) + 1
+                    )
                     * on (MACHINE) group_left () node:epochcost_price_usd_per_hour:unified
                     """,
-                    "Of each machine that a run is on.",
+                    "Of each machine that a run is on. Divided by the machine's own seconds, for an agent may book "
+                    "minutes at once, or none.",
                 ),
                 record(
                     "run_state:epochcost_cost_ratio:rate5m",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from bill_rules import BILL
 from budget_rules import BUDGET
 from compare_rules import COMPARE
 from cost_rules import COST, WASTE_FILE
@@ -18,6 +19,7 @@ from run_rules import RUNS
 
 ALERTS = Path(__file__).with_name("alerts")
 FILES: Mapping[str, RuleFile | AlertFile] = {
+    "epochcost-bill": BILL,
     "epochcost-budget": BUDGET,
     "epochcost-compare": COMPARE,
     "epochcost-cost": COST,

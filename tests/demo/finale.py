@@ -82,7 +82,7 @@ def mean(values: list[float]) -> float:
 
 
 def cpu(m: Machine) -> float:
-    return m.cpu_load if m.kind.gpus else m.load(0, NOW - 1)
+    return m.cpu(NOW - 1) if m.kind.gpus else m.load(0, NOW - 1)
 
 
 def who(run: str) -> list[Machine]:
@@ -164,6 +164,7 @@ def on_demand(o: Offer) -> float | None:
 SPOT = [o for o in offers() if o.purchase_option is PurchaseOption.SPOT]
 SAVING = {o: 1 - o.price.at(NOW) / on_demand(o) for o in SPOT if on_demand(o)}
 P4D = [o for o in offers() if o.instance_type == TYPE]
+P4D_GPU = A100.kind.gpu_model
 PER_GPU = {o: o.price.at(NOW) / kind(o).gpus for o in offers() if kind(o) is not None and kind(o).gpus}
 
 
@@ -201,13 +202,46 @@ def paid(m: Machine) -> float:
     return sum(state_dollars(FLEET, m, NOW, run=RUN).values())
 
 
-def by_experiment(of_run: Callable[[str], float]) -> dict[str, float]:
+def whose(m: Machine, label: str) -> str:
+    """Whom the dollars of a machine are counted for now."""
+    run = OPEN.get(m.name)
+    user = m.stranger_at(NOW - 1)
+    if label == "team":
+        return (FLEET.job(run).team if run else "") or m.team or "no team"
+    if label == "experiment":
+        return FLEET.job(run).experiment if run else "no run, or no experiment"
+    return (FLEET.job(run).user if run else user.user if user else "") or "nobody known"
+
+
+def by_whom(label: str, of: Callable[[Machine], float]) -> dict[str, float]:
     """The six largest."""
     sums: dict[str, float] = {}
-    for run in KNOWN_RUNS:
-        experiment = FLEET.job(run).experiment
-        sums[experiment] = sums.get(experiment, 0.0) + of_run(run)
-    return dict(sorted(sums.items(), key=lambda pair: -pair[1])[:6])
+    for m in PRICED:
+        sums[whose(m, label)] = sums.get(whose(m, label), 0.0) + of(m)
+    return dict(sorted(((k, usd) for k, usd in sums.items() if usd > 1e-9), key=lambda pair: -pair[1])[:6])
+
+
+def last_to_usual(run: str) -> float:
+    """The newest epoch against the mean of those before it."""
+    *before, last = epochs_usd(run)
+    return last / mean(before)
+
+
+def month_by_option() -> dict[str, float]:
+    """Dollars of the whole hours by how a machine is bought."""
+    until = NOW - NOW % HOUR
+    sums: dict[str, float] = {}
+    for m in FLEET.machines:
+        if price_of(FLEET, m) and m.purchase_option is not None:
+            usd = cost(FLEET, m, until)
+            sums[m.purchase_option.value] = sums.get(m.purchase_option.value, 0.0) + usd
+    return sums
+
+
+def in_use(o: Offer) -> float:
+    """How many machines there are of a type in a region, however they are bought."""
+    of_type = (o.provider, o.region, o.instance_type)
+    return float(sum((m.kind.provider, m.region, m.kind.instance_type) == of_type for m in HERE))
 
 
 def fleet_usd(t: float, cluster: str = "") -> float:

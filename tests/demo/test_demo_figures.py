@@ -22,6 +22,7 @@ from tests.demo.finale import (
     NOW,
     OPEN,
     P4D,
+    P4D_GPU,
     PAID_BOTH,
     PER_GPU,
     PRICED,
@@ -30,15 +31,16 @@ from tests.demo.finale import (
     SAVING,
     SOURCES,
     SPOT,
+    TYPE,
     WITH_GPUS,
     age,
     burn,
     busy,
-    by_experiment,
     by_machine,
     by_run,
     by_state,
     by_the_end,
+    by_whom,
     cheapest_by_model,
     cpu,
     epochs_done,
@@ -46,9 +48,13 @@ from tests.demo.finale import (
     epochs_usd,
     fills,
     five,
+    in_use,
     in_whole_hours,
+    kind,
+    last_to_usual,
     load,
     mean,
+    month_by_option,
     offers,
     oldest,
     on_demand,
@@ -85,20 +91,21 @@ from epochcost.model import State
 from epochcost.palette import PALETTE
 
 pytestmark = pytest.mark.stack
+RUN_STATE_CODES = ("finished", "training")
+"""As Run's words are numbered; all of them: tests/grafana."""
 Truth = float | dict[str, float]
 One: TypeAlias = Callable[[], Any]
 By: TypeAlias = tuple[str, Callable[[], Any]]
 
 FIGURES: dict[str, One | By] = {
     "fleet/Spend now/A": lambda: sum(price(m) for m in PRICED),
+    "fleet/Spend now/B": lambda: len(HERE) - len(PRICED),
     "fleet/Today so far/A": lambda: sum(cost(FLEET, m, NOW) for m in FLEET.machines if price_of(FLEET, m)),
     "fleet/Wasted now/A": lambda: sum(wasted(m) for m in PRICED),
     "fleet/Wasted now/B": lambda: sum(wasted(m) for m in PRICED) / sum(price(m) for m in PRICED),
     "fleet/Machines/A": lambda: len(HERE),
     "fleet/Machines/B": lambda: sum(m.kind.gpus for m in HERE),
     "fleet/Machines/C": lambda: len(RUNS),
-    "fleet/Cheapest run/A": ("run", lambda: dict([min(
-        ((run, mean(epochs_usd(run))) for run in KNOWN_RUNS), key=lambda pair: pair[1])])),
     "fleet/Spend by state/A": ("state", by_state),
     "fleet/Cost per epoch/A": ("run", lambda: dict(sorted(
         ((run, mean(epochs_usd(run))) for run in KNOWN_RUNS), key=lambda pair: -pair[1])[:6])),
@@ -106,9 +113,10 @@ FIGURES: dict[str, One | By] = {
     "fleet/Waste and utilisation/A": lambda: mean([load(m, g) for m in WITH_GPUS for g in range(m.kind.gpus)]),
     "fleet/Waste and utilisation/B": lambda: mean(fills()),
     "fleet/Waste and utilisation/C": lambda: sum(wasted(m) for m in PRICED) / sum(price(m) for m in PRICED),
-    "fleet/Spend by experiment/A": ("experiment", lambda: by_experiment(spend_of)),
-    "fleet/Wasted by experiment/A": ("experiment", lambda: by_experiment(
-        lambda run: sum(wasted(m) for m in HERE if OPEN.get(m.name) == run))),
+    "fleet/Spend by team/A": ("team", lambda: by_whom("team", price)),
+    "fleet/Wasted by team/A": ("team", lambda: by_whom("team", wasted)),
+    "fleet/Wasted by owner/A": ("owner", lambda: by_whom("owner", wasted)),
+    "fleet/Wasted by experiment/A": ("experiment", lambda: by_whom("experiment", wasted)),
     "fleet/Budget of the month/A": lambda: in_whole_hours() / BUDGET,
     "fleet/Budget of the month/B": lambda: by_the_end() / BUDGET,
     "fleet/Budget of the month/C": burn,
@@ -119,18 +127,16 @@ FIGURES: dict[str, One | By] = {
     "fleet/Nodes/E": by_machine(lambda: {m.name: max(shares(m).values()) for m in HERE}),
     "fleet/Nodes/F": by_machine(lambda: {m.name: shares(m)[State.USEFUL] for m in HERE}),
     "fleet/Nodes/G": by_machine(lambda: {m.name: busy(m) for m in HERE}),
-    "fleet/Nodes/H": by_machine(lambda: {m.name: m.memory_fill(NOW - 1) for m in WITH_GPUS}),
     "fleet/Runs/A": by_run(lambda: dict.fromkeys(RUNS, 1.0)),
     "fleet/Runs/B": by_run(lambda: dict.fromkeys(RUNS, 1.0)),
-    "fleet/Runs/C": by_run(lambda: {run: position(run) for run in RUNS}),
     "fleet/Runs/E": by_run(lambda: {run: position(run) / FLEET.job(run).epochs for run in RUNS}),
     "fleet/Runs/F": by_run(lambda: {run: spend_of(run) for run in KNOWN_RUNS}),
     "fleet/Runs/G": by_run(lambda: {run: run_cost(FLEET, run, NOW) for run in KNOWN_RUNS}),
     "fleet/Runs/I": by_run(lambda: {run: mean(epochs_usd(run)) for run in KNOWN_RUNS}),
     "fleet/Runs/J": by_run(lambda: {run: projected(run) for run in KNOWN_RUNS}),
     "fleet/Runs/K": by_run(lambda: {run: waste_of(run) for run in KNOWN_RUNS}),
-    "fleet/Runs/L": by_run(lambda: {
-        run: (FLEET.job(run).epochs - position(run)) * mean(epochs_seconds(run)) for run in RUNS}),
+    "fleet/Runs/M": by_run(lambda: {
+        run: last_to_usual(run) for run in KNOWN_RUNS if len(epochs_usd(run)) > 1}),
     "health/Agents/A": lambda: len(HERE),
     "health/Agents/B": lambda: len(FLEET.machines) - len(HERE),
     "health/Price pollers/A": lambda: 1,
@@ -154,6 +160,12 @@ FIGURES: dict[str, One | By] = {
     "health/Time since a source answered/A": ("source", lambda: dict.fromkeys(SOURCES, ASKED % REFRESH_SECONDS / 60)),
     "health/Age of the newest sample/A": lambda: 0,
     "health/Age of the newest sample/B": lambda: 0,
+    "finance/This month/A": in_whole_hours,
+    "finance/This month/B": lambda: BUDGET,
+    "finance/Forecast/B": by_the_end,
+    "finance/Of the budget/A": lambda: in_whole_hours() / BUDGET,
+    "finance/Of the budget/B": lambda: by_the_end() / BUDGET,
+    "finance/This month by purchase option/A": ("purchase_option", month_by_option),
     "market/Saved by the fleet/A": lambda: 1 - sum(price(m) for m in PAID_BOTH) / sum(LISTED.values()),  # type: ignore[arg-type]
     "market/Cheapest GPU-hour/A": lambda: min(PER_GPU.values()),
     "market/Largest saving of spot/A": lambda: max(SAVING.values()),
@@ -166,10 +178,15 @@ FIGURES: dict[str, One | By] = {
         place(o.provider, o.region, o.zone, o.instance_type): o.price.at(NOW) for o in SPOT}),
     "market/Savings of spot/B": ("offer", lambda: {
         place(o.provider, o.region, o.zone, o.instance_type): on_demand(o) for o in SPOT if on_demand(o)}),
+    "market/Savings of spot/E": ("offer", lambda: {
+        place(o.provider, o.region, o.zone, o.instance_type): in_use(o) for o in SPOT}),
     "market/Savings of spot/C": ("offer", lambda: {
         place(o.provider, o.region, o.zone, o.instance_type): saving for o, saving in SAVING.items()}),
     f"{BREAK_EVEN}/A": ("offer", lambda: {five(o): o.price.at(NOW) for o in offers()}),
     f"{BREAK_EVEN}/B": ("offer", lambda: {five(o): v for o, v in PER_GPU.items()}),
+    f"{BREAK_EVEN}/D": ("offer", lambda: {
+        five(o): 2.0 if o.instance_type == TYPE else float(kind(o) is not None and kind(o).gpu_model == P4D_GPU)
+        for o in offers()}),
     f"{BREAK_EVEN}/C": ("offer", lambda: {
         five(o): o.price.at(NOW) / price(A100) for o in offers()}),
     "market/Price of a GPU-hour/A": ("offer", cheapest_by_model),
@@ -203,17 +220,21 @@ FIGURES: dict[str, One | By] = {
     "run/Cost so far/A": lambda: run_cost(FLEET, RUN, NOW),
     "run/Cost so far/B": lambda: run_cost(FLEET, RUN, NOW) / JOB.budget_usd,
     "run/This epoch/A": lambda: sum(dollars(price_of(FLEET, m), current_epoch_start(m, RUN, NOW), NOW) for m in MINE),  # type: ignore[arg-type, misc]
+    "run/State/A": lambda: RUN_STATE_CODES.index("training"),
     "run/Last epoch/A": lambda: epochs_usd(RUN)[-1],
-    "run/Mean epoch/A": lambda: mean(epochs_usd(RUN)),
-    "run/Useful epoch/A": lambda: run_cost(FLEET, RUN, NOW) / position(RUN),
-    "run/Projected total/A": lambda: projected(RUN),
+    "run/Last epoch/B": lambda: last_to_usual(RUN),
+    "run/Dearer than usual?/B": lambda: last_to_usual(RUN),
+    "run/Epochs on average/A": lambda: mean(epochs_usd(RUN)),
+    "run/Epochs on average/B": lambda: run_cost(FLEET, RUN, NOW) / position(RUN),
+    "run/In the end/A": lambda: projected(RUN),
+    "run/In the end/B": lambda: (JOB.epochs - position(RUN)) * mean(epochs_seconds(RUN)),
     "run/Progress/A": lambda: position(RUN) / JOB.epochs,
     "run/Epoch/A": lambda: position(RUN),
     "run/Epoch/B": lambda: JOB.epochs,
-    "run/Time left/A": lambda: (JOB.epochs - position(RUN)) * mean(epochs_seconds(RUN)),
     "run/Spend now/A": lambda: sum(price(m) for m in MINE),
     "run/Wasted so far/A": lambda: waste_of(RUN),
     "run/Wasted so far/B": lambda: waste_of(RUN) * run_cost(FLEET, RUN, NOW),
+    "run/Wasted so far/C": lambda: (epochs_done() - position(RUN)) * mean(epochs_usd(RUN)),
     "run/Cost per epoch, and the price of its hours/A": lambda: epochs_usd(RUN)[-1],
     "run/Cost per epoch, and the price of its hours/C": lambda: sum(price(m) for m in MINE),
     "run/Where its dollars went/A": ("state", lambda: {
@@ -241,8 +262,16 @@ FIGURES: dict[str, One | By] = {
 
 ELSEWHERE = {
     "fleet/Forecast": "the calendar's hours: promtool's tests of month_projected",
-    "fleet/Firing alerts": "test_demo_alerts.py",
-    "fleet/Guard": "the demo's agents have no policy: tests/guard, and tests/grafana over a simulated fleet",
+    "fleet/Firing alerts": "test_demo_alerts.py; their dollars: tests/grafana",
+    "finance/": "tests/grafana, where every state's hours are known: what is not above",
+    "run/State/B": "of a stalled run alone: tests/grafana",
+    "run/Dearer than usual?/A": "as run/This epoch/A over run/Epochs on average/A: tests/grafana",
+    "run/This epoch/B": "likewise",
+    "run/What it did": "as node/What the machine and each GPU did: the same states",
+    "run/What it reports": "what the training says: tests/grafana",
+    "run/Speed/C": "the demo's trainings count no tokens: tests/grafana",
+    "node/GPUs by owner": "as node/Owners, which are below",
+    "fleet/Guard": "test_demo_guard.py, and tests/grafana over a simulated fleet",
     "health/Every agent": "the cost of a scrape is the machine's that runs the test",
     "health/Events refused": "tests/grafana: the demo's trainings write no wrong line",
     "health/Sources of prices/C": "the time of an attempt is the machine's that runs the test",

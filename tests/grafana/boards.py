@@ -15,7 +15,7 @@ DASHBOARDS = {path.stem: json.loads(path.read_text()) for path in sorted((ROOT /
 
 ALL = {
     "cluster": ".*", "node": ".*", "machine": ".*", "experiment": ".*", "run": "",
-    "provider": ".*", "instance_type": "", "here": "", "epochs": "25",
+    "team": ".*", "owner": ".*", "provider": ".*", "instance_type": "", "here": "", "epochs": "25",
 }  # fmt: skip
 """What stands for a variable that a test does not set."""
 
@@ -44,8 +44,9 @@ class Asked:
 
 
 def panels(board: dict[str, Any]) -> list[dict[str, Any]]:
-    """Every panel, rows left out."""
-    return [panel for panel in board["panels"] if panel["type"] != "row"]
+    """Every panel, also those that a row folds away; the rows themselves left out."""
+    every = [one for panel in board["panels"] for one in (panel, *panel.get("panels", ()))]
+    return [panel for panel in every if panel["type"] != "row"]
 
 
 def queries() -> Iterator[Asked]:

@@ -42,6 +42,7 @@ CHOSEN = {
         "instance_type": "p2.xlarge",
         "here": "p2.xlarge",
     },
+    "study": {"experiment": "cats-dogs", "epochs": "1"},
     "cpu": {
         "run": "char-lm-cpu-7",
         "machine": machine_name("sim-cpu-01"),
@@ -83,6 +84,12 @@ def unpriced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
 def articles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
     """One experiment on four machine types, as in the article that the project was made from, and one type more."""
     yield from _history("articles", tmp_path_factory.mktemp("articles"))
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
+    """The study of 2018: one model trained on four machine types of very different prices."""
+    yield from _history("study", tmp_path_factory.mktemp("study"))
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ U = State.USEFUL
 
 RUNS = (
     SimulatedRun("llm-7b-4417", "llm-7b", 40, 96_000, nodes=2, world=16, budget_usd=400),
+    SimulatedRun("vit-large-901", "vit-large", 90, 1_281_167, world=8),
     SimulatedRun("vit-large-902", "vit-large", 90, 1_281_167, world=8),
     SimulatedRun("char-lm-31", "char-lm", 40, 53_040, framework="numpy"),
     SimulatedRun("char-lm-cpu-7", "char-lm", 25, 53_040, framework="numpy"),
@@ -50,7 +51,8 @@ _P4D = SimulatedNode(
 H100 = SimulatedNode(
     "sim-h100-01", "gcp", "us-central1", "", "a3-highgpu-8g", "on_demand", ((0, 88.25),),
     (
-        Stretch(0, 2400, State.VACANT),
+        Stretch(0, 600, State.STARTUP, "vit-large-901", memory_fill=0.1),
+        Stretch(600, 2400, State.VACANT),
         Stretch(2400, 3300, State.STARTUP, "vit-large-902", memory_fill=0.1),
         Stretch(3300, FOREVER, U, "vit-large-902", 0.46, 0.12, 9.1, 256, 0.31),
     ),
@@ -139,6 +141,7 @@ OFFERS = (
         us_east_1b=9.83,
         us_east_1d=14.4,
     ),
+    *_offers(("gcp", "us-central1", "a3-highgpu-8g"), (8, "NVIDIA H100 80GB HBM3", 80), 88.25, regional=36.4),
     *_offers(("aws", "eu-west-1", "g5.xlarge"), (1, "NVIDIA A10G", 24), 1.124, eu_west_1a=0.49, eu_west_1c=0.38),
 )
 
@@ -175,6 +178,36 @@ ARTICLE = (
     _article("sim-p3", "p3.2xlarge", 3.06, (1, "Tesla V100", 16), ("sim-lstm-p3", 60, 100, 0.7)),
 )  # fmt: skip
 """The article "Cost of Machine Learning" played again: 65.325, 68.23, 10.70 and 4.25 cents an epoch; the p3 is ours."""
+
+
+STUDY = {
+    "sim-vast": ("vast", "1x GTX 1070 Ti", "on_demand", 0.065, (1, "NVIDIA GeForce GTX 1070 Ti", 8), 7.4),
+    "sim-k80": ("aws", "p2.xlarge", "spot", 0.28, (1, "Tesla K80", 12), 20.0),
+    "sim-k80x8": ("aws", "p2.8xlarge", "spot", 4.05, (8, "Tesla K80", 12), 16.0),
+    "sim-v100x4": ("aws", "p3.8xlarge", "on_demand", 12.24, (4, "Tesla V100-SXM2-16GB", 16), 3.0),
+}
+"""The study of October 2018 (ResNet50 on cats against dogs): $/h and minutes to train, as one epoch.
+
+The article gives the first three; of the four V100 it says that they were the fastest and the dearest: 3 minutes are
+ours, the price is the list's.
+"""
+
+
+def _study() -> SimulatedFleet:
+    nodes, runs = [], []
+    for name, (provider, kind, option, usd, gpu, minutes) in STUDY.items():
+        run = f"{name}-cats-dogs"
+        life = (
+            Stretch(0, 60, State.STARTUP, run),
+            Stretch(60, FOREVER, U, run, 0.9, 0, 60 / minutes, 64, 0.6),
+        )
+        nodes.append(
+            SimulatedNode(
+                name, provider, "us-east-1", "", kind, option, ((0, usd),), life, gpu[0], gpu[1], gpu[2] * GIB
+            )
+        )
+        runs.append(SimulatedRun(run, "cats-dogs", 500, 23_000))
+    return SimulatedFleet(tuple(nodes), tuple(runs))
 
 
 def _large() -> SimulatedFleet:
@@ -214,8 +247,10 @@ FLEETS = {
         RUNS,
         offers=OFFERS,
         failing_sources=("vast",),
+        failed_runs=frozenset({"vit-large-901"}),
     ),
     "articles": SimulatedFleet(ARTICLE, ARTICLE_RUNS, offers=ARTICLE_OFFERS),
+    "study": _study(),
     "one": SimulatedFleet((G5,), RUNS),
     "cpu": SimulatedFleet((CPU_ONLY,), RUNS),
     "unpriced": SimulatedFleet((NO_PRICE_RUN,), RUNS, with_poller=False),

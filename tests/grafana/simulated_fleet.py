@@ -35,6 +35,7 @@ SAMPLES_OF_A_NODE, SAMPLES_OF_A_GPU, SCRAPE_SECONDS_PER_SAMPLE = 90.0, 30.0, 1e-
 RULE_SECONDS = {"epochcost-cost": 0.004, "epochcost-run": 0.011, "epochcost-price": 0.006}
 INPUT_AND_OUTPUT = {"disk_read": 180e6, "disk_written": 12e6, "network_receive": 95e6, "network_transmit": 20e6}
 """Bytes a second of every simulated machine."""
+TOKENS_OF_A_SAMPLE = 128
 PHASES = {"train": 0.92, "eval": 0.05, "checkpoint": 0.03}
 
 
@@ -194,6 +195,8 @@ class SimulatedFleet:
     with_poller: bool = True
     offers: tuple[SimulatedOffer, ...] = ()
     failing_sources: tuple[str, ...] = ()
+    failed_runs: frozenset[str] = frozenset()
+    """Those that end so."""
     epoch_ts: float = field(default=1_700_000_000.0)
     """The wall clock (seconds since the Unix epoch) at the start of the simulation."""
 
@@ -214,7 +217,7 @@ class SimulatedFleet:
             target = {"job": "epochcost-agent", "instance": f"{node.node}:10835"}
             yield from _scraped(target, SAMPLES_OF_A_NODE + SAMPLES_OF_A_GPU * node.gpus)
             machine = {"epochcost_machine": machine_name(node.node)}
-            for name, labels, value in _agent(node, self.runs, self._leads(node), t, self.epoch_ts):
+            for name, labels, value in _agent(node, self, self._leads(node), t):
                 yield f"epochcost_{name}", {**target, **machine, **labels}, value
         if self.with_poller:
             target = {"job": "epochcost-prices", "instance": "prices:10836"}
@@ -263,16 +266,16 @@ def _prometheus() -> Iterator[Sample]:
         yield "prometheus_rule_group_interval_seconds", labels, 15
 
 
-def _agent(
-    node: SimulatedNode, runs: tuple[SimulatedRun, ...], leads: frozenset[str], t: float, epoch_ts: float
-) -> Iterator[Sample]:
+def _agent(node: SimulatedNode, fleet: SimulatedFleet, leads: frozenset[str], t: float) -> Iterator[Sample]:
+    epoch_ts = fleet.epoch_ts
     yield from _node(node, t, epoch_ts)
     for index in range(node.gpus):
         yield from _gpu(node, index, t)
-    for run in runs:
+    for run in fleet.runs:
         mine = [s for s in node.stretches if s.run == run.run and s.start <= t]
         if mine and t < mine[-1].end + KEEP_SECONDS:
-            yield from _run(node, run, mine, t, epoch_ts, leads=run.run in leads)
+            ends = RunState.FAILED if run.run in fleet.failed_runs else RunState.FINISHED
+            yield from _run(node, run, mine, t, epoch_ts, leads=run.run in leads, ends=ends)
     yield "build_info", {"version": "simulated", "python": "3.12"}, 1
     yield "sample_timestamp_seconds", {}, epoch_ts + t
     yield "clock_jumps_total", {}, node.clock_jumps
@@ -381,11 +384,12 @@ def _gpu(node: SimulatedNode, index: int, t: float) -> Iterator[Sample]:
 
 
 def _run(
-    node: SimulatedNode, run: SimulatedRun, mine: list[Stretch], t: float, epoch_ts: float, *, leads: bool
-) -> Iterator[Sample]:
+    node: SimulatedNode, run: SimulatedRun, mine: list[Stretch], t: float, epoch_ts: float, *, leads: bool,
+    ends: RunState,
+) -> Iterator[Sample]:  # fmt: skip
     me = {"run": run.run, "part": _part(node, run)}
     now, ended = mine[-1], t >= mine[-1].end
-    state = RunState.FINISHED if ended else RUN_STATES[now.state]
+    state = ends if ended else RUN_STATES[now.state]
     totals = {s: v for s, v in node.totals(t, run.run).items() if v[0] > 0}
     priced = node.agent_knows_price and bool(node.prices)
     yield (
@@ -480,6 +484,9 @@ def _run_progress(node: SimulatedNode, run: SimulatedRun, mine: list[Stretch], t
     yield "run_lost_epochs_total", me, sum(s.rewind for s in mine)
     yield "run_steps_total", me, p.steps
     yield "run_samples_total", me, p.executed * run.samples_per_epoch
+    yield "run_tokens_total", me, p.executed * run.samples_per_epoch * TOKENS_OF_A_SAMPLE
+    yield "run_current_epoch_ratio", me, p.position % 1
+    yield "run_reported_value", {**me, "metric": "loss"}, 2 / (1 + p.executed)
     first = next(s.start for s in mine if s.state is not State.STARTUP)
     marks = [first, *p.ends]
     yield "run_current_epoch_seconds", me, min(t, mine[-1].end) - marks[-1]

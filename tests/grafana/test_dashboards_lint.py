@@ -26,11 +26,12 @@ CORE = {"stat", "timeseries", "table", "bargauge", "gauge", "state-timeline", "x
 UNITS = {
     "currencyUSD", "suffix:$/h", "suffix:$/GPU-hour", "percentunit", "s", "m", "dtdhms", "short", "none",
     "suffix:steps/s", "suffix:events/s", "suffix:epochs", "suffix:x", "watt", "celsius", "Bps",
-    "kwatth",
+    "kwatth", "suffix:GPUs",
 }  # fmt: skip
 NAMES = {
     "state", "run", "phase", "gpu", "purchase_option", "zone", "instance_type", "offer", "setup", "source", "group",
-    "collector", "result", "experiment", "sm", "reason", "xid", "type", "call", "form", "credit",
+    "collector", "result", "experiment", "sm", "reason", "xid", "type", "call", "form", "credit", "metric", "owner",
+    "short",
 }  # fmt: skip
 """Labels whose values are words that a reader of the project knows."""
 NOT_OURS = {
@@ -55,6 +56,7 @@ def test_the_files_are_what_the_code_builds():
 def test_uids_never_change():
     assert {name: board["uid"] for name, board in DASHBOARDS.items()} == {
         "compare": "epochcost-compare",
+        "finance": "epochcost-finance",
         "fleet": "epochcost-fleet",
         "health": "epochcost-health",
         "market": "epochcost-market",
@@ -193,7 +195,7 @@ def test_every_state_has_a_colour_wherever_states_are_shown():
         for panel in panels(board)
         if any(t["legendFormat"] == "{{state}}" for t in panel["targets"])
     ]
-    assert len(shown) == 6
+    assert len(shown) == 7
     assert all({s.value for s in State} <= names for names in shown)
 
 

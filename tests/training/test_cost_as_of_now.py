@@ -10,7 +10,6 @@ import pytest
 from tests.training.reporting import directory, write_cost
 
 import epochcost
-from epochcost.training import cost as of_cost
 from epochcost.training.cost import AHEAD_SECONDS, CostFile
 
 __all__ = ["directory"]
@@ -30,7 +29,7 @@ def test_what_the_run_costs_since_is_added(directory: Path, monkeypatch: pytest.
     assert 6.0 <= first <= 6.0 + 2.0  # a dollar a second; writing and reading took a moment
     assert costs.figure("projected_cost_usd") == 9.0
     later = time.monotonic() + 0.5
-    monkeypatch.setattr(of_cost.time, "monotonic", lambda: later)
+    monkeypatch.setattr("epochcost.training.cost.time.monotonic", lambda: later)
     second = costs.figure("cost_usd")
     assert second is not None
     assert second > first

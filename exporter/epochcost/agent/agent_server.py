@@ -20,7 +20,7 @@ from epochcost.model import RunId
 from epochcost.progress.http_ingest import Intake, IntakeError
 from epochcost.progress.run_owners import NETWORK, RunOwners
 from epochcost.progress.sender_clocks import clock_of
-from epochcost.serve import Gate, Server, metrics_route
+from epochcost.serve import Gate, Route, Server, metrics_route
 
 if TYPE_CHECKING:
     from epochcost.agent.guarding import Guarding
@@ -59,7 +59,7 @@ class AgentServer:
         self._now = now
         self._guards = [Guarded(collector, name, log) for name, collector in collectors(read, self._healths).items()]
         routes = {"/metrics": metrics_route(Together(self._guards)), **page_routes(read, recent, settings.grafana_url)}
-        posts = {"/v1/events": intake_route(intake.take, clock_of, self._costs, IntakeError)}
+        posts: dict[str, Route] = {"/v1/events": intake_route(intake.take, clock_of, self._costs, IntakeError)}
         gates: dict[str, Gate] = {"/v1/events": intake_gate(self._intake_closed, settings.intake_token_file)}
         if guarding is not None:
             posts["/v1/keep"], gates["/v1/keep"] = keep_route(guarding.keep, now), keep_gate

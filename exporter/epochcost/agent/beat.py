@@ -186,8 +186,9 @@ class Beat:
         if ask.store is not None:
             snapshot = ask.store.added_to(snapshot)
             for view in snapshot.runs:
-                if view.stored is not None:
-                    it.meter.ledger.reached_elsewhere(view.run, view.part, view.stored.reached_elsewhere)
+                if (stored := view.stored) is not None:
+                    at, over = stored.reached_elsewhere, stored.finished_ts
+                    it.meter.ledger.reached_elsewhere(view.run, view.part, at, over)
         described = replace(
             snapshot,
             owners=ask.owners.of(snapshot.gpus, it.meter.ledger.runs_on()),

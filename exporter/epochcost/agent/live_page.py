@@ -15,6 +15,7 @@ from epochcost.agent.advice import advice
 from epochcost.agent.recent_hour import RecentHour, Speed
 from epochcost.agent.run_scope import scope_of
 from epochcost.agent.snapshot import GpuView, NodeView, RunView, Snapshot, StateTotals
+from epochcost.agent.term_lines import term_lines
 from epochcost.model import State
 from epochcost.palette import PALETTE, SHOWN_AS
 from epochcost.serve import Request, Response, Route, html, json_response
@@ -38,9 +39,11 @@ def page_routes(
     page, policy = _page()
 
     def root(_: Request) -> Response:
+        """The live page."""
         return html(200, page, {"Content-Security-Policy": policy, "Cache-Control": "no-cache"})
 
     def live(_: Request) -> Response:
+        """The figures of the live page as JSON; 503 until the machine has been sampled once."""
         snapshot = read()
         if snapshot is None:
             return json_response(503, {"v": VERSION, "error": "the agent has not sampled this machine yet"})
@@ -89,6 +92,7 @@ def live_json(snapshot: Snapshot, recent: RecentHour | None = None, grafana_url:
         "runs": [_run(run, hour.speed(run, snapshot.t)) for run in snapshot.runs],
         "problems": list(snapshot.problems),
         "guard": list(guard_lines(snapshot)),
+        "terms": list(term_lines(snapshot.node.terms)),
     }
     return {key: _finite(value) for key, value in document.items()}
 

@@ -4,18 +4,31 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from epochcost.demo.scenario import FOREVER, GIB, HOUR, Attempt, Job, Kind, Machine, Offer, Script, Steps, Stranger
+from epochcost.demo.scenario import (
+    FOREVER,
+    GIB,
+    HOUR,
+    Attempt,
+    Job,
+    Kept,
+    Kind,
+    Machine,
+    Offer,
+    Script,
+    Steps,
+    Stranger,
+)
 from epochcost.model import PurchaseOption
 
 DAY = 24 * HOUR
 ON_DEMAND, SPOT, OWNED = PurchaseOption.ON_DEMAND, PurchaseOption.SPOT, PurchaseOption.OWNED
 
 P4D = Kind("aws", "p4d.24xlarge", 8, "NVIDIA A100-SXM4-40GB", 40 * GIB, 96, 1152 * GIB, 380)
-A3 = Kind("gcp", "a3-highgpu-8g", 8, "NVIDIA H100 80GB HBM3", 80 * GIB, 208, 1872 * GIB, 650)
+A3 = Kind("gcp", "a3-highgpu-8g", 8, "NVIDIA H100 80GB HBM3", 80 * GIB, 208, 1872 * GIB, 650, profiled=True)
 G5 = Kind("aws", "g5.xlarge", 1, "NVIDIA A10G", 24 * GIB, 4, 16 * GIB, 250)
 P3 = Kind("aws", "p3.2xlarge", 1, "Tesla V100-SXM2-16GB", 16 * GIB, 8, 61 * GIB, 280)
 G2 = Kind("gcp", "g2-standard-8", 1, "NVIDIA L4", 24 * GIB, 8, 32 * GIB, 70)
-LAMBDA = Kind("lambda", "gpu_1x_h100_sxm5", 1, "NVIDIA H100 80GB HBM3", 80 * GIB, 26, 225 * GIB, 650)
+LAMBDA = Kind("lambda", "gpu_1x_h100_sxm5", 1, "NVIDIA H100 80GB HBM3", 80 * GIB, 26, 225 * GIB, 650, profiled=True)
 A2 = Kind("gcp", "a2-highgpu-1g", 1, "NVIDIA A100-SXM4-40GB", 40 * GIB, 12, 85 * GIB, 380)
 C7I = Kind("aws", "c7i.8xlarge", vcpus=32)
 DESK = Kind("owned", "workstation-4090", 1, "NVIDIA GeForce RTX 4090", 24 * GIB, 16, 64 * GIB, 420)
@@ -55,7 +68,7 @@ A100 = Machine(
     "sim-a100-01", P4D, "us-east-1", "us-east-1a", SPOT, boots=0, agent_starts=60, attempts=_llm(0.86)
 )  # fmt: skip
 H100 = Machine(
-    "sim-h100-01", A3, "us-central1", "us-central1-a", ON_DEMAND, team=VISION,
+    "sim-h100-01", A3, "us-central1", "us-central1-a", ON_DEMAND, team=VISION, guarded=True,
     attempts=(Attempt("vit-large-902", 3000, 5400, DAY, 9.1, 0.46, 0.31, 256, waiting_gpus=(5,)),),
 )  # fmt: skip
 _TAKEN = 7920.0
@@ -74,10 +87,10 @@ LEFT_ON = Machine(
     attempts=(Attempt("resnet-12", 60, 240, 11_040, 10, 0.9, 0.8, 256),),
 )  # fmt: skip
 HUNG = Machine(
-    "sim-desktop", DESK, purchase_option=OWNED, team=VISION,
+    "sim-desktop", DESK, purchase_option=OWNED, team=VISION, guarded=True,
     attempts=(Attempt("diffusion-55", 60, 300, DAY, 8, 0.93, 0.88, 32, hangs_at=14_000),),
 )  # fmt: skip
-UNUSED = Machine("sim-desktop-2", DESK, purchase_option=OWNED, team=VISION)
+UNUSED = Machine("sim-desktop-2", DESK, purchase_option=OWNED, team=VISION, guarded=True)
 CPU_ONLY = Machine(
     "sim-cpu-01", C7I, "us-east-1", "us-east-1a", ON_DEMAND,
     attempts=(
@@ -110,15 +123,15 @@ def _notebook(user: str, until: float, every: float = 1800.0, busy: float = 300.
 
 
 NOTEBOOK = Machine(
-    "sim-lab-01", G5, "eu-west-1", "eu-west-1a", ON_DEMAND, cluster=LAB, team=RESEARCH,
-    strangers=_notebook("grace", DAY),
+    "sim-lab-01", G5, "eu-west-1", "eu-west-1a", ON_DEMAND, cluster=LAB, team=RESEARCH, guarded=True,
+    strangers=_notebook("grace", DAY), keeps=(Kept(3600, DAY, "grace", "a notebook is open until tonight"),),
 )  # fmt: skip
 COMPILING = Machine(
-    "sim-lab-02", P3, "us-east-1", "us-east-1b", ON_DEMAND, cluster=LAB, team=RESEARCH,
+    "sim-lab-02", P3, "us-east-1", "us-east-1b", ON_DEMAND, cluster=LAB, team=RESEARCH, guarded=True,
     attempts=(Attempt("translator-4", 600, 3000, DAY, 4, 0.91, 0.8, 64, compiles=True),),
 )  # fmt: skip
 SWEEP = Machine(
-    "sim-lab-03", G5, "eu-west-1", "eu-west-1a", ON_DEMAND, cluster=LAB, team=RESEARCH,
+    "sim-lab-03", G5, "eu-west-1", "eu-west-1a", ON_DEMAND, cluster=LAB, team=RESEARCH, guarded=True,
     attempts=(
         Attempt("sweep-lr-1", 60, 150, 2400, 12, 0.85, 0.7, 20, status="failed"),
         Attempt("sweep-lr-2", 2460, 2550, 5400, 12, 0.85, 0.7, 20, status="failed"),

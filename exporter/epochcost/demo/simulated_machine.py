@@ -23,9 +23,14 @@ from epochcost.model import (
 )
 
 DRIVER = "simulated"
-COMPILING_CPU = 0.55
-RECEIVED_BYTES, QUIET_BYTES = 95e6, 2e4
-"""A second: of data, and while nothing is loaded."""
+RECEIVED_BYTES, QUIET_BYTES, READ_BYTES, WRITTEN_BYTES = 95e6, 2e4, 180e6, 12e6
+"""A second: of data, while nothing is loaded, and from and to disks."""
+SM, TENSOR, DRAM = 0.7, 0.4, 0.5
+"""Of its utilisation, how much the parts of a GPU that counts them are active."""
+CAPPED_ABOVE = 0.9
+"""A GPU that is busier is held at the limit of its power, for as much of its time as it is above."""
+CORRECTED_EVERY = 3600.0
+"""Seconds between two memory errors that were corrected."""
 BEFORE = 1e-3
 """A reading tells of the time before it."""
 
@@ -38,11 +43,13 @@ class Life:
         self.uuids = [f"GPU-simulated-{machine.name}-{index}" for index in range(machine.kind.gpus)]
         self._epoch_ts = epoch_ts
         self._energy = [0.0] * machine.kind.gpus
+        self._capped = [0.0] * machine.kind.gpus
         self._read_t = machine.agent_starts
         self._events = events_of(machine, script)
         self._next: tuple[float, TrainingEvent] | None = next(self._events, None)
         self._cpu_seconds = 0.0
         self._received_bytes = 0.0
+        self._busy_seconds = 0.0
 
     def gpus(self, t: float) -> GpuReading | None:
         """Its GPUs as they were until ``t``; None for a machine without."""
@@ -70,29 +77,42 @@ class Life:
                     power_watts=watts,
                     energy_joules=self._energy[index],
                     temperature_celsius=round(34 + 42 * load, 1),
+                    **(self._counters(index, load, seconds, t) if kind.profiled else {}),
                 )
             )
         return GpuReading(self._epoch_ts + t, tuple(samples), DRIVER)
 
+    def _counters(self, index: int, load: float, seconds: float, t: float) -> dict[str, Any]:
+        """What GPUs say of their own parts, and of what goes wrong in them."""
+        self._capped[index] += seconds * max(0.0, load - CAPPED_ABOVE) / (1 - CAPPED_ABOVE)
+        return {
+            "sm_active_ratio": SM * load,
+            "tensor_active_ratio": TENSOR * load,
+            "dram_active_ratio": DRAM * load,
+            "throttle_seconds": {"power_cap": self._capped[index]},
+            "ecc_errors": {"corrected": int(t // CORRECTED_EVERY) if index == 0 else 0, "uncorrected": 0},
+            "xid_errors": {},
+        }
+
     def host(self, t: float) -> HostReading:
         """The machine itself as it was until ``t``. Call it last: the next readings count from here."""
         kind, lived = self.machine.kind, t - self.machine.agent_starts
-        compiles = self.machine.compiles_at(t - BEFORE)
-        own = COMPILING_CPU if compiles else self.machine.cpu_load
-        load = own if kind.gpus else self.machine.load(0, t - BEFORE)
+        busy = self.machine.attempt_at(t - BEFORE) is not None
+        loads = busy and not self.machine.compiles_at(t - BEFORE)
+        load = self.machine.cpu(t - BEFORE) if kind.gpus else self.machine.load(0, t - BEFORE)
         seconds = max(0.0, t - self._read_t)
         self._cpu_seconds += load * kind.vcpus * seconds
-        self._received_bytes += (QUIET_BYTES if compiles else RECEIVED_BYTES) * seconds
+        self._received_bytes += (RECEIVED_BYTES if loads else QUIET_BYTES) * seconds
+        self._busy_seconds += seconds if busy else 0.0
         self._read_t = t
-        busy = self.machine.attempt_at(t - BEFORE) is not None
         return HostReading(
             self._epoch_ts + t,
             load,
             {"user": self._cpu_seconds, "idle": kind.vcpus * lived - self._cpu_seconds},
             int(kind.memory_bytes * (0.35 if busy else 0.06)),
             kind.memory_bytes,
-            disk_read_bytes=int(180e6 * lived),
-            disk_written_bytes=int(12e6 * lived),
+            disk_read_bytes=int(READ_BYTES * self._busy_seconds),
+            disk_written_bytes=int(WRITTEN_BYTES * self._busy_seconds),
             network_received_bytes=int(self._received_bytes),
             network_sent_bytes=int(20e6 * lived),
         )
@@ -109,6 +129,10 @@ class Life:
     def writers(self, t: float) -> set[str]:
         """The event files whose writers are alive."""
         return {writer_of(a) for a in self.machine.attempts if a.start <= t < a.end}
+
+    def running(self, t: float) -> tuple[str, ...]:
+        """Runs with a living process."""
+        return tuple(dict.fromkeys(a.run for a in self.machine.attempts if a.start <= t < a.end))
 
     def strangers(self, t: float) -> tuple[GpuOwner, ...]:
         """Who uses its GPUs without a run."""

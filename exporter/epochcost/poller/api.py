@@ -22,6 +22,7 @@ _VALUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+:/ -]{0,127}")
 _VALUE_ALLOWED = "1 to 128 letters, digits, blanks and ._+:/-, first a letter or digit"
 _ACCOUNT = "account"
 _PARAMETERS = ("provider", "region", "zone", "instance_type", "purchase_option", "reservation")
+PRICE_PARAMETERS = (*_PARAMETERS, _ACCOUNT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,11 @@ def price_route(
     """
 
     def price(request: Request) -> Response:
+        """The price of one machine, for agents: JSON with the price, its history and when it was confirmed.
+
+        400 for a wrong parameter; 404 where the price is not known, with ``pending`` while a source is still being
+        asked.
+        """
         try:
             key, account = parse_key(request.query), _value(request.query, _ACCOUNT)
         except BadParameterError as err:

@@ -1,0 +1,259 @@
+"""The top of the Run dashboard: how the run is, what its epochs cost and against what, how far it is."""
+
+from __future__ import annotations
+
+from board import Grid
+from charts import most_of, state_lanes
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models.common import BigValueTextMode
+from grafana_foundation_sdk.models.dashboard import Panel
+from panels import (
+    AMBER,
+    CLOCK,
+    GREEN,
+    PLAIN,
+    RATIO,
+    SECONDS,
+    USD,
+    USD_PER_HOUR,
+    VIOLET,
+    About,
+    Query,
+    dial,
+    figures,
+    share_of_budget,
+)
+from selection import PART, once
+from states import RUN_STATE_CODES, RUN_STATE_COLOURS, STATE_COLOURS, said_as_code, words_for
+from verdicts import DONE_ENOUGH, against_usual, times_usual
+
+RUN = '{run="$run"}'
+ACTIVE = f"part:epochcost_active:now{RUN}"
+"""The parts that train now; after the end, those that ended it."""
+
+
+def of(metric: str) -> str:
+    """The figure of the chosen run."""
+    return f"max({metric}{RUN})"
+
+
+def newest(metric: str, also: str = "") -> str:
+    """A raw figure of the parts that train now: a machine that the run has left may report its last one for a while."""
+    return f"{metric}{RUN[:-1]}{also}}} and on ({PART}) {ACTIVE}"
+
+
+def money(grid: Grid) -> None:
+    grid.band(4, (4, _state()), (5, _verdict()), (5, _this_epoch()), (5, _last_epoch()), (5, _cost_so_far()))
+
+
+CURRENT = f"""sum({once(PART, f"epochcost_run_current_epoch_cost_usd{RUN}")} and on ({PART}) {ACTIVE})
+or
+max({newest("epochcost_run_current_epoch_seconds")}) / 3600 * {of("run:epochcost_cost_usd_per_hour:sum")}"""
+MEAN, LAST = of("run:epochcost_epoch_cost_usd:mean"), of("run:epochcost_epoch_cost_usd:last")
+FINISHED = of("run:epochcost_epochs:finished")
+DONE = f"max({newest('epochcost_run_current_epoch_ratio')})"
+THIS_TO_USUAL = f"""({CURRENT}) / ({DONE} >= {DONE_ENOUGH}) / {MEAN}
+or
+({CURRENT}) / {MEAN} > 1"""
+"""Before enough of it is done to tell, an epoch is only known to be dear once it has cost more than a whole one."""
+LAST_TO_USUAL = f"{LAST} / (({MEAN} * {FINISHED} - {LAST}) / ({FINISHED} - 1 >= 1))"
+"""Against the mean of the epochs before it."""
+
+
+def _state() -> Builder[Panel]:
+    now = said_as_code(RUN_STATE_CODES, f"({newest('epochcost_run_state')}) == 1")
+    ended = RUN[:-1] + ', state=~"finished|failed|preempted"}'
+    later = said_as_code(RUN_STATE_CODES, f"last_over_time(epochcost_run_state{ended}[$__range]) == 1")
+    gone = f"{RUN_STATE_CODES['lost']} * max(last_over_time(epochcost_run_info{RUN}[$__range]))"
+    stalled = newest("epochcost_run_state", ', state="stalled"')
+    silent = f"""time() - max({newest("epochcost_run_last_event_timestamp_seconds")})
+and on ()
+max({stalled}) == 1"""
+    return figures(
+        About(
+            "State",
+            "What the run does now, the gravest of its machines; of a run that has gone, how it ended. A stalled one "
+            "says nothing new: for how long.",
+            "none",
+            empty="Nobody reports it",
+        ),
+        Query(f"{now}\nor\n{later}\nor\n{gone}", "Run"),
+        Query(silent, "Silent for"),
+        filled=True,
+        colour=STATE_COLOURS["stalled"],
+        overrides={
+            "Run": {"mappings": words_for(RUN_STATE_CODES, RUN_STATE_COLOURS)},
+            "Silent for": {"unit": SECONDS, "decimals": 1},
+        },
+    ).text_mode(BigValueTextMode.VALUE)
+
+
+def _verdict() -> Builder[Panel]:
+    return figures(
+        About(
+            "Dearer than usual?",
+            "This epoch against the mean of the finished ones, and the last one against those before it: cheaper below "
+            "0.8 times as dear, dearer from 1.25 times on, far dearer from twice on. This epoch is judged once a tenth "
+            "of it is done, or once it has cost more than a whole one.",
+            "none",
+            empty="too early to say",
+        ),
+        Query(THIS_TO_USUAL, "This epoch"),
+        Query(LAST_TO_USUAL, "Last epoch"),
+        overrides=dict.fromkeys(("This epoch", "Last epoch"), against_usual()),
+    )
+
+
+def _this_epoch() -> Builder[Panel]:
+    return figures(
+        About(
+            "This epoch",
+            "Dollars since the last epoch ended, added up over its nodes; and how many times as dear it will be as "
+            "the mean of the finished ones, or already is.",
+            USD,
+        ),
+        Query(CURRENT, "So far"),
+        Query(THIS_TO_USUAL, "Comes to"),
+        overrides={"Comes to": times_usual()},
+    )
+
+
+def _last_epoch() -> Builder[Panel]:
+    return figures(
+        About(
+            "Last epoch",
+            "What the newest finished epoch cost: an exact integral of the price, kept by the agents; and against the "
+            "mean of those before it.",
+            USD,
+        ),
+        Query(LAST, "Dollars"),
+        Query(LAST_TO_USUAL, "Against before"),
+        colour=GREEN,
+        overrides={"Against before": times_usual()},
+    )
+
+
+def _cost_so_far() -> Builder[Panel]:
+    cost = f"""{of("run:epochcost_cost_usd:sum")}
+or
+max(last_over_time(run:epochcost_cost_usd:sum{RUN}[$__range]))"""
+    return figures(
+        About(
+            "Cost so far",
+            "All dollars of the run on all of its nodes, every attempt and every wasted hour; of one that has gone, "
+            "what it had cost. Where the run has a budget, the share of it that is spent.",
+            USD,
+        ),
+        Query(cost, "Dollars"),
+        Query(of("run:epochcost_budget_ratio:spent"), "Budget"),
+        overrides={"Budget": share_of_budget()},
+    )
+
+
+def totals(grid: Grid) -> None:
+    waste = of("run:epochcost_waste_ratio:life")
+    grid.band(
+        4,
+        (
+            5,
+            figures(
+                About(
+                    "Epochs on average",
+                    "Mean: dollars of all finished epochs over their number. Useful: all dollars of the run, start-up, "
+                    "idle and lost work included, over the epochs not done again.",
+                    USD,
+                ),
+                Query(MEAN, "Mean"),
+                Query(of("run:epochcost_useful_epoch_cost_usd:mean"), "Useful"),
+                colour=GREEN,
+                overrides={"Useful": {"thresholds": {"mode": "absolute", "steps": [{"value": None, "color": AMBER}]}}},
+            ),
+        ),
+        (
+            5,
+            figures(
+                About(
+                    "In the end",
+                    "Cost so far plus the mean cost per epoch for every epoch left; before one is done, an estimate. "
+                    "And epochs left x the mean length of an epoch.",
+                    USD,
+                ),
+                Query(of("run:epochcost_cost_usd:projected"), "Dollars"),
+                Query(of("run:epochcost_eta_seconds:projected"), "Time left"),
+                colour=VIOLET,
+                overrides={"Time left": {"unit": CLOCK}},
+            ),
+        ),
+        (
+            4,
+            figures(
+                About(
+                    "Spend now", "The run's share of the price of its nodes. Nothing once it has ended.", USD_PER_HOUR
+                ),
+                Query(of("run:epochcost_cost_usd_per_hour:sum"), "Spend now"),
+            ),
+        ),
+        (
+            6,
+            figures(
+                About(
+                    "Wasted so far",
+                    "Share of the run's dollars that trained nothing, and the dollars; of them what epochs cost that "
+                    "a crash or a preemption lost: their number x the mean epoch.",
+                    USD,
+                ),
+                Query(waste, "Share"),
+                Query(f"{waste} * {of('run:epochcost_cost_usd:sum')}", "Dollars"),
+                Query(f"{of('run:epochcost_lost_work_usd:life')} > 0", "Lost work"),
+                colour=AMBER,
+                overrides={"Share": {"unit": RATIO, "decimals": 0}},
+            ),
+        ),
+        (4, _empty_memory()),
+    )
+
+
+def _empty_memory() -> Builder[Panel]:
+    return figures(
+        About(
+            "Empty memory",
+            "What a larger batch might save while the run does useful work: useful dollars an hour x (1 - peak "
+            "memory / 90 % of the GPU's). A potential, never part of the waste. Nothing where there is no GPU.",
+            USD_PER_HOUR,
+        ),
+        Query(of("run:epochcost_underfill_usd_per_hour:potential"), "Potential"),
+        colour=AMBER,
+    )
+
+
+def pace(grid: Grid) -> None:
+    epoch, planned = (f"max({newest(metric)})" for metric in ("epochcost_run_epoch", "epochcost_run_epochs_planned"))
+    grid.band(
+        5,
+        (4, dial(About("Progress", "Epochs done of epochs planned.", RATIO, 0), Query(f"{epoch} / {planned}", "Done"))),
+        (
+            4,
+            figures(
+                About("Epoch", "The position of the run, in finished epochs, and how many are planned.", "none"),
+                Query(epoch, "Now"),
+                Query(planned, "Planned"),
+                overrides={"Now": {"decimals": 2}, "Planned": {"decimals": 0}},
+            ),
+        ),
+        (16, _lane()),
+    )
+
+
+def _lane() -> Builder[Panel]:
+    spent = (
+        f"sum by (state) ({once(f'{PART}, state', f'rate(epochcost_run_state_seconds_total{RUN}[$__rate_interval])')})"
+    )
+    return state_lanes(
+        About(
+            "What it did",
+            "The state that most of the time of its machines went to: green where it trained.",
+            PLAIN,
+            empty="Nobody reports it",
+        ),
+        Query(most_of(spent), "run"),
+    )
