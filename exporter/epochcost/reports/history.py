@@ -128,6 +128,8 @@ class RunHistory:
     owner: str = ""
     namespace: str = ""
     launcher: str = ""
+    account: str = ""
+    """That Slurm charges, as the run says."""
     members: dict[PartKey, Member] = field(default_factory=dict)
 
 

@@ -25,7 +25,8 @@ STATE_COUNTERS = ("run_state_seconds_total", "run_state_cost_usd_total")
 MACHINE, PART = "epochcost_machine", "part"
 _OWN = {
     *IDENTITY, MACHINE, PART, "node", "run", "state", "gpu", "uuid", "experiment", "framework", "nodes", "world",
-    "launcher", "launcher_job", "attempt", "team", "owner_user",
+    "launcher", "launcher_job", "attempt", "team", "owner_user", "slurm_job_id",
+    "slurm_account", "slurm_partition",
 }  # fmt: skip
 ENDED = 'state=~"finished|failed|preempted|lost"'
 _MOST_CHARACTERS = 8000
@@ -154,7 +155,7 @@ class HistoryLoader:
         run = self.history.runs.setdefault(self._run(labels), RunHistory())
         for name, label in (
             ("experiment", "experiment"), ("framework", "framework"), ("team", "team"), ("owner", "owner_user"),
-            ("launcher", "launcher"),
+            ("launcher", "launcher"), ("account", "slurm_account"),
         ):  # fmt: skip
             setattr(run, name, getattr(run, name) or named.get(label, ""))
 

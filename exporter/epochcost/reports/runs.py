@@ -110,7 +110,7 @@ def _piece(key: RunKey, run: RunHistory, part: Part, history: History) -> Piece:
         team=run.team or (node.team if node is not None else ""),
         owner=run.owner,
         namespace=run.namespace,
-        account=run.team if run.launcher == "slurm" else "",
+        account=run.account or (run.team if run.launcher == "slurm" else ""),
     )
 
 
