@@ -26,7 +26,6 @@ PAGES = {
     "node_free_used_seconds": "prices.md",
     "node_useful_cost_usd": "devices.md",
     "run_lost_epochs_total": "architecture.md",
-    "run_reported_value": "training.md",
 }
 """Metrics that are joined or asked for by hand: the page, beside the table of all, that says for what."""
 
