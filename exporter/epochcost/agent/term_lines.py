@@ -21,12 +21,9 @@ def term_lines(terms: NodeTerms) -> Iterator[str]:
         yield f"free hours {name}: until {_clock(end)}, {whose}"
     sent = sum(terms.egress_bytes.values())
     if terms.egress_bytes:
-        usd = (
-            f", ${sum(terms.egress_usd.values()):.2f} beside the hours"
-            if terms.egress_usd
-            else ", its price is not known"
-        )
-        yield f"traffic: {sent / GB:.2f} GB sent over {', '.join(sorted(terms.egress_bytes))}{usd}"
+        usd = sum(terms.egress_usd.values())
+        paid = f"${usd:.2f} beside the hours" if terms.egress_usd else "its price is not known"
+        yield f"traffic: {sent / GB:.2f} GB sent over {', '.join(sorted(terms.egress_bytes))}, {paid}"
 
 
 def _purse(purse: Purse) -> str:
