@@ -10,11 +10,15 @@ import dataclasses
 import inspect
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import epochcost
 from epochcost import cli
+from epochcost.agent.agent_server import AgentServer
 from epochcost.agent.agent_settings import AgentSettings
 from epochcost.agent.collectors.family import PREFIX, Family
 from epochcost.agent.collectors.gpu import GPU
@@ -24,10 +28,15 @@ from epochcost.agent.collectors.own import OWN
 from epochcost.agent.collectors.owner import OWNER
 from epochcost.agent.collectors.run import RUN, RUN_LABELS, SUMMARIES
 from epochcost.agent.collectors.terms import TERMS
+from epochcost.agent.guarding import Guarding
 from epochcost.demo.demo_settings import DemoSettings
+from epochcost.poller.api import PRICE_PARAMETERS
+from epochcost.poller.app import PollerApp
 from epochcost.poller.collector import PollerCollector
 from epochcost.poller.poller_settings import PollerSettings
 from epochcost.poller.snapshot import PollerSnapshot
+from epochcost.progress.http_ingest import Intake
+from epochcost.progress.run_owners import RunOwners
 from epochcost.settings import default_text, options
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -81,6 +90,35 @@ def commands() -> str:
     return table(["command", "does"], rows)
 
 
+def http() -> str:
+    """Routes of agent and poller, neither of which is started; what each answers is its function's description."""
+    with tempfile.TemporaryDirectory() as home:
+        intake = Intake(Path(home), lambda: 0.0, lambda: 0.0)
+        guarding = cast("Guarding", SimpleNamespace(keep=None))
+        agent = AgentServer(AgentSettings(), lambda: None, intake, RunOwners(), lambda: 0.0, guarding)
+        poller = PollerApp(PollerSettings(state_dir=home), sources=[])
+    of = {"agent": agent.http.described(), "poller": poller.routes()}
+    rows: dict[tuple[str, str, str], list[str]] = {}
+    for program, routes in of.items():
+        for route in routes:
+            rows.setdefault(route, []).append(program)
+    return table(
+        ["path", "of", "answers"],
+        [
+            [
+                f"`{'POST ' if method == 'POST' else ''}{path}`",
+                ", ".join(programs),
+                _sentence(says),
+            ]
+            for (method, path, says), programs in sorted(rows.items(), key=lambda row: (row[0][1], row[1]))
+        ],
+    )
+
+
+def _sentence(says: str) -> str:
+    return " ".join(says.split()).replace("``", "`")
+
+
 def python_names() -> str:
     rows = []
     for name in epochcost.__all__:
@@ -121,6 +159,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "poller-settings": lambda: settings(PollerSettings),
     "demo-settings": lambda: settings(DemoSettings),
     "commands": commands,
+    "http": http,
+    "price-parameters": lambda: ", ".join(f"`{name}`" for name in PRICE_PARAMETERS) + ".\n",
     "python": python_names,
     "python-run": run_names,
 }

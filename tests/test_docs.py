@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from scripts.docs import DOCS, FILES, written
+from scripts.docs import DOCS, FILES, http, written
 
 from epochcost.agent.agent_settings import AgentSettings
 from epochcost.agent.collectors import metric_names
@@ -30,6 +30,12 @@ OTHERS_FLAGS = re.compile(
 def test_the_tables_are_those_of_the_code(name: str) -> None:
     text = (DOCS / name).read_text(encoding="utf-8")
     assert written(text) == text, "run: python -m scripts.docs"
+
+
+def test_every_path_of_agent_and_poller_says_what_it_answers() -> None:
+    rows = [row.split(" | ") for row in http().splitlines()[2:]]
+    assert {"`/metrics`", "`/v1/live`", "`/v1/price`", "`POST /v1/events`"} <= {row[0].strip("| ") for row in rows}
+    assert [row[0] for row in rows if len(row[2].strip("| ")) < 10] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import venv
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from epochcost._version import __version__
 from epochcost.cli import main
 from epochcost.shipped import CHECKOUT, KINDS
 
@@ -67,3 +69,18 @@ def test_the_wheel_carries_all_of_it(tmp_path: Path) -> None:
         )
         expected = {file.name: file.read_bytes() for file in KINDS[kind].files()}
         assert {file.name: file.read_bytes() for file in out.iterdir()} == expected
+    links_work_on_the_package_index(next(site.glob("epochcost-*.dist-info/METADATA")).read_text())
+
+
+def links_work_on_the_package_index(metadata: str) -> None:
+    """Each link of the readme is absolute, and leads to this version's file."""
+    repository = re.search(r"^Project-URL: Repository, (.+)$", metadata, re.MULTILINE)
+    assert repository is not None
+    links = re.findall(r"\]\(([^)\s]+)\)", metadata)
+    assert len(links) > 20
+    for link in links:
+        assert link.startswith(("https://", "http://127.0.0.1")), link
+        if link.startswith(repository[1]):
+            kind, ref, path = link.removeprefix(f"{repository[1]}/").split("/", 2)
+            assert (kind in {"blob", "raw"}, ref) == (True, f"v{__version__}")
+            assert (CHECKOUT / path).exists(), link

@@ -28,6 +28,13 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
 
 
+def one_line(text: str, most: int = 200) -> str:
+    """What others said, as a part of a sentence: printable, on one line, at most so many characters."""
+    plain = "".join(char if char.isprintable() else " " for char in text[: 4 * most])
+    words = " ".join(plain.split())
+    return words if len(words) <= most else f"{words[: most - 3]}..."
+
+
 def clean_name(text: str, most: int = MAX_NAME) -> str:
     """``text`` where it is a name, else its likeness with a digest: different names stay different."""
     if is_name(text, most):

@@ -57,6 +57,16 @@ FIGURES = {
     "epochcost_epochs": ("max by (PART) (epochcost_run_epochs_total)", ""),
     "epochcost_position": ("max by (PART) (epochcost_run_useful_epochs)", ""),
     "epochcost_start_epoch": ("max by (PART) (epochcost_run_start_epoch)", ""),
+    "epochcost_before_epochs": ("max by (PART) (epochcost_run_before_epochs)", ""),
+    "epochcost_finished_epochs": ("max by (PART) (epochcost_run_finished_epochs)", ""),
+    "epochcost_finished_timestamp_seconds": ("max by (PART) (epochcost_run_finished_timestamp_seconds)", ""),
+    "epochcost_attempt_timestamp_seconds": (
+        """
+        max by (PART) (epochcost_run_attempt_timestamp_seconds)
+        and on (RUN) part:epochcost_finished_timestamp_seconds:kept
+        """,
+        "When each part's newest attempt began, in runs of which a training has finished.",
+    ),
     "epochcost_epoch_seconds": ("max by (PART) (epochcost_run_epoch_seconds_sum)", ""),
     "epochcost_epochs_finished": ("max by (PART) (epochcost_run_epoch_seconds_count)", ""),
     "epochcost_epoch_cost_usd": (
@@ -181,6 +191,68 @@ WHO_COUNTS = [
         "Two machines have counted the same epochs for ten minutes: what they counted stays too much for good.",
     ),
 ]
+TRAININGS = [
+    record(
+        "part:epochcost_training_over:now",
+        """
+        part:epochcost_position:kept
+        and on (RUN) part:epochcost_finished_timestamp_seconds:kept
+        unless on (PART) (
+          part:epochcost_attempt_timestamp_seconds:kept
+          > on (RUN) group_left ()
+          max by (RUN) (part:epochcost_finished_timestamp_seconds:kept)
+        )
+        """,
+        "A training that begins after one under its id has finished is new work, on whatever machine it is. These "
+        "parts have no attempt since.",
+    ),
+    record(
+        "part:epochcost_training_epochs:now",
+        """
+        (
+          part:epochcost_position:kept - on (PART) part:epochcost_before_epochs:kept
+          or on (PART) part:epochcost_position:kept
+        )
+        unless on (PART) part:epochcost_training_over:now
+        """,
+        "How far each part has come in the training that runs.",
+    ),
+    record(
+        "run:epochcost_training_epochs:useful",
+        """
+        max by (RUN) (part:epochcost_training_epochs:now)
+        - on (RUN)
+        (
+          min by (RUN) (
+            (
+              (part:epochcost_finished_epochs:kept - on (PART) part:epochcost_before_epochs:kept)
+              or on (PART) part:epochcost_finished_epochs:kept
+              or on (PART) part:epochcost_start_epoch:kept
+            )
+            and on (PART) part:epochcost_training_epochs:now
+          )
+          or 0 * max by (RUN) (part:epochcost_training_epochs:now)
+        )
+        """,
+        "Of it, what did not have to be done again.",
+    ),
+    record(
+        "run:epochcost_finished_epochs:useful",
+        """
+        (
+          sum by (RUN) (part:epochcost_finished_epochs:kept)
+          > on (RUN) max by (RUN) (part:epochcost_training_over:now)
+          or on (RUN)
+          max by (RUN) (part:epochcost_training_over:now)
+          or on (RUN)
+          sum by (RUN) (part:epochcost_finished_epochs:kept)
+        )
+        - on (RUN)
+        min by (RUN) (part:epochcost_start_epoch:kept)
+        """,
+        "The same of the trainings that have finished.",
+    ),
+]
 HISTORY = [
     record(
         "run:epochcost_leaders:unclear",
@@ -219,6 +291,8 @@ HISTORY = [
 ARCHIVE = [
     archived("epochcost_run_seconds"),
     *(archived(name) for name in FIGURES),
+]
+SEEN = [
     record("node:epochcost_node_info:archive", "last_over_time(node:epochcost_node_info:max[10m])"),
     record(
         "node:epochcost_price_usd_per_hour:archive", "last_over_time(node:epochcost_price_usd_per_hour:unified[10m])"

@@ -12,6 +12,8 @@ from textwrap import wrap
 import yaml
 from rule_labels import Labels
 
+from epochcost._version import __version__
+
 ONE_LINE = 100
 WIDTH = 118
 
@@ -58,7 +60,10 @@ class RuleFile:
 
 @dataclass(frozen=True, slots=True)
 class AlertFile:
-    """A file of alerts: YAML whose expressions and texts hold the short words."""
+    """A file of alerts: YAML whose expressions and texts hold the short words.
+
+    Links to runbooks lead to those of this version: another one's may speak of other rules.
+    """
 
     source: Path
 
@@ -71,7 +76,7 @@ class AlertFile:
             line = WHILE.sub(lambda m, of=dict(about): _since(m, of, labels), line)  # noqa: PLW2901
             inside = line.startswith("        expr:") or (inside and line.startswith("          "))
             lines.append(labels.expression(line) if inside else labels.text(line))
-        return "\n".join(lines) + "\n"
+        return "\n".join(lines).replace("/blob/main/docs/runbooks/", f"/blob/v{__version__}/docs/runbooks/") + "\n"
 
 
 def _since(match: re.Match[str], about: Mapping[str, str], labels: Labels) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from part_rules import ARCHIVE, HISTORY, KEPT, WHO_COUNTS
+from part_rules import ARCHIVE, HISTORY, KEPT, SEEN, TRAININGS, WHO_COUNTS
 from price_rules import own
 from rule_text import Group, RuleFile, record
 
@@ -82,27 +82,6 @@ RUN = [
     ),
     record("run:epochcost_cost_usd:sum", "sum by (RUN) (run_state:epochcost_cost_usd:sum)"),
     record(
-        "node_run:epochcost_cost_usd:last",
-        """
-        sum by (MACHINE, run) (part:epochcost_state_cost_usd:kept)
-        * on (MACHINE) group_left (node)
-        (
-          node:epochcost_node_info:max
-          or on (MACHINE)
-          topk by (MACHINE) (1, last_over_time(node:epochcost_node_info:archive[1d]))
-        )
-        and on (RUN) run:epochcost_reported:now
-        """,
-        "Of it, the dollars on each machine.",
-    ),
-    record(
-        "run_phase:epochcost_seconds:sum",
-        f"""
-        {added("epochcost_phase_seconds", ", phase")}
-        {ONE_LEADER}
-        """,
-    ),
-    record(
         "run:epochcost_saving_ratio:realised",
         f"""
         1 -
@@ -115,12 +94,6 @@ RUN = [
         (part:epochcost_run_seconds:kept unless on (PART) part:epochcost_on_demand_usd:kept)
         """,
         "Realised, unlike the saving of the price: start-up, idle and lost work are paid too.",
-    ),
-    record(
-        "run:epochcost_experiment:info",
-        """
-        topk by (RUN) (1, max by (RUN, experiment) (epochcost_run_info{experiment!=""}))
-        """,
     ),
 ]
 SLURM_PARTS = """
@@ -139,6 +112,26 @@ def named_as_slurm(expr: str) -> str:
 
 
 OWNERS = [
+    record(
+        "node_run:epochcost_cost_usd:last",
+        """
+        sum by (MACHINE, run) (part:epochcost_state_cost_usd:kept)
+        * on (MACHINE) group_left (node)
+        (
+          node:epochcost_node_info:max
+          or on (MACHINE)
+          topk by (MACHINE) (1, last_over_time(node:epochcost_node_info:archive[1d]))
+        )
+        and on (RUN) run:epochcost_reported:now
+        """,
+        "Of it, the dollars on each machine.",
+    ),
+    record(
+        "run:epochcost_experiment:info",
+        """
+        topk by (RUN) (1, max by (RUN, experiment) (epochcost_run_info{experiment!=""}))
+        """,
+    ),
     record(
         "run:epochcost_seen:now",
         """
@@ -200,21 +193,36 @@ EPOCHS = [
     record(
         "run:epochcost_epochs:useful",
         f"""
-        max by (RUN) (part:epochcost_position:kept)
-        - on (RUN)
         (
-          min by (RUN) (part:epochcost_start_epoch:kept)
-          or 0 * max by (RUN) (part:epochcost_position:kept)
+          (
+            (
+              run:epochcost_training_epochs:useful + on (RUN) run:epochcost_finished_epochs:useful
+              or on (RUN) run:epochcost_finished_epochs:useful
+            )
+            < on (RUN) run:epochcost_epochs:executed
+          )
+          or on (RUN)
+          (run:epochcost_epochs:executed and on (RUN) run:epochcost_finished_epochs:useful)
+          or on (RUN)
+          (run:epochcost_training_epochs:useful unless on (RUN) run:epochcost_finished_epochs:useful)
         )
         and on (RUN) run:epochcost_reported:now
         {ONE_LEADER}
         """,
-        "From where the run began to the highest position that it reached: no history is needed for it.",
+        "From where each training under the id began to the highest position that it reached: no history is needed. "
+        "Never more than was done.",
     ),
     record("run:epochcost_epochs:lost", "clamp_min(run:epochcost_epochs:executed - run:epochcost_epochs:useful, 0)"),
     record("run:epochcost_epochs:finished", f"{added('epochcost_epochs_finished')}\n{ONE_LEADER}"),
 ]
 COST_OF_EPOCHS = [
+    record(
+        "run_phase:epochcost_seconds:sum",
+        f"""
+        {added("epochcost_phase_seconds", ", phase")}
+        {ONE_LEADER}
+        """,
+    ),
     record(
         "run:epochcost_epoch_seconds:mean",
         f"""
@@ -329,7 +337,7 @@ PROJECTION = [
         "run:epochcost_epochs_left:now",
         f"""
         clamp_min(
-          max by (RUN) (epochcost_run_epochs_planned)
+          max by (RUN) (max by (PART) (epochcost_run_epochs_planned) and on (PART) epochcost_run_node_share_ratio > 0)
           - on (RUN)
           max by (RUN) (max by (PART) (epochcost_run_epoch) and on (PART) epochcost_run_node_share_ratio > 0),
           0
@@ -412,7 +420,7 @@ RUNS = RuleFile(
     """,
     [
         Group("epochcost-parts", KEPT),
-        Group("epochcost-run", [*WHO_COUNTS, *HISTORY, *RUN, *EPOCHS]),
+        Group("epochcost-run", [*WHO_COUNTS, *TRAININGS, *HISTORY, *RUN, *EPOCHS]),
         Group("epochcost-owner", OWNERS),
         Group("epochcost-epoch", [*COST_OF_EPOCHS, *PROJECTION]),
         Group(
@@ -421,5 +429,6 @@ RUNS = RuleFile(
             interval="5m",
             comment="The last figures of what has gone away, kept in few samples so that a day back stays cheap.",
         ),
+        Group("epochcost-seen", SEEN, interval="5m", comment="The same of machines, and of what was scraped where."),
     ],
 )

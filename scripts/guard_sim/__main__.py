@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import time
 
-from scripts.guard_sim.life import HOUR, Life
+from epochcost.demo.scenario import HOUR
+from scripts.guard_sim.life import Life
 from scripts.guard_sim.machine import Simulated
 from scripts.guard_sim.oracle import Verdict, judge
 
@@ -22,22 +23,21 @@ def play(seed: int, hours: float = LIFE_HOURS) -> Verdict:
 
 
 def main(arguments: list[str]) -> int:
+    """Play as many lives as were asked for; 0 where no stop was wrong and enough was ended."""
     wanted = float(arguments[0]) if arguments else 10_000.0
     seed = int(arguments[1]) if len(arguments) > 1 else 1
     whole, began = Verdict(), time.monotonic()
     while whole.hours < wanted:
         whole.add(play(seed))
         seed += 1
-        share = whole.ended_usd / whole.perfect_usd if whole.perfect_usd else 1.0
-        said = f"{whole.hours:.0f} machine-hours: {whole.stops} stops, {len(whole.wrong)} wrong, {share:.1%}"
+        said = f"{whole.hours:.0f} machine-hours: {whole.stops} stops, {len(whole.wrong)} wrong, {whole.share:.1%}"
         print(said, file=sys.stderr, flush=True)
-    share = whole.ended_usd / whole.perfect_usd if whole.perfect_usd else 1.0
     print("\n".join(whole.wrong[:20]))
     print(
         f"{whole.hours:.0f} machine-hours in {time.monotonic() - began:.0f} s: {whole.stops} stops, {len(whole.wrong)} "
-        f"wrong; ended ${whole.ended_usd:,.0f} of ${whole.perfect_usd:,.0f} of a perfect guard ({share:.1%})"
+        f"wrong; ended ${whole.ended_usd:,.0f} of ${whole.perfect_usd:,.0f} of a perfect guard ({whole.share:.1%})"
     )
-    return 0 if not whole.wrong and share >= LEAST_SHARE else 1
+    return 0 if not whole.wrong and whole.share >= LEAST_SHARE else 1
 
 
 if __name__ == "__main__":

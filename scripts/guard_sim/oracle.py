@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from scripts.guard_sim.life import HOUR, STALL_SECONDS, USD_PER_HOUR, Life, Waste
+from epochcost.demo.scenario import HOUR, Steps
 from scripts.guard_sim.machine import BEAT_SECONDS, Simulated, Stop
+from scripts.guard_sim.waste import (
+    CHECKPOINT_WAIT,
+    FOR,
+    FROM_USD,
+    LADDER,
+    STALL_SECONDS,
+    Waste,
+    alive,
+    dollars,
+    reached,
+    waste,
+)
 
-WAITS = {"forgotten-machine": 45 * 60.0, "budget": 60.0, "hung-run": 30 * 60.0 + STALL_SECONDS}
-"""For how long it must have held at least."""
-PERFECT = {"forgotten-machine": 75 * 60.0, "budget": 60.0, "hung-run": 50 * 60.0 + STALL_SECONDS}
-"""How long after its beginning a guard that knows everything would end it: its wait, and that of its ladder."""
-
-
-CHECKPOINT_WAIT = 30 * 60.0
+FREE = Steps(((0.0, 0.0),))
+SLACK = 2 * BEAT_SECONDS
 
 
 @dataclass
@@ -34,54 +41,61 @@ class Verdict:
         self.perfect_usd += other.perfect_usd
         self.ended_usd += other.ended_usd
 
+    @property
+    def share(self) -> float:
+        """Of a perfect guard's dollars."""
+        return self.ended_usd / self.perfect_usd if self.perfect_usd else 1.0
+
 
 def judge(played: Simulated) -> Verdict:
     """What one life shows."""
-    life = played.life
-    verdict = Verdict(life.hours, len(played.stops))
-    waste = life.waste(played.ended)
+    life, verdict = played.life, Verdict(played.life.hours, len(played.stops))
+    wasted = waste(played)
     for stop in played.stops:
-        reason = _wrong(stop, waste, life)
+        reason = _wrong(stop, wasted, played)
         if reason:
-            verdict.wrong.append(f"seed {life.seed}: {stop.policy} {stop.how} of {stop.subject or 'machine'} at "
-                                 f"{stop.t / HOUR:.2f} h: {reason}")  # fmt: skip
-    for one in waste:
-        policy = _policy(one, life)
-        left = one.end - (one.start + _perfect_wait(policy, one, life))
-        if left > 0:
-            verdict.perfect_usd += left / HOUR * USD_PER_HOUR
-            verdict.ended_usd += min(left, _ended(one, played)) / HOUR * USD_PER_HOUR
+            verdict.wrong.append(f"seed {life.seed} ({life.machine.name}): {stop.policy} {stop.how} of "
+                                 f"{stop.subject or 'machine'} at {stop.t / HOUR:.2f} h: {reason}")  # fmt: skip
+    if life.price is None:
+        return verdict
+    for one in wasted:
+        perfect_t = one.start + _perfect_wait(one, played)
+        if perfect_t < one.end:
+            verdict.perfect_usd += dollars(life.price, perfect_t, one.end)
+            verdict.ended_usd += dollars(life.price, max(perfect_t, _ended_t(one, played)), one.end)
     return verdict
 
 
-def _perfect_wait(policy: str, waste: Waste, life: Life) -> float:
-    """A training that does not stop when it is asked is given its time by a perfect guard too."""
-    obeys = policy != "budget" or life.at(waste.start).obeys
-    return PERFECT[policy] + (0.0 if obeys else CHECKPOINT_WAIT)
+def _perfect_wait(one: Waste, played: Simulated) -> float:
+    """How long after its beginning a guard that knows everything would end it: its wait, and that of its ladder."""
+    price = played.life.price or FREE
+    began = one.start + (STALL_SECONDS if one.policy == "hung-run" else 0.0)
+    held = reached(price, began, FROM_USD[one.policy], FOR[one.policy])
+    more = CHECKPOINT_WAIT if one.policy == "budget" and one.subject not in played.life.obeys else 0.0
+    return held + LADDER[one.policy] + more - one.start
 
 
-def _policy(waste: Waste, life: Life) -> str:
-    if not waste.subject:
-        return "forgotten-machine"
-    return "budget" if life.at((waste.start + waste.end) / 2).kind == "budget" else "hung-run"
-
-
-def _wrong(stop: Stop, waste: list[Waste], life: Life) -> str:
+def _wrong(stop: Stop, wasted: list[Waste], played: Simulated) -> str:
     """Why a stop was wrong; empty where it was right."""
-    mine = [w for w in waste if w.subject == stop.subject and w.start <= stop.t < w.end + 2 * BEAT_SECONDS]
+    life = played.life
+    mine = [w for w in wasted if w.subject == stop.subject and w.start <= stop.t < w.end + SLACK]
     if not mine:
-        return f"there was {life.at(stop.t).kind}"
-    if _policy(mine[0], life) != stop.policy:
-        return f"that is {_policy(mine[0], life)}"
-    held = stop.t - mine[0].start
-    return "" if held >= WAITS[stop.policy] - 2 * BEAT_SECONDS else f"it had held for {held / 60:.1f} min"
+        kinds = sorted({one.kind for one in life.over(stop.t)})
+        return f"nothing was paid for nothing; {', '.join(kinds) or 'no overlay'}"
+    if all(one.policy != stop.policy for one in mine):
+        return f"that is {mine[0].policy}"
+    attempt = alive(life, stop.subject, stop.t)
+    # It is known to save from a beat after it began until it has said that it trains again.
+    hard = stop.how in ("now", "command") and attempt is not None and stop.t < attempt.hangs_at
+    if hard and attempt is not None and all(life.saves(attempt, stop.t - n * BEAT_SECONDS) for n in (0, 1)):
+        return "it was writing a checkpoint"
+    held = max(stop.t - one.start for one in mine if one.policy == stop.policy)
+    return "" if held >= FOR[stop.policy] - SLACK else f"it had held for {held / 60:.1f} min"
 
 
-def _ended(waste: Waste, played: Simulated) -> float:
-    """Seconds of ``waste`` that are no longer paid."""
-    times = [stop.t for stop in played.stops if stop.subject == waste.subject and waste.start <= stop.t < waste.end]
-    if waste.subject:  # a request that is not obeyed ends nothing
-        obeyed = waste.subject in played.ended
-        commands = [s.t for s in played.stops if s.subject == waste.subject and s.how == "command"]
-        times = (commands or times) if obeyed else []
-    return waste.end - min(times) if times else 0.0
+def _ended_t(one: Waste, played: Simulated) -> float:
+    """From when on ``one`` was no longer paid; its end where nothing ended it."""
+    if not one.subject:
+        return next((start for start, end in played.off if start < one.end and end > one.start), one.end)
+    times = (t for (run, _), t in played.ended.items() if run == one.subject and one.start <= t < one.end)
+    return min(times, default=one.end)

@@ -19,7 +19,7 @@ PROGRESS = (
     "run_epoch", "run_epochs_total", "run_useful_epochs", "run_lost_epochs_total", "run_epochs_planned",
     "run_steps_total", "run_samples_total", "run_tokens_total", "run_epoch_seconds_sum", "run_epoch_seconds_count",
     "run_phase_seconds_total", "run_last_epoch_seconds", "run_current_epoch_seconds", "run_start_epoch",
-    "run_epoch_cost_usd_count",
+    "run_epoch_cost_usd_count", "run_attempt_timestamp_seconds",
 )  # fmt: skip
 EVERYWHERE = (
     "run_seconds_total", "run_state_seconds_total", "run_state_cost_usd_total", "run_cost_usd_total",
@@ -359,3 +359,36 @@ def test_a_process_that_has_come_in_the_place_of_a_dead_one_began_when_that_one_
     ]  # fmt: skip
     beside = [said(gone, 9, "a"), said(start, 5, "b"), said(progress, 6, "a")]  # which was alive after that start
     assert [(e.kind.value, e.t) for e in in_order(beside)] == [("start", 5), ("progress", 6), ("gone", 9)]
+
+
+def test_where_a_training_finished_is_said_and_what_comes_after_counts_on_from_there(
+    world: World, agent: Callable[..., Driven]
+) -> None:
+    it = agent()
+    whole_epochs(it, "first.jsonl", 0, 2)
+    it.app.beat.tick()
+    assert it.value("run_finished_epochs", run="r") is None
+    world.say("end", file="first.jsonl", status="finished")
+    it.app.beat.tick()
+    assert it.value("run_finished_epochs", run="r") == 2
+    assert it.value("run_finished_timestamp_seconds", run="r") == pytest.approx(world.wall)
+    assert it.value("run_before_epochs", run="r") is None
+    began = world.wall + 10
+    it.run(10.0)
+    whole_epochs(it, "second.jsonl", 0, 1)
+    it.app.beat.tick()
+    assert it.value("run_before_epochs", run="r") == 2
+    assert it.value("run_attempt_timestamp_seconds", run="r") == pytest.approx(began, abs=1)
+    assert it.value("run_epoch", run="r") == 3
+
+
+def test_epochs_that_rank_zero_ended_elsewhere_are_not_counted_here_when_it_comes(agent: Callable[..., Driven]) -> None:
+    it = agent()
+    whole_epochs(it, "a.jsonl", 0, 2, rank=1, world=2)
+    it.world.say("end", file="a.jsonl", status="preempted")
+    it.run(1)
+    whole_epochs(it, "b.jsonl", 2, 4, rank=0, world=1)
+    assert it.value("run_epoch_seconds_count", run="r") == 2
+    assert it.value("run_epoch_seconds_sum", run="r") == 20
+    assert it.value("run_epoch_cost_usd_count", run="r") == 2
+    assert it.value("run_epochs_total", run="r") == 2

@@ -158,7 +158,7 @@ def test_work_that_the_machine_before_had_done_is_replay_where_a_store_knows_it(
     stored(store, agent, own=0.1, other=2.0)
     theirs = {**mine(agent), "epochcost_machine": "n2-00000002", "part": "p2"}
     beside = {**theirs, "epochcost_machine": "n3-00000003"}
-    name = {"__name__": "part:epochcost_position:kept"}
+    name = {"__name__": "part:epochcost_training_epochs:now"}
     store.figures += [
         ({**name, **theirs}, 2.5), ({**name, **beside}, 9.0), ({**name, **mine(agent)}, 2.0),
         ({"__name__": "part:epochcost_active:now", **beside}, 1.0),
@@ -171,6 +171,27 @@ def test_work_that_the_machine_before_had_done_is_replay_where_a_store_knows_it(
     agent.run(1.0)
     replay, useful = (agent.value("run_state_seconds_total", run="r", state=state) for state in ("replay", "useful"))
     assert (replay, useful) == (pytest.approx(240, abs=11), pytest.approx(301, abs=11))
+    agent.close()
+
+
+def test_a_training_that_begins_anew_here_after_it_finished_elsewhere_does_nothing_again(
+    world: World, store: PromqlServer
+) -> None:
+    agent = agent_of(world, store)
+    agent.ask_price()
+    world.say("start", epochs=10)
+    agent.run(1.0)
+    stored(store, agent, own=0.1, other=2.0)
+    theirs = {**mine(agent), "epochcost_machine": "n2-00000002", "part": "p2"}
+    # As the rules have it: the part of the training that is over has no position in the one that runs.
+    store.figures += [({"__name__": "part:epochcost_finished_timestamp_seconds:kept", **theirs}, world.wall - 60)]
+    assert agent.app.store is not None
+    assert agent.app.store.ask()
+    for tenth in range(1, 11):
+        agent.run(60.0, every=5.0)
+        world.say("progress", epoch=tenth / 10, step=tenth)
+    agent.run(1.0)
+    assert agent.value("run_state_seconds_total", run="r", state="replay") in (None, 0)
     agent.close()
 
 

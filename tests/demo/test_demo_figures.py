@@ -272,7 +272,7 @@ ELSEWHERE = {
     "run/What it did": "as node/What the machine and each GPU did: the same states",
     "run/Speed/C": "the demo's trainings count no tokens: tests/grafana",
     "node/GPUs by owner": "as node/Owners, which are below",
-    "fleet/Guard": "the demo's agents have no policy: tests/guard, and tests/grafana over a simulated fleet",
+    "fleet/Guard": "test_demo_guard.py, and tests/grafana over a simulated fleet",
     "health/Every agent": "the cost of a scrape is the machine's that runs the test",
     "health/Events refused": "tests/grafana: the demo's trainings write no wrong line",
     "health/Sources of prices/C": "the time of an attempt is the machine's that runs the test",

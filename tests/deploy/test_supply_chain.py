@@ -117,6 +117,35 @@ def test_a_release_is_audited_and_takes_nothing_that_has_only_a_tag():
     assert commands.index("scripts.pin --check") < commands.index("python -m build")
 
 
+def test_everything_that_is_released_is_signed_by_the_workflow_itself_and_says_how_it_was_built():
+    jobs = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())["jobs"]
+    build, image = jobs["build"], jobs["image"]
+    for job in (build, image):
+        assert job["permissions"]["id-token"] == "write"
+        used = [step.get("uses", "").partition("@")[0] for step in job["steps"]]
+        assert {"sigstore/cosign-installer", "actions/attest-build-provenance"} <= set(used)
+    commands = [step.get("run", "") for step in build["steps"]]
+    signs = next(at for at, run in enumerate(commands) if "cosign sign-blob --yes" in run)
+    makes = [
+        at
+        for at, run in enumerate(commands)
+        if re.search(r"python -m build|helm package|scripts/package|-o dist/", run)
+    ]
+    assert len(makes) == 4, "wheel and sdist, SBOM, chart, deb and rpm: before the list of digests is made and signed"
+    assert max(makes) < signs
+    (push,) = (step for step in image["steps"] if "build-push" in step.get("uses", ""))
+    assert push["with"]["platforms"] == "linux/amd64,linux/arm64"
+    assert push["with"]["sbom"] is True
+    assert push["with"]["provenance"] == "mode=max"
+    assert 'cosign sign --yes "$IMAGE@$DIGEST"' in [step.get("run") for step in image["steps"]], (
+        "by digest, never by tag"
+    )
+    assert "key" not in "".join(commands).lower().replace("no key", "")
+    verified = (ROOT / "SECURITY.md").read_text()
+    for word in ("cosign verify-blob", "cosign verify ", "gh attestation verify", "release.yml@refs/tags/v"):
+        assert word in verified
+
+
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_a_workflow_may_write_only_where_it_says_so(path: Path):
     document = yaml.safe_load(path.read_text())

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from tests.agent.test_agent_process import AgentProcess
 from tests.frameworks.real import launch
+from tests.frameworks.test_fastai import PROGRAM as FASTAI
 from tests.frameworks.test_huggingface import PROGRAM as HUGGINGFACE
 from tests.frameworks.test_keras import PROGRAM as KERAS
 from tests.frameworks.test_lightning import PROGRAM as LIGHTNING
+from tests.frameworks.test_ultralytics import PROGRAM as ULTRALYTICS
 from tests.training.programs import PACKAGE, events
 
 POLICY = """
@@ -34,9 +36,9 @@ def agent(tmp_path: Path) -> Iterator[AgentProcess]:
     started.end(signal.SIGKILL)
 
 
-def stopped(agent: AgentProcess, code: str, directory: Path, options: str) -> float:
+def stopped(agent: AgentProcess, code: str, directory: Path, options: str, **more: str) -> float:
     """Run ``code`` to its end, which must be that of the policy; the epoch that it had reached."""
-    launch(code, directory, options, EPOCHCOST_DIR=str(agent.events))
+    launch(code, directory, options, EPOCHCOST_DIR=str(agent.events), **more)
     end = events(agent.events)[-1]
     assert (end["ev"], end["status"], end["stopped"]) == ("end", "preempted", "budget")
     assert 0 < end["epoch"] < 9000
@@ -80,3 +82,84 @@ def test_keras_stops_at_the_end_of_its_epoch_with_its_checkpoint_on_disk(tmp_pat
     reached = stopped(agent, program, tmp_path, '{"fits": [{"epochs": 9000}]}')
     assert reached == int(reached)
     assert (tmp_path / "net.keras").exists()
+
+
+def test_fastai_stops_at_the_end_of_its_epoch(tmp_path: Path, agent: AgentProcess) -> None:
+    pytest.importorskip("fastai")
+    program = FASTAI.replace('fastai_callback("net")', f"fastai_callback({TOLD})")
+    assert program != FASTAI
+    reached = stopped(agent, program, tmp_path, '{"fits": [{"n_epoch": 9000}]}')
+    assert reached == int(reached)
+
+
+def test_ultralytics_stops_at_the_end_of_its_epoch_with_its_checkpoint_on_disk(
+    tmp_path: Path, agent: AgentProcess
+) -> None:
+    pytest.importorskip("ultralytics")
+    program = ULTRALYTICS.replace('(model, "noise")', f"(model, {TOLD})").replace("epochs=3", "epochs=9000")
+    assert program.count("9000") == 1
+    assert "budget_usd" in program
+    reached = stopped(agent, program, tmp_path, "", YOLO_OFFLINE="true", YOLO_CONFIG_DIR=str(tmp_path))
+    assert reached == int(reached)
+    assert (tmp_path / "out/weights/last.pt").exists()
+
+
+IN_THEIR_OWN_WAY = {
+    "ignite": """
+        import torch, time, epochcost
+        from ignite.engine import Engine, Events
+        net = torch.nn.Linear(4, 1)
+        def train_step(engine, batch):
+            time.sleep(0.02), net(batch).mean().backward()
+        trainer = Engine(train_step)
+        with epochcost.run(TOLD, epochs=9000) as run:
+            @trainer.on(Events.EPOCH_COMPLETED)
+            def ended(engine):
+                epochcost.epoch_end(engine.state.epoch)
+                if run.should_stop:
+                    engine.terminate()
+            trainer.run(torch.rand(20, 4).split(4), max_epochs=9000)
+        """,
+    "skorch": """
+        import time, torch, epochcost
+        from skorch import NeuralNetRegressor
+        from skorch.callbacks import Callback
+        class Ends(Callback):
+            def on_epoch_end(self, net, **more):
+                time.sleep(0.1), epochcost.epoch_end()
+                if run.should_stop:
+                    raise KeyboardInterrupt  # as skorch's own documentation stops a fit
+        with epochcost.run(TOLD, epochs=9000) as run:
+            NeuralNetRegressor(torch.nn.Linear(4, 1), max_epochs=9000, verbose=0, callbacks=[Ends()]).fit(
+                torch.rand(40, 4), torch.rand(40, 1))
+        """,
+    "xgboost": """
+        import numpy, time, xgboost, epochcost
+        class Rounds(xgboost.callback.TrainingCallback):
+            def after_iteration(self, model, epoch, evals_log):
+                time.sleep(0.1), epochcost.epoch_end(epoch + 1)
+                return bool(run.should_stop)
+        with epochcost.run(TOLD, epochs=9000) as run:
+            data = xgboost.DMatrix(numpy.random.rand(40, 4), numpy.random.rand(40))
+            xgboost.train({"max_depth": 2}, data, num_boost_round=9000, callbacks=[Rounds()])
+        """,
+    "lightgbm": """
+        import numpy, time, lightgbm, epochcost
+        def rounds(env):
+            time.sleep(0.1), epochcost.epoch_end(env.iteration + 1)
+            if run.should_stop:
+                raise lightgbm.callback.EarlyStopException(env.iteration, [])
+        with epochcost.run(TOLD, epochs=9000) as run:
+            data = lightgbm.Dataset(numpy.random.rand(200, 4), numpy.random.rand(200))
+            lightgbm.train({"verbose": -1}, data, num_boost_round=9000, callbacks=[rounds])
+        """,
+}
+
+
+@pytest.mark.parametrize("name", IN_THEIR_OWN_WAY)
+def test_a_framework_without_a_callback_of_ours_stops_in_its_own_way(
+    tmp_path: Path, agent: AgentProcess, name: str
+) -> None:
+    pytest.importorskip(name)
+    reached = stopped(agent, IN_THEIR_OWN_WAY[name].replace("TOLD", TOLD), tmp_path, "")
+    assert reached == int(reached)

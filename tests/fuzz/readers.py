@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests.fuzz.guard_readers import GUARD_READERS
 from tests.fuzz.machine_readers import MACHINE_READERS
 from tests.fuzz.price_readers import PRICE_READERS
 from tests.fuzz.reader import Reader
@@ -235,6 +236,7 @@ READERS: Mapping[str, Reader] = {
     "dollars for a training": Reader(_figures, WRONG, (b'{"v":1,"cost_usd":1.5,"states":{"useful":2}}',)),
     "address": Reader(_url, (InvalidRequestError,), (b"http://a.example:80/b?c=d", b"https://[::1]:1/%2F")),
     "name": Reader(_names, (), (b"=cmd", "a\u202eb".encode(), b"localhost:80")),
+    **GUARD_READERS,
     **MACHINE_READERS,
     **PRICE_READERS,
 }

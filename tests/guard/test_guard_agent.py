@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -212,6 +214,28 @@ def test_without_a_policy_there_is_no_thread_and_no_metric(world: World) -> None
     assert not [name for name, _ in it.scrape() if "guard" in name]
     assert not {name for name in {t.name for t in threading.enumerate()} - before if "guard" in name}
     it.close()
+
+
+def test_without_a_policy_nothing_of_it_is_loaded(tmp_path: Path) -> None:
+    program = """
+import sys, threading
+from pathlib import Path
+from tests.agent.driven import Driven, World
+it = Driven(World(Path(sys.argv[1])), price__usd_per_hour="36")
+it.world.say("start", run="r", epochs=3)
+it.run(30)
+it.scrape()
+it.save()
+print([name for name in sys.modules if name.startswith("epochcost.guard.") or name.endswith((".guarding", "yaml"))])
+print([t.name for t in threading.enumerate() if "guard" in t.name])
+it.close()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout.splitlines()) == (0, ["[]", "[]"]), done.stderr
 
 
 def post(it: Driven, body: object, **headers: str) -> tuple[int, str]:

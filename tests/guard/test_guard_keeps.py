@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,10 +13,19 @@ from tests.guard.seen import T0
 
 from epochcost.guard.conditions import Finding
 from epochcost.guard.decisions import Notice
-from epochcost.guard.keep_files import KeepFileError, KeepFiles, present, wish_of
-from epochcost.guard.keeps import KeepBook
+from epochcost.guard.keep_files import (
+    MOST_CHANGES,
+    NAMES_PER_USER,
+    KeepFileError,
+    KeepFiles,
+    OwnPlace,
+    present,
+    wish_of,
+)
+from epochcost.guard.keeps import MAX_KEEPS, KeepBook
 from epochcost.guard.observation import Person
 from epochcost.guard.policy import Condition, Webhook
+from epochcost.guard.regulars import MAX_USERS
 from epochcost.guard.webhook import Sender
 
 SOMEBODY, ANOTHER = 65534, 65533
@@ -74,6 +85,76 @@ def test_a_long_wish_is_as_long_as_the_policy_allows_and_an_old_one_is_over(tmp_
     file.unlink()
     files.look(book, [os.geteuid()], T0 + 10, T0 + 10)
     assert book.keeps == {}
+
+
+class Place:
+    """A directory of one user's own, as the platform gave it to him."""
+
+    def __init__(self, path: Path, uid: int) -> None:
+        self.path = path
+        self.own = OwnPlace(str(path), self.opened, lambda _found, _name: uid, "whoever has it")
+
+    @contextmanager
+    def opened(self) -> Iterator[int]:
+        fd = os.open(self.path, os.O_RDONLY)
+        yield fd
+        os.close(fd)
+
+
+def test_in_a_directory_of_his_own_a_keep_is_the_users_whoevers_file_it_is(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    put(home, "keep", "4h a pod's root", os.geteuid())
+    book, files = KeepBook(), KeepFiles(tmp_path, 86400.0)
+    place = Place(home, SOMEBODY)
+    for _ in range(2):
+        files.look(book, (), T0, T0, [place.own])
+    (keep,) = book.keeps.values()
+    assert (keep.uid, keep.why, keep.by, keep.until_t) == (SOMEBODY, "a pod's root", "whoever has it", T0 + 4 * 3600)
+    assert keep.holds(Finding("", Condition.VACANT, 1.0, (), (Person(SOMEBODY),)))
+    assert not keep.holds(Finding("", Condition.VACANT, 1.0, (), (Person(ANOTHER),)))
+    (home / "keep").unlink()
+    files.look(book, (), T0, T0, [place.own])
+    assert book.keeps == {}
+
+
+def test_a_directory_that_cannot_be_seen_now_leaves_its_keep_as_it_was(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    put(home, "keep", "4h", os.geteuid())
+    book, files = KeepBook(), KeepFiles(tmp_path, 86400.0)
+
+    @contextmanager
+    def shut() -> Iterator[int]:
+        raise PermissionError(13, "Permission denied")
+        yield 0
+
+    files.look(book, (), T0, T0, [Place(home, SOMEBODY).own])
+    files.look(book, (), T0, T0, [OwnPlace(str(home), shut, lambda _found, _name: SOMEBODY, "whoever has it")])
+    assert len(book.keeps) == 1
+    assert files.problems == {f"{home}/keep": "Permission denied"}
+    files.look(book, (), T0, T0, [])
+    assert book.keeps == {}
+
+
+def test_who_says_something_else_all_the_time_is_not_heard_and_what_he_said_before_stands(tmp_path: Path) -> None:
+    me = os.geteuid()
+    book, files = KeepBook(), KeepFiles(tmp_path, 86400.0)
+    said = set()
+    for n in range(100):  # each would be a line of the log and a series
+        file = put(tmp_path, f"keep.{me}", f"4h why {n}", me)
+        os.utime(file, (T0 + n, T0 + n))
+        files.look(book, [me], T0 + 10 * n, T0 + 10 * n)
+        said |= {keep.why for keep in book.keeps.values()}
+    assert len(said) == MOST_CHANGES
+    assert len(book.keeps) == 1
+    assert "20 times in an hour" in files.problems[f"keep.{me}"]
+    files.look(book, [me], T0 + 4600, T0 + 4600)
+    assert [keep.why for keep in book.keeps.values()] == ["why 99"]
+
+
+def test_all_users_together_have_no_more_names_than_there_are_places(tmp_path: Path) -> None:
+    assert MAX_USERS * NAMES_PER_USER < MAX_KEEPS
 
 
 @pytest.mark.parametrize("text", ["", "four hours", "4h2", "-4h", "1e9h", "0h", "31d"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -232,3 +233,48 @@ def test_an_attempt_that_says_with_its_phase_where_it_goes_on_loses_no_step() ->
     ]
     tell(it, 40, [*first, *again], gpus(1.0))
     assert epochs(it).steps.executed == 19
+
+
+def over(it: Ledger) -> tuple[float, float] | None:
+    """How far the newest training had come that finished here, and when (s)."""
+    found = it.runs[RunId("r")].finished
+    return None if found is None else (found.position, found.t - T0)
+
+
+@pytest.mark.parametrize("status", ["failed", "preempted"])
+def test_a_training_is_over_where_it_finished_and_not_where_it_was_cut_short(status: str) -> None:
+    assert over(story(*attempt(0, 0, 3, "finished"))) == (3, 30)
+    assert over(story(*attempt(0, 0, 3, status))) is None
+    both = story(*attempt(0, 0, 3, "finished"), *attempt(40, 0, 2, status))
+    assert over(both) == (3, 30)
+    assert epochs(both).before_this_training == 3
+
+
+def test_a_training_is_over_once_all_its_processes_are_and_where_rank_0_was() -> None:
+    said: dict[str, Any] = {"world": 2, "nodes": 1}
+    ranks = [event("start", 0, writer=f"{rank}", rank=rank, **said) for rank in (0, 1)]
+    told = [*ranks, event("phase", 1, writer="0", **TRAIN), event("epoch_end", 11, writer="0", epoch=1)]
+    ends = [event("end", 12 + rank, writer=f"{rank}", status="finished") for rank in (0, 1)]
+    assert over(story(*told, ends[0])) is None
+    assert over(story(*told, *ends)) == (1, 13)
+    elsewhere = [event("start", 0, rank=1, **said), event("phase", 1, **TRAIN), event("epoch_end", 11, epoch=1)]
+    assert over(story(*elsewhere, event("end", 12, status="finished"))) is None
+
+
+def test_that_a_training_is_over_outlives_the_agent() -> None:
+    it = story(*attempt(0, 0, 3, "finished"))
+    state = json.loads(json.dumps(it.state()))
+    assert over(Ledger.restored(state)) == (3, 30)
+    del state["runs"]["r"]["finished"]  # as an agent of some days ago wrote it
+    assert over(Ledger.restored(state)) is None
+
+
+def test_what_others_had_reached_before_a_training_finished_here_is_of_no_account_after() -> None:
+    it = story(*attempt(0, 0, 3, "finished"), event("start", 40, writer="b"), until=41)
+    part = it.runs[RunId("r")].part
+    for knows, reached in ((None, 0), (T0 + 10, 0), (T0 + 30, 2)):
+        it.reached_elsewhere(RunId("r"), part, 2.0, knows)
+        assert epochs(it).elsewhere == reached
+    rest = [event("phase", 41, writer="b", **TRAIN), event("progress", 42, writer="b", epoch=0.1, step=1)]
+    tell(it, 61, rest, gpus(1.0))
+    assert seconds(it)[State.REPLAY] == pytest.approx(20)

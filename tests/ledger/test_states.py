@@ -60,8 +60,8 @@ def test_what_another_machine_had_done_already_is_done_again_here() -> None:
     it = ledger()
     tell(it, 5, [event("start", 0), event("resume", 5, phase="train", epoch=7)], gpus(1.0))
     part = it.runs[RunId("r")].part
+    it.reached_elsewhere(RunId("r"), part, 9.1)  # by one that then turned out to train beside this machine
     it.reached_elsewhere(RunId("r"), part, 7.5)
-    it.reached_elsewhere(RunId("r"), part, 7.1)
     it.reached_elsewhere(RunId("r"), "another", 9)
     it.reached_elsewhere(RunId("unheard of"), part, 9)
     tell(it, 30, [event("progress", 5 + n, epoch=7 + n / 20, step=n) for n in range(1, 26)], gpus(1.0))

@@ -25,6 +25,8 @@ def told() -> Ledger:
         event("epoch_end", 20, "a", epoch=1, step=5), event("progress", 30, "a", epoch=2.0),
         event("start", 25, "b", gpus=("0",)), event("end", 60, "b", status="failed"),
         event("start", 70, "b", gpus=("0",), writer="b2"),
+        event("start", 80, "c"), event("phase", 81, "c", phase="train", epoch=0), event("epoch_end", 85, "c", epoch=1),
+        event("end", 90, "c", status="finished"),
     ]  # fmt: skip
     tell(it, 150, events, gpus(0.9, 0.1))
     it.unsettled.settle(T0 + 100)

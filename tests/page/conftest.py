@@ -10,6 +10,7 @@ from tests.page import snapshots
 from tests.waiting import wait_for
 
 from epochcost.agent.live_page import page_routes
+from epochcost.agent.recent_hour import RecentHour
 from epochcost.agent.snapshot import Snapshot
 from epochcost.serve import Response, Route, Server, text
 
@@ -21,12 +22,14 @@ class Page:
         self.driver = driver
         self.snapshot: Snapshot | None = snapshots.one_gpu()
         self.failing = False
+        self.recent: RecentHour | None = None
+        self.grafana = ""
         self.server = Server(("127.0.0.1", 0), {**page_routes(lambda: self.snapshot), "/v1/live": self._live})
 
     def _live(self, request) -> Response:
         if self.failing:
             return text(503, "told to fail")
-        route: Route = page_routes(lambda: self.snapshot)["/v1/live"]
+        route: Route = page_routes(lambda: self.snapshot, self.recent, self.grafana)["/v1/live"]
         return route(request)
 
     def open(self, snapshot: Snapshot | None, width: int = 1100, scheme: str = "light") -> None:

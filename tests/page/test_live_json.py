@@ -14,12 +14,13 @@ from epochcost.serve import Request
 
 NODE_KEYS = (
     "node provider region zone instance_type purchase_option gpus driver_version boot_ts price_usd_per_hour "
-    "on_demand_usd_per_hour price_source price_ts cost_usd seconds unpriced_seconds states cpu_utilization_ratio "
+    "on_demand_usd_per_hour spot_usd_per_hour price_source price_ts cost_usd seconds unpriced_seconds states "
+    "cpu_utilization_ratio "
     "memory_used_bytes memory_total_bytes power_watts"
 )
 GPU_KEYS = (
     "gpu uuid model readable utilization_ratio memory_used_bytes memory_total_bytes power_watts "
-    "temperature_celsius state"
+    "temperature_celsius state owners processes"
 )
 RUN_KEYS = (
     "run experiment team owner_user launcher launcher_job "
@@ -29,6 +30,7 @@ RUN_KEYS = (
     "current_epoch_seconds current_epoch_cost_usd mean_epoch_cost_usd mean_epoch_seconds projected_cost_usd "
     "projected_from_part eta_seconds memory_peak_bytes budget_usd nodes world states history scope part machines"
     " missing machine_cost_usd machine_mean_epoch_cost_usd"
+    " steps_per_second samples_per_second tokens_per_second reported others"
 )
 
 
@@ -39,7 +41,10 @@ RUN_KEYS = (
 )
 def test_the_json_has_exactly_the_published_keys(snapshot):
     live = live_json(snapshot)
-    assert set(live) == {"v", "t", "version", "simulated", "node", "gpus", "runs", "problems", "guard"}
+    assert set(live) == {
+        "v", "t", "version", "simulated", "node", "machine", "grafana", "advice", "recent", "gpus", "runs", "problems",
+        "guard", "terms",
+    }  # fmt: skip
     assert set(live["node"]) == set(NODE_KEYS.split())
     assert all(set(gpu) == set(GPU_KEYS.split()) for gpu in live["gpus"])
     assert all(set(run) == set(RUN_KEYS.split()) for run in live["runs"])

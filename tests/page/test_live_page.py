@@ -8,10 +8,11 @@ import pytest
 from tests.page import snapshots
 from tests.waiting import wait_for
 
-from epochcost.agent.snapshot import CountedProgress, RunView, StoredRun
+from epochcost.agent.recent_hour import RecentHour
+from epochcost.agent.snapshot import CountedProgress, NodeTerms, RunView, Snapshot, StoredRun
 from epochcost.guard.decisions import GuardView, Waiting
 from epochcost.guard.keeps import Keep
-from epochcost.model import RunId, RunState
+from epochcost.model import GpuOwner, RunId, RunState, State
 from epochcost.palette import PALETTE, SHOWN_AS
 
 pytestmark = pytest.mark.browser
@@ -43,7 +44,8 @@ def test_the_reference_run_is_there_with_its_figures(page):
         assert figure in shown
     assert page.text("#node").startswith("trainer-1 p2.xlarge · on demand aws · us-east-1a")
     assert "$0.90/h source: listed, confirmed 7 years ago" in page.text("#node")
-    assert "$0.2925" in page.text("#waste")
+    assert page.text("#waste") == "$0.2600"
+    assert page.text("#wasteshare") == "47 % of the bill, without 2 min 10 s before the agent's start"
     assert page.text("#simulated") == ""
 
 
@@ -84,8 +86,12 @@ def test_runs_come_and_go(page):
     wait_for(lambda: page.texts("article.run h3") == ["char-lm-20231114"], what="the run's card")
     assert page.text("#norun") == ""
     page.snapshot = later(snapshots.eight_gpus(), 2)
-    wait_for(lambda: len(page.texts("article.run")) == 3, what="three cards")
-    assert page.texts("article.run h3")[-1] == "smoke-test"  # what has ended comes last
+    wait_for(lambda: len(page.texts("#runs > :not([hidden])")) == 3, what="three cards")
+    last = "#runs > details.ended:last-of-type"  # what has ended comes last, folded
+    assert page.text(last).startswith("smoke-test failed $0.00031 · 7 minutes ago")
+    assert "for the whole run" not in page.text(last)
+    page.run("document.querySelector(arguments[0] + ' > summary').click()", last)
+    wait_for(lambda: "for the whole run" in page.text(last), what="the ended run unfolded")
     page.snapshot = later(snapshots.cpu_only(), 3)
     wait_for(lambda: page.texts("article.run") == [], what="no cards")
 
@@ -197,7 +203,7 @@ def test_many_gpus_use_the_width_of_the_page_and_one_stands_beside_its_run(page)
 
 
 def test_many_runs_stand_beside_each_other_where_there_is_room(page):
-    lefts = "return new Set([...document.querySelectorAll('article.run')].map((e) => e.offsetLeft)).size"
+    lefts = "return new Set([...document.querySelectorAll('#runs > :not([hidden])')].map((e) => e.offsetLeft)).size"
     page.open(snapshots.sweep(), 1600)
     assert page.run(lefts) == 2
     page.open(snapshots.sweep(), 390)
@@ -207,10 +213,10 @@ def test_many_runs_stand_beside_each_other_where_there_is_room(page):
 def test_a_gpu_that_does_not_say_how_busy_it_is_says_so_and_stays_in_line(page):
     page.open(snapshots.slices(), 390)
     rows = [row.replace("\n", " ") for row in page.texts("#gpus > li")]
-    assert rows[0].startswith("0:0 busy 70 % memory 8.2/9.8 GiB useful")
+    assert rows[0].startswith("0:0 busy 70 % memory 8.2/9.8 GiB training")
     heights = page.run("return [...document.querySelectorAll('#gpus .index:not(:empty)')].map((e) => e.offsetHeight)")
     assert max(heights) < 30, "an index on two lines"
-    assert rows[1].startswith("0:1 busy unknown memory 8.2/9.8 GiB useful")
+    assert rows[1].startswith("0:1 busy unknown memory 8.2/9.8 GiB a run is on it")
     assert (
         page.run("return new Set([...document.querySelectorAll('#gpus .memory')].map((e) => e.offsetLeft)).size") == 1
     )
@@ -243,7 +249,7 @@ def test_a_preemption_is_louder_than_any_other_problem(page):
 def test_the_state_of_a_run_has_its_colour_and_its_word(page):
     page.open(snapshots.sweep())
     shown = page.run(
-        "return [...document.querySelectorAll('.badge')].map((e) => "
+        "return [...document.querySelectorAll('.badge')].filter((e) => e.getClientRects().length).map((e) => "
         "[e.innerText.trim(), getComputedStyle(e.querySelector('.dot')).backgroundColor])"
     )
     assert {word for word, _ in shown} == {state.value for state in RunState}
@@ -310,7 +316,7 @@ def test_eight_gpus_each_with_its_state_and_an_unreadable_one_without_figures(pa
     page.open(snapshots.eight_gpus())
     rows = [row.replace("\n", " ") for row in page.texts("#gpus > li")]
     assert len(rows) == 9
-    assert rows[0].startswith("0 busy 94 % memory 71.2/80 GiB useful 64 °C")
+    assert rows[0].startswith("0 busy 94 % memory 71.2/80 GiB training 64 °C")
     assert rows[5].startswith("5 busy 100 % memory 40.2/80 GiB stalled")
     assert rows[7] == "7 cannot be read"
     assert rows[8].startswith("CPU 61 % memory 0.8/2 TiB")
@@ -355,7 +361,7 @@ def test_an_ended_run_shows_what_it_cost_in_all(page, state):
     ended = replace(snapshots.ended_run(), state=state)
     page.open(snapshots.cpu_only((ended,)))
     shown = run_text(page)
-    assert f"smoke-test {state.value}" in shown
+    assert page.text("details.ended > summary") == f"smoke-test {state.value} $0.00031 · 7 minutes ago"
     assert "$0.00031 for the whole run" in shown
     assert "Time left" not in shown
     assert "ended 7 minutes ago" in shown
@@ -451,3 +457,86 @@ def test_what_the_guard_waits_for_and_who_keeps_what_is_said_in_words(page) -> N
         "guard: user 1001 keeps what is theirs for 60 min more: <b>debugging</b>",
     ]
     assert page.text("#keep") == ""
+
+
+def busy_hour(snapshot: Snapshot) -> RecentHour:
+    """An hour in which utilisation, power and dollars moved."""
+    recent = RecentHour()
+    for k in range(121):
+        t = snapshot.t - 3600 + 30 * k
+        share = 0.5 + 0.4 * (k % 20) / 20
+        gpus = tuple(
+            replace(g, sample=replace(g.sample, utilization_ratio=share), utilization_seconds=share * 30 * k)
+            for g in snapshot.gpus
+        )
+        spent = snapshots.totals(snapshot.node.price_usd_per_hour, useful=30 * k * share, idle=30 * k * (1 - share))
+        node = replace(snapshot.node, totals=spent, power_watts=300 + 200 * share)
+        runs = tuple(replace(run, steps=50 * k, samples=3200 * k) for run in snapshot.runs if run.ended_ts is None)
+        recent.add(replace(snapshot, t=t, gpus=gpus, node=node, runs=runs))
+    return recent
+
+
+def test_the_last_hour_is_drawn_and_said_aloud(page):
+    page.recent = busy_hour(snapshots.one_gpu())
+    page.open(snapshots.one_gpu())
+    assert page.text("#recenthead") == "Last hour"
+    assert page.run("return document.querySelectorAll('#hour .spark:not([hidden]) path').length") == 5
+    label = page.run("return document.querySelector('#hour svg').getAttribute('aria-label')")
+    assert label == "busy in the last 1 h: lowest 50 %, highest 88 %, last 50 %"
+    assert "$0.9000/h" in page.text("#hour")
+    assert page.run(CROWDED) == []
+
+
+def test_without_an_hour_there_is_no_empty_picture(page):
+    page.open(snapshots.one_gpu())
+    assert page.text("#recent") == ""
+
+
+def test_speed_and_what_a_run_reports_stand_beside_its_dollars(page):
+    page.recent = busy_hour(snapshots.one_gpu())
+    run = snapshots.reference_run(steps=6000, samples=384_000, reported={"loss": 0.31, "val_accuracy": 0.9123})
+    page.open(replace(snapshots.one_gpu(), runs=(run,)))
+    assert "Speed 1.667 steps/s 106.7 samples/s" in run_text(page)
+    assert page.texts(".reported li") == ["loss\n0.31", "val_accuracy\n0.9123"]
+
+
+def test_a_tile_never_says_busy_and_idle_at_once(page):
+    for use, word in ((0.48, "training"), (0.0, "a run is on it, waiting")):
+        page.open(replace(snapshots.one_gpu(), gpus=(snapshots.gpu(0, State.IDLE, use, 4.0, 12.0),)))
+        assert word in page.text("#gpus > li")
+        assert "idle" not in page.text("#gpus > li")
+
+
+def test_a_machine_that_was_up_before_the_agent_is_not_called_wasteful(page):
+    young = replace(
+        snapshots.one_gpu().node, totals=snapshots.totals(0.9, boot=1440, vacant=24), boot_ts=snapshots.NOW - 1464
+    )
+    page.open(replace(snapshots.one_gpu(), node=young, runs=()))
+    assert page.text("#wasteshare") == "too early for a share, without 24 min before the agent's start"
+    assert "98" not in page.text("#node")
+
+
+def test_owners_processes_and_advice_are_in_words(page):
+    owner = GpuOwner("GPU-0000-0", "user", "ada", 1.0, user="ada")
+    spot = replace(snapshots.one_gpu().node, terms=NodeTerms(spot_usd_per_hour=0.3))
+    one = replace(snapshots.one_gpu(), owners=(owner,), processes={"GPU-0000-0": ((4711, 3 * 2**30),)}, node=spot)
+    page.open(one)
+    assert page.text("#gpus .whose") == "ada · process 4711 3.0 GiB"
+    assert page.text("#advice").startswith("Spot machines of this type cost $0.30/h here: $0.60/h less")
+    assert page.text("#spot") == "spot here: $0.30/h"
+
+
+def test_links_lead_to_grafana_and_to_the_other_machines_where_it_is_configured(page):
+    run = replace(snapshots.reference_run(), run=RunId('q"&<x'), stored=StoredRun(1.0, 0.5, 2, others=("b-1234",)))
+    several = replace(snapshots.one_gpu(), runs=(run,), machine="trainer-1-aaaa")
+    page.open(several)
+    assert page.text("#nodelinks") == ""
+    assert page.texts("article.run .links") == ["also on b-1234"]
+    page.grafana = "https://grafana.example/sub"
+    page.open(several)
+    links = page.run("return [...document.querySelectorAll('.links a')].map((a) => a.href)")
+    assert links == [
+        "https://grafana.example/sub/d/epochcost-node?var-machine=trainer-1-aaaa",
+        "https://grafana.example/sub/d/epochcost-run?var-run=q%22%26%3Cx&var-experiment=char-lm",
+        "https://grafana.example/sub/d/epochcost-node?var-machine=b-1234",
+    ]

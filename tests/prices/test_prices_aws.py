@@ -6,6 +6,7 @@ import gc
 import logging
 import math
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from typing import Any
 
 import botocore.utils
@@ -28,7 +29,7 @@ from epochcost.prices.aws import aws_client
 from epochcost.prices.aws.aws_client import KEPT_CLIENTS
 from epochcost.prices.aws.aws_on_demand import AwsOnDemand, parse_facts
 from epochcost.prices.aws.aws_sagemaker import AwsSageMaker
-from epochcost.prices.aws.aws_spot import AwsSpot
+from epochcost.prices.aws.aws_spot import AwsSpot, readable_rows
 from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Want, Wanted
 from epochcost.prices.unpriced import unpriced
 
@@ -418,6 +419,22 @@ def test_a_type_that_does_not_exist_leaves_the_others_alone(aws: AwsPriceServer,
     found = spot_source.fetch(wanted("p2.xlarge", "p2.xlagre"), NOW)
     assert set(by_zone(found)) == {"us-east-1a"}
     assert not found.problems
+
+
+def test_one_row_that_is_no_price_leaves_the_others_alone(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
+    aws.spot_history = [spot("p2.xlarge", "us-east-1a", 0.28, NOW - 60), spot("p2.xlarge", "us-east-1b", "free", NOW)]
+    found = spot_source.fetch(wanted("p2.xlarge"), NOW)
+    assert set(by_zone(found)) == {"us-east-1a"}
+    (problem,) = found.problems
+    assert "a row of us-east-1 is not a price" in problem
+
+
+def test_a_row_without_a_zone_leaves_the_others_alone() -> None:
+    good = {"InstanceType": "t", "ProductDescription": "Linux/UNIX", "SpotPrice": "1.5", "AvailabilityZone": "a",
+            "Timestamp": datetime.fromtimestamp(NOW, timezone.utc)}  # fmt: skip
+    rows, problems = readable_rows([good, {**good, "AvailabilityZone": None}], "us-east-1", ("t",))
+    assert rows == [good]
+    assert "a zone is a name" in problems[0]
 
 
 @pytest.mark.parametrize("usd", ["NaN", "free", ""])

@@ -46,6 +46,8 @@ class Attempt:
     position: float = 0.0
     leaders: Sequence[str] | None = None
     """None: the first machine."""
+    finishes: bool = False
+    """It comes to its goal; what starts later under the run's id is another training."""
 
     def leads(self, machine: Machine) -> bool:
         names = [self.machines[0].name] if self.leaders is None else self.leaders
@@ -73,6 +75,12 @@ class Part:
     share: float = 0.0
     leader: bool = False
     lost: float = 0.0
+    before: float = 0.0
+    """Epochs of earlier trainings: positions count on from there."""
+    over: tuple[float, float] | None = None
+    """Where a training last finished here, and when."""
+    anew: bool = False
+    attempt_t: float = 0.0
     rows: Series = field(default_factory=dict)
 
     def dollars(self) -> float:
@@ -93,12 +101,17 @@ class Part:
         if self.led:
             out |= {
                 "run_epoch": self.position, "run_epochs_total": self.epochs, "run_useful_epochs": self.high,
-                "run_start_epoch": self.start_epoch, "run_epochs_planned": PLANNED, "run_lost_epochs_total": self.lost,
+                "run_start_epoch": self.start_epoch, "run_attempt_timestamp_seconds": self.attempt_t,
+                "run_epochs_planned": self.before + PLANNED, "run_lost_epochs_total": self.lost,
                 "run_epoch_seconds_sum": self.epoch_seconds, "run_epoch_seconds_count": self.epoch_count,
                 "run_steps_total": self.epochs * 100, "run_tokens_total": self.epochs * 1e6,
                 'run_phase_seconds_total|phase="startup"': self.phases["startup"],
                 'run_phase_seconds_total|phase="train"': self.phases["train"],
             }  # fmt: skip
+            if self.before:
+                out["run_before_epochs"] = self.before
+            if self.over:
+                out |= {"run_finished_epochs": self.over[0], "run_finished_timestamp_seconds": self.over[1]}
         return out
 
 
@@ -139,6 +152,20 @@ class Scenario:
                     record(part, minute)
         return list(parts.values())
 
+    def useful(self) -> list[float]:
+        """Of each training under the id, from where it began to where it came, as its attempts say."""
+        spans: list[list[float]] = [[]]
+        for attempt in sorted(self.attempts, key=lambda a: a.start):
+            age = max(0, min(attempt.end, self.look) - attempt.start - STARTUP_MINUTES)
+            for machine in attempt.machines:
+                if machine.until is not None and attempt.leads(machine):
+                    age = max(0, min(age, machine.until - attempt.start - STARTUP_MINUTES))
+            if attempt.start <= self.look:
+                spans[-1] += [attempt.position, attempt.position + age / EPOCH_MINUTES]
+            if attempt.finishes:
+                spans.append([])
+        return [max(span) - min(span) for span in spans if span]
+
     def truth(self) -> dict[str, float]:
         """The figures of the whole run, from every ledger's last sample."""
         parts = self.parts()
@@ -150,7 +177,7 @@ class Scenario:
         cost = sum(p.dollars() for p in parts)
         executed, count = total("run_epochs_total"), total("run_epoch_seconds_count")
         led = [p for p in parts if p.led]
-        useful = max(p.high for p in led) - min(p.start_epoch for p in led) if led else 0.0
+        useful = sum(self.useful())
         usd = sum(p.epoch_usd for p in parts)
         wasted = sum(
             p.states[s] / 3600 * p.machine.usd_per_hour for p in parts for s in p.states if s in {"startup", "idle"}
@@ -172,7 +199,8 @@ class Scenario:
             "run:epochcost_kilostep_cost_usd:mean": 1e3 * cost / (executed * 100),
         }
         if now:
-            figures["run:epochcost_cost_usd:projected"] = cost + (PLANNED - now[-1].position) * mean
+            left = PLANNED - (now[-1].position - now[-1].before)
+            figures["run:epochcost_cost_usd:projected"] = cost + left * mean
         return figures | self.more
 
 
@@ -182,7 +210,10 @@ def advance(part: Part, attempt: Attempt, minute: int) -> None:
     part.share, part.leader = 1.0, attempt.leads(machine)
     part.led |= part.leader
     if age == 0:
-        part.position, part.this_epoch = attempt.position, 0.0
+        if part.anew:
+            part.before = max(part.before, part.high - attempt.position)
+        part.anew = False
+        part.position, part.this_epoch, part.attempt_t = part.before + attempt.position, 0.0, 60.0 * minute + 1
         return
     part.seconds += 60
     starting = age <= STARTUP_MINUTES
@@ -193,7 +224,7 @@ def advance(part: Part, attempt: Attempt, minute: int) -> None:
         part.phases["startup" if starting else "train"] += 60
     if starting:
         return
-    part.position = attempt.position + (age - STARTUP_MINUTES) / EPOCH_MINUTES
+    part.position = part.before + attempt.position + (age - STARTUP_MINUTES) / EPOCH_MINUTES
     part.this_epoch += 60 / 3600 * machine.usd_per_hour
     whole = (age - STARTUP_MINUTES) % EPOCH_MINUTES == 0
     if whole:
@@ -205,6 +236,8 @@ def advance(part: Part, attempt: Attempt, minute: int) -> None:
         if whole:
             part.epoch_seconds += EPOCH_MINUTES * 60
             part.epoch_count += 1
+        if attempt.finishes and minute == attempt.end:
+            part.over, part.anew = (part.high, 60.0 * minute), True
 
 
 def record(part: Part, minute: int) -> None:
@@ -293,7 +326,7 @@ def only(cluster: str) -> str:
 
 GROUPS = [
     "epochcost-thresholds", "epochcost-budgets", "epochcost-links", "epochcost-price", "epochcost-place",
-    "epochcost-parts", "epochcost-run", "epochcost-owner", "epochcost-epoch", "epochcost-archive",
+    "epochcost-parts", "epochcost-run", "epochcost-owner", "epochcost-epoch", "epochcost-archive", "epochcost-seen",
     "epochcost-cost", "epochcost-spend",
     "epochcost-waste", "epochcost-gpu", "epochcost-memory", "epochcost-market", "epochcost-compare", "epochcost-budget",
     "epochcost-calendar", "epochcost-run-budget", "epochcost-experiment",
@@ -359,6 +392,50 @@ SCENARIOS = [
         190,
     ),
     Scenario("restarted on the same machine", [Attempt([A], 0, 70), Attempt([A], 72, 300, 6)], 150),
+    Scenario(
+        "finished, then begun anew on another machine",
+        [Attempt([A], 0, 62, finishes=True), Attempt([B], 70, 300)],
+        150,
+    ),
+    Scenario(
+        "finished on the second machine, begun anew on a third, moved on from there",
+        [
+            Attempt([gone(A, 50)], 0, 50), Attempt([gone(B, 92)], 55, 92, 4, finishes=True),
+            Attempt([gone(C, 140)], 100, 140), Attempt([D], 144, 300, 3),
+        ],
+        180,
+    ),
+    Scenario(
+        "finished and begun anew on three machines in turn, and again on the first",
+        [
+            Attempt([A], 0, 42, finishes=True), Attempt([gone(B, 90)], 45, 87, finishes=True),
+            Attempt([A], 92, 134, finishes=True), Attempt([C], 137, 300),
+        ],
+        170,
+    ),
+    Scenario(
+        "finished elsewhere, begun anew where it had been before it moved",
+        [Attempt([A], 0, 32), Attempt([B], 36, 78, 2, finishes=True), Attempt([A], 82, 300)],
+        145,
+    ),
+    Scenario(
+        "finished on two machines, begun anew on two others, rank 0 left",
+        [
+            Attempt([A, gone(B, 70)], 0, 62, finishes=True), Attempt([gone(C, 110), D], 70, 110),
+            Attempt([D], 114, 300, 2),
+        ],
+        160,
+    ),
+    Scenario(
+        "finished, then made longer on another machine from a checkpoint before the end",
+        [Attempt([A], 0, 62, finishes=True), Attempt([B], 70, 300, 5)],
+        150,
+    ),
+    Scenario(
+        "finished, and begun anew after a pause of two hours in which nobody reported it",
+        [Attempt([gone(A, 70)], 0, 62, finishes=True), Attempt([B], 190, 600)],
+        260,
+    ),
     moved("a machine of the same name, another ledger", gone(A, 80), replace(B, alias="a", ledger="q")),
     moved("a lost ledger on the same machine", gone(A, 80), replace(A, ledger="q")),
     Scenario("shrinks, rank 0 stays", [Attempt([A, gone(B, 80)], 0, 80), Attempt([A], 83, 300, 7)], 150),

@@ -21,6 +21,8 @@ from tests.prometheus.rule_files import (
     series_used,
 )
 
+from epochcost._version import __version__
+
 BY_NAME: dict[str, Any] = {"called": lambda rule: f"{rule.name}-{rule.severity}".rstrip("-")}
 EXPR_TESTS = [check for test in every_test() for check in test.get("promql_expr_test", ())]
 ALERT_NAMES = sorted({rule.name for rule in ALERTS})
@@ -115,7 +117,7 @@ def test_an_alert_says_what_and_where_what_it_costs_and_where_to_look(rule: Rule
     assert re.search(r"\d minutes| ago\.", notes["description"])
     assert "Likely " in notes["description"]
     assert "$value" in notes["description"] or rule.name == "EpochcostPriceUnknown"
-    assert notes["runbook_url"].endswith(f"/docs/runbooks/{rule.name}.md")
+    assert notes["runbook_url"].endswith(f"/blob/v{__version__}/docs/runbooks/{rule.name}.md")
     assert 'query "epochcost:link:grafana"' in notes["dashboard_url"]
     assert re.search(r"/d/epochcost-(fleet|run|node|market)", notes["dashboard_url"])
 

@@ -29,7 +29,7 @@ def test_what_the_run_costs_since_is_added(directory: Path, monkeypatch: pytest.
     assert 6.0 <= first <= 6.0 + 2.0  # a dollar a second; writing and reading took a moment
     assert costs.figure("projected_cost_usd") == 9.0
     later = time.monotonic() + 0.5
-    monkeypatch.setattr(time, "monotonic", lambda: later)
+    monkeypatch.setattr("epochcost.training.cost.time.monotonic", lambda: later)
     second = costs.figure("cost_usd")
     assert second is not None
     assert second > first

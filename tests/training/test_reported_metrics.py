@@ -118,6 +118,27 @@ def test_a_number_on_a_device_is_read_at_most_once_a_second_and_one_in_memory_al
     assert sum(scalar.reads for scalar in far) <= 1 + took
 
 
+class Untouchable(Scalar):
+    """Asked for its value or its text it would make all processes talk, or the device run."""
+
+    def detach(self) -> Scalar:
+        raise AssertionError("touched")
+
+    def __repr__(self) -> str:
+        raise AssertionError("touched")
+
+
+def test_what_would_make_processes_talk_or_a_device_run_is_not_touched(directory: Path, monkeypatch, caplog):
+    monkeypatch.setattr("epochcost.training.warning._said", set())
+    spread = Untouchable(1.0)
+    spread.device_mesh = object()  # type: ignore[attr-defined]
+    with epochcost.run("m") as run:
+        run.log(spread=spread, lazy=Untouchable(1.0, "xla:0"), empty=Untouchable(1.0, "meta"), loss=0.5)
+    assert reported(directory) == [{"loss": 0.5}]
+    assert "touched" not in caplog.text
+    assert caplog.text.count("is not reported: ") == 3
+
+
 @pytest.mark.parametrize("value", ["0.5", b"1", True, None, [1.0, 2.0], {"a": 1}, object(), 1j])
 def test_what_is_no_number_is_said_once_and_not_reported(directory: Path, monkeypatch, caplog, value: Any):
     monkeypatch.setattr("epochcost.training.warning._said", set())

@@ -12,6 +12,7 @@ from epochcost.agent.cost_files import figures_of
 from epochcost.agent.ingest_route import intake_gate, intake_route
 from epochcost.agent.keep_route import keep_gate, keep_route
 from epochcost.agent.live_page import page_routes
+from epochcost.agent.recent_hour import RecentHour
 from epochcost.agent.snapshot import CollectorHealth, Snapshot
 from epochcost.guarded_collector import Guarded
 from epochcost.metric_families import Together
@@ -19,7 +20,7 @@ from epochcost.model import RunId
 from epochcost.progress.http_ingest import Intake, IntakeError
 from epochcost.progress.run_owners import NETWORK, RunOwners
 from epochcost.progress.sender_clocks import clock_of
-from epochcost.serve import Gate, Server, metrics_route
+from epochcost.serve import Gate, Route, Server, metrics_route
 
 if TYPE_CHECKING:
     from epochcost.agent.guarding import Guarding
@@ -39,6 +40,7 @@ class AgentServer:
         owners: which user began which run.
         now: the node timeline.
         guarding: the guard, where there is one: it takes keeps.
+        recent: the last hour, for the page.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - what it serves
@@ -49,14 +51,15 @@ class AgentServer:
         owners: RunOwners,
         now: Callable[[], float],
         guarding: Guarding | None = None,
+        recent: RecentHour | None = None,
     ) -> None:
         self._owners = owners
         self._settings = settings
         self._read = read
         self._now = now
         self._guards = [Guarded(collector, name, log) for name, collector in collectors(read, self._healths).items()]
-        routes = {"/metrics": metrics_route(Together(self._guards)), **page_routes(read)}
-        posts = {"/v1/events": intake_route(intake.take, clock_of, self._costs, IntakeError)}
+        routes = {"/metrics": metrics_route(Together(self._guards)), **page_routes(read, recent, settings.grafana_url)}
+        posts: dict[str, Route] = {"/v1/events": intake_route(intake.take, clock_of, self._costs, IntakeError)}
         gates: dict[str, Gate] = {"/v1/events": intake_gate(self._intake_closed, settings.intake_token_file)}
         if guarding is not None:
             posts["/v1/keep"], gates["/v1/keep"] = keep_route(guarding.keep, now), keep_gate

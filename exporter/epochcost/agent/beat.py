@@ -18,6 +18,7 @@ from epochcost.agent.gpu_sampling import GpuSampling
 from epochcost.agent.host_sampling import PACE_SECONDS, HostSampling
 from epochcost.agent.meter import FRESH_SECONDS, Inputs
 from epochcost.agent.preemption_file import PreemptionFile
+from epochcost.agent.recent_hour import RecentHour
 from epochcost.agent.snapshot import CollectorHealth, Snapshot
 from epochcost.agent.whole_run_feed import WholeRunFeed
 from epochcost.model import TrainingEvent
@@ -79,6 +80,8 @@ class Beat:
         self._written = written
         self._guarding = guarding
         self._decided: Decisions | None = None
+        self.recent = RecentHour()
+        """The last hour, for the page."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="epochcost-meter", daemon=True)
 
@@ -142,6 +145,8 @@ class Beat:
         places = it.files.user_places
         self._written.preemption.write(inputs.preemption, now, it.clock.on_wall(now) - now, places)
         self._write_costs(now, at_once=asks)
+        if self.recent.due(now) and (snapshot := self.snapshot) is not None:
+            self.recent.add(snapshot)
 
     def _guard(self, guarding: Guarding) -> bool:
         """Let the guard decide; a command runs only once it is saved that it does. True where runs are asked anew."""
@@ -181,12 +186,14 @@ class Beat:
         if ask.store is not None:
             snapshot = ask.store.added_to(snapshot)
             for view in snapshot.runs:
-                if view.stored is not None:
-                    it.meter.ledger.reached_elsewhere(view.run, view.part, view.stored.reached_elsewhere)
+                if (stored := view.stored) is not None:
+                    at, over = stored.reached_elsewhere, stored.finished_ts
+                    it.meter.ledger.reached_elsewhere(view.run, view.part, at, over)
         described = replace(
             snapshot,
             owners=ask.owners.of(snapshot.gpus, it.meter.ledger.runs_on()),
             owners_not_understood=ask.owners.not_understood(),
+            processes=ask.owners.processes(),
             problems=problems(snapshot),
         )
         return described if self._decided is None else _with_decisions(described, self._decided)

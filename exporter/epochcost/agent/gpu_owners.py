@@ -41,6 +41,10 @@ class GpuOwners:
         """Processes and devices whose owner could not be told for the form of a path or a name, by source and form."""
         return {(feed.name, form): n for feed in self.feeds for form, n in feed.not_understood().items()}
 
+    def processes(self) -> Mapping[str, tuple[tuple[int, int | None], ...]]:
+        """Processes that compute on each GPU, by UUID: number, and the bytes that it holds where known."""
+        return {uuid: some for feed in self.feeds for uuid, some in feed.processes().items()}
+
     def of(self, gpus: Sequence[GpuView], runs_on: Mapping[str, tuple[RunId, ...]]) -> tuple[GpuOwner, ...]:
         """The owners of ``gpus``, given the open runs by the UUID of their device."""
         runs = runs_on if self._runs_count else {}

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+from epochcost.agent.host_load import HostLoad
 from epochcost.agent.meter import Idle
 from epochcost.agent.run_scope import scope_of
-from epochcost.agent.snapshot import GpuView, RunView, Snapshot
+from epochcost.agent.snapshot import GpuView, NodeTerms, RunView, Snapshot
 from epochcost.guard.observation import GpuSeen, Observation, Person, RunSeen
-from epochcost.model import GpuOwner, GpuSample, RunId
+from epochcost.model import GpuOwner, GpuSample, RunId, is_number
 
 UNREADABLE, REFUSED = "unreadable", "refused"
 EXEC = "exec"
 OTHERS = "others"
+USUAL_SECONDS = 60.0
+"""A training that goes on says something this often, as far as can be known."""
+CREDIT_FRESH_SECONDS = 3 * 3600.0
+"""An account that was empty longer ago may have been filled since."""
+SAME_BOOT_SECONDS = 120.0
+"""Within which two estimates of when a machine was booted are of one boot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +48,8 @@ class Facts:
     interactive: tuple[tuple[Person, float], ...] | None = None
     no_room: str = ""
     """Why training processes cannot write their events: their file system is full."""
+    suspended: Mapping[str, str] = field(default_factory=dict)
+    """Why processes of a run do nothing by somebody's will."""
 
 
 class Observer:
@@ -49,13 +60,39 @@ class Observer:
         self._counts: tuple[int, int] | None = None
         self._devices: frozenset[str] | None = None
         self._whole_gpus: set[str] = set()
-        self._no_room_t = 0.0
+        self._no_room_t: float | None = None
+        self._t: float | None = None
+        self._unheard = (math.inf, -math.inf)
+        self._boot_ts: float | None = None
+        self._load = HostLoad()
+
+    def state(self) -> dict[str, Any]:
+        """What must not be forgotten in a restart, as JSON-able data."""
+        return {
+            "t": self._t,
+            "no_room_t": self._no_room_t,
+            "boot_ts": self._boot_ts,
+            "gpus": sorted(self._whole_gpus),
+        }
+
+    def restore(self, state: Mapping[str, Any], later: float = 0.0) -> None:
+        """Go on with what `state` described, ``later`` seconds of the node timeline lying between the two.
+
+        Raises:
+            KeyError, TypeError, ValueError: when it is not what `state` makes; nothing has changed then.
+        """
+        times = [state[name] for name in ("t", "no_room_t", "boot_ts")]
+        gpus = {uuid for uuid in state["gpus"] if isinstance(uuid, str)}
+        if not all(t is None or is_number(t) for t in times) or len(gpus) != len(state["gpus"]):
+            raise ValueError("what the guard had seen is not what was saved")
+        self._t, self._no_room_t, self._boot_ts = (None if t is None else t + later for t in times)
+        self._whole_gpus = gpus
 
     def observe(self, snapshot: Snapshot, facts: Facts) -> Observation:
         """What is known at the instant of ``snapshot``."""
         node = snapshot.node
-        if facts.no_room:
-            self._no_room_t = snapshot.t
+        self._notice_gaps(snapshot, facts)
+        self._load.see(node.host)
         void = (*self._of_devices(snapshot), *self._of_events(snapshot, facts), _of_price(snapshot))
         gpus = [view for view in snapshot.gpus if view.seconds or view.sample.gpu_fraction]
         return Observation(
@@ -71,12 +108,31 @@ class Observer:
             void=tuple(filter(None, void)),
             gpus=tuple(self._gpu(view, snapshot, facts) for view in gpus),
             runs=tuple(self._run(run, snapshot, facts) for run in snapshot.runs),
+            busy_cores=self._load.busy_cores,
+            io_bytes_per_second=self._load.io_bytes_per_second,
             cpu_ratio=node.host.cpu_utilization_ratio if node.host is not None else None,
             interactive=facts.interactive,
             session_end_ts=min((ts for _, ts in node.terms.session_ends), default=None),
-            credit_usd=min((purse.usd for purse in node.terms.purses), default=None),
+            credit_usd=_credit(node.terms, snapshot.t),
             pods=tuple(sorted({(o.namespace, o.owner) for o in facts.said if o.kind == "kubernetes"})),
         )
+
+    def _notice_gaps(self, snapshot: Snapshot, facts: Facts) -> None:
+        """A disk that was full, or may have been while nobody looked, has silenced whoever wrote to it then."""
+        t, before, boot_ts = snapshot.t, self._t, snapshot.node.boot_ts
+        if self._no_room_t is None or facts.no_room:
+            self._no_room_t = t  # what was before an agent that remembers nothing is not known
+        if before is not None and t - before > facts.fresh_seconds:
+            self._unheard = (before - USUAL_SECONDS, t)
+        if self._boot_ts is not None and boot_ts is not None and abs(boot_ts - self._boot_ts) > SAME_BOOT_SECONDS:
+            self._whole_gpus = set()  # another machine, as far as its devices go
+        self._t, self._boot_ts = t, boot_ts
+
+    def _heard(self, last_event_ts: float) -> bool:
+        """Whether silence since ``last_event_ts`` says something: the disk was not full then, or might have been."""
+        first, last = self._unheard
+        assert self._no_room_t is not None  # noqa: S101 - each observation begins with it
+        return last_event_ts > self._no_room_t and not first <= last_event_ts <= last
 
     def _of_devices(self, snapshot: Snapshot) -> list[str]:
         if snapshot.node.gpus == 0 and not snapshot.gpus:
@@ -132,8 +188,6 @@ class Observer:
         if scope.whole and scope.cost_usd is not None and view.settled is not None:
             confirmed = scope.cost_usd - view.settled.provisional_usd
         uuids = {uuid for uuid, runs in facts.runs_on.items() if view.run in runs}
-        # A writer that met a full disk may have given up for good: what it does not say since then says nothing.
-        heard = view.last_event_ts > self._no_room_t
         return RunSeen(
             run=view.run,
             state=view.state,
@@ -144,7 +198,8 @@ class Observer:
             confirmed_usd=confirmed,
             budget_usd=view.budget_usd,
             usd_per_hour=None if price is None else view.share * price,
-            followed=heard and view.run in facts.followed,
+            void=facts.suspended.get(view.run, ""),
+            followed=self._heard(view.last_event_ts) and view.run in facts.followed,
             guessed=view.launcher == EXEC,
             pids=facts.followed.get(view.run, ()),
             jobs=tuple(sorted({o.owner for o in facts.said if o.kind == "slurm" and o.uuid in uuids})),
@@ -157,6 +212,12 @@ def _samples(snapshot: Snapshot) -> list[GpuSample]:
 
 def _of_price(snapshot: Snapshot) -> str:
     return "the price of this machine is not known" if snapshot.node.price_usd_per_hour is None else ""
+
+
+def _credit(terms: NodeTerms, t: float) -> float | None:
+    """The most that any purse has left; None where one of them has not been read of late."""
+    fresh = all(t - purse.as_of_ts <= CREDIT_FRESH_SECONDS for purse in terms.purses)
+    return max((purse.usd for purse in terms.purses), default=None) if fresh else None
 
 
 def _activity(sample: GpuSample) -> float | None:

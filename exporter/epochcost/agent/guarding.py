@@ -9,20 +9,23 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from epochcost.agent.guard_memory import GuardMemory
 from epochcost.agent.guard_observation import Facts, Observer
 from epochcost.agent.interactive_users import interactive
 from epochcost.agent.meter import Idle
 from epochcost.agent.snapshot import CollectorHealth, Snapshot
-from epochcost.guard.decisions import Decisions, Notice, Order
+from epochcost.agent.suspended_processes import suspended
+from epochcost.guard.decisions import Decisions, Notice, Order, Waiting
 from epochcost.guard.engine import Guard
 from epochcost.guard.executor import Executor
-from epochcost.guard.keep_files import KeepFiles, present
+from epochcost.guard.keep_files import KeepFiles, OwnPlace, present
 from epochcost.guard.keeps import Keep
 from epochcost.guard.located_yaml import PolicyError
 from epochcost.guard.policy import PolicySet
 from epochcost.guard.policy_file import read
 from epochcost.guard.webhook import Sender
-from epochcost.model import GpuOwner, RunId
+from epochcost.model import GpuOwner, RunId, RunState
+from epochcost.progress.event_places import EventPlace
 from epochcost.progress.event_sources import EventSources
 from epochcost.settings import SettingsError
 
@@ -43,6 +46,7 @@ class Guarding:
         fresh_seconds: a longer time between two looks is a gap.
         wall: seconds since the Unix epoch.
         url: where the live page is found.
+        memory: a file beside the agent's state.
 
     Raises:
         SettingsError: when the policy file is wrong.
@@ -58,6 +62,7 @@ class Guarding:
         fresh_seconds: float,
         wall: Callable[[], float] = time.time,
         url: Callable[[], str] = lambda: "",
+        memory: Path,
     ) -> None:
         self._file, self._events, self._files = file, events, files
         self._fresh, self._wall, self._url = fresh_seconds, wall, url
@@ -75,7 +80,9 @@ class Guarding:
         self._looked_t = float("-inf")
         self._typing = interactive(wall())
         self._machine = ""
-        self._has_asked = False
+        self._is_close = False
+        self._memory = GuardMemory(memory, wall)
+        self._resumed = False
 
     # -- each second -------------------------------------------------------------------------------------------------
 
@@ -87,22 +94,26 @@ class Guarding:
         for outcome in self.executor.outcomes():
             self.guard.report(outcome)
         users = {run.run: self._files.owners.user_of(run.run) for run in snapshot.runs}
-        if self._has_asked or snapshot.t - self._looked_t >= LOOK_SECONDS:  # a keep counts until the last moment
+        if self._is_close or snapshot.t - self._looked_t >= LOOK_SECONDS:  # a keep counts until the last moment
             self._looked_t = snapshot.t
             self._look(snapshot.t, users)
+        followed = self._files.followed({run.run for run in snapshot.runs if run.ended_ts is None})
+        still = {run.run for run in snapshot.runs if run.state is RunState.STALLED}
         facts = Facts(
             wall_ts=self._wall(),
             fresh_seconds=self._fresh,
             runs_on=runs_on,
             users=users,
-            followed=self._files.followed({run.run for run in snapshot.runs if run.ended_ts is None}),
+            followed=followed,
+            suspended={run: suspended(pids) for run, pids in followed.items() if run in still},
             unread=self._files.unread(),
             said=said,
             interactive=self._typing,
             no_room=_no_room(self._events),
         )
         decisions = self.guard.tick(self._observer.observe(snapshot, facts))
-        self._has_asked = any(one.keep_link for one in decisions.view.waiting)
+        self._is_close = any(_is_close(one, snapshot.t) for one in decisions.view.waiting)
+        self._memory.save(self.guard.promises(), self._observer.state(), snapshot.t)
         for notice in decisions.notices:
             self._tell(notice)
         self._fault = ""
@@ -128,7 +139,7 @@ class Guarding:
         typing = [person.uid for person, _ in self._typing or ()]
         uids = {0, os.geteuid(), *users.values(), *typing, *self.guard.users()}
         known = sorted(uid for uid in uids if uid is not None and uid >= 0)
-        self._keeps.look(self.guard.keeps, known, t, self._wall())
+        self._keeps.look(self.guard.keeps, known, t, self._wall(), map(_own, self._files.user_places))
 
     def _read_again(self) -> None:
         try:
@@ -178,7 +189,7 @@ class Guarding:
 
     def state(self) -> dict[str, Any]:
         """As JSON-able data."""
-        return self.guard.state()
+        return {**self.guard.state(), "seen": self._observer.state()}
 
     def restore(self, state: object) -> None:
         """Go on with what an earlier agent saved; what cannot be used is left, for no wait depends on it."""
@@ -188,14 +199,44 @@ class Guarding:
             if not isinstance(state, Mapping):
                 raise TypeError(f"{type(state).__name__} is not a mapping")
             self.guard.restore(state)
+            self._resumed = True
+            if "seen" in state:  # 0.1 saved none
+                self._observer.restore(state["seen"])
         except (LookupError, TypeError, ValueError, AttributeError) as err:
             log.error("guard: what was saved cannot be used: %s: %s", type(err).__name__, err)  # noqa: TRY400
+
+    def resume(self, t: float) -> None:
+        """Where the agent's state is lost, what was promised is not; where that cannot be read, nothing is decided."""
+        if self._resumed:
+            return
+        try:
+            saved = self._memory.load(t)
+            if saved is not None:
+                promises, seen, later = saved
+                self.guard.keep_promises(promises, later)
+                self._observer.restore(seen, later)
+        except (OSError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as err:
+            seconds = self.guard.policies.longest_keep_seconds
+            log.error(  # noqa: TRY400 - the text says it all
+                "guard: who keeps what cannot be read (%s: %s): nothing is decided for %.0f s, the longest keep",
+                type(err).__name__, err, seconds,
+            )  # fmt: skip
+            self.guard.hold_off(t + seconds, "who keeps what was lost with the agent's state")
 
     def stop(self) -> None:
         """Wait a moment for a command under way, which must not be half done; what is to be sent is given up."""
         self.executor.wait(END_SECONDS)
         if self._sender is not None:
             self._sender.stop()
+
+
+def _is_close(one: Waiting, t: float) -> bool:
+    """Whether somebody was asked, or a step is taken before the next look: then it is looked at once more."""
+    return bool(one.keep_link) or (one.next_ts is not None and one.next_ts - t <= LOOK_SECONDS)
+
+
+def _own(place: EventPlace) -> OwnPlace:
+    return OwnPlace(place.path, place.opened, place.user_of, f"whoever has {place.path}")
 
 
 def _stamp(file: Path) -> object:

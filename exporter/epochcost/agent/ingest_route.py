@@ -62,6 +62,12 @@ def intake_route(
     """
 
     def events(request: Request) -> Response:
+        """Events of training processes that share no directory with the agent, as JSON lines.
+
+        ``?writer=`` names the process, ``?now=`` its clock. Answers how many lines were accepted and rejected, why, and
+        the costs of their runs; 400 where none was accepted, 401 or 403 for who may not send, 429 for too many, 507 for
+        no room.
+        """
         writers, nows = request.query.get("writer", ()), request.query.get("now", ("",))
         clock = clock_of(nows[0] if len(nows) == 1 else "", request.headers.get("date", ""))
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -10,8 +11,11 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from epochcost._version import __version__
+from epochcost.agent.advice import advice
+from epochcost.agent.recent_hour import RecentHour, Speed
 from epochcost.agent.run_scope import scope_of
 from epochcost.agent.snapshot import GpuView, NodeView, RunView, Snapshot, StateTotals
+from epochcost.agent.term_lines import term_lines
 from epochcost.model import State
 from epochcost.palette import PALETTE, SHOWN_AS
 from epochcost.serve import Request, Response, Route, html, json_response
@@ -22,18 +26,28 @@ VERSION = 1
 """Of the JSON; raised when a reader of the old one would go wrong."""
 
 
-def page_routes(read: Callable[[], Snapshot | None]) -> dict[str, Route]:
-    """The page and its data. ``read`` gives the newest snapshot, None before the first."""
+def page_routes(
+    read: Callable[[], Snapshot | None], recent: RecentHour | None = None, grafana_url: str = ""
+) -> dict[str, Route]:
+    """The page and its data.
+
+    Args:
+        read: gives the newest snapshot, None before the first.
+        recent: the last hour, where it is kept.
+        grafana_url: of dashboards to link to; empty for none.
+    """
     page, policy = _page()
 
     def root(_: Request) -> Response:
+        """The live page."""
         return html(200, page, {"Content-Security-Policy": policy, "Cache-Control": "no-cache"})
 
     def live(_: Request) -> Response:
+        """The figures of the live page as JSON; 503 until the machine has been sampled once."""
         snapshot = read()
         if snapshot is None:
             return json_response(503, {"v": VERSION, "error": "the agent has not sampled this machine yet"})
-        return json_response(200, live_json(snapshot))
+        return json_response(200, live_json(snapshot, recent, grafana_url))
 
     return {"/": root, "/v1/live": live}
 
@@ -61,18 +75,24 @@ def _hash(page: str, tag: str) -> str:
     return f"'sha256-{base64.b64encode(sha256(content.encode()).digest()).decode()}'"
 
 
-def live_json(snapshot: Snapshot) -> Json:
+def live_json(snapshot: Snapshot, recent: RecentHour | None = None, grafana_url: str = "") -> Json:
     """The snapshot as JSON can hold it: money in US dollars, times in Unix seconds, null for what is not known."""
+    hour = recent or RecentHour()
     document: Json = {
         "v": VERSION,
         "t": snapshot.t,
         "version": __version__,
         "simulated": snapshot.simulated,
         "node": _node(snapshot.node),
-        "gpus": [_gpu(gpu) for gpu in snapshot.gpus],
-        "runs": [_run(run) for run in snapshot.runs],
+        "machine": snapshot.machine,
+        "grafana": grafana_url,
+        "advice": advice(snapshot, hour),
+        "recent": _recent(hour),
+        "gpus": [_gpu(gpu, snapshot) for gpu in snapshot.gpus],
+        "runs": [_run(run, hour.speed(run, snapshot.t)) for run in snapshot.runs],
         "problems": list(snapshot.problems),
         "guard": list(guard_lines(snapshot)),
+        "terms": list(term_lines(snapshot.node.terms)),
     }
     return {key: _finite(value) for key, value in document.items()}
 
@@ -92,6 +112,7 @@ def _node(view: NodeView) -> Json:
         "boot_ts": view.boot_ts,
         "price_usd_per_hour": view.price_usd_per_hour,
         "on_demand_usd_per_hour": view.on_demand_usd_per_hour,
+        "spot_usd_per_hour": view.terms.spot_usd_per_hour,
         "price_source": view.price_source,
         "price_ts": view.price_ts,
         "cost_usd": cost_usd,
@@ -139,7 +160,42 @@ def _states(totals: StateTotals, *, priced: bool) -> Json:
     return {state.value: entry(state) for state in PALETTE if totals.seconds.get(state, 0.0) > 0}
 
 
-def _gpu(view: GpuView) -> Json:
+def _recent(hour: RecentHour) -> Json:
+    """The last hour as columns; dollars are those an hour since the point before."""
+    points = hour.points()
+    pairs = list(itertools.pairwise(points))
+
+    def spent(name: str) -> list[float | None]:
+        return [None, *(_per_hour(getattr(b, name) - getattr(a, name), b.t - a.t) for a, b in pairs)][: len(points)]
+
+    return {
+        "t": [round(point.t, 1) for point in points],
+        "utilization_ratio": [_short(point.utilization) for point in points],
+        "memory_ratio": [_short(point.memory) for point in points],
+        "power_watts": [_short(point.watts) for point in points],
+        "usd_per_hour": spent("cost_usd"),
+        "wasted_usd_per_hour": spent("wasted_usd"),
+    }
+
+
+def _per_hour(usd: float, seconds: float) -> float | None:
+    return _short(max(0.0, usd) / seconds * 3600) if seconds > 0 and math.isfinite(usd) else None
+
+
+def _short(value: float) -> float | None:
+    """Four digits, for a line of some pixels."""
+    return float(f"{value:.4g}") if math.isfinite(value) else None
+
+
+def _owners(uuid: str, snapshot: Snapshot) -> list[Json]:
+    return [
+        {"kind": o.kind, "owner": o.owner, "user": o.user, "namespace": o.namespace, "share": o.share_ratio}
+        for o in snapshot.owners
+        if o.uuid == uuid
+    ]
+
+
+def _gpu(view: GpuView, snapshot: Snapshot) -> Json:
     sample = view.sample
     return {
         "gpu": sample.index,
@@ -152,6 +208,8 @@ def _gpu(view: GpuView) -> Json:
         "power_watts": sample.power_watts,
         "temperature_celsius": sample.temperature_celsius,
         "state": view.state.value,
+        "owners": _owners(sample.uuid, snapshot),
+        "processes": [{"pid": pid, "memory_bytes": held} for pid, held in snapshot.processes.get(sample.uuid, ())],
     }
 
 
@@ -165,10 +223,15 @@ _SAME_NAME = (
 """Fields of `RunView` that the JSON carries as they are."""
 
 
-def _run(view: RunView) -> Json:
+def _run(view: RunView, speed: Speed) -> Json:
     scope = scope_of(view)
     return {
         **{name: getattr(view, name) for name in _SAME_NAME},
+        "steps_per_second": speed.steps,
+        "samples_per_second": speed.samples,
+        "tokens_per_second": speed.tokens,
+        "reported": dict(view.reported),
+        "others": list(view.stored.others) if view.stored is not None else [],
         "state": view.state.value,
         "stopped": view.stopped,
         "scope": "run" if scope.whole else "machine",

@@ -5,6 +5,7 @@ Times in seconds, money in US dollars, ratios 0-1, memory in bytes; None is "not
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -82,12 +83,21 @@ class UsefulSplit:
 class Purse:
     """Credit that pays this machine: how much its provider said there is, and when it is empty at what is spent then.
 
-    ``empty_ts`` is also when the rest is void; None where neither is known.
+    ``empty_ts`` is also when the rest is void; None where neither is known. ``as_of_ts`` is when its provider said so.
+    ``machine_only``: of what was spent since then only this machine's part is known; others may spend from it too, so
+    that there is at most so much, and it is empty sooner.
     """
 
     name: str
     usd: float
     empty_ts: float | None = None
+    as_of_ts: float = field(default=-math.inf, compare=False)
+    machine_only: bool = False
+
+    @property
+    def scope(self) -> str:
+        """Whose spending is in it: label ``scope``."""
+        return "machine" if self.machine_only else "account"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +108,25 @@ class NodeTerms:
         parts: of what an hour is made now, in $/h; they sum to what is charged.
         session_ends: by the name of the limit, when the provider ends this machine.
         free_ends: by the name of the limit, until when nothing is charged.
+        free_used: by the name of the limit, seconds of its period that this machine has used up.
+        free_account: whose free hours these are; empty where nobody says.
+        free_scope: whose use is known, the ``account``'s or only this ``machine``'s.
         purses: what the account has left.
+        egress_bytes: what was sent, by the interfaces that are named for it.
+        egress_usd: what that has cost by the GB, by extra; in no state's dollars.
+        spot_usd_per_hour: what spot machines of this type cost here, in $/h; None where that is not known.
     """
 
     parts: Mapping[str, float] = field(default_factory=dict)
     session_ends: tuple[tuple[str, float], ...] = ()
     free_ends: tuple[tuple[str, float], ...] = ()
+    free_used: tuple[tuple[str, float], ...] = ()
+    free_account: str = ""
+    free_scope: str = "machine"
     purses: tuple[Purse, ...] = ()
+    egress_bytes: Mapping[str, int] = field(default_factory=dict)
+    egress_usd: Mapping[str, float] = field(default_factory=dict)
+    spot_usd_per_hour: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +198,10 @@ class StoredRun:
         machines: how many have, or had, a part of it.
         missing_epochs: done in parts that the store does not have.
         cost_to_finish_usd: of the epochs that are planned and not done.
-        reached_elsewhere: highest position of the parts that it does not train on any more; 0 for none.
+        reached_elsewhere: highest position, in the training that runs, of the parts that it does not train on any
+            more; 0 for none.
+        finished_ts: when a training under its id last finished; None where none did.
+        others: names of its other machines.
     """
 
     cost_usd: float | None
@@ -186,6 +211,8 @@ class StoredRun:
     epoch_cost_usd: float | None = None
     cost_to_finish_usd: float | None = None
     reached_elsewhere: float = 0.0
+    finished_ts: float | None = None
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +227,9 @@ class CountedProgress:
         planned: epochs.
         executed, useful, lost: epochs; see `RunView`.
         finished, seconds: whole epochs that were timed, and what they took.
+        attempt_ts: when the newest attempt began that is counted here.
+        before: epochs of earlier trainings under this id, from which positions count on.
+        over, over_ts: position at which a training under this id last finished here, and when; None where none has.
     """
 
     start: float | None = None
@@ -217,6 +247,10 @@ class CountedProgress:
     current_epoch_seconds: float | None = None
     current_epoch_ratio: float | None = None
     phase_seconds: Mapping[Phase, float] = field(default_factory=dict)
+    attempt_ts: float | None = None
+    before: float = 0.0
+    over: float | None = None
+    over_ts: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,6 +378,8 @@ class Snapshot:
     """Sentences for people: what is missing and what to do."""
     owners: tuple[GpuOwner, ...] = ()
     """Who uses each GPU; the shares of one GPU sum to 1. Nothing about a GPU whose user is not known."""
+    processes: Mapping[str, tuple[tuple[int, int | None], ...]] = field(default_factory=dict)
+    """Processes that compute on each GPU, by UUID: number, and the bytes of its memory that it holds where known."""
     owners_not_understood: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """Processes and devices whose owner could not be told for the form of a path or a name, by source and form."""
     simulated: bool = False

@@ -266,6 +266,10 @@ def _counted(account: RunAccount, now: float) -> CountedProgress:
         current_epoch_seconds=now - epochs.begin_t if leads and epochs.begin_t is not None else None,
         current_epoch_ratio=epochs.done_of_it if leads else None,
         phase_seconds={phase: amounts[name] for phase, name in PHASE_NAMES.items() if name in amounts},
+        attempt_ts=here.attempt_t,
+        before=epochs.before_this_training,
+        over=account.finished.position if account.finished else None,
+        over_ts=account.finished.t if account.finished else None,
     )
 
 

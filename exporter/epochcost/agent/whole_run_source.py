@@ -21,7 +21,8 @@ EPOCH_COST = "run:epochcost_epoch_cost_usd:mean"
 TO_FINISH = "run:epochcost_cost_to_finish_usd:projected"
 MISSING_EPOCHS = "run:epochcost_epochs:missing"
 START = "part:epochcost_start_epoch:kept"
-POSITION = "part:epochcost_position:kept"
+POSITION = "part:epochcost_training_epochs:now"
+FINISHED = "part:epochcost_finished_timestamp_seconds:kept"
 ACTIVE = "part:epochcost_active:now"
 MACHINE, PART, RUN = "epochcost_machine", "part", "run"
 
@@ -46,7 +47,7 @@ class WholeRunSource:
         store.max_bytes = MAX_BYTES
         fits = f"{RUN}=~{_quoted('|'.join(map(re.escape, sorted(parts))))}"
         costs = _finite(store.at(f"sum without (state) ({PART_COST}{{{fits}}})"))
-        names = f"{COST}|{EPOCH_COST}|{TO_FINISH}|{MISSING_EPOCHS}|{START}|{POSITION}|{ACTIVE}"
+        names = f"{COST}|{EPOCH_COST}|{TO_FINISH}|{MISSING_EPOCHS}|{START}|{POSITION}|{ACTIVE}|{FINISHED}"
         figures = _finite(store.at(f"{{__name__=~{_quoted(names)},{fits}}}"))
         return stored_runs(machine, parts, costs, figures)
 
@@ -86,11 +87,13 @@ def _stored(own: Sample, costs: Sequence[Sample], figures: Sequence[Sample]) -> 
         epoch_cost_usd=figure(EPOCH_COST),
         cost_to_finish_usd=figure(TO_FINISH),
         reached_elsewhere=_reached_elsewhere(own, figures),
+        finished_ts=max((s.value for s in figures if s.labels["__name__"] == FINISHED), default=None),
+        others=tuple(sorted({s.labels.get(MACHINE, "") for s in costs} - {own.labels.get(MACHINE, ""), ""})),
     )
 
 
 def _reached_elsewhere(own: Sample, figures: Sequence[Sample]) -> float:
-    """How far others had come that have left the run; one that trains beside this machine is no earlier part."""
+    """How far others had come that have left the training that runs; one that trains beside us is no earlier part."""
     busy = {_part(s) for s in figures if s.labels["__name__"] == ACTIVE} | {_part(own)}
     left = (s.value for s in figures if s.labels["__name__"] == POSITION and _part(s) not in busy)
     return max(left, default=0.0)

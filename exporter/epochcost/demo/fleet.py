@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from epochcost.demo.scenario import FOREVER, GIB, HOUR, Attempt, Job, Kind, Machine, Offer, Script, Steps, Stranger
+from epochcost.demo.scenario import (
+    FOREVER,
+    GIB,
+    HOUR,
+    Attempt,
+    Job,
+    Kept,
+    Kind,
+    Machine,
+    Offer,
+    Script,
+    Steps,
+    Stranger,
+)
 from epochcost.model import PurchaseOption
 
 DAY = 24 * HOUR
@@ -55,7 +68,7 @@ A100 = Machine(
     "sim-a100-01", P4D, "us-east-1", "us-east-1a", SPOT, boots=0, agent_starts=60, attempts=_llm(0.86)
 )  # fmt: skip
 H100 = Machine(
-    "sim-h100-01", A3, "us-central1", "us-central1-a", ON_DEMAND, team=VISION,
+    "sim-h100-01", A3, "us-central1", "us-central1-a", ON_DEMAND, team=VISION, guarded=True,
     attempts=(Attempt("vit-large-902", 3000, 5400, DAY, 9.1, 0.46, 0.31, 256, waiting_gpus=(5,)),),
 )  # fmt: skip
 _TAKEN = 7920.0
@@ -74,10 +87,10 @@ LEFT_ON = Machine(
     attempts=(Attempt("resnet-12", 60, 240, 11_040, 10, 0.9, 0.8, 256),),
 )  # fmt: skip
 HUNG = Machine(
-    "sim-desktop", DESK, purchase_option=OWNED, team=VISION,
+    "sim-desktop", DESK, purchase_option=OWNED, team=VISION, guarded=True,
     attempts=(Attempt("diffusion-55", 60, 300, DAY, 8, 0.93, 0.88, 32, hangs_at=14_000),),
 )  # fmt: skip
-UNUSED = Machine("sim-desktop-2", DESK, purchase_option=OWNED, team=VISION)
+UNUSED = Machine("sim-desktop-2", DESK, purchase_option=OWNED, team=VISION, guarded=True)
 CPU_ONLY = Machine(
     "sim-cpu-01", C7I, "us-east-1", "us-east-1a", ON_DEMAND,
     attempts=(
@@ -110,15 +123,15 @@ def _notebook(user: str, until: float, every: float = 1800.0, busy: float = 300.
 
 
 NOTEBOOK = Machine(
-    "sim-lab-01", G5, "eu-west-1", "eu-west-1a", ON_DEMAND, cluster=LAB, team=RESEARCH,
-    strangers=_notebook("grace", DAY),
+    "sim-lab-01", G5, "eu-west-1", "eu-west-1a", ON_DEMAND, cluster=LAB, team=RESEARCH, guarded=True,
+    strangers=_notebook("grace", DAY), keeps=(Kept(3600, DAY, "grace", "a notebook is open until tonight"),),
 )  # fmt: skip
 COMPILING = Machine(
-    "sim-lab-02", P3, "us-east-1", "us-east-1b", ON_DEMAND, cluster=LAB, team=RESEARCH,
+    "sim-lab-02", P3, "us-east-1", "us-east-1b", ON_DEMAND, cluster=LAB, team=RESEARCH, guarded=True,
     attempts=(Attempt("translator-4", 600, 3000, DAY, 4, 0.91, 0.8, 64, compiles=True),),
 )  # fmt: skip
 SWEEP = Machine(
-    "sim-lab-03", G5, "eu-west-1", "eu-west-1a", ON_DEMAND, cluster=LAB, team=RESEARCH,
+    "sim-lab-03", G5, "eu-west-1", "eu-west-1a", ON_DEMAND, cluster=LAB, team=RESEARCH, guarded=True,
     attempts=(
         Attempt("sweep-lr-1", 60, 150, 2400, 12, 0.85, 0.7, 20, status="failed"),
         Attempt("sweep-lr-2", 2460, 2550, 5400, 12, 0.85, 0.7, 20, status="failed"),

@@ -24,6 +24,8 @@ DRIVER_FILL = 0.002
 STARTUP_LOAD = 0.15
 """Of a GPU while its process loads data and compiles."""
 COMPILING_LOAD = 0.01
+COMPILING_CPU, QUIET_CPU = 0.55, 0.003
+"""Of all CPUs, while a training compiles on them, and while nothing runs."""
 FOREVER = math.inf
 CLUSTER = "simulated"
 """On every target, or a name that begins so: nobody takes the demo's dollars for real ones."""
@@ -103,6 +105,16 @@ class Stranger:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """Somebody puts the guard's actions on a machine off."""
+
+    start: float
+    end: float
+    user: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Steps:
     """A price over time: ``(from when on, $/h)``, ascending; the first may lie before the beginning."""
 
@@ -163,6 +175,8 @@ class Machine:
         unreadable: (GPU, from, to) in which the driver does not answer for it.
         asleep: (from, to) in which the agent serves and does not sample.
         contradicted: (from, to) in which a second poller answers it otherwise, once a minute.
+        guarded: whether its agent has a guard, which only says what it would do.
+        keeps: who puts that off.
     """
 
     name: str
@@ -184,6 +198,8 @@ class Machine:
     unreadable: tuple[tuple[int, float, float], ...] = ()
     asleep: tuple[tuple[float, float], ...] = ()
     contradicted: tuple[tuple[float, float], ...] = ()
+    guarded: bool = False
+    keeps: tuple[Kept, ...] = ()
 
     def attempt_at(self, t: float) -> Attempt | None:
         """The attempt that runs at ``t``."""
@@ -197,6 +213,14 @@ class Machine:
         """Whether a training compiles on it at ``t``."""
         attempt = self.attempt_at(t)
         return attempt is not None and attempt.compiles and t < attempt.first_step
+
+    def cpu(self, t: float) -> float:
+        """Utilisation of the CPUs of a machine with GPUs at ``t``."""
+        if self.compiles_at(t):
+            return COMPILING_CPU
+        stranger = self.stranger_at(t)
+        works = self.attempt_at(t) is not None or (stranger is not None and stranger.load > 0)
+        return self.cpu_load if works else QUIET_CPU
 
     def devices(self) -> int:
         """How many devices its time is the mean of: its GPUs, or itself."""

@@ -15,6 +15,7 @@ from epochcost.agent.meter import Inputs, Meter
 from epochcost.agent.snapshot import CollectorHealth, Snapshot
 from epochcost.demo.market import REFRESH_SECONDS, Market
 from epochcost.demo.scenario import Machine, Script
+from epochcost.demo.simulated_guard import PlayedGuard
 from epochcost.demo.simulated_machine import Life
 from epochcost.guarded_collector import Guarded
 from epochcost.ledger import Ledger
@@ -49,6 +50,7 @@ class PlayedAgent:
         self._users = {job.run: job.user for job in script.jobs}
         self._life = Life(machine, script, epoch_ts)
         self._meter = Meter(Ledger(), self.node, machine=machine_name(machine.name))
+        self._guard = PlayedGuard(machine, epoch_ts) if machine.guarded else None
         self._counts: Counter[str] = Counter(accepted=0)
         self._asked_t = float("-inf")
         self._quote = market.quote(self.node) if machine.priced else None
@@ -96,13 +98,16 @@ class PlayedAgent:
     def _complete(self, snapshot: Snapshot, t: float) -> Snapshot:
         shown = {gpu.sample.uuid for gpu in snapshot.gpus}
         owners = combined([run_owners(self._meter.ledger.runs_on()), self._life.strangers(t)])
-        return replace(
+        whole = replace(
             snapshot,
             runs=tuple(replace(run, owner_user=self._users[run.run]) for run in snapshot.runs),
             node=replace(snapshot.node, preemption=self._life.notice(t)),
             owners=tuple(owner for owner in owners if owner.uuid in shown),
             simulated=True,
         )
+        if self._guard is None:
+            return whole
+        return replace(whole, guard=self._guard.view(whole, self._life, self._meter.ledger, t))
 
     def _ask(self, t: float) -> None:
         """Ask the poller for the price, as often as an agent does, if it can be reached."""

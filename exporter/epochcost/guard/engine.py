@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from epochcost.guard.account import Account, Result
@@ -15,13 +16,11 @@ from epochcost.guard.ladder import Climb
 from epochcost.guard.observation import Observation
 from epochcost.guard.placeholders import PlaceholderError, filled
 from epochcost.guard.policy import Policy, PolicySet, Scope, Step, StepKind
+from epochcost.guard.regulars import Regulars
 from epochcost.model import RunId, is_number
 
 log = logging.getLogger(__name__)
 STATE_VERSION = 1
-REMEMBERED_SECONDS = 7 * 86400.0
-"""For so long a user who had a run here may keep the machine."""
-MAX_USERS = 500
 KeepFiles = Callable[[tuple[str, ...], Finding], str]
 """Which of a policy's keep files is there; empty for none."""
 AT_CHECKPOINT, AT_ONCE = "checkpoint", "now"
@@ -49,11 +48,12 @@ class Guard:
         self._climbs: dict[tuple[str, str], Climb] = {}
         self._held: dict[tuple[str, str], str] = {}
         self._acted: list[float] = []
-        self._users: dict[int, float] = {}
+        self._regulars = Regulars()
         self._order: Order | None = None
         self._outcomes: list[Outcome] = []
         self._notices: list[Notice] = []
         self._void = "the agent has begun to look"
+        self._blind_until, self._blind_because = float("-inf"), ""
 
     def replace(self, policies: PolicySet) -> None:
         """Other policies from now on: every wait begins anew, also of those that look the same."""
@@ -62,7 +62,11 @@ class Guard:
 
     def users(self) -> tuple[int, ...]:
         """Who had a run here not long ago."""
-        return tuple(self._users)
+        return tuple(self._regulars.seen_t)
+
+    def hold_off(self, until_t: float, because: str) -> None:
+        """Decide nothing before ``until_t``."""
+        self._blind_until, self._blind_because = until_t, because
 
     def report(self, outcome: Outcome) -> None:
         """The command that was ordered has ended; looked at in the next `tick`."""
@@ -71,11 +75,11 @@ class Guard:
     def tick(self, seen: Observation) -> Decisions:
         """Look at ``seen``, and decide."""
         self._notices = []
-        self._remember(seen)
+        self._regulars.see([run.user.uid for run in seen.runs if run.user.uid is not None], seen.t)
         self.keeps.forget(seen.t)
         self._take_outcomes(seen.t)
         self._rest.see(seen)
-        self._void = self._continuity.broken_by(seen)
+        self._void = self._continuity.broken_by(seen) or (self._blind_because if seen.t < self._blind_until else "")
         if self._void:
             self._drop(list(self._climbs), seen)
             self._held = {}
@@ -86,14 +90,6 @@ class Guard:
         return Decisions(tuple(self._notices), self._requests(), order, self._view(seen))
 
     # -- evidence ----------------------------------------------------------------------------------------------------
-
-    def _remember(self, seen: Observation) -> None:
-        for run in seen.runs:
-            if run.user.uid is not None:
-                self._users.pop(run.user.uid, None)
-                self._users[run.user.uid] = seen.t
-        kept = list(self._users.items())[-MAX_USERS:]
-        self._users = {uid: t for uid, t in kept if seen.t - t < REMEMBERED_SECONDS}
 
     def _look(self, seen: Observation) -> None:
         """What holds now goes on, or begins; what does not is over."""
@@ -125,7 +121,7 @@ class Guard:
         if finding.subject != MACHINE:
             return finding
         typing = [person.uid for person, _ in seen.interactive or () if person.uid is not None]
-        people = people_with(finding.people, (*self._users, *typing))
+        people = people_with(finding.people, (*self.users(), *typing))
         return Finding(finding.subject, finding.condition, finding.usd_per_hour, finding.runs, people)
 
     def _put_off(self, policy: Policy, finding: Finding, seen: Observation) -> str:
@@ -369,7 +365,7 @@ class Guard:
             "account": self.account.state(),
             "acted": list(self._acted),
             "rest_watts": dict(self._rest.by_uuid),
-            "users": [[uid, t] for uid, t in self._users.items()],
+            "users": self._regulars.state(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -381,12 +377,38 @@ class Guard:
         if state["v"] != STATE_VERSION:
             raise ValueError(f"version {state['v']!r}")
         keeps, account = KeepBook.restored(state["keeps"]), Account.restored(state["account"])
-        acted = [t for t in state["acted"] if is_number(t)]
-        users = {uid: t for uid, t in state["users"] if type(uid) is int and is_number(t)}
-        if len(acted) != len(state["acted"]) or len(users) != len(state["users"]):
-            raise ValueError("times and users are not numbers")
+        acted, regulars = [t for t in state["acted"] if is_number(t)], Regulars.restored(state["users"])
+        if len(acted) != len(state["acted"]):
+            raise ValueError("times are not numbers")
         rest = {
             str(uuid): float(watts) for uuid, watts in state["rest_watts"].items() if is_number(watts) and watts > 0
         }
-        self.keeps, self.account, self._acted, self._users = keeps, account, acted, users
+        self.keeps, self.account, self._acted, self._regulars = keeps, account, acted, regulars
         self._rest.by_uuid = rest
+
+    def promises(self) -> dict[str, Any]:
+        """What must not be forgotten even where all else is lost: who keeps what, and who may."""
+        return {
+            "v": STATE_VERSION,
+            "keeps": self.keeps.state(),
+            "users": self._regulars.state(),
+            "blind": [self._blind_until, self._blind_because] if self._blind_because else None,
+        }
+
+    def keep_promises(self, state: Mapping[str, Any], later: float) -> None:
+        """Go on with what `promises` described, ``later`` seconds of the node timeline lying between the two.
+
+        Raises:
+            KeyError, TypeError, ValueError: when it is not what `promises` makes; nothing has changed then.
+        """
+        if state["v"] != STATE_VERSION:
+            raise ValueError(f"version {state['v']!r}")
+        keeps, regulars = KeepBook.restored(state["keeps"]), Regulars.restored(state["users"], later)
+        blind = state["blind"]
+        if blind is not None:
+            until_t, because = blind
+            if not (is_number(until_t) and isinstance(because, str)):
+                raise ValueError("until when nothing is decided is not known")
+            self.hold_off(until_t + later, because)
+        keeps.keeps = {key: replace(keep, until_t=keep.until_t + later) for key, keep in keeps.keeps.items()}
+        self.keeps, self._regulars = keeps, regulars

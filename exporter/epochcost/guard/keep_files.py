@@ -1,13 +1,17 @@
 """Keeps that users write as files: ``keep.UID`` beside the events. Whose file it is, is whose wish it is.
 
-The directory is anybody's. So a file counts by the user that owns it, and only under the name that is his; each user
-has ten names, so that others who take some of them in advance do not take them all.
+The shared directory is anybody's. So a file there counts by the user that owns it, and only under the name that is
+his; each user has ten names, so that others who take some of them in advance do not take them all. In a directory of
+one user's own the file is called ``keep`` (or ``keep.1`` and so on), and is his whose the directory is.
 """
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +21,12 @@ from epochcost.settings import between
 from epochcost.shown_text import printable
 from epochcost.untrusted_files import UntrustedFileError, open_regular, trusted_owners
 
+log = logging.getLogger(__name__)
 NAMES_PER_USER = 10
+OWN_NAMES = tuple(f"keep.{n}" if n else "keep" for n in range(NAMES_PER_USER))
+"""In a directory of one user."""
+MOST_CHANGES, PER_SECONDS = 20, 3600.0
+"""So often a user may say something else in so long: each is a log line and a series."""
 MAX_BYTES = 1024
 _RUN = "run="
 _KEY = "file "
@@ -29,6 +38,10 @@ class KeepFileError(ValueError):
     """A keep file of a user's own holds nothing that can be read as one."""
 
 
+class TooOftenError(KeepFileError):
+    """A user's keep files say something else all the time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What a keep file says: for how long, of which run (`MACHINE`: of all that is the user's), and why."""
@@ -36,6 +49,41 @@ class Wish:
     seconds: float
     subject: str
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class OwnPlace:
+    """A directory of one user.
+
+    Attributes:
+        opened: a descriptor of it, while it is the same directory.
+        user_of: whose a file in it is; never root's.
+        by: who that is, for people.
+    """
+
+    path: str
+    opened: Callable[[], AbstractContextManager[int]]
+    user_of: Callable[[os.stat_result, str], int]
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Name:
+    """One name that is looked at.
+
+    Attributes:
+        key: under which it is remembered.
+        path: from ``directory``, where that is a descriptor.
+        owners: who may own what stands there; None for anybody.
+        whose: the user it counts for.
+    """
+
+    key: str
+    path: str | Path
+    owners: frozenset[int] | None
+    whose: Callable[[os.stat_result], int]
+    directory: int | None = None
+    by: str = ""
 
 
 def names_of(uid: int) -> tuple[str, ...]:
@@ -81,39 +129,69 @@ class KeepFiles:
         self.longest_seconds = longest_seconds
         self.problems: dict[str, str] = {}
         self._directory = directory
+        self._changes: dict[int, list[float]] = {}
         self._read: dict[str, tuple[int, int]] = {}
         """What was read of each: inode and time of change."""
 
-    def look(self, book: KeepBook, uids: Iterable[int], t: float, wall_ts: float) -> None:
-        """Take in what the users ``uids`` have written, and forget what they have deleted."""
-        found: set[str] = set()
+    def look(
+        self, book: KeepBook, uids: Iterable[int], t: float, wall_ts: float, places: Iterable[OwnPlace] = ()
+    ) -> None:
+        """Take in what the users ``uids`` have written, and each in his own place; forget what they have deleted."""
         self.problems = {}
-        for uid in uids:
-            for name in names_of(uid):
-                if self._is_there(name, uid, book, t, wall_ts):
-                    found.add(name)
+        found = {one.key for one in self._shared(uids) if self._is_there(one, book, t, wall_ts)}
+        for place in places:
+            found |= self._own(place, book, t, wall_ts)
         self._read = {name: was for name, was in self._read.items() if name in found}
         book.forget(t, [key for key in book.keeps if key.startswith(_KEY) and key.removeprefix(_KEY) not in found])
 
-    def _is_there(self, name: str, uid: int, book: KeepBook, t: float, wall_ts: float) -> bool:
+    def _shared(self, uids: Iterable[int]) -> list[_Name]:
+        return [
+            _Name(name, self._directory / name, frozenset({uid}), lambda status: status.st_uid)
+            for uid in uids
+            for name in names_of(uid)
+        ]
+
+    def _own(self, place: OwnPlace, book: KeepBook, t: float, wall_ts: float) -> set[str]:
         try:
-            self._look_at(name, uid, book, t, wall_ts)
+            with place.opened() as fd:
+                names = [
+                    _Name(f"{place.path}/{name}", name, None, functools.partial(_whose, place, name), fd, place.by)
+                    for name in OWN_NAMES
+                ]
+                return {one.key for one in names if self._is_there(one, book, t, wall_ts)}
+        except FileNotFoundError:
+            return set()
+        except OSError as err:  # what cannot be seen now is kept as it was
+            self.problems[f"{place.path}/{OWN_NAMES[0]}"] = err.strerror or type(err).__name__
+            return {f"{place.path}/{name}" for name in OWN_NAMES}
+
+    def _count_change(self, uid: int, t: float) -> None:
+        changes = [at for at in self._changes.get(uid, ()) if t - at < PER_SECONDS]
+        if len(changes) >= MOST_CHANGES:
+            raise TooOftenError(f"user {uid} has said something else {MOST_CHANGES} times in an hour: looked at later")
+        self._changes[uid] = [*changes, t]
+
+    def _is_there(self, one: _Name, book: KeepBook, t: float, wall_ts: float) -> bool:
+        try:
+            self._look_at(one, book, t, wall_ts)
         except FileNotFoundError:
             return False
+        except TooOftenError as err:  # what was said before stands
+            self.problems[one.key] = str(err)
         except (KeepFileError, UnicodeDecodeError) as err:
-            self.problems[name] = str(err)
+            self.problems[one.key] = str(err)
             return False
         except OSError as err:
-            self.problems[name] = err.strerror or type(err).__name__
+            self.problems[one.key] = err.strerror or type(err).__name__
             return not isinstance(err, UntrustedFileError)  # what cannot be read now may still be his
         return True
 
-    def _look_at(self, name: str, uid: int, book: KeepBook, t: float, wall_ts: float) -> None:
-        path = self._directory / name
-        fd, status = open_regular(path, owners={uid})
+    def _look_at(self, one: _Name, book: KeepBook, t: float, wall_ts: float) -> None:
+        fd, status = open_regular(one.path, owners=one.owners, directory=one.directory)
+        key = f"{_KEY}{one.key}"
         try:
             stamp = (status.st_ino, status.st_mtime_ns)
-            if self._read.get(name) == stamp and f"{_KEY}{name}" in book.keeps:
+            if self._read.get(one.key) == stamp and key in book.keeps:
                 return
             if status.st_size > MAX_BYTES:
                 raise KeepFileError(f"longer than {MAX_BYTES} bytes")
@@ -123,12 +201,20 @@ class KeepFiles:
         # A clock that was set back makes no keep shorter; one that is ahead makes none longer.
         age = max(0.0, wall_ts - status.st_mtime)
         left = min(wish.seconds, self.longest_seconds) - age
-        counts_for_all = uid in trusted_owners()
-        key = f"{_KEY}{name}"
-        known = book.keeps.get(key)
+        uid, known = one.whose(status), book.keeps.get(key)
+        by = one.by or f"user {uid}"
+        if known is None or (known.subject, known.why) != (wish.subject, wish.why):
+            self._count_change(uid, t)
+            what = f"run {wish.subject}" if wish.subject != MACHINE else "what is theirs"
+            log.info("guard: %s keeps %s for %.0f s: %s", by, what, left, wish.why or "-")
         until_t = t + left if known is None else max(t + left, known.until_t if known.why == wish.why else 0.0)
-        book.put(Keep(key, None if counts_for_all else uid, wish.subject, until_t, f"user {uid}", wish.why))
-        self._read[name] = stamp
+        counts_for_all = uid in trusted_owners()
+        book.put(Keep(key, None if counts_for_all else uid, wish.subject, until_t, by, wish.why))
+        self._read[one.key] = stamp
+
+
+def _whose(place: OwnPlace, name: str, status: os.stat_result) -> int:
+    return place.user_of(status, name)
 
 
 def present(names: tuple[str, ...], finding: Finding) -> str:

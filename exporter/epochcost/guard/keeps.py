@@ -14,7 +14,8 @@ from epochcost.guard.conditions import MACHINE, Finding
 from epochcost.guard.observation import Person
 from epochcost.model import is_number
 
-MAX_KEEPS = 200
+MAX_KEEPS = 6000
+"""More than all users have names for: nobody's can be kept out by those of others."""
 MAX_WHY = 80
 LINK_SECONDS = 7 * 86400.0
 """For so long a link that was sent can be used."""

@@ -106,7 +106,13 @@ class Hours:
 
 @dataclass(frozen=True, slots=True)
 class When:
-    """What must hold without a gap, for how long, and from how many dollars on."""
+    """What must hold without a gap, for how long, and from how many dollars on.
+
+    Attributes:
+        session_seconds: so long after the boot the machine's session is over.
+        session_left_seconds: or so long before the provider's own limit ends it.
+        credit_usd: the account counts as empty at so many dollars.
+    """
 
     conditions: tuple[Condition, ...]
     for_seconds: float
@@ -114,6 +120,7 @@ class When:
     hours: Hours = field(default_factory=Hours)
     select: Selector = field(default_factory=Selector)
     session_seconds: float | None = None
+    session_left_seconds: float = 600.0
     credit_usd: float = 0.0
 
 
@@ -125,12 +132,16 @@ class Except:
         keep_files: while one of these is there.
         interactive_seconds: while somebody has typed on a terminal so recently; None does not ask.
         busy_cpu_ratio: while the machine's CPUs do so much: data are being prepared, say. None does not ask.
+        busy_cores: or while so many of them are busy, as a mean over minutes: one alone is little of 96.
+        busy_io_mbps: while its disks and its network move so many MB a second, likewise: data are being fetched.
         select: runs, users, teams and machines that it leaves alone.
     """
 
     keep_files: tuple[str, ...] = ()
     interactive_seconds: float | None = None
     busy_cpu_ratio: float | None = None
+    busy_cores: float | None = None
+    busy_io_mbps: float | None = None
     select: Selector = field(default_factory=Selector)
 
 

@@ -173,8 +173,10 @@ def _check(policy: Policy, fields: Fields) -> None:
         raise fields.error(
             "ladder", f"the steps go from mild to hard: tell, ask, checkpoint, stop; {last.value} is last"
         )
-    if Condition.PAST_SESSION not in policy.when.conditions and policy.when.session_seconds is not None:
-        raise fields.error("when", "session goes with the state past-session")
+    for name in ("session", "session_left"):
+        within = fields.inner("when")
+        if Condition.PAST_SESSION not in policy.when.conditions and within is not None and within.has(name):
+            raise fields.error("when", f"{name} goes with the state past-session")
 
 
 def _when(fields: Fields) -> When:
@@ -195,6 +197,7 @@ def _when(fields: Fields) -> When:
             ),
             _selector(fields),
             fields.take("session", between("1m", "90d"), None),
+            fields.take("session_left", between("1m", "1d"), 600.0),
             fields.take("credit_usd", number, 0.0),
         )
 
@@ -205,6 +208,8 @@ def _except(fields: Fields) -> Except:
             fields.listed("keep_files", _absolute),
             fields.take("interactive", _or_off(between("1m", "30d")), None),
             fields.take("busy_cpu", _or_off(ratio), None),
+            fields.take("busy_cores", _or_off(positive), None),
+            fields.take("busy_io", _or_off(positive), None),
             _selector(fields),
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_MOST_CHARACTERS = 200
+from epochcost.shown_text import one_line
 
 
 class ExchangeError(Exception):
@@ -40,10 +40,3 @@ class TooLongError(ExchangeError):
 
 class BrokenOffError(ExchangeError):
     """The connection ended in the middle of the answer, or what came is not HTTP."""
-
-
-def one_line(text: str, most: int = _MOST_CHARACTERS) -> str:
-    """``text`` as people may see it: printable, on one line, at most so many characters."""
-    plain = "".join(char if char.isprintable() else " " for char in text[: 4 * most])
-    words = " ".join(plain.split())
-    return words if len(words) <= most else f"{words[: most - 3]}..."

@@ -106,7 +106,8 @@ class Epochs:
     before: float | None = None
     """Position at the end of the attempt before, until this attempt's own first position is known."""
     elsewhere: float = 0.0
-    """Highest position that others had reached before they left the run to this machine, where that is known."""
+    """Highest position, of the training that runs, that others had reached before they left it to this machine, where
+    that is known."""
 
     def begin_attempt(self, t: float, *, anew: bool = False, heard_start: bool = True) -> None:
         """A process of the run has started while none of it was running; ``anew`` after an attempt that finished.
@@ -116,6 +117,8 @@ class Epochs:
         """
         self.heard_start = heard_start
         self.anew = anew
+        if anew:
+            self.elsewhere = 0.0
         self.fresh = self.attempts == 0 or anew
         self.at_work, self.busy_since, self.whole_t = False, None, None
         self.attempts += 1
@@ -333,6 +336,11 @@ class Epochs:
         """
         return self.stepped or (self.at_work and (self.position is not None or not self.high_water))
 
+    @property
+    def before_this_training(self) -> float:
+        """Epochs of the trainings under this id before the one that runs: its own positions count on from there."""
+        return self.high_water if self.anew else self.base
+
     def planned(self, epochs: float | None) -> float | None:
         """The position planned, where ``epochs`` are of this training; None until it is known where it began."""
         return None if epochs is None or self.anew else self.base + epochs
@@ -370,7 +378,7 @@ class Epochs:
         """Where a second at ``t`` goes; `State.USEFUL` means "progressing" (utilisation splits it)."""
         if not self.begun:
             return State.STARTUP
-        reached = max(self.high_water, self.elsewhere)
+        reached = max(self.high_water, self.base + self.elsewhere if self.elsewhere else 0.0)
         if not self.anew and self.position is not None and self.position < reached - WHOLE:
             return State.REPLAY
         if t >= self.moved_t + stall_after and t >= self.stalls_at(stall_after):

@@ -22,6 +22,8 @@ from epochcost.ledger.unsettled import Unsettled
 from epochcost.ledger.useful_cut import ACTIVE, REST, parts_of
 from epochcost.model import EndStatus, EventKind, PriceStep, RunId, State, TrainingEvent
 
+FINISH_ROUNDING_SECONDS = 1.0
+"""When a training finished is told in milliseconds, and is the same instant."""
 MAX_OPEN_RUNS = 300
 """More than the reader of events lets all users have open together (see ``UserQuotas``): the last resort."""
 MAX_RUNS = 400
@@ -162,7 +164,7 @@ class Ledger:
             return
         self._enter()
         self._alike = span
-        if self._stale_from is None:
+        if self._stale_from is None or not span.may_wait:
             self._enter()
 
     def _enter(self) -> None:
@@ -273,11 +275,17 @@ class Ledger:
                     gone = TrainingEvent(EventKind.GONE, member.last_t, account.run, writer, status=EndStatus.LOST)
                     self.apply(gone)
 
-    def reached_elsewhere(self, run: RunId, part: str, position: float) -> None:
-        """The run had come to ``position`` on other machines: what this ``part`` does below it is done again."""
+    def reached_elsewhere(self, run: RunId, part: str, position: float, finished_ts: float | None = None) -> None:
+        """The run had come to ``position`` on other machines: what this ``part`` does below it is done again.
+
+        ``finished_ts`` is when a training of it last finished, as who says so knows: one who does not know yet that it
+        finished here speaks of the training before.
+        """
         account = self.runs.get(run)
-        if account is not None and account.part == part:
-            account.epochs.elsewhere = max(account.epochs.elsewhere, position)
+        if account is None or account.part != part:
+            return
+        known = account.finished is None or (finished_ts or 0.0) > account.finished.t - FINISH_ROUNDING_SECONDS
+        account.epochs.elsewhere = position if known else 0.0
 
     def open_runs(self) -> list[RunAccount]:
         """The runs with a process running, in order of appearance."""

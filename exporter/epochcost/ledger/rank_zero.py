@@ -44,6 +44,7 @@ class CountedHere:
         led: it is or was here.
         start: lowest position from which it was counted; None where not known yet.
         position, high_water: as rank 0 left them.
+        attempt_t: when the newest attempt began in which it was here.
     """
 
     leads: bool = False
@@ -55,18 +56,21 @@ class CountedHere:
     """What was counted by the time rank 0 left."""
     _skipped: dict[str, float] = field(default_factory=dict)
     """What was done while rank 0 was elsewhere."""
+    attempt_t: float | None = None
 
     def decide(self, leads: bool, epochs: Epochs, phases: Mapping[Phase, float]) -> None:  # noqa: FBT001
         """Rank 0 is here from now on, or is not."""
+        epochs.counted = leads
         if leads == self.leads:
             return
         done = _done(epochs, phases)
         if leads:
+            self.attempt_t = epochs.started_t
             self._skipped = {name: value - self._kept.get(name, 0) for name, value in done.items()}
         else:
             self._kept = self._counted(done)
             self.position, self.high_water = epochs.reached, epochs.high_water
-        self.leads = epochs.counted = leads
+        self.leads = leads
         self.led = self.led or leads
 
     def disown(self) -> None:
@@ -76,6 +80,8 @@ class CountedHere:
 
     def follow(self, epochs: Epochs) -> None:
         """Note where the counting began, once that is known."""
+        if self.leads:
+            self.attempt_t = epochs.started_t
         if self.leads and epochs.attempt_start is not None:
             lowest = min(epochs.attempt_start, epochs.position if epochs.position is not None else epochs.attempt_start)
             self.start = lowest if self.start is None else min(self.start, lowest)
@@ -90,7 +96,8 @@ class CountedHere:
 
     def state(self) -> list[Any]:
         """As JSON-able data."""
-        return [self.leads, self.led, self.start, self.position, self.high_water, self._kept, self._skipped]
+        known = [self.leads, self.led, self.start, self.position, self.high_water]
+        return [*known, self._kept, self._skipped, self.attempt_t]
 
     @classmethod
     def restored(cls, state: list[Any]) -> CountedHere:
@@ -99,10 +106,11 @@ class CountedHere:
         Raises:
             ValueError, TypeError: when it is not what `state` makes.
         """
-        leads, led, start, position, high_water, kept, skipped = state
+        leads, led, start, position, high_water, kept, skipped, *more = state
         if led and not leads and not {"lost", *WORK} <= dict(kept).keys():
             raise ValueError(f"counted: {', '.join(sorted(map(str, kept)))[:120]} are not all that was")
-        return cls(bool(leads), bool(led), start, position, float(high_water), dict(kept), dict(skipped))
+        (attempt_t,) = more or [None]
+        return cls(bool(leads), bool(led), start, position, float(high_water), dict(kept), dict(skipped), attempt_t)
 
 
 def _done(epochs: Epochs, phases: Mapping[Phase, float]) -> dict[str, float]:

@@ -116,6 +116,17 @@ class Energy:
             self.seconds += seconds
 
 
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The newest training under this id that finished while rank 0 was here: how far it had come, and when it ended.
+
+    Whatever begins later under this id, on whatever machine, is new work.
+    """
+
+    position: float
+    t: float
+
+
 class RunAccount:
     """One run as this node sees it. Times follow the run's own events; money is the share's integral over the price."""
 
@@ -133,6 +144,7 @@ class RunAccount:
         self.counted = CountedHere()
         self.share = ShareTrack()
         self.status: EndStatus | None = None
+        self.finished: Finished | None = None
         self.phase_seconds: dict[Phase, float] = {}
         self.started_t: float | None = None
         self.last_event_t = 0.0
@@ -325,7 +337,15 @@ class RunAccount:
             others = [name for name, m in self.members.items() if m.end is None]
             if others:
                 self._succeed(others[0], member, said_before)
+        self._note_finish(member.end)
         return member.end
+
+    def _note_finish(self, t: float) -> None:
+        """Its last process has ended: a training has finished here if it says so, and if rank 0 was one of them."""
+        if self.is_open or self.status is not EndStatus.FINISHED or self.epochs.reached is None:
+            return
+        if holds_rank_zero(m for m in self.members.values() if m.start >= self.epochs.started_t):
+            self.finished = Finished(self.epochs.high_water, t)
 
     def _succeed(self, writer: str, before: Member, said_before: Mapping[str, Any]) -> None:
         """Another process is followed from now on.
@@ -472,6 +492,7 @@ class RunAccount:
             "members": {k: [m.start, m.end, m.gpus, m.last_t, m.lost, m.rank, m.held] for k, m in self.members.items()},
             "leader": self.leader,
             "status": self.status.value if self.status else None,
+            "finished": [self.finished.position, self.finished.t] if self.finished else None,
             "epochs": self.epochs.state(),
             "counted": self.counted.state(),
             "share": self.share.state(),
@@ -497,6 +518,7 @@ class RunAccount:
         }
         it.leader = state["leader"]
         it.status = EndStatus(state["status"]) if state["status"] else None
+        it.finished = Finished(*state["finished"]) if state.get("finished") else None
         it.epochs = Epochs.restored(state["epochs"])
         it.share = ShareTrack.restored(state["share"])
         it.phase_seconds = {Phase(p): s for p, s in state["phase_seconds"].items()}

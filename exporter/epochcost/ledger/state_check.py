@@ -59,7 +59,7 @@ def check_ledger(ledger: Ledger, latest: float) -> None:
     for uuid, totals in ledger.devices.devices.items():
         _check_device(totals, f"devices: {uuid}")
     for run, account in ledger.runs.items():
-        _check_run(account, f"runs: {run}", latest)
+        check_run(account, f"runs: {run}", latest)
 
 
 def _check_layout(layout: Sequence[tuple[str, str, float]]) -> None:
@@ -118,7 +118,8 @@ def _check_device(totals: DeviceTotals, where: str) -> None:
     _check_amounts([totals.memory_used_byte_seconds or 0.0], where)
 
 
-def _check_run(account: RunAccount, where: str, latest: float) -> None:
+def check_run(account: RunAccount, where: str, latest: float) -> None:
+    """As `check_ledger`, of one run."""
     kept = account.reported
     for part in (account.facts, account.epochs, account.counted, account.share, account.settled, account.energy, kept):
         check_types(part, where)
@@ -161,7 +162,12 @@ def _check_progress(account: RunAccount, where: str, latest: float) -> None:
         check_types(amount, where)
         _check_amounts([amount.executed], where)
     _require(settled.until <= latest, f"{where}: settled in the future")
-    for t in (epochs.begin_t, epochs.started_t, epochs.moved_t, epochs.whole_t, epochs.busy_since):
+    if account.finished is not None:
+        check_types(account.finished, where)
+        good = account.finished.position >= 0 and EARLIEST <= account.finished.t <= latest
+        _require(good, f"{where}: when it finished")
+    begun = (account.counted.attempt_t, epochs.begin_t, epochs.started_t)
+    for t in (*begun, epochs.moved_t, epochs.whole_t, epochs.busy_since):
         _require(t is None or t <= latest, f"{where}: {t!r} lies in the future")
 
 

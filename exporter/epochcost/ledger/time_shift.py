@@ -11,6 +11,7 @@ from typing import Any
 
 LEDGER = ("cursor", "boot_until", "floor", "price_floor")
 EPOCHS = ("begin_t", "started_t", "moved_t", "busy_since", "whole_t")
+COUNTED = 7
 MEMBER = (0, 1, 3)
 """Where a process began, ended, and last spoke."""
 
@@ -26,15 +27,19 @@ def earlier(state: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         **_moved(state, LEDGER, seconds),
         "price": [[_at(t, seconds), usd] for t, usd in state["price"]],
         "free": _spans(state.get("free", ()), seconds),
-        "book": {**state["book"], "spans": _spans(state["book"]["spans"], seconds)},
+        **{name: _book(state[name], seconds) for name in ("book", "useful_cut") if name in state},
         "unsettled": [_at(until, seconds), _spans(blocks, seconds)],
         "runs": {run: _run(account, seconds) for run, account in state["runs"].items()},
     }
 
 
+def _book(state: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    return {**state, "spans": _spans(state["spans"], seconds)}
+
+
 def _run(account: Mapping[str, Any], seconds: float) -> dict[str, Any]:
     times, shares = account["share"]
-    before = account["before_reports"]
+    before, finished = account["before_reports"], account.get("finished")
     members = {
         name: [_at(value, seconds) if i in MEMBER else value for i, value in enumerate(member)]
         for name, member in account["members"].items()
@@ -42,11 +47,19 @@ def _run(account: Mapping[str, Any], seconds: float) -> dict[str, Any]:
     return {
         **_moved(account, ("started_t", "last_event_t"), seconds),
         "members": members,
+        "finished": finished and [finished[0], _at(finished[1], seconds)],
+        "counted": _counted(account["counted"], seconds),
         "epochs": _epochs(account["epochs"], seconds),
         "share": [[_at(t, seconds) for t in times], shares],
         "settled": _moved(account["settled"], ("until", "cut_t"), seconds),
-        "before_reports": before and [*before[:2], _epochs(before[2], seconds), *before[3:]],
+        "before_reports": before
+        and [*before[:2], _epochs(before[2], seconds), before[3], _counted(before[4], seconds), *before[5:]],
     }
+
+
+def _counted(counted: Sequence[Any], seconds: float) -> list[Any]:
+    """The last of it, where it is there, is when an attempt began."""
+    return [*counted[:COUNTED], *(_at(t, seconds) for t in counted[COUNTED:])]
 
 
 def _epochs(epochs: Mapping[str, Any], seconds: float) -> dict[str, Any]:

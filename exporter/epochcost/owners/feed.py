@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from epochcost.model import GpuOwner, GpuSample
 from epochcost.owners.owner_source import OwnerError, OwnerSource
+from epochcost.owners.processes import ProcessOwners
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 10.0
@@ -53,6 +54,12 @@ class OwnerFeed:
     def not_understood(self) -> Mapping[str, int]:
         """As the source says of its last answer, where that is not too old."""
         return self._source.not_understood if self._mono() - self._said_at <= FRESH_SECONDS else {}
+
+    def processes(self) -> Mapping[str, tuple[tuple[int, int | None], ...]]:
+        """Processes by GPU, of a source that sees them, where its last answer is not too old."""
+        if not isinstance(self._source, ProcessOwners) or self._mono() - self._said_at > FRESH_SECONDS:
+            return {}
+        return self._source.seen
 
     def owners(self) -> tuple[GpuOwner, ...]:
         """Who uses the GPUs, as far as that was said lately."""

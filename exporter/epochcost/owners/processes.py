@@ -20,6 +20,7 @@ FIRST_PID_NAMESPACE = "pid:[4026531836]"
 MAX_FILE_BYTES = 64 * 1024
 MAX_ENVIRONMENT_BYTES = 1024 * 1024
 KINDS = ("slurm", "container", "user")
+MOST_SEEN = 8
 
 
 class ProcessOwners:
@@ -38,6 +39,7 @@ class ProcessOwners:
         slurm_jobs: tells a job by what Slurm calls it.
 
     Attributes:
+        seen: processes of the last answer by GPU with the bytes that each holds, the largest `MOST_SEEN` first.
         not_understood: processes of the last question whose control group has a form that is not known, by system.
     """
 
@@ -51,6 +53,7 @@ class ProcessOwners:
         slurm_jobs: SlurmJobs | None = None,
     ) -> None:
         self.not_understood: Mapping[str, int] = {}
+        self.seen: Mapping[str, tuple[tuple[int, int | None], ...]] = {}
         self._slurm_jobs = slurm_jobs or SlurmJobs()
         self._processes = processes
         self._kinds = kinds
@@ -67,6 +70,7 @@ class ProcessOwners:
         except OSError as err:
             raise OwnerError(f"processes on the GPUs: {err}") from None
         self._odd = {}
+        self.seen = {uuid: _largest(held) for uuid, held in pids.items() if held}
         found = [owner for gpu in gpus for owner in self._on_one(gpu.uuid, pids.get(gpu.uuid, {}))]
         self.not_understood = Counter(self._odd.values())
         return found
@@ -130,3 +134,8 @@ class ProcessOwners:
     def _bytes(self, pid: int, name: str, most: int) -> bytes:
         with (self._proc / str(pid) / name).open("rb") as file:
             return file.read(most)
+
+
+def _largest(held: Mapping[int, int | None]) -> tuple[tuple[int, int | None], ...]:
+    ordered = sorted(held.items(), key=lambda process: (-(process[1] or 0), process[0]))
+    return tuple(ordered[:MOST_SEEN])

@@ -22,6 +22,7 @@ _VALUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+:/ -]{0,127}")
 _VALUE_ALLOWED = "1 to 128 letters, digits, blanks and ._+:/-, first a letter or digit"
 _ACCOUNT = "account"
 _PARAMETERS = ("provider", "region", "zone", "instance_type", "purchase_option", "reservation")
+PRICE_PARAMETERS = (*_PARAMETERS, _ACCOUNT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,11 @@ def price_route(
     """
 
     def price(request: Request) -> Response:
+        """The price of one machine, for agents: JSON with the price, its history and when it was confirmed.
+
+        400 for a wrong parameter; 404 where the price is not known, with ``pending`` while a source is still being
+        asked.
+        """
         try:
             key, account = parse_key(request.query), _value(request.query, _ACCOUNT)
         except BadParameterError as err:
@@ -76,11 +82,11 @@ def price_route(
         if found is None or waiting or usd_per_hour_at(found, now) is None:
             elsewhere = () if found is not None else known.elsewhere(key)
             return json_response(404, _unknown(key, found, asked, elsewhere, pending=waiting))
-        on_demand = known.find(replace(key, purchase_option=PurchaseOption.ON_DEMAND))
-        paid = [_paid(each, known, terms, account, now) for each in (found, on_demand)]
+        others = (known.find(_as(key, option)) for option in (PurchaseOption.ON_DEMAND, PurchaseOption.SPOT))
+        paid = [_paid(each, known, terms, account, now) for each in (found, *others)]
         if paid[0] is None:
             return json_response(404, {"error": f"what {account!r} pays would be nothing or less", "pending": False})
-        return json_response(200, _answer(paid[0], paid[1], now, terms, poller))
+        return json_response(200, _answer(paid[0], paid[1:], now, terms, poller))
 
     return price
 
@@ -157,8 +163,14 @@ def _paid(price: Price | None, known: MergedPrices, terms: Terms, account: str, 
     return _Paid(with_extras(ours, terms.extras), parts if len(parts) > 1 else {})
 
 
-def _answer(found: _Paid, on_demand: _Paid | None, now: float, terms: Terms, poller: str) -> dict[str, object]:
+def _as(key: PriceKey, option: PurchaseOption) -> PriceKey:
+    return replace(key, purchase_option=option, reservation="")
+
+
+def _answer(found: _Paid, others: Sequence[_Paid | None], now: float, terms: Terms, poller: str) -> dict[str, object]:
+    """The price of ``found``, and what it would cost on demand and as spot (``others``)."""
     price = found.price
+    on_demand, spot = (None if each is None else usd_per_hour_at(each.price, now) for each in others)
     return {
         **_head(price.key, now, poller),
         "source": price.source,
@@ -167,7 +179,8 @@ def _answer(found: _Paid, on_demand: _Paid | None, now: float, terms: Terms, pol
         "steps": [
             {"ts": None if step.ts == -math.inf else step.ts, "usd_per_hour": step.usd_per_hour} for step in price.steps
         ],
-        "on_demand_usd_per_hour": None if on_demand is None else usd_per_hour_at(on_demand.price, now),
+        "on_demand_usd_per_hour": on_demand,
+        "spot_usd_per_hour": spot,
         "parts": [{"name": name, "usd_per_hour": usd} for name, usd in found.parts.items()],
         **_beside(price.key, terms, now),
     }

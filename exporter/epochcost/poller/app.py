@@ -97,6 +97,10 @@ class PollerApp:
             shed_paths=("/v1/price",),
         )
 
+    def routes(self) -> list[tuple[str, str, str]]:
+        """Method, path and what is answered, of every route."""
+        return self._server.described()
+
     @property
     def port(self) -> int:
         """The port listened on."""

@@ -29,6 +29,7 @@ def landing_route(snapshot: Callable[[], PollerSnapshot]) -> Route:
     """The page, made anew for each request."""
 
     def landing(request: Request) -> Response:  # noqa: ARG001 - a route takes the request
+        """Sources and prices, for people."""
         rows = "".join(_row(name, health) for name, health in snapshot().sources.items())
         return html(200, _PAGE.format(version=escape(__version__), rows=rows).encode())
 

@@ -28,6 +28,7 @@ from epochcost.http_client import (
 )
 from epochcost.prices.json_pieces import loads
 from epochcost.prices.price_source import PriceSourceError
+from epochcost.shown_text import one_line
 
 _RANDOM = random.Random()  # noqa: S311 - spreads requests; its own, so that no thread moves the program's
 
@@ -257,5 +258,4 @@ def _retry_after(text: str) -> float:
 
 
 def _short(text: str) -> str:
-    plain = " ".join(text.split())
-    return plain if len(plain) <= _MOST_CHARACTERS else f"{plain[:_MOST_CHARACTERS]}..."
+    return one_line(text, _MOST_CHARACTERS + 3)

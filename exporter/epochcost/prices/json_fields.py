@@ -85,6 +85,10 @@ def left_out_sentence(count: int, why: str) -> str:
     return f"{'1 row' if count == 1 else f'{count} rows'} left out: {why}"
 
 
+MOST_GIB = 1 << 20
+"""A PiB."""
+
+
 def unknown_prices(found: Iterable[Mapping[str, Any]], known: Collection[str]) -> tuple[str, ...]:
     """Names of fields that look like prices and are not ``known``: the provider has changed something, look at it."""
     names = {name for row in found for name in row if name not in known and _PRICED.search(_snake(name))}
@@ -104,8 +108,8 @@ def _snake(name: str) -> str:
 
 
 def gib(amount: float | None) -> int | None:
-    """Bytes of ``amount`` GiB."""
-    return None if amount is None else round(amount * 1024**3)
+    """Bytes of ``amount`` GiB; None for what no machine has."""
+    return round(amount * 1024**3) if amount is not None and 0 < amount <= MOST_GIB else None
 
 
 def _shown(value: object) -> str:

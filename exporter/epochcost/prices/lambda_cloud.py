@@ -120,7 +120,7 @@ def _of_name(name: str) -> str:
 def _written_gib(said: str) -> float | None:
     """80 of ``H100 (80 GB SXM5)``."""
     _, _, inside = said.partition("(")
-    match = re.match(r"(\d+) ?GB", inside)
+    match = re.match(r"(\d{1,6}) ?GB", inside)
     return float(match[1]) if match else None
 
 

@@ -29,10 +29,12 @@ from epochcost.prices.followed_poller import FollowedPoller
 from epochcost.prices.price_source import PriceSourceError
 from epochcost.prices.quote import NodePrice
 from epochcost.prices.remote_terms import parse_terms
+from epochcost.shown_text import one_line
 
 __all__ = ["NodePrice", "PriceSourceError", "RemotePrice"]
 
 MAX_ANSWER_BYTES = 1024 * 1024
+MOST_CHARACTERS = 300
 VERSION = 1
 OK = 200
 MOST_RETRY_AFTER_SECONDS = 60
@@ -93,9 +95,8 @@ class RemotePrice:
             found = _parse(raw, self._node, option)
             poller = _text(raw, "poller") if "poller" in raw else ""
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as err:
-            raise PriceSourceError(
-                f"price poller {self._host}: its response is not a price: {type(err).__name__}: {_short(str(err))}"
-            ) from None
+            said = f"{type(err).__name__}: {one_line(str(err), MOST_CHARACTERS)}"
+            raise PriceSourceError(f"price poller {self._host}: its response is not a price: {said}") from None
         price = found.price and self._followed.take(poller[:64], found.price, time.monotonic())
         clock = _clock(answer.headers, raw.get("now"), price.fetched_ts if price else -math.inf)
         return NodePrice(price, found.on_demand_usd_per_hour, clock, found.terms)
@@ -159,13 +160,9 @@ def _basic_auth(password_file: Path) -> str:
 def _sentence(answer: Answer) -> str:
     """What a poller says beside its status; of anybody else's words none are repeated."""
     try:
-        return _short(str(json.loads(answer.body)["error"]))
+        return one_line(str(json.loads(answer.body)["error"]), MOST_CHARACTERS)
     except (ValueError, TypeError, KeyError, RecursionError):
         return "no reason given"
-
-
-def _short(text: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:300]
 
 
 def _parse(raw: Mapping[str, Any], node: Node, option: PurchaseOption) -> NodePrice:

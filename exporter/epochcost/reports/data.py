@@ -16,8 +16,8 @@ from epochcost.reports.tables import beside, ended
 from epochcost.shown_text import csv_text
 
 _PLAIN = (
-    "experiment", "provider", "instance_type", "batch_size", "framework", "runs", "nodes", "hours", "node_hours",
-    "epochs", "epochs_executed", "useful_epochs",
+    "experiment", "provider", "instance_type", "batch_size", "framework", "runs", "nodes", "gpus_per_node", "hours",
+    "node_hours", "epochs", "epochs_executed", "useful_epochs",
 )  # fmt: skip
 
 

@@ -40,6 +40,7 @@ class NodeHistory:
         seconds, dollars: its own counters by state.
         provisional: dollars by state that are not settled yet, as of a window.
         parts: of what an hour was made, in $/h by part.
+        egress: what was paid for traffic as it was counted, in dollars by extra.
         born: when it was booted first (s), where that is known.
         reborn: when it was booted last.
     """
@@ -53,6 +54,7 @@ class NodeHistory:
     dollars: dict[str, Track] = field(default_factory=dict)
     provisional: dict[str, Track] = field(default_factory=dict)
     parts: dict[str, Track] = field(default_factory=dict)
+    egress: dict[str, Track] = field(default_factory=dict)
     price: Track = field(default_factory=Track)
     on_demand: Track = field(default_factory=Track)
     gpu_memory_bytes: float | None = None
@@ -80,11 +82,16 @@ class Member:
     provisional: Track = field(default_factory=Track)
     provisional_epochs: Track = field(default_factory=Track)
     start_epoch: float | None = None
+    before_epochs: float | None = None
+    finished_epochs: float | None = None
+    finished: float | None = None
+    attempt: float | None = None
     started: float | None = None
     memory_peak_bytes: float | None = None
     current_epoch_seconds: float | None = None
     batch_sizes: tuple[float, ...] = ()
     """In the order in which they were seen, without repetitions."""
+    gpus: float | None = None
     ended: tuple[int, str] | None = None
     """The last window in which it had ended, and how."""
     stopped: bool = False

@@ -135,6 +135,14 @@ class HistoryLoader:
         ):  # fmt: skip
             setattr(run, name, getattr(run, name) or named.get(label, ""))
 
+    def _price_parts(self) -> None:
+        for labels, track in self.reader.tracks("node_price_part_usd_per_hour", self.matchers, "avg_over_time").items():
+            for key, part in self._by_node(labels, track):
+                self._node(key).parts.setdefault(dict(labels).get("part", ""), Track()).merge(part)
+        for labels, track in self.reader.tracks("node_egress_cost_usd_total", self.matchers, counter=True).items():
+            for key, part in self._by_node(labels, track):
+                self._node(key).egress.setdefault(dict(labels).get("extra", ""), Track()).merge(part)
+
     def _nodes(self) -> None:
         for metric, into in (
             ("node_seconds_total", "seconds"),
@@ -146,9 +154,7 @@ class HistoryLoader:
                 for key, part in self._by_node(labels, track):
                     by_state: dict[str, Track] = getattr(self._node(key), into)
                     by_state.setdefault(dict(labels).get("state", ""), Track()).merge(part)
-        for labels, track in self.reader.tracks("node_price_part_usd_per_hour", self.matchers, "avg_over_time").items():
-            for key, part in self._by_node(labels, track):
-                self._node(key).parts.setdefault(dict(labels).get("part", ""), Track()).merge(part)
+        self._price_parts()
         for metric, rollup, into in (
             ("node_price_usd_per_hour", "avg_over_time", "price"),
             ("node_on_demand_price_usd_per_hour", "avg_over_time", "on_demand"),
@@ -208,6 +214,11 @@ class HistoryLoader:
             ("run_memory_peak_bytes", "memory_peak_bytes", max),
             ("run_current_epoch_seconds", "current_epoch_seconds", _newest),
             ("run_start_epoch", "start_epoch", min),
+            ("run_before_epochs", "before_epochs", max),
+            ("run_finished_epochs", "finished_epochs", max),
+            ("run_finished_timestamp_seconds", "finished", max),
+            ("run_attempt_timestamp_seconds", "attempt", max),
+            ("run_gpus", "gpus", max),
         ):
             for key, labels, value in self._figures(metric, matchers, fold):
                 if (member := self._member(labels, key)) is not None:

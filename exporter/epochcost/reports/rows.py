@@ -24,6 +24,7 @@ class Row:
         ended: how a run ended: finished, failed, preempted, lost or stopped (by the guard); empty where it had not.
         runs: how many are in this row.
         nodes: how many different ones were used.
+        gpus_per_node: the most that it used of one node at once; None where no agent says.
         hours: in which the run was running, on however many nodes.
         node_hours: hours of nodes that it paid for; half a node for an hour is 0.5.
         usd: all dollars.
@@ -54,6 +55,7 @@ class Row:
     ended: str = ""
     runs: int = 1
     nodes: int = 0
+    gpus_per_node: float | None = None
     hours: float = 0.0
     node_hours: float = 0.0
     usd: float | None = None
@@ -156,6 +158,7 @@ def _group(rows: Sequence[Row]) -> Row:
         epochs_executed=sum(row.epochs_executed for row in rows),
         useful_epochs=added(row.useful_epochs for row in rows),
         fill=max(fills, default=None),
+        gpus_per_node=max((row.gpus_per_node for row in rows if row.gpus_per_node is not None), default=None),
         seconds=merged(row.seconds for row in rows),
         dollars=merged(row.dollars for row in rows),
         source="+".join(sorted({part for row in rows for part in row.source.split("+") if part})),

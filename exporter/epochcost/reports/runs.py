@@ -10,6 +10,7 @@ from epochcost.reports.money import BY_PRICES, Filled, Money, Prices, between, i
 from epochcost.reports.pieces import Charged, Piece, identity, kinds
 from epochcost.reports.rows import Row, added, hours, merged
 from epochcost.reports.tracks import increments
+from epochcost.reports.useful_epochs import useful_epochs
 
 _ROUNDING_SECONDS = 1.0
 BEFORE = "began before the span"
@@ -73,6 +74,7 @@ def row(key: RunKey, run: RunHistory, history: History, prices: Prices, charged:
         owner=run.owner,
         ended=_ended(parts),
         nodes=len({part.key for part in parts}),
+        gpus_per_node=max((part.member.gpus for part in parts if part.member.gpus is not None), default=None),
         hours=hours(_led(parts, lead, "run_seconds_total")),
         node_hours=sum(piece.hours for piece in pieces),
         usd=added(piece.usd for piece in pieces) if parts else None,
@@ -82,7 +84,7 @@ def row(key: RunKey, run: RunHistory, history: History, prices: Prices, charged:
         epoch_seconds_sum=_counted(parts, lead, "run_epoch_seconds_sum"),
         epoch_usd_sum=added(_epochs_usd(part, parts) for part in parts) if epochs else None,
         epochs_executed=_counted(parts, lead, "run_epochs_total"),
-        useful_epochs=_useful(parts),
+        useful_epochs=useful_epochs([(part.member, part.from_zero) for part in parts]),
         fill=_fill(parts, history),
         seconds=merged({s: sum(g.values()) for s, g in part.states.items()} for part in parts),
         dollars=merged(part.money.states for part in parts if part.money) if all(p.money for p in parts) else {},
@@ -193,18 +195,6 @@ def _epochs_usd(part: Part, parts: list[Part]) -> float | None:
     counts = part if part.total("run_epoch_seconds_sum") else max(parts, key=lambda p: p.total("run_epoch_seconds_sum"))
     last = sum(ran.values()) - (counts.member.current_epoch_seconds or 0.0)
     return between(ran, part.money.windows, last - counts.total("run_epoch_seconds_sum"), last)
-
-
-def _useful(parts: list[Part]) -> float | None:
-    """How far the highest position rose."""
-    last = [found[1] for part in parts if (found := part.member.useful_epochs.last())]
-    before = [
-        next(part.member.useful_epochs.items())[1]
-        for part in parts
-        if not part.from_zero and part.member.useful_epochs.values
-    ]
-    began = max(before) if before else min((part.member.start_epoch or 0.0 for part in parts), default=0.0)
-    return max(last) - began if last else None
 
 
 def _on_demand(parts: list[Part], prices: Prices, states: tuple[str, ...]) -> float | None:

@@ -38,6 +38,7 @@ def metrics_route(registry: Collects) -> Route:
     """A route that writes ``registry`` as text 0.0.4, text 1.0.0 or OpenMetrics, by the Accept header."""
 
     def metrics(request: Request) -> Response:
+        """For Prometheus: text 0.0.4, text 1.0.0 or OpenMetrics, by the header ``Accept``; gzip."""
         accept = request.headers.get("accept", "")
         asked, collected = format_of(accept), tuple(registry.collect())
         if not asked.escaped:

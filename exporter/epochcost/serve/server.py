@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import selectors
 import socket
@@ -112,6 +113,12 @@ class Server:
 
     def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, tb: TracebackType | None) -> None:
         self.stop()
+
+    def described(self) -> list[tuple[str, str, str]]:
+        """Method, path and what is answered, of every route."""
+        tables = (("GET", self._gets), ("POST", self._posts))
+        every = ((method, path, route) for method, table in tables for path, route in table.items())
+        return [(method, path, inspect.getdoc(route) or "") for method, path, route in every]
 
     @property
     def port(self) -> int:
@@ -257,11 +264,13 @@ class Server:
 
 
 def _healthy(_: Request) -> Response:
+    """200 as long as the process serves."""
     return text(200, "healthy")
 
 
 def _readiness(ready: Callable[[], str | None]) -> Route:
     def route(_: Request) -> Response:
+        """200 when there is something to scrape; 503 with one sentence why not."""
         reason = ready()
         return text(200, "ready") if reason is None else text(503, f"not ready: {reason}")
 

@@ -27,7 +27,7 @@ from epochcost.http_client import (
     host_of,
     place_of,
 )
-from epochcost.shown_text import MAX_FIGURE, clean_name, is_name
+from epochcost.shown_text import MAX_FIGURE, clean_name, is_name, one_line
 from epochcost.store.store_error import StoreError
 
 MAX_BYTES = 256 * 2**20
@@ -252,6 +252,6 @@ def _begin(raw: bytes) -> str:
 
 def _short(text: str) -> str:
     """On one line, without its middle if it is long: VictoriaMetrics repeats the question before it says the reason."""
-    plain = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    plain = one_line(text, max(_MOST_CHARACTERS, len(text)))
     third = _MOST_CHARACTERS // 3
     return plain if len(plain) <= _MOST_CHARACTERS else f"{plain[:third]} ... {plain[-2 * third :]}"

@@ -28,6 +28,7 @@ from epochcost.training.warning import warn_once
 __all__ = ["PHASES", "STATUSES", "Run", "silent_run"]
 
 _monotonic = time.monotonic
+_NEVER = math.inf
 
 
 class Run(RunLoops):
@@ -149,10 +150,11 @@ class Run(RunLoops):
         """
         try:
             with self._lock:
-                if self._due == math.inf:
+                due = self._due
+                if due == _NEVER:
                     return
-                self._narration.reported.take(named if values is None else {**values, **named})
-                if _monotonic() >= self._due and self._state == "open" and self._phase != "startup":
+                self._reported.take(named if values is None else {**values, **named})
+                if _monotonic() >= due and self._state == "open" and self._phase != "startup":
                     self._log_due()
         except Exception as err:  # noqa: BLE001 - guarded in place: this is a hot path
             self._fault(err)

@@ -68,6 +68,7 @@ class RunLife:
     ) -> None:
         self._facts = facts
         self._narration = narration
+        self._reported = narration.reported
         self._costs = costs
         self._notices = notices
         self._at = position

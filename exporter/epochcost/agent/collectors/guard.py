@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from epochcost.guard.keeps import Keep
 
 
+MAX_SHOWN = 50
+"""Keeps that have a series."""
+
+
 def _rows(rows: Callable[[GuardView], Iterable[Row]]) -> Rows:
     def of(snapshot: Snapshot) -> Iterable[Row]:
         return [] if snapshot.guard is None else rows(snapshot.guard)
@@ -79,8 +83,8 @@ GUARD: tuple[Family, ...] = (
 
 
 def _newest(view: GuardView) -> list[Keep]:
-    """One keep for each set of labels: the one that lasts longest."""
+    """One keep for each set of labels, the one that lasts longest; of very many those that last longest."""
     longest: dict[tuple[str, str, str], Keep] = {}
     for keep in sorted(view.keeps, key=lambda keep: keep.until_t):
         longest[keep.subject, keep.by, keep.why] = keep
-    return list(longest.values())
+    return sorted(longest.values(), key=lambda keep: -keep.until_t)[:MAX_SHOWN]

@@ -17,11 +17,10 @@ from urllib.parse import urlsplit
 from epochcost.http_client import Bounds, ExchangeError, Request, open_stream
 from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
 from epochcost.prices.aws.aws_on_demand import KNOWN_KINDS, PROVIDER, ec2_types
-from epochcost.prices.json_fields import left_out_sentence
+from epochcost.prices.json_fields import gib, left_out_sentence
 from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
 
 NAME = "aws_bulk"
-GIB = 1024**3
 OK = 200
 MOST_SECONDS = 900.0
 """For one region."""
@@ -232,7 +231,7 @@ def parse_facts(row: Row) -> InstanceFacts:
         instance_type=row["Instance Type"],
         gpus=_number(row["GPU"]),
         vcpus=_number(row["vCPU"]),
-        memory_bytes=round(float(memory[1].replace(",", "")) * GIB) if memory else None,
+        memory_bytes=gib(_number(memory[1].replace(",", ""))) if memory else None,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from epochcost.prices.aws.aws_models import make_loader
 from epochcost.prices.collector_pause import no_collection, set_aside
 from epochcost.prices.price_source import NotConfiguredError, PriceSourceError
+from epochcost.shown_text import one_line
 
 CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 20
@@ -169,7 +170,7 @@ class AwsClients:
             return f"and its credentials cannot be read again: {type(err).__name__}"
         for secret in (frozen.secret_key, frozen.token, frozen.access_key):
             text = text.replace(secret, "(secret)") if secret else text
-        return " ".join(text.split())[:_MOST_CHARACTERS]
+        return one_line(text, _MOST_CHARACTERS)
 
 
 def listed(pages: list[dict[str, Any]], name: str, question: str) -> list[dict[str, Any]]:

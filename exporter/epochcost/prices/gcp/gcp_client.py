@@ -16,6 +16,7 @@ from epochcost.prices.collector_pause import no_collection, set_aside
 from epochcost.prices.gcp.gcp_odd_skus import can_be_left_out, leave_out
 from epochcost.prices.gcp.gcp_skus import SERVICES
 from epochcost.prices.price_source import NotConfiguredError, PriceSourceError
+from epochcost.shown_text import one_line
 
 GOOGLE_URL = "https://cloudbilling.googleapis.com"
 PAGE_SIZE = 2000
@@ -222,4 +223,4 @@ class GcpCatalogue:
     def _clean(self, err: Exception) -> str:
         text = f"{type(err).__name__}: {err}"
         text = text.replace(self._api_key, "(secret)") if self._api_key else text
-        return " ".join(text.split())[:_MOST_CHARACTERS]
+        return one_line(text, _MOST_CHARACTERS)

@@ -1,0 +1,44 @@
+"""Who had a run on this machine not long ago: they may keep it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from epochcost.model import is_number
+
+REMEMBERED_SECONDS = 7 * 86400.0
+MAX_USERS = 500
+
+
+class Regulars:
+    """Users by when they were last seen to have a run here, node timeline."""
+
+    def __init__(self) -> None:
+        self.seen_t: dict[int, float] = {}
+
+    def see(self, uids: Iterable[int], t: float) -> None:
+        """These have one now; who had none for a week is forgotten, and of very many those unseen for longest."""
+        for uid in uids:
+            self.seen_t.pop(uid, None)
+            self.seen_t[uid] = t
+        kept = list(self.seen_t.items())[-MAX_USERS:]
+        self.seen_t = {uid: seen for uid, seen in kept if t - seen < REMEMBERED_SECONDS}
+
+    def state(self) -> list[list[float]]:
+        """As JSON-able data."""
+        return [[uid, t] for uid, t in self.seen_t.items()]
+
+    @classmethod
+    def restored(cls, state: list[Any], later: float = 0.0) -> Regulars:
+        """What `state` described, ``later`` seconds of the node timeline lying between the two.
+
+        Raises:
+            TypeError, ValueError: when it is not what `state` makes.
+        """
+        it = cls()
+        for uid, t in state:
+            if type(uid) is not int or not is_number(t):
+                raise ValueError("users are not numbers")
+            it.seen_t[uid] = t + later
+        return it

@@ -1,0 +1,125 @@
+"""Machines whose time a test drives: real agents read real lines, real scrapes of them fill a real Prometheus."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from tests.agent.driven import Driven, World
+from tests.agree.attempts import Line
+
+STEP = 30.0
+"""Seconds between two scrapes, which all fall on the same instants."""
+NO_VALUE = "#"
+
+
+@dataclass
+class PlayedMachine:
+    """One computer: its clocks, its agent, and the lines that its trainings are still to write."""
+
+    name: str
+    home: Path
+    usd_per_hour: float
+    start_ts: float
+    lines: list[Line]
+    gone_s: float
+    store: str
+    agent: Driven = field(init=False)
+
+    def __post_init__(self) -> None:
+        world = World(self.home, wall=self.start_ts, boot_ts=self.start_ts - 7200)
+        prices = {
+            "price__usd_per_hour": str(self.usd_per_hour),
+            "price__on_demand_usd_per_hour": str(2 * self.usd_per_hour),
+        }
+        flags = {"machine__name": self.name, "node__name": self.name, "node__instance_type": "sim.large", **prices}
+        self.agent = Driven(world, prometheus__url=self.store, **flags)
+        self.agent.ask_price()
+        self.agent.app.beat.tick()
+
+    def go_to(self, t: float) -> None:
+        """Let the machine live until ``t`` s after the beginning; what its trainings say comes when they say it."""
+        world = self.agent.world
+        while self.lines and self.lines[0][0] <= t:
+            at, file, line = self.lines.pop(0)
+            stamp = {"ts": self.start_ts + at, "mono": world.mono + self.start_ts + at - world.wall}
+            with (world.events / file).open("a", encoding="utf-8") as out:
+                out.write(json.dumps({**line, **stamp}) + "\n")
+        self.agent.run(self.start_ts + t - world.wall, every=STEP)
+
+    def scraped(self, ts: float) -> Iterator[str]:
+        """What a scrape finds, with its time and the labels of its target."""
+        self.agent.scrape()
+        with urllib.request.urlopen(f"{self.agent.app.server.url}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+        for line in text.splitlines():
+            if line and not line.startswith(NO_VALUE):
+                series, value = line.rsplit(" ", 1)
+                target = f'job="epochcost-agent",instance="{self.name}:10835"'
+                yield f"{series[:-1]},{target}}} {value} {ts:.3f}\n"
+
+    def live(self, run: str) -> dict[str, Any]:
+        """The run on the page."""
+        with urllib.request.urlopen(f"{self.agent.app.server.url}/v1/live", timeout=10) as answer:
+            return next(shown for shown in json.load(answer)["runs"] if shown["run"] == run)
+
+    def shows(self, run: str) -> bool:
+        """Whether its agent still exports the run."""
+        snapshot = self.agent.app.snapshot
+        return snapshot is not None and any(view.run == run for view in snapshot.runs)
+
+
+def play(machines: Sequence[PlayedMachine], length: float) -> Iterator[str]:
+    """Everything that is scraped of ``machines`` in ``length`` s."""
+    for tick in range(1, int(length / STEP) + 1):
+        t = tick * STEP
+        for machine in machines:
+            if t <= machine.gone_s:
+                machine.go_to(t)
+                yield from machine.scraped(machine.start_ts + t)
+
+
+@contextmanager
+def as_of(port: int, store: str, ts: float) -> Iterator[None]:
+    """Hand requests on to a Prometheus, which answers as it would have at ``ts``: its own present is another."""
+    to = store.removeprefix("http://")
+
+    class Forward(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"])) + f"&time={ts}".encode()
+            link = http.client.HTTPConnection(to, timeout=60)
+            link.request("POST", self.path, body, {"Content-Type": "application/x-www-form-urlencoded"})
+            answer = link.getresponse()
+            said = answer.read()
+            self.send_response(answer.status)
+            self.send_header("Content-Type", answer.getheader("Content-Type", ""))
+            self.send_header("Content-Length", str(len(said)))
+            self.end_headers()
+            self.wfile.write(said)
+            link.close()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name of the base class
+            """Stay silent."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", port), Forward)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def by_name(found: Sequence[Mapping[str, Any]], label: str) -> dict[str, float]:
+    """An instant vector by one of its labels."""
+    return {series["metric"].get(label, ""): float(series["value"][1]) for series in found}

@@ -1,0 +1,90 @@
+"""What runs must have cost and done, from their lines and the prices of their machines alone, by code of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from tests.agree.attempts import Line
+
+
+@dataclass
+class Truth:
+    """A run over all its machines; ``mean`` is of its finished epochs."""
+
+    usd: float = 0.0
+    epochs_usd: float = 0.0
+    finished: int = 0
+    executed: float = 0.0
+    reached: float = 0.0
+    began: float = 99.0
+    machines: list[str] = field(default_factory=list)
+
+    @property
+    def mean(self) -> float:
+        return self.epochs_usd / self.finished
+
+    @property
+    def useful(self) -> float:
+        return self.reached - self.began
+
+
+@dataclass
+class _Process:
+    """One process of a run: when it began and ended, where its epochs ended, and its positions."""
+
+    run: str
+    counts: bool
+    start: float
+    end: float = 0.0
+    edges: list[float] = field(default_factory=list)
+    first: float = 0.0
+    last: float = 0.0
+
+
+def truth_of(told: Mapping[str, Sequence[Line]], prices: Mapping[str, float]) -> dict[str, Truth]:
+    """By run. Trainings side by side on a machine pay it in equal parts."""
+    runs: dict[str, Truth] = {}
+    for machine, lines in told.items():
+        processes = list(_processes(lines))
+        for p in processes:
+            truth = runs.setdefault(p.run, Truth())
+            truth.usd += _usd(p.start, p.end, processes, prices[machine])
+            truth.epochs_usd += sum(_usd(a, b, processes, prices[machine]) for a, b in pairwise(p.edges))
+            if machine not in truth.machines:
+                truth.machines.append(machine)
+            if p.counts:
+                truth.finished += max(0, len(p.edges) - 1)
+                truth.executed += p.last - p.first
+                truth.reached, truth.began = max(truth.reached, p.last), min(truth.began, p.first)
+    return runs
+
+
+def _processes(lines: Sequence[Line]) -> list[_Process]:
+    found: dict[tuple[str, str], _Process] = {}
+    ended: list[_Process] = []
+    for t, file, line in lines:
+        key = (file, line["run"])
+        if line["ev"] == "start":
+            if key in found:
+                ended.append(found.pop(key))
+            found[key] = _Process(line["run"], line.get("rank", 0) == 0, t)
+            continue
+        p = found[key]
+        if line["ev"] == "resume":
+            p.first = p.last = line["epoch"]
+        elif line["ev"] == "epoch_end" or (line["ev"] == "phase" and line["phase"] == "train" and not p.edges):
+            p.edges.append(t)
+        p.end, p.last = t, max(p.last, line.get("epoch", 0.0))
+    return [*ended, *found.values()]
+
+
+def _usd(start: float, end: float, processes: Sequence[_Process], usd_per_hour: float) -> float:
+    """Of one among ``processes``, each of which pays as much at every instant."""
+    cuts = sorted({start, end, *(t for p in processes for t in (p.start, p.end) if start < t < end)})
+    usd = 0.0
+    for a, b in pairwise(cuts):
+        paying = len({p.run for p in processes if p.start <= a and b <= p.end})
+        usd += (b - a) / 3600 * usd_per_hour / paying
+    return usd

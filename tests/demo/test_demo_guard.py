@@ -1,0 +1,97 @@
+"""Guards in the played world: what their dry run says, and `epochcost guard replay` over the same past."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+import pytest
+from tests.demo.conftest import World
+
+from epochcost.demo.fleet import FLEET, HUNG, NOTEBOOK, UNUSED
+from epochcost.demo.simulated_guard import POLICIES, ready_policies
+from epochcost.guard.guard_command import GuardSettings, play
+from epochcost.guard.replay import Acted, Past, replay
+from epochcost.store.store_access import connect
+from epochcost.store.store_settings import StoreSettings
+
+pytestmark = pytest.mark.stack
+OWN_USD = 0.1566771
+SHOWN_USD, LADDER = 0.5, 30 * 60.0
+"""What a forgotten machine must have cost, and for how long it is asked then."""
+FORGOTTEN = 3600 * SHOWN_USD / OWN_USD + LADDER
+EAGER = """
+policies:
+  - {use: hung-run, when: {from_usd: 0}}
+  - {use: forgotten-machine, command: off, when: {for: 20m, from_usd: 0}, ladder: [stop]}
+commands: {off: {command: [/bin/true]}}
+"""
+
+
+def instant(world: World, query: str, t: float) -> list[tuple[dict[str, str], float]]:
+    asked = urllib.parse.urlencode({"query": query, "time": world.epoch_ts + t})
+    with urllib.request.urlopen(f"{world.url}/api/v1/query?{asked}", timeout=30) as answer:
+        return [(r["metric"], float(r["value"][1])) for r in json.load(answer)["data"]["result"]]
+
+
+def replayed(world: World, text: str, tmp_path: Path) -> str:
+    file, out = tmp_path / "guard.yml", io.StringIO()
+    file.write_text(text)
+    begin, end = f"{world.epoch_ts:.0f}", f"{world.epoch_ts + world.now:.0f}"
+    assert play(GuardSettings(prometheus_url=world.url, policy_file=str(file), begin=begin, end=end), out) == 0
+    return out.getvalue()
+
+
+def past(world: World) -> Past:
+    return Past(connect(StoreSettings(prometheus_url=world.url)), world.epoch_ts, world.epoch_ts + world.now)
+
+
+def of(acted: list[Acted]) -> dict[tuple[str, str, str], float]:
+    return {(one.machine.rpartition("-")[0], one.policy, one.subject): one.t for one in acted}
+
+
+def test_the_dry_run_counts_the_machine_that_nobody_uses_and_nothing_else(world: World) -> None:
+    for t, said in (FORGOTTEN - 60, []), (FORGOTTEN + 60, [("sim-desktop-2", pytest.approx(OWN_USD))]):
+        ended = instant(world, 'epochcost_guard_ended_usd_per_hour_total{result="dry_run"}', t)
+        assert [(labels["instance"], usd) for labels, usd in ended] == said
+    assert instant(world, 'epochcost_guard_actions_total{result!="dry_run"}', world.now - 60) == []
+
+
+def test_what_is_waited_for_and_kept_is_there_to_be_shown(world: World) -> None:
+    waiting = instant(world, "epochcost_guard_waiting_seconds", world.now - 60)
+    assert {(labels["instance"], labels["condition"]) for labels, _ in waiting} == {
+        (UNUSED.name, "vacant"), (HUNG.name, "stalled"),
+    }  # fmt: skip
+    ((labels, until),) = instant(world, "epochcost_guard_keep_until_timestamp_seconds", world.now - 60)
+    (kept,) = NOTEBOOK.keeps
+    assert (labels["instance"], labels["why"], until) == (NOTEBOOK.name, kept.why, world.epoch_ts + kept.end)
+    assert all(value == 1 for _, value in instant(world, "epochcost_guard_evidence", world.now - 60))
+
+
+def test_a_replay_over_the_stored_past_says_what_the_dry_run_said(world: World, tmp_path: Path) -> None:
+    (at,) = of(replay(ready_policies(), past(world))).items()
+    assert at == ((UNUSED.name, "forgotten-machine", ""), pytest.approx(world.epoch_ts + FORGOTTEN, abs=180))
+    said = replayed(world, POLICIES, tmp_path)
+    assert re.match(r"2023-11-15 01:4\d UTC  sim-desktop-2-\S+  forgotten-machine: stops the machine, vacant; ", said)
+    left_usd = (world.now - FORGOTTEN) / 3600 * OWN_USD
+    assert f"1 stops; ${left_usd:.2f} were paid for nothing after them." in said
+    assert "Runs that they would have hit: none." in said
+
+
+def test_a_replay_names_the_runs_that_would_have_been_hit(world: World, tmp_path: Path) -> None:
+    said = replayed(world, EAGER, tmp_path)
+    stops = {(line.split()[3].rpartition("-")[0], line.split()[4]) for line in said.splitlines() if " UTC " in line}
+    (hung,) = HUNG.attempts
+    assert (HUNG.name, "hung-run:") in stops
+    assert f"Runs that they would have hit: {hung.run}." in said
+    # H100 stood empty before its run; the cells of the notebook are 25 minutes apart.
+    assert stops == {
+        (HUNG.name, "hung-run:"), (UNUSED.name, "forgotten-machine:"), ("sim-h100-01", "forgotten-machine:"),
+        (NOTEBOOK.name, "forgotten-machine:"),
+    }  # fmt: skip
+    unpriced = {machine.name for machine in FLEET.machines if not machine.priced}
+    assert unpriced.isdisjoint(name for name, _ in stops)
