@@ -147,6 +147,8 @@ class History:
     """Addresses of agents that did not say which node they are on."""
     whole: bool = True
     """All runs were read, not only those asked for."""
+    cut: str = ""
+    """Which runs were left out since there were too many; empty where none was."""
 
     _on: dict[NodeKey, int] = field(default_factory=dict)
 
