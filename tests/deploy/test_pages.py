@@ -250,7 +250,8 @@ for at in eu:10835:2 us:10935:3; do
     --web.listen-address=127.0.0.1:${{rest%:*}} --events.dir=$PWD/$cluster/events --state.dir=$PWD/$cluster/state \\
     2>$cluster/agent.log &
   # Two on one machine: else Debian's keep what they have not sent yet in one place.
-  (cd $cluster && exec {command} --storage.agent.path=data-agent --web.listen-address=127.0.0.1:$((${{rest%:*}} - 1000)) 2>prometheus.log) &
+  (cd $cluster && exec {command} --storage.agent.path=data-agent \\
+    --web.listen-address=127.0.0.1:$((${{rest%:*}} - 1000)) 2>prometheus.log) &
 done
 epochcost rules --out rules
 (cd rules && exec {vmalert} 2>../vmalert.log) &
