@@ -125,6 +125,18 @@ def measure() -> Iterator[Row]:
 
     yield Row("a step that writes its line", best(written, LINES) - empty, GOAL_LINE_US)
     yield Row("a boundary with all facts (phase, epoch end)", best(boundaries, LINES) - empty)
+
+    def logged(count: int) -> None:
+        for _ in range(count):
+            run.log(loss=0.5)
+
+    def three(count: int) -> None:
+        for _ in range(count):
+            run._due = 0.0  # noqa: SLF001 - as above
+            run.log(loss=0.5, accuracy=0.25, grad_norm=1.5)
+
+    yield Row("run.log(loss=...), likewise", best(logged, STEPS) - empty, GOAL_STEP_US)
+    yield Row("run.log() of three that writes its line", best(three, LINES) - empty)
     run.end()
     yield from alternatives(empty)
 

@@ -42,6 +42,7 @@ PARTS = {
     "agent/priced_machine.py": {"nodes", "prices", "progress"},
     "agent/price_feed.py": {"prices"},
     "agent/node_terms.py": {"prices"},
+    "agent/credit_spending.py": {"prices"},
     "agent/meter.py": {"prices"},
     "agent/gpu_sampling.py": {"gpus"},
     "agent/host_sampling.py": {"gpus"},

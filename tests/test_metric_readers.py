@@ -22,9 +22,10 @@ PAGES = {
     "gpu_memory_reserved_bytes": "devices.md",
     "gpu_mig_info": "devices.md",
     "gpu_power_active": "devices.md",
+    "node_egress_bytes_total": "prices.md",
+    "node_free_used_seconds": "prices.md",
     "node_useful_cost_usd": "devices.md",
     "run_lost_epochs_total": "architecture.md",
-    "run_reported_value": "training.md",
 }
 """Metrics that are joined or asked for by hand: the page, beside the table of all, that says for what."""
 

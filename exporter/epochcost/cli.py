@@ -23,6 +23,7 @@ from epochcost.shipped import KINDS, ShippedError, write
 
 if TYPE_CHECKING:
     from epochcost.poller.poller_settings import PollerSettings
+    from epochcost.rule_waits import Waits
 
 EXTRA = {"agent": "agent", "check": "agent", "prices": "prices", "demo": "agent"}
 LAUNCH = {
@@ -149,6 +150,14 @@ def make_parser(command: str | None = None) -> argparse.ArgumentParser:
         text = f"write the {kind.text}"
         sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", allow_abbrev=False)
         sub.add_argument("--out", metavar="DIR", required=True, help="output directory, created if missing")
+        if name == "rules":
+            sub.add_argument(
+                "--wait",
+                metavar="ALERT=TIME",
+                default="",
+                help="how long conditions must hold before these alerts fire: EpochcostNodeVacant=30m,"
+                "EpochcostRunStalled:critical=2m",
+            )
     commands.add_parser("version", help="print the version")
     return parser
 
@@ -323,12 +332,25 @@ def _demo(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
 
 def _shipped(kind: str, flags: Mapping[str, str | None]) -> int:
     try:
-        for file in write(kind, Path(str(flags["out"]))):
+        waits = _waits(kind, flags.get("wait") or "")
+        for file in write(kind, Path(str(flags["out"])), waits.written if waits is not None else None):
             print(file)
+    except SettingsError as err:
+        print(f"epochcost {kind}: {err}", file=sys.stderr)
+        return 2
     except ShippedError as err:
         print(f"epochcost {kind}: {err}", file=sys.stderr)
         return 1
     return 0
+
+
+def _waits(kind: str, text: str) -> Waits | None:
+    if not text:
+        return None
+    from epochcost.rule_waits import alerts_in, parse_waits
+
+    names = (alerts_in(file.read_text(encoding="utf-8")) for file in KINDS[kind].files())
+    return parse_waits(text, frozenset().union(*names))
 
 
 def _job(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:

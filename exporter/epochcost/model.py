@@ -356,6 +356,7 @@ class HostReading:
         memory_total_bytes: of the machine.
         disk_read_bytes, disk_written_bytes: of all physical disks, since the agent's start.
         network_received_bytes, network_sent_bytes: of all physical interfaces, since the agent's start.
+        sent_bytes_by_interface: of those that were named, since the boot, as the kernel counts.
     """
 
     t: float
@@ -367,6 +368,7 @@ class HostReading:
     disk_written_bytes: int | None = None
     network_received_bytes: int | None = None
     network_sent_bytes: int | None = None
+    sent_bytes_by_interface: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

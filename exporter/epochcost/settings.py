@@ -300,6 +300,19 @@ def choice(*allowed: str) -> Callable[[str], str]:
     return parse
 
 
+def interfaces(text: str) -> tuple[str, ...]:
+    """Names of network interfaces, with commas between them.
+
+    Raises:
+        ValueError: for what is no such name.
+    """
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,14}", name):
+            raise ValueError(f"{name!r} is not the name of a network interface (eth0, ens5)")
+    return names
+
+
 def some_of(*allowed: str) -> Callable[[str], tuple[str, ...]]:
     """A comma-separated list of any of ``allowed``; empty for none."""
 

@@ -5,7 +5,7 @@ In a checkout they are those of the checkout, so that there is one copy of each.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,8 +63,10 @@ KINDS: Mapping[str, Kind] = {
 }
 
 
-def write(kind: str, out: Path) -> list[Path]:
+def write(kind: str, out: Path, changed: Callable[[str], str] | None = None) -> list[Path]:
     """Write the files of ``kind`` into ``out``, made where missing; a file of yours that differs is never replaced.
+
+    ``changed`` makes the text that is written of the one that is shipped.
 
     Raises:
         ShippedError: when one is there already with other content, or cannot be written.
@@ -72,20 +74,29 @@ def write(kind: str, out: Path) -> list[Path]:
     files = KINDS[kind].files()
     if not files:
         raise ShippedError(f"{kind}: this installation carries none")
-    differing = [out / file.name for file in files if (out / file.name).exists() and not _same(file, out / file.name)]
+    texts = {out / file.name: _text(file, changed) for file in files}
+    differing = [path for path, text in texts.items() if path.exists() and not _same(text, path)]
     if differing:
         raise ShippedError(f"{differing[0]} exists and differs: move it away, or choose another --out")
     try:
         import shutil
 
         out.mkdir(parents=True, exist_ok=True)
-        return [Path(shutil.copy(file, out / file.name)) for file in files]
+        for file in files:
+            shutil.copy(file, out / file.name)
+            if changed is not None:
+                (out / file.name).write_bytes(texts[out / file.name])
+        return list(texts)
     except OSError as err:
         raise ShippedError(f"{err.filename or out}: {err.strerror}") from None
 
 
-def _same(ours: Path, theirs: Path) -> bool:
+def _text(file: Path, changed: Callable[[str], str] | None) -> bytes:
+    return file.read_bytes() if changed is None else changed(file.read_text(encoding="utf-8")).encode()
+
+
+def _same(ours: bytes, theirs: Path) -> bool:
     try:
-        return ours.read_bytes() == theirs.read_bytes()
+        return ours == theirs.read_bytes()
     except OSError as err:
         raise ShippedError(f"{theirs}: {err.strerror}") from None

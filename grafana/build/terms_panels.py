@@ -12,16 +12,23 @@ NODE = f"{{{CHOSEN}}}"
 
 def parts() -> Builder[Panel]:
     """The price of the machine cut into what it is made of, and the dollars of each part in the range."""
-    part = f"max by (part) (epochcost_node_price_part_usd_per_hour{NODE})"
+    counted = f"epochcost_node_egress_cost_usd_total{NODE}"
+    named = '"part", "$1 (traffic counted)", "extra", "(.*)"'
+    part = f"""max by (part) (epochcost_node_price_part_usd_per_hour{NODE})
+or
+label_replace(3600 * max by (extra) (rate({counted}[1h])), {named})"""
     spent = f"""max by (part) (avg_over_time(epochcost_node_price_part_usd_per_hour{NODE}[$__range]))
 * on () group_left ()
-sum(max by (state) (increase(epochcost_node_seconds_total{NODE}[$__range]))) / 3600"""
+sum(max by (state) (increase(epochcost_node_seconds_total{NODE}[$__range]))) / 3600
+or
+label_replace(max by (extra) (increase({counted}[$__range])), {named})"""
     return rows(
         About(
             "Parts of the price",
             "Of what the price of this machine is made: what is published, discounts (below 0), taxes, and extras that "
-            "are charged with it: disks, addresses, licences, traffic. They sum to the price. In this range: "
-            "the mean of the part x the machine's hours.",
+            "are charged with it: disks, addresses, licences. They sum to the price. In this range: "
+            "the mean of the part x the machine's hours. Traffic that is counted is paid beside the price, and in no "
+            "other figure: an hour of it is the mean of the last hour.",
             PLAIN,
             empty="Its agent knows no parts of the price",
         ),

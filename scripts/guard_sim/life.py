@@ -17,10 +17,12 @@ BOOT_SECONDS = 600.0
 SAVES_EVERY, REMOTE_EVERY, REMOTE_HEARD, SILENT_AFTER = 1.5 * HOUR, 2 * HOUR, 0.5 * HOUR, 900.0
 PARTS = (
     ("vacant", 3.0), ("held", 1.0), ("held-unknown", 0.5), ("train", 3.0), ("hung", 1.5), ("budget", 1.5),
-    ("stranger", 1.0), ("lying", 0.7), ("cpu", 0.6), ("typing", 0.6), ("silent", 0.7), ("remote", 0.7), ("cells", 0.6),
+    ("stranger", 1.0), ("lying", 0.7), ("cpu", 0.6), ("one-core", 0.4), ("fetch", 0.4),
+    ("typing", 0.6), ("silent", 0.7), ("remote", 0.7), ("cells", 0.6),
 )  # fmt: skip
 """What a machine does, and how often.
 
+``one-core`` prepares data with one process, ``fetch`` loads them.
 ``lying`` is work whose utilisation the driver calls 0, ``silent`` a program under ``exec`` that prints nothing for
 hours and works, ``remote`` a healthy run whose network is cut, ``cells`` a notebook that is used now and then.
 """
@@ -153,7 +155,8 @@ class Life:
             run, start, first_step, end, draw.uniform(1, 12), draw.uniform(0.4, 0.97), draw.uniform(0.1, 0.9),
             hangs_at=draw.uniform(first_step, (first_step + end) / 2) if kind == "hung" else FOREVER,
             status=draw.choice(("finished", "finished", "failed", "preempted", "lost")),
-            compiles=draw.random() < 0.3, waiting_gpus=(0,) if draw.random() < 0.1 else (),
+            compiles=draw.random() < 0.3,
+            waiting_gpus=(0,) if draw.random() < 0.1 and self.machine.kind.gpus > 1 else (),
         )  # fmt: skip
         self.machine = replace(self.machine, attempts=(*self.machine.attempts, attempt))
         if kind in ("silent", "remote"):
@@ -176,7 +179,7 @@ class Life:
             made = tuple(one for t in marks for one in (Stranger(t, t + 120, 0.6, fill, user),
                                                         Stranger(t + 120, t + every, 0.0, fill, user)))  # fmt: skip
         self.machine = replace(self.machine, strangers=(*self.machine.strangers, *made))
-        if kind in ("held-unknown", "lying", "cpu", "typing"):
+        if kind in ("held-unknown", "lying", "cpu", "typing", "one-core", "fetch"):
             self.overlays.append(Overlay(kind, start, end))
 
     def _keeps(self, draw: random.Random) -> None:

@@ -41,7 +41,7 @@ from scripts.guard_sim.waste import POLICY, nothing_until
 T0 = 1_700_000_000.0
 BEAT_SECONDS, FRESH_SECONDS, SAVE_SECONDS = 20.0, 60.0, 300.0
 ADA = 1001
-BUSY_CPU, IDLE_CPU = 0.7, 0.02
+BUSY_CPU, IDLE_CPU = 0.7, 0.003
 OBEYS_SECONDS = 60.0
 """So long after it was asked a training has got to its next checkpoint."""
 GOOD = CollectorHealth(success=True, duration_seconds=0.0)
@@ -86,6 +86,7 @@ class Simulated:
         self._once: set[tuple[str, float]] = set()
         self._gave_up: set[str] = set()
         self._linked: set[str] = set()
+        self._cpu_seconds = self._received = 0.0
         self._saving: set[str] = set()
         self._asked_t: dict[tuple[str, float], float] = {}
         self._fresh_agent()
@@ -160,7 +161,7 @@ class Simulated:
         inputs = Inputs(
             gpus=self._gpus(wrong, now),
             has_gpus=bool(self.life.machine.kind.gpus),
-            host=HostReading(now, BUSY_CPU if self._is("cpu") else IDLE_CPU),
+            host=self._host(now),
             events=events,
             quote=self.quote,
             watched={writer_of(attempt) for attempt in running},
@@ -173,6 +174,15 @@ class Simulated:
         self._decide(replace(snapshot, owners=self._owners(snapshot)), running, wrong)
         if self.t - self._saved_t >= SAVE_SECONDS:
             self._save()
+
+    def _host(self, now: float) -> HostReading:
+        """Readings count from the agent's start, and so does this: only what comes between two of them is looked at."""
+        cores, seconds = self.life.machine.kind.vcpus, now - T0
+        ratio = BUSY_CPU if self._is("cpu") else IDLE_CPU
+        self._cpu_seconds += BEAT_SECONDS * (1.0 if self._is("one-core") else ratio * cores)
+        self._received += BEAT_SECONDS * (20e6 if self._is("fetch") else 1e4)
+        used = {"user": self._cpu_seconds, "idle": cores * seconds - self._cpu_seconds}
+        return HostReading(now, ratio, used, network_received_bytes=int(self._received))
 
     def _hear_price(self, wrong: dict[str, float], now: float) -> None:
         price = self.life.price
@@ -322,7 +332,9 @@ class Simulated:
 
     def _sample(self, sample: GpuSample, *, quiet: bool) -> GpuSample:
         if quiet and sample.readable:
-            return replace(sample, utilization_ratio=0.0, power_watts=0.27 * self.life.machine.kind.watts_per_gpu)
+            watts = 0.27 * self.life.machine.kind.watts_per_gpu
+            sm = None if sample.sm_active_ratio is None else 0.0
+            return replace(sample, utilization_ratio=0.0, sm_active_ratio=sm, power_watts=watts)
         return replace(sample, utilization_ratio=0.0) if self._is("lying") and sample.readable else sample
 
     def _owners(self, snapshot: Snapshot) -> tuple[GpuOwner, ...]:

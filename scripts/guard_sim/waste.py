@@ -30,6 +30,8 @@ FROM_USD = {"forgotten-machine": 0.5, "budget": 0.0, "hung-run": 0.5}
 CHECKPOINT_WAIT = 30 * 60.0
 """What a training gets that is over its budget and does not stop when it is asked."""
 LEAST_LOAD = 0.01
+USED = ("held-unknown", "lying", "cpu", "typing", "one-core", "fetch")
+"""Overlays in which somebody uses the machine, or may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ def _of_machine(played: Simulated) -> Iterator[Waste]:
     whole = Waste("forgotten-machine", "", max(0.0, machine.agent_starts), min(life.hours * HOUR, machine.gone))
     busy = [(a.start, min(a.end, played.ended.get((a.run, a.start), a.end))) for a in machine.attempts]
     busy += [(s.start, s.end) for s in machine.strangers if s.load > LEAST_LOAD]
-    busy += [(o.start, o.end) for o in life.overlays if o.kind in ("held-unknown", "lying", "cpu", "typing")]
+    busy += [(o.start, o.end) for o in life.overlays if o.kind in USED]
     for one in _without([whole], busy):
         yield from _unkept(life, one)
 

@@ -117,6 +117,18 @@ IMPOSSIBLE: dict[str, Callable[[State], object]] = {
     "folded dollars of no seconds": lambda s: ledger(s)["book"]["folded"].__setitem__(1, [[None, "vacant", 5.0]]),
     "settled NaN": lambda s: s["meter"]["settled"].update({"node/vacant": math.nan}),
     "a fortune settled": lambda s: s["meter"]["settled"].update({"node/vacant": 1e9}),
+    "seconds of a device below nothing": lambda s: ledger(s)["devices"]["cpu"][0].update(vacant=-1.0),
+    "more use than seconds": lambda s: ledger(s)["devices"]["cpu"].__setitem__(1, 1e9),
+    "counts below nothing": lambda s: s["meter"]["applied"].update(accepted=-5),
+    "a boot tomorrow": lambda s: s["meter"].update(boot_ts=s["meter"]["boot_ts"] + 1e6),
+    "no meter": lambda s: s.pop("meter"),
+    "no clock": lambda s: s.pop("clock"),
+    "a file read below nothing": lambda s: s["files"]["files"][0].__setitem__(3, -5),
+    "a file of a run that is a number": lambda s: s["files"]["files"][0].__setitem__(9, 7),
+    "too few words for what it is priced as": lambda s: s.update(priced_as=["aws"]),
+}
+
+IMPOSSIBLE_RUN: dict[str, Callable[[State], object]] = {
     "a process that ended before it began": lambda s: a_member(s).__setitem__(1, 1e9),
     "a process that begins tomorrow": lambda s: a_member(s).__setitem__(0, a_member(s)[0] + 86400),
     "a process too short": lambda s: ledger(s)["runs"]["a"]["members"].update(x=[1.0]),
@@ -128,15 +140,10 @@ IMPOSSIBLE: dict[str, Callable[[State], object]] = {
     "a batch below nothing": lambda s: ledger(s)["runs"]["a"]["facts"].update(batch_size=-20),
     "machines below nothing": lambda s: ledger(s)["runs"]["a"]["facts"].update(nodes=-1),
     "a budget as text": lambda s: ledger(s)["runs"]["a"]["facts"].update(budget_usd="much"),
-    "seconds of a device below nothing": lambda s: ledger(s)["devices"]["cpu"][0].update(vacant=-1.0),
-    "more use than seconds": lambda s: ledger(s)["devices"]["cpu"].__setitem__(1, 1e9),
-    "counts below nothing": lambda s: s["meter"]["applied"].update(accepted=-5),
-    "a boot tomorrow": lambda s: s["meter"].update(boot_ts=s["meter"]["boot_ts"] + 1e6),
-    "no meter": lambda s: s.pop("meter"),
-    "no clock": lambda s: s.pop("clock"),
-    "a file read below nothing": lambda s: s["files"]["files"][0].__setitem__(3, -5),
-    "a file of a run that is a number": lambda s: s["files"]["files"][0].__setitem__(9, 7),
-    "too few words for what it is priced as": lambda s: s.update(priced_as=["aws"]),
+    "a record that is a list": lambda s: ledger(s)["runs"].update(a=[]),
+    "no record at all": lambda s: ledger(s)["runs"].update(b=None),
+    "both of them": lambda s: ledger(s)["runs"].update(a=1, b={}),
+    "no share": lambda s: ledger(s)["runs"]["a"].pop("share"),
 }
 
 
@@ -160,6 +167,49 @@ def test_a_state_that_cannot_be_true_is_set_aside_whole_with_the_reason(
     assert said.rpartition(": ")[2].strip()
     it.agent.run(6)
     holds(it, caplog, seconds=5.0, accounted=29.0)  # from the first event that is found, 20 s after the first agent
+
+
+@pytest.mark.parametrize("what", IMPOSSIBLE_RUN)
+def test_of_a_run_that_cannot_be_true_the_record_alone_is_set_aside_and_made_anew_from_its_events(
+    before: tuple[World, State], resumed: Callable[[State], Resumed], what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = copy.deepcopy(before[1])
+    IMPOSSIBLE_RUN[what](state)
+    it = resumed(state)
+    (aside,) = (path for path in it.file.parent.iterdir() if path.name.startswith("agent-state.json.bad-"))
+    kept = json.loads(aside.read_text())["runs"]
+    assert all(json.dumps(one["record"]) == json.dumps(ledger(state)["runs"][run]) for run, one in kept.items())
+    said = [r.getMessage() for r in caplog.records if "is set aside in" in r.getMessage()]
+    assert len(said) == len(kept)
+    assert all(one["reason"] for one in kept.values())
+    it.agent.run(5)
+    assert it.agent.sum("node_seconds_total") == pytest.approx(19 + 16 + 2 + 4 + 1 + 5)
+    assert it.agent.sum("node_cost_usd_total") == pytest.approx(47 * PRICE / 3600)
+    holds(it, caplog, seconds=3.0)
+    for run in ("a", "b"):
+        assert it.agent.value("run_seconds_total", run=run) == pytest.approx(16 + 2 + 4 + 1 + 8 if run == "a" else 18)
+    assert it.agent.value("run_epochs_total", run="a") == 2
+    assert it.agent.value("run_epoch_cost_usd_sum", run="a") == pytest.approx(dollars_of_two_epochs(before))
+
+
+def test_a_run_whose_file_told_of_another_one_as_well_is_set_aside_with_all_else(
+    before: tuple[World, State], resumed: Callable[[State], Resumed]
+) -> None:
+    state = copy.deepcopy(before[1])
+    runs = ledger(state)["runs"]
+    (mine,) = runs["a"]["members"]
+    runs["b"]["members"][mine] = next(iter(runs["b"]["members"].values()))
+    runs["a"]["share"] = "half"
+    it = resumed(state)
+    it.agent.run(1)
+    assert it.refused
+    assert it.agent.sum("node_seconds_total") < 40
+
+
+def dollars_of_two_epochs(before: tuple[World, State]) -> float:
+    """Of run a, while b shared the machine with it."""
+    epochs = ledger(before[1])["runs"]["a"]["epochs"]["finished"]
+    return math.fsum((end - start) / 2 * PRICE / 3600 for _, start, end, *_ in epochs)
 
 
 def test_the_state_of_an_agent_that_was_killed_is_taken_over(

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from datetime import datetime, timezone
+from typing import Any
 
 import pytest
 
 from epochcost.agent.agent_health import endings
+from epochcost.agent.credit_spending import CreditSpending
 from epochcost.agent.meter import Inputs, Meter, Quote
 from epochcost.agent.snapshot import Purse, Snapshot
 from epochcost.ledger import Ledger
 from epochcost.ledger.state_check import ImpossibleStateError
 from epochcost.model import Node, PriceStep
-from epochcost.prices.allowances import Credit, Limit
+from epochcost.prices.allowances import Credit, Limit, parse_balance
 from epochcost.prices.quote import PriceTerms
 
 START = datetime(2026, 11, 25, 12, tzinfo=timezone.utc).timestamp()
@@ -129,10 +132,14 @@ def test_a_purse_is_empty_at_what_is_spent_or_void_and_an_old_reading_says_nothi
     old = Credit("old", "vastai", 10.0, START - 3 * 86400, math.inf, 2.5)
     overdrawn = Credit("overdrawn", "vastai", -1.0, START, math.inf, 2.5)
     credits_ = (fresh, void, known, old, overdrawn)
-    assert run(meter(), quote(credits=credits_), START, 0.1).node.terms.purses == (
+    purses = run(meter(), quote(credits=credits_), START, 0.1).node.terms.purses
+    rounded = tuple(
+        replace(each, usd=round(each.usd, 6), empty_ts=each.empty_ts and round(each.empty_ts, 3)) for each in purses
+    )
+    assert rounded == (
         Purse("account", 10.0, START + 4 * HOUR),
         Purse("grant", 100.0, START + 2 * HOUR),
-        Purse("bought", 100.0, None),
+        Purse("bought", 99.7, round(START + 0.1 * HOUR + 99.7 / 3 * HOUR, 3), machine_only=True),
         Purse("old", 10.0, None),
         Purse("overdrawn", -1.0, START),
     )
@@ -147,3 +154,47 @@ def test_what_ends_within_the_hour_is_a_sentence() -> None:
         "session: the limit night ends this machine in 15 min. Save a checkpoint.",
         "credit: account is empty or void in 45 min. Top it up.",
     ]
+
+
+def test_configured_credit_lasts_until_by_what_this_machine_spends_and_is_marked_as_its_part() -> None:
+    one = Meter(Ledger(), Node("n"), credits_=(parse_balance("10@2026-11-25T12:30:00"),))
+    one.begin_boot(START, START, [])
+    (purse,) = run(one, quote(), START, 1.5).node.terms.purses
+    assert purse.usd == pytest.approx(10 - 3.0), "only the hour since the balance was read"
+    assert purse.empty_ts == pytest.approx(START + 1.5 * HOUR + 7 / 3 * HOUR)
+    assert (purse.machine_only, purse.scope) == (True, "machine")
+    again = Meter(Ledger(), Node("n"), credits_=one.credits)
+    again.take(again.restored(json.loads(json.dumps(one.state())), START + 1.5 * HOUR))
+    (later,) = run(again, quote(), START + 1.5 * HOUR, 1.0).node.terms.purses
+    assert later.usd == pytest.approx(4.0)
+
+
+def test_a_balance_that_was_read_anew_counts_from_there() -> None:
+    spending, price = CreditSpending(), 2.0
+    first = spending.purse(Credit("c", "", 10.0, START), 5.0, 1.0, price, START + HOUR)
+    anew = spending.purse(Credit("c", "", 50.0, START + HOUR), 6.0, 0.0, price, START + HOUR)
+    assert (first.usd, anew.usd) == (9.0, 50.0)
+
+
+def test_of_a_balance_older_than_the_books_nothing_is_said_beyond_what_was_configured() -> None:
+    purse = CreditSpending().purse(Credit("c", "", 10.0, START), 500.0, None, 2.0, START)
+    assert (purse.usd, purse.empty_ts, purse.machine_only) == (10.0, None, False)
+
+
+def test_what_this_machine_spends_may_be_more_than_there_was() -> None:
+    purse = CreditSpending().purse(Credit("c", "", 10.0, START), 12.0, 12.0, 2.0, START)
+    assert (purse.usd, purse.empty_ts) == (-2.0, START)
+
+
+@pytest.mark.parametrize("state", [{"c": [1]}, {"c": ["a", 1.0]}, {"c": None}, [], {str(n): [1, 1] for n in range(99)}])
+def test_saved_credit_that_cannot_be_is_refused(state: Any) -> None:
+    with pytest.raises((ValueError, TypeError, AttributeError)):
+        CreditSpending.restored(state)
+
+
+@pytest.mark.parametrize(
+    "text", ["10", "@2026-11-28", "x@2026-11-28", "10@soon", "0@2026-11-28", "-5@2026-11-28", "1.2.3@2026-11-28"]
+)
+def test_a_balance_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - several
+        parse_balance(text)

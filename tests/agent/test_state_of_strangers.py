@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from epochcost.agent.agent_state_file import StateFile
 from epochcost.agent.state_directory import agent_state_dir
@@ -82,3 +85,23 @@ def test_each_events_directory_has_its_own_and_without_systemd_it_is_the_users(t
     assert len(found) == 2
     if os.geteuid() == 0:
         assert {path.parent for path in found} == {tmp_path / "system"}
+
+
+@given(
+    st.dictionaries(
+        st.text(max_size=5),
+        st.recursive(
+            st.none() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+            max_leaves=20,
+        ),
+        max_size=5,
+    )
+)
+def test_what_is_saved_in_pieces_is_what_is_loaded(tmp_path_factory: pytest.TempPathFactory, state: dict[str, Any]):
+    kept = StateFile(tmp_path_factory.mktemp("state"))
+    try:
+        kept.save({"meter": state})
+        assert kept.load() == {"version": 1, "meter": state}
+    finally:
+        kept.close()

@@ -82,7 +82,7 @@ def mean(values: list[float]) -> float:
 
 
 def cpu(m: Machine) -> float:
-    return m.cpu_load if m.kind.gpus else m.load(0, NOW - 1)
+    return m.cpu(NOW - 1) if m.kind.gpus else m.load(0, NOW - 1)
 
 
 def who(run: str) -> list[Machine]:

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from tests.guard.seen import ALICE, BOB, BUDGET, FORGOTTEN, HUNG, Played, gpu, run, training, vacant
 
+from epochcost.agent.host_load import HostLoad
 from epochcost.guard.decisions import Outcome
 from epochcost.guard.keeps import Keep
 from epochcost.guard.observation import Observation, Person
-from epochcost.model import RunId, RunState, State
+from epochcost.model import HostReading, RunId, RunState, State
 
 MINUTE = 60.0
 
@@ -154,6 +155,36 @@ def test_busy_cpus_put_it_off() -> None:
         assert bool(played.said) is said
 
 
+def test_one_process_that_prepares_data_or_fetches_them_puts_it_off() -> None:
+    text = FORGOTTEN.replace("busy_cpu: off", "busy_cpu: off, busy_cores: 0.9, busy_io: 5")
+    for cores, io, said in (
+        (1.0, 0.0, False), (0.5, 0.0, True), (None, None, True), (0.1, 2e7, False), (0.1, 1e6, True),
+    ):  # fmt: skip
+        played = Played(text)
+        played.show(vacant(busy_cores=cores, io_bytes_per_second=io), 12 * MINUTE)
+        assert bool(played.said) is said, (cores, io)
+
+
+def test_what_the_host_does_is_a_mean_over_minutes_and_unknown_where_nothing_is_read() -> None:
+    load = HostLoad()
+
+    def read(t: float, cpu: float, received: int | None) -> None:
+        load.see(HostReading(t, 0.1, {"user": cpu, "idle": 5 * t}, network_received_bytes=received))
+
+    read(0.0, 0.0, 0)
+    assert (load.busy_cores, load.io_bytes_per_second) == (None, None)
+    read(10.0, 10.0, 10_000_000)
+    assert (load.busy_cores, load.io_bytes_per_second) == (1.0, 1e6)
+    read(20.0, 10.0, 10_000_000)  # a moment of rest is none
+    assert load.busy_cores == pytest.approx(0.967, abs=0.001)
+    read(1000.0, 10.0, 10_000_000)
+    assert load.busy_cores == pytest.approx(0.0, abs=0.05)
+    read(1010.0, 10.0, None)
+    assert load.io_bytes_per_second is None
+    load.see(None)
+    assert load.busy_cores is None
+
+
 def test_whoever_holds_memory_must_be_known_and_is_asked() -> None:
     held = vacant(gpus=(gpu(0), gpu(1, held=True, owners=(BOB,))))
     unknown = Played(FORGOTTEN)
@@ -243,6 +274,16 @@ def test_a_program_that_is_silent_is_hung_where_its_devices_do_nothing() -> None
     played.show(vacant(), 5)
     played.show(vacant(gpus=idle, runs=(silent,)), 11 * MINUTE)
     assert played.said
+
+
+@pytest.mark.parametrize("busy", [{"cpu_ratio": 0.5}, {"cpu_ratio": None}, {"busy_cores": 1.0}], ids=str)
+def test_a_silent_program_whose_cpus_work_may_be_working(busy: dict[str, Any]) -> None:
+    played = Played(HUNG)
+    silent = run(state=RunState.STALLED, guessed=True)
+    idle = tuple(gpu(n, state=State.STALLED, runs=("r",)) for n in (0, 1))
+    played.show(vacant(), 5)
+    played.show(vacant(gpus=idle, runs=(silent,), **busy), 60 * MINUTE)
+    assert not played.said
 
 
 def test_a_budget_is_of_the_whole_run_and_of_confirmed_dollars() -> None:

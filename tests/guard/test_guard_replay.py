@@ -67,6 +67,27 @@ def test_a_policy_is_said_in_words(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["guard", "check"]) == 2
 
 
+def test_a_second_keep_does_not_take_the_first_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("EPOCHCOST_DIR", str(tmp_path))
+    tmp_path.chmod(0o1777)
+    for run in ("a", "b", "a"):
+        assert main(["keep", "4h", "--run", run]) == 0
+    assert main(["keep", "2h"]) == 0
+    assert sorted(file.read_text() for file in tmp_path.glob("keep*")) == [
+        "14400s run=a\n",
+        "14400s run=b\n",
+        "7200s\n",
+    ]
+    for number in range(20):  # no more than his names
+        assert main(["keep", "1h", "--run", f"r{number}"]) == 0
+    assert len(list(tmp_path.glob("keep*"))) == 10
+    assert main(["keep", "--end"]) == 0
+    assert not list(tmp_path.glob("keep*"))
+    capsys.readouterr()
+
+
 def test_keep_writes_a_file_that_is_its_users_and_takes_it_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -98,10 +98,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         still.wait(max(0.0, began + (END - BEGIN) / SPEED - time.time()))
         for name, store in made.stores.items():
             last = functools.partial(seen_last, store, SETS[name], fleet)
-            wait_for(last, 60, f"the last figures of every machine in {name}")
+            wait_for(last, 600, f"the last figures of every machine in {name}")
         made.still_ts = time.time()
         for name, store in made.stores.items():
-            wait_for(functools.partial(store.evaluated_since, made.still_ts + 3), 60, f"the rules of {name} after them")
+            wait_for(
+                functools.partial(store.evaluated_since, made.still_ts + 3), 600, f"the rules of {name} after them"
+            )
         yield made
 
 
@@ -174,4 +176,4 @@ def test_the_machine_that_is_gone_is_an_alert(world: World, name: str) -> None:
         ]
         return {labels.get("epochcost_machine", "") for labels in firing}
 
-    wait_for(lambda: machine_name(G5_TAKEN.name) in down(), 20, f"EpochcostAgentDown under {name}")
+    wait_for(lambda: machine_name(G5_TAKEN.name) in down(), 120, f"EpochcostAgentDown under {name}")

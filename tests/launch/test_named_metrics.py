@@ -48,7 +48,6 @@ NOT_SURE = (
     "epoch 3 gloss: 1.5 losses: 0.25",
     "epoch 3 loss: 1.2.3",
     "epoch 3 loss: 0.5s",
-    "epoch 3 loss: inf",
 )
 
 
@@ -62,13 +61,14 @@ def test_what_is_not_sure_is_left_out(line: str):
     assert named_metrics(line.encode()) == {}
 
 
-def test_a_loss_that_is_no_number_is_said_to_be_none():
-    assert math.isnan(named_metrics(b"epoch 3 loss: nan")["loss"])
+@pytest.mark.parametrize("word", ["nan", "NaN", "inf", "-inf"])
+def test_a_loss_that_is_no_number_is_said_to_be_none(word: str):
+    assert not math.isfinite(named_metrics(f"epoch 3 loss: {word}".encode())["loss"])
 
 
 @given(st.binary(max_size=300) | st.text(max_size=300).map(lambda text: f"loss: {text}0.5".encode()))
 def test_any_bytes_give_numbers_or_nothing(line: bytes):
-    assert all(isinstance(value, float) and not math.isinf(value) for value in named_metrics(line).values())
+    assert all(isinstance(value, float) for value in named_metrics(line).values())
 
 
 TRAINING = """

@@ -43,7 +43,7 @@ def test_the_json_has_exactly_the_published_keys(snapshot):
     live = live_json(snapshot)
     assert set(live) == {
         "v", "t", "version", "simulated", "node", "machine", "grafana", "advice", "recent", "gpus", "runs", "problems",
-        "guard",
+        "guard", "terms",
     }  # fmt: skip
     assert set(live["node"]) == set(NODE_KEYS.split())
     assert all(set(gpu) == set(GPU_KEYS.split()) for gpu in live["gpus"])

@@ -104,7 +104,9 @@ def _handler(server: JsonServer) -> type[BaseHTTPRequestHandler]:
             self._answer(None)
 
         def do_POST(self) -> None:
-            self._answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            form = self.headers["Content-Type"] == "application/x-www-form-urlencoded"
+            self._answer(dict(parse_qsl(body)) if form else json.loads(body))
 
         def _answer(self, body: object) -> None:
             url = urlsplit(self.path)

@@ -277,7 +277,6 @@ def test_extras_of_one_machine_are_written_in_a_line() -> None:
         "disk=0.08/week",
         "disk=0.08/gb-month",
         "address=0.005*2/hour",
-        "egress=0.09/gb",
         "disk=-1*10/gb-month",
         "disk=0*10/gb-month",
         "disk=1..2*10/gb-month",
@@ -297,7 +296,6 @@ def test_a_bad_line_of_extras_is_refused(text: str) -> None:
     [
         ({"name": "disk", "usd-per-gb-month": 0.1}, "gb: how many GB"),
         ({"name": "disk", "usd-per-hour": 0.1, "gb": 5}, "gb: how many GB"),
-        ({"name": "egress", "usd-per-gb": 0.1, "charged": True}, "agents do not count traffic"),
         ({"name": "disk", "usd-per-hour": 0.1, "gb-per-month": 5}, "gb-per-month: how many GB of traffic"),
         ({"name": "egress", "usd-per-gb": 0.1, "gb-per-month": 0}, "gb-per-month: 0 must be a number above 0"),
         ({"name": "d", "usd-per-hour": 1, "from": "2026-03-01", "until": "2026-03-01"}, "until: .* is not after from"),

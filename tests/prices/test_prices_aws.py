@@ -6,6 +6,7 @@ import gc
 import logging
 import math
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from typing import Any
 
 import botocore.utils
@@ -28,7 +29,7 @@ from epochcost.prices.aws import aws_client
 from epochcost.prices.aws.aws_client import KEPT_CLIENTS
 from epochcost.prices.aws.aws_on_demand import AwsOnDemand, parse_facts
 from epochcost.prices.aws.aws_sagemaker import AwsSageMaker
-from epochcost.prices.aws.aws_spot import AwsSpot
+from epochcost.prices.aws.aws_spot import AwsSpot, readable
 from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Want, Wanted
 from epochcost.prices.unpriced import unpriced
 
@@ -420,16 +421,20 @@ def test_a_type_that_does_not_exist_leaves_the_others_alone(aws: AwsPriceServer,
     assert not found.problems
 
 
-@pytest.mark.parametrize(("name", "value"), [("SpotPrice", "free"), ("AvailabilityZone", None)])
-def test_one_row_that_is_no_price_leaves_the_others_alone(
-    aws: AwsPriceServer, spot_source: AwsSpot, name: str, value: object
-) -> None:
-    odd = {k: v for k, v in {**spot("p2.xlarge", "us-east-1b", 0.3, NOW - 60), name: value}.items() if v is not None}
-    aws.spot_history = [spot("p2.xlarge", "us-east-1a", 0.28, NOW - 60), odd]
+def test_one_row_that_is_no_price_leaves_the_others_alone(aws: AwsPriceServer, spot_source: AwsSpot) -> None:
+    aws.spot_history = [spot("p2.xlarge", "us-east-1a", 0.28, NOW - 60), spot("p2.xlarge", "us-east-1b", "free", NOW)]
     found = spot_source.fetch(wanted("p2.xlarge"), NOW)
     assert set(by_zone(found)) == {"us-east-1a"}
     (problem,) = found.problems
     assert "a row of us-east-1 is not a price" in problem
+
+
+def test_a_row_without_a_zone_leaves_the_others_alone() -> None:
+    good = {"InstanceType": "t", "ProductDescription": "Linux/UNIX", "SpotPrice": "1.5", "AvailabilityZone": "a",
+            "Timestamp": datetime.fromtimestamp(NOW, timezone.utc)}  # fmt: skip
+    rows, problems = readable([good, {**good, "AvailabilityZone": None}], "us-east-1")
+    assert rows == [good]
+    assert "its type or zone is no name" in problems[0]
 
 
 @pytest.mark.parametrize("usd", ["NaN", "free", ""])

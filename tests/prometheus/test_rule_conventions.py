@@ -115,7 +115,9 @@ def test_an_alert_says_what_and_where_what_it_costs_and_where_to_look(rule: Rule
     assert re.fullmatch(r"[A-Z][^{}]*\.", notes["summary"])
     assert "$labels." in notes["description"]
     assert re.search(r"\d minutes| ago\.", notes["description"])
-    assert "Likely " in notes["description"]
+    assert "Likely cause: " in notes["description"]
+    last = notes["description"].rindex("What to do: ")  # one thing to do ends the text
+    assert "Likely" not in notes["description"][last:]
     assert "$value" in notes["description"] or rule.name == "EpochcostPriceUnknown"
     assert notes["runbook_url"].endswith(f"/blob/v{__version__}/docs/runbooks/{rule.name}.md")
     assert 'query "epochcost:link:grafana"' in notes["dashboard_url"]

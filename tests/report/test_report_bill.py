@@ -212,6 +212,23 @@ def test_only_the_runs_that_were_asked_for_are_read(told):
     assert any("beside their runs is not worked out" in note for note in report.notes)
 
 
+def test_what_is_cut_of_too_many_runs_is_said_at_once_and_the_dear_ones_stay(told):
+    span = ("--from", str(FLEET.epoch_ts), "--to", str(FLEET.epoch_ts + LENGTH))
+    done = epochcost("report", "--prometheus.url", told.url, *span, "--format", "json", "--most-runs", "2")
+    document = json.loads(done.stdout)
+    dearest = sorted(RUNS, key=lambda run: -sum(n.run_cost(run.run, LENGTH) for n in NODES))
+    assert {row["run"] for row in document["runs"]} == {run.run for run in dearest[:2]}
+    assert "3 of 5 runs are left out, those of the least dollars" in done.stderr
+    assert any("3 of 5 runs are left out" in note for note in document["notes"])
+    assert document["outside"] == []
+
+
+@pytest.mark.parametrize("text", ["-1", "many", "1.5", "", "9999999999"])
+def test_a_number_of_runs_that_is_none_is_named(text):
+    done = epochcost("report", "--most-runs", text)
+    assert (done.returncode, "--most-runs" in done.stderr) == (2, True)
+
+
 def test_an_unknown_way_to_split_the_bill_is_named():
     done = epochcost("report", "--by", "colour")
     assert (done.returncode, "--by: 'colour'" in done.stderr, "purchase-option" in done.stderr) == (2, True, True)

@@ -41,6 +41,28 @@ def test_a_training_is_the_same_and_silent(tmp_path: Path, system: str):
     assert events(tmp_path)[-1]["status"] == "finished"
 
 
+ASKING = """
+import logging, pathlib, sys, epochcost
+logging.basicConfig(level=logging.WARNING)
+pathlib.Path(sys.argv[1], "r.cost.json").write_text('{"v":1,"run":"r","cost_usd":2.5,"projected_cost_usd":9}')
+with epochcost.run("sum", id="r", epochs=2, budget_usd=2) as run:
+    for epoch in run.epochs():
+        for batch in run.batches([1.0, 2.0]):
+            run.log(loss=batch)
+            said = run.cost_usd, run.projected_cost_usd, run.over_budget, run.preemption_notice, run.should_stop
+    run.load_state_dict(run.state_dict())
+print(said, repr(run))
+"""
+
+
+@pytest.mark.parametrize("system", [WINDOWS, MACOS, ""], ids=["Windows", "macOS", "here"])
+def test_everything_that_a_training_may_ask_is_answered(tmp_path: Path, system: str):
+    outcome = train(system + ASKING, tmp_path, str(tmp_path))
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out == "(2.5, 9.0, True, None, '') <epochcost run r: epoch 2, $2.50>\n"
+    assert events(tmp_path)[-1]["metrics"] == {"loss": 2.0}
+
+
 @pytest.mark.parametrize("more", [{}, {"SLURM_JOB_ID": "7"}, {"TMPDIR": "/nowhere"}], ids=["plain", "job", "no place"])
 def test_without_a_directory_of_the_users_choice_it_is_silent_too(tmp_path: Path, more: dict[str, str]):
     place = {"TMPDIR": str(tmp_path), "XDG_RUNTIME_DIR": "", **more}

@@ -57,16 +57,27 @@ def test_the_newest_of_each_name_goes_with_the_next_line(directory: Path, monkey
     assert reported(directory, "epoch_end") == [{"loss": 0.25, "val/acc": 1.0}]
 
 
-def test_a_program_that_only_logs_is_heard_once_a_second(directory: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_program_that_only_logs_is_heard_every_five_seconds(directory: Path, monkeypatch: pytest.MonkeyPatch):
     clock = Clock(monkeypatch)
     run = epochcost.run("m")
     run.start()
     run.phase("train")
-    for loss in (4.0, 3.0, 2.0):
+    for loss in range(12):
         run.log(loss=loss)
         clock.now += 1
-    assert reported(directory, "progress") == [{"loss": 3.0}, {"loss": 2.0}]
+    assert reported(directory, "progress") == [{"loss": 5.0}, {"loss": 10.0}]
     assert all("epoch" not in line and "step" not in line for line in events(directory))  # it says no position
+
+
+def test_a_slow_step_writes_its_own_line_whatever_was_logged_in_it(directory: Path, monkeypatch: pytest.MonkeyPatch):
+    clock = Clock(monkeypatch)
+    with epochcost.run("m", epochs=1) as run:
+        for _ in run.epochs():
+            for batch in run.batches(range(3)):
+                clock.now += 3
+                run.log(loss=float(batch))
+    lines = [(line.get("step"), line["metrics"]["loss"]) for line in events(directory) if line["ev"] == "progress"]
+    assert lines == [(1, 0.0), (2, 1.0), (3, 2.0)]
 
 
 def test_logging_is_no_sign_that_the_start_up_is_over(directory: Path):
@@ -116,6 +127,27 @@ def test_a_number_on_a_device_is_read_at_most_once_a_second_and_one_in_memory_al
     assert [scalar.reads for scalar in near] == [1] * 50
     assert far[0].reads == 1
     assert sum(scalar.reads for scalar in far) <= 1 + took
+
+
+class Untouchable(Scalar):
+    """Asked for its value or its text it would make all processes talk, or the device run."""
+
+    def detach(self) -> Scalar:
+        raise AssertionError("touched")
+
+    def __repr__(self) -> str:
+        raise AssertionError("touched")
+
+
+def test_what_would_make_processes_talk_or_a_device_run_is_not_touched(directory: Path, monkeypatch, caplog):
+    monkeypatch.setattr("epochcost.training.warning._said", set())
+    spread = Untouchable(1.0)
+    spread.device_mesh = object()  # type: ignore[attr-defined]
+    with epochcost.run("m") as run:
+        run.log(spread=spread, lazy=Untouchable(1.0, "xla:0"), empty=Untouchable(1.0, "meta"), loss=0.5)
+    assert reported(directory) == [{"loss": 0.5}]
+    assert "touched" not in caplog.text
+    assert caplog.text.count("is not reported: ") == 3
 
 
 @pytest.mark.parametrize("value", ["0.5", b"1", True, None, [1.0, 2.0], {"a": 1}, object(), 1j])

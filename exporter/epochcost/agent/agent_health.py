@@ -100,7 +100,8 @@ def endings(terms: NodeTerms, now: float) -> list[str]:
     for purse in terms.purses:
         left = math.inf if purse.empty_ts is None else purse.empty_ts - now
         if left < SOON_SECONDS:
-            found.append(f"credit: {purse.name} is empty or void in {_minutes(left)}. Top it up.")
+            at_least = " at the latest" if purse.machine_only else ""
+            found.append(f"credit: {purse.name} is empty or void in {_minutes(left)}{at_least}. Top it up.")
     return found
 
 

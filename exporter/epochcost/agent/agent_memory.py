@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from epochcost.agent.agent_health import AgentHealth
 from epochcost.agent.agent_state_file import StateError, StateFile
 from epochcost.agent.host_sampling import HostSampling
-from epochcost.agent.meter import Meter
-from epochcost.agent.priced_machine import PricedMachine
+from epochcost.agent.meter import Books, Meter
+from epochcost.agent.priced_machine import PricedMachine, SavedMachine
+from epochcost.agent.run_records import NOT_WHAT_WAS_SAVED, impossible_runs, without_runs
 from epochcost.agent.snapshot import CollectorHealth
 from epochcost.ledger.ledger import STATE_VERSION
 from epochcost.ledger.state_check import ImpossibleStateError
@@ -63,6 +64,8 @@ class AgentMemory:
         self._host = host
         self._health = health
         self._save_at = 0.0
+        self._took = 0.0
+        """CPU seconds of the newest save: of two the cheaper counts: the first is dear, and one that was disturbed."""
 
     def resume(self) -> None:
         """Take up where an earlier agent left off."""
@@ -79,18 +82,16 @@ class AgentMemory:
         try:
             if not same_boot:
                 saved = self._before_this_boot(saved)
-            # All of it is looked through before any of it is taken over.
-            clock = it.clock.restored(saved["clock"])
-            if saved["boot_id"] != saved["clock"]["boot"]:
-                raise ImpossibleStateError("the clock is of another boot than the rest")
-            books = it.meter.restored(saved["meter"], clock.now + LATE_SECONDS)
-            machine = it.machine.restored(saved, same_boot=same_boot)
-            _check_times(clock, books.ledger.cursor)
-            it.files.restore(saved["files"])
-        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as err:
-            self.file.set_aside(str(err) if isinstance(err, AnotherMachineError) else f"{type(err).__name__}: {err}")
+            clock, books, machine = self._looked_through(saved, same_boot=same_boot)
+        except NOT_WHAT_WAS_SAVED as err:
             it.files.clear()
-            return
+            rest = self._but_for_some_runs(saved, same_boot=same_boot)
+            if rest is None:
+                another = isinstance(err, AnotherMachineError)
+                self.file.set_aside(str(err) if another else f"{type(err).__name__}: {err}")
+                it.files.clear()
+                return
+            saved, (clock, books, machine) = rest
         it.meter.take(books)
         it.clock.take(clock)
         now = it.clock.now()
@@ -98,6 +99,39 @@ class AgentMemory:
         self.first = not same_boot
         if it.guarding is not None:
             it.guarding.restore(saved.get("guard"))
+
+    def _looked_through(self, saved: dict[str, Any], *, same_boot: bool) -> tuple[SavedClock, Books, SavedMachine]:
+        """All of it, if it can be true; but for the files nothing of it is taken over yet.
+
+        Raises:
+            LookupError, TypeError, ValueError, AttributeError, OverflowError: when it cannot.
+        """
+        it = self._parts
+        clock = it.clock.restored(saved["clock"])
+        if saved["boot_id"] != saved["clock"]["boot"]:
+            raise ImpossibleStateError("the clock is of another boot than the rest")
+        books = it.meter.restored(saved["meter"], clock.now + LATE_SECONDS)
+        machine = it.machine.restored(saved, same_boot=same_boot)
+        _check_times(clock, books.ledger.cursor)
+        it.files.restore(saved["files"])
+        return clock, books, machine
+
+    def _but_for_some_runs(
+        self, saved: dict[str, Any], *, same_boot: bool
+    ) -> tuple[dict[str, Any], tuple[SavedClock, Books, SavedMachine]] | None:
+        """``saved`` and what is in it without runs that cannot be; None where these are not all that is wrong."""
+        try:
+            latest = self._parts.clock.restored(saved["clock"]).now + LATE_SECONDS
+            wrong = impossible_runs(saved["meter"]["ledger"], latest)
+            rest = without_runs(saved, wrong) if wrong else None
+            if rest is None:
+                return None
+            looked = self._looked_through(rest, same_boot=same_boot)
+        except NOT_WHAT_WAS_SAVED:
+            return None
+        records = saved["meter"]["ledger"]["runs"]
+        self.file.keep_aside({run: {"reason": why, "record": records[run]} for run, why in wrong.items()})
+        return rest, looked
 
     def _before_this_boot(self, saved: dict[str, Any]) -> dict[str, Any]:
         """``saved`` by an earlier boot, whose clock may have been ahead: what it accounted lies before this boot.
@@ -152,7 +186,8 @@ class AgentMemory:
             error = str(err)
             if error != self._health.state.error:
                 log.error("state: %s", error)  # noqa: TRY400 - the text says it all
-        self._save_at = self._parts.clock.now() + pause_after_saving(time.thread_time() - cpu)
+        took, self._took = self._took, time.thread_time() - cpu
+        self._save_at = self._parts.clock.now() + pause_after_saving(min(took, self._took))
         self._health.state = CollectorHealth(not error, time.perf_counter() - began, error)
 
     def close(self) -> None:

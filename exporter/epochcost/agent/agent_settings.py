@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from epochcost.model import PurchaseOption
+from epochcost.prices.allowances import Credit, parse_balance
 from epochcost.prices.extras import Extra, parse_charged
 from epochcost.settings import (
     SettingsError,
@@ -14,6 +15,7 @@ from epochcost.settings import (
     boolean,
     choice,
     http_url,
+    interfaces,
     option,
     optional,
     positive,
@@ -102,8 +104,22 @@ class AgentSettings:
         "how long after its boot the provider ends this machine (12h, 24h), where it does",
         parse=optional(between("1m", "366d")),
     )
+    node_credit: Credit | None = option(  # noqa: RUF009 - a frozen value
+        "node.credit",
+        None,
+        "credit that pays this machine, as USD@DAY on which that was its balance (10@2026-11-28); of what was spent "
+        "since, this machine knows its own part",
+        parse=optional(parse_balance),
+    )
     node_team: str = option(
         "node.team", "", "team that this machine is paid for, as label team; a run may name another (EPOCHCOST_TEAM)"
+    )
+    node_egress_interfaces: tuple[str, ...] = option(
+        "node.egress-interfaces",
+        (),
+        "network interfaces whose sent bytes are billed by the GB (the one that leads to the Internet), with commas "
+        "between them",
+        parse=interfaces,
     )
     node_metadata: str = option(
         "node.metadata",
@@ -156,7 +172,7 @@ class AgentSettings:
         "price.extras",
         (),
         "what is paid beside that price: disk=0.08*1000/gb-month, address=0.005/hour, licence=375/month, "
-        "egress=0.09*50/gb (GB of a month)",
+        "egress=0.09*50/gb (GB of a month), or egress=0.09/gb as counted on --node.egress-interfaces",
         parse=parse_charged,
     )
     prices_url: str = option("prices.url", "", "the price poller, http://HOST:10836", parse=http_url)
@@ -167,7 +183,10 @@ class AgentSettings:
         "prices.password-file", "", "file with user:password for the poller's basic auth"
     )
     prices_account: str = option(
-        "prices.account", "", "account or project whose rates (in the poller's adjustments) apply to this machine"
+        "prices.account",
+        "",
+        "account or project whose rates (in the poller's adjustments) apply to this machine, and whose free hours it "
+        "uses up together with others (--prometheus.url knows them)",
     )
     prices_ca_file: str = option("prices.ca-file", "", "CA certificate of the poller's TLS")
     prometheus_url: str = same_option("prometheus_url")
@@ -252,6 +271,11 @@ class AgentSettings:
         if self.price_extras and self.price_usd_per_hour is None:
             raise SettingsError(
                 "--price.extras needs --price.usd-per-hour: a poller has extras of its own (docs/prices.md)"
+            )
+        counted = [extra.name for extra in self.price_extras if extra.counted]
+        if counted and not self.node_egress_interfaces:
+            raise SettingsError(
+                f"--price.extras: {counted[0]} is by the GB: name what is counted by --node.egress-interfaces"
             )
 
     @property

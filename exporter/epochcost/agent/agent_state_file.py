@@ -8,15 +8,17 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from epochcost.untrusted_files import replaced
+from epochcost.untrusted_files import printable_name, replaced
 
 log = logging.getLogger(__name__)
 NAME = "agent-state.json"
 VERSION = 1
+DEPTH = 4
+"""How far mappings are written entry by entry, down to each run's: the whole text at once would be half a megabyte."""
 
 
 class StateError(Exception):
@@ -76,8 +78,8 @@ class StateFile:
         """
         try:
             with replaced(self.path, 0o600) as file:
-                # Not `json.dump`: it takes ten times as long, as it writes piece by piece.
-                file.write(json.dumps({"version": VERSION, **state}, separators=(",", ":")).encode())
+                for piece in _pieces({"version": VERSION, **state}, DEPTH):
+                    file.write(piece.encode())
         except OSError as err:
             raise StateError(f"{self.path}: cannot be written: {err.strerror}") from None
 
@@ -90,11 +92,39 @@ class StateFile:
         except OSError as err:
             log.warning("%s cannot be set aside: %s", self.path, err)
 
+    def keep_aside(self, records: Mapping[str, Mapping[str, Any]]) -> None:
+        """Keep records of runs that cannot be used for people to look at; each says its ``reason``."""
+        aside = self.path.with_name(f"{NAME}.bad-{time.time_ns()}")
+        for run, record in records.items():
+            log.error(
+                "the record of run %s in %s cannot be used and is set aside in %s; it is made anew from the run's "
+                "events, and all else is taken over: %s",
+                *(printable_name(run), self.path, aside.name, printable_name(record["reason"])),
+            )
+        try:
+            with replaced(aside, 0o600) as file:
+                file.write(json.dumps({"runs": records}, indent=1).encode())
+        except OSError as err:
+            log.warning("%s cannot be written: %s", aside, err.strerror)
+
     def close(self) -> None:
         """Let another agent have it."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+
+def _pieces(value: Any, depth: int) -> Iterator[str]:  # noqa: ANN401 - whatever JSON can hold
+    """``value`` as JSON. Not by `json.dump`, whose pieces are so small that it takes ten times as long."""
+    if not depth or not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        yield json.dumps(value, separators=(",", ":"))
+        return
+    before = "{"
+    for key, inner in value.items():
+        yield f"{before}{json.dumps(key)}:"
+        yield from _pieces(inner, depth - 1)
+        before = ","
+    yield "}" if value else "{}"
 
 
 def _is_ours(found: os.stat_result) -> bool:

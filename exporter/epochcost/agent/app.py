@@ -26,7 +26,7 @@ from epochcost.agent.meter import FRESH_SECONDS, Idle
 from epochcost.agent.preemption_file import PreemptionFile
 from epochcost.agent.priced_machine import PricedMachine
 from epochcost.agent.snapshot import Snapshot
-from epochcost.agent.sources import meter_of, whole_runs_of
+from epochcost.agent.sources import account_hours_of, meter_of, whole_runs_of
 from epochcost.agent.state_directory import adopt, agent_state_dir, beside, shut_to_others
 from epochcost.model import Node
 from epochcost.nodes.metadata import notice_source
@@ -88,7 +88,7 @@ class AgentApp:
         from_network = state_dir / FROM_NETWORK
         if reason := shut_to_others(events):
             log.warning("events: %s", reason)
-        self.host = HostSampling(proc)
+        self.host = HostSampling(proc, settings.node_egress_interfaces)
         self.clock = NodeClock(clocks.wall, clocks.mono, self.host.boot_id)
         self.gpus = GpuSampling(settings, self.clock.now)
         self.machine = PricedMachine(settings, environ, self.clock, clocks.wall, self.gpus.known)
@@ -100,6 +100,9 @@ class AgentApp:
         )
         self.owners = GpuOwners(settings, environ, self.gpus, proc)
         self.store = whole_runs_of(settings, clocks.mono)
+        self.account_hours = account_hours_of(settings, lambda: self.machine.name, clocks.mono)
+        if self.account_hours is not None:
+            self.meter.account_hours = self.account_hours.used
         self.health = AgentHealth(self.host, self.gpus, self.machine, self.notices, self.owners, self.store)
         files = EventSources(events, from_network, UserDirectories(settings.events_user_dirs))
         self.guarding = _guarding_of(
@@ -140,8 +143,9 @@ class AgentApp:
         self.machine.start()
         self.notices.start()
         self.owners.start()
-        if self.store is not None:
-            self.store.start()
+        for feed in (self.store, self.account_hours):
+            if feed is not None:
+                feed.start()
         self.server.start()
         self.beat.start()
         log.info(
@@ -156,7 +160,7 @@ class AgentApp:
         """Account up to now, save, and stop; what runs goes on being charged when an agent starts again."""
         self.beat.stop()
         self.server.stop()
-        for part in (self.gpus, self.machine, self.notices, self.owners, self.store):
+        for part in (self.gpus, self.machine, self.notices, self.owners, self.store, self.account_hours):
             if part is not None:
                 part.stop()
         if self.guarding is not None:

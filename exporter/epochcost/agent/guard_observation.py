@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from epochcost.agent.host_load import HostLoad
 from epochcost.agent.meter import Idle
 from epochcost.agent.run_scope import scope_of
 from epochcost.agent.snapshot import GpuView, NodeTerms, RunView, Snapshot
@@ -47,6 +48,8 @@ class Facts:
     interactive: tuple[tuple[Person, float], ...] | None = None
     no_room: str = ""
     """Why training processes cannot write their events: their file system is full."""
+    suspended: Mapping[str, str] = field(default_factory=dict)
+    """Why processes of a run do nothing by somebody's will."""
 
 
 class Observer:
@@ -61,6 +64,7 @@ class Observer:
         self._t: float | None = None
         self._unheard = (math.inf, -math.inf)
         self._boot_ts: float | None = None
+        self._load = HostLoad()
 
     def state(self) -> dict[str, Any]:
         """What must not be forgotten in a restart, as JSON-able data."""
@@ -88,6 +92,7 @@ class Observer:
         """What is known at the instant of ``snapshot``."""
         node = snapshot.node
         self._notice_gaps(snapshot, facts)
+        self._load.see(node.host)
         void = (*self._of_devices(snapshot), *self._of_events(snapshot, facts), _of_price(snapshot))
         gpus = [view for view in snapshot.gpus if view.seconds or view.sample.gpu_fraction]
         return Observation(
@@ -103,6 +108,8 @@ class Observer:
             void=tuple(filter(None, void)),
             gpus=tuple(self._gpu(view, snapshot, facts) for view in gpus),
             runs=tuple(self._run(run, snapshot, facts) for run in snapshot.runs),
+            busy_cores=self._load.busy_cores,
+            io_bytes_per_second=self._load.io_bytes_per_second,
             cpu_ratio=node.host.cpu_utilization_ratio if node.host is not None else None,
             interactive=facts.interactive,
             session_end_ts=min((ts for _, ts in node.terms.session_ends), default=None),
@@ -191,6 +198,7 @@ class Observer:
             confirmed_usd=confirmed,
             budget_usd=view.budget_usd,
             usd_per_hour=None if price is None else view.share * price,
+            void=facts.suspended.get(view.run, ""),
             followed=self._heard(view.last_event_ts) and view.run in facts.followed,
             guessed=view.launcher == EXEC,
             pids=facts.followed.get(view.run, ()),

@@ -14,7 +14,8 @@ from epochcost.agent.guard_observation import Facts, Observer
 from epochcost.agent.interactive_users import interactive
 from epochcost.agent.meter import Idle
 from epochcost.agent.snapshot import CollectorHealth, Snapshot
-from epochcost.guard.decisions import Decisions, Notice, Order
+from epochcost.agent.suspended_processes import suspended
+from epochcost.guard.decisions import Decisions, Notice, Order, Waiting
 from epochcost.guard.engine import Guard
 from epochcost.guard.executor import Executor
 from epochcost.guard.keep_files import KeepFiles, OwnPlace, present
@@ -23,7 +24,7 @@ from epochcost.guard.located_yaml import PolicyError
 from epochcost.guard.policy import PolicySet
 from epochcost.guard.policy_file import read
 from epochcost.guard.webhook import Sender
-from epochcost.model import GpuOwner, RunId
+from epochcost.model import GpuOwner, RunId, RunState
 from epochcost.progress.event_places import EventPlace
 from epochcost.progress.event_sources import EventSources
 from epochcost.settings import SettingsError
@@ -79,7 +80,7 @@ class Guarding:
         self._looked_t = float("-inf")
         self._typing = interactive(wall())
         self._machine = ""
-        self._has_asked = False
+        self._is_close = False
         self._memory = GuardMemory(memory, wall)
         self._resumed = False
 
@@ -93,22 +94,25 @@ class Guarding:
         for outcome in self.executor.outcomes():
             self.guard.report(outcome)
         users = {run.run: self._files.owners.user_of(run.run) for run in snapshot.runs}
-        if self._has_asked or snapshot.t - self._looked_t >= LOOK_SECONDS:  # a keep counts until the last moment
+        if self._is_close or snapshot.t - self._looked_t >= LOOK_SECONDS:  # a keep counts until the last moment
             self._looked_t = snapshot.t
             self._look(snapshot.t, users)
+        followed = self._files.followed({run.run for run in snapshot.runs if run.ended_ts is None})
+        still = {run.run for run in snapshot.runs if run.state is RunState.STALLED}
         facts = Facts(
             wall_ts=self._wall(),
             fresh_seconds=self._fresh,
             runs_on=runs_on,
             users=users,
-            followed=self._files.followed({run.run for run in snapshot.runs if run.ended_ts is None}),
+            followed=followed,
+            suspended={run: suspended(pids) for run, pids in followed.items() if run in still},
             unread=self._files.unread(),
             said=said,
             interactive=self._typing,
             no_room=_no_room(self._events),
         )
         decisions = self.guard.tick(self._observer.observe(snapshot, facts))
-        self._has_asked = any(one.keep_link for one in decisions.view.waiting)
+        self._is_close = any(_is_close(one, snapshot.t) for one in decisions.view.waiting)
         self._memory.save(self.guard.promises(), self._observer.state(), snapshot.t)
         for notice in decisions.notices:
             self._tell(notice)
@@ -224,6 +228,11 @@ class Guarding:
         self.executor.wait(END_SECONDS)
         if self._sender is not None:
             self._sender.stop()
+
+
+def _is_close(one: Waiting, t: float) -> bool:
+    """Whether somebody was asked, or a step is taken before the next look: then it is looked at once more."""
+    return bool(one.keep_link) or (one.next_ts is not None and one.next_ts - t <= LOOK_SECONDS)
 
 
 def _own(place: EventPlace) -> OwnPlace:

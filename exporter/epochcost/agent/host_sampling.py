@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from epochcost.agent.snapshot import CollectorHealth
@@ -17,11 +18,11 @@ _EARLY_SECONDS = 0.5
 
 
 class HostSampling:
-    """Reads ``proc``; what cannot be read is logged once and shown by `health`."""
+    """Reads ``proc``, and what each of ``interfaces`` sent; what cannot be read is logged once, and in `health`."""
 
-    def __init__(self, proc: Path) -> None:
+    def __init__(self, proc: Path, interfaces: Sequence[str] = ()) -> None:
         self._proc = proc
-        self._source = HostSource(proc)
+        self._source = HostSource(proc, interfaces=interfaces)
         self.boot_id = self._boot_id()
         """Tells this boot from any other; empty where unknown."""
         self.health = CollectorHealth(success=True, duration_seconds=0.0)

@@ -15,6 +15,7 @@ from epochcost.agent.advice import advice
 from epochcost.agent.recent_hour import RecentHour, Speed
 from epochcost.agent.run_scope import scope_of
 from epochcost.agent.snapshot import GpuView, NodeView, RunView, Snapshot, StateTotals
+from epochcost.agent.term_lines import term_lines
 from epochcost.model import State
 from epochcost.palette import PALETTE, SHOWN_AS
 from epochcost.serve import Request, Response, Route, html, json_response
@@ -91,6 +92,7 @@ def live_json(snapshot: Snapshot, recent: RecentHour | None = None, grafana_url:
         "runs": [_run(run, hour.speed(run, snapshot.t)) for run in snapshot.runs],
         "problems": list(snapshot.problems),
         "guard": list(guard_lines(snapshot)),
+        "terms": list(term_lines(snapshot.node.terms)),
     }
     return {key: _finite(value) for key, value in document.items()}
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from epochcost.agent.credit_spending import CreditSpending
+from epochcost.agent.egress import EgressAccount
 from epochcost.agent.event_order import in_order
 from epochcost.agent.node_terms import terms_at
 from epochcost.agent.settlement import MOST_UNSETTLED_SECONDS, Settlement, settled_until
@@ -16,6 +19,7 @@ from epochcost.agent.snapshot import (
     GpuView,
     NodeTerms,
     NodeView,
+    Purse,
     RunView,
     SettledMoney,
     Snapshot,
@@ -35,8 +39,8 @@ from epochcost.model import (
     State,
     TrainingEvent,
 )
-from epochcost.prices.allowances import Limit
-from epochcost.prices.free_hours import free_windows
+from epochcost.prices.allowances import Credit, Limit
+from epochcost.prices.free_hours import free_windows, period_of, used_in
 from epochcost.prices.quote import PriceTerms
 
 FRESH_SECONDS = 5.0
@@ -140,6 +144,8 @@ class Books:
     settlement: Settlement
     applied: Counter[str]
     boot_ts: float | None
+    egress: EgressAccount
+    spending: CreditSpending
 
 
 class Meter:
@@ -157,6 +163,8 @@ class Meter:
         idle: Idle | None = None,
         rates: EnergyRates | None = None,
         limits: Sequence[Limit] = (),
+        credits_: Sequence[Credit] = (),
+        account: str = "",
     ) -> None:
         self.ledger = ledger
         self.node = node
@@ -167,8 +175,17 @@ class Meter:
         self.rates = rates or EnergyRates()
         self.limits = tuple(limits)
         """What is configured here of what its provider allows this machine; a poller may know more."""
+        self.credits = tuple(credits_)
+        """What is configured here of credit that pays this machine."""
+        self.account_name = account
+        self.account_hours: Callable[[str, float], float | None] = lambda *_: None
+        """Seconds that other machines of the account have used of a limit since a time; None where nobody knows."""
+        self._hours_checked = -math.inf
+        self._hours_known = False
+        self.spending = CreditSpending()
         self.boot_ts: float | None = None
         self.settlement = Settlement()
+        self.egress = EgressAccount()
         self._name_of = name_of
         self._histories = Histories()
         self._quote: Quote | None = None
@@ -186,6 +203,7 @@ class Meter:
         starts = [max(e.t, boot_ts) for e in events if e.t <= now and e.t >= boot_ts]
         start = boot_ts if now - boot_ts < RECENT_BOOT_SECONDS else min([now, *starts])
         self.ledger.begin(start, now, boot_ts)
+        self.egress.new_boot(whole=start == boot_ts)
         self.boot_ts = boot_ts
 
     def tick(self, now: float, inputs: Inputs) -> Snapshot:
@@ -202,6 +220,9 @@ class Meter:
             self._quote, self._heard_t = inputs.quote, now
             self.ledger.set_price(inputs.quote.steps, now)
             self._set_free(inputs.quote.terms, cursor)
+        if inputs.host is not None and inputs.host.sent_bytes_by_interface:
+            by_gb = self._quote.terms.usd_per_gb if self._quote else {}
+            self.egress.add(inputs.host.sent_bytes_by_interface, by_gb)
         devices = _devices(inputs, now, self.idle)
         observed = now - cursor <= inputs.fresh_seconds
         with self.ledger.many_events():
@@ -225,8 +246,14 @@ class Meter:
 
     def _set_free(self, terms: PriceTerms, cursor: float) -> None:
         """Hours that are free, as they are used up by what is accounted until ``cursor``."""
+        limits = (*self.limits, *terms.limits)
+        limit = next((each for each in limits if each.free_seconds is not None), None)
+        elsewhere = self.account_hours(limit.name, period_of(limit, cursor)[0]) if limit is not None else None
         running = [(span.start, span.end) for span in self.ledger.book.spans]
-        windows = free_windows((*self.limits, *terms.limits), running, cursor, self.ledger.free)
+        before, checked = self.ledger.free, self._hours_checked
+        windows = free_windows(limits, running, cursor, before, elsewhere or 0.0, checked)
+        self._hours_known = elsewhere is not None
+        self._hours_checked = cursor if elsewhere is not None else self._hours_checked
         self.ledger.set_free(windows, terms.extras_usd_per_hour)
 
     def node_changed(self, now: float) -> None:
@@ -300,7 +327,28 @@ class Meter:
     def _terms(self, now: float) -> NodeTerms:
         heard = self._quote.terms if self._quote else PriceTerms()
         limits = (*self.limits, *heard.limits)
-        return terms_at(heard, limits, self.ledger.free, self.ledger.price.at(now), self.boot_ts, now)
+        heard = replace(heard, credits=(*self.credits, *heard.credits))
+        price = self.ledger.price.at(now)
+
+        def own_purse(credit: Credit) -> Purse:
+            return self._own_purse(credit, price, now)
+
+        terms = terms_at(heard, limits, self.ledger.free, price, self.boot_ts, now, own_purse)
+        running = [(span.start, span.end) for span in self.ledger.book.spans]
+        used = [(each.name, used_in(period_of(each, now), running)) for each in limits if each.free_seconds is not None]
+        return replace(
+            terms,
+            free_used=tuple(used[:1]),
+            free_account=self.account_name,
+            free_scope="account" if self._hours_known else "machine",
+            egress_bytes=dict(self.egress.sent),
+            egress_usd=dict(self.egress.usd),
+        )
+
+    def _own_purse(self, credit: Credit, usd_per_hour: float | None, now: float) -> Purse:
+        book, price = self.ledger.book, self.ledger.price
+        cost_usd = math.fsum(book.totals(price).cost_usd.values())
+        return self.spending.purse(credit, cost_usd, book.usd_since(credit.as_of_ts, price), usd_per_hour, now)
 
     def _run_views(self, now: float) -> tuple[RunView, ...]:
         runs = run_views(self.ledger, self.settlement, self._histories, now, self.keep_seconds)
@@ -337,6 +385,8 @@ class Meter:
         return {
             "ledger": self.ledger.state(),
             "settled": self.settlement.state(),
+            "egress": self.egress.state(),
+            "credits": self.spending.state(),
             "applied": dict(self._applied),
             "boot_ts": self.boot_ts,
         }
@@ -364,12 +414,13 @@ class Meter:
         boot_ts = state["boot_ts"]
         if not (boot_ts is None or (fits(boot_ts, float) and 0 < boot_ts <= latest)):
             raise ValueError(f"boot_ts: {boot_ts!r} is not a time until now")
-        return Books(ledger, settlement, applied, boot_ts)
+        egress = EgressAccount.restored(state["egress"]) if "egress" in state else EgressAccount()
+        return Books(ledger, settlement, applied, boot_ts, egress, CreditSpending.restored(state.get("credits", {})))
 
     def take(self, books: Books) -> None:
         """Go on with ``books``."""
         self.ledger, self.settlement, self._applied = books.ledger, books.settlement, books.applied
-        self.boot_ts = books.boot_ts
+        self.boot_ts, self.egress, self.spending = books.boot_ts, books.egress, books.spending
 
 
 def _is_fresh(inputs: Inputs, now: float) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from epochcost.agent.price_dates import PriceDates
@@ -39,6 +39,7 @@ def terms_at(  # noqa: PLR0913, PLR0917 - what they are made of
     usd_per_hour: float | None,
     boot_ts: float | None,
     now: float,
+    own_purse: Callable[[Credit], Purse],
 ) -> NodeTerms:
     """``terms`` as of ``now`` (node timeline).
 
@@ -49,6 +50,7 @@ def terms_at(  # noqa: PLR0913, PLR0917 - what they are made of
         usd_per_hour: what is charged now: parts that do not sum to it are those of another time.
         boot_ts: when the machine was booted; None where that is not known.
         now: the present.
+        own_purse: of credit of which nobody says what is spent, what is left by this machine's own spending.
     """
     limits = tuple(limits)
     ends = [] if boot_ts is None else [(each.name, boot_ts + each.session_seconds) for each in limits
@@ -59,7 +61,9 @@ def terms_at(  # noqa: PLR0913, PLR0917 - what they are made of
         parts=_parts(terms.parts, usd_per_hour),
         session_ends=tuple((name, end) for name, end in ends if end > now),
         free_ends=((named, until),) if until is not None and named else (),
-        purses=tuple(_purse(credit, now) for credit in terms.credits),
+        purses=tuple(
+            own_purse(credit) if credit.spend_usd_per_hour is None else _purse(credit, now) for credit in terms.credits
+        ),
         spot_usd_per_hour=terms.spot_usd_per_hour,
     )
 

@@ -84,12 +84,20 @@ class Purse:
     """Credit that pays this machine: how much its provider said there is, and when it is empty at what is spent then.
 
     ``empty_ts`` is also when the rest is void; None where neither is known. ``as_of_ts`` is when its provider said so.
+    ``machine_only``: of what was spent since then only this machine's part is known; others may spend from it too, so
+    that there is at most so much, and it is empty sooner.
     """
 
     name: str
     usd: float
     empty_ts: float | None = None
     as_of_ts: float = field(default=-math.inf, compare=False)
+    machine_only: bool = False
+
+    @property
+    def scope(self) -> str:
+        """Whose spending is in it: label ``scope``."""
+        return "machine" if self.machine_only else "account"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +108,24 @@ class NodeTerms:
         parts: of what an hour is made now, in $/h; they sum to what is charged.
         session_ends: by the name of the limit, when the provider ends this machine.
         free_ends: by the name of the limit, until when nothing is charged.
+        free_used: by the name of the limit, seconds of its period that this machine has used up.
+        free_account: whose free hours these are; empty where nobody says.
+        free_scope: whose use is known, the ``account``'s or only this ``machine``'s.
         purses: what the account has left.
+        egress_bytes: what was sent, by the interfaces that are named for it.
+        egress_usd: what that has cost by the GB, by extra; in no state's dollars.
         spot_usd_per_hour: what spot machines of this type cost here, in $/h; None where that is not known.
     """
 
     parts: Mapping[str, float] = field(default_factory=dict)
     session_ends: tuple[tuple[str, float], ...] = ()
     free_ends: tuple[tuple[str, float], ...] = ()
+    free_used: tuple[tuple[str, float], ...] = ()
+    free_account: str = ""
+    free_scope: str = "machine"
     purses: tuple[Purse, ...] = ()
+    egress_bytes: Mapping[str, int] = field(default_factory=dict)
+    egress_usd: Mapping[str, float] = field(default_factory=dict)
     spot_usd_per_hour: float | None = None
 
 

@@ -23,6 +23,7 @@ from epochcost.prices.allowances import Limit
 from epochcost.prices.configured import ConfiguredPrice
 
 if TYPE_CHECKING:
+    from epochcost.agent.account_hours import AccountHours
     from epochcost.owners.pod_annotations import PodAnnotations
 
 
@@ -80,6 +81,18 @@ def whole_runs_of(settings: AgentSettings, mono: Callable[[], float]) -> WholeRu
     return WholeRunFeed(WholeRunSource(settings.store), settings.prometheus_interval, mono)
 
 
+def account_hours_of(
+    settings: AgentSettings, machine: Callable[[], str], mono: Callable[[], float]
+) -> AccountHours | None:
+    """Who is asked for the free hours that others of the account use; None without a store, or an account."""
+    if not (settings.prometheus_url and settings.prices_account):
+        return None
+    from epochcost.agent.account_hours import AccountHours, StoredHours
+
+    source = StoredHours(settings.store, settings.prices_account, machine)
+    return AccountHours(source, settings.prometheus_interval, mono)
+
+
 def owner_feeds(
     settings: AgentSettings,
     environ: Mapping[str, str],
@@ -127,4 +140,6 @@ def meter_of(settings: AgentSettings, node: Node, machine: str) -> Meter:
         limits=[Limit("configured", session_seconds=settings.node_session_limit)]
         if settings.node_session_limit
         else (),
+        credits_=[settings.node_credit] if settings.node_credit else (),
+        account=settings.prices_account,
     )

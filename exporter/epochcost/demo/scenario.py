@@ -24,6 +24,8 @@ DRIVER_FILL = 0.002
 STARTUP_LOAD = 0.15
 """Of a GPU while its process loads data and compiles."""
 COMPILING_LOAD = 0.01
+COMPILING_CPU, QUIET_CPU = 0.55, 0.003
+"""Of all CPUs, while a training compiles on them, and while nothing runs."""
 FOREVER = math.inf
 CLUSTER = "simulated"
 """On every target, or a name that begins so: nobody takes the demo's dollars for real ones."""
@@ -211,6 +213,14 @@ class Machine:
         """Whether a training compiles on it at ``t``."""
         attempt = self.attempt_at(t)
         return attempt is not None and attempt.compiles and t < attempt.first_step
+
+    def cpu(self, t: float) -> float:
+        """Utilisation of the CPUs of a machine with GPUs at ``t``."""
+        if self.compiles_at(t):
+            return COMPILING_CPU
+        stranger = self.stranger_at(t)
+        works = self.attempt_at(t) is not None or (stranger is not None and stranger.load > 0)
+        return self.cpu_load if works else QUIET_CPU
 
     def devices(self) -> int:
         """How many devices its time is the mean of: its GPUs, or itself."""

@@ -23,9 +23,8 @@ from epochcost.model import (
 )
 
 DRIVER = "simulated"
-COMPILING_CPU = 0.55
-RECEIVED_BYTES, QUIET_BYTES = 95e6, 2e4
-"""A second: of data, and while nothing is loaded."""
+RECEIVED_BYTES, QUIET_BYTES, READ_BYTES, WRITTEN_BYTES = 95e6, 2e4, 180e6, 12e6
+"""A second: of data, while nothing is loaded, and from and to disks."""
 SM, TENSOR, DRAM = 0.7, 0.4, 0.5
 """Of its utilisation, how much the parts of a GPU that counts them are active."""
 CAPPED_ABOVE = 0.9
@@ -50,6 +49,7 @@ class Life:
         self._next: tuple[float, TrainingEvent] | None = next(self._events, None)
         self._cpu_seconds = 0.0
         self._received_bytes = 0.0
+        self._busy_seconds = 0.0
 
     def gpus(self, t: float) -> GpuReading | None:
         """Its GPUs as they were until ``t``; None for a machine without."""
@@ -97,22 +97,22 @@ class Life:
     def host(self, t: float) -> HostReading:
         """The machine itself as it was until ``t``. Call it last: the next readings count from here."""
         kind, lived = self.machine.kind, t - self.machine.agent_starts
-        compiles = self.machine.compiles_at(t - BEFORE)
-        own = COMPILING_CPU if compiles else self.machine.cpu_load
-        load = own if kind.gpus else self.machine.load(0, t - BEFORE)
+        busy = self.machine.attempt_at(t - BEFORE) is not None
+        loads = busy and not self.machine.compiles_at(t - BEFORE)
+        load = self.machine.cpu(t - BEFORE) if kind.gpus else self.machine.load(0, t - BEFORE)
         seconds = max(0.0, t - self._read_t)
         self._cpu_seconds += load * kind.vcpus * seconds
-        self._received_bytes += (QUIET_BYTES if compiles else RECEIVED_BYTES) * seconds
+        self._received_bytes += (RECEIVED_BYTES if loads else QUIET_BYTES) * seconds
+        self._busy_seconds += seconds if busy else 0.0
         self._read_t = t
-        busy = self.machine.attempt_at(t - BEFORE) is not None
         return HostReading(
             self._epoch_ts + t,
             load,
             {"user": self._cpu_seconds, "idle": kind.vcpus * lived - self._cpu_seconds},
             int(kind.memory_bytes * (0.35 if busy else 0.06)),
             kind.memory_bytes,
-            disk_read_bytes=int(180e6 * lived),
-            disk_written_bytes=int(12e6 * lived),
+            disk_read_bytes=int(READ_BYTES * self._busy_seconds),
+            disk_written_bytes=int(WRITTEN_BYTES * self._busy_seconds),
             network_received_bytes=int(self._received_bytes),
             network_sent_bytes=int(20e6 * lived),
         )
@@ -228,6 +228,11 @@ def _every(start: float, end: float) -> Iterator[float]:
         yield start + k * REPORT_SECONDS
 
 
+def loss_at(position: float) -> float:
+    """What a simulated training reports of its loss, by epochs done."""
+    return round(0.35 + 2.4 * math.exp(-position / 12), 4)
+
+
 def _where(attempt: Attempt, job: Job, position: float, *, first: bool = False) -> dict[str, Any]:
     """A position in epochs, steps and samples; the first report comes with the first step."""
     return {
@@ -235,4 +240,5 @@ def _where(attempt: Attempt, job: Job, position: float, *, first: bool = False) 
         "step": int(position * steps_per_epoch(job, attempt) + 1e-9) + first,
         "samples": int(position * job.samples_per_epoch + 1e-9),
         "batch_size": attempt.batch_size,
+        "metrics": (("loss", loss_at(position)),),
     }

@@ -9,13 +9,16 @@ from fnmatch import fnmatchcase
 from zoneinfo import ZoneInfo
 
 from epochcost.guard.observation import GpuSeen, Observation, Person, RunSeen
-from epochcost.guard.policy import DOES_NOTHING, Condition, Hours, Policy, Selector, When
+from epochcost.guard.policy import DOES_NOTHING, Condition, Except, Hours, Policy, Selector, When
 from epochcost.model import RunId, RunState, State
 
 MACHINE = ""
 """The subject of what is found of the whole machine; of a run it is the run's id."""
 BUSY_RATIO = 0.05
 BUSY_CPU_RATIO = 0.25
+BYTES_OF_MB = 1e6
+BUSY_CORES = 0.9
+"""One process that computes for minutes keeps a whole one busy."""
 ABOVE_REST = 2.0
 """A GPU that draws so many times what it was seen to draw at rest works, whatever its utilisation says."""
 _STATES = {Condition.VACANT: State.VACANT, Condition.FINISHED: State.FINISHED}
@@ -55,14 +58,25 @@ def left_alone(policy: Policy, finding: Finding, seen: Observation) -> str:
     concerned = [run for run in seen.runs if run.run in (finding.subject, *finding.runs) or finding.subject == MACHINE]
     if unless.select and _excluded(unless.select, concerned, finding, seen):
         return "the policy leaves it alone"
-    if unless.busy_cpu_ratio is not None and (seen.cpu_ratio is None or seen.cpu_ratio >= unless.busy_cpu_ratio):
-        return "its CPUs are busy" if seen.cpu_ratio is not None else "what its CPUs do is not known"
+    if reason := _host_busy(unless, seen):
+        return reason
     if unless.interactive_seconds is None:
         return ""
     if seen.interactive is None:
         return "whether somebody is logged in cannot be seen from here"
     typing = [person.shown for person, seconds in seen.interactive if seconds <= unless.interactive_seconds]
     return f"{typing[0]} is at a terminal" if typing else ""
+
+
+def _host_busy(unless: Except, seen: Observation) -> str:
+    """What the machine does beside its GPUs; empty where that is nothing."""
+    if unless.busy_cpu_ratio is not None and (seen.cpu_ratio is None or seen.cpu_ratio >= unless.busy_cpu_ratio):
+        return "its CPUs are busy" if seen.cpu_ratio is not None else "what its CPUs do is not known"
+    if unless.busy_cores is not None and (seen.busy_cores or 0.0) >= unless.busy_cores:
+        return f"{seen.busy_cores:.1f} of its CPUs are busy"
+    if unless.busy_io_mbps is not None and (seen.io_bytes_per_second or 0.0) >= BYTES_OF_MB * unless.busy_io_mbps:
+        return "its disks or its network are busy"
+    return ""
 
 
 def saving(finding: Finding, seen: Observation) -> str:
@@ -147,16 +161,17 @@ def _stalled(run: RunSeen, seen: Observation, rest_watts: Mapping[str, float]) -
     """Its process is seen to live, what it writes is read to the end, and nothing comes.
 
     Progress that is read from a program's output is a guess: it may be silent for long and work. Then its devices must
-    do nothing either.
+    do nothing either, nor the machine's CPUs.
     """
     if run.state is not RunState.STALLED or not run.followed:
         return False
     mine = [gpu for gpu in seen.gpus if run.run in gpu.runs]
     if not run.guessed:
         return True
+    calm = seen.cpu_ratio is not None and seen.cpu_ratio < BUSY_CPU_RATIO and (seen.busy_cores or 0.0) < BUSY_CORES
     if mine:
-        return all(does_nothing(gpu, rest_watts) is True for gpu in mine)
-    return not seen.gpus and seen.cpu_ratio is not None and seen.cpu_ratio < BUSY_CPU_RATIO
+        return calm and all(does_nothing(gpu, rest_watts) is True for gpu in mine)
+    return calm and not seen.gpus
 
 
 def _over_budget(run: RunSeen) -> bool:

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from epochcost.guard.conditions import MACHINE
-from epochcost.guard.keep_files import MAX_BYTES, OWN_NAME, Wish, names_of, text_of
+from epochcost.guard.keep_files import MAX_BYTES, OWN_NAMES, KeepFileError, Wish, names_of, text_of, wish_of
 from epochcost.guard.keeps import MAX_WHY
 from epochcost.settings import between, spelled
 from epochcost.shown_text import printable
-from epochcost.untrusted_files import UntrustedFileError, open_regular, replaced
+from epochcost.untrusted_files import UntrustedFileError, open_regular, read_regular, replaced
 
 _duration = between("1m", "30d")
 
@@ -28,11 +28,11 @@ def main(argv: Sequence[str], directory: Path) -> int:
         parser().error("for how long: epochcost keep 4h")
     why = printable(" ".join(told.why.split())[:MAX_WHY])
     wish = Wish(told.duration, told.run or MACHINE, why)
-    name = _name(directory)
-    if name is None:
+    number = _number(directory, wish.subject)
+    if number is None:
         sys.stderr.write(f"epochcost keep: {directory}: all of this user's names are taken by others\n")
         return 1
-    if fault := _written(directory, name, wish):
+    if fault := _written(directory, number, wish):
         sys.stderr.write(f"epochcost keep: {fault}\n")
         return 1
     what = f"run {told.run}" if told.run else "what is yours on this machine"
@@ -81,26 +81,40 @@ def _may_be_own(directory: Path) -> bool:
         return False
 
 
-def _written(directory: Path, name: str, wish: Wish) -> str:
-    """Why the keep cannot be written; empty where it is. A directory of one's own has one name for it."""
-    for each in (name, OWN_NAME) if _may_be_own(directory) else (name,):
+def _written(directory: Path, number: int, wish: Wish) -> str:
+    """Why the keep cannot be written; empty where it is. A directory of one's own has names of its own for it."""
+    names = [names_of(os.geteuid())[number], *([OWN_NAMES[number]] if _may_be_own(directory) else [])]
+    for name in names:
         try:
-            with replaced(directory / each, 0o644, among_others=True) as file:
+            with replaced(directory / name, 0o644, among_others=True) as file:
                 file.write(text_of(wish).encode()[:MAX_BYTES])
         except OSError as err:  # noqa: PERF203 - of two names
-            return f"{directory / each}: {err.strerror}"
+            return f"{directory / name}: {err.strerror}"
     return ""
 
 
-def _name(directory: Path) -> str | None:
-    """The name to write: that of the keep that is there, else the first that nobody else has taken."""
-    names = names_of(os.geteuid())
-    there = {name: _mine(directory, name) for name in names}
-    return next((n for n in names if there[n]), next((n for n in names if there[n] is None), None))
+def _number(directory: Path, subject: str) -> int | None:
+    """Which of this user's names to write: that of the keep of ``subject``, else the first that nobody has taken.
+
+    Where all are taken, his last one gives way. None where all are others'.
+    """
+    there = [_mine(directory, name) for name in names_of(os.geteuid())]
+    same = (n for n, mine in enumerate(there) if mine and _subject(directory, n) == subject)
+    free = (n for n, mine in enumerate(there) if mine is None)
+    last = (n for n, mine in reversed(list(enumerate(there))) if mine)
+    return next(same, next(free, next(last, None)))
+
+
+def _subject(directory: Path, number: int) -> str | None:
+    try:
+        found = read_regular(directory / names_of(os.geteuid())[number], MAX_BYTES, owners={os.geteuid()})
+        return wish_of(found.decode()).subject
+    except (OSError, UnicodeDecodeError, KeepFileError):
+        return None
 
 
 def _end(directory: Path) -> int:
-    for name in (OWN_NAME, *names_of(os.geteuid())):
+    for name in (*OWN_NAMES, *names_of(os.geteuid())):
         if _mine(directory, name):
             (directory / name).unlink(missing_ok=True)
     sys.stdout.write("nothing of yours is kept any more\n")

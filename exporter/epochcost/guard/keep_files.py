@@ -2,11 +2,13 @@
 
 The shared directory is anybody's. So a file there counts by the user that owns it, and only under the name that is
 his; each user has ten names, so that others who take some of them in advance do not take them all. In a directory of
-one user's own the file is called ``keep``, and is his whose the directory is, whatever the file says.
+one user's own the file is called ``keep`` (or ``keep.1`` and so on), and is his whose the directory is.
 """
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
@@ -19,9 +21,12 @@ from epochcost.settings import between
 from epochcost.shown_text import printable
 from epochcost.untrusted_files import UntrustedFileError, open_regular, trusted_owners
 
+log = logging.getLogger(__name__)
 NAMES_PER_USER = 10
-OWN_NAME = "keep"
+OWN_NAMES = tuple(f"keep.{n}" if n else "keep" for n in range(NAMES_PER_USER))
 """In a directory of one user."""
+MOST_CHANGES, PER_SECONDS = 20, 3600.0
+"""So often a user may say something else in so long: each is a log line and a series."""
 MAX_BYTES = 1024
 _RUN = "run="
 _KEY = "file "
@@ -31,6 +36,10 @@ _duration = between("1m", "30d")
 
 class KeepFileError(ValueError):
     """A keep file of a user's own holds nothing that can be read as one."""
+
+
+class TooOftenError(KeepFileError):
+    """A user's keep files say something else all the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +129,7 @@ class KeepFiles:
         self.longest_seconds = longest_seconds
         self.problems: dict[str, str] = {}
         self._directory = directory
+        self._changes: dict[int, list[float]] = {}
         self._read: dict[str, tuple[int, int]] = {}
         """What was read of each: inode and time of change."""
 
@@ -142,22 +152,32 @@ class KeepFiles:
         ]
 
     def _own(self, place: OwnPlace, book: KeepBook, t: float, wall_ts: float) -> set[str]:
-        key = f"{place.path}/{OWN_NAME}"
         try:
             with place.opened() as fd:
-                one = _Name(key, OWN_NAME, None, lambda status: place.user_of(status, OWN_NAME), fd, place.by)
-                return {key} if self._is_there(one, book, t, wall_ts) else set()
+                names = [
+                    _Name(f"{place.path}/{name}", name, None, functools.partial(_whose, place, name), fd, place.by)
+                    for name in OWN_NAMES
+                ]
+                return {one.key for one in names if self._is_there(one, book, t, wall_ts)}
         except FileNotFoundError:
             return set()
         except OSError as err:  # what cannot be seen now is kept as it was
-            self.problems[key] = err.strerror or type(err).__name__
-            return {key}
+            self.problems[f"{place.path}/{OWN_NAMES[0]}"] = err.strerror or type(err).__name__
+            return {f"{place.path}/{name}" for name in OWN_NAMES}
+
+    def _count_change(self, uid: int, t: float) -> None:
+        changes = [at for at in self._changes.get(uid, ()) if t - at < PER_SECONDS]
+        if len(changes) >= MOST_CHANGES:
+            raise TooOftenError(f"user {uid} has said something else {MOST_CHANGES} times in an hour: looked at later")
+        self._changes[uid] = [*changes, t]
 
     def _is_there(self, one: _Name, book: KeepBook, t: float, wall_ts: float) -> bool:
         try:
             self._look_at(one, book, t, wall_ts)
         except FileNotFoundError:
             return False
+        except TooOftenError as err:  # what was said before stands
+            self.problems[one.key] = str(err)
         except (KeepFileError, UnicodeDecodeError) as err:
             self.problems[one.key] = str(err)
             return False
@@ -182,11 +202,19 @@ class KeepFiles:
         age = max(0.0, wall_ts - status.st_mtime)
         left = min(wish.seconds, self.longest_seconds) - age
         uid, known = one.whose(status), book.keeps.get(key)
+        by = one.by or f"user {uid}"
+        if known is None or (known.subject, known.why) != (wish.subject, wish.why):
+            self._count_change(uid, t)
+            what = f"run {wish.subject}" if wish.subject != MACHINE else "what is theirs"
+            log.info("guard: %s keeps %s for %.0f s: %s", by, what, left, wish.why or "-")
         until_t = t + left if known is None else max(t + left, known.until_t if known.why == wish.why else 0.0)
         counts_for_all = uid in trusted_owners()
-        by = one.by or f"user {uid}"
         book.put(Keep(key, None if counts_for_all else uid, wish.subject, until_t, by, wish.why))
         self._read[one.key] = stamp
+
+
+def _whose(place: OwnPlace, name: str, status: os.stat_result) -> int:
+    return place.user_of(status, name)
 
 
 def present(names: tuple[str, ...], finding: Finding) -> str:

@@ -92,6 +92,8 @@ class Observation:
         void: why nothing positive is known now; empty where it is.
         gpus: all of the machine's; empty where it has none, or none are known.
         cpu_ratio: utilisation of its CPUs; None where that is not known.
+        busy_cores: how many of them were busy, as a mean over minutes; None where that is not known.
+        io_bytes_per_second: of disks and network, likewise.
         interactive: who typed on a terminal, and how many seconds ago; None where that cannot be seen.
         session_end_ts: when its provider ends it.
         credit_usd: what is left of the account; None where nobody says.
@@ -111,6 +113,8 @@ class Observation:
     gpus: tuple[GpuSeen, ...] = ()
     runs: tuple[RunSeen, ...] = ()
     cpu_ratio: float | None = None
+    busy_cores: float | None = None
+    io_bytes_per_second: float | None = None
     interactive: tuple[tuple[Person, float], ...] | None = None
     session_end_ts: float | None = None
     credit_usd: float | None = None

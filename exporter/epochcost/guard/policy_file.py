@@ -208,6 +208,8 @@ def _except(fields: Fields) -> Except:
             fields.listed("keep_files", _absolute),
             fields.take("interactive", _or_off(between("1m", "30d")), None),
             fields.take("busy_cpu", _or_off(ratio), None),
+            fields.take("busy_cores", _or_off(positive), None),
+            fields.take("busy_io", _or_off(positive), None),
             _selector(fields),
         )
 

@@ -8,7 +8,7 @@ from typing import Any
 READY: Mapping[str, Mapping[str, Any]] = {
     "forgotten-machine": {
         "when": {"states": ["vacant", "finished", "held-idle"], "for": "45m", "from_usd": 0.5},
-        "except": {"interactive": "45m", "busy_cpu": 0.25},
+        "except": {"interactive": "45m", "busy_cpu": 0.25, "busy_cores": 0.9, "busy_io": 5},
         "ladder": ["tell", {"step": "ask", "wait": "30m"}, {"step": "stop"}],
     },
     "budget": {
@@ -24,8 +24,8 @@ ABOUT: Mapping[str, str] = {
     "forgotten-machine": "Ends a machine on which nothing runs: no run was ever reported, or the last one has ended, "
     "or a process holds the memory of GPUs that do nothing. All of its GPUs must have been seen to do nothing, by two "
     "witnesses where the hardware has them, for 45 minutes without a gap; nobody may have typed on a terminal "
-    "meanwhile, and its CPUs must be idle too. It tells, asks, waits half an hour for a `keep`, and then runs your "
-    "command.",
+    "meanwhile, its CPUs must be idle too, and nothing be fetched or copied. It tells, asks, waits half an hour for a "
+    "`keep`, and then runs your command.",
     "budget": "Ends a run that has cost its budget. The whole run's confirmed dollars must have reached `budget_usd` "
     "for a minute; a part of a run is never compared. The training is asked to stop at its next checkpoint or epoch; "
     "what has not ended after half an hour is stopped, `epochcost exec` by signals.",

@@ -30,11 +30,16 @@ class Alike:
     phases: Mapping[RunId, Phase]
     booting: bool
 
-    def goes_on(self, other: Alike) -> bool:
-        """Whether ``other`` is the time after this, and alike.
+    @property
+    def may_wait(self) -> bool:
+        """Whether it may be accounted later, together with more: not while a run is starting up.
 
-        A run that is starting up is looked at span by span: how long its devices have worked decides when it is over.
+        How long its devices have worked decides when that is over, and a report may end it.
         """
+        return State.STARTUP not in self.states.values()
+
+    def goes_on(self, other: Alike) -> bool:
+        """Whether ``other`` is the time after this, and alike."""
         return (
             self.end == other.start
             and self.claims is other.claims
@@ -42,5 +47,4 @@ class Alike:
             and self.phases == other.phases
             and self.booting == other.booting
             and (self.devices is other.devices or self.devices == other.devices)
-            and State.STARTUP not in self.states.values()
         )

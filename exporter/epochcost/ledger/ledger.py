@@ -164,7 +164,7 @@ class Ledger:
             return
         self._enter()
         self._alike = span
-        if self._stale_from is None:
+        if self._stale_from is None or not span.may_wait:
             self._enter()
 
     def _enter(self) -> None:

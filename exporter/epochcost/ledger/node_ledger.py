@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from epochcost.ledger.packed_seconds import KeyTable, PackedSeconds, Packing
 from epochcost.ledger.price import PriceTrack
 from epochcost.model import RunId, State
 
@@ -20,11 +21,11 @@ FOLD_AFTER_SECONDS = 32 * 86400.0
 
 @dataclass(slots=True)
 class Interval:
-    """Seconds by key over ``start`` to ``end``; they sum to its length."""
+    """Seconds by key over ``start`` to ``end``; they sum to its length. Packed, it changes no more."""
 
     start: float
     end: float
-    seconds: dict[Key, float]
+    seconds: dict[Key, float] | PackedSeconds[Key]
 
 
 @dataclass(slots=True)
@@ -57,6 +58,8 @@ class NodeLedger:
         self._first_fine = 0
         self._keys: dict[Key, Key] = {}
         """Each key once: all spans have the same few."""
+        self._packing: Packing[Key] = Packing()
+        self._first_unpacked = 0
 
     def add(self, start: float, end: float, shares: Mapping[Key, float], price: PriceTrack) -> None:
         """Account ``start`` to ``end``: each key gets its share (they sum to 1) of the seconds and of the dollars."""
@@ -71,8 +74,9 @@ class NodeLedger:
         last = self.spans[-1] if self.spans else None
         if last is not None and last.end == start and _may_join(last, end, shares, price):
             last.end = end
+            seconds = opened(last)
             for key, share in shares.items():
-                last.seconds[key] = last.seconds.get(key, 0.0) + share * length
+                seconds[key] = seconds.get(key, 0.0) + share * length
         else:
             known = self._keys.setdefault
             self.spans.append(Interval(start, end, {known(key, key): share * length for key, share in shares.items()}))
@@ -91,6 +95,12 @@ class NodeLedger:
             self._cached = totals
         return self._cached
 
+    def usd_since(self, ts: float, price: PriceTrack) -> float | None:
+        """Dollars from ``ts`` on; None where that is folded away already."""
+        if self._folded.seconds and (not self.spans or ts < self.spans[0].start):
+            return None
+        return sum(price.integral(max(span.start, ts), span.end)[0] for span in self.spans if span.end > ts)
+
     def reprice(self) -> None:
         """The price has changed in what is accounted already: the next `totals` prices every span again."""
         self._cached = None
@@ -106,9 +116,9 @@ class NodeLedger:
                 and _same_block(here, following.end, COARSE_SECONDS)
                 and (_runs(here.seconds) == _runs(following.seconds) and not price.changes(here.start, following.end))
             ):
-                here.end = following.end
+                here.end, into = following.end, opened(here)
                 for key, seconds in following.seconds.items():
-                    here.seconds[key] = here.seconds.get(key, 0.0) + seconds
+                    into[key] = into.get(key, 0.0) + seconds
                 del self.spans[i + 1]
             else:
                 i += 1
@@ -116,6 +126,14 @@ class NodeLedger:
         while len(self.spans) > 1 and self.spans[0].end < now - FOLD_AFTER_SECONDS:
             _settle(self.spans.pop(0), price, self._folded)
             self._first_fine = max(0, self._first_fine - 1)
+            self._first_unpacked = max(0, self._first_unpacked - 1)
+        self._pack()
+
+    def _pack(self) -> None:
+        """What is joined to hours changes no more."""
+        for span in self.spans[self._first_unpacked : self._first_fine]:
+            span.seconds = self._packing.packed(span.seconds)
+        self._first_unpacked = max(self._first_unpacked, self._first_fine)
 
     def drop_run_names(self, keep: Iterable[RunId]) -> None:
         """Put the seconds of runs that are no longer kept under an empty id, so that the book stays small."""
@@ -123,14 +141,20 @@ class NodeLedger:
         for span in self.spans:
             span.seconds = _renamed(span.seconds, kept)
         self._keys.clear()
+        self._packing.clear()
+        self._first_unpacked = 0
+        self._pack()
         self._folded.seconds = _renamed(self._folded.seconds, kept)
         self._folded.cost_usd = _renamed(self._folded.cost_usd, kept)
         self._cached = None
 
     def state(self) -> dict[str, Any]:
         """The book as JSON-able data."""
+        table: KeyTable[Key] = KeyTable()
+        spans = [[span.start, span.end, *_row(span.seconds, table)] for span in self.spans]
         return {
-            "spans": [[s.start, s.end, dump(s.seconds)] for s in self.spans],
+            "spans": spans,
+            "keys": [[[run, state.value] for run, state in keys] for keys in table.sets],
             "folded": [dump(self._folded.seconds), dump(self._folded.cost_usd), self._folded.unpriced_seconds],
         }
 
@@ -138,7 +162,8 @@ class NodeLedger:
     def restored(cls, state: Mapping[str, Any]) -> NodeLedger:
         """The book that `state` described."""
         book = cls()
-        book.spans = [Interval(float(a), float(b), load(seconds)) for a, b, seconds in state["spans"]]
+        sets = [load([*key, 0.0] for key in keys) for keys in state.get("keys", ())]  # an older version packed nothing
+        book.spans = [Interval(float(start), float(end), _seconds(row, sets)) for start, end, *row in state["spans"]]
         seconds, usd, unpriced = state["folded"]
         book._folded = Totals(load(seconds), load(usd), float(unpriced))
         return book
@@ -160,6 +185,27 @@ def _may_join(span: Interval, end: float, shares: Mapping[Key, float], price: Pr
     )
 
 
+def opened(span: Interval) -> dict[Key, float]:
+    """Its seconds, to be added to."""
+    if isinstance(span.seconds, PackedSeconds):
+        span.seconds = dict(span.seconds)
+    return span.seconds
+
+
+def _row(seconds: Mapping[Key, float], table: KeyTable[Key]) -> list[Any]:
+    return table.row(seconds) if isinstance(seconds, PackedSeconds) else [dump(seconds)]
+
+
+def _seconds(row: Sequence[Any], sets: Sequence[Mapping[Key, float]]) -> dict[Key, float]:
+    """What `_row` made: unpacked, for it may be joined with more."""
+    if len(row) == 1:
+        return load(row[0])
+    number, values = row
+    if type(number) is not int or not 0 <= number < len(sets):
+        raise ValueError(f"book: keys number {number!r}")
+    return dict(zip(sets[number], map(float, values), strict=True))
+
+
 def _same_block(span: Interval, end: float, block: float) -> bool:
     return span.start // block == (end - 1e-6) // block
 
@@ -168,7 +214,7 @@ def _runs(keys: Iterable[Key]) -> set[RunId | None]:
     return {run for run, _ in keys}
 
 
-def _renamed(seconds: dict[Key, float], kept: set[RunId | None]) -> dict[Key, float]:
+def _renamed(seconds: Mapping[Key, float], kept: set[RunId | None]) -> dict[Key, float]:
     renamed: dict[Key, float] = {}
     for (run, state), value in seconds.items():
         key = (run if run in kept else RunId(""), state)

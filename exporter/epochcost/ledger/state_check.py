@@ -59,7 +59,7 @@ def check_ledger(ledger: Ledger, latest: float) -> None:
     for uuid, totals in ledger.devices.devices.items():
         _check_device(totals, f"devices: {uuid}")
     for run, account in ledger.runs.items():
-        _check_run(account, f"runs: {run}", latest)
+        check_run(account, f"runs: {run}", latest)
 
 
 def _check_layout(layout: Sequence[tuple[str, str, float]]) -> None:
@@ -118,7 +118,8 @@ def _check_device(totals: DeviceTotals, where: str) -> None:
     _check_amounts([totals.memory_used_byte_seconds or 0.0], where)
 
 
-def _check_run(account: RunAccount, where: str, latest: float) -> None:
+def check_run(account: RunAccount, where: str, latest: float) -> None:
+    """As `check_ledger`, of one run."""
     kept = account.reported
     for part in (account.facts, account.epochs, account.counted, account.share, account.settled, account.energy, kept):
         check_types(part, where)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from epochcost.ledger.node_ledger import Interval, Key, dump, load
+from epochcost.ledger.node_ledger import Interval, Key, dump, load, opened
 from epochcost.ledger.price import PriceTrack
 
 BLOCK_SECONDS = 10.0
@@ -29,8 +29,9 @@ class Unsettled:
         if last is None or last.end != start or last.start // BLOCK_SECONDS != start // BLOCK_SECONDS:
             last = Interval(start, start, {})
             self._blocks.append(last)
+        seconds = opened(last)
         for key, share in shares.items():
-            last.seconds[key] = last.seconds.get(key, 0.0) + share * (end - start)
+            seconds[key] = seconds.get(key, 0.0) + share * (end - start)
         last.end = end
         if len(self._blocks) > MAX_BLOCKS:
             self._coarsen()

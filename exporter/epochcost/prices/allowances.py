@@ -74,6 +74,23 @@ def parse_credits(raw: object) -> tuple[Credit, ...]:
     return found
 
 
+def parse_balance(text: str) -> Credit:
+    """``10@2026-11-28``: dollars that there were on a day (UTC).
+
+    Raises:
+        ValueError: saying what is allowed.
+    """
+    match = re.fullmatch(r"([0-9.]{1,20})@(\S{1,40})", text.strip())
+    try:
+        values = {"balance-usd": float(match[1]), "as-of": match[2]} if match else {}
+    except ValueError:
+        values = {}
+    if not values:
+        raise ValueError(f"{text!r}: expected USD@DAY, 10@2026-11-28")
+    as_of = moment_ts(values, "as-of", text, math.nan)
+    return Credit("configured", "", positive(values, "balance-usd", text), as_of)
+
+
 def _credit(entry: object, where: str) -> Credit:
     values = mapping(entry, ("name", "provider", "balance-usd", "as-of", "until"), where)
     as_of = moment_ts(values, "as-of", where, math.nan)

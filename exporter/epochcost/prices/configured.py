@@ -37,6 +37,7 @@ class ConfiguredPrice:
 
     def fetch(self, now: float) -> NodePrice:
         """The configured price, confirmed now."""
-        beside = {f"extra {extra.name}": extra.usd_per_hour or 0.0 for extra in self.extras}
+        beside = {f"extra {extra.name}": extra.usd_per_hour or 0.0 for extra in self.extras if not extra.counted}
+        by_gb = {extra.name: extra.usd_per_unit for extra in self.extras if extra.counted}
         price = configured_price(self.node, self.usd_per_hour + sum(beside.values()), now)
-        return NodePrice(price, terms=PriceTerms({SOURCE: self.usd_per_hour, **beside}))
+        return NodePrice(price, terms=PriceTerms({SOURCE: self.usd_per_hour, **beside}, usd_per_gb=by_gb))

@@ -32,7 +32,7 @@ class Extra:
         charged: whether agents charge it with the machine; otherwise it is only shown.
         unit: what is counted: an ``hour``, a ``month``, a ``gb-month``, or a ``gb`` of traffic.
         quantity: how many units there are: GB of a disk, GB of traffic a month; 1 where nothing is counted, 0 of
-            traffic of which nobody says how much there is.
+            traffic of which nobody says how much there is: where it is ``charged``, agents count it.
         since_ts, until_ts: when it is paid, in seconds since the Unix epoch.
     """
 
@@ -52,6 +52,11 @@ class Extra:
             return None
         hours = 1.0 if self.unit == HOUR else HOURS_PER_MONTH
         return self.usd_per_unit * self.quantity / hours
+
+    @property
+    def counted(self) -> bool:
+        """Whether it is charged by the GB that agents count."""
+        return self.unit == GB and self.charged and not self.quantity
 
     def paid_at(self, ts: float) -> float:
         """What it adds to an hour that begins then, where it is charged."""
@@ -89,7 +94,8 @@ def parse_extras(raw: object) -> tuple[Extra, ...]:
 def parse_charged(text: str) -> tuple[Extra, ...]:
     """``disk=0.08*1000/gb-month, address=0.005/hour, licence=375/month, egress=0.09*50/gb``: what one machine pays.
 
-    A figure is dollars for a unit, and after ``*`` how many units there are; GB of traffic are those of a month.
+    A figure is dollars for a unit, and after ``*`` how many units there are; GB of traffic are those of a month, and
+    without a number (``egress=0.09/gb``) those that are counted.
 
     Raises:
         ValueError: naming the entry and what is allowed.
@@ -106,12 +112,13 @@ def _charged(entry: str) -> Extra:
     except ValueError:
         usd = quantity = 0.0
     units = tuple(_PRICED_BY.values())
-    counted = match is not None and (match[3] is not None) is (match[4] in (GB_MONTH, GB))
+    counted = match is not None and (match[4] == GB or (match[3] is not None) is (match[4] == GB_MONTH))
     if match is None or not (usd > 0 and quantity > 0) or match[4] not in units or not counted:
         raise ValueError(
             f"{entry!r}: expected NAME=DOLLARS/UNIT with a unit of hour or month, or NAME=DOLLARS*GB/UNIT with "
-            "gb-month (of a disk) or gb (of traffic, as many as a month has)"
+            "gb-month (of a disk) or gb (of traffic, as many as a month has), or NAME=DOLLARS/gb for traffic as counted"
         )
+    quantity = 0.0 if match[4] == GB and match[3] is None else quantity
     return Extra(_name(match[1], entry), usd, Where(), charged=True, unit=match[4], quantity=quantity)
 
 
@@ -142,8 +149,6 @@ def _extra(entry: object, where: str) -> Extra:
         raise ValueError(f"{where}: gb: how many GB there are goes with usd-per-gb-month, and is needed there")
     if "gb-per-month" in values and unit != GB:
         raise ValueError(f"{where}: gb-per-month: how many GB of traffic a month has goes with usd-per-gb")
-    if unit == GB and charged and "gb-per-month" not in values:
-        raise ValueError(f"{where}: charged: true: agents do not count traffic; say how much there is: gb-per-month")
     since, until = moment_ts(values, "from", where, -math.inf), moment_ts(values, "until", where, math.inf)
     if until <= since:
         raise ValueError(f"{where}: until: {values['until']!r} is not after from")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta, timezone
 
@@ -28,7 +29,14 @@ def period_of(limit: Limit, now: float) -> Window:
     return start, start + length
 
 
-def free_windows(limits: Iterable[Limit], used: Sequence[Window], now: float, before: Sequence[Window]) -> list[Window]:
+def free_windows(  # noqa: PLR0913, PLR0917 - whose hours they are
+    limits: Iterable[Limit],
+    used: Sequence[Window],
+    now: float,
+    before: Sequence[Window],
+    elsewhere: float = 0.0,
+    checked: float = -math.inf,
+) -> list[Window]:
     """When the machine costs nothing, by the first of ``limits`` that has free hours.
 
     Args:
@@ -36,6 +44,8 @@ def free_windows(limits: Iterable[Limit], used: Sequence[Window], now: float, be
         used: when it was running, up to ``now``, ascending; it is taken to go on running.
         now: the present.
         before: what was said the last time.
+        elsewhere: seconds of this period that other machines of the account have used.
+        checked: when ``elsewhere`` was known the last time: hours that were free then are not charged afterwards.
 
     Returns:
         Windows in ascending order: earlier ones as they were, that of this period, and that of the next one.
@@ -46,12 +56,20 @@ def free_windows(limits: Iterable[Limit], used: Sequence[Window], now: float, be
         return past
     start, end = period_of(limit, now)
     following = period_of(limit, end)
-    ends = min(_used_up(used, start, now, limit.free_seconds), end)
+    ends = min(_used_up(used, start, now, max(0.0, limit.free_seconds - elsewhere)), end)
     known = next((known for begun, known in before if begun == start), ends)
+    if elsewhere and ends < known:
+        ends = min(known, max(ends, checked))
     ends = known if abs(known - ends) < SAME_SECONDS else ends
     coming = (following[0], min(following[0] + limit.free_seconds, following[1]))
     past = [(begun, min(ended, start)) for begun, ended in past if begun < start]
     return [*past, (start, ends), coming] if ends > start else [*past, coming]
+
+
+def used_in(period: Window, used: Iterable[Window]) -> float:
+    """Seconds of ``used`` within ``period``."""
+    start, end = period
+    return math.fsum(max(0.0, min(ended, end) - max(begun, start)) for begun, ended in used)
 
 
 def free_until(windows: Iterable[Window], now: float) -> float | None:

@@ -17,6 +17,7 @@ class PriceTerms:
         parts: of what an hour is made now, in $/h; they sum to the price. Empty where it was not said.
         limits: after how long its provider ends it, and what of it is free.
         credits: what the account that pays it has left.
+        usd_per_gb: what a GB that was sent costs, by extra, where it is charged as counted.
         extras_usd_per_hour: what runs beside it and is charged also while its own hours are free.
         spot_usd_per_hour: what spot machines of its type cost in its zone now; None where that is not known.
     """
@@ -25,6 +26,7 @@ class PriceTerms:
     limits: tuple[Limit, ...] = ()
     credits: tuple[Credit, ...] = ()
     extras_usd_per_hour: float = 0.0
+    usd_per_gb: Mapping[str, float] = field(default_factory=dict)
     spot_usd_per_hour: float | None = None
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from epochcost.model import is_number
 from epochcost.prices.allowances import PERIODS, Credit, Limit
+from epochcost.prices.extras import GB
 from epochcost.prices.quote import PriceTerms
 
 PUBLISHED = "published"
@@ -28,6 +29,7 @@ def parse_terms(raw: Mapping[str, Any], provider: str) -> PriceTerms:
         tuple(_limit(each) for each in _rows(raw, "limits")),
         tuple(_credit(each, provider) for each in _rows(raw, "credits")),
         math.fsum(extras.values()),
+        {_name(each): _amount(each, "usd_per_unit") for each in _rows(raw, "extras") if _counted(each)},
         _spot(raw.get("spot_usd_per_hour")),
     )
 
@@ -48,6 +50,12 @@ def _parts(raw: Mapping[str, Any], extras: Mapping[str, float]) -> dict[str, flo
 
 def _paid(extra: Mapping[str, Any]) -> bool:
     return extra["charged"] is True and extra["usd_per_hour"] is not None and extra.get("now", True) is True
+
+
+def _counted(extra: Mapping[str, Any]) -> bool:
+    """Whether it is charged by the GB that is counted here."""
+    by_gb = extra.get("unit") == GB and extra["usd_per_hour"] is None
+    return by_gb and extra["charged"] is True and extra.get("now", True) is True
 
 
 def _limit(raw: Mapping[str, Any]) -> Limit:

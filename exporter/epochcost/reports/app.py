@@ -55,6 +55,13 @@ class Progress:
         self._out.flush()
         self._line = line
 
+    def tell(self, text: str) -> None:
+        """Say at once what will not be in it."""
+        self.end()
+        self._line = ""
+        self._out.write(f"epochcost report: {text}\n")
+        self._out.flush()
+
     def end(self) -> None:
         """Take the line away again."""
         if self._line and self._out.isatty():

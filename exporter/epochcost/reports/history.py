@@ -40,6 +40,7 @@ class NodeHistory:
         seconds, dollars: its own counters by state.
         provisional: dollars by state that are not settled yet, as of a window.
         parts: of what an hour was made, in $/h by part.
+        egress: what was paid for traffic as it was counted, in dollars by extra.
         born: when it was booted first (s), where that is known.
         reborn: when it was booted last.
     """
@@ -53,6 +54,7 @@ class NodeHistory:
     dollars: dict[str, Track] = field(default_factory=dict)
     provisional: dict[str, Track] = field(default_factory=dict)
     parts: dict[str, Track] = field(default_factory=dict)
+    egress: dict[str, Track] = field(default_factory=dict)
     price: Track = field(default_factory=Track)
     on_demand: Track = field(default_factory=Track)
     gpu_memory_bytes: float | None = None
@@ -145,6 +147,8 @@ class History:
     """Addresses of agents that did not say which node they are on."""
     whole: bool = True
     """All runs were read, not only those asked for."""
+    cut: str = ""
+    """Which runs were left out since there were too many; empty where none was."""
 
     _on: dict[NodeKey, int] = field(default_factory=dict)
 

@@ -42,6 +42,8 @@ class HistoryLoader:
         matchers: PromQL matchers for agents' series, as the user wrote them.
         experiment, run: regular expressions that a run must fit from end to end; empty for all.
         owners: also read whose GPUs without a run are.
+        most_runs: of more than so many those of the most dollars are read; 0 for all.
+        tell: is told at once what is cut.
         kept: labels that tell machines and runs of one name apart, and split the bill; all others are of scrapes.
     """
 
@@ -51,6 +53,8 @@ class HistoryLoader:
     run: str
     kept: tuple[str, ...]
     owners: bool = False
+    most_runs: int = 0
+    tell: Callable[[str], None] = lambda _: None
     history: History = field(init=False)
     _names: dict[Labels, dict[int, str]] = field(default_factory=dict)
     _machines: dict[NodeKey, set[str]] = field(default_factory=dict)
@@ -118,11 +122,30 @@ class HistoryLoader:
         for labels in infos:
             self._note(labels)
         self.reader.suit(seen / max(len(infos), 1))
-        ids = sorted({key.run for key in self.history.runs})
         self.history.whole = not (self.experiment or self.run)
+        if self.most_runs and len(self.history.runs) > self.most_runs:
+            self._cut()
+        ids = sorted({key.run for key in self.history.runs})
         if self.history.whole:
             return ['run!=""'] if ids else []
         return [f'run=~"{pattern}"' for pattern in _alternatives(ids)]
+
+    def _cut(self) -> None:
+        """Keep the runs of the most dollars, by their counters alone."""
+        spent: dict[RunKey, float] = dict.fromkeys(self.history.runs, 0.0)
+        for labels, track in self.reader.tracks("run_cost_usd_total", self.matchers).items():
+            if (key := self._run(labels)) in spent:
+                spent[key] += max((value for _, value in track.items()), default=0.0)
+        kept = sorted(spent, key=lambda key: (-spent[key], key.run, key.context))[: self.most_runs]
+        left = sum(spent.values()) - sum(spent[key] for key in kept)
+        of = len(spent)
+        self.history.runs = {key: self.history.runs[key] for key in kept}
+        self.history.whole = False
+        self.history.cut = (
+            f"{of - len(kept):,} of {of:,} runs are left out, those of the least dollars (about ${left:,.2f} in all): "
+            "--most-runs 0 reads all, --experiment, --runs and --match ask for less"
+        )
+        self.tell(self.history.cut)
 
     def _note(self, labels: Labels) -> None:
         named = dict(labels)
@@ -135,6 +158,14 @@ class HistoryLoader:
         ):  # fmt: skip
             setattr(run, name, getattr(run, name) or named.get(label, ""))
 
+    def _price_parts(self) -> None:
+        for labels, track in self.reader.tracks("node_price_part_usd_per_hour", self.matchers, "avg_over_time").items():
+            for key, part in self._by_node(labels, track):
+                self._node(key).parts.setdefault(dict(labels).get("part", ""), Track()).merge(part)
+        for labels, track in self.reader.tracks("node_egress_cost_usd_total", self.matchers, counter=True).items():
+            for key, part in self._by_node(labels, track):
+                self._node(key).egress.setdefault(dict(labels).get("extra", ""), Track()).merge(part)
+
     def _nodes(self) -> None:
         for metric, into in (
             ("node_seconds_total", "seconds"),
@@ -146,9 +177,7 @@ class HistoryLoader:
                 for key, part in self._by_node(labels, track):
                     by_state: dict[str, Track] = getattr(self._node(key), into)
                     by_state.setdefault(dict(labels).get("state", ""), Track()).merge(part)
-        for labels, track in self.reader.tracks("node_price_part_usd_per_hour", self.matchers, "avg_over_time").items():
-            for key, part in self._by_node(labels, track):
-                self._node(key).parts.setdefault(dict(labels).get("part", ""), Track()).merge(part)
+        self._price_parts()
         for metric, rollup, into in (
             ("node_price_usd_per_hour", "avg_over_time", "price"),
             ("node_on_demand_price_usd_per_hour", "avg_over_time", "on_demand"),

@@ -6,19 +6,28 @@ from epochcost.reports.history import History, NodeHistory
 from epochcost.reports.money import HOUR_SECONDS
 from epochcost.reports.tracks import increments
 
+COUNTED = " (traffic as counted, beside the hours)"
+
 
 def price_parts(history: History) -> dict[str, float]:
     """Dollars by part, over all machines whose agents say them: each window's seconds x the part's mean in it.
 
-    Empty where no price has more than one part. Windows in which an agent says no parts are in none of them.
+    Empty where no price has more than one part. Windows in which an agent says no parts are in none of them. Traffic
+    that was counted comes after them: it is paid beside the hours, and in no other figure of a report.
     """
     usd: dict[str, float] = {}
+    counted: dict[str, float] = {}
     for node in history.nodes.values():
-        seconds = _seconds(node, from_zero=node.born is not None and node.born >= history.span.begin - 1)
+        from_zero = node.born is not None and node.born >= history.span.begin - 1
+        seconds = _seconds(node, from_zero=from_zero)
+        for extra, track in node.egress.items():
+            grown = sum(increments(track, from_zero=from_zero).values())
+            name = f"{extra}{COUNTED}"
+            counted[name] = counted.get(name, 0.0) + grown
         for name, track in node.parts.items():
             for index, usd_per_hour in track.items():
                 usd[name] = usd.get(name, 0.0) + usd_per_hour * seconds.get(index, 0.0) / HOUR_SECONDS
-    return usd if len(usd) > 1 else {}
+    return {**usd, **counted} if len(usd) > 1 or counted else {}
 
 
 def _seconds(node: NodeHistory, *, from_zero: bool) -> dict[int, float]:

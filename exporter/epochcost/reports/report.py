@@ -101,7 +101,9 @@ def make(
     kept = tuple(name.strip() for name in settings.keep_labels.split(",") if name.strip())
     by = settings.by if isinstance(settings, ReportSettings) else ""
     owners = by in ("owner", "namespace")
-    history = HistoryLoader(reader, settings.matchers, settings.experiment, settings.run, kept, owners).read()
+    tell = getattr(progress, "tell", lambda _: None)
+    asked = settings.matchers, settings.experiment, settings.run
+    history = HistoryLoader(reader, *asked, kept, owners, settings.most_runs, tell).read()
     prices = Prices(history)
     charged: dict[NodeKey, Charged] = {}
     rows = list(_rows(history, prices, charged, progress))
@@ -189,6 +191,8 @@ def _notes(history: History, rows: list[Row], unpriced: tuple[str, ...], setting
     )
     notes.extend(_runs_notes(rows))
     notes.extend(_price_notes(history, unpriced))
+    if history.cut:
+        notes.append(f"{history.cut}.")
     if not history.whole:
         notes.append("Only a part of the runs was asked for: what machines cost beside their runs is not worked out.")
     gaps = sorted(history.called(key) for key, node in history.nodes.items() if node.seen.gaps())

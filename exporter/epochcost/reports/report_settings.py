@@ -21,6 +21,13 @@ def pattern(text: str) -> str:
     return text
 
 
+def count(text: str) -> int:
+    """A whole number from 0 on."""
+    if not re.fullmatch(r"\d{1,9}", text):
+        raise ValueError("expected a whole number from 0 on")
+    return int(text)
+
+
 def by(text: str) -> str:
     """What a bill can be split by; nothing for no split."""
     return choice(*BY)(text) if text else ""
@@ -35,6 +42,12 @@ class PrometheusSettings(StoreSettings):
         "experiment", "", "only experiments that fully match this regular expression", parse=pattern
     )
     run: str = option("runs", "", "only runs whose id fully matches this regular expression", parse=pattern)
+    most_runs: int = option(
+        "most-runs",
+        10_000,
+        "most runs to read, those of the most dollars; what is left out is said at once. 0: all",
+        parse=count,
+    )
     begin: str = option(
         "from", "7d", "start of the span: an age (7d, 12h) or a time (2026-05-01T00:00:00Z, Unix seconds)"
     )

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from epochcost.training.host import user_number
+
 MAX_BYTES = 65536
 MAX_AMOUNT = 1e15
 """JSON holds integers that no float can."""
@@ -133,7 +135,8 @@ class CostFile:
 
     def _read(self) -> dict[str, object]:
         # Where another user's run is called the same, ours is metered as RUN~USER: that name is looked for first.
-        for name in (f"{self.run}~{os.geteuid()}", self.run):
+        uid = user_number()
+        for name in (self.run,) if uid is None else (f"{self.run}~{uid}", self.run):
             try:
                 data, age = file_and_age(self._directory() / f"{name}.cost.json")
                 document = json.loads(data)
@@ -171,7 +174,7 @@ def file_and_age(path: Path) -> tuple[bytes, float]:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_BYTES or found.st_nlink > 1:
             raise OSError(f"{path}: not a small regular file")
-        if found.st_uid not in (0, os.geteuid()) and found.st_uid != path.parent.stat().st_uid:
+        if found.st_uid not in (0, user_number()) and found.st_uid != path.parent.stat().st_uid:
             raise OSError(f"{path}: not the agent's")
         age = time.time() - found.st_mtime
         if age > MAX_AGE_SECONDS:

@@ -108,6 +108,7 @@ class Fit:
         self._tokens, self._nominal = None, 0
         self.epoch_open = self._saving = False
         if not self._again:
+            self._metrics = LoggedMetrics()
             self._open(local_rank, announce, anew=anew)
             if self._owned and call is not None:
                 self._call = call

@@ -16,6 +16,11 @@ def name_in_files() -> str:
     return re.sub(r"[^A-Za-z0-9.-]", "_", node_name())[:60] or "host"
 
 
+def user_number() -> int | None:
+    """The number of the user as whom this process acts; None on a system whose users have none."""
+    return os.geteuid() if hasattr(os, "geteuid") else None
+
+
 def user() -> str:
     """Who runs this process: the number where users have one."""
     if hasattr(os, "getuid"):

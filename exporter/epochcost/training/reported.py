@@ -23,6 +23,10 @@ POSITIONS = frozenset({"epoch", "step", "steps", "global_step", "samples", "toke
 _monotonic = time.monotonic
 
 
+class _UnreadableError(Exception):
+    """Reading the number would do something to the training; not even its text may be asked for."""
+
+
 class ReportedValues:
     """The newest value of each name. Not for several threads at once: its run holds a lock."""
 
@@ -69,6 +73,9 @@ class ReportedValues:
             if _on_a_device(value) and self._was_read(name):
                 return
             number = _number(value)
+        except _UnreadableError as err:
+            warn_once(f"metric {name}", f"{name} is not reported: {err}")
+            return
         except Exception as err:  # noqa: BLE001 - whatever the user's object raises
             warn_once(f"metric {name}", f"{name}={shown(value)} is not a number ({type(err).__name__}); not reported")
             return
@@ -103,10 +110,18 @@ def _number(value: Any) -> float:  # noqa: ANN401 - a tensor, an array of one el
 
 
 def _on_a_device(value: object) -> bool:
-    """Whether reading ``value`` would wait for a device. Raises where it must not be read now at all."""
+    """Whether reading ``value`` would wait for a device.
+
+    Raises:
+        _UnreadableError: it must not be read here, or not now.
+    """
+    if hasattr(value, "device_mesh"):  # torch's DTensor: all its processes would have to read it together
+        raise _UnreadableError("it is spread over several processes; log loss.full_tensor() instead")
     device = str(getattr(value, "device", None) or "cpu").lower()
+    if "xla" in device or "lazy" in device or "meta" in device:
+        raise _UnreadableError("reading it would run the program that it is part of; log loss.item() instead")
     if "cuda" in device:
         cuda = getattr(sys.modules.get("torch"), "cuda", None)
         if cuda is not None and cuda.is_current_stream_capturing():
-            raise RuntimeError("a CUDA graph is being captured")
+            raise _UnreadableError("a CUDA graph is being captured")
     return "cpu" not in device

@@ -68,6 +68,7 @@ class RunLife:
     ) -> None:
         self._facts = facts
         self._narration = narration
+        self._reported = narration.reported
         self._costs = costs
         self._notices = notices
         self._at = position
@@ -335,12 +336,6 @@ class RunLife:
             self._emit("epoch_end")
         elif not self._narration.progress(at, self._phase):
             self._due = math.inf
-
-    def _log_due(self) -> None:
-        if self._at.base is not None:
-            self._progress()
-        elif self.quiet_seconds >= PROGRESS_INTERVAL_SECONDS:  # nobody says where the training stands
-            self._emit("progress")
 
     def _first_progress(self) -> None:
         if self._state == "open" and self._phase == "startup":

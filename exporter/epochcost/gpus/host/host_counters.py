@@ -7,7 +7,7 @@ likewise. So a container that is not in the host's network has no network figure
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +63,10 @@ class HostCounters:
         """Bytes received and sent since the first call; None where no physical interface can be seen."""
         return self._network.read()
 
+    def sent_bytes(self, names: Collection[str]) -> dict[str, int]:
+        """What each of ``names`` that is there has sent since the boot, as of the last `network_bytes`."""
+        return {name: self._network.counts[name][1] for name in names if name in self._network.counts}
+
 
 class _Counted:
     def __init__(self, file: Path, devices: Path, parse: Callable[[str, str], dict[str, Pair]]) -> None:
@@ -71,6 +75,8 @@ class _Counted:
         self._seen: set[str] = set()
         self._physical: list[str] = []
         self._error = ""
+        self.counts: Mapping[str, Pair] = {}
+        """As last read, of all devices, since the boot."""
 
     def read(self) -> Pair | None:
         try:
@@ -80,8 +86,10 @@ class _Counted:
             if error != self._error:
                 log.warning("left out: %s", error)
             self._error = error
+            self.counts = {}
             return None
         self._error = ""
+        self.counts = counts
         if counts.keys() != self._seen:
             self._seen = set(counts)
             self._physical = [name for name in counts if (self._devices / name / "device").exists()]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from epochcost.gpus import kernel_file
@@ -32,7 +32,8 @@ class HostSource:
 
     name = "host"
 
-    def __init__(self, proc: Path = PROC, sys: Path = SYS) -> None:
+    def __init__(self, proc: Path = PROC, sys: Path = SYS, interfaces: Sequence[str] = ()) -> None:
+        self._interfaces = tuple(interfaces)
         self._stat, self._meminfo = str(proc / "stat"), str(proc / "meminfo")
         self._ticks_per_second = os.sysconf("SC_CLK_TCK")
         self._before: Mapping[str, float] = {}
@@ -58,6 +59,7 @@ class HostSource:
             disk_written_bytes=disk[1] if disk else None,
             network_received_bytes=network[0] if network else None,
             network_sent_bytes=network[1] if network else None,
+            sent_bytes_by_interface=self._counters.sent_bytes(self._interfaces),
         )
 
 

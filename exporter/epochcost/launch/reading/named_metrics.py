@@ -7,7 +7,6 @@ the name that may mean something else, a bare ``loss`` in a line that speaks of 
 
 from __future__ import annotations
 
-import math
 import re
 
 from epochcost.launch.reading.line_prefix import strip_prefix
@@ -49,7 +48,7 @@ def named_metrics(line: bytes) -> dict[str, float]:
             found[name] = float(pair["number"])
     if EVALUATION.search(_PAIR.sub(" ", text)):
         twice.update(name for name in found if not _OF_EVALUATION.search(name))
-    return {name: value for name, value in found.items() if name not in twice and not math.isinf(value)}
+    return {name: value for name, value in found.items() if name not in twice}
 
 
 def _full_name(pair: re.Match[str]) -> str:

@@ -1,0 +1,123 @@
+"""How many free hours other machines of one account have used up, as the store knows: asked on a thread of its own."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from epochcost.store.store_access import connect
+from epochcost.store.store_error import StoreError
+from epochcost.store.store_settings import StoreSettings
+
+log = logging.getLogger(__name__)
+LOOK_SECONDS = 1.0
+"""Between two looks for something to ask."""
+MAX_AGE_SECONDS = 300.0
+"""An answer older than this is not used: others have gone on."""
+MARGIN_SECONDS = 5
+"""So much of the period's beginning is left out: a sample from just before it is of the period before."""
+MOST_SECONDS = 1e9
+USED = "epochcost_node_free_used_seconds"
+
+
+class AsksForHours(Protocol):
+    """Who is asked."""
+
+    def fetch(self, limit: str, since_ts: float) -> float:
+        """Seconds that other machines of the account have used of ``limit`` since then, or an exception."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredHours:
+    """Asks the store of ``settings`` about ``account``; ``machine`` is this one, which knows its own hours better."""
+
+    settings: StoreSettings
+    account: str
+    machine: Callable[[], str]
+    wall: Callable[[], float] = time.time
+
+    def fetch(self, limit: str, since_ts: float) -> float:
+        """As `AsksForHours` has it.
+
+        Raises:
+            StoreError: when the store cannot be asked, or its answer cannot be used.
+            SettingsError: when the settings cannot be used.
+        """
+        seconds = int(self.wall() - since_ts) - MARGIN_SECONDS
+        if seconds <= 0:
+            return 0.0
+        fits = f"limit={_quoted(limit)},account={_quoted(self.account)},epochcost_machine!={_quoted(self.machine())}"
+        found = connect(self.settings).at(
+            f"sum(max by (epochcost_machine) (max_over_time({USED}{{{fits}}}[{seconds}s])))"
+        )
+        used = math.fsum(sample.value for sample in found)
+        if not 0 <= used <= MOST_SECONDS:  # NaN fails too
+            raise StoreError(f"{used:g} s of {limit} used by other machines cannot be")
+        return used
+
+
+class AccountHours:
+    """Keeps the newest answer about the limit and the period that were asked for last."""
+
+    def __init__(self, source: AsksForHours, interval: float, mono: Callable[[], float] = time.monotonic) -> None:
+        self._source = source
+        self._interval = interval
+        self._mono = mono
+        self._question: tuple[str, float] | None = None
+        self._answer: tuple[tuple[str, float], float, float] | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="epochcost-account-hours", daemon=True)
+        self.error = ""
+
+    def start(self) -> None:
+        """Begin to ask."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop asking; a request under way is not waited for longer than a second."""
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout=1.0)
+
+    def used(self, limit: str, since_ts: float) -> float | None:
+        """Seconds that others have used of ``limit`` since then; None while that is not known."""
+        self._question = limit, since_ts
+        answer = self._answer
+        if answer is None or answer[0] != self._question or self._mono() - answer[2] > MAX_AGE_SECONDS:
+            return None
+        return answer[1]
+
+    def _run(self) -> None:
+        pause = LOOK_SECONDS
+        while not self._stop.wait(pause):
+            pause = self._interval if self._question is not None and self.ask() else LOOK_SECONDS
+            if self.error:
+                pause = self._interval
+
+    def ask(self) -> bool:
+        """Ask once; whether there was an answer."""
+        question = self._question
+        if question is None:
+            return False
+        try:
+            used, error = self._source.fetch(*question), ""
+        except Exception as err:  # noqa: BLE001 - whatever a store does wrong, the meter goes on without it
+            error = str(err) or type(err).__name__
+            if error != self.error:
+                log.warning("free hours of the account: %s", error)
+        else:
+            self._answer = question, used, self._mono()
+        self.error = error
+        return not error
+
+
+def _quoted(text: str) -> str:
+    """As a PromQL string."""
+    return json.dumps(text, ensure_ascii=False)

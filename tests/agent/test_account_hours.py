@@ -1,0 +1,140 @@
+"""Free hours of one account over several machines: what others used is asked of the store, by a real HTTP question."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import pytest
+from tests.prices.json_server import Answer, JsonServer
+
+from epochcost.agent.account_hours import MARGIN_SECONDS, MAX_AGE_SECONDS, AccountHours, StoredHours
+from epochcost.agent.meter import Inputs, Meter, Quote
+from epochcost.ledger import Ledger
+from epochcost.model import Node, PriceStep
+from epochcost.prices.allowances import Limit
+from epochcost.prices.free_hours import free_windows, period_of, used_in
+from epochcost.prices.quote import PriceTerms
+from epochcost.store.store_error import StoreError
+from epochcost.store.store_settings import StoreSettings
+
+HOUR = 3600.0
+START = 1_795_392_000.0
+FREE = Limit("trial", free_seconds=10 * HOUR, period="week")
+PERIOD = period_of(FREE, START)
+
+
+@pytest.fixture
+def server() -> Iterator[JsonServer]:
+    with JsonServer() as running:
+        yield running
+
+
+def vector(*values: str) -> Answer:
+    result = [{"metric": {}, "value": [START, value]} for value in values]
+    return Answer({"status": "success", "data": {"resultType": "vector", "result": result}})
+
+
+def asked(server: JsonServer, *values: str) -> StoredHours:
+    server.on("/api/v1/query", vector(*values))
+    return StoredHours(StoreSettings(server.url), 'lab "1"', lambda: "me-1", lambda: PERIOD[0] + 7205.0)
+
+
+def test_the_store_is_asked_for_the_period_and_for_everybody_else(server: JsonServer) -> None:
+    assert asked(server, "5400").fetch("trial", PERIOD[0]) == 5400.0
+    (question,) = server.questions
+    query = question.body["query"]
+    assert f"[{7205 - MARGIN_SECONDS}s]" in query
+    assert 'account="lab \\"1\\""' in query
+    assert 'epochcost_machine!="me-1"' in query
+
+
+def test_where_nobody_else_has_used_any_it_is_none(server: JsonServer) -> None:
+    assert asked(server).fetch("trial", PERIOD[0]) == 0.0
+
+
+@pytest.mark.parametrize("value", ["-1", "NaN", "1e30"])
+def test_hours_that_cannot_be_are_refused(server: JsonServer, value: str) -> None:
+    with pytest.raises(StoreError):
+        asked(server, value).fetch("trial", PERIOD[0])
+
+
+def test_at_the_very_beginning_of_a_period_nobody_has_to_be_asked(server: JsonServer) -> None:
+    assert asked(server, "5").fetch("trial", PERIOD[0] + 7204.0) == 0.0
+    assert server.questions == []
+
+
+class Told:
+    """A store that answers one thing, or fails."""
+
+    def __init__(self, used: float) -> None:
+        self.used, self.fails = used, False
+
+    def fetch(self, limit: str, since_ts: float) -> float:
+        if self.fails:
+            raise StoreError("gone")
+        return self.used
+
+
+def test_an_answer_is_used_for_its_own_period_while_it_is_fresh() -> None:
+    clock = [0.0]
+    hours = AccountHours(Told(60.0), 30.0, lambda: clock[0])
+    assert hours.used("trial", 1.0) is None
+    assert hours.ask()
+    assert hours.used("trial", 1.0) == 60.0
+    assert hours.used("trial", 2.0) is None, "another period"
+    clock[0] = MAX_AGE_SECONDS + 1
+    assert hours.used("trial", 1.0) is None
+
+
+def test_a_store_that_fails_leaves_what_was_known() -> None:
+    told = Told(60.0)
+    hours = AccountHours(told, 30.0, lambda: 0.0)
+    hours.used("trial", 1.0)
+    assert hours.ask()
+    told.fails = True
+    assert not hours.ask()
+    assert (hours.used("trial", 1.0), hours.error) == (60.0, "gone")
+
+
+def quote() -> Quote:
+    return Quote((PriceStep(-math.inf, 3.0),), None, "listed", START, START, PriceTerms(limits=(FREE,)))
+
+
+def test_hours_that_others_used_end_the_free_time_of_this_machine_sooner_and_nothing_is_charged_back() -> None:
+    meter = Meter(Ledger(), Node("n"), account="lab")
+    others = [0.0]
+    meter.account_hours = lambda name, since: others[0]
+    meter.begin_boot(START, START, [])
+    for minute in range(1, 121):
+        if minute == 60:
+            others[0] = 9.5 * HOUR  # together with this machine's hour more than ten
+        shown = meter.tick(START + 60 * minute, Inputs(has_gpus=False, quote=quote()))
+    terms = shown.node.terms
+    assert (terms.free_scope, terms.free_account, terms.free_ends) == ("account", "lab", ())
+    assert terms.free_used == (("trial", pytest.approx(2 * HOUR)),)
+    cost = math.fsum(shown.node.totals.cost_usd.values())
+    assert cost == pytest.approx(3.0 * 61 / 60, abs=0.051), "from when it came to be known on"
+
+
+def test_without_a_store_it_is_this_machines_part() -> None:
+    meter = Meter(Ledger(), Node("n"), account="lab")
+    meter.begin_boot(START, START, [])
+    meter.tick(START + 60, Inputs(has_gpus=False, quote=quote()))
+    shown = meter.tick(START + 120, Inputs(has_gpus=False, quote=quote()))
+    assert shown.node.terms.free_scope == "machine"
+    assert shown.node.terms.free_ends == (("trial", pytest.approx(START + 10 * HOUR)),)
+
+
+def test_windows_with_hours_of_others() -> None:
+    used = [(START, START + HOUR)]
+    now = START + HOUR
+    alone = free_windows([FREE], used, now, [])
+    together = free_windows([FREE], used, now, [], elsewhere=4 * HOUR)
+    assert alone[0][1] - together[0][1] == 4 * HOUR
+    over = free_windows([FREE], used, now, alone, elsewhere=9.5 * HOUR, checked=now - 60)
+    assert over[0][1] == now - 60, "what was free when it was last known stays free"
+
+
+def test_hours_of_a_period() -> None:
+    assert used_in((10.0, 20.0), [(0.0, 12.0), (15.0, 16.0), (19.0, 30.0), (40.0, 50.0)]) == 2.0 + 1.0 + 1.0

@@ -1,0 +1,157 @@
+"""Traffic as counted: only over named interfaces, over restarts and boots, priced by the GB, beside the hours."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from epochcost.agent.agent_settings import AgentSettings
+from epochcost.agent.egress import GB, EgressAccount
+from epochcost.agent.meter import Inputs, Meter, Quote
+from epochcost.agent.snapshot import Snapshot
+from epochcost.gpus.host.host_source import HostSource
+from epochcost.ledger import Ledger
+from epochcost.model import HostReading, Node, PriceStep
+from epochcost.prices.configured import ConfiguredPrice
+from epochcost.prices.extras import parse_charged, parse_extras
+from epochcost.prices.quote import PriceTerms
+from epochcost.prices.remote_terms import parse_terms
+from epochcost.settings import SettingsError, load
+
+START = 1_795_000_000.0
+BY_GB = {"egress": 0.09}
+NET = """Inter-|   Receive                            |  Transmit
+ face |bytes packets errs drop fifo frame compressed multicast|bytes packets errs drop fifo colls carrier compressed
+    lo: 100 1 0 0 0 0 0 0 100 1 0 0 0 0 0 0
+  eth0: 5000 1 0 0 0 0 0 0 {eth0} 1 0 0 0 0 0 0
+  eth1: 7000 1 0 0 0 0 0 0 {eth1} 1 0 0 0 0 0 0
+"""
+
+
+def quote(**by_gb: float) -> Quote:
+    terms = PriceTerms(usd_per_gb=by_gb)
+    return Quote((PriceStep(-math.inf, 3.0),), None, "listed", START, START, terms)
+
+
+def tick(meter: Meter, at: float, sent: int | None, heard: Quote | None) -> Snapshot:
+    counts = {} if sent is None else {"eth1": sent}
+    host = HostReading(START + at, 0.5, sent_bytes_by_interface=counts)
+    return meter.tick(START + at, Inputs(has_gpus=False, host=host, quote=heard))
+
+
+def begun(booted: float = 3600.0) -> Meter:
+    meter = Meter(Ledger(), Node("n"))
+    meter.begin_boot(START, START - booted, [])
+    return meter
+
+
+def test_what_is_sent_from_the_first_look_on_is_paid_by_the_gb_and_in_no_hour() -> None:
+    meter, heard = begun(), quote(egress=0.09)
+    tick(meter, 1, 50 * GB, heard)
+    shown = tick(meter, 2, 52 * GB, heard)
+    assert shown.node.terms.egress_bytes == {"eth1": 2 * GB}
+    assert shown.node.terms.egress_usd == {"egress": pytest.approx(0.18)}
+    assert math.fsum(shown.node.totals.cost_usd.values()) == pytest.approx(2 * 3.0 / 3600)
+
+
+def test_of_a_machine_just_booted_all_since_the_boot_counts() -> None:
+    shown = tick(begun(booted=60.0), 1, 3 * GB, quote(egress=0.09))
+    assert shown.node.terms.egress_usd == {"egress": pytest.approx(0.27)}
+
+
+def test_without_an_interface_nothing_is_shown() -> None:
+    shown = tick(begun(), 1, None, quote(egress=0.09))
+    assert shown.node.terms.egress_bytes == {}
+    assert shown.node.terms.egress_usd == {}
+
+
+def test_bytes_without_a_price_are_shown_and_paid_once_it_is_known() -> None:
+    meter = begun()
+    tick(meter, 1, 0, None)
+    unpriced = tick(meter, 2, GB, None)
+    assert unpriced.node.terms.egress_bytes == {"eth1": GB}
+    assert unpriced.node.terms.egress_usd == {}
+    assert tick(meter, 3, 2 * GB, quote(egress=0.09)).node.terms.egress_usd == {"egress": pytest.approx(0.18)}
+
+
+def test_it_goes_on_over_a_restart_and_over_a_boot() -> None:
+    meter, heard = begun(), quote(egress=1.0)
+    tick(meter, 1, 0, heard)
+    tick(meter, 2, 10 * GB, heard)
+    saved = json.loads(json.dumps(meter.state()))
+    again = begun()
+    again.take(again.restored(saved, START + 60))
+    assert tick(again, 60, 12 * GB, heard).node.terms.egress_bytes == {"eth1": 12 * GB}, "2 GB while it was away"
+    other_boot = begun()
+    other_boot.take(other_boot.restored(json.loads(json.dumps(again.state())), START + 100))
+    other_boot.begin_boot(START + 100, START - 5000, [])
+    assert tick(other_boot, 120, 13 * GB, heard).node.terms.egress_bytes == {"eth1": 25 * GB}, "all since its boot"
+
+
+def test_an_interface_that_was_made_anew_counts_from_nothing() -> None:
+    account = EgressAccount()
+    account.add({"eth1": 10}, BY_GB)
+    account.add({"eth1": 4}, BY_GB)
+    account.add({"eth1": 4, "eth2": 3}, BY_GB)
+    assert account.sent == {"eth1": 4, "eth2": 3}
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {},
+        {"before": {"eth1": -1}, "sent": {}, "usd": {}, "unpriced": 0},
+        {"before": {}, "sent": {"eth1": 1.5}, "usd": {}, "unpriced": 0},
+        {"before": {}, "sent": {}, "usd": {"egress": "much"}, "unpriced": 0},
+        {"before": {}, "sent": {}, "usd": {"egress": float("nan")}, "unpriced": 0},
+        {"before": [], "sent": {}, "usd": {}, "unpriced": 0},
+        {"before": {str(n): n for n in range(100)}, "sent": {}, "usd": {}, "unpriced": 0},
+    ],
+)
+def test_a_state_that_cannot_be_is_refused(state: dict[str, Any]) -> None:
+    with pytest.raises((ValueError, TypeError, KeyError, AttributeError)):
+        EgressAccount.restored(state)
+
+
+def test_only_named_interfaces_are_read(tmp_path: Path) -> None:
+    (tmp_path / "net").mkdir()
+    (tmp_path / "stat").write_text("cpu 1 0 1 9 0 0 0 0 0 0\n")
+    (tmp_path / "meminfo").write_text("MemTotal: 100 kB\nMemAvailable: 50 kB\n")
+    (tmp_path / "net/dev").write_text(NET.format(eth0=11, eth1=22))
+    read = HostSource(tmp_path, tmp_path, ("eth1", "gone0")).read(START)
+    assert read.sent_bytes_by_interface == {"eth1": 22}
+    assert HostSource(tmp_path, tmp_path).read(START).sent_bytes_by_interface == {}
+
+
+def test_a_configured_price_by_the_gb_is_no_part_of_the_hour() -> None:
+    extras = parse_charged("egress=0.09/gb, address=0.005/hour")
+    found = ConfiguredPrice(Node("n"), 2.0, extras).fetch(START)
+    assert found.price is not None
+    assert found.price.usd_per_hour == pytest.approx(2.005)
+    assert found.terms.usd_per_gb == {"egress": 0.09}
+
+
+def test_a_poller_says_what_a_gb_costs() -> None:
+    (extra,) = parse_extras({"name": "egress", "usd-per-gb": 0.09, "charged": True})
+    assert extra.counted
+    raw = {"usd_per_hour": 3.0, "extras": [{"name": "egress", "usd_per_hour": None, "charged": True, "unit": "gb",
+                                            "usd_per_unit": 0.09, "quantity": 0.0, "now": True}]}  # fmt: skip
+    assert parse_terms(raw, "aws").usd_per_gb == {"egress": 0.09}
+    assert parse_terms({**raw, "extras": [{**raw["extras"][0], "charged": False}]}, "aws").usd_per_gb == {}  # type: ignore[index, dict-item]
+
+
+@pytest.mark.parametrize("bad", ["eth0/..", "a b", "-x", "x" * 16])
+def test_what_is_no_interface_is_refused(bad: str) -> None:
+    with pytest.raises(SettingsError, match=r"node\.egress-interfaces"):
+        load(AgentSettings, "agent", {"node.egress-interfaces": bad}, {})
+
+
+def test_a_price_by_the_gb_needs_something_to_count() -> None:
+    flags = {"price.usd-per-hour": "2", "price.extras": "egress=0.09/gb"}
+    with pytest.raises(SettingsError, match="name what is counted"):
+        load(AgentSettings, "agent", flags, {})
+    assert load(AgentSettings, "agent", {**flags, "node.egress-interfaces": "ens5"}, {}).price_extras[0].counted
