@@ -103,7 +103,7 @@ def dollars(machine: Booted) -> float:
 
 
 def train(machine: Booted, epochs: int, attempt: int) -> None:
-    command = f"exec epochcost exec -- python3 /opt/train.py {epochs} /var/tmp/seconds-{attempt}"
+    command = f"exec epochcost exec -- {machine.python} /opt/train.py {epochs} /var/tmp/seconds-{attempt}"
     machine.start(f"train-{attempt}", f"EPOCHCOST_RUN=job7 {command}")
 
 
@@ -252,7 +252,7 @@ def test_the_rpm_asks_for_a_newer_python_runs_by_it_keeps_settings_and_leaves_wh
     assert NEWER in machine.run("rpm -q epochcost")
     assert wait_for(lambda: dollars(machine), 60, "the run after the upgrade") == pytest.approx(usd, abs=0.01)
 
-    machine.run("rpm -e epochcost")
+    machine.run("rpm -e epochcost; rm -r /root/rpms")
     assert machine.run("systemctl is-active epochcost-agent || true").strip() == "inactive"
     left = {path for path in machine.paths() if "epochcost" in path and not path.startswith("/etc/systemd/system")}
     assert {path for path in left if not path.startswith("/var/lib/epochcost")} <= {

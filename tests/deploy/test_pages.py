@@ -249,10 +249,12 @@ for at in eu:10835:2 us:10935:3; do
   epochcost agent --price.usd-per-hour=${{rest#*:}} --gpus.source=none --node.metadata=off --machine.name=gpu-1 \\
     --web.listen-address=127.0.0.1:${{rest%:*}} --events.dir=$PWD/$cluster/events --state.dir=$PWD/$cluster/state \\
     2>$cluster/agent.log &
-  (cd $cluster && exec {command} --web.listen-address=127.0.0.1:1${{rest%:*}} 2>prometheus.log) &
+  # Two on one machine: else Debian's keep what they have not sent yet in one place.
+  (cd $cluster && exec {command} --storage.agent.path=data-agent \\
+    --web.listen-address=127.0.0.1:$((${{rest%:*}} - 1000)) 2>prometheus.log) &
 done
 epochcost rules --out rules
-cd rules && {vmalert} 2>../vmalert.log &
+(cd rules && exec {vmalert} 2>../vmalert.log) &
 url='http://127.0.0.1:8428/api/v1/query?nocache=1&query=sum%20by%20(cluster)%20(node:epochcost_price_usd_per_hour:unified)'
 for _ in $(seq 1 120); do
   if get "$url" | grep eu | grep -q us; then get "$url"; exit 0; fi; sleep 1
