@@ -74,19 +74,21 @@ def chosen(url: str) -> dict[str, str]:
     }  # fmt: skip
 
 
-def queries(board: dict) -> Iterator[tuple[str, str, bool]]:
-    """Panel, expression, and whether it is asked for now alone."""
+def queries(board: dict) -> Iterator[tuple[str, str, str]]:
+    """Panel, expression, and how it is asked: ``now``, as a ``graph``, or by ``days``."""
     for panel in board["panels"]:
+        how = "days" if panel.get("interval") == "1d" else "graph"
         for target in panel.get("targets", ()):
-            yield panel["title"], target["expr"], bool(target["instant"])
+            yield panel["title"], target["expr"], "now" if target["instant"] else how
 
 
-def asked(url: str, expr: str, *, instant: bool, minutes: float) -> float:
+def asked(url: str, expr: str, how: str, minutes: float) -> float:
     """Seconds until the answer is there."""
     now, began = time.time(), time.monotonic()
-    step = max(1.0, minutes * 60 / POINTS)
-    where = "query" if instant else "query_range"
-    span = {"time": now} if instant else {"start": now - POINTS * step, "end": now, "step": step}
+    points, step = (DAYS, 86_400.0) if how == "days" else (POINTS, max(1.0, minutes * 60 / POINTS))
+    where = "query" if how == "now" else "query_range"
+    end = now - now % step if how == "days" else now
+    span = {"time": now} if how == "now" else {"start": end - points * step, "end": end, "step": step}
     body = urllib.parse.urlencode({"query": expr, **span}).encode()
     with urllib.request.urlopen(f"{url}/api/v1/{where}", data=body, timeout=60) as reply:
         assert json.load(reply)["status"] == "success"
@@ -100,12 +102,12 @@ def measure(url: str, pid: int, minutes: float) -> None:
     for path in sorted(BOARDS.glob("*.json")):
         fill = {**known, **({"experiment": ".*"} if path.stem in ("fleet", "run") else {})}
         found = [
-            (title, re.sub(r"\$\{?([a-z_]\w*)\}?", lambda m, of=fill: of.get(m[1], ".*"), expr), instant)
-            for title, expr, instant in queries(json.loads(path.read_text()))
+            (title, re.sub(r"\$\{?([a-z_]\w*)\}?", lambda m, of=fill: of.get(m[1], ".*"), expr), how)
+            for title, expr, how in queries(json.loads(path.read_text()))
         ]
         cpu, began = fleet.cpu_seconds(pid), time.monotonic()
         with ThreadPoolExecutor(AT_ONCE) as several:
-            took = list(several.map(lambda q: (asked(url, q[1], instant=q[2], minutes=minutes), q[0]), found))
+            took = list(several.map(lambda q: (asked(url, q[1], q[2], minutes), q[0]), found))
         whole, used = time.monotonic() - began, fleet.cpu_seconds(pid) - cpu
         seconds, panel = max(took)
         print(f"{path.stem:<12}{len(found):>8}{whole:>12.2f} s{used:>7.2f} s   {panel} {seconds:.2f} s", flush=True)

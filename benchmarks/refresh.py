@@ -39,6 +39,8 @@ NOW = time.time()
 GOAL_SECONDS = 15.0
 GOAL_MIB = 150.0
 GOAL_SCRAPE_MS = 10.0
+PROBE_SECONDS = 0.002
+LONG_SECONDS = 0.004
 LATER_ROUNDS = 3
 
 
@@ -139,7 +141,10 @@ def measure(urls: dict[str, object], gcp_port: int, with_list: bool) -> bool:
         app = PollerApp(told, sources)
         names = {source.name for source in sources} - {"vast_rented"}
         rounds = [_refresh(app, names, app.start)]
+        waits = _InterpreterWaits()
+        waits.start()
         rounds += [_refresh(app, names, lambda: _ask_all_now(app, names)) for _ in range(LATER_ROUNDS)]
+        waits.stop()
         book = app._store.book  # noqa: SLF001
         for name, health in app.snapshot().sources.items():
             if health.duration_seconds is not None:
@@ -159,6 +164,7 @@ def measure(urls: dict[str, object], gcp_port: int, with_list: bool) -> bool:
     for name, each in zip(("first refresh, with its imports", *["the same again"] * LATER_ROUNDS), rounds, strict=True):
         print(f"{name:34}{each.seconds:9.2f} s, {each.cpu_seconds:.2f} s of CPU (goal {GOAL_SECONDS:g} s)")
     p99 = _print_scrapes("scrapes during later refreshes", later)
+    waits.report()
     _print_scrapes("scrapes during the first", first.scrapes)
     _print_scrapes("scrapes afterwards", calm)
     print(f"load of this machine: {os.getloadavg()[0]:.1f}")
@@ -173,6 +179,49 @@ def _print_scrapes(name: str, taken: Sequence[float]) -> float:
         f"longest {ordered[-1]:.1f} ms (goal {GOAL_SCRAPE_MS:g} ms)"
     )
     return p99
+
+
+class _InterpreterWaits:
+    """How long a thread that wants the interpreter waits for it, in CPU time of this process.
+
+    It sleeps; what other threads have computed beyond the sleep when it goes on kept it from going on. Of other
+    processes a busy machine adds little: while this thread waits for a core, others of this process may go on.
+    """
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[float, str]] = []
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            began, cpu = time.perf_counter(), time.process_time()
+            time.sleep(PROBE_SECONDS)
+            waited = time.process_time() - cpu - PROBE_SECONDS
+            late = time.perf_counter() - began - PROBE_SECONDS
+            waited = max(0.0, min(waited, late))
+            self.taken.append((waited * 1e3, self._busy() if waited > LONG_SECONDS else ""))
+
+    def _busy(self) -> str:
+        """Where the others are, just after one of them had the interpreter for long."""
+        names = {thread.ident: thread.name for thread in threading.enumerate()}
+        return "; ".join(
+            f"{names[ident]} {frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
+            for ident, frame in sys._current_frames().items()  # noqa: SLF001 - it is for such looks
+            if names.get(ident, "").startswith("prices-") and "queue" not in frame.f_code.co_filename
+        )
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def report(self) -> None:
+        _print_scrapes("waits for the interpreter (CPU)", [ms for ms, _ in self.taken])
+        for ms, where in sorted(self.taken, reverse=True)[:5]:
+            print(f"  {ms:.1f} ms of CPU: {where[:200]}")
 
 
 @dataclass(frozen=True, slots=True)

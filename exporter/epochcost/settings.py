@@ -281,6 +281,18 @@ def positive(text: str) -> float:
     return value
 
 
+def above_0_to(most: float, unit: str) -> Callable[[str], float]:
+    """A number above 0, and of ``unit`` no more than ``most``: more is another unit (cents, MWh)."""
+
+    def parse(text: str) -> float:
+        value = positive(text)
+        if value > most:
+            raise ValueError(f"expected at most {most:g} {unit}")
+        return value
+
+    return parse
+
+
 def optional(parse: Callable[[str], T]) -> Callable[[str], T | None]:
     """An empty text means "not set"."""
     return lambda text: parse(text) if text.strip() else None

@@ -171,7 +171,7 @@ def runs() -> Builder[Panel]:
     state = f"topk by ({RUN}) (1, {once(f'{RUN}, state', 'epochcost_run_state == 1')}) {RUNS_CHOSEN}"
     done = f"{once(RUN, 'epochcost_run_epoch')} / {once(RUN, 'epochcost_run_epochs_planned')} {RUNS_CHOSEN}"
     info = f"max by ({RUN}, experiment, team) (run:epochcost_owner:info {RUNS_CHOSEN})"
-    named = middle_cut(middle_cut(row(info, "run"), "run"), "experiment", 9, 6, "in_short")
+    named = middle_cut(middle_cut(row(info, "run"), "run"), "experiment", 8, 5, "in_short")
     mean, last = "run:epochcost_epoch_cost_usd:mean", "run:epochcost_epoch_cost_usd:last"
     finished = "run:epochcost_epochs:finished"
     usual = f"{last} / (({mean} * {finished} - {last}) / ({finished} - 1 >= 1))"

@@ -16,7 +16,7 @@ def parts() -> Builder[Panel]:
     named = '"part", "$1 (traffic counted)", "extra", "(.*)"'
     part = f"""max by (part) (epochcost_node_price_part_usd_per_hour{NODE})
 or
-label_replace(3600 * max by (extra) (rate({counted}[1h])), {named})"""
+label_replace(3600 * max by (extra) (rate({counted}[$__range])), {named})"""
     spent = f"""max by (part) (avg_over_time(epochcost_node_price_part_usd_per_hour{NODE}[$__range]))
 * on () group_left ()
 sum(max by (state) (increase(epochcost_node_seconds_total{NODE}[$__range]))) / 3600
@@ -28,7 +28,7 @@ label_replace(max by (extra) (increase({counted}[$__range])), {named})"""
             "Of what the price of this machine is made: what is published, discounts (below 0), taxes, and extras that "
             "are charged with it: disks, addresses, licences. They sum to the price. In this range: "
             "the mean of the part x the machine's hours. Traffic that is counted is paid beside the price, and in no "
-            "other figure: an hour of it is the mean of the last hour.",
+            "other figure: an hour of it is the mean of the range.",
             PLAIN,
             empty="Its agent knows no parts of the price",
         ),

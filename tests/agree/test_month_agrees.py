@@ -92,7 +92,7 @@ class Lived:
         first = self.came // STEP + 1
         for name, row in self.rows.items():
             seen = ["_" if blind(self.came + (k + 1) * STEP) else value for k, value in enumerate(row)]
-            yield {"series": name, "values": f"_x{first - 1} {' '.join(seen)} stale"}
+            yield {"series": name, "values": f"_x{first} {' '.join(seen)} stale"}
 
 
 BLIND = (

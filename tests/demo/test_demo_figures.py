@@ -86,7 +86,7 @@ from epochcost.demo.fleet import FLEET, H100, LEFT_ON, UNPRICED
 from epochcost.demo.market import REFRESH_SECONDS
 from epochcost.demo.scenario import HOUR, Machine
 from epochcost.demo.simulated_agent import machine_name
-from epochcost.demo.simulated_machine import steps_per_epoch
+from epochcost.demo.simulated_machine import loss_at, steps_per_epoch
 from epochcost.model import State
 from epochcost.palette import PALETTE
 
@@ -245,6 +245,8 @@ FIGURES: dict[str, One | By] = {
     "run/Utilisation and memory/A": lambda: mean([load(m, g) for m in MINE for g in range(8)]),
     "run/Utilisation and memory/B": lambda: mean([m.memory_fill(NOW - 1) for m in MINE]),
     "run/Utilisation and memory/D": lambda: mean([cpu(m) for m in MINE]),
+    "run/What it reports, and its dollars/A": ("metric", lambda: {"loss": loss_at(position(RUN))}),
+    "run/What it reports, and its dollars/B": lambda: run_cost(FLEET, RUN, NOW),
     "run/Speed/A": lambda: A100.attempts[1].epochs_per_hour / HOUR * steps_per_epoch(JOB, A100.attempts[1]),
     "run/Speed/B": lambda: A100.attempts[1].epochs_per_hour / HOUR * JOB.samples_per_epoch,
     "run/Batch size and length of an epoch/A": lambda: A100.attempts[1].batch_size,
@@ -268,7 +270,6 @@ ELSEWHERE = {
     "run/Dearer than usual?/A": "as run/This epoch/A over run/Epochs on average/A: tests/grafana",
     "run/This epoch/B": "likewise",
     "run/What it did": "as node/What the machine and each GPU did: the same states",
-    "run/What it reports": "what the training says: tests/grafana",
     "run/Speed/C": "the demo's trainings count no tokens: tests/grafana",
     "node/GPUs by owner": "as node/Owners, which are below",
     "fleet/Guard": "test_demo_guard.py, and tests/grafana over a simulated fleet",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
+import itertools
 import json
 import os
 import shlex
@@ -10,44 +10,28 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.kept import cache_dir
 from tests.waiting import wait_for
 
-SUITE = "bookworm"
 REBOOT = 133
 """What nspawn ends with where whoever started it is to start it again."""
-INCLUDED = "systemd,systemd-sysv,dbus,python3,procps"
-
-
-def base_tree() -> Path:
-    """A tree by debootstrap, made once and kept in the tests' cache."""
-    cache = cache_dir()
-    cache.mkdir(parents=True, exist_ok=True)
-    tree = cache / f"tree-{SUITE}"
-    with (cache / "tree.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not tree.is_dir():
-            fresh = cache / f"tree-{SUITE}.{os.getpid()}"
-            command = ["debootstrap", "--variant=minbase", f"--include={INCLUDED}", SUITE, str(fresh)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            assert done.returncode == 0, done.stdout[-2000:]
-            fresh.rename(tree)
-    return tree
+NUMBERS = itertools.count()
 
 
 class Booted:
     """One machine: ``root`` is its file system; `run` is a shell as root in it."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, tree: Path, python: str = "python3") -> None:
+        home.mkdir(parents=True, exist_ok=True)
         self.root = home / "machine"
         self.log = home / "console.log"
-        subprocess.run(["cp", "-a", str(base_tree()), str(self.root)], check=True)
+        self.name = f"epochcost-{os.getpid()}-{next(NUMBERS)}"
+        self.python = python
+        subprocess.run(["cp", "-a", str(tree), str(self.root)], check=True)
         self.boot()
 
     def boot(self) -> None:
         """Start it, and wait until systemd is through."""
-        name = f"epochcost-{os.getpid()}"
-        command = ["systemd-nspawn", "-D", str(self.root), "-M", name, "--register=no", "--keep-unit", "-b"]
+        command = ["systemd-nspawn", "-D", str(self.root), "-M", self.name, "--register=no", "--keep-unit", "-b"]
         with self.log.open("ab") as log:
             self.nspawn = subprocess.Popen(
                 [*command, "--console=pipe", "--private-network"], stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -101,7 +85,7 @@ class Booted:
     def get(self, path: str) -> str:
         """An answer of its agent; empty while it does not answer."""
         ask = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:10835{path}', timeout=5).read().decode())"
-        return self.run(f'python3 -c "{ask}"', check=False)
+        return self.run(f'{self.python} -c "{ask}"', check=False)
 
     def figure(self, name: str, label: str = "") -> float:
         """The sum of a metric's series whose labels hold ``label``; 0 where there is none."""

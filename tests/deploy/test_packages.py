@@ -6,12 +6,14 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from tests.deploy.booted import Booted
 from tests.deploy.conftest import ROOT
+from tests.deploy.distributions import tree_of
 from tests.waiting import wait_for
 
 USD_PER_HOUR = 3600  # a dollar a second, so that dollars are the run's seconds
@@ -75,13 +77,24 @@ def test_nothing_in_it_is_bound_to_one_version_of_python(packages: dict[str, Pat
     assert machine == {"amd64": 62, "arm64": 183}[arch]
 
 
-@pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Booted]:
-    if os.geteuid() != 0 or not all(map(shutil.which, ("systemd-nspawn", "debootstrap", "nsenter"))):
-        pytest.skip("needs root, systemd-container and debootstrap")
-    it = Booted(tmp_path_factory.mktemp("booted"))
-    yield it
-    it.end()
+needs_container = pytest.mark.skipif(
+    os.geteuid() != 0 or not all(map(shutil.which, ("systemd-nspawn", "debootstrap", "nsenter"))),
+    reason="needs root, systemd-container and debootstrap",
+)
+
+
+@pytest.fixture
+def boot(tmp_path: Path) -> Iterator[Callable[..., Booted]]:
+    """Boots a copy of a tree."""
+    machines: list[Booted] = []
+
+    def start(tree: Path, python: str = "python3") -> Booted:
+        machines.append(Booted(tmp_path / f"machine-{len(machines)}", tree, python))
+        return machines[-1]
+
+    yield start
+    for it in machines:
+        it.end()
 
 
 def dollars(machine: Booted) -> float:
@@ -90,26 +103,20 @@ def dollars(machine: Booted) -> float:
 
 
 def train(machine: Booted, epochs: int, attempt: int) -> None:
-    command = f"exec epochcost exec -- python3 /opt/train.py {epochs} /var/tmp/seconds-{attempt}"
+    command = f"exec epochcost exec -- {machine.python} /opt/train.py {epochs} /var/tmp/seconds-{attempt}"
     machine.start(f"train-{attempt}", f"EPOCHCOST_RUN=job7 {command}")
 
 
+@needs_container
 def test_install_first_dollar_kill_reboot_upgrade_purge(
-    machine: Booted, packages: dict[str, Path], tmp_path: Path
+    boot: Callable[..., Booted], packages: dict[str, Path], tmp_path: Path
 ) -> None:
+    machine = boot(tree_of("bookworm"))
     before = machine.paths()
     users = machine.run("getent passwd; getent group")
 
     install(machine, packages["deb"])
-    assert "Ready" not in machine.run("systemctl is-active epochcost-agent || true")
-    settings = machine.root / "etc" / "epochcost" / "epochcost.yml"
-    settings.write_text(
-        f"agent:\n  events.dir: /run/epochcost\n  price.usd-per-hour: {USD_PER_HOUR}\n  node.metadata: off\n"
-    )
-    container_shows_its_own_boot(machine)
-    assert machine.run("epochcost check --config.file=/etc/epochcost/epochcost.yml")
-    machine.run("systemctl enable --now epochcost-agent; useradd ada")
-    (machine.root / "opt" / "train.py").write_text(TRAINING)
+    settings = first_steps(machine)
 
     train(machine, 999, 1)
     wait_for(lambda: dollars(machine) > 2, 60, "the first dollars")
@@ -138,11 +145,119 @@ def test_install_first_dollar_kill_reboot_upgrade_purge(
     a_directory_for_each_user(machine)
     assert dollars(machine) == pytest.approx(total, abs=0.01)
 
-    machine.run("dpkg --purge epochcost; userdel ada")
-    machine.run("rm -rf /etc/systemd/system/epochcost-agent.service.d /opt/train.py /var/tmp/seconds-*")
+    machine.run("dpkg --purge epochcost")
+    forget_what_the_test_made(machine)
     assert machine.paths() - before == set()
     assert machine.run("getent passwd; getent group") == users
     assert machine.run("systemctl --no-legend list-units 'epochcost*'; ls -d /run/epochcost* 2>/dev/null || true") == ""
+
+
+def first_steps(machine: Booted) -> Path:
+    """What the package says after its installation; and a user with a training script."""
+    assert machine.run("systemctl is-active epochcost-agent || true").strip() == "inactive"
+    settings = machine.root / "etc" / "epochcost" / "epochcost.yml"
+    settings.write_text(
+        f"agent:\n  events.dir: /run/epochcost\n  price.usd-per-hour: {USD_PER_HOUR}\n  node.metadata: off\n"
+    )
+    container_shows_its_own_boot(machine)
+    assert machine.run("epochcost check --config.file=/etc/epochcost/epochcost.yml")
+    machine.run("systemctl enable --now epochcost-agent; useradd ada")
+    (machine.root / "opt" / "train.py").write_text(TRAINING)
+    return settings
+
+
+def first_run(machine: Booted) -> float:
+    """A whole run; its dollars, which are the seconds that it took."""
+    train(machine, 4, 1)
+    wait_for(lambda: machine.figure("run_state", 'state="finished"'), 90, "the agent having read the end of the run")
+    seconds = float(machine.run("cat /var/tmp/seconds-1"))
+    assert dollars(machine) == pytest.approx(seconds, abs=4)
+    assert machine.figure("run_epochs_total", 'run="job7"') == 4
+    return dollars(machine)
+
+
+def forget_what_the_test_made(machine: Booted) -> None:
+    machine.run("userdel ada")
+    machine.run("rm -rf /etc/systemd/system/epochcost-agent.service.d /opt/train.py /var/tmp/seconds-*")
+
+
+@needs_container
+@pytest.mark.parametrize("suite", ["jammy", "noble"])
+def test_an_ubuntu_installs_the_same_package_with_its_own_python(
+    boot: Callable[..., Booted], packages: dict[str, Path], suite: str
+) -> None:
+    machine = boot(tree_of(suite))
+    before = machine.paths()
+    install(machine, packages["deb"])
+    first_steps(machine)
+    first_run(machine)
+    machine.run("dpkg --purge epochcost")
+    forget_what_the_test_made(machine)
+    assert {path for path in machine.paths() - before if "epochcost" in path} == set()
+
+
+BASE_OF_9 = {"systemd": "252", "shadow-utils": "4.9", "python3": "3.9.18", "bash": "5.1", "/bin/sh": "5.1"}
+"""What a RHEL 9 has installed, as far as the package asks for it: its python3 is too old."""
+
+
+def nothing_but_a_name(out: Path, name: str, provides: dict[str, str]) -> Path:
+    """An rpm without files, so that a tree of another distribution counts as having what it provides."""
+    config = out / f"{name}.yaml"
+    listed = [word if word.startswith("/") else f"{word} = {version}" for word, version in provides.items()]
+    fields = {"name": name, "arch": "amd64", "version": "1.0.0", "maintainer": "nobody <nobody@localhost>",
+              "description": "for a test", "provides": listed}  # fmt: skip
+    config.write_text(yaml.safe_dump(fields))
+    nfpm: list[str | Path] = [
+        ROOT / ".venv" / "bin" / "nfpm",
+        "package",
+        "--config",
+        config,
+        "--packager",
+        "rpm",
+        "--target",
+        out,
+    ]
+    done = subprocess.run(nfpm, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return next(out.glob(f"{name}-*.rpm"))
+
+
+@needs_container
+def test_the_rpm_asks_for_a_newer_python_runs_by_it_keeps_settings_and_leaves_what_it_says(
+    boot: Callable[..., Booted], packages: dict[str, Path], tmp_path: Path
+) -> None:
+    """On a Debian whose rpm knows what a RHEL 9 has, and whose python3 is a 3.9 that runs nothing."""
+    machine = boot(tree_of("bookworm", extra="rpm"), python="python3.11")
+    old = machine.root / "usr" / "bin" / "python3.9"
+    old.write_text("#!/bin/sh\nexit 9\n")
+    old.chmod(0o755)
+    machine.run("ln -sf python3.9 /usr/bin/python3; mkdir -p /root/rpms")
+    base, newer = nothing_but_a_name(tmp_path, "base9", BASE_OF_9), {"python3.11": "3.11.9"}
+    for file in (base, nothing_but_a_name(tmp_path, "appstream9", newer), packages["rpm"]):
+        shutil.copy(file, machine.root / "root" / "rpms" / file.name)
+    rpm = packages["rpm"].name
+    machine.run(f"rpm -i /root/rpms/{base.name}")
+    refused = machine.run(f"rpm -i /root/rpms/{rpm} 2>&1 || true")
+    assert "(python3 >= 3.10 or python3.12 or python3.11) is needed" in refused
+
+    said = machine.run(f"rpm -i /root/rpms/appstream9-*.rpm && rpm -i /root/rpms/{rpm}")
+    assert "systemctl enable --now epochcost-agent" in said
+    settings = first_steps(machine)
+    usd = first_run(machine)
+
+    upgrade = built(tmp_path / "newer", NEWER)["rpm"]
+    shutil.copy(upgrade, machine.root / "root" / "rpms" / upgrade.name)
+    machine.run(f"rpm -U /root/rpms/{upgrade.name}")
+    assert str(USD_PER_HOUR) in settings.read_text()
+    assert NEWER in machine.run("rpm -q epochcost")
+    assert wait_for(lambda: dollars(machine), 60, "the run after the upgrade") == pytest.approx(usd, abs=0.01)
+
+    machine.run("rpm -e epochcost; rm -r /root/rpms")
+    assert machine.run("systemctl is-active epochcost-agent || true").strip() == "inactive"
+    left = {path for path in machine.paths() if "epochcost" in path and not path.startswith("/etc/systemd/system")}
+    assert {path for path in left if not path.startswith("/var/lib/epochcost")} <= {
+        "/etc/epochcost", "/etc/epochcost/epochcost.yml", "/etc/epochcost/epochcost.yml.rpmsave",
+    }  # fmt: skip
 
 
 def a_directory_for_each_user(machine: Booted) -> None:

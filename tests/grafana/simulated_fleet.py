@@ -311,6 +311,7 @@ def _node(node: SimulatedNode, t: float, epoch_ts: float) -> Iterator[Sample]:
         yield "node_price_info", {"source": node.price_source}, 1
         yield "node_price_part_usd_per_hour", {"part": "published"}, 0.9 * price
         yield "node_price_part_usd_per_hour", {"part": "extra disk"}, 0.1 * price
+        yield "node_egress_cost_usd_total", {"extra": "traffic"}, 0.01 * t / HOUR
         if node.on_demand_usd_per_hour is not None:
             yield "node_on_demand_price_usd_per_hour", {}, node.on_demand_usd_per_hour
     for state, (seconds, usd) in totals.items():

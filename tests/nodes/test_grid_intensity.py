@@ -10,6 +10,7 @@ from tests.agent.driven import Driven, World
 
 from epochcost.model import Node
 from epochcost.nodes.grid_intensity import GOOGLE_2024, SOURCE, listed_intensity
+from epochcost.settings import SettingsError
 
 GOOGLE = {"node__provider": "gcp", "node__region": "europe-west9"}
 
@@ -58,3 +59,18 @@ def test_what_nobody_says_is_absent(agent: Callable[..., Driven], flags: dict[st
 def test_the_list_holds_grams_that_a_grid_can_emit() -> None:
     assert all(0 < grams < 1200 for grams in GOOGLE_2024.values())
     assert listed_intensity(Node("n", "gcp", "us-central1")) == (412.72, SOURCE)
+
+
+@pytest.mark.parametrize(
+    ("flag", "said", "refused"),
+    [
+        ("grid__grams_per_kwh", "3000", "450000"),  # grams per MWh
+        ("energy__usd_per_kwh", "0.31", "31"),  # cents
+    ],
+)
+def test_a_figure_in_another_unit_is_refused_with_the_name_of_its_flag(
+    agent: Callable[..., Driven], flag: str, said: str, refused: str
+) -> None:
+    agent(**{flag: said})
+    with pytest.raises(SettingsError, match=rf"--{flag.replace('__', '.').replace('_', '-')}: .*expected at most"):
+        agent(**{flag: refused})

@@ -277,7 +277,6 @@ def test_extras_of_one_machine_are_written_in_a_line() -> None:
         "disk=0.08/week",
         "disk=0.08/gb-month",
         "address=0.005*2/hour",
-        "egress=0.09/gb",
         "disk=-1*10/gb-month",
         "disk=0*10/gb-month",
         "disk=1..2*10/gb-month",

@@ -29,7 +29,7 @@ from epochcost.prices.aws import aws_client
 from epochcost.prices.aws.aws_client import KEPT_CLIENTS
 from epochcost.prices.aws.aws_on_demand import AwsOnDemand, parse_facts
 from epochcost.prices.aws.aws_sagemaker import AwsSageMaker
-from epochcost.prices.aws.aws_spot import AwsSpot, readable_rows
+from epochcost.prices.aws.aws_spot import AwsSpot, readable
 from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Want, Wanted
 from epochcost.prices.unpriced import unpriced
 
@@ -432,9 +432,9 @@ def test_one_row_that_is_no_price_leaves_the_others_alone(aws: AwsPriceServer, s
 def test_a_row_without_a_zone_leaves_the_others_alone() -> None:
     good = {"InstanceType": "t", "ProductDescription": "Linux/UNIX", "SpotPrice": "1.5", "AvailabilityZone": "a",
             "Timestamp": datetime.fromtimestamp(NOW, timezone.utc)}  # fmt: skip
-    rows, problems = readable_rows([good, {**good, "AvailabilityZone": None}], "us-east-1", ("t",))
+    rows, problems = readable([good, {**good, "AvailabilityZone": None}], "us-east-1")
     assert rows == [good]
-    assert "a zone is a name" in problems[0]
+    assert "its type or zone is no name" in problems[0]
 
 
 @pytest.mark.parametrize("usd", ["NaN", "free", ""])

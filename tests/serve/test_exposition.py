@@ -14,7 +14,8 @@ from prometheus_client.samples import Exemplar
 from tests.page.snapshots import cpu_only, eight_gpus, one_gpu, price_unknown
 
 from epochcost.agent.collectors import collectors
-from epochcost.serve.exposition import settled, write
+from epochcost.serve import Request, metrics_route
+from epochcost.serve.exposition import settled
 
 FORMATS = (
     "",
@@ -47,11 +48,15 @@ def registry_of(*metrics: Metric) -> CollectorRegistry:
     return registry
 
 
+def text_of(registry: CollectorRegistry, accept: str = "") -> bytes:
+    return metrics_route(registry)(Request("/metrics", headers={"accept": accept})).body
+
+
 def same_in_every_format(registry: CollectorRegistry) -> None:
     """Twice: the second time from what was kept."""
     for accept in (*FORMATS, *FORMATS):
         encode, _ = choose_encoder(accept)
-        assert write(registry, encode) == encode(registry), accept
+        assert text_of(registry, accept) == encode(registry), accept
 
 
 def gauge(value: float, *, name: str = "fill_ratio", help: str = "How full.", **labels: str) -> Metric:  # noqa: A002
@@ -85,7 +90,7 @@ def test_everything_that_the_agent_exports(make):
     registry = CollectorRegistry(auto_describe=False)
     for collector in collectors(lambda: snapshot).values():
         registry.register(collector)  # type: ignore[arg-type] # it is asked for nothing but `collect`
-    assert b"epochcost_node_info" in write(registry, choose_encoder("")[0])
+    assert b"epochcost_node_info" in text_of(registry)
     same_in_every_format(registry)
 
 
@@ -133,9 +138,9 @@ def test_any_labels_and_numbers(rows):
             expected = encode(registry)
         except UnicodeEncodeError:
             with pytest.raises(UnicodeEncodeError):
-                write(registry, encode)
+                text_of(registry, accept)
         else:
-            assert write(registry, encode) == expected
+            assert text_of(registry, accept) == expected
 
 
 @pytest.mark.parametrize("metric", [gauge(1.0), odd_metrics()[0]], ids=["ordinary", "odd"])
@@ -143,7 +148,7 @@ def test_a_scrape_collects_once(metric):
     fixed = Fixed(metric)
     registry = CollectorRegistry(auto_describe=False)
     registry.register(fixed)
-    write(registry, choose_encoder("")[0])
+    text_of(registry)
     assert fixed.asked == 1
 
 
@@ -152,8 +157,8 @@ def test_a_settled_family_is_written_once_in_each_format_and_reads_the_same():
     registry = registry_of(family, gauge(2.0, name="other"))
     same_in_every_format(registry)
     family.samples.clear()  # against the promise, to see that nothing is written again
-    assert b'fill_ratio{gpu="0"} 0.5\n' in write(registry, choose_encoder("")[0])
-    assert b'fill_ratio{gpu="0"} 0.5\n' in write(registry, choose_encoder("application/openmetrics-text")[0])
+    assert b'fill_ratio{gpu="0"} 0.5\n' in text_of(registry)
+    assert b'fill_ratio{gpu="0"} 0.5\n' in text_of(registry, "application/openmetrics-text")
 
 
 def test_a_settled_family_out_of_the_ordinary_is_left_to_the_client_library():

@@ -57,16 +57,27 @@ def test_the_newest_of_each_name_goes_with_the_next_line(directory: Path, monkey
     assert reported(directory, "epoch_end") == [{"loss": 0.25, "val/acc": 1.0}]
 
 
-def test_a_program_that_only_logs_is_heard_once_a_second(directory: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_program_that_only_logs_is_heard_every_five_seconds(directory: Path, monkeypatch: pytest.MonkeyPatch):
     clock = Clock(monkeypatch)
     run = epochcost.run("m")
     run.start()
     run.phase("train")
-    for loss in (4.0, 3.0, 2.0):
+    for loss in range(12):
         run.log(loss=loss)
         clock.now += 1
-    assert reported(directory, "progress") == [{"loss": 3.0}, {"loss": 2.0}]
+    assert reported(directory, "progress") == [{"loss": 5.0}, {"loss": 10.0}]
     assert all("epoch" not in line and "step" not in line for line in events(directory))  # it says no position
+
+
+def test_a_slow_step_writes_its_own_line_whatever_was_logged_in_it(directory: Path, monkeypatch: pytest.MonkeyPatch):
+    clock = Clock(monkeypatch)
+    with epochcost.run("m", epochs=1) as run:
+        for _ in run.epochs():
+            for batch in run.batches(range(3)):
+                clock.now += 3
+                run.log(loss=float(batch))
+    lines = [(line.get("step"), line["metrics"]["loss"]) for line in events(directory) if line["ev"] == "progress"]
+    assert lines == [(1, 0.0), (2, 1.0), (3, 2.0)]
 
 
 def test_logging_is_no_sign_that_the_start_up_is_over(directory: Path):

@@ -9,6 +9,7 @@ from epochcost.prices.allowances import Credit, parse_balance
 from epochcost.prices.extras import Extra, parse_charged
 from epochcost.settings import (
     SettingsError,
+    above_0_to,
     absolute_patterns,
     address,
     between,
@@ -217,14 +218,14 @@ class AgentSettings:
         "energy.usd-per-kwh",
         None,
         "price of electricity in US dollars per kWh, for an owned machine (the price of a rented one includes it)",
-        parse=optional(positive),
+        parse=optional(above_0_to(10, "US dollars per kWh")),
     )
     grid_grams_per_kwh: float | None = option(
         "grid.grams-per-kwh",
         None,
         "carbon intensity of your grid in grams of CO2 per kWh, as published by its operator; without it no "
         "emissions are shown",
-        parse=optional(positive),
+        parse=optional(above_0_to(3000, "grams per kWh")),
     )
     grid_listed: bool = option(
         "grid.listed",

@@ -228,6 +228,11 @@ def _every(start: float, end: float) -> Iterator[float]:
         yield start + k * REPORT_SECONDS
 
 
+def loss_at(position: float) -> float:
+    """What a simulated training reports of its loss, by epochs done."""
+    return round(0.35 + 2.4 * math.exp(-position / 12), 4)
+
+
 def _where(attempt: Attempt, job: Job, position: float, *, first: bool = False) -> dict[str, Any]:
     """A position in epochs, steps and samples; the first report comes with the first step."""
     return {
@@ -235,4 +240,5 @@ def _where(attempt: Attempt, job: Job, position: float, *, first: bool = False) 
         "step": int(position * steps_per_epoch(job, attempt) + 1e-9) + first,
         "samples": int(position * job.samples_per_epoch + 1e-9),
         "batch_size": attempt.batch_size,
+        "metrics": (("loss", loss_at(position)),),
     }

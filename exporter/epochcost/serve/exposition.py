@@ -9,14 +9,12 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry, Metric
-
-Encoder: TypeAlias = "Callable[[CollectorRegistry], bytes]"
+    from prometheus_client import Metric
 
 KEPT_PAIRS = 8192
 """Labels with their values: the same region or machine type is in many series of a price poller."""
@@ -32,8 +30,6 @@ _NOTHING_MORE = ((None, None, None), (None, None))
 """Neither time nor exemplar nor, since prometheus_client 0.22, a native histogram."""
 _TEXTS = "_epochcost_texts"
 """Attribute of a settled family: its text in either format."""
-_AS_THEY_ARE = ("underscores", "allow-utf-8")
-"""Ways to escape names that leave an ordinary one alone."""
 
 
 class OutOfTheOrdinaryError(Exception):
@@ -49,17 +45,6 @@ class Collected:
     def collect(self) -> Sequence[Metric]:
         """All of it."""
         return self.metrics
-
-
-def write(registry: CollectorRegistry, encode: Encoder) -> bytes:
-    """What ``encode``, one of prometheus_client's encoders, makes of ``registry``. It is collected once."""
-    collected = Collected(tuple(registry.collect()))
-    if getattr(encode, "keywords", {}).get("escaping", _AS_THEY_ARE[0]) in _AS_THEY_ARE:
-        try:
-            return written(collected.metrics, open_metrics="openmetrics" in _module(encode))
-        except OutOfTheOrdinaryError:
-            pass
-    return encode(collected)  # type: ignore[arg-type] # an encoder asks for nothing but `collect`
 
 
 def settled(metric: Metric) -> Metric:
@@ -107,10 +92,6 @@ def _family(metric: Metric, *, open_metrics: bool) -> bytes:
         plain = type(value) is float and -math.inf < value < GO_WRITES_AS_PYTHON_BELOW
         parts.append(f"{_series(name, labels)} {repr(value) if plain else _number(value)}\n")
     return "".join(parts).encode()
-
-
-def _module(encode: Encoder) -> str:
-    return str(getattr(encode, "func", encode).__module__)
 
 
 def _head(metric: Metric, *, open_metrics: bool) -> str:

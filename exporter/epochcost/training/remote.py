@@ -134,9 +134,9 @@ class RemoteWriter:
         self._failed = 1
         if self._refused >= REFUSALS:
             self.dead = True
-            from epochcost.shown_text import one_line  # only where there is something to say
-
-            said = one_line(body[:200].decode("utf-8", "replace"))
+            text = body[:200].decode("utf-8", "replace")
+            # Not `shown_text.one_line`: a training loads nothing of the rest of the package.
+            said = " ".join("".join(char if char.isprintable() else " " for char in text).split())
             warn_once("writer", f"this training is not reported: {self._place} answers {status}: {said}; it goes on")
 
     def _give_up(self, why: str) -> None:

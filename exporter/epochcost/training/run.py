@@ -29,6 +29,8 @@ __all__ = ["PHASES", "STATUSES", "Run", "silent_run"]
 
 _monotonic = time.monotonic
 _NEVER = math.inf
+STEPLESS_SECONDS = 5.0
+"""After which a program that logs, and says nothing of its position, is heard."""
 
 
 class Run(RunLoops):
@@ -145,17 +147,18 @@ class Run(RunLoops):
     def log(self, values: Mapping[str, Any] | None = None, /, **named: Any) -> None:  # noqa: ANN401 - any number
         """Numbers to be seen beside the dollars: ``run.log(loss=0.31)``, or a mapping of them. At most 8 names a run.
 
-        They go with the next line, once a second, the newest of each name. A number on a GPU is read at most once a
-        second, for reading waits for the device. NaN or infinity takes the name back until it is a number again.
+        They go with the next line, the newest of each name: once a second, and every 5 s where no step is reported. A
+        number on a GPU is read at most once a second, for reading waits for the device. NaN or infinity takes the name
+        back until it is a number again.
         """
         try:
             with self._lock:
-                due = self._due
-                if due == _NEVER:
+                if self._due == _NEVER:
                     return
                 self._reported.take(named if values is None else {**values, **named})
-                if _monotonic() >= due and self._state == "open" and self._phase != "startup":
-                    self._log_due()
+                # A step writes the next line, with its position; this one does where no step comes.
+                if _monotonic() - self._heard >= STEPLESS_SECONDS and self._phase != "startup":
+                    self._emit("progress")
         except Exception as err:  # noqa: BLE001 - guarded in place: this is a hot path
             self._fault(err)
 

@@ -337,12 +337,6 @@ class RunLife:
         elif not self._narration.progress(at, self._phase):
             self._due = math.inf
 
-    def _log_due(self) -> None:
-        if self._at.base is not None:
-            self._progress()
-        elif self.quiet_seconds >= PROGRESS_INTERVAL_SECONDS:  # nobody says where the training stands
-            self._emit("progress")
-
     def _first_progress(self) -> None:
         if self._state == "open" and self._phase == "startup":
             self.enter_phase("train")  # a boundary, with the position in it
