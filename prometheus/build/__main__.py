@@ -1,16 +1,19 @@
 """Write the rules: ``python prometheus/build``; ``--check`` says whether they are current.
 
-``--keep cluster,team --to DIR`` writes them with other labels to keep, into another place.
+``--keep cluster,team --to DIR`` writes them with other labels to keep, into another place. The version in the
+links of rule tests in that place follows the rules.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
 from every_rule_file import FILES
 from rule_labels import Labels
+from rule_text import RUNBOOKS
 
 RULES = Path(__file__).resolve().parents[1] / "rules"
 
@@ -24,8 +27,10 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     labels = Labels(tuple(filter(None, args.keep.split(","))))
     stale = []
-    for name, file in FILES.items():
-        path, text = args.to / f"{name}.yml", file.text(labels)
+    current = {args.to / f"{name}.yml": file.text(labels) for name, file in FILES.items()}
+    for path in sorted(args.to.glob("tests/*.yml")):
+        current[path] = re.sub(r"/blob/[^/]+/docs/runbooks/", RUNBOOKS, path.read_text(encoding="utf-8"))
+    for path, text in current.items():
         if not args.check:
             path.write_text(text, encoding="utf-8")
         elif not path.exists() or path.read_text(encoding="utf-8") != text:

@@ -16,6 +16,8 @@ from epochcost._version import __version__
 
 ONE_LINE = 100
 WIDTH = 118
+RUNBOOKS = f"/blob/v{__version__}/docs/runbooks/"
+"""Alerts link the runbooks of their own version: `main` may say otherwise by then."""
 
 WHILE = re.compile(r"@(since|so_far)\(([\w, ]+)\)")
 """In an alert's text: a sentence on since when its condition holds, and what that has cost at the rate of now."""
@@ -76,7 +78,7 @@ class AlertFile:
             line = WHILE.sub(lambda m, of=dict(about): _since(m, of, labels), line)  # noqa: PLW2901
             inside = line.startswith("        expr:") or (inside and line.startswith("          "))
             lines.append(labels.expression(line) if inside else labels.text(line))
-        return "\n".join(lines).replace("/blob/main/docs/runbooks/", f"/blob/v{__version__}/docs/runbooks/") + "\n"
+        return "\n".join(lines).replace("/blob/main/docs/runbooks/", RUNBOOKS) + "\n"
 
 
 def _since(match: re.Match[str], about: Mapping[str, str], labels: Labels) -> str:
