@@ -257,7 +257,7 @@ epochcost rules --out rules
 (cd rules && exec {vmalert} 2>../vmalert.log) &
 url='http://127.0.0.1:8428/api/v1/query?nocache=1&query=sum%20by%20(cluster)%20(node:epochcost_price_usd_per_hour:unified)'
 for _ in $(seq 1 120); do
-  if get "$url" | grep eu | grep -q us; then get "$url"; exit 0; fi; sleep 1
+  if get "$url" | grep '"us"' | grep -q '"eu"'; then get "$url"; exit 0; fi; sleep 1
 done 2>/dev/null
 for log in *.log */*.log; do echo "== $log"; tail -n 3 $log; done; exit 8
 """
