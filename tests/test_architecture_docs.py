@@ -37,7 +37,7 @@ def test_a_place_in_the_text_exists(file: str, function: str) -> None:
 
 
 def test_both_walks_are_there() -> None:
-    walks = TEXT.partition("## Two walks")[2].partition("\n## ")[0]
+    walks = TEXT.partition("## Two walkthroughs")[2].partition("\n## ")[0]
     steps = re.findall(r"^\d\. ", walks, re.MULTILINE)
     assert len(steps) >= 10
     assert len(PLACE.findall(walks)) >= 15

@@ -51,7 +51,7 @@ def test_every_source_has_a_page_with_what_a_user_has_to_know(source: str) -> No
     assert f"(prices/{PAGE_OF.get(source, source)}.md)" in PAGE
     assert re.search(r"^\| endpoints? \|", page, re.MULTILINE)
     assert re.search(r"^\| credentials \|", page, re.MULTILINE)
-    assert re.search(r"^\| asked every \|", page, re.MULTILINE)
+    assert re.search(r"^\| polled every \|", page, re.MULTILINE)
     assert "## Assumed" in page
     assert "## Left out" in page
 
