@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,25 @@ def test_the_name_of_a_file_that_was_deleted_gives_a_stranger_nothing(tmp_path: 
     owned(path, MALLORY, time.line("end", run="v", status="failed"))
     events = reader.poll(clock)
     assert [event.run for event in events] == [f"v~{MALLORY}"]
+
+
+@AS_ROOT
+def test_another_file_of_that_name_is_not_read_as_the_one_whose_writer_lives_on(tmp_path: Path, time: Time):
+    elsewhere = tmp_path.parent / f"{tmp_path.name}-elsewhere"
+    elsewhere.mkdir()
+    reader, clock = EventFiles(tmp_path), time.clock()
+    writer = subprocess.Popen(["sleep", "600"])
+    try:
+        path = owned(tmp_path / "a.jsonl", ANN, time.line("start", run="v", pid=writer.pid, pidns=pidns()))
+        reader.poll(clock)
+        path.rename(elsewhere / "kept")  # as deleted, but its inode cannot be used again
+        owned(path, MALLORY, time.line("end", run="v", status="failed"))
+        assert [event.run for event in reader.poll(clock)] == [f"v~{MALLORY}"]
+        assert reader.watched() == {"a.jsonl"}
+    finally:
+        writer.kill()
+        writer.wait()
+    assert [(event.kind, event.run) for event in reader.poll(clock)] == [(EventKind.GONE, "v")]
 
 
 def pidns() -> int:

@@ -437,6 +437,8 @@ class EventFiles:
                 found = os.stat(file.name, dir_fd=fd, follow_symlinks=False)
             except OSError:  # deleted since it was listed: the next poll sees to it
                 continue
+            if found.st_ino != file.inode:  # deleted, and another file is called so: that one is followed by itself
+                continue
             if file.stage in (FileStatus.NEW, FileStatus.ENDED, FileStatus.GONE) and found.st_mtime < oldest:
                 file.stage = FileStatus.DORMANT
                 file.seen = found.st_size
@@ -473,6 +475,8 @@ class EventFiles:
             self._reader.refuse_file(file, place.path, f"{err.strerror}")
             return
         try:
+            if found.st_ino != file.inode:
+                return
             self._reader.belongs(file, place.user_of(found, file.name), work.clock)
             self._reader.follow(file, fd, found, work, place.path)
         except OSError as err:
