@@ -164,7 +164,8 @@ def test_ages_for_people(seconds: float, text: str) -> None:
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "PYTHONPATH": str(ROOT / "exporter")}
+    env = {name: value for name, value in os.environ.items() if name != "COLUMNS"}  # lines are wrapped to that
+    env["PYTHONPATH"] = str(ROOT / "exporter")
     program = [sys.executable, "-m", "epochcost", "prices", "--once", *arguments]
     return subprocess.run(program, env=env, capture_output=True, text=True, timeout=60, check=False)
 
