@@ -21,11 +21,12 @@ SERVICES = {
     "guarded_collector",
     "metric_families",
     "sha256",
+    "asking_thread",
     "settings",
     "palette",
     "_version",
 }
-FOR_EVERY_ROOM = {"model", "_version", "http_client", "untrusted_files", "shown_text", "sha256"}
+FOR_EVERY_ROOM = {"model", "_version", "http_client", "untrusted_files", "shown_text", "sha256", "asking_thread"}
 PROGRAMS = {"agent", "poller"}
 WIRING = {
     "agent/app.py",

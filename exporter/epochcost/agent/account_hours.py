@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from epochcost.asking_thread import AskingThread
+from epochcost.store.promql_client import quoted
 from epochcost.store.store_access import connect
 from epochcost.store.store_error import StoreError
 from epochcost.store.store_settings import StoreSettings
@@ -53,7 +53,7 @@ class StoredHours:
         seconds = int(self.wall() - since_ts) - MARGIN_SECONDS
         if seconds <= 0:
             return 0.0
-        fits = f"limit={_quoted(limit)},account={_quoted(self.account)},epochcost_machine!={_quoted(self.machine())}"
+        fits = f"limit={quoted(limit)},account={quoted(self.account)},epochcost_machine!={quoted(self.machine())}"
         found = connect(self.settings).at(
             f"sum(max by (epochcost_machine) (max_over_time({USED}{{{fits}}}[{seconds}s])))"
         )
@@ -63,28 +63,17 @@ class StoredHours:
         return used
 
 
-class AccountHours:
+class AccountHours(AskingThread):
     """Keeps the newest answer about the limit and the period that were asked for last."""
 
     def __init__(self, source: AsksForHours, interval: float, mono: Callable[[], float] = time.monotonic) -> None:
+        super().__init__("epochcost-account-hours")
         self._source = source
         self._interval = interval
         self._mono = mono
         self._question: tuple[str, float] | None = None
         self._answer: tuple[tuple[str, float], float, float] | None = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="epochcost-account-hours", daemon=True)
         self.error = ""
-
-    def start(self) -> None:
-        """Begin to ask."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop asking; a request under way is not waited for longer than a second."""
-        self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout=1.0)
 
     def used(self, limit: str, since_ts: float) -> float | None:
         """Seconds that others have used of ``limit`` since then; None while that is not known."""
@@ -97,9 +86,7 @@ class AccountHours:
     def _run(self) -> None:
         pause = LOOK_SECONDS
         while not self._stop.wait(pause):
-            pause = self._interval if self._question is not None and self.ask() else LOOK_SECONDS
-            if self.error:
-                pause = self._interval
+            pause = self._interval if self.ask() or self.error else LOOK_SECONDS
 
     def ask(self) -> bool:
         """Ask once; whether there was an answer."""
@@ -116,8 +103,3 @@ class AccountHours:
             self._answer = question, used, self._mono()
         self.error = error
         return not error
-
-
-def _quoted(text: str) -> str:
-    """As a PromQL string."""
-    return json.dumps(text, ensure_ascii=False)

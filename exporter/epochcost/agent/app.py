@@ -184,11 +184,10 @@ def _guarding_of(  # noqa: PLR0913, PLR0917 - what a guard looks at
     """
     if not settings.guard_file:
         return None
+    from epochcost.agent.guard_memory import NAME
     from epochcost.agent.guarding import Guarding
 
     fresh = max(FRESH_SECONDS, FRESH_BEATS * settings.sample_interval)
-    from epochcost.agent.guard_memory import NAME
-
     file, memory = Path(settings.guard_file), state_dir / NAME
     return Guarding(file, events, files, idle=idle, fresh_seconds=fresh, wall=wall, url=url, memory=memory)
 

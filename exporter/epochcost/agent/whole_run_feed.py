@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from epochcost.agent.snapshot import RunView, Snapshot, StoredRun
+from epochcost.asking_thread import AskingThread
 
 log = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0
@@ -29,7 +29,7 @@ class AsksForRuns(Protocol):
         ...
 
 
-class WholeRunFeed:
+class WholeRunFeed(AskingThread):
     """Keeps the newest answer, and adds it to the runs of a snapshot.
 
     Args:
@@ -44,30 +44,19 @@ class WholeRunFeed:
         interval: float,
         mono: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__("epochcost-store")
         self._source = source
         self._interval = interval
         self._mono = mono
         self._machine = ""
         self._parts: Mapping[str, str] = {}
         self._answer: tuple[Mapping[str, StoredRun], float] | None = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="epochcost-store", daemon=True)
         self.asking_since: float | None = None
         """When the question under way was asked (monotonic seconds); None between two."""
         self.error = ""
         """Why the last request failed; empty when it did not."""
         self.last_duration: float | None = None
         """Seconds of the last request; None before the first."""
-
-    def start(self) -> None:
-        """Begin to ask."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop asking; a request under way ends by itself, and is not waited for longer than a second."""
-        self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout=1.0)
 
     def added_to(self, snapshot: Snapshot) -> Snapshot:
         """``snapshot`` with what the store has of its runs, or why it has not."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from epochcost.agent.snapshot import StoredRun
-from epochcost.store.promql_client import Sample
+from epochcost.store.promql_client import Sample, quoted
 from epochcost.store.store_access import connect
 from epochcost.store.store_error import StoreError
 from epochcost.store.store_settings import StoreSettings
@@ -45,10 +44,10 @@ class WholeRunSource:
         """
         store = connect(self.settings)
         store.max_bytes = MAX_BYTES
-        fits = f"{RUN}=~{_quoted('|'.join(map(re.escape, sorted(parts))))}"
+        fits = f"{RUN}=~{quoted('|'.join(map(re.escape, sorted(parts))))}"
         costs = _finite(store.at(f"sum without (state) ({PART_COST}{{{fits}}})"))
         names = f"{COST}|{EPOCH_COST}|{TO_FINISH}|{MISSING_EPOCHS}|{START}|{POSITION}|{ACTIVE}|{FINISHED}"
-        figures = _finite(store.at(f"{{__name__=~{_quoted(names)},{fits}}}"))
+        figures = _finite(store.at(f"{{__name__=~{quoted(names)},{fits}}}"))
         return stored_runs(machine, parts, costs, figures)
 
 
@@ -114,8 +113,3 @@ def _finite(samples: Iterable[Sample]) -> list[Sample]:
         if s.value < 0:
             raise StoreError(f"{s.labels.get('__name__', PART_COST)} of run {s.labels.get(RUN)!r} is {s.value:g}")
     return known
-
-
-def _quoted(text: str) -> str:
-    """As a PromQL string."""
-    return json.dumps(text, ensure_ascii=False)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from epochcost.asking_thread import AskingThread
 from epochcost.model import Node, PurchaseOption
 from epochcost.nodes import filled, is_complete
 from epochcost.nodes.metadata import DETECT_SECONDS, detect
@@ -19,7 +19,7 @@ LAST_RETRY_SECONDS = 300.0
 PARTS = ("provider", "region", "zone", "instance_type")
 
 
-class IdentityFeed:
+class IdentityFeed(AskingThread):
     """What is known of this machine: at once what needs no network, the rest when it comes.
 
     What a source has said holds until the machine is booted again, so it is asked once and remembered.
@@ -31,12 +31,11 @@ class IdentityFeed:
     """
 
     def __init__(self, known: Node, sources: Sequence[MetadataSource], seconds: float = DETECT_SECONDS) -> None:
+        super().__init__("epochcost-identity")
         self._known = known
         self._sources = () if is_complete(known) else tuple(sources)
         self._seconds = seconds
         self._found: dict[str, Node] = {}
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="epochcost-identity", daemon=True)
         self.node = known
         self.asking_since: float | None = None
         """When the question under way was asked (monotonic seconds); None between two."""
@@ -49,16 +48,6 @@ class IdentityFeed:
     def settled(self) -> bool:
         """Whether everybody has been asked at least once."""
         return not self._missing() or self.last_duration is not None
-
-    def start(self) -> None:
-        """Begin to ask."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop asking; a round under way ends by itself, and is not waited for longer than a second."""
-        self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout=1.0)
 
     def _run(self) -> None:
         wait = FIRST_RETRY_SECONDS

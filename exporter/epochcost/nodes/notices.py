@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
+from epochcost.asking_thread import AskingThread
 from epochcost.model import Node, PreemptionNotice
 from epochcost.nodes.node_source import NodeError, NoticeSource
 
@@ -30,7 +30,7 @@ class Timeline(Protocol):
         """What the wall clock says when the timeline says ``t``."""
 
 
-class NoticeFeed:
+class NoticeFeed(AskingThread):
     """Keeps what is announced. A question that fails changes nothing: what was announced holds until taken back.
 
     Args:
@@ -42,13 +42,12 @@ class NoticeFeed:
     def __init__(
         self, source_of: Callable[[Node], NoticeSource | None], node: Callable[[], Node], timeline: Timeline
     ) -> None:
+        super().__init__("epochcost-notices")
         self._source_of = source_of
         self._node = node
         self._timeline = timeline
         self._asked_for: Node | None = None
         self._source: NoticeSource | None = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="epochcost-notices", daemon=True)
         self.notice: PreemptionNotice | None = None
         self.asking_since: float | None = None
         """When the question under way was asked (monotonic seconds); None between two."""
@@ -56,16 +55,6 @@ class NoticeFeed:
         """Why the last question failed."""
         self.last_duration: float | None = None
         """Seconds of the last question; None where nobody is asked."""
-
-    def start(self) -> None:
-        """Begin to listen."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop listening; a question under way ends by itself, and is not waited for longer than a second."""
-        self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout=1.0)
 
     def _run(self) -> None:
         while not self._stop.is_set():

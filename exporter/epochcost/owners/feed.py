@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from epochcost.asking_thread import AskingThread
 from epochcost.model import GpuOwner, GpuSample
 from epochcost.owners.owner_source import OwnerError, OwnerSource
 from epochcost.owners.processes import ProcessOwners
@@ -17,7 +17,7 @@ FRESH_SECONDS = 30.0
 """What was said longer ago says nothing about now."""
 
 
-class OwnerFeed:
+class OwnerFeed(AskingThread):
     """Keeps what ``source`` said last about ``gpus()``.
 
     Args:
@@ -32,13 +32,12 @@ class OwnerFeed:
         gpus: Callable[[], Sequence[GpuSample]],
         mono: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__(f"epochcost-owners-{source.name}")
         self._source = source
         self._gpus = gpus
         self._mono = mono
         self._said: tuple[GpuOwner, ...] = ()
         self._said_at = float("-inf")
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"epochcost-owners-{source.name}", daemon=True)
         self.asking_since: float | None = None
         """When the question under way was asked (monotonic seconds); None between two."""
         self.error = ""
@@ -64,16 +63,6 @@ class OwnerFeed:
     def owners(self) -> tuple[GpuOwner, ...]:
         """Who uses the GPUs, as far as that was said lately."""
         return self._said if self._mono() - self._said_at <= FRESH_SECONDS else ()
-
-    def start(self) -> None:
-        """Begin to ask."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop asking; a question under way is not waited for longer than a second."""
-        self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout=1.0)
 
     def _run(self) -> None:
         while not self._stop.is_set():

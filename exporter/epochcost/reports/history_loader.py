@@ -15,6 +15,7 @@ from epochcost.reports.history import IDENTITY, History, Member, NodeHistory, No
 from epochcost.reports.history_owners import read_owners
 from epochcost.reports.span import clock
 from epochcost.reports.tracks import Labels, Reader, Track
+from epochcost.store.promql_client import quoted
 
 Fold = Callable[[float, float], float]
 COUNTERS = (
@@ -344,7 +345,7 @@ def _alternatives(ids: Iterable[str]) -> Iterable[str]:
     """Regular expressions in quotes of PromQL that fit these and nothing else."""
     piece: list[str] = []
     for run in ids:
-        escaped = re.escape(run).replace("\\", "\\\\").replace('"', '\\"')
+        escaped = quoted(re.escape(run))[1:-1]
         if piece and sum(map(len, piece)) + len(piece) + len(escaped) > _MOST_CHARACTERS:
             yield "|".join(piece)
             piece = []

@@ -250,6 +250,11 @@ def _begin(raw: bytes) -> str:
     return repr(_short(raw[:60].decode("utf-8", "replace"))) if raw else "with nothing"
 
 
+def quoted(text: str) -> str:
+    """``text`` as a string of PromQL."""
+    return json.dumps(text, ensure_ascii=False)
+
+
 def _short(text: str) -> str:
     """On one line, without its middle if it is long: VictoriaMetrics repeats the question before it says the reason."""
     plain = one_line(text, max(_MOST_CHARACTERS, len(text)))
