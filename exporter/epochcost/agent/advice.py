@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from epochcost.agent.meter import Idle
 from epochcost.agent.recent_hour import RecentHour
 from epochcost.agent.snapshot import GpuView, RunView, Snapshot
 from epochcost.model import PurchaseOption, RunState, State
@@ -11,8 +12,6 @@ from epochcost.model import PurchaseOption, RunState, State
 LEAST_USD_PER_HOUR = 0.05
 """Advice that saves less is none."""
 LEAST_SECONDS = 600.0
-BUSY_RATIO = 0.05
-HELD_BYTES = 256 * 1024 * 1024
 LEAST_IDLE = 0.25
 """Of the hour: GPUs of a run that wait for less are not worth a line."""
 _UNUSED = (State.VACANT, State.UNALLOCATED, State.FINISHED)
@@ -38,18 +37,20 @@ def _gpus(snapshot: Snapshot, recent: RecentHour, price: float) -> Iterator[tupl
     whole = [gpu for gpu in snapshot.gpus if not gpu.sample.parent_uuid]
     if not whole or len(whole) != len(snapshot.gpus):  # slices have no price of their own
         return
-    unused = [(gpu, recent.unused_seconds(gpu.sample.uuid, BUSY_RATIO)) for gpu in whole if gpu.state in _UNUSED]
+    unused = [
+        (gpu, recent.unused_seconds(gpu.sample.uuid, recent.idle.busy_ratio)) for gpu in whole if gpu.state in _UNUSED
+    ]
     unused = [(gpu, seconds) for gpu, seconds in unused if seconds >= LEAST_SECONDS]
     each = price / len(whole)
     for held in (False, True):
-        some = [(gpu, seconds) for gpu, seconds in unused if _is_held(gpu) is held]
+        some = [(gpu, seconds) for gpu, seconds in unused if _is_held(gpu, recent.idle) is held]
         if some:
             gpus, least = [gpu for gpu, _ in some], min(seconds for _, seconds in some)
             yield each * len(some), _said(snapshot, gpus, least, each * len(some), held=held, all_of=len(whole))
 
 
-def _is_held(gpu: GpuView) -> bool:
-    return (gpu.sample.memory_used_bytes or 0) >= HELD_BYTES
+def _is_held(gpu: GpuView, idle: Idle) -> bool:
+    return (gpu.sample.memory_used_bytes or 0) >= idle.held_memory_bytes
 
 
 def _said(  # noqa: PLR0913 - what a sentence is made of

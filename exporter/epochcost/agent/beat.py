@@ -80,7 +80,7 @@ class Beat:
         self._written = written
         self._guarding = guarding
         self._decided: Decisions | None = None
-        self.recent = RecentHour()
+        self.recent = RecentHour(parts.meter.idle)
         """The last hour, for the page."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="epochcost-meter", daemon=True)

@@ -19,6 +19,11 @@ class CreditSpending:
     def __init__(self) -> None:
         self._base: dict[str, tuple[float, float]] = {}
 
+    def knows(self, credit: Credit) -> bool:
+        """Whether what this machine had cost at the time of ``credit``'s balance is remembered."""
+        known = self._base.get(credit.name)
+        return known is not None and known[0] == credit.as_of_ts
+
     def purse(
         self, credit: Credit, cost_usd: float, since_usd: float | None, usd_per_hour: float | None, now: float
     ) -> Purse:
@@ -27,18 +32,18 @@ class CreditSpending:
         Args:
             credit: with its balance as of a time.
             cost_usd: what this machine has cost until now.
-            since_usd: of that, since the balance was read; None where the books do not reach back so far.
+            since_usd: of that, since the balance was read; None where the books do not reach back so far, or it is
+                known already.
             usd_per_hour: what it costs now.
             now: the present.
         """
-        known = self._base.get(credit.name)
-        anew = known is None or known[0] != credit.as_of_ts
-        if anew and credit.as_of_ts <= now and since_usd is not None and len(self._base) < MOST:
-            known = self._base[credit.name] = credit.as_of_ts, cost_usd - since_usd
-        if known is None or known[0] != credit.as_of_ts:
+        may_begin = credit.as_of_ts <= now and len(self._base) < MOST
+        if may_begin and since_usd is not None and not self.knows(credit):
+            self._base[credit.name] = credit.as_of_ts, cost_usd - since_usd
+        if not self.knows(credit):
             void = credit.until_ts if math.isfinite(credit.until_ts) else None
             return Purse(credit.name, credit.usd, void, credit.as_of_ts)
-        left = credit.usd - max(0.0, cost_usd - known[1])
+        left = credit.usd - max(0.0, cost_usd - self._base[credit.name][1])
         empty = now + max(0.0, left) / usd_per_hour * 3600 if usd_per_hour else math.inf
         ends = min(empty, credit.until_ts)
         return Purse(credit.name, left, ends if math.isfinite(ends) else None, credit.as_of_ts, machine_only=True)

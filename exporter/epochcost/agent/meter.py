@@ -247,11 +247,10 @@ class Meter:
     def _set_free(self, terms: PriceTerms, cursor: float) -> None:
         """Hours that are free, as they are used up by what is accounted until ``cursor``."""
         limits = (*self.limits, *terms.limits)
-        limit = next((each for each in limits if each.free_seconds is not None), None)
+        limit = _with_free_hours(limits)
         elsewhere = self.account_hours(limit.name, period_of(limit, cursor)[0]) if limit is not None else None
-        running = [(span.start, span.end) for span in self.ledger.book.spans]
         before, checked = self.ledger.free, self._hours_checked
-        windows = free_windows(limits, running, cursor, before, elsewhere or 0.0, checked)
+        windows = free_windows(limits, self._running(), cursor, before, elsewhere or 0.0, checked)
         self._hours_known = elsewhere is not None
         self._hours_checked = cursor if elsewhere is not None else self._hours_checked
         self.ledger.set_free(windows, terms.extras_usd_per_hour)
@@ -334,21 +333,25 @@ class Meter:
             return self._own_purse(credit, price, now)
 
         terms = terms_at(heard, limits, self.ledger.free, price, self.boot_ts, now, own_purse)
-        running = [(span.start, span.end) for span in self.ledger.book.spans]
-        used = [(each.name, used_in(period_of(each, now), running)) for each in limits if each.free_seconds is not None]
+        limit = _with_free_hours(limits)
         return replace(
             terms,
-            free_used=tuple(used[:1]),
+            free_used=() if limit is None else ((limit.name, used_in(period_of(limit, now), self._running())),),
             free_account=self.account_name,
             free_scope="account" if self._hours_known else "machine",
             egress_bytes=dict(self.egress.sent),
             egress_usd=dict(self.egress.usd),
         )
 
+    def _running(self) -> list[tuple[float, float]]:
+        """When this machine was up, as far as the books have it."""
+        return [(span.start, span.end) for span in self.ledger.book.spans]
+
     def _own_purse(self, credit: Credit, usd_per_hour: float | None, now: float) -> Purse:
         book, price = self.ledger.book, self.ledger.price
         cost_usd = math.fsum(book.totals(price).cost_usd.values())
-        return self.spending.purse(credit, cost_usd, book.usd_since(credit.as_of_ts, price), usd_per_hour, now)
+        since_usd = None if self.spending.knows(credit) else book.usd_since(credit.as_of_ts, price)
+        return self.spending.purse(credit, cost_usd, since_usd, usd_per_hour, now)
 
     def _run_views(self, now: float) -> tuple[RunView, ...]:
         runs = run_views(self.ledger, self.settlement, self._histories, now, self.keep_seconds)
@@ -421,6 +424,11 @@ class Meter:
         """Go on with ``books``."""
         self.ledger, self.settlement, self._applied = books.ledger, books.settlement, books.applied
         self.boot_ts, self.egress, self.spending = books.boot_ts, books.egress, books.spending
+
+
+def _with_free_hours(limits: Iterable[Limit]) -> Limit | None:
+    """The limit whose free hours count: the first that has any."""
+    return next((each for each in limits if each.free_seconds is not None), None)
 
 
 def _is_fresh(inputs: Inputs, now: float) -> bool:

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from epochcost.agent.meter import Idle
 from epochcost.agent.snapshot import RunView, Snapshot
 from epochcost.model import RunId, State
 
@@ -51,9 +52,14 @@ class Speed:
 
 
 class RecentHour:
-    """Keeps a point every half minute, at most an hour of them. A reader may come from any thread."""
+    """Keeps a point every half minute, at most an hour of them. A reader may come from any thread.
 
-    def __init__(self) -> None:
+    Args:
+        idle: what counts as doing nothing here.
+    """
+
+    def __init__(self, idle: Idle = Idle()) -> None:  # noqa: B008 - frozen
+        self.idle = idle
         self._points: deque[Point] = deque(maxlen=MOST_POINTS)
         self._work: dict[RunId, deque[tuple[float, array[float]]]] = {}
 
