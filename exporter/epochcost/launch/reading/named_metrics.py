@@ -23,6 +23,8 @@ _PAIR = re.compile(
     r"(?P=open)(?![\w.%:/]|[ \t]{0,2}[%(/±])",
     re.IGNORECASE,
 )
+_ANY = re.compile(r"loss|acc|perplexity|ppl", re.IGNORECASE)
+"""Most lines of progress name none."""
 _WHOSE = re.compile(rf"{_OF}[ \t]+", re.IGNORECASE)
 _OF_EVALUATION = re.compile(r"(?:^|[_/.])(?:val|valid|validation|eval|evaluation|test|dev)(?:[_/.]|$)", re.IGNORECASE)
 _OTHER_WORDS = re.compile(
@@ -35,7 +37,10 @@ _REMARK = re.compile(
 
 def named_metrics(line: bytes) -> dict[str, float]:
     """What ``line`` names surely, by the name that it gives; NaN and infinity are what they are."""
-    who, text = strip_prefix(plain(line)[:MAX_TEXT])
+    text = plain(line)[:MAX_TEXT]
+    if not _ANY.search(text):
+        return {}
+    who, text = strip_prefix(text)
     if who or _REMARK.search(text):
         return {}  # one of several processes, which have figures of their own; or of another time than now
     found: dict[str, float] = {}

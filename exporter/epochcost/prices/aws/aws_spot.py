@@ -117,11 +117,10 @@ def readable(rows: list[dict[str, Any]], region: str) -> tuple[list[dict[str, An
     for row in rows:
         if id(row) in odd:
             since[_place(row)] = max(since.get(_place(row), -math.inf), _when(row, math.inf))
-    lost = {
-        place
-        for place, ts in since.items()
-        if ts >= max((_when(row, -math.inf) for row in found if _place(row) == place), default=math.inf)
-    }
+    newest: dict[tuple[object, object], float] = {}
+    for row in found:
+        newest[_place(row)] = max(newest.get(_place(row), -math.inf), _when(row, -math.inf))
+    lost = {place for place, ts in since.items() if ts >= newest.get(place, math.inf)}
     kept = [row for row in found if row.get("ProductDescription") != LINUX or _place(row) not in lost]
     said = [f"{NAME}: {left_out_sentence(len(odd), next(iter(odd.values())))}"] if odd else []
     return kept, said
