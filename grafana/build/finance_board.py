@@ -28,13 +28,12 @@ from panels import (
     share_of_budget,
 )
 from selection import RUN, row
-from states import RUN_STATE_COLOURS, STATE_COLOURS, coloured_text
+from states import RUN_STATE_COLOURS, STATE_COLOURS, WASTED, coloured_text
 
 UID = "epochcost-finance"
 SPENT, FORECAST = "cluster:epochcost_cost_usd:month", "cluster:epochcost_cost_usd:month_projected"
 BUDGET = "cluster:epochcost_budget_usd:month"
 LEFT = "(24 * (days_in_month() - day_of_month() + 1) - hour())"
-WASTE = 'state!~"useful|unattributed|unknown|unsettled"'
 BOUGHT_NOTHING = "failed|lost|preempted"
 OWNED = "owner_state:epochcost_spent_usd:step"
 SHOWN = 'team=~"$team"'
@@ -132,7 +131,7 @@ def _budget() -> Builder[Panel]:
 
 
 def _wasted() -> Builder[Panel]:
-    part = f"{of_month(OWNED, '', WASTE)} / {of_month(OWNED)}"
+    part = f"{of_month(OWNED, '', WASTED)} / {of_month(OWNED)}"
     return figures(
         About("Wasted", "What trained nothing this month: start-up, waiting, lost work, machines left on.", USD),
         Query(f"{part} * sum({SPENT})", "Dollars"),
@@ -184,7 +183,7 @@ def _failed() -> Builder[Panel]:
 
 def _days() -> Builder[Panel]:
     day = "sum(sum_over_time(cluster:epochcost_spent_usd:step[23h59m59s] offset -1d)) > 0"
-    wasted = f"{of_day(WASTE)} / {of_day()} * {day}"
+    wasted = f"{of_day(WASTED)} / {of_day()} * {day}"
     even = f"sum(max_over_time({BUDGET}[1d] offset -1d)) / on () days_in_month()"
     return (
         lines(

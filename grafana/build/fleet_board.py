@@ -29,7 +29,7 @@ from panels import (
     stacked,
 )
 from selection import MACHINE, RUN, once
-from states import STATE_COLOURS
+from states import STATE_COLOURS, WASTED
 
 UID = "epochcost-fleet"
 NODES = 'label_values(node:epochcost_node_info:max{cluster=~"$cluster"}, node)'
@@ -37,7 +37,6 @@ OWNED = "owner_state:epochcost_cost_usd_per_hour:rate5m"
 SHOWN = 'team=~"$team", owner=~"$owner", experiment=~"$experiment"'
 SPENT = "sum(sum_over_time(cluster:epochcost_spent_usd:step[$__range])) > 0"
 """Dollars of the panel's time range, of every machine that was there."""
-WASTED = 'state!~"useful|unattributed|unknown|unsettled"'
 WASTE = f"sum({OWNED}{{{SHOWN}, {WASTED}}})"
 BY_STATE = f"sum by (state) ({OWNED}{{{SHOWN}}})"
 EVER = "sum by (state) (max_over_time(cluster_state:epochcost_cost_usd_per_hour:rate5m[$__range])) > 0"

@@ -10,6 +10,8 @@ from epochcost.palette import PALETTE, SHOWN_AS
 STATE_COLOURS = {state.value: colour for state, colour in PALETTE.items()}
 UNSETTLED = "unsettled"
 """Dollars of a run whose price may still change: the rules show them beside its states."""
+WASTED = f'state!~"useful|unattributed|unknown|{UNSETTLED}"'
+"""Matches the states in which what is paid trains nothing, as far as that is known."""
 COST_COLOURS = {**STATE_COLOURS, UNSETTLED: "#7d8289"}
 RUN_STATE_COLOURS = {run.value: PALETTE[state] for run, state in SHOWN_AS.items()}
 

@@ -91,10 +91,7 @@ def as_csv(report: Report) -> str:
     Column ``simulated`` says of each line whether its figures are.
     """
     if report.by:
-        lines = [{**asdict(row), report.by: row.name, "simulated": report.simulated} for row in report.split]
-        return csv_text(
-            [report.by, *_SPLIT, "simulated"], [{k: line[k] for k in line if k != "name"} for line in lines]
-        )
+        return csv_text([report.by, *_SPLIT, "simulated"], [_split_line(row, report) for row in report.split])
     known = set(_columns())
     return csv_text(_columns(), [_line(row, known, simulated=report.simulated) for row in report.runs])
 

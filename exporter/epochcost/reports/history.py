@@ -65,6 +65,10 @@ class NodeHistory:
     born: float | None = None
     reborn: float | None = None
 
+    def begins_in(self, span: Span) -> bool:
+        """Whether it was booted first within ``span``: its counters began at 0 there."""
+        return self.born is not None and self.born >= span.begin - 1
+
     def who(self, index: int) -> Mapping[str, str]:
         """Its identity in a window, or in the nearest one that knows."""
         if index in self.info:

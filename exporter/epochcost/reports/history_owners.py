@@ -35,7 +35,7 @@ def read_owners(
         key = node(labels, history.span.steps)
         if (machine := history.nodes.get(key)) is None:
             continue
-        born = machine.born is not None and machine.born >= history.span.begin - 1
+        born = machine.begins_in(history.span)
         shares = {who: dict(part.items()) for who, part in holders.get((key, dict(labels).get("uuid", "")), {}).items()}
         for window, seconds in increments(track, from_zero=born).items():
             _hold(machine.held, shares, window, seconds)

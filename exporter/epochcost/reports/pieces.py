@@ -89,7 +89,7 @@ def _left(
     node: NodeHistory, history: History, paid: list[tuple[float, bool] | None], charged: Charged
 ) -> tuple[dict[str, float], dict[str, float] | None]:
     """Hours and dollars by state of a machine less those of its runs; dollars are None without a price."""
-    born = node.born is not None and node.born >= history.span.begin - 1
+    born = node.begins_in(history.span)
     money = node_money(node, paid, from_zero=born)
     seconds = {state: sum(increments(t, from_zero=born).values()) for state, t in node.seconds.items()}
     hours = {s: a / HOUR_SECONDS for s, a in _less(seconds, charged.seconds).items()}

@@ -18,7 +18,7 @@ def price_parts(history: History) -> dict[str, float]:
     usd: dict[str, float] = {}
     counted: dict[str, float] = {}
     for node in history.nodes.values():
-        from_zero = node.born is not None and node.born >= history.span.begin - 1
+        from_zero = node.begins_in(history.span)
         seconds = _seconds(node, from_zero=from_zero)
         for extra, track in node.egress.items():
             grown = sum(increments(track, from_zero=from_zero).values())

@@ -144,7 +144,7 @@ def _fleet(history: History, prices: Prices) -> Fleet:
     usd: list[dict[str, float]] = []
     unpriced = []
     for key, node in history.nodes.items():
-        new = _is_new(node, history.span)
+        new = node.begins_in(history.span)
         grown = {state: sum(increments(t, from_zero=new).values()) for state, t in node.seconds.items()}
         hours.append({state: seconds / 3600 for state, seconds in grown.items()})
         money = node_money(node, prices.paid(key), from_zero=new)
@@ -160,11 +160,6 @@ def _fleet(history: History, prices: Prices) -> Fleet:
         tuple(billed(history, prices)),
         price_parts(history),
     )
-
-
-def _is_new(node: NodeHistory, span: Span) -> bool:
-    """A node booted within the span had nothing on its counters before."""
-    return node.born is not None and node.born >= span.begin - 1
 
 
 def _power(history: History) -> dict[str, float]:
