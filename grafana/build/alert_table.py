@@ -68,7 +68,7 @@ def _inhibited() -> str:
     """Alerts that Alertmanager does not send, because another one about the same thing fires."""
     rules: list[dict[str, Any]] = yaml.safe_load(ALERTMANAGER.read_text(encoding="utf-8"))["inhibit_rules"]
     return "\n  or\n".join(
-        f"({_firing(*rule['target_matchers'])} and on ({', '.join(rule['equal'])}) {_firing(*rule['source_matchers'])})"
+        f"({_firing(*rule['target_matchers'])} and on ({', '.join(rule.get('equal', ()))}) {_firing(*rule['source_matchers'])})"
         for rule in rules
     )
 

@@ -144,8 +144,8 @@ def truth(experiment: str) -> dict[str, float | tuple[str, dict[str, float]]]:
 TRUTH = {experiment: truth(experiment) for experiment in EXPERIMENTS}
 ELSEWHERE = (
     "compare/Cost of training by machine/I",
-    "compare/A million samples",
-    "compare/Seconds a step",
+    "compare/Cost of a million samples",
+    "compare/Time per step",
     "compare/Best of every experiment",
 )
 """Held by prometheus/rules/tests/energy.yml and tests/grafana."""
