@@ -396,6 +396,7 @@ class TrainingEvent:
         user: who began the run, as the system counts users; None where that is not known.
         stopped: the policy of the guard by which it ended.
         metrics: numbers that the program reports, by name; None takes one back.
+        from_output: whether ``epochcost exec`` made the event from a program's output: its progress is a guess.
     """
 
     kind: EventKind
@@ -434,3 +435,4 @@ class TrainingEvent:
     user: int | None = None
     stopped: str | None = None
     metrics: tuple[tuple[str, float | None], ...] | None = None
+    from_output: bool = False
