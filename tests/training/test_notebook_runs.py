@@ -78,7 +78,7 @@ def test_a_run_of_an_earlier_cell_goes_on_after_one_that_broke_off(directory: Pa
     shell.run(run.start)
     shell.run(interrupted)
     assert run.is_open
-    assert "goes on until epochcost.end(), or 3 minutes without a step" in capsys.readouterr().out
+    assert "stays open until epochcost.end(), or 3 minutes without a step" in capsys.readouterr().out
 
 
 def test_a_run_whose_epochs_are_done_ends_with_the_cell_and_goes_on_with_the_next_loop(

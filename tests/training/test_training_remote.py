@@ -1,4 +1,4 @@
-"""A training that reports over the network to a server that means harm: nothing of it is felt."""
+"""A training run that reports over the network to a server that means harm: nothing of it is felt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the machine's CPUs, disks and network do over minutes: whoever prepares data uses no GPU."""
+"""Load of the machine's CPUs, disks and network over minutes: preparing data uses no GPU."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class HostLoad:
     """Means over about five minutes, older ones counting less and less.
 
     Attributes:
-        busy_cores: how many CPUs' worth was computed; None where that is not known.
-        io_bytes_per_second: read and written by disks, and received; None where that is not known.
+        busy_cores: how many CPUs' worth was computed; None if that is not known.
+        io_bytes_per_second: read and written by disks, and received; None if that is not known.
     """
 
     def __init__(self) -> None:
