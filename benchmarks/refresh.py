@@ -184,7 +184,7 @@ def _print_scrapes(name: str, taken: Sequence[float]) -> float:
 class _InterpreterWaits:
     """How long a thread that wants the interpreter waits for it, in CPU time of this process.
 
-    It sleeps; what other threads have computed beyond the sleep when it goes on kept it from going on. Of other
+    It sleeps; what other threads have computed beyond the sleep when it wakes up kept it from running. Of other
     processes a busy machine adds little: while this thread waits for a core, others of this process may go on.
     """
 

@@ -1,4 +1,4 @@
-"""What the machine's CPUs, disks and network do over minutes: whoever prepares data uses no GPU."""
+"""Load of the machine's CPUs, disks and network over minutes: preparing data uses no GPU."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class HostLoad:
     """Means over about five minutes and over about half a minute, older readings counting less and less.
 
     Attributes:
-        busy_cores: how many CPUs' worth was computed; None where that is not known.
-        io_bytes_per_second: read and written by disks, and received; None where that is not known.
-        busy_cores_lately: the same over half a minute, and
-        io_bytes_per_second_lately: likewise: what has just begun is not seen in minutes.
+        busy_cores: how many CPUs' worth was computed; None if that is not known.
+        io_bytes_per_second: read and written by disks, and received; None if that is not known.
+        busy_cores_lately, io_bytes_per_second_lately: the same two over half a minute: what has just begun is not yet
+            seen in the means over minutes.
     """
 
     def __init__(self) -> None:

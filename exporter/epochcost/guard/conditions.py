@@ -55,7 +55,7 @@ def found(policy: Policy, seen: Observation, rest_watts: Mapping[str, float]) ->
 
 
 def left_alone(policy: Policy, finding: Finding, seen: Observation) -> str:
-    """Why the policy's exceptions put this off; empty where they do not."""
+    """Why the policy's exceptions put this off; empty if they do not."""
     unless = policy.unless
     concerned = [run for run in seen.runs if run.run in (finding.subject, *finding.runs) or finding.subject == MACHINE]
     if unless.select and _excluded(unless.select, concerned, finding, seen):
@@ -71,7 +71,7 @@ def left_alone(policy: Policy, finding: Finding, seen: Observation) -> str:
 
 
 def _host_busy(unless: Except, seen: Observation) -> str:
-    """What the machine does beside its GPUs; empty where that is nothing."""
+    """What the machine does beside its GPUs; empty if that is nothing."""
     if unless.busy_cpu_ratio is not None and (seen.cpu_ratio is None or seen.cpu_ratio >= unless.busy_cpu_ratio):
         return "its CPUs are busy" if seen.cpu_ratio is not None else "what its CPUs do is not known"
     if unless.busy_cores is not None and (seen.busy_cores or 0.0) >= unless.busy_cores:
@@ -99,13 +99,13 @@ def just_begun(policy: Policy, finding: Finding, seen: Observation) -> str:
 
 
 def saving(finding: Finding, seen: Observation) -> str:
-    """The run of ``finding`` that is saving or loading a checkpoint; empty where none is."""
+    """The run of ``finding`` that is saving or loading a checkpoint; empty if none is."""
     meant = {finding.subject, *finding.runs}
     return next((r.run for r in seen.open_runs if r.run in meant and r.state is RunState.CHECKPOINTING), "")
 
 
 def nobody_else(subject: str, allowed: Iterable[str], seen: Observation, rest_watts: Mapping[str, float]) -> str:
-    """Who would be hit besides by a command that ends the machine, for ``subject``; empty where nobody would.
+    """Who else would be affected by a command that ends the machine, for ``subject``; empty if no one.
 
     Args:
         subject: a run: the others on the machine must be among ``allowed``. Of the machine itself its own condition
@@ -127,7 +127,7 @@ def nobody_else(subject: str, allowed: Iterable[str], seen: Observation, rest_wa
 
 
 def does_nothing(gpu: GpuSeen, rest_watts: Mapping[str, float]) -> bool | None:
-    """Whether the GPU does nothing, as every witness that there is says; None where that is not known."""
+    """Whether the GPU does nothing, as every witness that there is says; None if that is not known."""
     if gpu.utilization_ratio is None:
         return None
     if gpu.utilization_ratio >= BUSY_RATIO or (gpu.sm_active_ratio or 0.0) >= BUSY_RATIO:
@@ -244,7 +244,7 @@ def _nothing_on(gpu: GpuSeen, wanted: frozenset[Condition], rest_watts: Mapping[
     if gpu.runs or gpu.held is None or does_nothing(gpu, rest_watts) is not True:
         return None
     if gpu.held or gpu.owners:
-        # Memory that is held, or a GPU that a job was given: whose it is must be known, else it is nobody's to end.
+        # Memory that is held, or a GPU that a job was given: it may be ended only if its owner is known.
         return Condition.HELD_IDLE if Condition.HELD_IDLE in wanted and gpu.owners else None
     return next((condition for condition in wanted if _STATES.get(condition) is gpu.state), None)
 

@@ -35,7 +35,7 @@ class DigitalOceanSettings(Protocol):
 
     @property
     def digitalocean_interval(self) -> float:
-        """Between two questions, in seconds."""
+        """Interval between requests, in seconds."""
         ...
 
 
@@ -81,7 +81,7 @@ class DigitalOcean:
             pages = list(self.api.pages(f"{self.url}/sizes", {"per_page": PAGE_SIZE}, _next_page))
             found = [row for page in pages for row in rows(page, "sizes", odd)]
         except FieldError as err:
-            raise PriceSourceError(f"digitalocean: sizes: not an answer of DigitalOcean's API: {err}") from None
+            raise PriceSourceError(f"digitalocean: sizes: not a response of DigitalOcean's API: {err}") from None
         problems += [f"digitalocean: {each}" for each in odd]
         return found
 
