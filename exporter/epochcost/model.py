@@ -55,6 +55,12 @@ class State(str, Enum):
     UNKNOWN = "unknown"
 
 
+UNSETTLED = "unsettled"
+"""What rules and dashboards show beside the states of a run: dollars whose price may still change."""
+NOT_WASTED = (State.USEFUL.value, State.UNATTRIBUTED.value, State.UNKNOWN.value, UNSETTLED)
+"""Not called waste: work without a reported run may be useful, and unobserved time is not known to be wasted."""
+
+
 class EventKind(str, Enum):
     """What a training process reports. ``GONE`` never comes over the wire: the reader makes it when a writer died."""
 
