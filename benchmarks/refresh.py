@@ -184,7 +184,7 @@ def _print_scrapes(name: str, taken: Sequence[float]) -> float:
 class _InterpreterWaits:
     """How long a thread that wants the interpreter waits for it, in CPU time of this process.
 
-    It sleeps; what other threads have computed beyond the sleep when it goes on kept it from going on. How long it
+    It sleeps; what other threads have computed beyond the sleep when it wakes up kept it from running. How long it
     waited for a core (the kernel counts that for each thread) is left out: other processes of a busy machine do that.
     """
 

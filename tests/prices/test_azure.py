@@ -233,7 +233,7 @@ def test_a_name_that_could_break_out_of_the_filter_is_not_asked_for(server: Json
 
 def test_an_answer_of_another_form_is_an_error(server: JsonServer) -> None:
     server.on("/prices", Answer({"Items": {}}))
-    said = r"azure: prices of eastus: not an answer of Azure's retail price API: Items: \{\} is not a list"
+    said = r"azure: prices of eastus: not a response of Azure's retail price API: Items: \{\} is not a list"
     with pytest.raises(PriceSourceError, match=said):
         source(server).fetch(wanted("azure", ("eastus", H100)), NOW)
 

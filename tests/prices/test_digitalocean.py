@@ -71,7 +71,7 @@ def test_vram_in_another_unit_is_not_known(server: JsonServer) -> None:
     [
         (size("gpu-bad", None, "nvidia_h100", 1, 80), "digitalocean: gpu-bad: price_hourly: None is not a number"),
         (size("gpu-bad", 0.0, "nvidia_h100", 1, 80), "digitalocean: gpu-bad: a price must be above 0"),
-        ({"gpu_info": {}}, "digitalocean: None: slug: None is not a text"),
+        ({"gpu_info": {}}, "digitalocean: None: slug: None is not text"),
     ],
 )
 def test_a_size_that_is_not_as_expected_is_named_and_leaves_the_others_alone(
@@ -105,7 +105,7 @@ def test_fewer_sizes_than_the_answer_promises_are_said(server: JsonServer) -> No
 
 @pytest.mark.parametrize("body", [{}, {"sizes": None}, {"sizes": [1]}])
 def test_an_answer_of_another_form_is_an_error(server: JsonServer, body: object) -> None:
-    with pytest.raises(PriceSourceError, match="digitalocean: sizes: not an answer of DigitalOcean's API: sizes: "):
+    with pytest.raises(PriceSourceError, match="digitalocean: sizes: not a response of DigitalOcean's API: sizes: "):
         fetch(server, Answer(body))
 
 

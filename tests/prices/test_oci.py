@@ -159,7 +159,7 @@ def test_a_price_per_gpu_of_a_shape_without_gpus_is_no_price(server: JsonServer,
 
 def test_an_answer_of_another_form_is_an_error(server: JsonServer) -> None:
     server.on("/shapes.json", Answer({"items": "none"}))
-    with pytest.raises(PriceSourceError, match=r"oci: not an answer of Oracle's .*: items: 'none' is not a list"):
+    with pytest.raises(PriceSourceError, match=r"oci: not a response of Oracle's .*: items: 'none' is not a list"):
         source(server).fetch(wanted("oci", ("", "BM.GPU.H100.8")), NOW)
 
 

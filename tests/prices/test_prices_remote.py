@@ -195,7 +195,7 @@ def test_an_answer_that_trickles_in_is_given_up(poller: Poller) -> None:
 
     poller.write = trickle
     try:
-        assert "no whole answer in time" in said(poller)
+        assert "no complete response in time" in said(poller)
     finally:
         stop.set()
 

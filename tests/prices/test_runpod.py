@@ -130,10 +130,10 @@ def test_what_a_type_holds_comes_from_the_same_answer(server: JsonServer) -> Non
         ({"errors": [{"message": "Something went wrong"}], "data": None}, "runpod: gpuTypes: Something went wrong"),
         ({"errors": ["odd"]}, "runpod: gpuTypes: odd"),
         ({"errors": {"message": "x"}, "data": {"gpuTypes": []}}, "runpod: gpuTypes: x"),
-        ({"data": None}, "runpod: gpuTypes: not an answer of RunPod's API: data: None is not an object"),
+        ({"data": None}, "runpod: gpuTypes: not a response of RunPod's API: data: None is not an object"),
         (
             {"data": {"gpuTypes": [None]}},
-            "runpod: gpuTypes: not an answer of RunPod's API: gpuTypes: None in it is not an object",
+            "runpod: gpuTypes: not a response of RunPod's API: gpuTypes: None in it is not an object",
         ),
     ],
 )

@@ -163,7 +163,7 @@ def test_a_model_that_fails_leaves_the_others_alone(server: JsonServer) -> None:
 @pytest.mark.parametrize("body", [{}, {"offers": {"id": 1}}, {"success": False, "error": "auth"}])
 def test_an_answer_of_another_form_is_an_error(server: JsonServer, body: object) -> None:
     server.on("/api/v0/bundles/", Answer(body))
-    said = r"vast: offers of H100 SXM: not an answer of vast\.ai's offers: offers: .* is not a list"
+    said = r"vast: offers of H100 SXM: not a response of vast\.ai's offers: offers: .* is not a list"
     with pytest.raises(PriceSourceError, match=said):
         market(server).fetch(wanted("vastai", ("US", "4x H100 SXM")), NOW)
 
@@ -315,8 +315,8 @@ def test_all_pages_of_rented_machines_are_read_from_version_1_of_the_api(server:
     ("second", "said"),
     [
         ({"instances": [machine(26, 0.5)], "next_token": "page 1"}, "invalid next-page link"),
-        ({"instances": None, "next_token": None}, "not an answer of vast.ai's list"),
-        ({"instances": [], "next_token": None, "total_instances": 30}, "1 of 30 instances came"),
+        ({"instances": None, "next_token": None}, "not a response of vast.ai's list"),
+        ({"instances": [], "next_token": None, "total_instances": 30}, "1 of 30 instances received"),
     ],
     ids=["a circle", "no list", "a part"],
 )

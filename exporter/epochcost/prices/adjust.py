@@ -75,11 +75,11 @@ class Adjustments:
     entries: tuple[Adjustment, ...] = field(default=())
 
     def __call__(self, price: Price) -> Price | None:
-        """What everybody pays where ``price`` is published; None where that would be nothing or less."""
+        """What everybody pays where ``price`` is published; None if that would be nothing or less."""
         return self.paid(price)
 
     def paid(self, price: Price, account: str = "") -> Price | None:
-        """What ``account`` pays where ``price`` is published; None where that would be nothing or less."""
+        """What ``account`` pays where ``price`` is published; None if that would be nothing or less."""
         used = [entry for entry in self.entries if entry.applies(price, account)]
         if not used:
             return price
@@ -98,7 +98,7 @@ class Adjustments:
         return replace(price, steps=tuple(steps))
 
     def parts(self, published: Price, ts: float, account: str = "") -> Mapping[str, float]:
-        """Of what the price at ``ts`` is made, by name; it sums to what is paid. Empty where nothing is adjusted."""
+        """Of what the price at ``ts`` is made, by name; it sums to what is paid. Empty if nothing is adjusted."""
         used = [entry for entry in _in_effect(self.entries, ts) if entry.applies(published, account)]
         if not used or not any(step.ts <= ts for step in published.steps):
             return {}

@@ -43,7 +43,7 @@ class DigitalOceanSettings(Protocol):
 
     @property
     def digitalocean_interval(self) -> float:
-        """Between two questions, in seconds."""
+        """Interval between requests, in seconds."""
         ...
 
 
@@ -97,7 +97,7 @@ class DigitalOcean:
             if promised is not None and promised > came:
                 notes.append(f"digitalocean: {came} of {promised:g} sizes came: the others have no price")
         except FieldError as err:
-            raise PriceSourceError(f"digitalocean: sizes: not an answer of DigitalOcean's API: {err}") from None
+            raise PriceSourceError(f"digitalocean: sizes: not a response of DigitalOcean's API: {err}") from None
         problems += [f"digitalocean: {each}" for each in odd]
         return found
 

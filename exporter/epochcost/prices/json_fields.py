@@ -32,7 +32,7 @@ def number(row: Mapping[str, Any], name: str) -> float:
 
 
 def optional_number(row: Mapping[str, Any], name: str) -> float | None:
-    """As `number`; None where the field is absent or null."""
+    """As `number`; None if the field is absent or null."""
     return None if row.get(name) is None else number(row, name)
 
 
@@ -44,7 +44,7 @@ def text(row: Mapping[str, Any], name: str) -> str:
     """
     value = row.get(name)
     if not isinstance(value, str) or not value:
-        raise FieldError(f"{name}: {_shown(value)} is not a text")
+        raise FieldError(f"{name}: {_shown(value)} is not text")
     return value
 
 
@@ -105,7 +105,7 @@ def unknown_prices(found: Iterable[Mapping[str, Any]], known: Collection[str]) -
 
 
 def unknown_values(found: Iterable[object], known: Collection[str]) -> tuple[str, ...]:
-    """Kinds of prices that are not ``known``; what is not a text is left to whoever reads it."""
+    """Kinds of prices that are not ``known``; what is not a string is left to the reader of the field."""
     return tuple(sorted({each[:80] for each in found if isinstance(each, str) and each and each not in known}))[
         :MOST_UNKNOWN
     ]

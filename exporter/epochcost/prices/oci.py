@@ -43,7 +43,7 @@ class OciSettings(Protocol):
 
     @property
     def oci_interval(self) -> float:
-        """Between two questions, in seconds."""
+        """Interval between requests, in seconds."""
         ...
 
 
@@ -60,7 +60,7 @@ class Oci:
     provider: str = PROVIDER
 
     def fetch(self, wanted: Wanted, now: float) -> Catalogue:
-        """Two questions, however many shapes are wanted; none where none is."""
+        """Two requests, however many shapes are wanted; none where none is."""
         names = {want.instance_type for want in wanted.items}
         if not names:
             return Catalogue()
@@ -107,14 +107,14 @@ class Oci:
             parts = {str(row.get("partNumber")): row for row in rows(self.api.get(self.url), "items", odd)}
         except FieldError as err:
             raise PriceSourceError(
-                f"oci: not an answer of Oracle's price list or of its list of shapes: {err}"
+                f"oci: not a response of Oracle's price list or of its list of shapes: {err}"
             ) from None
         problems += [f"oci: {each}" for each in odd]
         return listed, parts
 
 
 def shape_name(shape: Mapping[str, Any]) -> str:
-    """As the Compute API and the machine itself have it: the list of shapes appends what it stands in, ``(NVL72)``."""
+    """As the Compute API and the machine itself have it: the list of shapes appends what it is part of, ``(NVL72)``."""
     return _plain(str(shape.get("name") or ""))
 
 

@@ -64,7 +64,7 @@ class AwsBulkSettings(Protocol):
 
     @property
     def aws_on_demand_interval(self) -> float:
-        """Seconds between two questions."""
+        """Seconds between two requests."""
         ...
 
     @property
@@ -161,7 +161,7 @@ def _awaited(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Lines of a download, however it is cut into pieces; whoever gives the pieces says whether it is whole."""
+    """Lines of a download, however it is cut into pieces; the caller knows whether it is complete."""
     rest = b""
     count = 0
     for piece in pieces:
@@ -185,7 +185,7 @@ def linux_rows(
         region: code of the region.
         types: those that are wanted.
         unknown: takes kinds of prices that are not known here.
-        odd: takes what is wrong with lines that are no rows, which are left out.
+        odd: receives what is wrong with lines that are not rows; these are skipped.
 
     Raises:
         ValueError: for a list of another form.
@@ -213,7 +213,7 @@ def linux_rows(
 
 
 def _columns(lines: Iterator[bytes]) -> list[str]:
-    """The names of the columns: they stand after five lines about the list."""
+    """The names of the columns, which follow five lines about the list."""
     for _, line in zip(range(HEADER_WITHIN_LINES), lines, strict=False):
         cells: list[str] = next(csv.reader([line.decode("utf-8")], strict=True), [])
         if cells[:1] == ["SKU"]:
@@ -229,7 +229,7 @@ def _is_linux_on_demand(row: Row) -> bool:
 
 
 def _is_nothing(row: Row) -> bool:
-    """Whether it costs nothing or less; what is no number is no price, and no reason to take another row for it."""
+    """Whether it costs nothing or less. A value that is not a number is not a price, and no other row replaces it."""
     try:
         return float(row["PricePerUnit"]) <= 0
     except ValueError:

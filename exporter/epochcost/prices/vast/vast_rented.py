@@ -100,9 +100,9 @@ class VastRented:
             found = [row for page in pages for row in rows(page, "instances", odd)]
             promised = optional_number(pages[0], "total_instances")
         except FieldError as err:
-            raise PriceSourceError(f"vast_rented: not an answer of vast.ai's list of instances: {err}") from None
+            raise PriceSourceError(f"vast_rented: not a response of vast.ai's list of instances: {err}") from None
         if promised is not None and promised > came:  # a part would look like machines that were given back
-            raise PriceSourceError(f"vast_rented: {came} of {promised:g} instances came: none is priced from a part")
+            raise PriceSourceError(f"vast_rented: {came} of {promised:g} instances received: a part is not used")
         problems += [f"vast_rented: {each}" for each in odd]
         return found
 
