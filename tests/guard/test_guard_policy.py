@@ -67,7 +67,7 @@ def test_what_a_file_says_of_a_ready_policy_counts_more() -> None:
         (POLICY.replace("name: p", "name: 'a b'"), "policies[0].name: 'a b' is not valid"),
         (POLICY.replace("name: p", "use: nothing"), "policies[0].use: 'nothing' is not valid: allowed: forg"),
         (POLICY + "polices: 1\n", "line 6: polices: unknown field"),
-        (POLICY + "policies: 1\n", "line 6: policies: is there twice"),
+        (POLICY + "policies: 1\n", "line 6: policies: occurs twice"),
         (POLICY + "actions_per_hour: 0\n", "line 6: actions_per_hour: '0' is not valid"),
         (POLICY + "dry_run: maybe\n", "line 6: dry_run: 'maybe' is not valid: expected true or false"),
         (POLICY + "webhook: {timeout: 5s}\n", "line 6: webhook.url: is needed"),

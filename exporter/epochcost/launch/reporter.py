@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from epochcost.launch.moment import Moment
-from epochcost.launch.other_writers import LAUNCHER, OtherWriter
+from epochcost.launch.other_writers import EXEC, WRITER, OtherWriter
 from epochcost.launch.reading.progress_snapshot import ProgressSnapshot
 from epochcost.training.reported import ReportedValues
 from epochcost.training.run_metadata import RunMetadata
@@ -184,7 +184,7 @@ class Reporter:
         facts = "" if kind == "progress" and not opened else self._facts.fragment(locked=writer.locked)
         if self._phase != "startup":
             more += self._reported.fragment(all_of_them=kind != "progress" or opened)
-        line = f'{head}{more},"phase":"{self._phase}","{LAUNCHER}":"exec"{facts}}}\n'
+        line = f'{head}{more},"phase":"{self._phase}","{WRITER}":"{EXEC}"{facts}}}\n'
         self.lines += writer.put(line.encode())
 
 

@@ -165,12 +165,6 @@ def _as_slurm_counts(chosen: tuple[str, ...], environ: Mapping[str, str]) -> tup
     return held if set(chosen) <= set(held) else mapped
 
 
-def run_id(environ: Mapping[str, str], said: str, experiment: str) -> str:
-    """The id of a job's first run, safe in labels and file names: as ``said``, as the launcher says, or made up."""
-    name = run_name(environ, said)
-    return safe(name) if name else made_up_id(experiment)
-
-
 def run_name(environ: Mapping[str, str], said: str) -> str:
     """What the user calls the run, else the name that a job's first run gets; empty if unknown."""
     return given_name(environ, said) or job_run_id(environ)

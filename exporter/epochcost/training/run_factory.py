@@ -128,6 +128,7 @@ def _make(  # noqa: PLR0913 - the arguments of `make_run`, checked
         position=measure,
         loop_epochs=planned,
         next_name=name.next,
+        claim=name.claim,
     )
 
 

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from epochcost.training import notebook
@@ -65,6 +66,7 @@ class RunLife:
         position: Position,
         loop_epochs: Any = None,  # noqa: ANN401 - as the user gave it
         next_name: Callable[[], str] | None = None,
+        claim: Callable[[str], AbstractContextManager[str]] = nullcontext,
     ) -> None:
         self._facts = facts
         self._emitter = emitter
@@ -75,6 +77,7 @@ class RunLife:
         self._fresh, self._planned = copy.copy(position), facts.epochs
         self._loop_epochs = loop_epochs
         self._next_name = next_name
+        self._claim = claim
         self._lock = threading.RLock()  # reentrant: a signal handler may end the run in the middle of a call
         self._state = "new"
         self._phase = "startup"
@@ -114,7 +117,11 @@ class RunLife:
                 self._at, self._placed = copy.copy(self._fresh), False
                 self._facts = dataclasses.replace(self._facts, epochs=self._planned)
                 self.describe()
-        self.reopen()
+        claim = nullcontext if self._facts.named else self._claim
+        with claim(self._facts.run) as run:
+            if run != self._facts.run:
+                self._rename(run)
+            self.reopen()
 
     @guarded
     def reopen(self) -> None:

@@ -5,8 +5,11 @@ Several training runs of one job are several runs, each with the same id again w
 * in one process, the second and later ones count on: ``7``, ``7-2``, ``7-3``;
 * in processes one after the other, one that follows a training run that finished in this attempt of the job counts on
   too;
-* in processes side by side that are not ranks of one world, who finds the id in use adds a digest of what it was
-  started with.
+* in processes side by side that are not ranks of one world, whichever finds the id in use adds a digest of what it was
+  started with, and finds its own id by that digest again after a requeue.
+
+An id is chosen when a run is made and claimed when it starts, with the directory locked meanwhile: processes that are
+started in the same instant would otherwise all find the same id free.
 """
 
 from __future__ import annotations
@@ -16,9 +19,11 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
+from epochcost.training.directory_lock import locked_directory
 from epochcost.training.host import name_in_files
 from epochcost.training.job import Job, given_name, made_up_id, safe
 from epochcost.training.warning import warn_once
@@ -59,6 +64,7 @@ class RunName:
         self._base = base
         self._experiment = experiment
         self._directory = directory
+        self._chosen: tuple[str, int] | None = None
         self.given = bool(self._said)
         """Whether the user named the run; any other id gives way to the one in a checkpoint."""
 
@@ -79,12 +85,36 @@ class RunName:
         """The id of a training run that begins again after this one finished: the same only where the user gave it."""
         return self.first()
 
+    @contextmanager
+    def claim(self, run: str) -> Iterator[str]:
+        """The id under which to start now: ``run``, or the next one if another process took it since it was chosen.
+
+        The event file is to be made and locked within the context, so that the next process to ask finds it.
+        """
+        if self._chosen is None or not self._job.writes:
+            yield run
+            return
+        with locked_directory(self._directory):
+            last = self._last_words(run)
+            if last is None or self._over(last):
+                name, number = self._chosen
+                if _counted.get(name) == number:  # this process has not used it
+                    _counted[name] = number - 1
+                run = self._of_job(self._base)
+            yield run
+
     def _of_job(self, base: str) -> str:
         alone = (self._job.nodes or 1) == 1  # other machines cannot see what is in this one's directory
         known = self._job.local_rank is not None or (self._job.world or 1) == 1
         if not (alone and known) or self._environ.get("EPOCHCOST_URL", "").strip():
             return _count_on(base)
-        for name in (base, f"{base}-{self._digest()}", f"{base}-{self._digest()}-{os.getpid()}"):
+        own = f"{base}-{self._digest()}"
+        names = [base, own, f"{own}-{os.getpid()}"]
+        # In a requeued job whichever process comes first finds all ids free, and must not take its neighbor's.
+        last = self._last_words(safe(own)) if own not in _counted else None
+        if last and not self._over(last):
+            names.insert(0, own)
+        for name in names:
             found = self._unfinished(name)
             if found:
                 return found
@@ -97,11 +127,15 @@ class RunName:
             last = self._last_words(found)
             if last is None:
                 return ""
-            over = last.get("ev") == "end" and last.get("status") == "finished"
-            if not over or last.get("attempt") != self._job.attempt:
+            if not self._over(last):
                 _counted[name] = number
+                self._chosen = (name, number)
                 return found
         return ""
+
+    def _over(self, last: dict[str, object]) -> bool:
+        """Whether a run that left these words finished in this attempt of the job."""
+        return (last.get("ev"), last.get("status")) == ("end", "finished") and last.get("attempt") == self._job.attempt
 
     def _last_words(self, run: str) -> dict[str, object] | None:
         """What another process said last about ``run`` on this node; None if it may go on, empty for nothing."""
