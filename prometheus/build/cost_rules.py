@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from rule_text import Group, RuleFile, record
 
-WASTE = 'state!~"useful|unattributed|unknown|unsettled"'
-"""Busy for somebody who reported no run, nobody looked, not yet known what: none of it is called waste."""
+from epochcost.model import NOT_WASTED
+
+WASTE = f'state!~"{"|".join(NOT_WASTED)}"'
 TELL_OF_RUNS = "EpochcostRunStalled|EpochcostStartupLong|EpochcostLostWork"
 TELL_OF_WASTE = (
     "EpochcostIdleCost|EpochcostIdleShare|EpochcostGpuIdle|EpochcostGpuHeldIdle|EpochcostGpuUnreadable|"
