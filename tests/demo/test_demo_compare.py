@@ -26,7 +26,7 @@ EXPERIMENTS = {"llm-7b": 2, "char-lm": 2, "tabular": 1}
 """And how many setups each was trained on."""
 STEP = 30.0
 EPOCHS = 25
-"""The board's own choice of a training's length."""
+"""The board's own choice of a training run's length."""
 REPORTED_SECONDS = 900.0
 """How long a run that has ended is still exported."""
 

@@ -344,7 +344,7 @@ def test_every_figure_is_held_somewhere():
 
 
 def mostly(m: Machine, t: float, device: int | None = None) -> State | None:
-    """The state that most of the two minutes before ``t`` went to; None where two have nearly as much."""
+    """The state that most of the two minutes before ``t`` went to; None if two have nearly as much."""
     before, now = state_seconds(m, t - 120, device=device), state_seconds(m, t, device=device)
     by_share = sorted(((now[s] - before[s], s) for s in State), key=lambda pair: -pair[0])
     (most, state), (next_one, _) = by_share[:2]

@@ -1,4 +1,4 @@
-"""The whole path with real parts: a training, an agent, a poller with the real boto3, Prometheus, Alertmanager.
+"""The whole path with real parts: a training run, an agent, a poller with the real boto3, Prometheus, Alertmanager.
 
 The AWS price APIs and the NVIDIA driver are the tests' own local ones; everything else is what users run.
 """

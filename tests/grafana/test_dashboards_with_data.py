@@ -27,7 +27,7 @@ WITHOUT_PRICE = {
     "run/Reported metrics and cost/A", "run/Alerts about this run",
     "node/GPUs by owner", "fleet/Spend now/B", "finance/This month/B", "finance/Days/C",
 }  # fmt: skip
-"""Panels that need no price; every other one must be empty where nobody knows it: never zero."""
+"""Panels that need no price; every other one must be empty if unknown it: never zero."""
 
 
 NAMES = (

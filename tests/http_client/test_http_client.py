@@ -31,6 +31,7 @@ from epochcost.http_client import (
     open_stream,
     place_of,
 )
+from epochcost.http_client.dial import why
 
 SECRET = "tr0ub4dor"
 FINE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-A: one\r\n\r\nok"
@@ -268,8 +269,8 @@ def test_the_proxy_of_the_environment_is_asked_for_http_and_no_proxy_holds(
     ("answer", "says_so"),
     [
         (b"HTTP/1.1 407 Who are you\r\n\r\n", "refuses to connect: '407'"),
-        (b"x" * 9000, "does not answer as one"),
-        (b"", "as one"),
+        (b"x" * 9000, "the proxy did not respond with HTTP"),
+        (b"", "did not respond with HTTP"),
     ],
 )
 def test_a_proxy_that_refuses_a_tunnel_is_called_so(monkeypatch: pytest.MonkeyPatch, answer: bytes, says_so: str):
@@ -412,3 +413,10 @@ def fuzzed(server: Hostile) -> None:
 )
 def test_what_people_see_of_an_address_holds_no_secret(url: str, host: str, place: str):
     assert (host_of(url), place_of(url)) == (host, place)
+
+
+def test_a_name_without_an_address_is_said_in_words() -> None:
+    assert why(socket.gaierror(-3, "Temporary failure in name resolution")) == (
+        "its name has no address: Temporary failure in name resolution"
+    )
+    assert why(OSError(113, "No route to host")) == "OSError: No route to host"

@@ -101,7 +101,7 @@ def test_what_is_written_is_seen_at_once(tmp_path: Path):
             assert program.stdout.read(len(str(number))) == b"%d" % number  # no newline: nothing is held back
             took.append(time.perf_counter() - begun)
         program.communicate(timeout=20)
-    assert sorted(took)[5] < 0.05  # whoever waits for a tick takes longer each time; a busy machine does now and then
+    assert sorted(took)[5] < 0.05  # a reader that waits for a tick takes longer each time; a busy machine, now and then
 
 
 def test_a_reader_that_goes_away_ends_the_program_as_it_would(tmp_path: Path):
@@ -202,7 +202,7 @@ def test_a_command_that_cannot_start_is_said_as_a_shell_says_it(tmp_path: Path, 
     (("--epochs", "nan", "--", "true"), b"--epochs"),
     (("--pattern", "(", "--", "true"), b"pattern '('"),
     (("--pattern", "epoch", "--", "true"), b"needs a group named"),
-    (("--pattern", "(?P<loss>x)", "--", "true"), b"no group may be called loss"),
+    (("--pattern", "(?P<loss>x)", "--", "true"), b"unknown group loss"),
     (("--bar", "what", "--", "true"), b"--bar"),
     (("--epoch", "3", "--", "true"), b"--epoch"),
     ((), b"no command"),

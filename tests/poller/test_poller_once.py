@@ -21,6 +21,7 @@ from epochcost.model import InstanceFacts
 from epochcost.poller.once import COLUMNS, Filter, Look, age, run_once
 from epochcost.poller.poller_settings import PollerSettings
 from epochcost.poller.remedies import with_remedy
+from epochcost.prices.listed import Listed
 from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Source, Want, Wanted
 
 NOW = 1_795_000_000.0
@@ -146,6 +147,13 @@ def test_the_table_fits_into_the_terminal(width: int) -> None:
     assert all(name in lines[0] for name in ("$/GPU-h", "type", "age"))
 
 
+def test_in_a_narrow_terminal_no_two_machines_look_the_same() -> None:
+    look = run_once(PollerSettings(), [Listed()], lambda: NOW, Filter(), "table", width=80)
+    rows = [line for line in look.text.splitlines() if line[:2].strip().isdecimal()]
+    assert len(set(rows)) == len(rows) > 50
+    assert any("St…" in row and "_T4_v3" in row for row in rows)
+
+
 def test_sources_are_asked_at_the_same_time() -> None:
     def slow(wanted: Wanted, now: float) -> Catalogue:
         time.sleep(0.3)
@@ -209,7 +217,7 @@ def test_without_anything_configured_a_line_for_each_source_says_what_to_set() -
         "azure", "lambda", "runpod", "vast", "oci", "owned",
     }  # fmt: skip
     assert [line for line in said if "--" not in line] == []
-    assert any(line.startswith("note: nobody was asked") for line in said)
+    assert any(line.startswith("note: no source of current prices") for line in said)
 
 
 ALL_ASKED = (
@@ -328,5 +336,5 @@ def test_a_source_that_breaks_in_an_unforeseen_way_takes_no_other_along() -> Non
 
     look = once("json", Filter(), ToldSource(breaks, name="odd"), told())
     assert len(json.loads(look.text)) == 4
-    assert look.said == ("failed: odd: its answer cannot be understood: ZeroDivisionError",)
+    assert look.said == ("failed: odd: its response cannot be understood: ZeroDivisionError",)
     assert not look.complete

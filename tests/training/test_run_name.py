@@ -1,4 +1,4 @@
-"""Which training of its job a run is: the same answer after a requeue, another one for another training."""
+"""Which training of its job a run is: the same answer after a requeue, another one for another training run."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_process_after_one_that_failed_goes_on_as_the_same_run(tmp_path: Path)
 
 @pytest.fixture
 def beside(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A training of the job that goes on all the while."""
+    """A training run of the job that goes on all the while."""
     program = begin(STAYS, tmp_path, **SLURM)
     assert program.stdout is not None
     assert program.stdout.readline() == "77\n"
@@ -255,7 +255,7 @@ def test_a_checkpoint_brings_its_runs_id_into_another_job(tmp_path: Path):
 
 def test_a_run_over_machines_that_nobody_names_says_so(tmp_path: Path):
     two = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "1"}
-    assert "nobody names this run over its machines" in train(ONE, tmp_path, **two).err  # type: ignore[arg-type]
+    assert "this run has no name that its machines share" in train(ONE, tmp_path, **two).err  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[]\n", b"{" * 5000, b'{"ev":"end","status":"finished"'])

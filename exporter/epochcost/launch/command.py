@@ -24,7 +24,8 @@ from epochcost.launch.reading.lines import Lines
 from epochcost.launch.reading.named_metrics import named_metrics
 from epochcost.launch.reading.patterns import OwnPatterns
 from epochcost.launch.reading.progress import Form
-from epochcost.launch.reading.progress_tracker import ProgressSnapshot, ProgressTracker
+from epochcost.launch.reading.progress_snapshot import ProgressSnapshot
+from epochcost.launch.reading.progress_tracker import ProgressTracker
 from epochcost.launch.relay import Relay, Stream
 from epochcost.launch.reporter import Reporter
 from epochcost.launch.stop_signals import StopSignals
@@ -207,7 +208,7 @@ class Launch:
         self._report(self._tracker.finish(Moment.now()))
 
     def _speechless(self) -> bool:
-        """Whether somebody looks on who would like to know that nothing was understood."""
+        """Whether a person is watching who should know that nothing was recognised."""
         reporter = self._reporter
         known = reporter.epochs or reporter.last.epoch is not None or reporter.last.step is not None
         known = known or not any(lines.seen for lines in self._lines)
@@ -274,7 +275,7 @@ def _not_started(err: StartError) -> int:
 
 
 def _leave_behind(relay: Relay) -> None:
-    """Somebody whom the command has left behind still holds its output: a copy of us goes on passing it on."""
+    """A process that the command left behind still holds its output: a copy of this process keeps forwarding it."""
     if os.fork() == 0:
         try:
             os.setsid()

@@ -1,9 +1,10 @@
 """A run's id: as the user says, else which training of its job it is, else made up.
 
-Several trainings of one job are several runs, each with the same id again when the launcher requeues the job:
+Several training runs of one job are several runs, each with the same id again when the launcher requeues the job:
 
 * in one process, the second and later ones count on: ``7``, ``7-2``, ``7-3``;
-* in processes one after the other, one that follows a training that finished in this attempt of the job counts on too;
+* in processes one after the other, one that follows a training run that finished in this attempt of the job counts on
+  too;
 * in processes side by side that are not ranks of one world, whichever finds the id in use adds a digest of what it was
   started with, and finds its own id by that digest again after a requeue.
 
@@ -40,11 +41,11 @@ _READ = os.O_RDONLY
 for _flag in ("O_CLOEXEC", "O_NONBLOCK", "O_NOFOLLOW"):  # not on every system
     _READ |= getattr(os, _flag, 0)
 _counted: dict[str, int] = {}
-"""How many trainings this process has had under a name."""
+"""How many training runs this process has had under a name."""
 
 
 class RunName:
-    """The ids of one `Run`: its first, and those of the trainings that begin anew after one that finished."""
+    """The ids of one `Run`: its first, and those of the training runs that begin anew after one that finished."""
 
     def __init__(  # noqa: PLR0913 - what an id is made of
         self,
@@ -56,7 +57,7 @@ class RunName:
         *,
         base: str,
     ) -> None:
-        """``base``: the id of the first run of this job, or of its step; empty where there is none."""
+        """``base``: the id of the first run of this job, or of its step; empty if there is none."""
         self._environ = environ
         self._job = within
         self._said = given_name(environ, said)
@@ -73,12 +74,15 @@ class RunName:
             return safe(self._said)
         if not self._base:
             if (self._job.nodes or 1) > 1:
-                warn_once("run name", "nobody names this run over its machines (id= or EPOCHCOST_RUN): one run on each")
+                warn_once(
+                    "run name",
+                    "this run has no name that its machines share (set id= or EPOCHCOST_RUN): each reports its own run",
+                )
             return made_up_id(self._experiment)
         return self._of_job(self._base)
 
     def next(self) -> str:
-        """The id of a training that begins anew after this one finished: the same only where the user gave it."""
+        """The id of a training run that begins again after this one finished: the same only where the user gave it."""
         return self.first()
 
     @contextmanager
@@ -117,7 +121,7 @@ class RunName:
         return _count_on(base)
 
     def _unfinished(self, name: str) -> str:
-        """The first id by ``name`` that is not over; empty where another process has it now."""
+        """The first id by ``name`` that is not over; empty if another process has it now."""
         for number in range(_counted.get(name, 0) + 1, MOST_IDS):
             found = safe(name if number == 1 else f"{name}-{number}")
             last = self._last_words(found)
@@ -134,7 +138,7 @@ class RunName:
         return (last.get("ev"), last.get("status")) == ("end", "finished") and last.get("attempt") == self._job.attempt
 
     def _last_words(self, run: str) -> dict[str, object] | None:
-        """What another process said last about ``run`` on this node; None where it may go on, empty for nothing."""
+        """What another process said last about ``run`` on this node; None if it may go on, empty for nothing."""
         start, own = f"{run[:100]}-{name_in_files()}-", f"{run[:100]}-{name_in_files()}-{os.getpid()}-"
         try:
             with os.scandir(self._directory()) as entries:
@@ -199,6 +203,6 @@ def _last_line(path: str) -> dict[str, object]:
             file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
             lines = file.read(TAIL_BYTES).splitlines()
         last = json.loads(lines[-1]) if lines else {}
-    except (OSError, ValueError, RecursionError):  # torn by a full disk, or somebody else's
+    except (OSError, ValueError, RecursionError):  # torn by a full disk, or another user's
         return {}
     return last if isinstance(last, dict) else {}
