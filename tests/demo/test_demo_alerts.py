@@ -171,8 +171,8 @@ TABLE = [
 ELSEWHERE = {
     "EpochcostAgentVersion", "EpochcostGpuIdle", "EpochcostGuardBlind", "EpochcostGuardGaveUp",
     "EpochcostGuardStopsSoon", "EpochcostIdleShare", "EpochcostLabelTaken", "EpochcostMachineNameShared",
-    "EpochcostNothingScraped", "EpochcostPriceBehind", "EpochcostRunPartMissing", "EpochcostSessionEnding", "EpochcostSpendUnusual",
-    "EpochcostTwoLeaders",
+    "EpochcostNothingScraped", "EpochcostPriceBehind", "EpochcostRunPartMissing", "EpochcostSessionEnding",
+    "EpochcostSpendUnusual", "EpochcostTwoLeaders",
 }  # fmt: skip
 """Alerts of faults that this world does not have; the tests beside the rules hold them."""
 
