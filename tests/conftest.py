@@ -49,3 +49,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The long groups first."""
     order = {name: rank for rank, name in enumerate(FIRST)}
     items.sort(key=lambda item: order.get(item.path.relative_to(TESTS).parts[0], len(order)))
+
+
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs that the test starts are not measured: coverage's modules and files would change what is tested."""
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
