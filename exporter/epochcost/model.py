@@ -55,6 +55,12 @@ class State(str, Enum):
     UNKNOWN = "unknown"
 
 
+UNSETTLED = "unsettled"
+"""What rules and dashboards show beside the states of a run: dollars whose price may still change."""
+NOT_WASTED = (State.USEFUL.value, State.UNATTRIBUTED.value, State.UNKNOWN.value, UNSETTLED)
+"""Not called waste: work without a reported run may be useful, and unobserved time is not known to be wasted."""
+
+
 class EventKind(str, Enum):
     """What a training process reports. ``GONE`` never comes over the wire: the reader makes it when a writer died."""
 
@@ -396,6 +402,7 @@ class TrainingEvent:
         user: who began the run, as the system counts users; None if that is not known.
         stopped: the policy of the guard by which it ended.
         metrics: numbers that the program reports, by name; None takes one back.
+        from_output: whether ``epochcost exec`` made the event from a program's output: its progress is a guess.
     """
 
     kind: EventKind
@@ -434,3 +441,4 @@ class TrainingEvent:
     user: int | None = None
     stopped: str | None = None
     metrics: tuple[tuple[str, float | None], ...] | None = None
+    from_output: bool = False

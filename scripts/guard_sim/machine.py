@@ -297,7 +297,7 @@ class Simulated:
         if attempt is None or t > self.ended.get((run, attempt.start), t):
             return None
         if event.kind is EventKind.START:
-            return replace(event, launcher="exec") if self._is("silent", run) else event
+            return replace(event, from_output=True) if self._is("silent", run) else event
         if event.kind not in (EventKind.PROGRESS, EventKind.EPOCH_END):
             return event
         if "full" in wrong and self.life.seed % 2:

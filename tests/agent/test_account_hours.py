@@ -61,6 +61,13 @@ def test_hours_that_cannot_be_are_refused(server: JsonServer, value: str) -> Non
         asked(server, value).fetch("trial", PERIOD[0])
 
 
+def test_an_answer_of_more_than_a_figure_is_not_read(server: JsonServer) -> None:
+    source = asked(server, "5400")
+    server.on("/api/v1/query", vector(*["1"] * 10_000))
+    with pytest.raises(StoreError, match="longer than 65536 bytes"):
+        source.fetch("trial", PERIOD[0])
+
+
 def test_at_the_very_beginning_of_a_period_nobody_has_to_be_asked(server: JsonServer) -> None:
     assert asked(server, "5").fetch("trial", PERIOD[0] + 7204.0) == 0.0
     assert server.questions == []

@@ -129,6 +129,16 @@ def test_rows_of_another_unit_or_of_no_price_are_no_price(aws: AwsPriceServer, o
     assert dollars(on_demand.fetch(wanted("p2.xlarge"), NOW)) == {("us-east-1", "", "p2.xlarge"): 0.9}
 
 
+def test_of_a_row_in_two_currencies_the_dollars_count(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
+    row = product("g5.xlarge", "us-east-1", 1.006)
+    (term,) = row["terms"]["OnDemand"].values()
+    (dimension,) = term["priceDimensions"].values()
+    dimension["pricePerUnit"] = {"CNY": "7.2", "USD": "1.006"}
+    aws.products = [row]
+    found = on_demand.fetch(Wanted(frozenset({Want("aws", "us-east-1", "g5.xlarge")})), NOW)
+    assert [price.usd_per_hour for price in found.prices] == [1.006]
+
+
 def test_two_rows_are_an_error_for_that_type_alone(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
     aws.products = [
         product("g5.xlarge", "us-east-1", 1.006),

@@ -23,6 +23,8 @@ MAX_AGE_SECONDS = 300.0
 MARGIN_SECONDS = 5
 """So much of the period's beginning is left out: a sample from just before it is of the period before."""
 MOST_SECONDS = 1e9
+MAX_BYTES = 64 * 1024
+"""Of an answer, which is one figure."""
 USED = "epochcost_node_free_used_seconds"
 
 
@@ -54,9 +56,9 @@ class StoredHours:
         if seconds <= 0:
             return 0.0
         fits = f"limit={quoted(limit)},account={quoted(self.account)},epochcost_machine!={quoted(self.machine())}"
-        found = connect(self.settings).at(
-            f"sum(max by (epochcost_machine) (max_over_time({USED}{{{fits}}}[{seconds}s])))"
-        )
+        store = connect(self.settings)
+        store.max_bytes = MAX_BYTES
+        found = store.at(f"sum(max by (epochcost_machine) (max_over_time({USED}{{{fits}}}[{seconds}s])))")
         used = math.fsum(sample.value for sample in found)
         if not 0 <= used <= MOST_SECONDS:  # NaN fails too
             raise StoreError(f"{used:g} s of {limit} used by other machines is impossible")

@@ -15,7 +15,6 @@ from epochcost.guard.observation import GpuSeen, Observation, Person, RunSeen
 from epochcost.model import GpuOwner, GpuSample, RunId, is_number
 
 UNREADABLE, REFUSED = "unreadable", "refused"
-EXEC = "exec"
 OTHERS = "others"
 USUAL_SECONDS = 60.0
 """A training run that makes progress sends an event at least this often, as far as is known."""
@@ -110,6 +109,8 @@ class Observer:
             runs=tuple(self._run(run, snapshot, facts) for run in snapshot.runs),
             busy_cores=self._load.busy_cores,
             io_bytes_per_second=self._load.io_bytes_per_second,
+            busy_cores_lately=self._load.busy_cores_lately,
+            io_bytes_per_second_lately=self._load.io_bytes_per_second_lately,
             cpu_ratio=node.host.cpu_utilization_ratio if node.host is not None else None,
             interactive=facts.interactive,
             session_end_ts=min((ts for _, ts in node.terms.session_ends), default=None),
@@ -200,7 +201,7 @@ class Observer:
             usd_per_hour=None if price is None else view.share * price,
             void=facts.suspended.get(view.run, ""),
             followed=self._heard(view.last_event_ts) and view.run in facts.followed,
-            guessed=view.launcher == EXEC,
+            guessed=view.from_output,
             pids=facts.followed.get(view.run, ()),
             jobs=tuple(sorted({o.owner for o in facts.said if o.kind == "slurm" and o.uuid in uuids})),
         )

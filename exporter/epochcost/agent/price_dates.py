@@ -16,6 +16,8 @@ from epochcost.model import ClockReading, PriceStep, is_number
 EXACT_SECONDS = 0.5
 ROUGH_SECONDS = 2.0
 """Two clocks whose difference is less are one: a response takes time, and HTTP's own date has whole seconds."""
+MOST_BACK_SECONDS = 86400.0
+"""By so much a poller's clock may be set back with what it has dated before still dated as it was."""
 MAX_STRETCHES = 64
 
 
@@ -51,6 +53,8 @@ class PriceDates:
         shift = t - wall + ahead
         if abs(shift) < EXACT_SECONDS:
             shift = 0.0
+        # A clock that was far ahead, and is no more: what it dated would hold back all dates until then.
+        self._stretches = [each for each in self._stretches if each.until - their_ts <= MOST_BACK_SECONDS]
         last = self._stretches[-1] if self._stretches else None
         if (
             last is not None

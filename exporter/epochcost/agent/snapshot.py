@@ -320,6 +320,8 @@ class RunView:
     """None without any price."""
     launcher: str = ""
     launcher_job: str = ""
+    from_output: bool = False
+    """Its progress is read from a program's output, or was: see `TrainingEvent.from_output`."""
     team: str = ""
     """Who pays for it, as its environment says."""
     slurm_account: str = ""

@@ -190,6 +190,7 @@ def _view(  # noqa: PLR0913, PLR0917 - all that a view is made of
         slurm_job_id=facts.slurm_job_id,
         launcher=facts.launcher,
         launcher_job=facts.job,
+        from_output=facts.from_output,
         stopped="" if account.is_open else facts.stopped,
         attempt=epochs.attempts if facts.attempt is None else facts.attempt,
         reported=_reported(account),

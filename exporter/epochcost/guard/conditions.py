@@ -19,6 +19,9 @@ BUSY_CPU_RATIO = 0.25
 BYTES_OF_MB = 1e6
 BUSY_CORES = 0.9
 """One process that computes for minutes keeps a whole one busy."""
+JUST_BEGUN = 0.75
+"""Of what counts as busy over minutes: so much in the last half minute may be its beginning. Half of one core, say, is
+what the daemons of a machine with two hundred use all the time."""
 ABOVE_REST = 2.0
 """A GPU that draws so many times what it was seen to draw at rest works, whatever its utilisation says."""
 _STATES = {Condition.VACANT: State.VACANT, Condition.FINISHED: State.FINISHED}
@@ -76,6 +79,23 @@ def _host_busy(unless: Except, seen: Observation) -> str:
         return f"{seen.busy_cores:.1f} of its CPUs are busy"
     if unless.busy_io_mbps is not None and (seen.io_bytes_per_second or 0.0) >= BYTES_OF_MB * unless.busy_io_mbps:
         return "its disks or its network are busy"
+    return ""
+
+
+def just_begun(policy: Policy, finding: Finding, seen: Observation) -> str:
+    """What the machine's CPUs, disks or network do since less time than means over minutes show; empty for nothing.
+
+    It is no reason to begin the wait anew, which a task of seconds would then do again and again, but nothing is ended
+    in the midst of it.
+    """
+    guessed = any(run.guessed for run in seen.open_runs if run.run == finding.subject)
+    silent = guessed and finding.condition is Condition.STALLED
+    cores = policy.unless.busy_cores or (BUSY_CORES if silent else None)
+    if cores is not None and (seen.busy_cores_lately or 0.0) >= JUST_BEGUN * cores:
+        return f"{seen.busy_cores_lately:.1f} of the machine's CPUs have just become busy"
+    mbps = policy.unless.busy_io_mbps
+    if mbps is not None and (seen.io_bytes_per_second_lately or 0.0) >= JUST_BEGUN * BYTES_OF_MB * mbps:
+        return "the machine's disks or network have just become busy"
     return ""
 
 

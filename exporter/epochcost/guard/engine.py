@@ -9,7 +9,16 @@ from typing import Any
 
 from epochcost.guard.account import Account, Result
 from epochcost.guard.climb_views import AT_CHECKPOINT, AT_ONCE, sentence, stop_requests, waiting
-from epochcost.guard.conditions import MACHINE, Finding, found, left_alone, nobody_else, saving, within_hours
+from epochcost.guard.conditions import (
+    MACHINE,
+    Finding,
+    found,
+    just_begun,
+    left_alone,
+    nobody_else,
+    saving,
+    within_hours,
+)
 from epochcost.guard.decisions import Decisions, GuardView, Notice, Order, Outcome
 from epochcost.guard.evidence import SECONDS_PER_HOUR, Continuity, Evidence, RestWatts
 from epochcost.guard.keeps import KeepBook, people_with
@@ -208,6 +217,8 @@ class Guard:
         run = saving(climb.finding, seen)
         if run:
             return None  # a checkpoint is under way: it will be over soon, or the run stalls
+        if just_begun(climb.policy, climb.finding, seen):
+            return None  # it will be over soon, or puts the policy off
         if step.command is None:
             climb.asked = dict.fromkeys(climb.finding.runs, True)
             self._acted.append(seen.t)

@@ -94,6 +94,7 @@ class Observation:
         cpu_ratio: utilisation of its CPUs; None if that is not known.
         busy_cores: how many of them were busy, as a mean over minutes; None if that is not known.
         io_bytes_per_second: of disks and network, in the same span.
+        busy_cores_lately, io_bytes_per_second_lately: the same two as means over half a minute.
         interactive: who typed on a terminal, and how many seconds ago; None if that cannot be seen.
         session_end_ts: when its provider ends it.
         credit_usd: what is left of the account; None if unknown.
@@ -115,6 +116,8 @@ class Observation:
     cpu_ratio: float | None = None
     busy_cores: float | None = None
     io_bytes_per_second: float | None = None
+    busy_cores_lately: float | None = None
+    io_bytes_per_second_lately: float | None = None
     interactive: tuple[tuple[Person, float], ...] | None = None
     session_end_ts: float | None = None
     credit_usd: float | None = None

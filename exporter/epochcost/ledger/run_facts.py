@@ -28,6 +28,8 @@ class Facts:
     budget_usd: float | None = None
     stopped: str = ""
     """The policy of the guard by which its newest attempt ended."""
+    from_output: bool = False
+    """`epochcost exec` reports it, or did: see `TrainingEvent.from_output`."""
 
     def take(self, event: TrainingEvent) -> None:
         """Keep the values in ``event``."""
@@ -41,6 +43,7 @@ class Facts:
             self.stopped = event.stopped
         if event.launcher is not None and (event.job is not None or not self.launcher):
             self.launcher = event.launcher  # the one that names the job knows better
+        self.from_output = self.from_output or event.from_output
         if event.memory_peak_bytes is not None:
             self.memory_peak_bytes = max(self.memory_peak_bytes or 0, event.memory_peak_bytes)
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from epochcost.poller.demand import RequestedTypes
 from epochcost.poller.snapshot import SourceHealth
 from epochcost.prices.clean_catalogue import clean
+from epochcost.prices.one_at_a_time import computing
 from epochcost.prices.plausibility import CheckResult
 from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Source, Want, Wanted, summary
 from epochcost.prices.store import PriceStore
@@ -110,13 +111,14 @@ class SourcePoller:
         began = time.monotonic()
         health = self._health
         try:
-            catalogue = clean(self.source.name, self.source.fetch(wanted, now))
-            if self._stopped:
-                return True
-            verdict = self._store.put(self.source.name, catalogue, now, partial=partial, forgotten=forgotten)
-            health = self._held_back(self._answered(catalogue, verdict, now, partial=partial), verdict)
-            health = self._looked_through(health, catalogue, wanted)
-            self._changed()
+            with computing():
+                catalogue = clean(self.source.name, self.source.fetch(wanted, now))
+                if self._stopped:
+                    return True
+                verdict = self._store.put(self.source.name, catalogue, now, partial=partial, forgotten=forgotten)
+                health = self._held_back(self._answered(catalogue, verdict, now, partial=partial), verdict)
+                health = self._looked_through(health, catalogue, wanted)
+                self._changed()
         except NotConfiguredError as err:
             health = self._unconfigured(str(err))
         except PriceSourceError as err:

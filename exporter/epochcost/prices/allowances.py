@@ -97,6 +97,8 @@ def _credit(entry: object, where: str) -> Credit:
     if math.isnan(as_of):
         raise ValueError(f"{where}: as-of: must be given: the day on which the balance was read, 2026-11-21")
     until = moment_ts(values, "until", where, math.inf)
+    if until <= as_of:
+        raise ValueError(f"{where}: until: {values['until']!r} is not after as-of")
     return Credit(
         _name(values, where), str(values.get("provider", "")), positive(values, "balance-usd", where), as_of, until
     )

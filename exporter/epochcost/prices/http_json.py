@@ -27,6 +27,7 @@ from epochcost.http_client import (
     place_of,
 )
 from epochcost.prices.json_pieces import loads
+from epochcost.prices.one_at_a_time import waiting
 from epochcost.prices.price_source import PriceSourceError
 from epochcost.shown_text import one_line
 
@@ -147,7 +148,8 @@ class JsonApi:
                 wait = max(wait, err.wait_seconds)
                 if not err.passing or attempt == self.attempts or time.monotonic() + wait > deadline:
                     raise self._final(err, attempt, key) from None
-                self.sleep(wait)
+                with waiting():
+                    self.sleep(wait)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _attempt(self, url: str, body: bytes | None, key: str, deadline: float) -> dict[str, Any]:
@@ -156,10 +158,12 @@ class JsonApi:
         request = Request(url, method, _headers(key, body), body, same_host_redirects=MOST_REDIRECTS)
         until = min(deadline, time.monotonic() + self.attempt_seconds)
         try:
-            with open_stream(request, Bounds(until, self.max_bytes)) as stream:
+            with waiting(), open_stream(request, Bounds(until, self.max_bytes)) as stream:
                 if stream.status != OK:
                     raise self._refused(question, stream)
-                return _parse(stream.body())
+                raw = stream.body()
+            # What an answer says of itself may end in a log: whoever repeats the key in it repeats it to nobody.
+            return _parse(raw.replace(key.encode(), b"(secret)") if len(key) >= FEWEST_SECRET else raw)
         except ConnectError as err:
             raise HttpError(f"{question}: request failed, the host cannot be reached: {err}") from None
         except InvalidRequestError as err:

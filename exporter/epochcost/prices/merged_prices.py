@@ -81,8 +81,10 @@ class MergedPrices:
         spot = key.purchase_option is PurchaseOption.SPOT
         region = key.region if spot else priced_region(key)
         places = [(key.region, key.zone), (region, key.zone)] if key.zone else []
+        here = (key.provider, key.region, key.zone)  # whoever writes a list may know a zone by its id alone
+        ids = [(key.region, id_) for (*place, id_), name in self.zones.items() if name and (*place, name) == here]
         for reservation in dict.fromkeys((key.reservation, "")):
-            for place_region, zone in dict.fromkeys([*places, (region, ""), ("", "")]):
+            for place_region, zone in dict.fromkeys([*places, *ids, (region, ""), ("", "")]):
                 place = replace(key, region=place_region, zone=zone, reservation=reservation)
                 if (price := self.prices.get(place)) is not None:
                     return price

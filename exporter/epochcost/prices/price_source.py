@@ -142,3 +142,18 @@ def summary(sentences: Iterable[str], most: int = 3) -> str:
     all_of_them = list(dict.fromkeys(sentences))
     more = f"; and {len(all_of_them) - most} more" if len(all_of_them) > most else ""
     return "; ".join(all_of_them[:most]) + more
+
+
+def without_contradictions(source: str, prices: Iterable[Price], problems: list[str]) -> tuple[Price, ...]:
+    """One price a key: none where an answer gives one thing two prices, which ``problems`` take."""
+    found: dict[PriceKey, Price] = {}
+    different: dict[PriceKey, set[float]] = {}
+    for price in prices:
+        different.setdefault(price.key, set()).add(price.usd_per_hour)
+        found.setdefault(price.key, price)
+    for key, figures in different.items():
+        if len(figures) > 1:
+            said = ", ".join(f"${usd:g}" for usd in sorted(figures))
+            problems.append(f"{source}: {key.instance_type}: {len(figures)} prices in one answer ({said}): none taken")
+            del found[key]
+    return tuple(found.values())

@@ -29,7 +29,7 @@ from epochcost.prices.followed_poller import FollowedPoller
 from epochcost.prices.price_source import PriceSourceError
 from epochcost.prices.quote import NodePrice
 from epochcost.prices.remote_terms import parse_terms
-from epochcost.shown_text import one_line
+from epochcost.shown_text import is_name, one_line
 
 __all__ = ["NodePrice", "PriceSourceError", "RemotePrice"]
 
@@ -189,6 +189,8 @@ def _parse(raw: Mapping[str, Any], node: Node, option: PurchaseOption) -> NodePr
 def _text(raw: Mapping[str, Any], name: str) -> str:
     if not isinstance(raw[name], str):
         raise TypeError(f"{name} must be text, not {raw[name]!r}")
+    if not is_name(raw[name]):  # it becomes a label, and a word in the log
+        raise ValueError(f"{name} must be printable and short, not {raw[name][:80]!r}")
     return str(raw[name])
 
 

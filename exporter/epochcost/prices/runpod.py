@@ -21,8 +21,13 @@ from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wan
 NAME = "runpod"
 PROVIDER = "runpod"
 REGIONS = ("secure", "community")
-NEEDED = ("id", "displayName", "memoryInGb", "secureCloud", "communityCloud", "securePrice", "communityPrice")
+NEEDED = ("id", "displayName")
 WELCOME = (
+    "memoryInGb",
+    "secureCloud",
+    "communityCloud",
+    "securePrice",
+    "communityPrice",
     "maxGpuCount",
     "maxGpuCountSecureCloud",
     "maxGpuCountCommunityCloud",
@@ -30,6 +35,7 @@ WELCOME = (
     "communitySpotPrice",
 )
 """Fields that are done without where the schema has them no more: the end of spot pods is announced."""
+PRICES = ("securePrice", "communityPrice", "secureSpotPrice", "communitySpotPrice")
 BALANCE = "query Balance { myself { clientBalance currentSpendPerHr } }"
 _GONE = re.compile(r"Cannot query field [\"']+(\w+)[\"']+")
 _TYPE = re.compile(r"([1-9]\d{0,2})x (\S.*)")
@@ -144,7 +150,8 @@ class RunPod:
         models: dict[str, list[Mapping[str, Any]]] = {}
         for row in found:
             if not re.search(r"\bMIG\b", f"{row.get('id')} {row.get('displayName')}"):
-                models.setdefault(str(row.get("displayName")), []).append(row)
+                of_name = models.setdefault(str(row.get("displayName")), [])
+                of_name += [] if row in of_name else [row]
         return models, gone
 
     def _answer(self) -> tuple[Mapping[str, Any], tuple[str, ...]]:
@@ -166,6 +173,8 @@ class RunPod:
                 return answer, tuple(gone)
             gone += missing
             welcome = [name for name in welcome if name not in missing]
+            if not set(PRICES) & set(welcome):
+                raise PriceSourceError("runpod: gpuTypes: its API has no field of a price any more")
 
 
 def _misspelt(want: Want) -> str:
@@ -179,7 +188,7 @@ def _unsold(count: int, found: list[Mapping[str, Any]], region: str) -> str:
     """Why so many GPUs of a model have no price there, whatever the response says; empty if they may have one.
 
     Raises:
-        FieldError: where the response does not say how many are rented together.
+        FieldError: if the number that are rented together is not a number.
     """
     if len(found) > 1:
         names = " and ".join(sorted(str(row.get("id")) for row in found))
@@ -187,8 +196,9 @@ def _unsold(count: int, found: list[Mapping[str, Any]], region: str) -> str:
     for row in found:
         if region in REGIONS and row.get(f"{region}Cloud") is False:
             return f"the {region} cloud does not offer it"
-        if count > _most_gpus(row, region):
-            return f"at most {_most_gpus(row, region):g} GPUs are rented together"
+        most = _most_gpus(row, region)
+        if most is not None and count > most:
+            return f"at most {most:g} GPUs are rented together"
     return ""
 
 
@@ -209,14 +219,14 @@ def _without_failed(data: Mapping[str, Any]) -> dict[str, Any]:
     return {**data, "gpuTypes": [each for each in models if each is not None] if isinstance(models, list) else models}
 
 
-def _most_gpus(row: Mapping[str, Any], region: str) -> float:
-    """Of one machine in that cloud.
+def _most_gpus(row: Mapping[str, Any], region: str) -> float | None:
+    """Of one machine in that cloud; None where the answer does not say: the price is by the GPU all the same.
 
     Raises:
-        FieldError: where the response does not say.
+        FieldError: if it is not a number.
     """
     of_cloud = optional_number(row, f"maxGpuCount{region.capitalize()}Cloud")
-    return number(row, "maxGpuCount") if of_cloud is None else of_cloud
+    return optional_number(row, "maxGpuCount") if of_cloud is None else of_cloud
 
 
 def _prices(want: Want, count: int, row: Mapping[str, Any], now: float, problems: list[str]) -> Iterator[Price]:

@@ -128,6 +128,8 @@ def _line(document: Any) -> Line:  # noqa: ANN401 - whatever JSON holds
     for name, value in document.items():
         if value is not None and (check := _FIGURES.get(name)) is not None:
             figures[name] = check(name, value)
+    if EXEC in (document.get("writer"), document.get("launcher")):  # the latter as versions before wrote
+        figures["from_output"] = True
     if kind is EventKind.EPOCH_END and not float(figures.get("epoch", 0.5)).is_integer():
         raise ValueError(f"epoch: {_shown(document.get('epoch'))}; an epoch_end needs the whole number of the epoch")
     return Line(
@@ -222,6 +224,7 @@ def _choice(*allowed: Any) -> Callable[[str, Any], Any]:  # noqa: ANN401 - membe
     return check
 
 
+EXEC = "exec"
 _KIND = _choice(*(k for k in EventKind if k is not EventKind.GONE))
 _FROM_0, _FROM_1 = _whole(0), _whole(1)
 _FIGURES: Mapping[str, Callable[[str, Any], Any]] = {

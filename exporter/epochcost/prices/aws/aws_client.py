@@ -8,6 +8,7 @@ from typing import Any
 
 from epochcost.prices.aws.aws_models import make_loader
 from epochcost.prices.collector_pause import no_collection, set_aside
+from epochcost.prices.one_at_a_time import TURNS, waiting
 from epochcost.prices.price_source import NotConfiguredError, PriceSourceError
 from epochcost.shown_text import one_line
 
@@ -68,6 +69,24 @@ def _timestamp(value: Any) -> datetime | None:  # noqa: ANN401 - text or a numbe
     return read
 
 
+def _rest(**_: object) -> None:
+    TURNS.rest()
+
+
+def _resume(**_: object) -> None:
+    TURNS.resume()
+
+
+_WAITS = {
+    "before-send": _rest,
+    "before-parse": _resume,
+    "needs-retry": _rest,  # after which it sleeps, or is done
+    "after-call": _resume,
+    "after-call-error": _resume,
+}
+"""Events of botocore between which a server is waited for, or another attempt."""
+
+
 class AwsClients:
     """One source's clients, kept from fetch to fetch, forgotten after a failure so that new credentials are read."""
 
@@ -106,7 +125,8 @@ class AwsClients:
             core.register_component("data_loader", _shared_loader())
             core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_timestamp)
             session = boto3.Session(botocore_session=core)
-            found = session.get_credentials() is not None
+            with waiting():
+                found = session.get_credentials() is not None
         except BotoCoreError as err:  # a profile that does not exist, a credentials process that fails
             raise PriceSourceError(f"{self._source}: credentials cannot be read: {type(err).__name__}: {err}") from None
         if not found:
@@ -153,7 +173,10 @@ class AwsClients:
             )
             while len(self._clients) >= KEPT_CLIENTS:
                 self._clients.pop(next(iter(self._clients))).close()
-            self._clients[service, region] = self._session.client(service, region_name=region, config=config)
+            client = self._session.client(service, region_name=region, config=config)
+            for event, handle in _WAITS.items():
+                client.meta.events.register(event, handle)
+            self._clients[service, region] = client
         return self._clients[service, region]
 
     def _answer(self, err: Any, code: str) -> str:  # noqa: ANN401 - boto3 has no types

@@ -244,7 +244,8 @@ def hourly_rows(pages: list[dict[str, Any]], asked: str, notes: list[str], sourc
 def _hourly(terms: Mapping[str, Any]) -> Iterator[tuple[float, str]]:
     for term in terms.values():
         for dimension in term["priceDimensions"].values():
-            for currency, written in dimension["pricePerUnit"].items():  # of China in CNY
+            figures = dimension["pricePerUnit"]  # of China in CNY
+            for currency, written in ({USD: figures[USD]} if USD in figures else figures).items():
                 if dimension["unit"] == "Hrs" and (amount := float(written)) > 0:
                     yield amount, str(currency)
 

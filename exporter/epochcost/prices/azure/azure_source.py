@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from epochcost.model import Price, PriceKey, PriceStep, PurchaseOption
 from epochcost.prices.azure.azure_sizes import SIZES, size_facts
 from epochcost.prices.http_json import JsonApi
-from epochcost.prices.json_fields import FieldError, number, rows, text, unknown_values
+from epochcost.prices.json_fields import FieldError, number, optional_number, rows, text, unknown_values
 from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
 
 NAME = "azure"
@@ -104,8 +104,11 @@ class Azure:
         }
         odd: list[str] = []
         try:
-            pages = self.api.pages(self.url, query, lambda page: page.get("NextPageLink"))
-            found = [row for page in pages for row in rows(page, "Items", odd)]
+            found: list[Mapping[str, Any]] = []
+            for page in self.api.pages(self.url, query, lambda page: page.get("NextPageLink")):
+                found += rows(page, "Items", odd)
+                if (promised := optional_number(page, "Count")) is not None and promised > len(page["Items"]):
+                    raise FieldError(f"{len(page['Items'])} of {promised:g} rows came")
         except FieldError as err:
             raise PriceSourceError(
                 f"azure: prices of {region}: not a response of Azure's retail price API: {err}"
@@ -123,7 +126,8 @@ def _why(everything: list[Mapping[str, Any]], instance_type: str) -> str:
 
 
 def _is_row_of(row: Mapping[str, Any], instance_type: str) -> bool:
-    return row.get("armSkuName") in (instance_type, spelt(instance_type))
+    name = row.get("armSkuName")
+    return isinstance(name, str) and name.lower() == instance_type.lower()
 
 
 def spelt(instance_type: str) -> str:

@@ -15,6 +15,7 @@ from urllib.request import getproxies, proxy_bypass
 from epochcost.prices.collector_pause import no_collection, set_aside
 from epochcost.prices.gcp.gcp_odd_skus import can_be_left_out, leave_out
 from epochcost.prices.gcp.gcp_skus import SERVICES
+from epochcost.prices.one_at_a_time import waiting
 from epochcost.prices.price_source import NotConfiguredError, PriceSourceError
 from epochcost.shown_text import one_line
 
@@ -109,7 +110,7 @@ class GcpCatalogue:
         except ImportError:
             raise self._no_library() from None
         try:
-            with no_collection():  # it imports gRPC and the library
+            with waiting(), no_collection():  # it imports gRPC and the library, and may ask for credentials
                 self._client = self._make_client(self._api_key)
         except ImportError:
             raise self._no_library() from None
@@ -199,9 +200,14 @@ class GcpCatalogue:
 
         retry = Retry(may_pass, initial=self._patience.first_pause, maximum=8.0, timeout=self._patience.page)
         request = ListSkusRequest(parent=f"services/{service}", page_size=PAGE_SIZE, currency_code="USD")
-        answers = self._client.list_skus(request=request, retry=retry, timeout=self._patience.attempt)
-        for page in answers.pages:
+        with waiting():
+            answers = self._client.list_skus(request=request, retry=retry, timeout=self._patience.attempt)
+            pages = answers.pages
+            page = next(pages, None)
+        while page is not None:
             yield ListSkusResponse.pb(page)  # the plain message: the wrapper would cost a second copy of every SKU
+            with waiting():
+                page = next(pages, None)
 
     def _read_api_key(self) -> str:
         if not self._api_key_file:
