@@ -122,7 +122,7 @@ def fleet() -> list[Lived]:
 def needed() -> list[dict[str, Any]]:
     """The groups of rules of which the month is made up, without what else is in them."""
     by_name = {rule.name: rule.body["expr"] for rule in RECORDINGS}
-    wanted, todo = set[str](), series_used(ASKED) & by_name.keys()
+    wanted, todo = set[str](), set(series_used(ASKED)) & by_name.keys()
     while todo:
         wanted |= todo
         todo = {name for one in todo for name in series_used(by_name[one]) if name in by_name} - wanted
