@@ -235,7 +235,7 @@ def main() -> int:
 
 
 def installed(program: str) -> str:
-    """Its path, beside this Python or in the search path; empty where it is in neither."""
+    """Its path, beside this Python or in the search path; empty if it is in neither."""
     beside = Path(sys.executable).with_name(program)
     return str(beside) if beside.exists() else shutil.which(program) or ""
 

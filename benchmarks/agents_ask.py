@@ -139,7 +139,7 @@ async def all_agents(port: int, agents: int, spread: float) -> Seen:
 
 
 def scrape(port: int) -> None:
-    """Scrape once a second over one connection, made anew where it was cut; print what each took at the end."""
+    """Scrape once a second over one connection, rebuilt where it was cut; print what each took at the end."""
     taken: list[float | None] = []
     ended = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()

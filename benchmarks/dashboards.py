@@ -2,10 +2,10 @@
 
     python benchmarks/dashboards.py [--nodes 200] [--minutes 8]
 
-The fleet is that of fleet.py. The dollars by team, experiment and owner of the 28 days before are written beforehand,
-as the rules would have recorded them. Then every query of every dashboard is asked, six at a time as a browser does: a
-graph's at 600 points, everything else for now. Said are the time until a dashboard has all its answers, and what of it
-was the Prometheus' processor time.
+The fleet is that of fleet.py. The dollars by team, experiment and owner of the 28 days before, and runs that ended in
+them, are written beforehand, as the rules would have recorded them. Then every query of every dashboard is sent, six at
+a time as a browser does: a graph's at 600 points or as many as it asks for, everything else for now, Finance over the
+28 days. Printed are the time until a dashboard has all its answers, and the processor time of Prometheus for them.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ from epochcost.demo.rules_for_replay import config_dir, copy_rules
 BOARDS = fleet.ROOT / "grafana" / "dashboards"
 AT_ONCE, POINTS = 6, 600
 DAYS, FIVE_MINUTES, MINUTE = 28, 300, 60
+ENDED_RUNS, REPORTED = 2000, 900
+"""Of the month; each is reported for so many seconds after its end."""
 TEAMS, EXPERIMENTS, OWNERS, STATES = 6, 40, 20, ("useful", "idle", "startup")
 
 
@@ -53,6 +55,16 @@ def month(end: float) -> Iterator[str]:
         yield from _steps(f'{name}{{written="before"', start, end, MINUTE)
     for option in ("spot", "on_demand", "reserved"):
         yield from _steps(f'purchase:epochcost_spent_usd:step{{purchase_option="{option}"', start, end, MINUTE)
+    yield from _ended_runs(start, end)
+
+
+def _ended_runs(start: float, end: float) -> Iterator[str]:
+    for n in range(ENDED_RUNS):
+        state = ("finished", "failed", "lost", "preempted")[n % 4]
+        labels = f'run="ended-{n}",state="{state}",team="t{n % TEAMS}",experiment="e{n % EXPERIMENTS}",owner_user="o"'
+        first = start + (end - start - REPORTED) * n / ENDED_RUNS
+        for k in range(REPORTED // FIVE_MINUTES):
+            yield f"run:epochcost_ended_cost_usd:last{{{labels}}} {n % 97}.5 {first + k * FIVE_MINUTES:.0f}\n"
 
 
 def _steps(series: str, start: float, end: float, every: int) -> Iterator[str]:
@@ -74,21 +86,21 @@ def chosen(url: str) -> dict[str, str]:
     }  # fmt: skip
 
 
-def queries(board: dict) -> Iterator[tuple[str, str, str]]:
-    """Panel, expression, and how it is asked: ``now``, as a ``graph``, or by ``days``."""
+def queries(board: dict) -> Iterator[tuple[str, str, int]]:
+    """Panel, expression, and at how many points it is asked for: 0 for now alone, ``DAYS`` by days."""
     for panel in board["panels"]:
-        how = "days" if panel.get("interval") == "1d" else "graph"
+        points = DAYS if panel.get("interval") == "1d" else panel.get("maxDataPoints", POINTS)
         for target in panel.get("targets", ()):
-            yield panel["title"], target["expr"], "now" if target["instant"] else how
+            yield panel["title"], target["expr"], 0 if target["instant"] else points
 
 
-def asked(url: str, expr: str, how: str, minutes: float) -> float:
+def asked(url: str, expr: str, points: int, minutes: float) -> float:
     """Seconds until the answer is there."""
     now, began = time.time(), time.monotonic()
-    points, step = (DAYS, 86_400.0) if how == "days" else (POINTS, max(1.0, minutes * 60 / POINTS))
-    where = "query" if how == "now" else "query_range"
-    end = now - now % step if how == "days" else now
-    span = {"time": now} if how == "now" else {"start": end - points * step, "end": end, "step": step}
+    step = 86_400.0 if points == DAYS else max(1.0, minutes * 60 / (points or POINTS))
+    where = "query_range" if points else "query"
+    end = now - now % step if points == DAYS else now
+    span = {"start": end - points * step, "end": end, "step": step} if points else {"time": now}
     body = urllib.parse.urlencode({"query": expr, **span}).encode()
     with urllib.request.urlopen(f"{url}/api/v1/{where}", data=body, timeout=60) as reply:
         assert json.load(reply)["status"] == "success"
@@ -100,10 +112,11 @@ def measure(url: str, pid: int, minutes: float) -> None:
     known = chosen(url)
     print(f"\n{'dashboard':<12}{'queries':>8}{'all answered':>14}{'CPU':>9}   slowest panel")
     for path in sorted(BOARDS.glob("*.json")):
-        fill = {**known, **({"experiment": ".*"} if path.stem in ("fleet", "run") else {})}
+        fill = known | ({"experiment": ".*"} if path.stem in ("fleet", "run") else {})
+        fill |= {"__range": f"{DAYS}d"} if path.stem == "finance" else {}
         found = [
-            (title, re.sub(r"\$\{?([a-z_]\w*)\}?", lambda m, of=fill: of.get(m[1], ".*"), expr), how)
-            for title, expr, how in queries(json.loads(path.read_text()))
+            (title, re.sub(r"\$\{?([a-z_]\w*)\}?", lambda m, of=fill: of.get(m[1], ".*"), expr), points)
+            for title, expr, points in queries(json.loads(path.read_text()))
         ]
         cpu, began = fleet.cpu_seconds(pid), time.monotonic()
         with ThreadPoolExecutor(AT_ONCE) as several:

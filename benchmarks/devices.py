@@ -6,7 +6,7 @@ Reads 1, 8 and 16 simulated GPUs once a second's worth of calls at a time throug
 process of its own each, and tells the CPU time of one reading; a real driver's own time in its calls is not in it.
 With --hour: an hour of a load of 50 % duty by its period, seen through scrapes of 15, 30 and 60 s by the counter and
 by the gauge (simulated, the clock driven). With --day: memory and threads over 24 hours of readings of 8 GPUs and of
-the meter's ticks, with a reload and a lost GPU every hour (simulated likewise).
+the meter's ticks, with a reload and a lost GPU every hour (also simulated).
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ def day(directory: Path) -> None:
     import random
     import threading
 
-    from epochcost.agent.meter import Inputs, Meter
+    from epochcost.agent.meter import Meter
+    from epochcost.agent.meter_inputs import Inputs
     from epochcost.gpus.nvml.nvml_source import NvmlSource
     from epochcost.ledger import Ledger
     from epochcost.model import Node

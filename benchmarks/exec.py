@@ -135,7 +135,7 @@ def measure() -> Iterator[Row]:
 
 
 def trainings() -> Iterator[Row]:
-    """A training of two seconds: how long it takes around it, and what processor time exec itself took."""
+    """A training run of two seconds: how long it takes around it, and what processor time exec itself took."""
     for way, argv in ways(TRAINING):
         best = min(seconds(argv) for _ in range(ROUNDS))
         goal = 2.0 + GOAL_OVERHEAD_SECONDS if way == "exec" else None

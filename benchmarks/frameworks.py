@@ -100,7 +100,7 @@ def cpu_seconds() -> float:
 
 
 def training(tracker: Tracker) -> Spent:
-    """One training of a small network, about 0.5 ms a step, the tracker's start and end included."""
+    """One training run of a small network, about 0.5 ms a step, the tracker's start and end included."""
     import torch
 
     torch.manual_seed(0)

@@ -111,7 +111,7 @@ def measure() -> Iterator[Row]:
             pass
 
     yield Row("run.step(), a line a second included", best(steps, STEPS) - empty, GOAL_STEP_US)
-    yield Row("run.batches(loader), likewise, one batch", best(batches, STEPS) - empty, GOAL_STEP_US)
+    yield Row("run.batches(loader), the same for one batch", best(batches, STEPS) - empty, GOAL_STEP_US)
     yield Row("run.batches(loader, accumulate=4), one batch", best(accumulated, STEPS) - empty)
 
     def written(count: int) -> None:
@@ -135,7 +135,7 @@ def measure() -> Iterator[Row]:
             run._due = 0.0  # noqa: SLF001 - as above
             run.log(loss=0.5, accuracy=0.25, grad_norm=1.5)
 
-    yield Row("run.log(loss=...), likewise", best(logged, STEPS) - empty, GOAL_STEP_US)
+    yield Row("run.log(loss=...), the same", best(logged, STEPS) - empty, GOAL_STEP_US)
     yield Row("run.log() of three that writes its line", best(three, LINES) - empty)
     run.end()
     yield from alternatives(empty)

@@ -184,8 +184,8 @@ def _print_scrapes(name: str, taken: Sequence[float]) -> float:
 class _InterpreterWaits:
     """How long a thread that wants the interpreter waits for it, in CPU time of this process.
 
-    It sleeps; what other threads have computed beyond the sleep when it goes on kept it from going on. Of other
-    processes a busy machine adds little: while this thread waits for a core, others of this process may go on.
+    It sleeps; what other threads have computed beyond the sleep when it wakes up kept it from running. How long it
+    waited for a core (the kernel counts that for each thread) is left out: other processes of a busy machine do that.
     """
 
     def __init__(self) -> None:
@@ -195,10 +195,10 @@ class _InterpreterWaits:
 
     def _run(self) -> None:
         while not self._over.is_set():
-            began, cpu = time.perf_counter(), time.process_time()
+            began, cpu, delayed = time.perf_counter(), time.process_time(), _waited_for_a_core()
             time.sleep(PROBE_SECONDS)
             waited = time.process_time() - cpu - PROBE_SECONDS
-            late = time.perf_counter() - began - PROBE_SECONDS
+            late = time.perf_counter() - began - PROBE_SECONDS - (_waited_for_a_core() - delayed)
             waited = max(0.0, min(waited, late))
             self.taken.append((waited * 1e3, self._busy() if waited > LONG_SECONDS else ""))
 
@@ -222,6 +222,12 @@ class _InterpreterWaits:
         _print_scrapes("waits for the interpreter (CPU)", [ms for ms, _ in self.taken])
         for ms, where in sorted(self.taken, reverse=True)[:5]:
             print(f"  {ms:.1f} ms of CPU: {where[:200]}")
+
+
+def _waited_for_a_core() -> float:
+    """Seconds that this thread was able to run and had no core, since it began."""
+    with open("/proc/thread-self/schedstat", encoding="ascii") as stat:  # noqa: PTH123
+        return int(stat.read().split()[1]) / 1e9
 
 
 @dataclass(frozen=True, slots=True)

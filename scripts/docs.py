@@ -1,6 +1,6 @@
 """Writes the tables of docs/metrics.md, configuration.md, ... from the code: ``python -m scripts.docs``.
 
-Between ``<!-- table: NAME -->`` and ``<!-- end -->`` stands what the code says; the prose around it is people's.
+Between ``<!-- table: NAME -->`` and ``<!-- end -->`` is generated from code; the prose around it is not.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import cast
 
 import epochcost
-from epochcost import cli
+from epochcost import cli_parser
 from epochcost.agent.agent_server import AgentServer
 from epochcost.agent.agent_settings import AgentSettings
 from epochcost.agent.collectors.family import PREFIX, Family
@@ -84,7 +84,7 @@ def settings(cls: type) -> str:
 
 
 def commands() -> str:
-    parser = cli.make_parser()
+    parser = cli_parser.make_parser()
     (subs,) = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]  # noqa: SLF001
     rows = [[f"`epochcost {choice.dest}`", choice.help or ""] for choice in subs._choices_actions]  # noqa: SLF001
     return table(["command", "does"], rows)

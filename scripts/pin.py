@@ -28,7 +28,7 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class PinError(Exception):
-    """What a name stands for could not be found out; the text says why."""
+    """A name could not be resolved; the text says why."""
 
 
 def files(root: Path) -> Iterator[tuple[Path, re.Pattern[str]]]:
@@ -80,7 +80,7 @@ def resolved(name: str, tag: str) -> str:
     address = f"https://github.com/{'/'.join(name.split('/')[:2])}"
     rows = [row.split("\t") for row in _said("git", "ls-remote", address, tag, f"{tag}^{{}}").splitlines()]
     commits = {ref: commit for commit, ref in rows}
-    # A tag with a message is an object of its own, which names the commit; a branch is no promise at all.
+    # A tag with a message is an object of its own, which names the commit; a branch does not pin anything.
     for ref in (f"refs/tags/{tag}^{{}}", f"refs/tags/{tag}", f"refs/heads/{tag}"):
         if COMMIT.fullmatch(commits.get(ref, "")):
             return commits[ref]

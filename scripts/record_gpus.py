@@ -150,7 +150,7 @@ def gpu_answers(nvml: Any, index: int) -> dict[str, Any]:
 
 
 def slice_answers(nvml: Any, gpu: Any, number: int) -> dict[str, Answer]:
-    """All answers about one slice; empty where there is none of this number."""
+    """All answers about one slice; empty if there is none of this number."""
     try:
         handle = nvml.nvmlDeviceGetMigDeviceHandleByIndex(gpu, number)
     except nvml.NVMLError:

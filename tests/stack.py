@@ -197,7 +197,7 @@ class Prometheus(Program):
         return [(series["metric"], float(series["value"][1])) for series in found["result"]]
 
     def value(self, expr: str) -> float | None:
-        """The value of ``expr`` where it is one series; None where it is none.
+        """The value of ``expr`` where it is one series; None if it is none.
 
         Raises:
             AssertionError: when there are several.

@@ -37,6 +37,7 @@ WIRING = {
     "poller/app.py",
     "poller/poller_settings.py",
     "cli.py",
+    "cli_parser.py",
 }
 PARTS = {
     "agent/agent_settings.py": {"prices"},
@@ -44,7 +45,9 @@ PARTS = {
     "agent/price_feed.py": {"prices"},
     "agent/node_terms.py": {"prices"},
     "agent/credit_spending.py": {"prices"},
+    "agent/machine_terms.py": {"prices"},
     "agent/meter.py": {"prices"},
+    "agent/meter_inputs.py": {"prices"},
     "agent/gpu_sampling.py": {"gpus"},
     "agent/host_sampling.py": {"gpus"},
     "agent/gpu_owners.py": {"owners"},
@@ -159,7 +162,8 @@ def test_an_agent_that_asks_nobody_loads_no_openssl_no_http_client_and_nothing_o
     """10 MiB of 37: see docs/performance.md."""
     program = """
 import sys
-from epochcost.cli import make_parser, _warn_of_unknown_variables
+from epochcost.cli import _warn_of_unknown_variables
+from epochcost.cli_parser import make_parser
 import epochcost.agent.app
 from epochcost.settings import load
 from epochcost.agent.agent_settings import AgentSettings

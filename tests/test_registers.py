@@ -33,11 +33,11 @@ CALLBACKS = sorted(name for name in epochcost.__all__ if re.search(r"_callbacks?
 NOT_INSTALLABLE = {"composer_callback"}
 """Callbacks whose framework no longer installs here: only their protocol is tried."""
 NO_TRAINER = {"jax_run"}
-"""Not called by a framework: the user's own loop reports, so there is nothing of somebody else's to compare."""
+"""Not called by a framework: the user's own loop reports, so there is nothing of another user's to compare."""
 
 
 def text(path: str) -> str:
-    """A file of the project, empty where there is none."""
+    """A file of the project, empty if there is none."""
     where = ROOT / path
     return where.read_text(encoding="utf-8") if where.is_file() else ""
 

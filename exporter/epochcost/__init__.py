@@ -8,7 +8,7 @@ Training code imports this package and nothing else of it::
                 ...
 
 Importing loads next to nothing: names come into being when first used, from the standard library alone, and nothing of
-the agent is touched. Whatever goes wrong in here never raises into, blocks or ends a training.
+the agent is touched. Whatever goes wrong in here never raises into, blocks or ends a training run.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ agent ends so that its supervisor starts another, which alone can go on (the NVI
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import platform
@@ -17,25 +16,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from epochcost._version import __version__
+from epochcost.cli_parser import (
+    EXTRA,
+    LAUNCH,
+    REPORTS,
+    is_installed,
+    make_parser,
+    missing_package,
+    report_settings,
+    settings_of,
+)
 from epochcost.commit import version_line
-from epochcost.settings import SettingsError, add_flags, load
+from epochcost.settings import SettingsError, load
 from epochcost.shipped import KINDS, ShippedError, write
 
 if TYPE_CHECKING:
     from epochcost.poller.poller_settings import PollerSettings
     from epochcost.rule_waits import Waits
 
-EXTRA = {"agent": "agent", "check": "agent", "prices": "prices", "demo": "agent"}
-LAUNCH = {
-    "exec": "run an unmodified training command and report it as one run",
-    "event": "write one event of a run, from a shell or any other language",
-    "keep": "put the guard's actions off for your runs and GPUs on this machine",
-}
-REPORTS = {
-    "report": "what training cost in a span of time, as a table, CSV, JSON, Markdown or a page, from Prometheus",
-    "compare": "rent or own: which is cheaper, and from how many hours on",
-}
-JOB = "print what a job (of Slurm, Kubernetes, ...) has cost on this machine, as its agent knows it"
 WRITER_VARIABLES = (
     "EPOCHCOST_DIR",
     "EPOCHCOST_RUN",
@@ -53,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[:1] and arguments[0] in LAUNCH:  # what follows is another program's, flags included
         return _launch(arguments[0], arguments[1:])
     command = next((a for a in arguments if not a.startswith("-")), "")
-    if command in EXTRA and (missing := _missing(EXTRA[command])):
+    if command in EXTRA and (missing := missing_package(EXTRA[command])):
         print(
             f"epochcost {command}: {missing} is not installed: pip install 'epochcost[{EXTRA[command]}]'",
             file=sys.stderr,
@@ -99,126 +97,11 @@ def _keep(arguments: Sequence[str]) -> int:
     return keep(arguments, directory)
 
 
-def _missing(extra: str) -> str:
-    """The first package of an extra that is not there, by its name on the package index."""
-    from importlib.util import find_spec
-
-    needed = {"prometheus_client": "prometheus-client", "yaml": "pyyaml"}
-    needed |= {"apscheduler": "apscheduler"} if extra == "prices" else {"pynvml": "nvidia-ml-py"}
-    return next((name for module, name in needed.items() if find_spec(module) is None), "")
-
-
-def make_parser(command: str | None = None) -> argparse.ArgumentParser:
-    """The whole command line, as the table of its documentation has it; of ``command`` alone, the flags of no other.
-
-    What the settings of the others need would stay in an agent's memory.
-    """
-    parser = argparse.ArgumentParser(
-        prog="epochcost",
-        description="What one epoch of training costs, live: agent on each training node, price poller, checks.",
-        epilog="Every option is also an environment variable and a key of the YAML file; see docs/configuration.md.",
-    )
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and the commit")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, prog="epochcost")
-    texts = {
-        "agent": "run the agent: one on each training node",
-        "prices": "run the price poller: one for a site",
-        "check": "check that the agent can run here: detected node, GPUs, price, ports",
-        "demo": "play a simulated fleet into a real Prometheus, to see dashboards and alerts at work",
-    }
-    for name, text in texts.items():
-        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
-        if command in (None, name) and _wanted(name):
-            add_flags(sub, _settings_of(name))
-        if name == "prices":
-            _add_once(sub)
-    job = commands.add_parser("job", help=JOB, description=JOB[0].upper() + JOB[1:] + ".", allow_abbrev=False)
-    job.add_argument("job", nargs="?", metavar="ID", default="", help="[SLURM_JOB_ID, ...]")
-    job.add_argument("--agent.url", dest="agent.url", metavar="URL", default="http://127.0.0.1:10835", help="the agent")
-    for name, text in LAUNCH.items():
-        commands.add_parser(name, help=text, add_help=False)
-    for name, text in REPORTS.items():
-        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
-        if name == "compare":
-            sub.add_argument(
-                "what", nargs=2, metavar="rent own", help="comparison to run; only `rent own` is supported"
-            )
-        if command in (None, name):
-            add_flags(sub, _report_settings(name))
-    _add_guard(commands, flags=command in (None, "guard"))
-    for name, kind in KINDS.items():
-        text = f"write the {kind.text}"
-        sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", allow_abbrev=False)
-        sub.add_argument("--out", metavar="DIR", required=True, help="output directory, created if missing")
-        if name == "rules":
-            sub.add_argument(
-                "--wait",
-                metavar="ALERT=TIME",
-                default="",
-                help="how long conditions must hold before these alerts fire: EpochcostNodeVacant=30m,"
-                "EpochcostRunStalled:critical=2m",
-            )
-    commands.add_parser("version", help="print the version")
-    return parser
-
-
-class _Version(argparse.Action):
-    """Asks for the commit only where it is printed."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        print(version_line(__version__))
-        parser.exit()
-
-
-def _add_guard(commands: argparse._SubParsersAction[argparse.ArgumentParser], *, flags: bool) -> None:
-    text = "read the guard's policies (check), or play them over the past that a Prometheus has (replay)"
-    sub = commands.add_parser("guard", help=text, description=f"{text[0].upper()}{text[1:]}.", allow_abbrev=False)
-    sub.add_argument("what", choices=("check", "replay"))
-    if flags:
-        from epochcost.guard.guard_command import GuardSettings
-
-        add_flags(sub, GuardSettings)
-
-
 def _guard(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
     from epochcost.guard.guard_command import GuardSettings, check, play
 
     settings = load(GuardSettings, "guard", flags, environ)
     return check(settings) if flags["what"] == "check" else play(settings)
-
-
-def _add_once(parser: argparse.ArgumentParser) -> None:
-    """What only one look at the market takes, so no setting of the poller."""
-    once = parser.add_argument_group("one look at the market")
-    once.add_argument("--once", action="store_true", help="query every source once, print the prices, and exit")
-    once.add_argument("--format", choices=("table", "csv", "json"), default="", help="with --once; table")
-    once.add_argument("--gpu", metavar="MODEL", default="", help="with --once: only this GPU, H100 or A100*")
-    once.add_argument("--provider", metavar="NAME", default="", help="with --once: only this provider")
-
-
-def _wanted(name: str) -> bool:
-    """A command whose extra is not installed is listed, without its flags."""
-    return not _missing(EXTRA[name])
-
-
-def _settings_of(name: str) -> type:
-    if name == "prices":
-        from epochcost.poller.poller_settings import PollerSettings
-
-        return PollerSettings
-    if name == "demo":
-        from epochcost.demo.demo_settings import DemoSettings
-
-        return DemoSettings
-    from epochcost.agent.agent_settings import AgentSettings
-
-    return AgentSettings
-
-
-def _report_settings(name: str) -> type:
-    from epochcost.reports.report_settings import CompareSettings, ReportSettings
-
-    return CompareSettings if name == "compare" else ReportSettings
 
 
 def _report(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
@@ -256,7 +139,7 @@ def _prices(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
         return _prices_once(settings, flags)
     for name in ("format", "gpu", "provider"):
         if flags[name]:
-            raise SettingsError(f"--{name} goes with --once; the poller itself asks for all that is wanted or watched")
+            raise SettingsError(f"--{name} goes with --once; the poller itself requests all that is used or watched")
     _log_to_stderr(settings.log_level, environ)
     from epochcost.poller.app import run
 
@@ -264,7 +147,7 @@ def _prices(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
 
 
 def _prices_once(settings: PollerSettings, flags: Mapping[str, str | None]) -> int:
-    """Print the market; 1 where there is nothing to print, or a question failed."""
+    """Print the market; 1 where there is nothing to print, or a request failed."""
     import time
 
     from epochcost.poller.app import made_and_skipped, quiet
@@ -285,13 +168,13 @@ def _prices_once(settings: PollerSettings, flags: Mapping[str, str | None]) -> i
         print(_wrapped(line), file=sys.stderr)
     try:
         print(look.text, flush=True)
-    except BrokenPipeError:  # whoever reads has seen enough (`| head -1`); Python would write to the pipe once more
+    except BrokenPipeError:  # the reader has closed the pipe (`| head -1`); Python would write to it once more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0 if look.complete else 1
 
 
 def _columns(stream: TextIO) -> int:
-    """Of the terminal that ``stream`` writes to, or as the variable COLUMNS says; 0 where it is none."""
+    """Of the terminal that ``stream`` writes to, or as the variable COLUMNS says; 0 if it is none."""
     if (given := os.environ.get("COLUMNS", "")).isdecimal():
         return min(int(given[:9]), 1000)
     try:
@@ -359,14 +242,14 @@ def _job(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
 
     job = flags["job"] or launched(environ)[1]
     if not job:
-        raise SettingsError("the ID of a job is needed: no launcher's is in the environment")
+        raise SettingsError("a job ID is required: the environment contains none of a launcher")
     try:
         runs = runs_of(str(flags["agent.url"]), job)
     except JobError as err:
         print(f"epochcost job: {err}", file=sys.stderr)
         return 1
     if not runs:
-        print(f"epochcost job: the agent shows no run of job {job}", file=sys.stderr)
+        print(f"epochcost job: the agent knows no run of job {job}", file=sys.stderr)
         return 1
     print("\n".join(lines_of(job, runs)))
     return 0
@@ -399,9 +282,9 @@ def _warn_of_unknown_variables(environ: Mapping[str, str]) -> None:
     """A misspelt variable is otherwise a setting that silently does nothing."""
     from epochcost.settings import unknown_environment
 
-    if not unknown_environment([_settings_of("agent")] if _wanted("agent") else [], environ, WRITER_VARIABLES):
+    if not unknown_environment([settings_of("agent")] if is_installed("agent") else [], environ, WRITER_VARIABLES):
         return  # and nothing of the other programs is loaded
-    known = [*(_settings_of(name) for name in EXTRA if _wanted(name)), *map(_report_settings, REPORTS)]
+    known = [*(settings_of(name) for name in EXTRA if is_installed(name)), *map(report_settings, REPORTS)]
     for name in unknown_environment(known, environ, WRITER_VARIABLES):
         logging.getLogger("epochcost").warning("environment variable %s is not one that epochcost knows", name)
 

@@ -9,7 +9,7 @@ CHECKOUT = PACKAGE.parents[1]
 
 
 def commit() -> str:
-    """As the build wrote it, else as git knows it in a checkout; empty where neither does."""
+    """As the build wrote it, else as git knows it in a checkout; empty if neither does."""
     try:
         return (PACKAGE / "_commit.txt").read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):

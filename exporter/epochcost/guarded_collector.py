@@ -13,7 +13,7 @@ from epochcost.metric_families import Collects
 class Guarded:
     """A collector that yields all of another's metrics or, when that one raises, none of them.
 
-    One that goes on without a part of its metrics says so by an attribute ``problem``, which is not empty then.
+    One that continues without some of its metrics has a non-empty attribute ``problem``.
 
     Attributes:
         success: how the last collection went; None before the first.

@@ -23,7 +23,7 @@ def runs_of(url: str, job: str) -> list[Mapping[str, Any]]:
     """The runs of ``job`` that the agent at ``url`` shows; an array's task goes by both of its names.
 
     Raises:
-        JobError: without an answer of an agent.
+        JobError: without a response of an agent.
     """
     address = f"{url.rstrip('/')}/v1/live"
     try:
@@ -35,7 +35,7 @@ def runs_of(url: str, job: str) -> list[Mapping[str, Any]]:
     except ExchangeError as err:
         raise JobError(f"{address}: {err}") from None
     except (ValueError, TypeError, KeyError, RecursionError) as err:
-        raise JobError(f"{address}: not the answer of an agent ({type(err).__name__})") from None
+        raise JobError(f"{address}: not the response of an agent ({type(err).__name__})") from None
 
 
 def lines_of(job: str, runs: Sequence[Mapping[str, Any]]) -> list[str]:

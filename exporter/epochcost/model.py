@@ -55,6 +55,12 @@ class State(str, Enum):
     UNKNOWN = "unknown"
 
 
+UNSETTLED = "unsettled"
+"""What rules and dashboards show beside the states of a run: dollars whose price may still change."""
+NOT_WASTED = (State.USEFUL.value, State.UNATTRIBUTED.value, State.UNKNOWN.value, UNSETTLED)
+"""Not called waste: work without a reported run may be useful, and unobserved time is not known to be wasted."""
+
+
 class EventKind(str, Enum):
     """What a training process reports. ``GONE`` never comes over the wire: the reader makes it when a writer died."""
 
@@ -120,9 +126,9 @@ class Node:
         node: name of the machine, unique in the fleet (the host name unless configured).
         provider: ``aws``, ``gcp``, ``azure``, ... or ``owned``; lower case.
         region: the provider's region code, ``us-east-1``.
-        zone: the provider's zone, ``us-east-1a``; empty where the price is regional.
+        zone: the provider's zone, ``us-east-1a``; empty if the price is regional.
         instance_type: ``p4d.24xlarge``, ``a3-highgpu-8g``, or a name of the owner's choice.
-        purchase_option: how the machine is paid; None where unknown.
+        purchase_option: how the machine is paid; None if unknown.
         source: which identity source said so (``configured``, ``aws``, ...).
         reservation: id of the reservation (a capacity block, a future reservation) that it is started in.
         team: who pays for it, as configured.
@@ -145,10 +151,10 @@ class PreemptionNotice:
 
     Attributes:
         kind: ``interruption`` (it will) or ``rebalance`` (the risk has risen).
-        action: what will be done, in the provider's word (``terminate``, ``preempt``); empty where it does not say.
-        at_ts: when, as the provider's clock says; None where it does not say, or has begun.
+        action: what will be done, in the provider's word (``terminate``, ``preempt``); empty if it does not say.
+        at_ts: when, as the provider's clock says; None if it does not say, or has begun.
         seen_ts: when the agent first heard it, on the node timeline; None from a source, which knows no clock of ours.
-        said: the provider's clock when it said so; None where that is not known.
+        said: the provider's clock when it said so; None if that is not known.
         at_t: `at_ts` on the node timeline; None from a source.
     """
 
@@ -184,7 +190,7 @@ class GpuOwner:
 class PriceKey:
     """What is bought: exactly one price series per key.
 
-    ``zone`` is empty where the price is regional, ``reservation`` where it is not that of one reservation alone.
+    ``zone`` is empty if the price is regional, ``reservation`` where it is not that of one reservation alone.
     """
 
     provider: str
@@ -246,7 +252,7 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class ClockReading:
-    """A clock of somebody else's, as an answer said it; ``exact`` False where it has whole seconds alone."""
+    """A remote clock, as reported in a response; ``exact`` False if it has whole seconds alone."""
 
     ts: float
     exact: bool = True
@@ -254,7 +260,7 @@ class ClockReading:
 
 @dataclass(frozen=True, slots=True)
 class InstanceFacts:
-    """What a machine type holds, as its provider says. None where the provider does not say."""
+    """What a machine type holds, as its provider says. None if the provider does not say."""
 
     provider: str
     instance_type: str
@@ -268,7 +274,7 @@ class InstanceFacts:
 
 @dataclass(frozen=True, slots=True)
 class GpuSample:
-    """One GPU at one instant. None where it does not say; ``readable`` False where it could not be asked at all.
+    """One GPU at one instant. None if it does not say; ``readable`` False if it could not be asked at all.
 
     Attributes:
         index: the driver's index, as a label ("0"); of a MIG slice the GPU's and its own ("0:1").
@@ -331,8 +337,8 @@ class GpuReading:
     """All GPUs of the node at one instant, in the driver's order; ``t`` on the node timeline.
 
     Attributes:
-        read_seconds: what reading took, of the slowest GPU where they are read side by side; None where nobody says.
-        slowest_call: of the driver, in that reading; empty where nobody says.
+        read_seconds: what reading took, of the slowest GPU where they are read side by side; None if unknown.
+        slowest_call: of the driver, in that reading; empty if unknown.
         call_failures: answers since the agent's start that were neither a figure nor a refusal, by call and code.
     """
 
@@ -373,7 +379,7 @@ class HostReading:
 
 @dataclass(frozen=True, slots=True)
 class TrainingEvent:
-    """One event of one training process. Figures are absolute, so a lost line heals itself; None where not said.
+    """One event of one training process. Figures are absolute, so a lost line heals itself; None if not said.
 
     Attributes:
         kind: what happened.
@@ -393,9 +399,10 @@ class TrainingEvent:
         memory_peak_bytes: the most device memory the process ever held.
         job, launcher: what a launcher started (its id), and which launcher; facts about the run, never its identity.
         attempt: the newest attempt's number, as the launcher counts; for people, never summed by.
-        user: who began the run, as the system counts users; None where that is not known.
+        user: who began the run, as the system counts users; None if that is not known.
         stopped: the policy of the guard by which it ended.
         metrics: numbers that the program reports, by name; None takes one back.
+        from_output: whether ``epochcost exec`` made the event from a program's output: its progress is a guess.
     """
 
     kind: EventKind
@@ -434,3 +441,4 @@ class TrainingEvent:
     user: int | None = None
     stopped: str | None = None
     metrics: tuple[tuple[str, float | None], ...] | None = None
+    from_output: bool = False

@@ -1,7 +1,7 @@
 """The colours of the states, the same on the live page, in reports and in Grafana, in the order that bars stack them.
 
 One colour each, for a dark and a light ground alike, since Grafana has one for both. Found by search, so that every two
-of them stay apart for readers with any colour blindness, and each stands out from either ground by 3:1 at least;
+of them stay apart for readers with any colour blindness, each has a contrast of at least 3:1 with either background;
 ``tests/page/test_palette.py`` measures both.
 """
 
@@ -24,7 +24,7 @@ PALETTE: Mapping[State, str] = {
     State.VACANT: "#875f42",
     State.UNKNOWN: "#8a8c90",
 }
-"""Money well spent first, then what a run wastes, then what nobody uses, then what nobody saw."""
+"""Money well spent first, then what a run wastes, then what is unused, then what was not observed."""
 
 SHOWN_AS: Mapping[RunState, State] = {
     RunState.STARTUP: State.STARTUP,
@@ -38,4 +38,4 @@ SHOWN_AS: Mapping[RunState, State] = {
     RunState.PREEMPTED: State.REPLAY,
     RunState.LOST: State.UNKNOWN,
 }
-"""Whose colour the state of a run has; its word stands beside it."""
+"""The state whose colour the state of a run has; its name is shown beside it."""

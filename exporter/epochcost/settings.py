@@ -94,7 +94,7 @@ def add_flags(parser: argparse.ArgumentParser, settings: type) -> None:
 
 
 def default_text(default: object, opt: Option) -> str:
-    """A default as it may be given as a value; empty where there is none."""
+    """A default as it may be given as a value; empty if there is none."""
     if default in ("", None, ()):
         return ""
     if isinstance(opt.parse, Duration) and isinstance(default, float):
@@ -113,7 +113,7 @@ def load(settings: type[T], section: str, flags: Mapping[str, str | None], envir
     Args:
         settings: a dataclass made of `option` and `structured` fields.
         section: name of this program's section in the file (``agent``, ``prices``).
-        flags: values by dotted flag name, None where not given.
+        flags: values by dotted flag name, None if not given.
         environ: the environment as a mapping.
 
     Raises:
@@ -143,7 +143,7 @@ def _parse(opt: Option, raw: Any, where: str) -> Any:  # noqa: ANN401
 
 
 def without_password(text: str) -> str:
-    """``text`` without what stands before the ``@`` of URLs in it."""
+    """``text`` without what precedes the ``@`` of URLs in it."""
     return re.sub(r"//\S*@", "//(secret)@", text)
 
 
@@ -316,7 +316,7 @@ def interfaces(text: str) -> tuple[str, ...]:
     """Names of network interfaces, with commas between them.
 
     Raises:
-        ValueError: for what is no such name.
+        ValueError: for anything else.
     """
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     for name in names:

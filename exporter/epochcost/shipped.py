@@ -73,7 +73,7 @@ def write(kind: str, out: Path, changed: Callable[[str], str] | None = None) -> 
     """
     files = KINDS[kind].files()
     if not files:
-        raise ShippedError(f"{kind}: this installation carries none")
+        raise ShippedError(f"{kind}: this installation contains none")
     texts = {out / file.name: _text(file, changed) for file in files}
     differing = [path for path, text in texts.items() if path.exists() and not _same(text, path)]
     if differing:

@@ -1,7 +1,7 @@
 """The only way to files that others may have put there, and to replacing a file where others may look on.
 
-A directory that others can write is never trusted by name: what stands there may be a link, a pipe, a device, a file of
-somebody else's that has a second name here, or without end. So a file is opened without following a link and without
+A directory that others can write is never trusted by name: its entries may be links, pipes, devices, a file of
+another user's that has a second name here, or without end. So a file is opened without following a link and without
 waiting, and what was opened is judged, not its name. No error repeats anything of a file's content.
 """
 
@@ -25,7 +25,7 @@ _CHUNK = 65536
 
 
 class UntrustedFileError(OSError):
-    """What stands there is not what was expected; ``strerror`` says why, ``filename`` where."""
+    """The file is not what was expected; ``strerror`` says why, ``filename`` where."""
 
     def __init__(self, reason: str, path: object) -> None:
         super().__init__(0, reason, str(path))
@@ -44,7 +44,7 @@ def open_regular(
     Args:
         path: never followed where it is a symbolic link itself.
         owners: users whose file it may be; None for anybody's.
-        one_name: refuse a file that has another name besides: a link to somebody else's file has his owner.
+        one_name: refuse a file that has another name besides: a link to another user's file has his owner.
         directory: descriptor that a relative ``path`` counts from.
 
     Raises:
@@ -63,7 +63,7 @@ def open_regular(
         if owners is not None and found.st_uid not in owners:
             raise UntrustedFileError(f"belongs to user {found.st_uid}, who may not write it", path)
         if one_name and found.st_nlink > 1:
-            raise UntrustedFileError("has a second name elsewhere", path)
+            raise UntrustedFileError("has another hard link", path)
     except BaseException:
         os.close(fd)
         raise
@@ -71,7 +71,7 @@ def open_regular(
 
 
 def _opened(path: str | Path, directory: int | None) -> int:
-    """A descriptor to read what stands at ``path``, if it is a regular file.
+    """A descriptor to read ``path``, if it is a regular file.
 
     Opening alone does something to some devices (a watchdog begins to run), and root in a container can make any. So
     where the system can, it is looked at before it is opened, and then that very thing is opened.
@@ -156,10 +156,10 @@ def replaced(
 ) -> Iterator[BinaryIO]:
     """A new file that takes the place of ``path`` when the block ends, in one step; after an error the old one stays.
 
-    It is written under a name that nobody can guess, and nothing that already stands there is followed or used.
+    It is written under a name that cannot be guessed, and nothing that already exists is followed or used.
 
     Args:
-        path: what is replaced, be it a link or somebody else's file.
+        path: what is replaced, be it a link or another user's file.
         mode: of the new file, whatever the umask.
         flush: whether it must outlive a power cut.
         among_others: others can make names here: a directory that one of them has put in the way is moved aside.

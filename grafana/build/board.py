@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from grafana_foundation_sdk.builders import dashboard as sdk
 from grafana_foundation_sdk.cog.builder import Builder
@@ -22,6 +22,8 @@ COLUMNS = 24
 SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 """Every query goes through the one data source variable."""
 TAG = "epochcost"
+Band: TypeAlias = tuple[int, Sequence[tuple[int, Builder[models.Panel]]]]
+"""A height, and panels with their widths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +53,12 @@ class Mark:
 
 
 def preemptions(of: str = "") -> Mark:
-    """Where a provider's notice was first heard, of the machines in ``of`` alone if it is given."""
+    """When a provider's preemption notice was first seen, of the machines in ``of`` alone if it is given."""
     notice = once(MACHINE, '1000 * epochcost_node_preemption_notice_timestamp_seconds{kind="interruption"}')
     return Mark(
-        "Machines taken away",
+        "Preemptions",
         f"{notice} and on ({MACHINE}) {of}" if of else notice,
-        "{{epochcost_machine}} is taken away by its provider",
+        "{{epochcost_machine}} is preempted by its provider",
         "orange",
         its_value_is_the_time=True,
     )
@@ -122,11 +124,12 @@ class Grid:
             x += width
         self.y += height
 
-    def folded(self, title: str, height: int, *panels: tuple[int, Builder[models.Panel]]) -> None:
+    def folded(self, title: str, *bands: Band) -> None:
         """A heading that shows its panels when it is opened, for what few have; the last thing on a dashboard."""
         row = self.heading(title)
         inside = Grid(self.y, self._id)
-        inside.band(height, *panels)
+        for height, panels in bands:
+            inside.band(height, *panels)
         row.collapsed, row.panels, self._id = (
             True,
             [p for p in inside.panels if isinstance(p, models.Panel)],
@@ -138,7 +141,7 @@ class Grid:
         return self._id
 
 
-def dearest_first(name: str, label: str, query: str) -> sdk.QueryVariable:
+def most_first(name: str, label: str, query: str) -> sdk.QueryVariable:
     """A variable whose options are the values of label ``name`` in the order of ``query``: the first is chosen."""
     variable = query_variable(name, label, f"query_result(sort_desc({in_clusters(query)}))", all_values=False)
     return variable.sort(models.VariableSort.DISABLED).regex('/instance_type="(?<value>[^"]+)"/')
@@ -159,7 +162,7 @@ def query_variable(name: str, label: str, query: str, *, all_values: bool) -> sd
 
 
 def cluster_variable() -> sdk.QueryVariable:
-    """The clusters of the store; All where nobody chooses, and where series name none."""
+    """The clusters of the store; All by default, and where series have no such label."""
     variable = query_variable(
         "cluster", "Cluster", "label_values(machine:epochcost_node_info:max, cluster)", all_values=True
     )
@@ -172,7 +175,7 @@ def cluster_of_variable(series: str) -> sdk.QueryVariable:
 
 
 def machine_variable(label: str, *, all_values: bool) -> sdk.QueryVariable:
-    """A machine by its own name; people choose by the name of its node."""
+    """A machine by its own name, shown by the name of its node."""
     known = f"query_result({in_clusters('max by (epochcost_machine, node) (node:epochcost_node_info:max)')})"
     variable = query_variable("machine", label, known, all_values=all_values)
     return variable.regex('/epochcost_machine="(?<value>[^"]+)".*node="(?<text>[^"]+)"/')

@@ -69,20 +69,29 @@ def state_lanes(about: About, *queries: Query) -> statetimeline.Panel:
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """A cloud of points: their name in the legend, what their height is, and their colour."""
+    """A cloud of points: their name in the legend, what their height is, and their colour; a line may join them."""
 
     name: str
     query: str
     colour: str
+    joined: bool = False
 
 
-def plane(about: About, key: str, x: Query, x_unit: str, clouds: Sequence[Points]) -> xychart.Panel:
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """What a horizontal axis shows, its name (the query's legend) and its unit."""
+
+    query: Query
+    unit: str
+
+
+def plane(about: About, key: str, x: Axis, height: str, clouds: Sequence[Points]) -> xychart.Panel:
     """Clouds over ``x``: every expression has one series for each value of label ``key``, by which they are joined.
 
-    ``about.unit`` is the unit of the heights; the key stands in the tooltip of a point.
+    ``height`` is the label of the other axis, ``about.unit`` its unit; the tooltip of a point shows the key.
     """
     refs = [chr(ord("B") + i) for i in range(len(clouds))]
-    fields = {key: "Setup", "Value #A": x.legend} | {
+    fields = {key: "Setup", "Value #A": x.query.legend} | {
         f"Value #{ref}": cloud.name for ref, cloud in zip(refs, clouds, strict=True)
     }
     panel = (
@@ -93,21 +102,22 @@ def plane(about: About, key: str, x: Query, x_unit: str, clouds: Sequence[Points
         .no_value(about.empty)
         .datasource(SOURCE)
         .mapping(points.SeriesMapping.MANUAL)
-        .series([_cloud(x.legend, cloud) for cloud in clouds])
+        .series([_cloud(x.query.legend, cloud) for cloud in clouds])
         .show(points.XYShowMode.POINTS)
         .point_size(xychart.XychartFieldConfigPointSize().fixed(14))
         .fill_opacity(70)
         .min(0)
         .legend(_names())
-        .with_target(x.target("A", instant=True, as_table=True))
+        .with_target(x.query.target("A", instant=True, as_table=True))
     )
     for ref, cloud in zip(refs, clouds, strict=True):
         panel = panel.with_target(Query(cloud.query, cloud.name).target(ref, instant=True, as_table=True))
-    for step in _one_frame(key, fields):
+    for step in _one_frame(key, fields, x.query.legend):
         panel = panel.with_transformation(step)
-    _set(panel, x.legend, {"unit": x_unit, "decimals": 1, "custom.axisLabel": x.legend})
+    _set(panel, x.query.legend, {"unit": x.unit, "decimals": 1, "custom.axisLabel": x.query.legend})
     for cloud in clouds:
-        _set(panel, cloud.name, {"color": fixed(cloud.colour), "custom.axisLabel": about.title})
+        line = {"custom.show": "points+lines", "custom.lineWidth": 2} if cloud.joined else {}
+        _set(panel, cloud.name, {"color": fixed(cloud.colour), "custom.axisLabel": height, **line})
     return panel
 
 
@@ -124,7 +134,7 @@ def _cloud(x: str, cloud: Points) -> xychart.XYSeriesConfig:
     )
 
 
-def _one_frame(key: str, fields: dict[str, str]) -> list[models.DataTransformerConfig]:
+def _one_frame(key: str, fields: dict[str, str], x: str) -> list[models.DataTransformerConfig]:
     order = {
         "indexByName": {field: i for i, field in enumerate(fields)},
         "renameByName": fields,
@@ -134,6 +144,7 @@ def _one_frame(key: str, fields: dict[str, str]) -> list[models.DataTransformerC
         models.DataTransformerConfig(id_val="joinByField", options={"byField": key, "mode": "outer"}),
         models.DataTransformerConfig(id_val="filterFieldsByName", options={"include": {"names": list(fields)}}),
         models.DataTransformerConfig(id_val="organize", options=order),
+        models.DataTransformerConfig(id_val="sortBy", options={"fields": {}, "sort": [{"field": x}]}),
     ]
 
 

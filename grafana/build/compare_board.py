@@ -1,34 +1,15 @@
-"""The Compare dashboard: what an epoch of one experiment took and cost on every machine type that it was trained on."""
+"""The Compare dashboard: time and cost of an epoch of one experiment on every machine type it was trained on."""
 
 from __future__ import annotations
 
 from board import Grid, query_variable, to_json
-from charts import Points, plane
+from charts import Axis, Points, plane
 from grafana_foundation_sdk.builders import dashboard as sdk
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Panel, VariableOption
-from panels import (
-    AMBER,
-    BLUE,
-    CLUSTER,
-    GREEN,
-    GREY,
-    PLAIN,
-    RATIO,
-    SECONDS,
-    USD,
-    USD_PER_HOUR,
-    About,
-    Column,
-    Query,
-    bars,
-    figures,
-    gauge_cell,
-    link_to_experiment,
-    link_to_run,
-    rows,
-)
+from panels import AMBER, BLUE, GREEN, GREY, PLAIN, RATIO, SECONDS, USD, USD_PER_HOUR, About, Query, bars, figures
 from selection import RUN, once
+from tables import CLUSTER, Column, gauge_cell, link_to_experiment, link_to_run, name, rows
 
 UID = "epochcost-compare"
 SETUP = "provider, instance_type, purchase_option, nodes, batch_size"
@@ -63,7 +44,7 @@ def compare() -> str:
     return to_json(
         UID,
         "epochcost / Compare",
-        "What an epoch of one experiment took and cost on every machine type, as measured.",
+        "Measured time and cost of an epoch of one experiment on every machine type.",
         grid,
         [
             query_variable(
@@ -73,7 +54,7 @@ def compare() -> str:
                 all_values=False,
             ),
             sdk.CustomVariable("epochs")
-            .label("Epochs of a training")
+            .label("Epochs to train")
             .values("1,10,25,50,100,300")
             .current(VariableOption(selected=True, text="25", value="25")),
         ],
@@ -125,7 +106,7 @@ def _headline(grid: Grid) -> None:
             figures(
                 About(
                     "Spread",
-                    "How many times as much an epoch costs on the dearest setup as on the cheapest.",
+                    "Cost per epoch of the most expensive setup over that of the cheapest.",
                     "suffix:x",
                 ),
                 Query(f"max({COST}) / min({COST})", "Factor"),
@@ -135,7 +116,7 @@ def _headline(grid: Grid) -> None:
         (
             5,
             figures(
-                About("Measured", "Setups that an epoch of this experiment was finished on, and its runs.", PLAIN),
+                About("Measured", "Setups and runs that finished an epoch of this experiment.", PLAIN),
                 Query(f"count({TIME})", "Setups"),
                 Query(
                     f"count(count by ({RUN}) (max_over_time(run_setup:epochcost_epoch_seconds:last{MEASURED})))", "Runs"
@@ -149,15 +130,15 @@ def _plane() -> Builder[Panel]:
     return plane(
         About(
             "Cost per epoch",
-            "Each point is a setup: machine type, how many, purchase option, batch size; its median epoch in the time "
-            "range. On the frontier (up to four points from the cheapest on) nothing is both cheaper and faster; for "
-            "every other point something is.",
+            "Each point is a setup (machine type and number, purchase option, batch size) with its median epoch in the "
+            "time range. For a point on the frontier (up to four, from the cheapest on), no other is both cheaper and "
+            "faster.",
             USD,
             empty=NO_EPOCH,
         ),
         "setup",
-        Query(_by_setup(TIME), "Time per epoch"),
-        SECONDS,
+        Axis(Query(_by_setup(TIME), "Time per epoch"), SECONDS),
+        "Cost per epoch",
         [
             Points("Every setup", _by_setup(COST), GREY),
             Points("On the frontier", _by_setup(frontier()), GREEN),
@@ -168,16 +149,16 @@ def _plane() -> Builder[Panel]:
 def _hours_and_time() -> Builder[Panel]:
     return plane(
         About(
-            "Dollars an hour against time to train",
-            "The same setups: what an hour cost, and how long as many epochs as chosen at the top take. At the lower "
-            "left it is cheap and fast; on the frontier nothing is both cheaper an hour and faster. What the training "
-            "costs is the product of the two.",
+            "Cost per hour against time to train",
+            "The same setups: cost per hour, and the time for the number of epochs selected at the top. Lower left is "
+            "cheap and fast; for a point on the frontier, no other is both cheaper per hour and faster. The cost of "
+            "training is the product of both.",
             USD_PER_HOUR,
             empty=NO_EPOCH,
         ),
         "setup",
-        Query(_by_setup(f"$epochs * {TIME}"), "Time to train"),
-        SECONDS,
+        Axis(Query(_by_setup(f"$epochs * {TIME}"), "Time to train"), SECONDS),
+        "Cost per hour",
         [
             Points("Every setup", _by_setup(RATE), GREY),
             Points("On the frontier", _by_setup(frontier(RATE)), GREEN),
@@ -190,61 +171,62 @@ def _table() -> Builder[Panel]:
     return rows(
         About(
             "Cost of training by machine",
-            "The median epoch of each setup in the time range. Per hour is what that epoch really cost an hour. The "
-            "last columns are a whole training of as many epochs as chosen at the top, without its start-up.",
+            "The median epoch of each setup in the time range, and its cost per hour as measured. The last columns are "
+            "for the number of epochs selected at the top, without start-up.",
             PLAIN,
             empty=NO_EPOCH,
         ),
         "setup",
         [
-            Column("Machine", "machine"),
-            Column("Bought", "purchase_option", width=88),
-            Column("Batch", "batch_size", width=58),
-            Column("Per hour", "B", _by_setup(RATE), USD_PER_HOUR, 84),
-            Column("Time per epoch", "A", _named(TIME), SECONDS, 116),
+            Column("Setup", "setup", properties=name()),
             Column("Cost per epoch", "C", _by_setup(COST), USD, 132),
+            Column("Time per epoch", "A", _by_setup(TIME), SECONDS, 124),
+            Column("Per hour", "B", _by_setup(RATE), USD_PER_HOUR, 84),
             Column(
-                "x cheapest", "D", _by_setup(f"{COST} / on () group_left () min({COST})"), "suffix:x", 86,
+                "Vs. cheapest", "D", _by_setup(f"{COST} / on () group_left () min({COST})"), "suffix:x", 104,
                 (("decimals", 2),),
             ),
             Column("Energy", "I", _by_setup(ENERGY), "kwatth", 84),
-            Column("Memory", "E", _by_setup(FILL), RATIO, 90, gauge_cell(BLUE)),
-            Column("Frontier", "F", _by_setup(f"({frontier()}) >= bool 0"), "none", 74, (("mappings", [yes]),)),
-            Column("All take", "G", _by_setup(f"$epochs * {TIME}"), SECONDS, 90),
-            Column("All cost", "H", _by_setup(f"$epochs * {COST}"), USD, 84),
+            Column("Frontier", "F", _by_setup(f"({frontier()}) >= bool 0"), "none", 80, (("mappings", [yes]),)),
+            Column("Total time", "G", _by_setup(f"$epochs * {TIME}"), SECONDS, 92),
+            Column("Total cost", "H", _by_setup(f"$epochs * {COST}"), USD, 90),
         ],
         sort_by="Cost per epoch",
     )  # fmt: skip
 
 
 def _samples() -> Builder[Panel]:
+    cost = f"(1e6 * {SAMPLE} and {BATCH})"
     return plane(
         About(
-            "A million samples by batch size",
-            "Dollars of a million samples against the batch size that the runs tell. A larger batch usually makes them "
-            "cheaper until the GPU is full; whether the model learns as well, these figures do not say.",
+            "Cost of a million samples by batch size",
+            "Cost of a million samples against the reported batch size; the line joins the cheapest setup of each "
+            "batch size. A larger batch is usually cheaper until the GPU is full; these figures do not show whether "
+            "the model learns as well.",
             USD,
-            empty="No run of this experiment tells its batch size and counts its samples",
+            empty="No run of this experiment reports its batch size and counts its samples",
         ),
         "setup",
-        Query(_by_setup(f"({BATCH} and {SAMPLE})"), "Batch size"),
-        "none",
-        [Points("A million samples", _by_setup(f"(1e6 * {SAMPLE} and {BATCH})"), BLUE)],
+        Axis(Query(_by_setup(f"({BATCH} and {SAMPLE})"), "Batch size"), "none"),
+        "Cost of a million samples",
+        [
+            Points("Every setup", _by_setup(cost), GREY),
+            Points("Cheapest of each batch size", _by_setup(f"bottomk by (batch_size) (1, {cost})"), BLUE, joined=True),
+        ],
     )
 
 
 def _steps() -> Builder[Panel]:
     return bars(
         About(
-            "Seconds a step by machine",
-            "The median of each setup in the time range, evaluation and checkpoints included: the time of a run in ten "
-            "minutes over the optimiser steps that it did in them.",
+            "Time per step by machine",
+            "Median of each setup in the time range, with evaluation and checkpoints: the time of a run in ten minutes "
+            "over the optimiser steps done in them.",
             SECONDS,
             empty="No run of this experiment counts its steps",
         ),
         "setup",
         _by_setup(STEP),
-        long_names=True,
     )
 
 
@@ -252,14 +234,13 @@ def _memory() -> Builder[Panel]:
     return bars(
         About(
             "Memory fill",
-            "Peak memory of the run over the memory of the GPU, for the same setups.",
+            "Peak memory of the runs over the memory of the GPU, for the same setups.",
             RATIO,
             0,
-            empty="No run of this experiment was on a GPU",
+            empty="No run of this experiment used a GPU",
         ),
         "setup",
         _by_setup(FILL),
-        long_names=True,
     ).max(1)
 
 
@@ -272,19 +253,20 @@ def _best() -> Builder[Panel]:
     return rows(
         About(
             "Best of every experiment",
-            "For each experiment the setup with the cheapest epoch in the time range, out of how many that were tried, "
-            "and how many times as much the dearest cost. An epoch of one experiment is not one of another.",
+            "For each experiment the setup with the cheapest epoch in the time range, the number of setups measured, "
+            "and the spread: cost per epoch of the most expensive one over the cheapest. Epochs of different "
+            "experiments are not comparable.",
             PLAIN,
             empty="No run has finished an epoch with a known price in this time range",
         ),
         "experiment",
         [
-            Column("Experiment", "experiment", properties=(link_to_experiment("Experiment"),)),
-            Column("Setup", "setup"),
+            Column("Experiment", "experiment", properties=name(link_to_experiment())),
+            Column("Setup", "setup", properties=name()),
             Column("Cost per epoch", "A", _named(best), USD, 132),
             Column("Time per epoch", "B", f"max by (experiment) ({time} and {best})", SECONDS, 120),
             Column("Setups", "C", f"count by (experiment) ({cost})", "none", 70),
-            Column("Dearest", "D", f"max by (experiment) ({cost}) / min by (experiment) ({cost})", "suffix:x", 80,
+            Column("Spread", "D", f"max by (experiment) ({cost}) / min by (experiment) ({cost})", "suffix:x", 80,
                    (("decimals", 1),)),
         ],
         sort_by="Cost per epoch",
@@ -306,17 +288,17 @@ def _runs() -> Builder[Panel]:
     return rows(
         About(
             "Runs behind these figures",
-            "Every run of this experiment that finished an epoch in the time range; one that changed its batch or its "
-            "machine has a row for each setup. Epochs and the last three columns are of the whole run. Useful epoch: "
-            "all its dollars over the epochs that did not have to be done again. Click a run to open it.",
+            "Every run of this experiment that finished an epoch in the time range, with a row for each setup that it "
+            "used. Epochs and the last three columns are of the whole run. Useful epoch: all dollars of the run over "
+            "the epochs that count in the end. Click a run to open it.",
             PLAIN,
             empty=NO_EPOCH,
         ),
         "row",
         [
             CLUSTER,
-            Column("Run", "run", properties=(link_to_run("Run"),)),
-            Column("Setup", "setup"),
+            Column("Run", "run", properties=name(link_to_run())),
+            Column("Setup", "setup", properties=name()),
             Column("Epochs", "B", of_the_run("run:epochcost_epochs:useful"), "none", 62, (("decimals", 1),)),
             Column("Time per epoch", "A", timed, SECONDS, 118),
             Column("Cost per epoch", "C", keyed(of("epoch_cost_usd:last")), USD, 112),

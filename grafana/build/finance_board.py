@@ -1,4 +1,4 @@
-"""The Finance dashboard: the month in dollars, against its budget, for whom, and what of it bought nothing."""
+"""The Finance dashboard: the month in dollars, against its budget, by team, and what of it was lost."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from grafana_foundation_sdk.models.dashboard import Panel
 from panels import (
     AMBER,
     BLUE,
-    CLUSTER,
     GREEN,
     PLAIN,
     RATIO,
@@ -17,24 +16,22 @@ from panels import (
     USD,
     VIOLET,
     About,
-    Column,
     Legend,
     Query,
     bars,
     figures,
     lines,
-    link_to_run,
-    rows,
     share_of_budget,
 )
 from selection import RUN, row
 from states import RUN_STATE_COLOURS, STATE_COLOURS, WASTED, coloured_text
+from tables import CLUSTER, Column, link_to_experiment, link_to_run, name, rows
 
 UID = "epochcost-finance"
 SPENT, FORECAST = "cluster:epochcost_cost_usd:month", "cluster:epochcost_cost_usd:month_projected"
 BUDGET = "cluster:epochcost_budget_usd:month"
 LEFT = "(24 * (days_in_month() - day_of_month() + 1) - hour())"
-BOUGHT_NOTHING = "failed|lost|preempted"
+LOST = "failed|lost|preempted"
 OWNED = "owner_state:epochcost_spent_usd:step"
 SHOWN = 'team=~"$team"'
 NOT_YET = "No whole hour of this month is known yet"
@@ -44,19 +41,20 @@ ENDED = "run:epochcost_ended_cost_usd:last"
 def finance() -> str:
     """The dashboard as JSON text."""
     grid = Grid()
-    grid.band(4, (4, _month()), (6, _forecast()), (4, _budget()), (3, _wasted()), (4, _spot()), (3, _failed()))
+    grid.band(4, (4, _month()), (6, _forecast()), (4, _budget()), (5, _wasted()), (5, _spot()))
     grid.band(9, (16, _days()), (8, _by("purchase_option", "purchase option", "purchase:epochcost_spent_usd:step")))
     grid.band(
-        9,
-        (8, _by("team", "team", OWNED, SHOWN)),
-        (8, _by("experiment", "experiment", OWNED, SHOWN)),
-        (8, _by("owner", "owner", OWNED, SHOWN)),
+        10,
+        (6, _by("team", "team", OWNED, SHOWN)),
+        (6, _by("experiment", "experiment", OWNED, SHOWN)),
+        (6, _by("owner", "owner", OWNED, SHOWN)),
+        (6, _states()),
     )
-    grid.band(9, (8, _states()), (16, _ended()))
+    grid.band(9, (4, _failed()), (20, _ended()))
     return to_json(
         UID,
         "epochcost / Finance",
-        "What this month costs, against its budget, for whom, and what of it bought nothing.",
+        "What this month costs, against its budget, by team, and what of it was lost.",
         grid,
         [query_variable("team", "Team", f'label_values({OWNED}{{cluster=~"$cluster"}}, team)', all_values=True)],
         annotations=(),
@@ -85,7 +83,7 @@ def _month() -> Builder[Panel]:
     return figures(
         About(
             "This month",
-            "Dollars of the whole hours of this month (UTC), of every machine that was there; and the budget.",
+            "Dollars of the whole hours of this month (UTC), of every machine that was present; and the budget.",
             USD,
             empty=NOT_YET,
         ),
@@ -102,9 +100,9 @@ def _forecast() -> Builder[Panel]:
     return figures(
         About(
             "Forecast",
-            "The month so far, plus for every hour that it still has: the mean of the last 24 hours (expected), the "
-            "lowest and the highest such mean of the last seven days. On the first day the mean is over the hours that "
-            "are known, and the range is as wide as they differ.",
+            "The month so far, plus for every hour left the mean of the last 24 hours (expected), or the lowest or "
+            "highest such mean of the last seven days (at least, at most). On the first day the mean covers the hours "
+            "that are known.",
             USD,
             empty=NOT_YET,
         ),
@@ -118,22 +116,27 @@ def _forecast() -> Builder[Panel]:
 def _budget() -> Builder[Panel]:
     return figures(
         About(
-            "Of the budget",
-            "Spent so far, and at the end of the month as expected. Budgets stand in epochcost-thresholds.yml.",
+            "Budget used",
+            "Spent so far, and projected for the end of the month. Budgets are set in epochcost-thresholds.yml.",
             RATIO,
             0,
             empty="No budget is set",
         ),
         Query(f"(sum({SPENT} and {BUDGET}) > 0) / sum({BUDGET})", "Spent"),
-        Query(f"(sum({FORECAST} and {BUDGET}) > 0) / sum({BUDGET})", "At its end"),
-        overrides={"Spent": share_of_budget(), "At its end": share_of_budget()},
+        Query(f"(sum({FORECAST} and {BUDGET}) > 0) / sum({BUDGET})", "Projected"),
+        overrides={"Spent": share_of_budget(), "Projected": share_of_budget()},
     )
 
 
 def _wasted() -> Builder[Panel]:
     part = f"{of_month(OWNED, '', WASTED)} / {of_month(OWNED)}"
     return figures(
-        About("Wasted", "What trained nothing this month: start-up, waiting, lost work, machines left on.", USD),
+        About(
+            "Wasted",
+            "Dollars of this month not spent on useful training: start-up, waiting, lost work, machines left on.",
+            USD,
+            empty=NOT_YET,
+        ),
         Query(f"{part} * sum({SPENT})", "Dollars"),
         Query(part, "Share"),
         colour=AMBER,
@@ -145,9 +148,9 @@ def _spot() -> Builder[Panel]:
     return figures(
         About(
             "Spot",
-            "Saved: what this month's hours of spot machines would have cost more on demand, before the work that was "
-            "lost. Missed: what its hours on demand would have cost less as the cheapest spot machines of their "
-            "region.",
+            "Saved: how much more this month's spot hours would have cost on demand; lost work is not subtracted. "
+            "Missed: how much less this month's on-demand hours would have cost on the cheapest spot machines of "
+            "their region.",
             USD,
             empty="No spot price is known",
         ),
@@ -158,8 +161,8 @@ def _spot() -> Builder[Panel]:
     )
 
 
-def _last_word(states: str) -> str:
-    """The dollars of runs whose last word in the time range was one of ``states``."""
+def _ended_as(states: str) -> str:
+    """The dollars of runs whose last state in the time range was one of ``states``."""
     last = f'last_over_time({ENDED}{{state=~"{states}", {SHOWN}}}[$__range])'
     again = f'last_over_time({ENDED}{{state="finished"}}[$__range])'
     return f"{last}\nunless on ({RUN}) {again}\nunless on ({RUN}) epochcost_run_node_share_ratio > 0"
@@ -169,14 +172,14 @@ def _failed() -> Builder[Panel]:
     lost = f"""{of_month(OWNED, "", 'state="replay"')} / {of_month(OWNED)} * sum({SPENT})"""
     return figures(
         About(
-            "Failed, lost",
-            "All dollars of runs that ended failed in the time range; and of work done again after a crash or a "
-            "preemption, this month.",
+            "Lost dollars",
+            "Failed: all dollars of runs that failed in the time range. Repeated: dollars of work done again after a "
+            "crash or a preemption, this month.",
             USD,
-            empty="Nothing failed",
+            empty="No run failed",
         ),
-        Query(f"sum({_last_word('failed')}) or 0 * (sum({SPENT}) > 0)", "Failed"),
-        Query(lost, "Lost work"),
+        Query(f"sum({_ended_as('failed')}) or 0 * (sum({SPENT}) > 0)", "Failed"),
+        Query(lost, "Repeated"),
         colour=RED,
     )
 
@@ -184,13 +187,13 @@ def _failed() -> Builder[Panel]:
 def _days() -> Builder[Panel]:
     day = "sum(sum_over_time(cluster:epochcost_spent_usd:step[23h59m59s] offset -1d)) > 0"
     wasted = f"{of_day(WASTED)} / {of_day()} * {day}"
-    even = f"sum(max_over_time({BUDGET}[1d] offset -1d)) / on () days_in_month()"
+    even = f"sum(max_over_time({BUDGET}[2d] @ end() offset -1d)) / on () days_in_month()"
     return (
         lines(
             About(
                 "Days",
-                "Dollars of each day (UTC), the last one so far; of them those that trained nothing; and what a day "
-                "may cost if the budget is spent evenly.",
+                "Dollars of each day (UTC), today's so far; the part of them that was wasted; and what a day may cost "
+                "if the current budget is spent evenly.",
                 USD,
                 empty=NOT_YET,
             ),
@@ -221,28 +224,27 @@ def of_day(matchers: str = "") -> str:
 
 def _by(label: str, what: str, step: str, matchers: str = "") -> Builder[Panel]:
     whose = {
-        "team": "A run's dollars are its team's, the rest of a machine is the machine's team's.",
-        "experiment": "Dollars of no run, and of runs that name no experiment, are one bar.",
-        "owner": "A run's dollars are its user's; of a machine without a run its holder's, if it has one alone.",
-        "purchase_option": "A machine that changed counts as what it was at the time.",
+        "team": "The cost of a run counts for its team, the rest of a machine for the machine's team.",
+        "experiment": "Dollars outside runs, and of runs without an experiment, are one bar.",
+        "owner": "The cost of a run counts for its user, that of a machine without a run for the one user of its GPUs.",
+        "purchase_option": "Each hour counts for the option that the machine had at the time.",
     }[label]
     named = f'label_replace(\n{share(label, step, matchers)},\n"{label}", "no {what}", "{label}", "")'
     return bars(
         About(
             f"This month by {what}",
-            f"Dollars of the whole hours of this month, the seven largest. {whose} All of them sum to what is spent.",
+            f"Dollars of the whole hours of this month, top seven. {whose} All of them sum to what is spent.",
             USD,
             empty=NOT_YET,
         ),
         label,
         f"topk(7, {named} > 0)",
-        long_names=True,
     )
 
 
 def _states() -> Builder[Panel]:
     return bars(
-        About("This month by state", "What the month's dollars did. Only useful ones trained.", USD, empty=NOT_YET),
+        About("This month by state", "Dollars of this month by state; only useful ones trained.", USD, empty=NOT_YET),
         "state",
         f"{share('state', OWNED, SHOWN)} > 0",
         colours=STATE_COLOURS,
@@ -252,21 +254,21 @@ def _states() -> Builder[Panel]:
 def _ended() -> Builder[Panel]:
     return rows(
         About(
-            "Runs that bought nothing",
-            "Runs that ended failed, lost or preempted in the time range and neither train again nor finished since: "
-            "all their dollars, also those of months before.",
+            "Runs that failed or were lost",
+            "Runs that ended failed, lost or preempted in the time range, and have neither resumed nor finished since: "
+            "all their dollars, including those of earlier months.",
             PLAIN,
-            empty="No run has ended so",
+            empty="No run failed or was lost",
         ),
         "row",
         [
             CLUSTER,
-            Column("Run", "run", properties=(link_to_run("Run"),)),
-            Column("Experiment", "experiment"),
-            Column("Team", "team", width=110),
-            Column("User", "owner_user", width=110),
+            Column("Run", "run", properties=name(link_to_run())),
+            Column("Experiment", "experiment", properties=name(link_to_experiment())),
+            Column("Team", "team", width=100, properties=name()),
+            Column("User", "owner_user", width=100, properties=name()),
             Column("Ended", "state", width=90, properties=coloured_text(RUN_STATE_COLOURS)),
-            Column("Dollars", "A", row(_last_word(BOUGHT_NOTHING), "run"), USD, 100),
+            Column("Dollars", "A", row(_ended_as(LOST), "run"), USD, 100),
         ],
         sort_by="Dollars",
     )

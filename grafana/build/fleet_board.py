@@ -1,15 +1,16 @@
-"""The Fleet dashboard: what everything costs now, where it goes, which nodes and runs it goes to."""
+"""The Fleet dashboard: what everything costs now, how much of it is wasted, by whom, and on which nodes."""
 
 # ruff: noqa: FBT003 - the setters of the SDK take a lone boolean
 from __future__ import annotations
 
+from alert_table import alerts
 from board import Grid, query_variable, to_json
-from fleet_tables import RUNS_CHOSEN, alerts, nodes, runs
+from fleet_tables import RUNS_CHOSEN, nodes, runs
 from grafana_foundation_sdk.builders.dashboard import QueryVariable
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.common import VizOrientation
 from grafana_foundation_sdk.models.dashboard import Panel
-from guard_panels import guard_band
+from guard_panels import guard_bands
 from panels import (
     AMBER,
     BLUE,
@@ -20,6 +21,7 @@ from panels import (
     USD,
     USD_PER_HOUR,
     About,
+    Legend,
     Query,
     always,
     bars,
@@ -32,6 +34,7 @@ from selection import MACHINE, RUN, once
 from states import STATE_COLOURS, WASTED
 
 UID = "epochcost-fleet"
+NO_PRICE = "No price is known"
 NODES = 'label_values(node:epochcost_node_info:max{cluster=~"$cluster"}, node)'
 OWNED = "owner_state:epochcost_cost_usd_per_hour:rate5m"
 SHOWN = 'team=~"$team", owner=~"$owner", experiment=~"$experiment"'
@@ -46,17 +49,24 @@ EVER = "sum by (state) (max_over_time(cluster_state:epochcost_cost_usd_per_hour:
 def fleet() -> str:
     """The dashboard as JSON text."""
     grid = Grid()
-    grid.band(4, (4, _spend_now()), (4, _wasted()), (4, _today()), (3, _month()), (5, _budget()), (4, _machines()))
-    grid.band(9, (6, _states()), (12, alerts()), (6, _epochs()))
-    grid.band(9, (15, _spend_over_time()), (9, _ratios()))
-    grid.band(8, (6, _spend("team")), (6, _waste("team")), (6, _waste("owner")), (6, _waste("experiment")))
+    grid.band(4, (5, _spend_now()), (4, _wasted()), (3, _today()), (3, _month()), (5, _budget()), (4, _machines()))
+    grid.band(9, (5, _states()), (19, alerts()))
+    grid.band(9, (14, _spend_over_time()), (5, _ratios()), (5, _epochs()))
+    grid.band(
+        9,
+        (5, _spend("cluster")),
+        (5, _spend("team")),
+        (4, _waste("team")),
+        (5, _waste("owner")),
+        (5, _waste("experiment")),
+    )
     grid.band(10, (24, nodes()))
     grid.band(9, (24, runs()))
-    grid.folded("Guard: what it waits for, who keeps what, what it ended", 7, *guard_band())
+    grid.folded("Guard: pending actions, keeps, ended work", *guard_bands())
     return to_json(
         UID,
         "epochcost / Fleet",
-        "What the training fleet costs now, what of it is wasted, by whom, and on which node.",
+        "What the training fleet costs now, how much of it is wasted, by whom, and on which nodes.",
         grid,
         [
             *(_chosen(label) for label in ("team", "owner", "experiment")),
@@ -77,15 +87,15 @@ def _spend_now() -> Builder[Panel]:
     return figures(
         About(
             "Spend now",
-            "What everything that is chosen costs an hour: without a choice, the prices of all nodes that report, "
-            "added up. A node whose price nobody knows is missing in it, and counted beside it.",
-            USD_PER_HOUR,
-            2,
+            "Cost per hour of everything selected at the top; with nothing selected, the sum of the prices of all "
+            "nodes that report. Nodes whose price is not known are not included, and are counted next to it.",
+            USD,
+            empty=NO_PRICE,
         ),
-        Query(f"sum({OWNED}{{{SHOWN}}})", "Spend now"),
-        Query(f"count({unpriced}) > 0", "Without a price"),
+        Query(f"sum({OWNED}{{{SHOWN}}})", "Per hour"),
+        Query(f"count({unpriced}) > 0", "Nodes without price"),
         overrides={
-            "Without a price": {
+            "Nodes without price": {
                 "unit": "none",
                 "decimals": 0,
                 "thresholds": {"mode": "absolute", "steps": [{"value": None, "color": RED}]},
@@ -96,23 +106,23 @@ def _spend_now() -> Builder[Panel]:
 
 def _today() -> Builder[Panel]:
     about = About(
-        "Today so far",
-        "Dollars since midnight of every machine that was there, also of those that are gone: what the agents' own "
-        "exact integrals did; for a node whose agent knows no price, its seconds x the poller's price.",
+        "Today",
+        "Dollars since midnight of every machine that was present, including those that are gone: the increase of the "
+        "agents' exact integrals; for a node whose agent knows no price, its seconds x the poller's price.",
         USD,
         2,
     )
-    return figures(about, Query(SPENT, "Today so far")).time_from("now/d").hide_time_override(True)
+    return figures(about, Query(SPENT, "Today")).time_from("now/d").hide_time_override(True)
 
 
 def _month() -> Builder[Panel]:
     about = About(
         "Forecast",
-        "What this month (UTC) will have cost: the dollars of its whole hours so far, plus the mean of the last 24 "
-        "hours for every hour that it still has.",
+        "Projected cost of this month (UTC): the dollars of its whole hours so far, plus the mean of the last 24 hours "
+        "for every hour left.",
         USD,
     )
-    return figures(about, Query("sum(cluster:epochcost_cost_usd:month_projected) > 0", "End of the month"), named=True)
+    return figures(about, Query("sum(cluster:epochcost_cost_usd:month_projected) > 0", "This month"), named=True)
 
 
 def _wasted() -> Builder[Panel]:
@@ -120,9 +130,10 @@ def _wasted() -> Builder[Panel]:
     return figures(
         About(
             "Wasted now",
-            "What is paid and trains nothing, over the last 5 minutes: every state but useful, unattributed (busy for "
-            "somebody who reported no run) and unknown. Beside it its share of the spend.",
+            "Cost per hour not spent on useful training (last 5 minutes), and its share of the spend: every state "
+            "except useful, unattributed (busy, but no run was reported) and unknown.",
             USD,
+            empty=NO_PRICE,
         ),
         Query(WASTE, "Per hour"),
         Query(share, "Share"),
@@ -146,7 +157,12 @@ def _wasted() -> Builder[Panel]:
 
 def _machines() -> Builder[Panel]:
     return figures(
-        About("Machines", "Nodes that report, their GPUs, and the runs that are open on them.", PLAIN),
+        About(
+            "Machines",
+            "Nodes that report, their GPUs, and the runs in progress on them.",
+            PLAIN,
+            empty="No agent reports",
+        ),
         Query("count(node:epochcost_node_info:max)", "Nodes"),
         Query(f"sum({once(MACHINE, 'epochcost_node_gpus')})", "GPUs"),
         Query(
@@ -160,7 +176,7 @@ def _states() -> Builder[Panel]:
     return bars(
         About(
             "Spend by state",
-            "Where the dollars of the last 5 minutes went. The states of a node always add up to its price.",
+            "Cost per hour by state over the last 5 minutes. The states of a node always add up to its price.",
             USD_PER_HOUR,
             empty="No price is known, or no agent reports",
         ),
@@ -174,14 +190,13 @@ def _epochs() -> Builder[Panel]:
     return bars(
         About(
             "Cost per epoch",
-            "Mean of all finished epochs of each run: the top six by cost. Runs without a finished epoch are "
-            "not shown. An epoch of one model is not one of another.",
+            "Mean over the finished epochs of each run, top six by cost. Runs without a finished epoch are not shown. "
+            "Epochs of different experiments are not comparable.",
             USD,
             empty="No run has finished an epoch with a known price",
         ),
         "run",
         f"topk(6, run:epochcost_epoch_cost_usd:mean {RUNS_CHOSEN})",
-        long_names=True,
     )
 
 
@@ -189,8 +204,8 @@ def _spend_over_time() -> Builder[Panel]:
     return stacked(
         About(
             "Spend by state over time",
-            "What every state cost an hour. Green is training; everything else is the price of start-up, waiting, "
-            "lost work and machines left on.",
+            "Cost per hour of each state. Green is useful training; the rest is start-up, waiting, lost work and "
+            "machines left on.",
             USD_PER_HOUR,
             empty="No price is known, or no agent reports",
         ),
@@ -203,8 +218,8 @@ def _ratios() -> Builder[Panel]:
     return lines(
         About(
             "Waste and utilisation",
-            "Share of the spend that is wasted; mean utilisation of all GPUs from the 1 Hz integral; how full their "
-            "memory is.",
+            "Share of the spend that is wasted, mean utilisation of all GPUs (sampled once a second), and the mean "
+            "share of their memory in use.",
             RATIO,
             0,
             empty="No GPU and no price is known",
@@ -218,33 +233,34 @@ def _ratios() -> Builder[Panel]:
         Query(f"{WASTE} / (sum({BY_STATE}) > 0)", "Wasted share"),
         colours={"GPU utilisation": GREEN, "GPU memory fill": BLUE, "Wasted share": AMBER},
         top=1,
+        legend=Legend.LINE,
     )
 
 
-NOBODY = {
+NOT_GIVEN = {
+    "cluster": "no cluster",
     "team": "no team",
-    "owner": "nobody known",
+    "owner": "no owner known",
     "experiment": "no run, or no experiment",
 }
 
 
 def _by(label: str, expr: str) -> str:
     summed = f"sum by ({label}) (\n  {expr}\n)"
-    return f'topk(6, label_replace({summed}, "{label}", "{NOBODY[label]}", "{label}", "") > 0)'
+    return f'topk(6, label_replace({summed}, "{label}", "{NOT_GIVEN[label]}", "{label}", "") > 0)'
 
 
 def _spend(label: str) -> Builder[Panel]:
     return bars(
         About(
             f"Spend by {label}",
-            f"What each {label} costs an hour now, the six dearest first: the runs are theirs that they belong to, the "
-            "rest of a machine is the machine's. All of them sum to the spend.",
+            f"Current cost per hour of each {label}, top six. The cost of a run counts for the {label} of the run, "
+            f"the rest of a machine for the {label} of the machine. All of them sum to the spend.",
             USD_PER_HOUR,
-            empty="No price is known",
+            empty=NO_PRICE,
         ),
         label,
         _by(label, f"{OWNED}{{{SHOWN}}}"),
-        long_names=True,
     )
 
 
@@ -252,14 +268,13 @@ def _waste(label: str) -> Builder[Panel]:
     return bars(
         About(
             f"Wasted by {label}",
-            "Dollars an hour that train nothing, over the last 5 minutes, the six largest: start-up, waiting, repeated "
-            "work, and machines without a run.",
+            f"Cost per hour of each {label} not spent on useful training (last 5 minutes), top six: start-up, waiting, "
+            "repeated work, and machines without a run.",
             USD_PER_HOUR,
             empty="Nothing is wasted, or no price is known",
         ),
         label,
         _by(label, f"{OWNED}{{{SHOWN}, {WASTED}}}"),
-        long_names=True,
     )
 
 
@@ -270,15 +285,15 @@ def _budget() -> Builder[Panel]:
     return figures(
         About(
             "Budget of the month",
-            "Share of the fleet's budget that is spent, that will be by the end of the month (UTC) at the mean price "
-            "of the last day, and how many times as fast as evenly it was spent in the last hour. Budgets stand in "
-            "epochcost-thresholds.yml.",
+            "Share of the budget that is spent, share that is projected for the end of the month (UTC) at the mean "
+            "rate of the last day, and burn rate: spend of the last hour over an even spend of the budget. Budgets "
+            "are set in epochcost-thresholds.yml.",
             RATIO,
             0,
             empty="No budget is set in epochcost-thresholds.yml",
         ),
         Query(f"{spent} / sum({budget})", "Spent"),
-        Query(f"(sum(cluster:epochcost_cost_usd:month_projected and {budget}) > 0) / sum({budget})", "At its end"),
-        Query("max(cluster:epochcost_budget_burn_ratio:rate1h) > 0", "Pace"),
-        overrides={"Spent": share, "At its end": share, "Pace": {"unit": "suffix:x", "decimals": 1}},
+        Query(f"(sum(cluster:epochcost_cost_usd:month_projected and {budget}) > 0) / sum({budget})", "Projected"),
+        Query("max(cluster:epochcost_budget_burn_ratio:rate1h) > 0", "Burn rate"),
+        overrides={"Spent": share, "Projected": share, "Burn rate": {"unit": "none", "decimals": 1}},
     ).orientation(VizOrientation.VERTICAL)  # beside each other, however narrow

@@ -1,29 +1,20 @@
-"""What the guards of the fleet wait for, who keeps what, and what was ended."""
+"""Guards of the fleet: pending actions, keeps, and what was ended."""
 
 from __future__ import annotations
 
+from board import Band
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Panel
-from panels import (
-    GREEN,
-    PLAIN,
-    SECONDS,
-    USD,
-    USD_PER_HOUR,
-    About,
-    Column,
-    Query,
-    figures,
-    rows,
-)
+from panels import GREEN, PLAIN, SECONDS, USD, USD_PER_HOUR, About, Query, figures
 from selection import MACHINE, cell, once, row
+from tables import Column, link_to_run, name, rows
 
 SUBJECT = f"{MACHINE}, policy, run"
 
 
-def guard_band() -> tuple[tuple[int, Builder[Panel]], ...]:
-    """Panels of one row, and their widths."""
-    return (12, _waiting()), (6, _keeps()), (6, _ended())
+def guard_bands() -> tuple[Band, ...]:
+    """What is shown when the row is opened."""
+    return (7, [(24, _waiting())]), (7, [(17, _keeps()), (7, _ended())])
 
 
 def _waiting() -> Builder[Panel]:
@@ -32,17 +23,17 @@ def _waiting() -> Builder[Panel]:
     following = once(f"{SUBJECT}, step, dry_run", "epochcost_guard_next_step_timestamp_seconds")
     return rows(
         About(
-            "Guard: waiting",
-            "Conditions of the guards' policies that hold now, for how long without a gap, and which step follows. An "
-            "empty run is the whole machine. A dry run says what would be done and does nothing.",
+            "Guard: pending actions",
+            "Conditions of guard policies that are met now, for how long without a gap, and the next step. An empty "
+            "run means the whole machine. A dry run only reports what it would do.",
             PLAIN,
-            empty="No guard waits for anything, or none is set",
+            empty="No guard condition is met, or no policy is set",
         ),
         "row",
         [
-            Column("Machine", "epochcost_machine"),
-            Column("Policy", "policy", width=130),
-            Column("Run", "run"),
+            Column("Machine", "epochcost_machine", properties=name()),
+            Column("Policy", "policy", width=110, properties=name()),
+            Column("Run", "run", properties=name(link_to_run())),
             Column("Condition", "condition", width=90),
             Column("For", "A", held, SECONDS, 76),
             Column("Next", "step", cell(following, *labels, more="step"), ref="B", width=86),
@@ -59,16 +50,17 @@ def _keeps() -> Builder[Panel]:
     return rows(
         About(
             "Guard: kept",
-            "Who has put the guard's actions off, for how long still, and why. An empty run: all of this user's.",
+            "Users who postponed the guard's actions, for how much longer, and why. An empty run means all runs of "
+            "this user.",
             SECONDS,
-            empty="Nobody keeps anything",
+            empty="No keep is active",
         ),
         "row",
         [
-            Column("Machine", "epochcost_machine"),
-            Column("Run", "run"),
-            Column("By", "by"),
-            Column("Why", "why"),
+            Column("Machine", "epochcost_machine", properties=name()),
+            Column("Run", "run", properties=name(link_to_run())),
+            Column("By", "by", width=80, properties=name()),
+            Column("Why", "why", properties=name()),
             Column("Left", "A", row(kept, "epochcost_machine", "run", "by", "why"), SECONDS, 76),
         ],
         sort_by="Left",
@@ -77,7 +69,7 @@ def _keeps() -> Builder[Panel]:
 
 def _ended() -> Builder[Panel]:
     def most(metric: str, result: str) -> str:
-        # What was ended is not scraped any more: its last word within the time range counts.
+        # What was ended is no longer scraped: its last value within the time range counts.
         ended = f'max_over_time({metric}{{result="{result}"}}[$__range])'
         return f"sum({once(f'{MACHINE}, policy', ended)})"
 
@@ -85,8 +77,8 @@ def _ended() -> Builder[Panel]:
     return figures(
         About(
             "Guard: ended",
-            "What an hour cost of all that the guards ended, or in a dry run would have, and what that had cost for "
-            "nothing until then; how many stops were taken, and how many policies are in force.",
+            "Cost per hour of what the guards ended, and of what they would have ended in dry runs; the dollars wasted "
+            "before; the number of stops, and of policies in force.",
             USD_PER_HOUR,
             2,
             empty="No guard is set",

@@ -1,4 +1,4 @@
-"""Panels of the Node dashboard about the hardware itself: how much of it works, what it draws, what goes wrong."""
+"""Panels of the Node dashboard about the hardware: activity, power, throttling, errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WATTS = "watt"
 
 
 def multiprocessors() -> Builder[Panel]:
-    """How much of the GPUs works while they count as busy."""
+    """How much of the GPUs is active while they count as busy."""
 
     def mean(part: str) -> str:
         return f"avg(max by (gpu) (epochcost_gpu_{part}_active_ratio{NODE}))"
@@ -36,11 +36,11 @@ def multiprocessors() -> Builder[Panel]:
     return lines(
         About(
             "Activity of SMs, tensor cores and memory",
-            "Mean over the GPUs, by their own counters (Hopper and later, or DCGM's profiling fields). Utilisation "
-            "says only that some kernel ran; this says how much of the GPU it used.",
+            "Mean over the GPUs, from their own counters (Hopper and later, or DCGM's profiling fields). Utilisation "
+            "only means that some kernel ran; activity shows how much of the GPU it used.",
             RATIO,
             0,
-            empty="No GPU tells its activity",
+            empty="No GPU reports its activity",
         ),
         Query(mean("sm"), "SMs"),
         Query(mean("tensor"), "Tensor cores"),
@@ -53,16 +53,16 @@ def multiprocessors() -> Builder[Panel]:
 
 
 def useful_by_activity() -> Builder[Panel]:
-    """The dollars of useful time by what the multiprocessors did."""
+    """The dollars of useful time by activity of the multiprocessors."""
     price = f"max(node:epochcost_price_usd_per_hour:unified{NODE})"
     share = f"max by (sm) (rate(epochcost_node_useful_seconds_total{NODE}[$__rate_interval]))"
     return lines(
         About(
             "Useful dollars by SM activity",
-            "Dollars an hour of useful time: those in which multiprocessors were active, the rest in which they waited "
-            "although a kernel ran, and those of which nothing is known. They sum to the state useful.",
+            "Cost per hour of useful time: active multiprocessors, the rest in which they waited although a kernel "
+            "ran, and time whose activity is not known. They sum to the state useful.",
             USD_PER_HOUR,
-            empty="No GPU tells its activity, or no price is known",
+            empty="No GPU reports its activity, or no price is known",
         ),
         Query(f"{share} * on () group_left () {price}", "{{sm}}"),
         colours={"active": GREEN, "rest": AMBER, "unknown": STATE_COLOURS["unknown"]},
@@ -72,34 +72,34 @@ def useful_by_activity() -> Builder[Panel]:
 
 
 def energy() -> Builder[Panel]:
-    """What the GPUs draw together, in watts."""
+    """Power draw of all GPUs, in watts."""
     watts = f"max(epochcost_node_power_watts{NODE})"
     joules = f"sum(max by (gpu, uuid) (rate(epochcost_gpu_energy_joules_total{NODE}[$__rate_interval])))"
     return lines(
         About(
             "Energy",
-            "What the GPUs draw together now, and by their counters of energy over the interval.",
+            "Power draw of all GPUs: the current reading, and the mean of the interval from their energy counters.",
             WATTS,
             0,
-            empty="No GPU tells its power",
+            empty="No GPU reports its power",
         ),
         Query(watts, "Power"),
-        Query(joules, "By the energy counters"),
-        colours={"Power": AMBER, "By the energy counters": BLUE},
+        Query(joules, "From energy counters"),
+        colours={"Power": AMBER, "From energy counters": BLUE},
         fill=0,
         legend=Legend.LINE,
     )
 
 
 def electricity() -> Builder[Panel]:
-    """What the energy costs and emits, where people say what a kWh does."""
+    """Cost and CO2 of the energy, if a price and an intensity are configured."""
     return figures(
         About(
             "Electricity",
-            "What its GPUs draw costs an hour (--energy.usd-per-kwh; of an owned machine a part of its price) and the "
-            "CO2 of it (--grid.grams-per-kwh, or --grid.listed).",
+            "Cost of the energy of its GPUs (--energy.usd-per-kwh; for owned machines a part of the price) and its CO2 "
+            "(--grid.grams-per-kwh, or --grid.listed).",
             USD_PER_HOUR,
-            empty="Nobody says what a kWh costs or emits here",
+            empty="No energy price and no grid CO2 is configured",
         ),
         Query(f"max(node:epochcost_energy_usd_per_hour:rate5m{NODE})", "Cost"),
         Query(f"max(node:epochcost_grid_grams_per_hour:rate5m{NODE})", "CO2"),
@@ -109,16 +109,16 @@ def electricity() -> Builder[Panel]:
 
 
 def throttling() -> Builder[Panel]:
-    """The part of time in which clocks were held down."""
+    """Share of time in which clocks were throttled."""
     held = f"rate(epochcost_gpu_throttle_seconds_total{NODE}[$__rate_interval])"
     return lines(
         About(
-            "Clocks held down",
-            "Part of the time in which the clocks of the GPUs were held down, by reason; reasons overlap. power_cap is "
+            "Throttling",
+            "Share of time in which the clocks of the GPUs were throttled, by reason; reasons overlap. power_cap is "
             "usual under full load; hw_thermal and power_brake are not.",
             RATIO,
             0,
-            empty="No GPU tells why its clocks are held down",
+            empty="No GPU reports throttling",
         ),
         Query(
             f"avg by (reason) (max by (gpu, reason) ({held}))",
@@ -131,7 +131,7 @@ def throttling() -> Builder[Panel]:
 
 
 def errors() -> Builder[Panel]:
-    """What the driver reports of faults."""
+    """Faults that the driver reports."""
 
     def events(metric: str, label: str) -> str:
         increase = f"increase(epochcost_gpu_{metric}_errors_total{NODE}[$__rate_interval])"
@@ -141,29 +141,29 @@ def errors() -> Builder[Panel]:
     return lines(
         About(
             "Errors of GPUs",
-            "Memory errors, Xids (critical errors that the driver reports) and calls of the driver that failed, in "
-            "each interval. An uncorrected memory error ends the program on it.",
+            "ECC memory errors, Xids (critical errors reported by the driver) and failed driver calls in each "
+            "interval. An uncorrected memory error ends the program on that GPU.",
             PLAIN,
             0,
-            empty="No GPU counts its errors",
+            empty="No GPU reports errors",
         ),
-        Query(events("ecc", "type"), "memory, {{type}}"),
+        Query(events("ecc", "type"), "ECC, {{type}}"),
         Query(events("xid", "xid"), "Xid {{xid}}"),
         Query(failures, "{{call}} failed"),
-        colours={"memory, uncorrected": RED},
+        colours={"ECC, uncorrected": RED},
         fill=0,
         legend=Legend.LINE,
     )
 
 
 def driver() -> Builder[Panel]:
-    """How the driver itself does."""
+    """How fast the driver responds."""
     return lines(
         About(
-            "Driver",
-            "How long the driver takes for the figures of its slowest GPU, which are as old as that.",
+            "Driver response time",
+            "Time that the driver takes to report on its slowest GPU. Its readings are that old.",
             SECONDS,
-            empty="No GPU is read",
+            empty="No driver response time is reported",
         ),
         Query(f"max(epochcost_gpu_read_seconds{NODE})", "Reading"),
         colours={"Reading": BLUE},

@@ -1,51 +1,34 @@
-"""The Health dashboard: whether epochcost itself can be believed, and what it costs to run."""
+"""The Health dashboard: whether the figures of epochcost can be trusted, and what it costs to run."""
 
 from __future__ import annotations
 
 from board import Grid, to_json
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Panel
-from panels import (
-    AMBER,
-    BLUE,
-    CLUSTER,
-    GREEN,
-    MINUTES,
-    PLAIN,
-    RED,
-    SECONDS,
-    About,
-    Column,
-    Legend,
-    Query,
-    bars,
-    figures,
-    lines,
-    link_to_node,
-    rows,
-    steps,
-    which_machine,
-)
+from panels import AMBER, BLUE, GREEN, MINUTES, PLAIN, RED, SECONDS, About, Legend, Query, bars, figures, lines, steps
 from selection import MACHINE, cell, once, row
+from tables import CLUSTER, Column, link_to_node, name, rows, which_machine
 
 UID = "epochcost-health"
 HERE = "node:epochcost_node_info:max"
 AGENT = f"{HERE} or 0 * last_over_time({HERE}[$__range])"
-"""1 for each machine whose agent is scraped, 0 for those that were within the time range: by no name of a job."""
+"""1 for each machine whose agent is scraped, 0 for those that were within the time range; no job name is needed."""
 ITS_TARGET = "and on (cluster, job, instance)"
 AGENT_TARGETS = f"{ITS_TARGET} epochcost_node_info"
 POLLER_TARGETS = f"{ITS_TARGET} epochcost_price_source_success"
 GROUPS = '{rule_group=~".*epochcost-.+"}'
 NO_AGENT = "No agent is scraped"
 NOT_ITSELF = "Prometheus does not scrape itself"
-POLLER_SAID = "epochcost_price_source_success"
+POLLER_SERIES = "epochcost_price_source_success"
 BY_TARGET = "count by (cluster, job, instance)"
-POLLER = f"{BY_TARGET} ({POLLER_SAID})"
+POLLER = f"{BY_TARGET} ({POLLER_SERIES})"
 OURS = f"(scrape_duration_seconds {AGENT_TARGETS} or scrape_duration_seconds {POLLER_TARGETS})"
 TARGETS = f"topk by (cluster, job, instance) (1, {once(f'{MACHINE}, job, instance', 'epochcost_node_info')})"
 VERSIONS = 'epochcost_build_info{epochcost_machine!=""}'
 REFUSED = 'epochcost_progress_events_total{result!~"accepted|ignored", epochcost_machine!=""}'
 EACH = f"{MACHINE}, result"
+OF_ALL = 200
+"""Points of graphs that read a series or more of every agent."""
 FINE_AT_ZERO = ((None, GREEN), (1, AMBER))
 
 
@@ -57,7 +40,7 @@ def health() -> str:
     grid.band(8, (15, _sources()), (9, _answers()))
     grid.band(8, (8, _collectors()), (8, _events()), (8, _lag()))
     grid.band(8, (6, _scrapes()), (6, _series()), (6, _rules()), (6, _strange()))
-    about = "Whether epochcost itself can be believed, and what it costs to run."
+    about = "Whether the figures of epochcost can be trusted, and what it costs to run."
     return to_json(UID, "epochcost / Health", about, grid)
 
 
@@ -71,8 +54,8 @@ def _headline(grid: Grid) -> None:
             4,
             _up(
                 "Agents",
-                "Machines whose agent is scraped, and those whose agent was within the time range and is no more: the "
-                "machine was taken away, or its agent does not answer.",
+                "Machines whose agent is scraped, and those whose agent was scraped within the time range but no "
+                "longer is: the machine is gone, or its agent does not respond.",
                 f"count({HERE})",
                 f"count(last_over_time({HERE}[$__range]) unless on ({MACHINE}) {HERE}) or 0 * count({HERE})",
             ),
@@ -81,9 +64,9 @@ def _headline(grid: Grid) -> None:
             4,
             _up(
                 "Price pollers",
-                "Targets that price pollers answer from, and those that did within the time range and do no more.",
+                "Price pollers that are scraped, and those that were within the time range but no longer are.",
                 f"count({POLLER})",
-                f"count({BY_TARGET} (last_over_time({POLLER_SAID}[$__range]) unless {POLLER_SAID}))\n"
+                f"count({BY_TARGET} (last_over_time({POLLER_SERIES}[$__range]) unless {POLLER_SERIES}))\n"
                 f"or 0 * count({POLLER})",
             ),
         ),
@@ -92,9 +75,10 @@ def _headline(grid: Grid) -> None:
             no_more_than(
                 About(
                     "Failing",
-                    "Collectors of agents and sources of prices whose last attempt failed. A node without network to "
-                    "the poller fails its price collector and goes on counting seconds.",
+                    "Collectors of agents and price sources whose last run failed. An agent that cannot reach the "
+                    "poller fails its price collector and continues to count seconds.",
                     PLAIN,
+                    empty="No agent and no poller is scraped",
                 ),
                 Query(f"sum(1 - min by ({MACHINE}, collector) (epochcost_collector_success))", "Collectors"),
                 Query("sum(1 - max by (source) (epochcost_price_source_success))", "Sources"),
@@ -103,7 +87,12 @@ def _headline(grid: Grid) -> None:
         (
             4,
             no_more_than(
-                About("Unreadable", "GPUs whose driver does not answer: their time is of state unknown.", PLAIN),
+                About(
+                    "Failing GPUs",
+                    "GPUs whose driver does not respond: their time has the state unknown.",
+                    PLAIN,
+                    empty="No GPU is reported",
+                ),
                 Query(f"sum(1 - min by ({MACHINE}, gpu) (epochcost_gpu_readable))", "GPUs"),
             ),
         ),
@@ -111,11 +100,12 @@ def _headline(grid: Grid) -> None:
             4,
             no_more_than(
                 About(
-                    "Events refused",
-                    "Lines of training processes that were not understood, in this time range: malformed, too long, of "
+                    "Rejected events",
+                    "Event lines of training processes that were rejected in this time range: malformed, too long, of "
                     "an unknown version, or of more runs than an agent follows.",
                     PLAIN,
                     0,
+                    empty=NO_AGENT,
                 ),
                 Query(
                     f"sum({once(EACH, f'increase({REFUSED}[$__range])')}) or 0 * sum(epochcost_progress_events_total)",
@@ -128,9 +118,10 @@ def _headline(grid: Grid) -> None:
             no_more_than(
                 About(
                     "Clock jumps",
-                    "Jumps of a wall clock that agents saw and left out of their seconds, since they started.",
+                    "Jumps of the wall clock that agents detected since they started. They change no duration.",
                     PLAIN,
                     0,
+                    empty=NO_AGENT,
                 ),
                 Query(f"sum({once(MACHINE, 'epochcost_clock_jumps_total')})", "Jumps"),
             ),
@@ -158,29 +149,28 @@ def _agents() -> Builder[Panel]:
 
     refused = f"sum by ({MACHINE}) ({once(EACH, f'increase({REFUSED}[$__range])')})"
     failing = f"sum by ({MACHINE}) (1 - min by ({MACHINE}, collector) (epochcost_collector_success))"
-    answers = {"0": {"text": "gone", "color": AMBER, "index": 0}, "1": {"text": "up", "color": GREEN, "index": 1}}
-    up = (("mappings", [{"type": "value", "options": answers}]), ("custom.cellOptions", {"type": "color-text"}))
+    states = {"0": {"text": "gone", "color": AMBER, "index": 0}, "1": {"text": "up", "color": GREEN, "index": 1}}
+    up = (("mappings", [{"type": "value", "options": states}]), ("custom.cellOptions", {"type": "color-text"}))
     return rows(
         About(
             "Every agent",
-            "Every machine whose agent Prometheus scrapes, or did within the time range. Sample age is how old its "
-            "newest look at the machine is; unpriced are seconds whose price is not known yet, their dollars follow "
-            "when it is; refused are events in this time range. Click a node to open it.",
+            "Every machine whose agent is scraped, or was within the time range. Sample age: age of its newest sample "
+            "of the machine. Unpriced: seconds without a known price; their dollars are added once it is known. "
+            "Rejected: events in this time range. Click a node to open it.",
             PLAIN,
             empty=NO_AGENT,
         ),
         "row",
         [
             CLUSTER,
-            Column("Node", "node", row(f"max by ({MACHINE}, node) ({AGENT})", "epochcost_machine"), ref="A",
-                   properties=(link_to_node(),)),
-            Column("Reports", "B", of(AGENT), "none", 66, up),
-            Column("Version", "version", cell(VERSIONS, "epochcost_machine", more="version"), ref="C", width=70),
-            Column("Sample age", "D", of("time() - epochcost_sample_timestamp_seconds"), SECONDS, 90),
+            Column("Node", "node", properties=name(link_to_node())),
+            Column("Agent", "A", row(f"max by ({MACHINE}, node) ({AGENT})", "epochcost_machine"), "none", 60, up),
+            Column("Version", "version", cell(VERSIONS, "epochcost_machine", more="version"), ref="C", width=72),
+            Column("Sample age", "D", of("time() - epochcost_sample_timestamp_seconds"), SECONDS, 96),
             Column("Price age", "E", of("node:epochcost_price_age_seconds:now"), SECONDS, 86),
             Column("Unpriced", "F", of("epochcost_node_unpriced_seconds"), SECONDS, 80),
             Column("Failing", "G", cell(failing, "epochcost_machine"), "none", 70),
-            Column("Refused", "H", cell(refused, "epochcost_machine"), "none", 68, (("decimals", 0),)),
+            Column("Rejected", "H", cell(refused, "epochcost_machine"), "none", 74, (("decimals", 0),)),
             Column("Jumps", "I", of("epochcost_clock_jumps_total"), "none", 56),
             Column("Scrape", "J", by_target("scrape_duration_seconds"), SECONDS, 70),
             Column("Series", "K", by_target("scrape_samples_scraped"), "none", 58),
@@ -194,22 +184,22 @@ def _sources() -> Builder[Panel]:
     def of(metric: str) -> str:
         return f"max by (source) ({metric})"
 
-    words = {"0": {"text": "failing", "color": RED, "index": 0}, "1": {"text": "answers", "color": GREEN, "index": 1}}
+    words = {"0": {"text": "failed", "color": RED, "index": 0}, "1": {"text": "ok", "color": GREEN, "index": 1}}
     state = (("mappings", [{"type": "value", "options": words}]), ("custom.cellOptions", {"type": "color-text"}))
     return rows(
         About(
-            "Sources of prices",
-            "Each source of the price poller: its last attempt, when it last answered in full, what that took, how "
-            "often it failed in this time range, how many prices it gives.",
+            "Price sources",
+            "Each source of the price poller: result of its last refresh, time since the last complete one and its "
+            "duration, failures in this time range, number of prices.",
             PLAIN,
             empty="No price poller is scraped",
         ),
         "source",
         [
-            Column("Source", "source"),
-            Column("Last attempt", "A", of("epochcost_price_source_success"), "none", 110, state),
-            Column("Answered", "B", of("time() - epochcost_price_source_last_success_timestamp_seconds"), SECONDS, 110),
-            Column("Took", "C", of("epochcost_price_source_duration_seconds"), SECONDS, 95),
+            Column("Source", "source", properties=name()),
+            Column("Last refresh", "A", of("epochcost_price_source_success"), "none", 110, state),
+            Column("Complete", "B", of("time() - epochcost_price_source_last_success_timestamp_seconds"), SECONDS, 110),
+            Column("Duration", "C", of("epochcost_price_source_duration_seconds"), SECONDS, 95),
             Column(
                 "Failures", "D", of("increase(epochcost_price_source_failures_total[$__range])"), "none", 90,
                 (("decimals", 0),),
@@ -222,8 +212,12 @@ def _sources() -> Builder[Panel]:
 
 def _answers() -> Builder[Panel]:
     return lines(
-        About("Time since a source answered", "Since each source last answered in full.", MINUTES,
-              empty="No price poller is scraped"),
+        About(
+            "Time since the last complete refresh",
+            "Time since each price source last returned all its prices.",
+            MINUTES,
+            empty="No price poller is scraped",
+        ),
         Query("max by (source) (time() - epochcost_price_source_last_success_timestamp_seconds) / 60", "{{source}}"),
         fill=0,
         legend=Legend.LINE,
@@ -233,15 +227,14 @@ def _answers() -> Builder[Panel]:
 def _collectors() -> Builder[Panel]:
     return bars(
         About(
-            "Slowest attempt by collector",
-            "What the last attempt of each of the agents' collectors took, on the slowest node. They run beside the "
-            "scrape, never in it.",
+            "Slowest run by collector",
+            "Duration of the last run of each agent collector, on the slowest node. Collectors run in the background, "
+            "not during the scrape.",
             SECONDS,
             empty=NO_AGENT,
         ),
         "collector",
         "max by (collector) (epochcost_collector_duration_seconds)",
-        long_names=True,
     )
 
 
@@ -249,8 +242,8 @@ def _events() -> Builder[Panel]:
     return lines(
         About(
             "Training events by result",
-            "Lines of training processes that the agents read, a second, by what became of them; and those that were "
-            "not taken because their user has too much open.",
+            "Event lines of training processes per second, by result; and those refused because their user exceeds a "
+            "limit.",
             "suffix:events/s",
             empty=NO_AGENT,
         ),
@@ -259,22 +252,23 @@ def _events() -> Builder[Panel]:
         ),
         Query(
             f"sum by (reason) ({once(EACH, 'rate(epochcost_progress_refused_total[$__rate_interval])')})",
-            "too much: {{reason}}",
+            "over a limit: {{reason}}",
         ),
         fill=0,
         legend=Legend.LINE,
+        points=OF_ALL,
     )
 
 
 def _strange() -> Builder[Panel]:
     return lines(
         About(
-            "GPU owners not understood",
-            "Processes and devices on GPUs whose control group or name has a form that is not known, by who was asked: "
-            "their time is shown under a user, or nobody. A form that somebody else changed shows here.",
+            "Unrecognised GPU owners",
+            "GPU processes and devices whose control group or name has an unknown form, by source. Their time is "
+            "attributed to a user, or to no owner. A change of a format by Slurm or Kubernetes shows here.",
             PLAIN,
             0,
-            empty="All owners are understood",
+            empty="All GPU owners are recognised",
         ),
         Query(f"sum by (source, form) ({once(EACH, 'epochcost_gpu_owner_not_understood')})", "{{source}}: {{form}}"),
         fill=0,
@@ -287,8 +281,8 @@ def _lag() -> Builder[Panel]:
     return lines(
         About(
             "Age of the newest sample",
-            "How old an agent's newest look at its machine is: the oldest of all agents, and the median. An agent "
-            "looks once a second.",
+            "Age of the newest sample that an agent took of its machine: the oldest of all agents, and the median. "
+            "Agents sample once a second.",
             SECONDS,
             empty=NO_AGENT,
         ),
@@ -296,26 +290,31 @@ def _lag() -> Builder[Panel]:
         Query(f"quantile(0.5, {age})", "Median"),
         colours={"Oldest": AMBER, "Median": BLUE},
         legend=Legend.LINE,
+        points=OF_ALL,
     )
 
 
 def _scrapes() -> Builder[Panel]:
     return lines(
-        About("What a scrape takes", "Of agents and pollers: the slowest, and the median.", SECONDS, empty=NO_AGENT),
+        About(
+            "Scrape duration", "Scrapes of agents and pollers: the slowest, and the median.", SECONDS, empty=NO_AGENT
+        ),
         Query(f"max({OURS})", "Slowest"),
         Query(f"quantile(0.5, {OURS})", "Median"),
         colours={"Slowest": AMBER, "Median": BLUE},
         legend=Legend.LINE,
+        points=OF_ALL,
     )
 
 
 def _series() -> Builder[Panel]:
     return lines(
-        About("Series scraped", "Samples in one scrape of all agents, and of all pollers.", "none", empty=NO_AGENT),
+        About("Series scraped", "Samples of one scrape of all agents, and of all pollers.", "none", empty=NO_AGENT),
         Query(f"sum(scrape_samples_scraped {AGENT_TARGETS})", "Agents"),
         Query(f"sum(scrape_samples_scraped {POLLER_TARGETS})", "Pollers"),
         colours={"Agents": BLUE, "Pollers": AMBER},
         legend=Legend.LINE,
+        points=OF_ALL,
     )
 
 
@@ -326,13 +325,12 @@ def _rules() -> Builder[Panel]:
 )"""
     return bars(
         About(
-            "What a group of rules takes",
-            "The last evaluation of each of epochcost's rule groups. It has to stay far below the group's interval, 15 "
-            "seconds to 5 minutes. Needs a Prometheus that scrapes itself.",
+            "Rule evaluation by group",
+            "Duration of the last evaluation of each rule group of epochcost. It has to stay far below the interval of "
+            "the group, 15 seconds to 5 minutes. Needs a Prometheus that scrapes itself.",
             SECONDS,
             empty=NOT_ITSELF,
         ),
         "group",
         f"topk(8, {group})",
-        long_names=True,
     )

@@ -1,8 +1,8 @@
-"""The Market dashboard: what machines cost elsewhere, as spot, per GPU, and how much faster they would have to be."""
+"""The Market dashboard: prices of machines by zone, as spot, per GPU, and the break-even speed-up of moving."""
 
 from __future__ import annotations
 
-from board import Grid, dearest_first, query_variable, to_json
+from board import Grid, most_first, query_variable, to_json
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Panel
 from panels import (
@@ -16,17 +16,15 @@ from panels import (
     USD_PER_HOUR,
     VIOLET,
     About,
-    Column,
     Legend,
     Query,
     bars,
     figures,
     first_said,
-    gauge_cell,
     lines,
-    rows,
 )
 from selection import MACHINE
+from tables import Column, gauge_cell, name, rows
 
 UID = "epochcost-market"
 PRICE = "market:epochcost_price_usd_per_hour:max"
@@ -43,7 +41,7 @@ HERE = f"""on () group_left () avg(
   {PAID}
   and on ({MACHINE}) {IN_USE}{{instance_type="$here"}}
 )"""
-"""What the machine type in use costs an hour, on the mean over its nodes."""
+"""Cost per hour of the machine type in use, the mean over its nodes."""
 TYPES_IN_USE = f"""sum by (instance_type) (
   {PAID} * on ({MACHINE}) group_left (instance_type) {IN_USE}
 )"""
@@ -55,23 +53,23 @@ def market() -> str:
     grid = Grid()
     _headline(grid)
     grid.band(9, (9, _zones()), (15, _history()))
+    grid.band(11, (24, _break_even()))
     grid.band(10, (24, _savings()))
-    grid.band(13, (16, _break_even()), (8, _per_gpu()))
-    grid.band(8, (12, _ages()), (12, _known()))
+    grid.band(12, (9, _per_gpu()), (7, _ages()), (8, _known()))
     return to_json(
         UID,
         "epochcost / Market",
-        "What machines cost by provider, zone and purchase option, and when moving pays.",
+        "What machines cost by provider, zone and purchase option, and where moving would pay off.",
         grid,
         [
             query_variable("provider", "Provider", f"label_values({PRICE}, provider)", all_values=True),
-            dearest_first(
+            most_first(
                 "instance_type",
                 "Machine type",
                 f"({TYPES_IN_USE} and on (instance_type) {PRICE}{CHOSEN})\n"
                 f"or on (instance_type) 0 * max by (instance_type) ({PRICE}{CHOSEN})",
             ),
-            dearest_first("here", "In use", TYPES_IN_USE),
+            most_first("here", "In use", TYPES_IN_USE),
         ],
     )
 
@@ -117,10 +115,11 @@ def _headline(grid: Grid) -> None:
             figures(
                 About(
                     "Saved by the fleet",
-                    "1 - what its nodes cost now / what they would cost on demand; machines without an on-demand price "
-                    "(owned ones) are left out.",
+                    "1 - current cost of its nodes / their on-demand cost. Machines without an on-demand price, such "
+                    "as owned ones, are left out.",
                     RATIO,
                     0,
+                    empty="No price is known",
                 ),
                 Query(f"1 - sum({paid} and {listed}) / sum({listed} and {paid})", "Saved"),
                 colour=GREEN,
@@ -129,7 +128,11 @@ def _headline(grid: Grid) -> None:
         (
             7,
             figures(
-                About("Cheapest GPU-hour", "The lowest price of a machine over its GPUs.", USD_PER_GPU_HOUR),
+                About(
+                    "Cheapest GPU-hour",
+                    "The lowest price per GPU of any machine that the poller knows.",
+                    USD_PER_GPU_HOUR,
+                ),
                 Query(cheapest, "{{offer}}"),
                 colour=GREEN,
                 named=True,
@@ -147,7 +150,7 @@ def _headline(grid: Grid) -> None:
         (
             5,
             figures(
-                About("Oldest price", "The longest that any source has not confirmed a price of its own.", SECONDS, 0),
+                About("Oldest price", "The longest time since a source confirmed one of its prices.", SECONDS, 0),
                 Query("max(time() - market:epochcost_price_timestamp_seconds:max)", "Oldest"),
                 colour=AMBER,
             ),
@@ -158,14 +161,13 @@ def _headline(grid: Grid) -> None:
 def _zones() -> Builder[Panel]:
     return bars(
         About(
-            "Spot by zone against on demand",
-            "What an hour of the chosen machine type costs now, in every region and zone.",
+            "Price by zone and purchase option",
+            "Current price per hour of the selected machine type in every region and zone.",
             USD_PER_HOUR,
             empty=NO_POLLER,
         ),
         "offer",
         OF_THE_TYPE,
-        long_names=True,
     )
 
 
@@ -173,8 +175,8 @@ def _history() -> Builder[Panel]:
     return lines(
         About(
             "Price history",
-            "The same prices over the time range, as the poller saw them. A line that ends is a price that is no "
-            "longer known, not one that fell to zero.",
+            "The same prices over the time range, as the poller saw them. A line ends where the price is no longer "
+            "known.",
             USD_PER_HOUR,
             empty=NO_POLLER,
         ),
@@ -202,26 +204,26 @@ or
     return rows(
         About(
             "Savings of spot",
-            "Spot price against the on-demand price of the same region, of machine types in use there first (however "
-            "they are bought). A spot machine can go away; what counts in the "
-            "end is the saving after lost work, on the Run dashboard.",
+            "Spot price against the on-demand price of the same region, machine types in use there first (with any "
+            "purchase option). Spot machines can be preempted: the saving after lost work is on the Run dashboard.",
             PLAIN,
             empty="No spot price is known",
         ),
         "offer",
         [
-            Column("Provider", "provider", width=90),
-            Column("Region", "region", width=120),
-            Column("Zone", "zone", width=120),
-            Column("Type", "instance_type"),
-            Column("GPU", "gpu_model", f"max by (offer, gpu_model) ({_named(model, *key)})", ref="D"),
-            Column("On demand", "B", _by_offer(listed, *key), USD_PER_HOUR, 110),
-            Column("Spot", "A", _words(_named(spot, *key)), USD_PER_HOUR, 110),
+            Column("Provider", "provider", width=80),
+            Column("Region", "region", width=124, properties=name()),
+            Column("Zone", "zone", width=124, properties=name()),
+            Column("Type", "instance_type", properties=name()),
+            Column("GPU", "gpu_model", f"max by (offer, gpu_model) ({_named(model, *key)})", ref="D", width=196,
+                   properties=name(whole=24)),
+            Column("On demand", "B", _by_offer(listed, *key), USD_PER_HOUR, 100),
+            Column("Spot", "A", _words(_named(spot, *key)), USD_PER_HOUR, 86),
             Column("In use", "E", _by_offer(used, *key), "none", 78),
-            Column("Saving", "C", _by_offer(f"{SAVING}{CHOSEN}", *key), RATIO, 120, gauge_cell(GREEN)),
+            Column("Saving", "C", _by_offer(f"{SAVING}{CHOSEN}", *key), RATIO, 110, gauge_cell(GREEN)),
         ],
         sort_by=("In use", "Saving"),
-    )
+    )  # fmt: skip
 
 
 def _break_even() -> Builder[Panel]:
@@ -238,24 +240,24 @@ or
 )
 or
 {price} * 0"""
-    words = {"2": ("same machine", GREEN), "1": ("same GPU", BLUE), "0": ("measure it", GREY)}
+    words = {"2": ("the same", GREEN), "1": ("same GPU model", BLUE), "0": ("not known", GREY)}
     known = {code: {"text": text, "color": colour, "index": int(code)} for code, (text, colour) in words.items()}
     return rows(
         About(
             "Break-even speed-up against the machine in use",
-            "How many times as fast an epoch would have to be there for the same cost per epoch: price there / mean "
-            "price of the chosen type in use. The same machine elsewhere comes first: there an epoch takes as long, "
-            "and what is below 1 helps. Then machines with the same GPU, and others, the cheapest first: time does not "
-            "carry over to them, measure one epoch and look at Compare.",
+            "How many times as fast an epoch has to be on each machine for the same cost per epoch: its price / mean "
+            "price of the selected type in use. The same machine type in other places comes first: an epoch takes as "
+            "long there, so below 1 it is cheaper. Then machines with the same GPU model, then all others, cheapest "
+            "first: measure one epoch there and see Compare.",
             PLAIN,
             empty=NO_POLLER,
         ),
         "offer",
         [
-            Column("Provider", "provider", width=64),
-            Column("Zone, region", "place", width=105),
-            Column("Type", "instance_type"),
-            Column("Bought", "purchase_option", width=88),
+            Column("Provider", "provider", width=80),
+            Column("Zone, region", "place", width=140, properties=name()),
+            Column("Type", "instance_type", properties=name()),
+            Column("Bought", "purchase_option", width=94),
             Column(
                 "Price",
                 "A",
@@ -265,24 +267,24 @@ or
             ),
             Column("Per GPU", "B", _by_offer(f"{PER_GPU}{CHOSEN}", *key), USD_PER_HOUR, 85),
             Column(
-                "Has to be",
+                "Break-even",
                 "C",
                 _by_offer(f"{price} / {HERE}", *key),
                 "suffix:x as fast",
-                124,
+                142,
                 (("color", {"mode": "fixed", "fixedColor": VIOLET}),),
             ),
             Column(
-                "Time known",
+                "Epoch time there",
                 "D",
                 _by_offer(alike, *key),
                 "none",
-                104,
+                142,
                 (("mappings", [{"type": "value", "options": known}]), ("custom.cellOptions", {"type": "color-text"})),
             ),
         ],
-        sort_by=("Time known", "Has to be"),
-        rising="Has to be",
+        sort_by=("Epoch time there", "Break-even"),
+        rising="Break-even",
     )
 
 
@@ -291,14 +293,13 @@ def _per_gpu() -> Builder[Panel]:
     return bars(
         About(
             "Price of a GPU-hour",
-            "By GPU model, provider and purchase option, the cheapest region and machine size of each; the ten "
-            "cheapest. A GPU-hour of one model is not worth one of another.",
+            "By GPU model, provider and purchase option, in the cheapest region and machine size of each; the ten "
+            "cheapest. GPU-hours of different models are not comparable.",
             USD_PER_GPU_HOUR,
-            empty="No price of a machine with a known number of GPUs",
+            empty="No price of a machine with GPUs is known",
         ),
         "offer",
         _owned_once(_named(cheapest, "gpu_model", "provider", "purchase_option")),
-        long_names=True,
     )
 
 
@@ -306,14 +307,13 @@ def _ages() -> Builder[Panel]:
     return bars(
         About(
             "Age of prices by source",
-            "How long ago each source last confirmed the oldest of its prices. A dated list grows old by itself; "
-            "a cloud's API should not.",
+            "Time since each source last confirmed the oldest of its prices. A dated list ages by itself; prices from "
+            "a provider's API should not.",
             SECONDS,
             empty=NO_POLLER,
         ),
         "source",
         "max by (source) (time() - market:epochcost_price_timestamp_seconds:max)",
-        long_names=True,
     )
 
 
@@ -321,7 +321,7 @@ def _known() -> Builder[Panel]:
     return lines(
         About(
             "Prices known",
-            "How many prices each source gives. A fall to fewer means that a source no longer answers in full.",
+            "Number of prices of each source. A drop means that a source no longer returns all of them.",
             "none",
             0,
             empty=NO_POLLER,

@@ -1,4 +1,4 @@
-"""The Node dashboard: what one machine costs against what it could cost, what its GPUs do, and for whom."""
+"""The Node dashboard: what one machine costs and could cost, what its GPUs do, and who uses them."""
 
 from __future__ import annotations
 
@@ -18,21 +18,18 @@ from panels import (
     USD_PER_HOUR,
     VIOLET,
     About,
-    Column,
     Legend,
     Query,
     always,
     bars,
     figures,
-    gauge_cell,
     lines,
-    link_to_run,
     middle_cut,
-    rows,
     stacked,
 )
 from selection import RUN, cell, once, row
 from states import STATE_COLOURS
+from tables import Column, gauge_cell, link_to_experiment, link_to_run, name, rows
 from terms_panels import endings, parts, purses
 
 UID = "epochcost-node"
@@ -51,12 +48,13 @@ def node() -> str:
     grid.band(8, (6, _machine()), (6, _input()), (6, _heat()), (6, _totals()))
     grid.band(8, (8, useful_by_activity()), (6, multiprocessors()), (6, energy()), (4, electricity()))
     grid.band(8, (8, throttling()), (8, errors()), (8, driver()))
-    grid.band(9, (8, _owners_over_time()), (8, _owners()), (8, _runs()))
-    grid.folded("Parts of the price, sessions and credit", 6, (12, parts()), (6, endings()), (6, purses()))
+    grid.band(9, (8, _owners_over_time()), (16, _owners()))
+    grid.band(7, (24, _runs()))
+    grid.folded("Parts of the price, sessions and credit", (6, [(12, parts()), (6, endings()), (6, purses())]))
     return to_json(
         UID,
         "epochcost / Node",
-        "What one machine costs, what it could cost, what its GPUs do, and for whom.",
+        "What one machine costs, what it could cost, what its GPUs do, and who uses them.",
         grid,
         [machine_variable("Node", all_values=False)],
         annotations=[preemptions(OF_A_NODE), PRICE_CHANGES_OF_A_NODE],
@@ -84,20 +82,21 @@ sum(max by (state) (increase(epochcost_node_seconds_total{NODE}[$__range]))) / 3
 * {of("node:epochcost_price_usd_per_hour:unified")}"""
     price = About(
         "Price",
-        "What an hour of this machine costs now: the agent's price, else the poller's; and how long ago its source "
-        "last confirmed it.",
+        "Current price per hour of this machine: the agent's, else the poller's; and the time since its source last "
+        "confirmed it.",
         USD_PER_HOUR,
+        empty="No price is known",
     )
-    machine = About("Machine", "The machine type, as its provider calls it.", PLAIN, empty="not known")
-    bought = About("Bought", "How it is paid: on_demand, spot, reserved or owned.", PLAIN, empty="not known")
-    saved = About("Saved", "1 - price / on-demand price. Nothing for an owned machine.", RATIO, 0)
+    machine = About("Machine", "The machine type, as the provider names it.", PLAIN, empty="Not known")
+    bought = About("Bought", "Purchase option: on_demand, spot, reserved or owned.", PLAIN, empty="Not known")
+    saved = About("Saved", "1 - price / on-demand price. Empty for an owned machine.", RATIO, 0)
     used = About(
         "In this range",
-        "Dollars of this machine in the dashboard's time range: the agent's own exact integral, else its seconds x the "
-        "price of now.",
+        "Dollars of this machine in the time range: the agent's exact integral; if it knows no price, its seconds x "
+        "the current price.",
         USD,
     )
-    wasted = About("Wasted now", "Dollars an hour that train nothing, over the last 5 minutes.", USD_PER_HOUR)
+    wasted = About("Wasted now", "Cost per hour not spent on useful training (last 5 minutes).", USD_PER_HOUR)
     now = Query(of("node:epochcost_price_usd_per_hour:unified"), "Now")
     age = Query(of("node:epochcost_price_age_seconds:now"), "Age")
     kind = Query(_said("instance_type"), "{{instance_type}}")
@@ -124,8 +123,8 @@ def _prices() -> Builder[Panel]:
     return lines(
         About(
             "Price by purchase option",
-            "What this machine costs an hour, and what the same type costs in its region by every purchase option and "
-            "zone that the poller knows. Where a line ends, the poller no longer knows the price.",
+            "Price per hour of this machine, and of the same type in its region for every purchase option and zone "
+            "that the poller knows. A line ends where the price is no longer known.",
             USD_PER_HOUR,
             empty="No price is known",
         ),
@@ -144,7 +143,7 @@ def _spend() -> Builder[Panel]:
     return stacked(
         About(
             "Spend by state over time",
-            "What the machine cost an hour by what it was used for. The states always add up to its price.",
+            "Cost per hour of this machine by state. The states always add up to its price.",
             USD_PER_HOUR,
             empty="No price is known",
         ),
@@ -158,11 +157,11 @@ def _states() -> Builder[Panel]:
     each = f"max by (gpu, state) (rate(epochcost_gpu_seconds_total{NODE}[$__rate_interval]))"
     return state_lanes(
         About(
-            "What the machine and each GPU did",
-            "The state that most of the time went to. A GPU that trains is green where it computed for more than half "
-            "of the time, and idle where it rather waited. A machine without GPU has the one lane.",
+            "State of the machine and of each GPU",
+            "The state that took most of the time. A GPU in training is green where it computed for more than half of "
+            "the time, and shown as idle elsewhere. A machine without GPUs has one row.",
             PLAIN,
-            empty="Its agent does not report",
+            empty="The agent of this machine does not report",
         ),
         Query(most_of(whole), "machine"),
         Query(most_of(each, "gpu"), "GPU {{gpu}}"),
@@ -173,10 +172,10 @@ def _utilisation() -> Builder[Panel]:
     return lines(
         About(
             "Utilisation",
-            "Mean over 5 minutes of each GPU, from the integral that the agent sums up every second.",
+            "Mean over 5 minutes of each GPU, sampled by the agent once a second.",
             RATIO,
             0,
-            empty="No GPU is seen",
+            empty="No GPU is reported",
         ),
         Query(f"max by (gpu) (gpu:epochcost_gpu_utilization_ratio:rate5m{NODE})", "GPU {{gpu}}"),
         top=1,
@@ -189,11 +188,10 @@ def _memory() -> Builder[Panel]:
     return lines(
         About(
             "Memory fill",
-            "Device memory in use of what each GPU has, mean over 5 minutes. Room above the line is room for a larger "
-            "batch.",
+            "Share of each GPU's memory in use, mean over 5 minutes. What is free may hold a larger batch.",
             RATIO,
             0,
-            empty="No GPU is seen",
+            empty="No GPU is reported",
         ),
         Query(f"max by (gpu) (gpu:epochcost_memory_fill_ratio:rate5m{NODE})", "GPU {{gpu}}"),
         top=1,
@@ -206,10 +204,10 @@ def _power() -> Builder[Panel]:
     return lines(
         About(
             "Power",
-            "What each GPU draws. The energy of owned machines is a part of their price.",
+            "Power draw of each GPU. For owned machines, energy is a part of the price.",
             WATTS,
             0,
-            empty="No GPU tells its power",
+            empty="No GPU reports its power",
         ),
         Query(f"max by (gpu) (epochcost_gpu_power_watts{NODE})", "GPU {{gpu}}"),
         fill=0,
@@ -221,11 +219,11 @@ def _machine() -> Builder[Panel]:
     return lines(
         About(
             "CPU and main memory",
-            "Share of all CPUs in use, and of the main memory. A GPU that waits while the CPUs are full waits for "
-            "its input.",
+            "Share of all CPUs in use, and of the main memory. If GPUs wait while the CPUs are fully used, data "
+            "loading is the likely bottleneck.",
             RATIO,
             0,
-            empty="Its agent does not report",
+            empty="The agent of this machine does not report",
         ),
         Query(f"max(epochcost_node_cpu_utilization_ratio{NODE})", "CPU"),
         Query(f"max(epochcost_node_memory_used_bytes{NODE} / epochcost_node_memory_total_bytes{NODE})", "Main memory"),
@@ -242,10 +240,10 @@ def _input() -> Builder[Panel]:
     return lines(
         About(
             "Disk and network",
-            "Bytes a second over all physical disks and network interfaces. A GPU that waits while one of them stands "
-            "at its limit waits for its input.",
+            "Bytes per second over all physical disks and network interfaces. If GPUs wait while one of them is at its "
+            "limit, reading input is the likely bottleneck.",
             BYTES_PER_SECOND,
-            empty="Its agent does not see disks or network",
+            empty="The agent reports no disks and no network",
         ),
         Query(per_second("disk_read"), "Read"),
         Query(per_second("disk_written"), "Written"),
@@ -264,7 +262,7 @@ def _heat() -> Builder[Panel]:
             "Core temperature of each GPU as reported by the driver.",
             CELSIUS,
             0,
-            empty="No GPU tells its temperature",
+            empty="No GPU reports its temperature",
         ),
         Query(f"max by (gpu) (epochcost_gpu_temperature_celsius{NODE})", "GPU {{gpu}}"),
         fill=0,
@@ -277,9 +275,9 @@ def _totals() -> Builder[Panel]:
     return bars(
         About(
             "Hours by state",
-            "Where the machine's time of the time range went, whatever it cost.",
+            "Time of the machine in the time range by state, whatever it cost.",
             SECONDS,
-            empty="Its agent does not report",
+            empty="The agent of this machine does not report",
         ),
         "state",
         always(f"{lived} > 0", f"sum({lived})"),
@@ -292,9 +290,9 @@ def _owners_over_time() -> Builder[Panel]:
     return lines(
         About(
             "GPUs by owner",
-            "How many GPUs each run, pod, job or user held, over time. What is above belonged to nobody.",
+            "Number of GPUs that each run, pod, job or user held. GPUs above the areas were not in use.",
             "suffix:GPUs",
-            empty="Nobody is known to use a GPU of this machine",
+            empty="No use of a GPU of this machine is known",
         ),
         Query(middle_cut(share, "owner"), "{{short}}"),
         areas=True,
@@ -312,18 +310,18 @@ def _owners() -> Builder[Panel]:
     return rows(
         About(
             "Owners",
-            "Who uses each GPU, and which part of it. A run that reports is known by name; else the pod, the Slurm "
-            "job, the container or the user, where the agent may see them.",
+            "Current users of each GPU and their share: the run if it reports, else the pod, Slurm job, container or "
+            "user, as far as the agent can see them.",
             PLAIN,
-            empty="Nobody is known to use a GPU of this machine",
+            empty="No use of a GPU of this machine is known",
         ),
         "use",
         [
             Column("GPU", "gpu", width=50),
             Column("Kind", "owner_kind", width=90),
-            Column("Owner", "owner"),
-            Column("Namespace", "owner_namespace", width=95),
-            Column("User", "owner_user", width=90),
+            Column("Owner", "owner", properties=name()),
+            Column("Namespace", "owner_namespace", width=98, properties=name()),
+            Column("User", "owner_user", width=86, properties=name()),
             Column("Share", "A", share, RATIO, 90, gauge_cell(BLUE)),
         ],
         sort_by="Share",
@@ -334,16 +332,16 @@ def _runs() -> Builder[Panel]:
     return rows(
         About(
             "Runs on this machine",
-            "Runs that its agent reports: the part of the price that each pays now, and its dollars so far on this "
-            "machine. Click a run to open it.",
+            "Runs that the agent of this machine reports: the share of the price that each pays now, and its dollars "
+            "so far on this machine. Click a run to open it.",
             PLAIN,
             empty="No run is reported",
         ),
         "row",
         [
             Column("Run", "run", row(f"max by ({RUN}, experiment) (epochcost_run_info{NODE})", "run"), ref="A",
-                   properties=(link_to_run("Run"),)),
-            Column("Experiment", "experiment", width=110),
+                   properties=name(link_to_run())),
+            Column("Experiment", "experiment", properties=name(link_to_experiment())),
             Column("Pays", "B", _of_its(once(RUN, f"epochcost_run_node_share_ratio{NODE}")), RATIO, 90,
                    gauge_cell(BLUE)),
             Column("So far", "C", _of_its(once(RUN, f"node_run:epochcost_cost_usd:last{NODE}")), USD, 90),

@@ -3,14 +3,13 @@
 # ruff: noqa: FBT003 - the setters of the SDK take a lone boolean
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeVar
 
 from board import SOURCE
-from grafana_foundation_sdk.builders import bargauge, common, gauge, stat, table, timeseries
+from grafana_foundation_sdk.builders import bargauge, common, gauge, stat, timeseries
 from grafana_foundation_sdk.builders import dashboard as sdk
 from grafana_foundation_sdk.builders.prometheus import Dataquery
 from grafana_foundation_sdk.models import common as shapes
@@ -45,7 +44,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What a panel says about itself, and in place of its content where nothing is known."""
+    """Title and description of a panel, and what it shows in place of content where nothing is known."""
 
     title: str
     description: str
@@ -59,7 +58,7 @@ Colours = Mapping[str, str]
 
 
 class Legend(Enum):
-    """Where a legend stands and how much it says."""
+    """Where a legend is and how much it shows."""
 
     BELOW = "a table with last value and mean"
     BESIDE = "the same table on the right"
@@ -85,7 +84,7 @@ def figures(  # noqa: PLR0913 - what figures can differ in
     overrides: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> stat.Panel:
     """One or a few big figures; several are named. ``filled`` has its colour as the ground."""
-    panel = _common(stat.Panel(), about, queries, instant=True)
+    panel = common_to_all(stat.Panel(), about, queries, instant=True)
     panel = (
         panel.thresholds(thresholds or steps((None, colour)))
         .color_mode(shapes.BigValueColorMode.BACKGROUND_SOLID if filled else shapes.BigValueColorMode.VALUE)
@@ -98,13 +97,13 @@ def figures(  # noqa: PLR0913 - what figures can differ in
         .wide_layout(False)
         .reduce_options(_last())
     )
-    return _overridden(panel, overrides or {})
+    return overridden(panel, overrides or {})
 
 
 def dial(about: About, query: Query, *, top: float = 1, thresholds: sdk.ThresholdsConfig | None = None) -> gauge.Panel:
     """A gauge from 0 to ``top``."""
     return (
-        _common(gauge.Panel(), about, [query], instant=True)
+        common_to_all(gauge.Panel(), about, [query], instant=True)
         .min(0)
         .max(top)
         .thresholds(thresholds or steps((None, BLUE)))
@@ -113,36 +112,35 @@ def dial(about: About, query: Query, *, top: float = 1, thresholds: sdk.Threshol
     )
 
 
-CUT = ("run", "experiment", "team", "owner")
+CUT = ("run", "experiment", "team", "owner", "cluster")
 """Labels whose values people choose, however long."""
 
 
-def bars(
-    about: About, label: str, expr: str, *, colours: Colours | None = None, long_names: bool = False
-) -> bargauge.Panel:
-    """One horizontal bar for each value of ``label``, from the largest to the smallest.
+def bars(about: About, label: str, expr: str, *, colours: Colours | None = None) -> bargauge.Panel:
+    """One horizontal bar for each value of ``label``, from the largest to the smallest, its name above it.
 
-    Colours are matched by name before a display name is made, so a panel has either; without a display name a bar that
-    is alone has no name, hence `always`.
+    Beside the bar Grafana would give the name a fifth of the panel and cut what is longer. Colours are matched by name
+    before a display name is made, so a panel has either; without a display name a bar that is alone has no name, hence
+    `always`.
     """
     name = "short" if label in CUT else label
     query = Query(f"sort_desc({middle_cut(expr, label) if label in CUT else expr})", f"{{{{{name}}}}}")
     panel = (
-        _common(bargauge.Panel(), about, [query], instant=True)
+        common_to_all(bargauge.Panel(), about, [query], instant=True)
         .orientation(shapes.VizOrientation.HORIZONTAL)
         .display_mode(shapes.BarGaugeDisplayMode.BASIC)
         .value_mode(shapes.BarGaugeValueMode.TEXT)
-        .name_placement(shapes.BarGaugeNamePlacement.TOP if long_names else shapes.BarGaugeNamePlacement.LEFT)
+        .name_placement(shapes.BarGaugeNamePlacement.TOP)
         .show_unfilled(False)
         .min_viz_height(16)
         .max_viz_height(32)
-        .text(common.VizTextDisplayOptions().value_size(16).title_size(13))
+        .text(common.VizTextDisplayOptions().value_size(14).title_size(12))
         .sizing(shapes.BarGaugeSizing.MANUAL)
         .min(0)
         .thresholds(steps((None, BLUE)))
         .reduce_options(_last())
     )
-    return _overridden(panel, _fixed(colours)) if colours else panel.display_name(f"${{__field.labels.{name}}}")
+    return overridden(panel, _fixed(colours)) if colours else panel.display_name(f"${{__field.labels.{name}}}")
 
 
 def first_said(expr: str, name: str, *labels: str) -> str:
@@ -152,7 +150,7 @@ def first_said(expr: str, name: str, *labels: str) -> str:
     return expr
 
 
-def middle_cut(expr: str, label: str, head: int = 14, tail: int = 12, name: str = "short") -> str:
+def middle_cut(expr: str, label: str, head: int = 12, tail: int = 10, name: str = "short") -> str:
     """Adds label ``name``: ``label``, cut in its middle where it is long, for names often differ at their ends."""
     whole = f'label_replace(\n  {expr},\n  "{name}", "$1", "{label}", "(.*)"\n)'
     return f'label_replace(\n  {whole},\n  "{name}", "$1…$2", "{label}", "(.{{{head}}}).{{3,}}(.{{{tail}}})"\n)'
@@ -174,10 +172,11 @@ def lines(  # noqa: PLR0913 - what a graph can differ in
     top: float | None = None,
     overrides: Mapping[str, Mapping[str, Any]] | None = None,
     legend: Legend = Legend.BELOW,
+    points: int = 0,
 ) -> timeseries.Panel:
-    """Series over time, drawn from zero."""
+    """Series over time, drawn from zero; ``points`` limits the number of instants, for queries over every node."""
     panel = (
-        _common(timeseries.Panel(), about, queries, instant=False)
+        common_to_all(timeseries.Panel(), about, queries, instant=False)
         .legend(_legend(legend))
         .tooltip(common.VizTooltipOptions().mode(shapes.TooltipDisplayMode.MULTI).sort(shapes.SortOrder.DESCENDING))
         .draw_style(shapes.GraphDrawStyle.LINE)
@@ -192,10 +191,12 @@ def lines(  # noqa: PLR0913 - what a graph can differ in
     )
     if top is not None:
         panel = panel.max(top)
+    if points:
+        panel = panel.max_data_points(points)
     both = _fixed(colours or {})
     for name, properties in (overrides or {}).items():
         both[name] = {**both.get(name, {}), **properties}
-    return _overridden(panel, both)
+    return overridden(panel, both)
 
 
 def stacked(about: About, query: Query, colours: Colours) -> timeseries.Panel:
@@ -223,92 +224,7 @@ def _legend(legend: Legend) -> common.VizLegendOptions:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of a table: a label (``query`` empty) or the value of an expression.
-
-    Attributes:
-        name: its heading.
-        source: the label's name, or the reference (a capital letter) of the expression whose value it shows.
-        query: the expression, grouped by the table's key; it may bring further labels.
-        ref: the expression's reference where the column shows a label of it and not its value.
-        unit: of the value.
-        width: in pixels; a column without one shares what is left.
-        properties: further Grafana field settings by id.
-    """
-
-    name: str
-    source: str
-    query: str = ""
-    unit: str = ""
-    width: int = 0
-    properties: tuple[tuple[str, Any], ...] = ()
-    ref: str = ""
-
-    @property
-    def field(self) -> str:
-        """The name of the column's field before it is renamed."""
-        return f"Value #{self.source}" if self.query and not self.ref else self.source
-
-
-CLUSTER = Column("Cluster", "cluster", width=112)
-"""Wide enough to tell clusters apart whose names begin alike."""
-
-
-def rows(
-    about: About, key: str, columns: Sequence[Column], *, sort_by: str | Sequence[str], rising: str = ""
-) -> table.Panel:
-    """A table of one row per value of label ``key``: the columns' expressions, joined.
-
-    The largest first, in the column ``rising`` the smallest; of several columns the later ones settle what is equal.
-    """
-    order = [sort_by] if isinstance(sort_by, str) else list(sort_by)
-    queries = [Query(c.query, c.name, c.ref or c.source) for c in columns if c.query]
-    panel = (
-        _common(table.Panel(), about, queries, instant=True, as_table=True)
-        .cell_height(shapes.TableCellHeight.SM)
-        .sort_by([common.TableSortByFieldState().display_name(name).desc(name != rising) for name in order])
-        .align(shapes.FieldTextAlignment.AUTO)
-        .filterable(False)
-    )
-    for transformation in _joined(key, columns, several=len(queries) > 1):
-        panel = panel.with_transformation(transformation)
-    return _overridden(panel, {c.name: _column_settings(c) for c in columns})
-
-
-def _joined(key: str, columns: Sequence[Column], *, several: bool) -> list[models.DataTransformerConfig]:
-    """One table out of several: join by the key, keep the named columns only, in this order.
-
-    A query without a result leaves its column out and disturbs no other.
-    """
-    fields = {(c.field if several else re.sub("^Value #.*", "Value", c.field)): c.name for c in columns}
-    join = [models.DataTransformerConfig(id_val="joinByField", options={"byField": key, "mode": "outer"})]
-    order = {
-        "indexByName": {field: i for i, field in enumerate(fields)},
-        "renameByName": {field: name for field, name in fields.items() if field != name},
-        "excludeByName": {},
-    }
-    return [
-        *(join if several else []),
-        models.DataTransformerConfig(id_val="filterFieldsByName", options={"include": {"names": list(fields)}}),
-        models.DataTransformerConfig(id_val="organize", options=order),
-    ]
-
-
-def _column_settings(column: Column) -> dict[str, Any]:
-    settings: dict[str, Any] = {"noValue": NOTHING, **dict(column.properties)}
-    # Words stay words: a blank or a number in a label would else be shown as a figure in the unit of the panel.
-    is_label = column.field == column.source
-    if unit := "string" if is_label else column.unit:
-        settings["unit"] = unit
-    if column.width:
-        settings["custom.width"] = column.width
-    else:
-        settings["custom.minWidth"] = 90
-    return settings
-
-
-def _common(panel: P, about: About, queries: Sequence[Query], *, instant: bool, as_table: bool = False) -> P:
+def common_to_all(panel: P, about: About, queries: Sequence[Query], *, instant: bool, as_table: bool = False) -> P:
     """What every panel has."""
     made: Any = panel  # the SDK's builders share these setters but no base class; each returns the builder itself
     made.title(about.title).description(about.description).unit(about.unit).no_value(about.empty).datasource(SOURCE)
@@ -332,7 +248,7 @@ def _fixed(colours: Colours) -> dict[str, dict[str, Any]]:
     return {name: {"color": fixed(colour)} for name, colour in colours.items()}
 
 
-def _overridden(panel: P, settings: Mapping[str, Mapping[str, Any]]) -> P:
+def overridden(panel: P, settings: Mapping[str, Mapping[str, Any]]) -> P:
     made: Any = panel
     for name, properties in settings.items():
         if properties:
@@ -344,55 +260,3 @@ def share_of_budget() -> dict[str, Any]:
     """Settings of a figure that is a share of a budget: amber from 80 % on, red where it is all spent."""
     coming = [{"value": None, "color": GREEN}, {"value": 0.8, "color": AMBER}, {"value": 1, "color": RED}]
     return {"unit": RATIO, "decimals": 0, "thresholds": {"mode": "absolute", "steps": coming}}
-
-
-def gauge_cell(colour: str) -> tuple[tuple[str, Any], ...]:
-    """Field settings of a column of ratios drawn as bars from 0 to 1."""
-    return (
-        ("custom.cellOptions", {"type": "gauge", "mode": "basic", "valueDisplayMode": "text"}),
-        ("min", 0),
-        ("max", 1),
-        ("decimals", 0),
-        ("color", fixed(colour)),
-    )
-
-
-def without_prefix(prefix: str) -> tuple[str, Any]:
-    """Shows the words of a column without what they all begin with."""
-    return (
-        "mappings",
-        [{"type": "regex", "options": {"pattern": f"^{prefix}(.*)$", "result": {"text": "$1", "index": 0}}}],
-    )
-
-
-def link_to_run(label: str) -> tuple[str, Any]:
-    """Cells of the column ``label`` lead to the run's dashboard, in the same time range and data source."""
-    return _link_to("run", label)
-
-
-def link_to_node(machine: str = "Machine") -> tuple[str, Any]:
-    """Cells lead to the dashboard of the node, whose machine the (hidden) column ``machine`` names."""
-    return _link_to("machine", machine, "node", "node")
-
-
-def which_machine() -> Column:
-    """The machine's own name, which the link of a node needs and nobody has to read."""
-    return whole("Machine", "epochcost_machine")
-
-
-def whole(name: str, label: str) -> Column:
-    """A name as it is, for links, where the column beside it shows it cut."""
-    return Column(name, label, properties=(("custom.hidden", True),))
-
-
-def link_to_experiment(label: str) -> tuple[str, Any]:
-    """Cells of the column ``label`` lead to the comparison of the experiment's machine types."""
-    return _link_to("experiment", label, "compare")
-
-
-def _link_to(variable: str, label: str, board: str = "", what: str = "") -> tuple[str, Any]:
-    url = (
-        f"/d/epochcost-{board or variable}?var-{variable}=${{__data.fields.{label}:percentencode}}"
-        "&${datasource:queryparam}&${cluster:queryparam}&${__url_time_range}"
-    )
-    return ("links", [{"title": f"Open the {what or variable}", "url": url}])

@@ -1,7 +1,8 @@
-"""The Run dashboard: what one training run costs, per epoch and in all, and what its hardware does for it."""
+"""The Run dashboard: what one training run costs, per epoch and in total, and what its hardware does."""
 
 from __future__ import annotations
 
+from alert_table import alerts_of_a_run
 from board import EPOCHS_OF_A_RUN, OF_A_RUN, PRICE_CHANGES_OF_A_RUN, Grid, preemptions, query_variable, to_json
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Panel
@@ -16,23 +17,19 @@ from panels import (
     USD_PER_HOUR,
     VIOLET,
     About,
-    Column,
     Legend,
     Query,
     always,
     bars,
     figures,
     first_said,
-    gauge_cell,
     lines,
-    link_to_node,
-    rows,
     stacked,
-    which_machine,
 )
 from run_headline import RUN, money, newest, of, pace, totals
 from selection import MACHINE, PART, cell, once, row
 from states import COST_COLOURS, STATE_COLOURS
+from tables import Column, gauge_cell, link_to_node, name, rows, which_machine
 
 UID = "epochcost-run"
 ITS_NODES = f"on ({MACHINE}) group_left () {once(MACHINE, f'epochcost_run_node_share_ratio{RUN} > 0')}"
@@ -46,6 +43,7 @@ def run() -> str:
     totals(grid)
     pace(grid)
     grid.band(9, (15, _epochs()), (9, _totals()))
+    grid.band(5, (24, alerts_of_a_run()))
     grid.band(8, (8, _reported()), (8, _speed()), (8, _batch()))
     grid.band(8, (12, _spend()), (6, _useful()), (6, _phases()))
     grid.band(8, (12, _hardware()), (6, _multiprocessors()), (6, _energy()))
@@ -53,7 +51,7 @@ def run() -> str:
     return to_json(
         UID,
         "epochcost / Run",
-        "What one training run costs: per epoch, so far, to the end.",
+        "What one training run costs: per epoch, so far, and in the end.",
         grid,
         [
             query_variable("experiment", "Experiment", "label_values(epochcost_run_info, experiment)", all_values=True),
@@ -69,26 +67,26 @@ def run() -> str:
 def _epochs() -> Builder[Panel]:
     return lines(
         About(
-            "Cost per epoch, and the price of its hours",
-            "The newest finished epoch (exact), the mean of the epochs finished within the hour, and on the right what "
-            "the run costs an hour: a dearer epoch is either a dearer hour or a slower epoch.",
+            "Cost per epoch and per hour",
+            "The newest finished epoch (exact), the mean of the epochs finished within the last hour, and on the right "
+            "the cost per hour of the run: an epoch costs more if its hours do or if it is slower.",
             USD,
             empty="No epoch has finished with a known price",
         ),
         Query(of("run:epochcost_epoch_cost_usd:last"), "Last epoch"),
         Query(of("run:epochcost_epoch_cost_usd:mean1h"), "Mean of the last hour"),
-        Query(of("run:epochcost_cost_usd_per_hour:sum"), "Price per hour"),
-        colours={"Last epoch": GREEN, "Mean of the last hour": BLUE, "Price per hour": AMBER},
+        Query(of("run:epochcost_cost_usd_per_hour:sum"), "Cost per hour"),
+        colours={"Last epoch": GREEN, "Mean of the last hour": BLUE, "Cost per hour": AMBER},
         overrides={
             "Last epoch": {"custom.lineInterpolation": "stepAfter"},
-            "Price per hour": {**ON_THE_RIGHT, "unit": USD_PER_HOUR, "custom.lineInterpolation": "stepAfter"},
+            "Cost per hour": {**ON_THE_RIGHT, "unit": USD_PER_HOUR, "custom.lineInterpolation": "stepAfter"},
         },
     )
 
 
 def _totals() -> Builder[Panel]:
     return bars(
-        About("Where its dollars went", "All dollars of the run so far by state.", USD, empty="No price is known"),
+        About("Cost by state", "All dollars of the run so far by state.", USD, empty="No price is known"),
         "state",
         always(f"max by (state) (run_state:epochcost_cost_usd:sum{RUN}) > 0", of("run:epochcost_cost_usd:sum")),
         colours=COST_COLOURS,
@@ -100,7 +98,7 @@ def _spend() -> Builder[Panel]:
     return stacked(
         About(
             "Spend by state over time",
-            "What the run cost an hour, by what its GPUs did with it.",
+            "Cost per hour of the run by state.",
             USD_PER_HOUR,
             empty="No price is known",
         ),
@@ -116,9 +114,9 @@ def _useful() -> Builder[Panel]:
     done, executed = of("run:epochcost_epochs:useful"), of("run:epochcost_epochs:executed")
     return lines(
         About(
-            "Useful against lost",
-            "Epochs executed on every machine that the run was on, and those of them that count. What lies between was "
-            "lost to a crash or a preemption and done again; on the same machine its dollars are the state replay.",
+            "Useful and lost epochs",
+            "Epochs executed on all machines of the run, and those that count in the end. The difference was lost to a "
+            "crash or a preemption and done again; on the same machine its dollars are the state replay.",
             "suffix:epochs",
             empty="The run has reported no progress",
         ),
@@ -133,7 +131,12 @@ def _useful() -> Builder[Panel]:
 
 def _phases() -> Builder[Panel]:
     return bars(
-        About("Time by phase", "Seconds of the run so far by what the training process said it was doing.", SECONDS),
+        About(
+            "Time by phase",
+            "Seconds of the run so far by reported phase.",
+            SECONDS,
+            empty="The run reports no phase",
+        ),
         "phase",
         f"max by (phase) (run_phase:epochcost_seconds:sum{RUN}) > 0",
     )
@@ -143,10 +146,11 @@ def _hardware() -> Builder[Panel]:
     return lines(
         About(
             "Utilisation and memory",
-            "Of the nodes of the run: mean GPU utilisation from the 1 Hz integral, mean memory fill, and the highest "
-            "fill that the run reached. A node without GPU has only its CPUs.",
+            "Nodes of the run: mean GPU utilisation (sampled once a second), mean share of GPU memory in use, peak "
+            "memory of the run, and CPU utilisation.",
             RATIO,
             0,
+            empty="No node reports this run",
         ),
         Query(f"avg(gpu:epochcost_gpu_utilization_ratio:rate5m * {ITS_NODES})", "GPU"),
         Query(f"avg(gpu:epochcost_memory_fill_ratio:rate5m * {ITS_NODES})", "GPU memory"),
@@ -163,10 +167,10 @@ def _multiprocessors() -> Builder[Panel]:
     return bars(
         About(
             "Useful dollars by SM activity",
-            "Of the run's useful dollars on machines that report now, those in which multiprocessors were active, the "
-            "rest in which they waited although a kernel ran, and those of which nothing is known.",
+            "Useful dollars of the run on machines that report now: active multiprocessors, the rest in which they "
+            "waited although a kernel ran, and time whose activity is not known.",
             USD,
-            empty="No GPU tells its activity, or no price is known",
+            empty="No GPU reports its activity, or no price is known",
         ),
         "sm",
         f"sum by (sm) (max by (part, epochcost_machine, sm) (epochcost_run_useful_cost_usd{RUN})) > 0",
@@ -176,11 +180,11 @@ def _multiprocessors() -> Builder[Panel]:
 
 def _energy() -> Builder[Panel]:
     epoch = About(
-        "Energy of an epoch",
-        "What the run's GPUs drew so far / epochs executed. Dollars where --energy.usd-per-kwh is set (a part of what "
-        "an owned machine costs, not added to it), grams of CO2 where --grid.grams-per-kwh or --grid.listed is.",
+        "Energy per epoch",
+        "Energy of the run's GPUs so far / epochs executed. Electricity if --energy.usd-per-kwh is set (for owned "
+        "machines a part of the price), CO2 if --grid.grams-per-kwh or --grid.listed is.",
         "kwatth",
-        empty="Not every GPU tells its power",
+        empty="Not every GPU reports its power",
     )
     return figures(
         epoch,
@@ -199,8 +203,9 @@ def _speed() -> Builder[Panel]:
     return lines(
         About(
             "Speed",
-            "Optimiser steps and, on the right, samples and tokens a second, of the whole run.",
+            "Optimiser steps per second of the whole run and, on the right, samples and tokens per second.",
             "suffix:steps/s",
+            empty="The run reports no steps, samples or tokens",
         ),
         Query(rate("steps"), "Steps"),
         Query(rate("samples"), "Samples"),
@@ -214,10 +219,10 @@ def _speed() -> Builder[Panel]:
 def _reported() -> Builder[Panel]:
     return lines(
         About(
-            "What it reports, and its dollars",
-            "Loss, or whatever else the training reports by name; on the right the dollars that it took to get there.",
+            "Reported metrics and cost",
+            "Loss and other metrics that the training process reports; on the right the dollars spent so far.",
             "none",
-            empty="The run reports no loss and no other figure",
+            empty="The run reports no loss and no other metric",
         ),
         Query(f"max by (metric) ({newest('epochcost_run_reported_value')})", "{{metric}}"),
         Query(
@@ -234,15 +239,16 @@ def _reported() -> Builder[Panel]:
 def _batch() -> Builder[Panel]:
     return lines(
         About(
-            "Batch size and length of an epoch",
-            "A larger batch fills the memory and usually shortens the epoch, on the right.",
+            "Batch size and epoch duration",
+            "Reported batch size and, on the right, the duration of the last epoch.",
             "none",
+            empty="The run reports no batch size and has finished no epoch",
         ),
         Query(f"max({newest('epochcost_run_batch_size')})", "Batch size"),
-        Query(f"max(part:epochcost_last_epoch_seconds:now{RUN})", "Last epoch took"),
-        colours={"Batch size": BLUE, "Last epoch took": GREEN},
+        Query(f"max(part:epochcost_last_epoch_seconds:now{RUN})", "Last epoch"),
+        colours={"Batch size": BLUE, "Last epoch": GREEN},
         stepped=True,
-        overrides={"Last epoch took": {**ON_THE_RIGHT, "unit": SECONDS}},
+        overrides={"Last epoch": {**ON_THE_RIGHT, "unit": SECONDS}},
         legend=Legend.LINE,
     )
 
@@ -260,26 +266,26 @@ and on ({MACHINE})
     return rows(
         About(
             "Nodes of the run",
-            "The machines that this run is or was on: what each costs, how much of it the run pays now, what it has "
-            "paid there, and how busy it is. One that is gone keeps what was paid.",
+            "Current and former machines of this run: price, share of it that the run pays now, dollars of the run on "
+            "it so far, and utilisation.",
             PLAIN,
             empty="No node reports this run",
         ),
         "row",
         [
             Column("Node", "node", row(f"max by ({MACHINE}, node) ({paid})", "epochcost_machine"), ref="E",
-                   properties=(link_to_node(),)),
-            Column("Type", "instance_type", kind, ref="A", width=198),
-            Column("Provider", "provider", width=72),
-            Column("Zone, region", "place", width=102),
-            Column("Bought", "purchase_option", width=92),
+                   properties=name(link_to_node())),
+            Column("Type", "instance_type", kind, ref="A", width=198, properties=name(whole=24)),
+            Column("Provider", "provider", width=78),
+            Column("Zone, region", "place", width=102, properties=name()),
+            Column("Bought", "purchase_option", width=90),
             Column("GPUs", "B", of_its("epochcost_node_gpus"), width=50),
             Column("Price", "C", of_its("node:epochcost_price_usd_per_hour:unified"), USD_PER_HOUR, 80),
-            Column("Pays", "D", cell(share, "epochcost_machine"), RATIO, 85, gauge_cell(BLUE)),
-            Column("So far", "H", cell(paid, "epochcost_machine"), USD, 80),
-            Column("GPU busy", "F", of_its("node:epochcost_gpu_utilization_ratio:rate5m"), RATIO, 85,
+            Column("Pays", "D", cell(share, "epochcost_machine"), RATIO, 76, gauge_cell(BLUE)),
+            Column("So far", "H", cell(paid, "epochcost_machine"), USD, 74),
+            Column("GPU busy", "F", of_its("node:epochcost_gpu_utilization_ratio:rate5m"), RATIO, 82,
                    gauge_cell(GREEN)),
-            Column("CPU busy", "G", of_its("epochcost_node_cpu_utilization_ratio"), RATIO, 85, gauge_cell(AMBER)),
+            Column("CPU busy", "G", of_its("epochcost_node_cpu_utilization_ratio"), RATIO, 82, gauge_cell(AMBER)),
             which_machine(),
         ],
         sort_by="So far",

@@ -1,4 +1,4 @@
-"""The top of the Run dashboard: how the run is, what its epochs cost and against what, how far it is."""
+"""The top of the Run dashboard: state, cost of its epochs against usual, progress."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def newest(metric: str, also: str = "") -> str:
 
 
 def money(grid: Grid) -> None:
-    grid.band(4, (4, _state()), (5, _verdict()), (5, _this_epoch()), (5, _last_epoch()), (5, _cost_so_far()))
+    grid.band(4, (5, _state()), (6, _verdict()), (5, _this_epoch()), (4, _last_epoch()), (4, _cost_so_far()))
 
 
 CURRENT = f"""sum({once(PART, f"epochcost_run_current_epoch_cost_usd{RUN}")} and on ({PART}) {ACTIVE})
@@ -55,7 +55,7 @@ DONE = f"max({newest('epochcost_run_current_epoch_ratio')})"
 THIS_TO_USUAL = f"""({CURRENT}) / ({DONE} >= {DONE_ENOUGH}) / {MEAN}
 or
 ({CURRENT}) / {MEAN} > 1"""
-"""Before enough of it is done to tell, an epoch is only known to be dear once it has cost more than a whole one."""
+"""Before enough of an epoch is done, it is only rated once it has cost more than a whole one."""
 LAST_TO_USUAL = f"{LAST} / (({MEAN} * {FINISHED} - {LAST}) / ({FINISHED} - 1 >= 1))"
 """Against the mean of the epochs before it."""
 
@@ -72,10 +72,10 @@ max({stalled}) == 1"""
     return figures(
         About(
             "State",
-            "What the run does now, the gravest of its machines; of a run that has gone, how it ended. A stalled one "
-            "says nothing new: for how long.",
+            "What the run does now: the worst state of its machines. For a run that is no longer reported, how it "
+            "ended. For a stalled run, also the time since its last report.",
             "none",
-            empty="Nobody reports it",
+            empty="No agent reports this run",
         ),
         Query(f"{now}\nor\n{later}\nor\n{gone}", "Run"),
         Query(silent, "Silent for"),
@@ -91,12 +91,12 @@ max({stalled}) == 1"""
 def _verdict() -> Builder[Panel]:
     return figures(
         About(
-            "Dearer than usual?",
-            "This epoch against the mean of the finished ones, and the last one against those before it: cheaper below "
-            "0.8 times as dear, dearer from 1.25 times on, far dearer from twice on. This epoch is judged once a tenth "
-            "of it is done, or once it has cost more than a whole one.",
+            "Epoch vs. usual",
+            "The cost of this epoch against the mean of the finished ones, and of the last epoch against the mean of "
+            "those before it: lower below 0.8 times, higher from 1.25 times, far higher from 2 times. This epoch is "
+            "rated once a tenth of it is done, or once it has cost more than a whole one.",
             "none",
-            empty="too early to say",
+            empty="Too early to tell",
         ),
         Query(THIS_TO_USUAL, "This epoch"),
         Query(LAST_TO_USUAL, "Last epoch"),
@@ -108,13 +108,13 @@ def _this_epoch() -> Builder[Panel]:
     return figures(
         About(
             "This epoch",
-            "Dollars since the last epoch ended, added up over its nodes; and how many times as dear it will be as "
-            "the mean of the finished ones, or already is.",
+            "Dollars since the last epoch ended, summed over the nodes of the run; and the projected cost of the whole "
+            "epoch (or its cost so far, if that is more) over the mean of the finished ones.",
             USD,
         ),
         Query(CURRENT, "So far"),
-        Query(THIS_TO_USUAL, "Comes to"),
-        overrides={"Comes to": times_usual()},
+        Query(THIS_TO_USUAL, "Vs. usual"),
+        overrides={"Vs. usual": times_usual()},
     )
 
 
@@ -122,14 +122,14 @@ def _last_epoch() -> Builder[Panel]:
     return figures(
         About(
             "Last epoch",
-            "What the newest finished epoch cost: an exact integral of the price, kept by the agents; and against the "
-            "mean of those before it.",
+            "Cost of the newest finished epoch, an exact integral of the price kept by the agents; and that cost over "
+            "the mean of the epochs before it.",
             USD,
         ),
         Query(LAST, "Dollars"),
-        Query(LAST_TO_USUAL, "Against before"),
+        Query(LAST_TO_USUAL, "Vs. usual"),
         colour=GREEN,
-        overrides={"Against before": times_usual()},
+        overrides={"Vs. usual": times_usual()},
     )
 
 
@@ -140,8 +140,8 @@ max(last_over_time(run:epochcost_cost_usd:sum{RUN}[$__range]))"""
     return figures(
         About(
             "Cost so far",
-            "All dollars of the run on all of its nodes, every attempt and every wasted hour; of one that has gone, "
-            "what it had cost. Where the run has a budget, the share of it that is spent.",
+            "All dollars of the run on all of its nodes, with every attempt and every wasted hour; for a run that is "
+            "no longer reported, its final cost. If the run has a budget, the share of it that is spent.",
             USD,
         ),
         Query(cost, "Dollars"),
@@ -158,12 +158,12 @@ def totals(grid: Grid) -> None:
             5,
             figures(
                 About(
-                    "Epochs on average",
-                    "Mean: dollars of all finished epochs over their number. Useful: all dollars of the run, start-up, "
-                    "idle and lost work included, over the epochs not done again.",
+                    "Mean cost per epoch",
+                    "Finished: dollars of all finished epochs over their number. Useful: all dollars of the run, with "
+                    "start-up, idle time and lost work, over the epochs that count in the end.",
                     USD,
                 ),
-                Query(MEAN, "Mean"),
+                Query(MEAN, "Finished"),
                 Query(of("run:epochcost_useful_epoch_cost_usd:mean"), "Useful"),
                 colour=GREEN,
                 overrides={"Useful": {"thresholds": {"mode": "absolute", "steps": [{"value": None, "color": AMBER}]}}},
@@ -173,9 +173,9 @@ def totals(grid: Grid) -> None:
             5,
             figures(
                 About(
-                    "In the end",
-                    "Cost so far plus the mean cost per epoch for every epoch left; before one is done, an estimate. "
-                    "And epochs left x the mean length of an epoch.",
+                    "Projected total",
+                    "Cost so far plus the mean cost per epoch for every epoch left; an estimate until the first epoch "
+                    "is finished. Time left: epochs left x the mean duration of an epoch.",
                     USD,
                 ),
                 Query(of("run:epochcost_cost_usd:projected"), "Dollars"),
@@ -187,9 +187,7 @@ def totals(grid: Grid) -> None:
         (
             4,
             figures(
-                About(
-                    "Spend now", "The run's share of the price of its nodes. Nothing once it has ended.", USD_PER_HOUR
-                ),
+                About("Spend now", "The run's share of the price of its nodes. Empty once it has ended.", USD_PER_HOUR),
                 Query(of("run:epochcost_cost_usd_per_hour:sum"), "Spend now"),
             ),
         ),
@@ -198,8 +196,8 @@ def totals(grid: Grid) -> None:
             figures(
                 About(
                     "Wasted so far",
-                    "Share of the run's dollars that trained nothing, and the dollars; of them what epochs cost that "
-                    "a crash or a preemption lost: their number x the mean epoch.",
+                    "Dollars of the run that did not go into useful training, and their share. Lost work is a part of "
+                    "them: epochs lost to a crash or a preemption x the mean cost per epoch.",
                     USD,
                 ),
                 Query(waste, "Share"),
@@ -217,8 +215,9 @@ def _empty_memory() -> Builder[Panel]:
     return figures(
         About(
             "Empty memory",
-            "What a larger batch might save while the run does useful work: useful dollars an hour x (1 - peak "
-            "memory / 90 % of the GPU's). A potential, never part of the waste. Nothing where there is no GPU.",
+            "What a larger batch might save: as measured with other batch sizes of the experiment, else useful dollars "
+            "an hour x (1 - peak memory / 90 % of the GPU's memory), at most the dollars of what is not busy. A "
+            "potential, never part of the waste. Empty for runs without a GPU.",
             USD_PER_HOUR,
         ),
         Query(of("run:epochcost_underfill_usd_per_hour:potential"), "Potential"),
@@ -230,11 +229,11 @@ def pace(grid: Grid) -> None:
     epoch, planned = (f"max({newest(metric)})" for metric in ("epochcost_run_epoch", "epochcost_run_epochs_planned"))
     grid.band(
         5,
-        (4, dial(About("Progress", "Epochs done of epochs planned.", RATIO, 0), Query(f"{epoch} / {planned}", "Done"))),
+        (4, dial(About("Progress", "Epochs done / planned epochs.", RATIO, 0), Query(f"{epoch} / {planned}", "Done"))),
         (
             4,
             figures(
-                About("Epoch", "The position of the run, in finished epochs, and how many are planned.", "none"),
+                About("Epoch", "Position of the run in epochs, and the number of planned epochs.", "none"),
                 Query(epoch, "Now"),
                 Query(planned, "Planned"),
                 overrides={"Now": {"decimals": 2}, "Planned": {"decimals": 0}},
@@ -250,10 +249,10 @@ def _lane() -> Builder[Panel]:
     )
     return state_lanes(
         About(
-            "What it did",
-            "The state that most of the time of its machines went to: green where it trained.",
+            "State over time",
+            "The state that took most of the time of the run's machines: green where it trained.",
             PLAIN,
-            empty="Nobody reports it",
+            empty="No agent reports this run",
         ),
         Query(most_of(spent), "run"),
     )

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from epochcost.model import RunState
+from epochcost.model import NOT_WASTED, UNSETTLED, RunState
 from epochcost.palette import PALETTE, SHOWN_AS
 
 STATE_COLOURS = {state.value: colour for state, colour in PALETTE.items()}
-UNSETTLED = "unsettled"
-"""Dollars of a run whose price may still change: the rules show them beside its states."""
-WASTED = f'state!~"useful|unattributed|unknown|{UNSETTLED}"'
+WASTED = f'state!~"{"|".join(NOT_WASTED)}"'
 """Matches the states in which what is paid trains nothing, as far as that is known."""
 COST_COLOURS = {**STATE_COLOURS, UNSETTLED: "#7d8289"}
 RUN_STATE_COLOURS = {run.value: PALETTE[state] for run, state in SHOWN_AS.items()}
@@ -30,7 +28,7 @@ BY_WEIGHT = (
     RunState.REPLAY, RunState.PREEMPTED, RunState.LOST, RunState.FAILED, RunState.STALLED,
 )  # fmt: skip
 RUN_STATE_CODES = {state.value: code for code, state in enumerate(BY_WEIGHT)}
-"""Prometheus has no words as values: of a run whose machines say different states, the gravest is shown."""
+"""Prometheus has no words as values: of a run whose machines have different states, the worst is shown."""
 
 
 def said_as_code(codes: dict[str, int], seconds: str) -> str:

@@ -1,17 +1,18 @@
-"""Panels of the Node dashboard about what stands beside its price: of what it is made, and what ends when."""
+"""Panels of the Node dashboard about the terms of its price: parts, limits of sessions, credit."""
 
 from __future__ import annotations
 
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Panel
-from panels import PLAIN, SECONDS, USD, USD_PER_HOUR, About, Column, Query, figures, rows
+from panels import PLAIN, SECONDS, USD, USD_PER_HOUR, About, Query, figures
+from tables import Column, name, rows
 
 CHOSEN = 'epochcost_machine="$machine"'
 NODE = f"{{{CHOSEN}}}"
 
 
 def parts() -> Builder[Panel]:
-    """The price of the machine cut into what it is made of, and the dollars of each part in the range."""
+    """The price of the machine by part, and the dollars of each part in the range."""
     counted = f"epochcost_node_egress_cost_usd_total{NODE}"
     named = '"part", "$1 (traffic counted)", "extra", "(.*)"'
     part = f"""max by (part) (epochcost_node_price_part_usd_per_hour{NODE})
@@ -25,20 +26,19 @@ label_replace(max by (extra) (increase({counted}[$__range])), {named})"""
     return rows(
         About(
             "Parts of the price",
-            "Of what the price of this machine is made: what is published, discounts (below 0), taxes, and extras that "
-            "are charged with it: disks, addresses, licences. They sum to the price. In this range: "
-            "the mean of the part x the machine's hours. Traffic that is counted is paid beside the price, and in no "
-            "other figure: an hour of it is the mean of the range.",
+            "Parts that sum to the price of this machine: published price, discounts (negative), taxes, and extras "
+            "such as disks, addresses and licences. In this range: mean of the part x hours of the machine. Counted "
+            "traffic is paid in addition to the price and is in no other figure; per hour it is the mean of the range.",
             PLAIN,
-            empty="Its agent knows no parts of the price",
+            empty="The agent knows no parts of the price",
         ),
         "part",
         [
-            Column("Part", "part"),
-            Column("An hour", "A", part, USD_PER_HOUR, 110),
+            Column("Part", "part", properties=name()),
+            Column("Per hour", "A", part, USD_PER_HOUR, 110),
             Column("In this range", "B", spent, USD, 110),
         ],
-        sort_by="An hour",
+        sort_by="Per hour",
     )
 
 
@@ -50,11 +50,11 @@ def endings() -> Builder[Panel]:
     return figures(
         About(
             "Ends in",
-            "How long until the provider ends this machine by a limit of its sessions, until its free hours are used "
-            "up, and until the credit that pays it is empty at what its account spends now, or void.",
+            "Time until the provider ends this machine because of a session limit, until its free hours are used up, "
+            "and until the credit that pays for it is used up at the current spend, or expires.",
             SECONDS,
             0,
-            empty="Nothing is known to end",
+            empty="No session limit, free hours or credit is known",
         ),
         Query(session, "Session"),
         Query(free, "Free hours"),
@@ -63,14 +63,14 @@ def endings() -> Builder[Panel]:
 
 
 def purses() -> Builder[Panel]:
-    """What the account that pays the machine has left."""
+    """Credit of the account that pays for the machine."""
     here = f"max by (provider) (machine:epochcost_node_info:max{NODE})"
     left, said = "credit:epochcost_credit_usd:left", f"epochcost_node_credit_usd{NODE}"
     return figures(
         About(
             "Credit left",
-            "Credit at this machine's provider: as the provider says, else what was configured less what machines have "
-            "cost since. At most so much: what is not scraped is not in it.",
+            "Credit left at this machine's provider: as the provider reports it, else the configured amount minus what "
+            "machines have cost since. This is an upper limit: machines that are not scraped are not subtracted.",
             USD,
             empty="No credit is known",
         ),

@@ -1,4 +1,4 @@
-"""Words instead of figures: dearer or cheaper than usual, and how a run is."""
+"""Words instead of figures: whether an epoch costs less or more than usual."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from typing import Any
 
 from panels import AMBER, GREEN, RED
 
-CHEAPER, DEARER, FAR_DEARER = 0.8, 1.25, 2.0
-"""Times the usual cost from which on it has another word."""
+LOWER, HIGHER, FAR_HIGHER = 0.8, 1.25, 2.0
+"""Multiples of the usual cost below or from which on it has another word."""
 DONE_ENOUGH = 0.1
-"""Share of an epoch that has to be done before its cost is taken for a whole one."""
+"""Share of an epoch that has to be done before its cost is extrapolated to a whole one."""
 
 
 def against_usual() -> dict[str, Any]:
-    """Field settings of a figure that is how many times as dear something is as usual: a word in its place."""
+    """Field settings of a figure that is a multiple of the usual cost: a word in its place."""
     words = (
-        (None, CHEAPER, "cheaper", GREEN),
-        (CHEAPER, DEARER, "as usual", GREEN),
-        (DEARER, FAR_DEARER, "dearer", AMBER),
-        (FAR_DEARER, None, "far dearer", RED),
+        (None, LOWER, "lower", GREEN),
+        (LOWER, HIGHER, "as usual", GREEN),
+        (HIGHER, FAR_HIGHER, "higher", AMBER),
+        (FAR_HIGHER, None, "far higher", RED),
     )
     return {
         "mappings": [
@@ -31,11 +31,11 @@ def against_usual() -> dict[str, Any]:
     }
 
 
-def times_usual() -> dict[str, Any]:
+def times_usual(unit: str = "suffix:x") -> dict[str, Any]:
     """Field settings of the same figure as a number, coloured by it."""
     coming = [
         {"value": None, "color": GREEN},
-        {"value": DEARER, "color": AMBER},
-        {"value": FAR_DEARER, "color": RED},
+        {"value": HIGHER, "color": AMBER},
+        {"value": FAR_HIGHER, "color": RED},
     ]
-    return {"unit": "suffix:x usual", "decimals": 1, "thresholds": {"mode": "absolute", "steps": coming}}
+    return {"unit": unit, "decimals": 1, "thresholds": {"mode": "absolute", "steps": coming}}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from rule_text import Group, RuleFile, record
 
-WASTE = 'state!~"useful|unattributed|unknown|unsettled"'
-"""Busy for somebody who reported no run, nobody looked, not yet known what: none of it is called waste."""
+from epochcost.model import NOT_WASTED
+
+WASTE = f'state!~"{"|".join(NOT_WASTED)}"'
 SPENT_NOW = """
     sum by (MACHINE) (
       label_replace(machine:epochcost_cost_usd:settled, "of", "settled", "", "")

@@ -62,7 +62,7 @@ class Life:
 
     Attributes:
         machine: what happens; times are seconds since the beginning.
-        price: what it costs; None where nobody tells its agent.
+        price: what it costs; None if nobody tells its agent.
         obeys: runs that stop when they are asked to.
     """
 

@@ -7,9 +7,11 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+from epochcost.agent.device_activity import Idle
 from epochcost.agent.guard_memory import OFTEN_SECONDS
 from epochcost.agent.guard_observation import Facts, Observer
-from epochcost.agent.meter import Idle, Inputs, Meter, Quote
+from epochcost.agent.meter import Meter
+from epochcost.agent.meter_inputs import Inputs, Quote
 from epochcost.agent.snapshot import CollectorHealth, Snapshot
 from epochcost.demo.scenario import Attempt, Script
 from epochcost.demo.simulated_machine import Life as Readings
@@ -43,7 +45,7 @@ BEAT_SECONDS, FRESH_SECONDS, SAVE_SECONDS = 20.0, 60.0, 300.0
 ADA = 1001
 BUSY_CPU, IDLE_CPU = 0.7, 0.003
 OBEYS_SECONDS = 60.0
-"""So long after it was asked a training has got to its next checkpoint."""
+"""So long after it was asked a training run has got to its next checkpoint."""
 GOOD = CollectorHealth(success=True, duration_seconds=0.0)
 
 
@@ -215,7 +217,7 @@ class Simulated:
             runs_on=self.meter.ledger.runs_on(),
             users={r.run: ADA for r in snapshot.runs},
             followed={attempt.run: (4711,) for attempt in running},
-            unread="event files have more to say than was read" if "unread" in wrong else "",
+            unread="event files contain more than was read" if "unread" in wrong else "",
             interactive=((Person(ADA), 60.0),) if self._is("typing") else (),
             no_room="the file system is full" if "full" in wrong else "",
         )
@@ -282,7 +284,7 @@ class Simulated:
     # -- the world ---------------------------------------------------------------------------------------------------
 
     def _report(self, wrong: dict[str, float]) -> None:
-        """What the trainings say; a full disk may silence a writer for good, a cut network for a while."""
+        """What the training runs say; a full disk may silence a writer for good, a cut network for a while."""
         for event in self._readings.events(self.t):
             heard = self._heard(event, wrong)
             if heard is not None:
@@ -295,7 +297,7 @@ class Simulated:
         if attempt is None or t > self.ended.get((run, attempt.start), t):
             return None
         if event.kind is EventKind.START:
-            return replace(event, launcher="exec") if self._is("silent", run) else event
+            return replace(event, from_output=True) if self._is("silent", run) else event
         if event.kind not in (EventKind.PROGRESS, EventKind.EPOCH_END):
             return event
         if "full" in wrong and self.life.seed % 2:

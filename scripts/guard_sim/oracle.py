@@ -76,7 +76,7 @@ def _perfect_wait(one: Waste, played: Simulated) -> float:
 
 
 def _wrong(stop: Stop, wasted: list[Waste], played: Simulated) -> str:
-    """Why a stop was wrong; empty where it was right."""
+    """Why a stop was wrong; empty if it was right."""
     life = played.life
     mine = [w for w in wasted if w.subject == stop.subject and w.start <= stop.t < w.end + SLACK]
     if not mine:

@@ -28,7 +28,7 @@ FOR = {"forgotten-machine": 45 * 60.0, "budget": 60.0, "hung-run": 30 * 60.0}
 LADDER = {"forgotten-machine": 30 * 60.0, "budget": 0.0, "hung-run": 20 * 60.0}
 FROM_USD = {"forgotten-machine": 0.5, "budget": 0.0, "hung-run": 0.5}
 CHECKPOINT_WAIT = 30 * 60.0
-"""What a training gets that is over its budget and does not stop when it is asked."""
+"""What a training run gets that is over its budget and does not stop when it is asked."""
 LEAST_LOAD = 0.01
 USED = ("held-unknown", "lying", "cpu", "typing", "one-core", "fetch")
 """Overlays in which somebody uses the machine, or may."""

@@ -80,7 +80,7 @@ def start(root: Path, stack: Stack, machine: Machine) -> Pointers:
 
 
 def events_directory(home: Path) -> Path:
-    """Where trainings of every user of this machine can write, and the agent, which is another user in its container.
+    """Where training processes of every user can write, and the agent, which is another user in its container.
 
     The usual place needs root; who is not has one of this checkout.
     """

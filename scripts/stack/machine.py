@@ -44,7 +44,7 @@ def look_at_this_machine(environ: Mapping[str, str]) -> Machine:
             {},
         )
     if node.provider in ("", "owned"):
-        here = "This machine is no cloud instance that is known"
+        here = "This machine is not a known cloud instance"
     else:
         here = (
             f"This looks like a machine of {node.provider}, but it does not tell its type: set EPOCHCOST_NODE_REGION, "

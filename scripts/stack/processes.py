@@ -122,7 +122,7 @@ def stop_recorded(home: Path) -> int:
 
 
 def finish(commands: Sequence[Sequence[str]]) -> bool:
-    """Run what ends that which is no process of ours, the last begun first; whether all of it went well."""
+    """Run the commands that end what is not a process of ours, in reverse order; whether all succeeded."""
     good = True
     for command in reversed(commands):
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)

@@ -125,5 +125,5 @@ def _json(url: str) -> dict[str, Any]:
         with urllib.request.urlopen(url, timeout=5.0) as answer:
             document = json.load(answer)
     except (OSError, ValueError):
-        return {}  # not up yet, or gone: the caller goes on waiting, with a limit
+        return {}  # not up yet, or gone: the caller keeps waiting, with a limit
     return document if isinstance(document, dict) else {}

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 from tests.fake_nvml import FakeDriver
 
-from epochcost.agent.meter import Inputs, Meter
+from epochcost.agent.meter import Meter
+from epochcost.agent.meter_inputs import Inputs
 from epochcost.gpus.nvml.nvml_source import NvmlSource
 from epochcost.ledger import Ledger
 from epochcost.model import Node

@@ -9,7 +9,9 @@ import pytest
 from tests.prices.json_server import Answer, JsonServer
 
 from epochcost.agent.account_hours import MARGIN_SECONDS, MAX_AGE_SECONDS, AccountHours, StoredHours
-from epochcost.agent.meter import Inputs, Meter, Quote
+from epochcost.agent.machine_terms import MachineTerms
+from epochcost.agent.meter import Meter
+from epochcost.agent.meter_inputs import Inputs, Quote
 from epochcost.ledger import Ledger
 from epochcost.model import Node, PriceStep
 from epochcost.prices.allowances import Limit
@@ -59,6 +61,13 @@ def test_hours_that_cannot_be_are_refused(server: JsonServer, value: str) -> Non
         asked(server, value).fetch("trial", PERIOD[0])
 
 
+def test_an_answer_of_more_than_a_figure_is_not_read(server: JsonServer) -> None:
+    source = asked(server, "5400")
+    server.on("/api/v1/query", vector(*["1"] * 10_000))
+    with pytest.raises(StoreError, match="longer than 65536 bytes"):
+        source.fetch("trial", PERIOD[0])
+
+
 def test_at_the_very_beginning_of_a_period_nobody_has_to_be_asked(server: JsonServer) -> None:
     assert asked(server, "5").fetch("trial", PERIOD[0] + 7204.0) == 0.0
     assert server.questions == []
@@ -102,9 +111,9 @@ def quote() -> Quote:
 
 
 def test_hours_that_others_used_end_the_free_time_of_this_machine_sooner_and_nothing_is_charged_back() -> None:
-    meter = Meter(Ledger(), Node("n"), account="lab")
+    meter = Meter(Ledger(), Node("n"), terms=MachineTerms(account="lab"))
     others = [0.0]
-    meter.account_hours = lambda name, since: others[0]
+    meter.terms.account_hours = lambda name, since: others[0]
     meter.begin_boot(START, START, [])
     for minute in range(1, 121):
         if minute == 60:
@@ -118,7 +127,7 @@ def test_hours_that_others_used_end_the_free_time_of_this_machine_sooner_and_not
 
 
 def test_without_a_store_it_is_this_machines_part() -> None:
-    meter = Meter(Ledger(), Node("n"), account="lab")
+    meter = Meter(Ledger(), Node("n"), terms=MachineTerms(account="lab"))
     meter.begin_boot(START, START, [])
     meter.tick(START + 60, Inputs(has_gpus=False, quote=quote()))
     shown = meter.tick(START + 120, Inputs(has_gpus=False, quote=quote()))

@@ -11,7 +11,8 @@ from tests import fake_nvml
 from tests.agent.periodic_load import START, Seen, an_hour
 from tests.fake_nvml import CONTROL_VARIABLE, FakeDriver, build
 
-from epochcost.agent.meter import Inputs, Meter, Quote
+from epochcost.agent.meter import Meter
+from epochcost.agent.meter_inputs import Inputs, Quote
 from epochcost.agent.snapshot import Snapshot
 from epochcost.gpus.nvml.nvml_source import NvmlSource
 from epochcost.ledger import Ledger, LedgerSettings

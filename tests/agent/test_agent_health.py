@@ -17,7 +17,7 @@ from epochcost.owners.feed import OwnerFeed
 def test_a_question_is_given_a_minute_and_is_then_called_unanswered():
     assert hanging(None) == ""
     assert hanging(time.monotonic() - 59.0) == ""
-    assert hanging(time.monotonic() - 75.0) == "no answer for 75 s"
+    assert hanging(time.monotonic() - 75.0) == "no response for 75 s"
 
 
 def test_a_source_that_hangs_does_not_show_its_last_success_for_ever(monkeypatch: pytest.MonkeyPatch):

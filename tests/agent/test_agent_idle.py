@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from epochcost.agent.meter import Idle, Inputs, Meter
+from epochcost.agent.device_activity import Idle
+from epochcost.agent.meter import Meter
+from epochcost.agent.meter_inputs import Inputs
 from epochcost.agent.snapshot import Snapshot
 from epochcost.ledger import Ledger, LedgerSettings
 from epochcost.ledger.devices import DeviceBook

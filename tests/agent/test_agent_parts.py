@@ -256,7 +256,7 @@ def test_state_that_was_saved_on_another_machine_is_set_aside_with_the_reason(
     state["machine"] |= {"name": "other-1", "ids": dict.fromkeys(state["machine"]["ids"], "00000000")}
     path.write_text(json.dumps(state))
     it = agent()
-    assert "it is of machine other-1, and this is n1-" in caplog.text
+    assert "it belongs to machine other-1, but this is n1-" in caplog.text
     assert list(path.parent.glob("agent-state.json.bad-*"))
     assert it.app.machine.name.startswith("n1-")
 

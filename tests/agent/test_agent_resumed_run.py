@@ -1,4 +1,4 @@
-"""A training killed in the middle and resumed from its checkpoint, before a real agent: what it did twice, exactly."""
+"""A training run killed and resumed from its checkpoint, before a real agent: what it did twice, exactly."""
 
 from __future__ import annotations
 

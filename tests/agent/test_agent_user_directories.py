@@ -158,7 +158,7 @@ def test_a_directory_that_became_another_is_not_written_to(world: World, caplog:
     for second in range(5):
         file.write(notice, float(second), places=[place])
     assert list(other.iterdir()) == []
-    assert caplog.text.count("is another directory by now") == 1
+    assert caplog.text.count("has been replaced by another directory") == 1
     CostFiles(world.events).write([], 0.0, {}, [place])
 
 
@@ -178,7 +178,7 @@ def test_check_describes_the_directories_of_users_and_what_is_wrong_with_them(wo
     (world.root / "users").chmod(0o777)
     done = said(f"{world.root}/users/*")
     assert "0 directories of users" in done.stdout
-    assert "others than root can make directories there" in done.stderr
+    assert "others than root can create directories there" in done.stderr
     done = said("users/*")
     assert done.returncode == 2
     assert "expected an absolute path" in done.stderr

@@ -1,4 +1,4 @@
-"""What the snapshot shows of a run with many epochs: right, and not made anew each second."""
+"""What the snapshot shows of a run with many epochs: right, and not rebuilt each second."""
 
 from __future__ import annotations
 

@@ -11,7 +11,8 @@ import pytest
 
 from epochcost.agent.agent_settings import AgentSettings
 from epochcost.agent.egress import GB, EgressAccount
-from epochcost.agent.meter import Inputs, Meter, Quote
+from epochcost.agent.meter import Meter
+from epochcost.agent.meter_inputs import Inputs, Quote
 from epochcost.agent.snapshot import Snapshot
 from epochcost.gpus.host.host_source import HostSource
 from epochcost.ledger import Ledger

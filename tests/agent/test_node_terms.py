@@ -12,7 +12,9 @@ import pytest
 
 from epochcost.agent.agent_health import endings
 from epochcost.agent.credit_spending import CreditSpending
-from epochcost.agent.meter import Inputs, Meter, Quote
+from epochcost.agent.machine_terms import MachineTerms
+from epochcost.agent.meter import Meter
+from epochcost.agent.meter_inputs import Inputs, Quote
 from epochcost.agent.snapshot import Purse, Snapshot
 from epochcost.ledger import Ledger
 from epochcost.ledger.state_check import ImpossibleStateError
@@ -31,7 +33,7 @@ def quote(steps: tuple[PriceStep, ...] = PAID, **terms: object) -> Quote:
 
 
 def meter(limits: tuple[Limit, ...] = ()) -> Meter:
-    made = Meter(Ledger(), Node("n"), limits=limits)
+    made = Meter(Ledger(), Node("n"), terms=MachineTerms(limits))
     made.begin_boot(START, START, [])
     return made
 
@@ -157,13 +159,13 @@ def test_what_ends_within_the_hour_is_a_sentence() -> None:
 
 
 def test_configured_credit_lasts_until_by_what_this_machine_spends_and_is_marked_as_its_part() -> None:
-    one = Meter(Ledger(), Node("n"), credits_=(parse_balance("10@2026-11-25T12:30:00"),))
+    one = Meter(Ledger(), Node("n"), terms=MachineTerms(credits_=(parse_balance("10@2026-11-25T12:30:00"),)))
     one.begin_boot(START, START, [])
     (purse,) = run(one, quote(), START, 1.5).node.terms.purses
     assert purse.usd == pytest.approx(10 - 3.0), "only the hour since the balance was read"
     assert purse.empty_ts == pytest.approx(START + 1.5 * HOUR + 7 / 3 * HOUR)
     assert (purse.machine_only, purse.scope) == (True, "machine")
-    again = Meter(Ledger(), Node("n"), credits_=one.credits)
+    again = Meter(Ledger(), Node("n"), terms=MachineTerms(credits_=one.terms.credits))
     again.take(again.restored(json.loads(json.dumps(one.state())), START + 1.5 * HOUR))
     (later,) = run(again, quote(), START + 1.5 * HOUR, 1.0).node.terms.purses
     assert later.usd == pytest.approx(4.0)

@@ -154,6 +154,17 @@ def test_what_is_known_to_a_second_gives_way_to_what_is_known_better() -> None:
     assert dates.on_timeline(T0 - 100) == pytest.approx(T0 - 100 + 7200.4)  # what was once dated stays
 
 
+@pytest.mark.parametrize("ahead", [2 * 86400.0, 400 * 86400.0, 1e12])
+def test_a_poller_whose_clock_was_far_ahead_holds_no_later_date_back(ahead: float) -> None:
+    dates = PriceDates()
+    dates.heard(ClockReading(T0 - 60), T0 - 60, T0 - 60)
+    dates.heard(ClockReading(T0 + ahead), T0, T0)
+    dates.heard(ClockReading(T0 + 60), T0 + 60, T0 + 60)
+    assert dates.on_timeline(T0 + 50) == T0 + 50
+    assert dates.on_timeline(T0 + 1e6) == T0 + 1e6
+    assert dates.on_timeline(T0 - 100) == T0 - 100
+
+
 def test_small_differences_are_no_difference_so_that_nothing_jitters() -> None:
     dates = PriceDates()
     for k in range(50):

@@ -38,7 +38,7 @@ def test_the_past_is_not_rewritten_by_turns_and_the_contradiction_is_counted() -
         assert [step.usd_per_hour for step in feed.quote.steps] == [4.0]
     assert heard == [True, False, True, False]
     assert feed.health.contradictions == 2
-    assert "contradicts poller 0, which is followed" in feed.health.error
+    assert "contradicts poller 0, which is used" in feed.health.error
 
 
 def test_two_that_say_the_same_are_both_heard() -> None:

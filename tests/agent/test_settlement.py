@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.agent.driven import T0, Driven, World
 
-from epochcost.agent.meter import Inputs, Meter, Quote
+from epochcost.agent.meter import Meter
+from epochcost.agent.meter_inputs import Inputs, Quote
 from epochcost.agent.price_feed import PriceFeed
 from epochcost.agent.settlement import LATE_SECONDS, MOST_UNSETTLED_SECONDS, settled_until
 from epochcost.agent.snapshot import Snapshot

@@ -207,5 +207,5 @@ chgrp 65534 /run/epochcost; chmod 0775 /run/epochcost; echo NEXT; look 2>&1
     shut, _, a_group = said.partition("NEXT")
     assert "other users cannot write to /var/run/epochcost (mode 0755): chmod 1777 /var/run/epochcost" in said
     assert "rc 1" in shut, said
-    assert "WARNING epochcost.agent.app: events: other users cannot write" in shut, said
+    assert "WARNING epochcost.agent.agent_places: events: other users cannot write" in shut, said
     assert "Ready: the agent can run here" in a_group, said

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from epochcost.agent.egress import GB
 from epochcost.agent.live_page import live_json
-from epochcost.agent.meter import Inputs, Meter, Quote
+from epochcost.agent.machine_terms import MachineTerms
+from epochcost.agent.meter import Meter
+from epochcost.agent.meter_inputs import Inputs, Quote
 from epochcost.agent.snapshot import NodeTerms, Purse
 from epochcost.agent.term_lines import term_lines
 from epochcost.ledger import Ledger
@@ -48,7 +50,7 @@ def test_free_hours_of_an_account_are_called_so() -> None:
 
 
 def test_the_page_alone_says_how_long_ten_dollars_last() -> None:
-    meter = Meter(Ledger(), Node("n"), credits_=(parse_balance("10@2026-11-28T12:00:00"),))
+    meter = Meter(Ledger(), Node("n"), terms=MachineTerms(credits_=(parse_balance("10@2026-11-28T12:00:00"),)))
     meter.begin_boot(NOON, NOON, [])
     quote = Quote((PriceStep(NOON - 1, 2.0),), None, "configured", NOON, NOON)
     for minute in range(1, 61):

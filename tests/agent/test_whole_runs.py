@@ -334,14 +334,14 @@ def test_what_is_beyond_every_figure_is_none_as_a_gap_is(world: World, store: Pr
     ("answer", "says"),
     [
         ({"status": 401, "body": b"who are you?"}, "HTTP 401"),
-        ({"body": b"<!doctype html><title>Sign in</title>"}, "not Prometheus' JSON"),
+        ({"body": b"<!doctype html><title>Sign in</title>"}, "not Prometheus JSON"),
         ({"body": b'{"status": "error", "errorType": "execution", "error": "query timed out"}'}, "query timed out"),
         ({"body": b'{"status": "success", "data": {"result": [{"metric": {}, "value": "soon"}]}}'}, "cannot be read"),
         ({"body": ONE_RUN % b"-3"}, "is -3"),
-        ({"body": b"[" * 100_000}, "not Prometheus' JSON"),
+        ({"body": b"[" * 100_000}, "not Prometheus JSON"),
         ({"status": 302, "headers": {"Location": f"http://user:{SECRET}@elsewhere/"}}, "not followed"),
         ({"body": b" " * (17 * 2**20)}, "longer than"),
-        ({"hang_seconds": 3.0}, "no answer within 1 s"),
+        ({"hang_seconds": 3.0}, "no response within 1 s"),
     ],
 )
 def test_a_store_that_answers_badly_is_named_and_changes_nothing(

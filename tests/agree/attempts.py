@@ -1,4 +1,4 @@
-"""Attempts of trainings: the real library in processes of its own, and its lines stretched to simulated hours.
+"""Attempts of training runs: the real library in processes of its own, and its lines stretched to simulated hours.
 
 What a process says is written by the library itself, in the directory and under the launcher's variables that a test
 gives it. It takes a blink; each of its lines is then moved to where it would be in an attempt of so many minutes.
@@ -42,7 +42,7 @@ class Attempt:
 
     Attributes:
         first, last: positions from and at which it trains; below ``planned`` it is ended by a signal.
-        trials: trainings one after the other in the process.
+        trials: training runs one after the other in the process.
         beside: so many processes of the same kind side by side.
         env: variables of its launcher.
     """

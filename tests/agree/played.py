@@ -23,7 +23,7 @@ NO_VALUE = "#"
 
 @dataclass
 class PlayedMachine:
-    """One computer: its clocks, its agent, and the lines that its trainings are still to write."""
+    """One computer: its clocks, its agent, and the lines that its training runs are still to write."""
 
     name: str
     home: Path
@@ -46,7 +46,7 @@ class PlayedMachine:
         self.agent.app.beat.tick()
 
     def go_to(self, t: float) -> None:
-        """Let the machine live until ``t`` s after the beginning; what its trainings say comes when they say it."""
+        """Let the machine live until ``t`` s after the beginning; what its training runs say comes when they say it."""
         world = self.agent.world
         while self.lines and self.lines[0][0] <= t:
             at, file, line = self.lines.pop(0)

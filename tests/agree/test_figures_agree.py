@@ -1,7 +1,7 @@
-"""However a training is spread over machines, attempts and processes: whoever says what it cost says the same.
+"""However a training run is spread over machines, attempts and processes: whoever says what it cost says the same.
 
-Real trainings by the real library, read by real agents; their scrapes in a real Prometheus with the project's rules;
-and of one instant the page, the cost file, the library, the rules, the dashboard, the alert and the report.
+Real training runs by the real library, read by real agents; their scrapes in a real Prometheus with the project's
+rules; and of one instant the page, the cost file, the library, the rules, the dashboard, the alert and the report.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ pytestmark = [
 ]
 START_TS = 1_700_000_010.0
 LOOK = 50.0
-"""Minutes: every training has ended, and every agent but those that are gone still shows its end."""
+"""Minutes: every training run has ended, and every agent but those that are gone still shows its end."""
 BUDGET_USD = 6.0
 RULES = ("thresholds", "price", "run", "cost", "waste", "budget")
 CENT = 0.005

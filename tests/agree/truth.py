@@ -44,7 +44,7 @@ class _Process:
 
 
 def truth_of(told: Mapping[str, Sequence[Line]], prices: Mapping[str, float]) -> dict[str, Truth]:
-    """By run. Trainings side by side on a machine pay it in equal parts."""
+    """By run. Training runs side by side on a machine pay it in equal parts."""
     runs: dict[str, Truth] = {}
     for machine, lines in told.items():
         processes = list(_processes(lines))

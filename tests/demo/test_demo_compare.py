@@ -27,7 +27,7 @@ EXPERIMENTS = {"llm-7b": 2, "char-lm": 2, "tabular": 1}
 """And how many setups each was trained on."""
 STEP = 30.0
 EPOCHS = 25
-"""The board's own choice of a training's length."""
+"""The board's own choice of a training run's length."""
 REPORTED_SECONDS = 900.0
 """How long a run that has ended is still exported."""
 
@@ -112,7 +112,7 @@ def truth(experiment: str) -> dict[str, float | tuple[str, dict[str, float]]]:
     cheapest, fastest = min(usd, key=usd.__getitem__), min(seconds, key=seconds.__getitem__)
     best = frontier(seconds, usd)
     rate = {s: 3600 * usd[s] / seconds[s] for s in usd}
-    hours = "compare/Dollars an hour against time to train"
+    hours = "compare/Cost per hour against time to train"
     table = "compare/Cost of training by machine"
     runs = "compare/Runs behind these figures"
     return {
@@ -131,7 +131,6 @@ def truth(experiment: str) -> dict[str, float | tuple[str, dict[str, float]]]:
         f"{table}/B": ("setup", rate),
         f"{table}/C": ("setup", usd),
         f"{table}/D": ("setup", {s: v / min(usd.values()) for s, v in usd.items()}),
-        f"{table}/E": ("setup", fill),
         f"{table}/F": ("setup", dict.fromkeys(best, 1.0)),
         f"{table}/G": ("setup", {s: EPOCHS * v for s, v in seconds.items()}),
         f"{table}/H": ("setup", {s: EPOCHS * v for s, v in usd.items()}),

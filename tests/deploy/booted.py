@@ -88,7 +88,7 @@ class Booted:
         return self.run(f'{self.python} -c "{ask}"', check=False)
 
     def figure(self, name: str, label: str = "") -> float:
-        """The sum of a metric's series whose labels hold ``label``; 0 where there is none."""
+        """The sum of a metric's series whose labels hold ``label``; 0 if there is none."""
         lines = [x for x in self.get("/metrics").splitlines() if x.startswith(f"epochcost_{name}{{") and label in x]
         return sum(float(x.split()[-1]) for x in lines)
 

@@ -1,4 +1,4 @@
-"""Trainings on Kubernetes: every pod is valid to the letter, metered by two lines of environment and a volume."""
+"""Training runs on Kubernetes: every pod is valid to the letter, metered by two lines of environment and a volume."""
 
 from __future__ import annotations
 

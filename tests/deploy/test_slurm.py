@@ -1,4 +1,4 @@
-"""A real Slurm of two nodes, the shipped prolog and epilog, real trainings and a real agent on each node."""
+"""A real Slurm of two nodes, the shipped prolog and epilog, real training runs and a real agent on each node."""
 
 from __future__ import annotations
 

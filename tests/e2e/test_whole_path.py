@@ -1,4 +1,4 @@
-"""The whole path with real parts: a training, an agent, a poller with the real boto3, Prometheus, Alertmanager.
+"""The whole path with real parts: a training run, an agent, a poller with the real boto3, Prometheus, Alertmanager.
 
 The AWS price APIs and the NVIDIA driver are the tests' own local ones; everything else is what users run.
 """
@@ -31,13 +31,13 @@ MAY_BE_EMPTY = {
     *(f"fleet/Budget of the month/{ref}" for ref in "ABC"),  # none is set
     "fleet/Forecast/A",  # a mean over the day by 5 minutes, which the test does not last
     "run/Cost so far/B",  # the example has no budget
-    "run/Useful against lost/C",  # and it has lost nothing
-    *(f"run/Energy of an epoch/{ref}" for ref in "BC"),  # electricity has no price here
+    "run/Useful and lost epochs/C",  # and it has lost nothing
+    *(f"run/Energy per epoch/{ref}" for ref in "BC"),  # electricity has no price here
     "run/Useful dollars by SM activity/A",  # this driver has no such counters
     "fleet/Spend now/B",  # every node has a price
     "run/State/B",  # the run is not stalled
     "run/Wasted so far/C",  # nothing was lost
-    *(f"run/What it reports, and its dollars/{ref}" for ref in "AB"),  # the example reports no loss
+    *(f"run/Reported metrics and cost/{ref}" for ref in "AB"),  # the example reports no loss
     "run/Speed/C",  # nor tokens
 }
 

@@ -1,4 +1,4 @@
-"""A training on two machines: two real agents, a real Prometheus with the project's rules, the real library."""
+"""A training run on two machines: two real agents, a real Prometheus with the project's rules, the real library."""
 
 from __future__ import annotations
 

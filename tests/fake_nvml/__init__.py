@@ -193,7 +193,7 @@ class FakeDriver:
         self._write()
 
     def unload(self) -> None:
-        """No driver any more: every call fails, an init answers "driver not loaded"."""
+        """No driver any longer: every call fails, an init answers "driver not loaded"."""
         self.control.unlink()
 
     def _put(self, key: tuple[str, ...], line: str) -> None:

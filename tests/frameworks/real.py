@@ -1,4 +1,4 @@
-"""Real trainings with real frameworks on the CPU, each in a process of its own, beside an outer clock."""
+"""Real training runs with real frameworks on the CPU, each in a process of its own, beside an outer clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real trainings under real frameworks that a policy of the guard stops: each in the framework's own way."""
+"""Real training runs under real frameworks that a policy of the guard stops: each in the framework's own way."""
 
 from __future__ import annotations
 

@@ -63,11 +63,11 @@ def ends(tmp_path: Path) -> list[tuple[object, ...]]:
 def test_cells_are_runs_that_end(tmp_path: Path, cell: Cell):
     shown = cell(PLAIN.format(seconds=30), interrupt=True)
     assert "KeyboardInterrupt" in shown
-    assert "ended, for its cell broke off" in shown
+    assert "ended, because its cell was interrupted" in shown
     assert cell(PLAIN.format(seconds=0)) == ""
     opened = "run = epochcost.run('cells', epochs=2); run.start(); run"
     shown = cell(opened)
-    assert "goes on until epochcost.end()" in shown
+    assert "stays open until epochcost.end()" in shown
     assert "<th>epoch</th><td>not known</td>" in shown
     assert "all planned epochs are done" in cell("for epoch in run.epochs(): list(run.batches(range(3)))")
     cell("for epoch in run.epochs(): list(run.batches(range(3)))")

@@ -1,7 +1,7 @@
-"""The first test of each framework: a training with us is the training without us, whatever happens to it.
+"""The first test of each framework: a training run with us is the training without us, whatever happens to it.
 
 One program trains several times, with and without the callback: to its end, broken off by Ctrl-C, by an exception in
-somebody else's callback, with the events on a full disk, and at last until SIGTERM. Weights, logged metrics, files,
+another user's callback, with the events on a full disk, and at last until SIGTERM. Weights, logged metrics, files,
 exceptions and exit code are the same. Dollars are known meanwhile, so that they have every chance to get in.
 """
 

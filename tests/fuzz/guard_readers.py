@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 from tests.fuzz.reader import Reader
 
+from epochcost.agent.device_activity import Idle
 from epochcost.agent.guard_observation import Observer
 from epochcost.agent.keep_route import keep_route
-from epochcost.agent.meter import Idle
 from epochcost.guard.engine import Guard
 from epochcost.guard.keep_files import KeepFileError, wish_of
 from epochcost.guard.located_yaml import PolicyError, parsed

@@ -131,7 +131,8 @@ def _agent_state(data: bytes) -> None:
 
 
 def _remote(data: bytes) -> None:
-    remote._parse(json.loads(data), NODE, PurchaseOption.SPOT)  # type: ignore[call-arg]
+    price = remote._parse(json.loads(data), NODE, PurchaseOption.SPOT).price
+    assert price is None or all(map(is_name, (price.source, price.key.region, price.key.zone, price.key.reservation)))
 
 
 def _store(data: bytes) -> None:

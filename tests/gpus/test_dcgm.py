@@ -207,15 +207,15 @@ def test_a_gpu_that_is_no_longer_told_of_is_not_readable_until_it_is_again(expor
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
-        ("", "no DCGM_FI_ figure of a GPU in the answer; is that a dcgm-exporter"),
-        ("<html><body>Sign in</body></html>", "no DCGM_FI_ figure"),
-        ("# HELP go_goroutines x\ngo_goroutines 7\n", "no DCGM_FI_ figure"),
-        (TWO[: len(TWO) // 2], "breaks off within a line"),
+        ("", "the response contains no DCGM_FI_ metric of a GPU; is this a dcgm-exporter"),
+        ("<html><body>Sign in</body></html>", "no DCGM_FI_ metric"),
+        ("# HELP go_goroutines x\ngo_goroutines 7\n", "no DCGM_FI_ metric"),
+        (TWO[: len(TWO) // 2], "ends in the middle of a line"),
         ('DCGM_FI_DEV_GPU_UTIL{gpu="0",UUID="GPU-a"\n', "a line cannot be read: 'DCGM_FI_DEV_GPU_UTIL"),
         ('DCGM_FI_DEV_GPU_UTIL{gpu="0",UUID="GPU-a"} lots\n', "a line cannot be read"),
-        ("DCGM_FI_DEV_GPU_UTIL 12\n", "names its GPU by a label UUID"),
-        (TWO + TWO.replace("sim-node", "other"), "figures of 2 machines"),
-        ((TWO + TWO.replace("sim-node", "other")).replace("Hostname=", "hostname="), "figures of 2 machines"),
+        ("DCGM_FI_DEV_GPU_UTIL 12\n", "identifies its GPU by a label UUID"),
+        (TWO + TWO.replace("sim-node", "other"), "metrics of 2 machines"),
+        ((TWO + TWO.replace("sim-node", "other")).replace("Hostname=", "hostname="), "metrics of 2 machines"),
     ],
 )
 def test_an_answer_that_is_no_exposition_of_this_node_is_refused_with_a_sentence(body: str, sentence: str):
@@ -314,9 +314,9 @@ def test_a_gpu_of_which_only_blanks_are_told_is_logged_when_it_goes_and_when_it_
     for beat, value in enumerate((50, *(9223372036854775794,) * 5, 50, 50)):
         exporter.body = row.format(0, "a", value) + row.format(1, "b", beat)
         assert [g.readable for g in source.read(float(beat)).gpus] == [value == 50, True]
-    assert [r.getMessage().split(": ")[0] + r.getMessage()[-12:] for r in caplog.records] == [
-        "GPU 0 (GPU-a)figure of it",
-        "GPU 0 (GPU-a)old of again",
+    assert [r.getMessage().split(" from ")[0] for r in caplog.records] == [
+        "GPU 0 (GPU-a): no metrics",
+        "GPU 0 (GPU-a): reported again",
     ]
 
 
@@ -332,13 +332,13 @@ def test_a_truncated_answer_an_error_and_a_redirect_fail_the_reading_and_the_nex
     source = DcgmSource(exporter.url)
     where = f"dcgm-exporter at {exporter.url.removeprefix('http://')}/metrics"
     exporter.missing = 40
-    with pytest.raises(GpuError, match=f"{where}: the answer broke off"):
+    with pytest.raises(GpuError, match=f"{where}: the response was cut off"):
         source.read(0.0)
     exporter.missing, exporter.code = 0, 500
-    with pytest.raises(GpuError, match=f"{where}: answers HTTP 500"):
+    with pytest.raises(GpuError, match=f"{where}: HTTP 500"):
         source.read(1.0)
     exporter.code, exporter.headers = 302, {"Location": f"{exporter.url}/elsewhere"}
-    with pytest.raises(GpuError, match="answers HTTP 302"):
+    with pytest.raises(GpuError, match="HTTP 302"):
         source.read(2.0)
     assert exporter.asked == 3, "a redirect is not followed"
     exporter.code, exporter.headers = 200, {}
@@ -347,7 +347,7 @@ def test_a_truncated_answer_an_error_and_a_redirect_fail_the_reading_and_the_nex
 
 def test_an_exporter_that_hangs_is_given_up(exporter: Exporter):
     exporter.release.clear()
-    with pytest.raises(GpuError, match=r"timed out|broke off"):
+    with pytest.raises(GpuError, match=r"timed out|was cut off"):
         DcgmSource(exporter.url, patience_seconds=0.2).read(0.0)
 
 
@@ -356,7 +356,7 @@ def test_an_exporter_that_is_not_there_is_named_and_the_agent_goes_on_asking():
     gone.stop()
     chosen = choose_source("dcgm", dcgm_url=f"http://user:secret@{gone.url.removeprefix('http://')}")
     assert chosen.source is not None
-    assert "does not answer yet" in chosen.reason
+    assert "does not respond yet" in chosen.reason
     assert "secret" not in chosen.reason
 
 
@@ -366,7 +366,7 @@ def test_the_exporter_by_name_is_told_with_its_gpus(exporter: Exporter):
 
 
 def value(agent: AgentProcess, name: str, **labels: str) -> float | None:
-    """The sample ``epochcost_{name}`` with these labels among its own; None where there is none."""
+    """The sample ``epochcost_{name}`` with these labels among its own; None if there is none."""
     for family in text_string_to_metric_families(agent.get("/metrics")[1]):
         for sample in family.samples:
             if sample.name == f"epochcost_{name}" and labels.items() <= sample.labels.items():

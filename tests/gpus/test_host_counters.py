@@ -78,17 +78,17 @@ def test_a_disk_that_is_taken_away_and_one_that_is_plugged_in_make_no_step(machi
 
 
 def test_a_counter_that_begins_anew_counts_from_nothing():
-    tally = Integrator()
-    tally.add({"ens5": (1000, 10)})
-    assert tally.add({"ens5": (30, 15)}) == (30, 5)
+    integrator = Integrator()
+    integrator.add({"ens5": (1000, 10)})
+    assert integrator.add({"ens5": (30, 15)}) == (30, 5)
 
 
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), st.tuples(st.integers(0, 99), st.integers(0, 99)))))
 def test_the_sums_never_fall_whatever_comes_and_goes(readings: list[dict[str, tuple[int, int]]]):
-    tally = Integrator()
+    integrator = Integrator()
     before = (0, 0)
     for counts in readings:
-        after = tally.add(counts)
+        after = integrator.add(counts)
         assert after[0] >= before[0]
         assert after[1] >= before[1]
         before = after

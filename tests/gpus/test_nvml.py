@@ -181,7 +181,7 @@ def test_a_figure_that_no_gpu_has_is_left_out_and_told_once(
         assert getattr(samples[2], field) is None
         assert samples[2].readable
         assert absent(samples[1]) == set()
-    assert len([record for record in caplog.records if "left out" in record.getMessage()]) == 1
+    assert len([record for record in caplog.records if "not exported" in record.getMessage()]) == 1
 
 
 @pytest.mark.parametrize("code", [fake_nvml.GPU_IS_LOST, fake_nvml.UNKNOWN, fake_nvml.RESET_REQUIRED])
@@ -435,7 +435,7 @@ def test_a_figure_with_a_trouble_of_its_own_is_left_out_while_it_lasts_and_told_
         assert [(g.readable, absent(g)) for g in gpus] == [
             (True, {"power_watts"} if i == 1 else set()) for i in range(8)
         ]
-    assert len([r for r in caplog.records if "GPU 1: nvmlDeviceGetPowerUsage answers" in r.getMessage()]) == 1
+    assert len([r for r in caplog.records if "GPU 1: nvmlDeviceGetPowerUsage returns" in r.getMessage()]) == 1
     driver.heal()
     assert absent(source.read(T + 3).gpus[1]) == set()
 
@@ -476,7 +476,7 @@ def test_a_secondary_call_that_fails_leaves_out_its_figure_alone_whatever_its_co
 def test_no_gpu_where_there_were_some_is_a_failed_read_and_no_idle_node(driver: FakeDriver, source: NvmlSource):
     source.read(T)
     driver.count(0)
-    with pytest.raises(GpuError, match="sees no GPU, where it saw 8 before") as caught:
+    with pytest.raises(GpuError, match="reports no GPU; before, it reported 8") as caught:
         source.read(T + 1)
     assert not isinstance(caught.value, NoDriverError)
     driver.count(8)
@@ -485,7 +485,7 @@ def test_no_gpu_where_there_were_some_is_a_failed_read_and_no_idle_node(driver: 
 
 def test_a_driver_without_gpus_from_the_start_is_no_driver(driver: FakeDriver, source: NvmlSource):
     driver.count(0)
-    with pytest.raises(NoDriverError, match="loaded, but it sees no GPU"):
+    with pytest.raises(NoDriverError, match="loaded, but it reports no GPU"):
         source.read(T)
 
 

@@ -1,4 +1,4 @@
-"""A call of the driver that does not come back holds up nobody but its GPU, and is named."""
+"""A call of the driver that does not come back does not delay others but its GPU, and is named."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_a_call_about_all_gpus_that_is_stuck_is_named_on_each_of_them(driver: Fa
 
 def test_a_driver_stuck_before_any_gpu_was_seen_is_an_error_that_names_the_call(driver: FakeDriver, source: NvmlSource):
     driver.hang("GetCount", MINUTES)
-    with pytest.raises(GpuError, match=r"nvmlDeviceGetCount has not come back for \d+ s"):
+    with pytest.raises(GpuError, match=r"nvmlDeviceGetCount has been blocked for \d+ s"):
         source.read(T)
 
 

@@ -32,7 +32,7 @@ class Asked:
     legend: str
     instant: bool
     key: str = ""
-    """The label by which a table joins its queries; empty where there is nothing to join."""
+    """The label by which a table joins its queries; empty if there is nothing to join."""
 
     def __str__(self) -> str:
         return f"{self.board}/{self.panel}/{self.ref}"

@@ -80,7 +80,7 @@ class SimulatedNode:
     instance_type: str
     purchase_option: str
     prices: tuple[tuple[float, float], ...]
-    """(from when on, $/h); empty where nobody knows the price."""
+    """(from when on, $/h); empty if unknown the price."""
     stretches: tuple[Stretch, ...]
     gpus: int = 0
     gpu_model: str = ""

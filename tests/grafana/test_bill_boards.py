@@ -76,9 +76,9 @@ class TestFinance:
     def test_failed_runs_and_lost_work_are_dollars(self, many):
         failed = sum(node.run_cost("vit-large-901", LENGTH) for node in MANY.nodes)
         replay = sum(node.totals(LENGTH)[State.REPLAY][1] for node in MANY.nodes)
-        assert one(many, "finance", "Failed, lost") == pytest.approx(failed)
-        assert one(many, "finance", "Failed, lost", "B") == pytest.approx(replay, rel=0.05)
-        assert by("row", many, "finance", "Runs that bought nothing") == pytest.approx({"/vit-large-901": failed})
+        assert one(many, "finance", "Lost dollars") == pytest.approx(failed)
+        assert one(many, "finance", "Lost dollars", "B") == pytest.approx(replay, rel=0.05)
+        assert by("row", many, "finance", "Runs that failed or were lost") == pytest.approx({"/vit-large-901": failed})
 
     def test_the_bars_of_days_sum_to_all_that_was_spent(self, many):
         midnight = many.now - many.now % 86_400

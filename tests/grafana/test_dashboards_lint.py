@@ -15,6 +15,7 @@ from tests.grafana.boards import DASHBOARDS, ROOT, panels, queries
 from tests.grafana.scenarios import FLEETS
 from tests.prometheus.rule_files import series_used
 
+from epochcost import __version__
 from epochcost.demo.rules_for_replay import every_rule
 from epochcost.model import State
 from epochcost.palette import PALETTE
@@ -39,6 +40,7 @@ NOT_OURS = {
 }  # fmt: skip
 """Series of Prometheus itself that the dashboards may ask for."""
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
+RUNBOOK = f"https://github.com/epochcost/epochcost/blob/v{__version__}/docs/runbooks/${{__value.raw}}.md"
 COUNTERS = re.compile(r"(rate|increase)\(\s*([a-zA-Z_:]+)")
 
 
@@ -105,6 +107,8 @@ def test_links_carry_the_time_range_and_the_variables(board):
         assert link["keepTime"] is True
         assert link["includeVars"] is True
     for url in re.findall(r"'url': '([^']*)'", str(board)):
+        if url == RUNBOOK:
+            continue
         assert "${__url_time_range}" in url
         assert "${datasource:queryparam}" in url
 
@@ -117,6 +121,69 @@ def test_a_panel_says_what_it_shows(panel):
     assert panel["description"].endswith(".")
     assert panel["datasource"] == SOURCE
     assert all(target["datasource"] == SOURCE for target in panel["targets"])
+
+
+TABLES = each("panel", [p for b in DASHBOARDS.values() for p in panels(b) if p["type"] == "table"],
+              called=lambda p: p["title"])  # fmt: skip
+NARROW = 1100
+"""Width of a page in pixels, at which every table has to show whole columns."""
+NAMED = {
+    "Run", "Node", "Machine", "Experiment", "Setup", "Owner", "Team", "User", "Type", "Zone, region", "Zone", "Region",
+    "Cluster", "Policy", "Where", "Part", "Source", "GPU", "Namespace", "By", "Why",
+}  # fmt: skip
+"""Headings of columns of names, which may be of any length."""
+
+
+def columns_of(panel) -> dict[str, dict]:
+    return {
+        o["matcher"]["options"]: {p["id"]: p["value"] for p in o["properties"]}
+        for o in panel["fieldConfig"]["overrides"]
+    }
+
+
+@TABLES
+def test_a_table_is_as_wide_as_its_panel_on_a_narrow_page(panel):
+    shown = [c for c in columns_of(panel).values() if not c.get("custom.hidden")]
+    inside = panel["gridPos"]["w"] / 24 * (NARROW - 24) - 10
+    assert sum(c.get("custom.width") or c["custom.minWidth"] for c in shown) <= inside
+
+
+@TABLES
+def test_names_wrap_and_are_not_cut_at_their_ends(panel):
+    for heading, column in columns_of(panel).items():
+        if heading in NAMED and column["unit"] == "string" and not column.get("custom.hidden"):
+            assert column.get("custom.wrapText") or heading == "GPU", heading
+
+
+class TestNamesThatCannotWrap:
+    """As Grafana does it: `value.replace(regex, text)`, in JavaScript's syntax."""
+
+    def shown(self, name: str) -> str:
+        from tables import unbreakable
+
+        pattern = re.fullmatch("/(.*)/g", unbreakable(19))
+        assert pattern
+        return re.sub(pattern[1], r"\1…\2", name)
+
+    def test_a_name_that_can_wrap_stays_whole(self):
+        for name in ("sim-pretraining-of-a-long-name-196", "2 x p4d.24xlarge, spot, batch 96", "sweep_lr_0.01_12"):
+            assert self.shown(name) == name
+
+    def test_one_that_cannot_is_cut_in_its_middle_and_differs_where_it_differed(self):
+        assert self.shown("sweep_lr_0.001_bs_256_seed_41") == "sweep_lr_…_seed_41"
+        assert self.shown("sweep_lr_0.001_bs_256_seed_42") == "sweep_lr_…_seed_42"
+
+    def test_every_long_word_of_a_name_is_cut(self):
+        assert self.shown("a" * 30 + "-" + "b" * 30) == "aaaaaaaaa…aaaaaaaa-bbbbbbbbb…bbbbbbbb"
+
+
+def test_every_alert_has_its_advice_and_every_advice_its_alert():
+    from advice import WHAT_TO_DO
+
+    alerts = {rule["alert"].removeprefix("Epochcost") for rule in every_rule(ROOT / "prometheus" / "rules", "alert")}
+    assert set(WHAT_TO_DO) == alerts
+    assert all((ROOT / f"docs/runbooks/Epochcost{alert}.md").is_file() for alert in alerts)
+    assert max(len(text) for text in WHAT_TO_DO.values()) <= 38
 
 
 @PANELS

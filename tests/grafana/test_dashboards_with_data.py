@@ -18,16 +18,16 @@ pytestmark = pytest.mark.stack
 WITHOUT_PRICE = {
     "fleet/Machines", "fleet/Nodes", "fleet/Runs", "fleet/Waste and utilisation", "fleet/Firing alerts",
     "run/Progress", "run/Epoch", "run/Time left", "run/Time by phase", "run/Utilisation and memory", "run/Speed",
-    "run/Batch size and length of an epoch", "run/Nodes of the run", "run/Useful against lost",
-    "node/Machine", "node/Bought", "node/What the machine and each GPU did", "node/Utilisation", "node/Memory fill",
+    "run/Batch size and epoch duration", "run/Nodes of the run", "run/Useful and lost epochs",
+    "node/Machine", "node/Bought", "node/State of the machine and of each GPU", "node/Utilisation", "node/Memory fill",
     "node/Power", "node/CPU and main memory", "node/Temperature", "node/Hours by state", "node/Disk and network",
     "node/Owners", "node/Runs on this machine", "node/Activity of SMs, tensor cores and memory", "node/Energy",
-    "node/Clocks held down", "node/Errors of GPUs", "node/Driver", "node/Electricity", "run/Energy of an epoch",
-    "node/Ends in", "node/Credit left", "run/State", "run/What it did", "run/In the end/B",
-    "run/What it reports, and its dollars/A",
+    "node/Throttling", "node/Errors of GPUs", "node/Driver response time", "node/Electricity", "run/Energy per epoch",
+    "node/Ends in", "node/Credit left", "run/State", "run/State over time", "run/Projected total/B",
+    "run/Reported metrics and cost/A", "run/Alerts about this run",
     "node/GPUs by owner", "fleet/Spend now/B", "finance/This month/B", "finance/Days/C",
 }  # fmt: skip
-"""Panels that need no price; every other one must be empty where nobody knows it: never zero."""
+"""Panels that need no price; every other one must be empty if unknown it: never zero."""
 
 
 NAMES = (
@@ -58,12 +58,12 @@ NAMES = (
 """Labels that name the series of a panel."""
 OF_GPUS_ALONE = ("node_useful_seconds", "run_useful_cost", "energy", "grid_grams")
 WITH_MORE_TO_TELL = {
-    "market/Largest saving of spot/A", "run/Useful against lost/C", "run/State/B", "run/Wasted so far/C",
+    "market/Largest saving of spot/A", "run/Useful and lost epochs/C", "run/State/B", "run/Wasted so far/C",
     "fleet/Spend now/B", "finance/Spot/A", "finance/Spot/B",
 }  # fmt: skip
 """Queries that need two things to compare, lost work, or what else not every fleet has."""
-STALLED = {"run/State/B": "diffusion-55"}
-"""A query that only a stalled run answers."""
+STALLED = {"run/State/B": "diffusion-55", "run/Alerts about this run/A": "diffusion-55"}
+"""Queries that only a stalled run answers."""
 OF_ALL = "compare/Best of every experiment"
 
 
@@ -129,7 +129,7 @@ class TestTheFiguresAreTheSimulatedTruth:
 
     def test_today_is_what_the_nodes_cost_in_the_time_range(self, many):
         spent = sum(usd for node in MANY.nodes for _, usd in node.totals(LENGTH).values())
-        assert one(many, "fleet", "Today so far") == pytest.approx(spent, rel=0.005)
+        assert one(many, "fleet", "Today") == pytest.approx(spent, rel=0.005)
 
     def test_the_states_now_add_up_to_the_spend(self, many):
         (query,) = [q for q in ALL if q.panel == "Spend by state"]
@@ -138,7 +138,7 @@ class TestTheFiguresAreTheSimulatedTruth:
         assert sum(float(s["value"][1]) for s in states) == pytest.approx(one(many, "fleet", "Spend now"))
 
     def test_useful_and_idle_are_always_named_even_where_nothing_else_is_known(self, cpu):
-        (query,) = [q for q in ALL if q.panel == "Where its dollars went"]
+        (query,) = [q for q in ALL if q.panel == "Cost by state"]
         at_startup = FLEETS["cpu"].epoch_ts + 60
         states = instant(cpu.url, query.filled(**cpu.chosen), at_startup + 30)
         assert {"useful", "idle"} <= {s["metric"]["state"] for s in states}
@@ -165,7 +165,7 @@ class TestTheFiguresAreTheSimulatedTruth:
         assert one(many, "run", "Progress") == pytest.approx(position / 40)
 
     def test_the_states_of_a_run_add_up_to_its_cost(self, many):
-        (query,) = [q for q in ALL if q.panel == "Where its dollars went"]
+        (query,) = [q for q in ALL if q.panel == "Cost by state"]
         states = {
             s["metric"]["state"]: float(s["value"][1]) for s in instant(many.url, query.filled(**many.chosen), many.now)
         }
@@ -196,7 +196,7 @@ class TestANode:
         assert one(many, "node", "In this range") == pytest.approx(spent, rel=0.01)
 
     def test_the_states_of_its_gpus_are_the_simulated_ones(self, many):
-        query = asked("node", "What the machine and each GPU did", "B").filled(**many.chosen)
+        query = asked("node", "State of the machine and of each GPU", "B").filled(**many.chosen)
         for seconds, state in ((700, State.STARTUP), (5000, State.USEFUL), (9500, State.REPLAY)):
             lanes = instant(many.url, query, MANY.epoch_ts + seconds)
             assert {(s["metric"]["gpu"], float(s["value"][1])) for s in lanes} == {
@@ -233,7 +233,7 @@ class TestANode:
     def test_lost_work_is_what_was_executed_beyond_the_high_water_mark(self, many):
         run = next(r for r in MANY.runs if r.run == RUN)
         truth = progress(MANY.nodes[0], run, LENGTH)
-        assert one(many, "run", "Useful against lost", "C") == pytest.approx(truth.executed - truth.useful)
+        assert one(many, "run", "Useful and lost epochs", "C") == pytest.approx(truth.executed - truth.useful)
 
 
 class TestHealth:
@@ -241,8 +241,8 @@ class TestHealth:
         assert [one(many, "health", "Agents", ref) for ref in "AB"] == [8, 0]
         assert [one(many, "health", "Failing", ref) for ref in "AB"] == [1, 1]
         assert one(many, "health", "Clock jumps") == 2
-        assert one(many, "health", "Events refused") == pytest.approx(12, rel=0.02)
+        assert one(many, "health", "Rejected events") == pytest.approx(12, rel=0.02)
 
     def test_a_failing_source_is_named(self, many):
-        words = by("source", many, "health", "Sources of prices")
+        words = by("source", many, "health", "Price sources")
         assert {source for source, ok in words.items() if not ok} == {"vast"}

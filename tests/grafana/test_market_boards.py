@@ -28,7 +28,7 @@ class TestTheMarket:
         assert prices["Tesla M60, azure, spot"] == 0.2
 
     def test_the_zones_of_a_type_are_compared_with_its_on_demand_price(self, many):
-        prices = by("offer", many, "market", "Spot by zone against on demand")
+        prices = by("offer", many, "market", "Price by zone and purchase option")
         assert prices == {
             "on_demand, us-east-1": 32.7726,
             "spot, us-east-1a": 12.2,
@@ -74,10 +74,10 @@ class TestTheComparison:
 
     def test_a_million_samples_and_a_step_are_those_of_the_epoch(self, articles):
         samples = 26_520
-        batch, usd = (by("setup", articles, "compare", "A million samples by batch size", ref) for ref in "AB")
+        batch, usd = (by("setup", articles, "compare", "Cost of a million samples by batch size", ref) for ref in "AB")
         assert batch == {setup: float(setup.rsplit(" ", 1)[1]) for setup in ARTICLE}
         assert usd == pytest.approx({k: 1e6 * cents / 100 / samples for k, (_, cents) in ARTICLE.items()}, rel=1e-3)
-        step = by("setup", articles, "compare", "Seconds a step by machine")
+        step = by("setup", articles, "compare", "Time per step by machine")
         assert step == pytest.approx({k: s * batch[k] / samples for k, (s, _) in ARTICLE.items()}, rel=0.02)
 
     def test_the_best_setup_of_an_experiment_is_the_cheapest_of_those_tried(self, articles):
@@ -86,7 +86,7 @@ class TestTheComparison:
         assert one(articles, "compare", "Best of every experiment", "C") == len(ARTICLE)
 
     def test_the_chart_of_the_study_has_its_frontier_at_the_lower_left(self, study):
-        panel = "Dollars an hour against time to train"
+        panel = "Cost per hour against time to train"
         time, rate, best = (by("setup", study, "compare", panel, ref) for ref in "ABC")
         setups = {setup: f"1 x {kind}, {option}, batch 64" for setup, (_, kind, option, *_) in STUDY.items()}
         assert time == pytest.approx({setups[n]: 60 * minutes for n, (*_, minutes) in STUDY.items()}, rel=1e-6)

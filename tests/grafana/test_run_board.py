@@ -43,7 +43,7 @@ class TestHowARunIs:
         this = desk.run_cost(run.run, LENGTH) - desk.run_cost(run.run, marks[-1])
         mean = (desk.run_cost(run.run, marks[-1]) - desk.run_cost(run.run, marks[0])) / len(truth.ends)
         done = truth.position % 1
-        assert one(many, "run", "Dearer than usual?", run=run.run) == pytest.approx(this / done / mean, rel=1e-3)
+        assert one(many, "run", "Epoch vs. usual", run=run.run) == pytest.approx(this / done / mean, rel=1e-3)
         assert one(many, "run", "This epoch", "B", run=run.run) > 10
         assert one(many, "run", "State", "B", run=run.run) == pytest.approx(LENGTH - 17_500, abs=STEP_SECONDS)
 
@@ -58,7 +58,7 @@ class TestHowARunIs:
     def test_loss_and_tokens_are_what_it_reports(self, many):
         run = next(r for r in MANY.runs if r.run == RUN)
         truth = progress(MANY.nodes[0], run, LENGTH)
-        loss = by("metric", many, "run", "What it reports, and its dollars")
+        loss = by("metric", many, "run", "Reported metrics and cost")
         assert loss == pytest.approx({"loss": 2 / (1 + truth.executed)})
         tokens = 6.6 / 3600 * run.samples_per_epoch * 128
         assert one(many, "run", "Speed", "C") == pytest.approx(tokens, rel=1e-3)

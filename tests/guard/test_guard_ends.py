@@ -1,4 +1,4 @@
-"""Real ends: a real agent with a policy, and real trainings that stop, are stopped, or are kept."""
+"""Real ends: a real agent with a policy, and real training runs that stop, are stopped, or are kept."""
 
 from __future__ import annotations
 

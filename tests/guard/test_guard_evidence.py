@@ -165,6 +165,16 @@ def test_one_process_that_prepares_data_or_fetches_them_puts_it_off() -> None:
         assert bool(played.said) is said, (cores, io)
 
 
+@pytest.mark.parametrize("work", [{"busy_cores_lately": 0.8}, {"io_bytes_per_second_lately": 4e6}], ids=str)
+def test_nothing_is_ended_while_the_host_has_just_become_busy(work: dict[str, float]) -> None:
+    played = Played(FORGOTTEN.replace("busy_cpu: off", "busy_cpu: off, busy_cores: 0.9, busy_io: 5"))
+    played.show(vacant(), 14.5 * MINUTE)
+    played.show(vacant(**work), 3 * MINUTE)  # its mean over minutes is not there yet, and the wait goes on
+    assert not played.orders
+    played.show(vacant(), 5)
+    assert played.orders
+
+
 def test_what_the_host_does_is_a_mean_over_minutes_and_unknown_where_nothing_is_read() -> None:
     load = HostLoad()
 
@@ -177,6 +187,7 @@ def test_what_the_host_does_is_a_mean_over_minutes_and_unknown_where_nothing_is_
     assert (load.busy_cores, load.io_bytes_per_second) == (1.0, 1e6)
     read(20.0, 10.0, 10_000_000)  # a moment of rest is none
     assert load.busy_cores == pytest.approx(0.967, abs=0.001)
+    assert load.busy_cores_lately == pytest.approx(0.717, abs=0.001)
     read(1000.0, 10.0, 10_000_000)
     assert load.busy_cores == pytest.approx(0.0, abs=0.05)
     read(1010.0, 10.0, None)

@@ -9,8 +9,10 @@ import pytest
 from tests.agent.driven import World
 from tests.guard.test_guard_agent import advance, begin, guarded, world
 
+from epochcost.agent.device_activity import Idle
 from epochcost.agent.guard_observation import Facts, Observer
-from epochcost.agent.meter import Idle, Inputs, Meter, Quote
+from epochcost.agent.meter import Meter
+from epochcost.agent.meter_inputs import Inputs, Quote
 from epochcost.guard.engine import Guard
 from epochcost.guard.located_yaml import parsed
 from epochcost.guard.policy_file import policies

@@ -10,9 +10,11 @@ import pytest
 from tests.agent.driven import Driven, World
 from tests.guard.test_guard_agent import STALLED, advance, begin, guarded, post, world
 
+from epochcost.agent.device_activity import Idle
 from epochcost.agent.guard_memory import NAME
 from epochcost.agent.guard_observation import Facts, Observer
-from epochcost.agent.meter import Idle, Inputs, Meter, Quote
+from epochcost.agent.meter import Meter
+from epochcost.agent.meter_inputs import Inputs, Quote
 from epochcost.ledger import Ledger
 from epochcost.model import GpuReading, GpuSample, HostReading, Node, PriceStep
 
@@ -74,7 +76,7 @@ def test_where_promises_cannot_be_read_either_nothing_is_decided(
     assert asked(it) is None
     assert it.app.snapshot is not None
     assert it.app.snapshot.guard is not None
-    assert it.app.snapshot.guard.void == "who keeps what was lost with the agent's state"
+    assert it.app.snapshot.guard.void == "the keeps were lost with the agent's state"
     it = again(it, world, text)  # nor by a further restart
     assert it.value("guard_evidence") in (0, None)
     it.run(90)

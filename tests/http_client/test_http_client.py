@@ -268,8 +268,8 @@ def test_the_proxy_of_the_environment_is_asked_for_http_and_no_proxy_holds(
     ("answer", "says_so"),
     [
         (b"HTTP/1.1 407 Who are you\r\n\r\n", "refuses to connect: '407'"),
-        (b"x" * 9000, "does not answer as one"),
-        (b"", "as one"),
+        (b"x" * 9000, "the proxy did not respond with HTTP"),
+        (b"", "did not respond with HTTP"),
     ],
 )
 def test_a_proxy_that_refuses_a_tunnel_is_called_so(monkeypatch: pytest.MonkeyPatch, answer: bytes, says_so: str):

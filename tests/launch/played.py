@@ -9,7 +9,8 @@ from epochcost.launch.moment import Moment
 from epochcost.launch.reading.line_reader import LineReader
 from epochcost.launch.reading.lines import Lines
 from epochcost.launch.reading.patterns import OwnPatterns
-from epochcost.launch.reading.progress_tracker import Plan, ProgressSnapshot, ProgressTracker
+from epochcost.launch.reading.progress_snapshot import Plan, ProgressSnapshot
+from epochcost.launch.reading.progress_tracker import ProgressTracker
 
 QUIET_SECONDS = 0.2
 """After which an unfinished line is looked at."""

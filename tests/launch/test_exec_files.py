@@ -15,7 +15,8 @@ from epochcost.launch.moment import Moment
 from epochcost.launch.reading.file_tailer import MAX_ENTRIES, FileTailer
 from epochcost.launch.reading.files import FILES, metrics_csv, results_csv, trainer_state
 from epochcost.launch.reading.progress import Form, Progress
-from epochcost.launch.reading.progress_tracker import Plan, ProgressTracker
+from epochcost.launch.reading.progress_snapshot import Plan
+from epochcost.launch.reading.progress_tracker import ProgressTracker
 from epochcost.launch.reading.tensorboard import MAX_READ_BYTES, NotRecordsError, records, said
 
 START = Moment(0.0, 0.0)

@@ -17,7 +17,8 @@ from epochcost.launch.moment import Moment
 from epochcost.launch.reading.line_reader import LineReader
 from epochcost.launch.reading.lines import Lines
 from epochcost.launch.reading.program_rows import programs
-from epochcost.launch.reading.progress_tracker import Plan, ProgressTracker
+from epochcost.launch.reading.progress_snapshot import Plan
+from epochcost.launch.reading.progress_tracker import ProgressTracker
 
 LINES = int(os.environ.get("EPOCHCOST_FUZZ_LINES", "6000"))
 MAX_LINE_SECONDS = 0.02

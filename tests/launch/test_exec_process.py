@@ -12,6 +12,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ def test_what_is_written_is_seen_at_once(tmp_path: Path):
             assert program.stdout.read(len(str(number))) == b"%d" % number  # no newline: nothing is held back
             took.append(time.perf_counter() - begun)
         program.communicate(timeout=20)
-    assert sorted(took)[5] < 0.05  # whoever waits for a tick takes longer each time; a busy machine does now and then
+    assert sorted(took)[5] < 0.05  # a reader that waits for a tick takes longer each time; a busy machine, now and then
 
 
 def test_a_reader_that_goes_away_ends_the_program_as_it_would(tmp_path: Path):
@@ -201,7 +202,7 @@ def test_a_command_that_cannot_start_is_said_as_a_shell_says_it(tmp_path: Path, 
     (("--epochs", "nan", "--", "true"), b"--epochs"),
     (("--pattern", "(", "--", "true"), b"pattern '('"),
     (("--pattern", "epoch", "--", "true"), b"needs a group named"),
-    (("--pattern", "(?P<loss>x)", "--", "true"), b"no group may be called loss"),
+    (("--pattern", "(?P<loss>x)", "--", "true"), b"unknown group loss"),
     (("--bar", "what", "--", "true"), b"--bar"),
     (("--epoch", "3", "--", "true"), b"--epoch"),
     ((), b"no command"),
@@ -626,13 +627,22 @@ sys.exit(4)
 """
 
 
-def test_a_training_that_reports_by_itself_joins_the_run_and_is_not_reported_twice(tmp_path: Path):
-    done = launch(tmp_path, *python(LIBRARY), flags=("--id", "one", "--verbose"))
+JOBS: list[dict[str, str]] = [
+    {},
+    {"SLURM_JOB_ID": "one"},
+    {"TORCHELASTIC_RUN_ID": "one"},
+    {"KUBERNETES_JOB_NAME": "one"},
+]
+
+
+@pytest.mark.parametrize("job", JOBS, ids=lambda job: next(iter(job), "no job"))
+def test_a_training_that_reports_by_itself_joins_the_run_and_is_not_reported_twice(tmp_path: Path, job: dict[str, str]):
+    done = launch(tmp_path, *python(LIBRARY), flags=("--verbose", *(() if job else ("--id", "one"))), **job)
     assert done.returncode == 4
     assert b"the training reports by itself" in done.stderr
     files = events_by_file(tmp_path)
     assert {str(line["run"]) for lines in files.values() for line in lines} == {"one"}
-    ours = [line for lines in files.values() for line in lines if line.get("launcher")]
+    ours = [line for lines in files.values() for line in lines if line.get("writer")]
     assert not [line for line in ours if line["ev"] in ("epoch_end", "progress")]
     assert sorted(kinds(ours)) == ["end", "end", "start", "start"]
     assert max(ours, key=lambda line: float(str(line["ts"])))["exit_status"] == 4
@@ -681,6 +691,64 @@ def test_two_commands_of_one_run_do_not_step_back_for_each_other(tmp_path: Path)
     assert len(events_by_file(tmp_path)) == 2
 
 
+# In a job
+
+
+def has_files(directory: Path, number: int) -> bool:
+    return len(events_by_file(directory)) == number
+
+
+def runs(directory: Path) -> list[str]:
+    """The runs' ids in the order of their starts."""
+    starts = sorted(
+        (lines[0] for lines in events_by_file(directory).values()), key=lambda line: float(str(line["mono"]))
+    )
+    return [str(line["run"]) for line in starts]
+
+
+def test_commands_of_one_job_one_after_the_other_are_runs_of_their_own(tmp_path: Path):
+    for rate in ("0.1", "0.2", "0.3"):
+        launch(tmp_path, "sh", "-c", "echo Epoch 1/1; exit 0", rate, SLURM_JOB_ID="77")
+    assert runs(tmp_path) == ["77", "77-2", "77-3"]
+
+
+def test_a_command_after_one_that_failed_goes_on_as_the_same_run(tmp_path: Path):
+    for code in "10":
+        launch(tmp_path, "sh", "-c", f"exit {code}", SLURM_JOB_ID="77")
+    assert runs(tmp_path) == ["77", "77"]
+
+
+def test_commands_of_one_job_side_by_side_are_different_runs_in_a_requeue_too(tmp_path: Path):
+    for attempt, files in ({}, 3), ({"SLURM_RESTART_COUNT": "1"}, 6):
+        programs = [
+            subprocess.Popen(
+                (*EXEC, "--", "sh", "-c", "read x; exit 1", rate),
+                env=environment(tmp_path, SLURM_JOB_ID="77", **attempt),
+                stdin=subprocess.PIPE,
+            )
+            for rate in ("0.1", "0.2", "0.3")
+        ]
+        wait_for(partial(has_files, tmp_path, files))
+        for program in programs:
+            program.communicate(b"\n", timeout=20)
+    found = runs(tmp_path)
+    assert len(set(found)) == 3
+    assert sorted(found[:3]) == sorted(found[3:])
+    assert "77" in found
+
+
+def test_a_line_has_each_key_once(tmp_path: Path):
+    launch(tmp_path, *python("print('Epoch 1/2')\nprint('Epoch 2/2')"), SLURM_JOB_ID="77")
+
+    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        assert len(pairs) == len(dict(pairs)), pairs
+        return dict(pairs)
+
+    for path in tmp_path.glob("*.jsonl"):
+        for raw in path.read_bytes().splitlines():
+            assert json.loads(raw, object_pairs_hook=once)["launcher"] == "slurm"
+
+
 def test_lines_are_events_to_the_agent(tmp_path: Path):
     from epochcost.progress.parse import Line, parse_line
 
@@ -688,4 +756,4 @@ def test_lines_are_events_to_the_agent(tmp_path: Path):
     for path in tmp_path.glob("*.jsonl"):
         for raw in path.read_bytes().splitlines():
             assert isinstance(parse_line(raw), Line), raw
-            assert json.loads(raw)["launcher"] == "exec"
+            assert json.loads(raw)["writer"] == "exec"

@@ -257,7 +257,7 @@ def test_one_line_for_several_epochs_where_all_are_a_multiple(stride: int, first
 
 @pytest.mark.parametrize(("stride", "total", "printed"), [
     (10, 45, "Epoch [{e}/{E}], Loss: 0.5123"),  # five epochs at the end would be missing
-    (10, 40, "Epoch {e}, Loss: 0.5123"),  # nobody says how many there are
+    (10, 40, "Epoch {e}, Loss: 0.5123"),  # the amount is unknown
     (10, 20, "Epoch [{e}/{E}], Loss: 0.5123"),  # two lines show no regularity
     (10, 40, "Test Epoch [{e}/{E}], Loss: 0.5123"),
 ])  # fmt: skip

@@ -17,7 +17,8 @@ from epochcost.launch.reading.lines import MAX_LINE_BYTES, Lines
 from epochcost.launch.reading.patterns import OwnPatterns, own_rows
 from epochcost.launch.reading.program_rows import RowError, programs, rows_of
 from epochcost.launch.reading.progress import Form, Progress, Trust, plain
-from epochcost.launch.reading.progress_tracker import Plan, ProgressSnapshot, ProgressTracker
+from epochcost.launch.reading.progress_snapshot import Plan, ProgressSnapshot
+from epochcost.launch.reading.progress_tracker import ProgressTracker
 
 RECORDED = Path(__file__).parent / "recorded"
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from epochcost.cli import LAUNCH, make_parser
+from epochcost.cli_parser import LAUNCH, make_parser
 from epochcost.launch.event import parser as event_parser
 from epochcost.launch.flags import parser as exec_parser
 

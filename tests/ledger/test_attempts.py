@@ -9,7 +9,8 @@ import pytest
 from tests.ledger.story import T0, event, gpus, last_epoch_usd, ledger, run_cost, seconds, tell
 
 from epochcost.ledger import Ledger
-from epochcost.ledger.epochs import Epoch, Epochs
+from epochcost.ledger.epochs import Epochs
+from epochcost.ledger.finished_epoch import Epoch
 from epochcost.model import RunId, State, TrainingEvent
 
 TRAIN: dict[str, Any] = {"phase": "train", "epoch": 0}

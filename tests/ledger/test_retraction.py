@@ -9,7 +9,7 @@ import pytest
 from tests.ledger.story import T0, event, gpus, ledger, run_cost, tell
 
 from epochcost.ledger import Ledger, RunAccount
-from epochcost.ledger.epochs import Epoch
+from epochcost.ledger.finished_epoch import Epoch
 from epochcost.model import PriceStep, RunId, TrainingEvent
 
 START = event("start", 0, epochs=8)

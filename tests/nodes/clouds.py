@@ -36,7 +36,7 @@ class Cloud(ABC):
         self.requests: list[Request] = []
         self.url = ""
         self.date: str | None = None
-        """What its answers say that the time is; None where they do not say."""
+        """What its answers say that the time is; None if they do not say."""
 
     @abstractmethod
     def reply(self, request: Request) -> Reply:

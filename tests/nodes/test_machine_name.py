@@ -72,7 +72,7 @@ def test_a_cloned_image_and_a_disk_that_moved_are_other_machines(tmp_path: Path)
     first = name(tmp_path / "a", AWS)
     clone = name(tmp_path / "a", {**AWS, "board_asset_tag": "i-0fff1234def567890"})
     assert clone.ids["machine_id"] == first.ids["machine_id"]
-    with pytest.raises(AnotherMachineError, match=rf"it is of machine {first.name}, and this is {clone.name}"):
+    with pytest.raises(AnotherMachineError, match=rf"it belongs to machine {first.name}, but this is {clone.name}"):
         clone.restored(first.state())
 
 

@@ -94,7 +94,7 @@ def test_aws_is_asked_with_one_token_until_it_is_no_longer_taken():
 
 
 def test_aws_without_a_token_within_the_hop_limit_says_what_to_do():
-    with raw(hangs) as url, pytest.raises(MetadataError, match=r"no whole answer in time .*hop limit must be 2"):
+    with raw(hangs) as url, pytest.raises(MetadataError, match=r"no complete response in time .*hop limit must be 2"):
         AwsMetadata(url).identify(soon(0.2))
 
 
@@ -350,7 +350,7 @@ def test_a_broken_service_is_an_error_in_time(source: Callable[[str], AwsMetadat
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_service_that_refuses_is_an_error(source: Callable[[str], AwsMetadata]):
     with raw(hangs) as url:
-        pass  # nobody listens there any more
+        pass  # nothing listens there any more
     with pytest.raises(MetadataError, match="refused"):
         source(url).identify(soon())
 
@@ -448,7 +448,7 @@ def test_who_stays_silent_is_asked_again_and_who_has_answered_is_not():
         assert not feed.settled
         assert not feed.ask()
         assert feed.settled
-        assert "AWS instance metadata: PUT /latest/api/token: no whole answer in time" in feed.error
+        assert "AWS instance metadata: PUT /latest/api/token: no complete response in time" in feed.error
         assert not feed.ask()
     assert len(cloud.requests) == 1
     assert feed.node.instance_type == "Standard_ND96isr_H100_v5"

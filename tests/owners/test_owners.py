@@ -330,7 +330,7 @@ def test_a_line_that_makes_no_sense_is_left_out_and_told_once(tmp_path: Path, ca
     source = SlurmAllocations(tmp_path)
     assert [owner.owner for owner in source.owners(GPUS)] == ["4711"]
     source.owners(GPUS)
-    assert caplog.text.count("is not a job id and perhaps a user") == 1
+    assert caplog.text.count("is not a job ID with an optional user") == 1
     assert "line 1" in caplog.text
     assert "rm -rf" not in caplog.text
 
@@ -371,7 +371,7 @@ def test_nothing_that_a_stranger_lays_out_makes_owners_or_is_repeated(tmp_path: 
     assert "symbolic link" in refusal(his)
     (his / "GPU-a").unlink()
     (his / "GPU-a").hardlink_to(tmp_path / "secret")
-    assert "second name" in refusal(his)
+    assert "another hard link" in refusal(his)
     (his / "GPU-a").unlink()
     os.mkfifo(his / "GPU-a")
     assert "not a regular file" in refusal(his)

@@ -209,7 +209,7 @@ def test_without_anything_configured_a_line_for_each_source_says_what_to_set() -
         "azure", "lambda", "runpod", "vast", "oci", "owned",
     }  # fmt: skip
     assert [line for line in said if "--" not in line] == []
-    assert any(line.startswith("note: nobody was asked") for line in said)
+    assert any(line.startswith("note: no source of current prices") for line in said)
 
 
 ALL_ASKED = (
@@ -328,5 +328,5 @@ def test_a_source_that_breaks_in_an_unforeseen_way_takes_no_other_along() -> Non
 
     look = once("json", Filter(), ToldSource(breaks, name="odd"), told())
     assert len(json.loads(look.text)) == 4
-    assert look.said == ("failed: odd: its answer cannot be understood: ZeroDivisionError",)
+    assert look.said == ("failed: odd: its response cannot be understood: ZeroDivisionError",)
     assert not look.complete

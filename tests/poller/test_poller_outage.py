@@ -161,7 +161,7 @@ def test_poller_network_and_disk_die_in_turn_and_no_dollar_is_lost_or_doubled(
     it.run(10)
     assert site.price_age() <= 10
     assert it.dollars("node_cost_usd") == pytest.approx(true_usd(3700), rel=1e-12)
-    said = [record for record in caplog.records if "cannot be kept on disk" in record.message]
+    said = [record for record in caplog.records if "prices cannot be saved" in record.message]
     assert len(said) == 1
     assert "Is a directory" in said[0].message
 

@@ -233,7 +233,7 @@ def test_a_name_that_could_break_out_of_the_filter_is_not_asked_for(server: Json
 
 def test_an_answer_of_another_form_is_an_error(server: JsonServer) -> None:
     server.on("/prices", Answer({"Items": {}}))
-    said = r"azure: prices of eastus: not an answer of Azure's retail price API: Items: \{\} is not a list"
+    said = r"azure: prices of eastus: not a response of Azure's retail price API: Items: \{\} is not a list"
     with pytest.raises(PriceSourceError, match=said):
         source(server).fetch(wanted("azure", ("eastus", H100)), NOW)
 
@@ -315,3 +315,15 @@ def test_a_size_that_nobody_sells_is_named_with_the_nearest(server: JsonServer) 
 
 def test_another_type_of_price_is_noticed(server: JsonServer) -> None:
     assert fetch(server, [row(98.32), row(1.0, type="Lottery")]).unknown == ("Lottery",)
+
+
+def test_a_page_with_fewer_rows_than_it_counts_is_no_answer(server: JsonServer) -> None:
+    server.on("/prices", Answer({"Items": [row(98.32)], "NextPageLink": None, "Count": 3}))
+    with pytest.raises(PriceSourceError, match="1 of 3 rows came"):
+        source(server).fetch(wanted("azure", ("eastus", H100)), NOW)
+
+
+def test_rows_are_found_however_azure_writes_the_case_of_a_size(server: JsonServer) -> None:
+    server.on("/prices", page([row(98.32, H100.lower()), row(3.67, A100.upper())]))
+    found = source(server).fetch(wanted("azure", ("eastus", H100), ("eastus", A100)), NOW)
+    assert dollars(found) == {("eastus", H100, ON_DEMAND): 98.32, ("eastus", A100, ON_DEMAND): 3.67}

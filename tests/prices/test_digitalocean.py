@@ -71,8 +71,7 @@ def test_vram_in_another_unit_is_not_known(server: JsonServer) -> None:
     [
         (size("gpu-bad", None, "nvidia_h100", 1, 80), "digitalocean: gpu-bad: price_hourly: None is not a number"),
         (size("gpu-bad", 0.0, "nvidia_h100", 1, 80), "digitalocean: gpu-bad: a price must be above 0"),
-        (size("gpu-bad", 1.0, "nvidia_h100", 0, 80), "digitalocean: gpu-bad: gpu_info: count: 0 must be above 0"),
-        ({"gpu_info": {}}, "digitalocean: None: slug: None is not a text"),
+        ({"gpu_info": {}}, "digitalocean: None: slug: None is not text"),
     ],
 )
 def test_a_size_that_is_not_as_expected_is_named_and_leaves_the_others_alone(
@@ -84,9 +83,29 @@ def test_a_size_that_is_not_as_expected_is_named_and_leaves_the_others_alone(
     assert problem.startswith(said)
 
 
+@pytest.mark.parametrize("info", [{"count": 0, "model": "nvidia_h100"}, {"count": "8"}, 5, {"count": 8, "model": 1}])
+def test_what_a_size_holds_may_be_unreadable_and_its_price_stays(server: JsonServer, info: object) -> None:
+    found = fetch(server, page([{**H100_8, "gpu_info": info}, H100_1]))
+    assert dollars(found)["", "gpu-h100x8-640gb", ON_DEMAND] == 23.92
+    assert [fact.instance_type for fact in found.facts] == ["gpu-h100x1-80gb"]
+    assert [problem for problem in found.problems if problem.startswith("digitalocean: gpu-h100x8-640gb: ")]
+
+
+def test_a_size_at_two_prices_has_none(server: JsonServer) -> None:
+    found = fetch(server, page([H100_1, H100_8, {**H100_1, "price_hourly": 9.0}, H100_8]))
+    assert dollars(found) == {("", "gpu-h100x8-640gb", ON_DEMAND): 23.92}
+    assert found.problems == ("digitalocean: gpu-h100x1-80gb: 2 prices in one answer ($3.39, $9): none taken",)
+
+
+def test_fewer_sizes_than_the_answer_promises_are_said(server: JsonServer) -> None:
+    assert fetch(server, page([H100_1])).notes == ("digitalocean: 1 of 147 sizes came: the others have no price",)
+    assert fetch(server, Answer({"sizes": [H100_1], "meta": {"total": 1}})).notes == ()
+    assert fetch(server, Answer({"sizes": [H100_1], "meta": None})).notes == ()
+
+
 @pytest.mark.parametrize("body", [{}, {"sizes": None}, {"sizes": [1]}])
 def test_an_answer_of_another_form_is_an_error(server: JsonServer, body: object) -> None:
-    with pytest.raises(PriceSourceError, match="digitalocean: sizes: not an answer of DigitalOcean's API: sizes: "):
+    with pytest.raises(PriceSourceError, match="digitalocean: sizes: not a response of DigitalOcean's API: sizes: "):
         fetch(server, Answer(body))
 
 

@@ -1,4 +1,4 @@
-"""Free hours: a price of nothing that ends when they are used up, and begins anew with the period."""
+"""Free hours: a price of nothing that ends when they are used up, and begins again with the period."""
 
 from __future__ import annotations
 

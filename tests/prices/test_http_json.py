@@ -98,7 +98,7 @@ def test_half_an_answer_is_asked_for_again(server: JsonServer, api: JsonApi) -> 
 
 def test_half_an_answer_every_time_is_an_error_even_where_it_is_whole_json(server: JsonServer, api: JsonApi) -> None:
     server.on("/x", Answer({"good": True}, cut=True))
-    assert refused(api, f"{server.url}/x").endswith("/x: the answer broke off after 14 of 114 bytes (4 attempts)")
+    assert refused(api, f"{server.url}/x").endswith("/x: the response was cut off after 14 of 114 bytes (4 attempts)")
 
 
 def test_a_server_that_says_nothing_is_left_after_the_timeout(server: JsonServer, waits: Waits) -> None:
@@ -108,7 +108,7 @@ def test_a_server_that_says_nothing_is_left_after_the_timeout(server: JsonServer
     began = time.monotonic()
     said = refused(api, f"{server.url}/x")
     silent.set()
-    assert "no whole answer in time" in said
+    assert "no complete response in time" in said
     assert said.endswith("(2 attempts)")
     assert time.monotonic() - began < 5
 
@@ -117,7 +117,7 @@ def test_a_server_that_is_not_there_is_an_error_that_names_it(api: JsonApi) -> N
     with JsonServer() as gone:
         pass
     assert refused(api, f"{gone.url}/x").startswith(
-        f"src: GET {gone.host}/x: request failed, the host cannot be asked: "
+        f"src: GET {gone.host}/x: request failed, the host cannot be reached: "
     )
 
 
@@ -127,11 +127,11 @@ def test_a_server_that_is_not_there_is_an_error_that_names_it(api: JsonApi) -> N
 @pytest.mark.parametrize(
     ("raw", "said"),
     [
-        (b"", "the answer is not JSON"),
-        (b"<html>maintenance</html>", "the answer is not JSON"),
+        (b"", "the response is not JSON"),
+        (b"<html>maintenance</html>", "the response is not JSON"),
         (b'{"price": NaN}', "NaN is not a number"),
-        (b'{"price": 1e', "the answer is not JSON"),
-        (b"\xff\xfe", "the answer is not JSON"),
+        (b'{"price": 1e', "the response is not JSON"),
+        (b"\xff\xfe", "the response is not JSON"),
         (b"[" * 100_000, "RecursionError"),
         (b"[]", "the response has no JSON object but a list"),
         (b"null", "the response has no JSON object but a NoneType"),
@@ -145,7 +145,7 @@ def test_an_answer_that_is_no_json_object_is_an_error(server: JsonServer, api: J
 def test_an_answer_that_is_too_long_is_not_read_to_its_end(server: JsonServer, waits: Waits) -> None:
     server.on("/x", Answer({"a": "b" * 200_000}))
     api = JsonApi("src", max_bytes=100_000, attempts=1, sleep=waits)
-    assert refused(api, f"{server.url}/x").endswith("the answer is longer than 100000 bytes")
+    assert refused(api, f"{server.url}/x").endswith("the response is longer than 100000 bytes")
 
 
 # --- redirects and pages ---

@@ -75,7 +75,7 @@ def test_a_price_that_is_none_is_named_and_leaves_the_others_alone(server: JsonS
 
 @pytest.mark.parametrize("types", [None, [], "x"])
 def test_an_answer_of_another_form_is_an_error(server: JsonServer, types: object) -> None:
-    with pytest.raises(PriceSourceError, match="lambda: instance-types: not an answer of Lambda's API: data: "):
+    with pytest.raises(PriceSourceError, match="lambda: instance-types: not a response of Lambda's API: data: "):
         fetch(server, types)
 
 

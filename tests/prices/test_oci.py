@@ -159,7 +159,7 @@ def test_a_price_per_gpu_of_a_shape_without_gpus_is_no_price(server: JsonServer,
 
 def test_an_answer_of_another_form_is_an_error(server: JsonServer) -> None:
     server.on("/shapes.json", Answer({"items": "none"}))
-    with pytest.raises(PriceSourceError, match=r"oci: not an answer of Oracle's .*: items: 'none' is not a list"):
+    with pytest.raises(PriceSourceError, match=r"oci: not a response of Oracle's .*: items: 'none' is not a list"):
         source(server).fetch(wanted("oci", ("", "BM.GPU.H100.8")), NOW)
 
 
@@ -218,3 +218,16 @@ def test_another_kind_of_price_is_noticed(server: JsonServer) -> None:
     new = part("B98415", 10.0)
     new["currencyCodeLocalizations"][0]["prices"].append({"model": "LOTTERY", "value": 1})  # type: ignore[index]
     assert fetch(server, [H100], parts=[new]).unknown == ("LOTTERY",)
+
+
+@pytest.mark.parametrize("odd", [{"gpuMemoryQty": "much"}, {"bundleMemoryQty": []}])
+def test_what_a_shape_holds_may_be_unreadable_and_its_price_stays(server: JsonServer, odd: Row) -> None:
+    found = fetch(server, [{**H100, **odd}])
+    assert dollars(found) == {("", "BM.GPU.H100.8", ON_DEMAND): 80.0}
+    assert found.problems
+
+
+def test_a_part_without_a_kind_and_without_a_number_of_ocpus_is_priced_by_the_gpu(server: JsonServer) -> None:
+    found = fetch(server, [{**H100, "products": [{"partNumber": "B98415", "qty": None, "type": None}]}])
+    assert dollars(found) == {("", "BM.GPU.H100.8", ON_DEMAND): 80.0}
+    assert (found.facts[0].gpus, found.facts[0].vcpus, found.problems) == (8.0, None, ())

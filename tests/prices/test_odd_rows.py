@@ -98,7 +98,7 @@ def test_a_product_that_is_ours_and_has_no_readable_price_costs_its_own_type_alo
 def test_a_price_list_of_odd_rows_alone_is_no_answer(aws: AwsPriceServer) -> None:
     aws.filters = False
     aws.products = [{"product": 5}]
-    with pytest.raises(PriceSourceError, match="not a price list of AWS"):
+    with pytest.raises(PriceSourceError, match="not an AWS price list"):
         AwsOnDemand(frozenset(), DAY).fetch(wanted("p2.xlarge"), NOW)
 
 

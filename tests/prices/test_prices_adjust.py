@@ -322,6 +322,16 @@ def test_credit_has_a_balance_of_a_day_and_limits_have_hours() -> None:
     [
         (parse_credits, {"name": "grant", "balance-usd": 300}, "as-of: must be given"),
         (parse_credits, {"name": "grant", "balance-usd": -1, "as-of": "2026-03-01"}, "balance-usd: -1 must be"),
+        (
+            parse_credits,
+            {"name": "g", "balance-usd": 1, "as-of": "2026-03-01", "until": "2026-02-01"},
+            "until: .* is not after as-of",
+        ),
+        (
+            parse_adjustments,
+            {"name": "d", "discount-percent": 5, "from": "2026-03-01", "until": "2026-02-01"},
+            "until: .* is not after from",
+        ),
         (parse_credits, {"name": "", "balance-usd": 1, "as-of": "2026-03-01"}, "name: '' must be"),
         (parse_limits, {"name": "x"}, "give session-hours, free-hours or both"),
         (parse_limits, {"name": "x", "free-hours": 30}, "per: '' must be one of day, week, month"),

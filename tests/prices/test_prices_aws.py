@@ -129,6 +129,16 @@ def test_rows_of_another_unit_or_of_no_price_are_no_price(aws: AwsPriceServer, o
     assert dollars(on_demand.fetch(wanted("p2.xlarge"), NOW)) == {("us-east-1", "", "p2.xlarge"): 0.9}
 
 
+def test_of_a_row_in_two_currencies_the_dollars_count(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
+    row = product("g5.xlarge", "us-east-1", 1.006)
+    (term,) = row["terms"]["OnDemand"].values()
+    (dimension,) = term["priceDimensions"].values()
+    dimension["pricePerUnit"] = {"CNY": "7.2", "USD": "1.006"}
+    aws.products = [row]
+    found = on_demand.fetch(Wanted(frozenset({Want("aws", "us-east-1", "g5.xlarge")})), NOW)
+    assert [price.usd_per_hour for price in found.prices] == [1.006]
+
+
 def test_two_rows_are_an_error_for_that_type_alone(aws: AwsPriceServer, on_demand: AwsOnDemand) -> None:
     aws.products = [
         product("g5.xlarge", "us-east-1", 1.006),
@@ -364,7 +374,7 @@ def test_many_regions_are_asked_through_few_clients(aws: AwsPriceServer, spot_so
     regions = tuple(f"us-east-{n}" for n in range(1, 3 * KEPT_CLIENTS))
     aws.spot_history = [spot("p2.xlarge", f"{region}a", 0.28, NOW - 60) for region in regions]
     before = _clients()
-    for _ in range(2):  # a client that was closed is made anew
+    for _ in range(2):  # a client that was closed is rebuilt
         found = spot_source.fetch(wanted("p2.xlarge", regions=regions), NOW)
         assert {price.key.region for price in found.prices} == set(regions)
     assert _clients() - before <= KEPT_CLIENTS
@@ -434,7 +444,7 @@ def test_a_row_without_a_zone_leaves_the_others_alone() -> None:
             "Timestamp": datetime.fromtimestamp(NOW, timezone.utc)}  # fmt: skip
     rows, problems = readable([good, {**good, "AvailabilityZone": None}], "us-east-1")
     assert rows == [good]
-    assert "its type or zone is no name" in problems[0]
+    assert "its type or zone is not a name" in problems[0]
 
 
 @pytest.mark.parametrize("usd", ["NaN", "free", ""])
@@ -662,9 +672,9 @@ def test_a_page_for_people_with_status_200_is_no_answer(
     aws.faults = [Fault(operation, 200, PORTAL, "text/html", None)]
     source = spot_source if operation == "DescribeSpotPriceHistory" else on_demand
     if operation == "DescribeInstanceTypes":
-        assert "not an answer of AWS: InstanceTypes is not in it" in source.fetch(wanted("p2.xlarge"), NOW).problems[0]
+        assert "not a response of AWS: InstanceTypes is not in it" in source.fetch(wanted("p2.xlarge"), NOW).problems[0]
     else:
-        with pytest.raises(PriceSourceError, match=r"not an answer of AWS|not a price list"):
+        with pytest.raises(PriceSourceError, match=r"not a response of AWS|not a price list"):
             source.fetch(wanted("p2.xlarge"), NOW)
 
 

@@ -106,7 +106,7 @@ def test_a_region_that_fails_leaves_the_others_alone(server: PriceListServer) ->
 def test_a_download_that_is_cut_off_is_an_error_even_after_the_wanted_row(server: PriceListServer) -> None:
     serve(server, line("21.957642"))
     server.cut = True
-    with pytest.raises(PriceSourceError, match="cannot be read: the answer broke off after 975 of 1975 bytes"):
+    with pytest.raises(PriceSourceError, match="cannot be read: the response was cut off after 975 of 1975 bytes"):
         fetch(server)
 
 

@@ -145,7 +145,7 @@ def test_a_price_that_cannot_be_is_refused(tmp_path: Path, usd: str) -> None:
         ("", "line 1: the first line must name the columns"),
         ("provider,date\n", "line 1: column instance_type is missing"),
         (HEADER.replace("zone", "zona"), "line 1: unknown column 'zona'; allowed:"),
-        (HEADER.replace("zone", "region"), "line 1: column region stands twice"),
+        (HEADER.replace("zone", "region"), "line 1: column region occurs twice"),
         (HEADER + 'house,,,"box,owned,1,2026-01-01,x\n', "is not CSV"),
         (b"\xff\xfe\x00\x01", "is not UTF-8 text: byte 0"),
         (HEADER + "house,,,box,owned,1,2026-01-01," + "x" * 200_000 + "\n", "is not CSV: field larger"),

@@ -163,6 +163,12 @@ def changed(**changes: Any) -> bytes:
         changed(source=None),
         changed(purchase_option="on_demand"),
         changed(instance_type="p3.2xlarge"),
+        changed(source="aws\n2026-11-28 ERROR all is lost"),
+        changed(region="\u202ee-tsae-su"),
+        changed(zone="z" * 500),
+        changed(poller="a\x1b[2J"),
+        changed(poller="p" * 500),
+        changed(poller=7),
     ],
 )
 def test_a_malformed_answer_is_refused(poller: Poller, body: bytes) -> None:
@@ -189,7 +195,7 @@ def test_an_answer_that_trickles_in_is_given_up(poller: Poller) -> None:
 
     poller.write = trickle
     try:
-        assert "no whole answer in time" in said(poller)
+        assert "no complete response in time" in said(poller)
     finally:
         stop.set()
 

@@ -12,7 +12,7 @@ import pytest
 
 from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
 from epochcost.prices.merged_prices import DAY, KEEP_SECONDS, MaxAge, usd_per_hour_at
-from epochcost.prices.price_source import Catalogue, Want
+from epochcost.prices.price_source import Catalogue, Want, Zone
 from epochcost.prices.store import PriceStore
 
 SPOT = PriceKey("aws", "us-east-1", "us-east-1a", "p2.xlarge", PurchaseOption.SPOT)
@@ -173,7 +173,7 @@ def test_a_disk_that_takes_nothing_is_said_once_and_prices_go_on(
     for _ in range(3):
         store.put("aws", Catalogue((price(DEMAND, (NOW, 1.0)),)), NOW)
     assert store.book.prices[DEMAND].usd_per_hour == 1.0
-    assert caplog.text.count("cannot be kept on disk") == 1
+    assert caplog.text.count("prices cannot be saved") == 1
 
 
 def find(store: PriceStore, *key: str) -> Price | None:
@@ -260,3 +260,15 @@ def test_a_row_without_a_reservation_holds_for_all_that_have_none_of_their_own()
     store.put("listed_file", Catalogue((general, price(BLOCK, (1.0, 31.0))), whole_history=True), NOW)
     found = [store.book.find(replace(BLOCK, reservation=each)) for each in ("cr-1", "cr-9", "")]
     assert [each.usd_per_hour if each else None for each in found] == [31.0, 50.0, 50.0]
+
+
+def test_a_list_may_name_a_zone_by_its_id_where_a_source_knows_what_it_is_called() -> None:
+    store = PriceStore(None, ["aws_spot", "listed_file"])
+    block = replace(DEMAND, purchase_option=PurchaseOption.RESERVED, zone="use1-az2")
+    store.put("listed_file", Catalogue((price(block, (-math.inf, 31.4)),), whole_history=True), NOW)
+    by_name = replace(block, zone="us-east-1a")
+    assert store.book.find(by_name) is None, "nobody knows what that zone is called"
+    store.put("aws_spot", Catalogue(zones=(Zone("aws", block.region, "us-east-1a", "use1-az2"),)), NOW)
+    for key, usd in ((by_name, 31.4), (block, 31.4), (replace(block, zone="us-east-1b"), None)):
+        found = store.book.find(key)
+        assert (found and found.usd_per_hour) == usd

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.prices.asking_http import GIB, KEY, NOW, ON_DEMAND, SPOT, api, dollars, wanted
-from tests.prices.json_server import Answer, JsonServer
+from tests.prices.json_server import Answer, JsonServer, Question, Script
 
 from epochcost.model import InstanceFacts
 from epochcost.poller.poller_settings import PollerSettings
@@ -130,10 +130,10 @@ def test_what_a_type_holds_comes_from_the_same_answer(server: JsonServer) -> Non
         ({"errors": [{"message": "Something went wrong"}], "data": None}, "runpod: gpuTypes: Something went wrong"),
         ({"errors": ["odd"]}, "runpod: gpuTypes: odd"),
         ({"errors": {"message": "x"}, "data": {"gpuTypes": []}}, "runpod: gpuTypes: x"),
-        ({"data": None}, "runpod: gpuTypes: not an answer of RunPod's API: data: None is not an object"),
+        ({"data": None}, "runpod: gpuTypes: not a response of RunPod's API: data: None is not an object"),
         (
             {"data": {"gpuTypes": [None]}},
-            "runpod: gpuTypes: not an answer of RunPod's API: gpuTypes: None in it is not an object",
+            "runpod: gpuTypes: not a response of RunPod's API: gpuTypes: None in it is not an object",
         ),
     ],
 )
@@ -148,7 +148,7 @@ def test_an_error_that_arrives_as_a_success_is_an_error(server: JsonServer, body
     ("changes", "said"),
     [
         ({"securePrice": "2.69"}, "runpod: 1x H100 SXM: securePrice: '2.69' is not a number"),
-        ({"maxGpuCount": None}, "runpod: 1x H100 SXM: maxGpuCount: None is not a number"),
+        ({"maxGpuCount": "many"}, "runpod: 1x H100 SXM: maxGpuCount: 'many' is not a number"),
         ({"securePrice": -1}, "runpod: 1x H100 SXM: a price must be above 0"),
     ],
 )
@@ -196,10 +196,51 @@ def test_fields_that_are_gone_take_no_on_demand_price_with_them(server: JsonServ
 
 
 def test_a_needed_field_that_is_gone_is_an_error(server: JsonServer) -> None:
-    server.on("/graphql", Answer(no_field("securePrice"), 400))
-    with pytest.raises(PriceSourceError, match="securePrice"):
+    server.on("/graphql", Answer(no_field("displayName"), 400))
+    with pytest.raises(PriceSourceError, match="displayName"):
         source(server).fetch(wanted("runpod", ("secure", "1x H100 SXM")), NOW)
     assert len(server.questions) == 1
+
+
+def _schema_without(*names: str) -> Script:
+    """Answers as a server that has those fields no more, and names two of them at a time."""
+
+    def script(asked: Question) -> Answer:
+        gone = [name for name in names if f" {name} " in f"{asked.body['query']} "][:2]
+        if gone:
+            return Answer({"errors": [no_field(name)["errors"][0] for name in gone]}, 400)
+        return Answer({"data": {"gpuTypes": [{key: value for key, value in gpu().items() if key not in names}]}})
+
+    return script
+
+
+BOUNDS = ("maxGpuCount", "maxGpuCountSecureCloud", "maxGpuCountCommunityCloud")
+PLACES = [("secure", "1x H100 SXM"), ("secure", "4x H100 SXM"), ("community", "1x H100 SXM")]
+
+
+def test_where_the_bound_of_gpus_is_gone_prices_by_the_gpu_stay(server: JsonServer) -> None:
+    server.ask("/graphql", _schema_without(*BOUNDS))
+    found = dollars(source(server).fetch(wanted("runpod", *PLACES), NOW))
+    assert found["secure", "1x H100 SXM", ON_DEMAND] == 2.69
+    assert found["secure", "4x H100 SXM", ON_DEMAND] == 10.76
+    assert dollars(fetch(server, [gpu(maxGpuCount=None)], *PLACES)) == found, "or is null"
+
+
+def test_a_price_of_one_cloud_that_is_gone_leaves_the_other_cloud(server: JsonServer) -> None:
+    server.ask("/graphql", _schema_without("communityPrice", "communitySpotPrice", "communityCloud"))
+    found = source(server).fetch(wanted("runpod", *PLACES), NOW)
+    assert {key[0] for key in dollars(found)} == {"secure"}
+    assert [note for note in found.notes if "communityPrice" in note]
+
+
+def test_a_schema_without_any_price_is_an_error(server: JsonServer) -> None:
+    server.ask("/graphql", _schema_without("securePrice", "communityPrice", "secureSpotPrice", "communitySpotPrice"))
+    with pytest.raises(PriceSourceError, match="no field of a price any more"):
+        source(server).fetch(wanted("runpod", *PLACES), NOW)
+
+
+def test_the_same_model_told_twice_is_one(server: JsonServer) -> None:
+    assert dollars(fetch(server, [gpu(), gpu()], PLACES[0]))["secure", "1x H100 SXM", ON_DEMAND] == 2.69
 
 
 def test_an_answer_in_part_is_used_and_said(server: JsonServer) -> None:

@@ -140,8 +140,8 @@ def test_a_fault_that_passes_costs_time_and_no_price(site: Site, fault: Answer) 
     [
         (Answer({}, 429), "HTTP 429"),
         (Answer({}, 500), "HTTP 500"),
-        (Answer(b"<html>maintenance</html>"), "the answer is not JSON"),
-        (Answer(b""), "the answer is not JSON"),
+        (Answer(b"<html>maintenance</html>"), "the response is not JSON"),
+        (Answer(b""), "the response is not JSON"),
         (Answer([]), "the response has no JSON object but a list"),
         (Answer({"error": f"key {KEY} has expired"}, 401), "HTTP 401"),
         (Answer({"error": f"key {KEY} may not"}, 403), "HTTP 403"),
@@ -156,19 +156,19 @@ def test_a_fault_that_stays_is_an_error_that_names_the_source_and_no_key(site: S
 
 def test_an_answer_that_breaks_off_is_an_error_even_where_what_came_is_whole(site: Site) -> None:
     site.answer_with(lambda good: [Answer(good.body, cut=True)])
-    assert "broke off" in site.refused()
+    assert "was cut off" in site.refused()
 
 
 def test_an_answer_that_breaks_off_in_the_middle_is_an_error(site: Site) -> None:
     site.answer_with(lambda good: [Answer(good.raw[: len(good.raw) // 2])])
-    assert "the answer is not JSON" in site.refused()
+    assert "the response is not JSON" in site.refused()
 
 
 def test_a_provider_that_hangs_is_given_up(site: Site) -> None:
     over = threading.Event()
     site.answer_with(lambda good: [Answer(good.body, hold=over)])
     try:
-        assert "no whole answer in time" in site.refused(attempt_seconds=0.2, attempts=1)
+        assert "no complete response in time" in site.refused(attempt_seconds=0.2, attempts=1)
     finally:
         over.set()
 

@@ -163,7 +163,7 @@ def test_a_model_that_fails_leaves_the_others_alone(server: JsonServer) -> None:
 @pytest.mark.parametrize("body", [{}, {"offers": {"id": 1}}, {"success": False, "error": "auth"}])
 def test_an_answer_of_another_form_is_an_error(server: JsonServer, body: object) -> None:
     server.on("/api/v0/bundles/", Answer(body))
-    said = r"vast: offers of H100 SXM: not an answer of vast\.ai's offers: offers: .* is not a list"
+    said = r"vast: offers of H100 SXM: not a response of vast\.ai's offers: offers: .* is not a list"
     with pytest.raises(PriceSourceError, match=said):
         market(server).fetch(wanted("vastai", ("US", "4x H100 SXM")), NOW)
 
@@ -205,6 +205,27 @@ def test_a_rented_machine_has_the_price_of_its_contract_with_its_disk(server: Js
         ("", "C.102", SPOT): 0.31,
         ("", "C.103", ON_DEMAND): 2.05,
     }
+
+
+def test_a_machine_that_stands_on_two_pages_is_one_and_at_two_rates_has_no_price(server: JsonServer) -> None:
+    machines = [machine(101, 0.81), machine(102, 0.3), machine(101, 0.81), machine(102, 0.4)]
+    found = rented(server, machines)
+    assert dollars(found) == {("", "C.101", ON_DEMAND): 0.81}
+    assert len(found.prices) == 1
+    assert found.problems == ("vast_rented: C.102: 2 prices in one answer ($0.3, $0.4): none taken",)
+
+
+def test_a_refusal_with_status_200_is_repeated(server: JsonServer) -> None:
+    server.on("/api/v0/bundles/", Answer({"success": False, "error": "maintenance", "msg": "back\nsoon"}))
+    with pytest.raises(PriceSourceError, match=r"not an answer of vast.ai's offers: .*; it says: back soon"):
+        market(server).fetch(wanted("vastai", ("US", "4x H100 SXM")), NOW)
+
+
+def test_a_key_that_an_answer_repeats_is_repeated_to_nobody(server: JsonServer, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(KEY)
+    server.on("/api/v1/instances/", Answer({"error": f"no such user {KEY}"}))
+    with pytest.raises(PriceSourceError, match=r"no such user \(secret\)"):
+        VastRented(f"{server.url}/api", 600.0, api("vast_rented", str(tmp_path / "key"))).fetch(Wanted(), NOW)
 
 
 def test_a_rented_machine_is_priced_since_it_was_rented_and_described(server: JsonServer) -> None:
@@ -294,8 +315,8 @@ def test_all_pages_of_rented_machines_are_read_from_version_1_of_the_api(server:
     ("second", "said"),
     [
         ({"instances": [machine(26, 0.5)], "next_token": "page 1"}, "invalid next-page link"),
-        ({"instances": None, "next_token": None}, "not an answer of vast.ai's list"),
-        ({"instances": [], "next_token": None, "total_instances": 30}, "1 of 30 instances came"),
+        ({"instances": None, "next_token": None}, "not a response of vast.ai's list"),
+        ({"instances": [], "next_token": None, "total_instances": 30}, "1 of 30 instances received"),
     ],
     ids=["a circle", "no list", "a part"],
 )

@@ -25,6 +25,21 @@ def event(**keys: Any) -> TrainingEvent:
     return line.event(line.ts, "w", line.run, None)
 
 
+@pytest.mark.parametrize(
+    ("keys", "from_output"),
+    [
+        ({"writer": "exec", "launcher": "slurm", "job": "7"}, True),
+        ({"launcher": "exec"}, True),  # as versions before wrote
+        ({"launcher": "slurm", "job": "7"}, False),
+        ({"writer": ["exec"]}, False),
+    ],
+)
+def test_progress_that_was_read_from_a_programs_output_is_known_as_that(keys: dict[str, object], from_output: bool):
+    line = parse_line(json.dumps({"v": 1, "ev": "start", "ts": 1.0, "run": "a", **keys}).encode())
+    assert isinstance(line, Line)
+    assert line.event(1.0, "w", line.run, None).from_output is from_output
+
+
 def test_every_key_of_the_format_arrives_in_the_event():
     line = parsed(
         ev="end", mono=81.2, experiment="char-lm", pid=71, pidns=9, lock=True, rank=0, local_rank=0, node_rank=0,

@@ -111,7 +111,7 @@ def test_a_second_name_of_anothers_file_is_not_read_and_keeps_nobody_from_being_
     with caplog.at_level(logging.WARNING):
         events = [*reader.poll(clock), *reader.poll(clock)]
     assert [(event.run, event.writer) for event in events] == [("v", "a.jsonl")]
-    assert caplog.text.count("has a second name elsewhere") == 1
+    assert caplog.text.count("has another hard link") == 1
     (node.shared / "s.jsonl").hardlink_to(victim)
     append(victim, time.line(run="v", epoch=1))
     assert told(reader.poll(clock)) == [("progress", 1.0)], "once, by whichever of its names"
@@ -253,7 +253,7 @@ def test_what_was_read_is_known_after_a_restart_with_two_places_of_the_same_inod
     same = [[inodes[0], *row[1:]] for row in kept["files"]]
     other = node.reader()
     other.restore({**kept, "files": same})
-    assert len(other._files) == 2, "on two devices one inode is two files"
+    assert len(other._files.by_key) == 2, "on two devices one inode is two files"
 
 
 @pytest.mark.parametrize("place", ["relative", 5, None, ["/a"]])
@@ -301,7 +301,7 @@ def test_where_others_can_make_directories_a_pattern_finds_nothing_and_that_is_s
     node.users.chmod(0o1777)
     with caplog.at_level(logging.WARNING):
         assert node.reader().poll(time.clock()) == []
-    assert "others than root can make directories there" in caplog.text
+    assert "others than root can create directories there" in caplog.text
 
 
 def test_no_link_is_followed_behind_the_first_wildcard(node: Node, time: Time, tmp_path: Path, caplog):
@@ -312,7 +312,7 @@ def test_no_link_is_followed_behind_the_first_wildcard(node: Node, time: Time, t
     reader = EventFiles(node.shared, user_dirs=UserDirectories([f"{node.users}/*/events"]))
     with caplog.at_level(logging.WARNING):
         assert reader.poll(time.clock()) == []
-    assert "a link is not followed here" in caplog.text
+    assert "a symbolic link, which is not followed here" in caplog.text
 
 
 def test_a_directory_that_was_put_in_the_place_of_one_is_another(node: Node, time: Time):

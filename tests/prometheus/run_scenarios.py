@@ -47,7 +47,7 @@ class Attempt:
     leaders: Sequence[str] | None = None
     """None: the first machine."""
     finishes: bool = False
-    """It comes to its goal; what starts later under the run's id is another training."""
+    """It comes to its goal; what starts later under the run's id is another training run."""
 
     def leads(self, machine: Machine) -> bool:
         names = [self.machines[0].name] if self.leaders is None else self.leaders
@@ -76,9 +76,9 @@ class Part:
     leader: bool = False
     lost: float = 0.0
     before: float = 0.0
-    """Epochs of earlier trainings: positions count on from there."""
+    """Epochs of earlier training runs: positions count on from there."""
     over: tuple[float, float] | None = None
-    """Where a training last finished here, and when."""
+    """Where a training run last finished here, and when."""
     anew: bool = False
     attempt_t: float = 0.0
     rows: Series = field(default_factory=dict)
@@ -153,7 +153,7 @@ class Scenario:
         return list(parts.values())
 
     def useful(self) -> list[float]:
-        """Of each training under the id, from where it began to where it came, as its attempts say."""
+        """Of each training run under the id, from where it began to where it came, as its attempts say."""
         spans: list[list[float]] = [[]]
         for attempt in sorted(self.attempts, key=lambda a: a.start):
             age = max(0, min(attempt.end, self.look) - attempt.start - STARTUP_MINUTES)

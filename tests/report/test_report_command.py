@@ -81,9 +81,9 @@ def test_nothing_in_the_span_is_an_error_that_says_what_was_looked_for(in_promet
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["report"], 2, "--prometheus.url must be given"),
+        (["report"], 2, "--prometheus.url is required"),
         (["report", "--prometheus.url", "http://127.0.0.1:1"], 1, "request failed"),
-        (["report", "--prometheus.url", "http://ann:tr0ub4dor@h"], 2, "do not belong there"),
+        (["report", "--prometheus.url", "http://ann:tr0ub4dor@h"], 2, "are not allowed in it"),
         (["report", "--prometheus.url", "ftp://h"], 2, "expected http://HOST:PORT"),
         (["report", "--from", "yesterday"], 2, "--from: 'yesterday' is not valid"),
         (["report", "--from", "1h", "--to", "2h"], 2, "must be earlier"),

@@ -154,14 +154,14 @@ def test_the_reason_of_victoria_metrics_at_the_end_of_its_sentence_is_read_and_s
 )
 def test_what_is_not_prometheus_json_is_called_so(scripted, body):
     scripted.body = body
-    assert "is not Prometheus' JSON" in complaint(scripted.url)
+    assert "is not Prometheus JSON" in complaint(scripted.url)
 
 
 @pytest.mark.parametrize(
     ("document", "says"),
     [
-        ({"status": "success"}, "holds no result"),
-        ({"status": "success", "data": {"result": 3}}, "holds no result"),
+        ({"status": "success"}, "contains no result"),
+        ({"status": "success", "data": {"result": 3}}, "contains no result"),
         ({"status": "success", "data": {"result": [3]}}, "cannot be read"),
         ({"status": "success", "data": {"result": [{"metric": {}, "values": [[1, "x"]]}]}}, "cannot be read"),
         ({"status": "success", "data": {"result": [{"metric": {}, "values": [[1e999, "1"]]}]}}, "cannot be read"),
@@ -195,13 +195,13 @@ def test_an_answer_without_end_is_cut_and_less_is_asked(scripted):
 
 def test_an_answer_that_is_cut_short_is_called_so(scripted):
     scripted.headers = {"Content-Length": "5000", "Connection": "close"}
-    assert f"broke off after {len(scripted.body)} of 5000 bytes" in complaint(scripted.url)
+    assert f"cut off after {len(scripted.body)} of 5000 bytes" in complaint(scripted.url)
 
 
 def test_an_answer_that_drips_does_not_outlast_the_timeout(scripted):
     scripted.pace_seconds = 0.05
     began = time.monotonic()
-    with pytest.raises(TooSlowError, match=r"no answer within 0\.2 s"):
+    with pytest.raises(TooSlowError, match=r"no response within 0\.2 s"):
         ask(scripted.url, timeout_seconds=0.2)
     assert time.monotonic() - began < 0.05 * len(scripted.body), "not the whole of it was waited for"
 
@@ -241,7 +241,7 @@ def test_warnings_of_a_store_that_answered_in_part_are_kept(scripted):
     scripted.body = json.dumps({**NOTHING, "warnings": ["store 10.0.0.7 unreachable"], "isPartial": True}).encode()
     store = Prometheus(scripted.url)
     store.over("up", 0, 60, 15)
-    assert store.warnings == {"store 10.0.0.7 unreachable", "a part of the store did not answer"}
+    assert store.warnings == {"store 10.0.0.7 unreachable", "part of the store did not respond"}
 
 
 def test_basic_auth_a_token_and_a_tenant_are_sent(scripted, tmp_path):

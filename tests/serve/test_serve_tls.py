@@ -133,7 +133,7 @@ def test_a_renewed_certificate_is_used_without_a_restart(config, pki, caplog):
         # The certificate before its key: for a moment they do not belong together, and the old pair serves on.
         replace(pki["next"].cert, config.parent / "server.crt")
         assert get(server, trusting(pki["server"])).status == 200
-        assert "web configuration not taken over" in caplog.text
+        assert "web configuration not applied" in caplog.text
         replace(pki["next"].key, config.parent / "server.key")
 
         def renewed() -> bool:

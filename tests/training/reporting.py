@@ -1,4 +1,4 @@
-"""An events directory of the test's own, for trainings within the test's process."""
+"""An events directory of the test's own, for training runs within the test's process."""
 
 from __future__ import annotations
 

@@ -222,7 +222,7 @@ def test_a_hook_that_fails_is_said_once_and_harms_nothing(directory: Path, caplo
     hooks = KerasHooks("net")
     hooks.on_epoch_begin(0)  # no params: never called so by Keras
     hooks.on_epoch_begin(1)
-    assert caplog.text.count("part of this training is not reported") <= 1
+    assert caplog.text.count("part of this run is not reported") <= 1
     keras_fit(hooks, 3)
     assert of(events(directory), "epoch_end", "epoch", "step") == EPOCHS
 

@@ -70,8 +70,8 @@ class Callback:
 
     def begin(self, engine: object) -> None:
         self.fit.begin()
-        self.fit.stand(0, 0)
-        self.fit.know(FrameworkInfo(epochs=2, batch_size=4, batches=5, steps=5))
+        self.fit.set_position(0, 0)
+        self.fit.update_info(FrameworkInfo(epochs=2, batch_size=4, batches=5, steps=5))
 
     def step(self, step: int) -> None:
         if step == 1:
@@ -189,7 +189,7 @@ def test_a_trial_after_one_that_broke_is_a_run_of_its_own_though_it_is_the_same_
     class Trial(Callback):
         def begin(self, engine: object) -> None:
             self.fit.begin(anew=True)
-            self.fit.stand(0, 0)
+            self.fit.set_position(0, 0)
 
     search = engine(Trial("search"))
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""Trainings without epochs, over an endless stream: so many steps or tokens are called one."""
+"""Training runs without epochs, over an endless stream: so many steps or tokens are called one."""
 
 from __future__ import annotations
 

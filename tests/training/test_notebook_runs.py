@@ -70,7 +70,7 @@ def test_a_run_whose_own_cell_broke_off_ends_with_it(directory: Path, shell: She
     shell.run(cell)
     assert epochcost.current() is None
     assert of(events(directory), "end", "status") == [("failed",)]
-    assert capsys.readouterr().out == "epochcost: run nb ended, for its cell broke off\n"
+    assert capsys.readouterr().out == "epochcost: run nb ended, because its cell was interrupted\n"
 
 
 def test_a_run_of_an_earlier_cell_goes_on_after_one_that_broke_off(directory: Path, shell: Shell, capsys):
@@ -78,7 +78,7 @@ def test_a_run_of_an_earlier_cell_goes_on_after_one_that_broke_off(directory: Pa
     shell.run(run.start)
     shell.run(interrupted)
     assert run.is_open
-    assert "goes on until epochcost.end(), or 3 minutes without a step" in capsys.readouterr().out
+    assert "stays open until epochcost.end(), or 3 minutes without a step" in capsys.readouterr().out
 
 
 def test_a_run_whose_epochs_are_done_ends_with_the_cell_and_goes_on_with_the_next_loop(
@@ -127,7 +127,7 @@ def test_a_kernel_left_open_is_charged_no_more_after_a_while(
 
     shell.run(train)
     wait_for(lambda: not run.is_open, what="the run to end")
-    wait_for(lambda: "run nb is not charged any more" in capsys.readouterr().out, what="the notebook to say so")
+    wait_for(lambda: "run nb is no longer charged" in capsys.readouterr().out, what="the notebook to say so")
     shell.run(lambda: list(run.batches(range(2))))
     assert of(attempts(directory)[1], "start", "run", "step") == [("nb", 3)]
     assert run.state_dict()["step"] == 5

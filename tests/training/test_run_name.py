@@ -1,7 +1,8 @@
-"""Which training of its job a run is: the same answer after a requeue, another one for another training."""
+"""Which training of its job a run is: the same answer after a requeue, another one for another training run."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -77,12 +78,93 @@ def test_a_process_after_one_that_failed_goes_on_as_the_same_run(tmp_path: Path)
 
 @pytest.fixture
 def beside(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A training of the job that goes on all the while."""
+    """A training run of the job that goes on all the while."""
     program = begin(STAYS, tmp_path, **SLURM)
     assert program.stdout is not None
     assert program.stdout.readline() == "77\n"
     yield program
     program.communicate("\n", timeout=30)
+
+
+MADE_BEFORE = """
+import sys, epochcost
+made = epochcost.run("x", epochs=1)
+print("made", flush=True)
+sys.stdin.readline()
+with made as run:
+    print(run.id, flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_processes_that_are_started_in_the_same_instant_are_different_runs(tmp_path: Path):
+    programs = [begin(MADE_BEFORE, tmp_path, **SLURM) for _ in range(3)]
+    try:
+        for program in programs:
+            assert program.stdout is not None
+            assert program.stdout.readline() == "made\n"  # all have found the job's own id free
+        for program in programs:
+            assert program.stdin is not None
+            program.stdin.write("\n")
+            program.stdin.flush()
+        found = {program.stdout.readline().strip() for program in programs if program.stdout}
+        assert len(found) == 3
+        assert "77" in found
+    finally:
+        for program in programs:
+            program.communicate("\n", timeout=30)
+    assert {lines[0]["run"] for lines in events_by_file(tmp_path).values()} == found
+
+
+def test_a_training_that_was_made_before_another_finished_is_a_run_of_its_own(tmp_path: Path):
+    program = begin(MADE_BEFORE, tmp_path, **SLURM)
+    assert program.stdout is not None
+    assert program.stdout.readline() == "made\n"
+    assert ids(tmp_path, **SLURM) == ["77"]
+    assert program.communicate("\n\n", timeout=30)[0] == "77-2\n"
+
+
+def test_two_trainings_made_in_one_process_before_either_starts_keep_their_ids(tmp_path: Path):
+    code = """
+    import epochcost
+    first, second = epochcost.run("x", epochs=1), epochcost.run("x", epochs=1)
+    said = [first.id, second.id]
+    with second, first:
+        print(*said, first.id, second.id)
+    """
+    assert ids(tmp_path, code, **SLURM) == ["77", "77-2", "77", "77-2"]
+
+
+def test_a_requeued_process_finds_its_own_id_whoever_comes_first(tmp_path: Path):
+    told_by = STAYS.replace("stdin.readline()", "stdin.readline() and 1 / 0")  # it fails: the job is requeued
+    first, second = begin(told_by, tmp_path, **SLURM), None
+    try:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "77\n"
+        second = begin(told_by + "#other", tmp_path, **SLURM)
+        assert second.stdout is not None
+        named = second.stdout.readline()
+        assert named.startswith("77-")
+    finally:
+        for program in filter(None, (first, second)):
+            program.communicate("\n", timeout=30)
+    again = {"SLURM_RESTART_COUNT": "1"}
+    late = begin(told_by + "#other", tmp_path, **SLURM, **again)  # now it is the first
+    try:
+        assert late.stdout is not None
+        assert late.stdout.readline() == named
+        assert ids(tmp_path, told_by.replace("stdin.readline()", "stdout"), **SLURM, **again) == ["77"]
+    finally:
+        late.communicate("\n", timeout=30)
+
+
+def test_whoever_holds_the_lock_of_the_directory_holds_no_training_up(tmp_path: Path):
+    fd = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)  # anybody who can read it may
+        assert ids(tmp_path, **SLURM) == ["77"]
+    finally:
+        os.close(fd)
 
 
 @pytest.mark.usefixtures("beside")
@@ -173,7 +255,7 @@ def test_a_checkpoint_brings_its_runs_id_into_another_job(tmp_path: Path):
 
 def test_a_run_over_machines_that_nobody_names_says_so(tmp_path: Path):
     two = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "1"}
-    assert "nobody names this run over its machines" in train(ONE, tmp_path, **two).err  # type: ignore[arg-type]
+    assert "this run has no name that its machines share" in train(ONE, tmp_path, **two).err  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[]\n", b"{" * 5000, b'{"ev":"end","status":"finished"'])

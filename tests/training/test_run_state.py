@@ -53,7 +53,7 @@ def test_a_named_run_keeps_its_name_and_says_that_the_checkpoint_is_of_another(d
     run.load_state_dict({"v": 1, "run": "other", "epoch": 2})
     run.end()
     assert events(directory)[0]["run"] == "mine"
-    assert "the checkpoint is of run other, this is run mine" in caplog.text
+    assert "the checkpoint belongs to run other, but this is run mine" in caplog.text
 
 
 @pytest.mark.parametrize("state", [None, [], "x", {"epoch": "two"}, {"run": {"a": 1}, "step": -4}, {}])

@@ -47,7 +47,7 @@ def test_a_symbolic_link_or_a_directory_open_to_others_is_refused(tmp_path: Path
     mine.unlink()
     mine.mkdir()
     mine.chmod(0o777)
-    with pytest.raises(OSError, match="somebody else"):
+    with pytest.raises(OSError, match="belongs to another user"):
         events_dir({"TMPDIR": str(tmp_path)}, tmp_path / "none")
 
 
@@ -56,7 +56,7 @@ def test_a_directory_of_somebody_else_is_refused(tmp_path: Path):
     mine = tmp_path / f"epochcost-{os.getuid()}"
     mine.mkdir(mode=0o700)
     os.chown(mine, 12345, 12345)
-    with pytest.raises(OSError, match="somebody else"):
+    with pytest.raises(OSError, match="belongs to another user"):
         events_dir({"TMPDIR": str(tmp_path)}, tmp_path / "none")
 
 

@@ -1,4 +1,4 @@
-"""What a training reports, line by line."""
+"""What a training run reports, line by line."""
 
 from __future__ import annotations
 

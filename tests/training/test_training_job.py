@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from epochcost.progress.parse import safe_run
-from epochcost.training.job import Job, job, run_id, safe, visible_gpus
+from epochcost.training.job import Job, job, run_name, safe, visible_gpus
 
 
 @pytest.mark.parametrize(
@@ -38,16 +38,11 @@ def test_who_pays_is_what_the_user_says_else_the_account_that_slurm_charges(envi
     ],
 )
 def test_a_run_is_named_by_its_launcher(environ: dict[str, str], run: str | None):
-    named = run_id(environ, "", "exp")
-    assert named == run if run else named.startswith("exp-")
+    assert run_name(environ, "") == (run or "")
 
 
 def test_a_run_that_is_told_its_name_keeps_it():
-    assert run_id({"EPOCHCOST_RUN": "a"}, "mine", "exp") == "mine"
-
-
-def test_two_runs_without_a_name_differ():
-    assert run_id({}, "", "exp") != run_id({}, "", "exp")
+    assert run_name({"EPOCHCOST_RUN": "a"}, "mine") == "mine"
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_nothing_left_to_do_after_a_resume_is_said(directory: Path, caplog):
     with epochcost.run("x", epochs=3, id="all-done") as run:
         run.resume(epoch=3)
         assert list(run.epochs()) == []
-    assert "run all-done has no epochs left to do: 3 of 3 are done" in caplog.text
+    assert "run all-done has no epochs left: 3 of 3 are done" in caplog.text
 
 
 @pytest.mark.parametrize("named", [False, True])

@@ -1,4 +1,4 @@
-"""A training that reports over the network to a server that means harm: nothing of it is felt."""
+"""A training run that reports over the network to a server that means harm: nothing of it is felt."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_what_a_refusing_server_says_cannot_write_on_the_terminal(monkeypatch: p
     with hostile(says(answer(b"\x1b[2J\nno", 403))) as server:
         it = writer(server.url)
         wait_for(lambda: it.dead, 20.0, "the end of the writer")
-    assert "answers 403" in caplog.text
+    assert "responded 403" in caplog.text
     assert "\x1b" not in caplog.text
 
 

@@ -125,7 +125,7 @@ def test_a_disk_that_is_full_for_a_while_is_written_to_again(tiny_disk: Path):
     outcome = train(code, tiny_disk)
     assert outcome.code == 0
     assert len(outcome.warnings) == 1
-    assert "that is tried again" in outcome.warnings[0]
+    assert "reporting is retried" in outcome.warnings[0]
     (path,) = tiny_disk.glob("*.jsonl")
     last = json.loads(path.read_text().splitlines()[-1])
     assert (last["ev"], last["status"], last["epoch"]) == ("end", "finished", 3)

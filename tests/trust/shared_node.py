@@ -31,7 +31,7 @@ _SETUP = (
 
 @lru_cache(maxsize=1)
 def interpreter() -> str:
-    """A Python that users other than root may run, with this package in reach; empty where there is none."""
+    """A Python that users other than root may run, with this package in reach; empty if there is none."""
     for python in (sys.executable, "/usr/bin/python3", "/usr/local/bin/python3"):
         probe = [
             "setpriv",
@@ -103,7 +103,7 @@ class SharedNode:
         return process
 
     def get(self, path: str, seconds: float = 2.0) -> str:
-        """What the agent answers; empty where it does not within ``seconds``."""
+        """What the agent answers; empty if it does not within ``seconds``."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=seconds) as answer:
                 return str(answer.read().decode())
@@ -111,7 +111,7 @@ class SharedNode:
             return ""
 
     def samples(self) -> dict[tuple[str, str], float]:
-        """A scrape, by name and run; empty where there was none."""
+        """A scrape, by name and run; empty if there was none."""
         return {
             (sample.name.removeprefix("epochcost_"), sample.labels.get("run", "")): sample.value
             for family in text_string_to_metric_families(self.get("/metrics"))

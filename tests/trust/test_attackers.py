@@ -40,7 +40,7 @@ def begin(node: SharedNode, attack: str) -> None:
 
 
 def played(*attacks: str, restart: bool = False) -> tuple[Outcome, str]:
-    """A training beside ``attacks``, scraped once a second."""
+    """A training run beside ``attacks``, scraped once a second."""
     it = Outcome()
     with shared_node() as node:
         if attacks:

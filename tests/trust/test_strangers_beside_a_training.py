@@ -1,4 +1,4 @@
-"""What another user lays beside a training's own files, in a directory that both may write, says nothing of it."""
+"""What another user lays beside a training run's own files, in a directory that both may write, says nothing of it."""
 
 from __future__ import annotations
 

@@ -19,10 +19,12 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0
 """Between two looks for something to ask."""
 MAX_AGE_SECONDS = 300.0
-"""An answer older than this is not used: others have gone on."""
+"""A response older than this is not used: others have gone on."""
 MARGIN_SECONDS = 5
 """So much of the period's beginning is left out: a sample from just before it is of the period before."""
 MOST_SECONDS = 1e9
+MAX_BYTES = 64 * 1024
+"""Of an answer, which is one figure."""
 USED = "epochcost_node_free_used_seconds"
 
 
@@ -47,19 +49,19 @@ class StoredHours:
         """As `AsksForHours` has it.
 
         Raises:
-            StoreError: when the store cannot be asked, or its answer cannot be used.
+            StoreError: when the store cannot be asked, or its response cannot be used.
             SettingsError: when the settings cannot be used.
         """
         seconds = int(self.wall() - since_ts) - MARGIN_SECONDS
         if seconds <= 0:
             return 0.0
         fits = f"limit={quoted(limit)},account={quoted(self.account)},epochcost_machine!={quoted(self.machine())}"
-        found = connect(self.settings).at(
-            f"sum(max by (epochcost_machine) (max_over_time({USED}{{{fits}}}[{seconds}s])))"
-        )
+        store = connect(self.settings)
+        store.max_bytes = MAX_BYTES
+        found = store.at(f"sum(max by (epochcost_machine) (max_over_time({USED}{{{fits}}}[{seconds}s])))")
         used = math.fsum(sample.value for sample in found)
         if not 0 <= used <= MOST_SECONDS:  # NaN fails too
-            raise StoreError(f"{used:g} s of {limit} used by other machines cannot be")
+            raise StoreError(f"{used:g} s of {limit} used by other machines is impossible")
         return used
 
 
@@ -89,13 +91,13 @@ class AccountHours(AskingThread):
             pause = self._interval if self.ask() or self.error else LOOK_SECONDS
 
     def ask(self) -> bool:
-        """Ask once; whether there was an answer."""
+        """Ask once; whether there was a response."""
         question = self._question
         if question is None:
             return False
         try:
             used, error = self._source.fetch(*question), ""
-        except Exception as err:  # noqa: BLE001 - whatever a store does wrong, the meter goes on without it
+        except Exception as err:  # noqa: BLE001 - whatever a store does wrong, metering continues without it
             error = str(err) or type(err).__name__
             if error != self.error:
                 log.warning("free hours of the account: %s", error)

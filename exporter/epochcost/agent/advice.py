@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from epochcost.agent.meter import Idle
+from epochcost.agent.device_activity import Idle
 from epochcost.agent.recent_hour import RecentHour
 from epochcost.agent.snapshot import GpuView, RunView, Snapshot
 from epochcost.model import PurchaseOption, RunState, State
@@ -18,7 +18,7 @@ _UNUSED = (State.VACANT, State.UNALLOCATED, State.FINISHED)
 
 
 def advice(snapshot: Snapshot, recent: RecentHour) -> str:
-    """The sentence; empty where nothing is known that is worth one."""
+    """The sentence; empty if nothing is known that is worth one."""
     found = [(usd, text) for usd, text in _candidates(snapshot, recent) if usd >= LEAST_USD_PER_HOUR]
     return max(found, default=(0.0, ""))[1]
 

@@ -25,11 +25,11 @@ class Feed(Protocol):
     """Something that asks others on a thread of its own."""
 
     error: str
-    """Why the last question failed; empty when it did not."""
+    """Why the last request failed; empty when it did not."""
     asking_since: float | None
-    """When the question under way was asked, in monotonic seconds; None between two."""
+    """When the request in progress was sent, in monotonic seconds; None between two."""
     last_duration: float | None
-    """Seconds of the last question; None where nobody was asked."""
+    """Seconds of the last request; None before the first."""
 
 
 class AgentHealth:
@@ -82,12 +82,12 @@ class AgentHealth:
 
 
 def hanging(since: float | None) -> str:
-    """What is wrong with a feed whose question has been under way since then; empty while it may yet be answered.
+    """What is wrong with a feed whose request has been under way since then; empty while it may yet be answered.
 
-    Each question has a deadline of its own; a library that does not keep it must not show its last success for ever.
+    Each request has a deadline of its own; a library that does not keep it must not show its last success for ever.
     """
     seconds = 0.0 if since is None else time.monotonic() - since
-    return f"no answer for {seconds:.0f} s" if seconds > HANG_SECONDS else ""
+    return f"no response for {seconds:.0f} s" if seconds > HANG_SECONDS else ""
 
 
 def endings(terms: NodeTerms, now: float) -> list[str]:

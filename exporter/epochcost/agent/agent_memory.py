@@ -47,7 +47,7 @@ class Remembered:
     machine: PricedMachine
     guarding: Guarding | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
-    """Held by who changes, saves or describes what the meter knows: its snapshot is made when somebody asks for it."""
+    """Held while the meter is changed, saved or described: its snapshot is made on request."""
 
 
 class AgentMemory:
@@ -65,7 +65,7 @@ class AgentMemory:
         self._health = health
         self._save_at = 0.0
         self._took = 0.0
-        """CPU seconds of the newest save: of two the cheaper counts: the first is dear, and one that was disturbed."""
+        """CPU seconds of the newest save, the cheaper of two: the first, or one that was disturbed, takes longer."""
 
     def resume(self) -> None:
         """Take up where an earlier agent left off."""
@@ -101,7 +101,7 @@ class AgentMemory:
             it.guarding.restore(saved.get("guard"))
 
     def _looked_through(self, saved: dict[str, Any], *, same_boot: bool) -> tuple[SavedClock, Books, SavedMachine]:
-        """All of it, if it can be true; but for the files nothing of it is taken over yet.
+        """All of it, if it can be true; but for the files nothing is applied yet.
 
         Raises:
             LookupError, TypeError, ValueError, AttributeError, OverflowError: when it cannot.
@@ -109,7 +109,7 @@ class AgentMemory:
         it = self._parts
         clock = it.clock.restored(saved["clock"])
         if saved["boot_id"] != saved["clock"]["boot"]:
-            raise ImpossibleStateError("the clock is of another boot than the rest")
+            raise ImpossibleStateError("the clock belongs to another boot than the rest")
         books = it.meter.restored(saved["meter"], clock.now + LATE_SECONDS)
         machine = it.machine.restored(saved, same_boot=same_boot)
         _check_times(clock, books.ledger.cursor)
@@ -119,7 +119,7 @@ class AgentMemory:
     def _but_for_some_runs(
         self, saved: dict[str, Any], *, same_boot: bool
     ) -> tuple[dict[str, Any], tuple[SavedClock, Books, SavedMachine]] | None:
-        """``saved`` and what is in it without runs that cannot be; None where these are not all that is wrong."""
+        """``saved`` and what is in it without runs that cannot be; None if these are not all that is wrong."""
         try:
             latest = self._parts.clock.restored(saved["clock"]).now + LATE_SECONDS
             wrong = impossible_runs(saved["meter"]["ledger"], latest)
@@ -146,7 +146,7 @@ class AgentMemory:
         if cursor is None or saved_t <= now + LATE_SECONDS or abs(saved_t - cursor) > SAVED_WITHIN_SECONDS:
             return saved
         ahead = saved_t - self._host.boot_ts(now)
-        log.warning("the clock of the boot before was ahead: what was accounted in it counts as %.0f s earlier", ahead)
+        log.warning("the clock of the previous boot was ahead: what was accounted then is moved %.0f s back", ahead)
         writers = {writer: [shift and shift - ahead, t - ahead] for writer, (shift, t) in clock["writers"].items()}
         boot_ts = meter["boot_ts"] and meter["boot_ts"] - ahead
         dates = [[until, shift - ahead, error] for until, shift, error in saved.get("price_dates", [])]
@@ -203,7 +203,7 @@ def _check_times(clock: SavedClock, cursor: float | None) -> None:
         ImpossibleStateError: when it does.
     """
     if clock.saved_t is not None and cursor is not None and abs(clock.saved_t - cursor) > SAVED_WITHIN_SECONDS:
-        raise ImpossibleStateError(f"saved at {clock.saved_t!r} by its clock, and accounted until {cursor!r}")
+        raise ImpossibleStateError(f"saved at {clock.saved_t!r} by its clock, but accounted until {cursor!r}")
 
 
 def pause_after_saving(cpu_seconds: float) -> float:

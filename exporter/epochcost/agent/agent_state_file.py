@@ -43,7 +43,7 @@ class StateFile:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             if among_others and not _is_ours(directory.lstat()):
                 raise StateError(
-                    f"{directory}: is not a directory of this agent's user alone: remove it, or set --state.dir"
+                    f"{directory}: not a directory that only this agent's user can write: remove it, or set --state.dir"
                 )
             self._lock = os.open(directory / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as err:
@@ -97,8 +97,8 @@ class StateFile:
         aside = self.path.with_name(f"{NAME}.bad-{time.time_ns()}")
         for run, record in records.items():
             log.error(
-                "the record of run %s in %s cannot be used and is set aside in %s; it is made anew from the run's "
-                "events, and all else is taken over: %s",
+                "the record of run %s in %s cannot be used and is set aside in %s; it is rebuilt from the run's "
+                "events, and everything else is kept: %s",
                 *(printable_name(run), self.path, aside.name, printable_name(record["reason"])),
             )
         try:

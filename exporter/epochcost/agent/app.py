@@ -13,21 +13,19 @@ from typing import TYPE_CHECKING
 
 from epochcost.agent.agent_health import AgentHealth
 from epochcost.agent.agent_memory import AgentMemory, Remembered
+from epochcost.agent.agent_places import AgentPlaces, places_of
 from epochcost.agent.agent_server import AgentServer
 from epochcost.agent.agent_settings import AgentSettings
-from epochcost.agent.agent_state_file import StateError, StateFile
 from epochcost.agent.beat import FRESH_BEATS, Beat, Sampled, WrittenBack
 from epochcost.agent.cost_files import CostFiles
-from epochcost.agent.events_directory import agent_events_dir
 from epochcost.agent.gpu_owners import GpuOwners
 from epochcost.agent.gpu_sampling import GpuSampling
 from epochcost.agent.host_sampling import HostSampling
-from epochcost.agent.meter import FRESH_SECONDS, Idle
+from epochcost.agent.meter_inputs import FRESH_SECONDS
 from epochcost.agent.preemption_file import PreemptionFile
 from epochcost.agent.priced_machine import PricedMachine
 from epochcost.agent.snapshot import Snapshot
 from epochcost.agent.sources import account_hours_of, meter_of, whole_runs_of
-from epochcost.agent.state_directory import adopt, agent_state_dir, beside, shut_to_others
 from epochcost.model import Node
 from epochcost.nodes.metadata import notice_source
 from epochcost.nodes.notices import NoticeFeed
@@ -42,8 +40,6 @@ if TYPE_CHECKING:
     from epochcost.agent.guarding import Guarding
 
 log = logging.getLogger(__name__)
-FROM_NETWORK = "network"
-"""Folder of the state directory in which events that came over the network are kept: only this agent writes there."""
 RESTART = 3
 """Exit code: all is saved, and only a new process can go on."""
 
@@ -80,14 +76,8 @@ class AgentApp:
         clocks = clocks or Clocks()
         self.finished = threading.Event()
         self.restart_reason = ""
-        self.events_dir = events = agent_events_dir(settings.events_dir, environ)
-        state_dir = agent_state_dir(settings.state_dir, events, environ)
-        if not settings.state_dir:
-            adopt(beside(events), state_dir)
-        state_file = _state_file(state_dir, settings.state_dir, among_others=state_dir == beside(events))
-        from_network = state_dir / FROM_NETWORK
-        if reason := shut_to_others(events):
-            log.warning("events: %s", reason)
+        places = places_of(settings, environ)
+        self.events_dir = places.events
         self.host = HostSampling(proc, settings.node_egress_interfaces)
         self.clock = NodeClock(clocks.wall, clocks.mono, self.host.boot_id)
         self.gpus = GpuSampling(settings, self.clock.now)
@@ -102,29 +92,51 @@ class AgentApp:
         self.store = whole_runs_of(settings, clocks.mono)
         self.account_hours = account_hours_of(settings, lambda: self.machine.name, clocks.mono)
         if self.account_hours is not None:
-            self.meter.account_hours = self.account_hours.used
+            self.meter.terms.account_hours = self.account_hours.used
         self.health = AgentHealth(self.host, self.gpus, self.machine, self.notices, self.owners, self.store)
-        files = EventSources(events, from_network, UserDirectories(settings.events_user_dirs))
-        self.guarding = _guarding_of(
-            settings, events, state_dir, files, self.meter.idle, clocks.wall, lambda: self.server.url
-        )
-        if self.guarding is not None:
-            self.health.guard = self.guarding.health
+        files = EventSources(places.events, places.from_network, UserDirectories(settings.events_user_dirs))
+        self.guarding = self._guarding(settings, places, files, clocks.wall)
         parts = Remembered(self.clock, files, self.meter, self.machine, self.guarding)
-        self.memory = AgentMemory(state_file, parts, self.host, self.health)
-        intake = Intake(from_network, clocks.wall, clocks.mono)
+        self.memory = AgentMemory(places.state_file, parts, self.host, self.health)
+        intake = Intake(places.from_network, clocks.wall, clocks.mono)
         sampled = Sampled(self.host, self.gpus, self.notices, self.owners, intake, self.store)
-        written = WrittenBack(CostFiles(events), PreemptionFile(events))
+        written = WrittenBack(CostFiles(places.events), PreemptionFile(places.events))
         self.beat = Beat(settings.sample_interval, sampled, parts, self.memory, self.health, written, self.guarding)
         self.server: Server = AgentServer(
             settings,
             lambda: self.beat.snapshot,
             intake,
-            parts.files.owners,
+            files.owners,
             self.clock.now,
             self.guarding,
             self.beat.recent,
         ).http
+
+    def _guarding(
+        self, settings: AgentSettings, places: AgentPlaces, files: EventSources, wall: Callable[[], float]
+    ) -> Guarding | None:
+        """The guard; None without a policy: then none of it is loaded.
+
+        Raises:
+            SettingsError: when the policy file is wrong.
+        """
+        if not settings.guard_file:
+            return None
+        from epochcost.agent.guard_memory import NAME
+        from epochcost.agent.guarding import Guarding
+
+        guarding = Guarding(
+            Path(settings.guard_file),
+            places.events,
+            files,
+            idle=self.meter.idle,
+            fresh_seconds=max(FRESH_SECONDS, FRESH_BEATS * settings.sample_interval),
+            wall=wall,
+            url=lambda: self.server.url,
+            memory=places.state / NAME,
+        )
+        self.health.guard = guarding.health
+        return guarding
 
     @property
     def node(self) -> Node:
@@ -157,7 +169,7 @@ class AgentApp:
         self.finished.set()
 
     def stop(self) -> None:
-        """Account up to now, save, and stop; what runs goes on being charged when an agent starts again."""
+        """Account up to now, save, and stop; the next agent continues to charge what runs."""
         self.beat.stop()
         self.server.stop()
         for part in (self.gpus, self.machine, self.notices, self.owners, self.store, self.account_hours):
@@ -166,37 +178,6 @@ class AgentApp:
         if self.guarding is not None:
             self.guarding.stop()
         self.memory.close()
-
-
-def _guarding_of(  # noqa: PLR0913, PLR0917 - what a guard looks at
-    settings: AgentSettings,
-    events: Path,
-    state_dir: Path,
-    files: EventSources,
-    idle: Idle,
-    wall: Callable[[], float],
-    url: Callable[[], str],
-) -> Guarding | None:
-    """The guard; None without a policy: then nothing of it is loaded.
-
-    Raises:
-        SettingsError: when the policy file is wrong.
-    """
-    if not settings.guard_file:
-        return None
-    from epochcost.agent.guard_memory import NAME
-    from epochcost.agent.guarding import Guarding
-
-    fresh = max(FRESH_SECONDS, FRESH_BEATS * settings.sample_interval)
-    file, memory = Path(settings.guard_file), state_dir / NAME
-    return Guarding(file, events, files, idle=idle, fresh_seconds=fresh, wall=wall, url=url, memory=memory)
-
-
-def _state_file(directory: Path, configured: str, *, among_others: bool) -> StateFile:
-    try:
-        return StateFile(directory, among_others=among_others)
-    except StateError as err:
-        raise StateError(f"--state.dir={err}" if configured else str(err)) from None
 
 
 def main(settings: AgentSettings, environ: Mapping[str, str]) -> int:

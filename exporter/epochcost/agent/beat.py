@@ -1,4 +1,4 @@
-"""The agent's beat: once a second everything is read and accounted. It is described when somebody asks."""
+"""The agent's beat: once a second everything is read and accounted. The snapshot is made on request."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from epochcost.agent.cost_files import STEADY_SECONDS, CostFiles
 from epochcost.agent.gpu_owners import GpuOwners
 from epochcost.agent.gpu_sampling import GpuSampling
 from epochcost.agent.host_sampling import PACE_SECONDS, HostSampling
-from epochcost.agent.meter import FRESH_SECONDS, Inputs
+from epochcost.agent.meter_inputs import FRESH_SECONDS, Inputs
 from epochcost.agent.preemption_file import PreemptionFile
 from epochcost.agent.recent_hour import RecentHour
 from epochcost.agent.snapshot import CollectorHealth, Snapshot
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 FRESH_BEATS = 3.0
-"""A reading says something of now for so many beats, where they are long."""
+"""A reading describes the present for this many beats, if beats are long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """Whom the beat asks."""
+    """What the beat reads."""
 
     host: HostSampling
     gpus: GpuSampling
@@ -69,7 +69,7 @@ class Beat:
     ) -> None:
         self._snapshot: Snapshot | None = None
         self._ticked: tuple[float, Inputs] | None = None
-        """The newest tick while nobody has asked what it was like."""
+        """The newest tick, until a snapshot of it is made."""
         self._news: tuple[int, int, int] | None = None
         self._write_at = -math.inf
         self._interval = interval
@@ -124,7 +124,7 @@ class Beat:
                     self._snapshot = self._described(*ticked)
                 except Exception:
                     # The one before is shown, with its time.
-                    log.exception("what was accounted cannot be described")
+                    log.exception("the snapshot cannot be built")
             return self._snapshot
 
     def tick(self) -> None:
@@ -149,13 +149,13 @@ class Beat:
             self.recent.add(snapshot)
 
     def _guard(self, guarding: Guarding) -> bool:
-        """Let the guard decide; a command runs only once it is saved that it does. True where runs are asked anew."""
+        """Let the guard decide; a command runs only once it is saved that it does. True if runs are asked anew."""
         snapshot, before = self.snapshot, self._decided
         if snapshot is None:
             return False
         try:
             decided = guarding.tick(snapshot, self._parts.meter.ledger.runs_on(), self._sampled.owners.as_said())
-        except Exception as err:  # noqa: BLE001 - whatever it is, the metering goes on
+        except Exception as err:  # noqa: BLE001 - whatever it is, metering continues
             guarding.failed(err)
             return False
         with self._parts.lock:

@@ -142,7 +142,7 @@ def _age(seconds: float) -> str:
 
 
 def who_answers(host: str, port: int) -> str:
-    """Who listens on a port: an epochcost program, something else, or nobody."""
+    """What listens on a port: an epochcost program, something else, or nothing."""
     if port == 0:
         return "any free port"
     name = host or "127.0.0.1"
@@ -154,16 +154,16 @@ def _who(url: str) -> str:
     try:
         answer = ask(Request(url, by_proxy=False), Bounds.within(2.0, 64 << 20))
     except ConnectError as err:
-        return "free" if err.refused else f"no answer: {err}"
+        return "free" if err.refused else f"no response: {err}"
     except DeadlineError as err:
-        return f"no answer: {err}"
+        return f"no response: {err}"
     except ExchangeError as err:
         return f"something that is not epochcost ({err})"
     if answer.status != 200:  # noqa: PLR2004 - HTTP
-        return f"HTTP {answer.status}: an epochcost that asks for a password, or another program"
+        return f"HTTP {answer.status}: an epochcost that requires a password, or another program"
     text = answer.body.decode("utf-8", "replace")
     known = {
-        "epochcost_price_source_": "an epochcost price poller answers",
-        "epochcost_node_": "an epochcost agent answers",
+        "epochcost_price_source_": "an epochcost price poller is running there",
+        "epochcost_node_": "an epochcost agent is running there",
     }
-    return next((who for prefix, who in known.items() if prefix in text), "another program answers")
+    return next((who for prefix, who in known.items() if prefix in text), "another program is running there")

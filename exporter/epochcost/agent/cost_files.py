@@ -38,7 +38,7 @@ class _Written:
 
 
 def _due(before: _Written, run: RunView, scope: RunScope, now: float, *, all_changed: bool) -> bool:
-    """Whether the file is to be written again: at once for what a training may decide by, else now and then."""
+    """Whether the file is to be written again: at once for what a training run may decide by, else now and then."""
     age = now - before.at
     if before.stop != run.stop:
         return True
@@ -79,7 +79,7 @@ class CostFiles:
             now: on the node timeline.
             homes: keys of the directories in which a run is reported, where one user's is among them.
             places: the users' directories that are there.
-            all_changed: write every file whose run has cost on, too; else only what a training may decide by.
+            all_changed: write every file whose run has cost on, too; else only what a training run may decide by.
         """
         errors: dict[str, str] = {}
         by_key = {place.key: place for place in (self._shared, *places)}
@@ -105,7 +105,7 @@ class CostFiles:
                 log.warning("%s", error)
         if self._shared.key not in errors:
             self._errors.pop(self._shared.key, None)
-        # A user could make his own directory fail now and then: of that each sentence is said once.
+        # A user could make his own directory fail now and then: each message is logged once.
         kept = self._errors if len(self._errors) < MAX_ERRORS else {}
         self._errors = {**kept, **errors}
 

@@ -27,12 +27,12 @@ class CreditSpending:
     def purse(
         self, credit: Credit, cost_usd: float, since_usd: float | None, usd_per_hour: float | None, now: float
     ) -> Purse:
-        """``credit`` of which nobody says what is spent.
+        """``credit`` whose spending is not reported.
 
         Args:
             credit: with its balance as of a time.
             cost_usd: what this machine has cost until now.
-            since_usd: of that, since the balance was read; None where the books do not reach back so far, or it is
+            since_usd: of that, since the balance was read; None if the books do not reach back so far, or it is
                 known already.
             usd_per_hour: what it costs now.
             now: the present.

@@ -45,7 +45,7 @@ class EgressAccount:
         grown = 0
         for name, now in counts.items():
             was = self.before.get(name, 0 if self._whole_boot or self.before else now)
-            more = now - was if now >= was else now  # an interface that was made anew begins at 0
+            more = now - was if now >= was else now  # an interface that was rebuilt begins at 0
             self.sent[name] = self.sent.get(name, 0) + more
             grown += more
         self.before.update(counts)

@@ -9,7 +9,7 @@ from pathlib import Path
 from epochcost.training.directory import SYSTEM, events_dir
 
 ANYBODY = 0o1777
-"""Like ``/tmp``: every user's training may write its own file, and nobody may remove another's."""
+"""Like ``/tmp``: every user's training may write its own file, and none may remove another's."""
 
 
 def agent_events_dir(configured: str, environ: Mapping[str, str]) -> Path:

@@ -40,7 +40,7 @@ class GpuSampling:
 
     @property
     def name(self) -> str:
-        """Of the source; empty where there is none."""
+        """Of the source; empty if there is none."""
         return self.source.name if self.source is not None else ""
 
     @property
@@ -60,14 +60,14 @@ class GpuSampling:
             self.sampler.stop()
 
     def known(self) -> Sequence[GpuSample] | None:
-        """The GPUs as last read; None where they have not been read yet, empty where there is no source."""
+        """The GPUs as last read; None if they have not been read yet, empty if there is no source."""
         if self.source is None:
             return ()
         latest = self.latest
         return None if latest is None else latest.gpus
 
     def health(self, now: float) -> CollectorHealth | None:
-        """How reading goes; None where nothing is read."""
+        """How reading goes; None if nothing is read."""
         if self.sampler is None:
             return None
         stuck, usual = self.sampler.stuck_seconds(now), self.sampler.last_duration

@@ -13,7 +13,7 @@ from epochcost.untrusted_files import replaced
 log = logging.getLogger(__name__)
 NAME = "guard-promises.json"
 OFTEN_SECONDS = 600.0
-"""So often it is written anew, though nobody keeps anything else than before."""
+"""How often it is rewritten even if no keep has changed."""
 
 
 class GuardMemory:
@@ -57,7 +57,7 @@ class GuardMemory:
                 file.write(json.dumps(document).encode())
         except OSError as err:
             if (error := f"{self._path}: {err.strerror}") != self.error:
-                log.warning("guard: who keeps what could not be saved: %s", error)
+                log.warning("guard: the keeps could not be saved: %s", error)
             self.error = error
             return
         self.error, self._written, self._written_t = "", said, t

@@ -7,18 +7,17 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from epochcost.agent.device_activity import Idle
 from epochcost.agent.host_load import HostLoad
-from epochcost.agent.meter import Idle
 from epochcost.agent.run_scope import scope_of
 from epochcost.agent.snapshot import GpuView, NodeTerms, RunView, Snapshot
 from epochcost.guard.observation import GpuSeen, Observation, Person, RunSeen
 from epochcost.model import GpuOwner, GpuSample, RunId, is_number
 
 UNREADABLE, REFUSED = "unreadable", "refused"
-EXEC = "exec"
 OTHERS = "others"
 USUAL_SECONDS = 60.0
-"""A training that goes on says something this often, as far as can be known."""
+"""A training run that makes progress sends an event at least this often, as far as is known."""
 CREDIT_FRESH_SECONDS = 3 * 3600.0
 """An account that was empty longer ago may have been filled since."""
 SAME_BOOT_SECONDS = 120.0
@@ -33,7 +32,7 @@ class Facts:
         runs_on: open runs by the UUID of their device.
         users: who began each run, as the system counts users.
         followed: runs whose writers are seen to live, and their processes.
-        unread: why some events may not have been read; empty where all were.
+        unread: why some events may not have been read; empty if all were.
         said: owners of GPUs, also of those on which a run is.
         interactive: see `Observation`.
     """
@@ -49,7 +48,7 @@ class Facts:
     no_room: str = ""
     """Why training processes cannot write their events: their file system is full."""
     suspended: Mapping[str, str] = field(default_factory=dict)
-    """Why processes of a run do nothing by somebody's will."""
+    """Why processes of a run are stopped on purpose."""
 
 
 class Observer:
@@ -76,7 +75,7 @@ class Observer:
         }
 
     def restore(self, state: Mapping[str, Any], later: float = 0.0) -> None:
-        """Go on with what `state` described, ``later`` seconds of the node timeline lying between the two.
+        """Continue with what `state` described, ``later`` seconds of the node timeline lying between the two.
 
         Raises:
             KeyError, TypeError, ValueError: when it is not what `state` makes; nothing has changed then.
@@ -84,7 +83,7 @@ class Observer:
         times = [state[name] for name in ("t", "no_room_t", "boot_ts")]
         gpus = {uuid for uuid in state["gpus"] if isinstance(uuid, str)}
         if not all(t is None or is_number(t) for t in times) or len(gpus) != len(state["gpus"]):
-            raise ValueError("what the guard had seen is not what was saved")
+            raise ValueError("the saved observations of the guard are not valid")
         self._t, self._no_room_t, self._boot_ts = (None if t is None else t + later for t in times)
         self._whole_gpus = gpus
 
@@ -110,6 +109,8 @@ class Observer:
             runs=tuple(self._run(run, snapshot, facts) for run in snapshot.runs),
             busy_cores=self._load.busy_cores,
             io_bytes_per_second=self._load.io_bytes_per_second,
+            busy_cores_lately=self._load.busy_cores_lately,
+            io_bytes_per_second_lately=self._load.io_bytes_per_second_lately,
             cpu_ratio=node.host.cpu_utilization_ratio if node.host is not None else None,
             interactive=facts.interactive,
             session_end_ts=min((ts for _, ts in node.terms.session_ends), default=None),
@@ -118,7 +119,7 @@ class Observer:
         )
 
     def _notice_gaps(self, snapshot: Snapshot, facts: Facts) -> None:
-        """A disk that was full, or may have been while nobody looked, has silenced whoever wrote to it then."""
+        """A disk that is full, or may have been full unnoticed, has silenced every process that wrote to it."""
         t, before, boot_ts = snapshot.t, self._t, snapshot.node.boot_ts
         if self._no_room_t is None or facts.no_room:
             self._no_room_t = t  # what was before an agent that remembers nothing is not known
@@ -177,7 +178,7 @@ class Observer:
         )
 
     def _held(self, sample: GpuSample) -> bool | None:
-        if sample.mig:  # what its slices leave over is nobody's
+        if sample.mig:  # what its slices leave over belongs to no one
             return False
         used = sample.memory_used_bytes
         return None if used is None else used >= self._idle.held_memory_bytes
@@ -200,7 +201,7 @@ class Observer:
             usd_per_hour=None if price is None else view.share * price,
             void=facts.suspended.get(view.run, ""),
             followed=self._heard(view.last_event_ts) and view.run in facts.followed,
-            guessed=view.launcher == EXEC,
+            guessed=view.from_output,
             pids=facts.followed.get(view.run, ()),
             jobs=tuple(sorted({o.owner for o in facts.said if o.kind == "slurm" and o.uuid in uuids})),
         )
@@ -215,7 +216,7 @@ def _of_price(snapshot: Snapshot) -> str:
 
 
 def _credit(terms: NodeTerms, t: float) -> float | None:
-    """The most that any purse has left; None where one of them has not been read of late."""
+    """The most that any purse has left; None if one of them has not been read of late."""
     fresh = all(t - purse.as_of_ts <= CREDIT_FRESH_SECONDS for purse in terms.purses)
     return max((purse.usd for purse in terms.purses), default=None) if fresh else None
 
@@ -228,7 +229,7 @@ def _activity(sample: GpuSample) -> float | None:
 
 
 def _owners(uuid: str, owners: Collection[GpuOwner]) -> tuple[Person, ...]:
-    """Who uses the GPU without a run; nobody where not all of them are known."""
+    """Users of the GPU without a run; empty if not all of them are known."""
     mine = [owner for owner in owners if owner.uuid == uuid and owner.kind != "run"]
     if any(owner.kind == OTHERS for owner in mine):
         return ()

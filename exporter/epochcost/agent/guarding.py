@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from epochcost.agent.device_activity import Idle
 from epochcost.agent.guard_memory import GuardMemory
 from epochcost.agent.guard_observation import Facts, Observer
 from epochcost.agent.interactive_users import interactive
-from epochcost.agent.meter import Idle
 from epochcost.agent.snapshot import CollectorHealth, Snapshot
 from epochcost.agent.suspended_processes import suspended
 from epochcost.guard.decisions import Decisions, Notice, Order, Waiting
@@ -120,7 +120,7 @@ class Guarding:
         return decisions
 
     def failed(self, err: Exception) -> None:
-        """A fault in the guard itself: logged once while it stays the same; every wait begins anew."""
+        """A fault in the guard itself: logged once while it stays the same; every wait begins again."""
         fault = f"{type(err).__name__}: {err}"
         if fault != self._fault:
             log.error("guard: failed with an unexpected error", exc_info=err)
@@ -145,10 +145,10 @@ class Guarding:
         try:
             policies, self._error = read(self._file), ""
         except PolicyError as err:
-            policies, self._error = PolicySet(), f"nothing is guarded: {err}"
+            policies, self._error = PolicySet(), f"no policy is in effect: {err}"
             log.error("guard: %s", self._error)  # noqa: TRY400 - the text says it all
         else:
-            log.warning("guard: the policies have changed: every wait begins anew")
+            log.warning("guard: the policies have changed; every wait starts over")
         self.guard.replace(policies)
         self._keeps.longest_seconds = policies.longest_keep_seconds
         if self._sender is not None:
@@ -168,7 +168,7 @@ class Guarding:
     # -- keeps that come over HTTP -----------------------------------------------------------------------------------
 
     def keep(self, subject: str, link: str, seconds: float, why: str, t: float) -> str:
-        """Keep ``subject`` where ``link`` was made for it; why not, empty where it is kept."""
+        """Keep ``subject`` where ``link`` was made for it; why not, empty if it is kept."""
         keeps = self.guard.keeps
         if not keeps.proves(subject, link, t):
             return "this link is not valid, or too old"
@@ -192,7 +192,7 @@ class Guarding:
         return {**self.guard.state(), "seen": self._observer.state()}
 
     def restore(self, state: object) -> None:
-        """Go on with what an earlier agent saved; what cannot be used is left, for no wait depends on it."""
+        """Continue with what an earlier agent saved; what cannot be used is left, for no wait depends on it."""
         if state is None:
             return
         try:
@@ -203,7 +203,7 @@ class Guarding:
             if "seen" in state:  # 0.1 saved none
                 self._observer.restore(state["seen"])
         except (LookupError, TypeError, ValueError, AttributeError) as err:
-            log.error("guard: what was saved cannot be used: %s: %s", type(err).__name__, err)  # noqa: TRY400
+            log.error("guard: the saved state cannot be used: %s: %s", type(err).__name__, err)  # noqa: TRY400
 
     def resume(self, t: float) -> None:
         """Where the agent's state is lost, what was promised is not; where that cannot be read, nothing is decided."""
@@ -218,10 +218,10 @@ class Guarding:
         except (OSError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as err:
             seconds = self.guard.policies.longest_keep_seconds
             log.error(  # noqa: TRY400 - the text says it all
-                "guard: who keeps what cannot be read (%s: %s): nothing is decided for %.0f s, the longest keep",
+                "guard: the saved keeps cannot be read (%s: %s); no decisions for %.0f s, the longest keep",
                 type(err).__name__, err, seconds,
             )  # fmt: skip
-            self.guard.hold_off(t + seconds, "who keeps what was lost with the agent's state")
+            self.guard.hold_off(t + seconds, "the keeps were lost with the agent's state")
 
     def stop(self) -> None:
         """Wait a moment for a command under way, which must not be half done; what is to be sent is given up."""
@@ -231,7 +231,7 @@ class Guarding:
 
 
 def _is_close(one: Waiting, t: float) -> bool:
-    """Whether somebody was asked, or a step is taken before the next look: then it is looked at once more."""
+    """Whether a user was asked, or a step is due before the next look: then keeps are read once more."""
     return bool(one.keep_link) or (one.next_ts is not None and one.next_ts - t <= LOOK_SECONDS)
 
 

@@ -1,4 +1,4 @@
-"""What the machine's CPUs, disks and network do over minutes: whoever prepares data uses no GPU."""
+"""Load of the machine's CPUs, disks and network over minutes: preparing data uses no GPU."""
 
 from __future__ import annotations
 
@@ -6,21 +6,25 @@ import math
 
 from epochcost.model import HostReading
 
-WINDOW_SECONDS = 300.0
+WINDOW_SECONDS, LATELY_SECONDS = 300.0, 30.0
 NOT_BUSY = ("idle", "iowait", "steal")
 
 
 class HostLoad:
-    """Means over about five minutes, older ones counting less and less.
+    """Means over about five minutes and over about half a minute, older readings counting less and less.
 
     Attributes:
-        busy_cores: how many CPUs' worth was computed; None where that is not known.
-        io_bytes_per_second: read and written by disks, and received; None where that is not known.
+        busy_cores: how many CPUs' worth was computed; None if that is not known.
+        io_bytes_per_second: read and written by disks, and received; None if that is not known.
+        busy_cores_lately, io_bytes_per_second_lately: the same two over half a minute: what has just begun is not yet
+            seen in the means over minutes.
     """
 
     def __init__(self) -> None:
         self.busy_cores: float | None = None
         self.io_bytes_per_second: float | None = None
+        self.busy_cores_lately: float | None = None
+        self.io_bytes_per_second_lately: float | None = None
         self._last: HostReading | None = None
 
     def see(self, host: HostReading | None) -> None:
@@ -28,19 +32,26 @@ class HostLoad:
         last, self._last = self._last, host
         if host is None:
             self.busy_cores = self.io_bytes_per_second = None
+            self.busy_cores_lately = self.io_bytes_per_second_lately = None
             return
         if last is None or host.t <= last.t:
             return
         seconds = host.t - last.t
-        self.busy_cores = _mean(self.busy_cores, _busy_seconds(host), _busy_seconds(last), seconds)
-        self.io_bytes_per_second = _mean(self.io_bytes_per_second, _bytes(host), _bytes(last), seconds)
+        cores = _rate(_busy_seconds(host), _busy_seconds(last), seconds)
+        self.busy_cores = _mean(self.busy_cores, cores, seconds / WINDOW_SECONDS)
+        self.busy_cores_lately = _mean(self.busy_cores_lately, cores, seconds / LATELY_SECONDS)
+        io = _rate(_bytes(host), _bytes(last), seconds)
+        self.io_bytes_per_second = _mean(self.io_bytes_per_second, io, seconds / WINDOW_SECONDS)
+        self.io_bytes_per_second_lately = _mean(self.io_bytes_per_second_lately, io, seconds / LATELY_SECONDS)
 
 
-def _mean(before: float | None, now: float | None, then: float | None, seconds: float) -> float | None:
-    if now is None or then is None:
-        return None
-    rate = max(0.0, now - then) / seconds
-    return rate if before is None else rate + (before - rate) * math.exp(-seconds / WINDOW_SECONDS)
+def _rate(now: float | None, then: float | None, seconds: float) -> float | None:
+    return None if now is None or then is None else max(0.0, now - then) / seconds
+
+
+def _mean(before: float | None, rate: float | None, windows: float) -> float | None:
+    """With a ``rate`` that held for so many windows."""
+    return rate if before is None or rate is None else rate + (before - rate) * math.exp(-windows)
 
 
 def _busy_seconds(host: HostReading) -> float | None:

@@ -24,7 +24,7 @@ class HostSampling:
         self._proc = proc
         self._source = HostSource(proc, interfaces=interfaces)
         self.boot_id = self._boot_id()
-        """Tells this boot from any other; empty where unknown."""
+        """Tells this boot from any other; empty if unknown."""
         self.health = CollectorHealth(success=True, duration_seconds=0.0)
         self._newest: HostReading | None = None
 
@@ -52,7 +52,7 @@ class HostSampling:
         try:
             return boot_time(self._proc)
         except HostError as err:
-            log.warning("when this machine was booted is not known, so its time counts from now: %s", err)
+            log.warning("the boot time of this machine is unknown, so its time counts from now: %s", err)
             return now
 
     def _boot_id(self) -> str:

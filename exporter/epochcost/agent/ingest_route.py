@@ -30,7 +30,7 @@ def intake_gate(closed: Callable[[], str], token_file: str) -> Gate:
     """Who may send events, decided before a byte of them is read.
 
     Args:
-        closed: why this agent takes none from anybody; empty where it does.
+        closed: why this agent takes none from anybody; empty if it does.
         token_file: holds the token that requests must carry; read again each time, so it may change. Empty: none.
     """
 

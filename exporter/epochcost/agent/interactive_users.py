@@ -15,7 +15,7 @@ FIRST_PID_NAMESPACE = "pid:[4026531836]"
 def interactive(
     wall_ts: float, terminals: Path = TERMINALS, proc: Path = Path("/proc")
 ) -> tuple[tuple[Person, float], ...] | None:
-    """Each terminal's user and the seconds since something was last typed there; None where they cannot be seen."""
+    """Each terminal's user and the seconds since something was last typed there; None if they cannot be seen."""
     try:
         if str((proc / "self/ns/pid").readlink()) != FIRST_PID_NAMESPACE:
             return None
@@ -31,6 +31,6 @@ def interactive(
             continue
         except OSError:
             return None
-        # What is typed is read from the terminal; a clock that was set back makes nobody idle.
+        # What is typed is read from the terminal; a clock that was set back makes no user idle.
         found.append((Person(status.st_uid), max(0.0, wall_ts - status.st_atime)))
     return tuple(found)

@@ -1,4 +1,4 @@
-"""``POST /v1/keep``: whoever has the link of a notice puts an action of the guard off."""
+"""``POST /v1/keep``: the link of a notice postpones an action of the guard."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_BODY_BYTES = 4096
 MAX_WHY = 80
 _duration = between("1m", "30d")
 Keeps = Callable[[str, str, float, str, float], str]
-"""Subject, link, seconds, why, now -> why it is not kept; empty where it is."""
+"""Subject, link, seconds, why, now -> why it is not kept; empty if it is."""
 
 
 def keep_gate(request: Request) -> Response | None:

@@ -3,72 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from epochcost.agent.credit_spending import CreditSpending
+from epochcost.agent.device_activity import Idle, devices_of, is_fresh, total_power, unseen
 from epochcost.agent.egress import EgressAccount
 from epochcost.agent.event_order import in_order
-from epochcost.agent.node_terms import terms_at
+from epochcost.agent.machine_terms import MachineTerms
+from epochcost.agent.meter_inputs import Inputs, Quote
 from epochcost.agent.settlement import MOST_UNSETTLED_SECONDS, Settlement, settled_until
-from epochcost.agent.snapshot import (
-    CollectorHealth,
-    GpuView,
-    NodeTerms,
-    NodeView,
-    Purse,
-    RunView,
-    SettledMoney,
-    Snapshot,
-    StateTotals,
-)
+from epochcost.agent.snapshot import GpuView, NodeView, RunView, SettledMoney, Snapshot, StateTotals
 from epochcost.agent.views import Histories, run_views, useful_split
-from epochcost.ledger import Device, Ledger
+from epochcost.ledger import Ledger
 from epochcost.ledger.node_ledger import FOLD_AFTER_SECONDS
 from epochcost.ledger.state_check import check_ledger, fits
-from epochcost.model import (
-    GpuReading,
-    GpuSample,
-    HostReading,
-    Node,
-    PreemptionNotice,
-    PriceStep,
-    State,
-    TrainingEvent,
-)
-from epochcost.prices.allowances import Credit, Limit
-from epochcost.prices.free_hours import free_windows, period_of, used_in
+from epochcost.model import Node, State, TrainingEvent
 from epochcost.prices.quote import PriceTerms
 
-FRESH_SECONDS = 5.0
-"""A reading older than this says nothing about now; a span longer than this was not observed."""
 RECENT_BOOT_SECONDS = 30 * 60.0
 SETTLE_EVERY_SECONDS = 3600.0
-CPU = GpuSample("cpu", "cpu")
 _NONE_OF_ANY = dict.fromkeys(State, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Idle:
-    """What counts as doing nothing (utilisation below ``busy_ratio``) and as held (this much memory in use)."""
-
-    busy_ratio: float = 0.05
-    held_memory_bytes: int = 256 * 1024 * 1024
-
-    def held(self, gpu: GpuSample) -> bool | None:
-        """Whether somebody holds the memory of ``gpu`` while it does nothing; None where that is not known."""
-        busy, used = _activity(gpu), gpu.memory_used_bytes
-        if busy is None or used is None:
-            return None
-        return busy < self.busy_ratio and used >= self.held_memory_bytes
-
-
-@dataclass(frozen=True, slots=True)
 class EnergyRates:
-    """What a kWh costs here, and what the grid emits for it, as people say; None where nobody does.
+    """Configured cost of a kWh, and the grid's emissions for it; None if not configured.
 
     ``listed`` tells grams and their source from a dated list, for a node of which people do not say; None: not wished.
     """
@@ -82,58 +44,6 @@ class EnergyRates:
         if self.grams_per_kwh is not None:
             return self.grams_per_kwh, "configured"
         return (self.listed(node) if self.listed is not None else None) or (None, "")
-
-
-@dataclass(frozen=True, slots=True)
-class Quote:
-    """The price of this node as last heard: steps, what on demand would cost, who said so and when.
-
-    Attributes:
-        steps: on the node timeline.
-        confirmed_ts: when its source last confirmed it, as that one's clock said.
-        confirmed_t: the same on the node timeline; None where both are the same clock.
-        terms: what is known beside the price, its dates on the node timeline.
-    """
-
-    steps: tuple[PriceStep, ...]
-    on_demand_usd_per_hour: float | None
-    source: str
-    confirmed_ts: float
-    confirmed_t: float | None = None
-    terms: PriceTerms = PriceTerms()  # noqa: RUF009 - a frozen value
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """What came in since the last tick.
-
-    Attributes:
-        gpus: newest reading of the GPU source; None when there is none.
-        has_gpus: whether a GPU source is in use; if not, the node is one device and its utilisation the CPUs'.
-        host: newest reading of the machine.
-        events: training events, in any order.
-        quote: the newest price; the same object again when nothing new was heard.
-        preemption: what the provider said of taking this machine away.
-        watched: event streams whose writer's life is seen by the reader; None where nothing was read.
-        health: how each collector went.
-        event_counts: what became of the lines read so far.
-        refused: what was not taken of a user who wants more than his part, by user and of what there was too much.
-        fresh_seconds: how old a reading may be to say something of now, and how long a span that was observed.
-    """
-
-    gpus: GpuReading | None = None
-    has_gpus: bool = True
-    host: HostReading | None = None
-    events: Sequence[TrainingEvent] = ()
-    quote: Quote | None = None
-    preemption: PreemptionNotice | None = None
-    watched: Iterable[str] = ()
-    health: Mapping[str, CollectorHealth] = field(default_factory=dict)
-    event_counts: Mapping[str, int] = field(default_factory=dict)
-    clock_jumps: int = 0
-    refused: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    problems: tuple[str, ...] = ()
-    fresh_seconds: float = FRESH_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +72,7 @@ class Meter:
         silence_seconds: float = 3600.0,
         idle: Idle | None = None,
         rates: EnergyRates | None = None,
-        limits: Sequence[Limit] = (),
-        credits_: Sequence[Credit] = (),
-        account: str = "",
+        terms: MachineTerms | None = None,
     ) -> None:
         self.ledger = ledger
         self.node = node
@@ -173,19 +81,9 @@ class Meter:
         self.silence_seconds = silence_seconds
         self.idle = idle or Idle()
         self.rates = rates or EnergyRates()
-        self.limits = tuple(limits)
-        """What is configured here of what its provider allows this machine; a poller may know more."""
-        self.credits = tuple(credits_)
-        """What is configured here of credit that pays this machine."""
-        self.account_name = account
-        self.account_hours: Callable[[str, float], float | None] = lambda *_: None
-        """Seconds that other machines of the account have used of a limit since a time; None where nobody knows."""
-        self._hours_checked = -math.inf
-        self._hours_known = False
-        self.spending = CreditSpending()
+        self.terms = terms or MachineTerms()
         self.boot_ts: float | None = None
         self.settlement = Settlement()
-        self.egress = EgressAccount()
         self._name_of = name_of
         self._histories = Histories()
         self._quote: Quote | None = None
@@ -203,7 +101,7 @@ class Meter:
         starts = [max(e.t, boot_ts) for e in events if e.t <= now and e.t >= boot_ts]
         start = boot_ts if now - boot_ts < RECENT_BOOT_SECONDS else min([now, *starts])
         self.ledger.begin(start, now, boot_ts)
-        self.egress.new_boot(whole=start == boot_ts)
+        self.terms.egress.new_boot(whole=start == boot_ts)
         self.boot_ts = boot_ts
 
     def tick(self, now: float, inputs: Inputs) -> Snapshot:
@@ -219,11 +117,11 @@ class Meter:
         if inputs.quote is not None and inputs.quote is not self._quote:
             self._quote, self._heard_t = inputs.quote, now
             self.ledger.set_price(inputs.quote.steps, now)
-            self._set_free(inputs.quote.terms, cursor)
+            self.ledger.set_free(*self.terms.free(inputs.quote.terms, self.ledger, cursor))
         if inputs.host is not None and inputs.host.sent_bytes_by_interface:
             by_gb = self._quote.terms.usd_per_gb if self._quote else {}
-            self.egress.add(inputs.host.sent_bytes_by_interface, by_gb)
-        devices = _devices(inputs, now, self.idle)
+            self.terms.egress.add(inputs.host.sent_bytes_by_interface, by_gb)
+        devices = devices_of(inputs, now, self.idle)
         observed = now - cursor <= inputs.fresh_seconds
         with self.ledger.many_events():
             for event in in_order(inputs.events):
@@ -244,17 +142,6 @@ class Meter:
         confirmed_t = quote.confirmed_ts if quote.confirmed_t is None else quote.confirmed_t
         return settled_until(quote.steps, confirmed_t, self._heard_t, now)
 
-    def _set_free(self, terms: PriceTerms, cursor: float) -> None:
-        """Hours that are free, as they are used up by what is accounted until ``cursor``."""
-        limits = (*self.limits, *terms.limits)
-        limit = _with_free_hours(limits)
-        elsewhere = self.account_hours(limit.name, period_of(limit, cursor)[0]) if limit is not None else None
-        before, checked = self.ledger.free, self._hours_checked
-        windows = free_windows(limits, self._running(), cursor, before, elsewhere or 0.0, checked)
-        self._hours_known = elsewhere is not None
-        self._hours_checked = cursor if elsewhere is not None else self._hours_checked
-        self.ledger.set_free(windows, terms.extras_usd_per_hour)
-
     def node_changed(self, now: float) -> None:
         """The machine has become another type or purchase option: its price from now on is not the one before."""
         self.ledger.forget_price(now)
@@ -262,7 +149,7 @@ class Meter:
     # -- describing --------------------------------------------------------------------------------------------------
 
     def news(self) -> tuple[int, int, int]:
-        """Changes when a run begins, goes on or ends, or has finished an epoch: what is worth a description at once."""
+        """Changes when a run begins, continues or ends, or has finished an epoch: worth a new snapshot at once."""
         runs = self.ledger.runs.values()
         is_open = [account for account in runs if account.is_open]
         return len(runs), len(is_open), sum(account.epochs.count for account in is_open)
@@ -298,8 +185,9 @@ class Meter:
             seconds[state] += value
         for (_, state), value in totals.cost_usd.items():
             cost[state] += value
-        reading = inputs.gpus if _is_fresh(inputs, now) else None
+        reading = inputs.gpus if is_fresh(inputs, now) else None
         known = bool(self.ledger.price.times)
+        heard = self._quote.terms if self._quote else PriceTerms()
         return NodeView(
             node=self.node,
             boot_ts=self.boot_ts,
@@ -318,40 +206,10 @@ class Meter:
             gpu_read_seconds=reading.read_seconds if reading else None,
             gpu_call_failures=inputs.gpus.call_failures if inputs.gpus else {},
             host=inputs.host if inputs.host is not None and now - inputs.host.t <= inputs.fresh_seconds else None,
-            power_watts=_power(reading),
+            power_watts=total_power(reading),
             preemption=inputs.preemption,
-            terms=self._terms(now),
+            terms=self.terms.describe(heard, self.ledger, self.boot_ts, now),
         )
-
-    def _terms(self, now: float) -> NodeTerms:
-        heard = self._quote.terms if self._quote else PriceTerms()
-        limits = (*self.limits, *heard.limits)
-        heard = replace(heard, credits=(*self.credits, *heard.credits))
-        price = self.ledger.price.at(now)
-
-        def own_purse(credit: Credit) -> Purse:
-            return self._own_purse(credit, price, now)
-
-        terms = terms_at(heard, limits, self.ledger.free, price, self.boot_ts, now, own_purse)
-        limit = _with_free_hours(limits)
-        return replace(
-            terms,
-            free_used=() if limit is None else ((limit.name, used_in(period_of(limit, now), self._running())),),
-            free_account=self.account_name,
-            free_scope="account" if self._hours_known else "machine",
-            egress_bytes=dict(self.egress.sent),
-            egress_usd=dict(self.egress.usd),
-        )
-
-    def _running(self) -> list[tuple[float, float]]:
-        """When this machine was up, as far as the books have it."""
-        return [(span.start, span.end) for span in self.ledger.book.spans]
-
-    def _own_purse(self, credit: Credit, usd_per_hour: float | None, now: float) -> Purse:
-        book, price = self.ledger.book, self.ledger.price
-        cost_usd = math.fsum(book.totals(price).cost_usd.values())
-        since_usd = None if self.spending.knows(credit) else book.usd_since(credit.as_of_ts, price)
-        return self.spending.purse(credit, cost_usd, since_usd, usd_per_hour, now)
 
     def _run_views(self, now: float) -> tuple[RunView, ...]:
         runs = run_views(self.ledger, self.settlement, self._histories, now, self.keep_seconds)
@@ -360,11 +218,11 @@ class Meter:
     def _gpu_views(self, now: float, inputs: Inputs) -> tuple[GpuView, ...]:
         if not inputs.has_gpus or inputs.gpus is None:
             return ()
-        fresh = _is_fresh(inputs, now)
+        fresh = is_fresh(inputs, now)
         views = []
         for sample in inputs.gpus.gpus:
             totals = self.ledger.devices.devices.get(sample.uuid)
-            shown = sample if fresh else _unseen(sample)
+            shown = sample if fresh else unseen(sample)
             if totals is None:
                 if not sample.gpu_fraction:
                     views.append(GpuView(shown, State.UNALLOCATED, {}, None, None))
@@ -388,14 +246,13 @@ class Meter:
         return {
             "ledger": self.ledger.state(),
             "settled": self.settlement.state(),
-            "egress": self.egress.state(),
-            "credits": self.spending.state(),
+            **self.terms.state(),
             "applied": dict(self._applied),
             "boot_ts": self.boot_ts,
         }
 
     def restored(self, state: Mapping[str, Any], latest: float) -> Books:
-        """What `state` described, if it can be true; nothing of it is taken over yet.
+        """What `state` described, if it can be true; nothing is applied yet.
 
         Args:
             state: what `state` made.
@@ -416,68 +273,10 @@ class Meter:
             raise ValueError(f"applied: {applied!r} are not counts")
         boot_ts = state["boot_ts"]
         if not (boot_ts is None or (fits(boot_ts, float) and 0 < boot_ts <= latest)):
-            raise ValueError(f"boot_ts: {boot_ts!r} is not a time until now")
-        egress = EgressAccount.restored(state["egress"]) if "egress" in state else EgressAccount()
-        return Books(ledger, settlement, applied, boot_ts, egress, CreditSpending.restored(state.get("credits", {})))
+            raise ValueError(f"boot_ts: {boot_ts!r} is not a time in the past")
+        return Books(ledger, settlement, applied, boot_ts, *MachineTerms.accounts(state))
 
     def take(self, books: Books) -> None:
-        """Go on with ``books``."""
+        """Continue with ``books``."""
         self.ledger, self.settlement, self._applied = books.ledger, books.settlement, books.applied
-        self.boot_ts, self.egress, self.spending = books.boot_ts, books.egress, books.spending
-
-
-def _with_free_hours(limits: Iterable[Limit]) -> Limit | None:
-    """The limit whose free hours count: the first that has any."""
-    return next((each for each in limits if each.free_seconds is not None), None)
-
-
-def _is_fresh(inputs: Inputs, now: float) -> bool:
-    return inputs.gpus is not None and now - inputs.gpus.t <= inputs.fresh_seconds
-
-
-def _devices(inputs: Inputs, now: float, idle: Idle) -> list[Device]:
-    """The node's devices over the span that ends now; without readings where they are stale."""
-    if not inputs.has_gpus:
-        host = inputs.host
-        ratio = host.cpu_utilization_ratio if host is not None and now - host.t <= inputs.fresh_seconds else None
-        return [Device(CPU.uuid, CPU.index, ratio)]
-    if inputs.gpus is None:
-        return []
-    if not _is_fresh(inputs, now):
-        return [Device(g.uuid, g.index, weight=g.gpu_fraction) for g in inputs.gpus.gpus]
-    return [
-        Device(
-            g.uuid,
-            g.index,
-            _activity(g),
-            g.memory_used_bytes,
-            g.utilization_ratio is not None,
-            g.gpu_fraction,
-            None if g.mig else idle.held(g),
-            g.sm_active_ratio,
-            g.power_watts,
-        )
-        for g in inputs.gpus.gpus
-    ]
-
-
-def _activity(gpu: GpuSample) -> float | None:
-    """Its utilisation; where a MIG slice has none, what its GPU's power says. What slices leave over does nothing."""
-    if gpu.utilization_ratio is None and gpu.power_active is not None:
-        return float(gpu.power_active)
-    return 0.0 if gpu.mig and gpu.readable else gpu.utilization_ratio
-
-
-def _unseen(gpu: GpuSample) -> GpuSample:
-    """Who it is, and no figure."""
-    return GpuSample(
-        gpu.index, gpu.uuid, gpu.model, readable=False, parent_uuid=gpu.parent_uuid, gpu_fraction=gpu.gpu_fraction
-    )
-
-
-def _power(reading: GpuReading | None) -> float | None:
-    """What all GPUs draw together; None unless every one of them says."""
-    if reading is None or not reading.gpus:
-        return None
-    watts = [g.power_watts for g in reading.gpus if not g.parent_uuid]
-    return None if None in watts else sum(w for w in watts if w is not None)
+        self.boot_ts, self.terms.egress, self.terms.spending = books.boot_ts, books.egress, books.spending

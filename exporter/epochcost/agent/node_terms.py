@@ -48,9 +48,9 @@ def terms_at(  # noqa: PLR0913, PLR0917 - what they are made of
         limits: of the machine, those that are configured here included.
         free: when nothing is charged.
         usd_per_hour: what is charged now: parts that do not sum to it are those of another time.
-        boot_ts: when the machine was booted; None where that is not known.
+        boot_ts: when the machine was booted; None if that is not known.
         now: the present.
-        own_purse: of credit of which nobody says what is spent, what is left by this machine's own spending.
+        own_purse: what is left of credit whose spending is not reported, by this machine's own spending.
     """
     limits = tuple(limits)
     ends = [] if boot_ts is None else [(each.name, boot_ts + each.session_seconds) for each in limits

@@ -46,16 +46,16 @@ class PreemptionFile:
         """Make the files say what is announced at ``now``; a failure is logged once and tried again.
 
         Args:
-            notice: what is announced; None where nothing is.
+            notice: what is announced; None if nothing is.
             now: on the node timeline.
-            wall_ahead: by how much the wall clock, which a training looks at, is ahead of that timeline.
+            wall_ahead: by how much the wall clock, which a training run looks at, is ahead of that timeline.
             places: the users' directories that are there.
         """
         errors: dict[str, str] = {}
         said: dict[str, _Said] = {}
         for place in (self._shared, *places):
             before = self._said.get(place.key, _Said(place.identity))
-            if before.identity != place.identity:  # made anew since
+            if before.identity != place.identity:  # rebuilt since
                 before = _Said(place.identity)
             try:
                 said[place.key] = _written(place, before, _Said(place.identity, notice, now, wall_ahead))

@@ -1,4 +1,4 @@
-"""Dates of a price poller brought to the node timeline, by the difference of clocks when its answers came.
+"""Dates of a price poller brought to the node timeline, by the difference of clocks when its responses came.
 
 The node timeline is this machine's wall clock as it stood when the agent first started, continued by a clock that never
 jumps; a poller dates by its own wall clock. The two differ when either clock is wrong, is set right later, or when this
@@ -15,7 +15,9 @@ from epochcost.model import ClockReading, PriceStep, is_number
 
 EXACT_SECONDS = 0.5
 ROUGH_SECONDS = 2.0
-"""Two clocks whose difference is less are one: an answer takes time, and HTTP's own date has whole seconds."""
+"""Two clocks whose difference is less are one: a response takes time, and HTTP's own date has whole seconds."""
+MOST_BACK_SECONDS = 86400.0
+"""By so much a poller's clock may be set back with what it has dated before still dated as it was."""
 MAX_STRETCHES = 64
 
 
@@ -32,16 +34,16 @@ class PriceDates:
 
     def __init__(self) -> None:
         self._stretches: list[Stretch] = []
-        """In the order in which the answers came."""
+        """In the order in which the responses came."""
 
     def heard(self, theirs: ClockReading | None, wall: float, t: float, way: float = 0.0) -> None:
-        """An answer has come.
+        """A response has come.
 
         Args:
-            theirs: the poller's clock; None where it does not say, and is taken for ours.
-            wall: our wall clock, in the middle of the question.
+            theirs: the poller's clock; None if it does not say, and is taken for ours.
+            wall: our wall clock, in the middle of the request.
             t: the node timeline at the same instant.
-            way: half of what the question took, in seconds.
+            way: half of what the request took, in seconds.
         """
         rough = theirs is not None and not theirs.exact
         their_ts = wall if theirs is None else theirs.ts + (0.5 if rough else 0.0)
@@ -51,6 +53,8 @@ class PriceDates:
         shift = t - wall + ahead
         if abs(shift) < EXACT_SECONDS:
             shift = 0.0
+        # A clock that was far ahead, and is no more: what it dated would hold back all dates until then.
+        self._stretches = [each for each in self._stretches if each.until - their_ts <= MOST_BACK_SECONDS]
         last = self._stretches[-1] if self._stretches else None
         if (
             last is not None

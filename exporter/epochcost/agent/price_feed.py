@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from epochcost.agent.meter import Quote
+from epochcost.agent.meter_inputs import Quote
 from epochcost.agent.node_terms import on_timeline
 from epochcost.agent.price_dates import PriceDates
 from epochcost.agent.snapshot import CollectorHealth
@@ -23,24 +23,24 @@ FREE = "free"
 """Source of a price of nothing, where no other price is known."""
 FIRST_RETRY_SECONDS = 2.0
 MOST_SECONDS = 10.0
-"""No question takes longer."""
+"""No request takes longer."""
 SPREAD = (0.9, 1.1)
 RETRY_SPREAD = (0.5, 1.5)
 LATER_SPREAD = (1.0, 3.0)
-"""Times what a poller that has too many questions asks to be left alone: they come back apart."""
+"""Times what a poller that has too many requests asks to be left alone: they come back apart."""
 FIRST_SPREAD_SECONDS = 2.0
-"""A new agent's first question waits up to so long: its first dollar is not later than that."""
+"""A new agent's first request waits up to so long: its first dollar is not later than that."""
 KNOWN_SPREAD_SECONDS = 15.0
 """One that knows a price from before a restart has time."""
 """Agents that started, or failed, in the same instant drift apart: thousands at once are more than a poller serves."""
 
 
 class Priced(Protocol):
-    """An answer: a price, and in $/h what on demand would cost."""
+    """A response: a price, and in $/h what on demand would cost."""
 
     @property
     def price(self) -> Price | None:
-        """The price of the node; None where only its free hours are known."""
+        """The price of the node; None if only its free hours are known."""
         ...
 
     @property
@@ -50,12 +50,12 @@ class Priced(Protocol):
 
     @property
     def on_demand_usd_per_hour(self) -> float | None:
-        """None where unknown or meaningless."""
+        """None if unknown or meaningless."""
         ...
 
     @property
     def clock(self) -> ClockReading | None:
-        """The clock that dated it; None where it was not said."""
+        """The clock that dated it; None if it was not said."""
         ...
 
 
@@ -72,7 +72,7 @@ class PriceFeed:
 
     Args:
         source: who is asked.
-        interval: seconds between two questions.
+        interval: seconds between two requests.
         wall: the wall clock, in seconds since the Unix epoch.
         now: the node timeline; the wall clock where none is given.
     """
@@ -92,22 +92,22 @@ class PriceFeed:
         self._spread = 0.0
         self._contradictions = 0
         self._later = 0.0
-        """So many seconds the poller asked not to be asked again, by its last answer."""
+        """So many seconds the poller asked not to be asked again, by its last response."""
         self.asking_since: float | None = None
-        """When the question under way was asked (monotonic seconds); None between two."""
+        """When the request in progress was sent (monotonic seconds); None between two."""
         self.quote: Quote | None = None
         self.health = CollectorHealth(success=False, duration_seconds=0.0, error="not asked yet")
 
     def start(self, spread: float = 0.0) -> None:
         """Begin to ask, within ``spread`` seconds: thousands of agents may have started in this very instant.
 
-        It waits no longer than between two questions: who asks every two seconds wants to know soon.
+        It waits no longer than between two requests: who asks every two seconds wants to know soon.
         """
         self._spread = min(spread, self._interval)
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop asking; waits for a question under way, at most 6 s."""
+        """Stop asking; waits for a request in progress, at most 6 s."""
         self._stop.set()
         self._wake.set()
         if self._thread.ident is not None:
@@ -126,7 +126,7 @@ class PriceFeed:
 
     def _dated(self, answer: Priced, asked: float) -> Quote:
         wall, t, price = self._wall(), self._now(), answer.price
-        # Half of what the answer took is the way back; a clock that was set meanwhile says nothing of the way.
+        # Half of what the response took is the way back; a clock that was set meanwhile says nothing of the way.
         back = (wall - asked) / 2 if 0 <= wall - asked <= MOST_SECONDS else 0.0
         self.dates.heard(answer.clock, wall - back, t - back, back)
         terms = on_timeline(answer.terms, self.dates)
@@ -154,7 +154,7 @@ class PriceFeed:
         return max(pause, self._later * _RANDOM.uniform(*LATER_SPREAD))
 
     def ask(self) -> bool:
-        """Ask once; whether there was an answer."""
+        """Ask once; whether there was a response."""
         self.asking_since = time.monotonic()
         try:
             return self._ask()
@@ -173,7 +173,7 @@ class PriceFeed:
                 if source is not self._source:
                     return False
                 self.quote = self._dated(answer, asked)
-        except Exception as err:  # noqa: BLE001 - whatever a price source does wrong, the meter goes on without it
+        except Exception as err:  # noqa: BLE001 - whatever a price source does wrong, metering continues without it
             error = str(err) or type(err).__name__
             self._later = float(getattr(err, "retry_after_seconds", 0.0))  # of `LaterError`
             self._contradictions += getattr(err, "contradicts", False) is True  # of `FollowedPoller`

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from epochcost.agent.agent_settings import AgentSettings
-from epochcost.agent.meter import Meter, Quote
+from epochcost.agent.meter import Meter
+from epochcost.agent.meter_inputs import Quote
 from epochcost.agent.price_dates import PriceDates
 from epochcost.agent.price_feed import FIRST_SPREAD_SECONDS, KNOWN_SPREAD_SECONDS, PriceFeed
 from epochcost.agent.snapshot import CollectorHealth
@@ -45,7 +46,7 @@ class PricedMachine:
         environ: the environment, for the name of a Kubernetes node.
         clock: the node timeline.
         wall: seconds since the Unix epoch.
-        gpus: the GPUs as last read: None where they have not been read yet, empty on a node without any.
+        gpus: the GPUs as last read: None if they have not been read yet, empty on a node without any.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class PricedMachine:
         return self._name.name
 
     def start(self) -> None:
-        """Begin to ask what this machine is, and, where that does not depend on the answer, what it costs."""
+        """Begin to ask what this machine is, and, where that does not depend on the response, what it costs."""
         self.identity.start()
         self._asks = True
         self._start_prices()
@@ -89,7 +90,7 @@ class PricedMachine:
                 feed.stop()
 
     def _start_prices(self) -> None:
-        """Begin to ask for the price once it is known of what: a configured price is the same whatever the answer."""
+        """Begin to ask for the price once it is known of what: a configured price is the same whatever the response."""
         if not self._asks or self.prices is None or self.prices.started:
             return
         if self._settings.price_usd_per_hour is not None:
@@ -103,7 +104,7 @@ class PricedMachine:
         return self.prices.quote if self.prices else None
 
     def price_health(self) -> CollectorHealth:
-        """How the last question for the price went."""
+        """How the last request for the price went."""
         if self.prices is None:
             return CollectorHealth(success=False, duration_seconds=0.0, error=NO_PRICE_SOURCE)
         return self.prices.health
@@ -128,7 +129,7 @@ class PricedMachine:
         return replace(node, instance_type=with_accelerators(node.instance_type, [gpu.model for gpu in gpus]))
 
     def _become(self, node: Node, meter: Meter) -> None:
-        """To learn more of the machine is no change. To learn that it is another one than before is.
+        """Learning more about the machine is not a change; learning that it is a different one is.
 
         A machine becomes another one while it is not running, so its price is not known from this boot on.
         """
@@ -150,7 +151,7 @@ class PricedMachine:
         return {**known, "price_dates": dates}
 
     def restored(self, saved: Mapping[str, Any], *, same_boot: bool) -> SavedMachine:
-        """What `state` described; nothing of it is taken over yet.
+        """What `state` described; nothing is applied yet.
 
         Args:
             saved: what `state` made.

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from epochcost.agent.meter import Idle
+from epochcost.agent.device_activity import Idle
 from epochcost.agent.snapshot import RunView, Snapshot
 from epochcost.model import RunId, State
 
@@ -44,7 +44,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """What a run does in a second; None where it does not report it, or has not for long enough."""
+    """What a run does in a second; None if it does not report it, or has not for long enough."""
 
     steps: float | None = None
     samples: float | None = None
@@ -64,7 +64,7 @@ class RecentHour:
         self._work: dict[RunId, deque[tuple[float, array[float]]]] = {}
 
     def due(self, now: float) -> bool:
-        """Whether the next point is to be added; a clock that was set back begins anew."""
+        """Whether the next point is to be added; a clock that was set back begins again."""
         last = self._points[-1].t if self._points else -math.inf
         return now < last or now - last >= EVERY_SECONDS
 
@@ -95,7 +95,7 @@ class RecentHour:
         return Speed(*rates)
 
     def unused_seconds(self, uuid: str, busy_ratio: float) -> float:
-        """For how long a GPU has done less than ``busy_ratio`` without a break; 0 where that is not known."""
+        """For how long a GPU has done less than ``busy_ratio`` without a break; 0 if that is not known."""
         points = list(self._points)
         since = points[-1].t if points else 0.0
         for before, after in zip(reversed(points[:-1]), reversed(points[1:]), strict=True):

@@ -1,7 +1,7 @@
 """A run's record in a saved state that cannot be true: taken out alone, where all else can be.
 
 What the machine cost is in the books, not in the records of runs, and stays. The run's own event files are read again
-from their beginnings, from which its record is made anew. Where that cannot be had (a file has told of another run as
+from their beginnings, from which its record is rebuilt. Where that cannot be had (a file has told of another run as
 well, which would be told of twice), the state is of no use as a whole.
 """
 
@@ -24,7 +24,7 @@ def impossible_runs(ledger: Mapping[str, Any], latest: float) -> dict[str, str]:
     """Runs of a saved ledger whose records cannot be true, and why, given that nothing lies after ``latest``.
 
     Raises:
-        KeyError, TypeError, AttributeError: when it is no saved ledger.
+        KeyError, TypeError, AttributeError: when it is not a saved ledger.
     """
     if ledger["version"] != STATE_VERSION:
         return {}
@@ -38,10 +38,10 @@ def impossible_runs(ledger: Mapping[str, Any], latest: float) -> dict[str, str]:
 
 
 def without_runs(saved: Mapping[str, Any], runs: Collection[str]) -> dict[str, Any] | None:
-    """``saved`` without the records of ``runs``, and as if their files had never been read; None where that cannot be.
+    """``saved`` without the records of ``runs``, and as if their files had never been read; None if that cannot be.
 
     Raises:
-        KeyError, TypeError, AttributeError, IndexError: when it is no saved state.
+        KeyError, TypeError, AttributeError, IndexError: when it is not a saved state.
     """
     files, clock, meter = saved["files"], saved["clock"], saved["meter"]
     kept = {run: record for run, record in meter["ledger"]["runs"].items() if run not in runs}

@@ -23,7 +23,7 @@ class RunScope:
 
     Attributes:
         whole: whether they are the whole run's; else they are this machine's part.
-        machines: how many machines the run is known to be or to have been on; None where nobody says.
+        machines: how many machines the run is known to be or to have been on; None if unknown.
         earlier_part: whether epochs were done in a part that is not known.
         missing: what is missing for the whole run's figures; empty when they are whole.
     """
@@ -38,7 +38,7 @@ class RunScope:
 
     @property
     def part(self) -> str:
-        """``this machine's part of 2``; empty where the figures are whole."""
+        """``this machine's part of 2``; empty if the figures are whole."""
         if self.whole:
             return ""
         of = f" of {self.machines}" if self.machines is not None and self.machines > 1 else ""
@@ -68,7 +68,7 @@ def _done_elsewhere(view: RunView) -> bool:
 
 
 def _unknown_machines(view: RunView) -> bool:
-    """Whether the run has, or may have, machines that nobody has counted.
+    """Whether the run has, or may have, machines that are not counted.
 
     It has where rank 0 never was on this one. It may have where a world of several processes does not say how many of
     them a machine holds; a store that has this machine's part knows the others.

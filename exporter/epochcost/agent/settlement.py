@@ -29,13 +29,13 @@ MAX_COUNT = 1e12
 LATE_SECONDS = 60.0
 """A source that was asked at an instant is taken to know of all changes until this long before."""
 FRESH_SECONDS = 86400.0
-"""A price that its source confirmed longer ago is a dated list's, and as good as the answer that has it."""
+"""A price that its source confirmed longer ago is a dated list's, and as good as the response that has it."""
 MOST_UNSETTLED_SECONDS = 86400.0
 """Time older than this is settled by the price as it is known: a poller may never come back."""
 
 
 def settled_until(steps: tuple[PriceStep, ...], confirmed_t: float, answered_t: float, now: float) -> float:
-    """The instant up to which the price will not change any more, all on the node timeline.
+    """The instant up to which the price will not change any longer, all on the node timeline.
 
     Args:
         steps: as the source told them. A price without dates counts from when it is heard, so no past changes with it.
@@ -115,7 +115,7 @@ class Settlement:
         for name, value in self._most.items():
             limit = MAX_COUNT if name.startswith("run/count") else most_of_run if name.startswith("run/") else most
             if not (is_number(value) and 0 <= value <= limit):
-                raise ImpossibleStateError(f"settled: {name}: {value!r} cannot have been shown")
+                raise ImpossibleStateError(f"settled: {name}: {value!r} is impossible")
 
     def state(self) -> dict[str, float]:
         """As JSON-able data."""
@@ -143,6 +143,6 @@ class Settlement:
 
 
 def _rest(exact: float, settled: float) -> float:
-    """What may still change; below 0 where a price fell in settled time; what is left by rounding is nothing."""
+    """What may still change; below 0 if a price fell in settled time; what is left by rounding is nothing."""
     rest = exact - settled
     return rest if abs(rest) > DUST_USD else 0.0

@@ -73,7 +73,7 @@ class SettledRun:
 
 @dataclass(frozen=True, slots=True)
 class UsefulSplit:
-    """Useful seconds and dollars by what the multiprocessors did; empty where nothing says. The parts sum to them."""
+    """Useful seconds and dollars by what the multiprocessors did; empty if nothing says. The parts sum to them."""
 
     seconds: Mapping[SmActivity, float] = field(default_factory=dict)
     cost_usd: Mapping[SmActivity, float] = field(default_factory=dict)
@@ -83,7 +83,7 @@ class UsefulSplit:
 class Purse:
     """Credit that pays this machine: how much its provider said there is, and when it is empty at what is spent then.
 
-    ``empty_ts`` is also when the rest is void; None where neither is known. ``as_of_ts`` is when its provider said so.
+    ``empty_ts`` is also when the rest is void; None if neither is known. ``as_of_ts`` is when its provider said so.
     ``machine_only``: of what was spent since then only this machine's part is known; others may spend from it too, so
     that there is at most so much, and it is empty sooner.
     """
@@ -102,19 +102,19 @@ class Purse:
 
 @dataclass(frozen=True, slots=True)
 class NodeTerms:
-    """What is known beside the price of the machine; empty where nothing is. Times on the node timeline.
+    """What is known beside the price of the machine; empty if nothing is. Times on the node timeline.
 
     Attributes:
         parts: of what an hour is made now, in $/h; they sum to what is charged.
         session_ends: by the name of the limit, when the provider ends this machine.
         free_ends: by the name of the limit, until when nothing is charged.
         free_used: by the name of the limit, seconds of its period that this machine has used up.
-        free_account: whose free hours these are; empty where nobody says.
+        free_account: whose free hours these are; empty if unknown.
         free_scope: whose use is known, the ``account``'s or only this ``machine``'s.
         purses: what the account has left.
         egress_bytes: what was sent, by the interfaces that are named for it.
         egress_usd: what that has cost by the GB, by extra; in no state's dollars.
-        spot_usd_per_hour: what spot machines of this type cost here, in $/h; None where that is not known.
+        spot_usd_per_hour: what spot machines of this type cost here, in $/h; None if that is not known.
     """
 
     parts: Mapping[str, float] = field(default_factory=dict)
@@ -165,7 +165,7 @@ class NodeView:
 class GpuView:
     """One GPU or MIG slice: its last sample, the state it is in, and its integrals.
 
-    A GPU whose slices leave nothing over has no seconds of its own. An integral is None where the figure was never
+    A GPU whose slices leave nothing over has no seconds of its own. An integral is None if the figure was never
     given.
     """
 
@@ -175,7 +175,7 @@ class GpuView:
     utilization_seconds: float | None
     memory_used_byte_seconds: float | None
     held_idle_seconds: float | None = None
-    """Seconds in which somebody held its memory and it did nothing."""
+    """Seconds in which its memory was held by a process and it did nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +200,7 @@ class StoredRun:
         cost_to_finish_usd: of the epochs that are planned and not done.
         reached_elsewhere: highest position, in the training that runs, of the parts that it does not train on any
             more; 0 for none.
-        finished_ts: when a training under its id last finished; None where none did.
+        finished_ts: when a training run under its id last finished; None if none did.
         others: names of its other machines.
     """
 
@@ -228,8 +228,8 @@ class CountedProgress:
         executed, useful, lost: epochs; see `RunView`.
         finished, seconds: whole epochs that were timed, and what they took.
         attempt_ts: when the newest attempt began that is counted here.
-        before: epochs of earlier trainings under this id, from which positions count on.
-        over, over_ts: position at which a training under this id last finished here, and when; None where none has.
+        before: epochs of earlier training runs under this id, from which positions count on.
+        over, over_ts: position at which a training run under this id last finished here, and when; None if none has.
     """
 
     start: float | None = None
@@ -311,25 +311,27 @@ class RunView:
     leader: bool = True
     """A process of the run on this machine holds global rank 0."""
     counted: CountedProgress | None = None
-    """None where rank 0 has never been."""
+    """None if rank 0 has never been."""
     settled: SettledRun | None = None
     useful: UsefulSplit = field(default_factory=UsefulSplit)
     energy_joules: float | None = None
-    """What its devices drew in `energy_seconds`, those in which each of them told its power; None where none was."""
+    """What its devices drew in `energy_seconds`, those in which each of them told its power; None if none was."""
     energy_seconds: float | None = None
     """None without any price."""
     launcher: str = ""
     launcher_job: str = ""
+    from_output: bool = False
+    """Its progress is read from a program's output, or was: see `TrainingEvent.from_output`."""
     team: str = ""
     """Who pays for it, as its environment says."""
     slurm_account: str = ""
-    """Whom Slurm charges for it."""
+    """The account that Slurm charges for it."""
     slurm_partition: str = ""
     """Where Slurm put it on this machine: components of one job may be in several."""
     slurm_job_id: str = ""
     """The job's number: of an array's task ``launcher_job`` is another name."""
     owner_user: str = ""
-    """Who began it: the name of the user whose process wrote its events; empty where that is nobody's name."""
+    """Name of the user whose process wrote its events; empty if there is no such name."""
     attempt: int = 0
     """Number of the newest attempt: as its launcher counts, else how many of them this machine has seen."""
     stop: StopRequest | None = None
@@ -339,9 +341,9 @@ class RunView:
     reported: Mapping[str, float] = field(default_factory=dict)
     """Newest value of each number that it reports (loss, accuracy), in the order of its names; only where it leads."""
     stored: StoredRun | None = None
-    """The run over all its machines; None where no store has said."""
+    """The run over all its machines; None if no store has said."""
     store_note: str = ""
-    """Why a store that is asked has not said; empty where none is asked."""
+    """Why a store that is asked has not said; empty if none is asked."""
 
 
 @dataclass(frozen=True, slots=True)

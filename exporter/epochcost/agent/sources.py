@@ -1,4 +1,4 @@
-"""What an agent is made of, as its settings say: its meter, and whom it asks what this machine is and costs."""
+"""The parts of an agent, made from its settings: its meter, and the sources for this machine's identity and price."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from epochcost.agent.agent_settings import AgentSettings
-from epochcost.agent.meter import EnergyRates, Idle, Meter
+from epochcost.agent.device_activity import Idle
+from epochcost.agent.machine_terms import MachineTerms
+from epochcost.agent.meter import EnergyRates, Meter
 from epochcost.agent.price_feed import Asks
 from epochcost.agent.user_names import UserNames
 from epochcost.agent.whole_run_feed import WholeRunFeed
@@ -44,13 +46,13 @@ def node_of(settings: AgentSettings, environ: Mapping[str, str]) -> Node:
 
 
 def identity_of(settings: AgentSettings, environ: Mapping[str, str]) -> IdentityFeed:
-    """This machine, and whoever has to be asked for the rest."""
+    """This machine, and the sources for what is not configured."""
     known = node_of(settings, environ)
     return IdentityFeed(known, metadata_sources(settings.node_metadata, known, environ, settings.node_metadata_url))
 
 
 def price_source(settings: AgentSettings, node: Node) -> Asks | None:
-    """Who is asked for this node's price; None when nobody was named."""
+    """The source of this node's price; None if none is configured."""
     if settings.price_usd_per_hour is not None:
         return ConfiguredPrice(node, settings.price_usd_per_hour, settings.price_extras)
     if settings.prices_url:
@@ -67,10 +69,10 @@ def price_source(settings: AgentSettings, node: Node) -> Asks | None:
 
 
 def whole_runs_of(settings: AgentSettings, mono: Callable[[], float]) -> WholeRunFeed | None:
-    """Who is asked for whole runs; None when no store was named.
+    """The source of whole runs; None if no store is configured.
 
     Raises:
-        SettingsError: when the store's address is none, or holds a secret.
+        SettingsError: when the store's address is invalid, or contains a secret.
     """
     if not settings.prometheus_url:
         return None
@@ -84,7 +86,7 @@ def whole_runs_of(settings: AgentSettings, mono: Callable[[], float]) -> WholeRu
 def account_hours_of(
     settings: AgentSettings, machine: Callable[[], str], mono: Callable[[], float]
 ) -> AccountHours | None:
-    """Who is asked for the free hours that others of the account use; None without a store, or an account."""
+    """The source of free hours used by others of the account; None without a store, or an account."""
     if not (settings.prometheus_url and settings.prices_account):
         return None
     from epochcost.agent.account_hours import AccountHours, StoredHours
@@ -100,7 +102,7 @@ def owner_feeds(
     proc: Path,
     gpu_source: str,
 ) -> list[OwnerFeed]:
-    """Who may say whose a GPU is, those first who count first; each is asked on a thread of its own."""
+    """The sources of GPU owners, in order of priority; each is queried on its own thread."""
     wanted = settings.owners_sources
     sources: list[OwnerSource] = []
     if "kubernetes" in wanted:
@@ -114,7 +116,7 @@ def owner_feeds(
 
 
 def _annotations(settings: AgentSettings, environ: Mapping[str, str]) -> PodAnnotations | None:
-    """Who is asked for the annotations of this node's pods; None outside of a cluster."""
+    """The source of the annotations of this node's pods; None outside of a cluster."""
     from epochcost.owners.pod_annotations import PodAnnotations
 
     url, name = api_server(environ), settings.node_name or kubernetes_node_name(environ)
@@ -137,9 +139,12 @@ def meter_of(settings: AgentSettings, node: Node, machine: str) -> Meter:
             settings.grid_grams_per_kwh,
             listed_intensity if settings.grid_listed else None,
         ),
-        limits=[Limit("configured", session_seconds=settings.node_session_limit)]
-        if settings.node_session_limit
-        else (),
-        credits_=[settings.node_credit] if settings.node_credit else (),
-        account=settings.prices_account,
+        terms=_terms_of(settings),
     )
+
+
+def _terms_of(settings: AgentSettings) -> MachineTerms:
+    """What is configured of the provider's limits and credit; the poller may know more."""
+    seconds = settings.node_session_limit
+    limits = [Limit("configured", session_seconds=seconds)] if seconds else []
+    return MachineTerms(limits, [settings.node_credit] if settings.node_credit else [], settings.prices_account)

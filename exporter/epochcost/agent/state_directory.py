@@ -39,7 +39,7 @@ def agent_state_dir(configured: str, events_dir: Path, environ: Mapping[str, str
     apart = _apart(events_dir, environ, machine)
     if _names_stay(events_dir) and not (apart / NAME).exists() and _free_or_ours(beside(events_dir)):
         return beside(events_dir)
-    log.info("the agent's state is kept in %s: other users can write beside the events", apart)
+    log.info("keeping the agent's state in %s: other users can write next to the events", apart)
     return apart
 
 
@@ -102,21 +102,21 @@ def adopt(earlier: Path, state_dir: Path) -> None:
         with replaced(new, 0o600) as file:
             file.write(content)
         old.unlink()
-        log.info("the ledger in %s is kept in %s from now on", old, new)
+        log.info("the ledger in %s was moved to %s", old, new)
     except OSError as err:
-        log.warning("the ledger in %s cannot be taken over into %s: %s", old, state_dir, err.strerror or err)
+        log.warning("the ledger in %s cannot be moved to %s: %s", old, state_dir, err.strerror or err)
     finally:
         held.close()
 
 
 def volatile(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str:
-    """Why what is written to ``path`` does not last, ``tmpfs, in memory``; empty where it does, or nobody knows."""
+    """Why what is written to ``path`` does not last, ``tmpfs, in memory``; empty if it does, or nobody knows."""
     kind = file_system(path, mounts)
     return f"{kind}, {VOLATILE[kind]}" if kind in VOLATILE else ""
 
 
 def file_system(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str:
-    """The kind of file system that ``path`` is on, or would be; empty where the kernel does not say."""
+    """The kind of file system that ``path`` is on, or would be; empty if the kernel does not say."""
     real = Path(os.path.realpath(path))
     try:
         lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
@@ -141,7 +141,7 @@ def _mount(line: str) -> tuple[Path | None, str]:
 
 
 def shut_to_others(events_dir: Path) -> str:
-    """Why users of the machine cannot report to ``events_dir``; empty where they can, or it is not theirs to use."""
+    """Why users of the machine cannot report to ``events_dir``; empty if they can, or it is not theirs to use."""
     if not _serves_the_machine(events_dir):
         return ""
     try:

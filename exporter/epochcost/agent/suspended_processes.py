@@ -1,4 +1,4 @@
-"""Processes that somebody has stopped on purpose: a scheduler that suspends a job, a debugger, a paused container."""
+"""Processes that were stopped on purpose: by a scheduler that suspends a job, a debugger, a paused container."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 STOPPED = ("T", "t")
-"""As the kernel calls what was stopped by a signal, or by whoever traces it."""
+"""The kernel's states of processes stopped by a signal, or by a tracer."""
 CGROUPS = Path("/sys/fs/cgroup")
 _MAX_BYTES = 65536
 
 
 def suspended(pids: Iterable[int], proc: Path = Path("/proc"), cgroups: Path = CGROUPS) -> str:
-    """Why one of ``pids`` does nothing by somebody's will; empty where none is known to."""
+    """Why one of ``pids`` was stopped on purpose; empty if none is known to."""
     for pid in pids:
         said = dict(line.partition(":")[::2] for line in _text(proc / str(pid) / "status").splitlines())
         if said.get("State", "").strip().startswith(STOPPED):

@@ -14,7 +14,7 @@ MOST = 1000
 
 
 def system_name(number: int) -> str:
-    """The system's name for a user; empty where it has none."""
+    """The system's name for a user; empty if it has none."""
     try:
         return printable(pwd.getpwuid(number).pw_name)
     except (KeyError, OverflowError, OSError):
@@ -24,10 +24,10 @@ def system_name(number: int) -> str:
 class UserNames:
     """Remembers each name for good; a name that is not known yet is empty until the system has answered.
 
-    Root is nobody's name: containers run as root, whoever started them.
+    Root is not a person's name: containers run as root, whichever user started them.
 
     Args:
-        lookup: the name of a number, empty where it has none.
+        lookup: the name of a number, empty if it has none.
     """
 
     def __init__(self, lookup: Callable[[int], str] = system_name) -> None:

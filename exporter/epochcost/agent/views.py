@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from epochcost.agent.settlement import Settlement
 from epochcost.agent.snapshot import CountedProgress, EpochRecord, RunView, StateTotals, UsefulSplit
 from epochcost.ledger import Ledger, RunAccount
-from epochcost.ledger.epochs import Epoch
+from epochcost.ledger.finished_epoch import Epoch
 from epochcost.ledger.node_ledger import Key
 from epochcost.ledger.rank_zero import PHASE_NAMES
 from epochcost.ledger.useful_cut import by_activity
@@ -45,7 +45,7 @@ class _History:
 
 
 class Histories:
-    """The newest finished epochs of each run, made anew only when one more has ended or a price was learnt late."""
+    """The newest finished epochs of each run, rebuilt only when one more has ended or a price was learnt late."""
 
     def __init__(self) -> None:
         self._made: dict[RunId, _History] = {}
@@ -73,7 +73,7 @@ def run_views(
     """The open runs and those that are not settled or ended less than ``keep_seconds`` ago, at most 50.
 
     When there are more, each user has an equal part, and of his the runs open longest stay: a flood of new ones, or of
-    somebody else's, must not hide the one that matters.
+    another user's, must not hide the one that matters.
     """
     settled_t = ledger.unsettled.until if ledger.price.times else now  # without a price there is nothing to settle
     shown = [a for a in ledger.runs.values() if a.members and _shown(a, now, settled_t, keep_seconds)]
@@ -190,6 +190,7 @@ def _view(  # noqa: PLR0913, PLR0917 - all that a view is made of
         slurm_job_id=facts.slurm_job_id,
         launcher=facts.launcher,
         launcher_job=facts.job,
+        from_output=facts.from_output,
         stopped="" if account.is_open else facts.stopped,
         attempt=epochs.attempts if facts.attempt is None else facts.attempt,
         reported=_reported(account),
@@ -213,7 +214,7 @@ def useful_split(ledger: Ledger, runs: Iterable[RunId | None]) -> UsefulSplit:
 
 @dataclass(frozen=True, slots=True)
 class _Projected:
-    """What lies ahead of a run, None where it cannot be told."""
+    """What lies ahead of a run, None if it cannot be told."""
 
     cost_usd: float | None = None
     seconds: float | None = None

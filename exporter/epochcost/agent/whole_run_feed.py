@@ -16,7 +16,7 @@ LOOK_SECONDS = 1.0
 """Between two looks for a run to ask about."""
 SLOWEST_SECONDS = 300.0
 MAX_AGE_SECONDS = 300.0
-"""An answer older than this is not shown: other machines' parts have grown since."""
+"""A response older than this is not shown: other machines' parts have grown since."""
 NOT_ASKED = "the store has not been asked yet"
 NOT_THERE = "the store has no figures of this machine's part yet: does it scrape this agent, with epochcost's rules?"
 
@@ -52,7 +52,7 @@ class WholeRunFeed(AskingThread):
         self._parts: Mapping[str, str] = {}
         self._answer: tuple[Mapping[str, StoredRun], float] | None = None
         self.asking_since: float | None = None
-        """When the question under way was asked (monotonic seconds); None between two."""
+        """When the request in progress was sent (monotonic seconds); None between two."""
         self.error = ""
         """Why the last request failed; empty when it did not."""
         self.last_duration: float | None = None
@@ -69,7 +69,7 @@ class WholeRunFeed(AskingThread):
             return dataclasses.replace(view, store_note=self.error or NOT_ASKED)
         stored, came = answer
         if self._mono() - came > max(MAX_AGE_SECONDS, 2 * self._interval):
-            return dataclasses.replace(view, store_note=self.error or "the store's last answer is too old")
+            return dataclasses.replace(view, store_note=self.error or "the store's last response is too old")
         found = stored.get(view.run)
         return dataclasses.replace(view, stored=found, store_note="" if found else NOT_THERE)
 
@@ -84,7 +84,7 @@ class WholeRunFeed(AskingThread):
                 pause = min(SLOWEST_SECONDS, max(self._interval, 2 * pause))
 
     def ask(self) -> bool:
-        """Ask once; whether there was an answer."""
+        """Ask once; whether there was a response."""
         self.asking_since = time.monotonic()
         try:
             return self._ask()
@@ -95,11 +95,11 @@ class WholeRunFeed(AskingThread):
         began, machine, parts, error = time.perf_counter(), self._machine, self._parts, ""
         try:
             self._answer = (dict(self._source.fetch(machine, parts)), self._mono())
-        except Exception as err:  # noqa: BLE001 - whatever a store does wrong, the meter goes on without it
+        except Exception as err:  # noqa: BLE001 - whatever a store does wrong, metering continues without it
             error = str(err) or type(err).__name__
             if error != self.error:
                 log.warning("store: %s", error)
         if not error and self.error:
-            log.info("store: it answers again")
+            log.info("store: responding again")
         self.error, self.last_duration = error, time.perf_counter() - began
         return not error

@@ -39,7 +39,7 @@ class WholeRunSource:
         """What is stored of runs whose part on this machine is known there; ``parts`` are ids of parts by run.
 
         Raises:
-            StoreError: when the store cannot be asked, or its answer cannot be used.
+            StoreError: when the store cannot be asked, or its response cannot be used.
             SettingsError: when the settings cannot be used.
         """
         store = connect(self.settings)
@@ -92,7 +92,7 @@ def _stored(own: Sample, costs: Sequence[Sample], figures: Sequence[Sample]) -> 
 
 
 def _reached_elsewhere(own: Sample, figures: Sequence[Sample]) -> float:
-    """How far others had come that have left the training that runs; one that trains beside us is no earlier part."""
+    """How far others had come that have left the training that runs; one that trains now is not an earlier part."""
     busy = {_part(s) for s in figures if s.labels["__name__"] == ACTIVE} | {_part(own)}
     left = (s.value for s in figures if s.labels["__name__"] == POSITION and _part(s) not in busy)
     return max(left, default=0.0)

@@ -22,7 +22,7 @@ class Live:
     """Serves everybody under a path of its own, ``/sim-a100-01/metrics``, and moves their time on.
 
     Args:
-        fleet: as it stands at ``t`` seconds since the beginning of the simulation.
+        fleet: its state at ``t`` seconds since the beginning of the simulation.
         address: where to listen.
         clock: seconds since the Unix epoch.
     """
@@ -51,7 +51,7 @@ class Live:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stand still and listen no more."""
+        """Stop moving and stop listening."""
         self._stop.set()
         self._thread.join(timeout=10.0)
         self._server.stop()
@@ -81,7 +81,7 @@ class Live:
                 self.catch_up()
             except Exception:  # noqa: PERF203
                 # The next second plays on from where this one stood.
-                log.exception("the simulated machines could not be moved on")
+                log.exception("the simulated machines could not be advanced")
 
     def _agent_routes(self, agent: PlayedAgent) -> dict[str, Route]:
         name = agent.machine.name

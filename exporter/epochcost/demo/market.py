@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from prometheus_client import CollectorRegistry
 
-from epochcost.agent.meter import Quote
+from epochcost.agent.meter_inputs import Quote
 from epochcost.demo.scenario import Offer, Script
 from epochcost.guarded_collector import Guarded
 from epochcost.model import InstanceFacts, Node, Price, PriceKey, PriceStep, PurchaseOption
@@ -126,7 +126,7 @@ class Market:
         )
 
     def quote(self, node: Node) -> Quote | None:
-        """What an agent is told about its machine; None where its price is not known."""
+        """What an agent is told about its machine; None if its price is not known."""
         if node.purchase_option is None:
             return None
         key = PriceKey(node.provider, node.region, node.zone, node.instance_type, node.purchase_option)

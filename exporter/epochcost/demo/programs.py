@@ -36,7 +36,7 @@ def needed(*names: str) -> str:
     """
     path = program(*names)
     if not path:
-        raise DemoError(f"{names[0]} is not installed, and the demo plays into a real one: {INSTALL}")
+        raise DemoError(f"{names[0]} is not installed, and the demo needs a real one: {INSTALL}")
     return path
 
 
@@ -80,7 +80,7 @@ class Program:
         while not _answers(f"{self.url}/-/ready"):
             if (status := self._process.poll()) is not None or time.monotonic() > limit:
                 end = "\n".join(self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:])
-                why = "does not answer" if status is None else f"ended with status {status}"
+                why = "does not respond" if status is None else f"ended with status {status}"
                 raise DemoError(f"{self.name} {why}:\n{end}")
             time.sleep(0.05)
 

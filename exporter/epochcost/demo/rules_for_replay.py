@@ -63,7 +63,7 @@ def every_rule(rules: Path, kind: str) -> list[Rule]:
 def passes(rules: Sequence[Rule]) -> Iterator[list[Rule]]:
     """Split ``rules`` so that each pass reads only what earlier passes wrote: promtool does not order them itself.
 
-    Rules that remember (they read a range of what is made from themselves) stand in a circle. Each round of them knows
+    Rules that remember (they read a range of what is made from themselves) form a cycle. Each round of them knows
     one step more of it, so they come two times more often than the circle has members, before anybody reads them.
     """
     names = [rule["record"] for rule in rules]
@@ -109,7 +109,7 @@ def _in_order(rules: list[Rule]) -> Iterator[list[Rule]]:
         names = {rule["record"] for rule in todo}
         ready = [r for r in todo if not any(_reads(r["expr"], n, memory=True) for n in names - {r["record"]})]
         if not ready:
-            raise ValueError(f"recording rules read each other in a circle: {sorted(names)}")
+            raise ValueError(f"recording rules form a cycle: {sorted(names)}")
         yield ready
         todo = [rule for rule in todo if rule not in ready]
 

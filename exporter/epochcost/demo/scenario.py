@@ -25,7 +25,7 @@ STARTUP_LOAD = 0.15
 """Of a GPU while its process loads data and compiles."""
 COMPILING_LOAD = 0.01
 COMPILING_CPU, QUIET_CPU = 0.55, 0.003
-"""Of all CPUs, while a training compiles on them, and while nothing runs."""
+"""Of all CPUs, while a training run compiles on them, and while nothing runs."""
 FOREVER = math.inf
 CLUSTER = "simulated"
 """On every target, or a name that begins so: nobody takes the demo's dollars for real ones."""
@@ -210,7 +210,7 @@ class Machine:
         return next((s for s in self.strangers if s.start <= t < s.end), None)
 
     def compiles_at(self, t: float) -> bool:
-        """Whether a training compiles on it at ``t``."""
+        """Whether a training run compiles on it at ``t``."""
         attempt = self.attempt_at(t)
         return attempt is not None and attempt.compiles and t < attempt.first_step
 

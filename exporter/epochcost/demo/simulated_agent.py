@@ -11,7 +11,8 @@ from dataclasses import replace
 from prometheus_client import CollectorRegistry
 
 from epochcost.agent.collectors import collectors
-from epochcost.agent.meter import Inputs, Meter
+from epochcost.agent.meter import Meter
+from epochcost.agent.meter_inputs import Inputs
 from epochcost.agent.snapshot import CollectorHealth, Snapshot
 from epochcost.demo.market import REFRESH_SECONDS, Market
 from epochcost.demo.scenario import Machine, Script
@@ -156,7 +157,7 @@ class Fleet:
             agent.show()
 
     def play(self, start: float, end: float, every: float) -> Iterator[float]:
-        """Play from ``start`` to ``end``; yields each multiple of ``every`` when everybody stands at it."""
+        """Play from ``start`` to ``end``; yields each multiple of ``every`` when all agents have reached it."""
         for k in range(round((end - start) / TICK_SECONDS) + 1):
             t = start + k * TICK_SECONDS
             self._tick(t)

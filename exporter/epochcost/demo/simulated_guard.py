@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from epochcost.agent.device_activity import Idle
 from epochcost.agent.guard_observation import Facts, Observer
-from epochcost.agent.meter import Idle
 from epochcost.agent.snapshot import Snapshot
 from epochcost.demo.scenario import Machine
 from epochcost.demo.simulated_machine import Life

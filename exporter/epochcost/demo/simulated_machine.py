@@ -1,4 +1,4 @@
-"""What an agent would see on a machine of the script: its devices, itself, and what its trainings report."""
+"""What an agent would see on a machine of the script: its devices, itself, and what its training runs report."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class Life:
         )
 
     def events(self, t: float) -> list[TrainingEvent]:
-        """What its trainings have reported until ``t``, since the last call."""
+        """What its training runs have reported until ``t``, since the last call."""
         new = []
         while self._next is not None and self._next[0] <= t:
             at, event = self._next
@@ -161,7 +161,7 @@ def writer_of(attempt: Attempt) -> str:
 
 
 def events_of(machine: Machine, script: Script) -> Iterator[tuple[float, TrainingEvent]]:
-    """Everything that the trainings of a machine report, ascending in time."""
+    """Everything that the training runs of a machine report, ascending in time."""
     high_water: dict[str, float] = {}
     streams = []
     for attempt in machine.attempts:

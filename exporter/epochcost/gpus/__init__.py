@@ -30,7 +30,7 @@ SOURCES: Mapping[str, Callable[[], GpuSource]] = {
 }
 """Device sources by name, in the order in which ``auto`` asks for them. A factory does not touch the driver.
 
-A ``dcgm`` exporter is asked only by name: whoever has one says so. What a node does not have is not imported.
+A ``dcgm`` exporter is used only if it is named. What a node does not have is not imported.
 """
 
 
@@ -94,7 +94,7 @@ def _first_found(plugged_in: Sequence[str]) -> Chosen:
 
 
 def _failing(source: GpuSource, err: GpuError) -> Chosen:
-    """Ending the program would not help: whoever starts it again would end it again."""
+    """Ending the program would not help: it would end again after each restart."""
     return Chosen(source, f"the {source.name} driver is there but fails: {err}", str(err))
 
 
@@ -103,7 +103,7 @@ def _waited_for(source: GpuSource) -> Chosen:
     try:
         return Chosen(source, _describe(source))
     except GpuError as err:
-        return Chosen(source, f"the {source.name} exporter does not answer yet: {err}", str(err))
+        return Chosen(source, f"the {source.name} exporter does not respond yet: {err}", str(err))
 
 
 def _describe(source: GpuSource) -> str:

@@ -72,7 +72,7 @@ class AmdSource:
 
     def _open(self) -> None:
         if not self._kfd.exists():
-            raise NoDriverError(f"no AMD GPU: {self._kfd} is not there")
+            raise NoDriverError(f"no AMD GPU: {self._kfd} does not exist")
         sdk = self._load()
         try:
             sdk.amdsmi_init(sdk.AmdSmiInitFlags.INIT_AMD_GPUS)
@@ -87,7 +87,7 @@ class AmdSource:
             raise GpuError(f"amdsmi_get_processor_handles: {_words(err)}") from err
         if not handles:
             self.close()
-            raise (GpuError if self._gpus else NoDriverError)("AMD SMI knows no GPU")
+            raise (GpuError if self._gpus else NoDriverError)("AMD SMI reports no GPU")
         self._gpus = [(handle, self._identity(number, handle)) for number, handle in enumerate(handles)]
         info = self._asked("amdsmi_get_gpu_driver_info", handles[0]) or {}
         self._version = _text(info.get("driver_version"))
@@ -98,7 +98,7 @@ class AmdSource:
         return GpuSample(str(number), _text(uuid) or f"unknown-{number}", _text(asic.get("market_name")))
 
     def _asked(self, call: str, *arguments: Any) -> Any:  # noqa: ANN401 - each call has its own answer
-        """What a call of who a GPU is answers; None where it has no answer."""
+        """What a call of who a GPU is answers; None if it has no response."""
         try:
             return getattr(self._sdk, call)(*arguments)
         except (self._sdk.AmdSmiException, AttributeError) as err:
@@ -114,7 +114,7 @@ class AmdSource:
                 if call == VITAL and getattr(err, "err_code", None) not in NO_FIGURE:
                     return self._failed(who, call, err)
                 self._leave_out(call, _words(err))
-            except (AttributeError, KeyError, TypeError) as err:  # a version of the package that answers otherwise
+            except (AttributeError, KeyError, TypeError) as err:  # a version of the package that responds otherwise
                 self._leave_out(call, repr(err))
         complaints: dict[str, str] = {}
         figures = checked(figures, complaints)
@@ -134,7 +134,7 @@ class AmdSource:
     def _leave_out(self, call: str, why: str) -> None:
         if call not in self._left_out:
             self._left_out.add(call)
-            log.info("%s has no answer on this machine and is left out: %s", call, why)
+            log.info("%s is not available on this machine and is skipped: %s", call, why)
 
 
 def _activity(sdk: Any, handle: Any) -> dict[str, Any]:  # noqa: ANN401

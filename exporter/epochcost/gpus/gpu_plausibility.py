@@ -1,4 +1,4 @@
-"""What a figure of a GPU can be: one check for all sources. Fillers, garbage and faults are no figures.
+"""Plausible values of GPU metrics, one check for all sources: fill values, garbage and errors are not values.
 
 Each function gives the figure in the unit of the model, or raises `ImplausibleError`; `or_none` is for sources that
 take many figures at once.
@@ -15,7 +15,7 @@ MAX_MEMORY_BYTES = 1 << 44
 MAX_ENERGY_JOULES = 1e13
 MAX_ERRORS = (1 << 32) - 2
 TEMPERATURES_CELSIUS = (-60, 200)
-"""Several times what any GPU has. Beyond these an answer is a filler (8, 16, 32 or 64 bits set) or a fault."""
+"""Several times what any GPU has. Beyond these a response is a filler (8, 16, 32 or 64 bits set) or a fault."""
 MOST_BY_ROUNDING = 1.01
 """Counters of activity may lead a little above 1, but not further."""
 
@@ -87,7 +87,7 @@ def or_none(
     about: str = "",
     complaints: MutableMapping[str, str] | None = None,
 ) -> float | None:
-    """``check(value)``, None where there is no figure or it cannot be; ``complaints`` then has why, by ``about``."""
+    """``check(value)``, None without a value, or for an impossible one, whose reason is put into ``complaints``."""
     if value is None:
         return None
     try:

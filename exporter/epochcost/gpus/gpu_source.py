@@ -16,7 +16,7 @@ class NoDriverError(GpuError):
 
 
 class DriverAwayError(NoDriverError):
-    """The library is here and answers that there is no driver, or no GPU behind it; both may yet come."""
+    """The library is installed and reports no driver, or no GPU; both may appear later."""
 
 
 class RestartNeededError(GpuError):
@@ -28,7 +28,7 @@ class GpuSource(Protocol):
 
     @property
     def name(self) -> str:
-        """The name under which it stands in ``SOURCES``."""
+        """Its name in ``SOURCES``."""
 
     def read(self, t: float) -> GpuReading:
         """All GPUs now, stamped ``t`` (seconds, node timeline); a GPU that fails alone comes as not readable.

@@ -35,12 +35,12 @@ def slices_of(model: str) -> int | None:
 
 
 def slice_ratio(model: str, profile: str, memory_bytes: float | None = None) -> float | None:
-    """The part of its GPU that a slice is; None where neither its profile nor its memory tells.
+    """The part of its GPU that a slice is; None if neither its profile nor its memory tells.
 
     Args:
         model: name of the GPU.
         profile: of the GPU instance, ``3g.40gb``; of a compute instance in one, ``1c.3g.40gb``, the instance counts.
-        memory_bytes: of the slice, for where the profile is no profile.
+        memory_bytes: of the slice, used if the profile has an unknown form.
     """
     whole = slices_of(model)
     if whole is None:

@@ -11,7 +11,7 @@ DISPLAY_CLASS = "0x03"
 
 
 def nvidia_devices(root: Path = PCI) -> tuple[str, ...]:
-    """Bus addresses of NVIDIA GPUs, sorted; empty where there are none or the bus cannot be seen."""
+    """Bus addresses of NVIDIA GPUs, sorted; empty if there are none or the bus cannot be seen."""
     if not root.is_dir():
         return ()
     return tuple(sorted(device.name for device in root.iterdir() if _is_nvidia_gpu(device)))
@@ -22,7 +22,7 @@ def _is_nvidia_gpu(device: Path) -> bool:
 
 
 def attribute(device: Path, name: str) -> str:
-    """What the kernel says of ``device``; empty where it says nothing."""
+    """What the kernel says of ``device``; empty if it says nothing."""
     try:
         return (device / name).read_text(encoding="ascii", errors="replace").strip()
     except OSError:

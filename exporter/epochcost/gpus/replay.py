@@ -49,7 +49,7 @@ class ReplaySource:
     """Plays a recording by the clock of its reader: each moment holds until the next, the last one for good.
 
     The first moment is met by the first `read`, or at ``start`` (node timeline) where given; with ``repeat_after``
-    seconds the recording begins anew.
+    seconds the recording begins again.
     """
 
     name = "replay"

@@ -1,4 +1,4 @@
-"""Reads the GPUs at a steady beat on a thread of its own, so that a driver that hangs holds up nobody else."""
+"""Reads the GPUs at a steady beat on a thread of its own, so that a driver that hangs does not delay anything else."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ReadStats:
 class Sampler:
     """Calls ``source.read`` every ``interval`` seconds until `stop`, whatever the source does.
 
-    The newest good reading stays in `latest` with its own ``t``: whoever uses it judges its age. Reads never overlap
+    The newest good reading stays in `latest` with its own ``t``: its users check its age. Reads never overlap
     and never bunch up: a beat missed during a slow read is left out, the next one falls on the old grid.
     """
 
@@ -102,7 +102,7 @@ class Sampler:
         try:
             t = self._reading_since = self._clock()
             latest = self._source.read(t)
-        except Exception as err:  # noqa: BLE001 - whatever one source does wrong, the beat goes on and tells of it
+        except Exception as err:  # noqa: BLE001 - whatever one source does wrong, the beat continues and reports it
             failure = err
         finally:
             self._reading_since = None

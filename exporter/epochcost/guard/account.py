@@ -30,7 +30,7 @@ class Account:
     Attributes:
         actions: steps by policy, step and result.
         ended_usd_per_hour: sum of what an hour cost of all that was ended, by policy and result (done, dry_run).
-        wasted_usd: what that had cost for nothing until then, likewise.
+        wasted_usd: dollars wasted until then, by the same keys.
     """
 
     def __init__(self) -> None:

@@ -19,6 +19,8 @@ BUSY_CPU_RATIO = 0.25
 BYTES_OF_MB = 1e6
 BUSY_CORES = 0.9
 """One process that computes for minutes keeps a whole one busy."""
+JUST_BEGUN = 0.5
+"""Of what counts as busy over minutes: so much in the last half minute may be its beginning."""
 ABOVE_REST = 2.0
 """A GPU that draws so many times what it was seen to draw at rest works, whatever its utilisation says."""
 _STATES = {Condition.VACANT: State.VACANT, Condition.FINISHED: State.FINISHED}
@@ -53,7 +55,7 @@ def found(policy: Policy, seen: Observation, rest_watts: Mapping[str, float]) ->
 
 
 def left_alone(policy: Policy, finding: Finding, seen: Observation) -> str:
-    """Why the policy's exceptions put this off; empty where they do not."""
+    """Why the policy's exceptions put this off; empty if they do not."""
     unless = policy.unless
     concerned = [run for run in seen.runs if run.run in (finding.subject, *finding.runs) or finding.subject == MACHINE]
     if unless.select and _excluded(unless.select, concerned, finding, seen):
@@ -69,7 +71,7 @@ def left_alone(policy: Policy, finding: Finding, seen: Observation) -> str:
 
 
 def _host_busy(unless: Except, seen: Observation) -> str:
-    """What the machine does beside its GPUs; empty where that is nothing."""
+    """What the machine does beside its GPUs; empty if that is nothing."""
     if unless.busy_cpu_ratio is not None and (seen.cpu_ratio is None or seen.cpu_ratio >= unless.busy_cpu_ratio):
         return "its CPUs are busy" if seen.cpu_ratio is not None else "what its CPUs do is not known"
     if unless.busy_cores is not None and (seen.busy_cores or 0.0) >= unless.busy_cores:
@@ -79,14 +81,31 @@ def _host_busy(unless: Except, seen: Observation) -> str:
     return ""
 
 
+def just_begun(policy: Policy, finding: Finding, seen: Observation) -> str:
+    """What the machine's CPUs, disks or network do since less time than means over minutes show; empty for nothing.
+
+    It is no reason to begin the wait anew, which a task of seconds would then do again and again, but nothing is ended
+    in the midst of it.
+    """
+    guessed = any(run.guessed for run in seen.open_runs if run.run == finding.subject)
+    silent = guessed and finding.condition is Condition.STALLED
+    cores = policy.unless.busy_cores or (BUSY_CORES if silent else None)
+    if cores is not None and (seen.busy_cores_lately or 0.0) >= JUST_BEGUN * cores:
+        return f"{seen.busy_cores_lately:.1f} of the machine's CPUs have just become busy"
+    mbps = policy.unless.busy_io_mbps
+    if mbps is not None and (seen.io_bytes_per_second_lately or 0.0) >= JUST_BEGUN * BYTES_OF_MB * mbps:
+        return "the machine's disks or network have just become busy"
+    return ""
+
+
 def saving(finding: Finding, seen: Observation) -> str:
-    """The run of ``finding`` that is saving or loading a checkpoint; empty where none is."""
+    """The run of ``finding`` that is saving or loading a checkpoint; empty if none is."""
     meant = {finding.subject, *finding.runs}
     return next((r.run for r in seen.open_runs if r.run in meant and r.state is RunState.CHECKPOINTING), "")
 
 
 def nobody_else(subject: str, allowed: Iterable[str], seen: Observation, rest_watts: Mapping[str, float]) -> str:
-    """Who would be hit besides by a command that ends the machine, for ``subject``; empty where nobody would.
+    """Who else would be affected by a command that ends the machine, for ``subject``; empty if no one.
 
     Args:
         subject: a run: the others on the machine must be among ``allowed``. Of the machine itself its own condition
@@ -108,7 +127,7 @@ def nobody_else(subject: str, allowed: Iterable[str], seen: Observation, rest_wa
 
 
 def does_nothing(gpu: GpuSeen, rest_watts: Mapping[str, float]) -> bool | None:
-    """Whether the GPU does nothing, as every witness that there is says; None where that is not known."""
+    """Whether the GPU does nothing, as every witness that there is says; None if that is not known."""
     if gpu.utilization_ratio is None:
         return None
     if gpu.utilization_ratio >= BUSY_RATIO or (gpu.sm_active_ratio or 0.0) >= BUSY_RATIO:
@@ -225,7 +244,7 @@ def _nothing_on(gpu: GpuSeen, wanted: frozenset[Condition], rest_watts: Mapping[
     if gpu.runs or gpu.held is None or does_nothing(gpu, rest_watts) is not True:
         return None
     if gpu.held or gpu.owners:
-        # Memory that is held, or a GPU that a job was given: whose it is must be known, else it is nobody's to end.
+        # Memory that is held, or a GPU that a job was given: it may be ended only if its owner is known.
         return Condition.HELD_IDLE if Condition.HELD_IDLE in wanted and gpu.owners else None
     return next((condition for condition in wanted if _STATES.get(condition) is gpu.state), None)
 

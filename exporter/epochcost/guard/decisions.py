@@ -1,4 +1,4 @@
-"""What the guard decides at one instant: what is said, what trainings are asked, and which command is to be run."""
+"""What the guard decides at one instant: what is said, what training runs are asked, and which command is to be run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from epochcost.model import RunId
 
 @dataclass(frozen=True, slots=True)
 class StopRequest:
-    """What a training is asked.
+    """What a training run is asked.
 
     Attributes:
         at: ``checkpoint`` (at its next one, or the end of its epoch) or ``now``.
@@ -31,7 +31,7 @@ class Notice:
         step: ``tell``, ``ask``, ``checkpoint``, ``stop``.
         result: as in `epochcost.guard.account.Result`.
         text: one sentence.
-        next_ts: when the next step follows, node timeline; None where there is none.
+        next_ts: when the next step follows, node timeline; None if there is none.
         keep_link: what a link needs to put it off; empty in a dry run.
     """
 
@@ -72,7 +72,7 @@ class Waiting:
     Attributes:
         seconds: since it was first seen, without a gap.
         next_step: empty when all steps are taken.
-        next_ts: when it is taken, if everything still holds; None where something else than time is waited for.
+        next_ts: when it is taken, if everything still holds; None if something else than time is waited for.
         keep_link: see `Notice`; only once it was asked.
     """
 
@@ -95,7 +95,7 @@ class GuardView:
     """The guard as the snapshot shows it.
 
     Attributes:
-        void: why nothing is decided at all; empty where it is.
+        void: why nothing is decided at all; empty if it is.
         actions, ended_usd_per_hour, wasted_usd: see `epochcost.guard.account.Account`.
     """
 

@@ -8,8 +8,18 @@ from dataclasses import replace
 from typing import Any
 
 from epochcost.guard.account import Account, Result
-from epochcost.guard.conditions import MACHINE, Finding, found, left_alone, nobody_else, saving, within_hours
-from epochcost.guard.decisions import Decisions, GuardView, Notice, Order, Outcome, StopRequest, Waiting
+from epochcost.guard.climb_views import AT_CHECKPOINT, AT_ONCE, sentence, stop_requests, waiting
+from epochcost.guard.conditions import (
+    MACHINE,
+    Finding,
+    found,
+    just_begun,
+    left_alone,
+    nobody_else,
+    saving,
+    within_hours,
+)
+from epochcost.guard.decisions import Decisions, GuardView, Notice, Order, Outcome
 from epochcost.guard.evidence import SECONDS_PER_HOUR, Continuity, Evidence, RestWatts
 from epochcost.guard.keeps import KeepBook, people_with
 from epochcost.guard.ladder import Climb
@@ -17,13 +27,12 @@ from epochcost.guard.observation import Observation
 from epochcost.guard.placeholders import PlaceholderError, filled
 from epochcost.guard.policy import Policy, PolicySet, Scope, Step, StepKind
 from epochcost.guard.regulars import Regulars
-from epochcost.model import RunId, is_number
+from epochcost.model import is_number
 
 log = logging.getLogger(__name__)
 STATE_VERSION = 1
 KeepFiles = Callable[[tuple[str, ...], Finding], str]
 """Which of a policy's keep files is there; empty for none."""
-AT_CHECKPOINT, AT_ONCE = "checkpoint", "now"
 
 
 class Guard:
@@ -52,11 +61,11 @@ class Guard:
         self._order: Order | None = None
         self._outcomes: list[Outcome] = []
         self._notices: list[Notice] = []
-        self._void = "the agent has begun to look"
+        self._void = "the agent has just started observing"
         self._blind_until, self._blind_because = float("-inf"), ""
 
     def replace(self, policies: PolicySet) -> None:
-        """Other policies from now on: every wait begins anew, also of those that look the same."""
+        """Other policies from now on: every wait begins again, also of those that look the same."""
         self.policies = policies
         self._continuity = Continuity("the policies have changed")
 
@@ -87,12 +96,12 @@ class Guard:
             self._look(seen)
         order = next((order for climb in self._ready(seen) if (order := self._take(climb, seen)) is not None), None)
         self._order = order or self._order
-        return Decisions(tuple(self._notices), self._requests(), order, self._view(seen))
+        return Decisions(tuple(self._notices), stop_requests(self._climbs.values()), order, self._view(seen))
 
     # -- evidence ----------------------------------------------------------------------------------------------------
 
     def _look(self, seen: Observation) -> None:
-        """What holds now goes on, or begins; what does not is over."""
+        """Conditions that hold now continue, or begin; the others are over."""
         holding: set[tuple[str, str]] = set()
         held: dict[tuple[str, str], str] = {}
         for policy in self.policies.policies:
@@ -133,7 +142,7 @@ class Guard:
         return left_alone(policy, finding, seen)
 
     def _drop(self, keys: list[tuple[str, str]], seen: Observation) -> None:
-        """These do not hold any more, or are not known to."""
+        """These do not hold any longer, or are not known to."""
         still_open = {run.run for run in seen.open_runs}
         for key in keys:
             climb = self._climbs.pop(key)
@@ -141,8 +150,8 @@ class Guard:
             if asked and climb.finding.subject != MACHINE and climb.finding.subject not in still_open:
                 self._count_end(climb, Result.DONE)
             elif climb.next_step and not climb.policy.dry_run:
-                why = self._void or "it does not hold any more"
-                self._say(climb, climb.last_kind, Result.WITHDRAWN, f"put back to the beginning: {why}", seen)
+                why = self._void or "the condition no longer holds"
+                self._say(climb, climb.last_kind, Result.WITHDRAWN, f"back to the first step: {why}", seen)
 
     # -- steps -------------------------------------------------------------------------------------------------------
 
@@ -190,7 +199,7 @@ class Guard:
         if not climb.limited:
             climb.limited = True
             most = self.policies.actions_per_hour
-            self._say(climb, step.kind, Result.LIMITED, f"it waits: {most} actions in the last hour are the most", seen)
+            self._say(climb, step.kind, Result.LIMITED, f"waiting: {most} actions in the last hour is the limit", seen)
         return True
 
     def _ask_to_stop(self, climb: Climb, at: str, seen: Observation) -> None:
@@ -203,11 +212,13 @@ class Guard:
     def _stop(self, climb: Climb, step: Step, seen: Observation) -> Order | None:
         if climb.ended:  # it was ended, and is still there
             climb.ended = False
-            self._fail(climb, step, "it is still there after its stop", seen)
+            self._fail(climb, step, "still running after the stop", seen)
             return None
         run = saving(climb.finding, seen)
         if run:
             return None  # a checkpoint is under way: it will be over soon, or the run stalls
+        if just_begun(climb.policy, climb.finding, seen):
+            return None  # it will be over soon, or puts the policy off
         if step.command is None:
             climb.asked = dict.fromkeys(climb.finding.runs, True)
             self._acted.append(seen.t)
@@ -226,7 +237,7 @@ class Guard:
                 climb.retry_t = seen.t + step.retry_seconds
                 log.info("guard: %s: %s is not run: %s", climb.policy.name, command.name, reason)
                 return None
-        reason = self._sentence(climb, StepKind.STOP)
+        reason = sentence(climb, StepKind.STOP)
         try:
             argv = filled(command.argv, self._values(climb, seen, reason))
         except PlaceholderError as err:
@@ -271,7 +282,7 @@ class Guard:
                 self._fail(climb, step, f"command {order.command.name}: {outcome.error}", None, t)
                 continue
             climb.under_way, climb.ended, climb.retry_t = False, True, t + step.retry_seconds
-            self._say(climb, step.kind, Result.DONE, f"command {order.command.name} has run", None)
+            self._say(climb, step.kind, Result.DONE, f"command {order.command.name} succeeded", None)
             if order.command.scope is Scope.MACHINE:
                 self._count_end(climb, Result.DONE)
 
@@ -290,7 +301,7 @@ class Guard:
     def _say(self, climb: Climb, kind: StepKind | None, result: Result, more: str, seen: Observation | None) -> None:
         step = kind.value if kind is not None else "tell"
         self.account.step(climb.policy.name, step, result)
-        text = self._sentence(climb, kind) + (f": {more}" if more else "")
+        text = sentence(climb, kind) + (f": {more}" if more else "")
         due = climb.due_t() if result in (Result.DONE, Result.DRY_RUN) else float("inf")
         asked = (
             kind in (StepKind.TELL, StepKind.ASK, StepKind.CHECKPOINT) and result is Result.DONE and seen is not None
@@ -309,27 +320,10 @@ class Guard:
             )
         )
 
-    def _sentence(self, climb: Climb, kind: StepKind | None) -> str:
-        finding, evidence = climb.finding, climb.evidence
-        what = f"run {finding.subject}" if finding.subject != MACHINE else "this machine"
-        costs = f"${finding.usd_per_hour:.2f} an hour, ${evidence.wasted_usd:.2f} since then"
-        held = f"{what} is {finding.condition.value} for {evidence.seconds / 60:.0f} min ({costs})"
-        return f"{climb.policy.name}: {kind.value if kind else 'tell'}: {held}"
-
-    def _requests(self) -> dict[RunId, StopRequest]:
-        """What each run is asked now: of several policies the hardest."""
-        asked: dict[RunId, StopRequest] = {}
-        for climb in self._climbs.values():
-            for run, at_once in climb.asked.items():
-                if run not in asked or at_once:
-                    reason = f"{climb.policy.name}: {climb.finding.condition.value}"
-                    asked[run] = StopRequest(climb.policy.name, reason, AT_ONCE if at_once else AT_CHECKPOINT)
-        return asked
-
     def _view(self, seen: Observation) -> GuardView:
         return GuardView(
             self.policies.policies,
-            tuple(self._waiting(key, climb, seen) for key, climb in self._climbs.items()),
+            tuple(waiting(climb, seen.t, self.keeps) for climb in self._climbs.values()),
             tuple(self.keeps.keeps.values()),
             self._void,
             dict(self.account.actions),
@@ -337,28 +331,10 @@ class Guard:
             dict(self.account.wasted_usd),
         )
 
-    def _waiting(self, key: tuple[str, str], climb: Climb, seen: Observation) -> Waiting:
-        due = climb.due_t()
-        was_asked = climb.next_step and not climb.policy.dry_run
-        return Waiting(
-            policy=key[0],
-            subject=key[1],
-            condition=climb.finding.condition.value,
-            since_ts=climb.evidence.since_t,
-            seconds=climb.evidence.seconds,
-            usd_per_hour=climb.finding.usd_per_hour,
-            wasted_usd=climb.evidence.wasted_usd,
-            next_step=climb.step.kind.value if climb.step is not None else "",
-            next_ts=due if seen.t <= due < float("inf") else None,
-            gave_up=climb.gave_up,
-            dry_run=climb.policy.dry_run,
-            keep_link=self.keeps.link(key[1], seen.t) if was_asked else "",
-        )
-
     # -- persistence -------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """As JSON-able data. No wait is in it: after a restart every one begins anew."""
+        """As JSON-able data. No wait is in it: after a restart every one begins again."""
         return {
             "v": STATE_VERSION,
             "keeps": self.keeps.state(),
@@ -369,7 +345,7 @@ class Guard:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on with what `state` described.
+        """Continue with what `state` described.
 
         Raises:
             KeyError, TypeError, ValueError: when it is not what `state` makes; nothing has changed then.
@@ -396,7 +372,7 @@ class Guard:
         }
 
     def keep_promises(self, state: Mapping[str, Any], later: float) -> None:
-        """Go on with what `promises` described, ``later`` seconds of the node timeline lying between the two.
+        """Continue with what `promises` described, ``later`` seconds of the node timeline lying between the two.
 
         Raises:
             KeyError, TypeError, ValueError: when it is not what `promises` makes; nothing has changed then.
@@ -408,7 +384,7 @@ class Guard:
         if blind is not None:
             until_t, because = blind
             if not (is_number(until_t) and isinstance(because, str)):
-                raise ValueError("until when nothing is decided is not known")
+                raise ValueError("the end of the pause in decisions is not valid")
             self.hold_off(until_t + later, because)
         keeps.keeps = {key: replace(keep, until_t=keep.until_t + later) for key, keep in keeps.keeps.items()}
         self.keeps, self._regulars = keeps, regulars

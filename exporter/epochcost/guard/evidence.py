@@ -41,13 +41,13 @@ class Evidence:
 class Continuity:
     """Whether one observation follows upon the one before without a gap."""
 
-    def __init__(self, because: str = "the agent has begun to look") -> None:
+    def __init__(self, because: str = "the agent has just started observing") -> None:
         self._because = because
         self._t = -math.inf
         self._jumps: int | None = None
 
     def broken_by(self, seen: Observation) -> str:
-        """Why nothing that was known before ``seen`` counts any more; empty where it does."""
+        """Why nothing that was known before ``seen`` counts any longer; empty if it does."""
         last, jumps = self._t, self._jumps
         self._t, self._jumps = seen.t, seen.clock_jumps
         if jumps is None:

@@ -59,7 +59,7 @@ class Executor:
         if error:
             log.error("guard: command %s: %s%s", order.command.name, error, f": {said}" if said else "")
         else:
-            log.info("guard: command %s has run%s", order.command.name, f": {said}" if said else "")
+            log.info("guard: command %s succeeded%s", order.command.name, f": {said}" if said else "")
         self._ended.put(Outcome(order, error))
 
 
@@ -102,7 +102,7 @@ def _follow(process: subprocess.Popen[bytes], fd: int, until: float, seconds: fl
             open_, total, said = bool(data), total + len(data), (said + data)[-KEPT_BYTES:]
             if total > MAX_OUTPUT_BYTES:
                 return f"printed more than {MAX_OUTPUT_BYTES >> 20} MiB, and was killed", said
-        elif ended:  # whoever it has left behind may hold its output open for ever
+        elif ended:  # processes that it left behind may hold its output open for ever
             return _status(process.returncode), said
         elif not open_:
             with contextlib.suppress(subprocess.TimeoutExpired):

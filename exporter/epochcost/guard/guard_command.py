@@ -99,7 +99,7 @@ def _moment(text: str, flag: str, now: float) -> float:
     try:
         if plain[-1:].isalpha() and plain[-1:] not in "zZ":
             return now - duration(plain)
-        if plain.replace(".", "", 1).isdecimal() and len(plain) > 8:  # noqa: PLR2004 - a year is no time
+        if plain.replace(".", "", 1).isdecimal() and len(plain) > 8:  # noqa: PLR2004 - a year is not a time
             return float(plain)
         when = datetime.fromisoformat(plain.removesuffix("Z").removesuffix("z"))
     except ValueError:

@@ -25,7 +25,7 @@ def main(argv: Sequence[str], directory: Path) -> int:
     if told.end:
         return _end(directory)
     if not told.duration:
-        parser().error("for how long: epochcost keep 4h")
+        parser().error("duration required, as in: epochcost keep 4h")
     why = printable(" ".join(told.why.split())[:MAX_WHY])
     wish = Wish(told.duration, told.run or MACHINE, why)
     number = _number(directory, wish.subject)
@@ -62,7 +62,7 @@ def _seconds(text: str) -> float:
 
 
 def _mine(directory: Path, name: str) -> bool | None:
-    """Whether the file is this user's; None where there is none."""
+    """Whether the file is this user's; None if there is none."""
     try:
         fd, _ = open_regular(directory / name, owners={os.geteuid()})
     except FileNotFoundError:
@@ -82,7 +82,7 @@ def _may_be_own(directory: Path) -> bool:
 
 
 def _written(directory: Path, number: int, wish: Wish) -> str:
-    """Why the keep cannot be written; empty where it is. A directory of one's own has names of its own for it."""
+    """Why the keep cannot be written; empty if it is. A directory of one's own has names of its own for it."""
     names = [names_of(os.geteuid())[number], *([OWN_NAMES[number]] if _may_be_own(directory) else [])]
     for name in names:
         try:
@@ -96,7 +96,7 @@ def _written(directory: Path, number: int, wish: Wish) -> str:
 def _number(directory: Path, subject: str) -> int | None:
     """Which of this user's names to write: that of the keep of ``subject``, else the first that nobody has taken.
 
-    Where all are taken, his last one gives way. None where all are others'.
+    Where all are taken, his last one gives way. None if all are others'.
     """
     there = [_mine(directory, name) for name in names_of(os.geteuid())]
     same = (n for n, mine in enumerate(there) if mine and _subject(directory, n) == subject)

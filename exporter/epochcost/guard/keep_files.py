@@ -74,7 +74,7 @@ class _Name:
     Attributes:
         key: under which it is remembered.
         path: from ``directory``, where that is a descriptor.
-        owners: who may own what stands there; None for anybody.
+        owners: the users who may own the file; None for any.
         whose: the user it counts for.
     """
 
@@ -168,7 +168,7 @@ class KeepFiles:
     def _count_change(self, uid: int, t: float) -> None:
         changes = [at for at in self._changes.get(uid, ()) if t - at < PER_SECONDS]
         if len(changes) >= MOST_CHANGES:
-            raise TooOftenError(f"user {uid} has said something else {MOST_CHANGES} times in an hour: looked at later")
+            raise TooOftenError(f"user {uid} has changed it {MOST_CHANGES} times in an hour: read again later")
         self._changes[uid] = [*changes, t]
 
     def _is_there(self, one: _Name, book: KeepBook, t: float, wall_ts: float) -> bool:
@@ -176,7 +176,7 @@ class KeepFiles:
             self._look_at(one, book, t, wall_ts)
         except FileNotFoundError:
             return False
-        except TooOftenError as err:  # what was said before stands
+        except TooOftenError as err:  # the previous wish stays in effect
             self.problems[one.key] = str(err)
         except (KeepFileError, UnicodeDecodeError) as err:
             self.problems[one.key] = str(err)
@@ -220,7 +220,7 @@ def _whose(place: OwnPlace, name: str, status: os.stat_result) -> int:
 def present(names: tuple[str, ...], finding: Finding) -> str:
     """The first of a policy's keep files that is there; empty for none.
 
-    It is a regular file of root's, of the agent's user, or of one of those concerned. Somebody else's keeps nothing.
+    It is a regular file of root's, of the agent's user, or of one of those concerned. Another user's keeps nothing.
     """
     owners = {*trusted_owners(), *(person.uid for person in finding.people if person.uid is not None)}
     for name in names:
@@ -240,7 +240,7 @@ def present(names: tuple[str, ...], finding: Finding) -> str:
 
 
 def _ours(name: str, owners: set[int]) -> bool:
-    """Whether what stands there, and could not be opened as a file, was put there by one of ``owners``."""
+    """Whether what could not be opened as a file was put there by one of ``owners``."""
     try:
         return os.lstat(name).st_uid in owners
     except OSError:

@@ -15,7 +15,7 @@ from epochcost.guard.observation import Person
 from epochcost.model import is_number
 
 MAX_KEEPS = 6000
-"""More than all users have names for: nobody's can be kept out by those of others."""
+"""More than all users together may have, so that no user's can be kept out by those of others."""
 MAX_WHY = 80
 LINK_SECONDS = 7 * 86400.0
 """For so long a link that was sent can be used."""
@@ -27,7 +27,8 @@ class Keep:
 
     Attributes:
         key: which file or link it came by; a newer one of the same key replaces it.
-        uid: whose it is; None for one that counts for its subject, whoever made it (root, a link with its token).
+        uid: whose it is; None for one that counts for its subject regardless of its author (root, a link with its
+            token).
         subject: a run; `MACHINE` for all that is this user's.
         until_t: node timeline.
         by, why: for people.
@@ -59,7 +60,7 @@ class KeepBook:
         self._secret = secrets.token_bytes(32)
 
     def put(self, keep: Keep) -> bool:
-        """Take ``keep`` in; False where there are too many."""
+        """Take ``keep`` in; False if there are too many."""
         if keep.key not in self.keeps and len(self.keeps) >= MAX_KEEPS:
             return False
         self.keeps[keep.key] = keep
@@ -76,7 +77,7 @@ class KeepBook:
         return max(holding, key=lambda keep: keep.until_t, default=None)
 
     def link(self, subject: str, t: float) -> str:
-        """The part of a link that lets whoever has it keep ``subject``: until when it can be used, and its token."""
+        """The part of a link by which ``subject`` may be kept: until when it can be used, and its token."""
         until = int(t + LINK_SECONDS)
         return f"{until}.{self._token(subject, until)}"
 
@@ -105,13 +106,13 @@ class KeepBook:
         it = cls()
         it._secret = bytes.fromhex(state["secret"])
         if len(it._secret) != 32:  # noqa: PLR2004 - bytes
-            raise ValueError("the secret of links is of another length")
+            raise ValueError("the secret for links has the wrong length")
         for kept in state["keeps"][:MAX_KEEPS]:
             keep = Keep(**kept)
             texts = (keep.key, keep.subject, keep.by, keep.why)
             uid_known = keep.uid is None or type(keep.uid) is int
             if not (uid_known and is_number(keep.until_t) and all(isinstance(text, str) for text in texts)):
-                raise ValueError("a keep is not what was saved")
+                raise ValueError("a saved keep is not valid")
             it.keeps[keep.key] = keep
         return it
 

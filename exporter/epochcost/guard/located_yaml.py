@@ -76,7 +76,7 @@ def _value(it: Located, node: Any, path: Path, yaml: Any) -> Any:  # noqa: ANN40
             at = (*path, name)
             it.lines[at] = key.start_mark.line + 1
             if name in found:
-                raise it.error(at, "is there twice")
+                raise it.error(at, "occurs twice")
             found[name] = _value(it, value, at, yaml)
         return found
     return _scalar(node)
@@ -102,7 +102,7 @@ class Fields:
         return self._value.get(name) is not None
 
     def raw(self, name: str) -> Any:  # noqa: ANN401
-        """As it is; None where it is not given."""
+        """As it is; None if it is not given."""
         self._known.append(name)
         return self._value.get(name)
 
@@ -124,7 +124,7 @@ class Fields:
         return tuple(self._parse(name, one, parse) for one in entries)
 
     def inner(self, name: str) -> Fields | None:
-        """A mapping within; None where it is not given."""
+        """A mapping within; None if it is not given."""
         raw = self.raw(name)
         return None if raw is None else Fields(self._it, raw, (*self._path, name))
 
@@ -138,7 +138,7 @@ class Fields:
 
     @contextmanager
     def complete(self) -> Iterator[Fields]:
-        """Within it the fields are taken; one that nobody took is a typo."""
+        """Within it the fields are taken; one that was not taken is a typo."""
         yield self
         for name in self._value:
             if name not in self._known:

@@ -12,8 +12,8 @@ class Person:
     """Somebody who uses the machine: a user id, a name, or both.
 
     Attributes:
-        uid: as the system counts users; None where only a name is known.
-        name: of the user, or of the pod, job or container; empty where only the number is known.
+        uid: as the system counts users; None if only a name is known.
+        name: of the user, or of the pod, job or container; empty if only the number is known.
     """
 
     uid: int | None = None
@@ -31,10 +31,10 @@ class GpuSeen:
 
     Attributes:
         state: where the ledger puts this second.
-        utilization_ratio: None where it is not known.
-        sm_active_ratio, power_watts: further witnesses; None where the hardware gives none.
-        held: whether somebody holds its memory while it does nothing; None where that is not known.
-        owners: who uses it without a run; empty where nobody is known to.
+        utilization_ratio: None if it is not known.
+        sm_active_ratio, power_watts: further witnesses; None if the hardware gives none.
+        held: whether a process holds its memory while it does nothing; None if that is not known.
+        owners: who uses it without a run; empty if nobody is known to.
         runs: open runs on it.
     """
 
@@ -55,9 +55,9 @@ class RunSeen:
     Attributes:
         user: who began it.
         open: whether a process of it is running here.
-        confirmed_usd: dollars of the whole run so far whose price is confirmed; None where only a part is known.
+        confirmed_usd: dollars of the whole run so far whose price is confirmed; None if only a part is known.
         usd_per_hour: what its share of this machine costs.
-        void: why nothing can be said of it now; empty where it can.
+        void: why nothing can be said of it now; empty if it can.
         followed: its process is seen to live, its event file is there, and was read to the end just now.
         guessed: its progress is read from a program's output.
         pids: its processes here, each checked to be its user's.
@@ -89,14 +89,15 @@ class Observation:
         wall_ts: the wall clock, for hours of the day.
         fresh_seconds: a longer step between two observations is a gap.
         clock_jumps: jumps of the wall clock so far; one more starts every wait anew.
-        void: why nothing positive is known now; empty where it is.
-        gpus: all of the machine's; empty where it has none, or none are known.
-        cpu_ratio: utilisation of its CPUs; None where that is not known.
-        busy_cores: how many of them were busy, as a mean over minutes; None where that is not known.
-        io_bytes_per_second: of disks and network, likewise.
-        interactive: who typed on a terminal, and how many seconds ago; None where that cannot be seen.
+        void: why nothing positive is known now; empty if it is.
+        gpus: all of the machine's; empty if it has none, or none are known.
+        cpu_ratio: utilisation of its CPUs; None if that is not known.
+        busy_cores: how many of them were busy, as a mean over minutes; None if that is not known.
+        io_bytes_per_second: of disks and network, in the same span.
+        busy_cores_lately, io_bytes_per_second_lately: the same two as means over half a minute.
+        interactive: who typed on a terminal, and how many seconds ago; None if that cannot be seen.
         session_end_ts: when its provider ends it.
-        credit_usd: what is left of the account; None where nobody says.
+        credit_usd: what is left of the account; None if unknown.
         pods: (namespace, name) on its GPUs, as the kubelet says.
     """
 
@@ -115,6 +116,8 @@ class Observation:
     cpu_ratio: float | None = None
     busy_cores: float | None = None
     io_bytes_per_second: float | None = None
+    busy_cores_lately: float | None = None
+    io_bytes_per_second_lately: float | None = None
     interactive: tuple[tuple[Person, float], ...] | None = None
     session_end_ts: float | None = None
     credit_usd: float | None = None

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 NAMES = ("policy", "node", "machine", "run", "pids", "slurm_job", "pod", "namespace", "reason")
 SEVERAL = ("pids",)
-"""Only as an argument of its own, for which several stand."""
+"""Only as a separate argument, replaced by several."""
 _NAMED = re.compile(r"\{([^{}]*)\}")
 
 
@@ -31,7 +31,7 @@ def check_argument(text: str) -> str:
         if name not in NAMES:
             raise ValueError(f"{{{name}}} is not known; allowed: {', '.join(f'{{{n}}}' for n in NAMES)}")
         if name in SEVERAL and text != f"{{{name}}}":
-            raise ValueError(f"{{{name}}} stands for several arguments, and must be one of its own")
+            raise ValueError(f"{{{name}}} is replaced by several arguments, and must be a separate argument")
     return text
 
 

@@ -133,7 +133,7 @@ class Except:
         interactive_seconds: while somebody has typed on a terminal so recently; None does not ask.
         busy_cpu_ratio: while the machine's CPUs do so much: data are being prepared, say. None does not ask.
         busy_cores: or while so many of them are busy, as a mean over minutes: one alone is little of 96.
-        busy_io_mbps: while its disks and its network move so many MB a second, likewise: data are being fetched.
+        busy_io_mbps: nor while its disks and network move this many MB a second: data are being fetched.
         select: runs, users, teams and machines that it leaves alone.
     """
 

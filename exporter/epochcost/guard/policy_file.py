@@ -69,13 +69,13 @@ def policies(it: Located) -> PolicySet:
         webhook = top.inner("webhook")
         made = tuple(_policy(it, one, path, commands, dry_run=dry_run) for one, path in top.items("policies"))
         if not made:
-            raise top.error("policies", "there is no policy in it")
+            raise top.error("policies", "contains no policy")
         if len(made) > MAX_POLICIES:
             raise top.error("policies", f"more than {MAX_POLICIES} policies")
         names = [policy.name for policy in made]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
-            raise top.error("policies", f"two are called {twice!r}")
+            raise top.error("policies", f"two have the name {twice!r}")
         return PolicySet(
             made,
             top.take("actions_per_hour", _whole(1, 60), 4),
@@ -158,20 +158,20 @@ def _check(policy: Policy, fields: Fields) -> None:
     of_machine = [c for c in policy.when.conditions if c not in OF_RUNS]
     select = policy.when.select
     if of_machine and (select.runs or select.experiments):
-        raise fields.error("when", f"runs and experiments select runs; {of_machine[0].value} is of the whole machine")
+        raise fields.error("when", f"runs and experiments select runs; {of_machine[0].value} concerns a machine")
     for step in policy.ladder:
         command = step.command
         if step.kind is StepKind.STOP and command is None and of_machine:
             raise fields.error("ladder", f"stop of {of_machine[0].value} needs a command: `command: NAME`")
         if command is not None and command.scope is Scope.RUN and not of_runs:
             raise fields.error(
-                "ladder", f"command {command.name} ends a run, and {of_machine[0].value} is of a machine"
+                "ladder", f"command {command.name} ends a run, but {of_machine[0].value} concerns a machine"
             )
     last = policy.ladder[-1].kind
     order = [list(StepKind).index(step.kind) for step in policy.ladder]
     if order != sorted(order):
         raise fields.error(
-            "ladder", f"the steps go from mild to hard: tell, ask, checkpoint, stop; {last.value} is last"
+            "ladder", f"the steps must go from mild to hard: tell, ask, checkpoint, stop; {last.value} must be last"
         )
     for name in ("session", "session_left"):
         within = fields.inner("when")

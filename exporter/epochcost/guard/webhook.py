@@ -1,4 +1,4 @@
-"""Sends what people are told to a URL, as JSON; who does not answer holds nobody up."""
+"""Sends notices to a URL, as JSON; a server that does not respond delays nothing."""
 
 from __future__ import annotations
 

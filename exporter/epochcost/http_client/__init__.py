@@ -4,7 +4,7 @@ Example::
 
     answer = ask(Request("https://prices.example/v1/price"), Bounds.within(5.0, max_bytes=1 << 20))
 
-or, for an answer that is too long to be held, piece by piece::
+or, for a response that is too long to be held, piece by piece::
 
     with open_stream(request, bounds) as stream:
         for piece in stream.pieces():

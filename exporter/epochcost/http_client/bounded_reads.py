@@ -20,7 +20,7 @@ class BoundedReads(io.RawIOBase):
         self._sock = sock
         self._bounds = bounds
         self._ended = False
-        self._what, self._most = "head of the answer", bounds.max_head_bytes
+        self._what, self._most = "header block of the response", bounds.max_head_bytes
         # The buffer above reads ahead, so that the beginning of a body may come with the head.
         self._room = bounds.max_head_bytes + io.DEFAULT_BUFFER_SIZE
 
@@ -31,7 +31,7 @@ class BoundedReads(io.RawIOBase):
             BrokenOffError: when the connection ended before the head did, which `http.client` takes for its end.
         """
         if self._ended:
-            raise BrokenOffError("the answer broke off in its head")
+            raise BrokenOffError("the response was cut off in its headers")
         self._what, self._most = "answer", self._bounds.max_bytes
         # A body in chunks of one byte takes six on the wire; what comes out of it is counted by the reader.
         self._room = 6 * self._most + _FEWEST_BYTES

@@ -91,7 +91,7 @@ def _secured(sock: socket.socket, host: str, tls: ssl.SSLContext, bounds: Bounds
     try:
         return tls.wrap_socket(sock, server_hostname=host)
     except TimeoutError:
-        raise DeadlineError("no whole answer in time") from None
+        raise DeadlineError("no complete response in time") from None
     except ssl.SSLCertVerificationError as err:
         raise ConnectError(
             f"its certificate is not trusted: {err.verify_message}", "CERTIFICATE_VERIFY_FAILED"
@@ -103,7 +103,7 @@ def _secured(sock: socket.socket, host: str, tls: ssl.SSLContext, bounds: Bounds
 
 
 def _socket_to(host: str, port: int, bounds: Bounds) -> socket.socket:
-    """The first address that answers; each gets an equal part of the time that is left."""
+    """The first address that responds; each gets an equal part of the time that is left."""
     addresses = _resolved(host, port, bounds)
     failure: Exception = ConnectError("its name has no address")
     for i, (family, kind, protocol, _, address) in enumerate(addresses):
@@ -130,13 +130,13 @@ def _resolved(host: str, port: int, bounds: Bounds) -> list[_Address]:
     if _is_literal(host):
         return _lookup(host, port)
     if not _lookups.acquire(timeout=bounds.left()):
-        raise DeadlineError(f"no name was looked up in time: {MAX_LOOKUPS} others hang")
+        raise DeadlineError(f"the name was not looked up in time: {MAX_LOOKUPS} other lookups are blocked")
     found: queue.SimpleQueue[list[_Address] | Exception] = queue.SimpleQueue()
 
     def look_up() -> None:
         try:
             found.put(_lookup(host, port))
-        except Exception as err:  # noqa: BLE001 - raised again by whoever waits
+        except Exception as err:  # noqa: BLE001 - raised again in the waiting thread
             found.put(err)
         finally:
             _lookups.release()
@@ -182,7 +182,7 @@ def _tunnel(sock: socket.socket, target: Target, proxy: Proxy, bounds: Bounds) -
         # Byte by byte at the end: what follows the head is TLS.
         piece = sock.recv(1)
         if not piece or len(head) > _MAX_TUNNEL_HEAD:
-            raise BrokenOffError("the proxy does not answer as one")
+            raise BrokenOffError("the proxy did not respond with HTTP")
         head += piece
     status = head.split(b" ", 2)[1:2]
     if not head.startswith(b"HTTP/1.") or status != [b"200"]:

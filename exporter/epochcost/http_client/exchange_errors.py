@@ -1,4 +1,4 @@
-"""What can go wrong between a request and its whole answer."""
+"""What can go wrong between a request and its whole response."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ConnectError(ExchangeError):
 
     Attributes:
         tls: what OpenSSL calls the fault, where TLS failed; else empty.
-        refused: nobody listens there.
+        refused: nothing listens there.
     """
 
     def __init__(self, reason: str, tls: str = "", *, refused: bool = False) -> None:
@@ -31,12 +31,12 @@ class ConnectError(ExchangeError):
 
 
 class DeadlineError(ExchangeError):
-    """The whole answer was not there in time."""
+    """The whole response was not there in time."""
 
 
 class TooLongError(ExchangeError):
-    """The answer, or its head, is longer than its bound."""
+    """The response, or its head, is longer than its bound."""
 
 
 class BrokenOffError(ExchangeError):
-    """The connection ended in the middle of the answer, or what came is not HTTP."""
+    """The connection ended in the middle of the response, or the response is not HTTP."""

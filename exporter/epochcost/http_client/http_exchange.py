@@ -1,4 +1,4 @@
-"""One request and its whole answer, under one deadline and one bound of size."""
+"""One request and its whole response, under one deadline and one bound of size."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer, whatever its status; the names of headers in lower case."""
+    """A whole response, whatever its status; the names of headers in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -37,10 +37,10 @@ class Answer:
 
 
 class Stream:
-    """An answer whose body is still to come.
+    """A response whose body is still to come.
 
     Attributes:
-        status: of the answer.
+        status: of the response.
         headers: names in lower case; of several with one name the last.
     """
 
@@ -61,14 +61,14 @@ class Stream:
         with _faults():
             announced = self._response.length
             if announced is not None and announced > self._max_bytes:
-                raise TooLongError(f"the answer is longer than {self._max_bytes} bytes")
+                raise TooLongError(f"the response is longer than {self._max_bytes} bytes")
             while piece := self._response.read(_PIECE_BYTES):
                 size += len(piece)
                 if size > self._max_bytes:
-                    raise TooLongError(f"the answer is longer than {self._max_bytes} bytes")
+                    raise TooLongError(f"the response is longer than {self._max_bytes} bytes")
                 yield piece
             if announced is not None and size < announced:
-                raise BrokenOffError(f"the answer broke off after {size} of {announced} bytes")
+                raise BrokenOffError(f"the response was cut off after {size} of {announced} bytes")
 
     def body(self) -> bytes:
         """All of it; raises as `pieces` does."""
@@ -76,7 +76,7 @@ class Stream:
 
 
 def ask(request: Request, bounds: Bounds, tls: ssl.SSLContext | None = None) -> Answer:
-    """The whole answer, whatever its status.
+    """The whole response, whatever its status.
 
     Args:
         request: what is asked.
@@ -92,7 +92,7 @@ def ask(request: Request, bounds: Bounds, tls: ssl.SSLContext | None = None) -> 
 
 @contextlib.contextmanager
 def open_stream(request: Request, bounds: Bounds, tls: ssl.SSLContext | None = None) -> Iterator[Stream]:
-    """The answer with its body still to be read, as `ask`; the connection ends with the block."""
+    """The response with its body still to be read, as `ask`; the connection ends with the block."""
     for hop in range(request.same_host_redirects + 1):
         target = target_of(request.url)
         with contextlib.ExitStack() as opened:
@@ -125,7 +125,7 @@ def _begun(
 
 
 def _same_host(request: Request, target: Target, stream: Stream) -> str:
-    """The URL that a redirect leads to, empty where it is none or leads to another host."""
+    """The URL that a redirect leads to, empty if it is none or leads to another host."""
     if stream.status not in _REDIRECTS or request.method not in ("GET", "HEAD"):
         return ""
     location = stream.headers.get("location", "")
@@ -146,18 +146,18 @@ def _faults() -> Iterator[None]:
     except ExchangeError:
         raise
     except TimeoutError:
-        raise DeadlineError("no whole answer in time") from None
+        raise DeadlineError("no complete response in time") from None
     except IncompleteRead as err:
-        raise BrokenOffError(f"the answer broke off after {len(err.partial)} bytes of a piece") from None
+        raise BrokenOffError(f"the response was cut off after {len(err.partial)} bytes of a piece") from None
     except LineTooLong:
-        raise TooLongError("a line of the answer's head is too long") from None
+        raise TooLongError("a line of the response headers is too long") from None
     except ssl.SSLError as err:  # who wants a certificate says so only after it was asked
         if not err.reason:
-            raise BrokenOffError("the TLS connection broke off") from None
+            raise BrokenOffError("the TLS connection was cut off") from None
         raise ConnectError(f"TLS failed: {err.reason}", err.reason) from None
     except RemoteDisconnected:
-        raise BrokenOffError("the connection was closed without an answer") from None
+        raise BrokenOffError("the connection was closed without a response") from None
     except OSError as err:
         raise BrokenOffError(why(err)) from None
     except (HTTPException, ValueError, OverflowError, MemoryError) as err:  # their texts repeat what came
-        raise BrokenOffError(f"what came is not HTTP ({type(err).__name__})") from None
+        raise BrokenOffError(f"the response is not HTTP ({type(err).__name__})") from None

@@ -1,4 +1,4 @@
-"""What is asked, and how much time and room the answer may take: checked before a byte is sent."""
+"""The request, and limits for the time and size of the response: checked before a byte is sent."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Bounds:
     """What one exchange may take, redirects and all.
 
     Attributes:
-        deadline: by the monotonic clock; from the name's resolution to the last byte of the answer.
-        max_bytes: of the answer's body.
+        deadline: by the monotonic clock; from the name's resolution to the last byte of the response.
+        max_bytes: of the response's body.
         max_head_bytes: of everything before it, interim answers included.
     """
 
@@ -46,7 +46,7 @@ class Bounds:
         """
         left = self.deadline - time.monotonic()
         if left <= 0:
-            raise DeadlineError("no whole answer in time")
+            raise DeadlineError("no complete response in time")
         return left
 
 
@@ -60,7 +60,7 @@ class Request:
         headers: sent beside ours; their values may be secrets.
         body: None for none.
         same_host_redirects: how many are followed, of a GET and only to the scheme, host and port that were asked; any
-            other is an answer like every other.
+            other is a response like every other.
         by_proxy: whether the proxies of the environment are used (``http_proxy``, ``no_proxy``, ...).
     """
 
@@ -105,13 +105,13 @@ def target_of(url: str) -> Target:
         host = parts.hostname or ""
         host = host if host.isascii() else host.encode("idna").decode("ascii")
     except (ValueError, UnicodeError):
-        raise InvalidRequestError("not a URL that can be asked") from None
+        raise InvalidRequestError("invalid URL") from None
     if parts.scheme not in SCHEMES:
-        raise InvalidRequestError("not a URL that can be asked: only http and https are spoken")
+        raise InvalidRequestError("invalid URL: only http and https are supported")
     if "@" in parts.netloc:
-        raise InvalidRequestError("not a URL that can be asked: user and password do not belong there")
+        raise InvalidRequestError("invalid URL: user and password are not allowed in it")
     if not _HOST.fullmatch(host) or port == 0 or not url.isprintable() or " " in url:
-        raise InvalidRequestError("not a URL that can be asked")
+        raise InvalidRequestError("invalid URL")
     path = quote(parts.path or "/", safe="/%!$&'()*+,;=:@~-._")
     if parts.query:
         path += "?" + quote(parts.query, safe="/%!$&'()*+,;=:@~-._?")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def client_tls(ca_file: str = "") -> ssl.SSLContext:
-    """A context that verifies by ``ca_file``, empty for the system's authorities; made anew when the file changes.
+    """A context that verifies by ``ca_file``, empty for the system's authorities; rebuilt when the file changes.
 
     Raises:
         OSError: when ``ca_file`` cannot be read or holds no certificate.

@@ -1,4 +1,4 @@
-"""Whatever fails on our side, the command goes on; only its progress is no longer reported."""
+"""Whatever fails on our side, the command continues; only its progress is no longer reported."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import signal
@@ -14,7 +15,7 @@ from pathlib import Path
 from epochcost.launch.circuit_breaker import CallUntilFailure
 from epochcost.launch.flags import Flags, read
 from epochcost.launch.moment import Moment
-from epochcost.launch.other_writers import OtherWriters
+from epochcost.launch.other_writers import EXEC, OtherWriters
 from epochcost.launch.process import NOT_EXECUTABLE, NOT_FOUND, Command, StartError, leave_as
 from epochcost.launch.reading.explanation import explain, nothing_understood
 from epochcost.launch.reading.file_tailer import FileTailer
@@ -23,15 +24,17 @@ from epochcost.launch.reading.lines import Lines
 from epochcost.launch.reading.named_metrics import named_metrics
 from epochcost.launch.reading.patterns import OwnPatterns
 from epochcost.launch.reading.progress import Form
-from epochcost.launch.reading.progress_tracker import ProgressSnapshot, ProgressTracker
+from epochcost.launch.reading.progress_snapshot import ProgressSnapshot
+from epochcost.launch.reading.progress_tracker import ProgressTracker
 from epochcost.launch.relay import Relay, Stream
 from epochcost.launch.reporter import Reporter
 from epochcost.launch.stop_signals import StopSignals
 from epochcost.launch.terminal import OutputTerminal, same_terminal
 from epochcost.training.cost import CostFile
 from epochcost.training.directory import events_dir
-from epochcost.training.job import job, run_id
+from epochcost.training.job import job, job_run_id
 from epochcost.training.run_metadata import RunMetadata
+from epochcost.training.run_name import RunName
 from epochcost.training.summary import summary
 
 OUT, ERR = 1, 2
@@ -49,8 +52,8 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         return read_log(flags)
     closed = _hold_closed()
     within = job(environ)
-    run = run_id(environ, flags.id, flags.experiment)
-    child_environ = {**environ, "EPOCHCOST_RUN": run}
+    name = RunName(environ, within, flags.id, flags.experiment, lambda: events_dir(environ), base=job_run_id(environ))
+    run = name.first()
     reason, directory = "", Path()
     if _disabled(environ):
         reason = "EPOCHCOST_DISABLE is set"
@@ -64,18 +67,21 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     if reason:
         if flags.verbose:
             _say(f"run {run} is not reported: {reason}")
-        return _become(flags.command, child_environ)
-    facts = RunMetadata(
-        run=run,
-        job=within,
-        experiment=flags.experiment,
-        framework=flags.framework,
-        epochs=flags.plan.epochs,
-        batch_size=flags.batch_size,
-        samples_per_epoch=flags.plan.samples_per_epoch,
-        budget_usd=flags.budget_usd,
-    )
-    return Launch(flags, facts, directory).run(child_environ, frozenset({OUT, ERR}) - closed)
+        return _become(flags.command, {**environ, "EPOCHCOST_RUN": run})
+    with name.claim(run) as claimed:
+        facts = RunMetadata(
+            run=claimed,
+            job=within if within.launcher else dataclasses.replace(within, launcher=EXEC),
+            experiment=flags.experiment,
+            framework=flags.framework,
+            epochs=flags.plan.epochs,
+            batch_size=flags.batch_size,
+            samples_per_epoch=flags.plan.samples_per_epoch,
+            budget_usd=flags.budget_usd,
+        )
+        launch = Launch(flags, facts, directory)
+        launch.begin()
+    return launch.run({**environ, "EPOCHCOST_RUN": claimed}, frozenset({OUT, ERR}) - closed)
 
 
 class Launch:
@@ -93,15 +99,19 @@ class Launch:
         self._warnings = _Kept()
         self._lines: list[Lines] = []
         self._look_due = 0.0
+        self._begun_ns = 0
         self._safely, self._stops = CallUntilFailure(), CallUntilFailure()
         logger = logging.getLogger("epochcost")
         logger.addHandler(self._warnings)
         logger.propagate = False  # nothing of ours between two lines of the command's
 
+    def begin(self) -> None:
+        """Report the start: from now on the run's id is in use."""
+        self._begun_ns = time.time_ns()
+        self._reporter.start()
+
     def run(self, environ: Mapping[str, str], open_outputs: frozenset[int]) -> int:
         """To its end. The exit code, where the command did not die by a signal."""
-        begun_ns = time.time_ns()
-        self._reporter.start()
         outputs, streams = self._streams(open_outputs)
         try:
             command = Command(self._flags.command, environ, outputs)
@@ -110,7 +120,7 @@ class Launch:
             return _not_started(err)
         self._neighbours = OtherWriters(self._directory, self._facts.run, command.pid)
         self._stopping = StopSignals(self._flags.stop_signals, self._flags.stop_wait, command.ask_to_end)
-        self._watch = FileTailer(Path() if self._flags.find else None, self._flags.watch, begun_ns)
+        self._watch = FileTailer(Path() if self._flags.find else None, self._flags.watch, self._begun_ns)
         terminals = [stream.terminal for stream in streams if stream.terminal is not None]
         thread = command.watch(partial(_resize, terminals) if terminals else None)
         relay = Relay(streams, command.ended, lambda lines, at: self._safely(self._hear, lines, at), self._follow)
@@ -198,7 +208,7 @@ class Launch:
         self._report(self._tracker.finish(Moment.now()))
 
     def _speechless(self) -> bool:
-        """Whether somebody looks on who would like to know that nothing was understood."""
+        """Whether a person is watching who should know that nothing was recognised."""
         reporter = self._reporter
         known = reporter.epochs or reporter.last.epoch is not None or reporter.last.step is not None
         known = known or not any(lines.seen for lines in self._lines)
@@ -265,7 +275,7 @@ def _not_started(err: StartError) -> int:
 
 
 def _leave_behind(relay: Relay) -> None:
-    """Somebody whom the command has left behind still holds its output: a copy of us goes on passing it on."""
+    """A process that the command left behind still holds its output: a copy of this process keeps forwarding it."""
     if os.fork() == 0:
         try:
             os.setsid()

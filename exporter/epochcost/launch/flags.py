@@ -11,7 +11,7 @@ from pathlib import Path
 
 from epochcost.launch.reading.patterns import own_rows
 from epochcost.launch.reading.program_rows import MAX_FILE_BYTES, Row, RowError
-from epochcost.launch.reading.progress_tracker import Plan
+from epochcost.launch.reading.progress_snapshot import Plan
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGKILL)
 STOP_WAIT_SECONDS = 120.0

@@ -13,13 +13,13 @@ HEAD_BYTES = 8192
 MAX_ANCESTORS = 64
 MAX_SECONDS = 1e11
 NOBODY = -1
-LAUNCHER = "launcher"
-"""The key by which writers like us know each other: two of them never step back for one another."""
+WRITER, EXEC = "writer", "exec"
+"""What marks the lines of writers like us: two of them never step back for one another."""
 
 
 @dataclass(frozen=True, slots=True)
 class OtherWriter:
-    """A training that reports by itself: its file, its run, when it began by both clocks, in seconds."""
+    """A training run that reports by itself: its file, its run, when it began by both clocks, in seconds."""
 
     name: str
     run: str
@@ -28,7 +28,7 @@ class OtherWriter:
 
 
 class OtherWriters:
-    """Looks at event files that were made since; each is told once, when its first line is there.
+    """Looks at event files that were made since; each is reported once, when its first line is there.
 
     Args:
         directory: of the events.
@@ -72,7 +72,7 @@ class OtherWriters:
             return set()
 
     def _head(self, name: str) -> tuple[bytes | None, int]:
-        """The first line (empty where there is none to be had, None where it may come yet), and whose file it is."""
+        """The first line (empty if there is none to be had, None if it may come yet), and whose file it is."""
         try:
             beginning, owner = _beginning(self._directory / name)
         except OSError:
@@ -85,7 +85,7 @@ class OtherWriters:
             said: Any = json.loads(head)
         except (ValueError, RecursionError):
             return None
-        if not isinstance(said, dict) or said.get(LAUNCHER) is not None:
+        if not isinstance(said, dict) or EXEC in (said.get(WRITER), said.get("launcher")):  # as versions before wrote
             return None
         run, ts, mono = said.get("run"), _time(said.get("ts")), _time(said.get("mono"))
         if not isinstance(run, str) or ts is None or mono is None:
@@ -110,7 +110,7 @@ class OtherWriters:
 
 
 def _beginning(path: Path) -> tuple[bytes, int]:
-    """The directory may be anybody's: a pipe that somebody put there would hold the command's output for ever."""
+    """The directory may be anybody's: a pipe in place of the file would block the command's output for ever."""
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         found = os.fstat(fd)
@@ -144,5 +144,5 @@ def _parent(pid: int) -> int:
 def _namespace() -> int | None:
     try:
         return Path("/proc/self/ns/pid").stat().st_ino
-    except OSError:  # no /proc: nobody's descent can be told
+    except OSError:  # no /proc: parent processes are unknown
         return None

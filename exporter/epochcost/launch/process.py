@@ -92,7 +92,7 @@ class Command:
         os.close(self._end)
 
     def _resized(self, resize: Callable[[], bool] | None, *, by_terminal: bool) -> None:
-        if resize is not None and resize():  # whoever asked for the size before we had it asks again
+        if resize is not None and resize():  # programs that read the size before we had it read it again
             with contextlib.suppress(OSError):
                 os.killpg(os.getpgrp(), signal.SIGWINCH)
         elif not by_terminal and resize is None:
@@ -115,12 +115,12 @@ class Command:
                 self.wait_status = status
 
     def _stop(self) -> None:
-        """Stop as the command did; on the way back the command goes on too."""
+        """Stop as the command did; when this process is continued, the command is too."""
         if signal.SIGTSTP not in signal.sigpending():
             os.kill(os.getpid(), signal.SIGTSTP)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTSTP})  # here we stop, once
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTSTP})
-        # Where nobody could continue us we were not stopped either, and a command that somebody stopped stays so.
+        # If nothing could continue us we were not stopped either, and a command that was stopped stays so.
         if signal.SIGCONT in signal.sigpending():
             self._send(signal.SIGCONT)
 

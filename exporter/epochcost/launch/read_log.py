@@ -15,7 +15,8 @@ from epochcost.launch.reading.explanation import explain
 from epochcost.launch.reading.line_reader import LineReader
 from epochcost.launch.reading.lines import Lines
 from epochcost.launch.reading.patterns import OwnPatterns
-from epochcost.launch.reading.progress_tracker import ProgressSnapshot, ProgressTracker
+from epochcost.launch.reading.progress_snapshot import ProgressSnapshot
+from epochcost.launch.reading.progress_tracker import ProgressTracker
 from epochcost.launch.reading.track import NEARLY
 
 READ_BYTES = 1 << 16

@@ -43,7 +43,7 @@ class Stream:
         """What is there; empty at the end, which closes the stream."""
         try:
             data = os.read(self.source, READ_BYTES)
-        except OSError:  # EIO: nobody holds the terminal any more
+        except OSError:  # EIO: no process holds the terminal any more
             data = b""
         if not data:
             self.close()
@@ -63,7 +63,7 @@ class Stream:
                 self.pending = self.pending[written:]
         except BlockingIOError:
             return
-        except OSError:  # whoever listened is gone
+        except OSError:  # the reader is gone
             self.close()
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from epochcost.launch.moment import Moment
-from epochcost.launch.other_writers import LAUNCHER, OtherWriter
-from epochcost.launch.reading.progress_tracker import ProgressSnapshot
+from epochcost.launch.other_writers import EXEC, WRITER, OtherWriter
+from epochcost.launch.reading.progress_snapshot import ProgressSnapshot
 from epochcost.training.reported import ReportedValues
 from epochcost.training.run_metadata import RunMetadata
 from epochcost.training.writer import EventWriter
@@ -21,7 +21,7 @@ INSTANT_SECONDS = 1e-6
 class Reporter:
     """Writes start, progress, ends of epochs and the end. Silent, and harmless, where nothing can be written.
 
-    Where a training of this command reports by itself, it leads: see `step_back`.
+    Where a training run of this command reports by itself, it leads: see `step_back`.
 
     Args:
         facts: of the run.
@@ -178,13 +178,13 @@ class Reporter:
         opened = writer.attach()
         if writer.dead:
             return
-        if writer.replaces and opened:  # somebody deleted the file: this one goes on from it
+        if writer.replaces and opened:  # the file was deleted: this one continues it
             more += f',"continues":{json.dumps(writer.replaces)}'
         head = f'{{"v":1,"ev":"{kind}","ts":{at.ts:.6f},"mono":{at.mono:.6f},"run":{json.dumps(self._facts.run)}'
         facts = "" if kind == "progress" and not opened else self._facts.fragment(locked=writer.locked)
         if self._phase != "startup":
             more += self._reported.fragment(all_of_them=kind != "progress" or opened)
-        line = f'{head}{more},"phase":"{self._phase}","{LAUNCHER}":"exec"{facts}}}\n'
+        line = f'{head}{more},"phase":"{self._phase}","{WRITER}":"{EXEC}"{facts}}}\n'
         self.lines += writer.put(line.encode())
 
 

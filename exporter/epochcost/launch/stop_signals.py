@@ -12,8 +12,8 @@ from epochcost.training.cost import StopRequest
 class StopSignals:
     """Sends the next signal when the one before has not ended the command in time.
 
-    A training that reports by itself reads the request by itself: it gets no signal before it is asked to stop at once.
-    Nobody is killed before that.
+    A training run that reports by itself reads the request by itself: it gets no signal before it is asked to stop at
+    once. Nothing is killed before that.
 
     Args:
         signals: in the order in which they are sent.
@@ -21,7 +21,7 @@ class StopSignals:
         send: to the command.
 
     Attributes:
-        policy: by which it was told to stop; empty where it was not.
+        policy: by which it was told to stop; empty if it was not.
     """
 
     def __init__(

@@ -14,7 +14,7 @@ _SIZE = struct.Struct("HHHH")
 
 
 class OutputTerminal:
-    """A pseudo-terminal that stands where ``real`` would: the command writes to `slave`, we read `master`.
+    """A pseudo-terminal in place of ``real``: the command writes to `slave`, we read `master`.
 
     The real terminal stays as it is and stays the command's controlling terminal, its input and its job control: only
     output takes this way. Output processing (newline to carriage return and newline) is left to the real one, so that
@@ -38,7 +38,7 @@ class OutputTerminal:
             if size == self._size:
                 return False
             fcntl.ioctl(self.master, termios.TIOCSWINSZ, size)
-        except OSError:  # one of the two has hung up: nobody looks at it
+        except OSError:  # one of the two has hung up: it is no longer shown
             return False
         self._size = size
         return True

@@ -16,14 +16,14 @@ class Device:
     Attributes:
         uuid: identity in the ledger.
         index: the driver's index, by which a training process may name it.
-        utilization_ratio: over the span; None where it could not be read.
-        memory_used_bytes: at the end of the span; None where it could not be read.
+        utilization_ratio: over the span; None if it could not be read.
+        memory_used_bytes: at the end of the span; None if it could not be read.
         measured: the utilisation is a measurement; a guess decides where the time goes, and is not integrated.
         weight: what it counts for in the node: 1 for a whole GPU, its part of one for a MIG slice, 0 to infinity. A GPU
             that is cut into slices keeps what they leave over, so that the weights of the node sum to its GPUs.
-        held_idle: whether somebody holds its memory while it does nothing; None where that is not known.
-        sm_active_ratio: mean share of its streaming multiprocessors that were busy; None where it does not say.
-        power_watts: what it draws; None where it does not say.
+        held_idle: whether a process holds its memory while it does nothing; None if that is not known.
+        sm_active_ratio: mean share of its streaming multiprocessors that were busy; None if it does not say.
+        power_watts: what it draws; None if it does not say.
     """
 
     uuid: str
@@ -39,7 +39,7 @@ class Device:
 
 @dataclass(slots=True)
 class DeviceTotals:
-    """Integrals of one device since the ledger began; None where the device never gave the figure."""
+    """Integrals of one device since the ledger began; None if the device never gave the figure."""
 
     seconds: dict[State, float] = field(default_factory=dict)
     utilization_seconds: float | None = None

@@ -1,4 +1,4 @@
-"""Where a run stands: position in epochs, finished epochs, work lost and done again, and whether it moves at all."""
+"""The progress of a run: position in epochs, finished epochs, work lost and repeated, and whether it is stalled."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from epochcost.ledger.finished_epoch import Epoch
+from epochcost.ledger.reported_position import Counted, first_position, position_of, reports_work
 from epochcost.model import EventKind, Phase, State, TrainingEvent
 
 WHOLE = 1e-6
@@ -16,40 +18,6 @@ STALL_FACTOR = 5.0
 INTERVALS_KEPT = 31
 BUSY_SECONDS = 120.0
 NEVER_STALLED = frozenset({Phase.EVAL, Phase.CHECKPOINT, Phase.RESTORE})
-
-
-@dataclass(frozen=True, slots=True)
-class Epoch:
-    """``count`` epochs finished in one go, the last of them number ``number``, from ``start`` to ``end``.
-
-    ``counted`` where global rank 0 was on this machine; see `epochcost.ledger.rank_zero`.
-    """
-
-    number: float
-    start: float
-    end: float
-    count: int
-    counted: bool = True
-
-
-@dataclass(slots=True)
-class Counted:
-    """An absolute position that a process reports, and how much was executed of it over all attempts."""
-
-    position: int | None = None
-    executed: int = 0
-
-    def move(self, to: int | None, *, first_attempt: bool) -> bool:
-        """Take a new position; True when it went forward."""
-        if to is None:
-            return False
-        if self.position is None:
-            # A first attempt began at 0; a later one may have resumed anywhere, so its first report is the baseline.
-            self.position = 0 if first_attempt else to
-        forward = to > self.position
-        self.executed += max(0, to - self.position)
-        self.position = to
-        return forward
 
 
 @dataclass(slots=True)
@@ -70,10 +38,10 @@ class Epochs:
     count: int = 0
     """Whole epochs finished and timed, over all attempts; also those that are no longer among ``finished``."""
     seconds_sum: float = 0.0
-    """What they took together. It only ever grows: a sum made anew could differ in its last digit, and be lower."""
+    """What they took together. It only ever grows: a sum rebuilt could differ in its last digit, and be lower."""
     count_here: int = 0
     seconds_here: float = 0.0
-    """Likewise of those that are counted on this machine."""
+    """The same for those that are counted on this machine."""
     counted: bool = True
     """Global rank 0 is on this machine."""
     at_work: bool = False
@@ -81,7 +49,7 @@ class Epochs:
     busy_since: float | None = None
     """Since when its devices have worked without a break, before it has reported anything."""
     base: float = 0.0
-    """Epochs of trainings under this id that had finished before: positions count on from there."""
+    """Epochs of training runs under this id that had finished before: positions count on from there."""
     anew: bool = False
     """The attempt before had finished, and this one has not yet said where it begins."""
     fresh: bool = True
@@ -113,7 +81,7 @@ class Epochs:
         """A process of the run has started while none of it was running; ``anew`` after an attempt that finished.
 
         What comes then is new work and none done again, wherever it begins: its positions count on from the highest.
-        ``heard_start`` False where it was not heard at its start, but later.
+        ``heard_start`` False if it was not heard at its start, but later.
         """
         self.heard_start = heard_start
         self.anew = anew
@@ -145,12 +113,12 @@ class Epochs:
             self._end(event, position)
 
     def _where(self, event: TrainingEvent) -> float | None:
-        """The event's position, counted on from the trainings that had finished before."""
-        position = _position(event)
+        """The event's position, counted on from the training runs that had finished before."""
+        position = position_of(event)
         if position is None or event.kind is EventKind.START:
             return None
         if self.anew:
-            first = _first(event, position, resumed=self.resumed)
+            first = first_position(event, position, resumed=self.resumed)
             self.anew, self.fresh = False, first + self.base < self.high_water
             self.base = max(self.base, self.high_water - first)
         return position + self.base
@@ -164,13 +132,13 @@ class Epochs:
         if phase is not Phase.TRAIN:
             return
         if position is not None:
-            self._stand_at(position, t, _first(event, position - self.base, resumed=self.resumed))
+            self._stand_at(position, t, first_position(event, position - self.base, resumed=self.resumed))
         self._begin(t)
         # Who says how many steps an epoch has will report them, and has not begun before the first.
         self.at_work = event.steps is None or bool(event.step)
 
     def _begin_counts(self, event: TrainingEvent) -> None:
-        """A later attempt says with its phase where it goes on from: the step that it reports first is its own."""
+        """A later attempt reports with its phase where it continues: the step that it reports first is its own."""
         if self.fresh and not self.resumed:
             return  # the first attempt began at 0
         for counted, value in (
@@ -216,7 +184,7 @@ class Epochs:
         before = self.position
         if position is not None:
             if self.position is None:
-                self._first_position(_first(event, position - self.base, resumed=self.resumed) + self.base)
+                self._first_position(first_position(event, position - self.base, resumed=self.resumed) + self.base)
             self._end_epochs_before(position, event.t)
             self._move(position, event.t)
         self._begin(event.t)
@@ -240,7 +208,7 @@ class Epochs:
     def _end(self, event: TrainingEvent, position: float | None) -> None:
         """The last words of a process count like any others, and end an epoch that is whole; they take nothing back."""
         back = position is not None and self.position is not None and position < self.position - WHOLE
-        if not back and (position is not None or _counts(event)):
+        if not back and (position is not None or reports_work(event)):
             self._progress(event, position)
         self._end_whole_epoch()
 
@@ -306,7 +274,7 @@ class Epochs:
         self._finish(number, t)
 
     def _finish(self, number: float, t: float) -> None:
-        """The epoch that runs ends at ``t``, with ``number`` of them finished; a part of one is no epoch."""
+        """The epoch that runs ends at ``t``, with ``number`` of them finished; a part of one does not count."""
         # What is told late, by another process of the run, may be about the time before.
         t = max(t, self.begin_t or t, self.finished[-1].end if self.finished else t)
         count = round(number - self.begin_position)
@@ -338,16 +306,16 @@ class Epochs:
 
     @property
     def before_this_training(self) -> float:
-        """Epochs of the trainings under this id before the one that runs: its own positions count on from there."""
+        """Epochs of the training runs under this id before the one that runs: its own positions count on from there."""
         return self.high_water if self.anew else self.base
 
     def planned(self, epochs: float | None) -> float | None:
-        """The position planned, where ``epochs`` are of this training; None until it is known where it began."""
+        """The position planned, where ``epochs`` are of this training run; None until it is known where it began."""
         return None if epochs is None or self.anew else self.base + epochs
 
     @property
     def reached(self) -> float | None:
-        """Position, also while an attempt has not yet said its own; None where none was ever said."""
+        """Position, also while an attempt has not yet said its own; None if none was ever said."""
         return self.position if self.position is not None else self.before
 
     @property
@@ -441,31 +409,3 @@ def _median(values: Collection[float]) -> float:
     """Of at least one; `statistics` would bring decimals and fractions into every agent's memory."""
     ordered, half = sorted(values), len(values) // 2
     return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
-
-
-def _position(event: TrainingEvent) -> float | None:
-    """The event's position in epochs, derived from steps or samples where it says none itself."""
-    if event.epoch is not None:
-        return float(event.epoch)
-    if event.step is not None and event.steps:
-        return event.step / event.steps
-    if event.samples is not None and event.samples_per_epoch:
-        return event.samples / event.samples_per_epoch
-    return None
-
-
-def _counts(event: TrainingEvent) -> bool:
-    """Whether it says that something was done."""
-    return bool(event.step or event.samples or event.tokens)
-
-
-def _first(event: TrainingEvent, position: float, *, resumed: bool) -> float:
-    """Where an attempt began that first says that it is at ``position``.
-
-    One that has resumed says so. A process that begins an epoch says the whole number and no steps of it; any other
-    first word from within the first epoch, or at its end, comes after work that began at 0.
-    """
-    if event.kind is EventKind.EPOCH_END:
-        return max(0.0, math.ceil(position) - 1.0)
-    begins = event.kind is EventKind.PHASE and position.is_integer() and not _counts(event)
-    return position if resumed or begins or position > 1 or event.kind is EventKind.RESUME else 0.0

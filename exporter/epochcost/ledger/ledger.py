@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from epochcost.ledger.alike import Alike
+from epochcost.ledger.attribution import split_between_runs, watts, works
 from epochcost.ledger.devices import Device, DeviceBook
-from epochcost.ledger.layout import is_gone, with_held
+from epochcost.ledger.layout import with_held
 from epochcost.ledger.node_ledger import Key, NodeLedger
 from epochcost.ledger.parts import base36
 from epochcost.ledger.price import PriceTrack, Window
@@ -23,16 +24,14 @@ from epochcost.ledger.useful_cut import ACTIVE, REST, parts_of
 from epochcost.model import EndStatus, EventKind, PriceStep, RunId, State, TrainingEvent
 
 FINISH_ROUNDING_SECONDS = 1.0
-"""When a training finished is told in milliseconds, and is the same instant."""
+"""When a training run finished is told in milliseconds, and is the same instant."""
 MAX_OPEN_RUNS = 300
 """More than the reader of events lets all users have open together (see ``UserQuotas``): the last resort."""
 MAX_RUNS = 400
 ALL = Device("node", "node")
-"""Stands for the whole machine where no device has ever been seen."""
+"""The whole machine, if no device has ever been seen."""
 NO_GPU = frozenset({"cpu", ALL.uuid})
 STATE_VERSION = 2
-WORKING_RATIO = 0.3
-"""Utilisation from which on a device of a run that has said nothing but its start plainly works."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +102,7 @@ class Ledger:
     def advance(self, to: float, devices: Sequence[Device], *, observed: bool = True) -> None:
         """Account the time up to ``to``, in which the devices did what ``devices`` say.
 
-        ``observed`` False means that nobody looked: what needs a reading is ``unknown``.
+        ``observed`` False means that nothing was read: what needs a reading is ``unknown``.
         """
         if self.cursor is None or to <= self.cursor:
             return
@@ -179,7 +178,10 @@ class Ledger:
         for device, runs in zip(devices, current.by_device, strict=True):
             if not device.weight:
                 continue
-            split = self._split(device, runs, span)
+            if runs:
+                split = split_between_runs(device, runs, span)
+            else:
+                split = self._without_run(device, current.shares(), start)
             for key, share in parts_of(device, split).items():
                 cut[key] = cut.get(key, 0.0) + share * device.weight / whole
             for key, share in split.items():
@@ -193,35 +195,29 @@ class Ledger:
             nothing: dict[Key, float] = {(run, part): 0.0 for run in states for part in (ACTIVE, REST)}
             self.useful_cut.add(start, end, {**nothing, **cut}, self.price)
         self.unsettled.add(start, end, shares)
-        for run, state in states.items():
+        self._follow_runs(span)
+
+    def _follow_runs(self, span: Alike) -> None:
+        """What the span adds to the accounts of the open runs: phases, energy, and whether they are at work."""
+        start, end, devices = span.start, span.end, span.devices
+        for run, state in span.states.items():
             account = self.runs[run]
             if state is State.STARTUP:
-                account.epochs.work(start, end, busy=_works(run, devices, current))
+                account.epochs.work(start, end, busy=works(run, devices, span.claims))
             phase = span.phases[run]
             account.phase_seconds[phase] = account.phase_seconds.get(phase, 0.0) + (end - start)
-            account.energy.add(end - start, _watts(run, devices, current))
+            account.energy.add(end - start, watts(run, devices, span.claims))
 
     def _run_state(self, run: RunId, t: float) -> State:
         return self.runs[run].epochs.state_at(t, self.settings.stall_after)
 
-    def _split(self, device: Device, runs: tuple[RunId, ...], span: Alike) -> dict[Key, float]:
-        """Where one device's time goes: shares by (run, state) that sum to 1."""
-        if not runs:
-            return self._without_run(device, span.claims.shares(), span.start)
-        split: dict[Key, float] = {}
-        if is_gone(device.index):
-            return {(run, State.UNKNOWN): 1 / one_of for run, one_of in span.claims.parts(runs).items()}
-        for run, one_of in span.claims.parts(runs).items():
-            for state, share in _with_run(span.states[run], device.utilization_ratio):
-                split[run, state] = split.get((run, state), 0.0) + share / one_of
-        return split
-
     def _without_run(self, device: Device, payers: Mapping[RunId, float], t: float) -> dict[Key, float]:
+        """Where the time of a device goes that no run uses."""
         if payers and self.settings.whole_node:
             return {(run, State.UNALLOCATED): share for run, share in payers.items()}
-        return {(None, self._alone(device, bool(payers), t)): 1.0}
+        return {(None, self._state_without_run(device, bool(payers), t)): 1.0}
 
-    def _alone(self, device: Device, runs_elsewhere: bool, t: float) -> State:  # noqa: FBT001
+    def _state_without_run(self, device: Device, runs_elsewhere: bool, t: float) -> State:  # noqa: FBT001
         if t < self.boot_until:
             return State.BOOT
         if runs_elsewhere:
@@ -261,7 +257,7 @@ class Ledger:
         return part
 
     def silence(self, now: float, longer_than: float, watched: Iterable[str]) -> None:
-        """End processes that have said nothing for too long and that nobody can watch.
+        """End processes that have sent nothing for too long and that cannot be monitored.
 
         Args:
             now: the present instant.
@@ -278,8 +274,8 @@ class Ledger:
     def reached_elsewhere(self, run: RunId, part: str, position: float, finished_ts: float | None = None) -> None:
         """The run had come to ``position`` on other machines: what this ``part`` does below it is done again.
 
-        ``finished_ts`` is when a training of it last finished, as who says so knows: one who does not know yet that it
-        finished here speaks of the training before.
+        ``finished_ts`` is when a training run of it last finished, as who says so knows: one who does not know yet that
+        it finished here speaks of the training before.
         """
         account = self.runs.get(run)
         if account is None or account.part != part:
@@ -446,33 +442,6 @@ class Ledger:
         it.devices = DeviceBook.restored(state["devices"])
         it.runs = {RunId(run): RunAccount.restored(RunId(run), account) for run, account in state["runs"].items()}
         return it
-
-
-def _works(run: RunId, devices: Sequence[Device], current: Claims) -> bool:
-    """Whether one of the run's devices is plainly in use."""
-    mine = (d for d, runs in zip(devices, current.by_device, strict=True) if run in runs)
-    return any((device.utilization_ratio or 0.0) >= WORKING_RATIO for device in mine)
-
-
-def _watts(run: RunId, devices: Sequence[Device], current: Claims) -> float | None:
-    """What the run's devices draw for it; one with two runs half for each. None unless each of them says."""
-    watts = 0.0
-    for device, runs in zip(devices, current.by_device, strict=True):
-        if run in runs and device.weight:
-            if device.power_watts is None:
-                return None
-            watts += device.power_watts / current.parts(runs)[run]
-    return watts
-
-
-def _with_run(state: State, utilization: float | None) -> Iterable[tuple[State, float]]:
-    if state is not State.USEFUL:
-        return ((state, 1.0),)
-    if utilization is None:
-        return ((State.UNKNOWN, 1.0),)
-    if utilization in (0.0, 1.0):
-        return ((State.USEFUL if utilization else State.IDLE, 1.0),)
-    return ((State.USEFUL, utilization), (State.IDLE, 1.0 - utilization))
 
 
 def _finite(t: float) -> float | None:

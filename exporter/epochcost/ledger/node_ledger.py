@@ -96,7 +96,7 @@ class NodeLedger:
         return self._cached
 
     def usd_since(self, ts: float, price: PriceTrack) -> float | None:
-        """Dollars from ``ts`` on; None where that is folded away already."""
+        """Dollars from ``ts`` on; None if that is folded away already."""
         if self._folded.seconds and (not self.spans or ts < self.spans[0].start):
             return None
         return sum(price.integral(max(span.start, ts), span.end)[0] for span in self.spans if span.end > ts)

@@ -16,7 +16,7 @@ MAX_STEPS = 20_000
 
 @dataclass(frozen=True, slots=True)
 class PriceTrack:
-    """$/h from each instant on; None where the price is not known.
+    """$/h from each instant on; None if the price is not known.
 
     Attributes:
         times: instants of change in seconds, strictly ascending; may begin with ``-inf``.
@@ -27,7 +27,7 @@ class PriceTrack:
     usd_per_hour: tuple[float | None, ...] = ()
 
     def at(self, t: float) -> float | None:
-        """The price at ``t`` in $/h, None where not known."""
+        """The price at ``t`` in $/h, None if not known."""
         i = bisect_right(self.times, t) - 1
         return self.usd_per_hour[i] if i >= 0 else None
 

@@ -19,7 +19,7 @@ PHASE_NAMES = {phase: f"phase/{phase.value}" for phase in Phase}
 
 
 class Process(Protocol):
-    """A process of the run, as far as it says where it stands in its job."""
+    """A process of the run, with its place in the job as far as it reports that."""
 
     rank: int | None
 
@@ -28,7 +28,7 @@ def holds_rank_zero(processes: Iterable[Process]) -> bool:
     """Whether one of ``processes``, which are all of a run on this machine, is global rank 0.
 
     Where no world is known, the only machine there is has it. One without a rank beside others that have one is what
-    started them, and is no rank of its own.
+    started them, and is not a rank itself.
     """
     ranks = [process.rank for process in processes]
     known = [rank for rank in ranks if rank is not None]
@@ -42,7 +42,7 @@ class CountedHere:
     Attributes:
         leads: rank 0 is here now.
         led: it is or was here.
-        start: lowest position from which it was counted; None where not known yet.
+        start: lowest position from which it was counted; None if not known yet.
         position, high_water: as rank 0 left them.
         attempt_t: when the newest attempt began in which it was here.
     """

@@ -1,7 +1,7 @@
-"""What a run was before one of its processes first said where it stands: to forget that exactly, should it be a guess.
+"""The state of a run before one of its processes first reported its position, restored if that was a wrong guess.
 
-`epochcost exec` reads what a training prints, and may learn later that it has misread it. The run, its processes, its
-seconds and its dollars stay; every position and epoch that the process reported was then never there.
+`epochcost exec` reads what a training run prints, and may learn later that it has misread it. The run, its processes,
+its seconds and its dollars stay; every position and epoch that the process reported was then never there.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from epochcost.ledger.epochs import Epoch, Epochs
+from epochcost.ledger.epochs import Epochs
+from epochcost.ledger.finished_epoch import Epoch
 from epochcost.ledger.rank_zero import CountedHere
 
 FACTS = ("epochs", "batch_size")
@@ -56,7 +57,7 @@ class BeforeReports:
                 self.dollars["epochs_here"] += epoch.count if epoch.counted else 0
 
     def restored_epochs(self, now: Epochs) -> Epochs:
-        """The progress as it was; the process goes on, so what says when it was heard of stays as it is ``now``."""
+        """The progress as it was; the process continues, so the times of its last events stay as they are ``now``."""
         it = Epochs.restored({**self.epochs, "finished": [], "phase": now.phase.value})
         it.finished = now.finished[: self.finished]
         it.attempts, it.started_t, it.moved_t, it.counted = now.attempts, now.started_t, now.moved_t, now.counted

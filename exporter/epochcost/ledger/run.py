@@ -7,11 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from epochcost.ledger.epochs import Epoch, Epochs
+from epochcost.ledger.epochs import Epochs
+from epochcost.ledger.finished_epoch import Epoch
 from epochcost.ledger.price import PriceTrack
 from epochcost.ledger.rank_zero import CountedHere, holds_rank_zero
 from epochcost.ledger.reported import ReportedValues
+from epochcost.ledger.reported_position import reports_position
 from epochcost.ledger.retraction import FACTS, BeforeReports
+from epochcost.ledger.run_facts import Facts
+from epochcost.ledger.run_member import Member, rank_of
 from epochcost.ledger.shares import Placed, ShareTrack, named
 from epochcost.model import EndStatus, EventKind, Phase, RunId, TrainingEvent
 
@@ -22,74 +26,8 @@ MEMBERS_KEPT = 64
 
 
 @dataclass(slots=True)
-class Member:
-    """One process of a run on this node. ``end`` is None while it is running."""
-
-    start: float
-    end: float | None = None
-    gpus: tuple[str, ...] | None = None
-    last_t: float = 0.0
-    lost: bool = False
-    """It was said to be gone, by a reader that may have been wrong."""
-    rank: int | None = None
-    """Of the process in its job; None where it does not say, or has no job."""
-    held: tuple[str, ...] | None = None
-    """UUIDs of the devices that ``gpus`` names, once they are known: an index may come to mean another device."""
-    unheard: TrainingEvent | None = None
-    """Where it first said that it was, while another process was followed; of no use to a later agent."""
-
-    def open_at(self, t: float) -> bool:
-        """Whether the process was running at ``t``."""
-        return self.start <= t and (self.end is None or t < self.end)
-
-
-@dataclass(slots=True)
-class Facts:
-    """What the run says of itself; the newest word counts."""
-
-    experiment: str = ""
-    team: str = ""
-    slurm_account: str = ""
-    slurm_partition: str = ""
-    slurm_job_id: str = ""
-    framework: str = ""
-    nodes: int | None = None
-    world: int | None = None
-    job: str = ""
-    launcher: str = ""
-    attempt: int | None = None
-    epochs: float | None = None
-    batch_size: int | None = None
-    memory_peak_bytes: int | None = None
-    budget_usd: float | None = None
-    stopped: str = ""
-    """The policy of the guard by which its newest attempt ended."""
-
-    def take(self, event: TrainingEvent) -> None:
-        """Keep what ``event`` says."""
-        for name in _NEWEST_COUNTS:
-            value = getattr(event, name)
-            if value is not None:
-                setattr(self, name, value)
-        if event.kind is EventKind.START:
-            self.stopped = ""
-        if event.stopped is not None:
-            self.stopped = event.stopped
-        if event.launcher is not None and (event.job is not None or not self.launcher):
-            self.launcher = event.launcher  # one that names the job knows better
-        if event.memory_peak_bytes is not None:
-            self.memory_peak_bytes = max(self.memory_peak_bytes or 0, event.memory_peak_bytes)
-
-
-_NEWEST_COUNTS = (
-    "experiment", "team", "slurm_account", "slurm_partition", "slurm_job_id", "framework", "nodes", "world", "job",
-    "attempt", "epochs", "batch_size", "budget_usd",
-)  # fmt: skip
-
-
-@dataclass(slots=True)
 class Settled:
-    """What is too old, or too much, to be kept in detail: sums that no late price changes any more."""
+    """What is too old, or too much, to be kept in detail: sums that no late price changes any longer."""
 
     until: float = 0.0
     usd: float = 0.0
@@ -110,7 +48,7 @@ class Energy:
     seconds: float = 0.0
 
     def add(self, seconds: float, watts: float | None) -> None:
-        """``seconds`` passed, in which the run's devices drew ``watts``; None where one of them did not say."""
+        """``seconds`` passed, in which the run's devices drew ``watts``; None if one of them did not say."""
         if watts is not None:
             self.joules += watts * seconds
             self.seconds += seconds
@@ -135,7 +73,7 @@ class RunAccount:
         self.part = part
         """Identity of this account: another machine's, or a later ledger's, account of the run is another part."""
         self.user: int | None = None
-        """Who began the run; None where that is not known."""
+        """Who began the run; None if that is not known."""
         self.facts = Facts()
         self.members: dict[str, Member] = {}
         self.leader: str | None = None
@@ -214,7 +152,7 @@ class RunAccount:
     # -- events ------------------------------------------------------------------------------------------------------
 
     def only_moves(self, event: TrainingEvent) -> bool:
-        """Whether it is one more word of the process that is followed, and says at most where the run stands."""
+        """Whether it is one more event of the process that is followed, and contains at most the run's position."""
         before, member = self.before_reports, self.members.get(event.writer)
         return (
             event.kind is EventKind.PROGRESS
@@ -228,7 +166,7 @@ class RunAccount:
         """Follow one event; what happened before ``floor`` (the machine's boot) is not charged.
 
         Returns:
-            The instant from which shares must be computed again, None when nobody's share changes.
+            The instant from which shares must be computed again, None if no share changes.
         """
         if event.kind is not EventKind.GONE:
             self.last_event_t = max(self.last_event_t, event.t)
@@ -259,13 +197,13 @@ class RunAccount:
             self._retract(event.writer)
         elif self._leads(event):
             self._follow(event, said_before)
-        elif member.unheard is None and event.kind is not EventKind.START and _says_where(event):
+        elif member.unheard is None and event.kind is not EventKind.START and reports_position(event):
             member.unheard = event
 
     def _leads(self, event: TrainingEvent) -> bool:
         """Whether the run's progress is what this process says."""
         nothing_said = not self.epochs.stepped and self.epochs.position is None
-        if self.leader != event.writer and nothing_said and _says_where(event):
+        if self.leader != event.writer and nothing_said and reports_position(event):
             self.leader = event.writer  # the one so far has never said where it is: a launcher, perhaps
         return self.leader == event.writer
 
@@ -274,7 +212,7 @@ class RunAccount:
         mine = kept is not None and kept.writer == event.writer
         if event.kind is EventKind.START and mine:
             self.before_reports = None
-        elif event.kind is not EventKind.START and not mine and _says_where(event):
+        elif event.kind is not EventKind.START and not mine and reports_position(event):
             dollars = {name: getattr(self.settled, name) for name in ("epoch_usd", "epochs", "epochs_here")}
             self.before_reports = BeforeReports.of(event.writer, said_before, self.epochs, self.counted, dollars)
         self.epochs.take(event)
@@ -314,7 +252,7 @@ class RunAccount:
             self.epochs.begin_attempt(event.t, anew=self.status is EndStatus.FINISHED, heard_start=heard_start)
             self.leader, self.status = event.writer, None
         self._forget_old_members()
-        self.members[event.writer] = member = Member(start, None, event.gpus, event.t, rank=_rank(event))
+        self.members[event.writer] = member = Member(start, None, event.gpus, event.t, rank=rank_of(event))
         if member.rank == 0 and self.epochs.position is None:
             self.leader = event.writer
         self._changed()
@@ -341,7 +279,7 @@ class RunAccount:
         return member.end
 
     def _note_finish(self, t: float) -> None:
-        """Its last process has ended: a training has finished here if it says so, and if rank 0 was one of them."""
+        """Its last process has ended: a training run has finished here if it says so, and if rank 0 was one of them."""
         if self.is_open or self.status is not EndStatus.FINISHED or self.epochs.reached is None:
             return
         if holds_rank_zero(m for m in self.members.values() if m.start >= self.epochs.started_t):
@@ -535,14 +473,3 @@ class RunAccount:
 
 def _tuple(names: Sequence[str] | None) -> tuple[str, ...] | None:
     return None if names is None else tuple(names)
-
-
-def _rank(event: TrainingEvent) -> int | None:
-    """Global rank of the process that wrote ``event``, as far as it matters: 0, or not 0."""
-    if event.rank is not None or event.node_rank is None:
-        return event.rank
-    return event.node_rank or event.local_rank or 0
-
-
-def _says_where(event: TrainingEvent) -> bool:
-    return event.epoch is not None or event.step is not None or event.samples is not None

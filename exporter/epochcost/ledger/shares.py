@@ -27,7 +27,7 @@ class Claims:
         weights: what each device counts for, see `Device`; at least one is above 0.
         whole_node: the runs pay for the whole node, also for devices that no run uses.
         users: who began each run. A device is shared between users first, then between the runs of each: nobody takes
-            more of it by calling one training many runs.
+            more of it by calling one training run many runs.
     """
 
     by_device: tuple[tuple[RunId, ...], ...]

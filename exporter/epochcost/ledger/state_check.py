@@ -1,7 +1,7 @@
 """Whether a ledger that was restored from a file can be true. A file may be valid JSON and damaged or doctored.
 
-Everything is checked before any of it is used: a cursor in the future would make the node's dollars stand still, a
-negative figure would make a counter fall, a text in place of a price would fail every second from then on.
+Everything is checked before any of it is used: a cursor in the future would stop the node's dollars, a
+negative figure would make a counter fall, a string in place of a price would fail every second from then on.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def check_ledger(ledger: Ledger, latest: float) -> None:
         _require(t is None or t == -math.inf or EARLIEST <= t <= latest, f"{where}: {t!r} is not a time until now")
     _require(ledger.cursor is None or ledger.floor <= ledger.cursor + TOLERANCE, "floor: lies after the cursor")
     _require(ledger.price_floor == -math.inf or ledger.price_floor <= latest, "price_floor: lies in the future")
-    _check_layout(ledger._layout)  # noqa: SLF001 - of the same room
+    _check_layout(ledger._layout)  # noqa: SLF001 - of the same package
     _check_price(ledger.paid)
     _check_free(ledger.free, latest)
     usd = ledger.free_usd_per_hour
@@ -54,7 +54,7 @@ def check_ledger(ledger: Ledger, latest: float) -> None:
     _check_book(ledger.book, ledger.cursor)
     _check_spans(ledger.useful_cut.spans, "useful_cut", ledger.cursor, whole=False)
     _check_folded(ledger.useful_cut)
-    _check_spans(ledger.unsettled._blocks, "unsettled", ledger.cursor)  # noqa: SLF001 - of the same room
+    _check_spans(ledger.unsettled._blocks, "unsettled", ledger.cursor)  # noqa: SLF001 - of the same package
     _require(is_number(ledger.unsettled.until) and 0 <= ledger.unsettled.until <= latest, "unsettled: in the future")
     for uuid, totals in ledger.devices.devices.items():
         _check_device(totals, f"devices: {uuid}")
@@ -66,7 +66,7 @@ def _check_layout(layout: Sequence[tuple[str, str, float]]) -> None:
     weights = [weight for *_, weight in layout]
     good = all(0 <= weight <= MOST_DEVICES for weight in weights) and 0 < sum(weights) <= MOST_DEVICES
     _require(good, f"layout: weights {weights!r} are not those of a machine's devices")
-    _require(len({uuid for uuid, *_ in layout}) == len(layout), "layout: a device stands there twice")
+    _require(len({uuid for uuid, *_ in layout}) == len(layout), "layout: a device occurs twice")
 
 
 def _check_price(price: PriceTrack) -> None:
@@ -102,7 +102,7 @@ def _check_book(book: NodeLedger, cursor: float | None) -> None:
 
 
 def _check_folded(book: NodeLedger) -> None:
-    folded = book._folded  # noqa: SLF001 - of the same room
+    folded = book._folded  # noqa: SLF001 - of the same package
     _check_amounts((*folded.seconds.values(), *folded.cost_usd.values(), folded.unpriced_seconds), "book: folded")
     most = math.fsum(folded.seconds.values()) / 3600 * MAX_USD_PER_HOUR
     _require(math.fsum(folded.cost_usd.values()) <= most + TOLERANCE, "book: folded: no machine costs as much")
@@ -129,7 +129,7 @@ def check_run(account: RunAccount, where: str, latest: float) -> None:
         check_types(member, where)
         ends = member.start if member.end is None else member.end
         _require(EARLIEST <= member.start <= ends <= latest, f"{where}: a process from {member.start!r} to {ends!r}")
-    _require(account.part != "", f"{where}: is no part")
+    _require(account.part != "", f"{where}: has no part")
     _require(account.leader is None or isinstance(account.leader, str), f"{where}: leader {account.leader!r}")
     for t in (account.started_t, account.last_event_t):
         _require(t is None or (is_number(t) and 0 <= t <= latest), f"{where}: {t!r} is not a time until now")

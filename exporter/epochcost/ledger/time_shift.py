@@ -76,5 +76,5 @@ def _moved(record: Mapping[str, Any], names: Iterable[str], seconds: float) -> d
 
 
 def _at(t: float | None, seconds: float) -> float | None:
-    """``t`` moved; None and 0 are no times."""
+    """``t`` moved; None and 0 are not times."""
     return t - seconds if t else t

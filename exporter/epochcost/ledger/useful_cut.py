@@ -14,7 +14,7 @@ from epochcost.ledger.node_ledger import Key, Totals
 from epochcost.model import RunId, SmActivity, State
 
 ACTIVE, REST = State.USEFUL, State.IDLE
-"""The keys under which the parts stand in a `NodeLedger` of their own."""
+"""The keys of the parts in a `NodeLedger` of their own."""
 
 
 class SmSplit(NamedTuple):

@@ -90,7 +90,7 @@ class AwsMetadata:
         return None
 
     def _absent(self, answer: Answer, path: str) -> None:
-        """Only "not found" says that nothing is announced; a failure is no word of the cloud's."""
+        """Only "not found" means that nothing is announced; a failed request does not."""
         if answer.status != NOT_FOUND:
             raise MetadataError(f"{self._service.name}: GET {path}: HTTP {answer.status}")
 

@@ -37,7 +37,7 @@ class AzureMetadata:
         self._machine = ""
 
     def identify(self, deadline: float) -> Node:
-        """Region, zone (``eastus-1``; empty where the machine is in none), size and purchase option.
+        """Region, zone (``eastus-1``; empty if the machine is in none), size and purchase option.
 
         Raises:
             MetadataError: when the service does not answer as documented.

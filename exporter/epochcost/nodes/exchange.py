@@ -33,7 +33,7 @@ class Service:
         name: how errors call it.
         url: ``http://HOST[:PORT]`` or ``https://...``, without a path.
         tls: needed for https.
-        max_bytes: of a whole answer.
+        max_bytes: of a whole response.
     """
 
     name: str
@@ -42,10 +42,10 @@ class Service:
     max_bytes: int = MAX_ANSWER_BYTES
 
     def ask(self, path: str, headers: Mapping[str, str], deadline: float, method: str = "GET") -> Answer:
-        """The answer, whatever its status; ``deadline`` by the monotonic clock.
+        """The response, whatever its status; ``deadline`` by the monotonic clock.
 
         Raises:
-            MetadataError: without a whole answer until then, or with one that is too long or no HTTP.
+            MetadataError: without a whole response until then, or with one that is too long or no HTTP.
         """
         request = Request(f"{self.url}{path}", method, headers, by_proxy=False)
         try:
@@ -54,7 +54,7 @@ class Service:
             raise MetadataError(f"{self.name}: {method} {path}: {err}") from None
 
     def clock(self, answer: Answer) -> ClockReading | None:
-        """What its clock said when it answered; None where it does not say."""
+        """What its clock said when it answered; None if it does not say."""
         second = http_date(answer.headers.get("date", ""))
         return None if second is None else ClockReading(second, exact=False)
 
@@ -62,7 +62,7 @@ class Service:
         """The body of a 200 as text.
 
         Raises:
-            MetadataError: for any other status, or bytes that are no UTF-8.
+            MetadataError: for any other status, or bytes that are not UTF-8.
         """
         return self._body(self.ask(path, headers, deadline), path)
 

@@ -27,7 +27,7 @@ class IdentityFeed(AskingThread):
     Args:
         known: what is known without asking anybody.
         sources: who is asked, the one that knows most first.
-        seconds: for one round of questions.
+        seconds: for one round of requests.
     """
 
     def __init__(self, known: Node, sources: Sequence[MetadataSource], seconds: float = DETECT_SECONDS) -> None:
@@ -38,7 +38,7 @@ class IdentityFeed(AskingThread):
         self._found: dict[str, Node] = {}
         self.node = known
         self.asking_since: float | None = None
-        """When the question under way was asked (monotonic seconds); None between two."""
+        """When the request in progress was sent (monotonic seconds); None between two."""
         self.error = ""
         """Who did not answer in the last round, and why."""
         self.last_duration: float | None = None
@@ -100,7 +100,7 @@ class IdentityFeed(AskingThread):
         }
 
     def restored(self, state: Mapping[str, Any]) -> dict[str, Node]:
-        """What `state` described earlier in this boot of the machine; nothing of it is taken over yet.
+        """What `state` described earlier in this boot of the machine; nothing is applied yet.
 
         Raises:
             TypeError, ValueError, AttributeError: when it is not what `state` makes.
@@ -114,6 +114,6 @@ class IdentityFeed(AskingThread):
         return found
 
     def take(self, found: Mapping[str, Node]) -> None:
-        """Go on with what was ``found``."""
+        """Continue with what was ``found``."""
         self._found = dict(found)
         self._fill()

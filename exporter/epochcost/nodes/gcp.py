@@ -10,7 +10,7 @@ BASE = "/computeMetadata/v1/instance"
 ZONE_PATH = f"{BASE}/zone"
 TYPE_PATH = f"{BASE}/machine-type"
 SCHEDULING_PATH = f"{BASE}/scheduling/?recursive=true"
-"""Only this much of the tree: what stands beside it may hold a project's secrets."""
+"""Only this much of the tree: what lies beside it may contain a project's secrets."""
 PREEMPTED_PATH = f"{BASE}/preempted"
 RESERVATION_PATH = f"{BASE}/attributes/epochcost-reservation"
 FLAVOR = {"Metadata-Flavor": "Google"}

@@ -42,7 +42,7 @@ class KubernetesNode:
     Args:
         url: of the API server; https needs the account's ``ca.crt``.
         node_name: as the cluster calls this machine.
-        account: directory of the service account, read at every question, for its token is replaced from time to time.
+        account: directory of the service account, read at every request, for its token is replaced from time to time.
     """
 
     name = "kubernetes"

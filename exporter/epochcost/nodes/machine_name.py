@@ -53,7 +53,7 @@ class MachineName:
         return {"name": self.name, "ids": dict(self.ids)}
 
     def restored(self, state: Mapping[str, Any]) -> MachineName:
-        """The name to go on with, where an earlier agent saved ``state``: the saved one, for it never changes.
+        """The name to continue with, where an earlier agent saved ``state``: the saved one, for it never changes.
 
         Raises:
             AnotherMachineError: when ``state`` was saved on another machine (a disk that moved, a cloned image).
@@ -64,7 +64,7 @@ class MachineName:
             raise ValueError("a machine without a name")
         common = [kind for kind in TELLS_APART if kind in self.ids and kind in ids]
         if common and self.ids[common[0]] != ids[common[0]]:
-            raise AnotherMachineError(f"it is of machine {name}, and this is {self.name}")
+            raise AnotherMachineError(f"it belongs to machine {name}, but this is {self.name}")
         return self if self.configured else MachineName(name, {**ids, **self.ids})
 
 
@@ -100,7 +100,7 @@ def _cloud_instance(dmi: Path) -> str:
 
 
 def _text(path: Path) -> str:
-    """What a file of one line says; empty where there is none, it may not be read, or it means nothing."""
+    """What a file of one line says; empty if there is none, it may not be read, or it means nothing."""
     try:
         with path.open("rb") as file:
             text = file.read(MAX_BYTES).decode("utf-8", "replace").strip()

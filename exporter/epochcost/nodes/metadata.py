@@ -1,4 +1,4 @@
-"""Whom to ask over the network which machine this is, and asking all of them at once."""
+"""The metadata services that may identify this machine, queried all at once."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def metadata_sources(
 
 
 def notice_source(mode: str, known: Node, url: str = "", root: Path = DMI) -> NoticeSource | None:
-    """Who would say that this machine is taken away; nobody for one that cannot be. As `metadata_sources`."""
+    """The source of this machine's preemption notices; None if it cannot be preempted. As `metadata_sources`."""
     cloud = asked_cloud(mode, known, root)
     if not cloud or known.purchase_option not in (PurchaseOption.SPOT, None):
         return None
@@ -142,5 +142,5 @@ def detect(sources: Sequence[MetadataSource], seconds: float = DETECT_SECONDS) -
     answers, failures = dict(found), dict(errors)
     for source in sources:
         if source.name not in answers:
-            failures.setdefault(source.name, f"{source.name}: no answer within {seconds:g} s")
+            failures.setdefault(source.name, f"{source.name}: no response within {seconds:g} s")
     return Detected(answers, failures)

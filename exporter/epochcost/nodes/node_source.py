@@ -16,7 +16,7 @@ class IdentitySource(Protocol):
 
     @property
     def name(self) -> str:
-        """The name under which it stands in ``SOURCES``."""
+        """Its name in ``SOURCES``."""
 
     def identify(self) -> Node | None:
         """What this source knows, empty strings for the rest; None when it does not know this machine at all."""

@@ -17,7 +17,7 @@ POLL_SECONDS = 5.0
 """As the providers recommend; the shortest warning is 30 s."""
 QUESTION_SECONDS = 4.0
 ONE_CLOCK_SECONDS = 2.0
-"""Two clocks whose difference is less are one: an answer takes time, and HTTP's own date has whole seconds."""
+"""Two clocks whose difference is less are one: a response takes time, and HTTP's own date has whole seconds."""
 
 
 class Timeline(Protocol):
@@ -31,7 +31,7 @@ class Timeline(Protocol):
 
 
 class NoticeFeed(AskingThread):
-    """Keeps what is announced. A question that fails changes nothing: what was announced holds until taken back.
+    """Keeps what is announced. A request that fails changes nothing: what was announced holds until taken back.
 
     Args:
         source_of: who says it for a node, None for one that is never taken away.
@@ -50,11 +50,11 @@ class NoticeFeed(AskingThread):
         self._source: NoticeSource | None = None
         self.notice: PreemptionNotice | None = None
         self.asking_since: float | None = None
-        """When the question under way was asked (monotonic seconds); None between two."""
+        """When the request in progress was sent (monotonic seconds); None between two."""
         self.error = ""
-        """Why the last question failed."""
+        """Why the last request failed."""
         self.last_duration: float | None = None
-        """Seconds of the last question; None where nobody is asked."""
+        """Seconds of the last request; None if nobody is asked."""
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -62,7 +62,7 @@ class NoticeFeed(AskingThread):
             self._stop.wait(POLL_SECONDS)
 
     def ask(self) -> None:
-        """Ask once, if there is somebody to ask. Never raises."""
+        """Request once, if there is a source. Never raises."""
         self.asking_since = time.monotonic()
         try:
             self._ask()

@@ -1,4 +1,4 @@
-"""Asks one source of owners again and again, on a thread of its own: a stuck one holds up nobody."""
+"""Asks one source of owners again and again, on a thread of its own: a stuck one does not delay others."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class OwnerFeed(AskingThread):
         self._said: tuple[GpuOwner, ...] = ()
         self._said_at = float("-inf")
         self.asking_since: float | None = None
-        """When the question under way was asked (monotonic seconds); None between two."""
+        """When the request in progress was sent (monotonic seconds); None between two."""
         self.error = ""
-        """Why the last question failed."""
+        """Why the last request failed."""
         self.last_duration: float | None = None
-        """Seconds of the last question; None before the first."""
+        """Seconds of the last request; None before the first."""
 
     @property
     def name(self) -> str:
@@ -51,11 +51,11 @@ class OwnerFeed(AskingThread):
         return self._source.name
 
     def not_understood(self) -> Mapping[str, int]:
-        """As the source says of its last answer, where that is not too old."""
+        """As the source says of its last response, where that is not too old."""
         return self._source.not_understood if self._mono() - self._said_at <= FRESH_SECONDS else {}
 
     def processes(self) -> Mapping[str, tuple[tuple[int, int | None], ...]]:
-        """Processes by GPU, of a source that sees them, where its last answer is not too old."""
+        """Processes by GPU, of a source that sees them, where its last response is not too old."""
         if not isinstance(self._source, ProcessOwners) or self._mono() - self._said_at > FRESH_SECONDS:
             return {}
         return self._source.seen

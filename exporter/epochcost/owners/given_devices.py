@@ -91,7 +91,7 @@ class GivenDevices:
         placed = [s for s in there if (s.instance_profile, s.instance_start) == place]
         if placed or all(s.instance_profile is not None for s in there):
             return self._only(placed)
-        called = found.groupdict().get("name")  # nobody says where the slices are: where one alone is called so, it is
+        called = found.groupdict().get("name")  # places of slices are not reported: a name that only one has is enough
         return self._only([s for s in there if _profile(s) == called])
 
     def _of_minor(self, name: str) -> str:
@@ -105,7 +105,7 @@ class GivenDevices:
 
     @staticmethod
     def _only(found: Sequence[GpuSample]) -> str:
-        """Its UUID, where there is one and no other: what could be either is nobody's."""
+        """Its UUID, where there is one and no other: an ambiguous one has no owner."""
         return found[0].uuid if len(found) == 1 else ""
 
 

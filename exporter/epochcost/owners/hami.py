@@ -29,7 +29,7 @@ class Part:
 
 
 def parts_of(text: str) -> list[list[Part]] | None:
-    """The parts of each container that was given any, in the order of the pod's; None where it is no such text."""
+    """The parts of each container that was given any, in the order of the pod's; None if it is not such a string."""
     if len(text) > MAX_CHARACTERS:
         return None
     try:

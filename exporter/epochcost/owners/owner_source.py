@@ -24,7 +24,7 @@ class OwnerSource(Protocol):
 
     @property
     def not_understood(self) -> Mapping[str, int]:
-        """Processes or devices of the last answer that are on a GPU, in a form that is not known, by kind of form."""
+        """Processes or devices of the last response that are on a GPU, in a form that is not known, by kind of form."""
 
     def owners(self, gpus: Sequence[GpuSample]) -> list[GpuOwner]:
         """Who uses which of ``gpus``; nothing about a GPU that this source does not know of.

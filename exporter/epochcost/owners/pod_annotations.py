@@ -19,7 +19,7 @@ MAX_ANSWER_BYTES = 16 * 1024 * 1024
 MOST_PODS = 1000
 """More than a kubelet runs."""
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-"""Without what a pod's containers are called with, their variables and volumes: these are nobody's business here."""
+"""Without what a pod's containers are called with, their variables and volumes: these are not needed here."""
 OK = 200
 PodName = tuple[str, str]
 """Namespace and name."""
@@ -31,7 +31,7 @@ class PodAnnotations:
     Args:
         url: https needs the account's ``ca.crt``.
         node_name: as the cluster calls this machine.
-        account: directory of the service account, read at every question, for its token is replaced from time to time.
+        account: directory of the service account, read at every request, for its token is replaced from time to time.
     """
 
     def __init__(self, url: str, node_name: str, account: Path = ACCOUNT) -> None:

@@ -53,7 +53,7 @@ class PodResources:
         self, socket: Path = SOCKET, proc: Path = Path("/proc"), annotations: PodAnnotations | None = None
     ) -> None:
         self.not_understood: Mapping[str, int] = {}
-        """Devices of the last answer that are a GPU, in a form that is not known, by how they were given."""
+        """Devices of the last response that are a GPU, in a form that is not known, by how they were given."""
         self._socket = socket
         self._proc = proc
         self._annotations = annotations

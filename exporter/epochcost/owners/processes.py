@@ -39,8 +39,8 @@ class ProcessOwners:
         slurm_jobs: tells a job by what Slurm calls it.
 
     Attributes:
-        seen: processes of the last answer by GPU with the bytes that each holds, the largest `MOST_SEEN` first.
-        not_understood: processes of the last question whose control group has a form that is not known, by system.
+        seen: processes of the last response by GPU with the bytes that each holds, the largest `MOST_SEEN` first.
+        not_understood: processes of the last request whose control group has a form that is not known, by system.
     """
 
     name = "processes"
@@ -82,7 +82,7 @@ class ProcessOwners:
             raise OwnerError(f"{self._proc}/self/ns/pid: {err.strerror}") from None
         if seen != FIRST_PID_NAMESPACE and not self._told:
             self._told = True
-            log.info("owners by process are not known: the agent runs in a PID namespace of its own")
+            log.info("GPU owners by process are not available: the agent runs in its own PID namespace")
         return seen == FIRST_PID_NAMESPACE
 
     def _on_one(self, uuid: str, pids: Mapping[int, int | None]) -> list[GpuOwner]:

@@ -22,8 +22,8 @@ MAX_FILE_BYTES = 65536
 class SlurmAllocations:
     """Files named by the GPU's index or UUID in ``directory``, each line ``JOBID`` or ``JOBID USER``.
 
-    Whoever writes there says whose the GPUs are. So the directory must be root's or the agent's user's, and nobody else
-    may write it; of a file in it likewise, and no link is followed.
+    Whoever can write there decides whose the GPUs are. So the directory must be root's or the agent's user's, and
+    nobody else may write it; the same applies to files in it, and no link is followed.
 
     The same directory serves as the job mapping directory of NVIDIA's dcgm-exporter. ``docs/owners.md`` has the prolog.
     """
@@ -32,7 +32,7 @@ class SlurmAllocations:
 
     def __init__(self, directory: Path) -> None:
         self.not_understood: Mapping[str, int] = {}
-        """Lines of the last look that are no job, as ``prolog``."""
+        """Lines of the last listing that are not jobs, such as ``prolog``."""
         self._odd = 0
         self._directory = directory
         self._told: set[str] = set()
@@ -75,5 +75,5 @@ class SlurmAllocations:
             self._told.add(name)
             # Which line, and nothing of it: the log is read by more people than the file.
             place = printable_name(self._directory / name)
-            log.warning("%s: line %d is not a job id and perhaps a user: left out", place, number)
+            log.warning("%s: line %d is not a job ID with an optional user: ignored", place, number)
         return None

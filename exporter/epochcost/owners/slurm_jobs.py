@@ -19,7 +19,7 @@ VARIABLE = b"SLURM_JOB_ID="
 
 
 def listed_pids() -> str:
-    """What ``scontrol listpids`` says of this machine; empty where there is no Slurm, or it does not answer."""
+    """Output of ``scontrol listpids`` on this machine; empty without Slurm, or if it does not respond."""
     import shutil
     import subprocess
 
@@ -49,7 +49,7 @@ class SlurmJobs:
         self._asked_for: set[str] = set()
 
     def job_of(self, sluid: str, pid: int, environment: Callable[[], bytes]) -> str:
-        """The job's number, empty where nobody says.
+        """The job's number, empty if unknown.
 
         Args:
             sluid: as in the control group's path.
@@ -65,7 +65,7 @@ class SlurmJobs:
                 self._jobs.popitem(last=False)
         elif sluid not in self._asked_for:
             self._asked_for.add(sluid)
-            log.warning("owners: which Slurm job %s is cannot be told: it is shown by that name", sluid)
+            log.warning("owners: the ID of Slurm job %s cannot be determined: the job is shown by that name", sluid)
         return job
 
     def _by_list(self, sluid: str, pid: int) -> str:

@@ -1,4 +1,4 @@
-"""``GET /v1/price``: what one machine costs, with its history. Where that is not known, no other price stands in."""
+"""``GET /v1/price``: what one machine costs, with its history. If that is not known, no other price is used instead."""
 
 from __future__ import annotations
 

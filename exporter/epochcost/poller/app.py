@@ -168,7 +168,7 @@ class PollerApp:
 
     def _waiting_for(self) -> str | None:
         untried = [name for name, health in self._schedule.health.items() if health.duration_seconds is None]
-        return f"no answer yet from {', '.join(untried)}" if untried and not self._book.prices else None
+        return f"no response yet from {', '.join(untried)}" if untried and not self._book.prices else None
 
 
 def poller_id(address: tuple[str, int], path: Path | None) -> str:
@@ -197,7 +197,7 @@ def made_and_skipped(settings: PollerSettings) -> tuple[tuple[Source, ...], tupl
 
 
 def state_file(state_dir: str, environ: Mapping[str, str]) -> Path | None:
-    """Where the last good prices are kept, its directory made; None where no default place can be written.
+    """Where the last good prices are kept, its directory made; None if no default place can be written.
 
     Raises:
         SettingsError: when the directory was asked for and cannot be used.
@@ -213,8 +213,8 @@ def state_file(state_dir: str, environ: Mapping[str, str]) -> Path | None:
             if place:
                 return _usable(Path(place)) / STATE_FILE
         except OSError as err:  # noqa: PERF203 - the next place may do
-            log.info("prices are not kept in %s: %s", place, err.strerror or err)
-    log.warning("prices are not kept on disk: set --state.dir to keep them over a restart")
+            log.info("prices are not saved in %s: %s", place, err.strerror or err)
+    log.warning("prices are not saved: set --state.dir to keep them across restarts")
     return None
 
 

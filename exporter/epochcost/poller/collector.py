@@ -90,7 +90,7 @@ class _Market:
         return _Market(snapshot, until, tuple(settled(metric) for metric in metrics))
 
     def still_holds(self, now: PollerSnapshot) -> bool:
-        """Whether nothing has changed; the maps are made anew whenever anything in them does."""
+        """Whether nothing has changed; the maps are rebuilt whenever anything in them does."""
         then = self.made_of
         same = then.prices is now.prices and then.facts is now.facts
         return same and (then.extras, then.zones) == (now.extras, now.zones) and then.t <= now.t < self.until_ts

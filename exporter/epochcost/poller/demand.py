@@ -1,4 +1,4 @@
-"""What agents asked for lately: it stays wanted for a day after the last question."""
+"""What agents asked for lately: it stays wanted for a day after the last request."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class RequestedTypes:
             if want not in self._asked and len(self._asked) >= MOST:
                 self._forget(now)
             if want not in self._asked and len(self._asked) >= MOST:
-                raise TooManyWantsError(f"{MOST} other machine types and regions are being asked for already")
+                raise TooManyWantsError(f"{MOST} other machine types and regions are already being requested")
             self._asked[want] = now
 
     def current(self, provider: str, now: float) -> frozenset[Want]:

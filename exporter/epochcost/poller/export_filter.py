@@ -83,7 +83,7 @@ class Exported:
         prices: by key.
         facts: of their machine types.
         zones: all that are known.
-        unwatched: prices that nobody uses or watches.
+        unwatched: prices that are neither used nor watched.
         over_limit: prices left out because there would be too many.
         parts: of what the adjusted ones are made, by key.
     """

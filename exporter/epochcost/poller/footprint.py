@@ -9,7 +9,7 @@ import sys
 from epochcost.prices.collector_pause import set_aside
 
 SWITCH_SECONDS = 1e-4
-"""How long a thread that parses may go on before one that answers has its turn; Python's own is fifty times it."""
+"""How long a thread that parses may go on before one that responds has its turn; Python's own is fifty times it."""
 COLLECTIONS = (700, 10, 1000)
 """How often garbage in cycles is looked for among young, middle-aged and old objects. The last is a hundred times as
 rare as Python's own: it stops every thread for 30 to 120 ms to go through all prices, and these are in no cycle. At ten

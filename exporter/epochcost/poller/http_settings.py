@@ -11,7 +11,7 @@ from epochcost.settings import SettingsError, between, http_url, option, words
 HOUR = 3600.0
 DAY = 86400.0
 INTERVAL = between("100ms", "30d")
-"""Between two questions to one source."""
+"""Interval between requests to one source."""
 
 
 def words_like(pattern: str, example: str) -> Callable[[str], tuple[str, ...]]:

@@ -39,7 +39,7 @@ DATED = (
 )
 OLD = "Dated prices of the list in the package that are more than a year old, for the record:"
 FIRST_STEP = (
-    "note: nobody was asked for a price of now; try one that needs no key: "
+    "note: no source of current prices was queried; try one that needs no key: "
     "epochcost prices --once --runpod.instance-types '1x H100 SXM'"
 )
 OLD_SECONDS = 366 * 86400.0
@@ -95,7 +95,7 @@ class Look:
     Attributes:
         text: the prices, in one of `FORMATS`.
         said: a line for each thing that is not known: what failed, was skipped, or has no price, and what would help.
-        complete: whether prices are printed and no question failed.
+        complete: whether prices are printed and no request failed.
     """
 
     text: str
@@ -126,12 +126,12 @@ def run_once(  # noqa: PLR0913 - a look has many sides
 
     Args:
         settings: of the poller.
-        sources: whom to ask.
+        sources: the sources to query.
         clock: seconds since the Unix epoch.
         kept: which rows to print.
         form: one of `FORMATS`.
         skipped: why other sources are not asked.
-        width: of the terminal, in columns; 0 where there is none.
+        width: of the terminal, in columns; 0 if there is none.
     """
     names = [source.name for source in sources]
     store = PriceStore(None, names, settings.prices_precedence, adjust=settings.adjustments)
@@ -173,7 +173,7 @@ def _fetch(source: Source, wanted: Wanted, now: float) -> _Answered:
     except Exception as err:
         # One source that breaks in a way that was not foreseen does not take the others along.
         log.debug("unexpected error in price source %s", source.name, exc_info=True)
-        return _Answered(failed=(f"{source.name}: its answer cannot be understood: {type(err).__name__}",))
+        return _Answered(failed=(f"{source.name}: its response cannot be understood: {type(err).__name__}",))
     idle = source.provider and not wanted.items and not (catalogue.prices or catalogue.problems or catalogue.notes)
     return _Answered(catalogue, catalogue.problems, _nothing_watched(source.name) if idle else "")
 
@@ -221,7 +221,7 @@ def is_dated(row: Row) -> bool:
 
 
 def _section(row: Row) -> int:
-    """Where a row stands: current ones first, then dated ones, then those that are old by any measure."""
+    """The order of rows: current ones first, then dated ones, then those that are old by any measure."""
     return 0 if not is_dated(row) else 1 if float(row["age_seconds"] or 0.0) <= OLD_SECONDS else 2
 
 

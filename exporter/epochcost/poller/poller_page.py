@@ -26,7 +26,7 @@ table {{ border-collapse: collapse }} td, th {{ text-align: left; padding: .2rem
 
 
 def landing_route(snapshot: Callable[[], PollerSnapshot]) -> Route:
-    """The page, made anew for each request."""
+    """The page, rebuilt for each request."""
 
     def landing(request: Request) -> Response:  # noqa: ARG001 - a route takes the request
         """Sources and prices, for people."""

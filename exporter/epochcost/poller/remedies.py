@@ -1,4 +1,4 @@
-"""What a reader can do about a question that failed, in a few words at the end of its sentence."""
+"""What a reader can do about a request that failed, in a few words at the end of its sentence."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _REFUSED = re.compile(
     re.IGNORECASE,
 )
 _UNREACHED = re.compile(
-    r"cannot be asked|Could not connect|ConnectTimeout|ProxyConnection|ProxyError|name resolution|errors resolving"
-    r"|failed to connect|no answer in|ServiceUnavailable: 503 (?:errors|failed)|no whole answer in time",
+    r"cannot be reached|Could not connect|ConnectTimeout|ProxyConnection|ProxyError|name resolution|errors resolving"
+    r"|failed to connect|no response in|ServiceUnavailable: 503 (?:errors|failed)|no complete response in time",
     re.IGNORECASE,
 )
 _BUSY = re.compile(r"HTTP 429|Throttling|TooManyRequests|RequestLimitExceeded|ResourceExhausted", re.IGNORECASE)
 _SIGNED = ("aws",)
-"""Sources whose questions are signed with the credentials of the environment."""
+"""Sources whose requests are signed with the credentials of the environment."""
 
 
 def with_remedy(sentence: str) -> str:

@@ -26,7 +26,7 @@ LONGEST_RETRY_SECONDS = 3600.0
 SKIPPED_RETRY_SECONDS = 300.0
 """How soon to look again whether a skipped source has been configured (credentials may come later)."""
 CONFIRM_SECONDS = 300.0
-"""How soon to ask again after an answer that was implausible."""
+"""How soon to ask again after a response that was implausible."""
 MOST_JITTER_SECONDS = 30.0
 STOP_SECONDS = 2.0
 
@@ -50,10 +50,10 @@ class Schedule:
     Args:
         sources: with distinct names, which ``store`` knows.
         store: takes their answers.
-        clock: seconds since the Unix epoch; dates the answers. The pace itself follows real time.
+        clock: seconds since the Unix epoch; dates the responses. The pace itself follows real time.
         retry_seconds: after a first failure; doubles with each further one, up to an hour or the source's own pace.
         watched: what to ask for always, beside what the sources watch and agents ask for.
-        changed: called, by any thread, after the store was given an answer.
+        changed: called, by any thread, after the store was given a response.
     """
 
     def __init__(  # noqa: PLR0913 - the rest are for tests and for the watch list
@@ -104,7 +104,7 @@ class Schedule:
         self._scheduler.start()
 
     def stop(self) -> None:
-        """Ask no more; an attempt under way is waited for only briefly and its answer thrown away."""
+        """Ask no more; an attempt under way is waited for only briefly and its response thrown away."""
         for attempts in self._attempts.values():
             attempts.stop()
         self._scheduler.shutdown(wait=False)

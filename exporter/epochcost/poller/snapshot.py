@@ -22,13 +22,13 @@ class SourceHealth:
         failures: attempts that failed since the start.
         prices: how many it gives now.
         sentence: for people: why it failed or is skipped; empty after a success.
-        held: how many prices the last answers held back, by reason.
+        held: how many prices the last responses held back, by reason.
         held_total: the same, summed since the start.
-        held_sentence: what is held back, for people; empty where nothing is.
-        unpriced: types in regions that were asked for and are not in its answers.
+        held_sentence: what is held back, for people; empty if nothing is.
+        unpriced: types in regions that were asked for and are not in its responses.
         unpriced_sentences: the same, for people.
-        unknown_total: kinds of prices in its answers that it does not know, summed since the start.
-        unknown: what its last answer had of these.
+        unknown_total: kinds of prices in its responses that it does not know, summed since the start.
+        unknown: what its last response had of these.
         credits: what the account has left at its provider.
     """
 

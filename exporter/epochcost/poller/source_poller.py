@@ -12,6 +12,7 @@ from dataclasses import replace
 from epochcost.poller.demand import RequestedTypes
 from epochcost.poller.snapshot import SourceHealth
 from epochcost.prices.clean_catalogue import clean
+from epochcost.prices.one_at_a_time import computing
 from epochcost.prices.plausibility import CheckResult
 from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Source, Want, Wanted, summary
 from epochcost.prices.store import PriceStore
@@ -23,14 +24,14 @@ MOST_SAID = 1000
 
 
 class SourcePoller:
-    """Asks ``source`` and puts its answers into ``store``; `refresh` and `fill` run in the source's own thread.
+    """Asks ``source`` and puts its responses into ``store``; `refresh` and `fill` run in the source's own thread.
 
     Args:
         source: who is asked.
-        store: takes the answers.
+        store: takes the responses.
         wants: what is in use or watched.
         clock: seconds since the Unix epoch.
-        changed: called after the store was given an answer.
+        changed: called after the store was given a response.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class SourcePoller:
         forgotten = self._wanted_before - wanted.items
         with self._lock:
             self._tried = {want: ts for want, ts in self._tried.items() if want in wanted.items}
-            self._queued |= wanted.items - self._tried.keys()  # so that nobody has them fetched a second time
+            self._queued |= wanted.items - self._tried.keys()  # so that they are not fetched a second time
         good = self._attempt(wanted, now, partial=False, forgotten=forgotten)
         if good:
             self._wanted_before = wanted.items
@@ -110,13 +111,14 @@ class SourcePoller:
         began = time.monotonic()
         health = self._health
         try:
-            catalogue = clean(self.source.name, self.source.fetch(wanted, now))
-            if self._stopped:
-                return True
-            verdict = self._store.put(self.source.name, catalogue, now, partial=partial, forgotten=forgotten)
-            health = self._held_back(self._answered(catalogue, verdict, now, partial=partial), verdict)
-            health = self._looked_through(health, catalogue, wanted)
-            self._changed()
+            with computing():
+                catalogue = clean(self.source.name, self.source.fetch(wanted, now))
+                if self._stopped:
+                    return True
+                verdict = self._store.put(self.source.name, catalogue, now, partial=partial, forgotten=forgotten)
+                health = self._held_back(self._answered(catalogue, verdict, now, partial=partial), verdict)
+                health = self._looked_through(health, catalogue, wanted)
+                self._changed()
         except NotConfiguredError as err:
             health = self._unconfigured(str(err))
         except PriceSourceError as err:
@@ -135,12 +137,12 @@ class SourcePoller:
         if catalogue.problems:
             return self._failed(summary(catalogue.problems))
         if self._health.success is not True:
-            log.info("price source %s answers: %d prices", self.source.name, len(catalogue.prices))
+            log.info("price source %s responded: %d prices", self.source.name, len(catalogue.prices))
         full_ts = self._health.last_success_ts if partial or verdict.catalogue is None else now
         return replace(self._health, success=True, sentence="", last_success_ts=full_ts)
 
     def _looked_through(self, health: SourceHealth, catalogue: Catalogue, wanted: Wanted) -> SourceHealth:
-        """Keep what was asked for and is not in the answer, and what the answer has that is not known; say it once."""
+        """Note what was requested and is not in the response, and what is unknown in the response; log each once."""
         kept = {want: each for want, each in self._unpriced.items() if want not in wanted.items}
         current = self._wants.current(self.source.provider, self._clock()) | self.source.watched
         kept = {want: each for want, each in kept.items() if want in current}

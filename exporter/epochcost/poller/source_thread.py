@@ -40,7 +40,7 @@ class DaemonPool(concurrent.futures.Executor):
                 return
             try:
                 result = fn(*args, **kwargs)
-            except BaseException as err:  # noqa: BLE001 - whoever holds the future gets it; the thread continues
+            except BaseException as err:  # noqa: BLE001 - delivered through the future; the thread continues
                 future.set_exception(err)
             else:
                 future.set_result(result)

@@ -1,8 +1,8 @@
 """What an hour costs: the sources of prices, and the store of the last good ones.
 
-`SOURCES` is the register: a name for ``--prices.sources``, and the module of this room whose ``make(settings)`` makes
+`SOURCES` is the register: a name for ``--prices.sources``, and the module in here whose ``make(settings)`` makes
 its sources from the poller's settings. One file and one line make a new source. Modules are named, not imported,
-because an agent imports this room too and must stay light.
+because an agent imports this package too and must stay light.
 """
 
 from __future__ import annotations

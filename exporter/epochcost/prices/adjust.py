@@ -75,11 +75,11 @@ class Adjustments:
     entries: tuple[Adjustment, ...] = field(default=())
 
     def __call__(self, price: Price) -> Price | None:
-        """What everybody pays where ``price`` is published; None where that would be nothing or less."""
+        """What everybody pays where ``price`` is published; None if that would be nothing or less."""
         return self.paid(price)
 
     def paid(self, price: Price, account: str = "") -> Price | None:
-        """What ``account`` pays where ``price`` is published; None where that would be nothing or less."""
+        """What ``account`` pays where ``price`` is published; None if that would be nothing or less."""
         used = [entry for entry in self.entries if entry.applies(price, account)]
         if not used:
             return price
@@ -98,7 +98,7 @@ class Adjustments:
         return replace(price, steps=tuple(steps))
 
     def parts(self, published: Price, ts: float, account: str = "") -> Mapping[str, float]:
-        """Of what the price at ``ts`` is made, by name; it sums to what is paid. Empty where nothing is adjusted."""
+        """Of what the price at ``ts`` is made, by name; it sums to what is paid. Empty if nothing is adjusted."""
         used = [entry for entry in _in_effect(self.entries, ts) if entry.applies(published, account)]
         if not used or not any(step.ts <= ts for step in published.steps):
             return {}
@@ -134,6 +134,9 @@ def _adjustment(entry: object, where: str) -> Adjustment:
     if len(given) != 1:
         raise ValueError(f"{where}: give one of {', '.join(_KINDS)}, not {given}")
     kind = given[0]
+    since, until = moment_ts(values, "from", where, -math.inf), moment_ts(values, "until", where, math.inf)
+    if until <= since:
+        raise ValueError(f"{where}: until: {values['until']!r} is not after from")
     name = str(values.get("name", kind))
     figure = positive(values, kind, where, most=100.0 if kind == "discount-percent" else math.inf)
     return Adjustment(
@@ -142,8 +145,8 @@ def _adjustment(entry: object, where: str) -> Adjustment:
         source=str(values.get("source", "")),
         factor={"discount-percent": 1 - figure / 100, "tax-percent": 1 + figure / 100}.get(kind, 1.0),
         added_usd_per_hour=-figure if kind == "discount-usd-per-hour" else 0.0,
-        since_ts=moment_ts(values, "from", where, -math.inf),
-        until_ts=moment_ts(values, "until", where, math.inf),
+        since_ts=since,
+        until_ts=until,
         account=str(values.get("account", "")),
         commitment=_commitment(name, figure, values, where) if kind == "commitment-usd-per-hour" else None,
     )

@@ -26,7 +26,7 @@ class Credit:
         usd: how much there was at ``as_of_ts``.
         as_of_ts: when, in seconds since the Unix epoch.
         until_ts: when the rest is void; infinite where it never is.
-        spend_usd_per_hour: by how much it falls an hour now, as its provider says; None where that is not known.
+        spend_usd_per_hour: by how much it falls an hour now, as its provider says; None if that is not known.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Credit:
 
     @property
     def lasts_seconds(self) -> float | None:
-        """How long it lasts at that spend; None where nothing is spent, or nobody says how much."""
+        """How long it lasts at that spend; None if nothing is spent, or the amount is unknown."""
         return self.usd / self.spend_usd_per_hour * HOUR if self.spend_usd_per_hour else None
 
 
@@ -49,8 +49,8 @@ class Limit:
     Attributes:
         name: label ``limit``.
         where: which machines.
-        session_seconds: after so long the provider ends a machine; None where it does not.
-        free_seconds: so much of a period costs nothing; None where nothing is free.
+        session_seconds: after so long the provider ends a machine; None if it does not.
+        free_seconds: so much of a period costs nothing; None if nothing is free.
         period: of ``free_seconds``, one of `PERIODS`, in UTC.
         since_ts: when one of the periods began, where they do not begin at midnight, on Mondays or the first.
     """
@@ -97,6 +97,8 @@ def _credit(entry: object, where: str) -> Credit:
     if math.isnan(as_of):
         raise ValueError(f"{where}: as-of: must be given: the day on which the balance was read, 2026-11-21")
     until = moment_ts(values, "until", where, math.inf)
+    if until <= as_of:
+        raise ValueError(f"{where}: until: {values['until']!r} is not after as-of")
     return Credit(
         _name(values, where), str(values.get("provider", "")), positive(values, "balance-usd", where), as_of, until
     )

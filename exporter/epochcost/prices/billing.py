@@ -24,7 +24,7 @@ class BillingRule:
         provider: as in `epochcost.model.Node`.
         purchase_option: None for all.
         instance_type: a glob, empty for all.
-        minimum_seconds: billed for the shortest span; None where nothing is known, so that no wider rule is taken.
+        minimum_seconds: billed for the shortest span; None if nothing is known, so that no wider rule is taken.
         granularity_seconds: a longer span is rounded up to a multiple of it.
         date: from when it holds, or when it was read, as 2026-11-21.
         source: where it was read.
@@ -50,9 +50,9 @@ class BillingRule:
 def billed_seconds(
     provider: str, purchase_option: PurchaseOption, seconds: float, instance_type: str = ""
 ) -> float | None:
-    """What the provider bills for a machine that ran ``seconds``; None where its rule is not known.
+    """What the provider bills for a machine that ran ``seconds``; None if its rule is not known.
 
-    An owned machine is billed by nobody: each second costs what it costs. Nothing is billed for no time at all.
+    An owned machine has no bill: each second costs the same. Nothing is billed for no time at all.
     """
     if purchase_option is PurchaseOption.OWNED:
         return seconds
@@ -66,7 +66,7 @@ def billed_seconds(
 
 
 def billing_rule(provider: str, purchase_option: PurchaseOption, instance_type: str = "") -> BillingRule | None:
-    """The first rule that fits; None where none is known."""
+    """The first rule that fits; None if none is known."""
     return next((rule for rule in rules() if rule.fits(provider, purchase_option, instance_type)), None)
 
 

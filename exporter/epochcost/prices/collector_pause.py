@@ -1,4 +1,4 @@
-"""Keeps Python's garbage collector from stopping every thread, scrapes among them, over what is no garbage."""
+"""Keeps Python's garbage collector from stopping every thread, scrapes included, for objects that are in use."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ SOURCE = "configured"
 def configured_price(node: Node, usd_per_hour: float, now: float) -> Price:
     """``usd_per_hour`` for ``node``, valid as far back as matters.
 
-    A node of which nobody said how it is paid counts as owned without a provider, as on demand with one.
+    A node whose purchase option is unknown counts as owned without a provider, as on demand with one.
 
     Raises:
         ValueError: for a price that cannot be.

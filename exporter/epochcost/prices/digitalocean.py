@@ -11,7 +11,15 @@ from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseO
 from epochcost.prices.gpu_model import canonical
 from epochcost.prices.http_json import JsonApi
 from epochcost.prices.json_fields import FieldError, gib, mapping, number, optional_number, rows, text, unknown_prices
-from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Want, Wanted, summary
+from epochcost.prices.price_source import (
+    Catalogue,
+    NotConfiguredError,
+    PriceSourceError,
+    Want,
+    Wanted,
+    summary,
+    without_contradictions,
+)
 
 NAME = "digitalocean"
 PROVIDER = "digitalocean"
@@ -35,7 +43,7 @@ class DigitalOceanSettings(Protocol):
 
     @property
     def digitalocean_interval(self) -> float:
-        """Between two questions, in seconds."""
+        """Interval between requests, in seconds."""
         ...
 
 
@@ -53,35 +61,43 @@ class DigitalOcean:
     def fetch(self, wanted: Wanted, now: float) -> Catalogue:
         """All pages; a size that cannot be read leaves the others alone."""
         names = {want.instance_type for want in wanted.items}
-        prices: dict[str, Price] = {}
+        found: list[Price] = []
         facts: dict[str, InstanceFacts] = {}
         problems: list[str] = []
-        sizes = self._sizes(problems)
+        notes: list[str] = []
+        sizes = self._sizes(problems, notes)
         for row in sizes:
             try:
                 slug = text(row, "slug")
                 if row.get("gpu_info") is not None or slug in names:
-                    prices[slug], facts[slug] = _price(slug, row, now), _facts(slug, row)
-            except ValueError as err:  # noqa: PERF203 - one size leaves the others alone
+                    found.append(_price(slug, row, now))
+                    facts[slug] = _facts(slug, row)
+            except ValueError as err:  # noqa: PERF203 - one size leaves the others alone, and facts the price
                 problems.append(f"digitalocean: {str(row.get('slug'))[:80]}: {err}")
+        prices = without_contradictions(NAME, found, problems)
         if problems and not prices:
             raise PriceSourceError(summary(problems))
         return Catalogue(
-            tuple(prices.values()),
+            prices,
             tuple(facts.values()),
             tuple(problems),
             asked=wanted.items,
             names=frozenset(str(row.get("slug")) for row in sizes),
+            notes=tuple(notes),
             unknown=unknown_prices(sizes, KNOWN_PRICES),
         )
 
-    def _sizes(self, problems: list[str]) -> list[Mapping[str, Any]]:
+    def _sizes(self, problems: list[str], notes: list[str]) -> list[Mapping[str, Any]]:
         odd: list[str] = []
         try:
             pages = list(self.api.pages(f"{self.url}/sizes", {"per_page": PAGE_SIZE}, _next_page))
             found = [row for page in pages for row in rows(page, "sizes", odd)]
+            meta = mapping(pages[0], "meta") if pages[0].get("meta") is not None else {}
+            came, promised = sum(len(page["sizes"]) for page in pages), optional_number(meta, "total")
+            if promised is not None and promised > came:
+                notes.append(f"digitalocean: {came} of {promised:g} sizes came: the others have no price")
         except FieldError as err:
-            raise PriceSourceError(f"digitalocean: sizes: not an answer of DigitalOcean's API: {err}") from None
+            raise PriceSourceError(f"digitalocean: sizes: not a response of DigitalOcean's API: {err}") from None
         problems += [f"digitalocean: {each}" for each in odd]
         return found
 

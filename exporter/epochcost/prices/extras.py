@@ -32,7 +32,7 @@ class Extra:
         charged: whether agents charge it with the machine; otherwise it is only shown.
         unit: what is counted: an ``hour``, a ``month``, a ``gb-month``, or a ``gb`` of traffic.
         quantity: how many units there are: GB of a disk, GB of traffic a month; 1 where nothing is counted, 0 of
-            traffic of which nobody says how much there is: where it is ``charged``, agents count it.
+            traffic of which the amount is unknown: where it is ``charged``, agents count it.
         since_ts, until_ts: when it is paid, in seconds since the Unix epoch.
     """
 
@@ -47,7 +47,7 @@ class Extra:
 
     @property
     def usd_per_hour(self) -> float | None:
-        """What it adds to an hour; None for traffic of which nobody says how much there is."""
+        """What it adds to an hour; None for traffic of which the amount is unknown."""
         if not self.quantity:
             return None
         hours = 1.0 if self.unit == HOUR else HOURS_PER_MONTH

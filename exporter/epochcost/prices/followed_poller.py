@@ -8,7 +8,7 @@ from epochcost.model import Price, PriceStep
 from epochcost.prices.price_source import PriceSourceError
 
 FOLLOW_SECONDS = 600.0
-"""So long after its last answer a poller is given up for another one that says something else."""
+"""So long after its last response a poller is given up for another one that says something else."""
 _SAME_RATIO = 1e-9
 _log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ class ContradictionError(PriceSourceError):
 
 
 class FollowedPoller:
-    """Takes the answers of one poller, and of others only what does not contradict it."""
+    """Takes the responses of one poller, and of others only what does not contradict it."""
 
     def __init__(self) -> None:
         self._poller = ""
@@ -32,7 +32,7 @@ class FollowedPoller:
 
         Args:
             poller: its id; empty from one that does not say.
-            price: its answer.
+            price: its response.
             monotonic: now, in seconds of a clock that never jumps.
 
         Raises:
@@ -44,7 +44,7 @@ class FollowedPoller:
             if differs and monotonic - self._heard < FOLLOW_SECONDS:
                 names = [name or "(without an id)" for name in (poller, self._poller)]
                 raise ContradictionError(
-                    f"price poller {names[0]} contradicts {names[1]}, which is followed while it answers: {differs}"
+                    f"price poller {names[0]} contradicts {names[1]}, which is used while it responds: {differs}"
                 )
             if not differs:
                 return price
@@ -54,7 +54,7 @@ class FollowedPoller:
 
 
 def contradiction(one: Price, other: Price) -> str:
-    """Where the two say different prices for a time that both know, for people; empty where they nowhere do.
+    """Where the two say different prices for a time that both know, for people; empty if they nowhere do.
 
     Only what both had confirmed by then is compared: the later of the two may know of a newer change.
     """

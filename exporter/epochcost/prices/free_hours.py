@@ -73,7 +73,7 @@ def used_in(period: Window, used: Iterable[Window]) -> float:
 
 
 def free_until(windows: Iterable[Window], now: float) -> float | None:
-    """Until when nothing is charged; None where something is."""
+    """Until when nothing is charged; None if something is."""
     ends = None
     for start, end in windows:
         if start <= now < end or start == ends:

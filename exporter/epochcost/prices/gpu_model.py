@@ -2,7 +2,7 @@
 
 Two GPUs share a name when they have the same chip and the same memory. So ``NVIDIA H100 80GB HBM3``, ``H100 SXM`` and
 ``nvidia_h100`` are ``H100``, while the smaller PCIe chip is ``H100 PCIe``; the boards of an A100 (SXM4, PCIe) have one
-chip, so only the memory tells them apart: ``A100 40GB``, ``A100 80GB``, and ``A100`` where nobody says.
+chip, so only the memory tells them apart: ``A100 40GB``, ``A100 80GB``, and ``A100`` if it is unknown.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ _OTHERS = (
 
 @lru_cache(maxsize=4096)
 def canonical(name: str, memory_bytes: int | None = None) -> str:
-    """The one spelling of ``name``; empty, and said once in the log, where the table does not know it.
+    """The one spelling of ``name``; empty, with one log line, if the table does not contain it.
 
     Args:
         name: as a provider or a driver writes it: ``NVIDIA A100-SXM4-40GB``, ``A100 SXM4``, ``nvidia_a100``.

@@ -27,6 +27,7 @@ from epochcost.http_client import (
     place_of,
 )
 from epochcost.prices.json_pieces import loads
+from epochcost.prices.one_at_a_time import waiting
 from epochcost.prices.price_source import PriceSourceError
 from epochcost.shown_text import one_line
 
@@ -41,11 +42,11 @@ MIB = 1024**2
 MOST_PAGES = 200
 _MOST_CHARACTERS = 200
 _PASSING = (429, 500, 502, 503, 504)
-"""Statuses after which the same question may well be answered a little later."""
+"""Statuses after which the same request may well be answered a little later."""
 
 
 class HttpError(PriceSourceError):
-    """No usable answer. ``status``: the HTTP status, None where there was none; ``passing``: worth another attempt."""
+    """No usable answer. ``status``: the HTTP status, None if there was none; ``passing``: worth another attempt."""
 
     def __init__(self, sentence: str, status: int | None = None, *, passing: bool = True, wait: float = 0.0) -> None:
         super().__init__(sentence)
@@ -56,16 +57,16 @@ class HttpError(PriceSourceError):
 
 @dataclass(frozen=True, slots=True)
 class JsonApi:
-    """Questions of one source to one HTTP API.
+    """Requests of one source to one HTTP API.
 
     Attributes:
         source: its name, for errors.
-        key_file: holds the API key, sent as a bearer token; read at every question, so it may be renewed. Empty: none.
+        key_file: holds the API key, sent as a bearer token; read at every request, so it may be renewed. Empty: none.
         attempt_seconds: for one attempt, from the name's resolution to the last byte.
-        total_seconds: for one question with all its attempts and waits.
-        attempts: at most, where a failure may pass (429, 5xx, a broken connection, half an answer).
+        total_seconds: for one request with all its attempts and waits.
+        attempts: at most, where a failure may pass (429, 5xx, a broken connection, half a response).
         backoff_seconds: before the second attempt; doubles. A longer ``Retry-After`` is respected.
-        max_bytes: of one answer.
+        max_bytes: of one response.
         sleep: waits so many seconds.
     """
 
@@ -88,7 +89,7 @@ class JsonApi:
         return self._ask(f"{url}?{urlencode(query)}" if query else url, None)
 
     def post(self, url: str, body: object) -> dict[str, Any]:
-        """The JSON object that answers ``body``; raises as `get` does. Only for questions that change nothing there."""
+        """The JSON object in the response to ``body``; raises as `get` does. Only for requests that change nothing."""
         return self._ask(url, json.dumps(body).encode())
 
     def pages(
@@ -96,7 +97,7 @@ class JsonApi:
     ) -> Iterator[dict[str, Any]]:
         """Every page from ``url`` on; ``link`` finds in a page the link to the next one, empty in the last.
 
-        Only the query of a link is used, so no answer can lead the key to another host, and a proxy stays in between.
+        Only the query of a link is used, so no response can lead the key to another host, and a proxy stays in between.
 
         Raises:
             HttpError: as `get` does, for a link that is none or was followed before, and after `MOST_PAGES`.
@@ -147,7 +148,8 @@ class JsonApi:
                 wait = max(wait, err.wait_seconds)
                 if not err.passing or attempt == self.attempts or time.monotonic() + wait > deadline:
                     raise self._final(err, attempt, key) from None
-                self.sleep(wait)
+                with waiting():
+                    self.sleep(wait)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _attempt(self, url: str, body: bytes | None, key: str, deadline: float) -> dict[str, Any]:
@@ -156,12 +158,14 @@ class JsonApi:
         request = Request(url, method, _headers(key, body), body, same_host_redirects=MOST_REDIRECTS)
         until = min(deadline, time.monotonic() + self.attempt_seconds)
         try:
-            with open_stream(request, Bounds(until, self.max_bytes)) as stream:
+            with waiting(), open_stream(request, Bounds(until, self.max_bytes)) as stream:
                 if stream.status != OK:
                     raise self._refused(question, stream)
-                return _parse(stream.body())
+                raw = stream.body()
+            # What an answer says of itself may end in a log: whoever repeats the key in it repeats it to nobody.
+            return _parse(raw.replace(key.encode(), b"(secret)") if len(key) >= FEWEST_SECRET else raw)
         except ConnectError as err:
-            raise HttpError(f"{question}: request failed, the host cannot be asked: {err}") from None
+            raise HttpError(f"{question}: request failed, the host cannot be reached: {err}") from None
         except InvalidRequestError as err:
             raise HttpError(f"{question}: request failed: {err}", passing=False) from None
         except TooLongError as err:
@@ -211,7 +215,7 @@ class JsonApi:
 
 
 class _BadAnswerError(Exception):
-    """The answer is of no use; the text says why. ``passing``: it broke off, so another may be whole."""
+    """The response is of no use; the text says why. ``passing``: it broke off, so another may be whole."""
 
     def __init__(self, sentence: str, *, passing: bool = False) -> None:
         super().__init__(sentence)
@@ -231,7 +235,7 @@ def _parse(raw: bytes) -> dict[str, Any]:
     try:
         value = loads(raw.decode(json.detect_encoding(raw)))
     except (ValueError, RecursionError) as err:
-        sentence = f"the answer is not JSON: {type(err).__name__}: {_short(str(err))}"
+        sentence = f"the response is not JSON: {type(err).__name__}: {_short(str(err))}"
         raise _BadAnswerError(sentence, passing=_broke_off(err)) from None
     if not isinstance(value, dict):
         raise _BadAnswerError(f"the response has no JSON object but a {type(value).__name__}")
@@ -239,14 +243,14 @@ def _parse(raw: bytes) -> dict[str, Any]:
 
 
 def _broke_off(err: Exception) -> bool:
-    """Whether it began as JSON and only its end is missing: whoever sends that without a length may be cut off."""
+    """Whether it began as JSON and only its end is missing: a response without a length may have been cut off."""
     if not isinstance(err, json.JSONDecodeError) or not err.doc.lstrip().startswith(("{", "[")):
         return False
     return err.pos >= len(err.doc.rstrip()) or err.msg.startswith("Unterminated")
 
 
 def _retry_after(text: str) -> float:
-    """Seconds, from a number of seconds or a date; 0 where it says neither."""
+    """Seconds, from a number of seconds or a date; 0 if it says neither."""
     if text.strip().isdecimal():
         return float(text)
     try:

@@ -7,9 +7,12 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from epochcost.model import is_number
+from epochcost.shown_text import one_line
 
 _PRICED = re.compile(r"(^|_)(price|prices|cost|costs|rate|rates|bid|dph|usd|hourly|monthly)(_|$)")
 MOST_UNKNOWN = 10
+_WORDS = ("msg", "message", "detail", "error", "title")
+"""Fields in which a service says why it gives nothing."""
 
 
 class FieldError(ValueError):
@@ -29,7 +32,7 @@ def number(row: Mapping[str, Any], name: str) -> float:
 
 
 def optional_number(row: Mapping[str, Any], name: str) -> float | None:
-    """As `number`; None where the field is absent or null."""
+    """As `number`; None if the field is absent or null."""
     return None if row.get(name) is None else number(row, name)
 
 
@@ -41,7 +44,7 @@ def text(row: Mapping[str, Any], name: str) -> str:
     """
     value = row.get(name)
     if not isinstance(value, str) or not value:
-        raise FieldError(f"{name}: {_shown(value)} is not a text")
+        raise FieldError(f"{name}: {_shown(value)} is not text")
     return value
 
 
@@ -53,7 +56,7 @@ def mapping(row: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """
     value = row.get(name)
     if not isinstance(value, dict):
-        raise FieldError(f"{name}: {_shown(value)} is not an object")
+        raise FieldError(f"{name}: {_shown(value)} is not an object{it_says(row)}")
     return value
 
 
@@ -70,7 +73,7 @@ def rows(row: Mapping[str, Any], name: str, left_out: list[str] | None = None) -
     """
     value = row.get(name)
     if not isinstance(value, list):
-        raise FieldError(f"{name}: {_shown(value)} is not a list")
+        raise FieldError(f"{name}: {_shown(value)} is not a list{it_says(row)}")
     found: list[Mapping[str, Any]] = [each for each in value if isinstance(each, dict)]
     if len(found) < len(value):
         odd = next(each for each in value if not isinstance(each, dict))
@@ -85,6 +88,12 @@ def left_out_sentence(count: int, why: str) -> str:
     return f"{'1 row' if count == 1 else f'{count} rows'} left out: {why}"
 
 
+def it_says(answer: Mapping[str, Any]) -> str:
+    """What an answer that is none says itself, for the end of a sentence; empty where it says nothing."""
+    said = next((answer[name] for name in _WORDS if isinstance(answer.get(name), str) and answer[name]), "")
+    return f"; it says: {one_line(said)}" if said else ""
+
+
 MOST_GIB = 1 << 20
 """A PiB."""
 
@@ -96,7 +105,7 @@ def unknown_prices(found: Iterable[Mapping[str, Any]], known: Collection[str]) -
 
 
 def unknown_values(found: Iterable[object], known: Collection[str]) -> tuple[str, ...]:
-    """Kinds of prices that are not ``known``; what is not a text is left to whoever reads it."""
+    """Kinds of prices that are not ``known``; what is not a string is left to the reader of the field."""
     return tuple(sorted({each[:80] for each in found if isinstance(each, str) and each and each not in known}))[
         :MOST_UNKNOWN
     ]

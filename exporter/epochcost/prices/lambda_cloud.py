@@ -34,7 +34,7 @@ class LambdaSettings(Protocol):
 
     @property
     def lambda_interval(self) -> float:
-        """Between two questions, in seconds."""
+        """Interval between requests, in seconds."""
         ...
 
 
@@ -50,11 +50,11 @@ class Lambda:
     watched: frozenset[Want] = frozenset()
 
     def fetch(self, wanted: Wanted, now: float) -> Catalogue:
-        """One question; a type that cannot be read leaves the others alone."""
+        """One request; a type that cannot be read leaves the others alone."""
         try:
             types = mapping(self.api.get(f"{self.url}/instance-types"), "data")
         except FieldError as err:
-            raise PriceSourceError(f"lambda: instance-types: not an answer of Lambda's API: {err}") from None
+            raise PriceSourceError(f"lambda: instance-types: not a response of Lambda's API: {err}") from None
         prices: list[Price] = []
         facts: list[InstanceFacts] = []
         problems: list[str] = []

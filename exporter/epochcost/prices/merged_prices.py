@@ -49,7 +49,7 @@ class SourcePrices:
     confirmed_ts: float | None = None
     zones: frozenset[Zone] = frozenset()
     rows: int | None = None
-    """How many prices its last full answer had; those that it gives no more are not among them."""
+    """How many prices its last full response had; those that it gives no more are not among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +81,10 @@ class MergedPrices:
         spot = key.purchase_option is PurchaseOption.SPOT
         region = key.region if spot else priced_region(key)
         places = [(key.region, key.zone), (region, key.zone)] if key.zone else []
+        here = (key.provider, key.region, key.zone)  # whoever writes a list may know a zone by its id alone
+        ids = [(key.region, id_) for (*place, id_), name in self.zones.items() if name and (*place, name) == here]
         for reservation in dict.fromkeys((key.reservation, "")):
-            for place_region, zone in dict.fromkeys([*places, (region, ""), ("", "")]):
+            for place_region, zone in dict.fromkeys([*places, *ids, (region, ""), ("", "")]):
                 place = replace(key, region=place_region, zone=zone, reservation=reservation)
                 if (price := self.prices.get(place)) is not None:
                     return price
@@ -118,7 +120,7 @@ def usd_per_hour_at(price: Price, ts: float) -> float | None:
     return next((step.usd_per_hour for step in reversed(price.steps) if step.ts <= ts), None)
 
 
-def stock(  # noqa: PLR0913 - an answer, what it replaces, and how long that stays
+def stock(  # noqa: PLR0913 - a response, what it replaces, and how long that stays
     shelf: SourcePrices,
     catalogue: Catalogue,
     now: float,
@@ -127,15 +129,15 @@ def stock(  # noqa: PLR0913 - an answer, what it replaces, and how long that sta
     max_age: MaxAge = DEFAULT_MAX_AGE,
     forgotten: frozenset[Want] = frozenset(),
 ) -> SourcePrices:
-    """The shelf after an answer at ``now``.
+    """The shelf after a response at ``now``.
 
     Args:
         shelf: what the source said before.
-        catalogue: its answer.
+        catalogue: its response.
         now: seconds since the Unix epoch.
         partial: only some of what is wanted was asked, so the rest is kept.
-        max_age: how old a price that a full answer no longer has may become before it goes.
-        forgotten: what nobody wants any more; it goes with a full answer.
+        max_age: how old a price that a full response no longer has may become before it goes.
+        forgotten: what is no longer requested; it goes with a full response.
     """
     keep = partial or bool(catalogue.problems)
     prices = dict(shelf.prices) if keep else _missed(shelf, catalogue, now, max_age, forgotten)
@@ -154,7 +156,7 @@ def stock(  # noqa: PLR0913 - an answer, what it replaces, and how long that sta
 def _missed(
     shelf: SourcePrices, catalogue: Catalogue, now: float, max_age: MaxAge, forgotten: frozenset[Want]
 ) -> dict[PriceKey, Price]:
-    """What stays although a full answer may not have it: a type out of stock may be back tomorrow."""
+    """What stays although a full response may not have it: a type out of stock may be back tomorrow."""
     if catalogue.whole_history or catalogue.complete:
         return {}
     return {
@@ -195,7 +197,7 @@ def bind(
 ) -> MergedPrices:
     """One book of all shelves: where two sources price one key, the earlier in ``precedence`` wins.
 
-    ``adjust`` makes of a published price what is paid; None where that would be no price.
+    ``adjust`` makes of a published price what is paid; None if that would be no price.
     """
     prices: dict[PriceKey, Price] = {}
     facts: dict[tuple[str, str], InstanceFacts] = {}

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
 from epochcost.prices.gpu_model import canonical, is_made_with
 from epochcost.prices.http_json import JsonApi
-from epochcost.prices.json_fields import FieldError, gib, mapping, number, optional_number, rows, text, unknown_values
+from epochcost.prices.json_fields import FieldError, gib, number, optional_number, rows, text, unknown_values
 from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
 
 NAME = "oci"
@@ -43,7 +43,7 @@ class OciSettings(Protocol):
 
     @property
     def oci_interval(self) -> float:
-        """Between two questions, in seconds."""
+        """Interval between requests, in seconds."""
         ...
 
 
@@ -60,7 +60,7 @@ class Oci:
     provider: str = PROVIDER
 
     def fetch(self, wanted: Wanted, now: float) -> Catalogue:
-        """Two questions, however many shapes are wanted; none where none is."""
+        """Two requests, however many shapes are wanted; none where none is."""
         names = {want.instance_type for want in wanted.items}
         if not names:
             return Catalogue()
@@ -79,9 +79,13 @@ class Oci:
                 found = _prices(shape, parts, now)
                 if prices.setdefault(name, found) != found:
                     raise FieldError("two shapes of that name differ in price: no price taken")
-                facts.setdefault(name, _facts(shape))
             except ValueError as err:
                 prices[name] = []
+                problems.append(f"oci: {name}: {err}")
+                continue
+            try:
+                facts.setdefault(name, _facts(shape))
+            except ValueError as err:  # its price is good all the same
                 problems.append(f"oci: {name}: {err}")
         if problems and not any(prices.values()):
             raise PriceSourceError(summary(problems))
@@ -103,14 +107,14 @@ class Oci:
             parts = {str(row.get("partNumber")): row for row in rows(self.api.get(self.url), "items", odd)}
         except FieldError as err:
             raise PriceSourceError(
-                f"oci: not an answer of Oracle's price list or of its list of shapes: {err}"
+                f"oci: not a response of Oracle's price list or of its list of shapes: {err}"
             ) from None
         problems += [f"oci: {each}" for each in odd]
         return listed, parts
 
 
 def shape_name(shape: Mapping[str, Any]) -> str:
-    """As the Compute API and the machine itself have it: the list of shapes appends what it stands in, ``(NVL72)``."""
+    """As the Compute API and the machine itself have it: the list of shapes appends what it is part of, ``(NVL72)``."""
     return _plain(str(shape.get("name") or ""))
 
 
@@ -196,7 +200,7 @@ def _facts(shape: Mapping[str, Any]) -> InstanceFacts:
     gpus = optional_number(shape, "gpuQty") or 0.0
     gpu_name = _gpu_name(name) if gpus else ""
     one = gib(memory_of_one(gpu_name, gpus, optional_number(shape, "gpuMemoryQty")))
-    counted = [each for each in rows(shape, "products") if mapping(each, "type").get("value") == "ocpu"]
+    counted = [each for each in rows(shape, "products") if _value(each, "type") == "ocpu"]
     amounts = [optional_number(each, "qty") for each in counted]
     ocpus = [] if None in amounts else [each for each in amounts if each is not None]
     arm = _value(shape, "processorType") == "arm" and not gpus  # some GPU shapes are called Arm and are not

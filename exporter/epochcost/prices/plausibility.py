@@ -33,7 +33,7 @@ class HeldPrice:
 
     Attributes:
         prices: newest $/h of each price that jumped.
-        rows: how many prices the full answer had in which too many were missing; None where none is in doubt.
+        rows: how many prices the full response had in which too many were missing; None if none is in doubt.
     """
 
     prices: Mapping[PriceKey, float] = field(default_factory=dict)
@@ -42,13 +42,13 @@ class HeldPrice:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What to make of an answer.
+    """What to make of a response.
 
     Attributes:
-        catalogue: what of it is believed; None where all of it is held back.
+        catalogue: what of it is believed; None if all of it is held back.
         doubt: what is held back until confirmed.
-        held: how many prices are held back by this answer, by reason (an answer with rows gone counts once).
-        sentence: what is held back, for people; empty where nothing is.
+        held: how many prices are held back by this response, by reason (a response with rows gone counts once).
+        sentence: what is held back, for people; empty if nothing is.
     """
 
     catalogue: Catalogue | None
@@ -65,21 +65,21 @@ def judge(
     partial: bool,
     forgotten: frozenset[Want] = frozenset(),
 ) -> CheckResult:
-    """Compare an answer with the last good one.
+    """Compare a response with the last good one.
 
     Args:
-        shelf: the last good answer.
-        catalogue: the new answer.
-        doubt: what of the answer before was held back.
+        shelf: the last good response.
+        catalogue: the new response.
+        doubt: what of the response before was held back.
         partial: only some of what is wanted was asked, so nothing can be said about missing rows.
-        forgotten: what nobody wants any more: that it is missing is no wonder.
+        forgotten: what is no longer requested, so that its absence is expected.
     """
     full = not partial and not catalogue.problems
     kept = [key for key in shelf.prices if Want(key.provider, key.region, key.instance_type) not in forgotten]
     rows = len(catalogue.prices)
     before = len(kept) if shelf.rows is None else min(len(kept), shelf.rows)
     if full and _too_few(rows, before) and not _confirmed_rows(rows, doubt):
-        sentence = f"an answer of {rows} prices after one of {before} is held back until the next says the same"
+        sentence = f"a response with {rows} prices after one with {before} is held back until the next one confirms it"
         return CheckResult(None, replace(doubt, rows=rows), {ROWS_GONE: 1}, sentence)
     jumps = dict(_jumps(shelf, catalogue, doubt))
     believed = tuple(price for price in catalogue.prices if price.key not in jumps)

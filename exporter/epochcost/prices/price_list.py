@@ -134,7 +134,7 @@ def _header(cells: list[str], line: int) -> list[str]:
             [f"line {line}: unknown column {unknown[0]!r}; allowed: {', '.join(COLUMNS)}"],
         )
     if twice:
-        raise PriceListError([f"line {line}: column {twice[0]} stands twice"])
+        raise PriceListError([f"line {line}: column {twice[0]} occurs twice"])
     return columns
 
 
@@ -251,7 +251,7 @@ def catalogue(rows: Iterable[Row], source: str, now: float) -> Catalogue:
 
 
 def _narrow(source: str, keys: Iterable[PriceKey]) -> Iterator[str]:
-    """Reserved prices that hold for some machines only: whoever does not say his zone or reservation has none."""
+    """Reserved prices that apply to some machines only: a machine without a zone or reservation has none."""
     for key in keys:
         if key.purchase_option is not PurchaseOption.RESERVED or not (key.zone or key.reservation):
             continue

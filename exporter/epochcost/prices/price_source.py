@@ -1,8 +1,8 @@
 """The contract of a price source: what it is asked, what it answers, how it fails.
 
-A new source (another cloud, a marketplace, a house price list) is one file in this room with a function
+A new source (another cloud, a marketplace, a house price list) is one file in this package with a function
 ``make(settings) -> tuple[Source, ...]`` and one line in ``epochcost.prices.SOURCES``. What ``make`` needs of the
-poller's settings it writes down as a ``Protocol`` in its own file, so that this room knows nothing of the poller.
+poller's settings it writes down as a ``Protocol`` in its own file, so that this package does not depend on the poller.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ class Catalogue:
     Attributes:
         prices: at most one per key.
         facts: what the machine types hold.
-        problems: sentences about what could not be priced while the rest could. With any problem the answer counts as
-            a failure of the source, and what it does not mention is kept from the last good answer.
+        problems: sentences about what could not be priced while the rest could. With any problem the response counts as
+            a failure of the source, and what it does not mention is kept from the last good response.
         whole_history: the steps are all there ever were (a dated list), so steps known before are forgotten;
             otherwise they extend what is known.
         complete: what it does not mention is gone at once; otherwise that stays until it is too old. A whole history
@@ -83,9 +83,9 @@ class Catalogue:
         asked: what of the wanted was answered, so that whatever of it has no price is not sold, or is misspelt (see
             `epochcost.prices.unpriced`). What could not be asked is a problem and not in here.
         names: machine types that the provider is known to have, to find the nearest to one that has no price.
-        reasons: why a machine type has no price, by its name, where the answer says so.
+        reasons: why a machine type has no price, by its name, where the response says so.
         notes: sentences for people about what was answered; no fault of anybody.
-        unknown: kinds of prices in the answer that this source does not know. A provider has changed something.
+        unknown: kinds of prices in the response that this source does not know. A provider has changed something.
         credits: what the account has left there.
     """
 
@@ -114,7 +114,7 @@ class Source(Protocol):
 
     @property
     def provider(self) -> str:
-        """The provider whose types can be asked for; empty where the source gives all it has whatever is wanted."""
+        """The provider whose types can be asked for; empty if the source gives all it has whatever is wanted."""
         ...
 
     @property
@@ -132,7 +132,7 @@ class Source(Protocol):
 
         Raises:
             NotConfiguredError: nothing to work with.
-            PriceSourceError: anything else that left it without an answer.
+            PriceSourceError: anything else that left it without a response.
         """
         ...
 
@@ -142,3 +142,18 @@ def summary(sentences: Iterable[str], most: int = 3) -> str:
     all_of_them = list(dict.fromkeys(sentences))
     more = f"; and {len(all_of_them) - most} more" if len(all_of_them) > most else ""
     return "; ".join(all_of_them[:most]) + more
+
+
+def without_contradictions(source: str, prices: Iterable[Price], problems: list[str]) -> tuple[Price, ...]:
+    """One price a key: none where an answer gives one thing two prices, which ``problems`` take."""
+    found: dict[PriceKey, Price] = {}
+    different: dict[PriceKey, set[float]] = {}
+    for price in prices:
+        different.setdefault(price.key, set()).add(price.usd_per_hour)
+        found.setdefault(price.key, price)
+    for key, figures in different.items():
+        if len(figures) > 1:
+            said = ", ".join(f"${usd:g}" for usd in sorted(figures))
+            problems.append(f"{source}: {key.instance_type}: {len(figures)} prices in one answer ({said}): none taken")
+            del found[key]
+    return tuple(found.values())

@@ -25,7 +25,7 @@ def write(path: Path, shelves: Mapping[str, SourcePrices]) -> None:
     """Replace ``path`` in one step, so that a reader or a power cut meets the old file or the new one.
 
     Raises:
-        OSError: when it cannot be written; the old file stands.
+        OSError: when it cannot be written; the old file stays.
     """
     with replaced(path, flush=True) as file:
         file.writelines(piece.encode() for piece in _written(shelves))

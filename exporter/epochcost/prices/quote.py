@@ -14,12 +14,12 @@ class PriceTerms:
     """What is known beside the price of a machine.
 
     Attributes:
-        parts: of what an hour is made now, in $/h; they sum to the price. Empty where it was not said.
+        parts: of what an hour is made now, in $/h; they sum to the price. Empty if it was not said.
         limits: after how long its provider ends it, and what of it is free.
         credits: what the account that pays it has left.
         usd_per_gb: what a GB that was sent costs, by extra, where it is charged as counted.
         extras_usd_per_hour: what runs beside it and is charged also while its own hours are free.
-        spot_usd_per_hour: what spot machines of its type cost in its zone now; None where that is not known.
+        spot_usd_per_hour: what spot machines of its type cost in its zone now; None if that is not known.
     """
 
     parts: Mapping[str, float] = field(default_factory=dict)
@@ -32,10 +32,10 @@ class PriceTerms:
 
 @dataclass(frozen=True, slots=True)
 class NodePrice:
-    """The price of a node, and in $/h what it would cost on demand now (None where unknown or meaningless).
+    """The price of a node, and in $/h what it would cost on demand now (None if unknown or meaningless).
 
     Attributes:
-        price: None where its hours are free for a while, and what others cost is not known.
+        price: None if its hours are free for a while, and what others cost is not known.
         clock: the clock that dated it; None for this machine's own, and where it was not said.
         terms: what is known beside it.
     """

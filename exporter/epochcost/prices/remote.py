@@ -1,4 +1,4 @@
-"""The agent's question to the price poller: ``GET /v1/price``. Standard library only, for the agent must stay light."""
+"""The agent's request to the price poller: ``GET /v1/price``. Standard library only, for the agent must stay light."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from epochcost.prices.followed_poller import FollowedPoller
 from epochcost.prices.price_source import PriceSourceError
 from epochcost.prices.quote import NodePrice
 from epochcost.prices.remote_terms import parse_terms
-from epochcost.shown_text import one_line
+from epochcost.shown_text import is_name, one_line
 
 __all__ = ["NodePrice", "PriceSourceError", "RemotePrice"]
 
@@ -41,7 +41,7 @@ MOST_RETRY_AFTER_SECONDS = 60
 
 
 class LaterError(PriceSourceError):
-    """The poller gave no price. ``retry_after_seconds``: how long it asks to be left alone, 0 where it does not say."""
+    """The poller gave no price. ``retry_after_seconds``: how long it asks to be left alone, 0 if it does not say."""
 
     def __init__(self, sentence: str, wait: float) -> None:
         super().__init__(sentence)
@@ -54,9 +54,9 @@ class RemotePrice:
     Args:
         url: of the poller, ``http://prices:10836``.
         node: as identified; its purchase option decides which price is asked, and never another one is taken.
-        password_file: holds ``user:password`` for the poller's basic auth; read at every question, so it may change.
+        password_file: holds ``user:password`` for the poller's basic auth; read at every request, so it may change.
         ca_file: certificate authority of the poller's TLS; empty for the system's.
-        timeout: for the whole question, in seconds.
+        timeout: for the whole request, in seconds.
         account: whose rates are asked for, where the poller knows some of its own; empty for everybody's.
     """
 
@@ -87,7 +87,8 @@ class RemotePrice:
         option = self._node.purchase_option
         if option is None:
             raise PriceSourceError(
-                f"price poller {self._host}: not asked: how this node is paid is not known; set --node.purchase-option"
+                f"price poller {self._host}: not requested: the purchase option of this node is not known; "
+                "set --node.purchase-option"
             )
         answer = self._ask(option)
         try:
@@ -132,13 +133,13 @@ class RemotePrice:
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float:
-    """What ``Retry-After`` says, in seconds, bounded; 0 where it says nothing, or a date."""
+    """What ``Retry-After`` says, in seconds, bounded; 0 if it says nothing, or a date."""
     said = headers.get("retry-after", "").strip()
     return float(min(int(said), MOST_RETRY_AFTER_SECONDS)) if re.fullmatch(r"\d{1,6}", said) else 0.0
 
 
 def _clock(headers: Mapping[str, str], now: object, fetched_ts: float) -> ClockReading | None:
-    """The poller's clock: as its answer says ``now``, else by the header ``Date``; None where neither does.
+    """The poller's clock: as its response says ``now``, else by the header ``Date``; None if neither does.
 
     A price that was fetched in the very second of that date tells it more finely.
     """
@@ -169,7 +170,7 @@ def _parse(raw: Mapping[str, Any], node: Node, option: PurchaseOption) -> NodePr
     if raw["v"] != VERSION:
         raise ValueError(f"version {raw['v']!r}, not {VERSION}")
     if (raw["instance_type"], raw["purchase_option"]) != (node.instance_type, option.value):
-        raise ValueError(f"it is for {raw['instance_type']!r} {raw['purchase_option']!r}, not for what was asked")
+        raise ValueError(f"it is for {raw['instance_type']!r} {raw['purchase_option']!r}, not for what was requested")
     place = _text(raw, "provider"), _text(raw, "region"), _text(raw, "zone")
     reservation = _text(raw, "reservation") if "reservation" in raw else ""  # older pollers know none
     key = PriceKey(*place, node.instance_type, option, reservation)
@@ -188,6 +189,8 @@ def _parse(raw: Mapping[str, Any], node: Node, option: PurchaseOption) -> NodePr
 def _text(raw: Mapping[str, Any], name: str) -> str:
     if not isinstance(raw[name], str):
         raise TypeError(f"{name} must be text, not {raw[name]!r}")
+    if not is_name(raw[name]):  # it becomes a label, and a word in the log
+        raise ValueError(f"{name} must be printable and short, not {raw[name][:80]!r}")
     return str(raw[name])
 
 

@@ -18,7 +18,7 @@ _LONGEST_NAME = 128
 
 
 def parse_terms(raw: Mapping[str, Any], provider: str) -> PriceTerms:
-    """What the answer ``raw`` says; nothing of what a poller of an earlier version does not say.
+    """What the response ``raw`` says; nothing of what a poller of an earlier version does not say.
 
     Raises:
         ValueError, TypeError, KeyError, AttributeError: when it is not what a poller answers.

@@ -21,8 +21,13 @@ from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wan
 NAME = "runpod"
 PROVIDER = "runpod"
 REGIONS = ("secure", "community")
-NEEDED = ("id", "displayName", "memoryInGb", "secureCloud", "communityCloud", "securePrice", "communityPrice")
+NEEDED = ("id", "displayName")
 WELCOME = (
+    "memoryInGb",
+    "secureCloud",
+    "communityCloud",
+    "securePrice",
+    "communityPrice",
     "maxGpuCount",
     "maxGpuCountSecureCloud",
     "maxGpuCountCommunityCloud",
@@ -30,6 +35,7 @@ WELCOME = (
     "communitySpotPrice",
 )
 """Fields that are done without where the schema has them no more: the end of spot pods is announced."""
+PRICES = ("securePrice", "communityPrice", "secureSpotPrice", "communitySpotPrice")
 BALANCE = "query Balance { myself { clientBalance currentSpendPerHr } }"
 _GONE = re.compile(r"Cannot query field [\"']+(\w+)[\"']+")
 _TYPE = re.compile(r"([1-9]\d{0,2})x (\S.*)")
@@ -61,7 +67,7 @@ class RunPodSettings(Protocol):
 
     @property
     def runpod_interval(self) -> float:
-        """Between two questions, in seconds."""
+        """Interval between requests, in seconds."""
         ...
 
 
@@ -77,7 +83,7 @@ class RunPod:
     provider: str = PROVIDER
 
     def fetch(self, wanted: Wanted, now: float) -> Catalogue:
-        """One question, however many types are wanted; none where none is."""
+        """One request, however many types are wanted; none where none is."""
         ours = sorted(want for want in wanted.items if want.provider == PROVIDER)
         wants = [(want, match) for want in ours if (match := _TYPE.fullmatch(want.instance_type))]
         reasons = {want.instance_type: why for want in ours if (why := _misspelt(want))}
@@ -139,16 +145,17 @@ class RunPod:
             data = mapping(answer, "data")
             found = rows(_without_failed(data) if errors else data, "gpuTypes", odd)
         except FieldError as err:
-            raise PriceSourceError(f"runpod: gpuTypes: not an answer of RunPod's API: {err}") from None
+            raise PriceSourceError(f"runpod: gpuTypes: not a response of RunPod's API: {err}") from None
         problems += [f"runpod: {each}" for each in odd]
         models: dict[str, list[Mapping[str, Any]]] = {}
         for row in found:
             if not re.search(r"\bMIG\b", f"{row.get('id')} {row.get('displayName')}"):
-                models.setdefault(str(row.get("displayName")), []).append(row)
+                of_name = models.setdefault(str(row.get("displayName")), [])
+                of_name += [] if row in of_name else [row]
         return models, gone
 
     def _answer(self) -> tuple[Mapping[str, Any], tuple[str, ...]]:
-        """The answer, asked again without what the schema has no more, and the names of that."""
+        """The response, asked again without what the schema has no more, and the names of that."""
         welcome = list(WELCOME)
         gone: list[str] = []
         while True:
@@ -166,20 +173,22 @@ class RunPod:
                 return answer, tuple(gone)
             gone += missing
             welcome = [name for name in welcome if name not in missing]
+            if not set(PRICES) & set(welcome):
+                raise PriceSourceError("runpod: gpuTypes: its API has no field of a price any more")
 
 
 def _misspelt(want: Want) -> str:
-    """What is wrong with the name of a type or a region; empty where nothing is."""
+    """What is wrong with the name of a type or a region; empty if nothing is."""
     if not _TYPE.fullmatch(want.instance_type):
         return "a type is a count and a GPU as RunPod calls it, 4x H100 SXM"
     return "" if want.region in REGIONS else f"a region is one of {', '.join(REGIONS)}"
 
 
 def _unsold(count: int, found: list[Mapping[str, Any]], region: str) -> str:
-    """Why so many GPUs of a model have no price there, whatever the answer says; empty where they may have one.
+    """Why so many GPUs of a model have no price there, whatever the response says; empty if they may have one.
 
     Raises:
-        FieldError: where the answer does not say how many are rented together.
+        FieldError: if the number that are rented together is not a number.
     """
     if len(found) > 1:
         names = " and ".join(sorted(str(row.get("id")) for row in found))
@@ -187,8 +196,9 @@ def _unsold(count: int, found: list[Mapping[str, Any]], region: str) -> str:
     for row in found:
         if region in REGIONS and row.get(f"{region}Cloud") is False:
             return f"the {region} cloud does not offer it"
-        if count > _most_gpus(row, region):
-            return f"at most {_most_gpus(row, region):g} GPUs are rented together"
+        most = _most_gpus(row, region)
+        if most is not None and count > most:
+            return f"at most {most:g} GPUs are rented together"
     return ""
 
 
@@ -204,23 +214,23 @@ def _has_models(answer: Mapping[str, Any]) -> bool:
 
 
 def _without_failed(data: Mapping[str, Any]) -> dict[str, Any]:
-    """``data`` of an answer with errors: GraphQL puts null where a model could not be told."""
+    """``data`` of a response with errors: GraphQL puts null where a model could not be told."""
     models = data.get("gpuTypes")
     return {**data, "gpuTypes": [each for each in models if each is not None] if isinstance(models, list) else models}
 
 
-def _most_gpus(row: Mapping[str, Any], region: str) -> float:
-    """Of one machine in that cloud.
+def _most_gpus(row: Mapping[str, Any], region: str) -> float | None:
+    """Of one machine in that cloud; None where the answer does not say: the price is by the GPU all the same.
 
     Raises:
-        FieldError: where the answer does not say.
+        FieldError: if it is not a number.
     """
     of_cloud = optional_number(row, f"maxGpuCount{region.capitalize()}Cloud")
-    return number(row, "maxGpuCount") if of_cloud is None else of_cloud
+    return optional_number(row, "maxGpuCount") if of_cloud is None else of_cloud
 
 
 def _prices(want: Want, count: int, row: Mapping[str, Any], now: float, problems: list[str]) -> Iterator[Price]:
-    """Those of one region; a field that is no price leaves the others alone."""
+    """Those of one region; a field that is not a price does not affect the others."""
     for region, option, name in _FIELDS:
         if region != want.region or row.get(f"{region}Cloud") is False:
             continue

@@ -65,14 +65,14 @@ class PriceStore:
         partial: bool = False,
         forgotten: frozenset[Want] = frozenset(),
     ) -> CheckResult:
-        """Take what can be believed of an answer of ``source`` at ``now``: build the next book aside, swap it in.
+        """Take what can be believed of a response of ``source`` at ``now``: build the next book aside, swap it in.
 
         Args:
             source: its name.
-            catalogue: its answer.
+            catalogue: its response.
             now: seconds since the Unix epoch.
             partial: only some of what is wanted was asked, so nothing of the rest is dropped.
-            forgotten: what nobody wants any more.
+            forgotten: what is no longer requested.
 
         Returns:
             What was believed, and what is held back. The book is on disk too when this returns, if that can be.
@@ -93,7 +93,7 @@ class PriceStore:
         self, source: str, shelf: SourcePrices, catalogue: Catalogue, *, partial: bool, forgotten: frozenset[Want]
     ) -> CheckResult:
         if source in WRITTEN or source in self._accepted or ANY in self._accepted:
-            shelf = SourcePrices()  # nothing to compare with; zero is no price for anybody
+            shelf = SourcePrices()  # nothing to compare with; zero is not a price
         return judge(shelf, catalogue, self._doubts.get(source, HeldPrice()), partial=partial, forgotten=forgotten)
 
     def _load(self) -> dict[str, SourcePrices]:
@@ -129,5 +129,5 @@ class PriceStore:
         except OSError as err:
             error = err.strerror or type(err).__name__  # without the name of the file aside, which is new each time
             if error != self._write_error:
-                _log.error("prices cannot be kept on disk, a restart would forget them: %s: %s", self._path, error)
+                _log.error("prices cannot be saved, and would be lost in a restart: %s: %s", self._path, error)
         self._write_error = error

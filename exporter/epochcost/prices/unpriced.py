@@ -1,4 +1,4 @@
-"""What was asked for and is not in the answer, said for every source in one way, with the nearest names there are."""
+"""What was asked for and is not in the response, said for every source in one way, with the nearest names there are."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Unpriced:
 
     Attributes:
         want: what was asked for.
-        reason: the source's own, empty where it has none.
+        reason: the source's own, empty if it has none.
         known: whether the provider has a type of that name, so that it is spelt right.
         nearest: names like it, where it has none.
     """
@@ -35,7 +35,7 @@ class Unpriced:
 
 
 def unpriced(catalogue: Catalogue) -> tuple[Unpriced, ...]:
-    """What of `Catalogue.asked` has no price in the answer."""
+    """What of `Catalogue.asked` has no price in the response."""
     places = {(price.key.provider, price.key.instance_type, price.key.region) for price in catalogue.prices}
     missing = [
         want
@@ -92,8 +92,8 @@ def _parts(source: str, name: str, found: list[Unpriced]) -> Iterator[str]:
         yield found[0].reason
         return
     if found[0].known:
-        yield "the name is known, but the answer has no price of it; is it sold there?"
+        yield "the name is known, but the response has no price of it; is it sold there?"
         return
-    yield "it was asked for and is not in the answer; is the name right?"
+    yield "it was requested but is not in the response; is the name right?"
     if found[0].nearest:
         yield f"Nearest: {', '.join(found[0].nearest)}"

@@ -38,9 +38,9 @@ class SavedClock:
         writers: anchors by writer.
         offset, last_offset, seen: of the wall clock from ``mono``: the timeline's, the newest, and all that were seen.
         jumps: of the wall clock, so far.
-        same_boot: the timeline goes on; else only the anchors hold.
-        saved_t: when it was saved, on its timeline; None where nobody says.
-        now: the present on the timeline that holds once this is taken over.
+        same_boot: the timeline continues; else only the anchors are valid.
+        saved_t: when it was saved, on its timeline; None if unknown.
+        now: the present on the timeline that is valid once this is applied.
     """
 
     writers: Mapping[str, Anchor]
@@ -64,7 +64,7 @@ class NodeClock:
     Args:
         wall: seconds since the Unix epoch.
         mono: seconds by the kernel's monotonic clock, the one that ``time.monotonic`` reads.
-        boot_id: tells this boot from any other; empty where unknown, then a restart begins a new timeline.
+        boot_id: tells this boot from any other; empty if unknown, then a restart begins a new timeline.
     """
 
     def __init__(self, wall: Callable[[], float], mono: Callable[[], float], boot_id: str = "") -> None:
@@ -109,7 +109,7 @@ class NodeClock:
         self._anchors.pop(writer, None)
 
     def state(self) -> dict[str, Any]:
-        """What a later agent needs to go on with the same timeline, as JSON can hold it."""
+        """What a later agent needs to continue with the same timeline, as JSON can hold it."""
         return {
             "boot": self._boot_id,
             "mono": self._mono(),
@@ -129,7 +129,7 @@ class NodeClock:
         self.take(self.restored(state))
 
     def restored(self, state: Mapping[str, Any]) -> SavedClock:
-        """What `state` of an earlier agent described, if it can be true; nothing of it is taken over yet.
+        """What `state` of an earlier agent described, if it can be true; nothing is applied yet.
 
         Raises:
             ValueError: when ``state`` is not what `state` returns, or cannot be true.
@@ -147,7 +147,7 @@ class NodeClock:
         saved_t = None if saved_mono is None else saved_mono + offset
         now = self._mono() + (offset if same_boot else self._offset)
         if any(anchor.last_t > now + SAME_CLOCK_SECONDS for anchor in writers.values()):
-            raise ValueError("state of the clock: a writer spoke in the future")
+            raise ValueError("state of the clock: an event of a writer lies in the future")
         return SavedClock(writers, offset, last, seen, jumps, same_boot, saved_t, now)
 
     def take(self, saved: SavedClock) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeAlias
@@ -16,7 +16,7 @@ FileKey: TypeAlias = tuple[int, int]
 
 
 class FileStatus(str, Enum):
-    """Where a file stands: never read, its run open, ended by its own word, its writer gone, or too old to be read."""
+    """The status of a file: never read, its run open, its run ended, its writer gone, or too old to be read."""
 
     NEW = "new"
     OPEN = "open"
@@ -89,7 +89,7 @@ class EventFileState:
         return self.refused or self.turned_away or done or self.stage is FileStatus.DORMANT
 
     def rewind(self) -> None:
-        """The file begins anew."""
+        """The file begins again."""
         self.offset, self.seen, self.skipping, self.head_bytes, self.head_crc = 0, -1, False, 0, 0
 
     def become(self, writer: str) -> None:
@@ -134,57 +134,49 @@ class EventFileState:
     @classmethod
     def from_kept(cls, kept: Sequence[Any]) -> EventFileState:
         """The opposite of `kept`. Raises ValueError or TypeError for anything else."""
-        (
-            inode,
-            writer,
-            name,
-            offset,
-            seen,
-            head,
-            crc,
-            skipping,
-            stage,
-            run,
-            lock,
-            pid,
-            pidns,
-            watched,
-            last_t,
-            *later,
-        ) = kept
-        user = later[0] if later else None  # version 0.1 did not keep it
-        if not (user is None or type(user) is int):
-            raise ValueError(f"{name}: its user {user!r} is not a whole number")
-        place = later[1] if len(later) > 1 else ""
-        if not isinstance(place, str) or (place and not place.startswith("/")) or len(later) > 2:  # noqa: PLR2004
-            raise ValueError(f"{name}: {later[1:]!r} is not the directory of a user")
-        numbers = (inode, offset, seen, head, crc)
-        if not all(type(number) is int for number in numbers) or min(inode, offset, head, crc) < 0:
-            raise ValueError(f"{name}: {numbers} are not whole numbers of 0 or more")
-        if not all(isinstance(text, str) and text and "/" not in text for text in (writer, name)):
-            raise ValueError(f"{name!r} is not the name of a file")
-        if not is_number(last_t) or last_t < 0:
-            raise ValueError(f"{name}: last_t {last_t!r}")
-        if not isinstance(run, str) or not all(isinstance(flag, bool) for flag in (skipping, lock, watched)):
-            raise ValueError(f"{name}: run {run!r}, flags {skipping!r}, {lock!r}, {watched!r}")
-        if not all(number is None or (type(number) is int and number >= 0) for number in (pid, pidns)):
-            raise ValueError(f"{name}: pid {pid!r} in namespace {pidns!r}")
-        return cls(
-            inode=inode,
-            writer=writer,
-            name=name,
-            offset=offset,
-            seen=seen,
-            head_bytes=head,
-            head_crc=crc,
-            skipping=bool(skipping),
-            stage=FileStatus(stage),
-            run=str(run),
-            lock=bool(lock),
-            pid=None if pid is None else int(pid),
-            pidns=None if pidns is None else int(pidns),
-            watched=bool(watched),
-            last_t=float(last_t),
-            user=user,
-            place=place,
-        )
+        known = dict(zip(_KEPT, kept[: len(_KEPT)], strict=True))
+        user, place = _owner_of(known["name"], kept[len(_KEPT) :])
+        _check_file(known)
+        _check_writer(known)
+        known |= {"stage": FileStatus(known["stage"]), "last_t": float(known["last_t"])}
+        return cls(**known, user=user, place=place)
+
+
+_KEPT = (
+    "inode", "writer", "name", "offset", "seen", "head_bytes", "head_crc", "skipping",
+    "stage", "run", "lock", "pid", "pidns", "watched", "last_t",
+)  # fmt: skip
+
+
+def _owner_of(name: object, later: Sequence[Any]) -> tuple[int | None, str]:
+    """User and place, which version 0.1 did not keep."""
+    user = later[0] if later else None
+    if not (user is None or type(user) is int):
+        raise ValueError(f"{name}: its user {user!r} is not a whole number")
+    place = later[1] if len(later) > 1 else ""
+    if not isinstance(place, str) or (place and not place.startswith("/")) or len(later) > 2:  # noqa: PLR2004
+        raise ValueError(f"{name}: {later[1:]!r} is not the directory of a user")
+    return user, place
+
+
+def _check_file(known: Mapping[str, Any]) -> None:
+    """Raise ValueError for a file, or a part read of it, that cannot exist."""
+    name, writer, seen = known["name"], known["writer"], known["seen"]
+    if not all(isinstance(text, str) and text and "/" not in text for text in (writer, name)):
+        raise ValueError(f"{writer!r} or {name!r} is not the name of a file")
+    numbers = [known[key] for key in ("inode", "offset", "head_bytes", "head_crc")]
+    if not all(type(number) is int for number in (*numbers, seen)) or min(numbers) < 0:
+        raise ValueError(f"{name}: {numbers} and {seen!r} are not whole numbers of 0 or more")
+
+
+def _check_writer(known: Mapping[str, Any]) -> None:
+    """Raise ValueError for what cannot be known of a writer."""
+    name, run, last_t = known["name"], known["run"], known["last_t"]
+    if not is_number(last_t) or last_t < 0:
+        raise ValueError(f"{name}: last_t {last_t!r}")
+    flags = [known[key] for key in ("skipping", "lock", "watched")]
+    if not isinstance(run, str) or not all(isinstance(flag, bool) for flag in flags):
+        raise ValueError(f"{name}: run {run!r}, flags {flags}")
+    pid, pidns = known["pid"], known["pidns"]
+    if not all(number is None or (type(number) is int and number >= 0) for number in (pid, pidns)):
+        raise ValueError(f"{name}: pid {pid!r} in namespace {pidns!r}")

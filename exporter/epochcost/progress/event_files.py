@@ -7,7 +7,6 @@ import math
 import os
 import stat
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -17,9 +16,10 @@ from typing import Any
 from epochcost.model import RunId, TrainingEvent
 from epochcost.progress.clock import NodeClock
 from epochcost.progress.directory_scan import ENTRIES_PER_STEP
-from epochcost.progress.event_file_state import EventFileState, FileKey, FileStatus
-from epochcost.progress.event_places import FROM_NETWORK, SHARED, EventPlace
+from epochcost.progress.event_file_state import EventFileState, FileStatus
+from epochcost.progress.event_places import FROM_NETWORK, EventPlace
 from epochcost.progress.event_reader import CHUNK_BYTES, LEAST_BYTES_PER_LINE, EventReader, Work, without_content
+from epochcost.progress.followed_files import FilesInPlace, FollowedFiles
 from epochcost.progress.liveness import Processes
 from epochcost.progress.place_listing import Listed, PlaceListing
 from epochcost.progress.run_owners import NOBODY, RunOwners
@@ -81,12 +81,11 @@ class EventFiles:
         self._max_files = max_files
         self._max_followed = max_followed
         self._max_listed = max_listed
-        self._too_many = False
         self._wall = wall
         self._owners = owners or RunOwners()
         self._quotas = quotas or UserQuotas()
         self._reader = EventReader(self._owners, self._quotas, processes)
-        self._files: dict[FileKey, EventFileState] = {}
+        self._files = FollowedFiles(max_followed)
         self._fixed = [EventPlace.shared(str(directory))]
         if from_network is not None:
             self._fixed.append(EventPlace.from_network(str(from_network)))
@@ -95,8 +94,6 @@ class EventFiles:
         """What lay in others than these is ended already."""
         self._listings: dict[str, PlaceListing] = {}
         self._open: dict[str, int] = {}
-        self._devices: dict[str, int] = {}
-        self._followed: Counter[int] = Counter()
         self._said: set[str] = set()
         self._rounds = itertools.count(1)
         self._round = 0
@@ -155,14 +152,14 @@ class EventFiles:
             self._say_once(NOBODY if place.user is None else place.user, f"{place.path}: {err.strerror}")
 
     def _end_gone_places(self, work: Work) -> None:
-        """A directory of one user is taken away when nobody is left who could write there."""
+        """A directory of one user disappears when no process is left that could write there."""
         there = {place.key for place in self.places}
-        gone = {file.place for file in self._files.values() if file.place not in there}
-        for file in [file for file in self._files.values() if file.place in gone]:
+        gone = {file.place for file in self._files.by_key.values() if file.place not in there}
+        for file in [file for file in self._files.by_key.values() if file.place in gone]:
             self._vanished(file, work, place_is_gone=True)
         for key in self._listings.keys() - there:
             del self._listings[key]
-        self._devices = {key: device for key, device in self._devices.items() if key in there}
+        self._files.keep_devices_of(there)
         users = {place.user for place in self.places}
         self._owners.release([user for user in self._owners.directories() if user not in users])
 
@@ -186,18 +183,18 @@ class EventFiles:
     def watched(self) -> set[str]:
         """Open writers of whose end this reader will tell; of the others only silence can."""
         can_tell = self._reader.can_tell
-        return {file.writer for file in self._files.values() if file.stage is FileStatus.OPEN and can_tell(file)}
+        return {file.writer for file in self._files.by_key.values() if file.stage is FileStatus.OPEN and can_tell(file)}
 
     def unread(self) -> str:
-        """Why some of what was reported may not have been read; empty where all was, to its end."""
+        """Why some of what was reported may not have been read; empty if all was, to its end."""
         for listing in self._listings.values():
             if listing.refused:
                 return f"{listing.place.path} cannot be read"
             if listing.too_many:
                 return f"{listing.place.path} has more event files than are read"
         if self.behind:
-            return "event files have more to say than was read"
-        lost = next((f.name for f in self._files.values() if f.refused and f.stage is FileStatus.OPEN), None)
+            return "event files contain more than was read"
+        lost = next((f.name for f in self._files.by_key.values() if f.refused and f.stage is FileStatus.OPEN), None)
         return "" if lost is None else f"event file {printable_name(lost)} cannot be read"
 
     def followed(self, runs: Collection[str]) -> dict[str, tuple[int, ...]]:
@@ -207,47 +204,27 @@ class EventFiles:
         user whose file it is.
         """
         found: dict[str, tuple[int, ...]] = {}
-        for file in self._files.values():
+        for file in self._files.by_key.values():
             lives = file.stage is FileStatus.OPEN and self._reader.can_tell(file) and file.visited == self._round
             if file.run in runs and lives and file.place != FROM_NETWORK:
                 found[file.run] = (*found.get(file.run, ()), *self._reader.processes_of(file))
         return found
 
     def homes(self) -> dict[RunId, set[str]]:
-        """In which directories a run is reported that is in one of one user's; all others are left out."""
-        homes: dict[RunId, set[str]] = {}
-        if len(self.places) == len(self._fixed):
-            return homes
-        for file in self._files.values():
-            if file.place not in (SHARED, FROM_NETWORK) and file.run:
-                homes.setdefault(RunId(file.run), set()).add(file.place)
-        for file in self._files.values():
-            if file.place == SHARED and file.stage is FileStatus.OPEN and file.run in homes:
-                homes[RunId(file.run)].add(SHARED)
-        return homes
+        """The directories in which a run is reported, for each run reported in a directory of one user."""
+        return {} if len(self.places) == len(self._fixed) else self._files.homes()
 
     def state(self) -> dict[str, Any]:
-        """What has been read, as JSON can hold it; to be kept together with what was made of it."""
-        kept = [file for file in self._files.values() if file.stage is not FileStatus.DORMANT]
-        network = [file.kept() for file in kept if file.place == FROM_NETWORK]
-        files = [file.kept() for file in kept if file.place != FROM_NETWORK]
-        return {"v": 1, "files": files, "network": {"v": 1, "files": network}}
+        """How far each file was read, as JSON-able data; to be saved together with what was derived from the files."""
+        return self._files.state()
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state` of an earlier agent left off.
+        """Continue where `state` of an earlier agent left off.
 
         Raises:
             ValueError: when ``state`` is not what `state` returns; then nothing is changed.
         """
-        try:
-            files = [*_kept(state), *_kept(state.get("network") or {"v": 1, "files": []}, FROM_NETWORK)]
-        except (KeyError, TypeError, ValueError, AttributeError) as err:
-            raise ValueError(f"state of the event files: {type(err).__name__}: {err}") from None
-        places = sorted({file.place for file in files})
-        for file in files:
-            file.device = -1 - places.index(file.place)
-        self._files = {file.key: file for file in files}
-        self._devices.clear()
+        files = self._files.restore(state)
         self._ended_beside = ()
         self._reader.by_writer = {file.writer: file for file in files}
         for file in files:
@@ -256,21 +233,22 @@ class EventFiles:
 
     def clear(self) -> None:
         """Forget what `restore` took over: every file is read from its beginning."""
-        self._files, self._reader.by_writer = {}, {}
+        self._files.clear()
+        self._reader.by_writer = {}
 
     # -- what there is to follow
 
     def _list(self, place: EventPlace) -> Listed | None:
-        """What there is to follow in ``place``; None where that is not known (yet), or as it was a moment ago."""
+        """What there is to follow in ``place``; None if that is not known (yet), or as it was a moment ago."""
         fd = self._open.get(place.key)
         if fd is None:
             return None
         listing, found, wall = self._listing(place), os.fstat(fd), self._wall()
-        self._learn_device(place, found.st_dev)
+        self._files.learn_device(place, found.st_dev)
         if listing.is_as_before(found, wall):
             return None
         try:
-            listed = listing.step(fd, _InPlace(self, place), self._count_followed)
+            listed = listing.step(fd, FilesInPlace(self._files, place, self._open), self._files.count_users)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as err:
@@ -291,19 +269,6 @@ class EventFiles:
         if known is None or known.place != place:
             known = self._listings[place.key] = PlaceListing(place, self._max_listed)
         return known
-
-    def _learn_device(self, place: EventPlace, device: int) -> None:
-        """Files are known by device and inode; those of an earlier agent by inode alone, until their place is seen."""
-        if self._devices.get(place.key) == device:
-            return
-        self._devices[place.key] = device
-        for file in [file for file in self._files.values() if file.place == place.key and file.device < 0]:
-            del self._files[file.key]
-            file.device = device
-            self._files.setdefault(file.key, file)
-
-    def _count_followed(self) -> None:
-        self._followed = Counter(file.user if file.user is not None else NOBODY for file in self._files.values())
 
     def _say_left_out(self, listing: PlaceListing, listed: Listed) -> None:
         left_out = listed.left_out.total()
@@ -331,28 +296,6 @@ class EventFiles:
             self._said.add(reason)
             self._reader.refuse(user, reason)
 
-    def has_room(self, user: int) -> bool:
-        """All places are for one user who is alone; else each has his part, whatever another has taken before."""
-        users = self._followed.keys() | {user}
-        room = self._followed[user] < self._max_followed // len(users)
-        self._followed[user] += room
-        return room
-
-    def follows(self, place: EventPlace, inode: int) -> bool:
-        """Whether a file of ``place`` is followed, be it under another name or as one that was elsewhere before."""
-        file = self._files.get((self._devices[place.key], inode))
-        return file is not None and (file.place == place.key or not self._still_there(file))
-
-    def _still_there(self, file: EventFileState) -> bool:
-        """Whether a file that also shows in another place lies where it was: then that is but a second name of it."""
-        fd = self._open.get(file.place)
-        if fd is None:
-            return False
-        try:
-            return os.stat(file.name, dir_fd=fd, follow_symlinks=False).st_ino == file.inode
-        except OSError:
-            return False
-
     def _match_all(self, work: Work) -> None:
         """All that is found is taken up before anything counts as gone: it may have moved to another directory."""
         complete: dict[str, set[int]] = {}
@@ -362,25 +305,25 @@ class EventFiles:
                 self._match(place, listed, work)
             if listed is not None and listed.complete:
                 complete[place.key] = {*listed.known, *listed.new}
-        files = self._files.values()
+        files = self._files.by_key.values()
         for file in [f for f in files if f.place in complete and f.inode not in complete[f.place]]:
             self._vanished(file, work)
 
     def _match(self, place: EventPlace, listed: Listed, work: Work) -> None:
-        device = self._devices[place.key]
+        device = self._files.devices[place.key]
         for inode, name in listed.known.items():
-            file = self._files[device, inode]
+            file = self._files.by_key[device, inode]
             if file.place != place.key:
                 self._moved(file, place, name, work)
             elif file.name != name:
                 self._renamed(file, name, work.clock)
         for inode, (name, user) in listed.new.items():
-            if (device, inode) in self._files:  # a second name of one that lies elsewhere
+            if (device, inode) in self._files.by_key:  # a second name of one that lies elsewhere
                 continue
             self._add(EventFileState(inode, name, name, user=user, place=place.key, device=device))
 
     def _add(self, file: EventFileState) -> None:
-        self._files[file.key] = file
+        self._files.add(file)
         self._reader.add(file)
 
     def _moved(self, file: EventFileState, place: EventPlace, name: str, work: Work) -> None:
@@ -394,7 +337,7 @@ class EventFiles:
             file.place, file.name, file.seen = place.key, name, -1
             return
         self._vanished(file, work)
-        self._files.pop(file.key, None)
+        self._files.remove(file)
         self._add(EventFileState(file.inode, name, name, user=user, place=place.key, device=file.device))
 
     def _renamed(self, file: EventFileState, name: str, clock: NodeClock) -> None:
@@ -406,7 +349,7 @@ class EventFiles:
         file.name, file.seen = name, -1
 
     def _vanished(self, file: EventFileState, work: Work, *, place_is_gone: bool = False) -> None:
-        """Deleted: its writer may live on, and be watched by its pid; else nobody can tell, and it is forgotten."""
+        """Deleted: its writer may still run, and be monitored by its pid; otherwise the file is forgotten."""
         alive = self._reader.alive(file, None)
         if alive:
             file.alive_seen = True
@@ -416,7 +359,7 @@ class EventFiles:
         self._forget(file, work.clock)
 
     def _forget(self, file: EventFileState, clock: NodeClock) -> None:
-        self._files.pop(file.key, None)
+        self._files.remove(file)
         self._reader.forget(file, clock)
 
     # -- what is to be read
@@ -455,11 +398,11 @@ class EventFiles:
 
     def _expected(self) -> Iterable[EventFileState]:
         """All files from which something is expected, and some of the others in turn."""
-        resting = [file for file in self._files.values() if file.resting]
+        resting = [file for file in self._files.by_key.values() if file.resting]
         first = self._resting_from if self._resting_from < len(resting) else 0
         self._resting_from = first + RESTING_FILES
         return [
-            *(file for file in self._files.values() if not file.resting),
+            *(file for file in self._files.by_key.values() if not file.resting),
             *resting[first : first + RESTING_FILES],
         ]
 
@@ -483,31 +426,6 @@ class EventFiles:
             self._reader.refuse_file(file, place.path, f"{err.strerror}")
         finally:
             os.close(fd)
-
-
-class _InPlace:
-    """What is followed, seen from one place."""
-
-    __slots__ = ("_files", "_place")
-
-    def __init__(self, files: EventFiles, place: EventPlace) -> None:
-        self._files = files
-        self._place = place
-
-    def follows(self, inode: int) -> bool:
-        return self._files.follows(self._place, inode)
-
-    def has_room(self, user: int) -> bool:
-        return self._files.has_room(user)
-
-
-def _kept(state: Mapping[str, Any], place: str = SHARED) -> list[EventFileState]:
-    if state["v"] != 1:
-        raise ValueError(f"version {state['v']!r}")
-    files = [EventFileState.from_kept(kept) for kept in state["files"]]
-    for file in files:
-        file.place = file.place or place
-    return files
 
 
 def _wanted(files: list[tuple[EventFileState, int]]) -> int:

@@ -43,7 +43,7 @@ class EventPlace:
         key: what it is called in the agent's state.
         path: where it is.
         kind: see `PlaceKind`.
-        identity: device and inode of a user's directory: whatever stands at its path later must be the same.
+        identity: device and inode of a user's directory: whatever is at its path later must be the same.
         user: whose all files count as; None for each one's own.
     """
 
@@ -86,7 +86,7 @@ class EventPlace:
         """A descriptor of the directory for the length of a block: held longer, it would keep a volume mounted.
 
         Raises:
-            OSError: when it cannot be opened, or another directory stands there.
+            OSError: when it cannot be opened, or has been replaced by another directory.
         """
         own = self.kind is PlaceKind.OF_ONE_USER
         fd = os.open(self.path, _OPEN | (os.O_NOFOLLOW if own else 0))
@@ -94,7 +94,7 @@ class EventPlace:
             if own:
                 found = os.fstat(fd)
                 if (found.st_dev, found.st_ino) != self.identity:
-                    raise UntrustedFileError("is another directory by now", self.path)
+                    raise UntrustedFileError("has been replaced by another directory", self.path)
             yield fd
         finally:
             os.close(fd)
@@ -103,7 +103,7 @@ class EventPlace:
         """Whose the file ``name`` in here is.
 
         Raises:
-            UntrustedFileError: when it has a second name elsewhere, by which it may be somebody else's.
+            UntrustedFileError: when it has another hard link, by which it may be another user's.
         """
         owner = found.st_uid
         if self.kind is PlaceKind.NETWORK:
@@ -112,10 +112,10 @@ class EventPlace:
         if self.kind is PlaceKind.SHARED:
             # Anybody may give a second name to a file of root's, here, where it would speak for root.
             if owner == ROOT and elsewhere:
-                raise UntrustedFileError("has a second name elsewhere", f"{self.path}/{name}")
+                raise UntrustedFileError("has another hard link", f"{self.path}/{name}")
             return owner
         if elsewhere and owner != self.user:
-            raise UntrustedFileError("has a second name elsewhere", f"{self.path}/{name}")
+            raise UntrustedFileError("has another hard link", f"{self.path}/{name}")
         if self.user is not None:
             return self.user
         return NOBODY if owner == ROOT else owner

@@ -44,7 +44,7 @@ class Work:
 
 
 class EventReader:
-    """Reads event files that were opened by somebody else.
+    """Reads event files that its caller has opened.
 
     Args:
         owners: which user began which run.
@@ -66,16 +66,16 @@ class EventReader:
         self.behind = 0
 
     def add(self, file: EventFileState) -> None:
-        """A file that was not followed before; where another of its user's was called so, it goes on from that."""
+        """A file that was not followed before; if another one of its user had the same name, this one continues it."""
         file.writer = self.writer_of(file.name, file.user)
         before = self.by_writer.get(file.writer)
-        if before is not None:  # rotated, or copied elsewhere: the same writer goes on here
+        if before is not None:  # rotated, or copied elsewhere: the same writer continues here
             file.continue_from(before)
             before.watched = False
         self.by_writer[file.writer] = file
 
     def writer_of(self, name: str, user: int | None) -> str:
-        """What a writer whose file is called so is called; another one where somebody else's is called that."""
+        """The name of the writer of a file called ``name``; a different one if another user's file has that name."""
         other = self.by_writer.get(name)
         return name if other is None or other.user == user else f"{name}~{user}"
 
@@ -195,7 +195,7 @@ class EventReader:
             file.stage = FileStatus.OPEN
 
     def _continue(self, file: EventFileState, writer: str) -> None:
-        """``file`` goes on where a deleted one of the same user left off: to everybody else it is the same writer."""
+        """``file`` continues a deleted one of the same user: to everything else it is the same writer."""
         before = self.by_writer.get(writer)
         if not writer.endswith(".jsonl") or (before is not None and before.user != file.user):
             return
@@ -208,7 +208,7 @@ class EventReader:
         self.by_writer[writer] = file
 
     def alive(self, file: EventFileState, fd: int | None) -> bool | None:
-        """Whether the writer of a file (closed where ``fd`` is None) lives; None where nobody can tell."""
+        """Whether the writer of a file (closed where ``fd`` is None) lives; None if unknown."""
         if file.stage is not FileStatus.OPEN or not file.watched:
             return None
         return writer_alive(self.processes, lock=file.lock, pid=file.pid, pidns=file.pidns, fd=fd, own_pid=os.getpid())
@@ -232,7 +232,7 @@ class EventReader:
             self._quotas.log(user, f"{path}: {rejected.result}: {what} (more of this file is only counted)")
 
     def refuse_file(self, file: EventFileState, where: str, reason: str) -> None:
-        """It cannot be read, which is said once."""
+        """It cannot be read; this is logged once."""
         if not file.refused:
             file.refused = True
             self.refuse(NOBODY if file.user is None else file.user, f"{where}/{file.name}: {reason}")

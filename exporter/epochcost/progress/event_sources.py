@@ -85,7 +85,7 @@ class EventSources:
         return {**self._files.state(), "users": self.owners.state()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state` of an earlier agent left off; version 0.1 kept the events directory alone.
+        """Continue where `state` of an earlier agent left off; version 0.1 kept the events directory alone.
 
         Raises:
             ValueError: when ``state`` is not what `state` returns. This object is of no use then.

@@ -28,7 +28,7 @@ MAX_WRITERS = 2000
 LINES_PER_SECOND = 2000.0
 BURST_LINES = 20_000.0
 KEEP_SECONDS = 8 * 86400.0
-"""Longer than the reader looks back at files that nobody writes to."""
+"""Longer than the reader looks back at files that are not written to."""
 CLEAN_SECONDS = 3600.0
 QUIET_SECONDS = 3600.0
 """After so long without a word a writer's file may go, where its place is wanted."""
@@ -63,7 +63,7 @@ class Intake:
     """Takes lines for any number of writers, from any thread.
 
     Args:
-        directory: of the agent's own event files, made if need be; nobody else may write there.
+        directory: of the agent's own event files, made if need be; no other user may write there.
         wall: seconds since the Unix epoch, for the age of files.
         mono: seconds that never jump, for the rate.
 
@@ -89,11 +89,11 @@ class Intake:
         Args:
             writer: the stream they come from, one for each process.
             body: JSON lines.
-            clock: what the sender's clock said when he sent them; None where he does not say. The lines are kept with
+            clock: what the sender's clock said when he sent them; None if he does not say. The lines are kept with
                 the times of ours.
 
         Raises:
-            IntakeError: 400 for a writer that is no name, 429 when too much comes, 507 when there is no room.
+            IntakeError: 400 for an invalid writer name, 429 for too many events, 507 when there is no space.
         """
         if not _WRITER.fullmatch(writer):
             raise IntakeError(400, "writer: expected up to 200 letters, digits and ._:@+=-, one name for each process")
@@ -111,7 +111,7 @@ class Intake:
         self._allowance = min(BURST_LINES, self._allowance + (now - self._filled_at) * LINES_PER_SECOND)
         self._filled_at = now
         if lines > self._allowance:
-            raise IntakeError(429, f"too many events: this agent takes {LINES_PER_SECOND:g} a second over the network")
+            raise IntakeError(429, f"too many events: the agent accepts {LINES_PER_SECOND:g} a second over the network")
         self._allowance -= lines
 
     def _checked(self, lines: list[bytes], behind: float) -> tuple[Taken, list[bytes]]:
@@ -141,7 +141,7 @@ class Intake:
         if name not in self._sizes and len(self._sizes) >= MAX_WRITERS:
             raise IntakeError(507, f"more than {MAX_WRITERS} writers have reported over the network")
         if size + len(data) > MAX_FILE_BYTES or sum(self._sizes.values()) + len(data) > MAX_TOTAL_BYTES:
-            raise IntakeError(507, "no room is left for events from the network")
+            raise IntakeError(507, "no space is left for events from the network")
         try:
             _write(self._directory / name, data)
         except OSError as err:
@@ -150,7 +150,7 @@ class Intake:
         self._sizes[name] = size + len(data)
 
     def _clean_now_and_then(self) -> None:
-        """Count what is kept, and remove what nobody reads any more; a failure is logged and tried again later."""
+        """Count what is kept, and remove what is no longer read; a failure is logged and tried again later."""
         now = self._mono()
         if now - self._cleaned_at < CLEAN_SECONDS:
             return

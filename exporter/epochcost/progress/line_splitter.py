@@ -14,7 +14,7 @@ class LineSplitter:
     Attributes:
         lines: whole ones, without their newlines.
         consumed: bytes that need not be seen again; what is left is the beginning of a line.
-        skipping: an overlong line is being passed over; the next stretch goes on with it.
+        skipping: an overlong line is being passed over; the next piece continues it.
         too_long: overlong lines that were found here.
     """
 

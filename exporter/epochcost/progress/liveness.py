@@ -57,7 +57,7 @@ class KernelProcesses:
 def writer_alive(  # noqa: PLR0913 - what is known of a writer
     processes: Processes, *, lock: bool, pid: int | None, pidns: int | None, fd: int | None, own_pid: int
 ) -> bool | None:
-    """Whether the writer of the open file ``fd`` lives; None where nobody can tell.
+    """Whether the writer of the open file ``fd`` lives; None if unknown.
 
     Args:
         processes: the kernel's.

@@ -39,7 +39,7 @@ _FILE_NAME = re.compile(r"[^/\x00]{1,255}")
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A line that is no event.
+    """A line that is not an event.
 
     Attributes:
         result: what it counts as: ``malformed``, ``too_long`` or ``unknown_version``.
@@ -57,11 +57,11 @@ class Line:
     Attributes:
         kind, run: as in `TrainingEvent`.
         ts: when it happened by the writer's wall clock, seconds since the Unix epoch.
-        mono: the same by its monotonic clock, in seconds; None where it gives none.
-        lock: whether the writer holds its file's lock; None where not said.
+        mono: the same by its monotonic clock, in seconds; None if it gives none.
+        lock: whether the writer holds its file's lock; None if not said.
         pid: the process, and
         pidns: the namespace in which it has that number.
-        continues: the name of the file that this one goes on from; empty for none.
+        continues: the name of the file that this one continues; empty for none.
         figures: the other attributes of `TrainingEvent` that the line gives.
     """
 
@@ -128,6 +128,8 @@ def _line(document: Any) -> Line:  # noqa: ANN401 - whatever JSON holds
     for name, value in document.items():
         if value is not None and (check := _FIGURES.get(name)) is not None:
             figures[name] = check(name, value)
+    if EXEC in (document.get("writer"), document.get("launcher")):  # the latter as versions before wrote
+        figures["from_output"] = True
     if kind is EventKind.EPOCH_END and not float(figures.get("epoch", 0.5)).is_integer():
         raise ValueError(f"epoch: {_shown(document.get('epoch'))}; an epoch_end needs the whole number of the epoch")
     return Line(
@@ -177,7 +179,7 @@ def _boolean(name: str, value: Any) -> bool:  # noqa: ANN401
 
 def _text(name: str, value: Any) -> str:  # noqa: ANN401
     if not isinstance(value, str) or not value:
-        raise ValueError(f"{name}: {_shown(value)}; expected a text that is not empty")
+        raise ValueError(f"{name}: {_shown(value)}; expected a non-empty string")
     return value
 
 
@@ -207,7 +209,7 @@ def _metrics(name: str, value: Any) -> tuple[tuple[str, float | None], ...]:  # 
 
 def _metric(name: str, value: Any) -> float | None:  # noqa: ANN401
     if value is not None and not is_number(value):
-        raise ValueError(f"{name}: {_shown(value)}; expected finite numbers, or null for one that there is no more")
+        raise ValueError(f"{name}: {_shown(value)}; expected finite numbers, or null for one that no longer exists")
     return None if value is None else float(value)
 
 
@@ -222,6 +224,7 @@ def _choice(*allowed: Any) -> Callable[[str, Any], Any]:  # noqa: ANN401 - membe
     return check
 
 
+EXEC = "exec"
 _KIND = _choice(*(k for k in EventKind if k is not EventKind.GONE))
 _FROM_0, _FROM_1 = _whole(0), _whole(1)
 _FIGURES: Mapping[str, Callable[[str, Any], Any]] = {

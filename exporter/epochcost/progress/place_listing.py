@@ -24,7 +24,7 @@ without showing it."""
 
 
 class Followed(Protocol):
-    """Those who know what is followed already, and for whom there is room."""
+    """What is already followed, and which users may have more followed."""
 
     def follows(self, inode: int) -> bool:
         """Whether the file with this inode is followed, in this place."""
@@ -88,7 +88,7 @@ class PlaceListing:
         self._seen_at = wall
 
     def step(self, fd: int, followed: Followed, begin: Callable[[], None]) -> Listed | None:
-        """What there is; None where that is not known (yet).
+        """What there is; None if that is not known (yet).
 
         Args:
             fd: the place, opened.

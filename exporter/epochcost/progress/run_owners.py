@@ -1,4 +1,4 @@
-"""Whose a run is: the user's who began it, and nobody else continues, ends or changes it."""
+"""The owner of a run: the user who began it; no one else continues, ends or changes it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from epochcost.model import RunId
 
 ROOT = 0
 NETWORK = -1
-"""Stands for whoever reports over the network: no user of this machine."""
+"""The user of everything reported over the network: no user of this machine."""
 NOBODY = -2
-"""Stands for a user who is not known, because his file could not even be looked at."""
+"""A user who is not known, because the file's status could not be read."""
 FIRST_DIRECTORY, FIRST_NAMESPACE, DIGESTS = 1 << 50, 1 << 51, 1 << 48
 """What minus a user is from, who is a directory, or all pods of a namespace; 48 bits of a digest follow."""
 MAX_RUNS_PER_USER = 2000
@@ -33,7 +33,7 @@ class RunOwners:
         self._runs: dict[int, dict[RunId, None]] = {}
 
     def run_of(self, run: RunId, user: int) -> RunId:
-        """The run that ``user`` means by ``run``: that one where it is his or nobody's yet, else one of his own."""
+        """The run that ``user`` means by ``run``: the one of that name, or one of their own if another user has it."""
         owner = self._users.get(run)
         if owner is None:
             self._bind(run, user)
@@ -49,14 +49,14 @@ class RunOwners:
         return RunId(f"{run}{APART}{short_name(user)}")
 
     def user_of(self, run: RunId) -> int | None:
-        """Who began ``run``, by its id as metered; None where that is not known."""
+        """Who began ``run``, by its id as metered; None if that is not known."""
         known = self._users.get(run)
         if known is not None:
             return known
         return user_called(run.rpartition(APART)[2]) if APART in run else None
 
     def release(self, gone: Collection[int]) -> None:
-        """Users who are no more: what they called their runs is for whoever takes it up."""
+        """Users that no longer exist: the names of their runs become free."""
         for user in gone:
             for run in self._runs.pop(user, ()):
                 del self._users[run]
@@ -92,12 +92,12 @@ class RunOwners:
 
 
 def directory_user(digest: int) -> int:
-    """The user who stands for a directory that is one user's, but does not say by its owner whose."""
+    """The user for a directory that belongs to one user, but whose owner does not say to whom."""
     return -(FIRST_DIRECTORY + digest)
 
 
 def namespace_user(digest: int) -> int:
-    """The user who stands for all pods of a namespace."""
+    """The user for all pods of a namespace."""
     return -(FIRST_NAMESPACE + digest)
 
 

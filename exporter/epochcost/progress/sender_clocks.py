@@ -21,7 +21,7 @@ class SenderClocks:
     def behind(self, sender: str, theirs: ClockReading | None, wall: float) -> float:
         """Seconds to add to the times of ``sender``, whose clock said ``theirs`` when ours said ``wall``.
 
-        0 where he does not say what his clock says.
+        0 if he does not say what his clock says.
         """
         if theirs is None:
             return self._behind.get(sender, 0.0)

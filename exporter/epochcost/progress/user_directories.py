@@ -92,7 +92,7 @@ class UserDirectories:
         return found
 
     def _namespaces(self) -> dict[str, str] | None:
-        """Namespaces by pod; None where nobody says."""
+        """Namespaces by pod; None if unknown."""
         try:
             fd = open_directory(self._pod_logs, owners=trusted_owners())
         except OSError:
@@ -137,7 +137,7 @@ def _below(fd: int, path: str, parts: Sequence[str], found: Found) -> Iterator[t
             inner = os.open(name, _OPEN | os.O_NOFOLLOW, dir_fd=fd)
         except (FileNotFoundError, NotADirectoryError):
             if _is_link(name, fd):
-                found.refuse(f"{path}/{name}", "a link is not followed here")
+                found.refuse(f"{path}/{name}", "a symbolic link, which is not followed here")
             continue
         except OSError as err:
             found.refuse(f"{path}/{name}", err.strerror)
@@ -154,7 +154,7 @@ def _names(fd: int, path: str, part: str, found: Found) -> list[str]:
         return [part]
     at = os.fstat(fd)
     if at.st_uid not in trusted_owners() or at.st_mode & OTHERS_WRITE:
-        found.refuse(path, "others than root can make directories there, so nothing that a pattern finds there is read")
+        found.refuse(path, "others than root can create directories there, so nothing matched there is read")
         return []
     try:
         with os.scandir(fd) as entries:

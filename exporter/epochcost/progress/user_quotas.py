@@ -16,13 +16,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """For all users together; each may take an equal part, and one part is always kept for whoever comes next.
+    """For all users together; each may take an equal part, and one part is always kept for the next user.
 
     Attributes:
         runs: open at once.
         members: processes of open runs.
         members_of_one_run: processes of one run on this node.
-        forgotten_after: seconds of silence after which a process takes no place any more.
+        forgotten_after: seconds of silence after which a process takes no place any longer.
     """
 
     runs: int = 200
@@ -45,7 +45,7 @@ class UserQuotas:
         self.refused: Counter[tuple[int, str]] = Counter()
 
     def clear(self) -> None:
-        """Nothing is open any more."""
+        """Nothing is open any longer."""
         self._open.clear()
 
     def admits(self, user: int, run: RunId, writer: str, t: float) -> bool:

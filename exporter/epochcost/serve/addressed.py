@@ -22,7 +22,7 @@ def misdirected(request: Request, local_address: str) -> Response | None:
     Args:
         request: its head.
         local_address: where the connection came in. On loopback only this machine's own names are answered to: a name
-            of somebody else's that leads here (DNS rebinding) makes his page the same origin as ours.
+            of another user's that leads here (DNS rebinding) makes his page the same origin as ours.
     """
     host, origin = request.headers.get("host", ""), request.headers.get("origin", "")
     if host and _is_loopback(local_address) and not is_ours(host):
@@ -42,7 +42,7 @@ def is_ours(host: str) -> bool:
 
 
 def urlsplit_host(origin: str) -> str:
-    """Host and port of an Origin header, in lower case; of ``null`` and of nonsense something that is no host."""
+    """Host and port of an Origin header, in lower case; for ``null`` and nonsense, something that is not a host."""
     try:
         return urlsplit(origin).netloc.lower() or "null"
     except ValueError:

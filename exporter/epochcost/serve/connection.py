@@ -35,7 +35,7 @@ GRACE_SECONDS = 5.0
 LEAST_BYTES_PER_SECOND = 4096.0
 """Of a body, once the grace is over."""
 LEAST_SENT_PER_SECOND = 65536.0
-"""Of a response likewise; what the system's buffers hold counts as sent."""
+"""The same for a response; what the system's buffers hold counts as sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class Connection:
                 while self._exchange() and not self._stopping.is_set():
                     self.since = time.monotonic()
         except (OSError, ValueError) as err:
-            # A client that goes away, or speaks no TLS, is no fault of ours: ssl raises ValueError for a dead socket.
+            # A client that goes away, or does not speak TLS, is not our fault: ssl raises ValueError for a dead socket.
             log.debug("connection ended: %s", err)
         finally:
             self.since = None
@@ -131,7 +131,7 @@ class Connection:
         if policy.allows_peer(certificate):
             self.proved = bool(certificate)
             return True
-        self._refuse(BadRequestError(403, "the client certificate names nobody who is allowed here"))
+        self._refuse(BadRequestError(403, "the client certificate does not name an allowed client"))
         return False
 
     def _exchange(self) -> bool:
@@ -154,7 +154,7 @@ class Connection:
             self._refuse(err, head)
             return False
         except TimeoutError:
-            self._refuse(BadRequestError(408, f"no whole request within {self._limits.request_seconds:g} s"), head)
+            self._refuse(BadRequestError(408, f"no complete request within {self._limits.request_seconds:g} s"), head)
             return False
         self.since = None
         response = refusal or self._answer(request)
@@ -248,7 +248,7 @@ class Connection:
         self._end_with(text(err.status, str(err)), head)
 
     def _end_with(self, response: Response, head: Head | None) -> None:
-        """Answer and end. What the client still sends is drained for a moment, or the reset would eat the answer."""
+        """Answer and end. What the client still sends is drained for a moment, or the reset would eat the response."""
         self.since = -math.inf  # it has been answered: of all connections the first that may go
         self._send(response, head, keep_alive=False)
         socket.socket.shutdown(self._sock, socket.SHUT_WR)

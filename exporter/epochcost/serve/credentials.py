@@ -140,16 +140,16 @@ class Turns:
 
 
 def _compare(password: bytes, hashed: bytes | None, all_hashed: Collection[bytes]) -> bool:
-    """Whether it is the password, in the same time for every name, known or not: as the dearest hash of all takes."""
+    """Whether it is the password, in the same time for every name, known or not: that of the most expensive hash."""
     import bcrypt
 
-    dearest = max(_cost(one) for one in all_hashed)
+    slowest = max(_cost(one) for one in all_hashed)
     cut = password[:_BCRYPT_BYTES]
     if hashed is None:
-        bcrypt.hashpw(cut, bcrypt.gensalt(dearest))
+        bcrypt.hashpw(cut, bcrypt.gensalt(slowest))
         return False
     right = bcrypt.checkpw(cut, hashed)
-    for cost in range(_cost(hashed), dearest) if not right else ():  # twice the work for each step
+    for cost in range(_cost(hashed), slowest) if not right else ():  # twice the work for each step
         bcrypt.hashpw(cut, bcrypt.gensalt(cost))
     return right
 

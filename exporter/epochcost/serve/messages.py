@@ -59,7 +59,7 @@ class Response:
 
 Route: TypeAlias = Callable[[Request], Response]
 Gate: TypeAlias = Callable[[Request], Response | None]
-"""Sees a request without its body; what it returns is the answer, None lets the request through."""
+"""Sees a request without its body; what it returns is the response, None lets the request through."""
 
 
 class BadRequestError(Exception):
@@ -128,7 +128,7 @@ def _request_line(line: str) -> tuple[str, str, str]:
     if not match:
         raise BadRequestError(400, "the request line is not METHOD PATH HTTP/1.1")
     if match[3] not in ("HTTP/1.0", "HTTP/1.1"):
-        raise BadRequestError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
+        raise BadRequestError(505, "only HTTP/1.0 and HTTP/1.1 are supported")
     return match[1], match[2], match[3]
 
 
@@ -144,7 +144,7 @@ def _headers(block: str) -> dict[str, str]:
             raise BadRequestError(400, "a header line is not NAME: VALUE")
         key = name.lower()
         if key in ONCE and key in headers:
-            raise BadRequestError(400, f"header {key} is there twice")
+            raise BadRequestError(400, f"header {key} occurs twice")
         headers[key] = f"{headers[key]}, {value}" if key in headers else value
     return headers
 

@@ -24,7 +24,7 @@ class Format:
     """What is written, as a scraper asked for it.
 
     Attributes:
-        content_type: of the answer.
+        content_type: of the response.
         open_metrics: OpenMetrics, else Prometheus's own text.
         escaped: names are wanted in a way that only prometheus_client writes.
     """
@@ -55,7 +55,7 @@ def format_of(accept: str) -> Format:
     """What ``choose_encoder`` of prometheus_client takes an Accept header for."""
     try:
         return next((asked for one in accept.split(",") if (asked := _asked(one.split(";")))), Format(PLAIN))
-    except TypeError:  # a version that is no version: the format that every scraper reads
+    except TypeError:  # not a version: the format that every scraper reads
         return Format(PLAIN)
 
 

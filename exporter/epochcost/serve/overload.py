@@ -1,4 +1,4 @@
-"""Questions that have waited for so long that nobody waits for the answer any more are refused, quickly.
+"""Requests that have waited so long that the client no longer waits for the response are refused, quickly.
 
 Thousands of clients may ask in one instant, and each gives up after some seconds. Served in turn, the later ones are
 answered when they are gone, and so is everybody behind them. Who is told to come again, each after a time of its own,

@@ -1,4 +1,4 @@
-"""Who may hold a connection open: so many at once, and whoever holds one for long gives way to who comes."""
+"""Limits on open connections: a number at once, and old connections make room for new clients."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Places:
         self._changed = threading.Condition()
 
     def take(self, connection: Held, address: str) -> bool:
-        """A place for ``connection`` from ``address``, for which another may have to go; False where there is none."""
+        """A place for ``connection`` from ``address``, for which another may have to go; False if there is none."""
         party = party_of(address)
         until = time.monotonic() + WAIT_SECONDS
         with self._changed:
@@ -80,7 +80,7 @@ class Places:
             self._changed.notify_all()
 
     def proved(self, address: str) -> None:
-        """Whoever asks from ``address`` has shown a right password or certificate."""
+        """A client at ``address`` has authenticated with a password or certificate."""
         with self._changed:
             party = party_of(address)
             self._proved[party] = None

@@ -53,7 +53,7 @@ class Policy:
         return self.tls is not None and self.tls.verify_mode.name == "CERT_REQUIRED"
 
     def is_looser_than(self, other: Policy) -> bool:
-        """Whether somebody may come in whom ``other`` kept out: passwords or TLS are gone."""
+        """Whether clients are admitted that ``other`` rejected: passwords or TLS are gone."""
         return bool((other.users and not self.users) or (other.tls and not self.tls))
 
     def allows_peer(self, certificate: Mapping[str, Any] | None) -> bool:

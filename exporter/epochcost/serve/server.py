@@ -25,7 +25,7 @@ _BACKLOG = 4096
 _SLOT_SECONDS = 1.0
 _STOP_SECONDS = 5.0
 _SEND_BUFFER_BYTES = 256 * 1024
-"""Of each connection: else the system would take megabytes for somebody who does not read."""
+"""Of each connection: otherwise the system would hold megabytes for a client that does not read."""
 
 
 def always_ready() -> None:
@@ -46,7 +46,7 @@ class Server:
         limits: what one client may take.
         bearer_paths: whose gates know a token: who shows one need not show a password as well.
         shed_paths: that many clients ask for in one instant: while all places are taken, who has waited for long is
-            told to come again, so that whoever came later, and asks for something else, is served.
+            told to retry, so that later clients with other requests are served.
 
     Raises:
         WebConfigError: naming file and key.
@@ -162,7 +162,7 @@ class Server:
         self._begin(sock, str(address[0]))
 
     def _is_shed(self, sock: socket.socket, address: str) -> bool:
-        """Whether this client is refused: there is no place, it has waited for long, and can ask again."""
+        """Whether this client is refused: there is no free connection, it has waited long, and it can retry."""
         return (
             bool(self._shed_paths)
             and not self._places.has_one_for(address)
@@ -189,7 +189,7 @@ class Server:
             self._open[connection] = thread
         try:
             thread.start()
-        except RuntimeError as err:  # the system has no thread left: this client loses, the server goes on
+        except RuntimeError as err:  # the system has no thread left: this client is dropped, the server continues
             log.warning("cannot serve a connection: %s", err)
             sock.close()
             self._forget(connection)

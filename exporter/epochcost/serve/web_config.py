@@ -36,7 +36,7 @@ class WebConfig:
         self._looser: tuple[StampedFile, ...] = ()
 
     def current(self) -> Policy:
-        """The policy as of now."""
+        """The current policy."""
         if self._path is None:
             return self._policy
         with self._lock:
@@ -45,7 +45,7 @@ class WebConfig:
             return self._policy
 
     def refusal(self, authorization: str, address: str) -> Response | None:
-        """Why the value of an Authorization header, from ``address``, does not open the door; None where it does."""
+        """Why the value of an Authorization header, from ``address``, does not open the door; None if it does."""
         users = self.current().users
         if not users:
             return None
@@ -53,7 +53,7 @@ class WebConfig:
         if answer is Verdict.BUSY:
             return text(429, "too many passwords of this address are looked at already", {"Retry-After": "1"})
         wanted = {"WWW-Authenticate": 'Basic realm="epochcost"'}
-        return None if answer is Verdict.RIGHT else text(401, "name and password, please", wanted)
+        return None if answer is Verdict.RIGHT else text(401, "user name and password required", wanted)
 
     def _reread(self, path: Path) -> None:
         if time.monotonic() < self._retry_at:
@@ -66,7 +66,7 @@ class WebConfig:
                 raise WebConfigError(f"{path}: is empty, which would disable authentication")
         except WebConfigError as err:
             if str(err) != self._error:
-                log.error("web configuration not taken over, the one before stays: %s", err)  # noqa: TRY400 - says all
+                log.error("web configuration not applied, the previous one stays in use: %s", err)  # noqa: TRY400 - says all
             self._error = str(err)
             self._retry_at = time.monotonic() + _RETRY_SECONDS
             return
@@ -78,7 +78,7 @@ class WebConfig:
         self._error = ""
         self._retry_at = 0.0
         self._looser = ()
-        log.info("web configuration read again: %s", path)
+        log.info("web configuration reloaded: %s", path)
 
 
 def _read(path: Path) -> Policy:

@@ -1,1 +1,1 @@
-"""A store that answers PromQL: Prometheus, VictoriaMetrics, Thanos, Mimir. Read by reports and by the agent."""
+"""A store that responds PromQL: Prometheus, VictoriaMetrics, Thanos, Mimir. Read by reports and by the agent."""

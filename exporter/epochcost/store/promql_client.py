@@ -1,6 +1,6 @@
-"""One question at a time to a store that speaks Prometheus' HTTP API: Prometheus, VictoriaMetrics, Thanos, Mimir.
+"""One request at a time to a store that speaks Prometheus' HTTP API: Prometheus, VictoriaMetrics, Thanos, Mimir.
 
-Nothing of what a store answers is trusted: its length, its kind, its shape. A secret never stands in an error.
+Responses of a store are not trusted: length, type and shape are checked. Errors never contain a secret.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ _OK = 200
 
 
 class TooMuchError(StoreError):
-    """The question asks for more than the store or this program takes at once; a part of it may pass."""
+    """The request asks for more than the store or this program takes at once; a part of it may pass."""
 
 
 class TooSlowError(TooMuchError):
-    """No answer in time: the question was too much, or the store hangs."""
+    """No response in time: the request was too much, or the store hangs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +87,11 @@ class Prometheus:
 
     Attributes:
         url: with its path prefix, without ``/api/v1``.
-        headers: sent with every question; their values are secrets.
+        headers: sent with every request; their values are secrets.
         context: which certificates are trusted.
-        timeout_seconds: of one question.
-        warnings: what the store said beside its answers (Thanos and Mimir: a part of the store did not answer).
-        questions: how many were asked.
+        timeout_seconds: of one request.
+        warnings: what the store said beside its responses (Thanos and Mimir: part of the store did not respond).
+        questions: how many requests were sent.
     """
 
     url: str
@@ -112,7 +112,7 @@ class Prometheus:
         """The samples of an instant query, as of now by the store's clock.
 
         Raises:
-            StoreError: when there is no answer, or one that cannot be used.
+            StoreError: when there is no response, or an unusable one.
         """
         data = self._ask("query", {"query": query, "nocache": "1"})
         return [_sample(entry, self._where()) for entry in data]
@@ -149,23 +149,23 @@ class Prometheus:
             raise StoreError(f"{self._where()}: {self._plain(str(err))}") from None
 
     def _slow(self) -> TooSlowError:
-        return TooSlowError(f"{self._where()}: no answer within {self.timeout_seconds:g} s (--prometheus.timeout)")
+        return TooSlowError(f"{self._where()}: no response within {self.timeout_seconds:g} s (--prometheus.timeout)")
 
     def _result(self, raw: bytes, query: str) -> list[Any]:
         document = _document(raw)
         if not document:
-            raise StoreError(f"{self._where()}: the answer is not Prometheus' JSON but begins {_begin(raw)}")
+            raise StoreError(f"{self._where()}: the response is not Prometheus JSON; it begins {_begin(raw)}")
         if document.get("status") != "success":
-            raise StoreError(f"{self._where()}: {_short(_said(document))}; asked: {_short(query)}")
+            raise StoreError(f"{self._where()}: {_short(_said(document))}; query: {_short(query)}")
         warnings = document.get("warnings")
         for warning in warnings if isinstance(warnings, list) else ():
             self.warnings.add(_short(str(warning)))
         if document.get("isPartial"):
-            self.warnings.add("a part of the store did not answer")
+            self.warnings.add("part of the store did not respond")
         data = document.get("data")
         result = data.get("result") if isinstance(data, dict) else None
         if not isinstance(result, list):
-            raise StoreError(f"{self._where()}: the answer holds no result; asked: {_short(query)}")
+            raise StoreError(f"{self._where()}: the response contains no result; query: {_short(query)}")
         return result
 
     def _refused(self, answer: Answer, query: str) -> NoReturn:
@@ -183,7 +183,7 @@ class Prometheus:
         said = self._plain(_said(document) if document else _begin(raw))
         if status in _TOO_MUCH and any(word in said.lower() for word in _TOO_MUCH_WORDS):
             raise TooMuchError(f"{head}: {_short(said)}")
-        advice = "; does the URL lack a path prefix (/prometheus)?" if status == 404 else f"; asked: {_short(query)}"  # noqa: PLR2004
+        advice = "; does the URL lack a path prefix (/prometheus)?" if status == 404 else f"; query: {_short(query)}"  # noqa: PLR2004
         raise StoreError(f"{head}: {_short(said)}{advice}")
 
     def _plain(self, text: str) -> str:
@@ -198,7 +198,7 @@ class Prometheus:
 
 
 def _document(raw: bytes) -> dict[str, Any]:
-    """The JSON object in ``raw``; empty where it is none."""
+    """The JSON object in ``raw``; empty if it is none."""
     try:
         value = json.loads(raw)
     except (ValueError, RecursionError):
@@ -210,7 +210,7 @@ def _series(entry: Any, url: str) -> Series:  # noqa: ANN401 - parsed JSON
     try:
         return Series(_labels(entry), [(_time(t), _figure(v)) for t, v in entry["values"]])
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as err:
-        raise StoreError(f"{url}: a series of the answer cannot be read: {type(err).__name__}") from None
+        raise StoreError(f"{url}: a series of the response cannot be read: {type(err).__name__}") from None
 
 
 def _sample(entry: Any, where: str) -> Sample:  # noqa: ANN401 - parsed JSON
@@ -218,11 +218,11 @@ def _sample(entry: Any, where: str) -> Sample:  # noqa: ANN401 - parsed JSON
         t, value = entry["value"]
         return Sample(_labels(entry), _time(t), _figure(value))
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as err:
-        raise StoreError(f"{where}: a sample of the answer cannot be read: {type(err).__name__}") from None
+        raise StoreError(f"{where}: a sample of the response cannot be read: {type(err).__name__}") from None
 
 
 def _labels(entry: Any) -> dict[str, str]:  # noqa: ANN401 - parsed JSON
-    """Names that can be shown: whoever may write into the store may have put anything into a label."""
+    """Names that can be shown: anyone who can write to the store may have put anything into a label."""
     labels = {str(k): str(v) for k, v in entry["metric"].items()}
     if all(map(is_name, labels)) and all(map(is_name, labels.values())):
         return labels
@@ -256,7 +256,7 @@ def quoted(text: str) -> str:
 
 
 def _short(text: str) -> str:
-    """On one line, without its middle if it is long: VictoriaMetrics repeats the question before it says the reason."""
+    """On one line, without its middle if it is long: VictoriaMetrics repeats the request before it says the reason."""
     plain = one_line(text, max(_MOST_CHARACTERS, len(text)))
     third = _MOST_CHARACTERS // 3
     return plain if len(plain) <= _MOST_CHARACTERS else f"{plain[:third]} ... {plain[-2 * third :]}"

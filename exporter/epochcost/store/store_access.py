@@ -1,4 +1,4 @@
-"""How to get in to a store: its address, credentials from files, certificates. No secret ever stands in an error."""
+"""Access to a store: its address, credentials from files, certificates. Errors never contain a secret."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def check_address(settings: StoreSettings) -> None:
 def _address(text: str) -> str:
     """Checked here and not where flags are read, whose errors repeat the value."""
     if not text:
-        raise SettingsError("--prometheus.url must be given: where are the figures stored?")
+        raise SettingsError("--prometheus.url is required: the address of the Prometheus that stores the figures")
     if "@" in text:
         raise SettingsError(
-            "--prometheus.url: user and password do not belong there: use --prometheus.username and a password file"
+            "--prometheus.url: user and password are not allowed in it; use --prometheus.username and a password file"
         )
     if "?" in text or "#" in text:
         raise SettingsError("--prometheus.url: must end with its path, without ? or #: it is shown in reports")
@@ -92,7 +92,7 @@ def _secret(path: str) -> str:
 
 
 def _certificates(settings: StoreSettings) -> ssl.SSLContext | None:
-    """Whom to trust, and who we are; None for the usual."""
+    """Trusted authorities and our own certificate; None for the defaults."""
     ca, cert, key = settings.ca_file, settings.cert_file, settings.key_file
     if key and not cert:
         raise StoreError("--prometheus.key-file: give --prometheus.cert-file too")

@@ -61,16 +61,16 @@ def run(  # noqa: PLR0913 - all but the first three are seldom needed, and by na
 
     Args:
         experiment: groups runs of the same model and data, so that their cost per epoch can be compared.
-        epochs: how many are planned; None where there is no plan.
+        epochs: how many are planned; None without a plan.
         batch_size: samples of one optimiser step, over all ranks and accumulated batches.
-        id: stays the same over restarts of one training; else made of the launcher's job, and of which training of that
-            job it is; else made up.
+        id: stays the same over restarts of one training run; else made of the launcher's job, and of which training of
+            that job it is; else made up.
         budget_usd: dashboards and alerts compare the cost with it.
         samples_per_epoch: of the training set.
         steps_per_epoch: where no loader says it.
         nominal_epoch_steps: that are called an epoch where the training has none (an endless stream); ``epochs`` counts
             them too. Once the program tells where an epoch begins or ends, they are not.
-        nominal_epoch_tokens: likewise; counts more, if both are said.
+        nominal_epoch_tokens: the same in tokens; takes precedence if both are given.
         framework: else the one that is loaded (torch, jax, tensorflow).
         memory_peak: returns the most device memory held so far, in bytes; else torch is asked where it is loaded.
         local_rank: where no launcher says it. Only local rank 0 reports; for the others everything else works.

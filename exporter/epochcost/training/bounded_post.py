@@ -1,4 +1,4 @@
-"""One POST to a server that may be anybody's, inside somebody's training: bounded in time, size and work.
+"""One POST to a server that is not trusted, inside a user's training: bounded in time, size and work.
 
 Not `http.client`: a server that says ``100 Continue`` for ever, or one header without end, costs it a core, and each of
 its reads may wait anew. Here everything together has one deadline, the head and the body have a size, and nothing is
@@ -23,7 +23,7 @@ _CHUNKED = re.compile(rb"\r\ntransfer-encoding:", re.IGNORECASE)
 
 
 class NotAnAgentError(Exception):
-    """What answered does not do as an agent does; there is no use in asking it again."""
+    """The server does not behave like an agent; retrying is useless."""
 
 
 def post(  # noqa: PLR0913, PLR0917 - one caller
@@ -34,7 +34,7 @@ def post(  # noqa: PLR0913, PLR0917 - one caller
     seconds: float,
     tls: Any,  # noqa: ANN401 - a context
 ) -> tuple[int, bytes]:
-    """Status and body of the answer.
+    """Status and body of the response.
 
     Args:
         url: scheme, host and port.
@@ -45,8 +45,8 @@ def post(  # noqa: PLR0913, PLR0917 - one caller
         tls: makes an SSL context; asked for https only.
 
     Raises:
-        OSError: without an answer; another time there may be one.
-        NotAnAgentError: for an answer that breaks a bound, or is none.
+        OSError: without a response; another time there may be one.
+        NotAnAgentError: for a response that breaks a bound, or is none.
     """
     if url.scheme not in ("http", "https") or not url.hostname:
         raise NotAnAgentError("it is not an http or https address")
@@ -85,17 +85,17 @@ def _answer(sock: socket.socket, deadline: float) -> tuple[int, bytes]:
             more = _more(sock, data, deadline)
         except TimeoutError:
             if data:  # an agent's answer comes in one piece
-                raise NotAnAgentError("the head of its answer drips") from None
+                raise NotAnAgentError("its response headers arrive too slowly") from None
             raise
         if not more:
-            raise NotAnAgentError("what it answers is not HTTP") if data else ConnectionError("no answer")
+            raise NotAnAgentError("its response is not HTTP") if data else ConnectionError("no answer")
         end = data.find(b"\r\n\r\n", max(0, before - 3))
         if (end if end >= 0 else len(data)) > MAX_HEAD_BYTES:
-            raise NotAnAgentError(f"the head of its answer is longer than {MAX_HEAD_BYTES} bytes")
+            raise NotAnAgentError(f"its response headers are longer than {MAX_HEAD_BYTES} bytes")
     head, body = bytes(data[: end + 2]), data[end + 4 :]
     status = _STATUS.match(head)
     if status is None:  # interim answers too: none was asked for
-        raise NotAnAgentError("what it answers is not HTTP")
+        raise NotAnAgentError("its response is not HTTP")
     return int(status[1]), _body(sock, head, body, deadline)
 
 
@@ -105,14 +105,14 @@ def _body(sock: socket.socket, head: bytes, body: bytearray, deadline: float) ->
     length = None if chunked else _LENGTH.search(head)
     wanted = int(length[1][:12]) if length else MAX_BODY_BYTES + 1
     if length and wanted > MAX_BODY_BYTES:
-        raise NotAnAgentError(f"its answer is longer than {MAX_BODY_BYTES} bytes")
+        raise NotAnAgentError(f"its response is longer than {MAX_BODY_BYTES} bytes")
     while len(body) < wanted:
         if not _more(sock, body, deadline):
             if length:
-                raise ConnectionError("the answer broke off")
+                raise ConnectionError("the response was cut off")
             break
     if len(body) > MAX_BODY_BYTES:
-        raise NotAnAgentError(f"its answer is longer than {MAX_BODY_BYTES} bytes")
+        raise NotAnAgentError(f"its response is longer than {MAX_BODY_BYTES} bytes")
     return _joined(bytes(body)) if chunked else bytes(body[:wanted])
 
 
@@ -126,7 +126,7 @@ def _joined(chunks: bytes) -> bytes:
             return b"".join(whole)
         whole.append(chunks[size.end() : size.end() + count])
         at = size.end() + count + 2
-    raise ConnectionError("the answer broke off")
+    raise ConnectionError("the response was cut off")
 
 
 def _more(sock: socket.socket, data: bytearray, deadline: float) -> bool:
@@ -139,5 +139,5 @@ def _more(sock: socket.socket, data: bytearray, deadline: float) -> bool:
 def _left(deadline: float) -> float:
     left = deadline - time.monotonic()
     if left <= 0:
-        raise TimeoutError("no whole answer in time")
+        raise TimeoutError("no complete response in time")
     return left

@@ -30,8 +30,8 @@ class ComposerHooks:
         fit.begin()
         self._length = _value(state.dataloader_len) or 0
         done = at.batch_in_epoch.value
-        fit.stand(at.epoch.value, at.batch.value, done / self._length if self._length else 0.0)
-        fit.know(self._found(state))
+        fit.set_position(at.epoch.value, at.batch.value, done / self._length if self._length else 0.0)
+        fit.update_info(self._found(state))
         if not self._length:
             fit.begin_steps()
 
@@ -81,7 +81,7 @@ class ComposerHooks:
 
     @harmless
     def close(self, state: Any, logger: Any) -> None:
-        """The trainer goes; a fit that is not over by now broke off."""
+        """The trainer is closed; a fit that is not over by now was interrupted."""
         self._epochcost.end("failed")
 
     def state_dict(self) -> dict[str, Any]:

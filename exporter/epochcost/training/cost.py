@@ -32,7 +32,7 @@ class Part(NamedTuple):
     """Dollars that are one machine's part of a run.
 
     Attributes:
-        machines: of how many machines; None where the run has other parts, but nobody says how many.
+        machines: of how many machines; None if the run has other parts, but their number is unknown.
         missing: what is missing for the whole run's, as the agent says it.
     """
 
@@ -52,7 +52,7 @@ class StopRequest(NamedTuple):
 
 
 class CostFile:
-    """``<run>.cost.json``, read at most once a second; every figure is None where it is not known.
+    """``<run>.cost.json``, read at most once a second; every figure is None if it is not known.
 
     Attributes:
         ended: by the monotonic clock, when the run ended; None while it is open.
@@ -72,7 +72,7 @@ class CostFile:
     def figure(self, name: str) -> float | None:
         """``cost_usd``, ``cost_per_epoch_usd`` or ``projected_cost_usd``, in US dollars.
 
-        The cost is as of now: what the agent wrote, and what the run costs here since, as it says.
+        The cost is current: what the agent wrote, plus what the run has cost here since at the rate that it wrote.
         """
         self._look()
         known = _amounts(self._document)
@@ -86,7 +86,7 @@ class CostFile:
         return min(max(0.0, until - self._as_of), AHEAD_SECONDS)
 
     def part(self, nodes: int | None) -> Part | None:
-        """What the dollars are of where they are not the whole run's; None where they are, or where none are known.
+        """What the dollars are of where they are not the whole run's; None if they are, or where none are known.
 
         An agent of the version before does not say: its dollars of a run over ``nodes`` machines are one machine's.
         """
@@ -111,11 +111,11 @@ class CostFile:
         return StopRequest(policy[:MAX_TEXT], reason[:MAX_TEXT], asked["at"] == "now")
 
     def machines(self) -> int:
-        """Over how many machines the dollars are known to be summed; 1 where nobody says."""
+        """Over how many machines the dollars are known to be summed; 1 if unknown."""
         return max(1, int(_amounts(self._document).get("machines", 1)))
 
     def seconds_by_state(self) -> dict[str, float]:
-        """How the run's seconds on this node divide over the states; empty where not known."""
+        """How the run's seconds on this node divide over the states; empty if not known."""
         states = self._document.get("states")
         return _amounts(states) if isinstance(states, dict) else {}
 
@@ -166,7 +166,7 @@ def file_and_age(path: Path) -> tuple[bytes, float]:
 
     Raises OSError otherwise; a FIFO put there does not block.
 
-    The directory may be open to every user: only what root wrote, or this user, or whoever the directory belongs to
+    The directory may be open to every user: only what root wrote, or this user, or the owner of the directory
     (the agent's user, where that is not root), is the agent's word.
     """
     fd = os.open(path, _READ)

@@ -72,4 +72,4 @@ def _make_private(path: Path) -> None:
         if not stat.S_ISDIR(found.st_mode):
             raise NotADirectoryError(f"{path}: not a directory (symbolic links are not followed here)") from None
         if hasattr(os, "getuid") and (found.st_uid != os.getuid() or found.st_mode & 0o022):
-            raise PermissionError(f"{path}: belongs to or can be changed by somebody else") from None
+            raise PermissionError(f"{path}: belongs to another user, or can be changed by others") from None

@@ -35,13 +35,13 @@ class EventEmitter:
         self._run_key = f'"run":{json.dumps(facts.run)}'
 
     @property
-    def told(self) -> bool:
-        """Something was written."""
+    def has_emitted(self) -> bool:
+        """Whether anything was written."""
         return self._writer is not None and bool(self._writer.name)
 
     @property
     def silent(self) -> bool:
-        """Nothing will be written any more."""
+        """Whether nothing will be written from now on."""
         return self._writer is None or self._writer.dead
 
     def begin(self, at: Position) -> None:
@@ -49,13 +49,13 @@ class EventEmitter:
         self._writer = self._make_writer(self._facts.run) if self._make_writer else None
         self._start = self.head("start")
         self._fragments.clear()
-        self.tell("start", at, "startup", head=self._start)
+        self.emit("start", at, "startup", head=self._start)
 
     def head(self, kind: str) -> str:
         """The beginning of an event that happens now."""
         return f'{{"v":1,"ev":"{kind}","ts":{_wall():.6f},"mono":{_monotonic():.6f},{self._run_key}'
 
-    def tell(self, kind: str, at: Position, phase: str, extra: str = "", *, head: str = "") -> None:
+    def emit(self, kind: str, at: Position, phase: str, extra: str = "", *, head: str = "") -> None:
         """Write a boundary, with all facts, so that a line lost before it does no harm.
 
         Args:
@@ -72,19 +72,19 @@ class EventEmitter:
             extra += self._opening(writer, kind)
         numbers = self.reported.fragment(all_of_them=True)
         where = f'{at.fragment()},"phase":"{phase}"{extra}{self._memory.fragment()}{numbers}'
-        writer.put(f"{head or self.head(kind)}{where}{self._told_facts(writer)}}}\n".encode())
+        writer.put(f"{head or self.head(kind)}{where}{self._fact_fields(writer)}}}\n".encode())
 
     def progress(self, at: Position, phase: str) -> bool:
-        """Write the line of a second: the position alone, all in one place, for this is what a training waits for.
+        """Write the line of a second: the position alone, all in one place, for this is what a training run waits for.
 
-        False when nothing will be written any more.
+        False when nothing will be written any longer.
         """
         writer = self._writer
         if writer is None or writer.dead:
             return False
         facts, fresh = "", writer.attach()
         if fresh:  # a file that does not know them
-            facts = self._opening(writer, "progress") + self._told_facts(writer)
+            facts = self._opening(writer, "progress") + self._fact_fields(writer)
         writer.put(
             f'{{"v":1,"ev":"progress","ts":{_wall():.6f},"mono":{_monotonic():.6f},{self._run_key}'
             f'{at.fragment()},"phase":"{phase}"{self._memory.fragment()}'
@@ -110,7 +110,7 @@ class EventEmitter:
         if self._writer is not None:
             self._writer.mute()
 
-    def _told_facts(self, writer: Writer) -> str:
+    def _fact_fields(self, writer: Writer) -> str:
         if writer.locked not in self._fragments:
             self._fragments[writer.locked] = self._facts.fragment(locked=writer.locked)
         return self._fragments[writer.locked]
@@ -120,5 +120,5 @@ class EventEmitter:
         if writer.replaces:
             return f',"continues":{json.dumps(writer.replaces)}'
         if kind != "start":
-            writer.put(f"{self._start}{self._told_facts(writer)}}}\n".encode())
+            writer.put(f"{self._start}{self._fact_fields(writer)}}}\n".encode())
         return ""

@@ -90,7 +90,7 @@ class Endings:
 
 
 def _uncaught() -> object:
-    """The last exception that nobody caught, as the interpreter noted when it printed it."""
+    """The last uncaught exception, as noted by the interpreter when it printed it."""
     return getattr(sys, "last_value", None)
 
 

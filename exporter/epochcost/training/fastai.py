@@ -30,15 +30,15 @@ class FastaiHooks:
 
     @harmless
     def before_train(self) -> None:
-        """The training part of an epoch begins: the first sign that this is a training at all."""
+        """The training part of an epoch begins: the first sign that this is a training run at all."""
         learn, fit = self.learn, self._epochcost
         if hasattr(learn, "lr_finder"):
             return
         if not fit.active:
             fit.begin()
             self._steps, self._length = 0, None
-            fit.stand(learn.epoch, 0)
-            fit.know(self._found())
+            fit.set_position(learn.epoch, 0)
+            fit.update_info(self._found())
         fit.begin_epoch(learn.epoch)
         self._epoch_from = self._steps
 
@@ -82,14 +82,14 @@ class FastaiHooks:
             return
         if self._length is None:
             self._length = self._steps - self._epoch_from
-            fit.know(self._found())
+            fit.update_info(self._found())
         fit.log(_recorded, self.learn)
         fit.end_epoch(self.learn.epoch + 1)
         self._log(fit.costs())
 
     @harmless
     def after_fit(self) -> None:
-        """The fit is over; after an exception nobody says so."""
+        """The fit is over; after an exception there is no such call."""
         if self._epochcost.active:
             self._epochcost.end()
 

@@ -23,14 +23,14 @@ FIGURES = ("cost_usd", "cost_per_epoch_usd", "projected_cost_usd")
 
 
 def harmless(hook: Callable[..., Any]) -> Callable[..., None]:
-    """A framework calls ``hook``: it returns nothing, and whatever goes wrong in it is said once."""
+    """A framework calls ``hook``: it returns nothing, and any failure in it logs one warning."""
 
     @functools.wraps(hook)
     def call(*args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - whatever the framework passes
         try:
             hook(*args, **kwargs)
         except Exception as err:  # noqa: BLE001 - this is the guard
-            warn_once("callback", f"part of this training is not reported: {type(err).__name__}: {err}; it goes on")
+            warn_once("callback", f"part of this run is not reported: {type(err).__name__}: {err}; training continues")
 
     return call
 
@@ -44,7 +44,7 @@ class Fit:
     """
 
     def __init__(self, framework: str, told: UserArgs, call: tuple[str, tuple[str, ...]] | None = None) -> None:
-        """``call``: package and names of the function whose end by an exception the framework tells nobody."""
+        """``call``: package and names of the function whose end by an exception the framework does not report."""
         self._framework = framework
         self._told = told
         self._call_names = call
@@ -79,7 +79,7 @@ class Fit:
 
     @property
     def broke(self) -> bool:
-        """Whether the framework's call is over, and it told nobody."""
+        """Whether the framework's call is over without having been reported."""
         return self.active and self._call is not None and not self._call.runs
 
     def broke_before(self, call: object) -> bool:
@@ -148,7 +148,7 @@ class Fit:
         inform(f"joined {outer.id}", f"the fit is reported as part of run {outer.id}, which is open around it{said}")
         return outer
 
-    def know(self, found: FrameworkInfo) -> None:
+    def update_info(self, found: FrameworkInfo) -> None:
         """What the framework knows by now; what the user said counts more."""
         if self._run is None:
             return
@@ -170,7 +170,7 @@ class Fit:
         self._run.describe(**{name: value for name, value in facts.items() if name not in said})
         self._batches = found.batches
 
-    def stand(self, epoch: int, step: int, part: float = 0.0) -> None:
+    def set_position(self, epoch: int, step: int, part: float = 0.0) -> None:
         """Where the framework begins: after ``epoch`` epochs and ``step`` steps of its own, ``part`` into the next."""
         run = self._run
         if run is None:
@@ -299,8 +299,8 @@ class Fit:
     def stop_asked(self) -> bool:
         """Whether the guard of this machine asks the fit to stop, and this callback may see to it.
 
-        Processes of one training must stop together, and no callback knows of the others what they have read: there it
-        is left to the program (``run.should_stop``).
+        Processes of one training run must stop together, and no callback knows of the others what they have read: there
+        it is left to the program (``run.should_stop``).
         """
         run = self._run if self.active and self._told.stop_when_asked else None
         reason = run.should_stop if run is not None else ""
@@ -308,10 +308,12 @@ class Fit:
             return False
         if (self._found.world or run.facts.job.world or 1) > 1:
             warn_once(
-                "stop", f"run {run.id} is asked to stop ({reason}), but only its program can stop all its processes"
+                "stop",
+                f"this machine's guard requests that run {run.id} stop ({reason}), "
+                "but only its program can stop all its processes",
             )
             return False
-        warn_once("stop", f"run {run.id} stops, as the guard of this machine asks ({reason})")
+        warn_once("stop", f"run {run.id} stops as requested by this machine's guard ({reason})")
         return True
 
     # Metrics, dollars and checkpoints
@@ -326,7 +328,7 @@ class Fit:
 
     @property
     def line_is_due(self) -> bool:
-        """Whether the next step writes a line: time to `log` what would be too dear at every step."""
+        """Whether the next step writes a line: time to `log` what would be too expensive at every step."""
         return self._run is not None and self._run.line_is_due
 
     def costs(self) -> dict[str, float]:

@@ -12,7 +12,7 @@ OF_CALLBACK = ("log_costs", "report_metrics", "stop_when_asked")
 
 @dataclass(frozen=True, slots=True)
 class UserArgs:
-    """What the user says to a callback; None where the framework may know. As the arguments of ``epochcost.run``.
+    """What the user says to a callback; None if the framework may know. As the arguments of ``epochcost.run``.
 
     ``log_costs``: whether dollars go to the framework's loggers. ``report_metrics``: whether what the framework logs
     (loss, accuracy) is reported beside them. ``stop_when_asked``: whether the framework is told to
@@ -51,7 +51,7 @@ class UserArgs:
 
 @dataclass(frozen=True, slots=True)
 class FrameworkInfo:
-    """What a framework knows when its training begins; None where it does not.
+    """What a framework knows when its training begins; None if it does not.
 
     ``epochs`` as planned, counted from the same zero as the framework's own epochs; ``batch_size`` is samples of one
     optimiser step over all ranks; ``batches`` and ``steps`` are those of one epoch, before and after accumulation.

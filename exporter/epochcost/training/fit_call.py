@@ -1,6 +1,6 @@
 """The call of a framework's ``fit`` or ``train`` that a callback is in: whether it still runs, and what it holds.
 
-Some frameworks tell nobody when a fit ends by an exception. Whether the call is over shows on its thread's stack; that
+Some frameworks call no hook when a fit ends by an exception. Whether the call is over shows on its thread's stack; that
 is looked at, never held: a frame that is kept would keep everything that the fit has in memory.
 """
 

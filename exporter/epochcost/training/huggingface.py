@@ -64,9 +64,9 @@ class HuggingFaceHooks:
         trial = bool(getattr(state, "is_hyper_param_search", False))
         fit.begin(None if alone else args.local_process_index, _announce, anew=trial)
         epoch, done = divmod(state.global_step, self._steps) if self._steps else (0, 0)
-        fit.stand(epoch, state.global_step, done / self._steps if self._steps else 0.0)
+        fit.set_position(epoch, state.global_step, done / self._steps if self._steps else 0.0)
         steps = self._steps or self._told.steps_per_epoch
-        fit.know(
+        fit.update_info(
             FrameworkInfo(
                 epochs=state.max_steps / steps if steps else None,
                 batch_size=_device_batch(args, state) * args.gradient_accumulation_steps * args.world_size,
@@ -106,7 +106,7 @@ class HuggingFaceHooks:
 
     @harmless
     def on_prediction_step(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        """A batch of an evaluation, whose beginning nobody tells."""
+        """A batch of an evaluation, whose beginning has no hook."""
         if self._epochcost.active and not self._evaluating:
             self._evaluating = True
             self._epochcost.phase("eval")

@@ -27,15 +27,15 @@ _WORLD = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_NTASKS")
 _PER_NODE = ("LOCAL_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "LOCAL_SIZE")
 """As torchrun, Open MPI, Intel MPI and DeepSpeed call it."""
 _SLURM_OWN_STEPS = 4_294_960_000
-"""From here on Slurm counts steps that nobody asked for: the batch script, an interactive shell."""
+"""From here on Slurm numbers implicit steps: the batch script, an interactive shell."""
 _NODES = ("GROUP_WORLD_SIZE", "SLURM_JOB_NUM_NODES", "SLURM_NNODES")
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A process within its job; None or empty where nobody says.
+    """A process within its job; None or empty if unknown.
 
-    ``gpus``: what the processes of this job on this node use, by index or UUID; None where unknown, empty for none.
+    ``gpus``: what the processes of this job on this node use, by index or UUID; None if unknown, empty for none.
     ``job``: what ``launcher`` calls the job, the same over restarts; ``attempt``: how often it restarted it before.
     ``team``: who pays, as the user or Slurm's account says.
     ``slurm_account``, ``slurm_partition``, ``slurm_job_id``: whom Slurm charges, where it put the job, and its number.
@@ -85,12 +85,12 @@ def job(environ: Mapping[str, str]) -> Job:
 
 
 def team(environ: Mapping[str, str]) -> str:
-    """Who pays for the job: as the user says, else the account that Slurm charges; empty where nobody says."""
+    """Who pays for the job: as the user says, else the account that Slurm charges; empty if unknown."""
     return _said(environ, "EPOCHCOST_TEAM") or slurm_job.account(environ)
 
 
 def launched(environ: Mapping[str, str]) -> tuple[str, str]:
-    """The launcher and its id for this job, the same over restarts; both empty where nobody says.
+    """The launcher and its id for this job, the same over restarts; both empty if unknown.
 
     An array's task is a job, all components of a heterogeneous one are one; so is an index of a Kubernetes job, unless
     the indices are ranks of one world.
@@ -109,7 +109,7 @@ def launched(environ: Mapping[str, str]) -> tuple[str, str]:
 
 
 def visible_gpus(environ: Mapping[str, str]) -> tuple[str, ...] | None:
-    """The devices of ``CUDA_VISIBLE_DEVICES`` (or ROCm's likes of it) as the node counts them; None where unknown.
+    """The devices of ``CUDA_VISIBLE_DEVICES`` (or ROCm's likes of it) as the node counts them; None if unknown.
 
     Inside a container, CUDA's indices count the container's devices, which mean something else to the node: then the
     container's own list (``NVIDIA_VISIBLE_DEVICES``) counts, or nothing is said. So do they where Slurm confines a job
@@ -126,7 +126,7 @@ def visible_gpus(environ: Mapping[str, str]) -> tuple[str, ...] | None:
 
 
 def _chosen(environ: Mapping[str, str]) -> tuple[str, ...] | None:
-    """What the process may use, in its own counting; None where nobody says."""
+    """What the process may use, in its own counting; None if unknown."""
     named = (environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"))
     chosen = next((_devices(devices) for devices in named if devices is not None), None)
     outer = environ.get("ROCR_VISIBLE_DEVICES")
@@ -138,7 +138,7 @@ def _chosen(environ: Mapping[str, str]) -> tuple[str, ...] | None:
 
 
 def _picked(chosen: tuple[str, ...], among: tuple[str, ...]) -> tuple[str, ...]:
-    """The devices of ``among`` whose places ``chosen`` names; empty where one has no such place."""
+    """The devices of ``among`` whose places ``chosen`` names; empty if one has no such place."""
     places = [int(device) if device.isascii() and device.isdecimal() else len(among) for device in chosen]
     return tuple(among[place] for place in places) if all(place < len(among) for place in places) else ()
 
@@ -149,7 +149,7 @@ def _held_by_slurm(environ: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _as_slurm_counts(chosen: tuple[str, ...], environ: Mapping[str, str]) -> tuple[str, ...]:
-    """``chosen`` by the node's indices: Slurm numbers a job's devices from 0 where it confines the job to them.
+    """``chosen`` by the node's indices: Slurm numbers a job's devices from 0 if it confines the job to them.
 
     Whether it does cannot be asked. Where both countings are possible and differ, all that the job holds is told.
     """
@@ -165,19 +165,13 @@ def _as_slurm_counts(chosen: tuple[str, ...], environ: Mapping[str, str]) -> tup
     return held if set(chosen) <= set(held) else mapped
 
 
-def run_id(environ: Mapping[str, str], said: str, experiment: str) -> str:
-    """The id of a job's first run, safe in labels and file names: as ``said``, as the launcher says, or made up."""
-    name = run_name(environ, said)
-    return safe(name) if name else made_up_id(experiment)
-
-
 def run_name(environ: Mapping[str, str], said: str) -> str:
-    """What the user calls the run, else the name that a job's first run gets; empty where nobody says."""
+    """What the user calls the run, else the name that a job's first run gets; empty if unknown."""
     return given_name(environ, said) or job_run_id(environ)
 
 
 def given_name(environ: Mapping[str, str], said: str) -> str:
-    """What the user calls the run; empty where he does not."""
+    """What the user calls the run; empty if he does not."""
     return said or _said(environ, "EPOCHCOST_RUN")
 
 

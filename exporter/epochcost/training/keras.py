@@ -14,8 +14,8 @@ from epochcost.training.trackers import hand_over, harmlessly
 class KerasHooks:
     """Reports ``model.fit``; the arguments are those of ``epochcost.run``.
 
-    Keras tells nobody the batch size: say ``batch_size=``. The length of an epoch that Keras learns only at the end of
-    the first one is known from the second on.
+    Keras does not report the batch size: pass ``batch_size=``. The length of an epoch that Keras learns only at the end
+    of the first one is known from the second on.
     """
 
     params: dict[str, Any]
@@ -44,10 +44,10 @@ class KerasHooks:
         fit, every = self._epochcost, self._accumulation
         if self._first:
             self._first = False
-            fit.stand(epoch, epoch * (self._length or 0) // every)
+            fit.set_position(epoch, epoch * (self._length or 0) // every)
             self._before = epoch * (self._length or 0)
         steps = -(-self._length // every) if self._length else None
-        fit.know(FrameworkInfo(epochs=self.params.get("epochs"), batches=self._length, steps=steps))
+        fit.update_info(FrameworkInfo(epochs=self.params.get("epochs"), batches=self._length, steps=steps))
         fit.begin_epoch(epoch)
         self._batches = 0
 
@@ -94,7 +94,7 @@ class KerasHooks:
 
     @harmless
     def on_train_end(self, logs: Any = None) -> None:
-        """``fit`` is over; after an exception nobody says so."""
+        """``fit`` is over; after an exception there is no such call."""
         self._epochcost.end()
 
     def state_dict(self) -> dict[str, Any]:

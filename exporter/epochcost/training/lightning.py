@@ -34,19 +34,19 @@ class LightningHooks:
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Everything is loaded; the sanity check is over."""
         fit = self._epochcost
-        fit.stand(trainer.current_epoch, trainer.global_step)
-        fit.know(_found(trainer, pl_module))
+        fit.set_position(trainer.current_epoch, trainer.global_step)
+        fit.update_info(_found(trainer, pl_module))
 
     @harmless
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        """An epoch begins, or goes on after a checkpoint within it."""
+        """An epoch begins, or continues after a checkpoint within it."""
         done = trainer.fit_loop.epoch_loop.batch_progress.current.completed
         self._epochcost.log(_logged, trainer)
         self._begin_epoch(trainer, done)
 
     @harmless
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """A batch begins; after a checkpoint within an epoch nobody says that the epoch goes on."""
+        """A batch begins; after a checkpoint within an epoch there is no hook for its continuation."""
         if not self._epochcost.epoch_open and self._epochcost.active:
             self._begin_epoch(trainer, batch_idx)
 
@@ -79,7 +79,7 @@ class LightningHooks:
 
     @harmless
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        """An epoch ends, its validation included; one that ``max_steps`` or a stop broke off does not count."""
+        """An epoch ends, its validation included; one that ``max_steps`` or a stop interrupted does not count."""
         fit = self._epochcost
         loop = trainer.fit_loop.epoch_loop.batch_progress
         fit.end_epoch(trainer.current_epoch + 1, whole=bool(loop.is_last_batch))

@@ -32,7 +32,7 @@ class Loop(Generic[T]):
 class LeftBody:
     """Loops that were left in the middle of a body.
 
-    Whether by ``break``, which ends what the body did, or by an exception, which does not, shows when the run goes on:
+    Whether by ``break``, which ends what the body did, or by an exception, which does not, shows when it continues:
     until then what was done waits here.
 
     Attributes:
@@ -63,7 +63,7 @@ def known_batch_size(loader: object) -> int | None:
 def batches_in(samples_of_a_step: int, samples: int, batches: int) -> int | None:
     """How many batches make a step where ``batches`` hold ``samples``, the last one perhaps not full, or left out.
 
-    None where that does not say it: no size of a batch comes out even, or more than one.
+    None if that does not say it: no size of a batch comes out even, or more than one.
     """
     found = {
         samples_of_a_step // size
@@ -74,7 +74,7 @@ def batches_in(samples_of_a_step: int, samples: int, batches: int) -> int | None
 
 
 def known_length(iterable: object) -> int | None:
-    """``len(iterable)``, or None where it has none (loaders over streams raise all sorts of things)."""
+    """``len(iterable)``, or None if it has none (loaders over streams raise all sorts of things)."""
     try:
         return len(iterable)  # type: ignore[arg-type]
     except Exception:  # noqa: BLE001 - the user's object, the user's exceptions

@@ -18,14 +18,14 @@ class MemoryPeak:
         self._peak: int | None = None
 
     def fragment(self) -> str:
-        """The peak as a key of a JSON object, led by a comma; empty where nobody knows."""
+        """The peak as a key of a JSON object, led by a comma; empty if unknown."""
         if self._ask is None and "torch" not in sys.modules:
             return ""
         peak = self.peak_bytes()
         return "" if peak is None else f',"memory_peak_bytes":{peak}'
 
     def peak_bytes(self) -> int | None:
-        """In bytes, of the fullest device; None where nobody knows."""
+        """In bytes, of the fullest device; None if unknown."""
         try:
             answer = _torch_peak_bytes() if self._ask is None else whole("memory_peak()", self._ask())
         except Exception as err:  # noqa: BLE001 - the user's function, the user's exceptions
@@ -43,5 +43,5 @@ def _torch_peak_bytes() -> int | None:
         if cuda is None or not cuda.is_initialized():
             return None
         return max((int(cuda.max_memory_allocated(device)) for device in range(cuda.device_count())), default=None)
-    except Exception:  # noqa: BLE001 - nobody asked for it: a torch half loaded or built without devices is no error
+    except Exception:  # noqa: BLE001 - the user did not ask for it: a torch half loaded or built without devices is not an error
         return None

@@ -1,4 +1,4 @@
-"""Runs in notebooks: a cell that broke off, and a kernel that is left open, are charged to nobody's training.
+"""Runs in notebooks: neither an interrupted cell nor a kernel that is left open is charged as training.
 
 Works where the program runs under IPython, by its own hooks before and after a cell; loads nothing otherwise.
 """
@@ -74,12 +74,12 @@ class Notebook:
         for run in self._runs:
             if broke and (run.cell == self._cell or run.fit is not None):
                 run.end("failed")
-                self._say(run, "ended, for its cell broke off")
+                self._say(run, "ended, because its cell was interrupted")
             elif run.is_done:
                 self._park(run)
                 self._say(run, "ended, for all planned epochs are done")
             else:
-                self._say(run, f"goes on until epochcost.end(), or {IDLE_SECONDS / 60:g} minutes without a step")
+                self._say(run, f"stays open until epochcost.end(), or {IDLE_SECONDS / 60:g} minutes without a step")
         self._stop_timer()
         if any(run.is_open for run in self._runs):
             self._start_timer(IDLE_SECONDS)
@@ -89,7 +89,7 @@ class Notebook:
         for run in self._runs:
             if run.is_open and run.quiet_seconds >= IDLE_SECONDS:
                 self._park(run)
-                print(f"epochcost: run {run.id} is not charged any more: nothing happened for some minutes")  # noqa: T201
+                print(f"epochcost: run {run.id} is no longer charged: nothing happened for some minutes")  # noqa: T201
         left = [wait for wait in waits if wait > 0]
         if left:
             self._start_timer(min(left))

@@ -22,8 +22,8 @@ class PreemptionNotice:
 
     Attributes:
         kind: ``interruption`` (it will) or ``rebalance`` (the risk has risen).
-        action: what will be done, in the provider's word (``terminate``, ``preempt``); empty where it does not say.
-        at_ts: when, in seconds since the Unix epoch; None where it does not say: then at once.
+        action: what will be done, in the provider's word (``terminate``, ``preempt``); empty if it does not say.
+        at_ts: when, in seconds since the Unix epoch; None if it does not say: then at once.
         seen_ts: when the agent first heard it.
     """
 
@@ -52,7 +52,7 @@ class NoticeFile:
     def _read(self) -> PreemptionNotice | None:
         try:
             said = json.loads(small_file(self._directory() / NAME))
-        except (OSError, ValueError, RecursionError):  # nothing is announced, or nobody is there to hear it
+        except (OSError, ValueError, RecursionError):  # nothing is announced, or there is no agent
             return None
         if not isinstance(said, dict) or said.get("v") != 1 or said.get("kind") not in KINDS:
             return None

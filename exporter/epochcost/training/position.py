@@ -1,4 +1,4 @@
-"""Where a training stands: pure arithmetic, no clock, no file."""
+"""The position of a training run: pure arithmetic, no clock, no file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 
 class Position:
-    """Epochs, steps, samples and tokens, all absolute; None where not known.
+    """Epochs, steps, samples and tokens, all absolute; None if not known.
 
     ``base`` counts finished epochs; the part of the current one is ``epoch_steps / steps`` where the number of steps
     per epoch is known, else by samples, else nothing. Within an epoch the position never goes back, whatever a second
@@ -107,7 +107,7 @@ class Position:
         if self.base is None:
             self.base = 0.0
         self.epoch_steps += done
-        # Whoever resumes says how many steps and samples there were in all.
+        # A resumed run reports how many steps and samples there were in all.
         self.step_base -= done
         if self.batch_size is not None and not self.samples_counted:
             self.samples_base -= done * self.batch_size
@@ -133,7 +133,7 @@ class Position:
         *,
         counted: bool = True,
     ) -> None:
-        """Set what is given, from outside; samples that are ``counted`` there are not derived from steps any more."""
+        """Set what is given, from outside; samples that are ``counted`` there are not derived from steps any longer."""
         if self.nominal is not None:
             epoch, step, tokens = self._nominally(self.nominal, epoch, step, tokens)
         if epoch is not None:
@@ -173,7 +173,7 @@ class Position:
         self.tokens = (self.tokens or 0) + count
 
     def derive_samples(self) -> None:
-        """Samples from steps, where nobody counts them."""
+        """Samples from steps, if they are not counted."""
         if self.batch_size is not None and not self.samples_counted and self.base is not None:
             derived = self._derived()
             if self.samples_per_epoch is not None and self.steps and self.epoch_steps <= self.steps:

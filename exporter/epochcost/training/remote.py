@@ -108,7 +108,7 @@ class RemoteWriter:
         except Exception as err:  # noqa: BLE001 - no fault of the network or of its library may reach the training
             self._failed += 1
             if self._failed == REFUSALS:
-                warn_once("writer", f"{self._place} does not take events ({type(err).__name__}: {err}); tried again")
+                warn_once("writer", f"{self._place} does not accept events ({type(err).__name__}: {err}); retrying")
             return False
         if status in (429, 507) or status >= 500:  # noqa: PLR2004 - HTTP: later
             self._failed += 1
@@ -135,14 +135,15 @@ class RemoteWriter:
         if self._refused >= REFUSALS:
             self.dead = True
             text = body[:200].decode("utf-8", "replace")
-            # Not `shown_text.one_line`: a training loads nothing of the rest of the package.
+            # Not `shown_text.one_line`: a training run loads nothing of the rest of the package.
             said = " ".join("".join(char if char.isprintable() else " " for char in text).split())
-            warn_once("writer", f"this training is not reported: {self._place} answers {status}: {said}; it goes on")
+            failed = f"{self._place} responded {status}: {said}"
+            warn_once("writer", f"this run is not reported: {failed}; training continues")
 
     def _give_up(self, why: str) -> None:
         self.dead = True
         warn_once(
-            "writer", f"this training is not reported: {self._place} is not an epochcost agent: {why}; it goes on"
+            "writer", f"this run is not reported: {self._place} is not an epochcost agent: {why}; training continues"
         )
 
     @property
@@ -157,7 +158,7 @@ class RemoteWriter:
         path = f"{self._url.path.rstrip('/')}/v1/events?writer={quote(self._writer)}&now={time.time():.6f}"
         return post(self._url, path, headers, body, TIMEOUT_SECONDS, self._context)
 
-    def _context(self) -> Any:  # noqa: ANN401 - an SSL context, whose module most trainings never load
+    def _context(self) -> Any:  # noqa: ANN401 - an SSL context, whose module most training runs never load
         if self._tls is None:
             import ssl
 
@@ -190,7 +191,7 @@ def _document(body: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
-        raise NotAnAgentError("what it answers is not JSON")
+        raise NotAnAgentError("its response is not JSON")
     return document
 
 

@@ -18,7 +18,7 @@ MAX_NAME = 60
 READ_EVERY_SECONDS = 1.0
 """A number on a device: reading it waits for all that the device still has to do."""
 POSITIONS = frozenset({"epoch", "step", "steps", "global_step", "samples", "tokens"})
-"""Where the training stands is said by its loops, or by ``report``; it is no metric."""
+"""The position of the training is reported by its loops, or by ``report``; it is not a metric."""
 
 _monotonic = time.monotonic
 
@@ -50,11 +50,11 @@ class ReportedValues:
                 self._look(name, value)
 
     def fragment(self, *, all_of_them: bool) -> str:
-        """A key of a JSON object, led by a comma; empty where there is nothing, or nothing new."""
+        """A key of a JSON object, led by a comma; empty if there is nothing, or nothing new."""
         if not self._keys or not (self._changed or all_of_them):
             return ""
         self._changed = False
-        # A name whose value is no number any more is taken back: the last that was one would be shown for it.
+        # A name whose value is no longer a number is retracted: otherwise its last number would still be shown.
         said = ",".join(f"{key}:{self._text(name)}" for name, key in self._keys.items())
         return f',"metrics":{{{said}}}'
 
@@ -89,7 +89,7 @@ class ReportedValues:
     def _has_room(self, name: str) -> bool:
         if name in self._keys or len(self._keys) < MAX_NAMES:
             return True
-        warn_once("metrics", f"of what this run logs, the first {MAX_NAMES} names are reported: not {shown(name)}")
+        warn_once("metrics", f"only the first {MAX_NAMES} names that this run logs are reported: not {shown(name)}")
         return False
 
     def _was_read(self, name: str) -> bool:
@@ -119,7 +119,7 @@ def _on_a_device(value: object) -> bool:
         raise _UnreadableError("it is spread over several processes; log loss.full_tensor() instead")
     device = str(getattr(value, "device", None) or "cpu").lower()
     if "xla" in device or "lazy" in device or "meta" in device:
-        raise _UnreadableError("reading it would run the program that it is part of; log loss.item() instead")
+        raise _UnreadableError("reading it would run the lazy computation that it belongs to; log loss.item() instead")
     if "cuda" in device:
         cuda = getattr(sys.modules.get("torch"), "cuda", None)
         if cuda is not None and cuda.is_current_stream_capturing():

@@ -42,7 +42,7 @@ class Run(RunLoops):
 
     Attributes:
         announce: where the one line at the end of the run goes; its ``wanted()``, where it has one, says if at all.
-        fit: the callback's fit that opened this run; None where the program itself did.
+        fit: the callback's fit that opened this run; None if the program itself did.
         plain: ``epochcost.start()`` opened it, for the plain functions.
         cell: of a notebook, in which it began.
         parked: a notebook ended it, until it is used again.
@@ -57,7 +57,7 @@ class Run(RunLoops):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._entered -= 1
-        if self._entered <= 0:  # else an outer `with` of the same run goes on
+        if self._entered <= 0:  # else an outer `with` of the same run continues
             self._entered = 0
             self.end(status_of(error))
 
@@ -67,7 +67,7 @@ class Run(RunLoops):
         return f"<epochcost run {': '.join(filter(None, (self.id, ', '.join(filter(None, known)))))}>"
 
     def _repr_html_(self) -> str:
-        """For notebooks: where the run stands, and what it costs."""
+        """For notebooks: the run's progress and cost."""
         epoch, planned, steps = self.epoch, self._facts.epochs, self._steps[0]
         of = "" if planned is None else f" of {planned:g}"
         part = self.part
@@ -96,7 +96,7 @@ class Run(RunLoops):
         samples: int | None = None,
         tokens: int | None = None,
     ) -> None:
-        """Where the training stands, in absolute figures; for loops that count by themselves."""
+        """The position of the training, in absolute figures; for loops that count by themselves."""
         with self._lock:
             self._settle_left()
             first = self._phase == "startup" and not self._placed and not self._looped
@@ -117,7 +117,7 @@ class Run(RunLoops):
         samples: int | None = None,
         tokens: int | None = None,
     ) -> None:
-        """Training goes on from a checkpoint at this position; what was done beyond it has to be done again."""
+        """Training continues from a checkpoint at this position; what was done beyond it has to be repeated."""
         with self._lock:
             self._settle_left()
             self._placed = self._placed or epoch is not None
@@ -181,7 +181,8 @@ class Run(RunLoops):
         if run and self._state == "new" and not self._facts.named:
             self._rename(safe(run), named=True)
         if run and safe(run) != self._facts.run:
-            warn_once("checkpoint", f"the checkpoint is of run {run}, this is run {self._facts.run}: not one run")
+            apart = f"the checkpoint belongs to run {run}, but this is run {self._facts.run}: they stay separate runs"
+            warn_once("checkpoint", apart)
         self.resume(**{name: state.get(name) for name in ("epoch", "step", "samples", "tokens")})
 
     # What the agent says
@@ -196,7 +197,7 @@ class Run(RunLoops):
 
     @property
     def part(self) -> Part | None:
-        """``this machine's part of 2`` (as `str`) where dollars are not the whole run's; None where they are."""
+        """``this machine's part of 2`` (as `str`) where dollars are not the whole run's; None if they are."""
         try:
             return self._costs.part(self._facts.job.nodes)
         except Exception as err:  # noqa: BLE001 - guarded: a property returns a value or None
@@ -205,19 +206,19 @@ class Run(RunLoops):
 
     @property
     def cost_per_epoch_usd(self) -> float | None:
-        """US dollars for one epoch; None where not known yet."""
+        """US dollars for one epoch; None if not known yet."""
         return self._figure("cost_per_epoch_usd")
 
     @property
     def projected_cost_usd(self) -> float | None:
-        """US dollars that the whole run will have cost; None where not known yet."""
+        """US dollars that the whole run will have cost; None if not known yet."""
         return self._figure("projected_cost_usd")
 
     @property
     def preemption_notice(self) -> PreemptionNotice | None:
         """The provider's word that it takes this machine away: time for a checkpoint. None while nothing is announced.
 
-        May be asked at every step. On a training over several machines only those that are taken away know.
+        May be asked at every step. On a training run over several machines only those that are taken away know.
         """
         try:
             return self._notices.notice()
@@ -227,7 +228,7 @@ class Run(RunLoops):
 
     @property
     def over_budget(self) -> bool:
-        """Whether the run's cost so far has reached ``budget_usd``; False where one of them is not known.
+        """Whether the run's cost so far has reached ``budget_usd``; False if one of them is not known.
 
         A part is not compared with the budget of the whole: False, and one warning that says what is missing.
         """
@@ -235,14 +236,14 @@ class Run(RunLoops):
 
     @property
     def should_stop(self) -> str:
-        """Why the guard of this machine asks this training to stop; empty while it does not.
+        """Why the guard of this machine asks this training run to stop; empty while it does not.
 
         May be asked at every step: save a checkpoint, and leave the loop. A run that then ends before its plan is done
-        ends as stopped, and goes on from its checkpoint when it is started again.
+        ends as stopped, and continues from its checkpoint when it is started again.
         """
         try:
             asked = self._costs.stop()
-        except Exception as err:  # noqa: BLE001 - guarded: a property returns a text
+        except Exception as err:  # noqa: BLE001 - guarded: a property returns a string
             self._fault(err)
             return ""
         self._stopped = asked.policy if asked is not None else ""
@@ -250,7 +251,7 @@ class Run(RunLoops):
 
     @property
     def projected_over_budget(self) -> bool:
-        """Whether the whole run will have cost more than ``budget_usd``; False where not known."""
+        """Whether the whole run will have cost more than ``budget_usd``; False if not known."""
         return self._beyond_budget(self.projected_cost_usd)
 
     def _beyond_budget(self, usd: float | None) -> bool:
@@ -281,7 +282,7 @@ def silent_run(facts: RunMetadata, loop_epochs: Any) -> Run:  # noqa: ANN401 - a
 
     silent = Run(
         facts,
-        narration=EventEmitter(facts, None, MemoryPeak(None)),
+        emitter=EventEmitter(facts, None, MemoryPeak(None)),
         costs=CostFile(nowhere, facts.run),
         notices=NoticeFile(nowhere),
         position=Position(facts.batch_size, facts.samples_per_epoch, None),

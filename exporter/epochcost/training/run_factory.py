@@ -60,8 +60,8 @@ def make_run(  # noqa: PLR0913 - the arguments of `epochcost.run`
             memory_peak=memory_peak,
             local_rank=whole("local_rank", local_rank),
         )
-    except Exception as err:  # noqa: BLE001 - the training goes on without being reported
-        warn_once("fault", f"this training is not reported: {type(err).__name__}: {err}; it goes on")
+    except Exception as err:  # noqa: BLE001 - the training continues without being reported
+        warn_once("fault", f"this run is not reported: {type(err).__name__}: {err}; training continues")
         return unreported_run(epochs)
 
 
@@ -122,12 +122,13 @@ def _make(  # noqa: PLR0913 - the arguments of `make_run`, checked
     make_writer, costs = _ways(environ, directory, facts.run)
     return Run(
         facts,
-        narration=EventEmitter(facts, make_writer if within.writes else None, MemoryPeak(memory_peak)),
+        emitter=EventEmitter(facts, make_writer if within.writes else None, MemoryPeak(memory_peak)),
         costs=costs,
         notices=NoticeFile(directory),
         position=measure,
         loop_epochs=planned,
         next_name=name.next,
+        claim=name.claim,
     )
 
 

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from epochcost.training import notebook
@@ -40,7 +41,7 @@ _monotonic = time.monotonic
 
 
 def guarded(method: Callable[Concatenate[S, P], None]) -> Callable[Concatenate[S, P], None]:
-    """Whatever goes wrong in ``method`` is said once and never reaches the training."""
+    """Any failure in ``method`` logs one warning and never reaches the training."""
 
     @functools.wraps(method)
     def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> None:
@@ -59,22 +60,24 @@ class RunLife:
         self,
         facts: RunMetadata,
         *,
-        narration: EventEmitter,
+        emitter: EventEmitter,
         costs: CostFile,
         notices: NoticeFile,
         position: Position,
         loop_epochs: Any = None,  # noqa: ANN401 - as the user gave it
         next_name: Callable[[], str] | None = None,
+        claim: Callable[[str], AbstractContextManager[str]] = nullcontext,
     ) -> None:
         self._facts = facts
-        self._narration = narration
-        self._reported = narration.reported
+        self._emitter = emitter
+        self._reported = emitter.reported
         self._costs = costs
         self._notices = notices
         self._at = position
         self._fresh, self._planned = copy.copy(position), facts.epochs
         self._loop_epochs = loop_epochs
         self._next_name = next_name
+        self._claim = claim
         self._lock = threading.RLock()  # reentrant: a signal handler may end the run in the middle of a call
         self._state = "new"
         self._phase = "startup"
@@ -114,11 +117,15 @@ class RunLife:
                 self._at, self._placed = copy.copy(self._fresh), False
                 self._facts = dataclasses.replace(self._facts, epochs=self._planned)
                 self.describe()
-        self.reopen()
+        claim = nullcontext if self._facts.named else self._claim
+        with claim(self._facts.run) as run:
+            if run != self._facts.run:
+                self._rename(run)
+            self.reopen()
 
     @guarded
     def reopen(self) -> None:
-        """As `start`, but going on as the same run, from where it stands."""
+        """As `start`, but continuing the same run at its current position."""
         with self._lock:
             if self._state in ("open", "muted"):
                 return
@@ -128,10 +135,10 @@ class RunLife:
             self._looped, self._counting, self.parked = False, None, False
             self._costs.ended = None
             self._started = self._heard = _monotonic()
-            self._narration.begin(self._at)
-            if self._narration.silent:
+            self._emitter.begin(self._at)
+            if self._emitter.silent:
                 self._due = math.inf
-        ENDINGS.opened(self, reports=not self._narration.silent)
+        ENDINGS.opened(self, reports=not self._emitter.silent)
         if "IPython" in sys.modules:
             notebook.opened(self)
 
@@ -156,7 +163,7 @@ class RunLife:
             if self._at.ends_nominal_epoch:
                 self._emit("epoch_end")
             if status not in STATUSES:
-                warn_once("argument status", f"status={shown(status)} is none of {', '.join(STATUSES)}")
+                warn_once("argument status", f"status={shown(status)} is not one of {', '.join(STATUSES)}")
                 self._emit("end")
             else:
                 stopped = self._stopped if status != "failed" and not self.is_done else ""
@@ -166,7 +173,7 @@ class RunLife:
             self._state, self._due = "ended", math.inf
             self._finished = status not in ("failed", "preempted")
             self._costs.ended = _monotonic()
-            self._narration.close()
+            self._emitter.close()
         finally:
             self._lock.release()
         ENDINGS.closed(self)
@@ -181,7 +188,7 @@ class RunLife:
         """In a forked child: never write, whatever state the parent's threads left the lock in."""
         self._lock = threading.RLock()
         self._due, self._state = math.inf, "muted"
-        self._narration.mute()
+        self._emitter.mute()
 
     @property
     def is_open(self) -> bool:
@@ -220,7 +227,7 @@ class RunLife:
 
     @property
     def epoch(self) -> float | None:
-        """The position in epochs; None where not known."""
+        """The position in epochs; None if not known."""
         if self._left is not None:
             with self._lock:
                 self._settle_left()
@@ -236,7 +243,7 @@ class RunLife:
             of_job = {name: known.pop(name) for name in tuple(known) if name in _JOB}
             job = dataclasses.replace(self._facts.job, **of_job)
             self._facts = dataclasses.replace(self._facts, job=job, **known)
-            self._narration.describe(self._facts)
+            self._emitter.describe(self._facts)
             self._at.batch_size = self._facts.batch_size
             self._at.samples_per_epoch = self._facts.samples_per_epoch
             self._at.stepwise = self._facts.unit == "step"
@@ -262,7 +269,7 @@ class RunLife:
     def enter_phase(self, name: str) -> None:
         """Report phase ``name``."""
         if name not in PHASES:
-            warn_once("argument phase", f"phase {shown(name)} is none of {', '.join(PHASES)}; it is not reported")
+            warn_once("argument phase", f"phase {shown(name)} is not one of {', '.join(PHASES)}; it is not reported")
             return
         with self._lock:
             self._phase = name
@@ -280,7 +287,7 @@ class RunLife:
         # Whether a `with` follows is known at the next call of anything: until then the event waits, with its time.
         with self._lock:
             self._flush_saving()
-            saving.head = self._narration.head("checkpoint")
+            saving.head = self._emitter.head("checkpoint")
             self._saving = saving
             if self._due < math.inf:
                 self._due = 0.0
@@ -297,7 +304,7 @@ class RunLife:
 
     def _rename(self, run: str, *, named: bool = False) -> None:
         self._facts = dataclasses.replace(self._facts, run=run, named=named)
-        self._narration.describe(self._facts)
+        self._emitter.describe(self._facts)
         self._costs.run = run
 
     def _unpark(self) -> None:
@@ -309,7 +316,7 @@ class RunLife:
         return self._at.step_base + self._at.epoch_steps, self._at.batches
 
     def _settle_left(self) -> None:
-        """The program goes on after a loop that it left, so no exception ended the run."""
+        """The program continues after a loop that it left, so no exception ended the run."""
         left, self._left = self._left, None
         if left is None:
             return
@@ -334,7 +341,7 @@ class RunLife:
             self._first_progress()
         elif at.nominal is not None and at.ends_nominal_epoch:
             self._emit("epoch_end")
-        elif not self._narration.progress(at, self._phase):
+        elif not self._emitter.progress(at, self._phase):
             self._due = math.inf
 
     def _first_progress(self) -> None:
@@ -352,13 +359,13 @@ class RunLife:
         if self._state == "open":
             self._heard = _monotonic()
             ENDINGS.rearm()
-            self._narration.tell(kind, self._at, self._phase, extra, head=head)
-            if self._narration.silent:
+            self._emitter.emit(kind, self._at, self._phase, extra, head=head)
+            if self._emitter.silent:
                 self._due = math.inf
 
     @guarded
     def _announce(self) -> None:
-        if not self._narration.told or not getattr(self.announce, "wanted", _always)():
+        if not self._emitter.has_emitted or not getattr(self.announce, "wanted", _always)():
             return
         run, announce, costs, at = self.id, self.announce, self._costs, self._at
         epoch, steps, nodes = at.epoch, self._steps[0], self._facts.job.nodes
@@ -373,7 +380,7 @@ class RunLife:
         say_when_counted(costs, time.time(), say)
 
     def _fault(self, err: Exception) -> None:
-        warn_once("fault", f"part of this training is not reported: {type(err).__name__}: {err}; it goes on")
+        warn_once("fault", f"part of this run is not reported: {type(err).__name__}: {err}; training continues")
 
 
 def _always() -> bool:

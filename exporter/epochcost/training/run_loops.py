@@ -30,7 +30,7 @@ class RunLoops(RunLife):
         second loop over the epochs of the same run begins at 0 again, for the program; the run counts on.
 
         Raises:
-            TypeError, ValueError: for a plan or a ``start`` that is no number, as ``range`` does.
+            TypeError, ValueError: for a plan or a ``start`` that is not a number, as ``range`` does.
         """
         last = loop_end(self._loop_epochs)
         first = self._loop_first() if start is None else loop_start(start)
@@ -121,14 +121,14 @@ class RunLoops(RunLife):
                 self._settle_left()
                 placed, self._placed, self._looped, self._counting = self._placed, False, True, None
                 if placed and last is not None and first >= last:
-                    warn_once("no epochs", f"run {self.id} has no epochs left to do: {first} of {last} are done")
+                    warn_once("no epochs", f"run {self.id} has no epochs left: {first} of {last} are done")
                 if placed or chosen:
                     return 0
                 before = math.ceil((self._at.epoch or 0.0) - 1e-6)
                 if before and last is not None and (self._facts.epochs or 0.0) < before + last:
                     self.describe(epochs=float(before + last))
                 return before
-        except Exception as err:  # noqa: BLE001 - guarded: the loop goes on
+        except Exception as err:  # noqa: BLE001 - guarded: the loop continues
             self._fault(err)
             return 0
 
@@ -151,7 +151,7 @@ class RunLoops(RunLife):
                 samples, batches = self._facts.samples_per_epoch, known_length(loader)
                 return batches_in(size, samples, batches) or 1 if samples and batches else 1
             several, rest = divmod(size, own * max(self._facts.job.world or 1, _torch_world()))
-        except Exception as err:  # noqa: BLE001 - guarded: the loop goes on
+        except Exception as err:  # noqa: BLE001 - guarded: the loop continues
             self._fault(err)
             return 1
         return 1 if rest else max(several, 1)
@@ -168,7 +168,7 @@ class RunLoops(RunLife):
                 self._at.begin_batches(whole("start", start) or 0, known_length(loader), accumulate)
                 if self._phase == "startup":
                     self.enter_phase("train")
-        except Exception as err:  # noqa: BLE001 - guarded: the loop goes on
+        except Exception as err:  # noqa: BLE001 - guarded: the loop continues
             self._fault(err)
         return True
 
@@ -199,10 +199,10 @@ class RunLoops(RunLife):
 
     @guarded
     def _leave_epoch(self, number: int) -> None:
-        """Likewise, for a loop over epochs: the ``number``-th is done if all its batches are."""
+        """The same for a loop over epochs: the ``number``-th is done if all its batches are."""
         with self._lock:
             self._left = self._left or LeftBody()
-            self._left.number, self._left.head = number, self._narration.head("epoch_end")
+            self._left.number, self._left.head = number, self._emitter.head("epoch_end")
             if self._due < math.inf:
                 self._due = 0.0
 

@@ -14,7 +14,7 @@ from epochcost.training.job import Job
 
 @dataclass(frozen=True, slots=True)
 class RunMetadata:
-    """What does not change while a run is open; None or empty where not known.
+    """What does not change while a run is open; None or empty if not known.
 
     ``epochs`` and ``samples_per_epoch`` as planned; ``budget_usd`` in US dollars.
     """
@@ -65,7 +65,7 @@ class RunMetadata:
 
 
 def loaded_framework() -> str:
-    """The framework that the program has loaded by itself; empty where none is known."""
+    """The framework that the program has loaded by itself; empty if none is known."""
     return next((name for name in ("torch", "jax", "tensorflow") if name in sys.modules), "")
 
 

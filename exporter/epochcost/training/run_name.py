@@ -1,11 +1,15 @@
 """A run's id: as the user says, else which training of its job it is, else made up.
 
-Several trainings of one job are several runs, each with the same id again when the launcher requeues the job:
+Several training runs of one job are several runs, each with the same id again when the launcher requeues the job:
 
 * in one process, the second and later ones count on: ``7``, ``7-2``, ``7-3``;
-* in processes one after the other, one that follows a training that finished in this attempt of the job counts on too;
-* in processes side by side that are not ranks of one world, who finds the id in use adds a digest of what it was
-  started with.
+* in processes one after the other, one that follows a training run that finished in this attempt of the job counts on
+  too;
+* in processes side by side that are not ranks of one world, whichever finds the id in use adds a digest of what it was
+  started with, and finds its own id by that digest again after a requeue.
+
+An id is chosen when a run is made and claimed when it starts, with the directory locked meanwhile: processes that are
+started in the same instant would otherwise all find the same id free.
 """
 
 from __future__ import annotations
@@ -15,9 +19,11 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
+from epochcost.training.directory_lock import locked_directory
 from epochcost.training.host import name_in_files
 from epochcost.training.job import Job, given_name, made_up_id, safe
 from epochcost.training.warning import warn_once
@@ -35,11 +41,11 @@ _READ = os.O_RDONLY
 for _flag in ("O_CLOEXEC", "O_NONBLOCK", "O_NOFOLLOW"):  # not on every system
     _READ |= getattr(os, _flag, 0)
 _counted: dict[str, int] = {}
-"""How many trainings this process has had under a name."""
+"""How many training runs this process has had under a name."""
 
 
 class RunName:
-    """The ids of one `Run`: its first, and those of the trainings that begin anew after one that finished."""
+    """The ids of one `Run`: its first, and those of the training runs that begin anew after one that finished."""
 
     def __init__(  # noqa: PLR0913 - what an id is made of
         self,
@@ -51,13 +57,14 @@ class RunName:
         *,
         base: str,
     ) -> None:
-        """``base``: the id of the first run of this job, or of its step; empty where there is none."""
+        """``base``: the id of the first run of this job, or of its step; empty if there is none."""
         self._environ = environ
         self._job = within
         self._said = given_name(environ, said)
         self._base = base
         self._experiment = experiment
         self._directory = directory
+        self._chosen: tuple[str, int] | None = None
         self.given = bool(self._said)
         """Whether the user named the run; any other id gives way to the one in a checkpoint."""
 
@@ -67,40 +74,71 @@ class RunName:
             return safe(self._said)
         if not self._base:
             if (self._job.nodes or 1) > 1:
-                warn_once("run name", "nobody names this run over its machines (id= or EPOCHCOST_RUN): one run on each")
+                warn_once(
+                    "run name",
+                    "this run has no name that its machines share (set id= or EPOCHCOST_RUN): each reports its own run",
+                )
             return made_up_id(self._experiment)
         return self._of_job(self._base)
 
     def next(self) -> str:
-        """The id of a training that begins anew after this one finished: the same only where the user gave it."""
+        """The id of a training run that begins again after this one finished: the same only where the user gave it."""
         return self.first()
+
+    @contextmanager
+    def claim(self, run: str) -> Iterator[str]:
+        """The id under which to start now: ``run``, or the next one if another process took it since it was chosen.
+
+        The event file is to be made and locked within the context, so that the next process to ask finds it.
+        """
+        if self._chosen is None or not self._job.writes:
+            yield run
+            return
+        with locked_directory(self._directory):
+            last = self._last_words(run)
+            if last is None or self._over(last):
+                name, number = self._chosen
+                if _counted.get(name) == number:  # this process has not used it
+                    _counted[name] = number - 1
+                run = self._of_job(self._base)
+            yield run
 
     def _of_job(self, base: str) -> str:
         alone = (self._job.nodes or 1) == 1  # other machines cannot see what is in this one's directory
         known = self._job.local_rank is not None or (self._job.world or 1) == 1
         if not (alone and known) or self._environ.get("EPOCHCOST_URL", "").strip():
             return _count_on(base)
-        for name in (base, f"{base}-{self._digest()}", f"{base}-{self._digest()}-{os.getpid()}"):
+        own = f"{base}-{self._digest()}"
+        names = [base, own, f"{own}-{os.getpid()}"]
+        # In a requeued job whichever process comes first finds all ids free, and must not take its neighbor's.
+        last = self._last_words(safe(own)) if own not in _counted else None
+        if last and not self._over(last):
+            names.insert(0, own)
+        for name in names:
             found = self._unfinished(name)
             if found:
                 return found
         return _count_on(base)
 
     def _unfinished(self, name: str) -> str:
-        """The first id by ``name`` that is not over; empty where another process has it now."""
+        """The first id by ``name`` that is not over; empty if another process has it now."""
         for number in range(_counted.get(name, 0) + 1, MOST_IDS):
             found = safe(name if number == 1 else f"{name}-{number}")
             last = self._last_words(found)
             if last is None:
                 return ""
-            over = last.get("ev") == "end" and last.get("status") == "finished"
-            if not over or last.get("attempt") != self._job.attempt:
+            if not self._over(last):
                 _counted[name] = number
+                self._chosen = (name, number)
                 return found
         return ""
 
+    def _over(self, last: dict[str, object]) -> bool:
+        """Whether a run that left these words finished in this attempt of the job."""
+        return (last.get("ev"), last.get("status")) == ("end", "finished") and last.get("attempt") == self._job.attempt
+
     def _last_words(self, run: str) -> dict[str, object] | None:
-        """What another process said last about ``run`` on this node; None where it may go on, empty for nothing."""
+        """What another process said last about ``run`` on this node; None if it may go on, empty for nothing."""
         start, own = f"{run[:100]}-{name_in_files()}-", f"{run[:100]}-{name_in_files()}-{os.getpid()}-"
         try:
             with os.scandir(self._directory()) as entries:
@@ -165,6 +203,6 @@ def _last_line(path: str) -> dict[str, object]:
             file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
             lines = file.read(TAIL_BYTES).splitlines()
         last = json.loads(lines[-1]) if lines else {}
-    except (OSError, ValueError, RecursionError):  # torn by a full disk, or somebody else's
+    except (OSError, ValueError, RecursionError):  # torn by a full disk, or another user's
         return {}
     return last if isinstance(last, dict) else {}

@@ -15,7 +15,7 @@ from typing import Any
 
 
 class DefaultAction(int):
-    """The default action, with the runs ended before it. Nobody can tell it from ``SIG_DFL``.
+    """The default action, with the runs ended before it. It cannot be told from ``SIG_DFL``.
 
     A program or framework that asks ``signal.getsignal`` or sets a handler of its own while a run is open is told that
     SIGTERM has its default action, as without us: so it neither chains to this handler nor takes it for a wish of the
@@ -61,11 +61,11 @@ class SigtermHook:
         self._lifted = False
 
     def set(self) -> None:
-        """Hook in; again where somebody has put the default action back since."""
+        """Hook in; again if the default action was restored since."""
         if _signal is None or threading.current_thread() is not threading.main_thread():
             return
         now = _signal.getsignal(signal.SIGTERM)
-        # SIG_IGN is somebody's wish, None a handler set outside Python that could not be called from here.
+        # SIG_IGN was set on purpose; None is a handler set outside Python, which cannot be called from here.
         if isinstance(now, (DefaultAction, Chained)) or now is None or now == signal.SIG_IGN:
             return
         if callable(now):
@@ -97,7 +97,7 @@ class SigtermHook:
         )
 
     def restore(self) -> None:
-        """Put back what was there, unless somebody has set theirs since: that stays."""
+        """Restore the previous handler, unless another one was set since: that stays."""
         if threading.current_thread() is not threading.main_thread():
             return
         there, self._lifted = self._is_set(), False

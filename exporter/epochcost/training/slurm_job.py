@@ -31,7 +31,7 @@ def job_id(environ: Mapping[str, str]) -> str:
 
 
 def partition(environ: Mapping[str, str]) -> str:
-    """The partition that this process runs in; empty where it cannot be told."""
+    """The partition that this process runs in; empty if it cannot be told."""
     components = _components(environ)
     if not components:
         return said(environ, "SLURM_JOB_PARTITION")
@@ -52,7 +52,7 @@ def number(environ: Mapping[str, str]) -> str:
 
 
 def account(environ: Mapping[str, str]) -> str:
-    """The account that Slurm charges; empty where it has none."""
+    """The account that Slurm charges; empty if it has none."""
     return said(environ, "SLURM_JOB_ACCOUNT")
 
 
@@ -62,12 +62,12 @@ def holds(listed: str, node: str) -> bool:
 
 
 def said(environ: Mapping[str, str], name: str) -> str:
-    """The variable's value without blanks around it; empty where it is not set."""
+    """The variable's value without blanks around it; empty if it is not set."""
     return environ.get(name, "").strip()
 
 
 def _components(environ: Mapping[str, str]) -> list[int]:
-    """Numbers of the job's components, in order; empty where it is not heterogeneous.
+    """Numbers of the job's components, in order; empty if it is not heterogeneous.
 
     Another job, submitted from inside of one that is, inherits its variables: they count where this job is among them.
     """

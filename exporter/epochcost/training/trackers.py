@@ -13,7 +13,7 @@ from epochcost.training.warning import warn_once
 
 
 def hand_over(costs: dict[str, float], step: int | None = None) -> None:
-    """Log ``costs`` wherever a run is open; a tracker that fails is said once."""
+    """Log ``costs`` wherever a run is open; a tracker that fails logs one warning."""
     if not costs:
         return
     for name, log in (("wandb", _wandb), ("mlflow", _mlflow), ("comet_ml", _comet)):
@@ -23,7 +23,7 @@ def hand_over(costs: dict[str, float], step: int | None = None) -> None:
 
 
 def harmlessly(name: str, log: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
-    """Call ``log`` of the logger ``name``; whatever it raises is said once."""
+    """Call ``log`` of the logger ``name``; any exception logs one warning."""
     try:
         log(*args, **kwargs)
     except Exception as err:  # noqa: BLE001 - another package's exceptions

@@ -24,7 +24,7 @@ class UltralyticsHooks:
     """Functions for Ultralytics' events, each called with the trainer.
 
     A step is a batch: how many batches make an optimiser step changes during the warm-up. With several GPUs Ultralytics
-    starts processes of its own that know nothing of callbacks: that is said once, and nothing is reported.
+    starts processes of its own without callbacks: one warning is logged, and nothing is reported.
     """
 
     events = (
@@ -50,7 +50,7 @@ class UltralyticsHooks:
         if getattr(trainer, "ddp", False):
             warn_once(
                 "ultralytics",
-                "Ultralytics hands no callbacks to its multi-GPU processes; run it under `epochcost exec` instead",
+                "Ultralytics does not pass callbacks to its multi-GPU processes; run it under `epochcost exec` instead",
             )
             return
         self._epochcost.begin(None, _announce)
@@ -63,9 +63,9 @@ class UltralyticsHooks:
             fit.begin(None, _announce)
         batches = known_length(trainer.train_loader)
         self._steps = trainer.start_epoch * (batches or 0)
-        fit.stand(trainer.start_epoch, self._steps)
+        fit.set_position(trainer.start_epoch, self._steps)
         size = trainer.batch_size
-        fit.know(
+        fit.update_info(
             FrameworkInfo(
                 epochs=trainer.epochs,
                 batch_size=size if isinstance(size, int) and size > 0 else None,
@@ -77,7 +77,7 @@ class UltralyticsHooks:
 
     @harmless
     def on_train_epoch_start(self, trainer: Any) -> None:
-        """An epoch begins, or begins anew after out-of-memory or NaN."""
+        """An epoch begins, or begins again after out-of-memory or NaN."""
         self._batch = 0
         self._epochcost.begin_epoch(trainer.epoch)
 
@@ -117,7 +117,7 @@ class UltralyticsHooks:
 
     @harmless
     def teardown(self, trainer: Any) -> None:
-        """Called whatever happens; what has not ended by now broke off."""
+        """Always called; what has not ended by now was interrupted."""
         error = sys.exc_info()[1]
         self._epochcost.end() if error is None else self._epochcost.fail(error)
 

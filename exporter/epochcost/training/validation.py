@@ -1,4 +1,4 @@
-"""What a user passed in, made reportable: a figure that cannot be true is said once and reported as not known."""
+"""Validates what a user passed in: an impossible value logs one warning and is reported as unknown."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def amount(name: str, value: Any) -> float | None:  # noqa: ANN401
 
 
 def planned_epochs(value: Any) -> Any:  # noqa: ANN401
-    """The plan as a figure: a number in text counts, infinity is no plan; anything else is left as it is."""
+    """The plan as a figure: a number in text counts, infinity is not a plan; anything else is left as it is."""
     try:
         number = float(value)
     except Exception:  # noqa: BLE001 - whatever the user's object raises
@@ -50,10 +50,10 @@ def planned_epochs(value: Any) -> Any:  # noqa: ANN401
 
 
 def loop_end(epochs: Any) -> int | None:  # noqa: ANN401 - as the user gave it
-    """Where a loop over ``epochs`` ends, None where it does not. Raises as ``range`` would: an empty loop is no answer.
+    """Where a loop over ``epochs`` ends, None if it does not. Raises as ``range`` would; no empty loop.
 
     Raises:
-        TypeError: it is no number at all.
+        TypeError: it is not a number at all.
         ValueError: it is none that epochs can be counted by.
     """
     if epochs is None:

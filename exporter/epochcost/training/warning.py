@@ -14,7 +14,7 @@ def warn_once(subject: str, message: str) -> None:
 
 
 def inform_once(subject: str, message: str) -> None:
-    """Likewise as information, which a program sees that asks for it."""
+    """The same at level INFO, shown by programs that log at that level."""
     _once("info", subject, message)
 
 

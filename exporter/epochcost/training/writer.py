@@ -23,7 +23,7 @@ LONGEST_PAUSE_SECONDS = 60.0
 CHECK_EVERY = 64
 """Lines between two looks at whether the file is still there and ours; three system calls that a line need not pay."""
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
-# O_NONBLOCK: whatever stands where a regular file is expected, opening and writing return at once.
+# O_NONBLOCK: whatever is in place of a regular file, opening and writing return at once.
 _FLAGS |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
@@ -36,7 +36,7 @@ class Writer(Protocol):
     dead: bool
 
     def attach(self) -> bool:
-        """Make sure that lines can be put; True where what was told before must be told again."""
+        """Make sure that lines can be put; True if what was told before must be told again."""
         ...
 
     def check(self) -> bool:
@@ -52,7 +52,7 @@ class Writer(Protocol):
         ...
 
     def mute(self) -> None:
-        """In a forked child: say nothing any more."""
+        """In a forked child: say nothing any longer."""
         ...
 
 
@@ -66,7 +66,7 @@ class EventWriter:
 
     Attributes:
         name: of the file; empty before the first.
-        replaces: name of the file before, which somebody deleted while it was written; empty otherwise.
+        replaces: name of the previous file, which was deleted while it was written; empty otherwise.
         locked: whether the file's lock is held.
     """
 
@@ -185,7 +185,7 @@ class EventWriter:
         where = "" if err.filename or not self._path or self._path in str(err) else f"{self._path}: "
         warn_once(
             "writer",
-            f"this training is no longer reported: {where}{err}; it goes on, and that is tried again",
+            f"this run is no longer reported: {where}{err}; training continues, and reporting is retried",
         )
 
 

@@ -1,4 +1,4 @@
-"""Snapshot -> metrics: one file a subject; each metric is one row of a table, so that its name stands in one place.
+"""Snapshot -> metrics: one file a subject; each metric is one row of a table, so that its name is in one place.
 
 A collector yields a family only for what is known: unknown is absent, never zero.
 """

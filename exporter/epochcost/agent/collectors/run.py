@@ -274,7 +274,7 @@ RUN: tuple[Family, ...] = (
 
 
 Sums = tuple[float | None, float | None]
-"""Count and sum, None where not known."""
+"""Count and sum, None if not known."""
 
 
 class Summary(NamedTuple):

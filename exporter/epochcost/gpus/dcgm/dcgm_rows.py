@@ -50,7 +50,7 @@ FIELDS = (
 
 
 class ExpositionError(ValueError):
-    """An answer is no exposition of a dcgm-exporter; the text says why."""
+    """A response is not an exposition of a dcgm-exporter; the text says why."""
 
 
 @dataclass(slots=True)
@@ -77,9 +77,9 @@ def parse_exposition(text: str, complaints: MutableMapping[str, str] | None = No
     """
     lines = [line for line in text.splitlines() if line.startswith(FIELDS)]
     if not lines:
-        raise ExpositionError("no DCGM_FI_ figure of a GPU in the answer; is that a dcgm-exporter?")
+        raise ExpositionError("the response contains no DCGM_FI_ metric of a GPU; is this a dcgm-exporter?")
     if not text.endswith("\n"):
-        raise ExpositionError("the answer breaks off within a line")
+        raise ExpositionError("the response ends in the middle of a line")
     entities: dict[tuple[str, str], Entity] = {}
     hosts, versions = set(), set()
     for labels, name, value in _samples(lines):
@@ -87,9 +87,9 @@ def parse_exposition(text: str, complaints: MutableMapping[str, str] | None = No
         versions.add(labels.get("DCGM_FI_DRIVER_VERSION", ""))
         _take(entities, labels, name, value)
     if len(hosts) > 1:
-        raise ExpositionError(f"figures of {len(hosts)} machines; expected those of this one alone")
+        raise ExpositionError(f"metrics of {len(hosts)} machines; expected only this machine's")
     if not entities:
-        raise ExpositionError("no figure in the answer names its GPU by a label UUID")
+        raise ExpositionError("no metric in the response identifies its GPU by a label UUID")
     return GpuReading(
         0.0, tuple(_described(entities.values(), {} if complaints is None else complaints)), printable(max(versions))
     )
@@ -120,7 +120,7 @@ def _take(entities: dict[tuple[str, str], Entity], labels: Mapping[str, str], na
         profile = printable(labels.get("GPU_I_PROFILE", ""))
         entity = entities[uuid, part] = Entity(index, uuid, model, part, profile)
     if not is_blank(value):
-        entity.figures.setdefault(name, value)  # a GPU that pods share is told once for each of them
+        entity.figures.setdefault(name, value)  # a GPU that pods share is reported once for each of them
 
 
 def is_blank(value: float) -> bool:

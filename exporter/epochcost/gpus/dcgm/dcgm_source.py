@@ -61,7 +61,7 @@ class DcgmSource:
         return replace(self._parsed, t=t, gpus=self._with_those_gone(self._parsed.gpus))
 
     def close(self) -> None:
-        """Nothing is held: each question is a connection of its own."""
+        """Nothing is held: each request is a connection of its own."""
 
     def _complain(self, complaints: Mapping[str, str]) -> None:
         """Log each once for as long as it lasts."""
@@ -75,13 +75,13 @@ class DcgmSource:
             if not gpu.parent_uuid:  # slices come and go as they are cut
                 before = self._known.get(gpu.uuid)
                 if gpu.readable and before is not None and not before.readable:
-                    log.info("GPU %s (%s): told of again", gpu.index, gpu.uuid)
+                    log.info("GPU %s (%s): reported again", gpu.index, gpu.uuid)
                 elif not gpu.readable and (before is None or before.readable):
-                    log.warning("GPU %s (%s): %s has no figure of it", gpu.index, gpu.uuid, self._who())
+                    log.warning("GPU %s (%s): no metrics from %s", gpu.index, gpu.uuid, self._who())
                 self._known[gpu.uuid] = gpu
         for uuid, gpu in self._known.items():
             if uuid not in told and gpu.readable:
-                log.warning("GPU %s (%s): %s no longer tells of it", gpu.index, uuid, self._who())
+                log.warning("GPU %s (%s): no longer reported by %s", gpu.index, uuid, self._who())
                 self._known[uuid] = GpuSample(gpu.index, uuid, gpu.model, readable=False)
         return (*gpus, *(gpu for uuid, gpu in self._known.items() if uuid not in told))
 
@@ -94,9 +94,9 @@ class DcgmSource:
         except TooLongError as err:
             raise GpuError(f"{self._who()}: {err}") from None
         except ExchangeError as err:
-            raise GpuError(f"{self._who()}: the answer broke off: {err}") from None
+            raise GpuError(f"{self._who()}: the response was cut off: {err}") from None
         if answer.status != OK:  # who answers for another machine, by a redirect, is not asked
-            raise GpuError(f"{self._who()}: answers HTTP {answer.status}")
+            raise GpuError(f"{self._who()}: HTTP {answer.status}")
         return answer.body
 
     def _who(self) -> str:

@@ -1,7 +1,7 @@
 """What went to and from the disks and the network since the agent's start: whole physical devices only, summed.
 
 Partitions, loop devices, RAID and LVM would count the same bytes again; bridges, bonds and a container's own interface
-likewise. So a container that is not in the host's network has no network figures, rather than its own small ones.
+the same way. So a container outside the host's network has no network metrics, rather than its own small ones.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ class HostCounters:
         self._network = _Counted(proc / "net/dev", sys / "class/net", parse_network)
 
     def disk_bytes(self) -> Pair | None:
-        """Bytes read and written since the first call; None where no physical disk can be seen."""
+        """Bytes read and written since the first call; None if no physical disk can be seen."""
         return self._disks.read()
 
     def network_bytes(self) -> Pair | None:
-        """Bytes received and sent since the first call; None where no physical interface can be seen."""
+        """Bytes received and sent since the first call; None if no physical interface can be seen."""
         return self._network.read()
 
     def sent_bytes(self, names: Collection[str]) -> dict[str, int]:
@@ -71,7 +71,7 @@ class HostCounters:
 class _Counted:
     def __init__(self, file: Path, devices: Path, parse: Callable[[str, str], dict[str, Pair]]) -> None:
         self._file, self._devices, self._parse = str(file), devices, parse
-        self._tally = Integrator()
+        self._integrator = Integrator()
         self._seen: set[str] = set()
         self._physical: list[str] = []
         self._error = ""
@@ -93,7 +93,7 @@ class _Counted:
         if counts.keys() != self._seen:
             self._seen = set(counts)
             self._physical = [name for name in counts if (self._devices / name / "device").exists()]
-        return self._tally.add({name: counts[name] for name in self._physical}) if self._physical else None
+        return self._integrator.add({name: counts[name] for name in self._physical}) if self._physical else None
 
 
 def parse_diskstats(text: str, where: str) -> dict[str, Pair]:

@@ -113,7 +113,7 @@ def parse_cpu_seconds(text: str, where: str, ticks_per_second: int) -> dict[str,
 
 
 def utilization(before: Mapping[str, float], after: Mapping[str, float]) -> float | None:
-    """Share of CPU time between two readings that was not ``idle`` or ``iowait``, 0-1; None where no time went by."""
+    """Share of CPU time between two readings that was not ``idle`` or ``iowait``, 0-1; None if no time went by."""
     total = sum(after.values()) - sum(before.values())
     if total <= 0:
         return None

@@ -86,7 +86,7 @@ class CallFailures:
 
     @property
     def counts(self) -> Mapping[tuple[str, int], int]:
-        """By call and code; a mapping that does not change any more."""
+        """By call and code; a mapping that does not change any longer."""
         return self._counts
 
 
@@ -98,13 +98,13 @@ class Notes:
         told: what was logged once, shared by all GPUs.
         doing: which call is under way.
         failures: answers that were neither a figure nor a refusal, shared by all GPUs.
-        tally: what is summed up over its readings; a slice has none.
+        integrator: what is summed up over its readings; a slice has none.
     """
 
     told: set[str]
     doing: Doing
     failures: CallFailures
-    tally: Integrator | None = None
+    integrator: Integrator | None = None
 
 
 class NvmlDevice:
@@ -128,7 +128,7 @@ class NvmlDevice:
         self._told = notes.told
         self._doing = notes.doing
         self._failures = notes.failures
-        self._tally = notes.tally
+        self._integrator = notes.integrator
         self._no_energy = False
         self._ask_again_at = -math.inf
         self._failing = ""
@@ -178,15 +178,15 @@ class NvmlDevice:
     def _summed(self, t: float, values: Values) -> Values:
         """``values`` with what is counted here in place of what the driver told of this instant."""
         reasons = values.pop(THROTTLED, None)
-        if self._tally is None:
+        if self._integrator is None:
             return values
         if reasons is not None:
-            self._tally.throttled(t, reasons)
-            values["throttle_seconds"] = self._tally.throttle_seconds
+            self._integrator.throttled(t, reasons)
+            values["throttle_seconds"] = self._integrator.throttle_seconds
         self._no_energy = self._no_energy and "energy_joules" not in values
         if self._no_energy and "power_watts" in values:
-            self._tally.drew(t, values["power_watts"])
-            values["energy_joules"] = self._tally.joules
+            self._integrator.drew(t, values["power_watts"])
+            values["energy_joules"] = self._integrator.joules
         return values
 
     def _ask(self, figure: Figure, t: float, values: Values) -> None:
@@ -200,7 +200,7 @@ class NvmlDevice:
             answer = figure.ask(self.handle, t)
         except ImplausibleError as err:
             self._answered = True
-            self._tell(f"GPU {self.identity.index}: {figure.call} answers {err}: left out", figure.call)
+            self._tell(f"GPU {self.identity.index}: {figure.call} returns {err}: not exported", figure.call)
         except self._nvml.NVMLError as err:
             if err.value in REFUSALS:
                 self._give_up(figure, str(err), t, values)
@@ -223,19 +223,19 @@ class NvmlDevice:
             self._failed = CallError(f"{figure.call} of GPU {self.identity.index}", err)
             if figure.vital or err.value in figure.gone:
                 raise self._failed from err
-        self._tell(f"GPU {self.identity.index}: {figure.call} answers {err}: left out", figure.call)
+        self._tell(f"GPU {self.identity.index}: {figure.call} returns {err}: not exported", figure.call)
 
     def _give_up(self, figure: Figure, answer: str, t: float, values: Values) -> None:
         instead = (figure.instead,) if figure.instead else ()
         self._figures = tuple(f for kept in self._figures for f in (instead if kept is figure else (kept,)))
         if figure.instead:
-            about = f"the driver answers {answer} to {figure.call}: asking {figure.instead.call}"
+            about = f"the driver returns {answer} for {figure.call}: using {figure.instead.call}"
             self._tell(about, figure.call, figure.level)
             self._ask(figure.instead, t, values)
             return
         self._no_energy = self._no_energy or figure.what == "energy"
         first = f"GPU {self.identity.index} ({self.identity.model})"
-        about = f"{figure.call} answers {answer}: no {figure.what} of {first} nor of others like it"
+        about = f"{figure.call} returns {answer}: no {figure.what} of {first} and others of its model"
         self._tell(about, figure.call, figure.level)
 
     def _tell(self, text: str, about: str, level: int = logging.WARNING) -> None:

@@ -1,4 +1,4 @@
-"""Which NVML calls give a GPU's figures, and what an answer means. ``nvml`` below is the module ``pynvml``."""
+"""Which NVML calls give a GPU's figures, and what a response means. ``nvml`` below is the module ``pynvml``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from epochcost.gpus.gpu_plausibility import energy, errors, percent, power, temp
 
 UNINITIALIZED, DRIVER_NOT_LOADED, LIBRARY_NOT_FOUND, VERSION_MISMATCH = 1, 9, 12, 18
 DRIVER_FAULTS = frozenset((UNINITIALIZED, DRIVER_NOT_LOADED, VERSION_MISMATCH))
-"""Codes of NVML (stable over all its versions) that are no one GPU's fault."""
+"""NVML return codes (stable over all versions) that are not the fault of a single GPU."""
 REFUSALS = frozenset((3, 4, 13, 22, 25, 26))
 """Not supported, no permission, function not found, no memory errors of a virtual GPU, argument version mismatch,
 deprecated: no use to ask again soon."""
@@ -29,7 +29,7 @@ THROTTLED = "throttled"
 """The reasons, as a tuple of names, for which the clocks are held down now."""
 
 ECC_SECONDS = 10.0
-"""Between two questions for memory errors: they are rare, and two calls more."""
+"""Interval between requests for memory errors: they are rare, and two calls more."""
 
 THROTTLE_REASONS = {
     "power_cap": 0x04,
@@ -39,7 +39,7 @@ THROTTLE_REASONS = {
     "hw_thermal": 0x40,
     "power_brake": 0x80,
 }
-"""Bits of NVML's clocks event reasons; an idle GPU and clocks that were asked for are no throttling."""
+"""Bits of NVML's clocks event reasons; an idle GPU and configured clocks are not throttling."""
 
 
 class CallError(Exception):
@@ -59,10 +59,10 @@ class Figure:
         call: its name in NVML.
         ask: given the GPU's handle and the time (seconds); raises what pynvml raises.
         instead: asked in its place where the driver refuses it.
-        every: least seconds between two questions; in between the last answer holds.
+        every: least seconds between two requests; in between the last response holds.
         level: of the log line when it is refused; most GPUs have it: a warning.
-        vital: an answer that is neither a figure nor a refusal means that the GPU cannot be read.
-        gone: answers by which the device is not there any more.
+        vital: a response that is neither a figure nor a refusal means that the GPU cannot be read.
+        gone: answers by which the device is not there any longer.
     """
 
     what: str

@@ -20,7 +20,7 @@ Take = Callable[[Any], object]
 
 
 class Gpm:
-    """The counters of one device: each question gives the means since the one before.
+    """The counters of one device: each request gives the means since the one before.
 
     ``take_slice`` is given for a MIG slice, and reads the counters of that slice. Its utilisation then is the share of
     time in which any program ran on the slice, which a slice has no other call for.

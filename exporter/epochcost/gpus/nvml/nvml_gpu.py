@@ -1,4 +1,4 @@
-"""One place in the driver's list of GPUs: whoever is there, its slices, and what was last read of them."""
+"""One index in the driver's list of GPUs: the GPU there, its slices, and their last readings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 LOOK_AGAIN_SECONDS = 10.0
 """Between two tries to get hold of a GPU that could not be had."""
 HOLDS_SECONDS = 3.0
-"""What was read of a GPU stands for it this long, and twice what reading it took, while its next reading takes its
+"""The last reading of a GPU is used this long, and twice what reading it took, while its next reading takes its
 time; then it is not readable."""
 MOST_HELD_SECONDS = 60.0
 STUCK_TIMES_LONGEST = 4.0
@@ -57,7 +57,7 @@ class GpuHandle:
         self._device: NvmlDevice | None = None
         self._slices: Slices | None = None
         self._gpm: Gpm | None = None
-        self._tally = Integrator()
+        self._integrator = Integrator()
         self._look_again_at = -math.inf
         self._samples: tuple[GpuSample, ...] = ()
         self._read_t = -math.inf
@@ -74,7 +74,7 @@ class GpuHandle:
 
     @property
     def known(self) -> bool:
-        """It was read before, so what was read may stand for it while its next reading takes its time."""
+        """It was read before, so that reading may be used while its next one takes its time."""
         return bool(self._samples)
 
     def read(self, t: float) -> None:
@@ -96,7 +96,7 @@ class GpuHandle:
             self._doing.end()
             self.read_seconds = time.monotonic() - began
             self.slowest_call = self._doing.longest_call, self._doing.longest_seconds
-            self._tally.longest_seconds = LONGEST_SECONDS + 2 * self.read_seconds
+            self._integrator.longest_seconds = LONGEST_SECONDS + 2 * self.read_seconds
             self.busy = False
 
     def samples(self, t: float) -> tuple[GpuSample, ...]:
@@ -106,7 +106,7 @@ class GpuHandle:
         return self._unreadable(self._doing if self.busy else None)
 
     def _holds_seconds(self) -> float:
-        """How long what was read stands: as the driver's usual pace has it, unless it is stuck now."""
+        """How long the last reading is used: by the driver's usual pace, unless it is stuck now."""
         patience = max(STUCK_SECONDS, STUCK_TIMES_LONGEST * self.slowest_call[1])
         if self.busy and self.call_seconds >= patience:
             return HOLDS_SECONDS
@@ -169,9 +169,9 @@ class GpuHandle:
         identity = GpuSample(str(self._index), uuid, text_of(self._nvml, "nvmlDeviceGetName", handle))
         if not any(gpu.uuid == uuid for gpu in self._known()):
             self._memory.identities[self._index] = (identity,)
-        self._tally = self._memory.tallies.setdefault(uuid, Integrator())
+        self._integrator = self._memory.tallies.setdefault(uuid, Integrator())
         self._gpm = Gpm(self._nvml, handle)
-        notes = Notes(self._memory.told, self._doing, self._memory.failures, self._tally)
+        notes = Notes(self._memory.told, self._doing, self._memory.failures, self._integrator)
         figures = (*self._figures, self._gpm.figure())
         self._device = NvmlDevice(self._nvml, handle, identity, figures, notes)
         self._slices = Slices(self._nvml, self._device, notes)
@@ -185,9 +185,9 @@ class GpuHandle:
 
 
 def text_of(nvml: Any, call: str, *arguments: Any) -> str:  # noqa: ANN401
-    """A name that the driver tells, empty where it does not: a GPU without a name costs as much."""
+    """A name that the driver tells, empty if it does not: a GPU without a name costs as much."""
     try:
         return printable(getattr(nvml, call)(*arguments))
     except (nvml.NVMLError, UnicodeDecodeError) as err:
-        log.warning("%s: %s: left empty", call, err)
+        log.warning("%s: %s: not exported", call, err)
         return ""

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 5.0
 """Between two looks at which slices there are."""
 NOT_THERE = frozenset((2, 6))
-"""Invalid argument, not found: there is no slice of this number."""
+"""Invalid argument, not found: there is no MIG instance with this number."""
 
 RESTING_PART_OF_LIMIT = 0.2
 """A GPU at rest draws no more than this part of its power limit, whatever the least is that was seen of it."""
@@ -33,7 +33,7 @@ class Slices:
     def __init__(self, nvml: Any, gpu: NvmlDevice, notes: Notes) -> None:  # noqa: ANN401
         self._nvml = nvml
         self._gpu = gpu
-        self._notes = replace(notes, tally=None)
+        self._notes = replace(notes, integrator=None)
         self._doing = notes.doing
         self._mode: bool | None = None
         self.known: dict[str, Any] = {}
@@ -127,7 +127,7 @@ class Slices:
         return NvmlDevice(self._nvml, handle, identity, tuple(figures), self._notes)
 
     def _place(self, instance: int | None) -> tuple[int | None, int | None]:
-        """Profile of the instance and its first memory slice, None where nobody says: only root may ask."""
+        """Profile of the instance and its first memory slice, None if unknown: only root may ask."""
         if instance is None:
             return None, None
         try:
@@ -157,10 +157,10 @@ class Slices:
         return limit / 1000 if limit else math.inf
 
     def _asked(self, call: str, *arguments: Any) -> Any:  # noqa: ANN401
-        """The driver's answer, None where it has none.
+        """The driver's answer, None if it has none.
 
         Raises:
-            CallError: for an answer that is neither.
+            CallError: for a response that is neither.
         """
         self._doing.begin(call)
         try:

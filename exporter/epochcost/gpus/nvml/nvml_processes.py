@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 class NvmlProcesses:
-    """Asks the driver anew every time, so that a reload of it needs no care; it stays loaded for whoever else uses it.
+    """Asks the driver anew every time, so that a reload of it needs no care; it stays loaded for other users of it.
 
     Used by one thread at a time, which may be another one than the sampler's.
     """
@@ -20,7 +20,7 @@ class NvmlProcesses:
         self._told: set[str] = set()
 
     def pids(self) -> Mapping[str, Mapping[int, int | None]]:
-        """By GPU uuid: process id and the bytes it holds, None where the driver does not say.
+        """By GPU uuid: process id and the bytes it holds, None if the driver does not say.
 
         A GPU that does not answer is left out, with one log line.
 

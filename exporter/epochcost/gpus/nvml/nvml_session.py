@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class NvmlSession:
-    """The GPUs of a driver that answers.
+    """The GPUs of a driver that responds.
 
     Raises:
         CallError: from the constructor, when the driver cannot be taken up; from `slots`, when it went away.
@@ -44,7 +44,7 @@ class NvmlSession:
         """
         count, slots = self._count(), self._memory.slots
         if slots and len(slots) != count:
-            log.warning("the NVIDIA driver sees %d GPUs, where it saw %d before", count, len(slots))
+            log.warning("the NVIDIA driver reports %d GPUs; before, it reported %d", count, len(slots))
             self._forget(count)
         for index in range(count):
             slot = slots.get(index)
@@ -61,7 +61,7 @@ class NvmlSession:
             if not slot.busy:
                 slot.close()
         if not self._xids.close() or stuck:
-            log.info("NVML is left as it is: a call has not come back")
+            log.info("NVML is not shut down: a call is still blocked")
             return
         self._doing.begin("nvmlShutdown")
         try:
@@ -87,5 +87,5 @@ class NvmlSession:
         if count:
             return count
         if before := len(self._memory.slots):
-            raise GpuError(f"{call}: the NVIDIA driver sees no GPU, where it saw {before} before")
-        raise DriverAwayError(f"{call}: an NVIDIA driver is loaded, but it sees no GPU")
+            raise GpuError(f"{call}: the NVIDIA driver reports no GPU; before, it reported {before}")
+        raise DriverAwayError(f"{call}: an NVIDIA driver is loaded, but it reports no GPU")

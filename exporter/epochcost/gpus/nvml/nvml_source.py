@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 RETRY_SECONDS = 10.0
 """Between two tries to take up a driver that failed: where none is loaded, each starts a helper program of NVIDIA's."""
 PATIENCE_SECONDS = STUCK_SECONDS
-"""A call, or a GPU that was read before, that takes longer holds up nobody but itself."""
+"""A call, or a GPU that was read before, that takes longer delays only itself."""
 SLOW_SECONDS = 0.25
 """Where reading all GPUs in turn takes longer, they are read side by side."""
 INIT_PATIENCE_SECONDS = 30.0
@@ -46,7 +46,7 @@ class NvmlSource:
     def __init__(self) -> None:
         self._memory = Memory()
         self._doing = Doing()
-        self._lane: WorkerThread | None = None
+        self._worker: WorkerThread | None = None
         self._round: PollRound | None = None
         """The reading under way, when it was held up before any GPU was asked."""
         self._session: NvmlSession | None = None
@@ -73,16 +73,16 @@ class NvmlSource:
     def close(self) -> None:
         """Let go of the driver; a later read takes it up again."""
         self._reopen_at, self._refused_until = math.inf, -math.inf
-        lane, self._lane = self._lane, None
-        if lane is None and self._session is None:
+        worker, self._worker = self._worker, None
+        if worker is None and self._session is None:
             return
-        lane = lane or WorkerThread("epochcost-nvml")
+        worker = worker or WorkerThread("epochcost-nvml")
         closed = threading.Event()
-        lane.do(self._let_go)
-        lane.do(closed.set)
-        lane.leave()
+        worker.do(self._let_go)
+        worker.do(closed.set)
+        worker.leave()
         if not closed.wait(CLOSE_SECONDS):
-            log.info("the NVIDIA driver is left in the middle of %s", self._doing.stuck()[0] or "a call")
+            log.info("the NVIDIA driver is left while %s is blocked", self._doing.stuck()[0] or "a call")
 
     def _let_go(self) -> None:
         session, self._session = self._session, None
@@ -96,7 +96,7 @@ class NvmlSource:
         except CallError as fault:
             if fault.code not in (UNINITIALIZED, DRIVER_NOT_LOADED):
                 raise self._explained(fault) from fault
-            log.warning("the NVIDIA driver went away (%s): taking it up again", fault)
+            log.warning("the NVIDIA driver went away (%s): reinitialising NVML", fault)
         self._anew = True
         try:
             return self._once(t)
@@ -109,9 +109,9 @@ class NvmlSource:
         if not _waited(round_, self._doing) and not round_.prepared:
             self._round = round_
             return self._held_up(t)
-        if not round_.finished.is_set() and self._lane is not None:
-            self._lane.leave()  # its thread is in a GPU that is stuck; the next round goes by another
-            self._lane = None
+        if not round_.finished.is_set() and self._worker is not None:
+            self._worker.leave()  # its thread is in a GPU that is stuck; the next round goes by another
+            self._worker = None
         if round_.fault is not None:
             raise round_.fault
         return self._reading(t)
@@ -129,11 +129,11 @@ class NvmlSource:
         )
 
     def _begun(self, t: float) -> PollRound:
-        if self._lane is None:
-            self._lane = WorkerThread("epochcost-nvml")
+        if self._worker is None:
+            self._worker = WorkerThread("epochcost-nvml")
         in_turn = sum(slot.read_seconds for slot in self._memory.slots.values())
         round_ = PollRound(t, self._prepared, spread=in_turn > SLOW_SECONDS)
-        self._lane.do(round_.run)
+        self._worker.do(round_.run)
         return round_
 
     def _held_up(self, t: float) -> GpuReading:
@@ -141,10 +141,10 @@ class NvmlSource:
         call, seconds = self._doing.stuck()
         known = [gpu for slot in self._memory.identities.values() for gpu in slot]
         if not known:
-            raise GpuError(f"{call} has not come back for {seconds:.0f} s")
+            raise GpuError(f"{call} has been blocked for {seconds:.0f} s")
         return GpuReading(t, tuple(unreadable(gpu, self._doing) for gpu in known))
 
-    # -- on a lane ---------------------------------------------------------------------------------------------------
+    # -- on a worker ---------------------------------------------------------------------------------------------------
 
     def _prepared(self, t: float) -> list[GpuHandle]:
         """Every GPU's place.

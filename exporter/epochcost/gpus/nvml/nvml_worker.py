@@ -24,7 +24,7 @@ class Pollable(Protocol):
 
     @property
     def known(self) -> bool:
-        """What was read of it before may stand for it while it is read."""
+        """Its previous reading may be used while it is read."""
 
     def read(self, t: float) -> None:
         """Read it now; keeps what it learns for itself."""
@@ -53,7 +53,7 @@ class WorkerThread:
 class PollRound:
     """One reading of all places: first what concerns them all, then one after the other.
 
-    It is meant for one lane. `spread` has the places that nobody has begun read all at once, each by a thread of its
+    It is meant for one worker. `spread` has the places that nobody has begun read all at once, each by a thread of its
     own, so that every thread left behind holds a place that no later round asks.
     """
 
@@ -76,10 +76,10 @@ class PollRound:
         self._lock = threading.Lock()
 
     def run(self) -> None:
-        """The whole of it, on a lane."""
+        """The whole of it, on a worker."""
         try:
             self._waiting.extend(place for place in self._prepare(self.t) if not place.busy)
-        except Exception as err:  # noqa: BLE001 - whoever waits for the round raises it
+        except Exception as err:  # noqa: BLE001 - raised by the thread that waits for the round
             self._fail(err)
             return
         self._left = len(self._waiting)
@@ -95,7 +95,7 @@ class PollRound:
         """Nothing more is to be expected of it within ``patience`` seconds that must be waited for.
 
         Either every call under way has taken as long, or the round has, and what was read before of the places that
-        are left may stand for them.
+        are left may be used for them.
         """
         begun = list(self._begun)
         if not begun or self._waiting:

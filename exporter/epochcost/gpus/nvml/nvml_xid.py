@@ -32,12 +32,12 @@ class XidWatch:
         self._told = told
         self._set: Any = None
         self._gpus: dict[int, GpuSample] = {}
-        self._lane: WorkerThread | None = None
+        self._worker: WorkerThread | None = None
         self._idle = threading.Event()
         self._idle.set()
 
     def register(self, handle: Any, gpu: GpuSample) -> bool:  # noqa: ANN401
-        """Hear of ``gpu`` from now on; False where the driver has no such events for it."""
+        """Hear of ``gpu`` from now on; False if the driver has no such events for it."""
         nvml = self._nvml
         try:
             if self._set is None:
@@ -48,7 +48,7 @@ class XidWatch:
                 self._told.add("xid")
                 expected = err.value in REFUSALS
                 level = logging.INFO if expected else logging.WARNING
-                log.log(level, "no Xid errors of GPU %s (%s) nor of others like it: %s", gpu.index, gpu.model, err)
+                log.log(level, "no Xid errors from GPU %s (%s) and others of its model: %s", gpu.index, gpu.model, err)
             return False
         self._gpus[_address(handle)] = gpu
         self._counts.setdefault(gpu.uuid, {})
@@ -59,15 +59,15 @@ class XidWatch:
         if not self._gpus or not self._idle.is_set():
             return
         self._idle.clear()
-        if self._lane is None:
-            self._lane = WorkerThread("epochcost-xids")
-        self._lane.do(self._take)
+        if self._worker is None:
+            self._worker = WorkerThread("epochcost-xids")
+        self._worker.do(self._take)
 
     def close(self, timeout: float = 1.0) -> bool:
         """Let go of the driver; False when a call is stuck in it. Never raises."""
         free = self._idle.wait(timeout)
-        if self._lane is not None:
-            self._lane.leave()
+        if self._worker is not None:
+            self._worker.leave()
         if free and self._set is not None:
             try:
                 self._nvml.nvmlEventSetFree(self._set)
@@ -83,14 +83,14 @@ class XidWatch:
         except self._nvml.NVMLError as err:
             if err.value != TIMEOUT and "xids" not in self._told:
                 self._told.add("xids")
-                log.warning("Xid errors cannot be heard of: nvmlEventSetWait_v2: %s", err)
+                log.warning("Xid errors cannot be received: nvmlEventSetWait_v2: %s", err)
         finally:
             self._idle.set()
 
     def _count(self, event: Any) -> None:  # noqa: ANN401
         gpu = self._gpus.get(_address(event.device))
         if gpu is None:
-            log.warning("Xid %d of a GPU that is not known", event.eventData)
+            log.warning("Xid %d of an unknown GPU", event.eventData)
             return
         xid = str(event.eventData)
         log.warning("GPU %s (%s): Xid %s", gpu.index, gpu.uuid, xid)

@@ -79,10 +79,10 @@ class TpuSource:
             channel.close()
 
     def _told(self) -> Mapping[str, Mapping[int, float]]:
-        """Figures by metric and libtpu's device number; empty while nobody serves them.
+        """Values by metric and libtpu's device number; empty while no process serves them.
 
         Raises:
-            GpuError: when somebody does and they cannot be had.
+            GpuError: when one does and they cannot be read.
         """
         try:
             import grpc
@@ -97,7 +97,7 @@ class TpuSource:
             if code is not grpc.StatusCode.UNAVAILABLE:
                 raise GpuError(f"libtpu at {self._address}: {METHOD}: {code.name}: {details}") from None
             if self._served:
-                log.info("no process serves the figures of the TPU at %s: %s", self._address, details)
+                log.info("no process serves the TPU metrics at %s: %s", self._address, details)
             self._served = False
             return {}
         self._served = True

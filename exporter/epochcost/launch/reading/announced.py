@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from epochcost.launch.reading.progress import Progress, Trust
 
 MAX_EPOCHS = 10_000_000
-"""``Num Epochs = 9,223,372,036,854,775,807`` means that nobody knows."""
+"""``Num Epochs = 9,223,372,036,854,775,807`` means unknown."""
 
 
 @dataclass(slots=True)
 class Announced:
-    """None where nothing was announced. ``configured``: numbers of epochs in configurations that were printed."""
+    """None if nothing was announced. ``configured``: numbers of epochs in configurations that were printed."""
 
     epochs: float | None = None
     run_steps: int | None = None

@@ -84,7 +84,7 @@ def bar(text: str, who: str) -> Progress | None:
 
     A description that names an epoch says which one is being done; ``Epochs`` alone, or epochs per second, count the
     finished ones; ``train`` and the like are the training's. Of a bar without a name nobody knows what it counts, and
-    any other (downloads, preparation) or any unit that is no step is not training.
+    any other (downloads, preparation) or any unit that is not a step is not training.
     """
     drawn = found_in(text)
     if drawn is None:

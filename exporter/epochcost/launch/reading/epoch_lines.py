@@ -26,7 +26,7 @@ from epochcost.launch.reading.vocabulary import (
 )
 
 MAX_TEXT = 600
-"""What tells stands at the beginning of a line."""
+"""The keyword is at the beginning of a line."""
 MOST_WORDS_BEFORE = 6
 MOST_EPOCHS = 10_000_000
 """Greater numbers behind the word are times."""
@@ -114,7 +114,7 @@ def _run_step(after: str) -> int | None:
 
 
 def _form(before: str, after: str) -> Form:
-    """Whether a line that comes once an epoch stands at its beginning or at its end."""
+    """Whether a line that is printed once per epoch marks its beginning or its end."""
     if BEGINS.search(before) or BEGINS.search(after[:40]):
         return Form.HEAD
     if FINISHED.search(before) or FINISHED.search(after):
@@ -132,7 +132,7 @@ def _form(before: str, after: str) -> Form:
 
 
 def dictionary(text: str, who: str) -> Progress | None:
-    """A dictionary or a JSON object with a key ``epoch`` and figures of a training, printed in one line.
+    """A dictionary or a JSON object with a key ``epoch`` and figures of a training run, printed in one line.
 
     A configuration or what a checkpoint says of itself looks alike; they do not rise by one.
     """
@@ -183,7 +183,7 @@ def is_dictionary(text: str) -> bool:
 
 
 def decimals(text: str) -> int:
-    """How many digits stand behind the point."""
+    """Number of digits after the decimal point."""
     return len(text.partition(".")[2])
 
 

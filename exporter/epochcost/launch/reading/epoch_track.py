@@ -6,6 +6,7 @@ import math
 from collections import deque
 
 from epochcost.launch.moment import Moment
+from epochcost.launch.reading.current_epoch import CurrentEpoch
 from epochcost.launch.reading.end_marks import EndMarks
 from epochcost.launch.reading.inner_counters import InnerCounters
 from epochcost.launch.reading.progress import Form, Progress, Trust
@@ -14,10 +15,8 @@ from epochcost.launch.reading.track import BEGINNING, KEPT_ENDS, NEARLY, TOGETHE
 ENOUGH = 0.7
 """Of the shortest epoch: the last one took so long, so it was done when the command ended well."""
 JUST = 0.1
-HALF = 0.5
-"""Somewhere between two lines: in the middle it is wrong by least."""
 TOO_SOON = 0.4
-"""Of an epoch: a line that comes so soon after the command began stands at no epoch's end."""
+"""Of an epoch: a line that comes so soon after the command began is not at an epoch's end."""
 FIRST_DRAWN = 0.1
 """A share of an epoch that a bar may show when it is first read."""
 MOST_SKIPPED = 100
@@ -42,7 +41,7 @@ class EpochTrack(Track):
         self._total: int | None = None
         self._last: int | None = None
         self._announced: float | None = None
-        self._begin_epoch(at)
+        self._epoch = CurrentEpoch(at)
         self._usual_last: float | None = None
         self._usual_lines = 0
         self._shortest = math.inf
@@ -58,18 +57,6 @@ class EpochTrack(Track):
         self._stepping = self.source == "table" and said.run_step is not None
         self.per_epoch: int | None = None
         self.counters = InnerCounters() if said.form is Form.HEAD else None
-
-    def _begin_epoch(self, at: Moment) -> None:
-        self._epoch_lines = 0
-        self._epoch_begun = self._epoch_last = at
-        self._fraction: float | None = None
-        self._full: Moment | None = None
-        self._rising = 0
-        self._emptied = False
-        self._own_step: int | None = None
-        self._first_own: int | None = None
-        self._runs: tuple[int, int] | None = None
-        self._figures: Moment | None = None
 
     # What it is worth
 
@@ -180,7 +167,7 @@ class EpochTrack(Track):
         return self._offset + max(0, (self._number or 0) - (self._first or 0))
 
     def _enter(self, at: Moment) -> None:
-        self._begin_epoch(at)
+        self._epoch = CurrentEpoch(at)
         if self.counters is not None:
             self.counters.begin_epoch()
 
@@ -189,8 +176,8 @@ class EpochTrack(Track):
         only = self._start == self._number and (self._bounds() is None or self._number == self._bounds())
         if not only:
             return
-        if self._counts_again(said) and said.step == 0 and not self._emptied:
-            self._emptied = True  # Lightning empties its bar before it names the next epoch
+        if self._counts_again(said) and said.step == 0 and not self._epoch.emptied:
+            self._epoch.emptied = True  # Lightning empties its bar before it names the next epoch
             return
         if self._counts_again(said) or (self.counters is not None and self.counters.full is not None):
             self._end_now(at)
@@ -202,16 +189,16 @@ class EpochTrack(Track):
             self.close(self._index + 1, at)
 
     def _counts_again(self, said: Progress) -> bool:
-        if self._full is None or said.fraction is None or said.fraction > BEGINNING:
+        if self._epoch.full is None or said.fraction is None or said.fraction > BEGINNING:
             return False
         if self.steps is not None and said.steps is not None and said.steps != self.steps:
             return False
-        return self._emptied or self._first_step is None or said.step is None or said.step <= self._first_step
+        return self._epoch.emptied or self._first_step is None or said.step is None or said.step <= self._first_step
 
     def _apart(self, at: Moment) -> bool:
         """The line is about as far from the one before as epochs are: no second print of the same."""
         least = 1.0 if math.isinf(self._shortest) else max(TOGETHER_SECONDS, 0.3 * self._shortest)
-        return at.mono - self._epoch_last.mono > least
+        return at.mono - self._epoch.last.mono > least
 
     def _refit(self, number: int, at: Moment) -> None:
         """Another fit begins: its epochs are added to those before."""
@@ -227,19 +214,19 @@ class EpochTrack(Track):
             self._held = None
         self._whole = False
         self._notice_runwide(said)
-        if self.form is Form.END and self._spread(at):
+        if self.form is Form.END and self._epoch.is_spread(at):
             self._turn_within()
         if self._with_figures(at):
             self.form, self.counters, self.from_start = Form.END, None, False
-            self.close(self._index + 1, self._epoch_begun)
-        counts = self.form is not Form.WITHIN or self._fraction is not None or self._own_step is not None
+            self.close(self._index + 1, self._epoch.begun)
+        counts = self.form is not Form.WITHIN or self._epoch.fraction is not None or self._epoch.own_step is not None
         counts = counts or self.trust is Trust.TOLD
         if self._evaluated_before(at):
             self._first = 1
             self.ends.clear()
             self.count = self.began = 0
-        apart = at.mono - self._epoch_begun.mono >= TOGETHER_SECONDS or self.trust is Trust.TOLD
-        if apart and (counts or self._epoch_lines >= FEW_LINES):
+        apart = at.mono - self._epoch.begun.mono >= TOGETHER_SECONDS or self.trust is Trust.TOLD
+        if apart and (counts or self._epoch.lines >= FEW_LINES):
             self._rises += 1
         self._end_now(at, said)
         self._number = (self._number or 0) + 1
@@ -248,73 +235,57 @@ class EpochTrack(Track):
             self.close(self._index + 1, at)
 
     def figures(self, at: Moment) -> None:
-        """Figures without a number were printed: of the epoch, where that stands on a line before them."""
+        """Figures without an epoch number were printed: they belong to the epoch named on a line before them."""
         if self.form is Form.HEAD and self._number is not None:
-            self._figures = at
+            self._epoch.figures = at
 
     def _with_figures(self, at: Moment) -> bool:
         """Figures came with the heading, and nothing after them until the next one: it is printed where epochs end."""
-        if self.form is not Form.HEAD or self._rises or self.trust is not Trust.GUESS or self._figures is None:
+        if self.form is not Form.HEAD or self._rises or self.trust is not Trust.GUESS or self._epoch.figures is None:
             return False
         if self._command_began is None or (self.counters is not None and self.counters.counting):
             return False
-        whole = at.mono - self._epoch_begun.mono
-        before = self._epoch_begun.mono - self._command_began.mono  # as long as an epoch, or it only prepared
-        return self._figures.mono - self._epoch_begun.mono < JUST * whole and before >= ENOUGH * whole
+        whole = at.mono - self._epoch.begun.mono
+        before = self._epoch.begun.mono - self._command_began.mono  # as long as an epoch, or it only prepared
+        return self._epoch.figures.mono - self._epoch.begun.mono < JUST * whole and before >= ENOUGH * whole
 
     def _evaluated_before(self, at: Moment) -> bool:
         """The line of epoch 0 came so soon that no epoch can have ended there: an evaluation before the training."""
         if self.form is not Form.END or self._start or self._number != 0 or self._given or self._command_began is None:
             return False
-        soon = self._epoch_begun.mono - self._command_began.mono
-        return self.trust is Trust.GUESS and not self._rises and soon < TOO_SOON * (at.mono - self._epoch_begun.mono)
+        soon = self._epoch.begun.mono - self._command_began.mono
+        return self.trust is Trust.GUESS and not self._rises and soon < TOO_SOON * (at.mono - self._epoch.begun.mono)
 
     def _end_now(self, at: Moment, following: Progress | None = None) -> None:
         """The epoch that was being done is over: when, is known more or less well."""
         if self.form is not Form.END:
             self.close(self._index + 1, self._end_moment(at, following))
-        took = at.mono - self._epoch_begun.mono
+        took = at.mono - self._epoch.begun.mono
         self._shortest = min(self._shortest, took)
-        if self._fraction is not None:
-            self._usual_last = self._fraction if self._usual_last is None else min(self._usual_last, self._fraction)
-        self._usual_lines = self._epoch_lines
+        if self._epoch.fraction is not None:
+            self._usual_last = (
+                self._epoch.fraction if self._usual_last is None else min(self._usual_last, self._epoch.fraction)
+            )
+        self._usual_lines = self._epoch.lines
 
     def _end_moment(self, at: Moment, following: Progress | None) -> Moment:
-        known = self._full or (self._epoch_last if self.evaluation else None)
+        known = self._epoch.full or (self._epoch.last if self.evaluation else None)
         known = known or (self.counters.full if self.counters is not None else None)
-        known = known or self._ending.of(self._number, self._epoch_last, self.kind)
+        known = known or self._ending.of(self._number, self._epoch.last, self.kind)
         if known is not None:
             return known
         if (
             following is not None
-            and self._fraction is not None
+            and self._epoch.fraction is not None
             and following.fraction is not None
             and not self._runwide
         ):
-            left, done = 1.0 - self._fraction, following.fraction
+            left, done = 1.0 - self._epoch.fraction, following.fraction
             if left + done > 0:
-                return self._epoch_last.toward(at, left / (left + done))
-        if following is not None and self.form is Form.WITHIN and self._epoch_lines >= FEW_LINES:
-            return self._between(at, following)
+                return self._epoch.last.toward(at, left / (left + done))
+        if following is not None and self.form is Form.WITHIN and self._epoch.lines >= FEW_LINES:
+            return self._epoch.end_before(at, following, runwide=bool(self._runwide))
         return at
-
-    def _between(self, at: Moment, following: Progress) -> Moment:
-        """After its last line, and before the work that the first line of the next epoch tells of."""
-        took = self._epoch_last.mono - self._epoch_begun.mono
-        first, last, run = self._first_own, self._own_step, following.run_step
-        if first is not None and last is not None and following.step is not None and last > first:
-            done = following.step - last if self._runwide else following.step
-            after, share = took / (last - first) * done, HALF if self._runwide else 1.0
-        elif self._runs is not None and run is not None and self._runs[0] < self._runs[1] < run:
-            after, share = took / (self._runs[1] - self._runs[0]) * (run - self._runs[1]), HALF
-        else:
-            after, share = took / (self._epoch_lines - 1), HALF
-        return at.later(-max(0.0, min(after * share, at.mono - self._epoch_last.mono)))
-
-    def _spread(self, at: Moment) -> bool:
-        """Several lines of one epoch that are not printed at one moment: the epoch was being done meanwhile."""
-        whole = at.mono - self._epoch_begun.mono
-        return self._epoch_lines > 1 and self._epoch_last.mono - self._epoch_begun.mono > 0.25 * whole
 
     def _turn_within(self) -> None:
         if self._rises or self.trust is Trust.KNOWN:
@@ -326,10 +297,10 @@ class EpochTrack(Track):
     def _notice_runwide(self, said: Progress) -> None:
         """A counter that is not reset when an epoch begins counts the steps of the run."""
         step = said.step
-        if step is None or self._own_step is None or (said.steps is not None and said.steps != self.steps):
+        if step is None or self._epoch.own_step is None or (said.steps is not None and said.steps != self.steps):
             return
-        goes_on = step > self._own_step or (step == self._own_step and step > 1 and said.steps is not None)
-        full = self._full is not None
+        goes_on = step > self._epoch.own_step or (step == self._epoch.own_step and step > 1 and said.steps is not None)
+        full = self._epoch.full is not None
         if self._runwide is None or not goes_on:
             self._runwide = goes_on and not full
 
@@ -389,17 +360,17 @@ class EpochTrack(Track):
         """Whether the epoch that is being done looks finished, now that nothing more of it comes."""
         if self.form is Form.END:
             return False
-        if self._full is not None or self._ending.of(self._number, self._epoch_last, self.kind) is not None:
+        if self._epoch.full is not None or self._ending.of(self._number, self._epoch.last, self.kind) is not None:
             return True
         if self.counters is not None and self.counters.chosen is not None:
             return self.counters.full is not None
-        if self._fraction is not None and not self._runwide:
+        if self._epoch.fraction is not None and not self._runwide:
             least = 1.0 if self._usual_last is None else self._usual_last
-            return self._fraction >= least - NEARLY
+            return self._epoch.fraction >= least - NEARLY
         bound = self._bounds()
-        took = at.mono - self._epoch_begun.mono
+        took = at.mono - self._epoch.begun.mono
         usual = self._shortest if self._rises else 0.0
-        if bound is not None and self._number == bound and (self.form is Form.HEAD or self._epoch_lines > 1):
+        if bound is not None and self._number == bound and (self.form is Form.HEAD or self._epoch.lines > 1):
             return took >= JUST * usual
         return self._rises > 0 and took >= ENOUGH * usual
 
@@ -408,8 +379,8 @@ class EpochTrack(Track):
         if self.form is not Form.HEAD or not self._rises or self._number != self._bounds():
             return False
         bare = self.counters is None or (self.counters.chosen is None and self.counters.full is None)
-        ended = self._ending.of(self._number, self._epoch_last, self.kind) is not None
-        return bare and not ended and at.mono - self._epoch_begun.mono < JUST * self._shortest
+        ended = self._ending.of(self._number, self._epoch.last, self.kind) is not None
+        return bare and not ended and at.mono - self._epoch.begun.mono < JUST * self._shortest
 
     def _bounds(self) -> int | None:
         """The number of the last planned epoch, where it is known."""
@@ -425,27 +396,27 @@ class EpochTrack(Track):
 
     def _inside(self, said: Progress, at: Moment) -> None:
         """What the line says of the epoch that is being done."""
-        self._epoch_lines += 1
-        self._epoch_last = self.active = at
+        self._epoch.lines += 1
+        self._epoch.last = self.active = at
         step, fraction = said.step, said.fraction
         if said.steps is not None and step is not None:
             another = self.steps is not None and said.steps != self.steps
-            if another and self._fraction is not None and self._epoch_lines > 1:
+            if another and self._epoch.fraction is not None and self._epoch.lines > 1:
                 return  # another bar of the same name
             self.steps = said.steps
         if fraction is None:
             fraction = self._fraction_of_run(said)
         if step is not None:
-            if self._own_step is None:
-                self._first_own = step
+            if self._epoch.own_step is None:
+                self._epoch.first_own = step
                 self._first_step = step if self._first_step is None else min(step, self._first_step)
-            if self._own_step is None or step > self._own_step:
-                self._own_step = step
-                self._rising += 1
-        if fraction is not None and (self._fraction is None or fraction > self._fraction):
-            self._rising += step is None
-            self._fraction = fraction
-            if fraction >= 1.0 and self._full is None and self._may_be_full(said):
+            if self._epoch.own_step is None or step > self._epoch.own_step:
+                self._epoch.own_step = step
+                self._epoch.rising += 1
+        if fraction is not None and (self._epoch.fraction is None or fraction > self._epoch.fraction):
+            self._epoch.rising += step is None
+            self._epoch.fraction = fraction
+            if fraction >= 1.0 and self._epoch.full is None and self._may_be_full(said):
                 self._filled(at)
         self._count_steps(said)
 
@@ -462,12 +433,12 @@ class EpochTrack(Track):
         bound = self._bounds()
         if self._runwide:
             return bound is not None and self._number == bound
-        return self._rising > 1 or self._rises > 0 or said.steps == 1
+        return self._epoch.rising > 1 or self._rises > 0 or said.steps == 1
 
     def _filled(self, at: Moment) -> None:
-        self._full = at
-        if self._rising > 1 or self._rises:
-            self._solid = self._solid or self.trust >= Trust.NAMED or self._rising >= FEW_LINES
+        self._epoch.full = at
+        if self._epoch.rising > 1 or self._rises:
+            self._solid = self._solid or self.trust >= Trust.NAMED or self._epoch.rising >= FEW_LINES
         if self._whole and self._fits:
             self._held = self._index + 1, at
         else:
@@ -475,12 +446,15 @@ class EpochTrack(Track):
 
     def _count_steps(self, said: Progress) -> None:
         if said.run_step is not None:
-            self._runs = (said.run_step if self._runs is None else self._runs[0], said.run_step)
+            self._epoch.run_steps = (
+                said.run_step if self._epoch.run_steps is None else self._epoch.run_steps[0],
+                said.run_step,
+            )
             self.step = max(self.step or 0, said.run_step) if not self._fits else None
-        elif self._own_step is not None and said.counted and self._runwide:
-            self.step = self._own_step if not self._fits else None
-        elif self._own_step is not None and said.counted and self.steps is not None and self._runwide is not True:
-            self.step = self._index * self.steps + min(self._own_step, self.steps)
+        elif self._epoch.own_step is not None and said.counted and self._runwide:
+            self.step = self._epoch.own_step if not self._fits else None
+        elif self._epoch.own_step is not None and said.counted and self.steps is not None and self._runwide is not True:
+            self.step = self._index * self.steps + min(self._epoch.own_step, self.steps)
             self._whole_steps = True
 
     # Counters under headings
@@ -493,13 +467,13 @@ class EpochTrack(Track):
         counters.take(said, at)
         if counters.full is not None and full_before is None and counters.sure:
             self.close(self._index + 1, counters.full)
-            self._fraction = 1.0
+            self._epoch.fraction = 1.0
         self._place()
 
     def _place(self) -> None:
         """Where the run is, by what is known now."""
         counters = self.counters
-        fraction: float | None = 0.0 if self._runwide else self._fraction
+        fraction: float | None = 0.0 if self._runwide else self._epoch.fraction
         if counters is not None:
             fraction = counters.fraction
             if counters.steps is not None and counters.step is not None:
@@ -524,7 +498,10 @@ class EpochTrack(Track):
         """Whether its position may be shown before an epoch of it has ended: a bar that names the epoch and moves."""
         named = self.trust >= Trust.NAMED and self.form is Form.WITHIN and not self.evaluation and not self.broken
         return (
-            named and self._rising > 1 and self._fraction is not None and (not self._assumed or self._total is not None)
+            named
+            and self._epoch.rising > 1
+            and self._epoch.fraction is not None
+            and (not self._assumed or self._total is not None)
         )
 
     def _plan(self) -> None:
@@ -549,10 +526,10 @@ class EpochTrack(Track):
             self.broken = "printed where epochs end, and read as if they began there"
             return
         if self.evaluation and self.form is not Form.END:
-            self.close(self._index + 1, self._epoch_last)
+            self.close(self._index + 1, self._epoch.last)
         if self.form is not Form.END and self._complete(at):
-            end = self._full or (self.counters.full if self.counters is not None else None)
-            end = end or self._ending.of(self._number, self._epoch_last, self.kind) or at
+            end = self._epoch.full or (self.counters.full if self.counters is not None else None)
+            end = end or self._ending.of(self._number, self._epoch.last, self.kind) or at
             self.close(self._index + 1, end)
         last = self._number == (self._total or 0) - 1 and self._first == 0 and self._last is None
         if last and self.count == self._index + 1:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from epochcost.launch.reading.epoch_track import EpochTrack
 from epochcost.launch.reading.other_tracks import PassTrack, PositionTrack, StepsTrack
-from epochcost.launch.reading.progress_tracker import ProgressSnapshot, ProgressTracker
+from epochcost.launch.reading.progress_snapshot import ProgressSnapshot
+from epochcost.launch.reading.progress_tracker import ProgressTracker
 from epochcost.launch.reading.track import Track
 
 MOST_LEFT_OUT = 6

@@ -1,4 +1,4 @@
-"""Files that a training writes beside what it prints: found or told, and read as they grow."""
+"""Files that a training run writes beside what it prints: found or told, and read as they grow."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class FileTailer:
     Args:
         below: directory to search; None for none.
         told: paths or patterns (``runs/*/results.csv``) that are read as well.
-        since_ns: older files are of earlier trainings.
+        since_ns: older files are of earlier training runs.
     """
 
     def __init__(self, below: Path | None, told: Sequence[str], since_ns: int) -> None:
@@ -68,7 +68,7 @@ class FileTailer:
     def _news(self, file: _Watched) -> list[Progress]:
         found = file.path.stat()
         if file.searched and found.st_uid != os.geteuid() != ROOT:
-            return []  # what another user lays into a directory that both may write is none of this training's
+            return []  # what another user lays into a directory that both may write is none of this training run's
         if file.given_up or not stat.S_ISREG(found.st_mode) or found.st_mtime_ns < self._since_ns:
             return []
         if (found.st_size, found.st_mtime_ns) == (file.size, file.changed_ns):
@@ -117,7 +117,7 @@ def _known(name: str) -> bool:
 
 
 def _opened(path: Path) -> BinaryIO:
-    """A regular file: a pipe that stands there by now would hold the command's output for ever."""
+    """A regular file: a pipe that has taken its place would block the command's output for ever."""
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)

@@ -36,7 +36,7 @@ class InnerCounters:
     """Follows all counters that name no epoch.
 
     The one that goes once from nothing to full between two headings is the epoch's; one that begins again within an
-    epoch (samples that are drawn, a generator that predicts) is not; one that goes on over the headings counts the run.
+    epoch (samples that are drawn, a generator that predicts) is not; one that rises over headings counts the run.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What stands before the words of a line: clocks, levels, loggers, and who of several it is."""
+"""What precedes the words of a line: clocks, levels, loggers, and which of several processes wrote it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _MEANT = re.compile(
 
 
 def strip_prefix(text: str, limit: int | None = None) -> tuple[str, str]:
-    """Who prints the line (a rank, a host, a service; empty where nobody is named), and its words.
+    """Who prints the line (a rank, a host, a service; empty if nobody is named), and its words.
 
     Nothing is stripped beyond the first ``limit`` characters.
     """

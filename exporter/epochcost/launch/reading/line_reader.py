@@ -38,7 +38,7 @@ class LineReader:
         return bool(self._own) or self._tables.open
 
     def parse(self, line: bytes) -> Progress | None:
-        """What ``line`` says; None where it says nothing."""
+        """What ``line`` says; None if it says nothing."""
         self.lines += 1
         if self._own and (said := self._own.parse(line)) is not None:
             return said

@@ -1,7 +1,7 @@
 """Losses and accuracies that a line names: ``loss: 0.31``, ``'eval_loss': '0.4'``, ``val_acc=0.9``. Never a guess.
 
-A figure counts only where it stands alone behind a name that says what it is of. Left out are: a second figure behind
-the first (a mean in brackets), one in per cent, a name that stands twice in the line, a best or a target, a word before
+A figure counts only if it is alone after a name that says what it measures. Left out are: a second figure behind
+the first (a mean in brackets), one in per cent, a name that occurs twice in the line, a best or a target, a word before
 the name that may mean something else, a bare ``loss`` in a line that speaks of an evaluation.
 """
 
@@ -57,7 +57,7 @@ def named_metrics(line: bytes) -> dict[str, float]:
 
 
 def _full_name(pair: re.Match[str]) -> str:
-    """With the word that says of what it is; empty where another word stands before it."""
+    """With the word that says what it measures; empty if another word precedes it."""
     name, before = pair["name"], pair["before"]
     if _OTHER_WORDS.search(name):
         return ""

@@ -14,7 +14,7 @@ LONGEST_JUMP = 1.0
 SAME_BEGINNING = 0.5
 """A fit begins at nothing, or where the one before did."""
 FAR = 10.0
-"""Epochs by which no log goes on from one line to the next, but for one that always does."""
+"""Epochs by which no log advances from one line to the next, unless it always does."""
 
 
 class PositionTrack(Track):
@@ -123,7 +123,7 @@ class PositionTrack(Track):
         return True
 
     def _rise(self, position: float, at: Moment) -> bool:
-        """The position went on; False where one line alone says that it did so by far."""
+        """The position went on; False if one line alone says that it did so by far."""
         own = self._own or 0.0
         jump = position - own
         if jump > max(FAR, 2 * self._longest) and self.trust < Trust.TOLD:
@@ -154,7 +154,7 @@ class PositionTrack(Track):
         self._place()
 
     def _passed(self, whole: int, at: Moment) -> Moment:
-        """When epoch ``whole`` ended: between two lines, unless this one stands at its end."""
+        """When epoch ``whole`` ended: between two lines, unless this one is at its end."""
         (before, then), own = self._before, self._own or 0.0
         beyond = self._offset + own - whole
         if self.form is Form.COUNT or beyond < NEARLY or own - before <= beyond or own - before > LONGEST_JUMP:

@@ -36,7 +36,7 @@ class Row:
     Attributes:
         name: ``program.kind``.
         line: the regular expression.
-        form: None for rows that only name the program, or say that a line is no progress (see ``ignored``).
+        form: None for rows that only name the program, or mark a line as not being progress (see ``ignored``).
     """
 
     name: str
@@ -137,7 +137,7 @@ def _row(name: str, options: Mapping[str, str], *, checked: bool) -> Row:
     form = options.get("form", "")
     known = {one.value: one for one in Form}
     if form not in ("", NAMES, IGNORE, *known):
-        raise RowError(f"[{name}]: form {form!r} is none of {', '.join((*known, NAMES, IGNORE))}")
+        raise RowError(f"[{name}]: form {form!r} is not one of {', '.join((*known, NAMES, IGNORE))}")
     first = options.get("first")
     if first not in (None, "0", "1"):
         raise RowError(f"[{name}]: first {first!r} is neither 0 nor 1")
@@ -162,7 +162,7 @@ def compiled(pattern: str, name: str, *, telling: bool = True) -> str:
     """``pattern``, checked; ``name`` is how it is called in an error.
 
     Raises:
-        RowError: it is no regular expression, names an unknown group, or none that tells a position.
+        RowError: it is not a regular expression, names an unknown group, or no group that gives a position.
     """
     if len(pattern) > MAX_PATTERN:
         raise RowError(f"{name}: {pattern[:40]!r}... is longer than {MAX_PATTERN} characters")
@@ -172,7 +172,7 @@ def compiled(pattern: str, name: str, *, telling: bool = True) -> str:
         raise RowError(f"{name} {pattern!r}: {err}") from None
     names = set(found.groupindex)
     if odd := sorted(names - GROUPS):
-        raise RowError(f"{name} {pattern!r}: no group may be called {odd[0]}; known: {', '.join(sorted(GROUPS))}")
+        raise RowError(f"{name} {pattern!r}: unknown group {odd[0]}; known: {', '.join(sorted(GROUPS))}")
     if not pattern or (telling and not names & TELLING):
         raise RowError(f"{name} {pattern!r}: needs a group named {', '.join(sorted(TELLING))}")
     return pattern

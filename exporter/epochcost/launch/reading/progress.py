@@ -21,7 +21,7 @@ class Form(Enum):
     END = "end"
     """Printed where an epoch is finished: ``epoch 3 - loss 0.5``."""
     INNER = "inner"
-    """A counter that names no epoch: ``120/469 [===>...]``; what it counts is known by what stands around it."""
+    """A counter that names no epoch: ``120/469 [===>...]``; what it counts is known by its surroundings."""
     COUNT = "count"
     """A bar that counts epochs: ``Epochs:  30%|###  | 3/10``."""
     POSITION = "position"
@@ -29,7 +29,7 @@ class Form(Enum):
     STEPS = "steps"
     """Steps or samples of the whole run, and no epoch."""
     FIGURES = "figures"
-    """Figures of a training without any number: ``loss: 0.5, accuracy: 0.9``."""
+    """Figures of a training run without any number: ``loss: 0.5, accuracy: 0.9``."""
     SETTING = "setting"
     """Announces something: ``Num Epochs = 3``."""
 
@@ -51,7 +51,7 @@ class Trust(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One statement of one source. None where it says nothing.
+    """One statement of one source. None if it says nothing.
 
     Attributes:
         source: which program or format it is, as shown to people.
@@ -60,7 +60,7 @@ class Progress:
         kind: statements of the same kind belong together: same program, same words, same rank.
         evaluation: it is of an evaluation, not of the training.
         number: of the epoch, as printed.
-        first: the number that this format gives to the first epoch; None where it may be 0 or 1.
+        first: the number that this format gives to the first epoch; None if it may be 0 or 1.
         usual: the number that it usually gives to it, where a resumed run begins with a later one.
         position: absolute, in finished epochs, where the format says it so; instead of ``number``.
         epochs: planned, or where epochs count from 0 perhaps the number of the last.
@@ -72,7 +72,7 @@ class Progress:
         samples: since the beginning of the run.
         batch_size: samples of one step.
         examples: samples of one epoch.
-        complete: the program says with it that this training is complete.
+        complete: the program says with it that this training run is complete.
         decimals: of ``position`` as printed.
     """
 
@@ -124,7 +124,7 @@ def plain(line: bytes) -> str:
 
 
 def count(text: str | None, least: int = 0) -> int | None:
-    """A whole number as printed, from ``least``; None where it is none or beyond what an event may hold."""
+    """A whole number as printed, from ``least``; None if it is none or beyond what an event may hold."""
     if text is None:
         return None
     if "," in text:
@@ -142,7 +142,7 @@ def number_of_epoch(text: str | None) -> int | None:
 
 
 def amount(text: str | None) -> float | None:
-    """A number of 0 or more as printed; None where it is none."""
+    """A number of 0 or more as printed; None if it is none."""
     if text is None or len(text) > 40:  # noqa: PLR2004 - no number of epochs is longer
         return None
     try:

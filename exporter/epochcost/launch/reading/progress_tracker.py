@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 
 from epochcost.launch.moment import Moment
 from epochcost.launch.reading.announced import Announced
@@ -11,8 +10,10 @@ from epochcost.launch.reading.end_marks import EndMarks
 from epochcost.launch.reading.epoch_track import EpochTrack
 from epochcost.launch.reading.other_tracks import PassTrack, PositionTrack, StepsTrack
 from epochcost.launch.reading.progress import Form, Progress, Trust, plain
+from epochcost.launch.reading.progress_snapshot import Plan, ProgressSnapshot
 from epochcost.launch.reading.run_bars import RunBars, RunTrack
 from epochcost.launch.reading.sparse_lines import SparseTrack
+from epochcost.launch.reading.steps_and_plan import StepsAndPlan
 from epochcost.launch.reading.track import Track
 from epochcost.launch.reading.unnamed_bars import BarTrack
 
@@ -22,51 +23,6 @@ LEAST_SUCCESSOR = 38
 NEARLY = 1e-6
 PATIENCE = 3.0
 """How long an end waits to be confirmed, in times of what came before it, while steps are held back for it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What the user said beforehand; None where nothing.
-
-    Attributes:
-        epochs: planned.
-        steps_per_epoch, samples_per_epoch: for formats that count in steps or samples alone.
-        bar: what a progress bar that names nothing stands for: ``epoch``, ``run``, ``nothing``, or ``auto``.
-    """
-
-    epochs: float | None = None
-    steps_per_epoch: int | None = None
-    samples_per_epoch: int | None = None
-    bar: str = "auto"
-
-
-@dataclass(frozen=True, slots=True)
-class ProgressSnapshot:
-    """Where the run is. All absolute; None where not known.
-
-    Attributes:
-        at: when.
-        retract: everything that was said before was wrong.
-        since: when the training began, and ``began``: the epochs that were finished then.
-        ended: the number of the epoch that has just ended, 1 for the first.
-        epoch: position in finished epochs.
-        epochs: planned.
-        step, samples: since the beginning of the run.
-        steps: of one epoch.
-        batch_size: samples of a step.
-    """
-
-    at: Moment | None = None
-    retract: bool = False
-    since: Moment | None = None
-    began: float | None = None
-    ended: int | None = None
-    epoch: float | None = None
-    epochs: float | None = None
-    step: int | None = None
-    steps: int | None = None
-    samples: int | None = None
-    batch_size: int | None = None
 
 
 class ProgressTracker:
@@ -98,6 +54,7 @@ class ProgressTracker:
         self._top = 0.0
         self._written = start
         self.announced = Announced()
+        self._figures = StepsAndPlan(plan, self._tracks, self._bars, self.announced)
         self.leader: Track | None = None
         self.statements = 0
         self.unnamed = False
@@ -282,7 +239,7 @@ class ProgressTracker:
         good = self._confirmed()
         if (
             leader is not None and leader.position is not None
-        ):  # one line at an end may be of this training or of the next
+        ):  # one line at an end may be of this training run or of the next
             good = [track for track in good if track is leader or track.form is not Form.END or track.lines > 1]
         best = max(good, key=lambda track: track.tier, default=None)
         if best is None:
@@ -296,7 +253,7 @@ class ProgressTracker:
             self._succeed(leader, good, at, found)
 
     def _confirmed(self) -> list[Track]:
-        """Tracks that may be followed: evaluations only where no line of a training names epochs."""
+        """Tracks that may be followed: evaluations only where no line of a training run names epochs."""
         good = [track for track in self._tracks.values() if track.confirmed]
         named = [one for one in self._tracks.values() if isinstance(one, EpochTrack) and not one.broken]
         if any(not one.evaluation for one in named):
@@ -327,14 +284,14 @@ class ProgressTracker:
         self._base = base
 
     def _succeed(self, leader: Track, good: list[Track], at: Moment, found: list[ProgressSnapshot]) -> None:
-        """Another training in the same command, printed in another way."""
+        """Another training run in the same command, printed in another way."""
         for track in good:
             if track is not leader and track.tier >= LEAST_SUCCESSOR and self._follows(track, leader):
                 self._follow(track, at, found)
                 return
 
     def _follows(self, track: Track, before: Track) -> bool:
-        """Whether ``track`` is of a training that began when that of ``before`` was over."""
+        """Whether ``track`` is of a training run that began when that of ``before`` was over."""
         if track.evaluation or track.began or not self._reported or track.begun.mono <= before.active.mono:
             return False
         return track.count >= (1 if track.from_start else 2)
@@ -398,7 +355,7 @@ class ProgressTracker:
     def _snapshot(
         self, at: Moment, track: Track, position: float | None, ended: int | None = None, *, now: bool = True
     ) -> ProgressSnapshot:
-        step, steps = self._steps(track)
+        step, steps = self._figures.steps(track, self._base)
         began = self._base + track.began + track.began_within if track.position is not None else None
         ends_only = track.form is Form.END and isinstance(track, EpochTrack)
         since = None if ends_only or self._retracted else track.begun
@@ -408,77 +365,18 @@ class ProgressTracker:
             began=began,
             ended=ended,
             epoch=position,
-            epochs=self._planned(track),
+            epochs=self._figures.planned(track, self._base),
             step=step if now else None,
             steps=self._plan.steps_per_epoch or steps,
             samples=self._samples,
             batch_size=self._batch,
         )
 
-    def _steps(self, track: Track) -> tuple[int | None, int | None]:
-        """Steps of the run and of one epoch, of the best track that knows them."""
-        if track.step is not None:
-            return track.step, track.steps
-        others = [one for one in self._tracks.values() if one.step is not None and one.confirmed and not one.evaluation]
-        others = [one for one in others if not isinstance(one, PassTrack) or abs(one.count - track.count) <= 1]
-        best = max(others, key=lambda one: one.tier, default=None)
-        if best is not None:
-            return best.step, best.steps
-        if isinstance(track, PositionTrack) and track.trust is Trust.KNOWN and not self._base:
-            return self._steps_by_bar(track)
-        return None, track.steps
-
-    def _steps_by_bar(self, track: PositionTrack) -> tuple[int | None, int | None]:
-        """By the run's bar beside a log of positions; of several fits it counts the last one's steps alone."""
-        if track.offset:
-            return None, None
-        bar = self._bars.best
-        if bar is None and track.complete:
-            bar = self._bars.whole(track.complete)
-        if bar is None:
-            return None, track.steps
-        whole, rest = divmod(bar.total, track.complete or 1)
-        return bar.step, bar.per_epoch or (int(whole) if track.complete and not rest else None)
-
-    def _planned(self, track: Track) -> float | None:
-        if self._plan.epochs is not None:
-            return self._plan.epochs
-        planned = track.planned
-        if planned is None and isinstance(track, PositionTrack) and track.trust is Trust.KNOWN:
-            planned = self._planned_by_bar(track)
-        if planned is None:
-            planned = self._planned_elsewhere(track)
-        if planned is None and isinstance(track, PassTrack):
-            planned = self.announced.epochs
-        if planned is None and not self._base and len(self.announced.configured) == 1 and track.position is not None:
-            configured = next(iter(self.announced.configured))
-            planned = (
-                configured if configured >= track.count and float(track.planned or configured) == configured else None
-            )
-        return None if planned is None or planned < track.count else self._base + planned
-
-    def _planned_by_bar(self, track: PositionTrack) -> float | None:
-        if self.announced.epochs is not None:
-            return track.offset + self.announced.epochs
-        bar = self._bars.best
-        if bar is None or bar.per_epoch is None or bar.total % bar.per_epoch:
-            return None
-        return track.offset + bar.total / bar.per_epoch
-
-    def _planned_elsewhere(self, track: Track) -> float | None:
-        for other in self._tracks.values():
-            agrees = (
-                other is not track and other.confirmed and not other.evaluation and abs(other.count - track.count) <= 1
-            )
-            if agrees and other.planned is not None and other.count > other.began and not isinstance(other, PassTrack):
-                return other.planned
-        return None
-
     # For people
 
     @property
     def source(self) -> str:
-        """What is followed; empty where nothing is."""
+        """What is followed; empty if nothing is."""
         return "" if self.leader is None else self.leader.source
 
     @property

@@ -60,7 +60,7 @@ class RunBar:
 class RunBars:
     """Looks for the bar that counts the steps of the run beside a log that says the position in epochs.
 
-    At each line of that log the bar stands between what it showed before and what it shows next.
+    At each line of that log the bar is between what it showed before and what it shows next.
     """
 
     def __init__(self) -> None:

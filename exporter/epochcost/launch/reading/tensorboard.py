@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from epochcost.launch.reading.progress import MAX_COUNT, Form, Progress, Trust, amount
 
 MAX_RECORD_BYTES = 1 << 26
-"""A longer record means that this is no event file; images and graphs stay below."""
+"""A longer record means that this is not an event file; images and graphs stay below."""
 MAX_READ_BYTES = 1 << 20
 """A longer record is passed over: scalars are short."""
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -22,7 +22,7 @@ _STEP, _SUMMARY, _VALUE, _TAG, _SIMPLE = 2, 5, 1, 1, 2
 
 
 class NotRecordsError(ValueError):
-    """The bytes are no sequence of records."""
+    """The bytes are not a sequence of records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def records(data: bytes) -> Records:
             raise NotRecordsError(f"a record of {length} bytes")
         end = at + 16 + length
         if length > MAX_READ_BYTES:
-            at = end  # may lie beyond what was read: the reader goes on there
+            at = end  # may lie beyond what was read: the reader continues there
             continue
         if end > len(data):
             break
@@ -103,7 +103,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | float | bytes]]:
     """The fields of a message: whole numbers, 32-bit floats, bytes; 64-bit ones are passed over.
 
     Raises:
-        ValueError: it is no message.
+        ValueError: it is not a message.
     """
     at = 0
     while at < len(data):
@@ -128,7 +128,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | float | bytes]]:
 
 def _part(data: bytes, at: int, length: int) -> bytes:
     if at + length > len(data):
-        raise ValueError("cut off")
+        raise ValueError("truncated")
     return data[at : at + length]
 
 
@@ -136,7 +136,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
     value = 0
     for shift in range(0, 70, 7):
         if at >= len(data):
-            raise ValueError("cut off")
+            raise ValueError("truncated")
         byte = data[at]
         at += 1
         value |= (byte & 0x7F) << shift

@@ -23,9 +23,9 @@ class Track:
         ends: number and moment of each epoch that ended, not yet taken by `news`.
         count: epochs finished, those of others before a resumed run included.
         began, began_within: epochs that were finished before this track began, and the share of one that was.
-        position: in finished epochs; None where not known.
-        planned: None where not known.
-        step, steps: of the run, and of one epoch; None where not known.
+        position: in finished epochs; None if not known.
+        planned: None if not known.
+        step, steps: of the run, and of one epoch; None if not known.
         lines, example: how many statements, and one of them as printed.
         from_start: its first statement was made within its first epoch, not at the end of it.
         broken: why it cannot be believed; empty as long as it can.

@@ -14,7 +14,7 @@ MAX_LENGTHS = 32
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """``step``: turns of all bars that were followed; ``position``: in epochs, None where a bar may be anything."""
+    """``step``: turns of all bars that were followed; ``position``: in epochs, None if a bar may be anything."""
 
     step: int | None
     position: float | None
@@ -39,7 +39,7 @@ class UnnamedBars:
         self._counted = 0
 
     def take(self, step: int, steps: int, epochs: float | None) -> Found | None:
-        """The bar of length ``steps`` is at ``step``; ``epochs`` are planned. None where that is no progress."""
+        """The bar of length ``steps`` is at ``step``; ``epochs`` are planned. None if that is not progress."""
         if steps not in self._bars and len(self._bars) >= MAX_LENGTHS:
             return None
         bar = self._bars.setdefault(steps, _Bar())

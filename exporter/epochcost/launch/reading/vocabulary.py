@@ -67,7 +67,7 @@ TRAINING_NAME = re.compile(
     r"|acc|in|of|the|model|progress|\d[\d.e+-]{0,20}|avr_loss|current|running|mini)\b){0,40}",
     re.IGNORECASE,
 )
-"""A description that holds nothing but words of a training."""
+"""A description that holds nothing but words of a training run."""
 NAMES_TRAINING = re.compile(
     r"(?<![A-Za-z])(?:train(?:ing)?|fit(?:ting)?|epochs?|steps?|iter(?:ation)?s?|batch(?:es)?)(?![A-Za-z])",
     re.IGNORECASE,

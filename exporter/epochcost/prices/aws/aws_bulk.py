@@ -6,6 +6,7 @@ name a wanted type are looked at. What remains must be exactly one row a type, o
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import math
 import re
@@ -18,6 +19,7 @@ from epochcost.http_client import Bounds, ExchangeError, Request, open_stream
 from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
 from epochcost.prices.aws.aws_on_demand import KNOWN_KINDS, PROVIDER, ec2_types
 from epochcost.prices.json_fields import gib, left_out_sentence
+from epochcost.prices.one_at_a_time import waiting
 from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
 
 NAME = "aws_bulk"
@@ -62,7 +64,7 @@ class AwsBulkSettings(Protocol):
 
     @property
     def aws_on_demand_interval(self) -> float:
-        """Seconds between two questions."""
+        """Seconds between two requests."""
         ...
 
     @property
@@ -128,10 +130,12 @@ class AwsBulk:
         address = f"{self.url}/offers/v1.0/aws/AmazonEC2/current/{region}/index.csv"
         request = Request(address, headers={"Accept": "text/csv, */*"}, same_host_redirects=3)
         try:
-            with open_stream(request, Bounds.within(MOST_SECONDS, MOST_BYTES)) as answer:
+            with contextlib.ExitStack() as opened:
+                with waiting():
+                    answer = opened.enter_context(open_stream(request, Bounds.within(MOST_SECONDS, MOST_BYTES)))
                 if answer.status != OK:
                     raise PriceSourceError(f"{where}: HTTP {answer.status}")
-                return linux_rows(_lines(answer.pieces()), region, types, unknown, odd)
+                return linux_rows(_lines(_awaited(answer.pieces())), region, types, unknown, odd)
         except ExchangeError as err:
             raise PriceSourceError(f"{where}: cannot be read: {err}") from None
         except (ValueError, csv.Error) as err:
@@ -147,8 +151,17 @@ def _shown(figure: str) -> str:
     return f"{float(figure):g}" if re.fullmatch(r"\d+(\.\d+)?", figure) else figure[:40]
 
 
+def _awaited(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    while True:
+        with waiting():
+            piece = next(pieces, None)
+        if piece is None:
+            return
+        yield piece
+
+
 def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Lines of a download, however it is cut into pieces; whoever gives the pieces says whether it is whole."""
+    """Lines of a download, however it is cut into pieces; the caller knows whether it is complete."""
     rest = b""
     count = 0
     for piece in pieces:
@@ -172,7 +185,7 @@ def linux_rows(
         region: code of the region.
         types: those that are wanted.
         unknown: takes kinds of prices that are not known here.
-        odd: takes what is wrong with lines that are no rows, which are left out.
+        odd: receives what is wrong with lines that are not rows; these are skipped.
 
     Raises:
         ValueError: for a list of another form.
@@ -200,7 +213,7 @@ def linux_rows(
 
 
 def _columns(lines: Iterator[bytes]) -> list[str]:
-    """The names of the columns: they stand after five lines about the list."""
+    """The names of the columns, which follow five lines about the list."""
     for _, line in zip(range(HEADER_WITHIN_LINES), lines, strict=False):
         cells: list[str] = next(csv.reader([line.decode("utf-8")], strict=True), [])
         if cells[:1] == ["SKU"]:
@@ -216,7 +229,7 @@ def _is_linux_on_demand(row: Row) -> bool:
 
 
 def _is_nothing(row: Row) -> bool:
-    """Whether it costs nothing or less; what is no number is no price, and no reason to take another row for it."""
+    """Whether it costs nothing or less. A value that is not a number is not a price, and no other row replaces it."""
     try:
         return float(row["PricePerUnit"]) <= 0
     except ValueError:

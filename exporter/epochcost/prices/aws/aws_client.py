@@ -8,6 +8,7 @@ from typing import Any
 
 from epochcost.prices.aws.aws_models import make_loader
 from epochcost.prices.collector_pause import no_collection, set_aside
+from epochcost.prices.one_at_a_time import TURNS, waiting
 from epochcost.prices.price_source import NotConfiguredError, PriceSourceError
 from epochcost.shown_text import one_line
 
@@ -15,7 +16,7 @@ CONNECT_TIMEOUT_SECONDS = 5
 READ_TIMEOUT_SECONDS = 20
 ATTEMPTS = 4
 KEPT_CLIENTS = 4
-"""By one source; each is of one region and takes 1.4 MiB. Where more regions are watched they are made anew in turn."""
+"""By one source; each is of one region and takes 1.4 MiB. Where more regions are watched they are rebuilt in turn."""
 _MOST_CHARACTERS = 300
 _SIGNATURE_CODES = ("InvalidSignatureException", "SignatureDoesNotMatch", "IncompleteSignature")
 """Their messages repeat the signed request, session token included."""
@@ -52,7 +53,7 @@ def _shared_loader() -> Any:  # noqa: ANN401 - boto3 has no types
 def _timestamp(value: Any) -> datetime | None:  # noqa: ANN401 - text or a number, as the service has it
     """As botocore reads it, a hundred times as fast where it is ISO 8601: a refresh of spot prices has thousands.
 
-    None for what is no time: botocore would give up the whole answer.
+    None for a value that is not a time: botocore would reject the whole response.
     """
     try:
         read = datetime.fromisoformat(value.replace("Z", "+00:00"))
@@ -66,6 +67,24 @@ def _timestamp(value: Any) -> datetime | None:  # noqa: ANN401 - text or a numbe
         except (ValueError, TypeError, OverflowError):
             return None
     return read
+
+
+def _rest(**_: object) -> None:
+    TURNS.rest()
+
+
+def _resume(**_: object) -> None:
+    TURNS.resume()
+
+
+_WAITS = {
+    "before-send": _rest,
+    "before-parse": _resume,
+    "needs-retry": _rest,  # after which it sleeps, or is done
+    "after-call": _resume,
+    "after-call-error": _resume,
+}
+"""Events of botocore between which a server is waited for, or another attempt."""
 
 
 class AwsClients:
@@ -106,7 +125,8 @@ class AwsClients:
             core.register_component("data_loader", _shared_loader())
             core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_timestamp)
             session = boto3.Session(botocore_session=core)
-            found = session.get_credentials() is not None
+            with waiting():
+                found = session.get_credentials() is not None
         except BotoCoreError as err:  # a profile that does not exist, a credentials process that fails
             raise PriceSourceError(f"{self._source}: credentials cannot be read: {type(err).__name__}: {err}") from None
         if not found:
@@ -117,10 +137,10 @@ class AwsClients:
         self._session = session
 
     def pages(self, service: str, region: str, operation: str, asked: str, **arguments: object) -> list[dict[str, Any]]:
-        """All pages of one paged operation; ``asked`` describes the question in an error.
+        """All pages of one paged operation; ``asked`` describes the request in an error.
 
         Raises:
-            AwsCallError: naming source, operation, question and answer.
+            AwsCallError: naming source, operation, request and answer.
         """
         from botocore.exceptions import BotoCoreError, ClientError
         from botocore.parsers import ResponseParserError
@@ -131,7 +151,7 @@ class AwsClients:
         except ClientError as err:
             code = str(err.response.get("Error", {}).get("Code", "?"))
             raise AwsCallError(f"{question}: {self._answer(err, code)}", hopeless=code in _HOPELESS_CODES) from None
-        except (BotoCoreError, ResponseParserError) as err:  # the latter is no BotoCoreError
+        except (BotoCoreError, ResponseParserError) as err:  # the latter is not a BotoCoreError
             unreachable = type(err).__name__ in (
                 "EndpointConnectionError",
                 "ConnectTimeoutError",
@@ -153,7 +173,10 @@ class AwsClients:
             )
             while len(self._clients) >= KEPT_CLIENTS:
                 self._clients.pop(next(iter(self._clients))).close()
-            self._clients[service, region] = self._session.client(service, region_name=region, config=config)
+            client = self._session.client(service, region_name=region, config=config)
+            for event, handle in _WAITS.items():
+                client.meta.events.register(event, handle)
+            self._clients[service, region] = client
         return self._clients[service, region]
 
     def _answer(self, err: Any, code: str) -> str:  # noqa: ANN401 - boto3 has no types
@@ -166,7 +189,7 @@ class AwsClients:
 
         try:
             frozen = self._session.get_credentials().get_frozen_credentials()
-        except BotoCoreError as err:  # they cannot be renewed: then nobody knows what to blacken
+        except BotoCoreError as err:  # they cannot be renewed, so what to redact is unknown
             return f"and its credentials cannot be read again: {type(err).__name__}"
         for secret in (frozen.secret_key, frozen.token, frozen.access_key):
             text = text.replace(secret, "(secret)") if secret else text
@@ -178,11 +201,11 @@ def listed(pages: list[dict[str, Any]], name: str, question: str) -> list[dict[s
 
     Raises:
         PriceSourceError: for a page without that list. botocore reads any well-formed XML, so also a page for people,
-            as an answer without anything in it.
+            as a response without anything in it.
     """
     found: list[dict[str, Any]] = []
     for page in pages:
         if not isinstance(page.get(name), list):
-            raise PriceSourceError(f"{question}: not an answer of AWS: {name} is not in it")
+            raise PriceSourceError(f"{question}: not a response of AWS: {name} is not in it")
         found += page[name]
     return found

@@ -1,7 +1,8 @@
 """What boto3 reads before it can ask AWS anything: descriptions of whole services, here only as much as is used.
 
 EC2's describes more than 700 operations. As Python objects it takes 23 MiB for as long as the poller runs, and each
-pass of the garbage collector over it stops every thread, so also the one that answers scrapes, for a tenth of a second.
+pass of the garbage collector over it stops every thread, so also the one that responds scrapes, for a tenth of a
+second.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ PRICING_REGION = "us-east-1"
 CHINA_PRICING_REGION = "cn-northwest-1"
 MIB = 1024**2
 MANY_REGIONS = 4
-"""From so many regions of one type on, the rows of all regions come in one answer (some 40, of 6 kB) instead."""
+"""From so many regions of one type on, the rows of all regions come in one response (some 40, of 6 kB) instead."""
 _LINUX_ON_DEMAND = {
     "locationType": "AWS Region",  # or a Local Zone or Wavelength zone, with prices of their own
     "operatingSystem": "Linux",
@@ -55,7 +55,7 @@ class AwsOnDemand:
     clients: AwsClients = field(default_factory=lambda: AwsClients(NAME))
 
     def fetch(self, wanted: Wanted, now: float) -> Catalogue:
-        """One GetProducts a type and region, or a type where many regions are wanted; one question a region to EC2."""
+        """One GetProducts a type and region, or a type where many regions are wanted; one request a region to EC2."""
         self.clients.connect()
         found = self._fetch(ec2_types(wanted), now)
         if found.problems:
@@ -126,7 +126,7 @@ class AwsOnDemand:
 
     def _facts(self, region: str, types: tuple[str, ...]) -> tuple[dict[str, InstanceFacts], list[str]]:
         """What the types hold, and what could not be read."""
-        # A filter, because one unknown name in InstanceTypes fails the whole question.
+        # A filter, because one unknown name in InstanceTypes fails the whole request.
         filters = [{"Name": "instance-type", "Values": list(types)}]
         pages = self.clients.pages(
             "ec2", region, "describe_instance_types", f"{len(types)} types in {region}", Filters=filters
@@ -147,7 +147,7 @@ def _is_new(name: str, row: Row) -> bool:
 
 
 def _questions(regions: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """What to ask together: a type in one region, or in all of them at once where that is quicker (1 s a question)."""
+    """What to ask together: a type in one region, or in all of them at once where that is quicker (1 s a request)."""
     places: dict[str, list[str]] = {}
     for region, types in regions.items():
         for instance_type in types:
@@ -215,7 +215,7 @@ def hourly_rows(pages: list[dict[str, Any]], asked: str, notes: list[str], sourc
     """Every price an hour above zero, whatever of; a row that cannot be read is left out, which ``notes`` take.
 
     Raises:
-        PriceSourceError: for an answer of another form.
+        PriceSourceError: for a response of another form.
     """
     question = f"{source}: get_products for {asked}"
     texts = listed(pages, "PriceList", question)
@@ -236,7 +236,7 @@ def hourly_rows(pages: list[dict[str, Any]], asked: str, notes: list[str], sourc
             found = [Row(region, sku, math.nan, "", attributes, faults[-1])]
         yield from found
     if faults and len(faults) == len(texts):
-        raise PriceSourceError(f"{question}: the answer is not a price list of AWS: {faults[0]}")
+        raise PriceSourceError(f"{question}: the response is not an AWS price list: {faults[0]}")
     if faults:
         notes.append(f"{question}: {left_out_sentence(len(faults), faults[0])}")
 
@@ -244,7 +244,8 @@ def hourly_rows(pages: list[dict[str, Any]], asked: str, notes: list[str], sourc
 def _hourly(terms: Mapping[str, Any]) -> Iterator[tuple[float, str]]:
     for term in terms.values():
         for dimension in term["priceDimensions"].values():
-            for currency, written in dimension["pricePerUnit"].items():  # of China in CNY
+            figures = dimension["pricePerUnit"]  # of China in CNY
+            for currency, written in ({USD: figures[USD]} if USD in figures else figures).items():
                 if dimension["unit"] == "Hrs" and (amount := float(written)) > 0:
                     yield amount, str(currency)
 
@@ -289,12 +290,12 @@ def _figure(value: object) -> Any:  # noqa: ANN401 - a number of either kind
         TypeError: when it is anything else.
     """
     if value is not None and not is_number(value):
-        raise TypeError(f"{type(value).__name__} is no number")
+        raise TypeError(f"{type(value).__name__} is not a number")
     return value
 
 
 def _gpus(device: Mapping[str, Any]) -> float | None:
-    """How many GPUs, a part of one as a fraction; None where EC2 does not say.
+    """How many GPUs, a part of one as a fraction; None if EC2 does not say.
 
     Of a part it says count 0, how large the part is, and how many of it there are (``LogicalGpuCount``).
     """

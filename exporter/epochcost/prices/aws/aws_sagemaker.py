@@ -92,7 +92,7 @@ class AwsSageMaker:
 
 
 def _why(rows: list[Row]) -> str:
-    """Why a type has no training price, where it is sold for something else; empty where it is not sold at all."""
+    """Why a type has no training price, where it is sold for something else; empty if it is not sold at all."""
     components = sorted({row.attributes.get("component", "") for row in rows} - {"", TRAINING})
     return (
         f"SageMaker sells it there for {', '.join(components)[:160]} only, not for training jobs" if components else ""

@@ -25,7 +25,7 @@ class AwsSettings(Protocol):
 
     @property
     def aws_spot_interval(self) -> float:
-        """Between two questions for spot prices."""
+        """Interval between requests for spot prices."""
         ...
 
     @property
@@ -40,7 +40,7 @@ class AwsSettings(Protocol):
 
     @property
     def aws_on_demand_interval(self) -> float:
-        """Between two questions for on-demand prices."""
+        """Interval between requests for on-demand prices."""
         ...
 
 

@@ -23,7 +23,7 @@ _KNOWN_PRODUCTS = frozenset(
     for of in ("", " (Amazon VPC)")
 )
 MOST_TYPES = 100
-"""In one question; EC2 takes up to 200 values in a filter."""
+"""In one request; EC2 takes up to 200 values in a filter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class AwsSpot:
     clients: AwsClients = field(default_factory=lambda: AwsClients(NAME))
 
     def fetch(self, wanted: Wanted, now: float) -> Catalogue:
-        """One paged question a region; a region that fails leaves the others alone."""
+        """One paged request a region; a region that fails leaves the others alone."""
         self.clients.connect()
         prices: list[Price] = []
         refused: list[Refused] = []
@@ -65,7 +65,7 @@ class AwsSpot:
                     unknown.update(unknown_values((row.get("ProductDescription") for row in rows), _KNOWN_PRODUCTS))
                 asked.update(Want(PROVIDER, region, each) for each in types)
             except NoRateError as err:  # noqa: PERF203 - one region leaves the others alone
-                problems.append(f"{NAME}: what EC2 answers in {region} names no currency and {err}")
+                problems.append(f"{NAME}: EC2's response in {region} names no currency and {err}")
             except PriceSourceError as err:
                 problems.append(str(err))
         if problems:
@@ -79,7 +79,7 @@ class AwsSpot:
             zones=tuple(sorted(zones, key=str)),
             asked=frozenset(asked),
             reasons={
-                want.instance_type: "EC2 has no spot price of it: not sold so there, or misspelt" for want in asked
+                want.instance_type: "EC2 has no spot price of it: not sold as spot there, or misspelt" for want in asked
             },
             unknown=tuple(sorted(unknown)),
         )
@@ -91,7 +91,7 @@ class AwsSpot:
             region,
             "describe_spot_price_history",
             asked,
-            # A filter, because one unknown name in InstanceTypes fails the whole question.
+            # A filter, because one unknown name in InstanceTypes fails the whole request.
             Filters=[{"Name": "instance-type", "Values": list(types)}],
             ProductDescriptions=[LINUX],
             StartTime=datetime.fromtimestamp(now - self.history_seconds, timezone.utc),
@@ -101,7 +101,7 @@ class AwsSpot:
 
 
 def readable(rows: list[dict[str, Any]], region: str) -> tuple[list[dict[str, Any]], list[str]]:
-    """``rows`` without those that are no prices, and what is said of these.
+    """``rows`` without those that are not prices, and a message about these.
 
     Where one of them is newer than all others of its type and zone, or does not say when it is of, what holds there
     now is not known: then the others are left out too, and the last good price stays with its age.
@@ -127,12 +127,12 @@ def readable(rows: list[dict[str, Any]], region: str) -> tuple[list[dict[str, An
 
 
 def _fault(row: Mapping[str, Any], region: str) -> str:
-    """Why ``row`` is no price; empty where it is one, or a figure of zero or below."""
+    """Why ``row`` is not a price; empty if it is one, or is zero or below."""
     try:
         if not float(row["SpotPrice"]) <= 0:
             PriceStep(row["Timestamp"].timestamp(), float(row["SpotPrice"]))
         if not all(isinstance(row[name], str) for name in ("InstanceType", "AvailabilityZone")):
-            raise TypeError("its type or zone is no name")
+            raise TypeError("its type or zone is not a name")
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as err:
         names = ("InstanceType", "AvailabilityZone", "SpotPrice", "Timestamp")
         shown = {name: str(row.get(name))[:80] for name in names}
@@ -177,7 +177,7 @@ def refused_rows(rows: list[dict[str, Any]], region: str, types: tuple[str, ...]
 
 
 def zone_ids(rows: list[dict[str, Any]], region: str) -> set[Zone]:
-    """Names and ids of the zones, where the answer gives both."""
+    """Names and ids of the zones, where the response gives both."""
     return {
         Zone(PROVIDER, region, str(row["AvailabilityZone"]), str(row["AvailabilityZoneId"]))
         for row in rows

@@ -12,13 +12,13 @@ from typing import Any, Protocol
 from epochcost.model import Price, PriceKey, PriceStep, PurchaseOption
 from epochcost.prices.azure.azure_sizes import SIZES, size_facts
 from epochcost.prices.http_json import JsonApi
-from epochcost.prices.json_fields import FieldError, number, rows, text, unknown_values
+from epochcost.prices.json_fields import FieldError, number, optional_number, rows, text, unknown_values
 from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
 
 NAME = "azure"
 PROVIDER = "azure"
 MOST_TYPES = 10
-"""In one question: the filter stands in the URL."""
+"""In one request: the filter is in the URL."""
 _NOT_PLAIN_LINUX = (" win", "cloud services", "cloudservices", "dedicated")
 """In a product's name: ``... Series Windows``, ``... Srs Win``, ``... Cloud Services``, ``Dedicated Host``."""
 _KNOWN_TYPES = frozenset({"Consumption", "Reservation", "DevTestConsumption"})
@@ -45,7 +45,7 @@ class AzureSettings(Protocol):
 
     @property
     def azure_interval(self) -> float:
-        """Between two questions, in seconds."""
+        """Interval between requests, in seconds."""
         ...
 
 
@@ -61,7 +61,7 @@ class Azure:
     provider: str = PROVIDER
 
     def fetch(self, wanted: Wanted, now: float) -> Catalogue:
-        """One question for each ten sizes of a region; a region that fails leaves the others alone."""
+        """One request for each ten sizes of a region; a region that fails leaves the others alone."""
         prices: list[Price] = []
         problems: list[str] = []
         asked: set[Want] = set()
@@ -104,26 +104,30 @@ class Azure:
         }
         odd: list[str] = []
         try:
-            pages = self.api.pages(self.url, query, lambda page: page.get("NextPageLink"))
-            found = [row for page in pages for row in rows(page, "Items", odd)]
+            found: list[Mapping[str, Any]] = []
+            for page in self.api.pages(self.url, query, lambda page: page.get("NextPageLink")):
+                found += rows(page, "Items", odd)
+                if (promised := optional_number(page, "Count")) is not None and promised > len(page["Items"]):
+                    raise FieldError(f"{len(page['Items'])} of {promised:g} rows came")
         except FieldError as err:
             raise PriceSourceError(
-                f"azure: prices of {region}: not an answer of Azure's retail price API: {err}"
+                f"azure: prices of {region}: not a response of Azure's retail price API: {err}"
             ) from None
         problems += [f"azure: prices of {region}: {each}" for each in odd]
         return found
 
 
 def _why(everything: list[Mapping[str, Any]], instance_type: str) -> str:
-    """Why rows of a size are no price of it; empty where there are none, or the size is priced."""
+    """Why rows of a size do not give its price; empty if there are none, or the size is priced."""
     ours = [row for row in everything if _is_row_of(row, instance_type)]
     if ours and not any(row.get("isPrimaryMeterRegion") is True for row in ours):
-        return f"the answer has it only in {len(ours)} rows that are not of the primary meter region"
+        return f"the response has it only in {len(ours)} rows that are not of the primary meter region"
     return f"none of the {len(ours)} rows of it is an hour of a plain Linux machine" if ours else ""
 
 
 def _is_row_of(row: Mapping[str, Any], instance_type: str) -> bool:
-    return row.get("armSkuName") in (instance_type, spelt(instance_type))
+    name = row.get("armSkuName")
+    return isinstance(name, str) and name.lower() == instance_type.lower()
 
 
 def spelt(instance_type: str) -> str:
@@ -165,7 +169,7 @@ def purchase_option(row: Mapping[str, Any]) -> PurchaseOption | None:
         row.get("type") == "Consumption"  # the price of a reservation is for its whole term
         and row.get("serviceName") == "Virtual Machines"
         and row.get("unitOfMeasure") == "1 Hour"
-        and row.get("isPrimaryMeterRegion") is True  # the same meter stands in other regions too
+        and row.get("isPrimaryMeterRegion") is True  # the same meter is listed in other regions too
         and not row.get("tierMinimumUnits")  # volume tiers
         and not any(word in product for word in _NOT_PLAIN_LINUX)
         and "low priority" not in meter

@@ -15,6 +15,7 @@ from urllib.request import getproxies, proxy_bypass
 from epochcost.prices.collector_pause import no_collection, set_aside
 from epochcost.prices.gcp.gcp_odd_skus import can_be_left_out, leave_out
 from epochcost.prices.gcp.gcp_skus import SERVICES
+from epochcost.prices.one_at_a_time import waiting
 from epochcost.prices.price_source import NotConfiguredError, PriceSourceError
 from epochcost.shown_text import one_line
 
@@ -23,11 +24,11 @@ PAGE_SIZE = 2000
 """The API gives up to 5000, for which this process would need 10 MiB more; Compute Engine has about 36,000 SKUs."""
 _MOST_CHARACTERS = 300
 _UNREACHABLE = re.compile(r"errors resolving|hostname lookup|Connection refused|Network is unreachable", re.IGNORECASE)
-"""Of an error of gRPC: there is no way to the host now. The schedule asks again; to wait a minute here helps nobody."""
+"""gRPC errors when the host is unreachable. The schedule retries; waiting a minute here does not help."""
 
 
 class UnreadablePageError(PriceSourceError):
-    """A page that is no page, or has a SKU that is none."""
+    """A page that is not a page, or contains a SKU that is not one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ class GcpCatalogue:
         except ImportError:
             raise self._no_library() from None
         try:
-            with no_collection():  # it imports gRPC and the library
+            with waiting(), no_collection():  # it imports gRPC and the library, and may ask for credentials
                 self._client = self._make_client(self._api_key)
         except ImportError:
             raise self._no_library() from None
@@ -158,16 +159,18 @@ class GcpCatalogue:
         seen: set[str] = set()
         try:
             for page in self._pages(service):
-                if not page.skus and not seen:  # any JSON without the field is read as an answer without a SKU
-                    raise PriceSourceError(f"{asked}: not an answer of the Cloud Billing API: no SKU is in it")
+                if not page.skus and not seen:  # any JSON without the field is read as a response without a SKU
+                    raise PriceSourceError(f"{asked}: not a response of the Cloud Billing API: no SKU is in it")
                 yield from page.skus
                 if page.next_page_token in seen:
                     raise PriceSourceError(f"{asked}, page {len(seen) + 1}: pagination loop: a page token was repeated")
                 seen.add(page.next_page_token)
                 if time.monotonic() > deadline:
-                    raise PriceSourceError(f"{asked}: not all in {self._patience.service:g} s, only {len(seen)} pages")
+                    raise PriceSourceError(
+                        f"{asked}: timed out after {self._patience.service:g} s and {len(seen)} pages"
+                    )
         except RetryError as err:
-            waited = f"no answer in {self._patience.page:g} s"
+            waited = f"no response in {self._patience.page:g} s"
             raise PriceSourceError(
                 f"{asked}, page {len(seen) + 1}: {waited}: {self._clean(err.cause or err)}"
             ) from None
@@ -179,7 +182,7 @@ class GcpCatalogue:
             raise PriceSourceError(f"{asked}, page {len(seen) + 1}: {self._clean(err)}") from None
         except (ValueError, ParseError) as err:  # by REST: a page for people, or another document
             raise UnreadablePageError(
-                f"{asked}, page {len(seen) + 1}: not an answer of the Cloud Billing API: {self._clean(err)}"
+                f"{asked}, page {len(seen) + 1}: not a response of the Cloud Billing API: {self._clean(err)}"
             ) from None
 
     def _pages(self, service: str) -> Iterator[Any]:
@@ -197,9 +200,14 @@ class GcpCatalogue:
 
         retry = Retry(may_pass, initial=self._patience.first_pause, maximum=8.0, timeout=self._patience.page)
         request = ListSkusRequest(parent=f"services/{service}", page_size=PAGE_SIZE, currency_code="USD")
-        answers = self._client.list_skus(request=request, retry=retry, timeout=self._patience.attempt)
-        for page in answers.pages:
+        with waiting():
+            answers = self._client.list_skus(request=request, retry=retry, timeout=self._patience.attempt)
+            pages = answers.pages
+            page = next(pages, None)
+        while page is not None:
             yield ListSkusResponse.pb(page)  # the plain message: the wrapper would cost a second copy of every SKU
+            with waiting():
+                page = next(pages, None)
 
     def _read_api_key(self) -> str:
         if not self._api_key_file:
@@ -211,7 +219,7 @@ class GcpCatalogue:
             raise PriceSourceError(f"{self._source}: --gcp.api-key-file {self._api_key_file}: {reason}") from None
         if not key or len(key.split()) > 1:
             raise PriceSourceError(
-                f"{self._source}: --gcp.api-key-file {self._api_key_file}: holds not one word, the key"
+                f"{self._source}: --gcp.api-key-file {self._api_key_file}: must hold one word, the key"
             )
         return key
 

@@ -36,8 +36,8 @@ class Machine:
     """What one machine type holds and is billed for.
 
     Attributes:
-        on_demand: every part of the bill; empty where it is not sold on demand, whatever the catalogue says.
-        spot: likewise as a spot machine.
+        on_demand: every part of the bill; empty if it is not sold on demand, whatever the catalogue says.
+        spot: the same as a spot machine.
         facts: what it holds.
     """
 
@@ -52,7 +52,7 @@ class Machine:
 
 
 def usd_per_hour(lines: tuple[Line, ...], rates: Mapping[str, Rates], region: str) -> float | None:
-    """The sum of all ``lines`` in ``region``; None where nothing of it is sold there. ``rates`` by service.
+    """The sum of all ``lines`` in ``region``; None if nothing of it is sold there. ``rates`` by service.
 
     Raises:
         IncompleteError: when some of it is sold there and some has not exactly one rate.

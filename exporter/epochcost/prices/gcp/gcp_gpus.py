@@ -18,7 +18,7 @@ class Gpu:
         model: as this project spells it.
         memory_gib: of one.
         texts: names in SKUs, lower case, without "Nvidia", "Tesla" and "GPU".
-        attach: how many may be attached to one N1 machine; empty where it comes with a machine type.
+        attach: how many may be attached to one N1 machine; empty if it comes with a machine type.
         drivers: how NVML begins its name, lower case, where it may be attached.
         share: how much of a GPU one is: below 1 for a slice, of which ``memory_gib`` is that of the whole GPU.
     """

@@ -42,7 +42,7 @@ def _session(client: Any) -> Any:  # noqa: ANN401 - the client has no types
 
 
 def _fault(row: object) -> str:
-    """Why ``row`` is no SKU; empty where it is one."""
+    """Why ``row`` is not a SKU; empty if it is one."""
     from google.cloud.billing_v1 import Sku
     from google.protobuf.json_format import ParseDict, ParseError
 

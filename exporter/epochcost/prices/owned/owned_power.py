@@ -6,6 +6,7 @@ import math
 import re
 
 from epochcost.http_client import Bounds, ExchangeError, InvalidRequestError, Request, ask, host_of
+from epochcost.prices.one_at_a_time import waiting
 from epochcost.prices.price_source import PriceSourceError
 
 DEFAULT_METRIC = "epochcost_node_power_watts"
@@ -39,7 +40,8 @@ class PowerMeter:
 def _read(url: str) -> str:
     host = host_of(url)
     try:
-        answer = ask(Request(url, headers={"Accept": "text/plain"}), Bounds.within(TIMEOUT_SECONDS, MOST_BYTES))
+        with waiting():
+            answer = ask(Request(url, headers={"Accept": "text/plain"}), Bounds.within(TIMEOUT_SECONDS, MOST_BYTES))
     except InvalidRequestError:
         raise PriceSourceError(f"owned: measured power from {host}: invalid URL") from None
     except ExchangeError as err:

@@ -13,7 +13,7 @@ from epochcost.prices.allowances import Credit
 from epochcost.prices.gpu_model import canonical
 from epochcost.prices.http_json import HttpError, JsonApi
 from epochcost.prices.json_fields import FieldError, number, optional_number, rows, unknown_prices
-from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
+from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary, without_contradictions
 
 NAME = "vast_rented"
 PROVIDER = "vastai"
@@ -58,13 +58,14 @@ class VastRented:
                 facts.append(_facts(row))
             except ValueError as err:  # noqa: PERF203 - one machine leaves the others alone
                 problems.append(f"vast_rented: machine {row.get('id')!r:.20}: {err}")
-        if problems and not prices:
+        priced = without_contradictions(NAME, prices, problems)
+        if problems and not priced:
             raise PriceSourceError(summary(problems))
         notes = [] if running else [f"vast_rented: none of the {len(found)} machines of this account is running"]
         whole = not problems
-        left = self._credit(sum(price.usd_per_hour for price in prices) if whole else None, now, notes)
+        left = self._credit(sum(price.usd_per_hour for price in priced) if whole else None, now, notes)
         return Catalogue(
-            tuple(prices),
+            priced,
             tuple(facts),
             tuple(problems),
             complete=True,
@@ -99,9 +100,9 @@ class VastRented:
             found = [row for page in pages for row in rows(page, "instances", odd)]
             promised = optional_number(pages[0], "total_instances")
         except FieldError as err:
-            raise PriceSourceError(f"vast_rented: not an answer of vast.ai's list of instances: {err}") from None
+            raise PriceSourceError(f"vast_rented: not a response of vast.ai's list of instances: {err}") from None
         if promised is not None and promised > came:  # a part would look like machines that were given back
-            raise PriceSourceError(f"vast_rented: {came} of {promised:g} instances came: none is priced from a part")
+            raise PriceSourceError(f"vast_rented: {came} of {promised:g} instances received: a part is not used")
         problems += [f"vast_rented: {each}" for each in odd]
         return found
 

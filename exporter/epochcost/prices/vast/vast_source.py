@@ -55,7 +55,7 @@ class VastSettings(Protocol):
 
     @property
     def vast_interval(self) -> float:
-        """Between two questions, in seconds."""
+        """Interval between requests, in seconds."""
         ...
 
 
@@ -72,7 +72,7 @@ class VastMarket:
     since: dict[PriceKey, PriceStep] = field(default_factory=dict)
 
     def fetch(self, wanted: Wanted, now: float) -> Catalogue:
-        """Two questions a GPU model (to rent, and to bid); a model that fails leaves the others alone."""
+        """Two requests a GPU model (to rent, and to bid); a model that fails leaves the others alone."""
         prices: list[Price] = []
         facts: dict[str, InstanceFacts] = {}
         problems: list[str] = []
@@ -113,7 +113,7 @@ class VastMarket:
         )
 
     def _step(self, key: PriceKey, usd: float, now: float) -> PriceStep:
-        """A market has no past here: a price counts from when it was seen, and the same price is no new step."""
+        """A market has no history here: a price counts from when it was seen, and the same price is not a new step."""
         known = self.since.get(key)
         if known is None or known.usd_per_hour != usd:
             known = self.since[key] = PriceStep(now, usd)
@@ -130,21 +130,21 @@ class VastMarket:
             "reliability2": {"gte": LEAST_RELIABILITY},
             "type": kind,
             "order": [["dph_total", "asc"]],
-            "limit": MOST_OFFERS,  # without it the answer is a few dozen
+            "limit": MOST_OFFERS,  # without it the response is a few dozen
         }
         try:
             odd: list[str] = []
             offers = rows(self.api.post(versioned(self.url, "v0", "bundles"), body), "offers", odd)
             problems += [f"vast: offers of {gpu_name}: {each}" for each in odd]
         except FieldError as err:
-            raise PriceSourceError(f"vast: offers of {gpu_name}: not an answer of vast.ai's offers: {err}") from None
+            raise PriceSourceError(f"vast: offers of {gpu_name}: not a response of vast.ai's offers: {err}") from None
         if len(offers) >= MOST_OFFERS:
             problems.append(f"vast: {len(offers)} {kind} offers of {gpu_name}, as many as fit: some may be left out")
         return offers
 
 
 def _takeable(offer: Mapping[str, Any], gpu_name: str) -> bool:
-    """What the answer repeats of the question is checked again."""
+    """What the response repeats of the request is checked again."""
     sure = offer.get("verification", "verified") == "verified" and offer.get("rentable", True) is True
     return sure and offer.get("rented", False) is not True and offer.get("gpu_name") == gpu_name
 
@@ -154,7 +154,7 @@ def _rented(want: Want) -> bool:
 
 
 def _why(want: Want) -> str:
-    """What is wrong with the name of a type; empty where nothing is.
+    """What is wrong with the name of a type; empty if nothing is.
 
     The command line and the documentation of vast.ai write ``RTX_4090`` for what its API calls ``RTX 4090``.
     """
@@ -202,7 +202,7 @@ def _cheapest(
 
 
 def country(offer: Mapping[str, Any]) -> str:
-    """``US`` of ``Texas, US``; empty where the offer does not say."""
+    """``US`` of ``Texas, US``; empty if the offer does not say."""
     place = offer.get("geolocation")
     code = place.rpartition(",")[2].strip() if isinstance(place, str) else ""
     return code if re.fullmatch(r"[A-Z]{2}", code) else ""

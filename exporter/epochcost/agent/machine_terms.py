@@ -1,0 +1,108 @@
+"""What applies to this machine besides its hourly price: free hours, session limits, credit, and traffic by the GB."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from epochcost.agent.credit_spending import CreditSpending
+from epochcost.agent.egress import EgressAccount
+from epochcost.agent.node_terms import terms_at
+from epochcost.agent.snapshot import NodeTerms, Purse
+from epochcost.ledger import Ledger
+from epochcost.prices.allowances import Credit, Limit
+from epochcost.prices.free_hours import Window, free_windows, period_of, used_in
+from epochcost.prices.quote import PriceTerms
+
+
+class MachineTerms:
+    """Limits and credit of one machine, and how much of them is used.
+
+    Args:
+        limits: limits of the provider that are configured here; a poller may know more.
+        credits_: credit configured here that pays for this machine.
+        account: name of the provider account; empty if not configured.
+
+    Attributes:
+        account_hours: seconds that other machines of the account have used of a limit since a time; None if unknown.
+        egress: bytes sent, and their cost.
+        spending: what this machine has spent of configured credit.
+    """
+
+    def __init__(self, limits: Iterable[Limit] = (), credits_: Iterable[Credit] = (), account: str = "") -> None:
+        self.limits = tuple(limits)
+        self.credits = tuple(credits_)
+        self.account = account
+        self.account_hours: Callable[[str, float], float | None] = lambda *_: None
+        self.egress = EgressAccount()
+        self.spending = CreditSpending()
+        self._hours_checked = -math.inf
+        self._hours_known = False
+
+    def free(self, heard: PriceTerms, ledger: Ledger, cursor: float) -> tuple[list[Window], float]:
+        """The windows in which only extras are charged, and what the extras cost per hour.
+
+        Args:
+            heard: as last received with the price.
+            ledger: knows when this machine was running, and which windows were free before.
+            cursor: the instant up to which everything is accounted.
+        """
+        limits = (*self.limits, *heard.limits)
+        limit = _with_free_hours(limits)
+        elsewhere = self.account_hours(limit.name, period_of(limit, cursor)[0]) if limit is not None else None
+        windows = free_windows(limits, _running(ledger), cursor, ledger.free, elsewhere or 0.0, self._hours_checked)
+        self._hours_known = elsewhere is not None
+        self._hours_checked = cursor if elsewhere is not None else self._hours_checked
+        return windows, heard.extras_usd_per_hour
+
+    def describe(self, heard: PriceTerms, ledger: Ledger, boot_ts: float | None, now: float) -> NodeTerms:
+        """The terms as of ``now`` of a machine booted at ``boot_ts``; ``heard`` and ``ledger`` as in `free`."""
+        limits = (*self.limits, *heard.limits)
+        heard = replace(heard, credits=(*self.credits, *heard.credits))
+        price = ledger.price.at(now)
+
+        def own_purse(credit: Credit) -> Purse:
+            return self._own_purse(credit, ledger, price, now)
+
+        terms = terms_at(heard, limits, ledger.free, price, boot_ts, now, own_purse)
+        limit = _with_free_hours(limits)
+        return replace(
+            terms,
+            free_used=() if limit is None else ((limit.name, used_in(period_of(limit, now), _running(ledger))),),
+            free_account=self.account,
+            free_scope="account" if self._hours_known else "machine",
+            egress_bytes=dict(self.egress.sent),
+            egress_usd=dict(self.egress.usd),
+        )
+
+    def _own_purse(self, credit: Credit, ledger: Ledger, usd_per_hour: float | None, now: float) -> Purse:
+        book, price = ledger.book, ledger.price
+        cost_usd = math.fsum(book.totals(price).cost_usd.values())
+        since_usd = None if self.spending.knows(credit) else book.usd_since(credit.as_of_ts, price)
+        return self.spending.purse(credit, cost_usd, since_usd, usd_per_hour, now)
+
+    def state(self) -> dict[str, Any]:
+        """Egress and spending as JSON-able data."""
+        return {"egress": self.egress.state(), "credits": self.spending.state()}
+
+    @staticmethod
+    def accounts(state: Mapping[str, Any]) -> tuple[EgressAccount, CreditSpending]:
+        """What `state` described; an earlier agent may have saved neither.
+
+        Raises:
+            KeyError, TypeError, ValueError, AttributeError: when it is not what `state` makes.
+        """
+        egress = EgressAccount.restored(state["egress"]) if "egress" in state else EgressAccount()
+        return egress, CreditSpending.restored(state.get("credits", {}))
+
+
+def _running(ledger: Ledger) -> Sequence[Window]:
+    """When this machine was up, as far as the ledger reaches back."""
+    return [(span.start, span.end) for span in ledger.book.spans]
+
+
+def _with_free_hours(limits: Iterable[Limit]) -> Limit | None:
+    """The limit whose free hours count: the first that has any."""
+    return next((each for each in limits if each.free_seconds is not None), None)

@@ -1,0 +1,54 @@
+"""What others see of a climb up a policy's ladder: its sentence, what its runs are asked to do, and its next step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from epochcost.guard.conditions import MACHINE
+from epochcost.guard.decisions import StopRequest, Waiting
+from epochcost.guard.keeps import KeepBook
+from epochcost.guard.ladder import Climb
+from epochcost.guard.policy import StepKind
+from epochcost.model import RunId
+
+AT_CHECKPOINT, AT_ONCE = "checkpoint", "now"
+
+
+def sentence(climb: Climb, kind: StepKind | None) -> str:
+    """Policy, step, what is wrong for how long, and what that costs."""
+    finding, evidence = climb.finding, climb.evidence
+    what = f"run {finding.subject}" if finding.subject != MACHINE else "this machine"
+    costs = f"${finding.usd_per_hour:.2f} an hour, ${evidence.wasted_usd:.2f} since then"
+    held = f"{what} is {finding.condition.value} for {evidence.seconds / 60:.0f} min ({costs})"
+    return f"{climb.policy.name}: {kind.value if kind else 'tell'}: {held}"
+
+
+def stop_requests(climbs: Iterable[Climb]) -> dict[RunId, StopRequest]:
+    """What each run is asked to do now; of several policies, the strictest one's."""
+    asked: dict[RunId, StopRequest] = {}
+    for climb in climbs:
+        for run, at_once in climb.asked.items():
+            if run not in asked or at_once:
+                reason = f"{climb.policy.name}: {climb.finding.condition.value}"
+                asked[run] = StopRequest(climb.policy.name, reason, AT_ONCE if at_once else AT_CHECKPOINT)
+    return asked
+
+
+def waiting(climb: Climb, t: float, keeps: KeepBook) -> Waiting:
+    """The climb as of ``t``, with the link by which its subject may be kept once it was asked."""
+    due = climb.due_t()
+    was_asked = climb.next_step and not climb.policy.dry_run
+    return Waiting(
+        policy=climb.policy.name,
+        subject=climb.finding.subject,
+        condition=climb.finding.condition.value,
+        since_ts=climb.evidence.since_t,
+        seconds=climb.evidence.seconds,
+        usd_per_hour=climb.finding.usd_per_hour,
+        wasted_usd=climb.evidence.wasted_usd,
+        next_step=climb.step.kind.value if climb.step is not None else "",
+        next_ts=due if t <= due < float("inf") else None,
+        gave_up=climb.gave_up,
+        dry_run=climb.policy.dry_run,
+        keep_link=keeps.link(climb.finding.subject, t) if was_asked else "",
+    )
