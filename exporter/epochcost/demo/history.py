@@ -79,12 +79,13 @@ class History:
     def _evaluated(self, url: str, rules: Iterable[Rule], names: Collection[str]) -> Iterator[str]:
         """What the rules among ``rules`` that have one of ``names`` would have recorded, as OpenMetrics lines."""
         begin = self.start_ts + 2 * STEP_SECONDS + EVALUATED_SECONDS
+        # What is due in the last second is left to the Prometheus that goes on from here.
         for rule in rules:
             if rule["record"] not in names:
                 continue
             # What an expression takes over from other series still has their names, and is then several in pieces.
             nameless = f"max without () (\n{rule['expr']}\n)"
-            for result in over(url, nameless, begin, self.end_ts, STEP_SECONDS):
+            for result in over(url, nameless, begin, self.end_ts - 1.0, STEP_SECONDS):
                 series = _series(rule["record"], {**result["metric"], **rule.get("labels", {})})
                 yield "".join([f"{series} {value} {t}\n" for t, value in result["values"]])
 
