@@ -36,7 +36,9 @@ from epochcost.demo.rules_for_replay import config_dir, copy_rules
 
 BOARDS = fleet.ROOT / "grafana" / "dashboards"
 AT_ONCE, POINTS = 6, 600
-DAYS, FIVE_MINUTES, MINUTE = 28, 300, 60
+DAYS, DAY, FIVE_MINUTES, MINUTE = 28, 86_400, 300, 60
+REMEMBERED = 26 * 3600
+"""How long a day is recorded."""
 ENDED_RUNS, REPORTED = 2000, 900
 """Of the month; each is reported for so many seconds after its end."""
 TEAMS, EXPERIMENTS, OWNERS, STATES = 6, 40, 20, ("useful", "idle", "startup")
@@ -49,13 +51,27 @@ def month(end: float) -> Iterator[str]:
         labels = f'team="t{experiment % TEAMS}",experiment="e{experiment}",owner="o{experiment % OWNERS}"'
         for state in STATES:
             yield from _steps(
-                f'owner_state:epochcost_spent_usd:step{{{labels},state="{state}"', start, end, FIVE_MINUTES
+                f'owner_state:epochcost_spent_usd:step{{{labels},state="{state}"', end - 2 * DAY, end, FIVE_MINUTES
             )
+            yield from _days(f'owner_state:epochcost_spent_usd:day{{{labels},state="{state}"', start, end)
+    for state in STATES:
+        yield from _steps(f'cluster_state:epochcost_spent_usd:step{{state="{state}"', start, end, FIVE_MINUTES)
     for name in ("cluster:epochcost_spent_usd:step", "cluster:epochcost_spot_saved_usd:step"):
         yield from _steps(f'{name}{{written="before"', start, end, MINUTE)
     for option in ("spot", "on_demand", "reserved"):
         yield from _steps(f'purchase:epochcost_spent_usd:step{{purchase_option="{option}"', start, end, MINUTE)
     yield from _ended_runs(start, end)
+
+
+def _days(series: str, start: float, end: float) -> Iterator[str]:
+    """Dollars by the day, as far as they had come every five minutes, and while they are forgotten."""
+    first = start - start % DAY
+    for midnight in range(int(first), int(end), DAY):
+        at = datetime.fromtimestamp(midnight, timezone.utc)
+        for k in range(REMEMBERED // FIVE_MINUTES):
+            t = midnight + (k + 1) * FIVE_MINUTES
+            if start < t <= end:
+                yield f'{series},month="{at.month}",day="{at.day}"}} {0.1 * min(k, DAY // FIVE_MINUTES)} {t}\n'
 
 
 def _ended_runs(start: float, end: float) -> Iterator[str]:

@@ -28,8 +28,8 @@ from epochcost.reports.app import Progress  # noqa: E402
 from epochcost.reports.report import make  # noqa: E402
 from epochcost.reports.report_page import page  # noqa: E402
 from epochcost.reports.report_settings import ReportSettings  # noqa: E402
+from epochcost.reports.several_stores import connect_all  # noqa: E402
 from epochcost.reports.span import span  # noqa: E402
-from epochcost.store.store_access import connect  # noqa: E402
 
 
 def fleet(nodes: int, length: float) -> SimulatedFleet:
@@ -88,7 +88,7 @@ def main() -> None:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         with prometheus(Path(folder) / "data") as url:
             settings = ReportSettings(prometheus_url=url, run=given.runs)
-            store = connect(settings)
+            store = connect_all(settings)
             whole = span(str(simulated.epoch_ts), str(simulated.epoch_ts + length), time.time())
             began, cpu = time.perf_counter(), time.process_time()
             report = make(store, settings, whole, time.time(), Progress(sys.stderr))

@@ -65,3 +65,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((number for number, start in enumerate(FIRST) if place.startswith(start)), len(FIRST))
 
     items.sort(key=lambda item: rank(item.path))
+
+
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs that the test starts are not measured: coverage's modules and files would change what is tested."""
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)

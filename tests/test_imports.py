@@ -158,6 +158,7 @@ HEAVY = {"ssl", "hashlib", "_hashlib", "http.client", "email", "prometheus_clien
 HEAVY_OF_OURS = {f"epochcost.{part}" for part in ("poller", "reports", "demo", "http_client", "launch")}
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_an_agent_that_asks_nobody_loads_no_openssl_no_http_client_and_nothing_of_the_other_programs() -> None:
     """10 MiB of 37: see docs/performance.md."""
     program = """

@@ -32,7 +32,7 @@ SPENT, FORECAST = "cluster:epochcost_cost_usd:month", "cluster:epochcost_cost_us
 BUDGET = "cluster:epochcost_budget_usd:month"
 LEFT = "(24 * (days_in_month() - day_of_month() + 1) - hour())"
 LOST = "failed|lost|preempted"
-OWNED = "owner_state:epochcost_spent_usd:step"
+OWNED, BY_STATE = "owner_state:epochcost_spent_usd:day", "cluster_state:epochcost_spent_usd:step"
 SHOWN = 'team=~"$team"'
 NOT_YET = "No whole hour of this month is known yet"
 ENDED = "run:epochcost_ended_cost_usd:last"
@@ -72,10 +72,19 @@ def of_month(step: str, by: str = "", matchers: str = "") -> str:
 )"""
 
 
-def share(by: str, step: str, matchers: str = "") -> str:
-    """The month's exact dollars, split as ``step`` splits them: so the parts sum to what the headline says."""
-    return f"""{of_month(step, by, matchers)}
-/ on () group_left () {of_month(step)}
+def of_days(day: str, by: str = "", matchers: str = "") -> str:
+    """The same from dollars that are recorded by the day: the largest value of a day is all of it."""
+    return f"""sum{f" by ({by})" if by else ""} (
+  max_over_time({day}{{{matchers}}}[31d])
+  and on (month) utc:epochcost_calendar:running
+)"""
+
+
+def share(by: str, recorded: str, matchers: str = "") -> str:
+    """The month's exact dollars, split as recorded, so the parts sum to the headline."""
+    of = of_days if recorded == OWNED else of_month
+    return f"""{of(recorded, by, matchers)}
+/ on () group_left () {of(recorded)}
 * on () group_left () sum({SPENT})"""
 
 
@@ -129,7 +138,7 @@ def _budget() -> Builder[Panel]:
 
 
 def _wasted() -> Builder[Panel]:
-    part = f"{of_month(OWNED, '', WASTED)} / {of_month(OWNED)}"
+    part = f"{of_month(BY_STATE, '', WASTED)} / {of_month(BY_STATE)}"
     return figures(
         About(
             "Wasted",
@@ -169,7 +178,7 @@ def _ended_as(states: str) -> str:
 
 
 def _failed() -> Builder[Panel]:
-    lost = f"""{of_month(OWNED, "", 'state="replay"')} / {of_month(OWNED)} * sum({SPENT})"""
+    lost = f"""{of_month(BY_STATE, "", 'state="replay"')} / {of_month(BY_STATE)} * sum({SPENT})"""
     return figures(
         About(
             "Lost dollars",
@@ -219,7 +228,7 @@ def _days() -> Builder[Panel]:
 
 def of_day(matchers: str = "") -> str:
     """Dollars of the day that begins at each step."""
-    return f"sum(sum_over_time({OWNED}{{{matchers}}}[23h59m59s] offset -1d))"
+    return f"sum(sum_over_time({BY_STATE}{{{matchers}}}[23h59m59s] offset -1d))"
 
 
 def _by(label: str, what: str, step: str, matchers: str = "") -> Builder[Panel]:

@@ -54,9 +54,9 @@ def fleet() -> str:
     grid.band(9, (14, _spend_over_time()), (5, _ratios()), (5, _epochs()))
     grid.band(
         9,
-        (5, _spend("cluster")),
+        (4, _spend("cluster")),
         (5, _spend("team")),
-        (4, _waste("team")),
+        (5, _waste("team")),
         (5, _waste("owner")),
         (5, _waste("experiment")),
     )
@@ -234,6 +234,7 @@ def _ratios() -> Builder[Panel]:
         colours={"GPU utilisation": GREEN, "GPU memory fill": BLUE, "Wasted share": AMBER},
         top=1,
         legend=Legend.LINE,
+        points=200,
     )
 
 
@@ -253,7 +254,7 @@ def _by(label: str, expr: str) -> str:
 def _spend(label: str) -> Builder[Panel]:
     return bars(
         About(
-            f"Spend by {label}",
+            "Clusters" if label == "cluster" else f"Spend by {label}",
             f"Current cost per hour of each {label}, top six. The cost of a run counts for the {label} of the run, "
             f"the rest of a machine for the {label} of the machine. All of them sum to the spend.",
             USD_PER_HOUR,

@@ -35,7 +35,7 @@ def multiprocessors() -> Builder[Panel]:
 
     return lines(
         About(
-            "Activity of SMs, tensor cores and memory",
+            "SM and tensor activity",
             "Mean over the GPUs, from their own counters (Hopper and later, or DCGM's profiling fields). Utilisation "
             "only means that some kernel ran; activity shows how much of the GPU it used.",
             RATIO,

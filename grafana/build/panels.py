@@ -21,7 +21,7 @@ USD, USD_PER_HOUR, RATIO, PLAIN = "currencyUSD", "suffix:$/h", "percentunit", "s
 SECONDS, MINUTES, CLOCK = "s", "m", "dtdhms"
 BLUE, GREEN, AMBER, RED, VIOLET, GREY = "#5285e1", "#06a87a", "#c18717", "#d44e4b", "#763cf2", "#7d8289"
 """For what is no state; a colour serves both themes, and tests/grafana/test_colours.py measures how it stands out."""
-ALONE, TOGETHER = 26, 18
+ALONE, TOGETHER = 26, 16
 """Size of a figure that has its tile to itself, and of several in one, in pixels: else every tile chooses its own."""
 NOTHING = "–"  # noqa: RUF001 - a dash, not a minus
 """What a panel shows where nothing is known: never a zero."""

@@ -159,6 +159,7 @@ def _hardware() -> Builder[Panel]:
         colours={"GPU": GREEN, "GPU memory": BLUE, "Memory peak": VIOLET, "CPU": AMBER},
         overrides={"Memory peak": {"custom.lineStyle": {"fill": "dash", "dash": [8, 6]}, "custom.fillOpacity": 0}},
         top=1,
+        points=200,
         legend=Legend.LINE,
     )
 

@@ -43,7 +43,7 @@ def newest(metric: str, also: str = "") -> str:
 
 
 def money(grid: Grid) -> None:
-    grid.band(4, (5, _state()), (6, _verdict()), (5, _this_epoch()), (4, _last_epoch()), (4, _cost_so_far()))
+    grid.band(4, (5, _state()), (5, _verdict()), (5, _this_epoch()), (5, _last_epoch()), (4, _cost_so_far()))
 
 
 CURRENT = f"""sum({once(PART, f"epochcost_run_current_epoch_cost_usd{RUN}")} and on ({PART}) {ACTIVE})

@@ -71,6 +71,23 @@ BY_CALENDAR = [
         "Prometheus all of it is split as the time after it.",
     ),
     record(
+        "owner_state:epochcost_spent_usd:day",
+        f"""
+        sum by (KEEP, {OWNER}, month, day) (
+          sum_over_time(owner_state:epochcost_spent_usd:step[26h])
+          unless on (month, day, hour) utc:epochcost_calendar:running
+          and on (month, day)
+          (utc:epochcost_calendar:running or utc:epochcost_calendar:running offset 2h)
+        )
+        """,
+        "The whole hours of today, and for two hours of yesterday: the largest value of a day is its total. Reading a "
+        "month by the hour would take twenty times as many series.",
+    ),
+    record(
+        "cluster_state:epochcost_spent_usd:step",
+        "sum by (KEEP, state, month, day, hour) (owner_state:epochcost_spent_usd:step)",
+    ),
+    record(
         "run:epochcost_ended_cost_usd:last",
         f"""
         run:epochcost_cost_usd:sum

@@ -7,6 +7,11 @@ from rule_text import Group, RuleFile, record
 from epochcost.model import NOT_WASTED
 
 WASTE = f'state!~"{"|".join(NOT_WASTED)}"'
+TELL_OF_RUNS = "EpochcostRunStalled|EpochcostStartupLong|EpochcostLostWork"
+TELL_OF_WASTE = (
+    "EpochcostIdleCost|EpochcostIdleShare|EpochcostGpuIdle|EpochcostGpuHeldIdle|EpochcostGpuUnreadable|"
+    f"EpochcostNodeVacant|EpochcostNodeUpAfterRun|{TELL_OF_RUNS}"
+)
 SPENT_NOW = """
     sum by (MACHINE) (
       label_replace(machine:epochcost_cost_usd:settled, "of", "settled", "", "")
@@ -427,6 +432,21 @@ WASTE_FILE = RuleFile(
                     )
                     * on (MACHINE) group_left (node) node:epochcost_node_info:max
                     """,
+                ),
+                record(
+                    "machine:epochcost_unalerted_waste_usd_per_hour:now",
+                    f"""
+                    sum by (MACHINE) (node:epochcost_waste_usd_per_hour:rate5m)
+                    unless on (MACHINE) ALERTS{{alertname=~"{TELL_OF_WASTE}", epochcost_machine!=""}}
+                    unless on (MACHINE)
+                    (part:epochcost_active:now and on (RUN) ALERTS{{alertname=~"{TELL_OF_RUNS}"}})
+                    """,
+                    "While an alert of the machine, or of a run on it, tells of it or is about to, waste has an alert.",
+                ),
+                record(
+                    "node:epochcost_unalerted_waste_usd:day",
+                    "sum_over_time(machine:epochcost_unalerted_waste_usd_per_hour:now[1d]) * 5 / 60",
+                    "Five minutes of each evaluation, which is what this group's interval is.",
                 ),
                 record(
                     "node:epochcost_waste_ratio:day",

@@ -289,7 +289,7 @@ ELSEWHERE = {
     "node/Power": "test_demo_counters.py",
     "node/Owners": "below, machine by machine",
     "node/Useful dollars by SM activity": "the demo's GPUs have no such counters: tests/ledger/test_useful_cut.py",
-    "node/Activity of SMs": "the demo's GPUs have no such counters: tests/gpus",
+    "node/SM and tensor activity": "the demo's GPUs have no such counters: tests/gpus",
     "node/Energy": "as node/Power",
     "node/Throttling": "the demo's GPUs are never throttled: tests/gpus",
     "node/Errors of GPUs": "the demo's GPUs have none: tests/gpus",

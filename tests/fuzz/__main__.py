@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import random
 import subprocess
 import sys
@@ -33,7 +34,7 @@ def main() -> int:
     told = parser.parse_args()
     logging.getLogger("epochcost").setLevel(logging.CRITICAL)
     chosen = {name: reader for name, reader in READERS.items() if told.reader in ("", name)}
-    counts = {name: told.inputs_of_each or told.inputs // len(chosen) for name in chosen}
+    counts = {name: told.inputs_of_each or math.ceil(told.inputs / len(chosen)) for name in chosen}
     feed = guided if told.guided else fed
     broken = [name for name, reader in chosen.items() if not feed(name, reader, counts[name], told.seed)]
     say(f"{sum(counts.values())} inputs, {len(chosen)} readers; broken: {', '.join(broken) or 'none'}")

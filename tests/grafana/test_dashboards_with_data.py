@@ -21,7 +21,7 @@ WITHOUT_PRICE = {
     "run/Batch size and epoch duration", "run/Nodes of the run", "run/Useful and lost epochs",
     "node/Machine", "node/Bought", "node/State of the machine and of each GPU", "node/Utilisation", "node/Memory fill",
     "node/Power", "node/CPU and main memory", "node/Temperature", "node/Hours by state", "node/Disk and network",
-    "node/Owners", "node/Runs on this machine", "node/Activity of SMs, tensor cores and memory", "node/Energy",
+    "node/Owners", "node/Runs on this machine", "node/SM and tensor activity", "node/Energy",
     "node/Throttling", "node/Errors of GPUs", "node/Driver response time", "node/Electricity", "run/Energy per epoch",
     "node/Ends in", "node/Credit left", "run/State", "run/State over time", "run/Projected total/B",
     "run/Reported metrics and cost/A", "run/Alerts about this run",

@@ -31,6 +31,7 @@ from epochcost.http_client import (
     open_stream,
     place_of,
 )
+from epochcost.http_client.dial import why
 
 SECRET = "tr0ub4dor"
 FINE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-A: one\r\n\r\nok"
@@ -412,3 +413,10 @@ def fuzzed(server: Hostile) -> None:
 )
 def test_what_people_see_of_an_address_holds_no_secret(url: str, host: str, place: str):
     assert (host_of(url), place_of(url)) == (host, place)
+
+
+def test_a_name_without_an_address_is_said_in_words() -> None:
+    assert why(socket.gaierror(-3, "Temporary failure in name resolution")) == (
+        "its name has no address: Temporary failure in name resolution"
+    )
+    assert why(OSError(113, "No route to host")) == "OSError: No route to host"

@@ -21,6 +21,7 @@ from epochcost.model import InstanceFacts
 from epochcost.poller.once import COLUMNS, Filter, Look, age, run_once
 from epochcost.poller.poller_settings import PollerSettings
 from epochcost.poller.remedies import with_remedy
+from epochcost.prices.listed import Listed
 from epochcost.prices.price_source import Catalogue, NotConfiguredError, PriceSourceError, Source, Want, Wanted
 
 NOW = 1_795_000_000.0
@@ -144,6 +145,13 @@ def test_the_table_fits_into_the_terminal(width: int) -> None:
     lines = look.text.splitlines()
     assert max(map(len, lines)) <= width
     assert all(name in lines[0] for name in ("$/GPU-h", "type", "age"))
+
+
+def test_in_a_narrow_terminal_no_two_machines_look_the_same() -> None:
+    look = run_once(PollerSettings(), [Listed()], lambda: NOW, Filter(), "table", width=80)
+    rows = [line for line in look.text.splitlines() if line[:2].strip().isdecimal()]
+    assert len(set(rows)) == len(rows) > 50
+    assert any("St…" in row and "_T4_v3" in row for row in rows)
 
 
 def test_sources_are_asked_at_the_same_time() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -56,6 +57,12 @@ def every_rule() -> tuple[Rule, ...]:
 
 RECORDINGS = [rule for rule in every_rule() if "record" in rule.body]
 ALERTS = [rule for rule in every_rule() if "alert" in rule.body]
+
+
+def seconds(duration: str) -> int:
+    """``1h30m`` in seconds."""
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    return sum(int(number) * units[unit] for number, unit in re.findall(r"(\d+)([smhd])", duration))
 
 
 def every_test() -> list[dict[str, Any]]:

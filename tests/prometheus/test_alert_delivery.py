@@ -316,59 +316,5 @@ def test_a_dead_node_is_one_notification(tmp_path: Path) -> None:
         assert {labels["alertname"] for labels in _arrived(webhook)} == {"EpochcostAgentDown"}
 
 
-HERE = {"cluster": "lab", "epochcost_machine": "sim-a-1", "node": "sim-a"}
-RUN = {**HERE, "run": "sim-run", "experiment": "e"}
-CAUSES = {
-    "GPUs wait for data": [
-        ("EpochcostIdleCost", "critical", HERE),
-        ("EpochcostIdleCost", "warning", HERE),
-        *(("EpochcostGpuIdle", "warning", {**HERE, "gpu": str(gpu)}) for gpu in range(8)),
-        ("EpochcostIdleShare", "info", HERE),
-        ("EpochcostGpuUnderfilled", "info", RUN),
-        ("EpochcostDayWasted", "info", HERE),
-    ],
-    "a long start": [
-        ("EpochcostStartupLong", "critical", RUN),
-        ("EpochcostStartupLong", "warning", RUN),
-        ("EpochcostDayWasted", "info", HERE),
-    ],
-    "a notebook": [("EpochcostGpuHeldIdle", "warning", HERE), ("EpochcostDayWasted", "info", HERE)],
-    "a machine left on": [
-        ("EpochcostNodeUpAfterRun", "critical", HERE),
-        ("EpochcostNodeUpAfterRun", "warning", HERE),
-        ("EpochcostDayWasted", "info", HERE),
-    ],
-    "no way to the poller": [
-        ("EpochcostCollectorFailing", "warning", {"cluster": "lab", "collector": "price"}),
-        ("EpochcostPriceBehind", "warning", {"cluster": "lab"}),
-    ],
-    "far too much started": [
-        ("EpochcostBudgetBurn", "critical", {"cluster": "lab", "window": "1h"}),
-        ("EpochcostBudgetBurn", "critical", {"cluster": "lab", "window": "6h"}),
-        ("EpochcostSpendUnusual", "warning", {"cluster": "lab", "window": "1h"}),
-        ("EpochcostSpendUnusual", "info", {"cluster": "lab", "window": "1d"}),
-    ],
-    "a spot machine is taken away": [
-        ("EpochcostPreemptionNotice", "critical", {**HERE, "kind": "interruption"}),
-        ("EpochcostPreemptionNotice", "info", {**HERE, "kind": "rebalance"}),
-        ("EpochcostRunStalled", "warning", RUN),
-        ("EpochcostAgentDown", "warning", HERE),
-    ],
-}
-
-
-@pytest.mark.parametrize("cause", CAUSES)
-def test_one_cause_is_one_notification(tmp_path: Path, cause: str) -> None:
-    alerts = [{"alertname": name, "severity": severity, **labels} for name, severity, labels in CAUSES[cause]]
-    other = {**RUN, "alertname": "EpochcostLostWork", "severity": "warning", "cluster": "other"}
-    with WebhookReceiver() as webhook, Alertmanager(tmp_path / "alertmanager", webhook.url, speed=100) as alertmanager:
-        alertmanager.post(*alerts)
-        wait_for(lambda: webhook.notifications, 20, "the notification")
-        alertmanager.post(other)
-        wait_for(lambda: [a for a in _arrived(webhook) if a == other], 20, "another one, long after")
-        assert len(webhook.notifications) == 2, [n["groupLabels"] for n in webhook.notifications]
-        assert alerts[0] in [alert["labels"] for alert in webhook.notifications[0]["alerts"]]
-
-
 def _arrived(webhook: WebhookReceiver) -> list[dict[str, str]]:
     return [alert["labels"] for notification in webhook.notifications for alert in notification["alerts"]]

@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 from tests.grafana.simulated_prometheus import prometheus
+from tests.report.scripted_store import Scripted
 from tests.report.stored import past, victoria, victoria_metrics, write
 from tests.report.worlds import CHANGES, FLEET, LENGTH
 
 from epochcost.reports.report import Report, make
 from epochcost.reports.report_settings import ReportSettings
 from epochcost.reports.rows import Row
+from epochcost.reports.several_stores import connect_all
 from epochcost.reports.span import span
-from epochcost.store.store_access import connect
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Told:
     def report(self, begin: float = 0.0, end: float = LENGTH, **settings: Any) -> Report:
         given = ReportSettings(prometheus_url=self.url, **settings)
         between = span(str(FLEET.epoch_ts + begin), str(FLEET.epoch_ts + end), time.time())
-        return make(connect(given), given, between, time.time(), lambda *_: None)
+        return make(connect_all(given), given, between, time.time(), lambda *_: None)
 
 
 def run_of(report: Report, label: str) -> Row:
@@ -89,3 +90,11 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[list, float],
         return data
 
     return make_data
+
+
+@pytest.fixture
+def scripted() -> Iterator[Scripted]:
+    """A store that answers what the test wants it to."""
+    made = Scripted()
+    yield made
+    made.stop()

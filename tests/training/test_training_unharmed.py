@@ -72,6 +72,7 @@ def test_a_directory_deleted_in_the_middle_costs_one_line(tmp_path: Path):
     assert not directory.exists()
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_a_file_that_may_not_grow_costs_one_line(tmp_path: Path):
     limited = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (700, 700))\n" + TRAINING
     outcome = train(limited, tmp_path)

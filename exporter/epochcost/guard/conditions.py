@@ -19,8 +19,9 @@ BUSY_CPU_RATIO = 0.25
 BYTES_OF_MB = 1e6
 BUSY_CORES = 0.9
 """One process that computes for minutes keeps a whole one busy."""
-JUST_BEGUN = 0.5
-"""Of what counts as busy over minutes: so much in the last half minute may be its beginning."""
+JUST_BEGUN = 0.75
+"""Of what counts as busy over minutes: so much in the last half minute may be its beginning. Half of one core, say, is
+what the daemons of a machine with two hundred use all the time."""
 ABOVE_REST = 2.0
 """A GPU that draws so many times what it was seen to draw at rest works, whatever its utilisation says."""
 _STATES = {Condition.VACANT: State.VACANT, Condition.FINISHED: State.FINISHED}

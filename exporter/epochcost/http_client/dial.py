@@ -192,6 +192,8 @@ def _tunnel(sock: socket.socket, target: Target, proxy: Proxy, bounds: Bounds) -
 
 def why(err: Exception) -> str:
     """A fault of the network in words, without what it was about."""
+    if isinstance(err, socket.gaierror) and err.strerror:
+        return f"its name has no address: {err.strerror}"
     if isinstance(err, OSError) and err.strerror:
         return f"{type(err).__name__}: {err.strerror}"
     return f"{type(err).__name__}: {err}"

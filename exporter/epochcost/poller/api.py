@@ -124,7 +124,9 @@ def _value(query: Mapping[str, tuple[str, ...]], name: str) -> str:
 
 def _ask(ask: Callable[[Want], Asked], key: PriceKey) -> Asked:
     if key.purchase_option is PurchaseOption.OWNED:
-        return Asked((), ("no owned machine of that name is configured (--owned.instance-type, owned: in the file)",))
+        return Asked(
+            (), ("no owned machine of that name is configured (--owned.instance-type, or owned: in --config.file)",)
+        )
     if not key.region:
         return Asked((), ("without a region no provider can be asked",))
     return ask(Want(key.provider, key.region, key.instance_type))

@@ -30,12 +30,14 @@ HEADS = ("$/GPU-h", "$/h", "GPU", "GPUs", "provider", "where", "type", "how", "s
 FIGURES = ("$/GPU-h", "$/h", "GPUs")
 DISPENSABLE = ("source", "GPUs", "$/h")
 """Columns that a narrow terminal does without, in this order."""
-CUT = ("type", "where", "GPU", "how")
+CUT = ("GPU", "where", "type", "how")
+"""Columns that are cut then, in this order: a machine is told from its neighbours by its type."""
+KEPT_LETTERS = 2
 LAST_TO_GO = "provider"
 LEAST_WIDTH = 12
 DATED = (
     "Dated prices, published once and listed in the package; nobody was asked for them now "
-    "(--prices.sources leaves them out):"
+    "(a --prices.sources without listed leaves them out):"
 )
 OLD = "Dated prices of the list in the package that are more than a year old, for the record:"
 FIRST_STEP = (
@@ -307,10 +309,14 @@ def _sum(widths: Mapping[int, int]) -> int:
 
 
 def _line(cells: Sequence[str], columns: Mapping[int, int]) -> str:
-    parts = (
-        (cells[i] if len(cells[i]) <= width else f"{cells[i][: width - 1]}…", i, width) for i, width in columns.items()
-    )
+    parts = ((_shortened(cells[i], width), i, width) for i, width in columns.items())
     return "  ".join(cell.rjust(w) if HEADS[i] in FIGURES else cell.ljust(w) for cell, i, w in parts).rstrip()
+
+
+def _shortened(cell: str, width: int) -> str:
+    """Its first letters and as much of its end as fits: sizes, counts and versions stand there."""
+    end = width - 1 - min(KEPT_LETTERS, width - 1)
+    return cell if len(cell) <= width else f"{cell[: width - 1 - end]}…{cell[len(cell) - end :]}"
 
 
 def _cells(row: Row) -> tuple[str, ...]:

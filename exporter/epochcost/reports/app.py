@@ -17,9 +17,9 @@ from epochcost.reports.errors import ReportError
 from epochcost.reports.report import Report, make
 from epochcost.reports.report_page import page
 from epochcost.reports.report_settings import ReportSettings
+from epochcost.reports.several_stores import connect_all
 from epochcost.reports.span import span
 from epochcost.reports.text import SIMULATED, markdown, terminal
-from epochcost.store.store_access import connect
 from epochcost.store.store_error import StoreError
 
 SHAPES: dict[str, Callable[[Report], str]] = {
@@ -79,7 +79,7 @@ def run(settings: ReportSettings, out: TextIO = sys.stdout, err: TextIO = sys.st
     between = span(settings.begin, settings.end, now)
     progress = Progress(err)
     try:
-        report = make(connect(settings), settings, between, now, progress)
+        report = make(connect_all(settings), settings, between, now, progress)
         progress.end()
         write(_shaped(report, settings, out), settings.output, out)
     except (ReportError, StoreError) as error:

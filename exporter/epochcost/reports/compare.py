@@ -18,9 +18,9 @@ from epochcost.reports.pieces import Piece
 from epochcost.reports.rent_own import Question, answer, in_words
 from epochcost.reports.report import Report, make
 from epochcost.reports.report_settings import CompareSettings
+from epochcost.reports.several_stores import connect_all
 from epochcost.reports.span import Span, clock, span
 from epochcost.settings import SettingsError
-from epochcost.store.store_access import connect
 from epochcost.store.store_error import StoreError
 
 OWNED = PurchaseOption.OWNED.value
@@ -122,7 +122,7 @@ def _measured(settings: CompareSettings, err: TextIO) -> Measured:
     between = span(settings.begin, settings.end, now)
     progress = Progress(err)
     try:
-        report = make(connect(settings), settings, between, now, progress)
+        report = make(connect_all(settings), settings, between, now, progress)
     finally:
         progress.end()
     needed = settings.hours is None or settings.rent_usd_per_hour is None or settings.watts is None

@@ -13,6 +13,7 @@ from epochcost.reports.pieces import Split
 from epochcost.reports.report import Report
 from epochcost.reports.rows import Row
 from epochcost.reports.tables import beside, ended
+from epochcost.reports.trials import trials
 from epochcost.shown_text import csv_text
 
 _PLAIN = (
@@ -40,11 +41,14 @@ def _figures(row: Row) -> dict[str, Any]:
         "team": row.team,
         "owner": row.owner,
         "ended": row.ended,
+        "trial": row.trial,
+        "metric": row.metric,
+        "metric_value": row.value,
     }
 
 
 def as_json(report: Report) -> str:
-    """One object: ``groups``, ``runs``, ``ended``, ``outside``, ``by``, ``fleet``, ``notes`` and the span."""
+    """One object: the span, ``groups``, ``runs``, ``ended``, ``trials``, ``outside``, ``by``, ``fleet``, ``notes``."""
     document = {
         "version": 1,
         "simulated": report.simulated,
@@ -55,6 +59,7 @@ def as_json(report: Report) -> str:
         "groups": [_object(row) for row in report.groups],
         "runs": [_object(row) for row in report.runs],
         "ended": [asdict(row) for row in ended(report.runs)],
+        "trials": [asdict(row) for row in trials(report.runs)],
         "outside": [asdict(row) for row in beside(report)],
         "by": {"what": report.by, "rows": [asdict(row) for row in report.split]} if report.by else None,
         "fleet": {
@@ -82,7 +87,7 @@ def _finite(value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
 def _object(row: Row) -> dict[str, Any]:
     labels = {"run": row.label or None, "labels": row.context or None}
     states = {"seconds": dict(row.seconds), "state_cost_usd": dict(row.dollars)}
-    return {**labels, **_figures(row), **states, "notes": row.notes}
+    return {**labels, **_figures(row), "reported": dict(row.reported), **states, "notes": row.notes}
 
 
 def as_csv(report: Report) -> str:

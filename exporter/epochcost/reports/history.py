@@ -98,6 +98,8 @@ class Member:
     gpus: float | None = None
     ended: tuple[int, str] | None = None
     """The last window in which it had ended, and how."""
+    reported: dict[str, tuple[int, float]] = field(default_factory=dict)
+    """The last value of each metric, and in which window it was seen."""
     stopped: bool = False
     """It says that a policy of the guard ended it."""
 

@@ -27,7 +27,7 @@ MACHINE, PART = "epochcost_machine", "part"
 _OWN = {
     *IDENTITY, MACHINE, PART, "node", "run", "state", "gpu", "uuid", "experiment", "framework", "nodes", "world",
     "launcher", "launcher_job", "attempt", "team", "owner_user", "slurm_job_id",
-    "slurm_account", "slurm_partition",
+    "slurm_account", "slurm_partition", "metric",
 }  # fmt: skip
 ENDED = 'state=~"finished|failed|preempted|lost"'
 _MOST_CHARACTERS = 8000
@@ -216,7 +216,16 @@ class HistoryLoader:
         for member, _, part in self._member_tracks("run_provisional_epoch_cost_usd", matchers, counter=False):
             member.provisional_epochs.merge(part)
         self._gauges(matchers)
+        self._reported(matchers)
         self._endings(matchers)
+
+    def _reported(self, matchers: str) -> None:
+        """The last value of each metric that a run reported."""
+        for labels, track in self.reader.tracks("run_reported_value", matchers).items():
+            for key, part in self._by_node(labels, track):
+                member, last = self._member(labels, key), part.last()
+                if member is not None and last is not None:
+                    member.reported[dict(labels).get("metric", "")] = last
 
     def _endings(self, matchers: str) -> None:
         """How each part had ended, where it had."""

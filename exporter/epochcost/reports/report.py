@@ -18,6 +18,7 @@ from epochcost.reports.rows import Row, grouped, merged, with_frontier
 from epochcost.reports.runs import row
 from epochcost.reports.span import Span, clock
 from epochcost.reports.tracks import Reader, increments
+from epochcost.reports.trials import compared
 from epochcost.store.promql_client import Store
 
 _NAMED = 5
@@ -99,14 +100,14 @@ def make(
     """
     reader = Reader(store, span, progress)
     kept = tuple(name.strip() for name in settings.keep_labels.split(",") if name.strip())
-    by = settings.by if isinstance(settings, ReportSettings) else ""
+    by, wished = (settings.by, settings.metric) if isinstance(settings, ReportSettings) else ("", ())
     owners = by in ("owner", "namespace")
     tell = getattr(progress, "tell", lambda _: None)
     asked = settings.matchers, settings.experiment, settings.run
     history = HistoryLoader(reader, *asked, kept, owners, settings.most_runs, tell).read()
     prices = Prices(history)
     charged: dict[NodeKey, Charged] = {}
-    rows = list(_rows(history, prices, charged, progress))
+    rows, unclear = compared(list(_rows(history, prices, charged, progress)), wished)
     fleet, beside = _fleet(history, prices), outside(history, prices, charged)
     versions = reader.folded("build_info", settings.matchers, "last_over_time", max)
     return Report(
@@ -118,6 +119,7 @@ def make(
         fleet=fleet,
         notes=[
             *_notes(history, rows, fleet.unpriced, settings),
+            *unclear,
             *billed_notes(fleet.ended),
             *sorted(f"The store says: {warning}" for warning in store.warnings),
         ],

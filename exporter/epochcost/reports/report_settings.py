@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from epochcost.reports.trials import Metric, metrics
 from epochcost.settings import choice, number, option, optional, positive
 from epochcost.store.store_settings import StoreSettings
 
@@ -37,6 +38,13 @@ def by(text: str) -> str:
 class PrometheusSettings(StoreSettings):
     """Where the figures are stored, how to get in, and which of them."""
 
+    prometheus_url: str = option(
+        "prometheus.url",
+        "",
+        "Prometheus, VictoriaMetrics, Thanos or Mimir, with its path prefix: http://127.0.0.1:9090; several, "
+        "separated by commas, are read as one (replicas, or a Prometheus in each cluster)",
+    )
+
     matchers: str = option("match", "", 'PromQL matchers that agents\' series must fit: cluster="eu",team!="web"')
     experiment: str = option(
         "experiment", "", "only experiments that fully match this regular expression", parse=pattern
@@ -65,6 +73,14 @@ class ReportSettings(PrometheusSettings):
     """Settings of ``epochcost report``."""
 
     format: str = option("format", "table", f"one of {', '.join(FORMATS)}", parse=choice(*FORMATS))
+    metric: tuple[Metric, ...] = option(
+        "metric",
+        (),
+        "metric by which the runs of an experiment are compared, such as val_loss, or reward:higher if the name does "
+        "not tell which value is better; several, separated by commas: the first that an experiment reports. If not "
+        "given: metrics of evaluations whose name tells it",
+        parse=metrics,
+    )
     by: str = option("by", "", f"also split the bill by one of {', '.join(BY)}", parse=by)
     output: str = option("output", "", "output file; standard output if not given")
 

@@ -35,6 +35,9 @@ class Row:
         epochs_executed: with fractions, and with what was done again.
         useful_epochs: that did not have to be done again.
         fill: highest peak of device memory, 0-1.
+        reported: the last value that it reported of each metric.
+        metric, better, value, trial: by which metric it was compared with the experiment's other runs, which value is
+            better, its own, and how it came out; empty and None where it was not.
         seconds, dollars: by state; they sum to node_hours and usd.
         source: whose dollars: ``agent``, ``prices`` (seconds x stored prices), or both; empty where there are none.
         frontier: no other row of the experiment is both cheaper and quicker by epoch.
@@ -67,6 +70,11 @@ class Row:
     epochs_executed: float = 0.0
     useful_epochs: float | None = None
     fill: float | None = None
+    reported: Mapping[str, float] = field(default_factory=dict)
+    metric: str = ""
+    better: str = ""
+    value: float | None = None
+    trial: str = ""
     seconds: Mapping[str, float] = field(default_factory=dict)
     dollars: Mapping[str, float] = field(default_factory=dict)
     source: str = ""
@@ -144,6 +152,11 @@ def _group(rows: Sequence[Row]) -> Row:
         team="",
         owner="",
         ended="",
+        reported={},
+        metric="",
+        better="",
+        value=None,
+        trial="",
         pieces=tuple(piece for row in rows for piece in row.pieces),
         runs=len(rows),
         nodes=sum(row.nodes for row in rows),

@@ -86,6 +86,7 @@ def row(key: RunKey, run: RunHistory, history: History, prices: Prices, charged:
         epochs_executed=_counted(parts, lead, "run_epochs_total"),
         useful_epochs=useful_epochs([(part.member, part.from_zero) for part in parts]),
         fill=_fill(parts, history),
+        reported=_reported(parts),
         seconds=merged({s: sum(g.values()) for s, g in part.states.items()} for part in parts),
         dollars=merged(part.money.states for part in parts if part.money) if all(p.money for p in parts) else {},
         source="+".join(sorted({part.money.source for part in parts if part.money})),
@@ -126,6 +127,16 @@ def _ended(parts: list[Part]) -> str:
     if window < ran:
         return ""
     return STOPPED if newest.member.stopped else state
+
+
+def _reported(parts: list[Part]) -> dict[str, float]:
+    """The newest value of each metric: as the part says that was seen with it last."""
+    newest: dict[str, tuple[int, float]] = {}
+    for part in parts:
+        for name, (window, value) in part.member.reported.items():
+            if name not in newest or window >= newest[name][0]:
+                newest[name] = window, value
+    return {name: value for name, (_, value) in newest.items()}
 
 
 def _counted(parts: list[Part], lead: list[tuple[int, int]], name: str) -> float:

@@ -10,6 +10,7 @@ from epochcost.reports.format import UNKNOWN, dollars, number, percent, same_len
 from epochcost.reports.pieces import LATE, Split
 from epochcost.reports.report import Report
 from epochcost.reports.rows import Row
+from epochcost.reports.trials import Trials, trials
 
 T = TypeVar("T")
 STATES = ("useful", "idle", "stalled", "replay", "startup")
@@ -74,6 +75,8 @@ RUNS: tuple[Column[Row], ...] = (
     _words("run", lambda r: f"{r.label} ({r.context})" if r.context else r.label),
     _words("experiment", lambda r: r.experiment or UNKNOWN),
     _words("ended", lambda r: r.ended or UNKNOWN),
+    _words("trial", lambda r: r.trial),
+    _figures("metric", lambda r: measured(r.metric, r.value)),
     *_KIND,
     _figures("nodes", lambda r: number(r.nodes)),
     _figures("hours", lambda r: number(r.hours)),
@@ -111,6 +114,16 @@ _ENDED: tuple[Column[Ended], ...] = (
     _figures("share", lambda e: percent(e.share)),
     _figures("useful", lambda e: percent(e.useful_usd / e.usd if e.usd else None)),
 )
+_TRIALS: tuple[Column[Trials], ...] = (
+    _words("experiment", lambda t: t.experiment),
+    _words("trials", lambda t: f"{t.outcome}: {t.run}" if t.run else t.outcome),
+    _words("metric", lambda t: f"{t.metric}, {t.better} is better"),
+    _figures("best value", lambda t: UNKNOWN if t.value is None else f"{t.value:.4g}"),
+    _figures("runs", lambda t: number(t.runs)),
+    _figures("hours", lambda t: number(t.hours)),
+    _figures("total", lambda t: dollars(t.usd)),
+    _figures("share of the experiment", lambda t: percent(t.share)),
+)
 _BESIDE: tuple[Column[Beside], ...] = (
     _words("state", lambda b: b.state),
     _figures("hours", lambda b: number(b.hours)),
@@ -134,6 +147,7 @@ LEGEND = (
     "epochs not done twice. memory: highest peak. busy: share of training time with work on the device. "
     "saved: against the same hours on demand. realised: against the useful hours alone, of spot machines."
 )
+_TRIALS_SAY = "best: the run with the best last value of the metric. lost: runs that have ended with a worse one."
 _OUTSIDE = "Dollars of machines in states in which no run paid."
 _SPLIT_SAYS = "Rows sum to the whole bill; outside runs: what of it no run paid."
 
@@ -145,12 +159,24 @@ def tables(report: Report) -> list[Table]:
     split_columns = [replace(_SPLIT[0], title=by), *_SPLIT[1:]]
     found = [
         Table("groups", "Experiments", told_apart(GROUPS, report.groups), report.groups),
-        Table("runs", "Runs", told_apart(RUNS, report.runs), report.runs, f"{starred}{LEGEND}"),
+        Table("runs", "Runs", _of_runs(report.runs), report.runs, f"{starred}{LEGEND}"),
         Table("ended", "How runs ended", _ENDED, ended(report.runs) if any(r.ended for r in report.runs) else ()),
+        Table("trials", "Trials", _TRIALS, trials(report.runs), _TRIALS_SAY),
         Table("outside", "Outside runs", _BESIDE, beside(report), _OUTSIDE),
         Table("by", f"By {by}", split_columns, report.split, _SPLIT_SAYS),
     ]
     return [table for table in found if table.rows]
+
+
+def measured(metric: str, value: float | None) -> str:
+    """``val_loss 0.3123``."""
+    return UNKNOWN if value is None else f"{metric} {value:.4g}"
+
+
+def _of_runs(runs: Sequence[Row]) -> list[Column[Row]]:
+    """Without how trials came out where none was compared."""
+    columns = told_apart(RUNS, runs)
+    return columns if any(row.trial for row in runs) else [c for c in columns if c.title not in ("trial", "metric")]
 
 
 def ended(runs: Sequence[Row]) -> list[Ended]:

@@ -68,8 +68,15 @@ class Sample:
 class Store(Protocol):
     """What a report needs of a store."""
 
-    url: str
-    warnings: set[str]
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        ...
+
+    @property
+    def warnings(self) -> set[str]:
+        """What it said beside its answers."""
+        ...
 
     def over(self, query: str, start: float, end: float, step_seconds: float) -> list[Series]:
         """The series of a range query.

@@ -223,5 +223,7 @@ def make(settings: OwnedSettings) -> tuple[Owned, ...]:
         NotConfiguredError: when there is none.
     """
     if not settings.owned_machines:
-        raise NotConfiguredError("owned: no machine given; set --owned.price-usd or a list owned: in the file")
+        raise NotConfiguredError(
+            "owned: no machine given; set --owned.price-usd, or list machines under owned: in --config.file"
+        )
     return (Owned(settings.owned_machines),)

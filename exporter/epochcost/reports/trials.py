@@ -1,0 +1,182 @@
+"""Trials of an experiment by a metric that their runs reported: which was the best, and what the others cost."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from epochcost.reports.rows import Row, added
+from epochcost.settings import words
+
+BEST, LOST, OPEN, NO_VALUE = "best", "lost", "not ended", "no value"
+LOWER, HIGHER = "lower", "higher"
+_LOWER_WORDS = frozenset(("loss", "error", "perplexity", "ppl", "nll", "mse", "rmse", "mae", "wer", "cer", "fid"))
+_HIGHER_WORDS = frozenset(
+    ("accuracy", "acc", "f1", "auc", "auroc", "precision", "recall", "bleu", "rouge", "iou", "dice")
+)
+_EVALUATION = frozenset(("val", "valid", "validation", "eval", "evaluation", "test", "dev"))
+_BESIDE = _EVALUATION | {"train", "training", "epoch", "step", "mean", "avg", "top", "macro", "micro", "weighted"}
+"""Words of a metric's name that do not say what it measures."""
+_WORD = re.compile(r"[A-Z]+(?![a-z])[0-9]*|[A-Z]?[a-z]+[0-9]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric and which of its values is better; ``better`` is empty where its name does not tell."""
+
+    name: str
+    better: str
+
+    def best(self, values: Iterable[float]) -> float | None:
+        """The best of ``values``; None of none."""
+        return min(values, default=None) if self.better == LOWER else max(values, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Trials:
+    """The runs of one experiment that came out in one way.
+
+    Attributes:
+        outcome: `BEST`, `LOST`, `OPEN` or `NO_VALUE`.
+        metric: with which of its values is better.
+        value: of the best run, or the best among those that lost; None without a value.
+        run: the best one's id; empty where there are several, and for the others.
+        usd: None where the price of one of them is not known.
+        share: of the dollars of all runs of the experiment.
+    """
+
+    experiment: str
+    outcome: str
+    metric: str
+    better: str
+    value: float | None
+    run: str
+    runs: int
+    hours: float
+    usd: float | None
+    share: float | None
+
+
+def metrics(text: str) -> tuple[Metric, ...]:
+    """``val_loss,reward:higher``: with what is better where the name does not tell.
+
+    Raises:
+        ValueError: where neither says which is better.
+    """
+    return tuple(_metric(word) for word in words(text))
+
+
+def _metric(text: str) -> Metric:
+    name, _, better = text.rpartition(":") if text.endswith((f":{LOWER}", f":{HIGHER}")) else (text, "", "")
+    found = Metric(name.strip(), better or direction(name))
+    if not found.name or not found.better:
+        raise ValueError(f"whether lower or higher is better is not known: {text}:{LOWER} or {text}:{HIGHER}")
+    return found
+
+
+def direction(name: str) -> str:
+    """Which value of a metric is better by its name, empty where that is not certain: ``val_loss`` lower."""
+    last = next((word for word in reversed(_words(name)) if word not in _BESIDE), "")
+    return LOWER if last in _LOWER_WORDS else HIGHER if last in _HIGHER_WORDS else ""
+
+
+def of_evaluation(name: str) -> bool:
+    """Whether a metric says that it is of data that was not trained on."""
+    return not _EVALUATION.isdisjoint(_words(name))
+
+
+def _words(name: str) -> list[str]:
+    """``valAcc_top5`` -> val, acc, top."""
+    found = (word.lower() for word in _WORD.findall(name))
+    return [word if word in _HIGHER_WORDS else word.rstrip("0123456789") for word in found]
+
+
+def compared(rows: Sequence[Row], wished: Sequence[Metric]) -> tuple[list[Row], list[str]]:
+    """Rows with their metric and how they came out, and what could not be compared, as sentences.
+
+    Args:
+        rows: of runs.
+        wished: metrics that the user named; of each experiment the first that its runs report.
+    """
+    experiments: dict[str, list[Row]] = {}
+    for row in rows:
+        experiments.setdefault(row.experiment, []).append(row)
+    by: dict[str, Metric] = {}
+    unclear: list[str] = []
+    for experiment, some in experiments.items():
+        found = _chosen(some, wished) if experiment else []
+        if len(found) == 1:
+            by[experiment] = found[0]
+        elif found:
+            unclear.append(f"{experiment}: {', '.join(one.name for one in found)}")
+    best = {experiment: one.best(_values(experiments[experiment], one)) for experiment, one in by.items()}
+    notes = [_UNCLEAR.format("; ".join(sorted(unclear)))] if unclear else []
+    return [_told(row, by.get(row.experiment), best.get(row.experiment)) for row in rows], notes
+
+
+_UNCLEAR = (
+    "Trials are not compared where metrics disagree about the best run ({}): --metric NAME says which one counts."
+)
+
+
+def _told(row: Row, by: Metric | None, best: float | None) -> Row:
+    if by is None:
+        return row
+    value = row.reported.get(by.name)
+    trial = NO_VALUE if value is None else BEST if value == best else LOST if row.ended else OPEN
+    return replace(row, metric=by.name, better=by.better, value=value, trial=trial)
+
+
+def _values(rows: Iterable[Row], by: Metric) -> list[float]:
+    return [row.reported[by.name] for row in rows if by.name in row.reported]
+
+
+def _chosen(rows: Sequence[Row], wished: Sequence[Metric]) -> list[Metric]:
+    """The metric by which to compare; several that disagree about the best; none where nothing can be compared."""
+    runs = Counter(name for row in rows for name in row.reported)
+    for one in wished:
+        if runs[one.name] > 1:
+            return [one]
+    if wished:
+        return []
+    known = [Metric(name, direction(name)) for name in sorted(runs) if runs[name] > 1 and of_evaluation(name)]
+    widest = max((runs[one.name] for one in known if one.better), default=0)
+    found = [one for one in known if one.better and runs[one.name] == widest]
+    return found[:1] if len({_winners(rows, one) for one in found}) == 1 else found
+
+
+def _winners(rows: Sequence[Row], by: Metric) -> tuple[int, ...]:
+    best = by.best(_values(rows, by))
+    return tuple(i for i, row in enumerate(rows) if row.reported.get(by.name) == best)
+
+
+def trials(rows: Iterable[Row]) -> list[Trials]:
+    """What each way to come out cost, by experiment: that of the most dollars first, the best run before the others."""
+    groups: dict[str, dict[str, list[Row]]] = {}
+    for row in rows:
+        if row.trial:
+            groups.setdefault(row.experiment, {}).setdefault(row.trial, []).append(row)
+    found: list[list[Trials]] = []
+    for outcomes in groups.values():
+        whole = added(row.usd for some in outcomes.values() for row in some)
+        found.append([_trials(some, whole) for how in (BEST, LOST, OPEN, NO_VALUE) if (some := outcomes.get(how))])
+    found.sort(key=lambda some: -sum(row.usd or 0.0 for row in some))
+    return [row for some in found for row in some]
+
+
+def _trials(rows: list[Row], whole: float | None) -> Trials:
+    first, usd = rows[0], added(row.usd for row in rows)
+    return Trials(
+        experiment=first.experiment,
+        outcome=first.trial,
+        metric=first.metric,
+        better=first.better,
+        value=Metric(first.metric, first.better).best([row.value for row in rows if row.value is not None]),
+        run=first.label if first.trial == BEST and len(rows) == 1 else "",
+        runs=len(rows),
+        hours=sum(row.hours for row in rows),
+        usd=usd,
+        share=usd / whole if usd is not None and whole else None,
+    )

@@ -1,0 +1,146 @@
+"""Trials of an experiment by what their runs reported: the best, those that lost, and what each cost."""
+
+from __future__ import annotations
+
+import pytest
+from tests.each import each
+from tests.report.conftest import Told, run_of
+
+from epochcost.reports.rows import Row
+from epochcost.reports.tables import tables
+from epochcost.reports.trials import (
+    BEST,
+    HIGHER,
+    LOST,
+    LOWER,
+    NO_VALUE,
+    OPEN,
+    Metric,
+    compared,
+    direction,
+    metrics,
+    trials,
+)
+
+DIRECTIONS = {
+    "val_loss": LOWER,
+    "loss/val": LOWER,
+    "eval/rmse": LOWER,
+    "validationError": LOWER,
+    "valRMSE": LOWER,
+    "test_perplexity_epoch": LOWER,
+    "val_acc": HIGHER,
+    "eval_accuracy": HIGHER,
+    "val_acc_top5": HIGHER,
+    "test/f1_macro": HIGHER,
+    "testF1": HIGHER,
+    "loss_scale": "",
+    "lr": "",
+    "val_score": "",
+    "reward": "",
+    "error_rate_limit": "",
+    "": "",
+}
+
+
+@each("name, better", DIRECTIONS.items(), called=lambda pair: pair[0] or "nothing")
+def test_which_value_is_better_is_known_by_the_name_or_not_at_all(name: str, better: str) -> None:
+    assert direction(name) == better
+
+
+def test_metrics_are_given_by_name_and_by_what_is_better_where_the_name_does_not_say_it() -> None:
+    assert metrics("val_loss, reward:higher,val_acc:lower") == (
+        Metric("val_loss", LOWER),
+        Metric("reward", HIGHER),
+        Metric("val_acc", LOWER),
+    )
+    assert metrics("") == ()
+
+
+@pytest.mark.parametrize("text", ["reward", ":higher", "lr:up", "val_loss,score"])
+def test_a_metric_of_which_nobody_says_what_is_better_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="lower or higher is better is not known"):
+        metrics(text)
+
+
+def row(
+    run: str, usd: float | None = 1.0, ended: str = "finished", experiment: str = "sweep", **reported: float
+) -> Row:
+    return Row(experiment, run, hours=2.0, usd=usd, ended=ended, reported=reported)
+
+
+SWEEP = [
+    row("a", 3, val_loss=0.4, loss=0.1),
+    row("b", 2, val_loss=0.3, loss=0.2),
+    row("c", 1, ended="failed", val_loss=2.5),
+    row("d", 4, ended="", val_loss=0.9),
+    row("e", 5),
+]
+
+
+def test_the_best_run_is_told_from_those_that_lost_that_run_still_and_that_have_no_value() -> None:
+    rows, notes = compared(SWEEP, ())
+    assert [(r.label, r.trial, r.value) for r in rows] == [
+        ("a", LOST, 0.4), ("b", BEST, 0.3), ("c", LOST, 2.5), ("d", OPEN, 0.9), ("e", NO_VALUE, None),
+    ]  # fmt: skip
+    assert notes == []
+    assert [(t.outcome, t.run, t.runs, t.usd, t.value, t.share) for t in trials(rows)] == [
+        (BEST, "b", 1, 2, 0.3, 2 / 15),
+        (LOST, "", 2, 4, 0.4, 4 / 15),
+        (OPEN, "", 1, 4, 0.9, 4 / 15),
+        (NO_VALUE, "", 1, 5, None, 5 / 15),
+    ]
+
+
+def test_dollars_that_are_not_known_make_no_sum() -> None:
+    rows, _ = compared([row("a", None, val_loss=1.0), row("b", 2, val_loss=0.5)], ())
+    assert [(t.outcome, t.usd, t.share) for t in trials(rows)] == [(BEST, 2, None), (LOST, None, None)]
+
+
+def test_equal_values_are_equally_good() -> None:
+    rows, _ = compared([row("a", val_acc=0.5), row("b", val_acc=0.5), row("c", val_acc=0.1)], ())
+    assert [r.trial for r in rows] == [BEST, BEST, LOST]
+    assert [(t.run, t.runs) for t in trials(rows)] == [("", 2), ("", 1)]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pytest.param([row("a", loss=1.0), row("b", loss=2.0)], id="a loss of training"),
+        pytest.param([row("a", val_score=1.0), row("b", val_score=2.0)], id="what nobody knows how to read"),
+        pytest.param([row("a", val_loss=1.0), row("b")], id="one run alone"),
+        pytest.param([row("a", experiment="", val_loss=1), row("b", experiment="", val_loss=2)], id="no experiment"),
+    ],
+)
+def test_without_a_certain_metric_nothing_is_compared(rows: list[Row]) -> None:
+    assert compared(rows, ()) == (rows, [])
+    assert trials(rows) == []
+
+
+def test_metrics_that_disagree_are_named_and_one_has_to_be_chosen() -> None:
+    rows = [row("a", val_loss=1.0, val_acc=0.9), row("b", val_loss=0.5, val_acc=0.8)]
+    found, (note,) = compared(rows, ())
+    assert found == rows
+    assert "(sweep: val_acc, val_loss)" in note
+    found, notes = compared(rows, metrics("val_acc"))
+    assert [r.trial for r in found] == [BEST, LOST]
+    assert notes == []
+    agreeing = [row("a", val_loss=1.0, val_acc=0.8), row("b", val_loss=0.5, val_acc=0.9)]
+    assert [r.trial for r in compared(agreeing, ())[0]] == [LOST, BEST]
+
+
+def test_a_metric_that_is_named_is_the_only_one_and_may_be_of_training() -> None:
+    assert [r.trial for r in compared(SWEEP, metrics("loss"))[0]] == [BEST, LOST, NO_VALUE, NO_VALUE, NO_VALUE]
+    assert compared(SWEEP, metrics("reward:higher"))[0] == SWEEP
+
+
+@pytest.mark.stack
+def test_trials_are_read_from_a_store(store: Told) -> None:
+    report = store.report(metric=metrics("score:higher"), experiment="vit-large")
+    lost, best = run_of(report, "vit-large-901"), run_of(report, "vit-large-902")
+    assert best.trial == BEST
+    assert lost.trial in (LOST, OPEN)
+    assert best.reported["score"] - lost.reported["score"] == pytest.approx(0.2, abs=0.03)
+    (table,) = [table for table in tables(report) if table.key == "trials"]
+    assert [row.usd for row in table.rows] == [pytest.approx(best.usd), pytest.approx(lost.usd)]
+    assert not any(table.key == "trials" for table in tables(store.whole()))
