@@ -67,10 +67,12 @@ def _placed(expr: str) -> str:
 def _inhibited() -> str:
     """Alerts that Alertmanager does not send, because another one about the same thing fires."""
     rules: list[dict[str, Any]] = yaml.safe_load(ALERTMANAGER.read_text(encoding="utf-8"))["inhibit_rules"]
-    return "\n  or\n".join(
-        f"({_firing(*rule['target_matchers'])} and on ({', '.join(rule['equal'])}) {_firing(*rule['source_matchers'])})"
-        for rule in rules
-    )
+    return "\n  or\n".join(f"({_held_back(rule)})" for rule in rules)
+
+
+def _held_back(rule: dict[str, Any]) -> str:
+    target, source = _firing(*rule["target_matchers"]), _firing(*rule["source_matchers"])
+    return f"{target} and on ({', '.join(rule.get('equal', ()))}) {source}"
 
 
 LABELS = ("alertname", "severity", "where")
