@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from epochcost.agent.agent_settings import AgentSettings
-from epochcost.agent.egress import GB, EgressAccount
+from epochcost.agent.egress import GB, MOST_NAMES, EgressAccount
 from epochcost.agent.meter import Meter
 from epochcost.agent.meter_inputs import Inputs, Quote
 from epochcost.agent.snapshot import Snapshot
@@ -156,3 +156,13 @@ def test_a_price_by_the_gb_needs_something_to_count() -> None:
     with pytest.raises(SettingsError, match="name what is counted"):
         load(AgentSettings, "agent", flags, {})
     assert load(AgentSettings, "agent", {**flags, "node.egress-interfaces": "ens5"}, {}).price_extras[0].counted
+
+
+def test_traffic_that_is_called_otherwise_at_each_answer_is_paid_and_can_be_saved() -> None:
+    account = EgressAccount()
+    account.add({"eth1": 0}, {})
+    for n in range(1, 201):
+        account.add({"eth1": n * GB}, {f"name {n}": 0.01})
+    assert math.fsum(account.usd.values()) == pytest.approx(2.0)
+    assert len(account.usd) == MOST_NAMES
+    assert EgressAccount.restored(json.loads(json.dumps(account.state()))).usd == account.usd

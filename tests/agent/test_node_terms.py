@@ -188,6 +188,24 @@ def test_what_this_machine_spends_may_be_more_than_there_was() -> None:
     assert (purse.usd, purse.empty_ts) == (-2.0, START)
 
 
+def test_credits_of_ever_new_names_leave_room_for_the_next_one() -> None:
+    spending = CreditSpending()
+    for n in range(200):
+        spending.purse(Credit(f"c{n}", "", 10.0, START), 5.0, 1.0, 2.0, START)
+    assert spending.purse(Credit("mine", "", 10.0, START), 5.0, 1.0, 2.0, START).machine_only
+    assert len(spending.state()) == 64
+    assert CreditSpending.restored(json.loads(json.dumps(spending.state()))).state() == spending.state()
+
+
+@pytest.mark.parametrize("wrong", [{"egress": {"usd": 5}}, {"credits": {"c": [1]}}, {"egress": 7, "credits": []}])
+def test_an_account_beside_the_hours_that_cannot_be_takes_no_hour_along(wrong: dict[str, Any]) -> None:
+    one = meter()
+    run(one, quote(), START, 1.0)
+    books = one.restored({**json.loads(json.dumps(one.state())), **wrong}, START + HOUR)
+    assert books.ledger.cursor == one.ledger.cursor
+    assert books.spending.state() == {}
+
+
 @pytest.mark.parametrize("state", [{"c": [1]}, {"c": ["a", 1.0]}, {"c": None}, [], {str(n): [1, 1] for n in range(99)}])
 def test_saved_credit_that_cannot_be_is_refused(state: Any) -> None:
     with pytest.raises((ValueError, TypeError, AttributeError)):

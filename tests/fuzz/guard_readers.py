@@ -12,6 +12,7 @@ from epochcost.agent.guard_observation import Observer
 from epochcost.agent.keep_route import keep_route
 from epochcost.guard.engine import Guard
 from epochcost.guard.keep_files import KeepFileError, wish_of
+from epochcost.guard.keeps import KeepBook
 from epochcost.guard.located_yaml import PolicyError, parsed
 from epochcost.guard.policy import PolicySet
 from epochcost.guard.policy_file import policies
@@ -47,7 +48,8 @@ def _promises(data: bytes) -> None:
 def _request(data: bytes) -> None:
     kept: list[tuple[str, float, str]] = []
 
-    def keep(subject: str, _link: str, seconds: float, why: str, _now: float) -> str:
+    def keep(subject: str, link: str, seconds: float, why: str, now: float) -> str:
+        assert not KeepBook().proves(subject, link, now)
         kept.append((subject, seconds, why))
         return ""
 
@@ -91,5 +93,13 @@ GUARD_READERS: Mapping[str, Reader] = {
         (b'{"t":1,"wall_ts":1,"guard":{"v":1,"keeps":' + KEEPS + b',"users":[[7,1.5]],"blind":[9.5,"lost"]},'
          b'"seen":{"t":1.5,"no_room_t":null,"boot_ts":1,"gpus":["GPU-0"]}}',),
     ),
-    "request to keep": Reader(_request, (), (b'{"subject":"r","link":"9.x","for":"4h","why":"w"}', b"[1]")),
+    "request to keep": Reader(
+        _request,
+        (),
+        (
+            b'{"subject":"r","link":"9.x","for":"4h","why":"w"}',
+            b'{"subject":"\\ud800","link":"99999999.\\udfff","for":"4h","why":"\\ud800"}',
+            b"[1]",
+        ),
+    ),
 }  # fmt: skip

@@ -387,3 +387,14 @@ def test_an_agent_meters_the_gpus_of_an_exporter_that_comes_late(exporter: Expor
         assert value(agent, "node_gpus") == 2
     finally:
         agent.end(signal.SIGKILL)
+
+
+def test_more_gpus_than_any_machine_has_are_refused_and_names_have_an_end() -> None:
+    def rows(count: int, name: str = "GPU") -> str:
+        return "".join(f'DCGM_FI_DEV_GPU_UTIL{{gpu="{n}",UUID="{name}-{n}",Hostname="h"}} 5\n' for n in range(count))
+
+    assert len(parse_exposition(rows(1024)).gpus) == 1024
+    with pytest.raises(ExpositionError, match="more than 1024 GPUs"):
+        parse_exposition(rows(1025))
+    (long,) = parse_exposition(rows(1, "G" * 5000)).gpus
+    assert len(long.uuid) == 200

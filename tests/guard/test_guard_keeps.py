@@ -181,3 +181,13 @@ def test_a_webhook_that_does_not_answer_is_given_up_and_holds_nobody_up() -> Non
         sender.wait(30.0)
     assert sender.failures == 1
     assert sender.error
+
+
+@pytest.mark.parametrize("subject", ["", "r", "\ud800"])
+@pytest.mark.parametrize("token", ["", "x", "\udfff", "\x00", "é"])
+def test_a_link_of_whatever_characters_proves_nothing_but_what_it_was_made_for(subject: str, token: str) -> None:
+    book = KeepBook()
+    link = book.link(subject, T0)
+    assert book.proves(subject, link, T0)
+    assert not book.proves(subject, f"{link.partition('.')[0]}.{token}", T0)
+    assert not book.proves(f"{subject}\ud801", link, T0)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import datetime, timezone
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from epochcost.prices.allowances import Limit
+from epochcost.prices.allowances import MONTH, Limit
 from epochcost.prices.free_hours import free_until, free_windows, period_of
 
 HOUR = 3600.0
@@ -92,3 +95,25 @@ def test_free_hours_that_are_no_longer_configured_end_now() -> None:
     before = free_windows([THIRTY_A_WEEK], [(NOW - HOUR, NOW)], NOW, ())
     assert free_windows([Limit("x", session_seconds=HOUR)], [(NOW - HOUR, NOW)], NOW, before) == [(MONDAY, NOW)]
     assert free_windows([], [], NOW, ()) == []
+
+
+LIMITS = st.builds(
+    lambda free, period, since: Limit(
+        "x", free_seconds=free, period=period, since_ts=None if period == MONTH else since
+    ),
+    st.floats(1e-9, 86400.0),
+    st.sampled_from(["day", "week", MONTH]),
+    st.none() | st.floats(-1e12, 1e12),
+)
+
+
+@given(st.lists(st.tuples(LIMITS, st.floats(0.0, 3e6), st.floats(0.0, 1e5)), min_size=1, max_size=6))
+def test_whatever_limits_come_one_after_another_windows_follow_one_another(
+    said: list[tuple[Limit, float, float]],
+) -> None:
+    now, windows = 1_795_000_000.0, []
+    for limit, passed, elsewhere in said:
+        now += passed
+        windows = free_windows([limit], [(now - 4e6, now)], now, windows, elsewhere, now)
+        assert all(start < end for start, end in windows)
+        assert all(before[1] <= after[0] for before, after in itertools.pairwise(windows))

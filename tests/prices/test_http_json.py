@@ -117,7 +117,7 @@ def test_a_server_that_is_not_there_is_an_error_that_names_it(api: JsonApi) -> N
     with JsonServer() as gone:
         pass
     assert refused(api, f"{gone.url}/x").startswith(
-        f"src: GET {gone.host}/x: request failed, the host cannot be reached: "
+        f"src: GET {gone.host}/x: request failed, the host cannot be asked: "
     )
 
 

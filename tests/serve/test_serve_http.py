@@ -123,6 +123,14 @@ def test_a_client_that_expects_100_continue_gets_it_before_its_answer(server):
         assert client.read().status == 200
 
 
+def test_a_page_that_fails_again_and_again_fills_no_log(server, caplog):
+    with caplog.at_level(logging.INFO, "epochcost.serve"), connected(server) as client:
+        for _ in range(3):
+            assert client.ask("/broken").status == 500
+            assert client.ask("/broken?x=1").status == 500
+    assert len(caplog.records) == 1
+
+
 def test_gzip_only_when_asked_for_and_worth_it(server):
     with connected(server) as client:
         packed = client.ask("/big", extra="Accept-Encoding: br, gzip\r\n")
@@ -376,3 +384,8 @@ def test_a_client_that_never_reads_is_given_up():
                 return False
 
         assert wait_for(served, 10, "an answer")
+
+
+def test_half_a_character_is_answered_as_json_writes_it_and_as_a_question_mark_in_text():
+    assert json.loads(json_response(200, {"a": "x\ud800é"}).body) == {"a": "x\ud800é"}
+    assert text(400, "no \udfff here").body == b"no ? here\n"

@@ -11,6 +11,7 @@ from epochcost.model import is_number
 from epochcost.prices.allowances import Credit
 
 MOST = 64
+"""Credits that are remembered; those that were heard of first go first."""
 
 
 class CreditSpending:
@@ -37,8 +38,9 @@ class CreditSpending:
             usd_per_hour: what it costs now.
             now: the present.
         """
-        may_begin = credit.as_of_ts <= now and len(self._base) < MOST
-        if may_begin and since_usd is not None and not self.knows(credit):
+        if credit.as_of_ts <= now and since_usd is not None and not self.knows(credit):
+            while len(self._base) >= MOST and credit.name not in self._base:
+                del self._base[next(iter(self._base))]
             self._base[credit.name] = credit.as_of_ts, cost_usd - since_usd
         if not self.knows(credit):
             void = credit.until_ts if math.isfinite(credit.until_ts) else None

@@ -16,6 +16,8 @@ from epochcost.model import is_number
 GB = 2**30
 """As AWS and Google count a GB of traffic."""
 MOST_NAMES = 64
+OTHERS = "others"
+"""Takes the dollars of further names: who sells traffic may call it otherwise at each answer."""
 
 
 @dataclass(slots=True)
@@ -54,7 +56,8 @@ class EgressAccount:
             return
         grown, self.unpriced = grown + self.unpriced, 0
         for extra, usd in usd_per_gb.items():
-            self.usd[extra] = self.usd.get(extra, 0.0) + usd * grown / GB
+            name = extra if extra in self.usd or len(self.usd) < MOST_NAMES - 1 else OTHERS
+            self.usd[name] = self.usd.get(name, 0.0) + usd * grown / GB
 
     def state(self) -> dict[str, Any]:
         """As JSON-able data."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -15,6 +16,9 @@ from epochcost.ledger import Ledger
 from epochcost.prices.allowances import Credit, Limit
 from epochcost.prices.free_hours import Window, free_windows, period_of, used_in
 from epochcost.prices.quote import PriceTerms
+
+log = logging.getLogger(__name__)
+_NOT_AN_ACCOUNT = (LookupError, TypeError, ValueError, AttributeError, OverflowError)
 
 
 class MachineTerms:
@@ -91,11 +95,18 @@ class MachineTerms:
     def accounts(state: Mapping[str, Any]) -> tuple[EgressAccount, CreditSpending]:
         """What `state` described; an earlier agent may have saved neither.
 
-        Raises:
-            KeyError, TypeError, ValueError, AttributeError: when it is not what `state` makes.
+        What cannot be is begun anew, and said: the hours and dollars of the ledger do not hang on it.
         """
-        egress = EgressAccount.restored(state["egress"]) if "egress" in state else EgressAccount()
-        return egress, CreditSpending.restored(state.get("credits", {}))
+        egress, spending = EgressAccount(), CreditSpending()
+        try:
+            egress = EgressAccount.restored(state["egress"]) if "egress" in state else egress
+        except _NOT_AN_ACCOUNT as err:
+            log.warning("the account of traffic begins anew: %s: %s", type(err).__name__, str(err)[:200])
+        try:
+            spending = CreditSpending.restored(state.get("credits", {}))
+        except _NOT_AN_ACCOUNT as err:
+            log.warning("what was spent of credits is counted anew: %s: %s", type(err).__name__, str(err)[:200])
+        return egress, spending
 
 
 def _running(ledger: Ledger) -> Sequence[Window]:

@@ -15,8 +15,8 @@ from typing import Any
 from epochcost.agent.snapshot import SettledMoney, SettledRun
 from epochcost.ledger import Ledger, RunAccount
 from epochcost.ledger.node_ledger import Key
-from epochcost.ledger.price import SECONDS_PER_HOUR
-from epochcost.ledger.state_check import EARLIEST, ImpossibleStateError, is_number
+from epochcost.ledger.price import EARLIEST, SECONDS_PER_HOUR
+from epochcost.ledger.state_check import ImpossibleStateError, is_number
 from epochcost.model import MAX_USD_PER_HOUR, PriceStep, State
 
 MAX_CEILINGS = 10_000

@@ -6,5 +6,5 @@ from epochcost import shown_text
 
 
 def printable(text: str) -> str:
-    """``text`` with a question mark for what cannot be shown."""
-    return shown_text.printable(text).strip()
+    """``text`` with a question mark for what cannot be shown, and not longer than a name."""
+    return shown_text.printable(text[: 2 * shown_text.MAX_NAME]).strip()[: shown_text.MAX_NAME]

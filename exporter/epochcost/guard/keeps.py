@@ -86,10 +86,10 @@ class KeepBook:
         until, _, token = link.partition(".")
         if not (until.isascii() and until.isdecimal() and len(until) <= 12 and int(until) > t):  # noqa: PLR2004 - seconds
             return False
-        return hmac.compare_digest(token.encode(), self._token(subject, int(until)).encode())
+        return hmac.compare_digest(_bytes(token), _bytes(self._token(subject, int(until))))
 
     def _token(self, subject: str, until: int) -> str:
-        made = hmac.new(self._secret, f"keep\0{subject}\0{until}".encode(), hashlib.sha256).digest()
+        made = hmac.new(self._secret, _bytes(f"keep\0{subject}\0{until}"), hashlib.sha256).digest()
         return base64.urlsafe_b64encode(made[:24]).decode()
 
     def state(self) -> dict[str, Any]:
@@ -115,6 +115,11 @@ class KeepBook:
                 raise ValueError("a saved keep is not valid")
             it.keeps[keep.key] = keep
         return it
+
+
+def _bytes(text: str) -> bytes:
+    """Whatever stands in ``text``: JSON can say half a character."""
+    return text.encode("utf-8", "surrogatepass")
 
 
 def people_with(people: Iterable[Person], uids: Iterable[int]) -> tuple[Person, ...]:

@@ -8,6 +8,9 @@ from typing import Any
 
 from epochcost.model import State
 
+MOST_REMEMBERED = 1024
+"""More devices than a machine ever has, those that were exchanged included; those not seen for longest go."""
+
 
 @dataclass(frozen=True, slots=True)
 class Device:
@@ -57,7 +60,10 @@ class DeviceBook:
 
     def add(self, device: Device, seconds: float, shares: Mapping[State, float]) -> None:
         """Account ``seconds`` of ``device``, split over states by ``shares``, which sum to 1."""
-        totals = self.devices.setdefault(device.uuid, DeviceTotals())
+        totals = self.devices.pop(device.uuid, None) or DeviceTotals()
+        self.devices[device.uuid] = totals  # those that are here stand last
+        while len(self.devices) > MOST_REMEMBERED:
+            del self.devices[next(iter(self.devices))]
         for state, share in shares.items():
             totals.seconds[state] = totals.seconds.get(state, 0.0) + share * seconds
         totals.state = max(shares, key=lambda state: shares[state])

@@ -15,13 +15,13 @@ from epochcost.ledger.devices import Device, DeviceBook
 from epochcost.ledger.layout import with_held
 from epochcost.ledger.node_ledger import Key, NodeLedger
 from epochcost.ledger.parts import base36
-from epochcost.ledger.price import PriceTrack, Window
+from epochcost.ledger.price import PriceTrack, Window, following_windows
 from epochcost.ledger.run import RunAccount
 from epochcost.ledger.shares import Claims, Placed, claims
 from epochcost.ledger.state_of_before import upgraded
 from epochcost.ledger.unsettled import Unsettled
 from epochcost.ledger.useful_cut import ACTIVE, REST, parts_of
-from epochcost.model import EndStatus, EventKind, PriceStep, RunId, State, TrainingEvent
+from epochcost.model import MAX_USD_PER_HOUR, EndStatus, EventKind, PriceStep, RunId, State, TrainingEvent
 
 FINISH_ROUNDING_SECONDS = 1.0
 """When a training run finished is told in milliseconds, and is the same instant."""
@@ -370,8 +370,14 @@ class Ledger:
         return self._charge()
 
     def set_free(self, windows: Iterable[Window], usd_per_hour: float = 0.0) -> bool:
-        """Charge only ``usd_per_hour`` within ``windows`` (ascending, not overlapping); True when anything changed."""
-        self.free, self.free_usd_per_hour = tuple(windows), usd_per_hour
+        """Charge only ``usd_per_hour`` within ``windows`` (ascending, not overlapping); True when anything changed.
+
+        What does not follow what is before it is left out, and what can be no price makes nothing free: saved, either
+        would make the whole ledger impossible.
+        """
+        if not 0 <= usd_per_hour <= MAX_USD_PER_HOUR:  # NaN fails too
+            windows, usd_per_hour = (), 0.0
+        self.free, self.free_usd_per_hour = following_windows(windows), usd_per_hour
         return self._charge()
 
     def _charge(self) -> bool:

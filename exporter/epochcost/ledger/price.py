@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from epochcost.model import PriceStep
 
 SECONDS_PER_HOUR = 3600.0
+EARLIEST = 946_684_800.0
+"""2000-01-01: no machine that runs this was accounted before."""
 MAX_STEPS = 20_000
 """A spot price changes a few times a day; beyond this the oldest steps are dropped (their dollars are long settled)."""
 
@@ -120,3 +122,12 @@ def _track(pairs: Iterable[tuple[float, float | None]]) -> PriceTrack:
         kept.pop(0)
     kept = kept[-MAX_STEPS:]
     return PriceTrack(tuple(t for t, _ in kept), tuple(p for _, p in kept))
+
+
+def following_windows(windows: Iterable[Window]) -> tuple[Window, ...]:
+    """Those of ``windows`` that can be, each after the one before."""
+    kept: list[Window] = []
+    for start, end in windows:
+        if EARLIEST <= start < end < math.inf and (not kept or kept[-1][1] <= start):
+            kept.append((start, end))
+    return tuple(kept)

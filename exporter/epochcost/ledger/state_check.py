@@ -18,15 +18,13 @@ from typing import Any, Union
 from epochcost.ledger.devices import DeviceTotals
 from epochcost.ledger.ledger import Ledger
 from epochcost.ledger.node_ledger import Interval, NodeLedger
-from epochcost.ledger.price import PriceTrack, Window
+from epochcost.ledger.price import EARLIEST, PriceTrack, Window
 from epochcost.ledger.reported import MAX_NAMES
 from epochcost.ledger.run import RunAccount
 from epochcost.model import MAX_USD_PER_HOUR
 
 TOLERANCE = 1e-6
 """Relative, and in seconds: sums of many parts are not exact."""
-EARLIEST = 946_684_800.0
-"""2000-01-01: no machine that runs this was accounted before."""
 MOST_DEVICES = 4096.0
 LONGEST_FREE = 63 * 86400.0
 """Free hours are known for the period that runs and the one after it, and a month is the longest."""

@@ -15,7 +15,7 @@ _REFUSED = re.compile(
     re.IGNORECASE,
 )
 _UNREACHED = re.compile(
-    r"cannot be reached|Could not connect|ConnectTimeout|ProxyConnection|ProxyError|name resolution|errors resolving"
+    r"cannot be asked|Could not connect|ConnectTimeout|ProxyConnection|ProxyError|name resolution|errors resolving"
     r"|failed to connect|no response in|ServiceUnavailable: 503 (?:errors|failed)|no complete response in time",
     re.IGNORECASE,
 )

@@ -55,7 +55,8 @@ def free_windows(  # noqa: PLR0913, PLR0917 - whose hours they are
     if limit is None or limit.free_seconds is None:
         return past
     start, end = period_of(limit, now)
-    following = period_of(limit, end)
+    # Not by `period_of`: where a period begins at a broken second, that may round the end into this one.
+    following = period_of(limit, end) if limit.period == MONTH else (end, end + PERIODS[limit.period])
     ends = min(_used_up(used, start, now, max(0.0, limit.free_seconds - elsewhere)), end)
     known = next((known for begun, known in before if begun == start), ends)
     if elsewhere and ends < known:
@@ -63,7 +64,7 @@ def free_windows(  # noqa: PLR0913, PLR0917 - whose hours they are
     ends = known if abs(known - ends) < SAME_SECONDS else ends
     coming = (following[0], min(following[0] + limit.free_seconds, following[1]))
     past = [(begun, min(ended, start)) for begun, ended in past if begun < start]
-    return [*past, (start, ends), coming] if ends > start else [*past, coming]
+    return [(begun, ended) for begun, ended in (*past, (start, ends), coming) if ended > begun]
 
 
 def used_in(period: Window, used: Iterable[Window]) -> float:

@@ -165,7 +165,7 @@ class JsonApi:
             # What an answer says of itself may end in a log: whoever repeats the key in it repeats it to nobody.
             return _parse(raw.replace(key.encode(), b"(secret)") if len(key) >= FEWEST_SECRET else raw)
         except ConnectError as err:
-            raise HttpError(f"{question}: request failed, the host cannot be reached: {err}") from None
+            raise HttpError(f"{question}: request failed, the host cannot be asked: {err}") from None
         except InvalidRequestError as err:
             raise HttpError(f"{question}: request failed: {err}", passing=False) from None
         except TooLongError as err:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from epochcost.model import is_number
+from epochcost.model import PriceStep, is_number
 from epochcost.prices.allowances import PERIODS, Credit, Limit
 from epochcost.prices.extras import GB
 from epochcost.prices.quote import PriceTerms
@@ -15,6 +15,8 @@ PUBLISHED = "published"
 MOST = 64
 """More parts, limits or credits than anybody has are not taken."""
 _LONGEST_NAME = 128
+MOST_FIGURE = 1e12
+"""No balance and no date is beyond it; sums and products of such figures are still figures."""
 
 
 def parse_terms(raw: Mapping[str, Any], provider: str) -> PriceTerms:
@@ -23,13 +25,15 @@ def parse_terms(raw: Mapping[str, Any], provider: str) -> PriceTerms:
     Raises:
         ValueError, TypeError, KeyError, AttributeError: when it is not what a poller answers.
     """
-    extras = {f"extra {_name(each)}": _amount(each, "usd_per_hour") for each in _rows(raw, "extras") if _paid(each)}
+    extras = {f"extra {_name(each)}": _dollars(each, "usd_per_hour") for each in _rows(raw, "extras") if _paid(each)}
+    if extras:
+        PriceStep(0.0, math.fsum(extras.values()))  # raises for more than any price may be
     return PriceTerms(
         _parts(raw, extras),
         tuple(_limit(each) for each in _rows(raw, "limits")),
         tuple(_credit(each, provider) for each in _rows(raw, "credits")),
         math.fsum(extras.values()),
-        {_name(each): _amount(each, "usd_per_unit") for each in _rows(raw, "extras") if _counted(each)},
+        {_name(each): _dollars(each, "usd_per_unit") for each in _rows(raw, "extras") if _counted(each)},
         _spot(raw.get("spot_usd_per_hour")),
     )
 
@@ -61,7 +65,7 @@ def _counted(extra: Mapping[str, Any]) -> bool:
 def _limit(raw: Mapping[str, Any]) -> Limit:
     session, free = (None if raw[key] is None else _amount(raw, key) for key in ("session_seconds", "free_seconds"))
     period, since = raw["period"], raw["since_ts"]
-    if free is not None and (period not in PERIODS or free > PERIODS[period]):
+    if free is not None and (period not in PERIODS or not 1 <= free <= PERIODS[period]):
         raise ValueError(f"{free:g} free seconds of {str(period)[:40]!r} make no sense")
     return Limit(
         _name(raw),
@@ -99,8 +103,8 @@ def _name(raw: Mapping[str, Any]) -> str:
 
 
 def _figure(value: object) -> float:
-    if not is_number(value):
-        raise ValueError(f"{str(value)[:80]} is not a finite number")
+    if not is_number(value) or abs(value) > MOST_FIGURE:
+        raise ValueError(f"{str(value)[:80]} is not a finite number, or beyond all dollars and times")
     return float(value)
 
 
@@ -108,6 +112,11 @@ def _not_below_0(value: object) -> float:
     if (figure := _figure(value)) < 0:
         raise ValueError(f"{figure:g} is below 0")
     return figure
+
+
+def _dollars(raw: Mapping[str, Any], key: str) -> float:
+    """Of an hour, or of a GB: no more than any price may be."""
+    return PriceStep(0.0, _amount(raw, key)).usd_per_hour
 
 
 def _amount(raw: Mapping[str, Any], key: str) -> float:

@@ -72,7 +72,7 @@ class BadRequestError(Exception):
 
 def text(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> Response:
     """A line of plain text."""
-    return Response(status, f"{sentence}\n".encode(), "text/plain; charset=utf-8", headers or {})
+    return Response(status, f"{sentence}\n".encode("utf-8", "replace"), "text/plain; charset=utf-8", headers or {})
 
 
 def json_response(status: int, obj: object) -> Response:
@@ -81,7 +81,8 @@ def json_response(status: int, obj: object) -> Response:
     Raises:
         ValueError: for NaN or infinity, which JSON cannot hold.
     """
-    body = json.dumps(obj, allow_nan=False, separators=(",", ":"), ensure_ascii=False).encode()
+    said = json.dumps(obj, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+    body = said.encode("utf-8", "backslashreplace")  # half a character, which UTF-8 has not, JSON writes so
     return Response(status, body, "application/json; charset=utf-8", {"Cache-Control": "no-store"})
 
 

@@ -77,6 +77,7 @@ class Server:
         self._lock = threading.Lock()
         self._open: dict[Connection, threading.Thread] = {}
         self._full = False
+        self._faults: set[tuple[str, str, str]] = set()
         self._listener: socket.socket | None = None
         self._wake: tuple[socket.socket, socket.socket] | None = None
         self._acceptor: threading.Thread | None = None
@@ -247,8 +248,16 @@ class Server:
     def _answer(self, request: Request) -> Response:
         try:
             return self._route(request)
-        except Exception:
-            log.exception("%s %s failed", request.method, request.path)
+        except Exception as err:  # whatever a page does wrong, the others are served
+            fault = request.method, request.path, type(err).__name__
+            log.log(
+                logging.DEBUG if fault in self._faults else logging.ERROR,
+                "%s %s failed (said once)",
+                request.method,
+                request.path,
+                exc_info=True,
+            )
+            self._faults.add(fault)  # of a page that there is: as few as pages, however often it is asked for
             return text(500, "this page failed; the log says why")
 
     def _route(self, request: Request) -> Response:

@@ -26,6 +26,8 @@ MIB = 1024 * 1024
 BLANKS = frozenset(
     first + reason for first in (0x7FFFFFF0, 0x7FFFFFFFFFFFFFF0, 1 << 47) for reason in range(4)
 )  # of 32 bits, of 64 bits, and of a double: blank, not found, not supported, not permitted
+MOST_ENTITIES = 1024
+"""GPUs and slices of one machine; what tells of more is no dcgm-exporter of it."""
 LEAST_INT64_BLANK = 9.2e18
 """As a double, all blanks of 64 bits are 2^63."""
 
@@ -116,6 +118,8 @@ def _take(entities: dict[tuple[str, str], Entity], labels: Mapping[str, str], na
     part = printable(labels.get("GPU_I_ID", ""))
     entity = entities.get((uuid, part))
     if entity is None:
+        if len(entities) >= MOST_ENTITIES:
+            raise ExpositionError(f"more than {MOST_ENTITIES} GPUs and slices: no machine has as many")
         index, model = printable(labels.get("gpu", "")), printable(labels.get("modelName", ""))
         profile = printable(labels.get("GPU_I_PROFILE", ""))
         entity = entities[uuid, part] = Entity(index, uuid, model, part, profile)
