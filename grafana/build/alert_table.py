@@ -94,9 +94,9 @@ def _columns(firing: str) -> list[Column]:
     return [
         Column("Severity", "severity", width=72, properties=SEVERITIES),
         Column("Alert", "alertname", width=152, properties=(without_prefix("Epochcost"),)),
-        Column("Where", "where", width=150, properties=name()),
+        Column("Where", "where", properties=name()),
         Column("For", "A", _since(firing), SECONDS, 84),
-        Column("What to do", "todo", properties=in_place_of_the_name()),
+        Column("What to do", "todo", width=290, properties=in_place_of_the_name()),
     ]
 
 
