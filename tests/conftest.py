@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +14,32 @@ hypothesis.settings.load_profile("any machine")
 TESTS = Path(__file__).parent
 BUILT_ONCE = ("demo", "report")
 """Folders whose files share a fixture that takes long to build: each is one group. Elsewhere a file is one."""
-SPLIT = ("grafana", "prometheus")
-"""Folders in which each class and function is a group: their fixtures are cheap, or kept in `tests.kept`."""
-FIRST = ("e2e", "demo", "report", "prometheus", "grafana", "launch", "poller", "agent")
-"""Folders whose groups take longest: they begin first, so that none is left over at the end."""
+ALONE = ("demo/test_demo_program.py",)
+"""Files in them that use nothing of it."""
+BY_TEST = ("prometheus/test_promtool.py", "prometheus/test_run_identity.py")
+"""Files of which each test is a group: it is a program of its own."""
+BY_FUNCTION = ("grafana/", "prometheus/test_alert_delivery.py")
+"""Where each class and function is a group: their fixtures are cheap, or kept in `tests.kept`."""
+FIRST = (
+    "demo/test_demo_alerts.py", "e2e/test_dead_network.py", "labels/", "e2e/", "grafana/test_dashboards_with_data.py",
+    "agree/", "demo/", "prometheus/test_promtool.py", "trust/test_attackers.py", "page/test_live_page.py", "grafana/",
+    "prometheus/test_run_identity.py", "launch/test_exec_process.py", "guard/test_guard_ends.py", "report/",
+    "prometheus/test_alert_delivery.py", "agent/test_agent_gpus.py", "gpus/test_nvml_stuck.py", "poller/", "trust/",
+    "prometheus/", "guard/", "agent/", "launch/", "page/",
+)  # fmt: skip
+"""What takes longest, or much of a processor, begins first, so that nothing is left over at the end."""
 
 
 def group_of(nodeid: str) -> str:
     """What is run in one process with the test ``nodeid`` (``tests/FOLDER/FILE.py::NAME[...]``)."""
     file, _, name = nodeid.partition("::")
-    folder = file.split("/")[1]
-    if folder in BUILT_ONCE:
-        return folder
-    if folder in SPLIT:
-        whole = "promtool" in file  # each file of rule tests is a program of its own
-        return nodeid if whole else f"{file}::{name.partition('[')[0].partition('::')[0]}"
-    return file
+    place = file.removeprefix("tests/")
+    if place.startswith(BY_TEST):
+        return nodeid
+    if place.startswith(BY_FUNCTION):
+        return f"{file}::{name.partition('[')[0].partition('::')[0]}"
+    folder = place.partition("/")[0]
+    return folder if folder in BUILT_ONCE and place not in ALONE else file
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -47,8 +58,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The long groups first."""
-    order = {name: rank for rank, name in enumerate(FIRST)}
-    items.sort(key=lambda item: order.get(item.path.relative_to(TESTS).parts[0], len(order)))
+
+    @cache
+    def rank(path: Path) -> int:
+        place = path.relative_to(TESTS).as_posix()
+        return next((number for number, start in enumerate(FIRST) if place.startswith(start)), len(FIRST))
+
+    items.sort(key=lambda item: rank(item.path))
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from epochcost.poller.poller_settings import PollerSettings
 from epochcost.prices import SOURCES
 from epochcost.prices.price_source import NotConfiguredError
 from epochcost.settings import SettingsError, load
+from epochcost.training import api
 
 ROOT = Path(__file__).parents[1]
 OF_THE_SAME_PAGE = {"aws_bulk": "aws"}
@@ -126,8 +127,13 @@ def test_a_callback_has_its_docs_its_protocol_and_the_real_thing(name: str) -> N
     )
 
 
+def test_every_callback_of_the_api_is_exported() -> None:
+    made = {name for name in vars(api) if re.search(r"^[a-z]\w*_callbacks?$", name)}
+    assert made <= set(epochcost.__all__), "add it to __all__ in epochcost/__init__.py, and to the imports above it"
+
+
 def test_every_file_of_hooks_is_offered() -> None:
-    """A callback that nobody can import is none."""
+    """A callback that cannot be imported does not exist for users."""
     missing = []
     for module in pkgutil.iter_modules(training.__path__):
         where = text(f"exporter/epochcost/training/{module.name}.py")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Literal, TypeVar
 
 T = TypeVar("T")
+LATER, LONGEST_PAUSE_SECONDS = 0.1, 0.25
 
 
 def wait_for(
@@ -17,13 +18,15 @@ def wait_for(
 ) -> T:
     """Return the first truthy value of ``condition``; fail after ``seconds``, saying what was last seen.
 
-    The limit only tells a thing that never comes from one that a busy machine is slow with: it is no bar.
+    The limit only tells a thing that never comes from one that a busy machine is slow with: it is no bar. Looking takes
+    time from what is waited for, so pauses grow with the time waited: to a tenth of it, and to 1/4 s at most.
     """
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
     while True:
         value = condition()
         if value:
             return value
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > seconds:
             raise AssertionError(f"{what} did not come true within {seconds:g} s; last seen: {value!r}")
-        time.sleep(every)
+        time.sleep(max(every, min(waited * LATER, LONGEST_PAUSE_SECONDS)))

@@ -67,10 +67,12 @@ def _placed(expr: str) -> str:
 def _inhibited() -> str:
     """Alerts that Alertmanager does not send, because another one about the same thing fires."""
     rules: list[dict[str, Any]] = yaml.safe_load(ALERTMANAGER.read_text(encoding="utf-8"))["inhibit_rules"]
-    return "\n  or\n".join(
-        f"({_firing(*rule['target_matchers'])} and on ({', '.join(rule['equal'])}) {_firing(*rule['source_matchers'])})"
-        for rule in rules
-    )
+    return "\n  or\n".join(f"({_held_back(rule)})" for rule in rules)
+
+
+def _held_back(rule: dict[str, Any]) -> str:
+    target, source = _firing(*rule["target_matchers"]), _firing(*rule["source_matchers"])
+    return f"{target} and on ({', '.join(rule.get('equal', ()))}) {source}"
 
 
 LABELS = ("alertname", "severity", "where")
@@ -92,9 +94,9 @@ def _columns(firing: str) -> list[Column]:
     return [
         Column("Severity", "severity", width=72, properties=SEVERITIES),
         Column("Alert", "alertname", width=152, properties=(without_prefix("Epochcost"),)),
-        Column("Where", "where", width=150, properties=name()),
+        Column("Where", "where", properties=name()),
         Column("For", "A", _since(firing), SECONDS, 84),
-        Column("What to do", "todo", properties=in_place_of_the_name()),
+        Column("What to do", "todo", width=290, properties=in_place_of_the_name()),
     ]
 
 

@@ -192,6 +192,7 @@ def _table() -> Builder[Panel]:
             Column("Total cost", "H", _by_setup(f"$epochs * {COST}"), USD, 90),
         ],
         sort_by="Cost per epoch",
+        rising="Cost per epoch",
     )  # fmt: skip
 
 

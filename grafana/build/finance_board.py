@@ -44,7 +44,7 @@ def finance() -> str:
     grid.band(4, (4, _month()), (6, _forecast()), (4, _budget()), (5, _wasted()), (5, _spot()))
     grid.band(9, (16, _days()), (8, _by("purchase_option", "purchase option", "purchase:epochcost_spent_usd:step")))
     grid.band(
-        10,
+        11,
         (6, _by("team", "team", OWNED, SHOWN)),
         (6, _by("experiment", "experiment", OWNED, SHOWN)),
         (6, _by("owner", "owner", OWNED, SHOWN)),

@@ -94,8 +94,8 @@ def runs() -> Builder[Panel]:
         "row",
         [
             CLUSTER,
-            Column("Run", "run", row(info, "run"), ref="A", properties=name(link_to_run())),
-            Column("Experiment", "experiment", width=112, properties=name(link_to_experiment())),
+            Column("Run", "run", row(info, "run"), ref="A", properties=name(link_to_run(), whole=16)),
+            Column("Experiment", "experiment", properties=name(link_to_experiment(), whole=16)),
             Column("Team", "team", width=78, properties=name()),
             Column("State", "state", cell(state, "run", more="state"), ref="B", width=88,
                    properties=coloured_text(RUN_STATE_COLOURS)),

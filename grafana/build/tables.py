@@ -42,8 +42,8 @@ class Column:
         return f"Value #{self.source}" if self.query and not self.ref else self.source
 
 
-AT_LEAST, NAME_AT_LEAST = 90, 150
-"""Least width of a column, in pixels; of names: what 18 characters take."""
+AT_LEAST = 90
+"""Least width of a column, in pixels; names have their own."""
 
 
 def unbreakable(whole: int) -> str:
@@ -62,6 +62,7 @@ def name(*properties: tuple[str, Any], whole: int = 19) -> tuple[tuple[str, Any]
     return (
         ("custom.wrapText", True),
         ("custom.cellOptions", {"type": "auto", "wrapText": True}),  # where Grafana before 12.2 looks
+        ("custom.minWidth", 8 * whole - 2),
         ("mappings", [cut]),
         *properties,
     )
@@ -119,7 +120,7 @@ def _column_settings(column: Column) -> dict[str, Any]:
     if column.width:
         settings["custom.width"] = column.width
     else:
-        settings["custom.minWidth"] = NAME_AT_LEAST if "custom.wrapText" in settings else AT_LEAST
+        settings.setdefault("custom.minWidth", AT_LEAST)
     return settings
 
 

@@ -75,6 +75,7 @@ class Driven:
         given |= {"state.dir": str(world.root / "state"), "node.name": "n1"}
         given |= {name.replace("__", ".").replace("_", "-"): value for name, value in flags.items()}
         settings = load(AgentSettings, "agent", given, {})
+        self.interval = settings.sample_interval
         environ = {"STATE_DIRECTORY": str(world.root / "apart")}
         self.app = AgentApp(settings, environ, Clocks(lambda: world.wall, lambda: world.mono), world.proc)
         self.app.memory.resume()
@@ -84,8 +85,9 @@ class Driven:
         assert self.app.machine.prices is not None
         return self.app.machine.prices.ask()
 
-    def run(self, seconds: float, every: float = 1.0, utilization: float = 1.0) -> None:
-        """Tick until ``seconds`` have passed."""
+    def run(self, seconds: float, every: float = 0.0, utilization: float = 1.0) -> None:
+        """Tick until ``seconds`` have passed, at the agent's own interval or ``every`` so many seconds."""
+        every = every or self.interval
         until = self.world.wall + seconds
         while self.world.wall < until - 1e-9:
             self.world.go(min(every, until - self.world.wall), utilization)

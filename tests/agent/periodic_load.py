@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tests.fake_nvml import FakeDriver
@@ -22,6 +23,8 @@ from epochcost.model import Node
 HOUR = 3600
 START = 1_700_000_000.0
 DUTY = 0.5
+SCRAPES = (15, 30, 60)
+"""Seconds between two scrapes."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,12 @@ def busy_seconds(t: float, period: float) -> float:
     return whole * period * DUTY + min(rest, period * DUTY)
 
 
-def an_hour(driver: FakeDriver, period: float, scrapes: tuple[int, ...] = (15, 30, 60)) -> list[Seen]:
+def an_hour(driver: FakeDriver, period: float) -> list[Seen]:
     """One GPU under a load of ``period`` seconds, seen by each interval of scrapes."""
     driver.count(1)
+    looked = {second for every in SCRAPES for second in scraped_at(every)}
     source, meter = NvmlSource(), Meter(Ledger(), Node("n"))
-    counter, gauge = [], []
+    counter, gauge = dict[int, float](), dict[int, float]()
     told, jitter = None, random.Random(period)
     for second in range(HOUR + 1):
         percent = round(100 * (busy_seconds(second, period) - busy_seconds(max(0, second - 1), period)))
@@ -61,16 +65,23 @@ def an_hour(driver: FakeDriver, period: float, scrapes: tuple[int, ...] = (15, 3
             driver.gpu(0, util=percent)
             told = percent
         now = START + second + jitter.uniform(0.3, 0.4)
-        (gpu,) = meter.tick(now, Inputs(gpus=source.read(now))).gpus or (None,)
-        counter.append((gpu.utilization_seconds or 0.0) if gpu else 0.0)
-        gauge.append(percent / 100)
+        inputs = Inputs(gpus=source.read(now))
+        meter.account(now, inputs)
+        if second in looked:
+            (gpu,) = meter.describe(now, inputs).gpus or (None,)
+            counter[second] = (gpu.utilization_seconds or 0.0) if gpu else 0.0
+            gauge[second] = percent / 100
     source.close()
-    return [_seen(period, every, counter, gauge) for every in scrapes]
+    return [_seen(period, every, counter, gauge) for every in SCRAPES]
 
 
-def _seen(period: float, every: int, counter: list[float], gauge: list[float]) -> Seen:
-    # Prometheus scrapes a target at an offset of its own.
-    at = range(every // 2, HOUR + 1, every)
+def scraped_at(every: int) -> range:
+    """Seconds at which a Prometheus scrapes each ``every`` seconds: at an offset of the target's own."""
+    return range(every // 2, HOUR + 1, every)
+
+
+def _seen(period: float, every: int, counter: Mapping[int, float], gauge: Mapping[int, float]) -> Seen:
+    at = scraped_at(every)
     first, last = at[0], at[-1]
     true = (busy_seconds(last, period) - busy_seconds(first, period)) / (last - first)
     shown = [gauge[second] for second in at]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests import fake_nvml
-from tests.agent.periodic_load import START, an_hour
+from tests.agent.periodic_load import START, Seen, an_hour
 from tests.fake_nvml import CONTROL_VARIABLE, FakeDriver, build
 
 from epochcost.agent.meter import Meter
@@ -34,17 +34,26 @@ def driver(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fa
     return fake
 
 
+@pytest.fixture(scope="module")
+def hours() -> dict[int, list[Seen]]:
+    """Hours that a test has let pass, by the period of their load."""
+    return {}
+
+
 @pytest.mark.parametrize("period", PERIODS)
 def test_an_hour_of_a_load_that_comes_and_goes_has_the_true_mean_by_the_counter(
-    driver: FakeDriver, period: int
+    driver: FakeDriver, hours: dict[int, list[Seen]], period: int
 ) -> None:
-    seen = an_hour(driver, period)
+    seen = hours[period] = an_hour(driver, period)
     assert max(abs(s.counter_error_points) for s in seen) < 0.25
     assert {s.scrape_seconds for s in seen} == {15, 30, 60}
 
 
-def test_the_gauge_can_be_tens_of_points_off_where_the_counter_is_not(driver: FakeDriver) -> None:
-    worst = max(abs(s.gauge_error_points) for period in (15, 30, 60) for s in an_hour(driver, period))
+def test_the_gauge_can_be_tens_of_points_off_where_the_counter_is_not(
+    driver: FakeDriver, hours: dict[int, list[Seen]]
+) -> None:
+    known = [hours.get(period) or an_hour(driver, period) for period in (15, 30, 60)]
+    worst = max(abs(s.gauge_error_points) for seen in known for s in seen)
     assert worst > 25
 
 

@@ -113,6 +113,8 @@ FIGURES: dict[str, One | By] = {
     "fleet/Waste and utilisation/A": lambda: mean([load(m, g) for m in WITH_GPUS for g in range(m.kind.gpus)]),
     "fleet/Waste and utilisation/B": lambda: mean(fills()),
     "fleet/Waste and utilisation/C": lambda: sum(wasted(m) for m in PRICED) / sum(price(m) for m in PRICED),
+    "fleet/Clusters/A": ("cluster", lambda: {
+        c: sum(price(m) for m in PRICED if m.cluster == c) for c in {m.cluster for m in PRICED}}),
     "fleet/Spend by team/A": ("team", lambda: by_whom("team", price)),
     "fleet/Wasted by team/A": ("team", lambda: by_whom("team", wasted)),
     "fleet/Wasted by owner/A": ("owner", lambda: by_whom("owner", wasted)),

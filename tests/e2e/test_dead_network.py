@@ -39,10 +39,14 @@ class Site:
     prometheus: Prometheus
     hook: WebhookReceiver
 
+    def metrics(self) -> str:
+        """What the agent exports now."""
+        with urllib.request.urlopen(f"{self.agent.url}/metrics", timeout=5) as answer:
+            return str(answer.read().decode())
+
     def charged(self) -> tuple[float, float]:
         """When the agent last looked (seconds since the Unix epoch), and its dollars up to then."""
-        with urllib.request.urlopen(f"{self.agent.url}/metrics", timeout=5) as answer:
-            families = {family.name: family for family in text_string_to_metric_families(answer.read().decode())}
+        families = {family.name: family for family in text_string_to_metric_families(self.metrics())}
         (looked,) = families["epochcost_sample_timestamp_seconds"].samples
         dollars = [families[f"epochcost_node_{which}cost_usd"].samples for which in ("", "provisional_")]
         return looked.value, sum(sample.value for samples in dollars for sample in samples)
@@ -100,6 +104,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 def test_alerts_of_a_failing_source_and_a_stale_price_fire_and_resolve_and_no_dollar_is_lost(site: Site) -> None:
     prometheus = site.prometheus
     wait_for(lambda: prometheus.value("node:epochcost_price_usd_per_hour:unified") == 7.5, 60, "the spot price")
+    wait_for(lambda: "epochcost_node_cost_usd_total{" in site.metrics(), 30, "the agent's own first dollars")
     began_ts, began_usd = site.charged()
     assert not site.firing("EpochcostPriceStale")
     assert not site.firing("EpochcostPriceSourceFailing")

@@ -44,7 +44,8 @@ def world(tmp_path: Path) -> World:
 def guarded(world: World, text: str, **flags: str) -> Driven:
     file = world.root / "guard.yml"
     file.write_text(text)
-    it = Driven(world, guard__file=str(file), price__usd_per_hour="36", **flags)
+    beat = {"sample__interval": "5s", **flags}  # an hour of beats a second takes nine seconds
+    it = Driven(world, guard__file=str(file), price__usd_per_hour="36", **beat)
     assert it.ask_price()
     return it
 

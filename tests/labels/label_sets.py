@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tests.stack import RULES_DIR, Program, hasten, program
+from tests.stack import RULES_DIR, Program, program, quick_rules
 
 Target = dict[str, Any]
 
@@ -93,8 +93,7 @@ class LabelledPrometheus(Program):
     def __init__(self, directory: Path, scrapes: Sequence[Mapping[str, Any]], speed: float) -> None:
         (directory / "rules").mkdir(parents=True)
         for source in sorted(RULES_DIR.glob("*.yml")):
-            quick = hasten(yaml.safe_load(source.read_text()), speed, "1s")
-            (directory / "rules" / source.name).write_text(yaml.safe_dump(quick, sort_keys=False))
+            (directory / "rules" / source.name).write_text(quick_rules(source.read_text(), speed, "1s"))
         config = {
             "global": {"evaluation_interval": "1s"},
             "rule_files": [str(directory / "rules" / "*.yml")],

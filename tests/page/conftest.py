@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterator
 
 import pytest
+from tests.browser import headless_chromium
 from tests.page import snapshots
 from tests.waiting import wait_for
 
@@ -70,21 +69,8 @@ class Page:
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[object]:
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not browser or not driver:
-        pytest.skip("no chromium and chromedriver on this machine")
-    options = webdriver.ChromeOptions()
-    options.binary_location = browser
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    root = ["--no-sandbox"] if os.geteuid() == 0 else []
-    for argument in ("--headless=new", "--disable-gpu", "--disable-dev-shm-usage", *root):
-        options.add_argument(argument)
-    running = webdriver.Chrome(options=options, service=Service(driver))
-    yield running
-    running.quit()
+    with headless_chromium() as running:
+        yield running
 
 
 @pytest.fixture

@@ -52,9 +52,9 @@ def test_the_reference_run_is_there_with_its_figures(page):
 def test_a_run_whose_output_told_nothing_says_so(page):
     run = replace(snapshots.one_gpu().runs[0], epoch=None, epochs_planned=None, steps=0)
     page.open(replace(snapshots.one_gpu(), runs=(run,)))
-    assert "no epochs and no steps what it prints told nothing" in run_text(page)
+    assert "no epochs and no steps its output shows no progress" in run_text(page)
     page.snapshot = later(page.snapshot, runs=(replace(run, state=RunState.STARTUP),))
-    wait_for(lambda: "told nothing" not in run_text(page), what="a run that has only begun")
+    wait_for(lambda: "its output shows" not in run_text(page), what="a run that has only begun")
 
 
 def test_money_goes_where_the_states_say_and_the_bar_says_it_aloud(page):
@@ -521,7 +521,7 @@ def test_owners_processes_and_advice_are_in_words(page):
     spot = replace(snapshots.one_gpu().node, terms=NodeTerms(spot_usd_per_hour=0.3))
     one = replace(snapshots.one_gpu(), owners=(owner,), processes={"GPU-0000-0": ((4711, 3 * 2**30),)}, node=spot)
     page.open(one)
-    assert page.text("#gpus .whose") == "ada · process 4711 3.0 GiB"
+    assert page.text("#gpus .whose") == "ada · process 4711 (3.0 GiB)"
     assert page.text("#advice").startswith("Spot machines of this type cost $0.30/h here: $0.60/h less")
     assert page.text("#spot") == "spot here: $0.30/h"
 

@@ -217,7 +217,7 @@ def test_a_machine_that_stands_on_two_pages_is_one_and_at_two_rates_has_no_price
 
 def test_a_refusal_with_status_200_is_repeated(server: JsonServer) -> None:
     server.on("/api/v0/bundles/", Answer({"success": False, "error": "maintenance", "msg": "back\nsoon"}))
-    with pytest.raises(PriceSourceError, match=r"vast.ai's offers: .*; it says: back soon"):
+    with pytest.raises(PriceSourceError, match=r"not a response of vast.ai's offers: .*; it says: back soon"):
         market(server).fetch(wanted("vastai", ("US", "4x H100 SXM")), NOW)
 
 

@@ -191,6 +191,14 @@ IDLE_GPU = {"alertname": "EpochcostGpuIdle", "severity": "warning", "gpu": "5"}
 STALLED = {"alertname": "EpochcostRunStalled", "severity": "warning", "run": "sim-run"}
 
 
+@pytest.fixture(scope="module")
+def delivery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Alertmanager, WebhookReceiver]]:
+    """An Alertmanager for all cases, each of which has a cluster of its own."""
+    folder = tmp_path_factory.mktemp("delivery") / "alertmanager"
+    with WebhookReceiver() as webhook, Alertmanager(folder, webhook.url, speed=100) as alertmanager:
+        yield alertmanager, webhook
+
+
 @pytest.mark.parametrize(
     ("source", "silenced", "heard"),
     [
@@ -279,41 +287,17 @@ STALLED = {"alertname": "EpochcostRunStalled", "severity": "warning", "run": "si
         ),
     ],
 )
-def test_an_alert_silences_what_follows_from_it(tmp_path: Path, source, silenced, heard) -> None:
-    with WebhookReceiver() as webhook, Alertmanager(tmp_path / "alertmanager", webhook.url, speed=100) as alertmanager:
-        alertmanager.post(source)
-        alertmanager.post(heard, *([silenced] if silenced else []))
-        heard_by_webhook = wait_for(lambda: [a for a in _arrived(webhook) if a == heard], 20, "the alert that is heard")
-        assert heard_by_webhook == [heard]
-        states = {str(alert["labels"]): alert["status"]["state"] for alert in alertmanager.alerts()}
-        assert sorted(states.values()) == (["active", "active", "suppressed"] if silenced else ["active", "active"])
-        assert silenced not in _arrived(webhook)
-
-
-def test_a_dead_node_is_one_notification(tmp_path: Path) -> None:
-    dead = [
-        {
-            "alertname": name,
-            "severity": "warning",
-            "cluster": "lab",
-            "epochcost_machine": "sim-a-1",
-            "node": "sim-a",
-            **more,
-        }
-        for name, more in [
-            ("EpochcostAgentDown", {}),
-            ("EpochcostPriceStale", {}),
-            ("EpochcostAgentNotSampling", {}),
-            ("EpochcostNodeVacant", {}),
-            *(("EpochcostGpuIdle", {"gpu": str(gpu)}) for gpu in range(8)),
-        ]
-    ]
-    with WebhookReceiver() as webhook, Alertmanager(tmp_path / "alertmanager", webhook.url, speed=100) as alertmanager:
-        alertmanager.post(*dead)
-        alertmanager.post({**dead[0], "epochcost_machine": "sim-b-1", "node": "sim-b"})
-        wait_for(lambda: len(webhook.notifications) >= 2, 20, "the two notifications")
-        assert sorted(labels["node"] for labels in _arrived(webhook)) == ["sim-a", "sim-b"]
-        assert {labels["alertname"] for labels in _arrived(webhook)} == {"EpochcostAgentDown"}
+def test_an_alert_silences_what_follows_from_it(delivery, request, source, silenced, heard) -> None:
+    alertmanager, webhook = delivery
+    cluster = {"cluster": request.node.callspec.id}
+    source, heard = {**source, **cluster}, {**heard, **cluster}
+    follows = [{**silenced, **cluster}] if silenced else []
+    alertmanager.post(source)
+    alertmanager.post(heard, *follows)
+    wait_for(lambda: heard in _arrived(webhook), 20, "the alert that is heard")
+    known = [alert for alert in alertmanager.alerts() if alert["labels"]["cluster"] == cluster["cluster"]]
+    assert sorted(alert["status"]["state"] for alert in known) == ["active", "active", *["suppressed"] * len(follows)]
+    assert not [alert for alert in follows if alert in _arrived(webhook)]
 
 
 def _arrived(webhook: WebhookReceiver) -> list[dict[str, str]]:

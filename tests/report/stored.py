@@ -15,6 +15,8 @@ from pathlib import Path
 from tests.grafana.simulated_fleet import SimulatedFleet
 from tests.waiting import wait_for
 
+from epochcost.demo.history import LONG_BLOCKS
+
 EVERY = 120.0
 """Seconds between two scrapes."""
 Sample = tuple[float, str, Mapping[str, str], float]
@@ -49,7 +51,7 @@ def write(data: Path, samples: Iterable[Sample], epoch_ts: float) -> None:
     with text.open("w") as out:
         out.writelines(lines(samples, epoch_ts))
         out.write("# EOF\n")
-    command = ["promtool", "tsdb", "create-blocks-from", "openmetrics", str(text), str(data)]
+    command = ["promtool", "tsdb", "create-blocks-from", LONG_BLOCKS, "openmetrics", str(text), str(data)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     text.unlink()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.browser import headless_chromium
 from tests.report.conftest import run_of
 
 from epochcost.model import State
@@ -24,21 +23,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.stack]
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[object]:
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not program or not driver:
-        pytest.skip("no chromium and chromedriver on this machine")
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    root = ["--no-sandbox"] if os.geteuid() == 0 else []
-    for argument in ("--headless=new", "--disable-gpu", "--disable-dev-shm-usage", *root):
-        options.add_argument(argument)
-    running = webdriver.Chrome(options=options, service=Service(driver))
-    yield running
-    running.quit()
+    with headless_chromium() as running:
+        yield running
 
 
 def show(browser, report: Report, folder: Path, width: int = 1440, scheme: str = "light"):

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.training.programs import LAUNCHER_NAMES, LAUNCHER_VARIABLES, events, events_by_file, kinds
+from tests.training.programs import events, events_by_file, kinds
+from tests.training.reporting import directory
 from tests.waiting import wait_for
 
 import epochcost
@@ -18,16 +19,7 @@ from epochcost.launch.event import CHOICES
 from epochcost.model import Phase
 from epochcost.training.run import PHASES
 
-
-@pytest.fixture
-def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    for name in list(os.environ):
-        if name.startswith(LAUNCHER_VARIABLES) or name in LAUNCHER_NAMES:
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("EPOCHCOST_DIR", str(tmp_path))
-    yield tmp_path
-    while epochcost.current():
-        epochcost.end()
+__all__ = ["directory"]
 
 
 def test_a_run_reports_its_start_first_epoch_ends_and_end(directory: Path):

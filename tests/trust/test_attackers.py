@@ -1,6 +1,6 @@
 """An unprivileged attacker on a node with root's agent and a victim's real training: the victim must not notice.
 
-``EPOCHCOST_ATTACK_SECONDS`` sets how long the victim trains, 15 by default.
+``EPOCHCOST_ATTACK_SECONDS`` sets how long the victim trains, 8 by default.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from tests.trust.attacks import FLOODS, LAYS_TRAPS, TAKES_OVER, VICTIM
 from tests.trust.shared_node import SharedNode, can_be_made, shared_node
 from tests.waiting import wait_for
 
-SECONDS = float(os.environ.get("EPOCHCOST_ATTACK_SECONDS", "15"))
+SECONDS = float(os.environ.get("EPOCHCOST_ATTACK_SECONDS", "8"))
 EPOCH_SECONDS = 0.5
 EPOCHS = round(SECONDS / EPOCH_SECONDS)
 VICTIM_USER, NEWCOMER, MALLORY = 1001, 1002, 65534

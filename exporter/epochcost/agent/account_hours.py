@@ -75,7 +75,6 @@ class AccountHours(AskingThread):
         self._mono = mono
         self._question: tuple[str, float] | None = None
         self._answer: tuple[tuple[str, float], float, float] | None = None
-        self.error = ""
 
     def used(self, limit: str, since_ts: float) -> float | None:
         """Seconds that others have used of ``limit`` since then; None while that is not known."""
@@ -90,8 +89,7 @@ class AccountHours(AskingThread):
         while not self._stop.wait(pause):
             pause = self._interval if self.ask() or self.error else LOOK_SECONDS
 
-    def ask(self) -> bool:
-        """Ask once; whether there was a response."""
+    def _ask(self) -> bool:
         question = self._question
         if question is None:
             return False

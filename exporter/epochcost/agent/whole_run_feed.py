@@ -51,12 +51,6 @@ class WholeRunFeed(AskingThread):
         self._machine = ""
         self._parts: Mapping[str, str] = {}
         self._answer: tuple[Mapping[str, StoredRun], float] | None = None
-        self.asking_since: float | None = None
-        """When the request in progress was sent (monotonic seconds); None between two."""
-        self.error = ""
-        """Why the last request failed; empty when it did not."""
-        self.last_duration: float | None = None
-        """Seconds of the last request; None before the first."""
 
     def added_to(self, snapshot: Snapshot) -> Snapshot:
         """``snapshot`` with what the store has of its runs, or why it has not."""
@@ -82,14 +76,6 @@ class WholeRunFeed(AskingThread):
                 pause = self._interval
             else:
                 pause = min(SLOWEST_SECONDS, max(self._interval, 2 * pause))
-
-    def ask(self) -> bool:
-        """Ask once; whether there was a response."""
-        self.asking_since = time.monotonic()
-        try:
-            return self._ask()
-        finally:
-            self.asking_since = None
 
     def _ask(self) -> bool:
         began, machine, parts, error = time.perf_counter(), self._machine, self._parts, ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 from prometheus_client import CollectorRegistry
 
@@ -25,6 +26,11 @@ def scraped(fleet: Fleet, t: float) -> Iterator[str]:
     yield from _target(POLLER_JOB, CLUSTER, POLLER, market, fleet.epoch_ts + t)
 
 
+@lru_cache(maxsize=10_000)
+def _quoted(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
 def _target(job: str, cluster: str, instance: str, registry: CollectorRegistry | None, ts: float) -> Iterator[str]:
     target = {"cluster": cluster, "job": job, "instance": instance}
     suffix = "," + ",".join(f"{name}={json.dumps(value)}" for name, value in target.items()) + "}"
@@ -32,7 +38,7 @@ def _target(job: str, cluster: str, instance: str, registry: CollectorRegistry |
     count = 0
     for metric in registry.collect() if registry is not None else ():
         for sample in metric.samples:
-            labels = ",".join(f"{k}={json.dumps(v, ensure_ascii=False)}" for k, v in sample.labels.items() if v)
+            labels = ",".join([f"{k}={_quoted(v)}" for k, v in sample.labels.items() if v])
             yield f"{sample.name}{{{labels}{suffix if labels else suffix[1:]} {float(sample.value)!r}{stamp}"
             count += 1
     own = "{" + suffix[1:]

@@ -7,11 +7,13 @@ played samples, with the project's own rules, and what its alerts would have don
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +26,12 @@ STEP_SECONDS = 30.0
 LOOKBACK_SECONDS = 1.5 * STEP_SECONDS
 EVALUATION_LOOKBACK_SECONDS = STEP_SECONDS - 0.05
 """Less than a step: of two series that follow each other, as those of two hours, rules see one at a time."""
+EVALUATED_SECONDS = 29.62
+"""After each step, so much later, rules are evaluated: a Prometheus rarely does so at the instant of a scrape."""
 ALERT_SECONDS = 60.0
 """How often the past's alerts are evaluated."""
+LONG_BLOCKS = "--max-block-duration=54h"
+"""As promtool makes them of text: by itself it reads all of the text again for every two hours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,40 +53,57 @@ class History:
         self.data, self.rules, self.start_ts, self.end_ts = data, rules, start_ts, end_ts
         data.mkdir(parents=True, exist_ok=True)
 
-    def write(self, lines: Iterable[str]) -> None:
-        """Store OpenMetrics lines with their times (without the closing ``# EOF``)."""
-        text = self.data.parent / f"{self.data.name}.om"
-        with text.open("w", encoding="utf-8") as out:
-            out.writelines(lines)
-            out.write("# EOF\n")
-        _promtool("create-blocks-from", "openmetrics", str(text), str(self.data))
-        text.unlink()
+    def write(self, lines: Iterable[str]) -> list[Path]:
+        """Store OpenMetrics lines with their times (without the closing ``# EOF``); returns the new blocks."""
+        return self._stored(self._text(lines, "samples"))
 
     def record(self, said: Callable[[int, int], None] = lambda _done, _whole: None) -> None:
         """Compute every recording rule over what was written; ``said`` hears of each pass."""
-        rules = every_rule(self.rules, "record")
-        done: set[str] = set()  # rules that remember come more than once
-        for some in passes(rules):
-            self._record(some)
+        order = list(passes(every_rule(self.rules, "record")))
+        rounds = Counter(rule["record"] for some in order for rule in some)
+        done: set[str] = set()
+        before: dict[frozenset[str], list[Path]] = {}
+        for some in order:
+            remember = frozenset(rule["record"] for rule in some if rounds[rule["record"]] > 1)
+            with self.served(EVALUATION_LOOKBACK_SECONDS) as url:
+                once = self._text(self._evaluated(url, some, rounds.keys() - remember), "once")
+                anew = self._text(self._evaluated(url, some, remember), "anew")
+            self._stored(once)
+            known = self._stored(anew)
+            for block in before.get(remember, ()):  # what rules that remember knew a round ago
+                shutil.rmtree(block, ignore_errors=True)
+            before[remember] = known
             done.update(rule["record"] for rule in some)
-            said(len(done), len(rules))
+            said(len(done), len(rounds))
 
-    def _record(self, rules: list[Rule]) -> None:
-        import yaml
+    def _evaluated(self, url: str, rules: Iterable[Rule], names: Collection[str]) -> Iterator[str]:
+        """What the rules among ``rules`` that have one of ``names`` would have recorded, as OpenMetrics lines."""
+        begin = self.start_ts + 2 * STEP_SECONDS + EVALUATED_SECONDS
+        # What is due in the last second is left to the Prometheus that goes on from here.
+        for rule in rules:
+            if rule["record"] not in names:
+                continue
+            # What an expression takes over from other series still has their names, and is then several in pieces.
+            nameless = f"max without () (\n{rule['expr']}\n)"
+            for result in over(url, nameless, begin, self.end_ts - 1.0, STEP_SECONDS):
+                series = _series(rule["record"], {**result["metric"], **rule.get("labels", {})})
+                yield "".join([f"{series} {value} {t}\n" for t, value in result["values"]])
 
-        # promtool spreads evaluations over the interval by a hash of both names, so they never change.
-        path = self.data.parent / "past-rules.yml"
-        # What an expression takes over from other series still has their names, and is then several series in pieces.
-        nameless = [{**rule, "expr": f"max without () (\n{rule['expr']}\n)"} for rule in rules]
-        group = {"name": "past6", "interval": f"{STEP_SECONDS:g}s", "rules": nameless}
-        path.write_text(yaml.safe_dump({"groups": [group]}), encoding="utf-8")
-        with self.served(EVALUATION_LOOKBACK_SECONDS) as url:
-            _promtool(
-                "create-blocks-from", "rules", f"--url={url}", f"--output-dir={self.data.resolve()}",
-                f"--start={int(self.start_ts + 2 * STEP_SECONDS)}", f"--end={int(self.end_ts)}",
-                f"--eval-interval={STEP_SECONDS:g}s", path.name, cwd=path.parent,
-            )  # fmt: skip
-        path.unlink()
+    def _text(self, lines: Iterable[str], name: str) -> Path:
+        path = self.data.parent / f"{self.data.name}-{name}.om"
+        with path.open("w", encoding="utf-8") as out:
+            out.writelines(lines)
+            empty = not out.tell()
+            out.write("" if empty else "# EOF\n")
+        return path
+
+    def _stored(self, text: Path) -> list[Path]:
+        """Blocks of what ``text`` says, which is removed."""
+        before = set(self.data.iterdir())
+        if text.stat().st_size:
+            _promtool("create-blocks-from", LONG_BLOCKS, "openmetrics", str(text), str(self.data))
+        text.unlink()
+        return sorted(set(self.data.iterdir()) - before)
 
     def alerts(self) -> list[Fired]:
         """Every alert of the past."""

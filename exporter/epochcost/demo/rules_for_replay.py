@@ -37,7 +37,7 @@ def copy_rules(source: Path, target: Path, budget_usd_per_month: float) -> None:
 
     target.mkdir(parents=True)
     for path in sorted((source / "rules").glob("*.yml")):
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = parsed(path)
         budgets = [rule for group in document["groups"] for rule in group["rules"] if rule.get("record") == BUDGET]
         if not budgets:
             shutil.copyfile(path, target / path.name)
@@ -47,11 +47,16 @@ def copy_rules(source: Path, target: Path, budget_usd_per_month: float) -> None:
         (target / path.name).write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
 
 
-def every_rule(rules: Path, kind: str) -> list[Rule]:
-    """Every rule of one kind (``record``, ``alert``), as in its file."""
+def parsed(path: Path) -> Any:  # noqa: ANN401 - YAML
+    """A file of rules, read by libyaml where PyYAML has it: six times as fast."""
     import yaml
 
-    groups = [g for path in sorted(rules.glob("*.yml")) for g in yaml.safe_load(path.read_text("utf-8"))["groups"]]
+    return yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
+
+
+def every_rule(rules: Path, kind: str) -> list[Rule]:
+    """Every rule of one kind (``record``, ``alert``), as in its file."""
+    groups = [group for path in sorted(rules.glob("*.yml")) for group in parsed(path)["groups"]]
     return [rule for group in groups for rule in group["rules"] if kind in rule]
 
 

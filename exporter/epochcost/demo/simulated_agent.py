@@ -41,6 +41,9 @@ class PlayedAgent:
     def __init__(self, machine: Machine, script: Script, market: Market, epoch_ts: float) -> None:
         self.machine = machine
         self.snapshot: Snapshot | None = None
+        self._ticked: tuple[float, Inputs] | None = None
+        """The newest tick while it is not described."""
+        self._begun = False
         kind = machine.kind
         self.node = Node(
             machine.name, kind.provider, machine.region, machine.zone, kind.instance_type, machine.purchase_option,
@@ -68,14 +71,15 @@ class PlayedAgent:
         return t >= self.machine.agent_starts
 
     def tick(self, t: float) -> None:
-        """Let it read its machine at ``t``, if it does."""
+        """Let it read its machine at ``t``, if it does; `show` describes it."""
         if not self.machine.samples(t):
             return
         now = self._epoch_ts + t
         events = self._life.events(t)
         self._counts["accepted"] += len(events)
-        if self.snapshot is None:
+        if not self._begun:
             self._meter.begin_boot(now, self._epoch_ts + self.machine.boots, events)
+            self._begun = True
         self._ask(t)
         has_gpus = bool(self.machine.kind.gpus)
         health = dict.fromkeys(("host", "progress", "state", *(["gpus"] if has_gpus else [])), _FINE)
@@ -89,7 +93,17 @@ class PlayedAgent:
             health={**health, "price": self._price_health(t)},
             event_counts=self._counts,
         )
-        self.snapshot = self._complete(self._meter.tick(now, inputs), t)
+        self._meter.account(now, inputs)
+        self._ticked = t, inputs
+        if self._guard is not None:
+            self.show()  # a guard decides at every beat
+
+    def show(self) -> None:
+        """Describe the newest tick: `snapshot`."""
+        if self._ticked is not None:
+            t, inputs = self._ticked
+            self._ticked = None
+            self.snapshot = self._complete(self._meter.describe(self._epoch_ts + t, inputs), t)
 
     def _price_health(self, t: float) -> CollectorHealth:
         heard = (max(0.0, min(t, end) - start) for start, end in self.machine.contradicted)
@@ -129,15 +143,25 @@ class Fleet:
         self.agents = [PlayedAgent(machine, script, self.market, epoch_ts) for machine in script.machines]
 
     def advance(self, t: float) -> None:
-        """Let everybody do what is due at ``t``."""
+        """Let everybody do what is due at ``t``, and describe it."""
+        self._tick(t)
+        self._show()
+
+    def _tick(self, t: float) -> None:
         self.market.advance(t)
         for agent in self.agents:
             agent.tick(t)
+
+    def _show(self) -> None:
+        for agent in self.agents:
+            agent.show()
 
     def play(self, start: float, end: float, every: float) -> Iterator[float]:
         """Play from ``start`` to ``end``; yields each multiple of ``every`` when all agents have reached it."""
         for k in range(round((end - start) / TICK_SECONDS) + 1):
             t = start + k * TICK_SECONDS
-            self.advance(t)
+            self._tick(t)
             if t % every == 0:
+                self._show()  # what nobody looks at is not described: that is half of the work
                 yield t
+        self._show()

@@ -37,12 +37,6 @@ class IdentityFeed(AskingThread):
         self._seconds = seconds
         self._found: dict[str, Node] = {}
         self.node = known
-        self.asking_since: float | None = None
-        """When the request in progress was sent (monotonic seconds); None between two."""
-        self.error = ""
-        """Who did not answer in the last round, and why."""
-        self.last_duration: float | None = None
-        """Seconds of the last round; None before the first, and where nobody has to be asked."""
 
     @property
     def settled(self) -> bool:
@@ -55,15 +49,8 @@ class IdentityFeed(AskingThread):
             self._stop.wait(wait)
             wait = min(wait * 2, LAST_RETRY_SECONDS)
 
-    def ask(self) -> bool:
-        """Ask once those that have not answered yet; whether everybody has now."""
-        self.asking_since = time.monotonic()
-        try:
-            return self._ask()
-        finally:
-            self.asking_since = None
-
     def _ask(self) -> bool:
+        """Query the sources that have not responded yet; whether all have now."""
         missing = self._missing()
         if not missing:
             return True

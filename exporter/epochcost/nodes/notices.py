@@ -49,32 +49,18 @@ class NoticeFeed(AskingThread):
         self._asked_for: Node | None = None
         self._source: NoticeSource | None = None
         self.notice: PreemptionNotice | None = None
-        self.asking_since: float | None = None
-        """When the request in progress was sent (monotonic seconds); None between two."""
-        self.error = ""
-        """Why the last request failed."""
-        self.last_duration: float | None = None
-        """Seconds of the last request; None if nobody is asked."""
 
     def _run(self) -> None:
         while not self._stop.is_set():
             self.ask()
             self._stop.wait(POLL_SECONDS)
 
-    def ask(self) -> None:
-        """Request once, if there is a source. Never raises."""
-        self.asking_since = time.monotonic()
-        try:
-            self._ask()
-        finally:
-            self.asking_since = None
-
-    def _ask(self) -> None:
+    def _ask(self) -> bool:
         source = self._listened_to()
         if source is None:
             self.notice = self.last_duration = None
             self.error = ""
-            return
+            return True
         began = time.perf_counter()
         error = ""
         try:
@@ -87,6 +73,7 @@ class NoticeFeed(AskingThread):
         if error and error != self.error:
             log.warning("preemption notices: %s", error)
         self.error, self.last_duration = error, time.perf_counter() - began
+        return not error
 
     def _listened_to(self) -> NoticeSource | None:
         node = self._node()

@@ -38,12 +38,6 @@ class OwnerFeed(AskingThread):
         self._mono = mono
         self._said: tuple[GpuOwner, ...] = ()
         self._said_at = float("-inf")
-        self.asking_since: float | None = None
-        """When the request in progress was sent (monotonic seconds); None between two."""
-        self.error = ""
-        """Why the last request failed."""
-        self.last_duration: float | None = None
-        """Seconds of the last request; None before the first."""
 
     @property
     def name(self) -> str:
@@ -69,18 +63,10 @@ class OwnerFeed(AskingThread):
             self.ask()
             self._stop.wait(POLL_SECONDS if self.last_duration is not None else 1.0)
 
-    def ask(self) -> None:
-        """Ask once. Never raises."""
-        self.asking_since = time.monotonic()
-        try:
-            self._ask()
-        finally:
-            self.asking_since = None
-
-    def _ask(self) -> None:
+    def _ask(self) -> bool:
         gpus = self._gpus()
         if not gpus:
-            return
+            return True
         began = self._mono()
         error = ""
         try:
@@ -94,3 +80,4 @@ class OwnerFeed(AskingThread):
         if error and error != self.error:
             log.warning("owners: %s: %s", self.name, error)
         self.error, self.last_duration = error, self._mono() - began
+        return not error

@@ -10,6 +10,8 @@ from epochcost.shown_text import printable
 
 UNKNOWN = "\N{EN DASH}"
 _MINUTE, _HOUR = 60, 3600
+_NOTHING = 5e-9
+"""Dollars below it are what sums of figures differ by."""
 
 
 def figure(value: float, digits: int = 4) -> str:
@@ -31,7 +33,9 @@ def dollars(usd: float | None) -> str:
     """``$16.33``; small ones with four digits."""
     if usd is None:
         return UNKNOWN
-    return f"${usd:,.2f}" if abs(usd) >= 1 or usd == 0 else f"${figure(usd)}"
+    if abs(usd) < _NOTHING:
+        return "$0.00"
+    return f"${usd:,.2f}" if abs(usd) >= 1 else f"${figure(usd)}"
 
 
 def same_money(values: Sequence[float | None]) -> list[str]:

@@ -64,6 +64,7 @@ class HistoryLoader:
 
     def __post_init__(self) -> None:
         self.history = History(self.reader.span)
+        self.kept = tuple(sorted(self.kept))
 
     def read(self) -> History:
         """The history of the runs that are asked for, and of all nodes.
@@ -295,8 +296,8 @@ class HistoryLoader:
 
     def _by_node(self, labels: Labels, track: Track) -> Iterable[tuple[NodeKey, Track]]:
         """Cut a series that does not name its machine where its address passed from one node to another."""
-        if dict(labels).get(MACHINE):
-            return [(self._key(labels, 0), track)]
+        if machine := dict(labels).get(MACHINE):
+            return [(NodeKey(machine, self._context(labels)), track)]
         target = self._target(labels)
         if len(set(self._names.get(target, {}).values())) <= 1:
             return [(self._key(labels, 0), track)]
@@ -335,7 +336,8 @@ class HistoryLoader:
         return tuple((name, value) for name, value in labels if name not in _OWN)
 
     def _context(self, labels: Labels) -> Labels:
-        return tuple((name, value) for name, value in labels if name in self.kept)
+        named = dict(labels)
+        return tuple((name, named[name]) for name in self.kept if name in named)
 
 
 def _join_versions(run: RunHistory) -> None:

@@ -123,12 +123,23 @@ def _carried(known: Mapping[int, float], length: int) -> Filled:
 def member_money(member: Member, prices: Filled, *, from_zero: bool) -> Money | None:
     """Dollars of a run on one node; None where nobody knows a price."""
     if total := member.counters.get("run_cost_usd_total"):
-        states = _states(member.states, "run_state_cost_usd_total", from_zero=from_zero)
+        states = member_states(member, "run_state_cost_usd_total", total, from_zero=from_zero)
         by_state = {state: sum(grown.values()) for state, grown in states.items()}
         money = Money(increments(total, from_zero=from_zero), by_state, BY_AGENT)
         _add_unsettled(money, member.provisional, UNSETTLED, from_zero=from_zero)
         return money
-    return integrated(_states(member.states, "run_state_seconds_total", from_zero=from_zero), prices)
+    ran = member.counters.get("run_seconds_total")
+    return integrated(member_states(member, "run_state_seconds_total", ran, from_zero=from_zero), prices)
+
+
+def member_states(member: Member, metric: str, whole: Track | None, *, from_zero: bool) -> dict[str, dict[int, float]]:
+    """Growth by state and window. A state is exported once it has come: one that comes after ``whole`` began at 0."""
+    began = None if whole is None or not whole.values else whole.first
+    return {
+        state: increments(track, from_zero=from_zero or (began is not None and track.first > began))
+        for (name, state), track in member.states.items()
+        if name == metric
+    }
 
 
 def node_money(node: NodeHistory, prices: Filled, *, from_zero: bool) -> Money | None:
@@ -153,10 +164,6 @@ def unsettled(provisional: Track, *, from_zero: bool) -> float:
     """How many more dollars are not settled at the end than at the beginning."""
     known = [usd for _, usd in provisional.items()]
     return known[-1] - (0.0 if from_zero else known[0]) if known else 0.0
-
-
-def _states(states: Mapping[tuple[str, str], Track], metric: str, *, from_zero: bool) -> dict[str, dict[int, float]]:
-    return {s: increments(t, from_zero=from_zero) for (name, s), t in states.items() if name == metric}
 
 
 def integrated(seconds: Mapping[str, Mapping[int, float]], prices: Filled) -> Money | None:

@@ -6,7 +6,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from epochcost.reports.history import History, Member, NodeKey, PartKey, RunHistory, RunKey
-from epochcost.reports.money import BY_PRICES, Filled, Money, Prices, between, integrated, member_money, unsettled
+from epochcost.reports.money import (
+    BY_PRICES,
+    Filled,
+    Money,
+    Prices,
+    between,
+    integrated,
+    member_money,
+    member_states,
+    unsettled,
+)
 from epochcost.reports.pieces import Charged, Piece, identity, kinds
 from epochcost.reports.rows import Row, added, hours, merged
 from epochcost.reports.tracks import increments
@@ -158,11 +168,8 @@ def _part(key: PartKey, member: Member, history: History, prices: Prices) -> Par
     began = member.started is not None and member.started >= history.span.begin - _ROUNDING_SECONDS
     part = Part(key.node, bool(key.part), member, began)
     part.grown = {name: increments(track, from_zero=began) for name, track in member.counters.items()}
-    part.states = {
-        state: increments(track, from_zero=began)
-        for (name, state), track in member.states.items()
-        if name == "run_state_seconds_total"
-    }
+    whole = member.counters.get("run_seconds_total")
+    part.states = member_states(member, "run_state_seconds_total", whole, from_zero=began)
     if key.node in history.nodes:
         ran = [window for window, seconds in part.windows.items() if seconds > 0]
         part.kinds = kinds(history.nodes[key.node], ran)

@@ -156,7 +156,8 @@ def tables(report: Report) -> list[Table]:
     """Those that have a row, in order."""
     starred = f"{FRONTIER} " if any(row.frontier for row in (*report.groups, *report.runs)) else ""
     by = report.by.replace("-", " ")
-    split_columns = [replace(_SPLIT[0], title=by), *_SPLIT[1:]]
+    named = _words(by, lambda s: s.name.replace("_", " ") if report.by == "purchase-option" else s.name)
+    split_columns = [named, *_SPLIT[1:]]
     found = [
         Table("groups", "Experiments", told_apart(GROUPS, report.groups), report.groups),
         Table("runs", "Runs", _of_runs(report.runs), report.runs, f"{starred}{LEGEND}"),

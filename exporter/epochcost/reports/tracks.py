@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ PREFIX = "epochcost_"
 _MOST_SLOW = 3
 """Answers in a row that do not come in time, each to a question half as large: then it is not the question."""
 _LESS = "That was a question for one window of time: ask for less with --match, --experiment or --runs"
-_FEWEST_POINTS, _TIMES_A_LIFE = 12, 4
+_FEWEST_POINTS, _TIMES_A_LIFE = 12, 10
 _ROUNDING = 1e-9
 """A counter that falls by less than this part of itself was rounded, not restarted."""
 
@@ -57,6 +58,9 @@ class Track:
 
     def merge(self, other: Track) -> None:
         """Take in another track of the same figure."""
+        if not self.values:
+            self.first, self.values, self.peaks = other.first, other.values[:], dict(other.peaks)
+            return
         for index, value in other.items():
             self.put(index, value)
         self.peaks.update(other.peaks)
@@ -74,6 +78,8 @@ class Track:
 
     def falls(self) -> list[int]:
         """Windows in which the value is below the one before."""
+        if self.rises():
+            return []
         found, before = [], -math.inf
         for index, value in self.items():
             if value < before - _ROUNDING * abs(before):
@@ -81,9 +87,14 @@ class Track:
             before = value
         return found
 
+    def rises(self) -> bool:
+        """Whether it has a value in each window, none below the one before: true of nearly every counter."""
+        values = self.values
+        return all(map(operator.le, values, values[1:])) and not (len(values) == 1 and math.isnan(values[0]))
+
     def gaps(self) -> int:
         """Windows without a value between the first and the last that have one."""
-        return sum(1 for value in self.values if math.isnan(value))
+        return sum(map(math.isnan, self.values))
 
 
 def increments(track: Track, *, from_zero: bool) -> dict[int, float]:
@@ -93,7 +104,10 @@ def increments(track: Track, *, from_zero: bool) -> dict[int, float]:
         from_zero: the counter began within the span, so its first value is growth too. Else its first value is what it
             had before: PromQL's ``increase`` always takes that, and so misses what came before the first scrape.
     """
-    grown: dict[int, float] = {}
+    if track.values and track.rises():
+        grown = {track.first: track.values[0] if from_zero else 0.0}
+        return grown | dict(enumerate(map(operator.sub, track.values[1:], track.values), track.first + 1))
+    grown = {}
     falls = set(track.falls())
     before: tuple[int, float] | None = None
     for index, value in track.items():
@@ -212,7 +226,7 @@ class Reader:
 
 def _labels(labels: Mapping[str, str]) -> Labels:
     """Without the name; a label that a target's took the place of is the series' own again."""
-    if not any(name.startswith("exported_") for name in labels):
+    if "exported_" not in "".join(labels):
         return tuple(sorted(pair for pair in labels.items() if pair[0] != "__name__"))
     own = {name.removeprefix("exported_"): value for name, value in labels.items() if name.startswith("exported_")}
     kept = {name: value for name, value in labels.items() if name != "__name__" and not name.startswith("exported_")}

@@ -27,7 +27,7 @@ from epochcost.http_client import (
     host_of,
     place_of,
 )
-from epochcost.shown_text import MAX_FIGURE, clean_name, is_name, one_line
+from epochcost.shown_text import MAX_FIGURE, MAX_NAME, clean_name, is_name, one_line
 from epochcost.store.store_error import StoreError
 
 MAX_BYTES = 256 * 2**20
@@ -215,7 +215,7 @@ def _document(raw: bytes) -> dict[str, Any]:
 
 def _series(entry: Any, url: str) -> Series:  # noqa: ANN401 - parsed JSON
     try:
-        return Series(_labels(entry), [(_time(t), _figure(v)) for t, v in entry["values"]])
+        return Series(_labels(entry), _points(entry["values"]))
     except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as err:
         raise StoreError(f"{url}: a series of the response cannot be read: {type(err).__name__}") from None
 
@@ -230,10 +230,27 @@ def _sample(entry: Any, where: str) -> Sample:  # noqa: ANN401 - parsed JSON
 
 def _labels(entry: Any) -> dict[str, str]:  # noqa: ANN401 - parsed JSON
     """Names that can be shown: anyone who can write to the store may have put anything into a label."""
-    labels = {str(k): str(v) for k, v in entry["metric"].items()}
+    metric: dict[str, str] = entry["metric"]
+    texts = [*metric, *metric.values()]
+    if all(type(text) is str for text in texts) and "".join(texts).isprintable() and max(map(len, texts)) <= MAX_NAME:
+        return metric
+    labels = {str(k): str(v) for k, v in metric.items()}
     if all(map(is_name, labels)) and all(map(is_name, labels.values())):
         return labels
     return {k: clean_name(v) for k, v in labels.items() if is_name(k)}
+
+
+def _points(values: Any) -> list[tuple[float, float]]:  # noqa: ANN401 - parsed JSON
+    """Times and figures; a report reads millions of them, so what is in order is seen to be so by sums."""
+    if not values:
+        return []
+    first, second = zip(*values, strict=True)
+    times, figures = [*map(float, first)], [*map(float, second)]
+    if not math.isfinite(sum(times)):
+        raise ValueError
+    if not math.isfinite(sum(figures)) or max(map(abs, figures)) > MAX_FIGURE:
+        figures = [*map(_figure, second)]
+    return [*zip(times, figures, strict=True)]
 
 
 def _figure(value: Any) -> float:  # noqa: ANN401 - parsed JSON

@@ -18,9 +18,9 @@ def own(healths: Healths) -> tuple[Family, ...]:
     return (
         Family(
             "build_info",
-            "Version of epochcost and of Python.",
+            "Version of epochcost, with +simulated where nothing is real, and of Python.",
             ("version", "python"),
-            lambda _: [((__version__, platform.python_version()), 1)],
+            lambda s: [((f"{__version__}{'+simulated' if s.simulated else ''}", platform.python_version()), 1)],
         ),
         Family(
             "collector_success",
