@@ -19,6 +19,7 @@ from epochcost.launch.reading.lines import Lines
 from epochcost.launch.reading.program_rows import programs
 from epochcost.launch.reading.progress_snapshot import Plan
 from epochcost.launch.reading.progress_tracker import ProgressTracker
+from epochcost.launch.reading.vocabulary import TRAINING_NAME
 
 LINES = int(os.environ.get("EPOCHCOST_FUZZ_LINES", "6000"))
 MAX_LINE_SECONDS = 0.02
@@ -84,3 +85,10 @@ def test_lines_of_all_kinds_mixed_make_no_error_and_no_epoch_that_nobody_printed
     assert slowest < MAX_LINE_SECONDS
     assert [end for end in ends if not {end - 1, end, end + 1} & printed] == []
     assert len(ends) < 20
+
+
+@pytest.mark.parametrize("seed", ["1.", "1-", "1e-", "1+1 ", "train ", "epoch 1.5 "])
+def test_a_name_of_a_bar_is_read_in_one_way_alone(seed: str) -> None:
+    """Where a number's point was of two kinds of pieces, 14 of them took 1.5 s, and 40 would have taken for ever."""
+    assert TRAINING_NAME.fullmatch(f"{seed * 49}~x") is None
+    assert TRAINING_NAME.fullmatch(seed * 3) is not None

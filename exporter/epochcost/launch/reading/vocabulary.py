@@ -64,10 +64,11 @@ OTHER = re.compile(
 """Work that is neither training nor its evaluation."""
 TRAINING_NAME = re.compile(
     r"(?:\s|[^\w\s]|\b(?:train|training|trainer|fit|fitting|epochs?|steps?|iter(?:ation)?s?|batch(?:es)?|rank|gpu|step_?loss|loss|lr"
-    r"|acc|in|of|the|model|progress|\d[\d.e+-]{0,20}|avr_loss|current|running|mini)\b){0,40}",
+    r"|acc|in|of|the|model|progress|\d[\de]{0,20}|avr_loss|current|running|mini)\b){0,100}",
     re.IGNORECASE,
 )
-"""A description that holds nothing but words of a training run."""
+"""A description that holds nothing but words of a training run. Each character belongs to one kind of piece alone: a
+number's point and sign are pieces of their own, or `1.1.1.1` could be read in a million ways."""
 NAMES_TRAINING = re.compile(
     r"(?<![A-Za-z])(?:train(?:ing)?|fit(?:ting)?|epochs?|steps?|iter(?:ation)?s?|batch(?:es)?)(?![A-Za-z])",
     re.IGNORECASE,
