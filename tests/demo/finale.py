@@ -210,7 +210,7 @@ def whose(m: Machine, label: str) -> str:
         return (FLEET.job(run).team if run else "") or m.team or "no team"
     if label == "experiment":
         return FLEET.job(run).experiment if run else "no run, or no experiment"
-    return (FLEET.job(run).user if run else user.user if user else "") or "nobody known"
+    return (FLEET.job(run).user if run else user.user if user else "") or "no owner known"
 
 
 def by_whom(label: str, of: Callable[[Machine], float]) -> dict[str, float]:

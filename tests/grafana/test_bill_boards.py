@@ -29,7 +29,11 @@ class TestByWhom:
         assert dollars["/EpochcostNodeUpAfterRun/warning/sim-p3-02"] == pytest.approx(3.06)
         assert dollars["/EpochcostRunStalled/warning/diffusion-55"] == pytest.approx(0.1566771)
         rows = by("row", many, "fleet", "Firing alerts")
-        assert set(dollars) <= set(rows)
+        # What Alertmanager holds back is no row: the dollars of these are joined to nothing.
+        held_back = set(dollars) - set(rows)
+        assert "/EpochcostIdleCost/critical/sim-h100-01" in set(dollars) & set(rows)
+        assert "/EpochcostIdleCost/warning/sim-h100-01" in held_back
+        assert all("sim-h100-01" in row or "vit-large-902" in row for row in held_back)
         both = {row.replace("/critical/", "/warning/") for row in rows if "/critical/" in row}
         assert not both & set(rows), "an alert of two severities stands there twice"
 
