@@ -131,18 +131,19 @@ def test_a_real_training_costs_exactly_what_it_should_whatever_happens_to_agent_
         "six epochs in Prometheus",
     )
     rule, metric = 'run:epochcost_epoch_cost_usd:last{run="lm"}', 'epochcost_run_last_epoch_cost_usd{run="lm"}'
-    wait_for(lambda: prometheus.value(rule) == prometheus.value(metric), 30, "the rule, which may be an epoch behind")
-    last = prometheus.value(rule)
+    read_ts, live = time.time(), agent.json("/v1/live")
+    last = live["runs"][0]["history"][-1]["cost_usd"]
+    # What was scraped before may be of the price before, if the training ended while nobody metered.
+    wait_for(lambda: (prometheus.value(f"timestamp({metric})") or 0) > read_ts, 30, "a scrape")
+    wait_for(lambda: prometheus.value(rule) == last, 30, "the rule, which may be an epoch behind")
     # Where the price changes, two clocks meet that were read some microseconds apart: a few billionths of a dollar.
     assert last == pytest.approx(truth.epochs[-1], abs=2e-8)
     epochs = 'epochcost_run_epoch_cost_usd_sum{run="lm"} + epochcost_run_provisional_epoch_cost_usd{run="lm"}'
     assert prometheus.value(epochs) == pytest.approx(sum(truth.epochs), abs=2e-8)
     whole = 'epochcost_run_cost_usd_total{run="lm"} + epochcost_run_provisional_cost_usd{run="lm"}'
     assert prometheus.value(whole) == pytest.approx(truth.run, abs=2e-8)
-    live = agent.json("/v1/live")
     costs = [epoch["cost_usd"] for epoch in live["runs"][0]["history"]]
     assert costs == pytest.approx(truth.epochs, abs=2e-8)
-    assert last == costs[-1]
     assert truth.at_one_price, "at least one epoch without a change of price"
     for k in truth.at_one_price:
         assert costs[k] == pytest.approx(truth.epochs[k], abs=1e-12)
@@ -164,7 +165,7 @@ def test_an_idle_gpu_is_notified_and_every_panel_shows_something(site: Site) -> 
         pytest.skip("about GPUs")
     prometheus = site.prometheus
     wait_for(lambda: site.priced_at(7.5), 30, "the spot price")
-    training = train(site.events, "lm", 100_000, 400, "--batch-size", "10")
+    training = train(site.events, "lm", 100_000, 800, "--batch-size", "10")
     try:
         wait_for(lambda: prometheus.value("count(epochcost_gpu_info)") == 8, 30, "eight GPUs")
         wait_for(lambda: (prometheus.value('epochcost_run_epoch_seconds_count{run="lm"}') or 0) >= 3, 120, "epochs")
@@ -183,7 +184,7 @@ def test_an_idle_gpu_is_notified_and_every_panel_shows_something(site: Site) -> 
             return waiting.keys() <= MAY_BE_EMPTY
 
         with contextlib.suppress(AssertionError):
-            wait_for(all_answer, 40, "data for every query", every=1)
+            wait_for(all_answer, 90, "data for every query", every=1)
         assert not {name for name in waiting if name not in MAY_BE_EMPTY}, "\n".join(
             f"{n}: {e}" for n, e in waiting.items()
         )

@@ -232,7 +232,11 @@ def _labels(entry: Any) -> dict[str, str]:  # noqa: ANN401 - parsed JSON
     """Names that can be shown: anyone who can write to the store may have put anything into a label."""
     metric: dict[str, str] = entry["metric"]
     texts = [*metric, *metric.values()]
-    if all(type(text) is str for text in texts) and "".join(texts).isprintable() and max(map(len, texts), default=0) <= MAX_NAME:
+    if (
+        all(type(text) is str for text in texts)
+        and "".join(texts).isprintable()
+        and max(map(len, texts), default=0) <= MAX_NAME
+    ):
         return metric
     labels = {str(k): str(v) for k, v in metric.items()}
     if all(map(is_name, labels)) and all(map(is_name, labels.values())):
