@@ -120,7 +120,9 @@ def test_one_rented_gpu(tmp_path: Path, environ: dict[str, str], record_property
     (tmp_path / "train.py").write_text(TRAINING)
     pip, agent = install.split("\n", 1)
     subprocess.run(["bash", "-euc", pip], env=environ, cwd=tmp_path, check=True)
-    script = f"{agent}\nuntil_it 'get http://127.0.0.1:10835/-/ready'\n{run}\nget http://127.0.0.1:10835/metrics\n"
+    counted = 'get http://127.0.0.1:10835/metrics | grep "^epochcost_run_epochs_total{.*} 3.0$"'
+    ready = "get http://127.0.0.1:10835/-/ready"
+    script = f"{agent}\nuntil_it '{ready}'\n{run}\nuntil_it '{counted}'\nget http://127.0.0.1:10835/metrics\n"
     said, seconds = follow(script, tmp_path, environ)
     assert re.search(r"^epochcost_run_epochs_total\{.*\} 3\.0$", said, re.MULTILINE)
     assert re.search(r"^epochcost_run_cost_usd_total\{", said, re.MULTILINE)
@@ -208,8 +210,10 @@ munged -F -f --socket=$PWD/munge/munge.sock --key-file=$PWD/munge/key --pid-file
 until_it '[ -S munge/munge.sock ]'
 slurmctld -D 2>slurmctld.log & slurmd -D -N one 2>slurmd.log &
 until_it 'sinfo -h -n one -o %T | grep -q idle'
+rm -f /tmp/paged # of a run before
 sbatch job.sh
 until_it 'grep -q "epochcost: job" /tmp/paged'
+until_it 'get http://127.0.0.1:10835/metrics | grep "^epochcost_run_info{{.*slurm_partition="'
 cat /tmp/paged; get http://127.0.0.1:10835/metrics
 """
     said, seconds = follow(script, tmp_path, environ)
