@@ -18,9 +18,9 @@ KEPT = 12
 
 
 def cache_dir() -> Path:
-    """Where they are kept: ``EPOCHCOST_TEST_CACHE``, else the user's cache directory."""
+    """Where they are kept: ``TESTS_CACHE_DIR``, else the user's cache directory."""
     home = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-    return Path(os.environ.get("EPOCHCOST_TEST_CACHE") or Path(home) / "epochcost-tests")
+    return Path(os.environ.get("TESTS_CACHE_DIR") or Path(home) / "epochcost-tests")
 
 
 def key(name: str) -> str:
