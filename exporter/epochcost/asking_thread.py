@@ -15,6 +15,7 @@ class AskingThread(ABC):
 
     Args:
         name: of the thread.
+        end_seconds: `stop` waits for a request in progress for so long.
 
     Attributes:
         asking_since: when the request in progress was sent, in monotonic seconds; None between two.
@@ -22,10 +23,11 @@ class AskingThread(ABC):
         last_duration: seconds of the last request; None before the first, and while there is nothing to request.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, end_seconds: float = END_SECONDS) -> None:
         self.asking_since: float | None = None
         self.error = ""
         self.last_duration: float | None = None
+        self._end_seconds = end_seconds
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -37,7 +39,7 @@ class AskingThread(ABC):
         """Send no more requests, whether or not `start` was called."""
         self._stop.set()
         if self._thread.ident is not None:
-            self._thread.join(timeout=END_SECONDS)
+            self._thread.join(timeout=self._end_seconds)
 
     def ask(self) -> bool:
         """Send one request, if there is anything to request; whether nothing failed. Never raises."""

@@ -737,6 +737,11 @@ def test_commands_of_one_job_side_by_side_are_different_runs_in_a_requeue_too(tm
     assert "77" in found
 
 
+def test_a_command_that_is_not_reported_makes_no_directory_to_look_for_its_id(tmp_path: Path):
+    launch(tmp_path / "events", "true", SLURM_JOB_ID="77", EPOCHCOST_DISABLE="1")
+    assert not (tmp_path / "events").exists()
+
+
 def test_a_line_has_each_key_once(tmp_path: Path):
     launch(tmp_path, *python("print('Epoch 1/2')\nprint('Epoch 2/2')"), SLURM_JOB_ID="77")
 

@@ -158,6 +158,11 @@ def test_a_requeued_process_finds_its_own_id_whoever_comes_first(tmp_path: Path)
         late.communicate("\n", timeout=30)
 
 
+def test_a_training_that_is_not_reported_makes_no_directory_to_look_for_its_id(tmp_path: Path):
+    assert ids(tmp_path / "events", **SLURM, EPOCHCOST_DISABLE="1") == ["77"]
+    assert not (tmp_path / "events").exists()
+
+
 def test_whoever_holds_the_lock_of_the_directory_holds_no_training_up(tmp_path: Path):
     fd = os.open(tmp_path, os.O_RDONLY)
     try:

@@ -13,6 +13,7 @@ from epochcost.agent.meter_inputs import Quote
 from epochcost.agent.node_terms import on_timeline
 from epochcost.agent.price_dates import PriceDates
 from epochcost.agent.snapshot import CollectorHealth
+from epochcost.asking_thread import AskingThread
 from epochcost.model import ClockReading, Price
 from epochcost.prices.quote import PriceTerms
 
@@ -24,6 +25,8 @@ FREE = "free"
 FIRST_RETRY_SECONDS = 2.0
 MOST_SECONDS = 10.0
 """No request takes longer."""
+END_SECONDS = 6.0
+"""So long `PriceFeed.stop` waits for a request in progress."""
 SPREAD = (0.9, 1.1)
 RETRY_SPREAD = (0.5, 1.5)
 LATER_SPREAD = (1.0, 3.0)
@@ -67,7 +70,7 @@ class Asks(Protocol):
         ...
 
 
-class PriceFeed:
+class PriceFeed(AskingThread):
     """Keeps the newest quote; after a failure it asks again sooner, and the last quote stays with its age.
 
     Args:
@@ -80,23 +83,20 @@ class PriceFeed:
     def __init__(
         self, source: Asks, interval: float, wall: Callable[[], float], now: Callable[[], float] | None = None
     ) -> None:
+        super().__init__("epochcost-price", END_SECONDS)
         self._source = source
         self._interval = interval
         self._wall = wall
         self._now = now or wall
         self.dates = PriceDates()
-        self._stop = threading.Event()
         self._wake = threading.Event()
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._run, name="epochcost-price", daemon=True)
         self._spread = 0.0
         self._contradictions = 0
         self._later = 0.0
         """So many seconds the poller asked not to be asked again, by its last response."""
-        self.asking_since: float | None = None
-        """When the request in progress was sent (monotonic seconds); None between two."""
         self.quote: Quote | None = None
-        self.health = CollectorHealth(success=False, duration_seconds=0.0, error="not asked yet")
+        self.error = "not asked yet"
 
     def start(self, spread: float = 0.0) -> None:
         """Begin to ask, within ``spread`` seconds: thousands of agents may have started in this very instant.
@@ -104,14 +104,19 @@ class PriceFeed:
         It waits no longer than between two requests: who asks every two seconds wants to know soon.
         """
         self._spread = min(spread, self._interval)
-        self._thread.start()
+        super().start()
 
     def stop(self) -> None:
-        """Stop asking; waits for a request in progress, at most 6 s."""
+        """Stop asking; waits for a request in progress, at most `END_SECONDS`."""
         self._stop.set()
         self._wake.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout=6.0)
+        super().stop()
+
+    @property
+    def health(self) -> CollectorHealth:
+        """How the last request went."""
+        error = self.error
+        return CollectorHealth(not error, self.last_duration or 0.0, error, contradictions=self._contradictions)
 
     @property
     def started(self) -> bool:
@@ -153,14 +158,6 @@ class PriceFeed:
         pause = min(wait * _RANDOM.uniform(*RETRY_SPREAD), self._interval)
         return max(pause, self._later * _RANDOM.uniform(*LATER_SPREAD))
 
-    def ask(self) -> bool:
-        """Ask once; whether there was a response."""
-        self.asking_since = time.monotonic()
-        try:
-            return self._ask()
-        finally:
-            self.asking_since = None
-
     def _ask(self) -> bool:
         began = time.perf_counter()
         error = ""
@@ -177,11 +174,10 @@ class PriceFeed:
             error = str(err) or type(err).__name__
             self._later = float(getattr(err, "retry_after_seconds", 0.0))  # of `LaterError`
             self._contradictions += getattr(err, "contradicts", False) is True  # of `FollowedPoller`
-            if error != self.health.error:
+            if error != self.error:
                 log.warning("price: %s", error)
-        if not error and self.health.error and self.quote is not None:
+        if not error and self.error and self.quote is not None:
             usd = f"${self.quote.steps[-1].usd_per_hour:g} an hour" if self.quote.steps else "free hours"
             log.info("price: %s from %s", usd, self.quote.source)
-        seconds = time.perf_counter() - began
-        self.health = CollectorHealth(not error, seconds, error, contradictions=self._contradictions)
+        self.error, self.last_duration = error, time.perf_counter() - began
         return not error

@@ -82,8 +82,8 @@ def _host_busy(unless: Except, seen: Observation) -> str:
     return ""
 
 
-def just_begun(policy: Policy, finding: Finding, seen: Observation) -> str:
-    """What the machine's CPUs, disks or network do since less time than means over minutes show; empty for nothing.
+def just_begun(policy: Policy, finding: Finding, seen: Observation) -> bool:
+    """Whether the machine's CPUs, disks or network became busy too recently for means over minutes to show it.
 
     It is no reason to begin the wait anew, which a task of seconds would then do again and again, but nothing is ended
     in the midst of it.
@@ -92,11 +92,9 @@ def just_begun(policy: Policy, finding: Finding, seen: Observation) -> str:
     silent = guessed and finding.condition is Condition.STALLED
     cores = policy.unless.busy_cores or (BUSY_CORES if silent else None)
     if cores is not None and (seen.busy_cores_lately or 0.0) >= JUST_BEGUN * cores:
-        return f"{seen.busy_cores_lately:.1f} of the machine's CPUs have just become busy"
+        return True
     mbps = policy.unless.busy_io_mbps
-    if mbps is not None and (seen.io_bytes_per_second_lately or 0.0) >= JUST_BEGUN * BYTES_OF_MB * mbps:
-        return "the machine's disks or network have just become busy"
-    return ""
+    return mbps is not None and (seen.io_bytes_per_second_lately or 0.0) >= JUST_BEGUN * BYTES_OF_MB * mbps
 
 
 def saving(finding: Finding, seen: Observation) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import os
 import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 from epochcost.launch.circuit_breaker import CallUntilFailure
@@ -31,7 +31,7 @@ from epochcost.launch.reporter import Reporter
 from epochcost.launch.stop_signals import StopSignals
 from epochcost.launch.terminal import OutputTerminal, same_terminal
 from epochcost.training.cost import CostFile
-from epochcost.training.directory import events_dir
+from epochcost.training.directory import disabled, events_dir
 from epochcost.training.job import job, job_run_id
 from epochcost.training.run_metadata import RunMetadata
 from epochcost.training.run_name import RunName
@@ -52,16 +52,17 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         return read_log(flags)
     closed = _hold_closed()
     within = job(environ)
-    name = RunName(environ, within, flags.id, flags.experiment, lambda: events_dir(environ), base=job_run_id(environ))
+    found = functools.cache(lambda: events_dir(environ))  # an error is not cached: it is tried again
+    name = RunName(environ, within, flags.id, flags.experiment, found, base=job_run_id(environ))
     run = name.first()
     reason, directory = "", Path()
-    if _disabled(environ):
+    if disabled(environ):
         reason = "EPOCHCOST_DISABLE is set"
     elif not within.writes:
         reason = "another process of this node reports the run"
     else:
         try:
-            directory = events_dir(environ)
+            directory = found()
         except OSError as err:
             reason = f"no directory for events: {err}"
     if reason:
@@ -122,7 +123,7 @@ class Launch:
         self._stopping = StopSignals(self._flags.stop_signals, self._flags.stop_wait, command.ask_to_end)
         self._watch = FileTailer(Path() if self._flags.find else None, self._flags.watch, self._begun_ns)
         terminals = [stream.terminal for stream in streams if stream.terminal is not None]
-        thread = command.watch(partial(_resize, terminals) if terminals else None)
+        thread = command.watch(functools.partial(_resize, terminals) if terminals else None)
         relay = Relay(streams, command.ended, lambda lines, at: self._safely(self._hear, lines, at), self._follow)
         relay.run()
         thread.join()
@@ -253,10 +254,6 @@ def _is_terminal(number: int) -> bool:
 def _resize(terminals: Sequence[OutputTerminal]) -> bool:
     changed = [one.resize() for one in terminals]
     return any(changed)
-
-
-def _disabled(environ: Mapping[str, str]) -> bool:
-    return environ.get("EPOCHCOST_DISABLE", "").strip().lower() not in ("", "0", "false", "no")
 
 
 def _become(command: Sequence[str], environ: Mapping[str, str]) -> int:

@@ -11,7 +11,9 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
+T = TypeVar("T")
 LONGEST_WAIT_SECONDS = 1.0
 """Whoever has waited for so long computes beside the other: no source ever depends on another one's end."""
 
@@ -87,7 +89,17 @@ class Turns:
                 if self._holder is not None:
                     self._holder.set()
 
+    def awaited(self, items: Iterator[T]) -> Iterator[T]:
+        """Each of ``items``, with the turn given away while the next one is waited for."""
+        while True:
+            with self.waiting():
+                try:
+                    item = next(items)
+                except StopIteration:
+                    return
+            yield item
+
 
 TURNS = Turns()
 """Of this process."""
-computing, waiting = TURNS.computing, TURNS.waiting
+computing, waiting, awaited = TURNS.computing, TURNS.waiting, TURNS.awaited

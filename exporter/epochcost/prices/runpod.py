@@ -151,7 +151,8 @@ class RunPod:
         for row in found:
             if not re.search(r"\bMIG\b", f"{row.get('id')} {row.get('displayName')}"):
                 of_name = models.setdefault(str(row.get("displayName")), [])
-                of_name += [] if row in of_name else [row]
+                if row not in of_name:
+                    of_name.append(row)
         return models, gone
 
     def _answer(self) -> tuple[Mapping[str, Any], tuple[str, ...]]:

@@ -39,6 +39,11 @@ def events_dir(environ: Mapping[str, str], system: Path = SYSTEM) -> Path:
     raise OSError("; ".join(refused))
 
 
+def disabled(environ: Mapping[str, str]) -> bool:
+    """Whether ``EPOCHCOST_DISABLE`` says that nothing is reported: then no directory is made or read."""
+    return environ.get("EPOCHCOST_DISABLE", "").strip().lower() not in ("", "0", "false", "no")
+
+
 def _temporary(environ: Mapping[str, str]) -> Path:
     # As module tempfile looks, which would cost 10 ms to import.
     root = next((environ[name] for name in ("TMPDIR", "TEMP", "TMP") if environ.get(name)), "/tmp")  # noqa: S108

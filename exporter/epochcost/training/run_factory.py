@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from epochcost.training.cost import CostFile
-from epochcost.training.directory import events_dir
+from epochcost.training.directory import disabled, events_dir
 from epochcost.training.event_emitter import EventEmitter
 from epochcost.training.exit_hooks import ENDINGS
 from epochcost.training.job import Job, job, job_run_id
@@ -117,7 +117,7 @@ def _make(  # noqa: PLR0913 - the arguments of `make_run`, checked
         budget_usd=budget_usd,
         named=name.given,
     )
-    if _disabled(environ):
+    if disabled(environ):
         return silent_run(facts, planned)
     make_writer, costs = _ways(environ, directory, facts.run)
     return Run(
@@ -151,7 +151,3 @@ def _ways(
         return writers[-1]
 
     return make, RemoteCost(run, writers)
-
-
-def _disabled(environ: Mapping[str, str]) -> bool:
-    return environ.get("EPOCHCOST_DISABLE", "").strip().lower() not in ("", "0", "false", "no")

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from epochcost.training.directory import disabled
 from epochcost.training.directory_lock import locked_directory
 from epochcost.training.host import name_in_files
 from epochcost.training.job import Job, given_name, made_up_id, safe
@@ -106,7 +107,8 @@ class RunName:
     def _of_job(self, base: str) -> str:
         alone = (self._job.nodes or 1) == 1  # other machines cannot see what is in this one's directory
         known = self._job.local_rank is not None or (self._job.world or 1) == 1
-        if not (alone and known) or self._environ.get("EPOCHCOST_URL", "").strip():
+        writes_here = not disabled(self._environ) and not self._environ.get("EPOCHCOST_URL", "").strip()
+        if not (alone and known and writes_here):
             return _count_on(base)
         own = f"{base}-{self._digest()}"
         names = [base, own, f"{own}-{os.getpid()}"]

@@ -19,7 +19,7 @@ from epochcost.http_client import Bounds, ExchangeError, Request, open_stream
 from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
 from epochcost.prices.aws.aws_on_demand import KNOWN_KINDS, PROVIDER, ec2_types
 from epochcost.prices.json_fields import gib, left_out_sentence
-from epochcost.prices.one_at_a_time import waiting
+from epochcost.prices.one_at_a_time import awaited, waiting
 from epochcost.prices.price_source import Catalogue, PriceSourceError, Want, Wanted, summary
 
 NAME = "aws_bulk"
@@ -135,7 +135,7 @@ class AwsBulk:
                     answer = opened.enter_context(open_stream(request, Bounds.within(MOST_SECONDS, MOST_BYTES)))
                 if answer.status != OK:
                     raise PriceSourceError(f"{where}: HTTP {answer.status}")
-                return linux_rows(_lines(_awaited(answer.pieces())), region, types, unknown, odd)
+                return linux_rows(_lines(awaited(answer.pieces())), region, types, unknown, odd)
         except ExchangeError as err:
             raise PriceSourceError(f"{where}: cannot be read: {err}") from None
         except (ValueError, csv.Error) as err:
@@ -149,15 +149,6 @@ def _several(region: str, instance_type: str, rows: list[Row]) -> str:
 
 def _shown(figure: str) -> str:
     return f"{float(figure):g}" if re.fullmatch(r"\d+(\.\d+)?", figure) else figure[:40]
-
-
-def _awaited(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    while True:
-        with waiting():
-            piece = next(pieces, None)
-        if piece is None:
-            return
-        yield piece
 
 
 def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:

@@ -15,7 +15,7 @@ from urllib.request import getproxies, proxy_bypass
 from epochcost.prices.collector_pause import no_collection, set_aside
 from epochcost.prices.gcp.gcp_odd_skus import can_be_left_out, leave_out
 from epochcost.prices.gcp.gcp_skus import SERVICES
-from epochcost.prices.one_at_a_time import waiting
+from epochcost.prices.one_at_a_time import awaited, waiting
 from epochcost.prices.price_source import NotConfiguredError, PriceSourceError
 from epochcost.shown_text import one_line
 
@@ -202,12 +202,8 @@ class GcpCatalogue:
         request = ListSkusRequest(parent=f"services/{service}", page_size=PAGE_SIZE, currency_code="USD")
         with waiting():
             answers = self._client.list_skus(request=request, retry=retry, timeout=self._patience.attempt)
-            pages = answers.pages
-            page = next(pages, None)
-        while page is not None:
+        for page in awaited(answers.pages):
             yield ListSkusResponse.pb(page)  # the plain message: the wrapper would cost a second copy of every SKU
-            with waiting():
-                page = next(pages, None)
 
     def _read_api_key(self) -> str:
         if not self._api_key_file:
