@@ -62,9 +62,12 @@ class Template:
             self._t += 5
             self._market.advance(self._t)
             self._agent.tick(self._t)
+        self._agent.show()
 
     def agent(self) -> bytes:
-        return generate_latest(self._agent.registry)
+        text = generate_latest(self._agent.registry)
+        assert all(name.encode() in text for name in (NODE, RUN)), "the template's agent shows no node or no run"
+        return text
 
     def poller(self) -> bytes:
         return generate_latest(self._market.registry)
