@@ -52,7 +52,7 @@ class LineReader:
                 self._bars_from = row.first
                 continue
             who, _ = strip_prefix(text, found.start())
-            return row.said(found, _tag(who), Trust.KNOWN)
+            return row.progress(found, _tag(who), Trust.KNOWN)
         return self._general(text)
 
     def _general(self, text: str) -> Progress | None:

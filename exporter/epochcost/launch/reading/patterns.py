@@ -59,7 +59,7 @@ class OwnPatterns:
             if row.has not in text:
                 continue
             found = self._search(row, text)
-            if found is None or row.ignored or (said := row.said(found, "", Trust.TOLD)) is None:
+            if found is None or row.ignored or (said := row.progress(found, "", Trust.TOLD)) is None:
                 continue
             self.matched[row.line] += 1
             known = (said.number, said.position, said.step, said.run_step, said.samples, said.share, said.epochs)
