@@ -50,16 +50,14 @@ def parser() -> argparse.ArgumentParser:
         description="Append one event of a run to its file. See docs/events.md for the keys.",
         allow_abbrev=False,
     )
-    made.add_argument("kind", choices=KINDS, metavar="EVENT", help=", ".join(KINDS))
-    made.add_argument("--run", default="", metavar="ID", help="[EPOCHCOST_RUN, SLURM_JOB_ID, ...]")
-    made.add_argument(
-        "--pid", type=_pid, metavar="PID", help="process whose death ends the run, as --pid $$ in a shell"
-    )
+    made.add_argument("kind", choices=KINDS, metavar="EVENT", help=f"one of {', '.join(KINDS)}")
+    made.add_argument("--run", default="", metavar="ID", help="run id [default: EPOCHCOST_RUN, SLURM_JOB_ID, ...]")
+    made.add_argument("--pid", type=_pid, metavar="PID", help="process whose exit ends the run; --pid $$ in a shell")
     made.add_argument(
         "values",
         nargs="*",
         metavar="KEY=VALUE",
-        help="epoch=3 epochs=10 step=812 metrics.loss=0.31 experiment=lm ...",
+        help="keys of the event: epoch=3 epochs=10 step=812 metrics.loss=0.31 experiment=lm ...",
     )
     return made
 

@@ -64,8 +64,8 @@ def price_route(
     def price(request: Request) -> Response:
         """The price of one machine, for agents: JSON with the price, its history and when it was confirmed.
 
-        400 for a wrong parameter; 404 where the price is not known, with ``pending`` while a source is still being
-        asked.
+        400 for an invalid parameter; 404 if the price is not known, with ``pending`` while a request to a source is
+        outstanding.
         """
         try:
             key, account = parse_key(request.query), _value(request.query, _ACCOUNT)

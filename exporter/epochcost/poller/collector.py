@@ -100,7 +100,7 @@ def price_metrics(prices: Iterable[Price], now: float) -> Iterator[Metric]:
     """What an hour costs at ``now``, and when that was last confirmed; a price that only starts later is absent."""
     usd = GaugeMetricFamily(
         "epochcost_instance_price_usd_per_hour",
-        "Current price of the machine type, in US dollars per hour; zone is empty where the price is regional",
+        "Current price of the machine type, in US dollars per hour; zone is empty if the price is regional",
         labels=_PRICE_LABELS,
     )
     confirmed = GaugeMetricFamily(
@@ -169,12 +169,16 @@ def source_metrics(sources: Mapping[str, SourceHealth]) -> Iterator[Metric]:
         labels=("source",),
     )
     duration = GaugeMetricFamily(
-        "epochcost_price_source_duration_seconds", "What the last attempt of the price source took", labels=("source",)
+        "epochcost_price_source_duration_seconds",
+        "Duration of the price source's last attempt, in seconds",
+        labels=("source",),
     )
     failures = CounterMetricFamily(
-        "epochcost_price_source_failures", "Attempts of the price source that failed", labels=("source",)
+        "epochcost_price_source_failures", "Failed attempts of the price source", labels=("source",)
     )
-    prices = GaugeMetricFamily("epochcost_price_source_prices", "Prices that the source gives now", labels=("source",))
+    prices = GaugeMetricFamily(
+        "epochcost_price_source_prices", "Number of prices that the source currently provides", labels=("source",)
+    )
     missing = GaugeMetricFamily(
         "epochcost_price_source_unpriced_types",
         "Machine types in regions that were requested from the source and are not in its response: not sold, "
@@ -243,12 +247,12 @@ def limit_metrics(prices: Iterable[Price], limits: Sequence[Limit]) -> Iterator[
     """After how long a machine is ended, and what is free."""
     session = GaugeMetricFamily(
         "epochcost_instance_session_limit_seconds",
-        "After how long the provider ends a machine, as configured",
+        "Configured time after which the provider ends a machine",
         labels=(*_PLACE_LABELS, "limit"),
     )
     free = GaugeMetricFamily(
         "epochcost_instance_free_quota_seconds",
-        "How long a period machines of the type cost nothing, as configured",
+        "Configured free time per period of machines of the type",
         labels=(*_PLACE_LABELS, "limit", "period"),
     )
     for price in prices if limits else ():
@@ -266,25 +270,25 @@ def credit_metrics(credits: Iterable[Credit]) -> Iterator[Metric]:  # noqa: A002
     """Credit as it was at a time; what is left of it now follows from what was spent since."""
     balance = GaugeMetricFamily(
         "epochcost_credit_balance_usd",
-        "Credit that was bought or given ahead, as it was at its timestamp, in US dollars",
+        "Prepaid or granted credit, as of its timestamp, in US dollars",
         labels=("credit", "provider"),
     )
     as_of = GaugeMetricFamily(
-        "epochcost_credit_timestamp_seconds", "When the credit had that balance", labels=("credit", "provider")
+        "epochcost_credit_timestamp_seconds", "Time at which the credit had that balance", labels=("credit", "provider")
     )
     until = GaugeMetricFamily(
         "epochcost_credit_end_timestamp_seconds",
-        "When what is left of the credit is void; absent where it never is",
+        "Time at which the remaining credit expires; absent if it never does",
         labels=("credit", "provider"),
     )
     spend = GaugeMetricFamily(
         "epochcost_credit_spend_usd_per_hour",
-        "By how much the credit falls an hour now, as its provider says",
+        "Current spend from the credit in US dollars per hour, as reported by its provider",
         labels=("credit", "provider"),
     )
     lasts = GaugeMetricFamily(
         "epochcost_credit_lasts_seconds",
-        "How long the credit lasts at that spend; absent where nothing is spent",
+        "How long the credit lasts at that spend; absent if nothing is spent",
         labels=("credit", "provider"),
     )
     for credit in credits:
