@@ -225,8 +225,8 @@ class RunAccount:
     def _succeed(self, writer: str, before: Member, facts_before: Mapping[str, Any]) -> None:
         """Another process is followed from now on.
 
-        One that started only after ``before``, which died, had reported for the last time has come in its place: it is the
-        next attempt, though its start was heard of before that death.
+        One that started only after ``before``, which died, had reported for the last time has come in its place: it is
+        the next attempt, though its start was received before that death.
         """
         self.leader, now = writer, self.members[writer]
         if before.lost and now.start >= before.last_t:

@@ -298,7 +298,7 @@ class ProgressTracker:
         return track.count >= (1 if track.from_start else 2)
 
     def _take_back(self, at: Moment, found: list[ProgressSnapshot]) -> None:
-        """What was reported was wrong. Epochs that ended before are not reported again: no event is put that far back."""
+        """What was reported was wrong. Ended epochs are not reported again: no event is put that far back."""
         if self._has_reported:
             found.append(ProgressSnapshot(at=at, retract=True))
             self._retracted = True
