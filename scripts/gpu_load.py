@@ -75,9 +75,9 @@ def main() -> int:
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("--seconds", type=float, default=60.0, help="at most so long")
     parser.add_argument("--device", type=int, default=0)
-    asked = parser.parse_args()
-    end = time.monotonic() + asked.seconds
-    KINDS[asked.kind](Cuda(asked.device), lambda: time.monotonic() < end)
+    args = parser.parse_args()
+    end = time.monotonic() + args.seconds
+    KINDS[args.kind](Cuda(args.device), lambda: time.monotonic() < end)
     return 0
 
 

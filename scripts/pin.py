@@ -73,12 +73,14 @@ def resolved(name: str, tag: str) -> str:
         PinError: when neither git nor docker can tell.
     """
     if not tag:
-        said = _said("docker", "buildx", "imagetools", "inspect", "--format", "{{.Manifest.Digest}}", name).strip()
-        if not re.fullmatch(r"sha256:[0-9a-f]{64}", said):
-            raise PinError(f"{name}: docker names no digest: {said[:200]!r}")
-        return said
+        digest = _output_of(
+            "docker", "buildx", "imagetools", "inspect", "--format", "{{.Manifest.Digest}}", name
+        ).strip()
+        if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
+            raise PinError(f"{name}: docker names no digest: {digest[:200]!r}")
+        return digest
     address = f"https://github.com/{'/'.join(name.split('/')[:2])}"
-    rows = [row.split("\t") for row in _said("git", "ls-remote", address, tag, f"{tag}^{{}}").splitlines()]
+    rows = [row.split("\t") for row in _output_of("git", "ls-remote", address, tag, f"{tag}^{{}}").splitlines()]
     commits = {ref: commit for commit, ref in rows}
     # A tag with a message is an object of its own, which names the commit; a branch does not pin anything.
     for ref in (f"refs/tags/{tag}^{{}}", f"refs/tags/{tag}", f"refs/heads/{tag}"):
@@ -87,7 +89,7 @@ def resolved(name: str, tag: str) -> str:
     raise PinError(f"{address} has no {tag}")
 
 
-def _said(*command: str) -> str:
+def _output_of(*command: str) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=True)
     except FileNotFoundError:

@@ -47,7 +47,7 @@ Answer = dict[str, Any]
 """``value`` or ``code``, and ``us``."""
 
 
-def asked(nvml: Any, question: Callable[[], object]) -> Answer:
+def answer_of(nvml: Any, question: Callable[[], object]) -> Answer:
     """One answer of the driver, whatever it is."""
     began = time.perf_counter()
     try:
@@ -91,18 +91,18 @@ def of_gpu(nvml: Any, handle: Any) -> dict[str, Callable[[], object]]:
     }
 
 
-def memory(told: Any) -> dict[str, int]:
+def memory(reading: Any) -> dict[str, int]:
     names = ("total", "used", "free", "reserved")
-    return {name: int(getattr(told, name)) for name in names if hasattr(told, name)}
+    return {name: int(getattr(reading, name)) for name in names if hasattr(reading, name)}
 
 
-def utilization(told: Any) -> dict[str, int]:
-    return {"gpu": int(told.gpu), "memory": int(told.memory)}
+def utilization(reading: Any) -> dict[str, int]:
+    return {"gpu": int(reading.gpu), "memory": int(reading.memory)}
 
 
-def processes(told: Any) -> list[list[int | None]]:
+def processes(listed: Any) -> list[list[int | None]]:
     """A number in place of each process id, and what the process holds."""
-    return [[number, process.usedGpuMemory] for number, process in enumerate(told, start=1)]
+    return [[number, process.usedGpuMemory] for number, process in enumerate(listed, start=1)]
 
 
 def activity(nvml: Any, take: Callable[[Any], object]) -> dict[str, float | None]:
@@ -128,7 +128,7 @@ def activity(nvml: Any, take: Callable[[Any], object]) -> dict[str, float | None
 def answers(nvml: Any, questions: dict[str, Callable[[], object]]) -> dict[str, Answer]:
     """The answer to each question that this pynvml can ask."""
     known = {name: question for name, question in questions.items() if can_ask(nvml, name)}
-    return {name: asked(nvml, question) for name, question in known.items()}
+    return {name: answer_of(nvml, question) for name, question in known.items()}
 
 
 def can_ask(nvml: Any, name: str) -> bool:
@@ -146,7 +146,7 @@ def gpu_answers(nvml: Any, index: int) -> dict[str, Any]:
     cut = calls.get("GetMigMode", {}).get("value") == 1
     most = calls.get("GetMaxMigDeviceCount", {}).get("value", 0) if cut else 0
     slices = {str(number): slice_answers(nvml, handle, number) for number in range(most)}
-    return {"calls": calls, "slices": {number: told for number, told in slices.items() if told}}
+    return {"calls": calls, "slices": {number: one for number, one in slices.items() if one}}
 
 
 def slice_answers(nvml: Any, gpu: Any, number: int) -> dict[str, Answer]:
@@ -249,26 +249,26 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("directory", nargs="?", type=Path, default=DIRECTORY)
     parser.add_argument("--phases", default=",".join(PHASES), help=f"some of {', '.join(PHASES)}")
     parser.add_argument("--seconds", type=int, default=5, help="readings of each phase")
-    asked_for = parser.parse_args(arguments)
-    asked_for.directory.mkdir(parents=True, exist_ok=True)
+    args = parser.parse_args(arguments)
+    args.directory.mkdir(parents=True, exist_ok=True)
     began, lines, name = time.monotonic(), [], ""
-    for phase in asked_for.phases.split(","):
+    for phase in args.phases.split(","):
         with under(phase):
-            told = driver_answers(phase)
-            lines += readings(asked_for.seconds, began)
-        name = name or called(told)
-        (asked_for.directory / f"{name}-{phase}.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-        print(f"{name}-{phase}.json: {len(told['gpus'])} GPUs, driver {told['driver']}")
-    (asked_for.directory / f"{name}.jsonl").write_text("\n".join([*lines, ""]), encoding="utf-8")
+            record = driver_answers(phase)
+            lines += readings(args.seconds, began)
+        name = name or called(record)
+        (args.directory / f"{name}-{phase}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        print(f"{name}-{phase}.json: {len(record['gpus'])} GPUs, driver {record['driver']}")
+    (args.directory / f"{name}.jsonl").write_text("\n".join([*lines, ""]), encoding="utf-8")
     print(f"{name}.jsonl: {len(lines)} readings")
     return 0
 
 
-def called(told: dict[str, Any]) -> str:
+def called(record: dict[str, Any]) -> str:
     """A name for files, by the model of the first GPU and how many there are."""
-    model = str(told["gpus"][0]["calls"].get("GetName", {}).get("value", "gpu"))
-    simulated = "simulated-" if told["simulated"] else ""
-    return f"{simulated}{len(told['gpus'])}x-" + re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-")
+    model = str(record["gpus"][0]["calls"].get("GetName", {}).get("value", "gpu"))
+    simulated = "simulated-" if record["simulated"] else ""
+    return f"{simulated}{len(record['gpus'])}x-" + re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-")
 
 
 if __name__ == "__main__":

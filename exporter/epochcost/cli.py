@@ -175,8 +175,8 @@ def _prices_once(settings: PollerSettings, flags: Mapping[str, str | None]) -> i
 
 def _columns(stream: TextIO) -> int:
     """Of the terminal that ``stream`` writes to, or as the variable COLUMNS says; 0 if it is none."""
-    if (given := os.environ.get("COLUMNS", "")).isdecimal():
-        return min(int(given[:9]), 1000)
+    if (columns := os.environ.get("COLUMNS", "")).isdecimal():
+        return min(int(columns[:9]), 1000)
     try:
         return os.get_terminal_size(stream.fileno()).columns if stream.isatty() else 0
     except (OSError, ValueError):

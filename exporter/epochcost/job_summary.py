@@ -16,7 +16,7 @@ OK = 200
 
 
 class JobError(Exception):
-    """Nothing can be said of the job; the text says why."""
+    """Nothing is known of the job; the text gives the reason."""
 
 
 def runs_of(url: str, job: str) -> list[Mapping[str, Any]]:

@@ -19,15 +19,15 @@ class Ending:
     """
 
     def __init__(self) -> None:
-        self._told: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda number, _: self._told.put(number))
+            signal.signal(number, lambda number, _: self._signals.put(number))
 
     def wait(self, finished: threading.Event) -> None:
-        """Return when the process was told to end, or when ``finished`` is set."""
+        """Return when the process gets a signal to end, or when ``finished`` is set."""
         while not finished.is_set():
             try:
-                self._told.get(timeout=BEAT_SECONDS)
+                self._signals.get(timeout=BEAT_SECONDS)
             except queue.Empty:
                 continue
             return

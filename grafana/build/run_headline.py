@@ -24,7 +24,7 @@ from panels import (
     share_of_budget,
 )
 from selection import PART, once
-from states import RUN_STATE_CODES, RUN_STATE_COLOURS, STATE_COLOURS, said_as_code, words_for
+from states import RUN_STATE_CODES, RUN_STATE_COLOURS, STATE_COLOURS, shown_as_code, words_for
 from verdicts import DONE_ENOUGH, against_usual, times_usual
 
 RUN = '{run="$run"}'
@@ -61,9 +61,9 @@ LAST_TO_USUAL = f"{LAST} / (({MEAN} * {FINISHED} - {LAST}) / ({FINISHED} - 1 >= 
 
 
 def _state() -> Builder[Panel]:
-    now = said_as_code(RUN_STATE_CODES, f"({newest('epochcost_run_state')}) == 1")
+    now = shown_as_code(RUN_STATE_CODES, f"({newest('epochcost_run_state')}) == 1")
     ended = RUN[:-1] + ', state=~"finished|failed|preempted"}'
-    later = said_as_code(RUN_STATE_CODES, f"last_over_time(epochcost_run_state{ended}[$__range]) == 1")
+    later = shown_as_code(RUN_STATE_CODES, f"last_over_time(epochcost_run_state{ended}[$__range]) == 1")
     gone = f"{RUN_STATE_CODES['lost']} * max(last_over_time(epochcost_run_info{RUN}[$__range]))"
     stalled = newest("epochcost_run_state", ', state="stalled"')
     silent = f"""time() - max({newest("epochcost_run_last_event_timestamp_seconds")})

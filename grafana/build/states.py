@@ -31,7 +31,7 @@ RUN_STATE_CODES = {state.value: code for code, state in enumerate(BY_WEIGHT)}
 """Prometheus has no words as values: of a run whose machines have different states, the worst is shown."""
 
 
-def said_as_code(codes: dict[str, int], seconds: str) -> str:
+def shown_as_code(codes: dict[str, int], seconds: str) -> str:
     """The largest of ``codes`` among the states that ``seconds``, a series by state, has."""
     known = "\n  or ".join(
         f'label_replace(vector({code}), "state", "{state}", "", "")' for state, code in codes.items()

@@ -30,8 +30,8 @@ def main(arguments: list[str]) -> int:
     while whole.hours < wanted:
         whole.add(play(seed))
         seed += 1
-        said = f"{whole.hours:.0f} machine-hours: {whole.stops} stops, {len(whole.wrong)} wrong, {whole.share:.1%}"
-        print(said, file=sys.stderr, flush=True)
+        summary = f"{whole.hours:.0f} machine-hours: {whole.stops} stops, {len(whole.wrong)} wrong, {whole.share:.1%}"
+        print(summary, file=sys.stderr, flush=True)
     print("\n".join(whole.wrong[:20]))
     print(
         f"{whole.hours:.0f} machine-hours in {time.monotonic() - began:.0f} s: {whole.stops} stops, {len(whole.wrong)} "

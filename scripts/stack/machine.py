@@ -20,7 +20,7 @@ DESKTOP = {
     "EPOCHCOST_OWNED_TARIFF_USD_PER_KWH": "0.12",
 }
 """The desktop of the article "Training ML models: AWS vs Desktop?": $2,000 over two years, 355 W at $0.12/kWh."""
-SAID_BY_USER = ("EPOCHCOST_PRICE_USD_PER_HOUR", "EPOCHCOST_NODE_INSTANCE_TYPE", "EPOCHCOST_OWNED_PRICE_USD")
+SET_BY_USER = ("EPOCHCOST_PRICE_USD_PER_HOUR", "EPOCHCOST_NODE_INSTANCE_TYPE", "EPOCHCOST_OWNED_PRICE_USD")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Machine:
 
 def look_at_this_machine(environ: Mapping[str, str]) -> Machine:
     """The user's own settings where there are any; else the owned desktop, and it says so."""
-    if any(environ.get(name) for name in SAID_BY_USER):
+    if any(environ.get(name) for name in SET_BY_USER):
         return Machine("Node and price as your EPOCHCOST_ variables say.", {})
     known = identify(Node(""))
     node = filled(known, detect(metadata_sources("auto", known, environ)).found)

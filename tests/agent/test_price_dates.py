@@ -147,9 +147,9 @@ def test_dates_outlive_the_agent(tmp_path: Path) -> None:
 
 def test_what_is_known_to_a_second_gives_way_to_what_is_known_better() -> None:
     dates = PriceDates()
-    dates.heard(ClockReading(T0 + 0.0, exact=False), T0 + 7200.9, T0 + 7200.9)  # ours is two hours ahead, or so
+    dates.received(ClockReading(T0 + 0.0, exact=False), T0 + 7200.9, T0 + 7200.9)  # ours is two hours ahead, or so
     assert dates.on_timeline(T0 - 100) == pytest.approx(T0 - 100 + 7200.4)
-    dates.heard(ClockReading(T0 + 10.0, exact=False), T0 + 10.9, T0 + 7210.9)  # and was set right
+    dates.received(ClockReading(T0 + 10.0, exact=False), T0 + 10.9, T0 + 7210.9)  # and was set right
     assert dates.on_timeline(T0 + 50) == T0 + 7250
     assert dates.on_timeline(T0 - 100) == pytest.approx(T0 - 100 + 7200.4)  # what was once dated stays
 
@@ -157,9 +157,9 @@ def test_what_is_known_to_a_second_gives_way_to_what_is_known_better() -> None:
 @pytest.mark.parametrize("ahead", [2 * 86400.0, 400 * 86400.0, 1e12])
 def test_a_poller_whose_clock_was_far_ahead_holds_no_later_date_back(ahead: float) -> None:
     dates = PriceDates()
-    dates.heard(ClockReading(T0 - 60), T0 - 60, T0 - 60)
-    dates.heard(ClockReading(T0 + ahead), T0, T0)
-    dates.heard(ClockReading(T0 + 60), T0 + 60, T0 + 60)
+    dates.received(ClockReading(T0 - 60), T0 - 60, T0 - 60)
+    dates.received(ClockReading(T0 + ahead), T0, T0)
+    dates.received(ClockReading(T0 + 60), T0 + 60, T0 + 60)
     assert dates.on_timeline(T0 + 50) == T0 + 50
     assert dates.on_timeline(T0 + 1e6) == T0 + 1e6
     assert dates.on_timeline(T0 - 100) == T0 - 100
@@ -168,7 +168,7 @@ def test_a_poller_whose_clock_was_far_ahead_holds_no_later_date_back(ahead: floa
 def test_small_differences_are_no_difference_so_that_nothing_jitters() -> None:
     dates = PriceDates()
     for k in range(50):
-        dates.heard(ClockReading(T0 + k - 0.4 * (k % 2)), T0 + k, T0 + k + 1e-7 * k)
+        dates.received(ClockReading(T0 + k - 0.4 * (k % 2)), T0 + k, T0 + k + 1e-7 * k)
     assert dates.on_timeline(T0 - 10) == T0 - 10
     assert len(dates.state()) == 1
 
@@ -184,7 +184,7 @@ def test_whatever_the_clocks_do_steps_ascend_and_dates_keep_their_order(
     now = T0
     for passed, ours, theirs, exact in heard:
         now += passed
-        dates.heard(ClockReading(now + theirs, exact=exact), now + ours, now)
+        dates.received(ClockReading(now + theirs, exact=exact), now + ours, now)
     steps = dates.steps([PriceStep(T0 + ts, 1.0 + k) for k, ts in enumerate(sorted(dated))])
     assert steps
     assert all(a.ts < b.ts for a, b in itertools.pairwise(steps))

@@ -379,7 +379,7 @@ MISSPELT = Want("aws", "us-east-1", "p2.xlagre")
 
 def misspelt(wanted: Wanted, now: float) -> Catalogue:
     return Catalogue(
-        (price(0.9, at=now),), asked=wanted.items, names=frozenset({"p2.xlarge"}), unknown=("marketoption=Lottery",)
+        (price(0.9, at=now),), requested=wanted.items, names=frozenset({"p2.xlarge"}), unknown=("marketoption=Lottery",)
     )
 
 
@@ -410,7 +410,7 @@ def test_what_nobody_wants_any_more_is_not_missed(tmp_path: Path) -> None:
     answers = iter([frozenset({MISSPELT}), frozenset[Want]()])
 
     def answer(wanted: Wanted, now: float) -> Catalogue:
-        return Catalogue(asked=next(answers, frozenset()))
+        return Catalogue(requested=next(answers, frozenset()))
 
     source = ToldSource(answer, refresh_seconds=0.3)
     with running(settings(tmp_path), [source]) as app:

@@ -116,7 +116,7 @@ def test_what_was_asked_for_and_is_not_there_is_said_with_the_nearest_name() -> 
     def answer(wanted: Wanted, now: float) -> Catalogue:
         found = price(55.04, source="aws", instance_type="p5.48xlarge", at=NOW)
         asked = frozenset({Want("aws", "us-east-1", "p5.49xlarge"), Want("aws", "us-east-1", "p5.48xlarge")})
-        return Catalogue((found,), asked=asked, unknown=("marketoption=Lottery",))
+        return Catalogue((found,), requested=asked, unknown=("marketoption=Lottery",))
 
     look = once("json", Filter(), ToldSource(answer, name="aws"))
     assert look.complete

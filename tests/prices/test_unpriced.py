@@ -25,7 +25,7 @@ def wants(*places: tuple[str, str]) -> frozenset[Want]:
 
 def test_a_price_in_the_region_or_everywhere_answers_a_want_and_one_elsewhere_does_not() -> None:
     asked = wants(("us-east-1", "p5.48xlarge"), ("eu-west-1", "p5.48xlarge"), ("eu-west-1", "g5.xlarge"))
-    found = Catalogue((priced("us-east-1", "p5.48xlarge"), priced("", "g5.xlarge")), asked=asked)
+    found = Catalogue((priced("us-east-1", "p5.48xlarge"), priced("", "g5.xlarge")), requested=asked)
     assert [each.want.region for each in unpriced(found)] == ["eu-west-1"]
 
 
@@ -35,20 +35,20 @@ def test_what_was_not_asked_is_not_missing() -> None:
 
 def test_a_reason_of_the_source_goes_before_a_guess_at_the_name() -> None:
     found = Catalogue(
-        asked=wants(("us-east-1", "ml.p5")), names=frozenset(NAMES), reasons={"ml.p5": "sold for clusters"}
+        requested=wants(("us-east-1", "ml.p5")), names=frozenset(NAMES), reasons={"ml.p5": "sold for clusters"}
     )
     assert sentences("aws", unpriced(found)) == ("aws: ml.p5: no price in us-east-1: sold for clusters",)
 
 
 def test_a_name_that_the_provider_has_is_not_said_to_be_misspelt() -> None:
-    (said,) = sentences("aws", unpriced(Catalogue(asked=wants(("x", "g5.xlarge")), names=frozenset(NAMES))))
+    (said,) = sentences("aws", unpriced(Catalogue(requested=wants(("x", "g5.xlarge")), names=frozenset(NAMES))))
     assert "is the name right" not in said
     assert "is it sold there?" in said
 
 
 def test_one_sentence_a_type_however_many_regions_and_none_where_a_problem_names_it() -> None:
     asked = wants(*((f"region-{n}", "p5.49xlarge") for n in range(7)), ("region-1", "p4e.24xlarge"))
-    missing = unpriced(Catalogue(asked=asked, names=frozenset(NAMES)))
+    missing = unpriced(Catalogue(requested=asked, names=frozenset(NAMES)))
     (said,) = sentences("aws", missing, ("get_products for p4e.24xlarge: 2 rows match",))
     assert said.startswith("aws: p5.49xlarge: no price in region-0, region-1")
     assert "and more" in said
@@ -75,7 +75,7 @@ def test_names_that_are_no_names_are_not_repeated_and_a_thousand_strange_ones_ta
         {*(f"p{n}.{size}xlarge" for n in range(20) for size in range(25)), "p5.0001xlarge\x1b[2J", "p" * 999}
     )
     began = time.thread_time()
-    missing = unpriced(Catalogue(asked=asked, names=names))
+    missing = unpriced(Catalogue(requested=asked, names=names))
     assert time.thread_time() - began < 5
     assert len(missing) == 1000
     assert not [name for each in missing for name in each.nearest if len(name) > 128 or not name.isprintable()]

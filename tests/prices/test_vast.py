@@ -172,7 +172,7 @@ def test_of_a_rented_machine_or_a_name_that_is_no_type_the_market_is_not_asked(s
     names = ("C.12345678", "H100", "0x H100", "4xH100", "gpu")
     found = market(server).fetch(wanted("vastai", *(("US", name) for name in names)), NOW)
     assert (found.prices, found.problems) == ((), ())
-    assert {want.instance_type for want in found.asked} == set(names[1:]), "what is misspelt is said"
+    assert {want.instance_type for want in found.requested} == set(names[1:]), "what is misspelt is said"
     assert server.questions == []
 
 

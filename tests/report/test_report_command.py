@@ -25,7 +25,8 @@ SPAN = ("--from", str(FLEET.epoch_ts), "--to", str(FLEET.epoch_ts + LENGTH))
 
 
 def epochcost(*arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {"PYTHONPATH": str(ROOT / "exporter"), "PATH": os.environ["PATH"]}
+    measured = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE")}
+    environment = {"PYTHONPATH": str(ROOT / "exporter"), "PATH": os.environ["PATH"], **measured}
     command = [sys.executable, "-m", "epochcost", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 

@@ -46,14 +46,14 @@ def _gpus(snapshot: Snapshot, recent: RecentHour, price: float) -> Iterator[tupl
         some = [(gpu, seconds) for gpu, seconds in unused if _is_held(gpu, recent.idle) is held]
         if some:
             gpus, least = [gpu for gpu, _ in some], min(seconds for _, seconds in some)
-            yield each * len(some), _said(snapshot, gpus, least, each * len(some), held=held, all_of=len(whole))
+            yield each * len(some), _sentence(snapshot, gpus, least, each * len(some), held=held, all_of=len(whole))
 
 
 def _is_held(gpu: GpuView, idle: Idle) -> bool:
     return (gpu.sample.memory_used_bytes or 0) >= idle.held_memory_bytes
 
 
-def _said(  # noqa: PLR0913 - what a sentence is made of
+def _sentence(  # noqa: PLR0913 - what a sentence is made of
     snapshot: Snapshot, gpus: Sequence[GpuView], seconds: float, usd: float, *, held: bool, all_of: int
 ) -> str:
     which = "GPU " if len(gpus) == 1 else "GPUs "

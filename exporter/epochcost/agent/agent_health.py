@@ -67,10 +67,10 @@ class AgentHealth:
             health["guard"] = self.guard()
         if (gpus := self._gpus.health(now)) is not None:
             health["gpus"] = gpus
-        asked: list[tuple[str, Feed]] = [("identity", self._machine.identity), ("preemption", self._notices)]
-        asked += [(f"owners_{feed.name}", feed) for feed in self._owners.feeds]
-        asked += [("store", self._store)] if self._store is not None else []
-        for name, feed in asked:
+        remote: list[tuple[str, Feed]] = [("identity", self._machine.identity), ("preemption", self._notices)]
+        remote += [(f"owners_{feed.name}", feed) for feed in self._owners.feeds]
+        remote += [("store", self._store)] if self._store is not None else []
+        for name, feed in remote:
             hangs = hanging(feed.asking_since)
             if feed.last_duration is not None or hangs:
                 error = hangs or feed.error

@@ -84,9 +84,9 @@ class AgentServer:
     def _costs(self, runs: Sequence[str]) -> dict[str, dict[str, object]]:
         snapshot = self._read()
         views = {view.run: view for view in snapshot.runs} if snapshot is not None else {}
-        # Who reports over the network is told of his own runs, not of those of this machine's users.
-        meant = {run: self._owners.meant(RunId(run), NETWORK) for run in runs}
-        return {run: figures_of(views[mine], self._now()) for run, mine in meant.items() if mine in views}
+        # Who reports over the network gets figures of his own runs, not of those of this machine's users.
+        own = {run: self._owners.meant(RunId(run), NETWORK) for run in runs}
+        return {run: figures_of(views[mine], self._now()) for run, mine in own.items() if mine in views}
 
     def _healths(self, snapshot: Snapshot) -> dict[str, CollectorHealth]:
         """Of what samples and asks, and of what makes the rows of /metrics: of those before this one, just now."""

@@ -31,7 +31,7 @@ DEFAULT_ADDRESS = ("127.0.0.1", 10835)
 
 @dataclass(frozen=True, slots=True)
 class AgentSettings:
-    """What the agent can be told: each a flag, an environment variable and a YAML key of section ``agent``."""
+    """The agent's settings: each a flag, an environment variable and a YAML key of section ``agent``."""
 
     web_listen_address: tuple[str, int] = option(
         "web.listen-address", DEFAULT_ADDRESS, "HOST:PORT of /metrics and the live page", parse=address

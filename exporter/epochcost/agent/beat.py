@@ -154,7 +154,7 @@ class Beat:
         if snapshot is None:
             return False
         try:
-            decided = guarding.tick(snapshot, self._parts.meter.ledger.runs_on(), self._sampled.owners.as_said())
+            decided = guarding.tick(snapshot, self._parts.meter.ledger.runs_on(), self._sampled.owners.as_reported())
         except Exception as err:  # noqa: BLE001 - whatever it is, metering continues
             guarding.failed(err)
             return False

@@ -125,7 +125,7 @@ def _price(settings: AgentSettings, environ: Mapping[str, str]) -> tuple[str, st
         return "unknown", reason
     try:
         answer = source.fetch(time.time())
-    except Exception as err:  # noqa: BLE001 - whatever it is, it is told
+    except Exception as err:  # noqa: BLE001 - whatever it is, it is printed
         return f"unknown: {err}", f"price unknown: {err}"
     price = answer.price
     if price is None:

@@ -121,7 +121,7 @@ def _replace(place: EventPlace, run: RunView, now: float) -> None:
 
 
 def figures_of(run: RunView, now: float) -> dict[str, object]:
-    """What a training process is told of its run, without what is not known.
+    """What a training process gets to know of its run, without what is not known.
 
     ``scope`` says what the dollars are of: ``run``, or ``machine`` where only this machine's part is known. Seconds,
     states and dollars an hour are always this machine's.

@@ -20,7 +20,7 @@ class GpuOwners:
     def __init__(self, settings: AgentSettings, environ: Mapping[str, str], gpus: GpuSampling, proc: Path) -> None:
         self.feeds = owner_feeds(settings, environ, lambda: gpus.known() or (), proc, gpus.name) if gpus.name else []
         self._runs_count = "run" in settings.owners_sources
-        self._said: tuple[Any, ...] = ()
+        self._reported: tuple[Any, ...] = ()
         self._owners: tuple[GpuOwner, ...] = ()
 
     def start(self) -> None:
@@ -33,12 +33,12 @@ class GpuOwners:
         for feed in self.feeds:
             feed.stop()
 
-    def as_said(self) -> tuple[GpuOwner, ...]:
+    def as_reported(self) -> tuple[GpuOwner, ...]:
         """What the feeds say now, also of GPUs on which a run is."""
         return tuple(owner for feed in self.feeds for owner in feed.owners())
 
     def not_understood(self) -> Mapping[tuple[str, str], int]:
-        """Processes and devices whose owner could not be told for the form of a path or a name, by source and form."""
+        """Processes and devices whose owner is not known for the form of a path or a name, by source and form."""
         return {(feed.name, form): n for feed in self.feeds for form, n in feed.not_understood().items()}
 
     def processes(self) -> Mapping[str, tuple[tuple[int, int | None], ...]]:
@@ -49,9 +49,9 @@ class GpuOwners:
         """The owners of ``gpus``, given the open runs by the UUID of their device."""
         runs = runs_on if self._runs_count else {}
         shown = {gpu.sample.uuid for gpu in gpus}
-        said = [feed.owners() for feed in self.feeds]
-        if (runs, shown, said) != self._said:  # most seconds nothing new is said
-            owners = combined([run_owners(runs), *said])
-            self._said = (runs, shown, said)
+        reported = [feed.owners() for feed in self.feeds]
+        if (runs, shown, reported) != self._reported:  # most seconds nothing new is reported
+            owners = combined([run_owners(runs), *reported])
+            self._reported = (runs, shown, reported)
             self._owners = tuple(owner for owner in owners if owner.uuid in shown)
         return self._owners

@@ -17,7 +17,7 @@ OFTEN_SECONDS = 600.0
 
 
 class GuardMemory:
-    """One file. Its times are on the node timeline, beside what the wall clock said then.
+    """One file. Its times are on the node timeline, beside the wall clock of then.
 
     Args:
         path: where only the agent can write.
@@ -48,8 +48,8 @@ class GuardMemory:
     def save(self, promises: Mapping[str, Any], seen: Mapping[str, Any], t: float) -> None:
         """Write them, where they are others than before, or that is long ago."""
         # Who had a run here is as important as before, and is seen each second.
-        said = {**promises, "users": {uid for uid, _ in promises["users"]}, **seen, "t": None}
-        if said == self._written and 0 <= t - self._written_t < OFTEN_SECONDS:
+        values = {**promises, "users": {uid for uid, _ in promises["users"]}, **seen, "t": None}
+        if values == self._written and 0 <= t - self._written_t < OFTEN_SECONDS:
             return
         document = {"t": t, "wall_ts": self._wall(), "guard": promises, "seen": seen}
         try:
@@ -60,4 +60,4 @@ class GuardMemory:
                 log.warning("guard: the keeps could not be saved: %s", error)
             self.error = error
             return
-        self.error, self._written, self._written_t = "", said, t
+        self.error, self._written, self._written_t = "", values, t

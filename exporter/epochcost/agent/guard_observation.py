@@ -33,7 +33,7 @@ class Facts:
         users: who began each run, as the system counts users.
         followed: runs whose writers are seen to live, and their processes.
         unread: why some events may not have been read; empty if all were.
-        said: owners of GPUs, also of those on which a run is.
+        reported: owners of GPUs, also of those on which a run is.
         interactive: see `Observation`.
     """
 
@@ -43,7 +43,7 @@ class Facts:
     users: Mapping[RunId, int | None] = field(default_factory=dict)
     followed: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     unread: str = ""
-    said: Collection[GpuOwner] = ()
+    reported: Collection[GpuOwner] = ()
     interactive: tuple[tuple[Person, float], ...] | None = None
     no_room: str = ""
     """Why training processes cannot write their events: their file system is full."""
@@ -115,7 +115,7 @@ class Observer:
             interactive=facts.interactive,
             session_end_ts=min((ts for _, ts in node.terms.session_ends), default=None),
             credit_usd=_credit(node.terms, snapshot.t),
-            pods=tuple(sorted({(o.namespace, o.owner) for o in facts.said if o.kind == "kubernetes"})),
+            pods=tuple(sorted({(o.namespace, o.owner) for o in facts.reported if o.kind == "kubernetes"})),
         )
 
     def _notice_gaps(self, snapshot: Snapshot, facts: Facts) -> None:
@@ -129,7 +129,7 @@ class Observer:
             self._whole_gpus = set()  # another machine, as far as its devices go
         self._t, self._boot_ts = t, boot_ts
 
-    def _heard(self, last_event_ts: float) -> bool:
+    def _received(self, last_event_ts: float) -> bool:
         """Whether silence since ``last_event_ts`` says something: the disk was not full then, or might have been."""
         first, last = self._unheard
         assert self._no_room_t is not None  # noqa: S101 - each observation begins with it
@@ -200,10 +200,10 @@ class Observer:
             budget_usd=view.budget_usd,
             usd_per_hour=None if price is None else view.share * price,
             void=facts.suspended.get(view.run, ""),
-            followed=self._heard(view.last_event_ts) and view.run in facts.followed,
+            followed=self._received(view.last_event_ts) and view.run in facts.followed,
             guessed=view.from_output,
             pids=facts.followed.get(view.run, ()),
-            jobs=tuple(sorted({o.owner for o in facts.said if o.kind == "slurm" and o.uuid in uuids})),
+            jobs=tuple(sorted({o.owner for o in facts.reported if o.kind == "slurm" and o.uuid in uuids})),
         )
 
 

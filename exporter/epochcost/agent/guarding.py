@@ -87,7 +87,7 @@ class Guarding:
     # -- each second -------------------------------------------------------------------------------------------------
 
     def tick(
-        self, snapshot: Snapshot, runs_on: Mapping[str, tuple[RunId, ...]], said: tuple[GpuOwner, ...]
+        self, snapshot: Snapshot, runs_on: Mapping[str, tuple[RunId, ...]], reported: tuple[GpuOwner, ...]
     ) -> Decisions:
         """Look, and decide; nothing is run yet."""
         self._machine = snapshot.machine
@@ -107,7 +107,7 @@ class Guarding:
             followed=followed,
             suspended={run: suspended(pids) for run, pids in followed.items() if run in still},
             unread=self._files.unread(),
-            said=said,
+            reported=reported,
             interactive=self._typing,
             no_room=_no_room(self._events),
         )

@@ -100,8 +100,8 @@ def _allowed(request: Request, token_file: str) -> bool:
     except (OSError, UnicodeDecodeError) as err:
         log.warning("events from the network are refused: %s", err)
         return False
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    given = given.strip() if scheme.lower() == "bearer" else ""
+    scheme, _, credential = request.headers.get("authorization", "").partition(" ")
+    credential = credential.strip() if scheme.lower() == "bearer" else ""
     import hmac
 
-    return bool(token) and hmac.compare_digest(given.encode("latin-1"), token.encode())
+    return bool(token) and hmac.compare_digest(credential.encode("latin-1"), token.encode())

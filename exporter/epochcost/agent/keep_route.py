@@ -40,15 +40,17 @@ def keep_route(keep: Keeps, now: Callable[[], float]) -> Route:
         except (ValueError, RecursionError):
             return text(400, "the body is not JSON")
         names = ("subject", "link", "for", "why")
-        given = {name: document.get(name, "") for name in names} if isinstance(document, dict) else {}
-        if not given or not all(isinstance(value, str) for value in given.values()):
+        fields = {name: document.get(name, "") for name in names} if isinstance(document, dict) else {}
+        if not fields or not all(isinstance(value, str) for value in fields.values()):
             return text(400, f"expected an object with the texts {', '.join(names)}")
         try:
-            seconds = _duration(given["for"])
+            seconds = _duration(fields["for"])
         except ValueError as err:
             return text(400, f"for: {err}")
-        why = printable(" ".join(given["why"].split())[:MAX_WHY])
-        refusal = keep(given["subject"], given["link"], seconds, why, now())
-        return text(403, refusal) if refusal else json_response(200, {"v": 1, "kept": given["subject"], "for": seconds})
+        why = printable(" ".join(fields["why"].split())[:MAX_WHY])
+        refusal = keep(fields["subject"], fields["link"], seconds, why, now())
+        return (
+            text(403, refusal) if refusal else json_response(200, {"v": 1, "kept": fields["subject"], "for": seconds})
+        )
 
     return route

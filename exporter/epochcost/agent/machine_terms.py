@@ -45,15 +45,15 @@ class MachineTerms:
         self._hours_checked = -math.inf
         self._hours_known = False
 
-    def free(self, heard: PriceTerms, ledger: Ledger, cursor: float) -> tuple[list[Window], float]:
+    def free(self, received: PriceTerms, ledger: Ledger, cursor: float) -> tuple[list[Window], float]:
         """The windows in which only extras are charged, and what the extras cost per hour.
 
         Args:
-            heard: as last received with the price.
+            received: as last received with the price.
             ledger: knows when this machine was running, and which windows were free before.
             cursor: the instant up to which everything is accounted.
         """
-        limits = (*self.limits, *heard.limits)
+        limits = (*self.limits, *received.limits)
         limit = _with_free_hours(limits)
         elsewhere = self.account_hours(limit.name, period_of(limit, cursor)[0]) if limit is not None else None
         windows = free_windows(
@@ -61,18 +61,18 @@ class MachineTerms:
         )
         self._hours_known = elsewhere is not None
         self._hours_checked = cursor if elsewhere is not None else self._hours_checked
-        return windows, heard.extras_usd_per_hour
+        return windows, received.extras_usd_per_hour
 
-    def describe(self, heard: PriceTerms, ledger: Ledger, boot_ts: float | None, now: float) -> NodeTerms:
-        """The terms as of ``now`` of a machine booted at ``boot_ts``; ``heard`` and ``ledger`` as in `free`."""
-        limits = (*self.limits, *heard.limits)
-        heard = replace(heard, credits=(*self.credits, *heard.credits))
+    def describe(self, received: PriceTerms, ledger: Ledger, boot_ts: float | None, now: float) -> NodeTerms:
+        """The terms as of ``now`` of a machine booted at ``boot_ts``; ``received`` and ``ledger`` as in `free`."""
+        limits = (*self.limits, *received.limits)
+        received = replace(received, credits=(*self.credits, *received.credits))
         price = ledger.price.at(now)
 
         def own_purse(credit: Credit) -> Purse:
             return self._own_purse(credit, ledger, price, now)
 
-        terms = terms_at(heard, limits, ledger.charged.free, price, boot_ts, now, own_purse)
+        terms = terms_at(received, limits, ledger.charged.free, price, boot_ts, now, own_purse)
         limit = _with_free_hours(limits)
         return replace(
             terms,
@@ -97,7 +97,7 @@ class MachineTerms:
     def accounts(state: Mapping[str, Any]) -> tuple[EgressAccount, CreditSpending]:
         """What `state` described; an earlier agent may have saved neither.
 
-        What cannot be is begun anew, and said: the hours and dollars of the ledger do not hang on it.
+        What cannot be is begun anew, and logged: the hours and dollars of the ledger do not hang on it.
         """
         egress, spending = EgressAccount(), CreditSpending()
         try:

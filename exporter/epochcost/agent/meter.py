@@ -187,7 +187,7 @@ class Meter:
             cost[state] += value
         reading = inputs.gpus if is_fresh(inputs, now) else None
         known = bool(self.ledger.price.times)
-        heard = self._quote.terms if self._quote else PriceTerms()
+        received = self._quote.terms if self._quote else PriceTerms()
         return NodeView(
             node=self.node,
             boot_ts=self.boot_ts,
@@ -208,7 +208,7 @@ class Meter:
             host=inputs.host if inputs.host is not None and now - inputs.host.t <= inputs.fresh_seconds else None,
             power_watts=total_power(reading),
             preemption=inputs.preemption,
-            terms=self.terms.describe(heard, self.ledger, self.boot_ts, now),
+            terms=self.terms.describe(received, self.ledger, self.boot_ts, now),
         )
 
     def _run_views(self, now: float) -> tuple[RunView, ...]:

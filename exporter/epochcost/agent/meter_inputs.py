@@ -15,11 +15,11 @@ FRESH_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """The price of this node as last heard: steps, what on demand would cost, who said so and when.
+    """The price of this node as last received: steps, what on demand would cost, its source and when.
 
     Attributes:
         steps: on the node timeline.
-        confirmed_ts: when its source last confirmed it, as that one's clock said.
+        confirmed_ts: when its source last confirmed it, by that one's clock.
         confirmed_t: the same on the node timeline; None if both are the same clock.
         terms: what is known beside the price, its dates on the node timeline.
     """
@@ -42,7 +42,7 @@ class Inputs:
         host: newest reading of the machine.
         events: training events, in any order.
         quote: the newest price; the same object again when nothing new was heard.
-        preemption: what the provider said of taking this machine away.
+        preemption: the provider's notice that it takes this machine away.
         watched: event streams whose writer's life is seen by the reader; None if nothing was read.
         health: how each collector went.
         event_counts: what became of the lines read so far.

@@ -33,7 +33,7 @@ class PreemptionFile:
 
     def __init__(self, directory: Path) -> None:
         self._shared = EventPlace.shared(str(directory))
-        self._said: dict[str, _Said] = {}
+        self._notices: dict[str, _Notice] = {}
         self._errors: dict[str, str] = {}
 
     def write(
@@ -52,24 +52,24 @@ class PreemptionFile:
             places: the users' directories that are there.
         """
         errors: dict[str, str] = {}
-        said: dict[str, _Said] = {}
+        notices: dict[str, _Notice] = {}
         for place in (self._shared, *places):
-            before = self._said.get(place.key, _Said(place.identity))
+            before = self._notices.get(place.key, _Notice(place.identity))
             if before.identity != place.identity:  # rebuilt since
-                before = _Said(place.identity)
+                before = _Notice(place.identity)
             try:
-                said[place.key] = _written(place, before, _Said(place.identity, notice, now, wall_ahead))
+                notices[place.key] = _written(place, before, _Notice(place.identity, notice, now, wall_ahead))
             except OSError as err:
-                said[place.key] = before
+                notices[place.key] = before
                 errors[place.key] = f"{place.path}/{NAME}: training cannot be told of a preemption: {err.strerror}"
         for key, error in errors.items():
             if self._errors.get(key) != error:
                 log.warning("%s", error)
-        self._said, self._errors = said, errors
+        self._notices, self._errors = notices, errors
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
+class _Notice:
     """What a directory's file says, since when, and by which wall clock."""
 
     identity: tuple[int, int] | None
@@ -78,23 +78,23 @@ class _Said:
     wall_ahead: float = 0.0
 
 
-def _written(place: EventPlace, before: _Said, said: _Said) -> _Said:
-    moved = abs(said.wall_ahead - before.wall_ahead) >= SAME_CLOCK_SECONDS
-    lasts = math.inf if said.notice is None else REWRITE_SECONDS
-    if said.notice == before.notice and said.at - before.at < lasts and not moved:
+def _written(place: EventPlace, before: _Notice, newest: _Notice) -> _Notice:
+    moved = abs(newest.wall_ahead - before.wall_ahead) >= SAME_CLOCK_SECONDS
+    lasts = math.inf if newest.notice is None else REWRITE_SECONDS
+    if newest.notice == before.notice and newest.at - before.at < lasts and not moved:
         return before
     with place.opened() as directory:
-        if said.notice is None:
+        if newest.notice is None:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(NAME, dir_fd=directory)
         else:
-            _replace(directory, said.notice, said.wall_ahead)
-    return said
+            _replace(directory, newest.notice, newest.wall_ahead)
+    return newest
 
 
 def _replace(directory: int, notice: PreemptionNotice, wall_ahead: float) -> None:
-    said: dict[str, object] = {"v": FILE_VERSION, "kind": notice.kind, "action": notice.action}
+    document: dict[str, object] = {"v": FILE_VERSION, "kind": notice.kind, "action": notice.action}
     times = {"at_ts": notice.at_t, "seen_ts": notice.seen_ts}
-    said |= {name: t + wall_ahead for name, t in times.items() if t is not None}
+    document |= {name: t + wall_ahead for name, t in times.items() if t is not None}
     with replaced(NAME, among_others=True, directory=directory) as file:
-        file.write(json.dumps(said).encode())
+        file.write(json.dumps(document).encode())

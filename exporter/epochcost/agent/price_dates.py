@@ -36,7 +36,7 @@ class PriceDates:
         self._stretches: list[Stretch] = []
         """In the order in which the responses came."""
 
-    def heard(self, theirs: ClockReading | None, wall: float, t: float, way: float = 0.0) -> None:
+    def received(self, theirs: ClockReading | None, wall: float, t: float, way: float = 0.0) -> None:
         """A response has come.
 
         Args:

@@ -58,7 +58,7 @@ class Priced(Protocol):
 
     @property
     def clock(self) -> ClockReading | None:
-        """The clock that dated it; None if it was not said."""
+        """The clock that dated it; None if it is not known."""
         ...
 
 
@@ -129,11 +129,11 @@ class PriceFeed(AskingThread):
             self._source, self.quote = source, None
         self._wake.set()
 
-    def _dated(self, answer: Priced, asked: float) -> Quote:
+    def _dated(self, answer: Priced, sent_t: float) -> Quote:
         wall, t, price = self._wall(), self._now(), answer.price
         # Half of what the response took is the way back; a clock that was set meanwhile says nothing of the way.
-        back = (wall - asked) / 2 if 0 <= wall - asked <= MOST_SECONDS else 0.0
-        self.dates.heard(answer.clock, wall - back, t - back, back)
+        back = (wall - sent_t) / 2 if 0 <= wall - sent_t <= MOST_SECONDS else 0.0
+        self.dates.received(answer.clock, wall - back, t - back, back)
         terms = on_timeline(answer.terms, self.dates)
         if price is None:
             return Quote((), None, FREE, wall, t, terms)
@@ -164,12 +164,12 @@ class PriceFeed(AskingThread):
         self._later = 0.0
         source = self._source
         try:
-            asked = self._wall()
-            answer = source.fetch(asked)
+            sent_t = self._wall()
+            answer = source.fetch(sent_t)
             with self._lock:
                 if source is not self._source:
                     return False
-                self.quote = self._dated(answer, asked)
+                self.quote = self._dated(answer, sent_t)
         except Exception as err:  # noqa: BLE001 - whatever a price source does wrong, metering continues without it
             error = str(err) or type(err).__name__
             self._later = float(getattr(err, "retry_after_seconds", 0.0))  # of `LaterError`

@@ -28,7 +28,7 @@ class SavedMachine:
     Attributes:
         known_as: all that its price depends on.
         name: of the machine.
-        found: what its metadata said, by source; None in another boot.
+        found: what its metadata contained, by source; None in another boot.
         dates: how the poller's dates become this machine's.
     """
 
@@ -118,7 +118,7 @@ class PricedMachine:
     def _priced_node(self) -> Node:
         """This machine under the name that it is priced by: of Google's N1, the GPUs that are attached are part of it.
 
-        Until the driver has said which they are, its type is not known: without them its price would be a wrong one.
+        Until the driver has reported which they are, its type is not known: without them its price would be wrong.
         """
         node = self.identity.node
         if node.provider != "gcp" or not node.instance_type.startswith("n1-"):
@@ -155,7 +155,7 @@ class PricedMachine:
 
         Args:
             saved: what `state` made.
-            same_boot: what the machine's metadata said still holds.
+            same_boot: what the machine's metadata contained still holds.
 
         Raises:
             AnotherMachineError: when it was saved on another machine.
@@ -171,7 +171,7 @@ class PricedMachine:
         return SavedMachine(known_as, name, found, dates)
 
     def take(self, saved: SavedMachine, meter: Meter, since: float) -> None:
-        """Go on from there; ``meter`` is told when this is another machine, which it may be from ``since`` on."""
+        """Go on from there; ``meter`` is notified when this is another machine, which it may be from ``since`` on."""
         if saved.found is not None:
             self.identity.take(saved.found)
         if self.prices is not None:

@@ -107,7 +107,7 @@ def _own(view: RunView, machines: int | None, missing: str, *, earlier: bool) ->
 def _whole(view: RunView, machines: int) -> RunScope:
     """Of the other parts what the store has, of this one what is exact now."""
     stored = view.stored
-    assert stored is not None  # noqa: S101 - `_missing` said so
+    assert stored is not None  # noqa: S101 - `_missing` has checked it
     cost = stored.cost_usd
     if cost is not None and view.cost_usd is not None and stored.own_cost_usd is not None:
         cost = max(0.0, cost - stored.own_cost_usd) + view.cost_usd

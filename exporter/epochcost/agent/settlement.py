@@ -34,18 +34,18 @@ MOST_UNSETTLED_SECONDS = 86400.0
 """Time older than this is settled by the price as it is known: a poller may never come back."""
 
 
-def settled_until(steps: tuple[PriceStep, ...], confirmed_t: float, answered_t: float, now: float) -> float:
+def settled_until(steps: tuple[PriceStep, ...], confirmed_t: float, response_t: float, now: float) -> float:
     """The instant up to which the price will not change any longer, all on the node timeline.
 
     Args:
-        steps: as the source told them. A price without dates counts from when it is heard, so no past changes with it.
+        steps: as the source reported them. A price without dates counts from its receipt, so no past changes with it.
         confirmed_t: when the source was last asked.
-        answered_t: when it was heard.
+        response_t: when it was heard.
         now: the present.
     """
     if len(steps) == 1 and steps[0].ts == -math.inf:
         return now
-    confirmed_t = min(confirmed_t, answered_t) if answered_t - confirmed_t <= FRESH_SECONDS else answered_t
+    confirmed_t = min(confirmed_t, response_t) if response_t - confirmed_t <= FRESH_SECONDS else response_t
     return max(confirmed_t - LATE_SECONDS, now - MOST_UNSETTLED_SECONDS)
 
 

@@ -81,9 +81,9 @@ class UsefulSplit:
 
 @dataclass(frozen=True, slots=True)
 class Purse:
-    """Credit that pays this machine: how much its provider said there is, and when it is empty at what is spent then.
+    """Credit that pays this machine: how much its provider reported, and when it is empty at what is spent then.
 
-    ``empty_ts`` is also when the rest is void; None if neither is known. ``as_of_ts`` is when its provider said so.
+    ``empty_ts`` is also when the rest is void; None if neither is known. ``as_of_ts`` is when its provider reported it.
     ``machine_only``: of what was spent since then only this machine's part is known; others may spend from it too, so
     that there is at most so much, and it is empty sooner.
     """
@@ -315,7 +315,7 @@ class RunView:
     settled: SettledRun | None = None
     useful: UsefulSplit = field(default_factory=UsefulSplit)
     energy_joules: float | None = None
-    """What its devices drew in `energy_seconds`, those in which each of them told its power; None if none was."""
+    """What its devices drew in `energy_seconds`, those in which each of them reported its power; None if none was."""
     energy_seconds: float | None = None
     """None without any price."""
     launcher: str = ""
@@ -341,9 +341,9 @@ class RunView:
     reported: Mapping[str, float] = field(default_factory=dict)
     """Newest value of each number that it reports (loss, accuracy), in the order of its names; only where it leads."""
     stored: StoredRun | None = None
-    """The run over all its machines; None if no store has said."""
+    """The run over all its machines; None if no store has responded."""
     store_note: str = ""
-    """Why a store that is asked has not said; empty if none is asked."""
+    """Why a store that is queried has no figures; empty if none is queried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,7 +383,7 @@ class Snapshot:
     processes: Mapping[str, tuple[tuple[int, int | None], ...]] = field(default_factory=dict)
     """Processes that compute on each GPU, by UUID: number, and the bytes of its memory that it holds where known."""
     owners_not_understood: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    """Processes and devices whose owner could not be told for the form of a path or a name, by source and form."""
+    """Processes and devices whose owner is not known for the form of a path or a name, by source and form."""
     simulated: bool = False
     guard: GuardView | None = None
     """What the guard waits for and has done; None without a policy."""

@@ -14,10 +14,10 @@ _MAX_BYTES = 65536
 def suspended(pids: Iterable[int], proc: Path = Path("/proc"), cgroups: Path = CGROUPS) -> str:
     """Why one of ``pids`` was stopped on purpose; empty if none is known to."""
     for pid in pids:
-        said = dict(line.partition(":")[::2] for line in _text(proc / str(pid) / "status").splitlines())
-        if said.get("State", "").strip().startswith(STOPPED):
+        fields = dict(line.partition(":")[::2] for line in _text(proc / str(pid) / "status").splitlines())
+        if fields.get("State", "").strip().startswith(STOPPED):
             return f"process {pid} is stopped"
-        if said.get("TracerPid", "0").strip() not in ("", "0"):
+        if fields.get("TracerPid", "0").strip() not in ("", "0"):
             return f"a debugger is attached to process {pid}"
         path = next((line[3:] for line in _text(proc / str(pid) / "cgroup").splitlines() if line[:3] == "0::"), "")
         if path and "frozen 1" in _text(cgroups / path.lstrip("/") / "cgroup.events").splitlines():

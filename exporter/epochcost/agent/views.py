@@ -214,7 +214,7 @@ def useful_split(ledger: Ledger, runs: Iterable[RunId | None]) -> UsefulSplit:
 
 @dataclass(frozen=True, slots=True)
 class _Projected:
-    """What lies ahead of a run, None if it cannot be told."""
+    """What lies ahead of a run, None if it is not known."""
 
     cost_usd: float | None = None
     seconds: float | None = None

@@ -17,7 +17,7 @@ LOOK_SECONDS = 1.0
 SLOWEST_SECONDS = 300.0
 MAX_AGE_SECONDS = 300.0
 """A response older than this is not shown: other machines' parts have grown since."""
-NOT_ASKED = "the store has not been asked yet"
+NOT_QUERIED = "the store has not been asked yet"
 NOT_THERE = "the store has no figures of this machine's part yet: does it scrape this agent, with epochcost's rules?"
 
 
@@ -60,7 +60,7 @@ class WholeRunFeed(AskingThread):
     def _with_stored(self, view: RunView) -> RunView:
         answer = self._answer
         if answer is None:
-            return dataclasses.replace(view, store_note=self.error or NOT_ASKED)
+            return dataclasses.replace(view, store_note=self.error or NOT_QUERIED)
         stored, came = answer
         if self._mono() - came > max(MAX_AGE_SECONDS, 2 * self._interval):
             return dataclasses.replace(view, store_note=self.error or "the store's last response is too old")

@@ -52,10 +52,10 @@ def run(settings: DemoSettings, out: TextIO = sys.stdout, err: TextIO = sys.stde
     return 0
 
 
-def _home(wished: str, stack: ExitStack) -> Path:
-    if not wished:
+def _home(chosen: str, stack: ExitStack) -> Path:
+    if not chosen:
         return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="epochcost-demo-")))
-    home = Path(wished)
+    home = Path(chosen)
     if home.exists() and any(home.iterdir()):
         raise DemoError(f"--data.dir: {home} is not empty")
     home.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ def _play(settings: DemoSettings, home: Path, err: TextIO) -> tuple[Fleet, list[
     began = time.monotonic()
     err.write(f"epochcost demo: playing {settings.hours:g} simulated hours of {len(FLEET.machines)} machines\n")
     fleet = Fleet(FLEET, history.start_ts)
-    history.write(_said(played(fleet, settings.hours * HOUR), err))
+    history.write(_reported(played(fleet, settings.hours * HOUR), err))
     took = time.monotonic() - began
     err.write(
         f"epochcost demo: played and stored in {took:.0f} s, {settings.hours * HOUR / took:.0f} times real time\n"
@@ -89,7 +89,7 @@ def played(fleet: Fleet, length: float) -> Iterator[str]:
         yield "".join(scraped(fleet, t))
 
 
-def _said(instants: Iterator[str], err: TextIO) -> Iterator[str]:
+def _reported(instants: Iterator[str], err: TextIO) -> Iterator[str]:
     for number, lines in enumerate(instants):
         if number % 120 == 0:
             _say(err, f"{number * STEP_SECONDS / HOUR:g} h")

@@ -1,7 +1,7 @@
 """Hours of simulated history in a real Prometheus: samples, then recording rules, then alerts.
 
-A Prometheus evaluates rules only at its own present. So what its rules would have said is computed by promtool over the
-played samples, with the project's own rules, and what its alerts would have done from their expressions and waits.
+A Prometheus evaluates rules only at its own present. So what its rules would have recorded is computed by promtool over
+the played samples, with the project's own rules, and what its alerts would have done from their expressions and waits.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class History:
         """Store OpenMetrics lines with their times (without the closing ``# EOF``); returns the new blocks."""
         return self._stored(self._text(lines, "samples"))
 
-    def record(self, said: Callable[[int, int], None] = lambda _done, _whole: None) -> None:
-        """Compute every recording rule over what was written; ``said`` hears of each pass."""
+    def record(self, progress: Callable[[int, int], None] = lambda _done, _whole: None) -> None:
+        """Compute every recording rule over what was written; ``progress`` is called after each pass."""
         order = list(passes(every_rule(self.rules, "record")))
         rounds = Counter(rule["record"] for some in order for rule in some)
         done: set[str] = set()
@@ -74,7 +74,7 @@ class History:
                 shutil.rmtree(block, ignore_errors=True)
             before[remember] = known
             done.update(rule["record"] for rule in some)
-            said(len(done), len(rounds))
+            progress(len(done), len(rounds))
 
     def _evaluated(self, url: str, rules: Iterable[Rule], names: Collection[str]) -> Iterator[str]:
         """What the rules among ``rules`` that have one of ``names`` would have recorded, as OpenMetrics lines."""

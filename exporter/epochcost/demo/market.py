@@ -126,7 +126,7 @@ class Market:
         )
 
     def quote(self, node: Node) -> Quote | None:
-        """What an agent is told about its machine; None if its price is not known."""
+        """What an agent receives about its machine; None if its price is not known."""
         if node.purchase_option is None:
             return None
         key = PriceKey(node.provider, node.region, node.zone, node.instance_type, node.purchase_option)

@@ -18,13 +18,13 @@ class DemoError(Exception):
     """The demo cannot be played; the text says why and what helps."""
 
 
-def config_dir(wished: str = "") -> Path:
+def config_dir(chosen: str = "") -> Path:
     """Where the configuration and the rules are.
 
     Raises:
         DemoError: when they are nowhere.
     """
-    places = [Path(wished)] if wished else [CHECKOUT, PACKAGED]
+    places = [Path(chosen)] if chosen else [CHECKOUT, PACKAGED]
     for place in places:
         if (place / "rules").is_dir() and (place / "prometheus.yml").is_file():
             return place

@@ -56,7 +56,7 @@ class PlayedAgent:
         self._meter = Meter(Ledger(), self.node, machine=machine_name(machine.name))
         self._guard = PlayedGuard(machine, epoch_ts) if machine.guarded else None
         self._counts: Counter[str] = Counter(accepted=0)
-        self._asked_t = float("-inf")
+        self._requested_t = float("-inf")
         self._quote = market.quote(self.node) if machine.priced else None
         self.registry = CollectorRegistry(auto_describe=False)
         for name, collector in collectors(lambda: self.snapshot).items():
@@ -106,8 +106,8 @@ class PlayedAgent:
             self.snapshot = self._complete(self._meter.describe(self._epoch_ts + t, inputs), t)
 
     def _price_health(self, t: float) -> CollectorHealth:
-        heard = (max(0.0, min(t, end) - start) for start, end in self.machine.contradicted)
-        contradictions = int(sum(heard) // REFRESH_SECONDS)
+        overlaps = (max(0.0, min(t, end) - start) for start, end in self.machine.contradicted)
+        contradictions = int(sum(overlaps) // REFRESH_SECONDS)
         return replace(_FINE, contradictions=contradictions) if self.machine.priced else _NO_POLLER
 
     def _complete(self, snapshot: Snapshot, t: float) -> Snapshot:
@@ -126,8 +126,8 @@ class PlayedAgent:
 
     def _ask(self, t: float) -> None:
         """Ask the poller for the price, as often as an agent does, if it can be reached."""
-        if self.machine.priced and t - self._asked_t >= REFRESH_SECONDS and self._market.up(t):
-            self._asked_t = t
+        if self.machine.priced and t - self._requested_t >= REFRESH_SECONDS and self._market.up(t):
+            self._requested_t = t
             quote = self._market.quote(self.node)
             if quote is not None:
                 self._quote = quote  # the same price again is heard anew: it holds still

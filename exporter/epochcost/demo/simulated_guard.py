@@ -55,7 +55,7 @@ class PlayedGuard:
             fresh_seconds=FRESH_SECONDS,
             runs_on=ledger.runs_on(),
             followed=dict.fromkeys(life.running(t), (SIMULATED_PID,)),
-            said=life.strangers(t),
+            reported=life.strangers(t),
             interactive=(),
         )
         return self._guard.tick(self._observer.observe(snapshot, facts)).view

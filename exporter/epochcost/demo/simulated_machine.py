@@ -140,7 +140,7 @@ class Life:
         return tuple(GpuOwner(u, "user", user.user, 1.0, user=user.user) for u in self.uuids) if user else ()
 
     def notice(self, t: float) -> PreemptionNotice | None:
-        """What its provider has said until ``t``."""
+        """What its provider has announced until ``t``."""
         machine, wall = self.machine, self._epoch_ts
         if machine.notice is not None and t >= machine.notice:
             at = wall + machine.gone if math.isfinite(machine.gone) else None
@@ -180,8 +180,8 @@ def _attempt(attempt: Attempt, job: Job, high_water: float) -> Iterator[tuple[fl
     """The lines of one process; ``high_water`` is how far attempts before it came."""
     run, writer = RunId(attempt.run), writer_of(attempt)
 
-    def event(kind: EventKind, t: float, **said: Any) -> tuple[float, TrainingEvent]:  # noqa: ANN401 - fields of the event
-        return t, TrainingEvent(kind, t, run, writer, **said)
+    def event(kind: EventKind, t: float, **fields: Any) -> tuple[float, TrainingEvent]:  # noqa: ANN401 - fields of the event
+        return t, TrainingEvent(kind, t, run, writer, **fields)
 
     yield event(
         EventKind.START,

@@ -89,15 +89,15 @@ class AmdSource:
             self.close()
             raise (GpuError if self._gpus else NoDriverError)("AMD SMI reports no GPU")
         self._gpus = [(handle, self._identity(number, handle)) for number, handle in enumerate(handles)]
-        info = self._asked("amdsmi_get_gpu_driver_info", handles[0]) or {}
+        info = self._called("amdsmi_get_gpu_driver_info", handles[0]) or {}
         self._version = _text(info.get("driver_version"))
 
     def _identity(self, number: int, handle: Any) -> GpuSample:  # noqa: ANN401 - the package's own handle
-        asic = self._asked("amdsmi_get_gpu_asic_info", handle) or {}
-        uuid = self._asked("amdsmi_get_gpu_device_uuid", handle) or self._asked("amdsmi_get_gpu_device_bdf", handle)
+        asic = self._called("amdsmi_get_gpu_asic_info", handle) or {}
+        uuid = self._called("amdsmi_get_gpu_device_uuid", handle) or self._called("amdsmi_get_gpu_device_bdf", handle)
         return GpuSample(str(number), _text(uuid) or f"unknown-{number}", _text(asic.get("market_name")))
 
-    def _asked(self, call: str, *arguments: Any) -> Any:  # noqa: ANN401 - each call has its own answer
+    def _called(self, call: str, *arguments: Any) -> Any:  # noqa: ANN401 - each call has its own answer
         """What a call of who a GPU is answers; None if it has no response."""
         try:
             return getattr(self._sdk, call)(*arguments)
@@ -153,8 +153,8 @@ def _memory_total(sdk: Any, handle: Any) -> dict[str, Any]:  # noqa: ANN401
 def _power(sdk: Any, handle: Any) -> dict[str, Any]:  # noqa: ANN401
     """MI300 tells what is drawn now, older boards a mean: whichever is there."""
     answer = sdk.amdsmi_get_power_info(handle)
-    told = (_number(answer.get(name)) for name in ("current_socket_power", "average_socket_power"))
-    return {"power_watts": next((watts for watts in told if watts), None)}
+    powers = (_number(answer.get(name)) for name in ("current_socket_power", "average_socket_power"))
+    return {"power_watts": next((watts for watts in powers if watts), None)}
 
 
 def _energy(sdk: Any, handle: Any) -> dict[str, Any]:  # noqa: ANN401

@@ -1,4 +1,4 @@
-"""Which part of its GPU a MIG slice is, told by the names of its profile and of the GPU."""
+"""Which part of its GPU a MIG slice is, by the names of its profile and of the GPU."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ def _size_by_memory(model: str, whole: int, memory_bytes: float | None) -> int |
 
     How much the GPU has is a part of its name.
     """
-    said = re.search(r"(\d+) ?GB", model)
-    if not said or not memory_bytes:
+    match = re.search(r"(\d+) ?GB", model)
+    if not match or not memory_bytes:
         return None
     pieces = MEMORY_SLICES_OF_SEVEN if whole == 7 else whole  # noqa: PLR2004 - as the tables of profiles have it
-    exact = memory_bytes / (int(said[1]) * 1e9) * pieces
+    exact = memory_bytes / (int(match[1]) * 1e9) * pieces
     parts = round(exact)
     if not parts or abs(exact - parts) > _TOLERANCE * parts:
         return None

@@ -41,7 +41,7 @@ class Sampler:
     ) -> None:
         """``clock`` gives seconds on the node timeline; ``interval`` is in seconds, above 0.
 
-        ``restart_needed`` is told why, once, when only a new process can read the GPUs again.
+        ``restart_needed`` is called with the reason, once, when only a new process can read the GPUs again.
         """
         if not 0 < interval < math.inf:
             raise ValueError(f"the sample interval must be above 0 s, not {interval!r}")
@@ -106,16 +106,16 @@ class Sampler:
             failure = err
         finally:
             self._reading_since = None
-        error = self._told(failure)
+        error = self._restart_reason(failure)
         if isinstance(failure, RestartNeededError) and self._restart_needed is not None:
-            told, self._restart_needed = self._restart_needed, None
-            told(str(failure))
+            reason, self._restart_needed = self._restart_needed, None
+            reason(str(failure))
         seconds = time.perf_counter() - start
         if failure is None and latest is not None and latest.read_seconds is None:
             latest = replace(latest, read_seconds=seconds)
         self._attempts = ReadStats(latest, error, seconds)
 
-    def _told(self, failure: Exception | None) -> str | None:
+    def _restart_reason(self, failure: Exception | None) -> str | None:
         """The failure as text; a change is logged, not every beat."""
         before = self._attempts.error
         if failure is None:

@@ -99,8 +99,8 @@ def just_begun(policy: Policy, finding: Finding, seen: Observation) -> bool:
 
 def saving(finding: Finding, seen: Observation) -> str:
     """The run of ``finding`` that is saving or loading a checkpoint; empty if none is."""
-    meant = {finding.subject, *finding.runs}
-    return next((r.run for r in seen.open_runs if r.run in meant and r.state is RunState.CHECKPOINTING), "")
+    subjects = {finding.subject, *finding.runs}
+    return next((r.run for r in seen.open_runs if r.run in subjects and r.state is RunState.CHECKPOINTING), "")
 
 
 def nobody_else(subject: str, allowed: Iterable[str], seen: Observation, rest_watts: Mapping[str, float]) -> str:
@@ -113,8 +113,8 @@ def nobody_else(subject: str, allowed: Iterable[str], seen: Observation, rest_wa
     """
     if subject == MACHINE:
         return ""
-    meant = {subject, *allowed}
-    others = [run.run for run in seen.open_runs if run.run not in meant]
+    subjects = {subject, *allowed}
+    others = [run.run for run in seen.open_runs if run.run not in subjects]
     if others:
         return f"run {others[0]} is on this machine too"
     for gpu in seen.gpus:

@@ -53,13 +53,13 @@ class Executor:
 
     def _run(self, order: Order) -> None:
         try:
-            error, said = run(order.argv, order.command.deadline_seconds)
+            error, output = run(order.argv, order.command.deadline_seconds)
         except Exception as err:  # noqa: BLE001 - whatever it is, the guard must hear that the command has not run
-            error, said = f"{type(err).__name__}: {err}", ""
+            error, output = f"{type(err).__name__}: {err}", ""
         if error:
-            log.error("guard: command %s: %s%s", order.command.name, error, f": {said}" if said else "")
+            log.error("guard: command %s: %s%s", order.command.name, error, f": {output}" if output else "")
         else:
-            log.info("guard: command %s succeeded%s", order.command.name, f": {said}" if said else "")
+            log.info("guard: command %s succeeded%s", order.command.name, f": {output}" if output else "")
         self._ended.put(Outcome(order, error))
 
 
@@ -79,31 +79,31 @@ def run(argv: Sequence[str], deadline_seconds: float) -> tuple[str, str]:
         return f"cannot be started: {getattr(err, 'strerror', None) or err}", ""
     assert process.stdout is not None  # noqa: S101 - for the type checker
     try:
-        error, said = _follow(process, process.stdout.fileno(), until, deadline_seconds)
+        error, output = _follow(process, process.stdout.fileno(), until, deadline_seconds)
     finally:
         if process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         process.stdout.close()
-    return error, printable(said.decode("utf-8", "replace").strip().replace("\n", " | "))
+    return error, printable(output.decode("utf-8", "replace").strip().replace("\n", " | "))
 
 
 def _follow(process: subprocess.Popen[bytes], fd: int, until: float, seconds: float) -> tuple[str, bytes]:
-    said, total, open_ = b"", 0, True
+    output, total, open_ = b"", 0, True
     while True:
         left = until - time.monotonic()
         if left <= 0:
-            return f"not done within {seconds:g} s, and killed", said
+            return f"not done within {seconds:g} s, and killed", output
         ended = process.poll() is not None
         ready = open_ and bool(select.select([fd], [], [], 0.0 if ended else min(left, LOOK_SECONDS))[0])
         if ready:
             data = os.read(fd, _READ_BYTES)
-            open_, total, said = bool(data), total + len(data), (said + data)[-KEPT_BYTES:]
+            open_, total, output = bool(data), total + len(data), (output + data)[-KEPT_BYTES:]
             if total > MAX_OUTPUT_BYTES:
-                return f"printed more than {MAX_OUTPUT_BYTES >> 20} MiB, and was killed", said
+                return f"printed more than {MAX_OUTPUT_BYTES >> 20} MiB, and was killed", output
         elif ended:  # processes that it left behind may hold its output open for ever
-            return _status(process.returncode), said
+            return _status(process.returncode), output
         elif not open_:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(min(left, LOOK_SECONDS))

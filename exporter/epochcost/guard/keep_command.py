@@ -21,13 +21,13 @@ _duration = between("1m", "30d")
 
 def main(argv: Sequence[str], directory: Path) -> int:
     """Write, or take back, this user's keep file; the exit code."""
-    told = parser().parse_args(list(argv))
-    if told.end:
+    args = parser().parse_args(list(argv))
+    if args.end:
         return _end(directory)
-    if not told.duration:
+    if not args.duration:
         parser().error("duration required, as in: epochcost keep 4h")
-    why = printable(" ".join(told.why.split())[:MAX_WHY])
-    wish = Wish(told.duration, told.run or MACHINE, why)
+    why = printable(" ".join(args.why.split())[:MAX_WHY])
+    wish = Wish(args.duration, args.run or MACHINE, why)
     number = _number(directory, wish.subject)
     if number is None:
         sys.stderr.write(f"epochcost keep: {directory}: all of this user's names are taken by others\n")
@@ -35,8 +35,8 @@ def main(argv: Sequence[str], directory: Path) -> int:
     if fault := _written(directory, number, wish):
         sys.stderr.write(f"epochcost keep: {fault}\n")
         return 1
-    what = f"run {told.run}" if told.run else "what is yours on this machine"
-    sys.stdout.write(f"{what} is kept for {spelled(told.duration)}, if an agent with a guard reads {directory}\n")
+    what = f"run {args.run}" if args.run else "what is yours on this machine"
+    sys.stdout.write(f"{what} is kept for {spelled(args.duration)}, if an agent with a guard reads {directory}\n")
     return 0
 
 

@@ -117,8 +117,8 @@ def _command(name: str, fields: Fields) -> Command:
 
 
 def _policy(it: Located, raw: Any, path: tuple[Any, ...], commands: Mapping[str, Command], *, dry_run: bool) -> Policy:  # noqa: ANN401
-    given = Fields(it, raw, path)
-    use = given.take("use", choice(*READY), "")
+    configured = Fields(it, raw, path)
+    use = configured.take("use", choice(*READY), "")
     fields = Fields(it, _merged(READY[use], raw) if use else raw, path)
     with fields.complete():
         fields.raw("use")
@@ -143,10 +143,10 @@ def _policy(it: Located, raw: Any, path: tuple[Any, ...], commands: Mapping[str,
     return policy
 
 
-def _merged(ready: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def _merged(ready: Mapping[str, Any], configured: Mapping[str, Any]) -> dict[str, Any]:
     """A ready policy with what the file says otherwise; of ``when`` and ``except`` field by field."""
     merged: dict[str, Any] = copy.deepcopy(dict(ready))
-    for name, value in given.items():
+    for name, value in configured.items():
         within = merged.get(name)
         merged[name] = {**within, **value} if isinstance(within, dict) and isinstance(value, dict) else value
     return merged

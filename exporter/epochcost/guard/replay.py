@@ -87,8 +87,8 @@ class Past:
         self.step = max(LEAST_STEP_SECONDS, (end - begin) / MOST_POINTS)
         self._points: dict[str, Points] = {}
         for name, (labels, query) in QUERIES.items():
-            asked = query.replace("WINDOW", f"{2 * self.step:.0f}s")
-            found = store.over(asked, begin, end, self.step)
+            filled = query.replace("WINDOW", f"{2 * self.step:.0f}s")
+            found = store.over(filled, begin, end, self.step)
             self._points[name] = {
                 tuple(series.labels.get(label, "") for label in labels): {self._index(t): v for t, v in series.points}
                 for series in found

@@ -186,8 +186,8 @@ def _tunnel(sock: socket.socket, target: Target, proxy: Proxy, bounds: Bounds) -
         head += piece
     status = head.split(b" ", 2)[1:2]
     if not head.startswith(b"HTTP/1.") or status != [b"200"]:
-        said = status[0].decode("latin-1") if status else "nothing"
-        raise ConnectError(f"the proxy refuses to connect: {said[:20]!r}")
+        status_line = status[0].decode("latin-1") if status else "nothing"
+        raise ConnectError(f"the proxy refuses to connect: {status_line[:20]!r}")
 
 
 def why(err: Exception) -> str:

@@ -111,8 +111,8 @@ def _begun(
         proxy = proxy_for(target) if request.by_proxy else None
         extra = {"Proxy-Authorization": proxy.authorization} if proxy and proxy.authorization else {}
         plainly = proxy is not None and target.scheme == "http"
-        asked = f"http://{target.authority}{target.path}" if plainly else target.path
-        block = block_of(request, target, asked, extra if plainly else {})
+        request_target = f"http://{target.authority}{target.path}" if plainly else target.path
+        block = block_of(request, target, request_target, extra if plainly else {})
         sock = opened.enter_context(connected(target, proxy, tls, bounds))
         write(sock, block, bounds)
         reads = BoundedReads(sock, bounds)

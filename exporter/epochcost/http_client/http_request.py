@@ -118,21 +118,21 @@ def target_of(url: str) -> Target:
     return Target(parts.scheme, host, port or SCHEMES[parts.scheme], path)
 
 
-def block_of(request: Request, target: Target, asked: str, extra: Mapping[str, str]) -> bytes:
-    """Request line, headers and body as bytes; ``asked`` is the path, or for a proxy the whole URL.
+def block_of(request: Request, target: Target, request_target: str, extra: Mapping[str, str]) -> bytes:
+    """Request line, headers and body as bytes; ``request_target`` is the path, or for a proxy the whole URL.
 
     Raises:
         InvalidRequestError: for what would not arrive as one request. No value of a header is repeated.
     """
-    given = {name.lower() for name in request.headers}
-    if given & _HELD_BY_US:
-        raise InvalidRequestError(f"header {min(given & _HELD_BY_US)} is set by the connection itself")
+    names = {name.lower() for name in request.headers}
+    if names & _HELD_BY_US:
+        raise InvalidRequestError(f"header {min(names & _HELD_BY_US)} is set by the connection itself")
     headers = {"Host": target.authority, "Connection": "close", "Accept-Encoding": "identity"}
-    if "accept" not in given:
+    if "accept" not in names:
         headers["Accept"] = "*/*"
     if request.body is not None or request.method in ("POST", "PUT", "PATCH"):
         headers["Content-Length"] = str(len(request.body or b""))
-    lines = [f"{request.method} {asked} HTTP/1.1"]
+    lines = [f"{request.method} {request_target} HTTP/1.1"]
     for name, value in {**headers, **request.headers, **extra}.items():
         if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
             raise InvalidRequestError(f"header {name[:40]!r} holds characters that cannot be sent")

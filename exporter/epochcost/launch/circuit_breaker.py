@@ -15,11 +15,11 @@ class CallUntilFailure:
     def __init__(self) -> None:
         self.broken = ""
 
-    def __call__(self, do: Callable[..., None], *given: object) -> None:
+    def __call__(self, do: Callable[..., None], *args: object) -> None:
         """Do it, unless something failed before."""
         if self.broken:
             return
         try:
-            do(*given)
+            do(*args)
         except Exception as err:  # noqa: BLE001 - this is the guard
             self.broken = f"{type(err).__name__}: {err}"

@@ -73,7 +73,7 @@ class Relay:
     Args:
         streams: to be passed on.
         ended: becomes readable when the command has ended.
-        heard: called with the lines of a stream, after they were passed on, and when they came.
+        on_lines: called with the lines of a stream, after they were passed on, and when they came.
         tick: called about ten times a second.
     """
 
@@ -81,12 +81,12 @@ class Relay:
         self,
         streams: Sequence[Stream],
         ended: int,
-        heard: Callable[[list[bytes], Moment], None],
+        on_lines: Callable[[list[bytes], Moment], None],
         tick: Callable[[], None],
     ) -> None:
         self._streams = list(streams)
         self._ended = ended
-        self._heard = heard
+        self._on_lines = on_lines
         self._tick = tick
         self._quiet = 0
         self._tick_due = 0.0
@@ -133,7 +133,7 @@ class Relay:
         """A bar is drawn without an end of line: when nothing follows for a while, it is whole."""
         for stream in self._streams:
             if rest := stream.lines.unfinished():
-                self._heard([rest], stream.read_at)
+                self._on_lines([rest], stream.read_at)
 
     def _pass_on(self, also: int | None, wait_ms: int | None) -> set[int]:
         waiting = select.poll()
@@ -159,10 +159,10 @@ class Relay:
         stream.pending = data
         stream.write()
         if lines := stream.lines.cut(data):
-            self._heard(lines, stream.read_at)
+            self._on_lines(lines, stream.read_at)
 
 
 def _ready(sink: int) -> bool:
-    asked = select.poll()
-    asked.register(sink, select.POLLOUT)
-    return bool(asked.poll(0))
+    poller = select.poll()
+    poller.register(sink, select.POLLOUT)
+    return bool(poller.poll(0))

@@ -1,4 +1,4 @@
-"""One command's run, told in event files."""
+"""One command's run, written to event files."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Reporter:
             self._reported.take(metrics)
 
     def _begin(self, news: ProgressSnapshot, at: Moment) -> None:
-        """The start-up is over, since a line of the training said so, or else since the first end of an epoch."""
+        """The start-up is over, as a line of the training shows, or else since the first end of an epoch."""
         if news.since is not None and news.since.mono <= at.mono:
             self._phase = "train"
             where = "" if news.began is None else f',"epoch":{round(news.began, 6)}'
@@ -93,7 +93,7 @@ class Reporter:
             self._boundary("phase", at)
 
     def _retract(self, at: Moment) -> None:
-        """Whatever was said of the progress was wrong; the run itself and its time stay."""
+        """Whatever was reported of the progress was wrong; the run itself and its time stay."""
         self._last, self._waiting, self.epochs = ProgressSnapshot(), None, 0
         self._reported.clear()
         self._phase = "startup"
@@ -127,7 +127,7 @@ class Reporter:
     def end(self, status: str, exit_status: int, stopped: str = "") -> None:
         """The command has ended: ``finished``, ``failed`` or ``preempted``; ``exit_status`` as a shell shows it.
 
-        ``stopped``: the policy of the guard by which it was told to.
+        ``stopped``: the policy of the guard that asked for it.
         """
         if self._writer is None:
             return

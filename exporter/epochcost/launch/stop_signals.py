@@ -21,7 +21,7 @@ class StopSignals:
         send: to the command.
 
     Attributes:
-        policy: by which it was told to stop; empty if it was not.
+        policy: that stopped it; empty if none did.
     """
 
     def __init__(
@@ -33,11 +33,11 @@ class StopSignals:
         self._send = send
         self._sent_at = -math.inf
 
-    def look(self, asked: StopRequest | None, now: float, *, reports_itself: bool) -> None:
+    def look(self, request: StopRequest | None, now: float, *, reports_itself: bool) -> None:
         """What is asked at ``now`` (monotonic seconds)."""
-        if asked is None or not self._left or now - self._sent_at < self._wait:
+        if request is None or not self._left or now - self._sent_at < self._wait:
             return
-        if not asked.at_once and (reports_itself or self._left[0] is signal.SIGKILL):
+        if not request.at_once and (reports_itself or self._left[0] is signal.SIGKILL):
             return
-        self.policy, self._sent_at = asked.policy, now
+        self.policy, self._sent_at = request.policy, now
         self._send(self._left.pop(0))

@@ -51,7 +51,7 @@ class Epochs:
     base: float = 0.0
     """Epochs of training runs under this id that had finished before: positions count on from there."""
     anew: bool = False
-    """The attempt before had finished, and this one has not yet said where it begins."""
+    """The attempt before had finished, and this one has not yet reported where it begins."""
     fresh: bool = True
     """This attempt began at step 0."""
     heard_start: bool = True
@@ -214,7 +214,7 @@ class Epochs:
         self._end_whole_epoch()
 
     def _end_epochs_before(self, position: float, t: float) -> None:
-        """A run that is well into an epoch has finished the ones before, whether it said so or not.
+        """A run that is well into an epoch has finished the ones before, whether it reported so or not.
 
         Jobs that count steps or tokens never say so. The end is where the position was whole; where no report hit that,
         it is put where the position must have passed it, between the report before and this one.
@@ -230,7 +230,7 @@ class Epochs:
         self._epoch_end(float(reached), t - part * (t - max(self.moved_t, self.begin_t)))
 
     def _end_whole_epoch(self) -> None:
-        """The epoch whose end was reported as a position, and is not said otherwise, ended there."""
+        """The epoch whose end was reported as a position, and is not reported otherwise, ended there."""
         if self.whole_t is not None and self.position is not None and self.position > self.begin_position + WHOLE:
             self._finish(self.position, self.whole_t)
 
@@ -269,14 +269,14 @@ class Epochs:
         if self.begin_t is None:
             self.begin_t, self.begin_position = self.started_t, self.position or 0.0
         if number <= self.begin_position + WHOLE and self.finished:
-            return  # said twice
+            return  # reported twice
         self._move(number, t)
         self._moved(t)
         self._finish(number, t)
 
     def _finish(self, number: float, t: float) -> None:
         """The epoch that runs ends at ``t``, with ``number`` of them finished; a part of one does not count."""
-        # What is told late, by another process of the run, may be about the time before.
+        # What is reported late, by another process of the run, may be about the time before.
         t = max(t, self.begin_t or t, self.finished[-1].end if self.finished else t)
         count = round(number - self.begin_position)
         if self.begin_t is not None and count >= 1 and abs(number - self.begin_position - count) <= WHOLE:
@@ -316,7 +316,7 @@ class Epochs:
 
     @property
     def reached(self) -> float | None:
-        """Position, also while an attempt has not yet said its own; None if none was ever said."""
+        """Position, also while an attempt has not yet reported its own; None if none ever was."""
         return self.position if self.position is not None else self.before
 
     @property
@@ -330,9 +330,9 @@ class Epochs:
         return dropped
 
     def stalls_at(self, stall_after: float) -> float:
-        """The instant from which the run counts as stalled if nothing more is heard; infinity where it cannot be told.
+        """The instant from which the run counts as stalled if nothing more is received; infinity where not known.
 
-        A run that reports nothing but finished epochs cannot be told to be stalled before two of them are known: its
+        A run that reports nothing but finished epochs is not called stalled before two of them are known: its
         first epoch may well take an hour.
         """
         if not self.stepped or self.phase in NEVER_STALLED:

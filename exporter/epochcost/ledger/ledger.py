@@ -25,7 +25,7 @@ from epochcost.ledger.useful_cut import ACTIVE, REST, parts_of
 from epochcost.model import EndStatus, EventKind, PriceStep, RunId, State, TrainingEvent
 
 FINISH_ROUNDING_SECONDS = 1.0
-"""When a training run finished is told in milliseconds, and is the same instant."""
+"""When a training run finished is reported in milliseconds, and is the same instant."""
 MAX_OPEN_RUNS = 300
 """More than the reader of events lets all users have open together (see ``UserQuotas``): the last resort."""
 MAX_RUNS = 400
@@ -109,7 +109,7 @@ class Ledger:
         """Take ``devices`` for the node's, with those that have vanished and that runs still hold."""
         if devices is self._whole or not sum(d.weight for d in devices):
             return devices
-        given, present = devices, {device.uuid for device in devices}
+        reported, present = devices, {device.uuid for device in devices}
         if any(uuid not in present for uuid, _, _ in self._layout):
             devices = with_held(devices, self._layout, self._held_by_name())
         layout = tuple((d.uuid, d.index, d.weight) for d in devices)
@@ -118,7 +118,7 @@ class Ledger:
             self._hold()
             if self.cursor is not None:
                 self._reshare(self.cursor)
-        self._whole = given if devices is given else None
+        self._whole = reported if devices is reported else None
         return devices
 
     def _held_by_name(self) -> set[str]:

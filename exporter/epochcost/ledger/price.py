@@ -61,7 +61,7 @@ class PriceTrack:
         return usd, unpriced
 
     def learn(self, steps: Sequence[PriceStep], now: float, floor: float = -math.inf) -> PriceTrack:
-        """Add what a source said at ``now`` about the time from ``floor`` on (before it the machine was another one).
+        """Add what a source reported at ``now`` about the time from ``floor`` on (before it the machine was another).
 
         From its first step on the source's history replaces ours; before it, ours stays. A source without dates (first
         step at ``-inf``) cannot say when its price changed: a differing price counts from ``now`` on, and fills only

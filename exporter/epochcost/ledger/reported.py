@@ -18,7 +18,7 @@ class ReportedValues:
 
     Attributes:
         attempt: whose they are.
-        writer: the process that said so last.
+        writer: the process that reported it last.
         values: by name.
     """
 
@@ -26,19 +26,19 @@ class ReportedValues:
     writer: str = ""
     values: dict[str, float] = field(default_factory=dict)
 
-    def take(self, said: Iterable[tuple[str, float | None]], attempt: int, writer: str) -> None:
+    def take(self, metrics: Iterable[tuple[str, float | None]], attempt: int, writer: str) -> None:
         """Keep what a process says in ``attempt``; None takes a name back."""
         if attempt != self.attempt:
             self.values = {}
         self.attempt, self.writer = attempt, writer
-        for name, value in said:
+        for name, value in metrics:
             if value is None:
                 self.values.pop(name, None)
             elif name in self.values or len(self.values) < MAX_NAMES:
                 self.values[name] = value
 
     def forget(self, writer: str) -> None:
-        """``writer`` takes back what it said."""
+        """``writer`` takes back what it reported."""
         if writer == self.writer:
             self.values = {}
 

@@ -15,7 +15,7 @@ from epochcost.ledger.finished_epoch import Epoch
 from epochcost.ledger.rank_zero import CountedHere
 
 FACTS = ("epochs", "batch_size")
-"""What is said of the run's progress besides positions."""
+"""What is reported of the run's progress besides positions."""
 
 
 @dataclass(slots=True)

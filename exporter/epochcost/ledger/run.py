@@ -107,7 +107,7 @@ class RunAccount:
         """
         if event.kind is not EventKind.GONE:
             self.last_event_t = max(self.last_event_t, event.t)
-        said_before = {name: getattr(self.facts, name) for name in FACTS}
+        facts_before = {name: getattr(self.facts, name) for name in FACTS}
         self.facts.take(event)
         changed = None
         member = self._member(event)
@@ -120,38 +120,38 @@ class RunAccount:
         if event.gpus is not None and event.gpus != member.gpus and event.kind is not EventKind.START:
             member.gpus, member.held, changed = event.gpus, None, max(event.t, floor)
         if event.kind in (EventKind.END, EventKind.GONE):
-            return self._leave(event, member, floor, said_before) if member.end is None else None
+            return self._leave(event, member, floor, facts_before) if member.end is None else None
         if member.end is not None:
             if not member.lost:
                 return None
             changed = self._return(event, member)
-        self._hear(event, member, said_before)
+        self._hear(event, member, facts_before)
         return changed
 
-    def _hear(self, event: TrainingEvent, member: Member, said_before: Mapping[str, Any]) -> None:
+    def _hear(self, event: TrainingEvent, member: Member, facts_before: Mapping[str, Any]) -> None:
         """What a process says of its progress: followed, taken back, or kept for when it comes to be followed."""
         if event.kind is EventKind.RETRACT:
             self._retract(event.writer)
         elif self._leads(event):
-            self._follow(event, said_before)
+            self._follow(event, facts_before)
         elif member.unheard is None and event.kind is not EventKind.START and reports_position(event):
             member.unheard = event
 
     def _leads(self, event: TrainingEvent) -> bool:
         """Whether the run's progress is what this process says."""
-        nothing_said = not self.epochs.stepped and self.epochs.position is None
-        if self.leader != event.writer and nothing_said and reports_position(event):
-            self.leader = event.writer  # the one so far has never said where it is: a launcher, perhaps
+        unreported = not self.epochs.stepped and self.epochs.position is None
+        if self.leader != event.writer and unreported and reports_position(event):
+            self.leader = event.writer  # the one so far has never reported a position: a launcher, perhaps
         return self.leader == event.writer
 
-    def _follow(self, event: TrainingEvent, said_before: Mapping[str, Any]) -> None:
+    def _follow(self, event: TrainingEvent, facts_before: Mapping[str, Any]) -> None:
         kept = self.before_reports
         mine = kept is not None and kept.writer == event.writer
         if event.kind is EventKind.START and mine:
             self.before_reports = None
         elif event.kind is not EventKind.START and not mine and reports_position(event):
             dollars = {name: getattr(self.settled, name) for name in ("epoch_usd", "epochs", "epochs_here")}
-            self.before_reports = BeforeReports.of(event.writer, said_before, self.epochs, self.counted, dollars)
+            self.before_reports = BeforeReports.of(event.writer, facts_before, self.epochs, self.counted, dollars)
         self.epochs.take(event)
         self.counted.follow(self.epochs)
         if event.metrics:
@@ -196,14 +196,14 @@ class RunAccount:
         self.started_t = start if self.started_t is None else min(self.started_t, start)
         return member, start
 
-    def _leave(self, event: TrainingEvent, member: Member, floor: float, said_before: Mapping[str, Any]) -> float:
-        heard = self.before_reports.writer if self.before_reports is not None else event.writer
+    def _leave(self, event: TrainingEvent, member: Member, floor: float, facts_before: Mapping[str, Any]) -> float:
+        reporter = self.before_reports.writer if self.before_reports is not None else event.writer
         if (
             event.kind is EventKind.END
             and self._leads(event)
-            and (self.epochs.position is None or heard == event.writer)
+            and (self.epochs.position is None or reporter == event.writer)
         ):
-            self._follow(event, said_before)  # not the last words of one that has only come to be followed
+            self._follow(event, facts_before)  # not the last words of one that has only come to be followed
         member.end = max(event.t, member.start, floor)
         member.lost = event.kind is EventKind.GONE
         self._changed()
@@ -211,7 +211,7 @@ class RunAccount:
             self.status = event.status or EndStatus.LOST
             others = [name for name, m in self.members.items() if m.end is None]
             if others:
-                self._succeed(others[0], member, said_before)
+                self._succeed(others[0], member, facts_before)
         self._note_finish(member.end)
         return member.end
 
@@ -222,18 +222,18 @@ class RunAccount:
         if holds_rank_zero(m for m in self.members.values() if m.start >= self.epochs.started_t):
             self.finished = Finished(self.epochs.high_water, t)
 
-    def _succeed(self, writer: str, before: Member, said_before: Mapping[str, Any]) -> None:
+    def _succeed(self, writer: str, before: Member, facts_before: Mapping[str, Any]) -> None:
         """Another process is followed from now on.
 
-        One that started only after ``before``, which died, had said its last word has come in its place: it is the next
-        attempt, though its start was heard of before that death.
+        One that started only after ``before``, which died, had reported for the last time has come in its place: it is
+        the next attempt, though its start was received before that death.
         """
         self.leader, now = writer, self.members[writer]
         if before.lost and now.start >= before.last_t:
             self.epochs.begin_attempt(now.start)
             self.status = None
             if now.unheard is not None:
-                self._follow(now.unheard, said_before)
+                self._follow(now.unheard, facts_before)
 
     def _return(self, event: TrainingEvent, member: Member) -> float | None:
         """A process that was thought gone has spoken: it was there all the time."""

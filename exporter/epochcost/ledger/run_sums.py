@@ -22,7 +22,7 @@ class Settled:
 
 @dataclass(slots=True)
 class Energy:
-    """What the run's devices drew: joules over those seconds in which each of them told its power."""
+    """What the run's devices drew: joules over those seconds in which each of them reported its power."""
 
     joules: float = 0.0
     seconds: float = 0.0

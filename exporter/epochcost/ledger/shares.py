@@ -115,8 +115,8 @@ def _whole_uuid(name: str, devices: Sequence[Placed]) -> str:
     """CUDA takes as many digits of a UUID as tell one device from the others (``GPU-8932f937``)."""
     if not name.startswith(ABBREVIATED) or name in ABBREVIATED:
         return name
-    meant = [uuid for uuid, _, _ in devices if uuid.startswith(name)]
-    return meant[0] if len(meant) == 1 else name
+    matching = [uuid for uuid, _, _ in devices if uuid.startswith(name)]
+    return matching[0] if len(matching) == 1 else name
 
 
 @dataclass(slots=True)

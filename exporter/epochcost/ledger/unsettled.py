@@ -14,7 +14,7 @@ MAX_BLOCKS = 720
 
 
 class Unsettled:
-    """Seconds by key since ``until``, in blocks of 10 s, so that their dollars can be told from settled ones."""
+    """Seconds by key since ``until``, in blocks of 10 s, so that their dollars are known apart from settled ones."""
 
     def __init__(self, until: float) -> None:
         self.until = until

@@ -40,7 +40,7 @@ def parts_of(device: Device, split: Mapping[Key, float]) -> dict[Key, float]:
 
 
 def by_activity(cut: Totals, useful: Totals, runs: Iterable[RunId | None]) -> SmSplit:
-    """Useful seconds and dollars of ``runs`` together; nothing where nothing was ever said of their activity."""
+    """Useful seconds and dollars of ``runs`` together; nothing where their activity was never reported."""
     split = SmSplit({}, {})
     runs = list(runs)
     for parts, whole, into in (

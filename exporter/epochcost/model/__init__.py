@@ -133,7 +133,7 @@ class Node:
         zone: the provider's zone, ``us-east-1a``; empty if the price is regional.
         instance_type: ``p4d.24xlarge``, ``a3-highgpu-8g``, or a name of the owner's choice.
         purchase_option: how the machine is paid; None if unknown.
-        source: which identity source said so (``configured``, ``aws``, ...).
+        source: which identity source it is from (``configured``, ``aws``, ...).
         reservation: id of the reservation (a capacity block, a future reservation) that it is started in.
         team: who pays for it, as configured.
     """
@@ -151,14 +151,14 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class PreemptionNotice:
-    """The provider has said that it will, or may soon, take the machine away.
+    """The provider's notice that it will, or may soon, take the machine away.
 
     Attributes:
         kind: ``interruption`` (it will) or ``rebalance`` (the risk has risen).
         action: what will be done, in the provider's word (``terminate``, ``preempt``); empty if it does not say.
         at_ts: when, as the provider's clock says; None if it does not say, or has begun.
         seen_ts: when the agent first heard it, on the node timeline; None from a source, which knows no clock of ours.
-        said: the provider's clock when it said so; None if that is not known.
+        provider_clock: the provider's clock when it announced it; None if that is not known.
         at_t: `at_ts` on the node timeline; None from a source.
     """
 
@@ -166,7 +166,7 @@ class PreemptionNotice:
     action: str = ""
     at_ts: float | None = None
     seen_ts: float | None = None
-    said: ClockReading | None = field(default=None, compare=False)
+    provider_clock: ClockReading | None = field(default=None, compare=False)
     at_t: float | None = None
 
 
@@ -210,7 +210,7 @@ class Price:
     Attributes:
         key: what is bought.
         steps: in ascending order of ``ts``, at least one; a first ``ts`` of ``-inf`` means "as far back as matters".
-        source: the price source that said so (``aws``, ``listed``, ``owned``, ``configured``).
+        source: the price source it is from (``aws``, ``listed``, ``owned``, ``configured``).
         fetched_ts: when the source last confirmed it (for a dated list: the date of the row).
 
     Raises:
@@ -258,7 +258,7 @@ class InstanceFacts:
 
 @dataclass(frozen=True, slots=True)
 class TrainingEvent:
-    """One event of one training process. Figures are absolute, so a lost line heals itself; None if not said.
+    """One event of one training process. Figures are absolute, so a lost line heals itself; None if not reported.
 
     Attributes:
         kind: what happened.

@@ -1,4 +1,4 @@
-"""What devices and the machine said of themselves at one instant, and who uses a GPU."""
+"""What devices and the machine reported at one instant, and who uses a GPU."""
 
 from __future__ import annotations
 

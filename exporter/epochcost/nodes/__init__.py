@@ -35,7 +35,7 @@ def identify(
     """This machine: what was configured, then what each source adds, then the host name.
 
     A source that sees another provider than the one known so far adds nothing: its region or instance type would be
-    that of another machine. ``Node.source`` names who said the provider, ``configured`` where only other parts were.
+    that of another machine. ``Node.source`` names where the provider is from, ``configured`` where only the rest is.
 
     Raises:
         NodeError: when a configured part cannot be a label; sources leave such parts out.
@@ -49,7 +49,7 @@ def identify(
 
 
 def filled(known: Node, found: Mapping[str, Node]) -> Node:
-    """``known`` with its gaps filled from what each source of ``found`` said, in that order; see `identify`."""
+    """``known`` with its gaps filled from what each source of ``found`` returned, in that order; see `identify`."""
     for name, node in found.items():
         known = merged(known, safe(node, name), name)
     return known
@@ -76,7 +76,7 @@ def _text_or_empty(value: str, what: str) -> str:
 
 
 def merged(known: Node, found: Node, name: str) -> Node:
-    """``known`` with its gaps filled from ``found``, which source ``name`` said."""
+    """``known`` with its gaps filled from ``found``, which source ``name`` returned."""
     if known.provider and found.provider and known.provider != found.provider:
         log.warning(
             "%s reports provider %s but %s is configured; using the configured one",

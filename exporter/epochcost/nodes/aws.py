@@ -74,12 +74,12 @@ class AwsMetadata:
         action = self._get(ACTION_PATH, deadline)
         if action.status == OK:
             document = self._service.parsed(self._service.decoded(action, ACTION_PATH), ACTION_PATH)
-            said = document.get("action")
+            announced = document.get("action")
             return PreemptionNotice(
                 "interruption",
-                said if said in ACTIONS else "",
+                announced if announced in ACTIONS else "",
                 _instant(document.get("time")),
-                said=self._service.clock(action),
+                provider_clock=self._service.clock(action),
             )
         self._absent(action, ACTION_PATH)
         rebalance = self._get(REBALANCE_PATH, deadline)

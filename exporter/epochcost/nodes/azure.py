@@ -75,7 +75,7 @@ class AzureMetadata:
             "interruption",
             str(mine[0]["EventType"]).lower(),
             http_date(mine[0].get("NotBefore")),
-            said=self._service.clock(answer),
+            provider_clock=self._service.clock(answer),
         )
 
     def _is_mine(self, event: Mapping[str, Any]) -> bool:

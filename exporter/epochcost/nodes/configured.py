@@ -34,24 +34,24 @@ class ConfiguredSource:
         Raises:
             NodeError: naming the setting, its value and what is allowed.
         """
-        given = self._configured
-        provider = _safe(given, "provider").lower()
+        node = self._configured
+        provider = _safe(node, "provider").lower()
         if not re.fullmatch(r"([a-z0-9][a-z0-9._-]*)?", provider):
             raise NodeError(f"node.provider: {provider!r}: a word such as aws, gcp, azure or owned is allowed")
-        region, zone, instance_type = (_safe(given, field) for field in ("region", "zone", "instance_type"))
-        said = any((provider, region, zone, instance_type, given.purchase_option))
+        region, zone, instance_type = (_safe(node, field) for field in ("region", "zone", "instance_type"))
+        any_field = any((provider, region, zone, instance_type, node.purchase_option))
         return Node(
-            node=_safe(given, "node"),
+            node=_safe(node, "node"),
             provider=provider,
             region=region,
             zone=zone,
             instance_type=instance_type,
-            purchase_option=given.purchase_option,
-            source=self.name if said else "",
-            reservation=_safe(given, "reservation"),
-            team=_safe(given, "team"),
+            purchase_option=node.purchase_option,
+            source=self.name if any_field else "",
+            reservation=_safe(node, "reservation"),
+            team=_safe(node, "team"),
         )
 
 
-def _safe(given: Node, field: str) -> str:
-    return label_text(getattr(given, field), SETTINGS[field])
+def _safe(node: Node, field: str) -> str:
+    return label_text(getattr(node, field), SETTINGS[field])

@@ -54,7 +54,7 @@ class Service:
             raise MetadataError(f"{self.name}: {method} {path}: {err}") from None
 
     def clock(self, answer: Answer) -> ClockReading | None:
-        """What its clock said when it answered; None if it does not say."""
+        """Its clock when it responded; None if it sends no time."""
         second = http_date(answer.headers.get("date", ""))
         return None if second is None else ClockReading(second, exact=False)
 

@@ -22,7 +22,7 @@ PARTS = ("provider", "region", "zone", "instance_type")
 class IdentityFeed(AskingThread):
     """What is known of this machine: at once what needs no network, the rest when it comes.
 
-    What a source has said holds until the machine is booted again, so it is asked once and remembered.
+    What a source returns holds until the machine is booted again, so it is read once and remembered.
 
     Args:
         known: what is known without asking anybody.

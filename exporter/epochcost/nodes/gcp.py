@@ -57,18 +57,18 @@ class GcpMetadata:
         Raises:
             MetadataError: when the server does not answer as documented.
         """
-        said = self._text(PREEMPTED_PATH, deadline)
-        if said not in ("TRUE", "FALSE"):
-            raise MetadataError(f"{self._service.name}: GET {PREEMPTED_PATH}: {said[:40]!r}, not TRUE or FALSE")
-        return PreemptionNotice("interruption", "preempted") if said == "TRUE" else None
+        response = self._text(PREEMPTED_PATH, deadline)
+        if response not in ("TRUE", "FALSE"):
+            raise MetadataError(f"{self._service.name}: GET {PREEMPTED_PATH}: {response[:40]!r}, not TRUE or FALSE")
+        return PreemptionNotice("interruption", "preempted") if response == "TRUE" else None
 
     def _option(self, deadline: float) -> PurchaseOption | None:
         """A model that is not known here (``FLEX_START``) has a price of its own, so it is not guessed."""
-        said = self._service.parsed(self._text(SCHEDULING_PATH, deadline), SCHEDULING_PATH)
-        model = said.get("provisioningModel")
+        response = self._service.parsed(self._text(SCHEDULING_PATH, deadline), SCHEDULING_PATH)
+        model = response.get("provisioningModel")
         if isinstance(model, str) and model:
             return OPTIONS.get(model.upper())
-        preemptible = str(said.get("preemptible", "")).upper()
+        preemptible = str(response.get("preemptible", "")).upper()
         return {"TRUE": PurchaseOption.SPOT, "FALSE": PurchaseOption.ON_DEMAND}.get(preemptible)
 
     def _last_part(self, path: str, collection: str, deadline: float) -> str:

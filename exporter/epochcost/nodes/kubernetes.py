@@ -85,8 +85,8 @@ def node_of_labels(labels: Mapping[str, Any], provider: str = "") -> Node:
 def _option(labels: Mapping[str, Any]) -> PurchaseOption | None:
     if any(_text(labels, name) == "true" for name in SPOT_LABELS):
         return PurchaseOption.SPOT
-    said = (_text(labels, name).lower() for name in CAPACITY_LABELS)
-    return next((OPTIONS[word] for word in said if word in OPTIONS), None)
+    capacities = (_text(labels, name).lower() for name in CAPACITY_LABELS)
+    return next((OPTIONS[word] for word in capacities if word in OPTIONS), None)
 
 
 def _provider(found: Mapping[str, Any]) -> str:

@@ -60,7 +60,7 @@ class Detected:
 def asked_cloud(mode: str, known: Node, root: Path = DMI) -> str:
     """The cloud whose metadata service is asked, empty for none.
 
-    Unless told, only the one whose firmware this machine has: on any other network that address is a stranger's.
+    Unless configured, only the one whose firmware this machine has: on any other network that address is a stranger's.
     """
     if mode != "auto":
         return mode if mode in CLOUDS else ""
@@ -115,12 +115,12 @@ def api_server(environ: Mapping[str, str]) -> str:
 
 
 def kubernetes_node_name(environ: Mapping[str, str]) -> str:
-    """The node's name as a pod is told it by the downward API (``spec.nodeName``); empty outside of a cluster."""
+    """The node's name as a pod gets it from the downward API (``spec.nodeName``); empty outside of a cluster."""
     return environ.get("NODE_NAME", "") if environ.get("KUBERNETES_SERVICE_HOST") else ""
 
 
 def detect(sources: Sequence[MetadataSource], seconds: float = DETECT_SECONDS) -> Detected:
-    """Ask all at once; who has not answered after ``seconds`` is told among the errors. Never raises."""
+    """Read all at once; a source without a response after ``seconds`` is among the errors. Never raises."""
     found: dict[str, Node] = {}
     errors: dict[str, str] = {}
     deadline = time.monotonic() + seconds

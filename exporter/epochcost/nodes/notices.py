@@ -46,7 +46,7 @@ class NoticeFeed(AskingThread):
         self._source_of = source_of
         self._node = node
         self._timeline = timeline
-        self._asked_for: Node | None = None
+        self._source_node: Node | None = None
         self._source: NoticeSource | None = None
         self.notice: PreemptionNotice | None = None
 
@@ -64,7 +64,7 @@ class NoticeFeed(AskingThread):
         began = time.perf_counter()
         error = ""
         try:
-            self._hear(source.notice(time.monotonic() + QUESTION_SECONDS))
+            self._take(source.notice(time.monotonic() + QUESTION_SECONDS))
         except NodeError as err:
             error = str(err)
         except Exception as err:
@@ -77,34 +77,34 @@ class NoticeFeed(AskingThread):
 
     def _listened_to(self) -> NoticeSource | None:
         node = self._node()
-        if node is not self._asked_for:
-            self._asked_for, self._source = node, self._source_of(node)
+        if node is not self._source_node:
+            self._source_node, self._source = node, self._source_of(node)
         return self._source
 
-    def _hear(self, said: PreemptionNotice | None) -> None:
+    def _take(self, newest: PreemptionNotice | None) -> None:
         before = self.notice
-        if said is None:
+        if newest is None:
             self.notice = None
             return
         now = self._timeline.now()
-        at = self._on_timeline(said, now)
-        if before is None or before.kind != said.kind:
-            self.notice = replace(said, seen_ts=now, at_t=at)
+        at = self._on_timeline(newest, now)
+        if before is None or before.kind != newest.kind:
+            self.notice = replace(newest, seen_ts=now, at_t=at)
             log.warning("preemption: %s", sentence(self.notice))
             return
         if at is not None and before.at_t is not None and abs(at - before.at_t) < ONE_CLOCK_SECONDS:
             at = before.at_t
-        self.notice = replace(said, seen_ts=before.seen_ts, at_t=at)
+        self.notice = replace(newest, seen_ts=before.seen_ts, at_t=at)
 
-    def _on_timeline(self, said: PreemptionNotice, now: float) -> float | None:
-        """When it is to happen, by the difference of clocks when the provider said so."""
-        if said.at_ts is None:
+    def _on_timeline(self, newest: PreemptionNotice, now: float) -> float | None:
+        """When it is to happen, by the difference of clocks when the provider announced it."""
+        if newest.at_ts is None:
             return None
         theirs = ours = self._timeline.on_wall(now)
-        if said.said is not None:
-            dated = said.said.ts + (0.0 if said.said.exact else 0.5)
+        if newest.provider_clock is not None:
+            dated = newest.provider_clock.ts + (0.0 if newest.provider_clock.exact else 0.5)
             theirs = dated if abs(dated - ours) > ONE_CLOCK_SECONDS else ours
-        return now + (said.at_ts - theirs)
+        return now + (newest.at_ts - theirs)
 
 
 def sentence(notice: PreemptionNotice) -> str:

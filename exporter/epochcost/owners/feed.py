@@ -14,11 +14,11 @@ from epochcost.owners.processes import ProcessOwners
 log = logging.getLogger(__name__)
 POLL_SECONDS = 10.0
 FRESH_SECONDS = 30.0
-"""What was said longer ago says nothing about now."""
+"""What was reported longer ago does not show the present."""
 
 
 class OwnerFeed(AskingThread):
-    """Keeps what ``source`` said last about ``gpus()``.
+    """Keeps what ``source`` last reported about ``gpus()``.
 
     Args:
         source: who is asked.
@@ -36,8 +36,8 @@ class OwnerFeed(AskingThread):
         self._source = source
         self._gpus = gpus
         self._mono = mono
-        self._said: tuple[GpuOwner, ...] = ()
-        self._said_at = float("-inf")
+        self._owners: tuple[GpuOwner, ...] = ()
+        self._read_t = float("-inf")
 
     @property
     def name(self) -> str:
@@ -46,17 +46,17 @@ class OwnerFeed(AskingThread):
 
     def not_understood(self) -> Mapping[str, int]:
         """As the source says of its last response, where that is not too old."""
-        return self._source.not_understood if self._mono() - self._said_at <= FRESH_SECONDS else {}
+        return self._source.not_understood if self._mono() - self._read_t <= FRESH_SECONDS else {}
 
     def processes(self) -> Mapping[str, tuple[tuple[int, int | None], ...]]:
         """Processes by GPU, of a source that sees them, where its last response is not too old."""
-        if not isinstance(self._source, ProcessOwners) or self._mono() - self._said_at > FRESH_SECONDS:
+        if not isinstance(self._source, ProcessOwners) or self._mono() - self._read_t > FRESH_SECONDS:
             return {}
         return self._source.seen
 
     def owners(self) -> tuple[GpuOwner, ...]:
-        """Who uses the GPUs, as far as that was said lately."""
-        return self._said if self._mono() - self._said_at <= FRESH_SECONDS else ()
+        """Who uses the GPUs, as far as that was reported lately."""
+        return self._owners if self._mono() - self._read_t <= FRESH_SECONDS else ()
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -70,8 +70,8 @@ class OwnerFeed(AskingThread):
         began = self._mono()
         error = ""
         try:
-            self._said = tuple(self._source.owners(gpus))
-            self._said_at = began
+            self._owners = tuple(self._source.owners(gpus))
+            self._read_t = began
         except OwnerError as err:
             error = str(err)
         except Exception as err:

@@ -19,7 +19,7 @@ DRA_SLICE = re.compile(r"(?P<gpu>gpu-\d+)-mig-(?P<profile>\d+)-(?P<start>\d+)-\d
 DRA_NAMED_SLICE = re.compile(r"(?P<gpu>gpu-\d+)-mig-(?P<name>\d+g[a-z0-9-]+)-(?P<profile>\d+)-(?P<start>\d+)")
 """``gpu-0-mig-3g40gb-9-4``: name of the profile, its number, first memory slice: releases since."""
 REPLICA = re.compile(r"GPU-[0-9a-f-]{36}-\d+")
-"""One of the parts that HAMi makes of a GPU. It gives another GPU than the kubelet was told of."""
+"""One of the parts that HAMi makes of a GPU. It assigns another GPU than the kubelet knows of."""
 GPU_RESOURCE = re.compile(r"(?:nvidia|volcano)\.(?:com|sh)/(?:gpu|mig|vgpu)")
 MINOR = re.compile(r"^Device Minor:\s*(\d+)", re.MULTILINE)
 UUID = re.compile(r"^GPU UUID:\s*(\S+)", re.MULTILINE)
@@ -57,7 +57,7 @@ class GivenDevices:
     @staticmethod
     def hami_parts(container: Any) -> int:  # noqa: ANN401
         """How many parts of GPUs HAMi gave ``container``."""
-        return sum(bool(REPLICA.fullmatch(device)) for given in container.devices for device in given.device_ids)
+        return sum(bool(REPLICA.fullmatch(device)) for each in container.devices for device in each.device_ids)
 
     def by_claims(self, container: Any) -> Iterator[str]:  # noqa: ANN401
         """UUIDs of what claims of dynamic resource allocation gave ``container``."""

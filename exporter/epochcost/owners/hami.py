@@ -1,7 +1,7 @@
 """HAMi's parts of GPUs: which GPU a container was given, and how much of it, as annotations of its pod say. Pure.
 
 The scheduler of HAMi decides, and writes ``hami.io/vgpu-devices-allocated``: containers ended by ``;``, the devices of
-each ended by ``:``, of each device ``UUID,TYPE,MIB,PERCENT``. The ids that the kubelet was told name other GPUs.
+each ended by ``:``, of each device ``UUID,TYPE,MIB,PERCENT``. The ids that the kubelet has name other GPUs.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _part(text: str) -> Part:
 
 
 def owned(parts: Iterable[tuple[Part, GpuOwner]]) -> list[GpuOwner]:
-    """Owners by the memory that each was given of a GPU; by cores, else equal, where one's memory is not said.
+    """Owners by the memory that each was given of a GPU; by cores, else equal, where one's memory is not known.
 
     One part counts for one device on the mean, as beside devices that were given whole.
 

@@ -63,28 +63,28 @@ class PodResources:
         """The containers that were given each GPU, by the number of devices where one is shared; see `OwnerSource`."""
         if not self._socket.is_socket():
             return []
-        given = GivenDevices(gpus, self._proc)
+        assigned = GivenDevices(gpus, self._proc)
         found: list[GpuOwner] = []
         by_hami: dict[PodName, list[tuple[GpuOwner, int]]] = defaultdict(list)
         for pod in self._list().pod_resources:
             for container in pod.containers:
                 who = GpuOwner("", self.name, label(pod.name), 1.0, label(pod.namespace), label(container.name))
-                uuids = (*given.by_plugins(container), *given.by_claims(container))
+                uuids = (*assigned.by_plugins(container), *assigned.by_claims(container))
                 found += [replace(who, uuid=uuid) for uuid in uuids]
-                if parts := given.hami_parts(container):
+                if parts := assigned.hami_parts(container):
                     by_hami[pod.namespace, pod.name].append((who, parts))
-        found += self._by_hami(by_hami, {gpu.uuid for gpu in gpus}, given.not_understood) if by_hami else []
-        self.not_understood = given.not_understood
+        found += self._by_hami(by_hami, {gpu.uuid for gpu in gpus}, assigned.not_understood) if by_hami else []
+        self.not_understood = assigned.not_understood
         return found
 
     def _by_hami(
         self, containers: Mapping[PodName, list[tuple[GpuOwner, int]]], there: Collection[str], odd: Counter[str]
     ) -> list[GpuOwner]:
-        """By what HAMi wrote into the annotations of each pod; a pod of which that cannot be told is counted."""
-        said = self._said_by_hami()
+        """By what HAMi wrote into the annotations of each pod; a pod of which that is not known is counted."""
+        annotations = self._annotated_by_hami()
         found: list[tuple[Part, GpuOwner]] = []
         for pod, mine in containers.items():
-            parts = parts_of(said.get(pod, "")) or []
+            parts = parts_of(annotations.get(pod, "")) or []
             sure = [len(of_one) for of_one in parts] == [count for _, count in mine]
             known = sure and all(part.uuid in there for of_one in parts for part in of_one)
             if known:
@@ -93,18 +93,18 @@ class PodResources:
                 odd["hami"] += sum(count for _, count in mine)
         return owned(found)
 
-    def _said_by_hami(self) -> Mapping[PodName, str]:
+    def _annotated_by_hami(self) -> Mapping[PodName, str]:
         """Its annotations by pod; nothing, with a log line, where they cannot be read: other owners are known still."""
         error = ""
-        said: Mapping[PodName, str] = {}
+        annotations: Mapping[PodName, str] = {}
         try:
-            said = self._annotations.named(ALLOCATED) if self._annotations is not None else {}
+            annotations = self._annotations.named(ALLOCATED) if self._annotations is not None else {}
         except OwnerError as err:
             error = str(err)
         if error and error != self._error:
             log.warning("owners: HAMi: %s", error)
         self._error = error
-        return said
+        return annotations
 
     def _list(self) -> Any:  # noqa: ANN401 - the class is made below
         try:

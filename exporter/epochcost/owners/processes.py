@@ -34,7 +34,7 @@ class ProcessOwners:
 
     Args:
         processes: the driver's list.
-        kinds: which of `KINDS` are told; a process that is none of them is left out.
+        kinds: which of `KINDS` are reported; a process that is none of them is left out.
         proc: the ``/proc`` to read.
         slurm_jobs: tells a job by what Slurm calls it.
 
@@ -58,7 +58,7 @@ class ProcessOwners:
         self._processes = processes
         self._kinds = kinds
         self._proc = proc
-        self._told = False
+        self._logged = False
         self._odd: dict[int, str] = {}
 
     def owners(self, gpus: Sequence[GpuSample]) -> list[GpuOwner]:
@@ -80,8 +80,8 @@ class ProcessOwners:
             seen = str((self._proc / "self/ns/pid").readlink())
         except OSError as err:
             raise OwnerError(f"{self._proc}/self/ns/pid: {err.strerror}") from None
-        if seen != FIRST_PID_NAMESPACE and not self._told:
-            self._told = True
+        if seen != FIRST_PID_NAMESPACE and not self._logged:
+            self._logged = True
             log.info("GPU owners by process are not available: the agent runs in its own PID namespace")
         return seen == FIRST_PID_NAMESPACE
 

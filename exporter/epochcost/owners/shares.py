@@ -1,4 +1,4 @@
-"""Who uses a GPU, from all that was said: for each GPU the shares sum to 1, whatever the sources said. Pure."""
+"""Who uses a GPU, from all reports: for each GPU the shares sum to 1, whatever the sources reported. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from epochcost.model import GpuOwner
 MAX_OWNERS = 16
 """Of one GPU. More are shown as one, so that a busy machine cannot fill the monitoring."""
 OTHERS = "others"
-TOLD_BY_OTHERS = ("namespace", "container", "user")
+NAMED_BY_OTHERS = ("namespace", "container", "user")
 
 
 def combined(layers: Sequence[Sequence[GpuOwner]]) -> tuple[GpuOwner, ...]:
@@ -50,7 +50,7 @@ def _agreed(layers: Iterable[Iterable[GpuOwner]]) -> Mapping[str, str]:
     """What the first layer that says anything of the kind says, if it is one thing."""
     agreed: dict[str, str] = {}
     for layer in layers:
-        for name in TOLD_BY_OTHERS:
+        for name in NAMED_BY_OTHERS:
             values = {getattr(owner, name) for owner in layer} - {""}
             if values:
                 agreed.setdefault(name, min(values) if len(values) == 1 else "")

@@ -35,7 +35,7 @@ class SlurmAllocations:
         """Lines of the last listing that are not jobs, such as ``prolog``."""
         self._odd = 0
         self._directory = directory
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
 
     def owners(self, gpus: Sequence[GpuSample]) -> list[GpuOwner]:
         """The jobs that hold each GPU, in equal parts; see `OwnerSource`."""
@@ -71,8 +71,8 @@ class SlurmAllocations:
         if found is not None:
             return GpuOwner(uuid, "slurm", found["job"], 1.0, user=label(found["user"] or ""))
         self._odd += 1
-        if name not in self._told:
-            self._told.add(name)
+        if name not in self._logged:
+            self._logged.add(name)
             # Which line, and nothing of it: the log is read by more people than the file.
             place = printable_name(self._directory / name)
             log.warning("%s: line %d is not a job ID with an optional user: ignored", place, number)

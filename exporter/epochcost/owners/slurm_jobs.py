@@ -46,7 +46,7 @@ class SlurmJobs:
     def __init__(self, listed: Callable[[], str] = listed_pids) -> None:
         self._listed = listed
         self._jobs: OrderedDict[str, str] = OrderedDict()
-        self._asked_for: set[str] = set()
+        self._requested: set[str] = set()
 
     def job_of(self, sluid: str, pid: int, environment: Callable[[], bytes]) -> str:
         """The job's number, empty if unknown.
@@ -63,13 +63,13 @@ class SlurmJobs:
             self._jobs[sluid] = job
             while len(self._jobs) > MOST_JOBS:
                 self._jobs.popitem(last=False)
-        elif sluid not in self._asked_for:
-            self._asked_for.add(sluid)
+        elif sluid not in self._requested:
+            self._requested.add(sluid)
             log.warning("owners: the ID of Slurm job %s cannot be determined: the job is shown by that name", sluid)
         return job
 
     def _by_list(self, sluid: str, pid: int) -> str:
-        return "" if sluid in self._asked_for else jobs_by_pid(self._listed()).get(pid, "")
+        return "" if sluid in self._requested else jobs_by_pid(self._listed()).get(pid, "")
 
     @staticmethod
     def _by_environment(environment: Callable[[], bytes]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from epochcost.model import Price, PriceKey, PurchaseOption
-from epochcost.poller.schedule import Asked
+from epochcost.poller.schedule import Lookup
 from epochcost.prices.adjust import Adjustments
 from epochcost.prices.allowances import Credit, Limit
 from epochcost.prices.extras import Extra, with_extras
@@ -46,7 +46,7 @@ class BadParameterError(ValueError):
 
 def price_route(
     book: Callable[[], MergedPrices],
-    ask: Callable[[Want], Asked],
+    ask: Callable[[Want], Lookup],
     clock: Callable[[], float],
     terms: Terms = Terms(),
     poller: str = "",
@@ -71,17 +71,17 @@ def price_route(
             key, account = parse_key(request.query), _value(request.query, _ACCOUNT)
         except BadParameterError as err:
             return json_response(400, {"error": str(err)})
-        asked = _ask(ask, key)
+        lookup = _ask(ask, key)
         now = clock()
         prices = book()
         found = prices.find(key)
         # A price of a source that ranks below one that has yet to answer would soon be replaced, and charged meanwhile.
-        waiting = any(prices.outranks(name, found.source) for name in asked.pending) if found else bool(asked.pending)
+        waiting = any(prices.outranks(name, found.source) for name in lookup.pending) if found else bool(lookup.pending)
         if found is None and not waiting and terms.free(key):
             return json_response(200, _free_answer(key, now, terms, poller))
         if found is None or waiting or usd_per_hour_at(found, now) is None:
             elsewhere = () if found is not None else prices.elsewhere(key)
-            return json_response(404, _unknown(key, found, asked, elsewhere, pending=waiting))
+            return json_response(404, _unknown(key, found, lookup, elsewhere, pending=waiting))
         mine, *others = (_paid(each, prices, terms, account, now) for each in (found, *_compared(prices, key)))
         if mine is None:
             return json_response(404, {"error": f"what {account!r} pays would be nothing or less", "pending": False})
@@ -106,8 +106,8 @@ def parse_key(query: Mapping[str, tuple[str, ...]]) -> PriceKey:
         option = PurchaseOption(values["purchase_option"])
     except ValueError:
         allowed = ", ".join(each.value for each in PurchaseOption)
-        given = values["purchase_option"]
-        raise BadParameterError(f"purchase_option: {given!r} is not known; allowed: {allowed}") from None
+        texts = values["purchase_option"]
+        raise BadParameterError(f"purchase_option: {texts!r} is not known; allowed: {allowed}") from None
     needed = ["instance_type"] if option is PurchaseOption.OWNED else ["provider", "instance_type"]
     for name in needed:
         if not values[name]:
@@ -117,27 +117,27 @@ def parse_key(query: Mapping[str, tuple[str, ...]]) -> PriceKey:
 
 
 def _value(query: Mapping[str, tuple[str, ...]], name: str) -> str:
-    given = query.get(name, ())
-    if len(given) > 1:
-        raise BadParameterError(f"{name}: given {len(given)} times; allowed: once")
-    value = given[0] if given else ""
+    texts = query.get(name, ())
+    if len(texts) > 1:
+        raise BadParameterError(f"{name}: given {len(texts)} times; allowed: once")
+    value = texts[0] if texts else ""
     if value and not _VALUE.fullmatch(value):
         raise BadParameterError(f"{name}: {value[:140]!r} is not valid; allowed: {_VALUE_ALLOWED}")
     return value
 
 
-def _ask(ask: Callable[[Want], Asked], key: PriceKey) -> Asked:
+def _ask(ask: Callable[[Want], Lookup], key: PriceKey) -> Lookup:
     if key.purchase_option is PurchaseOption.OWNED:
-        return Asked(
+        return Lookup(
             (), ("no owned machine of that name is configured (--owned.instance-type, or owned: in --config.file)",)
         )
     if not key.region:
-        return Asked((), ("without a region no provider can be asked",))
+        return Lookup((), ("without a region no provider can be asked",))
     return ask(Want(key.provider, key.region, key.instance_type))
 
 
 def _unknown(
-    key: PriceKey, found: Price | None, asked: Asked, elsewhere: Sequence[PriceKey], *, pending: bool
+    key: PriceKey, found: Price | None, lookup: Lookup, elsewhere: Sequence[PriceKey], *, pending: bool
 ) -> dict[str, object]:
     place = key.zone or key.region
     what = f"no {key.purchase_option.value} price is known for {key.instance_type!r}"
@@ -147,7 +147,7 @@ def _unknown(
         f"{each.zone or each.region}{f' in {each.reservation}' if each.reservation else ''}" for each in elsewhere
     ]
     known = f"; there is one for {', '.join(dict.fromkeys(others[:MOST_OTHERS]))} only" if others else ""
-    return {"error": f"{what}{where}{late}: {'; '.join(asked.tried)}{known}", "pending": pending}
+    return {"error": f"{what}{where}{late}: {'; '.join(lookup.tried)}{known}", "pending": pending}
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ class PollerApp:
     """The whole poller; a test starts the real one.
 
     Args:
-        settings: what it was told.
+        settings: see `PollerSettings`.
         sources: instead of those that the settings name.
         clock: seconds since the Unix epoch, for dating answers.
 

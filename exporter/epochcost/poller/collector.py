@@ -39,8 +39,8 @@ class PollerCollector:
         yield from self._market_of(snapshot)
         yield from source_metrics(snapshot.sources)
         yield from held_metrics(snapshot.sources)
-        asked = [credit for health in snapshot.sources.values() for credit in health.credits]
-        yield from credit_metrics([*snapshot.credits, *asked])
+        credits_ = [credit for health in snapshot.sources.values() for credit in health.credits]
+        yield from credit_metrics([*snapshot.credits, *credits_])
         yield dropped_metric(snapshot.dropped)
         build = GaugeMetricFamily(
             "epochcost_build_info", "Version of epochcost and of Python; always 1", labels=("version", "python")

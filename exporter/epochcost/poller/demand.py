@@ -22,7 +22,7 @@ class RequestedTypes:
     def __init__(self, known: Iterable[Want], now: float, watched: Iterable[Want] = ()) -> None:
         self._lock = threading.Lock()
         self._watched = frozenset(watched)
-        self._asked: dict[Want, float] = dict.fromkeys(known, now)
+        self._requested: dict[Want, float] = dict.fromkeys(known, now)
 
     def touch(self, want: Want, now: float) -> None:
         """``want`` was asked for.
@@ -31,11 +31,11 @@ class RequestedTypes:
             TooManyWantsError: when it is new and `MOST` others are wanted.
         """
         with self._lock:
-            if want not in self._asked and len(self._asked) >= MOST:
+            if want not in self._requested and len(self._requested) >= MOST:
                 self._forget(now)
-            if want not in self._asked and len(self._asked) >= MOST:
+            if want not in self._requested and len(self._requested) >= MOST:
                 raise TooManyWantsError(f"{MOST} other machine types and regions are already being requested")
-            self._asked[want] = now
+            self._requested[want] = now
 
     def current(self, provider: str, now: float) -> frozenset[Want]:
         """What is wanted of ``provider``."""
@@ -45,7 +45,7 @@ class RequestedTypes:
         """What is wanted of anybody."""
         with self._lock:
             self._forget(now)
-            return self._watched | frozenset(self._asked)
+            return self._watched | frozenset(self._requested)
 
     def _forget(self, now: float) -> None:
-        self._asked = {want: ts for want, ts in self._asked.items() if now - ts <= KEEP_SECONDS}
+        self._requested = {want: ts for want, ts in self._requested.items() if now - ts <= KEEP_SECONDS}

@@ -45,7 +45,7 @@ _counted = words_like(r"[1-9]\d{0,2}x [A-Za-z0-9][A-Za-z0-9._+/ -]*", "a count a
 
 @dataclass(frozen=True, slots=True)
 class HttpSettings:
-    """What the sources of `epochcost.prices` that ask over plain HTTP can be told."""
+    """Settings of the sources of `epochcost.prices` that use plain HTTP."""
 
     azure_url: str = option(
         "azure.url", "https://prices.azure.com/api/retail/prices", "URL of the Azure Retail Prices API", parse=resource
@@ -126,5 +126,5 @@ class HttpSettings:
 
     def __post_init__(self) -> None:
         if bool(self.azure_regions) != bool(self.azure_instance_types):
-            given, missing = ("azure.regions", "azure.instance-types")[:: 1 if self.azure_regions else -1]
-            raise SettingsError(f"--{given} needs --{missing} too: the sizes are watched in those regions")
+            present, missing = ("azure.regions", "azure.instance-types")[:: 1 if self.azure_regions else -1]
+            raise SettingsError(f"--{present} needs --{missing} too: the sizes are watched in those regions")

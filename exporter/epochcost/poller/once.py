@@ -31,7 +31,7 @@ FIGURES = ("$/GPU-h", "$/h", "GPUs")
 DISPENSABLE = ("source", "GPUs", "$/h")
 """Columns that a narrow terminal does without, in this order."""
 CUT = ("GPU", "where", "type", "how")
-"""Columns that are cut then, in this order: a machine is told from its neighbours by its type."""
+"""Columns that are cut then, in this order: a machine differs from its neighbours by its type."""
 KEPT_LETTERS = 2
 LAST_TO_GO = "provider"
 LEAST_WIDTH = 12

@@ -71,7 +71,7 @@ def _series(text: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class PollerSettings(HttpSettings):
-    """What the poller can be told: each a flag, an environment variable and a YAML key of section ``prices``."""
+    """The poller's settings: each a flag, an environment variable and a YAML key of section ``prices``."""
 
     web_listen_address: tuple[str, int] = option(
         "web.listen-address", DEFAULT_ADDRESS, "HOST:PORT of /metrics and /v1/price", parse=address
@@ -201,11 +201,11 @@ class PollerSettings(HttpSettings):
     def __post_init__(self) -> None:
         HttpSettings.__post_init__(self)
         if bool(self.aws_regions) != bool(self.aws_instance_types):
-            given, missing = ("aws.regions", "aws.instance-types")[:: 1 if self.aws_regions else -1]
-            raise SettingsError(f"--{given} needs --{missing} too: the types are watched in those regions")
+            present, missing = ("aws.regions", "aws.instance-types")[:: 1 if self.aws_regions else -1]
+            raise SettingsError(f"--{present} needs --{missing} too: the types are watched in those regions")
         if bool(self.gcp_regions) != bool(self.gcp_machine_types):
-            given, missing = ("gcp.regions", "gcp.machine-types")[:: 1 if self.gcp_regions else -1]
-            raise SettingsError(f"--{given} needs --{missing} too: the machines are watched in those regions")
+            present, missing = ("gcp.regions", "gcp.machine-types")[:: 1 if self.gcp_regions else -1]
+            raise SettingsError(f"--{present} needs --{missing} too: the machines are watched in those regions")
         try:
             require_distinct(self.owned_machines)
         except ValueError as err:

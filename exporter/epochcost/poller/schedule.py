@@ -32,7 +32,7 @@ STOP_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Lookup:
     """What asking for a machine type set off.
 
     Attributes:
@@ -112,22 +112,22 @@ class Schedule:
         for thread in self._threads.values():
             thread.join(max(0.0, deadline - time.monotonic()))
 
-    def ask(self, want: Want) -> Asked:
+    def ask(self, want: Want) -> Lookup:
         """Keep ``want`` wanted, and have it fetched now where it is new."""
         able = [attempts for attempts in self._attempts.values() if want.provider == attempts.source.provider != ""]
         if not able:
-            return Asked((), (f"no source asks {want.provider or 'an unnamed provider'} for prices",))
+            return Lookup((), (f"no source asks {want.provider or 'an unnamed provider'} for prices",))
         now = self._clock()
         try:
             self._wants.touch(want, now)
         except TooManyWantsError as err:
-            return Asked((), (str(err),))
+            return Lookup((), (str(err),))
         for attempts in able:
             if attempts.enqueue(want):
                 name = attempts.source.name
                 self._scheduler.add_job(self._fill, args=(name,), executor=name)
         pending = tuple(attempts.source.name for attempts in able if attempts.pending(want))
-        return Asked(pending, tuple(attempts.tried(want, now) for attempts in able))
+        return Lookup(pending, tuple(attempts.tried(want, now) for attempts in able))
 
     def _refresh(self, name: str) -> None:
         attempts = self._attempts[name]

@@ -19,7 +19,7 @@ from epochcost.prices.store import PriceStore
 from epochcost.prices.unpriced import Unpriced, sentences, unpriced
 
 log = logging.getLogger("epochcost.poller")
-MOST_SAID = 1000
+MOST_LOGGED = 1000
 """Sentences that are remembered, so that each is logged once."""
 
 
@@ -52,7 +52,7 @@ class SourcePoller:
         self._queued: set[Want] = set()
         self._tried: dict[Want, float] = {}
         self._unpriced: dict[Want, Unpriced] = {}
-        self._said: tuple[str, ...] = ()
+        self._logged: tuple[str, ...] = ()
         self._stopped = False
         self._health = SourceHealth(last_success_ts=store.book.shelves[source.name].confirmed_ts)
 
@@ -116,7 +116,7 @@ class SourcePoller:
                 if self._stopped:
                     return True
                 verdict = self._store.put(self.source.name, catalogue, now, partial=partial, forgotten=forgotten)
-                health = self._held_back(self._answered(catalogue, verdict, now, partial=partial), verdict)
+                health = self._held_back(self._health_after(catalogue, verdict, now, partial=partial), verdict)
                 health = self._looked_through(health, catalogue, wanted)
                 self._changed()
         except NotConfiguredError as err:
@@ -133,7 +133,7 @@ class SourcePoller:
                 self._tried |= dict.fromkeys(wanted.items, now)
         return self._health.success is not False
 
-    def _answered(self, catalogue: Catalogue, verdict: CheckResult, now: float, *, partial: bool) -> SourceHealth:
+    def _health_after(self, catalogue: Catalogue, verdict: CheckResult, now: float, *, partial: bool) -> SourceHealth:
         if catalogue.problems:
             return self._failed(summary(catalogue.problems))
         if self._health.success is not True:
@@ -147,27 +147,27 @@ class SourcePoller:
         current = self._wants.current(self.source.provider, self._clock()) | self.source.watched
         kept = {want: each for want, each in kept.items() if want in current}
         self._unpriced = {**kept, **{each.want: each for each in unpriced(catalogue)}}
-        said = sentences(self.source.name, self._unpriced.values(), catalogue.problems)
-        for sentence in (*said, *catalogue.notes):
+        messages = sentences(self.source.name, self._unpriced.values(), catalogue.problems)
+        for sentence in (*messages, *catalogue.notes):
             self._say_once(sentence)
         for name in catalogue.unknown:
             self._say_once(f"{self.source.name}: a kind of price that is not known here: {name}; please report it")
         return replace(
             health,
             unpriced=len(self._unpriced),
-            unpriced_sentences=said,
+            unpriced_sentences=messages,
             unknown=catalogue.unknown,
             credits=catalogue.credits,
             unknown_total=self._health.unknown_total + len(catalogue.unknown),
         )
 
     def _say_once(self, sentence: str) -> None:
-        if sentence not in self._said:
-            self._said = (*self._said[-MOST_SAID:], sentence)
+        if sentence not in self._logged:
+            self._logged = (*self._logged[-MOST_LOGGED:], sentence)
             log.warning("price source %s", sentence)
 
     def _held_back(self, health: SourceHealth, verdict: CheckResult) -> SourceHealth:
-        """Count what is held back; log it once, however often it is said again."""
+        """Count what is held back; log it once, however often it comes again."""
         if verdict.sentence and verdict.sentence != self._health.held_sentence:
             log.warning("price source %s: implausible, held back: %s", self.source.name, verdict.sentence)
         total = Counter(self._health.held_total) + Counter(verdict.held)

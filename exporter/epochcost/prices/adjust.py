@@ -130,10 +130,10 @@ def parse_adjustments(raw: object) -> Adjustments:
 
 def _adjustment(entry: object, where: str) -> Adjustment:
     values = mapping(entry, ("name", *PLACE, "account", "source", *_KINDS, *_COMMITTED, "from", "until"), where)
-    given = [key for key in _KINDS if key in values]
-    if len(given) != 1:
-        raise ValueError(f"{where}: give one of {', '.join(_KINDS)}, not {given}")
-    kind = given[0]
+    keys = [key for key in _KINDS if key in values]
+    if len(keys) != 1:
+        raise ValueError(f"{where}: give one of {', '.join(_KINDS)}, not {keys}")
+    kind = keys[0]
     since, until = moment_ts(values, "from", where, -math.inf), moment_ts(values, "until", where, math.inf)
     if until <= since:
         raise ValueError(f"{where}: until: {values['until']!r} is not after from")

@@ -81,7 +81,7 @@ class DigitalOcean:
             prices,
             tuple(facts.values()),
             tuple(problems),
-            asked=wanted.items,
+            requested=wanted.items,
             names=frozenset(str(row.get("slug")) for row in sizes),
             notes=tuple(notes),
             unknown=unknown_prices(sizes, KNOWN_PRICES),

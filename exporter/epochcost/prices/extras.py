@@ -141,10 +141,10 @@ def _extra(entry: object, where: str) -> Extra:
     charged = values.get("charged", False)
     if not isinstance(charged, bool):
         raise ValueError(f"{where}: charged: {charged!r} must be true or false")  # noqa: TRY004 - a bad value
-    given = [key for key in _PRICED_BY if key in values]
-    if len(given) != 1:
-        raise ValueError(f"{where}: give one of {', '.join(_PRICED_BY)}, not {given}")
-    unit = _PRICED_BY[given[0]]
+    keys = [key for key in _PRICED_BY if key in values]
+    if len(keys) != 1:
+        raise ValueError(f"{where}: give one of {', '.join(_PRICED_BY)}, not {keys}")
+    unit = _PRICED_BY[keys[0]]
     if (unit == GB_MONTH) is not ("gb" in values):
         raise ValueError(f"{where}: gb: how many GB there are goes with usd-per-gb-month, and is needed there")
     if "gb-per-month" in values and unit != GB:
@@ -154,4 +154,4 @@ def _extra(entry: object, where: str) -> Extra:
         raise ValueError(f"{where}: until: {values['until']!r} is not after from")
     quantity = {GB_MONTH: "gb", GB: "gb-per-month"}.get(unit, "")
     units = positive(values, quantity, where) if quantity in values else 0.0 if unit == GB else 1.0
-    return Extra(name, positive(values, given[0], where), where_of(values), charged, unit, units, since, until)
+    return Extra(name, positive(values, keys[0], where), where_of(values), charged, unit, units, since, until)

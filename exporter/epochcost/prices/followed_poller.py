@@ -24,7 +24,7 @@ class FollowedPoller:
 
     def __init__(self) -> None:
         self._poller = ""
-        self._heard = 0.0
+        self._received = 0.0
         self._price: Price | None = None
 
     def take(self, poller: str, price: Price, monotonic: float) -> Price:
@@ -36,12 +36,12 @@ class FollowedPoller:
             monotonic: now, in seconds of a clock that never jumps.
 
         Raises:
-            ContradictionError: when another poller is followed that answered not long ago, and said otherwise.
+            ContradictionError: when another poller is followed that responded not long ago, and contradicts.
         """
         followed = self._price
         if followed is not None and poller != self._poller:
             differs = contradiction(followed, price)
-            if differs and monotonic - self._heard < FOLLOW_SECONDS:
+            if differs and monotonic - self._received < FOLLOW_SECONDS:
                 names = [name or "(without an id)" for name in (poller, self._poller)]
                 raise ContradictionError(
                     f"price poller {names[0]} contradicts {names[1]}, which is used while it responds: {differs}"
@@ -49,7 +49,7 @@ class FollowedPoller:
             if not differs:
                 return price
             _log.warning("price poller %s has not answered for long: %s is followed from now on", self._poller, poller)
-        self._poller, self._heard, self._price = poller, monotonic, price
+        self._poller, self._received, self._price = poller, monotonic, price
         return price
 
 

@@ -43,7 +43,7 @@ def free_windows(  # noqa: PLR0913, PLR0917 - whose hours they are
         limits: of the machine.
         used: when it was running, up to ``now``, ascending; it is taken to go on running.
         now: the present.
-        before: what was said the last time.
+        before: what was returned the last time.
         elsewhere: seconds of this period that other machines of the account have used.
         checked: when ``elsewhere`` was known the last time: hours that were free then are not charged afterwards.
 

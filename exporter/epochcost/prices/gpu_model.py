@@ -38,7 +38,7 @@ _MADE_WITH_GIB = {
     "B200": (180, 192), "GB200": (186,), "B300": (270, 288), "GB300": (278, 288), "MI300X": (192,), "MI325X": (256,),
     "MI350X": (288,), "MI355X": (288,), "RTX PRO 6000": (96,),
 }  # fmt: skip
-"""GiB of one GPU, to tell whether a list means one or all of a machine; models that are not here are not told."""
+"""GiB of one GPU, to tell whether a list means one or all of a machine; models that are not here are not known."""
 _LEAST_OF = 0.9
 _NVL_GIB = 90
 """An H100 with more memory than this is the NVL board (94 GB)."""

@@ -37,7 +37,7 @@ OK = 200
 REDIRECTS = (301, 302, 303, 307, 308)
 MOST_REDIRECTS = 3
 FEWEST_SECRET = 6
-"""Characters of a key that is a secret: a shorter one would only garble what is said."""
+"""Characters of a key that is a secret: a shorter one would only garble messages."""
 MIB = 1024**2
 MOST_PAGES = 200
 _MOST_CHARACTERS = 200
@@ -179,14 +179,14 @@ class JsonApi:
         wait = _retry_after(stream.headers.get("retry-after", ""))
         if stream.status in REDIRECTS:
             elsewhere = host_of(stream.headers.get("location", "")) or "nowhere"
-            said = f"{question}: HTTP {stream.status} to {elsewhere}: not followed"
-            return HttpError(said, stream.status, passing=False)
+            message = f"{question}: HTTP {stream.status} to {elsewhere}: not followed"
+            return HttpError(message, stream.status, passing=False)
         try:
-            said = _short(b"".join(stream.pieces()).decode("utf-8", "replace"))
+            message = _short(b"".join(stream.pieces()).decode("utf-8", "replace"))
         except ExchangeError:
-            said = ""
+            message = ""
         asks = f"; asks to wait {wait:.0f} s" if wait else ""
-        sentence = f"{question}: HTTP {stream.status}{asks}{': ' + said if said else ''}"
+        sentence = f"{question}: HTTP {stream.status}{asks}{': ' + message if message else ''}"
         return HttpError(sentence, stream.status, passing=stream.status in _PASSING, wait=wait)
 
     def _final(self, err: HttpError, attempt: int, key: str) -> HttpError:

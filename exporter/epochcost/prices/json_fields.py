@@ -90,8 +90,8 @@ def left_out_sentence(count: int, why: str) -> str:
 
 def it_says(answer: Mapping[str, Any]) -> str:
     """What an answer that is none says itself, for the end of a sentence; empty where it says nothing."""
-    said = next((answer[name] for name in _WORDS if isinstance(answer.get(name), str) and answer[name]), "")
-    return f"; it says: {one_line(said)}" if said else ""
+    message = next((answer[name] for name in _WORDS if isinstance(answer.get(name), str) and answer[name]), "")
+    return f"; it says: {one_line(message)}" if message else ""
 
 
 MOST_GIB = 1 << 20

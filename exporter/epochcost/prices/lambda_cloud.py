@@ -71,7 +71,7 @@ class Lambda:
             tuple(prices),
             tuple(facts),
             tuple(problems),
-            asked=wanted.items,
+            requested=wanted.items,
             names=frozenset(types),
             unknown=unknown_prices(_rows(types), KNOWN_PRICES),
         )
@@ -90,12 +90,12 @@ def _price(name: str, row: Mapping[str, Any], now: float) -> Price:
 def _facts(name: str, row: Mapping[str, Any]) -> InstanceFacts:
     specs = mapping(row, "specs")
     gpus = optional_number(specs, "gpus")
-    said = _described(row) if gpus else ""
-    written = _written_gib(said)
+    description = _described(row) if gpus else ""
+    written = _written_gib(description)
     return InstanceFacts(
         provider=PROVIDER,
         instance_type=name,
-        gpu_model=canonical(said) or (canonical(_of_name(name)) if gpus else ""),
+        gpu_model=canonical(description) or (canonical(_of_name(name)) if gpus else ""),
         gpus=gpus,
         gpu_memory_bytes=gib(written),
         vcpus=optional_number(specs, "vcpus"),
@@ -107,8 +107,8 @@ def _described(row: Mapping[str, Any]) -> str:
     """``H100 (80 GB SXM5)``, as one of two fields has it; some answers have neither."""
     if row.get("gpu_description"):
         return text(row, "gpu_description")
-    said = text(row, "description") if row.get("description") else ""
-    return re.sub(r"^\d+x ", "", said)
+    description = text(row, "description") if row.get("description") else ""
+    return re.sub(r"^\d+x ", "", description)
 
 
 def _of_name(name: str) -> str:
@@ -117,9 +117,9 @@ def _of_name(name: str) -> str:
     return match[1].replace("_", " ") if match else ""
 
 
-def _written_gib(said: str) -> float | None:
+def _written_gib(description: str) -> float | None:
     """80 of ``H100 (80 GB SXM5)``."""
-    _, _, inside = said.partition("(")
+    _, _, inside = description.partition("(")
     match = re.match(r"(\d{1,6}) ?GB", inside)
     return float(match[1]) if match else None
 

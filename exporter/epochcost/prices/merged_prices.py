@@ -1,4 +1,4 @@
-"""The price book: what every source last said, merged into one price per key. Immutable: a new one is built aside."""
+"""Prices: what every source last returned, merged into one price per key. Immutable: a new one is built aside."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ DEFAULT_MAX_AGE = MaxAge()
 
 @dataclass(frozen=True, slots=True)
 class SourcePrices:
-    """What one source last said, and when it last answered in full."""
+    """What one source last returned, and when its response was last complete."""
 
     prices: Mapping[PriceKey, Price] = field(default_factory=dict)
     facts: Mapping[tuple[str, str], InstanceFacts] = field(default_factory=dict)
@@ -132,7 +132,7 @@ def stock(  # noqa: PLR0913 - a response, what it replaces, and how long that st
     """The shelf after a response at ``now``.
 
     Args:
-        shelf: what the source said before.
+        shelf: what the source returned before.
         catalogue: its response.
         now: seconds since the Unix epoch.
         partial: only some of what is wanted was asked, so the rest is kept.

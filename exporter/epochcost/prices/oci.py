@@ -93,7 +93,7 @@ class Oci:
             tuple(price for found in prices.values() for price in found),
             tuple(facts.values()),
             tuple(problems),
-            asked=frozenset(wanted.items),
+            requested=frozenset(wanted.items),
             names=frozenset(shape_name(row) for row in listed),
             reasons=reasons,
             unknown=_unknown_models(shapes, parts),

@@ -29,7 +29,7 @@ ANY = "*"
 
 @dataclass(frozen=True, slots=True)
 class HeldPrice:
-    """What one source last said that was not believed.
+    """What one source last returned that was implausible.
 
     Attributes:
         prices: newest $/h of each price that jumped.
@@ -71,7 +71,7 @@ def judge(
         shelf: the last good response.
         catalogue: the new response.
         doubt: what of the response before was held back.
-        partial: only some of what is wanted was asked, so nothing can be said about missing rows.
+        partial: only some of what is wanted was requested, so nothing is known about missing rows.
         forgotten: what is no longer requested, so that its absence is expected.
     """
     full = not partial and not catalogue.problems
@@ -107,8 +107,8 @@ def _jumps(shelf: SourcePrices, catalogue: Catalogue, doubt: HeldPrice) -> Itera
         known = shelf.prices.get(price.key)
         if known is None or not _jumps_away(known, price):
             continue
-        said = doubt.prices.get(price.key)
-        if said is None or not _within(price.usd_per_hour, said, SAME_RATIO):
+        before = doubt.prices.get(price.key)
+        if before is None or not _within(price.usd_per_hour, before, SAME_RATIO):
             yield price.key, price.usd_per_hour
 
 

@@ -80,7 +80,7 @@ class Catalogue:
             is complete.
         refused: figures that can be no price.
         zones: names and ids of zones.
-        asked: what of the wanted was answered, so that whatever of it has no price is not sold, or is misspelt (see
+        requested: what of the wanted was answered, so that whatever of it has no price is not sold, or is misspelt (see
             `epochcost.prices.unpriced`). What could not be asked is a problem and not in here.
         names: machine types that the provider is known to have, to find the nearest to one that has no price.
         reasons: why a machine type has no price, by its name, where the response says so.
@@ -96,7 +96,7 @@ class Catalogue:
     complete: bool = False
     refused: tuple[Refused, ...] = ()
     zones: tuple[Zone, ...] = ()
-    asked: frozenset[Want] = frozenset()
+    requested: frozenset[Want] = frozenset()
     names: frozenset[str] = frozenset()
     reasons: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -153,7 +153,7 @@ def without_contradictions(source: str, prices: Iterable[Price], problems: list[
         found.setdefault(price.key, price)
     for key, figures in different.items():
         if len(figures) > 1:
-            said = ", ".join(f"${usd:g}" for usd in sorted(figures))
-            problems.append(f"{source}: {key.instance_type}: {len(figures)} prices in one answer ({said}): none taken")
+            shown = ", ".join(f"${usd:g}" for usd in sorted(figures))
+            problems.append(f"{source}: {key.instance_type}: {len(figures)} prices in one answer ({shown}): none taken")
             del found[key]
     return tuple(found.values())

@@ -1,4 +1,4 @@
-"""What an agent is told about its own machine, by the price poller or by its configuration."""
+"""What an agent gets to know about its own machine, from the price poller or by its configuration."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class PriceTerms:
     """What is known beside the price of a machine.
 
     Attributes:
-        parts: of what an hour is made now, in $/h; they sum to the price. Empty if it was not said.
+        parts: of what an hour is made now, in $/h; they sum to the price. Empty if that is not known.
         limits: after how long its provider ends it, and what of it is free.
         credits: what the account that pays it has left.
         usd_per_gb: what a GB that was sent costs, by extra, where it is charged as counted.
@@ -36,7 +36,7 @@ class NodePrice:
 
     Attributes:
         price: None if its hours are free for a while, and what others cost is not known.
-        clock: the clock that dated it; None for this machine's own, and where it was not said.
+        clock: the clock that dated it; None for this machine's own, and where it is not known.
         terms: what is known beside it.
     """
 

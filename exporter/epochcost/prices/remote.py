@@ -96,8 +96,8 @@ class RemotePrice:
             found = _parse(raw, self._node, option)
             poller = _text(raw, "poller") if "poller" in raw else ""
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as err:
-            said = f"{type(err).__name__}: {one_line(str(err), MOST_CHARACTERS)}"
-            raise PriceSourceError(f"price poller {self._host}: its response is not a price: {said}") from None
+            message = f"{type(err).__name__}: {one_line(str(err), MOST_CHARACTERS)}"
+            raise PriceSourceError(f"price poller {self._host}: its response is not a price: {message}") from None
         price = found.price and self._followed.take(poller[:64], found.price, time.monotonic())
         clock = _clock(answer.headers, raw.get("now"), price.fetched_ts if price else -math.inf)
         return NodePrice(price, found.on_demand_usd_per_hour, clock, found.terms)
@@ -127,15 +127,15 @@ class RemotePrice:
         except (OSError, ValueError) as err:  # the files of the password and of the authority
             raise PriceSourceError(f"price poller {self._host}: request failed: {type(err).__name__}: {err}") from None
         if answer.status != OK:
-            said = f"price poller {self._host}: HTTP {answer.status}: {_sentence(answer)}"
-            raise LaterError(said, retry_after_seconds(answer.headers))
+            message = f"price poller {self._host}: HTTP {answer.status}: {_sentence(answer)}"
+            raise LaterError(message, retry_after_seconds(answer.headers))
         return answer
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float:
     """What ``Retry-After`` says, in seconds, bounded; 0 if it says nothing, or a date."""
-    said = headers.get("retry-after", "").strip()
-    return float(min(int(said), MOST_RETRY_AFTER_SECONDS)) if re.fullmatch(r"\d{1,6}", said) else 0.0
+    message = headers.get("retry-after", "").strip()
+    return float(min(int(message), MOST_RETRY_AFTER_SECONDS)) if re.fullmatch(r"\d{1,6}", message) else 0.0
 
 
 def _clock(headers: Mapping[str, str], now: object, fetched_ts: float) -> ClockReading | None:

@@ -88,7 +88,7 @@ class RunPod:
         wants = [(want, match) for want in ours if (match := _TYPE.fullmatch(want.instance_type))]
         reasons = {want.instance_type: why for want in ours if (why := _misspelt(want))}
         if not wants:
-            return Catalogue(asked=frozenset(ours), reasons=reasons)
+            return Catalogue(requested=frozenset(ours), reasons=reasons)
         problems: list[str] = []
         models, gone = self._models(problems)
         prices: list[Price] = []
@@ -115,7 +115,7 @@ class RunPod:
             tuple(facts.values()),
             tuple(problems),
             credits=self._credit(now, notes) if self.api.key_file else (),
-            asked=frozenset(ours),
+            requested=frozenset(ours),
             names=frozenset(f"{match[1]}x {name}" for _, match in wants for name in models),
             reasons=reasons,
             notes=tuple(notes),
@@ -163,13 +163,13 @@ class RunPod:
             query = f"query Prices {{ gpuTypes {{ {' '.join((*NEEDED, *welcome))} }} }}"
             try:
                 answer: Mapping[str, Any] = self.api.post(self.url, {"query": query})
-                said = _message(answer.get("errors")) if answer.get("errors") else ""
+                message = _message(answer.get("errors")) if answer.get("errors") else ""
             except HttpError as err:
-                said = str(err)
-                if not (missing := _missing(said, welcome)):
+                message = str(err)
+                if not (missing := _missing(message, welcome)):
                     raise
             else:
-                missing = _missing(said, welcome)
+                missing = _missing(message, welcome)
             if not missing:
                 return answer, tuple(gone)
             gone += missing
@@ -203,9 +203,9 @@ def _unsold(count: int, found: list[Mapping[str, Any]], region: str) -> str:
     return ""
 
 
-def _missing(said: str, welcome: list[str]) -> list[str]:
+def _missing(message: str, welcome: list[str]) -> list[str]:
     """Which of the fields that can be done without an error says that there are no more."""
-    named = _GONE.findall(said.replace("\\", ""))
+    named = _GONE.findall(message.replace("\\", ""))
     return [name for name in welcome if name in named]
 
 
@@ -215,7 +215,7 @@ def _has_models(answer: Mapping[str, Any]) -> bool:
 
 
 def _without_failed(data: Mapping[str, Any]) -> dict[str, Any]:
-    """``data`` of a response with errors: GraphQL puts null where a model could not be told."""
+    """``data`` of a response with errors: GraphQL puts null where a model could not be read."""
     models = data.get("gpuTypes")
     return {**data, "gpuTypes": [each for each in models if each is not None] if isinstance(models, list) else models}
 
@@ -245,8 +245,8 @@ def _prices(want: Want, count: int, row: Mapping[str, Any], now: float, problems
 
 def _message(errors: object) -> str:
     each = errors if isinstance(errors, list) else [errors]
-    said = "; ".join(str(one.get("message") if isinstance(one, dict) else one) for one in each)
-    return " ".join(said.split())[:400]
+    message = "; ".join(str(one.get("message") if isinstance(one, dict) else one) for one in each)
+    return " ".join(message.split())[:400]
 
 
 def _facts(instance_type: str, count: int, row: Mapping[str, Any]) -> InstanceFacts:

@@ -1,4 +1,4 @@
-"""What was asked for and is not in the response, said for every source in one way, with the nearest names there are."""
+"""What was requested and is not in the response, in the same words for every source, with the nearest names."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def unpriced(catalogue: Catalogue) -> tuple[Unpriced, ...]:
     places = {(price.key.provider, price.key.instance_type, price.key.region) for price in catalogue.prices}
     missing = [
         want
-        for want in sorted(catalogue.asked)
+        for want in sorted(catalogue.requested)
         if (want.provider, want.instance_type, want.region) not in places
         and (want.provider, want.instance_type, "") not in places
     ]
@@ -71,12 +71,12 @@ def nearest(name: str, known: Iterable[str]) -> tuple[str, ...]:
     return tuple(each for _, each in sorted(found)[:MOST_NEAREST])
 
 
-def sentences(source: str, missing: Iterable[Unpriced], said: Iterable[str] = ()) -> tuple[str, ...]:
-    """One sentence a machine type, for people; none for a type that one of ``said`` names already."""
+def sentences(source: str, missing: Iterable[Unpriced], messages: Iterable[str] = ()) -> tuple[str, ...]:
+    """One sentence a machine type, for people; none for a type that one of ``messages`` names already."""
     by_type: dict[str, list[Unpriced]] = {}
     for each in missing:
         by_type.setdefault(each.want.instance_type, []).append(each)
-    already = tuple(said)
+    already = tuple(messages)
     return tuple(
         " ".join(_parts(source, name, found))
         for name, found in by_type.items()

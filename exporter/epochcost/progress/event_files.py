@@ -94,7 +94,7 @@ class EventFiles:
         """What lay in others than these is ended already."""
         self._listings: dict[str, PlaceListing] = {}
         self._open: dict[str, int] = {}
-        self._said: set[str] = set()
+        self._logged: set[str] = set()
         self._rounds = itertools.count(1)
         self._round = 0
         self._polled_t = math.inf
@@ -165,14 +165,14 @@ class EventFiles:
     def _visit_all(self, files: list[tuple[EventFileState, int]], work: Work, users: int) -> None:
         """One user's files. Who wants little comes first, so that the others have what he leaves, in equal parts."""
         mine = replace(work, bytes_left=work.bytes_left // users, files_left=max(1, work.files_left // users))
-        given = mine.bytes_left, mine.files_left
+        before = mine.bytes_left, mine.files_left
         for file, size in files:
             if mine.files_left <= 0 or mine.bytes_left <= 0:
                 self._reader.behind += max(0, size - file.offset)
             else:
                 self._visit(file, mine)
-        work.bytes_left -= given[0] - mine.bytes_left
-        work.files_left -= given[1] - mine.files_left
+        work.bytes_left -= before[0] - mine.bytes_left
+        work.files_left -= before[1] - mine.files_left
 
     def close(self) -> None:
         """Let go of the directories; a later poll takes them up again."""
@@ -282,17 +282,17 @@ class EventFiles:
                 self._quotas.refuse(user, "files", "too many event files: those beyond are not read", more)
 
     def _say_odd(self, listing: PlaceListing, listed: Listed) -> None:
-        listing.odd_said &= listed.odd.keys()
+        listing.odd_logged &= listed.odd.keys()
         for inode, (name, user, reason) in listed.odd.items():
-            if inode not in listing.odd_said:
-                listing.odd_said.add(inode)
+            if inode not in listing.odd_logged:
+                listing.odd_logged.add(inode)
                 self._reader.refuse(user, f"{listing.place.path}/{name}: {reason}")
 
     def _say_once(self, user: int, reason: str) -> None:
-        if reason not in self._said:
-            if len(self._said) > MAX_FILES:
-                self._said.clear()
-            self._said.add(reason)
+        if reason not in self._logged:
+            if len(self._logged) > MAX_FILES:
+                self._logged.clear()
+            self._logged.add(reason)
             self._reader.refuse(user, reason)
 
     def _match_all(self, work: Work) -> None:

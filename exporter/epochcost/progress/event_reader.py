@@ -176,7 +176,7 @@ class EventReader:
         self.counts[ACCEPTED] += 1
         file.turned_away = False
         if file.stage is FileStatus.GONE:
-            # It was not gone: whatever said so (a lock that does not reach out of a sandbox) cannot be trusted.
+            # It was not gone: what showed so (a lock that does not reach out of a sandbox) cannot be trusted.
             file.watched = False
         file.run, file.last_t = run, t
         file.lock = file.lock if line.lock is None else line.lock

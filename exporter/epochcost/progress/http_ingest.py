@@ -32,7 +32,7 @@ KEEP_SECONDS = 8 * 86400.0
 CLEAN_SECONDS = 3600.0
 QUIET_SECONDS = 3600.0
 """After so long without a word a writer's file may go, where its place is wanted."""
-REASONS_TOLD = 10
+MOST_REASONS = 10
 LOCAL_KEYS = ("lock", "pid", "pidns", "continues")
 """What a line says of a process and a file on its own machine, which mean nothing on this one."""
 
@@ -89,7 +89,7 @@ class Intake:
         Args:
             writer: the stream they come from, one for each process.
             body: JSON lines.
-            clock: what the sender's clock said when he sent them; None if he does not say. The lines are kept with
+            clock: the sender's clock when he sent them; None if that is not known. The lines are kept with
                 the times of ours.
 
         Raises:
@@ -121,7 +121,7 @@ class Intake:
             if isinstance(line, Rejected):
                 taken.rejected += 1
                 self.rejected[line.result] = self.rejected.get(line.result, 0) + 1
-                if len(taken.reasons) < REASONS_TOLD:
+                if len(taken.reasons) < MOST_REASONS:
                     taken.reasons.append({"line": number, "result": line.result, "reason": line.reason})
                 continue
             taken.accepted += 1

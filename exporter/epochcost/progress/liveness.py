@@ -61,7 +61,7 @@ def writer_alive(  # noqa: PLR0913 - what is known of a writer
 
     Args:
         processes: the kernel's.
-        lock: whether the writer said that it holds the file's lock, which counts across containers.
+        lock: whether the writer reported that it holds the file's lock, which counts across containers.
         pid: its process id, which counts
         pidns: only within this namespace.
         fd: the file; None when it was deleted.

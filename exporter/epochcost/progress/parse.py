@@ -58,7 +58,7 @@ class Line:
         kind, run: as in `TrainingEvent`.
         ts: when it happened by the writer's wall clock, seconds since the Unix epoch.
         mono: the same by its monotonic clock, in seconds; None if it gives none.
-        lock: whether the writer holds its file's lock; None if not said.
+        lock: whether the writer holds its file's lock; None if not reported.
         pid: the process, and
         pidns: the namespace in which it has that number.
         continues: the name of the file that this one continues; empty for none.
@@ -83,7 +83,7 @@ class Line:
 def parse_line(raw: bytes) -> Line | Rejected:
     """Check one line (without its newline). Raises nothing, whatever the bytes.
 
-    Unknown keys are ignored, null is "not said"; of a key given twice the last counts.
+    Unknown keys are ignored, null is "not reported"; of a key given twice the last counts.
     """
     if len(raw) > MAX_LINE_BYTES:
         return Rejected(TOO_LONG, f"longer than {MAX_LINE_BYTES} bytes")

@@ -56,7 +56,7 @@ class PlaceListing:
     """Lists one place again and again.
 
     The shared one is walked over several polls where it has very many names. A directory of one user is listed at once,
-    so that it is never held open, and where that user has very many names he is told.
+    so that it is never held open, and where that user has very many names a warning is logged.
 
     Args:
         place: what is listed.
@@ -68,7 +68,7 @@ class PlaceListing:
         self.too_many = False
         self.refused = False
         self.most_left_out: Counter[int] = Counter()
-        self.odd_said: set[int] = set()
+        self.odd_logged: set[int] = set()
         self._most = most
         self._listed = Listed()
         self._scan = DirectoryScan(Path(place.path), most)

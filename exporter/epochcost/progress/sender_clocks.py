@@ -19,7 +19,7 @@ class SenderClocks:
         self._behind: OrderedDict[str, float] = OrderedDict()
 
     def behind(self, sender: str, theirs: ClockReading | None, wall: float) -> float:
-        """Seconds to add to the times of ``sender``, whose clock said ``theirs`` when ours said ``wall``.
+        """Seconds to add to the times of ``sender``, whose clock was at ``theirs`` when ours was at ``wall``.
 
         0 if he does not say what his clock says.
         """

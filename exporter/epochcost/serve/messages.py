@@ -81,8 +81,8 @@ def json_response(status: int, obj: object) -> Response:
     Raises:
         ValueError: for NaN or infinity, which JSON cannot hold.
     """
-    said = json.dumps(obj, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
-    body = said.encode("utf-8", "backslashreplace")  # half a character, which UTF-8 has not, JSON writes so
+    json_text = json.dumps(obj, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+    body = json_text.encode("utf-8", "backslashreplace")  # half a character, which UTF-8 has not, JSON writes so
     return Response(status, body, "application/json; charset=utf-8", {"Cache-Control": "no-store"})
 
 

@@ -40,13 +40,13 @@ def metrics_route(registry: Collects) -> Route:
     def metrics(request: Request) -> Response:
         """For Prometheus: text 0.0.4, text 1.0.0 or OpenMetrics, by the header ``Accept``; gzip."""
         accept = request.headers.get("accept", "")
-        asked, collected = format_of(accept), tuple(registry.collect())
-        if not asked.escaped:
+        wanted, collected = format_of(accept), tuple(registry.collect())
+        if not wanted.escaped:
             try:
-                return Response(200, written(collected, open_metrics=asked.open_metrics), asked.content_type)
+                return Response(200, written(collected, open_metrics=wanted.open_metrics), wanted.content_type)
             except OutOfTheOrdinaryError:
                 pass
-        return Response(200, _by_the_library(accept, Collected(collected)), asked.content_type)
+        return Response(200, _by_the_library(accept, Collected(collected)), wanted.content_type)
 
     return metrics
 
@@ -54,12 +54,12 @@ def metrics_route(registry: Collects) -> Route:
 def format_of(accept: str) -> Format:
     """What ``choose_encoder`` of prometheus_client takes an Accept header for."""
     try:
-        return next((asked for one in accept.split(",") if (asked := _asked(one.split(";")))), Format(PLAIN))
+        return next((wanted for one in accept.split(",") if (wanted := _wanted(one.split(";")))), Format(PLAIN))
     except TypeError:  # not a version: the format that every scraper reads
         return Format(PLAIN)
 
 
-def _asked(tokens: Sequence[str]) -> Format | None:
+def _wanted(tokens: Sequence[str]) -> Format | None:
     kind, version, escaping = tokens[0].strip(), _value(tokens, "version"), _value(tokens, "escaping")
     escaping = escaping if escaping in (*ESCAPED, "allow-utf-8") else "underscores"
     if kind == OPEN_METRICS and not version:

@@ -1,7 +1,7 @@
 """Requests that have waited so long that the client no longer waits for the response are refused, quickly.
 
 Thousands of clients may ask in one instant, and each gives up after some seconds. Served in turn, the later ones are
-answered when they are gone, and so is everybody behind them. Who is told to come again, each after a time of its own,
+answered when they are gone, and so is everybody behind them. Who is asked to retry, each after a time of its own,
 costs a tenth of that, and who has just come is served. Linux alone says how long data has been waiting.
 """
 

@@ -46,7 +46,7 @@ class Server:
         limits: what one client may take.
         bearer_paths: whose gates know a token: who shows one need not show a password as well.
         shed_paths: that many clients ask for in one instant: while all places are taken, who has waited for long is
-            told to retry, so that later clients with other requests are served.
+            asked to retry, so that later clients with other requests are served.
 
     Raises:
         WebConfigError: naming file and key.

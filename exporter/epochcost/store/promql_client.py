@@ -75,7 +75,7 @@ class Store(Protocol):
 
     @property
     def warnings(self) -> set[str]:
-        """What it said beside its answers."""
+        """Warnings beside its responses."""
         ...
 
     def over(self, query: str, start: float, end: float, step_seconds: float) -> list[Series]:
@@ -97,7 +97,7 @@ class Prometheus:
         headers: sent with every request; their values are secrets.
         context: which certificates are trusted.
         timeout_seconds: of one request.
-        warnings: what the store said beside its responses (Thanos and Mimir: part of the store did not respond).
+        warnings: what the store sent beside its responses (Thanos and Mimir: part of the store did not respond).
         questions: how many requests were sent.
     """
 
@@ -163,7 +163,7 @@ class Prometheus:
         if not document:
             raise StoreError(f"{self._where()}: the response is not Prometheus JSON; it begins {_begin(raw)}")
         if document.get("status") != "success":
-            raise StoreError(f"{self._where()}: {_short(_said(document))}; query: {_short(query)}")
+            raise StoreError(f"{self._where()}: {_short(_error_text(document))}; query: {_short(query)}")
         warnings = document.get("warnings")
         for warning in warnings if isinstance(warnings, list) else ():
             self.warnings.add(_short(str(warning)))
@@ -182,16 +182,16 @@ class Prometheus:
             elsewhere = _short(host_of(answer.headers.get("location", ""))) or "nowhere"
             raise StoreError(f"{head} to {elsewhere}: not followed; give the final address as --prometheus.url")
         if status in (401, 403):
-            given = (
+            authorization = (
                 "the credentials given are refused" if "Authorization" in self.headers else "no credentials were given"
             )
-            raise StoreError(f"{head}: {given}; see --prometheus.username and --prometheus.bearer-token-file")
+            raise StoreError(f"{head}: {authorization}; see --prometheus.username and --prometheus.bearer-token-file")
         document = _document(raw)
-        said = self._plain(_said(document) if document else _begin(raw))
-        if status in _TOO_MUCH and any(word in said.lower() for word in _TOO_MUCH_WORDS):
-            raise TooMuchError(f"{head}: {_short(said)}")
+        message = self._plain(_error_text(document) if document else _begin(raw))
+        if status in _TOO_MUCH and any(word in message.lower() for word in _TOO_MUCH_WORDS):
+            raise TooMuchError(f"{head}: {_short(message)}")
         advice = "; does the URL lack a path prefix (/prometheus)?" if status == 404 else f"; query: {_short(query)}"  # noqa: PLR2004
-        raise StoreError(f"{head}: {_short(said)}{advice}")
+        raise StoreError(f"{head}: {_short(message)}{advice}")
 
     def _plain(self, text: str) -> str:
         """A proxy may repeat what it was sent."""
@@ -270,7 +270,7 @@ def _time(value: Any) -> float:  # noqa: ANN401 - parsed JSON
     return t
 
 
-def _said(document: Mapping[str, Any]) -> str:
+def _error_text(document: Mapping[str, Any]) -> str:
     return f"{document.get('errorType', 'error')}: {document.get('error', 'no reason given')}"
 
 

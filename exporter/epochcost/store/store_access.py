@@ -57,7 +57,7 @@ def _address(text: str) -> str:
 
 
 def _header(text: str) -> dict[str, str]:
-    """Checked here and not where flags are read: it may be a secret, and yet people must be told what is wrong."""
+    """Checked here and not where flags are read: it may be a secret, and yet people must see what is wrong."""
     name, colon, value = (part.strip() for part in text.partition(":"))
     if not text:
         return {}
@@ -106,7 +106,7 @@ def _certificates(settings: StoreSettings) -> ssl.SSLContext | None:
         raise StoreError(f"{ca}: holds no certificates that can be read: {_why(err)}") from None
     try:
         if cert:
-            context.load_cert_chain(cert, key or None, password=_never_asked)
+            context.load_cert_chain(cert, key or None, password=_never_prompted)
     except (OSError, ValueError) as err:
         both = f"{cert}{f' and {key}' if key else ''}"
         raise StoreError(
@@ -115,7 +115,7 @@ def _certificates(settings: StoreSettings) -> ssl.SSLContext | None:
     return context
 
 
-def _never_asked() -> str:
+def _never_prompted() -> str:
     """Without it OpenSSL asks for the password of a key at the terminal, and waits."""
     raise ValueError("the key has a password")
 

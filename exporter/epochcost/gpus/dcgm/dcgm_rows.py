@@ -143,7 +143,7 @@ def _described(entities: Iterable[Entity], complaints: MutableMapping[str, str])
 def _gpu(group: list[Entity], complaints: MutableMapping[str, str]) -> list[GpuSample]:
     """One GPU and its slices; not readable where DCGM has no figure of it, as when it fell off the bus.
 
-    The exporter may tell of the slices alone: what they leave over is the GPU's all the same. Where it cannot be told
+    The exporter may report the slices alone: what they leave over is the GPU's all the same. Where it is not known
     how large one of them is, none has a part, and the whole GPU is one whose utilisation is not known.
     """
     slices = sorted((e for e in group if e.slice_id), key=lambda e: (len(e.slice_id), e.slice_id))

@@ -32,7 +32,7 @@ OK = 200
 class DcgmSource:
     """Asks the exporter at ``url`` at each reading; a GPU that it no longer tells of is not readable.
 
-    The figures are as old as the exporter's own beat makes them, 30 s unless it was told otherwise: it gives no times.
+    The figures are as old as the exporter's own beat makes them, 30 s unless configured otherwise: it gives no times.
     """
 
     name = "dcgm"
@@ -50,7 +50,7 @@ class DcgmSource:
     def read(self, t: float) -> GpuReading:
         """All GPUs now; see `GpuSource.read`."""
         try:
-            answer = self._asked()
+            answer = self._fetched()
             if self._parsed is None or answer != self._answer:
                 complaints: dict[str, str] = {}
                 self._parsed = parse_exposition(answer.decode("utf-8", "replace"), complaints)
@@ -70,7 +70,7 @@ class DcgmSource:
         self._complained = set(complaints)
 
     def _with_those_gone(self, gpus: tuple[GpuSample, ...]) -> tuple[GpuSample, ...]:
-        told = {gpu.uuid for gpu in gpus}
+        named = {gpu.uuid for gpu in gpus}
         for gpu in gpus:
             if not gpu.parent_uuid:  # slices come and go as they are cut
                 before = self._known.get(gpu.uuid)
@@ -80,12 +80,12 @@ class DcgmSource:
                     log.warning("GPU %s (%s): no metrics from %s", gpu.index, gpu.uuid, self._who())
                 self._known[gpu.uuid] = gpu
         for uuid, gpu in self._known.items():
-            if uuid not in told and gpu.readable:
+            if uuid not in named and gpu.readable:
                 log.warning("GPU %s (%s): no longer reported by %s", gpu.index, uuid, self._who())
                 self._known[uuid] = GpuSample(gpu.index, uuid, gpu.model, readable=False)
-        return (*gpus, *(gpu for uuid, gpu in self._known.items() if uuid not in told))
+        return (*gpus, *(gpu for uuid, gpu in self._known.items() if uuid not in named))
 
-    def _asked(self) -> bytes:
+    def _fetched(self) -> bytes:
         request = Request(self._url, headers={"Accept": "text/plain; version=0.0.4"}, by_proxy=False)
         try:
             answer = ask(request, Bounds.within(self._patience, MAX_ANSWER_BYTES))

@@ -33,7 +33,7 @@ SILENT_SECONDS = 10.0
 
 
 STUCK_SECONDS = 1.0
-"""A call that takes longer is said to be stuck; before that the driver is only slow."""
+"""A call that takes longer is reported as stuck; before that the driver is only slow."""
 
 
 class Doing:
@@ -95,13 +95,13 @@ class Notes:
     """What a device writes down.
 
     Attributes:
-        told: what was logged once, shared by all GPUs.
+        logged: what was logged once, shared by all GPUs.
         doing: which call is under way.
         failures: answers that were neither a figure nor a refusal, shared by all GPUs.
         integrator: what is summed up over its readings; a slice has none.
     """
 
-    told: set[str]
+    logged: set[str]
     doing: Doing
     failures: CallFailures
     integrator: Integrator | None = None
@@ -125,15 +125,15 @@ class NvmlDevice:
         self._all = figures
         self._figures = figures
         self._kept: dict[str, tuple[float, Values]] = {}
-        self._told = notes.told
+        self._logged = notes.logged
         self._doing = notes.doing
         self._failures = notes.failures
         self._integrator = notes.integrator
         self._no_energy = False
         self._ask_again_at = -math.inf
         self._failing = ""
-        self._answered = False
-        """The driver has told something of it in the sample under way."""
+        self._has_responded = False
+        """The driver has reported something of it in the sample under way."""
         self._failed: CallError | None = None
         """What it answered last to a call of the sample under way that failed."""
 
@@ -146,11 +146,11 @@ class NvmlDevice:
         if t >= self._ask_again_at:  # a mode may have changed (MIG, permissions)
             self._figures, self._ask_again_at = self._all, t + ASK_AGAIN_SECONDS
         values: Values = {}
-        self._answered, self._failed = False, None
+        self._has_responded, self._failed = False, None
         try:
             for figure in self._figures:
                 self._ask(figure, t, values)
-            if self._failed is not None and not self._answered:
+            if self._failed is not None and not self._has_responded:
                 raise self._failed
         except CallError as err:
             if err.code in DRIVER_FAULTS:
@@ -176,7 +176,7 @@ class NvmlDevice:
         return any(figure.call == call for figure in self._figures)
 
     def _summed(self, t: float, values: Values) -> Values:
-        """``values`` with what is counted here in place of what the driver told of this instant."""
+        """``values`` with what is counted here in place of what the driver reported of this instant."""
         reasons = values.pop(THROTTLED, None)
         if self._integrator is None:
             return values
@@ -191,25 +191,25 @@ class NvmlDevice:
 
     def _ask(self, figure: Figure, t: float, values: Values) -> None:
         if figure.every:
-            asked, answer = self._kept.get(figure.call, (-math.inf, {}))
-            if 0 <= t - asked < figure.every:
+            called_t, answer = self._kept.get(figure.call, (-math.inf, {}))
+            if 0 <= t - called_t < figure.every:
                 values.update(answer)
                 return
         self._doing.begin(figure.call)
         try:
             answer = figure.ask(self.handle, t)
         except ImplausibleError as err:
-            self._answered = True
+            self._has_responded = True
             self._tell(f"GPU {self.identity.index}: {figure.call} returns {err}: not exported", figure.call)
         except self._nvml.NVMLError as err:
             if err.value in REFUSALS:
                 self._give_up(figure, str(err), t, values)
             elif err.value == NO_DATA:
-                self._answered = True
+                self._has_responded = True
             else:
                 self._fails(figure, err)
         else:
-            self._answered = True
+            self._has_responded = True
             values.update(answer)
             if figure.every:
                 self._kept[figure.call] = (t, answer)
@@ -218,7 +218,7 @@ class NvmlDevice:
         """Leave this figure alone out, unless the GPU cannot be known without it."""
         self._failures.add(figure.call, int(err.value))
         if err.value in NOT_NOW:
-            self._answered = True
+            self._has_responded = True
         else:
             self._failed = CallError(f"{figure.call} of GPU {self.identity.index}", err)
             if figure.vital or err.value in figure.gone:
@@ -240,8 +240,8 @@ class NvmlDevice:
 
     def _tell(self, text: str, about: str, level: int = logging.WARNING) -> None:
         """Log once for all GPUs of the node: eight alike answer alike."""
-        if about not in self._told:
-            self._told.add(about)
+        if about not in self._logged:
+            self._logged.add(about)
             log.log(level, "%s", text)
 
     def _unreadable(self, why: str) -> GpuSample:

@@ -37,7 +37,7 @@ class Memory:
     """By index: the GPU and its slices, without figures."""
     tallies: dict[str, Integrator] = field(default_factory=dict)
     xids: Counts = field(default_factory=dict)
-    told: set[str] = field(default_factory=set)
+    logged: set[str] = field(default_factory=set)
     failures: CallFailures = field(default_factory=CallFailures)
     slots: dict[int, GpuHandle] = field(default_factory=dict)
 
@@ -137,7 +137,7 @@ class GpuHandle:
                 return self._unreadable()
             self._tell(f"its slices cannot be told: {err}: read as a whole", f"slices {self._index}")
             samples = (gpu,)
-        self._memory.told.discard(f"slices {self._index}")
+        self._memory.logged.discard(f"slices {self._index}")
         who, fraction = self._device.identity, samples[0].gpu_fraction
         whole = who if who.gpu_fraction == fraction else replace(who, gpu_fraction=fraction)
         self._memory.identities[self._index] = (whole, *self._slices.identities())
@@ -147,7 +147,7 @@ class GpuHandle:
         return tuple(unreadable(identity, doing) for identity in self._known())
 
     def _known(self) -> tuple[GpuSample, ...]:
-        # Who it is may never have been told, but its seconds are on the bill: they need a key of their own.
+        # Who it is may never be known, but its seconds are on the bill: they need a key of their own.
         never = (GpuSample(str(self._index), f"unknown-{self._index}"),)
         return self._memory.identities.get(self._index, never)
 
@@ -164,14 +164,14 @@ class GpuHandle:
                 raise CallError(f"{call} of GPU {self._index}", err) from err
             self._tell(f"{call}: {err}", lost)
             return
-        self._memory.told.discard(lost)
+        self._memory.logged.discard(lost)
         self._doing.begin("nvmlDeviceGetName")
         identity = GpuSample(str(self._index), uuid, text_of(self._nvml, "nvmlDeviceGetName", handle))
         if not any(gpu.uuid == uuid for gpu in self._known()):
             self._memory.identities[self._index] = (identity,)
         self._integrator = self._memory.tallies.setdefault(uuid, Integrator())
         self._gpm = Gpm(self._nvml, handle)
-        notes = Notes(self._memory.told, self._doing, self._memory.failures, self._integrator)
+        notes = Notes(self._memory.logged, self._doing, self._memory.failures, self._integrator)
         figures = (*self._figures, self._gpm.figure())
         self._device = NvmlDevice(self._nvml, handle, identity, figures, notes)
         self._slices = Slices(self._nvml, self._device, notes)
@@ -179,8 +179,8 @@ class GpuHandle:
         self._hears_xids = self.xids.register(handle, identity)
 
     def _tell(self, why: str, about: str) -> None:
-        if about not in self._memory.told:
-            self._memory.told.add(about)
+        if about not in self._memory.logged:
+            self._memory.logged.add(about)
             log.warning("GPU %d cannot be read: %s", self._index, why)
 
 

@@ -48,7 +48,7 @@ class Slices:
         """``gpu`` as its slices leave it over, and a sample of each slice.
 
         Raises:
-            CallError: when the slices cannot be told.
+            CallError: when the slices cannot be read.
         """
         looked = t >= self._look_at
         if looked:
@@ -72,7 +72,7 @@ class Slices:
             gpm.free()
 
     def _look(self, t: float) -> None:
-        mode = self._asked("nvmlDeviceGetMigMode", self._gpu.handle)
+        mode = self._called("nvmlDeviceGetMigMode", self._gpu.handle)
         before, self._mode = self._mode, None if mode is None else bool(mode[0])
         if before is not None and before != self._mode:
             log.info("GPU %s: MIG mode is %s", self._gpu.identity.index, "on" if self._mode else "off")
@@ -86,13 +86,13 @@ class Slices:
         self._devices = found
 
     def _found(self) -> dict[str, NvmlDevice]:
-        most = self._asked("nvmlDeviceGetMaxMigDeviceCount", self._gpu.handle) or 0
+        most = self._called("nvmlDeviceGetMaxMigDeviceCount", self._gpu.handle) or 0
         found: dict[str, NvmlDevice] = {}
         for number in range(most):
-            handle = self._asked("nvmlDeviceGetMigDeviceHandleByIndex", self._gpu.handle, number)
+            handle = self._called("nvmlDeviceGetMigDeviceHandleByIndex", self._gpu.handle, number)
             if handle is None:
                 continue
-            uuid = printable(self._asked("nvmlDeviceGetUUID", handle) or "")
+            uuid = printable(self._called("nvmlDeviceGetUUID", handle) or "")
             known = self._devices.get(uuid)
             if known is not None and known.identity.index.endswith(f":{number}"):
                 known.handle = handle
@@ -106,17 +106,17 @@ class Slices:
 
     def _opened(self, handle: Any, uuid: str, number: int, most: int) -> NvmlDevice:  # noqa: ANN401
         gpu = self._gpu.identity
-        attributes = self._asked("nvmlDeviceGetAttributes_v2", handle)
+        attributes = self._called("nvmlDeviceGetAttributes_v2", handle)
         size = attributes.computeInstanceSliceCount if attributes is not None else 0
         identity = GpuSample(
             f"{gpu.index}:{number}",
             uuid,
-            printable(self._asked("nvmlDeviceGetName", handle) or ""),
+            printable(self._called("nvmlDeviceGetName", handle) or ""),
             parent_uuid=gpu.uuid,
             gpu_fraction=size / most if 0 < size <= most else 1 / most,
         )
         figures = [memory_of(self._nvml, gone=NOT_THERE)]
-        instance = self._asked("nvmlDeviceGetGpuInstanceId", handle)
+        instance = self._called("nvmlDeviceGetGpuInstanceId", handle)
         profile, start = self._place(instance)
         identity = replace(identity, gpu_instance=instance, instance_profile=profile, instance_start=start)
         whole = self._gpu.handle
@@ -131,9 +131,9 @@ class Slices:
         if instance is None:
             return None, None
         try:
-            found = self._asked("nvmlDeviceGetGpuInstanceById", self._gpu.handle, instance)
-            info = None if found is None else self._asked("nvmlGpuInstanceGetInfo", found)
-        except CallError:  # told of, and counted; the slice is read all the same
+            found = self._called("nvmlDeviceGetGpuInstanceById", self._gpu.handle, instance)
+            info = None if found is None else self._called("nvmlGpuInstanceGetInfo", found)
+        except CallError:  # logged and counted; the slice is read all the same
             info = None
         return (None, None) if info is None else (info.profileId, info.placement.start)
 
@@ -151,12 +151,12 @@ class Slices:
     def _power_limit(self) -> float:
         """Watts; infinite where the driver does not say: then what was seen of it is all that tells rest from work."""
         try:
-            limit = self._asked("nvmlDeviceGetEnforcedPowerLimit", self._gpu.handle)
+            limit = self._called("nvmlDeviceGetEnforcedPowerLimit", self._gpu.handle)
         except CallError:
             limit = None
         return limit / 1000 if limit else math.inf
 
-    def _asked(self, call: str, *arguments: Any) -> Any:  # noqa: ANN401
+    def _called(self, call: str, *arguments: Any) -> Any:  # noqa: ANN401
         """The driver's answer, None if it has none.
 
         Raises:

@@ -17,7 +17,7 @@ class NvmlProcesses:
     """
 
     def __init__(self) -> None:
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
 
     def pids(self) -> Mapping[str, Mapping[int, int | None]]:
         """By GPU uuid: process id and the bytes it holds, None if the driver does not say.
@@ -44,10 +44,10 @@ class NvmlProcesses:
         for index in range(nvml.nvmlDeviceGetCount()):
             try:
                 found = [self._on_one(nvml, device) for device in _devices(nvml, index)]
-                self._told.discard(str(index))
+                self._logged.discard(str(index))
             except (nvml.NVMLError, UnicodeDecodeError) as err:
-                if str(index) not in self._told:
-                    self._told.add(str(index))
+                if str(index) not in self._logged:
+                    self._logged.add(str(index))
                     log.warning("the processes on GPU %d are not known: %s", index, err)
                 continue
             yield from found

@@ -34,7 +34,7 @@ class NvmlSession:
         self._figures = figures_of(nvml)
         doing.begin("nvmlSystemGetDriverVersion")
         self.driver_version = text_of(nvml, "nvmlSystemGetDriverVersion")
-        self._xids = XidWatch(nvml, memory.xids, memory.told)
+        self._xids = XidWatch(nvml, memory.xids, memory.logged)
 
     def slots(self) -> list[GpuHandle]:
         """The places of all GPUs now, in the driver's order.

@@ -34,19 +34,19 @@ class WorkerThread:
     """One thread that does what it is given, in order. A daemon: a process can end while it is stuck."""
 
     def __init__(self, name: str) -> None:
-        self._given: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._tasks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
     def do(self, work: Callable[[], None]) -> None:
         """Do ``work``, which never raises, after all that was given before."""
-        self._given.put(work)
+        self._tasks.put(work)
 
     def leave(self) -> None:
         """The thread ends when it is through with what it was given."""
-        self._given.put(None)
+        self._tasks.put(None)
 
     def _run(self) -> None:
-        while (work := self._given.get()) is not None:
+        while (work := self._tasks.get()) is not None:
             work()
 
 

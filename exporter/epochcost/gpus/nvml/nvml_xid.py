@@ -25,11 +25,11 @@ Counts = dict[str, Mapping[str, int]]
 class XidWatch:
     """Hears of Xids of the GPUs registered with it, between an init and its shutdown, on a thread of its own."""
 
-    def __init__(self, nvml: Any, counts: Counts, told: set[str]) -> None:  # noqa: ANN401
+    def __init__(self, nvml: Any, counts: Counts, logged: set[str]) -> None:  # noqa: ANN401
         """``counts`` outlives this watch and is added to."""
         self._nvml = nvml
         self._counts = counts
-        self._told = told
+        self._logged = logged
         self._set: Any = None
         self._gpus: dict[int, GpuSample] = {}
         self._worker: WorkerThread | None = None
@@ -44,8 +44,8 @@ class XidWatch:
                 self._set = nvml.nvmlEventSetCreate()
             nvml.nvmlDeviceRegisterEvents(handle, nvml.nvmlEventTypeXidCriticalError, self._set)
         except nvml.NVMLError as err:
-            if "xid" not in self._told:
-                self._told.add("xid")
+            if "xid" not in self._logged:
+                self._logged.add("xid")
                 expected = err.value in REFUSALS
                 level = logging.INFO if expected else logging.WARNING
                 log.log(level, "no Xid errors from GPU %s (%s) and others of its model: %s", gpu.index, gpu.model, err)
@@ -81,8 +81,8 @@ class XidWatch:
             for _ in range(MOST_AT_ONCE):
                 self._count(self._nvml.nvmlEventSetWait_v2(self._set, WAIT_MILLISECONDS))
         except self._nvml.NVMLError as err:
-            if err.value != TIMEOUT and "xids" not in self._told:
-                self._told.add("xids")
+            if err.value != TIMEOUT and "xids" not in self._logged:
+                self._logged.add("xids")
                 log.warning("Xid errors cannot be received: nvmlEventSetWait_v2: %s", err)
         finally:
             self._idle.set()

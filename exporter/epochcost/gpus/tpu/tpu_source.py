@@ -68,9 +68,9 @@ class TpuSource:
         chips = plugged_in(self._pci)
         if not chips:
             raise (GpuError if self._seen else NoDriverError)("no TPU chip of a known kind is on the PCI bus")
-        told = self._told()
+        by_metric = self._all_metrics()
         self._seen = True
-        return GpuReading(t, tuple(_samples(chips, told)))
+        return GpuReading(t, tuple(_samples(chips, by_metric)))
 
     def close(self) -> None:
         """Let go of the connection; a later read makes another."""
@@ -78,7 +78,7 @@ class TpuSource:
         if channel is not None:
             channel.close()
 
-    def _told(self) -> Mapping[str, Mapping[int, float]]:
+    def _all_metrics(self) -> Mapping[str, Mapping[int, float]]:
         """Values by metric and libtpu's device number; empty while no process serves them.
 
         Raises:
@@ -90,7 +90,7 @@ class TpuSource:
         except ImportError as err:
             raise NoDriverError(f"the Python package {err.name} is missing: pip install 'epochcost[tpu]'") from None
         try:
-            told = {name: self._asked(name) for name in (DUTY_CYCLE, MEMORY_USED, MEMORY_TOTAL)}
+            by_metric = {name: self._metric(name) for name in (DUTY_CYCLE, MEMORY_USED, MEMORY_TOTAL)}
         except grpc.RpcError as err:
             self.close()
             code, details = err.code(), printable(" ".join(str(err.details()).split())[:200])
@@ -101,9 +101,9 @@ class TpuSource:
             self._served = False
             return {}
         self._served = True
-        return told
+        return by_metric
 
-    def _asked(self, metric: str) -> Mapping[int, float]:
+    def _metric(self, metric: str) -> Mapping[int, float]:
         """One metric by device number; nothing where this libtpu does not have it."""
         import grpc
 
@@ -147,9 +147,9 @@ def plugged_in(pci: Path = PCI) -> list[Chip]:
     return list(found.values())
 
 
-def _samples(chips: Sequence[Chip], told: Mapping[str, Mapping[int, float]]) -> Iterator[GpuSample]:
-    duty = _by_chip(chips, told.get(DUTY_CYCLE, {}))
-    used, total = (_by_chip(chips, told.get(name, {})) for name in (MEMORY_USED, MEMORY_TOTAL))
+def _samples(chips: Sequence[Chip], by_metric: Mapping[str, Mapping[int, float]]) -> Iterator[GpuSample]:
+    duty = _by_chip(chips, by_metric.get(DUTY_CYCLE, {}))
+    used, total = (_by_chip(chips, by_metric.get(name, {})) for name in (MEMORY_USED, MEMORY_TOTAL))
     for number, chip in enumerate(chips):
         percents = [percent for percent in duty[number] if 0 <= percent <= 100]  # noqa: PLR2004
         figures = {

@@ -45,12 +45,12 @@ def _pool() -> Any:  # noqa: ANN401 - protobuf has no types here
         message = file.message_type.add(name=name)
         if name in ONE_OF:
             message.oneof_decl.add(name=ONE_OF[name])
-        for field, number, told in fields:
-            kind = told.rstrip("*")
+        for field, number, value in fields:
+            kind = value.rstrip("*")
             message.field.add(
                 name=field,
                 number=number,
-                label=kinds.LABEL_REPEATED if told.endswith("*") else kinds.LABEL_OPTIONAL,
+                label=kinds.LABEL_REPEATED if value.endswith("*") else kinds.LABEL_OPTIONAL,
                 type=types.get(kind, kinds.TYPE_MESSAGE),
                 type_name=None if kind in types else f".tpu.monitoring.runtime.{kind}",
                 oneof_index=0 if name in ONE_OF else None,

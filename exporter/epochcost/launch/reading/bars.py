@@ -106,13 +106,13 @@ def bar(text: str, who: str) -> Progress | None:
 
 def _numbered(drawn: Bar, found: re.Match[str], who: str) -> Progress | None:
     before, after = drawn.name[: found.start()], drawn.name[found.end() :]
-    spoken = _FIGURE.sub(" ", after)
+    words = _FIGURE.sub(" ", after)
     head = f"{before} {found.groupdict().get('role') or ''}"
-    evaluation = (EVALUATION.search(head) or EVALUATION.search(spoken)) is not None
-    if OTHER.search(head) or (OTHER.search(spoken) and not NAMES_TRAINING.search(spoken)):
+    evaluation = (EVALUATION.search(head) or EVALUATION.search(words)) is not None
+    if OTHER.search(head) or (OTHER.search(words) and not NAMES_TRAINING.search(words)):
         return Progress("bar", Form.INNER, evaluation=True)
     total = found.groupdict().get("total") or found.groupdict().get("before_total")
-    first_word = _WORD.search(spoken)
+    first_word = _WORD.search(words)
     return Progress(
         "numbered bars",
         Form.WITHIN,

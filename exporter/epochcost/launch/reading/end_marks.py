@@ -1,4 +1,4 @@
-"""Where lines said that an epoch ends. Pure."""
+"""Where lines state that an epoch ends. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from epochcost.launch.moment import Moment
 
 
 class EndMarks:
-    """Moments at which lines said that an epoch is finished, by the number that they printed.
+    """Moments at which lines stated that an epoch is finished, by the number that they printed.
 
     Another kind of lines may know less well where the epochs that it names end.
     """

@@ -245,13 +245,10 @@ class EpochTrack(NumberedTrack):
     def _back(self, number: int, line: Progress, at: Moment) -> None:
         """A smaller number: another fit, or another rank that is behind."""
         if number not in (self._numbers.start, self._numbers.first):
-            self._stale += 1
             return
         if line.fraction is not None and not (line.fraction <= BEGINNING and self._near_first(line)):
-            self._stale += 1
             return
         if line.fraction is None and self.form is not Form.HEAD and not self._apart(at):
-            self._stale += 1
             return
         if not self.confirmed:
             self._relearn(number, at)

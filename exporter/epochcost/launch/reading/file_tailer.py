@@ -1,4 +1,4 @@
-"""Files that a training run writes beside what it prints: found or told, and read as they grow."""
+"""Files that a training run writes beside what it prints: found or named by the user, and read as they grow."""
 
 from __future__ import annotations
 

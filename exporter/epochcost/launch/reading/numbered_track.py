@@ -34,7 +34,6 @@ class NumberedTrack(Track):
         self._runwide: bool | None = None
         self._solid = False
         self._first_step: int | None = None
-        self._stale = 0
         self._waiting_end: tuple[int, Moment] | None = None
         self._whole = False
         self._whole_steps = False

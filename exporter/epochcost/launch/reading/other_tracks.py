@@ -42,7 +42,7 @@ class PositionTrack(Track):
 
     @property
     def complete(self) -> float | None:
-        """Epochs of the only fit so far, once the program has said that it is complete."""
+        """Epochs of the only fit so far, once the program has printed that it is complete."""
         return self._own if self._over and not self._offset else None
 
     @property
@@ -204,7 +204,7 @@ class PassTrack(Track):
     """A bar that is called training, or Keras's without a heading.
 
     Each time that it goes from nothing to full is an epoch, once it has begun again. Where several ranks draw it at
-    once nothing can be told.
+    once nothing can be known.
     """
 
     def __init__(self, line: Progress, at: Moment) -> None:

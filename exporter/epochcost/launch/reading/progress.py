@@ -67,7 +67,7 @@ class Progress:
         last: number of the last planned epoch, where it is known to be that.
         step, steps: within the epoch, and how many it has.
         counted: ``step`` counts steps, not samples or something unknown.
-        share: of the epoch that is done, from 0 to 1, where that is said otherwise.
+        share: of the epoch that is done, from 0 to 1, where that is printed otherwise.
         run_step, run_steps: since the beginning of the run, and planned.
         samples: since the beginning of the run.
         batch_size: samples of one step.

@@ -9,7 +9,7 @@ from epochcost.launch.moment import Moment
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the user said beforehand; None if nothing.
+    """What the user configured; None if nothing.
 
     Attributes:
         epochs: planned.
@@ -29,7 +29,7 @@ class ProgressSnapshot:
 
     Attributes:
         at: when.
-        retract: everything that was said before was wrong.
+        retract: everything that was reported before was wrong.
         since: when the training began, and ``began``: the epochs that were finished then.
         ended: the number of the epoch that has just ended, 1 for the first.
         epoch: position in finished epochs.

@@ -32,7 +32,7 @@ class ProgressTracker:
     whole: a better kind that contradicts it takes it back.
 
     Args:
-        plan: what the user said beforehand.
+        plan: what the user configured.
         start: when the command began.
         timed: moments are of a clock; else they only order what was printed.
     """
@@ -56,16 +56,13 @@ class ProgressTracker:
         self.announced = Announced()
         self._figures = StepsAndPlan(plan, self._tracks, self._bars, self.announced)
         self.leader: Track | None = None
-        self.statements = 0
         self.unnamed = False
         self._line = b""
-        self.overflow = False
 
     # Statements
 
     def take(self, progress: Progress, at: Moment, line: bytes = b"") -> None:
         """Follow one statement; ``line`` is what it was read from."""
-        self.statements += 1
         self._line = line
         if progress.batch_size is not None and progress.trust >= Trust.KNOWN and not progress.evaluation:
             self._batch = progress.batch_size
@@ -207,7 +204,6 @@ class ProgressTracker:
             return True
         idle = [kind for kind, track in self._tracks.items() if not track.confirmed and track is not self.leader]
         if not idle:
-            self.overflow = True
             return False
         del self._tracks[min(idle, key=lambda kind: (self._tracks[kind].lines, self._tracks[kind].active.mono))]
         return True
@@ -302,7 +298,7 @@ class ProgressTracker:
         return track.count >= (1 if track.from_start else 2)
 
     def _take_back(self, at: Moment, found: list[ProgressSnapshot]) -> None:
-        """What was said was wrong. Epochs that ended before are not said again: no event can be put that far back."""
+        """What was reported was wrong. Ended epochs are not reported again: no event is put that far back."""
         if self._has_reported:
             found.append(ProgressSnapshot(at=at, retract=True))
             self._retracted = True

@@ -93,7 +93,7 @@ class RunBars:
         one.pairs.append((before / (position + half), step / (position - half)))
 
     def log(self, position: float, decimals: int) -> None:
-        """A line said ``position``, rounded to so many decimals."""
+        """A line showed ``position``, rounded to so many decimals."""
         half = 0.5 * 10.0**-decimals
         if decimals <= USUAL_DECIMALS:  # zeros at the end are not printed; or four digits are
             half = max(0.5 * 10.0**-USUAL_DECIMALS, 0.0005 * position)
@@ -108,7 +108,7 @@ class RunBars:
         return max(known, key=lambda one: one.total, default=None)
 
     def whole(self, epochs: float) -> RunBar | None:
-        """The full bar of the one fit, which said to be complete after so many epochs: the only bar that it can be."""
+        """The full bar of the one fit, which claimed to be complete after so many epochs: the only one possible."""
         single = self._single
         if len(single) > 1:
             single = [one for one in single if len(one.pairs) >= SURE_PAIRS and self._moves_with_log(one, epochs)]

@@ -1,4 +1,4 @@
-"""Progress bars that name nothing, where the user has said what they are. Only their repetition tells them apart."""
+"""Progress bars that name nothing, where the user has configured what they are. Only repetition tells them apart."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class UnnamedBars:
 
 
 class BarTrack(Track):
-    """What the user has said that bars are."""
+    """What bars are, as configured."""
 
     def __init__(self, line: Progress, at: Moment, meaning: str) -> None:
         super().__init__(line, at)

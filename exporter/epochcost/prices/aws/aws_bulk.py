@@ -96,7 +96,7 @@ class AwsBulk:
         prices: list[Price] = []
         facts: dict[str, InstanceFacts] = {}
         problems: list[str] = []
-        asked: set[Want] = set()
+        requested: set[Want] = set()
         unknown: set[str] = set()
         regions = ec2_types(wanted)
         for region, types in regions.items():
@@ -106,7 +106,7 @@ class AwsBulk:
             except PriceSourceError as err:
                 problems.append(str(err))
                 continue
-            asked.update(Want(PROVIDER, region, each) for each in types)
+            requested.update(Want(PROVIDER, region, each) for each in types)
             if odd:
                 problems.append(f"{NAME}: the price list of {region}: {left_out_sentence(len(odd), odd[0])}")
             for instance_type, rows in found.items():
@@ -123,7 +123,9 @@ class AwsBulk:
         if problems and not prices:
             raise PriceSourceError(summary(problems))
         new = tuple(sorted(unknown))
-        return Catalogue(tuple(prices), tuple(facts.values()), tuple(problems), asked=frozenset(asked), unknown=new)
+        return Catalogue(
+            tuple(prices), tuple(facts.values()), tuple(problems), requested=frozenset(requested), unknown=new
+        )
 
     def _region(self, region: str, types: tuple[str, ...], unknown: set[str], odd: list[str]) -> dict[str, list[Row]]:
         where = f"{NAME}: the price list of {region} at {urlsplit(self.url).netloc}"

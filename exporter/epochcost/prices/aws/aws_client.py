@@ -136,8 +136,10 @@ class AwsClients:
             )
         self._session = session
 
-    def pages(self, service: str, region: str, operation: str, asked: str, **arguments: object) -> list[dict[str, Any]]:
-        """All pages of one paged operation; ``asked`` describes the request in an error.
+    def pages(
+        self, service: str, region: str, operation: str, requested: str, **arguments: object
+    ) -> list[dict[str, Any]]:
+        """All pages of one paged operation; ``requested`` describes the request in an error.
 
         Raises:
             AwsCallError: naming source, operation, request and answer.
@@ -145,7 +147,7 @@ class AwsClients:
         from botocore.exceptions import BotoCoreError, ClientError
         from botocore.parsers import ResponseParserError
 
-        question = f"{self._source}: {operation} for {asked}"
+        question = f"{self._source}: {operation} for {requested}"
         try:
             return list(self._client(service, region).get_paginator(operation).paginate(**arguments))
         except ClientError as err:

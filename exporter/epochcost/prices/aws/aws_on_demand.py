@@ -68,7 +68,7 @@ class AwsOnDemand:
         prices: list[Price] = []
         facts: dict[str, InstanceFacts] = {}
         problems: list[str] = []
-        asked: set[Want] = set()
+        requested: set[Want] = set()
         unknown: set[str] = set()
         notes: list[str] = []
         for instance_type, places in _questions(regions):
@@ -77,9 +77,9 @@ class AwsOnDemand:
             except PriceSourceError as err:
                 problems.append(str(err))
                 if isinstance(err, AwsCallError) and err.hopeless:
-                    return Catalogue(tuple(prices), problems=tuple(problems), asked=frozenset(asked))
+                    return Catalogue(tuple(prices), problems=tuple(problems), requested=frozenset(requested))
                 continue
-            asked.update(Want(PROVIDER, region, instance_type) for region in places)
+            requested.update(Want(PROVIDER, region, instance_type) for region in places)
             for region, rows in answered.items():
                 try:
                     prices += [_price(region, instance_type, each, now) for each in one_price(rows, self.rates)]
@@ -96,7 +96,7 @@ class AwsOnDemand:
             tuple(prices),
             tuple(facts.values()),
             tuple(problems),
-            asked=frozenset(asked),
+            requested=frozenset(requested),
             names=frozenset(facts),
             reasons=dict.fromkeys(
                 facts, "EC2 has the type, but no plain on-demand price of it: it may be sold otherwise only"
@@ -109,16 +109,16 @@ class AwsOnDemand:
         self, instance_type: str, regions: tuple[str, ...], unknown: set[str], notes: list[str]
     ) -> dict[str, list[Row]]:
         """The rows that fit, by region."""
-        asked = f"{instance_type} in {regions[0] if len(regions) == 1 else f'{len(regions)} regions'}"
+        requested = f"{instance_type} in {regions[0] if len(regions) == 1 else f'{len(regions)} regions'}"
         attributes = {**_LINUX_ON_DEMAND, "instanceType": instance_type}
         if len(regions) == 1:
             attributes["regionCode"] = regions[0]
         filters = [{"Type": "TERM_MATCH", "Field": name, "Value": value} for name, value in attributes.items()]
         pages = self.clients.pages(
-            "pricing", pricing_region(regions[0]), "get_products", asked, ServiceCode="AmazonEC2", Filters=filters
+            "pricing", pricing_region(regions[0]), "get_products", requested, ServiceCode="AmazonEC2", Filters=filters
         )
         found: dict[str, list[Row]] = {}
-        for row in hourly_rows(pages, asked, notes):
+        for row in hourly_rows(pages, requested, notes):
             unknown |= {f"{name}={row.attributes[name]}" for name in KNOWN_KINDS if _is_new(name, row)}
             if row.has(attributes) and row.region in regions:
                 found.setdefault(row.region, []).append(row)
@@ -211,13 +211,13 @@ class Row:
 _UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
 
 
-def hourly_rows(pages: list[dict[str, Any]], asked: str, notes: list[str], source: str = NAME) -> Iterator[Row]:
+def hourly_rows(pages: list[dict[str, Any]], requested: str, notes: list[str], source: str = NAME) -> Iterator[Row]:
     """Every price an hour above zero, whatever of; a row that cannot be read is left out, which ``notes`` take.
 
     Raises:
         PriceSourceError: for a response of another form.
     """
-    question = f"{source}: get_products for {asked}"
+    question = f"{source}: get_products for {requested}"
     texts = listed(pages, "PriceList", question)
     faults: list[str] = []
     for text in texts:

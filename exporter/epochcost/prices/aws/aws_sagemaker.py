@@ -38,14 +38,14 @@ class AwsSageMaker:
         self.clients.connect()
         prices: list[Price] = []
         problems: list[str] = []
-        asked: set[Want] = set()
+        requested: set[Want] = set()
         reasons: dict[str, str] = {}
         components: set[str] = set()
         notes: list[str] = []
         for want in types:
             try:
                 rows = self._rows(want, notes)
-                asked.add(want)
+                requested.add(want)
                 prices += self._price(want, rows, now)
                 reasons[want.instance_type] = _why(rows)
                 components |= {row.attributes.get("component", "") for row in rows}
@@ -60,7 +60,7 @@ class AwsSageMaker:
         return Catalogue(
             tuple(prices),
             problems=tuple(problems),
-            asked=frozenset(asked),
+            requested=frozenset(requested),
             reasons={name: why for name, why in reasons.items() if why},
             notes=tuple(notes),
             unknown=unknown_values((each for each in components if "train" in each.lower()), _KNOWN_TRAINING),
@@ -68,25 +68,25 @@ class AwsSageMaker:
 
     def _rows(self, want: Want, notes: list[str]) -> list[Row]:
         """Of all components: training, hosting, notebooks, clusters, ... have a row and a price each."""
-        asked = f"{want.instance_type} in {want.region}"
+        requested = f"{want.instance_type} in {want.region}"
         attributes = {"regionCode": want.region, "instanceName": want.instance_type}
         filters = [{"Type": "TERM_MATCH", "Field": name, "Value": value} for name, value in attributes.items()]
         pages = self.clients.pages(
             "pricing",
             pricing_region(want.region),
             "get_products",
-            asked,
+            requested,
             ServiceCode="AmazonSageMaker",
             Filters=filters,
         )
-        return [row for row in hourly_rows(pages, asked, notes, NAME) if row.has(attributes)]
+        return [row for row in hourly_rows(pages, requested, notes, NAME) if row.has(attributes)]
 
     def _price(self, want: Want, rows: list[Row], now: float) -> list[Price]:
         try:
             found = one_price([row for row in rows if row.has({"component": TRAINING})], self.rates)
         except ValueError as err:
-            asked = f"{want.instance_type} in {want.region}"
-            raise PriceSourceError(f"{NAME}: get_products for {asked}: {err}: no price taken") from None
+            requested = f"{want.instance_type} in {want.region}"
+            raise PriceSourceError(f"{NAME}: get_products for {requested}: {err}: no price taken") from None
         key = PriceKey(PROVIDER, want.region, "", want.instance_type, PurchaseOption.ON_DEMAND)
         return [Price(key, (PriceStep(-math.inf, each),), NAME, now) for each in found]
 

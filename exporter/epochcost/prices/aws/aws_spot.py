@@ -50,7 +50,7 @@ class AwsSpot:
         unknown: set[str] = set()
         zones: set[Zone] = set()
         problems: list[str] = []
-        asked: set[Want] = set()
+        requested: set[Want] = set()
         regions = ec2_types(wanted)
         for region, types in regions.items():
             try:
@@ -63,41 +63,42 @@ class AwsSpot:
                     refused += refused_rows(rows, region, types)
                     zones |= zone_ids(rows, region)
                     unknown.update(unknown_values((row.get("ProductDescription") for row in rows), _KNOWN_PRODUCTS))
-                asked.update(Want(PROVIDER, region, each) for each in types)
+                requested.update(Want(PROVIDER, region, each) for each in types)
             except NoRateError as err:  # noqa: PERF203 - one region leaves the others alone
                 problems.append(f"{NAME}: EC2's response in {region} names no currency and {err}")
             except PriceSourceError as err:
                 problems.append(str(err))
         if problems:
             self.clients.forget()
-        if problems and not asked:
+        if problems and not requested:
             raise PriceSourceError(summary(problems))
         return Catalogue(
             tuple(prices),
             problems=tuple(problems),
             refused=tuple(refused),
             zones=tuple(sorted(zones, key=str)),
-            asked=frozenset(asked),
+            requested=frozenset(requested),
             reasons={
-                want.instance_type: "EC2 has no spot price of it: not sold as spot there, or misspelt" for want in asked
+                want.instance_type: "EC2 has no spot price of it: not sold as spot there, or misspelt"
+                for want in requested
             },
             unknown=tuple(sorted(unknown)),
         )
 
     def _region(self, region: str, types: tuple[str, ...], now: float) -> list[dict[str, Any]]:
-        asked = f"{', '.join(types[:3])}{' and more' if len(types) > 3 else ''} in {region}"  # noqa: PLR2004
+        requested = f"{', '.join(types[:3])}{' and more' if len(types) > 3 else ''} in {region}"  # noqa: PLR2004
         pages = self.clients.pages(
             "ec2",
             region,
             "describe_spot_price_history",
-            asked,
+            requested,
             # A filter, because one unknown name in InstanceTypes fails the whole request.
             Filters=[{"Name": "instance-type", "Values": list(types)}],
             ProductDescriptions=[LINUX],
             StartTime=datetime.fromtimestamp(now - self.history_seconds, timezone.utc),
             EndTime=datetime.fromtimestamp(now, timezone.utc),
         )
-        return listed(pages, "SpotPriceHistory", f"{NAME}: describe_spot_price_history for {asked}")
+        return listed(pages, "SpotPriceHistory", f"{NAME}: describe_spot_price_history for {requested}")
 
 
 def readable(rows: list[dict[str, Any]], region: str) -> tuple[list[dict[str, Any]], list[str]]:
@@ -122,8 +123,8 @@ def readable(rows: list[dict[str, Any]], region: str) -> tuple[list[dict[str, An
         newest[_place(row)] = max(newest.get(_place(row), -math.inf), _when(row, -math.inf))
     lost = {place for place, ts in since.items() if ts >= newest.get(place, math.inf)}
     kept = [row for row in found if row.get("ProductDescription") != LINUX or _place(row) not in lost]
-    said = [f"{NAME}: {left_out_sentence(len(odd), next(iter(odd.values())))}"] if odd else []
-    return kept, said
+    sentences = [f"{NAME}: {left_out_sentence(len(odd), next(iter(odd.values())))}"] if odd else []
+    return kept, sentences
 
 
 def _fault(row: Mapping[str, Any], region: str) -> str:

@@ -64,7 +64,7 @@ class Azure:
         """One request for each ten sizes of a region; a region that fails leaves the others alone."""
         prices: list[Price] = []
         problems: list[str] = []
-        asked: set[Want] = set()
+        requested: set[Want] = set()
         everything: list[Mapping[str, Any]] = []
         for region, types in wanted.by_region(PROVIDER).items():
             for first in range(0, len(types), MOST_TYPES):
@@ -75,17 +75,17 @@ class Azure:
                 except PriceSourceError as err:
                     problems.append(str(err))
                     continue
-                asked.update(Want(PROVIDER, region, each) for each in some)
+                requested.update(Want(PROVIDER, region, each) for each in some)
                 everything += found
         if problems and not prices:
             raise PriceSourceError(summary(problems))
-        sizes = sorted({want.instance_type for want in asked})
+        sizes = sorted({want.instance_type for want in requested})
         return Catalogue(
             tuple(prices),
             tuple(fact for each in sizes if (fact := size_facts(each)) is not None),
             tuple(problems),
-            asked=frozenset(asked),
-            names=frozenset(spelt(f"standard_{name}") for name in SIZES) if asked else frozenset(),
+            requested=frozenset(requested),
+            names=frozenset(spelt(f"standard_{name}") for name in SIZES) if requested else frozenset(),
             reasons={each: why for each in sizes if (why := _why(everything, each))},
             unknown=unknown_values((row.get("type") for row in everything), _KNOWN_TYPES),
         )
@@ -223,11 +223,11 @@ def _end(row: Mapping[str, Any]) -> float:
 
 
 def _date(row: Mapping[str, Any], name: str) -> float:
-    given = text(row, name)
+    value = text(row, name)
     try:
-        when = datetime.fromisoformat(given.replace("Z", "+00:00"))
+        when = datetime.fromisoformat(value.replace("Z", "+00:00"))
     except ValueError:
-        raise FieldError(f"{name}: {given[:40]!r} is not a date") from None
+        raise FieldError(f"{name}: {value[:40]!r} is not a date") from None
     return (when if when.tzinfo else when.replace(tzinfo=timezone.utc)).timestamp()
 
 

@@ -115,9 +115,9 @@ class GcpCatalogue:
         except ImportError:
             raise self._no_library() from None
         except DefaultCredentialsError as err:
-            if given := os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
+            if key_file := os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
                 raise PriceSourceError(
-                    f"{self._source}: credentials {given} cannot be used: {self._clean(err)}"
+                    f"{self._source}: credentials {key_file} cannot be used: {self._clean(err)}"
                 ) from None
             raise NotConfiguredError(
                 f"{self._source}: no Google credentials found; give --gcp.api-key-file a file with an API key that may "
@@ -154,35 +154,37 @@ class GcpCatalogue:
         from google.auth.exceptions import GoogleAuthError
         from google.protobuf.json_format import ParseError
 
-        asked = f"{self._source}: ListSkus of {SERVICES[service]} (services/{service})"
+        requested = f"{self._source}: ListSkus of {SERVICES[service]} (services/{service})"
         deadline = time.monotonic() + self._patience.service
         seen: set[str] = set()
         try:
             for page in self._pages(service):
                 if not page.skus and not seen:  # any JSON without the field is read as a response without a SKU
-                    raise PriceSourceError(f"{asked}: not a response of the Cloud Billing API: no SKU is in it")
+                    raise PriceSourceError(f"{requested}: not a response of the Cloud Billing API: no SKU is in it")
                 yield from page.skus
                 if page.next_page_token in seen:
-                    raise PriceSourceError(f"{asked}, page {len(seen) + 1}: pagination loop: a page token was repeated")
+                    raise PriceSourceError(
+                        f"{requested}, page {len(seen) + 1}: pagination loop: a page token was repeated"
+                    )
                 seen.add(page.next_page_token)
                 if time.monotonic() > deadline:
                     raise PriceSourceError(
-                        f"{asked}: timed out after {self._patience.service:g} s and {len(seen)} pages"
+                        f"{requested}: timed out after {self._patience.service:g} s and {len(seen)} pages"
                     )
         except RetryError as err:
             waited = f"no response in {self._patience.page:g} s"
             raise PriceSourceError(
-                f"{asked}, page {len(seen) + 1}: {waited}: {self._clean(err.cause or err)}"
+                f"{requested}, page {len(seen) + 1}: {waited}: {self._clean(err.cause or err)}"
             ) from None
         except (
             GoogleAPICallError,
             GoogleAuthError,
             OSError,
         ) as err:  # by REST the errors of requests, which are OSErrors
-            raise PriceSourceError(f"{asked}, page {len(seen) + 1}: {self._clean(err)}") from None
+            raise PriceSourceError(f"{requested}, page {len(seen) + 1}: {self._clean(err)}") from None
         except (ValueError, ParseError) as err:  # by REST: a page for people, or another document
             raise UnreadablePageError(
-                f"{asked}, page {len(seen) + 1}: not a response of the Cloud Billing API: {self._clean(err)}"
+                f"{requested}, page {len(seen) + 1}: not a response of the Cloud Billing API: {self._clean(err)}"
             ) from None
 
     def _pages(self, service: str) -> Iterator[Any]:

@@ -15,8 +15,8 @@ def can_be_left_out(client: Any) -> bool:  # noqa: ANN401 - the client has no ty
     return _session(client) is not None
 
 
-def leave_out(client: Any, said: Callable[[str], None]) -> None:  # noqa: ANN401 - the client has no types
-    """From now on ``client`` is given only SKUs that it can read; ``said`` takes why each other one cannot be."""
+def leave_out(client: Any, report: Callable[[str], None]) -> None:  # noqa: ANN401 - the client has no types
+    """From now on ``client`` is given only SKUs that it can read; ``report`` takes why each other one cannot be."""
 
     def only_readable(response: Any, *_: object, **__: object) -> None:  # noqa: ANN401 - of requests
         try:
@@ -28,7 +28,7 @@ def leave_out(client: Any, said: Callable[[str], None]) -> None:  # noqa: ANN401
             return
         faults = [_fault(row) for row in rows]
         for why in filter(None, faults):
-            said(why)
+            report(why)
         readable = [row for row, why in zip(rows, faults, strict=True) if not why]
         response._content = json.dumps({**page, "skus": readable}).encode()  # noqa: SLF001 - requests has no setter
 

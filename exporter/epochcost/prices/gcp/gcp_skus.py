@@ -98,8 +98,8 @@ class Rates:
         if not rates:
             raise RateError("has no SKU there")
         if len(set(rates.values())) > 1:
-            said = ", ".join(f"{sku} ${usd:g}" for sku, usd in rates.items())
-            raise RateError(f"has {len(rates)} SKUs that differ ({said})")
+            figures = ", ".join(f"{sku} ${usd:g}" for sku, usd in rates.items())
+            raise RateError(f"has {len(rates)} SKUs that differ ({figures})")
         return next(iter(rates.values()))
 
 
@@ -120,6 +120,6 @@ def usd_per_hour(sku: Any, hours: Mapping[str, float]) -> float:  # noqa: ANN401
         raise ValueError(f"is in {other or 'no currency'}, not in USD")
     rates: set[float] = {price.units + price.nanos / 1e9 for price in prices} - {0.0}
     if len(rates) != 1 or min(rates) < 0:
-        said = ", ".join(f"{rate:g}" for rate in sorted(rates)) or "0"
-        raise ValueError(f"has not one rate above 0 but {said}")
+        figures = ", ".join(f"{rate:g}" for rate in sorted(rates)) or "0"
+        raise ValueError(f"has not one rate above 0 but {figures}")
     return min(rates) / hours[expression.usage_unit]

@@ -107,11 +107,11 @@ class GcpPrices:
         problems = [f"{NAME}: {reason}" for reason in reasons.values()]
         services = frozenset(service for machine in machines.values() for service in machine.services)
         problems += self._read_services(services, now)
-        prices, asked, incomplete = self._prices(wanted, machines)
+        prices, requested, incomplete = self._prices(wanted, machines)
         problems += incomplete
         ours = frozenset(want for want in wanted.items if want.provider == PROVIDER)
-        asked |= {want for want in ours if want.instance_type in reasons}
-        problems += _nowhere(asked - _priced(prices), asked, problems)
+        requested |= {want for want in ours if want.instance_type in reasons}
+        problems += _nowhere(requested - _priced(prices), requested, problems)
         if problems and not prices:
             raise PriceSourceError(summary(problems))
         facts = tuple(machine.facts for machine in machines.values())
@@ -119,7 +119,7 @@ class GcpPrices:
             tuple(prices),
             facts,
             tuple(problems),
-            asked=frozenset(asked),
+            requested=frozenset(requested),
             names=frozenset(gcp_machines.shapes()) if ours else frozenset(),
             reasons=reasons | dict.fromkeys(machines, "no part of it is sold there"),
             unknown=tuple(sorted({kind for read in self._read.values() for kind in read.rates.unknown})[:MOST_UNKNOWN]),
@@ -153,7 +153,7 @@ class GcpPrices:
         """Prices, of which machines the catalogue was read, and what is incomplete."""
         prices: list[Price] = []
         problems: list[str] = []
-        asked: set[Want] = set()
+        requested: set[Want] = set()
         for region, types in wanted.by_region(PROVIDER).items():
             for instance_type in types:
                 machine = machines.get(instance_type)
@@ -162,8 +162,8 @@ class GcpPrices:
                 found, incomplete = self._of_machine(machine, region)
                 prices += found
                 problems += incomplete
-                asked.add(Want(PROVIDER, region, instance_type))
-        return prices, asked, problems
+                requested.add(Want(PROVIDER, region, instance_type))
+        return prices, requested, problems
 
     def _of_machine(self, machine: Machine, region: str) -> tuple[list[Price], list[str]]:
         prices: list[Price] = []
@@ -186,10 +186,10 @@ def _priced(prices: Iterable[Price]) -> set[Want]:
     return {Want(PROVIDER, price.key.region, price.key.instance_type) for price in prices}
 
 
-def _nowhere(silent: Iterable[Want], asked: Iterable[Want], problems: list[str]) -> Iterator[str]:
+def _nowhere(silent: Iterable[Want], requested: Iterable[Want], problems: list[str]) -> Iterator[str]:
     """A type of which no part is sold in any region where it is wanted is most likely wanted in the wrong ones."""
     wanted: dict[str, set[str]] = {}
-    for want in asked:
+    for want in requested:
         wanted.setdefault(want.instance_type, set()).add(want.region)
     nowhere: dict[str, set[str]] = {}
     for want in silent:

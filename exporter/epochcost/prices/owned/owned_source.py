@@ -117,29 +117,29 @@ def require_distinct(machines: tuple[OwnedMachine, ...]) -> None:
 def _parse_machine(entry: object, where: str) -> OwnedMachine:
     if not isinstance(entry, Mapping):
         raise ValueError(f"{where}: {entry!r} must be a mapping with {', '.join(_NEEDED)}")  # noqa: TRY004 - a bad value
-    given = dict(entry)
+    settings = dict(entry)
     allowed = {_key(each.name): each.name for each in fields(OwnedMachine) if each.name != "tariff"}
-    for key in given:
+    for key in settings:
         if key not in (*allowed, "tariff-by-hour", "timezone"):
             raise ValueError(f"{where}: unknown key {key!r}; allowed: {', '.join(allowed)}, tariff-by-hour, timezone")
-    _require(given, where)
+    _require(settings, where)
     try:
-        bands, zone = given.pop("tariff-by-hour", None), str(given.pop("timezone", "UTC"))
+        bands, zone = settings.pop("tariff-by-hour", None), str(settings.pop("timezone", "UTC"))
         values: dict[str, Any] = {"instance_type": "desktop", "watts": 0.0, "tariff_usd_per_kwh": 0.0}
         values["tariff"] = None if bands is None else parse_tariff(bands, zone)
-        for key, value in given.items():
+        for key, value in settings.items():
             values[allowed[key]] = _value(key, value, text=allowed[key] in _TEXTS)
         return OwnedMachine(**values)
     except ValueError as err:
         raise ValueError(f"{where}: {err}") from None
 
 
-def _require(given: Mapping[str, object], where: str) -> None:
-    missing = [key for key in _NEEDED if key not in given and _INSTEAD.get(key) not in given]
+def _require(values: Mapping[str, object], where: str) -> None:
+    missing = [key for key in _NEEDED if key not in values and _INSTEAD.get(key) not in values]
     if missing:
         raise ValueError(f"{where}: {', '.join(missing)} must be given too (0 is allowed for watts and tariff)")
     for key, instead in _INSTEAD.items():
-        if key in given and instead in given:
+        if key in values and instead in values:
             raise ValueError(f"{where}: {key}: give it or {instead}, not both")
 
 

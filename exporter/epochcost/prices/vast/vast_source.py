@@ -76,22 +76,22 @@ class VastMarket:
         prices: list[Price] = []
         facts: dict[str, InstanceFacts] = {}
         problems: list[str] = []
-        asked = {want for want in wanted.items if want.provider == PROVIDER and _why(want) and not _rented(want)}
+        requested = {want for want in wanted.items if want.provider == PROVIDER and _why(want) and not _rented(want)}
         seen: set[str] = set()
         everything: list[Mapping[str, Any]] = []
         for gpu_name, wants in _by_gpu(wanted.items).items():
             for kind, option, priced_by in _KINDS:
                 try:
-                    answered = self._ask(gpu_name, wants, kind, problems)
+                    response = self._ask(gpu_name, wants, kind, problems)
                 except PriceSourceError as err:
                     problems.append(str(err))
                     continue
-                asked.update(wants)
-                everything += answered
+                requested.update(wants)
+                everything += response
                 seen.update(
-                    f"{_count(want)}x {row['gpu_name']}" for row in answered for want in wants if row.get("gpu_name")
+                    f"{_count(want)}x {row['gpu_name']}" for row in response for want in wants if row.get("gpu_name")
                 )
-                offers = [row for row in answered if _takeable(row, gpu_name)]
+                offers = [row for row in response if _takeable(row, gpu_name)]
                 cheapest = _cheapest(offers, wants, priced_by, problems)
                 for want, (usd, offer) in cheapest.items():
                     key = PriceKey(PROVIDER, want.region, "", want.instance_type, option)
@@ -106,9 +106,9 @@ class VastMarket:
             tuple(prices),
             tuple(facts.values()),
             tuple(problems),
-            asked=frozenset(asked),
+            requested=frozenset(requested),
             names=frozenset(seen),
-            reasons={want.instance_type: _why(want) for want in asked if _why(want)},
+            reasons={want.instance_type: _why(want) for want in requested if _why(want)},
             unknown=unknown_prices(everything, KNOWN_PRICES),
         )
 
