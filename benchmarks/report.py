@@ -98,7 +98,7 @@ def main() -> None:
         shown = time.process_time() - shown
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(f"{given.nodes} simulated nodes, {len(report.runs):,} runs over {length / HOUR:g} h, {whole.steps} windows")
-    print(f"{store.questions} questions, {made_s:.2f} s, of which {cpu_s:.2f} s CPU here")
+    print(f"{store.questions} queries, {made_s:.2f} s, of which {cpu_s:.2f} s CPU here")
     print(f"page {len(html) / 1024:,.0f} KiB in {shown:.2f} s CPU")
     print(f"peak memory {after / 1024:.0f} MiB ({before / 1024:.0f} MiB before)")
 
