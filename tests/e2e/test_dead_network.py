@@ -113,7 +113,7 @@ def test_alerts_of_a_failing_source_and_a_stale_price_fire_and_resolve_and_no_do
     cut_ts = time.time()
     failing = wait_for(lambda: site.hook.alerts("EpochcostPriceSourceFailing"), 90, "the alert of the failing source")
     assert failing[0]["labels"]["source"] == "aws_spot"
-    assert "Nodes worth $7.50 an hour are priced by it" in failing[0]["annotations"]["description"]
+    assert "Nodes that cost $7.50 an hour are priced by it" in failing[0]["annotations"]["description"]
     stale = wait_for(lambda: site.hook.alerts("EpochcostPriceStale"), 90, "the alert of the stale price")
     assert stale[0]["labels"]["node"] == "n1"
     age = prometheus.value("node:epochcost_price_age_seconds:now")
