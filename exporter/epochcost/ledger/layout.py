@@ -8,6 +8,9 @@ from dataclasses import replace
 from epochcost.ledger.devices import Device
 from epochcost.ledger.shares import Placed
 
+ALL = Device("node", "node")
+"""The whole machine, if no device has ever been seen."""
+NO_GPU = frozenset({"cpu", ALL.uuid})
 GONE_PREFIX = "gone/"
 """Before the index of a device that has left the driver's list: the driver may have given its own to another one."""
 
