@@ -69,5 +69,5 @@ def test_every_system_of_the_articles_has_its_row_and_the_page_says_how_old_it_i
         place = "sagemaker" if system == "AWS SageMaker" else provider
         assert newest.split(":")[0] == listed.get(place, "none"), system
         if newest == "none":
-            assert "nothing is paid" in origin
+            assert "free of charge" in origin
     assert set(listed) - {"sagemaker"} <= {provider for provider, _, _ in table.values()}

@@ -42,7 +42,7 @@ def keep_route(keep: Keeps, now: Callable[[], float]) -> Route:
         names = ("subject", "link", "for", "why")
         given = {name: document.get(name, "") for name in names} if isinstance(document, dict) else {}
         if not given or not all(isinstance(value, str) for value in given.values()):
-            return text(400, f"expected an object with the texts {', '.join(names)}")
+            return text(400, f"expected an object with the strings {', '.join(names)}")
         try:
             seconds = _duration(given["for"])
         except ValueError as err:

@@ -111,7 +111,7 @@ def read(argv: Sequence[str], environ: Mapping[str, str]) -> Flags:
     if not command and not told.read:
         made.error("no command: epochcost exec [options] -- COMMAND [ARGUMENT ...]")
     if command and told.read:
-        made.error("--read reads a log: it runs no command")
+        made.error("--read reads a log and cannot be combined with a command")
     patterns = told.pattern or [one for one in environ.get("EPOCHCOST_PATTERN", "").splitlines() if one.strip()]
     files = told.pattern_file or list(filter(None, [environ.get("EPOCHCOST_PATTERN_FILE", "")]))
     try:

@@ -36,8 +36,7 @@ KEPT_LETTERS = 2
 LAST_TO_GO = "provider"
 LEAST_WIDTH = 12
 DATED = (
-    "Dated prices, published once and listed in the package; nobody was asked for them now "
-    "(a --prices.sources without listed leaves them out):"
+    "Dated prices from the list in the package, not queried now (to leave them out, omit listed from --prices.sources):"
 )
 OLD = "Dated prices of the list in the package that are more than a year old, for the record:"
 FIRST_STEP = (
@@ -87,7 +86,7 @@ class Filter:
         }
         said = " and ".join(f"{flag} {name}" for flag, (name, _) in given.items())
         known = {column: names or ["none"] for column, names in known.items()}
-        return f"no price fits {said}; known are {'; '.join(', '.join(names) for names in known.values())}"
+        return f"no price matches {said}; known are {'; '.join(', '.join(names) for names in known.values())}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +160,7 @@ def run_once(  # noqa: PLR0913 - a look has many sides
     if everything and not rows:
         said.append(kept.nothing_fits(everything))
     elif not everything:
-        said.append("no price is known; epochcost prices --help names what can be watched, docs/prices.md explains it")
+        said.append("no price is known; see epochcost prices --help for what can be watched, and docs/prices.md")
     return Look(_printed(form, rows, width), tuple(said), bool(rows) and not any(answer.failed for answer in answers))
 
 

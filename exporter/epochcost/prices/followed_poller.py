@@ -48,7 +48,9 @@ class FollowedPoller:
                 )
             if not differs:
                 return price
-            _log.warning("price poller %s has not answered for long: %s is followed from now on", self._poller, poller)
+            _log.warning(
+                "price poller %s has not responded for a long time: following %s from now on", self._poller, poller
+            )
         self._poller, self._heard, self._price = poller, monotonic, price
         return price
 
@@ -64,7 +66,7 @@ def contradiction(one: Price, other: Price) -> str:
     for ts in times:
         left, right = _at(one.steps, ts), _at(other.steps, ts)
         if ts <= until and abs(left - right) > _SAME_RATIO * max(left, right):
-            return f"${left:g} and ${right:g} an hour for one time"
+            return f"${left:g} and ${right:g} an hour for the same time"
     return ""
 
 

@@ -113,7 +113,7 @@ def _refused_kindly(make_machine: Callable[[], OwnedMachine]) -> OwnedMachine:
 def _given(value: float | None, measured: float | None, flag: str, what: str) -> float:
     found = measured if value is None else value
     if found is None:
-        raise SettingsError(f"{flag} must be given: {what}, which is not measured either")
+        raise SettingsError(f"{flag} is required: {what}, and it was not measured")
     return found
 
 
@@ -191,11 +191,13 @@ def _of_type(
     said = [*_simulated(report), f"Measured {when}: {seen}; at this pace {life:,.0f} h in {years:g} years."]
     if usd is not None:
         paid = sorted({piece.option.replace("_", " ") for piece in pieces if piece.option})
-        said.append(f"A node hour of these cost ${usd:,.4f} on the mean ({', '.join(paid) or 'paid as nobody says'}).")
+        said.append(
+            f"A node hour of these cost ${usd:,.4f} on average ({', '.join(paid) or 'purchase option unknown'})."
+        )
     if watts:
         said.append(
-            f"GPUs of a node drew {sum(watts) / len(watts):,.0f} W on the mean of {len(watts)} nodes, idle time "
-            "included; CPU, fans and losses are not in it."
+            f"GPUs of a node drew {sum(watts) / len(watts):,.0f} W on average over {len(watts)} nodes, idle time "
+            f"included; CPU, fans and losses are not included."
         )
     return Measured(
         hours=life or None,

@@ -107,7 +107,7 @@ class HistoryLoader:
             raise ReportError(
                 f"{self.reader.store.url} holds no epochcost_node_info"
                 f"{f' that fits {{{self.matchers}}}' if self.matchers else ''} between {clock(span.begin)} and "
-                f"{clock(span.end)}: does it scrape agents, and did it already then?"
+                f"{clock(span.end)}: does it scrape agents, and did it do so then?"
             )
 
     def _runs(self) -> list[str]:
@@ -145,8 +145,8 @@ class HistoryLoader:
         self.history.runs = {key: self.history.runs[key] for key in kept}
         self.history.whole = False
         self.history.cut = (
-            f"{of - len(kept):,} of {of:,} runs are left out, those of the least dollars (about ${left:,.2f} in all): "
-            "--most-runs 0 reads all, --experiment, --runs and --match ask for less"
+            f"{of - len(kept):,} of {of:,} runs are left out, the least expensive (about ${left:,.2f} in all): "
+            "--most-runs 0 reads all; --experiment, --runs and --match select fewer"
         )
         self.tell(self.history.cut)
 

@@ -191,7 +191,7 @@ def _notes(history: History, rows: list[Row], unpriced: tuple[str, ...], setting
     if history.cut:
         notes.append(f"{history.cut}.")
     if not history.whole:
-        notes.append("Only a part of the runs was asked for: what machines cost beside their runs is not worked out.")
+        notes.append("Only some of the runs were requested: the cost of machines outside of runs is not computed.")
     gaps = sorted(history.called(key) for key, node in history.nodes.items() if node.seen.gaps())
     if gaps:
         minutes = f"{span.step_seconds / 60:.0f} min or more"
@@ -201,7 +201,7 @@ def _notes(history: History, rows: list[Row], unpriced: tuple[str, ...], setting
         notes.append(f"{said} ({_some(sorted(history.crowded))}). No agent exports more at once: some may be missing.")
     if history.nameless:
         notes.append(
-            f"Agents without epochcost_node_info are called by their address ({_some(sorted(history.nameless))})."
+            f"Agents without epochcost_node_info are listed by their address ({_some(sorted(history.nameless))})."
         )
     if not rows:
         asked = [
@@ -215,7 +215,7 @@ def _price_notes(history: History, unpriced: tuple[str, ...]) -> list[str]:
     """Machines whose dollars are in no sum, or only in part."""
     notes = []
     if unpriced:
-        notes.append(f"{_count(len(unpriced), 'node')} without a price ({_some(unpriced)}): in no sum of dollars.")
+        notes.append(f"{_count(len(unpriced), 'node')} without a price ({_some(unpriced)}): not in any sum of dollars.")
     step = history.span.step_seconds
     late = {
         history.called(key): node.unpriced_seconds
@@ -225,7 +225,7 @@ def _price_notes(history: History, unpriced: tuple[str, ...]) -> list[str]:
     if late:
         hours = sum(late.values()) / 3600
         said = f"{_count(len(late), 'node')} with hours that had no price when last seen ({_some(sorted(late))})"
-        notes.append(f"{said}: {hours:,.1f} h of theirs are in no sum of dollars.")
+        notes.append(f"{said}: {hours:,.1f} of their hours are not in any sum of dollars.")
     return notes
 
 
@@ -236,7 +236,7 @@ def _runs_notes(rows: list[Row]) -> list[str]:
         notes.append(f"{head} ({_some(many)}). Dollars are summed, progress is counted once.")
     if unpriced := [r.label for r in rows if r.usd is None]:
         notes.append(
-            f"{_count(len(unpriced), 'run')} without dollars: nobody knows the price of a node ({_some(unpriced)})."
+            f"{_count(len(unpriced), 'run')} without dollars: the price of a node is unknown ({_some(unpriced)})."
         )
     if young := [r.label for r in rows if not r.epochs]:
         notes.append(f"{_count(len(young), 'run')} finished no epoch within the span ({_some(young)}).")

@@ -141,15 +141,15 @@ _SPLIT: tuple[Column[Split], ...] = (
     _figures("outside runs", lambda s: dollars(s.outside_usd if s.usd is not None else None)),
     _figures("hours without a price", lambda s: number(s.unpriced_hours)),
 )
-FRONTIER = "★: efficient frontier; no other way to run this experiment is both cheaper and quicker by epoch."
+FRONTIER = "★: efficient frontier; no other way to run this experiment is both cheaper and faster per epoch."
 LEGEND = (
-    "cost/epoch: exact mean of finished epochs. cost/useful epoch: all dollars, start-up and lost work included, over "
-    "epochs not done twice. memory: highest peak. busy: share of training time with work on the device. "
-    "saved: against the same hours on demand. realised: against the useful hours alone, of spot machines."
+    "cost/epoch: exact mean of finished epochs. cost/useful epoch: all dollars, including start-up and lost work, per "
+    "epoch that was not repeated. memory: highest peak. busy: share of training time with work on the device. "
+    "saved: compared with the same hours on demand. realised: for spot machines, compared with only the useful hours."
 )
 _TRIALS_SAY = "best: the run with the best last value of the metric. lost: runs that have ended with a worse one."
-_OUTSIDE = "Dollars of machines in states in which no run paid."
-_SPLIT_SAYS = "Rows sum to the whole bill; outside runs: what of it no run paid."
+_OUTSIDE = "Dollars of machines in states that no run paid for."
+_SPLIT_SAYS = "Rows sum to the total cost; outside runs: the part that no run paid for."
 
 
 def tables(report: Report) -> list[Table]:

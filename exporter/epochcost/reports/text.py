@@ -11,7 +11,7 @@ from epochcost.reports.report import Report
 from epochcost.reports.span import clock
 from epochcost.reports.tables import Column, tables
 
-SIMULATED = "These figures are SIMULATED: an agent says so of itself."
+SIMULATED = "These figures are SIMULATED, as reported by an agent."
 _APART = 2
 
 

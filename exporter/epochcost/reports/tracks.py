@@ -15,7 +15,7 @@ Labels = tuple[tuple[str, str], ...]
 PREFIX = "epochcost_"
 _MOST_SLOW = 3
 """Answers in a row that do not come in time, each to a question half as large: then it is not the question."""
-_LESS = "That was a question for one window of time: ask for less with --match, --experiment or --runs"
+_LESS = "That was a query for a single time window: select less with --match, --experiment or --runs"
 _FEWEST_POINTS, _TIMES_A_LIFE = 12, 10
 _ROUNDING = 1e-9
 """A counter that falls by less than this part of itself was rounded, not restarted."""

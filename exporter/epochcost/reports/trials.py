@@ -116,9 +116,7 @@ def compared(rows: Sequence[Row], wished: Sequence[Metric]) -> tuple[list[Row], 
     return [_told(row, by.get(row.experiment), best.get(row.experiment)) for row in rows], notes
 
 
-_UNCLEAR = (
-    "Trials are not compared where metrics disagree about the best run ({}): --metric NAME says which one counts."
-)
+_UNCLEAR = "Trials are not compared if metrics disagree about the best run ({}): choose one with --metric NAME."
 
 
 def _told(row: Row, by: Metric | None, best: float | None) -> Row:

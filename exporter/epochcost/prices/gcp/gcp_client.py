@@ -160,7 +160,7 @@ class GcpCatalogue:
         try:
             for page in self._pages(service):
                 if not page.skus and not seen:  # any JSON without the field is read as a response without a SKU
-                    raise PriceSourceError(f"{asked}: not a response of the Cloud Billing API: no SKU is in it")
+                    raise PriceSourceError(f"{asked}: not a response of the Cloud Billing API: it contains no SKU")
                 yield from page.skus
                 if page.next_page_token in seen:
                     raise PriceSourceError(f"{asked}, page {len(seen) + 1}: pagination loop: a page token was repeated")
@@ -215,7 +215,7 @@ class GcpCatalogue:
             raise PriceSourceError(f"{self._source}: --gcp.api-key-file {self._api_key_file}: {reason}") from None
         if not key or len(key.split()) > 1:
             raise PriceSourceError(
-                f"{self._source}: --gcp.api-key-file {self._api_key_file}: must hold one word, the key"
+                f"{self._source}: --gcp.api-key-file {self._api_key_file}: must contain exactly one word, the key"
             )
         return key
 
