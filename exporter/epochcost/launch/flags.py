@@ -60,7 +60,15 @@ def parser() -> argparse.ArgumentParser:
         epilog="Exits as the command does. See docs/exec.md for what is recognised, and what cannot be detected.",
         allow_abbrev=False,
     )
-    add = made.add_argument
+    _add_run(made.add_argument)
+    _add_reading(made.add_argument)
+    _add_ending(made.add_argument)
+    made.add_argument("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return made
+
+
+def _add_run(add: Callable[..., object]) -> None:
+    """What is known about the run."""
     add("--experiment", default="", metavar="NAME", help="name that groups runs of the same model and data")
     add("--id", default="", help="run id, the same across restarts [default: from the launcher's job id, else random]")
     add("--epochs", type=_number, metavar="N", help="planned epochs, if the command does not print them")
@@ -69,6 +77,10 @@ def parser() -> argparse.ArgumentParser:
     add("--samples-per-epoch", type=_whole, metavar="N", help="samples per epoch, for commands that print only samples")
     add("--framework", default="", help="framework: torch, jax, ...")
     add("--budget-usd", type=_number, metavar="USD", help="budget with which dashboards and alerts compare the cost")
+
+
+def _add_reading(add: Callable[..., object]) -> None:
+    """How its progress is read."""
     add("--bar", choices=BARS, default="auto", help="meaning of a progress bar without a description [auto]")
     add(
         "--pattern",
@@ -95,44 +107,46 @@ def parser() -> argparse.ArgumentParser:
     add("--watch", action="append", default=[], metavar="FILE", help="file to read progress from, or a glob: "
         "results.csv, metrics.csv, trainer_state.json, TensorBoard events, runs/*/results.csv; repeatable")  # fmt: skip
     add("--no-find", action="store_true", help="do not look for such files below the working directory")
+
+
+def _add_ending(add: Callable[..., object]) -> None:
+    """How it is stopped, and what is printed at its end."""
     add("--stop-signals", type=_signals, default=STOP_SIGNALS, metavar="LIST", help="signals sent one after another "
         "when a policy of this machine's guard asks the run to stop; none to ignore it [TERM,KILL]")  # fmt: skip
     add("--stop-wait", type=_number, default=STOP_WAIT_SECONDS, metavar="SECONDS", help="time between signals [120]")
     add("--verbose", action="store_true", help="print to stderr at the end what was recognised and what the run cost")
-    add("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
-    return made
 
 
 def read(argv: Sequence[str], environ: Mapping[str, str]) -> Flags:
     """The flags. Exits with 2 and one line where they are wrong, as argparse does."""
     made = parser()
-    told = made.parse_args(list(argv))
-    command = told.command[1:] if told.command[:1] == ["--"] else told.command
-    if not command and not told.read:
+    args = made.parse_args(list(argv))
+    command = args.command[1:] if args.command[:1] == ["--"] else args.command
+    if not command and not args.read:
         made.error("no command: epochcost exec [options] -- COMMAND [ARGUMENT ...]")
-    if command and told.read:
+    if command and args.read:
         made.error("--read reads a log and cannot be combined with a command")
-    patterns = told.pattern or [one for one in environ.get("EPOCHCOST_PATTERN", "").splitlines() if one.strip()]
-    files = told.pattern_file or list(filter(None, [environ.get("EPOCHCOST_PATTERN_FILE", "")]))
+    patterns = args.pattern or [one for one in environ.get("EPOCHCOST_PATTERN", "").splitlines() if one.strip()]
+    files = args.pattern_file or list(filter(None, [environ.get("EPOCHCOST_PATTERN_FILE", "")]))
     try:
-        rows = own_rows(patterns, [_pattern_file(name) for name in files], told.first_epoch)
+        rows = own_rows(patterns, [_pattern_file(name) for name in files], args.first_epoch)
     except (RowError, OSError, UnicodeDecodeError) as err:
         made.error(f"--pattern: {err}")
     return Flags(
         command=tuple(command),
-        experiment=told.experiment,
-        id=told.id,
-        framework=told.framework,
-        budget_usd=told.budget_usd,
-        batch_size=told.batch_size,
-        plan=Plan(told.epochs, told.steps_per_epoch, told.samples_per_epoch, told.bar),
+        experiment=args.experiment,
+        id=args.id,
+        framework=args.framework,
+        budget_usd=args.budget_usd,
+        batch_size=args.batch_size,
+        plan=Plan(args.epochs, args.steps_per_epoch, args.samples_per_epoch, args.bar),
         rows=rows,
-        read=told.read,
-        watch=tuple(told.watch),
-        find=not told.no_find,
-        verbose=told.verbose,
-        stop_signals=told.stop_signals,
-        stop_wait=told.stop_wait,
+        read=args.read,
+        watch=tuple(args.watch),
+        find=not args.no_find,
+        verbose=args.verbose,
+        stop_signals=args.stop_signals,
+        stop_wait=args.stop_wait,
     )
 
 

@@ -6,6 +6,7 @@ import math
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -155,53 +156,70 @@ def fact_metrics(facts: Iterable[InstanceFacts]) -> Iterator[Metric]:
     return iter((gpus, gpu_memory, vcpus, memory))
 
 
-def source_metrics(sources: Mapping[str, SourceHealth]) -> Iterator[Metric]:
-    """How the sources fare; a source that is skipped has no success, neither 0 nor 1."""
-    success = GaugeMetricFamily(
+_SourceFamily: TypeAlias = tuple[
+    type[GaugeMetricFamily] | type[CounterMetricFamily], str, str, Callable[[SourceHealth], float | None]
+]
+_OF_SOURCES: tuple[_SourceFamily, ...] = (
+    (
+        GaugeMetricFamily,
         "epochcost_price_source_success",
-        "1 if the price source's last refresh succeeded, else 0; absent before the first one and while the "
-        "source is skipped",
-        labels=("source",),
-    )
-    last = GaugeMetricFamily(
+        (
+            "1 if the price source's last refresh succeeded, else 0; absent before the first one and while the "
+            "source is skipped"
+        ),
+        lambda health: health.success,
+    ),
+    (
+        GaugeMetricFamily,
         "epochcost_price_source_last_success_timestamp_seconds",
         "Time of the price source's last complete response, also before a restart",
-        labels=("source",),
-    )
-    duration = GaugeMetricFamily(
+        lambda health: health.last_success_ts,
+    ),
+    (
+        GaugeMetricFamily,
         "epochcost_price_source_duration_seconds",
         "Duration of the price source's last attempt, in seconds",
-        labels=("source",),
-    )
-    failures = CounterMetricFamily(
-        "epochcost_price_source_failures", "Failed attempts of the price source", labels=("source",)
-    )
-    prices = GaugeMetricFamily(
-        "epochcost_price_source_prices", "Number of prices that the source currently provides", labels=("source",)
-    )
-    missing = GaugeMetricFamily(
+        lambda health: health.duration_seconds,
+    ),
+    (
+        CounterMetricFamily,
+        "epochcost_price_source_failures",
+        "Failed attempts of the price source",
+        lambda health: health.failures,
+    ),
+    (
+        GaugeMetricFamily,
+        "epochcost_price_source_prices",
+        "Number of prices that the source currently provides",
+        lambda health: health.prices,
+    ),
+    (
+        GaugeMetricFamily,
         "epochcost_price_source_unpriced_types",
-        "Machine types in regions that were requested from the source and are not in its response: not sold, "
-        "or misspelt",
-        labels=("source",),
-    )
-    unknown = CounterMetricFamily(
+        (
+            "Machine types in regions that were requested from the source and are not in its response: not sold, or "
+            "misspelt"
+        ),
+        lambda health: health.unpriced,
+    ),
+    (
+        CounterMetricFamily,
         "epochcost_price_source_unknown_fields",
         "Price kinds in the source's responses that epochcost does not know: the provider's API has changed",
-        labels=("source",),
-    )
-    for name, health in sources.items():
-        if health.success is not None:
-            success.add_metric((name,), float(health.success))
-        if health.last_success_ts is not None:
-            last.add_metric((name,), health.last_success_ts)
-        if health.duration_seconds is not None:
-            duration.add_metric((name,), health.duration_seconds)
-        failures.add_metric((name,), health.failures)
-        prices.add_metric((name,), health.prices)
-        missing.add_metric((name,), health.unpriced)
-        unknown.add_metric((name,), health.unknown_total)
-    return iter((success, last, duration, failures, prices, missing, unknown))
+        lambda health: health.unknown_total,
+    ),
+)
+
+
+def source_metrics(sources: Mapping[str, SourceHealth]) -> Iterator[Metric]:
+    """How the sources fare; a source that is skipped has no success, neither 0 nor 1."""
+    for kind, name, text, value_of in _OF_SOURCES:
+        family = kind(name, text, labels=("source",))
+        for source, health in sources.items():
+            value = value_of(health)
+            if value is not None:
+                family.add_metric((source,), float(value))
+        yield family
 
 
 def extra_metrics(prices: Iterable[Price], extras: Sequence[Extra]) -> Iterator[Metric]:

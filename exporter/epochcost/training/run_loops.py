@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -13,6 +12,7 @@ from epochcost.training.loops import LeftBody, Loop, batches_in, known_batch_siz
 from epochcost.training.run_life import RunLife, guarded
 from epochcost.training.validation import loop_end, loop_start, whole
 from epochcost.training.warning import warn_once
+from epochcost.training.world import torch_world
 
 T = TypeVar("T")
 _monotonic = time.monotonic
@@ -150,7 +150,7 @@ class RunLoops(RunLife):
             if not own:
                 samples, batches = self._facts.samples_per_epoch, known_length(loader)
                 return batches_in(size, samples, batches) or 1 if samples and batches else 1
-            several, rest = divmod(size, own * max(self._facts.job.world or 1, _torch_world()))
+            several, rest = divmod(size, own * max(self._facts.job.world or 1, torch_world()))
         except Exception as err:  # noqa: BLE001 - guarded: the loop continues
             self._fault(err)
             return 1
@@ -205,11 +205,3 @@ class RunLoops(RunLife):
             self._left.number, self._left.head = number, self._emitter.head("epoch_end")
             if self._due < math.inf:
                 self._due = 0.0
-
-
-def _torch_world() -> int:
-    """Processes that train together, where the program has told torch; no launcher need have set a variable."""
-    distributed = getattr(sys.modules.get("torch"), "distributed", None)
-    if distributed is None or not distributed.is_available() or not distributed.is_initialized():
-        return 1
-    return int(distributed.get_world_size())
