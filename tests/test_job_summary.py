@@ -81,10 +81,10 @@ def test_the_job_is_the_launchers_where_none_is_given(
 @pytest.mark.parametrize(
     ("body", "status", "says"),
     [
-        (b"{}", 200, "not the response of an agent"),
-        (b"[]", 200, "not the response of an agent"),
-        (b'{"runs": [1]}', 200, "not the response of an agent"),
-        (b"\xff", 200, "not the response of an agent"),
+        (b"{}", 200, "not a response of an agent"),
+        (b"[]", 200, "not a response of an agent"),
+        (b'{"runs": [1]}', 200, "not a response of an agent"),
+        (b"\xff", 200, "not a response of an agent"),
         (b'{"runs": []}', 200, "no run of job 77"),
         (b"", 401, "HTTP 401"),
     ],

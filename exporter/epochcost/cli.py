@@ -92,7 +92,7 @@ def _keep(arguments: Sequence[str]) -> int:
     try:
         directory = events_dir(os.environ)
     except OSError as err:
-        print(f"epochcost keep: no directory for events: {err}", file=sys.stderr)
+        print(f"epochcost keep: no events directory: {err}", file=sys.stderr)
         return 1
     return keep(arguments, directory)
 
@@ -139,7 +139,7 @@ def _prices(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
         return _prices_once(settings, flags)
     for name in ("format", "gpu", "provider"):
         if flags[name]:
-            raise SettingsError(f"--{name} goes with --once; the poller itself requests all that is used or watched")
+            raise SettingsError(f"--{name} requires --once; the poller itself requests all that is in use or watched")
     _log_to_stderr(settings.log_level, environ)
     from epochcost.poller.app import run
 
@@ -242,7 +242,7 @@ def _job(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
 
     job = flags["job"] or launched(environ)[1]
     if not job:
-        raise SettingsError("a job ID is required: the environment contains none of a launcher")
+        raise SettingsError("a job ID is required: the environment contains no launcher's job ID")
     try:
         runs = runs_of(str(flags["agent.url"]), job)
     except JobError as err:

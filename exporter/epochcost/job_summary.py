@@ -35,7 +35,7 @@ def runs_of(url: str, job: str) -> list[Mapping[str, Any]]:
     except ExchangeError as err:
         raise JobError(f"{address}: {err}") from None
     except (ValueError, TypeError, KeyError, RecursionError) as err:
-        raise JobError(f"{address}: not the response of an agent ({type(err).__name__})") from None
+        raise JobError(f"{address}: not a response of an agent ({type(err).__name__})") from None
 
 
 def lines_of(job: str, runs: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -83,7 +83,7 @@ def test_a_second_agent_on_the_same_state_is_refused_by_name(it: Driven, tmp_pat
 
 def test_a_state_directory_that_is_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("not a directory")
-    with pytest.raises(StateError, match=r"state: the agent's state cannot be kept here"):
+    with pytest.raises(StateError, match=r"state: cannot keep the agent's state here"):
         StateFile(tmp_path / "state")
 
 

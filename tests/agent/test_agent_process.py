@@ -165,7 +165,7 @@ def test_a_port_in_use_is_said(tmp_path: Path) -> None:
     [
         ("--events.dir=/proc/no/such", "--events.dir=/proc/no/such: no such file or directory"),
         ("--events.dir=FILE", "--events.dir=FILE: not a directory"),
-        ("--state.dir=FILE", "--state.dir=FILE: the agent's state cannot be kept here"),
+        ("--state.dir=FILE", "--state.dir=FILE: cannot keep the agent's state here"),
         ("--gpus.source=tpu", "--gpus.source=tpu: "),
         ("--sample.interval=1h", "--sample.interval: '1h' is not valid: expected a duration from 100ms to 1m"),
     ],

@@ -153,7 +153,7 @@ def test_what_is_no_interface_is_refused(bad: str) -> None:
 
 def test_a_price_by_the_gb_needs_something_to_count() -> None:
     flags = {"price.usd-per-hour": "2", "price.extras": "egress=0.09/gb"}
-    with pytest.raises(SettingsError, match="name what is counted"):
+    with pytest.raises(SettingsError, match="name the interfaces to count"):
         load(AgentSettings, "agent", flags, {})
     assert load(AgentSettings, "agent", {**flags, "node.egress-interfaces": "ens5"}, {}).price_extras[0].counted
 

@@ -154,7 +154,7 @@ def test_what_ends_within_the_hour_is_a_sentence() -> None:
     later = run(one, heard, START + 0.25 * HOUR, 1.0)
     assert endings(later.node.terms, later.t) == [
         "session: the limit night ends this machine in 15 min. Save a checkpoint.",
-        "credit: account is empty or void in 45 min. Top it up.",
+        "credit: account will be used up or expire in 45 min. Top it up.",
     ]
 
 

@@ -29,16 +29,16 @@ def test_a_part_is_called_a_part() -> None:
     )
     assert list(term_lines(terms)) == [
         (
-            "credit grant: at most $7.20 left by what this machine has spent; at this machine's price it lasts until "
+            "credit grant: at most $7.20 left, given this machine's spend; at this machine's price it lasts until "
             "2026-11-28 12:00 UTC. Other machines may spend from it too"
         ),
-        "credit account: $5.00 left, empty or void 2026-11-28 12:00 UTC",
+        "credit account: $5.00 left, used up or expired by 2026-11-28 12:00 UTC",
         "credit old: $1.00 left",
         (
             "free hours trial: until 2026-11-28 12:00 UTC, by this machine's hours alone; "
             "other machines of the account may use them up sooner"
         ),
-        "traffic: 2.00 GB sent over ens5, $0.18 beside the hours",
+        "traffic: 2.00 GB sent over ens5, $0.18 in addition to the hours",
     ]
 
 
@@ -56,7 +56,5 @@ def test_the_page_alone_says_how_long_ten_dollars_last() -> None:
     for minute in range(1, 61):
         shown = meter.tick(NOON + 60 * minute, Inputs(has_gpus=False, quote=quote))
     (line,) = live_json(shown)["terms"]
-    assert line.startswith(
-        "credit configured: at most $8.00 left by what this machine has spent; at this machine's price"
-    )
+    assert line.startswith("credit configured: at most $8.00 left, given this machine's spend; at this machine's price")
     assert "until 2026-11-28 17:00 UTC" in line

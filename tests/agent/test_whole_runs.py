@@ -271,11 +271,11 @@ def test_a_run_that_moved_here_is_whole_by_the_store_alone(world: World, store: 
     ("change", "missing"),
     [
         ("one machine of two", "the store has 1 of its 2 machines"),
-        ("a part without dollars", "no dollars of one of its parts"),
+        ("a part without dollars", "no dollars for one of its parts"),
         ("epochs between two parts", "lacks parts of this run in which 2.5 epochs were done"),
         ("an earlier part", "lacks parts of this run in which 1.5 epochs were done"),
-        ("another machine of this name", "another machine of this name"),
-        ("not this part", "no figures of this machine's part yet"),
+        ("another machine of this name", "is its name used twice?"),
+        ("not this part", "no figures for this machine's part yet"),
     ],
 )
 def test_a_store_that_lacks_something_leaves_a_part_a_part(
@@ -326,7 +326,7 @@ def test_what_is_beyond_every_figure_is_none_as_a_gap_is(world: World, store: Pr
     agent.run(6.0)
     said = cost_file(world)
     assert (said["scope"], said["cost_usd"]) == ("machine", said["machine_cost_usd"])
-    assert "no figures of this machine's part" in said["missing"]
+    assert "no figures for this machine's part" in said["missing"]
     agent.close()
 
 

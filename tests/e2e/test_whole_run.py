@@ -106,4 +106,6 @@ def test_a_budget_is_that_of_both_machines_and_a_part_decides_nothing(machines: 
     assert (last[1:], float(last[0])) == (["None", "True"], pytest.approx(BUDGET_USD, rel=0.2))
     assert time.monotonic() - began < 0.9 * BUDGET_USD, "it stopped at the budget of both, not of one"
     assert "True" not in second.said.read_text()
-    assert "over_budget of run both is not decided: its dollars are this machine's part of 2" in second.said.read_text()
+    assert (
+        "over_budget of run both cannot be determined: its cost is this machine's part of 2" in second.said.read_text()
+    )

@@ -303,7 +303,9 @@ def test_a_version_mismatch_says_that_the_agent_must_be_restarted(driver: FakeDr
     source.read(T)
     driver.reload()
     driver.error("Init", fake_nvml.LIB_RM_VERSION_MISMATCH)
-    with pytest.raises(RestartNeededError, match=r"updated under this process: restart the agent.*\(NVML code 18\)"):
+    with pytest.raises(
+        RestartNeededError, match=r"updated while the agent was running: restart the agent.*\(NVML code 18\)"
+    ):
         source.read(T + 1)
 
 
@@ -516,7 +518,7 @@ def test_nvml_by_name_without_a_driver_is_an_error(driver: FakeDriver):
     ("call", "code", "said"),
     [
         ("Init", fake_nvml.NO_PERMISSION, "nvmlInit: Insufficient Permissions"),
-        ("Init", fake_nvml.LIB_RM_VERSION_MISMATCH, "are of different versions"),
+        ("Init", fake_nvml.LIB_RM_VERSION_MISMATCH, "have different versions"),
         ("GetCount", fake_nvml.UNKNOWN, "nvmlDeviceGetCount: Unknown Error"),
     ],
 )

@@ -161,5 +161,5 @@ def test_a_gpu_that_went_before_a_restart_is_missed_after_it_and_forgotten_at_th
     assert not seen_by(observer, 1001.0, "a", "b")
     later = Observer(Idle())
     later.restore(json.loads(json.dumps(observer.state())))
-    assert seen_by(later, 1002.0, "a") == ("1 GPUs that were there are not",)
-    assert not [void for void in seen_by(later, 1003.0, "a", boot_ts=900.0) if "were there" in void]
+    assert seen_by(later, 1002.0, "a") == ("1 GPUs that were present are missing",)
+    assert not [void for void in seen_by(later, 1003.0, "a", boot_ts=900.0) if "were present" in void]

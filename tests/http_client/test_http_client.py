@@ -284,7 +284,7 @@ def test_a_proxy_that_refuses_a_tunnel_is_called_so(monkeypatch: pytest.MonkeyPa
 
 def test_a_proxy_of_another_kind_is_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("http_proxy", f"socks5://ann:{SECRET}@127.0.0.1:1")
-    with pytest.raises(InvalidRequestError, match="http_proxy names no HTTP proxy") as caught:
+    with pytest.raises(InvalidRequestError, match="http_proxy does not name an HTTP proxy") as caught:
         ask(Request("http://far.example/"), bounds())
     assert SECRET not in str(caught.value)
 
@@ -417,6 +417,6 @@ def test_what_people_see_of_an_address_holds_no_secret(url: str, host: str, plac
 
 def test_a_name_without_an_address_is_said_in_words() -> None:
     assert why(socket.gaierror(-3, "Temporary failure in name resolution")) == (
-        "its name has no address: Temporary failure in name resolution"
+        "its name does not resolve: Temporary failure in name resolution"
     )
     assert why(OSError(113, "No route to host")) == "OSError: No route to host"

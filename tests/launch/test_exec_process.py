@@ -342,7 +342,7 @@ def begin_with(tmp_path: Path, more: dict[str, str], *command: str) -> subproces
 
 def test_verbose_says_why_nothing_is_reported(tmp_path: Path):
     done = launch("/proc/nowhere", "true", flags=("--verbose", "--id", "a"))
-    assert done.stderr.startswith(b"epochcost exec: run a is not reported: no directory for events: ")
+    assert done.stderr.startswith(b"epochcost exec: run a is not reported: no events directory: ")
 
 
 def test_a_fault_of_ours_ends_the_reports_and_nothing_else():
@@ -639,7 +639,7 @@ JOBS: list[dict[str, str]] = [
 def test_a_training_that_reports_by_itself_joins_the_run_and_is_not_reported_twice(tmp_path: Path, job: dict[str, str]):
     done = launch(tmp_path, *python(LIBRARY), flags=("--verbose", *(() if job else ("--id", "one"))), **job)
     assert done.returncode == 4
-    assert b"the training reports by itself" in done.stderr
+    assert b"the training process reports on its own" in done.stderr
     files = events_by_file(tmp_path)
     assert {str(line["run"]) for lines in files.values() for line in lines} == {"one"}
     ours = [line for lines in files.values() for line in lines if line.get("writer")]

@@ -245,7 +245,7 @@ def test_an_interruption_is_a_metric_a_problem_and_a_file_for_the_training(world
         assert it.value("node_preemption_notice_timestamp_seconds", kind="rebalance") is None
         assert it.value("node_preemption_deadline_timestamp_seconds") == 1795249320.0
         assert it.app.snapshot is not None
-        sentence = "preemption: the provider takes this machine away at 08:22:00 UTC (terminate). Save a checkpoint."
+        sentence = "preemption: the provider will preempt this machine at 08:22:00 UTC (terminate). Save a checkpoint."
         assert it.app.snapshot.problems[0] == sentence
         assert json.loads(told.read_text()) == {
             "v": 1, "kind": "interruption", "action": "terminate", "at_ts": 1795249320.0, "seen_ts": T0 + 2,
@@ -318,7 +318,7 @@ def test_every_cloud_is_listened_to(world: World, cloud: Cloud, name: str):
         it.run(1)
         assert it.value("node_preemption_notice_timestamp_seconds", kind="interruption") == T0
         assert it.app.snapshot is not None
-        assert "takes this machine away within seconds" in it.app.snapshot.problems[0]
+        assert "will preempt this machine within seconds" in it.app.snapshot.problems[0]
         it.close()
 
 

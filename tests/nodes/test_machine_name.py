@@ -57,7 +57,7 @@ def test_people_may_name_it(tmp_path: Path) -> None:
     before = name(tmp_path / "a", AWS)
     assert it.restored(before.state()).name == "rack 7 / left"
     assert before.restored(it.state()).name == "rack 7 / left"  # for as long as the state is kept
-    with pytest.raises(NodeError, match=r"--machine\.name: .* cannot be shown"):
+    with pytest.raises(NodeError, match=r"--machine\.name: .* contains unprintable characters"):
         name(tmp_path / "a", AWS, configured="a\nb")
 
 

@@ -131,7 +131,7 @@ def test_a_directory_that_cannot_be_written_is_told_once(tmp_path: Path, caplog:
     file = PreemptionFile(tmp_path / "gone")
     for second in range(3):
         file.write(PreemptionNotice("interruption"), float(second))
-    assert caplog.text.count("training cannot be told of a preemption: No such file or directory") == 1
+    assert caplog.text.count("cannot notify training processes of a preemption: No such file or directory") == 1
 
 
 def test_a_link_put_in_the_files_place_is_not_followed(tmp_path: Path):

@@ -37,7 +37,7 @@ def test_whoever_has_the_link_keeps_it_by_the_button(chromium, tmp_path: Path) -
     opened("")
     assert page.text("#keep") == ""
     opened(f"#keep=r!{link[:-2]}")
-    assert pressed() == "Not kept: this link is not valid, or too old"
+    assert pressed() == "Not kept: this link is invalid or has expired"
     opened(f"#keep=another!{link}")
     assert "Not kept" in pressed()
     opened(f"#keep=r!{link}")

@@ -233,7 +233,7 @@ def test_a_price_that_starts_only_later_is_neither_answered_nor_exported(tmp_pat
         wait_for(lambda: not ask_price(app.url, **DEMAND)[1]["pending"], what="the answer")
         status, said = ask_price(app.url, **DEMAND)
         assert status == 404
-        assert "what is listed starts only later" in said["error"]
+        assert "the listed price starts only later" in said["error"]
         assert value(app.url, "epochcost_instance_price_usd_per_hour") is None
 
 

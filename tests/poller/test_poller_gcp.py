@@ -41,7 +41,7 @@ def test_agents_get_the_price_of_the_region_with_the_gpus_of_the_name(tmp_path: 
                 lambda: ask_price(app.url, **machine("n1-standard-16"))[1].get("pending") is False, what="an answer"
             )
             status, refused = ask_price(app.url, **machine("n1-standard-16"))
-            assert (status, "does not say which GPUs are attached" in refused["error"]) == (404, True)
+            assert (status, "does not specify its GPUs" in refused["error"]) == (404, True)
         finally:
             app.stop()
 

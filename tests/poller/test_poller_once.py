@@ -82,9 +82,9 @@ def test_rows_are_kept_by_gpu_and_provider() -> None:
 @pytest.mark.parametrize(
     ("kept", "said"),
     [
-        (Filter(gpu="H10"), "no price fits --gpu H10; known are H100"),
-        (Filter(provider="amazon"), "no price fits --provider amazon; known are aws, runpod"),
-        (Filter("H100", "azur"), "no price fits --gpu H100 and --provider azur; known are H100; aws, runpod"),
+        (Filter(gpu="H10"), "no price matches --gpu H10; known are H100"),
+        (Filter(provider="amazon"), "no price matches --provider amazon; known are aws, runpod"),
+        (Filter("H100", "azur"), "no price matches --gpu H100 and --provider azur; known are H100; aws, runpod"),
     ],
 )
 def test_a_name_that_nothing_bears_is_said_with_the_names_there_are(kept: Filter, said: str) -> None:
@@ -198,7 +198,7 @@ def test_the_command_fails_where_nobody_answers(tmp_path: Path) -> None:
 @pytest.mark.parametrize("flag", ["--gpu=H100", "--provider=aws", "--format=csv"])
 def test_what_chooses_rows_is_refused_where_none_are_printed(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["prices", "--prices.sources", "listed", flag]) == 2
-    assert f"{flag.partition('=')[0]} goes with --once" in capsys.readouterr().err
+    assert f"{flag.partition('=')[0]} requires --once" in capsys.readouterr().err
 
 
 def test_a_reader_that_has_seen_enough_is_no_traceback() -> None:
@@ -300,7 +300,7 @@ def test_one_wrong_key_is_one_line_that_names_the_file_to_look_at(tmp_path: Path
     (said,) = (line for line in done.stderr.splitlines() if line.startswith("failed"))
     assert "HTTP 401" in said
     assert said.endswith(
-        "what to do: check the key in --lambda.api-key-file, and what it may do (docs/prices/lambda.md)"
+        "what to do: check the key in --lambda.api-key-file, and its permissions (docs/prices/lambda.md)"
     )
 
 
@@ -319,7 +319,7 @@ def test_a_given_width_is_kept_to_by_what_is_printed_and_what_is_said(tmp_path: 
         ("aws: get_products: HTTP 400 RequestExpired", "set this machine's clock"),
         ("vast_rented: GET console.vast.ai/x: HTTP 403: auth_error", "check the key in --vast.api-key-file"),
         ("gcp: ListSkus: InvalidArgument: 400 API key not valid.", "check the key in --gcp.api-key-file"),
-        ("oci: GET x: HTTP 429; asks to wait 3600 s", "try again later"),
+        ("oci: GET x: HTTP 429; to be retried after 3600 s", "try again later"),
     ],
 )
 def test_a_failure_ends_with_what_to_do(sentence: str, remedy: str) -> None:

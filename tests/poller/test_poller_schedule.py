@@ -168,7 +168,7 @@ def test_what_is_newly_asked_for_is_fetched_at_once_and_stays_wanted() -> None:
         wait_for(lambda: store.book.prices, what="the watched type")
         asked = schedule.ask(WANT)
         assert asked.pending == ("told",)
-        assert asked.tried == ("told is being asked",)
+        assert asked.tried == ("told is being queried",)
         wait_for(lambda: len(store.book.prices) == 2, seconds=5, what="the type that was asked for")
         assert Wanted(frozenset({WANT})) in source.questions  # only that, not everything again
         assert schedule.ask(WANT).pending == ()
@@ -186,7 +186,7 @@ def test_what_nobody_has_is_not_asked_for_again_and_again() -> None:
         for _ in range(20):
             asked = schedule.ask(WANT)
         assert len(source.questions) == 2
-        assert "told was asked 0 s ago and has none" in asked.tried
+        assert "told was queried 0 s ago and has none" in asked.tried
 
 
 def test_a_failed_question_says_what_went_wrong_and_is_tried_again() -> None:

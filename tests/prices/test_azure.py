@@ -319,7 +319,7 @@ def test_another_type_of_price_is_noticed(server: JsonServer) -> None:
 
 def test_a_page_with_fewer_rows_than_it_counts_is_no_answer(server: JsonServer) -> None:
     server.on("/prices", Answer({"Items": [row(98.32)], "NextPageLink": None, "Count": 3}))
-    with pytest.raises(PriceSourceError, match="1 of 3 rows came"):
+    with pytest.raises(PriceSourceError, match="1 of 3 rows were received"):
         source(server).fetch(wanted("azure", ("eastus", H100)), NOW)
 
 

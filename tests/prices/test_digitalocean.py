@@ -98,7 +98,9 @@ def test_a_size_at_two_prices_has_none(server: JsonServer) -> None:
 
 
 def test_fewer_sizes_than_the_answer_promises_are_said(server: JsonServer) -> None:
-    assert fetch(server, page([H100_1])).notes == ("digitalocean: 1 of 147 sizes came: the others have no price",)
+    assert fetch(server, page([H100_1])).notes == (
+        "digitalocean: 1 of 147 sizes were received: the others have no price",
+    )
     assert fetch(server, Answer({"sizes": [H100_1], "meta": {"total": 1}})).notes == ()
     assert fetch(server, Answer({"sizes": [H100_1], "meta": None})).notes == ()
 

@@ -67,7 +67,7 @@ def test_an_n1_machine_that_does_not_name_its_gpus_has_no_price() -> None:
     with serving() as server:
         found = ask(server, "n1-standard-16", "n1-standard-16+none")
     assert dollars(found) == {"n1-standard-16+none": pytest.approx(16 * 0.031611 + 60 * 0.004237)}
-    said = "does not say which GPUs are attached: ask for n1-standard-16+nvidia-tesla-t4:1, or n1-standard-16+none"
+    said = "does not specify its GPUs: use n1-standard-16+nvidia-tesla-t4:1, or n1-standard-16+none"
     assert found.problems == (f"gcp: 'n1-standard-16' {said}",)
 
 

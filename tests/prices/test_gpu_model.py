@@ -127,7 +127,7 @@ def test_an_unknown_name_is_said_once_in_the_log(caplog: pytest.LogCaptureFixtur
         for _ in range(3):
             canonical("Quantum 9000\n")
     assert [record.getMessage() for record in caplog.records] == [
-        r"GPU model 'Quantum 9000\n' is not in the table of names: it is left out of what machines hold"
+        r"GPU model 'Quantum 9000\n' is not in the table of names and is left out"
     ]
 
 

@@ -87,7 +87,7 @@ def test_a_wait_longer_than_the_time_it_has_is_left_to_the_schedule(
     server: JsonServer, api: JsonApi, waits: Waits
 ) -> None:
     server.on("/x", Answer({}, 429, {"Retry-After": "3600"}), GOOD)
-    assert refused(api, f"{server.url}/x") == f"src: GET {server.host}/x: HTTP 429; asks to wait 3600 s: {{}}"
+    assert refused(api, f"{server.url}/x") == f"src: GET {server.host}/x: HTTP 429; to be retried after 3600 s: {{}}"
     assert waits.seconds == []
 
 
@@ -117,7 +117,7 @@ def test_a_server_that_is_not_there_is_an_error_that_names_it(api: JsonApi) -> N
     with JsonServer() as gone:
         pass
     assert refused(api, f"{gone.url}/x").startswith(
-        f"src: GET {gone.host}/x: request failed, the host cannot be asked: "
+        f"src: GET {gone.host}/x: request failed, cannot connect to the host: "
     )
 
 
@@ -225,9 +225,9 @@ def test_an_answer_that_repeats_the_key_does_not_bring_it_into_the_error(
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "must hold one API key and nothing else"),
-        (b"one two", "must hold one API key and nothing else"),
-        (b"one\r\nX-Other: header", "must hold one API key and nothing else"),
+        (b"", "must contain exactly one API key"),
+        (b"one two", "must contain exactly one API key"),
+        (b"one\r\nX-Other: header", "must contain exactly one API key"),
         (b"sch\xc3\xb6n", "is not ASCII text"),
         (None, "cannot be read: No such file or directory"),
     ],

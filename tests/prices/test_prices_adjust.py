@@ -294,9 +294,9 @@ def test_a_bad_line_of_extras_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("raw", "said"),
     [
-        ({"name": "disk", "usd-per-gb-month": 0.1}, "gb: how many GB"),
-        ({"name": "disk", "usd-per-hour": 0.1, "gb": 5}, "gb: how many GB"),
-        ({"name": "disk", "usd-per-hour": 0.1, "gb-per-month": 5}, "gb-per-month: how many GB of traffic"),
+        ({"name": "disk", "usd-per-gb-month": 0.1}, "gb: the number of GB is required"),
+        ({"name": "disk", "usd-per-hour": 0.1, "gb": 5}, "gb: the number of GB is required"),
+        ({"name": "disk", "usd-per-hour": 0.1, "gb-per-month": 5}, "gb-per-month: the GB of traffic per month"),
         ({"name": "egress", "usd-per-gb": 0.1, "gb-per-month": 0}, "gb-per-month: 0 must be a number above 0"),
         ({"name": "d", "usd-per-hour": 1, "from": "2026-03-01", "until": "2026-03-01"}, "until: .* is not after from"),
         ({"name": "d", "usd-per-hour": 1, "from": "soon"}, "from: 'soon' must be a day"),

@@ -121,8 +121,8 @@ def test_a_guard_that_cannot_look_does_not_pass(server: PriceListServer, column:
 @pytest.mark.parametrize(
     ("body", "error"),
     [
-        ("", "no line names the columns"),
-        ("<html>denied</html>\n", "no line names the columns"),
+        ("", "no header line with the columns"),
+        ("<html>denied</html>\n", "no header line with the columns"),
         (header() + '"OnDemand","p4d.24xlarge"\n', 'b\'"OnDemand","p4d.24xlarge".n\': zip'),
         (PREAMBLE + '"' + "x" * 70000, "line 6 is longer than 65536 bytes"),
     ],

@@ -75,7 +75,7 @@ def test_a_cloud_that_does_not_offer_a_model_has_no_price_for_it(server: JsonSer
 
 def test_more_gpus_than_a_machine_has_have_no_price(server: JsonServer) -> None:
     found = fetch(server, [gpu(maxGpuCount=4)], ("secure", "8x H100 SXM"))
-    assert (found.prices, found.reasons) == ((), {"8x H100 SXM": "at most 4 GPUs are rented together"})
+    assert (found.prices, found.reasons) == ((), {"8x H100 SXM": "at most 4 GPUs can be rented together"})
 
 
 def test_each_cloud_has_its_own_bound_of_gpus(server: JsonServer) -> None:
@@ -235,7 +235,7 @@ def test_a_price_of_one_cloud_that_is_gone_leaves_the_other_cloud(server: JsonSe
 
 def test_a_schema_without_any_price_is_an_error(server: JsonServer) -> None:
     server.ask("/graphql", _schema_without("securePrice", "communityPrice", "secureSpotPrice", "communitySpotPrice"))
-    with pytest.raises(PriceSourceError, match="no field of a price any more"):
+    with pytest.raises(PriceSourceError, match="no longer has a price field"):
         source(server).fetch(wanted("runpod", *PLACES), NOW)
 
 
@@ -247,7 +247,7 @@ def test_an_answer_in_part_is_used_and_said(server: JsonServer) -> None:
     server.on("/graphql", Answer({"errors": [{"message": "timeout of one field"}], "data": {"gpuTypes": [gpu()]}}))
     found = source(server).fetch(wanted("runpod", ("secure", "1x H100 SXM")), NOW)
     assert ("secure", "1x H100 SXM", ON_DEMAND) in dollars(found)
-    assert found.problems == ("runpod: gpuTypes: only a part came: timeout of one field",)
+    assert found.problems == ("runpod: gpuTypes: partial response: timeout of one field",)
 
 
 def test_two_models_of_one_name_have_no_price_and_are_said(server: JsonServer) -> None:
@@ -278,7 +278,7 @@ def test_a_balance_that_is_refused_takes_no_price_with_it(server: JsonServer, tm
     asked = RunPod(f"{server.url}/graphql", frozenset(), 1800.0, api("runpod", str(tmp_path / "key")))
     found = asked.fetch(wanted("runpod", ("secure", "1x H100 SXM")), NOW)
     assert (len(found.prices), found.problems, found.credits) == (2, (), ())
-    assert "what the account has left is not known" in found.notes[0]
+    assert "the account's remaining credit is not known" in found.notes[0]
 
 
 def test_a_model_that_could_not_be_told_leaves_the_others_alone_and_is_said(server: JsonServer) -> None:
@@ -286,7 +286,7 @@ def test_a_model_that_could_not_be_told_leaves_the_others_alone_and_is_said(serv
     server.on("/graphql", Answer({"data": {"gpuTypes": [L4, None]}, "errors": errors}))
     found = source(server).fetch(wanted("runpod", ("secure", "1x L4")), NOW)
     assert dollars(found)["secure", "1x L4", ON_DEMAND] == 0.43
-    assert found.problems == ("runpod: gpuTypes: only a part came: Something failed for one model",)
+    assert found.problems == ("runpod: gpuTypes: partial response: Something failed for one model",)
 
 
 def test_a_model_that_is_null_without_an_error_is_left_out_and_said(server: JsonServer) -> None:

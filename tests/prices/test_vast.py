@@ -129,7 +129,7 @@ def test_an_offer_that_is_no_price_is_named_and_leaves_the_others_alone(server: 
 
 def test_an_answer_as_long_as_the_limit_is_said_to_be_cut_short(server: JsonServer) -> None:
     found = fetch(server, [offer(7.96, id=number) for number in range(2000)])
-    assert "vast: 2000 on-demand offers of H100 SXM, as many as fit: some may be left out" in found.problems
+    assert "vast: 2000 on-demand offers of H100 SXM, the maximum: some may be missing" in found.problems
     assert dollars(found)["US", "4x H100 SXM", ON_DEMAND] == 7.96
 
 
@@ -378,7 +378,7 @@ def test_a_balance_that_cannot_be_read_takes_no_price_with_it_and_is_said(server
     server.on("/api/v0/users/current/", answer)
     found = rented(server, [machine(101, 0.75)])
     assert (len(found.prices), found.problems, found.credits) == (1, (), ())
-    assert "what the account has left is not known" in found.notes[-1]
+    assert "the account's remaining credit is not known" in found.notes[-1]
 
 
 def test_a_new_kind_of_price_of_a_rented_machine_is_noticed(server: JsonServer) -> None:

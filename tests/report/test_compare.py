@@ -73,8 +73,8 @@ def test_more_hours_than_a_life_has_need_more_machines():
     ("arguments", "says"),
     [
         (["own", "rent"], "unknown comparison; supported: rent own"),
-        (["rent", "own"], "--price-usd must be given"),
-        (["rent", "own", "--price-usd", "2000", "--watts", "300"], "--hours must be given"),
+        (["rent", "own"], "--price-usd is required"),
+        (["rent", "own", "--price-usd", "2000", "--watts", "300"], "--hours is required"),
         (["rent", "own", "--price-usd", "-1"], "--price-usd: '-1' is not valid"),
         (["rent", "own", "--price-usd", "9", "--watts", "1", "--pue", "0.5"], "--pue: 0.5: PUE must be >= 1"),
         (["rent", "own", "--price-usd", "9", "--watts", "1", "--residual-usd", "10"], "--residual-usd: 10.0 must not"),
@@ -120,7 +120,7 @@ def test_hours_of_unlike_machines_are_not_added_up(in_prometheus):
 @pytest.mark.stack
 def test_an_owned_machine_is_no_rent(in_prometheus):
     code, _, said = measured(in_prometheus.url, "--experiment", "diffusion")
-    assert (code, "--watts must be given" in said) == (2, True)
+    assert (code, "--watts is required" in said) == (2, True)
     _, answered, _ = measured(in_prometheus.url, "--experiment", "diffusion|vit-large")
     assert answered["rent_usd_per_hour"] == pytest.approx(88.25)
     assert any("on owned machines are not rent" in note for note in answered["notes"])

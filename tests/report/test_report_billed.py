@@ -55,7 +55,7 @@ def test_what_is_billed_beyond_the_seconds_is_said_and_stays_out_of_the_sums():
     (said,) = notes(found(a=machine("aws", 40), b=machine("azure", 40), c=machine("runpod", 40)))
     assert said == (
         "2 nodes that ended will be billed for longer than they ran (a, aws big: 40.0 s, billed 1 min 00 s; "
-        "b, azure big: 40.0 s, billed 5 min 00 s): $2.80 more, which is in no figure here."
+        "b, azure big: 40.0 s, billed 5 min 00 s): $2.80 more, which is not included in any figure here."
     )
 
 
@@ -65,7 +65,7 @@ def test_a_rule_or_a_price_that_nobody_knows_is_said():
     ruleless = machine("vulcan", 40)
     said = notes(found(unpriced=unpriced, ruleless=ruleless))
     assert "more, at a price that is not known" in said[0]
-    assert said[1] == "How vulcan rounds what it bills is not known: 1 node counted to the second."
+    assert said[1] == "The billing increment of vulcan is not known: 1 node counted to the second."
 
 
 @pytest.mark.parametrize(

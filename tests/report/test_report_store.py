@@ -44,7 +44,7 @@ def test_a_refusal_says_whether_credentials_were_given_and_never_which(scripted)
     scripted.status, scripted.body = 401, f"Unauthorized: Bearer {SECRET}".encode()
     assert "HTTP 401: no credentials were given" in complaint(scripted.url)
     text = complaint(scripted.url, headers={"Authorization": f"Bearer {SECRET}"})
-    assert "the credentials given are refused" in text
+    assert "the given credentials were rejected" in text
 
 
 def test_a_server_that_repeats_the_secret_in_its_error_does_not_spread_it(scripted):
@@ -197,7 +197,7 @@ def test_basic_auth_a_token_and_a_tenant_are_sent(scripted, tmp_path):
         ({"username": "ann"}, "give both"),
         ({"password_file": "x", "bearer_token_file": "y"}, "give one of them"),
         ({"bearer_token_file": "no/such"}, "no/such: cannot be read: No such file"),
-        ({"ca_file": "no/such"}, "no/such: holds no certificates that can be read: No such file"),
+        ({"ca_file": "no/such"}, "no/such: contains no readable certificates: No such file"),
         ({"cert_file": "no/such"}, "no/such: hold no certificate and its private key.*: No such file"),
         ({"key_file": "no/such"}, "give --prometheus.cert-file too"),
     ],
@@ -209,7 +209,7 @@ def test_a_wrong_way_in_is_said_before_anything_is_asked(changes, says):
 
 def test_a_secret_of_two_lines_is_refused_and_not_repeated(tmp_path):
     (tmp_path / "secret").write_text(f"{SECRET}\nmore\n")
-    with pytest.raises(StoreError, match="must hold one line") as caught:
+    with pytest.raises(StoreError, match="must contain the secret on one line") as caught:
         connect(ReportSettings(prometheus_url="http://x", bearer_token_file=str(tmp_path / "secret")))
     assert SECRET not in str(caught.value)
 

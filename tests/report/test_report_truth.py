@@ -22,7 +22,7 @@ def test_the_dollars_of_a_run_are_exact(store, run):
 
 def test_what_prices_are_made_of_sums_to_what_machines_with_known_parts_cost(whole):
     parts = dict(whole.fleet.parts)
-    traffic = parts.pop("traffic (traffic as counted, beside the hours)")
+    traffic = parts.pop("traffic (counted traffic, in addition to the hours)")
     assert traffic > 0
     assert set(parts) == {"published", "extra disk"}
     assert parts["extra disk"] / sum(parts.values()) == pytest.approx(0.1)

@@ -282,7 +282,7 @@ def test_a_tracker_that_fails_is_said_once_and_the_fit_goes_on(directory: Path, 
     monkeypatch.setattr("epochcost.training.warning._said", set())
     write_cost(directory, "r", cost_usd=2.0)
     keras_fit(KerasHooks("net", id="r"), 3)
-    assert caplog.text.count("dollars are not logged to wandb") == 1
+    assert caplog.text.count("costs are not logged to wandb") == 1
     assert of(events(directory), "end", "status", "epoch") == [("finished", 3)]
 
 

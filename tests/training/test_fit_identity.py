@@ -227,7 +227,7 @@ def test_a_run_that_the_program_opened_around_the_fit_is_joined_and_left_open(di
         assert run.epoch == 4
     assert of(events(directory), "end", "experiment", "status") == [("mine", "finished")]
     assert caplog.text.count(f"part of run {run.id}") == 1
-    assert "experiment does not count" in caplog.text
+    assert "ignoring the callback's experiment" in caplog.text
 
 
 def test_a_fit_that_broke_within_the_programs_run_leaves_that_open(directory: Path, engine: type):

@@ -48,7 +48,7 @@ def test_a_part_decides_nothing_and_one_warning_says_what_is_missing(directory: 
     warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert warnings == [
         (
-            "epochcost: over_budget of run r is not decided: its dollars are this machine's part of 2: "
+            "epochcost: over_budget of run r cannot be determined: its cost is this machine's part of 2: "
             "set --prometheus.url on the agent"
         )
     ]

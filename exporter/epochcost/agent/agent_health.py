@@ -101,7 +101,7 @@ def endings(terms: NodeTerms, now: float) -> list[str]:
         left = math.inf if purse.empty_ts is None else purse.empty_ts - now
         if left < SOON_SECONDS:
             at_least = " at the latest" if purse.machine_only else ""
-            found.append(f"credit: {purse.name} is empty or void in {_minutes(left)}{at_least}. Top it up.")
+            found.append(f"credit: {purse.name} will be used up or expire in {_minutes(left)}{at_least}. Top it up.")
     return found
 
 
@@ -121,7 +121,9 @@ def problems(snapshot: Snapshot) -> tuple[str, ...]:
         if name != "price":
             found.append(f"{name}: {health.error}")
         elif snapshot.node.price_usd_per_hour is None:
-            found.append(f"price unknown: {health.error}. Set --price.usd-per-hour, or --prices.url and the node.")
+            found.append(
+                f"price unknown: {health.error}. Set --price.usd-per-hour, or --prices.url and the node's identity."
+            )
         else:
             found.append(f"price not confirmed: {health.error}. The last known price is used.")
     return tuple(found)

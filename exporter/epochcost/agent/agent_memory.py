@@ -146,7 +146,7 @@ class AgentMemory:
         if cursor is None or saved_t <= now + LATE_SECONDS or abs(saved_t - cursor) > SAVED_WITHIN_SECONDS:
             return saved
         ahead = saved_t - self._host.boot_ts(now)
-        log.warning("the clock of the previous boot was ahead: what was accounted then is moved %.0f s back", ahead)
+        log.warning("the clock of the previous boot was ahead: its accounting is moved back by %.0f s", ahead)
         writers = {writer: [shift and shift - ahead, t - ahead] for writer, (shift, t) in clock["writers"].items()}
         boot_ts = meter["boot_ts"] and meter["boot_ts"] - ahead
         dates = [[until, shift - ahead, error] for until, shift, error in saved.get("price_dates", [])]

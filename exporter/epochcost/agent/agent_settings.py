@@ -276,12 +276,12 @@ class AgentSettings:
     def __post_init__(self) -> None:
         if self.price_extras and self.price_usd_per_hour is None:
             raise SettingsError(
-                "--price.extras needs --price.usd-per-hour: a poller has extras of its own (docs/prices.md)"
+                "--price.extras requires --price.usd-per-hour; with a poller, configure its extras (docs/prices.md)"
             )
         counted = [extra.name for extra in self.price_extras if extra.counted]
         if counted and not self.node_egress_interfaces:
             raise SettingsError(
-                f"--price.extras: {counted[0]} is by the GB: name what is counted by --node.egress-interfaces"
+                f"--price.extras: {counted[0]} is per GB: name the interfaces to count in --node.egress-interfaces"
             )
 
     @property

@@ -43,11 +43,12 @@ class StateFile:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             if among_others and not _is_ours(directory.lstat()):
                 raise StateError(
-                    f"{directory}: not a directory that only this agent's user can write: remove it, or set --state.dir"
+                    f"{directory}: not a directory that only this agent's user can write to: remove it, or set "
+                    f"--state.dir"
                 )
             self._lock = os.open(directory / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as err:
-            raise StateError(f"{directory}: the agent's state cannot be kept here: {err.strerror}") from None
+            raise StateError(f"{directory}: cannot keep the agent's state here: {err.strerror}") from None
         try:
             fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -109,7 +109,7 @@ def describe(node: Node) -> str:
     """A node in one line."""
     option = node.purchase_option.value if node.purchase_option else "purchase option unknown"
     place = " ".join(part for part in (node.provider or "provider unknown", node.region, node.zone) if part)
-    source = f", says {node.source}" if node.source else ""
+    source = f", according to {node.source}" if node.source else ""
     return f"{node.node}: {place}, {node.instance_type or 'instance type unknown'}, {option}{source}"
 
 
@@ -121,7 +121,7 @@ def _price(settings: AgentSettings, environ: Mapping[str, str]) -> tuple[str, st
     identity.ask()
     source = price_source(settings, identity.node)
     if source is None:
-        reason = "price unknown: set --price.usd-per-hour, or --prices.url and what this node is"
+        reason = "price unknown: set --price.usd-per-hour, or --prices.url and this node's identity"
         return "unknown", reason
     try:
         answer = source.fetch(time.time())

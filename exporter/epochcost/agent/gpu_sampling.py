@@ -85,7 +85,7 @@ def stuck_in(reading: GpuReading | None) -> str:
     if not stuck:
         return ""
     who = ", ".join(g.index for g in stuck)
-    return f"GPU {who}: {stuck[0].stuck_call} has not come back for {stuck[0].stuck_seconds or 0:.0f} s"
+    return f"GPU {who}: {stuck[0].stuck_call} has not returned for {stuck[0].stuck_seconds or 0:.0f} s"
 
 
 def slowness(reading: GpuReading | None, interval: float) -> str:
@@ -94,4 +94,4 @@ def slowness(reading: GpuReading | None, interval: float) -> str:
     if reading is None or seconds is None or seconds <= interval:
         return ""
     call = f"; the slowest call is {reading.slowest_call}" if reading.slowest_call else ""
-    return f"the driver is slow: it takes {seconds:.1f} s for the figures of a GPU, and they are as old as that{call}"
+    return f"the driver is slow: reading one GPU takes {seconds:.1f} s, so its figures are that old{call}"

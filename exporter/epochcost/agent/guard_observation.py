@@ -145,9 +145,9 @@ class Observer:
         before, self._devices = self._devices, now
         self._whole_gpus |= {sample.uuid for sample in _samples(snapshot) if not sample.parent_uuid}
         if self._whole_gpus - now:
-            void.append(f"{len(self._whole_gpus - now)} GPUs that were there are not")
+            void.append(f"{len(self._whole_gpus - now)} GPUs that were present are missing")
         elif before is not None and before != now:
-            void.append("the machine has other devices than before")
+            void.append("the machine's devices have changed")
         return void
 
     def _of_events(self, snapshot: Snapshot, facts: Facts) -> list[str]:
@@ -161,7 +161,7 @@ class Observer:
         if before is not None and counts[0] > before[0]:
             void.append("an event file could not be read")
         if before is not None and counts[1] > before[1]:
-            void.append("events of somebody who reports too much were not taken")
+            void.append("events of a user over quota were rejected")
         return void
 
     def _gpu(self, view: GpuView, snapshot: Snapshot, facts: Facts) -> GpuSeen:

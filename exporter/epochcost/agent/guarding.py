@@ -171,7 +171,7 @@ class Guarding:
         """Keep ``subject`` where ``link`` was made for it; why not, empty if it is kept."""
         keeps = self.guard.keeps
         if not keeps.proves(subject, link, t):
-            return "this link is not valid, or too old"
+            return "this link is invalid or has expired"
         until_t = t + min(seconds, self.guard.policies.longest_keep_seconds)
         if not keeps.put(Keep(f"link {subject}", None, subject, until_t, "whoever had the link", why)):
             return "too much is kept already"

@@ -38,7 +38,7 @@ def intake_gate(closed: Callable[[], str], token_file: str) -> Gate:
         if why := closed():
             return text(403, why)
         if not _allowed(request, token_file):
-            return text(401, "this agent wants the token of its --intake.token-file", {"WWW-Authenticate": "Bearer"})
+            return text(401, "this agent requires the token in its --intake.token-file", {"WWW-Authenticate": "Bearer"})
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in MEDIA_TYPES:
             return text(415, f"send JSON lines as {MEDIA_TYPES[0]}")
         return None

@@ -103,11 +103,11 @@ class MachineTerms:
         try:
             egress = EgressAccount.restored(state["egress"]) if "egress" in state else egress
         except _NOT_AN_ACCOUNT as err:
-            log.warning("the account of traffic begins anew: %s: %s", type(err).__name__, str(err)[:200])
+            log.warning("traffic accounting starts over: %s: %s", type(err).__name__, str(err)[:200])
         try:
             spending = CreditSpending.restored(state.get("credits", {}))
         except _NOT_AN_ACCOUNT as err:
-            log.warning("what was spent of credits is counted anew: %s: %s", type(err).__name__, str(err)[:200])
+            log.warning("accounting of spent credit starts over: %s: %s", type(err).__name__, str(err)[:200])
         return egress, spending
 
 

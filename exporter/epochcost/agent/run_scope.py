@@ -88,9 +88,9 @@ def _missing(view: RunView, *, earlier: bool) -> str:
     if stored.machines < least:
         return f"the store has {stored.machines} of its {view.nodes or f'{least} or more'} machines"
     if stored.cost_usd is None or stored.own_cost_usd is None:
-        return "the store has no dollars of one of its parts"
+        return "the store has no dollars for one of its parts"
     if view.cost_usd is not None and _beyond(stored.own_cost_usd, view.cost_usd):
-        return "the store has more dollars of this machine's part than this machine: is another machine of this name?"
+        return "the store has more dollars for this machine's part than the machine itself: is its name used twice?"
     return ""
 
 

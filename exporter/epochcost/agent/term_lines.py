@@ -22,17 +22,17 @@ def term_lines(terms: NodeTerms) -> Iterator[str]:
     sent = sum(terms.egress_bytes.values())
     if terms.egress_bytes:
         usd = sum(terms.egress_usd.values())
-        paid = f"${usd:.2f} beside the hours" if terms.egress_usd else "its price is not known"
+        paid = f"${usd:.2f} in addition to the hours" if terms.egress_usd else "its price is not known"
         yield f"traffic: {sent / GB:.2f} GB sent over {', '.join(sorted(terms.egress_bytes))}, {paid}"
 
 
 def _purse(purse: Purse) -> str:
     if not purse.machine_only:
-        ends = f", empty or void {_clock(purse.empty_ts)}" if purse.empty_ts is not None else ""
+        ends = f", used up or expired by {_clock(purse.empty_ts)}" if purse.empty_ts is not None else ""
         return f"credit {purse.name}: ${purse.usd:.2f} left{ends}"
     ends = f"; at this machine's price it lasts until {_clock(purse.empty_ts)}" if purse.empty_ts is not None else ""
     return (
-        f"credit {purse.name}: at most ${purse.usd:.2f} left by what this machine has spent{ends}. "
+        f"credit {purse.name}: at most ${purse.usd:.2f} left, given this machine's spend{ends}. "
         "Other machines may spend from it too"
     )
 

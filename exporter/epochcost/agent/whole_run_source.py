@@ -66,7 +66,9 @@ def stored_runs(
         ours = {RUN: run, MACHINE: machine, PART: part}
         own = [s for s in costs if all(s.labels.get(name) == value for name, value in ours.items())]
         if len(own) > 1:
-            raise StoreError(f"run {run}: this machine's part is stored {len(own)} times: two clusters of one store?")
+            raise StoreError(
+                f"run {run}: this machine's part is stored {len(own)} times: does the store hold two clusters?"
+            )
         if own:
             same = _identity(own[0])
             parts_of_it = [s for s in costs if _identity(s) == same]

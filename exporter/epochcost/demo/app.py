@@ -25,7 +25,7 @@ from epochcost.demo.scenario import HOUR
 from epochcost.demo.simulated_agent import Fleet
 from epochcost.shutdown import Ending
 
-SIMULATED = "Everything that it shows is simulated: no machine, price or training of it exists."
+SIMULATED = "Everything shown is simulated: none of these machines, prices and training runs exist."
 
 
 def run(settings: DemoSettings, out: TextIO = sys.stdout, err: TextIO = sys.stderr) -> int:
@@ -70,12 +70,12 @@ def _play(settings: DemoSettings, home: Path, err: TextIO) -> tuple[Fleet, list[
     end_ts = time.time() // STEP_SECONDS * STEP_SECONDS
     history = History(home / "data", home / "rules", end_ts - settings.hours * HOUR, end_ts)
     began = time.monotonic()
-    err.write(f"epochcost demo: playing {settings.hours:g} simulated hours of {len(FLEET.machines)} machines\n")
+    err.write(f"epochcost demo: simulating {settings.hours:g} hours of {len(FLEET.machines)} machines\n")
     fleet = Fleet(FLEET, history.start_ts)
     history.write(_reported(played(fleet, settings.hours * HOUR), err))
     took = time.monotonic() - began
     err.write(
-        f"epochcost demo: played and stored in {took:.0f} s, {settings.hours * HOUR / took:.0f} times real time\n"
+        f"epochcost demo: simulated and stored in {took:.0f} s, {settings.hours * HOUR / took:.0f} times real time\n"
     )
     history.record(lambda done, whole: _say(err, f"recording rules {done} of {whole}"))
     fired = history.alerts()

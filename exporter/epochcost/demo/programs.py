@@ -36,7 +36,7 @@ def needed(*names: str) -> str:
     """
     path = program(*names)
     if not path:
-        raise DemoError(f"{names[0]} is not installed, and the demo needs a real one: {INSTALL}")
+        raise DemoError(f"{names[0]} is not installed, and the demo needs it: {INSTALL}")
     return path
 
 

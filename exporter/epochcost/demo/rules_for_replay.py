@@ -28,7 +28,7 @@ def config_dir(chosen: str = "") -> Path:
     for place in places:
         if (place / "rules").is_dir() and (place / "prometheus.yml").is_file():
             return place
-    raise DemoError(f"no prometheus.yml and rules/ in {places[0]}: name them with --prometheus.config-dir")
+    raise DemoError(f"no prometheus.yml and rules/ in {places[0]}: set --prometheus.config-dir")
 
 
 def copy_rules(source: Path, target: Path, budget_usd_per_month: float) -> None:

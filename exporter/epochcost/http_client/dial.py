@@ -54,7 +54,7 @@ def proxy_for(target: Target) -> Proxy | None:
     except ValueError:
         host, port = None, None
     if not host or parts.scheme not in ("http", "https"):
-        raise InvalidRequestError(f"{target.scheme}_proxy names no HTTP proxy")
+        raise InvalidRequestError(f"{target.scheme}_proxy does not name an HTTP proxy")
     pair = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
     authorization = f"Basic {base64.b64encode(pair.encode()).decode()}" if parts.username else ""
     return Proxy(host, port or 80, authorization)
@@ -105,7 +105,7 @@ def _secured(sock: socket.socket, host: str, tls: ssl.SSLContext, bounds: Bounds
 def _socket_to(host: str, port: int, bounds: Bounds) -> socket.socket:
     """The first address that responds; each gets an equal part of the time that is left."""
     addresses = _resolved(host, port, bounds)
-    failure: Exception = ConnectError("its name has no address")
+    failure: Exception = ConnectError("its name does not resolve")
     for i, (family, kind, protocol, _, address) in enumerate(addresses):
         sock = socket.socket(family, kind, protocol)
         try:
@@ -130,7 +130,7 @@ def _resolved(host: str, port: int, bounds: Bounds) -> list[_Address]:
     if _is_literal(host):
         return _lookup(host, port)
     if not _lookups.acquire(timeout=bounds.left()):
-        raise DeadlineError(f"the name was not looked up in time: {MAX_LOOKUPS} other lookups are blocked")
+        raise DeadlineError(f"its name was not resolved in time: {MAX_LOOKUPS} other lookups are blocked")
     found: queue.SimpleQueue[list[_Address] | Exception] = queue.SimpleQueue()
 
     def look_up() -> None:
@@ -145,7 +145,7 @@ def _resolved(host: str, port: int, bounds: Bounds) -> list[_Address]:
         threading.Thread(target=look_up, name="epochcost-name", daemon=True).start()
     except RuntimeError as err:
         _lookups.release()
-        raise ConnectError(f"no thread is left to look its name up: {err}") from None
+        raise ConnectError(f"no thread is left to resolve its name: {err}") from None
     try:
         answer = found.get(timeout=bounds.left())
     except queue.Empty:
@@ -193,7 +193,7 @@ def _tunnel(sock: socket.socket, target: Target, proxy: Proxy, bounds: Bounds) -
 def why(err: Exception) -> str:
     """A fault of the network in words, without what it was about."""
     if isinstance(err, socket.gaierror) and err.strerror:
-        return f"its name has no address: {err.strerror}"
+        return f"its name does not resolve: {err.strerror}"
     if isinstance(err, OSError) and err.strerror:
         return f"{type(err).__name__}: {err.strerror}"
     return f"{type(err).__name__}: {err}"

@@ -148,7 +148,7 @@ def _faults() -> Iterator[None]:
     except TimeoutError:
         raise DeadlineError("no complete response in time") from None
     except IncompleteRead as err:
-        raise BrokenOffError(f"the response was cut off after {len(err.partial)} bytes of a piece") from None
+        raise BrokenOffError(f"the response was cut off after {len(err.partial)} bytes of a chunk") from None
     except LineTooLong:
         raise TooLongError("a line of the response headers is too long") from None
     except ssl.SSLError as err:  # who wants a certificate says so only after it was asked

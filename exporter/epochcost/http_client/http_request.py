@@ -138,7 +138,7 @@ def block_of(request: Request, target: Target, request_target: str, extra: Mappi
             raise InvalidRequestError(f"header {name[:40]!r} holds characters that cannot be sent")
         lines.append(f"{name}: {value}")
     if not re.fullmatch(r"[A-Z]{1,20} [\x21-\x7e]+ HTTP/1\.1", lines[0]):
-        raise InvalidRequestError("the path holds characters that cannot be sent")
+        raise InvalidRequestError("the path contains characters that cannot be sent")
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + (request.body or b"")
 
 

@@ -59,12 +59,12 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     if disabled(environ):
         reason = "EPOCHCOST_DISABLE is set"
     elif not within.writes:
-        reason = "another process of this node reports the run"
+        reason = "another process on this node reports the run"
     else:
         try:
             directory = found()
         except OSError as err:
-            reason = f"no directory for events: {err}"
+            reason = f"no events directory: {err}"
     if reason:
         if flags.verbose:
             _say(f"run {run} is not reported: {reason}")
@@ -219,12 +219,12 @@ class Launch:
     def _say_what_was_read(self, ended: str) -> None:
         reporter = self._reporter
         words = explain(self._tracker, reporter.last, reporter.epochs)
-        hint = "" if reporter.leads else "; the training reports by itself"
+        hint = "" if reporter.leads else "; the training process reports on its own"
         lines = [f"run {self._facts.run} {ended}: {words[0]}, {reporter.lines} events{hint}", *words[1:]]
         lines += [f"pattern {pattern!r} took too long and was not used any more" for pattern in self._own.dropped]
         lines += self._warnings.messages
         if self._safely.broken:
-            lines.append(f"progress was not reported to the end: {self._safely.broken}")
+            lines.append(f"progress reporting stopped early: {self._safely.broken}")
         costs = self._costs
         costs.refresh()
         last = reporter.last

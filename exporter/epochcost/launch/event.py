@@ -82,7 +82,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     try:
         figures = _figures(told.values)
         if told.kind == "epoch_end" and not float(str(figures.get("epoch", 0))).is_integer():
-            raise ValueError(f"epoch={figures['epoch']}: an epoch_end needs the whole number of the epoch")
+            raise ValueError(f"epoch={figures['epoch']}: an epoch_end requires a whole epoch number")
         if told.kind == "end":
             figures.setdefault("status", "finished")
         if named:
@@ -148,7 +148,7 @@ def _value(key: str, value: str) -> object:
         return [gpu.strip() for gpu in value.split(",") if gpu.strip()]
     if key not in (*WHOLE, *AMOUNTS):
         raise ValueError(
-            f"{key}: no such key; known: {', '.join(sorted((*WHOLE, *AMOUNTS, *TEXTS, *CHOICES, 'gpus')))}"
+            f"{key}: unknown key; known: {', '.join(sorted((*WHOLE, *AMOUNTS, *TEXTS, *CHOICES, 'gpus')))}"
         )
     return _number(key, value)
 

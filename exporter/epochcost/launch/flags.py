@@ -125,7 +125,7 @@ def read(argv: Sequence[str], environ: Mapping[str, str]) -> Flags:
     if not command and not args.read:
         made.error("no command: epochcost exec [options] -- COMMAND [ARGUMENT ...]")
     if command and args.read:
-        made.error("--read reads a log: it runs no command")
+        made.error("--read reads a log and cannot be combined with a command")
     patterns = args.pattern or [one for one in environ.get("EPOCHCOST_PATTERN", "").splitlines() if one.strip()]
     files = args.pattern_file or list(filter(None, [environ.get("EPOCHCOST_PATTERN_FILE", "")]))
     try:

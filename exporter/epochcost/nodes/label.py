@@ -18,7 +18,5 @@ def label_text(value: str, what: str) -> str:
     if len(text) > MAX_CHARACTERS:
         raise NodeError(f"{what}: {len(text)} characters, at most {MAX_CHARACTERS} are allowed: {text[:40]!r}...")
     if not text.isprintable():
-        raise NodeError(
-            f"{what}: {text!r} holds characters that cannot be shown; printable text on one line is allowed"
-        )
+        raise NodeError(f"{what}: {text!r} contains unprintable characters; expected printable text on one line")
     return text

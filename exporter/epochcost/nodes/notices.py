@@ -110,6 +110,6 @@ class NoticeFeed(AskingThread):
 def sentence(notice: PreemptionNotice) -> str:
     """A notice for people; its time is the provider's."""
     if notice.kind == "rebalance":
-        return "the provider says that this machine is at a raised risk of being taken away"
+        return "the provider reports an elevated risk of preemption for this machine"
     at = "" if notice.at_ts is None else time.strftime(" at %H:%M:%S UTC", time.gmtime(notice.at_ts))
-    return f"the provider takes this machine away{at or ' within seconds'} ({notice.action or notice.kind})"
+    return f"the provider will preempt this machine{at or ' within seconds'} ({notice.action or notice.kind})"

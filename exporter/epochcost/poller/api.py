@@ -142,7 +142,7 @@ def _unknown(
     place = key.zone or key.region
     what = f"no {key.purchase_option.value} price is known for {key.instance_type!r}"
     where = "" if key.purchase_option is PurchaseOption.OWNED else f" of {key.provider!r} in {place!r}"
-    late = " and what is listed starts only later" if found is not None and not pending else ""
+    late = " and the listed price starts only later" if found is not None and not pending else ""
     others = [
         f"{each.zone or each.region}{f' in {each.reservation}' if each.reservation else ''}" for each in elsewhere
     ]

@@ -36,11 +36,10 @@ KEPT_LETTERS = 2
 LAST_TO_GO = "provider"
 LEAST_WIDTH = 12
 DATED = (
-    "Dated prices, published once and listed in the package; nobody was asked for them now "
-    "(a --prices.sources without listed leaves them out):"
+    "Dated prices from the list in the package, not queried now (to leave them out, omit listed from --prices.sources):"
 )
 OLD = "Dated prices of the list in the package that are more than a year old, for the record:"
-NO_PRICE = "no price is known; epochcost prices --help names what can be watched, docs/prices.md explains it"
+NO_PRICE = "no price is known; see epochcost prices --help for what can be watched, and docs/prices.md"
 FIRST_STEP = (
     "note: no source of current prices was queried; try one that needs no key: "
     "epochcost prices --once --runpod.instance-types '1x H100 SXM'"
@@ -85,7 +84,7 @@ class Filter:
         used = {flag: (name, column) for flag, (name, column) in flags.items() if name}
         known = [sorted({str(row[column]) for row in everything if row[column]}) for _, column in used.values()]
         selection = " and ".join(f"{flag} {name}" for flag, (name, _) in used.items())
-        return f"no price fits {selection}; known are {'; '.join(', '.join(names or ['none']) for names in known)}"
+        return f"no price matches {selection}; known are {'; '.join(', '.join(names or ['none']) for names in known)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ _REFUSED = re.compile(
     re.IGNORECASE,
 )
 _UNREACHED = re.compile(
-    r"cannot be asked|Could not connect|ConnectTimeout|ProxyConnection|ProxyError|name resolution|errors resolving"
+    r"cannot connect to the host|Could not connect"
+    r"|ConnectTimeout|ProxyConnection|ProxyError|name resolution|errors resolving"
     r"|failed to connect|no response in|ServiceUnavailable: 503 (?:errors|failed)|no complete response in time",
     re.IGNORECASE,
 )
@@ -44,7 +45,7 @@ def _remedy(family: str, sentence: str) -> str:
 def _access(family: str) -> str:
     flag = f"{family}.api-key-file"
     if family in _SIGNED:
-        return f"check AWS_ACCESS_KEY_ID and its secret, or the role, and what it may do (docs/prices/{family}.md)"
+        return f"check AWS_ACCESS_KEY_ID and its secret, or the role, and its permissions (docs/prices/{family}.md)"
     if any(each.flag == flag for each in options(PollerSettings).values()):
-        return f"check the key in --{flag}, and what it may do (docs/prices/{family}.md)"
-    return "no key is needed there: something on the way refuses, such as a proxy"
+        return f"check the key in --{flag}, and its permissions (docs/prices/{family}.md)"
+    return "no key is needed there: something in between refuses the request, such as a proxy"

@@ -80,13 +80,13 @@ class SourcePoller:
     def tried(self, want: Want, now: float) -> str:
         """What came of ``want``, for people."""
         if want in self._queued:
-            return f"{self.source.name} is being asked"
+            return f"{self.source.name} is being queried"
         if self._health.sentence:
             return self._health.sentence
         seconds = max(0.0, now - self._tried.get(want, now))
         missing = self._unpriced.get(want)
         why = f" ({'; '.join(sentences(self.source.name, [missing]))})" if missing else ""
-        return f"{self.source.name} was asked {seconds:.0f} s ago and has none{why}"
+        return f"{self.source.name} was queried {seconds:.0f} s ago and has none{why}"
 
     def refresh(self) -> bool:
         """Ask for everything wanted; whether that went well (skipped counts as well)."""

@@ -13,7 +13,7 @@ from epochcost.prices.places import PLACE, Where, entries, mapping, moment_ts, p
 HOUR, DAY = 3600.0, 86400.0
 MONTH = "month"
 PERIODS: Mapping[str, float] = {"day": DAY, "week": 7 * DAY, MONTH: 28 * DAY}
-"""By the least that they last: more free hours than that make no sense."""
+"""By the least that they last: more free hours than that are implausible."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,7 @@ class DigitalOcean:
             meta = mapping(pages[0], "meta") if pages[0].get("meta") is not None else {}
             came, promised = sum(len(page["sizes"]) for page in pages), optional_number(meta, "total")
             if promised is not None and promised > came:
-                notes.append(f"digitalocean: {came} of {promised:g} sizes came: the others have no price")
+                notes.append(f"digitalocean: {came} of {promised:g} sizes were received: the others have no price")
         except FieldError as err:
             raise PriceSourceError(f"digitalocean: sizes: not a response of DigitalOcean's API: {err}") from None
         problems += [f"digitalocean: {each}" for each in odd]

@@ -146,9 +146,9 @@ def _extra(entry: object, where: str) -> Extra:
         raise ValueError(f"{where}: give one of {', '.join(_PRICED_BY)}, not {keys}")
     unit = _PRICED_BY[keys[0]]
     if (unit == GB_MONTH) is not ("gb" in values):
-        raise ValueError(f"{where}: gb: how many GB there are goes with usd-per-gb-month, and is needed there")
+        raise ValueError(f"{where}: gb: the number of GB is required with usd-per-gb-month, and only allowed there")
     if "gb-per-month" in values and unit != GB:
-        raise ValueError(f"{where}: gb-per-month: how many GB of traffic a month has goes with usd-per-gb")
+        raise ValueError(f"{where}: gb-per-month: the GB of traffic per month is only allowed with usd-per-gb")
     since, until = moment_ts(values, "from", where, -math.inf), moment_ts(values, "until", where, math.inf)
     if until <= since:
         raise ValueError(f"{where}: until: {values['until']!r} is not after from")

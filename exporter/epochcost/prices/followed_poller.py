@@ -64,7 +64,7 @@ def contradiction(one: Price, other: Price) -> str:
     for ts in times:
         left, right = _at(one.steps, ts), _at(other.steps, ts)
         if ts <= until and abs(left - right) > _SAME_RATIO * max(left, right):
-            return f"${left:g} and ${right:g} an hour for one time"
+            return f"${left:g} and ${right:g} an hour for the same time"
     return ""
 
 

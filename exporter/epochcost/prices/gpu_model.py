@@ -100,7 +100,7 @@ def canonical(name: str, memory_bytes: int | None = None) -> str:
     if written and memory_gib is not None and memory_gib < _LEAST_OF * least_gib:
         found = ""  # less memory than the chip is made with: a slice of it, a vGPU, or another chip
     if not found:
-        _log.info("GPU model %.80r is not in the table of names: it is left out of what machines hold", name)
+        _log.info("GPU model %.80r is not in the table of names and is left out", name)
     return found
 
 

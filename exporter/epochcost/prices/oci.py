@@ -127,7 +127,9 @@ def _unsold(shape: Mapping[str, Any]) -> str:
     if _value(shape, "subType") == "flexible" or shape_name(shape).endswith(".Flex"):
         return "a flexible shape is configured anew for each machine and has no price of its own"
     if shape.get("status") != "ACTIVE" or shape.get("hidden") is True:
-        return f"the list has it as {str(shape.get('status'))[:20]}{', hidden' if shape.get('hidden') is True else ''}"
+        return (
+            f"the list marks it as {str(shape.get('status'))[:20]}{', hidden' if shape.get('hidden') is True else ''}"
+        )
     return ""
 
 

@@ -66,7 +66,7 @@ def _limit(raw: Mapping[str, Any]) -> Limit:
     session, free = (None if raw[key] is None else _amount(raw, key) for key in ("session_seconds", "free_seconds"))
     period, since = raw["period"], raw["since_ts"]
     if free is not None and (period not in PERIODS or not 1 <= free <= PERIODS[period]):
-        raise ValueError(f"{free:g} free seconds of {str(period)[:40]!r} make no sense")
+        raise ValueError(f"{free:g} free seconds of {str(period)[:40]!r} are implausible")
     return Limit(
         _name(raw),
         session_seconds=session,
@@ -104,7 +104,7 @@ def _name(raw: Mapping[str, Any]) -> str:
 
 def _figure(value: object) -> float:
     if not is_number(value) or abs(value) > MOST_FIGURE:
-        raise ValueError(f"{str(value)[:80]} is not a finite number, or beyond all dollars and times")
+        raise ValueError(f"{str(value)[:80]} is not a finite number, or is out of range")
     return float(value)
 
 

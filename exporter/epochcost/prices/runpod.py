@@ -104,7 +104,7 @@ class RunPod:
                     prices += offered
                     facts[want.instance_type] = _facts(want.instance_type, count, row)
                     if not offered:
-                        reasons[want.instance_type] = "RunPod gives no price of it now: it may be out of stock"
+                        reasons[want.instance_type] = "RunPod currently has no price for it: it may be out of stock"
             except ValueError as err:
                 problems.append(f"runpod: {want.instance_type}: {err}")
         if problems and not prices:
@@ -128,7 +128,7 @@ class RunPod:
             mine = mapping(mapping(answer, "data"), "myself")
             left, spend = number(mine, "clientBalance"), optional_number(mine, "currentSpendPerHr")
         except (HttpError, FieldError) as err:
-            notes.append(f"runpod: what the account has left is not known ({err})")
+            notes.append(f"runpod: the account's remaining credit is not known ({err})")
             return ()
         return (Credit("RunPod account", PROVIDER, left, now, spend_usd_per_hour=spend),)
 
@@ -139,7 +139,7 @@ class RunPod:
         if errors and not _has_models(answer):
             raise PriceSourceError(f"runpod: gpuTypes: {_message(errors)}")
         if errors:
-            problems.append(f"runpod: gpuTypes: only a part came: {_message(errors)}")
+            problems.append(f"runpod: gpuTypes: partial response: {_message(errors)}")
         try:
             odd: list[str] = []
             data = mapping(answer, "data")
@@ -175,13 +175,13 @@ class RunPod:
             gone += missing
             welcome = [name for name in welcome if name not in missing]
             if not set(PRICES) & set(welcome):
-                raise PriceSourceError("runpod: gpuTypes: its API has no field of a price any more")
+                raise PriceSourceError("runpod: gpuTypes: its API no longer has a price field")
 
 
 def _misspelt(want: Want) -> str:
     """What is wrong with the name of a type or a region; empty if nothing is."""
     if not _TYPE.fullmatch(want.instance_type):
-        return "a type is a count and a GPU as RunPod calls it, 4x H100 SXM"
+        return "a type is a count and RunPod's name for the GPU, such as 4x H100 SXM"
     return "" if want.region in REGIONS else f"a region is one of {', '.join(REGIONS)}"
 
 
@@ -199,7 +199,7 @@ def _unsold(count: int, found: list[Mapping[str, Any]], region: str) -> str:
             return f"the {region} cloud does not offer it"
         most = _most_gpus(row, region)
         if most is not None and count > most:
-            return f"at most {most:g} GPUs are rented together"
+            return f"at most {most:g} GPUs can be rented together"
     return ""
 
 

@@ -229,7 +229,7 @@ class EventReader:
             file.complained = True
             path, what = printable_name(f"{where}/{file.name}"), without_content(rejected.reason)
             user = NOBODY if file.user is None else file.user
-            self._quotas.log(user, f"{path}: {rejected.result}: {what} (more of this file is only counted)")
+            self._quotas.log(user, f"{path}: {rejected.result}: {what} (further ones in this file are only counted)")
 
     def refuse_file(self, file: EventFileState, where: str, reason: str) -> None:
         """It cannot be read; this is logged once."""

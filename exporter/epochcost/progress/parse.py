@@ -131,7 +131,7 @@ def _line(document: Any) -> Line:  # noqa: ANN401 - whatever JSON holds
     if EXEC in (document.get("writer"), document.get("launcher")):  # the latter as versions before wrote
         figures["from_output"] = True
     if kind is EventKind.EPOCH_END and not float(figures.get("epoch", 0.5)).is_integer():
-        raise ValueError(f"epoch: {_shown(document.get('epoch'))}; an epoch_end needs the whole number of the epoch")
+        raise ValueError(f"epoch: {_shown(document.get('epoch'))}; an epoch_end requires a whole epoch number")
     return Line(
         kind=kind,
         run=safe_run(_text("run", document.get("run"))),

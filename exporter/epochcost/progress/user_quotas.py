@@ -95,7 +95,7 @@ class UserQuotas:
         first = not self.refused[key]
         self.refused[key] += count
         if first:
-            self.log(user, f"{named(user)}: {sentence} (more of it is only counted)")
+            self.log(user, f"{named(user)}: {sentence} (further occurrences are only counted)")
 
     def refused_by_name(self) -> dict[tuple[str, str], int]:
         """`refused` as it is exported: ``1001``, ``network``, ``others`` where the user is not known."""
@@ -110,7 +110,7 @@ class UserQuotas:
         if self._lines_logged[user] < LOG_LINES_PER_USER:
             _log.warning("%s", sentence)
         elif self._lines_logged[user] == LOG_LINES_PER_USER:
-            _log.warning("%s; what else %s does wrong is only counted", sentence, named(user))
+            _log.warning("%s; further faults of %s are only counted", sentence, named(user))
 
     def _full(self, user: int, run: RunId) -> str:
         runs = self._open.get(user, {})
@@ -129,15 +129,15 @@ class UserQuotas:
 
     def _sentence(self, user: int, reason: str) -> str:
         if reason == "runs":
-            return f"more than {self.part(user, self._limits.runs)} runs at once: those beyond are not metered"
+            return f"more than {self.part(user, self._limits.runs)} runs at once: further ones are not metered"
         most = min(self._limits.members_of_one_run, self.part(user, self._limits.members))
-        return f"more than {most} processes of runs at once: those beyond are not metered"
+        return f"more than {most} run processes at once: further ones are not metered"
 
 
 def named(user: int) -> str:
     """A user for people. Not by name: the system's user database may ask a network."""
     if user == NETWORK:
-        return "who reports over the network"
+        return "the sender of events over the network"
     if user == NOBODY:
-        return "a user who is not known"
+        return "an unknown user"
     return f"user {short_name(user)}"

@@ -73,11 +73,11 @@ def notes(found: Sequence[Billed]) -> list[str]:
         more = f"{dollars(sum(priced))} more" if len(priced) == len(longer) else "more, at a price that is not known"
         said.append(
             f"{_nodes(len(longer))} that ended will be billed for longer than they ran ({_each(longer)}): {more}, "
-            "which is in no figure here."
+            "which is not included in any figure here."
         )
     if unknown := [one for one in found if one.billed_seconds is None]:
         names = ", ".join(sorted({one.provider or "a provider without name" for one in unknown}))
-        said.append(f"How {names} rounds what it bills is not known: {_nodes(len(unknown))} counted to the second.")
+        said.append(f"The billing increment of {names} is not known: {_nodes(len(unknown))} counted to the second.")
     return said
 
 

@@ -6,7 +6,7 @@ from epochcost.reports.history import History, NodeHistory
 from epochcost.reports.money import HOUR_SECONDS
 from epochcost.reports.tracks import increments
 
-COUNTED = " (traffic as counted, beside the hours)"
+COUNTED = " (counted traffic, in addition to the hours)"
 
 
 def price_parts(history: History) -> dict[str, float]:

@@ -26,9 +26,9 @@ def misdirected(request: Request, local_address: str) -> Response | None:
     """
     host, origin = request.headers.get("host", ""), request.headers.get("origin", "")
     if host and _is_loopback(local_address) and not is_ours(host):
-        return text(421, "this server answers here to addresses, localhost and the names of its machine alone")
+        return text(421, "on loopback this server accepts only addresses, localhost and the names of its machine")
     if origin and (urlsplit_host(origin) != host.lower() or origin.strip().lower() == "null"):
-        return text(403, "a page of another site may not ask this server")
+        return text(403, "requests from pages of other sites are not allowed")
     return None
 
 

@@ -181,7 +181,7 @@ class Server:
         if not self._places.take(connection, address):
             refuse(sock) if asks_for(sock, self._shed_paths) else sock.close()
             if not self._full:
-                log.warning("connections refused: all places are taken by those who came last")
+                log.warning("connections refused: the limit of open connections is reached")
             self._full = True
             return
         self._full = False

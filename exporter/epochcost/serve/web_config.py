@@ -51,7 +51,7 @@ class WebConfig:
             return None
         answer = self._credentials.verify(users, authorization, party_of(address))
         if answer is Verdict.BUSY:
-            return text(429, "too many passwords of this address are looked at already", {"Retry-After": "1"})
+            return text(429, "too many passwords from this address are already being checked", {"Retry-After": "1"})
         wanted = {"WWW-Authenticate": 'Basic realm="epochcost"'}
         return None if answer is Verdict.RIGHT else text(401, "user name and password required", wanted)
 

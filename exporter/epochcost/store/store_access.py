@@ -87,7 +87,7 @@ def _secret(path: str) -> str:
         reason = err.strerror if isinstance(err, OSError) else "is not UTF-8"
         raise StoreError(f"{path}: cannot be read: {reason}") from None
     if not text or not text.isprintable():
-        raise StoreError(f"{path}: must hold one line, the secret, and nothing else")
+        raise StoreError(f"{path}: must contain the secret on one line, and nothing else")
     return text
 
 
@@ -103,7 +103,7 @@ def _certificates(settings: StoreSettings) -> ssl.SSLContext | None:
         if ca:
             context.load_verify_locations(cafile=ca)
     except (OSError, ssl.SSLError) as err:
-        raise StoreError(f"{ca}: holds no certificates that can be read: {_why(err)}") from None
+        raise StoreError(f"{ca}: contains no readable certificates: {_why(err)}") from None
     try:
         if cert:
             context.load_cert_chain(cert, key or None, password=_never_prompted)

@@ -65,7 +65,7 @@ def _block(url: SplitResult, path: str, headers: dict[str, str], length: int) ->
     all_headers = {"Host": host, "Connection": "close", "Content-Length": str(length), **headers}
     lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in all_headers.items())]
     if not all(line.isprintable() and line.isascii() for line in lines):
-        raise NotAnAgentError("the address or the token holds characters that cannot be sent")
+        raise NotAnAgentError("the address or the token contains characters that cannot be sent")
     return ("\r\n".join(lines) + "\r\n\r\n").encode("ascii")
 
 

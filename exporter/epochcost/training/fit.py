@@ -143,7 +143,7 @@ class Fit:
             return None
         kept = [name for name in ("experiment", "budget_usd") if getattr(self._told, name)]
         differ = [name for name in kept if getattr(self._told, name) != getattr(outer.facts, name)]
-        said = f"; what the callback says of {' and '.join(differ)} does not count" if differ else ""
+        said = f"; ignoring the callback's {' and '.join(differ)}" if differ else ""
         inform = warn_once if differ else inform_once
         inform(f"joined {outer.id}", f"the fit is reported as part of run {outer.id}, which is open around it{said}")
         return outer

@@ -261,7 +261,7 @@ class Run(RunLoops):
         part = self.part
         if part is not None:
             missing = part.missing or "an agent of this version with --prometheus.url has the whole run's"
-            what = f"over_budget of run {self.id} is not decided: its dollars are {part}"
+            what = f"over_budget of run {self.id} cannot be determined: its cost is {part}"
             warn_once("budget of a part", f"{what}: {missing}")
             return False
         return usd >= budget

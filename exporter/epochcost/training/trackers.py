@@ -27,7 +27,7 @@ def harmlessly(name: str, log: Callable[..., Any], /, *args: Any, **kwargs: Any)
     try:
         log(*args, **kwargs)
     except Exception as err:  # noqa: BLE001 - another package's exceptions
-        warn_once(f"tracker {name}", f"dollars are not logged to {name}: {type(err).__name__}: {err}")
+        warn_once(f"tracker {name}", f"costs are not logged to {name}: {type(err).__name__}: {err}")
 
 
 def _wandb(wandb: Any, costs: dict[str, float], step: int | None) -> None:  # noqa: ANN401, ARG001

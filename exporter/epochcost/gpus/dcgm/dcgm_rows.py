@@ -119,7 +119,7 @@ def _take(entities: dict[tuple[str, str], Entity], labels: Mapping[str, str], na
     entity = entities.get((uuid, part))
     if entity is None:
         if len(entities) >= MOST_ENTITIES:
-            raise ExpositionError(f"more than {MOST_ENTITIES} GPUs and slices: no machine has as many")
+            raise ExpositionError(f"more than {MOST_ENTITIES} GPUs and slices: no machine has that many")
         index, model = printable(labels.get("gpu", "")), printable(labels.get("modelName", ""))
         profile = printable(labels.get("GPU_I_PROFILE", ""))
         entity = entities[uuid, part] = Entity(index, uuid, model, part, profile)

@@ -82,7 +82,7 @@ class NvmlSource:
         worker.do(closed.set)
         worker.leave()
         if not closed.wait(CLOSE_SECONDS):
-            log.info("the NVIDIA driver is left while %s is blocked", self._doing.stuck()[0] or "a call")
+            log.info("closing without shutting down NVML: %s is blocked", self._doing.stuck()[0] or "a call")
 
     def _let_go(self) -> None:
         session, self._session = self._session, None
@@ -208,8 +208,10 @@ def explained(fault: CallError, *, seen_before: bool) -> GpuError:
     if fault.code != VERSION_MISMATCH:
         return GpuError(str(fault))
     if seen_before:
-        return RestartNeededError(f"the NVIDIA driver was updated under this process: restart the agent: {fault}")
+        return RestartNeededError(
+            f"the NVIDIA driver was updated while the agent was running: restart the agent: {fault}"
+        )
     return GpuError(
-        "the NVIDIA driver's library and its kernel module are of different versions: load the module anew, or restart "
-        f"the machine: {fault}"
+        "the NVIDIA driver's library and its kernel module have different versions: reload the module or reboot the "
+        "machine: {fault}"
     )

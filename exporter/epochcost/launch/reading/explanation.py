@@ -46,7 +46,7 @@ def nothing_understood() -> str:
     """The line for a terminal where nothing was read at all."""
     return (
         "no progress was recognised in this output, so no epoch is counted; "
-        "`epochcost exec --read LOG` shows why, and --pattern teaches a format"
+        "`epochcost exec --read LOG` shows why, and --pattern adds a format"
     )
 
 
@@ -71,14 +71,14 @@ def why_not(track: Track, leader: Track | None) -> str:
     if track.broken or track.evaluation:
         return track.broken or "an evaluation"
     if track.confirmed and leader is not None:
-        return "says less than what is followed"
+        return "less specific than the lines that are followed"
     if isinstance(track, PassTrack):
-        return "a bar that did not begin again may be anything; --bar epoch or --bar run says what it is"
+        return "a bar that did not restart may be anything; set --bar epoch or --bar run"
     if isinstance(track, StepsTrack):
-        return "steps that did not rise"
+        return "steps that did not increase"
     if isinstance(track, PositionTrack):
-        return "positions that did not rise steadily"
-    return "the number of the epoch did not rise by one from line to line, or all lines came at once"
+        return "positions that did not increase steadily"
+    return "the epoch number did not increase by one from line to line, or all lines came at once"
 
 
 def _advice(tracker: ProgressTracker, last: ProgressSnapshot, epochs: int) -> Iterator[str]:

@@ -111,7 +111,7 @@ class PositionTrack(Track):
             and self.planned is not None
             and own >= self.planned - self._offset
         ):
-            self.broken = "a bar that begins again is of one epoch, or of several fits"
+            self.broken = "a bar that restarts belongs to one epoch, or to several fits"
         self._offset = (
             float(self.count)
             if own - math.floor(own + NEARLY) < NEARLY

@@ -159,7 +159,7 @@ class RunTrack(Track):
         apart = abs((self.position or 0.0) - position)
         self._apart = self._apart + 1 if apart > max(1.0, 0.1 * position) and count != self.count else 0
         if self._apart >= MANY_PAIRS:
-            self.broken = "the positions that are logged say otherwise"
+            self.broken = "the logged positions contradict it"
 
     def take(self, line: Progress, at: Moment) -> None:
         if line.step is None:

@@ -60,7 +60,7 @@ class SparseTrack(Track):
             return
         fits = self._number is not None and self._number in (0, 1, stride) if not self._strides else True
         if total != self._total or not 1 < stride <= LONGEST_STRIDE or (self._stride or stride) != stride or not fits:
-            self.broken = "its numbers do not rise by equal steps"
+            self.broken = "its numbers do not increase in equal steps"
             return
         if (self._total + self._first - 1 - number) % stride and (self._total - number) % stride:
             self.broken = "its last line would not be of the last epoch"

@@ -214,7 +214,7 @@ def _columns(lines: Iterator[bytes]) -> list[str]:
             if missing:  # a guard that cannot look must not pass
                 raise ValueError(f"column {missing[0]!r} is missing")
             return cells
-    raise ValueError("no line names the columns")
+    raise ValueError("no header line with the columns")
 
 
 def _is_linux_on_demand(row: Row) -> bool:

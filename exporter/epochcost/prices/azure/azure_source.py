@@ -108,7 +108,7 @@ class Azure:
             for page in self.api.pages(self.url, query, lambda page: page.get("NextPageLink")):
                 found += rows(page, "Items", odd)
                 if (promised := optional_number(page, "Count")) is not None and promised > len(page["Items"]):
-                    raise FieldError(f"{len(page['Items'])} of {promised:g} rows came")
+                    raise FieldError(f"{len(page['Items'])} of {promised:g} rows were received")
         except FieldError as err:
             raise PriceSourceError(
                 f"azure: prices of {region}: not a response of Azure's retail price API: {err}"
@@ -122,7 +122,7 @@ def _why(everything: list[Mapping[str, Any]], instance_type: str) -> str:
     ours = [row for row in everything if _is_row_of(row, instance_type)]
     if ours and not any(row.get("isPrimaryMeterRegion") is True for row in ours):
         return f"the response has it only in {len(ours)} rows that are not of the primary meter region"
-    return f"none of the {len(ours)} rows of it is an hour of a plain Linux machine" if ours else ""
+    return f"none of its {len(ours)} rows is an hour of a plain Linux machine" if ours else ""
 
 
 def _is_row_of(row: Mapping[str, Any], instance_type: str) -> bool:
@@ -198,7 +198,7 @@ def _steps(ours: list[Mapping[str, Any]], now: float) -> tuple[PriceStep, ...]:
     if any(len(prices) > 1 for prices in by_date.values()) or _contradict(priced):
         raise FieldError(f"{len(priced)} rows match, not one ({', '.join(f'${usd:g}' for usd in different)})")
     if priced and _end(max(priced, key=_start)) <= now:
-        raise FieldError("the newest row has ended, and none has followed it")
+        raise FieldError("the newest row has ended without a successor")
     return tuple(PriceStep(ts, usd) for ts in sorted(by_date) for usd in by_date[ts])
 
 

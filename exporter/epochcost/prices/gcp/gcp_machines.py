@@ -136,8 +136,8 @@ def _attached(instance_type: str, match: re.Match[str]) -> tuple[Gpu | None, int
     if not match["attached"]:
         # Its name alone is the same with and without GPUs, which are most of its price.
         raise UnknownMachineError(
-            f"{instance_type!r} does not say which GPUs are attached: "
-            f"ask for {instance_type}+nvidia-tesla-t4:1, or {instance_type}+none"
+            f"{instance_type!r} does not specify its GPUs: use {instance_type}+nvidia-tesla-t4:1, or "
+            f"{instance_type}+none"
         )
     gpu, count = GPUS.get(match["accelerator"]), int(match["count"])
     if gpu is None or count not in gpu.attach:

@@ -84,7 +84,7 @@ class VastRented:
                 ),
             )
         except (HttpError, FieldError) as err:
-            notes.append(f"vast_rented: what the account has left is not known ({err}); the key needs user_read")
+            notes.append(f"vast_rented: the account's remaining credit is not known ({err}); the key needs user_read")
             return ()
 
     def _machines(self, problems: list[str]) -> list[Mapping[str, Any]]:

@@ -139,7 +139,7 @@ class VastMarket:
         except FieldError as err:
             raise PriceSourceError(f"vast: offers of {gpu_name}: not a response of vast.ai's offers: {err}") from None
         if len(offers) >= MOST_OFFERS:
-            problems.append(f"vast: {len(offers)} {kind} offers of {gpu_name}, as many as fit: some may be left out")
+            problems.append(f"vast: {len(offers)} {kind} offers of {gpu_name}, the maximum: some may be missing")
         return offers
 
 
@@ -159,7 +159,7 @@ def _why(want: Want) -> str:
     The command line and the documentation of vast.ai write ``RTX_4090`` for what its API calls ``RTX 4090``.
     """
     if not _TYPE.fullmatch(want.instance_type):
-        return "a type is a count and a GPU as vast.ai calls it, 4x H100 SXM"
+        return "a type is a count and vast.ai's name for the GPU, such as 4x H100 SXM"
     if "_" not in want.instance_type:
         return ""
     return f"vast.ai's API writes names with blanks: {want.instance_type.replace('_', ' ')!r}?"
@@ -190,7 +190,7 @@ def _cheapest(
             usd = number(offer, priced_by)  # of the machine: neither times nor by its GPUs
             count = number(offer, "num_gpus")
             if not 0 < usd <= MAX_USD_PER_HOUR:
-                raise FieldError(f"{priced_by}: {usd:g} must be above 0, and not beyond all prices")
+                raise FieldError(f"{priced_by}: {usd:g} must be above 0 and plausible")
         except FieldError as err:
             problems.append(f"vast: offer {offer.get('id')!r:.20}: {err}")
             continue
