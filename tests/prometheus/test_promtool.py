@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.prometheus.rule_files import PROMETHEUS_DIR, RULE_TESTS, RULES
+from tests.prometheus.asserted_rules import split
+from tests.prometheus.rule_files import PROMETHEUS_DIR, RULE_TESTS, RULES, parsed
 
 PROMTOOLS = [path for path in (shutil.which("promtool"), os.environ.get("PROMTOOL_3")) if path]
 EXAMPLES = sorted((PROMETHEUS_DIR / "examples").glob("alertmanager-*.yml"))
@@ -40,8 +41,9 @@ def test_promtool_accepts_the_rules_and_finds_nothing_to_lint(promtool: str) -> 
 
 @each_promtool
 @pytest.mark.parametrize("path", RULE_TESTS, ids=lambda path: path.name)
-def test_the_rules_give_the_expected_values_and_alerts(promtool: str, path: Path) -> None:
-    assert "SUCCESS" in run(promtool, "test", "rules", path)
+def test_the_rules_give_the_expected_values_and_alerts(promtool: str, path: Path, tmp_path: Path) -> None:
+    files = [(path.parent / name).resolve() for name in parsed(path)["rule_files"]]
+    assert "SUCCESS" in run(promtool, "test", "rules", *split(parsed(path), files, path.stem, tmp_path))
 
 
 @needs_amtool

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from tests.prometheus.asserted_rules import split
 from tests.prometheus.run_scenarios import Scenario, document, together
 
 pytestmark = pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")
@@ -16,7 +16,8 @@ pytestmark = pytest.mark.skipif(not shutil.which("promtool"), reason="promtool i
 
 @pytest.mark.parametrize("scenarios", together(9), ids=lambda batch: f"{batch[0].name} and {len(batch) - 1} others")
 def test_ten_figures_are_those_of_the_ledgers(tmp_path: Path, scenarios: Sequence[Scenario]) -> None:
-    path = tmp_path / "scenarios.yml"
-    path.write_text(json.dumps(document(scenarios)))
-    done = subprocess.run(["promtool", "test", "rules", path], capture_output=True, text=True, timeout=300, check=False)
+    made = document(scenarios)
+    files = [Path(file) for file in made["rule_files"]]
+    command: list[str | Path] = ["promtool", "test", "rules", *split(made, files, "scenarios", tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,93 @@
+"""A test of rules that is evaluated with fewer rules asserts what it did, and no evaluation may fail as before."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.prometheus.asserted_rules import Loaded, split
+from tests.prometheus.rule_files import ALERTS, RECORDINGS, RULE_TESTS, RULES, every_rule, parsed, series_used
+
+needs_promtool = pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")
+ALL = Loaded([group for path in RULES for group in parsed(path)["groups"]])
+GROUPS = """
+groups:
+  - name: g
+    rules:
+      - {record: "a:x:sum", expr: sum(x)}
+      - {record: "b:x:max", expr: max(x) + a:x:sum}
+      - {record: "c:x:ratio", expr: EXPR}
+"""
+
+
+def verdict(folder: Path, value: float, expr: str) -> subprocess.CompletedProcess[str]:
+    """promtool's verdict on three rules of two series: the second rule is asserted, the third's expression given."""
+    folder.mkdir()
+    rules = folder / "g.yml"
+    rules.write_text(GROUPS.replace("EXPR", expr))
+    series = [{"series": f'x{{i="{i}"}}', "values": f"{i}+0x20"} for i in (1, 2)]
+    check = {"expr": "b:x:max", "eval_time": "20m", "exp_samples": [{"labels": "b:x:max", "value": value}]}
+    test = {"interval": "1m", "input_series": series, "promql_expr_test": [check]}
+    document: dict[str, Any] = {"evaluation_interval": "1m", "group_eval_order": ["g"], "tests": [test]}
+    command: list[str | Path] = ["promtool", "test", "rules", *split(document, [rules], "g", folder)]
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+
+
+def test_rules_that_an_asserted_one_reads_are_evaluated_with_it_through_every_layer() -> None:
+    recorded = {rule.name for rule in RECORDINGS}
+    read: dict[str, set[str]] = {}
+    for rule in every_rule():
+        read.setdefault(rule.name, set()).update(series_used(rule.body["expr"]) & recorded)
+    for name in read:
+        used = ALL.deciding([name])
+        assert name in used
+        assert {other for one in used for other in read[one]} <= used, name
+
+
+def test_alerts_that_an_alert_looks_at_are_evaluated_with_it() -> None:
+    looked_at = [(a, b) for a in ALERTS for b in ALERTS if f'alertname="{b.name}"' in a.body["expr"]]
+    assert looked_at
+    for alert, other in looked_at:
+        assert other.name in ALL.deciding([alert.name])
+
+
+def test_what_counts_all_alerts_needs_all_of_them() -> None:
+    every = {alert.name for alert in ALERTS}
+    for text in ("count(ALERTS)", 'ALERTS{alertstate="firing"}', 'ALERTS{severity="x", alertname=~"Epochcost.*"} > 0'):
+        assert ALL.names_in(text) == every
+    assert ALL.names_in('ALERTS{alertstate="firing", alertname="EpochcostAgentDown"}') == {"EpochcostAgentDown"}
+
+
+def test_names_are_found_by_a_pattern_too() -> None:
+    found = ALL.names_in('{__name__=~"run:epochcost_cost_usd:(sum|projected)", run="x"}')
+    assert found == {"run:epochcost_cost_usd:sum", "run:epochcost_cost_usd:projected"}
+
+
+def test_every_test_asserts_something_of_the_rules() -> None:
+    assert [test["name"] for path in RULE_TESTS for test in parsed(path)["tests"] if not ALL.asserted(test)] == []
+
+
+@needs_promtool
+def test_a_value_is_asserted(tmp_path: Path) -> None:
+    assert verdict(tmp_path / "right", 5, "min(x)").returncode == 0
+    wrong = verdict(tmp_path / "wrong", 6, "min(x)")
+    assert wrong.returncode != 0
+    assert "b:x:max" in wrong.stdout
+
+
+@needs_promtool
+def test_a_rule_that_no_assertion_reads_may_not_fail_either(tmp_path: Path) -> None:
+    done = verdict(tmp_path / "g", 5, "x / on () group_left () x")
+    assert done.returncode != 0
+    assert "c:x:ratio" in done.stdout
+
+
+def test_a_test_over_whole_days_is_evaluated_with_all_rules(tmp_path: Path) -> None:
+    path = next(path for path in RULE_TESTS if path.stem == "budget-calendar")
+    files = [(path.parent / name).resolve() for name in parsed(path)["rule_files"]]
+    (only,) = split(parsed(path), files, "days", tmp_path)
+    assert json.loads(only.read_text())["rule_files"] == [str(file) for file in files]
