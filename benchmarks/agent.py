@@ -56,8 +56,8 @@ class Peer:
     name: str
     process: subprocess.Popen[bytes]
     port: int
-    shows: bytes
-    """What its page has once it works."""
+    shows: Mapping[bytes, int]
+    """How its lines begin once it works, and how many of them there are at least."""
 
     def ticked_seconds(self) -> float:
         """CPU time, to a hundredth of a second, with that of threads that have ended."""
@@ -80,9 +80,19 @@ class Peer:
         connection.request("GET", "/metrics", headers=dict(headers))
         return connection.getresponse().read()
 
+    def missing(self, page: bytes) -> str:
+        """What ``page`` lacks of what is to be measured; empty if nothing."""
+        lines = page.splitlines()
+        counts = {start: sum(line.startswith(start) for line in lines) for start in self.shows}
+        return ", ".join(
+            f"{counts[start]} of {count} lines {start.decode()}"
+            for start, count in self.shows.items()
+            if counts[start] < count
+        )
+
     def up(self) -> bool:
         try:
-            return self.shows in self.get(http.client.HTTPConnection("127.0.0.1", self.port, timeout=5), {})
+            return not self.missing(self.get(http.client.HTTPConnection("127.0.0.1", self.port, timeout=5), {}))
         except OSError:
             return False
 
@@ -93,6 +103,14 @@ class Others:
 
     nvitop: str
     node: str
+
+
+@dataclass(frozen=True)
+class Load:
+    """What the machine has."""
+
+    gpus: int
+    runs: int
 
 
 class Runs:
@@ -132,23 +150,29 @@ def agent(directory: Path, events: Path, port: int) -> list[str]:
 
 
 @contextlib.contextmanager
-def started(directory: Path, events: Path, driver: FakeDriver, others: Others) -> Iterator[list[Peer]]:
+def started(directory: Path, events: Path, driver: FakeDriver, others: Others, load: Load) -> Iterator[list[Peer]]:
     """All that are installed, up and warm."""
     env = {**os.environ, **driver.env(), "PYTHONPATH": str(ROOT / "exporter")}
     ports = [free_port() for _ in range(3)]
     nvitop = [others.nvitop, "--bind-address", "127.0.0.1", "--port", str(ports[1])]
     node = [others.node, f"--web.listen-address=127.0.0.1:{ports[2]}"]
-    wanted = [
-        ("epochcost agent", agent(directory, events, ports[0]), ports[0], b"gpu_utilization_ratio{"),
-        ("nvitop-exporter", nvitop, ports[1], b"utilization"),
-        ("node_exporter", node, ports[2], b"node_cpu_seconds_total"),
+    progress = dict.fromkeys((b"epochcost_run_info{", b"epochcost_run_steps_total{"), load.runs)
+    wanted: list[tuple[str, list[str], int, dict[bytes, int]]] = [
+        (
+            "epochcost agent",
+            agent(directory, events, ports[0]),
+            ports[0],
+            {b"epochcost_gpu_utilization_ratio{": load.gpus, **progress},
+        ),
+        ("nvitop-exporter", nvitop, ports[1], {b"nvitop_gpu_utilization": load.gpus}),
+        ("node_exporter", node, ports[2], {b"node_cpu_seconds_total": 1}),
     ]
     peers: list[Peer] = []
     try:
         for name, command, port, shows in wanted:
             if command[0]:
-                quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-                peers.append(Peer(name, subprocess.Popen(command, env=env, **quiet), port, shows))
+                process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                peers.append(Peer(name, process, port, shows))
         for one in peers:
             wait_for(one.up, 60, one.name)
         time.sleep(WARM_SECONDS)
@@ -178,6 +202,8 @@ def measured(peers: list[Peer], seconds: float, headers: Mapping[str, str]) -> l
         cpu = one.ticked_seconds() - began[i][0] - alone[i] * (time.monotonic() - began[i][1])
         ordered = sorted(times[i])
         page = gzip.decompress(pages[i]) if pages[i].startswith(GZIP) else pages[i]
+        if missing := one.missing(page):
+            raise SystemExit(f"{one.name}: nothing was measured, its page has {missing}")
         series = sum(1 for line in page.splitlines() if line and not line.startswith(b"#"))
         p50, p99 = statistics.median(ordered), ordered[int(len(ordered) * 0.99)]
         figures = [f"{alone[i] * 100:.2f} %", f"{one.rss_mib():.1f} MiB", f"{series}", f"{p50:.2f} ms", f"{p99:.2f} ms"]
@@ -194,7 +220,7 @@ def cell(gpus: int, runs: int, others: Others, seconds: float, headers: Mapping[
         driver.gpu("*", gpm=1, util=70, memory_used=30 << 30, memory_total=80 << 30)
         written = Runs(Path(events), runs, gpus)
         try:
-            with started(directory, Path(events), driver, others) as peers:
+            with started(directory, Path(events), driver, others, Load(gpus, runs)) as peers:
                 return measured(peers, seconds, headers)
         finally:
             written.end()
@@ -220,15 +246,15 @@ def main() -> int:
     parser.add_argument("--nvitop", default=installed("nvitop-exporter"), help="path of nvitop-exporter")
     parser.add_argument("--node", default=installed("prometheus-node-exporter"), help="path of node_exporter")
     parser.add_argument("--as-prometheus", action="store_true", help="ask for OpenMetrics in gzip")
-    asked = parser.parse_args()
-    others, headers = Others(asked.nvitop, asked.node), AS_PROMETHEUS if asked.as_prometheus else {}
+    args = parser.parse_args()
+    others, headers = Others(args.nvitop, args.node), AS_PROMETHEUS if args.as_prometheus else {}
     print(machine(), end="\n\n")
     print(f"| {' | '.join(HEAD)} |\n|{' --- |' * len(HEAD)}")
-    for gpus in asked.gpus:
-        for runs in asked.runs:
-            for row in cell(gpus, runs, others, asked.seconds, headers):
+    for gpus in args.gpus:
+        for runs in args.runs:
+            for row in cell(gpus, runs, others, args.seconds, headers):
                 print(f"| {' | '.join([str(gpus), str(runs), *row])} |", flush=True)
-    for path, package in ((asked.nvitop, "pip install nvitop-exporter"), (asked.node, "Debian's node_exporter")):
+    for path, package in ((args.nvitop, "pip install nvitop-exporter"), (args.node, "Debian's node_exporter")):
         if not path:
             print(f"\nleft out, for it is not installed: {package}")
     return 0

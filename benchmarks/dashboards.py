@@ -21,18 +21,20 @@ import tempfile
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "exporter")]
 
-import fleet
+from benchmarks import fleet  # noqa: E402
 
-from epochcost.demo.history import History, prometheus_command
-from epochcost.demo.programs import Program, free_port
-from epochcost.demo.rules_for_replay import config_dir, copy_rules
+from epochcost.demo.history import History, prometheus_command  # noqa: E402
+from epochcost.demo.programs import Program, free_port  # noqa: E402
+from epochcost.demo.rules_for_replay import config_dir, copy_rules  # noqa: E402
 
 BOARDS = fleet.ROOT / "grafana" / "dashboards"
 AT_ONCE, POINTS = 6, 600
@@ -102,7 +104,7 @@ def chosen(url: str) -> dict[str, str]:
     }  # fmt: skip
 
 
-def queries(board: dict) -> Iterator[tuple[str, str, int]]:
+def queries(board: Mapping[str, Any]) -> Iterator[tuple[str, str, int]]:
     """Panel, expression, and at how many points it is asked for: 0 for now alone, ``DAYS`` by days."""
     for panel in board["panels"]:
         points = DAYS if panel.get("interval") == "1d" else panel.get("maxDataPoints", POINTS)
@@ -110,7 +112,7 @@ def queries(board: dict) -> Iterator[tuple[str, str, int]]:
             yield panel["title"], target["expr"], 0 if target["instant"] else points
 
 
-def asked(url: str, expr: str, points: int, minutes: float) -> float:
+def timed(url: str, expr: str, points: int, minutes: float) -> float:
     """Seconds until the answer is there."""
     now, began = time.time(), time.monotonic()
     step = 86_400.0 if points == DAYS else max(1.0, minutes * 60 / (points or POINTS))
@@ -123,6 +125,11 @@ def asked(url: str, expr: str, points: int, minutes: float) -> float:
     return time.monotonic() - began
 
 
+def filled(expr: str, variables: Mapping[str, str]) -> str:
+    """``expr`` with what was chosen in place of its variables."""
+    return re.sub(r"\$\{?([a-z_]\w*)\}?", lambda found: variables.get(found[1], ".*"), expr)
+
+
 def measure(url: str, pid: int, minutes: float) -> None:
     """One line a dashboard, and its slowest panel."""
     known = chosen(url)
@@ -130,16 +137,13 @@ def measure(url: str, pid: int, minutes: float) -> None:
     for path in sorted(BOARDS.glob("*.json")):
         fill = known | ({"experiment": ".*"} if path.stem in ("fleet", "run") else {})
         fill |= {"__range": f"{DAYS}d"} if path.stem == "finance" else {}
-        found = [
-            (title, re.sub(r"\$\{?([a-z_]\w*)\}?", lambda m, of=fill: of.get(m[1], ".*"), expr), points)
-            for title, expr, points in queries(json.loads(path.read_text()))
-        ]
+        sent = [(title, filled(expr, fill), points) for title, expr, points in queries(json.loads(path.read_text()))]
         cpu, began = fleet.cpu_seconds(pid), time.monotonic()
         with ThreadPoolExecutor(AT_ONCE) as several:
-            took = list(several.map(lambda q: (asked(url, q[1], q[2], minutes), q[0]), found))
+            took = list(several.map(lambda q: (timed(url, q[1], q[2], minutes), q[0]), sent))
         whole, used = time.monotonic() - began, fleet.cpu_seconds(pid) - cpu
         seconds, panel = max(took)
-        print(f"{path.stem:<12}{len(found):>8}{whole:>12.2f} s{used:>7.2f} s   {panel} {seconds:.2f} s", flush=True)
+        print(f"{path.stem:<12}{len(sent):>8}{whole:>12.2f} s{used:>7.2f} s   {panel} {seconds:.2f} s", flush=True)
 
 
 def main() -> int:

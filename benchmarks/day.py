@@ -3,9 +3,10 @@
     python benchmarks/day.py [--hours 24] [--no-kills]
 
 The agent is the real one on a clock that the script drives, a tick every five seconds: GPUs are lost, stuck and gone,
-the driver fails, lines are nonsense, the machine cannot be read, the price changes every forty minutes and is told ten
+the driver fails, lines are nonsense, the machine cannot be read, the price changes every forty minutes and is known ten
 minutes late, and the agent is killed and started again every twenty minutes. All of these agents live in this one
-process; with ``--no-kills`` there is one agent, whose memory is then the process's.
+process; with ``--no-kills`` there is one agent, whose memory is then the process's. Exits 1 unless all of the bill is
+accounted for.
 """
 
 from __future__ import annotations
@@ -22,16 +23,18 @@ sys.path[:0] = [str(ROOT), str(ROOT / "exporter")]
 
 from tests.agent.day import Day, resident_bytes  # noqa: E402
 
+CENT = 0.01
 
-def main() -> None:
+
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hours", type=int, default=24)
     parser.add_argument("--no-kills", action="store_true", help="one agent all day")
-    asked = parser.parse_args()
-    hours = asked.hours
+    args = parser.parse_args()
+    hours = args.hours
     logging.disable(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as directory:
-        day, began = Day(Path(directory), kills=not asked.no_kills), time.monotonic()
+        day, began = Day(Path(directory), kills=not args.no_kills), time.monotonic()
         print("| hour | RSS | state | dollars |\n| --- | --- | --- | --- |")
         for hour in range(1, hours + 1):
             day.play(3600)
@@ -47,7 +50,9 @@ def main() -> None:
         print(f"{dollars:.9f} $ of a bill of {bill:.9f} $")
         print(f"played in {time.monotonic() - began:.0f} s")
         day.close()
+    exact = abs(dollars - bill) < CENT and abs(seconds - (day.world.wall - day.began)) < 1.0
+    return 0 if dollars > 0 and exact else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -22,6 +22,7 @@ import tempfile
 import time
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -81,8 +82,8 @@ COUNTED_BY_LEADERS = re.compile(
 
 def as_follower(text: bytes) -> bytes:
     """The text of a machine where global rank 0 is not: it counts no progress."""
-    kept = [line for line in text.splitlines(keepends=True) if not COUNTED_BY_LEADERS.match(line)]
-    return re.sub(rb"(?m)^(epochcost_run_leader\{.*\}) 1\.0$", rb"\1 0.0", b"".join(kept))
+    lines = [line for line in text.splitlines(keepends=True) if not COUNTED_BY_LEADERS.match(line)]
+    return re.sub(rb"(?m)^(epochcost_run_leader\{.*\}) 1\.0$", rb"\1 0.0", b"".join(lines))
 
 
 def as_node(text: bytes, index: int, runs: int) -> bytes:
@@ -103,7 +104,7 @@ def serve(port: int, runs: int) -> None:
             agent = template.agent()
             now.update(second=second, agent=agent, follower=as_follower(agent), poller=template.poller())
         if path == "/prices":
-            return now["poller"]
+            return bytes(now["poller"])
         index = int(path[1:])
         return as_node(now["follower" if index >= runs else "agent"], index, runs)
 
@@ -138,7 +139,7 @@ def history(home: Path, rules: Path, minutes: int, nodes: int, runs: int) -> Non
     ]  # fmt: skip
     parts = [line.rpartition(" ") for line in text]
 
-    def lines():
+    def lines() -> Iterator[str]:
         for name, _, value in parts:
             for index in range(runs if COUNTED_BY_LEADERS.match(name.encode() + b" ") else nodes):
                 series = as_node(name.encode(), index, runs).decode()
@@ -154,7 +155,8 @@ def history(home: Path, rules: Path, minutes: int, nodes: int, runs: int) -> Non
 def ask(url: str, query: str) -> list[dict[str, Any]]:
     body = urllib.parse.urlencode({"query": query}).encode()
     with urllib.request.urlopen(f"{url}/api/v1/query", data=body, timeout=60) as reply:
-        return json.load(reply)["data"]["result"]
+        result: list[dict[str, Any]] = json.load(reply)["data"]["result"]
+    return result
 
 
 def status(pid: int, key: str) -> int:
@@ -210,16 +212,16 @@ def report(url: str, samples: dict[str, list[float]], loads: list[tuple[str, flo
 def watch(url: str, minutes: float, warm: float) -> dict[str, list[float]]:
     """The duration of each group at every evaluation after ``warm`` minutes."""
     samples: dict[str, list[float]] = {}
-    seen: dict[str, float] = {}
+    newest_ts: dict[str, float] = {}
     began = time.monotonic()
     while time.monotonic() - began < minutes * 60:
         time.sleep(5)
         newest = "prometheus_rule_group_last_evaluation_timestamp_seconds"
         for result in ask(url, newest):
             group, at = result["metric"]["rule_group"], float(result["value"][1])
-            if seen.get(group) == at:
+            if newest_ts.get(group) == at:
                 continue
-            seen[group] = at
+            newest_ts[group] = at
             if time.monotonic() - began >= warm * 60:
                 query = f"prometheus_rule_group_last_duration_seconds{{rule_group={json.dumps(group)}}}"
                 samples.setdefault(group, []).append(float(ask(url, query)[0]["value"][1]))
@@ -260,6 +262,7 @@ def main() -> int:
                     (who, (cpu_seconds(pid) - cpu) / (time.monotonic() - t))
                     for (who, pid), (cpu, t) in zip(pids, before, strict=True)
                 ]
+                assert samples, "no group of rules was evaluated after the warm-up"
                 report(prometheus.url, samples, loads, prometheus.pid, args.nodes)
             finally:
                 generator.terminate()

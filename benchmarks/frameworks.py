@@ -1,4 +1,4 @@
-"""What reporting costs a real training: the same loop with and without, in pairs, beside other trackers.
+"""What reporting costs a real training run: the same loop with and without, in pairs, beside other trackers.
 
 Run it in an environment with torch (``scripts/test-frameworks`` makes one) and, for comparison, ``codecarbon`` and
 ``carbontracker``; ``python benchmarks/frameworks.py [PAIRS]``. Each pair is a bare training and one
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.util
+import json
 import logging
 import os
 import platform
@@ -28,7 +29,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "exporter")]
-os.environ["PYTHONPATH"] = str(ROOT / "exporter")
 
 EPOCHS = 3
 STEPS = 4000
@@ -119,14 +119,14 @@ def training(tracker: Tracker) -> Spent:
 
 def pairs(tracker: Tracker, count: int) -> list[tuple[Spent, Spent]]:
     """``count`` pairs of (bare, tracked), every other one begun with the tracked one."""
-    found: list[tuple[Spent, Spent]] = []
+    spent: list[tuple[Spent, Spent]] = []
     for number in range(count):
         if number % 2:
             tracked = training(tracker)
-            found.append((training(bare), tracked))
+            spent.append((training(bare), tracked))
         else:
-            found.append((training(bare), training(tracker)))
-    return found
+            spent.append((training(bare), training(tracker)))
+    return spent
 
 
 def first_use(tracker: Tracker) -> float:
@@ -146,18 +146,24 @@ def interval(values: list[float]) -> tuple[float, float]:
 
 def row(name: str, tracker: Tracker, count: int) -> str:
     try:
-        once, found = first_use(tracker), pairs(tracker, count)
+        once, spent = first_use(tracker), pairs(tracker, count)
     except Exception as err:  # noqa: BLE001 - another project's tracker may not run on this machine
         return f"{name:22} does not run here: {type(err).__name__}: {err}"
     cells = []
     for measure in ("wall", "cpu"):
-        percent = [(getattr(with_it, measure) / getattr(without, measure) - 1) * 100 for without, with_it in found]
+        percent = [(getattr(with_it, measure) / getattr(without, measure) - 1) * 100 for without, with_it in spent]
         low, high = interval(percent)
         cells.append(f"{statistics.median(percent):+8.2f} % ({low:+.2f} .. {high:+.2f})")
-    extra = statistics.median(with_it.cpu - without.cpu for without, with_it in found)
+    extra = statistics.median(with_it.cpu - without.cpu for without, with_it in spent)
     return (
         f"{name:22}" + "".join(f"{cell:>32}" for cell in cells) + f"{extra * 1e6 / (EPOCHS * STEPS):14.2f}{once:14.2f}"
     )
+
+
+def epochs_reported(directory: Path) -> int:
+    """By epochcost, in all training runs so far."""
+    lines = (line for path in directory.rglob("*.jsonl") for line in path.read_text().splitlines())
+    return sum(json.loads(line)["ev"] == "epoch_end" for line in lines)
 
 
 def main() -> int:
@@ -184,6 +190,8 @@ def main() -> int:
             )
             for name, tracker in trackers.items():
                 print(row(name, tracker, count), flush=True)
+            ended = epochs_reported(Path(directory))
+            assert ended == EPOCHS * count, f"{ended} of {EPOCHS * count} epochs were reported"
         finally:
             os.chdir(here)
     return 0

@@ -1,9 +1,10 @@
 """What one reading of the Google Cloud catalogue takes, time and memory: the real client at a simulated catalogue.
 
-Run it as ``python benchmarks/gcp_catalogue.py``. The catalogue is
-synthetic: as many SKUs as Compute Engine has (36,000), of the same form and size, most of them no part of a machine. It
-is served over gRPC by a process of its own on this machine, so network and Google's time are left out. Exits 1 when a
-goal is missed.
+    python benchmarks/gcp_catalogue.py
+
+The catalogue is synthetic: as many SKUs as Compute Engine has (36,000), of the same form and size, most of them no part
+of a machine. It is served over gRPC by a process of its own on this machine, so network and Google's time are left out.
+Exits 1 when a goal is missed.
 """
 
 from __future__ import annotations
@@ -16,11 +17,16 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "exporter")]
-os.environ["PYTHONPATH"] = str(ROOT / "exporter")
+
+from epochcost.prices.gcp.gcp_client import GcpCatalogue  # noqa: E402
+from epochcost.prices.gcp.gcp_sources import NAME, GcpPrices  # noqa: E402
+from epochcost.prices.price_source import Want, Wanted  # noqa: E402
 
 SKUS = 36_000
 REGIONS = [
@@ -76,14 +82,14 @@ def serve() -> None:
     pages: dict[tuple[int, int], bytes] = {}
     rows = texts()
 
-    def page(asked: object, _context: object) -> bytes:
-        first, size = int(asked.page_token or 0), asked.page_size
+    def page(request: Any, _context: object) -> bytes:
+        first, size = int(request.page_token or 0), request.page_size
         if (first, size) not in pages:
-            answer = ListSkusResponse.pb(ListSkusResponse())
+            response = ListSkusResponse.pb(ListSkusResponse())
             for number, (text, usage, region) in enumerate(rows[first : first + size], start=first):
-                _fill(answer.skus.add(), number, text, usage, region)
-            answer.next_page_token = str(first + size) if first + size < len(rows) else ""
-            pages[first, size] = answer.SerializeToString()
+                _fill(response.skus.add(), number, text, usage, region)
+            response.next_page_token = str(first + size) if first + size < len(rows) else ""
+            pages[first, size] = response.SerializeToString()
         return pages[first, size]
 
     server = grpc.server(ThreadPoolExecutor(2))
@@ -97,7 +103,7 @@ def serve() -> None:
     server.stop(None)
 
 
-def _fill(sku: object, number: int, text: str, usage: str, region: str) -> None:
+def _fill(sku: Any, number: int, text: str, usage: str, region: str) -> None:
     sku.sku_id = f"{number:04X}-0000-{number:04X}"
     sku.name = f"services/6F81-5844-456A/skus/{sku.sku_id}"
     sku.description = text
@@ -124,57 +130,76 @@ def resident_mib(kind: str) -> float:
         return next(int(line.split()[1]) for line in status if line.startswith(kind)) / 1024
 
 
-def read(port: int) -> bool:
-    """Fetch once from the catalogue at ``port`` and print the figures; whether every goal was met."""
+def source(port: int, always: frozenset[Want] = frozenset()) -> GcpPrices:
+    """The source ``gcp`` at the catalogue at ``port``."""
     import grpc
     from google.auth.credentials import AnonymousCredentials
     from google.cloud.billing_v1 import CloudCatalogClient
     from google.cloud.billing_v1.services.cloud_catalog.transports import CloudCatalogGrpcTransport
 
-    from epochcost.prices.gcp.gcp_client import GcpCatalogue
-    from epochcost.prices.gcp.gcp_sources import NAME, GcpPrices
-    from epochcost.prices.price_source import Want, Wanted
-
     def client(key: str) -> CloudCatalogClient:  # noqa: ARG001
         transport = CloudCatalogGrpcTransport(
             host=f"127.0.0.1:{port}",
-            credentials=AnonymousCredentials(),
+            credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
             ssl_channel_credentials=grpc.local_channel_credentials(),
         )
         return CloudCatalogClient(transport=transport)
 
-    wanted = Wanted(frozenset(Want(NAME, region, name) for region in REGIONS[:5] for name in TYPES))
+    return GcpPrices(always, 86400.0, GcpCatalogue(NAME, make_client=client))
+
+
+def wants() -> frozenset[Want]:
+    """All types in five regions."""
+    return frozenset(Want(NAME, region, name) for region in REGIONS[:5] for name in TYPES)
+
+
+@dataclass(frozen=True)
+class Reading:
+    seconds: float
+    cpu_seconds: float
+    prices: int
+    longest_wait: float
+
+
+def read_once(gcp: GcpPrices, now: float) -> Reading:
+    waits, done = [0.0], threading.Event()
+    watcher = threading.Thread(target=_stalls, args=(waits, done))
+    watcher.start()
+    began, cpu = time.perf_counter(), time.process_time()
+    catalogue = gcp.fetch(Wanted(wants()), now)
+    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+    done.set()
+    watcher.join()
+    assert not catalogue.problems, catalogue.problems[:3]
+    priced = {(price.key.region, price.key.instance_type) for price in catalogue.prices}
+    assert len(priced) == len(wants()), f"{len(priced)} of {len(wants())} types have a price"
+    return Reading(seconds, cpu, len(catalogue.prices), waits[0])
+
+
+def read(port: int) -> bool:
+    """Fetch from the catalogue at ``port`` and print the figures; whether every goal was met."""
     before = resident_mib("VmRSS")
-    rows = []
-    source = GcpPrices(frozenset(), 86400.0, GcpCatalogue(NAME, make_client=client))
-    for now in (0.0, 1e6):  # the second reading: what a poller that runs for days does
-        stalls, done = [0.0], threading.Event()
-        watcher = threading.Thread(target=_stalls, args=(stalls, done))
-        watcher.start()
-        began, cpu = time.perf_counter(), time.process_time()
-        found = source.fetch(wanted, now)
-        seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
-        done.set()
-        watcher.join()
-        assert not found.problems, found.problems[:3]
-        rows.append((seconds, cpu, len(found.prices), stalls[0]))
+    gcp = source(port)
+    readings = [read_once(gcp, now) for now in (0.0, 1e6)]  # the second: what a poller that runs for days does
     began = time.perf_counter()
-    source.fetch(wanted, 1e6 + 1)
+    gcp.fetch(Wanted(wants()), 1e6 + 1)
     again = time.perf_counter() - began
-    peak, kept = resident_mib("VmHWM"), resident_mib("VmRSS")
-    for name, (seconds, cpu, prices, stall) in zip(("first reading", "second reading"), rows, strict=True):
-        print(f"{name:34}{seconds:9.2f} s, {cpu:.2f} s of CPU, {prices} prices (goal {GOAL_SECONDS:g} s)")
-        print(f"{'  longest that a thread waited':34}{stall * 1e3:9.1f} ms")
-    print(f"{'other types asked for soon after':34}{again * 1e3:9.2f} ms")
+    peak, after = resident_mib("VmHWM"), resident_mib("VmRSS")
+    for name, it in zip(("first reading", "second reading"), readings, strict=True):
+        print(
+            f"{name:34}{it.seconds:9.2f} s, {it.cpu_seconds:.2f} s of CPU, {it.prices} prices (goal {GOAL_SECONDS:g} s)"
+        )
+        print(f"{'  longest that a thread waited':34}{it.longest_wait * 1e3:9.1f} ms")
+    print(f"{'other types requested soon after':34}{again * 1e3:9.2f} ms")
     print(f"{'memory of the process before':34}{before:9.1f} MiB (Python, the client library)")
     print(f"{'at most':34}{peak:9.1f} MiB (goal {GOAL_MIB:g} MiB)")
-    print(f"{'afterwards':34}{kept:9.1f} MiB")
-    source.catalogue.forget()
-    return max(row[0] for row in rows) <= GOAL_SECONDS and peak <= GOAL_MIB
+    print(f"{'afterwards':34}{after:9.1f} MiB")
+    gcp.catalogue.forget()
+    return max(it.seconds for it in readings) <= GOAL_SECONDS and peak <= GOAL_MIB
 
 
 def _stalls(longest: list[float], done: threading.Event) -> None:
-    """How much later than asked for a thread wakes up: what a scrape would feel."""
+    """How much later than it should a thread wakes up: what a scrape would feel."""
     while not done.is_set():
         began = time.perf_counter()
         time.sleep(0.001)
@@ -182,18 +207,19 @@ def _stalls(longest: list[float], done: threading.Event) -> None:
 
 
 def main() -> int:
-    if sys.argv[1:] == ["serve"]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="?", choices=["serve"], help=argparse.SUPPRESS)
+    if parser.parse_args().what:
         serve()
         return 0
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.parse_args()
     cores = os.cpu_count()
     print(
         f"Python {platform.python_version()}, {cores} CPUs; {SKUS} synthetic SKUs over gRPC on loopback, not Google's"
     )
     with subprocess.Popen([sys.executable, __file__, "serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
-        port = int(server.stdout.readline())
-        met = read(port)
+        assert server.stdin is not None
+        assert server.stdout is not None
+        met = read(int(server.stdout.readline()))
         server.stdin.close()
     return 0 if met else 1
 

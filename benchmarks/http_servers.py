@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import http.client
+import importlib
 import importlib.util
 import os
 import platform
@@ -22,7 +23,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -71,7 +72,7 @@ def waitress(port: int) -> None:
 def uvicorn(port: int) -> None:
     import uvicorn as server
 
-    async def app(scope: dict[str, object], _: object, send: Callable[..., object]) -> None:
+    async def app(scope: dict[str, object], _: object, send: Callable[..., Awaitable[None]]) -> None:
         if scope["type"] == "http":
             headers = [(b"content-type", TYPE.encode()), (b"content-length", str(len(BODY)).encode())]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -151,7 +152,11 @@ def _connected(port: int) -> http.client.HTTPConnection:
 
 def _scrape(connection: http.client.HTTPConnection) -> int:
     connection.request("GET", "/metrics")
-    return len(connection.getresponse().read())
+    response = connection.getresponse()
+    size = len(response.read())
+    assert response.status == 200, response.status
+    assert size > len(BODY) // 2, f"only {size} bytes were served"
+    return size
 
 
 def _sent(client: socket.socket, letter: bytes) -> bool:
@@ -250,8 +255,7 @@ def main() -> int:
     parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
-        import prometheus_client as _
-
+        importlib.import_module("prometheus_client")  # part of every server's base
         SERVERS[options.serve[0]][0](int(options.serve[1]))
         return 0
     print(f"Python {platform.python_version()}, {os.cpu_count()} CPUs, {len(BODY)} bytes a scrape")

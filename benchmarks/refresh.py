@@ -1,10 +1,11 @@
 """What a refresh of all sources takes on data of recorded size: the whole poller, real clients, simulated providers.
 
-Run it with the package and its tests at hand: ``PYTHONPATH=.:exporter python benchmarks/refresh.py``. The providers are
-servers on this machine in processes of their own, so their time and the network's are left out; every figure is made
-up. AWS has 110 types in 20 regions (on demand with their zero-dollar twins, spot in three zones), Azure 110 sizes in 5
-regions with four rows each, vast.ai 2,000 offers, Google Cloud 36,000 SKUs (`gcp_catalogue.py`). With ``--list`` the
-public price list of each AWS region, 450 MB, is read too. Exits 1 when a goal is missed.
+    python benchmarks/refresh.py [--list]
+
+The providers are servers on this machine in processes of their own, so their time and the network's are left out; every
+figure is made up. AWS has 110 types in 20 regions (on demand with their zero-dollar twins, spot in three zones), Azure
+110 sizes in 5 regions with four rows each, vast.ai 2,000 offers, Google Cloud 36,000 SKUs (`gcp_catalogue.py`). With
+``--list`` the public price list of each AWS region, 450 MB, is read too. Exits 1 when a goal is missed.
 """
 
 from __future__ import annotations
@@ -20,21 +21,32 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "exporter")]
 
 from benchmarks import gcp_catalogue  # noqa: E402
 
+from epochcost.poller.app import PollerApp, make_sources  # noqa: E402
+from epochcost.poller.footprint import keep_small  # noqa: E402
+from epochcost.poller.poller_settings import PollerSettings  # noqa: E402
+from epochcost.prices.vast.vast_source import MOST_OFFERS  # noqa: E402
+
+if TYPE_CHECKING:
+    from tests.prices.aws_server import AwsPriceServer
+    from tests.prices.json_server import Question
+
 AWS_REGIONS = [f"us-east-{n}" for n in range(11, 31)]
 AWS_TYPES = [f"p{n}.{size}xlarge" for n in range(22) for size in (1, 2, 8, 24, 48)]
 AZURE_REGIONS = [f"region{n}" for n in range(5)]
 AZURE_TYPES = [f"Standard_NC{n}ads_A100_v4" for n in range(110)]
-VAST_OFFERS = 2000
+VAST_OFFERS = MOST_OFFERS - 1  # of as many as fit, some may be left out
+MEASURED = {"aws", "aws_spot", "azure", "vast", "gcp"}
 NOW = time.time()
 GOAL_SECONDS = 15.0
 GOAL_MIB = 150.0
@@ -64,26 +76,26 @@ def serve() -> None:
             made.append(row(1.4, name, **place, **low))
         return made
 
-    def azure(asked: object) -> Answer:
-        names = re.findall(r"armSkuName eq '([^']*)'", asked.query["$filter"])
-        (region,) = re.findall(r"armRegionName eq '([^']*)'", asked.query["$filter"])
+    def azure(request: Question) -> Answer:
+        names = re.findall(r"armSkuName eq '([^']*)'", request.query["$filter"])
+        (region,) = re.findall(r"armRegionName eq '([^']*)'", request.query["$filter"])
         return page(sizes(region, names))
 
     vast = [offer(1.0 + n / 1000, gpus=(1, 2, 4, 8)[n % 4], id=n, machine_id=n) for n in range(VAST_OFFERS)]
     aws = _aws()
-    answers = JsonServer()
-    answers.ask("/azure", azure)
-    answers.on("/vast/v0/bundles/", Answer({"offers": vast}))
+    server = JsonServer()
+    server.ask("/azure", azure)
+    server.on("/vast/v0/bundles/", Answer({"offers": vast}))
     rows = 1_200_000
     length = sum(map(len, big(rows, AWS_TYPES[0], "3.5")))
     price_list = PriceListServer(lambda: big(rows, AWS_TYPES[0], "3.5"))
     price_list.length = length
-    urls = {"aws": aws.environment(aws.start()), "json": answers.url, "list": price_list.url, "list_bytes": length}
+    urls = {"aws": aws.environment(aws.start()), "json": server.url, "list": price_list.url, "list_bytes": length}
     print(json.dumps(urls), flush=True)
     sys.stdin.read()
 
 
-def _aws() -> object:
+def _aws() -> AwsPriceServer:
     from tests.prices.aws_server import AwsPriceServer, TypeFacts, capacity_block_twin, product, spot, windows_twin
 
     class Aws(AwsPriceServer):
@@ -112,66 +124,76 @@ def _aws() -> object:
 # --- the poller ---
 
 
-def measure(urls: dict[str, object], gcp_port: int, with_list: bool) -> bool:
+def settings(urls: Mapping[str, Any], state: str, *, with_list: bool) -> PollerSettings:
+    """Of a poller whose sources are the simulated providers."""
+    return PollerSettings(
+        web_listen_address=("127.0.0.1", 0),
+        state_dir=state,
+        prices_sources=("listed", "aws", "azure", "vast", *(("aws_bulk",) if with_list else ())),
+        aws_regions=tuple(AWS_REGIONS),
+        aws_instance_types=tuple(AWS_TYPES),
+        aws_price_list_url=str(urls["list"]),
+        azure_url=f"{urls['json']}/azure",
+        azure_regions=tuple(AZURE_REGIONS),
+        azure_instance_types=tuple(AZURE_TYPES),
+        vast_url=f"{urls['json']}/vast",
+        vast_regions=("US",),
+        vast_instance_types=("1x H100 SXM", "4x H100 SXM", "8x H100 SXM"),
+        prices_max_series=500,
+    )
+
+
+def measure(urls: Mapping[str, Any], gcp_port: int, *, with_list: bool) -> bool:
     """Refresh once with all sources and print the figures; whether every goal was met."""
     os.environ.update(urls["aws"])
-    from epochcost.poller.app import PollerApp, make_sources
-    from epochcost.poller.footprint import keep_small
-    from epochcost.poller.poller_settings import PollerSettings
-
     keep_small()  # as the poller does before it begins
     rss_before = gcp_catalogue.resident_mib("VmRSS")
     with tempfile.TemporaryDirectory() as state:
-        told = PollerSettings(
-            web_listen_address=("127.0.0.1", 0),
-            state_dir=state,
-            prices_sources=("listed", "aws", "azure", "vast", *(("aws_bulk",) if with_list else ())),
-            aws_regions=tuple(AWS_REGIONS),
-            aws_instance_types=tuple(AWS_TYPES),
-            aws_price_list_url=str(urls["list"]),
-            azure_url=f"{urls['json']}/azure",
-            azure_regions=tuple(AZURE_REGIONS),
-            azure_instance_types=tuple(AZURE_TYPES),
-            vast_url=f"{urls['json']}/vast",
-            vast_regions=("US",),
-            vast_instance_types=("1x H100 SXM", "4x H100 SXM", "8x H100 SXM"),
-            prices_max_series=500,
-        )
-        sources = (*make_sources(told), _gcp(gcp_port))
-        app = PollerApp(told, sources)
+        known = settings(urls, state, with_list=with_list)
+        sources = (*make_sources(known), gcp_catalogue.source(gcp_port, gcp_catalogue.wants()))
+        app = PollerApp(known, sources)
         names = {source.name for source in sources} - {"vast_rented"}
-        rounds = [_refresh(app, names, app.start)]
+        first = _refresh(app, names, app.start)
         waits = _InterpreterWaits()
         waits.start()
-        rounds += [_refresh(app, names, lambda: _ask_all_now(app, names)) for _ in range(LATER_ROUNDS)]
+        later = [_refresh(app, names, lambda: _refresh_all_now(app, names)) for _ in range(LATER_ROUNDS)]
         waits.stop()
-        book = app._store.book  # noqa: SLF001
-        for name, health in app.snapshot().sources.items():
-            if health.duration_seconds is not None:
-                print(
-                    f"{'  ' + name:34}{health.duration_seconds:9.2f} s, {health.prices} prices {health.sentence[:60]}"
-                )
-        size = os.path.getsize(os.path.join(state, "prices.json")) / 1024**2  # noqa: PTH118, PTH202
+        _print_sources(app)
+        print(f"{'prices known':34}{len(app._store.book.prices):9}; exported at most {known.prices_max_series}")  # noqa: SLF001
+        print(f"{'state file':34}{(Path(state) / 'prices.json').stat().st_size / 1024**2:9.1f} MiB")
         peak = gcp_catalogue.resident_mib("VmHWM")
         prometheus = _Prometheus(app.port)
         time.sleep(3)
         calm = prometheus.milliseconds()
         app.stop()
-    print(f"{'prices known':34}{len(book.prices):9}; exported at most {told.prices_max_series}")
-    print(f"{'state file':34}{size:9.1f} MiB")
     print(f"{'memory before, at most':34}{rss_before:9.1f} MiB, {peak:.1f} MiB (goal {GOAL_MIB:g} MiB)")
-    first, later = rounds[0], [ms for each in rounds[1:] for ms in each.scrapes]
-    for name, each in zip(("first refresh, with its imports", *["the same again"] * LATER_ROUNDS), rounds, strict=True):
-        print(f"{name:34}{each.seconds:9.2f} s, {each.cpu_seconds:.2f} s of CPU (goal {GOAL_SECONDS:g} s)")
-    p99 = _print_scrapes("scrapes during later refreshes", later)
+    _print_round("first refresh, with its imports", first)
+    for each in later:
+        _print_round("the same again", each)
+    p99 = _print_scrapes("scrapes during later refreshes", [ms for each in later for ms in each.scrapes])
     waits.report()
     _print_scrapes("scrapes during the first", first.scrapes)
     _print_scrapes("scrapes afterwards", calm)
     print(f"load of this machine: {os.getloadavg()[0]:.1f}")
-    return max(each.seconds for each in rounds) <= GOAL_SECONDS and peak <= GOAL_MIB and p99 <= GOAL_SCRAPE_MS
+    return max(each.seconds for each in (first, *later)) <= GOAL_SECONDS and peak <= GOAL_MIB and p99 <= GOAL_SCRAPE_MS
+
+
+def _print_sources(app: PollerApp) -> None:
+    """A line of each; one that failed, or has no price, was not measured."""
+    for name, health in app.snapshot().sources.items():
+        if health.duration_seconds is not None:
+            print(f"{'  ' + name:34}{health.duration_seconds:9.2f} s, {health.prices} prices {health.sentence[:60]}")
+        if name in MEASURED:
+            assert health.success, f"{name}: {health.sentence}"
+            assert health.prices, f"{name} has no price"
+
+
+def _print_round(name: str, it: _Round) -> None:
+    print(f"{name:34}{it.seconds:9.2f} s, {it.cpu_seconds:.2f} s of CPU (goal {GOAL_SECONDS:g} s)")
 
 
 def _print_scrapes(name: str, taken: Sequence[float]) -> float:
+    assert taken, f"{name}: none was measured"
     ordered = sorted(taken)
     p99 = ordered[int(len(ordered) * 0.99)]
     print(
@@ -237,8 +259,8 @@ class _Round:
     scrapes: list[float]
 
 
-def _refresh(app: object, names: set[str], begin: Callable[[], None]) -> _Round:
-    """All of ``names`` asked once, with scrapes meanwhile."""
+def _refresh(app: PollerApp, names: set[str], begin: Callable[[], None]) -> _Round:
+    """All of ``names`` refreshed once, with scrapes meanwhile."""
     before = _healths(app)
     began, cpu = time.perf_counter(), time.process_time()
     begin()
@@ -251,36 +273,14 @@ def _refresh(app: object, names: set[str], begin: Callable[[], None]) -> _Round:
     return _Round(time.perf_counter() - began, time.process_time() - cpu, prometheus.milliseconds())
 
 
-def _healths(app: object) -> dict[str, object]:
+def _healths(app: PollerApp) -> dict[str, object]:
     """A value that is another one after each attempt, by source."""
     return {name: attempts._health for name, attempts in app._schedule._attempts.items()}  # noqa: SLF001
 
 
-def _ask_all_now(app: object, names: set[str]) -> None:
+def _refresh_all_now(app: PollerApp, names: set[str]) -> None:
     for name in names:
         app._schedule._scheduler.modify_job(name, next_run_time=datetime.now(timezone.utc))  # noqa: SLF001
-
-
-def _gcp(port: int) -> object:
-    import grpc
-    from google.auth.credentials import AnonymousCredentials
-    from google.cloud.billing_v1 import CloudCatalogClient
-    from google.cloud.billing_v1.services.cloud_catalog.transports import CloudCatalogGrpcTransport
-
-    from epochcost.prices.gcp.gcp_client import GcpCatalogue
-    from epochcost.prices.gcp.gcp_sources import NAME, GcpPrices
-    from epochcost.prices.price_source import Want
-
-    def client(key: str) -> CloudCatalogClient:  # noqa: ARG001
-        transport = CloudCatalogGrpcTransport(
-            host=f"127.0.0.1:{port}",
-            credentials=AnonymousCredentials(),
-            ssl_channel_credentials=grpc.local_channel_credentials(),
-        )
-        return CloudCatalogClient(transport=transport)
-
-    wanted = frozenset(Want(NAME, region, name) for region in gcp_catalogue.REGIONS[:5] for name in gcp_catalogue.TYPES)
-    return GcpPrices(wanted, 86400.0, GcpCatalogue(NAME, make_client=client))
 
 
 # --- who scrapes, in a process of its own: it must not wait for the poller's interpreter as a thread of it would ---
@@ -290,50 +290,64 @@ def scrape(port: int) -> None:
     """Scrape 20 times a second over one connection, as Prometheus keeps it; print milliseconds when the input ends."""
     taken: list[float] = []
     ended = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+
+    def wait_for_the_end() -> None:
+        sys.stdin.read()
+        ended.set()
+
+    threading.Thread(target=wait_for_the_end, daemon=True).start()
     connection = http.client.HTTPConnection("127.0.0.1", port)
     while not ended.wait(0.05):
         began = time.perf_counter()
         connection.request("GET", "/metrics", headers={"Accept-Encoding": "gzip"})
-        answer = connection.getresponse()
-        answer.read()
+        response = connection.getresponse()
+        page = response.read()
         taken.append((time.perf_counter() - began) * 1e3)
-        assert answer.status == 200, answer.status
+        assert response.status == 200, response.status
+        assert page, "an empty page"
     print(json.dumps(taken))
+
+
+def _child(file: str, *args: str) -> subprocess.Popen[bytes]:
+    """A benchmark's file as a process of its own, which ends when its input does."""
+    return subprocess.Popen([sys.executable, file, *args], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 
 class _Prometheus:
     """A `scrape` under way."""
 
     def __init__(self, port: int) -> None:
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        self._process = subprocess.Popen([sys.executable, __file__, "scrape", str(port)], **pipes)
+        self._process = _child(__file__, "scrape", str(port))
 
     def milliseconds(self) -> list[float]:
         """End it; what each scrape took."""
         out, _ = self._process.communicate(timeout=30)
-        return json.loads(out)
+        milliseconds: list[float] = json.loads(out)
+        return milliseconds
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="?", choices=["serve", "scrape"])
     parser.add_argument("port", nargs="?", type=int)
     parser.add_argument("--list", action="store_true", help="read the public price list too, once a region")
-    told = parser.parse_args()
-    if told.what == "serve":
+    args = parser.parse_args()
+    if args.what == "serve":
         serve()
         return 0
-    if told.what == "scrape":
-        scrape(told.port)
+    if args.what == "scrape":
+        scrape(args.port)
         return 0
     print(f"Python {platform.python_version()}, {os.cpu_count()} CPUs; simulated providers on loopback")
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    gcp = subprocess.Popen([sys.executable, gcp_catalogue.__file__, "serve"], **pipes)
-    others = subprocess.Popen([sys.executable, __file__, "serve"], **pipes)
+    gcp = _child(gcp_catalogue.__file__, "serve")
+    others = _child(__file__, "serve")
     with gcp, others:
+        assert gcp.stdin is not None
+        assert gcp.stdout is not None
+        assert others.stdin is not None
+        assert others.stdout is not None
         try:
-            met = measure(json.loads(others.stdout.readline()), int(gcp.stdout.readline()), told.list)
+            met = measure(json.loads(others.stdout.readline()), int(gcp.stdout.readline()), with_list=args.list)
         finally:
             gcp.stdin.close()
             others.stdin.close()

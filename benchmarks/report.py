@@ -1,4 +1,4 @@
-"""What ``epochcost report`` takes: a simulated fleet in a real Prometheus, asked for its whole past.
+"""What ``epochcost report`` takes: a simulated fleet in a real Prometheus, queried for its whole past.
 
 python benchmarks/report.py --nodes 60 --hours 12
 python benchmarks/report.py --nodes 300 --trials 100
@@ -54,7 +54,7 @@ def trials(nodes: int, each: int, epoch_ts: float) -> Iterator[Sample]:
     one = SimulatedFleet((replace(G5, node="NODE", stretches=life),), (SimulatedRun("RUN", "sweep", 1000, 10_000),))
     scrapes = [(t, name, labels, value) for t in SCRAPED for name, labels, value in one.samples(t - 1)]
     for n, k in ((n, k) for n in range(nodes) for k in range(each)):
-        words = {"NODE": f"sim-{n}", "RUN": f"trial-{n}-{k}"}
+        names = {"NODE": f"sim-{n}", "RUN": f"trial-{n}-{k}"}
         for t, name, labels, value in scrapes:
             of_run = name.startswith("epochcost_run_")
             if not of_run and (
@@ -62,46 +62,50 @@ def trials(nodes: int, each: int, epoch_ts: float) -> Iterator[Sample]:
             ):
                 continue
             moved = value - one.epoch_ts + epoch_ts + k * TRIAL_SECONDS if "timestamp" in name else value
-            named = {label: _worded(text, words) for label, text in labels.items()}
+            named = {label: _renamed(text, names) for label, text in labels.items()}
             yield t + k * TRIAL_SECONDS, name, named, float(moved)
 
 
-def _worded(text: str, words: Mapping[str, str]) -> str:
-    for word, by in words.items():
-        text = text.replace(word, by)
+def _renamed(text: str, names: Mapping[str, str]) -> str:
+    for name, by in names.items():
+        text = text.replace(name, by)
     return text
 
 
-def main() -> None:
+def main() -> int:
     """Print what was measured."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nodes", type=int, default=60)
     parser.add_argument("--hours", type=float, default=12)
     parser.add_argument("--trials", type=int, default=0, help="runs a node, 20 minutes each, instead of one for hours")
     parser.add_argument("--runs", default="", help="only these, a regular expression")
-    given = parser.parse_args()
-    simulated = fleet(given.nodes, given.hours * HOUR)
-    length = given.trials * TRIAL_SECONDS or given.hours * HOUR
-    samples = trials(given.nodes, given.trials, simulated.epoch_ts) if given.trials else past(simulated, length)
+    args = parser.parse_args()
+    simulated = fleet(args.nodes, args.hours * HOUR)
+    length = args.trials * TRIAL_SECONDS or args.hours * HOUR
+    samples = trials(args.nodes, args.trials, simulated.epoch_ts) if args.trials else past(simulated, length)
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder) / "data", samples, simulated.epoch_ts)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         with prometheus(Path(folder) / "data") as url:
-            settings = ReportSettings(prometheus_url=url, run=given.runs)
+            settings = ReportSettings(prometheus_url=url, run=args.runs)
             store = connect_all(settings)
             whole = span(str(simulated.epoch_ts), str(simulated.epoch_ts + length), time.time())
             began, cpu = time.perf_counter(), time.process_time()
             report = make(store, settings, whole, time.time(), Progress(sys.stderr))
             made_s, cpu_s = time.perf_counter() - began, time.process_time() - cpu
-        shown = time.process_time()
+        began_cpu = time.process_time()
         html = page(report)
-        shown = time.process_time() - shown
+        page_cpu_s = time.process_time() - began_cpu
+    runs = args.nodes * (args.trials or 1)
+    assert args.runs or len(report.runs) == runs, f"{len(report.runs)} of {runs} runs were reported"
+    assert all(row.usd for row in report.runs), "a run without dollars"
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(f"{given.nodes} simulated nodes, {len(report.runs):,} runs over {length / HOUR:g} h, {whole.steps} windows")
-    print(f"{store.questions} questions, {made_s:.2f} s, of which {cpu_s:.2f} s CPU here")
-    print(f"page {len(html) / 1024:,.0f} KiB in {shown:.2f} s CPU")
+    print(f"{args.nodes} simulated nodes, {len(report.runs):,} runs over {length / HOUR:g} h, {whole.steps} windows")
+    print(f"{store.questions} requests, {made_s:.2f} s, of which {cpu_s:.2f} s CPU here")
+    print(f"page {len(html) / 1024:,.0f} KiB in {page_cpu_s:.2f} s CPU")
     print(f"peak memory {after / 1024:.0f} MiB ({before / 1024:.0f} MiB before)")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -53,7 +53,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def metrics(families: Sequence[Family]) -> str:
     rows = [[f"`{PREFIX}{f.name}`", ", ".join(f"`{label}`" for label in f.labels), f.help] for f in families]
-    return table(["metric", "labels", "says"], rows)
+    return table(["metric", "labels", "meaning"], rows)
 
 
 def run_metrics() -> str:
@@ -68,7 +68,7 @@ def poller_metrics() -> str:
         name = f"{metric.name}_total" if metric.type == "counter" else metric.name
         labels = ", ".join(f"`{label}`" for label in metric._labelnames)  # noqa: SLF001 - it has no public name
         rows.append([f"`{name}`", labels, f"{metric.documentation}."])
-    return table(["metric", "labels", "says"], rows)
+    return table(["metric", "labels", "meaning"], rows)
 
 
 def settings(cls: type) -> str:
@@ -80,14 +80,14 @@ def settings(cls: type) -> str:
         else:
             text = default_text(defaults[name], opt)
             rows.append([f"`--{opt.flag}`", f"`{opt.env}`", f"`{text}`" if text else "", opt.help])
-    return table(["flag", "environment", "default", "says"], rows)
+    return table(["flag", "environment variable", "default", "description"], rows)
 
 
 def commands() -> str:
     parser = cli_parser.make_parser()
     (subs,) = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]  # noqa: SLF001
     rows = [[f"`epochcost {choice.dest}`", choice.help or ""] for choice in subs._choices_actions]  # noqa: SLF001
-    return table(["command", "does"], rows)
+    return table(["command", "description"], rows)
 
 
 def http() -> str:
@@ -103,7 +103,7 @@ def http() -> str:
         for route in routes:
             rows.setdefault(route, []).append(program)
     return table(
-        ["path", "of", "answers"],
+        ["path", "served by", "description"],
         [
             [
                 f"`{'POST ' if method == 'POST' else ''}{path}`",
@@ -127,7 +127,7 @@ def python_names() -> str:
         thing = getattr(epochcost, name)
         says = (inspect.getdoc(thing) or "").split("\n\n")[0].replace("\n", " ")
         rows.append([f"`{name}{_arguments(thing)}`", says])
-    return table(["name", "does"], rows)
+    return table(["name", "description"], rows)
 
 
 def run_names() -> str:
@@ -137,7 +137,7 @@ def run_names() -> str:
         if not name.startswith("_"):
             says = (inspect.getdoc(thing) or "").split("\n\n")[0].replace("\n", " ")
             rows.append([f"`run.{name}{_arguments(thing)}`", says])
-    return table(["name", "does"], rows)
+    return table(["name", "description"], rows)
 
 
 def _arguments(thing: object) -> str:

@@ -164,7 +164,7 @@ def _prices_once(settings: PollerSettings, flags: Mapping[str, str | None]) -> i
         skipped=skipped,
         width=_columns(sys.stdout),
     )
-    for line in look.said:
+    for line in look.messages:
         print(_wrapped(line), file=sys.stderr)
     try:
         print(look.text, flush=True)

@@ -18,16 +18,16 @@ LAUNCH = {
     "keep": "postpone the guard's actions for your runs and GPUs on this machine",
 }
 REPORTS = {
-    "report": "what training cost in a span of time, as a table, CSV, JSON, Markdown or a page, from Prometheus",
-    "compare": "rent or own: which is cheaper, and from how many hours on",
+    "report": "report what training cost over a period, from Prometheus, as a table, CSV, JSON, Markdown or HTML",
+    "compare": "compare renting with owning: which is cheaper, and the break-even point in hours",
 }
 PROGRAMS = {
-    "agent": "run the agent: one on each training node",
-    "prices": "run the price poller: one for a site",
+    "agent": "run the agent, one on each training node",
+    "prices": "run the price poller, one per site",
     "check": "check that the agent can run here: detected node, GPUs, price, ports",
-    "demo": "play a simulated fleet into a real Prometheus, to see dashboards and alerts at work",
+    "demo": "replay a simulated fleet into a real Prometheus, to see the dashboards and alerts in action",
 }
-JOB = "print what a job (of Slurm, Kubernetes, ...) has cost on this machine, as its agent knows it"
+JOB = "print what a job (Slurm, Kubernetes, ...) has cost on this machine, according to its agent"
 
 
 def make_parser(command: str | None = None) -> argparse.ArgumentParser:
@@ -37,15 +37,17 @@ def make_parser(command: str | None = None) -> argparse.ArgumentParser:
     """
     parser = argparse.ArgumentParser(
         prog="epochcost",
-        description="What one epoch of training costs, live: agent on each training node, price poller, checks.",
-        epilog="Every option is also an environment variable and a key of the YAML file; see docs/configuration.md.",
+        description="Live cost of each epoch of training: an agent on each training node, a price poller, and tools.",
+        epilog="Every option can also be set by environment variable or in the YAML file; see docs/configuration.md.",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and the commit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, prog="epochcost")
     _add_programs(commands, command)
     job = _add(commands, "job", JOB)
-    job.add_argument("job", nargs="?", metavar="ID", default="", help="[SLURM_JOB_ID, ...]")
-    job.add_argument("--agent.url", dest="agent.url", metavar="URL", default="http://127.0.0.1:10835", help="the agent")
+    job.add_argument("job", nargs="?", metavar="ID", default="", help="job id [default: SLURM_JOB_ID, ...]")
+    job.add_argument(
+        "--agent.url", dest="agent.url", metavar="URL", default="http://127.0.0.1:10835", help="URL of the agent"
+    )
     for name, text in LAUNCH.items():
         commands.add_parser(name, help=text, add_help=False)
     _add_reports(commands, command)
@@ -72,6 +74,7 @@ def _add_reports(commands: Commands, command: str | None) -> None:
     for name, text in REPORTS.items():
         sub = _add(commands, name, text)
         if name == "compare":
+            sub.usage = "epochcost compare [options] rent own"
             sub.add_argument(
                 "what", nargs=2, metavar="rent own", help="comparison to run; only `rent own` is supported"
             )
@@ -88,15 +91,15 @@ def _add_shipped(commands: Commands) -> None:
                 "--wait",
                 metavar="ALERT=TIME",
                 default="",
-                help="how long conditions must hold before these alerts fire: EpochcostNodeVacant=30m,"
+                help="how long the condition of an alert must hold before it fires: EpochcostNodeVacant=30m,"
                 "EpochcostRunStalled:critical=2m",
             )
 
 
 def _add_guard(commands: Commands, *, flags: bool) -> None:
-    text = "read the guard's policies (check), or play them over the past that a Prometheus has (replay)"
+    text = "check the guard's policies, or replay them over the history in a Prometheus"
     sub = _add(commands, "guard", text)
-    sub.add_argument("what", choices=("check", "replay"))
+    sub.add_argument("what", choices=("check", "replay"), help="check the policy file, or replay it over the past")
     if flags:
         from epochcost.guard.guard_command import GuardSettings
 
@@ -105,9 +108,11 @@ def _add_guard(commands: Commands, *, flags: bool) -> None:
 
 def _add_once(parser: argparse.ArgumentParser) -> None:
     """What only one look at the market takes, so no setting of the poller."""
-    once = parser.add_argument_group("one look at the market")
+    once = parser.add_argument_group("one-off listing")
     once.add_argument("--once", action="store_true", help="query every source once, print the prices, and exit")
-    once.add_argument("--format", choices=("table", "csv", "json"), default="", help="with --once; table")
+    once.add_argument(
+        "--format", choices=("table", "csv", "json"), default="", help="with --once: output format [table]"
+    )
     once.add_argument("--gpu", metavar="MODEL", default="", help="with --once: only this GPU, H100 or A100*")
     once.add_argument("--provider", metavar="NAME", default="", help="with --once: only this provider")
 

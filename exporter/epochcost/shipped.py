@@ -34,7 +34,7 @@ class Kind:
 
 KINDS: Mapping[str, Kind] = {
     "rules": Kind(
-        "Prometheus recording rules and alerts, with Alertmanager's routes",
+        "Prometheus recording rules and alerts, and the Alertmanager routes",
         ("rules/*.yml", "alertmanager.yml"),
         PACKAGE / "demo" / "prometheus",
         CHECKOUT / "prometheus",
@@ -49,13 +49,13 @@ KINDS: Mapping[str, Kind] = {
         CHECKOUT / "deploy" / "systemd",
     ),
     "slurm": Kind(
-        "Slurm prolog, epilog and task prolog, and what the agent's unit needs there",
+        "Slurm prolog, epilog and task prolog, and the agent unit's settings for Slurm",
         ("*.sh", "*.conf"),
         PACKAGE / "shipped" / "slurm",
         CHECKOUT / "deploy" / "slurm",
     ),
     "helm-values": Kind(
-        "values of the Helm chart, with what each means",
+        "values of the Helm chart, each with a description",
         ("values.yaml",),
         PACKAGE / "shipped" / "helm",
         CHECKOUT / "deploy" / "helm" / "epochcost",

@@ -9,7 +9,7 @@ import yaml
 from advice import in_place_of_the_name
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import DataTransformerConfig, Panel
-from panels import AMBER, BLUE, PLAIN, RED, SECONDS, USD_PER_HOUR, About, first_said
+from panels import AMBER, BLUE, PLAIN, RED, SECONDS, USD_PER_HOUR, About, first_set
 from selection import MACHINE, RUN, cell, row
 from states import coloured_text
 from tables import Column, name, rows, without_prefix
@@ -61,7 +61,7 @@ def _dollars() -> str:
 
 def _placed(expr: str) -> str:
     """Adds label ``where``: the place to go and look at."""
-    return first_said(f"(\n  {expr}\n)", "where", *PLACES)
+    return first_set(f"(\n  {expr}\n)", "where", *PLACES)
 
 
 def _inhibited() -> str:

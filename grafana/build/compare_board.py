@@ -113,16 +113,16 @@ def _headline(grid: Grid) -> None:
                 colour=AMBER,
             ),
         ),
-        (
-            5,
-            figures(
-                About("Measured", "Setups and runs that finished an epoch of this experiment.", PLAIN),
-                Query(f"count({TIME})", "Setups"),
-                Query(
-                    f"count(count by ({RUN}) (max_over_time(run_setup:epochcost_epoch_seconds:last{MEASURED})))", "Runs"
-                ),
-            ),
-        ),
+        (5, _measured()),
+    )
+
+
+def _measured() -> Builder[Panel]:
+    runs = f"count(count by ({RUN}) (max_over_time(run_setup:epochcost_epoch_seconds:last{MEASURED})))"
+    return figures(
+        About("Measured", "Setups and runs that finished an epoch of this experiment.", PLAIN),
+        Query(f"count({TIME})", "Setups"),
+        Query(runs, "Runs"),
     )
 
 

@@ -45,87 +45,95 @@ def health() -> str:
 
 
 def _headline(grid: Grid) -> None:
-    def no_more_than(about: About, *queries: Query) -> Builder[Panel]:
-        return figures(about, *queries, thresholds=steps(*FINE_AT_ZERO))
-
     grid.band(
         4,
-        (
-            4,
-            _up(
-                "Agents",
-                "Machines whose agent is scraped, and those whose agent was scraped within the time range but no "
-                "longer is: the machine is gone, or its agent does not respond.",
-                f"count({HERE})",
-                f"count(last_over_time({HERE}[$__range]) unless on ({MACHINE}) {HERE}) or 0 * count({HERE})",
-            ),
+        (4, _agents_up()),
+        (4, _pollers_up()),
+        (4, _failing()),
+        (4, _failing_gpus()),
+        (4, _rejected_events()),
+        (4, _clock_jumps()),
+    )
+
+
+def _no_more_than_none(about: About, *queries: Query) -> Builder[Panel]:
+    """Figures that are fine at 0 alone."""
+    return figures(about, *queries, thresholds=steps(*FINE_AT_ZERO))
+
+
+def _agents_up() -> Builder[Panel]:
+    return _up(
+        "Agents",
+        "Machines whose agent is scraped, and those whose agent was scraped within the time range but no "
+        "longer is: the machine is gone, or its agent does not respond.",
+        f"count({HERE})",
+        f"count(last_over_time({HERE}[$__range]) unless on ({MACHINE}) {HERE}) or 0 * count({HERE})",
+    )
+
+
+def _pollers_up() -> Builder[Panel]:
+    return _up(
+        "Price pollers",
+        "Price pollers that are scraped, and those that were within the time range but no longer are.",
+        f"count({POLLER})",
+        f"count({BY_TARGET} (last_over_time({POLLER_SERIES}[$__range]) unless {POLLER_SERIES}))\n"
+        f"or 0 * count({POLLER})",
+    )
+
+
+def _failing() -> Builder[Panel]:
+    return _no_more_than_none(
+        About(
+            "Failing",
+            "Collectors of agents and price sources whose last run failed. An agent that cannot reach the "
+            "poller fails its price collector and continues to count seconds.",
+            PLAIN,
+            empty="No agent and no poller is scraped",
         ),
-        (
-            4,
-            _up(
-                "Price pollers",
-                "Price pollers that are scraped, and those that were within the time range but no longer are.",
-                f"count({POLLER})",
-                f"count({BY_TARGET} (last_over_time({POLLER_SERIES}[$__range]) unless {POLLER_SERIES}))\n"
-                f"or 0 * count({POLLER})",
-            ),
+        Query(f"sum(1 - min by ({MACHINE}, collector) (epochcost_collector_success))", "Collectors"),
+        Query("sum(1 - max by (source) (epochcost_price_source_success))", "Sources"),
+    )
+
+
+def _failing_gpus() -> Builder[Panel]:
+    return _no_more_than_none(
+        About(
+            "Failing GPUs",
+            "GPUs whose driver does not respond: their time has the state unknown.",
+            PLAIN,
+            empty="No GPU is reported",
         ),
-        (
-            4,
-            no_more_than(
-                About(
-                    "Failing",
-                    "Collectors of agents and price sources whose last run failed. An agent that cannot reach the "
-                    "poller fails its price collector and continues to count seconds.",
-                    PLAIN,
-                    empty="No agent and no poller is scraped",
-                ),
-                Query(f"sum(1 - min by ({MACHINE}, collector) (epochcost_collector_success))", "Collectors"),
-                Query("sum(1 - max by (source) (epochcost_price_source_success))", "Sources"),
-            ),
+        Query(f"sum(1 - min by ({MACHINE}, gpu) (epochcost_gpu_readable))", "GPUs"),
+    )
+
+
+def _rejected_events() -> Builder[Panel]:
+    return _no_more_than_none(
+        About(
+            "Rejected events",
+            "Event lines of training processes that were rejected in this time range: malformed, too long, of "
+            "an unknown version, or of more runs than an agent follows.",
+            PLAIN,
+            0,
+            empty=NO_AGENT,
         ),
-        (
-            4,
-            no_more_than(
-                About(
-                    "Failing GPUs",
-                    "GPUs whose driver does not respond: their time has the state unknown.",
-                    PLAIN,
-                    empty="No GPU is reported",
-                ),
-                Query(f"sum(1 - min by ({MACHINE}, gpu) (epochcost_gpu_readable))", "GPUs"),
-            ),
+        Query(
+            f"sum({once(EACH, f'increase({REFUSED}[$__range])')}) or 0 * sum(epochcost_progress_events_total)",
+            "Events",
         ),
-        (
-            4,
-            no_more_than(
-                About(
-                    "Rejected events",
-                    "Event lines of training processes that were rejected in this time range: malformed, too long, of "
-                    "an unknown version, or of more runs than an agent follows.",
-                    PLAIN,
-                    0,
-                    empty=NO_AGENT,
-                ),
-                Query(
-                    f"sum({once(EACH, f'increase({REFUSED}[$__range])')}) or 0 * sum(epochcost_progress_events_total)",
-                    "Events",
-                ),
-            ),
+    )
+
+
+def _clock_jumps() -> Builder[Panel]:
+    return _no_more_than_none(
+        About(
+            "Clock jumps",
+            "Jumps of the wall clock that agents detected since they started. They change no duration.",
+            PLAIN,
+            0,
+            empty=NO_AGENT,
         ),
-        (
-            4,
-            no_more_than(
-                About(
-                    "Clock jumps",
-                    "Jumps of the wall clock that agents detected since they started. They change no duration.",
-                    PLAIN,
-                    0,
-                    empty=NO_AGENT,
-                ),
-                Query(f"sum({once(MACHINE, 'epochcost_clock_jumps_total')})", "Jumps"),
-            ),
-        ),
+        Query(f"sum({once(MACHINE, 'epochcost_clock_jumps_total')})", "Jumps"),
     )
 
 

@@ -20,7 +20,7 @@ from panels import (
     Query,
     bars,
     figures,
-    first_said,
+    first_set,
     lines,
 )
 from selection import MACHINE
@@ -91,7 +91,7 @@ def _by_offer(expr: str, *labels: str) -> str:
 
 def _placed(expr: str) -> str:
     """Adds label ``place``: the zone, or the region where the price is regional."""
-    return f'label_replace(\n  {first_said(expr, "place", "zone", "region")},\n  "place", "anywhere", "place", ""\n)'
+    return f'label_replace(\n  {first_set(expr, "place", "zone", "region")},\n  "place", "anywhere", "place", ""\n)'
 
 
 def _words(expr: str) -> str:
@@ -104,57 +104,55 @@ OF_THE_TYPE = _named(_placed(f"max by (region, zone, purchase_option) ({PRICE}{T
 
 
 def _headline(grid: Grid) -> None:
+    grid.band(4, (5, _fleet_saving()), (7, _cheapest()), (7, _largest_saving()), (5, _oldest()))
+
+
+def _fleet_saving() -> Builder[Panel]:
     paid = "node:epochcost_price_usd_per_hour:unified"
     listed = "node:epochcost_on_demand_price_usd_per_hour:unified"
+    return figures(
+        About(
+            "Saved by the fleet",
+            "1 - current cost of its nodes / their on-demand cost. Machines without an on-demand price, such "
+            "as owned ones, are left out.",
+            RATIO,
+            0,
+            empty="No price is known",
+        ),
+        Query(f"1 - sum({paid} and {listed}) / sum({listed} and {paid})", "Saved"),
+        colour=GREEN,
+    )
+
+
+def _cheapest() -> Builder[Panel]:
     cheapest = _owned_once(_named(f"bottomk(1, {PER_GPU}{CHOSEN})", "gpu_model", "provider", "purchase_option"))
+    return figures(
+        About(
+            "Cheapest GPU-hour",
+            "The lowest price per GPU of any machine that the poller knows.",
+            USD_PER_GPU_HOUR,
+        ),
+        Query(cheapest, "{{offer}}"),
+        colour=GREEN,
+        named=True,
+    )
+
+
+def _largest_saving() -> Builder[Panel]:
     saves = _named(_placed(f"topk(1, {SAVING}{CHOSEN})"), "instance_type", "place")
-    grid.band(
-        4,
-        (
-            5,
-            figures(
-                About(
-                    "Saved by the fleet",
-                    "1 - current cost of its nodes / their on-demand cost. Machines without an on-demand price, such "
-                    "as owned ones, are left out.",
-                    RATIO,
-                    0,
-                    empty="No price is known",
-                ),
-                Query(f"1 - sum({paid} and {listed}) / sum({listed} and {paid})", "Saved"),
-                colour=GREEN,
-            ),
-        ),
-        (
-            7,
-            figures(
-                About(
-                    "Cheapest GPU-hour",
-                    "The lowest price per GPU of any machine that the poller knows.",
-                    USD_PER_GPU_HOUR,
-                ),
-                Query(cheapest, "{{offer}}"),
-                colour=GREEN,
-                named=True,
-            ),
-        ),
-        (
-            7,
-            figures(
-                About("Largest saving of spot", "1 - spot price / on-demand price of the region.", RATIO, 0),
-                Query(saves, "{{offer}}"),
-                colour=GREEN,
-                named=True,
-            ),
-        ),
-        (
-            5,
-            figures(
-                About("Oldest price", "The longest time since a source confirmed one of its prices.", SECONDS, 0),
-                Query("max(time() - market:epochcost_price_timestamp_seconds:max)", "Oldest"),
-                colour=AMBER,
-            ),
-        ),
+    return figures(
+        About("Largest saving of spot", "1 - spot price / on-demand price of the region.", RATIO, 0),
+        Query(saves, "{{offer}}"),
+        colour=GREEN,
+        named=True,
+    )
+
+
+def _oldest() -> Builder[Panel]:
+    return figures(
+        About("Oldest price", "The longest time since a source confirmed one of its prices.", SECONDS, 0),
+        Query("max(time() - market:epochcost_price_timestamp_seconds:max)", "Oldest"),
+        colour=AMBER,
     )
 
 
@@ -226,22 +224,11 @@ or
     )  # fmt: skip
 
 
+OFFER_LABELS = ("provider", "region", "zone", "instance_type", "purchase_option")
+ALL_OFFERS = f"max by ({OFFER}) ({PRICE}{CHOSEN})"
+
+
 def _break_even() -> Builder[Panel]:
-    key = ("provider", "region", "zone", "instance_type", "purchase_option")
-    price = f"max by ({OFFER}) ({PRICE}{CHOSEN})"
-    mine = 'max by (gpu_model) (epochcost_instance_gpus{instance_type="$here"}) * 0 + 1'
-    alike = f"""(
-  {price.replace(CHOSEN, CHOSEN[:-1] + ', instance_type="$here"}')} * 0 + 2
-)
-or
-(
-  {price} * 0 + 1
-  and on (provider, instance_type) (epochcost_instance_gpus * on (gpu_model) group_left () {mine})
-)
-or
-{price} * 0"""
-    words = {"2": ("the same", GREEN), "1": ("same GPU model", BLUE), "0": ("not known", GREY)}
-    known = {code: {"text": text, "color": colour, "index": int(code)} for code, (text, colour) in words.items()}
     return rows(
         About(
             "Break-even speed-up against the machine in use",
@@ -258,33 +245,45 @@ or
             Column("Zone, region", "place", width=140, properties=name()),
             Column("Type", "instance_type", properties=name()),
             Column("Bought", "purchase_option", width=94),
-            Column(
-                "Price",
-                "A",
-                _placed(_named(price, *key)),
-                USD_PER_HOUR,
-                95,
-            ),
-            Column("Per GPU", "B", _by_offer(f"{PER_GPU}{CHOSEN}", *key), USD_PER_HOUR, 85),
+            Column("Price", "A", _placed(_named(ALL_OFFERS, *OFFER_LABELS)), USD_PER_HOUR, 95),
+            Column("Per GPU", "B", _by_offer(f"{PER_GPU}{CHOSEN}", *OFFER_LABELS), USD_PER_HOUR, 85),
             Column(
                 "Break-even",
                 "C",
-                _by_offer(f"{price} / {HERE}", *key),
+                _by_offer(f"{ALL_OFFERS} / {HERE}", *OFFER_LABELS),
                 "suffix:x as fast",
                 142,
                 (("color", {"mode": "fixed", "fixedColor": VIOLET}),),
             ),
-            Column(
-                "Epoch time there",
-                "D",
-                _by_offer(alike, *key),
-                "none",
-                142,
-                (("mappings", [{"type": "value", "options": known}]), ("custom.cellOptions", {"type": "color-text"})),
-            ),
+            _epoch_time_there(),
         ],
         sort_by=("Epoch time there", "Break-even"),
         rising="Break-even",
+    )
+
+
+def _epoch_time_there() -> Column:
+    """Whether an epoch takes as long on a machine as here: 2 the same type, 1 the same GPU model, 0 not known."""
+    mine = 'max by (gpu_model) (epochcost_instance_gpus{instance_type="$here"}) * 0 + 1'
+    alike = f"""(
+  {ALL_OFFERS.replace(CHOSEN, CHOSEN[:-1] + ', instance_type="$here"}')} * 0 + 2
+)
+or
+(
+  {ALL_OFFERS} * 0 + 1
+  and on (provider, instance_type) (epochcost_instance_gpus * on (gpu_model) group_left () {mine})
+)
+or
+{ALL_OFFERS} * 0"""
+    texts = {"2": ("the same", GREEN), "1": ("same GPU model", BLUE), "0": ("not known", GREY)}
+    options = {code: {"text": text, "color": colour, "index": int(code)} for code, (text, colour) in texts.items()}
+    return Column(
+        "Epoch time there",
+        "D",
+        _by_offer(alike, *OFFER_LABELS),
+        "none",
+        142,
+        (("mappings", [{"type": "value", "options": options}]), ("custom.cellOptions", {"type": "color-text"})),
     )
 
 

@@ -66,12 +66,13 @@ def of(metric: str) -> str:
     return f"max({metric}{NODE})"
 
 
-def _said(label: str) -> str:
+def _label(label: str) -> str:
     """The node's ``label`` where it has one: of a series without labels Grafana would show the query as its name."""
     return f'max by ({label}) (machine:epochcost_node_info:max{{{CHOSEN}, {label}!=""}})'
 
 
-def _headline(grid: Grid) -> None:
+def _spent() -> Query:
+    """Dollars of the time range."""
     unsettled = f"max by (state) (epochcost_node_provisional_cost_usd{NODE})"
     before = f"max by (state) (epochcost_node_provisional_cost_usd{NODE} offset $__range)"
     spent = f"""sum(max by (state) (increase(epochcost_node_cost_usd_total{NODE}[$__range])))
@@ -80,6 +81,10 @@ def _headline(grid: Grid) -> None:
 or
 sum(max by (state) (increase(epochcost_node_seconds_total{NODE}[$__range]))) / 3600
 * {of("node:epochcost_price_usd_per_hour:unified")}"""
+    return Query(spent, "Spent")
+
+
+def _headline(grid: Grid) -> None:
     price = About(
         "Price",
         "Current price per hour of this machine: the agent's, else the poller's; and the time since its source last "
@@ -99,8 +104,8 @@ sum(max by (state) (increase(epochcost_node_seconds_total{NODE}[$__range]))) / 3
     wasted = About("Wasted now", "Cost per hour not spent on useful training (last 5 minutes).", USD_PER_HOUR)
     now = Query(of("node:epochcost_price_usd_per_hour:unified"), "Now")
     age = Query(of("node:epochcost_price_age_seconds:now"), "Age")
-    kind = Query(_said("instance_type"), "{{instance_type}}")
-    option = Query(_said("purchase_option"), "{{purchase_option}}")
+    kind = Query(_label("instance_type"), "{{instance_type}}")
+    option = Query(_label("purchase_option"), "{{purchase_option}}")
     saving = Query(of("node:epochcost_price_saving_ratio:now"), "Saved")
     waste = Query(of("node:epochcost_waste_usd_per_hour:rate5m"), "Wasted")
     grid.band(
@@ -109,7 +114,7 @@ sum(max by (state) (increase(epochcost_node_seconds_total{NODE}[$__range]))) / 3
         (5, word(machine, kind)),
         (3, word(bought, option)),
         (3, figures(saved, saving, colour=GREEN)),
-        (4, figures(used, Query(spent, "Spent"), colour=VIOLET)),
+        (4, figures(used, _spent(), colour=VIOLET)),
         (4, figures(wasted, waste, colour=AMBER)),
     )
 

@@ -143,7 +143,7 @@ def bars(about: About, label: str, expr: str, *, colours: Colours | None = None)
     return overridden(panel, _fixed(colours)) if colours else panel.display_name(f"${{__field.labels.{name}}}")
 
 
-def first_said(expr: str, name: str, *labels: str) -> str:
+def first_set(expr: str, name: str, *labels: str) -> str:
     """Adds label ``name``: the first of ``labels`` that a series has."""
     for label in reversed(labels):
         expr = f'label_replace(\n  {expr},\n  "{name}", "$1", "{label}", "(.+)"\n)'

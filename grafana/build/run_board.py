@@ -22,7 +22,7 @@ from panels import (
     always,
     bars,
     figures,
-    first_said,
+    first_set,
     lines,
     stacked,
 )
@@ -259,7 +259,7 @@ def _nodes() -> Builder[Panel]:
         return cell(f"{once(MACHINE, expr)} * {ITS_NODES}", "epochcost_machine")
 
     paid = f"node_run:epochcost_cost_usd:last{RUN}"
-    info = f"""{first_said("machine:epochcost_node_info:max", "place", "zone", "region")}
+    info = f"""{first_set("machine:epochcost_node_info:max", "place", "zone", "region")}
 and on ({MACHINE})
 {paid}"""
     kind = cell(info, "epochcost_machine", more="provider, place, instance_type, purchase_option")

@@ -151,63 +151,60 @@ max(last_over_time(run:epochcost_cost_usd:sum{RUN}[$__range]))"""
 
 
 def totals(grid: Grid) -> None:
+    grid.band(4, (5, _mean()), (5, _projected_total()), (4, _spend()), (6, _wasted()), (4, _empty_memory()))
+
+
+def _mean() -> Builder[Panel]:
+    return figures(
+        About(
+            "Mean cost per epoch",
+            "Finished: dollars of all finished epochs over their number. Useful: all dollars of the run, with "
+            "start-up, idle time and lost work, over the epochs that count in the end.",
+            USD,
+        ),
+        Query(MEAN, "Finished"),
+        Query(of("run:epochcost_useful_epoch_cost_usd:mean"), "Useful"),
+        colour=GREEN,
+        overrides={"Useful": {"thresholds": {"mode": "absolute", "steps": [{"value": None, "color": AMBER}]}}},
+    )
+
+
+def _projected_total() -> Builder[Panel]:
+    return figures(
+        About(
+            "Projected total",
+            "Cost so far plus the mean cost per epoch for every epoch left; an estimate until the first epoch "
+            "is finished. Time left: epochs left x the mean duration of an epoch.",
+            USD,
+        ),
+        Query(of("run:epochcost_cost_usd:projected"), "Dollars"),
+        Query(of("run:epochcost_eta_seconds:projected"), "Time left"),
+        colour=VIOLET,
+        overrides={"Time left": {"unit": CLOCK}},
+    )
+
+
+def _spend() -> Builder[Panel]:
+    return figures(
+        About("Spend now", "The run's share of the price of its nodes. Empty once it has ended.", USD_PER_HOUR),
+        Query(of("run:epochcost_cost_usd_per_hour:sum"), "Spend now"),
+    )
+
+
+def _wasted() -> Builder[Panel]:
     waste = of("run:epochcost_waste_ratio:life")
-    grid.band(
-        4,
-        (
-            5,
-            figures(
-                About(
-                    "Mean cost per epoch",
-                    "Finished: dollars of all finished epochs over their number. Useful: all dollars of the run, with "
-                    "start-up, idle time and lost work, over the epochs that count in the end.",
-                    USD,
-                ),
-                Query(MEAN, "Finished"),
-                Query(of("run:epochcost_useful_epoch_cost_usd:mean"), "Useful"),
-                colour=GREEN,
-                overrides={"Useful": {"thresholds": {"mode": "absolute", "steps": [{"value": None, "color": AMBER}]}}},
-            ),
+    return figures(
+        About(
+            "Wasted so far",
+            "Dollars of the run that did not go into useful training, and their share. Lost work is a part of "
+            "them: epochs lost to a crash or a preemption x the mean cost per epoch.",
+            USD,
         ),
-        (
-            5,
-            figures(
-                About(
-                    "Projected total",
-                    "Cost so far plus the mean cost per epoch for every epoch left; an estimate until the first epoch "
-                    "is finished. Time left: epochs left x the mean duration of an epoch.",
-                    USD,
-                ),
-                Query(of("run:epochcost_cost_usd:projected"), "Dollars"),
-                Query(of("run:epochcost_eta_seconds:projected"), "Time left"),
-                colour=VIOLET,
-                overrides={"Time left": {"unit": CLOCK}},
-            ),
-        ),
-        (
-            4,
-            figures(
-                About("Spend now", "The run's share of the price of its nodes. Empty once it has ended.", USD_PER_HOUR),
-                Query(of("run:epochcost_cost_usd_per_hour:sum"), "Spend now"),
-            ),
-        ),
-        (
-            6,
-            figures(
-                About(
-                    "Wasted so far",
-                    "Dollars of the run that did not go into useful training, and their share. Lost work is a part of "
-                    "them: epochs lost to a crash or a preemption x the mean cost per epoch.",
-                    USD,
-                ),
-                Query(waste, "Share"),
-                Query(f"{waste} * {of('run:epochcost_cost_usd:sum')}", "Dollars"),
-                Query(f"{of('run:epochcost_lost_work_usd:life')} > 0", "Lost work"),
-                colour=AMBER,
-                overrides={"Share": {"unit": RATIO, "decimals": 0}},
-            ),
-        ),
-        (4, _empty_memory()),
+        Query(waste, "Share"),
+        Query(f"{waste} * {of('run:epochcost_cost_usd:sum')}", "Dollars"),
+        Query(f"{of('run:epochcost_lost_work_usd:life')} > 0", "Lost work"),
+        colour=AMBER,
+        overrides={"Share": {"unit": RATIO, "decimals": 0}},
     )
 
 

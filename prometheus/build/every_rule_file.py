@@ -8,7 +8,7 @@ from pathlib import Path
 from bill_rules import BILL
 from budget_rules import BUDGET
 from compare_rules import COMPARE
-from cost_rules import COST, WASTE_FILE
+from cost_rules import COST
 from credit_rules import CREDIT_FILE
 from energy_rules import ENERGY
 from gpu_rules import GPUS
@@ -16,6 +16,7 @@ from limit_rules import LIMITS
 from price_rules import MARKET, PLACE, PRICE
 from rule_text import AlertFile, RuleFile
 from run_rules import RUNS
+from waste_rules import WASTE_FILE
 
 ALERTS = Path(__file__).with_name("alerts")
 FILES: Mapping[str, RuleFile | AlertFile] = {

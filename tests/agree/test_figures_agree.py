@@ -82,6 +82,17 @@ SITUATIONS: Mapping[str, list[Attempt]] = {
         Attempt("elastic-b", 5, 20, last=2.25, env=rank("elastic", 1, 2)),
         Attempt("elastic-b", 23, 46, first=2, env=rank("elastic", 0, 1)),
     ],
+    "rank 0 goes to another machine and comes back": [
+        *(Attempt(f"back-{m}", 1, 12, last=1.75, planned=5, env=rank("back", n, 3)) for n, m in enumerate("abc")),
+        *(Attempt(f"back-{m}", 14, 27, 1, 3.25, 5, env=rank("back", n, 3)) for n, m in enumerate("bac")),
+        *(Attempt(f"back-{m}", 29, 46, first=3, planned=5, env=rank("back", n, 3)) for n, m in enumerate("acb")),
+    ],
+    "grows and shrinks within an epoch": [
+        Attempt("within-a", 5, 10, last=0.5, env=rank("within", 0, 1)),
+        Attempt("within-a", 11, 16, last=0.75, env=rank("within", 0, 2)),
+        Attempt("within-b", 11, 16, last=0.75, env=rank("within", 1, 2)),
+        Attempt("within-a", 17, 46, env=rank("within", 0, 1)),
+    ],
     "five trials in one process": [Attempt("process-a", 37, 47, planned=2, trials=5, env=slurm("900"))],
     "five processes of one job": [
         Attempt("job-a", 36 + 2 * i, 37.5 + 2 * i, planned=2, env=slurm("901")) for i in range(5)

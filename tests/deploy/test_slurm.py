@@ -52,6 +52,17 @@ def test_two_trainings_one_after_the_other_in_one_job_are_two_runs_of_it(slurm: 
     assert ends == [2, 3]
 
 
+@pytest.mark.parametrize("tasks", [1, 2])
+def test_two_loops_of_a_batch_script_that_name_no_run_are_two_runs(slurm: Slurm, tasks: int) -> None:
+    event = f"PYTHONPATH={slurm.home}/lib /usr/bin/python3 -m epochcost event"
+    loop = f"{event} start experiment=$name epochs=1; {event} epoch_end epoch=1; {event} end"
+    job = slurm.submit(f"for name in a b; do ({loop}) & done; wait", f"--ntasks={tasks}")
+    slurm.ended(job)
+    runs = slurm.of_job(job)
+    assert [[line["ev"] for line in lines] for lines in runs.values()] == [["start", "epoch_end", "end"]] * 2
+    assert job in runs
+
+
 def test_the_epilog_frees_what_the_prolog_wrote(slurm: Slurm) -> None:
     job = slurm.submit(f"cat {slurm.home}/held-one/*; {train(slurm)}")
     slurm.ended(job)

@@ -35,6 +35,18 @@ with epochcost.run("ddp", epochs=3, batch_size=8, id="ddp-1") as run:
             time.sleep(0.2)
 torch.distributed.destroy_process_group()
 """
+SPAWNED = """
+import os, sys, torch, epochcost
+def train(rank, port):
+    torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    with epochcost.run("spawned", epochs=2) as run:
+        for epoch in run.epochs():
+            torch.distributed.barrier()
+    print(run.id)
+    torch.distributed.destroy_process_group()
+if __name__ == "__main__":
+    torch.multiprocessing.spawn(train, (int(sys.argv[1]),), nprocs=2)
+"""
 LIGHTNING = """
 import json, os, time, warnings
 warnings.filterwarnings("ignore")
@@ -147,3 +159,21 @@ def test_lightning_starts_its_own_processes_and_one_of_them_reports(tmp_path: Pa
     (lines,) = events_by_file(tmp_path).values()
     assert [facts(line, "epoch", "step") for line in lines if line["ev"] == "epoch_end"] == [(1, 5), (2, 10), (3, 15)]
     assert facts(lines[-1], "status", "world", "rank", "batch_size") == ("finished", 2, 0, 8)
+
+
+@pytest.mark.parametrize("nodes", [{"SLURM_JOB_NUM_NODES": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}, {}])
+def test_ranks_that_a_program_starts_itself_are_one_run_of_their_job(tmp_path: Path, nodes: dict[str, str]):
+    """No launcher has told them their ranks: torch has."""
+    program = tmp_path / "train.py"
+    program.write_text(SPAWNED)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    env = environment(tmp_path / "events", SLURM_JOB_ID="77", **nodes)
+    done = subprocess.run(
+        [sys.executable, program, str(port)], env=env, capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.split() == ["77", "77"]
+    starts = [lines[0] for lines in events_by_file(tmp_path / "events").values()]
+    assert {line["run"] for line in starts} == {"77"}
+    assert sorted((line["rank"], line["world"]) for line in starts) == ([(0, 2)] if nodes else [(0, 2), (1, 2)])

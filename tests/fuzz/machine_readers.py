@@ -20,7 +20,7 @@ from epochcost.launch.other_writers import OtherWriters
 from epochcost.launch.reading import files as training_files
 from epochcost.launch.reading.patterns import OwnPatterns, own_rows
 from epochcost.launch.reading.program_rows import RowError
-from epochcost.launch.reading.tensorboard import NotRecordsError, records, said
+from epochcost.launch.reading.tensorboard import NotRecordsError, progress_of, records
 from epochcost.model import GpuSample
 from epochcost.nodes import safe
 from epochcost.nodes.aws import AwsMetadata
@@ -147,8 +147,8 @@ def _patterns(data: bytes) -> None:
 
 def _tensorboard(data: bytes) -> None:
     for record in records(data).data:
-        said(record)
-    said(data)
+        progress_of(record)
+    progress_of(data)
 
 
 def _files_of_trainings(data: bytes) -> None:

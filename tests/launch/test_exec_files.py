@@ -17,7 +17,7 @@ from epochcost.launch.reading.files import FILES, metrics_csv, results_csv, trai
 from epochcost.launch.reading.progress import Form, Progress
 from epochcost.launch.reading.progress_snapshot import Plan
 from epochcost.launch.reading.progress_tracker import ProgressTracker
-from epochcost.launch.reading.tensorboard import MAX_READ_BYTES, NotRecordsError, records, said
+from epochcost.launch.reading.tensorboard import MAX_READ_BYTES, NotRecordsError, progress_of, records
 
 START = Moment(0.0, 0.0)
 
@@ -76,19 +76,19 @@ def test_another_document_says_nothing(data: bytes):
 
 
 def test_tensorboard_scalars_say_where_the_training_stands():
-    hugging_face = said(scalar("train/epoch", 1.25, 50))
+    hugging_face = progress_of(scalar("train/epoch", 1.25, 50))
     assert hugging_face is not None
     assert (hugging_face.position, hugging_face.run_step) == (1.25, 50)
-    lightning = said(scalar("epoch", 3.0, 50))
+    lightning = progress_of(scalar("epoch", 3.0, 50))
     assert lightning is not None
     assert (lightning.number, lightning.first, lightning.form) == (3, 0, Form.WITHIN)
-    keras = said(scalar("epoch_loss", None, 4))
+    keras = progress_of(scalar("epoch_loss", None, 4))
     assert keras is not None
     assert (keras.number, keras.first, keras.form) == (4, 0, Form.END)
-    other = said(scalar("loss", 0.5, 812))
+    other = progress_of(scalar("loss", 0.5, 812))
     assert other is not None
     assert (other.run_step, other.number) == (812, None)
-    assert said(b"\x09" + struct.pack("<d", 1.7e9) + b"\x1a\x0dbrain.Event:2") is None
+    assert progress_of(b"\x09" + struct.pack("<d", 1.7e9) + b"\x1a\x0dbrain.Event:2") is None
 
 
 def test_records_are_read_as_they_come_and_long_ones_are_passed_over():
@@ -124,7 +124,7 @@ def test_whatever_an_event_file_holds_it_is_read_or_given_up(noise: bytes, at: i
             cut = records(data)
         except NotRecordsError:
             continue
-        for one in map(said, cut.data):
+        for one in map(progress_of, cut.data):
             assert one is None or isinstance(one, Progress)
 
 

@@ -187,7 +187,7 @@ def test_whatever_happens_states_sum_to_the_bill_and_runs_to_their_share(seed: i
     for _ in range(5):  # at any instant the open runs pay the whole node, and nobody pays without one
         at = rng.uniform(T0, it.cursor)  # type: ignore[arg-type]
         shares = [a.share.at(at) for a in it.runs.values()]
-        assert sum(shares) == pytest.approx(1.0 if any(a.open_at(at) for a in it.runs.values()) else 0.0)
+        assert sum(shares) == pytest.approx(1.0 if any(a.members.open_at(at) for a in it.runs.values()) else 0.0)
     for uuid in ("GPU-0", "GPU-1"):  # the third is sometimes another device
         device = it.devices.devices[uuid]
         assert math.fsum(device.seconds.values()) == pytest.approx(it.cursor - T0, abs=1e-9)  # type: ignore[operator]

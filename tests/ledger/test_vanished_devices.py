@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from tests.ledger.story import event, gpus, ledger, run_cost, seconds, sliced, tell
+from tests.ledger.story import T0, event, gpus, ledger, run_cost, seconds, sliced, tell
 
-from epochcost.ledger import Device, Ledger
+from epochcost.ledger import Device, Ledger, LedgerSettings
 from epochcost.ledger.devices import MOST_REMEMBERED, DeviceBook
 from epochcost.model import RunId, State
 
@@ -81,6 +81,66 @@ def test_a_slice_that_vanishes_leaves_its_run_its_part_and_its_gpu_counts_for_no
     assert {run: it.runs[RunId(run)].share.at(it.cursor) for run in before} == before  # type: ignore[arg-type]
     assert it.held(RunId("small")) == 0.25
     assert sum(seconds(it).values()) == pytest.approx(30)
+
+
+def halves() -> Ledger:
+    """A GPU in two halves, each with a run, beside a whole one with another."""
+    it = ledger()
+    names = {"a": "MIG-0-0", "b": "MIG-0-1", "c": "GPU-1"}
+    starts = [event("start", 0, run, gpus=(name,)) for run, name in names.items()]
+    trains = [event("phase", 0, run, phase="train") for run in names]
+    tell(it, 10, [*starts, *trains], [*sliced(0, 0.0, (0.5, 1.0), (0.5, 1.0)), *gpus(1.0, 1.0)[1:]])
+    return it
+
+
+def anew(*weights: float, rest: float = 0.0) -> list[Device]:
+    """The same, where the first half was cut anew."""
+    new = [Device(f"MIG-0-new{i}", f"0:{i}", 1.0, weight=weight) for i, weight in enumerate(weights)]
+    return [
+        Device("GPU-0", "0", 0.0, weight=rest),
+        *new,
+        Device("MIG-0-1", "0:7", 1.0, weight=0.5),
+        *gpus(1.0, 1.0)[1:],
+    ]
+
+
+@pytest.mark.parametrize("whole_node", [True, False])
+@pytest.mark.parametrize(("weights", "rest"), [((0.5,), 0.0), ((0.25, 0.25), 0.0), ((0.25,), 0.25), ((0.125,), 0.0)])
+def test_a_slice_that_is_cut_anew_while_it_is_held_changes_nobodys_share(
+    weights: tuple[float, ...], rest: float, *, whole_node: bool
+) -> None:
+    it = halves()
+    it.settings = LedgerSettings(whole_node=whole_node)
+    tell(it, 30, [], anew(*weights, rest=rest))
+    assert shares(it) == pytest.approx({"a": 0.25, "b": 0.25, "c": 0.5})
+    counted = {state: value for state, value in seconds(it).items() if value > 1e-6}
+    assert counted == pytest.approx({State.USEFUL: 10 + 20 * 0.75, State.UNKNOWN: 20 * 0.25})
+    tell(it, 40, [event("end", 30, "a", status="failed")], anew(*weights, rest=rest))
+    assert it.held(RunId("b")) == 0.5
+
+
+@pytest.mark.parametrize("late", [0, 5])
+def test_who_takes_a_new_slice_takes_the_place_of_the_one_that_is_gone_and_no_neighbours(late: float) -> None:
+    it = halves()
+    tell(it, 30, [], anew(0.25, 0.25))
+    tell(it, 30.5, [event("start", 30 - late, "d", gpus=("MIG-0-new0",))], anew(0.25, 0.25))
+    tell(it, 40, [event("phase", 31, "d", phase="train")], anew(0.25, 0.25))
+    assert {run: it.held(RunId(run)) for run in "abcd"} == pytest.approx({"a": 0.25, "b": 0.5, "c": 1, "d": 0.25})
+    assert shares(it) == pytest.approx({"a": 0.125, "b": 0.25, "c": 0.5})
+    tell(it, 50, [event("start", 40, "e", gpus=("MIG-0-new1",))], anew(0.25, 0.25))
+    assert {run: it.held(RunId(run)) for run in "abcde"} == pytest.approx(
+        {"a": 0, "b": 0.5, "c": 1, "d": 0.25, "e": 0.25}, abs=1e-8
+    )
+    assert sum(seconds(it).values()) == pytest.approx(50)
+    assert it.runs[RunId("d")].share.at(T0 + 30) in (0.125, pytest.approx(0, abs=1e-8))
+
+
+def test_a_gpu_that_is_cut_anew_under_a_run_that_has_all_of_it_stays_that_runs() -> None:
+    it = ledger()
+    tell(it, 10, [event("start", 0, "all", gpus=("0",)), event("start", 0, "other", gpus=("1",))], gpus(1.0, 1.0))
+    tell(it, 20, [], [*sliced(0, 0.0, (0.5, 1.0), (0.5, 1.0)), *gpus(1.0, 1.0)[1:]])
+    tell(it, 30, [], [*anew(0.5)[:2], *sliced(0, 0.0, (0.5, 1.0))[1:], *gpus(1.0, 1.0)[1:]])
+    assert {run: it.held(RunId(run)) for run in ("all", "other")} == pytest.approx({"all": 1, "other": 1})
 
 
 def test_a_run_whose_devices_were_never_seen_has_all_of_them() -> None:

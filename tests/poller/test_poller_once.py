@@ -95,7 +95,7 @@ def test_a_market_without_prices_says_so_and_is_no_success() -> None:
     nothing = ToldSource(lambda wanted, now: Catalogue(), name="told")
     look = once("json", Filter(gpu="H100"), nothing)
     assert (look.text, look.complete) == ("[]", False)
-    assert [line for line in look.said if line.startswith("no price is known")]
+    assert [line for line in look.messages if line.startswith("no price is known")]
 
 
 def test_a_source_that_fails_leaves_the_others_alone_and_is_said() -> None:
@@ -107,7 +107,7 @@ def test_a_source_that_fails_leaves_the_others_alone_and_is_said() -> None:
 
     look = once("json", Filter(), ToldSource(fail, name="broken"), told(), ToldSource(skip, name="bare"))
     assert len(json.loads(look.text)) == 4
-    assert look.said == ("failed: broken: HTTP 503", "skipped: bare: no credentials")
+    assert look.messages == ("failed: broken: HTTP 503", "skipped: bare: no credentials")
     assert not look.complete, "a question failed, whatever others answered"
     assert once("json", Filter(), told(), ToldSource(skip, name="bare")).complete, "what is skipped was not asked"
 
@@ -120,9 +120,9 @@ def test_what_was_asked_for_and_is_not_there_is_said_with_the_nearest_name() -> 
 
     look = once("json", Filter(), ToldSource(answer, name="aws"))
     assert look.complete
-    assert look.said[0].startswith("not priced: aws: p5.49xlarge: no price in us-east-1")
-    assert look.said[0].endswith("Nearest: p5.48xlarge")
-    assert "marketoption=Lottery" in look.said[1]
+    assert look.messages[0].startswith("not priced: aws: p5.49xlarge: no price in us-east-1")
+    assert look.messages[0].endswith("Nearest: p5.48xlarge")
+    assert "marketoption=Lottery" in look.messages[1]
 
 
 def dated_and_current() -> tuple[Source, Source]:
@@ -336,5 +336,5 @@ def test_a_source_that_breaks_in_an_unforeseen_way_takes_no_other_along() -> Non
 
     look = once("json", Filter(), ToldSource(breaks, name="odd"), told())
     assert len(json.loads(look.text)) == 4
-    assert look.said == ("failed: odd: its response cannot be understood: ZeroDivisionError",)
+    assert look.messages == ("failed: odd: its response cannot be understood: ZeroDivisionError",)
     assert not look.complete

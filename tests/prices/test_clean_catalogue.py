@@ -75,7 +75,9 @@ def test_a_source_that_breaks_in_a_way_nobody_foresaw_leaves_the_others_their_ro
     look = run_once(PollerSettings(), sources, lambda: 0.0, Filter(), form)  # type: ignore[arg-type]
     assert "huge" in look.text
     assert not look.complete
-    assert any(line.startswith("failed: broken: its response cannot be understood") for line in look.said), look.said
-    assert all(line.isprintable() for line in look.said)
+    assert any(line.startswith("failed: broken: its response cannot be understood") for line in look.messages), (
+        look.messages
+    )
+    assert all(line.isprintable() for line in look.messages)
     if form == "json":
         json.loads(look.text)

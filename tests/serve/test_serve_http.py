@@ -145,7 +145,7 @@ def test_gzip_only_when_asked_for_and_worth_it(server):
 def test_a_route_that_fails_is_logged_once_told_briefly_and_the_server_goes_on(server, caplog, path):
     with caplog.at_level(logging.ERROR, "epochcost.serve"), connected(server) as client:
         answer = client.ask(path)
-        assert (answer.status, answer.body) == (500, b"this page failed; the log says why\n")
+        assert (answer.status, answer.body) == (500, b"internal error; see the log\n")
         assert client.ask("/-/healthy").status == 200
     assert len(caplog.records) == 1
     assert caplog.records[0].exc_info

@@ -6,11 +6,12 @@ import fcntl
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.training.programs import begin, events_by_file, train
+from tests.training.programs import begin, environment, events_by_file, train
 
 SLURM = {"SLURM_JOB_ID": "77"}
 JOBS = [
@@ -74,6 +75,21 @@ def test_a_process_after_one_that_finished_is_a_run_of_its_own(tmp_path: Path):
 def test_a_process_after_one_that_failed_goes_on_as_the_same_run(tmp_path: Path):
     assert train(FAILS, tmp_path, **SLURM).code == 1  # type: ignore[arg-type]
     assert ids(tmp_path, **SLURM) == ["77"]
+
+
+def test_a_process_of_another_experiment_is_a_run_of_its_own_and_again_after_a_requeue(tmp_path: Path):
+    killed = ONE.replace("list(run.epochs())", "print(run.id, flush=True); os.kill(os.getpid(), 9)")
+    other = "import os\n" + killed.replace("'x'", "'y'")
+    assert train(FAILS, tmp_path, **SLURM).code == 1  # type: ignore[arg-type]
+    assert [ids(tmp_path, other, **SLURM) for _ in range(2)] == [["77-2"], ["77-2"]]
+    again = {**SLURM, "SLURM_RESTART_COUNT": "1"}
+    assert ids(tmp_path, ONE.replace("'x'", "'y'"), **again) == ["77-2"]
+    assert ids(tmp_path, ONE, **again) == ["77"]
+
+
+def test_a_process_that_names_no_experiment_goes_on_with_the_run_that_failed(tmp_path: Path):
+    assert train(FAILS, tmp_path, **SLURM).code == 1  # type: ignore[arg-type]
+    assert ids(tmp_path, ONE.replace("'x', ", ""), **SLURM) == ["77"]
 
 
 @pytest.fixture
@@ -184,6 +200,87 @@ def test_a_process_that_was_killed_is_nobody_beside(tmp_path: Path, beside: subp
     beside.send_signal(signal.SIGKILL)
     beside.wait()
     assert ids(tmp_path, **SLURM) == ["77"]
+
+
+@pytest.fixture
+def over_http(tmp_path: Path) -> dict[str, str]:
+    """The job of processes that report to an agent over the network, which need not be there."""
+    (tmp_path / "tmp").mkdir()
+    return {**SLURM, "EPOCHCOST_URL": "http://127.0.0.1:1", "TMPDIR": str(tmp_path / "tmp")}
+
+
+def test_over_the_network_processes_find_their_ids_as_over_files(tmp_path: Path, over_http: dict[str, str]):
+    events = tmp_path / "events"
+    program = begin(STAYS, events, **over_http)
+    assert program.stdout is not None
+    assert program.stdout.readline() == "77\n"
+    (beside,) = ids(events, **over_http)
+    assert beside.startswith("77-")
+    program.communicate("\n", timeout=30)
+    assert [ids(events, **over_http) for _ in range(2)] == [["77-2"], ["77-3"]]
+    assert ids(events, **over_http, SLURM_RESTART_COUNT="1") == [beside]
+    assert not events.exists()
+
+
+def test_over_the_network_a_process_that_was_killed_is_gone_on_with(tmp_path: Path, over_http: dict[str, str]):
+    program = begin(STAYS, tmp_path / "events", **over_http)
+    assert program.stdout is not None
+    assert program.stdout.readline() == "77\n"
+    program.kill()
+    program.communicate(timeout=30)
+    assert ids(tmp_path, **over_http) == ["77"]
+
+
+@pytest.mark.parametrize("claims", ["a file", "a link", "anybody's"])
+def test_where_no_id_can_be_claimed_a_training_run_goes_on_without(
+    tmp_path: Path, over_http: dict[str, str], claims: str
+):
+    path = tmp_path / "tmp" / f"epochcost-{os.getuid()}"
+    if claims == "a file":
+        path.touch()
+    elif claims == "a link":
+        path.symlink_to(tmp_path)
+    else:
+        path.mkdir()
+        path.chmod(0o777)
+    done = train(ONE, tmp_path / "events", **over_http)  # type: ignore[arg-type]
+    assert (done.code, done.out, done.err) == (0, "77\n", "")
+
+
+def in_container(directory: Path, name: str, code: str) -> subprocess.Popen[str]:
+    """A training process that calls its machine ``name``, as containers do."""
+    named = ["unshare", "--map-root-user", "--uts", "sh", "-c", 'hostname "$1"; shift; exec "$@"', "sh", name]
+    return subprocess.Popen(
+        [*named, sys.executable, "-c", code],
+        env=environment(directory, **SLURM),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.skipif(
+    subprocess.run(["unshare", "--map-root-user", "--uts", "true"], capture_output=True, check=False).returncode != 0,
+    reason="no namespaces on this machine",
+)
+def test_containers_that_share_the_directory_see_one_another(tmp_path: Path):
+    first, others = in_container(tmp_path, "tune-aaaaa", STAYS), list[str]()
+    try:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "77\n"
+        others = [in_container(tmp_path, name, ONE).communicate(timeout=60)[0] for name in ("tune-bbbbb", "77-2")]
+    finally:
+        first.communicate("\n", timeout=30)
+    assert all(one.startswith("77-") for one in others)
+    assert in_container(tmp_path, "tune-ccccc", ONE).communicate(timeout=60)[0] == "77-2\n"
+
+
+def test_another_runs_file_is_not_taken_for_a_containers(tmp_path: Path):
+    assert ids(tmp_path, SWEEP, **SLURM) == ["77", "77-2", "77-3"]
+    (tmp_path / "77-tune-a-7-abcdef.jsonl").write_text('{"run":"77-tune","ev":"end","status":"finished"}\n')
+    (tmp_path / "77-tune-b-7-abcdef.jsonl").write_text("[7]\n")
+    assert ids(tmp_path, **SLURM) == ["77-4"]
+    assert ids(tmp_path, **SLURM, EPOCHCOST_RUN="77-tune") == ["77-tune"]
 
 
 @pytest.mark.parametrize(

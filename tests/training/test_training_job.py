@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from epochcost.progress.parse import safe_run
-from epochcost.training.job import Job, job, run_name, safe, visible_gpus
+from epochcost.training.job import Job, given_name, job, job_run_id, safe, visible_gpus
 
 
 @pytest.mark.parametrize(
@@ -38,11 +38,11 @@ def test_who_pays_is_what_the_user_says_else_the_account_that_slurm_charges(envi
     ],
 )
 def test_a_run_is_named_by_its_launcher(environ: dict[str, str], run: str | None):
-    assert run_name(environ, "") == (run or "")
+    assert (given_name(environ, "") or job_run_id(environ)) == (run or "")
 
 
 def test_a_run_that_is_told_its_name_keeps_it():
-    assert run_name({"EPOCHCOST_RUN": "a"}, "mine") == "mine"
+    assert given_name({"EPOCHCOST_RUN": "a"}, "mine") == "mine"
 
 
 @pytest.mark.parametrize(

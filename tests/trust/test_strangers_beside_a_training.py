@@ -17,6 +17,7 @@ from tests.training.programs import environment, train
 from epochcost.launch import event
 from epochcost.launch.other_writers import OtherWriters
 from epochcost.launch.reading.file_tailer import FileTailer
+from epochcost.training.host import name_in_files
 from epochcost.untrusted_files import UntrustedFileError, open_regular
 
 MALLORY = 65534
@@ -121,7 +122,7 @@ def test_a_pipe_that_takes_a_files_place_does_not_hold_up_exec(shared: Path):
 
 @pytest.mark.parametrize("laid", ["a file that anybody may write", "a link", "a directory", "a pipe", "a second name"])
 def test_a_line_never_goes_into_what_a_stranger_has_laid_there(shared: Path, laid: str):
-    host = event._host()
+    host = name_in_files()
     taken = shared / f"r-{host}-shell.jsonl"
     other = of(MALLORY, shared / "other", ev="start")
     if laid == "a file that anybody may write":
@@ -143,7 +144,7 @@ def test_a_line_never_goes_into_what_a_stranger_has_laid_there(shared: Path, lai
 
 
 def test_who_has_taken_every_name_is_told_of(shared: Path, capsys: pytest.CaptureFixture[str]):
-    host = event._host()
+    host = name_in_files()
     names = [f"r-{host}-shell", f"r-{host}-shell-0", *(f"r-{host}-shell-0-{n}" for n in range(2, event.MOST_NAMES))]
     for name in names:
         of(MALLORY, shared / f"{name}.jsonl", ev="start")

@@ -36,7 +36,7 @@ class AgentSettings:
     web_listen_address: tuple[str, int] = option(
         "web.listen-address", DEFAULT_ADDRESS, "HOST:PORT of /metrics and the live page", parse=address
     )
-    web_config_file: str = option("web.config.file", "", "TLS and basic auth, by the exporter-toolkit schema")
+    web_config_file: str = option("web.config.file", "", "TLS and basic auth, in the exporter-toolkit format")
     events_dir: str = option(
         "events.dir",
         "",
@@ -46,8 +46,8 @@ class AgentSettings:
     events_user_dirs: tuple[str, ...] = option(
         "events.user-dirs",
         (),
-        "besides: directories of one user each, as a platform makes them: paths or patterns (/run/epochcost-users/*), "
-        "with commas between them",
+        "additional event directories of one user each, as created by a platform: comma-separated paths or patterns "
+        "(/run/epochcost-users/*)",
         parse=absolute_patterns,
     )
     intake_token_file: str = option(
@@ -56,8 +56,8 @@ class AgentSettings:
     state_dir: str = option(
         "state.dir",
         "",
-        "directory of the ledger; empty: $STATE_DIRECTORY of systemd, else /var/lib/epochcost for an agent that serves "
-        "the whole machine and may write there, else state/ beside the events",
+        "directory of the ledger; empty: systemd's $STATE_DIRECTORY, else /var/lib/epochcost if the agent serves the "
+        "whole machine and may write there, else state/ next to the events",
     )
     sample_interval: float = option(
         "sample.interval", 1.0, "interval between device samples", parse=between("100ms", "1m")
@@ -65,75 +65,72 @@ class AgentSettings:
     gpus_source: str = option(
         "gpus.source",
         "auto",
-        "nvml, amd, tpu, dcgm (an exporter that runs here already), none, or auto: the first of the first three with "
-        "devices",
+        "nvml, amd, tpu, dcgm (an exporter already running here), none, or auto: the first of nvml, amd and tpu that "
+        "finds devices",
         parse=choice("auto", "nvml", "amd", "tpu", "dcgm", "none"),
     )
     dcgm_url: str = option(
-        "dcgm.url", "http://127.0.0.1:9400/metrics", "the dcgm-exporter of this node, for source dcgm", parse=http_url
+        "dcgm.url", "http://127.0.0.1:9400/metrics", "URL of this node's dcgm-exporter, for source dcgm", parse=http_url
     )
     machine_name: str = option(
         "machine.name",
         "",
-        "value of the label epochcost_machine, unique in the store; empty: the node's name and a digest of what the "
-        "machine is",
+        "value of the label epochcost_machine, unique in the store; empty: the node name and a digest of the machine's "
+        "identity",
     )
-    node_name: str = option("node.name", "", "name of this machine; empty: its host name")
+    node_name: str = option("node.name", "", "name of this machine; empty: its hostname")
     node_provider: str = option(
-        "node.provider", "", "aws, gcp, azure, ... or owned; empty: as the machine's firmware says"
+        "node.provider", "", "provider: aws, gcp, azure, ... or owned; empty: detected from the firmware"
     )
-    node_region: str = option("node.region", "", "region code, us-east-1")
-    node_zone: str = option("node.zone", "", "zone, us-east-1a")
+    node_region: str = option("node.region", "", "region code, such as us-east-1")
+    node_zone: str = option("node.zone", "", "zone, such as us-east-1a")
     node_instance_type: str = option(
-        "node.instance-type", "", "p4d.24xlarge, or a name of your own for an owned machine"
+        "node.instance-type", "", "machine type, such as p4d.24xlarge, or a name of your own for an owned machine"
     )
     node_purchase_option: str = option(
         "node.purchase-option",
         "",
-        "on_demand, spot, reserved or owned",
+        "purchase option: on_demand, spot, reserved or owned",
         parse=choice("", *(p.value for p in PurchaseOption)),
     )
     node_reservation: str = option(
         "node.reservation",
         "",
-        "id of the reservation (such as a capacity block) that this machine runs in, if its price is that "
-        "reservation's",
+        "id of the reservation (such as a capacity block) that this machine runs in, if it is priced by reservation",
     )
     node_session_limit: float | None = option(
         "node.session-limit",
         None,
-        "how long after its boot the provider ends this machine (12h, 24h), where it does",
+        "time after boot at which the provider terminates this machine (12h, 24h), if it does",
         parse=optional(between("1m", "366d")),
     )
     node_credit: Credit | None = option(  # noqa: RUF009 - a frozen value
         "node.credit",
         None,
-        "credit that pays this machine, as USD@DAY on which that was its balance (10@2026-11-28); of what was spent "
-        "since, this machine knows its own part",
+        "credit that pays for this machine, as its balance on a day, USD@DAY (10@2026-11-28); of the spend since then, "
+        "this machine knows only its own",
         parse=optional(parse_balance),
     )
     node_team: str = option(
-        "node.team", "", "team that this machine is paid for, as label team; a run may name another (EPOCHCOST_TEAM)"
+        "node.team", "", "team that pays for this machine, as label team; a run may name another (EPOCHCOST_TEAM)"
     )
     node_egress_interfaces: tuple[str, ...] = option(
         "node.egress-interfaces",
         (),
-        "network interfaces whose sent bytes are billed by the GB (the one that leads to the Internet), with commas "
-        "between them",
+        "network interfaces whose outgoing traffic is billed by the GB (the Internet-facing one), comma-separated",
         parse=interfaces,
     )
     node_metadata: str = option(
         "node.metadata",
         "auto",
-        "where to detect this machine's identity and preemption notices: auto (the cloud that its firmware "
-        "names, and the "
-        "Kubernetes API in a pod), aws, gcp, azure, kubernetes or off",
+        "where to detect this machine's identity and preemption notices: auto (the cloud named by its firmware, and "
+        "the Kubernetes API in a pod), aws, gcp, azure, kubernetes or off",
         parse=choice("auto", "aws", "gcp", "azure", "kubernetes", "off"),
     )
     node_metadata_url: str = option(
         "node.metadata-url",
         "",
-        "base URL of the cloud's metadata service; empty: the cloud's own address",
+        "base URL of the cloud's metadata service; empty: the cloud's default address",
         parse=http_url,
     )
     owners_sources: tuple[str, ...] = option(
@@ -143,12 +140,14 @@ class AgentSettings:
         parse=some_of(*OWNER_SOURCES),
     )
     owners_kubernetes_socket: str = option(
-        "owners.kubernetes-socket", "/var/lib/kubelet/pod-resources/kubelet.sock", "the kubelet's pod-resources socket"
+        "owners.kubernetes-socket",
+        "/var/lib/kubelet/pod-resources/kubelet.sock",
+        "path of the kubelet's pod-resources socket",
     )
     owners_hami: bool = option(
         "owners.hami",
         False,  # noqa: FBT003 - the default of an option
-        "read HAMi's GPU shares from the annotations of the node's pods; requires the right to list pods",
+        "read HAMi's GPU shares from the annotations of the node's pods; requires permission to list pods",
         parse=boolean,
     )
     owners_slurm_dir: str = option(
@@ -172,11 +171,11 @@ class AgentSettings:
     price_extras: tuple[Extra, ...] = option(
         "price.extras",
         (),
-        "what is paid beside that price: disk=0.08*1000/gb-month, address=0.005/hour, licence=375/month, "
+        "charges in addition to that price: disk=0.08*1000/gb-month, address=0.005/hour, licence=375/month, "
         "egress=0.09*50/gb (GB of a month), or egress=0.09/gb as counted on --node.egress-interfaces",
         parse=parse_charged,
     )
-    prices_url: str = option("prices.url", "", "the price poller, http://HOST:10836", parse=http_url)
+    prices_url: str = option("prices.url", "", "URL of the price poller, http://HOST:10836", parse=http_url)
     prices_interval: float = option(
         "prices.interval", 60.0, "interval between requests to the price poller", parse=between("100ms", "1d")
     )
@@ -187,9 +186,9 @@ class AgentSettings:
         "prices.account",
         "",
         "account or project whose rates (in the poller's adjustments) apply to this machine, and whose free hours it "
-        "uses up together with others (--prometheus.url knows them)",
+        "shares with others (read from --prometheus.url)",
     )
-    prices_ca_file: str = option("prices.ca-file", "", "CA certificate of the poller's TLS")
+    prices_ca_file: str = option("prices.ca-file", "", "CA certificate to verify the poller's TLS certificate")
     prometheus_url: str = same_option("prometheus_url")
     prometheus_username: str = same_option("username")
     prometheus_password_file: str = same_option("password_file")
@@ -204,14 +203,14 @@ class AgentSettings:
     prometheus_interval: float = option(
         "prometheus.interval",
         30.0,
-        "interval between requests to the store of --prometheus.url, which knows runs over several machines as a whole",
+        "interval between requests to the store at --prometheus.url, which has the totals of multi-machine runs",
         parse=between("1s", "1h"),
     )
     grafana_url: str = option(
         "grafana.url",
         "",
-        "Grafana with epochcost's dashboards, as browsers reach it; the live page links to this machine and its "
-        "runs there",
+        "URL of the Grafana with epochcost's dashboards, as seen by browsers; the live page links to this machine and "
+        "its runs there",
         parse=http_url,
     )
     energy_usd_per_kwh: float | None = option(
@@ -223,14 +222,15 @@ class AgentSettings:
     grid_grams_per_kwh: float | None = option(
         "grid.grams-per-kwh",
         None,
-        "carbon intensity of your grid in grams of CO2 per kWh, as published by its operator; without it no "
+        "carbon intensity of your grid in grams of CO2 per kWh, as published by its operator; if not given, no "
         "emissions are shown",
         parse=optional(above_0_to(3000, "grams per kWh")),
     )
     grid_listed: bool = option(
         "grid.listed",
         False,  # noqa: FBT003 - the default of an option
-        "use the dated list of the provider's own carbon intensities by region, if it has this machine's region",
+        "use the bundled, dated list of the provider's carbon intensities by region, if it includes this machine's "
+        "region",
         parse=boolean,
     )
     busy_ratio: float = option(
@@ -262,10 +262,15 @@ class AgentSettings:
         "runs.keep", 900.0, "how long a finished run stays exported", parse=between("1s", "30d")
     )
     guard_file: str = option(
-        "guard.file", "", "YAML file of policies that end what is paid for nothing (docs/guard.md); empty: none"
+        "guard.file",
+        "",
+        "YAML file of policies that end wasteful machines and runs (docs/guard.md); empty: none",
     )
     log_level: str = option(
-        "log.level", "info", "debug, info, warning or error", parse=choice("debug", "info", "warning", "error")
+        "log.level",
+        "info",
+        "log level: debug, info, warning or error",
+        parse=choice("debug", "info", "warning", "error"),
     )
 
     def __post_init__(self) -> None:

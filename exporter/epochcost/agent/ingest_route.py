@@ -64,9 +64,9 @@ def intake_route(
     def events(request: Request) -> Response:
         """Events of training processes that share no directory with the agent, as JSON lines.
 
-        ``?writer=`` names the process, ``?now=`` its clock. Answers how many lines were accepted and rejected, why, and
-        the costs of their runs; 400 where none was accepted, 401 or 403 for who may not send, 429 for too many, 507 for
-        no room.
+        ``?writer=`` names the process, ``?now=`` its clock. Returns how many lines were accepted and rejected, the
+        reasons, and the costs of their runs; 400 if none was accepted, 401 or 403 for unauthorised senders, 429 for too
+        many requests, 507 for no space.
         """
         writers, nows = request.query.get("writer", ()), request.query.get("now", ("",))
         clock = clock_of(nows[0] if len(nows) == 1 else "", request.headers.get("date", ""))

@@ -31,9 +31,9 @@ def keep_route(keep: Keeps, now: Callable[[], float]) -> Route:
     """The route: ``{"subject": "RUN or empty", "link": "...", "for": "4h", "why": "..."}``."""
 
     def route(request: Request) -> Response:
-        """Puts an action of the guard off: JSON with ``subject``, ``link`` (of the notice), ``for`` and ``why``.
+        """Postpones an action of the guard: JSON with ``subject``, ``link`` (of the notice), ``for`` and ``why``.
 
-        400 for another body; 403 where the link is not that of a notice.
+        400 for any other body; 403 if the link does not belong to a notice.
         """
         try:
             document = json.loads(request.body)

@@ -56,7 +56,9 @@ class MachineTerms:
         limits = (*self.limits, *heard.limits)
         limit = _with_free_hours(limits)
         elsewhere = self.account_hours(limit.name, period_of(limit, cursor)[0]) if limit is not None else None
-        windows = free_windows(limits, _running(ledger), cursor, ledger.free, elsewhere or 0.0, self._hours_checked)
+        windows = free_windows(
+            limits, _running(ledger), cursor, ledger.charged.free, elsewhere or 0.0, self._hours_checked
+        )
         self._hours_known = elsewhere is not None
         self._hours_checked = cursor if elsewhere is not None else self._hours_checked
         return windows, heard.extras_usd_per_hour
@@ -70,7 +72,7 @@ class MachineTerms:
         def own_purse(credit: Credit) -> Purse:
             return self._own_purse(credit, ledger, price, now)
 
-        terms = terms_at(heard, limits, ledger.free, price, boot_ts, now, own_purse)
+        terms = terms_at(heard, limits, ledger.charged.free, price, boot_ts, now, own_purse)
         limit = _with_free_hours(limits)
         return replace(
             terms,

@@ -105,7 +105,7 @@ class Settlement:
         """
         totals = ledger.book.totals(ledger.price)
         usd_per_second = (
-            max((usd for usd in ledger.paid.usd_per_hour if usd), default=MAX_USD_PER_HOUR) / SECONDS_PER_HOUR
+            max((usd for usd in ledger.charged.paid.usd_per_hour if usd), default=MAX_USD_PER_HOUR) / SECONDS_PER_HOUR
         )
         most = MOST_TIMES_TOO_HIGH * math.fsum(totals.seconds.values()) * usd_per_second
         most += math.fsum(totals.cost_usd.values())

@@ -26,26 +26,26 @@ class DemoSettings:
     web_listen_address: tuple[str, int] = option(
         "web.listen-address",
         ("127.0.0.1", 10837),
-        "HOST:PORT of the simulated agents and poller; another port is taken where this one is in use",
+        "HOST:PORT of the simulated agents and poller; if in use, another port is chosen",
         parse=address,
     )
     prometheus_address: tuple[str, int] = option(
         "prometheus.listen-address",
         ("127.0.0.1", 9090),
-        "HOST:PORT of the Prometheus that it starts; another port is taken where this one is in use",
+        "HOST:PORT of the Prometheus that the demo starts; if in use, another port is chosen",
         parse=address,
     )
     alertmanager_address: tuple[str, int] = option(
         "alertmanager.listen-address",
         ("127.0.0.1", 9093),
-        "HOST:PORT of the Alertmanager that it starts; another port is taken where this one is in use",
+        "HOST:PORT of the Alertmanager that the demo starts; if in use, another port is chosen",
         parse=address,
     )
     config_dir: str = option(
         "prometheus.config-dir",
         "",
-        "directory with prometheus.yml, alertmanager.yml and rules/; empty for the one that comes with epochcost",
+        "directory with prometheus.yml, alertmanager.yml and rules/; empty: the one shipped with epochcost",
     )
     data_dir: str = option(
-        "data.dir", "", "data directory, kept after the end; empty: a temporary directory, removed at the end"
+        "data.dir", "", "data directory, kept on exit; empty: a temporary directory, removed on exit"
     )

@@ -25,9 +25,11 @@ USD = "${:,.2f}"
 class GuardSettings(StoreSettings):
     """What the two commands can be told."""
 
-    policy_file: str = option("policy", "", "the policy file, guard.yml")
-    begin: str = option("from", "7d", "begin of the past to replay: an age (7d), Unix seconds, or 2026-05-01T00:00:00Z")
-    end: str = option("to", "now", "its end: now, or as --from")
+    policy_file: str = option("policy", "", "policy file, such as guard.yml")
+    begin: str = option(
+        "from", "7d", "start of the period to replay: an age (7d), Unix seconds, or 2026-05-01T00:00:00Z"
+    )
+    end: str = option("to", "now", "end of the period to replay: now, or as for --from")
 
 
 def check(settings: GuardSettings, out: TextIO = sys.stdout) -> int:

@@ -44,13 +44,13 @@ def parser() -> argparse.ArgumentParser:
     """Of ``epochcost keep``."""
     made = argparse.ArgumentParser(
         prog="epochcost keep",
-        description="Put the guard's actions off for your runs and GPUs on this machine; as root, for the machine.",
+        description="Postpone the guard's actions for your runs and GPUs on this machine; as root, for the machine.",
         allow_abbrev=False,
     )
-    made.add_argument("duration", nargs="?", type=_seconds, metavar="DURATION", help="4h, 90m, 2d")
-    made.add_argument("--run", default="", metavar="ID", help="this run alone")
-    made.add_argument("--why", default="", metavar="TEXT", help="shown to others, and exported")
-    made.add_argument("--end", action="store_true", help="take all of it back")
+    made.add_argument("duration", nargs="?", type=_seconds, metavar="DURATION", help="how long, such as 4h, 90m or 2d")
+    made.add_argument("--run", default="", metavar="ID", help="only this run")
+    made.add_argument("--why", default="", metavar="TEXT", help="reason, shown to others and exported")
+    made.add_argument("--end", action="store_true", help="cancel all that you postponed")
     return made
 
 

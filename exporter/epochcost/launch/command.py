@@ -150,9 +150,9 @@ class Launch:
 
     def _hear(self, lines: list[bytes], at: Moment) -> None:
         for line in lines:
-            if (said := self._reader.parse(line)) is not None:
-                self._tracker.take(said, at, line)
-                if said.form is not Form.SETTING and self._tracker.tracks:
+            if (progress := self._reader.parse(line)) is not None:
+                self._tracker.take(progress, at, line)
+                if progress.form is not Form.SETTING and self._tracker.tracks:
                     self._reporter.note(named_metrics(line))
         self._report(self._tracker.news(at))
         wanted = self._reader.wants_all
@@ -177,8 +177,8 @@ class Launch:
         if now >= self._look_due:
             self._look_due = now + LOOK_SECONDS
             at = Moment.now()
-            for said in self._watch.look():
-                self._tracker.take(said, at)
+            for progress in self._watch.look():
+                self._tracker.take(progress, at)
             self._report(self._tracker.news(at))
         self._reporter.tick()
 
@@ -190,8 +190,8 @@ class Launch:
         if code == 0 and not command.told_to_go:
             self._safely(self._finish)
         stopped = self._stopping.policy if not self._reporter.done else ""
-        told = command.told_to_go or code == -signal.SIGTERM or stopped
-        preempted = bool(told) and not self._reporter.done
+        interrupted = command.told_to_go or code == -signal.SIGTERM or stopped
+        preempted = bool(interrupted) and not self._reporter.done
         ended = "preempted" if preempted else "finished" if code == 0 else "failed"
         self._reporter.end(ended, code if code >= 0 else 128 - code, stopped)
         words = CallUntilFailure()
@@ -219,8 +219,8 @@ class Launch:
     def _say_what_was_read(self, ended: str) -> None:
         reporter = self._reporter
         words = explain(self._tracker, reporter.last, reporter.epochs)
-        told = "" if reporter.leads else "; the training reports by itself"
-        lines = [f"run {self._facts.run} {ended}: {words[0]}, {reporter.lines} events{told}", *words[1:]]
+        hint = "" if reporter.leads else "; the training reports by itself"
+        lines = [f"run {self._facts.run} {ended}: {words[0]}, {reporter.lines} events{hint}", *words[1:]]
         lines += [f"pattern {pattern!r} took too long and was not used any more" for pattern in self._own.dropped]
         lines += self._warnings.messages
         if self._safely.broken:

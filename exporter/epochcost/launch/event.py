@@ -12,8 +12,11 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from epochcost.launch.shell_run import run_of_shell, shell_file
 from epochcost.training.directory import events_dir
-from epochcost.training.job import run_name, safe
+from epochcost.training.directory_lock import locked_directory
+from epochcost.training.job import Job, given_name, job, job_run_id, safe
+from epochcost.training.process_tree import KEY, namespace, processes_above
 
 KINDS = ("start", "progress", "epoch_end", "phase", "checkpoint", "resume", "end")
 WHOLE: tuple[str, ...] = (
@@ -50,16 +53,14 @@ def parser() -> argparse.ArgumentParser:
         description="Append one event of a run to its file. See docs/events.md for the keys.",
         allow_abbrev=False,
     )
-    made.add_argument("kind", choices=KINDS, metavar="EVENT", help=", ".join(KINDS))
-    made.add_argument("--run", default="", metavar="ID", help="[EPOCHCOST_RUN, SLURM_JOB_ID, ...]")
-    made.add_argument(
-        "--pid", type=_pid, metavar="PID", help="process whose death ends the run, as --pid $$ in a shell"
-    )
+    made.add_argument("kind", choices=KINDS, metavar="EVENT", help=f"one of {', '.join(KINDS)}")
+    made.add_argument("--run", default="", metavar="ID", help="run id [default: EPOCHCOST_RUN, SLURM_JOB_ID, ...]")
+    made.add_argument("--pid", type=_pid, metavar="PID", help="process whose exit ends the run; --pid $$ in a shell")
     made.add_argument(
         "values",
         nargs="*",
         metavar="KEY=VALUE",
-        help="epoch=3 epochs=10 step=812 metrics.loss=0.31 experiment=lm ...",
+        help="keys of the event: epoch=3 epochs=10 step=812 metrics.loss=0.31 experiment=lm ...",
     )
     return made
 
@@ -75,8 +76,8 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Write one line; 0, or 2 where the arguments are wrong, or 1 where it could not be written."""
     made = parser()
     told = made.parse_intermixed_args(list(argv))
-    run = run_name(environ, told.run)
-    if not run:
+    named = given_name(environ, told.run)
+    if not named and not job_run_id(environ):
         made.error("--run or EPOCHCOST_RUN is required")
     try:
         figures = _figures(told.values)
@@ -84,13 +85,29 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
             raise ValueError(f"epoch={figures['epoch']}: an epoch_end needs the whole number of the epoch")
         if told.kind == "end":
             figures.setdefault("status", "finished")
+        if named:
+            _append(events_dir(environ), safe(named), _line(told.kind, named, told.pid, figures))
+        else:
+            _append_of_job(environ, told, figures)
     except ValueError as err:
         made.error(str(err))
-    try:
-        _append(events_dir(environ), f"{safe(run)[:100]}-{_host()}-shell", _line(told.kind, run, told.pid, figures))
     except OSError as err:
         made.exit(1, f"epochcost event: {err}\n")
     return 0
+
+
+def _append_of_job(environ: Mapping[str, str], told: argparse.Namespace, figures: Mapping[str, object]) -> None:
+    """The same where nobody names the run: it is one of the launcher's job, and the one of this shell."""
+    within, mine, directory = job(environ), processes_above(), events_dir(environ)
+    with locked_directory(lambda: directory):
+        experiment = str(figures.get("experiment", ""))
+        run = safe(run_of_shell(environ, within, told, experiment, mine, directory))
+        _append(directory, run, _line(told.kind, run, told.pid, {**figures, **_of_job(within), KEY: mine}))
+
+
+def _of_job(within: Job) -> dict[str, object]:
+    known = {"job": within.job, "launcher": within.launcher, "attempt": within.attempt, "pidns": namespace()}
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def _figures(texts: Sequence[str]) -> dict[str, object]:
@@ -156,8 +173,9 @@ def _line(kind: str, run: str, pid: int | None, figures: Mapping[str, object]) -
     return json.dumps({**event, **watched, **figures}, separators=(",", ":"), allow_nan=False).encode() + b"\n"
 
 
-def _append(directory: Path, name: str, line: bytes) -> None:
-    """To this user's file of that name: what another has put there would make the line his."""
+def _append(directory: Path, run: str, line: bytes) -> None:
+    """To this user's file of that run: what another has put there would make the line his."""
+    name = shell_file(run)
     mine = f"{name}-{os.geteuid()}"
     for path in (directory / f"{one}.jsonl" for one in (name, mine, *(f"{mine}-{n}" for n in range(2, MOST_NAMES)))):
         try:
@@ -180,7 +198,3 @@ def _write(fd: int, path: Path, line: bytes) -> None:
             raise OSError(f"{path}: only {written} of {len(line)} bytes could be written")
     finally:
         os.close(fd)
-
-
-def _host() -> str:
-    return "".join(char if char.isalnum() or char in ".-" else "_" for char in os.uname().nodename)[:60] or "host"

@@ -56,19 +56,31 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="epochcost exec",
         usage="epochcost exec [options] -- COMMAND [ARGUMENT ...]",
-        description="Run a command as one run: its output passes through untouched, and its progress is read from it.",
-        epilog="Exits as the command does. See docs/exec.md for what is read, and for what cannot be known.",
+        description="Run a command as one run: its output passes through unchanged, and progress is read from it.",
+        epilog="Exits as the command does. See docs/exec.md for what is recognised, and what cannot be detected.",
         allow_abbrev=False,
     )
-    add = made.add_argument
-    add("--experiment", default="", metavar="NAME", help="groups runs of the same model and data")
-    add("--id", default="", help="run id, the same over restarts [default: from the launcher's job id, else random]")
+    _add_run(made.add_argument)
+    _add_reading(made.add_argument)
+    _add_ending(made.add_argument)
+    made.add_argument("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return made
+
+
+def _add_run(add: Callable[..., object]) -> None:
+    """What is known about the run."""
+    add("--experiment", default="", metavar="NAME", help="name that groups runs of the same model and data")
+    add("--id", default="", help="run id, the same across restarts [default: from the launcher's job id, else random]")
     add("--epochs", type=_number, metavar="N", help="planned epochs, if the command does not print them")
-    add("--batch-size", type=_whole, metavar="N", help="batch size in samples of one step, over all ranks")
+    add("--batch-size", type=_whole, metavar="N", help="samples per step, over all ranks")
     add("--steps-per-epoch", type=_whole, metavar="N", help="steps per epoch, for commands that print only steps")
     add("--samples-per-epoch", type=_whole, metavar="N", help="samples per epoch, for commands that print only samples")
-    add("--framework", default="", help="torch, jax, ...")
-    add("--budget-usd", type=_number, metavar="USD", help="dashboards and alerts compare the cost with it")
+    add("--framework", default="", help="framework: torch, jax, ...")
+    add("--budget-usd", type=_number, metavar="USD", help="budget with which dashboards and alerts compare the cost")
+
+
+def _add_reading(add: Callable[..., object]) -> None:
+    """How its progress is read."""
     add("--bar", choices=BARS, default="auto", help="meaning of a progress bar without a description [auto]")
     add(
         "--pattern",
@@ -76,63 +88,65 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         metavar="REGEX",
         help="regular expression with groups named epoch, position, finished, epochs, last, step, steps, run_step, "
-        "run_steps, samples, batch_size, percent; may be repeated [EPOCHCOST_PATTERN, one a line]",
+        "run_steps, samples, batch_size, percent; may be repeated [EPOCHCOST_PATTERN, one per line]",
     )
     add(
         "--pattern-file",
         action="append",
         default=[],
         metavar="FILE",
-        help="patterns with their form, see docs/exec.md; may be repeated [EPOCHCOST_PATTERN_FILE]",
+        help="file of patterns, in the format of docs/exec.md; may be repeated [EPOCHCOST_PATTERN_FILE]",
     )
     add(
         "--read",
         default="",
         metavar="FILE",
-        help="run nothing; read a log (- for standard input) and print what would be reported",
+        help="do not run a command; read a log (- for standard input) and print what would be reported",
     )
-    add("--first-epoch", type=int, choices=(0, 1), help="number of the first epoch in --pattern")
-    add("--watch", action="append", default=[], metavar="FILE", help="to read progress from (results.csv, metrics.csv, "
-        "trainer_state.json, TensorBoard events); patterns like runs/*/results.csv; may be repeated")  # fmt: skip
+    add("--first-epoch", type=int, choices=(0, 1), help="number of the first epoch as matched by --pattern")
+    add("--watch", action="append", default=[], metavar="FILE", help="file to read progress from, or a glob: "
+        "results.csv, metrics.csv, trainer_state.json, TensorBoard events, runs/*/results.csv; repeatable")  # fmt: skip
     add("--no-find", action="store_true", help="do not look for such files below the working directory")
-    add("--stop-signals", type=_signals, default=STOP_SIGNALS, metavar="LIST", help="sent one after another where a "
-        "policy of this machine's guard asks the run to stop; none to ignore it [TERM,KILL]")  # fmt: skip
-    add("--stop-wait", type=_number, default=STOP_WAIT_SECONDS, metavar="SECONDS", help="between two of them [120]")
-    add("--verbose", action="store_true", help="print on stderr at the end what was read and what the run cost")
-    add("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
-    return made
+
+
+def _add_ending(add: Callable[..., object]) -> None:
+    """How it is stopped, and what is printed at its end."""
+    add("--stop-signals", type=_signals, default=STOP_SIGNALS, metavar="LIST", help="signals sent one after another "
+        "when a policy of this machine's guard asks the run to stop; none to ignore it [TERM,KILL]")  # fmt: skip
+    add("--stop-wait", type=_number, default=STOP_WAIT_SECONDS, metavar="SECONDS", help="time between signals [120]")
+    add("--verbose", action="store_true", help="print to stderr at the end what was recognised and what the run cost")
 
 
 def read(argv: Sequence[str], environ: Mapping[str, str]) -> Flags:
     """The flags. Exits with 2 and one line where they are wrong, as argparse does."""
     made = parser()
-    told = made.parse_args(list(argv))
-    command = told.command[1:] if told.command[:1] == ["--"] else told.command
-    if not command and not told.read:
+    args = made.parse_args(list(argv))
+    command = args.command[1:] if args.command[:1] == ["--"] else args.command
+    if not command and not args.read:
         made.error("no command: epochcost exec [options] -- COMMAND [ARGUMENT ...]")
-    if command and told.read:
+    if command and args.read:
         made.error("--read reads a log: it runs no command")
-    patterns = told.pattern or [one for one in environ.get("EPOCHCOST_PATTERN", "").splitlines() if one.strip()]
-    files = told.pattern_file or list(filter(None, [environ.get("EPOCHCOST_PATTERN_FILE", "")]))
+    patterns = args.pattern or [one for one in environ.get("EPOCHCOST_PATTERN", "").splitlines() if one.strip()]
+    files = args.pattern_file or list(filter(None, [environ.get("EPOCHCOST_PATTERN_FILE", "")]))
     try:
-        rows = own_rows(patterns, [_pattern_file(name) for name in files], told.first_epoch)
+        rows = own_rows(patterns, [_pattern_file(name) for name in files], args.first_epoch)
     except (RowError, OSError, UnicodeDecodeError) as err:
         made.error(f"--pattern: {err}")
     return Flags(
         command=tuple(command),
-        experiment=told.experiment,
-        id=told.id,
-        framework=told.framework,
-        budget_usd=told.budget_usd,
-        batch_size=told.batch_size,
-        plan=Plan(told.epochs, told.steps_per_epoch, told.samples_per_epoch, told.bar),
+        experiment=args.experiment,
+        id=args.id,
+        framework=args.framework,
+        budget_usd=args.budget_usd,
+        batch_size=args.batch_size,
+        plan=Plan(args.epochs, args.steps_per_epoch, args.samples_per_epoch, args.bar),
         rows=rows,
-        read=told.read,
-        watch=tuple(told.watch),
-        find=not told.no_find,
-        verbose=told.verbose,
-        stop_signals=told.stop_signals,
-        stop_wait=told.stop_wait,
+        read=args.read,
+        watch=tuple(args.watch),
+        find=not args.no_find,
+        verbose=args.verbose,
+        stop_signals=args.stop_signals,
+        stop_wait=args.stop_wait,
     )
 
 

@@ -82,18 +82,21 @@ class OtherWriters:
 
     def _neighbour(self, name: str, head: bytes, owner: int) -> OtherWriter | None:
         try:
-            said: Any = json.loads(head)
+            event: Any = json.loads(head)
         except (ValueError, RecursionError):
             return None
-        if not isinstance(said, dict) or EXEC in (said.get(WRITER), said.get("launcher")):  # as versions before wrote
+        if not isinstance(event, dict) or EXEC in (
+            event.get(WRITER),
+            event.get("launcher"),
+        ):  # as versions before wrote
             return None
-        run, ts, mono = said.get("run"), _time(said.get("ts")), _time(said.get("mono"))
+        run, ts, mono = event.get("run"), _time(event.get("ts")), _time(event.get("mono"))
         if not isinstance(run, str) or ts is None or mono is None:
             return None
         # Another user may write any name and number into his file: it is a file of his, and says nothing of us.
-        pid, mine = said.get("pid"), owner == os.geteuid()
+        pid, mine = event.get("pid"), owner == os.geteuid()
         by_name = run == self._run and mine
-        if not by_name and not (self._ours(pid, said.get("pidns")) and (mine or owner == _user_of(pid))):
+        if not by_name and not (self._ours(pid, event.get("pidns")) and (mine or owner == _user_of(pid))):
             return None
         return OtherWriter(name, run, ts, mono)
 

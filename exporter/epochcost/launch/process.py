@@ -153,11 +153,11 @@ def _start(argv: Sequence[str], environ: Mapping[str, str], outputs: Mapping[int
     os.close(failure)
     for fd in set(outputs.values()):
         os.close(fd)
-    said = os.read(failed, 16)
+    error_number = os.read(failed, 16)
     os.close(failed)
-    if said:
+    if error_number:
         os.waitpid(pid, 0)
-        raise StartError(int(said), os.strerror(int(said)), argv[0])
+        raise StartError(int(error_number), os.strerror(int(error_number)), argv[0])
     return pid
 
 

@@ -76,9 +76,9 @@ def follow(flags: Flags) -> tuple[list[ProgressSnapshot], float, ProgressTracker
 
 
 def _take(reader: LineReader, tracker: ProgressTracker, line: bytes, at: Moment, found: list[ProgressSnapshot]) -> None:
-    said = reader.parse(line)
-    if said is not None:
-        tracker.take(said, at, line)
+    progress = reader.parse(line)
+    if progress is not None:
+        tracker.take(progress, at, line)
         found += tracker.news(at)
 
 

@@ -206,11 +206,11 @@ def _most(before: int | None, now: int | None) -> int | None:
 
 
 def _position(last: ProgressSnapshot) -> str:
-    known = {
+    figures = {
         "epoch": last.epoch,
         "step": last.step,
         "steps": last.steps,
         "samples": last.samples,
     }
-    said = {name: value for name, value in known.items() if value is not None}
-    return f",{json.dumps(said, separators=(',', ':'))[1:-1]}" if said else ""
+    known = {name: value for name, value in figures.items() if value is not None}
+    return f",{json.dumps(known, separators=(',', ':'))[1:-1]}" if known else ""

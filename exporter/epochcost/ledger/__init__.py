@@ -11,7 +11,8 @@ Two books are kept, and both are exact:
 """
 
 from epochcost.ledger.devices import Device, DeviceBook
-from epochcost.ledger.ledger import Ledger, LedgerSettings
+from epochcost.ledger.ledger import Ledger
+from epochcost.ledger.ledger_settings import LedgerSettings
 from epochcost.ledger.node_ledger import NodeLedger
 from epochcost.ledger.price import PriceTrack
 from epochcost.ledger.run import RunAccount

@@ -1,4 +1,4 @@
-"""How one device's time is divided between the runs that use it, and what their devices do and draw."""
+"""How one device's time is divided between the runs that use it or no run, and what their devices do and draw."""
 
 from __future__ import annotations
 
@@ -24,6 +24,29 @@ def split_between_runs(device: Device, runs: tuple[RunId, ...], span: Alike) -> 
         for state, share in _with_run(span.states[run], device.utilization_ratio):
             split[run, state] = split.get((run, state), 0.0) + share / one_of
     return split
+
+
+def state_without_run(
+    device: Device, busy_ratio: float, *, booting: bool, runs_elsewhere: bool, after_run: bool
+) -> State:
+    """The state of a device that no run uses.
+
+    Args:
+        device: with its reading.
+        busy_ratio: utilisation from which it is used without a reported run.
+        booting: before the agent's first start in this boot.
+        runs_elsewhere: other devices of the node are used by runs.
+        after_run: a run has ended in this boot.
+    """
+    if booting:
+        return State.BOOT
+    if runs_elsewhere:
+        return State.UNALLOCATED
+    if after_run:
+        return State.FINISHED
+    if device.utilization_ratio is None:
+        return State.UNKNOWN
+    return State.UNATTRIBUTED if device.utilization_ratio >= busy_ratio else State.VACANT
 
 
 def works(run: RunId, devices: Sequence[Device], current: Claims) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from epochcost.ledger.finished_epoch import Epoch
@@ -141,26 +141,27 @@ class Epochs:
         """A later attempt reports with its phase where it continues: the step that it reports first is its own."""
         if self.fresh and not self.resumed:
             return  # the first attempt began at 0
-        for counted, value in (
-            (self.steps, event.step),
-            (self.samples, event.samples),
-            (self.tokens, event.tokens),
-        ):
-            if counted.position is None and value is not None:
+        for counted, value in self._reported(event):
+            if counted.position is None:
                 counted.position = value
 
-    def _resume(self, event: TrainingEvent, position: float | None) -> None:
-        self.resumed = True
-        self.moved_t = event.t
-        if position is not None:
-            self._stand_at(position, event.t, position - self.base)
+    def _reported(self, event: TrainingEvent) -> Iterator[tuple[Counted, int]]:
+        """Steps, samples and tokens, those of them that ``event`` reports."""
         for counted, value in (
             (self.steps, event.step),
             (self.samples, event.samples),
             (self.tokens, event.tokens),
         ):
             if value is not None:
-                counted.position = value
+                yield counted, value
+
+    def _resume(self, event: TrainingEvent, position: float | None) -> None:
+        self.resumed = True
+        self.moved_t = event.t
+        if position is not None:
+            self._stand_at(position, event.t, position - self.base)
+        for counted, value in self._reported(event):
+            counted.position = value
 
     def _stand_at(self, position: float, t: float, first: float) -> None:
         """The process says where it is without having worked since: a first position, or a jump back."""
@@ -374,35 +375,8 @@ class Epochs:
         return it
 
 
-_SAVED = (
-    "position",
-    "high_water",
-    "executed",
-    "lost",
-    "attempts",
-    "stepped",
-    "begin_t",
-    "begin_position",
-    "count",
-    "seconds_sum",
-    "started_t",
-    "moved_t",
-    "reports_steps",
-    "resumed",
-    "before",
-    "count_here",
-    "seconds_here",
-    "counted",
-    "attempt_start",
-    "at_work",
-    "busy_since",
-    "base",
-    "anew",
-    "fresh",
-    "whole_t",
-    "heard_start",
-    "elsewhere",
-)
+_APART = {"phase", "finished", "steps", "samples", "tokens", "intervals", "usual_interval"}
+_SAVED = tuple(one.name for one in fields(Epochs) if one.name not in _APART)
 
 
 def _median(values: Collection[float]) -> float:

@@ -8,26 +8,28 @@ from dataclasses import replace
 from epochcost.ledger.devices import Device
 from epochcost.ledger.shares import Placed
 
+ALL = Device("node", "node")
+"""The whole machine, if no device has ever been seen."""
+NO_GPU = frozenset({"cpu", ALL.uuid})
 GONE_PREFIX = "gone/"
 """Before the index of a device that has left the driver's list: the driver may have given its own to another one."""
+LEAST = 1e-9
+"""What a slice still counts for whose place is another's: who names it means it, and not the whole machine."""
 
 
 def with_held(devices: Sequence[Device], before: Iterable[Placed], held: Collection[str]) -> list[Device]:
     """``devices``, and those of ``before`` that are not among them and that runs hold: ``held``, by their uuids.
 
-    A run's claim on devices that were known stays its claim when one vanishes. Of a slice that vanishes, its GPU does
-    not count for more meanwhile, though the driver says that it leaves more over.
+    A run's claim on devices that were known stays its claim when one vanishes. Its GPU does not count for more
+    meanwhile, whatever the driver says that is left over, or was made, in place of a slice.
     """
     seen = {device.uuid for device in devices}
     missing = [placed for placed in before if placed[0] not in seen and placed[0] in held]
     if not missing:
         return list(devices)
-    lent = _grown(devices, missing)
-    present = [
-        replace(device, weight=max(0.0, device.weight - lent[device.index])) if device.index in lent else device
-        for device in devices
-    ]
-    return [*present, *(Device(uuid, _gone(index), weight=weight) for uuid, index, weight in missing)]
+    fitted = _fitted(devices, missing, held)
+    present = [replace(d, weight=fitted[d.uuid]) if d.uuid in fitted else d for d in devices]
+    return [*present, *(Device(uuid, _gone(index), weight=fitted.get(uuid, w)) for uuid, index, w in missing)]
 
 
 def is_gone(index: str) -> bool:
@@ -39,15 +41,29 @@ def _gone(index: str) -> str:
     return index if is_gone(index) else f"{GONE_PREFIX}{index}"
 
 
-def _grown(devices: Sequence[Device], missing: Iterable[Placed]) -> dict[str, float]:
-    """By how much GPUs count for too much, with their missing slices beside what is left of them; by index."""
-    whole: dict[str, float] = {}
-    for _, index, weight in missing:
-        parent, colon, _ = index.removeprefix(GONE_PREFIX).partition(":")
-        if colon:
-            whole[parent] = whole.get(parent, 0.0) + weight
-    for device in devices:
-        parent = device.index.partition(":")[0]
-        if parent in whole:
-            whole[parent] += device.weight
-    return {parent: weight - 1.0 for parent, weight in whole.items() if weight > 1.0}
+def _fitted(devices: Sequence[Device], missing: Sequence[Placed], held: Collection[str]) -> dict[str, float]:
+    """What the parts of a GPU that lacks slices count for, by UUID: with what is missing they are one GPU.
+
+    What no run holds counts for less, first what is left over, then slices; then what is missing, whose place is taken.
+    """
+    fitted: dict[str, float] = {}
+    for gpu in {_gpu(index) for _, index, _ in missing if ":" in index}:
+        parts = [device for device in devices if _gpu(device.index) == gpu]
+        gone = {uuid: weight for uuid, index, weight in missing if _gpu(index) == gpu}
+        whole = any(device.index == gpu and device.uuid in held for device in parts)
+        free = [] if whole else [device for device in parts if device.uuid not in held]
+        rest, slices = (
+            {d.uuid: d.weight for d in free if (d.index == gpu) is left_over} for left_over in (True, False)
+        )
+        excess = sum(device.weight for device in parts) + sum(gone.values()) - 1.0
+        for group, least in ((rest, 0.0), (slices, LEAST), (gone, LEAST)):
+            total = sum(group.values())
+            if excess > 0 < total:
+                keeps = max(0.0, 1.0 - excess / total)
+                fitted.update((uuid, max(least, weight * keeps)) for uuid, weight in group.items())
+                excess -= total
+    return fitted
+
+
+def _gpu(index: str) -> str:
+    return index.removeprefix(GONE_PREFIX).partition(":")[0]

@@ -3,50 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from epochcost.ledger.alike import Alike
-from epochcost.ledger.attribution import split_between_runs, watts, works
+from epochcost.ledger.attribution import split_between_runs, state_without_run, watts, works
+from epochcost.ledger.charged_price import ChargedPrice, finite, infinite
 from epochcost.ledger.devices import Device, DeviceBook
-from epochcost.ledger.layout import with_held
+from epochcost.ledger.layout import ALL, NO_GPU, with_held
+from epochcost.ledger.ledger_settings import LedgerSettings
 from epochcost.ledger.node_ledger import Key, NodeLedger
+from epochcost.ledger.old_runs import first_to_forget
 from epochcost.ledger.parts import base36
-from epochcost.ledger.price import PriceTrack, Window, following_windows
+from epochcost.ledger.price import PriceTrack, Window
 from epochcost.ledger.run import RunAccount
 from epochcost.ledger.shares import Claims, Placed, claims
 from epochcost.ledger.state_of_before import upgraded
 from epochcost.ledger.unsettled import Unsettled
 from epochcost.ledger.useful_cut import ACTIVE, REST, parts_of
-from epochcost.model import MAX_USD_PER_HOUR, EndStatus, EventKind, PriceStep, RunId, State, TrainingEvent
+from epochcost.model import EndStatus, EventKind, PriceStep, RunId, State, TrainingEvent
 
 FINISH_ROUNDING_SECONDS = 1.0
 """When a training run finished is told in milliseconds, and is the same instant."""
 MAX_OPEN_RUNS = 300
 """More than the reader of events lets all users have open together (see ``UserQuotas``): the last resort."""
 MAX_RUNS = 400
-ALL = Device("node", "node")
-"""The whole machine, if no device has ever been seen."""
-NO_GPU = frozenset({"cpu", ALL.uuid})
 STATE_VERSION = 2
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerSettings:
-    """How the ledger decides.
-
-    Attributes:
-        whole_node: the runs pay for devices that no run uses (as the bill does); else those are ``unallocated``.
-        busy_ratio: utilisation from which a device without a run is ``unattributed`` rather than ``vacant``.
-        stall_after: least seconds without progress before a run is ``stalled``.
-    """
-
-    whole_node: bool = True
-    busy_ratio: float = 0.05
-    stall_after: float = 120.0
 
 
 class Ledger:
@@ -55,11 +38,8 @@ class Ledger:
     def __init__(self, settings: LedgerSettings | None = None) -> None:
         self.settings = settings or LedgerSettings()
         self.price = PriceTrack()
-        """What is charged: `paid`, and in the `free` windows no more than `free_usd_per_hour`."""
-        self.paid = PriceTrack()
-        self.free: tuple[Window, ...] = ()
-        self.free_usd_per_hour = 0.0
-        self.price_floor = -math.inf
+        """The track of `charged`."""
+        self.charged = ChargedPrice()
         self.book = NodeLedger()
         self.useful_cut = NodeLedger()
         """Of the book's useful time the parts that are known, see `epochcost.ledger.useful_cut`."""
@@ -149,7 +129,7 @@ class Ledger:
     def _hold(self) -> None:
         if self._layout[0][0] not in NO_GPU:
             for account in self.open_runs():
-                account.hold(self._layout)
+                account.members.hold(self._layout)
 
     def _account(self, start: float, end: float, devices: Sequence[Device]) -> None:
         """Account a span: at once, or in `many_events` with what is alike."""
@@ -215,18 +195,10 @@ class Ledger:
         """Where the time of a device goes that no run uses."""
         if payers and self.settings.whole_node:
             return {(run, State.UNALLOCATED): share for run, share in payers.items()}
-        return {(None, self._state_without_run(device, bool(payers), t)): 1.0}
-
-    def _state_without_run(self, device: Device, runs_elsewhere: bool, t: float) -> State:  # noqa: FBT001
-        if t < self.boot_until:
-            return State.BOOT
-        if runs_elsewhere:
-            return State.UNALLOCATED
-        if any(a.ended_t is not None and a.ended_t > self.floor for a in self.runs.values()):
-            return State.FINISHED
-        if device.utilization_ratio is None:
-            return State.UNKNOWN
-        return State.UNATTRIBUTED if device.utilization_ratio >= self.settings.busy_ratio else State.VACANT
+        ended = any(a.ended_t is not None and a.ended_t > self.floor for a in self.runs.values())
+        booting, busy_ratio = t < self.boot_until, self.settings.busy_ratio
+        state = state_without_run(device, busy_ratio, booting=booting, runs_elsewhere=bool(payers), after_run=ended)
+        return {(None, state): 1.0}
 
     # -- events ------------------------------------------------------------------------------------------------------
 
@@ -299,7 +271,7 @@ class Ledger:
 
     def _current_claims(self) -> Claims:
         if self._claims is None:
-            open_runs = {a.run: a.gpus_at(math.inf) for a in self.open_runs()}
+            open_runs = {a.run: a.members.gpus_at(math.inf) for a in self.open_runs()}
             self._claims = self._claims_of(open_runs)
         return self._claims
 
@@ -329,10 +301,10 @@ class Ledger:
             self._stale_from = min(self._stale_from, start)
             return
         accounts = [a for a in self.runs.values() if a.is_open or (a.ended_t or 0.0) >= start or a.share.at(start)]
-        instants = sorted({start}.union(*(a.changes_after(start) for a in accounts)))
+        instants = sorted({start}.union(*(a.members.changes_after(start) for a in accounts)))
         steps: dict[RunId, list[tuple[float, float]]] = {a.run: [] for a in accounts}
         for t in instants:
-            open_runs = {a.run: a.gpus_at(t) for a in accounts if a.open_at(t)}
+            open_runs = {a.run: a.members.gpus_at(t) for a in accounts if a.members.open_at(t)}
             shares = self._claims_of(open_runs).shares()
             for a in accounts:
                 steps[a.run].append((t, shares.get(a.run, 0.0)))
@@ -344,15 +316,8 @@ class Ledger:
     def _forget_old_runs(self) -> None:
         if len(self.runs) < MAX_RUNS:
             return
-        # Of each user the newest stay: one user's many do not push out another's few.
-        closed = sorted((a for a in self.runs.values() if not a.is_open), key=lambda a: -a.last_event_t)
-        nth: Counter[int | None] = Counter()
-        ranked = []
-        for account in closed:
-            nth[account.user] += 1
-            ranked.append((nth[account.user], -account.last_event_t, account))
-        ranked.sort(key=lambda one: one[:2], reverse=True)
-        for *_, account in ranked[: MAX_RUNS // 4]:
+        closed = [account for account in self.runs.values() if not account.is_open]
+        for account in first_to_forget(closed)[: MAX_RUNS // 4]:
             del self.runs[account.run]
         self.book.drop_run_names(self.runs)
         self.useful_cut.drop_run_names(self.runs)
@@ -366,22 +331,21 @@ class Ledger:
 
     def set_price(self, steps: Sequence[PriceStep], now: float) -> bool:
         """Take what a price source says at ``now``; True when anything changed. The past is priced again by it."""
-        self.paid = self.paid.learn(steps, now, self.price_floor) if steps else self.paid
+        self.charged.learn(steps, now)
         return self._charge()
 
     def set_free(self, windows: Iterable[Window], usd_per_hour: float = 0.0) -> bool:
-        """Charge only ``usd_per_hour`` within ``windows`` (ascending, not overlapping); True when anything changed.
-
-        What does not follow what is before it is left out, and what can be no price makes nothing free: saved, either
-        would make the whole ledger impossible.
-        """
-        if not 0 <= usd_per_hour <= MAX_USD_PER_HOUR:  # NaN fails too
-            windows, usd_per_hour = (), 0.0
-        self.free, self.free_usd_per_hour = following_windows(windows), usd_per_hour
+        """Charge only ``usd_per_hour`` within ``windows`` (ascending, not overlapping); True when anything changed."""
+        self.charged.set_free(windows, usd_per_hour)
         return self._charge()
 
+    def forget_price(self, t: float) -> None:
+        """From ``t`` on the machine is another one, and its price is not known until reported."""
+        self.charged.forget_from(t)
+        self._charge()
+
     def _charge(self) -> bool:
-        track = self.paid.free_in(self.free, self.free_usd_per_hour)
+        track = self.charged.track()
         if track == self.price:
             return False
         self.price = track
@@ -391,13 +355,6 @@ class Ledger:
             account.reprice()
         return True
 
-    def forget_price(self, t: float) -> None:
-        """From ``t`` on the machine is another one, and its price is not known until said."""
-        self.price_floor = t
-        self.paid = self.paid.forget_from(t)
-        self.free = tuple((start, min(end, t)) for start, end in self.free if start < t)
-        self._charge()
-
     # -- persistence -------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
@@ -405,12 +362,9 @@ class Ledger:
         return {
             "version": STATE_VERSION,
             "cursor": self.cursor,
-            "boot_until": _finite(self.boot_until),
-            "floor": _finite(self.floor),
-            "price_floor": _finite(self.price_floor),
-            "price": [[_finite(t), p] for t, p in zip(self.paid.times, self.paid.usd_per_hour, strict=True)],
-            "free": [list(window) for window in self.free],
-            "free_usd_per_hour": self.free_usd_per_hour,
+            "boot_until": finite(self.boot_until),
+            "floor": finite(self.floor),
+            **self.charged.state(),
             "layout": self._layout,
             "book": self.book.state(),
             "useful_cut": self.useful_cut.state(),
@@ -432,14 +386,9 @@ class Ledger:
             raise ValueError(f"ledger state of version {state['version']!r}, expected {STATE_VERSION}")
         it = cls(settings)
         it.cursor = None if state["cursor"] is None else float(state["cursor"])
-        it.boot_until, it.floor, it.price_floor = (
-            -math.inf if state[key] is None else float(state[key]) for key in ("boot_until", "floor", "price_floor")
-        )
-        times = tuple(-math.inf if t is None else float(t) for t, _ in state["price"])
-        it.paid = PriceTrack(times, tuple(p for _, p in state["price"]))
-        it.free = tuple((float(start), float(end)) for start, end in state.get("free", ()))
-        it.free_usd_per_hour = float(state.get("free_usd_per_hour", 0.0))
-        it.price = it.paid.free_in(it.free, it.free_usd_per_hour)
+        it.boot_until, it.floor = infinite(state["boot_until"]), infinite(state["floor"])
+        it.charged = ChargedPrice.restored(state)
+        it.price = it.charged.track()
         it._layout = tuple((str(u), str(i), float(weight[0]) if weight else 1.0) for u, i, *weight in state["layout"])
         it.book = NodeLedger.restored(state["book"])
         if "useful_cut" in state:  # before it was kept nothing is known of it
@@ -448,7 +397,3 @@ class Ledger:
         it.devices = DeviceBook.restored(state["devices"])
         it.runs = {RunId(run): RunAccount.restored(RunId(run), account) for run, account in state["runs"].items()}
         return it
-
-
-def _finite(t: float) -> float | None:
-    return None if math.isinf(t) else t

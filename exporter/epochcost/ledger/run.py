@@ -15,43 +15,13 @@ from epochcost.ledger.reported import ReportedValues
 from epochcost.ledger.reported_position import reports_position
 from epochcost.ledger.retraction import FACTS, BeforeReports
 from epochcost.ledger.run_facts import Facts
-from epochcost.ledger.run_member import Member, rank_of
-from epochcost.ledger.shares import Placed, ShareTrack, named
+from epochcost.ledger.run_members import Member, Members, rank_of
+from epochcost.ledger.run_sums import Energy, Settled
+from epochcost.ledger.shares import ShareTrack
 from epochcost.model import EndStatus, EventKind, Phase, RunId, TrainingEvent
 
 MAX_EPOCHS_KEPT = 5000
 MAX_SHARE_STEPS = 5000
-MEMBERS_KEPT = 64
-"""Processes of one run that are remembered after their end, so that what is learnt late can still be put right."""
-
-
-@dataclass(slots=True)
-class Settled:
-    """What is too old, or too much, to be kept in detail: sums that no late price changes any longer."""
-
-    until: float = 0.0
-    usd: float = 0.0
-    epoch_usd: float = 0.0
-    epochs: int = 0
-    epochs_here: int = 0
-    """Those of them that are counted on this machine."""
-    member_seconds: float = 0.0
-    cut_t: float = 0.0
-    """What the share was before this instant is no longer kept."""
-
-
-@dataclass(slots=True)
-class Energy:
-    """What the run's devices drew: joules over those seconds in which each of them told its power."""
-
-    joules: float = 0.0
-    seconds: float = 0.0
-
-    def add(self, seconds: float, watts: float | None) -> None:
-        """``seconds`` passed, in which the run's devices drew ``watts``; None if one of them did not say."""
-        if watts is not None:
-            self.joules += watts * seconds
-            self.seconds += seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +45,7 @@ class RunAccount:
         self.user: int | None = None
         """Who began the run; None if that is not known."""
         self.facts = Facts()
-        self.members: dict[str, Member] = {}
+        self.members = Members()
         self.leader: str | None = None
         """The process whose progress is followed."""
         self.epochs = Epochs()
@@ -112,42 +82,9 @@ class RunAccount:
         if self.is_open and not leads:
             self.counted.disown()
 
-    def open_at(self, t: float) -> bool:
-        """Whether any process of the run was running at ``t``."""
-        return any(m.open_at(t) for m in self.members.values())
-
-    def gpus_at(self, t: float) -> frozenset[str] | None:
-        """The devices that its processes used at ``t``; None for all of the node."""
-        used: set[str] = set()
-        for member in self.members.values():
-            if member.open_at(t):
-                if member.gpus is None:
-                    return None
-                used.update(member.gpus if member.held is None else member.held)
-        return frozenset(used)
-
-    def hold(self, devices: Sequence[Placed]) -> None:
-        """Keep which of ``devices`` its processes mean: from now on these stay their claim, seen or not."""
-        for member in self.members.values():
-            if member.end is None and member.gpus is not None and member.held is None:
-                mine = named(frozenset(member.gpus), devices)
-                member.held = tuple(uuid for uuid, _, _ in mine) if any(weight for _, _, weight in mine) else None
-
-    def changes_after(self, t: float) -> set[float]:
-        """Instants after ``t`` at which one of its processes began or ended."""
-        instants = {m.start for m in self.members.values()} | {
-            m.end for m in self.members.values() if m.end is not None
-        }
-        return {at for at in instants if at > t}
-
     def seconds(self, now: float) -> float:
         """Seconds in which at least one of its processes was running, by the events' clock."""
-        total, reached = self.settled.member_seconds, -math.inf
-        for member in sorted(self.members.values(), key=lambda m: m.start):
-            end = now if member.end is None else member.end
-            total += max(0.0, end - max(member.start, reached))
-            reached = max(reached, end)
-        return total
+        return self.settled.member_seconds + self.members.seconds(now)
 
     # -- events ------------------------------------------------------------------------------------------------------
 
@@ -251,7 +188,7 @@ class RunAccount:
             heard_start = event.kind is EventKind.START
             self.epochs.begin_attempt(event.t, anew=self.status is EndStatus.FINISHED, heard_start=heard_start)
             self.leader, self.status = event.writer, None
-        self._forget_old_members()
+        self.settled.member_seconds += self.members.forget_old(self.leader)
         self.members[event.writer] = member = Member(start, None, event.gpus, event.t, rank=rank_of(event))
         if member.rank == 0 and self.epochs.position is None:
             self.leader = event.writer
@@ -305,17 +242,6 @@ class RunAccount:
         if self.leader is None or self.members[self.leader].end is not None:
             self.leader = event.writer
         return gone
-
-    def _forget_old_members(self) -> None:
-        closed = [name for name, m in self.members.items() if m.end is not None]
-        if len(closed) < MEMBERS_KEPT:
-            return
-        now = max(m.end or m.last_t for m in self.members.values())
-        whole = self.seconds(now)
-        for name in closed[: MEMBERS_KEPT // 2]:
-            if name != self.leader:
-                del self.members[name]
-        self.settled.member_seconds += whole - self.seconds(now)
 
     def close(self, t: float) -> None:
         """Every process still running is taken to have ended at ``t``: the machine was booted since."""
@@ -427,7 +353,7 @@ class RunAccount:
             "facts": asdict(self.facts),
             "part": self.part,
             "user": self.user,
-            "members": {k: [m.start, m.end, m.gpus, m.last_t, m.lost, m.rank, m.held] for k, m in self.members.items()},
+            "members": self.members.state(),
             "leader": self.leader,
             "status": self.status.value if self.status else None,
             "finished": [self.finished.position, self.finished.t] if self.finished else None,
@@ -450,10 +376,7 @@ class RunAccount:
         it = cls(run, str(state["part"]))
         it.user = state.get("user")
         it.facts = Facts(**state["facts"])
-        it.members = {
-            k: Member(start, end, _tuple(gpus), last, lost, rank, _tuple(held))
-            for k, (start, end, gpus, last, lost, rank, held) in state["members"].items()
-        }
+        it.members = Members.restored(state["members"])
         it.leader = state["leader"]
         it.status = EndStatus(state["status"]) if state["status"] else None
         it.finished = Finished(*state["finished"]) if state.get("finished") else None
@@ -469,7 +392,3 @@ class RunAccount:
         it.reported = ReportedValues.restored(state.get("reported"))
         it.before_reports = BeforeReports.restored(state["before_reports"])
         return it
-
-
-def _tuple(names: Sequence[str] | None) -> tuple[str, ...] | None:
-    return None if names is None else tuple(names)

@@ -43,11 +43,11 @@ def check_ledger(ledger: Ledger, latest: float) -> None:
     for where, t in (("cursor", ledger.cursor), ("boot_until", ledger.boot_until), ("floor", ledger.floor)):
         _require(t is None or t == -math.inf or EARLIEST <= t <= latest, f"{where}: {t!r} is not a time until now")
     _require(ledger.cursor is None or ledger.floor <= ledger.cursor + TOLERANCE, "floor: lies after the cursor")
-    _require(ledger.price_floor == -math.inf or ledger.price_floor <= latest, "price_floor: lies in the future")
+    _require(ledger.charged.floor == -math.inf or ledger.charged.floor <= latest, "price_floor: lies in the future")
     _check_layout(ledger._layout)  # noqa: SLF001 - of the same package
-    _check_price(ledger.paid)
-    _check_free(ledger.free, latest)
-    usd = ledger.free_usd_per_hour
+    _check_price(ledger.charged.paid)
+    _check_free(ledger.charged.free, latest)
+    usd = ledger.charged.free_usd_per_hour
     _require(is_number(usd) and 0 <= usd <= MAX_USD_PER_HOUR, f"free_usd_per_hour: {usd!r} is not a price")
     _check_book(ledger.book, ledger.cursor)
     _check_spans(ledger.useful_cut.spans, "useful_cut", ledger.cursor, whole=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from epochcost.model import Price, PriceKey, PurchaseOption
@@ -64,8 +64,8 @@ def price_route(
     def price(request: Request) -> Response:
         """The price of one machine, for agents: JSON with the price, its history and when it was confirmed.
 
-        400 for a wrong parameter; 404 where the price is not known, with ``pending`` while a source is still being
-        asked.
+        400 for an invalid parameter; 404 if the price is not known, with ``pending`` while a request to a source is
+        outstanding.
         """
         try:
             key, account = parse_key(request.query), _value(request.query, _ACCOUNT)
@@ -73,22 +73,26 @@ def price_route(
             return json_response(400, {"error": str(err)})
         asked = _ask(ask, key)
         now = clock()
-        known = book()
-        found = known.find(key)
+        prices = book()
+        found = prices.find(key)
         # A price of a source that ranks below one that has yet to answer would soon be replaced, and charged meanwhile.
-        waiting = any(known.outranks(name, found.source) for name in asked.pending) if found else bool(asked.pending)
+        waiting = any(prices.outranks(name, found.source) for name in asked.pending) if found else bool(asked.pending)
         if found is None and not waiting and terms.free(key):
             return json_response(200, _free_answer(key, now, terms, poller))
         if found is None or waiting or usd_per_hour_at(found, now) is None:
-            elsewhere = () if found is not None else known.elsewhere(key)
+            elsewhere = () if found is not None else prices.elsewhere(key)
             return json_response(404, _unknown(key, found, asked, elsewhere, pending=waiting))
-        others = (known.find(_as(key, option)) for option in (PurchaseOption.ON_DEMAND, PurchaseOption.SPOT))
-        paid = [_paid(each, known, terms, account, now) for each in (found, *others)]
-        if paid[0] is None:
+        mine, *others = (_paid(each, prices, terms, account, now) for each in (found, *_compared(prices, key)))
+        if mine is None:
             return json_response(404, {"error": f"what {account!r} pays would be nothing or less", "pending": False})
-        return json_response(200, _answer(paid[0], paid[1:], now, terms, poller))
+        return json_response(200, _answer(mine, others, now, terms, poller))
 
     return price
+
+
+def _compared(prices: MergedPrices, key: PriceKey) -> Iterator[Price | None]:
+    """The prices of the same machine on demand and as spot."""
+    return (prices.find(_as(key, option)) for option in (PurchaseOption.ON_DEMAND, PurchaseOption.SPOT))
 
 
 def parse_key(query: Mapping[str, tuple[str, ...]]) -> PriceKey:

@@ -29,7 +29,7 @@ from epochcost.prices.allowances import Credit
 from epochcost.prices.merged_prices import MergedPrices
 from epochcost.prices.price_source import NotConfiguredError, Source
 from epochcost.prices.store import PriceStore
-from epochcost.serve import Server, WebConfigError, metrics_route
+from epochcost.serve import Route, Server, WebConfigError, metrics_route
 from epochcost.settings import SettingsError
 from epochcost.shutdown import Ending
 
@@ -78,24 +78,22 @@ class PollerApp:
         self._renew()
         registry = CollectorRegistry()
         registry.register(Guarded(self._collector, "prices", log))
-        routes = {
-            "/": landing_route(self.snapshot),
-            "/metrics": metrics_route(registry),
-            "/v1/price": price_route(
-                lambda: self._book,
-                self._schedule.ask,
-                clock,
-                Terms(settings.extras, settings.adjustments, settings.limits, self._credits),
-                poller_id(settings.web_listen_address, path),
-            ),
-        }
         self._server = Server(
             settings.web_listen_address,
-            routes,
+            {
+                "/": landing_route(self.snapshot),
+                "/metrics": metrics_route(registry),
+                "/v1/price": self._price_route(poller_id(settings.web_listen_address, path)),
+            },
             settings.web_config_file,
             ready=self._waiting_for,
             shed_paths=("/v1/price",),
         )
+
+    def _price_route(self, poller: str) -> Route:
+        known = self._settings
+        terms = Terms(known.extras, known.adjustments, known.limits, self._credits)
+        return price_route(lambda: self._book, self._schedule.ask, self._clock, terms, poller)
 
     def routes(self) -> list[tuple[str, str, str]]:
         """Method, path and what is answered, of every route."""

@@ -6,6 +6,7 @@ import math
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -100,7 +101,7 @@ def price_metrics(prices: Iterable[Price], now: float) -> Iterator[Metric]:
     """What an hour costs at ``now``, and when that was last confirmed; a price that only starts later is absent."""
     usd = GaugeMetricFamily(
         "epochcost_instance_price_usd_per_hour",
-        "Current price of the machine type, in US dollars per hour; zone is empty where the price is regional",
+        "Current price of the machine type, in US dollars per hour; zone is empty if the price is regional",
         labels=_PRICE_LABELS,
     )
     confirmed = GaugeMetricFamily(
@@ -155,49 +156,70 @@ def fact_metrics(facts: Iterable[InstanceFacts]) -> Iterator[Metric]:
     return iter((gpus, gpu_memory, vcpus, memory))
 
 
-def source_metrics(sources: Mapping[str, SourceHealth]) -> Iterator[Metric]:
-    """How the sources fare; a source that is skipped has no success, neither 0 nor 1."""
-    success = GaugeMetricFamily(
+_SourceFamily: TypeAlias = tuple[
+    type[GaugeMetricFamily] | type[CounterMetricFamily], str, str, Callable[[SourceHealth], float | None]
+]
+_OF_SOURCES: tuple[_SourceFamily, ...] = (
+    (
+        GaugeMetricFamily,
         "epochcost_price_source_success",
-        "1 if the price source's last refresh succeeded, else 0; absent before the first one and while the "
-        "source is skipped",
-        labels=("source",),
-    )
-    last = GaugeMetricFamily(
+        (
+            "1 if the price source's last refresh succeeded, else 0; absent before the first one and while the "
+            "source is skipped"
+        ),
+        lambda health: health.success,
+    ),
+    (
+        GaugeMetricFamily,
         "epochcost_price_source_last_success_timestamp_seconds",
         "Time of the price source's last complete response, also before a restart",
-        labels=("source",),
-    )
-    duration = GaugeMetricFamily(
-        "epochcost_price_source_duration_seconds", "What the last attempt of the price source took", labels=("source",)
-    )
-    failures = CounterMetricFamily(
-        "epochcost_price_source_failures", "Attempts of the price source that failed", labels=("source",)
-    )
-    prices = GaugeMetricFamily("epochcost_price_source_prices", "Prices that the source gives now", labels=("source",))
-    missing = GaugeMetricFamily(
+        lambda health: health.last_success_ts,
+    ),
+    (
+        GaugeMetricFamily,
+        "epochcost_price_source_duration_seconds",
+        "Duration of the price source's last attempt, in seconds",
+        lambda health: health.duration_seconds,
+    ),
+    (
+        CounterMetricFamily,
+        "epochcost_price_source_failures",
+        "Failed attempts of the price source",
+        lambda health: health.failures,
+    ),
+    (
+        GaugeMetricFamily,
+        "epochcost_price_source_prices",
+        "Number of prices that the source currently provides",
+        lambda health: health.prices,
+    ),
+    (
+        GaugeMetricFamily,
         "epochcost_price_source_unpriced_types",
-        "Machine types in regions that were requested from the source and are not in its response: not sold, "
-        "or misspelt",
-        labels=("source",),
-    )
-    unknown = CounterMetricFamily(
+        (
+            "Machine types in regions that were requested from the source and are not in its response: not sold, or "
+            "misspelt"
+        ),
+        lambda health: health.unpriced,
+    ),
+    (
+        CounterMetricFamily,
         "epochcost_price_source_unknown_fields",
         "Price kinds in the source's responses that epochcost does not know: the provider's API has changed",
-        labels=("source",),
-    )
-    for name, health in sources.items():
-        if health.success is not None:
-            success.add_metric((name,), float(health.success))
-        if health.last_success_ts is not None:
-            last.add_metric((name,), health.last_success_ts)
-        if health.duration_seconds is not None:
-            duration.add_metric((name,), health.duration_seconds)
-        failures.add_metric((name,), health.failures)
-        prices.add_metric((name,), health.prices)
-        missing.add_metric((name,), health.unpriced)
-        unknown.add_metric((name,), health.unknown_total)
-    return iter((success, last, duration, failures, prices, missing, unknown))
+        lambda health: health.unknown_total,
+    ),
+)
+
+
+def source_metrics(sources: Mapping[str, SourceHealth]) -> Iterator[Metric]:
+    """How the sources fare; a source that is skipped has no success, neither 0 nor 1."""
+    for kind, name, text, value_of in _OF_SOURCES:
+        family = kind(name, text, labels=("source",))
+        for source, health in sources.items():
+            value = value_of(health)
+            if value is not None:
+                family.add_metric((source,), float(value))
+        yield family
 
 
 def extra_metrics(prices: Iterable[Price], extras: Sequence[Extra]) -> Iterator[Metric]:
@@ -243,12 +265,12 @@ def limit_metrics(prices: Iterable[Price], limits: Sequence[Limit]) -> Iterator[
     """After how long a machine is ended, and what is free."""
     session = GaugeMetricFamily(
         "epochcost_instance_session_limit_seconds",
-        "After how long the provider ends a machine, as configured",
+        "Configured time after which the provider ends a machine",
         labels=(*_PLACE_LABELS, "limit"),
     )
     free = GaugeMetricFamily(
         "epochcost_instance_free_quota_seconds",
-        "How long a period machines of the type cost nothing, as configured",
+        "Configured free time per period of machines of the type",
         labels=(*_PLACE_LABELS, "limit", "period"),
     )
     for price in prices if limits else ():
@@ -266,25 +288,25 @@ def credit_metrics(credits: Iterable[Credit]) -> Iterator[Metric]:  # noqa: A002
     """Credit as it was at a time; what is left of it now follows from what was spent since."""
     balance = GaugeMetricFamily(
         "epochcost_credit_balance_usd",
-        "Credit that was bought or given ahead, as it was at its timestamp, in US dollars",
+        "Prepaid or granted credit, as of its timestamp, in US dollars",
         labels=("credit", "provider"),
     )
     as_of = GaugeMetricFamily(
-        "epochcost_credit_timestamp_seconds", "When the credit had that balance", labels=("credit", "provider")
+        "epochcost_credit_timestamp_seconds", "Time at which the credit had that balance", labels=("credit", "provider")
     )
     until = GaugeMetricFamily(
         "epochcost_credit_end_timestamp_seconds",
-        "When what is left of the credit is void; absent where it never is",
+        "Time at which the remaining credit expires; absent if it never does",
         labels=("credit", "provider"),
     )
     spend = GaugeMetricFamily(
         "epochcost_credit_spend_usd_per_hour",
-        "By how much the credit falls an hour now, as its provider says",
+        "Current spend from the credit in US dollars per hour, as reported by its provider",
         labels=("credit", "provider"),
     )
     lasts = GaugeMetricFamily(
         "epochcost_credit_lasts_seconds",
-        "How long the credit lasts at that spend; absent where nothing is spent",
+        "How long the credit lasts at that spend; absent if nothing is spent",
         labels=("credit", "provider"),
     )
     for credit in credits:

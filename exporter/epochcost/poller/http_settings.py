@@ -56,18 +56,20 @@ class HttpSettings:
     azure_instance_types: tuple[str, ...] = option(
         "azure.instance-types",
         (),
-        "sizes to watch; sizes that agents ask for are watched anyway",
+        "sizes to watch, in addition to those that agents request",
         parse=words_like(r"[A-Za-z]+_[A-Za-z0-9_-]+", "a size, Standard_NC4as_T4_v3"),
     )
     azure_interval: float = option("azure.interval", HOUR, "interval between requests to the Azure API", parse=INTERVAL)
     vast_url: str = option("vast.url", "https://console.vast.ai/api/v0", "base URL of the vast.ai API", parse=endpoint)
     vast_api_key_file: str = option(
-        "vast.api-key-file", "", "file with an API key; without it only the market is priced, not your rented machines"
+        "vast.api-key-file",
+        "",
+        "file with an API key; without it, only market prices are known, not those of your rented machines",
     )
     vast_regions: tuple[str, ...] = option(
         "vast.regions",
         (),
-        "countries to watch beside the whole market",
+        "countries to watch in addition to the whole market",
         parse=words_like(r"[A-Z]{2}", "a country code, US"),
     )
     vast_instance_types: tuple[str, ...] = option("vast.instance-types", (), "types to watch", parse=_counted)
@@ -79,7 +81,7 @@ class HttpSettings:
     )
     runpod_api_key_file: str = option("runpod.api-key-file", "", "file with an API key; optional")
     runpod_instance_types: tuple[str, ...] = option(
-        "runpod.instance-types", (), "types to watch in the secure and the community cloud", parse=_counted
+        "runpod.instance-types", (), "types to watch in the Secure Cloud and the Community Cloud", parse=_counted
     )
     runpod_interval: float = option(
         "runpod.interval", 1800.0, "interval between requests to the RunPod API", parse=INTERVAL
@@ -87,7 +89,7 @@ class HttpSettings:
     lambda_url: str = option(
         "lambda.url", "https://cloud.lambda.ai/api/v1", "base URL of the Lambda API", parse=endpoint
     )
-    lambda_api_key_file: str = option("lambda.api-key-file", "", "file with an API key; without one Lambda is skipped")
+    lambda_api_key_file: str = option("lambda.api-key-file", "", "file with an API key; without it, Lambda is skipped")
     lambda_interval: float = option(
         "lambda.interval", HOUR, "interval between requests to the Lambda API", parse=INTERVAL
     )
@@ -95,7 +97,7 @@ class HttpSettings:
         "digitalocean.url", "https://api.digitalocean.com/v2", "base URL of the DigitalOcean API", parse=endpoint
     )
     digitalocean_api_key_file: str = option(
-        "digitalocean.api-key-file", "", "file with an access token; without one DigitalOcean is skipped"
+        "digitalocean.api-key-file", "", "file with an access token; without it, DigitalOcean is skipped"
     )
     digitalocean_interval: float = option(
         "digitalocean.interval", DAY, "interval between requests to the DigitalOcean API", parse=INTERVAL

@@ -40,6 +40,7 @@ DATED = (
     "(a --prices.sources without listed leaves them out):"
 )
 OLD = "Dated prices of the list in the package that are more than a year old, for the record:"
+NO_PRICE = "no price is known; epochcost prices --help names what can be watched, docs/prices.md explains it"
 FIRST_STEP = (
     "note: no source of current prices was queried; try one that needs no key: "
     "epochcost prices --once --runpod.instance-types '1x H100 SXM'"
@@ -80,14 +81,11 @@ class Filter:
 
     def nothing_fits(self, everything: Sequence[Row]) -> str:
         """What to say where none of ``everything`` is kept: most likely a name is misspelt."""
-        asked = {"--gpu": (self.gpu, "gpu_model"), "--provider": (self.provider, "provider")}
-        given = {flag: (name, column) for flag, (name, column) in asked.items() if name}
-        known = {
-            column: sorted({str(row[column]) for row in everything if row[column]}) for _, column in given.values()
-        }
-        said = " and ".join(f"{flag} {name}" for flag, (name, _) in given.items())
-        known = {column: names or ["none"] for column, names in known.items()}
-        return f"no price fits {said}; known are {'; '.join(', '.join(names) for names in known.values())}"
+        flags = {"--gpu": (self.gpu, "gpu_model"), "--provider": (self.provider, "provider")}
+        used = {flag: (name, column) for flag, (name, column) in flags.items() if name}
+        known = [sorted({str(row[column]) for row in everything if row[column]}) for _, column in used.values()]
+        selection = " and ".join(f"{flag} {name}" for flag, (name, _) in used.items())
+        return f"no price fits {selection}; known are {'; '.join(', '.join(names or ['none']) for names in known)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,18 +94,19 @@ class Look:
 
     Attributes:
         text: the prices, in one of `FORMATS`.
-        said: a line for each thing that is not known: what failed, was skipped, or has no price, and what would help.
+        messages: a line for each thing that is not known: what failed, was skipped or has no price, and what would
+            help.
         complete: whether prices are printed and no request failed.
     """
 
     text: str
-    said: tuple[str, ...]
+    messages: tuple[str, ...]
     complete: bool
 
 
 @dataclass(frozen=True, slots=True)
-class _Answered:
-    """What became of one source."""
+class _Response:
+    """What one source returned."""
 
     catalogue: Catalogue | None = None
     failed: tuple[str, ...] = ()
@@ -118,7 +117,7 @@ def run_once(  # noqa: PLR0913 - a look has many sides
     settings: PollerSettings,
     sources: Sequence[Source],
     clock: Callable[[], float],
-    kept: Filter,
+    selected: Filter,
     form: str,
     *,
     skipped: Sequence[str] = (),
@@ -130,54 +129,59 @@ def run_once(  # noqa: PLR0913 - a look has many sides
         settings: of the poller.
         sources: the sources to query.
         clock: seconds since the Unix epoch.
-        kept: which rows to print.
+        selected: which rows to print.
         form: one of `FORMATS`.
         skipped: why other sources are not asked.
         width: of the terminal, in columns; 0 if there is none.
     """
-    names = [source.name for source in sources]
-    store = PriceStore(None, names, settings.prices_precedence, adjust=settings.adjustments)
-    watched = frozenset(want for watch in settings.prices_watch if (want := watch.want) is not None)
     now = clock()
+    store = PriceStore(None, [each.name for each in sources], settings.prices_precedence, adjust=settings.adjustments)
+    responses = dict(zip((source.name for source in sources), _fetch_all(settings, sources, now), strict=True))
+    messages: list[str] = []
+    for name, response in responses.items():
+        messages += [f"failed: {with_remedy(sentence)}" for sentence in response.failed]
+        if response.catalogue is not None:
+            messages += _remarks(name, response.catalogue)
+            store.put(name, response.catalogue, now)
+    unread = [response.skipped for response in responses.values() if response.skipped]
+    messages += [f"skipped: {each}" for each in _once_a_family((*skipped, *unread))]
+    if len(messages) > 1 and all(name == LISTED or response.skipped for name, response in responses.items()):
+        messages.append(FIRST_STEP)
+    everything = market(store.book, now)
+    rows = [row for row in everything if selected.keeps(row)]
+    if everything and not rows:
+        messages.append(selected.nothing_fits(everything))
+    elif not everything:
+        messages.append(NO_PRICE)
+    complete = bool(rows) and not any(response.failed for response in responses.values())
+    return Look(_printed(form, rows, width), tuple(messages), complete)
 
-    def fetch(source: Source) -> _Answered:
+
+def _fetch_all(settings: PollerSettings, sources: Sequence[Source], now: float) -> list[_Response]:
+    """What each of ``sources`` returns, all read at a time."""
+    watched = frozenset(want for watch in settings.prices_watch if (want := watch.want) is not None)
+
+    def fetch(source: Source) -> _Response:
         mine = frozenset(want for want in watched if want.provider == source.provider)
         return _fetch(source, Wanted(source.watched | mine), now)
 
     with ThreadPoolExecutor(max_workers=max(1, len(sources))) as pool:
-        answers = list(pool.map(fetch, sources))
-    said: list[str] = []
-    for name, answer in zip(names, answers, strict=True):
-        said += [f"failed: {with_remedy(sentence)}" for sentence in answer.failed]
-        if answer.catalogue is not None:
-            said += _remarks(name, answer.catalogue)
-            store.put(name, answer.catalogue, now)
-    everything = market(store.book, now)
-    said += [f"skipped: {each}" for each in _once_a_family((*skipped, *(a.skipped for a in answers if a.skipped)))]
-    asked = [answer for name, answer in zip(names, answers, strict=True) if name != LISTED and not answer.skipped]
-    if len(said) > 1 and not asked:
-        said.append(FIRST_STEP)
-    rows = [row for row in everything if kept.keeps(row)]
-    if everything and not rows:
-        said.append(kept.nothing_fits(everything))
-    elif not everything:
-        said.append("no price is known; epochcost prices --help names what can be watched, docs/prices.md explains it")
-    return Look(_printed(form, rows, width), tuple(said), bool(rows) and not any(answer.failed for answer in answers))
+        return list(pool.map(fetch, sources))
 
 
-def _fetch(source: Source, wanted: Wanted, now: float) -> _Answered:
+def _fetch(source: Source, wanted: Wanted, now: float) -> _Response:
     try:
         catalogue = clean(source.name, source.fetch(wanted, now))
     except NotConfiguredError as err:
-        return _Answered(skipped=str(err))
+        return _Response(skipped=str(err))
     except PriceSourceError as err:
-        return _Answered(failed=(printable(str(err)),))
+        return _Response(failed=(printable(str(err)),))
     except Exception as err:
         # One source that breaks in a way that was not foreseen does not take the others along.
         log.debug("unexpected error in price source %s", source.name, exc_info=True)
-        return _Answered(failed=(f"{source.name}: its response cannot be understood: {type(err).__name__}",))
+        return _Response(failed=(f"{source.name}: its response cannot be understood: {type(err).__name__}",))
     idle = source.provider and not wanted.items and not (catalogue.prices or catalogue.problems or catalogue.notes)
-    return _Answered(catalogue, catalogue.problems, _nothing_watched(source.name) if idle else "")
+    return _Response(catalogue, catalogue.problems, _nothing_watched(source.name) if idle else "")
 
 
 def _nothing_watched(name: str) -> str:
@@ -218,7 +222,7 @@ def market(book: MergedPrices, now: float) -> list[Row]:
 
 
 def is_dated(row: Row) -> bool:
-    """Whether it is of the list in the package: published at some time, and not asked now."""
+    """Whether it is of the list in the package: published at some time, and not requested now."""
     return row["source"] == LISTED
 
 
@@ -260,8 +264,8 @@ def _gib(value: int | None) -> float | None:
 
 
 def _json(rows: Sequence[Row]) -> str:
-    shown = [{name: value for name, value in row.items() if value not in (None, "")} for row in rows]
-    return json.dumps(shown, indent=1)
+    objects = [{name: value for name, value in row.items() if value not in (None, "")} for row in rows]
+    return json.dumps(objects, indent=1)
 
 
 def _csv(rows: Sequence[Row]) -> str:
@@ -270,11 +274,11 @@ def _csv(rows: Sequence[Row]) -> str:
 
 def _table(rows: Sequence[Row], width: int) -> str:
     """Current prices first; those of the list in the package apart, old ones last, under lines that say so."""
-    shown = [_cells(row) for row in rows]
-    columns = _fitting([HEADS, *shown], width)
+    all_cells = [_cells(row) for row in rows]
+    columns = _fitting([HEADS, *all_cells], width)
     lines: list[str] = []
     for section, title in enumerate(("", DATED, OLD)):
-        mine = [cells for row, cells in zip(rows, shown, strict=True) if _section(row) == section]
+        mine = [cells for row, cells in zip(rows, all_cells, strict=True) if _section(row) == section]
         if mine:
             lines += [*(["", *wrap(title, width or len(title))] if title else []), _line(HEADS, columns)]
             lines += [_line(cells, columns) for cells in mine]

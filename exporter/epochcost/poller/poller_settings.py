@@ -76,11 +76,11 @@ class PollerSettings(HttpSettings):
     web_listen_address: tuple[str, int] = option(
         "web.listen-address", DEFAULT_ADDRESS, "HOST:PORT of /metrics and /v1/price", parse=address
     )
-    web_config_file: str = option("web.config.file", "", "TLS and basic auth, by the exporter-toolkit schema")
+    web_config_file: str = option("web.config.file", "", "TLS and basic auth, in the exporter-toolkit format")
     state_dir: str = option(
         "state.dir",
         "",
-        "directory in which the last good prices are kept; empty: the system's or the user's state directory",
+        "directory for the last good prices; empty: the system's or the user's state directory",
     )
     prices_sources: tuple[str, ...] = option(
         "prices.sources", DEFAULT_SOURCES, f"price sources to use, of {', '.join(SOURCES)}", parse=_sources
@@ -98,7 +98,7 @@ class PollerSettings(HttpSettings):
         parse=parse_watch,
     )
     prices_max_series: int = option(
-        "prices.max-series", 5000, "most price series to export; those in use come first", parse=_series
+        "prices.max-series", 5000, "maximum number of price series to export; those in use come first", parse=_series
     )
     prices_max_age: MaxAge = option(  # noqa: RUF009 - a frozen value
         "prices.max-age",
@@ -107,7 +107,7 @@ class PollerSettings(HttpSettings):
         parse=_max_age,
     )
     prices_accept: tuple[str, ...] = option(
-        "prices.accept", (), "sources exempt from the plausibility check, * for all", parse=words
+        "prices.accept", (), "sources exempt from the plausibility check; * for all", parse=words
     )
     currencies: tuple[tuple[str, float], ...] = option(
         "prices.currencies",
@@ -129,7 +129,7 @@ class PollerSettings(HttpSettings):
     aws_instance_types: tuple[str, ...] = option(
         "aws.instance-types",
         (),
-        "instance types to watch; types that agents ask for are watched anyway",
+        "instance types to watch, in addition to those that agents request",
         parse=words_like(r"(ml\.)?[a-z0-9-]+\.[a-z0-9-]+", "an instance type, p4d.24xlarge or ml.p4d.24xlarge"),
     )
     aws_spot_interval: float = option(
@@ -168,7 +168,7 @@ class PollerSettings(HttpSettings):
     )
     owned_instance_type: str = option("owned.instance-type", "desktop", "your name for the owned machine")
     owned_price_usd: float | None = option(
-        "owned.price-usd", None, "what the machine cost, in US dollars", parse=optional(positive)
+        "owned.price-usd", None, "purchase price of the machine, in US dollars", parse=optional(positive)
     )
     owned_years: float | None = option("owned.years", None, "depreciation period in years", parse=optional(positive))
     owned_residual_usd: float = option(
@@ -178,14 +178,24 @@ class PollerSettings(HttpSettings):
     owned_tariff: float | None = option(
         "owned.tariff-usd-per-kwh", None, "price of electricity, in US dollars per kWh", parse=optional(number)
     )
-    owned_pue: float = option("owned.pue", 1.0, "power usage effectiveness of its room, 1 at a desk", parse=_pue)
-    owned_overhead: float = option("owned.overhead-usd-per-hour", 0.0, "rent, network, staff", parse=number)
+    owned_pue: float = option(
+        "owned.pue", 1.0, "power usage effectiveness (PUE) of its location; 1 for a desktop", parse=_pue
+    )
+    owned_overhead: float = option(
+        "owned.overhead-usd-per-hour", 0.0, "other hourly cost (rent, network, staff), in US dollars", parse=number
+    )
     owned: tuple[OwnedMachine, ...] = structured("owned", "list of owned machines", parse_machines, ())
     listed_files: tuple[str, ...] = option(
-        "listed.file", (), "price lists of your own, CSV or YAML, comma-separated; a later one wins", parse=words
+        "listed.file",
+        (),
+        "your own price lists, CSV or YAML, comma-separated; later files take precedence",
+        parse=words,
     )
     log_level: str = option(
-        "log.level", "info", "debug, info, warning or error", parse=choice("debug", "info", "warning", "error")
+        "log.level",
+        "info",
+        "log level: debug, info, warning or error",
+        parse=choice("debug", "info", "warning", "error"),
     )
 
     def __post_init__(self) -> None:

@@ -7,7 +7,7 @@ import math
 import os
 import stat
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +16,10 @@ from typing import Any
 from epochcost.model import RunId, TrainingEvent
 from epochcost.progress.clock import NodeClock
 from epochcost.progress.directory_scan import ENTRIES_PER_STEP
+from epochcost.progress.due_files import DueFiles, bytes_to_read
 from epochcost.progress.event_file_state import EventFileState, FileStatus
 from epochcost.progress.event_places import FROM_NETWORK, EventPlace
-from epochcost.progress.event_reader import CHUNK_BYTES, LEAST_BYTES_PER_LINE, EventReader, Work, without_content
+from epochcost.progress.event_reader import CHUNK_BYTES, EventReader, Work, without_content
 from epochcost.progress.followed_files import FilesInPlace, FollowedFiles
 from epochcost.progress.liveness import Processes
 from epochcost.progress.place_listing import Listed, PlaceListing
@@ -31,10 +32,8 @@ __all__ = ["CHUNK_BYTES", "EventFiles", "without_content"]
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_FILES = 5000
-RESTING_FILES = 200
 MAX_FOLLOWED = 20_000
 """Files remembered at once: the directory may be open to every user, and none may fill this agent's memory."""
-MAX_AGE_SECONDS = 7 * 86400.0
 
 
 class EventFiles:
@@ -86,6 +85,7 @@ class EventFiles:
         self._quotas = quotas or UserQuotas()
         self._reader = EventReader(self._owners, self._quotas, processes)
         self._files = FollowedFiles(max_followed)
+        self._due = DueFiles(self._files, self._reader.can_tell, wall)
         self._fixed = [EventPlace.shared(str(directory))]
         if from_network is not None:
             self._fixed.append(EventPlace.from_network(str(from_network)))
@@ -97,7 +97,6 @@ class EventFiles:
         self._said: set[str] = set()
         self._rounds = itertools.count(1)
         self._round = 0
-        self._resting_from = 0
         self._polled_t = math.inf
         """When the last poll was, on the node timeline; none yet, and nothing is fresh."""
 
@@ -119,8 +118,8 @@ class EventFiles:
         with self._opened(work):
             self._match_all(work)
             self._reader.behind = 0
-            due = self._due()
-            for already, files in enumerate(sorted(due.values(), key=_wanted)):
+            due = self._due.by_user(self._open)
+            for already, files in enumerate(sorted(due.values(), key=bytes_to_read)):
                 self._visit_all(files, work, len(due) - already)
         work.events.sort(key=lambda event: event.t)
         return work.events
@@ -364,48 +363,6 @@ class EventFiles:
 
     # -- what is to be read
 
-    def _due(self) -> dict[int, list[tuple[EventFileState, int]]]:
-        """The files to open and their sizes, by user: those that grew, the oldest first; then those to be watched.
-
-        What a poll could not read to its end comes after all others, or one endless file would keep every run waiting.
-        """
-        grown: list[tuple[tuple[bool, int], EventFileState, int]] = []
-        watched: list[tuple[int, EventFileState, int]] = []
-        oldest = self._wall() - MAX_AGE_SECONDS
-        for file in self._expected():
-            fd = self._open.get(file.place)
-            if fd is None:
-                continue
-            try:
-                found = os.stat(file.name, dir_fd=fd, follow_symlinks=False)
-            except OSError:  # deleted since it was listed: the next poll sees to it
-                continue
-            if found.st_ino != file.inode:  # deleted, and another file is called so: that one is followed by itself
-                continue
-            if file.stage in (FileStatus.NEW, FileStatus.ENDED, FileStatus.GONE) and found.st_mtime < oldest:
-                file.stage = FileStatus.DORMANT
-                file.seen = found.st_size
-            elif found.st_size != file.seen:
-                grown.append(((file.too_much, found.st_mtime_ns), file, found.st_size))
-            elif file.stage is FileStatus.OPEN and self._reader.can_tell(file):
-                watched.append((file.visited, file, found.st_size))
-        grown.sort(key=lambda one: one[0])
-        watched.sort(key=lambda one: one[0])
-        due: dict[int, list[tuple[EventFileState, int]]] = {}
-        for _, file, size in (*grown, *watched):
-            due.setdefault(NOBODY if file.user is None else file.user, []).append((file, size))
-        return due
-
-    def _expected(self) -> Iterable[EventFileState]:
-        """All files from which something is expected, and some of the others in turn."""
-        resting = [file for file in self._files.by_key.values() if file.resting]
-        first = self._resting_from if self._resting_from < len(resting) else 0
-        self._resting_from = first + RESTING_FILES
-        return [
-            *(file for file in self._files.by_key.values() if not file.resting),
-            *resting[first : first + RESTING_FILES],
-        ]
-
     def _visit(self, file: EventFileState, work: Work) -> None:
         file.visited = self._round
         work.files_left -= 1
@@ -426,8 +383,3 @@ class EventFiles:
             self._reader.refuse_file(file, place.path, f"{err.strerror}")
         finally:
             os.close(fd)
-
-
-def _wanted(files: list[tuple[EventFileState, int]]) -> int:
-    """Bytes that a user's files have to say, about."""
-    return sum(max(0, size - file.offset) + LEAST_BYTES_PER_LINE for file, size in files)

@@ -45,7 +45,7 @@ class PrometheusSettings(StoreSettings):
         "separated by commas, are read as one (replicas, or a Prometheus in each cluster)",
     )
 
-    matchers: str = option("match", "", 'PromQL matchers that agents\' series must fit: cluster="eu",team!="web"')
+    matchers: str = option("match", "", 'PromQL matchers for the agents\' series: cluster="eu",team!="web"')
     experiment: str = option(
         "experiment", "", "only experiments that fully match this regular expression", parse=pattern
     )
@@ -53,18 +53,18 @@ class PrometheusSettings(StoreSettings):
     most_runs: int = option(
         "most-runs",
         10_000,
-        "most runs to read, those of the most dollars; what is left out is said at once. 0: all",
+        "maximum number of runs to read, most expensive first; omitted runs are reported in one line. 0: all",
         parse=count,
     )
     begin: str = option(
-        "from", "7d", "start of the span: an age (7d, 12h) or a time (2026-05-01T00:00:00Z, Unix seconds)"
+        "from", "7d", "start of the period: an age (7d, 12h) or a time (2026-05-01T00:00:00Z, Unix seconds)"
     )
-    end: str = option("to", "now", "end of the span: now, an age or a time")
+    end: str = option("to", "now", "end of the period: now, an age or a time")
     keep_labels: str = option(
         "keep-labels",
         "cluster",
-        "labels added by your scrape configuration that distinguish machines and runs of the same name, as in "
-        "the rules",
+        "labels added by your scrape configuration that distinguish machines and runs of the same name; same as in the "
+        "rules",
     )
 
 
@@ -72,16 +72,16 @@ class PrometheusSettings(StoreSettings):
 class ReportSettings(PrometheusSettings):
     """Settings of ``epochcost report``."""
 
-    format: str = option("format", "table", f"one of {', '.join(FORMATS)}", parse=choice(*FORMATS))
+    format: str = option("format", "table", f"output format: {', '.join(FORMATS)}", parse=choice(*FORMATS))
     metric: tuple[Metric, ...] = option(
         "metric",
         (),
-        "metric by which the runs of an experiment are compared, such as val_loss, or reward:higher if the name does "
-        "not tell which value is better; several, separated by commas: the first that an experiment reports. If not "
-        "given: metrics of evaluations whose name tells it",
+        "metric by which to compare the runs of an experiment, such as val_loss, or reward:higher if the name does not "
+        "imply which is better; of a comma-separated list, the first that an experiment reports. Default: evaluation "
+        "metrics whose name implies it",
         parse=metrics,
     )
-    by: str = option("by", "", f"also split the bill by one of {', '.join(BY)}", parse=by)
+    by: str = option("by", "", f"also split the cost by one of {', '.join(BY)}", parse=by)
     output: str = option("output", "", "output file; standard output if not given")
 
 
@@ -100,7 +100,7 @@ class CompareSettings(PrometheusSettings):
     own_hours: float | None = option(
         "own-hours",
         None,
-        "hours that the same training takes on the owned machine; if not given, as many as on the rented one",
+        "hours the same training takes on the owned machine; if not given, same as on the rented one",
         parse=optional(positive),
     )
     rent_usd_per_hour: float | None = option(

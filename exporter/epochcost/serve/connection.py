@@ -230,7 +230,7 @@ class Connection:
             block = render(response, head, extra, keep_alive=keep_alive)
         except ValueError:
             log.exception("the response to %s cannot be sent", head.request.path if head else "a bad request")
-            block = render(text(500, "this page failed; the log says why"), head, extra, keep_alive=keep_alive)
+            block = render(text(500, "internal error; see the log"), head, extra, keep_alive=keep_alive)
         self._send_all(block)
 
     def _send_all(self, block: bytes) -> None:

@@ -252,13 +252,13 @@ class Server:
             fault = request.method, request.path, type(err).__name__
             log.log(
                 logging.DEBUG if fault in self._faults else logging.ERROR,
-                "%s %s failed (said once)",
+                "%s %s failed (logged once)",
                 request.method,
                 request.path,
                 exc_info=True,
             )
             self._faults.add(fault)  # of a page that there is: as few as pages, however often it is asked for
-            return text(500, "this page failed; the log says why")
+            return text(500, "internal error; see the log")
 
     def _route(self, request: Request) -> Response:
         table = self._posts if request.method == "POST" else self._gets
@@ -266,20 +266,20 @@ class Server:
             return table[request.path](request)
         if request.path not in self._gets and request.path not in self._posts:
             paths = sorted({*self._gets, *self._posts})
-            return text(404, "nothing here; there is " + " ".join(paths))
+            return text(404, "not found; available paths: " + " ".join(paths))
         allowed = [*(("GET", "HEAD") if request.path in self._gets else ())]
         allowed += ["POST"] if request.path in self._posts else []
-        return text(405, f"this path takes {', '.join(allowed)}", {"Allow": ", ".join(allowed)})
+        return text(405, f"method not allowed; this path accepts {', '.join(allowed)}", {"Allow": ", ".join(allowed)})
 
 
 def _healthy(_: Request) -> Response:
-    """200 as long as the process serves."""
+    """200 while the process is serving."""
     return text(200, "healthy")
 
 
 def _readiness(ready: Callable[[], str | None]) -> Route:
     def route(_: Request) -> Response:
-        """200 when there is something to scrape; 503 with one sentence why not."""
+        """200 once there is something to scrape; otherwise 503 and the reason in one sentence."""
         reason = ready()
         return text(200, "ready") if reason is None else text(503, f"not ready: {reason}")
 

@@ -92,13 +92,13 @@ def run(  # noqa: PLR0913 - all but the first three are seldom needed, and by na
 
 
 def current() -> Run | None:
-    """The run that was opened last in this thread, else in this process, and is still open; None if there is none."""
+    """The most recently opened run of this thread, else of this process, that is still open; None if there is none."""
     return open_run()
 
 
 @functools.wraps(run, assigned=())
 def start(*args: Any, **kwargs: Any) -> Run:  # noqa: ANN401 - the arguments of `run`
-    """Open a run for the plain functions below. One that was opened so before in this thread and never ended, ends."""
+    """Open a run for the plain functions below. An earlier one of this thread that is still open is ended."""
     for left in tuple(ENDINGS.open):
         if isinstance(left, Run) and left.plain and left.opened_here:
             left.end("failed" if left.facts.epochs is not None and not left.is_done else "finished")
@@ -197,7 +197,7 @@ def ultralytics_callbacks(model: Any, experiment: str = "", **told: Any) -> Any:
 
 
 def jax_run(experiment: str = "", *args: Any, **told: Any) -> Run:  # noqa: ANN401
-    """``with epochcost.jax_run("vit", epochs=10) as run:``, a `run` that asks JAX for what it knows."""
+    """``with epochcost.jax_run("vit", epochs=10) as run:``, a `run` that gets its metadata from JAX."""
     opened: Run = importlib.import_module("epochcost.training.jax").run(experiment, *args, **told)
     return opened
 

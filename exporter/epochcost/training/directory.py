@@ -39,6 +39,24 @@ def events_dir(environ: Mapping[str, str], system: Path = SYSTEM) -> Path:
     raise OSError("; ".join(refused))
 
 
+def claims_dir(environ: Mapping[str, str]) -> Path:
+    """Where processes that report over the network tell one another which ids are taken: no agent reads there.
+
+    Raises:
+        OSError: saying why there is none.
+    """
+    path = _temporary(environ)
+    _make_private(path)
+    _make_private(path / "claims")
+    return path / "claims"
+
+
+def network_url(environ: Mapping[str, str]) -> str:
+    """The agent to which ``EPOCHCOST_URL`` says that events go; empty where they go to files."""
+    url = environ.get("EPOCHCOST_URL", "").strip()
+    return url if url.startswith(("http://", "https://")) else ""
+
+
 def disabled(environ: Mapping[str, str]) -> bool:
     """Whether ``EPOCHCOST_DISABLE`` says that nothing is reported: then no directory is made or read."""
     return environ.get("EPOCHCOST_DISABLE", "").strip().lower() not in ("", "0", "false", "no")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from typing import Any
 
@@ -11,16 +10,12 @@ from epochcost.training.run_factory import make_run
 
 
 def run(experiment: str = "", epochs: float | None = None, batch_size: int | None = None, **told: Any) -> Run:
-    """A run that asks JAX for the peak of its device memory and for its place among the processes.
+    """A run that asks JAX for the peak of its device memory.
 
     JAX returns before the devices are done: an epoch ends where the loop waits, say by ``jax.block_until_ready(state)``
     or by reading the loss; without that the end of an epoch is reported too early by what is still queued.
     """
-    place = _place()
-    told = {"framework": "jax", "memory_peak": peak_bytes, **told}
-    opened = make_run(experiment, epochs, batch_size, **told)
-    opened.describe(**place)
-    return opened
+    return make_run(experiment, epochs, batch_size, **{"framework": "jax", "memory_peak": peak_bytes, **told})
 
 
 def peak_bytes() -> int | None:
@@ -30,14 +25,3 @@ def peak_bytes() -> int | None:
         return None
     stats = [device.memory_stats() or {} for device in jax.local_devices()]
     return max((stat["peak_bytes_in_use"] for stat in stats if "peak_bytes_in_use" in stat), default=None)
-
-
-def _place() -> dict[str, int]:
-    """Rank and world of a JAX program over several processes; only where it has set that up itself."""
-    jax = sys.modules.get("jax")
-    if jax is None:
-        return {}
-    with contextlib.suppress(Exception):
-        if jax.distributed.is_initialized():
-            return {"rank": int(jax.process_index()), "world": int(jax.process_count())}
-    return {}

@@ -165,11 +165,6 @@ def _as_slurm_counts(chosen: tuple[str, ...], environ: Mapping[str, str]) -> tup
     return held if set(chosen) <= set(held) else mapped
 
 
-def run_name(environ: Mapping[str, str], said: str) -> str:
-    """What the user calls the run, else the name that a job's first run gets; empty if unknown."""
-    return given_name(environ, said) or job_run_id(environ)
-
-
 def given_name(environ: Mapping[str, str], said: str) -> str:
     """What the user calls the run; empty if he does not."""
     return said or _said(environ, "EPOCHCOST_RUN")

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from epochcost.training.bounded_post import NotAnAgentError, post
+from epochcost.training.claim_file import ClaimFile
 from epochcost.training.cost import MAX_AGE_SECONDS, CostFile
 from epochcost.training.host import name_in_files
 from epochcost.training.warning import warn_once
@@ -38,7 +39,8 @@ class RemoteWriter:
         answer: the newest answer of the agent, and when it came (monotonic seconds).
     """
 
-    def __init__(self, url: str, token_file: str, run: str) -> None:
+    def __init__(self, url: str, token_file: str, run: str, claim: ClaimFile | None = None) -> None:
+        self._claim = claim
         self.name = ""
         self.replaces = ""
         self.locked = False
@@ -73,6 +75,8 @@ class RemoteWriter:
         if self.dead or self._pid != os.getpid():
             return False
         self._lines.append(line)
+        if self._claim is not None:
+            self._claim.note(line)
         return True
 
     def close(self) -> None:
@@ -81,10 +85,14 @@ class RemoteWriter:
         self._wake.set()
         if self.name and not self.dead and not self._failed:
             self._thread.join(LAST_WORDS_SECONDS)
+        if self._claim is not None:
+            self._claim.close()
         self.dead = True
 
     def mute(self) -> None:
         """In a forked child, which has no such thread."""
+        if self._claim is not None:
+            self._claim.mute()
         self.dead = True
 
     def _run(self) -> None:

@@ -34,7 +34,7 @@ STEPLESS_SECONDS = 5.0
 
 
 class Run(RunLoops):
-    """One training run. Made by ``epochcost.run()``; a context manager, or ``start()`` and ``end()``.
+    """One training run, created by ``epochcost.run()``; use it as a context manager, or call ``start()`` and ``end()``.
 
     Positions are absolute and counted in finished epochs: 3.25 is a quarter into the fourth. Every method may be called
     from any thread, returns at once and raises nothing, whatever happens to the disk, the directory or the agent; only
@@ -96,7 +96,7 @@ class Run(RunLoops):
         samples: int | None = None,
         tokens: int | None = None,
     ) -> None:
-        """The position of the training, in absolute figures; for loops that count by themselves."""
+        """Report the position of the training, in absolute figures; for loops that keep their own counters."""
         with self._lock:
             self._settle_left()
             first = self._phase == "startup" and not self._placed and not self._looped
@@ -117,7 +117,7 @@ class Run(RunLoops):
         samples: int | None = None,
         tokens: int | None = None,
     ) -> None:
-        """Training continues from a checkpoint at this position; what was done beyond it has to be repeated."""
+        """Report that training continues from a checkpoint at this position; work beyond it has to be repeated."""
         with self._lock:
             self._settle_left()
             self._placed = self._placed or epoch is not None
@@ -127,29 +127,29 @@ class Run(RunLoops):
             self._emit("resume", ',"step":0' if steps == 0 else "")
 
     def phase(self, name: str) -> PhaseContext:
-        """From now on: ``train``, ``eval``, ``checkpoint``, ``restore`` or ``startup``.
+        """Set the phase: ``train``, ``eval``, ``checkpoint``, ``restore`` or ``startup``.
 
-        Called plainly it holds until the next call; as a context manager it goes back to the phase before.
+        A plain call holds until the next one; as a context manager, it returns to the previous phase on exit.
         """
         before = self._phase
         self.enter_phase(name)
         return PhaseContext(self, before)
 
     def checkpoint(self) -> CheckpointContext:
-        """A checkpoint of this position: saved by now (called plainly), or being saved in the body of a ``with``.
+        """Report a checkpoint of this position: just saved (plain call), or saved in the body of a ``with``.
 
-        A body that raises has saved nothing, and nothing is reported but the time it took.
+        If the body raises, nothing was saved, and only the time it took is reported.
         """
         saving = CheckpointContext(self, self._phase)
         self._plan_saving(saving)
         return saving
 
     def log(self, values: Mapping[str, Any] | None = None, /, **named: Any) -> None:  # noqa: ANN401 - any number
-        """Numbers to be seen beside the dollars: ``run.log(loss=0.31)``, or a mapping of them. At most 8 names a run.
+        """Report numbers to show next to the cost: ``run.log(loss=0.31)``, or a mapping. At most 8 names per run.
 
-        They go with the next line, the newest of each name: once a second, and every 5 s where no step is reported. A
-        number on a GPU is read at most once a second, for reading waits for the device. NaN or infinity takes the name
-        back until it is a number again.
+        The newest value of each name goes out with the next line: once a second, or every 5 s if no steps are reported.
+        A number on a GPU is read at most once a second, because reading waits for the device. NaN or infinity withdraws
+        the name until it is a number again.
         """
         try:
             with self._lock:
@@ -165,7 +165,7 @@ class Run(RunLoops):
     # Checkpoints
 
     def state_dict(self) -> dict[str, Any]:
-        """The run's id and position, for the program's own checkpoint; plain numbers and text."""
+        """The run's id and position, to be saved in the program's own checkpoint; plain numbers and strings."""
         with self._lock:
             self._settle_left()
             at = self._at
@@ -176,7 +176,7 @@ class Run(RunLoops):
 
     @guarded
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint: `resume` at its position, under its id unless this run was named or has begun."""
+        """Continue from a checkpoint: `resume` at its position, with its id unless this run is named or has started."""
         run = text(state.get("run"))
         if run and self._state == "new" and not self._facts.named:
             self._rename(safe(run), named=True)
@@ -189,15 +189,15 @@ class Run(RunLoops):
 
     @property
     def cost_usd(self) -> float | None:
-        """US dollars so far, all attempts together; None without an agent or a price.
+        """Cost so far in US dollars, over all attempts; None without an agent or a price.
 
-        Of the whole run; where it has parts on other machines that the agent cannot see, this machine's: see `part`.
+        Of the whole run; if the agent cannot see its parts on other machines, of this machine: see `part`.
         """
         return self._figure("cost_usd")
 
     @property
     def part(self) -> Part | None:
-        """``this machine's part of 2`` (as `str`) where dollars are not the whole run's; None if they are."""
+        """``this machine's part of 2`` (as `str`) if the cost is not that of the whole run; None if it is."""
         try:
             return self._costs.part(self._facts.job.nodes)
         except Exception as err:  # noqa: BLE001 - guarded: a property returns a value or None
@@ -206,19 +206,19 @@ class Run(RunLoops):
 
     @property
     def cost_per_epoch_usd(self) -> float | None:
-        """US dollars for one epoch; None if not known yet."""
+        """Cost of one epoch in US dollars; None if not known yet."""
         return self._figure("cost_per_epoch_usd")
 
     @property
     def projected_cost_usd(self) -> float | None:
-        """US dollars that the whole run will have cost; None if not known yet."""
+        """Projected cost of the whole run in US dollars; None if not known yet."""
         return self._figure("projected_cost_usd")
 
     @property
     def preemption_notice(self) -> PreemptionNotice | None:
-        """The provider's word that it takes this machine away: time for a checkpoint. None while nothing is announced.
+        """The provider's preemption notice for this machine: time to save a checkpoint. None if there is none.
 
-        May be asked at every step. On a training run over several machines only those that are taken away know.
+        Cheap enough to check at every step. In a multi-machine run, only the machines being preempted have a notice.
         """
         try:
             return self._notices.notice()
@@ -228,18 +228,18 @@ class Run(RunLoops):
 
     @property
     def over_budget(self) -> bool:
-        """Whether the run's cost so far has reached ``budget_usd``; False if one of them is not known.
+        """Whether the run's cost so far has reached ``budget_usd``; False if either is unknown.
 
-        A part is not compared with the budget of the whole: False, and one warning that says what is missing.
+        A part is not compared with the budget of the whole run: False, and one warning names what is missing.
         """
         return self._beyond_budget(self.cost_usd)
 
     @property
     def should_stop(self) -> str:
-        """Why the guard of this machine asks this training run to stop; empty while it does not.
+        """Why this machine's guard asks this training run to stop; empty unless it does.
 
-        May be asked at every step: save a checkpoint, and leave the loop. A run that then ends before its plan is done
-        ends as stopped, and continues from its checkpoint when it is started again.
+        Cheap enough to check at every step: if set, save a checkpoint and leave the loop. A run that then ends before
+        its planned epochs are done ends as stopped, and continues from its checkpoint when it is started again.
         """
         try:
             asked = self._costs.stop()
@@ -251,7 +251,7 @@ class Run(RunLoops):
 
     @property
     def projected_over_budget(self) -> bool:
-        """Whether the whole run will have cost more than ``budget_usd``; False if not known."""
+        """Whether the projected cost of the whole run exceeds ``budget_usd``; False if not known."""
         return self._beyond_budget(self.projected_cost_usd)
 
     def _beyond_budget(self, usd: float | None) -> bool:

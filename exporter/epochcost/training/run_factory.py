@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from epochcost.training.cost import CostFile
-from epochcost.training.directory import disabled, events_dir
+from epochcost.training.directory import claims_dir, disabled, events_dir, network_url
 from epochcost.training.event_emitter import EventEmitter
 from epochcost.training.exit_hooks import ENDINGS
-from epochcost.training.job import Job, job, job_run_id
+from epochcost.training.job import Job, given_name, job, job_run_id
 from epochcost.training.memory import MemoryPeak
 from epochcost.training.notice import NoticeFile
 from epochcost.training.position import Position
@@ -22,6 +22,7 @@ from epochcost.training.run_metadata import RunMetadata, loaded_framework
 from epochcost.training.run_name import RunName
 from epochcost.training.validation import amount, planned_epochs, text, whole
 from epochcost.training.warning import warn_once
+from epochcost.training.world import placed
 from epochcost.training.writer import EventWriter, Writer
 from epochcost.training.zenml import running_step
 
@@ -97,6 +98,8 @@ def _make(  # noqa: PLR0913 - the arguments of `make_run`, checked
     local_rank: int | None,
 ) -> Run:
     within = job(environ)
+    if given_name(environ, given) or job_run_id(environ):  # ids that ranks share
+        within = placed(within)
     if local_rank is not None:
         within = dataclasses.replace(within, local_rank=local_rank)
     step = running_step()
@@ -105,7 +108,8 @@ def _make(  # noqa: PLR0913 - the arguments of `make_run`, checked
         experiment = experiment or step.experiment
     directory = functools.cache(lambda: events_dir(environ))  # an error is not cached: it is tried again
     base = job_run_id(environ) if step is None else step.run_id
-    name = RunName(environ, within, given, experiment, directory, base=base)
+    names = functools.cache(lambda: claims_dir(environ)) if network_url(environ) else directory
+    name = RunName(environ, within, given, experiment, names, base=base)
     facts = RunMetadata(
         run=name.first(),
         job=within,
@@ -119,7 +123,7 @@ def _make(  # noqa: PLR0913 - the arguments of `make_run`, checked
     )
     if disabled(environ):
         return silent_run(facts, planned)
-    make_writer, costs = _ways(environ, directory, facts.run)
+    make_writer, costs = _ways(environ, directory, facts.run, names if name.sees_others else None)
     return Run(
         facts,
         emitter=EventEmitter(facts, make_writer if within.writes else None, MemoryPeak(memory_peak)),
@@ -133,21 +137,25 @@ def _make(  # noqa: PLR0913 - the arguments of `make_run`, checked
 
 
 def _ways(
-    environ: Mapping[str, str], directory: Callable[[], Path], run: str
+    environ: Mapping[str, str], directory: Callable[[], Path], run: str, names: Callable[[], Path] | None
 ) -> tuple[Callable[[str], Writer], CostFile]:
-    """How events go and dollars come: by files, or over HTTP where ``EPOCHCOST_URL`` says so."""
-    url = environ.get("EPOCHCOST_URL", "").strip()
+    """How events go and dollars come: by files, or over HTTP where ``EPOCHCOST_URL`` says so.
+
+    ``names``: where the run's id is claimed that nobody gave; None if there is no need.
+    """
+    url = network_url(environ)
     if not url:
+        if environ.get("EPOCHCOST_URL", "").strip():
+            warn_once("url", "EPOCHCOST_URL is not an http:// or https:// URL; events are written to files instead")
         return functools.partial(EventWriter, directory), CostFile(directory, run)
+    from epochcost.training.claim_file import ClaimFile
     from epochcost.training.remote import RemoteCost, RemoteWriter
 
-    if not url.startswith(("http://", "https://")):
-        warn_once("url", "EPOCHCOST_URL is not an http:// or https:// URL; events are written to files instead")
-        return functools.partial(EventWriter, directory), CostFile(directory, run)
     writers: list[RemoteWriter] = []
 
     def make(name: str) -> RemoteWriter:
-        writers.append(RemoteWriter(url, environ.get("EPOCHCOST_TOKEN_FILE", ""), name))
+        claim = None if names is None else ClaimFile(names, name)
+        writers.append(RemoteWriter(url, environ.get("EPOCHCOST_TOKEN_FILE", ""), name, claim))
         return writers[-1]
 
     return make, RemoteCost(run, writers)

@@ -105,9 +105,9 @@ class RunLife:
 
     @guarded
     def start(self) -> None:
-        """Report the start. Called again after the run has ended, it begins a new attempt, in a new file.
+        """Report the start. If called again after the run has ended, it starts a new attempt, in a new file.
 
-        After a run that finished that is new work: a run of its own, from 0, unless the user gave the id.
+        If the run had finished, this is new work: a separate run from 0, unless the user gave the id.
         """
         with self._lock:
             if self._state == "open":
@@ -125,7 +125,7 @@ class RunLife:
 
     @guarded
     def reopen(self) -> None:
-        """As `start`, but continuing the same run at its current position."""
+        """Like `start`, but continues the same run at its current position."""
         with self._lock:
             if self._state in ("open", "muted"):
                 return
@@ -144,7 +144,7 @@ class RunLife:
 
     @guarded
     def park(self) -> None:
-        """End the run, until it is used again."""
+        """End the run until it is used again."""
         self.end()
         self.parked = self._state == "ended"
 
@@ -181,7 +181,7 @@ class RunLife:
             self._announce()
 
     def preempt(self) -> None:
-        """SIGTERM came, and a handler of the program's own deals with it: it ends as preempted unless it is done."""
+        """Note a SIGTERM that the program handles itself: the run ends as preempted unless it is done."""
         self._told_to_go = True
 
     def mute(self) -> None:
@@ -192,17 +192,17 @@ class RunLife:
 
     @property
     def is_open(self) -> bool:
-        """Whether the run has begun and not ended."""
+        """Whether the run has started and not ended."""
         return self._state == "open"
 
     @property
     def is_done(self) -> bool:
-        """Whether all planned epochs are done; False without a plan."""
+        """Whether all planned epochs are done; False if no number of epochs is planned."""
         return self._facts.epochs is not None and (self.epoch or 0.0) >= self._facts.epochs
 
     @property
     def opened_here(self) -> bool:
-        """Whether the run was opened in this thread, and in no other task of it."""
+        """Whether the run was opened in this thread and in the current task."""
         return self._context.is_here
 
     @property
@@ -212,17 +212,17 @@ class RunLife:
 
     @property
     def quiet_seconds(self) -> float:
-        """Since anything was last reported."""
+        """Seconds since anything was last reported."""
         return _monotonic() - self._heard
 
     @property
     def id(self) -> str:
-        """The run's id, as it shows on dashboards."""
+        """The run's id, as shown on dashboards."""
         return self._facts.run
 
     @property
     def facts(self) -> RunMetadata:
-        """What the run says about itself, as known by now."""
+        """The run's metadata, as known so far."""
         return self._facts
 
     @property
@@ -237,7 +237,7 @@ class RunLife:
 
     @guarded
     def describe(self, /, **facts: Any) -> None:  # noqa: ANN401 - a field of RunMetadata or Job each
-        """Facts learnt after the run was made: fields of `RunMetadata` and of `Job`; None changes nothing."""
+        """Add facts found after the run was created: fields of `RunMetadata` and `Job`; None changes nothing."""
         known = {name: value for name, value in facts.items() if value is not None}
         with self._lock:
             of_job = {name: known.pop(name) for name in tuple(known) if name in _JOB}
@@ -250,7 +250,7 @@ class RunLife:
 
     @guarded
     def begin_epoch(self, number: int, steps: int | None = None, done: int = 0) -> None:
-        """The epoch after ``number`` finished ones begins: of ``steps`` steps, ``done`` of them before."""
+        """Begin the epoch after ``number`` finished ones; it has ``steps`` steps, ``done`` of them done before."""
         with self._lock:
             self._settle_left()
             self._at.begin_epoch(number)
@@ -260,7 +260,7 @@ class RunLife:
                 self.enter_phase("train")
 
     def reached(self, part: float) -> None:
-        """The present epoch is done to this part, 0 to 1; written with the next step or boundary."""
+        """Set how much of the current epoch is done, 0 to 1; written with the next step or boundary."""
         self._at.part = part
 
     # Inside
@@ -277,7 +277,7 @@ class RunLife:
 
     @guarded
     def saved(self, head: str = "") -> None:
-        """Report that a checkpoint of the present position is on disk; ``head`` says since when."""
+        """Report that a checkpoint of the current position is on disk; ``head`` holds since when."""
         with self._lock:
             self._saving = None
             self._emit("checkpoint", head=head)
@@ -293,7 +293,7 @@ class RunLife:
                 self._due = 0.0
 
     def take_saving(self, saving: CheckpointContext) -> None:
-        """``saving`` turned out to be a ``with``."""
+        """Note that ``saving`` is used as a ``with``."""
         if self._saving is saving:
             self._saving = None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -13,6 +12,7 @@ from epochcost.training.loops import LeftBody, Loop, batches_in, known_batch_siz
 from epochcost.training.run_life import RunLife, guarded
 from epochcost.training.validation import loop_end, loop_start, whole
 from epochcost.training.warning import warn_once
+from epochcost.training.world import torch_world
 
 T = TypeVar("T")
 _monotonic = time.monotonic
@@ -24,10 +24,10 @@ class RunLoops(RunLife):
     # Loops
 
     def epochs(self, start: int | None = None) -> Loop[int]:
-        """The numbers of the epochs to do, from ``start`` (else where `resume` said, else 0) to the planned number.
+        """Iterate over the epochs to do, from ``start`` (default: the resumed position, else 0) to the planned number.
 
-        Without a planned number there is no last one. An epoch counts as finished when its body has run through. A
-        second loop over the epochs of the same run begins at 0 again, for the program; the run counts on.
+        Without a planned number, there is no end. An epoch counts as finished when its body completes. A second loop
+        over the epochs of the same run starts at 0 again for the program; the run keeps counting.
 
         Raises:
             TypeError, ValueError: for a plan or a ``start`` that is not a number, as ``range`` does.
@@ -51,12 +51,12 @@ class RunLoops(RunLife):
         return Loop(iterate, lambda: len(numbers))  # type: ignore[arg-type]  # count has none, and says so
 
     def batches(self, loader: Iterable[T], start: int = 0, accumulate: int | None = None) -> Loop[T]:
-        """What ``loader`` yields, each counted as one step when its body has run; ``start`` were done before.
+        """Iterate over ``loader``, counting one step after each body; ``start`` batches were done before.
 
-        Where an optimiser step takes several batches (gradient accumulation), say how many: ``accumulate=4``. Where you
-        do not, they are as many of the loader's batches as the run's ``batch_size`` holds, if it says how large they
-        are (a PyTorch ``DataLoader`` does) or its length and ``samples_per_epoch`` do, else one. A loop within another,
-        or beside it (``zip``), counts nothing: the outermost, or first, does. In phase ``eval`` nothing is counted.
+        If an optimiser step takes several batches (gradient accumulation), pass how many: ``accumulate=4``. If you do
+        not, it is the number of the loader's batches that make up the run's ``batch_size``, if their size is known from
+        the loader (a PyTorch ``DataLoader``) or from its length and ``samples_per_epoch``, else one. Of nested or
+        zipped loops, only the outermost or first counts. In phase ``eval`` nothing is counted.
         """
 
         def iterate() -> Iterator[T]:
@@ -82,7 +82,7 @@ class RunLoops(RunLife):
         return Loop(iterate, lambda: len(loader))  # type: ignore[arg-type]  # a TypeError of its own, as it should be
 
     def step(self, n: int = 1, samples: int | None = None, tokens: int | None = None) -> None:
-        """``n`` optimiser steps were done, on so many samples or tokens (all together, over all ranks)."""
+        """Count ``n`` optimiser steps, on this many samples or tokens (in total, over all ranks)."""
         try:
             with self._lock:
                 at = self._at
@@ -101,7 +101,7 @@ class RunLoops(RunLife):
 
     @guarded
     def epoch_end(self, epoch: int | None = None) -> None:
-        """An epoch is finished: number ``epoch`` (1 is the first), or simply the next."""
+        """Report a finished epoch: number ``epoch`` (the first is 1), or the next one."""
         with self._lock:
             if self._left is not None:
                 self._left.number = None  # the program itself says that the epoch ended
@@ -150,7 +150,7 @@ class RunLoops(RunLife):
             if not own:
                 samples, batches = self._facts.samples_per_epoch, known_length(loader)
                 return batches_in(size, samples, batches) or 1 if samples and batches else 1
-            several, rest = divmod(size, own * max(self._facts.job.world or 1, _torch_world()))
+            several, rest = divmod(size, own * max(self._facts.job.world or 1, torch_world()))
         except Exception as err:  # noqa: BLE001 - guarded: the loop continues
             self._fault(err)
             return 1
@@ -205,11 +205,3 @@ class RunLoops(RunLife):
             self._left.number, self._left.head = number, self._emitter.head("epoch_end")
             if self._due < math.inf:
                 self._due = 0.0
-
-
-def _torch_world() -> int:
-    """Processes that train together, where the program has told torch; no launcher need have set a variable."""
-    distributed = getattr(sys.modules.get("torch"), "distributed", None)
-    if distributed is None or not distributed.is_available() or not distributed.is_initialized():
-        return 1
-    return int(distributed.get_world_size())

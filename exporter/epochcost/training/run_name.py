@@ -4,7 +4,7 @@ Several training runs of one job are several runs, each with the same id again w
 
 * in one process, the second and later ones count on: ``7``, ``7-2``, ``7-3``;
 * in processes one after the other, one that follows a training run that finished in this attempt of the job counts on
-  too;
+  too; so does one after a training run of another experiment;
 * in processes side by side that are not ranks of one world, whichever finds the id in use adds a digest of what it was
   started with, and finds its own id by that digest again after a requeue.
 
@@ -17,9 +17,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import stat
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -41,6 +42,8 @@ TAIL_BYTES = 8192
 _READ = os.O_RDONLY
 for _flag in ("O_CLOEXEC", "O_NONBLOCK", "O_NOFOLLOW"):  # not on every system
     _READ |= getattr(os, _flag, 0)
+_WRITER = re.compile(r"(.+)-(?:[0-9]+-[0-9a-f]{6}|shell(?:-.*)?)\.jsonl")
+"""The rest of a file's name after its run: the machine's name, and whose file it is."""
 _counted: dict[str, int] = {}
 """How many training runs this process has had under a name."""
 
@@ -57,14 +60,19 @@ class RunName:
         directory: Callable[[], Path],
         *,
         base: str,
+        command: Sequence[str] | None = None,
     ) -> None:
-        """``base``: the id of the first run of this job, or of its step; empty if there is none."""
+        """``base``: the id of the first run of this job, or of its step; empty if there is none.
+
+        ``command``: how this process was started, where that is not its command line.
+        """
         self._environ = environ
         self._job = within
         self._said = given_name(environ, said)
         self._base = base
         self._experiment = experiment
         self._directory = directory
+        self._command = sys.argv if command is None else command
         self._chosen: tuple[str, int] | None = None
         self.given = bool(self._said)
         """Whether the user named the run; any other id gives way to the one in a checkpoint."""
@@ -97,24 +105,28 @@ class RunName:
             return
         with locked_directory(self._directory):
             last = self._last_words(run)
-            if last is None or self._over(last):
+            if last is None or not self._is_free(last):
                 name, number = self._chosen
                 if _counted.get(name) == number:  # this process has not used it
                     _counted[name] = number - 1
                 run = self._of_job(self._base)
             yield run
 
-    def _of_job(self, base: str) -> str:
+    @property
+    def sees_others(self) -> bool:
+        """Whether the id depends on other processes of the job, which are looked for on this machine."""
         alone = (self._job.nodes or 1) == 1  # other machines cannot see what is in this one's directory
         known = self._job.local_rank is not None or (self._job.world or 1) == 1
-        writes_here = not disabled(self._environ) and not self._environ.get("EPOCHCOST_URL", "").strip()
-        if not (alone and known and writes_here):
+        return bool(self._base and not self._said and alone and known and not disabled(self._environ))
+
+    def _of_job(self, base: str) -> str:
+        if not self.sees_others:
             return _count_on(base)
         own = f"{base}-{self._digest()}"
         names = [base, own, f"{own}-{os.getpid()}"]
         # In a requeued job whichever process comes first finds all ids free, and must not take its neighbor's.
         last = self._last_words(safe(own)) if own not in _counted else None
-        if last and not self._over(last):
+        if last and self._is_free(last):
             names.insert(0, own)
         for name in names:
             found = self._unfinished(name)
@@ -123,45 +135,69 @@ class RunName:
         return _count_on(base)
 
     def _unfinished(self, name: str) -> str:
-        """The first id by ``name`` that is not over; empty if another process has it now."""
+        """The first id by ``name`` that is free; empty if another process has it now."""
         for number in range(_counted.get(name, 0) + 1, MOST_IDS):
             found = safe(name if number == 1 else f"{name}-{number}")
             last = self._last_words(found)
             if last is None:
                 return ""
-            if not self._over(last):
+            if self._is_free(last):
                 _counted[name] = number
                 self._chosen = (name, number)
                 return found
         return ""
 
-    def _over(self, last: dict[str, object]) -> bool:
-        """Whether a run that left these words finished in this attempt of the job."""
-        return (last.get("ev"), last.get("status")) == ("end", "finished") and last.get("attempt") == self._job.attempt
+    def _is_free(self, last: Mapping[str, object]) -> bool:
+        """Whether a run that left these words may be this one: it is of no other experiment, and goes on.
+
+        It does unless it finished in this attempt of the job.
+        """
+        other = last.get("experiment")
+        over = (last.get("ev"), last.get("status")) == ("end", "finished") and last.get("attempt") == self._job.attempt
+        return not over and not (other and self._experiment and other != self._experiment)
 
     def _last_words(self, run: str) -> dict[str, object] | None:
         """What another process said last about ``run`` on this node; None if it may go on, empty for nothing."""
-        start, own = f"{run[:100]}-{name_in_files()}-", f"{run[:100]}-{name_in_files()}-{os.getpid()}-"
         try:
-            with os.scandir(self._directory()) as entries:
-                names = [e for e in entries if e.name.startswith(start) and not e.name.startswith(own)]
-            found = [(e.stat(follow_symlinks=False), e.path) for e in names if e.name.endswith(".jsonl")]
-            files = sorted((one.st_mtime, path) for one, path in found if _is_mine(one))
+            files = self._files(run)
         except OSError:  # nothing can be written there either, which the writer says
             return {}
         # For a rank that does not write, who writes now may be its own world's.
-        if self._job.writes and any(_locked(path) for _, path in files[-MOST_FILES:]):
+        if self._job.writes and any(_locked(path) for path in files):
             return None
-        return _last_line(files[-1][1]) if files else {}
+        last = last_words(files[-1]) if files else {}
+        return None if self._job.writes and _is_of_another_shell(last) else last
+
+    def _files(self, run: str) -> list[str]:
+        """The newest files about ``run`` that other processes wrote, the very newest last.
+
+        A container has a name of its own for this machine; what looks like one may be the end of another run's id.
+        """
+        begin, here = f"{run[:100]}-", name_in_files()
+        own = f"{begin}{here}-{os.getpid()}-"
+        with os.scandir(self._directory()) as entries:
+            named = [e for e in entries if e.name.startswith(begin) and not e.name.startswith(own)]
+        known = {e.path: e.name.startswith(f"{begin}{here}-") for e in named if _is_event_file(e.name, begin, here)}
+        found = [(e.stat(follow_symlinks=False), e.path) for e in named if e.path in known]
+        files = sorted((one.st_mtime, path) for one, path in found if _is_mine(one))
+        return [path for _, path in files[-MOST_FILES:] if known[path] or last_words(path).get("run") == run]
 
     def _digest(self) -> str:
-        started = [self._experiment, *sys.argv, self._environ.get("CUDA_VISIBLE_DEVICES", "")]
+        started = [self._experiment, *self._command, self._environ.get("CUDA_VISIBLE_DEVICES", "")]
         return hashlib.sha256("\0".join(started).encode("utf-8", "surrogatepass")).hexdigest()[:6]
 
 
 def _count_on(name: str) -> str:
     _counted[name] = _counted.get(name, 0) + 1
     return safe(name if _counted[name] == 1 else f"{name}-{_counted[name]}")
+
+
+def _is_event_file(name: str, begin: str, here: str) -> bool:
+    """Whether ``name``, which starts with ``begin``, may be that of a file about this run; ``here``: this machine."""
+    writer = _WRITER.fullmatch(name, len(begin))
+    return name.endswith(".jsonl") and (
+        name.startswith(f"{begin}{here}-") or bool(writer and not writer[1].endswith(f"-{here}"))
+    )
 
 
 def _is_mine(found: os.stat_result) -> bool:
@@ -199,12 +235,31 @@ def _locked(path: str) -> bool:
     return False
 
 
-def _last_line(path: str) -> dict[str, object]:
+def _is_of_another_shell(last: Mapping[str, object]) -> bool:
+    """Whether a shell that does not run this process is in the midst of what it reports: it holds no lock."""
+    if "shells" not in last or last.get("ev") == "end":
+        return False
+    from epochcost.training.process_tree import is_anothers, processes_above, written_by
+
+    return is_anothers(written_by(last), processes_above())
+
+
+def last_words(path: str) -> dict[str, object]:
+    """The last event of a file of this user's, with what the first one said; empty if they cannot be read."""
     try:
         with os.fdopen(_opened(path), "rb") as file:
+            head = file.read(TAIL_BYTES)
             file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
             lines = file.read(TAIL_BYTES).splitlines()
-        last = json.loads(lines[-1]) if lines else {}
-    except (OSError, ValueError, RecursionError):  # torn by a full disk, or another user's
+    except OSError:  # gone, or another user's
         return {}
-    return last if isinstance(last, dict) else {}
+    last = _event(lines[-1]) if lines else {}
+    return {**_event(head.partition(b"\n")[0]), **last} if last else {}
+
+
+def _event(line: bytes) -> dict[str, object]:
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):  # torn by a full disk
+        return {}
+    return event if isinstance(event, dict) else {}

@@ -103,25 +103,25 @@ GPU: tuple[Family, ...] = (
     ),
     Family(
         "gpu_sm_active_ratio",
-        "Mean share of the streaming multiprocessors that were busy since the sample before.",
+        "Mean share of the streaming multiprocessors that were busy since the previous sample.",
         GPU_LABELS,
         _each_gpu(lambda g: g.sample.sm_active_ratio),
     ),
     Family(
         "gpu_tensor_active_ratio",
-        "Mean share of time in which tensor cores worked since the sample before.",
+        "Mean share of time in which tensor cores were active since the previous sample.",
         GPU_LABELS,
         _each_gpu(lambda g: g.sample.tensor_active_ratio),
     ),
     Family(
         "gpu_dram_active_ratio",
-        "Mean share of the device memory's bandwidth that was used since the sample before.",
+        "Mean share of the device memory bandwidth used since the previous sample.",
         GPU_LABELS,
         _each_gpu(lambda g: g.sample.dram_active_ratio),
     ),
     Family(
         "gpu_throttle_seconds_total",
-        "Seconds in which the clocks were held down, by reason, since the agent's start; reasons overlap.",
+        "Seconds in which the clocks were throttled, by reason, since the agent's start; reasons overlap.",
         (*GPU_LABELS, "reason"),
         _by_name(lambda g: g.sample.throttle_seconds),
     ),
@@ -133,7 +133,7 @@ GPU: tuple[Family, ...] = (
     ),
     Family(
         "gpu_xid_errors_total",
-        "Critical errors that the driver reported, by Xid, since the agent's start.",
+        "Critical errors reported by the driver, by Xid, since the agent's start.",
         (*GPU_LABELS, "xid"),
         _by_name(lambda g: g.sample.xid_errors),
     ),
@@ -164,7 +164,7 @@ GPU: tuple[Family, ...] = (
     ),
     Family(
         "gpu_power_active",
-        "Guess for a MIG slice without utilisation: 1 while it holds memory and its GPU draws more than at rest.",
+        "Guess for a MIG instance without utilisation: 1 while it holds memory and its GPU draws more than at idle.",
         GPU_LABELS,
         _each_gpu(lambda g: g.sample.power_active),
     ),
@@ -176,7 +176,7 @@ GPU: tuple[Family, ...] = (
     ),
     Family(
         "gpu_call_failures_total",
-        "Answers of the driver that were neither a figure nor a refusal, by call and code; each is left out alone.",
+        "Driver responses that were neither a value nor a refusal, by call and code; only that value is left out.",
         ("call", "code"),
         lambda s: [((call, str(code)), count) for (call, code), count in s.node.gpu_call_failures.items()],
     ),

@@ -103,7 +103,7 @@ NODE: tuple[Family, ...] = (
     ),
     Family(
         "node_preemption_deadline_timestamp_seconds",
-        "Time at which the provider will take this machine away, if it says so, by this machine's clock.",
+        "Time at which the provider will reclaim this machine, if announced, by this machine's clock.",
         (),
         one(lambda s: s.node.preemption.at_t if s.node.preemption else None),
     ),

@@ -18,7 +18,7 @@ def own(healths: Healths) -> tuple[Family, ...]:
     return (
         Family(
             "build_info",
-            "Version of epochcost, with +simulated where nothing is real, and of Python.",
+            "Version of epochcost (with +simulated if all data is simulated) and of Python.",
             ("version", "python"),
             lambda s: [((f"{__version__}{'+simulated' if s.simulated else ''}", platform.python_version()), 1)],
         ),

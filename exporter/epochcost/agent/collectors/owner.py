@@ -41,7 +41,7 @@ OWNER: tuple[Family, ...] = (
     ),
     Family(
         "gpu_owner_not_understood",
-        "Processes and devices on GPUs whose owner could not be told: a path or a name has a form that is not known.",
+        "Processes and devices on GPUs whose owner is unknown because a path or name has an unknown format.",
         ("source", "form"),
         lambda s: [(key, count) for key, count in s.owners_not_understood.items()],
     ),

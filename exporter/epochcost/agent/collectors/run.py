@@ -177,25 +177,25 @@ RUN: tuple[Family, ...] = (
     ),
     Family(
         "run_before_epochs",
-        "Epochs of earlier, finished trainings under this run's id, from which positions count on.",
+        "Epochs of earlier, finished training runs under this run's id, from which positions continue.",
         RUN_LABELS,
         _counted(lambda c: c.before or None),
     ),
     Family(
         "run_finished_epochs",
-        "Position at which a training of this run last finished here.",
+        "Position at which this run last finished here.",
         RUN_LABELS,
         _counted(lambda c: c.over),
     ),
     Family(
         "run_finished_timestamp_seconds",
-        "Time at which a training of this run last finished here; what starts later under its id is new work.",
+        "Time at which this run last finished here; anything started later under its id is new work.",
         RUN_LABELS,
         _counted(lambda c: c.over_ts),
     ),
     Family(
         "run_attempt_timestamp_seconds",
-        "Time at which the newest attempt of the run started whose progress is counted here.",
+        "Start time of the run's newest attempt whose progress is counted here.",
         RUN_LABELS,
         _counted(lambda c: c.attempt_ts),
     ),
@@ -247,13 +247,13 @@ RUN: tuple[Family, ...] = (
     ),
     Family(
         "run_stopped_info",
-        "1 where the run ended because a policy of the guard asked it to.",
+        "1 if the run ended because a policy of the guard asked it to.",
         (*RUN_LABELS, "policy"),
         _rows(lambda r: [((r.run, r.part, r.stopped), 1)] if r.stopped else []),
     ),
     Family(
         "run_reported_value",
-        "Newest value of a number that the run reports, such as its loss, under the name that the run gives it.",
+        "Latest value of a number reported by the run, such as its loss, under the run's own name for it.",
         (*RUN_LABELS, "metric"),
         _rows(lambda r: [((r.run, r.part, name), value) for name, value in r.reported.items()]),
     ),
@@ -299,7 +299,8 @@ SUMMARIES = (
     Summary("run_epoch_seconds", "Durations of finished epochs.", _durations),
     Summary(
         "run_epoch_cost_usd",
-        "Settled dollars of finished epochs on this node; the count, of these epochs, only where progress is counted.",
+        "Settled cost of finished epochs on this node in US dollars; the count of these epochs exists only where "
+        "progress is counted.",
         _dollars,
     ),
 )

@@ -7,7 +7,8 @@ from epochcost.agent.collectors.family import Family
 TERMS: tuple[Family, ...] = (
     Family(
         "node_price_part_usd_per_hour",
-        "A part of what an hour of this machine costs now: published, an adjustment, an extra; they sum to it.",
+        "Component of this machine's current hourly price: published, an adjustment or an extra; they sum to the "
+        "price.",
         ("part",),
         lambda s: [((name,), usd) for name, usd in s.node.terms.parts.items()],
     ),
@@ -25,14 +26,14 @@ TERMS: tuple[Family, ...] = (
     ),
     Family(
         "node_session_end_timestamp_seconds",
-        "When the provider ends this machine by a limit of its sessions.",
+        "Time at which the provider will end this machine because of a session limit.",
         ("limit",),
         lambda s: [((name,), end) for name, end in s.node.terms.session_ends],
     ),
     Family(
         "node_free_end_timestamp_seconds",
-        "Until when hours of this machine cost nothing, charged extras apart; absent while they do. scope: whether "
-        "the hours of all machines of the account are known, or only this machine's.",
+        "Time until which hours of this machine are free, except for charged extras; absent while they are not. scope: "
+        "whether the hours of all machines of the account are known, or only this machine's.",
         ("limit", "scope"),
         lambda s: [((name, s.node.terms.free_scope), end) for name, end in s.node.terms.free_ends],
     ),
@@ -44,15 +45,15 @@ TERMS: tuple[Family, ...] = (
     ),
     Family(
         "node_credit_usd",
-        "Credit of the account that pays this machine: as its provider last said (scope account), or as configured "
-        "less what this machine alone has cost since (scope machine).",
+        "Credit of the account that pays for this machine: as last reported by its provider (scope account), or as "
+        "configured minus what this machine alone has cost since (scope machine).",
         ("credit", "scope"),
         lambda s: [((purse.name, purse.scope), purse.usd) for purse in s.node.terms.purses],
     ),
     Family(
         "node_credit_end_timestamp_seconds",
-        "When that credit is empty at what its account (scope machine: this machine alone) spends now, or void; absent "
-        "where neither is known.",
+        "Time at which that credit expires, or is used up at the current spend of its account (scope machine: of this "
+        "machine alone); absent if neither is known.",
         ("credit", "scope"),
         lambda s: [((purse.name, purse.scope), purse.empty_ts) for purse in s.node.terms.purses],
     ),

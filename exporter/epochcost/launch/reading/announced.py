@@ -22,17 +22,17 @@ class Announced:
     batches: int | None = None
     configured: set[float] = field(default_factory=set)
 
-    def take(self, said: Progress) -> None:
+    def take(self, line: Progress) -> None:
         """One announcement."""
-        if said.trust < Trust.KNOWN:
-            if said.epochs and len(self.configured) < 8:  # noqa: PLR2004 - two are enough to know nothing
-                self.configured.add(said.epochs)
+        if line.trust < Trust.KNOWN:
+            if line.epochs and len(self.configured) < 8:  # noqa: PLR2004 - two are enough to know nothing
+                self.configured.add(line.epochs)
             return
-        self.epochs = (said.epochs if said.epochs <= MAX_EPOCHS else None) if said.epochs else self.epochs
-        self.run_steps = said.run_steps or self.run_steps
-        self.batch_size = said.batch_size or self.batch_size
-        self.examples = said.examples or self.examples
-        self.batches = said.steps or self.batches
+        self.epochs = (line.epochs if line.epochs <= MAX_EPOCHS else None) if line.epochs else self.epochs
+        self.run_steps = line.run_steps or self.run_steps
+        self.batch_size = line.batch_size or self.batch_size
+        self.examples = line.examples or self.examples
+        self.batches = line.steps or self.batches
 
     @property
     def per_epoch(self) -> int | None:

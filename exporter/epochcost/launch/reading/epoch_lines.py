@@ -140,13 +140,13 @@ def dictionary(text: str, who: str) -> Progress | None:
     if begin < 0 or not text.rstrip().endswith("}"):
         return None
     pairs = {key.lower(): value.strip() for key, value in _PAIR.findall(text[begin:])}
-    told = pairs.get("epoch")
-    if told is None:
+    epoch = pairs.get("epoch")
+    if epoch is None:
         return None
-    number = number_of_epoch(told)
+    number = number_of_epoch(epoch)
     step = next((count(pairs[key]) for key in pairs if key in _STEP_KEYS), None)
     if number is None:
-        return _dictionary_position(told, pairs, who)
+        return _dictionary_position(epoch, pairs, who)
     figures = [key for key in pairs if METRIC.fullmatch(key) or "loss" in key or "acc" in key]
     if not figures:
         return Progress("dictionaries", Form.INNER, evaluation=True)  # a configuration, or a checkpoint's own words
@@ -166,13 +166,13 @@ def dictionary(text: str, who: str) -> Progress | None:
     )
 
 
-def _dictionary_position(told: str, pairs: dict[str, str], who: str) -> Progress | None:
-    position = amount(told)
+def _dictionary_position(epoch: str, pairs: dict[str, str], who: str) -> Progress | None:
+    position = amount(epoch)
     if position is None or not any("loss" in key for key in pairs):
         return Progress("dictionaries", Form.INNER, evaluation=True)
     return Progress(
         "dictionaries", Form.POSITION, Trust.GUESS, f"{who}dict {' '.join(sorted(pairs)[:12])}", position=position,
-        decimals=decimals(told),
+        decimals=decimals(epoch),
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from epochcost.launch.reading.files import FILES
 from epochcost.launch.reading.progress import Progress
-from epochcost.launch.reading.tensorboard import NotRecordsError, records, said
+from epochcost.launch.reading.tensorboard import NotRecordsError, progress_of, records
 
 TENSORBOARD = "events.out.tfevents.*"
 MAX_DEPTH = 5
@@ -42,13 +42,13 @@ class FileTailer:
 
     Args:
         below: directory to search; None for none.
-        told: paths or patterns (``runs/*/results.csv``) that are read as well.
+        patterns: paths or patterns (``runs/*/results.csv``) that are read as well.
         since_ns: older files are of earlier training runs.
     """
 
-    def __init__(self, below: Path | None, told: Sequence[str], since_ns: int) -> None:
+    def __init__(self, below: Path | None, patterns: Sequence[str], since_ns: int) -> None:
         self._below = below
-        self._told = tuple(told)
+        self._patterns = tuple(patterns)
         self._since_ns = since_ns
         self._files: dict[Path, _Watched] = {}
 
@@ -82,10 +82,10 @@ class FileTailer:
 
     def _found(self) -> Iterator[tuple[Path, bool]]:
         """Paths, and whether they were searched for."""
-        for told in self._told:
-            path = Path(told)
-            root, pattern = (Path(path.anchor), str(path.relative_to(path.anchor))) if path.anchor else (Path(), told)
-            yield from ((found, False) for found, _ in zip(root.glob(pattern), range(MAX_FILES), strict=False))
+        for pattern in self._patterns:
+            path = Path(pattern)
+            root, below = (Path(path.anchor), str(path.relative_to(path.anchor))) if path.anchor else (Path(), pattern)
+            yield from ((found, False) for found, _ in zip(root.glob(below), range(MAX_FILES), strict=False))
         if self._below is not None:
             yield from ((found, True) for found in _search(self._below))
 
@@ -151,5 +151,5 @@ def _events(file: _Watched) -> list[Progress]:
     file.offset += cut.consumed
     if len(data) == MAX_RECORDS_BYTES:
         file.size = -1  # there is more
-    found = [one for one in map(said, cut.data) if one is not None]
+    found = [one for one in map(progress_of, cut.data) if one is not None]
     return found[-256:]

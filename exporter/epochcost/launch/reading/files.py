@@ -22,7 +22,7 @@ def results_csv(data: bytes) -> Progress | None:
     first, last = count(_whole(rows[0].get("epoch"))), count(_whole(rows[-1].get("epoch")))
     if first is None or last is None or not any(name.startswith(("train/", "metrics/")) for name in rows[-1]):
         return None
-    return _said("results.csv", Form.END, number=last, first=min(first, 1))
+    return _progress("results.csv", Form.END, number=last, first=min(first, 1))
 
 
 def metrics_csv(data: bytes) -> Progress | None:
@@ -32,7 +32,7 @@ def metrics_csv(data: bytes) -> Progress | None:
         return None
     step = count(_whole(rows[-1]["step"]))
     number = count(_whole(rows[-1]["epoch"]))
-    return _said("metrics.csv", Form.WITHIN, number=number, first=0, run_step=None if step is None else step + 1)
+    return _progress("metrics.csv", Form.WITHIN, number=number, first=0, run_step=None if step is None else step + 1)
 
 
 def trainer_state(data: bytes) -> Progress | None:
@@ -48,10 +48,10 @@ def trainer_state(data: bytes) -> Progress | None:
     if position is None:
         return None
     step = _step(found["global_step"])
-    return _said("trainer_state.json", Form.POSITION, position=position, epochs=epochs or None, run_step=step)
+    return _progress("trainer_state.json", Form.POSITION, position=position, epochs=epochs or None, run_step=step)
 
 
-def _said(name: str, form: Form, **figures: Any) -> Progress:  # noqa: ANN401 - fields of Progress
+def _progress(name: str, form: Form, **figures: Any) -> Progress:  # noqa: ANN401 - fields of Progress
     return Progress(name, form, Trust.FILE, name, **figures)
 
 

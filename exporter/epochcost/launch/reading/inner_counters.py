@@ -67,29 +67,29 @@ class InnerCounters:
     def _whole(one: _Counter) -> bool:
         return one.passes == 1 and not one.banned and not one.runwide and one.share >= NEARLY_ALL and one.steps != 1
 
-    def take(self, said: Progress, at: Moment) -> None:
+    def take(self, line: Progress, at: Moment) -> None:
         """A counter was printed."""
-        if said.run_step is not None:
-            self.run_step = max(self.run_step or 0, said.run_step)
+        if line.run_step is not None:
+            self.run_step = max(self.run_step or 0, line.run_step)
         if (
-            said.evaluation
-            or said.step is None
-            or (said.kind not in self._counters and len(self._counters) >= MAX_COUNTERS)
+            line.evaluation
+            or line.step is None
+            or (line.kind not in self._counters and len(self._counters) >= MAX_COUNTERS)
         ):
             return
-        one = self._counters.get(said.kind)
+        one = self._counters.get(line.kind)
         if one is None:
-            named = said.trust >= Trust.NAMED
-            one = self._counters[said.kind] = _Counter(said.kind, said.steps, named, len(self._counters))
+            named = line.trust >= Trust.NAMED
+            one = self._counters[line.kind] = _Counter(line.kind, line.steps, named, len(self._counters))
         if one.epoch != self._epoch:
-            self._first_here(one, said.step)
-        elif said.step < one.step:
-            if not (said.step <= max(1, one.low) and one.share >= NEARLY_ALL):
+            self._first_here(one, line.step)
+        elif line.step < one.step:
+            if not (line.step <= max(1, one.low) and one.share >= NEARLY_ALL):
                 return  # another rank's, or a line drawn late
             one.passes += 1
-        one.counted = one.counted or said.counted or said.step == one.step + 1
-        one.step = said.step
-        if one.steps and said.step >= one.steps and one.full is None:
+        one.counted = one.counted or line.counted or line.step == one.step + 1
+        one.step = line.step
+        if one.steps and line.step >= one.steps and one.full is None:
             one.full = at
 
     def _first_here(self, one: _Counter, step: int) -> None:

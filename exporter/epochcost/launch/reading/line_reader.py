@@ -40,8 +40,8 @@ class LineReader:
     def parse(self, line: bytes) -> Progress | None:
         """What ``line`` says; None if it says nothing."""
         self.lines += 1
-        if self._own and (said := self._own.parse(line)) is not None:
-            return said
+        if self._own and (progress := self._own.parse(line)) is not None:
+            return progress
         text = plain(line)
         if not text or text.isspace():
             return None
@@ -52,27 +52,27 @@ class LineReader:
                 self._bars_from = row.first
                 continue
             who, _ = strip_prefix(text, found.start())
-            return row.said(found, _tag(who), Trust.KNOWN)
+            return row.progress(found, _tag(who), Trust.KNOWN)
         return self._general(text)
 
     def _general(self, text: str) -> Progress | None:
         who, words = strip_prefix(_BLANKS.sub("    ", text[:MAX_GENERAL]))
         tag = _tag(who)
-        if (said := keras(words, tag) or bar(words, tag)) is not None:
-            return self._counting(said) if said.kind else None
-        if is_dictionary(words) and (said := dictionary(words, tag)) is not None:
-            return said if said.kind else None
-        if (said := self._tables.parse(words, tag)) is not None:
-            return said
-        if (said := epoch_line(words, tag)) is not None:
-            return said
+        if (progress := keras(words, tag) or bar(words, tag)) is not None:
+            return self._counting(progress) if progress.kind else None
+        if is_dictionary(words) and (progress := dictionary(words, tag)) is not None:
+            return progress if progress.kind else None
+        if (progress := self._tables.parse(words, tag)) is not None:
+            return progress
+        if (progress := epoch_line(words, tag)) is not None:
+            return progress
         return _setting(words) or _counter(words[:MAX_TEXT], tag) or _figures(words[:MAX_TEXT])
 
-    def _counting(self, said: Progress) -> Progress:
+    def _counting(self, progress: Progress) -> Progress:
         """Bars of a program that always counts from 0, where its name is known by other lines."""
-        if self._bars_from is None or said.form is not Form.WITHIN or said.epochs is not None:
-            return said
-        return dataclasses.replace(said, first=self._bars_from)
+        if self._bars_from is None or progress.form is not Form.WITHIN or progress.epochs is not None:
+            return progress
+        return dataclasses.replace(progress, first=self._bars_from)
 
 
 def _tag(who: str) -> str:

@@ -20,20 +20,20 @@ FAR = 10.0
 class PositionTrack(Track):
     """Statements of the position itself: ``{'loss': 0.5, ..., 'epoch': 1.23}``, a file, a bar that counts epochs."""
 
-    def __init__(self, said: Progress, at: Moment) -> None:
-        super().__init__(said, at)
+    def __init__(self, line: Progress, at: Moment) -> None:
+        super().__init__(line, at)
         self._offset = 0.0
         self._own: float | None = None
-        self.from_start = (said.position or 0.0) < 1.0 - NEARLY
+        self.from_start = (line.position or 0.0) < 1.0 - NEARLY
         self._over = False
         self._rises = 0
         self._rose = at
-        self._before = (said.position or 0.0, at)
+        self._before = (line.position or 0.0, at)
         self._ahead: float | None = None
         self._longest = 0.0
-        self._first_of_fit = said.position or 0.0
+        self._first_of_fit = line.position or 0.0
         self._within_seen = False
-        self.counters = InnerCounters() if said.form is Form.COUNT else None
+        self.counters = InnerCounters() if line.form is Form.COUNT else None
 
     @property
     def offset(self) -> float:
@@ -65,8 +65,8 @@ class PositionTrack(Track):
             return 55
         return 45 if self.form is Form.COUNT else 30
 
-    def take(self, said: Progress, at: Moment) -> None:
-        position = said.position
+    def take(self, line: Progress, at: Moment) -> None:
+        position = line.position
         if position is None:
             return
         self.lines += 1
@@ -78,14 +78,14 @@ class PositionTrack(Track):
         elif position > self._own + NEARLY and not self._rise(position, at):
             return
         self._own = position
-        self._over = self._over or said.complete
-        if said.run_step is not None:
-            self.step = max(self.step or 0, said.run_step)
-        if said.epochs:
-            self.planned = self._offset + said.epochs
-        elif said.complete and not self.planned:
+        self._over = self._over or line.complete
+        if line.run_step is not None:
+            self.step = max(self.step or 0, line.run_step)
+        if line.epochs:
+            self.planned = self._offset + line.epochs
+        elif line.complete and not self.planned:
             self.planned = self._offset + position
-        elif said.complete:
+        elif line.complete:
             self.planned = max(self.planned or 0.0, self._offset + position)
         self._stand(at)
 
@@ -175,14 +175,14 @@ class PositionTrack(Track):
                 )
         self.position = max(self.position or 0.0, position, float(self.count))
 
-    def inner(self, said: Progress, at: Moment) -> None:
+    def inner(self, line: Progress, at: Moment) -> None:
         if self.counters is None:
             return
         over = self.planned is not None and self.count >= self.planned
         if over:
             return
-        self.counters.take(said, at)
-        self._within_seen = self._within_seen or (not said.evaluation and self.counters.fraction is not None)
+        self.counters.take(line, at)
+        self._within_seen = self._within_seen or (not line.evaluation and self.counters.fraction is not None)
         self._place()
 
     def announced(self, epochs: float | None) -> None:
@@ -207,9 +207,9 @@ class PassTrack(Track):
     once nothing can be told.
     """
 
-    def __init__(self, said: Progress, at: Moment) -> None:
-        super().__init__(said, at)
-        self.steps = said.steps
+    def __init__(self, line: Progress, at: Moment) -> None:
+        super().__init__(line, at)
+        self.steps = line.steps
         self._own = -1
         self._low: int | None = None
         self._here = at
@@ -228,11 +228,11 @@ class PassTrack(Track):
     def tier(self) -> int:
         return 25
 
-    def take(self, said: Progress, at: Moment) -> None:
-        if said.step is None or not self.steps:
+    def take(self, line: Progress, at: Moment) -> None:
+        if line.step is None or not self.steps:
             return
         self.lines += 1
-        step = said.step
+        step = line.step
         if self._strange(step, at):
             self._odd += 1
             if self._odd > 1 or self._again:
@@ -273,8 +273,8 @@ class PassTrack(Track):
 class StepsTrack(Track):
     """Steps or samples of the run, of a program that names no epoch."""
 
-    def __init__(self, said: Progress, at: Moment, per_epoch: float | None, samples_per_epoch: float | None) -> None:
-        super().__init__(said, at)
+    def __init__(self, line: Progress, at: Moment, per_epoch: float | None, samples_per_epoch: float | None) -> None:
+        super().__init__(line, at)
         self._per_epoch = per_epoch
         self._samples_per_epoch = samples_per_epoch
         self._rises = 0
@@ -290,27 +290,27 @@ class StepsTrack(Track):
             return 90
         return 80 if self.trust is Trust.TOLD else 10
 
-    def take(self, said: Progress, at: Moment) -> None:
+    def take(self, line: Progress, at: Moment) -> None:
         self.lines += 1
-        step = said.run_step
+        step = line.run_step
         if step is not None:
             if self.step is not None and step < self.step:
                 self.broken = self.broken or ("" if self.trust >= Trust.KNOWN else "its steps begin again")
             self._rises += self.step is not None and step > self.step
             self.step = max(step, self.step or 0)
-        if said.samples is not None:
-            self._rises += self.samples is not None and said.samples > self.samples
-            self.samples = max(said.samples, self.samples or 0)
+        if line.samples is not None:
+            self._rises += self.samples is not None and line.samples > self.samples
+            self.samples = max(line.samples, self.samples or 0)
         self.active = at
-        self._place(said, at)
+        self._place(line, at)
 
-    def _place(self, said: Progress, at: Moment) -> None:
+    def _place(self, line: Progress, at: Moment) -> None:
         position = None
         if self._per_epoch and self.step is not None:
             position = self.step / self._per_epoch
             self.steps = int(self._per_epoch)
-            if said.run_steps:
-                self.planned = said.run_steps / self._per_epoch
+            if line.run_steps:
+                self.planned = line.run_steps / self._per_epoch
         elif self._samples_per_epoch and self.samples is not None:
             position = self.samples / self._samples_per_epoch
         if position is None:

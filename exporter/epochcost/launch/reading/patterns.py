@@ -28,12 +28,12 @@ def own_rows(patterns: Sequence[str], files: Sequence[str], first: int | None = 
         RowError: one of them cannot be used.
     """
     single = [Row("pattern", compiled(one, "pattern"), first=first) for one in patterns]
-    told = [
+    of_files = [
         row if row.first is not None else dataclasses.replace(row, first=first)
         for text in files
         for row in rows_of(text)
     ]
-    return (*single, *told)
+    return (*single, *of_files)
 
 
 class OwnPatterns:
@@ -59,12 +59,13 @@ class OwnPatterns:
             if row.has not in text:
                 continue
             found = self._search(row, text)
-            if found is None or row.ignored or (said := row.said(found, "", Trust.TOLD)) is None:
+            if found is None or row.ignored or (progress := row.progress(found, "", Trust.TOLD)) is None:
                 continue
             self.matched[row.line] += 1
-            known = (said.number, said.position, said.step, said.run_step, said.samples, said.share, said.epochs)
+            at = progress
+            known = (at.number, at.position, at.step, at.run_step, at.samples, at.share, at.epochs)
             if any(value is not None for value in known):
-                return said
+                return progress
         return None
 
     def _search(self, row: Row, text: str) -> re.Match[str] | None:

@@ -57,8 +57,8 @@ class Row:
         """Compiled where it is first needed: most programs print nothing of most rows."""
         return _compiled(self.line)
 
-    def said(self, found: re.Match[str], who: str, trust: Trust) -> Progress | None:
-        """What a line that was ``found`` says."""
+    def progress(self, found: re.Match[str], who: str, trust: Trust) -> Progress | None:
+        """The progress on a line that was ``found``."""
         groups = found.groupdict()
         form, number, position = self.form, groups.get("epoch"), amount(groups.get("position"))
         if number is not None and count(number) is None:  # 3.25 is a position
@@ -68,18 +68,14 @@ class Row:
         if form is None or position is not None:
             form = Form.POSITION if position is not None else _form_of(groups)
         percent = amount(groups.get("percent"))
-        step = count(groups.get("step"))
-        steps = count(groups.get("steps"), 1)
-        if steps is None and (last_step := count(groups.get("last_step"))) is not None:
-            steps = last_step + 1
-        if step is not None and self.step_from == 0:
-            step = min(step + 1, steps or step + 1)
+        step, steps = self._steps(groups)
+        source = self.name.partition(".")[0]
+        kind = f"{who}{groups.get('who') or ''}{source} {form.value}" + (f" {steps}" if form is Form.INNER else "")
         return Progress(
-            self.name.partition(".")[0],
+            source,
             form,
             trust,
-            f"{who}{groups.get('who') or ''}{self.name.partition('.')[0]} {form.value}"
-            + (f" {steps}" if form is Form.INNER else ""),
+            kind,
             evaluation=self.evaluation,
             number=number_of_epoch(number),
             first=self.first,
@@ -99,6 +95,15 @@ class Row:
             complete=self.complete,
             decimals=len((groups.get("position") or "").partition(".")[2]),
         )
+
+    def _steps(self, groups: Mapping[str, str | None]) -> tuple[int | None, int | None]:
+        """The step, counted from 1, and how many there are."""
+        step, steps = count(groups.get("step")), count(groups.get("steps"), 1)
+        if steps is None and (last_step := count(groups.get("last_step"))) is not None:
+            steps = last_step + 1
+        if step is not None and self.step_from == 0:
+            step = min(step + 1, steps or step + 1)
+        return step, steps
 
 
 @functools.lru_cache(maxsize=2 * MAX_ROWS)

@@ -47,7 +47,7 @@ class ProgressTracker:
         self._base = 0
         self._followed_since = start
         self._reported = 0
-        self._said = self._retracted = False
+        self._has_reported = self._retracted = False
         self._shown: tuple[object, ...] | None = None
         self._samples: int | None = None
         self._batch: int | None = None
@@ -63,135 +63,140 @@ class ProgressTracker:
 
     # Statements
 
-    def take(self, said: Progress, at: Moment, line: bytes = b"") -> None:
+    def take(self, progress: Progress, at: Moment, line: bytes = b"") -> None:
         """Follow one statement; ``line`` is what it was read from."""
         self.statements += 1
         self._line = line
-        if said.batch_size is not None and said.trust >= Trust.KNOWN and not said.evaluation:
-            self._batch = said.batch_size
-        if said.samples is not None and said.trust >= Trust.KNOWN:
-            self._samples = max(said.samples, self._samples or 0)
-        if said.form is Form.SETTING:
-            self._announce(said)
-        elif said.form is Form.INNER:
-            self._inner(said, at)
-        elif said.form is Form.FIGURES:
+        if progress.batch_size is not None and progress.trust >= Trust.KNOWN and not progress.evaluation:
+            self._batch = progress.batch_size
+        if progress.samples is not None and progress.trust >= Trust.KNOWN:
+            self._samples = max(progress.samples, self._samples or 0)
+        if progress.form is Form.SETTING:
+            self._announce(progress)
+        elif progress.form is Form.INNER:
+            self._inner(progress, at)
+        elif progress.form is Form.FIGURES:
             for track in self._tracks.values():
                 if isinstance(track, EpochTrack):
                     track.figures(at)
         else:
-            self._own(said, at)
+            self._own(progress, at)
 
-    def _own(self, said: Progress, at: Moment) -> None:
-        self._sparse(said, at)
-        track = self._track(said, at)
+    def _own(self, progress: Progress, at: Moment) -> None:
+        self._sparse(progress, at)
+        track = self._track(progress, at)
         if track is None:
             return
-        track.take(said, at)
-        if track.form is Form.END and said.number is not None:
-            self._ending.add(said.number, at, said.kind)
+        track.take(progress, at)
+        if track.form is Form.END and progress.number is not None:
+            self._ending.add(progress.number, at, progress.kind)
         if isinstance(track, EpochTrack):
             track.announced(self._announced_epochs, self.announced.batches)
-            if track.form is Form.HEAD and said.batch_size is not None:
-                self._batch = said.batch_size
+            if track.form is Form.HEAD and progress.batch_size is not None:
+                self._batch = progress.batch_size
         if isinstance(track, PositionTrack):
             track.announced(self._announced_epochs)
-            if track.trust is Trust.KNOWN and said.position is not None:
-                self._bars.log(said.position, said.decimals)
+            if track.trust is Trust.KNOWN and progress.position is not None:
+                self._bars.log(progress.position, progress.decimals)
                 for bar in self._tracks.values():
                     if isinstance(bar, RunTrack):
-                        bar.compare(track.count, track.offset + said.position)
+                        bar.compare(track.count, track.offset + progress.position)
 
     @property
     def _announced_epochs(self) -> float | None:
         return self.announced.epochs
 
-    def _announce(self, said: Progress) -> None:
-        self.announced.take(said)
+    def _announce(self, progress: Progress) -> None:
+        self.announced.take(progress)
         for track in self._tracks.values():
             if isinstance(track, RunTrack) and self.announced.per_epoch is not None:
                 track.renew(self.announced)
             elif isinstance(track, EpochTrack):
                 track.announced(self.announced.epochs, self.announced.batches)
 
-    def _inner(self, said: Progress, at: Moment) -> None:
-        bar = said.source in ("bar", "training bars")
+    def _inner(self, progress: Progress, at: Moment) -> None:
+        bar = progress.source in ("bar", "training bars")
         if bar and self._plan.bar == "nothing":
             return
-        if bar and self._plan.bar != "auto" and not said.evaluation and said.trust is not Trust.TOLD:
-            self._declared(said, at)
+        if bar and self._plan.bar != "auto" and not progress.evaluation and progress.trust is not Trust.TOLD:
+            self._declared(progress, at)
             return
         for track in self._tracks.values():
-            track.inner(said, at)
-        if said.evaluation or said.step is None:
+            track.inner(progress, at)
+        if progress.evaluation or progress.step is None:
             return
         if bar:
-            self.unnamed = self.unnamed or said.trust is Trust.GUESS
-            self._bars.draw(said)
-            self._run_bar(said, at)
-        if said.trust >= Trust.NAMED and said.steps is not None and said.steps > 1:
-            self._pass(said, at)
-        if said.source == "counters" and said.counted and said.steps is not None:
+            self.unnamed = self.unnamed or progress.trust is Trust.GUESS
+            self._bars.draw(progress)
+            self._run_bar(progress, at)
+        if progress.trust >= Trust.NAMED and progress.steps is not None and progress.steps > 1:
+            self._pass(progress, at)
+        if progress.source == "counters" and progress.counted and progress.steps is not None:
             steps = dataclasses.replace(
-                said, form=Form.STEPS, kind=f"steps of {said.kind}", run_step=said.step, step=None
+                progress, form=Form.STEPS, kind=f"steps of {progress.kind}", run_step=progress.step, step=None
             )
             self._own(steps, at)
 
-    def _declared(self, said: Progress, at: Moment) -> None:
+    def _declared(self, progress: Progress, at: Moment) -> None:
         track = self._tracks.get("declared bars")
         if track is None:
-            track = self._tracks["declared bars"] = BarTrack(said, at, self._plan.bar)
+            track = self._tracks["declared bars"] = BarTrack(progress, at, self._plan.bar)
         if isinstance(track, BarTrack):
-            track.draw(said, at, self._plan.epochs or self.announced.epochs)
+            track.draw(progress, at, self._plan.epochs or self.announced.epochs)
 
-    def _run_bar(self, said: Progress, at: Moment) -> None:
+    def _run_bar(self, progress: Progress, at: Moment) -> None:
         """A bar that is as long as the run was announced to be."""
         per_epoch = self.announced.per_epoch
-        key = f"run {said.kind}"
+        key = f"run {progress.kind}"
         track = self._tracks.get(key)
-        if track is None and per_epoch is not None and said.steps == self.announced.run_steps and self._room():
-            track = self._tracks[key] = RunTrack(said, at, self.announced)
+        if track is None and per_epoch is not None and progress.steps == self.announced.run_steps and self._room():
+            track = self._tracks[key] = RunTrack(progress, at, self.announced)
             self._exemplify(track)
         if isinstance(track, RunTrack):
-            track.take(said, at)
+            track.take(progress, at)
 
-    def _pass(self, said: Progress, at: Moment) -> None:
-        key = f"pass {said.kind}"
+    def _pass(self, progress: Progress, at: Moment) -> None:
+        key = f"pass {progress.kind}"
         track = self._tracks.get(key)
         if track is None and self._room():
-            track = self._tracks[key] = PassTrack(said, at)
+            track = self._tracks[key] = PassTrack(progress, at)
             self._exemplify(track)
         if track is not None:
-            track.take(said, at)
+            track.take(progress, at)
 
-    def _track(self, said: Progress, at: Moment) -> Track | None:
-        found = self._tracks.get(said.kind)
+    def _track(self, progress: Progress, at: Moment) -> Track | None:
+        found = self._tracks.get(progress.kind)
         if found is not None or not self._room():
             return found
         track: Track
-        if said.form is Form.STEPS:
-            track = StepsTrack(said, at, self._plan.steps_per_epoch, self._plan.samples_per_epoch)
-        elif said.position is not None:
-            track = PositionTrack(said, at)
-        elif said.number is not None:
-            track = EpochTrack(said, at, self._ending, self._start if self._timed else None)
+        if progress.form is Form.STEPS:
+            track = StepsTrack(progress, at, self._plan.steps_per_epoch, self._plan.samples_per_epoch)
+        elif progress.position is not None:
+            track = PositionTrack(progress, at)
+        elif progress.number is not None:
+            track = EpochTrack(progress, at, self._ending, self._start if self._timed else None)
         else:
             return None
-        self._tracks[said.kind] = track
+        self._tracks[progress.kind] = track
         self._exemplify(track)
         return track
 
-    def _sparse(self, said: Progress, at: Moment) -> None:
+    def _sparse(self, progress: Progress, at: Moment) -> None:
         """A line at the end of an epoch may be one of few: ``Epoch [10/100]``, ``Epoch [20/100]``."""
-        if said.form is not Form.END or said.number is None or said.trust is not Trust.GUESS or said.evaluation:
+        if (
+            progress.form is not Form.END
+            or progress.number is None
+            or progress.trust is not Trust.GUESS
+            or progress.evaluation
+        ):
             return
-        key = f"sparse {said.kind}"
+        key = f"sparse {progress.kind}"
         track = self._tracks.get(key)
-        if track is None and said.epochs is not None and self._room():
-            track = self._tracks[key] = SparseTrack(said, at, self._start)
+        if track is None and progress.epochs is not None and self._room():
+            track = self._tracks[key] = SparseTrack(progress, at, self._start)
             self._exemplify(track)
         if track is not None:
-            track.take(said, at)
+            track.take(progress, at)
 
     def _exemplify(self, track: Track) -> None:
         track.example = plain(self._line)[:200].strip()
@@ -220,7 +225,7 @@ class ProgressTracker:
         if shown is not None:
             found.append(shown)
         if found:
-            self._said = True
+            self._has_reported = True
             self._written = max((one.at for one in found if one.at is not None), key=lambda one: one.mono, default=at)
         return found
 
@@ -298,7 +303,7 @@ class ProgressTracker:
 
     def _take_back(self, at: Moment, found: list[ProgressSnapshot]) -> None:
         """What was said was wrong. Epochs that ended before are not said again: no event can be put that far back."""
-        if self._said:
+        if self._has_reported:
             found.append(ProgressSnapshot(at=at, retract=True))
             self._retracted = True
         self._reported, self._top, self._base, self._shown = 0, 0.0, 0, None

@@ -66,16 +66,16 @@ class RunBars:
     def __init__(self) -> None:
         self._bars: dict[str, RunBar] = {}
 
-    def draw(self, said: Progress) -> None:
+    def draw(self, line: Progress) -> None:
         """A bar without a number was drawn."""
-        if said.step is None or not said.steps:
+        if line.step is None or not line.steps:
             return
-        one = self._bars.get(said.kind)
+        one = self._bars.get(line.kind)
         if one is None:
             if len(self._bars) >= MAX_BARS:
                 return
-            one = self._bars[said.kind] = RunBar(said.steps)
-        if said.step < one.step:
+            one = self._bars[line.kind] = RunBar(line.steps)
+        if line.step < one.step:
             one.again = True
             one.pairs.clear()
             one.waiting.clear()
@@ -83,8 +83,8 @@ class RunBars:
             waiting[3] += 1
         while one.waiting and one.waiting[0][3] >= SEEN_LATE:
             position, half, before, _ = one.waiting.popleft()
-            self._pair(one, position, half, before, said.step)
-        one.step = said.step
+            self._pair(one, position, half, before, line.step)
+        one.step = line.step
 
     @staticmethod
     def _pair(one: RunBar, position: float, half: float, before: float, step: int) -> None:
@@ -129,11 +129,11 @@ class RunBars:
 class RunTrack(Track):
     """The bar that is as long as the announced steps of the run, of which the announced epochs are equal parts."""
 
-    def __init__(self, said: Progress, at: Moment, announced: Announced) -> None:
-        super().__init__(said, at)
+    def __init__(self, line: Progress, at: Moment, announced: Announced) -> None:
+        super().__init__(line, at)
         self.form, self.trust = Form.POSITION, Trust.KNOWN
         self.source = "announced steps"
-        self._total = said.steps or 1
+        self._total = line.steps or 1
         self._own = 0
         self._rises = 0
         self._offset = 0
@@ -161,18 +161,18 @@ class RunTrack(Track):
         if self._apart >= MANY_PAIRS:
             self.broken = "the positions that are logged say otherwise"
 
-    def take(self, said: Progress, at: Moment) -> None:
-        if said.step is None:
+    def take(self, line: Progress, at: Moment) -> None:
+        if line.step is None:
             return
         self.lines += 1
-        if said.step < self._own:
-            if self._own < self._total or said.step > max(1, self._total // 100):
+        if line.step < self._own:
+            if self._own < self._total or line.step > max(1, self._total // 100):
                 return
             self._offset = self.count
-        elif self._rises == 0 and said.step > 1 and self.lines == 1:
-            self.began = self.count = said.step // self.per_epoch  # resumed
-        self._rises += said.step > self._own
-        self._own = said.step
+        elif self._rises == 0 and line.step > 1 and self.lines == 1:
+            self.began = self.count = line.step // self.per_epoch  # resumed
+        self._rises += line.step > self._own
+        self._own = line.step
         self.active = at
         whole = self._own // self.per_epoch
         if self._offset + whole > self.count:

@@ -19,12 +19,12 @@ class SparseTrack(Track):
     their moments.
     """
 
-    def __init__(self, said: Progress, at: Moment, start: Moment) -> None:
-        super().__init__(said, at)
+    def __init__(self, line: Progress, at: Moment, start: Moment) -> None:
+        super().__init__(line, at)
         self.form = Form.END
         self.from_start = False
         self._command_began = start
-        self._total = int(said.epochs or 0)
+        self._total = int(line.epochs or 0)
         self._number: int | None = None
         self._first = 1
         self._stride = self._strides = 0
@@ -42,14 +42,14 @@ class SparseTrack(Track):
     def tier(self) -> int:
         return 37
 
-    def take(self, said: Progress, at: Moment) -> None:
-        if said.number is None or self.broken:
+    def take(self, line: Progress, at: Moment) -> None:
+        if line.number is None or self.broken:
             return
         self.lines += 1
         if self._number is None:
-            self._number, self._first = said.number, min(said.number, 1)
-        elif said.number != self._number:
-            self._stride_to(said.number, int(said.epochs or 0), at)
+            self._number, self._first = line.number, min(line.number, 1)
+        elif line.number != self._number:
+            self._stride_to(line.number, int(line.epochs or 0), at)
         self._last = self.active = at
 
     def _stride_to(self, number: int, total: int, at: Moment) -> None:

@@ -56,7 +56,7 @@ def records(data: bytes) -> Records:
     return Records(tuple(found), at)
 
 
-def said(record: bytes) -> Progress | None:
+def progress_of(record: bytes) -> Progress | None:
     """What an event says of the training's position.
 
     Hugging Face writes a scalar ``train/epoch`` (the position), Lightning ``epoch`` (a number from 0), Keras

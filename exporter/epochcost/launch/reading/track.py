@@ -32,12 +32,12 @@ class Track:
         begun, active: moments of its first and its last advance.
     """
 
-    def __init__(self, said: Progress, at: Moment) -> None:
-        self.kind = said.kind
-        self.source = said.source
-        self.trust = said.trust
-        self.form = said.form
-        self.evaluation = said.evaluation
+    def __init__(self, line: Progress, at: Moment) -> None:
+        self.kind = line.kind
+        self.source = line.source
+        self.trust = line.trust
+        self.form = line.form
+        self.evaluation = line.evaluation
         self.ends: deque[tuple[int, Moment]] = deque(maxlen=KEPT_ENDS)
         self.count = 0
         self.began = 0
@@ -49,7 +49,7 @@ class Track:
         self.broken = ""
         self.lines = 0
         self.example = ""
-        self.from_start = said.form is not Form.END
+        self.from_start = line.form is not Form.END
         self.begun = self.active = at
 
     @property
@@ -72,11 +72,11 @@ class Track:
         """The first end that waits to be confirmed."""
         return self.ends[0][1] if self.ends and not self.confirmed and not self.broken else None
 
-    def take(self, said: Progress, at: Moment) -> None:
+    def take(self, line: Progress, at: Moment) -> None:
         """Follow one statement of this kind."""
         raise NotImplementedError
 
-    def inner(self, said: Progress, at: Moment) -> None:
+    def inner(self, line: Progress, at: Moment) -> None:
         """A counter that names no epoch was printed."""
 
     def finish(self, at: Moment) -> None:

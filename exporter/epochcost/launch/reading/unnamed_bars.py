@@ -59,8 +59,8 @@ class UnnamedBars:
 class BarTrack(Track):
     """What the user has said that bars are."""
 
-    def __init__(self, said: Progress, at: Moment, meaning: str) -> None:
-        super().__init__(said, at)
+    def __init__(self, line: Progress, at: Moment, meaning: str) -> None:
+        super().__init__(line, at)
         self.form, self.trust, self.source = Form.POSITION, Trust.TOLD, f"bars, by --bar {meaning}"
         self._bars = UnnamedBars(meaning)
 
@@ -72,9 +72,9 @@ class BarTrack(Track):
     def tier(self) -> int:
         return 95
 
-    def draw(self, said: Progress, at: Moment, epochs: float | None) -> None:
+    def draw(self, line: Progress, at: Moment, epochs: float | None) -> None:
         """A bar was drawn; ``epochs`` are planned."""
-        if said.step is None or not said.steps or (found := self._bars.take(said.step, said.steps, epochs)) is None:
+        if line.step is None or not line.steps or (found := self._bars.take(line.step, line.steps, epochs)) is None:
             return
         self.lines += 1
         self.active = at
