@@ -144,13 +144,6 @@ COST = RuleFile(
                     """,
                 ),
                 record(
-                    "node:epochcost_idle_usd_per_hour:rate5m",
-                    """
-                    sum by (MACHINE, node) (node_state:epochcost_cost_usd_per_hour:rate5m{state=~"idle|unallocated"})
-                    """,
-                    "What is idle while a run trains on the machine.",
-                ),
-                record(
                     "cluster_state:epochcost_cost_usd_per_hour:rate5m",
                     "sum by (KEEP, state) (node_state:epochcost_cost_usd_per_hour:rate5m)",
                 ),

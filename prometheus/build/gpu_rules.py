@@ -92,6 +92,13 @@ GPUS = RuleFile(
                     "Of a run that does no step. It has an alert of its own.",
                 ),
                 record(
+                    "node:epochcost_idle_usd_per_hour:rate5m",
+                    """
+                    sum by (MACHINE, node) (node_state:epochcost_cost_usd_per_hour:rate5m{state=~"idle|unallocated"})
+                    """,
+                    "What is idle while a run trains on the machine, once a minute: alerts read an hour of it.",
+                ),
+                record(
                     "gpu:epochcost_memory_fill_ratio:rate5m",
                     f"""
                     clamp_max(
