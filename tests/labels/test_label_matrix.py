@@ -14,7 +14,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from tests.demo.truth import run_cost
@@ -36,6 +36,10 @@ pytestmark = [
 SPEED = 30.0
 BEGIN, END = 7600.0, 8860.0
 """Seconds of the script: the machine of char-lm-31 is taken away at 7920, and another one has it from 8280 on."""
+UNANNOUNCED = replace(
+    FLEET, machines=tuple(replace(m, notice=None) if m.name == G5_TAKEN.name else m for m in FLEET.machines)
+)
+"""Nobody is told again that a machine is down whose interruption was announced."""
 MOVED, TWO_AT_ONCE = "char-lm-31", "llm-7b-4417"
 CHOSEN = {
     "run": MOVED, "machine": machine_name(G5_NEXT.name), "experiment": "char-lm", "instance_type": "p4d.24xlarge",
@@ -75,7 +79,7 @@ class World:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     home = tmp_path_factory.mktemp("labels")
-    fleet = Fleet(FLEET, time.time() + (END - BEGIN) / SPEED - END)
+    fleet = Fleet(UNANNOUNCED, time.time() + (END - BEGIN) / SPEED - END)
     for _ in fleet.play(0.0, BEGIN, math.inf):
         pass
     began = time.time()
