@@ -12,7 +12,7 @@ _ALERT = re.compile(r"^( +)- alert: (\w+)$", re.MULTILINE)
 _FOR = re.compile(r"^( +for: )(\S+)$", re.MULTILINE)
 _SEVERITY = re.compile(r"^ +severity: (\w+)$", re.MULTILINE)
 LONGEST_SECONDS = 30 * 86_400.0
-_MINUTE = 60
+_MINUTE, _HOUR = 60, 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,9 @@ class Waits:
         seconds = self.seconds.get((name[2], severity[1]), self.seconds.get((name[2], "")))
         if seconds is None:
             return part
-        before, after = _length(wait[2]), _minutes(seconds)
+        before, after = _length(wait[2]), _in_words(seconds)
         changed = _FOR.sub(lambda match: f"{match[1]}{seconds:.0f}s", part, count=1)
-        return re.sub(rf"\b{_minutes(before)}\b", after, changed) if before else changed
+        return re.sub(rf"\b{_in_words(before)}\b", after, changed) if before else changed
 
 
 def _length(text: str) -> float:
@@ -44,8 +44,10 @@ def _length(text: str) -> float:
     return 0.0 if re.fullmatch(r"0[a-z]*", text) else duration(text)
 
 
-def _minutes(seconds: float) -> str:
-    """As texts of alerts say it."""
+def _in_words(seconds: float) -> str:
+    """As texts of alerts give it: in hours from two whole ones on."""
+    if seconds >= 2 * _HOUR and seconds % _HOUR == 0:
+        return f"{seconds / _HOUR:.0f} hours"
     return f"{seconds / _MINUTE:.0f} minutes" if seconds >= _MINUTE else f"{seconds:.0f} seconds"
 
 

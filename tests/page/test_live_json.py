@@ -28,7 +28,7 @@ RUN_KEYS = (
     "epoch epochs_planned "
     "epochs_executed epochs_useful epochs_lost steps batch_size last_epoch_seconds last_epoch_cost_usd "
     "current_epoch_seconds current_epoch_cost_usd mean_epoch_cost_usd mean_epoch_seconds projected_cost_usd "
-    "projected_from_part eta_seconds memory_peak_bytes budget_usd nodes world states history scope part machines"
+    "projected_from_part eta_seconds memory_peak_bytes budget_usd nodes world states history leader scope part machines"
     " missing machine_cost_usd machine_mean_epoch_cost_usd"
     " steps_per_second samples_per_second tokens_per_second reported others slurm_job_id slurm_account slurm_partition"
 )

@@ -45,7 +45,7 @@ def test_the_reference_run_is_there_with_its_figures(page):
     assert page.text("#node").startswith("trainer-1 p2.xlarge · on demand aws · us-east-1a")
     assert "$0.90/h source: listed, confirmed 7 years ago" in page.text("#node")
     assert page.text("#waste") == "$0.2600"
-    assert page.text("#wasteshare") == "47 % of the bill, without 2 min 10 s before the agent's start"
+    assert page.text("#wasteshare") == "47 % of the cost, without 2 min 10 s before the agent's start"
     assert page.text("#simulated") == ""
 
 
@@ -55,6 +55,21 @@ def test_a_run_whose_output_told_nothing_says_so(page):
     assert "no epochs and no steps its output shows no progress" in run_text(page)
     page.snapshot = later(page.snapshot, runs=(replace(run, state=RunState.STARTUP),))
     wait_for(lambda: "its output shows" not in run_text(page), what="a run that has only begun")
+
+
+@pytest.mark.parametrize("stored", [None, StoredRun(840.0, 211.0, 4, epoch_cost_usd=41.3)], ids=["part", "stored"])
+def test_a_run_whose_epochs_are_counted_elsewhere_is_not_called_silent(page, stored):
+    """Only the machine of rank 0 counts epochs: on the others there are none, and that is no fault."""
+    run = replace(
+        snapshots.eight_gpus().runs[0], leader=False, epoch=None, steps=None, current_epoch_cost_usd=None,
+        current_epoch_seconds=None, last_epoch_cost_usd=None, epoch_seconds_sum=0.0, epoch_count=0,
+        epoch_cost_usd_sum=None, history=(), counted=None, stored=stored,
+    )  # fmt: skip
+    page.open(replace(snapshots.eight_gpus(), runs=(run,)))
+    shown = run_text(page)
+    assert "epochs are counted on another machine rank 0 is there" in shown
+    assert "first epoch" not in shown
+    assert "its output" not in shown
 
 
 def test_money_goes_where_the_states_say_and_the_bar_says_it_aloud(page):
@@ -390,7 +405,7 @@ def test_simulated_data_says_so_on_top(page):
 def test_an_agent_that_answers_no_more_is_called_stale_and_live_again_when_it_does(page):
     page.open(snapshots.one_gpu())
     page.failing = True
-    wait_for(lambda: page.text("#link").startswith("no answer since"), what="the stale sign")
+    wait_for(lambda: page.text("#link").startswith("no response since"), what="the stale sign")
     assert page.run("return document.body.classList.contains('stale')")
     assert "$0.0411" in run_text(page)
     page.failing = False

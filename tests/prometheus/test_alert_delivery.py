@@ -152,7 +152,7 @@ def test_an_underfilled_gpu_arrives_with_its_batch_size_and_what_filling_it_woul
     fired = wait_for(lambda: stack.webhook.alerts("EpochcostGpuUnderfilled"), 60, "the alert of the empty memory")[0]
     assert fired["labels"] == {"alertname": "EpochcostGpuUnderfilled", "severity": "info", **OF_THE_RUN}
     assert "Run sim-run has left more than half of its GPUs' memory empty" in fired["annotations"]["description"]
-    assert "at a batch size of 16. That is so since " in fired["annotations"]["description"]
+    assert "at a batch size of 16. This has been the case since " in fired["annotations"]["description"]
     assert "A larger batch might save up to $1.50 an hour" in fired["annotations"]["description"]
     assert fired["annotations"]["dashboard_url"] == "http://127.0.0.1:3000/d/epochcost-run?var-cluster=&var-run=sim-run"
 
@@ -178,7 +178,7 @@ def test_a_run_over_its_budget_arrives_with_both_sums_and_resolves_when_it_gets_
     fired = wait_for(lambda: stack.webhook.alerts("EpochcostRunOverBudget"), 40, "the alert of the budget")[0]
     assert fired["labels"] == {"alertname": "EpochcostRunOverBudget", "severity": "warning", **OF_THE_RUN}
     said = fired["annotations"]["description"]
-    assert "$50.00 in the end, where $40.00 is planned. It costs $4.00 an hour. That is so since " in said
+    assert "$50.00 in the end, where $40.00 is planned. It costs $4.00 an hour. This has been the case since " in said
     assert fired["annotations"]["runbook_url"].endswith("/docs/runbooks/EpochcostRunOverBudget.md")
     assert stack.prometheus.unhealthy_rules() == []
 

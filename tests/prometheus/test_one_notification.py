@@ -55,6 +55,7 @@ WORSE = _alert("EpochCostWorse", "warning", **RUN)
 UNDERFILLED = _alert("GpuUnderfilled", "info", **RUN)
 IDLE_COST, STALLED, STARTS = _both("IdleCost", **NODE), _both("RunStalled", **RUN), _both("StartupLong", **RUN)
 PRICELESS = [{"epochcost_machine": f"sim-{n}", "node": f"sim-{n}"} for n in range(5)]
+SERVED = "served by a poller of no cluster"
 CAUSES = {
     "data too slow, dear": [*IDLE_COST, WASTED, WORSE, UNDERFILLED],
     "data too slow, cheap": [_alert("IdleShare", "info", **NODE), WASTED, WORSE, UNDERFILLED],
@@ -98,6 +99,17 @@ CAUSES = {
         *(_alert("PriceUnknown", "warning", **machine) for machine in PRICELESS),
         *(_alert("NodeUnmatched", "info", **machine) for machine in PRICELESS),
         _alert("CollectorFailing", "warning", collector="price"),
+    ],
+    "a type of machine without a price": [
+        *(_alert("PriceUnknown", "warning", **machine) for machine in PRICELESS),
+        *(_alert("NodeUnmatched", "info", **machine) for machine in PRICELESS),
+    ],
+    "a source of prices that fails": [
+        _alert("PriceSourceFailing", "warning", source="aws", instance="prices:10836"),
+        *(_later(_alert("PriceStale", "warning", **machine, source="aws"), 6 * HOUR) for machine in PRICELESS),
+    ],
+    "an old row of a price list": [
+        _alert("PriceStale", "warning", **machine, source="listed") for machine in PRICELESS
     ],
     "no way to the poller": [
         _alert("CollectorFailing", "warning", collector="price"), _later(_alert("PriceBehind", "warning"), HOUR),
@@ -154,15 +166,26 @@ class Counted:
     def _arrived(self, cause: str) -> bool:
         return cause in self.told()
 
+    def post_everywhere(self) -> None:
+        """A poller that belongs to no cluster, and what follows from its end in one."""
+        follows = CAUSES["no poller"][1:]
+        self._alertmanager.post({**CAUSES["no poller"][0].labels, "cluster": ""})
+        self._alertmanager.post(*({**one.labels, "cluster": SERVED} for one in follows))
+        self._settle("a poller of no cluster")
+
     def post(self, after: float) -> None:
         """What fires ``after`` seconds, and what fires still; returns when all that is to be sent has been."""
         every = [*CAUSES.items(), *TWO_CAUSES.items()]
         due = [(cause, one) for cause, alerts in every for one in alerts if one.after <= after]
         self._alertmanager.post(*({**one.labels, "cluster": cause} for cause, one in due))
+        self._settle(f"after {after:g} s")
+
+    def _settle(self, when: str) -> None:
+        """Return when all that was posted has been sent."""
         # A group waits no longer than an alert for information, before its first notification and between two. So
         # when the second such alert has arrived that was posted after the first had, all others have.
         for turn in ("first", "second"):
-            last = f"{turn} after {after:g} s"
+            last = f"{turn} {when}"
             self._alertmanager.post({"alertname": "EpochcostSpendUnusual", "severity": "info", "cluster": last})
             wait_for(partial(self._arrived, last), 60, last)
 
@@ -174,6 +197,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[li
         counted = Counted(alertmanager, webhook)
         for after in sorted({one.after for alerts in [*CAUSES.values(), *TWO_CAUSES.values()] for one in alerts}):
             counted.post(after)
+        counted.post_everywhere()
         yield counted.told()
 
 
@@ -187,3 +211,8 @@ def test_one_cause_is_one_notification(told: dict[str, list[list[str]]], cause: 
 def test_two_causes_are_both_told(told: dict[str, list[list[str]]], causes: str) -> None:
     names = {name.split()[0] for notification in told[causes] for name in notification}
     assert names == {one.labels["alertname"] for one in TWO_CAUSES[causes]}
+
+
+def test_a_poller_without_a_cluster_speaks_for_all_of_them(told: dict[str, list[list[str]]]) -> None:
+    assert ["EpochcostPricesDown warning"] in told[""]
+    assert SERVED not in told

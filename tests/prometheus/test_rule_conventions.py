@@ -110,7 +110,7 @@ def test_an_alert_says_what_and_where_what_it_costs_and_where_to_look(rule: Rule
     assert set(notes) == {"summary", "description", "runbook_url", "dashboard_url"}
     assert re.fullmatch(r"[A-Z][^{}]*\.", notes["summary"])
     assert "$labels." in notes["description"]
-    assert re.search(r"\d minutes| ago\.", notes["description"])
+    assert re.search(r"\d (minutes|hours)| last hour| ago\.", notes["description"])
     assert "Likely cause: " in notes["description"]
     last = notes["description"].rindex("What to do: ")  # one thing to do ends the text
     assert "Likely" not in notes["description"][last:]

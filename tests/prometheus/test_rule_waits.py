@@ -43,6 +43,20 @@ def test_the_words_of_the_alert_say_the_new_wait_and_only_that_severity_changes(
     assert main(["rules", "--out", str(tmp_path)]) == 1, "a file that was changed is never replaced"
 
 
+@pytest.mark.parametrize(("wait", "says"), [("3h", "3 hours"), ("90m", "90 minutes"), ("1h", "60 minutes")])
+def test_a_wait_of_hours_is_given_in_hours(wait: str, says: str):
+    changed = parse_waits(f"EpochcostOwnedNodeIdle={wait},EpochcostGpuHeldIdle={wait}", NAMES)
+    texts = [r["annotations"]["description"] for t in TEXTS.values() for all_ in rules(changed.written(t)).values()
+             for r in all_ if r["alert"] in ("EpochcostOwnedNodeIdle", "EpochcostGpuHeldIdle")]  # fmt: skip
+    assert len(texts) == 3
+    assert all(f"for {says}" in text or f"for more than {says}" in text for text in texts)
+
+
+def test_windows_in_the_words_of_an_alert_are_not_its_wait():
+    for waits in ("EpochcostSpendUnusual=17m", "EpochcostBudgetBurn=17m"):
+        assert not any("17 minutes" in parse_waits(waits, NAMES).written(text) for text in TEXTS.values())
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

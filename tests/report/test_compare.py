@@ -123,4 +123,4 @@ def test_an_owned_machine_is_no_rent(in_prometheus):
     assert (code, "--watts must be given" in said) == (2, True)
     _, answered, _ = measured(in_prometheus.url, "--experiment", "diffusion|vit-large")
     assert answered["rent_usd_per_hour"] == pytest.approx(88.25)
-    assert any("on owned machines are no rent" in note for note in answered["notes"])
+    assert any("on owned machines are not rent" in note for note in answered["notes"])

@@ -128,6 +128,7 @@ def test_a_run_is_its_own_teams_else_its_machines_and_the_rest_is_no_teams(told)
     assert found["research"].outside_usd == pytest.approx(60, rel=0.01)
     assert found["vision"].usd == pytest.approx(6, rel=0.01)
     assert found["vision"].outside_usd == pytest.approx(spent("sim-vision", State.FINISHED), rel=0.02)
+    assert all(row.outside_usd == 0 or abs(row.outside_usd) > 1e-6 for row in found.values()), "no rounding as dollars"
     assert list(found)[-1] == "no team"
     assert found["no team"].unpriced_hours == pytest.approx(6, rel=0.02)
 
@@ -176,7 +177,7 @@ def test_another_batch_and_another_machine_type_are_noted(bill):
 
 
 def test_a_machine_without_a_price_is_a_note_in_every_format(told, bill):
-    said = "1 node without a price (sim-priceless): in no sum of dollars."
+    said = "1 node without a price (sim-priceless): not in any sum of dollars."
     for text in (terminal(bill), markdown(bill), page(bill)):
         assert said in text
     span = ("--from", str(FLEET.epoch_ts), "--to", str(FLEET.epoch_ts + LENGTH))
@@ -209,7 +210,7 @@ def test_only_the_runs_that_were_asked_for_are_read(told):
     report = told.report(0, LENGTH, run="trial-.*|job-7")
     assert {row.label for row in report.runs} == {"trial-2", "job-7"}
     assert report.outside.pieces == []
-    assert any("beside their runs is not worked out" in note for note in report.notes)
+    assert any("of machines outside runs is not computed" in note for note in report.notes)
 
 
 def test_what_is_cut_of_too_many_runs_is_said_at_once_and_the_dear_ones_stay(told):
@@ -218,7 +219,7 @@ def test_what_is_cut_of_too_many_runs_is_said_at_once_and_the_dear_ones_stay(tol
     document = json.loads(done.stdout)
     dearest = sorted(RUNS, key=lambda run: -sum(n.run_cost(run.run, LENGTH) for n in NODES))
     assert {row["run"] for row in document["runs"]} == {run.run for run in dearest[:2]}
-    assert "3 of 5 runs are left out, those of the least dollars" in done.stderr
+    assert "3 of 5 runs are left out, those with the lowest cost" in done.stderr
     assert any("3 of 5 runs are left out" in note for note in document["notes"])
     assert document["outside"] == []
 

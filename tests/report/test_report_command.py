@@ -74,7 +74,7 @@ def test_markdown_is_a_table_that_names_cannot_break(in_prometheus):
 def test_nothing_in_the_span_is_an_error_that_says_what_was_looked_for(in_prometheus):
     done = epochcost("report", "--prometheus.url", in_prometheus.url, "--from", "2020-01-01", "--to", "2020-01-02")
     assert done.returncode == 1
-    assert "holds no epochcost_node_info between 2020-01-01 00:00 UTC and 2020-01-02 00:00 UTC" in done.stderr
+    assert "has no epochcost_node_info between 2020-01-01 00:00 UTC and 2020-01-02 00:00 UTC" in done.stderr
     assert done.stdout == ""
 
 
@@ -135,7 +135,7 @@ def test_progress_is_silent_while_it_is_quick_and_speaks_when_it_is_not():
         progress("run_info", second, 7)
     progress.end()
     assert out.getvalue().splitlines() == [
-        f"epochcost report: {n + 1} questions, {n} s; run_info {100 * n // 7} %" for n in (2, 4, 6)
+        f"epochcost report: {n + 1} queries, {n} s; run_info {100 * n // 7} %" for n in (2, 4, 6)
     ]
 
 

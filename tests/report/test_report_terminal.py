@@ -45,7 +45,7 @@ def report(*rows: Row, notes: tuple[str, ...] = ()) -> Report:
 @pytest.fixture
 def two() -> Report:
     rows = run("char-1", "char-lm", "g5.xlarge", 2.0), run("char-2", "char-lm", "p2.xlarge", 1.5)
-    note = "1 run: batch size changed (char-1). The last one is shown, and the figures are of all of them together."
+    note = "1 run: batch size changed (char-1). The last one is shown; the figures cover all of them."
     return report(*rows, notes=(note,))
 
 
@@ -53,7 +53,7 @@ def two() -> Report:
 def test_no_line_is_longer_than_the_terminal(two, width):
     text = terminal(two, width)
     assert max(map(breadth, text.splitlines()[3:])) <= width
-    for title in ("time/epoch", "cost/useful epoch", "realised", "char-1", "p2.xlarge", "together."):
+    for title in ("time/epoch", "cost/useful epoch", "realised", "char-1", "p2.xlarge", "all of them."):
         assert title in text
 
 

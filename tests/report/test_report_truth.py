@@ -172,7 +172,7 @@ def test_only_the_experiment_or_the_run_that_is_asked_for_is_shown(in_prometheus
     assert {r.label for r in in_prometheus.report(run="moved-1|gappy-1").runs} == {"moved-1", "gappy-1"}
     nothing = in_prometheus.report(experiment="no such")
     assert nothing.runs == []
-    assert any("No run fits experiment 'no such'" in note for note in nothing.notes)
+    assert any("No run matches experiment 'no such'" in note for note in nothing.notes)
 
 
 def test_matchers_narrow_what_is_read(in_prometheus):

@@ -38,7 +38,7 @@ def test_one_that_holds_nothing_is_named_and_one_that_fails_fails_the_report(in_
     scripted.answer = lambda _form: (200, json.dumps({"status": "success", "data": {"result": []}}).encode())
     settings = ReportSettings(prometheus_url=f"{in_prometheus.url},{scripted.url}")
     report = make(connect_all(settings), settings, AN_HOUR, time.time(), lambda *_: None)
-    assert any(f"{scripted.url} holds no epochcost series in this span" in note for note in report.notes)
+    assert any(f"{scripted.url} has no epochcost series in this period" in note for note in report.notes)
     scripted.answer = lambda _form: (500, b"no")
     with pytest.raises(StoreError, match="HTTP 500"):
         make(connect_all(settings), settings, AN_HOUR, time.time(), lambda *_: None)

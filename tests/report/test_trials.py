@@ -131,7 +131,25 @@ def test_metrics_that_disagree_are_named_and_one_has_to_be_chosen() -> None:
 
 def test_a_metric_that_is_named_is_the_only_one_and_may_be_of_training() -> None:
     assert [r.trial for r in compared(SWEEP, metrics("loss"))[0]] == [BEST, LOST, NO_VALUE, NO_VALUE, NO_VALUE]
-    assert compared(SWEEP, metrics("reward:higher"))[0] == SWEEP
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (SWEEP, "no experiment has two runs that reported reward or bleu. Reported: loss, val_loss."),
+        ([row("a"), row("b")], "No run reported a metric."),
+        ([row("a", bleu=1.0), row("b", loss=1.0)], "Reported: bleu, loss."),
+        (
+            [Row("sweep", "a", reported={f"m{n}": 1.0 for n in range(11)})],
+            "Reported: m0, m1, m10, m2, m3, m4, m5, m6 and 3 more.",
+        ),
+    ],
+)
+def test_a_metric_that_is_named_and_not_reported_is_a_note(rows: list[Row], says: str) -> None:
+    found, (note,) = compared(rows, metrics("reward:higher,bleu"))
+    assert found == rows
+    assert says in note
+    assert compared([], metrics("bleu")) == ([], [])
 
 
 @pytest.mark.stack

@@ -234,6 +234,7 @@ def _run(view: RunView, speed: Speed) -> Json:
         "others": list(view.stored.others) if view.stored is not None else [],
         "state": view.state.value,
         "stopped": view.stopped,
+        "leader": view.leader,
         "scope": "run" if scope.whole else "machine",
         "part": scope.part,
         "machines": scope.machines,

@@ -50,7 +50,7 @@ class Progress:
         if now - self._began < QUIET_SECONDS or now - self._said < (0.2 if self._out.isatty() else QUIET_SECONDS):
             return
         self._said = now
-        line = f"epochcost report: {self._asked} questions, {now - self._began:.0f} s; {metric} {100 * done // whole} %"
+        line = f"epochcost report: {self._asked} queries, {now - self._began:.0f} s; {metric} {100 * done // whole} %"
         self._out.write(f"\r{line.ljust(len(self._line))}" if self._out.isatty() else f"{line}\n")
         self._out.flush()
         self._line = line

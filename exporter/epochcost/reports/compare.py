@@ -83,7 +83,7 @@ def _question(settings: CompareSettings, measured: Measured) -> Question:
                 settings.price_usd, None, "--price-usd", "purchase price of the owned machine, in US dollars"
             ),
             years=settings.years,
-            watts=_given(settings.watts, measured.watts, "--watts", "what the owned machine draws"),
+            watts=_given(settings.watts, measured.watts, "--watts", "power draw of the owned machine"),
             tariff_usd_per_kwh=settings.tariff,
             residual_usd=settings.residual_usd,
             pue=settings.pue,
@@ -91,9 +91,12 @@ def _question(settings: CompareSettings, measured: Measured) -> Question:
         )
     )
     return Question(
-        hours=_given(settings.hours, measured.hours, "--hours", "how many hours are trained"),
+        hours=_given(settings.hours, measured.hours, "--hours", "hours of training"),
         rent_usd_per_hour=_given(
-            settings.rent_usd_per_hour, measured.usd_per_hour, "--rent-usd-per-hour", "what the rented hour costs"
+            settings.rent_usd_per_hour,
+            measured.usd_per_hour,
+            "--rent-usd-per-hour",
+            "hourly price of the rented machine",
         ),
         machine=machine,
         rent_extra_usd=settings.rent_extra_usd,
@@ -113,7 +116,7 @@ def _refused_kindly(make_machine: Callable[[], OwnedMachine]) -> OwnedMachine:
 def _given(value: float | None, measured: float | None, flag: str, what: str) -> float:
     found = measured if value is None else value
     if found is None:
-        raise SettingsError(f"{flag} must be given: {what}, which is not measured either")
+        raise SettingsError(f"{flag} must be given: {what}; it was not measured")
     return found
 
 
@@ -145,7 +148,7 @@ def measured_in(report: Report, between: Span, years: float, instance_type: str 
             types.setdefault(name, []).append(piece)
     if len(types) > 1 and must:
         raise SettingsError(_several(types))
-    notes = [f"{owned:,.2f} node hours on owned machines are no rent and not in it."] if owned else []
+    notes = [f"{owned:,.2f} node hours on owned machines are not rent and are left out."] if owned else []
     if not types:
         of_type = f" of type {instance_type!r}" if instance_type else ""
         notes.append(f"No node hours of runs on rented machines{of_type} were measured.")
@@ -156,7 +159,7 @@ def measured_in(report: Report, between: Span, years: float, instance_type: str 
 
 
 def _simulated(report: Report) -> list[str]:
-    return ["These measurements are SIMULATED: an agent says so of itself."] if report.simulated else []
+    return ["These measurements are SIMULATED: an agent reports simulated data."] if report.simulated else []
 
 
 def _several(types: dict[str, list[Piece]]) -> str:
@@ -191,11 +194,12 @@ def _of_type(
     said = [*_simulated(report), f"Measured {when}: {seen}; at this pace {life:,.0f} h in {years:g} years."]
     if usd is not None:
         paid = sorted({piece.option.replace("_", " ") for piece in pieces if piece.option})
-        said.append(f"A node hour of these cost ${usd:,.4f} on the mean ({', '.join(paid) or 'paid as nobody says'}).")
+        said.append(f"Mean cost of a node hour: ${usd:,.4f} ({', '.join(paid) or 'purchase option unknown'}).")
     if watts:
+        of = "1 node" if len(watts) == 1 else f"{len(watts)} nodes"
         said.append(
-            f"GPUs of a node drew {sum(watts) / len(watts):,.0f} W on the mean of {len(watts)} nodes, idle time "
-            "included; CPU, fans and losses are not in it."
+            f"Mean power draw of a node's GPUs: {sum(watts) / len(watts):,.0f} W ({of}, idle time included; without "
+            "CPU, fans and losses)."
         )
     return Measured(
         hours=life or None,

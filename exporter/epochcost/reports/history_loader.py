@@ -7,7 +7,7 @@ that the target said it is.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from epochcost.reports.errors import ReportError
@@ -34,6 +34,19 @@ _MOST_CHARACTERS = 8000
 """Of run ids in one query: VictoriaMetrics takes 16 KiB."""
 MOST_RUNS_SHOWN = 50
 """As many as an agent exports at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Runs to read with one query: a matcher that they fit, and the first and last window in which one was seen."""
+
+    matcher: str
+    windows: tuple[int, int]
+
+    @staticmethod
+    def of(escaped: Iterable[str], first: int, last: int) -> _Wanted:
+        """Of ids that are escaped for a regular expression in quotes of PromQL."""
+        return _Wanted(f'run=~"{"|".join(escaped)}"', (first, last))
 
 
 @dataclass(slots=True)
@@ -76,7 +89,8 @@ class HistoryLoader:
         wanted = self._runs()
         self._nodes()
         for runs in wanted:
-            self._members(",".join(filter(None, (self.matchers, runs))))
+            with self.reader.within(*runs.windows):
+                self._members(",".join(filter(None, (self.matchers, runs.matcher))))
         for run in self.history.runs.values():
             _join_versions(run)
         if self.owners:
@@ -105,20 +119,24 @@ class HistoryLoader:
         if not infos:
             span = self.history.span
             raise ReportError(
-                f"{self.reader.store.url} holds no epochcost_node_info"
-                f"{f' that fits {{{self.matchers}}}' if self.matchers else ''} between {clock(span.begin)} and "
-                f"{clock(span.end)}: does it scrape agents, and did it already then?"
+                f"{self.reader.store.url} has no epochcost_node_info"
+                f"{f' matching {{{self.matchers}}}' if self.matchers else ''} between {clock(span.begin)} and "
+                f"{clock(span.end)}: does it scrape agents, and did it at that time?"
             )
 
-    def _runs(self) -> list[str]:
+    def _runs(self) -> list[_Wanted]:
         """Note the runs; matchers that fit them and no others, each for as many as one query takes."""
         shown: dict[tuple[int, NodeKey], set[str]] = {}
+        windows: dict[str, tuple[int, int]] = {}
         infos: dict[Labels, None] = {}
         seen = 0
         for index, labels, _ in self.reader.values("run_info", self.matchers, "last_over_time"):
             infos[labels] = None
             seen += 1
-            shown.setdefault((index, self._key(labels, index)), set()).add(dict(labels).get("run", ""))
+            run = dict(labels).get("run", "")
+            shown.setdefault((index, self._key(labels, index)), set()).add(run)
+            first, last = windows.get(run, (index, index))
+            windows[run] = min(first, index), max(last, index)
         self.history.crowded = {
             self.history.called(key) for (_, key), runs in shown.items() if len(runs) >= MOST_RUNS_SHOWN
         }
@@ -128,10 +146,10 @@ class HistoryLoader:
         self.history.whole = not (self.experiment or self.run)
         if self.most_runs and len(self.history.runs) > self.most_runs:
             self._cut()
-        ids = sorted({key.run for key in self.history.runs})
+        ids = {key.run for key in self.history.runs}
         if self.history.whole:
-            return ['run!=""'] if ids else []
-        return [f'run=~"{pattern}"' for pattern in _alternatives(ids)]
+            return [_Wanted('run!=""', (0, self.history.span.steps))] if ids else []
+        return list(_alternatives({run: windows[run] for run in ids}))
 
     def _cut(self) -> None:
         """Keep the runs of the most dollars, by their counters alone."""
@@ -145,8 +163,8 @@ class HistoryLoader:
         self.history.runs = {key: self.history.runs[key] for key in kept}
         self.history.whole = False
         self.history.cut = (
-            f"{of - len(kept):,} of {of:,} runs are left out, those of the least dollars (about ${left:,.2f} in all): "
-            "--most-runs 0 reads all, --experiment, --runs and --match ask for less"
+            f"{of - len(kept):,} of {of:,} runs are left out, those with the lowest cost (about ${left:,.2f} in all): "
+            "--most-runs 0 reads all; --experiment, --runs and --match read fewer"
         )
         self.tell(self.history.cut)
 
@@ -352,17 +370,22 @@ def _fits(pattern: str, text: str) -> bool:
     return not pattern or re.fullmatch(pattern, text) is not None
 
 
-def _alternatives(ids: Iterable[str]) -> Iterable[str]:
-    """Regular expressions in quotes of PromQL that fit these and nothing else."""
+def _alternatives(windows: Mapping[str, tuple[int, int]]) -> Iterator[_Wanted]:
+    """Matchers that fit these runs and nothing else: those of one time together, so that each reads a short time."""
     piece: list[str] = []
-    for run in ids:
+    length = 0
+    first, last = 0, -1
+    for run in sorted(windows, key=lambda run: (*windows[run], run)):
         escaped = quoted(re.escape(run))[1:-1]
-        if piece and sum(map(len, piece)) + len(piece) + len(escaped) > _MOST_CHARACTERS:
-            yield "|".join(piece)
-            piece = []
+        if piece and length + len(escaped) >= _MOST_CHARACTERS:
+            yield _Wanted.of(piece, first, last)
+            piece, length = [], 0
+        begin, end = windows[run]
+        first, last = (min(first, begin), max(last, end)) if piece else (begin, end)
         piece.append(escaped)
+        length += len(escaped) + 1
     if piece:
-        yield "|".join(piece)
+        yield _Wanted.of(piece, first, last)
 
 
 def _newest(_: float, new: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -11,7 +12,7 @@ from epochcost.reports.tracks import Labels, increments
 
 OF_RUNS = ("startup", "replay", "stalled", "useful", "idle")
 """States in which a run pays."""
-LATE = "counted to runs later"
+LATE = "charged to runs later"
 """What the machine's states and its runs' dollars differ by, where a start, an end or a price was learnt late."""
 _CENT, _NOTEWORTHY = 0.01, 0.001
 
@@ -97,13 +98,19 @@ def _left(
 
 
 def _less(whole: Mapping[str, float], part: Mapping[str, float]) -> dict[str, float]:
-    left = {s: whole.get(s, 0.0) - part.get(s, 0.0) for s in whole if s not in OF_RUNS}
-    late = sum(whole.get(s, 0.0) - part.get(s, 0.0) for s in OF_RUNS) - part.get(UNSETTLED, 0.0)
+    rest = {s: _difference(whole.get(s, 0.0), part.get(s, 0.0)) for s in (*whole, *OF_RUNS)}
+    left = {s: rest[s] for s in whole if s not in OF_RUNS}
+    late = sum(rest[s] for s in OF_RUNS) - part.get(UNSETTLED, 0.0)
     for state in ("unallocated", "unknown"):  # of what is not settled no state is known: a run may pay these too
         moved = min(left.get(state, 0.0), max(0.0, -late))
         left[state] = left.get(state, 0.0) - moved
         late += moved
     return {**left, LATE: late}
+
+
+def _difference(whole: float, part: float) -> float:
+    """0 where both are sums of the same figures in another order, which differ by their rounding."""
+    return 0.0 if math.isclose(whole, part, rel_tol=1e-9) else whole - part
 
 
 def identity(name: str, context: Labels) -> str:

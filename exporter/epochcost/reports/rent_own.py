@@ -103,13 +103,15 @@ def in_words(question: Question, said: Answer) -> str:
         _assumed(question),
     ]
     if said.machines > 1:
-        lines.append(f"So many hours need {said.machines} machines, all of them counted; the break-even is of one.")
+        lines.append(
+            f"These hours need {said.machines} machines; all are counted. The break-even is that of one machine."
+        )
     return "\n".join(lines)
 
 
 def _assumed(question: Question) -> str:
     if question.own_hours is None:
-        return "Assumed: the owned machine takes as many hours as the rented one (else: --own-hours)."
+        return "Assumed: the owned machine takes as many hours as the rented one (otherwise set --own-hours)."
     both = f"{question.own_hours:,.1f} h on the owned machine, {question.hours:,.1f} h on the rented one"
     return f"The same training takes {both}; break-even hours are hours of renting."
 

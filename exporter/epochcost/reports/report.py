@@ -25,21 +25,21 @@ _NAMED = 5
 _ROWS_AT_ONCE = 500
 """Rows between two signs of life."""
 _MEANINGS = {
-    of_run.BEFORE: "Only what falls into the span is counted. Where the run's start is not stored, its first sample is "
-    "taken for what was before.",
-    of_run.EARLIER: "Epochs were done before, on another machine or under a lost ledger, which is not stored here or "
-    "not in the span: their dollars are not in it.",
-    of_run.AGAIN: "An agent lost its state, or a run was started anew under the same id. What came before "
-    "is counted too, but for what was never scraped.",
-    of_run.PRICED: "The agent had no dollars: its seconds x the mean stored price of each window, so a price "
-    "that changes together with the load within a window is a little off.",
+    of_run.BEFORE: "Only what falls into the period is counted. If the run's start is not stored, its first sample is "
+    "the baseline.",
+    of_run.EARLIER: "Earlier epochs were done on another machine or under a lost ledger, which is not stored here or "
+    "not in the period: their cost is not included.",
+    of_run.AGAIN: "An agent lost its state, or a run was restarted under the same id. What came before "
+    "is counted too, except for what was never scraped.",
+    of_run.PRICED: "The agent had no dollars, so its seconds are multiplied by the mean stored price of each window; "
+    "a price that changes together with the load within a window is slightly off.",
     of_run.CARRIED: "For a part of the time no price is stored: the nearest one is used.",
-    of_run.LATE: "The agent learnt the price within the span and then added the dollars of what had passed before.",
+    of_run.LATE: "The agent received the price within the period and then added the cost of the time before.",
     of_run.LOWER: "The agent could not price a part of its seconds yet: the dollars are a lower bound.",
-    of_run.SIZES: "The last one is shown, and the figures are of all of them together.",
-    of_run.TYPES: "The figures are of all of them together.",
-    of_run.OPTIONS: "The figures are of all of them together.",
-    of_run.GAP: "The agents' counters hold what passed meanwhile, but within such a gap it is spread evenly.",
+    of_run.SIZES: "The last one is shown; the figures cover all of them.",
+    of_run.TYPES: "The figures cover all of them.",
+    of_run.OPTIONS: "The figures cover all of them.",
+    of_run.GAP: "The agents' counters include what happened meanwhile, but within such a gap it is spread evenly.",
 }
 
 
@@ -121,7 +121,7 @@ def make(
             *_notes(history, rows, fleet.unpriced, settings),
             *unclear,
             *billed_notes(fleet.ended),
-            *sorted(f"The store says: {warning}" for warning in store.warnings),
+            *sorted(f"Warning from the store: {warning}" for warning in store.warnings),
         ],
         simulated=any("simulated" in dict(labels).get("version", "") for labels in versions),
         power_watts=_power(history),
@@ -180,7 +180,7 @@ def _notes(history: History, rows: list[Row], unpriced: tuple[str, ...], setting
     span, notes = history.span, []
     first = min((node.seen.first for node in history.nodes.values() if node.seen.values), default=0)
     if first > 1:
-        notes.append(f"Nothing is stored before {clock(span.at(first - 1))}: the span begins {clock(span.begin)}.")
+        notes.append(f"Nothing is stored before {clock(span.at(first - 1))}: the period begins at {clock(span.begin)}.")
     notes.extend(
         f"{_count(len(found), 'run')}: {note} ({_some(found)}). {meaning}"
         for note, meaning in _MEANINGS.items()
@@ -191,23 +191,23 @@ def _notes(history: History, rows: list[Row], unpriced: tuple[str, ...], setting
     if history.cut:
         notes.append(f"{history.cut}.")
     if not history.whole:
-        notes.append("Only a part of the runs was asked for: what machines cost beside their runs is not worked out.")
+        notes.append("Only some of the runs were requested: the cost of machines outside runs is not computed.")
     gaps = sorted(history.called(key) for key, node in history.nodes.items() if node.seen.gaps())
     if gaps:
         minutes = f"{span.step_seconds / 60:.0f} min or more"
-        notes.append(f"{_count(len(gaps), 'node')} not scraped for {minutes} in between ({_some(gaps)}).")
+        notes.append(f"{_count(len(gaps), 'node')} not scraped for {minutes} at a time ({_some(gaps)}).")
     if history.crowded:
         said = f"{_count(len(history.crowded), 'node')} showed {MOST_RUNS_SHOWN} runs or more within one window"
         notes.append(f"{said} ({_some(sorted(history.crowded))}). No agent exports more at once: some may be missing.")
     if history.nameless:
         notes.append(
-            f"Agents without epochcost_node_info are called by their address ({_some(sorted(history.nameless))})."
+            f"Agents without epochcost_node_info are listed by their address ({_some(sorted(history.nameless))})."
         )
     if not rows:
         asked = [
             f"{name} {text!r}" for name, text in (("experiment", settings.experiment), ("run", settings.run)) if text
         ]
-        notes.append(f"No run {'fits ' + ' and '.join(asked) if asked else 'was reported'} in this span.")
+        notes.append(f"No run {'matches ' + ' and '.join(asked) if asked else 'was reported'} in this period.")
     return notes
 
 
@@ -215,7 +215,7 @@ def _price_notes(history: History, unpriced: tuple[str, ...]) -> list[str]:
     """Machines whose dollars are in no sum, or only in part."""
     notes = []
     if unpriced:
-        notes.append(f"{_count(len(unpriced), 'node')} without a price ({_some(unpriced)}): in no sum of dollars.")
+        notes.append(f"{_count(len(unpriced), 'node')} without a price ({_some(unpriced)}): not in any sum of dollars.")
     step = history.span.step_seconds
     late = {
         history.called(key): node.unpriced_seconds
@@ -225,7 +225,7 @@ def _price_notes(history: History, unpriced: tuple[str, ...]) -> list[str]:
     if late:
         hours = sum(late.values()) / 3600
         said = f"{_count(len(late), 'node')} with hours that had no price when last seen ({_some(sorted(late))})"
-        notes.append(f"{said}: {hours:,.1f} h of theirs are in no sum of dollars.")
+        notes.append(f"{said}: {hours:,.1f} h are not in any sum of dollars.")
     return notes
 
 
@@ -236,10 +236,10 @@ def _runs_notes(rows: list[Row]) -> list[str]:
         notes.append(f"{head} ({_some(many)}). Dollars are summed, progress is counted once.")
     if unpriced := [r.label for r in rows if r.usd is None]:
         notes.append(
-            f"{_count(len(unpriced), 'run')} without dollars: nobody knows the price of a node ({_some(unpriced)})."
+            f"{_count(len(unpriced), 'run')} without dollars: the price of a node is not known ({_some(unpriced)})."
         )
     if young := [r.label for r in rows if not r.epochs]:
-        notes.append(f"{_count(len(young), 'run')} finished no epoch within the span ({_some(young)}).")
+        notes.append(f"{_count(len(young), 'run')} finished no epoch within the period ({_some(young)}).")
     return notes
 
 

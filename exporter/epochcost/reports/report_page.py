@@ -72,7 +72,7 @@ def _figures(report: Report) -> Iterator[str]:
         f'<div><dt>{name}</dt><dd>{value}</dd><dd class="soft">{more}</dd></div>' for name, value, more in figures
     )
     bar = state_bar(fleet.usd, money=True) + _legend(fleet.usd) if spent else ""
-    made = f'<p class="soft">Of what prices are made: {escape(parts(report))}.</p>' if fleet.parts else ""
+    made = f'<p class="soft">Price components: {escape(parts(report))}.</p>' if fleet.parts else ""
     yield f'<section class="card"><dl class="figures">{cards}</dl>{bar}{made}</section>'
 
 

@@ -40,7 +40,7 @@ class Row:
             better, its own, and how it came out; empty and None where it was not.
         seconds, dollars: by state; they sum to node_hours and usd.
         source: whose dollars: ``agent``, ``prices`` (seconds x stored prices), or both; empty where there are none.
-        frontier: no other row of the experiment is both cheaper and quicker by epoch.
+        frontier: no other row of the experiment is both cheaper and faster per epoch.
         notes: what to know about these figures.
         pieces: its dollars by machine.
     """

@@ -23,12 +23,12 @@ from epochcost.reports.tracks import increments
 from epochcost.reports.useful_epochs import useful_epochs
 
 _ROUNDING_SECONDS = 1.0
-BEFORE = "began before the span"
-EARLIER = "an earlier part is not in the span"
-AGAIN = "a counter began again"
+BEFORE = "began before the period"
+EARLIER = "an earlier part is not in the period"
+AGAIN = "a counter was reset"
 PRICED = "seconds x stored prices"
 CARRIED = "price carried over"
-LATE = "dollars from before the span may be in it"
+LATE = "dollars from before the period may be included"
 LOWER = "some seconds have no price"
 SIZES = "batch size changed"
 TYPES = "machine type changed"

@@ -44,7 +44,7 @@ class SeveralStores:
     def warnings(self) -> set[str]:
         """What each said, which of them hold nothing at all, and which runs may be several of one name."""
         said = {f"{store.url}: {warning}" for store in self.stores for warning in store.warnings}
-        said |= {f"{url} holds no epochcost series in this span" for url, held in self._held.items() if not held.series}
+        said |= {f"{url} has no epochcost series in this period" for url, held in self._held.items() if not held.series}
         return said | set(self._shared())
 
     def _shared(self) -> Iterator[str]:

@@ -83,6 +83,7 @@ tbody tr:last-child td { border-bottom: 0; }
   td, td.figure { display: flex; justify-content: space-between; gap: 8px; padding: 2px 0; border: 0; text-align: right;
     white-space: normal; overflow-wrap: anywhere; }
   td:first-child { font-weight: 650; text-align: left; }
+  td:empty { display: none; }
   td:not(:first-child)::before { content: attr(data-title); color: var(--soft); white-space: nowrap; }
 }
 @media print { .card { break-inside: avoid; } }

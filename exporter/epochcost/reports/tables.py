@@ -128,7 +128,7 @@ _BESIDE: tuple[Column[Beside], ...] = (
     _words("state", lambda b: b.state),
     _figures("hours", lambda b: number(b.hours)),
     _figures("total", lambda b: dollars(b.usd)),
-    _figures("share of the bill", lambda b: percent(b.share)),
+    _figures("share of the total", lambda b: percent(b.share)),
 )
 _SPLIT: tuple[Column[Split], ...] = (
     _words("", lambda s: s.name),
@@ -141,15 +141,16 @@ _SPLIT: tuple[Column[Split], ...] = (
     _figures("outside runs", lambda s: dollars(s.outside_usd if s.usd is not None else None)),
     _figures("hours without a price", lambda s: number(s.unpriced_hours)),
 )
-FRONTIER = "★: efficient frontier; no other way to run this experiment is both cheaper and quicker by epoch."
+FRONTIER = "★: efficient frontier; no other way to run this experiment is both cheaper and faster per epoch."
 LEGEND = (
-    "cost/epoch: exact mean of finished epochs. cost/useful epoch: all dollars, start-up and lost work included, over "
-    "epochs not done twice. memory: highest peak. busy: share of training time with work on the device. "
-    "saved: against the same hours on demand. realised: against the useful hours alone, of spot machines."
+    "cost/epoch: exact mean of finished epochs. cost/useful epoch: all dollars, start-up and lost work included, "
+    "divided by the epochs that were not repeated. memory: highest peak. busy: share of training time with work on the "
+    "device. saved: compared with the same hours on demand. realised: compared with the useful hours alone on demand "
+    "(spot machines only)."
 )
-_TRIALS_SAY = "best: the run with the best last value of the metric. lost: runs that have ended with a worse one."
-_OUTSIDE = "Dollars of machines in states in which no run paid."
-_SPLIT_SAYS = "Rows sum to the whole bill; outside runs: what of it no run paid."
+_TRIALS_SAY = "best: the run with the best last value of the metric. lost: runs that ended with a worse one."
+_OUTSIDE = "Cost of machines in states in which no run paid for them."
+_SPLIT_SAYS = "Rows sum to the total cost of all nodes; outside runs: the part that no run paid."
 
 
 def tables(report: Report) -> list[Table]:

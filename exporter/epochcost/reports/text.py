@@ -11,7 +11,7 @@ from epochcost.reports.report import Report
 from epochcost.reports.span import clock
 from epochcost.reports.tables import Column, tables
 
-SIMULATED = "These figures are SIMULATED: an agent says so of itself."
+SIMULATED = "These figures are SIMULATED: an agent reports simulated data."
 _APART = 2
 
 
@@ -31,7 +31,7 @@ def summary(report: Report) -> str:
     said = f"All nodes ({fleet.nodes}): {dollars(spent)}, of which useful {percent(useful)}. Runs: {part}."
     if beside is not None:
         said += f" Outside runs: {dollars(beside)}."
-    return " ".join([said, *([f"Of what prices are made: {parts(report)}."] if fleet.parts else [])])
+    return " ".join([said, *([f"Price components: {parts(report)}."] if fleet.parts else [])])
 
 
 def parts(report: Report) -> str:

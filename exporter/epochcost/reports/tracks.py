@@ -6,6 +6,7 @@ import math
 import operator
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from epochcost.reports.span import Span
@@ -15,7 +16,7 @@ Labels = tuple[tuple[str, str], ...]
 PREFIX = "epochcost_"
 _MOST_SLOW = 3
 """Answers in a row that do not come in time, each to a question half as large: then it is not the question."""
-_LESS = "That was a question for one window of time: ask for less with --match, --experiment or --runs"
+_LESS = "The query was for a single window: reduce it with --match, --experiment or --runs"
 _FEWEST_POINTS, _TIMES_A_LIFE = 12, 10
 _ROUNDING = 1e-9
 """A counter that falls by less than this part of itself was rounded, not restarted."""
@@ -25,7 +26,7 @@ _ROUNDING = 1e-9
 class Track:
     """One figure on the grid: its value in window ``first + i``, NaN where the window has none.
 
-    ``peaks`` holds, for windows in which a counter began again, the most that it had reached within them.
+    ``peaks`` holds, for windows in which a counter was reset, the most that it had reached within them.
     """
 
     first: int = 0
@@ -138,6 +139,8 @@ class Reader:
     progress: Callable[[str, int, int], None] = lambda _metric, _done, _all: None
     points: int = 240
     _slow: int = 0
+    _windows: tuple[int, int] | None = None
+    """The first and the last to read; None for all."""
 
     def suit(self, windows: float) -> None:
         """Ask in pieces that suit series which have values in so many windows on the mean.
@@ -145,6 +148,15 @@ class Reader:
         A store looks at each window of a piece for each series that has a value in it.
         """
         self.points = min(self.points, max(_FEWEST_POINTS, math.ceil(_TIMES_A_LIFE * windows)))
+
+    @contextmanager
+    def within(self, first: int, last: int) -> Iterator[None]:
+        """Read only these windows meanwhile: what is asked for has no value in any other."""
+        self._windows = first, last
+        try:
+            yield
+        finally:
+            self._windows = None
 
     def tracks(
         self,
@@ -193,9 +205,9 @@ class Reader:
         milliseconds = math.ceil(self.span.step_seconds * 1000)
         query = f"{rollup}({PREFIX}{metric}{{{matchers}}}[{milliseconds}ms]){only}"
         begin, step = self.span.begin, self.span.step_seconds
-        at = 0
-        while at <= self.span.steps:
-            upto = min(at + self.points - 1, self.span.steps)
+        at, last = self._windows or (0, self.span.steps)
+        while at <= last:
+            upto = min(at + self.points - 1, last)
             for series in self._piece(metric, query, at, upto):
                 points = [
                     (index, value)

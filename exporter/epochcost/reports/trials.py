@@ -19,6 +19,7 @@ _HIGHER_WORDS = frozenset(
 _EVALUATION = frozenset(("val", "valid", "validation", "eval", "evaluation", "test", "dev"))
 _BESIDE = _EVALUATION | {"train", "training", "epoch", "step", "mean", "avg", "top", "macro", "micro", "weighted"}
 """Words of a metric's name that do not say what it measures."""
+_NAMED = 8
 _WORD = re.compile(r"[A-Z]+(?![a-z])[0-9]*|[A-Z]?[a-z]+[0-9]*")
 
 
@@ -113,12 +114,20 @@ def compared(rows: Sequence[Row], wished: Sequence[Metric]) -> tuple[list[Row], 
             unclear.append(f"{experiment}: {', '.join(one.name for one in found)}")
     best = {experiment: one.best(_values(experiments[experiment], one)) for experiment, one in by.items()}
     notes = [_UNCLEAR.format("; ".join(sorted(unclear)))] if unclear else []
+    if wished and rows and not by:
+        notes.append(_not_reported(rows, wished))
     return [_told(row, by.get(row.experiment), best.get(row.experiment)) for row in rows], notes
 
 
-_UNCLEAR = (
-    "Trials are not compared where metrics disagree about the best run ({}): --metric NAME says which one counts."
-)
+_UNCLEAR = "Trials are not compared if metrics disagree about the best run ({}): choose one with --metric NAME."
+
+
+def _not_reported(rows: Sequence[Row], wished: Sequence[Metric]) -> str:
+    found = sorted({name for row in rows for name in row.reported})
+    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    known = f"Reported: {', '.join(found[:_NAMED])}{more}" if found else "No run reported a metric"
+    names = " or ".join(one.name for one in wished)
+    return f"Trials are not compared: no experiment has two runs that reported {names}. {known}."
 
 
 def _told(row: Row, by: Metric | None, best: float | None) -> Row:
