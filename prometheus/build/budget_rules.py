@@ -34,6 +34,9 @@ def spent(seconds: str, hours: int) -> str:
     return f"sum by (KEEP) (sum_over_time(cluster:epochcost_spent_usd:step[{seconds}])) / {hours}"
 
 
+WEEK_AGO = "max_over_time(cluster:epochcost_cost_usd:increase1h[3h] offset 166h30m)"
+TWO_WEEKS_AGO = "max_over_time(cluster:epochcost_cost_usd:increase1h[3h] offset 334h30m)"
+"""The dearest hour of those around this time of the week."""
 BUDGETS = [
     record("cluster:epochcost_cost_usd:increase1h", spent("59m59s", 1).removesuffix(" / 1")),
     record(
@@ -101,12 +104,22 @@ CALENDAR = [
     burn("rate3d", spent("71h59m59s", 72)),
     record(
         "cluster:epochcost_cost_usd_per_hour:usual",
-        """
-        quantile_over_time(0.9, cluster:epochcost_cost_usd:increase1h[13d] offset 1d)
-        and on (KEEP) last_over_time(cluster:epochcost_cost_usd:increase1h[1h] offset 4d)
+        f"""
+        max by (KEEP) (
+          label_replace(
+            quantile_over_time(0.9, cluster:epochcost_cost_usd:increase1h[13d] offset 1d), "of", "hours", "", ""
+          )
+          or
+          label_replace(
+            {WEEK_AGO} < on (KEEP) {TWO_WEEKS_AGO}
+            or on (KEEP) ({TWO_WEEKS_AGO} and on (KEEP) {WEEK_AGO}),
+            "of", "weeks", "", ""
+          )
+        )
+        and on (KEEP) last_over_time(cluster:epochcost_cost_usd:increase1h[9d] offset 4d)
         """,
-        "Nine of ten hours of the two weeks before today cost at most this: what happens every night is usual. "
-        "Not known before the fourth day.",
+        "Nine of ten hours of the two weeks before today cost at most this: what happens every night is usual, and so "
+        "is what happened at this time a week ago and two weeks ago. Not known before the fourth day.",
     ),
 ]
 RUN_BUDGET = [

@@ -71,6 +71,34 @@ GPUS = RuleFile(
                     "Somebody's process holds its memory while it does nothing: it is theirs, and not vacant.",
                 ),
                 record(
+                    "machine:epochcost_held_idle_ratio:max30m",
+                    "max by (MACHINE) (max_over_time(gpu:epochcost_held_idle_ratio:rate30m[30m]))",
+                    "Whoever loads and frees memory every few minutes holds it for all of that time, ",
+                ),
+                record(
+                    "machine:epochcost_unattributed_ratio:max30m",
+                    """
+                    max by (MACHINE) (max_over_time(node_state:epochcost_time_ratio:rate5m{state="unattributed"}[30m]))
+                    """,
+                    "and whoever computes on it every few minutes uses it for all of that time.",
+                ),
+                record(
+                    "gpu:epochcost_halted_ratio:rate5m",
+                    f"""
+                    max by ({GPU}) (
+                      sum without (state) (rate(epochcost_gpu_seconds_total{{state=~"stalled|startup"}}[5m]))
+                    ) > 0
+                    """,
+                    "Of a run that does no step. It has an alert of its own.",
+                ),
+                record(
+                    "node:epochcost_idle_usd_per_hour:rate5m",
+                    """
+                    sum by (MACHINE, node) (node_state:epochcost_cost_usd_per_hour:rate5m{state=~"idle|unallocated"})
+                    """,
+                    "What is idle while a run trains on the machine, once a minute: alerts read an hour of it.",
+                ),
+                record(
                     "gpu:epochcost_memory_fill_ratio:rate5m",
                     f"""
                     clamp_max(

@@ -9,9 +9,10 @@ from epochcost.model import NOT_WASTED
 WASTE = f'state!~"{"|".join(NOT_WASTED)}"'
 TELL_OF_RUNS = "EpochcostRunStalled|EpochcostStartupLong|EpochcostLostWork"
 TELL_OF_WASTE = (
-    "EpochcostIdleCost|EpochcostIdleShare|EpochcostGpuIdle|EpochcostGpuHeldIdle|EpochcostGpuUnreadable|"
-    f"EpochcostNodeVacant|EpochcostNodeUpAfterRun|{TELL_OF_RUNS}"
+    "EpochcostIdleCost|EpochcostIdleShare|EpochcostGpuHeldIdle|EpochcostNodeVacant|EpochcostNodeUpAfterRun|"
+    f"{TELL_OF_RUNS}"
 )
+"""Alerts that tell of all that a machine wastes; EpochcostGpuIdle tells of one GPU."""
 WASTE_FILE = RuleFile(
     """
     What is paid for and trains nothing. Waste is every state but useful, unattributed (busy for somebody who reported
@@ -159,18 +160,39 @@ WASTE_FILE = RuleFile(
                     """,
                 ),
                 record(
-                    "machine:epochcost_unalerted_waste_usd_per_hour:now",
+                    "machine:epochcost_unalerted_waste_usd_per_hour:offset90m",
                     f"""
-                    sum by (MACHINE) (node:epochcost_waste_usd_per_hour:rate5m)
-                    unless on (MACHINE) ALERTS{{alertname=~"{TELL_OF_WASTE}", epochcost_machine!=""}}
+                    clamp_min(
+                      sum by (MACHINE) (node:epochcost_waste_usd_per_hour:rate5m offset 90m)
+                      - on (MACHINE)
+                      (
+                        count by (MACHINE) (
+                          last_over_time(ALERTS{{alertname="EpochcostGpuIdle", alertstate="firing"}}[90m])
+                        )
+                        * on (MACHINE) max by (MACHINE) (node:epochcost_price_usd_per_hour:unified)
+                        / on (MACHINE) max by (MACHINE) (epochcost_node_gpus > 0)
+                        or on (MACHINE) 0 * sum by (MACHINE) (node:epochcost_waste_usd_per_hour:rate5m offset 90m)
+                      ),
+                      0
+                    )
                     unless on (MACHINE)
-                    (part:epochcost_active:now and on (RUN) ALERTS{{alertname=~"{TELL_OF_RUNS}"}})
+                    last_over_time(
+                      ALERTS{{alertname=~"{TELL_OF_WASTE}", alertstate="firing", epochcost_machine!=""}}[90m]
+                    )
+                    unless on (MACHINE)
+                    (
+                      part:epochcost_active:now
+                      and on (RUN) last_over_time(ALERTS{{alertname=~"{TELL_OF_RUNS}", alertstate="firing"}}[90m])
+                    )
                     """,
-                    "While an alert of the machine, or of a run on it, tells of it or is about to, waste has an alert.",
+                    """
+                    Waste has an alert where one of the machine, or of a run on it, told of it within 90 minutes, which
+                    is longer than any of them waits. One that only ever waits tells nobody.
+                    """,
                 ),
                 record(
                     "node:epochcost_unalerted_waste_usd:day",
-                    "sum_over_time(machine:epochcost_unalerted_waste_usd_per_hour:now[1d]) * 5 / 60",
+                    "sum_over_time(machine:epochcost_unalerted_waste_usd_per_hour:offset90m[1d]) * 5 / 60",
                     "Five minutes of each evaluation, which is what this group's interval is.",
                 ),
                 record(

@@ -59,9 +59,9 @@ SERVED = "served by a poller of no cluster"
 CAUSES = {
     "data too slow, dear": [*IDLE_COST, WASTED, WORSE, UNDERFILLED],
     "data too slow, cheap": [_alert("IdleShare", "info", **NODE), WASTED, WORSE, UNDERFILLED],
-    "one GPU unused by the run": [GPUS[5], _alert("IdleShare", "info", **NODE), WASTED, WORSE],
-    "a long compile": [*STARTS, *GPUS, WASTED, WORSE],
-    "a run that hangs": [*STALLED, WORSE, WASTED, *GPUS, IDLE_COST[0]],
+    "one GPU unused by the run": [GPUS[5]],
+    "a long compile": [*STARTS, WASTED, WORSE, UNDERFILLED],
+    "a run that hangs": [*STALLED, WORSE, WASTED, UNDERFILLED],
     "a run over machines that hangs": [
         *_both("RunStalled", **WIDE), _alert("EpochCostWorse", "warning", **WIDE),
     ],
@@ -87,6 +87,13 @@ CAUSES = {
         *(_alert("BudgetBurn", "warning", window=window) for window in ("1d", "3d")),
         _alert("SpendUnusual", "warning", window="1h"), _alert("SpendUnusual", "info", window="1d"),
     ],
+    "two hundred agents that nobody reaches": [
+        _alert("AgentDown", "warning", epochcost_machine=f"sim-{n}", node=f"sim-{n}") for n in range(200)
+    ],
+    "a type that no source prices": [
+        *(_alert("PriceUnknown", "warning", **machine) for machine in PRICELESS),
+        *(_alert("NodeUnmatched", "info", **machine) for machine in PRICELESS),
+    ],
     "no poller": [
         _alert("PricesDown", "warning", job="epochcost-prices", instance="prices:10836"),
         *(_alert("PriceUnknown", "warning", **machine) for machine in PRICELESS),
@@ -108,12 +115,34 @@ CAUSES = {
         _alert("CollectorFailing", "warning", collector="price"), _later(_alert("PriceBehind", "warning"), HOUR),
     ],
     "a GPU that is lost": [
-        _alert("GpuUnreadable", "warning", **NODE, gpu="3", uuid="GPU-3"), *GPUS, *IDLE_COST, WASTED, *STALLED, WORSE,
+        *_both("GpuUnreadable", **NODE, gpu="3", uuid="GPU-3"), *GPUS, WASTED, *STALLED, WORSE,
     ],
     "idle GPUs of an agent of the version before": [
         _alert("IdleCost", "warning", node="old"), _alert("IdleShare", "info", node="old"),
     ],
 }  # fmt: skip
+
+
+TWO_CAUSES = {
+    "one run hangs, another one waits for data": [_alert("RunStalled", "warning", **RUN), IDLE_COST[0]],
+    "a GPU is lost, the others wait for data": [
+        _alert("GpuUnreadable", "warning", **NODE, gpu="3", uuid="GPU-3"), IDLE_COST[0],
+    ],
+    "one GPU is not used, the others wait for data": [GPUS[5], _alert("IdleShare", "info", **NODE)],
+    "one GPU is not used, and much was wasted within the day": [GPUS[5], WASTED],
+    "work was lost, and epochs are dearer": [_alert("LostWork", "warning", **RUN), WORSE],
+    "a budget burns slowly, and spend jumps": [
+        _alert("BudgetBurn", "warning", window="3d"), _alert("SpendUnusual", "warning", window="1h"),
+    ],
+    "a machine is taken away, and its run is over its budget": [
+        _alert("PreemptionNotice", "critical", **NODE, kind="interruption"), _alert("RunOverBudget", "critical", **RUN),
+    ],
+    "a poller is down, and a source of another one fails": [
+        _alert("PricesDown", "warning", job="epochcost-prices", instance="one:10836"),
+        _alert("PriceSourceFailing", "warning", source="gcp", instance="other:10836"),
+    ],
+}  # fmt: skip
+"""None of them says what the other one does, and the one that is silent may be the larger."""
 
 
 class Counted:
@@ -146,7 +175,8 @@ class Counted:
 
     def post(self, after: float) -> None:
         """What fires ``after`` seconds, and what fires still; returns when all that is to be sent has been."""
-        due = [(cause, one) for cause, alerts in CAUSES.items() for one in alerts if one.after <= after]
+        every = [*CAUSES.items(), *TWO_CAUSES.items()]
+        due = [(cause, one) for cause, alerts in every for one in alerts if one.after <= after]
         self._alertmanager.post(*({**one.labels, "cluster": cause} for cause, one in due))
         self._settle(f"after {after:g} s")
 
@@ -165,7 +195,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[li
     folder: Path = tmp_path_factory.mktemp("one") / "alertmanager"
     with WebhookReceiver() as webhook, Alertmanager(folder, webhook.url, speed=SPEED) as alertmanager:
         counted = Counted(alertmanager, webhook)
-        for after in sorted({one.after for alerts in CAUSES.values() for one in alerts}):
+        for after in sorted({one.after for alerts in [*CAUSES.values(), *TWO_CAUSES.values()] for one in alerts}):
             counted.post(after)
         counted.post_everywhere()
         yield counted.told()
@@ -175,6 +205,12 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[li
 def test_one_cause_is_one_notification(told: dict[str, list[list[str]]], cause: str) -> None:
     (names,) = told[cause]
     assert {name.split()[0] for name in names} == {CAUSES[cause][0].labels["alertname"]}
+
+
+@pytest.mark.parametrize("causes", TWO_CAUSES)
+def test_two_causes_are_both_told(told: dict[str, list[list[str]]], causes: str) -> None:
+    names = {name.split()[0] for notification in told[causes] for name in notification}
+    assert names == {one.labels["alertname"] for one in TWO_CAUSES[causes]}
 
 
 def test_a_poller_without_a_cluster_speaks_for_all_of_them(told: dict[str, list[list[str]]]) -> None:

@@ -83,9 +83,7 @@ class History:
         for rule in rules:
             if rule["record"] not in names:
                 continue
-            # What an expression takes over from other series still has their names, and is then several in pieces.
-            nameless = f"max without () (\n{rule['expr']}\n)"
-            for result in over(url, nameless, begin, self.end_ts - 1.0, STEP_SECONDS):
+            for result in over(url, _nameless(rule["expr"]), begin, self.end_ts - 1.0, STEP_SECONDS):
                 series = _series(rule["record"], {**result["metric"], **rule.get("labels", {})})
                 yield "".join([f"{series} {value} {t}\n" for t, value in result["values"]])
 
@@ -113,8 +111,8 @@ class History:
     def _fired(self, url: str, rule: Rule) -> Iterator[Fired]:
         wait = seconds(rule.get("for", "0s"))
         begin = self.start_ts + 2 * STEP_SECONDS
-        for result in over(url, rule["expr"], begin, self.end_ts, ALERT_SECONDS):
-            labels = {k: v for k, v in result["metric"].items() if k != "__name__"} | rule["labels"]
+        for result in over(url, _nameless(rule["expr"]), begin, self.end_ts, ALERT_SECONDS):
+            labels = result["metric"] | rule["labels"]
             for first, last in _stretches([float(t) for t, _ in result["values"]]):
                 fires = first + wait if last - first >= wait else None
                 yield Fired(rule["alert"], labels, first, fires, last)
@@ -168,6 +166,11 @@ def over(url: str, query: str, start: float, end: float, step: float) -> list[di
         with err:
             raise DemoError(f"{query}: {err.read().decode(errors='replace')[:300]}") from None
     return result
+
+
+def _nameless(expr: str) -> str:
+    """What ``expr`` takes over from other series still has their names, and is then several in pieces."""
+    return f"max without () (\n{expr}\n)"
 
 
 def _stretches(times: list[float]) -> Iterator[tuple[float, float]]:
