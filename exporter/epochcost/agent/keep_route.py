@@ -42,7 +42,7 @@ def keep_route(keep: Keeps, now: Callable[[], float]) -> Route:
         names = ("subject", "link", "for", "why")
         fields = {name: document.get(name, "") for name in names} if isinstance(document, dict) else {}
         if not fields or not all(isinstance(value, str) for value in fields.values()):
-            return text(400, f"expected an object with the texts {', '.join(names)}")
+            return text(400, f"expected an object with the strings {', '.join(names)}")
         try:
             seconds = _duration(fields["for"])
         except ValueError as err:

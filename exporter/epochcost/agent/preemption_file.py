@@ -61,7 +61,9 @@ class PreemptionFile:
                 notices[place.key] = _written(place, before, _Notice(place.identity, notice, now, wall_ahead))
             except OSError as err:
                 notices[place.key] = before
-                errors[place.key] = f"{place.path}/{NAME}: training cannot be told of a preemption: {err.strerror}"
+                errors[place.key] = (
+                    f"{place.path}/{NAME}: cannot notify training processes of a preemption: {err.strerror}"
+                )
         for key, error in errors.items():
             if self._errors.get(key) != error:
                 log.warning("%s", error)

@@ -17,8 +17,10 @@ LOOK_SECONDS = 1.0
 SLOWEST_SECONDS = 300.0
 MAX_AGE_SECONDS = 300.0
 """A response older than this is not shown: other machines' parts have grown since."""
-NOT_QUERIED = "the store has not been asked yet"
-NOT_THERE = "the store has no figures of this machine's part yet: does it scrape this agent, with epochcost's rules?"
+NOT_QUERIED = "the store has not been queried yet"
+NOT_THERE = (
+    "the store has no figures for this machine's part yet: does it scrape this agent and load epochcost's rules?"
+)
 
 
 class AsksForRuns(Protocol):

@@ -37,7 +37,7 @@ class ConfiguredSource:
         node = self._configured
         provider = _safe(node, "provider").lower()
         if not re.fullmatch(r"([a-z0-9][a-z0-9._-]*)?", provider):
-            raise NodeError(f"node.provider: {provider!r}: a word such as aws, gcp, azure or owned is allowed")
+            raise NodeError(f"node.provider: {provider!r}: expected a word such as aws, gcp, azure or owned")
         region, zone, instance_type = (_safe(node, field) for field in ("region", "zone", "instance_type"))
         any_field = any((provider, region, zone, instance_type, node.purchase_option))
         return Node(

@@ -48,7 +48,9 @@ class FollowedPoller:
                 )
             if not differs:
                 return price
-            _log.warning("price poller %s has not answered for long: %s is followed from now on", self._poller, poller)
+            _log.warning(
+                "price poller %s has not responded for a long time: following %s from now on", self._poller, poller
+            )
         self._poller, self._received, self._price = poller, monotonic, price
         return price
 

@@ -185,7 +185,7 @@ class JsonApi:
             message = _short(b"".join(stream.pieces()).decode("utf-8", "replace"))
         except ExchangeError:
             message = ""
-        asks = f"; asks to wait {wait:.0f} s" if wait else ""
+        asks = f"; to be retried after {wait:.0f} s" if wait else ""
         sentence = f"{question}: HTTP {stream.status}{asks}{': ' + message if message else ''}"
         return HttpError(sentence, stream.status, passing=stream.status in _PASSING, wait=wait)
 

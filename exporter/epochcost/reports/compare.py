@@ -116,7 +116,7 @@ def _refused_kindly(make_machine: Callable[[], OwnedMachine]) -> OwnedMachine:
 def _given(value: float | None, measured: float | None, flag: str, what: str) -> float:
     found = measured if value is None else value
     if found is None:
-        raise SettingsError(f"{flag} must be given: {what}; it was not measured")
+        raise SettingsError(f"{flag} is required: {what}; it was not measured")
     return found
 
 

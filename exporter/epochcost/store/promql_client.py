@@ -183,7 +183,9 @@ class Prometheus:
             raise StoreError(f"{head} to {elsewhere}: not followed; give the final address as --prometheus.url")
         if status in (401, 403):
             authorization = (
-                "the credentials given are refused" if "Authorization" in self.headers else "no credentials were given"
+                "the given credentials were rejected"
+                if "Authorization" in self.headers
+                else "no credentials were given"
             )
             raise StoreError(f"{head}: {authorization}; see --prometheus.username and --prometheus.bearer-token-file")
         document = _document(raw)

@@ -160,7 +160,7 @@ class GcpCatalogue:
         try:
             for page in self._pages(service):
                 if not page.skus and not seen:  # any JSON without the field is read as a response without a SKU
-                    raise PriceSourceError(f"{requested}: not a response of the Cloud Billing API: no SKU is in it")
+                    raise PriceSourceError(f"{requested}: not a response of the Cloud Billing API: it contains no SKU")
                 yield from page.skus
                 if page.next_page_token in seen:
                     raise PriceSourceError(
