@@ -32,7 +32,9 @@ WHOLE = ["start", "phase", "epoch_end", "epoch_end", "end"]
 def outcome(directory: Path, script: str, **environ: str) -> tuple[int, str]:
     """Exit code and error output of a script."""
     env = environment(directory, PYTHON=sys.executable, **environ)
-    done = subprocess.run(["bash", "-c", EVENT + script], env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["bash", "-c", EVENT + script], env=env, capture_output=True, text=True, check=False, timeout=120
+    )
     return done.returncode, done.stderr
 
 
@@ -74,10 +76,10 @@ def test_loops_side_by_side_in_a_job_are_runs_of_their_own(tmp_path: Path):
 
 SIDE_BY_SIDE = """
 cd "$EPOCHCOST_DIR"
-mkfifo started go
-for name in a b; do (event start experiment=$name; echo > started; read _ < go; {then}) & read _ < started; done
+mkfifo started go; exec 3<> started 4<> go
+for name in a b; do (event start experiment=$name; echo >&3; read _ <&4; {then}) & read _ <&3; done
 {meanwhile}
-exec 3<> go; echo > go; echo > go; wait
+echo >&4; echo >&4; wait
 """
 
 
