@@ -12,7 +12,7 @@ RUN_LABELS, MACHINE_LABELS = ("experiment", "team", "node", "cluster"), ("node",
 
 
 def _fits(by: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Every set of ``by``, those with the earliest labels first: a row with one label more counts before that without."""
+    """Every set of ``by``, those with the earliest labels first; one with a label more is before that without it."""
     sets: list[tuple[str, ...]] = [()]
     for label in reversed(by):
         sets = [*((label, *rest) for rest in sets), *sets]
