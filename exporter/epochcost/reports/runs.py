@@ -64,10 +64,7 @@ class Part:
 
 def row(key: RunKey, run: RunHistory, history: History, prices: Prices, charged: dict[NodeKey, Charged]) -> Row:
     """The row of one run; what it pays of each machine goes into ``charged``."""
-    parts = [_part(part, member, history, prices) for part, member in run.members.items()]
-    for part in parts:
-        seconds = {s: sum(g.values()) for s, g in part.states.items()}
-        charged.setdefault(part.key, Charged()).add(seconds, part.money.states if part.money else {})
+    parts = _charged_parts(run, history, prices, charged)
     lead = leaders({i: part.windows for i, part in enumerate(parts)})
     epochs = _counted(parts, lead, "run_epoch_seconds_count")
     pieces = tuple(_piece(key, run, part, history) for part in parts)
@@ -103,6 +100,14 @@ def row(key: RunKey, run: RunHistory, history: History, prices: Prices, charged:
         notes=_notes(key, parts, history),
         pieces=pieces,
     )
+
+
+def _charged_parts(run: RunHistory, history: History, prices: Prices, charged: dict[NodeKey, Charged]) -> list[Part]:
+    parts = [_part(part, member, history, prices) for part, member in run.members.items()]
+    for part in parts:
+        seconds = {s: sum(g.values()) for s, g in part.states.items()}
+        charged.setdefault(part.key, Charged()).add(seconds, part.money.states if part.money else {})
+    return parts
 
 
 def _piece(key: RunKey, run: RunHistory, part: Part, history: History) -> Piece:
