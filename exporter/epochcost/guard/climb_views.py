@@ -19,25 +19,25 @@ def sentence(climb: Climb, kind: StepKind | None) -> str:
     finding, evidence = climb.finding, climb.evidence
     what = f"run {finding.subject}" if finding.subject != MACHINE else "this machine"
     costs = f"${finding.usd_per_hour:.2f} an hour, ${evidence.wasted_usd:.2f} since then"
-    held = f"{what} is {finding.condition.value} for {evidence.seconds / 60:.0f} min ({costs})"
-    return f"{climb.policy.name}: {kind.value if kind else 'tell'}: {held}"
+    situation = f"{what} is {finding.condition.value} for {evidence.seconds / 60:.0f} min ({costs})"
+    return f"{climb.policy.name}: {kind.value if kind else 'tell'}: {situation}"
 
 
 def stop_requests(climbs: Iterable[Climb]) -> dict[RunId, StopRequest]:
     """What each run is asked to do now; of several policies, the strictest one's."""
-    asked: dict[RunId, StopRequest] = {}
+    requests: dict[RunId, StopRequest] = {}
     for climb in climbs:
-        for run, at_once in climb.asked.items():
-            if run not in asked or at_once:
+        for run, at_once in climb.stop_runs.items():
+            if run not in requests or at_once:
                 reason = f"{climb.policy.name}: {climb.finding.condition.value}"
-                asked[run] = StopRequest(climb.policy.name, reason, AT_ONCE if at_once else AT_CHECKPOINT)
-    return asked
+                requests[run] = StopRequest(climb.policy.name, reason, AT_ONCE if at_once else AT_CHECKPOINT)
+    return requests
 
 
 def waiting(climb: Climb, t: float, keeps: KeepBook) -> Waiting:
     """The climb as of ``t``, with the link by which its subject may be kept once it was asked."""
     due = climb.due_t()
-    was_asked = climb.next_step and not climb.policy.dry_run
+    may_be_kept = climb.next_step and not climb.policy.dry_run
     return Waiting(
         policy=climb.policy.name,
         subject=climb.finding.subject,
@@ -50,5 +50,5 @@ def waiting(climb: Climb, t: float, keeps: KeepBook) -> Waiting:
         next_ts=due if t <= due < float("inf") else None,
         gave_up=climb.gave_up,
         dry_run=climb.policy.dry_run,
-        keep_link=keeps.link(climb.finding.subject, t) if was_asked else "",
+        keep_link=keeps.link(climb.finding.subject, t) if may_be_kept else "",
     )
