@@ -1,13 +1,15 @@
-"""What others see of a climb up a policy's ladder: its sentence, what its runs are asked to do, and its next step."""
+"""What others see of a climb up a policy's ladder: its sentence, what its runs and its command get, its next step."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from epochcost.guard.conditions import MACHINE
 from epochcost.guard.decisions import StopRequest, Waiting
 from epochcost.guard.keeps import KeepBook
 from epochcost.guard.ladder import Climb
+from epochcost.guard.observation import Observation
 from epochcost.guard.policy import StepKind
 from epochcost.model import RunId
 
@@ -52,3 +54,21 @@ def waiting(climb: Climb, t: float, keeps: KeepBook) -> Waiting:
         dry_run=climb.policy.dry_run,
         keep_link=keeps.link(climb.finding.subject, t) if may_be_kept else "",
     )
+
+
+def command_values(climb: Climb, observation: Observation, reason: str) -> Mapping[str, Any]:
+    """What the placeholders of a policy's command stand for."""
+    runs = [run for run in observation.runs if run.run in climb.finding.runs]
+    jobs = sorted({job for run in runs for job in run.jobs})
+    pods = sorted(observation.pods)
+    return {
+        "policy": climb.policy.name,
+        "node": observation.node,
+        "machine": observation.machine,
+        "reason": reason,
+        "run": climb.finding.subject,
+        "pids": [str(pid) for run in runs for pid in run.pids],
+        "slurm_job": jobs[0] if len(jobs) == 1 else "",
+        "namespace": pods[0][0] if len(pods) == 1 else "",
+        "pod": pods[0][1] if len(pods) == 1 else "",
+    }

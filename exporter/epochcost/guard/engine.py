@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from epochcost.guard.account import Account, Result
-from epochcost.guard.climb_views import AT_CHECKPOINT, AT_ONCE, sentence, stop_requests, waiting
+from epochcost.guard.climb_views import AT_CHECKPOINT, AT_ONCE, command_values, sentence, stop_requests, waiting
 from epochcost.guard.conditions import (
     MACHINE,
     Finding,
@@ -249,7 +249,7 @@ class Guard:
                 return None
         reason = sentence(climb, StepKind.STOP)
         try:
-            argv = filled(command.argv, self._values(climb, observation, reason))
+            argv = filled(command.argv, command_values(climb, observation, reason))
         except PlaceholderError as err:
             self._fail(climb, step, f"command {command.name} is not run: {err}", observation)
             return None
@@ -261,22 +261,6 @@ class Guard:
         """Runs of which the same policy has all evidence, and that have been asked as this one was."""
         others = [c for (name, _), c in self._climbs.items() if name == climb.policy.name]
         return [c.finding.subject for c in others if c.complete and c.next_step >= climb.next_step]
-
-    def _values(self, climb: Climb, observation: Observation, reason: str) -> Mapping[str, Any]:
-        runs = [run for run in observation.runs if run.run in climb.finding.runs]
-        jobs = sorted({job for run in runs for job in run.jobs})
-        pods = sorted(observation.pods)
-        return {
-            "policy": climb.policy.name,
-            "node": observation.node,
-            "machine": observation.machine,
-            "reason": reason,
-            "run": climb.finding.subject,
-            "pids": [str(pid) for run in runs for pid in run.pids],
-            "slurm_job": jobs[0] if len(jobs) == 1 else "",
-            "namespace": pods[0][0] if len(pods) == 1 else "",
-            "pod": pods[0][1] if len(pods) == 1 else "",
-        }
 
     def _take_outcomes(self, t: float) -> None:
         outcomes, self._outcomes = self._outcomes, []
