@@ -14,6 +14,7 @@ from epochcost.training.directory import claims_dir, disabled, events_dir, netwo
 from epochcost.training.event_emitter import EventEmitter
 from epochcost.training.exit_hooks import ENDINGS
 from epochcost.training.job import Job, given_name, job, job_run_id
+from epochcost.training.local_world import local_world_id
 from epochcost.training.memory import MemoryPeak
 from epochcost.training.notice import NoticeFile
 from epochcost.training.position import Position
@@ -98,8 +99,10 @@ def _make(  # noqa: PLR0913 - the arguments of `make_run`, checked
     local_rank: int | None,
 ) -> Run:
     within = job(environ)
-    if given_name(environ, given) or job_run_id(environ):  # ids that ranks share
-        within = placed(within)
+    base = job_run_id(environ)
+    ranked, shared = _ranked(within, experiment)
+    if given_name(environ, given) or base or shared:  # ids that ranks share
+        within, base = ranked, base or shared
     if local_rank is not None:
         within = dataclasses.replace(within, local_rank=local_rank)
     step = running_step()
@@ -107,7 +110,7 @@ def _make(  # noqa: PLR0913 - the arguments of `make_run`, checked
         within = dataclasses.replace(within, launcher="zenml", job=step.run)
         experiment = experiment or step.experiment
     directory = functools.cache(lambda: events_dir(environ))  # an error is not cached: it is tried again
-    base = job_run_id(environ) if step is None else step.run_id
+    base = base if step is None else step.run_id
     names = functools.cache(lambda: claims_dir(environ)) if network_url(environ) else directory
     name = RunName(environ, within, given, experiment, names, base=base)
     facts = RunMetadata(
@@ -134,6 +137,15 @@ def _make(  # noqa: PLR0913 - the arguments of `make_run`, checked
         next_name=name.next,
         claim=name.claim,
     )
+
+
+def _ranked(within: Job, experiment: str) -> tuple[Job, str]:
+    """``within`` with its rank; and, of a world of this machine that no launcher made, the id that its ranks share."""
+    ranked = placed(within)
+    if (ranked.world or 1) == 1 or ranked.local_rank is not None or (ranked.nodes or 1) > 1:
+        return ranked, ""
+    shared = local_world_id(experiment)
+    return (dataclasses.replace(ranked, nodes=1) if shared else ranked), shared
 
 
 def _ways(
