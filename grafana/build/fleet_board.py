@@ -34,7 +34,7 @@ from selection import MACHINE, RUN, once
 from states import STATE_COLOURS, WASTED
 
 UID = "epochcost-fleet"
-NO_PRICE = "No price is known"
+NO_PRICE = "No price is known, or no agent reports"
 NODES = 'label_values(node:epochcost_node_info:max{cluster=~"$cluster"}, node)'
 OWNED = "owner_state:epochcost_cost_usd_per_hour:rate5m"
 SHOWN = 'team=~"$team", owner=~"$owner", experiment=~"$experiment"'
@@ -110,7 +110,6 @@ def _today() -> Builder[Panel]:
         "Dollars since midnight of every machine that was present, including those that are gone: the increase of the "
         "agents' exact integrals; for a node whose agent knows no price, its seconds x the poller's price.",
         USD,
-        2,
     )
     return figures(about, Query(SPENT, "Today")).time_from("now/d").hide_time_override(True)
 
@@ -178,7 +177,7 @@ def _states() -> Builder[Panel]:
             "Spend by state",
             "Cost per hour by state over the last 5 minutes. The states of a node always add up to its price.",
             USD_PER_HOUR,
-            empty="No price is known, or no agent reports",
+            empty=NO_PRICE,
         ),
         "state",
         always(f"{BY_STATE} > 0", f"sum({BY_STATE})"),
@@ -207,7 +206,7 @@ def _spend_over_time() -> Builder[Panel]:
             "Cost per hour of each state. Green is useful training; the rest is start-up, waiting, lost work and "
             "machines left on.",
             USD_PER_HOUR,
-            empty="No price is known, or no agent reports",
+            empty=NO_PRICE,
         ),
         Query(f"{BY_STATE}\nand\n{EVER}", "{{state}}"),
         STATE_COLOURS,
