@@ -174,7 +174,9 @@ def would_save(spot: Offer) -> float:
         if (m.kind.provider, m.region, m.kind.instance_type) == of_type
         and m.purchase_option is PurchaseOption.ON_DEMAND
     ]
-    return max(0.0, sum(price(m) - spot.price.at(NOW) for m in on_demand_there))
+    there = spot.price.at(NOW)
+    assert there is not None
+    return max(0.0, sum(price(m) - there for m in on_demand_there))
 
 
 P4D = [o for o in offers() if o.instance_type == TYPE]
