@@ -238,9 +238,9 @@ def _waits(kind: str, text: str) -> Waits | None:
 
 def _job(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
     from epochcost.job_summary import JobError, lines_of, runs_of
-    from epochcost.training.job import launched
+    from epochcost.training.job import launcher_and_id
 
-    job = flags["job"] or launched(environ)[1]
+    job = flags["job"] or launcher_and_id(environ)[1]
     if not job:
         raise SettingsError("a job ID is required: the environment contains no launcher's job ID")
     try:
