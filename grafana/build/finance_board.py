@@ -43,7 +43,8 @@ def finance() -> str:
     """The dashboard as JSON text."""
     grid = Grid()
     grid.band(4, (4, _month()), (6, _forecast()), (4, _budget()), (5, _wasted()), (5, _spot()))
-    grid.band(9, (16, _days()), (8, _by("purchase_option", "purchase option", "purchase:epochcost_spent_usd:step")))
+    grid.band(8, (16, _days()), (8, _by("purchase_option", "purchase option", "purchase:epochcost_spent_usd:step")))
+    grid.band(6, (4, _failed()), (20, _ended()))
     grid.band(
         11,
         (6, _by("team", "team", OWNED, SHOWN)),
@@ -51,7 +52,6 @@ def finance() -> str:
         (6, _by("owner", "owner", OWNED, SHOWN)),
         (6, _states()),
     )
-    grid.band(9, (4, _failed()), (20, _ended()))
     return to_json(
         UID,
         "epochcost / Finance",

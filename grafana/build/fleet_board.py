@@ -51,15 +51,15 @@ def fleet() -> str:
     grid = Grid()
     grid.band(4, (5, _spend_now()), (4, _wasted()), (3, _today()), (3, _month()), (5, _budget()), (4, _machines()))
     grid.band(9, (5, _states()), (19, alerts()))
-    grid.band(9, (14, _spend_over_time()), (5, _ratios()), (5, _epochs()))
     grid.band(
-        9,
+        8,
         (4, _spend("cluster")),
         (5, _spend("team")),
         (5, _waste("team")),
         (5, _waste("owner")),
         (5, _waste("experiment")),
     )
+    grid.band(9, (14, _spend_over_time()), (5, _ratios()), (5, _epochs()))
     grid.band(10, (24, nodes()))
     grid.band(9, (24, runs()))
     grid.folded("Guard: pending actions, keeps, ended work", *guard_bands())
@@ -278,10 +278,15 @@ def _waste(label: str) -> Builder[Panel]:
     )
 
 
+BURN = [{"value": None, "color": GREEN}, {"value": 1, "color": AMBER}, {"value": 14.4, "color": RED}]
+"""Of the burn rate of an hour: what lasts for the month, what does not, and what the alert on an hour is about."""
+
+
 def _budget() -> Builder[Panel]:
     budget = "cluster:epochcost_budget_usd:month"
     spent = f"(sum(cluster:epochcost_cost_usd:month and {budget}) > 0)"
     share = share_of_budget()
+    burn = {"unit": "suffix:x", "decimals": 1, "thresholds": {"mode": "absolute", "steps": BURN}}
     return figures(
         About(
             "Budget of the month",
@@ -295,5 +300,5 @@ def _budget() -> Builder[Panel]:
         Query(f"{spent} / sum({budget})", "Spent"),
         Query(f"(sum(cluster:epochcost_cost_usd:month_projected and {budget}) > 0) / sum({budget})", "Projected"),
         Query("max(cluster:epochcost_budget_burn_ratio:rate1h) > 0", "Burn rate"),
-        overrides={"Spent": share, "Projected": share, "Burn rate": {"unit": "none", "decimals": 1}},
+        overrides={"Spent": share, "Projected": share, "Burn rate": burn},
     ).orientation(VizOrientation.VERTICAL)  # beside each other, however narrow

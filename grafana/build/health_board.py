@@ -173,7 +173,7 @@ def _agents() -> Builder[Panel]:
             CLUSTER,
             Column("Node", "node", properties=name(link_to_node())),
             Column("Agent", "A", row(f"max by ({MACHINE}, node) ({AGENT})", "epochcost_machine"), "none", 60, up),
-            Column("Version", "version", cell(VERSIONS, "epochcost_machine", more="version"), ref="C", width=88,
+            Column("Version", "version", cell(VERSIONS, "epochcost_machine", more="version"), ref="C", width=112,
                    properties=name()),
             Column("Sample age", "D", of("time() - epochcost_sample_timestamp_seconds"), SECONDS, 96),
             Column("Price age", "E", of("node:epochcost_price_age_seconds:now"), SECONDS, 86),
