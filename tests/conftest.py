@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 hypothesis.settings.register_profile("any machine", deadline=None)  # how long an example takes says nothing
 hypothesis.settings.load_profile("any machine")
+gc.disable()  # until everything is collected: nothing of that is garbage, and looking for it took half of the time
 TESTS = Path(__file__).parent
 BUILT_ONCE = ("demo", "report")
 """Folders whose files share a fixture that takes long to build: each is one group. Elsewhere a file is one."""
@@ -65,6 +67,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((number for number, start in enumerate(FIRST) if place.startswith(start)), len(FIRST))
 
     items.sort(key=lambda item: rank(item.path))
+
+
+def pytest_collection_finish() -> None:
+    """From here on garbage is looked for among what tests make, not among eight thousand tests."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture

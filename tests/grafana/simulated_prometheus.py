@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,13 @@ def openmetrics(fleet: SimulatedFleet, length: float) -> Iterator[str]:
 
 def series(name: str, labels: Mapping[str, str]) -> str:
     """``name{a="b"}``; simulated values need no escaping."""
-    return f"{name}{{{','.join(f'{k}={json.dumps(v)}' for k, v in labels.items())}}}"
+    return f"{name}{_braced(tuple(labels.items()))}"
+
+
+@cache
+def _braced(labels: tuple[tuple[str, str], ...]) -> str:
+    """Written once: every series comes again at each step."""
+    return f"{{{','.join(f'{k}={json.dumps(v)}' for k, v in labels)}}}"
 
 
 def backfill(fleet: SimulatedFleet, data: Path, length: float = LENGTH) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -70,13 +71,22 @@ class Relabelled:
     def samples(self, t: float) -> Iterator[Sample]:
         gone = [("up", {"job": "epochcost-agent", "instance": f"{TAKEN.node}:10835"}, 0.0)] if t >= GONE else []
         for name, labels, value in (*self.fleet.samples(t), *gone):
-            if labels.get("instance") not in TARGETS:
-                continue
-            i = TARGETS.index(labels["instance"])
-            for set_name, made in SETS.items():
-                for copy in made.copies:
-                    named = {"cluster": CLUSTERS[set_name][0]} if made.clusters == 1 else {}
-                    yield name, {**made.stored(labels, i, copy), **named}, value
+            for stored in _everywhere(tuple(labels.items())):
+                yield name, stored, value
+
+
+@cache
+def _everywhere(labels: tuple[tuple[str, str], ...]) -> tuple[dict[str, str], ...]:
+    """Labels of a series of the fleet as every configuration stores them."""
+    own = dict(labels)
+    if own.get("instance") not in TARGETS:
+        return ()
+    i = TARGETS.index(own["instance"])
+    return tuple(
+        {**made.stored(own, i, copy), **({"cluster": CLUSTERS[name][0]} if made.clusters == 1 else {})}
+        for name, made in SETS.items()
+        for copy in made.copies
+    )
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ def test_a_server_that_is_not_there_is_an_error_that_names_it(api: JsonApi) -> N
     with JsonServer() as gone:
         pass
     assert refused(api, f"{gone.url}/x").startswith(
-        f"src: GET {gone.host}/x: request failed, cannot connect to the host: "
+        f"src: GET {gone.host}/x: request failed, the host cannot be asked: "
     )
 
 
@@ -225,9 +225,9 @@ def test_an_answer_that_repeats_the_key_does_not_bring_it_into_the_error(
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "must contain exactly one API key"),
-        (b"one two", "must contain exactly one API key"),
-        (b"one\r\nX-Other: header", "must contain exactly one API key"),
+        (b"", "must hold one API key and nothing else"),
+        (b"one two", "must hold one API key and nothing else"),
+        (b"one\r\nX-Other: header", "must hold one API key and nothing else"),
         (b"sch\xc3\xb6n", "is not ASCII text"),
         (None, "cannot be read: No such file or directory"),
     ],

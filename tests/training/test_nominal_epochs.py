@@ -19,7 +19,7 @@ __all__ = ["directory"]
 def work(run: Run, steps: int, tokens: int | None = None) -> None:
     """Steps far apart: each is due its line."""
     for _ in range(steps):
-        run._due = 0.0
+        run._line_due_t = 0.0
         run.step(tokens=tokens)
 
 

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Protocol
 
-from epochcost.training.end_line import let_them_say
+from epochcost.training.end_line import wait_for_summaries
 from epochcost.training.sigterm import SigtermHook
 
 
@@ -76,7 +76,7 @@ class Endings:
         status = "finished" if _uncaught() is self._last_error else "failed"
         for run in tuple(self.open):
             run.end(status)
-        let_them_say()
+        wait_for_summaries()
 
     def _in_child(self) -> None:
         runs, self.open = self.open, []

@@ -52,11 +52,11 @@ def known_batch_size(loader: object) -> int | None:
     """Samples of one of its batches, where it says so as PyTorch's loaders do; under `tqdm` too."""
     for way in ("batch_size", "batch_sampler.batch_size", "iterable.batch_size", "iterable.batch_sampler.batch_size"):
         try:
-            found = operator.attrgetter(way)(loader)
+            size = operator.attrgetter(way)(loader)
         except Exception:  # noqa: BLE001, S112 - as below
             continue
-        if type(found) is int and found > 0:
-            return found
+        if type(size) is int and size > 0:
+            return size
     return None
 
 
@@ -65,12 +65,12 @@ def batches_in(samples_of_a_step: int, samples: int, batches: int) -> int | None
 
     None if that does not say it: no size of a batch comes out even, or more than one.
     """
-    found = {
+    counts = {
         samples_of_a_step // size
         for size in {samples // batches, -(-samples // batches), -(-samples // (batches + 1)) or 1}
         if size and samples_of_a_step % size == 0 and batches in (samples // size, -(-samples // size))
     }
-    return found.pop() if len(found) == 1 else None
+    return counts.pop() if len(counts) == 1 else None
 
 
 def known_length(iterable: object) -> int | None:

@@ -13,5 +13,5 @@ def status_of(error: BaseException | None) -> str:
     names = {kind.__name__ for kind in type(error).__mro__}
     if names.intersection(SIGNALS):  # which may be a SystemExit too
         return "preempted"
-    asked_to_exit = isinstance(error, SystemExit) and error.code in (None, 0)
-    return "finished" if error is None or asked_to_exit or names.intersection(STOPS) else "failed"
+    clean_exit = isinstance(error, SystemExit) and error.code in (None, 0)
+    return "finished" if error is None or clean_exit or names.intersection(STOPS) else "failed"
