@@ -48,7 +48,8 @@ class Outside:
 
     Attributes:
         pieces: by machine, and by who held its GPUs where that was asked for.
-        hours, usd: by state, over all machines with a price.
+        hours: by state, over all machines.
+        usd: the same, over those with a price; without the states in which only others were.
     """
 
     pieces: list[Piece] = field(default_factory=list)
@@ -77,7 +78,8 @@ def outside(history: History, prices: Prices, charged: Mapping[NodeKey, Charged]
         return found
     for key, node in history.nodes.items():
         hours, usd = _unallocated(node, history, prices.paid(key), charged.get(key, Charged()))
-        for into, amounts in ((found.hours, hours), (found.usd, usd or {})):
+        priced = {state: amount for state, amount in (usd or {}).items() if hours.get(state) or amount}
+        for into, amounts in ((found.hours, hours), (found.usd, priced)):
             for state, amount in amounts.items():
                 into[state] = into.get(state, 0.0) + amount
         found.pieces += _by_user(_piece(key, node, hours, usd), node.held)
