@@ -144,6 +144,8 @@ IMPOSSIBLE_RUN: dict[str, Callable[[State], object]] = {
     "no record at all": lambda s: ledger(s)["runs"].update(b=None),
     "both of them": lambda s: ledger(s)["runs"].update(a=1, b={}),
     "no share": lambda s: ledger(s)["runs"]["a"].pop("share"),
+    "a user that is a fraction": lambda s: ledger(s)["runs"]["a"].update(user=9007199254740992.0),
+    "a user by name": lambda s: ledger(s)["runs"]["a"].update(user="ann"),
 }
 
 

@@ -8,7 +8,8 @@ import re
 import subprocess
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -219,15 +220,25 @@ def test_dollars_by_account_partition_and_user_join_with_what_slurm_says(slurm: 
     with (tmp_path / "log").open("wb") as log:
         store = subprocess.Popen([*command, f"--web.listen-address={at}"], stdout=log, stderr=log)
     try:
-        # Both are below the bill until five minutes of history are there, by the same part.
-        wait_for(lambda: rates(at).keys() == {"gpu", "spare"} and all(rates(at).values()), 120, "dollars by partition")
-        wait_for(lambda: rates(at)["gpu"] / rates(at)["spare"] == pytest.approx(2, rel=0.05), 120, "twice the price")
+        with said_beside(lambda: f"{rates(at)}\n{slurm.run('scontrol', 'show', 'job')}"):
+            wait_for(lambda: rates(at).keys() == {"gpu", "spare"} and all(rates(at).values()), 120, "both partitions")
+            # A rule reads the machine's rate of one evaluation earlier: that is less, the fewer samples there are.
+            wait_for(lambda: rates(at)["gpu"] / rates(at)["spare"] == pytest.approx(2, rel=0.05), 120, "twice as much")
         queue = slurm.run("squeue", "-h", "-t", "RUNNING", "-o", "%a %P %u").splitlines()
         assert {("physics", "gpu", "nobody"), ("physics", "spare", "nobody")} == {tuple(row.split()) for row in queue}
     finally:
         store.terminate()
         store.wait(20)
         slurm.run("scancel", job)
+
+
+@contextmanager
+def said_beside(seen: Callable[[], str]) -> Iterator[None]:
+    """A failure within also says what was ``seen`` then."""
+    try:
+        yield
+    except AssertionError as err:
+        raise AssertionError(f"{err}\n{seen()}") from err
 
 
 def rates(at: str) -> dict[str, float]:

@@ -467,6 +467,7 @@ def test_an_epoch_that_is_known_only_by_the_next_has_its_own_time(tmp_path: Path
     from epochcost.model import RunId
     from epochcost.progress.clock import NodeClock
     from epochcost.progress.event_files import EventFiles
+    from epochcost.progress.reading_settings import EventDirectories
 
     code = """
         import time
@@ -476,7 +477,7 @@ def test_an_epoch_that_is_known_only_by_the_next_has_its_own_time(tmp_path: Path
     """
     launch(tmp_path, *python(code), flags=("--id", "one"))
     account = RunAccount(RunId("one"), "part")
-    for event in EventFiles(tmp_path).poll(NodeClock(time.time, time.monotonic, "boot")):
+    for event in EventFiles(EventDirectories(tmp_path)).poll(NodeClock(time.time, time.monotonic, "boot")):
         account.take(event, 0.0)
     took = [epoch.end - epoch.start for epoch in account.epochs.finished]
     assert took[1:] == [pytest.approx(1.0, abs=0.3), pytest.approx(1.5, abs=0.3)]
@@ -653,6 +654,7 @@ def test_to_the_agent_both_are_one_run_from_the_commands_start_to_its_end(tmp_pa
     from epochcost.model import RunId
     from epochcost.progress.clock import NodeClock
     from epochcost.progress.event_files import EventFiles
+    from epochcost.progress.reading_settings import EventDirectories
 
     before = time.time()
     launch(None, "true")
@@ -660,7 +662,7 @@ def test_to_the_agent_both_are_one_run_from_the_commands_start_to_its_end(tmp_pa
     launch(tmp_path, *python(LIBRARY), flags=("--id", "one"))
     ended = time.time()
     account = RunAccount(RunId("one"), "part")
-    for event in EventFiles(tmp_path).poll(NodeClock(time.time, time.monotonic, "boot")):
+    for event in EventFiles(EventDirectories(tmp_path)).poll(NodeClock(time.time, time.monotonic, "boot")):
         account.take(event, begun - 60)
     assert not account.is_open
     assert account.epochs.attempts == 1

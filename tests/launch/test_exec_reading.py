@@ -260,7 +260,7 @@ def test_own_patterns_say_what_their_groups_are_called():
     own = patterns(r"pos=(?P<position>[\d.]+)", r"era (?P<epoch>\d+)/(?P<epochs>\d+) (?P<step>\d+):(?P<steps>\d+)")
     said = own.parse(b"\x1b[31mera 3/9 12:50")
     assert said is not None
-    assert (said.trust, said.number, said.epochs, said.step, said.steps) == (Trust.TOLD, 3, 9, 12, 50)
+    assert (said.trust, said.number, said.epochs, said.step, said.steps) == (Trust.USER, 3, 9, 12, 50)
     said = own.parse(b"pos=2.5")
     assert said is not None
     assert (said.form, said.position) == (Form.POSITION, 2.5)

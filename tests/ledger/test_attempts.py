@@ -279,3 +279,50 @@ def test_what_others_had_reached_before_a_training_finished_here_is_of_no_accoun
     rest = [event("phase", 41, writer="b", **TRAIN), event("progress", 42, writer="b", epoch=0.1, step=1)]
     tell(it, 61, rest, gpus(1.0))
     assert seconds(it)[State.REPLAY] == pytest.approx(20)
+
+
+def ranks_of_one_world(late: float, ends: tuple[float, float], at: float = 0, first: int = 0) -> list[TrainingEvent]:
+    """Two processes of one machine that report the same three epochs; rank 0 starts ``late`` seconds after rank 1."""
+    told = []
+    for rank, start in ((1, at), (0, at + late)):
+        w = f"{at}-{rank}"
+        told += [event("start", start, writer=w, rank=rank, world=2, nodes=1)]
+        told += [event("resume", start, writer=w, epoch=first, step=10 * first)] if first else []
+        told += [event("phase", start, writer=w, phase="train", epoch=first)]
+        told += [
+            event("progress", at + 2 + n, writer=w, epoch=first + n / 10, step=10 * first + n)
+            for n in range(30)
+            if 2 + n > start - at
+        ]
+        told += [event("epoch_end", at + 12 + 10 * n + rank / 100, writer=w, epoch=first + 1 + n) for n in range(3)]
+        told += [event("end", at + ends[rank], writer=w, epoch=first + 3, step=10 * (first + 3), status="finished")]
+    return sorted(told, key=lambda one: one.t)
+
+
+@pytest.mark.parametrize("ends", [(32.005, 32.02), (33, 34), (34, 33)])
+@pytest.mark.parametrize("late", [0, 0.5, 5])
+def test_what_the_ranks_of_one_machine_report_is_counted_once_as_rank_0_says(late: float, ends: tuple[float, float]):
+    it = story(*ranks_of_one_world(late, ends))
+    run = it.runs[RunId("r")]
+    counted = run.counted.amounts(run.epochs, run.phase_seconds)
+    assert (counted["executed"], counted["lost"], counted["steps"]) == (3, 0, 30)
+    assert (run.counted.start, run.counted.high_water, run.retracted) == (0, 3, 0)
+    assert [(epoch.end - T0, epoch.count) for epoch in epochs(it).finished] == [(12, 1), (22, 1), (32, 1)]
+    assert over(it) == (3, pytest.approx(max(ends)))
+
+
+@pytest.mark.parametrize("late", [0, 0.5, 5])
+def test_the_next_attempt_of_both_ranks_is_counted_as_its_rank_0_says(late: float):
+    first = [*attempt(0, 0, 2, "preempted", rank=0, world=2)]
+    it = story(*first, *ranks_of_one_world(late, (32.005, 32.02), at=40, first=1))
+    run = it.runs[RunId("r")]
+    counted = run.counted.amounts(run.epochs, run.phase_seconds)
+    assert (counted["executed"], counted["lost"], epochs(it).attempts) == (pytest.approx(5), 1, 2)
+
+
+def test_a_rank_0_that_is_started_anew_beside_the_others_takes_back_nothing_of_the_one_before() -> None:
+    told = [one for one in ranks_of_one_world(0, (99, 99)) if one.t < T0 + 20]
+    again = [event("gone", 20, writer="0-0"), event("start", 25, writer="c", rank=0, world=2, nodes=1)]
+    it = story(*told, *again, until=26)
+    assert epochs(it).executed == pytest.approx(1.7)
+    assert it.runs[RunId("r")].counted.leads

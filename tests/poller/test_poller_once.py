@@ -18,7 +18,7 @@ from tests.prices.test_runpod import gpu as runpod_gpu
 
 from epochcost.cli import main
 from epochcost.model import InstanceFacts
-from epochcost.poller.once import COLUMNS, Filter, Look, age, run_once
+from epochcost.poller.once import COLUMNS, Filter, Look, Printout, age, run_once
 from epochcost.poller.poller_settings import PollerSettings
 from epochcost.poller.remedies import with_remedy
 from epochcost.prices.listed import Listed
@@ -46,7 +46,7 @@ def told(name: str = "told") -> ToldSource:
 
 
 def once(form: str, kept: Filter = Filter(), *sources: Source) -> Look:  # noqa: B008 - a frozen value
-    return run_once(PollerSettings(), sources or (told(),), lambda: NOW, kept, form)
+    return run_once(PollerSettings(), sources or (told(),), lambda: NOW, Printout(kept, form))
 
 
 def test_rows_are_sorted_by_dollars_a_gpu_hour_and_what_has_no_gpu_comes_last() -> None:
@@ -141,14 +141,14 @@ def test_prices_of_now_come_first_and_dated_ones_apart_with_their_age() -> None:
 
 @pytest.mark.parametrize("width", [60, 80, 120, 160])
 def test_the_table_fits_into_the_terminal(width: int) -> None:
-    look = run_once(PollerSettings(), dated_and_current(), lambda: NOW, Filter(), "table", width=width)
+    look = run_once(PollerSettings(), dated_and_current(), lambda: NOW, Printout(width=width))
     lines = look.text.splitlines()
     assert max(map(len, lines)) <= width
     assert all(name in lines[0] for name in ("$/GPU-h", "type", "age"))
 
 
 def test_in_a_narrow_terminal_no_two_machines_look_the_same() -> None:
-    look = run_once(PollerSettings(), [Listed()], lambda: NOW, Filter(), "table", width=80)
+    look = run_once(PollerSettings(), [Listed()], lambda: NOW, Printout(width=80))
     rows = [line for line in look.text.splitlines() if line[:2].strip().isdecimal()]
     assert len(set(rows)) == len(rows) > 50
     assert any("St…" in row and "_T4_v3" in row for row in rows)

@@ -13,6 +13,7 @@ import pytest
 from epochcost.progress.clock import NodeClock
 from epochcost.progress.event_files import EventFiles
 from epochcost.progress.place_listing import LOOK_SECONDS
+from epochcost.progress.reading_settings import EventDirectories
 
 LONG_AGO = 1_700_000_000
 
@@ -34,7 +35,7 @@ def wall() -> Wall:
 
 @pytest.fixture
 def files(tmp_path: Path, wall: Wall) -> Iterator[EventFiles]:
-    made = EventFiles(tmp_path, wall=wall)
+    made = EventFiles(EventDirectories(tmp_path), wall=wall)
     yield made
     made.close()
 

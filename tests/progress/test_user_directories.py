@@ -13,6 +13,7 @@ from tests.progress.timelines import Time, append, told
 
 from epochcost.model import EventKind, RunId
 from epochcost.progress.event_files import EventFiles
+from epochcost.progress.reading_settings import EventDirectories, EventUsers, ReadLimits
 from epochcost.progress.run_owners import NETWORK, RunOwners, directory_user, namespace_user, user_called
 from epochcost.progress.user_directories import UserDirectories
 from epochcost.settings import absolute_patterns
@@ -51,10 +52,11 @@ class Node:
             (self.logs / f"{namespace}_train-0_{uid}").mkdir()
         return directory
 
-    def reader(self, *, owners: RunOwners | None = None, **more: int) -> EventFiles:
+    def reader(self, *, owners: RunOwners | None = None, **limits: int) -> EventFiles:
         patterns = f"{self.users}/*", f"{self.pods}/*/volumes/kubernetes.io~empty-dir/epochcost"
         found = UserDirectories(patterns, self.logs, look_seconds=0.0)
-        return EventFiles(self.shared, user_dirs=found, owners=owners, **more)  # type: ignore[arg-type]
+        users = EventUsers(owners or RunOwners())
+        return EventFiles(EventDirectories(self.shared, of_users=found), users, limits=ReadLimits(**limits))
 
 
 @pytest.fixture
@@ -233,7 +235,7 @@ def test_a_directory_named_twice_is_read_once(node: Node, time: Time):
     home = node.of("ann", ANN)
     (node.users / "alias").symlink_to(home)
     patterns = f"{node.users}/*", f"{node.users}/ann", f"{node.users}/a*"
-    reader = EventFiles(node.shared, user_dirs=UserDirectories(patterns))
+    reader = EventFiles(EventDirectories(node.shared, of_users=UserDirectories(patterns)))
     owned(home / "a.jsonl", ANN, time.line("start", run="v"))
     assert len(reader.poll(time.clock())) == 1
 
@@ -271,7 +273,7 @@ def test_a_spoilt_place_in_the_state_is_refused(node: Node, time: Time, place: o
 
 
 def test_one_users_places_are_counted_over_all_directories(node: Node, time: Time):
-    reader, clock = node.reader(max_followed=40), time.clock()
+    reader, clock = node.reader(followed=40), time.clock()
     home = node.of("mallory", MALLORY)
     for number in range(30):
         owned((home if number % 2 else node.shared) / f"m{number}.jsonl", MALLORY, time.line("start", run="m"))
@@ -283,7 +285,7 @@ def test_one_users_places_are_counted_over_all_directories(node: Node, time: Tim
 
 
 def test_a_directory_with_very_many_names_tells_its_user_and_holds_up_nobody(node: Node, time: Time, caplog):
-    reader, clock = node.reader(max_listed=50), time.clock()
+    reader, clock = node.reader(listed=50), time.clock()
     home = node.of("mallory", MALLORY)
     for number in range(200):
         owned(home / f"m{number}.jsonl", MALLORY, time.line("start", run="m"))
@@ -309,7 +311,7 @@ def test_no_link_is_followed_behind_the_first_wildcard(node: Node, time: Time, t
     target.mkdir()
     owned(target / "a.jsonl", ANN, time.line("start", run="v"))
     (node.of("mallory", MALLORY) / "events").symlink_to(target)
-    reader = EventFiles(node.shared, user_dirs=UserDirectories([f"{node.users}/*/events"]))
+    reader = EventFiles(EventDirectories(node.shared, of_users=UserDirectories([f"{node.users}/*/events"])))
     with caplog.at_level(logging.WARNING):
         assert reader.poll(time.clock()) == []
     assert "a symbolic link, which is not followed here" in caplog.text
@@ -322,7 +324,7 @@ def test_a_directory_that_was_put_in_the_place_of_one_is_another(node: Node, tim
     os.chown(mine, MALLORY, MALLORY)
     victim = node.of("ann", ANN)
     owned(victim / "a.jsonl", ANN, time.line("start", run="v"))
-    reader, clock = EventFiles(node.shared, user_dirs=found), time.clock()
+    reader, clock = EventFiles(EventDirectories(node.shared, of_users=found)), time.clock()
     assert reader.poll(clock) == []
     mine.rmdir()
     mine.symlink_to(victim)

@@ -9,7 +9,7 @@ from tests.report.test_report_command import SPAN, epochcost
 from tests.report.worlds import FLEET, LENGTH, cost, seen
 
 from epochcost.prices.owned.owned_source import OwnedMachine
-from epochcost.reports.rent_own import Question, answer, in_words
+from epochcost.reports.rent_own import Question, answer, as_text
 
 ARTICLE = Question(2880, 0.75, OwnedMachine("owned", 2000, 2, 355, 0.12))
 
@@ -44,7 +44,7 @@ def test_what_renting_costs_besides_brings_the_break_even_nearer():
 def test_an_owned_machine_that_costs_more_to_run_than_to_rent_never_breaks_even():
     said = answer(Question(100, 0.03, ARTICLE.machine))
     assert said.break_even_hours is None
-    assert "never" in in_words(ARTICLE, said)
+    assert "never" in as_text(ARTICLE, said)
 
 
 def test_a_slower_machine_is_paid_for_longer_and_that_both_are_as_quick_is_said_to_be_assumed():
@@ -58,15 +58,15 @@ def test_a_slower_machine_is_paid_for_longer_and_that_both_are_as_quick_is_said_
         Question(said.break_even_hours, 0.75, ARTICLE.machine, own_hours=2.5 * said.break_even_hours)  # type: ignore[arg-type]
     )
     assert at_break_even.rent_usd == pytest.approx(at_break_even.owned_usd)
-    assert "2,500.0 h on the owned machine, 1,000.0 h on the rented one" in in_words(slower, said)
-    assert "Assumed: the owned machine takes as many hours" in in_words(ARTICLE, answer(ARTICLE))
+    assert "2,500.0 h on the owned machine, 1,000.0 h on the rented one" in as_text(slower, said)
+    assert "Assumed: the owned machine takes as many hours" in as_text(ARTICLE, answer(ARTICLE))
 
 
 def test_more_hours_than_a_life_has_need_more_machines():
     said = answer(Question(40_000, 0.75, ARTICLE.machine))
     assert said.machines == 3
     assert said.owned_usd == pytest.approx(3 * 2000 + 40_000 * 0.0426)
-    assert "3 machines" in in_words(ARTICLE, said)
+    assert "3 machines" in as_text(ARTICLE, said)
 
 
 @pytest.mark.parametrize(

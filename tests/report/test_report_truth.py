@@ -147,7 +147,7 @@ def test_a_counter_that_began_again_is_added_up_and_said(store):
     )
     assert row.usd == pytest.approx(cost("restarted-1") - lost, rel=1e-6)
     assert row.usd == pytest.approx(cost("restarted-1"), rel=0.01)
-    assert of_run.AGAIN in row.notes
+    assert of_run.COUNTER_RESET in row.notes
 
 
 def test_an_agent_under_a_new_address_is_the_same_node(whole):

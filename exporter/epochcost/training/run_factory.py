@@ -15,6 +15,7 @@ from epochcost.training.directory import claims_dir, disabled, events_dir, netwo
 from epochcost.training.event_emitter import EventEmitter
 from epochcost.training.exit_hooks import ENDINGS
 from epochcost.training.job import Job, job_run_id, launched_job, users_run_name
+from epochcost.training.local_world import local_world_id
 from epochcost.training.memory import MemoryPeak
 from epochcost.training.notice import NoticeFile
 from epochcost.training.position import Position
@@ -62,7 +63,7 @@ def _make(environ: Mapping[str, str], args: RunArgs) -> Run:
     experiment, user_run = text(args.experiment), text(args.id)
     budget_usd, position = amount("budget_usd", args.budget_usd), _position(args)
     framework = text(args.framework) or loaded_framework()
-    launch, step_experiment = _launch_context(environ, user_run, whole("local_rank", args.local_rank))
+    launch, step_experiment = _launch_context(environ, user_run, experiment, whole("local_rank", args.local_rank))
     experiment = experiment or step_experiment
     directory = functools.cache(lambda: events_dir(environ))  # an error is not cached: it is tried again
     claims = functools.cache(lambda: claims_dir(environ)) if network_url(environ) else directory
@@ -101,11 +102,14 @@ def _position(args: RunArgs) -> Position:
     )
 
 
-def _launch_context(environ: Mapping[str, str], user_run: str, local_rank: int | None) -> tuple[LaunchContext, str]:
+def _launch_context(
+    environ: Mapping[str, str], user_run: str, experiment: str, local_rank: int | None
+) -> tuple[LaunchContext, str]:
     """How this process was launched, and the experiment that its launcher has a name for, if any."""
     job, base = launched_job(environ), job_run_id(environ)
-    if users_run_name(environ, user_run) or base:  # ids that ranks share
-        job = with_framework_rank(job)
+    ranked, shared = _ranked(job, experiment)
+    if users_run_name(environ, user_run) or base or shared:  # ids that ranks share
+        job, base = ranked, base or shared
     if local_rank is not None:
         job = dataclasses.replace(job, local_rank=local_rank)
     step = running_step()
@@ -113,6 +117,15 @@ def _launch_context(environ: Mapping[str, str], user_run: str, local_rank: int |
         return LaunchContext(environ, job, base, sys.argv), ""
     job = dataclasses.replace(job, launcher="zenml", job=step.run)
     return LaunchContext(environ, job, step.run_id, sys.argv), step.experiment
+
+
+def _ranked(job: Job, experiment: str) -> tuple[Job, str]:
+    """``job`` with its rank; and, of a world of this machine that no launcher made, the id that its ranks share."""
+    ranked = with_framework_rank(job)
+    if (ranked.world or 1) == 1 or ranked.local_rank is not None or (ranked.nodes or 1) > 1:
+        return ranked, ""
+    shared = local_world_id(experiment)
+    return (dataclasses.replace(ranked, nodes=1) if shared else ranked), shared
 
 
 def _writer_and_costs(

@@ -35,7 +35,15 @@ def _of_torch() -> tuple[int, int]:
 
 
 def _of_jax() -> tuple[int, int]:
-    """The same of a JAX program over several processes; asking others would start its devices."""
+    """The same of a JAX program over several processes; asking others would start its devices.
+
+    Where JAX keeps what it was initialised with is not part of its interface: if it is not there, JAX itself is asked.
+    """
+    with contextlib.suppress(Exception):
+        state = sys.modules["jax._src.distributed"].global_state
+        if state.client is not None:
+            return int(state.process_id), int(state.num_processes)
+        return 0, 1
     jax = sys.modules.get("jax")
     with contextlib.suppress(Exception):
         if jax is not None and jax.distributed.is_initialized():
