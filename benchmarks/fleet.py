@@ -5,7 +5,8 @@
 The text of one real agent (the demo's, with 8 GPUs and a run) is served for every node under its own name, with values
 that move; Prometheus scrapes each node every 15 s and evaluates the project's own rules at their own intervals. The
 counters that rules read over an hour get that hour beforehand, by promtool, and so do recorded series that rules read
-over ten minutes or more, once they are recorded: a young store would make those rules look cheap. All is on loopback
+over ten minutes or more, once they are recorded: a young store would make those rules look cheap. That hour is of an
+earlier part of each run, so every run has one that is gone, as after a move to another machine. All is on loopback
 and ends by itself. The load generator is a process of its own; what it takes of the same cores is printed.
 
 Printed are the median and the longest evaluation of each group after the warm-up, and the rules that take the most of
