@@ -25,7 +25,8 @@ BY_FUNCTION = ("grafana/", "prometheus/test_alert_delivery.py")
 FIRST = (
     "demo/test_demo_alerts.py", "e2e/test_dead_network.py", "labels/", "e2e/", "grafana/test_dashboards_with_data.py",
     "agree/", "demo/", "prometheus/test_promtool.py", "trust/test_attackers.py", "page/test_live_page.py", "grafana/",
-    "prometheus/test_run_identity.py", "launch/test_exec_process.py", "guard/test_guard_ends.py", "report/",
+    "prometheus/test_run_identity.py", "launch/test_exec_process.py", "training/test_run_name.py", "test_shipped.py",
+    "guard/test_guard_ends.py", "report/",
     "prometheus/test_alert_delivery.py", "agent/test_agent_gpus.py", "gpus/test_nvml_stuck.py", "poller/", "trust/",
     "prometheus/", "guard/", "agent/", "launch/", "page/",
 )  # fmt: skip

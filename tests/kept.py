@@ -7,7 +7,8 @@ import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,6 +37,19 @@ def key(name: str) -> str:
 
 def kept(name: str, build: Callable[[Path], None], copy: Path) -> None:
     """A copy, at ``copy``, of the folder that ``build`` fills; built by whoever comes first, the others wait for it."""
+    with _built(name, build) as folder:
+        shutil.copytree(folder, copy, dirs_exist_ok=True)
+
+
+def prepared(name: str, build: Callable[[Path], None]) -> None:
+    """Build what `kept` will want, where nobody has yet."""
+    with _built(name, build):
+        pass
+
+
+@contextmanager
+def _built(name: str, build: Callable[[Path], None]) -> Iterator[Path]:
+    """The folder that ``build`` has filled, locked meanwhile."""
     cache = cache_dir()
     cache.mkdir(parents=True, exist_ok=True)
     folder = cache / key(name)
@@ -47,7 +61,7 @@ def kept(name: str, build: Callable[[Path], None], copy: Path) -> None:
             fresh.rename(folder)
             _forget_old(cache)
         os.utime(folder)
-        shutil.copytree(folder, copy, dirs_exist_ok=True)
+        yield folder
 
 
 def _forget_old(cache: Path) -> None:

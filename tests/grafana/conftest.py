@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.grafana.scenarios import FLEETS, LENGTH
-from tests.grafana.simulated_prometheus import backfill, prometheus
+from tests.grafana.simulated_prometheus import prometheus, scenario
 from tests.kept import kept
 
 from epochcost.demo.simulated_agent import machine_name
@@ -57,7 +57,7 @@ CHOSEN = {
 
 def _history(name: str, folder: Path) -> Iterator[History]:
     fleet = FLEETS[name]
-    kept(name, lambda fresh: backfill(fleet, fresh / "data"), folder)
+    kept(name, scenario(name), folder)
     with prometheus(folder / "data") as url:
         yield History(url, fleet.epoch_ts + LENGTH, CHOSEN[name])
 

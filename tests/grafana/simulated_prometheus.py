@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
@@ -60,6 +60,11 @@ def backfill(fleet: SimulatedFleet, data: Path, length: float = LENGTH) -> None:
     history.write(openmetrics(fleet, length))
     history.record()
     history.write(alert_lines(history.alerts()))
+
+
+def scenario(name: str) -> Callable[[Path], None]:
+    """Fills a folder with the history of the fleet of that name, in ``data``."""
+    return lambda folder: backfill(FLEETS[name], folder / "data")
 
 
 @contextmanager

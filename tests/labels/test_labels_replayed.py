@@ -99,13 +99,14 @@ class World:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("labels")
-    kept("labels", _build, folder)
+    kept("labels", build, folder)
     with prometheus(folder / "data") as url:
         history = History(folder / "data", folder / "rules", FLEET.epoch_ts, FLEET.epoch_ts + LENGTH)
         yield World(url, FLEET.epoch_ts + LENGTH - 1, [f for f in history.alerts() if f.firing_ts])
 
 
-def _build(fresh: Path) -> None:
+def build(fresh: Path) -> None:
+    """All of it, in ``fresh``."""
     rulebook.copy_rules(rulebook.config_dir(), fresh / "rules", 1000.0)
     history = History(fresh / "data", fresh / "rules", FLEET.epoch_ts, FLEET.epoch_ts + LENGTH)
     history.write(openmetrics(Relabelled(FLEET), LENGTH))  # type: ignore[arg-type]  # it asks for samples alone
