@@ -171,11 +171,11 @@ def test_every_exit_status_is_ours(tmp_path: Path):
             if pid == 0: os._exit(main(["--", "sh", "-c", f"exit {status}"], os.environ))
             assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == status, status
     """
-    subprocess.run(python(code), env=environment(tmp_path), check=True, timeout=60)
-    messages = [lines[-1] for lines in events_by_file(tmp_path).values()]
-    assert sorted(int(str(line["exit_status"])) for line in messages) == list(range(256))
-    assert {line["status"] for line in messages if line["exit_status"]} == {"failed"}
-    assert [line["status"] for line in messages if not line["exit_status"]] == ["finished"]
+    subprocess.run(python(code), env=environment(tmp_path), check=True, timeout=300)
+    ends = [lines[-1] for lines in events_by_file(tmp_path).values()]
+    assert sorted(int(str(line["exit_status"])) for line in ends) == list(range(256))
+    assert {line["status"] for line in ends if line["exit_status"]} == {"failed"}
+    assert [line["status"] for line in ends if not line["exit_status"]] == ["finished"]
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGKILL", "SIGSEGV", "SIGABRT", "SIGPIPE", "SIGUSR1", "SIGHUP"])
@@ -753,7 +753,8 @@ def test_a_line_has_each_key_once(tmp_path: Path):
 
     for path in tmp_path.glob("*.jsonl"):
         for raw in path.read_bytes().splitlines():
-            assert json.loads(raw, object_pairs_hook=once)["launcher"] == "slurm"
+            line = json.loads(raw, object_pairs_hook=once)
+            assert line["ev"] == "progress" or line["launcher"] == "slurm", "a progress line has the position alone"
 
 
 def test_lines_are_events_to_the_agent(tmp_path: Path):

@@ -165,6 +165,7 @@ def test_hours_of_a_machine_without_a_price_have_no_dollars_not_even_zero(bill):
     unpriced = [row for row in beside(bill) if row.state == "unattributed"]
     assert [row.hours for row in unpriced] == [pytest.approx(6, rel=0.02)]
     assert [(row.usd, row.share) for row in unpriced] == [(None, None)]
+    assert all(row.usd is not None for row in beside(bill) if row not in unpriced)
 
 
 def test_runs_say_how_they_ended_and_what_the_failed_ones_cost(bill):

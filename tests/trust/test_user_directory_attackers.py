@@ -59,6 +59,12 @@ def begun(node: SharedNode, attack: str, **env: str) -> list[str]:
     return outputs
 
 
+def ended(samples: dict[tuple[str, str], float]) -> dict[tuple[str, str], float]:
+    """``samples`` once the victim's run has ended and all its epochs are counted: what he was told is of before."""
+    done = samples.get(("run_epochs_total", "victim")) == EPOCHS
+    return samples if done and samples.get(("run_gpus", "victim")) == 0.0 else {}
+
+
 def test_the_victim_is_metered_and_told_in_his_own_directory_whatever_a_stranger_does_in_all_others():
     with shared_node() as node:
         made(node)
@@ -70,10 +76,7 @@ def test_the_victim_is_metered_and_told_in_his_own_directory_whatever_a_stranger
         for attack in (TAKES_OVER, FLOODS):  # from the shared directory
             begun(node, attack)
         printed = victim.communicate(timeout=120)[0].splitlines()
-        final = wait_for(
-            lambda: samples if (samples := node.samples()).get(("run_epochs_total", "victim")) == EPOCHS else None,
-            what="all of the victim's epochs",
-        )
+        final = wait_for(lambda: ended(node.samples()), what="the end of the victim's run, as metered")
         assert final["run_epochs_total", "victim"] == EPOCHS
         assert final["run_lost_epochs_total", "victim"] == 0
         seconds = final["run_seconds_total", "victim"]

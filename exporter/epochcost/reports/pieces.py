@@ -48,13 +48,14 @@ class Outside:
 
     Attributes:
         pieces: by machine, and by who held its GPUs where that was asked for.
-        hours: by state, over all machines.
-        usd: the same, over those with a price; without the states in which only others were.
+        hours, usd: by state, over all machines with a price.
+        unpriced: hours by state, over the others.
     """
 
     pieces: list[Piece] = field(default_factory=list)
     hours: dict[str, float] = field(default_factory=dict)
     usd: dict[str, float] = field(default_factory=dict)
+    unpriced: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -78,8 +79,7 @@ def outside(history: History, prices: Prices, charged: Mapping[NodeKey, Charged]
         return found
     for key, node in history.nodes.items():
         hours, usd = _unallocated(node, history, prices.paid(key), charged.get(key, Charged()))
-        priced = {state: amount for state, amount in (usd or {}).items() if hours.get(state) or amount}
-        for into, amounts in ((found.hours, hours), (found.usd, priced)):
+        for into, amounts in ((found.hours if usd else found.unpriced, hours), (found.usd, usd or {})):
             for state, amount in amounts.items():
                 into[state] = into.get(state, 0.0) + amount
         found.pieces += _by_user(_piece(key, node, hours, usd), node.held)

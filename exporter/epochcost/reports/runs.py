@@ -217,7 +217,12 @@ def _epochs_usd(part: Part, parts: list[Part]) -> float | None:
     ran = part.grown.get("run_seconds_total", {})
     counts = part if part.total("run_epoch_seconds_sum") else max(parts, key=lambda p: p.total("run_epoch_seconds_sum"))
     last = sum(ran.values()) - (counts.member.current_epoch_seconds or 0.0)
-    return between(ran, part.money.windows, last - counts.total("run_epoch_seconds_sum"), last)
+    first = last - counts.total("run_epoch_seconds_sum")
+    known = between(ran, part.money.windows, first, last)
+    if part.from_zero or first >= 0:
+        return known
+    # The first epoch began before the period, and counts whole: its seconds there at the mean of those that are read.
+    return known * (last - first) / last if last > 0 else None
 
 
 def _on_demand(parts: list[Part], prices: Prices, states: tuple[str, ...]) -> float | None:
