@@ -60,7 +60,7 @@ class EventWriter:
     """Appends lines to a file of its own in ``directory()``, each with one write and no fsync.
 
     The file is locked (POSIX: not inherited by children, released by the kernel when the process dies), so that the
-    agent can distinguish a silent process from a dead one, in whatever container. A full disk or a missing directory may
+    agent can distinguish a silent process from a dead one, in any container. A full disk or a missing directory may
     come back: after `MAX_FAILURES` failures in a row the writer warns once, and tries again after a pause. A forked
     child's copy is `dead` from the start.
 
