@@ -169,12 +169,7 @@ def replaced(
         OSError: when it cannot be written.
     """
     name = os.fspath(path)
-    aside = os.path.join(os.path.dirname(name), f".{os.urandom(8).hex()}.tmp")  # noqa: PTH118, PTH120 - each second
-    try:
-        fd = os.open(aside, _ASIDE, mode, dir_fd=directory)
-    except OSError as err:
-        err.filename = name  # the same fault is the same sentence each time
-        raise
+    fd, aside = _opened_beside(name, mode, directory)
     try:
         with os.fdopen(fd, "wb") as file:
             os.fchmod(fd, mode)  # a service's umask must not hide from users what is written for them
@@ -186,6 +181,15 @@ def replaced(
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(aside, dir_fd=directory)
+        raise
+
+
+def _opened_beside(name: str, mode: int, directory: int | None) -> tuple[int, str]:
+    aside = os.path.join(os.path.dirname(name), f".{os.urandom(8).hex()}.tmp")  # noqa: PTH118, PTH120 - each second
+    try:
+        return os.open(aside, _ASIDE, mode, dir_fd=directory), aside
+    except OSError as err:
+        err.filename = name  # the same fault is the same sentence each time
         raise
 
 

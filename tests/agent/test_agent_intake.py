@@ -337,9 +337,9 @@ class Refusing:
     """Answers 403 to everything."""
 
     def __init__(self) -> None:
-        from epochcost.serve import Server, text
+        from epochcost.serve import PostRoutes, Server, text
 
-        self._server = Server(("127.0.0.1", 0), {}, post_routes={"/v1/events": lambda _: text(403, "no")})
+        self._server = Server(("127.0.0.1", 0), {}, posts=PostRoutes({"/v1/events": lambda _: text(403, "no")}))
         self._server.start()
         self.url = self._server.url
 

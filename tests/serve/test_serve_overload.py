@@ -94,8 +94,8 @@ def test_while_all_places_are_taken_prices_are_refused_and_a_scrape_waits(monkey
         return text(200, "slow")
 
     routes = {"/slow": slow, "/v1/price": lambda _: text(200, "price"), "/metrics": lambda _: text(200, "scraped")}
-    limits = Limits(connections=1, reserved=0)
-    with Server(("127.0.0.1", 0), routes, limits=limits, shed_paths=("/v1/price",)) as server:
+    limits = Limits(connections=1, reserved=0, shed_paths=("/v1/price",))
+    with Server(("127.0.0.1", 0), routes, limits=limits) as server:
         address = ("127.0.0.1", server.port)
         first = socket.create_connection(address)
         first.sendall(b"GET /slow HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")

@@ -34,7 +34,7 @@ class AgentHealth:
     Attributes:
         progress: of reading the event files; set by the beat.
         state: of saving the state; set by the memory.
-        guard: tells of the guard, where there is one.
+        guard: health of the guard, if there is one.
     """
 
     def __init__(self, sampled: Sampled) -> None:

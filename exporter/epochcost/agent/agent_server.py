@@ -21,7 +21,7 @@ from epochcost.model import RunId
 from epochcost.progress.http_ingest import Intake, IntakeError
 from epochcost.progress.run_owners import NETWORK, RunOwners
 from epochcost.progress.sender_clocks import clock_of
-from epochcost.serve import Gate, Route, Server, metrics_route
+from epochcost.serve import Gate, PostRoutes, Route, Server, metrics_route
 
 if TYPE_CHECKING:
     from epochcost.agent.guarding import Guarding
@@ -79,9 +79,7 @@ class AgentServer:
             routes,
             web_config,
             ready=self._not_ready_because,
-            post_routes=posts,
-            gates=gates,
-            bearer_paths=("/v1/events",) if settings.intake_token_file else (),
+            posts=PostRoutes(posts, gates, ("/v1/events",) if settings.intake_token_file else ()),
         )
 
     def _intake_closed(self) -> str:

@@ -258,7 +258,7 @@ def _stamp(file: Path) -> object:
 
 
 def _no_room(directory: Path) -> str:
-    """Why nothing can be written there, where the file system says so."""
+    """Why nothing can be written there, if the file system reports it."""
     try:
         status = os.statvfs(directory)
     except OSError as err:

@@ -32,7 +32,7 @@ _NONE_OF_ANY = dict.fromkeys(State, 0.0)
 class EnergyRates:
     """Configured cost of a kWh, and the grid's emissions for it; None if not configured.
 
-    ``listed`` tells grams and their source from a dated list, for a node of which people do not say; None: not wished.
+    ``listed`` returns grams and their source from a dated list, for a node without a configured figure; None: not used.
     """
 
     usd_per_kwh: float | None = None
@@ -40,7 +40,7 @@ class EnergyRates:
     listed: Callable[[Node], tuple[float, str] | None] | None = None
 
     def grid_of(self, node: Node) -> tuple[float | None, str]:
-        """Grams for a kWh, and who says so."""
+        """Grams for a kWh, and their source."""
         if self.grams_per_kwh is not None:
             return self.grams_per_kwh, "configured"
         return (self.listed(node) if self.listed is not None else None) or (None, "")

@@ -17,7 +17,7 @@ SAME_RATIO = 1e-6
 EXTRA = "extra "
 """How the names of parts begin that are charged beside the machine."""
 FRESH_SECONDS = 86400.0
-"""What was spent an hour when a balance was read longer ago says nothing of when it is empty."""
+"""What was spent an hour when a balance was read longer ago does not show when it will be empty."""
 
 
 def on_timeline(terms: PriceTerms, dates: PriceDates) -> PriceTerms:

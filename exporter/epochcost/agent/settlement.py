@@ -1,6 +1,6 @@
 """What counters show: settled dollars, which never fall; and beside them what may still change.
 
-A price may be learnt after the fact: the poller asks its sources every few minutes, and providers tell a change late.
+A price may be learnt after the fact: the poller asks its sources every few minutes, and providers report a change late.
 Prometheus takes a counter that falls for one that began anew. So counters count time up to which the price is
 confirmed, and gauges show the rest. Should a price change even in that time, its counter waits, and its gauge shows by
 how much.

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def node_of(settings: AgentSettings, environ: Mapping[str, str]) -> Node:
-    """This machine, as configured and as its firmware says."""
+    """This machine, as configured and as its firmware reports."""
     option = settings.node_purchase_option
     configured = Node(
         node=settings.node_name or kubernetes_node_name(environ),
@@ -124,7 +124,7 @@ def _annotations(settings: AgentSettings, environ: Mapping[str, str]) -> PodAnno
 
 
 def meter_of(settings: AgentSettings, node: Node, machine: str) -> Meter:
-    """A meter of ``machine`` (its name on every series) that decides as the settings say."""
+    """A meter of ``machine`` (its name on every series) that decides by the settings."""
     rules = LedgerSettings(settings.node_share == "whole-node", settings.busy_ratio, settings.stall_seconds)
     rates = EnergyRates(
         settings.energy_usd_per_kwh,

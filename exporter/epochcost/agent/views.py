@@ -219,13 +219,13 @@ def _with_epochs(view: RunView, account: RunAccount, at: _Instant, cost: float |
 
 
 def _reported(account: RunAccount) -> dict[str, float]:
-    """Of one run only one machine says it: that of rank 0, also after the end."""
+    """Of one run only one machine exports it: that of rank 0, also after the end."""
     here = account.counted
     return dict(account.reported.values) if here.led and (here.leads or not account.is_open) else {}
 
 
 def useful_split(ledger: Ledger, runs: Iterable[RunId | None]) -> UsefulSplit:
-    """Useful time of ``runs`` together by what the multiprocessors did, where the hardware says."""
+    """Useful time of ``runs`` together by what the multiprocessors did, where the hardware reports it."""
     cut = ledger.useful_cut
     if not cut:
         return UsefulSplit()

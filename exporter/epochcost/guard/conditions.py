@@ -23,7 +23,7 @@ JUST_BEGUN = 0.75
 """Of what counts as busy over minutes: so much in the last half minute may be its beginning. Half of one core, say, is
 what the daemons of a machine with two hundred use all the time."""
 ABOVE_REST = 2.0
-"""A GPU that draws so many times what it was seen to draw at rest works, whatever its utilisation says."""
+"""A GPU that draws so many times what it was seen to draw at rest works, whatever its reported utilisation."""
 _STATES = {Condition.VACANT: State.VACANT, Condition.FINISHED: State.FINISHED}
 
 
@@ -141,7 +141,7 @@ def reason_against_ending(
 
 
 def does_nothing(gpu: GpuSeen, rest_watts: Mapping[str, float]) -> bool | None:
-    """Whether the GPU does nothing, as every witness that there is says; None if that is not known."""
+    """Whether the GPU does nothing, by every measurement that there is; None if that is not known."""
     if gpu.utilization_ratio is None:
         return None
     if gpu.utilization_ratio >= BUSY_RATIO or (gpu.sm_active_ratio or 0.0) >= BUSY_RATIO:
@@ -149,7 +149,7 @@ def does_nothing(gpu: GpuSeen, rest_watts: Mapping[str, float]) -> bool | None:
     rest = rest_watts.get(gpu.uuid)
     if gpu.power_watts is None or (rest is None and gpu.held is False):
         return True
-    if rest is None:  # somebody holds it, and what it draws at rest is not known: only its multiprocessors can tell
+    if rest is None:  # somebody holds it, and what it draws at rest is not known: only its multiprocessors can show it
         return True if gpu.sm_active_ratio is not None else None
     return gpu.power_watts <= ABOVE_REST * rest
 
@@ -223,7 +223,7 @@ def _idle(run: RunSeen, observation: Observation, rest_watts: Mapping[str, float
 
 
 def _of_machine(when: When, observation: Observation, rest_watts: Mapping[str, float]) -> Finding | None:
-    assert observation.usd_per_hour is not None  # noqa: S101 - `findings` said so
+    assert observation.usd_per_hour is not None  # noqa: S101 - checked in `findings`
     people = tuple(
         dict.fromkeys((*(p for gpu in observation.gpus for p in gpu.owners), *(run.user for run in observation.runs)))
     )

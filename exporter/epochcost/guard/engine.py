@@ -292,7 +292,7 @@ class Guard:
     def _count_end(self, climb: Climb, result: Result) -> None:
         self.account.ended(climb.policy.name, result, climb.finding.usd_per_hour, climb.evidence.wasted_usd)
 
-    # -- what is said ------------------------------------------------------------------------------------------------
+    # -- notices ---------------------------------------------------------------------------------------------------
 
     def _record(
         self, climb: Climb, kind: StepKind | None, result: Result, detail: str, observation: Observation | None

@@ -26,7 +26,7 @@ _READ_BYTES = 65536
 
 
 class Executor:
-    """Runs what is ordered on a thread that ends with the command; `outcomes` tells what became of it."""
+    """Runs what is ordered on a thread that ends with the command; `outcomes` returns what became of it."""
 
     def __init__(self) -> None:
         self._ended: queue.SimpleQueue[Outcome] = queue.SimpleQueue()

@@ -33,7 +33,7 @@ MAX_BYTES = 1 << 20
 MAX_POLICIES = 50
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 WAITS = {StepKind.TELL: 0.0, StepKind.ASK: 1800.0, StepKind.CHECKPOINT: 900.0, StepKind.STOP: 300.0}
-"""How long the next step waits, where the file does not say."""
+"""How long the next step waits, if not set in the file."""
 SHORTEST_WAIT, LONGEST_WAIT = "5s", "30d"
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,59}")
 
@@ -144,7 +144,7 @@ def _policy(it: Located, raw: Any, path: tuple[Any, ...], commands: Mapping[str,
 
 
 def _merged(ready: Mapping[str, Any], configured: Mapping[str, Any]) -> dict[str, Any]:
-    """A ready policy with what the file says otherwise; of ``when`` and ``except`` field by field."""
+    """A ready policy with what the file overrides; of ``when`` and ``except`` field by field."""
     merged: dict[str, Any] = copy.deepcopy(dict(ready))
     for name, value in configured.items():
         within = merged.get(name)

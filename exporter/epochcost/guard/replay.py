@@ -47,7 +47,7 @@ QUERIES: Mapping[str, tuple[tuple[str, ...], str]] = {
     "cost": ((BY_MACHINE, "run"), "max by (epochcost_machine, run) (epochcost_run_cost_usd_total)"),
     "nodes": ((BY_MACHINE, "run", "nodes"), "max by (epochcost_machine, run, nodes) (epochcost_run_info)"),
 }  # fmt: skip
-"""What is asked, and by which labels the answers are told apart."""
+"""The queries, and the labels that distinguish their results."""
 ENDED = frozenset({RunState.FINISHED, RunState.FAILED, RunState.PREEMPTED, RunState.LOST})
 
 

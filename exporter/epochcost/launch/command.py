@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from epochcost.launch.circuit_breaker import CallUntilFailure
@@ -32,7 +32,7 @@ from epochcost.launch.stop_signals import StopSignals
 from epochcost.launch.terminal import OutputTerminal, same_terminal
 from epochcost.training.cost import CostFile
 from epochcost.training.directory import disabled, events_dir
-from epochcost.training.job import job_run_id, launched_job
+from epochcost.training.job import Job, job_run_id, launched_job
 from epochcost.training.run_metadata import RunMetadata
 from epochcost.training.run_name import LaunchContext, RunName
 from epochcost.training.summary import RunTotals, summary
@@ -53,19 +53,11 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     closed = _hold_closed()
     job_info = launched_job(environ)
     find_directory = functools.cache(lambda: events_dir(environ))  # an error is not cached: it is tried again
-    context = LaunchContext(environ, job_info, job_run_id(environ), sys.argv)
-    name = RunName(context, flags.id, flags.experiment, find_directory)
+    name = RunName(
+        LaunchContext(environ, job_info, job_run_id(environ), sys.argv), flags.id, flags.experiment, find_directory
+    )
     run = name.first()
-    reason, directory = "", Path()
-    if disabled(environ):
-        reason = "EPOCHCOST_DISABLE is set"
-    elif not job_info.writes:
-        reason = "another process on this node reports the run"
-    else:
-        try:
-            directory = find_directory()
-        except OSError as err:
-            reason = f"no events directory: {err}"
+    reason = _reason_not_to_report(environ, job_info, find_directory)
     if reason:
         if flags.verbose:
             _say(f"run {run} is not reported: {reason}")
@@ -81,9 +73,21 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
             samples_per_epoch=flags.plan.samples_per_epoch,
             budget_usd=flags.budget_usd,
         )
-        launch = Launch(flags, facts, directory)
+        launch = Launch(flags, facts, find_directory())
         launch.begin()
     return launch.run({**environ, "EPOCHCOST_RUN": claimed}, frozenset({OUT, ERR}) - closed)
+
+
+def _reason_not_to_report(environ: Mapping[str, str], job_info: Job, find_directory: Callable[[], Path]) -> str:
+    if disabled(environ):
+        return "EPOCHCOST_DISABLE is set"
+    if not job_info.writes:
+        return "another process on this node reports the run"
+    try:
+        find_directory()
+    except OSError as err:
+        return f"no events directory: {err}"
+    return ""
 
 
 class Launch:

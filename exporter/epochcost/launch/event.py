@@ -43,7 +43,7 @@ LEAST_ONE = frozenset({"batch_size", "nodes", "world"})
 MAX_WHOLE, MAX_AMOUNT, MAX_PID = 2**63 - 1, 1e12, 2**31 - 1
 MOST_NAMES = 100
 IN_THE_WAY = frozenset({errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENXIO, errno.EISDIR})
-"""What opening another user's file, a link, a pipe, a socket or a directory says."""
+"""Error codes of opening another user's file, a link, a pipe, a socket or a directory."""
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 

@@ -75,7 +75,7 @@ def _is_a_rank(launch: LaunchContext) -> bool:
 
 
 def _shell_runs(directory: Path, base: str, job: str) -> list[_ShellRun]:
-    """What this user's shells on this machine said last of each run of ``job``."""
+    """What this user's shells on this machine reported last of each run of ``job``."""
     runs, begins = [], base[:100] if safe(base) == base else ""
     for name in os.listdir(directory):  # noqa: PTH208 - names
         if not (name.startswith(begins) and shell_file("") in name and name.endswith(".jsonl")):
@@ -98,7 +98,7 @@ def _nearest(runs: Sequence[_ShellRun], processes: Sequence[str], job: str) -> s
 
 
 def _newest_of(runs: Sequence[_ShellRun], processes: Sequence[str]) -> str:
-    """The run that ended last of those reported from nearest: more may be said of it. Empty if there is none."""
+    """The run that ended last of those reported from nearest: more may be reported of it. Empty if there is none."""
     order = sorted(runs, key=lambda one: (nearest_common(one.by, processes), -one.changed))
     return order[0].run if order else ""
 

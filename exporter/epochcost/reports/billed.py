@@ -65,7 +65,7 @@ def _billed(key: NodeKey, node: NodeHistory, prices: Prices) -> Billed | None:
 
 
 def notes(billed: Sequence[Billed]) -> list[str]:
-    """What the bill will hold that the seconds do not, and of whom that cannot be said."""
+    """What the bill will hold that the seconds do not, and the providers for which that is not known."""
     sentences = []
     longer = [one for one in billed if (one.billed_seconds or 0.0) - one.ran_seconds >= _NOTEWORTHY_SECONDS]
     if longer:

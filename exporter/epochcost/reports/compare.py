@@ -133,7 +133,7 @@ def _measured(settings: CompareSettings, err: TextIO) -> Measured:
 
 
 def measured_in(report: Report, between: Span, years: float, instance_type: str = "", *, must: bool = True) -> Measured:
-    """What a report says of the hours of one type of rented machines, their price and the power drawn.
+    """What a report contains of the hours of one type of rented machines, their price and the power drawn.
 
     Raises:
         SettingsError: where several types were rented, none of which was chosen, and ``must`` one be known; one hour

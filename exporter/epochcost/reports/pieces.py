@@ -162,7 +162,7 @@ NONE = {
     "team": "no team", "owner": "no owner", "namespace": "no namespace", "account": "no account",
     "experiment": "no experiment", "purchase-option": "not known",
 }  # fmt: skip
-"""By what a bill can be split, and what is written where nobody says it."""
+"""By what a bill can be split, and what is written if it is unknown."""
 NO_RUN = "no run"
 _VALUE: dict[str, Callable[[Piece], str]] = {
     "team": lambda p: p.team,
@@ -196,7 +196,7 @@ class Split:
 
 
 def split(by: str, pieces: Iterable[Piece]) -> list[Split]:
-    """The bill by team, owner, ...: rows sum to it, the most expensive first, what nobody says last."""
+    """The bill by team, owner, ...: rows sum to it, the most expensive first, what is unknown last."""
     groups: dict[str, list[Piece]] = {}
     for piece in pieces:
         groups.setdefault(_VALUE[by](piece) or NONE[by], []).append(piece)

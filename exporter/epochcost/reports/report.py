@@ -1,4 +1,4 @@
-"""A report: what was read, made into rows, and every limit of it said."""
+"""A report: what was read, made into rows, with every limit of it as a note."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Report:
         groups: experiments by instance type, purchase option and batch size; the efficient frontier is marked.
         runs: each run.
         notes: limits of these figures, as sentences.
-        simulated: whether an agent says that its figures are simulated.
+        simulated: whether an agent reports that its figures are simulated.
         power_watts: what the GPUs drew on the mean while a node of these runs was seen, by node.
         outside: what machines cost beside their runs; empty where only some runs were read.
         by: what the bill is split by, where that was asked for, and its rows.

@@ -40,7 +40,7 @@ STOPPED = "stopped"
 
 @dataclass(slots=True)
 class Part:
-    """A run on one machine, as growth by window; ``named`` where the agent says which part it is."""
+    """A run on one machine, as growth by window; ``named`` if the agent exports which part it is."""
 
     key: NodeKey
     named: bool
@@ -131,7 +131,7 @@ def _piece(key: RunKey, run: RunHistory, part: Part, history: History) -> Piece:
 
 
 def _ended(parts: list[Part]) -> str:
-    """How the run ended: as its part that ran last says; empty where it had not ended when it was last seen."""
+    """How the run ended: as its part that ran last reports; empty where it had not ended when it was last seen."""
     last = max(parts, key=lambda part: max(part.windows, default=-1), default=None)
     ends = [part for part in parts if part.member.ended is not None and last is not None]
     if last is None or not ends:
@@ -145,7 +145,7 @@ def _ended(parts: list[Part]) -> str:
 
 
 def _reported(parts: list[Part]) -> dict[str, float]:
-    """The newest value of each metric: as the part says that was seen with it last."""
+    """The newest value of each metric: of the part that was seen with it last."""
     newest: dict[str, tuple[int, float]] = {}
     for part in parts:
         for name, (window, value) in part.member.reported.items():
@@ -236,7 +236,7 @@ def _on_demand(parts: list[Part], prices: Prices, states: tuple[str, ...]) -> fl
 
 
 def _fill(parts: list[Part], history: History) -> float | None:
-    """Highest peak of device memory: as the run says, else as the driver saw it where the run had the node alone."""
+    """Highest peak of device memory: as the run reports, else as the driver saw it where the run had the node alone."""
     fills = []
     for part in parts:
         node = history.nodes.get(part.key)

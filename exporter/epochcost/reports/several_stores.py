@@ -42,7 +42,7 @@ class SeveralStores:
 
     @property
     def warnings(self) -> set[str]:
-        """What each said, which of them hold nothing at all, and which runs may be several of one name."""
+        """What each returned, which of them hold nothing at all, and which runs may be several of one name."""
         warnings = {f"{store.url}: {warning}" for store in self.stores for warning in store.warnings}
         warnings |= {
             f"{url} has no epochcost series in this period"

@@ -19,7 +19,7 @@ NOT_ENDED = "not ended"
 
 @dataclass(frozen=True, slots=True)
 class Column(Generic[T]):
-    """One column: its title, what its cells say, and whether these are figures."""
+    """One column: its title, the text of its cells, and whether these are figures."""
 
     title: str
     cells: Callable[[Sequence[T]], list[str]]

@@ -18,14 +18,14 @@ _HIGHER_WORDS = frozenset(
 )
 _EVALUATION = frozenset(("val", "valid", "validation", "eval", "evaluation", "test", "dev"))
 _BESIDE = _EVALUATION | {"train", "training", "epoch", "step", "mean", "avg", "top", "macro", "micro", "weighted"}
-"""Words of a metric's name that do not say what it measures."""
+"""Words of a metric's name that do not describe what it measures."""
 _NAMED = 8
 _WORD = re.compile(r"[A-Z]+(?![a-z])[0-9]*|[A-Z]?[a-z]+[0-9]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A metric and which of its values is better; ``better`` is empty where its name does not tell."""
+    """A metric and which of its values is better; ``better`` is empty if its name does not show it."""
 
     name: str
     better: str
@@ -61,10 +61,10 @@ class Trials:
 
 
 def metrics(text: str) -> tuple[Metric, ...]:
-    """``val_loss,reward:higher``: with what is better where the name does not tell.
+    """``val_loss,reward:higher``: with what is better if the name does not show it.
 
     Raises:
-        ValueError: where neither says which is better.
+        ValueError: if neither defines which is better.
     """
     return tuple(_metric(word) for word in words(text))
 
@@ -84,7 +84,7 @@ def direction(name: str) -> str:
 
 
 def of_evaluation(name: str) -> bool:
-    """Whether a metric says that it is of data that was not trained on."""
+    """Whether a metric's name shows that it is of data that was not trained on."""
     return not _EVALUATION.isdisjoint(_words(name))
 
 

@@ -50,6 +50,8 @@ class Limits:
         idle_seconds: without a request on an open connection; above the usual scrape intervals.
         send_seconds: for the whole of a response.
         body_bytes: of a request.
+        shed_paths: requested by many clients in one instant: while all places are taken, those that have waited for
+            long are told to retry, so that later clients with other requests are served.
     """
 
     connections: int = 64
@@ -58,6 +60,7 @@ class Limits:
     idle_seconds: float = 130.0
     send_seconds: float = 30.0
     body_bytes: int = 1024 * 1024
+    shed_paths: tuple[str, ...] = ()
 
 
 class Service(NamedTuple):

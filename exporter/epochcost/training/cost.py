@@ -33,7 +33,7 @@ class Part(NamedTuple):
 
     Attributes:
         machines: of how many machines; None if the run has other parts, but their number is unknown.
-        missing: what is missing for the whole run's, as the agent says it.
+        missing: what is missing for the whole run's, as the agent reports it.
     """
 
     machines: int | None
@@ -88,7 +88,7 @@ class CostFile:
     def part(self, nodes: int | None) -> Part | None:
         """What the dollars are of where they are not the whole run's; None if they are, or where none are known.
 
-        An agent of the version before does not say: its dollars of a run over ``nodes`` machines are one machine's.
+        An agent of the version before exports none: its dollars of a run over ``nodes`` machines are one machine's.
         """
         if self.figure("cost_usd") is None:
             return None

@@ -27,7 +27,7 @@ def events_dir(environ: Mapping[str, str], system: Path = SYSTEM) -> Path:
     are made for this user alone (mode 0700), and refused when they belong to somebody else or are symbolic links.
 
     Raises:
-        OSError: saying for each candidate why it cannot be used.
+        OSError: with the reason of each candidate why it cannot be used.
     """
     is_configured = bool(environ.get("EPOCHCOST_DIR"))
     reasons: list[str] = []
@@ -40,10 +40,10 @@ def events_dir(environ: Mapping[str, str], system: Path = SYSTEM) -> Path:
 
 
 def claims_dir(environ: Mapping[str, str]) -> Path:
-    """Where processes that report over the network tell one another which ids are taken: no agent reads there.
+    """Where processes that report over the network find which ids are taken: no agent reads there.
 
     Raises:
-        OSError: saying why there is none.
+        OSError: with the reason why there is none.
     """
     path = _temporary(environ)
     _make_private(path)
@@ -52,13 +52,13 @@ def claims_dir(environ: Mapping[str, str]) -> Path:
 
 
 def network_url(environ: Mapping[str, str]) -> str:
-    """The agent to which ``EPOCHCOST_URL`` says that events go; empty where they go to files."""
+    """The agent in ``EPOCHCOST_URL``, to which events go; empty where they go to files."""
     url = environ.get("EPOCHCOST_URL", "").strip()
     return url if url.startswith(("http://", "https://")) else ""
 
 
 def disabled(environ: Mapping[str, str]) -> bool:
-    """Whether ``EPOCHCOST_DISABLE`` says that nothing is reported: then no directory is made or read."""
+    """Whether ``EPOCHCOST_DISABLE`` is set and nothing is reported: then no directory is made or read."""
     return environ.get("EPOCHCOST_DISABLE", "").strip().lower() not in ("", "0", "false", "no")
 
 

@@ -1,4 +1,4 @@
-"""Says the line at the end of a run once the agent has counted the run to its end; the training does not wait for it.
+"""Prints the summary of a run once the agent has counted the run to its end; the training does not wait for it.
 
 The agent writes its figures once a second: when a run ends they are a second old, which is most of a short run.
 """
@@ -44,6 +44,6 @@ def _wait(costs: CostFile, ended_ts: float, summarize: Callable[[], None]) -> No
 
 
 def wait_for_summaries() -> None:
-    """Wait for the lines that are still to be said: the interpreter ends."""
+    """Wait for the summaries that are still to be printed: the interpreter ends."""
     for thread in _threads:
         thread.join(LONGEST_WAIT_SECONDS + 1.0)

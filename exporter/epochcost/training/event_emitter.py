@@ -100,7 +100,7 @@ class EventEmitter:
         self._run_key = f'"run":{json.dumps(facts.run)}'
 
     def close(self) -> None:
-        """The last line was told."""
+        """The last line was written."""
         self.reported.clear()
         if self._writer is not None:
             self._writer.close()

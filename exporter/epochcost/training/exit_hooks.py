@@ -1,4 +1,4 @@
-"""How a run ends when its own code does not say so: SIGTERM, the end of the interpreter, a fork."""
+"""How a run ends when its own code does not end it: SIGTERM, the end of the interpreter, a fork."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Ending(Protocol):
         """Write the end, once."""
 
     def preempt(self) -> None:
-        """The process was told to go, but may go on for a while."""
+        """The process was asked to terminate, but may continue for a while."""
 
     def mute(self) -> None:
         """This is a forked child: never write again."""

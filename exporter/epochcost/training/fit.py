@@ -153,7 +153,7 @@ class Fit:
         return outer
 
     def update_info(self, info: FrameworkInfo) -> None:
-        """What the framework knows by now; what the user said counts more."""
+        """What the framework knows by now; what the user passed takes precedence."""
         if self._run is None:
             return
         user_args, self._framework_info = self._user_args, info
@@ -169,7 +169,7 @@ class Fit:
         del facts["batches"], facts["steps"]
         if user_args.local_rank is not None:
             facts["local_rank"] = user_args.local_rank
-        # What the program said when it opened the run itself, it knows better.
+        # What the program passed when it opened the run itself takes precedence.
         program_facts = (
             () if self._owns_run else tuple(name for name in PLANS if getattr(self._run.facts, name) is not None)
         )

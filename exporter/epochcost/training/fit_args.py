@@ -29,7 +29,7 @@ class UserArgs(RunArgs):
 
     @property
     def nominal(self) -> bool:
-        """Whether the user says what is called an epoch."""
+        """Whether the user defines what is called an epoch."""
         return bool(self.nominal_epoch_steps or self.nominal_epoch_tokens)
 
 

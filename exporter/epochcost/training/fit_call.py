@@ -97,7 +97,7 @@ def _listed_with(callback: object) -> list[Any]:
 
 
 class Watched(Protocol):
-    """A fit whose framework does not say that it broke."""
+    """A fit whose framework does not report that it broke."""
 
     @property
     def broke(self) -> bool:

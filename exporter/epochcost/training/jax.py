@@ -21,7 +21,7 @@ def run(experiment: str = "", epochs: float | None = None, batch_size: int | Non
 
 
 def peak_bytes() -> int | None:
-    """The most memory held so far, in bytes, of the fullest local device; None if JAX does not say (CPU)."""
+    """The most memory held so far, in bytes, of the fullest local device; None if JAX does not report it (CPU)."""
     jax = sys.modules.get("jax")
     if jax is None:
         return None

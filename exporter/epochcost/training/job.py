@@ -1,4 +1,4 @@
-"""Which job this process is part of, as its launcher says in the environment."""
+"""Which job this process is part of, from its launcher's environment variables."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Job:
 
     ``gpus``: what the processes of this job on this node use, by index or UUID; None if unknown, empty for none.
     ``job``: what ``launcher`` calls the job, the same over restarts; ``attempt``: how often it restarted it before.
-    ``team``: who pays, as the user or Slurm's account says.
+    ``team``: who pays, from the user's setting or Slurm's account.
     ``slurm_account``, ``slurm_partition``, ``slurm_job_id``: whom Slurm charges, where it put the job, and its number.
     """
 
@@ -62,7 +62,7 @@ class Job:
 
 
 def launched_job(environ: Mapping[str, str]) -> Job:
-    """What torchrun, Open MPI, Intel MPI or Slurm say, in that order: the inner launcher knows best."""
+    """What torchrun, Open MPI, Intel MPI or Slurm set, in that order: the inner launcher knows best."""
     world = _number(environ, _WORLD)
     per_node = _number(environ, _PER_NODE)
     nodes = world // per_node if world and per_node else _number(environ, _NODES)
@@ -85,7 +85,7 @@ def launched_job(environ: Mapping[str, str]) -> Job:
 
 
 def team(environ: Mapping[str, str]) -> str:
-    """Who pays for the job: as the user says, else the account that Slurm charges; empty if unknown."""
+    """Who pays for the job: as the user sets it, else the account that Slurm charges; empty if unknown."""
     return _variable(environ, "EPOCHCOST_TEAM") or slurm_job.account(environ)
 
 
@@ -112,8 +112,8 @@ def visible_gpus(environ: Mapping[str, str]) -> tuple[str, ...] | None:
     """The devices of ``CUDA_VISIBLE_DEVICES`` (or ROCm's likes of it) as the node counts them; None if unknown.
 
     Inside a container, CUDA's indices count the container's devices, which mean something else to the node: then the
-    container's own list (``NVIDIA_VISIBLE_DEVICES``) counts, or nothing is said. So do they where Slurm confines a job
-    to its devices: then Slurm's own list counts.
+    container's own list (``NVIDIA_VISIBLE_DEVICES``) counts, or nothing is reported. Likewise where Slurm confines
+    a job to its devices: then Slurm's own list counts.
     """
     chosen = _chosen(environ)
     container_gpus = _devices(environ.get("NVIDIA_VISIBLE_DEVICES", "all"))
@@ -151,7 +151,7 @@ def _slurm_gpus(environ: Mapping[str, str]) -> tuple[str, ...]:
 def _as_slurm_counts(chosen: tuple[str, ...], environ: Mapping[str, str]) -> tuple[str, ...]:
     """``chosen`` by the node's indices: Slurm numbers a job's devices from 0 if it confines the job to them.
 
-    Whether it does cannot be asked. Where both countings are possible and differ, all that the job holds is told.
+    Whether it does cannot be queried. Where both countings are possible and differ, all that the job holds is reported.
     """
     job_gpus = _slurm_gpus(environ)
     if not job_gpus or not chosen or not all(device.isdecimal() for device in (*chosen, *job_gpus)):

@@ -32,7 +32,7 @@ class KerasHooks:
 
     @harmless
     def on_train_begin(self, logs: Any = None) -> None:
-        """``fit`` begins; with which epoch is told later."""
+        """``fit`` begins; its first epoch is known later."""
         self._epochcost.begin()
         self._siblings = SiblingCallbacks(self)
         self._is_first_epoch, self._batches_before_epoch = True, 0

@@ -186,7 +186,7 @@ def _size(loader: Any) -> int | None:
 
 
 def _of_job(trainer: Any, value: int) -> int | None:
-    """What the trainer says about its place in a job; alone it knows nothing that the launcher does not know better."""
+    """What the trainer knows about its place in a job; alone, the launcher knows better."""
     return value if trainer.world_size > 1 else None
 
 

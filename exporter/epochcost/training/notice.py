@@ -18,7 +18,7 @@ KINDS = ("interruption", "rebalance")
 
 @dataclass(frozen=True, slots=True)
 class PreemptionNotice:
-    """The provider has said that it will, or may soon, take this machine away.
+    """The provider's notice that it will, or may soon, take this machine away.
 
     Attributes:
         kind: ``interruption`` (it will) or ``rebalance`` (the risk has risen).

@@ -12,7 +12,7 @@ MOST_PROCESSES = 24
 
 
 def processes_above() -> list[str]:
-    """This process and those above it, nearest first, each as ``PID.START``; empty if the kernel does not say.
+    """This process and those above it, nearest first, each as ``PID.START``; empty if the kernel does not report them.
 
     A number is used again, but not with the same start (ticks since the boot).
     """
@@ -28,7 +28,7 @@ def processes_above() -> list[str]:
 
 
 def written_by(line: Mapping[str, object]) -> list[str]:
-    """What `processes_above` said in the process that wrote ``line``; empty if it did not say, or elsewhere."""
+    """What `processes_above` returned in the process that wrote ``line``; empty if unknown, or on another machine."""
     named = line.get(KEY)
     if not isinstance(named, list) or line.get("pidns") != namespace():
         return []

@@ -40,7 +40,7 @@ class ReportedValues:
         self._allowed = metrics_allowed()
 
     def take(self, logged: Mapping[str, Any]) -> None:
-        """Keep what is said."""
+        """Keep what is logged."""
         values = self._values
         for name, value in logged.items():
             if type(value) is float and name in values and value - value == 0.0:  # the hot path: finite, and known
@@ -59,7 +59,7 @@ class ReportedValues:
         return f',"metrics":{{{pairs}}}'
 
     def clear(self) -> None:
-        """What is said next is of another attempt."""
+        """What is logged next belongs to another attempt."""
         self._values, self._keys, self._read_at, self._changed = {}, {}, {}, False
 
     def _text(self, name: str) -> str:

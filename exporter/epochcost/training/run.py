@@ -30,7 +30,7 @@ __all__ = ["PHASES", "STATUSES", "Run", "silent_run"]
 _monotonic = time.monotonic
 _NEVER = math.inf
 STEPLESS_SECONDS = 5.0
-"""After which a program that logs, and says nothing of its position, is heard."""
+"""After which what a program logs is written without a step or a position."""
 
 
 class Run(RunLoops):
@@ -105,7 +105,7 @@ class Run(RunLoops):
                 amount("epoch", epoch), whole("step", step), whole("samples", samples), whole("tokens", tokens)
             )
             if first and self._position_set and self._position.epoch:
-                self._emit("progress")  # work done before this first word: a phase would say that it begins here
+                self._emit("progress")  # work done before this first report: a phase would begin here
             if self.line_is_due:
                 self._progress()
 
@@ -125,7 +125,7 @@ class Run(RunLoops):
             self._position.move(
                 amount("epoch", epoch), step_count, sample_count, whole("tokens", tokens), counted=False
             )
-            # Elsewhere 0 steps would be a claim of a loop that counts none; here they are what the program said.
+            # Elsewhere 0 steps would be a claim of a loop that counts none; here the program passed them.
             self._emit("resume", ',"step":0' if step_count == 0 else "")
 
     def phase(self, name: str) -> PhaseContext:
@@ -187,7 +187,7 @@ class Run(RunLoops):
             warn_once("checkpoint", apart)
         self.resume(**{name: state.get(name) for name in ("epoch", "step", "samples", "tokens")})
 
-    # What the agent says
+    # What the agent reports
 
     @property
     def cost_usd(self) -> float | None:

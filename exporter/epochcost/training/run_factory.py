@@ -1,4 +1,4 @@
-"""How a `Run` is put together from what the user says and what the environment knows; and which runs are open."""
+"""How a `Run` is made from the user's arguments and the environment; and which runs are open."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def _ranked(job: Job, experiment: str) -> tuple[Job, str]:
 def _writer_and_costs(
     environ: Mapping[str, str], directory: Callable[[], Path], run: str, claims: Callable[[], Path] | None
 ) -> tuple[Callable[[str], Writer], CostFile]:
-    """How events go and dollars come: by files, or over HTTP where ``EPOCHCOST_URL`` says so.
+    """How events go and dollars come: by files, or over HTTP if ``EPOCHCOST_URL`` is set.
 
     ``claims``: where the run's id is claimed that nobody gave; None if there is no need.
     """

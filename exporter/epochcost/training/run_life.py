@@ -189,7 +189,7 @@ class RunLife:
         finally:
             self._lock.release()
         ENDINGS.closed(self)
-        if status != "preempted":  # which a signal handler says, where logging may be in the middle of a line
+        if status != "preempted":  # reported from a signal handler, where logging may be in the middle of a line
             self._announce()
 
     def preempt(self) -> None:

@@ -1,4 +1,4 @@
-"""A run told by the loops of its program."""
+"""A run reported by the loops of its program."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class RunLoops(RunLife):
         """Report a finished epoch: number ``epoch`` (the first is 1), or the next one."""
         with self._lock:
             if self._left_body is not None:
-                self._left_body.number = None  # the program itself says that the epoch ended
+                self._left_body.number = None  # the program itself reports that the epoch ended
             self._settle_left_body()
             self._position.finish_epoch(whole("epoch", epoch))
             self._emit("epoch_end")

@@ -1,4 +1,4 @@
-"""A run's id: as the user says, else which training of its job it is, else made up.
+"""A run's id: the user's, else made of its job and which training of it this is, else random.
 
 Several training runs of one job are several runs, each with the same id again when the launcher requeues the job:
 
@@ -160,10 +160,10 @@ class RunName:
         return not over and not (other and self._experiment and other != self._experiment)
 
     def _last_event(self, run: str) -> dict[str, object] | None:
-        """What another process said last about ``run`` on this node; None if it may go on, empty for nothing."""
+        """What another process reported last about ``run`` on this node; None if it may go on, empty for nothing."""
         try:
             files = self._files(run)
-        except OSError:  # nothing can be written there either, which the writer says
+        except OSError:  # nothing can be written there either, which the writer reports
             return {}
         # For a rank that does not write, who writes now may be its own world's.
         if self._job.writes and any(_locked(path) for path in files):
@@ -204,7 +204,7 @@ def _is_event_file(name: str, begin: str, here: str) -> bool:
 
 
 def _is_own_file(status: os.stat_result) -> bool:
-    """What another user says of a run by this name is about a run of his."""
+    """What another user reports under this name is another run."""
     return stat.S_ISREG(status.st_mode) and (not hasattr(os, "geteuid") or status.st_uid == os.geteuid())
 
 
@@ -248,7 +248,7 @@ def _is_of_another_shell(last: Mapping[str, object]) -> bool:
 
 
 def last_event(path: str) -> dict[str, object]:
-    """The last event of a file of this user's, with what the first one said; empty if they cannot be read."""
+    """The last event of a file of this user's, with the keys of the first one; empty if they cannot be read."""
     try:
         with os.fdopen(_opened(path), "rb") as file:
             head = file.read(TAIL_BYTES)

@@ -1,8 +1,8 @@
-"""What Slurm's environment says of the job that a process is part of.
+"""What Slurm's environment contains about the job that a process is part of.
 
 As Slurm 22.05 does it (`tests/deploy/test_slurm.py` runs one). Prolog and epilog know a component of a heterogeneous
 job by an id of its own and the whole by ``SLURM_HET_JOB_ID``. The batch script and the steps have the whole's id, but
-a step over several components is told the last one's partition, wherever it runs.
+a step over several components has the last one's partition, wherever it runs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def job_id(environ: Mapping[str, str]) -> str:
 
 
 def partition(environ: Mapping[str, str]) -> str:
-    """The partition that this process runs in; empty if it cannot be told."""
+    """The partition that this process runs in; empty if it cannot be determined."""
     components = _components(environ)
     if not components:
         return variable(environ, "SLURM_JOB_PARTITION")

@@ -1,4 +1,4 @@
-"""The one line that a user may get to see."""
+"""Warnings of the library: each subject is logged once."""
 
 from __future__ import annotations
 

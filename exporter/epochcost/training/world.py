@@ -1,4 +1,4 @@
-"""The world that the program itself has told its framework of: no launcher need have set a variable."""
+"""The world of processes that the framework was initialised with: no launcher need have set a variable."""
 
 from __future__ import annotations
 
