@@ -151,19 +151,13 @@ def _prices_once(settings: PollerSettings, flags: Mapping[str, str | None]) -> i
     import time
 
     from epochcost.poller.app import made_and_skipped, quiet
-    from epochcost.poller.once import Filter, run_once
+    from epochcost.poller.once import Filter, Printout, run_once
 
     quiet()
     sources, skipped = made_and_skipped(settings)
-    look = run_once(
-        settings,
-        sources,
-        time.time,
-        Filter(flags["gpu"] or "", flags["provider"] or ""),
-        flags["format"] or "table",
-        skipped=skipped,
-        width=_columns(sys.stdout),
-    )
+    selected = Filter(flags["gpu"] or "", flags["provider"] or "")
+    printout = Printout(selected, flags["format"] or "table", _columns(sys.stdout))
+    look = run_once(settings, sources, time.time, printout, skipped)
     for line in look.messages:
         print(_wrapped(line), file=sys.stderr)
     try:

@@ -13,7 +13,7 @@ from tests.serve.raw_client import connected
 from tests.waiting import wait_for
 
 from epochcost.serve import Request, Response, Server, json_response, text
-from epochcost.serve.connection import Connection, Limits
+from epochcost.serve.connection import Connection, Limits, Service
 from epochcost.serve.policy import Policy
 
 
@@ -210,7 +210,7 @@ def test_headers_and_body_leave_in_one_write(path):
     ours, theirs = socket.socketpair()
     counting = CountingSocket(ours.family, ours.type, ours.proto, fileno=ours.detach())
     body = text(200, "x" * (5000 if path == "/big" else 5))
-    connection = Connection(counting, lambda _: None, lambda _: body, Policy, Limits(), threading.Event())
+    connection = Connection(counting, Service(lambda _: None, lambda _: body, Policy), Limits(), threading.Event())
     with theirs:
         theirs.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() * 3)
         theirs.shutdown(socket.SHUT_WR)

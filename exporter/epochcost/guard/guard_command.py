@@ -34,9 +34,9 @@ class GuardSettings(StoreSettings):
 
 def check(settings: GuardSettings, out: TextIO = sys.stdout) -> int:
     """Read the policies and say in words what they do; 0 when they are right."""
-    found = _read(settings)
-    out.writelines(_sentence(policy) + "\n" for policy in found.policies)
-    out.write(f"At most {found.actions_per_hour} actions in an hour on each machine.\n")
+    policy_set = _read(settings)
+    out.writelines(_sentence(policy) + "\n" for policy in policy_set.policies)
+    out.write(f"At most {policy_set.actions_per_hour} actions in an hour on each machine.\n")
     return 0
 
 

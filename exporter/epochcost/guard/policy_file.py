@@ -67,17 +67,17 @@ def policies(it: Located) -> PolicySet:
         dry_run = top.take("dry_run", boolean, default=True)
         commands = _commands(it, top)
         webhook = top.inner("webhook")
-        made = tuple(_policy(it, one, path, commands, dry_run=dry_run) for one, path in top.items("policies"))
-        if not made:
+        policies = tuple(_policy(it, one, path, commands, dry_run=dry_run) for one, path in top.items("policies"))
+        if not policies:
             raise top.error("policies", "contains no policy")
-        if len(made) > MAX_POLICIES:
+        if len(policies) > MAX_POLICIES:
             raise top.error("policies", f"more than {MAX_POLICIES} policies")
-        names = [policy.name for policy in made]
+        names = [policy.name for policy in policies]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise top.error("policies", f"two have the name {twice!r}")
         return PolicySet(
-            made,
+            policies,
             top.take("actions_per_hour", _whole(1, 60), 4),
             top.take("longest_keep", between("1m", "30d"), 86400.0),
             None if webhook is None else _webhook(webhook),

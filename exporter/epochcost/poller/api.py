@@ -71,12 +71,9 @@ def price_route(
             key, account = parse_key(request.query), _value(request.query, _ACCOUNT)
         except BadParameterError as err:
             return json_response(400, {"error": str(err)})
-        lookup = _ask(ask, key)
-        now = clock()
-        prices = book()
+        lookup, now, prices = _ask(ask, key), clock(), book()
         found = prices.find(key)
-        # A price of a source that ranks below one that has yet to answer would soon be replaced, and charged meanwhile.
-        waiting = any(prices.outranks(name, found.source) for name in lookup.pending) if found else bool(lookup.pending)
+        waiting = _is_pending(found, lookup, prices)
         if found is None and not waiting and terms.free(key):
             return json_response(200, _free_answer(key, now, terms, poller))
         if found is None or waiting or usd_per_hour_at(found, now) is None:
@@ -88,6 +85,11 @@ def price_route(
         return json_response(200, _answer(mine, others, now, terms, poller))
 
     return price
+
+
+def _is_pending(found: Price | None, lookup: Lookup, prices: MergedPrices) -> bool:
+    """Whether a better price may come: one of a lower-ranking source would soon be replaced, and charged meanwhile."""
+    return any(prices.outranks(name, found.source) for name in lookup.pending) if found else bool(lookup.pending)
 
 
 def _compared(prices: MergedPrices, key: PriceKey) -> Iterator[Price | None]:

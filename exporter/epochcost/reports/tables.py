@@ -204,13 +204,14 @@ def _ended(how: str, rows: Sequence[Row]) -> Ended:
 
 
 def beside(report: Report) -> list[Beside]:
-    """What machines cost outside runs by state, the most expensive first."""
+    """What machines cost outside runs by state, the most expensive first; hours without a price have own rows."""
     found, whole = report.outside, sum(report.fleet.usd.values())
     rows = [
         Beside(state, hours, usd := found.usd.get(state), usd / whole if usd is not None and whole else None)
         for state, hours in found.hours.items()
         if found.usd.get(state) or (state != LATE and hours > 0)
     ]
+    rows += [Beside(state, hours, None, None) for state, hours in found.unpriced.items() if state != LATE and hours > 0]
     return sorted(rows, key=lambda row: (row.state == LATE, -(row.usd or 0.0)))
 
 

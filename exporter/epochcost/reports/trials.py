@@ -94,12 +94,12 @@ def _words(name: str) -> list[str]:
     return [word if word in _HIGHER_WORDS else word.rstrip("0123456789") for word in found]
 
 
-def compared(rows: Sequence[Row], wished: Sequence[Metric]) -> tuple[list[Row], list[str]]:
+def compared(rows: Sequence[Row], metrics: Sequence[Metric]) -> tuple[list[Row], list[str]]:
     """Rows with their metric and how they came out, and what could not be compared, as sentences.
 
     Args:
         rows: of runs.
-        wished: metrics that the user named; of each experiment the first that its runs report.
+        metrics: metrics that the user named; of each experiment the first that its runs report.
     """
     experiments: dict[str, list[Row]] = {}
     for row in rows:
@@ -107,30 +107,30 @@ def compared(rows: Sequence[Row], wished: Sequence[Metric]) -> tuple[list[Row], 
     by: dict[str, Metric] = {}
     unclear: list[str] = []
     for experiment, some in experiments.items():
-        found = _chosen(some, wished) if experiment else []
+        found = _chosen(some, metrics) if experiment else []
         if len(found) == 1:
             by[experiment] = found[0]
         elif found:
             unclear.append(f"{experiment}: {', '.join(one.name for one in found)}")
     best = {experiment: one.best(_values(experiments[experiment], one)) for experiment, one in by.items()}
     notes = [_UNCLEAR.format("; ".join(sorted(unclear)))] if unclear else []
-    if wished and rows and not by:
-        notes.append(_not_reported(rows, wished))
-    return [_told(row, by.get(row.experiment), best.get(row.experiment)) for row in rows], notes
+    if metrics and rows and not by:
+        notes.append(_not_reported(rows, metrics))
+    return [_with_metric(row, by.get(row.experiment), best.get(row.experiment)) for row in rows], notes
 
 
 _UNCLEAR = "Trials are not compared if metrics disagree about the best run ({}): choose one with --metric NAME."
 
 
-def _not_reported(rows: Sequence[Row], wished: Sequence[Metric]) -> str:
+def _not_reported(rows: Sequence[Row], metrics: Sequence[Metric]) -> str:
     found = sorted({name for row in rows for name in row.reported})
     more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
     known = f"Reported: {', '.join(found[:_NAMED])}{more}" if found else "No run reported a metric"
-    names = " or ".join(one.name for one in wished)
+    names = " or ".join(one.name for one in metrics)
     return f"Trials are not compared: no experiment has two runs that reported {names}. {known}."
 
 
-def _told(row: Row, by: Metric | None, best: float | None) -> Row:
+def _with_metric(row: Row, by: Metric | None, best: float | None) -> Row:
     if by is None:
         return row
     value = row.reported.get(by.name)
@@ -142,13 +142,13 @@ def _values(rows: Iterable[Row], by: Metric) -> list[float]:
     return [row.reported[by.name] for row in rows if by.name in row.reported]
 
 
-def _chosen(rows: Sequence[Row], wished: Sequence[Metric]) -> list[Metric]:
+def _chosen(rows: Sequence[Row], metrics: Sequence[Metric]) -> list[Metric]:
     """The metric by which to compare; several that disagree about the best; none where nothing can be compared."""
     runs = Counter(name for row in rows for name in row.reported)
-    for one in wished:
+    for one in metrics:
         if runs[one.name] > 1:
             return [one]
-    if wished:
+    if metrics:
         return []
     known = [Metric(name, direction(name)) for name in sorted(runs) if runs[name] > 1 and of_evaluation(name)]
     widest = max((runs[one.name] for one in known if one.better), default=0)

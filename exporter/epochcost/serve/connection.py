@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from epochcost.serve.addressed import misdirected
 from epochcost.serve.messages import (
@@ -59,34 +60,36 @@ class Limits:
     body_bytes: int = 1024 * 1024
 
 
+class Service(NamedTuple):
+    """What a server does with the requests of one client.
+
+    Attributes:
+        admit: what keeps a client out, called before the body is read; returns None for nothing. Never raises.
+        answer: the response to a whole request; never raises.
+        policy: TLS, users and headers as they are now.
+    """
+
+    admit: Gate
+    answer: Callable[[Request], Response]
+    policy: Callable[[], Policy]
+
+
 class Connection:
     """A connected socket and what is read from it.
 
     Args:
         sock: owned from here on, closed by `run`.
-        admit: what keeps a client out, asked before its body is read; None for nothing. Never raises.
-        answer: the response to a whole request; never raises.
-        policy: TLS, users and headers as they are now.
+        service: what responds to it.
         limits: see `Limits`.
         stopping: once set, the request under way is the last.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - one caller
-        self,
-        sock: socket.socket,
-        admit: Gate,
-        answer: Callable[[Request], Response],
-        policy: Callable[[], Policy],
-        limits: Limits,
-        stopping: threading.Event,
-    ) -> None:
+    def __init__(self, sock: socket.socket, service: Service, limits: Limits, stopping: threading.Event) -> None:
         self.since: float | None = time.monotonic()
         """When the client began what it is at; None while the server works for it."""
         self.proved = False
         self._sock = sock
-        self._admit = admit
-        self._answer = answer
-        self._policy = policy
+        self._admit, self._answer, self._policy = service
         self._limits = limits
         self._stopping = stopping
         self._buffer = bytearray()

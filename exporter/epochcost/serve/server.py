@@ -13,7 +13,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import final
 
-from epochcost.serve.connection import Connection, Limits
+from epochcost.serve.connection import Connection, Limits, Service
 from epochcost.serve.messages import Gate, Request, Response, Route, text
 from epochcost.serve.overload import asks_for, is_too_late, refuse
 from epochcost.serve.places import Places
@@ -175,9 +175,8 @@ class Server:
         if self._is_shed(sock, address):
             refuse(sock)
             return
-        connection = Connection(
-            sock, self._admission(address), self._answer, self._config.current, self._limits, self._stopping
-        )
+        service = Service(self._admission(address), self._answer, self._config.current)
+        connection = Connection(sock, service, self._limits, self._stopping)
         if not self._places.take(connection, address):
             refuse(sock) if asks_for(sock, self._shed_paths) else sock.close()
             if not self._full:
