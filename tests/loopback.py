@@ -63,6 +63,12 @@ class WebhookReceiver(_Server):
         arrived = [alert for notification in self.notifications for alert in notification["alerts"]]
         return [a for a in arrived if a["labels"]["alertname"] == alertname and a["status"] == status]
 
+    def group_labels(self, alertname: str) -> dict[str, str]:
+        """What the first notification of an alert of that name is grouped by."""
+        of_it = (n for n in self.notifications if any(a["labels"]["alertname"] == alertname for a in n["alerts"]))
+        labels: dict[str, str] = next(of_it)["groupLabels"]
+        return labels
+
 
 class ExpositionServer(_Server):
     """A target that answers every GET with what ``text`` makes: for clearly simulated figures."""

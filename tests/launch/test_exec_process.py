@@ -171,11 +171,11 @@ def test_every_exit_status_is_ours(tmp_path: Path):
             if pid == 0: os._exit(main(["--", "sh", "-c", f"exit {status}"], os.environ))
             assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == status, status
     """
-    subprocess.run(python(code), env=environment(tmp_path), check=True, timeout=60)
-    said = [lines[-1] for lines in events_by_file(tmp_path).values()]
-    assert sorted(int(str(line["exit_status"])) for line in said) == list(range(256))
-    assert {line["status"] for line in said if line["exit_status"]} == {"failed"}
-    assert [line["status"] for line in said if not line["exit_status"]] == ["finished"]
+    subprocess.run(python(code), env=environment(tmp_path), check=True, timeout=300)
+    ends = [lines[-1] for lines in events_by_file(tmp_path).values()]
+    assert sorted(int(str(line["exit_status"])) for line in ends) == list(range(256))
+    assert {line["status"] for line in ends if line["exit_status"]} == {"failed"}
+    assert [line["status"] for line in ends if not line["exit_status"]] == ["finished"]
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGKILL", "SIGSEGV", "SIGABRT", "SIGPIPE", "SIGUSR1", "SIGHUP"])
@@ -587,10 +587,10 @@ def test_verbose_ends_with_what_was_followed_and_what_it_cost(tmp_path: Path):
     (tmp_path / "a.cost.json").write_text(json.dumps(costs))
     code = "import time\nfor n in (1, 2): print(f'epoch {n} loss 0.5', flush=True); time.sleep(0.1)"
     done = launch(tmp_path, *python(code), flags=("--verbose", "--id", "a"))
-    said = done.stderr.decode().split("epochcost exec: ")[1].splitlines()
-    assert said[0].startswith("run a finished: 2 epochs reported, from lines with epochs")
-    assert said[1] == "  followed: 2 lines like 'epoch 1 loss 0.5'"
-    assert said[-1].startswith("  run a: 2 epochs, 7.5 min, $1.25 ($0.625 per epoch)")
+    messages = done.stderr.decode().split("epochcost exec: ")[1].splitlines()
+    assert messages[0].startswith("run a finished: 2 epochs reported, from lines with epochs")
+    assert messages[1] == "  followed: 2 lines like 'epoch 1 loss 0.5'"
+    assert messages[-1].startswith("  run a: 2 epochs, 7.5 min, $1.25 ($0.625 per epoch)")
 
 
 def test_files_are_found_and_read(tmp_path: Path):
@@ -753,7 +753,8 @@ def test_a_line_has_each_key_once(tmp_path: Path):
 
     for path in tmp_path.glob("*.jsonl"):
         for raw in path.read_bytes().splitlines():
-            assert json.loads(raw, object_pairs_hook=once)["launcher"] == "slurm"
+            line = json.loads(raw, object_pairs_hook=once)
+            assert line["ev"] == "progress" or line["launcher"] == "slurm", "a progress line has the position alone"
 
 
 def test_lines_are_events_to_the_agent(tmp_path: Path):

@@ -29,14 +29,14 @@ def epochs(it: Ledger) -> Epochs:
 def attempt(at: float, first: int, last: int, status: str, **start: Any) -> list[TrainingEvent]:
     """Epochs of 10 s and 5 steps each, in a file of its own."""
     w = f"{at}.jsonl"
-    said = [event("start", at, writer=w, **start), event("phase", at, writer=w, phase="train", epoch=first)]
+    events = [event("start", at, writer=w, **start), event("phase", at, writer=w, phase="train", epoch=first)]
     ends = [
         event("epoch_end", at + 10 * n, writer=w, epoch=first + n, step=5 * (first + n))
         for n in range(1, last - first + 1)
     ]
     if first:
-        said.insert(1, event("resume", at, writer=w, epoch=first, step=5 * first))
-    return [*said, *ends, event("end", at + 10 * (last - first), writer=w, status=status)]
+        events.insert(1, event("resume", at, writer=w, epoch=first, step=5 * first))
+    return [*events, *ends, event("end", at + 10 * (last - first), writer=w, status=status)]
 
 
 def test_a_training_under_the_same_id_after_one_that_finished_is_new_work() -> None:
@@ -94,16 +94,16 @@ def test_the_position_in_the_last_words_counts() -> None:
 
 
 def test_an_early_stop_right_after_an_epoch_has_finished_that_epoch() -> None:
-    told = [event("progress", 1 + t, epoch=t / 10, step=t) for t in (7, 14, 21)]
-    it = story(event("start", 0), event("phase", 1, **TRAIN), *told, event("end", 31, epoch=3.0, step=30))
+    events = [event("progress", 1 + t, epoch=t / 10, step=t) for t in (7, 14, 21)]
+    it = story(event("start", 0), event("phase", 1, **TRAIN), *events, event("end", 31, epoch=3.0, step=30))
     assert epochs(it).executed == 3
     assert epochs(it).count == 3
     assert epochs(it).seconds_sum == pytest.approx(30)
 
 
 def test_the_last_words_of_an_ended_or_unknown_process_count_nothing() -> None:
-    told = [event("start", 0), event("phase", 1, **TRAIN), event("end", 5, epoch=1.0), event("end", 6, epoch=9.0)]
-    assert epochs(story(*told)).executed == 1
+    events = [event("start", 0), event("phase", 1, **TRAIN), event("end", 5, epoch=1.0), event("end", 6, epoch=9.0)]
+    assert epochs(story(*events)).executed == 1
     it = ledger()
     assert it.apply(event("end", 5, epoch=3.0)) == "ignored"
 
@@ -113,9 +113,9 @@ def whole(t: float, position: float) -> TrainingEvent:
 
 
 def test_whole_positions_end_epochs_where_nothing_else_does() -> None:
-    told = [whole(2 + 5 * n, n / 4) for n in range(2, 13)]
+    events = [whole(2 + 5 * n, n / 4) for n in range(2, 13)]
     first = event("phase", 7, phase="train", epoch=0.25, step=1)
-    it = story(event("start", 2), first, *told, event("end", 64, epoch=3.0, step=12))
+    it = story(event("start", 2), first, *events, event("end", 64, epoch=3.0, step=12))
     assert epochs(it).executed == 3
     assert epochs(it).finished == [
         Epoch(1.0, T0 + 2, T0 + 22, 1), Epoch(2.0, T0 + 22, T0 + 42, 1), Epoch(3.0, T0 + 42, T0 + 62, 1)
@@ -124,52 +124,52 @@ def test_whole_positions_end_epochs_where_nothing_else_does() -> None:
 
 
 def test_a_loop_whose_every_report_is_a_whole_epoch_has_a_cost_for_each() -> None:
-    told = [event("progress", 10 * n, epoch=n) for n in range(1, 4)]
-    it = story(event("start", 0), event("phase", 0, **TRAIN), *told, event("end", 33, epoch=3.0))
+    events = [event("progress", 10 * n, epoch=n) for n in range(1, 4)]
+    it = story(event("start", 0), event("phase", 0, **TRAIN), *events, event("end", 33, epoch=3.0))
     assert [(e.number, e.end - e.start) for e in epochs(it).finished] == [(1, 10), (2, 10), (3, 10)]
     assert run_cost(it) == pytest.approx(0.033, abs=1e-12)
 
 
 def test_a_loop_whose_first_word_is_a_whole_epoch_done_has_a_cost_for_that_one_too() -> None:
-    told = [event("progress", 10 * n, epoch=n) for n in range(1, 4)]
-    told.insert(1, event("phase", 10, phase="train", epoch=1))
-    it = story(event("start", 0), *told, event("end", 33, epoch=3.0))
+    events = [event("progress", 10 * n, epoch=n) for n in range(1, 4)]
+    events.insert(1, event("phase", 10, phase="train", epoch=1))
+    it = story(event("start", 0), *events, event("end", 33, epoch=3.0))
     assert [(e.number, e.end - e.start) for e in epochs(it).finished] == [(1, 10), (2, 10), (3, 10)]
     assert epochs(it).executed == 3
 
 
 def test_where_the_first_word_comes_after_work_the_first_epoch_began_with_the_run_if_its_start_was_heard() -> None:
-    told = [event("progress", 10 * n, epoch=n / 2, step=n) for n in range(1, 5)]
-    it = story(event("start", 0), *told, event("end", 41, epoch=2.0, step=4))
+    events = [event("progress", 10 * n, epoch=n / 2, step=n) for n in range(1, 5)]
+    it = story(event("start", 0), *events, event("end", 41, epoch=2.0, step=4))
     assert [(e.start - T0, e.end - T0) for e in epochs(it).finished] == [(0, 20), (20, 40)]
-    it = story(*told, event("end", 41, epoch=2.0, step=4))  # the agent's first word of it is of its midst
+    it = story(*events, event("end", 41, epoch=2.0, step=4))  # the agent's first word of it is of its midst
     assert [(e.start - T0, e.end - T0) for e in epochs(it).finished] == [(20, 40)]
     again = [
         event("start", 50, writer="b"),
         event("progress", 60, epoch=2.5, writer="b"),
         event("progress", 70, epoch=3.5, writer="b"),
     ]
-    it = story(event("start", 0), *told, event("end", 41, status="failed"), *again)
+    it = story(event("start", 0), *events, event("end", 41, status="failed"), *again)
     assert epochs(it).count == 2  # where this one began is not known
 
 
 def test_an_evaluation_after_the_last_step_belongs_to_the_epoch_that_says_its_end_later() -> None:
     evaluation = [event("phase", 10, phase="eval"), event("phase", 15, phase="train")]
     first = [whole(10, 1.0), *evaluation, event("epoch_end", 16, epoch=1, step=4)]
-    told = [*first, whole(26, 2.0), event("epoch_end", 30, epoch=2, step=8)]
-    it = story(event("start", 0), event("phase", 0, **TRAIN), *told)
+    events = [*first, whole(26, 2.0), event("epoch_end", 30, epoch=2, step=8)]
+    it = story(event("start", 0), event("phase", 0, **TRAIN), *events)
     assert [(e.number, e.start - T0, e.end - T0) for e in epochs(it).finished] == [(1, 0, 16), (2, 16, 30)]
 
 
 def test_an_end_that_is_said_after_the_next_epoch_has_begun_counts_once() -> None:
-    told = [whole(10, 1.0), whole(12, 1.25), event("epoch_end", 13, epoch=1), event("epoch_end", 20, epoch=2)]
-    it = story(event("start", 0), event("phase", 0, **TRAIN), *told)
+    events = [whole(10, 1.0), whole(12, 1.25), event("epoch_end", 13, epoch=1), event("epoch_end", 20, epoch=2)]
+    it = story(event("start", 0), event("phase", 0, **TRAIN), *events)
     assert [(e.number, e.start - T0, e.end - T0) for e in epochs(it).finished] == [(1, 0, 10), (2, 10, 20)]
 
 
 def test_a_training_of_one_long_epoch_has_its_cost_at_the_end() -> None:
-    told = [event("progress", 10 * n, epoch=n / 10, step=n) for n in range(1, 10)]
-    it = story(event("start", 0), event("phase", 0, **TRAIN), *told, event("end", 100, epoch=1.0, step=10))
+    events = [event("progress", 10 * n, epoch=n / 10, step=n) for n in range(1, 10)]
+    it = story(event("start", 0), event("phase", 0, **TRAIN), *events, event("end", 100, epoch=1.0, step=10))
     assert epochs(it).finished == [Epoch(1.0, T0, T0 + 100, 1)]
 
 
@@ -197,10 +197,10 @@ def test_a_process_that_is_killed_and_started_anew_before_its_death_is_noticed_h
 
 
 def test_of_two_processes_side_by_side_the_death_of_one_begins_no_attempt() -> None:
-    told = [event("start", 0), event("start", 1, writer="b"), event("phase", 2, **TRAIN),
+    events = [event("start", 0), event("start", 1, writer="b"), event("phase", 2, **TRAIN),
             event("progress", 20, epoch=2.0), event("progress", 20, writer="b", epoch=2.0), event("gone", 25),
             event("progress", 30, writer="b", epoch=3.0)]  # fmt: skip
-    it = story(*told)
+    it = story(*events)
     assert (epochs(it).attempts, epochs(it).executed, epochs(it).lost) == (1, 3, 0)
 
 
@@ -252,13 +252,13 @@ def test_a_training_is_over_where_it_finished_and_not_where_it_was_cut_short(sta
 
 
 def test_a_training_is_over_once_all_its_processes_are_and_where_rank_0_was() -> None:
-    said: dict[str, Any] = {"world": 2, "nodes": 1}
-    ranks = [event("start", 0, writer=f"{rank}", rank=rank, **said) for rank in (0, 1)]
-    told = [*ranks, event("phase", 1, writer="0", **TRAIN), event("epoch_end", 11, writer="0", epoch=1)]
+    world: dict[str, Any] = {"world": 2, "nodes": 1}
+    ranks = [event("start", 0, writer=f"{rank}", rank=rank, **world) for rank in (0, 1)]
+    events = [*ranks, event("phase", 1, writer="0", **TRAIN), event("epoch_end", 11, writer="0", epoch=1)]
     ends = [event("end", 12 + rank, writer=f"{rank}", status="finished") for rank in (0, 1)]
-    assert over(story(*told, ends[0])) is None
-    assert over(story(*told, *ends)) == (1, 13)
-    elsewhere = [event("start", 0, rank=1, **said), event("phase", 1, **TRAIN), event("epoch_end", 11, epoch=1)]
+    assert over(story(*events, ends[0])) is None
+    assert over(story(*events, *ends)) == (1, 13)
+    elsewhere = [event("start", 0, rank=1, **world), event("phase", 1, **TRAIN), event("epoch_end", 11, epoch=1)]
     assert over(story(*elsewhere, event("end", 12, status="finished"))) is None
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.progress.timelines import MORNING, Time, append, told
+from tests.progress.timelines import MORNING, Time, append, kinds_and_epochs
 
 from epochcost.model import EventKind, TrainingEvent
 from epochcost.progress.event_files import CHUNK_BYTES, EventFiles
@@ -40,7 +40,7 @@ def test_lines_arrive_once_in_order(tmp_path: Path, time: Time):
     reader, clock = EventFiles(EventDirectories(tmp_path)), time.clock()
     assert reader.poll(clock) == []
     append(tmp_path / "a.jsonl", time.line("start", epochs=2), time.line("phase", phase="train", epoch=0))
-    assert told(reader.poll(clock)) == [("start", None), ("phase", 0.0)]
+    assert kinds_and_epochs(reader.poll(clock)) == [("start", None), ("phase", 0.0)]
     assert reader.poll(clock) == []
     append(tmp_path / "a.jsonl", time.line(epoch=0.5))
     (event,) = reader.poll(clock)
@@ -64,7 +64,7 @@ def test_a_partial_line_waits_for_its_newline(tmp_path: Path, time: Time):
     append(tmp_path / "a.jsonl", line[20:-1])
     assert reader.poll(clock) == []
     append(tmp_path / "a.jsonl", b"\n")
-    assert told(reader.poll(clock)) == [("progress", 1.0)]
+    assert kinds_and_epochs(reader.poll(clock)) == [("progress", 1.0)]
     assert reader.counts["malformed"] == 0
 
 
@@ -74,7 +74,7 @@ def test_a_corrupt_line_is_counted_logged_once_and_harms_nothing_else(tmp_path: 
     append(tmp_path / "b.jsonl", time.line("start", run="other"))
     with caplog.at_level(logging.WARNING):
         events = reader.poll(clock)
-    assert sorted(told(events), key=str) == [("progress", 1.0), ("start", None), ("start", None)]
+    assert sorted(kinds_and_epochs(events), key=str) == [("progress", 1.0), ("start", None), ("start", None)]
     assert (reader.counts["accepted"], reader.counts["malformed"], reader.counts["unknown_version"]) == (3, 2, 1)
     assert len(caplog.records) == 1
     assert "a.jsonl" in caplog.text
@@ -97,7 +97,7 @@ def test_a_line_of_ten_megabytes_is_passed_over_in_little_memory(tmp_path: Path,
     events = [*reader.poll(clock), *reader.poll(clock), *reader.poll(clock)]
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert sorted(told(events), key=str) == [("progress", 1.0), ("start", None), ("start", None)]
+    assert sorted(kinds_and_epochs(events), key=str) == [("progress", 1.0), ("start", None), ("start", None)]
     assert reader.counts["too_long"] == 1
     assert peak < 2_000_000
 
@@ -108,10 +108,10 @@ def test_a_binary_file_is_counted_and_bounded_and_the_others_go_on(tmp_path: Pat
     append(tmp_path / "a.jsonl", content.replace(b"\n", b"") if content[:1] != b"\n" else content)
     append(tmp_path / "b.jsonl", time.line("start", run="other"))
     events = [event for _ in range(130) for event in reader.poll(clock)]
-    assert told(events) == [("start", None)]
+    assert kinds_and_epochs(events) == [("start", None)]
     assert reader.counts["too_long"] == (content[:1] != b"\n")
     append(tmp_path / "a.jsonl", b"\n", time.line("start"))
-    assert told(reader.poll(clock)) == [("start", None)]
+    assert kinds_and_epochs(reader.poll(clock)) == [("start", None)]
 
 
 def test_work_per_poll_is_bounded_and_what_waits_is_reported(tmp_path: Path, time: Time):
@@ -151,9 +151,9 @@ def test_a_file_without_end_keeps_no_other_waiting(tmp_path: Path, time: Time):
     aged(tmp_path / "endless.jsonl", 1)
     append(tmp_path / "a.jsonl", time.line("start"))
     reader, clock = EventFiles(EventDirectories(tmp_path), limits=ReadLimits(bytes_per_poll=CHUNK_BYTES)), time.clock()
-    assert told([*reader.poll(clock), *reader.poll(clock)]) == [("start", None)]
+    assert kinds_and_epochs([*reader.poll(clock), *reader.poll(clock)]) == [("start", None)]
     append(tmp_path / "a.jsonl", time.line("end", status="finished"))
-    assert told(reader.poll(clock)) == [("end", None)]
+    assert kinds_and_epochs(reader.poll(clock)) == [("end", None)]
     assert reader.behind > 2**39
 
 
@@ -198,7 +198,7 @@ def test_a_truncated_file_is_read_from_its_beginning(tmp_path: Path, time: Time)
     os.truncate(tmp_path / "a.jsonl", 0)
     assert reader.poll(clock) == []
     append(tmp_path / "a.jsonl", time.line(epoch=2))
-    assert told(reader.poll(clock)) == [("progress", 2.0)]
+    assert kinds_and_epochs(reader.poll(clock)) == [("progress", 2.0)]
 
 
 def test_a_file_truncated_and_grown_beyond_is_noticed_by_its_beginning(tmp_path: Path, time: Time):
@@ -220,7 +220,7 @@ def test_a_rotated_file_is_read_to_its_end_and_its_successor_from_its_beginning(
     path.rename(tmp_path / "a.jsonl.1")
     append(path, time.line(epoch=2))
     events = reader.poll(clock)
-    assert told(events) == [("progress", 1.0), ("progress", 2.0)]
+    assert kinds_and_epochs(events) == [("progress", 1.0), ("progress", 2.0)]
     assert {event.writer for event in events} == {"a.jsonl"}
 
 
@@ -265,7 +265,7 @@ def test_what_is_no_regular_file_is_counted_once_and_does_not_block(tmp_path: Pa
     (tmp_path / "r.cost.json").write_text("{}")
     append(tmp_path / "a.jsonl", time.line("start"))
     reader, clock = EventFiles(EventDirectories(tmp_path)), time.clock()
-    assert told([*reader.poll(clock), *reader.poll(clock)]) == [("start", None)]
+    assert kinds_and_epochs([*reader.poll(clock), *reader.poll(clock)]) == [("start", None)]
     assert reader.counts["unreadable"] == 3
     assert len(caplog.records) == 3
 
@@ -278,7 +278,7 @@ def test_a_file_that_may_not_be_read_is_counted_once_and_read_when_it_may(tmp_pa
     assert [*reader.poll(clock), *reader.poll(clock)] == []
     assert reader.counts["unreadable"] == 1
     (tmp_path / "a.jsonl").chmod(0o600)
-    assert told(reader.poll(clock)) == [("start", None)]
+    assert kinds_and_epochs(reader.poll(clock)) == [("start", None)]
 
 
 def test_a_file_in_place_of_the_directory_is_no_directory(tmp_path: Path, time: Time):
@@ -323,7 +323,7 @@ def test_a_restarted_reader_goes_on_where_its_state_says(tmp_path: Path, time: T
     append(tmp_path / "a.jsonl", time.line(epoch=1)[10:])
     second = EventFiles(EventDirectories(tmp_path))
     second.restore(state)
-    assert told(second.poll(clock)) == [("progress", 1.0)]
+    assert kinds_and_epochs(second.poll(clock)) == [("progress", 1.0)]
 
 
 def test_a_reader_killed_before_it_kept_its_state_reads_again_what_it_had_read(tmp_path: Path, time: Time):

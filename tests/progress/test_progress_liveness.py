@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from tests.progress.timelines import MORNING, Time, append, told
+from tests.progress.timelines import MORNING, Time, append, kinds_and_epochs
 from tests.waiting import wait_for
 
 from epochcost.model import EndStatus, EventKind, TrainingEvent
@@ -78,7 +78,7 @@ def test_a_training_killed_hard_is_gone_within_a_poll(tmp_path: Path):
     program = training(tmp_path)
     reader, clock = EventFiles(EventDirectories(tmp_path)), real_clock()
     try:
-        assert told(reader.poll(clock)) == [("start", None), ("phase", None)]
+        assert kinds_and_epochs(reader.poll(clock)) == [("start", None), ("phase", None)]
         assert reader.poll(clock) == []
     finally:
         program.kill()
@@ -226,7 +226,7 @@ def test_a_deleted_file_that_goes_on_under_another_name_is_not_gone(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("said", "machine", "alive"),
+    ("line", "machine", "alive"),
     [
         ({"lock": True, "pid": 70, "pidns": 8}, Machine(locked=True), True),
         ({"lock": True, "pid": 70, "pidns": 9}, Machine(locked=False, living={70}), False),
@@ -238,8 +238,8 @@ def test_a_deleted_file_that_goes_on_under_another_name_is_not_gone(tmp_path: Pa
         ({"lock": True, "pid": 1, "pidns": 9}, Machine(), True),
     ],
 )
-def test_a_writer_lives_as_its_lock_or_else_its_process_says(said, machine: Machine, alive: bool | None):
-    assert writer_alive(machine, **said, fd=0, own_pid=1) is alive
+def test_a_writer_lives_as_its_lock_or_else_its_process_says(line, machine: Machine, alive: bool | None):
+    assert writer_alive(machine, **line, fd=0, own_pid=1) is alive
 
 
 def test_the_kernel_knows_the_living_the_dead_and_the_undead():

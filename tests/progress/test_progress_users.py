@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.progress.timelines import Time, append, told
+from tests.progress.timelines import Time, append, kinds_and_epochs
 
 from epochcost.model import EventKind, RunId
 from epochcost.progress.event_files import EventFiles, without_content
@@ -81,7 +81,7 @@ def test_whose_a_run_is_outlives_the_agent_and_nonsense_is_refused():
 def test_a_stranger_cannot_end_continue_or_advance_anybodys_run(tmp_path: Path, time: Time):
     reader, clock = EventFiles(EventDirectories(tmp_path)), time.clock()
     owned(tmp_path / "victim.jsonl", ANN, time.line("start", run="v"))
-    assert told(reader.poll(clock)) == [("start", None)]
+    assert kinds_and_epochs(reader.poll(clock)) == [("start", None)]
     lines = [
         time.line("progress", run="v", epoch=9, continues="victim.jsonl"),
         time.line("end", run="v", status="failed"),
@@ -276,8 +276,8 @@ def test_a_flood_of_files_does_not_keep_a_newcomer_out_nor_waiting(tmp_path: Pat
         owned(tmp_path / f"v{number}.jsonl", ANN, time.line("start", run=f"v{number}"))
     for number in range(100):
         append(tmp_path / f"m{number:03}.jsonl", *[time.line(run="many")] * 50)
-    heard = [event.run for event in reader.poll(clock) if event.run != "many"]
-    assert sorted(heard) == ["v0", "v1", "v2"], "at the first poll, whatever else there is to read"
+    runs = [event.run for event in reader.poll(clock) if event.run != "many"]
+    assert sorted(runs) == ["v0", "v1", "v2"], "at the first poll, whatever else there is to read"
 
 
 @AS_ROOT
@@ -320,7 +320,7 @@ def test_a_directory_with_more_names_than_one_poll_lists_is_listed_in_several(tm
     assert [len(reader.poll(clock)) for _ in range(3)] == [0, 0, 25]
     (tmp_path / "3.jsonl").unlink()
     append(tmp_path / "4.jsonl", time.line(run="r4", epoch=1))
-    assert told(reader.poll(clock)) == [("progress", 1.0)], "what is known is read meanwhile"
+    assert kinds_and_epochs(reader.poll(clock)) == [("progress", 1.0)], "what is known is read meanwhile"
     reader.close()
 
 

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.progress.timelines import Time, append, told
+from tests.progress.timelines import Time, append, kinds_and_epochs
 
 from epochcost.model import EventKind, RunId
 from epochcost.progress.event_files import EventFiles
@@ -116,7 +116,7 @@ def test_a_second_name_of_anothers_file_is_not_read_and_keeps_nobody_from_being_
     assert caplog.text.count("has another hard link") == 1
     (node.shared / "s.jsonl").hardlink_to(victim)
     append(victim, time.line(run="v", epoch=1))
-    assert told(reader.poll(clock)) == [("progress", 1.0)], "once, by whichever of its names"
+    assert kinds_and_epochs(reader.poll(clock)) == [("progress", 1.0)], "once, by whichever of its names"
 
 
 def test_what_is_no_file_is_refused_there_too(node: Node, time: Time, tmp_path: Path):
@@ -218,7 +218,7 @@ def test_a_file_that_moves_between_directories_is_read_once(node: Node, time: Ti
         path.unlink()
     append(home / "a.jsonl", time.line(run="v", epoch=2))
     events = reader.poll(clock)
-    assert told(events) == [("progress", 2.0)]
+    assert kinds_and_epochs(events) == [("progress", 2.0)]
     assert {event.writer for event in events} == {"a.jsonl"}
     assert reader.poll(clock) == []
 
@@ -251,7 +251,7 @@ def test_what_was_read_is_known_after_a_restart_with_two_places_of_the_same_inod
     again = node.reader()
     again.restore(kept)
     append(path, time.line(run="v", epoch=1))
-    assert told(again.poll(clock)) == [("progress", 1.0)]
+    assert kinds_and_epochs(again.poll(clock)) == [("progress", 1.0)]
     same = [[inodes[0], *row[1:]] for row in kept["files"]]
     other = node.reader()
     other.restore({**kept, "files": same})

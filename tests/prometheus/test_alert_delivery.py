@@ -128,7 +128,7 @@ def test_an_idle_gpu_arrives_at_the_webhook_with_its_dollars_and_resolves(stack:
         fired["annotations"]["dashboard_url"]
         == "http://127.0.0.1:3000/d/epochcost-node?var-cluster=&var-machine=sim-a-1"
     )
-    assert stack.webhook.notifications[0]["groupLabels"] == {"epochcost_machine": "sim-a-1"}
+    assert stack.webhook.group_labels("EpochcostGpuIdle") == {"epochcost_machine": "sim-a-1"}
     assert stack.prometheus.value("run:epochcost_cost_usd_per_hour:sum") == 4
     assert stack.prometheus.unhealthy_rules() == []
 

@@ -86,8 +86,9 @@ def test_a_rule_that_no_assertion_reads_may_not_fail_either(tmp_path: Path) -> N
     assert "c:x:ratio" in done.stdout
 
 
-def test_a_test_over_whole_days_is_evaluated_with_all_rules(tmp_path: Path) -> None:
+def test_tests_over_whole_days_are_evaluated_with_all_rules(tmp_path: Path) -> None:
     path = next(path for path in RULE_TESTS if path.stem == "budget-calendar")
     files = [(path.parent / name).resolve() for name in parsed(path)["rule_files"]]
-    (only,) = split(parsed(path), files, "days", tmp_path)
-    assert json.loads(only.read_text())["rule_files"] == [str(file) for file in files]
+    written = split(parsed(path), files, "days", tmp_path)
+    assert len(written) == len(parsed(path)["tests"])
+    assert all(json.loads(one.read_text())["rule_files"] == [str(file) for file in files] for one in written)

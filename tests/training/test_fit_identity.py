@@ -65,8 +65,8 @@ OUTCOMES = {"broken": "failed", "whole": "finished"}
 class Callback:
     """What a framework's hooks do, for `FRAMEWORK`."""
 
-    def __init__(self, experiment: str, **told: Any) -> None:
-        self.fit = Fit("smallframe", UserArgs(experiment, **told), call=("smallframe", ("fit",)))
+    def __init__(self, experiment: str, **arguments: Any) -> None:
+        self.fit = Fit("smallframe", UserArgs(experiment, **arguments), call=("smallframe", ("fit",)))
 
     def begin(self, engine: object) -> None:
         self.fit.begin()

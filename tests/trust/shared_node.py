@@ -102,8 +102,8 @@ class SharedNode:
         self._started.append(process)
         return process
 
-    def get(self, path: str, seconds: float = 2.0) -> str:
-        """What the agent answers; empty if it does not within ``seconds``."""
+    def get(self, path: str, seconds: float = 10.0) -> str:
+        """What the agent answers; empty if it does not within ``seconds``, by default those of a Prometheus."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=seconds) as answer:
                 return str(answer.read().decode())

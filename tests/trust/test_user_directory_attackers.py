@@ -51,12 +51,18 @@ def made(node: SharedNode) -> None:
 def begun(node: SharedNode, attack: str, **env: str) -> list[str]:
     program = node.start_as(MALLORY, attack, "victim", **env)
     assert program.stdout is not None
-    said = []
-    while not said or said[-1] != "begun":
+    outputs = []
+    while not outputs or outputs[-1] != "begun":
         line = program.stdout.readline()
-        assert line, f"the attack did not begin: {said}"
-        said.append(line.strip())
-    return said
+        assert line, f"the attack did not begin: {outputs}"
+        outputs.append(line.strip())
+    return outputs
+
+
+def ended(samples: dict[tuple[str, str], float]) -> dict[tuple[str, str], float]:
+    """``samples`` once the victim's run has ended and all its epochs are counted: what he was told is of before."""
+    done = samples.get(("run_epochs_total", "victim")) == EPOCHS
+    return samples if done and samples.get(("run_gpus", "victim")) == 0.0 else {}
 
 
 def test_the_victim_is_metered_and_told_in_his_own_directory_whatever_a_stranger_does_in_all_others():
@@ -65,15 +71,12 @@ def test_the_victim_is_metered_and_told_in_his_own_directory_whatever_a_stranger
         node.start_agent(f"--events.user-dirs={USERS}/*")
         victim = node.start_as(ANN, VICTIM, "victim", str(EPOCHS), str(SECONDS), EPOCHCOST_DIR=f"{USERS}/ann")
         wait_for(lambda: ("run_epochs_total", "victim") in node.samples(), what="the victim's run")
-        said = begun(node, IN_HIS_OWN)
-        assert said[:-1] == ["PermissionError"] * 5, "the directories are root's to make"
+        outputs = begun(node, IN_HIS_OWN)
+        assert outputs[:-1] == ["PermissionError"] * 5, "the directories are root's to make"
         for attack in (TAKES_OVER, FLOODS):  # from the shared directory
             begun(node, attack)
         printed = victim.communicate(timeout=120)[0].splitlines()
-        final = wait_for(
-            lambda: samples if (samples := node.samples()).get(("run_epochs_total", "victim")) == EPOCHS else None,
-            what="all of the victim's epochs",
-        )
+        final = wait_for(lambda: ended(node.samples()), what="the end of the victim's run, as metered")
         assert final["run_epochs_total", "victim"] == EPOCHS
         assert final["run_lost_epochs_total", "victim"] == 0
         seconds = final["run_seconds_total", "victim"]

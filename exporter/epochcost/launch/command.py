@@ -188,10 +188,10 @@ class Launch:
         self._follow()
         status = command.wait_status or 0
         code = os.waitstatus_to_exitcode(status)
-        if code == 0 and not command.told_to_go:
+        if code == 0 and not command.was_terminated:
             self._safely(self._finish)
         stopped = self._stopping.policy if not self._reporter.done else ""
-        interrupted = command.told_to_go or code == -signal.SIGTERM or stopped
+        interrupted = command.was_terminated or code == -signal.SIGTERM or stopped
         preempted = bool(interrupted) and not self._reporter.done
         ended = "preempted" if preempted else "finished" if code == 0 else "failed"
         self._reporter.end(ended, code if code >= 0 else 128 - code, stopped)

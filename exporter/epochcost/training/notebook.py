@@ -49,7 +49,6 @@ class Notebook:
     """The open runs of one IPython shell."""
 
     def __init__(self, shell: Any) -> None:  # noqa: ANN401 - IPython is not imported for its type
-        self._shell = shell
         self._runs: list[NotebookRun] = []
         self.parked: NotebookRun | None = None
         self._timer: threading.Timer | None = None
