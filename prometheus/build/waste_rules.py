@@ -44,20 +44,6 @@ WASTE_FILE = RuleFile(
                     """,
                 ),
                 record(
-                    "part_state:epochcost_cost_usd_per_hour:rate5m",
-                    """
-                    max by (PART, state) (rate(epochcost_run_state_seconds_total[5m]))
-                    / on (MACHINE) group_left ()
-                    (
-                      clamp_min(sum by (MACHINE) (node_state:epochcost_seconds:rate5m) > 0, 0.01)
-                      or on (MACHINE) 0 * max by (MACHINE) (node:epochcost_price_usd_per_hour:unified) + 1
-                    )
-                    * on (MACHINE) group_left () node:epochcost_price_usd_per_hour:unified
-                    """,
-                    "Of each machine that a run is on. Divided by the machine's own seconds, for an agent may book "
-                    "minutes at once, or none.",
-                ),
-                record(
                     "run_state:epochcost_cost_ratio:rate5m",
                     """
                     sum by (RUN, state) (part_state:epochcost_cost_usd_per_hour:rate5m)
