@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -81,8 +82,19 @@ def hour(directory: Path) -> None:
         print(f"| {period} s | " + " | ".join(f"{p:+.2f}" for p in points) + " |")
 
 
+def change(driver: FakeDriver, second: int, chance: random.Random) -> None:
+    """The events of a day: load, a restart of the driver, a call that fails for a minute."""
+    if second % 600 == 0:
+        driver.gpu(chance.randrange(8), util=chance.randrange(100))
+    if second % 3600 == 1800:
+        driver.reload()
+    if second % 3600 == 2400:
+        driver.error("GetPowerUsage", 15, gpu=3)
+    if second % 3600 == 2460:
+        driver.heal()
+
+
 def day(directory: Path, hours: float) -> None:
-    import random
     import threading
 
     from epochcost.agent.meter import Meter
@@ -102,14 +114,7 @@ def day(directory: Path, hours: float) -> None:
     print("| ---: | ---: | ---: | ---: |")
     for second in range(last + 1):
         now = 1_700_000_000.0 + second
-        if second % 600 == 0:
-            driver.gpu(chance.randrange(8), util=chance.randrange(100))
-        if second % 3600 == 1800:
-            driver.reload()
-        if second % 3600 == 2400:
-            driver.error("GetPowerUsage", 15, gpu=3)
-        if second % 3600 == 2460:
-            driver.heal()
+        change(driver, second, chance)
         snapshot = meter.tick(now, Inputs(gpus=source.read(now)))
         if second == 60 or second % 14_400 == 14_399 or second == last:
             pages = int(Path("/proc/self/statm").read_text().split()[1])

@@ -1,17 +1,24 @@
 """What rules and alerts cost on a fleet: 1,250 simulated nodes of 8 GPUs, 1,000 runs, one real Prometheus.
 
-    python benchmarks/fleet.py [--nodes 1250] [--minutes 8] [--history-minutes 60]
+    python benchmarks/fleet.py [--nodes 1250] [--minutes 10] [--warm 6] [--history-minutes 60] [--keep DIR]
 
 The text of one real agent (the demo's, with 8 GPUs and a run) is served for every node under its own name, with values
 that move; Prometheus scrapes each node every 15 s and evaluates the project's own rules at their own intervals. The
-counters that rules read over an hour get that hour beforehand, by promtool. All is on loopback and ends by itself.
-The load generator is a process of its own; what it takes of the same cores is printed.
+counters that rules read over an hour get that hour beforehand, by promtool, and so do recorded series that rules read
+over ten minutes or more, once they are recorded: a young store would make those rules look cheap. That hour is of an
+earlier part of each run, so every run has one that is gone, as after a move to another machine. All is on loopback
+and ends by itself. The load generator is a process of its own; what it takes of the same cores is printed.
+
+Printed are the median and the longest evaluation of each group after the warm-up, and the rules that take the most of
+their interval. These are durations: groups that begin at the same moment share the cores with each other and with
+whatever else runs, so compare only runs on an otherwise idle machine. Prometheus' CPU is of the whole time.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -22,7 +29,7 @@ import tempfile
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -36,7 +43,7 @@ from epochcost.demo.fleet import A100, FLEET  # noqa: E402
 from epochcost.demo.history import History, prometheus_command  # noqa: E402
 from epochcost.demo.market import Market  # noqa: E402
 from epochcost.demo.programs import Program, free_port  # noqa: E402
-from epochcost.demo.rules_for_replay import config_dir, copy_rules  # noqa: E402
+from epochcost.demo.rules_for_replay import config_dir, copy_rules, parsed, seconds  # noqa: E402
 from epochcost.demo.simulated_agent import PlayedAgent  # noqa: E402
 
 NODE, RUN = A100.name, A100.attempts[0].run
@@ -45,6 +52,8 @@ OVER_AN_HOUR = (
     "epochcost_node_cost_usd_total", "epochcost_node_seconds_total", "epochcost_node_unpriced_seconds",
     "epochcost_run_epochs_total", "epochcost_run_seconds_total",
 )  # fmt: skip
+DEAREST_RULES = 15
+RECORDED_BEFORE = re.compile(r"\b([a-z_]+:[\w:]+)(?:\{[^}]*\})?(?:\[|\s+offset\s+)((?:\d+[smhd])+)")
 
 
 class Template:
@@ -128,10 +137,8 @@ def serve(port: int, runs: int) -> None:
     asyncio.run(run())
 
 
-def history(home: Path, rules: Path, minutes: int, nodes: int, runs: int) -> None:
+def scraped_history(home: Path, minutes: int, nodes: int, runs: int) -> None:
     """The hour before, of what is read over an hour."""
-    if not minutes:
-        return
     end = time.time() // SCRAPE_SECONDS * SCRAPE_SECONDS
     text = [
         line for line in Template().agent().decode().splitlines()
@@ -149,14 +156,45 @@ def history(home: Path, rules: Path, minutes: int, nodes: int, runs: int) -> Non
                     moved = float(value) * (1 - k * 1e-3) if "unpriced" not in name else 0.0
                     yield f"{series} {moved:.6f} {end - k * SCRAPE_SECONDS:.0f}\n"
 
-    History(home / "data", rules, end - minutes * 60, end).write(lines())
+    History(home / "data", home / "rules", end - minutes * 60, end).write(lines())
+
+
+def get(url: str, **parameters: str) -> Any:
+    body = urllib.parse.urlencode(parameters)
+    with urllib.request.urlopen(f"{url}?{body}", timeout=60) as reply:
+        return json.load(reply)["data"]
 
 
 def ask(url: str, query: str) -> list[dict[str, Any]]:
-    body = urllib.parse.urlencode({"query": query}).encode()
-    with urllib.request.urlopen(f"{url}/api/v1/query", data=body, timeout=60) as reply:
-        result: list[dict[str, Any]] = json.load(reply)["data"]["result"]
+    result: list[dict[str, Any]] = get(f"{url}/api/v1/query", query=query)["result"]
     return result
+
+
+def read_over_long(rules: Path) -> dict[str, tuple[float, float]]:
+    """Recorded series that rules read ten minutes back or more: how many seconds, and how often they are recorded."""
+    back: dict[str, float] = {}
+    every: dict[str, float] = {}
+    for group in (group for path in sorted(rules.glob("*.yml")) for group in parsed(path)["groups"]):
+        for rule in group["rules"]:
+            every[rule.get("record", "")] = seconds(group.get("interval", f"{SCRAPE_SECONDS}s"))
+            for name, text in RECORDED_BEFORE.findall(rule["expr"]):
+                back[name] = max(back.get(name, 0.0), seconds(text))
+    return {name: (length, every[name]) for name, length in back.items() if length >= 600 and name in every}
+
+
+def recorded_history(home: Path, url: str, minutes: int, end: float) -> None:
+    """The hour before ``end``, of recorded series: as they are now. Prometheus reads new blocks once a minute."""
+
+    def lines() -> Iterator[str]:
+        for name, (length, every) in read_over_long(home / "rules").items():
+            for result in ask(url, name):
+                series, value = dict(result["metric"]), result["value"][1]
+                del series["__name__"]
+                labels = ",".join(f"{key}={json.dumps(text, ensure_ascii=False)}" for key, text in series.items())
+                for k in range(int(min(length, minutes * 60) // every), 0, -1):
+                    yield f"{name}{{{labels}}} {value} {end - k * every:.0f}\n"
+
+    History(home / "data", home / "rules", end - minutes * 60, end).write(lines())
 
 
 def status(pid: int, key: str) -> int:
@@ -189,15 +227,61 @@ def configuration(home: Path, rules: Path, port: int, prometheus: int, nodes: in
     return path
 
 
-def report(url: str, samples: dict[str, list[float]], loads: list[tuple[str, float]], pid: int, nodes: int) -> None:
-    interval = {
-        r["metric"]["rule_group"]: float(r["value"][1]) for r in ask(url, "prometheus_rule_group_interval_seconds")
-    }
-    print(f"\n{'group':<28}{'each':>8}{'median':>10}{'most':>10}{'of its interval':>18}")
-    for group, took in sorted(samples.items(), key=lambda pair: -median(pair[1]) / interval[pair[0]]):
-        share = median(took) / interval[group]
-        name = group.rpartition(";")[2]
-        print(f"{name:<28}{interval[group]:>6.0f} s{median(took):>8.3f} s{max(took):>8.3f} s{100 * share:>16.1f} %")
+class Durations:
+    """How long each group and each rule took, evaluation by evaluation, and how often they are due."""
+
+    def __init__(self) -> None:
+        self.groups: dict[str, list[float]] = {}
+        self.rules: dict[tuple[str, str, int], list[float]] = {}
+        self.interval: dict[str, float] = {}
+        self._newest: dict[str, str] = {}
+
+    def read(self, url: str, *, counts: bool) -> None:
+        for group in get(f"{url}/api/v1/rules")["groups"]:
+            name, at = group["name"], group["lastEvaluation"]
+            if self._newest.get(name) == at:
+                continue
+            self._newest[name], self.interval[name] = at, group["interval"]
+            if not counts or at.startswith("0001-"):
+                continue
+            self.groups.setdefault(name, []).append(group["evaluationTime"])
+            for index, rule in enumerate(group["rules"]):
+                self.rules.setdefault((name, rule["name"], index), []).append(rule["evaluationTime"])
+
+    def show(self) -> None:
+        head = f"{'each':>8}{'median':>10}{'most':>10}{'of its interval':>18}"
+        print(f"\n{'group':<28}{head}")
+        for name, took in sorted(self.groups.items(), key=lambda pair: -median(pair[1]) / self.interval[pair[0]]):
+            print(f"{name:<28}{self._row(took, self.interval[name])}")
+        print(f"\n{f'the {DEAREST_RULES} dearest rules':<84}{head}")
+        dearest = sorted(self.rules.items(), key=lambda pair: -median(pair[1]) / self.interval[pair[0][0]])
+        for (group, name, _), took in dearest[:DEAREST_RULES]:
+            print(f"{group.removeprefix('epochcost-'):<20}{name:<64}{self._row(took, self.interval[group])}")
+
+    @staticmethod
+    def _row(took: list[float], interval: float) -> str:
+        share = 100 * median(took) / interval
+        return f"{interval:>6.0f} s{median(took):>8.3f} s{max(took):>8.3f} s{share:>16.1f} %"
+
+
+def watch(url: str, minutes: float, warm: float, warmed: Callable[[], None]) -> Durations:
+    """The evaluations after ``warm`` minutes; half-way there, ``warmed`` is called."""
+    durations = Durations()
+    began = time.monotonic()
+    while (now := time.monotonic() - began) < minutes * 60:
+        if now >= warm * 30:
+            warmed()
+            warmed = nothing
+        durations.read(url, counts=now >= warm * 60)
+        time.sleep(5)
+    return durations
+
+
+def nothing() -> None:
+    """Called where all is done."""
+
+
+def report(url: str, loads: list[tuple[str, float]], pid: int, nodes: int) -> None:
     series = float(ask(url, 'count({job="epochcost-agent"})')[0]["value"][1])
     head = float(ask(url, "prometheus_tsdb_head_series")[0]["value"][1])
     missed = float(ask(url, "sum(prometheus_rule_group_iterations_missed_total) or vector(0)")[0]["value"][1])
@@ -209,23 +293,38 @@ def report(url: str, samples: dict[str, list[float]], loads: list[tuple[str, flo
         print(f"{name}: {100 * share:.0f} % of a core")
 
 
-def watch(url: str, minutes: float, warm: float) -> dict[str, list[float]]:
-    """The duration of each group at every evaluation after ``warm`` minutes."""
-    samples: dict[str, list[float]] = {}
-    newest_ts: dict[str, float] = {}
+def measure(home: Path, args: argparse.Namespace) -> None:
+    copy_rules(config_dir(), home / "rules", 1e6)
     began = time.monotonic()
-    while time.monotonic() - began < minutes * 60:
-        time.sleep(5)
-        newest = "prometheus_rule_group_last_evaluation_timestamp_seconds"
-        for result in ask(url, newest):
-            group, at = result["metric"]["rule_group"], float(result["value"][1])
-            if newest_ts.get(group) == at:
-                continue
-            newest_ts[group] = at
-            if time.monotonic() - began >= warm * 60:
-                query = f"prometheus_rule_group_last_duration_seconds{{rule_group={json.dumps(group)}}}"
-                samples.setdefault(group, []).append(float(ask(url, query)[0]["value"][1]))
-    return samples
+    if args.history_minutes:
+        scraped_history(home, args.history_minutes, args.nodes, args.runs)
+    print(f"history of {args.history_minutes} minutes written in {time.monotonic() - began:.0f} s", flush=True)
+    port, own = free_port("127.0.0.1", 0), ("127.0.0.1", free_port("127.0.0.1", 0))
+    config = configuration(home, home / "rules", port, own[1], args.nodes)
+    command = [sys.executable, __file__, f"--serve={port}", f"--nodes={args.nodes}", f"--runs={args.runs}"]
+    started = time.time() - SCRAPE_SECONDS
+    with (
+        subprocess.Popen(command) as generator,
+        Program("prometheus", prometheus_command(config, home / "data", own), own, home / "log") as prometheus,
+    ):
+        try:
+            pids = (("Prometheus", prometheus.pid), ("load generator", generator.pid))
+            before = [(cpu_seconds(pid), time.monotonic()) for _, pid in pids]
+
+            def recorded() -> None:
+                if args.history_minutes:
+                    recorded_history(home, prometheus.url, args.history_minutes, started)
+
+            durations = watch(prometheus.url, args.minutes, args.warm, recorded)
+            loads = [
+                (who, (cpu_seconds(pid) - cpu) / (time.monotonic() - t))
+                for (who, pid), (cpu, t) in zip(pids, before, strict=True)
+            ]
+            assert durations.groups, "no group of rules was evaluated after the warm-up"
+            durations.show()
+            report(prometheus.url, loads, prometheus.pid, args.nodes)
+        finally:
+            generator.terminate()
 
 
 def main() -> int:
@@ -235,37 +334,17 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--warm", type=float, default=6, help="minutes before the evaluations count")
     parser.add_argument("--history-minutes", type=int, default=60)
+    parser.add_argument("--keep", type=Path, help="a new directory for Prometheus' data, which stays")
     parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve:
         serve(args.serve, args.runs)
         return 0
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-    with tempfile.TemporaryDirectory() as name:
-        home = Path(name)
-        copy_rules(config_dir(), home / "rules", 1e6)
-        began = time.monotonic()
-        history(home, home / "rules", args.history_minutes, args.nodes, args.runs)
-        print(f"history of {args.history_minutes} minutes written in {time.monotonic() - began:.0f} s", flush=True)
-        port, own = free_port("127.0.0.1", 0), ("127.0.0.1", free_port("127.0.0.1", 0))
-        config = configuration(home, home / "rules", port, own[1], args.nodes)
-        command = [sys.executable, __file__, f"--serve={port}", f"--nodes={args.nodes}", f"--runs={args.runs}"]
-        with (
-            subprocess.Popen(command) as generator,
-            Program("prometheus", prometheus_command(config, home / "data", own), own, home / "log") as prometheus,
-        ):
-            try:
-                pids = (("Prometheus", prometheus.pid), ("load generator", generator.pid))
-                before = [(cpu_seconds(pid), time.monotonic()) for _, pid in pids]
-                samples = watch(prometheus.url, args.minutes, args.warm)
-                loads = [
-                    (who, (cpu_seconds(pid) - cpu) / (time.monotonic() - t))
-                    for (who, pid), (cpu, t) in zip(pids, before, strict=True)
-                ]
-                assert samples, "no group of rules was evaluated after the warm-up"
-                report(prometheus.url, samples, loads, prometheus.pid, args.nodes)
-            finally:
-                generator.terminate()
+    if args.keep:
+        args.keep.mkdir(parents=True)
+    with contextlib.nullcontext(args.keep) if args.keep else tempfile.TemporaryDirectory() as name:
+        measure(Path(name), args)
     return 0
 
 

@@ -136,7 +136,7 @@ def lines(run: epochcost.Run, best: Best, empty: float) -> Iterator[Row]:
 
     def steps(count: int) -> None:
         for _ in range(count):
-            run._due = 0.0  # noqa: SLF001 - as if a second had passed, for every single step
+            run._line_due_t = 0.0  # noqa: SLF001 - as if a second had passed, for every single step
             run.step()
 
     def boundaries(count: int) -> None:
@@ -145,7 +145,7 @@ def lines(run: epochcost.Run, best: Best, empty: float) -> Iterator[Row]:
 
     def logged(count: int) -> None:
         for _ in range(count):
-            run._due = 0.0  # noqa: SLF001 - as above
+            run._line_due_t = 0.0  # noqa: SLF001 - as above
             run.log(loss=0.5, accuracy=0.25, grad_norm=1.5)
             run.step()  # writes the line with the numbers
 

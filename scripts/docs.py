@@ -18,7 +18,7 @@ from typing import cast
 
 import epochcost
 from epochcost import cli_parser
-from epochcost.agent.agent_server import AgentServer
+from epochcost.agent.agent_server import AgentServer, Served
 from epochcost.agent.agent_settings import AgentSettings
 from epochcost.agent.collectors.family import PREFIX, Family
 from epochcost.agent.collectors.gpu import GPU
@@ -95,7 +95,8 @@ def http() -> str:
     with tempfile.TemporaryDirectory() as home:
         intake = Intake(Path(home), lambda: 0.0, lambda: 0.0)
         guarding = cast("Guarding", SimpleNamespace(keep=None))
-        agent = AgentServer(AgentSettings(), lambda: None, intake, RunOwners(), lambda: 0.0, guarding)
+        served = Served(lambda: None, lambda: 0.0, guarding=guarding)
+        agent = AgentServer(AgentSettings(), served, intake, RunOwners())
         poller = PollerApp(PollerSettings(state_dir=home), sources=[])
     of = {"agent": agent.http.described(), "poller": poller.routes()}
     rows: dict[tuple[str, str, str], list[str]] = {}

@@ -151,19 +151,13 @@ def _prices_once(settings: PollerSettings, flags: Mapping[str, str | None]) -> i
     import time
 
     from epochcost.poller.app import made_and_skipped, quiet
-    from epochcost.poller.once import Filter, run_once
+    from epochcost.poller.once import Filter, Printout, run_once
 
     quiet()
     sources, skipped = made_and_skipped(settings)
-    look = run_once(
-        settings,
-        sources,
-        time.time,
-        Filter(flags["gpu"] or "", flags["provider"] or ""),
-        flags["format"] or "table",
-        skipped=skipped,
-        width=_columns(sys.stdout),
-    )
+    selected = Filter(flags["gpu"] or "", flags["provider"] or "")
+    printout = Printout(selected, flags["format"] or "table", _columns(sys.stdout))
+    look = run_once(settings, sources, time.time, printout, skipped)
     for line in look.messages:
         print(_wrapped(line), file=sys.stderr)
     try:
@@ -238,9 +232,9 @@ def _waits(kind: str, text: str) -> Waits | None:
 
 def _job(flags: Mapping[str, str | None], environ: Mapping[str, str]) -> int:
     from epochcost.job_summary import JobError, lines_of, runs_of
-    from epochcost.training.job import launched
+    from epochcost.training.job import launcher_and_id
 
-    job = flags["job"] or launched(environ)[1]
+    job = flags["job"] or launcher_and_id(environ)[1]
     if not job:
         raise SettingsError("a job ID is required: the environment contains no launcher's job ID")
     try:

@@ -168,13 +168,8 @@ def replaced(
     Raises:
         OSError: when it cannot be written.
     """
-    name, at = os.fspath(path), {"src_dir_fd": directory, "dst_dir_fd": directory}
-    aside = os.path.join(os.path.dirname(name), f".{os.urandom(8).hex()}.tmp")  # noqa: PTH118, PTH120 - each second
-    try:
-        fd = os.open(aside, _ASIDE, mode, dir_fd=directory)
-    except OSError as err:
-        err.filename = name  # the same fault is the same sentence each time
-        raise
+    name = os.fspath(path)
+    fd, aside = _opened_beside(name, mode, directory)
     try:
         with os.fdopen(fd, "wb") as file:
             os.fchmod(fd, mode)  # a service's umask must not hide from users what is written for them
@@ -182,17 +177,31 @@ def replaced(
             if flush:
                 file.flush()
                 os.fsync(file.fileno())
-        try:
-            os.replace(aside, name, **at)  # noqa: PTH105
-        except IsADirectoryError:
-            if not among_others:
-                raise
-            os.rename(name, f"{aside}.in-the-way", **at)  # noqa: PTH104
-            os.replace(aside, name, **at)  # noqa: PTH105
+        _put_in_place(aside, name, directory, among_others=among_others)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(aside, dir_fd=directory)
         raise
+
+
+def _opened_beside(name: str, mode: int, directory: int | None) -> tuple[int, str]:
+    aside = os.path.join(os.path.dirname(name), f".{os.urandom(8).hex()}.tmp")  # noqa: PTH118, PTH120 - each second
+    try:
+        return os.open(aside, _ASIDE, mode, dir_fd=directory), aside
+    except OSError as err:
+        err.filename = name  # the same fault is the same sentence each time
+        raise
+
+
+def _put_in_place(aside: str, name: str, directory: int | None, *, among_others: bool) -> None:
+    at = {"src_dir_fd": directory, "dst_dir_fd": directory}
+    try:
+        os.replace(aside, name, **at)  # noqa: PTH105
+    except IsADirectoryError:
+        if not among_others:
+            raise
+        os.rename(name, f"{aside}.in-the-way", **at)  # noqa: PTH104
+        os.replace(aside, name, **at)  # noqa: PTH105
 
 
 def printable_name(path: object) -> str:

@@ -125,7 +125,7 @@ def alerts() -> Builder[Panel]:
 def alerts_of_a_run() -> Builder[Panel]:
     """What fires now about the chosen run and its machines."""
     its_nodes = f'on ({MACHINE}) epochcost_run_node_share_ratio{{run="$run"}} > 0'
-    firing = f"""({_firing('run="$run"')} or {_firing('run=""')} and {its_nodes})"""
+    firing = f"""({_firing('run!="", run="$run"')} or {_firing('run=""')} and {its_nodes})"""
     return rows(
         About(
             "Alerts about this run",

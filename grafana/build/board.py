@@ -141,10 +141,13 @@ class Grid:
         return self._id
 
 
-def most_first(name: str, label: str, query: str) -> sdk.QueryVariable:
-    """A variable whose options are the values of label ``name`` in the order of ``query``: the first is chosen."""
+def most_first(name: str, label: str, query: str, by: str) -> sdk.QueryVariable:
+    """A variable whose options are the values of label ``by`` in the order of ``query``: the first is chosen.
+
+    ``query`` has no other label: Grafana writes values as they are, so one may contain quotes.
+    """
     variable = query_variable(name, label, f"query_result(sort_desc({in_clusters(query)}))", all_values=False)
-    return variable.sort(models.VariableSort.DISABLED).regex('/instance_type="(?<value>[^"]+)"/')
+    return variable.sort(models.VariableSort.DISABLED).regex(f'/^{{{by}="(?<value>.*)"}}/')
 
 
 def query_variable(name: str, label: str, query: str, *, all_values: bool) -> sdk.QueryVariable:
@@ -174,11 +177,14 @@ def cluster_of_variable(series: str) -> sdk.QueryVariable:
     return query_variable("cluster", "Cluster", f"label_values({series}, cluster)", all_values=False)
 
 
-def machine_variable(label: str, *, all_values: bool) -> sdk.QueryVariable:
-    """A machine by its own name, shown by the name of its node."""
-    known = f"query_result({in_clusters('max by (epochcost_machine, node) (node:epochcost_node_info:max)')})"
-    variable = query_variable("machine", label, known, all_values=all_values)
-    return variable.regex('/epochcost_machine="(?<value>[^"]+)".*node="(?<text>[^"]+)"/')
+def machine_variable(label: str) -> sdk.QueryVariable:
+    """A machine by its own name, shown by the name of its node: the first is the one that wastes most."""
+    known = "0 * max by (epochcost_machine, node) (node:epochcost_node_info:max)"
+    wasted = "max by (epochcost_machine) (node:epochcost_waste_usd_per_hour:rate5m)"
+    query = in_clusters(f"{known} + on (epochcost_machine) group_left () {wasted}\nor {known}")
+    variable = query_variable("machine", label, f"query_result(sort_desc({query}))", all_values=False)
+    named = '/epochcost_machine="(?<value>[^"]+)".*node="(?<text>[^"]+)"/'
+    return variable.sort(models.VariableSort.DISABLED).regex(named)
 
 
 def to_json(  # noqa: PLR0913 - what boards differ in

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from board import Grid, query_variable, to_json
+from board import Grid, most_first, to_json
 from charts import Axis, Points, plane
 from grafana_foundation_sdk.builders import dashboard as sdk
 from grafana_foundation_sdk.cog.builder import Builder
@@ -15,6 +15,8 @@ UID = "epochcost-compare"
 SETUP = "provider, instance_type, purchase_option, nodes, batch_size"
 MEASURED = '{experiment="$experiment"}[$__range]'
 FRONTIER_POINTS = 4
+FIRST = 1e12
+"""Dollars that no experiment costs: what puts some before all others."""
 NO_EPOCH = "No run of this experiment has finished an epoch in this time range"
 
 
@@ -47,18 +49,29 @@ def compare() -> str:
         "Measured time and cost of an epoch of one experiment on every machine type.",
         grid,
         [
-            query_variable(
-                "experiment",
-                "Experiment",
-                'label_values(epochcost_run_info{experiment!="", cluster=~"$cluster"}, experiment)',
-                all_values=False,
-            ),
+            most_first("experiment", "Experiment", _worth_comparing(), "experiment"),
             sdk.CustomVariable("epochs")
             .label("Epochs to train")
             .values("1,10,25,50,100,300")
             .current(VariableOption(selected=True, text="25", value="25")),
         ],
     )
+
+
+def _worth_comparing() -> str:
+    """Experiments by their dollars, those that ran on several setups before all others; the runs reported now last."""
+    seen = 'last_over_time(run_setup:epochcost_epoch_seconds:last{experiment!=""}[$__range])'
+    setups = f"count by (experiment) (count by (experiment, {SETUP}) ({seen}))"
+    paid = f"""(
+    max by ({RUN}) (run:epochcost_cost_usd:sum)
+    or max by ({RUN}) (last_over_time(run:epochcost_ended_cost_usd:last[$__range]))
+  )"""
+    dollars = f"""sum by (experiment) (
+  0 * max by ({RUN}, experiment) ({seen}) + on ({RUN}) group_left () {paid}
+)"""
+    first = f"{FIRST:.0f} * ({setups} > bool 1)"
+    reported = 'count by (experiment) (epochcost_run_info{experiment!=""})'
+    return f"({first} + {dollars})\nor {first}\nor 0 * {reported}"
 
 
 def _named(expr: str) -> str:
@@ -266,11 +279,11 @@ def _best() -> Builder[Panel]:
             Column("Setup", "setup", properties=name()),
             Column("Cost per epoch", "A", _named(best), USD, 132),
             Column("Time per epoch", "B", f"max by (experiment) ({time} and {best})", SECONDS, 120),
-            Column("Setups", "C", f"count by (experiment) ({cost})", "none", 70),
+            Column("Setups", "C", f"count by (experiment) ({cost})", "none", 78),
             Column("Spread", "D", f"max by (experiment) ({cost}) / min by (experiment) ({cost})", "suffix:x", 80,
                    (("decimals", 1),)),
         ],
-        sort_by="Cost per epoch",
+        sort_by=("Setups", "Spread"),
     )  # fmt: skip
 
 

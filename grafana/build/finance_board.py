@@ -18,6 +18,7 @@ from panels import (
     About,
     Legend,
     Query,
+    always,
     bars,
     figures,
     lines,
@@ -42,7 +43,8 @@ def finance() -> str:
     """The dashboard as JSON text."""
     grid = Grid()
     grid.band(4, (4, _month()), (6, _forecast()), (4, _budget()), (5, _wasted()), (5, _spot()))
-    grid.band(9, (16, _days()), (8, _by("purchase_option", "purchase option", "purchase:epochcost_spent_usd:step")))
+    grid.band(8, (16, _days()), (8, _by("purchase_option", "purchase option", "purchase:epochcost_spent_usd:step")))
+    grid.band(6, (4, _failed()), (20, _ended()))
     grid.band(
         11,
         (6, _by("team", "team", OWNED, SHOWN)),
@@ -50,7 +52,6 @@ def finance() -> str:
         (6, _by("owner", "owner", OWNED, SHOWN)),
         (6, _states()),
     )
-    grid.band(9, (4, _failed()), (20, _ended()))
     return to_json(
         UID,
         "epochcost / Finance",
@@ -129,7 +130,7 @@ def _budget() -> Builder[Panel]:
             "Spent so far, and projected for the end of the month. Budgets are set in epochcost-thresholds.yml.",
             RATIO,
             0,
-            empty="No budget is set",
+            empty="No budget is set, or no whole hour is known yet",
         ),
         Query(f"(sum({SPENT} and {BUDGET}) > 0) / sum({BUDGET})", "Spent"),
         Query(f"(sum({FORECAST} and {BUDGET}) > 0) / sum({BUDGET})", "Projected"),
@@ -161,7 +162,7 @@ def _spot() -> Builder[Panel]:
             "Missed: how much less this month's on-demand hours would have cost on the cheapest spot machines of "
             "their region.",
             USD,
-            empty="No spot price is known",
+            empty="No spot price, or no whole hour, is known",
         ),
         Query(of_month("cluster:epochcost_spot_saved_usd:step"), "Saved"),
         Query(of_month("cluster:epochcost_spot_missed_usd:step"), "Missed"),
@@ -255,7 +256,7 @@ def _states() -> Builder[Panel]:
     return bars(
         About("This month by state", "Dollars of this month by state; only useful ones trained.", USD, empty=NOT_YET),
         "state",
-        f"{share('state', OWNED, SHOWN)} > 0",
+        always(f"{share('state', OWNED, SHOWN)} > 0", f"(sum({SPENT}) > 0)"),
         colours=STATE_COLOURS,
     )
 

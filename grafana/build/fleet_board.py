@@ -34,7 +34,7 @@ from selection import MACHINE, RUN, once
 from states import STATE_COLOURS, WASTED
 
 UID = "epochcost-fleet"
-NO_PRICE = "No price is known"
+NO_PRICE = "No price is known, or no agent reports"
 NODES = 'label_values(node:epochcost_node_info:max{cluster=~"$cluster"}, node)'
 OWNED = "owner_state:epochcost_cost_usd_per_hour:rate5m"
 SHOWN = 'team=~"$team", owner=~"$owner", experiment=~"$experiment"'
@@ -51,15 +51,15 @@ def fleet() -> str:
     grid = Grid()
     grid.band(4, (5, _spend_now()), (4, _wasted()), (3, _today()), (3, _month()), (5, _budget()), (4, _machines()))
     grid.band(9, (5, _states()), (19, alerts()))
-    grid.band(9, (14, _spend_over_time()), (5, _ratios()), (5, _epochs()))
     grid.band(
-        9,
+        8,
         (4, _spend("cluster")),
         (5, _spend("team")),
         (5, _waste("team")),
         (5, _waste("owner")),
         (5, _waste("experiment")),
     )
+    grid.band(9, (14, _spend_over_time()), (5, _ratios()), (5, _epochs()))
     grid.band(10, (24, nodes()))
     grid.band(9, (24, runs()))
     grid.folded("Guard: pending actions, keeps, ended work", *guard_bands())
@@ -110,7 +110,6 @@ def _today() -> Builder[Panel]:
         "Dollars since midnight of every machine that was present, including those that are gone: the increase of the "
         "agents' exact integrals; for a node whose agent knows no price, its seconds x the poller's price.",
         USD,
-        2,
     )
     return figures(about, Query(SPENT, "Today")).time_from("now/d").hide_time_override(True)
 
@@ -178,7 +177,7 @@ def _states() -> Builder[Panel]:
             "Spend by state",
             "Cost per hour by state over the last 5 minutes. The states of a node always add up to its price.",
             USD_PER_HOUR,
-            empty="No price is known, or no agent reports",
+            empty=NO_PRICE,
         ),
         "state",
         always(f"{BY_STATE} > 0", f"sum({BY_STATE})"),
@@ -207,7 +206,7 @@ def _spend_over_time() -> Builder[Panel]:
             "Cost per hour of each state. Green is useful training; the rest is start-up, waiting, lost work and "
             "machines left on.",
             USD_PER_HOUR,
-            empty="No price is known, or no agent reports",
+            empty=NO_PRICE,
         ),
         Query(f"{BY_STATE}\nand\n{EVER}", "{{state}}"),
         STATE_COLOURS,
@@ -279,10 +278,15 @@ def _waste(label: str) -> Builder[Panel]:
     )
 
 
+BURN = [{"value": None, "color": GREEN}, {"value": 1, "color": AMBER}, {"value": 14.4, "color": RED}]
+"""Of the burn rate of an hour: what lasts for the month, what does not, and what the alert on an hour is about."""
+
+
 def _budget() -> Builder[Panel]:
     budget = "cluster:epochcost_budget_usd:month"
     spent = f"(sum(cluster:epochcost_cost_usd:month and {budget}) > 0)"
     share = share_of_budget()
+    burn = {"unit": "suffix:x", "decimals": 1, "thresholds": {"mode": "absolute", "steps": BURN}}
     return figures(
         About(
             "Budget of the month",
@@ -296,5 +300,5 @@ def _budget() -> Builder[Panel]:
         Query(f"{spent} / sum({budget})", "Spent"),
         Query(f"(sum(cluster:epochcost_cost_usd:month_projected and {budget}) > 0) / sum({budget})", "Projected"),
         Query("max(cluster:epochcost_budget_burn_ratio:rate1h) > 0", "Burn rate"),
-        overrides={"Spent": share, "Projected": share, "Burn rate": {"unit": "none", "decimals": 1}},
+        overrides={"Spent": share, "Projected": share, "Burn rate": burn},
     ).orientation(VizOrientation.VERTICAL)  # beside each other, however narrow

@@ -48,7 +48,7 @@ def nodes() -> Builder[Panel]:
             "Every node that reports, sorted by wasted dollars. Busy is the mean GPU utilisation of the last 5 "
             "minutes (CPU utilisation on nodes without a GPU); Mostly is the state that took most of that time.",
             PLAIN,
-            empty="No agent reports to this Prometheus",
+            empty="No agent reports to this Prometheus, or the recording rules are not loaded",
         ),
         "row",
         [

@@ -35,6 +35,7 @@ OFFER = "provider, region, zone, instance_type, purchase_option"
 CHOSEN = '{provider=~"$provider"}'
 TYPE = '{instance_type="$instance_type"}'
 USD_PER_GPU_HOUR = "suffix:$/GPU-hour"
+SPOT = f'max by (provider, region, zone, instance_type) ({PRICE}{{provider=~"$provider", purchase_option="spot"}})'
 NO_POLLER = "No price is known: is the price poller scraped?"
 PAID = f"max by ({MACHINE}) (node:epochcost_price_usd_per_hour:unified)"
 HERE = f"""on () group_left () avg(
@@ -68,8 +69,9 @@ def market() -> str:
                 "Machine type",
                 f"({TYPES_IN_USE} and on (instance_type) {PRICE}{CHOSEN})\n"
                 f"or on (instance_type) 0 * max by (instance_type) ({PRICE}{CHOSEN})",
+                "instance_type",
             ),
-            most_first("here", "In use", TYPES_IN_USE),
+            most_first("here", "In use", TYPES_IN_USE, "instance_type"),
         ],
     )
 
@@ -104,7 +106,7 @@ OF_THE_TYPE = _named(_placed(f"max by (region, zone, purchase_option) ({PRICE}{T
 
 
 def _headline(grid: Grid) -> None:
-    grid.band(4, (5, _fleet_saving()), (7, _cheapest()), (7, _largest_saving()), (5, _oldest()))
+    grid.band(4, (5, _fleet_saving()), (5, _cheapest()), (5, _largest_saving()), (5, _moving()), (4, _oldest()))
 
 
 def _fleet_saving() -> Builder[Panel]:
@@ -148,6 +150,32 @@ def _largest_saving() -> Builder[Panel]:
     )
 
 
+def _moving() -> Builder[Panel]:
+    best = f"topk(1, {_on_spot(f'min by (provider, region, instance_type) ({SPOT})')} > 0)"
+    return figures(
+        About(
+            "Missed spot saving",
+            "How much less per hour the on-demand machines in use of one type and region would cost at the lowest spot "
+            "price there: the type with the largest amount. What moving and preemptions cost is not subtracted.",
+            USD_PER_HOUR,
+            empty="No machine in use is on demand where spot is cheaper",
+        ),
+        Query(_named(_words(best), "instance_type", "region"), "{{offer}}"),
+        colour=GREEN,
+        named=True,
+    )
+
+
+def _on_spot(spot: str) -> str:
+    """How much less the on-demand machines of a type and region would cost at ``spot``, where they cost more."""
+    on_demand = (
+        f'{PAID} * on ({MACHINE}) group_left (provider, region, instance_type) {IN_USE}{{purchase_option="on_demand"}}'
+    )
+    paid, machines = (f"{how} by (provider, region, instance_type) ({on_demand})" for how in ("sum", "count"))
+    same = "on (provider, region, instance_type) group_left ()"
+    return f"clamp_min(-({spot} * {same} {machines} - {same} {paid}), 0)"
+
+
 def _oldest() -> Builder[Panel]:
     return figures(
         About("Oldest price", "The longest time since a source confirmed one of its prices.", SECONDS, 0),
@@ -187,7 +215,8 @@ def _history() -> Builder[Panel]:
 
 def _savings() -> Builder[Panel]:
     key = ("provider", "region", "zone", "instance_type")
-    spot = f'max by (provider, region, zone, instance_type) ({PRICE}{{provider=~"$provider", purchase_option="spot"}})'
+    spot = SPOT
+    saves = f"{_on_spot(spot)}\nor\n{spot} * 0"
     listed = f"""{spot} * 0
   + on (provider, region, instance_type) group_left ()
   max by (provider, region, instance_type) ({PRICE}{{purchase_option="on_demand"}})"""
@@ -202,25 +231,27 @@ or
     return rows(
         About(
             "Savings of spot",
-            "Spot price against the on-demand price of the same region, machine types in use there first (with any "
-            "purchase option). Spot machines can be preempted: the saving after lost work is on the Run dashboard.",
+            "Spot price against the on-demand price of the same region. Would save: how much less per hour the "
+            "on-demand machines in use there would cost; those come first, then other types in use (with any purchase "
+            "option). "
+            "Spot machines can be preempted: the saving after lost work is on the Run dashboard.",
             PLAIN,
             empty="No spot price is known",
         ),
         "offer",
         [
             Column("Provider", "provider", width=80),
-            Column("Region", "region", width=124, properties=name()),
-            Column("Zone", "zone", width=124, properties=name()),
+            Column("Zone, region", "place", width=140, properties=name()),
             Column("Type", "instance_type", properties=name()),
             Column("GPU", "gpu_model", f"max by (offer, gpu_model) ({_named(model, *key)})", ref="D", width=196,
                    properties=name(whole=24)),
-            Column("On demand", "B", _by_offer(listed, *key), USD_PER_HOUR, 100),
-            Column("Spot", "A", _words(_named(spot, *key)), USD_PER_HOUR, 86),
+            Column("On demand", "B", _by_offer(listed, *key), USD_PER_HOUR, 96),
+            Column("Spot", "A", _placed(_named(spot, *key)), USD_PER_HOUR, 86),
+            Column("Saving", "C", _by_offer(f"{SAVING}{CHOSEN}", *key), RATIO, 96, gauge_cell(GREEN)),
             Column("In use", "E", _by_offer(used, *key), "none", 78),
-            Column("Saving", "C", _by_offer(f"{SAVING}{CHOSEN}", *key), RATIO, 110, gauge_cell(GREEN)),
+            Column("Would save", "F", _by_offer(saves, *key), USD_PER_HOUR, 110),
         ],
-        sort_by=("In use", "Saving"),
+        sort_by=("Would save", "In use", "Saving"),
     )  # fmt: skip
 
 
@@ -257,8 +288,8 @@ def _break_even() -> Builder[Panel]:
             ),
             _epoch_time_there(),
         ],
-        sort_by=("Epoch time there", "Break-even"),
-        rising="Break-even",
+        sort_by=("Epoch time there", "Price"),
+        rising="Price",
     )
 
 

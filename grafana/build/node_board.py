@@ -56,7 +56,7 @@ def node() -> str:
         "epochcost / Node",
         "What one machine costs, what it could cost, what its GPUs do, and who uses them.",
         grid,
-        [machine_variable("Node", all_values=False)],
+        [machine_variable("Node")],
         annotations=[preemptions(OF_A_NODE), PRICE_CHANGES_OF_A_NODE],
     )
 

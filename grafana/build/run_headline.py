@@ -52,9 +52,21 @@ max({newest("epochcost_run_current_epoch_seconds")}) / 3600 * {of("run:epochcost
 MEAN, LAST = of("run:epochcost_epoch_cost_usd:mean"), of("run:epochcost_epoch_cost_usd:last")
 FINISHED = of("run:epochcost_epochs:finished")
 DONE = f"max({newest('epochcost_run_current_epoch_ratio')})"
-THIS_TO_USUAL = f"""({CURRENT}) / ({DONE} >= {DONE_ENOUGH}) / {MEAN}
+_LEADER = f"on ({PART}) {once(PART, f'epochcost_run_current_epoch_ratio{RUN}')}"
+_RATE = "part:epochcost_cost_usd_per_hour:now"
+AT_ONCE = f"""(max(
+  {once(PART, f"epochcost_run_current_epoch_cost_usd{RUN}")}
+  / on ({PART}) ({_RATE}{RUN} > 0)
+  and on ({PART}) {ACTIVE}
+  and {_LEADER}
+) * {of("run:epochcost_cost_usd_per_hour:sum")}
 or
-({CURRENT}) / {MEAN} > 1"""
+{CURRENT})"""
+"""This epoch's dollars on the machine that counts it, times the hourly cost of all over its own: machines are not
+scraped at the same moment, and just after an epoch some still report the old one."""
+THIS_TO_USUAL = f"""{AT_ONCE} / ({DONE} >= {DONE_ENOUGH}) / {MEAN}
+or
+{AT_ONCE} / {MEAN} > 1"""
 """Before enough of an epoch is done, it is only rated once it has cost more than a whole one."""
 LAST_TO_USUAL = f"{LAST} / (({MEAN} * {FINISHED} - {LAST}) / ({FINISHED} - 1 >= 1))"
 """Against the mean of the epochs before it."""

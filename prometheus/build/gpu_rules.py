@@ -99,6 +99,29 @@ GPUS = RuleFile(
                     "What is idle while a run trains on the machine, once a minute: alerts read an hour of it.",
                 ),
                 record(
+                    "machine:epochcost_idle_ratio:mean1h",
+                    """
+                    sum by (MACHINE) (
+                      avg_over_time(node_state:epochcost_time_ratio:rate5m{state=~"idle|unallocated"}[1h])
+                    )
+                    """,
+                    "Means of long times change little within a minute: alerts read them here.",
+                ),
+                record(
+                    "machine:epochcost_unused_ratio:mean30m",
+                    """
+                    sum by (MACHINE) (
+                      avg_over_time(node_state:epochcost_time_ratio:rate5m{state=~"vacant|finished"}[30m])
+                    )
+                    """,
+                ),
+                record(
+                    "machine:epochcost_finished_ratio:min45m",
+                    """
+                    max by (MACHINE) (min_over_time(node_state:epochcost_time_ratio:rate5m{state="finished"}[45m]))
+                    """,
+                ),
+                record(
                     "gpu:epochcost_memory_fill_ratio:rate5m",
                     f"""
                     clamp_max(
@@ -217,6 +240,14 @@ GPUS = RuleFile(
         Group(
             "epochcost-work",
             [
+                record(
+                    "run:epochcost_stalled_ratio:mean1h",
+                    """
+                    max by (RUN) (avg_over_time(epochcost_run_state{state="stalled"}[1h]))
+                    and on (RUN) max by (RUN) (changes(epochcost_run_state{state="stalled"}[1h])) > 2
+                    """,
+                    "Of a run that stood still again and again within an hour.",
+                ),
                 record(
                     "run:epochcost_network_received_bytes_per_second:rate10m",
                     """

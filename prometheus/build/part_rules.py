@@ -34,8 +34,7 @@ EPOCH_DOLLARS = """
     (
       sum by (PART) (
         part:epochcost_state_cost_usd:kept
-        and on (PART) part:epochcost_run_seconds:now
-        unless on (PART) epochcost_run_state_cost_usd_total
+        and on (PART) (part:epochcost_run_seconds:now unless on (PART) epochcost_run_state_cost_usd_total)
       )
       * on (RUN) group_left ()
       max by (RUN) (
@@ -87,8 +86,9 @@ def kept(name: str, raw: str, comment: str) -> Rule:
         {raw.strip()}
         or
         (
-          (last_over_time(part:{name}:kept[2m]) or last_over_time(part:{name}:archive[11m]))
-          and on (PART) part:epochcost_gone:now
+          (last_over_time(part:{name}:kept[2m]) and on (PART) part:epochcost_gone:now)
+          or
+          (last_over_time(part:{name}:archive[11m]) and on (PART) part:epochcost_gone:now)
         )
         """,
         comment,

@@ -30,7 +30,7 @@ DONE_OF_IT = f"max by (RUN) ({newest('epochcost_run_current_epoch_ratio')})"
 
 def since(name: str, window: str) -> str:
     """What a part has added to a figure within ``window``: no counter of a part ever falls, so two samples tell."""
-    return f"{name} - on (PART) ({name} offset {window} or on (PART) 0 * {name})"
+    return f"{name} - on (PART) {name} offset {window} or on (PART) {name}"
 
 
 def pace(window: str, seconds: int) -> str:

@@ -166,11 +166,25 @@ WASTE_FILE = RuleFile(
                       sum by (MACHINE) (node:epochcost_waste_usd_per_hour:rate5m offset 90m)
                       - on (MACHINE)
                       (
-                        count by (MACHINE) (
-                          last_over_time(ALERTS{{alertname="EpochcostGpuIdle", alertstate="firing"}}[90m])
+                        max by (MACHINE) (
+                          label_replace(
+                            count by (MACHINE) (
+                              last_over_time(ALERTS{{alertname="EpochcostGpuIdle", alertstate="firing"}}[90m])
+                            )
+                            * on (MACHINE) max by (MACHINE) (node:epochcost_price_usd_per_hour:unified)
+                            / on (MACHINE) max by (MACHINE) (epochcost_node_gpus > 0),
+                            "of", "gpus", "", ""
+                          )
+                          or
+                          label_replace(
+                            sum by (MACHINE) (
+                              part_state:epochcost_cost_usd_per_hour:rate5m{{state="idle"}} offset 90m
+                              and on (RUN)
+                              last_over_time(ALERTS{{alertname="EpochcostGpuUnderfilled", alertstate="firing"}}[90m])
+                            ),
+                            "of", "runs", "", ""
+                          )
                         )
-                        * on (MACHINE) max by (MACHINE) (node:epochcost_price_usd_per_hour:unified)
-                        / on (MACHINE) max by (MACHINE) (epochcost_node_gpus > 0)
                         or on (MACHINE) 0 * sum by (MACHINE) (node:epochcost_waste_usd_per_hour:rate5m offset 90m)
                       ),
                       0
@@ -187,7 +201,8 @@ WASTE_FILE = RuleFile(
                     """,
                     """
                     Waste has an alert where one of the machine, or of a run on it, told of it within 90 minutes, which
-                    is longer than any of them waits. One that only ever waits tells nobody.
+                    is longer than any of them waits. One that only ever waits tells nobody. An idle GPU's alert tells
+                    of what that GPU idles away, one of an underfilled run of what its GPUs do.
                     """,
                 ),
                 record(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from epochcost.agent.device_activity import Idle
 from epochcost.agent.guard_memory import OFTEN_SECONDS
 from epochcost.agent.guard_observation import Facts, Observer
-from epochcost.agent.meter import Meter
+from epochcost.agent.meter import Meter, MeterSettings
 from epochcost.agent.meter_inputs import Inputs, Quote
 from epochcost.agent.snapshot import CollectorHealth, Snapshot
 from epochcost.demo.scenario import Attempt, Script
@@ -97,7 +97,7 @@ class Simulated:
 
     def _fresh_agent(self, *, lost: bool = True, booted: bool = False) -> None:
         """A new process: with the state that was saved last, or, where that is ``lost``, from the event files."""
-        self.meter = Meter(Ledger(), self.node, machine="sim-0")
+        self.meter = Meter(Ledger(), self.node, MeterSettings("sim-0"))
         self.guard = Guard(self.policies)
         self.observer = Observer(Idle())
         self.quote: Quote | None = None

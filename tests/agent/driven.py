@@ -71,10 +71,10 @@ class Driven:
 
     def __init__(self, world: World, **flags: str) -> None:
         self.world = world
-        given = {"web.listen-address": "127.0.0.1:0", "events.dir": str(world.events), "gpus.source": "none"}
-        given |= {"state.dir": str(world.root / "state"), "node.name": "n1"}
-        given |= {name.replace("__", ".").replace("_", "-"): value for name, value in flags.items()}
-        settings = load(AgentSettings, "agent", given, {})
+        options = {"web.listen-address": "127.0.0.1:0", "events.dir": str(world.events), "gpus.source": "none"}
+        options |= {"state.dir": str(world.root / "state"), "node.name": "n1"}
+        options |= {name.replace("__", ".").replace("_", "-"): value for name, value in flags.items()}
+        settings = load(AgentSettings, "agent", options, {})
         self.interval = settings.sample_interval
         environ = {"STATE_DIRECTORY": str(world.root / "apart")}
         self.app = AgentApp(settings, environ, Clocks(lambda: world.wall, lambda: world.mono), world.proc)

@@ -73,7 +73,7 @@ def test_at_the_very_beginning_of_a_period_nobody_has_to_be_asked(server: JsonSe
     assert server.questions == []
 
 
-class Told:
+class FixedHours:
     """A store that answers one thing, or fails."""
 
     def __init__(self, used: float) -> None:
@@ -87,7 +87,7 @@ class Told:
 
 def test_an_answer_is_used_for_its_own_period_while_it_is_fresh() -> None:
     clock = [0.0]
-    hours = AccountHours(Told(60.0), 30.0, lambda: clock[0])
+    hours = AccountHours(FixedHours(60.0), 30.0, lambda: clock[0])
     assert hours.used("trial", 1.0) is None
     assert hours.ask()
     assert hours.used("trial", 1.0) == 60.0
@@ -97,11 +97,11 @@ def test_an_answer_is_used_for_its_own_period_while_it_is_fresh() -> None:
 
 
 def test_a_store_that_fails_leaves_what_was_known() -> None:
-    told = Told(60.0)
-    hours = AccountHours(told, 30.0, lambda: 0.0)
+    fixed = FixedHours(60.0)
+    hours = AccountHours(fixed, 30.0, lambda: 0.0)
     hours.used("trial", 1.0)
     assert hours.ask()
-    told.fails = True
+    fixed.fails = True
     assert not hours.ask()
     assert (hours.used("trial", 1.0), hours.error) == (60.0, "gone")
 

@@ -49,9 +49,9 @@ def poller(tmp_path: Path) -> Iterator[Callable[..., PollerApp]]:
     made: list[PollerApp] = []
 
     def make(**flags: str) -> PollerApp:
-        given = {"web.listen-address": "127.0.0.1:0", "state.dir": str(tmp_path / "prices")}
-        given |= {name.replace("__", ".").replace("_", "-"): value for name, value in flags.items()}
-        made.append(PollerApp(load(PollerSettings, "prices", given, {})))
+        options = {"web.listen-address": "127.0.0.1:0", "state.dir": str(tmp_path / "prices")}
+        options |= {name.replace("__", ".").replace("_", "-"): value for name, value in flags.items()}
+        made.append(PollerApp(load(PollerSettings, "prices", options, {})))
         made[-1].start()
         return made[-1]
 

@@ -26,11 +26,11 @@ def test_a_source_that_hangs_does_not_show_its_last_success_for_ever(monkeypatch
 
     class Hangs:
         name = "kubernetes"
-        asked = 0
+        requests = 0
 
         def owners(self, _: object) -> list[GpuOwner]:
-            self.asked += 1
-            if self.asked > 1:
+            self.requests += 1
+            if self.requests > 1:
                 release.wait(20)
             return []
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from epochcost.agent.device_activity import Idle
-from epochcost.agent.meter import Meter
+from epochcost.agent.meter import Meter, MeterSettings
 from epochcost.agent.meter_inputs import Inputs
 from epochcost.agent.snapshot import Snapshot
 from epochcost.ledger import Ledger, LedgerSettings
@@ -20,7 +20,7 @@ GIB = 1 << 30
 
 def metered(*gpus: GpuSample, seconds: int = 60, idle: Idle | None = None, busy_ratio: float = 0.05) -> Snapshot:
     """A minute of a node on which no training reports, with these GPUs all the time."""
-    meter = Meter(Ledger(LedgerSettings(busy_ratio=busy_ratio)), Node("n1"), idle=idle)
+    meter = Meter(Ledger(LedgerSettings(busy_ratio=busy_ratio)), Node("n1"), MeterSettings(idle=idle or Idle()))
     meter.begin_boot(T0, T0 - 86400, [])
     for second in range(1, seconds + 1):
         t = T0 + second

@@ -67,9 +67,9 @@ def test_a_run_reported_over_http_costs_what_it_should_and_is_told_so(agent: Cal
     assert post(it, line("epoch_end", 11, epoch=1))[0] == 200
     it.run(1)
     assert it.value("run_last_epoch_cost_usd", run="far") == pytest.approx(0.010, abs=1e-12)
-    told = json.loads(post(it, line("progress", 12, epoch=1.1))[1])
-    assert told["accepted"] == 1
-    assert told["costs"]["far"]["cost_per_epoch_usd"] == pytest.approx(0.010)
+    response = json.loads(post(it, line("progress", 12, epoch=1.1))[1])
+    assert response["accepted"] == 1
+    assert response["costs"]["far"]["cost_per_epoch_usd"] == pytest.approx(0.010)
 
 
 def test_a_restart_of_the_agent_right_after_an_answer_loses_nothing(agent: Callable[..., Driven]) -> None:
@@ -337,9 +337,9 @@ class Refusing:
     """Answers 403 to everything."""
 
     def __init__(self) -> None:
-        from epochcost.serve import Server, text
+        from epochcost.serve import PostRoutes, Server, text
 
-        self._server = Server(("127.0.0.1", 0), {}, post_routes={"/v1/events": lambda _: text(403, "no")})
+        self._server = Server(("127.0.0.1", 0), {}, posts=PostRoutes({"/v1/events": lambda _: text(403, "no")}))
         self._server.start()
         self.url = self._server.url
 

@@ -57,7 +57,7 @@ def ours(root: Path, nonsense: list[tuple[int, int, dict[str, Any] | bytes]]) ->
         for beat in range(BEATS):
             for _, writer, line in (one for one in nonsense if one[0] == beat):
                 with (world.events / f"theirs-{writer}.jsonl").open("ab") as file:
-                    file.write(said(world, writer, line))
+                    file.write(with_clocks(world, writer, line))
             world.say("progress", run="ours", epoch=(beat + 1) / 4, step=beat + 1)
             if beat % 4 == 3:
                 world.say("epoch_end", run="ours", epoch=(beat + 1) / 4, step=beat + 1)
@@ -73,7 +73,7 @@ def ours(root: Path, nonsense: list[tuple[int, int, dict[str, Any] | bytes]]) ->
         agent.close()
 
 
-def said(world: World, writer: int, line: dict[str, Any] | bytes) -> bytes:
+def with_clocks(world: World, writer: int, line: dict[str, Any] | bytes) -> bytes:
     if isinstance(line, bytes):
         return line.replace(b"\n", b" ") + b"\n"
     least = {"v": 1, "run": f"theirs-{writer}"}

@@ -343,21 +343,25 @@ def test_two_machines_at_once_count_progress_once_and_their_money_both(tmp_path:
 
 
 def test_a_process_that_has_come_in_the_place_of_a_dead_one_began_when_that_one_was_gone() -> None:
-    def said(kind: EventKind, t: float, writer: str, run: str = "r") -> TrainingEvent:
+    def reported_event(kind: EventKind, t: float, writer: str, run: str = "r") -> TrainingEvent:
         return TrainingEvent(kind, t, RunId(run), writer)
 
     start, gone, progress = EventKind.START, EventKind.GONE, EventKind.PROGRESS
     told = [
-        said(gone, 9, "a"),
-        said(start, 5, "b"),
-        said(progress, 6, "b"),
-        said(progress, 4, "a"),
-        said(start, 3, "x", "s"),
+        reported_event(gone, 9, "a"),
+        reported_event(start, 5, "b"),
+        reported_event(progress, 6, "b"),
+        reported_event(progress, 4, "a"),
+        reported_event(start, 3, "x", "s"),
     ]
     assert [(e.kind.value, e.t, e.writer) for e in in_order(told)] == [
         ("start", 3, "x"), ("progress", 4, "a"), ("gone", 5, "a"), ("start", 5, "b"), ("progress", 6, "b")
     ]  # fmt: skip
-    beside = [said(gone, 9, "a"), said(start, 5, "b"), said(progress, 6, "a")]  # which was alive after that start
+    beside = [
+        reported_event(gone, 9, "a"),
+        reported_event(start, 5, "b"),
+        reported_event(progress, 6, "a"),
+    ]  # which was alive after that start
     assert [(e.kind.value, e.t) for e in in_order(beside)] == [("start", 5), ("progress", 6), ("gone", 9)]
 
 

@@ -161,7 +161,7 @@ def test_a_port_in_use_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flag", "said"),
+    ("flag", "message"),
     [
         ("--events.dir=/proc/no/such", "--events.dir=/proc/no/such: no such file or directory"),
         ("--events.dir=FILE", "--events.dir=FILE: not a directory"),
@@ -170,10 +170,10 @@ def test_a_port_in_use_is_said(tmp_path: Path) -> None:
         ("--sample.interval=1h", "--sample.interval: '1h' is not valid: expected a duration from 100ms to 1m"),
     ],
 )
-def test_a_setting_that_makes_a_start_impossible_is_named_by_its_flag(tmp_path: Path, flag: str, said: str):
+def test_a_setting_that_makes_a_start_impossible_is_named_by_its_flag(tmp_path: Path, flag: str, message: str):
     file = tmp_path / "file"
     file.touch()
     one = AgentProcess(tmp_path, flag.replace("FILE", str(file)))
     assert one.process.wait(timeout=30) in {1, 2}
-    assert f"epochcost agent: {said.replace('FILE', str(file))}" in one.log.read_text()
+    assert f"epochcost agent: {message.replace('FILE', str(file))}" in one.log.read_text()
     assert "Traceback" not in one.log.read_text()

@@ -144,6 +144,8 @@ IMPOSSIBLE_RUN: dict[str, Callable[[State], object]] = {
     "no record at all": lambda s: ledger(s)["runs"].update(b=None),
     "both of them": lambda s: ledger(s)["runs"].update(a=1, b={}),
     "no share": lambda s: ledger(s)["runs"]["a"].pop("share"),
+    "a user that is a fraction": lambda s: ledger(s)["runs"]["a"].update(user=9007199254740992.0),
+    "a user by name": lambda s: ledger(s)["runs"]["a"].update(user="ann"),
 }
 
 
@@ -163,8 +165,8 @@ def test_a_state_that_cannot_be_true_is_set_aside_whole_with_the_reason(
     IMPOSSIBLE[what](state)
     it = resumed(state)
     assert it.refused
-    (said,) = (r.getMessage() for r in caplog.records if "is set aside as" in r.getMessage())
-    assert said.rpartition(": ")[2].strip()
+    (messages,) = (r.getMessage() for r in caplog.records if "is set aside as" in r.getMessage())
+    assert messages.rpartition(": ")[2].strip()
     it.agent.run(6)
     holds(it, caplog, seconds=5.0, accounted=29.0)  # from the first event that is found, 20 s after the first agent
 
@@ -179,8 +181,8 @@ def test_of_a_run_that_cannot_be_true_the_record_alone_is_set_aside_and_made_ane
     (aside,) = (path for path in it.file.parent.iterdir() if path.name.startswith("agent-state.json.bad-"))
     kept = json.loads(aside.read_text())["runs"]
     assert all(json.dumps(one["record"]) == json.dumps(ledger(state)["runs"][run]) for run, one in kept.items())
-    said = [r.getMessage() for r in caplog.records if "is set aside in" in r.getMessage()]
-    assert len(said) == len(kept)
+    messages = [r.getMessage() for r in caplog.records if "is set aside in" in r.getMessage()]
+    assert len(messages) == len(kept)
     assert all(one["reason"] for one in kept.values())
     it.agent.run(5)
     assert it.agent.sum("node_seconds_total") == pytest.approx(19 + 16 + 2 + 4 + 1 + 5)

@@ -95,9 +95,9 @@ def test_two_users_in_their_own_directories_share_the_node_and_each_is_told_his_
         say(world, home(world, user) / "a.jsonl", user, "start", run="train")
     agent.run(20.0)
     try:
-        told = {user: json.loads((home(world, user) / "train.cost.json").read_text()) for user in (ANN, BOB)}
-        assert {told[user]["run"] for user in told} == {"train", f"train~{BOB}"}
-        assert all(5.0 < told[user]["cost_usd"] <= 10.0 for user in told), told
+        costs = {user: json.loads((home(world, user) / "train.cost.json").read_text()) for user in (ANN, BOB)}
+        assert {costs[user]["run"] for user in costs} == {"train", f"train~{BOB}"}
+        assert all(5.0 < costs[user]["cost_usd"] <= 10.0 for user in costs), costs
         assert not list(world.events.glob("*.cost.json")), "who has a directory of his own is told there"
     finally:
         agent.close()
@@ -168,17 +168,17 @@ def test_check_describes_the_directories_of_users_and_what_is_wrong_with_them(wo
     command += ["--price.usd-per-hour=1", f"--state.dir={world.root}/state"]
     env = {name: value for name, value in os.environ.items() if not name.startswith("EPOCHCOST_")}
 
-    def said(pattern: str, *, as_user: int = 0) -> subprocess.CompletedProcess[str]:
+    def checked(pattern: str, *, as_user: int = 0) -> subprocess.CompletedProcess[str]:
         by = ["setpriv", "--reuid", str(as_user), "--regid", str(as_user), "--clear-groups"] if as_user else []
         return subprocess.run(
             [*by, *command, f"--events.user-dirs={pattern}"], capture_output=True, text=True, env=env, check=False
         )
 
-    assert "1 directory of users" in said(f"{world.root}/users/*").stdout
+    assert "1 directory of users" in checked(f"{world.root}/users/*").stdout
     (world.root / "users").chmod(0o777)
-    done = said(f"{world.root}/users/*")
+    done = checked(f"{world.root}/users/*")
     assert "0 directories of users" in done.stdout
     assert "others than root can create directories there" in done.stderr
-    done = said("users/*")
+    done = checked("users/*")
     assert done.returncode == 2
     assert "expected an absolute path" in done.stderr

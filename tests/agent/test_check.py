@@ -55,10 +55,10 @@ def test_an_events_directory_that_cannot_be_is_named(tmp_path: Path) -> None:
 
 def test_it_says_who_answers_on_the_agents_port(tmp_path: Path) -> None:
     with ExpositionServer(lambda: "epochcost_node_gpus 8\n") as agent, ExpositionServer(lambda: "up 1\n") as other:
-        said = check(tmp_path, "--price.usd-per-hour=1", f"--web.listen-address={agent.address}").stdout
-        assert f"{agent.address}: an epochcost agent is running there" in said
-        said = check(tmp_path, "--price.usd-per-hour=1", f"--web.listen-address={other.address}").stdout
-        assert f"{other.address}: another program is running there" in said
+        output = check(tmp_path, "--price.usd-per-hour=1", f"--web.listen-address={agent.address}").stdout
+        assert f"{agent.address}: an epochcost agent is running there" in output
+        output = check(tmp_path, "--price.usd-per-hour=1", f"--web.listen-address={other.address}").stdout
+        assert f"{other.address}: another program is running there" in output
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"

@@ -38,10 +38,10 @@ def quote(**by_gb: float) -> Quote:
     return Quote((PriceStep(-math.inf, 3.0),), None, "listed", START, START, terms)
 
 
-def tick(meter: Meter, at: float, sent: int | None, heard: Quote | None) -> Snapshot:
+def tick(meter: Meter, at: float, sent: int | None, price_quote: Quote | None) -> Snapshot:
     counts = {} if sent is None else {"eth1": sent}
     host = HostReading(START + at, 0.5, sent_bytes_by_interface=counts)
-    return meter.tick(START + at, Inputs(has_gpus=False, host=host, quote=heard))
+    return meter.tick(START + at, Inputs(has_gpus=False, host=host, quote=price_quote))
 
 
 def begun(booted: float = 3600.0) -> Meter:
@@ -51,9 +51,9 @@ def begun(booted: float = 3600.0) -> Meter:
 
 
 def test_what_is_sent_from_the_first_look_on_is_paid_by_the_gb_and_in_no_hour() -> None:
-    meter, heard = begun(), quote(egress=0.09)
-    tick(meter, 1, 50 * GB, heard)
-    shown = tick(meter, 2, 52 * GB, heard)
+    meter, price_quote = begun(), quote(egress=0.09)
+    tick(meter, 1, 50 * GB, price_quote)
+    shown = tick(meter, 2, 52 * GB, price_quote)
     assert shown.node.terms.egress_bytes == {"eth1": 2 * GB}
     assert shown.node.terms.egress_usd == {"egress": pytest.approx(0.18)}
     assert math.fsum(shown.node.totals.cost_usd.values()) == pytest.approx(2 * 3.0 / 3600)
@@ -80,17 +80,19 @@ def test_bytes_without_a_price_are_shown_and_paid_once_it_is_known() -> None:
 
 
 def test_it_goes_on_over_a_restart_and_over_a_boot() -> None:
-    meter, heard = begun(), quote(egress=1.0)
-    tick(meter, 1, 0, heard)
-    tick(meter, 2, 10 * GB, heard)
+    meter, price_quote = begun(), quote(egress=1.0)
+    tick(meter, 1, 0, price_quote)
+    tick(meter, 2, 10 * GB, price_quote)
     saved = json.loads(json.dumps(meter.state()))
     again = begun()
     again.take(again.restored(saved, START + 60))
-    assert tick(again, 60, 12 * GB, heard).node.terms.egress_bytes == {"eth1": 12 * GB}, "2 GB while it was away"
+    assert tick(again, 60, 12 * GB, price_quote).node.terms.egress_bytes == {"eth1": 12 * GB}, "2 GB while it was away"
     other_boot = begun()
     other_boot.take(other_boot.restored(json.loads(json.dumps(again.state())), START + 100))
     other_boot.begin_boot(START + 100, START - 5000, [])
-    assert tick(other_boot, 120, 13 * GB, heard).node.terms.egress_bytes == {"eth1": 25 * GB}, "all since its boot"
+    assert tick(other_boot, 120, 13 * GB, price_quote).node.terms.egress_bytes == {"eth1": 25 * GB}, (
+        "all since its boot"
+    )
 
 
 def test_an_interface_that_was_made_anew_counts_from_nothing() -> None:

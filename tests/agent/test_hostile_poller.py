@@ -87,11 +87,11 @@ def _begun() -> Meter:
 @given(st.lists(st.tuples(ANSWERS, FIGURES.filter(lambda ts: ts > 0), st.floats(1.0, 4e5)), min_size=1, max_size=5))
 @settings(max_examples=150, deadline=None)
 def test_nothing_that_a_poller_says_makes_the_books_impossible(
-    said: list[tuple[dict[str, Any], float, float]],
+    responses: list[tuple[dict[str, Any], float, float]],
 ) -> None:
     meter, poller, t = _begun(), Says(), START
     feed = PriceFeed(poller, 60.0, lambda: t, lambda: t)
-    for number, (answer, clock, passed) in enumerate(said, start=1):
+    for number, (answer, clock, passed) in enumerate(responses, start=1):
         poller.answer, poller.now = answer, clock
         feed.ask()
         for at in (t + passed / 2, t + passed):

@@ -38,9 +38,9 @@ def meter(limits: tuple[Limit, ...] = ()) -> Meter:
     return made
 
 
-def run(one: Meter, heard: Quote | None, start: float, hours: float, step: float = 60.0) -> Snapshot:
+def run(one: Meter, price_quote: Quote | None, start: float, hours: float, step: float = 60.0) -> Snapshot:
     for i in range(1, round(hours * HOUR / step) + 1):
-        snapshot = one.tick(start + i * step, Inputs(has_gpus=False, quote=heard))
+        snapshot = one.tick(start + i * step, Inputs(has_gpus=False, quote=price_quote))
     return snapshot
 
 
@@ -50,12 +50,12 @@ def dollars(snapshot: Snapshot) -> float:
 
 def test_free_hours_cost_nothing_and_the_next_ones_the_price() -> None:
     one = meter()
-    heard = quote(limits=(FREE,))
-    free = run(one, heard, START, 1.0)
+    price_quote = quote(limits=(FREE,))
+    free = run(one, price_quote, START, 1.0)
     assert dollars(free) == 0.0
     assert free.node.price_usd_per_hour == 0.0
     assert free.node.terms.free_ends == (("trial", pytest.approx(START + 2 * HOUR)),)
-    paid = run(one, heard, START + HOUR, 3.0)
+    paid = run(one, price_quote, START + HOUR, 3.0)
     assert dollars(paid) == pytest.approx(2 * 3.0)
     assert (paid.node.price_usd_per_hour, paid.node.terms.free_ends) == (3.0, ())
     assert paid.node.unpriced_seconds == 0
@@ -63,8 +63,8 @@ def test_free_hours_cost_nothing_and_the_next_ones_the_price() -> None:
 
 def test_what_runs_beside_the_machine_is_charged_in_free_hours_too() -> None:
     one = meter()
-    heard = quote(limits=(FREE,), parts={"published": 2.5, "extra disk": 0.5}, extras_usd_per_hour=0.5)
-    free = run(one, heard, START, 1.0)
+    price_quote = quote(limits=(FREE,), parts={"published": 2.5, "extra disk": 0.5}, extras_usd_per_hour=0.5)
+    free = run(one, price_quote, START, 1.0)
     assert dollars(free) == pytest.approx(0.5)
     assert (free.node.price_usd_per_hour, free.node.terms.parts) == (0.5, {"extra disk": 0.5})
     saved = json.loads(json.dumps(one.state()))
@@ -72,7 +72,7 @@ def test_what_runs_beside_the_machine_is_charged_in_free_hours_too() -> None:
     saved["ledger"]["free_usd_per_hour"] = -1
     with pytest.raises(ImpossibleStateError, match="free_usd_per_hour"):
         one.restored(saved, START + HOUR)
-    paid = run(one, heard, START + HOUR, 2.0)
+    paid = run(one, price_quote, START + HOUR, 2.0)
     assert dollars(paid) == pytest.approx(2 * 0.5 + 3.0)
     assert paid.node.terms.parts == {"published": 2.5, "extra disk": 0.5}
 
@@ -86,8 +86,8 @@ def test_after_free_hours_of_what_has_no_price_it_is_unknown_not_free() -> None:
 
 def test_the_hours_of_a_week_that_were_used_are_used_after_a_restart_too() -> None:
     one = meter()
-    heard = quote(limits=(FREE,))
-    run(one, heard, START, 1.5)
+    price_quote = quote(limits=(FREE,))
+    run(one, price_quote, START, 1.5)
     saved = json.loads(json.dumps(one.state()))
     other = meter()
     other.take(other.restored(saved, START + 2 * HOUR))
@@ -95,7 +95,7 @@ def test_the_hours_of_a_week_that_were_used_are_used_after_a_restart_too() -> No
     later = START + 24 * HOUR
     other.begin_boot(later, later, [])
     other.tick(later + 1, Inputs(has_gpus=False))
-    snapshot = run(other, heard, later, 2.0)
+    snapshot = run(other, price_quote, later, 2.0)
     assert dollars(snapshot) == pytest.approx(1.5 * 3.0)
 
 
@@ -112,12 +112,12 @@ def test_saved_free_hours_that_cannot_be_are_refused(free: list[object]) -> None
 
 def test_a_session_ends_so_long_after_the_boot_and_a_limit_that_did_not_hold_is_none() -> None:
     one = meter((Limit("configured", session_seconds=4 * HOUR),))
-    heard = quote(limits=(Limit("provider", session_seconds=2 * HOUR),))
-    assert run(one, heard, START, 1.0).node.terms.session_ends == (
+    price_quote = quote(limits=(Limit("provider", session_seconds=2 * HOUR),))
+    assert run(one, price_quote, START, 1.0).node.terms.session_ends == (
         ("configured", START + 4 * HOUR),
         ("provider", START + 2 * HOUR),
     )
-    assert run(one, heard, START + HOUR, 1.5).node.terms.session_ends == (("configured", START + 4 * HOUR),)
+    assert run(one, price_quote, START + HOUR, 1.5).node.terms.session_ends == (("configured", START + 4 * HOUR),)
 
 
 def test_parts_are_shown_where_they_sum_to_what_is_charged() -> None:
@@ -149,9 +149,9 @@ def test_a_purse_is_empty_at_what_is_spent_or_void_and_an_old_reading_says_nothi
 
 def test_what_ends_within_the_hour_is_a_sentence() -> None:
     one = meter((Limit("night", session_seconds=1.5 * HOUR),))
-    heard = quote(credits=(Credit("account", "vastai", 2.0, START, math.inf, 1.0),))
-    assert endings(run(one, heard, START, 0.25).node.terms, START + 0.25 * HOUR) == []
-    later = run(one, heard, START + 0.25 * HOUR, 1.0)
+    price_quote = quote(credits=(Credit("account", "vastai", 2.0, START, math.inf, 1.0),))
+    assert endings(run(one, price_quote, START, 0.25).node.terms, START + 0.25 * HOUR) == []
+    later = run(one, price_quote, START + 0.25 * HOUR, 1.0)
     assert endings(later.node.terms, later.t) == [
         "session: the limit night ends this machine in 15 min. Save a checkpoint.",
         "credit: account will be used up or expire in 45 min. Top it up.",

@@ -31,12 +31,12 @@ class TwoPollers:
 
 def test_the_past_is_not_rewritten_by_turns_and_the_contradiction_is_counted() -> None:
     feed = PriceFeed(TwoPollers(4.0, 10.0, 4.0, 10.0), 60.0, lambda: NOW)
-    heard = []
+    received = []
     for _ in range(4):
-        heard.append(feed.ask())
+        received.append(feed.ask())
         assert feed.quote is not None
         assert [step.usd_per_hour for step in feed.quote.steps] == [4.0]
-    assert heard == [True, False, True, False]
+    assert received == [True, False, True, False]
     assert feed.health.contradictions == 2
     assert "contradicts poller 0, which is used" in feed.health.error
 
@@ -64,9 +64,9 @@ def test_a_poller_that_asks_for_time_is_given_it_and_no_two_agents_come_back_tog
 
 
 @pytest.mark.parametrize(
-    ("said", "seconds"),
+    ("headers", "seconds"),
     [({"retry-after": "5"}, 5.0), ({"retry-after": "999999"}, 60.0), ({"retry-after": "-5"}, 0.0), ({}, 0.0),
      ({"retry-after": "Wed, 26 Nov 2026 20:00:00 GMT"}, 0.0), ({"retry-after": "1" * 30}, 0.0)],
 )  # fmt: skip
-def test_what_a_poller_asks_for_is_bounded(said: dict[str, str], seconds: float) -> None:
-    assert retry_after_seconds(said) == seconds
+def test_what_a_poller_asks_for_is_bounded(headers: dict[str, str], seconds: float) -> None:
+    assert retry_after_seconds(headers) == seconds

@@ -179,7 +179,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @alone
 @pytest.mark.usefixtures("machine")
 def test_a_reboot_loses_no_dollar_of_a_run_where_the_agent_is_installed_as_the_readme_says() -> None:
-    said = in_a_machine_of_its_own(
+    output = in_a_machine_of_its_own(
         AGENT
         + """
 agent; train 0; paid 0.4; kill $A; wait $A || true
@@ -187,15 +187,15 @@ umount /var/lib; umount /run; mount -t tmpfs -o mode=755 none /run; mount --bind
 agent; train 1; paid 0.9; echo after $(cost); kill $A; wait $A || true
 """
     )
-    assert "after " in said, said
-    assert float(said.split("after ")[1].split()[0]) > 0.9, said
+    assert "after " in output, output
+    assert float(output.split("after ")[1].split()[0]) > 0.9, output
 
 
 @alone
 @pytest.mark.usefixtures("machine")
 def test_check_names_an_events_directory_of_the_machine_that_its_users_cannot_write() -> None:
     """A prolog made it first, with root's mask."""
-    said = in_a_machine_of_its_own(
+    output = in_a_machine_of_its_own(
         AGENT
         + """
 mkdir -p /run/epochcost/slurm
@@ -204,8 +204,8 @@ look; agent; kill $A; wait $A || true; cat /run/agent.log; ls -ld /run/epochcost
 chgrp 65534 /run/epochcost; chmod 0775 /run/epochcost; echo NEXT; look 2>&1
 """
     )
-    shut, _, a_group = said.partition("NEXT")
-    assert "other users cannot write to /var/run/epochcost (mode 0755): chmod 1777 /var/run/epochcost" in said
-    assert "rc 1" in shut, said
-    assert "WARNING epochcost.agent.agent_places: events: other users cannot write" in shut, said
-    assert "Ready: the agent can run here" in a_group, said
+    shut, _, a_group = output.partition("NEXT")
+    assert "other users cannot write to /var/run/epochcost (mode 0755): chmod 1777 /var/run/epochcost" in output
+    assert "rc 1" in shut, output
+    assert "WARNING epochcost.agent.agent_places: events: other users cannot write" in shut, output
+    assert "Ready: the agent can run here" in a_group, output

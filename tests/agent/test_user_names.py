@@ -26,17 +26,17 @@ def test_a_name_is_empty_until_the_directory_has_answered_and_nobody_waits_for_i
 
 
 def test_the_directory_is_asked_once():
-    asked = []
+    looked_up = []
 
     def lookup(number: int) -> str:
-        asked.append(number)
+        looked_up.append(number)
         return ""
 
     names = UserNames(lookup)
     for _ in range(3):
         names.of(7)
-    wait_for(lambda: asked, 10, "the question")
-    assert (names.of(7), asked) == ("", [7])
+    wait_for(lambda: looked_up, 10, "the question")
+    assert (names.of(7), looked_up) == ("", [7])
 
 
 @pytest.mark.parametrize("number", [None, -2, -1, 0])

@@ -79,10 +79,10 @@ def agent_of(world: World, store: PromqlServer | None = None, **flags: str) -> D
 def test_a_run_of_one_machine_is_whole_without_any_store(world: World) -> None:
     agent = agent_of(world)
     training(agent)
-    said = cost_file(world)
-    assert said["scope"] == "run"
-    assert said["cost_usd"] == said["machine_cost_usd"] == pytest.approx(1.0)
-    assert "missing" not in said
+    costs = cost_file(world)
+    assert costs["scope"] == "run"
+    assert costs["cost_usd"] == costs["machine_cost_usd"] == pytest.approx(1.0)
+    assert "missing" not in costs
     assert (live(agent)["scope"], live(agent)["part"]) == ("run", "")
     agent.close()
 
@@ -90,29 +90,29 @@ def test_a_run_of_one_machine_is_whole_without_any_store(world: World) -> None:
 def test_without_a_store_a_run_over_two_machines_is_called_this_machines_part(world: World) -> None:
     agent = agent_of(world)
     training(agent, nodes=2)
-    said, shown = cost_file(world), live(agent)
-    assert (said["scope"], said["machines"]) == ("machine", 2)
-    assert "--prometheus.url" in said["missing"]
-    assert said["cost_usd"] == pytest.approx(1.0)
+    costs, shown = cost_file(world), live(agent)
+    assert (costs["scope"], costs["machines"]) == ("machine", 2)
+    assert "--prometheus.url" in costs["missing"]
+    assert costs["cost_usd"] == pytest.approx(1.0)
     assert shown["part"] == "this machine's part of 2"
-    assert shown["missing"] == said["missing"]
+    assert shown["missing"] == costs["missing"]
     agent.close()
 
 
 def test_a_run_that_began_above_zero_has_an_earlier_part_that_nobody_here_knows(world: World) -> None:
     agent = agent_of(world)
     training(agent, start=2.0)
-    said = cost_file(world)
-    assert (said["scope"], live(agent)["part"]) == ("machine", "this machine's part")
+    costs = cost_file(world)
+    assert (costs["scope"], live(agent)["part"]) == ("machine", "this machine's part")
     agent.close()
 
 
 def test_a_machine_that_never_had_rank_0_has_a_part_though_nobody_says_of_how_many(world: World) -> None:
     agent = agent_of(world)
     training(agent, rank=1, world=2)
-    said = cost_file(world)
-    assert (said["scope"], live(agent)["part"]) == ("machine", "this machine's part")
-    assert "machines" not in said
+    costs = cost_file(world)
+    assert (costs["scope"], live(agent)["part"]) == ("machine", "this machine's part")
+    assert "machines" not in costs
     agent.close()
 
 
@@ -126,8 +126,8 @@ def test_a_store_that_knows_this_machine_alone_does_not_make_it_a_whole_run_with
     assert agent.app.store is not None
     assert agent.app.store.ask()
     agent.run(6.0)
-    said = cost_file(world)
-    assert (said["scope"], said["missing"]) == ("machine", "the store has 1 of its 2 or more machines")
+    costs = cost_file(world)
+    assert (costs["scope"], costs["missing"]) == ("machine", "the store has 1 of its 2 or more machines")
     agent.close()
 
 
@@ -141,9 +141,9 @@ def test_a_world_whose_machines_nobody_counts_is_a_part_until_a_store_knows_them
     assert agent.app.store is not None
     assert agent.app.store.ask()
     agent.run(6.0)
-    said = cost_file(world)
-    assert (said["scope"], said["machines"]) == ("run", 2)
-    assert said["cost_usd"] == pytest.approx(said["machine_cost_usd"] + 2.0)
+    costs = cost_file(world)
+    assert (costs["scope"], costs["machines"]) == ("run", 2)
+    assert costs["cost_usd"] == pytest.approx(costs["machine_cost_usd"] + 2.0)
     agent.close()
 
 
@@ -231,13 +231,13 @@ def test_with_a_store_the_dollars_are_the_whole_runs_and_this_machines_are_exact
     assert agent.app.store is not None
     assert agent.app.store.ask()
     agent.run(1.0)
-    said, shown = cost_file(world), live(agent)
-    own = said["machine_cost_usd"]
+    costs, shown = cost_file(world), live(agent)
+    own = costs["machine_cost_usd"]
     assert own == pytest.approx(1.0 + 6 / HOUR)
-    assert said["scope"] == "run"
-    assert said["cost_usd"] == shown["cost_usd"] == pytest.approx(own + 2.0)
-    assert said["cost_per_epoch_usd"] == shown["mean_epoch_cost_usd"] == pytest.approx(1.45)
-    assert said["projected_cost_usd"] == pytest.approx(own + 2.0 + 2.9)
+    assert costs["scope"] == "run"
+    assert costs["cost_usd"] == shown["cost_usd"] == pytest.approx(own + 2.0)
+    assert costs["cost_per_epoch_usd"] == shown["mean_epoch_cost_usd"] == pytest.approx(1.45)
+    assert costs["projected_cost_usd"] == pytest.approx(own + 2.0 + 2.9)
     assert (shown["machines"], shown["part"], shown["machine_cost_usd"]) == (2, "", own)
     assert agent.value("collector_success", collector="store") in (1.0, None)
     agent.close()
@@ -296,10 +296,10 @@ def test_a_store_that_lacks_something_leaves_a_part_a_part(
         store.costs[0] = ({**store.costs[0][0], "part": "older"}, 1.0)
     assert agent.app.store.ask()
     agent.app.beat.tick()
-    said = cost_file(world)
-    assert said["scope"] == "machine"
-    assert missing in said["missing"]
-    assert said["cost_usd"] == pytest.approx(1.0)
+    costs = cost_file(world)
+    assert costs["scope"] == "machine"
+    assert missing in costs["missing"]
+    assert costs["cost_usd"] == pytest.approx(1.0)
     agent.close()
 
 
@@ -324,9 +324,9 @@ def test_what_is_beyond_every_figure_is_none_as_a_gap_is(world: World, store: Pr
     assert agent.app.store is not None
     assert agent.app.store.ask()
     agent.run(6.0)
-    said = cost_file(world)
-    assert (said["scope"], said["cost_usd"]) == ("machine", said["machine_cost_usd"])
-    assert "no figures for this machine's part" in said["missing"]
+    costs = cost_file(world)
+    assert (costs["scope"], costs["cost_usd"]) == ("machine", costs["machine_cost_usd"])
+    assert "no figures for this machine's part" in costs["missing"]
     agent.close()
 
 
@@ -355,11 +355,11 @@ def test_a_store_that_answers_badly_is_named_and_changes_nothing(
         setattr(store, name, value)
     assert not agent.app.store.ask()
     agent.app.beat.tick()
-    said = cost_file(world)
-    assert (said["scope"], said["cost_usd"]) == ("machine", pytest.approx(1.0))
-    assert says in said["missing"]
-    assert SECRET not in json.dumps(said)
-    assert store.asked[-1][0]["Authorization"] == f"Bearer {SECRET}"
+    costs = cost_file(world)
+    assert (costs["scope"], costs["cost_usd"]) == ("machine", pytest.approx(1.0))
+    assert says in costs["missing"]
+    assert SECRET not in json.dumps(costs)
+    assert store.requests[-1][0]["Authorization"] == f"Bearer {SECRET}"
     assert agent.app.snapshot.health["store"].success is False
     assert any(problem.startswith("store: ") and says in problem for problem in agent.app.snapshot.problems)
     agent.close()
@@ -385,6 +385,6 @@ def test_names_of_runs_are_never_part_of_the_query_language(world: World, store:
     hostile = 'a"} or vector(1) # .*\\'
     agent.app.store._parts = {hostile: "p"}
     assert agent.app.store.ask()
-    assert all(query.count('run=~"a\\"\\\\} or vector') == 0 for _, query in store.asked)
-    assert all('run=~"a\\"\\\\}\\\\ or' in query for _, query in store.asked)
+    assert all(query.count('run=~"a\\"\\\\} or vector') == 0 for _, query in store.requests)
+    assert all('run=~"a\\"\\\\}\\\\ or' in query for _, query in store.requests)
     agent.close()

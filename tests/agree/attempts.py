@@ -60,7 +60,7 @@ class Attempt:
 
 def run_all(attempts: Sequence[Attempt], home: Path, budget_usd: float) -> dict[str, list[Line]]:
     """Every attempt's processes, for real; the lines of each machine in order of time."""
-    told: dict[str, list[Line]] = {}
+    lines_by_run: dict[str, list[Line]] = {}
     for attempt in sorted(attempts, key=lambda a: a.begin):
         events = home / attempt.machine
         events.mkdir(parents=True, exist_ok=True)
@@ -71,8 +71,8 @@ def run_all(attempts: Sequence[Attempt], home: Path, budget_usd: float) -> dict[
             for path in sorted(events.glob("*.jsonl"))
             for line in path.read_text().removeprefix(before.get(path, "")).splitlines()
         ]
-        told.setdefault(attempt.machine, []).extend(_stretched(lines, attempt))
-    return {machine: sorted(lines, key=lambda line: line[0]) for machine, lines in told.items()}
+        lines_by_run.setdefault(attempt.machine, []).extend(_stretched(lines, attempt))
+    return {machine: sorted(lines, key=lambda line: line[0]) for machine, lines in lines_by_run.items()}
 
 
 def _train(attempt: Attempt, events: Path, budget_usd: float) -> None:

@@ -98,12 +98,12 @@ def as_of(port: int, store: str, ts: float) -> Iterator[None]:
             link = http.client.HTTPConnection(to, timeout=60)
             link.request("POST", self.path, body, {"Content-Type": "application/x-www-form-urlencoded"})
             answer = link.getresponse()
-            said = answer.read()
+            document = answer.read()
             self.send_response(answer.status)
             self.send_header("Content-Type", answer.getheader("Content-Type", ""))
-            self.send_header("Content-Length", str(len(said)))
+            self.send_header("Content-Length", str(len(document)))
             self.end_headers()
-            self.wfile.write(said)
+            self.wfile.write(document)
             link.close()
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name of the base class

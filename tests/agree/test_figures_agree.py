@@ -119,11 +119,11 @@ class Played:
     url: str
     report: Report
 
-    def asked(self, expr: str) -> list[dict[str, Any]]:
+    def queried(self, expr: str) -> list[dict[str, Any]]:
         return instant(self.url, expr, START_TS + 60 * LOOK)
 
     def by_run(self, expr: str) -> dict[str, float]:
-        return by_name(self.asked(expr), "run")
+        return by_name(self.queried(expr), "run")
 
     def showing(self, run: str) -> list[PlayedMachine]:
         """The machines whose agents are there and show the run."""
@@ -134,16 +134,16 @@ class Played:
 def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
     home = tmp_path_factory.mktemp("agree")
     attempts = [attempt for some in SITUATIONS.values() for attempt in some]
-    told = run_all(attempts, home / "trained", BUDGET_USD)
-    truth = truth_of(told, PRICES)
-    runs = {name: runs_of(some, told) for name, some in SITUATIONS.items()}
+    lines_by_run = run_all(attempts, home / "trained", BUDGET_USD)
+    truth = truth_of(lines_by_run, PRICES)
+    runs = {name: runs_of(some, lines_by_run) for name, some in SITUATIONS.items()}
     port = free_port("127.0.0.1", 0)
     machines = {
         name: PlayedMachine(
             name, home / "machines" / name, PRICES[name], START_TS, list(lines), 60 * GONE.get(name, LOOK),
             f"http://127.0.0.1:{port}",
         )
-        for name, lines in told.items()
+        for name, lines in lines_by_run.items()
     }  # fmt: skip
     history = stored(home, machines)
     address = ("127.0.0.1", free_port("127.0.0.1", 0))
@@ -160,9 +160,9 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
             machine.agent.close()
 
 
-def runs_of(attempts: list[Attempt], told: Mapping[str, list[Any]]) -> list[str]:
+def runs_of(attempts: list[Attempt], lines_by_run: Mapping[str, list[Any]]) -> list[str]:
     machines = {attempt.machine for attempt in attempts}
-    return sorted({line["run"] for machine in machines for _, _, line in told[machine]})
+    return sorted({line["run"] for machine in machines for _, _, line in lines_by_run[machine]})
 
 
 def stored(home: Path, machines: Mapping[str, PlayedMachine]) -> History:
@@ -200,7 +200,7 @@ def test_everybody_says_the_same_dollars(played: Played, situation: str) -> None
     for run in played.runs[situation]:
         usd = pytest.approx(played.truth[run].usd, abs=CENT)
         row = next(row for row in played.report.runs if row.label == run)
-        (panel,) = played.asked(tile.filled(run=run, cluster=".*"))
+        (panel,) = played.queried(tile.filled(run=run, cluster=".*"))
         assert rules[run] == usd
         assert states[run] == pytest.approx(rules[run], rel=1e-9)
         assert float(panel["value"][1]) == usd

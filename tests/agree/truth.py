@@ -43,10 +43,10 @@ class _Process:
     last: float = 0.0
 
 
-def truth_of(told: Mapping[str, Sequence[Line]], prices: Mapping[str, float]) -> dict[str, Truth]:
+def truth_of(lines_by_run: Mapping[str, Sequence[Line]], prices: Mapping[str, float]) -> dict[str, Truth]:
     """By run. Training runs side by side on a machine pay it in equal parts."""
     runs: dict[str, Truth] = {}
-    for machine, lines in told.items():
+    for machine, lines in lines_by_run.items():
         processes = list(_processes(lines))
         for p in processes:
             truth = runs.setdefault(p.run, Truth())

@@ -163,6 +163,22 @@ def on_demand(o: Offer) -> float | None:
 
 SPOT = [o for o in offers() if o.purchase_option is PurchaseOption.SPOT]
 SAVING = {o: 1 - o.price.at(NOW) / on_demand(o) for o in SPOT if on_demand(o)}
+
+
+def would_save(spot: Offer) -> float:
+    """How much less an hour the on-demand machines of its type and region would cost there."""
+    of_type = (spot.provider, spot.region, spot.instance_type)
+    on_demand_there = [
+        m
+        for m in PRICED
+        if (m.kind.provider, m.region, m.kind.instance_type) == of_type
+        and m.purchase_option is PurchaseOption.ON_DEMAND
+    ]
+    there = spot.price.at(NOW)
+    assert there is not None
+    return max(0.0, sum(price(m) - there for m in on_demand_there))
+
+
 P4D = [o for o in offers() if o.instance_type == TYPE]
 P4D_GPU = A100.kind.gpu_model
 PER_GPU = {o: o.price.at(NOW) / kind(o).gpus for o in offers() if kind(o) is not None and kind(o).gpus}

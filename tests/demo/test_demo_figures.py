@@ -68,6 +68,7 @@ from tests.demo.finale import (
     spend_of,
     waste_of,
     wasted,
+    would_save,
 )
 from tests.demo.truth import (
     begins,
@@ -182,6 +183,9 @@ FIGURES: dict[str, One | By] = {
         place(o.provider, o.region, o.zone, o.instance_type): on_demand(o) for o in SPOT if on_demand(o)}),
     "market/Savings of spot/E": ("offer", lambda: {
         place(o.provider, o.region, o.zone, o.instance_type): in_use(o) for o in SPOT}),
+    "market/Savings of spot/F": ("offer", lambda: {
+        place(o.provider, o.region, o.zone, o.instance_type): would_save(o) for o in SPOT}),
+    "market/Missed spot saving/A": lambda: max(would_save(o) for o in SPOT),
     "market/Savings of spot/C": ("offer", lambda: {
         place(o.provider, o.region, o.zone, o.instance_type): saving for o, saving in SAVING.items()}),
     f"{BREAK_EVEN}/A": ("offer", lambda: {five(o): o.price.at(NOW) for o in offers()}),

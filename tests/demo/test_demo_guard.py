@@ -33,8 +33,8 @@ commands: {off: {command: [/bin/true]}}
 
 
 def instant(world: World, query: str, t: float) -> list[tuple[dict[str, str], float]]:
-    asked = urllib.parse.urlencode({"query": query, "time": world.epoch_ts + t})
-    with urllib.request.urlopen(f"{world.url}/api/v1/query?{asked}", timeout=30) as answer:
+    query_string = urllib.parse.urlencode({"query": query, "time": world.epoch_ts + t})
+    with urllib.request.urlopen(f"{world.url}/api/v1/query?{query_string}", timeout=30) as answer:
         return [(r["metric"], float(r["value"][1])) for r in json.load(answer)["data"]["result"]]
 
 
@@ -55,9 +55,9 @@ def of(acted: list[Acted]) -> dict[tuple[str, str, str], float]:
 
 
 def test_the_dry_run_counts_the_machine_that_nobody_uses_and_nothing_else(world: World) -> None:
-    for t, said in (FORGOTTEN - 60, []), (FORGOTTEN + 60, [("sim-desktop-2", pytest.approx(OWN_USD))]):
+    for t, expected in (FORGOTTEN - 60, []), (FORGOTTEN + 60, [("sim-desktop-2", pytest.approx(OWN_USD))]):
         ended = instant(world, 'epochcost_guard_ended_usd_per_hour_total{result="dry_run"}', t)
-        assert [(labels["instance"], usd) for labels, usd in ended] == said
+        assert [(labels["instance"], usd) for labels, usd in ended] == expected
     assert instant(world, 'epochcost_guard_actions_total{result!="dry_run"}', world.now - 60) == []
 
 
@@ -75,19 +75,19 @@ def test_what_is_waited_for_and_kept_is_there_to_be_shown(world: World) -> None:
 def test_a_replay_over_the_stored_past_says_what_the_dry_run_said(world: World, tmp_path: Path) -> None:
     (at,) = of(replay(ready_policies(), past(world))).items()
     assert at == ((UNUSED.name, "forgotten-machine", ""), pytest.approx(world.epoch_ts + FORGOTTEN, abs=180))
-    said = replayed(world, POLICIES, tmp_path)
-    assert re.match(r"2023-11-15 01:4\d UTC  sim-desktop-2-\S+  forgotten-machine: stops the machine, vacant; ", said)
+    ended = replayed(world, POLICIES, tmp_path)
+    assert re.match(r"2023-11-15 01:4\d UTC  sim-desktop-2-\S+  forgotten-machine: stops the machine, vacant; ", ended)
     left_usd = (world.now - FORGOTTEN) / 3600 * OWN_USD
-    assert f"1 stops; ${left_usd:.2f} were paid for nothing after them." in said
-    assert "Runs that they would have hit: none." in said
+    assert f"1 stops; ${left_usd:.2f} were paid for nothing after them." in ended
+    assert "Runs that they would have hit: none." in ended
 
 
 def test_a_replay_names_the_runs_that_would_have_been_hit(world: World, tmp_path: Path) -> None:
-    said = replayed(world, EAGER, tmp_path)
-    stops = {(line.split()[3].rpartition("-")[0], line.split()[4]) for line in said.splitlines() if " UTC " in line}
+    ended = replayed(world, EAGER, tmp_path)
+    stops = {(line.split()[3].rpartition("-")[0], line.split()[4]) for line in ended.splitlines() if " UTC " in line}
     (hung,) = HUNG.attempts
     assert (HUNG.name, "hung-run:") in stops
-    assert f"Runs that they would have hit: {hung.run}." in said
+    assert f"Runs that they would have hit: {hung.run}." in ended
     # H100 stood empty before its run; the cells of the notebook are 25 minutes apart.
     assert stops == {
         (HUNG.name, "hung-run:"), (UNUSED.name, "forgotten-machine:"), ("sim-h100-01", "forgotten-machine:"),

@@ -48,13 +48,13 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.
             text=True,
         )
     try:
-        said = wait_for(
+        message = wait_for(
             lambda: process.poll() is not None or ("Ctrl-C" in (text := (home / "out").read_text()) and text),
             120,
             "the demo being up",
         )
-        assert said is not True, (home / "err").read_text()
-        urls = dict(re.findall(r"^  (\w[\w ]*?)  +(http\S+?)(?:/|/alerts)?$", said, re.MULTILINE))  # type: ignore[call-overload]
+        assert message is not True, (home / "err").read_text()
+        urls = dict(re.findall(r"^  (\w[\w ]*?)  +(http\S+?)(?:/|/alerts)?$", message, re.MULTILINE))  # type: ignore[call-overload]
         yield process, urls, home
     finally:
         if process.poll() is None:
@@ -120,20 +120,20 @@ def test_ctrl_c_ends_all_of_it_and_leaves_nothing(demo):
     ],
 )
 def test_a_wrong_flag_is_named(flags, status, reason):
-    code, said = refused(*flags)
+    code, message = refused(*flags)
     assert code == status
-    assert reason in said
+    assert reason in message
 
 
 def test_a_directory_that_holds_something_is_not_touched(tmp_path):
     (tmp_path / "mine").write_text("precious")
-    code, said = refused(f"--data.dir={tmp_path}")
+    code, message = refused(f"--data.dir={tmp_path}")
     assert (code, (tmp_path / "mine").read_text()) == (1, "precious")
-    assert "is not empty" in said
+    assert "is not empty" in message
 
 
 def test_without_a_prometheus_it_says_what_to_install(tmp_path):
-    code, said = refused(environment={**os.environ, "PATH": str(tmp_path)})
+    code, message = refused(environment={**os.environ, "PATH": str(tmp_path)})
     assert code == 1
-    assert "prometheus is not installed" in said
-    assert "apt-get install prometheus" in said
+    assert "prometheus is not installed" in message
+    assert "apt-get install prometheus" in message

@@ -101,7 +101,7 @@ def follow(script: str, place: Path, environ: dict[str, str]) -> tuple[str, floa
     began = time.monotonic()
     done = subprocess.run(
         ["unshare", "-n", "-m", "bash", "-euc", ALONE + script],
-        capture_output=True, text=True, cwd=place, env={**environ, "ASIDE": str(aside)}, check=False, timeout=300,
+        capture_output=True, text=True, cwd=place, env={**environ, "ASIDE": str(aside)}, check=False, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout, time.monotonic() - began
@@ -260,7 +260,7 @@ done
 epochcost rules --out rules
 (cd rules && exec {vmalert} 2>../vmalert.log) &
 url='http://127.0.0.1:8428/api/v1/query?nocache=1&query=sum%20by%20(cluster)%20(node:epochcost_price_usd_per_hour:unified)'
-for _ in $(seq 1 120); do
+for _ in $(seq 1 480); do
   if get "$url" | grep '"us"' | grep -q '"eu"'; then get "$url"; exit 0; fi; sleep 1
 done 2>/dev/null
 for log in *.log */*.log; do echo "== $log"; tail -n 3 $log; done; exit 8

@@ -42,12 +42,12 @@ def test_it_shows_what_an_epoch_of_a_real_training_costs_and_leaves_nothing_behi
     process = up(home, log)
     try:
         wait_for(lambda: "Running until Ctrl-C" in log.read_text() or process.poll() is not None, 180, "the first cost")
-        said = log.read_text()
-        assert process.poll() is None, said
-        assert "owned desktop of $2,000" in said
-        cost, seconds = map(float, re.findall(r"One epoch of char-lm-\S+ cost \$([\d.]+): ([\d.]+) s", said)[0])
+        log_text = log.read_text()
+        assert process.poll() is None, log_text
+        assert "owned desktop of $2,000" in log_text
+        cost, seconds = map(float, re.findall(r"One epoch of char-lm-\S+ cost \$([\d.]+): ([\d.]+) s", log_text)[0])
         assert cost == pytest.approx(seconds * (2000 / 17532 + 0.0426) / 3600, rel=0.2, abs=2e-6)  # printed rounded
-        assert "said by Prometheus" in said
+        assert "said by Prometheus" in log_text
     finally:
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 0

@@ -48,12 +48,12 @@ class Machine:
         self._log = (folder / f"agent{rank}.log").open("wb")
         command = [sys.executable, "-m", "epochcost", "agent", *flags]
         self._agent = subprocess.Popen(command, stdout=self._log, stderr=self._log)
-        self.said = folder / f"training{rank}.txt"
+        self.output = folder / f"training{rank}.txt"
         self._training: subprocess.Popen[bytes] | None = None
         self._rank = rank
 
     def train(self) -> None:
-        with self.said.open("wb") as out:
+        with self.output.open("wb") as out:
             command = [sys.executable, "-c", TRAINING, str(BUDGET_USD)]
             ranks = {"RANK": str(self._rank), "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
             environment = {**ranks, "EPOCHCOST_DIR": str(self.events), "PATH": os.environ["PATH"]}
@@ -94,18 +94,19 @@ def test_a_budget_is_that_of_both_machines_and_a_part_decides_nothing(machines: 
         machine.train()
     began = time.monotonic()
     wait_for(lambda: first.cost_file().get("scope") == "run", 90, "the whole run's dollars in the first cost file")
-    said = first.cost_file()
-    assert said["machines"] == 2
-    whole, mine = float(str(said["cost_usd"])), float(str(said["machine_cost_usd"]))
+    costs = first.cost_file()
+    assert costs["machines"] == 2
+    whole, mine = float(str(costs["cost_usd"])), float(str(costs["machine_cost_usd"]))
     theirs = float(str(second.cost_file()["cost_usd"]))
     assert whole == pytest.approx(mine + theirs, abs=8.0)
     assert first.live()["part"] == ""
     assert (second.cost_file()["scope"], second.live()["part"]) == ("machine", "this machine's part of 2")
-    wait_for(lambda: "END" in first.said.read_text(), 90, "the training stopping at its budget")
-    last = first.said.read_text().splitlines()[-2].split()
+    wait_for(lambda: "END" in first.output.read_text(), 90, "the training stopping at its budget")
+    last = first.output.read_text().splitlines()[-2].split()
     assert (last[1:], float(last[0])) == (["None", "True"], pytest.approx(BUDGET_USD, rel=0.2))
     assert time.monotonic() - began < 0.9 * BUDGET_USD, "it stopped at the budget of both, not of one"
-    assert "True" not in second.said.read_text()
+    assert "True" not in second.output.read_text()
     assert (
-        "over_budget of run both cannot be determined: its cost is this machine's part of 2" in second.said.read_text()
+        "over_budget of run both cannot be determined: its cost is this machine's part of 2"
+        in second.output.read_text()
     )

@@ -64,10 +64,10 @@ class TestVictoriaMetrics:
 
     def test_vmalert_records_what_its_engine_says(self, tmp_path: Path, victoria: Engine):
         rules = next(passes([rule.body for rule in RECORDINGS]))
-        said = [rule for rule in rules if victoria.ask(rule["expr"], INSTANTS[1])]
-        assert len(said) > len(rules) / 2  # the demo has no configured credit, say
+        answered = [rule for rule in rules if victoria.ask(rule["expr"], INSTANTS[1])]
+        assert len(answered) > len(rules) / 2  # the demo has no configured credit, say
         replay(tmp_path / "first.yml", rules, victoria)
-        for rule in said:
+        for rule in answered:
             wait_for(
                 lambda rule=rule: victoria.ask(f'{rule["record"]}{{by="vmalert"}}', INSTANTS[1]),  # type: ignore[misc]
                 30,

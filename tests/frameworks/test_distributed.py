@@ -177,3 +177,22 @@ def test_ranks_that_a_program_starts_itself_are_one_run_of_their_job(tmp_path: P
     starts = [lines[0] for lines in events_by_file(tmp_path / "events").values()]
     assert {line["run"] for line in starts} == {"77"}
     assert sorted((line["rank"], line["world"]) for line in starts) == ([(0, 2)] if nodes else [(0, 2), (1, 2)])
+
+
+def test_ranks_that_a_program_starts_itself_are_one_run_without_any_launcher(tmp_path: Path):
+    program = tmp_path / "train.py"
+    program.write_text(SPAWNED)
+    events = tmp_path / "events"
+    ids = []
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, program, str(free_port())],
+            env=environment(events), capture_output=True, text=True, timeout=120, check=True,
+        )  # fmt: skip
+        first, second = done.stdout.split()
+        assert first == second
+        ids.append(first)
+    assert ids[0] != ids[1], "another world is another training run"
+    starts = [lines[0] for lines in events_by_file(events).values()]
+    told = sorted((facts(line, "run", "rank", "world", "nodes") for line in starts), key=repr)
+    assert told == sorted(((one, rank, 2, 1) for one in ids for rank in (0, 1)), key=repr)

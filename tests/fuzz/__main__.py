@@ -31,12 +31,12 @@ def main() -> int:
     parser.add_argument("--reader", choices=[*READERS], default="")
     parser.add_argument("--guided", action="store_true", help="by coverage, where atheris is installed")
     parser.add_argument("--inputs-of-each", type=int, default=0, help="instead of --inputs")
-    told = parser.parse_args()
+    args = parser.parse_args()
     logging.getLogger("epochcost").setLevel(logging.CRITICAL)
-    chosen = {name: reader for name, reader in READERS.items() if told.reader in ("", name)}
-    counts = {name: told.inputs_of_each or math.ceil(told.inputs / len(chosen)) for name in chosen}
-    feed = guided if told.guided else fed
-    broken = [name for name, reader in chosen.items() if not feed(name, reader, counts[name], told.seed)]
+    chosen = {name: reader for name, reader in READERS.items() if args.reader in ("", name)}
+    counts = {name: args.inputs_of_each or math.ceil(args.inputs / len(chosen)) for name in chosen}
+    feed = guided if args.guided else fed
+    broken = [name for name, reader in chosen.items() if not feed(name, reader, counts[name], args.seed)]
     say(f"{sum(counts.values())} inputs, {len(chosen)} readers; broken: {', '.join(broken) or 'none'}")
     return int(bool(broken))
 
@@ -63,8 +63,12 @@ def guided(name: str, _: Reader, count: int, seed: int) -> bool:
     """As `fed`, by a process of its own, whose inputs follow the code that they reach."""
     command = [sys.executable, "-m", "tests.fuzz.guided", name, str(count), str(seed % 2**32)]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-    said = [line for line in done.stderr.splitlines() if line.strip()]
-    say(f"{name}: {count} guided inputs" if done.returncode == 0 else "\n".join([f"{name}: seed {seed}", *said[-30:]]))
+    messages = [line for line in done.stderr.splitlines() if line.strip()]
+    say(
+        f"{name}: {count} guided inputs"
+        if done.returncode == 0
+        else "\n".join([f"{name}: seed {seed}", *messages[-30:]])
+    )
     return done.returncode == 0
 
 

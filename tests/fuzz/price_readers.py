@@ -41,18 +41,18 @@ class Canned(JsonApi):
     """The client of a service whose every answer is these bytes."""
 
     data = b""
-    asked = 0
+    requests = 0
 
     def _ask(self, url: str, body: bytes | None) -> dict[str, Any]:
-        type(self).asked += 1
+        type(self).requests += 1
         try:
-            return _parse(self.data if type(self).asked < MOST_PAGES else b"{}")
+            return _parse(self.data if type(self).requests < MOST_PAGES else b"{}")
         except _BadAnswerError as err:
             raise PriceSourceError(str(err)) from None
 
 
 def _from_service(name: str, kind: Kind, data: bytes) -> None:
-    Canned.data, Canned.asked = data, 0
+    Canned.data, Canned.requests = data, 0
     _plausible(clean(name, kind.make("http://localhost", Canned(name)).fetch(kind.wanted, NOW)))
 
 

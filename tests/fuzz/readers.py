@@ -29,6 +29,7 @@ from epochcost.prices.price_state_file import read as read_prices
 from epochcost.progress.event_files import EventFiles, without_content
 from epochcost.progress.line_splitter import cut
 from epochcost.progress.parse import Rejected, parse_line
+from epochcost.progress.reading_settings import EventDirectories
 from epochcost.progress.run_owners import RunOwners
 from epochcost.serve.addressed import is_ours, urlsplit_host
 from epochcost.serve.credentials import _parse
@@ -110,7 +111,7 @@ def _slurm(data: bytes) -> None:
 
 
 def _state(data: bytes) -> None:
-    EventFiles(FOLDER).restore(json.loads(data))
+    EventFiles(EventDirectories(FOLDER)).restore(json.loads(data))
 
 
 def _owners(data: bytes) -> None:

@@ -35,14 +35,14 @@ class Exporter:
         self.code = 200
         self.missing = 0
         self.headers: dict[str, str] = {}
-        self.asked = 0
+        self.requests = 0
         self.release = threading.Event()
         self.release.set()
         exporter = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                exporter.asked += 1
+                exporter.requests += 1
                 exporter.release.wait(20)
                 body = exporter.body.encode()
                 head = {"Content-Length": str(len(body) + exporter.missing), **exporter.headers}
@@ -165,8 +165,8 @@ def test_slices_of_which_the_part_cannot_be_told_make_the_time_of_their_gpu_unkn
     whole, *slices = parse_exposition(sliced(model, *profiles), complaints).gpus
     assert (whole.readable, whole.utilization_ratio, whole.mig, whole.gpu_fraction) == (True, None, None, 1.0)
     assert [(s.gpu_fraction, s.utilization_ratio) for s in slices] == [(0.0, 0.5)] * len(profiles)
-    (said,) = complaints.values()
-    assert "cannot be told" in said
+    (complaint,) = complaints.values()
+    assert "cannot be told" in complaint
 
 
 @pytest.mark.parametrize(
@@ -340,7 +340,7 @@ def test_a_truncated_answer_an_error_and_a_redirect_fail_the_reading_and_the_nex
     exporter.code, exporter.headers = 302, {"Location": f"{exporter.url}/elsewhere"}
     with pytest.raises(GpuError, match="HTTP 302"):
         source.read(2.0)
-    assert exporter.asked == 3, "a redirect is not followed"
+    assert exporter.requests == 3, "a redirect is not followed"
     exporter.code, exporter.headers = 200, {}
     assert len(source.read(3.0).gpus) == 2
 

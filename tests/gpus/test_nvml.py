@@ -209,18 +209,18 @@ def test_a_lost_gpu_is_told_when_it_goes_and_when_it_comes_back(
     driver.heal()
     for second in range(5, 9 + int(LOOK_AGAIN_SECONDS)):
         source.read(T + second)
-    told = [record.getMessage() for record in caplog.records]
-    assert len([line for line in told if line.startswith("GPU 4 cannot be read: nvmlDeviceGetHandleByIndex")]) == 1
+    messages = [record.getMessage() for record in caplog.records]
+    assert len([line for line in messages if line.startswith("GPU 4 cannot be read: nvmlDeviceGetHandleByIndex")]) == 1
     driver.error("GetUtilizationRates", fake_nvml.GPU_IS_LOST, gpu=4)
     for second in range(30, 33):
         source.read(T + second)
     driver.heal()
     source.read(T + 33)
-    told = [record.getMessage() for record in caplog.records]
+    messages = [record.getMessage() for record in caplog.records]
     lost = "cannot be read: nvmlDeviceGetUtilizationRates of GPU 4: GPU is lost (NVML code 15)"
-    assert len([line for line in told if line.endswith(lost)]) == 1
-    assert told[-1].startswith("GPU 4 ")
-    assert told[-1].endswith("can be read again")
+    assert len([line for line in messages if line.endswith(lost)]) == 1
+    assert messages[-1].startswith("GPU 4 ")
+    assert messages[-1].endswith("can be read again")
 
 
 def test_a_gpu_that_is_lost_again_is_told_again(
@@ -232,8 +232,8 @@ def test_a_gpu_that_is_lost_again_is_told_again(
         source.read(T + round_)
         driver.heal()
         assert source.read(T + round_ + LOOK_AGAIN_SECONDS).gpus[4].readable
-    told = [record.getMessage() for record in caplog.records]
-    assert told == ["GPU 4 cannot be read: nvmlDeviceGetHandleByIndex: GPU is lost"] * 2
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages == ["GPU 4 cannot be read: nvmlDeviceGetHandleByIndex: GPU is lost"] * 2
 
 
 def test_a_gpu_lost_before_it_was_ever_seen_still_takes_its_place(driver: FakeDriver, source: NvmlSource):
@@ -515,19 +515,19 @@ def test_nvml_by_name_without_a_driver_is_an_error(driver: FakeDriver):
 
 @pytest.mark.parametrize("name", ["nvml", "auto"])
 @pytest.mark.parametrize(
-    ("call", "code", "said"),
+    ("call", "code", "message"),
     [
         ("Init", fake_nvml.NO_PERMISSION, "nvmlInit: Insufficient Permissions"),
         ("Init", fake_nvml.LIB_RM_VERSION_MISMATCH, "have different versions"),
         ("GetCount", fake_nvml.UNKNOWN, "nvmlDeviceGetCount: Unknown Error"),
     ],
 )
-def test_a_driver_that_fails_is_kept_and_asked_again(driver: FakeDriver, name: str, call: str, code: int, said: str):
+def test_a_driver_that_fails_is_kept_and_asked_again(driver: FakeDriver, name: str, call: str, code: int, message: str):
     driver.error(call, code)
     chosen = choose_source(name)
     assert chosen.source is not None
     assert "the nvml driver is there but fails" in chosen.reason
-    assert said in chosen.error
+    assert message in chosen.error
     driver.heal()
     assert len(chosen.source.read(T + RETRY_SECONDS).gpus) == 8
     chosen.source.close()

@@ -112,8 +112,8 @@ def test_an_error_is_logged_once_and_so_is_its_end(sampled, caplog: pytest.LogCa
     failing = [raising(GpuError("gone"))] * 5
     sampler = sampled(source := ScriptedSource(*failing, fine))
     wait_for(lambda: source.reads > 7 and sampler.error is None, what="the end of the error")
-    told = [record.getMessage() for record in caplog.records if record.name == "epochcost.gpus.sampler"]
-    assert told == ["the GPUs cannot be read: gone", "the GPUs can be read again"]
+    messages = [record.getMessage() for record in caplog.records if record.name == "epochcost.gpus.sampler"]
+    assert messages == ["the GPUs cannot be read: gone", "the GPUs can be read again"]
 
 
 class UnprintableError(Exception):

@@ -59,7 +59,7 @@ NAMES = (
 OF_GPUS_ALONE = ("node_useful_seconds", "run_useful_cost", "energy", "grid_grams")
 WITH_MORE_TO_TELL = {
     "market/Largest saving of spot/A", "run/Useful and lost epochs/C", "run/State/B", "run/Wasted so far/C",
-    "fleet/Spend now/B", "finance/Spot/A", "finance/Spot/B",
+    "fleet/Spend now/B", "finance/Spot/A", "finance/Spot/B", "market/Missed spot saving/A",
 }  # fmt: skip
 """Queries that need two things to compare, lost work, or what else not every fleet has."""
 STALLED = {"run/State/B": "diffusion-55", "run/Alerts about this run/A": "diffusion-55"}

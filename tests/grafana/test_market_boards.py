@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from tests.grafana.answers import by, one
-from tests.grafana.scenarios import STUDY
+from tests.grafana.boards import DASHBOARDS
+from tests.grafana.conftest import History
+from tests.grafana.scenarios import FLEETS, STUDY
+from tests.grafana.simulated_prometheus import instant
 
 pytestmark = pytest.mark.stack
 
@@ -21,6 +26,16 @@ class TestTheMarket:
         assert faster["aws, us-east-1, , p3.2xlarge, on_demand"] == pytest.approx(3.06 / 0.9)
         assert faster["aws, us-east-1, , p2.xlarge, on_demand"] == 1
         assert faster["aws, us-east-1, us-east-1a, g3.4xlarge, spot"] == pytest.approx(0.34 / 0.9)
+
+    def test_what_on_demand_machines_in_use_would_save_on_spot_comes_first(self, many):
+        table = ("market", "Savings of spot")
+        saves, in_use = by("offer", many, *table, "F"), by("offer", many, *table, "E")
+        h100 = "gcp, us-central1, , a3-highgpu-8g"
+        assert saves[h100] == max(saves.values()) == pytest.approx(88.25 - 36.4)
+        assert in_use["aws, us-east-1, us-east-1b, p4d.24xlarge"] == 2
+        assert saves["aws, us-east-1, us-east-1b, p4d.24xlarge"] == 0, "those in use are on spot already"
+        best = by("offer", many, "market", "Missed spot saving")
+        assert best == pytest.approx({"a3-highgpu-8g, us-central1": 88.25 - 36.4})
 
     def test_a_gpu_hour_is_the_machines_price_over_its_gpus(self, many):
         prices = by("offer", many, "market", "Price of a GPU-hour")
@@ -96,3 +111,49 @@ class TestTheComparison:
         assert cost[setups["sim-vast"]] == pytest.approx(0.008, abs=5e-4)
         assert cost[setups["sim-k80"]] == pytest.approx(0.0933, abs=5e-5)
         assert cost[setups["sim-k80x8"]] == pytest.approx(1.08)
+
+
+class TestWhatABoardOpensWith:
+    def test_compare_opens_with_the_dollars_of_several_setups(self, many):
+        options = offered(many, "compare", "experiment")
+        assert options[:2] == ["llm-7b", "char-lm"], "vit-large costs more, but ran on one setup"
+        assert set(options) >= {"vit-large", "diffusion", "resnet"}
+        assert options.index("vit-large") < options.index("resnet")
+
+    def test_market_opens_with_the_type_that_costs_most(self, many):
+        assert offered(many, "market", "here")[:2] == ["a3-highgpu-8g", "p4d.24xlarge"]
+        assert offered(many, "market", "instance_type")[0] == "a3-highgpu-8g"
+
+    def test_node_opens_with_the_machine_that_wastes_most_and_has_each_once(self, many):
+        options = offered(many, "node", "machine")
+        assert options[0].startswith("sim-h100-01-")
+        assert len(options) == len(set(options)) == len(FLEETS["many"].nodes)
+
+    @pytest.mark.parametrize(("board", "name"), [("compare", "experiment"), ("market", "here"), ("node", "machine")])
+    def test_nothing_is_offered_where_nobody_reports(self, empty, board, name):
+        assert offered(empty, board, name) == []
+
+    def test_without_a_price_experiments_and_machines_are_offered_all_the_same(self, unpriced):
+        assert offered(unpriced, "compare", "experiment") == ["char-lm"]
+        assert len(offered(unpriced, "node", "machine")) == 1
+
+    def test_a_name_may_contain_quotes(self):
+        (variable,) = [v for v in DASHBOARDS["compare"]["templating"]["list"] if v["name"] == "experiment"]
+        assert _value(variable["regex"], {"experiment": 'a "b" {c}'}) == 'a "b" {c}'
+
+
+def offered(history: History, board: str, name: str) -> list[str]:
+    """The options of a variable in their order, as Grafana makes them of the lines of ``query_result``."""
+    (variable,) = [v for v in DASHBOARDS[board]["templating"]["list"] if v["name"] == name]
+    assert variable["sort"] == 0, "Grafana keeps the order of the query"
+    expr = variable["query"]["query"].removeprefix("query_result(").removesuffix(")")
+    expr = expr.replace("$cluster", ".*").replace("$provider", ".*").replace("$__range", "6h")
+    return [_value(variable["regex"], found["metric"]) for found in instant(history.url, expr, history.now)]
+
+
+def _value(regex: str, labels: dict[str, str]) -> str:
+    series = ",".join(f'{label}="{value}"' for label, value in sorted(labels.items()))
+    line = f"{{{series}}} 1 1700000000000"
+    found = re.search(regex.strip("/").replace("(?<", "(?P<"), line)
+    assert found, f"{regex} fits no {line}"
+    return found["value"]

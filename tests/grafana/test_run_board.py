@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from tests.grafana.answers import MANY, RUN, by, one
+from tests.grafana.answers import MANY, RUN, asked, by, one
 from tests.grafana.scenarios import LENGTH
 from tests.grafana.simulated_fleet import progress
-from tests.grafana.simulated_prometheus import STEP_SECONDS
+from tests.grafana.simulated_prometheus import STEP_SECONDS, instant
 
 from epochcost.model import RunState
 
@@ -46,6 +46,16 @@ class TestHowARunIs:
         assert one(many, "run", "Epoch vs. usual", run=run.run) == pytest.approx(this / done / mean, rel=1e-3)
         assert one(many, "run", "This epoch", "B", run=run.run) > 10
         assert one(many, "run", "State", "B", run=run.run) == pytest.approx(LENGTH - 17_500, abs=STEP_SECONDS)
+
+    def test_an_epoch_that_has_begun_on_only_some_machines_is_no_cheap_one(self, many):
+        query = asked("run", "Epoch vs. usual").filled(run=RUN)
+        (rated,) = instant(many.url, query, many.now)
+        counting = f'{{epochcost_machine=~"sim-a100-01-.*", run="{RUN}"}}'
+        cost = "epochcost_run_current_epoch_cost_usd"
+        before = query.replace(f'{cost}{{run="{RUN}", cluster=~".*"}}', cost + counting)
+        assert before != query, "the other machine's dollars are those of a new epoch, next to nothing"
+        (same,) = instant(many.url, before, many.now)
+        assert float(same["value"][1]) == pytest.approx(float(rated["value"][1]))
 
     def test_the_last_epoch_is_held_against_those_before_it(self, many):
         run = next(r for r in MANY.runs if r.run == RUN)

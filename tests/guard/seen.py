@@ -95,7 +95,7 @@ class Played:
     def __init__(self, text: str, **more: Any) -> None:
         self.guard = Guard(policy_set(text), **more)
         self.t = T0
-        self.said: list[tuple[str, str, str]] = []
+        self.notices: list[tuple[str, str, str]] = []
         self.orders: list[tuple[float, tuple[str, ...]]] = []
         self.last = Decisions()
 
@@ -110,10 +110,10 @@ class Played:
             self.t += every
             seen = at(self.t)
             self.last = self.guard.tick(replace(seen, t=self.t, wall_ts=seen.wall_ts + self.t - T0))
-            self.said += [(n.policy, n.step, n.result) for n in self.last.notices]
+            self.notices += [(n.policy, n.step, n.result) for n in self.last.notices]
             if self.last.order is not None:
                 self.orders.append((self.t - T0, self.last.order.argv))
             yield self.last
 
-    def steps_said(self) -> list[tuple[str, str]]:
-        return [(step, result) for _, step, result in self.said]
+    def noticed_steps(self) -> list[tuple[str, str]]:
+        return [(step, result) for _, step, result in self.notices]

@@ -20,9 +20,9 @@ MINUTE = 60.0
 def test_a_forgotten_machine_is_told_asked_and_ended() -> None:
     played = Played(FORGOTTEN)
     played.show(vacant(), 9.9 * MINUTE)
-    assert not played.said
+    assert not played.notices
     played.show(vacant(), 0.2 * MINUTE)
-    assert played.steps_said() == [("tell", "done"), ("ask", "done")]
+    assert played.noticed_steps() == [("tell", "done"), ("ask", "done")]
     played.show(vacant(), 4.7 * MINUTE)
     assert not played.orders
     played.show(vacant(), 0.3 * MINUTE)
@@ -64,9 +64,9 @@ def test_one_look_at_anything_else_starts_the_wait_anew(odd: Observation) -> Non
     # A jump shows in a counter that stays where it is.
     after = replace(vacant(), clock_jumps=odd.clock_jumps)
     played.show(after, 9.9 * MINUTE)
-    assert not played.said
+    assert not played.notices
     played.show(after, 0.2 * MINUTE)
-    assert played.steps_said() == [("tell", "done"), ("ask", "done")]
+    assert played.noticed_steps() == [("tell", "done"), ("ask", "done")]
 
 
 @pytest.mark.parametrize("odd", UNKNOWN.values(), ids=UNKNOWN)
@@ -78,7 +78,7 @@ def test_where_it_lasts_nothing_is_ever_done(odd: Observation) -> None:
             played.show(replace(odd, clock_jumps=n), MINUTE)
     else:
         played.show(odd, 100 * MINUTE)
-    assert not played.said
+    assert not played.notices
     assert not played.orders
 
 
@@ -88,7 +88,7 @@ def test_a_gap_starts_the_wait_anew_also_after_it_was_asked() -> None:
     played.t += 30
     played.show(vacant(), 14.9 * MINUTE)
     assert not played.orders
-    assert played.steps_said() == [
+    assert played.noticed_steps() == [
         ("tell", "done"),
         ("ask", "done"),
         ("ask", "withdrawn"),
@@ -104,7 +104,7 @@ def test_a_policy_that_changes_starts_every_wait_anew() -> None:
     played.show(vacant(), 9.9 * MINUTE)
     played.guard.replace(played.guard.policies)
     played.show(vacant(), 9.9 * MINUTE)
-    assert not played.said
+    assert not played.notices
 
 
 def test_after_a_restart_every_wait_begins_anew_and_what_was_done_is_remembered() -> None:
@@ -114,7 +114,7 @@ def test_after_a_restart_every_wait_begins_anew_and_what_was_done_is_remembered(
     again.guard.restore(played.guard.state())
     again.t = played.t
     again.show(vacant(), 9.9 * MINUTE)
-    assert not again.said
+    assert not again.notices
     assert again.guard.account.actions == {
         ("forgotten-machine", "tell", "done"): 1,
         ("forgotten-machine", "ask", "done"): 1,
@@ -124,9 +124,9 @@ def test_after_a_restart_every_wait_begins_anew_and_what_was_done_is_remembered(
 def test_dollars_must_be_reached_too() -> None:
     played = Played(FORGOTTEN.replace("from_usd: 0", "from_usd: 5"))
     played.show(vacant(), 29.5 * MINUTE)
-    assert not played.said
+    assert not played.notices
     played.show(vacant(), MINUTE)
-    assert played.said
+    assert played.notices
 
 
 def test_steps_are_taken_within_the_hours_alone() -> None:
@@ -134,35 +134,35 @@ def test_steps_are_taken_within_the_hours_alone() -> None:
     text = FORGOTTEN.replace("when: {", 'when: {hours: ["23:00-05:00"], days: [tue], ')
     played = Played(text)
     played.show(vacant(), 46 * MINUTE)
-    assert not played.said
+    assert not played.notices
     played.show(vacant(), 2 * MINUTE)
-    assert played.steps_said() == [("tell", "done"), ("ask", "done")]
+    assert played.noticed_steps() == [("tell", "done"), ("ask", "done")]
 
 
 def test_somebody_at_a_terminal_puts_it_off() -> None:
     text = FORGOTTEN.replace("interactive: off", "interactive: 10m")
-    for people, said in (((ALICE, 60.0),), False), (((ALICE, 3600.0),), True), ((), True), (None, False):
+    for people, is_noticed in (((ALICE, 60.0),), False), (((ALICE, 3600.0),), True), ((), True), (None, False):
         played = Played(text)
         played.show(vacant(interactive=people), 12 * MINUTE)
-        assert bool(played.said) is said
+        assert bool(played.notices) is is_noticed
 
 
 def test_busy_cpus_put_it_off() -> None:
     text = FORGOTTEN.replace("busy_cpu: off", "busy_cpu: 0.25")
-    for ratio, said in (0.5, False), (0.02, True), (None, False):
+    for ratio, is_noticed in (0.5, False), (0.02, True), (None, False):
         played = Played(text)
         played.show(vacant(cpu_ratio=ratio), 12 * MINUTE)
-        assert bool(played.said) is said
+        assert bool(played.notices) is is_noticed
 
 
 def test_one_process_that_prepares_data_or_fetches_them_puts_it_off() -> None:
     text = FORGOTTEN.replace("busy_cpu: off", "busy_cpu: off, busy_cores: 0.9, busy_io: 5")
-    for cores, io, said in (
+    for cores, io, is_noticed in (
         (1.0, 0.0, False), (0.5, 0.0, True), (None, None, True), (0.1, 2e7, False), (0.1, 1e6, True),
     ):  # fmt: skip
         played = Played(text)
         played.show(vacant(busy_cores=cores, io_bytes_per_second=io), 12 * MINUTE)
-        assert bool(played.said) is said, (cores, io)
+        assert bool(played.notices) is is_noticed, (cores, io)
 
 
 @pytest.mark.parametrize("work", [{"busy_cores_lately": 0.8}, {"io_bytes_per_second_lately": 4e6}], ids=str)
@@ -200,15 +200,15 @@ def test_whoever_holds_memory_must_be_known_and_is_asked() -> None:
     held = vacant(gpus=(gpu(0), gpu(1, held=True, owners=(BOB,))))
     unknown = Played(FORGOTTEN)
     unknown.show(held, 60 * MINUTE)
-    assert not unknown.said  # what the GPU draws at rest is not known
+    assert not unknown.notices  # what the GPU draws at rest is not known
     played = Played(FORGOTTEN)
     played.show(vacant(), 5)
     played.show(held, 12 * MINUTE)
-    assert played.steps_said() == [("tell", "done"), ("ask", "done")]
+    assert played.noticed_steps() == [("tell", "done"), ("ask", "done")]
     played.guard.keeps.put(Keep("k", BOB.uid, "", played.t + 3600, "bob", "debugging"))
     played.show(held, 30 * MINUTE)
     assert not played.orders
-    assert played.said[-1] == ("forgotten-machine", "ask", "kept")
+    assert played.notices[-1] == ("forgotten-machine", "ask", "kept")
     assert played.guard.keeps.keeps
 
 
@@ -227,7 +227,7 @@ def test_a_keep_holds_for_what_is_its_users(keep: Keep, holds: bool) -> None:
     played = Played(HUNG)
     played.guard.keeps.put(keep)
     played.show(training(run(state=RunState.STALLED)), 30 * MINUTE)
-    assert bool(played.said) is not holds
+    assert bool(played.notices) is not holds
 
 
 def test_who_had_a_run_here_may_keep_the_machine() -> None:
@@ -236,9 +236,9 @@ def test_who_had_a_run_here_may_keep_the_machine() -> None:
     played.guard.keeps.put(Keep("k", ALICE.uid, "", played.t + 3600, "alice"))
     played.guard.keeps.put(Keep("l", BOB.uid, "", played.t + 36000, "bob"))
     played.show(vacant(), 59 * MINUTE)
-    assert not played.said
+    assert not played.notices
     played.show(vacant(), 12 * MINUTE)
-    assert played.said
+    assert played.notices
 
 
 def test_a_hung_run_is_asked_and_its_command_names_it() -> None:
@@ -258,7 +258,7 @@ def test_progress_takes_a_request_back() -> None:
     assert played.last.requests
     played.show(training(run()), 5)
     assert not played.last.requests
-    assert played.said[-1] == ("hung", "checkpoint", "withdrawn")
+    assert played.notices[-1] == ("hung", "checkpoint", "withdrawn")
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_progress_takes_a_request_back() -> None:
 def test_a_run_that_may_be_working_is_not_hung(other: dict[str, Any]) -> None:
     played = Played(HUNG)
     played.show(training(run(state=RunState.STALLED, **other)), 60 * MINUTE)
-    assert not played.said
+    assert not played.notices
 
 
 def test_a_program_that_is_silent_is_hung_where_its_devices_do_nothing() -> None:
@@ -284,7 +284,7 @@ def test_a_program_that_is_silent_is_hung_where_its_devices_do_nothing() -> None
     idle = tuple(gpu(n, state=State.STALLED, runs=("r",)) for n in (0, 1))
     played.show(vacant(), 5)
     played.show(vacant(gpus=idle, runs=(silent,)), 11 * MINUTE)
-    assert played.said
+    assert played.notices
 
 
 @pytest.mark.parametrize("busy", [{"cpu_ratio": 0.5}, {"cpu_ratio": None}, {"busy_cores": 1.0}], ids=str)
@@ -294,14 +294,19 @@ def test_a_silent_program_whose_cpus_work_may_be_working(busy: dict[str, Any]) -
     idle = tuple(gpu(n, state=State.STALLED, runs=("r",)) for n in (0, 1))
     played.show(vacant(), 5)
     played.show(vacant(gpus=idle, runs=(silent,), **busy), 60 * MINUTE)
-    assert not played.said
+    assert not played.notices
 
 
 def test_a_budget_is_of_the_whole_run_and_of_confirmed_dollars() -> None:
-    for confirmed, budget, asked in (19.9, 20.0, False), (20.0, 20.0, True), (None, 20.0, False), (50.0, None, False):
+    for confirmed, budget, over_budget in (
+        (19.9, 20.0, False),
+        (20.0, 20.0, True),
+        (None, 20.0, False),
+        (50.0, None, False),
+    ):
         played = Played(BUDGET)
         played.show(training(run(confirmed_usd=confirmed, budget_usd=budget)), 3 * MINUTE)
-        assert bool(played.last.requests) is asked
+        assert bool(played.last.requests) is over_budget
 
 
 def test_what_ended_at_its_checkpoint_is_counted_and_no_command_runs() -> None:
@@ -350,7 +355,7 @@ def test_one_command_at_a_time_and_so_many_in_an_hour() -> None:
         played.guard.report(Outcome(played.guard._order)) if played.guard._order else None
         played.show(training(*runs), 10)
     assert len(played.orders) == 3
-    assert ("hung", "stop", "limited") in played.said
+    assert ("hung", "stop", "limited") in played.notices
     played.show(training(*runs), 61 * MINUTE)
     assert len(played.orders) == 4
 
@@ -362,7 +367,7 @@ def test_a_command_that_fails_is_tried_again_and_then_given_up() -> None:
         assert played.guard._order is not None
         played.guard.report(Outcome(played.guard._order, "exit code 1"))
         played.show(vacant(), 1.2 * MINUTE)
-    assert played.steps_said()[2:] == [("stop", "failed"), ("stop", "failed"), ("stop", "gave_up")]
+    assert played.noticed_steps()[2:] == [("stop", "failed"), ("stop", "failed"), ("stop", "gave_up")]
     assert [waiting.gave_up for waiting in played.last.view.waiting] == [True]
     played.show(vacant(), 300 * MINUTE)
     assert len(played.orders) == 2
@@ -374,13 +379,13 @@ def test_a_machine_that_is_still_there_was_not_ended() -> None:
     assert played.guard._order is not None
     played.guard.report(Outcome(played.guard._order))
     played.show(vacant(), 1.2 * MINUTE)
-    assert ("forgotten-machine", "stop", "failed") in played.said
+    assert ("forgotten-machine", "stop", "failed") in played.notices
 
 
 def test_a_dry_run_says_what_it_would_have_done_and_does_nothing() -> None:
     played = Played(FORGOTTEN.replace("dry_run: false", ""))
     played.show(vacant(), 30 * MINUTE)
-    assert played.steps_said() == [("tell", "dry_run"), ("ask", "dry_run"), ("stop", "dry_run")]
+    assert played.noticed_steps() == [("tell", "dry_run"), ("ask", "dry_run"), ("stop", "dry_run")]
     assert not played.orders
     assert played.guard.account.ended_usd_per_hour == {("forgotten-machine", "dry_run"): 10.0}
     budget = Played(BUDGET.replace("dry_run: false", ""))
@@ -397,7 +402,7 @@ def test_a_session_of_the_machine_ends_whatever_runs_on_it() -> None:
     played = Played(text)
     busy = training(run(), boot_ts=vacant().t - 12 * 3600 + 300)
     played.show(busy, 5 * MINUTE)
-    assert not played.said
+    assert not played.notices
     played.show(busy, 1.5 * MINUTE)
     assert played.last.requests[RunId("r")].at == "checkpoint"
     played.show(busy, 5 * MINUTE)
@@ -406,7 +411,7 @@ def test_a_session_of_the_machine_ends_whatever_runs_on_it() -> None:
 
 def test_selectors_and_exceptions_by_owner_experiment_and_node() -> None:
     stalled = training(run(state=RunState.STALLED, experiment="vit-large"))
-    for when, unless, said in (
+    for when, unless, is_noticed in (
         ("experiments: [vit-*], ", "", True),
         ("experiments: [llm-*], ", "", False),
         ("owners: [alice], ", "", True),
@@ -417,7 +422,7 @@ def test_selectors_and_exceptions_by_owner_experiment_and_node() -> None:
     ):
         played = Played(HUNG.replace("when: {", "when: {" + when).replace("ladder:", unless + "ladder:"))
         played.show(stalled, 11 * MINUTE)
-        assert bool(played.said) is said, (when, unless)
+        assert bool(played.notices) is is_noticed, (when, unless)
 
 
 def test_a_person_without_a_name_is_shown_by_number() -> None:

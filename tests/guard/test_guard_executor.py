@@ -54,20 +54,20 @@ def _alive(pid: int) -> bool:
 
 def test_one_that_prints_without_end_is_killed() -> None:
     began = os.times().user
-    error, said = run([sys.executable, "-c", "import os\nwhile 1: os.write(1, b'x' * 65536)"], 60.0)
+    error, output = run([sys.executable, "-c", "import os\nwhile 1: os.write(1, b'x' * 65536)"], 60.0)
     assert "printed more than 1 MiB" in error
-    assert len(said) <= 2000
+    assert len(output) <= 2000
     assert os.times().user - began < 20
 
 
 def test_one_that_leaves_somebody_behind_who_holds_its_output_is_done() -> None:
-    error, said = run(["/bin/sh", "-c", "echo left; setsid sleep 5 & exit 0"], 60.0)
-    assert (error, said) == ("", "left")
+    error, output = run(["/bin/sh", "-c", "echo left; setsid sleep 5 & exit 0"], 60.0)
+    assert (error, output) == ("", "left")
 
 
 def test_control_bytes_of_its_output_do_not_reach_the_log() -> None:
-    _, said = run(["/bin/printf", r"a\033[2Jb\nc"], 30.0)
-    assert said == "a?[2Jb | c"
+    _, output = run(["/bin/printf", r"a\033[2Jb\nc"], 30.0)
+    assert output == "a?[2Jb | c"
 
 
 def test_the_guard_hears_of_the_end() -> None:

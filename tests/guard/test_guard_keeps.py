@@ -140,13 +140,13 @@ def test_a_directory_that_cannot_be_seen_now_leaves_its_keep_as_it_was(tmp_path:
 def test_who_says_something_else_all_the_time_is_not_heard_and_what_he_said_before_stands(tmp_path: Path) -> None:
     me = os.geteuid()
     book, files = KeepBook(), KeepFiles(tmp_path, 86400.0)
-    said = set()
+    reasons = set()
     for n in range(100):  # each would be a line of the log and a series
         file = put(tmp_path, f"keep.{me}", f"4h why {n}", me)
         os.utime(file, (T0 + n, T0 + n))
         files.look(book, [me], T0 + 10 * n, T0 + 10 * n)
-        said |= {keep.why for keep in book.keeps.values()}
-    assert len(said) == MOST_CHANGES
+        reasons |= {keep.why for keep in book.keeps.values()}
+    assert len(reasons) == MOST_CHANGES
     assert len(book.keeps) == 1
     assert "20 times in an hour" in files.problems[f"keep.{me}"]
     files.look(book, [me], T0 + 4600, T0 + 4600)

@@ -30,7 +30,7 @@ def again(it: Driven, world_: World, text: str, *, state: str = "{") -> Driven:
     return guarded(world_, text)
 
 
-def asked(it: Driven) -> float | None:
+def keep_asked_at(it: Driven) -> float | None:
     return it.value("guard_actions_total", policy="hung", step="ask", result="done")
 
 
@@ -47,10 +47,10 @@ def test_a_keep_by_a_link_outlives_the_loss_of_the_agents_state(world: World, tm
     it = again(it, world, text)
     world.say("progress", run="r", step=1)  # it is heard, and hangs again
     it.run(1800)
-    assert asked(it) is None
+    assert keep_asked_at(it) is None
     assert it.value("guard_keep_until_timestamp_seconds", run="r", by="whoever had the link", why="looking")
     it.run(1800 + 450)
-    assert asked(it) == 1
+    assert keep_asked_at(it) == 1
     it.close()
 
 
@@ -73,7 +73,7 @@ def test_where_promises_cannot_be_read_either_nothing_is_decided(
     it = guarded(world, text)
     world.say("progress", run="r", step=1)
     it.run(1150)
-    assert asked(it) is None
+    assert keep_asked_at(it) is None
     assert it.app.snapshot is not None
     assert it.app.snapshot.guard is not None
     assert it.app.snapshot.guard.void == "the keeps were lost with the agent's state"
@@ -104,10 +104,10 @@ def test_a_disk_that_was_full_before_a_restart_makes_no_run_hung(
         (world.root / "state" / "agent-state.json").write_text(state)
     it = guarded(world, text)
     it.run(3600)
-    assert asked(it) is None
+    assert keep_asked_at(it) is None
     world.say("progress", run="r", step=9)  # it has gone on, and hangs now
     it.run(600)
-    assert asked(it) == 1
+    assert keep_asked_at(it) == 1
     it.close()
 
 
@@ -124,7 +124,7 @@ def test_a_run_that_fell_silent_while_nobody_looked_may_have_met_a_full_disk(
     world.go(600)
     it = guarded(world, text)
     it.run(3600)
-    assert asked(it) is None
+    assert keep_asked_at(it) is None
     it.close()
 
 

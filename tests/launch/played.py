@@ -75,7 +75,7 @@ class Play:
 
 
 @dataclass
-class Heard:
+class Reading:
     """What came of it."""
 
     news: list[ProgressSnapshot]
@@ -93,7 +93,7 @@ class Heard:
         return next((found for one in reversed(self.news) if (found := getattr(one, name)) is not None), None)
 
 
-def hear(play: Play, *, terminal: bool = False, plan: Plan = Plan(), own: OwnPatterns | None = None) -> Heard:  # noqa: B008 - frozen
+def hear(play: Play, *, terminal: bool = False, plan: Plan = Plan(), own: OwnPatterns | None = None) -> Reading:  # noqa: B008 - frozen
     """As `epochcost exec` hears it, through two pipes or on one terminal."""
     reader, tracker = LineReader(own), ProgressTracker(plan, Moment(0.0, 0.0))
     streams = {1: Lines(every=reader.wants_all), 2: Lines(every=reader.wants_all)}
@@ -102,8 +102,8 @@ def hear(play: Play, *, terminal: bool = False, plan: Plan = Plan(), own: OwnPat
     def look(lines: list[bytes], seconds: float) -> None:
         at = Moment(1e9 + seconds, seconds)
         for line in lines:
-            if (said := reader.parse(line)) is not None:
-                tracker.take(said, at, line)
+            if (progress := reader.parse(line)) is not None:
+                tracker.take(progress, at, line)
         news.extend(tracker.news(at))
         for stream in streams.values():
             stream.every = reader.wants_all
@@ -122,4 +122,4 @@ def hear(play: Play, *, terminal: bool = False, plan: Plan = Plan(), own: OwnPat
             look([one.rest], play.now)
     if play.code == 0:
         news.extend(tracker.finish(Moment(1e9 + play.now, play.now)))
-    return Heard(news, tracker)
+    return Reading(news, tracker)

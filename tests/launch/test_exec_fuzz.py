@@ -86,8 +86,8 @@ def test_lines_of_all_kinds_mixed_make_no_error_and_no_epoch_that_nobody_printed
         now += rng.choice([0.0, 0.001, 0.1, 10.0])
         for line in lines.cut(data[at : at + size]):
             begun = time.thread_time()
-            if (said := reader.parse(line)) is not None:
-                tracker.take(said, Moment(now, now), line)
+            if (progress := reader.parse(line)) is not None:
+                tracker.take(progress, Moment(now, now), line)
             ends += [one.ended for one in tracker.news(Moment(now, now)) if one.ended is not None]
             slowest = max(slowest, time.thread_time() - begun)
             lines.every = reader.wants_all

@@ -172,10 +172,10 @@ def test_every_exit_status_is_ours(tmp_path: Path):
             assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == status, status
     """
     subprocess.run(python(code), env=environment(tmp_path), check=True, timeout=300)
-    said = [lines[-1] for lines in events_by_file(tmp_path).values()]
-    assert sorted(int(str(line["exit_status"])) for line in said) == list(range(256))
-    assert {line["status"] for line in said if line["exit_status"]} == {"failed"}
-    assert [line["status"] for line in said if not line["exit_status"]] == ["finished"]
+    ends = [lines[-1] for lines in events_by_file(tmp_path).values()]
+    assert sorted(int(str(line["exit_status"])) for line in ends) == list(range(256))
+    assert {line["status"] for line in ends if line["exit_status"]} == {"failed"}
+    assert [line["status"] for line in ends if not line["exit_status"]] == ["finished"]
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGKILL", "SIGSEGV", "SIGABRT", "SIGPIPE", "SIGUSR1", "SIGHUP"])
@@ -467,6 +467,7 @@ def test_an_epoch_that_is_known_only_by_the_next_has_its_own_time(tmp_path: Path
     from epochcost.model import RunId
     from epochcost.progress.clock import NodeClock
     from epochcost.progress.event_files import EventFiles
+    from epochcost.progress.reading_settings import EventDirectories
 
     code = """
         import time
@@ -476,7 +477,7 @@ def test_an_epoch_that_is_known_only_by_the_next_has_its_own_time(tmp_path: Path
     """
     launch(tmp_path, *python(code), flags=("--id", "one"))
     account = RunAccount(RunId("one"), "part")
-    for event in EventFiles(tmp_path).poll(NodeClock(time.time, time.monotonic, "boot")):
+    for event in EventFiles(EventDirectories(tmp_path)).poll(NodeClock(time.time, time.monotonic, "boot")):
         account.take(event, 0.0)
     took = [epoch.end - epoch.start for epoch in account.epochs.finished]
     assert took[1:] == [pytest.approx(1.0, abs=0.3), pytest.approx(1.5, abs=0.3)]
@@ -586,10 +587,10 @@ def test_verbose_ends_with_what_was_followed_and_what_it_cost(tmp_path: Path):
     (tmp_path / "a.cost.json").write_text(json.dumps(costs))
     code = "import time\nfor n in (1, 2): print(f'epoch {n} loss 0.5', flush=True); time.sleep(0.1)"
     done = launch(tmp_path, *python(code), flags=("--verbose", "--id", "a"))
-    said = done.stderr.decode().split("epochcost exec: ")[1].splitlines()
-    assert said[0].startswith("run a finished: 2 epochs reported, from lines with epochs")
-    assert said[1] == "  followed: 2 lines like 'epoch 1 loss 0.5'"
-    assert said[-1].startswith("  run a: 2 epochs, 7.5 min, $1.25 ($0.625 per epoch)")
+    messages = done.stderr.decode().split("epochcost exec: ")[1].splitlines()
+    assert messages[0].startswith("run a finished: 2 epochs reported, from lines with epochs")
+    assert messages[1] == "  followed: 2 lines like 'epoch 1 loss 0.5'"
+    assert messages[-1].startswith("  run a: 2 epochs, 7.5 min, $1.25 ($0.625 per epoch)")
 
 
 def test_files_are_found_and_read(tmp_path: Path):
@@ -653,6 +654,7 @@ def test_to_the_agent_both_are_one_run_from_the_commands_start_to_its_end(tmp_pa
     from epochcost.model import RunId
     from epochcost.progress.clock import NodeClock
     from epochcost.progress.event_files import EventFiles
+    from epochcost.progress.reading_settings import EventDirectories
 
     before = time.time()
     launch(None, "true")
@@ -660,7 +662,7 @@ def test_to_the_agent_both_are_one_run_from_the_commands_start_to_its_end(tmp_pa
     launch(tmp_path, *python(LIBRARY), flags=("--id", "one"))
     ended = time.time()
     account = RunAccount(RunId("one"), "part")
-    for event in EventFiles(tmp_path).poll(NodeClock(time.time, time.monotonic, "boot")):
+    for event in EventFiles(EventDirectories(tmp_path)).poll(NodeClock(time.time, time.monotonic, "boot")):
         account.take(event, begun - 60)
     assert not account.is_open
     assert account.epochs.attempts == 1

@@ -215,15 +215,15 @@ def right_moments(play: Play, ends: list[tuple[int, float]], began: int) -> list
 
 
 def check(play: Play, known: dict[str, float | None], *, terminal: bool, began: int = 0) -> None:
-    heard = hear(play, terminal=terminal)
-    assert heard.retracts == 0
-    assert heard.ends == [began + n + 1 for n in range(len(play.true))], heard.news[-3:]
-    ends = [(one.ended, one.at.mono) for one in heard.news if one.ended is not None and one.at is not None]
+    reading = hear(play, terminal=terminal)
+    assert reading.retracts == 0
+    assert reading.ends == [began + n + 1 for n in range(len(play.true))], reading.news[-3:]
+    ends = [(one.ended, one.at.mono) for one in reading.news if one.ended is not None and one.at is not None]
     assert not right_moments(play, ends, began)
     for name, value in known.items():
-        assert heard.last(name) == value, name
+        assert reading.last(name) == value, name
     if "epochs" not in known:
-        assert heard.last("epochs") in (None, began + len(play.true))
+        assert reading.last("epochs") in (None, began + len(play.true))
 
 
 @pytest.mark.parametrize("terminal", [False, True], ids=["pipe", "terminal"])
@@ -249,10 +249,10 @@ def every(stride: int, total: int, first: int, printed: str) -> Play:
 @pytest.mark.parametrize(("stride", "first"), [(10, 1), (5, 1), (2, 1), (10, 0), (5, 0)])
 def test_one_line_for_several_epochs_where_all_are_a_multiple(stride: int, first: int):
     play = every(stride, 40, first, "Epoch [{e}/{E}], Loss: 0.5123")
-    heard = hear(play)
-    assert heard.ends == list(range(1, 41))
-    assert heard.last("epochs") == 40
-    assert not right_moments(play, [(one.ended, one.at.mono) for one in heard.news if one.ended and one.at], 0)
+    reading = hear(play)
+    assert reading.ends == list(range(1, 41))
+    assert reading.last("epochs") == 40
+    assert not right_moments(play, [(one.ended, one.at.mono) for one in reading.news if one.ended and one.at], 0)
 
 
 @pytest.mark.parametrize(("stride", "total", "printed"), [
@@ -305,9 +305,9 @@ def test_the_last_epoch_may_be_printed_beside_every_tenth():
         if number % 10 == 0 or number == 39:
             play.out(f"Epoch {number}/40 loss 0.5123")
         play.ended()
-    heard = hear(play)
-    assert heard.ends == list(range(1, 41))
-    assert heard.retracts == 0
+    reading = hear(play)
+    assert reading.ends == list(range(1, 41))
+    assert reading.retracts == 0
 
 
 @pytest.mark.parametrize("figure", ["loss: 2.3011", "best loss so far: 0.5123"])
@@ -392,8 +392,8 @@ def test_programs_without_epochs_give_their_steps(name: str):
     for g in play.batches(9.0, 120):
         if g % 10 == 0:
             play.out(STEPS_ONLY[name].format(g=g))
-    heard = hear(play)
-    assert (heard.ends, heard.last("step"), heard.last("epoch")) == ([], 120, None)
+    reading = hear(play)
+    assert (reading.ends, reading.last("step"), reading.last("epoch")) == ([], 120, None)
 
 
 def test_a_pruned_trial_ends_no_epoch_that_it_did_not_finish():
@@ -466,10 +466,10 @@ def test_headings_that_turn_out_to_be_printed_at_the_end_are_taken_back():
         play.nap(LENGTHS[e])
         play.out(f"Epoch {e + 1}/3")
         play.ended()
-    heard = hear(play)
-    assert heard.retracts == 1
-    assert heard.news[-1].retract
-    assert "read as if they began" in heard.tracker.tracks[0].broken
+    reading = hear(play)
+    assert reading.retracts == 1
+    assert reading.news[-1].retract
+    assert "read as if they began" in reading.tracker.tracks[0].broken
 
 
 def test_an_evaluation_before_the_training_is_no_epoch():
@@ -490,9 +490,9 @@ def test_a_run_that_is_resumed_within_an_epoch_did_not_do_all_of_it():
             play.err("\r" + play.bar(f"Epoch {e}/4", b, N), end="")
             play.nap(0.05)
         play.ended()
-    heard = hear(play)
-    assert heard.ends == [3, 4]
-    assert heard.news[0].began == 2.6
+    reading = hear(play)
+    assert reading.ends == [3, 4]
+    assert reading.news[0].began == 2.6
 
 
 def test_training_bars_without_a_number_are_epochs_once_they_begin_again():
@@ -504,9 +504,9 @@ def test_training_bars_without_a_number_are_epochs_once_they_begin_again():
     "name", ["", "Processing", "Loading data", "Map", "Extracting features", "Evaluating", "Sampling", "Downloading"]
 )
 def test_any_other_bar_is_no_epoch_however_often_it_is_drawn(name: str):
-    heard = hear(tqdm(name))
-    assert heard.ends == []
-    assert heard.last("step") is None
+    reading = hear(tqdm(name))
+    assert reading.ends == []
+    assert reading.last("step") is None
 
 
 def interleaved(name: str, ranks: int) -> Play:
@@ -563,9 +563,9 @@ def test_ranks_of_which_one_lags_make_no_false_epochs(ranks: int, lag: float):
     for at, _rank, step in sorted(drawn):
         play.now = max(play.now, at)
         play.err("\r" + play.bar("train", step, N), end="")
-    heard = hear(play)
-    after = [*(one.retract for one in heard.news)][::-1].index(True) if heard.retracts else len(heard.news)
-    left = [one.ended for one in heard.news[len(heard.news) - after :] if one.ended]
+    reading = hear(play)
+    after = [*(one.retract for one in reading.news)][::-1].index(True) if reading.retracts else len(reading.news)
+    left = [one.ended for one in reading.news[len(reading.news) - after :] if one.ended]
     assert left in ([], [1, 2, 3])
 
 
@@ -724,10 +724,10 @@ def test_the_bar_counts_to_the_last_step_however_late_one_of_two_pipes_is_read(e
     for seed in range(40):
         play = trainer(announce=False, every=5, strings=True, evaluated=evaluated)
         late(play, longest, Random(seed))
-        heard = hear(play)
-        assert heard.ends == [1, 2, 3]
-        assert heard.last("step") == 120
-        assert heard.last("epochs") == 3
+        reading = hear(play)
+        assert reading.ends == [1, 2, 3]
+        assert reading.last("step") == 120
+        assert reading.last("epochs") == 3
 
 
 def late(play: Play, longest: float, chance: Random) -> None:

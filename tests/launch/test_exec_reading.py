@@ -39,8 +39,8 @@ def follow(
     now = 0.0
     for line, _ in Lines().each(data + b"\n"):
         now += 1.0
-        if line and (said := reader.parse(line)) is not None:
-            tracker.take(said, Moment(now, now), line)
+        if line and (progress := reader.parse(line)) is not None:
+            tracker.take(progress, Moment(now, now), line)
             news += tracker.news(Moment(now, now))
     return [*news, *tracker.finish(Moment(now + 1, now + 1))], tracker
 
@@ -69,23 +69,23 @@ def ended(text: str | bytes, plan: Plan = Plan(), own: OwnPatterns | None = None
     ("Epoch 3/10 ━━━━━━━╸━━━━━━━━ 45/100 0:00:04", (Form.WITHIN, 3, 10, 45, 100)),
 ])  # fmt: skip
 def test_a_line_of_the_general_reader(line: str, expected: tuple[object, ...]):
-    said = parse(line.encode())
-    assert said is not None
-    assert (said.form, said.number, said.epochs, said.step, said.steps) == expected
-    assert not said.evaluation
+    progress = parse(line.encode())
+    assert progress is not None
+    assert (progress.form, progress.number, progress.epochs, progress.step, progress.steps) == expected
+    assert not progress.evaluation
     assert Lines().cut(line.encode() + b"\r") == [line.encode()], "it is worth a look"
 
 
 @pytest.mark.parametrize("row", programs(), ids=lambda row: row.name)
 def test_each_row_of_a_known_program_reads_its_example(row):
-    said = parse(row.example.encode())
+    progress = parse(row.example.encode())
     assert row.pattern.search(row.example)
     assert row.has in row.example
     assert Lines().cut(row.example.encode() + b"\n") == [row.example.encode()], "it is worth a look"
     if row.form is not None:
-        assert said is not None
-        assert (said.source, said.form, said.trust) == (row.name.partition(".")[0], row.form, Trust.KNOWN)
-        assert said.evaluation == row.evaluation
+        assert progress is not None
+        assert (progress.source, progress.form, progress.trust) == (row.name.partition(".")[0], row.form, Trust.KNOWN)
+        assert progress.evaluation == row.evaluation
 
 
 @pytest.mark.parametrize("line", [
@@ -95,9 +95,9 @@ def test_each_row_of_a_known_program_reads_its_example(row):
     "{'train_runtime': 9.1, 'train_loss': 0.1, 'epoch': 1.23}\x1b[A",
 ])  # fmt: skip
 def test_the_log_of_hugging_face_says_the_position(line: str):
-    said = parse(line.encode())
-    assert said is not None
-    assert (said.source, said.position) == ("huggingface", 1.23)
+    progress = parse(line.encode())
+    assert progress is not None
+    assert (progress.source, progress.position) == ("huggingface", 1.23)
 
 
 def test_megatron_says_steps_and_samples_and_no_epoch():
@@ -105,9 +105,15 @@ def test_megatron_says_steps_and_samples_and_no_epoch():
         " [2024-05-01 10:00:00] iteration      100/    1000 | consumed samples:        25600 | elapsed time per"
         " iteration (ms): 512.3 | learning rate: 1.0E-05 | global batch size:   256 | lm loss: 1.0E+01 |"
     )
-    said = parse(line.encode())
-    assert said is not None
-    assert (said.run_step, said.run_steps, said.samples, said.batch_size, said.number) == (100, 1000, 25600, 256, None)
+    progress = parse(line.encode())
+    assert progress is not None
+    assert (progress.run_step, progress.run_steps, progress.samples, progress.batch_size, progress.number) == (
+        100,
+        1000,
+        25600,
+        256,
+        None,
+    )
     assert parse(b" iteration  100/ 1000 | consumed samples: 25600 |") is not None
 
 
@@ -133,8 +139,8 @@ def test_megatron_says_steps_and_samples_and_no_epoch():
     "{'lr': 0.1, 'epoch': 100}",
 ])  # fmt: skip
 def test_what_is_not_training_is_not_taken_for_it(line: str):
-    said = parse(line.encode())
-    assert said is None or said.evaluation
+    progress = parse(line.encode())
+    assert progress is None or progress.evaluation
 
 
 # Recorded output of real tools
@@ -258,12 +264,18 @@ def patterns(*several: str, first: int | None = None, files: tuple[str, ...] = (
 
 def test_own_patterns_say_what_their_groups_are_called():
     own = patterns(r"pos=(?P<position>[\d.]+)", r"era (?P<epoch>\d+)/(?P<epochs>\d+) (?P<step>\d+):(?P<steps>\d+)")
-    said = own.parse(b"\x1b[31mera 3/9 12:50")
-    assert said is not None
-    assert (said.trust, said.number, said.epochs, said.step, said.steps) == (Trust.TOLD, 3, 9, 12, 50)
-    said = own.parse(b"pos=2.5")
-    assert said is not None
-    assert (said.form, said.position) == (Form.POSITION, 2.5)
+    progress = own.parse(b"\x1b[31mera 3/9 12:50")
+    assert progress is not None
+    assert (progress.trust, progress.number, progress.epochs, progress.step, progress.steps) == (
+        Trust.USER,
+        3,
+        9,
+        12,
+        50,
+    )
+    progress = own.parse(b"pos=2.5")
+    assert progress is not None
+    assert (progress.form, progress.position) == (Form.POSITION, 2.5)
     assert own.parse(b"pos=...") is None
     assert own.parse(b"nothing") is None
 
@@ -314,9 +326,9 @@ def test_a_pattern_that_takes_too_long_is_dropped_and_the_others_work():
     own = patterns("(x+x+)+(?P<step>y)", r"n(?P<step>\d+)")
     begun = time.process_time()
     for number in (7, 8):
-        said = own.parse(b"n%d " % number + b"x" * 200)
-        assert said is not None
-        assert said.step == number
+        progress = own.parse(b"n%d " % number + b"x" * 200)
+        assert progress is not None
+        assert progress.step == number
     assert time.process_time() - begun < 1
     assert own.dropped == ["(x+x+)+(?P<step>y)"]
 
@@ -335,8 +347,8 @@ ANYTHING = st.one_of(st.binary(max_size=300), st.lists(TOKENS, max_size=40).map(
 @settings(max_examples=400, deadline=None)
 @given(ANYTHING)
 def test_whatever_the_line_the_reader_answers(line: bytes):
-    said = parse(line)
-    assert said is None or isinstance(said, Progress)
+    progress = parse(line)
+    assert progress is None or isinstance(progress, Progress)
     assert len(plain(line)) <= len(line)
 
 
@@ -348,8 +360,8 @@ def test_whatever_is_printed_the_position_never_goes_back_and_epochs_end_in_orde
     for now, chunk in enumerate(chunks):
         at = Moment(now, now)
         for line in lines.cut(chunk):
-            if (said := reader.parse(line)) is not None:
-                tracker.take(said, at, line)
+            if (progress := reader.parse(line)) is not None:
+                tracker.take(progress, at, line)
         news += tracker.news(at)
         assert len(lines.rest) <= MAX_LINE_BYTES
     news += tracker.finish(Moment(99.0, 99.0))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from epochcost.cli_parser import LAUNCH, make_parser
-from epochcost.launch.event import parser as event_parser
+from epochcost.launch.event import event_parser
 from epochcost.launch.flags import parser as exec_parser
 
 SHOWN = re.compile(r"\[(?:env \w+, default )?([^\[\]]+)\]$")

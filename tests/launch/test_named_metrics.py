@@ -84,10 +84,10 @@ for epoch in range(3):
 def test_a_command_of_which_nothing_was_changed_reports_its_loss(tmp_path: Path):
     done = launch(tmp_path, sys.executable, "-c", textwrap.dedent(TRAINING))
     assert done.returncode == 0
-    said = [line.get("metrics") for line in events(tmp_path) if line["ev"] in ("start", "epoch_end", "end")]
-    assert said[0] is None
-    assert {"loss": 0.25, "val_loss": 0.75} in said  # the first line counts once a second has confirmed it
-    assert said[-2:] == [{"loss": 0.5 / 3, "val_loss": None}] * 2
+    metrics = [line.get("metrics") for line in events(tmp_path) if line["ev"] in ("start", "epoch_end", "end")]
+    assert metrics[0] is None
+    assert {"loss": 0.25, "val_loss": 0.75} in metrics  # the first line counts once a second has confirmed it
+    assert metrics[-2:] == [{"loss": 0.5 / 3, "val_loss": None}] * 2
 
 
 def test_the_variable_keeps_it_out(tmp_path: Path):

@@ -40,9 +40,9 @@ def outcome(directory: Path, script: str, **environ: str) -> tuple[int, str]:
 
 def shell(directory: Path, script: str, **environ: str) -> str:
     """The error output of a script that ends well."""
-    code, said = outcome(directory, script, **environ)
-    assert code == 0, said
-    return said
+    code, output = outcome(directory, script, **environ)
+    assert code == 0, output
+    return output
 
 
 def runs(directory: Path) -> dict[str, list[str]]:
@@ -174,15 +174,15 @@ def test_a_program_that_a_shell_starts_reports_the_shells_run(tmp_path: Path):
 
 @pytest.mark.usefixtures("other_shell")
 def test_on_several_machines_a_second_shell_has_to_name_its_run(tmp_path: Path):
-    code, said = outcome(tmp_path, "event start", **SLURM, SLURM_JOB_NUM_NODES="2")
+    code, output = outcome(tmp_path, "event start", **SLURM, SLURM_JOB_NUM_NODES="2")
     assert code == 2
-    assert "77 of job 77 is reported by other shells of this machine: say which run is meant with --run" in said
+    assert "77 of job 77 is reported by other shells of this machine: say which run is meant with --run" in output
     shell(tmp_path, "event start", **SLURM, SLURM_JOB_NUM_NODES="2", EPOCHCOST_RUN="mine")
 
 
 def test_where_two_runs_are_as_near_the_one_that_is_meant_has_to_be_named(tmp_path: Path):
-    said = shell(tmp_path, SIDE_BY_SIDE.format(then="true", meanwhile="event epoch_end epoch=1"), **SLURM)
-    assert "of job 77 are reported by other shells" in said
+    output = shell(tmp_path, SIDE_BY_SIDE.format(then="true", meanwhile="event epoch_end epoch=1"), **SLURM)
+    assert "of job 77 are reported by other shells" in output
     assert sorted(runs(tmp_path).values()) == [["start"]] * 2
 
 

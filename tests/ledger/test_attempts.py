@@ -29,14 +29,14 @@ def epochs(it: Ledger) -> Epochs:
 def attempt(at: float, first: int, last: int, status: str, **start: Any) -> list[TrainingEvent]:
     """Epochs of 10 s and 5 steps each, in a file of its own."""
     w = f"{at}.jsonl"
-    said = [event("start", at, writer=w, **start), event("phase", at, writer=w, phase="train", epoch=first)]
+    events = [event("start", at, writer=w, **start), event("phase", at, writer=w, phase="train", epoch=first)]
     ends = [
         event("epoch_end", at + 10 * n, writer=w, epoch=first + n, step=5 * (first + n))
         for n in range(1, last - first + 1)
     ]
     if first:
-        said.insert(1, event("resume", at, writer=w, epoch=first, step=5 * first))
-    return [*said, *ends, event("end", at + 10 * (last - first), writer=w, status=status)]
+        events.insert(1, event("resume", at, writer=w, epoch=first, step=5 * first))
+    return [*events, *ends, event("end", at + 10 * (last - first), writer=w, status=status)]
 
 
 def test_a_training_under_the_same_id_after_one_that_finished_is_new_work() -> None:
@@ -94,16 +94,16 @@ def test_the_position_in_the_last_words_counts() -> None:
 
 
 def test_an_early_stop_right_after_an_epoch_has_finished_that_epoch() -> None:
-    told = [event("progress", 1 + t, epoch=t / 10, step=t) for t in (7, 14, 21)]
-    it = story(event("start", 0), event("phase", 1, **TRAIN), *told, event("end", 31, epoch=3.0, step=30))
+    events = [event("progress", 1 + t, epoch=t / 10, step=t) for t in (7, 14, 21)]
+    it = story(event("start", 0), event("phase", 1, **TRAIN), *events, event("end", 31, epoch=3.0, step=30))
     assert epochs(it).executed == 3
     assert epochs(it).count == 3
     assert epochs(it).seconds_sum == pytest.approx(30)
 
 
 def test_the_last_words_of_an_ended_or_unknown_process_count_nothing() -> None:
-    told = [event("start", 0), event("phase", 1, **TRAIN), event("end", 5, epoch=1.0), event("end", 6, epoch=9.0)]
-    assert epochs(story(*told)).executed == 1
+    events = [event("start", 0), event("phase", 1, **TRAIN), event("end", 5, epoch=1.0), event("end", 6, epoch=9.0)]
+    assert epochs(story(*events)).executed == 1
     it = ledger()
     assert it.apply(event("end", 5, epoch=3.0)) == "ignored"
 
@@ -113,9 +113,9 @@ def whole(t: float, position: float) -> TrainingEvent:
 
 
 def test_whole_positions_end_epochs_where_nothing_else_does() -> None:
-    told = [whole(2 + 5 * n, n / 4) for n in range(2, 13)]
+    events = [whole(2 + 5 * n, n / 4) for n in range(2, 13)]
     first = event("phase", 7, phase="train", epoch=0.25, step=1)
-    it = story(event("start", 2), first, *told, event("end", 64, epoch=3.0, step=12))
+    it = story(event("start", 2), first, *events, event("end", 64, epoch=3.0, step=12))
     assert epochs(it).executed == 3
     assert epochs(it).finished == [
         Epoch(1.0, T0 + 2, T0 + 22, 1), Epoch(2.0, T0 + 22, T0 + 42, 1), Epoch(3.0, T0 + 42, T0 + 62, 1)
@@ -124,52 +124,52 @@ def test_whole_positions_end_epochs_where_nothing_else_does() -> None:
 
 
 def test_a_loop_whose_every_report_is_a_whole_epoch_has_a_cost_for_each() -> None:
-    told = [event("progress", 10 * n, epoch=n) for n in range(1, 4)]
-    it = story(event("start", 0), event("phase", 0, **TRAIN), *told, event("end", 33, epoch=3.0))
+    events = [event("progress", 10 * n, epoch=n) for n in range(1, 4)]
+    it = story(event("start", 0), event("phase", 0, **TRAIN), *events, event("end", 33, epoch=3.0))
     assert [(e.number, e.end - e.start) for e in epochs(it).finished] == [(1, 10), (2, 10), (3, 10)]
     assert run_cost(it) == pytest.approx(0.033, abs=1e-12)
 
 
 def test_a_loop_whose_first_word_is_a_whole_epoch_done_has_a_cost_for_that_one_too() -> None:
-    told = [event("progress", 10 * n, epoch=n) for n in range(1, 4)]
-    told.insert(1, event("phase", 10, phase="train", epoch=1))
-    it = story(event("start", 0), *told, event("end", 33, epoch=3.0))
+    events = [event("progress", 10 * n, epoch=n) for n in range(1, 4)]
+    events.insert(1, event("phase", 10, phase="train", epoch=1))
+    it = story(event("start", 0), *events, event("end", 33, epoch=3.0))
     assert [(e.number, e.end - e.start) for e in epochs(it).finished] == [(1, 10), (2, 10), (3, 10)]
     assert epochs(it).executed == 3
 
 
 def test_where_the_first_word_comes_after_work_the_first_epoch_began_with_the_run_if_its_start_was_heard() -> None:
-    told = [event("progress", 10 * n, epoch=n / 2, step=n) for n in range(1, 5)]
-    it = story(event("start", 0), *told, event("end", 41, epoch=2.0, step=4))
+    events = [event("progress", 10 * n, epoch=n / 2, step=n) for n in range(1, 5)]
+    it = story(event("start", 0), *events, event("end", 41, epoch=2.0, step=4))
     assert [(e.start - T0, e.end - T0) for e in epochs(it).finished] == [(0, 20), (20, 40)]
-    it = story(*told, event("end", 41, epoch=2.0, step=4))  # the agent's first word of it is of its midst
+    it = story(*events, event("end", 41, epoch=2.0, step=4))  # the agent's first word of it is of its midst
     assert [(e.start - T0, e.end - T0) for e in epochs(it).finished] == [(20, 40)]
     again = [
         event("start", 50, writer="b"),
         event("progress", 60, epoch=2.5, writer="b"),
         event("progress", 70, epoch=3.5, writer="b"),
     ]
-    it = story(event("start", 0), *told, event("end", 41, status="failed"), *again)
+    it = story(event("start", 0), *events, event("end", 41, status="failed"), *again)
     assert epochs(it).count == 2  # where this one began is not known
 
 
 def test_an_evaluation_after_the_last_step_belongs_to_the_epoch_that_says_its_end_later() -> None:
     evaluation = [event("phase", 10, phase="eval"), event("phase", 15, phase="train")]
     first = [whole(10, 1.0), *evaluation, event("epoch_end", 16, epoch=1, step=4)]
-    told = [*first, whole(26, 2.0), event("epoch_end", 30, epoch=2, step=8)]
-    it = story(event("start", 0), event("phase", 0, **TRAIN), *told)
+    events = [*first, whole(26, 2.0), event("epoch_end", 30, epoch=2, step=8)]
+    it = story(event("start", 0), event("phase", 0, **TRAIN), *events)
     assert [(e.number, e.start - T0, e.end - T0) for e in epochs(it).finished] == [(1, 0, 16), (2, 16, 30)]
 
 
 def test_an_end_that_is_said_after_the_next_epoch_has_begun_counts_once() -> None:
-    told = [whole(10, 1.0), whole(12, 1.25), event("epoch_end", 13, epoch=1), event("epoch_end", 20, epoch=2)]
-    it = story(event("start", 0), event("phase", 0, **TRAIN), *told)
+    events = [whole(10, 1.0), whole(12, 1.25), event("epoch_end", 13, epoch=1), event("epoch_end", 20, epoch=2)]
+    it = story(event("start", 0), event("phase", 0, **TRAIN), *events)
     assert [(e.number, e.start - T0, e.end - T0) for e in epochs(it).finished] == [(1, 0, 10), (2, 10, 20)]
 
 
 def test_a_training_of_one_long_epoch_has_its_cost_at_the_end() -> None:
-    told = [event("progress", 10 * n, epoch=n / 10, step=n) for n in range(1, 10)]
-    it = story(event("start", 0), event("phase", 0, **TRAIN), *told, event("end", 100, epoch=1.0, step=10))
+    events = [event("progress", 10 * n, epoch=n / 10, step=n) for n in range(1, 10)]
+    it = story(event("start", 0), event("phase", 0, **TRAIN), *events, event("end", 100, epoch=1.0, step=10))
     assert epochs(it).finished == [Epoch(1.0, T0, T0 + 100, 1)]
 
 
@@ -197,10 +197,10 @@ def test_a_process_that_is_killed_and_started_anew_before_its_death_is_noticed_h
 
 
 def test_of_two_processes_side_by_side_the_death_of_one_begins_no_attempt() -> None:
-    told = [event("start", 0), event("start", 1, writer="b"), event("phase", 2, **TRAIN),
+    events = [event("start", 0), event("start", 1, writer="b"), event("phase", 2, **TRAIN),
             event("progress", 20, epoch=2.0), event("progress", 20, writer="b", epoch=2.0), event("gone", 25),
             event("progress", 30, writer="b", epoch=3.0)]  # fmt: skip
-    it = story(*told)
+    it = story(*events)
     assert (epochs(it).attempts, epochs(it).executed, epochs(it).lost) == (1, 3, 0)
 
 
@@ -252,13 +252,13 @@ def test_a_training_is_over_where_it_finished_and_not_where_it_was_cut_short(sta
 
 
 def test_a_training_is_over_once_all_its_processes_are_and_where_rank_0_was() -> None:
-    said: dict[str, Any] = {"world": 2, "nodes": 1}
-    ranks = [event("start", 0, writer=f"{rank}", rank=rank, **said) for rank in (0, 1)]
-    told = [*ranks, event("phase", 1, writer="0", **TRAIN), event("epoch_end", 11, writer="0", epoch=1)]
+    world: dict[str, Any] = {"world": 2, "nodes": 1}
+    ranks = [event("start", 0, writer=f"{rank}", rank=rank, **world) for rank in (0, 1)]
+    events = [*ranks, event("phase", 1, writer="0", **TRAIN), event("epoch_end", 11, writer="0", epoch=1)]
     ends = [event("end", 12 + rank, writer=f"{rank}", status="finished") for rank in (0, 1)]
-    assert over(story(*told, ends[0])) is None
-    assert over(story(*told, *ends)) == (1, 13)
-    elsewhere = [event("start", 0, rank=1, **said), event("phase", 1, **TRAIN), event("epoch_end", 11, epoch=1)]
+    assert over(story(*events, ends[0])) is None
+    assert over(story(*events, *ends)) == (1, 13)
+    elsewhere = [event("start", 0, rank=1, **world), event("phase", 1, **TRAIN), event("epoch_end", 11, epoch=1)]
     assert over(story(*elsewhere, event("end", 12, status="finished"))) is None
 
 
@@ -279,3 +279,50 @@ def test_what_others_had_reached_before_a_training_finished_here_is_of_no_accoun
     rest = [event("phase", 41, writer="b", **TRAIN), event("progress", 42, writer="b", epoch=0.1, step=1)]
     tell(it, 61, rest, gpus(1.0))
     assert seconds(it)[State.REPLAY] == pytest.approx(20)
+
+
+def ranks_of_one_world(late: float, ends: tuple[float, float], at: float = 0, first: int = 0) -> list[TrainingEvent]:
+    """Two processes of one machine that report the same three epochs; rank 0 starts ``late`` seconds after rank 1."""
+    told = []
+    for rank, start in ((1, at), (0, at + late)):
+        w = f"{at}-{rank}"
+        told += [event("start", start, writer=w, rank=rank, world=2, nodes=1)]
+        told += [event("resume", start, writer=w, epoch=first, step=10 * first)] if first else []
+        told += [event("phase", start, writer=w, phase="train", epoch=first)]
+        told += [
+            event("progress", at + 2 + n, writer=w, epoch=first + n / 10, step=10 * first + n)
+            for n in range(30)
+            if 2 + n > start - at
+        ]
+        told += [event("epoch_end", at + 12 + 10 * n + rank / 100, writer=w, epoch=first + 1 + n) for n in range(3)]
+        told += [event("end", at + ends[rank], writer=w, epoch=first + 3, step=10 * (first + 3), status="finished")]
+    return sorted(told, key=lambda one: one.t)
+
+
+@pytest.mark.parametrize("ends", [(32.005, 32.02), (33, 34), (34, 33)])
+@pytest.mark.parametrize("late", [0, 0.5, 5])
+def test_what_the_ranks_of_one_machine_report_is_counted_once_as_rank_0_says(late: float, ends: tuple[float, float]):
+    it = story(*ranks_of_one_world(late, ends))
+    run = it.runs[RunId("r")]
+    counted = run.counted.amounts(run.epochs, run.phase_seconds)
+    assert (counted["executed"], counted["lost"], counted["steps"]) == (3, 0, 30)
+    assert (run.counted.start, run.counted.high_water, run.retracted) == (0, 3, 0)
+    assert [(epoch.end - T0, epoch.count) for epoch in epochs(it).finished] == [(12, 1), (22, 1), (32, 1)]
+    assert over(it) == (3, pytest.approx(max(ends)))
+
+
+@pytest.mark.parametrize("late", [0, 0.5, 5])
+def test_the_next_attempt_of_both_ranks_is_counted_as_its_rank_0_says(late: float):
+    first = [*attempt(0, 0, 2, "preempted", rank=0, world=2)]
+    it = story(*first, *ranks_of_one_world(late, (32.005, 32.02), at=40, first=1))
+    run = it.runs[RunId("r")]
+    counted = run.counted.amounts(run.epochs, run.phase_seconds)
+    assert (counted["executed"], counted["lost"], epochs(it).attempts) == (pytest.approx(5), 1, 2)
+
+
+def test_a_rank_0_that_is_started_anew_beside_the_others_takes_back_nothing_of_the_one_before() -> None:
+    told = [one for one in ranks_of_one_world(0, (99, 99)) if one.t < T0 + 20]
+    again = [event("gone", 20, writer="0-0"), event("start", 25, writer="c", rank=0, world=2, nodes=1)]
+    it = story(*told, *again, until=26)
+    assert epochs(it).executed == pytest.approx(1.7)
+    assert it.runs[RunId("r")].counted.leads

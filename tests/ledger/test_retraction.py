@@ -71,17 +71,19 @@ def test_what_attempts_before_have_done_stays() -> None:
     first = [event("start", 1, writer="a"), *first, event("end", 15, status="failed", writer="a")]
     again = [event("start", 16)]
     guess = [event("epoch_end", 20 + n, epoch=n) for n in range(1, 5)]
-    told = story(*first, *again, *guess, event("retract", 30))
-    assert figures(told) == figures(story(*first, *again))
-    assert account(told).epochs.finished == [Epoch(1.0, T0 + 1, T0 + 11, 1)]
+    ledger_after = story(*first, *again, *guess, event("retract", 30))
+    assert figures(ledger_after) == figures(story(*first, *again))
+    assert account(ledger_after).epochs.finished == [Epoch(1.0, T0 + 1, T0 + 11, 1)]
 
 
 def test_it_may_be_taken_back_more_than_once_and_only_by_who_said_it() -> None:
     other = event("start", 1, writer="other")
-    told = story(START, other, *GUESSED, event("retract", 28, writer="other"))
-    assert account(told).epochs.count == 8
-    told = story(START, *GUESSED, event("retract", 30), event("retract", 31), TRUTH[0], TRUTH[2], event("retract", 55))
-    assert figures(told) == figures(story(START))
+    ledger_after = story(START, other, *GUESSED, event("retract", 28, writer="other"))
+    assert account(ledger_after).epochs.count == 8
+    ledger_after = story(
+        START, *GUESSED, event("retract", 30), event("retract", 31), TRUTH[0], TRUTH[2], event("retract", 55)
+    )
+    assert figures(ledger_after) == figures(story(START))
 
 
 @pytest.mark.parametrize("when", [10, 29, 31])
@@ -98,24 +100,24 @@ def test_epochs_beyond_those_that_are_kept_are_taken_back_as_exactly() -> None:
     first = [event("start", 0, writer="a"), *real, event("end", 32, status="failed", writer="a")]
     guess = [event("epoch_end", 34 + n / 1000, epoch=n) for n in range(1, 9001)]
     again = [event("start", 33)]
-    told = ledger()
+    ledger_after = ledger()
     for e in [*first, *again, *guess]:
-        told.advance(e.t, gpus(1.0))
-        told.apply(e)
-        account(told).epoch_costs(told.price)  # as it is asked each second
-    assert len(account(told).epochs.finished) < 9000
-    told.apply(event("retract", 50))
-    a = account(told)
+        ledger_after.advance(e.t, gpus(1.0))
+        ledger_after.apply(e)
+        account(ledger_after).epoch_costs(ledger_after.price)  # as it is asked each second
+    assert len(account(ledger_after).epochs.finished) < 9000
+    ledger_after.apply(event("retract", 50))
+    a = account(ledger_after)
     assert (a.epochs.count, a.epochs.executed, a.epochs.lost) == (3000, 3000, 0)
     assert a.epochs.seconds_sum == pytest.approx(31, abs=1e-6)
-    usd, count = a.epoch_cost_usd_sum(told.price)
+    usd, count = a.epoch_cost_usd_sum(ledger_after.price)
     assert (usd, count) == (pytest.approx(0.031, abs=1e-9), 3000)
 
 
 def test_a_price_learnt_late_finds_nothing_of_it() -> None:
-    told = story(START, *GUESSED, event("retract", 30), *TRUTH)
-    told.set_price([PriceStep(T0 - 1000, 7.2)], T0 + 70)
-    assert account(told).epoch_cost_usd_sum(told.price) == (pytest.approx(0.04, abs=1e-12), 2)
+    ledger_after = story(START, *GUESSED, event("retract", 30), *TRUTH)
+    ledger_after.set_price([PriceStep(T0 - 1000, 7.2)], T0 + 70)
+    assert account(ledger_after).epoch_cost_usd_sum(ledger_after.price) == (pytest.approx(0.04, abs=1e-12), 2)
 
 
 def test_of_a_run_that_nobody_knows_nothing_can_be_taken_back() -> None:

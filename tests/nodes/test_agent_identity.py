@@ -27,15 +27,15 @@ class Poller(Cloud):
         self.prices = usd_per_hour
 
     def reply(self, request: Request) -> Reply:
-        asked = {name: values[0] for name, values in request.query.items()}
-        price = self.prices.get(asked.get("instance_type", ""))
+        requests = {name: values[0] for name, values in request.query.items()}
+        price = self.prices.get(requests.get("instance_type", ""))
         if price is None:
             return Reply(404, b'{"error":"no such price"}')
         answer = {
             "v": 1,
-            **{name: asked.get(name, "") for name in ("provider", "region", "zone")},
-            "instance_type": asked["instance_type"],
-            "purchase_option": asked["purchase_option"],
+            **{name: requests.get(name, "") for name in ("provider", "region", "zone")},
+            "instance_type": requests["instance_type"],
+            "purchase_option": requests["purchase_option"],
             "steps": [{"ts": None, "usd_per_hour": price}],
             "source": "simulated",
             "fetched_ts": T0,
@@ -107,12 +107,12 @@ def test_what_was_found_holds_for_this_boot_and_no_longer(world: World, agent: C
         it.run(2)
         it.save()
         it.kill()
-        asked = len(cloud.requests)
+        requests = len(cloud.requests)
         again = agent(url)
         assert again.app.machine.identity.settled
         again.run(1)
         assert again.app.node.instance_type == "p4d.24xlarge"
-        assert len(cloud.requests) == asked
+        assert len(cloud.requests) == requests
         again.save()
         again.kill()
         world.reboot(60)
@@ -175,11 +175,11 @@ def test_a_machine_that_cannot_be_identified_is_said_to_people(world: World, age
 
 
 def test_a_metadata_service_that_hangs_does_not_delay_the_start(world: World):
-    given = {"web.listen-address": "127.0.0.1:0", "events.dir": str(world.events), "gpus.source": "none"}
-    given |= {"state.dir": str(world.root / "state"), "node.metadata": "aws", "price.usd-per-hour": "3"}
+    options = {"web.listen-address": "127.0.0.1:0", "events.dir": str(world.events), "gpus.source": "none"}
+    options |= {"state.dir": str(world.root / "state"), "node.metadata": "aws", "price.usd-per-hour": "3"}
     with raw(hangs) as url:
         began = time.monotonic()
-        app = AgentApp(load(AgentSettings, "agent", {**given, "node.metadata-url": url}, {}), {})
+        app = AgentApp(load(AgentSettings, "agent", {**options, "node.metadata-url": url}, {}), {})
         app.start()
         try:
             wait_for(lambda: app.snapshot, seconds=2, what="a snapshot")
@@ -196,12 +196,12 @@ def test_a_metadata_service_that_hangs_does_not_delay_the_start(world: World):
 
 
 def test_a_running_agent_finds_its_machine_then_its_price_then_hears_of_its_end(world: World):
-    given = {"web.listen-address": "127.0.0.1:0", "events.dir": str(world.events), "gpus.source": "none"}
-    given |= {"state.dir": str(world.root / "state"), "node.metadata": "aws"}
+    options = {"web.listen-address": "127.0.0.1:0", "events.dir": str(world.events), "gpus.source": "none"}
+    options |= {"state.dir": str(world.root / "state"), "node.metadata": "aws"}
     cloud = Aws()
     cloud.action = {"action": "terminate", "time": "2026-11-21T08:22:00Z"}
     with cloud.serving() as url, Poller(**{"p4d.24xlarge": 36.0}).serving() as prices:
-        settings = load(AgentSettings, "agent", {**given, "node.metadata-url": url, "prices.url": prices}, {})
+        settings = load(AgentSettings, "agent", {**options, "node.metadata-url": url, "prices.url": prices}, {})
         app = AgentApp(settings, {})
         app.start()
         try:
@@ -220,7 +220,7 @@ def test_a_running_agent_finds_its_machine_then_its_price_then_hears_of_its_end(
 
 def test_an_interruption_is_a_metric_a_problem_and_a_file_for_the_training(world: World, agent: Callable[..., Driven]):
     cloud = Aws()
-    told = world.events / "preemption.json"
+    notice_file = world.events / "preemption.json"
     with cloud.serving() as url:
         it = agent(url)
         it.app.machine.identity.ask()
@@ -228,7 +228,7 @@ def test_an_interruption_is_a_metric_a_problem_and_a_file_for_the_training(world
         it.run(1)
         assert it.value("collector_success", collector="preemption") == 1
         assert it.value("node_preemption_notice_timestamp_seconds", kind="interruption") is None
-        assert not told.exists()
+        assert not notice_file.exists()
 
         cloud.rebalance = {"noticeTime": "2026-11-21T08:20:00Z"}
         it.app.notices.ask()
@@ -247,7 +247,7 @@ def test_an_interruption_is_a_metric_a_problem_and_a_file_for_the_training(world
         assert it.app.snapshot is not None
         sentence = "preemption: the provider will preempt this machine at 08:22:00 UTC (terminate). Save a checkpoint."
         assert it.app.snapshot.problems[0] == sentence
-        assert json.loads(told.read_text()) == {
+        assert json.loads(notice_file.read_text()) == {
             "v": 1, "kind": "interruption", "action": "terminate", "at_ts": 1795249320.0, "seen_ts": T0 + 2,
         }  # fmt: skip
 
@@ -255,7 +255,7 @@ def test_an_interruption_is_a_metric_a_problem_and_a_file_for_the_training(world
         it.app.notices.ask()
         it.run(1)
     assert it.value("node_preemption_notice_timestamp_seconds", kind="interruption") is None
-    assert not told.exists()
+    assert not notice_file.exists()
 
 
 @pytest.mark.parametrize(
@@ -327,10 +327,10 @@ def test_a_machine_paid_on_demand_listens_to_nobody(world: World, agent: Callabl
     with cloud.serving() as url:
         it = agent(url)
         it.app.machine.identity.ask()
-        asked = len(cloud.requests)
+        requests = len(cloud.requests)
         it.app.notices.ask()
         it.run(1)
-        assert len(cloud.requests) == asked
+        assert len(cloud.requests) == requests
     assert it.value("collector_success", collector="preemption") is None
 
 

@@ -62,15 +62,15 @@ def test_the_list_holds_grams_that_a_grid_can_emit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flag", "said", "refused"),
+    ("flag", "source", "refused"),
     [
         ("grid__grams_per_kwh", "3000", "450000"),  # grams per MWh
         ("energy__usd_per_kwh", "0.31", "31"),  # cents
     ],
 )
 def test_a_figure_in_another_unit_is_refused_with_the_name_of_its_flag(
-    agent: Callable[..., Driven], flag: str, said: str, refused: str
+    agent: Callable[..., Driven], flag: str, source: str, refused: str
 ) -> None:
-    agent(**{flag: said})
+    agent(**{flag: source})
     with pytest.raises(SettingsError, match=rf"--{flag.replace('__', '.').replace('_', '-')}: .*expected at most"):
         agent(**{flag: refused})

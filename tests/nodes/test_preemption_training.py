@@ -92,8 +92,8 @@ def test_a_file_that_makes_no_sense_announces_nothing(tmp_path: Path, content: s
 
 
 def test_times_that_make_no_sense_are_not_known(tmp_path: Path):
-    said = {"v": 1, "kind": "interruption", "action": 7, "at_ts": "soon", "seen_ts": -1}
-    (tmp_path / NAME).write_text(json.dumps(said))
+    document = {"v": 1, "kind": "interruption", "action": 7, "at_ts": "soon", "seen_ts": -1}
+    (tmp_path / NAME).write_text(json.dumps(document))
     assert reader(tmp_path).notice() == training_notice.PreemptionNotice("interruption", "", None, None)
 
 
@@ -123,8 +123,8 @@ def test_a_wall_clock_that_is_set_while_it_holds_dates_it_anew(tmp_path: Path):
     file.write(notice, 101.0, 0.2)
     assert json.loads((tmp_path / NAME).read_text())["at_ts"] == 1009.0
     file.write(notice, 102.0, 7200.0)
-    said = json.loads((tmp_path / NAME).read_text())
-    assert (said["at_ts"], said["seen_ts"]) == (8209.0, 7205.0)
+    document = json.loads((tmp_path / NAME).read_text())
+    assert (document["at_ts"], document["seen_ts"]) == (8209.0, 7205.0)
 
 
 def test_a_directory_that_cannot_be_written_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture):

@@ -75,13 +75,13 @@ class Kubelet(grpc.GenericRpcHandler):
         self.denied = False
         self.hang = False
         self.done = Event()
-        self.asked = 0
+        self.requests = 0
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
         return grpc.unary_unary_rpc_method_handler(self._list) if details.method == METHOD else None
 
     def _list(self, request: bytes, context: grpc.ServicerContext) -> bytes:
-        self.asked += 1
+        self.requests += 1
         assert request == b""
         if self.hang:
             self.done.wait(30)

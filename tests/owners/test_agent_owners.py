@@ -54,11 +54,11 @@ def agent(world: World, driver: FakeDriver) -> Iterator[Callable[..., AgentApp]]
     made: list[AgentApp] = []
 
     def make(**flags: str) -> AgentApp:
-        given = {"web.listen-address": "127.0.0.1:0", "events.dir": str(world.events), "gpus.source": "nvml"}
-        given |= {"state.dir": str(world.root / "state"), "owners.slurm-dir": str(world.root / "slurm")}
-        given |= {"owners.kubernetes-socket": str(world.root / "k.sock"), "sample.interval": "100ms"}
-        given |= {name.replace("__", ".").replace("_", "-"): value for name, value in flags.items()}
-        made.append(AgentApp(load(AgentSettings, "agent", given, {}), {}, Clocks(), world.proc))
+        options = {"web.listen-address": "127.0.0.1:0", "events.dir": str(world.events), "gpus.source": "nvml"}
+        options |= {"state.dir": str(world.root / "state"), "owners.slurm-dir": str(world.root / "slurm")}
+        options |= {"owners.kubernetes-socket": str(world.root / "k.sock"), "sample.interval": "100ms"}
+        options |= {name.replace("__", ".").replace("_", "-"): value for name, value in flags.items()}
+        made.append(AgentApp(load(AgentSettings, "agent", options, {}), {}, Clocks(), world.proc))
         made[-1].start()
         return made[-1]
 

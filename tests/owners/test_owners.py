@@ -202,16 +202,16 @@ STEP = f"0::/system.slice/slurmstepd.scope/{SLUID}/step_0/user/task_0"
 def test_a_job_whose_path_has_no_number_is_told_by_slurms_list_of_processes_once(proc: Path):
     process(proc, 10, STEP)
     process(proc, 11, STEP)
-    asked = []
+    requested = []
 
     def listed() -> str:
-        asked.append(1)
+        requested.append(1)
         return "PID      JOBID    STEPID   LOCALID GLOBALID\n10       4711     0        0       0\n-1 - - - -\n"
 
     source = ProcessOwners(Driver({"GPU-a": {10: 1, 11: 1}}), proc=proc, slurm_jobs=SlurmJobs(listed))
     for _ in range(3):
         assert combined([source.owners(GPUS)]) == (GpuOwner("GPU-a", "slurm", "4711", 1.0, user=ME),)
-    assert len(asked) == 1
+    assert len(requested) == 1
     assert not source.not_understood
 
 
@@ -389,7 +389,7 @@ def test_the_name_of_a_gpu_leads_nowhere_else(tmp_path: Path, uuid: str):
 # -- asking again and again --------------------------------------------------------------------------------------------
 
 
-class Told:
+class FixedOwners:
     name = "told"
     not_understood: Mapping[str, int] = {}
 
@@ -404,7 +404,7 @@ class Told:
 
 def test_what_was_said_holds_for_half_a_minute():
     clock = [0.0]
-    source = Told()
+    source = FixedOwners()
     feed = OwnerFeed(source, lambda: GPUS, lambda: clock[0])
     assert feed.owners() == ()
     feed.ask()
@@ -423,7 +423,7 @@ def test_what_was_said_holds_for_half_a_minute():
 
 
 def test_a_mistake_in_a_source_is_an_error_of_that_source():
-    source = Told()
+    source = FixedOwners()
     source.answer = ZeroDivisionError("by a mistake of ours")
     feed = OwnerFeed(source, lambda: GPUS)
     feed.ask()
@@ -431,7 +431,7 @@ def test_a_mistake_in_a_source_is_an_error_of_that_source():
 
 
 def test_without_gpus_nobody_is_asked():
-    feed = OwnerFeed(Told(), list)
+    feed = OwnerFeed(FixedOwners(), list)
     feed.ask()
     assert feed.last_duration is None
 

@@ -105,15 +105,15 @@ def test_a_gpu_that_nobody_uses_is_named_with_its_dollars():
 
 def test_a_whole_machine_that_nobody_uses_may_be_shut_down():
     snapshot = vacant(*range(8))
-    said = advice(snapshot, idle_hour(snapshot))
-    assert said == "All GPUs unused for 60 min: $88.00/h. Shut the machine down if nobody needs it."
+    sentence = advice(snapshot, idle_hour(snapshot))
+    assert sentence == "All GPUs unused for 60 min: $88.00/h. Shut the machine down if nobody needs it."
 
 
 def test_a_gpu_that_somebody_holds_is_not_called_unused():
     owner = GpuOwner("GPU-0000-3", "user", "ada", 1.0, user="ada")
     snapshot = replace(vacant(3, held=20.0), owners=(owner,))
-    said = advice(snapshot, idle_hour(snapshot, 30, busy=(0, 1, 2, 4, 5, 6, 7)))
-    assert said == "GPU 3 held by ada and idle for 30 min: $11.00/h. Ask whether the memory is still needed."
+    sentence = advice(snapshot, idle_hour(snapshot, 30, busy=(0, 1, 2, 4, 5, 6, 7)))
+    assert sentence == "GPU 3 held by ada and idle for 30 min: $11.00/h. Ask whether the memory is still needed."
 
 
 @pytest.mark.parametrize("price", [None, 0.01])
@@ -131,16 +131,16 @@ def test_nothing_is_advised_before_it_was_watched_for_ten_minutes():
 def test_the_largest_sum_is_the_one_that_is_said():
     snapshot = vacant(5)
     run = replace(snapshots.eight_gpus().runs[0], state=RunState.STALLED, share=0.875, last_event_ts=NOW - 1200)
-    said = advice(replace(snapshot, runs=(run,)), idle_hour(snapshot, 40))
-    assert said.startswith(f"Run {run.run} has made no progress for 20 min: $77.00/h.")
+    sentence = advice(replace(snapshot, runs=(run,)), idle_hour(snapshot, 40))
+    assert sentence.startswith(f"Run {run.run} has made no progress for 20 min: $77.00/h.")
 
 
 def test_spot_that_is_cheaper_is_said_with_both_figures():
     one = snapshots.one_gpu()
     node = replace(one.node.node, purchase_option=PurchaseOption.ON_DEMAND)
     view = replace(one.node, node=node, price_usd_per_hour=88.25, terms=NodeTerms(spot_usd_per_hour=36.40))
-    said = advice(replace(one, node=view, runs=()), RecentHour())
-    assert said == "Spot machines of this type cost $36.40/h here: $51.85/h less, and may be taken away."
+    sentence = advice(replace(one, node=view, runs=()), RecentHour())
+    assert sentence == "Spot machines of this type cost $36.40/h here: $51.85/h less, and may be taken away."
 
 
 def test_a_run_whose_gpus_wait_says_what_that_costs():

@@ -45,8 +45,8 @@ def settings(tmp_path: Path, **changes: Any) -> PollerSettings:
 
 
 @contextmanager
-def running(told: PollerSettings, sources: Sequence[Source] | None = None) -> Iterator[PollerApp]:
-    app = PollerApp(told, sources)
+def running(options: PollerSettings, sources: Sequence[Source] | None = None) -> Iterator[PollerApp]:
+    app = PollerApp(options, sources)
     app.start()
     try:
         yield app
@@ -97,8 +97,8 @@ def test_spot_and_on_demand_of_the_real_client_reach_the_agent_and_the_scrape(
         spot("p2.xlarge", "us-east-1b", 0.40, now - 600),
     ]
     aws.types = [TypeFacts("p2.xlarge", 4, 61 * 1024, "K80", 1, 12 * 1024)]
-    told = settings(tmp_path, aws_regions=("us-east-1",), aws_instance_types=("p2.xlarge",), prices_sources=("aws",))
-    with running(told) as app:
+    options = settings(tmp_path, aws_regions=("us-east-1",), aws_instance_types=("p2.xlarge",), prices_sources=("aws",))
+    with running(options) as app:
         wait_for(lambda: ask_price(app.url, **SPOT)[0] == 200 and ask_price(app.url, **DEMAND)[0] == 200, 30, "prices")
         found = RemotePrice(app.url, Node("n", *list(SPOT.values())[:4], PurchaseOption.SPOT)).fetch(now)  # type: ignore[arg-type, call-arg]
         assert [s.ts for s in found.price.steps] == [now - 7200, now - 600]
@@ -154,14 +154,14 @@ def test_the_last_good_prices_survive_a_restart_without_any_network(
     tmp_path: Path, aws: AwsPriceServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     aws.spot_history = [spot("p2.xlarge", "us-east-1a", 0.28, time.time() - 60)]
-    told = settings(tmp_path, aws_regions=("us-east-1",), aws_instance_types=("p2.xlarge",))
-    with running(told) as app:
+    options = settings(tmp_path, aws_regions=("us-east-1",), aws_instance_types=("p2.xlarge",))
+    with running(options) as app:
         wait_for(lambda: ask_price(app.url, **SPOT)[0] == 200, 30, "the spot price")
         before = ask_price(app.url, **SPOT)[1]
         metric, key = "epochcost_price_source_last_success_timestamp_seconds", {"source": "aws_spot"}
         last_success = wait_for(lambda: value(app.url, metric, **key), what="the last success")
     monkeypatch.setenv("AWS_ENDPOINT_URL_EC2", "http://127.0.0.1:9")
-    with running(told) as app:
+    with running(options) as app:
         assert timeless(ask_price(app.url, **SPOT)[1]) == timeless(before), "at once, with its true age"
         assert get(f"{app.url}/-/ready")[0] == 200
         wait_for(lambda: value(app.url, "epochcost_price_source_success", **key) == 0, 30, "the failure")
@@ -173,8 +173,8 @@ def test_the_last_good_prices_survive_a_restart_without_any_network(
 def test_a_spot_price_that_changes_later_extends_the_history(tmp_path: Path, aws: AwsPriceServer) -> None:
     now = time.time()
     aws.spot_history = [spot("p2.xlarge", "us-east-1a", 0.28, now - 600)]
-    told = settings(tmp_path, aws_regions=("us-east-1",), aws_instance_types=("p2.xlarge",), aws_spot_interval=0.5)
-    with running(told) as app:
+    options = settings(tmp_path, aws_regions=("us-east-1",), aws_instance_types=("p2.xlarge",), aws_spot_interval=0.5)
+    with running(options) as app:
         wait_for(lambda: ask_price(app.url, **SPOT)[0] == 200, 30, "the spot price")
         # The change of five minutes ago is only told now, and what was told first is no longer in the answer.
         aws.spot_history = [spot("p2.xlarge", "us-east-1a", 0.35, now - 300)]
@@ -188,19 +188,19 @@ def test_a_spot_price_that_changes_later_extends_the_history(tmp_path: Path, aws
 def test_a_throttled_region_leaves_prices_and_says_so(tmp_path: Path, aws: AwsPriceServer) -> None:
     aws.spot_history = [spot("p2.xlarge", zone, 0.28, time.time() - 60) for zone in ("us-east-1a", "eu-west-1a")]
     aws.faults = [ec2_error("DescribeSpotPriceHistory", "AuthFailure", "no", 401)]
-    told = settings(tmp_path, aws_regions=("eu-west-1", "us-east-1"), aws_instance_types=("p2.xlarge",))
-    with running(told) as app:
+    options = settings(tmp_path, aws_regions=("eu-west-1", "us-east-1"), aws_instance_types=("p2.xlarge",))
+    with running(options) as app:
         wait_for(lambda: ask_price(app.url, **SPOT)[0] == 200, 30, "the price of the good region")
         wait_for(lambda: value(app.url, "epochcost_price_source_success", source="aws_spot") == 0, what="the failure")
         assert "AuthFailure" in get(app.url + "/")[1]
 
 
-def told_source() -> ToldSource:
+def scripted_source() -> ToldSource:
     return ToldSource(lambda wanted, now: Catalogue((price(0.9, at=now), price(2.0, zone="z", at=now))))
 
 
 def test_a_scrape_never_asks_a_source(tmp_path: Path) -> None:
-    source = told_source()
+    source = scripted_source()
     with running(settings(tmp_path), [source]) as app:
         wait_for(lambda: value(app.url, "epochcost_price_source_success", source="told"), what="the first answer")
         for _ in range(20):
@@ -231,14 +231,14 @@ def test_a_price_that_starts_only_later_is_neither_answered_nor_exported(tmp_pat
     source = ToldSource(lambda wanted, now: Catalogue((price(0.9, since=later),)))
     with running(settings(tmp_path), [source]) as app:
         wait_for(lambda: not ask_price(app.url, **DEMAND)[1]["pending"], what="the answer")
-        status, said = ask_price(app.url, **DEMAND)
+        status, response = ask_price(app.url, **DEMAND)
         assert status == 404
-        assert "the listed price starts only later" in said["error"]
+        assert "the listed price starts only later" in response["error"]
         assert value(app.url, "epochcost_instance_price_usd_per_hour") is None
 
 
 @pytest.mark.parametrize(
-    ("parameters", "said"),
+    ("parameters", "response"),
     [
         ({}, "purchase_option: '' is not known; allowed: on_demand, spot, reserved, owned"),
         ({**SPOT, "purchase_option": "cheap"}, "purchase_option: 'cheap' is not known"),
@@ -249,11 +249,11 @@ def test_a_price_that_starts_only_later_is_neither_answered_nor_exported(tmp_pat
         ({**SPOT, "zone": "../../etc"}, "zone: '../../etc' is not valid"),
     ],
 )
-def test_a_bad_parameter_is_named(tmp_path: Path, parameters: dict[str, str], said: str) -> None:
-    source = told_source()
+def test_a_bad_parameter_is_named(tmp_path: Path, parameters: dict[str, str], response: str) -> None:
+    source = scripted_source()
     with running(settings(tmp_path), [source]) as app:
         status, answer = ask_price(app.url, **parameters)
-        assert (status, answer["error"][: len(said)]) == (400, said)
+        assert (status, answer["error"][: len(response)]) == (400, response)
         status, body = get(f"{app.url}/v1/price?provider=a&provider=b&purchase_option=spot")
         assert (status, json.loads(body)["error"]) == (400, "provider: given 2 times; allowed: once")
 
@@ -261,7 +261,7 @@ def test_a_bad_parameter_is_named(tmp_path: Path, parameters: dict[str, str], sa
 def test_a_corrupt_state_does_not_keep_the_poller_from_starting(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "prices.json").write_bytes(b"\x00garbage")
-    with running(settings(tmp_path), [told_source()]) as app:
+    with running(settings(tmp_path), [scripted_source()]) as app:
         wait_for(lambda: ask_price(app.url, **DEMAND)[0] == 200, what="the price")
     assert (tmp_path / "state" / "prices.json.corrupt").exists()
 
@@ -286,13 +286,13 @@ def test_a_users_list_wins_and_a_mistake_in_it_later_keeps_the_last_good_prices(
     own = tmp_path / "own.csv"
     header = "provider,region,instance_type,purchase_option,usd_per_hour,date\n"
     own.write_text(header + "aws,us-east-1,p2.xlarge,on_demand,0.5,2020-01-01\n")
-    told = settings(tmp_path, prices_sources=("listed",), listed_files=(str(own),))
-    with running(told) as app:
+    options = settings(tmp_path, prices_sources=("listed",), listed_files=(str(own),))
+    with running(options) as app:
         found = wait_for(lambda: (got := ask_price(app.url, **DEMAND))[0] == 200 and got[1], what="the price")
         wait_for(lambda: ask_price(app.url, **DEMAND)[1]["source"] == "listed_file", what="the user's own price")
         assert ask_price(app.url, **DEMAND)[1]["usd_per_hour"] == 0.5, found
     own.write_text(header + "aws,us-east-1,p2.xlarge,on_demand,free,2020-01-01\n")
-    with running(told) as app:
+    with running(options) as app:
         wait_for(
             lambda: value(app.url, "epochcost_price_source_success", source="listed_file") == 0, what="the failure"
         )
@@ -327,7 +327,7 @@ def test_the_program_ends_well_on_sigterm(tmp_path: Path) -> None:
 
 
 def test_an_address_in_use_ends_the_program_with_a_reason(tmp_path: Path) -> None:
-    with running(settings(tmp_path), [told_source()]) as app:
+    with running(settings(tmp_path), [scripted_source()]) as app:
         ended = subprocess.run(
             [sys.executable, "-c", RUN, str(app.port), str(tmp_path)], capture_output=True, text=True, check=False
         )
@@ -367,10 +367,10 @@ def test_what_an_agent_was_told_the_next_scrape_shows_however_many_prices_there_
         wait_for(lambda: ask_price(app.url, **DEMAND)[0] == 200, what="the first price")
         deadline = time.monotonic() + 30
         while len(seen) < 6 and time.monotonic() < deadline:
-            told = ask_price(app.url, **DEMAND)[1]["steps"][-1]["usd_per_hour"]
+            options = ask_price(app.url, **DEMAND)[1]["steps"][-1]["usd_per_hour"]
             shown = value(app.url, "epochcost_instance_price_usd_per_hour", instance_type="p2.xlarge")
-            assert shown >= told, "a scrape is never behind what an agent was told"
-            seen.add(told)
+            assert shown >= options, "a scrape is never behind what an agent was told"
+            seen.add(options)
     assert len(seen) >= 6
 
 
@@ -391,10 +391,10 @@ def test_what_was_asked_for_and_is_not_there_is_a_metric_a_line_and_part_of_the_
         name = {"source": "told"}
         wait_for(lambda: value(app.url, "epochcost_price_source_unpriced_types", **name) == 1, what="the metric")
         assert value(app.url, "epochcost_price_source_success", **name) == 1, "no failure of the source"
-        asked = {"provider": "aws", "region": "us-east-1", "zone": "", "purchase_option": "on_demand"}
-        status, said = ask_price(app.url, **asked, instance_type="p2.xlagre")
+        query = {"provider": "aws", "region": "us-east-1", "zone": "", "purchase_option": "on_demand"}
+        status, response = ask_price(app.url, **query, instance_type="p2.xlagre")
         assert status == 404
-        assert "Nearest: p2.xlarge" in said["error"]
+        assert "Nearest: p2.xlarge" in response["error"]
         page = get(f"{app.url}/")[1]
         assert "told: p2.xlagre: no price in us-east-1" in page
         assert "marketoption=Lottery" in page

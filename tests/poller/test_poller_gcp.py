@@ -25,16 +25,16 @@ def machine(instance_type: str, option: str = "spot") -> dict[str, str]:
 
 
 def test_agents_get_the_price_of_the_region_with_the_gpus_of_the_name(tmp_path: Path) -> None:
-    told = PollerSettings(web_listen_address=("127.0.0.1", 0), state_dir=str(tmp_path))
+    options = PollerSettings(web_listen_address=("127.0.0.1", 0), state_dir=str(tmp_path))
     with serving() as server, source(server) as prices:
-        app = PollerApp(told, [prices])
+        app = PollerApp(options, [prices])
         app.start()
         try:
             wait_for(lambda: ask_price(app.url, **machine(P4))[0] == 200, what="the price of a machine newly asked for")
             status, spot = ask_price(app.url, **machine(P4))
             assert (status, round(spot["usd_per_hour"], 3), spot["source"], spot["zone"]) == (200, 0.376, "gcp", "")
             assert round(spot["on_demand_usd_per_hour"], 2) == 1.36
-            assert server.services_asked() == ["6F81-5844-456A"]
+            assert server.requested_services() == ["6F81-5844-456A"]
             page = get(f"{app.url}/metrics")[1]
             assert f'epochcost_instance_gpus{{gpu_model="P4",instance_type="{P4}",provider="gcp"}} 1.0' in page
             wait_for(
@@ -51,10 +51,10 @@ def test_a_failing_catalogue_shows_in_health_and_log_without_the_key(
 ) -> None:
     key_file = tmp_path / "key"
     key_file.write_text(KEY)
-    told = PollerSettings(web_listen_address=("127.0.0.1", 0), state_dir=str(tmp_path / "state"))
+    options = PollerSettings(web_listen_address=("127.0.0.1", 0), state_dir=str(tmp_path / "state"))
     with serving() as server, source(server, api_key_file=str(key_file)) as prices, caplog.at_level(logging.INFO):
         server.faults = [Fault(StatusCode.PERMISSION_DENIED, f"API key {KEY} is not allowed", times=None)]
-        app = PollerApp(told, [prices])
+        app = PollerApp(options, [prices])
         app.start()
         try:
             ask_price(app.url, **machine(P4))

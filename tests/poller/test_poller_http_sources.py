@@ -65,8 +65,8 @@ def settings(server: JsonServer, tmp_path: Path, **changes: str) -> PollerSettin
 
 
 @contextmanager
-def running(told: PollerSettings) -> Iterator[PollerApp]:
-    app = PollerApp(told)
+def running(options: PollerSettings) -> Iterator[PollerApp]:
+    app = PollerApp(options)
     app.start()
     try:
         yield app
@@ -114,8 +114,8 @@ def test_a_machine_rented_at_vast_pays_its_own_rate_and_not_the_markets(server: 
         wait_for(lambda: all_answered(app), what="an answer of every source")
         ours = {"provider": "vastai", "instance_type": "C.101", "purchase_option": "on_demand"}
         for region in ("", "US"):
-            status, said = ask_price(app.url, region=region, **ours)
-            assert (status, said["usd_per_hour"], said["source"]) == (200, 0.8123, "vast_rented")
+            status, response = ask_price(app.url, region=region, **ours)
+            assert (status, response["usd_per_hour"], response["source"]) == (200, 0.8123, "vast_rented")
         assert ask_price(app.url, region="US", **{**ours, "purchase_option": "spot"})[0] == 404
 
 
@@ -132,16 +132,18 @@ def test_a_machine_rented_a_moment_ago_is_looked_for_at_once(server: JsonServer,
 def test_no_market_price_of_anywhere_is_ever_charged(server: JsonServer, tmp_path: Path) -> None:
     with running(settings(server, tmp_path)) as app:
         wait_for(lambda: all_answered(app), what="an answer of every source")
-        asked = {"provider": "vastai", "region": "FR", "instance_type": "8x H100 SXM", "purchase_option": "spot"}
-        said = wait_for(lambda: (a := ask_price(app.url, **asked))[1].get("pending") is False and a, what="an answer")
-        assert said[0] == 404
+        query = {"provider": "vastai", "region": "FR", "instance_type": "8x H100 SXM", "purchase_option": "spot"}
+        response = wait_for(
+            lambda: (a := ask_price(app.url, **query))[1].get("pending") is False and a, what="an answer"
+        )
+        assert response[0] == 404
 
 
 def test_when_all_fail_the_last_prices_stay_with_their_age_and_the_log_holds_no_key(
     server: JsonServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    told = settings(server, tmp_path)
-    with running(told) as app:
+    options = settings(server, tmp_path)
+    with running(options) as app:
         wait_for(lambda: all_answered(app), what="an answer of every source")
         before, ages = samples(app, PRICE, *_LABELS), samples(app, AGE, *_LABELS)
     echo = Answer({"error": f"key {KEY} has expired"}, 401)
@@ -149,7 +151,7 @@ def test_when_all_fail_the_last_prices_stay_with_their_age_and_the_log_holds_no_
         server.on(path, Answer({}, 401))
     for path in ("/do/sizes", "/lambda/instance-types", "/runpod", "/vast/v0/bundles/", "/vast/v1/instances/"):
         server.on(path, echo)
-    with caplog.at_level(logging.DEBUG), running(told) as app:
+    with caplog.at_level(logging.DEBUG), running(options) as app:
         wait_for(lambda: all_answered(app, success=0.0), what="a failure of every source")
         assert samples(app, PRICE, *_LABELS) == before
         assert samples(app, AGE, *_LABELS) == ages
@@ -159,7 +161,7 @@ def test_when_all_fail_the_last_prices_stay_with_their_age_and_the_log_holds_no_
 
 
 @pytest.mark.parametrize(
-    ("flag", "value", "said"),
+    ("flag", "value", "response"),
     [
         ("azure.url", "ftp://x", "--azure.url: 'ftp://x' is not valid: expected http://HOST:PORT"),
         ("azure.url", "", "--azure.url: '' is not valid: expected http://HOST:PORT"),
@@ -172,10 +174,10 @@ def test_when_all_fail_the_last_prices_stay_with_their_age_and_the_log_holds_no_
         ("runpod.interval", "-30", "expected a duration"),
     ],
 )
-def test_a_wrong_setting_is_named(server: JsonServer, tmp_path: Path, flag: str, value: str, said: str) -> None:
+def test_a_wrong_setting_is_named(server: JsonServer, tmp_path: Path, flag: str, value: str, response: str) -> None:
     with pytest.raises(ValueError, match=flag) as caught:
         settings(server, tmp_path, **{flag: value})
-    assert said in str(caught.value)
+    assert response in str(caught.value)
 
 
 @pytest.mark.parametrize("missing", ["azure.regions", "azure.instance-types"])

@@ -18,7 +18,7 @@ from tests.prices.test_runpod import gpu as runpod_gpu
 
 from epochcost.cli import main
 from epochcost.model import InstanceFacts
-from epochcost.poller.once import COLUMNS, Filter, Look, age, run_once
+from epochcost.poller.once import COLUMNS, Filter, Look, Printout, age, run_once
 from epochcost.poller.poller_settings import PollerSettings
 from epochcost.poller.remedies import with_remedy
 from epochcost.prices.listed import Listed
@@ -46,7 +46,7 @@ def told(name: str = "told") -> ToldSource:
 
 
 def once(form: str, kept: Filter = Filter(), *sources: Source) -> Look:  # noqa: B008 - a frozen value
-    return run_once(PollerSettings(), sources or (told(),), lambda: NOW, kept, form)
+    return run_once(PollerSettings(), sources or (told(),), lambda: NOW, Printout(kept, form))
 
 
 def test_rows_are_sorted_by_dollars_a_gpu_hour_and_what_has_no_gpu_comes_last() -> None:
@@ -80,15 +80,15 @@ def test_rows_are_kept_by_gpu_and_provider() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kept", "said"),
+    ("kept", "messages"),
     [
         (Filter(gpu="H10"), "no price matches --gpu H10; known are H100"),
         (Filter(provider="amazon"), "no price matches --provider amazon; known are aws, runpod"),
         (Filter("H100", "azur"), "no price matches --gpu H100 and --provider azur; known are H100; aws, runpod"),
     ],
 )
-def test_a_name_that_nothing_bears_is_said_with_the_names_there_are(kept: Filter, said: str) -> None:
-    assert once("json", kept) == Look("[]", (said,), complete=False)
+def test_a_name_that_nothing_bears_is_said_with_the_names_there_are(kept: Filter, messages: str) -> None:
+    assert once("json", kept) == Look("[]", (messages,), complete=False)
 
 
 def test_a_market_without_prices_says_so_and_is_no_success() -> None:
@@ -115,8 +115,8 @@ def test_a_source_that_fails_leaves_the_others_alone_and_is_said() -> None:
 def test_what_was_asked_for_and_is_not_there_is_said_with_the_nearest_name() -> None:
     def answer(wanted: Wanted, now: float) -> Catalogue:
         found = price(55.04, source="aws", instance_type="p5.48xlarge", at=NOW)
-        asked = frozenset({Want("aws", "us-east-1", "p5.49xlarge"), Want("aws", "us-east-1", "p5.48xlarge")})
-        return Catalogue((found,), requested=asked, unknown=("marketoption=Lottery",))
+        requested = frozenset({Want("aws", "us-east-1", "p5.49xlarge"), Want("aws", "us-east-1", "p5.48xlarge")})
+        return Catalogue((found,), requested=requested, unknown=("marketoption=Lottery",))
 
     look = once("json", Filter(), ToldSource(answer, name="aws"))
     assert look.complete
@@ -141,14 +141,14 @@ def test_prices_of_now_come_first_and_dated_ones_apart_with_their_age() -> None:
 
 @pytest.mark.parametrize("width", [60, 80, 120, 160])
 def test_the_table_fits_into_the_terminal(width: int) -> None:
-    look = run_once(PollerSettings(), dated_and_current(), lambda: NOW, Filter(), "table", width=width)
+    look = run_once(PollerSettings(), dated_and_current(), lambda: NOW, Printout(width=width))
     lines = look.text.splitlines()
     assert max(map(len, lines)) <= width
     assert all(name in lines[0] for name in ("$/GPU-h", "type", "age"))
 
 
 def test_in_a_narrow_terminal_no_two_machines_look_the_same() -> None:
-    look = run_once(PollerSettings(), [Listed()], lambda: NOW, Filter(), "table", width=80)
+    look = run_once(PollerSettings(), [Listed()], lambda: NOW, Printout(width=80))
     rows = [line for line in look.text.splitlines() if line[:2].strip().isdecimal()]
     assert len(set(rows)) == len(rows) > 50
     assert any("St…" in row and "_T4_v3" in row for row in rows)
@@ -212,15 +212,15 @@ def test_a_reader_that_has_seen_enough_is_no_traceback() -> None:
 def test_without_anything_configured_a_line_for_each_source_says_what_to_set() -> None:
     done = command("--prices.sources", "azure,lambda,runpod,vast,oci,owned")
     assert done.returncode == 1
-    said = done.stderr.splitlines()
-    assert {line.split(": ")[1] for line in said if line.startswith("skipped: ")} == {
+    messages = done.stderr.splitlines()
+    assert {line.split(": ")[1] for line in messages if line.startswith("skipped: ")} == {
         "azure", "lambda", "runpod", "vast", "oci", "owned",
     }  # fmt: skip
-    assert [line for line in said if "--" not in line] == []
-    assert any(line.startswith("note: no source of current prices") for line in said)
+    assert [line for line in messages if "--" not in line] == []
+    assert any(line.startswith("note: no source of current prices") for line in messages)
 
 
-ALL_ASKED = (
+ALL_QUERIED = (
     *("--aws.regions", "us-east-1", "--aws.instance-types", "p5.48xlarge"),
     *("--azure.regions", "eastus", "--azure.instance-types", "Standard_NC4as_T4_v3"),
     *("--gcp.regions", "us-central1", "--gcp.machine-types", "a2-highgpu-1g"),
@@ -264,17 +264,17 @@ def test_without_credentials_a_newcomer_reads_dated_prices_and_what_each_source_
     done = newcomer(tmp_path)
     assert done.returncode == 0
     assert len(done.stdout.splitlines()) > 20
-    said = kinds(done)
-    assert {name for name, why in said.items() if why.startswith("skipped")} == {
+    messages = kinds(done)
+    assert {name for name, why in messages.items() if why.startswith("skipped")} == {
         "owned", "lambda", "digitalocean", "aws", "gcp", "azure", "vast", "runpod", "oci",
     }  # fmt: skip
-    assert all("--" in why or "AWS_ACCESS_KEY_ID" in why for why in said.values())
+    assert all("--" in why or "AWS_ACCESS_KEY_ID" in why for why in messages.values())
     assert "--runpod.instance-types" in done.stderr.splitlines()[-1], "the last line is a command that needs no key"
 
 
 def test_without_a_network_each_source_is_one_line_with_the_remedy(tmp_path: Path) -> None:
     secrets = {"AWS_ACCESS_KEY_ID": "AKIAX", "AWS_SECRET_ACCESS_KEY": "s3cr3t-of-mine"}
-    done = newcomer(tmp_path, *ALL_ASKED, *with_keys(tmp_path), **secrets)
+    done = newcomer(tmp_path, *ALL_QUERIED, *with_keys(tmp_path), **secrets)
     assert done.returncode == 1
     assert len(done.stdout.splitlines()) > 20, "what is known without one is printed all the same"
     failed = {name: why for name, why in kinds(done).items() if why.startswith("failed")}
@@ -297,16 +297,16 @@ def test_one_wrong_key_is_one_line_that_names_the_file_to_look_at(tmp_path: Path
         )
     assert done.returncode == 1
     assert "H100" in done.stdout.splitlines()[1], "the prices of the others come first"
-    (said,) = (line for line in done.stderr.splitlines() if line.startswith("failed"))
-    assert "HTTP 401" in said
-    assert said.endswith(
+    (messages,) = (line for line in done.stderr.splitlines() if line.startswith("failed"))
+    assert "HTTP 401" in messages
+    assert messages.endswith(
         "what to do: check the key in --lambda.api-key-file, and its permissions (docs/prices/lambda.md)"
     )
 
 
 @pytest.mark.parametrize("columns", [80, 160])
 def test_a_given_width_is_kept_to_by_what_is_printed_and_what_is_said(tmp_path: Path, columns: int) -> None:
-    done = newcomer(tmp_path, *ALL_ASKED[4:8], COLUMNS=str(columns))
+    done = newcomer(tmp_path, *ALL_QUERIED[4:8], COLUMNS=str(columns))
     lines = [*done.stdout.splitlines(), *done.stderr.splitlines()]
     assert max(map(len, lines)) <= columns
 

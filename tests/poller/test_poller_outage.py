@@ -55,7 +55,7 @@ class Site:
     app: PollerApp | None = None
 
     def start(self) -> None:
-        told = PollerSettings(
+        options = PollerSettings(
             web_listen_address=("127.0.0.1", self.port),
             state_dir=str(self.state),
             prices_sources=("aws",),
@@ -64,7 +64,7 @@ class Site:
             aws_spot_interval=0.2,
             aws_on_demand_interval=3600.0,
         )
-        self.app = PollerApp(told, clock=lambda: self.world.wall)
+        self.app = PollerApp(options, clock=lambda: self.world.wall)
         self.app.start()
         self.port = self.app.port
 
@@ -161,9 +161,9 @@ def test_poller_network_and_disk_die_in_turn_and_no_dollar_is_lost_or_doubled(
     it.run(10)
     assert site.price_age() <= 10
     assert it.dollars("node_cost_usd") == pytest.approx(true_usd(3700), rel=1e-12)
-    said = [record for record in caplog.records if "prices cannot be saved" in record.message]
-    assert len(said) == 1
-    assert "Is a directory" in said[0].message
+    messages = [record for record in caplog.records if "prices cannot be saved" in record.message]
+    assert len(messages) == 1
+    assert "Is a directory" in messages[0].message
 
     # Killed without a disk, and started again without a network: the last prices that reached the disk, at their age.
     site.kill()
@@ -192,11 +192,11 @@ def test_a_line_that_goes_silent_ends_in_a_failure_that_says_so_and_delays_no_sc
 ) -> None:
     it = site.metered()
     site.line.silence()
-    asked = site.line.port
+    port = site.line.port
     wait_for(lambda: value(site.url, "epochcost_price_source_success", source="aws_spot") == 0, 60, "the failure")
-    (said,) = {r.message for r in caplog.records if "price source failed: aws_spot" in r.message}
-    assert "ReadTimeoutError" in said
-    assert f"127.0.0.1:{asked}" in said
+    (messages,) = {r.message for r in caplog.records if "price source failed: aws_spot" in r.message}
+    assert "ReadTimeoutError" in messages
+    assert f"127.0.0.1:{port}" in messages
     it.run(1000, every=10)
     assert it.ask_price(), "the poller answers while it waits for an answer itself"
     assert site.price_age() == pytest.approx(1000, abs=1e-6)

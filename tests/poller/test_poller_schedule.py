@@ -166,9 +166,9 @@ def test_what_is_newly_asked_for_is_fetched_at_once_and_stays_wanted() -> None:
     source = ToldSource(answer, refresh_seconds=1.0, watched=frozenset({watched}))
     with running([source]) as (schedule, store):
         wait_for(lambda: store.book.prices, what="the watched type")
-        asked = schedule.ask(WANT)
-        assert asked.pending == ("told",)
-        assert asked.tried == ("told is being queried",)
+        lookup = schedule.ask(WANT)
+        assert lookup.pending == ("told",)
+        assert lookup.tried == ("told is being queried",)
         wait_for(lambda: len(store.book.prices) == 2, seconds=5, what="the type that was asked for")
         assert Wanted(frozenset({WANT})) in source.questions  # only that, not everything again
         assert schedule.ask(WANT).pending == ()
@@ -184,9 +184,9 @@ def test_what_nobody_has_is_not_asked_for_again_and_again() -> None:
         schedule.ask(WANT)
         wait_for(lambda: not schedule.ask(WANT).pending, what="the answer for the type")
         for _ in range(20):
-            asked = schedule.ask(WANT)
+            lookup = schedule.ask(WANT)
         assert len(source.questions) == 2
-        assert "told was queried 0 s ago and has none" in asked.tried
+        assert "told was queried 0 s ago and has none" in lookup.tried
 
 
 def test_a_failed_question_says_what_went_wrong_and_is_tried_again() -> None:

@@ -93,7 +93,7 @@ def test_names_that_providers_have_are_taken(flag: str, word: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
         (
             {"prices.sources": "owned,gpc"},
@@ -113,10 +113,10 @@ def test_names_that_providers_have_are_taken(flag: str, word: str) -> None:
         ({"web.listen-address": "10836"}, "expected HOST:PORT"),
     ],
 )
-def test_a_wrong_setting_is_named_with_its_value_and_what_is_allowed(flags: dict[str, str], said: str) -> None:
+def test_a_wrong_setting_is_named_with_its_value_and_what_is_allowed(flags: dict[str, str], message: str) -> None:
     with pytest.raises(SettingsError) as caught:
         from_flags(flags)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_wrong_machine_in_the_file_is_named_with_the_file(tmp_path: Path) -> None:

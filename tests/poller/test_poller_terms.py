@@ -40,7 +40,7 @@ def test_parts_limits_and_credit_of_a_machine_reach_its_agent(tmp_path: Path) ->
     now = time.time()
     account = Credit("account", "aws", 40.0, now, spend_usd_per_hour=2.0)
     source = ToldSource(lambda *_: Catalogue((price(0.9, at=now),), credits=(account,)))
-    told = settings(
+    options = settings(
         tmp_path,
         extras=parse_extras(
             [
@@ -57,7 +57,7 @@ def test_parts_limits_and_credit_of_a_machine_reach_its_agent(tmp_path: Path) ->
             ]
         ),
     )
-    with running(told, [source]) as app:
+    with running(options, [source]) as app:
         found = wait_for(lambda: answer_for(app.url, NODE), what="the price")
     assert found.price is not None
     assert found.price.usd_per_hour == pytest.approx(1.0)

@@ -139,9 +139,9 @@ def test_other_bad_settings_of_the_market_are_refused(flag: str, text: str, erro
 
 
 def test_max_age_is_given_for_all_and_by_name() -> None:
-    told = load(PollerSettings, "prices", {"prices.max-age": "3d,spot=6h,aws=2d"}, {})
-    assert told.prices_max_age.seconds == 3 * 86400
-    assert dict(told.prices_max_age.named) == {"spot": 6 * 3600, "aws": 2 * 86400}
+    options = load(PollerSettings, "prices", {"prices.max-age": "3d,spot=6h,aws=2d"}, {})
+    assert options.prices_max_age.seconds == 3 * 86400
+    assert dict(options.prices_max_age.named) == {"spot": 6 * 3600, "aws": 2 * 86400}
 
 
 # --- the poller ---
@@ -153,9 +153,9 @@ def test_a_type_that_an_agent_asks_for_appears_in_the_metrics_by_the_next_scrape
         wait_for(lambda: value(app.url, "epochcost_price_source_success", source="told"), what="the first answer")
         assert value(app.url, PRICE) is None
         assert value(app.url, DROPPED, reason="unwatched") == 6
-        asked = {"provider": "aws", "region": "us-east-1", "zone": "", "instance_type": "p4d.24xlarge"}
+        query = {"provider": "aws", "region": "us-east-1", "zone": "", "instance_type": "p4d.24xlarge"}
         found = wait_for(
-            lambda: (got := ask_price(app.url, **asked, purchase_option="on_demand"))[0] == 200 and got[1],
+            lambda: (got := ask_price(app.url, **query, purchase_option="on_demand"))[0] == 200 and got[1],
             what="the price",
         )
         assert wait_for(lambda: value(app.url, PRICE), what="the series") == found["usd_per_hour"] == 22.0
@@ -163,22 +163,22 @@ def test_a_type_that_an_agent_asks_for_appears_in_the_metrics_by_the_next_scrape
 
 def test_a_watched_type_is_asked_for_without_any_agent(tmp_path: Path) -> None:
     source = ToldSource(lambda wanted, now: MARKET)
-    told = settings(tmp_path, prices_watch=parse_watch("provider=aws region=us-east-1 instance-type=p5.48xlarge"))
-    with running(told, [source]) as app:
+    options = settings(tmp_path, prices_watch=parse_watch("provider=aws region=us-east-1 instance-type=p5.48xlarge"))
+    with running(options, [source]) as app:
         wait_for(lambda: value(app.url, PRICE) == 55.0, what="the watched price")
         assert source.questions[0] == Wanted(frozenset({Want("aws", "us-east-1", "p5.48xlarge")}))
 
 
 def test_the_bound_is_kept_counted_and_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     source = ToldSource(lambda wanted, now: MARKET, refresh_seconds=0.05)
-    told = settings(tmp_path, prices_watch=parse_watch("provider=*"), prices_max_series=4)
-    with caplog.at_level(logging.WARNING), running(told, [source]) as app:
+    options = settings(tmp_path, prices_watch=parse_watch("provider=*"), prices_max_series=4)
+    with caplog.at_level(logging.WARNING), running(options, [source]) as app:
         wait_for(lambda: len(source.questions) > 3, what="several refreshes")
         assert get(f"{app.url}/metrics")[1].count(f"{PRICE}{{") == 4
         assert value(app.url, DROPPED, reason="limit") == 2
-    said = [record.getMessage() for record in caplog.records if "max-series" in record.getMessage()]
-    assert len(said) == 1
-    assert said[0].startswith("2 prices are not exported: more than --prices.max-series")
+    response = [record.getMessage() for record in caplog.records if "max-series" in record.getMessage()]
+    assert len(response) == 1
+    assert response[0].startswith("2 prices are not exported: more than --prices.max-series")
 
 
 def test_what_is_held_back_is_out_of_the_metric_counted_and_said_once(
@@ -221,7 +221,7 @@ def test_a_source_that_is_accepted_jumps_at_once(tmp_path: Path) -> None:
 def test_discounts_are_in_the_price_and_extras_beside_it_and_charged_only_where_configured(tmp_path: Path) -> None:
     source = ToldSource(lambda wanted, now: MARKET)
     source.watched = frozenset({Want("aws", "us-east-1", "p4d.24xlarge")})
-    told = settings(
+    options = settings(
         tmp_path,
         adjustments=parse_adjustments([{"provider": "aws", "discount-percent": 10}]),
         extras=parse_extras(
@@ -232,15 +232,15 @@ def test_discounts_are_in_the_price_and_extras_beside_it_and_charged_only_where_
             ]
         ),
     )
-    with running(told, [source]) as app:
+    with running(options, [source]) as app:
         wait_for(lambda: value(app.url, PRICE), what="the price")
         assert value(app.url, PRICE) == pytest.approx(19.8)
         extra = "epochcost_instance_extra_price_usd_per_hour"
         assert value(app.url, extra, extra="disk", charged="true") == 0.25
         assert value(app.url, extra, extra="address", charged="false") == 0.005
         assert value(app.url, extra, extra="elsewhere") is None
-        asked = {"provider": "aws", "region": "us-east-1", "zone": "", "instance_type": "p4d.24xlarge"}
-        found = ask_price(app.url, **asked, purchase_option="on_demand")[1]
+        query = {"provider": "aws", "region": "us-east-1", "zone": "", "instance_type": "p4d.24xlarge"}
+        found = ask_price(app.url, **query, purchase_option="on_demand")[1]
         assert found["usd_per_hour"] == found["steps"][-1]["usd_per_hour"] == pytest.approx(20.05)
         assert found["on_demand_usd_per_hour"] == pytest.approx(20.05)
         assert [each["name"] for each in found["extras"]] == ["disk", "address"]
@@ -249,7 +249,7 @@ def test_discounts_are_in_the_price_and_extras_beside_it_and_charged_only_where_
 def test_an_account_has_its_own_rate_and_of_what_a_price_is_made_is_said(tmp_path: Path) -> None:
     source = ToldSource(lambda wanted, now: MARKET)
     source.watched = frozenset({Want("aws", "us-east-1", "p4d.24xlarge")})
-    told = settings(
+    options = settings(
         tmp_path,
         adjustments=parse_adjustments(
             [{"name": "all", "discount-percent": 10}, {"name": "team", "account": "12*", "discount-percent": 50}]
@@ -258,10 +258,10 @@ def test_an_account_has_its_own_rate_and_of_what_a_price_is_made_is_said(tmp_pat
         credits=parse_credits([{"name": "grant", "provider": "aws", "balance-usd": 300, "as-of": "2026-03-01"}]),
         limits=parse_limits([{"name": "nightly", "instance-type": "p4*", "session-hours": 12}]),
     )
-    asked = {"provider": "aws", "region": "us-east-1", "instance_type": "p4d.24xlarge", "purchase_option": "on_demand"}
-    with running(told, [source]) as app:
+    query = {"provider": "aws", "region": "us-east-1", "instance_type": "p4d.24xlarge", "purchase_option": "on_demand"}
+    with running(options, [source]) as app:
         wait_for(lambda: value(app.url, PRICE), what="the price")
-        ours, all_others = (ask_price(app.url, **asked, **account)[1] for account in ({"account": "123"}, {}))
+        ours, all_others = (ask_price(app.url, **query, **account)[1] for account in ({"account": "123"}, {}))
         assert (ours["usd_per_hour"], all_others["usd_per_hour"]) == (pytest.approx(9.9), pytest.approx(19.8))
         assert [each["name"] for each in ours["parts"]] == ["published", "all", "team"]
         assert sum(each["usd_per_hour"] for each in ours["parts"]) == pytest.approx(9.9)
@@ -272,7 +272,7 @@ def test_an_account_has_its_own_rate_and_of_what_a_price_is_made_is_said(tmp_pat
         assert value(app.url, "epochcost_credit_balance_usd", credit="grant", provider="aws") == 300
         assert value(app.url, "epochcost_instance_session_limit_seconds", limit="nightly") == 43200
         assert value(app.url, "epochcost_instance_free_quota_seconds") is None
-        assert ask_price(app.url, **asked, account="a\nb")[0] == 400
+        assert ask_price(app.url, **query, account="a\nb")[0] == 400
 
 
 def test_a_reservation_is_asked_for_by_its_id_and_shown_apart(tmp_path: Path) -> None:
@@ -282,18 +282,18 @@ def test_a_reservation_is_asked_for_by_its_id_and_shown_apart(tmp_path: Path) ->
         "provider,region,zone,instance_type,purchase_option,reservation,usd_per_hour,date\n"
         f"{row},cr-1,31.464,2025-11-01\n{row},cr-2,44.1,2025-11-01\n"
     )
-    asked = {"provider": "aws", "region": "us-east-1", "zone": "us-east-1a", "instance_type": "p5.48xlarge"}
-    told = settings(tmp_path, listed_files=(str(path),), prices_sources=("listed",))
-    with running(told) as app:
+    query = {"provider": "aws", "region": "us-east-1", "zone": "us-east-1a", "instance_type": "p5.48xlarge"}
+    options = settings(tmp_path, listed_files=(str(path),), prices_sources=("listed",))
+    with running(options) as app:
         found = wait_for(
-            lambda: ask_price(app.url, **asked, purchase_option="reserved", reservation="cr-2"), what="an answer"
+            lambda: ask_price(app.url, **query, purchase_option="reserved", reservation="cr-2"), what="an answer"
         )
         wait_for(lambda: value(app.url, "epochcost_reservation_price_usd_per_hour", reservation="cr-1"), what="the row")
-        found = ask_price(app.url, **asked, purchase_option="reserved", reservation="cr-2")
+        found = ask_price(app.url, **query, purchase_option="reserved", reservation="cr-2")
         assert (found[0], found[1]["usd_per_hour"], found[1]["reservation"]) == (200, 44.1, "cr-2")
-        status, said = ask_price(app.url, **asked, purchase_option="reserved")
+        status, response = ask_price(app.url, **query, purchase_option="reserved")
         assert status == 404
-        assert "us-east-1a in cr-1, us-east-1a in cr-2 only" in said["error"]
+        assert "us-east-1a in cr-1, us-east-1a in cr-2 only" in response["error"]
         assert value(app.url, PRICE, purchase_option="reserved") is None
 
 
@@ -304,12 +304,12 @@ def test_a_zone_is_found_by_its_id_and_both_are_shown(tmp_path: Path) -> None:
     )
     zones = (Zone("aws", "us-east-1", "us-east-1a", "use1-az4"),)
     source = ToldSource(lambda wanted, now: Catalogue((spot,), zones=zones))
-    asked = {"provider": "aws", "region": "us-east-1", "instance_type": "p4d.24xlarge", "purchase_option": "spot"}
-    told = settings(tmp_path)
-    with running(told, [source]) as app:
-        wait_for(lambda: ask_price(app.url, **asked, zone="us-east-1a")[0] == 200, what="the price")
-        assert ask_price(app.url, **asked, zone="use1-az4")[1]["zone"] == "us-east-1a"
-        assert ask_price(app.url, **asked, zone="use1-az1")[0] == 404
+    query = {"provider": "aws", "region": "us-east-1", "instance_type": "p4d.24xlarge", "purchase_option": "spot"}
+    options = settings(tmp_path)
+    with running(options, [source]) as app:
+        wait_for(lambda: ask_price(app.url, **query, zone="us-east-1a")[0] == 200, what="the price")
+        assert ask_price(app.url, **query, zone="use1-az4")[1]["zone"] == "us-east-1a"
+        assert ask_price(app.url, **query, zone="use1-az1")[0] == 404
         assert value(app.url, "epochcost_zone_info", zone="us-east-1a", zone_id="use1-az4") == 1
-    with running(told, [ToldSource(lambda wanted, now: Catalogue())]) as app:
-        assert ask_price(app.url, **asked, zone="use1-az4")[0] == 200, "ids survive a restart"
+    with running(options, [ToldSource(lambda wanted, now: Catalogue())]) as app:
+        assert ask_price(app.url, **query, zone="use1-az4")[0] == 200, "ids survive a restart"

@@ -78,7 +78,7 @@ def test_the_same_table_comes_out_of_prices_of_now(tmp_path: Path, aws: AwsPrice
     ]
     with JsonServer() as azure:
         azure.on("/prices", test_azure.page([test_azure.row(98.32), test_azure.spot(24.58)]))
-        told = settings(
+        options = settings(
             tmp_path,
             prices_sources=("aws", "azure"),
             aws_regions=("us-east-1",),
@@ -88,7 +88,7 @@ def test_the_same_table_comes_out_of_prices_of_now(tmp_path: Path, aws: AwsPrice
             azure_instance_types=(size,),
         )
         with (
-            running(told) as app,
+            running(options) as app,
             Prometheus(tmp_path / "prometheus", {"prices": [f"127.0.0.1:{app.port}"]}) as prometheus,
         ):
             saving = "market:epochcost_spot_saving_ratio:now"

@@ -193,25 +193,25 @@ class AwsPriceServer:
                     return fault
         return None
 
-    def _get_products(self, asked: Mapping[str, object]) -> dict[str, Any]:
-        wanted = {each["Field"]: each["Value"] for each in asked["Filters"]}  # type: ignore[attr-defined, index]
+    def _get_products(self, arguments: Mapping[str, object]) -> dict[str, Any]:
+        wanted = {each["Field"]: each["Value"] for each in arguments["Filters"]}  # type: ignore[attr-defined, index]
         rows = [row for row in self.products if not self.filters or _matches(row, wanted)]
-        page, token = self._page(rows, asked.get("NextToken"))
+        page, token = self._page(rows, arguments.get("NextToken"))
         answer: dict[str, Any] = {"FormatVersion": "aws_v1", "PriceList": [json.dumps(row) for row in page]}
         return {**answer, "NextToken": token} if token else answer
 
     def _describe_spot(self, question: Question) -> str:
-        asked = question.arguments
-        start, end = (_moment(str(asked[name])) for name in ("StartTime", "EndTime"))
+        arguments = question.arguments
+        start, end = (_moment(str(arguments[name])) for name in ("StartTime", "EndTime"))
         rows = [
             row
             for row in self.spot_history
             if str(row["zone"]).startswith(question.region)
-            and (not self.filters or row["instanceType"] in asked["Filter"])  # type: ignore[operator]
+            and (not self.filters or row["instanceType"] in arguments["Filter"])  # type: ignore[operator]
             and float(row["ts"]) <= end  # type: ignore[arg-type]
             and float(row["ts"]) >= self._in_effect_at(row, start)  # type: ignore[arg-type]
         ]
-        page, token = self._page(rows, asked.get("NextToken"))
+        page, token = self._page(rows, arguments.get("NextToken"))
         items = "".join(
             f"<item><instanceType>{row['instanceType']}</instanceType>"
             f"<productDescription>{row['description']}</productDescription><spotPrice>{row['usd']}</spotPrice>"
@@ -229,9 +229,9 @@ class AwsPriceServer:
         before = [float(r["ts"]) for r in same if float(r["ts"]) <= start]  # type: ignore[arg-type]
         return max(before, default=start)
 
-    def _describe_types(self, asked: Mapping[str, object]) -> str:
-        rows = [facts for facts in self.types if facts.instance_type in asked["Filter"]]  # type: ignore[operator]
-        page, token = self._page(rows, asked.get("NextToken"))
+    def _describe_types(self, arguments: Mapping[str, object]) -> str:
+        rows = [facts for facts in self.types if facts.instance_type in arguments["Filter"]]  # type: ignore[operator]
+        page, token = self._page(rows, arguments.get("NextToken"))
         items = "".join(f"<item>{_facts_xml(facts)}</item>" for facts in page)
         return _document("DescribeInstanceTypes", f"<instanceTypeSet>{items}</instanceTypeSet>", token)
 

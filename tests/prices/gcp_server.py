@@ -125,21 +125,21 @@ class GcpServer:
         )
         return CloudCatalogClient(transport=transport)
 
-    def services_asked(self) -> list[str]:
+    def requested_services(self) -> list[str]:
         """Which services were read, in order, each first page once."""
-        return [asked.parent.removeprefix("services/") for asked in self.questions if not asked.page_token]
+        return [request.parent.removeprefix("services/") for request in self.questions if not request.page_token]
 
-    def _list_skus(self, asked: ListSkusRequest, context: grpc.ServicerContext) -> bytes:
-        self.questions.append(asked)
+    def _list_skus(self, request: ListSkusRequest, context: grpc.ServicerContext) -> bytes:
+        self.questions.append(request)
         self.api_keys += [str(value) for name, value in context.invocation_metadata() if name == "x-goog-api-key"]
-        service = asked.parent.removeprefix("services/")
-        fault = self._fault(service, int(asked.page_token or 0) // self.page_size)
+        service = request.parent.removeprefix("services/")
+        fault = self._fault(service, int(request.page_token or 0) // self.page_size)
         if fault is not None:
             self._stopping.wait(fault.hang_seconds)
             if fault.garbage:
                 return b"\xff\xff\xff\xff\xff"
             context.abort(fault.code, fault.message)
-        return ListSkusResponse.serialize(self._page(service, int(asked.page_token or 0)))
+        return ListSkusResponse.serialize(self._page(service, int(request.page_token or 0)))
 
     def _fault(self, service: str, page: int) -> Fault | None:
         with self._lock:

@@ -110,8 +110,8 @@ def _handler(server: JsonServer) -> type[BaseHTTPRequestHandler]:
 
         def _answer(self, body: object) -> None:
             url = urlsplit(self.path)
-            asked = Question(self.command, url.path, dict(parse_qsl(url.query)), body, dict(self.headers))
-            answer = server.answer(asked)
+            question = Question(self.command, url.path, dict(parse_qsl(url.query)), body, dict(self.headers))
+            answer = server.answer(question)
             if answer.hold is not None:
                 answer.hold.wait(30)
             length = len(answer.raw) + (100 if answer.cut else 0)

@@ -177,7 +177,7 @@ def test_a_price_holds_from_its_date_and_a_change_that_is_announced_only_from_it
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"currencyCode": "EUR"}, "currencyCode: 'EUR' is not 'USD'"),
         ({"retailPrice": "98.32"}, "retailPrice: '98.32' is not a number"),
@@ -188,12 +188,12 @@ def test_a_price_holds_from_its_date_and_a_change_that_is_announced_only_from_it
     ],
 )
 def test_a_row_that_is_not_as_expected_is_named_and_leaves_the_others_alone(
-    server: JsonServer, changes: Row, said: str
+    server: JsonServer, changes: Row, message: str
 ) -> None:
     found = fetch(server, [{**row(98.32), **changes}, row(0.526, T4)], H100, T4)
     assert dollars(found) == {("eastus", T4, ON_DEMAND): 0.526}
     (problem,) = found.problems
-    assert problem.startswith(f"azure: {H100} on_demand in eastus: {said}")
+    assert problem.startswith(f"azure: {H100} on_demand in eastus: {message}")
 
 
 def test_all_pages_are_read_with_the_filter_of_the_link(server: JsonServer) -> None:
@@ -233,8 +233,8 @@ def test_a_name_that_could_break_out_of_the_filter_is_not_asked_for(server: Json
 
 def test_an_answer_of_another_form_is_an_error(server: JsonServer) -> None:
     server.on("/prices", Answer({"Items": {}}))
-    said = r"azure: prices of eastus: not a response of Azure's retail price API: Items: \{\} is not a list"
-    with pytest.raises(PriceSourceError, match=said):
+    message = r"azure: prices of eastus: not a response of Azure's retail price API: Items: \{\} is not a list"
+    with pytest.raises(PriceSourceError, match=message):
         source(server).fetch(wanted("azure", ("eastus", H100)), NOW)
 
 
@@ -264,17 +264,17 @@ def test_an_ended_row_of_one_meter_is_followed_by_another_meters(server: JsonSer
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"effectiveEndDate": None}, "2 rows match, not one"),
         ({"effectiveEndDate": "2026-06-01T00:00:00Z"}, "2 rows match, not one"),
         ({"effectiveEndDate": "soon"}, "effectiveEndDate: 'soon' is not a date"),
     ],
 )
-def test_two_meters_of_one_time_are_no_price(server: JsonServer, changes: Row, said: str) -> None:
+def test_two_meters_of_one_time_are_no_price(server: JsonServer, changes: Row, message: str) -> None:
     old = row(98.32, meterId="old", effectiveStartDate="2024-01-01T00:00:00Z", **changes)
     new = row(88.0, meterId="new", effectiveStartDate="2026-01-01T00:00:00Z")
-    with pytest.raises(PriceSourceError, match=said):
+    with pytest.raises(PriceSourceError, match=message):
         fetch(server, [old, new])
 
 

@@ -67,7 +67,7 @@ def test_vram_in_another_unit_is_not_known(server: JsonServer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("bad", "said"),
+    ("bad", "message"),
     [
         (size("gpu-bad", None, "nvidia_h100", 1, 80), "digitalocean: gpu-bad: price_hourly: None is not a number"),
         (size("gpu-bad", 0.0, "nvidia_h100", 1, 80), "digitalocean: gpu-bad: a price must be above 0"),
@@ -75,12 +75,12 @@ def test_vram_in_another_unit_is_not_known(server: JsonServer) -> None:
     ],
 )
 def test_a_size_that_is_not_as_expected_is_named_and_leaves_the_others_alone(
-    server: JsonServer, bad: dict[str, Any], said: str
+    server: JsonServer, bad: dict[str, Any], message: str
 ) -> None:
     found = fetch(server, page([bad, H100_1]))
     assert dollars(found) == {("", "gpu-h100x1-80gb", ON_DEMAND): 3.39}
     (problem,) = found.problems
-    assert problem.startswith(said)
+    assert problem.startswith(message)
 
 
 @pytest.mark.parametrize("info", [{"count": 0, "model": "nvidia_h100"}, {"count": "8"}, 5, {"count": 8, "model": 1}])

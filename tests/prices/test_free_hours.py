@@ -109,10 +109,10 @@ LIMITS = st.builds(
 
 @given(st.lists(st.tuples(LIMITS, st.floats(0.0, 3e6), st.floats(0.0, 1e5)), min_size=1, max_size=6))
 def test_whatever_limits_come_one_after_another_windows_follow_one_another(
-    said: list[tuple[Limit, float, float]],
+    usage: list[tuple[Limit, float, float]],
 ) -> None:
     now, windows = 1_795_000_000.0, []
-    for limit, passed, elsewhere in said:
+    for limit, passed, elsewhere in usage:
         now += passed
         windows = free_windows([limit], [(now - 4e6, now)], now, windows, elsewhere, now)
         assert all(start < end for start, end in windows)

@@ -32,7 +32,7 @@ def test_every_page_is_read_in_dollars() -> None:
     with serving() as server, source(server) as prices:
         assert dollars(prices.fetch(A2, NOW)) == {"a2-highgpu-1g": pytest.approx(3.673385)}
         assert len(server.questions) == -(-len(server.skus[COMPUTE]) // server.page_size) > 5
-        assert {(asked.currency_code, asked.page_size) for asked in server.questions} == {("USD", PAGE_SIZE)}
+        assert {(request.currency_code, request.page_size) for request in server.questions} == {("USD", PAGE_SIZE)}
 
 
 def test_pages_that_go_round_in_a_circle_end() -> None:
@@ -66,9 +66,11 @@ def test_a_message_that_is_cut_short_is_asked_again() -> None:
 def test_a_fault_that_does_not_pass_is_given_up_and_said_with_service_and_page() -> None:
     with serving() as server:
         server.faults = [Fault(StatusCode.UNAVAILABLE, "backend is down", times=None, page=1)]
-        said = error(server, Patience(attempt=1, page=0.2, service=5, first_pause=0.01))
-    assert said.startswith("gcp: ListSkus of Compute Engine (services/6F81-5844-456A), page 2: no response in 0.2 s: ")
-    assert "backend is down" in said
+        message = error(server, Patience(attempt=1, page=0.2, service=5, first_pause=0.01))
+    assert message.startswith(
+        "gcp: ListSkus of Compute Engine (services/6F81-5844-456A), page 2: no response in 0.2 s: "
+    )
+    assert "backend is down" in message
 
 
 @pytest.mark.parametrize(
@@ -90,9 +92,9 @@ def test_a_catalogue_that_hangs_is_given_up_in_bounded_time() -> None:
     with serving() as server:
         server.faults = [Fault(times=None, hang_seconds=30)]
         began = time.monotonic()
-        said = error(server, Patience(attempt=0.2, page=0.5, service=5, first_pause=0.01))
+        message = error(server, Patience(attempt=0.2, page=0.5, service=5, first_pause=0.01))
         assert time.monotonic() - began < 5
-    assert "page 1: no response in 0.5 s: DeadlineExceeded" in said
+    assert "page 1: no response in 0.5 s: DeadlineExceeded" in message
 
 
 def test_a_catalogue_that_is_slow_on_every_page_is_given_up_too() -> None:
@@ -111,10 +113,10 @@ def test_the_key_of_the_file_is_sent_and_never_shown(tmp_path: Path) -> None:
     key_file.write_text(f"{KEY}\n")
     with serving() as server:
         server.faults = [Fault(StatusCode.INVALID_ARGUMENT, f"API key {KEY} not valid", times=None)]
-        said = error(server, key_file=str(key_file))
+        message = error(server, key_file=str(key_file))
         assert set(server.api_keys) == {KEY}
-    assert "API key (secret) not valid" in said
-    assert KEY not in said
+    assert "API key (secret) not valid" in message
+    assert KEY not in message
 
 
 def test_the_key_goes_in_a_header_over_rest_too(tmp_path: Path) -> None:
@@ -141,21 +143,21 @@ def test_a_new_key_is_read_after_a_failure(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (None, "No such file or directory"),
-        ("", "must contain exactly one word, the key"),
-        ("a b", "must contain exactly one word"),
+        ("", "must hold one word, the key"),
+        ("a b", "must hold one word"),
         ("é", "ASCII"),
     ],
 )
 def test_a_key_file_that_holds_no_key_is_said_and_its_content_is_not(
-    tmp_path: Path, content: str | None, said: str
+    tmp_path: Path, content: str | None, message: str
 ) -> None:
     path = tmp_path / "key"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(PriceSourceError, match=said) as caught:
+    with pytest.raises(PriceSourceError, match=message) as caught:
         GcpCatalogue("gcp", str(path)).connect()
     assert str(caught.value).startswith(f"gcp: --gcp.api-key-file {path}: ")
     assert "a b" not in str(caught.value)
@@ -210,10 +212,10 @@ def test_types_that_agents_ask_for_one_after_another_do_not_each_read_the_catalo
     with serving() as server, source(server) as prices:
         prices.fetch(A2, NOW)
         later = prices.fetch(wanted("g2-standard-4"), NOW + REUSE_SECONDS - 1)
-        assert server.services_asked() == [COMPUTE]
+        assert server.requested_services() == [COMPUTE]
         assert {price.fetched_ts for price in later.prices} == {NOW}  # as old as what was read
         newer = prices.fetch(A2, NOW + REUSE_SECONDS)
-        assert server.services_asked() == [COMPUTE, COMPUTE]
+        assert server.requested_services() == [COMPUTE, COMPUTE]
         assert {price.fetched_ts for price in newer.prices} == {NOW + REUSE_SECONDS}
 
 
@@ -231,19 +233,19 @@ def test_nothing_wanted_reads_nothing() -> None:
 
 
 def test_settings_say_what_is_watched() -> None:
-    told = PollerSettings(
+    options = PollerSettings(
         gcp_regions=("us-central1", "europe-west4"),
         gcp_machine_types=("a2-highgpu-1g", "n1-standard-16+nvidia-tesla-p4:1"),
         gcp_interval=3600.0,
     )
-    (prices,) = make(told)
+    (prices,) = make(options)
     assert (prices.name, prices.provider, prices.refresh_seconds) == ("gcp", "gcp", 3600.0)
     assert Want("gcp", "europe-west4", "n1-standard-16+nvidia-tesla-p4:1") in prices.watched
     assert len(prices.watched) == 4
 
 
 @pytest.mark.parametrize(
-    ("flag", "value", "said"),
+    ("flag", "value", "message"),
     [
         ("gcp.regions", "us-central1-a", "'us-central1-a' does not look like a region, us-central1"),
         ("gcp.machine-types", "a2-highgpu-1g;b", "'a2-highgpu-1g;b' does not look like a machine, a2-highgpu-1g"),
@@ -253,10 +255,10 @@ def test_settings_say_what_is_watched() -> None:
         ("gcp.interval", "0s", "expected a duration above 0"),
     ],
 )
-def test_a_bad_setting_names_its_value_and_what_is_allowed(flag: str, value: str, said: str) -> None:
+def test_a_bad_setting_names_its_value_and_what_is_allowed(flag: str, value: str, message: str) -> None:
     with pytest.raises(SettingsError) as caught:
         load(PollerSettings, "prices", {flag: value}, {})
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_every_kind_of_machine_can_be_watched() -> None:
@@ -274,11 +276,11 @@ def test_another_endpoint_is_asked_by_rest_with_the_key(tmp_path: Path, monkeypa
     monkeypatch.setenv("NO_PROXY", "*")
     (tmp_path / "key").write_text("key-of-the-test-0123456789")
     server = GcpRestServer(recorded())
-    told = PollerSettings(
+    options = PollerSettings(
         gcp_url=server.url, gcp_api_key_file=str(tmp_path / "key"), gcp_regions=("us-central1",),
         gcp_machine_types=("a2-highgpu-1g",),
     )  # fmt: skip
-    (source,) = make(told)
+    (source,) = make(options)
     try:
         found = source.fetch(Wanted(source.watched), NOW)
     finally:
@@ -389,21 +391,21 @@ def test_a_rate_of_zero_for_a_free_tier_spoils_no_price() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [(b"<html>sign in</html>", "not a response of the Cloud"), (b'{"skus": 5}', "not a response of the Cloud"),
      (b"[]", "not a response of the Cloud"), (b"", "page 1: ")],
     ids=["a page for people", "another document", "a list", "nothing"],
 )  # fmt: skip
 def test_what_is_no_answer_of_the_api_is_an_error_and_no_price(
-    body: bytes, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    body: bytes, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_PROXY", "*")
     (tmp_path / "key").write_text("key-of-the-test-0123456789")
     with JsonServer() as server:
         server.on("/v1/services/6F81-5844-456A/skus", Answer(body))
-        told = PollerSettings(gcp_url=server.url, gcp_api_key_file=str(tmp_path / "key"))
-        (found,) = make(told)
-        with pytest.raises(PriceSourceError, match=said):
+        options = PollerSettings(gcp_url=server.url, gcp_api_key_file=str(tmp_path / "key"))
+        (found,) = make(options)
+        with pytest.raises(PriceSourceError, match=message):
             found.fetch(wanted("a2-highgpu-1g"), NOW)
         found.catalogue.forget()
 
@@ -411,8 +413,8 @@ def test_what_is_no_answer_of_the_api_is_an_error_and_no_price(
 def test_an_endpoint_that_cannot_be_reached_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "*")
     (tmp_path / "key").write_text("key-of-the-test-0123456789")
-    told = PollerSettings(gcp_url="http://127.0.0.1:9", gcp_api_key_file=str(tmp_path / "key"))
-    (found,) = make(told)
+    options = PollerSettings(gcp_url="http://127.0.0.1:9", gcp_api_key_file=str(tmp_path / "key"))
+    (found,) = make(options)
     with pytest.raises(PriceSourceError, match="gcp: ListSkus"):
         found.fetch(wanted("a2-highgpu-1g"), NOW)
     found.catalogue.forget()

@@ -26,8 +26,8 @@ def test_the_table_says_when_and_against_what_it_was_checked() -> None:
 
 def test_every_row_of_the_table_is_a_machine_that_can_be_billed() -> None:
     for name, shape in gcp_machines.shapes().items():
-        asked = f"{name}+none" if shape.family == "n1" else name
-        billed = machine(asked)
+        requested = f"{name}+none" if shape.family == "n1" else name
+        billed = machine(requested)
         assert billed.spot, name
         assert not shape.accelerator or shape.accelerator in GPUS, name
         assert billed.facts.gpus == (shape.gpus * GPUS[shape.accelerator].share if shape.accelerator else 0), name
@@ -67,12 +67,12 @@ def test_an_n1_machine_that_does_not_name_its_gpus_has_no_price() -> None:
     with serving() as server:
         found = ask(server, "n1-standard-16", "n1-standard-16+none")
     assert dollars(found) == {"n1-standard-16+none": pytest.approx(16 * 0.031611 + 60 * 0.004237)}
-    said = "does not specify its GPUs: use n1-standard-16+nvidia-tesla-t4:1, or n1-standard-16+none"
-    assert found.problems == (f"gcp: 'n1-standard-16' {said}",)
+    message = "does not specify its GPUs: use n1-standard-16+nvidia-tesla-t4:1, or n1-standard-16+none"
+    assert found.problems == (f"gcp: 'n1-standard-16' {message}",)
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("n1-standard-16+nvidia-tesla-p4:3", "such GPUs cannot be attached; at most"),
         ("n1-standard-16+nvidia-tesla-p4:8", "nvidia-tesla-p4:4"),
@@ -87,10 +87,10 @@ def test_an_n1_machine_that_does_not_name_its_gpus_has_no_price() -> None:
         ("", "is in neither the table"),
     ],
 )
-def test_a_name_that_cannot_be_priced_is_refused_and_says_why(name: str, said: str) -> None:
+def test_a_name_that_cannot_be_priced_is_refused_and_says_why(name: str, message: str) -> None:
     with pytest.raises(UnknownMachineError) as caught:
         machine(name)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert repr(name) in str(caught.value)
 
 

@@ -210,7 +210,7 @@ def test_two_skus_that_differ_are_no_price_and_two_that_agree_are_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "message"),
     [
         (sku("N2 Instance Core running in Iowa", 0.03, unit="mo", sku_id="ODD"), "SKU ODD is sold by 'mo', not by h"),
         (sku("N2 Instance Core running in Iowa", 0.03, currency="EUR", sku_id="ODD"), "SKU ODD is in EUR, not in USD"),
@@ -219,15 +219,15 @@ def test_two_skus_that_differ_are_no_price_and_two_that_agree_are_one() -> None:
         ({**sku("N2 Instance Core running in Iowa", 1.0, sku_id="ODD"), "pricingInfo": []}, "SKU ODD has no price"),
     ],
 )
-def test_a_sku_that_cannot_be_read_is_no_price(row: dict[str, Any], said: str) -> None:
+def test_a_sku_that_cannot_be_read_is_no_price(row: dict[str, Any], message: str) -> None:
     with serving(row, without="N2 Instance Core") as server:
-        refused(server, "n2-standard-8", f"n2 core {said}")
+        refused(server, "n2-standard-8", f"n2 core {message}")
 
 
-def refused(server: GcpServer, machine_type: str, said: str) -> None:
+def refused(server: GcpServer, machine_type: str, message: str) -> None:
     with pytest.raises(PriceSourceError) as caught:
         ask(server, machine_type)
-    assert f"no on-demand price for {machine_type} in us-central1: {said}" in str(caught.value)
+    assert f"no on-demand price for {machine_type} in us-central1: {message}" in str(caught.value)
 
 
 def test_of_a_timeline_the_newest_price_holds() -> None:

@@ -102,4 +102,4 @@ def test_a_size_that_is_not_sold_is_no_slice(instance_type: str) -> None:
 def test_each_service_is_read_only_when_something_of_it_is_wanted() -> None:
     with serving() as server:
         ask(server, "v2-8")
-        assert server.services_asked() == [CLOUD_TPU]
+        assert server.requested_services() == [CLOUD_TPU]

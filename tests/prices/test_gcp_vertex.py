@@ -74,7 +74,7 @@ def test_vertex_that_cannot_be_read_leaves_machines_alone() -> None:
     assert found.problems[0].startswith(
         "gcp: ListSkus of Vertex AI (services/C7E2-9256-1C43), page 1: PermissionDenied"
     )
-    assert server.services_asked() == [COMPUTE, VERTEX]
+    assert server.requested_services() == [COMPUTE, VERTEX]
 
 
 def test_a_bundled_machine_is_not_guessed_at() -> None:

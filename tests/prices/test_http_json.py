@@ -65,8 +65,8 @@ def test_a_failure_that_stays_is_not_asked_again(server: JsonServer, api: JsonAp
 
 def test_after_the_last_attempt_the_error_names_host_path_status_and_attempts(server: JsonServer, api: JsonApi) -> None:
     server.on("/a/b", Answer(b"<html>\n  down  \n</html>", 503))
-    said = refused(api, f"{server.url}/a/b?secret=1")
-    assert said == f"src: GET {server.host}/a/b: HTTP 503: <html> down </html> (4 attempts)"
+    message = refused(api, f"{server.url}/a/b?secret=1")
+    assert message == f"src: GET {server.host}/a/b: HTTP 503: <html> down </html> (4 attempts)"
     assert len(server.questions) == 4
 
 
@@ -106,10 +106,10 @@ def test_a_server_that_says_nothing_is_left_after_the_timeout(server: JsonServer
     server.on("/x", Answer({}, hold=silent))
     api = JsonApi("src", attempt_seconds=0.2, attempts=2, sleep=waits)
     began = time.monotonic()
-    said = refused(api, f"{server.url}/x")
+    message = refused(api, f"{server.url}/x")
     silent.set()
-    assert "no complete response in time" in said
-    assert said.endswith("(2 attempts)")
+    assert "no complete response in time" in message
+    assert message.endswith("(2 attempts)")
     assert time.monotonic() - began < 5
 
 
@@ -117,7 +117,7 @@ def test_a_server_that_is_not_there_is_an_error_that_names_it(api: JsonApi) -> N
     with JsonServer() as gone:
         pass
     assert refused(api, f"{gone.url}/x").startswith(
-        f"src: GET {gone.host}/x: request failed, cannot connect to the host: "
+        f"src: GET {gone.host}/x: request failed, the host cannot be asked: "
     )
 
 
@@ -125,7 +125,7 @@ def test_a_server_that_is_not_there_is_an_error_that_names_it(api: JsonApi) -> N
 
 
 @pytest.mark.parametrize(
-    ("raw", "said"),
+    ("raw", "message"),
     [
         (b"", "the response is not JSON"),
         (b"<html>maintenance</html>", "the response is not JSON"),
@@ -137,9 +137,11 @@ def test_a_server_that_is_not_there_is_an_error_that_names_it(api: JsonApi) -> N
         (b"null", "the response has no JSON object but a NoneType"),
     ],
 )
-def test_an_answer_that_is_no_json_object_is_an_error(server: JsonServer, api: JsonApi, raw: bytes, said: str) -> None:
+def test_an_answer_that_is_no_json_object_is_an_error(
+    server: JsonServer, api: JsonApi, raw: bytes, message: str
+) -> None:
     server.on("/x", Answer(raw))
-    assert said in refused(api, f"{server.url}/x")
+    assert message in refused(api, f"{server.url}/x")
 
 
 def test_an_answer_that_is_too_long_is_not_read_to_its_end(server: JsonServer, waits: Waits) -> None:
@@ -164,8 +166,8 @@ def test_a_redirect_to_another_host_is_not_followed_and_takes_no_key_there(
     with JsonServer() as other:
         other.on("/x", GOOD)
         server.on("/x", Answer(None, 302, {"Location": f"{other.url}/x"}))
-        said = refused(JsonApi("src", str(tmp_path / "key"), sleep=waits), f"{server.url}/x")
-        assert said == f"src: GET {server.host}/x: HTTP 302 to {other.host}: not followed"
+        message = refused(JsonApi("src", str(tmp_path / "key"), sleep=waits), f"{server.url}/x")
+        assert message == f"src: GET {server.host}/x: HTTP 302 to {other.host}: not followed"
         assert other.questions == []
 
 
@@ -189,7 +191,7 @@ def test_pages_that_lead_in_a_circle_or_nowhere_are_an_error(server: JsonServer,
 
 
 def test_pages_without_end_are_an_error(server: JsonServer, api: JsonApi) -> None:
-    server.ask("/x", lambda asked: Answer({"next": f"?page={int(asked.query.get('page', '0')) + 1}"}))
+    server.ask("/x", lambda question: Answer({"next": f"?page={int(question.query.get('page', '0')) + 1}"}))
     with pytest.raises(HttpError, match="more than 200 pages"):
         list(api.pages(f"{server.url}/x", {}, lambda page: page["next"]))
 
@@ -218,37 +220,37 @@ def test_an_answer_that_repeats_the_key_does_not_bring_it_into_the_error(
 ) -> None:
     (tmp_path / "key").write_text(KEY)
     server.on("/x", Answer({"error": f"API key {KEY} has expired"}, 401))
-    said = refused(JsonApi("src", str(tmp_path / "key"), sleep=waits), f"{server.url}/x")
-    assert said == f'src: GET {server.host}/x: HTTP 401: {{"error": "API key (secret) has expired"}}'
+    message = refused(JsonApi("src", str(tmp_path / "key"), sleep=waits), f"{server.url}/x")
+    assert message == f'src: GET {server.host}/x: HTTP 401: {{"error": "API key (secret) has expired"}}'
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
-        (b"", "must contain exactly one API key"),
-        (b"one two", "must contain exactly one API key"),
-        (b"one\r\nX-Other: header", "must contain exactly one API key"),
+        (b"", "must hold one API key and nothing else"),
+        (b"one two", "must hold one API key and nothing else"),
+        (b"one\r\nX-Other: header", "must hold one API key and nothing else"),
         (b"sch\xc3\xb6n", "is not ASCII text"),
         (None, "cannot be read: No such file or directory"),
     ],
 )
 def test_a_key_file_that_holds_no_key_is_named_and_its_content_is_not(
-    server: JsonServer, tmp_path: Path, content: bytes | None, said: str
+    server: JsonServer, tmp_path: Path, content: bytes | None, message: str
 ) -> None:
     path = tmp_path / "key"
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(PriceSourceError) as caught:
         JsonApi("src", str(path)).get(f"{server.url}/x")
-    assert str(caught.value) == f"src: {path}: {said}"
+    assert str(caught.value) == f"src: {path}: {message}"
     assert server.questions == []
 
 
 @pytest.mark.parametrize("user", ["user:s3 cret", "user:s3cret"])
 def test_a_password_in_the_url_is_never_repeated(api: JsonApi, user: str) -> None:
-    said = refused(api, f"http://{user}@127.0.0.1:1/x")
-    assert said.startswith("src: GET 127.0.0.1:1/x: ")
-    assert "s3" not in said
+    message = refused(api, f"http://{user}@127.0.0.1:1/x")
+    assert message.startswith("src: GET 127.0.0.1:1/x: ")
+    assert "s3" not in message
 
 
 @pytest.mark.parametrize("body", [b"<html>sign in</html>", b"", b"[]", b'{"a": nan}', b"{" + b" " * 4096], ids=str)

@@ -59,8 +59,8 @@ def fetch(server: JsonServer, shapes: list[Row], *names: str, parts: list[Row] |
     server.on(
         "/products/", Answer({"lastUpdated": "2026-08-14T09:09:55.872Z", "items": PARTS if parts is None else parts})
     )
-    asked = names or tuple(str(each["name"]) for each in shapes)
-    return source(server).fetch(wanted("oci", *(("us-ashburn-1", name) for name in asked)), NOW)
+    requested = names or tuple(str(each["name"]) for each in shapes)
+    return source(server).fetch(wanted("oci", *(("us-ashburn-1", name) for name in requested)), NOW)
 
 
 def source(server: JsonServer) -> Oci:
@@ -125,7 +125,7 @@ TIERS = [{"model": "PAY_AS_YOU_GO", "value": 0.0, "rangeMax": 10}, {"model": "PA
 
 
 @pytest.mark.parametrize(
-    ("bad", "said"),
+    ("bad", "message"),
     [
         (part("B98415", 10.0, currency="GBP"), "part 'B98415': 0 prices in USD, not one"),
         (part("B98415", 10.0, "Port Hour"), "part 'B98415': metricName: 'Port Hour' is not per GPU, OCPU or GB hour"),
@@ -136,13 +136,13 @@ TIERS = [{"model": "PAY_AS_YOU_GO", "value": 0.0, "rangeMax": 10}, {"model": "PA
     ],
 )  # fmt: skip
 def test_a_part_that_is_not_as_expected_is_named_and_leaves_the_other_shapes_alone(
-    server: JsonServer, bad: Row, said: str
+    server: JsonServer, bad: Row, message: str
 ) -> None:
     found = fetch(server, [H100, A10], parts=[bad, *PARTS[1:]])
     assert set(dollars(found).values()) == {4.0, 2.0}
     (problem,) = found.problems
     assert problem.startswith("oci: BM.GPU.H100.8: ")
-    assert said in problem
+    assert message in problem
 
 
 def test_a_price_for_those_with_a_commitment_is_not_taken(server: JsonServer) -> None:

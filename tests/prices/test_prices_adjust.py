@@ -221,15 +221,15 @@ def test_a_price_is_the_sum_of_its_parts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "said"),
+    ("raw", "message"),
     [
         ({"commitment-usd-per-hour": 10}, "committed-discount-percent: None must be a number above 0 and below 100"),
         ({"commitment-usd-per-hour": 10, "committed-discount-percent": 30}, "machines: None must be a number above 0"),
         ({"commitment-usd-per-hour": 0, "committed-discount-percent": 30, "machines": 1}, "must be a number above 0"),
     ],
 )
-def test_a_bad_commitment_is_refused(raw: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_a_bad_commitment_is_refused(raw: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         parse_adjustments([raw])
 
 
@@ -292,7 +292,7 @@ def test_a_bad_line_of_extras_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "said"),
+    ("raw", "message"),
     [
         ({"name": "disk", "usd-per-gb-month": 0.1}, "gb: the number of GB is required"),
         ({"name": "disk", "usd-per-hour": 0.1, "gb": 5}, "gb: the number of GB is required"),
@@ -303,8 +303,8 @@ def test_a_bad_line_of_extras_is_refused(text: str) -> None:
         ({"name": "disk", "usd-per-hour": 0.1, "usd-per-month": 5}, "give one of"),
     ],
 )
-def test_a_bad_unit_is_refused(raw: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_a_bad_unit_is_refused(raw: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         parse_extras([raw])
 
 
@@ -318,7 +318,7 @@ def test_credit_has_a_balance_of_a_day_and_limits_have_hours() -> None:
 
 
 @pytest.mark.parametrize(
-    ("parse", "raw", "said"),
+    ("parse", "raw", "message"),
     [
         (parse_credits, {"name": "grant", "balance-usd": 300}, "as-of: must be given"),
         (parse_credits, {"name": "grant", "balance-usd": -1, "as-of": "2026-03-01"}, "balance-usd: -1 must be"),
@@ -342,6 +342,6 @@ def test_credit_has_a_balance_of_a_day_and_limits_have_hours() -> None:
         (parse_limits, {"name": "x", "free-hours": 9, "per": "week", "from": "saturday"}, "from: 'saturday' must be"),
     ],
 )
-def test_bad_credit_and_bad_limits_are_refused(parse: Callable[[object], object], raw: object, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_bad_credit_and_bad_limits_are_refused(parse: Callable[[object], object], raw: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         parse([raw])

@@ -600,9 +600,9 @@ def test_spot_prices_that_name_no_currency_are_refused_where_dollars_are_not_sol
     source = with_rates()
     found = source.fetch(wanted("g5.xlarge", regions=("cn-north-1", "us-east-1")), NOW)
     assert {price.key.region for price in found.prices} == {"us-east-1"}
-    (said,) = found.problems
-    assert "cn-north-1" in said
-    assert "--prices.currencies CNY=" in said
+    (problem,) = found.problems
+    assert "cn-north-1" in problem
+    assert "--prices.currencies CNY=" in problem
     source.clients.forget()
 
 

@@ -107,7 +107,7 @@ def test_a_later_file_wins_over_an_earlier_one(tmp_path: Path) -> None:
     assert price.usd_per_hour == 2.0
 
 
-def said_about(tmp_path: Path, content: str | bytes) -> str:
+def error_of(tmp_path: Path, content: str | bytes) -> str:
     path = tmp_path / "own.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(PriceSourceError) as caught:
@@ -117,7 +117,7 @@ def said_about(tmp_path: Path, content: str | bytes) -> str:
 
 
 def test_all_bad_lines_of_a_file_are_named_with_column_value_and_what_is_allowed(tmp_path: Path) -> None:
-    said = said_about(
+    message = error_of(
         tmp_path,
         HEADER
         + "house,,,box,owned,free,2026-01-01,x\n"
@@ -127,20 +127,20 @@ def test_all_bad_lines_of_a_file_are_named_with_column_value_and_what_is_allowed
         + ",,,box,owned,1,2026-01-01,x\n"
         + "house,,,box,owned,1,2026-01-01\n",
     )
-    assert "line 2: column usd_per_hour: 'free' must be US dollars an hour, above 0" in said
-    assert "line 4: column purchase_option: 'rented' is not known; allowed: on_demand, spot, reserved, owned" in said
-    assert "line 5: column date: 'yesterday' must be a day" in said
-    assert "line 6: column provider: '' must be 1 to 128" in said
-    assert "line 7: has 7 values for 8 columns" in said
+    assert "line 2: column usd_per_hour: 'free' must be US dollars an hour, above 0" in message
+    assert "line 4: column purchase_option: 'rented' is not known; allowed: on_demand, spot, reserved, owned" in message
+    assert "line 5: column date: 'yesterday' must be a day" in message
+    assert "line 6: column provider: '' must be 1 to 128" in message
+    assert "line 7: has 7 values for 8 columns" in message
 
 
 @pytest.mark.parametrize("usd", ["0", "-1", "nan", "inf", "1e9", ""])
 def test_a_price_that_cannot_be_is_refused(tmp_path: Path, usd: str) -> None:
-    assert "line 2: column usd_per_hour" in said_about(tmp_path, HEADER + f"house,,,box,owned,{usd},2026-01-01,x\n")
+    assert "line 2: column usd_per_hour" in error_of(tmp_path, HEADER + f"house,,,box,owned,{usd},2026-01-01,x\n")
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("", "line 1: the first line must name the columns"),
         ("provider,date\n", "line 1: column instance_type is missing"),
@@ -156,14 +156,14 @@ def test_a_price_that_cannot_be_is_refused(tmp_path: Path, usd: str) -> None:
         ),
     ],
 )
-def test_a_file_that_is_no_price_list_is_refused(tmp_path: Path, content: str | bytes, said: str) -> None:
-    assert said in said_about(tmp_path, content)
+def test_a_file_that_is_no_price_list_is_refused(tmp_path: Path, content: str | bytes, message: str) -> None:
+    assert message in error_of(tmp_path, content)
 
 
 def test_a_thousand_bad_lines_are_not_all_spelt_out(tmp_path: Path) -> None:
-    said = said_about(tmp_path, HEADER + "house,,,box,owned,free,2026-01-01,x\n" * 1000)
-    assert said.count("line ") == 50
-    assert said.endswith("and 950 more")
+    message = error_of(tmp_path, HEADER + "house,,,box,owned,free,2026-01-01,x\n" * 1000)
+    assert message.count("line ") == 50
+    assert message.endswith("and 950 more")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_a_price_in_another_currency_counts_at_the_configured_rate_and_never_at_
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("ovh,h100,on_demand,2.50,,2026-01-01", "column currency: '' has no rate"),
         ("ovh,h100,on_demand,free,EUR,2026-01-01", "column price_per_hour: 'free' must be US dollars"),
@@ -203,12 +203,12 @@ def test_a_price_in_another_currency_counts_at_the_configured_rate_and_never_at_
         ("ovh,h100,on_demand,,EUR,2026-01-01", "column usd_per_hour: '' must be"),
     ],
 )
-def test_a_foreign_price_that_cannot_be_is_refused(tmp_path: Path, line: str, said: str) -> None:
+def test_a_foreign_price_that_cannot_be_is_refused(tmp_path: Path, line: str, message: str) -> None:
     path = tmp_path / "own.csv"
     path.write_text(FOREIGN + line + "\n")
     with pytest.raises(PriceSourceError) as caught:
         ListedFiles((str(path),), (("EUR", 1.08),)).fetch(Wanted(), NOW)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_row_with_two_prices_is_refused(tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ def test_a_list_may_be_yaml(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("provider: aws", "must be a list of mappings with provider"),
         ("[1]", "entry 1: 1 must be a mapping"),
@@ -247,12 +247,12 @@ def test_a_list_may_be_yaml(tmp_path: Path) -> None:
         (YAML.replace("31.464", "free"), "entry 1: column usd_per_hour: 'free' must be"),
     ],
 )
-def test_yaml_that_is_no_price_list_is_refused_with_the_entry(tmp_path: Path, content: str, said: str) -> None:
+def test_yaml_that_is_no_price_list_is_refused_with_the_entry(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "contracts.yaml"
     path.write_text(content)
     with pytest.raises(PriceSourceError) as caught:
         ListedFiles((str(path),), (("EUR", 1.08),)).fetch(Wanted(), NOW)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert str(path) in str(caught.value)
 
 

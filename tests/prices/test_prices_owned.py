@@ -51,7 +51,7 @@ GOOD = {"price-usd": 2000, "years": 2, "watts": 355, "tariff-usd-per-kwh": 0.12}
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"years": 0}, "machine 1: years: 0 must be above 0"),
         ({"years": "two"}, "machine 1: years: 'two' must be a number"),
@@ -64,10 +64,10 @@ GOOD = {"price-usd": 2000, "years": 2, "watts": 355, "tariff-usd-per-kwh": 0.12}
         ({"price-usd": 0, "watts": 0}, "a price must be above 0"),
     ],
 )
-def test_a_wrong_machine_is_refused_with_its_key_and_value(change: dict[str, Any], said: str) -> None:
+def test_a_wrong_machine_is_refused_with_its_key_and_value(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match="machine 1") as caught:
         parse_machines([{**GOOD, **change}])
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_machine_without_its_tariff_is_refused_rather_than_priced_without_electricity() -> None:

@@ -101,7 +101,7 @@ def test_basic_auth_comes_from_a_file_that_may_change(poller: Poller, tmp_path: 
         assert poller.seen[-1][1]["Authorization"] == "Basic " + base64.b64encode(secret.encode()).decode()
 
 
-def said(poller: Poller, **arguments: str) -> str:
+def error_of(poller: Poller, **arguments: str) -> str:
     with pytest.raises(PriceSourceError) as caught:
         RemotePrice(poller.url, NODE, timeout=1.0, **arguments).fetch(0.0)
     assert "127.0.0.1" in str(caught.value)
@@ -111,25 +111,25 @@ def said(poller: Poller, **arguments: str) -> str:
 @pytest.mark.parametrize("status", [400, 401, 404, 500, 503])
 def test_the_answer_of_an_unhappy_poller_is_repeated_with_host_and_status(poller: Poller, status: int) -> None:
     poller.status, poller.body = status, b'{"error":"no spot price is known","pending":true}'
-    assert said(poller).endswith(f"HTTP {status}: no spot price is known")
+    assert error_of(poller).endswith(f"HTTP {status}: no spot price is known")
 
 
 def test_an_unhappy_answer_that_is_no_json_is_survived(poller: Poller) -> None:
     poller.status, poller.body = 502, b"<html>bad gateway"
-    assert "HTTP 502" in said(poller)
+    assert "HTTP 502" in error_of(poller)
 
 
 def test_no_password_is_ever_repeated(poller: Poller, tmp_path: Path) -> None:
     path = tmp_path / "password"
     path.write_text("user:hunter2")
     poller.status, poller.body = 401, b"Unauthorized"
-    assert "hunter2" not in said(poller, password_file=str(path))
+    assert "hunter2" not in error_of(poller, password_file=str(path))
     path.write_text("hunter2")  # without a user
-    message = said(poller, password_file=str(path))
+    message = error_of(poller, password_file=str(path))
     assert "must hold user:password" in message
     assert "hunter2" not in message
     path.unlink()
-    assert "No such file" in said(poller, password_file=str(path))
+    assert "No such file" in error_of(poller, password_file=str(path))
 
 
 def changed(**changes: Any) -> bytes:
@@ -173,12 +173,12 @@ def changed(**changes: Any) -> bytes:
 )
 def test_a_malformed_answer_is_refused(poller: Poller, body: bytes) -> None:
     poller.body = body
-    assert "its response is not a price" in said(poller)
+    assert "its response is not a price" in error_of(poller)
 
 
 def test_a_huge_answer_is_refused(poller: Poller) -> None:
     poller.body = changed(filler="x" * 1_100_000)
-    assert "longer than 1048576 bytes" in said(poller)
+    assert "longer than 1048576 bytes" in error_of(poller)
 
 
 def test_an_answer_that_trickles_in_is_given_up(poller: Poller) -> None:
@@ -195,7 +195,7 @@ def test_an_answer_that_trickles_in_is_given_up(poller: Poller) -> None:
 
     poller.write = trickle
     try:
-        assert "no complete response in time" in said(poller)
+        assert "no complete response in time" in error_of(poller)
     finally:
         stop.set()
 
@@ -205,7 +205,7 @@ def test_a_poller_that_cuts_its_answer_short_is_an_error(poller: Poller) -> None
         handler.wfile.write(b"HTTP/1.0 200 OK\r\nContent-Length: 5000\r\n\r\n{")
 
     poller.write = cut
-    assert "127.0.0.1" in said(poller)
+    assert "127.0.0.1" in error_of(poller)
 
 
 def test_a_poller_that_is_not_there_is_named() -> None:

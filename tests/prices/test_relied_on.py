@@ -20,13 +20,13 @@ FILES_ONLY = {"owned", "listed", "listed_file"}
 
 
 def names() -> set[str]:
-    told = PollerSettings(
+    options = PollerSettings(
         vast_api_key_file="k", lambda_api_key_file="k", digitalocean_api_key_file="k", prices_sources=tuple(SOURCES)
     )
     found: set[str] = set()
     for name in SOURCES:
         try:
-            found |= {source.name for source in make(name, told)}
+            found |= {source.name for source in make(name, options)}
         except NotConfiguredError:
             found.add(name)
     return found - FILES_ONLY

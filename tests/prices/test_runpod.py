@@ -125,7 +125,7 @@ def test_what_a_type_holds_comes_from_the_same_answer(server: JsonServer) -> Non
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
         ({"errors": [{"message": "Something went wrong"}], "data": None}, "runpod: gpuTypes: Something went wrong"),
         ({"errors": ["odd"]}, "runpod: gpuTypes: odd"),
@@ -137,15 +137,15 @@ def test_what_a_type_holds_comes_from_the_same_answer(server: JsonServer) -> Non
         ),
     ],
 )
-def test_an_error_that_arrives_as_a_success_is_an_error(server: JsonServer, body: object, said: str) -> None:
+def test_an_error_that_arrives_as_a_success_is_an_error(server: JsonServer, body: object, message: str) -> None:
     server.on("/graphql", Answer(body))
     with pytest.raises(PriceSourceError) as caught:
         source(server).fetch(wanted("runpod", ("secure", "1x H100 SXM")), NOW)
-    assert str(caught.value) == said
+    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"securePrice": "2.69"}, "runpod: 1x H100 SXM: securePrice: '2.69' is not a number"),
         ({"maxGpuCount": "many"}, "runpod: 1x H100 SXM: maxGpuCount: 'many' is not a number"),
@@ -153,12 +153,12 @@ def test_an_error_that_arrives_as_a_success_is_an_error(server: JsonServer, body
     ],
 )
 def test_a_model_that_is_not_as_expected_is_named_and_leaves_the_others_alone(
-    server: JsonServer, changes: Row, said: str
+    server: JsonServer, changes: Row, message: str
 ) -> None:
     found = fetch(server, [{**gpu(), **changes}, L4], ("secure", "1x H100 SXM"), ("secure", "1x L4"))
     assert ("secure", "1x L4", ON_DEMAND) in dollars(found)
     (problem,) = found.problems
-    assert problem.startswith(said)
+    assert problem.startswith(message)
 
 
 def test_a_key_is_sent_as_a_bearer_where_there_is_one(server: JsonServer, tmp_path: Path) -> None:

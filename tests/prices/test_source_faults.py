@@ -136,7 +136,7 @@ def test_a_fault_that_passes_costs_time_and_no_price(site: Site, fault: Answer) 
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("fault", "message"),
     [
         (Answer({}, 429), "HTTP 429"),
         (Answer({}, 500), "HTTP 500"),
@@ -149,9 +149,11 @@ def test_a_fault_that_passes_costs_time_and_no_price(site: Site, fault: Answer) 
     ],
     ids=["429", "500", "a page for people", "nothing", "a list", "expired", "forbidden", "an empty object"],
 )
-def test_a_fault_that_stays_is_an_error_that_names_the_source_and_no_key(site: Site, fault: Answer, said: str) -> None:
+def test_a_fault_that_stays_is_an_error_that_names_the_source_and_no_key(
+    site: Site, fault: Answer, message: str
+) -> None:
     site.answer_with(lambda _: [fault])
-    assert said in site.refused()
+    assert message in site.refused()
 
 
 def test_an_answer_that_breaks_off_is_an_error_even_where_what_came_is_whole(site: Site) -> None:

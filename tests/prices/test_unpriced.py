@@ -24,8 +24,8 @@ def wants(*places: tuple[str, str]) -> frozenset[Want]:
 
 
 def test_a_price_in_the_region_or_everywhere_answers_a_want_and_one_elsewhere_does_not() -> None:
-    asked = wants(("us-east-1", "p5.48xlarge"), ("eu-west-1", "p5.48xlarge"), ("eu-west-1", "g5.xlarge"))
-    found = Catalogue((priced("us-east-1", "p5.48xlarge"), priced("", "g5.xlarge")), requested=asked)
+    requested = wants(("us-east-1", "p5.48xlarge"), ("eu-west-1", "p5.48xlarge"), ("eu-west-1", "g5.xlarge"))
+    found = Catalogue((priced("us-east-1", "p5.48xlarge"), priced("", "g5.xlarge")), requested=requested)
     assert [each.want.region for each in unpriced(found)] == ["eu-west-1"]
 
 
@@ -41,18 +41,18 @@ def test_a_reason_of_the_source_goes_before_a_guess_at_the_name() -> None:
 
 
 def test_a_name_that_the_provider_has_is_not_said_to_be_misspelt() -> None:
-    (said,) = sentences("aws", unpriced(Catalogue(requested=wants(("x", "g5.xlarge")), names=frozenset(NAMES))))
-    assert "is the name right" not in said
-    assert "is it sold there?" in said
+    (sentence,) = sentences("aws", unpriced(Catalogue(requested=wants(("x", "g5.xlarge")), names=frozenset(NAMES))))
+    assert "is the name right" not in sentence
+    assert "is it sold there?" in sentence
 
 
 def test_one_sentence_a_type_however_many_regions_and_none_where_a_problem_names_it() -> None:
-    asked = wants(*((f"region-{n}", "p5.49xlarge") for n in range(7)), ("region-1", "p4e.24xlarge"))
-    missing = unpriced(Catalogue(requested=asked, names=frozenset(NAMES)))
-    (said,) = sentences("aws", missing, ("get_products for p4e.24xlarge: 2 rows match",))
-    assert said.startswith("aws: p5.49xlarge: no price in region-0, region-1")
-    assert "and more" in said
-    assert "Nearest: p5.48xlarge, p5en.48xlarge" in said
+    requested = wants(*((f"region-{n}", "p5.49xlarge") for n in range(7)), ("region-1", "p4e.24xlarge"))
+    missing = unpriced(Catalogue(requested=requested, names=frozenset(NAMES)))
+    (sentence,) = sentences("aws", missing, ("get_products for p4e.24xlarge: 2 rows match",))
+    assert sentence.startswith("aws: p5.49xlarge: no price in region-0, region-1")
+    assert "and more" in sentence
+    assert "Nearest: p5.48xlarge, p5en.48xlarge" in sentence
 
 
 @pytest.mark.parametrize(
@@ -70,12 +70,12 @@ def test_the_nearest_names(name: str, found: tuple[str, ...]) -> None:
 
 
 def test_names_that_are_no_names_are_not_repeated_and_a_thousand_strange_ones_take_no_time() -> None:
-    asked = wants(*(("us-east-1", f"p5.{n:04d}xlarge") for n in range(1000)))
+    requested = wants(*(("us-east-1", f"p5.{n:04d}xlarge") for n in range(1000)))
     names = frozenset(
         {*(f"p{n}.{size}xlarge" for n in range(20) for size in range(25)), "p5.0001xlarge\x1b[2J", "p" * 999}
     )
     began = time.thread_time()
-    missing = unpriced(Catalogue(requested=asked, names=names))
+    missing = unpriced(Catalogue(requested=requested, names=names))
     assert time.thread_time() - began < 5
     assert len(missing) == 1000
     assert not [name for each in missing for name in each.nearest if len(name) > 128 or not name.isprintable()]

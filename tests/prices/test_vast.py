@@ -163,8 +163,8 @@ def test_a_model_that_fails_leaves_the_others_alone(server: JsonServer) -> None:
 @pytest.mark.parametrize("body", [{}, {"offers": {"id": 1}}, {"success": False, "error": "auth"}])
 def test_an_answer_of_another_form_is_an_error(server: JsonServer, body: object) -> None:
     server.on("/api/v0/bundles/", Answer(body))
-    said = r"vast: offers of H100 SXM: not a response of vast\.ai's offers: offers: .* is not a list"
-    with pytest.raises(PriceSourceError, match=said):
+    message = r"vast: offers of H100 SXM: not a response of vast\.ai's offers: offers: .* is not a list"
+    with pytest.raises(PriceSourceError, match=message):
         market(server).fetch(wanted("vastai", ("US", "4x H100 SXM")), NOW)
 
 
@@ -242,7 +242,7 @@ def test_a_machine_whose_contract_does_not_run_is_gone_at_once(server: JsonServe
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"dph_total": None}, "vast_rented: machine 9: dph_total: None is not a number"),
         ({"dph_total": 0.0}, "vast_rented: machine 9: a price must be above 0"),
@@ -251,12 +251,12 @@ def test_a_machine_whose_contract_does_not_run_is_gone_at_once(server: JsonServe
     ],
 )
 def test_a_machine_that_is_not_as_expected_is_named_and_leaves_the_others_alone(
-    server: JsonServer, changes: Offer, said: str
+    server: JsonServer, changes: Offer, message: str
 ) -> None:
     found = rented(server, [{**machine(9, 0.8), **changes}, machine(10, 0.5)])
     assert list(dollars(found)) == [("", "C.10", ON_DEMAND)]
     (problem,) = found.problems
-    assert problem.startswith(said)
+    assert problem.startswith(message)
 
 
 def test_more_machines_than_can_be_priced_are_said(server: JsonServer) -> None:
@@ -312,7 +312,7 @@ def test_all_pages_of_rented_machines_are_read_from_version_1_of_the_api(server:
 
 
 @pytest.mark.parametrize(
-    ("second", "said"),
+    ("second", "message"),
     [
         ({"instances": [machine(26, 0.5)], "next_token": "page 1"}, "invalid next-page link"),
         ({"instances": None, "next_token": None}, "not a response of vast.ai's list"),
@@ -321,10 +321,10 @@ def test_all_pages_of_rented_machines_are_read_from_version_1_of_the_api(server:
     ids=["a circle", "no list", "a part"],
 )
 def test_pages_that_are_not_all_there_are_an_error_and_no_price(
-    server: JsonServer, second: dict[str, Any], said: str
+    server: JsonServer, second: dict[str, Any], message: str
 ) -> None:
     pages_of(server, {"instances": [machine(1, 0.5)], "next_token": "page 1", "total_instances": 30}, second)
-    with pytest.raises(PriceSourceError, match=said):
+    with pytest.raises(PriceSourceError, match=message):
         all_rented(server)
 
 

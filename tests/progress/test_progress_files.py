@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.progress.timelines import MORNING, Time, append, told
+from tests.progress.timelines import MORNING, Time, append, kinds_and_epochs
 
 from epochcost.model import EventKind, TrainingEvent
 from epochcost.progress.event_files import CHUNK_BYTES, EventFiles
 from epochcost.progress.line_splitter import cut
+from epochcost.progress.reading_settings import EventDirectories, EventUsers, ReadLimits
 from epochcost.progress.user_quotas import Limits, UserQuotas
 
 
@@ -36,10 +37,10 @@ def kept(reader: EventFiles) -> dict[str, Any]:
 
 
 def test_lines_arrive_once_in_order(tmp_path: Path, time: Time):
-    reader, clock = EventFiles(tmp_path), time.clock()
+    reader, clock = EventFiles(EventDirectories(tmp_path)), time.clock()
     assert reader.poll(clock) == []
     append(tmp_path / "a.jsonl", time.line("start", epochs=2), time.line("phase", phase="train", epoch=0))
-    assert told(reader.poll(clock)) == [("start", None), ("phase", 0.0)]
+    assert kinds_and_epochs(reader.poll(clock)) == [("start", None), ("phase", 0.0)]
     assert reader.poll(clock) == []
     append(tmp_path / "a.jsonl", time.line(epoch=0.5))
     (event,) = reader.poll(clock)
@@ -56,31 +57,31 @@ def test_lines_arrive_once_in_order(tmp_path: Path, time: Time):
 
 
 def test_a_partial_line_waits_for_its_newline(tmp_path: Path, time: Time):
-    reader, clock = EventFiles(tmp_path), time.clock()
+    reader, clock = EventFiles(EventDirectories(tmp_path)), time.clock()
     line = time.line(epoch=1)
     append(tmp_path / "a.jsonl", line, line[:20])
     assert len(reader.poll(clock)) == 1
     append(tmp_path / "a.jsonl", line[20:-1])
     assert reader.poll(clock) == []
     append(tmp_path / "a.jsonl", b"\n")
-    assert told(reader.poll(clock)) == [("progress", 1.0)]
+    assert kinds_and_epochs(reader.poll(clock)) == [("progress", 1.0)]
     assert reader.counts["malformed"] == 0
 
 
 def test_a_corrupt_line_is_counted_logged_once_and_harms_nothing_else(tmp_path: Path, time: Time, caplog):
-    reader, clock = EventFiles(tmp_path), time.clock()
+    reader, clock = EventFiles(EventDirectories(tmp_path)), time.clock()
     append(tmp_path / "a.jsonl", time.line("start"), b"{oops\n", b'{"v":9}\n', b"\xff\xfe\n", time.line(epoch=1))
     append(tmp_path / "b.jsonl", time.line("start", run="other"))
     with caplog.at_level(logging.WARNING):
         events = reader.poll(clock)
-    assert sorted(told(events), key=str) == [("progress", 1.0), ("start", None), ("start", None)]
+    assert sorted(kinds_and_epochs(events), key=str) == [("progress", 1.0), ("start", None), ("start", None)]
     assert (reader.counts["accepted"], reader.counts["malformed"], reader.counts["unknown_version"]) == (3, 2, 1)
     assert len(caplog.records) == 1
     assert "a.jsonl" in caplog.text
 
 
 def test_empty_lines_are_nothing(tmp_path: Path, time: Time):
-    reader = EventFiles(tmp_path)
+    reader = EventFiles(EventDirectories(tmp_path))
     append(tmp_path / "a.jsonl", b"\n\n \r\n", time.line(), b"\n")
     assert len(reader.poll(time.clock())) == 1
     assert reader.counts["malformed"] == 0
@@ -89,32 +90,32 @@ def test_empty_lines_are_nothing(tmp_path: Path, time: Time):
 def test_a_line_of_ten_megabytes_is_passed_over_in_little_memory(tmp_path: Path, time: Time):
     import tracemalloc
 
-    reader, clock = EventFiles(tmp_path), time.clock()
+    reader, clock = EventFiles(EventDirectories(tmp_path)), time.clock()
     append(tmp_path / "a.jsonl", time.line("start"), b'{"x":"' + b"y" * 10_000_000 + b'"}\n', time.line(epoch=1))
     append(tmp_path / "b.jsonl", time.line("start", run="other"))
     tracemalloc.start()
     events = [*reader.poll(clock), *reader.poll(clock), *reader.poll(clock)]
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert sorted(told(events), key=str) == [("progress", 1.0), ("start", None), ("start", None)]
+    assert sorted(kinds_and_epochs(events), key=str) == [("progress", 1.0), ("start", None), ("start", None)]
     assert reader.counts["too_long"] == 1
     assert peak < 2_000_000
 
 
 @pytest.mark.parametrize("content", [b"\x00" * 3_000_000, bytes(range(256)) * 8000, b"\n" * 2_000_000])
 def test_a_binary_file_is_counted_and_bounded_and_the_others_go_on(tmp_path: Path, time: Time, content: bytes):
-    reader, clock = EventFiles(tmp_path), time.clock()
+    reader, clock = EventFiles(EventDirectories(tmp_path)), time.clock()
     append(tmp_path / "a.jsonl", content.replace(b"\n", b"") if content[:1] != b"\n" else content)
     append(tmp_path / "b.jsonl", time.line("start", run="other"))
     events = [event for _ in range(130) for event in reader.poll(clock)]
-    assert told(events) == [("start", None)]
+    assert kinds_and_epochs(events) == [("start", None)]
     assert reader.counts["too_long"] == (content[:1] != b"\n")
     append(tmp_path / "a.jsonl", b"\n", time.line("start"))
-    assert told(reader.poll(clock)) == [("start", None)]
+    assert kinds_and_epochs(reader.poll(clock)) == [("start", None)]
 
 
 def test_work_per_poll_is_bounded_and_what_waits_is_reported(tmp_path: Path, time: Time):
-    reader, clock = EventFiles(tmp_path, max_bytes=CHUNK_BYTES), time.clock()
+    reader, clock = EventFiles(EventDirectories(tmp_path), limits=ReadLimits(bytes_per_poll=CHUNK_BYTES)), time.clock()
     line = time.line(padding="x" * 1000)
     append(tmp_path / "a.jsonl", *[line] * 1000)
     first = reader.poll(clock)
@@ -127,7 +128,7 @@ def test_work_per_poll_is_bounded_and_what_waits_is_reported(tmp_path: Path, tim
 
 
 def test_the_oldest_file_is_read_first_when_there_is_too_much(tmp_path: Path, time: Time):
-    reader, clock = EventFiles(tmp_path, max_bytes=1), time.clock()
+    reader, clock = EventFiles(EventDirectories(tmp_path), limits=ReadLimits(bytes_per_poll=1)), time.clock()
     for name, days in (("b", 1), ("a", 2), ("c", 0)):
         append(tmp_path / f"{name}.jsonl", time.line("start", run=name))
         aged(tmp_path / f"{name}.jsonl", days)
@@ -135,7 +136,7 @@ def test_the_oldest_file_is_read_first_when_there_is_too_much(tmp_path: Path, ti
 
 
 def test_beginnings_and_ends_of_processes_are_dear_and_bounded_too(tmp_path: Path, time: Time):
-    reader, clock = EventFiles(tmp_path), time.clock()
+    reader, clock = EventFiles(EventDirectories(tmp_path)), time.clock()
     for number in range(20_000):
         both = time.line("start", run=f"r{number}"), time.line("end", run=f"r{number}", status="finished")
         append(tmp_path / "sweep.jsonl", *both)
@@ -149,17 +150,17 @@ def test_a_file_without_end_keeps_no_other_waiting(tmp_path: Path, time: Time):
         file.truncate(2**40)
     aged(tmp_path / "endless.jsonl", 1)
     append(tmp_path / "a.jsonl", time.line("start"))
-    reader, clock = EventFiles(tmp_path, max_bytes=CHUNK_BYTES), time.clock()
-    assert told([*reader.poll(clock), *reader.poll(clock)]) == [("start", None)]
+    reader, clock = EventFiles(EventDirectories(tmp_path), limits=ReadLimits(bytes_per_poll=CHUNK_BYTES)), time.clock()
+    assert kinds_and_epochs([*reader.poll(clock), *reader.poll(clock)]) == [("start", None)]
     append(tmp_path / "a.jsonl", time.line("end", status="finished"))
-    assert told(reader.poll(clock)) == [("end", None)]
+    assert kinds_and_epochs(reader.poll(clock)) == [("end", None)]
     assert reader.behind > 2**39
 
 
 def test_more_files_than_can_be_remembered_are_left_out_and_said_until_some_are_deleted(
     tmp_path: Path, time: Time, caplog
 ):
-    reader, clock = EventFiles(tmp_path, max_followed=5), time.clock()
+    reader, clock = EventFiles(EventDirectories(tmp_path), limits=ReadLimits(followed=5)), time.clock()
     for number in range(8):
         append(tmp_path / f"{number}.jsonl", time.line("start", run=f"r{number}", pid=1))
     os.mkfifo(tmp_path / "fifo.jsonl")
@@ -179,8 +180,8 @@ def test_ten_thousand_files_are_bounded_and_none_is_lost(tmp_path: Path, time: T
 
     for number in range(10_000):
         append(tmp_path / f"{number}.jsonl", time.line("start", run=f"r{number}", pid=1))
-    room = UserQuotas(Limits(runs=100_000, members=100_000))
-    reader, clock = EventFiles(tmp_path, quotas=room, max_listed=20_000), time.clock()
+    users, limits = EventUsers(quotas=UserQuotas(Limits(runs=100_000, members=100_000))), ReadLimits(listed=20_000)
+    reader, clock = EventFiles(EventDirectories(tmp_path), users, limits=limits), time.clock()
     assert len(reader.poll(clock)) == 5000
     assert len(reader.poll(clock)) == 5000
     begun = perf_counter()
@@ -191,17 +192,17 @@ def test_ten_thousand_files_are_bounded_and_none_is_lost(tmp_path: Path, time: T
 
 
 def test_a_truncated_file_is_read_from_its_beginning(tmp_path: Path, time: Time):
-    reader, clock = EventFiles(tmp_path), time.clock()
+    reader, clock = EventFiles(EventDirectories(tmp_path)), time.clock()
     append(tmp_path / "a.jsonl", time.line("start"), time.line(epoch=1))
     reader.poll(clock)
     os.truncate(tmp_path / "a.jsonl", 0)
     assert reader.poll(clock) == []
     append(tmp_path / "a.jsonl", time.line(epoch=2))
-    assert told(reader.poll(clock)) == [("progress", 2.0)]
+    assert kinds_and_epochs(reader.poll(clock)) == [("progress", 2.0)]
 
 
 def test_a_file_truncated_and_grown_beyond_is_noticed_by_its_beginning(tmp_path: Path, time: Time):
-    reader, clock = EventFiles(tmp_path), time.clock()
+    reader, clock = EventFiles(EventDirectories(tmp_path)), time.clock()
     append(tmp_path / "a.jsonl", time.line("start"))
     reader.poll(clock)
     os.truncate(tmp_path / "a.jsonl", 0)
@@ -211,7 +212,7 @@ def test_a_file_truncated_and_grown_beyond_is_noticed_by_its_beginning(tmp_path:
 
 
 def test_a_rotated_file_is_read_to_its_end_and_its_successor_from_its_beginning(tmp_path: Path, time: Time):
-    reader, clock = EventFiles(tmp_path), time.clock()
+    reader, clock = EventFiles(EventDirectories(tmp_path)), time.clock()
     path = tmp_path / "a.jsonl"
     append(path, time.line("start"))
     reader.poll(clock)
@@ -219,12 +220,12 @@ def test_a_rotated_file_is_read_to_its_end_and_its_successor_from_its_beginning(
     path.rename(tmp_path / "a.jsonl.1")
     append(path, time.line(epoch=2))
     events = reader.poll(clock)
-    assert told(events) == [("progress", 1.0), ("progress", 2.0)]
+    assert kinds_and_epochs(events) == [("progress", 1.0), ("progress", 2.0)]
     assert {event.writer for event in events} == {"a.jsonl"}
 
 
 def test_a_deleted_file_is_forgotten_and_another_of_its_name_is_new(tmp_path: Path, time: Time):
-    reader, clock = EventFiles(tmp_path), time.clock()
+    reader, clock = EventFiles(EventDirectories(tmp_path)), time.clock()
     path = tmp_path / "a.jsonl"
     append(path, time.line("start"), time.line(epoch=1))
     reader.poll(clock)
@@ -236,7 +237,7 @@ def test_a_deleted_file_is_forgotten_and_another_of_its_name_is_new(tmp_path: Pa
 
 
 def test_a_file_deleted_and_replaced_between_two_polls_is_read_from_its_beginning(tmp_path: Path, time: Time):
-    reader, clock = EventFiles(tmp_path), time.clock()
+    reader, clock = EventFiles(EventDirectories(tmp_path)), time.clock()
     for name in ("a", "b"):  # the filesystem may give b the inode of a
         append(tmp_path / f"{name}.jsonl", *[time.line("start", run=name)] * (2 if name == "a" else 3))
         assert {(e.run, e.writer) for e in reader.poll(clock)} == {(name, f"{name}.jsonl")}
@@ -245,7 +246,7 @@ def test_a_file_deleted_and_replaced_between_two_polls_is_read_from_its_beginnin
 
 def test_the_directory_may_come_go_and_come_again(tmp_path: Path, time: Time):
     directory = tmp_path / "events"
-    reader, clock = EventFiles(directory), time.clock()
+    reader, clock = EventFiles(EventDirectories(directory)), time.clock()
     assert reader.poll(clock) == []
     for run in ("a", "b"):
         directory.mkdir()
@@ -263,37 +264,37 @@ def test_what_is_no_regular_file_is_counted_once_and_does_not_block(tmp_path: Pa
     (tmp_path / ".hidden.jsonl").write_bytes(time.line())
     (tmp_path / "r.cost.json").write_text("{}")
     append(tmp_path / "a.jsonl", time.line("start"))
-    reader, clock = EventFiles(tmp_path), time.clock()
-    assert told([*reader.poll(clock), *reader.poll(clock)]) == [("start", None)]
+    reader, clock = EventFiles(EventDirectories(tmp_path)), time.clock()
+    assert kinds_and_epochs([*reader.poll(clock), *reader.poll(clock)]) == [("start", None)]
     assert reader.counts["unreadable"] == 3
     assert len(caplog.records) == 3
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may read everything")
 def test_a_file_that_may_not_be_read_is_counted_once_and_read_when_it_may(tmp_path: Path, time: Time):
-    reader, clock = EventFiles(tmp_path), time.clock()
+    reader, clock = EventFiles(EventDirectories(tmp_path)), time.clock()
     append(tmp_path / "a.jsonl", time.line("start"))
     (tmp_path / "a.jsonl").chmod(0)
     assert [*reader.poll(clock), *reader.poll(clock)] == []
     assert reader.counts["unreadable"] == 1
     (tmp_path / "a.jsonl").chmod(0o600)
-    assert told(reader.poll(clock)) == [("start", None)]
+    assert kinds_and_epochs(reader.poll(clock)) == [("start", None)]
 
 
 def test_a_file_in_place_of_the_directory_is_no_directory(tmp_path: Path, time: Time):
     (tmp_path / "events").write_text("")
-    assert EventFiles(tmp_path / "events").poll(time.clock()) == []
+    assert EventFiles(EventDirectories(tmp_path / "events")).poll(time.clock()) == []
 
 
 def test_two_processes_with_the_same_run_id_are_two_writers(tmp_path: Path, time: Time):
-    reader, clock = EventFiles(tmp_path), time.clock()
+    reader, clock = EventFiles(EventDirectories(tmp_path)), time.clock()
     append(tmp_path / "a.jsonl", time.line("start", run="same"))
     append(tmp_path / "b.jsonl", time.line("start", run="same"))
     assert {(event.run, event.writer) for event in reader.poll(clock)} == {("same", "a.jsonl"), ("same", "b.jsonl")}
 
 
 def test_events_of_several_writers_come_in_order_of_time(tmp_path: Path, time: Time):
-    reader, clock = EventFiles(tmp_path), time.clock()
+    reader, clock = EventFiles(EventDirectories(tmp_path)), time.clock()
     for name in "abab":
         append(tmp_path / f"{name}.jsonl", time.line(run=name))
         time.sleep(1)
@@ -303,7 +304,7 @@ def test_events_of_several_writers_come_in_order_of_time(tmp_path: Path, time: T
 
 
 def test_several_runs_in_one_file_are_all_read(tmp_path: Path, time: Time):
-    reader, clock = EventFiles(tmp_path, max_bytes=1), time.clock()
+    reader, clock = EventFiles(EventDirectories(tmp_path), limits=ReadLimits(bytes_per_poll=1)), time.clock()
     for run in ("a", "b"):
         append(tmp_path / "all.jsonl", time.line("start", run=run), time.line("end", run=run, status="finished"))
     assert [(e.run, e.kind.value) for e in reader.poll(clock)] == [
@@ -314,19 +315,19 @@ def test_several_runs_in_one_file_are_all_read(tmp_path: Path, time: Time):
 
 
 def test_a_restarted_reader_goes_on_where_its_state_says(tmp_path: Path, time: Time):
-    first, clock = EventFiles(tmp_path), time.clock()
+    first, clock = EventFiles(EventDirectories(tmp_path)), time.clock()
     append(tmp_path / "a.jsonl", time.line("start"), time.line(epoch=1)[:10])
     append(tmp_path / "b.jsonl", time.line("start", run="b"), time.line("end", run="b"))
     assert len(first.poll(clock)) == 3
     state = kept(first)
     append(tmp_path / "a.jsonl", time.line(epoch=1)[10:])
-    second = EventFiles(tmp_path)
+    second = EventFiles(EventDirectories(tmp_path))
     second.restore(state)
-    assert told(second.poll(clock)) == [("progress", 1.0)]
+    assert kinds_and_epochs(second.poll(clock)) == [("progress", 1.0)]
 
 
 def test_a_reader_killed_before_it_kept_its_state_reads_again_what_it_had_read(tmp_path: Path, time: Time):
-    first, clock = EventFiles(tmp_path), time.clock()
+    first, clock = EventFiles(EventDirectories(tmp_path)), time.clock()
     append(tmp_path / "a.jsonl", time.line("start"))
     first.poll(clock)
     state, clock_state = kept(first), clock.state()
@@ -334,7 +335,7 @@ def test_a_reader_killed_before_it_kept_its_state_reads_again_what_it_had_read(t
     append(tmp_path / "a.jsonl", time.line(epoch=1))
     lost = first.poll(clock)
     time.sleep(30)
-    second, later = EventFiles(tmp_path), time.clock()
+    second, later = EventFiles(EventDirectories(tmp_path)), time.clock()
     later.restore(clock_state)
     second.restore(state)
     assert second.poll(later) == lost
@@ -353,7 +354,7 @@ def test_a_reader_killed_before_it_kept_its_state_reads_again_what_it_had_read(t
     ],
 )
 def test_a_spoilt_state_is_refused_whole(tmp_path: Path, time: Time, state: dict[str, Any]):
-    reader = EventFiles(tmp_path)
+    reader = EventFiles(EventDirectories(tmp_path))
     append(tmp_path / "a.jsonl", time.line("start"))
     reader.poll(time.clock())
     before = reader.state()
@@ -367,7 +368,7 @@ def test_files_untouched_for_a_week_are_left_alone_until_they_grow(tmp_path: Pat
     aged(tmp_path / "old.jsonl", 8)
     append(tmp_path / "new.jsonl", time.line("start", run="new"))
     aged(tmp_path / "new.jsonl", 6)
-    reader, clock = EventFiles(tmp_path), time.clock()
+    reader, clock = EventFiles(EventDirectories(tmp_path)), time.clock()
     assert [event.run for event in reader.poll(clock)] == ["new"]
     assert len(reader.state()["files"]) == 1
     append(tmp_path / "old.jsonl", time.line("start", run="old"))
@@ -375,7 +376,7 @@ def test_files_untouched_for_a_week_are_left_alone_until_they_grow(tmp_path: Pat
 
 
 def test_a_continuation_is_the_same_writer(tmp_path: Path, time: Time):
-    reader, clock = EventFiles(tmp_path), time.clock()
+    reader, clock = EventFiles(EventDirectories(tmp_path)), time.clock()
     append(tmp_path / "a.jsonl", time.line("start"))
     reader.poll(clock)
     (tmp_path / "a.jsonl").unlink()
@@ -386,7 +387,7 @@ def test_a_continuation_is_the_same_writer(tmp_path: Path, time: Time):
 
 
 def test_a_file_continues_one_other_and_not_a_thousand(tmp_path: Path, time: Time):
-    reader, clock = EventFiles(tmp_path), time.clock()
+    reader, clock = EventFiles(EventDirectories(tmp_path)), time.clock()
     append(tmp_path / "b.jsonl", *(time.line("progress", continues=f"a{number}.jsonl") for number in range(1000)))
     assert {event.writer for event in reader.poll(clock)} == {"a0.jsonl"}
     assert len(clock.state()["writers"]) == 1
@@ -407,7 +408,7 @@ def test_however_a_file_arrives_its_events_are_the_same(tmp_path_factory, cuts: 
     directory = tmp_path_factory.mktemp("events")
     time = Time()
     whole = story(time)
-    clock, reader = time.clock(), EventFiles(directory)
+    clock, reader = time.clock(), EventFiles(EventDirectories(directory))
     seen: list[TrainingEvent] = []
     counted = dict.fromkeys(reader.counts, 0)
     for begin, end in zip([0, *sorted(cuts)], [*sorted(cuts), len(whole)], strict=True):
@@ -415,7 +416,7 @@ def test_however_a_file_arrives_its_events_are_the_same(tmp_path_factory, cuts: 
         seen += reader.poll(clock)
         if restart:
             counted = {name: counted[name] + reader.counts[name] for name in counted}
-            state, reader = kept(reader), EventFiles(directory)
+            state, reader = kept(reader), EventFiles(EventDirectories(directory))
             reader.restore(state)
     counted = {name: counted[name] + reader.counts[name] for name in counted}
     assert [event.kind for event in seen] == [EventKind.START, *[EventKind.PROGRESS] * 12, EventKind.END]

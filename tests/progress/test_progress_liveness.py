@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from tests.progress.timelines import MORNING, Time, append, told
+from tests.progress.timelines import MORNING, Time, append, kinds_and_epochs
 from tests.waiting import wait_for
 
 from epochcost.model import EndStatus, EventKind, TrainingEvent
 from epochcost.progress.clock import NodeClock
 from epochcost.progress.event_files import EventFiles
 from epochcost.progress.liveness import KernelProcesses, writer_alive
+from epochcost.progress.reading_settings import EventDirectories
 
 PACKAGE = Path(__file__).parents[2] / "exporter"
 PROGRAM = """
@@ -75,9 +76,9 @@ def finish(program: subprocess.Popen[str]) -> None:
 
 def test_a_training_killed_hard_is_gone_within_a_poll(tmp_path: Path):
     program = training(tmp_path)
-    reader, clock = EventFiles(tmp_path), real_clock()
+    reader, clock = EventFiles(EventDirectories(tmp_path)), real_clock()
     try:
-        assert told(reader.poll(clock)) == [("start", None), ("phase", None)]
+        assert kinds_and_epochs(reader.poll(clock)) == [("start", None), ("phase", None)]
         assert reader.poll(clock) == []
     finally:
         program.kill()
@@ -91,7 +92,7 @@ def test_a_training_killed_hard_is_gone_within_a_poll(tmp_path: Path):
 
 def test_a_training_that_ends_by_itself_is_not_gone(tmp_path: Path):
     program = training(tmp_path)
-    reader, clock = EventFiles(tmp_path), real_clock()
+    reader, clock = EventFiles(EventDirectories(tmp_path)), real_clock()
     reader.poll(clock)
     finish(program)
     assert [event.kind for event in reader.poll(clock)] == [EventKind.END]
@@ -117,7 +118,7 @@ time.sleep(600)
     )
     assert program.stdout is not None
     program.stdout.readline()
-    reader, clock = EventFiles(tmp_path), real_clock()
+    reader, clock = EventFiles(EventDirectories(tmp_path)), real_clock()
     reader.poll(clock)
     assert reader.poll(clock) == []
     program.kill()
@@ -128,12 +129,12 @@ time.sleep(600)
 
 def test_a_writer_found_dead_after_a_restart_was_gone_after_its_last_word(tmp_path: Path):
     program = training(tmp_path)
-    first, clock = EventFiles(tmp_path), real_clock()
+    first, clock = EventFiles(EventDirectories(tmp_path)), real_clock()
     last = first.poll(clock)[-1].t
     state = json.loads(json.dumps(first.state()))
     program.kill()
     finish(program)
-    second = EventFiles(tmp_path)
+    second = EventFiles(EventDirectories(tmp_path))
     second.restore(state)
     (event,) = second.poll(clock)
     assert (event.kind, event.t) == (EventKind.GONE, last)
@@ -141,7 +142,7 @@ def test_a_writer_found_dead_after_a_restart_was_gone_after_its_last_word(tmp_pa
 
 def test_a_stopped_training_is_alive(tmp_path: Path):
     program = training(tmp_path)
-    reader, clock = EventFiles(tmp_path), real_clock()
+    reader, clock = EventFiles(EventDirectories(tmp_path)), real_clock()
     reader.poll(clock)
     program.send_signal(signal.SIGSTOP)
     try:
@@ -155,14 +156,14 @@ def test_a_writer_in_this_very_process_is_alive(tmp_path: Path):
     time = Time()
     own = KernelProcesses().namespace()
     append(tmp_path / "a.jsonl", time.line("start", lock=True, pid=os.getpid(), pidns=own))
-    reader, clock = EventFiles(tmp_path), time.clock()
+    reader, clock = EventFiles(EventDirectories(tmp_path)), time.clock()
     reader.poll(clock)
     assert reader.poll(clock) == []
 
 
 def test_without_a_lock_the_process_is_looked_at_in_the_same_namespace_only(tmp_path: Path):
     time, machine = Time(), Machine(living={70})
-    reader, clock = EventFiles(tmp_path, processes=machine), time.clock()
+    reader, clock = EventFiles(EventDirectories(tmp_path), processes=machine), time.clock()
     append(tmp_path / "a.jsonl", time.line("start", run="here", pid=70, pidns=9, lock=False))
     append(tmp_path / "b.jsonl", time.line("start", run="elsewhere", pid=71, pidns=8))
     append(tmp_path / "c.jsonl", time.line("start", run="silent"))
@@ -177,7 +178,7 @@ def test_without_a_lock_the_process_is_looked_at_in_the_same_namespace_only(tmp_
 
 def test_lines_written_right_before_death_come_before_gone(tmp_path: Path):
     time, machine = Time(), Machine(locked=True)
-    reader, clock = EventFiles(tmp_path, processes=machine), time.clock()
+    reader, clock = EventFiles(EventDirectories(tmp_path), processes=machine), time.clock()
     append(tmp_path / "a.jsonl", time.line("start", lock=True))
     reader.poll(clock)
     machine.locked = False
@@ -187,7 +188,7 @@ def test_lines_written_right_before_death_come_before_gone(tmp_path: Path):
 
 def test_a_writer_that_was_not_gone_is_believed_and_not_watched_again(tmp_path: Path):
     time, machine = Time(), Machine(locked=False)
-    reader, clock = EventFiles(tmp_path, processes=machine), time.clock()
+    reader, clock = EventFiles(EventDirectories(tmp_path), processes=machine), time.clock()
     append(tmp_path / "a.jsonl", time.line("start", lock=True))
     kinds = [event.kind.value for _ in range(2) for event in reader.poll(clock)]
     for _ in range(3):
@@ -199,7 +200,7 @@ def test_a_writer_that_was_not_gone_is_believed_and_not_watched_again(tmp_path: 
 
 def test_a_dead_writer_whose_file_was_deleted_is_gone_if_its_process_can_be_seen(tmp_path: Path):
     time, machine = Time(), Machine(living={70}, locked=True)
-    reader, clock = EventFiles(tmp_path, processes=machine), time.clock()
+    reader, clock = EventFiles(EventDirectories(tmp_path), processes=machine), time.clock()
     append(tmp_path / "a.jsonl", time.line("start", run="a", pid=70, pidns=9, lock=True))
     append(tmp_path / "b.jsonl", time.line("start", run="b", pid=71, pidns=8, lock=True))
     reader.poll(clock)
@@ -212,7 +213,7 @@ def test_a_dead_writer_whose_file_was_deleted_is_gone_if_its_process_can_be_seen
 
 def test_a_deleted_file_that_goes_on_under_another_name_is_not_gone(tmp_path: Path):
     time, machine = Time(), Machine(living={70}, locked=True)
-    reader, clock = EventFiles(tmp_path, processes=machine), time.clock()
+    reader, clock = EventFiles(EventDirectories(tmp_path), processes=machine), time.clock()
     append(tmp_path / "a.jsonl", time.line("start", pid=70, pidns=9, lock=True))
     reader.poll(clock)
     (tmp_path / "a.jsonl").unlink()
@@ -225,7 +226,7 @@ def test_a_deleted_file_that_goes_on_under_another_name_is_not_gone(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("said", "machine", "alive"),
+    ("line", "machine", "alive"),
     [
         ({"lock": True, "pid": 70, "pidns": 8}, Machine(locked=True), True),
         ({"lock": True, "pid": 70, "pidns": 9}, Machine(locked=False, living={70}), False),
@@ -237,8 +238,8 @@ def test_a_deleted_file_that_goes_on_under_another_name_is_not_gone(tmp_path: Pa
         ({"lock": True, "pid": 1, "pidns": 9}, Machine(), True),
     ],
 )
-def test_a_writer_lives_as_its_lock_or_else_its_process_says(said, machine: Machine, alive: bool | None):
-    assert writer_alive(machine, **said, fd=0, own_pid=1) is alive
+def test_a_writer_lives_as_its_lock_or_else_its_process_says(line, machine: Machine, alive: bool | None):
+    assert writer_alive(machine, **line, fd=0, own_pid=1) is alive
 
 
 def test_the_kernel_knows_the_living_the_dead_and_the_undead():

@@ -65,8 +65,8 @@ def test_what_was_a_guess_is_taken_back_by_a_line_of_its_own():
 
 
 def test_metrics_are_finite_numbers_under_clean_names_and_null_takes_one_back():
-    told = event(metrics={"loss": -0.31, "steps": 7, "acc": None}).metrics
-    assert told == (("loss", -0.31), ("steps", 7.0), ("acc", None))
+    metrics = event(metrics={"loss": -0.31, "steps": 7, "acc": None}).metrics
+    assert metrics == (("loss", -0.31), ("steps", 7.0), ("acc", None))
     names = [name for name, _ in event(metrics={"a\nb": 1, "x" * 99: 2, "val/loss": 3, "\ud800": 4}).metrics or ()]
     assert all(name.isprintable() and len(name) <= 60 for name in names)
     assert len(set(names)) == 4
@@ -196,7 +196,7 @@ def test_of_a_key_given_twice_the_last_counts():
 
 
 @pytest.mark.parametrize(
-    ("told", "shown"),
+    ("raw_id", "shown"),
     [
         ("job-1", "job-1"),
         ("a/b/c", "a_b_c-"),
@@ -209,9 +209,9 @@ def test_of_a_key_given_twice_the_last_counts():
         ('quote"and\\', "quote_and_-"),
     ],
 )
-def test_a_run_id_is_made_safe_for_labels_and_files(told: str, shown: str):
-    run = event(run=told).run
-    assert run == told if told == shown else run[:-12] == shown
+def test_a_run_id_is_made_safe_for_labels_and_files(raw_id: str, shown: str):
+    run = event(run=raw_id).run
+    assert run == raw_id if raw_id == shown else run[:-12] == shown
     assert "/" not in run
     assert "\n" not in run
     assert len(run) <= 120

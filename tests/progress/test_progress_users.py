@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.progress.timelines import Time, append, told
+from tests.progress.timelines import Time, append, kinds_and_epochs
 
 from epochcost.model import EventKind, RunId
 from epochcost.progress.event_files import EventFiles, without_content
 from epochcost.progress.event_sources import EventSources
 from epochcost.progress.parse import Rejected, parse_line
+from epochcost.progress.reading_settings import EventDirectories, EventUsers, ReadLimits
 from epochcost.progress.run_owners import NETWORK, ROOT, RunOwners
 from epochcost.progress.user_quotas import Limits, UserQuotas
 
@@ -78,9 +79,9 @@ def test_whose_a_run_is_outlives_the_agent_and_nonsense_is_refused():
 
 @AS_ROOT
 def test_a_stranger_cannot_end_continue_or_advance_anybodys_run(tmp_path: Path, time: Time):
-    reader, clock = EventFiles(tmp_path), time.clock()
+    reader, clock = EventFiles(EventDirectories(tmp_path)), time.clock()
     owned(tmp_path / "victim.jsonl", ANN, time.line("start", run="v"))
-    assert told(reader.poll(clock)) == [("start", None)]
+    assert kinds_and_epochs(reader.poll(clock)) == [("start", None)]
     lines = [
         time.line("progress", run="v", epoch=9, continues="victim.jsonl"),
         time.line("end", run="v", status="failed"),
@@ -96,7 +97,7 @@ def test_a_stranger_cannot_end_continue_or_advance_anybodys_run(tmp_path: Path, 
 
 @AS_ROOT
 def test_the_name_of_a_file_that_was_deleted_gives_a_stranger_nothing(tmp_path: Path, time: Time):
-    reader, clock = EventFiles(tmp_path), time.clock()
+    reader, clock = EventFiles(EventDirectories(tmp_path)), time.clock()
     path = owned(tmp_path / "a.jsonl", ANN, time.line("start", run="v", pid=os.getpid(), pidns=pidns()))
     reader.poll(clock)
     path.unlink()  # its writer lives on, so it is remembered
@@ -109,7 +110,7 @@ def test_the_name_of_a_file_that_was_deleted_gives_a_stranger_nothing(tmp_path: 
 def test_another_file_of_that_name_is_not_read_as_the_one_whose_writer_lives_on(tmp_path: Path, time: Time):
     elsewhere = tmp_path.parent / f"{tmp_path.name}-elsewhere"
     elsewhere.mkdir()
-    reader, clock = EventFiles(tmp_path), time.clock()
+    reader, clock = EventFiles(EventDirectories(tmp_path)), time.clock()
     writer = subprocess.Popen(["sleep", "600"])
     try:
         path = owned(tmp_path / "a.jsonl", ANN, time.line("start", run="v", pid=writer.pid, pidns=pidns()))
@@ -130,7 +131,7 @@ def pidns() -> int:
 
 @AS_ROOT
 def test_a_file_that_becomes_somebody_elses_is_read_anew_as_his(tmp_path: Path, time: Time):
-    reader, clock = EventFiles(tmp_path), time.clock()
+    reader, clock = EventFiles(EventDirectories(tmp_path)), time.clock()
     path = owned(tmp_path / "a.jsonl", ANN, time.line("start", run="v"))
     assert reader.poll(clock)[0].run == "v"
     os.chown(path, MALLORY, MALLORY)
@@ -140,7 +141,7 @@ def test_a_file_that_becomes_somebody_elses_is_read_anew_as_his(tmp_path: Path, 
 
 @AS_ROOT
 def test_root_may_continue_and_end_what_another_user_began(tmp_path: Path, time: Time):
-    reader, clock = EventFiles(tmp_path), time.clock()
+    reader, clock = EventFiles(EventDirectories(tmp_path)), time.clock()
     owned(tmp_path / "a.jsonl", ANN, time.line("start", run="v"))
     reader.poll(clock)
     owned(tmp_path / "b.jsonl", ROOT, time.line("end", run="v", status="preempted"))
@@ -153,7 +154,7 @@ def test_a_second_name_of_a_file_of_roots_does_not_speak_for_root(tmp_path: Path
     (tmp_path / "events").mkdir()
     kept = owned(tmp_path / "private" / "http-x.jsonl", ROOT, time.line("end", run="v", status="failed"))
     (tmp_path / "events" / "x.jsonl").hardlink_to(kept)
-    reader = EventFiles(tmp_path / "events")
+    reader = EventFiles(EventDirectories(tmp_path / "events"))
     assert reader.poll(time.clock()) == []
     assert reader.counts["unreadable"] == 1
 
@@ -251,7 +252,7 @@ def test_one_user_cannot_fill_the_log(caplog):
 
 @AS_ROOT
 def test_a_flood_of_runs_does_not_keep_a_newcomer_out(tmp_path: Path, time: Time):
-    reader, clock = EventFiles(tmp_path), time.clock()
+    reader, clock = EventFiles(EventDirectories(tmp_path)), time.clock()
     for number in range(300):
         owned(tmp_path / f"m{number}.jsonl", MALLORY, time.line("start", run=f"m{number}"))
     for _ in range(5):
@@ -263,7 +264,10 @@ def test_a_flood_of_runs_does_not_keep_a_newcomer_out(tmp_path: Path, time: Time
 
 @AS_ROOT
 def test_a_flood_of_files_does_not_keep_a_newcomer_out_nor_waiting(tmp_path: Path, time: Time):
-    reader, clock = EventFiles(tmp_path, max_followed=100, max_files=60), time.clock()
+    reader, clock = (
+        EventFiles(EventDirectories(tmp_path), limits=ReadLimits(followed=100, files_per_poll=60)),
+        time.clock(),
+    )
     for number in range(150):
         owned(tmp_path / f"m{number:03}.jsonl", MALLORY, time.line("start", run="many"))
     for _ in range(5):
@@ -272,13 +276,13 @@ def test_a_flood_of_files_does_not_keep_a_newcomer_out_nor_waiting(tmp_path: Pat
         owned(tmp_path / f"v{number}.jsonl", ANN, time.line("start", run=f"v{number}"))
     for number in range(100):
         append(tmp_path / f"m{number:03}.jsonl", *[time.line(run="many")] * 50)
-    heard = [event.run for event in reader.poll(clock) if event.run != "many"]
-    assert sorted(heard) == ["v0", "v1", "v2"], "at the first poll, whatever else there is to read"
+    runs = [event.run for event in reader.poll(clock) if event.run != "many"]
+    assert sorted(runs) == ["v0", "v1", "v2"], "at the first poll, whatever else there is to read"
 
 
 @AS_ROOT
 def test_who_wants_little_is_read_before_who_wants_much(tmp_path: Path, time: Time):
-    reader, clock = EventFiles(tmp_path, max_bytes=60_000), time.clock()
+    reader, clock = EventFiles(EventDirectories(tmp_path), limits=ReadLimits(bytes_per_poll=60_000)), time.clock()
     backdated = owned(tmp_path / "m.jsonl", MALLORY, *[time.line(run="m", padding="x" * 500)] * 1000)
     an_hour_ago = backdated.stat().st_mtime - 3600
     os.utime(backdated, (an_hour_ago, an_hour_ago))
@@ -289,7 +293,7 @@ def test_who_wants_little_is_read_before_who_wants_much(tmp_path: Path, time: Ti
 
 
 def test_of_lines_about_the_present_a_bounded_number_is_taken_at_once_and_none_is_lost(tmp_path: Path, time: Time):
-    reader, clock = EventFiles(tmp_path), time.clock()
+    reader, clock = EventFiles(EventDirectories(tmp_path)), time.clock()
     append(tmp_path / "a.jsonl", time.line("start"))
     reader.poll(clock)
     time.sleep(1.0)
@@ -303,20 +307,20 @@ def test_of_lines_about_the_present_a_bounded_number_is_taken_at_once_and_none_i
 
 def test_an_end_of_a_run_that_never_began_makes_nobody_its_owner(tmp_path: Path, time: Time):
     owners = RunOwners()
-    reader, clock = EventFiles(tmp_path, owners=owners), time.clock()
+    reader, clock = EventFiles(EventDirectories(tmp_path), EventUsers(owners=owners)), time.clock()
     append(tmp_path / "a.jsonl", *[time.line("end", run=f"r{n}", status="failed") for n in range(5)])
     assert len(reader.poll(clock)) == 5
     assert owners.state() == {}
 
 
 def test_a_directory_with_more_names_than_one_poll_lists_is_listed_in_several(tmp_path: Path, time: Time):
-    reader, clock = EventFiles(tmp_path, max_listed=10), time.clock()
+    reader, clock = EventFiles(EventDirectories(tmp_path), limits=ReadLimits(listed=10)), time.clock()
     for number in range(25):
         append(tmp_path / f"{number}.jsonl", time.line("start", run=f"r{number}"))
     assert [len(reader.poll(clock)) for _ in range(3)] == [0, 0, 25]
     (tmp_path / "3.jsonl").unlink()
     append(tmp_path / "4.jsonl", time.line(run="r4", epoch=1))
-    assert told(reader.poll(clock)) == [("progress", 1.0)], "what is known is read meanwhile"
+    assert kinds_and_epochs(reader.poll(clock)) == [("progress", 1.0)], "what is known is read meanwhile"
     reader.close()
 
 
@@ -336,7 +340,7 @@ PIN = "secretpin"
 def test_nothing_of_what_a_line_holds_reaches_the_log(tmp_path: Path, time: Time, caplog, line: str):
     append(tmp_path / "a.jsonl", line.encode() + b"\n")
     with caplog.at_level(logging.WARNING):
-        EventFiles(tmp_path).poll(time.clock())
+        EventFiles(EventDirectories(tmp_path)).poll(time.clock())
     assert "a.jsonl: malformed" in caplog.text
     assert PIN not in caplog.text
     assert "4242" not in caplog.text
@@ -351,6 +355,6 @@ def test_which_key_is_wrong_and_what_is_expected_is_still_said():
 def test_a_name_with_control_bytes_does_not_write_on_the_log(tmp_path: Path, time: Time, caplog):
     append(tmp_path / "a\x1b[2J\nERROR all is lost.jsonl", b"nonsense\n")
     with caplog.at_level(logging.WARNING):
-        EventFiles(tmp_path).poll(time.clock())
+        EventFiles(EventDirectories(tmp_path)).poll(time.clock())
     assert "\x1b" not in caplog.text
     assert len(caplog.text.splitlines()) == 1

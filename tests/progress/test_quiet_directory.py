@@ -13,6 +13,7 @@ import pytest
 from epochcost.progress.clock import NodeClock
 from epochcost.progress.event_files import EventFiles
 from epochcost.progress.place_listing import LOOK_SECONDS
+from epochcost.progress.reading_settings import EventDirectories
 
 LONG_AGO = 1_700_000_000
 
@@ -34,7 +35,7 @@ def wall() -> Wall:
 
 @pytest.fixture
 def files(tmp_path: Path, wall: Wall) -> Iterator[EventFiles]:
-    made = EventFiles(tmp_path, wall=wall)
+    made = EventFiles(EventDirectories(tmp_path), wall=wall)
     yield made
     made.close()
 
@@ -53,36 +54,36 @@ def as_if_nothing_had_changed(directory: Path) -> None:
     os.utime(directory, (LONG_AGO, LONG_AGO))
 
 
-def heard(files: EventFiles, clock: NodeClock) -> list[str]:
+def new_runs(files: EventFiles, clock: NodeClock) -> list[str]:
     return [event.run for event in files.poll(clock)]
 
 
 def test_a_new_file_is_read_with_the_next_poll(tmp_path: Path, files: EventFiles, clock: NodeClock) -> None:
     say(tmp_path, "a")
     as_if_nothing_had_changed(tmp_path)
-    assert [heard(files, clock), heard(files, clock)] == [["a"], []]
+    assert [new_runs(files, clock), new_runs(files, clock)] == [["a"], []]
     say(tmp_path, "b")
-    assert heard(files, clock) == ["b"]
+    assert new_runs(files, clock) == ["b"]
 
 
 def test_lines_of_known_files_are_read_without_listing(tmp_path: Path, files: EventFiles, clock: NodeClock) -> None:
     say(tmp_path, "a")
     as_if_nothing_had_changed(tmp_path)
-    heard(files, clock)
+    new_runs(files, clock)
     say(tmp_path, "a", "progress")
-    assert heard(files, clock) == ["a"]
+    assert new_runs(files, clock) == ["a"]
 
 
 def test_a_directory_that_does_not_tell_of_changes_is_listed_every_five_seconds(
     tmp_path: Path, files: EventFiles, clock: NodeClock, wall: Wall
 ) -> None:
     as_if_nothing_had_changed(tmp_path)
-    heard(files, clock)
+    new_runs(files, clock)
     say(tmp_path, "b")
     as_if_nothing_had_changed(tmp_path)
-    assert heard(files, clock) == []
+    assert new_runs(files, clock) == []
     wall.now += LOOK_SECONDS
-    assert heard(files, clock) == ["b"]
+    assert new_runs(files, clock) == ["b"]
 
 
 def test_a_directory_that_changed_just_now_may_change_unseen_and_is_listed_again(
@@ -90,27 +91,27 @@ def test_a_directory_that_changed_just_now_may_change_unseen_and_is_listed_again
 ) -> None:
     stamp = int(wall.now * 1e9)
     os.utime(tmp_path, ns=(stamp, stamp))
-    heard(files, clock)
+    new_runs(files, clock)
     say(tmp_path, "b")
     os.utime(tmp_path, ns=(stamp, stamp))  # in the same grain of the kernel's clock
-    assert heard(files, clock) == ["b"]
+    assert new_runs(files, clock) == ["b"]
 
 
 def test_a_clock_that_is_set_back_makes_it_listed(
     tmp_path: Path, files: EventFiles, clock: NodeClock, wall: Wall
 ) -> None:
     as_if_nothing_had_changed(tmp_path)
-    heard(files, clock)
+    new_runs(files, clock)
     say(tmp_path, "b")
     as_if_nothing_had_changed(tmp_path)
     wall.now -= 3600
-    assert heard(files, clock) == ["b"]
+    assert new_runs(files, clock) == ["b"]
 
 
 def test_a_deleted_file_is_gone_with_the_next_poll(tmp_path: Path, files: EventFiles, clock: NodeClock) -> None:
     say(tmp_path, "a")
     as_if_nothing_had_changed(tmp_path)
-    heard(files, clock)
+    new_runs(files, clock)
     (tmp_path / "a.jsonl").unlink()
-    heard(files, clock)
+    new_runs(files, clock)
     assert files.state()["files"] == []

@@ -9,10 +9,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.progress.timelines import Time, append, told
+from tests.progress.timelines import Time, append, kinds_and_epochs
 
 from epochcost.model import EventKind, RunId
 from epochcost.progress.event_files import EventFiles
+from epochcost.progress.reading_settings import EventDirectories, EventUsers, ReadLimits
 from epochcost.progress.run_owners import NETWORK, RunOwners, directory_user, namespace_user, user_called
 from epochcost.progress.user_directories import UserDirectories
 from epochcost.settings import absolute_patterns
@@ -51,10 +52,11 @@ class Node:
             (self.logs / f"{namespace}_train-0_{uid}").mkdir()
         return directory
 
-    def reader(self, *, owners: RunOwners | None = None, **more: int) -> EventFiles:
+    def reader(self, *, owners: RunOwners | None = None, **limits: int) -> EventFiles:
         patterns = f"{self.users}/*", f"{self.pods}/*/volumes/kubernetes.io~empty-dir/epochcost"
         found = UserDirectories(patterns, self.logs, look_seconds=0.0)
-        return EventFiles(self.shared, user_dirs=found, owners=owners, **more)  # type: ignore[arg-type]
+        users = EventUsers(owners or RunOwners())
+        return EventFiles(EventDirectories(self.shared, of_users=found), users, limits=ReadLimits(**limits))
 
 
 @pytest.fixture
@@ -114,7 +116,7 @@ def test_a_second_name_of_anothers_file_is_not_read_and_keeps_nobody_from_being_
     assert caplog.text.count("has another hard link") == 1
     (node.shared / "s.jsonl").hardlink_to(victim)
     append(victim, time.line(run="v", epoch=1))
-    assert told(reader.poll(clock)) == [("progress", 1.0)], "once, by whichever of its names"
+    assert kinds_and_epochs(reader.poll(clock)) == [("progress", 1.0)], "once, by whichever of its names"
 
 
 def test_what_is_no_file_is_refused_there_too(node: Node, time: Time, tmp_path: Path):
@@ -216,7 +218,7 @@ def test_a_file_that_moves_between_directories_is_read_once(node: Node, time: Ti
         path.unlink()
     append(home / "a.jsonl", time.line(run="v", epoch=2))
     events = reader.poll(clock)
-    assert told(events) == [("progress", 2.0)]
+    assert kinds_and_epochs(events) == [("progress", 2.0)]
     assert {event.writer for event in events} == {"a.jsonl"}
     assert reader.poll(clock) == []
 
@@ -233,7 +235,7 @@ def test_a_directory_named_twice_is_read_once(node: Node, time: Time):
     home = node.of("ann", ANN)
     (node.users / "alias").symlink_to(home)
     patterns = f"{node.users}/*", f"{node.users}/ann", f"{node.users}/a*"
-    reader = EventFiles(node.shared, user_dirs=UserDirectories(patterns))
+    reader = EventFiles(EventDirectories(node.shared, of_users=UserDirectories(patterns)))
     owned(home / "a.jsonl", ANN, time.line("start", run="v"))
     assert len(reader.poll(time.clock())) == 1
 
@@ -249,7 +251,7 @@ def test_what_was_read_is_known_after_a_restart_with_two_places_of_the_same_inod
     again = node.reader()
     again.restore(kept)
     append(path, time.line(run="v", epoch=1))
-    assert told(again.poll(clock)) == [("progress", 1.0)]
+    assert kinds_and_epochs(again.poll(clock)) == [("progress", 1.0)]
     same = [[inodes[0], *row[1:]] for row in kept["files"]]
     other = node.reader()
     other.restore({**kept, "files": same})
@@ -271,7 +273,7 @@ def test_a_spoilt_place_in_the_state_is_refused(node: Node, time: Time, place: o
 
 
 def test_one_users_places_are_counted_over_all_directories(node: Node, time: Time):
-    reader, clock = node.reader(max_followed=40), time.clock()
+    reader, clock = node.reader(followed=40), time.clock()
     home = node.of("mallory", MALLORY)
     for number in range(30):
         owned((home if number % 2 else node.shared) / f"m{number}.jsonl", MALLORY, time.line("start", run="m"))
@@ -283,7 +285,7 @@ def test_one_users_places_are_counted_over_all_directories(node: Node, time: Tim
 
 
 def test_a_directory_with_very_many_names_tells_its_user_and_holds_up_nobody(node: Node, time: Time, caplog):
-    reader, clock = node.reader(max_listed=50), time.clock()
+    reader, clock = node.reader(listed=50), time.clock()
     home = node.of("mallory", MALLORY)
     for number in range(200):
         owned(home / f"m{number}.jsonl", MALLORY, time.line("start", run="m"))
@@ -309,7 +311,7 @@ def test_no_link_is_followed_behind_the_first_wildcard(node: Node, time: Time, t
     target.mkdir()
     owned(target / "a.jsonl", ANN, time.line("start", run="v"))
     (node.of("mallory", MALLORY) / "events").symlink_to(target)
-    reader = EventFiles(node.shared, user_dirs=UserDirectories([f"{node.users}/*/events"]))
+    reader = EventFiles(EventDirectories(node.shared, of_users=UserDirectories([f"{node.users}/*/events"])))
     with caplog.at_level(logging.WARNING):
         assert reader.poll(time.clock()) == []
     assert "a symbolic link, which is not followed here" in caplog.text
@@ -322,7 +324,7 @@ def test_a_directory_that_was_put_in_the_place_of_one_is_another(node: Node, tim
     os.chown(mine, MALLORY, MALLORY)
     victim = node.of("ann", ANN)
     owned(victim / "a.jsonl", ANN, time.line("start", run="v"))
-    reader, clock = EventFiles(node.shared, user_dirs=found), time.clock()
+    reader, clock = EventFiles(EventDirectories(node.shared, of_users=found)), time.clock()
     assert reader.poll(clock) == []
     mine.rmdir()
     mine.symlink_to(victim)

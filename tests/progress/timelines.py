@@ -51,5 +51,5 @@ def append(path: Path, *lines: bytes) -> None:
         file.write(b"".join(lines))
 
 
-def told(events: list[TrainingEvent]) -> list[tuple[str, float | None]]:
+def kinds_and_epochs(events: list[TrainingEvent]) -> list[tuple[str, float | None]]:
     return [(event.kind.value, event.epoch) for event in events]

@@ -57,8 +57,8 @@ IDLE_COST, STALLED, STARTS = _both("IdleCost", **NODE), _both("RunStalled", **RU
 PRICELESS = [{"epochcost_machine": f"sim-{n}", "node": f"sim-{n}"} for n in range(5)]
 SERVED = "served by a poller of no cluster"
 CAUSES = {
-    "data too slow, dear": [*IDLE_COST, WASTED, WORSE, UNDERFILLED],
-    "data too slow, cheap": [_alert("IdleShare", "info", **NODE), WASTED, WORSE, UNDERFILLED],
+    "data too slow, dear": [*IDLE_COST, WASTED],
+    "data too slow, cheap": [_alert("IdleShare", "info", **NODE), WASTED],
     "one GPU unused by the run": [GPUS[5]],
     "a long compile": [*STARTS, WASTED, WORSE, UNDERFILLED],
     "a run that hangs": [*STALLED, WORSE, WASTED, UNDERFILLED],
@@ -128,6 +128,8 @@ TWO_CAUSES = {
     "a GPU is lost, the others wait for data": [
         _alert("GpuUnreadable", "warning", **NODE, gpu="3", uuid="GPU-3"), IDLE_COST[0],
     ],
+    "one run waits for data, another one of the machine is dearer": [IDLE_COST[0], WORSE],
+    "one run waits for data, another one of the machine is underfilled": [IDLE_COST[0], UNDERFILLED],
     "one GPU is not used, the others wait for data": [GPUS[5], _alert("IdleShare", "info", **NODE)],
     "one GPU is not used, and much was wasted within the day": [GPUS[5], WASTED],
     "work was lost, and epochs are dearer": [_alert("LostWork", "warning", **RUN), WORSE],

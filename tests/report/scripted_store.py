@@ -19,14 +19,14 @@ class Scripted:
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.status, self.body, self.headers = 200, json.dumps(NOTHING).encode(), {}
-        self.asked: list[tuple[dict[str, str], dict[str, list[str]]]] = []
+        self.requests: list[tuple[dict[str, str], dict[str, list[str]]]] = []
         self.most_points, self.pace_seconds = 0, 0.0
         me = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
-                me.asked.append((dict(self.headers), form))
+                me.requests.append((dict(self.headers), form))
                 status, body = me.answer(form)
                 self.send_response(status)
                 for name, value in {"Content-Length": str(len(body)), **me.headers}.items():
@@ -49,12 +49,12 @@ class Scripted:
     def answer(self, form: dict[str, list[str]]) -> tuple[int, bytes]:
         start, end, step = (float(form[name][0]) for name in ("start", "end", "step"))
         if self.most_points and (end - start) / step > self.most_points:
-            said = {
+            document = {
                 "status": "error",
                 "errorType": "execution",
                 "error": "query processing would load too many samples",
             }
-            return 422, json.dumps(said).encode()
+            return 422, json.dumps(document).encode()
         return self.status, self.body
 
     def write(self, out: BinaryIO, body: bytes) -> None:

@@ -9,20 +9,20 @@ from tests.report.test_report_command import SPAN, epochcost
 from tests.report.worlds import FLEET, LENGTH, cost, seen
 
 from epochcost.prices.owned.owned_source import OwnedMachine
-from epochcost.reports.rent_own import Question, answer, in_words
+from epochcost.reports.rent_own import Question, answer, as_text
 
 ARTICLE = Question(2880, 0.75, OwnedMachine("owned", 2000, 2, 355, 0.12))
 
 
 def test_the_article_comes_out_exactly():
-    said = answer(ARTICLE)
-    assert said.rent_usd == pytest.approx(2160, abs=1e-9)
-    assert said.electricity_usd == pytest.approx(122.688, abs=1e-9)
-    assert said.owned_usd == pytest.approx(2122.688, abs=1e-9)
-    assert said.break_even_hours_without_electricity == pytest.approx(8000 / 3, abs=1e-9)
-    assert said.break_even_hours == pytest.approx(2000 / (0.75 - 0.355 * 0.12), abs=1e-9)
-    assert said.break_even_hours == pytest.approx(2827, abs=0.5)
-    assert said.usd_per_hour == pytest.approx(0.15668, abs=5e-6)
+    costs = answer(ARTICLE)
+    assert costs.rent_usd == pytest.approx(2160, abs=1e-9)
+    assert costs.electricity_usd == pytest.approx(122.688, abs=1e-9)
+    assert costs.owned_usd == pytest.approx(2122.688, abs=1e-9)
+    assert costs.break_even_hours_without_electricity == pytest.approx(8000 / 3, abs=1e-9)
+    assert costs.break_even_hours == pytest.approx(2000 / (0.75 - 0.355 * 0.12), abs=1e-9)
+    assert costs.break_even_hours == pytest.approx(2827, abs=0.5)
+    assert costs.usd_per_hour == pytest.approx(0.15668, abs=5e-6)
 
 
 def test_the_command_prints_the_articles_figures():
@@ -36,37 +36,37 @@ def test_the_command_prints_the_articles_figures():
 
 
 def test_what_renting_costs_besides_brings_the_break_even_nearer():
-    said = answer(Question(2880, 0.75, ARTICLE.machine, rent_extra_usd=140))
-    assert said.rent_usd == pytest.approx(2300)
-    assert said.break_even_hours == pytest.approx(1860 / (0.75 - 0.355 * 0.12))
+    costs = answer(Question(2880, 0.75, ARTICLE.machine, rent_extra_usd=140))
+    assert costs.rent_usd == pytest.approx(2300)
+    assert costs.break_even_hours == pytest.approx(1860 / (0.75 - 0.355 * 0.12))
 
 
 def test_an_owned_machine_that_costs_more_to_run_than_to_rent_never_breaks_even():
-    said = answer(Question(100, 0.03, ARTICLE.machine))
-    assert said.break_even_hours is None
-    assert "never" in in_words(ARTICLE, said)
+    costs = answer(Question(100, 0.03, ARTICLE.machine))
+    assert costs.break_even_hours is None
+    assert "never" in as_text(ARTICLE, costs)
 
 
 def test_a_slower_machine_is_paid_for_longer_and_that_both_are_as_quick_is_said_to_be_assumed():
     slower = Question(1000, 0.75, ARTICLE.machine, own_hours=2500)
-    said = answer(slower)
-    assert said.rent_usd == pytest.approx(750)
-    assert said.electricity_usd == pytest.approx(2500 * 0.0426)
-    assert said.owned_usd == pytest.approx(2000 + 2500 * 0.0426)
-    assert said.break_even_hours == pytest.approx(2000 / (0.75 - 2.5 * 0.0426))
+    costs = answer(slower)
+    assert costs.rent_usd == pytest.approx(750)
+    assert costs.electricity_usd == pytest.approx(2500 * 0.0426)
+    assert costs.owned_usd == pytest.approx(2000 + 2500 * 0.0426)
+    assert costs.break_even_hours == pytest.approx(2000 / (0.75 - 2.5 * 0.0426))
     at_break_even = answer(
-        Question(said.break_even_hours, 0.75, ARTICLE.machine, own_hours=2.5 * said.break_even_hours)  # type: ignore[arg-type]
+        Question(costs.break_even_hours, 0.75, ARTICLE.machine, own_hours=2.5 * costs.break_even_hours)  # type: ignore[arg-type]
     )
     assert at_break_even.rent_usd == pytest.approx(at_break_even.owned_usd)
-    assert "2,500.0 h on the owned machine, 1,000.0 h on the rented one" in in_words(slower, said)
-    assert "Assumed: the owned machine takes as many hours" in in_words(ARTICLE, answer(ARTICLE))
+    assert "2,500.0 h on the owned machine, 1,000.0 h on the rented one" in as_text(slower, costs)
+    assert "Assumed: the owned machine takes as many hours" in as_text(ARTICLE, answer(ARTICLE))
 
 
 def test_more_hours_than_a_life_has_need_more_machines():
-    said = answer(Question(40_000, 0.75, ARTICLE.machine))
-    assert said.machines == 3
-    assert said.owned_usd == pytest.approx(3 * 2000 + 40_000 * 0.0426)
-    assert "3 machines" in in_words(ARTICLE, said)
+    costs = answer(Question(40_000, 0.75, ARTICLE.machine))
+    assert costs.machines == 3
+    assert costs.owned_usd == pytest.approx(3 * 2000 + 40_000 * 0.0426)
+    assert "3 machines" in as_text(ARTICLE, costs)
 
 
 @pytest.mark.parametrize(
@@ -96,31 +96,31 @@ def measured(url: str, *arguments: str) -> tuple[int, dict, str]:
 
 @pytest.mark.stack
 def test_hours_price_and_watts_that_are_not_given_are_those_that_were_measured(in_prometheus):
-    _, said, _ = measured(in_prometheus.url, "--experiment", "char-lm", "--instance-type", "g5.xlarge")
+    _, costs, _ = measured(in_prometheus.url, "--experiment", "char-lm", "--instance-type", "g5.xlarge")
     totals = [n.totals(seen(n, LENGTH), "char-lm-31") for n in FLEET.nodes]
     hours = sum(s for t in totals for s, _ in t.values()) / 3600
-    assert said["hours"] == pytest.approx(hours / (LENGTH / 3600) * 2 * 8766)
-    assert said["rent_usd_per_hour"] == pytest.approx(cost("char-lm-31") / hours)
-    assert 180 < said["machine"]["watts"] < 220
-    assert said["simulated"]
-    assert any("SIMULATED" in note for note in said["notes"])
+    assert costs["hours"] == pytest.approx(hours / (LENGTH / 3600) * 2 * 8766)
+    assert costs["rent_usd_per_hour"] == pytest.approx(cost("char-lm-31") / hours)
+    assert 180 < costs["machine"]["watts"] < 220
+    assert costs["simulated"]
+    assert any("SIMULATED" in note for note in costs["notes"])
 
 
 @pytest.mark.stack
 def test_hours_of_unlike_machines_are_not_added_up(in_prometheus):
-    code, _, said = measured(in_prometheus.url, "--experiment", "char-lm")
+    code, _, costs = measured(in_prometheus.url, "--experiment", "char-lm")
     assert code == 2
-    assert "--instance-type must be given: runs were on 2 types of rented machines" in said
-    assert "aws/c7i.8xlarge 6.00 h at $1.4280/h" in said
-    given = ("--hours", "2880", "--rent-usd-per-hour", "0.75", "--watts", "355")
-    code, answered, _ = measured(in_prometheus.url, "--experiment", "char-lm", *given)
+    assert "--instance-type must be given: runs were on 2 types of rented machines" in costs
+    assert "aws/c7i.8xlarge 6.00 h at $1.4280/h" in costs
+    figures = ("--hours", "2880", "--rent-usd-per-hour", "0.75", "--watts", "355")
+    code, answered, _ = measured(in_prometheus.url, "--experiment", "char-lm", *figures)
     assert (code, answered["rent_usd"]) == (0, 2160)
 
 
 @pytest.mark.stack
 def test_an_owned_machine_is_no_rent(in_prometheus):
-    code, _, said = measured(in_prometheus.url, "--experiment", "diffusion")
-    assert (code, "--watts is required" in said) == (2, True)
+    code, _, costs = measured(in_prometheus.url, "--experiment", "diffusion")
+    assert (code, "--watts is required" in costs) == (2, True)
     _, answered, _ = measured(in_prometheus.url, "--experiment", "diffusion|vit-large")
     assert answered["rent_usd_per_hour"] == pytest.approx(88.25)
     assert any("on owned machines are not rent" in note for note in answered["notes"])

@@ -22,7 +22,7 @@ from epochcost.reports import runs as of_run
 from epochcost.reports.pieces import Split
 from epochcost.reports.report import Report
 from epochcost.reports.report_page import page
-from epochcost.reports.tables import ended
+from epochcost.reports.tables import beside, ended
 from epochcost.reports.text import markdown, terminal
 
 pytestmark = pytest.mark.stack
@@ -59,7 +59,9 @@ NODES = (
         instance_type="g5.12xlarge",
         usd=4.0,
     ),
-    replace(_node("sim-priceless", Stretch(0, LENGTH + 3600, State.VACANT)), prices=(), on_demand_usd_per_hour=None),
+    replace(
+        _node("sim-priceless", Stretch(0, LENGTH + 3600, State.UNATTRIBUTED)), prices=(), on_demand_usd_per_hour=None
+    ),
 )
 RUNS = tuple(
     SimulatedRun(run, experiment, 1000, 10_000)
@@ -157,6 +159,13 @@ def test_what_machines_cost_beside_their_runs_is_a_table_by_state(bill):
     assert of_runs + sum(bill.outside.usd.values()) == pytest.approx(sum(bill.fleet.usd.values()))
     for text in (terminal(bill), markdown(bill), page(bill)):
         assert "Outside runs" in text
+
+
+def test_hours_of_a_machine_without_a_price_have_no_dollars_not_even_zero(bill):
+    unpriced = [row for row in beside(bill) if row.state == "unattributed"]
+    assert [row.hours for row in unpriced] == [pytest.approx(6, rel=0.02)]
+    assert [(row.usd, row.share) for row in unpriced] == [(None, None)]
+    assert all(row.usd is not None for row in beside(bill) if row not in unpriced)
 
 
 def test_runs_say_how_they_ended_and_what_the_failed_ones_cost(bill):

@@ -52,8 +52,8 @@ def test_whole_minutes_are_billed_where_that_is_the_rule():
 
 
 def test_what_is_billed_beyond_the_seconds_is_said_and_stays_out_of_the_sums():
-    (said,) = notes(found(a=machine("aws", 40), b=machine("azure", 40), c=machine("runpod", 40)))
-    assert said == (
+    (sentences,) = notes(found(a=machine("aws", 40), b=machine("azure", 40), c=machine("runpod", 40)))
+    assert sentences == (
         "2 nodes that ended will be billed for longer than they ran (a, aws big: 40.0 s, billed 1 min 00 s; "
         "b, azure big: 40.0 s, billed 5 min 00 s): $2.80 more, which is not included in any figure here."
     )
@@ -63,9 +63,9 @@ def test_a_rule_or_a_price_that_nobody_knows_is_said():
     unpriced = machine("aws", 40)
     unpriced.price = Track()
     ruleless = machine("vulcan", 40)
-    said = notes(found(unpriced=unpriced, ruleless=ruleless))
-    assert "more, at a price that is not known" in said[0]
-    assert said[1] == "The billing increment of vulcan is not known: 1 node counted to the second."
+    sentences = notes(found(unpriced=unpriced, ruleless=ruleless))
+    assert "more, at a price that is not known" in sentences[0]
+    assert sentences[1] == "The billing increment of vulcan is not known: 1 node counted to the second."
 
 
 @pytest.mark.parametrize(

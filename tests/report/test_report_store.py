@@ -55,8 +55,8 @@ def test_a_server_that_repeats_the_secret_in_its_error_does_not_spread_it(script
 
 
 def test_a_query_error_is_repeated_with_the_query(scripted):
-    said = {"status": "error", "errorType": "bad_data", "error": 'parse error: unexpected "}"'}
-    scripted.status, scripted.body = 422, json.dumps(said).encode()
+    document = {"status": "error", "errorType": "bad_data", "error": 'parse error: unexpected "}"'}
+    scripted.status, scripted.body = 422, json.dumps(document).encode()
     text = complaint(scripted.url)
     assert "HTTP 422: bad_data: parse error" in text
     assert "query: up" in text
@@ -115,7 +115,7 @@ def test_a_redirect_is_not_followed_since_it_would_carry_the_secret_away(scripte
     scripted.status, scripted.headers = 302, {"Location": f"http://user:{SECRET}@elsewhere.example/login"}
     text = complaint(scripted.url, headers={"Authorization": f"Bearer {SECRET}"})
     assert "HTTP 302 to elsewhere.example: not followed" in text
-    assert len(scripted.asked) == 1
+    assert len(scripted.requests) == 1
 
 
 def test_an_answer_without_end_is_cut_and_less_is_asked(scripted):
@@ -139,27 +139,27 @@ def test_an_answer_that_drips_does_not_outlast_the_timeout(scripted):
 
 def test_a_store_that_hangs_is_given_up_soon(scripted):
     scripted.pace_seconds = 0.05
-    told: list[str] = []
+    messages: list[str] = []
     store = Prometheus(scripted.url, timeout_seconds=0.2)
-    reader = Reader(store, Span(0, 72_000, 240), progress=lambda metric, _done, _all: told.append(metric))
+    reader = Reader(store, Span(0, 72_000, 240), progress=lambda metric, _done, _all: messages.append(metric))
     with pytest.raises(TooSlowError):
         reader.tracks("run_info")
     assert store.questions == 3, "smaller ones were tried, for it might have been the question"
-    assert told == ["run_info"] * 3, "and each of them was told"
+    assert messages == ["run_info"] * 3, "and each of them was told"
 
 
 def test_a_question_too_large_for_the_store_is_asked_in_parts(scripted):
     scripted.most_points = 30
     reader = Reader(Prometheus(scripted.url), Span(0, 72_000, 240))
     assert reader.tracks("run_info") == {}
-    done = [form for _, form in scripted.asked if (float(form["end"][0]) - float(form["start"][0])) / 300 <= 30]
+    done = [form for _, form in scripted.requests if (float(form["end"][0]) - float(form["start"][0])) / 300 <= 30]
     covered = {
         round(float(f["start"][0]) / 300) + k
         for f in done
         for k in range(round((float(f["end"][0]) - float(f["start"][0])) / 300 + 0.5))
     }
     assert covered >= set(range(241))
-    assert len(scripted.asked) < 40, "it remembers how much may be asked"
+    assert len(scripted.requests) < 40, "it remembers how much may be asked"
 
 
 def test_a_store_that_takes_not_even_one_window_is_an_error(scripted):
@@ -184,7 +184,7 @@ def test_basic_auth_a_token_and_a_tenant_are_sent(scripted, tmp_path):
     bearer = ReportSettings(prometheus_url=scripted.url, bearer_token_file=str(secret))
     for settings in (basic, bearer):
         connect(settings).over("up", 0, 60, 15)
-    first, second = (headers for headers, _ in scripted.asked)
+    first, second = (headers for headers, _ in scripted.requests)
     assert first["Authorization"] == "Basic YW5uOnRyMHViNGRvcg=="
     assert {name.lower(): value for name, value in first.items()}["x-scope-orgid"] == "team-1"
     assert second["Authorization"] == f"Bearer {SECRET}"
@@ -282,6 +282,6 @@ def test_a_node_that_shows_as_many_runs_as_an_agent_can_may_lack_some_and_that_i
         return 200, json.dumps({"status": "success", "data": {"result": result}}).encode()
 
     scripted.answer = answer
-    given = ReportSettings(prometheus_url=scripted.url)
-    notes = make(connect(given), given, Span(0, 3000, 10), 0.0, lambda *_: None).notes
+    settings = ReportSettings(prometheus_url=scripted.url)
+    notes = make(connect(settings), settings, Span(0, 3000, 10), 0.0, lambda *_: None).notes
     assert any("1 node showed 50 runs or more within one window (full)" in note for note in notes)

@@ -118,6 +118,13 @@ def test_where_the_agent_had_no_dollars_seconds_and_stored_prices_make_them(stor
     assert any("pricefree-1" in note and "stored prices" in note for note in report.notes)
 
 
+def test_an_epoch_that_began_before_the_period_costs_as_much_as_the_others(store):
+    row = run_of(store.part(), "resnet-12")
+    assert row.source == "prices"
+    assert of_run.BEFORE in row.notes
+    assert row.usd_per_epoch == pytest.approx(3.06 / 10, rel=1e-6), "ten epochs an hour at $3.06"
+
+
 def test_where_nobody_knows_a_price_there_are_epochs_and_no_dollars(whole):
     row = run_of(whole, "nobody-1")
     assert row.epochs > 0
@@ -140,7 +147,7 @@ def test_a_counter_that_began_again_is_added_up_and_said(store):
     )
     assert row.usd == pytest.approx(cost("restarted-1") - lost, rel=1e-6)
     assert row.usd == pytest.approx(cost("restarted-1"), rel=0.01)
-    assert of_run.AGAIN in row.notes
+    assert of_run.COUNTER_RESET in row.notes
 
 
 def test_an_agent_under_a_new_address_is_the_same_node(whole):

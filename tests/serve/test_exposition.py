@@ -35,10 +35,10 @@ class Fixed:
 
     def __init__(self, *metrics: Metric) -> None:
         self.metrics = metrics
-        self.asked = 0
+        self.collections = 0
 
     def collect(self):
-        self.asked += 1
+        self.collections += 1
         return self.metrics
 
 
@@ -149,7 +149,7 @@ def test_a_scrape_collects_once(metric):
     registry = CollectorRegistry(auto_describe=False)
     registry.register(fixed)
     text_of(registry)
-    assert fixed.asked == 1
+    assert fixed.collections == 1
 
 
 def test_a_settled_family_is_written_once_in_each_format_and_reads_the_same():

@@ -10,7 +10,7 @@ import pytest
 from tests.serve.raw_client import connected
 from tests.waiting import wait_for
 
-from epochcost.serve import Request, Response, Server, text
+from epochcost.serve import PostRoutes, Request, Response, Server, text
 from epochcost.serve.connection import Limits
 from epochcost.serve.credentials import Credentials, Verdict
 from epochcost.serve.web_config import WebConfig
@@ -155,7 +155,7 @@ def test_no_log_and_no_answer_holds_a_password_or_a_hash(config, caplog):
 def test_the_body_of_a_stranger_is_not_waited_for(config):
     limits = Limits(request_seconds=0.5)
     with (
-        Server(("127.0.0.1", 0), {}, str(config), post_routes={"/e": healthy}, limits=limits) as server,
+        Server(("127.0.0.1", 0), {}, str(config), posts=PostRoutes({"/e": healthy}), limits=limits) as server,
         connected(server) as client,
     ):
         client.send(b"POST /e HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n")

@@ -17,7 +17,7 @@ from tests.serve import certificates
 from tests.serve.raw_client import connected
 from tests.waiting import wait_for
 
-from epochcost.serve import Server, text
+from epochcost.serve import PostRoutes, Server, text
 from epochcost.serve.addressed import is_ours, own_names
 from epochcost.serve.connection import Limits
 from epochcost.serve.credentials import Credentials, Turns, Verdict
@@ -110,7 +110,7 @@ def scrapes(server: Server, count: int = 6, **tls: ssl.SSLContext) -> list[int]:
 def test_eighty_clients_that_hold_on_to_their_places_do_not_keep_a_scrape_out(attack: Attack):
     routes = {"/": lambda _: text(200, PAGE), "/metrics": lambda _: text(200, "m 1")}
     with (
-        Server(("127.0.0.1", 0), routes, post_routes={"/e": lambda _: text(200, "")}) as server,
+        Server(("127.0.0.1", 0), routes, posts=PostRoutes({"/e": lambda _: text(200, "")})) as server,
         attacked(server, attack),
     ):
         assert scrapes(server) == [200] * 6
@@ -288,7 +288,9 @@ def test_an_ipv6_network_is_one_party(address: str, party: str):
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server(("127.0.0.1", 0), {"/p": lambda _: text(200, "p")}, post_routes={"/e": lambda _: text(200, "")}) as it:
+    with Server(
+        ("127.0.0.1", 0), {"/p": lambda _: text(200, "p")}, posts=PostRoutes({"/e": lambda _: text(200, "")})
+    ) as it:
         yield it
 
 

@@ -12,8 +12,8 @@ import pytest
 from tests.serve.raw_client import connected
 from tests.waiting import wait_for
 
-from epochcost.serve import Request, Response, Server, json_response, text
-from epochcost.serve.connection import Connection, Limits
+from epochcost.serve import PostRoutes, Request, Response, Server, json_response, text
+from epochcost.serve.connection import Connection, Limits, Service
 from epochcost.serve.policy import Policy
 
 
@@ -43,7 +43,7 @@ def server() -> Iterator[Server]:
         "/become-ready": lambda _: text(200, reasons.pop()),
     }
     ready = lambda: reasons[0] if reasons else None  # noqa: E731
-    with Server(("127.0.0.1", 0), routes, ready=ready, post_routes={"/events": echo}) as running:
+    with Server(("127.0.0.1", 0), routes, ready=ready, posts=PostRoutes({"/events": echo})) as running:
         yield running
 
 
@@ -210,7 +210,7 @@ def test_headers_and_body_leave_in_one_write(path):
     ours, theirs = socket.socketpair()
     counting = CountingSocket(ours.family, ours.type, ours.proto, fileno=ours.detach())
     body = text(200, "x" * (5000 if path == "/big" else 5))
-    connection = Connection(counting, lambda _: None, lambda _: body, Policy, Limits(), threading.Event())
+    connection = Connection(counting, Service(lambda _: None, lambda _: body, Policy), Limits(), threading.Event())
     with theirs:
         theirs.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() * 3)
         theirs.shutdown(socket.SHUT_WR)
@@ -329,7 +329,7 @@ def test_a_request_that_dribbles_in_is_cut_off_with_408():
 def test_a_body_that_dribbles_in_is_cut_off_with_408():
     limits = Limits(request_seconds=0.3)
     with (
-        Server(("127.0.0.1", 0), {}, post_routes={"/e": echo}, limits=limits) as server,
+        Server(("127.0.0.1", 0), {}, posts=PostRoutes({"/e": echo}), limits=limits) as server,
         connected(server) as client,
     ):
         client.send(b"POST /e HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nab")
@@ -341,7 +341,7 @@ def test_a_body_that_nobody_will_take_is_not_waited_for(path, status):
     closed = {"/e": lambda _: text(403, "closed")}
     with (
         Server(
-            ("127.0.0.1", 0), {}, post_routes={"/e": echo}, gates=closed, limits=Limits(request_seconds=0.5)
+            ("127.0.0.1", 0), {}, posts=PostRoutes({"/e": echo}, closed), limits=Limits(request_seconds=0.5)
         ) as server,
         connected(server) as client,
     ):
@@ -353,7 +353,7 @@ def test_a_body_that_nobody_will_take_is_not_waited_for(path, status):
 def test_a_request_without_a_body_that_is_turned_away_may_be_followed_by_another():
     closed = {"/e": lambda _: text(403, "closed")}
     with (
-        Server(("127.0.0.1", 0), {}, post_routes={"/e": echo}, gates=closed) as server,
+        Server(("127.0.0.1", 0), {}, posts=PostRoutes({"/e": echo}, closed)) as server,
         connected(server) as client,
     ):
         assert client.ask("/e", "POST").status == 403

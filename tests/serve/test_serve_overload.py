@@ -14,7 +14,7 @@ from epochcost.serve import Request, Response, Server, overload, text
 from epochcost.serve.connection import Limits
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how long data has been waiting")
-ASKED = b"GET /v1/price?a=b HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+REQUEST = b"GET /v1/price?a=b HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_who_has_just_asked_is_not_too_late_and_after_a_while_is(
     pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, served = pair
-    client.sendall(ASKED)
+    client.sendall(REQUEST)
     monkeypatch.setattr(overload, "WAITED_SECONDS", 3600.0)
     assert not overload.is_too_late(served)
     monkeypatch.setattr(overload, "WAITED_SECONDS", 0.05)
@@ -41,7 +41,7 @@ def test_who_has_just_asked_is_not_too_late_and_after_a_while_is(
 def test_who_has_gone_is_too_late(pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overload, "WAITED_SECONDS", 3600.0)
     client, served = pair
-    client.sendall(ASKED)
+    client.sendall(REQUEST)
     client.close()
     wait_for(lambda: overload.is_too_late(served))
 
@@ -49,7 +49,7 @@ def test_who_has_gone_is_too_late(pair: tuple[socket.socket, socket.socket], mon
 @pytest.mark.parametrize(
     ("sent", "asks"),
     [
-        (ASKED, True),
+        (REQUEST, True),
         (b"GET /metrics HTTP/1.1\r\n", False),
         (b"GET /v1/prices HTTP/1.1\r\n", False),
         (b"POST /v1/price HTTP/1.1\r\n", False),
@@ -74,14 +74,14 @@ def test_nothing_sent_yet_asks_for_nothing(pair: tuple[socket.socket, socket.soc
 
 def test_a_refusal_is_read_whole_and_ends_the_connection(pair: tuple[socket.socket, socket.socket]) -> None:
     client, served = pair
-    client.sendall(ASKED)
+    client.sendall(REQUEST)
     wait_for(lambda: served.recv(1, socket.MSG_PEEK))
     overload.refuse(served)
-    said = b""
+    received = b""
     while piece := client.recv(4096):
-        said += piece
-    assert said.startswith(b"HTTP/1.1 503 ")
-    assert b"\r\nRetry-After: 5\r\n" in said
+        received += piece
+    assert received.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nRetry-After: 5\r\n" in received
 
 
 def test_while_all_places_are_taken_prices_are_refused_and_a_scrape_waits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,14 +94,14 @@ def test_while_all_places_are_taken_prices_are_refused_and_a_scrape_waits(monkey
         return text(200, "slow")
 
     routes = {"/slow": slow, "/v1/price": lambda _: text(200, "price"), "/metrics": lambda _: text(200, "scraped")}
-    limits = Limits(connections=1, reserved=0)
-    with Server(("127.0.0.1", 0), routes, limits=limits, shed_paths=("/v1/price",)) as server:
+    limits = Limits(connections=1, reserved=0, shed_paths=("/v1/price",))
+    with Server(("127.0.0.1", 0), routes, limits=limits) as server:
         address = ("127.0.0.1", server.port)
         first = socket.create_connection(address)
         first.sendall(b"GET /slow HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         assert entered.wait(30)
         with socket.create_connection(address) as asks:
-            asks.sendall(ASKED)
+            asks.sendall(REQUEST)
             assert asks.recv(4096).startswith(b"HTTP/1.1 503 ")
         over.set()
         wait_for(lambda: first.recv(4096))

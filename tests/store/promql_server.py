@@ -19,7 +19,7 @@ class PromqlServer:
     Attributes:
         status, body, headers: sent instead of figures, where the test sets a body.
         hang_seconds: waited before an answer.
-        asked: headers and query of every request.
+        requests: headers and query of every request.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class PromqlServer:
         self.figures: list[Stored] = []
         self.status, self.body, self.headers = 200, b"", {"Content-Type": "application/json"}
         self.hang_seconds = 0.0
-        self.asked: list[tuple[dict[str, str], str]] = []
+        self.requests: list[tuple[dict[str, str], str]] = []
         self._ended = threading.Event()
         me = self
 
@@ -35,7 +35,7 @@ class PromqlServer:
             def do_POST(self) -> None:
                 form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
                 query = form["query"][0]
-                me.asked.append((dict(self.headers), query))
+                me.requests.append((dict(self.headers), query))
                 me._ended.wait(me.hang_seconds)
                 body = me.body or me._result(me.costs if query.startswith("sum") else me.figures)
                 with contextlib.suppress(OSError):  # who asked went away

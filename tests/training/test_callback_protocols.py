@@ -279,7 +279,7 @@ def test_a_tracker_that_fails_is_said_once_and_the_fit_goes_on(directory: Path, 
         raise ConnectionError("no route to host")
 
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(run=SimpleNamespace(log=broken)))
-    monkeypatch.setattr("epochcost.training.warning._said", set())
+    monkeypatch.setattr("epochcost.training.warning._warned", set())
     write_cost(directory, "r", cost_usd=2.0)
     keras_fit(KerasHooks("net", id="r"), 3)
     assert caplog.text.count("costs are not logged to wandb") == 1
@@ -443,7 +443,7 @@ def test_a_callback_in_the_midst_of_a_fit_can_be_copied_and_pickled(directory: P
     args = SimpleNamespace(world_size=1, gradient_accumulation_steps=1, train_batch_size=4)
     state = SimpleNamespace(global_step=0, max_steps=5, log_history=[], stateful_callbacks=None)
     handler.call("on_train_begin", args, state, None, train_dataloader=range(5))
-    assert len(list(hooks._beside)) == 2
+    assert len(list(hooks._siblings)) == 2
     for copied in (copy.deepcopy(hooks), pickle.loads(pickle.dumps(hooks))):
         state.global_step += 1
         copied.on_step_end(args, state, None)
@@ -463,4 +463,4 @@ def test_callbacks_beside_ours_are_not_kept_alive(directory: Path):
     state = SimpleNamespace(global_step=0, max_steps=5, log_history=[], stateful_callbacks=None)
     handler.call("on_train_begin", args, state, None, train_dataloader=range(5))
     handler.callbacks.pop(0)
-    assert list(hooks._beside) == [hooks]
+    assert list(hooks._siblings) == [hooks]

@@ -65,8 +65,8 @@ OUTCOMES = {"broken": "failed", "whole": "finished"}
 class Callback:
     """What a framework's hooks do, for `FRAMEWORK`."""
 
-    def __init__(self, experiment: str, **told: Any) -> None:
-        self.fit = Fit("smallframe", UserArgs(experiment, **told), call=("smallframe", ("fit",)))
+    def __init__(self, experiment: str, **arguments: Any) -> None:
+        self.fit = Fit("smallframe", UserArgs(experiment, **arguments), call=("smallframe", ("fit",)))
 
     def begin(self, engine: object) -> None:
         self.fit.begin()
@@ -188,7 +188,7 @@ def test_beginning_again_before_the_first_step_is_done_again_from_nowhere(direct
 def test_a_trial_after_one_that_broke_is_a_run_of_its_own_though_it_is_the_same_call(directory: Path, engine: type):
     class Trial(Callback):
         def begin(self, engine: object) -> None:
-            self.fit.begin(anew=True)
+            self.fit.begin(new_trial=True)
             self.fit.set_position(0, 0)
 
     search = engine(Trial("search"))

@@ -19,7 +19,7 @@ __all__ = ["directory"]
 def work(run: Run, steps: int, tokens: int | None = None) -> None:
     """Steps far apart: each is due its line."""
     for _ in range(steps):
-        run._due = 0.0
+        run._line_due_t = 0.0
         run.step(tokens=tokens)
 
 
@@ -68,13 +68,13 @@ def test_a_checkpoint_brings_the_position_back(directory: Path, measure: dict[st
 
 
 @pytest.mark.parametrize(
-    ("measure", "said"),
+    ("measure", "position"),
     [({"nominal_epoch_steps": 10}, (2.5, 25, None)), ({"nominal_epoch_tokens": 1000}, (2.5, None, 2500))],
 )
-def test_resuming_at_an_epoch_says_the_steps_or_tokens_of_it(directory: Path, measure: dict[str, int], said: tuple):
+def test_resuming_at_an_epoch_says_the_steps_or_tokens_of_it(directory: Path, measure: dict[str, int], position: tuple):
     with epochcost.run("lm", **measure) as run:  # type: ignore[arg-type]
         run.resume(epoch=2.5)
-    assert of(events(directory), "resume", "epoch", "step", "tokens") == [said]
+    assert of(events(directory), "resume", "epoch", "step", "tokens") == [position]
 
 
 def test_a_program_that_tells_of_epochs_has_those(directory: Path):

@@ -97,8 +97,8 @@ def test_what_is_no_finite_number_takes_the_name_back(directory: Path):
             run.phase("train")
         run.log(loss=0.125)
         run.phase("train")
-    said = reported(directory, "phase")
-    assert said == [{"loss": 0.5, "acc": 0.25}, *[{"loss": None, "acc": 0.25}] * 3, {"loss": 0.125, "acc": 0.25}]
+    metrics = reported(directory, "phase")
+    assert metrics == [{"loss": 0.5, "acc": 0.25}, *[{"loss": None, "acc": 0.25}] * 3, {"loss": 0.125, "acc": 0.25}]
     assert "NaN" not in "".join(path.read_text() for path in directory.glob("*.jsonl"))
 
 
@@ -140,7 +140,7 @@ class Untouchable(Scalar):
 
 
 def test_what_would_make_processes_talk_or_a_device_run_is_not_touched(directory: Path, monkeypatch, caplog):
-    monkeypatch.setattr("epochcost.training.warning._said", set())
+    monkeypatch.setattr("epochcost.training.warning._warned", set())
     spread = Untouchable(1.0)
     spread.device_mesh = object()  # type: ignore[attr-defined]
     with epochcost.run("m") as run:
@@ -152,7 +152,7 @@ def test_what_would_make_processes_talk_or_a_device_run_is_not_touched(directory
 
 @pytest.mark.parametrize("value", ["0.5", b"1", True, None, [1.0, 2.0], {"a": 1}, object(), 1j])
 def test_what_is_no_number_is_said_once_and_not_reported(directory: Path, monkeypatch, caplog, value: Any):
-    monkeypatch.setattr("epochcost.training.warning._said", set())
+    monkeypatch.setattr("epochcost.training.warning._warned", set())
     with epochcost.run("m") as run:
         run.log(bad=value, good=1.5)
         run.log(bad=value)
@@ -161,13 +161,13 @@ def test_what_is_no_number_is_said_once_and_not_reported(directory: Path, monkey
 
 
 def test_names_are_few_and_positions_are_none(directory: Path, monkeypatch, caplog):
-    monkeypatch.setattr("epochcost.training.warning._said", set())
+    monkeypatch.setattr("epochcost.training.warning._warned", set())
     with epochcost.run("m") as run:
         odd: dict[Any, float] = {"": 1, "x" * 200: 1, 'quo"te:nan': 2, 5: 0.5}
         run.log({"epoch": 3, "step": 7, "samples": 1, **odd})
         run.log({f"m{n}": n for n in range(20)})
-    (said,) = reported(directory)
-    assert list(said) == ["x" * 60, 'quo"te:nan', "5", "m0", "m1", "m2", "m3", "m4"]
+    (metrics,) = reported(directory)
+    assert list(metrics) == ["x" * 60, 'quo"te:nan', "5", "m0", "m1", "m2", "m3", "m4"]
     assert caplog.text.count("first 8 names") == 1
 
 

@@ -152,12 +152,12 @@ def test_two_trainings_made_in_one_process_before_either_starts_keep_their_ids(t
 
 
 def test_a_requeued_process_finds_its_own_id_whoever_comes_first(tmp_path: Path):
-    told_by = STAYS.replace("stdin.readline()", "stdin.readline() and 1 / 0")  # it fails: the job is requeued
-    first, second = begin(told_by, tmp_path, **SLURM), None
+    failing = STAYS.replace("stdin.readline()", "stdin.readline() and 1 / 0")  # it fails: the job is requeued
+    first, second = begin(failing, tmp_path, **SLURM), None
     try:
         assert first.stdout is not None
         assert first.stdout.readline() == "77\n"
-        second = begin(told_by + "#other", tmp_path, **SLURM)
+        second = begin(failing + "#other", tmp_path, **SLURM)
         assert second.stdout is not None
         named = second.stdout.readline()
         assert named.startswith("77-")
@@ -165,11 +165,11 @@ def test_a_requeued_process_finds_its_own_id_whoever_comes_first(tmp_path: Path)
         for program in filter(None, (first, second)):
             program.communicate("\n", timeout=30)
     again = {"SLURM_RESTART_COUNT": "1"}
-    late = begin(told_by + "#other", tmp_path, **SLURM, **again)  # now it is the first
+    late = begin(failing + "#other", tmp_path, **SLURM, **again)  # now it is the first
     try:
         assert late.stdout is not None
         assert late.stdout.readline() == named
-        assert ids(tmp_path, told_by.replace("stdin.readline()", "stdout"), **SLURM, **again) == ["77"]
+        assert ids(tmp_path, failing.replace("stdin.readline()", "stdout"), **SLURM, **again) == ["77"]
     finally:
         late.communicate("\n", timeout=30)
 

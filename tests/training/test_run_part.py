@@ -16,8 +16,8 @@ __all__ = ["directory"]
 
 
 @pytest.fixture(autouse=True)
-def nothing_said_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(warning, "_said", set())
+def nothing_warned_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warning, "_warned", set())
 
 
 def over(directory: Path, caplog: pytest.LogCaptureFixture, budget: float = 5.0, **figures: Any) -> epochcost.Run:

@@ -80,7 +80,7 @@ def test_over_budget_only_where_both_sides_are_known(directory: Path, budget, fi
         assert (run.over_budget, run.projected_over_budget) == (over, projected)
 
 
-def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.message for record in caplog.records if record.name == "epochcost"]
 
 
@@ -90,7 +90,7 @@ def test_the_line_at_the_end_says_what_is_known(directory: Path, caplog):
     write_cost(directory, "char-lm", cost_usd=2.68, seconds=10692.0, states=states)
     with epochcost.run("a", epochs=25, id="char-lm") as run:
         run.report(epoch=25)
-    assert said(caplog) == [
+    assert warnings_in(caplog) == [
         "run char-lm: 25 epochs, 2.97 h, $2.68 ($0.107 per epoch); 4 % start-up, 11 % idle, 1 % done again"
     ]
 
@@ -99,10 +99,10 @@ def test_without_an_agent_the_line_has_no_dollars(directory: Path, caplog):
     caplog.set_level(logging.INFO)
     with epochcost.run("a", id="r") as run:
         run.step(3)
-    assert len(said(caplog)) == 1
-    assert "run r: 0 epochs, " in said(caplog)[0]
-    assert "$" not in said(caplog)[0]
-    assert "%" not in said(caplog)[0]
+    assert len(warnings_in(caplog)) == 1
+    assert "run r: 0 epochs, " in warnings_in(caplog)[0]
+    assert "$" not in warnings_in(caplog)[0]
+    assert "%" not in warnings_in(caplog)[0]
 
 
 def test_only_who_reports_says_a_line(directory: Path, caplog, monkeypatch: pytest.MonkeyPatch):
@@ -110,7 +110,7 @@ def test_only_who_reports_says_a_line(directory: Path, caplog, monkeypatch: pyte
     monkeypatch.setenv("LOCAL_RANK", "1")
     with epochcost.run("a", id="r") as run:
         run.step()
-    assert said(caplog) == []
+    assert warnings_in(caplog) == []
 
 
 @pytest.mark.parametrize("states", [[], "x", {"idle": "y"}, {"idle": -1}, {"idle": True}, {"idle": float("nan")}])
@@ -119,7 +119,7 @@ def test_shares_that_are_none_are_left_out(directory: Path, caplog, states: obje
     write_cost(directory, "r", cost_usd=0.0123, seconds=60, states=states)
     with epochcost.run("a", id="r") as run:
         run.report(epoch=2)
-    assert said(caplog) == ["run r: 2 epochs, 60 s, $0.0123 ($0.00615 per epoch)"]
+    assert warnings_in(caplog) == ["run r: 2 epochs, 60 s, $0.0123 ($0.00615 per epoch)"]
 
 
 def write_figures(directory: Path, run: str, ts: float, **figures: Any) -> None:
@@ -131,9 +131,9 @@ def test_the_line_waits_for_figures_as_of_the_end(directory: Path, caplog):
     write_figures(directory, "r", time.time() - 1, cost_usd=1.0, seconds=1)
     with epochcost.run("a", id="r"):
         pass
-    assert said(caplog) == []
+    assert warnings_in(caplog) == []
     write_figures(directory, "r", time.time() + 1, cost_usd=2.0, seconds=2)
-    wait_for(lambda: said(caplog) == ["run r: 2 s, $2.00"], what="the line at the end")
+    wait_for(lambda: warnings_in(caplog) == ["run r: 2 s, $2.00"], what="the line at the end")
 
 
 def test_the_line_does_not_wait_for_an_agent_that_writes_no_more(directory: Path, caplog, monkeypatch):
@@ -142,7 +142,7 @@ def test_the_line_does_not_wait_for_an_agent_that_writes_no_more(directory: Path
     write_figures(directory, "r", time.time() - 1, cost_usd=1.0, seconds=1)
     with epochcost.run("a", id="r"):
         pass
-    wait_for(lambda: said(caplog) == ["run r: 1 s, $1.00"], what="the line at the end")
+    wait_for(lambda: warnings_in(caplog) == ["run r: 1 s, $1.00"], what="the line at the end")
 
 
 @pytest.mark.parametrize("ends", ["with epochcost.run('a', id='r'): pass", "epochcost.start('a', id='r')"])

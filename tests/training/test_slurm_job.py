@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from epochcost.training.job import job
+from epochcost.training.job import launched_job
 from epochcost.training.slurm_job import holds, job_id, partition
 
 BATCH = {
@@ -91,8 +91,10 @@ def test_a_node_is_found_in_a_list_of_hosts(listed: str, node: str, held: bool) 
 
 
 def test_account_and_partition_are_slurms_whoever_else_is_said_to_pay() -> None:
-    found = job({**STEP, "EPOCHCOST_TEAM": "language"})
+    found = launched_job({**STEP, "EPOCHCOST_TEAM": "language"})
     assert (found.team, found.slurm_account, found.slurm_partition) == ("language", "physics", "cpu")
-    task = job({"SLURM_JOB_ID": "71", "SLURM_ARRAY_JOB_ID": "70", "SLURM_ARRAY_TASK_ID": "1"})
+    task = launched_job({"SLURM_JOB_ID": "71", "SLURM_ARRAY_JOB_ID": "70", "SLURM_ARRAY_TASK_ID": "1"})
     assert (task.job, task.slurm_job_id) == ("70_1", "71")
-    assert job({"SLURM_JOB_ACCOUNT": "physics", "SLURM_JOB_PARTITION": "gpu"}).slurm_partition == ""  # no job of Slurm
+    assert (
+        launched_job({"SLURM_JOB_ACCOUNT": "physics", "SLURM_JOB_PARTITION": "gpu"}).slurm_partition == ""
+    )  # no job of Slurm

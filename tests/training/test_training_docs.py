@@ -14,6 +14,7 @@ from tests.training.programs import environment, events, kinds, train
 from epochcost.progress.clock import NodeClock
 from epochcost.progress.event_files import EventFiles
 from epochcost.progress.parse import Line, parse_line
+from epochcost.progress.reading_settings import EventDirectories
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -28,7 +29,7 @@ def test_the_shell_example_reports_a_run_that_the_reader_accepts(tmp_path: Path)
         ["bash", "-euc", script], env=environment(tmp_path), capture_output=True, text=True, timeout=30, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
-    reader = EventFiles(tmp_path)
+    reader = EventFiles(EventDirectories(tmp_path))
     seen = reader.poll(NodeClock(time.time, time.monotonic, "boot"))
     assert [event.kind.value for event in seen] == ["start", "phase", "epoch_end", "epoch_end", "epoch_end", "end"]
     assert reader.counts["accepted"] == 6

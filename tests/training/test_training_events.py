@@ -235,8 +235,8 @@ def test_a_training_that_has_said_where_it_begins_begins_there(directory: Path):
         run.report(epoch=1)
     with epochcost.run("from 0", epochs=3) as run:
         run.report(epoch=0)
-    told = sorted(kinds(lines)[:3] for lines in events_by_file(directory).values())
-    assert told == [["start", "phase", "end"], ["start", "resume", "phase"]]
+    first_kinds = sorted(kinds(lines)[:3] for lines in events_by_file(directory).values())
+    assert first_kinds == [["start", "phase", "end"], ["start", "resume", "phase"]]
 
 
 def test_a_run_id_used_again_gets_a_file_of_its_own(directory: Path):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from epochcost.progress.parse import safe_run
-from epochcost.training.job import Job, given_name, job, job_run_id, safe, visible_gpus
+from epochcost.training.job import Job, job_run_id, launched_job, safe, users_run_name, visible_gpus
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from epochcost.training.job import Job, given_name, job, job_run_id, safe, visib
     ],
 )
 def test_who_pays_is_what_the_user_says_else_the_account_that_slurm_charges(environ, team):
-    assert job(environ).team == team
+    assert launched_job(environ).team == team
 
 
 @pytest.mark.parametrize(
@@ -38,11 +38,11 @@ def test_who_pays_is_what_the_user_says_else_the_account_that_slurm_charges(envi
     ],
 )
 def test_a_run_is_named_by_its_launcher(environ: dict[str, str], run: str | None):
-    assert (given_name(environ, "") or job_run_id(environ)) == (run or "")
+    assert (users_run_name(environ, "") or job_run_id(environ)) == (run or "")
 
 
 def test_a_run_that_is_told_its_name_keeps_it():
-    assert given_name({"EPOCHCOST_RUN": "a"}, "mine") == "mine"
+    assert users_run_name({"EPOCHCOST_RUN": "a"}, "mine") == "mine"
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_run_that_is_told_its_name_keeps_it():
     ],
 )
 def test_ranks_come_from_the_innermost_launcher(environ: dict[str, str], expected: Job):
-    assert job(environ) == expected
+    assert launched_job(environ) == expected
 
 
 @pytest.mark.parametrize(("local_rank", "writes"), [(None, True), (0, True), (1, False)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ from tests.http_client.hostile_server import BEHAVIOURS, Behaviour, floods, host
 from tests.waiting import wait_for
 
 from epochcost.training import remote
-from epochcost.training.bounded_post import MAX_BODY_BYTES, MAX_HEAD_BYTES, NotAnAgentError, post
+from epochcost.training.bounded_post import MAX_BODY_BYTES, MAX_HEAD_BYTES, NotAnAgentError, Request, post
 from epochcost.training.remote import RemoteWriter
 
 TRAINING = """
@@ -37,8 +38,8 @@ COMES_BACK = ["hangs", "nothing", "cut in the body", "body that drips"]
 
 
 @pytest.fixture(autouse=True)
-def _nothing_said_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("epochcost.training.warning._said", set())
+def _nothing_warned_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("epochcost.training.warning._warned", set())
 
 
 def answer(body: bytes, status: int = 200, *headers: bytes) -> bytes:
@@ -46,16 +47,16 @@ def answer(body: bytes, status: int = 200, *headers: bytes) -> bytes:
     return b"\r\n".join(head) + b"\r\n\r\n" + body
 
 
-def asked(behave: Behaviour, seconds: float = 0.5) -> tuple[int, bytes]:
+def response_of(behave: Behaviour, seconds: float = 0.5) -> tuple[int, bytes]:
     with hostile(behave) as server:
-        return post(urlsplit(server.url), "/v1/events", {}, b"x", seconds, None)
+        return post(urlsplit(server.url), Request("/v1/events", {}, b"x"), seconds, ssl.create_default_context)
 
 
 @pytest.mark.parametrize("name", BEHAVIOURS)
 def test_whatever_a_server_does_it_ends_in_time_costs_little_and_most_of_it_for_good(name: str):
     began, cpu = time.monotonic(), time.thread_time()
     with pytest.raises((OSError, NotAnAgentError)) as caught:
-        asked(BEHAVIOURS[name])
+        response_of(BEHAVIOURS[name])
     assert time.monotonic() - began < 2.0
     assert time.thread_time() - cpu < 0.3
     may_come_back = name in COMES_BACK or "chunk" in name or "body without an end" in name or "trailers" in name
@@ -76,7 +77,7 @@ def test_whatever_a_server_does_it_ends_in_time_costs_little_and_most_of_it_for_
     ],
 )
 def test_an_answer_of_an_agent_is_understood_however_a_proxy_frames_it(raw: bytes):
-    assert asked(says(raw)) == (200, GOOD)
+    assert response_of(says(raw)) == (200, GOOD)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_an_answer_of_an_agent_is_understood_however_a_proxy_frames_it(raw: byte
 )
 def test_what_no_agent_says_is_called_so(raw: bytes, why: str):
     with pytest.raises(NotAnAgentError, match=why):
-        asked(says(raw))
+        response_of(says(raw))
 
 
 @given(st.binary(max_size=300))
@@ -98,7 +99,7 @@ def test_what_no_agent_says_is_called_so(raw: bytes, why: str):
 def test_no_bytes_raise_anything_else(raw: bytes):
     for behave in (says(raw), says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + raw)):
         try:
-            status, body = asked(behave)
+            status, body = response_of(behave)
         except (OSError, NotAnAgentError):
             continue
         assert 200 <= status < 600
@@ -157,7 +158,7 @@ def test_an_agent_that_comes_back_is_heard_again(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1/", "file:///etc/passwd", "http:///x", "http://a\r\nb/"])
 def test_only_http_is_spoken(url: str):
     with pytest.raises((NotAnAgentError, OSError)):
-        post(urlsplit(url), "/v1/events", {}, b"", 1.0, None)
+        post(urlsplit(url), Request("/v1/events", {}, b""), 1.0, ssl.create_default_context)
 
 
 def test_a_loop_is_not_slowed_by_a_server_that_answers_without_end():

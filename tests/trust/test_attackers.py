@@ -135,5 +135,5 @@ def test_nothing_of_root_is_led_elsewhere(calm: Outcome):
         begin(node, LAYS_TRAPS)
         node.start_agent()
         look = "import os; print(sorted(os.listdir('/run/epochcost/http-x.jsonl')), os.path.getsize('/run/rootonly'))"
-        said = node.start_as(0, look).communicate(timeout=30)[0]
-        assert said == "[] 21\n"
+        output = node.start_as(0, look).communicate(timeout=30)[0]
+        assert output == "[] 21\n"

@@ -26,8 +26,8 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to anothe
 
 
 def of(user: int, path: Path, **line: object) -> Path:
-    said = {"v": 1, "ts": time.time(), "mono": time.monotonic(), **line}
-    path.write_text(json.dumps(said) + "\n")
+    event = {"v": 1, "ts": time.time(), "mono": time.monotonic(), **line}
+    path.write_text(json.dumps(event) + "\n")
     os.chown(path, user, user)
     return path
 

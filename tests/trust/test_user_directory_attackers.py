@@ -51,12 +51,12 @@ def made(node: SharedNode) -> None:
 def begun(node: SharedNode, attack: str, **env: str) -> list[str]:
     program = node.start_as(MALLORY, attack, "victim", **env)
     assert program.stdout is not None
-    said = []
-    while not said or said[-1] != "begun":
+    outputs = []
+    while not outputs or outputs[-1] != "begun":
         line = program.stdout.readline()
-        assert line, f"the attack did not begin: {said}"
-        said.append(line.strip())
-    return said
+        assert line, f"the attack did not begin: {outputs}"
+        outputs.append(line.strip())
+    return outputs
 
 
 def ended(samples: dict[tuple[str, str], float]) -> dict[tuple[str, str], float]:
@@ -71,8 +71,8 @@ def test_the_victim_is_metered_and_told_in_his_own_directory_whatever_a_stranger
         node.start_agent(f"--events.user-dirs={USERS}/*")
         victim = node.start_as(ANN, VICTIM, "victim", str(EPOCHS), str(SECONDS), EPOCHCOST_DIR=f"{USERS}/ann")
         wait_for(lambda: ("run_epochs_total", "victim") in node.samples(), what="the victim's run")
-        said = begun(node, IN_HIS_OWN)
-        assert said[:-1] == ["PermissionError"] * 5, "the directories are root's to make"
+        outputs = begun(node, IN_HIS_OWN)
+        assert outputs[:-1] == ["PermissionError"] * 5, "the directories are root's to make"
         for attack in (TAKES_OVER, FLOODS):  # from the shared directory
             begun(node, attack)
         printed = victim.communicate(timeout=120)[0].splitlines()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from epochcost.agent.device_activity import Idle
 from epochcost.agent.recent_hour import RecentHour
@@ -45,28 +46,40 @@ def _gpus(snapshot: Snapshot, recent: RecentHour, price: float) -> Iterator[tupl
     for held in (False, True):
         some = [(gpu, seconds) for gpu, seconds in unused if _is_held(gpu, recent.idle) is held]
         if some:
-            gpus, least = [gpu for gpu, _ in some], min(seconds for _, seconds in some)
-            yield each * len(some), _sentence(snapshot, gpus, least, each * len(some), held=held, all_of=len(whole))
+            usd, least = each * len(some), min(seconds for _, seconds in some)
+            unused_gpus = _UnusedGpus([gpu for gpu, _ in some], least, usd, are_all=len(some) == len(whole))
+            yield usd, _sentence(unused_gpus, _holders(unused_gpus, snapshot) if held else None)
 
 
 def _is_held(gpu: GpuView, idle: Idle) -> bool:
     return (gpu.sample.memory_used_bytes or 0) >= idle.held_memory_bytes
 
 
-def _sentence(  # noqa: PLR0913 - what a sentence is made of
-    snapshot: Snapshot, gpus: Sequence[GpuView], seconds: float, usd: float, *, held: bool, all_of: int
-) -> str:
-    which = "GPU " if len(gpus) == 1 else "GPUs "
-    which += ", ".join(gpu.sample.index for gpu in gpus)
-    which = "All GPUs" if len(gpus) == all_of > 1 else which
-    since = f"for {_minutes(seconds)}"
-    if held:
-        uuids = {gpu.sample.uuid for gpu in gpus}
-        owners = sorted({owner.user or owner.owner for owner in snapshot.owners if owner.uuid in uuids} - {""})
-        whose = f" by {', '.join(owners[:3])}" if owners else ""
-        return f"{which} held{whose} and idle {since}: {_usd(usd)}/h. Ask whether the memory is still needed."
-    todo = " Shut the machine down if nobody needs it." if len(gpus) == all_of else ""
-    return f"{which} unused {since}: {_usd(usd)}/h.{todo}"
+class _UnusedGpus(NamedTuple):
+    """GPUs that do nothing, for how long at least, what they cost an hour, and whether they are all of the machine."""
+
+    gpus: Sequence[GpuView]
+    seconds: float
+    usd_per_hour: float
+    are_all: bool
+
+
+def _holders(unused: _UnusedGpus, snapshot: Snapshot) -> list[str]:
+    uuids = {gpu.sample.uuid for gpu in unused.gpus}
+    return sorted({owner.user or owner.owner for owner in snapshot.owners if owner.uuid in uuids} - {""})
+
+
+def _sentence(unused: _UnusedGpus, holders: Sequence[str] | None) -> str:
+    """About ``unused``; ``holders``: who has memory allocated there, None if nobody has."""
+    count = len(unused.gpus)
+    which = f"{'GPU' if count == 1 else 'GPUs'} {', '.join(gpu.sample.index for gpu in unused.gpus)}"
+    which = "All GPUs" if unused.are_all and count > 1 else which
+    since, usd = f"for {_minutes(unused.seconds)}", f"{_usd(unused.usd_per_hour)}/h"
+    if holders is not None:
+        whose = f" by {', '.join(holders[:3])}" if holders else ""
+        return f"{which} held{whose} and idle {since}: {usd}. Ask whether the memory is still needed."
+    todo = " Shut the machine down if nobody needs it." if unused.are_all else ""
+    return f"{which} unused {since}: {usd}.{todo}"
 
 
 def _stalled(run: RunView, price: float, t: float) -> tuple[float, str]:

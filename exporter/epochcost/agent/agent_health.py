@@ -8,13 +8,9 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from epochcost.agent.gpu_owners import GpuOwners
-from epochcost.agent.gpu_sampling import GpuSampling
-from epochcost.agent.host_sampling import HostSampling
-from epochcost.agent.priced_machine import PricedMachine
+from epochcost.agent.sampled import Sampled
 from epochcost.agent.snapshot import CollectorHealth, NodeTerms, Snapshot
-from epochcost.agent.whole_run_feed import WholeRunFeed
-from epochcost.nodes.notices import NoticeFeed, sentence
+from epochcost.nodes.notices import sentence
 
 HANG_SECONDS = 60.0
 SOON_SECONDS = 3600.0
@@ -38,44 +34,32 @@ class AgentHealth:
     Attributes:
         progress: of reading the event files; set by the beat.
         state: of saving the state; set by the memory.
-        guard: tells of the guard, where there is one.
+        guard: health of the guard, if there is one.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - the parts of the agent
-        self,
-        host: HostSampling,
-        gpus: GpuSampling,
-        machine: PricedMachine,
-        notices: NoticeFeed,
-        owners: GpuOwners,
-        store: WholeRunFeed | None = None,
-    ) -> None:
-        self._host = host
-        self._gpus = gpus
-        self._machine = machine
-        self._notices = notices
-        self._owners = owners
-        self._store = store
+    def __init__(self, sampled: Sampled) -> None:
+        self._sampled = sampled
         self.progress = GOOD
         self.state = GOOD
         self.guard: Callable[[], CollectorHealth] | None = None
 
     def by_collector(self, now: float) -> dict[str, CollectorHealth]:
         """How the last attempt of each collector went; one that never made any is absent."""
-        health = {"host": self._host.health, "progress": self.progress, "state": self.state}
+        parts = self._sampled
+        health = {"host": parts.host.health, "progress": self.progress, "state": self.state}
         if self.guard is not None:
             health["guard"] = self.guard()
-        if (gpus := self._gpus.health(now)) is not None:
+        if (gpus := parts.gpus.health(now)) is not None:
             health["gpus"] = gpus
-        remote: list[tuple[str, Feed]] = [("identity", self._machine.identity), ("preemption", self._notices)]
-        remote += [(f"owners_{feed.name}", feed) for feed in self._owners.feeds]
-        remote += [("store", self._store)] if self._store is not None else []
+        remote: list[tuple[str, Feed]] = [("identity", parts.machine.identity), ("preemption", parts.notices)]
+        remote += [(f"owners_{feed.name}", feed) for feed in parts.owners.feeds]
+        remote += [("store", parts.store)] if parts.store is not None else []
         for name, feed in remote:
             hangs = hanging(feed.asking_since)
             if feed.last_duration is not None or hangs:
                 error = hangs or feed.error
                 health[name] = CollectorHealth(not error, feed.last_duration or HANG_SECONDS, error)
-        price, prices = self._machine.price_health(), self._machine.prices
+        price, prices = parts.machine.price_health(), parts.machine.prices
         hangs = hanging(prices.asking_since) if prices is not None else ""
         health["price"] = dataclasses.replace(price, success=False, error=hangs) if hangs else price
         return health

@@ -55,12 +55,13 @@ class AgentMemory:
 
     Attributes:
         first: nothing is known of this boot of the machine yet: its books are to be opened.
+        parts: whose state is saved.
     """
 
     def __init__(self, file: StateFile, parts: Remembered, host: HostSampling, health: AgentHealth) -> None:
         self.file = file
         self.first = True
-        self._parts = parts
+        self.parts = parts
         self._host = host
         self._health = health
         self._save_at = 0.0
@@ -70,14 +71,14 @@ class AgentMemory:
     def resume(self) -> None:
         """Take up where an earlier agent left off."""
         self._take_up()
-        if self._parts.guarding is not None:
-            self._parts.guarding.resume(self._parts.clock.now())
+        if self.parts.guarding is not None:
+            self.parts.guarding.resume(self.parts.clock.now())
 
     def _take_up(self) -> None:
         saved = self.file.load()
         if saved is None:
             return
-        it = self._parts
+        it = self.parts
         same_boot = saved.get("boot_id") == self._host.boot_id != ""
         try:
             if not same_boot:
@@ -106,7 +107,7 @@ class AgentMemory:
         Raises:
             LookupError, TypeError, ValueError, AttributeError, OverflowError: when it cannot.
         """
-        it = self._parts
+        it = self.parts
         clock = it.clock.restored(saved["clock"])
         if saved["boot_id"] != saved["clock"]["boot"]:
             raise ImpossibleStateError("the clock belongs to another boot than the rest")
@@ -121,7 +122,7 @@ class AgentMemory:
     ) -> tuple[dict[str, Any], tuple[SavedClock, Books, SavedMachine]] | None:
         """``saved`` and what is in it without runs that cannot be; None if these are not all that is wrong."""
         try:
-            latest = self._parts.clock.restored(saved["clock"]).now + LATE_SECONDS
+            latest = self.parts.clock.restored(saved["clock"]).now + LATE_SECONDS
             wrong = impossible_runs(saved["meter"]["ledger"], latest)
             rest = without_runs(saved, wrong) if wrong else None
             if rest is None:
@@ -142,7 +143,7 @@ class AgentMemory:
         clock, meter = saved["clock"], saved["meter"]
         if meter["ledger"]["version"] != STATE_VERSION or not is_number(clock.get("mono")):
             return saved  # an older version wrote no time to go by
-        saved_t, now, cursor = clock["mono"] + clock["offset"], self._parts.clock.now(), meter["ledger"]["cursor"]
+        saved_t, now, cursor = clock["mono"] + clock["offset"], self.parts.clock.now(), meter["ledger"]["cursor"]
         if cursor is None or saved_t <= now + LATE_SECONDS or abs(saved_t - cursor) > SAVED_WITHIN_SECONDS:
             return saved
         ahead = saved_t - self._host.boot_ts(now)
@@ -159,7 +160,7 @@ class AgentMemory:
 
     def state(self) -> dict[str, Any]:
         """Everything that must survive, as JSON-able data, all of one instant."""
-        it = self._parts
+        it = self.parts
         guard = {} if it.guarding is None else {"guard": it.guarding.state()}
         with it.lock:
             return {
@@ -173,7 +174,7 @@ class AgentMemory:
 
     def save_when_due(self) -> None:
         """Save, if the last time is long enough ago."""
-        if self._parts.clock.now() >= self._save_at:
+        if self.parts.clock.now() >= self._save_at:
             self.save()
 
     def save(self) -> None:
@@ -187,12 +188,12 @@ class AgentMemory:
             if error != self._health.state.error:
                 log.error("state: %s", error)  # noqa: TRY400 - the text says it all
         took, self._took = self._took, time.thread_time() - cpu
-        self._save_at = self._parts.clock.now() + pause_after_saving(min(took, self._took))
+        self._save_at = self.parts.clock.now() + pause_after_saving(min(took, self._took))
         self._health.state = CollectorHealth(not error, time.perf_counter() - began, error)
 
     def close(self) -> None:
         """Let go of the state, which another agent may then have, and of the directories of events."""
-        self._parts.files.close()
+        self.parts.files.close()
         self.file.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from epochcost.agent.agent_settings import AgentSettings
@@ -20,7 +21,7 @@ from epochcost.model import RunId
 from epochcost.progress.http_ingest import Intake, IntakeError
 from epochcost.progress.run_owners import NETWORK, RunOwners
 from epochcost.progress.sender_clocks import clock_of
-from epochcost.serve import Gate, Route, Server, metrics_route
+from epochcost.serve import Gate, PostRoutes, Route, Server, metrics_route
 
 if TYPE_CHECKING:
     from epochcost.agent.guarding import Guarding
@@ -30,48 +31,55 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 NOT_SAMPLED = "the agent has not sampled this machine yet"
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What the server responds from.
+
+    Attributes:
+        read: the newest snapshot; None before the first.
+        now: the node timeline.
+        recent: the last hour, for the page.
+        guarding: the guard, where there is one: it takes keeps.
+    """
+
+    read: Callable[[], Snapshot | None]
+    now: Callable[[], float]
+    recent: RecentHour | None = None
+    guarding: Guarding | None = None
+
+
 class AgentServer:
     """The agent's HTTP server.
 
     Args:
         settings: where it listens, and who may send events.
-        read: the newest snapshot; None before the first.
+        served: what it responds from.
         intake: keeps the events that come in.
         owners: which user began which run.
-        now: the node timeline.
-        guarding: the guard, where there is one: it takes keeps.
-        recent: the last hour, for the page.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - what it serves
-        self,
-        settings: AgentSettings,
-        read: Callable[[], Snapshot | None],
-        intake: Intake,
-        owners: RunOwners,
-        now: Callable[[], float],
-        guarding: Guarding | None = None,
-        recent: RecentHour | None = None,
-    ) -> None:
+    def __init__(self, settings: AgentSettings, served: Served, intake: Intake, owners: RunOwners) -> None:
         self._owners = owners
         self._settings = settings
-        self._read = read
-        self._now = now
-        self._guards = [Guarded(collector, name, log) for name, collector in collectors(read, self._healths).items()]
-        routes = {"/metrics": metrics_route(Together(self._guards)), **page_routes(read, recent, settings.grafana_url)}
+        self._read, self._now = served.read, served.now
+        self._guards = [
+            Guarded(collector, name, log) for name, collector in collectors(served.read, self._healths).items()
+        ]
+        routes = {
+            "/metrics": metrics_route(Together(self._guards)),
+            **page_routes(served.read, served.recent, settings.grafana_url),
+        }
         posts: dict[str, Route] = {"/v1/events": intake_route(intake.take, clock_of, self._costs, IntakeError)}
         gates: dict[str, Gate] = {"/v1/events": intake_gate(self._intake_closed, settings.intake_token_file)}
-        if guarding is not None:
-            posts["/v1/keep"], gates["/v1/keep"] = keep_route(guarding.keep, now), keep_gate
+        if served.guarding is not None:
+            posts["/v1/keep"], gates["/v1/keep"] = keep_route(served.guarding.keep, served.now), keep_gate
         address, web_config = settings.web_listen_address, settings.web_config_file
         self.http = Server(
             address,
             routes,
             web_config,
             ready=self._not_ready_because,
-            post_routes=posts,
-            gates=gates,
-            bearer_paths=("/v1/events",) if settings.intake_token_file else (),
+            posts=PostRoutes(posts, gates, ("/v1/events",) if settings.intake_token_file else ()),
         )
 
     def _intake_closed(self) -> str:

@@ -22,7 +22,7 @@ DEPTH = 4
 
 
 class StateError(Exception):
-    """The state cannot be kept; the text says where and why."""
+    """The state cannot be saved; the text contains where and why."""
 
 
 class StateFile:
@@ -94,7 +94,7 @@ class StateFile:
             log.warning("%s cannot be set aside: %s", self.path, err)
 
     def keep_aside(self, records: Mapping[str, Mapping[str, Any]]) -> None:
-        """Keep records of runs that cannot be used for people to look at; each says its ``reason``."""
+        """Keep records of runs that cannot be used for people to look at; each has its ``reason``."""
         aside = self.path.with_name(f"{NAME}.bad-{time.time_ns()}")
         for run, record in records.items():
             log.error(

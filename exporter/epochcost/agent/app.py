@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from epochcost.agent.agent_health import AgentHealth
 from epochcost.agent.agent_memory import AgentMemory, Remembered
 from epochcost.agent.agent_places import AgentPlaces, places_of
-from epochcost.agent.agent_server import AgentServer
+from epochcost.agent.agent_server import AgentServer, Served
 from epochcost.agent.agent_settings import AgentSettings
-from epochcost.agent.beat import FRESH_BEATS, Beat, Sampled, WrittenBack
+from epochcost.agent.beat import FRESH_BEATS, Beat, Exchange
 from epochcost.agent.cost_files import CostFiles
 from epochcost.agent.gpu_owners import GpuOwners
 from epochcost.agent.gpu_sampling import GpuSampling
@@ -24,6 +24,7 @@ from epochcost.agent.host_sampling import HostSampling
 from epochcost.agent.meter_inputs import FRESH_SECONDS
 from epochcost.agent.preemption_file import PreemptionFile
 from epochcost.agent.priced_machine import PricedMachine
+from epochcost.agent.sampled import Sampled
 from epochcost.agent.snapshot import Snapshot
 from epochcost.agent.sources import account_hours_of, meter_of, whole_runs_of
 from epochcost.model import Node
@@ -83,34 +84,30 @@ class AgentApp:
         self.gpus = GpuSampling(settings, self.clock.now)
         self.machine = PricedMachine(settings, environ, self.clock, clocks.wall, self.gpus.known)
         self.meter = meter_of(settings, self.machine.node, self.machine.name)
-        self.notices = NoticeFeed(
-            lambda node: notice_source(settings.node_metadata, node, settings.node_metadata_url),
-            lambda: self.machine.identity.node,
-            self.clock,
-        )
+        self.notices = self._notice_feed(settings)
         self.owners = GpuOwners(settings, environ, self.gpus, proc)
         self.store = whole_runs_of(settings, clocks.mono)
         self.account_hours = account_hours_of(settings, lambda: self.machine.name, clocks.mono)
         if self.account_hours is not None:
             self.meter.terms.account_hours = self.account_hours.used
-        self.health = AgentHealth(self.host, self.gpus, self.machine, self.notices, self.owners, self.store)
+        sampled = Sampled(self.host, self.gpus, self.machine, self.notices, self.owners, self.store)
+        self.health = AgentHealth(sampled)
         files = EventSources(places.events, places.from_network, UserDirectories(settings.events_user_dirs))
         self.guarding = self._guarding(settings, places, files, clocks.wall)
         parts = Remembered(self.clock, files, self.meter, self.machine, self.guarding)
         self.memory = AgentMemory(places.state_file, parts, self.host, self.health)
         intake = Intake(places.from_network, clocks.wall, clocks.mono)
-        sampled = Sampled(self.host, self.gpus, self.notices, self.owners, intake, self.store)
-        written = WrittenBack(CostFiles(places.events), PreemptionFile(places.events))
-        self.beat = Beat(settings.sample_interval, sampled, parts, self.memory, self.health, written, self.guarding)
-        self.server: Server = AgentServer(
-            settings,
-            lambda: self.beat.snapshot,
-            intake,
-            files.owners,
-            self.clock.now,
-            self.guarding,
-            self.beat.recent,
-        ).http
+        exchange = Exchange(intake, CostFiles(places.events), PreemptionFile(places.events))
+        self.beat = Beat(settings.sample_interval, sampled, self.memory, self.health, exchange)
+        served = Served(lambda: self.beat.snapshot, self.clock.now, self.beat.recent, self.guarding)
+        self.server: Server = AgentServer(settings, served, intake, files.owners).http
+
+    def _notice_feed(self, settings: AgentSettings) -> NoticeFeed:
+        return NoticeFeed(
+            lambda node: notice_source(settings.node_metadata, node, settings.node_metadata_url),
+            lambda: self.machine.identity.node,
+            self.clock,
+        )
 
     def _guarding(
         self, settings: AgentSettings, places: AgentPlaces, files: EventSources, wall: Callable[[], float]
@@ -123,17 +120,17 @@ class AgentApp:
         if not settings.guard_file:
             return None
         from epochcost.agent.guard_memory import NAME
-        from epochcost.agent.guarding import Guarding
+        from epochcost.agent.guarding import Guarding, GuardPlaces
 
+        guard_places = GuardPlaces(
+            Path(settings.guard_file), places.events, places.state / NAME, lambda: self.server.url
+        )
         guarding = Guarding(
-            Path(settings.guard_file),
-            places.events,
+            guard_places,
             files,
             idle=self.meter.idle,
             fresh_seconds=max(FRESH_SECONDS, FRESH_BEATS * settings.sample_interval),
             wall=wall,
-            url=lambda: self.server.url,
-            memory=places.state / NAME,
         )
         self.health.guard = guarding.health
         return guarding

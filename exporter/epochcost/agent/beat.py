@@ -11,18 +11,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from epochcost.agent.agent_health import AgentHealth, problems
-from epochcost.agent.agent_memory import AgentMemory, Remembered
+from epochcost.agent.agent_memory import AgentMemory
 from epochcost.agent.cost_files import STEADY_SECONDS, CostFiles
-from epochcost.agent.gpu_owners import GpuOwners
-from epochcost.agent.gpu_sampling import GpuSampling
-from epochcost.agent.host_sampling import PACE_SECONDS, HostSampling
+from epochcost.agent.host_sampling import PACE_SECONDS
 from epochcost.agent.meter_inputs import FRESH_SECONDS, Inputs
 from epochcost.agent.preemption_file import PreemptionFile
 from epochcost.agent.recent_hour import RecentHour
+from epochcost.agent.sampled import Sampled
 from epochcost.agent.snapshot import CollectorHealth, Snapshot
-from epochcost.agent.whole_run_feed import WholeRunFeed
 from epochcost.model import TrainingEvent
-from epochcost.nodes.notices import NoticeFeed
 from epochcost.progress.http_ingest import Intake
 
 if TYPE_CHECKING:
@@ -35,21 +32,10 @@ FRESH_BEATS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Sampled:
-    """What the beat reads."""
+class Exchange:
+    """What the beat takes from the network, and what it writes for training processes to read."""
 
-    host: HostSampling
-    gpus: GpuSampling
-    notices: NoticeFeed
-    owners: GpuOwners
     intake: Intake
-    store: WholeRunFeed | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class WrittenBack:
-    """What the beat writes for training processes to read."""
-
     costs: CostFiles
     preemption: PreemptionFile
 
@@ -57,16 +43,10 @@ class WrittenBack:
 class Beat:
     """A thread that ticks every ``interval`` seconds; see `tick`."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - the parts of the agent
-        self,
-        interval: float,
-        sampled: Sampled,
-        parts: Remembered,
-        memory: AgentMemory,
-        health: AgentHealth,
-        written: WrittenBack,
-        guarding: Guarding | None = None,
+    def __init__(
+        self, interval: float, sampled: Sampled, memory: AgentMemory, health: AgentHealth, exchange: Exchange
     ) -> None:
+        parts = memory.parts
         self._snapshot: Snapshot | None = None
         self._ticked: tuple[float, Inputs] | None = None
         """The newest tick, until a snapshot of it is made."""
@@ -77,8 +57,8 @@ class Beat:
         self._parts = parts
         self._memory = memory
         self._health = health
-        self._written = written
-        self._guarding = guarding
+        self._exchange = exchange
+        self._guarding = parts.guarding
         self._decided: Decisions | None = None
         self.recent = RecentHour(parts.meter.idle)
         """The last hour, for the page."""
@@ -143,7 +123,7 @@ class Beat:
             self._ticked = now, inputs
         asks = self._guarding is not None and self._guard(self._guarding)
         places = it.files.user_places
-        self._written.preemption.write(inputs.preemption, now, it.clock.on_wall(now) - now, places)
+        self._exchange.preemption.write(inputs.preemption, now, it.clock.on_wall(now) - now, places)
         self._write_costs(now, at_once=asks)
         if self.recent.due(now) and (snapshot := self.snapshot) is not None:
             self.recent.add(snapshot)
@@ -176,7 +156,7 @@ class Beat:
         snapshot = self.snapshot
         if snapshot is not None and snapshot.t == now:
             files = self._parts.files
-            self._written.costs.write(snapshot.runs, now, files.homes(), files.user_places, all_changed=due)
+            self._exchange.costs.write(snapshot.runs, now, files.homes(), files.user_places, all_changed=due)
         if due:
             self._write_at = now + STEADY_SECONDS
 
@@ -210,7 +190,7 @@ class Beat:
             quote=it.machine.quote,
             preemption=ask.notices.notice,
             watched=it.files.watched(),
-            event_counts=Counter(it.files.counts) + Counter(ask.intake.rejected),
+            event_counts=Counter(it.files.counts) + Counter(self._exchange.intake.rejected),
             clock_jumps=it.clock.jumps,
             refused=it.files.quotas.refused_by_name(),
             fresh_seconds=max(FRESH_SECONDS, FRESH_BEATS * self._interval),

@@ -28,7 +28,7 @@ WHAT_OF = ("whole", "machines", "earlier_part", "missing")
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """What a run's file says, and when it was written."""
+    """What a run's file contains, and when it was written."""
 
     scope: RunScope
     stop: object
@@ -123,7 +123,7 @@ def _replace(place: EventPlace, run: RunView, now: float) -> None:
 def figures_of(run: RunView, now: float) -> dict[str, object]:
     """What a training process gets to know of its run, without what is not known.
 
-    ``scope`` says what the dollars are of: ``run``, or ``machine`` where only this machine's part is known. Seconds,
+    ``scope`` is what the dollars cover: ``run``, or ``machine`` where only this machine's part is known. Seconds,
     states and dollars an hour are always this machine's.
     """
     scope = scope_of(run)

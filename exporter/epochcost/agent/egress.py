@@ -1,6 +1,6 @@
 """What was sent over the interfaces that are named for it, and what that costs by the GB: beside the hours' dollars.
 
-Counters of the kernel do not tell the Internet from the neighbour, so only named interfaces are counted. Traffic has no
+The kernel's counters do not distinguish the Internet from a neighbour: only named interfaces count. Traffic has no
 hour, so its dollars are in no state and in no run: they are an account of their own.
 """
 

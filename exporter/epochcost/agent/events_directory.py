@@ -19,7 +19,7 @@ def agent_events_dir(configured: str, environ: Mapping[str, str]) -> Path:
     user's agent looks where that user's training writes.
 
     Raises:
-        OSError: saying why no directory can be used.
+        OSError: with the reason why no directory can be used.
     """
     if configured or environ.get("EPOCHCOST_DIR"):
         name = "--events.dir" if configured else "EPOCHCOST_DIR"

@@ -1,4 +1,4 @@
-"""Whose each GPU is, as the agent's owner feeds and its runs say."""
+"""The owner of each GPU, as reported by the agent's owner feeds and its runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from epochcost.owners import combined, run_owners
 
 
 class GpuOwners:
-    """The feeds that may say whose a GPU is, put together with the runs."""
+    """The feeds that may report whose a GPU is, combined with the runs."""
 
     def __init__(self, settings: AgentSettings, environ: Mapping[str, str], gpus: GpuSampling, proc: Path) -> None:
         self.feeds = owner_feeds(settings, environ, lambda: gpus.known() or (), proc, gpus.name) if gpus.name else []
@@ -34,7 +34,7 @@ class GpuOwners:
             feed.stop()
 
     def as_reported(self) -> tuple[GpuOwner, ...]:
-        """What the feeds say now, also of GPUs on which a run is."""
+        """What the feeds report now, also about GPUs on which a run is."""
         return tuple(owner for feed in self.feeds for owner in feed.owners())
 
     def not_understood(self) -> Mapping[tuple[str, str], int]:

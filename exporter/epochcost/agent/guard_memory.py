@@ -34,7 +34,7 @@ class GuardMemory:
         self._written_t = float("-inf")
 
     def load(self, t: float) -> tuple[Mapping[str, Any], Mapping[str, Any], float] | None:
-        """What was promised and had been seen, and how much later ``t`` is than both clocks say; None for nothing.
+        """What was promised and had been seen, and how much later ``t`` is by both clocks; None for nothing.
 
         Raises:
             OSError, ValueError, LookupError, TypeError: when something is there and cannot be read.

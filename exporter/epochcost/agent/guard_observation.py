@@ -130,7 +130,7 @@ class Observer:
         self._t, self._boot_ts = t, boot_ts
 
     def _received(self, last_event_ts: float) -> bool:
-        """Whether silence since ``last_event_ts`` says something: the disk was not full then, or might have been."""
+        """Whether silence since ``last_event_ts`` means something: the disk was not full then, or might have been."""
         first, last = self._unheard
         assert self._no_room_t is not None  # noqa: S101 - each observation begins with it
         return last_event_ts > self._no_room_t and not first <= last_event_ts <= last

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from epochcost.agent.device_activity import Idle
 from epochcost.agent.guard_memory import GuardMemory
@@ -35,53 +35,63 @@ LOOK_SECONDS = 10.0
 END_SECONDS = 5.0
 
 
+class GuardPlaces(NamedTuple):
+    """Where the guard reads and writes, and where people find it.
+
+    Attributes:
+        policies: the policy file.
+        events: where training processes write, and users put keep files.
+        memory: a file beside the agent's state.
+        page_url: the live page's address.
+    """
+
+    policies: Path
+    events: Path
+    memory: Path
+    page_url: Callable[[], str]
+
+
 class Guarding:
     """One agent's guard.
 
     Args:
-        file: of the policies.
-        events: where training processes write, and users keep files.
-        files: who reads them.
+        places: files and addresses.
+        files: what reads the events.
         idle: what counts as held.
         fresh_seconds: a longer time between two looks is a gap.
         wall: seconds since the Unix epoch.
-        url: where the live page is found.
-        memory: a file beside the agent's state.
 
     Raises:
         SettingsError: when the policy file is wrong.
     """
 
-    def __init__(  # noqa: PLR0913 - all that it looks at
+    def __init__(
         self,
-        file: Path,
-        events: Path,
+        places: GuardPlaces,
         files: EventSources,
         *,
         idle: Idle,
         fresh_seconds: float,
         wall: Callable[[], float] = time.time,
-        url: Callable[[], str] = lambda: "",
-        memory: Path,
     ) -> None:
-        self._file, self._events, self._files = file, events, files
-        self._fresh, self._wall, self._url = fresh_seconds, wall, url
-        self._stamp = _stamp(file)
+        self._places, self._files = places, files
+        self._fresh, self._wall = fresh_seconds, wall
+        self._stamp = _stamp(places.policies)
         try:
-            policies = read(file)
+            policies = read(places.policies)
         except PolicyError as err:
             raise SettingsError(str(err)) from None
         self.guard = Guard(policies, present)
         self.executor = Executor()
         self._error = self._fault = ""
         self._observer = Observer(idle)
-        self._keeps = KeepFiles(events, policies.longest_keep_seconds)
+        self._keeps = KeepFiles(places.events, policies.longest_keep_seconds)
         self._sender = Sender(policies.webhook) if policies.webhook is not None else None
         self._looked_t = float("-inf")
         self._typing = interactive(wall())
         self._machine = ""
         self._is_close = False
-        self._memory = GuardMemory(memory, wall)
+        self._memory = GuardMemory(places.memory, wall)
         self._resumed = False
 
     # -- each second -------------------------------------------------------------------------------------------------
@@ -109,7 +119,7 @@ class Guarding:
             unread=self._files.unread(),
             reported=reported,
             interactive=self._typing,
-            no_room=_no_room(self._events),
+            no_room=_no_room(self._places.events),
         )
         decisions = self.guard.tick(self._observer.observe(snapshot, facts))
         self._is_close = any(_is_close(one, snapshot.t) for one in decisions.view.waiting)
@@ -132,7 +142,7 @@ class Guarding:
         self.executor.start(order)
 
     def _look(self, t: float, users: Mapping[RunId, int | None]) -> None:
-        if (stamp := _stamp(self._file)) != self._stamp:
+        if (stamp := _stamp(self._places.policies)) != self._stamp:
             self._stamp = stamp
             self._read_again()
         self._typing = interactive(self._wall())
@@ -143,7 +153,7 @@ class Guarding:
 
     def _read_again(self) -> None:
         try:
-            policies, self._error = read(self._file), ""
+            policies, self._error = read(self._places.policies), ""
         except PolicyError as err:
             policies, self._error = PolicySet(), f"no policy is in effect: {err}"
             log.error("guard: %s", self._error)  # noqa: TRY400 - the text says it all
@@ -163,7 +173,7 @@ class Guarding:
 
     @property
     def _base(self) -> str:
-        return self.guard.policies.link or self._url()
+        return self.guard.policies.link or self._places.page_url()
 
     # -- keeps that come over HTTP -----------------------------------------------------------------------------------
 
@@ -248,7 +258,7 @@ def _stamp(file: Path) -> object:
 
 
 def _no_room(directory: Path) -> str:
-    """Why nothing can be written there, where the file system says so."""
+    """Why nothing can be written there, if the file system reports it."""
     try:
         status = os.statvfs(directory)
     except OSError as err:

@@ -28,7 +28,7 @@ class HostLoad:
         self._last: HostReading | None = None
 
     def see(self, host: HostReading | None) -> None:
-        """Learn from the newest reading; one that is not there says that nothing is known."""
+        """Learn from the newest reading; if there is none, nothing is known."""
         last, self._last = self._last, host
         if host is None:
             self.busy_cores = self.io_bytes_per_second = None

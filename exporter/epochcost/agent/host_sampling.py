@@ -13,7 +13,7 @@ from epochcost.model import HostReading
 
 log = logging.getLogger(__name__)
 PACE_SECONDS = 3.0
-"""Between two readings where the GPUs tell what the node does: what is read here are counters, and memory."""
+"""Between two readings where the GPUs show what the node does: what is read here are counters, and memory."""
 _EARLY_SECONDS = 0.5
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from epochcost.agent.credit_spending import CreditSpending
 from epochcost.agent.egress import EgressAccount
-from epochcost.agent.node_terms import terms_at
+from epochcost.agent.node_terms import ChargedMachine, terms_at
 from epochcost.agent.snapshot import NodeTerms, Purse
 from epochcost.ledger import Ledger
 from epochcost.prices.allowances import Credit, Limit
@@ -69,10 +69,10 @@ class MachineTerms:
         received = replace(received, credits=(*self.credits, *received.credits))
         price = ledger.price.at(now)
 
-        def own_purse(credit: Credit) -> Purse:
-            return self._own_purse(credit, ledger, price, now)
+        def machine_purse(credit: Credit) -> Purse:
+            return self._machine_purse(credit, ledger, price, now)
 
-        terms = terms_at(received, limits, ledger.charged.free, price, boot_ts, now, own_purse)
+        terms = terms_at(received, ChargedMachine(limits, ledger.charged.free, price, boot_ts), now, machine_purse)
         limit = _with_free_hours(limits)
         return replace(
             terms,
@@ -83,7 +83,7 @@ class MachineTerms:
             egress_usd=dict(self.egress.usd),
         )
 
-    def _own_purse(self, credit: Credit, ledger: Ledger, usd_per_hour: float | None, now: float) -> Purse:
+    def _machine_purse(self, credit: Credit, ledger: Ledger, usd_per_hour: float | None, now: float) -> Purse:
         book, price = ledger.book, ledger.price
         cost_usd = math.fsum(book.totals(price).cost_usd.values())
         since_usd = None if self.spending.knows(credit) else book.usd_since(credit.as_of_ts, price)

@@ -32,7 +32,7 @@ _NONE_OF_ANY = dict.fromkeys(State, 0.0)
 class EnergyRates:
     """Configured cost of a kWh, and the grid's emissions for it; None if not configured.
 
-    ``listed`` tells grams and their source from a dated list, for a node of which people do not say; None: not wished.
+    ``listed`` returns grams and their source from a dated list, for a node without a configured figure; None: not used.
     """
 
     usd_per_kwh: float | None = None
@@ -40,10 +40,29 @@ class EnergyRates:
     listed: Callable[[Node], tuple[float, str] | None] | None = None
 
     def grid_of(self, node: Node) -> tuple[float | None, str]:
-        """Grams for a kWh, and who says so."""
+        """Grams for a kWh, and their source."""
         if self.grams_per_kwh is not None:
             return self.grams_per_kwh, "configured"
         return (self.listed(node) if self.listed is not None else None) or (None, "")
+
+
+@dataclass(frozen=True, slots=True)
+class MeterSettings:
+    """How a meter decides, and what it calls this machine.
+
+    Attributes:
+        machine: the machine's name on every series; empty for the node's.
+        keep_seconds: how long a run that has ended is still described.
+        silence_seconds: how long a run may report nothing before it is lost, if its process cannot be monitored.
+        idle: what counts as idle, and as allocated.
+        rates: of energy.
+    """
+
+    machine: str = ""
+    keep_seconds: float = 900.0
+    silence_seconds: float = 3600.0
+    idle: Idle = Idle()  # noqa: RUF009 - frozen
+    rates: EnergyRates = EnergyRates()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,29 +80,25 @@ class Books:
 class Meter:
     """Drives the ledger and describes it."""
 
-    def __init__(  # noqa: PLR0913 - all but two have defaults
+    def __init__(
         self,
         ledger: Ledger,
         node: Node,
+        settings: MeterSettings | None = None,
         *,
-        machine: str = "",
-        keep_seconds: float = 900.0,
-        name_of: Callable[[int | None], str] = lambda _: "",
-        silence_seconds: float = 3600.0,
-        idle: Idle | None = None,
-        rates: EnergyRates | None = None,
         terms: MachineTerms | None = None,
+        name_of: Callable[[int | None], str] = lambda _: "",
     ) -> None:
+        """``name_of``: the name of a user by number."""
+        settings = settings or MeterSettings()
         self.ledger = ledger
         self.node = node
-        self.machine = machine or node.node
-        self.keep_seconds = keep_seconds
-        self.silence_seconds = silence_seconds
-        self.idle = idle or Idle()
-        self.rates = rates or EnergyRates()
+        self.machine = settings.machine or node.node
+        self.idle = settings.idle
         self.terms = terms or MachineTerms()
         self.boot_ts: float | None = None
         self.settlement = Settlement()
+        self._settings = settings
         self._name_of = name_of
         self._histories = Histories()
         self._quote: Quote | None = None
@@ -129,7 +144,7 @@ class Meter:
                 self.ledger.advance(happened.t, devices, observed=observed)
                 self._applied[self.ledger.apply(happened)] += 1
             self.ledger.advance(now, devices, observed=observed)
-            self.ledger.silence(now, self.silence_seconds, inputs.watched)
+            self.ledger.silence(now, self._settings.silence_seconds, inputs.watched)
         self.ledger.unsettled.settle(self._settled_until(now))
         if now - self._settled_t > SETTLE_EVERY_SECONDS:
             self.ledger.settle(now - FOLD_AFTER_SECONDS)
@@ -200,8 +215,8 @@ class Meter:
             settled=self.settlement.of_node(self.ledger, cost) if known else SettledMoney(),
             gpus=(sum(not g.parent_uuid for g in reading.gpus) if reading else None) if inputs.has_gpus else 0,
             useful=useful_split(self.ledger, {run for run, _ in totals.seconds}),
-            energy_usd_per_kwh=self.rates.usd_per_kwh,
-            grid=self.rates.grid_of(self.node),
+            energy_usd_per_kwh=self._settings.rates.usd_per_kwh,
+            grid=self._settings.rates.grid_of(self.node),
             driver_version=reading.driver_version if reading else "",
             gpu_read_seconds=reading.read_seconds if reading else None,
             gpu_call_failures=inputs.gpus.call_failures if inputs.gpus else {},
@@ -212,7 +227,7 @@ class Meter:
         )
 
     def _run_views(self, now: float) -> tuple[RunView, ...]:
-        runs = run_views(self.ledger, self.settlement, self._histories, now, self.keep_seconds)
+        runs = run_views(self.ledger, self.settlement, self._histories, now, self._settings.keep_seconds)
         return tuple(replace(run, owner_user=self._name_of(self.ledger.runs[run.run].user)) for run in runs)
 
     def _gpu_views(self, now: float, inputs: Inputs) -> tuple[GpuView, ...]:

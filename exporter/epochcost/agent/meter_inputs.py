@@ -10,7 +10,7 @@ from epochcost.model import GpuReading, HostReading, PreemptionNotice, PriceStep
 from epochcost.prices.quote import PriceTerms
 
 FRESH_SECONDS = 5.0
-"""A reading older than this says nothing about the present; a span longer than this was not observed."""
+"""A reading older than this does not describe the present; a span longer than this was not observed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from epochcost.agent.price_dates import PriceDates
 from epochcost.agent.snapshot import NodeTerms, Purse
@@ -16,7 +17,7 @@ SAME_RATIO = 1e-6
 EXTRA = "extra "
 """How the names of parts begin that are charged beside the machine."""
 FRESH_SECONDS = 86400.0
-"""What was spent an hour when a balance was read longer ago says nothing of when it is empty."""
+"""What was spent an hour when a balance was read longer ago does not show when it will be empty."""
 
 
 def on_timeline(terms: PriceTerms, dates: PriceDates) -> PriceTerms:
@@ -32,37 +33,46 @@ def on_timeline(terms: PriceTerms, dates: PriceDates) -> PriceTerms:
     return replace(terms, credits=credits_)
 
 
-def terms_at(  # noqa: PLR0913, PLR0917 - what they are made of
-    terms: PriceTerms,
-    limits: Iterable[Limit],
-    free: Iterable[Window],
-    usd_per_hour: float | None,
-    boot_ts: float | None,
-    now: float,
-    own_purse: Callable[[Credit], Purse],
-) -> NodeTerms:
-    """``terms`` as of ``now`` (node timeline).
+class ChargedMachine(NamedTuple):
+    """What this machine is charged.
 
-    Args:
-        terms: as last heard.
+    Attributes:
         limits: of the machine, those that are configured here included.
         free: when nothing is charged.
         usd_per_hour: what is charged now: parts that do not sum to it are those of another time.
         boot_ts: when the machine was booted; None if that is not known.
-        now: the present.
-        own_purse: what is left of credit whose spending is not reported, by this machine's own spending.
     """
-    limits = tuple(limits)
-    ends = [] if boot_ts is None else [(each.name, boot_ts + each.session_seconds) for each in limits
-                                       if each.session_seconds is not None]  # fmt: skip
-    until = free_until(free, now)
-    named = next((each.name for each in limits if each.free_seconds is not None), "")
+
+    limits: Sequence[Limit]
+    free: Iterable[Window]
+    usd_per_hour: float | None
+    boot_ts: float | None
+
+
+def terms_at(
+    terms: PriceTerms, machine: ChargedMachine, now: float, machine_purse: Callable[[Credit], Purse]
+) -> NodeTerms:
+    """``terms``, as last received, as of ``now`` (node timeline).
+
+    Args:
+        terms: as last received.
+        machine: what they apply to.
+        now: the present.
+        machine_purse: what is left of credit whose spending is not reported, by this machine's own spending.
+    """
+    session_ends = [] if machine.boot_ts is None else [
+        (limit.name, machine.boot_ts + limit.session_seconds)
+        for limit in machine.limits if limit.session_seconds is not None
+    ]  # fmt: skip
+    until = free_until(machine.free, now)
+    named = next((each.name for each in machine.limits if each.free_seconds is not None), "")
     return NodeTerms(
-        parts=_parts(terms.parts, usd_per_hour),
-        session_ends=tuple((name, end) for name, end in ends if end > now),
+        parts=_parts(terms.parts, machine.usd_per_hour),
+        session_ends=tuple((name, end) for name, end in session_ends if end > now),
         free_ends=((named, until),) if until is not None and named else (),
         purses=tuple(
-            own_purse(credit) if credit.spend_usd_per_hour is None else _purse(credit, now) for credit in terms.credits
+            machine_purse(credit) if credit.spend_usd_per_hour is None else _purse(credit, now)
+            for credit in terms.credits
         ),
         spot_usd_per_hour=terms.spot_usd_per_hour,
     )

@@ -43,7 +43,7 @@ class PreemptionFile:
         wall_ahead: float = 0.0,
         places: Iterable[EventPlace] = (),
     ) -> None:
-        """Make the files say what is announced at ``now``; a failure is logged once and tried again.
+        """Write what is announced at ``now`` into the files; a failure is logged once and tried again.
 
         Args:
             notice: what is announced; None if nothing is.
@@ -72,7 +72,7 @@ class PreemptionFile:
 
 @dataclass(frozen=True, slots=True)
 class _Notice:
-    """What a directory's file says, since when, and by which wall clock."""
+    """What a directory's file contains, since when, and by which wall clock."""
 
     identity: tuple[int, int] | None
     notice: PreemptionNotice | None = None

@@ -40,7 +40,7 @@ class PriceDates:
         """A response has come.
 
         Args:
-            theirs: the poller's clock; None if it does not say, and is taken for ours.
+            theirs: the poller's clock; None if it reports none: then it is assumed to be ours.
             wall: our wall clock, in the middle of the request.
             t: the node timeline at the same instant.
             way: half of what the request took, in seconds.

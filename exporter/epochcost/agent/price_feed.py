@@ -66,7 +66,7 @@ class Asks(Protocol):
     """Who is asked."""
 
     def fetch(self, now: float) -> Priced:
-        """Answer, or raise an exception whose text says why not."""
+        """Return the price, or raise an exception whose text contains the reason."""
         ...
 
 
@@ -131,7 +131,7 @@ class PriceFeed(AskingThread):
 
     def _dated(self, answer: Priced, sent_t: float) -> Quote:
         wall, t, price = self._wall(), self._now(), answer.price
-        # Half of what the response took is the way back; a clock that was set meanwhile says nothing of the way.
+        # Half of what the response took is the way back; a clock that was set meanwhile does not measure it.
         back = (wall - sent_t) / 2 if 0 <= wall - sent_t <= MOST_SECONDS else 0.0
         self.dates.received(answer.clock, wall - back, t - back, back)
         terms = on_timeline(answer.terms, self.dates)

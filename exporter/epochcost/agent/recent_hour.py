@@ -69,7 +69,7 @@ class RecentHour:
         return now < last or now - last >= EVERY_SECONDS
 
     def add(self, snapshot: Snapshot) -> None:
-        """Keep what ``snapshot`` says."""
+        """Keep what ``snapshot`` contains."""
         point = _point(snapshot)
         if self._points and point.t <= self._points[-1].t:
             self._points.clear()

@@ -1,6 +1,6 @@
 """What counters show: settled dollars, which never fall; and beside them what may still change.
 
-A price may be learnt after the fact: the poller asks its sources every few minutes, and providers tell a change late.
+A price may be learnt after the fact: the poller asks its sources every few minutes, and providers report a change late.
 Prometheus takes a counter that falls for one that began anew. So counters count time up to which the price is
 confirmed, and gauges show the rest. Should a price change even in that time, its counter waits, and its gauge shows by
 how much.
@@ -24,6 +24,8 @@ _OF_NODE = {state: f"node/{state.value}" for state in State}
 _OF_RUN = {state: f"run/{state.value}/" for state in State}
 """Names that are asked for each second: an enum's `value` is slow."""
 DUST_USD = 1e-12
+ROUNDING = 1e-9
+"""Of a sum of dollars."""
 MOST_TIMES_TOO_HIGH = 100.0
 MAX_COUNT = 1e12
 LATE_SECONDS = 60.0
@@ -62,7 +64,8 @@ class Settlement:
         pending: dict[State, float] = {}
         for (_, state), dollars in self._pending.items():
             pending[state] = pending.get(state, 0.0) + dollars
-        states = {s: self._at_least(_OF_NODE[s], exact - pending.get(s, 0.0)) for s, exact in usd.items()}
+        settled = {state: exact - pending.get(state, 0.0) for state, exact in usd.items()}
+        states = self._by_state(_OF_NODE, settled, math.fsum(settled.values()))
         return SettledMoney(states, {state: _rest(exact, states[state]) for state, exact in usd.items()})
 
     def of_run(self, ledger: Ledger, account: RunAccount, cost: float, usd: Mapping[State, float]) -> SettledRun:
@@ -70,7 +73,8 @@ class Settlement:
         pending = {state: dollars for (run, state), dollars in self._pending.items() if run == account.run}
         part = account.part
         total = self._at_least(f"run/cost/{part}", cost - math.fsum(pending.values()))
-        states = {s: self._at_least(_OF_RUN[s] + part, exact - pending.get(s, 0.0)) for s, exact in usd.items()}
+        names = {state: name + part for state, name in _OF_RUN.items()}
+        states = self._by_state(names, {state: exact - pending.get(state, 0.0) for state, exact in usd.items()}, total)
         exact_sum, priced = account.epoch_cost_usd_sum(ledger.price)
         if not priced:
             return SettledRun(total, _rest(cost, total), states)
@@ -80,6 +84,20 @@ class Settlement:
         epochs_usd = self._at_least(f"run/epochs{again}/{part}", exact_sum - late_usd)
         count = int(self._at_least(f"run/count{again}/{part}", account.priced_here(ledger.price) - late))
         return SettledRun(total, _rest(cost, total), states, epochs_usd, count, _rest(exact_sum, epochs_usd))
+
+    def _by_state(self, names: Mapping[State, str], usd: Mapping[State, float], total: float) -> dict[State, float]:
+        """``usd`` by state as counters: none of them falls, and they sum to ``total``, which does not either.
+
+        Where the price of settled time fell, some show too much for a while. All others then rise by less.
+        """
+        before = {state: self._most.get(name, 0.0) for state, name in names.items()}
+        shown = {state: usd.get(state, 0.0) for state, value in before.items() if value or state in usd}
+        rises = {state: max(0.0, value - before[state]) for state, value in shown.items()}
+        due, wanted = total - math.fsum(before.values()), math.fsum(rises.values())
+        if not wanted or wanted - due <= ROUNDING * max(1.0, total):
+            return {state: self._at_least(names[state], value) for state, value in shown.items()}
+        part = max(0.0, due) / wanted
+        return {state: self._at_least(names[state], before[state] + part * rise) for state, rise in rises.items()}
 
     def _at_least(self, name: str, value: float) -> float:
         """The highest value of ``name`` so far, ``value`` included; what is left by rounding is nothing."""

@@ -73,7 +73,7 @@ class SettledRun:
 
 @dataclass(frozen=True, slots=True)
 class UsefulSplit:
-    """Useful seconds and dollars by what the multiprocessors did; empty if nothing says. The parts sum to them."""
+    """Useful seconds and dollars by what the multiprocessors did; empty if not known. The parts sum to them."""
 
     seconds: Mapping[SmActivity, float] = field(default_factory=dict)
     cost_usd: Mapping[SmActivity, float] = field(default_factory=dict)
@@ -150,7 +150,7 @@ class NodeView:
     useful: UsefulSplit = field(default_factory=UsefulSplit)
     energy_usd_per_kwh: float | None = None
     grid: tuple[float | None, str] = (None, "")
-    """Grams of CO2 for each kWh of the grid, and who says so."""
+    """Grams of CO2 for each kWh of the grid, and their source."""
     driver_version: str = ""
     gpu_read_seconds: float | None = None
     """What the driver took for the last figures of its slowest GPU."""
@@ -323,7 +323,7 @@ class RunView:
     from_output: bool = False
     """Its progress is read from a program's output, or was: see `TrainingEvent.from_output`."""
     team: str = ""
-    """Who pays for it, as its environment says."""
+    """Who pays for it, from its environment."""
     slurm_account: str = ""
     """The account that Slurm charges for it."""
     slurm_partition: str = ""
@@ -337,7 +337,7 @@ class RunView:
     stop: StopRequest | None = None
     """What the guard asks of it."""
     stopped: str = ""
-    """Which policy of the guard it ended by, as it says."""
+    """The policy of the guard that ended it, as it reports."""
     reported: Mapping[str, float] = field(default_factory=dict)
     """Newest value of each number that it reports (loss, accuracy), in the order of its names; only where it leads."""
     stored: StoredRun | None = None

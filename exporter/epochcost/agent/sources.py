@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from epochcost.agent.agent_settings import AgentSettings
 from epochcost.agent.device_activity import Idle
 from epochcost.agent.machine_terms import MachineTerms
-from epochcost.agent.meter import EnergyRates, Meter
+from epochcost.agent.meter import EnergyRates, Meter, MeterSettings
 from epochcost.agent.price_feed import Asks
 from epochcost.agent.user_names import UserNames
 from epochcost.agent.whole_run_feed import WholeRunFeed
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def node_of(settings: AgentSettings, environ: Mapping[str, str]) -> Node:
-    """This machine, as configured and as its firmware says."""
+    """This machine, as configured and as its firmware reports."""
     option = settings.node_purchase_option
     configured = Node(
         node=settings.node_name or kubernetes_node_name(environ),
@@ -124,23 +124,21 @@ def _annotations(settings: AgentSettings, environ: Mapping[str, str]) -> PodAnno
 
 
 def meter_of(settings: AgentSettings, node: Node, machine: str) -> Meter:
-    """A meter of ``machine`` (its name on every series) that decides as the settings say."""
+    """A meter of ``machine`` (its name on every series) that decides by the settings."""
     rules = LedgerSettings(settings.node_share == "whole-node", settings.busy_ratio, settings.stall_seconds)
-    return Meter(
-        Ledger(rules),
-        node,
-        machine=machine,
-        keep_seconds=settings.keep_seconds,
-        name_of=UserNames().of,
-        silence_seconds=settings.silence_seconds,
-        idle=Idle(settings.busy_ratio, settings.held_memory_bytes),
-        rates=EnergyRates(
-            settings.energy_usd_per_kwh,
-            settings.grid_grams_per_kwh,
-            listed_intensity if settings.grid_listed else None,
-        ),
-        terms=_terms_of(settings),
+    rates = EnergyRates(
+        settings.energy_usd_per_kwh,
+        settings.grid_grams_per_kwh,
+        listed_intensity if settings.grid_listed else None,
     )
+    meter_settings = MeterSettings(
+        machine,
+        settings.keep_seconds,
+        settings.silence_seconds,
+        Idle(settings.busy_ratio, settings.held_memory_bytes),
+        rates,
+    )
+    return Meter(Ledger(rules), node, meter_settings, terms=_terms_of(settings), name_of=UserNames().of)
 
 
 def _terms_of(settings: AgentSettings) -> MachineTerms:

@@ -116,7 +116,7 @@ def volatile(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str:
 
 
 def file_system(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str:
-    """The kind of file system that ``path`` is on, or would be; empty if the kernel does not say."""
+    """The kind of file system that ``path`` is on, or would be; empty if the kernel does not report it."""
     real = Path(os.path.realpath(path))
     try:
         lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()

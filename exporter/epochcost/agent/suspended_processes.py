@@ -26,7 +26,7 @@ def suspended(pids: Iterable[int], proc: Path = Path("/proc"), cgroups: Path = C
 
 
 def _text(path: Path) -> str:
-    """What the kernel says there; nothing of a process that is gone, or is not seen from here."""
+    """What the kernel reports there; nothing of a process that is gone, or is not seen from here."""
     try:
         with path.open("rb") as file:
             return file.read(_MAX_BYTES).decode("utf-8", "replace")

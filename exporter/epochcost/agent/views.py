@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from epochcost.agent.settlement import Settlement
 from epochcost.agent.snapshot import CountedProgress, EpochRecord, RunView, StateTotals, UsefulSplit
@@ -83,10 +83,8 @@ def run_views(
     totals = ledger.book.totals(ledger.price)
     seconds, usd = _by_run(totals.seconds), _by_run(totals.cost_usd)
     histories.forget(a.run for a in shown)
-    return tuple(
-        _view(a, ledger, settlement, histories, now, StateTotals(seconds.get(a.run, {}), usd.get(a.run, {})))
-        for a in shown
-    )
+    at = _Instant(ledger, settlement, histories, now)
+    return tuple(_view(a, StateTotals(seconds.get(a.run, {}), usd.get(a.run, {})), at) for a in shown)
 
 
 def _shared_out(runs: list[RunAccount]) -> list[RunAccount]:
@@ -123,23 +121,42 @@ def run_state(account: RunAccount, now: float, stall_after: float) -> RunState:
     return _STATES.get(state) or _PHASES.get(epochs.phase, RunState.TRAINING)
 
 
-def _view(  # noqa: PLR0913, PLR0917 - all that a view is made of
-    account: RunAccount, ledger: Ledger, settlement: Settlement, histories: Histories, now: float, totals: StateTotals
-) -> RunView:
-    epochs, facts, price = account.epochs, account.facts, ledger.price
+@dataclass(frozen=True, slots=True)
+class _Instant:
+    """What the views of one instant are made from."""
+
+    ledger: Ledger
+    settlement: Settlement
+    histories: Histories
+    now: float
+
+
+def _view(account: RunAccount, totals: StateTotals, at: _Instant) -> RunView:
+    ledger, now, price = at.ledger, at.now, at.ledger.price
     cost = account.cost_usd(now, price)
-    cost_sum, cost_count = account.epoch_cost_usd_sum(price)
-    costs = account.epoch_costs(price)
-    last = epochs.finished[-1] if epochs.finished else None
-    running = account.is_open and epochs.begin_t is not None
     totals = _with_late(totals, account, now, cost)
-    held = ledger.held(account.run) if account.is_open else 0.0
     share, usd_per_hour = account.share.at(now) if account.is_open else 0.0, price.at(now)
-    current = account.cost(epochs.begin_t, now, price) if running and epochs.begin_t is not None else None
-    ahead = _projected(account, now, cost, (cost_sum, cost_count), current)
+    return replace(
+        _with_epochs(_described(account, at), account, at, cost),
+        gpus=ledger.held(account.run) if account.is_open else 0.0,
+        share=share,
+        seconds=account.seconds(now),
+        cost_usd=cost,
+        usd_per_hour=None if usd_per_hour is None else share * usd_per_hour,
+        totals=totals,
+        settled=None if cost is None else at.settlement.of_run(ledger, account, cost, totals.cost_usd),
+        useful=useful_split(ledger, [account.run]),
+        energy_joules=account.energy.joules if account.energy.seconds else None,
+        energy_seconds=account.energy.seconds or None,
+    )
+
+
+def _described(account: RunAccount, at: _Instant) -> RunView:
+    """Which run it is, as itself and its launcher describe it, and its state."""
+    facts = account.facts
     return RunView(
         run=account.run,
-        state=run_state(account, now, ledger.settings.stall_after),
+        state=run_state(account, at.now, at.ledger.settings.stall_after),
         experiment=facts.experiment,
         framework=facts.framework,
         nodes=facts.nodes,
@@ -147,43 +164,11 @@ def _view(  # noqa: PLR0913, PLR0917 - all that a view is made of
         started_ts=account.started_t or 0.0,
         ended_ts=account.ended_t,
         last_event_ts=account.last_event_t,
-        gpus=held,
-        share=share,
-        seconds=account.seconds(now),
-        cost_usd=cost,
-        usd_per_hour=None if usd_per_hour is None else share * usd_per_hour,
-        totals=totals,
-        phase_seconds=dict(account.phase_seconds),
-        epoch=epochs.reached,
-        epochs_planned=epochs.planned(facts.epochs),
-        epochs_executed=epochs.executed,
-        epochs_useful=epochs.high_water,
-        epochs_lost=epochs.lost,
-        steps=_executed(epochs.steps.position, epochs.steps.executed),
-        samples=_executed(epochs.samples.position, epochs.samples.executed),
-        tokens=_executed(epochs.tokens.position, epochs.tokens.executed),
         batch_size=facts.batch_size,
-        epoch_seconds_sum=epochs.seconds_sum,
-        epoch_count=epochs.count,
-        epoch_cost_usd_sum=cost_sum if cost_count else None,
-        epoch_cost_count=cost_count,
-        last_epoch_seconds=(last.end - last.start) / last.count if last else None,
-        last_epoch_cost_usd=_each(costs[-1], last.count) if last else None,
-        current_epoch_seconds=now - epochs.begin_t if running and epochs.begin_t is not None else None,
-        current_epoch_cost_usd=current,
-        projected_cost_usd=ahead.cost_usd,
-        eta_seconds=ahead.seconds if account.is_open else None,
-        projected_from_part=ahead.from_part,
         memory_peak_bytes=facts.memory_peak_bytes,
         budget_usd=facts.budget_usd,
-        history=histories.of(account, costs),
         part=account.part,
         leader=account.counted.leads,
-        counted=_counted(account, now) if account.counted.led else None,
-        settled=None if cost is None else settlement.of_run(ledger, account, cost, totals.cost_usd),
-        useful=useful_split(ledger, [account.run]),
-        energy_joules=account.energy.joules if account.energy.seconds else None,
-        energy_seconds=account.energy.seconds or None,
         team=facts.team,
         slurm_account=facts.slurm_account,
         slurm_partition=facts.slurm_partition,
@@ -192,19 +177,55 @@ def _view(  # noqa: PLR0913, PLR0917 - all that a view is made of
         launcher_job=facts.job,
         from_output=facts.from_output,
         stopped="" if account.is_open else facts.stopped,
-        attempt=epochs.attempts if facts.attempt is None else facts.attempt,
+        attempt=account.epochs.attempts if facts.attempt is None else facts.attempt,
         reported=_reported(account),
     )
 
 
+def _with_epochs(view: RunView, account: RunAccount, at: _Instant, cost: float | None) -> RunView:
+    """``view`` with the run's progress: its epochs, what they took and cost, and what lies ahead."""
+    epochs, now, price = account.epochs, at.now, at.ledger.price
+    cost_sum, cost_count = account.epoch_cost_usd_sum(price)
+    costs = account.epoch_costs(price)
+    last = epochs.finished[-1] if epochs.finished else None
+    began_t = epochs.begin_t if account.is_open else None
+    current = None if began_t is None else account.cost(began_t, now, price)
+    ahead = _projected(account, now, cost, (cost_sum, cost_count), current)
+    return replace(
+        view,
+        phase_seconds=dict(account.phase_seconds),
+        epoch=epochs.reached,
+        epochs_planned=epochs.planned(account.facts.epochs),
+        epochs_executed=epochs.executed,
+        epochs_useful=epochs.high_water,
+        epochs_lost=epochs.lost,
+        steps=_executed(epochs.steps.position, epochs.steps.executed),
+        samples=_executed(epochs.samples.position, epochs.samples.executed),
+        tokens=_executed(epochs.tokens.position, epochs.tokens.executed),
+        epoch_seconds_sum=epochs.seconds_sum,
+        epoch_count=epochs.count,
+        epoch_cost_usd_sum=cost_sum if cost_count else None,
+        epoch_cost_count=cost_count,
+        last_epoch_seconds=(last.end - last.start) / last.count if last else None,
+        last_epoch_cost_usd=_each(costs[-1], last.count) if last else None,
+        current_epoch_seconds=None if began_t is None else now - began_t,
+        current_epoch_cost_usd=current,
+        projected_cost_usd=ahead.cost_usd,
+        eta_seconds=ahead.seconds if account.is_open else None,
+        projected_from_part=ahead.from_part,
+        history=at.histories.of(account, costs),
+        counted=_counted(account, now) if account.counted.led else None,
+    )
+
+
 def _reported(account: RunAccount) -> dict[str, float]:
-    """Of one run only one machine says it: that of rank 0, also after the end."""
+    """Of one run only one machine exports it: that of rank 0, also after the end."""
     here = account.counted
     return dict(account.reported.values) if here.led and (here.leads or not account.is_open) else {}
 
 
 def useful_split(ledger: Ledger, runs: Iterable[RunId | None]) -> UsefulSplit:
-    """Useful time of ``runs`` together by what the multiprocessors did, where the hardware says."""
+    """Useful time of ``runs`` together by what the multiprocessors did, where the hardware reports it."""
     cut = ledger.useful_cut
     if not cut:
         return UsefulSplit()

@@ -27,7 +27,7 @@ class AsksForRuns(Protocol):
     """Who is asked."""
 
     def fetch(self, machine: str, parts: Mapping[str, str]) -> Mapping[str, StoredRun]:
-        """Answer, or raise an exception whose text says why not."""
+        """Return the figures, or raise an exception whose text contains the reason."""
         ...
 
 

@@ -109,7 +109,7 @@ def _identity(sample: Sample) -> Identity:
 
 
 def _finite(samples: Iterable[Sample]) -> list[Sample]:
-    """No dollars, epochs or means are negative; NaN is how PromQL says that it does not know."""
+    """No dollars, epochs or means are negative; NaN means unknown in PromQL."""
     known = [s for s in samples if not math.isnan(s.value)]
     for s in known:
         if s.value < 0:

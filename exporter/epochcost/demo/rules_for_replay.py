@@ -11,6 +11,7 @@ from typing import Any
 PACKAGED = Path(__file__).with_name("prometheus")
 CHECKOUT = Path(__file__).resolve().parents[3] / "prometheus"
 BUDGET = "epochcost:threshold:budget_usd_per_month"
+CALENDAR = "epochcost-calendar"
 Rule = dict[str, Any]
 
 
@@ -32,18 +33,24 @@ def config_dir(chosen: str = "") -> Path:
 
 
 def copy_rules(source: Path, target: Path, budget_usd_per_month: float) -> None:
-    """The rules as they are, but for the fleet's budget, which is the script's."""
+    """The rules as they are, but for the fleet's budget, which is the script's, and how soon the month is known.
+
+    Its group waits up to five minutes for its first turn: a gap between the past that was played and now.
+    """
     import yaml
 
     target.mkdir(parents=True)
     for path in sorted((source / "rules").glob("*.yml")):
         document = parsed(path)
         budgets = [rule for group in document["groups"] for rule in group["rules"] if rule.get("record") == BUDGET]
-        if not budgets:
+        month = [group for group in document["groups"] if group["name"] == CALENDAR]
+        if not budgets and not month:
             shutil.copyfile(path, target / path.name)
             continue
         for rule in budgets:
             rule["expr"] = f"vector({budget_usd_per_month:g})"
+        for group in month:
+            group["interval"] = "1m"
         (target / path.name).write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from prometheus_client import CollectorRegistry
 
 from epochcost.agent.collectors import collectors
-from epochcost.agent.meter import Meter
+from epochcost.agent.meter import Meter, MeterSettings
 from epochcost.agent.meter_inputs import Inputs
 from epochcost.agent.snapshot import CollectorHealth, Snapshot
 from epochcost.demo.market import REFRESH_SECONDS, Market
@@ -53,7 +53,7 @@ class PlayedAgent:
         self._market = market
         self._users = {job.run: job.user for job in script.jobs}
         self._life = Life(machine, script, epoch_ts)
-        self._meter = Meter(Ledger(), self.node, machine=machine_name(machine.name))
+        self._meter = Meter(Ledger(), self.node, MeterSettings(machine_name(machine.name)))
         self._guard = PlayedGuard(machine, epoch_ts) if machine.guarded else None
         self._counts: Counter[str] = Counter(accepted=0)
         self._requested_t = float("-inf")

@@ -1,1 +1,1 @@
-"""The guard: what is paid for nothing ends by itself, where a policy says so."""
+"""The guard: what is paid for nothing ends by itself, where a policy requests it."""

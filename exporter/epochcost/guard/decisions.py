@@ -1,4 +1,4 @@
-"""What the guard decides at one instant: what is said, what training runs are asked, and which command is to be run."""
+"""What the guard decides at one instant: its notices, requests to training runs, and the command to be run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class StopRequest:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One thing that people are told: in the log, on the page, by the webhook.
+    """One notice to people: in the log, on the page, by the webhook.
 
     Attributes:
         step: ``tell``, ``ask``, ``checkpoint``, ``stop``.

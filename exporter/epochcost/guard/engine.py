@@ -8,14 +8,14 @@ from dataclasses import replace
 from typing import Any
 
 from epochcost.guard.account import Account, Result
-from epochcost.guard.climb_views import AT_CHECKPOINT, AT_ONCE, sentence, stop_requests, waiting
+from epochcost.guard.climb_views import AT_CHECKPOINT, AT_ONCE, command_values, sentence, stop_requests, waiting
 from epochcost.guard.conditions import (
     MACHINE,
     Finding,
-    found,
+    exemption,
+    findings,
     just_begun,
-    left_alone,
-    nobody_else,
+    reason_against_ending,
     saving,
     within_hours,
 )
@@ -55,13 +55,13 @@ class Guard:
         self._continuity = Continuity()
         self._rest = RestWatts()
         self._climbs: dict[tuple[str, str], Climb] = {}
-        self._held: dict[tuple[str, str], str] = {}
-        self._acted: list[float] = []
+        self._put_off_reasons: dict[tuple[str, str], str] = {}
+        self._action_times: list[float] = []
         self._regulars = Regulars()
         self._order: Order | None = None
         self._outcomes: list[Outcome] = []
         self._notices: list[Notice] = []
-        self._void = "the agent has just started observing"
+        self._interruption = "the agent has just started observing"
         self._blind_until, self._blind_because = float("-inf"), ""
 
     def replace(self, policies: PolicySet) -> None:
@@ -71,7 +71,7 @@ class Guard:
 
     def users(self) -> tuple[int, ...]:
         """Who had a run here not long ago."""
-        return tuple(self._regulars.seen_t)
+        return tuple(self._regulars.last_seen_t)
 
     def hold_off(self, until_t: float, because: str) -> None:
         """Decide nothing before ``until_t``."""
@@ -81,192 +81,186 @@ class Guard:
         """The command that was ordered has ended; looked at in the next `tick`."""
         self._outcomes.append(outcome)
 
-    def tick(self, seen: Observation) -> Decisions:
-        """Look at ``seen``, and decide."""
+    def tick(self, observation: Observation) -> Decisions:
+        """Look at ``observation``, and decide."""
         self._notices = []
-        self._regulars.see([run.user.uid for run in seen.runs if run.user.uid is not None], seen.t)
-        self.keeps.forget(seen.t)
-        self._take_outcomes(seen.t)
-        self._rest.see(seen)
-        self._void = self._continuity.broken_by(seen) or (self._blind_because if seen.t < self._blind_until else "")
-        if self._void:
-            self._drop(list(self._climbs), seen)
-            self._held = {}
+        self._regulars.see([run.user.uid for run in observation.runs if run.user.uid is not None], observation.t)
+        self.keeps.forget(observation.t)
+        self._take_outcomes(observation.t)
+        self._rest.see(observation)
+        self._interruption = self._continuity.broken_by(observation) or (
+            self._blind_because if observation.t < self._blind_until else ""
+        )
+        if self._interruption:
+            self._drop(list(self._climbs), observation)
+            self._put_off_reasons = {}
         else:
-            self._look(seen)
-        order = next((order for climb in self._ready(seen) if (order := self._take(climb, seen)) is not None), None)
+            self._look(observation)
+        order = next(
+            (order for climb in self._ready(observation) if (order := self._take(climb, observation)) is not None), None
+        )
         self._order = order or self._order
-        return Decisions(tuple(self._notices), stop_requests(self._climbs.values()), order, self._view(seen))
+        return Decisions(tuple(self._notices), stop_requests(self._climbs.values()), order, self._view(observation))
 
     # -- evidence ----------------------------------------------------------------------------------------------------
 
-    def _look(self, seen: Observation) -> None:
+    def _look(self, observation: Observation) -> None:
         """Conditions that hold now continue, or begin; the others are over."""
         holding: set[tuple[str, str]] = set()
-        held: dict[tuple[str, str], str] = {}
+        put_off_reasons: dict[tuple[str, str], str] = {}
         for policy in self.policies.policies:
-            for subject, finding in found(policy, seen, self._rest.by_uuid).items():
-                key, known = (policy.name, subject), self._with_users(finding, seen)
-                reason = self._put_off(policy, known, seen)
+            for subject, finding in findings(policy, observation, self._rest.by_uuid).items():
+                key, with_users = (policy.name, subject), self._with_users(finding, observation)
+                reason = self._put_off(policy, with_users, observation)
                 if reason:
-                    held[key] = reason
+                    put_off_reasons[key] = reason
                     continue
                 holding.add(key)
                 climb = self._climbs.get(key)
                 if climb is None:
-                    self._climbs[key] = climb = Climb(policy, known, Evidence(seen.t, seen.t))
-                climb.finding = known
-                climb.evidence.go_on(seen.t, known.usd_per_hour)
+                    self._climbs[key] = climb = Climb(policy, with_users, Evidence(observation.t, observation.t))
+                climb.finding = with_users
+                climb.evidence.go_on(observation.t, with_users.usd_per_hour)
         over = [key for key in self._climbs if key not in holding]
         for key in over:
-            if held.get(key, "").startswith("kept") and self._climbs[key].next_step:
-                self._say(self._climbs[key], self._climbs[key].last_kind, Result.KEPT, held[key], seen)
+            if put_off_reasons.get(key, "").startswith("kept") and self._climbs[key].next_step:
+                self._record(
+                    self._climbs[key], self._climbs[key].last_kind, Result.KEPT, put_off_reasons[key], observation
+                )
                 self._climbs.pop(key)
-        self._drop([key for key in over if key in self._climbs], seen)
-        self._held = held
+        self._drop([key for key in over if key in self._climbs], observation)
+        self._put_off_reasons = put_off_reasons
 
-    def _with_users(self, finding: Finding, seen: Observation) -> Finding:
+    def _with_users(self, finding: Finding, observation: Observation) -> Finding:
         """The whole machine may also be kept by those who had a run here not long ago, or are logged in."""
         if finding.subject != MACHINE:
             return finding
-        typing = [person.uid for person, _ in seen.interactive or () if person.uid is not None]
+        typing = [person.uid for person, _ in observation.interactive or () if person.uid is not None]
         people = people_with(finding.people, (*self.users(), *typing))
         return Finding(finding.subject, finding.condition, finding.usd_per_hour, finding.runs, people)
 
-    def _put_off(self, policy: Policy, finding: Finding, seen: Observation) -> str:
-        keep = self.keeps.holding(finding, seen.t)
+    def _put_off(self, policy: Policy, finding: Finding, observation: Observation) -> str:
+        keep = self.keeps.holding(finding, observation.t)
         if keep is not None:
             return f"kept by {keep.by or 'somebody'}" + (f": {keep.why}" if keep.why else "")
         if policy.unless.keep_files and (name := self._keep_file(policy.unless.keep_files, finding)):
             return f"kept by {name}"
-        return left_alone(policy, finding, seen)
+        return exemption(policy, finding, observation)
 
-    def _drop(self, keys: list[tuple[str, str]], seen: Observation) -> None:
+    def _drop(self, keys: list[tuple[str, str]], observation: Observation) -> None:
         """These do not hold any longer, or are not known to."""
-        still_open = {run.run for run in seen.open_runs}
+        still_open = {run.run for run in observation.open_runs}
         for key in keys:
             climb = self._climbs.pop(key)
-            asked = bool(climb.asked) or climb.ended
-            if asked and climb.finding.subject != MACHINE and climb.finding.subject not in still_open:
+            stop_sent = bool(climb.stop_runs) or climb.ended
+            if stop_sent and climb.finding.subject != MACHINE and climb.finding.subject not in still_open:
                 self._count_end(climb, Result.DONE)
             elif climb.next_step and not climb.policy.dry_run:
-                why = self._void or "the condition no longer holds"
-                self._say(climb, climb.last_kind, Result.WITHDRAWN, f"back to the first step: {why}", seen)
+                why = self._interruption or "the condition no longer holds"
+                self._record(climb, climb.last_kind, Result.WITHDRAWN, f"back to the first step: {why}", observation)
 
     # -- steps -------------------------------------------------------------------------------------------------------
 
-    def _ready(self, seen: Observation) -> Iterator[Climb]:
+    def _ready(self, observation: Observation) -> Iterator[Climb]:
         """Those whose next step is due; while a command runs, no other is."""
         for climb in list(self._climbs.values()):
             for _ in climb.policy.ladder:  # milder steps without a wait are taken at once
-                if not (climb.complete and seen.t >= climb.due_t()):
+                if not (climb.complete and observation.t >= climb.due_t()):
                     break
-                if not within_hours(climb.policy.when.hours, seen.wall_ts):
+                if not within_hours(climb.policy.when.hours, observation.wall_ts):
                     break
                 before = climb.next_step
                 yield climb
                 if climb.next_step == before:
                     break
 
-    def _take(self, climb: Climb, seen: Observation) -> Order | None:
+    def _take(self, climb: Climb, observation: Observation) -> Order | None:
         step = climb.step
         if step is None:
             return None
         if climb.policy.dry_run:
-            self._pretend(climb, step, seen)
+            self._pretend(climb, step, observation)
             return None
         if step.kind in (StepKind.TELL, StepKind.ASK):
-            climb.took(seen.t)
-            self._say(climb, step.kind, Result.DONE, "", seen)
+            climb.took(observation.t)
+            self._record(climb, step.kind, Result.DONE, "", observation)
             return None
-        if self._is_limited(climb, step, seen):
+        if self._is_limited(climb, step, observation):
             return None
         if step.kind is StepKind.CHECKPOINT:
-            self._ask_to_stop(climb, AT_CHECKPOINT, seen)
+            self._request_stop(climb, AT_CHECKPOINT, observation)
             return None
-        return self._stop(climb, step, seen)
+        return self._stop(climb, step, observation)
 
-    def _pretend(self, climb: Climb, step: Step, seen: Observation) -> None:
-        climb.took(seen.t)
-        self._say(climb, step.kind, Result.DRY_RUN, "", seen)
+    def _pretend(self, climb: Climb, step: Step, observation: Observation) -> None:
+        climb.took(observation.t)
+        self._record(climb, step.kind, Result.DRY_RUN, "", observation)
         if climb.step is None and step.kind in (StepKind.CHECKPOINT, StepKind.STOP):
             self._count_end(climb, Result.DRY_RUN)
 
-    def _is_limited(self, climb: Climb, step: Step, seen: Observation) -> bool:
-        self._acted = [t for t in self._acted if seen.t - t < SECONDS_PER_HOUR]
-        if len(self._acted) < self.policies.actions_per_hour:
+    def _is_limited(self, climb: Climb, step: Step, observation: Observation) -> bool:
+        self._action_times = [t for t in self._action_times if observation.t - t < SECONDS_PER_HOUR]
+        if len(self._action_times) < self.policies.actions_per_hour:
             return False
         if not climb.limited:
             climb.limited = True
             most = self.policies.actions_per_hour
-            self._say(climb, step.kind, Result.LIMITED, f"waiting: {most} actions in the last hour is the limit", seen)
+            self._record(
+                climb, step.kind, Result.LIMITED, f"waiting: {most} actions in the last hour is the limit", observation
+            )
         return True
 
-    def _ask_to_stop(self, climb: Climb, at: str, seen: Observation) -> None:
-        climb.took(seen.t)
+    def _request_stop(self, climb: Climb, at: str, observation: Observation) -> None:
+        climb.took(observation.t)
         if climb.finding.runs:
-            self._acted.append(seen.t)
-            climb.asked = dict.fromkeys(climb.finding.runs, at == AT_ONCE)
-            self._say(climb, climb.last_kind, Result.DONE, "", seen)
+            self._action_times.append(observation.t)
+            climb.stop_runs = dict.fromkeys(climb.finding.runs, at == AT_ONCE)
+            self._record(climb, climb.last_kind, Result.DONE, "", observation)
 
-    def _stop(self, climb: Climb, step: Step, seen: Observation) -> Order | None:
+    def _stop(self, climb: Climb, step: Step, observation: Observation) -> Order | None:
         if climb.ended:  # it was ended, and is still there
             climb.ended = False
-            self._fail(climb, step, "still running after the stop", seen)
+            self._fail(climb, step, "still running after the stop", observation)
             return None
-        run = saving(climb.finding, seen)
+        run = saving(climb.finding, observation)
         if run:
             return None  # a checkpoint is under way: it will be over soon, or the run stalls
-        if just_begun(climb.policy, climb.finding, seen):
+        if just_begun(climb.policy, climb.finding, observation):
             return None  # it will be over soon, or puts the policy off
         if step.command is None:
-            climb.asked = dict.fromkeys(climb.finding.runs, True)
-            self._acted.append(seen.t)
-            climb.ended, climb.retry_t = True, seen.t + step.retry_seconds
-            self._say(climb, step.kind, Result.DONE, "", seen)
+            climb.stop_runs = dict.fromkeys(climb.finding.runs, True)
+            self._action_times.append(observation.t)
+            climb.ended, climb.retry_t = True, observation.t + step.retry_seconds
+            self._record(climb, step.kind, Result.DONE, "", observation)
             return None
-        return self._command(climb, step, seen)
+        return self._command(climb, step, observation)
 
-    def _command(self, climb: Climb, step: Step, seen: Observation) -> Order | None:
+    def _command(self, climb: Climb, step: Step, observation: Observation) -> Order | None:
         command = step.command
         if command is None or self._order is not None:
             return None
         if command.scope is Scope.MACHINE:
-            reason = nobody_else(climb.finding.subject, self._also_complete(climb), seen, self._rest.by_uuid)
+            reason = reason_against_ending(
+                climb.finding.subject, self._also_complete(climb), observation, self._rest.by_uuid
+            )
             if reason:
-                climb.retry_t = seen.t + step.retry_seconds
+                climb.retry_t = observation.t + step.retry_seconds
                 log.info("guard: %s: %s is not run: %s", climb.policy.name, command.name, reason)
                 return None
         reason = sentence(climb, StepKind.STOP)
         try:
-            argv = filled(command.argv, self._values(climb, seen, reason))
+            argv = filled(command.argv, command_values(climb, observation, reason))
         except PlaceholderError as err:
-            self._fail(climb, step, f"command {command.name} is not run: {err}", seen)
+            self._fail(climb, step, f"command {command.name} is not run: {err}", observation)
             return None
         climb.under_way = True
-        self._acted.append(seen.t)
+        self._action_times.append(observation.t)
         return Order(climb.policy.name, climb.finding.subject, command, tuple(argv), reason)
 
     def _also_complete(self, climb: Climb) -> list[str]:
         """Runs of which the same policy has all evidence, and that have been asked as this one was."""
         others = [c for (name, _), c in self._climbs.items() if name == climb.policy.name]
         return [c.finding.subject for c in others if c.complete and c.next_step >= climb.next_step]
-
-    def _values(self, climb: Climb, seen: Observation, reason: str) -> Mapping[str, Any]:
-        runs = [run for run in seen.runs if run.run in climb.finding.runs]
-        jobs = sorted({job for run in runs for job in run.jobs})
-        pods = sorted(seen.pods)
-        return {
-            "policy": climb.policy.name,
-            "node": seen.node,
-            "machine": seen.machine,
-            "reason": reason,
-            "run": climb.finding.subject,
-            "pids": [str(pid) for run in runs for pid in run.pids],
-            "slurm_job": jobs[0] if len(jobs) == 1 else "",
-            "namespace": pods[0][0] if len(pods) == 1 else "",
-            "pod": pods[0][1] if len(pods) == 1 else "",
-        }
 
     def _take_outcomes(self, t: float) -> None:
         outcomes, self._outcomes = self._outcomes, []
@@ -282,29 +276,35 @@ class Guard:
                 self._fail(climb, step, f"command {order.command.name}: {outcome.error}", None, t)
                 continue
             climb.under_way, climb.ended, climb.retry_t = False, True, t + step.retry_seconds
-            self._say(climb, step.kind, Result.DONE, f"command {order.command.name} succeeded", None)
+            self._record(climb, step.kind, Result.DONE, f"command {order.command.name} succeeded", None)
             if order.command.scope is Scope.MACHINE:
                 self._count_end(climb, Result.DONE)
 
-    def _fail(self, climb: Climb, step: Step, why: str, seen: Observation | None, t: float | None = None) -> None:
-        now = seen.t if seen is not None else t if t is not None else climb.evidence.until_t
+    def _fail(
+        self, climb: Climb, step: Step, why: str, observation: Observation | None, t: float | None = None
+    ) -> None:
+        now = observation.t if observation is not None else t if t is not None else climb.evidence.until_t
         last = climb.failed(now, step)
-        self._say(climb, step.kind, Result.FAILED, why, seen)
+        self._record(climb, step.kind, Result.FAILED, why, observation)
         if last:
-            self._say(climb, step.kind, Result.GAVE_UP, f"given up after {climb.tries} tries: {why}", seen)
+            self._record(climb, step.kind, Result.GAVE_UP, f"given up after {climb.tries} tries: {why}", observation)
 
     def _count_end(self, climb: Climb, result: Result) -> None:
         self.account.ended(climb.policy.name, result, climb.finding.usd_per_hour, climb.evidence.wasted_usd)
 
-    # -- what is said ------------------------------------------------------------------------------------------------
+    # -- notices ---------------------------------------------------------------------------------------------------
 
-    def _say(self, climb: Climb, kind: StepKind | None, result: Result, more: str, seen: Observation | None) -> None:
+    def _record(
+        self, climb: Climb, kind: StepKind | None, result: Result, detail: str, observation: Observation | None
+    ) -> None:
         step = kind.value if kind is not None else "tell"
         self.account.step(climb.policy.name, step, result)
-        text = sentence(climb, kind) + (f": {more}" if more else "")
+        text = sentence(climb, kind) + (f": {detail}" if detail else "")
         due = climb.due_t() if result in (Result.DONE, Result.DRY_RUN) else float("inf")
-        asked = (
-            kind in (StepKind.TELL, StepKind.ASK, StepKind.CHECKPOINT) and result is Result.DONE and seen is not None
+        can_be_kept = (
+            kind in (StepKind.TELL, StepKind.ASK, StepKind.CHECKPOINT)
+            and result is Result.DONE
+            and observation is not None
         )
         self._notices.append(
             Notice(
@@ -316,16 +316,18 @@ class Guard:
                 climb.finding.usd_per_hour,
                 climb.evidence.wasted_usd,
                 due if climb.step is not None and due < float("inf") else None,
-                self.keeps.link(climb.finding.subject, seen.t) if asked and seen is not None else "",
+                self.keeps.link(climb.finding.subject, observation.t)
+                if can_be_kept and observation is not None
+                else "",
             )
         )
 
-    def _view(self, seen: Observation) -> GuardView:
+    def _view(self, observation: Observation) -> GuardView:
         return GuardView(
             self.policies.policies,
-            tuple(waiting(climb, seen.t, self.keeps) for climb in self._climbs.values()),
+            tuple(waiting(climb, observation.t, self.keeps) for climb in self._climbs.values()),
             tuple(self.keeps.keeps.values()),
-            self._void,
+            self._interruption,
             dict(self.account.actions),
             dict(self.account.ended_usd_per_hour),
             dict(self.account.wasted_usd),
@@ -339,7 +341,7 @@ class Guard:
             "v": STATE_VERSION,
             "keeps": self.keeps.state(),
             "account": self.account.state(),
-            "acted": list(self._acted),
+            "acted": list(self._action_times),
             "rest_watts": dict(self._rest.by_uuid),
             "users": self._regulars.state(),
         }
@@ -353,13 +355,13 @@ class Guard:
         if state["v"] != STATE_VERSION:
             raise ValueError(f"version {state['v']!r}")
         keeps, account = KeepBook.restored(state["keeps"]), Account.restored(state["account"])
-        acted, regulars = [t for t in state["acted"] if is_number(t)], Regulars.restored(state["users"])
-        if len(acted) != len(state["acted"]):
+        action_times, regulars = [t for t in state["acted"] if is_number(t)], Regulars.restored(state["users"])
+        if len(action_times) != len(state["acted"]):
             raise ValueError("times are not numbers")
         rest = {
             str(uuid): float(watts) for uuid, watts in state["rest_watts"].items() if is_number(watts) and watts > 0
         }
-        self.keeps, self.account, self._acted, self._regulars = keeps, account, acted, regulars
+        self.keeps, self.account, self._action_times, self._regulars = keeps, account, action_times, regulars
         self._rest.by_uuid = rest
 
     def promises(self) -> dict[str, Any]:

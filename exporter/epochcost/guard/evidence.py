@@ -46,17 +46,17 @@ class Continuity:
         self._t = -math.inf
         self._jumps: int | None = None
 
-    def broken_by(self, seen: Observation) -> str:
-        """Why nothing that was known before ``seen`` counts any longer; empty if it does."""
+    def broken_by(self, observation: Observation) -> str:
+        """Why nothing that was known before ``observation`` counts any longer; empty if it does."""
         last, jumps = self._t, self._jumps
-        self._t, self._jumps = seen.t, seen.clock_jumps
+        self._t, self._jumps = observation.t, observation.clock_jumps
         if jumps is None:
             return self._because
-        if not 0 <= seen.t - last <= seen.fresh_seconds:
-            return f"the agent did not look for {seen.t - last:.0f} s"
-        if seen.clock_jumps != jumps:
+        if not 0 <= observation.t - last <= observation.fresh_seconds:
+            return f"the agent did not look for {observation.t - last:.0f} s"
+        if observation.clock_jumps != jumps:
             return "the wall clock jumped"
-        return "; ".join(seen.void)
+        return "; ".join(observation.void)
 
 
 class RestWatts:
@@ -65,11 +65,11 @@ class RestWatts:
     def __init__(self) -> None:
         self.by_uuid: dict[str, float] = {}
 
-    def see(self, seen: Observation) -> None:
+    def see(self, observation: Observation) -> None:
         """Learn from one observation."""
-        for gpu in seen.gpus:
+        for gpu in observation.gpus:
             free = gpu.held is False and not gpu.runs and gpu.utilization_ratio == 0
             if free and gpu.power_watts is not None and gpu.power_watts >= LEAST_WATTS:
                 self.by_uuid[gpu.uuid] = min(gpu.power_watts, self.by_uuid.get(gpu.uuid, math.inf))
         if len(self.by_uuid) > MAX_GPUS:
-            self.by_uuid = {gpu.uuid: self.by_uuid[gpu.uuid] for gpu in seen.gpus if gpu.uuid in self.by_uuid}
+            self.by_uuid = {gpu.uuid: self.by_uuid[gpu.uuid] for gpu in observation.gpus if gpu.uuid in self.by_uuid}

@@ -19,14 +19,14 @@ from epochcost.shown_text import printable
 log = logging.getLogger(__name__)
 MAX_OUTPUT_BYTES = 1 << 20
 """A command that prints more has gone wrong, and is killed."""
-KEPT_BYTES = 2000
+MOST_OUTPUT_BYTES = 2000
 """Of its last words, for the log."""
 LOOK_SECONDS = 0.2
 _READ_BYTES = 65536
 
 
 class Executor:
-    """Runs what is ordered on a thread that ends with the command; `outcomes` tells what became of it."""
+    """Runs what is ordered on a thread that ends with the command; `outcomes` returns what became of it."""
 
     def __init__(self) -> None:
         self._ended: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
@@ -92,21 +92,21 @@ def run(argv: Sequence[str], deadline_seconds: float) -> tuple[str, str]:
 def _follow(process: subprocess.Popen[bytes], fd: int, until: float, seconds: float) -> tuple[str, bytes]:
     output, total, open_ = b"", 0, True
     while True:
-        left = until - time.monotonic()
-        if left <= 0:
+        remaining = until - time.monotonic()
+        if remaining <= 0:
             return f"not done within {seconds:g} s, and killed", output
         ended = process.poll() is not None
-        ready = open_ and bool(select.select([fd], [], [], 0.0 if ended else min(left, LOOK_SECONDS))[0])
+        ready = open_ and bool(select.select([fd], [], [], 0.0 if ended else min(remaining, LOOK_SECONDS))[0])
         if ready:
             data = os.read(fd, _READ_BYTES)
-            open_, total, output = bool(data), total + len(data), (output + data)[-KEPT_BYTES:]
+            open_, total, output = bool(data), total + len(data), (output + data)[-MOST_OUTPUT_BYTES:]
             if total > MAX_OUTPUT_BYTES:
                 return f"printed more than {MAX_OUTPUT_BYTES >> 20} MiB, and was killed", output
         elif ended:  # processes that it left behind may hold its output open for ever
             return _status(process.returncode), output
         elif not open_:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(min(left, LOOK_SECONDS))
+                process.wait(min(remaining, LOOK_SECONDS))
 
 
 def _status(code: int) -> str:

@@ -23,7 +23,7 @@ USD = "${:,.2f}"
 
 @dataclass(frozen=True, slots=True)
 class GuardSettings(StoreSettings):
-    """What the two commands can be told."""
+    """Settings of the two commands."""
 
     policy_file: str = option("policy", "", "policy file, such as guard.yml")
     begin: str = option(
@@ -33,10 +33,10 @@ class GuardSettings(StoreSettings):
 
 
 def check(settings: GuardSettings, out: TextIO = sys.stdout) -> int:
-    """Read the policies and say in words what they do; 0 when they are right."""
-    found = _read(settings)
-    out.writelines(_sentence(policy) + "\n" for policy in found.policies)
-    out.write(f"At most {found.actions_per_hour} actions in an hour on each machine.\n")
+    """Read the policies and print in words what they do; 0 if they are valid."""
+    policy_set = _read(settings)
+    out.writelines(_sentence(policy) + "\n" for policy in policy_set.policies)
+    out.write(f"At most {policy_set.actions_per_hour} actions in an hour on each machine.\n")
     return 0
 
 

@@ -42,16 +42,18 @@ def main(argv: Sequence[str], directory: Path) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """Of ``epochcost keep``."""
-    made = argparse.ArgumentParser(
+    arg_parser = argparse.ArgumentParser(
         prog="epochcost keep",
         description="Postpone the guard's actions for your runs and GPUs on this machine; as root, for the machine.",
         allow_abbrev=False,
     )
-    made.add_argument("duration", nargs="?", type=_seconds, metavar="DURATION", help="how long, such as 4h, 90m or 2d")
-    made.add_argument("--run", default="", metavar="ID", help="only this run")
-    made.add_argument("--why", default="", metavar="TEXT", help="reason, shown to others and exported")
-    made.add_argument("--end", action="store_true", help="cancel all that you postponed")
-    return made
+    arg_parser.add_argument(
+        "duration", nargs="?", type=_seconds, metavar="DURATION", help="how long, such as 4h, 90m or 2d"
+    )
+    arg_parser.add_argument("--run", default="", metavar="ID", help="only this run")
+    arg_parser.add_argument("--why", default="", metavar="TEXT", help="reason, shown to others and exported")
+    arg_parser.add_argument("--end", action="store_true", help="cancel all that you postponed")
+    return arg_parser
 
 
 def _seconds(text: str) -> float:
@@ -61,7 +63,7 @@ def _seconds(text: str) -> float:
         raise argparse.ArgumentTypeError(str(err)) from None
 
 
-def _mine(directory: Path, name: str) -> bool | None:
+def _is_own(directory: Path, name: str) -> bool | None:
     """Whether the file is this user's; None if there is none."""
     try:
         fd, _ = open_regular(directory / name, owners={os.geteuid()})
@@ -73,7 +75,7 @@ def _mine(directory: Path, name: str) -> bool | None:
     return True
 
 
-def _may_be_own(directory: Path) -> bool:
+def _can_be_used(directory: Path) -> bool:
     """Whether ``directory`` may be one user's own: a shared one is sticky, for users to keep their files."""
     try:
         return not directory.stat().st_mode & stat.S_ISVTX
@@ -83,7 +85,7 @@ def _may_be_own(directory: Path) -> bool:
 
 def _written(directory: Path, number: int, wish: Wish) -> str:
     """Why the keep cannot be written; empty if it is. A directory of one's own has names of its own for it."""
-    names = [names_of(os.geteuid())[number], *([OWN_NAMES[number]] if _may_be_own(directory) else [])]
+    names = [names_of(os.geteuid())[number], *([OWN_NAMES[number]] if _can_be_used(directory) else [])]
     for name in names:
         try:
             with replaced(directory / name, 0o644, among_others=True) as file:
@@ -98,24 +100,24 @@ def _number(directory: Path, subject: str) -> int | None:
 
     Where all are taken, his last one gives way. None if all are others'.
     """
-    there = [_mine(directory, name) for name in names_of(os.geteuid())]
-    same = (n for n, mine in enumerate(there) if mine and _subject(directory, n) == subject)
-    free = (n for n, mine in enumerate(there) if mine is None)
-    last = (n for n, mine in reversed(list(enumerate(there))) if mine)
+    there = [_is_own(directory, name) for name in names_of(os.geteuid())]
+    same = (n for n, is_own in enumerate(there) if is_own and _subject(directory, n) == subject)
+    free = (n for n, is_own in enumerate(there) if is_own is None)
+    last = (n for n, is_own in reversed(list(enumerate(there))) if is_own)
     return next(same, next(free, next(last, None)))
 
 
 def _subject(directory: Path, number: int) -> str | None:
     try:
-        found = read_regular(directory / names_of(os.geteuid())[number], MAX_BYTES, owners={os.geteuid()})
-        return wish_of(found.decode()).subject
+        wish_bytes = read_regular(directory / names_of(os.geteuid())[number], MAX_BYTES, owners={os.geteuid()})
+        return wish_of(wish_bytes.decode()).subject
     except (OSError, UnicodeDecodeError, KeepFileError):
         return None
 
 
 def _end(directory: Path) -> int:
     for name in (*OWN_NAMES, *names_of(os.geteuid())):
-        if _mine(directory, name):
+        if _is_own(directory, name):
             (directory / name).unlink(missing_ok=True)
     sys.stdout.write("nothing of yours is kept any more\n")
     return 0

@@ -26,7 +26,7 @@ NAMES_PER_USER = 10
 OWN_NAMES = tuple(f"keep.{n}" if n else "keep" for n in range(NAMES_PER_USER))
 """In a directory of one user."""
 MOST_CHANGES, PER_SECONDS = 20, 3600.0
-"""So often a user may say something else in so long: each is a log line and a series."""
+"""So often a user may change them in so long: each is a log line and a series."""
 MAX_BYTES = 1024
 _RUN = "run="
 _KEY = "file "
@@ -39,12 +39,12 @@ class KeepFileError(ValueError):
 
 
 class TooOftenError(KeepFileError):
-    """A user's keep files say something else all the time."""
+    """A user's keep files change all the time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a keep file says: for how long, of which run (`MACHINE`: of all that is the user's), and why."""
+    """What a keep file contains: for how long, of which run (`MACHINE`: of all that is the user's), and why."""
 
     seconds: float
     subject: str
@@ -98,10 +98,10 @@ def text_of(wish: Wish) -> str:
 
 
 def wish_of(text: str) -> Wish:
-    """What the content of a keep file says: ``4h``, ``4h why``, ``4h run=ID why``.
+    """The meaning of a keep file's content: ``4h``, ``4h why``, ``4h run=ID why``.
 
     Raises:
-        KeepFileError: when it says nothing of the kind.
+        KeepFileError: if it is nothing of the kind.
     """
     first, _, rest = text.strip().partition(" ")
     subject = MACHINE

@@ -89,8 +89,8 @@ class KeepBook:
         return hmac.compare_digest(_bytes(token), _bytes(self._token(subject, int(until))))
 
     def _token(self, subject: str, until: int) -> str:
-        made = hmac.new(self._secret, _bytes(f"keep\0{subject}\0{until}"), hashlib.sha256).digest()
-        return base64.urlsafe_b64encode(made[:24]).decode()
+        signature = hmac.new(self._secret, _bytes(f"keep\0{subject}\0{until}"), hashlib.sha256).digest()
+        return base64.urlsafe_b64encode(signature[:24]).decode()
 
     def state(self) -> dict[str, Any]:
         """As JSON-able data."""
@@ -107,8 +107,8 @@ class KeepBook:
         it._secret = bytes.fromhex(state["secret"])
         if len(it._secret) != 32:  # noqa: PLR2004 - bytes
             raise ValueError("the secret for links has the wrong length")
-        for kept in state["keeps"][:MAX_KEEPS]:
-            keep = Keep(**kept)
+        for saved in state["keeps"][:MAX_KEEPS]:
+            keep = Keep(**saved)
             texts = (keep.key, keep.subject, keep.by, keep.why)
             uid_known = keep.uid is None or type(keep.uid) is int
             if not (uid_known and is_number(keep.until_t) and all(isinstance(text, str) for text in texts)):

@@ -17,12 +17,12 @@ class Climb:
 
     Attributes:
         next_step: index of the step that is to be taken next; beyond the last when all are.
-        taken_t: when the last was taken.
+        step_t: when the last was taken.
         tries: how often the command of this step has failed.
         retry_t: not before then.
         under_way: its command is running.
         ended: its command has succeeded, or its stop was asked for; then it must be gone until ``retry_t``.
-        asked: runs of which a stop is asked, and whether at once.
+        stop_runs: runs of which a stop is asked, and whether at once.
         limited: it waits for the limit of actions, which was counted.
     """
 
@@ -30,13 +30,13 @@ class Climb:
     finding: Finding
     evidence: Evidence
     next_step: int = 0
-    taken_t: float = -math.inf
+    step_t: float = -math.inf
     tries: int = 0
     retry_t: float = -math.inf
     under_way: bool = False
     ended: bool = False
     gave_up: bool = False
-    asked: dict[RunId, bool] = field(default_factory=dict)
+    stop_runs: dict[RunId, bool] = field(default_factory=dict)
     limited: bool = False
 
     @property
@@ -56,12 +56,12 @@ class Climb:
             return math.inf
         first = self.evidence.since_t + self.policy.when.for_seconds
         before = self.policy.ladder[self.next_step - 1].wait_seconds if self.next_step else 0.0
-        return max(first, self.taken_t + before, self.retry_t)
+        return max(first, self.step_t + before, self.retry_t)
 
     def took(self, t: float) -> None:
         """The step was taken at ``t``."""
         self.next_step += 1
-        self.taken_t, self.tries, self.retry_t, self.limited = t, 0, -math.inf, False
+        self.step_t, self.tries, self.retry_t, self.limited = t, 0, -math.inf, False
 
     def failed(self, t: float, step: Step) -> bool:
         """A try of ``step`` failed; True when it was the last."""

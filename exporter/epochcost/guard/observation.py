@@ -57,11 +57,11 @@ class RunSeen:
         open: whether a process of it is running here.
         confirmed_usd: dollars of the whole run so far whose price is confirmed; None if only a part is known.
         usd_per_hour: what its share of this machine costs.
-        void: why nothing can be said of it now; empty if it can.
+        void: why nothing is known of it now; empty if it is.
         followed: its process is seen to live, its event file is there, and was read to the end just now.
         guessed: its progress is read from a program's output.
         pids: its processes here, each checked to be its user's.
-        jobs: of Slurm, as Slurm itself says, that hold its GPUs.
+        jobs: of Slurm, as Slurm itself reports, that hold its GPUs.
     """
 
     run: RunId
@@ -98,7 +98,7 @@ class Observation:
         interactive: who typed on a terminal, and how many seconds ago; None if that cannot be seen.
         session_end_ts: when its provider ends it.
         credit_usd: what is left of the account; None if unknown.
-        pods: (namespace, name) on its GPUs, as the kubelet says.
+        pods: (namespace, name) on its GPUs, as the kubelet reports.
     """
 
     t: float

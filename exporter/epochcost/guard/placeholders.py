@@ -41,17 +41,17 @@ def filled(argv: Sequence[str], values: Mapping[str, str | Sequence[str]]) -> li
     Raises:
         PlaceholderError: when something is not known.
     """
-    made: list[str] = []
+    words: list[str] = []
     for argument in argv:
         several = next((name for name in SEVERAL if argument == f"{{{name}}}"), None)
         if several is not None:
-            found = values.get(several)
-            if not found or isinstance(found, str):
+            several_values = values.get(several)
+            if not several_values or isinstance(several_values, str):
                 raise PlaceholderError(f"{{{several}}} is not known here")
-            made += found
+            words += several_values
         else:
-            made.append(_NAMED.sub(lambda match: _one(match[1], values), argument))
-    return made
+            words.append(_NAMED.sub(lambda match: _one(match[1], values), argument))
+    return words
 
 
 def _one(name: str, values: Mapping[str, str | Sequence[str]]) -> str:

@@ -1,4 +1,4 @@
-"""What a policy says, as frozen values: when, except, and a ladder of steps."""
+"""The content of a policy, as frozen values: when, except, and a ladder of steps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import Enum
 
 
 class Condition(str, Enum):
-    """What may be paid for nothing. The first five need GPUs or a run, the others what the provider or a user says."""
+    """What may be paid for nothing. The first five need GPUs or a run, the others a provider's or user's figure."""
 
     VACANT = "vacant"
     FINISHED = "finished"
@@ -85,7 +85,7 @@ class Selector:
     teams: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        """Whether it says anything."""
+        """Whether anything is set."""
         return any((self.nodes, self.runs, self.experiments, self.owners, self.teams))
 
 

@@ -33,7 +33,7 @@ MAX_BYTES = 1 << 20
 MAX_POLICIES = 50
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 WAITS = {StepKind.TELL: 0.0, StepKind.ASK: 1800.0, StepKind.CHECKPOINT: 900.0, StepKind.STOP: 300.0}
-"""How long the next step waits, where the file does not say."""
+"""How long the next step waits, if not set in the file."""
 SHORTEST_WAIT, LONGEST_WAIT = "5s", "30d"
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,59}")
 
@@ -67,17 +67,17 @@ def policies(it: Located) -> PolicySet:
         dry_run = top.take("dry_run", boolean, default=True)
         commands = _commands(it, top)
         webhook = top.inner("webhook")
-        made = tuple(_policy(it, one, path, commands, dry_run=dry_run) for one, path in top.items("policies"))
-        if not made:
+        policies = tuple(_policy(it, one, path, commands, dry_run=dry_run) for one, path in top.items("policies"))
+        if not policies:
             raise top.error("policies", "contains no policy")
-        if len(made) > MAX_POLICIES:
+        if len(policies) > MAX_POLICIES:
             raise top.error("policies", f"more than {MAX_POLICIES} policies")
-        names = [policy.name for policy in made]
+        names = [policy.name for policy in policies]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise top.error("policies", f"two have the name {twice!r}")
         return PolicySet(
-            made,
+            policies,
             top.take("actions_per_hour", _whole(1, 60), 4),
             top.take("longest_keep", between("1m", "30d"), 86400.0),
             None if webhook is None else _webhook(webhook),
@@ -144,7 +144,7 @@ def _policy(it: Located, raw: Any, path: tuple[Any, ...], commands: Mapping[str,
 
 
 def _merged(ready: Mapping[str, Any], configured: Mapping[str, Any]) -> dict[str, Any]:
-    """A ready policy with what the file says otherwise; of ``when`` and ``except`` field by field."""
+    """A ready policy with what the file overrides; of ``when`` and ``except`` field by field."""
     merged: dict[str, Any] = copy.deepcopy(dict(ready))
     for name, value in configured.items():
         within = merged.get(name)

@@ -15,19 +15,19 @@ class Regulars:
     """Users by when they were last seen to have a run here, node timeline."""
 
     def __init__(self) -> None:
-        self.seen_t: dict[int, float] = {}
+        self.last_seen_t: dict[int, float] = {}
 
     def see(self, uids: Iterable[int], t: float) -> None:
         """These have one now; who had none for a week is forgotten, and of very many those unseen for longest."""
         for uid in uids:
-            self.seen_t.pop(uid, None)
-            self.seen_t[uid] = t
-        kept = list(self.seen_t.items())[-MAX_USERS:]
-        self.seen_t = {uid: seen for uid, seen in kept if t - seen < REMEMBERED_SECONDS}
+            self.last_seen_t.pop(uid, None)
+            self.last_seen_t[uid] = t
+        newest = list(self.last_seen_t.items())[-MAX_USERS:]
+        self.last_seen_t = {uid: last_t for uid, last_t in newest if t - last_t < REMEMBERED_SECONDS}
 
     def state(self) -> list[list[float]]:
         """As JSON-able data."""
-        return [[uid, t] for uid, t in self.seen_t.items()]
+        return [[uid, t] for uid, t in self.last_seen_t.items()]
 
     @classmethod
     def restored(cls, state: list[Any], later: float = 0.0) -> Regulars:
@@ -40,5 +40,5 @@ class Regulars:
         for uid, t in state:
             if type(uid) is not int or not is_number(t):
                 raise ValueError("users are not numbers")
-            it.seen_t[uid] = t + later
+            it.last_seen_t[uid] = t + later
         return it

@@ -47,7 +47,7 @@ QUERIES: Mapping[str, tuple[tuple[str, ...], str]] = {
     "cost": ((BY_MACHINE, "run"), "max by (epochcost_machine, run) (epochcost_run_cost_usd_total)"),
     "nodes": ((BY_MACHINE, "run", "nodes"), "max by (epochcost_machine, run, nodes) (epochcost_run_info)"),
 }  # fmt: skip
-"""What is asked, and by which labels the answers are told apart."""
+"""The queries, and the labels that distinguish their results."""
 ENDED = frozenset({RunState.FINISHED, RunState.FAILED, RunState.PREEMPTED, RunState.LOST})
 
 
@@ -110,9 +110,9 @@ class Past:
                 continue
             t = self.begin + index * self.step
             runs = tuple(self._run(key, machine, index) for key, _ in self._of("runs", machine, index))
-            seen = Observation(t, t, machine, machine, fresh_seconds=2.5 * self.step, interactive=())
+            observation = Observation(t, t, machine, machine, fresh_seconds=2.5 * self.step, interactive=())
             yield replace(
-                seen,
+                observation,
                 usd_per_hour=self._one("price", (machine,), index),
                 cpu_ratio=self._one("cpu", (machine,), index),
                 gpus=self._gpu(machine, index, states, runs),
@@ -169,18 +169,18 @@ def replay(policies: PolicySet, past: Past) -> list[Acted]:
 def _of_machine(policies: PolicySet, machine: str, past: Past) -> Iterator[Acted]:
     guard = Guard(policies)
     under_way: dict[tuple[str, str], Acted] = {}
-    for seen in past.observations(machine):
-        decisions = guard.tick(seen)
+    for observation in past.observations(machine):
+        decisions = guard.tick(observation)
         waiting = {(one.policy, one.subject): one for one in decisions.view.waiting}
         for key in [key for key in under_way if key not in waiting]:
             yield under_way.pop(key)
         for notice in decisions.notices:
             key = (notice.policy, notice.subject)
             if notice.step == "stop" and key in waiting:
-                runs = tuple(run.run for run in seen.open_runs if notice.subject in (MACHINE, run.run))
+                runs = tuple(run.run for run in observation.open_runs if notice.subject in (MACHINE, run.run))
                 condition = waiting[key].condition
                 under_way[key] = Acted(
-                    seen.t, machine, *key, condition, notice.usd_per_hour, notice.wasted_usd, 0.0, runs
+                    observation.t, machine, *key, condition, notice.usd_per_hour, notice.wasted_usd, 0.0, runs
                 )
         for key, one in under_way.items():
             under_way[key] = replace(one, usd=max(0.0, waiting[key].wasted_usd - one.wasted_usd))

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from epochcost.launch.circuit_breaker import CallUntilFailure
@@ -32,14 +32,14 @@ from epochcost.launch.stop_signals import StopSignals
 from epochcost.launch.terminal import OutputTerminal, same_terminal
 from epochcost.training.cost import CostFile
 from epochcost.training.directory import disabled, events_dir
-from epochcost.training.job import job, job_run_id
+from epochcost.training.job import Job, job_run_id, launched_job
 from epochcost.training.run_metadata import RunMetadata
-from epochcost.training.run_name import RunName
-from epochcost.training.summary import summary
+from epochcost.training.run_name import LaunchContext, RunName
+from epochcost.training.summary import RunTotals, summary
 
 OUT, ERR = 1, 2
 LOOK_SECONDS = 2.0
-WORTH_A_WORD_SECONDS = 1.0
+REPORTED_FROM_SECONDS = 1.0
 """A command that took less needs no word on a terminal about its progress."""
 
 
@@ -51,20 +51,13 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 
         return read_log(flags)
     closed = _hold_closed()
-    within = job(environ)
-    found = functools.cache(lambda: events_dir(environ))  # an error is not cached: it is tried again
-    name = RunName(environ, within, flags.id, flags.experiment, found, base=job_run_id(environ))
+    job_info = launched_job(environ)
+    find_directory = functools.cache(lambda: events_dir(environ))  # an error is not cached: it is tried again
+    name = RunName(
+        LaunchContext(environ, job_info, job_run_id(environ), sys.argv), flags.id, flags.experiment, find_directory
+    )
     run = name.first()
-    reason, directory = "", Path()
-    if disabled(environ):
-        reason = "EPOCHCOST_DISABLE is set"
-    elif not within.writes:
-        reason = "another process on this node reports the run"
-    else:
-        try:
-            directory = found()
-        except OSError as err:
-            reason = f"no events directory: {err}"
+    reason = _reason_not_to_report(environ, job_info, find_directory)
     if reason:
         if flags.verbose:
             _say(f"run {run} is not reported: {reason}")
@@ -72,7 +65,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     with name.claim(run) as claimed:
         facts = RunMetadata(
             run=claimed,
-            job=within if within.launcher else dataclasses.replace(within, launcher=EXEC),
+            job=job_info if job_info.launcher else dataclasses.replace(job_info, launcher=EXEC),
             experiment=flags.experiment,
             framework=flags.framework,
             epochs=flags.plan.epochs,
@@ -80,9 +73,21 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
             samples_per_epoch=flags.plan.samples_per_epoch,
             budget_usd=flags.budget_usd,
         )
-        launch = Launch(flags, facts, directory)
+        launch = Launch(flags, facts, find_directory())
         launch.begin()
     return launch.run({**environ, "EPOCHCOST_RUN": claimed}, frozenset({OUT, ERR}) - closed)
+
+
+def _reason_not_to_report(environ: Mapping[str, str], job_info: Job, find_directory: Callable[[], Path]) -> str:
+    if disabled(environ):
+        return "EPOCHCOST_DISABLE is set"
+    if not job_info.writes:
+        return "another process on this node reports the run"
+    try:
+        find_directory()
+    except OSError as err:
+        return f"no events directory: {err}"
+    return ""
 
 
 class Launch:
@@ -93,11 +98,11 @@ class Launch:
         self._facts = facts
         self._directory = directory
         self._tracker = ProgressTracker(flags.plan, Moment.now())
-        self._own = OwnPatterns(flags.rows)
-        self._reader = LineReader(self._own)
+        self._user_patterns = OwnPatterns(flags.rows)
+        self._reader = LineReader(self._user_patterns)
         self._reporter = Reporter(facts, directory)
         self._costs = CostFile(lambda: self._directory, facts.run)
-        self._warnings = _Kept()
+        self._warnings = _CollectedWarnings()
         self._lines: list[Lines] = []
         self._look_due = 0.0
         self._begun_ns = 0
@@ -187,19 +192,19 @@ class Launch:
         self._follow()
         status = command.wait_status or 0
         code = os.waitstatus_to_exitcode(status)
-        if code == 0 and not command.told_to_go:
+        if code == 0 and not command.was_terminated:
             self._safely(self._finish)
         stopped = self._stopping.policy if not self._reporter.done else ""
-        interrupted = command.told_to_go or code == -signal.SIGTERM or stopped
+        interrupted = command.was_terminated or code == -signal.SIGTERM or stopped
         preempted = bool(interrupted) and not self._reporter.done
         ended = "preempted" if preempted else "finished" if code == 0 else "failed"
         self._reporter.end(ended, code if code >= 0 else 128 - code, stopped)
         words = CallUntilFailure()
-        words(self._last_words, ended)
+        words(self._summary_lines, ended)
         if words.broken and self._flags.verbose:
             _say(f"run {self._facts.run} {ended}: {words.broken}")
 
-    def _last_words(self, ended: str) -> None:
+    def _summary_lines(self, ended: str) -> None:
         if self._flags.verbose:
             self._say_what_was_read(ended)
         elif self._speechless():
@@ -214,25 +219,27 @@ class Launch:
         known = reporter.epochs or reporter.last.epoch is not None or reporter.last.step is not None
         known = known or not any(lines.seen for lines in self._lines)
         looks_on = sys.stderr is not None and _is_terminal(ERR) and _is_terminal(OUT)
-        return bool(not known and reporter.leads and looks_on and reporter.seconds >= WORTH_A_WORD_SECONDS)
+        return bool(not known and reporter.leads and looks_on and reporter.seconds >= REPORTED_FROM_SECONDS)
 
     def _say_what_was_read(self, ended: str) -> None:
         reporter = self._reporter
         words = explain(self._tracker, reporter.last, reporter.epochs)
         hint = "" if reporter.leads else "; the training process reports on its own"
         lines = [f"run {self._facts.run} {ended}: {words[0]}, {reporter.lines} events{hint}", *words[1:]]
-        lines += [f"pattern {pattern!r} took too long and was not used any more" for pattern in self._own.dropped]
+        dropped = self._user_patterns.dropped
+        lines += [f"pattern {pattern!r} took too long and was not used any more" for pattern in dropped]
         lines += self._warnings.messages
         if self._safely.broken:
             lines.append(f"progress reporting stopped early: {self._safely.broken}")
         costs = self._costs
         costs.refresh()
         last = reporter.last
-        lines.append(summary(self._facts.run, last.epoch, last.step or 0, reporter.seconds, costs))
+        totals = RunTotals(self._facts.run, last.epoch, last.step or 0, reporter.seconds)
+        lines.append(summary(totals, costs))
         _say("\n  ".join(lines))
 
 
-class _Kept(logging.Handler):
+class _CollectedWarnings(logging.Handler):
     """Keeps what would otherwise come between the command's own lines."""
 
     def __init__(self) -> None:

@@ -15,8 +15,9 @@ from pathlib import Path
 from epochcost.launch.shell_run import run_of_shell, shell_file
 from epochcost.training.directory import events_dir
 from epochcost.training.directory_lock import locked_directory
-from epochcost.training.job import Job, given_name, job, job_run_id, safe
+from epochcost.training.job import Job, job_run_id, launched_job, safe, users_run_name
 from epochcost.training.process_tree import KEY, namespace, processes_above
+from epochcost.training.run_name import LaunchContext
 
 KINDS = ("start", "progress", "epoch_end", "phase", "checkpoint", "resume", "end")
 WHOLE: tuple[str, ...] = (
@@ -42,27 +43,27 @@ LEAST_ONE = frozenset({"batch_size", "nodes", "world"})
 MAX_WHOLE, MAX_AMOUNT, MAX_PID = 2**63 - 1, 1e12, 2**31 - 1
 MOST_NAMES = 100
 IN_THE_WAY = frozenset({errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENXIO, errno.EISDIR})
-"""What opening another user's file, a link, a pipe, a socket or a directory says."""
+"""Error codes of opening another user's file, a link, a pipe, a socket or a directory."""
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def parser() -> argparse.ArgumentParser:
+def event_parser() -> argparse.ArgumentParser:
     """Of ``epochcost event``."""
-    made = argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog="epochcost event",
         description="Append one event of a run to its file. See docs/events.md for the keys.",
         allow_abbrev=False,
     )
-    made.add_argument("kind", choices=KINDS, metavar="EVENT", help=f"one of {', '.join(KINDS)}")
-    made.add_argument("--run", default="", metavar="ID", help="run id [default: EPOCHCOST_RUN, SLURM_JOB_ID, ...]")
-    made.add_argument("--pid", type=_pid, metavar="PID", help="process whose exit ends the run; --pid $$ in a shell")
-    made.add_argument(
+    parser.add_argument("kind", choices=KINDS, metavar="EVENT", help=f"one of {', '.join(KINDS)}")
+    parser.add_argument("--run", default="", metavar="ID", help="run id [default: EPOCHCOST_RUN, SLURM_JOB_ID, ...]")
+    parser.add_argument("--pid", type=_pid, metavar="PID", help="process whose exit ends the run; --pid $$ in a shell")
+    parser.add_argument(
         "values",
         nargs="*",
         metavar="KEY=VALUE",
         help="keys of the event: epoch=3 epochs=10 step=812 metrics.loss=0.31 experiment=lm ...",
     )
-    return made
+    return parser
 
 
 def _pid(text: str) -> int:
@@ -74,40 +75,42 @@ def _pid(text: str) -> int:
 
 def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Write one line; 0, or 2 where the arguments are wrong, or 1 where it could not be written."""
-    made = parser()
-    told = made.parse_intermixed_args(list(argv))
-    named = given_name(environ, told.run)
-    if not named and not job_run_id(environ):
-        made.error("--run or EPOCHCOST_RUN is required")
+    parser = event_parser()
+    args = parser.parse_intermixed_args(list(argv))
+    user_run = users_run_name(environ, args.run)
+    if not user_run and not job_run_id(environ):
+        parser.error("--run or EPOCHCOST_RUN is required")
     try:
-        figures = _figures(told.values)
-        if told.kind == "epoch_end" and not float(str(figures.get("epoch", 0))).is_integer():
+        figures = _figures(args.values)
+        if args.kind == "epoch_end" and not float(str(figures.get("epoch", 0))).is_integer():
             raise ValueError(f"epoch={figures['epoch']}: an epoch_end requires a whole epoch number")
-        if told.kind == "end":
+        if args.kind == "end":
             figures.setdefault("status", "finished")
-        if named:
-            _append(events_dir(environ), safe(named), _line(told.kind, named, told.pid, figures))
+        if user_run:
+            _append(events_dir(environ), safe(user_run), _line(args.kind, user_run, args.pid, figures))
         else:
-            _append_of_job(environ, told, figures)
+            _append_of_job(environ, args, figures)
     except ValueError as err:
-        made.error(str(err))
+        parser.error(str(err))
     except OSError as err:
-        made.exit(1, f"epochcost event: {err}\n")
+        parser.exit(1, f"epochcost event: {err}\n")
     return 0
 
 
-def _append_of_job(environ: Mapping[str, str], told: argparse.Namespace, figures: Mapping[str, object]) -> None:
+def _append_of_job(environ: Mapping[str, str], args: argparse.Namespace, figures: Mapping[str, object]) -> None:
     """The same where nobody names the run: it is one of the launcher's job, and the one of this shell."""
-    within, mine, directory = job(environ), processes_above(), events_dir(environ)
+    processes, directory = processes_above(), events_dir(environ)
+    launch = LaunchContext(environ, launched_job(environ), job_run_id(environ), sorted(args.values))
     with locked_directory(lambda: directory):
         experiment = str(figures.get("experiment", ""))
-        run = safe(run_of_shell(environ, within, told, experiment, mine, directory))
-        _append(directory, run, _line(told.kind, run, told.pid, {**figures, **_of_job(within), KEY: mine}))
+        run = safe(run_of_shell(launch, args.kind, experiment, processes, directory))
+        fields = {**figures, **_job_fields(launch.job), KEY: processes}
+        _append(directory, run, _line(args.kind, run, args.pid, fields))
 
 
-def _of_job(within: Job) -> dict[str, object]:
-    known = {"job": within.job, "launcher": within.launcher, "attempt": within.attempt, "pidns": namespace()}
-    return {name: value for name, value in known.items() if value is not None}
+def _job_fields(job: Job) -> dict[str, object]:
+    fields = {"job": job.job, "launcher": job.launcher, "attempt": job.attempt, "pidns": namespace()}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _figures(texts: Sequence[str]) -> dict[str, object]:
@@ -176,16 +179,17 @@ def _line(kind: str, run: str, pid: int | None, figures: Mapping[str, object]) -
 def _append(directory: Path, run: str, line: bytes) -> None:
     """To this user's file of that run: what another has put there would make the line his."""
     name = shell_file(run)
-    mine = f"{name}-{os.geteuid()}"
-    for path in (directory / f"{one}.jsonl" for one in (name, mine, *(f"{mine}-{n}" for n in range(2, MOST_NAMES)))):
+    own_name = f"{name}-{os.geteuid()}"
+    for stem in (name, own_name, *(f"{own_name}-{number}" for number in range(2, MOST_NAMES))):
+        path = directory / f"{stem}.jsonl"
         try:
             fd = os.open(path, _FLAGS, 0o644)
         except OSError as err:
             if err.errno not in IN_THE_WAY or not os.path.lexists(path):
                 raise
             continue
-        found = os.fstat(fd)
-        if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_nlink == 1:
+        status = os.fstat(fd)
+        if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and status.st_nlink == 1:
             _write(fd, path, line)
             return
         os.close(fd)

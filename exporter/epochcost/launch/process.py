@@ -43,7 +43,7 @@ class Command:
         pid: of the command.
         ended: readable when the command has ended.
         wait_status: as `os.waitpid` gives it; None while it runs.
-        told_to_go: SIGTERM was passed on.
+        was_terminated: SIGTERM was passed on.
     """
 
     def __init__(self, argv: Sequence[str], environ: Mapping[str, str], outputs: Mapping[int, int]) -> None:
@@ -53,7 +53,7 @@ class Command:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, children would vanish without a status
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, self._watched)
         self.wait_status: int | None = None
-        self.told_to_go = False
+        self.was_terminated = False
         self.ended, self._end = os.pipe()
         self.pid = _start(argv, environ, outputs, self._mask)
 
@@ -87,7 +87,7 @@ class Command:
             elif number is signal.SIGWINCH:
                 self._resized(resize, by_terminal=by_terminal)
             elif not by_terminal:
-                self.told_to_go = self.told_to_go or number is signal.SIGTERM
+                self.was_terminated = self.was_terminated or number is signal.SIGTERM
                 self._send(number)
         os.close(self._end)
 

@@ -183,7 +183,7 @@ class Reporter:
         head = f'{{"v":1,"ev":"{kind}","ts":{at.ts:.6f},"mono":{at.mono:.6f},"run":{json.dumps(self._facts.run)}'
         facts = "" if kind == "progress" and not opened else self._facts.fragment(locked=writer.locked)
         if self._phase != "startup":
-            more += self._reported.fragment(all_of_them=kind != "progress" or opened)
+            more += self._reported.fragment(complete=kind != "progress" or opened)
         line = f'{head}{more},"phase":"{self._phase}","{WRITER}":"{EXEC}"{facts}}}\n'
         self.lines += writer.put(line.encode())
 

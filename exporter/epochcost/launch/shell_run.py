@@ -7,22 +7,21 @@ nearest to it, so that two loops side by side in one job are two runs.
 
 from __future__ import annotations
 
-import argparse
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from epochcost.training.host import name_in_files
-from epochcost.training.job import Job, job_run_id, safe
+from epochcost.training.job import safe
 from epochcost.training.process_tree import is_anothers, nearest_common, written_by
-from epochcost.training.run_name import RunName, last_words
+from epochcost.training.run_name import LaunchContext, RunName, last_event
 
 RANKS = ("RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class _ShellRun:
     """The last line of a run that a shell reports."""
 
     run: str
@@ -37,76 +36,70 @@ def shell_file(run: str) -> str:
     return f"{run[:100]}-{name_in_files()}-shell"
 
 
-def run_of_shell(  # noqa: PLR0913, PLR0917 - what an id is made of
-    environ: Mapping[str, str],
-    within: Job,
-    told: argparse.Namespace,
-    experiment: str,
-    mine: Sequence[str],
-    directory: Path,
-) -> str:
+def run_of_shell(launch: LaunchContext, kind: str, experiment: str, processes: Sequence[str], directory: Path) -> str:
     """The id of the run that an event is about; empty without a job.
 
     Args:
-        environ: of the command.
-        within: its job.
-        told: the arguments: after a requeue, shells that say the same at the start get the same id again.
-        experiment: of the run, where the event says so.
-        mine: the processes above the command.
+        launch: of the command: after a requeue, shells that pass the same at the start get the same id again.
+        kind: of the event.
+        experiment: of the run, if the event names one.
+        processes: the processes above the command.
         directory: of the events, locked until the event is written.
 
     Raises:
-        ValueError: if that cannot be told.
+        ValueError: if more than one run is possible.
     """
-    base = job_run_id(environ)
-    if not base or _is_a_rank(environ, within, base):
+    job, base = launch.job, launch.base
+    if not base or _is_a_rank(launch):
         return base
-    known = _told(directory, base, within.job)
-    open_runs = [one for one in known if one.is_open]
-    if told.kind != "start":
-        return _nearest(open_runs, mine, within.job) or _newest_of(known, mine) or base
-    again = [one for one in open_runs if len(mine) > 1 and one.by[1:] == mine[1:]]
-    if again and again[0].experiment in (None, experiment or None):  # said twice, or begun anew without an end
-        return again[0].run
-    name = RunName(environ, within, "", experiment, lambda: directory, base=base, command=sorted(told.values))
-    run = name.first()
-    if any(one.run == run and is_anothers(one.by, mine) for one in open_runs):
-        raise ValueError(_unclear([run], within.job))
+    shell_runs = _shell_runs(directory, base, job.job)
+    open_runs = [one for one in shell_runs if one.is_open]
+    if kind != "start":
+        return _nearest(open_runs, processes, job.job) or _newest_of(shell_runs, processes) or base
+    repeated = [one for one in open_runs if len(processes) > 1 and one.by[1:] == processes[1:]]
+    if repeated and repeated[0].experiment in (
+        None,
+        experiment or None,
+    ):  # reported twice, or begun again without an end
+        return repeated[0].run
+    run = RunName(launch, "", experiment, lambda: directory).first()
+    if any(one.run == run and is_anothers(one.by, processes) for one in open_runs):
+        raise ValueError(_unclear([run], job.job))
     return run
 
 
-def _is_a_rank(environ: Mapping[str, str], within: Job, base: str) -> bool:
+def _is_a_rank(launch: LaunchContext) -> bool:
     """Whether the shell is one of the processes of a world: all of these are one run. A batch script is none."""
-    ranked = any(environ.get(name, "").strip() for name in RANKS)
-    return (within.world or 1) > 1 and (ranked or within.launcher != "slurm" or base != within.job)
+    job, ranked = launch.job, any(launch.environ.get(name, "").strip() for name in RANKS)
+    return (job.world or 1) > 1 and (ranked or job.launcher != "slurm" or launch.base != job.job)
 
 
-def _told(directory: Path, base: str, job: str) -> list[_Told]:
-    """What this user's shells on this machine said last of each run of ``job``."""
-    found, begins = [], base[:100] if safe(base) == base else ""
+def _shell_runs(directory: Path, base: str, job: str) -> list[_ShellRun]:
+    """What this user's shells on this machine reported last of each run of ``job``."""
+    runs, begins = [], base[:100] if safe(base) == base else ""
     for name in os.listdir(directory):  # noqa: PTH208 - names
         if not (name.startswith(begins) and shell_file("") in name and name.endswith(".jsonl")):
             continue
         path = directory / name
-        last = last_words(str(path))
+        last = last_event(str(path))
         run, by = last.get("run"), written_by(last)
         if isinstance(run, str) and by and last.get("job") == job:
-            found.append(_Told(run, last.get("ev") != "end", by, path.lstat().st_mtime, last.get("experiment")))
-    return found
+            runs.append(_ShellRun(run, last.get("ev") != "end", by, path.lstat().st_mtime, last.get("experiment")))
+    return runs
 
 
-def _nearest(runs: Sequence[_Told], mine: Sequence[str], job: str) -> str:
+def _nearest(runs: Sequence[_ShellRun], processes: Sequence[str], job: str) -> str:
     """Of ``runs`` the one reported from nearest; empty if there is none."""
-    steps = [nearest_common(one.by, mine) for one in runs]
+    steps = [nearest_common(one.by, processes) for one in runs]
     nearest = [one.run for one, away in zip(runs, steps, strict=True) if away == min(steps)]
     if len(nearest) > 1:
         raise ValueError(_unclear(nearest, job))
     return "".join(nearest)
 
 
-def _newest_of(runs: Sequence[_Told], mine: Sequence[str]) -> str:
-    """The run that ended last of those reported from nearest: more may be said of it. Empty if there is none."""
-    order = sorted(runs, key=lambda one: (nearest_common(one.by, mine), -one.changed))
+def _newest_of(runs: Sequence[_ShellRun], processes: Sequence[str]) -> str:
+    """The run that ended last of those reported from nearest: more may be reported of it. Empty if there is none."""
+    order = sorted(runs, key=lambda one: (nearest_common(one.by, processes), -one.changed))
     return order[0].run if order else ""
 
 

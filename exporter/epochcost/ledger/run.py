@@ -131,7 +131,7 @@ class RunAccount:
     def _hear(self, event: TrainingEvent, member: Member, facts_before: Mapping[str, Any]) -> None:
         """What a process says of its progress: followed, taken back, or kept for when it comes to be followed."""
         if event.kind is EventKind.RETRACT:
-            self._retract(event.writer)
+            self.retracted += self._retract(event.writer)  # it was a guess, and a wrong one
         elif self._leads(event):
             self._follow(event, facts_before)
         elif member.unheard is None and event.kind is not EventKind.START and reports_position(event):
@@ -139,8 +139,10 @@ class RunAccount:
 
     def _leads(self, event: TrainingEvent) -> bool:
         """Whether the run's progress is what this process says."""
+        if self.leader == event.writer:
+            return True
         unreported = not self.epochs.stepped and self.epochs.position is None
-        if self.leader != event.writer and unreported and reports_position(event):
+        if unreported and reports_position(event) and not self.members.leaves_it_to_rank_zero(event.writer):
             self.leader = event.writer  # the one so far has never reported a position: a launcher, perhaps
         return self.leader == event.writer
 
@@ -157,12 +159,12 @@ class RunAccount:
         if event.metrics:
             self.reported.take(event.metrics, self.epochs.attempts, event.writer)
 
-    def _retract(self, writer: str) -> None:
-        """Forget every position and epoch that ``writer`` has reported: it was a guess, and a wrong one."""
+    def _retract(self, writer: str) -> bool:
+        """Forget every position and epoch that ``writer`` has reported; False if it has reported none."""
         self.reported.forget(writer)
         before = self.before_reports
         if before is None or before.writer != writer:
-            return
+            return False
         leads = self.counted.leads
         for name, value in before.facts.items():
             setattr(self.facts, name, value)
@@ -171,8 +173,8 @@ class RunAccount:
         self.counted.decide(leads, self.epochs, self.phase_seconds)
         for name, value in before.dollars.items():
             setattr(self.settled, name, value)
-        self.retracted += 1
         self.reprice()
+        return True
 
     def _member(self, event: TrainingEvent) -> Member | None:
         """The process that wrote ``event``; one that starts anew in the same file is another."""
@@ -190,8 +192,12 @@ class RunAccount:
             self.leader, self.status = event.writer, None
         self.settled.member_seconds += self.members.forget_old(self.leader)
         self.members[event.writer] = member = Member(start, None, event.gpus, event.t, rank=rank_of(event))
-        if member.rank == 0 and self.epochs.position is None:
-            self.leader = event.writer
+        if member.rank == 0:
+            if self.leader and self.members.is_first_rank_zero(event.writer, self.leader, self.epochs.started_t):
+                self._retract(self.leader)  # rank 0 says the same itself
+                self.leader = event.writer
+            elif self.epochs.position is None:
+                self.leader = event.writer
         self._changed()
         self.started_t = start if self.started_t is None else min(self.started_t, start)
         return member, start

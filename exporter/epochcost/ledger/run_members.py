@@ -43,6 +43,18 @@ class Members(dict[str, Member]):
         """Whether any of them was running at ``t``."""
         return any(m.open_at(t) for m in self.values())
 
+    def leaves_it_to_rank_zero(self, writer: str) -> bool:
+        """Whether rank 0 of its world is running here: what this process says of the progress, rank 0 says too."""
+        process = self.get(writer)
+        return process is not None and bool(process.rank) and any(m.rank == 0 and m.end is None for m in self.values())
+
+    def is_first_rank_zero(self, writer: str, followed: str, began: float) -> bool:
+        """Whether ``writer`` is the first rank 0 here since ``began``, while another rank of its world is followed."""
+        other = self.get(followed)
+        zeros = [m.end for name, m in self.items() if name != writer and m.rank == 0]
+        earlier = all(end is not None and end < began for end in zeros)
+        return earlier and other is not None and bool(other.rank) and other.end is None
+
     def gpus_at(self, t: float) -> frozenset[str] | None:
         """The devices that they used at ``t``; None for all of the node."""
         used: set[str] = set()

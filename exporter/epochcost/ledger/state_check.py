@@ -128,6 +128,7 @@ def check_run(account: RunAccount, where: str, latest: float) -> None:
         ends = member.start if member.end is None else member.end
         _require(EARLIEST <= member.start <= ends <= latest, f"{where}: a process from {member.start!r} to {ends!r}")
     _require(account.part != "", f"{where}: has no part")
+    _require(account.user is None or type(account.user) is int, f"{where}: {account.user!r} is not a user's number")
     _require(account.leader is None or isinstance(account.leader, str), f"{where}: leader {account.leader!r}")
     for t in (account.started_t, account.last_event_t):
         _require(t is None or (is_number(t) and 0 <= t <= latest), f"{where}: {t!r} is not a time until now")

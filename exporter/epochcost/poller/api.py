@@ -71,23 +71,24 @@ def price_route(
             key, account = parse_key(request.query), _value(request.query, _ACCOUNT)
         except BadParameterError as err:
             return json_response(400, {"error": str(err)})
-        lookup = _ask(ask, key)
-        now = clock()
-        prices = book()
+        lookup, now, prices = _ask(ask, key), clock(), book()
         found = prices.find(key)
-        # A price of a source that ranks below one that has yet to answer would soon be replaced, and charged meanwhile.
-        waiting = any(prices.outranks(name, found.source) for name in lookup.pending) if found else bool(lookup.pending)
-        if found is None and not waiting and terms.free(key):
+        pending = _is_pending(found, lookup, prices)
+        if found is None and not pending and terms.free(key):
             return json_response(200, _free_answer(key, now, terms, poller))
-        if found is None or waiting or usd_per_hour_at(found, now) is None:
-            elsewhere = () if found is not None else prices.elsewhere(key)
-            return json_response(404, _unknown(key, found, lookup, elsewhere, pending=waiting))
+        if found is None or pending or usd_per_hour_at(found, now) is None:
+            return json_response(404, _unknown(key, found, lookup, prices, pending=pending))
         mine, *others = (_paid(each, prices, terms, account, now) for each in (found, *_compared(prices, key)))
         if mine is None:
             return json_response(404, {"error": f"what {account!r} pays would be nothing or less", "pending": False})
         return json_response(200, _answer(mine, others, now, terms, poller))
 
     return price
+
+
+def _is_pending(found: Price | None, lookup: Lookup, prices: MergedPrices) -> bool:
+    """Whether a better price may come: one of a lower-ranking source would soon be replaced, and charged meanwhile."""
+    return any(prices.outranks(name, found.source) for name in lookup.pending) if found else bool(lookup.pending)
 
 
 def _compared(prices: MergedPrices, key: PriceKey) -> Iterator[Price | None]:
@@ -137,8 +138,9 @@ def _ask(ask: Callable[[Want], Lookup], key: PriceKey) -> Lookup:
 
 
 def _unknown(
-    key: PriceKey, found: Price | None, lookup: Lookup, elsewhere: Sequence[PriceKey], *, pending: bool
+    key: PriceKey, found: Price | None, lookup: Lookup, prices: MergedPrices, *, pending: bool
 ) -> dict[str, object]:
+    elsewhere = () if found is not None else prices.elsewhere(key)
     place = key.zone or key.region
     what = f"no {key.purchase_option.value} price is known for {key.instance_type!r}"
     where = "" if key.purchase_option is PurchaseOption.OWNED else f" of {key.provider!r} in {place!r}"

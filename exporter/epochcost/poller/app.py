@@ -29,7 +29,7 @@ from epochcost.prices.allowances import Credit
 from epochcost.prices.merged_prices import MergedPrices
 from epochcost.prices.price_source import NotConfiguredError, Source
 from epochcost.prices.store import PriceStore
-from epochcost.serve import Route, Server, WebConfigError, metrics_route
+from epochcost.serve import Limits, Route, Server, WebConfigError, metrics_route
 from epochcost.settings import SettingsError
 from epochcost.shutdown import Ending
 
@@ -87,7 +87,7 @@ class PollerApp:
             },
             settings.web_config_file,
             ready=self._waiting_for,
-            shed_paths=("/v1/price",),
+            limits=Limits(shed_paths=("/v1/price",)),
         )
 
     def _price_route(self, poller: str) -> Route:

@@ -112,48 +112,65 @@ class _Response:
     skipped: str = ""
 
 
-def run_once(  # noqa: PLR0913 - a look has many sides
+@dataclass(frozen=True, slots=True)
+class Printout:
+    """What to print of the market, and how.
+
+    Attributes:
+        selected: which rows.
+        form: one of `FORMATS`.
+        width: of the terminal, in columns; 0 if there is none.
+    """
+
+    selected: Filter = Filter()
+    form: str = "table"
+    width: int = 0
+
+
+def run_once(
     settings: PollerSettings,
     sources: Sequence[Source],
     clock: Callable[[], float],
-    selected: Filter,
-    form: str,
-    *,
+    printout: Printout,
     skipped: Sequence[str] = (),
-    width: int = 0,
 ) -> Look:
-    """Ask ``sources`` once, all at a time.
+    """Query ``sources`` once, all at a time.
 
     Args:
         settings: of the poller.
         sources: the sources to query.
         clock: seconds since the Unix epoch.
-        selected: which rows to print.
-        form: one of `FORMATS`.
-        skipped: why other sources are not asked.
-        width: of the terminal, in columns; 0 if there is none.
+        printout: what to print, and how.
+        skipped: why other sources are not queried.
     """
     now = clock()
     store = PriceStore(None, [each.name for each in sources], settings.prices_precedence, adjust=settings.adjustments)
     responses = dict(zip((source.name for source in sources), _fetch_all(settings, sources, now), strict=True))
+    for name, response in responses.items():
+        if response.catalogue is not None:
+            store.put(name, response.catalogue, now)
+    messages = _messages(responses, skipped)
+    everything = market(store.book, now)
+    rows = [row for row in everything if printout.selected.keeps(row)]
+    if everything and not rows:
+        messages.append(printout.selected.nothing_fits(everything))
+    elif not everything:
+        messages.append(NO_PRICE)
+    complete = bool(rows) and not any(response.failed for response in responses.values())
+    return Look(_printed(printout.form, rows, printout.width), tuple(messages), complete)
+
+
+def _messages(responses: Mapping[str, _Response], skipped: Sequence[str]) -> list[str]:
+    """What failed, is odd about a response or was skipped, and what would help."""
     messages: list[str] = []
     for name, response in responses.items():
         messages += [f"failed: {with_remedy(sentence)}" for sentence in response.failed]
-        if response.catalogue is not None:
-            messages += _remarks(name, response.catalogue)
-            store.put(name, response.catalogue, now)
+        messages += _remarks(name, response.catalogue) if response.catalogue is not None else []
     unread = [response.skipped for response in responses.values() if response.skipped]
     messages += [f"skipped: {each}" for each in _once_a_family((*skipped, *unread))]
     if len(messages) > 1 and all(name == LISTED or response.skipped for name, response in responses.items()):
         messages.append(FIRST_STEP)
-    everything = market(store.book, now)
-    rows = [row for row in everything if selected.keeps(row)]
-    if everything and not rows:
-        messages.append(selected.nothing_fits(everything))
-    elif not everything:
-        messages.append(NO_PRICE)
-    complete = bool(rows) and not any(response.failed for response in responses.values())
-    return Look(_printed(form, rows, width), tuple(messages), complete)
+    return messages
 
 
 def _fetch_all(settings: PollerSettings, sources: Sequence[Source], now: float) -> list[_Response]:

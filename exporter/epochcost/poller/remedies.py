@@ -15,7 +15,7 @@ _REFUSED = re.compile(
     re.IGNORECASE,
 )
 _UNREACHED = re.compile(
-    r"cannot connect to the host|Could not connect"
+    r"the host cannot be asked|Could not connect"
     r"|ConnectTimeout|ProxyConnection|ProxyError|name resolution|errors resolving"
     r"|failed to connect|no response in|ServiceUnavailable: 503 (?:errors|failed)|no complete response in time",
     re.IGNORECASE,

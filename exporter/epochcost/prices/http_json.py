@@ -165,7 +165,7 @@ class JsonApi:
             # What an answer says of itself may end in a log: whoever repeats the key in it repeats it to nobody.
             return _parse(raw.replace(key.encode(), b"(secret)") if len(key) >= FEWEST_SECRET else raw)
         except ConnectError as err:
-            raise HttpError(f"{question}: request failed, cannot connect to the host: {err}") from None
+            raise HttpError(f"{question}: request failed, the host cannot be asked: {err}") from None
         except InvalidRequestError as err:
             raise HttpError(f"{question}: request failed: {err}", passing=False) from None
         except TooLongError as err:
@@ -210,7 +210,7 @@ class JsonApi:
         except UnicodeDecodeError:
             raise PriceSourceError(f"{self.source}: {self.key_file}: is not ASCII text") from None
         if not key or not key.isprintable() or " " in key:
-            raise PriceSourceError(f"{self.source}: {self.key_file}: must contain exactly one API key")
+            raise PriceSourceError(f"{self.source}: {self.key_file}: must hold one API key and nothing else")
         return key
 
 

@@ -10,12 +10,10 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from epochcost.model import RunId, TrainingEvent
 from epochcost.progress.clock import NodeClock
-from epochcost.progress.directory_scan import ENTRIES_PER_STEP
 from epochcost.progress.due_files import DueFiles, bytes_to_read
 from epochcost.progress.event_file_state import EventFileState, FileStatus
 from epochcost.progress.event_places import FROM_NETWORK, EventPlace
@@ -23,17 +21,14 @@ from epochcost.progress.event_reader import CHUNK_BYTES, EventReader, Work, with
 from epochcost.progress.followed_files import FilesInPlace, FollowedFiles
 from epochcost.progress.liveness import Processes
 from epochcost.progress.place_listing import Listed, PlaceListing
-from epochcost.progress.run_owners import NOBODY, RunOwners
-from epochcost.progress.user_directories import UserDirectories
-from epochcost.progress.user_quotas import UserQuotas
+from epochcost.progress.reading_settings import EventDirectories, EventUsers, ReadLimits
+from epochcost.progress.run_owners import NOBODY
 from epochcost.untrusted_files import open_regular, printable_name
 
 __all__ = ["CHUNK_BYTES", "EventFiles", "without_content"]
 
-MAX_BYTES = 4 * 1024 * 1024
-MAX_FILES = 5000
-MAX_FOLLOWED = 20_000
-"""Files remembered at once: the directory may be open to every user, and none may fill this agent's memory."""
+MAX_LOGGED = 5000
+"""Reasons that are not logged again."""
 
 
 class EventFiles:
@@ -44,51 +39,38 @@ class EventFiles:
     lie.
 
     Args:
-        directory: the shared one; may be missing, and come later.
-        from_network: the agent's own; None for none.
-        user_dirs: those of one user each.
+        directories: where the files are.
+        users: who owns which run, and what each may have open.
+        limits: what may be read, opened and remembered.
         processes: tell whether a writer is alive.
-        max_bytes: read in one poll, about; the rest in the next.
-        max_files: opened in one poll.
-        max_followed: remembered; what comes beyond is not read until some are deleted, which is logged and counted.
-        max_listed: names looked at in one poll of a directory; one with more is listed in several.
         wall: the clock that dates files, seconds since the Unix epoch.
-        owners, quotas: who owns which run, and what each may have open.
 
     Attributes:
         counts: lines by what became of them, and files that could not be read (``unreadable``).
         places: the directories that were there in the last poll, the shared one first.
     """
 
-    def __init__(  # noqa: PLR0913 - all but one have defaults
+    def __init__(
         self,
-        directory: Path,
+        directories: EventDirectories,
+        users: EventUsers | None = None,
         *,
-        from_network: Path | None = None,
-        user_dirs: UserDirectories | None = None,
+        limits: ReadLimits = ReadLimits(),  # noqa: B008 - frozen
         processes: Processes | None = None,
-        max_bytes: int = MAX_BYTES,
-        max_files: int = MAX_FILES,
-        max_followed: int = MAX_FOLLOWED,
-        max_listed: int = ENTRIES_PER_STEP,
         wall: Callable[[], float] = time.time,
-        owners: RunOwners | None = None,
-        quotas: UserQuotas | None = None,
     ) -> None:
-        self._user_dirs = user_dirs or UserDirectories()
-        self._max_bytes = max_bytes
-        self._max_files = max_files
-        self._max_followed = max_followed
-        self._max_listed = max_listed
+        users = users or EventUsers()
+        self._user_dirs = directories.of_users
+        self._limits = limits
         self._wall = wall
-        self._owners = owners or RunOwners()
-        self._quotas = quotas or UserQuotas()
+        self._owners = users.owners
+        self._quotas = users.quotas
         self._reader = EventReader(self._owners, self._quotas, processes)
-        self._files = FollowedFiles(max_followed)
+        self._files = FollowedFiles(limits.followed)
         self._due = DueFiles(self._files, self._reader.can_tell, wall)
-        self._fixed = [EventPlace.shared(str(directory))]
-        if from_network is not None:
-            self._fixed.append(EventPlace.from_network(str(from_network)))
+        self._fixed = [EventPlace.shared(str(directories.shared))]
+        if directories.from_network is not None:
+            self._fixed.append(EventPlace.from_network(str(directories.from_network)))
         self.places: tuple[EventPlace, ...] = tuple(self._fixed)
         self._ended_beside: tuple[EventPlace, ...] = ()
         """What lay in others than these is ended already."""
@@ -114,7 +96,7 @@ class EventFiles:
         """What happened since the last poll, in order of time; within a writer in the order of its lines."""
         self._round = next(self._rounds)
         fresh_from, self._polled_t = self._polled_t, clock.now()
-        work = Work(clock, self._max_bytes, self._max_files, [], fresh_from)
+        work = Work(clock, self._limits.bytes_per_poll, self._limits.files_per_poll, [], fresh_from)
         with self._opened(work):
             self._match_all(work)
             self._reader.behind = 0
@@ -266,14 +248,14 @@ class EventFiles:
     def _listing(self, place: EventPlace) -> PlaceListing:
         known = self._listings.get(place.key)
         if known is None or known.place != place:
-            known = self._listings[place.key] = PlaceListing(place, self._max_listed)
+            known = self._listings[place.key] = PlaceListing(place, self._limits.listed)
         return known
 
     def _say_left_out(self, listing: PlaceListing, listed: Listed) -> None:
         left_out = listed.left_out.total()
         if left_out and not listing.too_many:
             where = listing.place.path
-            self._reader.refuse(NOBODY, f"{where}: {left_out} more than {self._max_followed}; delete old ones")
+            self._reader.refuse(NOBODY, f"{where}: {left_out} more than {self._limits.followed}; delete old ones")
         listing.too_many = left_out > 0
         for user, count in listed.left_out.items():
             more = count - listing.most_left_out[user]
@@ -290,7 +272,7 @@ class EventFiles:
 
     def _say_once(self, user: int, reason: str) -> None:
         if reason not in self._logged:
-            if len(self._logged) > MAX_FILES:
+            if len(self._logged) > MAX_LOGGED:
                 self._logged.clear()
             self._logged.add(reason)
             self._reader.refuse(user, reason)

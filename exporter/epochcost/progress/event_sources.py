@@ -10,9 +10,8 @@ from epochcost.model import RunId, TrainingEvent
 from epochcost.progress.clock import NodeClock
 from epochcost.progress.event_files import EventFiles
 from epochcost.progress.event_places import EventPlace, PlaceKind
-from epochcost.progress.run_owners import RunOwners
+from epochcost.progress.reading_settings import EventDirectories, EventUsers
 from epochcost.progress.user_directories import UserDirectories
-from epochcost.progress.user_quotas import UserQuotas
 
 
 class EventSources:
@@ -29,11 +28,10 @@ class EventSources:
     """
 
     def __init__(self, directory: Path, from_network: Path, user_dirs: UserDirectories | None = None) -> None:
-        self.owners = RunOwners()
-        self.quotas = UserQuotas()
-        self._files = EventFiles(
-            directory, from_network=from_network, user_dirs=user_dirs, owners=self.owners, quotas=self.quotas
-        )
+        users = EventUsers()
+        self.owners, self.quotas = users.owners, users.quotas
+        directories = EventDirectories(directory, from_network, user_dirs or UserDirectories())
+        self._files = EventFiles(directories, users)
 
     def clear(self) -> None:
         """Forget what `restore` took over: every file is read from its beginning."""

@@ -39,18 +39,20 @@ class Progress:
 
     def __init__(self, out: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._out, self._clock = out, clock
-        self._said = self._began = clock()
-        self._asked = 0
+        self._printed_t = self._began = clock()
+        self._requests = 0
         self._line = ""
 
     def __call__(self, metric: str, done: int, whole: int) -> None:
         """Another question is about to be asked."""
-        self._asked += 1
+        self._requests += 1
         now = self._clock()
-        if now - self._began < QUIET_SECONDS or now - self._said < (0.2 if self._out.isatty() else QUIET_SECONDS):
+        if now - self._began < QUIET_SECONDS or now - self._printed_t < (0.2 if self._out.isatty() else QUIET_SECONDS):
             return
-        self._said = now
-        line = f"epochcost report: {self._asked} queries, {now - self._began:.0f} s; {metric} {100 * done // whole} %"
+        self._printed_t = now
+        line = (
+            f"epochcost report: {self._requests} queries, {now - self._began:.0f} s; {metric} {100 * done // whole} %"
+        )
         self._out.write(f"\r{line.ljust(len(self._line))}" if self._out.isatty() else f"{line}\n")
         self._out.flush()
         self._line = line

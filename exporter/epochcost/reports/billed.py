@@ -53,41 +53,43 @@ def _ended(node: NodeHistory, span: Span) -> bool:
 
 def _billed(key: NodeKey, node: NodeHistory, prices: Prices) -> Billed | None:
     window = (node.seen.last() or (0, 0.0))[0]
-    who = node.who(window)
-    option = who.get("purchase_option", "")
+    node_info = node.who(window)
+    option = node_info.get("purchase_option", "")
     if option not in {each.value for each in PurchaseOption}:
         return None
     ran = sum(sum(increments(track, from_zero=True).values()) for track in node.seconds.values())
-    bill = billed_seconds(who["provider"], PurchaseOption(option), ran, who["instance_type"])
+    bill = billed_seconds(node_info["provider"], PurchaseOption(option), ran, node_info["instance_type"])
     price = prices.paid(key)[window]
     more = None if bill is None or price is None else (bill - ran) * price[0] / HOUR_SECONDS
-    return Billed(prices.history.called(key), who["provider"], who["instance_type"], ran, bill, more)
+    return Billed(prices.history.called(key), node_info["provider"], node_info["instance_type"], ran, bill, more)
 
 
-def notes(found: Sequence[Billed]) -> list[str]:
-    """What the bill will hold that the seconds do not, and of whom that cannot be said."""
-    said = []
-    longer = [one for one in found if (one.billed_seconds or 0.0) - one.ran_seconds >= _NOTEWORTHY_SECONDS]
+def notes(billed: Sequence[Billed]) -> list[str]:
+    """What the bill will hold that the seconds do not, and the providers for which that is not known."""
+    sentences = []
+    longer = [one for one in billed if (one.billed_seconds or 0.0) - one.ran_seconds >= _NOTEWORTHY_SECONDS]
     if longer:
         priced = [one.more_usd for one in longer if one.more_usd is not None]
         more = f"{dollars(sum(priced))} more" if len(priced) == len(longer) else "more, at a price that is not known"
-        said.append(
+        sentences.append(
             f"{_nodes(len(longer))} that ended will be billed for longer than they ran ({_each(longer)}): {more}, "
             "which is not included in any figure here."
         )
-    if unknown := [one for one in found if one.billed_seconds is None]:
+    if unknown := [one for one in billed if one.billed_seconds is None]:
         names = ", ".join(sorted({one.provider or "a provider without name" for one in unknown}))
-        said.append(f"The billing increment of {names} is not known: {_nodes(len(unknown))} counted to the second.")
-    return said
+        sentences.append(
+            f"The billing increment of {names} is not known: {_nodes(len(unknown))} counted to the second."
+        )
+    return sentences
 
 
-def _each(found: Sequence[Billed]) -> str:
+def _each(billed: Sequence[Billed]) -> str:
     named = (
         f"{one.node}, {one.provider} {one.instance_type}: "
         f"{length(one.ran_seconds)}, billed {length(one.billed_seconds)}"
-        for one in found[:_NAMED]
+        for one in billed[:_NAMED]
     )
-    return _and_more(named, len(found) - _NAMED)
+    return _and_more(named, len(billed) - _NAMED)
 
 
 def _and_more(named: Iterable[str], more: int) -> str:

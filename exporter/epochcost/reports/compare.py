@@ -15,7 +15,7 @@ from epochcost.prices.owned.owned_source import HOURS_PER_YEAR, OwnedMachine
 from epochcost.reports.app import INTERRUPTED, Progress, say
 from epochcost.reports.errors import ReportError
 from epochcost.reports.pieces import Piece
-from epochcost.reports.rent_own import Question, answer, in_words
+from epochcost.reports.rent_own import Question, answer, as_text
 from epochcost.reports.report import Report, make
 from epochcost.reports.report_settings import CompareSettings
 from epochcost.reports.several_stores import connect_all
@@ -40,7 +40,7 @@ class Measured:
     hours: float | None = None
     usd_per_hour: float | None = None
     watts: float | None = None
-    said: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     simulated: bool = False
 
 
@@ -55,7 +55,7 @@ def run(settings: CompareSettings, out: TextIO = sys.stdout, err: TextIO = sys.s
     """
     try:
         measured = _measured(settings, err) if settings.prometheus_url else Measured()
-        say(_told(_question(settings, measured), measured, settings.format), out)
+        say(_printed(_question(settings, measured), measured, settings.format), out)
     except (ReportError, StoreError) as error:
         err.write(f"epochcost compare: {error}\n")
         return 1
@@ -65,25 +65,25 @@ def run(settings: CompareSettings, out: TextIO = sys.stdout, err: TextIO = sys.s
     return 0
 
 
-def _told(question: Question, measured: Measured, form: str) -> str:
-    said = answer(question)
+def _printed(question: Question, measured: Measured, form: str) -> str:
+    result = answer(question)
     if form == "json":
-        document = {**dataclasses.asdict(question), **dataclasses.asdict(said)}
-        document |= {"notes": list(measured.said), "simulated": measured.simulated}
+        document = {**dataclasses.asdict(question), **dataclasses.asdict(result)}
+        document |= {"notes": list(measured.notes), "simulated": measured.simulated}
         return json.dumps(document, indent=2) + "\n"
-    notes = "".join(f"{line}\n" for line in measured.said)
-    return (f"{notes}\n" if notes else "") + f"{in_words(question, said)}\n"
+    notes = "".join(f"{line}\n" for line in measured.notes)
+    return (f"{notes}\n" if notes else "") + f"{as_text(question, result)}\n"
 
 
 def _question(settings: CompareSettings, measured: Measured) -> Question:
     machine = _refused_kindly(
         lambda: OwnedMachine(
             instance_type="owned",
-            price_usd=_given(
+            price_usd=_required(
                 settings.price_usd, None, "--price-usd", "purchase price of the owned machine, in US dollars"
             ),
             years=settings.years,
-            watts=_given(settings.watts, measured.watts, "--watts", "power draw of the owned machine"),
+            watts=_required(settings.watts, measured.watts, "--watts", "power draw of the owned machine"),
             tariff_usd_per_kwh=settings.tariff,
             residual_usd=settings.residual_usd,
             pue=settings.pue,
@@ -91,8 +91,8 @@ def _question(settings: CompareSettings, measured: Measured) -> Question:
         )
     )
     return Question(
-        hours=_given(settings.hours, measured.hours, "--hours", "hours of training"),
-        rent_usd_per_hour=_given(
+        hours=_required(settings.hours, measured.hours, "--hours", "hours of training"),
+        rent_usd_per_hour=_required(
             settings.rent_usd_per_hour,
             measured.usd_per_hour,
             "--rent-usd-per-hour",
@@ -113,11 +113,11 @@ def _refused_kindly(make_machine: Callable[[], OwnedMachine]) -> OwnedMachine:
         raise SettingsError(f"--{err}") from None
 
 
-def _given(value: float | None, measured: float | None, flag: str, what: str) -> float:
-    found = measured if value is None else value
-    if found is None:
+def _required(value: float | None, measured: float | None, flag: str, what: str) -> float:
+    figure = measured if value is None else value
+    if figure is None:
         raise SettingsError(f"{flag} is required: {what}; it was not measured")
-    return found
+    return figure
 
 
 def _measured(settings: CompareSettings, err: TextIO) -> Measured:
@@ -133,7 +133,7 @@ def _measured(settings: CompareSettings, err: TextIO) -> Measured:
 
 
 def measured_in(report: Report, between: Span, years: float, instance_type: str = "", *, must: bool = True) -> Measured:
-    """What a report says of the hours of one type of rented machines, their price and the power drawn.
+    """What a report contains of the hours of one type of rented machines, their price and the power drawn.
 
     Raises:
         SettingsError: where several types were rented, none of which was chosen, and ``must`` one be known; one hour
@@ -153,7 +153,7 @@ def measured_in(report: Report, between: Span, years: float, instance_type: str 
         of_type = f" of type {instance_type!r}" if instance_type else ""
         notes.append(f"No node hours of runs on rented machines{of_type} were measured.")
     if len(types) != 1:
-        return Measured(said=(*_simulated(report), *notes, *report.notes), simulated=report.simulated)
+        return Measured(notes=(*_simulated(report), *notes, *report.notes), simulated=report.simulated)
     (rented,) = types.items()
     return _of_type(report, between, years, rented, notes)
 
@@ -163,10 +163,10 @@ def _simulated(report: Report) -> list[str]:
 
 
 def _several(types: dict[str, list[Piece]]) -> str:
-    each = sorted(types.items(), key=lambda found: -sum(piece.hours for piece in found[1]))
-    said = "; ".join(f"{name or 'without name'} {_hours_and_price(pieces)}" for name, pieces in each[:_NAMED])
+    each = sorted(types.items(), key=lambda named: -sum(piece.hours for piece in named[1]))
+    listed = "; ".join(f"{name or 'without name'} {_hours_and_price(pieces)}" for name, pieces in each[:_NAMED])
     more = f"; and {len(each) - _NAMED} more" if len(each) > _NAMED else ""
-    return f"--instance-type must be given: runs were on {len(each)} types of rented machines ({said}{more})"
+    return f"--instance-type must be given: runs were on {len(each)} types of rented machines ({listed}{more})"
 
 
 def _hours_and_price(pieces: list[Piece]) -> str:
@@ -190,14 +190,14 @@ def _of_type(
     life = hours / days * years * HOURS_PER_YEAR / 24
     usd = _usd_per_hour(pieces)
     when = f"{clock(between.begin)} to {clock(between.end)}"
-    seen = f"{hours:,.2f} node hours of runs on {name or 'a type without name'} in {days:,.2f} days"
-    said = [*_simulated(report), f"Measured {when}: {seen}; at this pace {life:,.0f} h in {years:g} years."]
+    scope = f"{hours:,.2f} node hours of runs on {name or 'a type without name'} in {days:,.2f} days"
+    sentences = [*_simulated(report), f"Measured {when}: {scope}; at this pace {life:,.0f} h in {years:g} years."]
     if usd is not None:
         paid = sorted({piece.option.replace("_", " ") for piece in pieces if piece.option})
-        said.append(f"Mean cost of a node hour: ${usd:,.4f} ({', '.join(paid) or 'purchase option unknown'}).")
+        sentences.append(f"Mean cost of a node hour: ${usd:,.4f} ({', '.join(paid) or 'purchase option unknown'}).")
     if watts:
         of = "1 node" if len(watts) == 1 else f"{len(watts)} nodes"
-        said.append(
+        sentences.append(
             f"Mean power draw of a node's GPUs: {sum(watts) / len(watts):,.0f} W ({of}, idle time included; without "
             "CPU, fans and losses)."
         )
@@ -205,6 +205,6 @@ def _of_type(
         hours=life or None,
         usd_per_hour=usd,
         watts=sum(watts) / len(watts) if watts else None,
-        said=(*said, *notes, *report.notes),
+        notes=(*sentences, *notes, *report.notes),
         simulated=report.simulated,
     )

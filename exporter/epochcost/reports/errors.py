@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class ReportError(Exception):
-    """The report cannot be made; the text says what was asked of whom and what came back, never a secret."""
+    """The report cannot be made; the text contains the request, the server and its response, never a secret."""

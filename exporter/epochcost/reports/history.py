@@ -33,7 +33,7 @@ class NodeHistory:
 
     Attributes:
         name: of its node, for people.
-        team: that pays for it; empty where nobody says.
+        team: that pays for it; empty if unknown.
         held: GPU-seconds without a run, by owner and namespace, each empty where unknown; read only where asked for.
         info: who it is by window: labels of `IDENTITY`.
         seen: windows in which it was scraped.
@@ -101,7 +101,7 @@ class Member:
     reported: dict[str, tuple[int, float]] = field(default_factory=dict)
     """The last value of each metric, and in which window it was seen."""
     stopped: bool = False
-    """It says that a policy of the guard ended it."""
+    """It reports that a policy of the guard ended it."""
 
     def take(self, earlier: Member) -> None:
         """The same account as an agent of the version before exported it."""
@@ -126,7 +126,7 @@ class PartKey:
 
 @dataclass(slots=True)
 class RunHistory:
-    """One run: what it is, who pays for it (empty where nobody says), and its parts on machines."""
+    """One run: what it is, who pays for it (empty if unknown), and its parts on machines."""
 
     experiment: str = ""
     framework: str = ""
@@ -135,7 +135,7 @@ class RunHistory:
     namespace: str = ""
     launcher: str = ""
     account: str = ""
-    """That Slurm charges, as the run says."""
+    """That Slurm charges, as the run reports."""
     members: dict[PartKey, Member] = field(default_factory=dict)
 
 
@@ -152,7 +152,7 @@ class History:
     crowded: set[str] = field(default_factory=set)
     """Nodes that showed so many runs within one window that others may have been left out."""
     nameless: set[str] = field(default_factory=set)
-    """Addresses of agents that did not say which node they are on."""
+    """Addresses of agents that did not report which node they are on."""
     whole: bool = True
     """All runs were read, not only those asked for."""
     cut: str = ""

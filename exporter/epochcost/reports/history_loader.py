@@ -58,8 +58,8 @@ class HistoryLoader:
         experiment, run: regular expressions that a run must fit from end to end; empty for all.
         owners: also read whose GPUs without a run are.
         most_runs: of more than so many those of the most dollars are read; 0 for all.
-        tell: is told at once what is cut.
-        kept: labels that tell machines and runs of one name apart, and split the bill; all others are of scrapes.
+        tell: called at once with what is cut.
+        kept: labels that distinguish machines and runs of one name, and split the bill; all others are of scrapes.
     """
 
     reader: Reader
@@ -338,7 +338,7 @@ class HistoryLoader:
         return NodeKey(names.get(index) or names[min(names, key=lambda i: abs(i - index))], context)
 
     def _by_name(self, named: Mapping[str, str], labels: Labels) -> NodeKey:
-        """The machine that now says it is this node, if it is the only one: its agent is of this version since."""
+        """The machine that now reports to be this node, if it is the only one: its agent is of this version since."""
         key = NodeKey(named.get("node", ""), self._context(labels))
         machines = self._machines.get(key, set())
         return NodeKey(next(iter(machines)), key.context) if len(machines) == 1 else key

@@ -60,13 +60,16 @@ class Prices:
             self._on_demand[key] = self._filled(key, self.history.nodes[key].on_demand, _on_demand_offers)
         return self._on_demand[key]
 
-    def _filled(self, key: NodeKey, own: Track, offers: Offers) -> Filled:
+    def _filled(self, key: NodeKey, measured: Track, offers: Offers) -> Filled:
         node = self.history.nodes[key]
-        known = dict(own.items())
+        usd_by_window = dict(measured.items())
         for index in range(self.history.span.steps + 1):
-            if index not in known and (price := self._asked(key, offers(node.who(index)), index)) is not None:
-                known[index] = price
-        return _carried(known, self.history.span.steps + 1)
+            if (
+                index not in usd_by_window
+                and (price := self._offered_price(key, offers(node.who(index)), index)) is not None
+            ):
+                usd_by_window[index] = price
+        return _carried(usd_by_window, self.history.span.steps + 1)
 
     def _pollers(self, key: NodeKey) -> list[tuple[Labels, Track]]:
         """Offers in the machine's own cluster; where it has no poller, of those whose cluster has no machine."""
@@ -76,7 +79,7 @@ class Prices:
         with_machines = {node.context for node in self.history.nodes}
         return [offer for context, found in pollers.items() if context not in with_machines for offer in found.items()]
 
-    def _asked(self, key: NodeKey, wanted: list[Mapping[str, str]], index: int) -> float | None:
+    def _offered_price(self, key: NodeKey, wanted: list[Mapping[str, str]], index: int) -> float | None:
         for want in wanted:
             fits = [t for labels, t in self._pollers(key) if want.items() <= dict(labels).items()]
             prices = [v for t in fits if (v := _value(t, index)) is not None]
@@ -85,20 +88,22 @@ class Prices:
         return None
 
 
-def _offers(who: Mapping[str, str]) -> list[Mapping[str, str]]:
+def _offers(node_info: Mapping[str, str]) -> list[Mapping[str, str]]:
     """Which prices of the poller a node may take, the best first."""
-    if not who.get("purchase_option"):
+    if not node_info.get("purchase_option"):
         return []
-    owned = {name: who[name] for name in ("provider", "instance_type", "purchase_option")}
-    regional = {name: who[name] for name in IDENTITY} | {"zone": ""}
-    zonal = [{name: who[name] for name in IDENTITY}] if who["zone"] else []
-    return [*zonal, regional, *([owned] if who["purchase_option"] == "owned" else [])]
+    owned = {name: node_info[name] for name in ("provider", "instance_type", "purchase_option")}
+    regional = {name: node_info[name] for name in IDENTITY} | {"zone": ""}
+    zonal = [{name: node_info[name] for name in IDENTITY}] if node_info["zone"] else []
+    return [*zonal, regional, *([owned] if node_info["purchase_option"] == "owned" else [])]
 
 
-def _on_demand_offers(who: Mapping[str, str]) -> list[Mapping[str, str]]:
-    if not who.get("instance_type"):
+def _on_demand_offers(node_info: Mapping[str, str]) -> list[Mapping[str, str]]:
+    if not node_info.get("instance_type"):
         return []
-    return [{name: who[name] for name in ("provider", "region", "instance_type")} | {"purchase_option": "on_demand"}]
+    return [
+        {name: node_info[name] for name in ("provider", "region", "instance_type")} | {"purchase_option": "on_demand"}
+    ]
 
 
 def _value(track: Track, index: int) -> float | None:

@@ -49,11 +49,13 @@ class Outside:
     Attributes:
         pieces: by machine, and by who held its GPUs where that was asked for.
         hours, usd: by state, over all machines with a price.
+        unpriced: hours by state, over the others.
     """
 
     pieces: list[Piece] = field(default_factory=list)
     hours: dict[str, float] = field(default_factory=dict)
     usd: dict[str, float] = field(default_factory=dict)
+    unpriced: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -76,17 +78,17 @@ def outside(history: History, prices: Prices, charged: Mapping[NodeKey, Charged]
     if not history.whole:
         return found
     for key, node in history.nodes.items():
-        hours, usd = _left(node, history, prices.paid(key), charged.get(key, Charged()))
-        for into, amounts in ((found.hours, hours), (found.usd, usd or {})):
+        hours, usd = _unallocated(node, history, prices.paid(key), charged.get(key, Charged()))
+        for into, amounts in ((found.hours if usd else found.unpriced, hours), (found.usd, usd or {})):
             for state, amount in amounts.items():
                 into[state] = into.get(state, 0.0) + amount
-        found.pieces += _held(_piece(key, node, hours, usd), node.held)
+        found.pieces += _by_user(_piece(key, node, hours, usd), node.held)
     late = max(_CENT, _NOTEWORTHY * sum(found.usd.values()))
     found.usd = {s: a for s, a in found.usd.items() if s != LATE or abs(a) >= late}
     return found
 
 
-def _left(
+def _unallocated(
     node: NodeHistory, history: History, paid: list[tuple[float, bool] | None], charged: Charged
 ) -> tuple[dict[str, float], dict[str, float] | None]:
     """Hours and dollars by state of a machine less those of its runs; dollars are None without a price."""
@@ -119,20 +121,20 @@ def identity(name: str, context: Labels) -> str:
 
 
 def _piece(key: NodeKey, node: NodeHistory, hours: Mapping[str, float], usd: Mapping[str, float] | None) -> Piece:
-    who = node.who((node.seen.last() or (0, 0.0))[0])
+    node_info = node.who((node.seen.last() or (0, 0.0))[0])
     return Piece(
         run="",
         node=identity(key.name, key.context),
-        provider=who.get("provider", ""),
-        instance_type=who.get("instance_type", ""),
-        option=who.get("purchase_option", ""),
+        provider=node_info.get("provider", ""),
+        instance_type=node_info.get("instance_type", ""),
+        option=node_info.get("purchase_option", ""),
         hours=sum(hours.values()),
         usd=None if usd is None else sum(usd.values()),
         team=node.team,
     )
 
 
-def _held(piece: Piece, held: Mapping[tuple[str, str], float]) -> list[Piece]:
+def _by_user(piece: Piece, held: Mapping[tuple[str, str], float]) -> list[Piece]:
     """Split by who held the GPUs without a run."""
     whole = sum(held.values())
     if not whole:
@@ -153,14 +155,14 @@ def _held(piece: Piece, held: Mapping[tuple[str, str], float]) -> list[Piece]:
 def kinds(node: NodeHistory, windows: Iterable[int]) -> set[tuple[str, ...]]:
     """Which machines (provider, region, zone, type, purchase option) it was in these windows."""
     found = (node.who(window) for window in windows)
-    return {tuple(who.get(name, "") for name in IDENTITY) for who in found}
+    return {tuple(node_info.get(name, "") for name in IDENTITY) for node_info in found}
 
 
 NONE = {
     "team": "no team", "owner": "no owner", "namespace": "no namespace", "account": "no account",
     "experiment": "no experiment", "purchase-option": "not known",
 }  # fmt: skip
-"""By what a bill can be split, and what is written where nobody says it."""
+"""By what a bill can be split, and what is written if it is unknown."""
 NO_RUN = "no run"
 _VALUE: dict[str, Callable[[Piece], str]] = {
     "team": lambda p: p.team,
@@ -194,7 +196,7 @@ class Split:
 
 
 def split(by: str, pieces: Iterable[Piece]) -> list[Split]:
-    """The bill by team, owner, ...: rows sum to it, the most expensive first, what nobody says last."""
+    """The bill by team, owner, ...: rows sum to it, the most expensive first, what is unknown last."""
     groups: dict[str, list[Piece]] = {}
     for piece in pieces:
         groups.setdefault(_VALUE[by](piece) or NONE[by], []).append(piece)

@@ -10,9 +10,9 @@ COUNTED = " (counted traffic, in addition to the hours)"
 
 
 def price_parts(history: History) -> dict[str, float]:
-    """Dollars by part, over all machines whose agents say them: each window's seconds x the part's mean in it.
+    """Dollars by part, over all machines whose agents export them: each window's seconds x the part's mean in it.
 
-    Empty where no price has more than one part. Windows in which an agent says no parts are in none of them. Traffic
+    Empty where no price has more than one part. Windows in which an agent exports no parts are in none of them. Traffic
     that was counted comes after them: it is paid beside the hours, and in no other figure of a report.
     """
     usd: dict[str, float] = {}

@@ -85,26 +85,27 @@ def _break_even(question: Question, capital: float, running_usd_per_hour: float)
     return None if saved <= 0 else max(0.0, capital - question.rent_extra_usd) / saved
 
 
-def in_words(question: Question, said: Answer) -> str:
+def as_text(question: Question, costs: Answer) -> str:
     """The answer for the terminal."""
     machine = question.machine
-    cheaper = "owning" if said.owned_usd < said.rent_usd else "renting"
-    saved = abs(said.owned_usd - said.rent_usd)
+    cheaper = "owning" if costs.owned_usd < costs.rent_usd else "renting"
+    saved = abs(costs.owned_usd - costs.rent_usd)
+    used = f"which are {100 * costs.used_ratio:.1f} %"
     life = f"if the machine works for all of its {machine.years:g} years"
     lines = [
-        f"Rent   ${said.rent_usd:,.2f}  {_rent_terms(question)}",
-        f"Own    ${said.owned_usd:,.2f}  {_own_terms(question, said)}",
+        f"Rent   ${costs.rent_usd:,.2f}  {_rent_terms(question)}",
+        f"Own    ${costs.owned_usd:,.2f}  {_owned_terms(question, costs)}",
         "",
         f"For these hours {cheaper} is cheaper, by ${saved:,.2f}.",
-        f"Break-even with electricity: {_hours(said.break_even_hours)}",
-        f"Break-even without it:       {_hours(said.break_even_hours_without_electricity)}",
-        f"An owned hour costs ${figure(said.usd_per_hour, 5)} {life},",
-        f"${figure(said.usd_per_hour_used, 5)} for these hours, which are {100 * said.used_ratio:.1f} % of that time.",
+        f"Break-even with electricity: {_hours(costs.break_even_hours)}",
+        f"Break-even without it:       {_hours(costs.break_even_hours_without_electricity)}",
+        f"An owned hour costs ${figure(costs.usd_per_hour, 5)} {life},",
+        f"${figure(costs.usd_per_hour_used, 5)} for these hours, {used} of that time.",
         _assumed(question),
     ]
-    if said.machines > 1:
+    if costs.machines > 1:
         lines.append(
-            f"These hours need {said.machines} machines; all are counted. The break-even is that of one machine."
+            f"These hours need {costs.machines} machines; all are counted. The break-even is that of one machine."
         )
     return "\n".join(lines)
 
@@ -121,14 +122,14 @@ def _rent_terms(question: Question) -> str:
     return f"{question.hours:,.1f} h x ${question.rent_usd_per_hour:g}/h{extra}"
 
 
-def _own_terms(question: Question, said: Answer) -> str:
+def _owned_terms(question: Question, costs: Answer) -> str:
     machine = question.machine
-    many = f"{said.machines} x " if said.machines > 1 else ""
+    many = f"{costs.machines} x " if costs.machines > 1 else ""
     residual = f" - ${machine.residual_usd:,.2f}" if machine.residual_usd else ""
     pue = f" x PUE {machine.pue:g}" if machine.pue != 1 else ""
     overhead = machine.overhead_usd_per_hour * question.hours * question.slowness
     return (
-        f"{many}${machine.price_usd:,.2f}{residual} + ${said.electricity_usd:,.2f} electricity "
+        f"{many}${machine.price_usd:,.2f}{residual} + ${costs.electricity_usd:,.2f} electricity "
         f"({machine.watts:,.0f} W{pue} at ${machine.tariff_usd_per_kwh:g}/kWh)"
         + (f" + ${overhead:,.2f} overhead" if overhead else "")
     )

@@ -1,4 +1,4 @@
-"""A report: what was read, made into rows, and every limit of it said."""
+"""A report: what was read, made into rows, with every limit of it as a note."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MEANINGS = {
     "the baseline.",
     of_run.EARLIER: "Earlier epochs were done on another machine or under a lost ledger, which is not stored here or "
     "not in the period: their cost is not included.",
-    of_run.AGAIN: "An agent lost its state, or a run was restarted under the same id. What came before "
+    of_run.COUNTER_RESET: "An agent lost its state, or a run was restarted under the same id. What came before "
     "is counted too, except for what was never scraped.",
     of_run.PRICED: "The agent had no dollars, so its seconds are multiplied by the mean stored price of each window; "
     "a price that changes together with the load within a window is slightly off.",
@@ -70,7 +70,7 @@ class Report:
         groups: experiments by instance type, purchase option and batch size; the efficient frontier is marked.
         runs: each run.
         notes: limits of these figures, as sentences.
-        simulated: whether an agent says that its figures are simulated.
+        simulated: whether an agent reports that its figures are simulated.
         power_watts: what the GPUs drew on the mean while a node of these runs was seen, by node.
         outside: what machines cost beside their runs; empty where only some runs were read.
         by: what the bill is split by, where that was asked for, and its rows.
@@ -99,15 +99,15 @@ def make(
         ReportError: when it cannot be asked, or holds nothing of ours.
     """
     reader = Reader(store, span, progress)
-    kept = tuple(name.strip() for name in settings.keep_labels.split(",") if name.strip())
-    by, wished = (settings.by, settings.metric) if isinstance(settings, ReportSettings) else ("", ())
+    keep_labels = tuple(name.strip() for name in settings.keep_labels.split(",") if name.strip())
+    by, metrics = (settings.by, settings.metric) if isinstance(settings, ReportSettings) else ("", ())
     owners = by in ("owner", "namespace")
     tell = getattr(progress, "tell", lambda _: None)
-    asked = settings.matchers, settings.experiment, settings.run
-    history = HistoryLoader(reader, *asked, kept, owners, settings.most_runs, tell).read()
+    selection = settings.matchers, settings.experiment, settings.run
+    history = HistoryLoader(reader, *selection, keep_labels, owners, settings.most_runs, tell).read()
     prices = Prices(history)
     charged: dict[NodeKey, Charged] = {}
-    rows, unclear = compared(list(_rows(history, prices, charged, progress)), wished)
+    rows, unclear = compared(list(_rows(history, prices, charged, progress)), metrics)
     fleet, beside = _fleet(history, prices), outside(history, prices, charged)
     versions = reader.folded("build_info", settings.matchers, "last_over_time", max)
     return Report(
@@ -197,17 +197,19 @@ def _notes(history: History, rows: list[Row], unpriced: tuple[str, ...], setting
         minutes = f"{span.step_seconds / 60:.0f} min or more"
         notes.append(f"{_count(len(gaps), 'node')} not scraped for {minutes} at a time ({_some(gaps)}).")
     if history.crowded:
-        said = f"{_count(len(history.crowded), 'node')} showed {MOST_RUNS_SHOWN} runs or more within one window"
-        notes.append(f"{said} ({_some(sorted(history.crowded))}). No agent exports more at once: some may be missing.")
+        crowded = f"{_count(len(history.crowded), 'node')} showed {MOST_RUNS_SHOWN} runs or more within one window"
+        notes.append(
+            f"{crowded} ({_some(sorted(history.crowded))}). No agent exports more at once: some may be missing."
+        )
     if history.nameless:
         notes.append(
             f"Agents without epochcost_node_info are listed by their address ({_some(sorted(history.nameless))})."
         )
     if not rows:
-        asked = [
+        filters = [
             f"{name} {text!r}" for name, text in (("experiment", settings.experiment), ("run", settings.run)) if text
         ]
-        notes.append(f"No run {'matches ' + ' and '.join(asked) if asked else 'was reported'} in this period.")
+        notes.append(f"No run {'matches ' + ' and '.join(filters) if filters else 'was reported'} in this period.")
     return notes
 
 
@@ -224,8 +226,8 @@ def _price_notes(history: History, unpriced: tuple[str, ...]) -> list[str]:
     }
     if late:
         hours = sum(late.values()) / 3600
-        said = f"{_count(len(late), 'node')} with hours that had no price when last seen ({_some(sorted(late))})"
-        notes.append(f"{said}: {hours:,.1f} h are not in any sum of dollars.")
+        subject = f"{_count(len(late), 'node')} with hours that had no price when last seen ({_some(sorted(late))})"
+        notes.append(f"{subject}: {hours:,.1f} h are not in any sum of dollars.")
     return notes
 
 

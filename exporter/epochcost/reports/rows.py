@@ -19,12 +19,12 @@ class Row:
     Attributes:
         label: id of the run; empty for a group.
         option: how the nodes are paid.
-        batch_size: as the run says; empty where it does not.
-        team, owner: who pays, who began it; empty where nobody says.
+        batch_size: as the run reports it; empty if it does not.
+        team, owner: who pays, who began it; empty if unknown.
         ended: how a run ended: finished, failed, preempted, lost or stopped (by the guard); empty where it had not.
         runs: how many are in this row.
         nodes: how many different ones were used.
-        gpus_per_node: the most that it used of one node at once; None where no agent says.
+        gpus_per_node: the most that it used of one node at once; None if no agent reports it.
         hours: in which the run was running, on however many nodes.
         node_hours: hours of nodes that it paid for; half a node for an hour is 0.5.
         usd: all dollars.

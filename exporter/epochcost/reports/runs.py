@@ -25,7 +25,7 @@ from epochcost.reports.useful_epochs import useful_epochs
 _ROUNDING_SECONDS = 1.0
 BEFORE = "began before the period"
 EARLIER = "an earlier part is not in the period"
-AGAIN = "a counter was reset"
+COUNTER_RESET = "a counter was reset"
 PRICED = "seconds x stored prices"
 CARRIED = "price carried over"
 LATE = "dollars from before the period may be included"
@@ -40,7 +40,7 @@ STOPPED = "stopped"
 
 @dataclass(slots=True)
 class Part:
-    """A run on one machine, as growth by window; ``named`` where the agent says which part it is."""
+    """A run on one machine, as growth by window; ``named`` if the agent exports which part it is."""
 
     key: NodeKey
     named: bool
@@ -64,10 +64,7 @@ class Part:
 
 def row(key: RunKey, run: RunHistory, history: History, prices: Prices, charged: dict[NodeKey, Charged]) -> Row:
     """The row of one run; what it pays of each machine goes into ``charged``."""
-    parts = [_part(part, member, history, prices) for part, member in run.members.items()]
-    for part in parts:
-        seconds = {s: sum(g.values()) for s, g in part.states.items()}
-        charged.setdefault(part.key, Charged()).add(seconds, part.money.states if part.money else {})
+    parts = _charged_parts(run, history, prices, charged)
     lead = leaders({i: part.windows for i, part in enumerate(parts)})
     epochs = _counted(parts, lead, "run_epoch_seconds_count")
     pieces = tuple(_piece(key, run, part, history) for part in parts)
@@ -105,15 +102,23 @@ def row(key: RunKey, run: RunHistory, history: History, prices: Prices, charged:
     )
 
 
+def _charged_parts(run: RunHistory, history: History, prices: Prices, charged: dict[NodeKey, Charged]) -> list[Part]:
+    parts = [_part(part, member, history, prices) for part, member in run.members.items()]
+    for part in parts:
+        seconds = {s: sum(g.values()) for s, g in part.states.items()}
+        charged.setdefault(part.key, Charged()).add(seconds, part.money.states if part.money else {})
+    return parts
+
+
 def _piece(key: RunKey, run: RunHistory, part: Part, history: History) -> Piece:
     node = history.nodes.get(part.key)
-    who = node.who(max(part.windows or {0: 0.0})) if node is not None else {}
+    node_info = node.who(max(part.windows or {0: 0.0})) if node is not None else {}
     return Piece(
         run=identity(key.run, key.context),
         node=identity(part.key.name, part.key.context),
-        provider=who.get("provider", ""),
-        instance_type=who.get("instance_type", ""),
-        option=who.get("purchase_option", ""),
+        provider=node_info.get("provider", ""),
+        instance_type=node_info.get("instance_type", ""),
+        option=node_info.get("purchase_option", ""),
         hours=hours(sum(sum(grown.values()) for grown in part.states.values())),
         usd=part.money.usd if part.money else None,
         useful_usd=part.money.states.get("useful", 0.0) if part.money else 0.0,
@@ -126,7 +131,7 @@ def _piece(key: RunKey, run: RunHistory, part: Part, history: History) -> Piece:
 
 
 def _ended(parts: list[Part]) -> str:
-    """How the run ended: as its part that ran last says; empty where it had not ended when it was last seen."""
+    """How the run ended: as its part that ran last reports; empty where it had not ended when it was last seen."""
     last = max(parts, key=lambda part: max(part.windows, default=-1), default=None)
     ends = [part for part in parts if part.member.ended is not None and last is not None]
     if last is None or not ends:
@@ -140,7 +145,7 @@ def _ended(parts: list[Part]) -> str:
 
 
 def _reported(parts: list[Part]) -> dict[str, float]:
-    """The newest value of each metric: as the part says that was seen with it last."""
+    """The newest value of each metric: of the part that was seen with it last."""
     newest: dict[str, tuple[int, float]] = {}
     for part in parts:
         for name, (window, value) in part.member.reported.items():
@@ -212,7 +217,12 @@ def _epochs_usd(part: Part, parts: list[Part]) -> float | None:
     ran = part.grown.get("run_seconds_total", {})
     counts = part if part.total("run_epoch_seconds_sum") else max(parts, key=lambda p: p.total("run_epoch_seconds_sum"))
     last = sum(ran.values()) - (counts.member.current_epoch_seconds or 0.0)
-    return between(ran, part.money.windows, last - counts.total("run_epoch_seconds_sum"), last)
+    first = last - counts.total("run_epoch_seconds_sum")
+    known = between(ran, part.money.windows, first, last)
+    if part.from_zero or first >= 0:
+        return known
+    # The first epoch began before the period, and counts whole: its seconds there at the mean of those that are read.
+    return known * (last - first) / last if last > 0 else None
 
 
 def _on_demand(parts: list[Part], prices: Prices, states: tuple[str, ...]) -> float | None:
@@ -226,7 +236,7 @@ def _on_demand(parts: list[Part], prices: Prices, states: tuple[str, ...]) -> fl
 
 
 def _fill(parts: list[Part], history: History) -> float | None:
-    """Highest peak of device memory: as the run says, else as the driver saw it where the run had the node alone."""
+    """Highest peak of device memory: as the run reports, else as the driver saw it where the run had the node alone."""
     fills = []
     for part in parts:
         node = history.nodes.get(part.key)
@@ -252,15 +262,15 @@ def _batch_size(parts: list[Part]) -> str:
     return f"{last.member.batch_sizes[-1]:g}" if last is not None else ""
 
 
-def _joined(words: Iterable[str]) -> str:
-    return " + ".join(sorted({word for word in words if word}))
+def _joined(names: Iterable[str]) -> str:
+    return " + ".join(sorted({name for name in names if name}))
 
 
 def _notes(key: RunKey, parts: list[Part], history: History) -> tuple[str, ...]:
     found = {
         BEFORE: any(not part.from_zero for part in parts),
         EARLIER: all(part.from_zero for part in parts) and _began_late(parts),
-        AGAIN: key in history.counted_again,
+        COUNTER_RESET: key in history.counted_again,
         PRICED: any(part.money and part.money.source == BY_PRICES for part in parts),
         CARRIED: any(part.money and part.money.carried_seconds > history.span.step_seconds for part in parts),
         LATE: any(_late(part) for part in parts),

@@ -15,7 +15,7 @@ _NAMED = 5
 
 
 @dataclass(slots=True)
-class _Held:
+class _StoreContent:
     """How many series a store has given, and on which machines it knows runs."""
 
     series: int = 0
@@ -32,7 +32,7 @@ class SeveralStores:
     """Each query goes to all of ``stores``; one that fails fails the query, as a part is not the whole."""
 
     stores: Sequence[Prometheus]
-    _held: dict[str, _Held] = field(default_factory=dict)
+    _contents: dict[str, _StoreContent] = field(default_factory=dict)
     """By URL."""
 
     @property
@@ -42,14 +42,18 @@ class SeveralStores:
 
     @property
     def warnings(self) -> set[str]:
-        """What each said, which of them hold nothing at all, and which runs may be several of one name."""
-        said = {f"{store.url}: {warning}" for store in self.stores for warning in store.warnings}
-        said |= {f"{url} has no epochcost series in this period" for url, held in self._held.items() if not held.series}
-        return said | set(self._shared())
+        """What each returned, which of them hold nothing at all, and which runs may be several of one name."""
+        warnings = {f"{store.url}: {warning}" for store in self.stores for warning in store.warnings}
+        warnings |= {
+            f"{url} has no epochcost series in this period"
+            for url, content in self._contents.items()
+            if not content.series
+        }
+        return warnings | set(self._shared())
 
     def _shared(self) -> Iterator[str]:
         """Replicas have a run's machines in common; two clusters have not."""
-        for (one, here), (other, there) in itertools.combinations(self._held.items(), 2):
+        for (one, here), (other, there) in itertools.combinations(self._contents.items(), 2):
             common = here.machines.keys() & there.machines.keys()
             if apart := sorted(run for run in common if here.machines[run].isdisjoint(there.machines[run])):
                 more = f" and {len(apart) - _NAMED} more" if len(apart) > _NAMED else ""
@@ -63,14 +67,14 @@ class SeveralStores:
 
     def over(self, query: str, start: float, end: float, step_seconds: float) -> list[Series]:
         """The series of a range query from each of them; the same series may come more than once."""
-        found: list[Series] = []
+        series_found: list[Series] = []
         for store in self.stores:
             series = store.over(query, start, end, step_seconds)
-            held = self._held.setdefault(store.url, _Held())
+            content = self._contents.setdefault(store.url, _StoreContent())
             for one in series:
-                held.note(one.labels)
-            found += series
-        return found
+                content.note(one.labels)
+            series_found += series
+        return series_found
 
 
 def connect_all(settings: StoreSettings) -> Prometheus | SeveralStores:

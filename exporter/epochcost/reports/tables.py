@@ -19,7 +19,7 @@ NOT_ENDED = "not ended"
 
 @dataclass(frozen=True, slots=True)
 class Column(Generic[T]):
-    """One column: its title, what its cells say, and whether these are figures."""
+    """One column: its title, the text of its cells, and whether these are figures."""
 
     title: str
     cells: Callable[[Sequence[T]], list[str]]
@@ -204,13 +204,14 @@ def _ended(how: str, rows: Sequence[Row]) -> Ended:
 
 
 def beside(report: Report) -> list[Beside]:
-    """What machines cost outside runs by state, the most expensive first."""
+    """What machines cost outside runs by state, the most expensive first; hours without a price have own rows."""
     found, whole = report.outside, sum(report.fleet.usd.values())
     rows = [
         Beside(state, hours, usd := found.usd.get(state), usd / whole if usd is not None and whole else None)
         for state, hours in found.hours.items()
         if found.usd.get(state) or (state != LATE and hours > 0)
     ]
+    rows += [Beside(state, hours, None, None) for state, hours in found.unpriced.items() if state != LATE and hours > 0]
     return sorted(rows, key=lambda row: (row.state == LATE, -(row.usd or 0.0)))
 
 

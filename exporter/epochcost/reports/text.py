@@ -28,10 +28,10 @@ def summary(report: Report) -> str:
     part = dollars(sum(known)) if known else UNKNOWN
     beside = sum(report.outside.usd.values()) if report.outside.usd else None
     useful = fleet.usd.get("useful", 0.0) / spent if spent else None
-    said = f"All nodes ({fleet.nodes}): {dollars(spent)}, of which useful {percent(useful)}. Runs: {part}."
+    sentence = f"All nodes ({fleet.nodes}): {dollars(spent)}, of which useful {percent(useful)}. Runs: {part}."
     if beside is not None:
-        said += f" Outside runs: {dollars(beside)}."
-    return " ".join([said, *([f"Price components: {parts(report)}."] if fleet.parts else [])])
+        sentence += f" Outside runs: {dollars(beside)}."
+    return " ".join([sentence, *([f"Price components: {parts(report)}."] if fleet.parts else [])])
 
 
 def parts(report: Report) -> str:

@@ -130,8 +130,8 @@ class Reader:
     """Reads metrics of agents and poller over a span, in pieces as large as the store allows.
 
     Attributes:
-        progress: told how many windows of how many are read, of which metric.
-        points: windows asked for at once; halves whenever the store says that it is too much.
+        progress: called with how many windows of how many are read, of which metric.
+        points: windows asked for at once; halves whenever the store reports that it is too much.
     """
 
     store: Store

@@ -18,14 +18,14 @@ _HIGHER_WORDS = frozenset(
 )
 _EVALUATION = frozenset(("val", "valid", "validation", "eval", "evaluation", "test", "dev"))
 _BESIDE = _EVALUATION | {"train", "training", "epoch", "step", "mean", "avg", "top", "macro", "micro", "weighted"}
-"""Words of a metric's name that do not say what it measures."""
+"""Words of a metric's name that do not describe what it measures."""
 _NAMED = 8
 _WORD = re.compile(r"[A-Z]+(?![a-z])[0-9]*|[A-Z]?[a-z]+[0-9]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A metric and which of its values is better; ``better`` is empty where its name does not tell."""
+    """A metric and which of its values is better; ``better`` is empty if its name does not show it."""
 
     name: str
     better: str
@@ -61,10 +61,10 @@ class Trials:
 
 
 def metrics(text: str) -> tuple[Metric, ...]:
-    """``val_loss,reward:higher``: with what is better where the name does not tell.
+    """``val_loss,reward:higher``: with what is better if the name does not show it.
 
     Raises:
-        ValueError: where neither says which is better.
+        ValueError: if neither defines which is better.
     """
     return tuple(_metric(word) for word in words(text))
 
@@ -84,7 +84,7 @@ def direction(name: str) -> str:
 
 
 def of_evaluation(name: str) -> bool:
-    """Whether a metric says that it is of data that was not trained on."""
+    """Whether a metric's name shows that it is of data that was not trained on."""
     return not _EVALUATION.isdisjoint(_words(name))
 
 
@@ -94,12 +94,12 @@ def _words(name: str) -> list[str]:
     return [word if word in _HIGHER_WORDS else word.rstrip("0123456789") for word in found]
 
 
-def compared(rows: Sequence[Row], wished: Sequence[Metric]) -> tuple[list[Row], list[str]]:
+def compared(rows: Sequence[Row], metrics: Sequence[Metric]) -> tuple[list[Row], list[str]]:
     """Rows with their metric and how they came out, and what could not be compared, as sentences.
 
     Args:
         rows: of runs.
-        wished: metrics that the user named; of each experiment the first that its runs report.
+        metrics: metrics that the user named; of each experiment the first that its runs report.
     """
     experiments: dict[str, list[Row]] = {}
     for row in rows:
@@ -107,30 +107,30 @@ def compared(rows: Sequence[Row], wished: Sequence[Metric]) -> tuple[list[Row], 
     by: dict[str, Metric] = {}
     unclear: list[str] = []
     for experiment, some in experiments.items():
-        found = _chosen(some, wished) if experiment else []
+        found = _chosen(some, metrics) if experiment else []
         if len(found) == 1:
             by[experiment] = found[0]
         elif found:
             unclear.append(f"{experiment}: {', '.join(one.name for one in found)}")
     best = {experiment: one.best(_values(experiments[experiment], one)) for experiment, one in by.items()}
     notes = [_UNCLEAR.format("; ".join(sorted(unclear)))] if unclear else []
-    if wished and rows and not by:
-        notes.append(_not_reported(rows, wished))
-    return [_told(row, by.get(row.experiment), best.get(row.experiment)) for row in rows], notes
+    if metrics and rows and not by:
+        notes.append(_not_reported(rows, metrics))
+    return [_with_metric(row, by.get(row.experiment), best.get(row.experiment)) for row in rows], notes
 
 
 _UNCLEAR = "Trials are not compared if metrics disagree about the best run ({}): choose one with --metric NAME."
 
 
-def _not_reported(rows: Sequence[Row], wished: Sequence[Metric]) -> str:
+def _not_reported(rows: Sequence[Row], metrics: Sequence[Metric]) -> str:
     found = sorted({name for row in rows for name in row.reported})
     more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
     known = f"Reported: {', '.join(found[:_NAMED])}{more}" if found else "No run reported a metric"
-    names = " or ".join(one.name for one in wished)
+    names = " or ".join(one.name for one in metrics)
     return f"Trials are not compared: no experiment has two runs that reported {names}. {known}."
 
 
-def _told(row: Row, by: Metric | None, best: float | None) -> Row:
+def _with_metric(row: Row, by: Metric | None, best: float | None) -> Row:
     if by is None:
         return row
     value = row.reported.get(by.name)
@@ -142,13 +142,13 @@ def _values(rows: Iterable[Row], by: Metric) -> list[float]:
     return [row.reported[by.name] for row in rows if by.name in row.reported]
 
 
-def _chosen(rows: Sequence[Row], wished: Sequence[Metric]) -> list[Metric]:
+def _chosen(rows: Sequence[Row], metrics: Sequence[Metric]) -> list[Metric]:
     """The metric by which to compare; several that disagree about the best; none where nothing can be compared."""
     runs = Counter(name for row in rows for name in row.reported)
-    for one in wished:
+    for one in metrics:
         if runs[one.name] > 1:
             return [one]
-    if wished:
+    if metrics:
         return []
     known = [Metric(name, direction(name)) for name in sorted(runs) if runs[name] > 1 and of_evaluation(name)]
     widest = max((runs[one.name] for one in known if one.better), default=0)

@@ -10,13 +10,16 @@ Example::
 
 from __future__ import annotations
 
+from epochcost.serve.connection import Limits
 from epochcost.serve.messages import Gate, Request, Response, Route, html, json_response, text
 from epochcost.serve.metrics import metrics_route
 from epochcost.serve.policy import WebConfigError
-from epochcost.serve.server import Server
+from epochcost.serve.server import PostRoutes, Server
 
 __all__ = [
     "Gate",
+    "Limits",
+    "PostRoutes",
     "Request",
     "Response",
     "Route",

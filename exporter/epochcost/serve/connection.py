@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from epochcost.serve.addressed import misdirected
 from epochcost.serve.messages import (
@@ -49,6 +50,8 @@ class Limits:
         idle_seconds: without a request on an open connection; above the usual scrape intervals.
         send_seconds: for the whole of a response.
         body_bytes: of a request.
+        shed_paths: requested by many clients in one instant: while all places are taken, those that have waited for
+            long are told to retry, so that later clients with other requests are served.
     """
 
     connections: int = 64
@@ -57,6 +60,21 @@ class Limits:
     idle_seconds: float = 130.0
     send_seconds: float = 30.0
     body_bytes: int = 1024 * 1024
+    shed_paths: tuple[str, ...] = ()
+
+
+class Service(NamedTuple):
+    """What a server does with the requests of one client.
+
+    Attributes:
+        admit: what keeps a client out, called before the body is read; returns None for nothing. Never raises.
+        answer: the response to a whole request; never raises.
+        policy: TLS, users and headers as they are now.
+    """
+
+    admit: Gate
+    answer: Callable[[Request], Response]
+    policy: Callable[[], Policy]
 
 
 class Connection:
@@ -64,29 +82,17 @@ class Connection:
 
     Args:
         sock: owned from here on, closed by `run`.
-        admit: what keeps a client out, asked before its body is read; None for nothing. Never raises.
-        answer: the response to a whole request; never raises.
-        policy: TLS, users and headers as they are now.
+        service: what responds to it.
         limits: see `Limits`.
         stopping: once set, the request under way is the last.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - one caller
-        self,
-        sock: socket.socket,
-        admit: Gate,
-        answer: Callable[[Request], Response],
-        policy: Callable[[], Policy],
-        limits: Limits,
-        stopping: threading.Event,
-    ) -> None:
+    def __init__(self, sock: socket.socket, service: Service, limits: Limits, stopping: threading.Event) -> None:
         self.since: float | None = time.monotonic()
         """When the client began what it is at; None while the server works for it."""
         self.proved = False
         self._sock = sock
-        self._admit = admit
-        self._answer = answer
-        self._policy = policy
+        self._admit, self._answer, self._policy = service
         self._limits = limits
         self._stopping = stopping
         self._buffer = bytearray()

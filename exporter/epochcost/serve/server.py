@@ -9,11 +9,11 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import final
 
-from epochcost.serve.connection import Connection, Limits
+from epochcost.serve.connection import Connection, Limits, Service
 from epochcost.serve.messages import Gate, Request, Response, Route, text
 from epochcost.serve.overload import asks_for, is_too_late, refuse
 from epochcost.serve.places import Places
@@ -32,6 +32,21 @@ def always_ready() -> None:
     """Ready from the start."""
 
 
+@dataclass(frozen=True, slots=True)
+class PostRoutes:
+    """Answers to POST.
+
+    Attributes:
+        routes: by path.
+        gates: by path, what a request must pass, beside the web configuration, before its body is read.
+        bearer_paths: whose gates know a token: a request with one needs no password as well.
+    """
+
+    routes: Mapping[str, Route]
+    gates: Mapping[str, Gate] = field(default_factory=dict)
+    bearer_paths: Collection[str] = ()
+
+
 @final
 class Server:
     """Routes served over HTTP/1.1 by one thread a connection.
@@ -41,38 +56,33 @@ class Server:
         routes: answers to GET and HEAD by path.
         web_config: path of a ``web.config.yml``, or empty.
         ready: None when ready, else the reason that ``/-/ready`` gives with status 503.
-        post_routes: answers to POST by path.
-        gates: by path, what a request must pass, beside the web configuration, before its body is read.
+        posts: answers to POST, and what a request must pass first.
         limits: what one client may take.
-        bearer_paths: whose gates know a token: who shows one need not show a password as well.
-        shed_paths: that many clients ask for in one instant: while all places are taken, who has waited for long is
-            asked to retry, so that later clients with other requests are served.
 
     Raises:
         WebConfigError: naming file and key.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - all but two have defaults
+    def __init__(  # noqa: PLR0913 - all but two have defaults
         self,
         address: tuple[str, int],
         routes: Mapping[str, Route],
         web_config: str = "",
+        *,
         ready: Callable[[], str | None] = always_ready,
-        post_routes: Mapping[str, Route] | None = None,
-        gates: Mapping[str, Gate] | None = None,
+        posts: PostRoutes | None = None,
         limits: Limits = Limits(),  # noqa: B008 - frozen
-        bearer_paths: Collection[str] = (),
-        shed_paths: Collection[str] = (),
     ) -> None:
+        posts = posts or PostRoutes({})
         self._address = address
         self._gets: Mapping[str, Route] = {"/-/healthy": _healthy, "/-/ready": _readiness(ready), **routes}
-        self._posts: Mapping[str, Route] = dict(post_routes or {})
-        self._gates: Mapping[str, Gate] = dict(gates or {})
+        self._posts: Mapping[str, Route] = dict(posts.routes)
+        self._gates: Mapping[str, Gate] = dict(posts.gates)
         self._config = WebConfig(web_config)
         self._limits = limits
         self._places = Places(limits.connections, limits.reserved)
-        self._bearer_paths = frozenset(bearer_paths)
-        self._shed_paths = frozenset(shed_paths)
+        self._bearer_paths = frozenset(posts.bearer_paths)
+        self._shed_paths = frozenset(limits.shed_paths)
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._open: dict[Connection, threading.Thread] = {}
@@ -175,9 +185,8 @@ class Server:
         if self._is_shed(sock, address):
             refuse(sock)
             return
-        connection = Connection(
-            sock, self._admission(address), self._answer, self._config.current, self._limits, self._stopping
-        )
+        service = Service(self._admission(address), self._answer, self._config.current)
+        connection = Connection(sock, service, self._limits, self._stopping)
         if not self._places.take(connection, address):
             refuse(sock) if asks_for(sock, self._shed_paths) else sock.close()
             if not self._full:

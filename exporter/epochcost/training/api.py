@@ -16,6 +16,7 @@ from epochcost.training import notebook
 from epochcost.training.contexts import CheckpointContext, PhaseContext
 from epochcost.training.exit_hooks import ENDINGS
 from epochcost.training.run import Run
+from epochcost.training.run_args import RunArgs
 from epochcost.training.run_factory import make_run, open_run, unreported_run
 from epochcost.training.warning import warn_once
 
@@ -76,18 +77,20 @@ def run(  # noqa: PLR0913 - all but the first three are seldom needed, and by na
         local_rank: where no launcher says it. Only local rank 0 reports; for the others everything else works.
     """
     return make_run(
-        experiment,
-        epochs,
-        batch_size,
-        id=id,
-        budget_usd=budget_usd,
-        samples_per_epoch=samples_per_epoch,
-        steps_per_epoch=steps_per_epoch,
-        nominal_epoch_steps=nominal_epoch_steps,
-        nominal_epoch_tokens=nominal_epoch_tokens,
-        framework=framework,
-        memory_peak=memory_peak,
-        local_rank=local_rank,
+        RunArgs(
+            experiment,
+            epochs,
+            batch_size,
+            id=id,
+            budget_usd=budget_usd,
+            samples_per_epoch=samples_per_epoch,
+            steps_per_epoch=steps_per_epoch,
+            nominal_epoch_steps=nominal_epoch_steps,
+            nominal_epoch_tokens=nominal_epoch_tokens,
+            framework=framework,
+            memory_peak=memory_peak,
+            local_rank=local_rank,
+        )
     )
 
 
@@ -99,9 +102,9 @@ def current() -> Run | None:
 @functools.wraps(run, assigned=())
 def start(*args: Any, **kwargs: Any) -> Run:  # noqa: ANN401 - the arguments of `run`
     """Open a run for the plain functions below. An earlier one of this thread that is still open is ended."""
-    for left in tuple(ENDINGS.open):
-        if isinstance(left, Run) and left.plain and left.opened_here:
-            left.end("failed" if left.facts.epochs is not None and not left.is_done else "finished")
+    for earlier in tuple(ENDINGS.open):
+        if isinstance(earlier, Run) and earlier.plain and earlier.opened_here:
+            earlier.end("failed" if earlier.facts.epochs is not None and not earlier.is_done else "finished")
     opened = run(*args, **kwargs)
     opened.plain = True
     opened.start()
@@ -109,14 +112,14 @@ def start(*args: Any, **kwargs: Any) -> Run:  # noqa: ANN401 - the arguments of 
 
 
 def _opened(call: str) -> Run:
-    found = current()
-    waiting = notebook.parked() if found is None else None
-    if isinstance(waiting, Run):
-        waiting.reopen()
-        return waiting
-    if found is None and not ENDINGS.inherited:
+    opened = current()
+    parked_run = notebook.parked() if opened is None else None
+    if isinstance(parked_run, Run):
+        parked_run.reopen()
+        return parked_run
+    if opened is None and not ENDINGS.inherited:
         warn_once("no run", f"epochcost.{call}() without an open run: call epochcost.start() first")
-    return found or unreported_run()
+    return opened or unreported_run()
 
 
 def step(n: int = 1, samples: int | None = None, tokens: int | None = None) -> None:
@@ -166,39 +169,39 @@ def end(status: str = "finished") -> None:
 # One line for a framework; the arguments are those of `run`.
 
 
-def lightning_callback(experiment: str = "", **told: Any) -> Any:  # noqa: ANN401
+def lightning_callback(experiment: str = "", **arguments: Any) -> Any:  # noqa: ANN401
     """``Trainer(callbacks=[epochcost.lightning_callback("char-lm")])``."""
-    return _callback("lightning")(experiment, **told)
+    return _callback("lightning")(experiment, **arguments)
 
 
-def huggingface_callback(experiment: str = "", **told: Any) -> Any:  # noqa: ANN401
+def huggingface_callback(experiment: str = "", **arguments: Any) -> Any:  # noqa: ANN401
     """``Trainer(..., callbacks=[epochcost.huggingface_callback("bert")])``."""
-    return _callback("huggingface")(experiment, **told)
+    return _callback("huggingface")(experiment, **arguments)
 
 
-def keras_callback(experiment: str = "", **told: Any) -> Any:  # noqa: ANN401
+def keras_callback(experiment: str = "", **arguments: Any) -> Any:  # noqa: ANN401
     """``model.fit(..., callbacks=[epochcost.keras_callback("mnist", batch_size=32)])``."""
-    return _callback("keras")(experiment, **told)
+    return _callback("keras")(experiment, **arguments)
 
 
-def fastai_callback(experiment: str = "", **told: Any) -> Any:  # noqa: ANN401
+def fastai_callback(experiment: str = "", **arguments: Any) -> Any:  # noqa: ANN401
     """``Learner(..., cbs=epochcost.fastai_callback("pets"))``."""
-    return _callback("fastai")(experiment, **told)
+    return _callback("fastai")(experiment, **arguments)
 
 
-def composer_callback(experiment: str = "", **told: Any) -> Any:  # noqa: ANN401
+def composer_callback(experiment: str = "", **arguments: Any) -> Any:  # noqa: ANN401
     """``Trainer(..., callbacks=[epochcost.composer_callback("mpt")])``."""
-    return _callback("composer")(experiment, **told)
+    return _callback("composer")(experiment, **arguments)
 
 
-def ultralytics_callbacks(model: Any, experiment: str = "", **told: Any) -> Any:  # noqa: ANN401
+def ultralytics_callbacks(model: Any, experiment: str = "", **arguments: Any) -> Any:  # noqa: ANN401
     """``epochcost.ultralytics_callbacks(model, "coco8")`` before ``model.train(...)``."""
-    return importlib.import_module("epochcost.training.ultralytics").add_callbacks(model, experiment, **told)
+    return importlib.import_module("epochcost.training.ultralytics").add_callbacks(model, experiment, **arguments)
 
 
-def jax_run(experiment: str = "", *args: Any, **told: Any) -> Run:  # noqa: ANN401
+def jax_run(experiment: str = "", *args: Any, **arguments: Any) -> Run:  # noqa: ANN401
     """``with epochcost.jax_run("vit", epochs=10) as run:``, a `run` that gets its metadata from JAX."""
-    opened: Run = importlib.import_module("epochcost.training.jax").run(experiment, *args, **told)
+    opened: Run = importlib.import_module("epochcost.training.jax").run(experiment, *args, **arguments)
     return opened
 
 

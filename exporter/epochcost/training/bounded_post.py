@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 import socket
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 from urllib.parse import SplitResult
 
 MAX_HEAD_BYTES = 8192
@@ -26,23 +27,28 @@ class NotAnAgentError(Exception):
     """The server does not behave like an agent; retrying is useless."""
 
 
-def post(  # noqa: PLR0913, PLR0917 - one caller
-    url: SplitResult,
-    path: str,
-    headers: dict[str, str],
-    body: bytes,
-    seconds: float,
-    tls: Any,  # noqa: ANN401 - a context
-) -> tuple[int, bytes]:
+class Request(NamedTuple):
+    """What is sent.
+
+    Attributes:
+        path: with the query.
+        headers: beside Host, Content-Length and Connection.
+        body: as it is sent.
+    """
+
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+def post(url: SplitResult, request: Request, seconds: float, make_tls_context: Callable[[], Any]) -> tuple[int, bytes]:
     """Status and body of the response.
 
     Args:
         url: scheme, host and port.
-        path: with the query.
-        headers: beside Host, Content-Length and Connection.
-        body: what is sent.
+        request: what is sent.
         seconds: for all of it, but for the name's resolution.
-        tls: makes an SSL context; asked for https only.
+        make_tls_context: makes an SSL context; called for https only.
 
     Raises:
         OSError: without a response; another time there may be one.
@@ -53,26 +59,26 @@ def post(  # noqa: PLR0913, PLR0917 - one caller
     secure = url.scheme == "https"
     deadline = time.monotonic() + seconds
     with socket.create_connection((url.hostname, url.port or (443 if secure else 80)), timeout=seconds) as plain:
-        plain.settimeout(_left(deadline))
-        sock = tls().wrap_socket(plain, server_hostname=url.hostname) if secure else plain
+        plain.settimeout(_remaining(deadline))
+        sock = make_tls_context().wrap_socket(plain, server_hostname=url.hostname) if secure else plain
         with sock:
-            _write(sock, _block(url, path, headers, len(body)) + body, deadline)
+            _write(sock, _head(url, request) + request.body, deadline)
             return _answer(sock, deadline)
 
 
-def _block(url: SplitResult, path: str, headers: dict[str, str], length: int) -> bytes:
+def _head(url: SplitResult, request: Request) -> bytes:
     host = url.netloc.rpartition("@")[2]
-    all_headers = {"Host": host, "Connection": "close", "Content-Length": str(length), **headers}
-    lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in all_headers.items())]
+    all_headers = {"Host": host, "Connection": "close", "Content-Length": str(len(request.body)), **request.headers}
+    lines = [f"POST {request.path} HTTP/1.1", *(f"{name}: {value}" for name, value in all_headers.items())]
     if not all(line.isprintable() and line.isascii() for line in lines):
         raise NotAnAgentError("the address or the token contains characters that cannot be sent")
     return ("\r\n".join(lines) + "\r\n\r\n").encode("ascii")
 
 
-def _write(sock: socket.socket, block: bytes, deadline: float) -> None:
-    view = memoryview(block)
+def _write(sock: socket.socket, data: bytes, deadline: float) -> None:
+    view = memoryview(data)
     while view:
-        sock.settimeout(_left(deadline))
+        sock.settimeout(_remaining(deadline))
         view = view[sock.send(view[:65536]) :]
 
 
@@ -130,14 +136,14 @@ def _joined(chunks: bytes) -> bytes:
 
 
 def _more(sock: socket.socket, data: bytearray, deadline: float) -> bool:
-    sock.settimeout(_left(deadline))
+    sock.settimeout(_remaining(deadline))
     piece = sock.recv(_PIECE)
     data += piece
     return bool(piece)
 
 
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
+def _remaining(deadline: float) -> float:
+    remaining = deadline - time.monotonic()
+    if remaining <= 0:
         raise TimeoutError("no complete response in time")
-    return left
+    return remaining

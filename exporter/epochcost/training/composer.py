@@ -6,7 +6,7 @@ from typing import Any
 
 from epochcost.training.fit import Fit, harmless
 from epochcost.training.fit_args import FrameworkInfo, UserArgs
-from epochcost.training.lazy import made_once
+from epochcost.training.lazy import callback_class_getter
 from epochcost.training.loops import known_length
 
 
@@ -17,28 +17,30 @@ class ComposerHooks:
     in Composer's own checkpoints.
     """
 
-    def __init__(self, experiment: str = "", **told: Any) -> None:
+    def __init__(self, experiment: str = "", **arguments: Any) -> None:
         super().__init__()
-        self._told = UserArgs(experiment, **told)
-        self._epochcost = Fit("composer", self._told, call=("composer", ("fit",)))
-        self._length = 0
+        self._user_args = UserArgs(experiment, **arguments)
+        self._epochcost = Fit("composer", self._user_args, call=("composer", ("fit",)))
+        self._batches_per_epoch = 0
 
     @harmless
     def fit_start(self, state: Any, logger: Any) -> None:
         """The fit begins; a checkpoint was loaded before."""
         fit, at = self._epochcost, state.timestamp
         fit.begin()
-        self._length = _value(state.dataloader_len) or 0
+        self._batches_per_epoch = _value(state.dataloader_len) or 0
         done = at.batch_in_epoch.value
-        fit.set_position(at.epoch.value, at.batch.value, done / self._length if self._length else 0.0)
-        fit.update_info(self._found(state))
-        if not self._length:
+        fit.set_position(
+            at.epoch.value, at.batch.value, done / self._batches_per_epoch if self._batches_per_epoch else 0.0
+        )
+        fit.update_info(self._framework_info(state))
+        if not self._batches_per_epoch:
             fit.begin_steps()
 
     @harmless
     def epoch_start(self, state: Any, logger: Any) -> None:
         """An epoch begins."""
-        if self._length:
+        if self._batches_per_epoch:
             self._epochcost.begin_epoch(state.timestamp.epoch.value, state.timestamp.batch_in_epoch.value)
 
     @harmless
@@ -47,7 +49,7 @@ class ComposerHooks:
         at = state.timestamp
         if self._epochcost.line_is_due:
             self._epochcost.log(_loss, state)
-        self._epochcost.step_to(at.batch.value, at.batch_in_epoch.value if self._length else None)
+        self._epochcost.step_to(at.batch.value, at.batch_in_epoch.value if self._batches_per_epoch else None)
 
     @harmless
     def eval_start(self, state: Any, logger: Any) -> None:
@@ -66,12 +68,12 @@ class ComposerHooks:
     def epoch_end(self, state: Any, logger: Any) -> None:
         """An epoch ends; by now Composer's own count has moved on to the next."""
         self._epochcost.log(_metrics, state)
-        if self._length:
+        if self._batches_per_epoch:
             self._epochcost.end_epoch(state.timestamp.epoch.value)
         costs = self._epochcost.costs()
         if costs:
             logger.log_metrics(costs)
-        if self._epochcost.stop_asked():
+        if self._epochcost.stop_requested():
             state.stop_training()
 
     @harmless
@@ -94,21 +96,21 @@ class ComposerHooks:
         """Out of Composer's checkpoint."""
         self._epochcost.load_state_dict(state)
 
-    def _found(self, state: Any) -> FrameworkInfo:
+    def _framework_info(self, state: Any) -> FrameworkInfo:
         size = getattr(state.train_dataloader, "batch_size", None)
         world = _world()
         return FrameworkInfo(
             epochs=self._planned(state),
             batch_size=size * (world or 1) if isinstance(size, int) else None,
             samples_per_epoch=known_length(getattr(state.train_dataloader, "dataset", None)),
-            batches=self._length or None,
-            steps=self._length or None,
+            batches=self._batches_per_epoch or None,
+            steps=self._batches_per_epoch or None,
             world=world if world and world > 1 else None,
         )
 
     def _planned(self, state: Any) -> float | None:
         planned = state.max_duration
-        length = self._length or self._told.steps_per_epoch
+        length = self._batches_per_epoch or self._user_args.steps_per_epoch
         if planned is None:
             return None
         unit = str(getattr(planned.unit, "value", planned.unit))
@@ -147,4 +149,4 @@ def _bases() -> tuple[type, ...]:
     return (Callback,)
 
 
-__getattr__ = made_once(__name__, ComposerHooks, _bases)
+__getattr__ = callback_class_getter(__name__, ComposerHooks, _bases)

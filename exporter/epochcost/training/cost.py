@@ -33,7 +33,7 @@ class Part(NamedTuple):
 
     Attributes:
         machines: of how many machines; None if the run has other parts, but their number is unknown.
-        missing: what is missing for the whole run's, as the agent says it.
+        missing: what is missing for the whole run's, as the agent reports it.
     """
 
     machines: int | None
@@ -66,7 +66,7 @@ class CostFile:
         self.run = run
         self._read_at = -math.inf
         self._document: dict[str, object] = {}
-        self._as_of = -math.inf
+        self._written_t = -math.inf
         self.ended: float | None = None
 
     def figure(self, name: str) -> float | None:
@@ -74,7 +74,7 @@ class CostFile:
 
         The cost is current: what the agent wrote, plus what the run has cost here since at the rate that it wrote.
         """
-        self._look()
+        self._read_if_due()
         known = _amounts(self._document)
         usd = known.get(name)
         return usd if usd is None or name != "cost_usd" else usd + known.get("usd_per_hour", 0.0) * self._since / 3600
@@ -83,12 +83,12 @@ class CostFile:
     def _since(self) -> float:
         """Seconds from what the agent wrote until now, or until the end of the run."""
         until = time.monotonic() if self.ended is None else self.ended
-        return min(max(0.0, until - self._as_of), AHEAD_SECONDS)
+        return min(max(0.0, until - self._written_t), AHEAD_SECONDS)
 
     def part(self, nodes: int | None) -> Part | None:
         """What the dollars are of where they are not the whole run's; None if they are, or where none are known.
 
-        An agent of the version before does not say: its dollars of a run over ``nodes`` machines are one machine's.
+        An agent of the version before exports none: its dollars of a run over ``nodes`` machines are one machine's.
         """
         if self.figure("cost_usd") is None:
             return None
@@ -101,14 +101,14 @@ class CostFile:
 
     def stop(self) -> StopRequest | None:
         """What the guard of this machine asks of the run; None while it asks nothing."""
-        self._look()
-        asked = self._document.get("stop")
-        if not isinstance(asked, dict) or asked.get("at") not in STOP_AT:
+        self._read_if_due()
+        request = self._document.get("stop")
+        if not isinstance(request, dict) or request.get("at") not in STOP_AT:
             return None
-        policy, reason = asked.get("policy"), asked.get("reason")
+        policy, reason = request.get("policy"), request.get("reason")
         if not (isinstance(policy, str) and isinstance(reason, str) and policy and reason):
             return None
-        return StopRequest(policy[:MAX_TEXT], reason[:MAX_TEXT], asked["at"] == "now")
+        return StopRequest(policy[:MAX_TEXT], reason[:MAX_TEXT], request["at"] == "now")
 
     def machines(self) -> int:
         """Over how many machines the dollars are known to be summed; 1 if unknown."""
@@ -124,7 +124,7 @@ class CostFile:
         written = _amounts(self._document).get("ts")
         return self.rewritten and written is not None and written < ts
 
-    def _look(self) -> None:
+    def _read_if_due(self) -> None:
         if time.monotonic() - self._read_at >= READ_INTERVAL_SECONDS:
             self.refresh()
 
@@ -143,7 +143,7 @@ class CostFile:
             except (OSError, ValueError, RecursionError):  # no agent, or none that prices this run: not known
                 continue
             if isinstance(document, dict) and document.get("v") == 1:
-                self._as_of = time.monotonic() - age
+                self._written_t = time.monotonic() - age
                 return document
         return {}
 
@@ -171,12 +171,12 @@ def file_and_age(path: Path) -> tuple[bytes, float]:
     """
     fd = os.open(path, _READ)
     try:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_BYTES or found.st_nlink > 1:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES or status.st_nlink > 1:
             raise OSError(f"{path}: not a small regular file")
-        if found.st_uid not in (0, user_number()) and found.st_uid != path.parent.stat().st_uid:
+        if status.st_uid not in (0, user_number()) and status.st_uid != path.parent.stat().st_uid:
             raise OSError(f"{path}: not the agent's")
-        age = time.time() - found.st_mtime
+        age = time.time() - status.st_mtime
         if age > MAX_AGE_SECONDS:
             raise OSError(f"{path}: not written for {MAX_AGE_SECONDS:g} s")
         return os.read(fd, MAX_BYTES), age

@@ -14,8 +14,8 @@ SYSTEM = Path("/var/run/epochcost")
 
 def candidates(environ: Mapping[str, str], system: Path = SYSTEM) -> tuple[Path, ...]:
     """The directories to try, best first; a set ``EPOCHCOST_DIR`` is the only one. Touches nothing."""
-    if told := environ.get("EPOCHCOST_DIR", ""):
-        return (Path(told),)
+    if configured := environ.get("EPOCHCOST_DIR", ""):
+        return (Path(configured),)
     runtime = environ.get("XDG_RUNTIME_DIR", "")
     return (system, *([Path(runtime) / "epochcost"] if runtime else []), _temporary(environ))
 
@@ -27,23 +27,23 @@ def events_dir(environ: Mapping[str, str], system: Path = SYSTEM) -> Path:
     are made for this user alone (mode 0700), and refused when they belong to somebody else or are symbolic links.
 
     Raises:
-        OSError: saying for each candidate why it cannot be used.
+        OSError: with the reason of each candidate why it cannot be used.
     """
-    told = bool(environ.get("EPOCHCOST_DIR"))
-    refused: list[str] = []
+    is_configured = bool(environ.get("EPOCHCOST_DIR"))
+    reasons: list[str] = []
     for path in candidates(environ, system):
-        reason = _refusal(path, made=told, private=path != system)
+        reason = _refusal(path, create=is_configured, private=path != system)
         if not reason:
             return path
-        refused.append(reason)
-    raise OSError("; ".join(refused))
+        reasons.append(reason)
+    raise OSError("; ".join(reasons))
 
 
 def claims_dir(environ: Mapping[str, str]) -> Path:
-    """Where processes that report over the network tell one another which ids are taken: no agent reads there.
+    """Where processes that report over the network find which ids are taken: no agent reads there.
 
     Raises:
-        OSError: saying why there is none.
+        OSError: with the reason why there is none.
     """
     path = _temporary(environ)
     _make_private(path)
@@ -52,13 +52,13 @@ def claims_dir(environ: Mapping[str, str]) -> Path:
 
 
 def network_url(environ: Mapping[str, str]) -> str:
-    """The agent to which ``EPOCHCOST_URL`` says that events go; empty where they go to files."""
+    """The agent in ``EPOCHCOST_URL``, to which events go; empty where they go to files."""
     url = environ.get("EPOCHCOST_URL", "").strip()
     return url if url.startswith(("http://", "https://")) else ""
 
 
 def disabled(environ: Mapping[str, str]) -> bool:
-    """Whether ``EPOCHCOST_DISABLE`` says that nothing is reported: then no directory is made or read."""
+    """Whether ``EPOCHCOST_DISABLE`` is set and nothing is reported: then no directory is made or read."""
     return environ.get("EPOCHCOST_DISABLE", "").strip().lower() not in ("", "0", "false", "no")
 
 
@@ -68,16 +68,16 @@ def _temporary(environ: Mapping[str, str]) -> Path:
     return Path(root) / f"epochcost-{user()}"
 
 
-def _refusal(path: Path, *, made: bool, private: bool) -> str:
+def _refusal(path: Path, *, create: bool, private: bool) -> str:
     try:
-        _prepare(path, made=made, private=private)
+        _prepare(path, create=create, private=private)
     except OSError as err:
         return str(err)
     return ""
 
 
-def _prepare(path: Path, *, made: bool, private: bool) -> None:
-    if made:
+def _prepare(path: Path, *, create: bool, private: bool) -> None:
+    if create:
         path.mkdir(parents=True, exist_ok=True)
     elif private:
         _make_private(path)
@@ -91,8 +91,8 @@ def _make_private(path: Path) -> None:
     try:
         path.mkdir(mode=0o700)
     except FileExistsError:
-        found = path.lstat()
-        if not stat.S_ISDIR(found.st_mode):
+        status = path.lstat()
+        if not stat.S_ISDIR(status.st_mode):
             raise NotADirectoryError(f"{path}: not a directory (symbolic links are not followed here)") from None
-        if hasattr(os, "getuid") and (found.st_uid != os.getuid() or found.st_mode & 0o022):
+        if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o022):
             raise PermissionError(f"{path}: belongs to another user, or can be changed by others") from None

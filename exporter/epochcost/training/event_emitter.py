@@ -21,16 +21,17 @@ class EventEmitter:
     Not for several threads at once: its run holds a lock.
 
     Attributes:
+        facts: of the run, as known by now.
         reported: numbers that go with the lines.
     """
 
     def __init__(self, facts: RunMetadata, make_writer: Callable[[str], Writer] | None, memory: MemoryPeak) -> None:
-        self._facts = facts
+        self.facts = facts
         self._make_writer = make_writer
         self._memory = memory
         self.reported = ReportedValues()
         self._writer: Writer | None = None
-        self._start = ""
+        self._start_head = ""
         self._fragments: dict[bool, str] = {}
         self._run_key = f'"run":{json.dumps(facts.run)}'
 
@@ -44,23 +45,23 @@ class EventEmitter:
         """Whether nothing will be written from now on."""
         return self._writer is None or self._writer.dead
 
-    def begin(self, at: Position) -> None:
+    def begin(self, position: Position) -> None:
         """A new attempt, in a file of its own."""
-        self._writer = self._make_writer(self._facts.run) if self._make_writer else None
-        self._start = self.head("start")
+        self._writer = self._make_writer(self.facts.run) if self._make_writer else None
+        self._start_head = self.head("start")
         self._fragments.clear()
-        self.emit("start", at, "startup", head=self._start)
+        self.emit("start", position, "startup", head=self._start_head)
 
     def head(self, kind: str) -> str:
         """The beginning of an event that happens now."""
         return f'{{"v":1,"ev":"{kind}","ts":{_wall():.6f},"mono":{_monotonic():.6f},{self._run_key}'
 
-    def emit(self, kind: str, at: Position, phase: str, extra: str = "", *, head: str = "") -> None:
+    def emit(self, kind: str, position: Position, phase: str, extra: str = "", *, head: str = "") -> None:
         """Write a boundary, with all facts, so that a line lost before it does no harm.
 
         Args:
             kind: of the event.
-            at: the position to report.
+            position: the position to report.
             phase: that the run is in.
             extra: more keys as JSON, led by a comma.
             head: from an earlier `head`, for an event that happened then.
@@ -70,11 +71,11 @@ class EventEmitter:
             return
         if writer.check():
             extra += self._opening(writer, kind)
-        numbers = self.reported.fragment(all_of_them=True)
-        where = f'{at.fragment()},"phase":"{phase}"{extra}{self._memory.fragment()}{numbers}'
+        numbers = self.reported.fragment(complete=True)
+        where = f'{position.fragment()},"phase":"{phase}"{extra}{self._memory.fragment()}{numbers}'
         writer.put(f"{head or self.head(kind)}{where}{self._fact_fields(writer)}}}\n".encode())
 
-    def progress(self, at: Position, phase: str) -> bool:
+    def progress(self, position: Position, phase: str) -> bool:
         """Write the line of a second: the position alone, all in one place, for this is what a training run waits for.
 
         False when nothing will be written any longer.
@@ -87,19 +88,19 @@ class EventEmitter:
             facts = self._opening(writer, "progress") + self._fact_fields(writer)
         writer.put(
             f'{{"v":1,"ev":"progress","ts":{_wall():.6f},"mono":{_monotonic():.6f},{self._run_key}'
-            f'{at.fragment()},"phase":"{phase}"{self._memory.fragment()}'
-            f"{self.reported.fragment(all_of_them=fresh)}{facts}}}\n".encode()
+            f'{position.fragment()},"phase":"{phase}"{self._memory.fragment()}'
+            f"{self.reported.fragment(complete=fresh)}{facts}}}\n".encode()
         )
         return not writer.dead
 
     def describe(self, facts: RunMetadata) -> None:
         """The facts as they are known by now; the run's id may change only before `begin`."""
-        self._facts = facts
+        self.facts = facts
         self._fragments.clear()
         self._run_key = f'"run":{json.dumps(facts.run)}'
 
     def close(self) -> None:
-        """The last line was told."""
+        """The last line was written."""
         self.reported.clear()
         if self._writer is not None:
             self._writer.close()
@@ -112,7 +113,7 @@ class EventEmitter:
 
     def _fact_fields(self, writer: Writer) -> str:
         if writer.locked not in self._fragments:
-            self._fragments[writer.locked] = self._facts.fragment(locked=writer.locked)
+            self._fragments[writer.locked] = self.facts.fragment(locked=writer.locked)
         return self._fragments[writer.locked]
 
     def _opening(self, writer: Writer, kind: str) -> str:
@@ -120,5 +121,5 @@ class EventEmitter:
         if writer.replaces:
             return f',"continues":{json.dumps(writer.replaces)}'
         if kind != "start":
-            writer.put(f"{self._start}{self._fact_fields(writer)}}}\n".encode())
+            writer.put(f"{self._start_head}{self._fact_fields(writer)}}}\n".encode())
         return ""

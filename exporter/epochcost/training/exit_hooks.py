@@ -1,4 +1,4 @@
-"""How a run ends when its own code does not say so: SIGTERM, the end of the interpreter, a fork."""
+"""How a run ends when its own code does not end it: SIGTERM, the end of the interpreter, a fork."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Protocol
 
-from epochcost.training.end_line import let_them_say
+from epochcost.training.end_line import wait_for_summaries
 from epochcost.training.sigterm import SigtermHook
 
 
@@ -18,7 +18,7 @@ class Ending(Protocol):
         """Write the end, once."""
 
     def preempt(self) -> None:
-        """The process was told to go, but may go on for a while."""
+        """The process was asked to terminate, but may continue for a while."""
 
     def mute(self) -> None:
         """This is a forked child: never write again."""
@@ -76,7 +76,7 @@ class Endings:
         status = "finished" if _uncaught() is self._last_error else "failed"
         for run in tuple(self.open):
             run.end(status)
-        let_them_say()
+        wait_for_summaries()
 
     def _in_child(self) -> None:
         runs, self.open = self.open, []

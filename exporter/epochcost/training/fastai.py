@@ -6,7 +6,7 @@ from typing import Any
 
 from epochcost.training.fit import Fit, harmless
 from epochcost.training.fit_args import FrameworkInfo, UserArgs
-from epochcost.training.lazy import made_once
+from epochcost.training.lazy import callback_class_getter
 from epochcost.training.loops import known_length
 from epochcost.training.trackers import hand_over, harmlessly
 
@@ -21,12 +21,12 @@ class FastaiHooks:
     order = 65
     learn: Any
 
-    def __init__(self, experiment: str = "", **told: Any) -> None:
+    def __init__(self, experiment: str = "", **arguments: Any) -> None:
         super().__init__()
-        self._epochcost = Fit("fastai", UserArgs(experiment, **told), call=("fastai", ("fit",)))
+        self._epochcost = Fit("fastai", UserArgs(experiment, **arguments), call=("fastai", ("fit",)))
         self._steps = 0
-        self._length: int | None = None
-        self._epoch_from = 0
+        self._steps_per_epoch: int | None = None
+        self._epoch_start_step = 0
 
     @harmless
     def before_train(self) -> None:
@@ -36,11 +36,11 @@ class FastaiHooks:
             return
         if not fit.active:
             fit.begin()
-            self._steps, self._length = 0, None
+            self._steps, self._steps_per_epoch = 0, None
             fit.set_position(learn.epoch, 0)
-            fit.update_info(self._found())
+            fit.update_info(self._framework_info())
         fit.begin_epoch(learn.epoch)
-        self._epoch_from = self._steps
+        self._epoch_start_step = self._steps
 
     @harmless
     def after_step(self) -> None:
@@ -69,7 +69,7 @@ class FastaiHooks:
     def after_epoch(self) -> None:
         """An epoch ends; where the guard asks, the fit with it, as fastai itself ends one."""
         self._epoch_ended()
-        if self._epochcost.stop_asked():
+        if self._epochcost.stop_requested():
             from fastai.callback.core import CancelFitException
 
             raise CancelFitException
@@ -80,9 +80,9 @@ class FastaiHooks:
         fit = self._epochcost
         if not fit.epoch_open:
             return
-        if self._length is None:
-            self._length = self._steps - self._epoch_from
-            fit.update_info(self._found())
+        if self._steps_per_epoch is None:
+            self._steps_per_epoch = self._steps - self._epoch_start_step
+            fit.update_info(self._framework_info())
         fit.log(_recorded, self.learn)
         fit.end_epoch(self.learn.epoch + 1)
         self._log(fit.costs())
@@ -93,7 +93,7 @@ class FastaiHooks:
         if self._epochcost.active:
             self._epochcost.end()
 
-    def _found(self) -> FrameworkInfo:
+    def _framework_info(self) -> FrameworkInfo:
         learn = self.learn
         loader = learn.dls.train
         batches = known_length(loader)
@@ -102,7 +102,7 @@ class FastaiHooks:
             batch_size=getattr(loader, "bs", None),
             samples_per_epoch=getattr(loader, "n", None) if not getattr(loader, "drop_last", False) else None,
             batches=batches,
-            steps=self._length,
+            steps=self._steps_per_epoch,
         )
 
     def _log(self, costs: dict[str, float]) -> None:
@@ -126,4 +126,4 @@ def _bases() -> tuple[type, ...]:
     return (Callback,)
 
 
-__getattr__ = made_once(__name__, FastaiHooks, _bases)
+__getattr__ = callback_class_getter(__name__, FastaiHooks, _bases)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from epochcost.training.fit_args import FrameworkInfo, UserArgs
@@ -43,27 +43,27 @@ class Fit:
     begins at 0 again is the next segment, not a repetition.
     """
 
-    def __init__(self, framework: str, told: UserArgs, call: tuple[str, tuple[str, ...]] | None = None) -> None:
+    def __init__(self, framework: str, user_args: UserArgs, call: tuple[str, tuple[str, ...]] | None = None) -> None:
         """``call``: package and names of the function whose end by an exception the framework does not report."""
         self._framework = framework
-        self._told = told
-        self._call_names = call
+        self._user_args = user_args
+        self._call_functions = call
         self._call: FitCall | None = None
         self._run: Run | None = None
-        self._own: Run | None = None
-        self._owned = False
-        self._saved: Mapping[str, Any] | None = None
-        self._found = FrameworkInfo()
-        self._settled = "train"
-        self._saving = False
-        self._again = False
-        self._moved = False
-        self._offset = 0
+        self._own_run: Run | None = None
+        self._owns_run = False
+        self._saved_state: Mapping[str, Any] | None = None
+        self._framework_info = FrameworkInfo()
+        self._phase_after_saving = "train"
+        self._is_saving = False
+        self._is_retry = False
+        self._has_moved = False
+        self._epoch_offset = 0
         self._step = 0
-        self._epoch_step = 0
-        self._nominal = 0
+        self._epoch_start_step = 0
+        self._nominal_steps = 0
         self._tokens: tuple[int, int] | None = None
-        self._batches: int | None = None
+        self._batches_per_epoch: int | None = None
         self._metrics = LoggedMetrics()
         self.active = False
         self.epoch_open = False
@@ -84,118 +84,124 @@ class Fit:
 
     def broke_before(self, call: object) -> bool:
         """Whether it was over before ``call``, which begins now, also if it looks like the same call of one object."""
-        return self.broke or (self.active and self._moved and self._call == call)
+        return self.broke or (self.active and self._has_moved and self._call == call)
 
     # Life
 
     def begin(
-        self, local_rank: int | None = None, announce: Callable[[str], None] | None = None, *, anew: bool = False
+        self, local_rank: int | None = None, announce: Callable[[str], None] | None = None, *, new_trial: bool = False
     ) -> None:
         """A fit begins; one of this callback that broke without a word ends as failed.
 
         Args:
             local_rank: the framework's, where it runs several processes.
             announce: where the one line at the end goes.
-            anew: this fit has nothing to do with the one before: a trial of a search.
+            new_trial: this fit has nothing to do with the one before: a trial of a search.
         """
         # The framework may begin again within one and the same call, with smaller batches after running out of memory.
-        self._again = self.active and not anew and self._call is not None and self._call.runs
-        if self.active and not self._again:
+        self._is_retry = self.active and not new_trial and self._call is not None and self._call.runs
+        if self.active and not self._is_retry:
             self.end("failed")
-        call = None if self._call_names is None else running_call(*self._call_names)
+        call = None if self._call_functions is None else running_call(*self._call_functions)
         WATCH.look(call, but=self)
-        self._moved = False
-        self._tokens, self._nominal = None, 0
-        self.epoch_open = self._saving = False
-        if not self._again:
+        self._has_moved = False
+        self._tokens, self._nominal_steps = None, 0
+        self.epoch_open = self._is_saving = False
+        if not self._is_retry:
             self._metrics = LoggedMetrics()
-            self._open(local_rank, announce, anew=anew)
-            if self._owned and call is not None:
+            self._open(local_rank, announce, new_trial=new_trial)
+            if self._owns_run and call is not None:
                 self._call = call
                 WATCH.add(self)
         self.active = True
 
-    def _open(self, local_rank: int | None, announce: Callable[[str], None] | None, *, anew: bool) -> None:
-        outer = self._joined()
-        self._owned = outer is None
+    def _open(self, local_rank: int | None, announce: Callable[[str], None] | None, *, new_trial: bool) -> None:
+        outer = self._program_run()
+        self._owns_run = outer is None
         if outer is None:
-            again = self._own is not None and not (anew and not self._told.id)
-            run = self._own if again and self._own is not None else self._made(local_rank)
-            self._own, run.fit = run, self
+            reopens = self._own_run is not None and not (new_trial and not self._user_args.id)
+            run = self._own_run if reopens and self._own_run is not None else self._new_run(local_rank)
+            self._own_run, run.fit = run, self
             run.announce = announce or run.announce
         else:
             run = outer
         self._run = run
-        if self._saved is not None:
-            run.load_state_dict(self._saved)
+        if self._saved_state is not None:
+            run.load_state_dict(self._saved_state)
         run.reopen()
 
-    def _made(self, local_rank: int | None) -> Run:
-        told = self._told.of_run()
-        told["framework"] = told["framework"] or self._framework
-        told["local_rank"] = local_rank if told["local_rank"] is None else told["local_rank"]
-        return make_run(**told)
+    def _new_run(self, local_rank: int | None) -> Run:
+        args = self._user_args
+        return make_run(
+            replace(
+                args,
+                framework=args.framework or self._framework,
+                local_rank=local_rank if args.local_rank is None else args.local_rank,
+            )
+        )
 
-    def _joined(self) -> Run | None:
+    def _program_run(self) -> Run | None:
         """The program's own run around this fit, unless the callback was given another id."""
         outer = users_run()
-        if outer is None or (self._told.id and safe(str(self._told.id)) != outer.id):
+        if outer is None or (self._user_args.id and safe(str(self._user_args.id)) != outer.id):
             return None
-        kept = [name for name in ("experiment", "budget_usd") if getattr(self._told, name)]
-        differ = [name for name in kept if getattr(self._told, name) != getattr(outer.facts, name)]
-        said = f"; ignoring the callback's {' and '.join(differ)}" if differ else ""
+        chosen = [name for name in ("experiment", "budget_usd") if getattr(self._user_args, name)]
+        differ = [name for name in chosen if getattr(self._user_args, name) != getattr(outer.facts, name)]
+        ignored = f"; ignoring the callback's {' and '.join(differ)}" if differ else ""
         inform = warn_once if differ else inform_once
-        inform(f"joined {outer.id}", f"the fit is reported as part of run {outer.id}, which is open around it{said}")
+        inform(f"joined {outer.id}", f"the fit is reported as part of run {outer.id}, which is open around it{ignored}")
         return outer
 
-    def update_info(self, found: FrameworkInfo) -> None:
-        """What the framework knows by now; what the user said counts more."""
+    def update_info(self, info: FrameworkInfo) -> None:
+        """What the framework knows by now; what the user passed takes precedence."""
         if self._run is None:
             return
-        told, self._found = self._told, found
-        planned = told.epochs
-        if planned is None and found.epochs is not None and not told.nominal:
-            planned = self._offset + found.epochs
-        facts = asdict(found) | {
-            "framework": told.framework or self._framework,
+        user_args, self._framework_info = self._user_args, info
+        planned = user_args.epochs
+        if planned is None and info.epochs is not None and not user_args.nominal:
+            planned = self._epoch_offset + info.epochs
+        facts = asdict(info) | {
+            "framework": user_args.framework or self._framework,
             "epochs": planned,
-            "batch_size": told.batch_size or found.batch_size,
-            "samples_per_epoch": told.samples_per_epoch or found.samples_per_epoch,
+            "batch_size": user_args.batch_size or info.batch_size,
+            "samples_per_epoch": user_args.samples_per_epoch or info.samples_per_epoch,
         }
         del facts["batches"], facts["steps"]
-        if told.local_rank is not None:
-            facts["local_rank"] = told.local_rank
-        # What the program said when it opened the run itself, it knows better.
-        said = () if self._owned else tuple(name for name in PLANS if getattr(self._run.facts, name) is not None)
-        self._run.describe(**{name: value for name, value in facts.items() if name not in said})
-        self._batches = found.batches
+        if user_args.local_rank is not None:
+            facts["local_rank"] = user_args.local_rank
+        # What the program passed when it opened the run itself takes precedence.
+        program_facts = (
+            () if self._owns_run else tuple(name for name in PLANS if getattr(self._run.facts, name) is not None)
+        )
+        self._run.describe(**{name: value for name, value in facts.items() if name not in program_facts})
+        self._batches_per_epoch = info.batches
 
     def set_position(self, epoch: int, step: int, part: float = 0.0) -> None:
         """Where the framework begins: after ``epoch`` epochs and ``step`` steps of its own, ``part`` into the next."""
         run = self._run
         if run is None:
             return
-        if self._again:  # from the beginning of this fit: what it did is done again
+        if self._is_retry:  # from the beginning of this fit: what it did is done again
             if self._step != step:
-                run.resume(epoch=self._offset + epoch + part, step=step)
-            self._saved, self._step = None, step
+                run.resume(epoch=self._epoch_offset + epoch + part, step=step)
+            self._saved_state, self._step = None, step
             return
         state = run.state_dict()
         there = float(state.get("epoch", 0.0))
-        fresh = epoch == 0 and step == 0 and part == 0 and self._saved is None
-        self._offset = math.floor(there) if fresh else 0
-        if not fresh and self._saved is None and (epoch or part or step):
+        fresh = epoch == 0 and step == 0 and part == 0 and self._saved_state is None
+        self._epoch_offset = math.floor(there) if fresh else 0
+        if not fresh and self._saved_state is None and (epoch or part or step):
             run.resume(epoch=epoch + part, step=step or None)
-        self._saved = None
+        self._saved_state = None
         self._step = step
 
     def end(self, status: str = "finished") -> None:
         """The fit is over."""
         WATCH.remove(self)
         self.settle()
-        if self.active and self._run is not None and self._owned:
+        if self.active and self._run is not None and self._owns_run:
             self._run.end(status)
-        self.active = self._again = False
+        self.active = self._is_retry = False
         self._call = None
 
     def fail(self, error: BaseException | None) -> None:
@@ -207,35 +213,35 @@ class Fit:
     def begin_epoch(self, number: int, done: int = 0, batches_done: int = 0) -> None:
         """The epoch after ``number`` finished ones begins, ``done`` steps and ``batches_done`` batches into it."""
         self.settle()
-        steps = self._told.steps_per_epoch or self._found.steps
-        self._epoch_step = self._step - done
-        self.epoch_open = self._moved = True
+        steps = self._user_args.steps_per_epoch or self._framework_info.steps
+        self._epoch_start_step = self._step - done
+        self.epoch_open = self._has_moved = True
         if self._run is None:
             return
-        if self._told.nominal:
+        if self._user_args.nominal:
             self._run.enter_phase("train")
         else:
-            self._run.begin_epoch(self._offset + number, steps, done)
-            if batches_done and self._batches:
-                self._run.reached(batches_done / self._batches)
+            self._run.begin_epoch(self._epoch_offset + number, steps, done)
+            if batches_done and self._batches_per_epoch:
+                self._run.reached(batches_done / self._batches_per_epoch)
 
     def step_to(self, step: int, batch: int | None = None) -> None:
         """``step`` steps are done as the framework counts them, and ``batch`` batches of this epoch."""
         run = self._run
         if run is None:
             return
-        if self._saving:
+        if self._is_saving:
             self.settle()
-        if batch is not None and self._batches and not self._told.nominal:
-            run.reached(batch / self._batches)
+        if batch is not None and self._batches_per_epoch and not self._user_args.nominal:
+            run.reached(batch / self._batches_per_epoch)
         before, done = self._step, step - self._step
         if done <= 0:
             return
-        self._step, self._moved = step, True
+        self._step, self._has_moved = step, True
         run.step(done)
-        if self._nominal and step // self._nominal > before // self._nominal:
-            run.epoch_end(step // self._nominal)
-            run.begin_epoch(step // self._nominal, self._nominal, step % self._nominal)
+        if self._nominal_steps and step // self._nominal_steps > before // self._nominal_steps:
+            run.epoch_end(step // self._nominal_steps)
+            run.begin_epoch(step // self._nominal_steps, self._nominal_steps, step % self._nominal_steps)
 
     def tokens_to(self, count: object) -> None:
         """The framework has seen ``count`` tokens in this fit, as it counts them."""
@@ -248,7 +254,7 @@ class Fit:
 
     def begin_steps(self) -> None:
         """There are no epochs, only steps; the user's ``steps_per_epoch`` makes nominal ones of them."""
-        nominal = self._nominal = self._told.nominal_epoch_steps or self._told.steps_per_epoch or 0
+        nominal = self._nominal_steps = self._user_args.nominal_epoch_steps or self._user_args.steps_per_epoch or 0
         if self._run is None:
             return
         if nominal:
@@ -260,28 +266,28 @@ class Fit:
     def end_epoch(self, number: int, *, whole: bool = True) -> None:
         """The ``number``-th epoch ends; one that was not ``whole`` was broken off and does not count."""
         self.settle()
-        if self._run is not None and self.epoch_open and whole and not self._told.nominal:
-            self._run.epoch_end(self._offset + number)
+        if self._run is not None and self.epoch_open and whole and not self._user_args.nominal:
+            self._run.epoch_end(self._epoch_offset + number)
         self.epoch_open = False
 
     @property
     def steps_in_epoch(self) -> int:
         """Steps done since this epoch began, those before a resume included."""
-        return self._step - self._epoch_step
+        return self._step - self._epoch_start_step
 
     # Phases
 
     def phase(self, name: str) -> None:
         """The run's phase from now on."""
         self.settle()
-        self._settled = name
+        self._phase_after_saving = name
         if self._run is not None:
             self._run.enter_phase(name)
 
     def saving(self) -> None:
         """A checkpoint is about to be written; it is on disk when the framework does the next thing."""
-        if self.active and self._run is not None and not self._saving:
-            self._saving = True
+        if self.active and self._run is not None and not self._is_saving:
+            self._is_saving = True
             self._run.enter_phase("checkpoint")
 
     def saved(self) -> None:
@@ -291,22 +297,22 @@ class Fit:
 
     def settle(self) -> None:
         """The framework does the next thing."""
-        if self._saving and self._run is not None:
-            self._saving = False
+        if self._is_saving and self._run is not None:
+            self._is_saving = False
             self._run.saved()
-            self._run.enter_phase(self._settled)
+            self._run.enter_phase(self._phase_after_saving)
 
-    def stop_asked(self) -> bool:
+    def stop_requested(self) -> bool:
         """Whether the guard of this machine asks the fit to stop, and this callback may see to it.
 
         Processes of one training run must stop together, and no callback knows of the others what they have read: there
         it is left to the program (``run.should_stop``).
         """
-        run = self._run if self.active and self._told.stop_when_asked else None
+        run = self._run if self.active and self._user_args.stop_when_asked else None
         reason = run.should_stop if run is not None else ""
         if not reason or run is None:
             return False
-        if (self._found.world or run.facts.job.world or 1) > 1:
+        if (self._framework_info.world or run.facts.job.world or 1) > 1:
             warn_once(
                 "stop",
                 f"this machine's guard requests that run {run.id} stop ({reason}), "
@@ -320,7 +326,7 @@ class Fit:
 
     def log(self, read: Callable[..., Mapping[str, Any] | None], *of: Any) -> None:  # noqa: ANN401 - as ``read`` takes
         """What the framework logs by itself, as far as it is wanted and worth its place; ``read(*of)`` finds it."""
-        if self.active and self._run is not None and self._told.report_metrics:
+        if self.active and self._run is not None and self._user_args.report_metrics:
             try:
                 self._run.log(self._metrics.chosen(read(*of) or {}))
             except Exception as err:  # noqa: BLE001 - another version of the framework, perhaps
@@ -333,7 +339,7 @@ class Fit:
 
     def costs(self) -> dict[str, float]:
         """``epochcost/cost_usd`` and so on, as far as known and wanted: for the framework's own loggers."""
-        run = self._run if self.active and self._told.log_costs and logging_allowed() else None
+        run = self._run if self.active and self._user_args.log_costs and logging_allowed() else None
         known = {f"epochcost/{name}": getattr(run, name) for name in FIGURES} if run is not None else {}
         return {name: value for name, value in known.items() if value is not None}
 
@@ -345,6 +351,6 @@ class Fit:
         """From the framework's checkpoint: used when the fit begins, or at once where it has begun."""
         if not state:
             return
-        self._saved = dict(state)
+        self._saved_state = dict(state)
         if self.active and self._run is not None:
-            self._run.load_state_dict(self._saved)
+            self._run.load_state_dict(self._saved_state)

@@ -2,42 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
-OF_CALLBACK = ("log_costs", "report_metrics", "stop_when_asked")
-"""Arguments of a callback that are none of ``epochcost.run``."""
+from epochcost.training.run_args import RunArgs
 
 
 @dataclass(frozen=True, slots=True)
-class UserArgs:
-    """What the user says to a callback; None if the framework may know. As the arguments of ``epochcost.run``.
+class UserArgs(RunArgs):
+    """The arguments of a callback: those of ``epochcost.run``, None if the framework may know, and three of its own.
 
-    ``log_costs``: whether dollars go to the framework's loggers. ``report_metrics``: whether what the framework logs
-    (loss, accuracy) is reported beside them. ``stop_when_asked``: whether the framework is told to
-    stop, in its own way, where a policy of this machine's guard asks for it.
+    Attributes:
+        log_costs: whether dollars go to the framework's loggers.
+        report_metrics: whether what the framework logs (loss, accuracy) is reported beside them.
+        stop_when_asked: whether the framework is stopped, in its own way, if a policy of this machine's guard requests
+            it.
     """
 
-    experiment: str = ""
-    epochs: float | None = None
-    batch_size: int | None = None
-    id: str | None = None
-    budget_usd: float | None = None
-    samples_per_epoch: int | None = None
-    steps_per_epoch: int | None = None
-    nominal_epoch_steps: int | None = None
-    nominal_epoch_tokens: int | None = None
-    framework: str | None = None
-    memory_peak: Callable[[], int] | None = None
-    local_rank: int | None = None
     log_costs: bool = True
     report_metrics: bool = True
     stop_when_asked: bool = True
-
-    def of_run(self) -> dict[str, Any]:
-        """The arguments of ``epochcost.run``."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in OF_CALLBACK}
 
     def plain(self) -> dict[str, Any]:
         """What can be written down, for a framework that makes its callbacks anew from a checkpoint."""
@@ -45,7 +29,7 @@ class UserArgs:
 
     @property
     def nominal(self) -> bool:
-        """Whether the user says what is called an epoch."""
+        """Whether the user defines what is called an epoch."""
         return bool(self.nominal_epoch_steps or self.nominal_epoch_tokens)
 
 

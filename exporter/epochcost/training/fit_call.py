@@ -61,20 +61,20 @@ def running_call(package: str, names: tuple[str, ...]) -> FitCall | None:
     return None
 
 
-class Beside:
+class SiblingCallbacks:
     """The callbacks in the framework's list that ``callback`` is being called from; none where no list is found.
 
     They are not kept alive, nor copied or pickled along: they may hold a trainer with all that it has in memory.
     """
 
     def __init__(self, callback: object = None) -> None:
-        self._found = [] if callback is None else [_reference(one) for one in _listed_with(callback)]
+        self._callbacks = [] if callback is None else [_reference(one) for one in _listed_with(callback)]
 
     def __iter__(self) -> Iterator[Any]:
-        return iter([one for one in (reference() for reference in self._found) if one is not None])
+        return iter([one for one in (reference() for reference in self._callbacks) if one is not None])
 
-    def __reduce__(self) -> tuple[type[Beside], tuple[()]]:
-        return Beside, ()
+    def __reduce__(self) -> tuple[type[SiblingCallbacks], tuple[()]]:
+        return SiblingCallbacks, ()
 
 
 def _reference(callback: Any) -> Callable[[], Any]:  # noqa: ANN401
@@ -97,7 +97,7 @@ def _listed_with(callback: object) -> list[Any]:
 
 
 class Watched(Protocol):
-    """A fit whose framework does not say that it broke."""
+    """A fit whose framework does not report that it broke."""
 
     @property
     def broke(self) -> bool:

@@ -7,7 +7,7 @@ import re
 
 
 def node_name() -> str:
-    """The machine's own name; empty if the system does not say."""
+    """The machine's own name; empty if the system does not report it."""
     return os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
 
 

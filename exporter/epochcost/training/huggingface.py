@@ -8,8 +8,8 @@ from typing import Any
 
 from epochcost.training.fit import Fit, harmless
 from epochcost.training.fit_args import FrameworkInfo, UserArgs
-from epochcost.training.fit_call import Beside
-from epochcost.training.lazy import made_once
+from epochcost.training.fit_call import SiblingCallbacks
+from epochcost.training.lazy import callback_class_getter
 from epochcost.training.loops import known_length
 from epochcost.training.trackers import harmlessly
 
@@ -35,16 +35,16 @@ class HuggingFaceHooks:
     dataset without length has no epochs: steps alone are reported, or nominal epochs of ``steps_per_epoch`` steps.
     """
 
-    def __init__(self, experiment: str = "", **told: Any) -> None:
+    def __init__(self, experiment: str = "", **arguments: Any) -> None:
         super().__init__()
-        self._told = UserArgs(experiment, **told)
-        self._epochcost = Fit("transformers", self._told, call=("transformers", ("train",)))
-        self._beside = Beside()
-        self._logged_at = -1
-        self._for_table: dict[str, float] = {}
-        self._rows = 0
-        self._steps = 0
-        self._batches = 0
+        self._user_args = UserArgs(experiment, **arguments)
+        self._epochcost = Fit("transformers", self._user_args, call=("transformers", ("train",)))
+        self._siblings = SiblingCallbacks()
+        self._logged_step = -1
+        self._table_costs: dict[str, float] = {}
+        self._table_rows = 0
+        self._steps_per_epoch = 0
+        self._batches_per_epoch = 0
         self._evaluating = False
 
     def attach(self, trainer: Any) -> None:
@@ -55,38 +55,42 @@ class HuggingFaceHooks:
     def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """The training begins, perhaps from a checkpoint."""
         fit, alone = self._epochcost, args.world_size <= 1
-        self._beside, self._logged_at, self._evaluating = Beside(self), -1, False
+        self._siblings, self._logged_step, self._evaluating = SiblingCallbacks(self), -1, False
         loader = more.get("train_dataloader")
-        self._batches = known_length(loader) or 0
-        self._steps = max(1, math.ceil(self._batches / args.gradient_accumulation_steps)) if self._batches else 0
+        self._batches_per_epoch = known_length(loader) or 0
+        self._steps_per_epoch = (
+            max(1, math.ceil(self._batches_per_epoch / args.gradient_accumulation_steps))
+            if self._batches_per_epoch
+            else 0
+        )
         if state.global_step:
             fit.load_state_dict(_saved(state))
         trial = bool(getattr(state, "is_hyper_param_search", False))
-        fit.begin(None if alone else args.local_process_index, _announce, anew=trial)
-        epoch, done = divmod(state.global_step, self._steps) if self._steps else (0, 0)
-        fit.set_position(epoch, state.global_step, done / self._steps if self._steps else 0.0)
-        steps = self._steps or self._told.steps_per_epoch
+        fit.begin(None if alone else args.local_process_index, _announce, new_trial=trial)
+        epoch, done = divmod(state.global_step, self._steps_per_epoch) if self._steps_per_epoch else (0, 0)
+        fit.set_position(epoch, state.global_step, done / self._steps_per_epoch if self._steps_per_epoch else 0.0)
+        steps = self._steps_per_epoch or self._user_args.steps_per_epoch
         fit.update_info(
             FrameworkInfo(
                 epochs=state.max_steps / steps if steps else None,
                 batch_size=_device_batch(args, state) * args.gradient_accumulation_steps * args.world_size,
                 samples_per_epoch=known_length(getattr(loader, "dataset", None)),
-                steps=self._steps or None,
+                steps=self._steps_per_epoch or None,
                 rank=None if alone else args.process_index,
                 local_rank=None if alone else args.local_process_index,
                 world=None if alone else args.world_size,
             )
         )
-        if not self._steps:
+        if not self._steps_per_epoch:
             fit.begin_steps()
 
     @harmless
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
         """The epoch before ends only now: its evaluation and saving came after its ``on_epoch_end``."""
-        if not self._steps:
+        if not self._steps_per_epoch:
             return
         self._finish(state)
-        number, done = divmod(state.global_step, self._steps)
+        number, done = divmod(state.global_step, self._steps_per_epoch)
         self._epochcost.begin_epoch(number, done)
 
     @harmless
@@ -95,7 +99,7 @@ class HuggingFaceHooks:
         self._epochcost.step_to(state.global_step)
         self._stop(args, control, saves=str(getattr(args.save_strategy, "value", args.save_strategy)) != "no")
         self._before_saving(control)
-        if self._for_table:
+        if self._table_costs:
             self._to_tables()
 
     @harmless
@@ -131,13 +135,13 @@ class HuggingFaceHooks:
         if isinstance(logs, dict):
             self._epochcost.tokens_to(logs.get("num_tokens"))  # TRL's, over all ranks
             self._epochcost.log(dict, logs)
-        costs = self._epochcost.costs() if state.global_step != self._logged_at else {}
+        costs = self._epochcost.costs() if state.global_step != self._logged_step else {}
         if costs:  # once a step: an evaluation and the end of the training log at the same one
-            self._logged_at = state.global_step
-        for logger in self._beside if costs else ():
+            self._logged_step = state.global_step
+        for logger in self._siblings if costs else ():
             _log(logger, costs, args, state, control, more)
-        if costs and (tables := [table for one in self._beside if (table := _table(one)) is not None]):
-            self._for_table, self._rows = costs, len(tables[0].inner_table or ())
+        if costs and (tables := [table for one in self._siblings if (table := _table(one)) is not None]):
+            self._table_costs, self._table_rows = costs, len(tables[0].inner_table or ())
 
     @harmless
     def on_train_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
@@ -148,24 +152,24 @@ class HuggingFaceHooks:
 
     def state(self) -> dict[str, Any]:
         """Into ``trainer_state.json``: how the Trainer makes the callback anew, and the run's position."""
-        return {"args": self._told.plain(), "attributes": {"epochcost_state": self._epochcost.state_dict()}}
+        return {"args": self._user_args.plain(), "attributes": {"epochcost_state": self._epochcost.state_dict()}}
 
     def _stop(self, args: Any, control: Any, *, saves: bool, epoch_ends: bool = False) -> None:
         """Where the guard asks: a checkpoint now, and no step more; without checkpoints, at the end of the epoch."""
-        if not (saves and self._epochcost.stop_asked()) or control.should_training_stop:
+        if not (saves and self._epochcost.stop_requested()) or control.should_training_stop:
             return
         control.should_training_stop = True
         control.should_save = control.should_save or not epoch_ends
 
     def _to_tables(self) -> None:
         """Dollars into the row that a notebook's table got since: its own callback comes after this one."""
-        for table in [found for one in self._beside if (found := _table(one)) is not None]:
+        for table in [shown_table for one in self._siblings if (shown_table := _table(one)) is not None]:
             rows: list[list[Any]] = table.inner_table or []
-            if self._for_table and len(rows) > self._rows > 0:
+            if self._table_costs and len(rows) > self._table_rows > 0:
                 row = {rows[0][0]: rows[-1][0]}
-                row.update({COLUMNS[name]: f"{usd:.4g}" for name, usd in self._for_table.items() if name in COLUMNS})
+                row.update({COLUMNS[name]: f"{usd:.4g}" for name, usd in self._table_costs.items() if name in COLUMNS})
                 harmlessly("the notebook's table", table.write_line, row)
-                self._for_table = {}
+                self._table_costs = {}
 
     def _before_saving(self, control: Any) -> None:
         """The Trainer saves next where it does not evaluate before."""
@@ -174,7 +178,7 @@ class HuggingFaceHooks:
             self._epochcost.phase("checkpoint")
 
     def _finish(self, state: Any) -> None:
-        number, over = divmod(state.global_step, self._steps) if self._steps else (0, 0)
+        number, over = divmod(state.global_step, self._steps_per_epoch) if self._steps_per_epoch else (0, 0)
         if self._epochcost.epoch_open:
             self._epochcost.end_epoch(number, whole=over == 0 and self._epochcost.steps_in_epoch > 0)
 
@@ -182,16 +186,18 @@ class HuggingFaceHooks:
 def _saved(state: Any) -> dict[str, Any]:
     """What an `EpochcostCallback` put into ``trainer_state.json``; its position is the Trainer's own."""
     states = state.stateful_callbacks
-    found = states.get("EpochcostCallback") if isinstance(states, dict) else None
-    found = found[0] if isinstance(found, list) and found else found
-    kept = found.get("attributes", {}).get("epochcost_state") if isinstance(found, dict) else None
-    return kept if isinstance(kept, dict) else {}
+    saved_callback = states.get("EpochcostCallback") if isinstance(states, dict) else None
+    saved_callback = saved_callback[0] if isinstance(saved_callback, list) and saved_callback else saved_callback
+    run_state = (
+        saved_callback.get("attributes", {}).get("epochcost_state") if isinstance(saved_callback, dict) else None
+    )
+    return run_state if isinstance(run_state, dict) else {}
 
 
 def _device_batch(args: Any, state: Any) -> int:
     """Samples of a batch over this process's devices: after running out of memory the Trainer's own state knows."""
-    found = getattr(state, "train_batch_size", None) if getattr(args, "auto_find_batch_size", False) else None
-    return found if isinstance(found, int) and found > 0 else int(args.train_batch_size)
+    reduced = getattr(state, "train_batch_size", None) if getattr(args, "auto_find_batch_size", False) else None
+    return reduced if isinstance(reduced, int) and reduced > 0 else int(args.train_batch_size)
 
 
 def _table(callback: Any) -> Any:
@@ -234,4 +240,4 @@ def _bases() -> tuple[type, ...]:
     return (TrainerCallback, ExportableState)
 
 
-__getattr__ = made_once(__name__, HuggingFaceHooks, _bases)
+__getattr__ = callback_class_getter(__name__, HuggingFaceHooks, _bases)

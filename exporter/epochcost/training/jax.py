@@ -6,20 +6,22 @@ import sys
 from typing import Any
 
 from epochcost.training.run import Run
+from epochcost.training.run_args import RunArgs
 from epochcost.training.run_factory import make_run
 
 
-def run(experiment: str = "", epochs: float | None = None, batch_size: int | None = None, **told: Any) -> Run:
+def run(experiment: str = "", epochs: float | None = None, batch_size: int | None = None, **arguments: Any) -> Run:
     """A run that asks JAX for the peak of its device memory.
 
     JAX returns before the devices are done: an epoch ends where the loop waits, say by ``jax.block_until_ready(state)``
     or by reading the loss; without that the end of an epoch is reported too early by what is still queued.
     """
-    return make_run(experiment, epochs, batch_size, **{"framework": "jax", "memory_peak": peak_bytes, **told})
+    known: dict[str, Any] = {"framework": "jax", "memory_peak": peak_bytes}
+    return make_run(RunArgs(experiment, epochs, batch_size, **{**known, **arguments}))
 
 
 def peak_bytes() -> int | None:
-    """The most memory held so far, in bytes, of the fullest local device; None if JAX does not say (CPU)."""
+    """The most memory held so far, in bytes, of the fullest local device; None if JAX does not report it (CPU)."""
     jax = sys.modules.get("jax")
     if jax is None:
         return None

@@ -1,4 +1,4 @@
-"""Which job this process is part of, as its launcher says in the environment."""
+"""Which job this process is part of, from its launcher's environment variables."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NODE_RANK = ("GROUP_RANK", "NODE_RANK", "SLURM_NODEID")
 _WORLD = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_NTASKS")
 _PER_NODE = ("LOCAL_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "LOCAL_SIZE")
 """As torchrun, Open MPI, Intel MPI and DeepSpeed call it."""
-_SLURM_OWN_STEPS = 4_294_960_000
+_SLURM_IMPLICIT_STEPS = 4_294_960_000
 """From here on Slurm numbers implicit steps: the batch script, an interactive shell."""
 _NODES = ("GROUP_WORLD_SIZE", "SLURM_JOB_NUM_NODES", "SLURM_NNODES")
 
@@ -37,7 +37,7 @@ class Job:
 
     ``gpus``: what the processes of this job on this node use, by index or UUID; None if unknown, empty for none.
     ``job``: what ``launcher`` calls the job, the same over restarts; ``attempt``: how often it restarted it before.
-    ``team``: who pays, as the user or Slurm's account says.
+    ``team``: who pays, from the user's setting or Slurm's account.
     ``slurm_account``, ``slurm_partition``, ``slurm_job_id``: whom Slurm charges, where it put the job, and its number.
     """
 
@@ -61,12 +61,12 @@ class Job:
         return not self.local_rank
 
 
-def job(environ: Mapping[str, str]) -> Job:
-    """What torchrun, Open MPI, Intel MPI or Slurm say, in that order: the inner launcher knows best."""
+def launched_job(environ: Mapping[str, str]) -> Job:
+    """What torchrun, Open MPI, Intel MPI or Slurm set, in that order: the inner launcher knows best."""
     world = _number(environ, _WORLD)
     per_node = _number(environ, _PER_NODE)
     nodes = world // per_node if world and per_node else _number(environ, _NODES)
-    launcher, name = launched(environ)
+    launcher, name = launcher_and_id(environ)
     return Job(
         rank=_number(environ, _RANK),
         local_rank=_number(environ, _LOCAL_RANK),
@@ -85,23 +85,23 @@ def job(environ: Mapping[str, str]) -> Job:
 
 
 def team(environ: Mapping[str, str]) -> str:
-    """Who pays for the job: as the user says, else the account that Slurm charges; empty if unknown."""
-    return _said(environ, "EPOCHCOST_TEAM") or slurm_job.account(environ)
+    """Who pays for the job: as the user sets it, else the account that Slurm charges; empty if unknown."""
+    return _variable(environ, "EPOCHCOST_TEAM") or slurm_job.account(environ)
 
 
-def launched(environ: Mapping[str, str]) -> tuple[str, str]:
+def launcher_and_id(environ: Mapping[str, str]) -> tuple[str, str]:
     """The launcher and its id for this job, the same over restarts; both empty if unknown.
 
     An array's task is a job, all components of a heterogeneous one are one; so is an index of a Kubernetes job, unless
     the indices are ranks of one world.
     """
     for launcher, variable in LAUNCHERS.items():
-        name = _said(environ, variable)
+        name = _variable(environ, variable)
         if not name:
             continue
         if launcher == "slurm":
             name = slurm_job.job_id(environ)
-        index = _said(environ, "JOB_COMPLETION_INDEX")
+        index = _variable(environ, "JOB_COMPLETION_INDEX")
         if launcher == "kubernetes" and index and (_number(environ, _WORLD) or 1) == 1:
             name = f"{name}-{index}"
         return launcher, name
@@ -112,17 +112,17 @@ def visible_gpus(environ: Mapping[str, str]) -> tuple[str, ...] | None:
     """The devices of ``CUDA_VISIBLE_DEVICES`` (or ROCm's likes of it) as the node counts them; None if unknown.
 
     Inside a container, CUDA's indices count the container's devices, which mean something else to the node: then the
-    container's own list (``NVIDIA_VISIBLE_DEVICES``) counts, or nothing is said. So do they where Slurm confines a job
-    to its devices: then Slurm's own list counts.
+    container's own list (``NVIDIA_VISIBLE_DEVICES``) counts, or nothing is reported. Likewise where Slurm confines
+    a job to its devices: then Slurm's own list counts.
     """
     chosen = _chosen(environ)
-    given = _devices(environ.get("NVIDIA_VISIBLE_DEVICES", "all"))
-    within_container = given not in ((), ("all",), ("void",), ("none",))
+    container_gpus = _devices(environ.get("NVIDIA_VISIBLE_DEVICES", "all"))
+    in_container = container_gpus not in ((), ("all",), ("void",), ("none",))
     if chosen is None:
-        return given if within_container else (_held_by_slurm(environ) or None)
-    if within_container and any(device.isdecimal() for device in chosen):
-        return given if len(chosen) == len(given) else None
-    return chosen if within_container else _as_slurm_counts(chosen, environ)
+        return container_gpus if in_container else (_slurm_gpus(environ) or None)
+    if in_container and any(device.isdecimal() for device in chosen):
+        return container_gpus if len(chosen) == len(container_gpus) else None
+    return chosen if in_container else _as_slurm_counts(chosen, environ)
 
 
 def _chosen(environ: Mapping[str, str]) -> tuple[str, ...] | None:
@@ -133,8 +133,8 @@ def _chosen(environ: Mapping[str, str]) -> tuple[str, ...] | None:
     if outer is None:
         return chosen
     # ROCm hides devices twice: HIP counts those that its runtime below has left.
-    left = _devices(outer)
-    return left if chosen is None else (_picked(chosen, left) or left)
+    visible = _devices(outer)
+    return visible if chosen is None else (_picked(chosen, visible) or visible)
 
 
 def _picked(chosen: tuple[str, ...], among: tuple[str, ...]) -> tuple[str, ...]:
@@ -143,7 +143,7 @@ def _picked(chosen: tuple[str, ...], among: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(among[place] for place in places) if all(place < len(among) for place in places) else ()
 
 
-def _held_by_slurm(environ: Mapping[str, str]) -> tuple[str, ...]:
+def _slurm_gpus(environ: Mapping[str, str]) -> tuple[str, ...]:
     """The devices of this job step, else of this job, on this node, by the node's indices."""
     return _devices(environ.get("SLURM_STEP_GPUS") or environ.get("SLURM_JOB_GPUS", ""))
 
@@ -151,23 +151,23 @@ def _held_by_slurm(environ: Mapping[str, str]) -> tuple[str, ...]:
 def _as_slurm_counts(chosen: tuple[str, ...], environ: Mapping[str, str]) -> tuple[str, ...]:
     """``chosen`` by the node's indices: Slurm numbers a job's devices from 0 if it confines the job to them.
 
-    Whether it does cannot be asked. Where both countings are possible and differ, all that the job holds is told.
+    Whether it does cannot be queried. Where both countings are possible and differ, all that the job holds is reported.
     """
-    held = _held_by_slurm(environ)
-    if not held or not chosen or not all(device.isdecimal() for device in (*chosen, *held)):
+    job_gpus = _slurm_gpus(environ)
+    if not job_gpus or not chosen or not all(device.isdecimal() for device in (*chosen, *job_gpus)):
         return chosen
     tasks, nodes = (_number(environ, (f"SLURM_STEP_NUM_{what}",)) or 1 for what in ("TASKS", "NODES"))
-    if len(chosen) == len(held) or tasks > nodes:  # of several tasks on a node, each may be shown its own part
-        return held
-    mapped = _picked(chosen, held)
+    if len(chosen) == len(job_gpus) or tasks > nodes:  # of several tasks on a node, each may be shown its own part
+        return job_gpus
+    mapped = _picked(chosen, job_gpus)
     if not mapped or mapped == chosen:
         return chosen
-    return held if set(chosen) <= set(held) else mapped
+    return job_gpus if set(chosen) <= set(job_gpus) else mapped
 
 
-def given_name(environ: Mapping[str, str], said: str) -> str:
+def users_run_name(environ: Mapping[str, str], argument: str) -> str:
     """What the user calls the run; empty if he does not."""
-    return said or _said(environ, "EPOCHCOST_RUN")
+    return argument or _variable(environ, "EPOCHCOST_RUN")
 
 
 def job_run_id(environ: Mapping[str, str]) -> str:
@@ -175,17 +175,19 @@ def job_run_id(environ: Mapping[str, str]) -> str:
 
     It is the job's, with its step where Slurm started one, and with a sweep's own id for a trial.
     """
-    launcher, name = launched(environ)
+    launcher, name = launcher_and_id(environ)
     if launcher == "slurm":
-        step = _said(environ, "SLURM_STEP_ID")
+        step = _variable(environ, "SLURM_STEP_ID")
         # Open MPI starts its ranks on other nodes by a step and those on the first one without.
-        own_step = step.isdecimal() and int(step) < _SLURM_OWN_STEPS and not _said(environ, "OMPI_COMM_WORLD_SIZE")
-        name = f"{name}.{step}" if own_step else name
-    trial = _said(environ, "WANDB_RUN_ID") if _said(environ, "WANDB_SWEEP_ID") else ""
+        has_step = (
+            step.isdecimal() and int(step) < _SLURM_IMPLICIT_STEPS and not _variable(environ, "OMPI_COMM_WORLD_SIZE")
+        )
+        name = f"{name}.{step}" if has_step else name
+    trial = _variable(environ, "WANDB_RUN_ID") if _variable(environ, "WANDB_SWEEP_ID") else ""
     return f"{name}-{trial}" if name and trial and launcher != "wandb" else name
 
 
-def made_up_id(experiment: str) -> str:
+def random_run_id(experiment: str) -> str:
     """An id that no other run has."""
     return safe(f"{experiment or 'run'}-{os.urandom(4).hex()}")
 
@@ -202,7 +204,7 @@ def safe(name: str) -> str:
     return f"{likeness}-{digest}"
 
 
-def _said(environ: Mapping[str, str], name: str) -> str:
+def _variable(environ: Mapping[str, str], name: str) -> str:
     value = environ.get(name, "").strip()
     # torchrun without --rdzv-id says "none", the same for every job.
     return "" if name == "TORCHELASTIC_RUN_ID" and value == "none" else value

@@ -6,8 +6,8 @@ from typing import Any
 
 from epochcost.training.fit import Fit, harmless
 from epochcost.training.fit_args import FrameworkInfo, UserArgs
-from epochcost.training.fit_call import Beside
-from epochcost.training.lazy import made_once
+from epochcost.training.fit_call import SiblingCallbacks
+from epochcost.training.lazy import callback_class_getter
 from epochcost.training.trackers import hand_over, harmlessly
 
 
@@ -21,44 +21,46 @@ class KerasHooks:
     params: dict[str, Any]
     model: Any
 
-    def __init__(self, experiment: str = "", **told: Any) -> None:
+    def __init__(self, experiment: str = "", **arguments: Any) -> None:
         super().__init__()
-        self._epochcost = Fit("keras", UserArgs(experiment, **told), call=("keras", ("fit",)))
-        self._beside = Beside()
-        self._batches = 0
-        self._length: int | None = None
-        self._before = 0
-        self._first = True
+        self._epochcost = Fit("keras", UserArgs(experiment, **arguments), call=("keras", ("fit",)))
+        self._siblings = SiblingCallbacks()
+        self._epoch_batches = 0
+        self._batches_per_epoch: int | None = None
+        self._batches_before_epoch = 0
+        self._is_first_epoch = True
 
     @harmless
     def on_train_begin(self, logs: Any = None) -> None:
-        """``fit`` begins; with which epoch is told later."""
+        """``fit`` begins; its first epoch is known later."""
         self._epochcost.begin()
-        self._beside = Beside(self)
-        self._first, self._before = True, 0
-        self._length = self.params.get("steps")
+        self._siblings = SiblingCallbacks(self)
+        self._is_first_epoch, self._batches_before_epoch = True, 0
+        self._batches_per_epoch = self.params.get("steps")
 
     @harmless
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """An epoch begins."""
         fit, every = self._epochcost, self._accumulation
-        if self._first:
-            self._first = False
-            fit.set_position(epoch, epoch * (self._length or 0) // every)
-            self._before = epoch * (self._length or 0)
-        steps = -(-self._length // every) if self._length else None
-        fit.update_info(FrameworkInfo(epochs=self.params.get("epochs"), batches=self._length, steps=steps))
+        if self._is_first_epoch:
+            self._is_first_epoch = False
+            fit.set_position(epoch, epoch * (self._batches_per_epoch or 0) // every)
+            self._batches_before_epoch = epoch * (self._batches_per_epoch or 0)
+        steps = -(-self._batches_per_epoch // every) if self._batches_per_epoch else None
+        fit.update_info(FrameworkInfo(epochs=self.params.get("epochs"), batches=self._batches_per_epoch, steps=steps))
         fit.begin_epoch(epoch)
-        self._batches = 0
+        self._epoch_batches = 0
 
     @harmless
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """``batch`` is the last of those that Keras ran in one go (``steps_per_execution``)."""
         # The last execution of an epoch counts to its end, also where the data ran out within it.
-        self._batches = min(batch + 1, self._length or batch + 1)
+        self._epoch_batches = min(batch + 1, self._batches_per_epoch or batch + 1)
         if self._epochcost.line_is_due:
             self._epochcost.log(dict, logs or {})
-        self._epochcost.step_to((self._before + self._batches) // self._accumulation, self._batches)
+        self._epochcost.step_to(
+            (self._batches_before_epoch + self._epoch_batches) // self._accumulation, self._epoch_batches
+        )
 
     @harmless
     def on_test_begin(self, logs: Any = None) -> None:
@@ -79,17 +81,17 @@ class KerasHooks:
         Dollars go to TensorBoard and the program's own tracker, not into ``logs``: those are also ``History``'s and the
         columns of a CSV file, which must be as long as the others.
         """
-        whole = not self._length or self._batches >= self._length
+        whole = not self._batches_per_epoch or self._epoch_batches >= self._batches_per_epoch
         self._epochcost.log(dict, logs or {})
         self._epochcost.end_epoch(epoch + 1, whole=whole)
-        self._before += self._batches
-        self._length = self._length or self._batches or None
+        self._batches_before_epoch += self._epoch_batches
+        self._batches_per_epoch = self._batches_per_epoch or self._epoch_batches or None
         costs = self._epochcost.costs()
-        for board in self._beside if costs else ():
+        for board in self._siblings if costs else ():
             if type(board).__name__ == "TensorBoard":
                 harmlessly("TensorBoard", _draw, board, costs, epoch)
         hand_over(costs, epoch)
-        if self._epochcost.stop_asked():
+        if self._epochcost.stop_requested():
             self.model.stop_training = True
 
     @harmless
@@ -125,4 +127,4 @@ def _bases() -> tuple[type, ...]:
     return (Callback,)
 
 
-__getattr__ = made_once(__name__, KerasHooks, _bases)
+__getattr__ = callback_class_getter(__name__, KerasHooks, _bases)

@@ -9,7 +9,7 @@ from typing import Any
 
 from epochcost.training.fit import Fit, harmless
 from epochcost.training.fit_args import FrameworkInfo, UserArgs
-from epochcost.training.lazy import made_once
+from epochcost.training.lazy import callback_class_getter
 from epochcost.training.loops import known_length
 from epochcost.training.trackers import harmlessly
 
@@ -21,9 +21,9 @@ class LightningHooks:
     travel in Lightning's own checkpoints.
     """
 
-    def __init__(self, experiment: str = "", **told: Any) -> None:
+    def __init__(self, experiment: str = "", **arguments: Any) -> None:
         super().__init__()
-        self._epochcost = Fit("lightning", UserArgs(experiment, **told))
+        self._epochcost = Fit("lightning", UserArgs(experiment, **arguments))
 
     @harmless
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
@@ -35,7 +35,7 @@ class LightningHooks:
         """Everything is loaded; the sanity check is over."""
         fit = self._epochcost
         fit.set_position(trainer.current_epoch, trainer.global_step)
-        fit.update_info(_found(trainer, pl_module))
+        fit.update_info(_framework_info(trainer, pl_module))
 
     @harmless
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
@@ -118,7 +118,7 @@ class LightningHooks:
 
     def _stop(self, trainer: Any) -> None:
         """Where the guard asks: at a checkpoint, or the end of an epoch."""
-        if self._epochcost.stop_asked():
+        if self._epochcost.stop_requested():
             trainer.should_stop = True
 
     def _begin_epoch(self, trainer: Any, batches_done: int) -> None:
@@ -145,7 +145,7 @@ def _loggers_step(trainer: Any) -> int:
     return int(trainer.global_step if stepped is None else max(0, stepped - 1))
 
 
-def _found(trainer: Any, pl_module: Any) -> FrameworkInfo:
+def _framework_info(trainer: Any, pl_module: Any) -> FrameworkInfo:
     batches = trainer.num_training_batches
     batches = None if not batches or math.isinf(batches) else int(batches)
     every = max(1, trainer.accumulate_grad_batches)
@@ -186,7 +186,7 @@ def _size(loader: Any) -> int | None:
 
 
 def _of_job(trainer: Any, value: int) -> int | None:
-    """What the trainer says about its place in a job; alone it knows nothing that the launcher does not know better."""
+    """What the trainer knows about its place in a job; alone, the launcher knows better."""
     return value if trainer.world_size > 1 else None
 
 
@@ -209,4 +209,4 @@ def _bases() -> tuple[type, ...]:
     return (Callback,)
 
 
-__getattr__ = made_once(__name__, LightningHooks, _bases)
+__getattr__ = callback_class_getter(__name__, LightningHooks, _bases)

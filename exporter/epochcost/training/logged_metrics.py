@@ -40,10 +40,10 @@ class LoggedMetrics:
         return bool(wanted)
 
     def _place(self, name: str) -> bool:
-        taken = [other for other, wanted in self._chosen.items() if wanted]
-        if len(taken) >= MAX_NAMES:
+        chosen_names = [other for other, wanted in self._chosen.items() if wanted]
+        if len(chosen_names) >= MAX_NAMES:
             return False
-        return _QUALITY.search(name) is not None or sum(not _QUALITY.search(one) for one in taken) < MAX_OTHERS
+        return _QUALITY.search(name) is not None or sum(not _QUALITY.search(one) for one in chosen_names) < MAX_OTHERS
 
 
 def is_one_number(value: object) -> bool:

@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Loop(Generic[T]):
-    """Iterates as ``iterate`` does and is as long as ``length`` says, so that progress bars work around it.
+    """Iterates as ``iterate`` does and is as long as ``length`` returns, so that progress bars work around it.
 
     Whatever the user's iterable raises comes through unchanged, also from ``len()``.
     """
@@ -49,28 +49,28 @@ class LeftBody:
 
 
 def known_batch_size(loader: object) -> int | None:
-    """Samples of one of its batches, where it says so as PyTorch's loaders do; under `tqdm` too."""
+    """Samples of one of its batches, where it has them as PyTorch's loaders do; under `tqdm` too."""
     for way in ("batch_size", "batch_sampler.batch_size", "iterable.batch_size", "iterable.batch_sampler.batch_size"):
         try:
-            found = operator.attrgetter(way)(loader)
+            size = operator.attrgetter(way)(loader)
         except Exception:  # noqa: BLE001, S112 - as below
             continue
-        if type(found) is int and found > 0:
-            return found
+        if type(size) is int and size > 0:
+            return size
     return None
 
 
 def batches_in(samples_of_a_step: int, samples: int, batches: int) -> int | None:
     """How many batches make a step where ``batches`` hold ``samples``, the last one perhaps not full, or left out.
 
-    None if that does not say it: no size of a batch comes out even, or more than one.
+    None if that does not determine it: no size of a batch comes out even, or more than one.
     """
-    found = {
+    counts = {
         samples_of_a_step // size
         for size in {samples // batches, -(-samples // batches), -(-samples // (batches + 1)) or 1}
         if size and samples_of_a_step % size == 0 and batches in (samples // size, -(-samples // size))
     }
-    return found.pop() if len(found) == 1 else None
+    return counts.pop() if len(counts) == 1 else None
 
 
 def known_length(iterable: object) -> int | None:

@@ -11,15 +11,15 @@ from epochcost.training.warning import warn_once
 
 
 class MemoryPeak:
-    """Asks ``ask`` (-> bytes), or torch where the program has loaded it by itself; keeps the largest answer."""
+    """Asks ``read_peak`` (-> bytes), or torch where the program has loaded it by itself; keeps the largest answer."""
 
-    def __init__(self, ask: Callable[[], Any] | None) -> None:
-        self._ask = ask
+    def __init__(self, read_peak: Callable[[], Any] | None) -> None:
+        self._read_peak = read_peak
         self._peak: int | None = None
 
     def fragment(self) -> str:
         """The peak as a key of a JSON object, led by a comma; empty if unknown."""
-        if self._ask is None and "torch" not in sys.modules:
+        if self._read_peak is None and "torch" not in sys.modules:
             return ""
         peak = self.peak_bytes()
         return "" if peak is None else f',"memory_peak_bytes":{peak}'
@@ -27,13 +27,13 @@ class MemoryPeak:
     def peak_bytes(self) -> int | None:
         """In bytes, of the fullest device; None if unknown."""
         try:
-            answer = _torch_peak_bytes() if self._ask is None else whole("memory_peak()", self._ask())
+            peak = _torch_peak_bytes() if self._read_peak is None else whole("memory_peak()", self._read_peak())
         except Exception as err:  # noqa: BLE001 - the user's function, the user's exceptions
             warn_once("memory_peak", f"memory_peak failed ({type(err).__name__}: {err}); peak memory is not reported")
-            self._ask = lambda: None
+            self._read_peak = lambda: None
             return self._peak
-        if answer is not None:  # the program may reset torch's own peak
-            self._peak = answer if self._peak is None else max(self._peak, answer)
+        if peak is not None:  # the program may reset torch's own peak
+            self._peak = peak if self._peak is None else max(self._peak, peak)
         return self._peak
 
 

@@ -49,11 +49,10 @@ class Notebook:
     """The open runs of one IPython shell."""
 
     def __init__(self, shell: Any) -> None:  # noqa: ANN401 - IPython is not imported for its type
-        self._shell = shell
         self._runs: list[NotebookRun] = []
         self.parked: NotebookRun | None = None
         self._timer: threading.Timer | None = None
-        self._said: set[str] = set()
+        self._printed: set[str] = set()
         self._cell = 0
         shell.events.register("pre_run_cell", self._before_cell)
         shell.events.register("post_run_cell", self._after_cell)
@@ -90,9 +89,9 @@ class Notebook:
             if run.is_open and run.quiet_seconds >= IDLE_SECONDS:
                 self._park(run)
                 print(f"epochcost: run {run.id} is no longer charged: nothing happened for some minutes")  # noqa: T201
-        left = [wait for wait in waits if wait > 0]
-        if left:
-            self._start_timer(min(left))
+        remaining = [wait for wait in waits if wait > 0]
+        if remaining:
+            self._start_timer(min(remaining))
 
     def _park(self, run: NotebookRun) -> None:
         run.park()
@@ -111,8 +110,8 @@ class Notebook:
     def _say(self, run: NotebookRun, what: str) -> None:
         """A line under the cell, where the user looks; each once for a run."""
         line = f"epochcost: run {run.id} {what}"
-        if line not in self._said:
-            self._said.add(line)
+        if line not in self._printed:
+            self._printed.add(line)
             print(line)  # noqa: T201 - a notebook shows nothing else
 
 

@@ -18,7 +18,7 @@ KINDS = ("interruption", "rebalance")
 
 @dataclass(frozen=True, slots=True)
 class PreemptionNotice:
-    """The provider has said that it will, or may soon, take this machine away.
+    """The provider's notice that it will, or may soon, take this machine away.
 
     Attributes:
         kind: ``interruption`` (it will) or ``rebalance`` (the risk has risen).
@@ -51,14 +51,17 @@ class NoticeFile:
 
     def _read(self) -> PreemptionNotice | None:
         try:
-            said = json.loads(small_file(self._directory() / NAME))
+            document = json.loads(small_file(self._directory() / NAME))
         except (OSError, ValueError, RecursionError):  # nothing is announced, or there is no agent
             return None
-        if not isinstance(said, dict) or said.get("v") != 1 or said.get("kind") not in KINDS:
+        if not isinstance(document, dict) or document.get("v") != 1 or document.get("kind") not in KINDS:
             return None
-        action = said.get("action")
+        action = document.get("action")
         return PreemptionNotice(
-            said["kind"], action if isinstance(action, str) else "", _ts(said.get("at_ts")), _ts(said.get("seen_ts"))
+            document["kind"],
+            action if isinstance(action, str) else "",
+            _ts(document.get("at_ts")),
+            _ts(document.get("seen_ts")),
         )
 
 

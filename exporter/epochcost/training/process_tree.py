@@ -12,38 +12,38 @@ MOST_PROCESSES = 24
 
 
 def processes_above() -> list[str]:
-    """This process and those above it, nearest first, each as ``PID.START``; empty if the kernel does not say.
+    """This process and those above it, nearest first, each as ``PID.START``; empty if the kernel does not report them.
 
     A number is used again, but not with the same start (ticks since the boot).
     """
-    found: list[str] = []
+    processes: list[str] = []
     pid = os.getpid()
-    while pid > 1 and len(found) < MOST_PROCESSES:
+    while pid > 1 and len(processes) < MOST_PROCESSES:
         parent, start = _status(pid)
         if not start:
             break
-        found.append(f"{pid}.{start}")
+        processes.append(f"{pid}.{start}")
         pid = parent
-    return found
+    return processes
 
 
 def written_by(line: Mapping[str, object]) -> list[str]:
-    """What `processes_above` said in the process that wrote ``line``; empty if it did not say, or elsewhere."""
+    """What `processes_above` returned in the process that wrote ``line``; empty if unknown, or on another machine."""
     named = line.get(KEY)
     if not isinstance(named, list) or line.get("pidns") != namespace():
         return []
     return [one for one in named[:MOST_PROCESSES] if isinstance(one, str)]
 
 
-def nearest_common(theirs: Sequence[str], mine: Sequence[str]) -> int:
+def nearest_common(other: Sequence[str], this: Sequence[str]) -> int:
     """How far above this process the first one is that is also above theirs; beyond all if there is none."""
-    known = set(theirs)
-    return next((steps for steps, one in enumerate(mine) if one in known), MOST_PROCESSES)
+    known = set(other)
+    return next((steps for steps, one in enumerate(this) if one in known), MOST_PROCESSES)
 
 
-def is_anothers(theirs: Sequence[str], mine: Sequence[str]) -> bool:
+def is_anothers(other: Sequence[str], this: Sequence[str]) -> bool:
     """Whether a process that is above theirs, and not above this one, still runs: another shell, beside this one."""
-    return any(_runs(one) for one in theirs if one not in mine)
+    return any(_runs(one) for one in other if one not in this)
 
 
 def namespace() -> int | None:

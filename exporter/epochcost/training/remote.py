@@ -10,7 +10,7 @@ from collections import deque
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from epochcost.training.bounded_post import NotAnAgentError, post
+from epochcost.training.bounded_post import NotAnAgentError, Request, post
 from epochcost.training.claim_file import ClaimFile
 from epochcost.training.cost import MAX_AGE_SECONDS, CostFile
 from epochcost.training.host import name_in_files
@@ -21,7 +21,7 @@ BATCH_LINES = 500
 SEND_SECONDS = 1.0
 TIMEOUT_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 60.0
-LAST_WORDS_SECONDS = 2.0
+FINAL_SEND_SECONDS = 2.0
 """What the end of a run waits at most for its last line to arrive, and only while the agent has been answering."""
 REFUSALS = 3
 MAX_TOKEN_CHARACTERS = 8192
@@ -84,7 +84,7 @@ class RemoteWriter:
         self._closing = True
         self._wake.set()
         if self.name and not self.dead and not self._failed:
-            self._thread.join(LAST_WORDS_SECONDS)
+            self._thread.join(FINAL_SEND_SECONDS)
         if self._claim is not None:
             self._claim.close()
         self.dead = True
@@ -144,8 +144,8 @@ class RemoteWriter:
             self.dead = True
             text = body[:200].decode("utf-8", "replace")
             # Not `shown_text.one_line`: a training run loads nothing of the rest of the package.
-            said = " ".join("".join(char if char.isprintable() else " " for char in text).split())
-            failed = f"{self._place} responded {status}: {said}"
+            message = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+            failed = f"{self._place} responded {status}: {message}"
             warn_once("writer", f"this run is not reported: {failed}; training continues")
 
     def _give_up(self, why: str) -> None:
@@ -164,9 +164,9 @@ class RemoteWriter:
             with open(self._token_file, encoding="utf-8") as file:  # noqa: PTH123 - pathlib costs the training its import
                 headers["Authorization"] = f"Bearer {file.read(MAX_TOKEN_CHARACTERS).strip()}"
         path = f"{self._url.path.rstrip('/')}/v1/events?writer={quote(self._writer)}&now={time.time():.6f}"
-        return post(self._url, path, headers, body, TIMEOUT_SECONDS, self._context)
+        return post(self._url, Request(path, headers, body), TIMEOUT_SECONDS, self._tls_context)
 
-    def _context(self) -> Any:  # noqa: ANN401 - an SSL context, whose module most training runs never load
+    def _tls_context(self) -> Any:  # noqa: ANN401 - an SSL context, whose module most training runs never load
         if self._tls is None:
             import ssl
 
@@ -186,11 +186,13 @@ class RemoteCost(CostFile):
     def _read(self) -> dict[str, object]:
         if not self._writers:
             return {}
-        document, came = self._writers[-1].answer
+        document, received_t = self._writers[-1].answer
         costs = document.get("costs")
-        mine = costs.get(self.run) if isinstance(costs, dict) and time.monotonic() - came < MAX_AGE_SECONDS else None
-        self._as_of = came
-        return mine if isinstance(mine, dict) else {}
+        figures = (
+            costs.get(self.run) if isinstance(costs, dict) and time.monotonic() - received_t < MAX_AGE_SECONDS else None
+        )
+        self._written_t = received_t
+        return figures if isinstance(figures, dict) else {}
 
 
 def _document(body: bytes) -> dict[str, Any]:

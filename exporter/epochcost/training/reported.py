@@ -39,35 +39,35 @@ class ReportedValues:
         self._changed = False
         self._allowed = metrics_allowed()
 
-    def take(self, said: Mapping[str, Any]) -> None:
-        """Keep what is said."""
+    def take(self, logged: Mapping[str, Any]) -> None:
+        """Keep what is logged."""
         values = self._values
-        for name, value in said.items():
+        for name, value in logged.items():
             if type(value) is float and name in values and value - value == 0.0:  # the hot path: finite, and known
                 values[name] = value
                 self._changed = True
             else:
-                self._look(name, value)
+                self._convert(name, value)
 
-    def fragment(self, *, all_of_them: bool) -> str:
+    def fragment(self, *, complete: bool) -> str:
         """A key of a JSON object, led by a comma; empty if there is nothing, or nothing new."""
-        if not self._keys or not (self._changed or all_of_them):
+        if not self._keys or not (self._changed or complete):
             return ""
         self._changed = False
         # A name whose value is no longer a number is retracted: otherwise its last number would still be shown.
-        said = ",".join(f"{key}:{self._text(name)}" for name, key in self._keys.items())
-        return f',"metrics":{{{said}}}'
+        pairs = ",".join(f"{key}:{self._text(name)}" for name, key in self._keys.items())
+        return f',"metrics":{{{pairs}}}'
 
     def clear(self) -> None:
-        """What is said next is of another attempt."""
+        """What is logged next belongs to another attempt."""
         self._values, self._keys, self._read_at, self._changed = {}, {}, {}, False
 
     def _text(self, name: str) -> str:
         return repr(self._values[name]) if name in self._values else "null"
 
-    def _look(self, name: object, value: object) -> None:
+    def _convert(self, name: object, value: object) -> None:
         name = str(name)[:MAX_NAME]
-        if not self._allowed or not name or name in POSITIONS or not self._has_room(name):
+        if not self._allowed or not name or name in POSITIONS or not self._has_slot(name):
             return
         try:
             if _on_a_device(value) and self._was_read(name):
@@ -86,7 +86,7 @@ class ReportedValues:
         else:
             self._values.pop(name, None)
 
-    def _has_room(self, name: str) -> bool:
+    def _has_slot(self, name: str) -> bool:
         if name in self._keys or len(self._keys) < MAX_NAMES:
             return True
         warn_once("metrics", f"only the first {MAX_NAMES} names that this run logs are reported: not {shown(name)}")

@@ -18,7 +18,7 @@ from epochcost.training.memory import MemoryPeak
 from epochcost.training.notice import NoticeFile, PreemptionNotice
 from epochcost.training.outcome import status_of
 from epochcost.training.position import Position
-from epochcost.training.run_life import PHASES, STATUSES, guarded
+from epochcost.training.run_life import PHASES, STATUSES, AgentFiles, guarded
 from epochcost.training.run_loops import RunLoops
 from epochcost.training.run_metadata import RunMetadata
 from epochcost.training.summary import money
@@ -30,7 +30,7 @@ __all__ = ["PHASES", "STATUSES", "Run", "silent_run"]
 _monotonic = time.monotonic
 _NEVER = math.inf
 STEPLESS_SECONDS = 5.0
-"""After which a program that logs, and says nothing of its position, is heard."""
+"""After which what a program logs is written without a step or a position."""
 
 
 class Run(RunLoops):
@@ -49,20 +49,20 @@ class Run(RunLoops):
     """
 
     def __enter__(self) -> Run:  # noqa: PYI034 - Self needs Python 3.11
-        self._entered += 1
+        self._with_depth += 1
         self.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._entered -= 1
-        if self._entered <= 0:  # else an outer `with` of the same run continues
-            self._entered = 0
+        self._with_depth -= 1
+        if self._with_depth <= 0:  # else an outer `with` of the same run continues
+            self._with_depth = 0
             self.end(status_of(error))
 
     def __repr__(self) -> str:
-        at, usd, part = self._at.epoch, self.cost_usd, self.part
+        at, usd, part = self._position.epoch, self.cost_usd, self.part
         known = ["" if at is None else f"epoch {round(at, 2):g}", "" if usd is None else money(usd), str(part or "")]
         return f"<epochcost run {': '.join(filter(None, (self.id, ', '.join(filter(None, known)))))}>"
 
@@ -98,14 +98,14 @@ class Run(RunLoops):
     ) -> None:
         """Report the position of the training, in absolute figures; for loops that keep their own counters."""
         with self._lock:
-            self._settle_left()
-            first = self._phase == "startup" and not self._placed and not self._looped
-            self._placed = self._placed or (epoch is not None and not self._looped)
-            self._at.move(
+            self._settle_left_body()
+            first = self._phase == "startup" and not self._position_set and not self._has_epoch_loop
+            self._position_set = self._position_set or (epoch is not None and not self._has_epoch_loop)
+            self._position.move(
                 amount("epoch", epoch), whole("step", step), whole("samples", samples), whole("tokens", tokens)
             )
-            if first and self._placed and self._at.epoch:
-                self._emit("progress")  # work done before this first word: a phase would say that it begins here
+            if first and self._position_set and self._position.epoch:
+                self._emit("progress")  # work done before this first report: a phase would begin here
             if self.line_is_due:
                 self._progress()
 
@@ -119,12 +119,14 @@ class Run(RunLoops):
     ) -> None:
         """Report that training continues from a checkpoint at this position; work beyond it has to be repeated."""
         with self._lock:
-            self._settle_left()
-            self._placed = self._placed or epoch is not None
-            steps, seen = whole("step", step), whole("samples", samples)
-            self._at.move(amount("epoch", epoch), steps, seen, whole("tokens", tokens), counted=False)
-            # Elsewhere 0 steps would be a claim of a loop that counts none; here they are what the program said.
-            self._emit("resume", ',"step":0' if steps == 0 else "")
+            self._settle_left_body()
+            self._position_set = self._position_set or epoch is not None
+            step_count, sample_count = whole("step", step), whole("samples", samples)
+            self._position.move(
+                amount("epoch", epoch), step_count, sample_count, whole("tokens", tokens), counted=False
+            )
+            # Elsewhere 0 steps would be a claim of a loop that counts none; here the program passed them.
+            self._emit("resume", ',"step":0' if step_count == 0 else "")
 
     def phase(self, name: str) -> PhaseContext:
         """Set the phase: ``train``, ``eval``, ``checkpoint``, ``restore`` or ``startup``.
@@ -140,9 +142,9 @@ class Run(RunLoops):
 
         If the body raises, nothing was saved, and only the time it took is reported.
         """
-        saving = CheckpointContext(self, self._phase)
-        self._plan_saving(saving)
-        return saving
+        context = CheckpointContext(self, self._phase)
+        self._plan_checkpoint(context)
+        return context
 
     def log(self, values: Mapping[str, Any] | None = None, /, **named: Any) -> None:  # noqa: ANN401 - any number
         """Report numbers to show next to the cost: ``run.log(loss=0.31)``, or a mapping. At most 8 names per run.
@@ -153,11 +155,11 @@ class Run(RunLoops):
         """
         try:
             with self._lock:
-                if self._due == _NEVER:
+                if self._line_due_t == _NEVER:
                     return
                 self._reported.take(named if values is None else {**values, **named})
                 # A step writes the next line, with its position; this one does where no step comes.
-                if _monotonic() - self._heard >= STEPLESS_SECONDS and self._phase != "startup":
+                if _monotonic() - self._reported_t >= STEPLESS_SECONDS and self._phase != "startup":
                     self._emit("progress")
         except Exception as err:  # noqa: BLE001 - guarded in place: this is a hot path
             self._fault(err)
@@ -167,8 +169,8 @@ class Run(RunLoops):
     def state_dict(self) -> dict[str, Any]:
         """The run's id and position, to be saved in the program's own checkpoint; plain numbers and strings."""
         with self._lock:
-            self._settle_left()
-            at = self._at
+            self._settle_left_body()
+            at = self._position
             at.derive_samples()
             step = at.step_base + at.epoch_steps
             state = {"epoch": at.epoch, "step": step or None, "samples": at.samples, "tokens": at.tokens}
@@ -185,7 +187,7 @@ class Run(RunLoops):
             warn_once("checkpoint", apart)
         self.resume(**{name: state.get(name) for name in ("epoch", "step", "samples", "tokens")})
 
-    # What the agent says
+    # What the agent reports
 
     @property
     def cost_usd(self) -> float | None:
@@ -242,12 +244,12 @@ class Run(RunLoops):
         its planned epochs are done ends as stopped, and continues from its checkpoint when it is started again.
         """
         try:
-            asked = self._costs.stop()
+            request = self._costs.stop()
         except Exception as err:  # noqa: BLE001 - guarded: a property returns a string
             self._fault(err)
             return ""
-        self._stopped = asked.policy if asked is not None else ""
-        return asked.reason if asked is not None else ""
+        self._stop_policy = request.policy if request is not None else ""
+        return request.reason if request is not None else ""
 
     @property
     def projected_over_budget(self) -> bool:
@@ -281,11 +283,9 @@ def silent_run(facts: RunMetadata, loop_epochs: Any) -> Run:  # noqa: ANN401 - a
         raise FileNotFoundError("this run has no directory")
 
     silent = Run(
-        facts,
-        emitter=EventEmitter(facts, None, MemoryPeak(None)),
-        costs=CostFile(nowhere, facts.run),
-        notices=NoticeFile(nowhere),
-        position=Position(facts.batch_size, facts.samples_per_epoch, None),
+        EventEmitter(facts, None, MemoryPeak(None)),
+        AgentFiles(CostFile(nowhere, facts.run), NoticeFile(nowhere)),
+        Position(facts.batch_size, facts.samples_per_epoch, None),
         loop_epochs=loop_epochs,
     )
     silent.mute()

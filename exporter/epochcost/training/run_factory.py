@@ -1,10 +1,11 @@
-"""How a `Run` is put together from what the user says and what the environment knows; and which runs are open."""
+"""How a `Run` is made from the user's arguments and the environment; and which runs are open."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,57 +14,30 @@ from epochcost.training.cost import CostFile
 from epochcost.training.directory import claims_dir, disabled, events_dir, network_url
 from epochcost.training.event_emitter import EventEmitter
 from epochcost.training.exit_hooks import ENDINGS
-from epochcost.training.job import Job, given_name, job, job_run_id
+from epochcost.training.job import Job, job_run_id, launched_job, users_run_name
+from epochcost.training.local_world import local_world_id
 from epochcost.training.memory import MemoryPeak
 from epochcost.training.notice import NoticeFile
 from epochcost.training.position import Position
 from epochcost.training.run import Run, silent_run
+from epochcost.training.run_args import RunArgs
+from epochcost.training.run_life import AgentFiles
 from epochcost.training.run_metadata import RunMetadata, loaded_framework
-from epochcost.training.run_name import RunName
+from epochcost.training.run_name import LaunchContext, RunName
 from epochcost.training.validation import amount, planned_epochs, text, whole
 from epochcost.training.warning import warn_once
-from epochcost.training.world import placed
+from epochcost.training.world import with_framework_rank
 from epochcost.training.writer import EventWriter, Writer
 from epochcost.training.zenml import running_step
 
 
-def make_run(  # noqa: PLR0913 - the arguments of `epochcost.run`
-    experiment: str = "",
-    epochs: Any = None,  # noqa: ANN401 - as the user gave it
-    batch_size: int | None = None,
-    *,
-    id: str | None = None,  # noqa: A002 - as in `epochcost.run`
-    budget_usd: float | None = None,
-    samples_per_epoch: int | None = None,
-    steps_per_epoch: int | None = None,
-    nominal_epoch_steps: int | None = None,
-    nominal_epoch_tokens: int | None = None,
-    framework: str | None = None,
-    memory_peak: Callable[[], int] | None = None,
-    local_rank: int | None = None,
-) -> Run:
+def make_run(args: RunArgs) -> Run:
     """As `epochcost.run`. Raises nothing: what cannot be reported is a run that writes nothing."""
     try:
-        return _make(
-            os.environ,
-            experiment=text(experiment),
-            planned=epochs,
-            given=text(id),
-            budget_usd=amount("budget_usd", budget_usd),
-            measure=Position(
-                whole("batch_size", batch_size, least=1),
-                whole("samples_per_epoch", samples_per_epoch, least=1),
-                whole("steps_per_epoch", steps_per_epoch, least=1),
-                whole("nominal_epoch_steps", nominal_epoch_steps, least=1),
-                whole("nominal_epoch_tokens", nominal_epoch_tokens, least=1),
-            ),
-            framework=text(framework),
-            memory_peak=memory_peak,
-            local_rank=whole("local_rank", local_rank),
-        )
+        return _make(os.environ, args)
     except Exception as err:  # noqa: BLE001 - the training continues without being reported
         warn_once("fault", f"this run is not reported: {type(err).__name__}: {err}; training continues")
-        return unreported_run(epochs)
+        return unreported_run(args.epochs)
 
 
 def unreported_run(planned: Any = None) -> Run:  # noqa: ANN401 - as the user gave it
@@ -85,63 +59,81 @@ def users_run() -> Run | None:
     return runs[-1] if runs else None
 
 
-def _make(  # noqa: PLR0913 - the arguments of `make_run`, checked
-    environ: Mapping[str, str],
-    *,
-    experiment: str,
-    planned: Any,  # noqa: ANN401 - as the user gave it
-    given: str,
-    budget_usd: float | None,
-    measure: Position,
-    framework: str,
-    memory_peak: Callable[[], Any] | None,
-    local_rank: int | None,
-) -> Run:
-    within = job(environ)
-    if given_name(environ, given) or job_run_id(environ):  # ids that ranks share
-        within = placed(within)
-    if local_rank is not None:
-        within = dataclasses.replace(within, local_rank=local_rank)
-    step = running_step()
-    if step is not None:
-        within = dataclasses.replace(within, launcher="zenml", job=step.run)
-        experiment = experiment or step.experiment
+def _make(environ: Mapping[str, str], args: RunArgs) -> Run:
+    experiment, user_run = text(args.experiment), text(args.id)
+    budget_usd, position = amount("budget_usd", args.budget_usd), _position(args)
+    framework = text(args.framework) or loaded_framework()
+    launch, step_experiment = _launch_context(environ, user_run, experiment, whole("local_rank", args.local_rank))
+    experiment = experiment or step_experiment
     directory = functools.cache(lambda: events_dir(environ))  # an error is not cached: it is tried again
-    base = job_run_id(environ) if step is None else step.run_id
-    names = functools.cache(lambda: claims_dir(environ)) if network_url(environ) else directory
-    name = RunName(environ, within, given, experiment, names, base=base)
+    claims = functools.cache(lambda: claims_dir(environ)) if network_url(environ) else directory
+    name = RunName(launch, user_run, experiment, claims)
     facts = RunMetadata(
         run=name.first(),
-        job=within,
+        job=launch.job,
         experiment=experiment,
-        framework=framework or loaded_framework(),
-        epochs=amount("epochs", planned_epochs(planned)),
-        batch_size=measure.batch_size,
-        samples_per_epoch=measure.samples_per_epoch,
+        framework=framework,
+        epochs=amount("epochs", planned_epochs(args.epochs)),
+        batch_size=position.batch_size,
+        samples_per_epoch=position.samples_per_epoch,
         budget_usd=budget_usd,
-        named=name.given,
+        named=name.named,
     )
     if disabled(environ):
-        return silent_run(facts, planned)
-    make_writer, costs = _ways(environ, directory, facts.run, names if name.sees_others else None)
+        return silent_run(facts, args.epochs)
+    make_writer, costs = _writer_and_costs(environ, directory, facts.run, claims if name.sees_others else None)
     return Run(
-        facts,
-        emitter=EventEmitter(facts, make_writer if within.writes else None, MemoryPeak(memory_peak)),
-        costs=costs,
-        notices=NoticeFile(directory),
-        position=measure,
-        loop_epochs=planned,
-        next_name=name.next,
-        claim=name.claim,
+        EventEmitter(facts, make_writer if launch.job.writes else None, MemoryPeak(args.memory_peak)),
+        AgentFiles(costs, NoticeFile(directory)),
+        position,
+        loop_epochs=args.epochs,
+        ids=name,
     )
 
 
-def _ways(
-    environ: Mapping[str, str], directory: Callable[[], Path], run: str, names: Callable[[], Path] | None
-) -> tuple[Callable[[str], Writer], CostFile]:
-    """How events go and dollars come: by files, or over HTTP where ``EPOCHCOST_URL`` says so.
+def _position(args: RunArgs) -> Position:
+    """Where the run is before its first step."""
+    return Position(
+        whole("batch_size", args.batch_size, least=1),
+        whole("samples_per_epoch", args.samples_per_epoch, least=1),
+        whole("steps_per_epoch", args.steps_per_epoch, least=1),
+        whole("nominal_epoch_steps", args.nominal_epoch_steps, least=1),
+        whole("nominal_epoch_tokens", args.nominal_epoch_tokens, least=1),
+    )
 
-    ``names``: where the run's id is claimed that nobody gave; None if there is no need.
+
+def _launch_context(
+    environ: Mapping[str, str], user_run: str, experiment: str, local_rank: int | None
+) -> tuple[LaunchContext, str]:
+    """How this process was launched, and the experiment that its launcher has a name for, if any."""
+    job, base = launched_job(environ), job_run_id(environ)
+    ranked, shared = _ranked(job, experiment)
+    if users_run_name(environ, user_run) or base or shared:  # ids that ranks share
+        job, base = ranked, base or shared
+    if local_rank is not None:
+        job = dataclasses.replace(job, local_rank=local_rank)
+    step = running_step()
+    if step is None:
+        return LaunchContext(environ, job, base, sys.argv), ""
+    job = dataclasses.replace(job, launcher="zenml", job=step.run)
+    return LaunchContext(environ, job, step.run_id, sys.argv), step.experiment
+
+
+def _ranked(job: Job, experiment: str) -> tuple[Job, str]:
+    """``job`` with its rank; and, of a world of this machine that no launcher made, the id that its ranks share."""
+    ranked = with_framework_rank(job)
+    if (ranked.world or 1) == 1 or ranked.local_rank is not None or (ranked.nodes or 1) > 1:
+        return ranked, ""
+    shared = local_world_id(experiment)
+    return (dataclasses.replace(ranked, nodes=1) if shared else ranked), shared
+
+
+def _writer_and_costs(
+    environ: Mapping[str, str], directory: Callable[[], Path], run: str, claims: Callable[[], Path] | None
+) -> tuple[Callable[[str], Writer], CostFile]:
+    """How events go and dollars come: by files, or over HTTP if ``EPOCHCOST_URL`` is set.
+
+    ``claims``: where the run's id is claimed that nobody gave; None if there is no need.
     """
     url = network_url(environ)
     if not url:
@@ -154,7 +146,7 @@ def _ways(
     writers: list[RemoteWriter] = []
 
     def make(name: str) -> RemoteWriter:
-        claim = None if names is None else ClaimFile(names, name)
+        claim = None if claims is None else ClaimFile(claims, name)
         writers.append(RemoteWriter(url, environ.get("EPOCHCOST_TOKEN_FILE", ""), name, claim))
         return writers[-1]
 

@@ -12,13 +12,13 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from epochcost.training import notebook
 from epochcost.training.calling_context import CallingContext
 from epochcost.training.contexts import CheckpointContext
 from epochcost.training.cost import CostFile
-from epochcost.training.end_line import say_when_counted
+from epochcost.training.end_line import summarize_when_counted
 from epochcost.training.event_emitter import EventEmitter
 from epochcost.training.exit_hooks import ENDINGS
 from epochcost.training.job import Job
@@ -26,7 +26,7 @@ from epochcost.training.loops import LeftBody
 from epochcost.training.notice import NoticeFile
 from epochcost.training.position import Position
 from epochcost.training.run_metadata import RunMetadata
-from epochcost.training.summary import log_summary, summary
+from epochcost.training.summary import RunTotals, log_summary, summary
 from epochcost.training.warning import shown, warn_once
 
 PROGRESS_INTERVAL_SECONDS = 1.0
@@ -53,48 +53,60 @@ def guarded(method: Callable[Concatenate[S, P], None]) -> Callable[Concatenate[S
     return call
 
 
-class RunLife:
-    """What every run does, whatever it is told by: see `epochcost.training.run.Run`."""
+class RunIds(Protocol):
+    """Where the ids of a run come from that the user did not name."""
 
-    def __init__(  # noqa: PLR0913 - what a run is made of
+    def next(self) -> str:
+        """The id of a training run that begins again after this one finished."""
+
+    def claim(self, run: str) -> AbstractContextManager[str]:
+        """The id under which to start now: ``run``, or another if that is in use."""
+
+
+class AgentFiles(NamedTuple):
+    """What this machine's agent writes for the run: its costs, and preemption notices."""
+
+    costs: CostFile
+    notices: NoticeFile
+
+
+class RunLife:
+    """What every run does, however it is reported: see `epochcost.training.run.Run`."""
+
+    def __init__(
         self,
-        facts: RunMetadata,
-        *,
         emitter: EventEmitter,
-        costs: CostFile,
-        notices: NoticeFile,
+        agent: AgentFiles,
         position: Position,
-        loop_epochs: Any = None,  # noqa: ANN401 - as the user gave it
-        next_name: Callable[[], str] | None = None,
-        claim: Callable[[str], AbstractContextManager[str]] = nullcontext,
+        *,
+        loop_epochs: Any = None,  # noqa: ANN401 - as the user passed it
+        ids: RunIds | None = None,
     ) -> None:
-        self._facts = facts
+        self._facts = emitter.facts
         self._emitter = emitter
         self._reported = emitter.reported
-        self._costs = costs
-        self._notices = notices
-        self._at = position
-        self._fresh, self._planned = copy.copy(position), facts.epochs
+        self._costs, self._notices = agent
+        self._position = position
+        self._initial_position, self._initial_epochs = copy.copy(position), emitter.facts.epochs
         self._loop_epochs = loop_epochs
-        self._next_name = next_name
-        self._claim = claim
+        self._ids = ids
         self._lock = threading.RLock()  # reentrant: a signal handler may end the run in the middle of a call
         self._state = "new"
         self._phase = "startup"
-        self._due = 0.0
-        self._told_to_go = False
-        self._stopped = ""
-        self._saving: CheckpointContext | None = None
-        self._started = 0.0
-        self._heard = 0.0
-        self._finished = False
-        self._entered = 0
+        self._line_due_t = 0.0
+        self._preempt_signalled = False
+        self._stop_policy = ""
+        self._pending_checkpoint: CheckpointContext | None = None
+        self._started_t = 0.0
+        self._reported_t = 0.0
+        self._has_finished = False
+        self._with_depth = 0
         self._context = CallingContext()
-        self._placed = False
-        self._looped = False
-        self._counting: object = None
-        self._left: LeftBody | None = None
-        self._beside: tuple[int, int] | None = None
+        self._position_set = False
+        self._has_epoch_loop = False
+        self._counted_loop: object = None
+        self._left_body: LeftBody | None = None
+        self._inner_loop_end: tuple[int, int] | None = None
         self.announce: Callable[[str], None] = log_summary
         self.fit: object = None
         self.plain = False
@@ -112,12 +124,12 @@ class RunLife:
         with self._lock:
             if self._state == "open":
                 return
-            if self._finished and not self._facts.named and self._next_name is not None:
-                self._rename(self._next_name())
-                self._at, self._placed = copy.copy(self._fresh), False
-                self._facts = dataclasses.replace(self._facts, epochs=self._planned)
+            if self._has_finished and not self._facts.named and self._ids is not None:
+                self._rename(self._ids.next())
+                self._position, self._position_set = copy.copy(self._initial_position), False
+                self._facts = dataclasses.replace(self._facts, epochs=self._initial_epochs)
                 self.describe()
-        claim = nullcontext if self._facts.named else self._claim
+        claim = nullcontext if self._facts.named or self._ids is None else self._ids.claim
         with claim(self._facts.run) as run:
             if run != self._facts.run:
                 self._rename(run)
@@ -129,15 +141,15 @@ class RunLife:
         with self._lock:
             if self._state in ("open", "muted"):
                 return
-            self._state, self._phase, self._due = "open", "startup", 0.0
-            self._told_to_go, self._stopped = False, ""
+            self._state, self._phase, self._line_due_t = "open", "startup", 0.0
+            self._preempt_signalled, self._stop_policy = False, ""
             self._context = CallingContext()
-            self._looped, self._counting, self.parked = False, None, False
+            self._has_epoch_loop, self._counted_loop, self.parked = False, None, False
             self._costs.ended = None
-            self._started = self._heard = _monotonic()
-            self._emitter.begin(self._at)
+            self._started_t = self._reported_t = _monotonic()
+            self._emitter.begin(self._position)
             if self._emitter.silent:
-                self._due = math.inf
+                self._line_due_t = math.inf
         ENDINGS.opened(self, reports=not self._emitter.silent)
         if "IPython" in sys.modules:
             notebook.opened(self)
@@ -158,36 +170,36 @@ class RunLife:
             if self._state != "open":
                 return
             if status == "finished":
-                self._settle_left()
-            self._left = None
-            if self._at.ends_nominal_epoch:
+                self._settle_left_body()
+            self._left_body = None
+            if self._position.ends_nominal_epoch:
                 self._emit("epoch_end")
             if status not in STATUSES:
                 warn_once("argument status", f"status={shown(status)} is not one of {', '.join(STATUSES)}")
                 self._emit("end")
             else:
-                stopped = self._stopped if status != "failed" and not self.is_done else ""
-                status = "preempted" if (self._told_to_go and not self.is_done) or stopped else status
+                stopped = self._stop_policy if status != "failed" and not self.is_done else ""
+                status = "preempted" if (self._preempt_signalled and not self.is_done) or stopped else status
                 by = f',"stopped":{json.dumps(stopped)}' if stopped else ""
                 self._emit("end", f',"status":"{status}"{by}')
-            self._state, self._due = "ended", math.inf
-            self._finished = status not in ("failed", "preempted")
+            self._state, self._line_due_t = "ended", math.inf
+            self._has_finished = status not in ("failed", "preempted")
             self._costs.ended = _monotonic()
             self._emitter.close()
         finally:
             self._lock.release()
         ENDINGS.closed(self)
-        if status != "preempted":  # which a signal handler says, where logging may be in the middle of a line
+        if status != "preempted":  # reported from a signal handler, where logging may be in the middle of a line
             self._announce()
 
     def preempt(self) -> None:
         """Note a SIGTERM that the program handles itself: the run ends as preempted unless it is done."""
-        self._told_to_go = True
+        self._preempt_signalled = True
 
     def mute(self) -> None:
         """In a forked child: never write, whatever state the parent's threads left the lock in."""
         self._lock = threading.RLock()
-        self._due, self._state = math.inf, "muted"
+        self._line_due_t, self._state = math.inf, "muted"
         self._emitter.mute()
 
     @property
@@ -208,12 +220,12 @@ class RunLife:
     @property
     def line_is_due(self) -> bool:
         """Whether the next step writes a line."""
-        return _monotonic() >= self._due
+        return _monotonic() >= self._line_due_t
 
     @property
     def quiet_seconds(self) -> float:
         """Seconds since anything was last reported."""
-        return _monotonic() - self._heard
+        return _monotonic() - self._reported_t
 
     @property
     def id(self) -> str:
@@ -228,10 +240,10 @@ class RunLife:
     @property
     def epoch(self) -> float | None:
         """The position in epochs; None if not known."""
-        if self._left is not None:
+        if self._left_body is not None:
             with self._lock:
-                self._settle_left()
-        return self._at.epoch
+                self._settle_left_body()
+        return self._position.epoch
 
     # For frameworks that count by themselves
 
@@ -244,24 +256,24 @@ class RunLife:
             job = dataclasses.replace(self._facts.job, **of_job)
             self._facts = dataclasses.replace(self._facts, job=job, **known)
             self._emitter.describe(self._facts)
-            self._at.batch_size = self._facts.batch_size
-            self._at.samples_per_epoch = self._facts.samples_per_epoch
-            self._at.stepwise = self._facts.unit == "step"
+            self._position.batch_size = self._facts.batch_size
+            self._position.samples_per_epoch = self._facts.samples_per_epoch
+            self._position.stepwise = self._facts.unit == "step"
 
     @guarded
     def begin_epoch(self, number: int, steps: int | None = None, done: int = 0) -> None:
         """Begin the epoch after ``number`` finished ones; it has ``steps`` steps, ``done`` of them done before."""
         with self._lock:
-            self._settle_left()
-            self._at.begin_epoch(number)
-            self._at.begin_steps(done, None)
-            self._at.steps = steps
+            self._settle_left_body()
+            self._position.begin_epoch(number)
+            self._position.begin_steps(done, None)
+            self._position.steps = steps
             if self._phase != "train":
                 self.enter_phase("train")
 
     def reached(self, part: float) -> None:
         """Set how much of the current epoch is done, 0 to 1; written with the next step or boundary."""
-        self._at.part = part
+        self._position.part = part
 
     # Inside
 
@@ -279,28 +291,28 @@ class RunLife:
     def saved(self, head: str = "") -> None:
         """Report that a checkpoint of the current position is on disk; ``head`` holds since when."""
         with self._lock:
-            self._saving = None
+            self._pending_checkpoint = None
             self._emit("checkpoint", head=head)
 
     @guarded
-    def _plan_saving(self, saving: CheckpointContext) -> None:
+    def _plan_checkpoint(self, checkpoint: CheckpointContext) -> None:
         # Whether a `with` follows is known at the next call of anything: until then the event waits, with its time.
         with self._lock:
-            self._flush_saving()
-            saving.head = self._emitter.head("checkpoint")
-            self._saving = saving
-            if self._due < math.inf:
-                self._due = 0.0
+            self._flush_checkpoint()
+            checkpoint.head = self._emitter.head("checkpoint")
+            self._pending_checkpoint = checkpoint
+            if self._line_due_t < math.inf:
+                self._line_due_t = 0.0
 
     def take_saving(self, saving: CheckpointContext) -> None:
         """Note that ``saving`` is used as a ``with``."""
-        if self._saving is saving:
-            self._saving = None
+        if self._pending_checkpoint is saving:
+            self._pending_checkpoint = None
 
-    def _flush_saving(self) -> None:
-        saving, self._saving = self._saving, None
-        if saving is not None:
-            self.saved(saving.head)
+    def _flush_checkpoint(self) -> None:
+        checkpoint, self._pending_checkpoint = self._pending_checkpoint, None
+        if checkpoint is not None:
+            self.saved(checkpoint.head)
 
     def _rename(self, run: str, *, named: bool = False) -> None:
         self._facts = dataclasses.replace(self._facts, run=run, named=named)
@@ -313,36 +325,36 @@ class RunLife:
 
     @property
     def _steps(self) -> tuple[int, int]:
-        return self._at.step_base + self._at.epoch_steps, self._at.batches
+        return self._position.step_base + self._position.epoch_steps, self._position.batches
 
-    def _settle_left(self) -> None:
+    def _settle_left_body(self) -> None:
         """The program continues after a loop that it left, so no exception ended the run."""
-        left, self._left = self._left, None
-        if left is None:
+        body, self._left_body = self._left_body, None
+        if body is None:
             return
-        at = self._at
-        if left.accumulate == 1:
-            at.epoch_steps += 1
-        elif left.accumulate:
-            at.add_batch()
-        if left.number is not None and (at.epoch or 0.0) >= left.number - 1e-9:
-            at.finish_epoch(left.number)
-            self._emit("epoch_end", head=left.head)
+        position = self._position
+        if body.accumulate == 1:
+            position.epoch_steps += 1
+        elif body.accumulate:
+            position.add_batch()
+        if body.number is not None and (position.epoch or 0.0) >= body.number - 1e-9:
+            position.finish_epoch(body.number)
+            self._emit("epoch_end", head=body.head)
 
     def _progress(self) -> None:
-        self._heard = _monotonic()
-        self._due = self._heard + PROGRESS_INTERVAL_SECONDS
-        if self._left is not None:
-            self._settle_left()
-        at = self._at
-        if at.base is None:
-            at.base = 0.0
-        if self._state != "open" or self._saving is not None or self._phase == "startup":
+        self._reported_t = _monotonic()
+        self._line_due_t = self._reported_t + PROGRESS_INTERVAL_SECONDS
+        if self._left_body is not None:
+            self._settle_left_body()
+        position = self._position
+        if position.base is None:
+            position.base = 0.0
+        if self._state != "open" or self._pending_checkpoint is not None or self._phase == "startup":
             self._first_progress()
-        elif at.nominal is not None and at.ends_nominal_epoch:
+        elif position.nominal is not None and position.ends_nominal_epoch:
             self._emit("epoch_end")
-        elif not self._emitter.progress(at, self._phase):
-            self._due = math.inf
+        elif not self._emitter.progress(position, self._phase):
+            self._line_due_t = math.inf
 
     def _first_progress(self) -> None:
         if self._state == "open" and self._phase == "startup":
@@ -353,31 +365,31 @@ class RunLife:
     def _emit(self, kind: str, extra: str = "", *, head: str = "") -> None:
         if self._state == "new":
             self.start()
-        self._settle_left()
-        if self._saving is not None:
-            self._flush_saving()
+        self._settle_left_body()
+        if self._pending_checkpoint is not None:
+            self._flush_checkpoint()
         if self._state == "open":
-            self._heard = _monotonic()
+            self._reported_t = _monotonic()
             ENDINGS.rearm()
-            self._emitter.emit(kind, self._at, self._phase, extra, head=head)
+            self._emitter.emit(kind, self._position, self._phase, extra, head=head)
             if self._emitter.silent:
-                self._due = math.inf
+                self._line_due_t = math.inf
 
     @guarded
     def _announce(self) -> None:
         if not self._emitter.has_emitted or not getattr(self.announce, "wanted", _always)():
             return
-        run, announce, costs, at = self.id, self.announce, self._costs, self._at
-        epoch, steps, nodes = at.epoch, self._steps[0], self._facts.job.nodes
-        seconds = _monotonic() - self._started
+        announce, costs = self.announce, self._costs
+        seconds = _monotonic() - self._started_t
+        totals = RunTotals(self.id, self._position.epoch, self._steps[0], seconds, self._facts.job.nodes)
 
-        def say() -> None:
+        def announce_summary() -> None:
             try:
-                announce(summary(run, epoch, steps, seconds, costs, nodes))
+                announce(summary(totals, costs))
             except Exception as err:  # noqa: BLE001 - guarded, in whatever thread
                 self._fault(err)
 
-        say_when_counted(costs, time.time(), say)
+        summarize_when_counted(costs, time.time(), announce_summary)
 
     def _fault(self, err: Exception) -> None:
         warn_once("fault", f"part of this run is not reported: {type(err).__name__}: {err}; training continues")

@@ -1,4 +1,4 @@
-"""What a run says about itself once, already as JSON."""
+"""What a run reports about itself once, already as JSON."""
 
 from __future__ import annotations
 

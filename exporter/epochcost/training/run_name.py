@@ -1,4 +1,4 @@
-"""A run's id: as the user says, else which training of its job it is, else made up.
+"""A run's id: the user's, else made of its job and which training of it this is, else random.
 
 Several training runs of one job are several runs, each with the same id again when the launcher requeues the job:
 
@@ -19,15 +19,15 @@ import json
 import os
 import re
 import stat
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from epochcost.training.directory import disabled
 from epochcost.training.directory_lock import locked_directory
 from epochcost.training.host import name_in_files
-from epochcost.training.job import Job, given_name, made_up_id, safe
+from epochcost.training.job import Job, random_run_id, safe, users_run_name
 from epochcost.training.warning import warn_once
 
 try:
@@ -48,46 +48,49 @@ _counted: dict[str, int] = {}
 """How many training runs this process has had under a name."""
 
 
+@dataclass(frozen=True, slots=True)
+class LaunchContext:
+    """How this process was started.
+
+    Attributes:
+        environ: its environment.
+        job: what its launcher reports.
+        base: the id of the first run of this job, or of its step; empty if there is none.
+        command: its command line, or what takes its place.
+    """
+
+    environ: Mapping[str, str]
+    job: Job
+    base: str
+    command: Sequence[str]
+
+
 class RunName:
     """The ids of one `Run`: its first, and those of the training runs that begin anew after one that finished."""
 
-    def __init__(  # noqa: PLR0913 - what an id is made of
-        self,
-        environ: Mapping[str, str],
-        within: Job,
-        said: str,
-        experiment: str,
-        directory: Callable[[], Path],
-        *,
-        base: str,
-        command: Sequence[str] | None = None,
-    ) -> None:
-        """``base``: the id of the first run of this job, or of its step; empty if there is none.
-
-        ``command``: how this process was started, where that is not its command line.
-        """
-        self._environ = environ
-        self._job = within
-        self._said = given_name(environ, said)
-        self._base = base
+    def __init__(self, launch: LaunchContext, user_run: str, experiment: str, directory: Callable[[], Path]) -> None:
+        self._environ = launch.environ
+        self._job = launch.job
+        self._base = launch.base
+        self._command = launch.command
+        self._user_run = users_run_name(launch.environ, user_run)
         self._experiment = experiment
         self._directory = directory
-        self._command = sys.argv if command is None else command
         self._chosen: tuple[str, int] | None = None
-        self.given = bool(self._said)
+        self.named = bool(self._user_run)
         """Whether the user named the run; any other id gives way to the one in a checkpoint."""
 
     def first(self) -> str:
         """The id, safe in labels and file names."""
-        if self._said:
-            return safe(self._said)
+        if self._user_run:
+            return safe(self._user_run)
         if not self._base:
             if (self._job.nodes or 1) > 1:
                 warn_once(
                     "run name",
                     "this run has no name that its machines share (set id= or EPOCHCOST_RUN): each reports its own run",
                 )
-            return made_up_id(self._experiment)
+            return random_run_id(self._experiment)
         return self._of_job(self._base)
 
     def next(self) -> str:
@@ -104,7 +107,7 @@ class RunName:
             yield run
             return
         with locked_directory(self._directory):
-            last = self._last_words(run)
+            last = self._last_event(run)
             if last is None or not self._is_free(last):
                 name, number = self._chosen
                 if _counted.get(name) == number:  # this process has not used it
@@ -117,34 +120,34 @@ class RunName:
         """Whether the id depends on other processes of the job, which are looked for on this machine."""
         alone = (self._job.nodes or 1) == 1  # other machines cannot see what is in this one's directory
         known = self._job.local_rank is not None or (self._job.world or 1) == 1
-        return bool(self._base and not self._said and alone and known and not disabled(self._environ))
+        return bool(self._base and not self._user_run and alone and known and not disabled(self._environ))
 
     def _of_job(self, base: str) -> str:
         if not self.sees_others:
             return _count_on(base)
-        own = f"{base}-{self._digest()}"
-        names = [base, own, f"{own}-{os.getpid()}"]
+        digest_name = f"{base}-{self._digest()}"
+        names = [base, digest_name, f"{digest_name}-{os.getpid()}"]
         # In a requeued job whichever process comes first finds all ids free, and must not take its neighbor's.
-        last = self._last_words(safe(own)) if own not in _counted else None
+        last = self._last_event(safe(digest_name)) if digest_name not in _counted else None
         if last and self._is_free(last):
-            names.insert(0, own)
+            names.insert(0, digest_name)
         for name in names:
-            found = self._unfinished(name)
-            if found:
-                return found
+            run = self._unfinished(name)
+            if run:
+                return run
         return _count_on(base)
 
     def _unfinished(self, name: str) -> str:
         """The first id by ``name`` that is free; empty if another process has it now."""
         for number in range(_counted.get(name, 0) + 1, MOST_IDS):
-            found = safe(name if number == 1 else f"{name}-{number}")
-            last = self._last_words(found)
+            run = safe(name if number == 1 else f"{name}-{number}")
+            last = self._last_event(run)
             if last is None:
                 return ""
             if self._is_free(last):
                 _counted[name] = number
                 self._chosen = (name, number)
-                return found
+                return run
         return ""
 
     def _is_free(self, last: Mapping[str, object]) -> bool:
@@ -156,16 +159,16 @@ class RunName:
         over = (last.get("ev"), last.get("status")) == ("end", "finished") and last.get("attempt") == self._job.attempt
         return not over and not (other and self._experiment and other != self._experiment)
 
-    def _last_words(self, run: str) -> dict[str, object] | None:
-        """What another process said last about ``run`` on this node; None if it may go on, empty for nothing."""
+    def _last_event(self, run: str) -> dict[str, object] | None:
+        """What another process reported last about ``run`` on this node; None if it may go on, empty for nothing."""
         try:
             files = self._files(run)
-        except OSError:  # nothing can be written there either, which the writer says
+        except OSError:  # nothing can be written there either, which the writer reports
             return {}
         # For a rank that does not write, who writes now may be its own world's.
         if self._job.writes and any(_locked(path) for path in files):
             return None
-        last = last_words(files[-1]) if files else {}
+        last = last_event(files[-1]) if files else {}
         return None if self._job.writes and _is_of_another_shell(last) else last
 
     def _files(self, run: str) -> list[str]:
@@ -174,13 +177,13 @@ class RunName:
         A container has a name of its own for this machine; what looks like one may be the end of another run's id.
         """
         begin, here = f"{run[:100]}-", name_in_files()
-        own = f"{begin}{here}-{os.getpid()}-"
+        own_prefix = f"{begin}{here}-{os.getpid()}-"
         with os.scandir(self._directory()) as entries:
-            named = [e for e in entries if e.name.startswith(begin) and not e.name.startswith(own)]
+            named = [e for e in entries if e.name.startswith(begin) and not e.name.startswith(own_prefix)]
         known = {e.path: e.name.startswith(f"{begin}{here}-") for e in named if _is_event_file(e.name, begin, here)}
-        found = [(e.stat(follow_symlinks=False), e.path) for e in named if e.path in known]
-        files = sorted((one.st_mtime, path) for one, path in found if _is_mine(one))
-        return [path for _, path in files[-MOST_FILES:] if known[path] or last_words(path).get("run") == run]
+        with_status = [(e.stat(follow_symlinks=False), e.path) for e in named if e.path in known]
+        files = sorted((one.st_mtime, path) for one, path in with_status if _is_own_file(one))
+        return [path for _, path in files[-MOST_FILES:] if known[path] or last_event(path).get("run") == run]
 
     def _digest(self) -> str:
         started = [self._experiment, *self._command, self._environ.get("CUDA_VISIBLE_DEVICES", "")]
@@ -200,9 +203,9 @@ def _is_event_file(name: str, begin: str, here: str) -> bool:
     )
 
 
-def _is_mine(found: os.stat_result) -> bool:
-    """What another user says of a run by this name is about a run of his."""
-    return stat.S_ISREG(found.st_mode) and (not hasattr(os, "geteuid") or found.st_uid == os.geteuid())
+def _is_own_file(status: os.stat_result) -> bool:
+    """What another user reports under this name is another run."""
+    return stat.S_ISREG(status.st_mode) and (not hasattr(os, "geteuid") or status.st_uid == os.geteuid())
 
 
 def _opened(path: str) -> int:
@@ -212,7 +215,7 @@ def _opened(path: str) -> int:
         OSError: for anything else.
     """
     fd = os.open(path, _READ)
-    if _is_mine(os.fstat(fd)):
+    if _is_own_file(os.fstat(fd)):
         return fd
     os.close(fd)
     raise OSError(f"{path}: not a file of this user's")
@@ -244,8 +247,8 @@ def _is_of_another_shell(last: Mapping[str, object]) -> bool:
     return is_anothers(written_by(last), processes_above())
 
 
-def last_words(path: str) -> dict[str, object]:
-    """The last event of a file of this user's, with what the first one said; empty if they cannot be read."""
+def last_event(path: str) -> dict[str, object]:
+    """The last event of a file of this user's, with the keys of the first one; empty if they cannot be read."""
     try:
         with os.fdopen(_opened(path), "rb") as file:
             head = file.read(TAIL_BYTES)

@@ -15,24 +15,24 @@ from typing import Any
 
 
 class DefaultAction(int):
-    """The default action, with the runs ended before it. It cannot be told from ``SIG_DFL``.
+    """The default action, with the runs ended before it. It looks exactly like ``SIG_DFL``.
 
-    A program or framework that asks ``signal.getsignal`` or sets a handler of its own while a run is open is told that
+    A program or framework that asks ``signal.getsignal`` or sets a handler of its own while a run is open finds that
     SIGTERM has its default action, as without us: so it neither chains to this handler nor takes it for a wish of the
     program, and what it puts back later is the default action itself. For that, this is the integer ``SIG_DFL`` to
     ``signal``'s conversion into `signal.Handlers`, and a callable to the interpreter.
     """
 
-    noted: Callable[[], None]
-    preempted: Callable[[], None]
+    note_signal: Callable[[], None]
+    end_runs: Callable[[], None]
 
     def __call__(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """End the process, as the installed handler; called by another one that found it, only note it."""
         if _signal.getsignal(signal.SIGTERM) is not self:
-            self.noted()
+            self.note_signal()
             return
         try:
-            self.preempted()
+            self.end_runs()
         finally:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTERM)
@@ -41,23 +41,23 @@ class DefaultAction(int):
 class Chained:
     """A handler of the program's, called as it would be; the signal is noted before."""
 
-    def __init__(self, before: Callable[[int, FrameType | None], Any], noted: Callable[[], None]) -> None:
-        self.before = before
-        self._noted = noted
+    def __init__(self, previous: Callable[[int, FrameType | None], Any], note_signal: Callable[[], None]) -> None:
+        self.previous = previous
+        self._note_signal = note_signal
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Also where a later handler calls this one: it never ends the process by itself."""
-        self._noted()
-        self.before(number, frame)
+        self._note_signal()
+        self.previous(number, frame)
 
 
 class SigtermHook:
     """Sets one of the two above while runs are open, in the main thread; puts back what was there."""
 
-    def __init__(self, noted: Callable[[], None], preempted: Callable[[], None]) -> None:
-        self._noted = noted
-        self._preempted = preempted
-        self._ours: DefaultAction | Chained | None = None
+    def __init__(self, note_signal: Callable[[], None], end_runs: Callable[[], None]) -> None:
+        self._note_signal = note_signal
+        self._end_runs = end_runs
+        self._installed: DefaultAction | Chained | None = None
         self._lifted = False
 
     def set(self) -> None:
@@ -69,38 +69,39 @@ class SigtermHook:
         if isinstance(now, (DefaultAction, Chained)) or now is None or now == signal.SIG_IGN:
             return
         if callable(now):
-            if self._ours is not None:  # set later than ours: it is theirs to deal with SIGTERM, and maybe to call ours
+            # A handler set after ours is responsible for SIGTERM, and may call ours.
+            if self._installed is not None:
                 return
-            self._ours = Chained(now, self._noted)
+            self._installed = Chained(now, self._note_signal)
         else:
-            self._ours = DefaultAction(signal.SIG_DFL)
-            self._ours.noted, self._ours.preempted = self._noted, self._preempted
-        _signal.signal(signal.SIGTERM, self._ours)
+            self._installed = DefaultAction(signal.SIG_DFL)
+            self._installed.note_signal, self._installed.end_runs = self._note_signal, self._end_runs
+        _signal.signal(signal.SIGTERM, self._installed)
 
     def lift(self) -> None:
         """Before a fork: only with the default action does a signal reach a child that has not begun to run."""
-        if isinstance(self._ours, DefaultAction) and self._is_set():
+        if isinstance(self._installed, DefaultAction) and self._is_set():
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             self._lifted = True
 
     def put_back(self) -> None:
         """After it, in the parent."""
         lifted, self._lifted = self._lifted, False
-        if lifted and self._ours is not None:
-            _signal.signal(signal.SIGTERM, self._ours)
+        if lifted and self._installed is not None:
+            _signal.signal(signal.SIGTERM, self._installed)
 
     def _is_set(self) -> bool:
         return (
-            self._ours is not None
+            self._installed is not None
             and threading.current_thread() is threading.main_thread()
-            and _signal.getsignal(signal.SIGTERM) is self._ours
+            and _signal.getsignal(signal.SIGTERM) is self._installed
         )
 
     def restore(self) -> None:
         """Restore the previous handler, unless another one was set since: that stays."""
         if threading.current_thread() is not threading.main_thread():
             return
-        there, self._lifted = self._is_set(), False
-        ours, self._ours = self._ours, None
-        if ours is not None and there:
-            signal.signal(signal.SIGTERM, ours.before if isinstance(ours, Chained) else signal.SIG_DFL)
+        is_set, self._lifted = self._is_set(), False
+        installed, self._installed = self._installed, None
+        if installed is not None and is_set:
+            signal.signal(signal.SIGTERM, installed.previous if isinstance(installed, Chained) else signal.SIG_DFL)

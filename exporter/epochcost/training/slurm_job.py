@@ -1,8 +1,8 @@
-"""What Slurm's environment says of the job that a process is part of.
+"""What Slurm's environment contains about the job that a process is part of.
 
 As Slurm 22.05 does it (`tests/deploy/test_slurm.py` runs one). Prolog and epilog know a component of a heterogeneous
 job by an id of its own and the whole by ``SLURM_HET_JOB_ID``. The batch script and the steps have the whole's id, but
-a step over several components is told the last one's partition, wherever it runs.
+a step over several components has the last one's partition, wherever it runs.
 """
 
 from __future__ import annotations
@@ -18,42 +18,42 @@ _MAX_DIGITS = 9
 
 def job_id(environ: Mapping[str, str]) -> str:
     """The job's id, the same over requeues, with the task where it is one of an array; empty outside of Slurm."""
-    name = said(environ, "SLURM_JOB_ID")
+    name = variable(environ, "SLURM_JOB_ID")
     if not name:
         return ""
-    whole = said(environ, "SLURM_HET_JOB_ID")
+    whole = variable(environ, "SLURM_HET_JOB_ID")
     if whole not in {"", "0"}:
         return whole
     if components := _components(environ):
-        return said(environ, f"SLURM_JOB_ID_HET_GROUP_{components[0]}")
-    array, task = (said(environ, f"SLURM_ARRAY_{what}_ID") for what in ("JOB", "TASK"))
+        return variable(environ, f"SLURM_JOB_ID_HET_GROUP_{components[0]}")
+    array, task = (variable(environ, f"SLURM_ARRAY_{what}_ID") for what in ("JOB", "TASK"))
     return f"{array}_{task}" if array and task else name
 
 
 def partition(environ: Mapping[str, str]) -> str:
-    """The partition that this process runs in; empty if it cannot be told."""
+    """The partition that this process runs in; empty if it cannot be determined."""
     components = _components(environ)
     if not components:
-        return said(environ, "SLURM_JOB_PARTITION")
-    node = said(environ, "SLURMD_NODENAME")
-    named = {said(environ, f"SLURM_JOB_PARTITION_HET_GROUP_{number}") for number in components}
+        return variable(environ, "SLURM_JOB_PARTITION")
+    node = variable(environ, "SLURMD_NODENAME")
+    named = {variable(environ, f"SLURM_JOB_PARTITION_HET_GROUP_{number}") for number in components}
     here = {
-        said(environ, f"SLURM_JOB_PARTITION_HET_GROUP_{number}")
+        variable(environ, f"SLURM_JOB_PARTITION_HET_GROUP_{number}")
         for number in components
-        if holds(said(environ, f"SLURM_JOB_NODELIST_HET_GROUP_{number}"), node)
+        if holds(variable(environ, f"SLURM_JOB_NODELIST_HET_GROUP_{number}"), node)
     }
-    (found,) = named if len(named) == 1 else here if len(here) == 1 else ("",)
-    return found
+    (chosen,) = named if len(named) == 1 else here if len(here) == 1 else ("",)
+    return chosen
 
 
 def number(environ: Mapping[str, str]) -> str:
     """The job's own number, which an array's task has beside ``JOB_TASK``; its epilog knows no other."""
-    return said(environ, "SLURM_JOB_ID")
+    return variable(environ, "SLURM_JOB_ID")
 
 
 def account(environ: Mapping[str, str]) -> str:
     """The account that Slurm charges; empty if it has none."""
-    return said(environ, "SLURM_JOB_ACCOUNT")
+    return variable(environ, "SLURM_JOB_ACCOUNT")
 
 
 def holds(listed: str, node: str) -> bool:
@@ -61,7 +61,7 @@ def holds(listed: str, node: str) -> bool:
     return bool(node) and any(_is_one_of(pattern, node) for pattern in _HOSTS.findall(listed))
 
 
-def said(environ: Mapping[str, str], name: str) -> str:
+def variable(environ: Mapping[str, str], name: str) -> str:
     """The variable's value without blanks around it; empty if it is not set."""
     return environ.get(name, "").strip()
 
@@ -71,15 +71,15 @@ def _components(environ: Mapping[str, str]) -> list[int]:
 
     Another job, submitted from inside of one that is, inherits its variables: they count where this job is among them.
     """
-    found = {int(match[1]): environ[name].strip() for name in environ if (match := _COMPONENT.fullmatch(name))}
-    return sorted(found) if said(environ, "SLURM_JOB_ID") in found.values() else []
+    components = {int(match[1]): environ[name].strip() for name in environ if (match := _COMPONENT.fullmatch(name))}
+    return sorted(components) if variable(environ, "SLURM_JOB_ID") in components.values() else []
 
 
 def _is_one_of(pattern: str, node: str) -> bool:
     pieces = _NUMBERS.split(pattern)  # text, numbers, text, numbers, ..., text
     shape = r"([0-9]+)".join(re.escape(text) for text in pieces[::2])
-    found = re.fullmatch(shape, node)
-    return found is not None and all(map(_is_in, found.groups(), pieces[1::2]))
+    match = re.fullmatch(shape, node)
+    return match is not None and all(map(_is_in, match.groups(), pieces[1::2]))
 
 
 def _is_in(number: str, ranges: str) -> bool:

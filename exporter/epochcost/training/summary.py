@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import NamedTuple
 
 from epochcost.training.cost import CostFile
 
@@ -13,30 +14,38 @@ WHERE_IT_COUNTS = {"replay": "done again", "stalled": "stalled"}
 """Said from half a percent on."""
 
 
-def summary(  # noqa: PLR0913, PLR0917 - what a line is made of
-    run: str, epochs: float | None, steps: int, seconds: float, costs: CostFile, nodes: int | None = None
-) -> str:
+class RunTotals(NamedTuple):
+    """What one attempt did, as its own process counted: epochs where they are known, steps, and its duration."""
+
+    run: str
+    epochs: float | None
+    steps: int
+    seconds: float
+    nodes: int | None = None
+
+
+def summary(totals: RunTotals, costs: CostFile) -> str:
     """``run char-lm: 25 epochs, 2.97 h, $2.68 ($0.107 per epoch); 4 % start-up, 11 % idle``; only what is known.
 
     Time is that of the run on this node, all attempts together, as the agent counts it; without an agent that of this
     attempt. Dollars are the whole run's; else they are called this machine's part, and not divided by the run's epochs.
     """
     counted = costs.figure("seconds")
-    parts = [amount_done(epochs, steps), duration(seconds if counted is None else counted)]
+    parts = [amount_done(totals.epochs, totals.steps), duration(totals.seconds if counted is None else counted)]
     usd = costs.figure("cost_usd")
     if usd is not None:
-        parts.append(money(usd) + _of(usd, epochs, costs, nodes))
+        parts.append(money(usd) + _details(usd, totals, costs))
     shares = _shares(costs.seconds_by_state())
-    return f"run {run}: {', '.join(filter(None, parts))}{'; ' if shares else ''}{', '.join(shares)}"
+    return f"run {totals.run}: {', '.join(filter(None, parts))}{'; ' if shares else ''}{', '.join(shares)}"
 
 
-def _of(usd: float, epochs: float | None, costs: CostFile, nodes: int | None) -> str:
-    part, machines = costs.part(nodes), costs.machines()
+def _details(usd: float, totals: RunTotals, costs: CostFile) -> str:
+    part, machines = costs.part(totals.nodes), costs.machines()
     if part is not None:
         return f" ({part})"
-    said = [f"{money(usd / epochs)} per epoch"] if epochs else []
-    said += [f"{machines} machines"] if machines > 1 else []
-    return f" ({', '.join(said)})" if said else ""
+    details = [f"{money(usd / totals.epochs)} per epoch"] if totals.epochs else []
+    details += [f"{machines} machines"] if machines > 1 else []
+    return f" ({', '.join(details)})" if details else ""
 
 
 def amount_done(epochs: float | None, steps: int) -> str:
@@ -81,6 +90,6 @@ def _shares(seconds: dict[str, float]) -> list[str]:
     if whole <= 0:
         return []
     parts = {state: seconds.get(state, 0.0) / whole for state in (*ALWAYS, *WHERE_IT_COUNTS)}
-    said = [f"{parts[state]:.0%} {name}" for state, name in ALWAYS.items()]
-    said += [f"{parts[state]:.0%} {name}" for state, name in WHERE_IT_COUNTS.items() if parts[state] >= 0.005]  # noqa: PLR2004
-    return [share.replace("%", " %") for share in said]
+    shares = [f"{parts[state]:.0%} {name}" for state, name in ALWAYS.items()]
+    shares += [f"{parts[state]:.0%} {name}" for state, name in WHERE_IT_COUNTS.items() if parts[state] >= 0.005]  # noqa: PLR2004
+    return [share.replace("%", " %") for share in shares]

@@ -12,9 +12,9 @@ from epochcost.training.trackers import hand_over, harmlessly
 from epochcost.training.warning import warn_once
 
 
-def add_callbacks(model: Any, experiment: str = "", **told: Any) -> UltralyticsHooks:
+def add_callbacks(model: Any, experiment: str = "", **arguments: Any) -> UltralyticsHooks:
     """Report what ``model.train`` does; the further arguments are those of ``epochcost.run``."""
-    hooks = UltralyticsHooks(experiment, **told)
+    hooks = UltralyticsHooks(experiment, **arguments)
     for event in hooks.events:
         model.add_callback(event, getattr(hooks, event))
     return hooks
@@ -39,10 +39,10 @@ class UltralyticsHooks:
         "teardown",
     )
 
-    def __init__(self, experiment: str = "", **told: Any) -> None:
-        self._epochcost = Fit("ultralytics", UserArgs(experiment, **told))
+    def __init__(self, experiment: str = "", **arguments: Any) -> None:
+        self._epochcost = Fit("ultralytics", UserArgs(experiment, **arguments))
         self._steps = 0
-        self._batch = 0
+        self._epoch_batches = 0
 
     @harmless
     def on_pretrain_routine_start(self, trainer: Any) -> None:
@@ -78,15 +78,15 @@ class UltralyticsHooks:
     @harmless
     def on_train_epoch_start(self, trainer: Any) -> None:
         """An epoch begins, or begins again after out-of-memory or NaN."""
-        self._batch = 0
+        self._epoch_batches = 0
         self._epochcost.begin_epoch(trainer.epoch)
 
     @harmless
     def on_train_batch_end(self, trainer: Any) -> None:
         """A batch is done."""
         self._steps += 1
-        self._batch += 1
-        self._epochcost.step_to(self._steps, self._batch)
+        self._epoch_batches += 1
+        self._epochcost.step_to(self._steps, self._epoch_batches)
 
     @harmless
     def on_train_epoch_end(self, trainer: Any) -> None:
@@ -107,7 +107,7 @@ class UltralyticsHooks:
         fit.log(_metrics, trainer)
         fit.end_epoch(trainer.epoch + 1)
         _log(fit.costs(), trainer.epoch + 1)
-        if fit.stop_asked():
+        if fit.stop_requested():
             trainer.stop = True
 
     @harmless

@@ -1,8 +1,8 @@
-"""The one line that a user may get to see."""
+"""Warnings of the library: each subject is logged once."""
 
 from __future__ import annotations
 
-_said: set[str] = set()
+_warned: set[str] = set()
 
 
 def warn_once(subject: str, message: str) -> None:
@@ -19,9 +19,9 @@ def inform_once(subject: str, message: str) -> None:
 
 
 def _once(level: str, subject: str, message: str) -> None:
-    if subject in _said:
+    if subject in _warned:
         return
-    _said.add(subject)
+    _warned.add(subject)
     try:
         import logging
 

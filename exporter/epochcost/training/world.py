@@ -1,4 +1,4 @@
-"""The world that the program itself has told its framework of: no launcher need have set a variable."""
+"""The world of processes that the framework was initialised with: no launcher need have set a variable."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ def torch_world() -> int:
     return _of_torch()[1]
 
 
-def placed(within: Job) -> Job:
-    """``within`` with the rank that torch or JAX knows, where their world is larger than the launcher's.
+def with_framework_rank(job: Job) -> Job:
+    """``job`` with the rank that torch or JAX knows, where their world is larger than the launcher's.
 
     The ranks of one world are one run; on one machine the first of them writes.
     """
     rank, world = max(_of_torch(), _of_jax(), key=lambda place: place[1])
-    if world <= (within.world or 1):
-        return within
-    return dataclasses.replace(within, rank=rank, world=world, local_rank=rank if within.nodes == 1 else None)
+    if world <= (job.world or 1):
+        return job
+    return dataclasses.replace(job, rank=rank, world=world, local_rank=rank if job.nodes == 1 else None)
 
 
 def _of_torch() -> tuple[int, int]:
@@ -35,7 +35,15 @@ def _of_torch() -> tuple[int, int]:
 
 
 def _of_jax() -> tuple[int, int]:
-    """The same of a JAX program over several processes; asking others would start its devices."""
+    """The same of a JAX program over several processes; asking others would start its devices.
+
+    Where JAX keeps what it was initialised with is not part of its interface: if it is not there, JAX itself is asked.
+    """
+    with contextlib.suppress(Exception):
+        state = sys.modules["jax._src.distributed"].global_state
+        if state.client is not None:
+            return int(state.process_id), int(state.num_processes)
+        return 0, 1
     jax = sys.modules.get("jax")
     with contextlib.suppress(Exception):
         if jax is not None and jax.distributed.is_initialized():

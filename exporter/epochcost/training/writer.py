@@ -18,7 +18,7 @@ except ImportError:  # not a POSIX system: files without locks
     fcntl = None  # type: ignore[assignment]
 
 MAX_FAILURES = 3
-"""In a row; then the line is said, and the file is tried again ever more seldom."""
+"""In a row; then the warning is logged, and the file is tried again ever more seldom."""
 LONGEST_PAUSE_SECONDS = 60.0
 CHECK_EVERY = 64
 """Lines between two looks at whether the file is still there and ours; three system calls that a line need not pay."""
@@ -36,7 +36,7 @@ class Writer(Protocol):
     dead: bool
 
     def attach(self) -> bool:
-        """Make sure that lines can be put; True if what was told before must be told again."""
+        """Make sure that lines can be put; True if what was written before must be written again."""
         ...
 
     def check(self) -> bool:
@@ -52,7 +52,7 @@ class Writer(Protocol):
         ...
 
     def mute(self) -> None:
-        """In a forked child: say nothing any longer."""
+        """In a forked child: write nothing any longer."""
         ...
 
 
@@ -60,7 +60,7 @@ class EventWriter:
     """Appends lines to a file of its own in ``directory()``, each with one write and no fsync.
 
     The file is locked (POSIX: not inherited by children, released by the kernel when the process dies), so that the
-    agent can tell a silent process from a dead one, in whatever container. A full disk or a directory that is gone may
+    agent can distinguish a silent process from a dead one, in any container. A full disk or a missing directory may
     come back: after `MAX_FAILURES` failures in a row the writer warns once, and tries again after a pause. A forked
     child's copy is `dead` from the start.
 
@@ -135,7 +135,7 @@ class EventWriter:
         return True
 
     def close(self) -> None:
-        """Let go of the file, which releases the lock; says so if nothing at all could be written."""
+        """Let go of the file, which releases the lock; warns if nothing at all could be written."""
         if self._unsent:  # the last line need not wait for the end of a pause
             self._retry_at = 0.0
             self.put(self._unsent)
@@ -194,6 +194,6 @@ def _lock(fd: int) -> bool:
         return False
     try:
         fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # a filesystem without locks: the agent is told, and watches the process instead
+    except OSError:  # a filesystem without locks: this is reported, and the agent watches the process instead
         return False
     return True

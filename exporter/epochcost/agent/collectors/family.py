@@ -18,7 +18,7 @@ Row: TypeAlias = tuple[Sequence[str], Value]
 
 
 class FailedRow(NamedTuple):
-    """Replaces rows that could not be made; the text says why. The other rows are exported."""
+    """Replaces rows that could not be made; the text contains the reason. The other rows are exported."""
 
     error: str
 

@@ -14,7 +14,7 @@ Healths: TypeAlias = Callable[[Snapshot], Mapping[str, CollectorHealth]]
 
 
 def own(healths: Healths) -> tuple[Family, ...]:
-    """The metrics of an agent; ``healths`` tells how its collectors went, by name."""
+    """The metrics of an agent; ``healths`` returns how its collectors went, by name."""
     return (
         Family(
             "build_info",

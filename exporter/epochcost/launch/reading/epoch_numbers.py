@@ -117,4 +117,4 @@ class EpochNumbers:
         return self.current == (self.total or 0) - 1 and self.first == 0 and self.last is None
 
 
-_SURE = (Trust.KNOWN, Trust.TOLD)
+_SURE = (Trust.KNOWN, Trust.USER)

@@ -125,12 +125,12 @@ class EpochTrack(NumberedTrack):
             self.form, self.counters, self.from_start = Form.END, None, False
             self.close(self._numbers.index + 1, self._epoch.begun)
         counts = self.form is not Form.WITHIN or self._epoch.fraction is not None or self._epoch.own_step is not None
-        counts = counts or self.trust is Trust.TOLD
+        counts = counts or self.trust is Trust.USER
         if self._evaluated_before(at):
             self._numbers.first = 1
             self.ends.clear()
             self.count = self.began = 0
-        apart = at.mono - self._epoch.begun.mono >= TOGETHER_SECONDS or self.trust is Trust.TOLD
+        apart = at.mono - self._epoch.begun.mono >= TOGETHER_SECONDS or self.trust is Trust.USER
         if apart and (counts or self._epoch.lines >= FEW_LINES):
             self._rises += 1
         self._end_now(at, line)

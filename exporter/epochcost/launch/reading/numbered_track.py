@@ -63,7 +63,7 @@ class NumberedTrack(Track):
 
     @property
     def sure(self) -> bool:
-        return self._solid or self.trust is Trust.TOLD
+        return self._solid or self.trust is Trust.USER
 
     @property
     def kind_is_table(self) -> bool:
@@ -72,10 +72,8 @@ class NumberedTrack(Track):
 
     @property
     def tier(self) -> int:
-        if self.trust is Trust.TOLD:
-            return 100
-        if self.trust is Trust.FILE:
-            return 28
+        if self.tier_of_origin is not None:
+            return self.tier_of_origin
         if self.evaluation:
             return 20
         known = 1 if self.trust is Trust.KNOWN else 0

@@ -57,10 +57,8 @@ class PositionTrack(Track):
 
     @property
     def tier(self) -> int:
-        if self.trust is Trust.TOLD:
-            return 100
-        if self.trust is Trust.FILE:
-            return 28
+        if self.tier_of_origin is not None:
+            return self.tier_of_origin
         if self.trust is Trust.KNOWN:
             return 55
         return 45 if self.form is Form.COUNT else 30
@@ -87,10 +85,10 @@ class PositionTrack(Track):
             self.planned = self._offset + position
         elif line.complete:
             self.planned = max(self.planned or 0.0, self._offset + position)
-        self._stand(at)
+        self._set_position(at)
 
     def _begin(self, position: float, at: Moment) -> None:
-        beginning = self.form is Form.COUNT or self.trust is Trust.TOLD or position <= 1.0
+        beginning = self.form is Form.COUNT or self.trust is Trust.USER or position <= 1.0
         done = math.floor(position + NEARLY) if (not beginning or (self.form is Form.COUNT and position > 1.0)) else 0
         self.began = self.count = done
         self.active = at
@@ -126,7 +124,7 @@ class PositionTrack(Track):
         """The position went on; False if one line alone says that it did so by far."""
         own = self._own or 0.0
         jump = position - own
-        if jump > max(FAR, 2 * self._longest) and self.trust < Trust.TOLD:
+        if jump > max(FAR, 2 * self._longest) and self.trust < Trust.USER:
             ahead, self._ahead = self._ahead, position
             if ahead is None or not 0 <= position - ahead <= LONGEST_JUMP:
                 return False
@@ -146,7 +144,7 @@ class PositionTrack(Track):
             self.counters.begin_epoch()
         return True
 
-    def _stand(self, at: Moment) -> None:
+    def _set_position(self, at: Moment) -> None:
         position = self._offset + (self._own or 0.0)
         whole = math.floor(position + NEARLY)
         if whole > self.count:
@@ -288,7 +286,7 @@ class StepsTrack(Track):
     def tier(self) -> int:
         if self._per_epoch or self._samples_per_epoch:
             return 90
-        return 80 if self.trust is Trust.TOLD else 10
+        return 80 if self.trust is Trust.USER else 10
 
     def take(self, line: Progress, at: Moment) -> None:
         self.lines += 1

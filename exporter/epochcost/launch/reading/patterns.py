@@ -59,7 +59,7 @@ class OwnPatterns:
             if row.has not in text:
                 continue
             found = self._search(row, text)
-            if found is None or row.ignored or (progress := row.progress(found, "", Trust.TOLD)) is None:
+            if found is None or row.ignored or (progress := row.progress(found, "", Trust.USER)) is None:
                 continue
             self.matched[row.line] += 1
             at = progress

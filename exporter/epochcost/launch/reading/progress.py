@@ -45,7 +45,7 @@ class Trust(IntEnum):
     """The own grammar of a known program."""
     FILE = 3
     """A file that a framework writes."""
-    TOLD = 4
+    USER = 4
     """A pattern of the user's."""
 
 

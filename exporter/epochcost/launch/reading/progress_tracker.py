@@ -115,7 +115,7 @@ class ProgressTracker:
         bar = progress.source in ("bar", "training bars")
         if bar and self._plan.bar == "nothing":
             return
-        if bar and self._plan.bar != "auto" and not progress.evaluation and progress.trust is not Trust.TOLD:
+        if bar and self._plan.bar != "auto" and not progress.evaluation and progress.trust is not Trust.USER:
             self._declared(progress, at)
             return
         for track in self._tracks.values():

@@ -68,6 +68,11 @@ class Track:
         raise NotImplementedError
 
     @property
+    def tier_of_origin(self) -> int | None:
+        """The `tier` of lines by a pattern of the user's, or of a file; None for others, which depend on their form."""
+        return {Trust.USER: 100, Trust.FILE: 28}.get(self.trust)
+
+    @property
     def pending(self) -> Moment | None:
         """The first end that waits to be confirmed."""
         return self.ends[0][1] if self.ends and not self.confirmed and not self.broken else None

@@ -61,7 +61,7 @@ class BarTrack(Track):
 
     def __init__(self, line: Progress, at: Moment, meaning: str) -> None:
         super().__init__(line, at)
-        self.form, self.trust, self.source = Form.POSITION, Trust.TOLD, f"bars, by --bar {meaning}"
+        self.form, self.trust, self.source = Form.POSITION, Trust.USER, f"bars, by --bar {meaning}"
         self._bars = UnnamedBars(meaning)
 
     @property

@@ -26,6 +26,39 @@ MOST_TYPES = 100
 """In one request; EC2 takes up to 200 values in a filter."""
 
 
+@dataclass(slots=True)
+class _Collected:
+    """What the regions returned so far."""
+
+    prices: list[Price] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    unknown: set[str] = field(default_factory=set)
+    zones: set[Zone] = field(default_factory=set)
+    problems: list[str] = field(default_factory=list)
+    requested: set[Want] = field(default_factory=set)
+
+    def add(self, rows: list[dict[str, Any]], region: str, types: tuple[str, ...]) -> None:
+        """What is in ``rows`` beside the prices."""
+        self.refused += refused_rows(rows, region, types)
+        self.zones |= zone_ids(rows, region)
+        self.unknown.update(unknown_values((row.get("ProductDescription") for row in rows), _KNOWN_PRODUCTS))
+
+    def catalogue(self) -> Catalogue:
+        """All of it."""
+        return Catalogue(
+            tuple(self.prices),
+            problems=tuple(self.problems),
+            refused=tuple(self.refused),
+            zones=tuple(sorted(self.zones, key=str)),
+            requested=frozenset(self.requested),
+            reasons={
+                want.instance_type: "EC2 has no spot price of it: not sold as spot there, or misspelt"
+                for want in self.requested
+            },
+            unknown=tuple(sorted(self.unknown)),
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class AwsSpot:
     """Linux spot prices of the wanted types in every zone of their regions.
@@ -45,47 +78,28 @@ class AwsSpot:
     def fetch(self, wanted: Wanted, now: float) -> Catalogue:
         """One paged request a region; a region that fails leaves the others alone."""
         self.clients.connect()
-        prices: list[Price] = []
-        refused: list[Refused] = []
-        unknown: set[str] = set()
-        zones: set[Zone] = set()
-        problems: list[str] = []
-        requested: set[Want] = set()
-        regions = ec2_types(wanted)
-        for region, types in regions.items():
+        collected = _Collected()
+        for region, types in ec2_types(wanted).items():
             try:
                 rate = usd(1.0, of_aws_region(region), self.rates)
                 for first in range(0, len(types), MOST_TYPES):
-                    rows = self._region(region, types[first : first + MOST_TYPES], now)
+                    rows = self._rows(region, types[first : first + MOST_TYPES], now)
                     rows, odd = readable(rows, region)
-                    problems += odd
-                    prices += in_dollars(spot_prices(rows, region, types, now), rate)
-                    refused += refused_rows(rows, region, types)
-                    zones |= zone_ids(rows, region)
-                    unknown.update(unknown_values((row.get("ProductDescription") for row in rows), _KNOWN_PRODUCTS))
-                requested.update(Want(PROVIDER, region, each) for each in types)
+                    collected.problems += odd
+                    collected.prices += in_dollars(spot_prices(rows, region, types, now), rate)
+                    collected.add(rows, region, types)
+                collected.requested.update(Want(PROVIDER, region, each) for each in types)
             except NoRateError as err:  # noqa: PERF203 - one region leaves the others alone
-                problems.append(f"{NAME}: EC2's response in {region} names no currency and {err}")
+                collected.problems.append(f"{NAME}: EC2's response in {region} names no currency and {err}")
             except PriceSourceError as err:
-                problems.append(str(err))
-        if problems:
+                collected.problems.append(str(err))
+        if collected.problems:
             self.clients.forget()
-        if problems and not requested:
-            raise PriceSourceError(summary(problems))
-        return Catalogue(
-            tuple(prices),
-            problems=tuple(problems),
-            refused=tuple(refused),
-            zones=tuple(sorted(zones, key=str)),
-            requested=frozenset(requested),
-            reasons={
-                want.instance_type: "EC2 has no spot price of it: not sold as spot there, or misspelt"
-                for want in requested
-            },
-            unknown=tuple(sorted(unknown)),
-        )
+        if collected.problems and not collected.requested:
+            raise PriceSourceError(summary(collected.problems))
+        return collected.catalogue()
 
-    def _region(self, region: str, types: tuple[str, ...], now: float) -> list[dict[str, Any]]:
+    def _rows(self, region: str, types: tuple[str, ...], now: float) -> list[dict[str, Any]]:
         requested = f"{', '.join(types[:3])}{' and more' if len(types) > 3 else ''} in {region}"  # noqa: PLR2004
         pages = self.clients.pages(
             "ec2",

@@ -217,7 +217,7 @@ class GcpCatalogue:
             raise PriceSourceError(f"{self._source}: --gcp.api-key-file {self._api_key_file}: {reason}") from None
         if not key or len(key.split()) > 1:
             raise PriceSourceError(
-                f"{self._source}: --gcp.api-key-file {self._api_key_file}: must contain exactly one word, the key"
+                f"{self._source}: --gcp.api-key-file {self._api_key_file}: must hold one word, the key"
             )
         return key
 
