@@ -35,8 +35,8 @@ pytestmark = [
 ]
 SPEED = 10.0
 BEGIN, END = 7300.0, 8860.0
-"""Seconds of the script: the machine of char-lm-31 ends an epoch every 204 s and is taken away at 7920; another has it from
-8280 on. Enough of its epochs are seen to end, however far a busy machine is behind."""
+"""Seconds of the script: the machine of char-lm-31 ends an epoch every 204 s and is taken away at 7920; another has it
+from 8280 on. Enough of its epochs are seen to end, however far a busy machine is behind."""
 UNANNOUNCED = replace(
     FLEET, machines=tuple(replace(m, notice=None) if m.name == G5_TAKEN.name else m for m in FLEET.machines)
 )
