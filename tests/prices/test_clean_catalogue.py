@@ -8,7 +8,7 @@ import math
 import pytest
 
 from epochcost.model import InstanceFacts, Price, PriceKey, PriceStep, PurchaseOption
-from epochcost.poller.once import Filter, run_once
+from epochcost.poller.once import Printout, run_once
 from epochcost.poller.poller_settings import PollerSettings
 from epochcost.prices.clean_catalogue import clean
 from epochcost.prices.price_source import Catalogue, Wanted, Zone
@@ -72,7 +72,7 @@ def test_a_clean_answer_stays_as_it_is():
 def test_a_source_that_breaks_in_a_way_nobody_foresaw_leaves_the_others_their_rows(form: str, fault: Exception):
     huge = Catalogue((priced("huge"),), (InstanceFacts("acme", "huge", "H100", 1e308, None, 1e308, 10**400),))
     sources = [Answers("broken", fault), Answers("acme", huge)]
-    look = run_once(PollerSettings(), sources, lambda: 0.0, Filter(), form)  # type: ignore[arg-type]
+    look = run_once(PollerSettings(), sources, lambda: 0.0, Printout(form=form))  # type: ignore[arg-type]
     assert "huge" in look.text
     assert not look.complete
     assert any(line.startswith("failed: broken: its response cannot be understood") for line in look.messages), (
