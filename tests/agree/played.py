@@ -87,37 +87,51 @@ def play(machines: Sequence[PlayedMachine], length: float) -> Iterator[str]:
                 yield from machine.scraped(machine.start_ts + t)
 
 
-@contextmanager
-def as_of(port: int, store: str, ts: float) -> Iterator[None]:
-    """Hand requests on to a Prometheus, which answers as it would have at ``ts``: its own present is another."""
-    to = store.removeprefix("http://")
+class _Forward(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        server = self.server
+        assert isinstance(server, StoreAsOf)
+        body = self.rfile.read(int(self.headers["Content-Length"])) + f"&time={server.ts}".encode()
+        link = http.client.HTTPConnection(server.store, timeout=60)
+        link.request("POST", self.path, body, {"Content-Type": "application/x-www-form-urlencoded"})
+        answer = link.getresponse()
+        document = answer.read()
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.getheader("Content-Type", ""))
+        self.send_header("Content-Length", str(len(document)))
+        self.end_headers()
+        self.wfile.write(document)
+        link.close()
 
-    class Forward(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"])) + f"&time={ts}".encode()
-            link = http.client.HTTPConnection(to, timeout=60)
-            link.request("POST", self.path, body, {"Content-Type": "application/x-www-form-urlencoded"})
-            answer = link.getresponse()
-            document = answer.read()
-            self.send_response(answer.status)
-            self.send_header("Content-Type", answer.getheader("Content-Type", ""))
-            self.send_header("Content-Length", str(len(document)))
-            self.end_headers()
-            self.wfile.write(document)
-            link.close()
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name of the base class
+        """Stay silent."""
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name of the base class
-            """Stay silent."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", port), Forward)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+class StoreAsOf(ThreadingHTTPServer):
+    """Hands requests on to a Prometheus, which answers as it would have at ``ts``: its own present is another.
+
+    Its port is taken at once and refuses connections until there is a store.
+    """
+
+    def __init__(self, ts: float) -> None:
+        super().__init__(("127.0.0.1", 0), _Forward, bind_and_activate=False)
+        self.ts = ts
+        self.store = ""
+        self.server_bind()
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+
+    @contextmanager
+    def of(self, store: str) -> Iterator[None]:
+        self.store = store.removeprefix("http://")
+        self.server_activate()
+        thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self.shutdown()
+            self.server_close()
+            thread.join()
 
 
 def by_name(found: Sequence[Mapping[str, Any]], label: str) -> dict[str, float]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from tests.agree.attempts import Attempt, run_all
-from tests.agree.played import PlayedMachine, as_of, by_name, play
+from tests.agree.played import PlayedMachine, StoreAsOf, by_name, play
 from tests.agree.truth import Truth, truth_of
 from tests.grafana.boards import queries
 from tests.grafana.simulated_prometheus import instant
@@ -137,11 +137,11 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
     lines_by_run = run_all(attempts, home / "trained", BUDGET_USD)
     truth = truth_of(lines_by_run, PRICES)
     runs = {name: runs_of(some, lines_by_run) for name, some in SITUATIONS.items()}
-    port = free_port("127.0.0.1", 0)
+    forward = StoreAsOf(START_TS + 60 * LOOK)
     machines = {
         name: PlayedMachine(
             name, home / "machines" / name, PRICES[name], START_TS, list(lines), 60 * GONE.get(name, LOOK),
-            f"http://127.0.0.1:{port}",
+            forward.url,
         )
         for name, lines in lines_by_run.items()
     }  # fmt: skip
@@ -149,7 +149,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
     address = ("127.0.0.1", free_port("127.0.0.1", 0))
     command = prometheus_command(home / "past.yml", history.data, address)
     (home / "past.yml").write_text("global: {}\n")
-    with Program("prometheus", command, address, home / "log") as store, as_of(port, store.url, START_TS + 60 * LOOK):
+    with Program("prometheus", command, address, home / "log") as store, forward.of(store.url):
         for machine in machines.values():
             machine.agent.app.beat.tick()
             assert machine.agent.app.store is not None
