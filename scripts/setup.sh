@@ -43,7 +43,7 @@ ensure_packages() {
 }
 
 # A virtual environment in .venv with this project and the extras in $1, and the further packages named after it.
-# Installed again only when pyproject.toml or the wish has changed.
+# Installed again only when pyproject.toml or the wish has changed. What is imported is compiled then, not all of it here.
 ensure_venv() {
   local extras=$1 stamp python
   shift
@@ -58,7 +58,7 @@ ensure_venv() {
   stamp=$({ cat pyproject.toml; printf '%s ' "$extras" "$@"; } | sha256sum | cut -d' ' -f1)
   if [ "$(cat ".venv/.epochcost-$extras" 2>/dev/null)" != "$stamp" ]; then
     say "installing epochcost[$extras] into .venv"
-    .venv/bin/python -m pip install -q --disable-pip-version-check -e ".[$extras]" "$@" ||
+    .venv/bin/python -m pip install -q --disable-pip-version-check --no-compile -e ".[$extras]" "$@" ||
       fail "the Python packages could not be installed"
     echo "$stamp" > ".venv/.epochcost-$extras"
   fi
