@@ -26,6 +26,8 @@ from epochcost.owners import combined, run_owners
 log = logging.getLogger("epochcost.demo")
 TICK_SECONDS = 5.0
 """How often a machine is read while hours are played; the agent itself takes a reading as old as this for fresh."""
+GUARD_SECONDS = 15.0
+"""Between two decisions of a guard here; a real one decides each second."""
 _FINE = CollectorHealth(success=True, duration_seconds=0.002)
 _NO_POLLER = CollectorHealth(success=False, duration_seconds=0.002, error="no price and no poller configured")
 
@@ -56,6 +58,7 @@ class PlayedAgent:
         self._meter = Meter(Ledger(), self.node, MeterSettings(machine_name(machine.name)))
         self._guard = PlayedGuard(machine, epoch_ts) if machine.guarded else None
         self._counts: Counter[str] = Counter(accepted=0)
+        self._guarded_t = float("-inf")
         self._requested_t = float("-inf")
         self._quote = market.quote(self.node) if machine.priced else None
         self.registry = CollectorRegistry(auto_describe=False)
@@ -95,8 +98,9 @@ class PlayedAgent:
         )
         self._meter.account(now, inputs)
         self._ticked = t, inputs
-        if self._guard is not None:
-            self.show()  # a guard decides at every beat
+        if self._guard is not None and t - self._guarded_t >= GUARD_SECONDS:
+            self._guarded_t = t
+            self.show()  # a guard decides whether or not anybody looks
 
     def show(self) -> None:
         """Describe the newest tick: `snapshot`."""
