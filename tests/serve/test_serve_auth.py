@@ -130,6 +130,7 @@ def test_a_file_that_asks_for_no_password_counts_once_it_has_stood_a_while(confi
 
 def test_a_file_broken_later_leaves_the_door_as_it_was_and_says_so_once(config, caplog):
     with Server(("127.0.0.1", 0), {}, str(config)) as server, connected(server) as client:
+        assert client.ask("/-/healthy").status == 401  # the connection is accepted: nobody reads the file meanwhile
         config.write_text("basic_auth_users: {alice: hunter2}")
         for _ in range(5):
             assert client.ask("/-/healthy").status == 401
