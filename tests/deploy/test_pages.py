@@ -150,7 +150,7 @@ export EPOCHCOST_NODE_PROVIDER=owned EPOCHCOST_NODE_INSTANCE_TYPE=desktop EPOCHC
 epochcost agent --config.file=/etc/epochcost/epochcost.yml --gpus.source=none 2>agent.log &
 prometheus --config.file=/etc/prometheus/prometheus.yml --storage.tsdb.path=tsdb 2>prometheus.log &
 url='http://127.0.0.1:9090/api/v1/query?query=node:epochcost_price_usd_per_hour:unified'
-for _ in $(seq 1 60); do if get "$url" | grep -q '"value"'; then get "$url"; exit 0; fi; sleep 1; done 2>/dev/null
+for _ in $(seq 1 240); do if get "$url" | grep -q '"value"'; then get "$url"; exit 0; fi; sleep 1; done 2>/dev/null
 for log in *.log; do tail -n 3 $log; done; exit 8
 """
     said, seconds = follow(script, tmp_path, environ)
