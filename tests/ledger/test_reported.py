@@ -8,7 +8,7 @@ import pytest
 from tests.ledger.story import T0, event, gpus, ledger, tell
 
 from epochcost.agent.settlement import Settlement
-from epochcost.agent.views import Histories, run_views
+from epochcost.agent.views import Histories, Instant, run_views
 from epochcost.ledger import Ledger
 from epochcost.ledger.reported import MAX_NAMES, ReportedValues
 from epochcost.ledger.state_check import ImpossibleStateError, check_ledger
@@ -28,7 +28,7 @@ def shown(*events: TrainingEvent, until: float = 30) -> dict[str, float]:
 
 
 def view(it: Ledger) -> dict[str, float]:
-    (run,) = run_views(it, Settlement(), Histories(), it.cursor or 0.0, 900)
+    (run,) = run_views(Instant(it, Settlement(), Histories(), it.cursor or 0.0), 900)
     return dict(run.reported)
 
 

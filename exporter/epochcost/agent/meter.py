@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from epochcost.agent.credit_spending import CreditSpending
@@ -16,7 +16,7 @@ from epochcost.agent.machine_terms import MachineTerms
 from epochcost.agent.meter_inputs import Inputs, Quote
 from epochcost.agent.settlement import MOST_UNSETTLED_SECONDS, Settlement, settled_until
 from epochcost.agent.snapshot import GpuView, NodeView, RunView, SettledMoney, Snapshot, StateTotals
-from epochcost.agent.views import Histories, run_views, useful_split
+from epochcost.agent.views import Histories, Instant, run_views, useful_split
 from epochcost.ledger import Ledger
 from epochcost.ledger.node_ledger import FOLD_AFTER_SECONDS
 from epochcost.ledger.state_check import check_ledger, fits
@@ -227,8 +227,8 @@ class Meter:
         )
 
     def _run_views(self, now: float) -> tuple[RunView, ...]:
-        runs = run_views(self.ledger, self.settlement, self._histories, now, self._settings.keep_seconds)
-        return tuple(replace(run, owner_user=self._name_of(self.ledger.runs[run.run].user)) for run in runs)
+        at = Instant(self.ledger, self.settlement, self._histories, now, self._name_of)
+        return run_views(at, self._settings.keep_seconds)
 
     def _gpu_views(self, now: float, inputs: Inputs) -> tuple[GpuView, ...]:
         if not inputs.has_gpus or inputs.gpus is None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from epochcost.agent.settlement import Settlement
 from epochcost.agent.snapshot import CountedProgress, EpochRecord, RunView, StateTotals, UsefulSplit
@@ -67,23 +68,40 @@ class Histories:
         self._made = {run: made for run, made in self._made.items() if run in shown}
 
 
-def run_views(
-    ledger: Ledger, settlement: Settlement, histories: Histories, now: float, keep_seconds: float
-) -> tuple[RunView, ...]:
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """What the views of one instant are made from.
+
+    Attributes:
+        ledger: what is described.
+        settlement: what of its dollars is settled.
+        histories: the epochs of each run, as they are shown.
+        now: the node timeline.
+        name_of: the name of a user by number.
+    """
+
+    ledger: Ledger
+    settlement: Settlement
+    histories: Histories
+    now: float
+    name_of: Callable[[int | None], str] = lambda _: ""
+
+
+def run_views(at: Instant, keep_seconds: float) -> tuple[RunView, ...]:
     """The open runs and those that are not settled or ended less than ``keep_seconds`` ago, at most 50.
 
     When there are more, each user has an equal part, and of his the runs open longest stay: a flood of new ones, or of
     another user's, must not hide the one that matters.
     """
+    ledger, now = at.ledger, at.now
     settled_t = ledger.unsettled.until if ledger.price.times else now  # without a price there is nothing to settle
     shown = [a for a in ledger.runs.values() if a.members and _shown(a, now, settled_t, keep_seconds)]
     shown.sort(key=lambda a: (a.ended_t is not None, -a.ended_t if a.ended_t is not None else a.started_t or 0.0))
     shown = _shared_out(shown)
-    settlement.forget(ledger.runs.values())
+    at.settlement.forget(ledger.runs.values())
     totals = ledger.book.totals(ledger.price)
     seconds, usd = _by_run(totals.seconds), _by_run(totals.cost_usd)
-    histories.forget(a.run for a in shown)
-    at = _Instant(ledger, settlement, histories, now)
+    at.histories.forget(a.run for a in shown)
     return tuple(_view(a, StateTotals(seconds.get(a.run, {}), usd.get(a.run, {})), at) for a in shown)
 
 
@@ -121,23 +139,14 @@ def run_state(account: RunAccount, now: float, stall_after: float) -> RunState:
     return _STATES.get(state) or _PHASES.get(epochs.phase, RunState.TRAINING)
 
 
-@dataclass(frozen=True, slots=True)
-class _Instant:
-    """What the views of one instant are made from."""
-
-    ledger: Ledger
-    settlement: Settlement
-    histories: Histories
-    now: float
-
-
-def _view(account: RunAccount, totals: StateTotals, at: _Instant) -> RunView:
+def _view(account: RunAccount, totals: StateTotals, at: Instant) -> RunView:
     ledger, now, price = at.ledger, at.now, at.ledger.price
     cost = account.cost_usd(now, price)
     totals = _with_late(totals, account, now, cost)
     share, usd_per_hour = account.share.at(now) if account.is_open else 0.0, price.at(now)
     return replace(
-        _with_epochs(_described(account, at), account, at, cost),
+        _described(account, at),
+        **_progress(account, at, cost),
         gpus=ledger.held(account.run) if account.is_open else 0.0,
         share=share,
         seconds=account.seconds(now),
@@ -151,7 +160,7 @@ def _view(account: RunAccount, totals: StateTotals, at: _Instant) -> RunView:
     )
 
 
-def _described(account: RunAccount, at: _Instant) -> RunView:
+def _described(account: RunAccount, at: Instant) -> RunView:
     """Which run it is, as itself and its launcher describe it, and its state."""
     facts = account.facts
     return RunView(
@@ -170,6 +179,7 @@ def _described(account: RunAccount, at: _Instant) -> RunView:
         part=account.part,
         leader=account.counted.leads,
         team=facts.team,
+        owner_user=at.name_of(account.user),
         slurm_account=facts.slurm_account,
         slurm_partition=facts.slurm_partition,
         slurm_job_id=facts.slurm_job_id,
@@ -182,8 +192,8 @@ def _described(account: RunAccount, at: _Instant) -> RunView:
     )
 
 
-def _with_epochs(view: RunView, account: RunAccount, at: _Instant, cost: float | None) -> RunView:
-    """``view`` with the run's progress: its epochs, what they took and cost, and what lies ahead."""
+def _progress(account: RunAccount, at: Instant, cost: float | None) -> dict[str, Any]:
+    """Fields of a view: the run's epochs, what they took and cost, and what lies ahead."""
     epochs, now, price = account.epochs, at.now, at.ledger.price
     cost_sum, cost_count = account.epoch_cost_usd_sum(price)
     costs = account.epoch_costs(price)
@@ -191,31 +201,30 @@ def _with_epochs(view: RunView, account: RunAccount, at: _Instant, cost: float |
     began_t = epochs.begin_t if account.is_open else None
     current = None if began_t is None else account.cost(began_t, now, price)
     ahead = _projected(account, now, cost, (cost_sum, cost_count), current)
-    return replace(
-        view,
-        phase_seconds=dict(account.phase_seconds),
-        epoch=epochs.reached,
-        epochs_planned=epochs.planned(account.facts.epochs),
-        epochs_executed=epochs.executed,
-        epochs_useful=epochs.high_water,
-        epochs_lost=epochs.lost,
-        steps=_executed(epochs.steps.position, epochs.steps.executed),
-        samples=_executed(epochs.samples.position, epochs.samples.executed),
-        tokens=_executed(epochs.tokens.position, epochs.tokens.executed),
-        epoch_seconds_sum=epochs.seconds_sum,
-        epoch_count=epochs.count,
-        epoch_cost_usd_sum=cost_sum if cost_count else None,
-        epoch_cost_count=cost_count,
-        last_epoch_seconds=(last.end - last.start) / last.count if last else None,
-        last_epoch_cost_usd=_each(costs[-1], last.count) if last else None,
-        current_epoch_seconds=None if began_t is None else now - began_t,
-        current_epoch_cost_usd=current,
-        projected_cost_usd=ahead.cost_usd,
-        eta_seconds=ahead.seconds if account.is_open else None,
-        projected_from_part=ahead.from_part,
-        history=at.histories.of(account, costs),
-        counted=_counted(account, now) if account.counted.led else None,
-    )
+    return {
+        "phase_seconds": dict(account.phase_seconds),
+        "epoch": epochs.reached,
+        "epochs_planned": epochs.planned(account.facts.epochs),
+        "epochs_executed": epochs.executed,
+        "epochs_useful": epochs.high_water,
+        "epochs_lost": epochs.lost,
+        "steps": _executed(epochs.steps.position, epochs.steps.executed),
+        "samples": _executed(epochs.samples.position, epochs.samples.executed),
+        "tokens": _executed(epochs.tokens.position, epochs.tokens.executed),
+        "epoch_seconds_sum": epochs.seconds_sum,
+        "epoch_count": epochs.count,
+        "epoch_cost_usd_sum": cost_sum if cost_count else None,
+        "epoch_cost_count": cost_count,
+        "last_epoch_seconds": (last.end - last.start) / last.count if last else None,
+        "last_epoch_cost_usd": _each(costs[-1], last.count) if last else None,
+        "current_epoch_seconds": None if began_t is None else now - began_t,
+        "current_epoch_cost_usd": current,
+        "projected_cost_usd": ahead.cost_usd,
+        "eta_seconds": ahead.seconds if account.is_open else None,
+        "projected_from_part": ahead.from_part,
+        "history": at.histories.of(account, costs),
+        "counted": _counted(account, now) if account.counted.led else None,
+    }
 
 
 def _reported(account: RunAccount) -> dict[str, float]:
