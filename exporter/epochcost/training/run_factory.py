@@ -87,7 +87,7 @@ def _make(environ: Mapping[str, str], args: RunArgs) -> Run:
         AgentFiles(costs, NoticeFile(directory)),
         position,
         loop_epochs=args.epochs,
-        ids=name,
+        name=name,
     )
 
 

@@ -11,8 +11,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Concatenate, NamedTuple, ParamSpec, Protocol, TypeVar
+from contextlib import nullcontext
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from epochcost.training import notebook
 from epochcost.training.calling_context import CallingContext
@@ -26,6 +26,7 @@ from epochcost.training.loops import LeftBody
 from epochcost.training.notice import NoticeFile
 from epochcost.training.position import Position
 from epochcost.training.run_metadata import RunMetadata
+from epochcost.training.run_name import RunName
 from epochcost.training.summary import RunTotals, log_summary, summary
 from epochcost.training.warning import shown, warn_once
 
@@ -53,16 +54,6 @@ def guarded(method: Callable[Concatenate[S, P], None]) -> Callable[Concatenate[S
     return call
 
 
-class RunIds(Protocol):
-    """Where the ids of a run come from that the user did not name."""
-
-    def next(self) -> str:
-        """The id of a training run that begins again after this one finished."""
-
-    def claim(self, run: str) -> AbstractContextManager[str]:
-        """The id under which to start now: ``run``, or another if that is in use."""
-
-
 class AgentFiles(NamedTuple):
     """What this machine's agent writes for the run: its costs, and preemption notices."""
 
@@ -80,7 +71,7 @@ class RunLife:
         position: Position,
         *,
         loop_epochs: Any = None,  # noqa: ANN401 - as the user passed it
-        ids: RunIds | None = None,
+        name: RunName | None = None,
     ) -> None:
         self._facts = emitter.facts
         self._emitter = emitter
@@ -89,7 +80,7 @@ class RunLife:
         self._position = position
         self._initial_position, self._initial_epochs = copy.copy(position), emitter.facts.epochs
         self._loop_epochs = loop_epochs
-        self._ids = ids
+        self._name = name
         self._lock = threading.RLock()  # reentrant: a signal handler may end the run in the middle of a call
         self._state = "new"
         self._phase = "startup"
@@ -124,12 +115,12 @@ class RunLife:
         with self._lock:
             if self._state == "open":
                 return
-            if self._has_finished and not self._facts.named and self._ids is not None:
-                self._rename(self._ids.next())
+            if self._has_finished and not self._facts.named and self._name is not None:
+                self._rename(self._name.next())
                 self._position, self._position_set = copy.copy(self._initial_position), False
                 self._facts = dataclasses.replace(self._facts, epochs=self._initial_epochs)
                 self.describe()
-        claim = nullcontext if self._facts.named or self._ids is None else self._ids.claim
+        claim = nullcontext if self._facts.named or self._name is None else self._name.claim
         with claim(self._facts.run) as run:
             if run != self._facts.run:
                 self._rename(run)

@@ -72,8 +72,8 @@ class NumberedTrack(Track):
 
     @property
     def tier(self) -> int:
-        if self.tier_of_origin is not None:
-            return self.tier_of_origin
+        if (tier := self.tier_of_origin) is not None:
+            return tier
         if self.evaluation:
             return 20
         known = 1 if self.trust is Trust.KNOWN else 0

@@ -57,8 +57,8 @@ class PositionTrack(Track):
 
     @property
     def tier(self) -> int:
-        if self.tier_of_origin is not None:
-            return self.tier_of_origin
+        if (tier := self.tier_of_origin) is not None:
+            return tier
         if self.trust is Trust.KNOWN:
             return 55
         return 45 if self.form is Form.COUNT else 30

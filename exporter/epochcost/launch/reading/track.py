@@ -13,6 +13,7 @@ KEPT_ENDS = 4096
 BEGINNING = 0.5
 """A share of an epoch up to which a line may be the first of it."""
 NEARLY = 1e-6
+_TIERS_OF_ORIGIN = {Trust.USER: 100, Trust.FILE: 28}
 
 
 class Track:
@@ -70,7 +71,7 @@ class Track:
     @property
     def tier_of_origin(self) -> int | None:
         """The `tier` of lines by a pattern of the user's, or of a file; None for others, which depend on their form."""
-        return {Trust.USER: 100, Trust.FILE: 28}.get(self.trust)
+        return _TIERS_OF_ORIGIN.get(self.trust)
 
     @property
     def pending(self) -> Moment | None:
