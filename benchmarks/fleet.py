@@ -29,7 +29,7 @@ import tempfile
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -264,21 +264,11 @@ class Durations:
         return f"{interval:>6.0f} s{median(took):>8.3f} s{max(took):>8.3f} s{share:>16.1f} %"
 
 
-def watch(url: str, minutes: float, warm: float, warmed: Callable[[], None]) -> Durations:
-    """The evaluations after ``warm`` minutes; half-way there, ``warmed`` is called."""
-    durations = Durations()
-    began = time.monotonic()
-    while (now := time.monotonic() - began) < minutes * 60:
-        if now >= warm * 30:
-            warmed()
-            warmed = nothing
-        durations.read(url, counts=now >= warm * 60)
+def watch(url: str, durations: Durations, until: float, *, counts: bool) -> None:
+    """Read the evaluations until ``until`` (monotonic seconds)."""
+    while time.monotonic() < until:
+        durations.read(url, counts=counts)
         time.sleep(5)
-    return durations
-
-
-def nothing() -> None:
-    """Called where all is done."""
 
 
 def report(url: str, loads: list[tuple[str, float]], pid: int, nodes: int) -> None:
@@ -310,12 +300,12 @@ def measure(home: Path, args: argparse.Namespace) -> None:
         try:
             pids = (("Prometheus", prometheus.pid), ("load generator", generator.pid))
             before = [(cpu_seconds(pid), time.monotonic()) for _, pid in pids]
-
-            def recorded() -> None:
-                if args.history_minutes:
-                    recorded_history(home, prometheus.url, args.history_minutes, started)
-
-            durations = watch(prometheus.url, args.minutes, args.warm, recorded)
+            began, durations = time.monotonic(), Durations()
+            watch(prometheus.url, durations, began + args.warm * 30, counts=False)
+            if args.history_minutes:  # once the series are recorded that it is of
+                recorded_history(home, prometheus.url, args.history_minutes, started)
+            watch(prometheus.url, durations, began + args.warm * 60, counts=False)
+            watch(prometheus.url, durations, began + args.minutes * 60, counts=True)
             loads = [
                 (who, (cpu_seconds(pid) - cpu) / (time.monotonic() - t))
                 for (who, pid), (cpu, t) in zip(pids, before, strict=True)

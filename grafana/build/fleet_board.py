@@ -29,6 +29,7 @@ from panels import (
     lines,
     share_of_budget,
     stacked,
+    worse_when_higher,
 )
 from selection import MACHINE, RUN, once
 from states import STATE_COLOURS, WASTED
@@ -138,18 +139,7 @@ def _wasted() -> Builder[Panel]:
         Query(share, "Share"),
         colour=AMBER,
         overrides={
-            "Share": {
-                "unit": RATIO,
-                "decimals": 0,
-                "thresholds": {
-                    "mode": "absolute",
-                    "steps": [
-                        {"value": None, "color": GREEN},
-                        {"value": 0.25, "color": AMBER},
-                        {"value": 0.5, "color": RED},
-                    ],
-                },
-            }
+            "Share": worse_when_higher(RATIO, 0, amber=0.25, red=0.5),
         },
     )
 
@@ -278,15 +268,12 @@ def _waste(label: str) -> Builder[Panel]:
     )
 
 
-BURN = [{"value": None, "color": GREEN}, {"value": 1, "color": AMBER}, {"value": 14.4, "color": RED}]
-"""Of the burn rate of an hour: what lasts for the month, what does not, and what the alert on an hour is about."""
-
-
 def _budget() -> Builder[Panel]:
     budget = "cluster:epochcost_budget_usd:month"
     spent = f"(sum(cluster:epochcost_cost_usd:month and {budget}) > 0)"
     share = share_of_budget()
-    burn = {"unit": "suffix:x", "decimals": 1, "thresholds": {"mode": "absolute", "steps": BURN}}
+    # Of an hour: above 1 the budget does not last for the month, from 14.4 on the alert on an hour is about it.
+    burn = worse_when_higher("suffix:x", 1, amber=1, red=14.4)
     return figures(
         About(
             "Budget of the month",

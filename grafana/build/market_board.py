@@ -215,17 +215,16 @@ def _history() -> Builder[Panel]:
 
 def _savings() -> Builder[Panel]:
     key = ("provider", "region", "zone", "instance_type")
-    spot = SPOT
-    saves = f"{_on_spot(spot)}\nor\n{spot} * 0"
-    listed = f"""{spot} * 0
+    saves = f"{_on_spot(SPOT)}\nor\n{SPOT} * 0"
+    listed = f"""{SPOT} * 0
   + on (provider, region, instance_type) group_left ()
   max by (provider, region, instance_type) ({PRICE}{{purchase_option="on_demand"}})"""
-    used = f"""{spot} * 0
+    used = f"""{SPOT} * 0
   + on (provider, region, instance_type) group_left ()
   count by (provider, region, instance_type) ({IN_USE})
 or
-{spot} * 0"""
-    model = f"""max by (provider, region, zone, instance_type, gpu_model) (({spot} * 0 + 1)
+{SPOT} * 0"""
+    model = f"""max by (provider, region, zone, instance_type, gpu_model) (({SPOT} * 0 + 1)
   * on (provider, instance_type) group_left (gpu_model)
   topk by (provider, instance_type) (1, max by (provider, instance_type, gpu_model) (epochcost_instance_gpus)))"""
     return rows(
@@ -246,7 +245,7 @@ or
             Column("GPU", "gpu_model", f"max by (offer, gpu_model) ({_named(model, *key)})", ref="D", width=196,
                    properties=name(whole=24)),
             Column("On demand", "B", _by_offer(listed, *key), USD_PER_HOUR, 96),
-            Column("Spot", "A", _placed(_named(spot, *key)), USD_PER_HOUR, 86),
+            Column("Spot", "A", _placed(_named(SPOT, *key)), USD_PER_HOUR, 86),
             Column("Saving", "C", _by_offer(f"{SAVING}{CHOSEN}", *key), RATIO, 96, gauge_cell(GREEN)),
             Column("In use", "E", _by_offer(used, *key), "none", 78),
             Column("Would save", "F", _by_offer(saves, *key), USD_PER_HOUR, 110),

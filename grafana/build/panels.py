@@ -258,5 +258,10 @@ def overridden(panel: P, settings: Mapping[str, Mapping[str, Any]]) -> P:
 
 def share_of_budget() -> dict[str, Any]:
     """Settings of a figure that is a share of a budget: amber from 80 % on, red where it is all spent."""
-    coming = [{"value": None, "color": GREEN}, {"value": 0.8, "color": AMBER}, {"value": 1, "color": RED}]
-    return {"unit": RATIO, "decimals": 0, "thresholds": {"mode": "absolute", "steps": coming}}
+    return worse_when_higher(RATIO, 0, amber=0.8, red=1)
+
+
+def worse_when_higher(unit: str, decimals: int, *, amber: float, red: float) -> dict[str, Any]:
+    """Settings of a figure that is green below ``amber``, and red from ``red`` on."""
+    steps = [{"value": None, "color": GREEN}, {"value": amber, "color": AMBER}, {"value": red, "color": RED}]
+    return {"unit": unit, "decimals": decimals, "thresholds": {"mode": "absolute", "steps": steps}}

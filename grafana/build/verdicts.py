@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from panels import AMBER, GREEN, RED
+from panels import AMBER, GREEN, RED, worse_when_higher
 
 LOWER, HIGHER, FAR_HIGHER = 0.8, 1.25, 2.0
 """Multiples of the usual cost below or from which on it has another word."""
@@ -33,9 +33,4 @@ def against_usual() -> dict[str, Any]:
 
 def times_usual(unit: str = "suffix:x") -> dict[str, Any]:
     """Field settings of the same figure as a number, coloured by it."""
-    coming = [
-        {"value": None, "color": GREEN},
-        {"value": HIGHER, "color": AMBER},
-        {"value": FAR_HIGHER, "color": RED},
-    ]
-    return {"unit": unit, "decimals": 1, "thresholds": {"mode": "absolute", "steps": coming}}
+    return worse_when_higher(unit, 1, amber=HIGHER, red=FAR_HIGHER)
