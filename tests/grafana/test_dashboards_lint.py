@@ -41,11 +41,11 @@ NOT_OURS = {
 """Series of Prometheus itself that the dashboards may ask for."""
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 RUNBOOK = f"https://github.com/epochcost/epochcost/blob/v{__version__}/docs/runbooks/${{__value.raw}}.md"
+# Of the SDK, where it is imported first: Grafana 13 refuses what it would rather have us use.
+pytestmark = pytest.mark.filterwarnings("ignore:Prefer using dashboardv2:DeprecationWarning")
 COUNTERS = re.compile(r"(rate|increase)\(\s*([a-zA-Z_:]+)")
 
 
-# Of the SDK, on import: Grafana 13 refuses what it would rather have us use.
-@pytest.mark.filterwarnings("ignore:Prefer using dashboardv2:DeprecationWarning")
 def test_the_files_are_what_the_code_builds():
     from every_board import BUILT
 

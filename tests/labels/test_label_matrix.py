@@ -172,7 +172,7 @@ def test_a_run_that_moved_and_one_on_two_machines_cost_what_the_script_says(worl
     assert len(clusters) == SETS[name].clusters
     for _, usd in clusters:
         # What a machine did after its last scrape, before it was taken away, no store knows.
-        assert usd == pytest.approx(run_cost(FLEET, run, END), rel=0.05 if run == MOVED else 1e-6)
+        assert usd == pytest.approx(run_cost(FLEET, run, END), rel=0.02 if run == MOVED else 1e-6)
 
 
 def test_the_machine_that_is_gone_is_an_alert(world: World, name: str) -> None:
