@@ -22,15 +22,21 @@ BY_TEST = ("prometheus/test_promtool.py", "prometheus/test_run_identity.py")
 """Files of which each test is a group: it is a program of its own."""
 BY_FUNCTION = ("grafana/", "prometheus/test_alert_delivery.py")
 """Where each class and function is a group: their fixtures are cheap, or kept in `tests.kept`."""
-FIRST = (
-    "demo/test_demo_alerts.py", "e2e/test_dead_network.py", "labels/", "e2e/", "grafana/test_dashboards_with_data.py",
-    "agree/", "demo/", "prometheus/test_promtool.py", "trust/test_attackers.py", "page/test_live_page.py", "grafana/",
-    "prometheus/test_run_identity.py", "launch/test_exec_process.py", "training/test_run_name.py", "test_shipped.py",
-    "guard/test_guard_ends.py", "report/",
-    "prometheus/test_alert_delivery.py", "agent/test_agent_gpus.py", "gpus/test_nvml_stuck.py", "poller/", "trust/",
-    "prometheus/", "guard/", "agent/", "launch/", "page/",
+WAITING = (
+    "e2e/test_dead_network.py", "labels/", "e2e/", "trust/", "page/", "demo/test_demo_program.py",
+    "guard/test_guard_ends.py", "gpus/test_nvml_stuck.py", "agent/test_agent_gpus.py", "poller/test_poller_once.py",
+    "prices/test_one_at_a_time.py", "poller/test_savings_table.py", "prometheus/test_alert_delivery.py",
+    "gpus/test_any_driver.py", "prometheus/test_one_notification.py", "poller/test_poller_schedule.py",
+    "agent/test_agent_intake.py", "agent/test_agent_process.py", "prices/test_source_faults.py", "test_shipped.py",
+    "launch/test_exec_terminal.py", "http_client/", "nodes/", "prices/test_prices_aws.py", "poller/", "gpus/",
 )  # fmt: skip
-"""What takes longest, or much of a processor, begins first, so that nothing is left over at the end."""
+"""What waits for programs and clocks for most of its time, the longest first: every other process takes these."""
+BUSY = (
+    "demo/", "agree/", "prometheus/test_promtool.py", "grafana/", "launch/test_exec_process.py", "report/",
+    "prometheus/test_run_identity.py", "training/test_run_name.py", "agent/test_agent_gpu_time.py",
+    "agent/test_agent_state.py", "launch/test_shell_run.py", "guard/", "prometheus/", "agent/", "launch/",
+)  # fmt: skip
+"""What computes, the longest first: the other processes take these, so that neither core is ever without work."""
 
 
 def group_of(nodeid: str) -> str:
@@ -45,14 +51,33 @@ def group_of(nodeid: str) -> str:
     return folder if folder in BUILT_ONCE and place not in ALONE else file
 
 
+@cache
+def place_in(starts: tuple[str, ...], place: str) -> int:
+    """The number of the first of ``starts`` that ``place`` begins with; ``len(starts)`` if none."""
+    return next((number for number, start in enumerate(starts) if place.startswith(start)), len(starts))
+
+
+def waits(group: str) -> bool:
+    """Whether a group spends most of its time waiting."""
+    return place_in(WAITING, group.removeprefix("tests/")) < len(WAITING)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Share groups out in the order of the collection (pytest-xdist's ``loadgroup`` knows no order)."""
+    """Share groups out in the order of the collection, to every other process first what waits."""
     from xdist.scheduler import LoadScopeScheduling
+    from xdist.workermanage import WorkerController
 
     class ByGroup(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             return group_of(nodeid)
+
+        def _assign_work_unit(self, node: WorkerController) -> None:
+            wanted = int(node.gateway.id.removeprefix("gw")) % 2 == 0
+            group = next((group for group in self.workqueue if waits(group) == wanted), None)
+            if group is not None:
+                self.workqueue.move_to_end(group, last=False)
+            super()._assign_work_unit(node)
 
     config.option.loadscopereorder = False
     return ByGroup(config, log)
@@ -62,12 +87,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The long groups first."""
 
-    @cache
-    def rank(path: Path) -> int:
-        place = path.relative_to(TESTS).as_posix()
-        return next((number for number, start in enumerate(FIRST) if place.startswith(start)), len(FIRST))
+    def rank(item: pytest.Item) -> int:
+        place = item.path.relative_to(TESTS).as_posix()
+        return place_in(WAITING if waits(place) else BUSY, place)
 
-    items.sort(key=lambda item: rank(item.path))
+    items.sort(key=rank)
 
 
 def pytest_collection_finish() -> None:
