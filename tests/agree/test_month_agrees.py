@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.agent.driven import Driven, World
+from tests.prometheus.asserted_rules import promtool_test
 from tests.prometheus.rule_files import PROMETHEUS_DIR, RECORDINGS, series_used
 
 from epochcost.agent.price_feed import PriceFeed
@@ -167,7 +167,5 @@ def test_month_to_date_is_the_bill_to_the_cent(tmp_path: Path) -> None:
         ],
     }
     (tmp_path / "month.yml").write_text(json.dumps(document))
-    done = subprocess.run(
-        ["promtool", "test", "rules", "month.yml"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    completed = promtool_test([tmp_path / "month.yml"], document)
+    assert completed.returncode == 0, completed.stderr[-3000:]

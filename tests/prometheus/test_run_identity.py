@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from tests.prometheus.asserted_rules import split
+from tests.prometheus.asserted_rules import promtool_test, split
 from tests.prometheus.run_scenarios import Scenario, document, together
 
 pytestmark = pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")
@@ -18,6 +17,5 @@ pytestmark = pytest.mark.skipif(not shutil.which("promtool"), reason="promtool i
 def test_ten_figures_are_those_of_the_ledgers(tmp_path: Path, scenarios: Sequence[Scenario]) -> None:
     made = document(scenarios)
     files = [Path(file) for file in made["rule_files"]]
-    command: list[str | Path] = ["promtool", "test", "rules", *split(made, files, "scenarios", tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
+    completed = promtool_test(split(made, files, "scenarios", tmp_path), made)
+    assert completed.returncode == 0, completed.stderr
