@@ -42,19 +42,24 @@ ensure_packages() {
   fi
 }
 
+# An empty virtual environment in .venv.
+make_venv() {
+  local python
+  [ ! -x .venv/bin/python ] || return 0
+  python=$(find_python)
+  say "making .venv with $python"
+  "$python" -m venv .venv 2>/dev/null || {
+    ensure_packages python3-venv || fail "no virtual environment can be made: install python3-venv"
+    "$python" -m venv .venv || fail "no virtual environment can be made with $python"
+  }
+}
+
 # A virtual environment in .venv with this project and the extras in $1, and the further packages named after it.
 # Installed again only when pyproject.toml or the wish has changed. What is imported is compiled then, not all of it here.
 ensure_venv() {
-  local extras=$1 stamp python
+  local extras=$1 stamp
   shift
-  python=$(find_python)
-  if [ ! -x .venv/bin/python ]; then
-    say "making .venv with $python"
-    "$python" -m venv .venv 2>/dev/null || {
-      ensure_packages python3-venv || fail "no virtual environment can be made: install python3-venv"
-      "$python" -m venv .venv || fail "no virtual environment can be made with $python"
-    }
-  fi
+  make_venv
   stamp=$({ cat pyproject.toml; printf '%s ' "$extras" "$@"; } | sha256sum | cut -d' ' -f1)
   if [ "$(cat ".venv/.epochcost-$extras" 2>/dev/null)" != "$stamp" ]; then
     say "installing epochcost[$extras] into .venv"
