@@ -6,6 +6,7 @@ import json
 import math
 import urllib.request
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,14 @@ class World:
             out.write(json.dumps(line) + "\n")
 
 
+@cache
+def _name_and_labels(series: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """A series as prometheus_client reads it, once: most are in each scrape."""
+    ((sample,),) = (family.samples for family in text_string_to_metric_families(f"{series} 0\n"))
+    assert "epochcost_machine" in sample.labels
+    return sample.name, tuple(sorted((k, v) for k, v in sample.labels.items() if k not in SAME))
+
+
 class Driven:
     """An agent in a `World`; its beat is the test's."""
 
@@ -100,19 +109,18 @@ class Driven:
         """As ``kill -9`` does it: nothing more is written, and the kernel lets go of the lock."""
         self.close()
 
-    def scrape(self) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-        """/metrics over HTTP; the machine's name and the part, which are the same everywhere here, are left out."""
+    def metrics(self) -> str:
+        """/metrics over HTTP."""
         if not self._serving:
             self.app.server.start()
             self._serving = True
-        with urllib.request.urlopen(f"{self.app.server.url}/metrics", timeout=5) as answer:
-            text = answer.read().decode()
-        assert all('epochcost_machine="' in line for line in text.splitlines() if line[:1] not in ("", "#"))
-        return {
-            (sample.name, tuple(sorted((k, v) for k, v in sample.labels.items() if k not in SAME))): sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-        }
+        with urllib.request.urlopen(f"{self.app.server.url}/metrics", timeout=10) as answer:
+            return str(answer.read().decode())
+
+    def scrape(self) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+        """Samples of `metrics` by name and labels, without those that are the same everywhere here (`SAME`)."""
+        lines = [line.rsplit(" ", 1) for line in self.metrics().splitlines() if not line.startswith("#")]
+        return {_name_and_labels(series): float(value) for series, value in lines}
 
     def value(self, name: str, **labels: str) -> float | None:
         return self.scrape().get((f"epochcost_{name}", tuple(sorted(labels.items()))))

@@ -57,10 +57,7 @@ class PlayedMachine:
 
     def scraped(self, ts: float) -> Iterator[str]:
         """What a scrape finds, with its time and the labels of its target."""
-        self.agent.scrape()
-        with urllib.request.urlopen(f"{self.agent.app.server.url}/metrics", timeout=10) as answer:
-            text = answer.read().decode()
-        for line in text.splitlines():
+        for line in self.agent.metrics().splitlines():
             if line and not line.startswith(NO_VALUE):
                 series, value = line.rsplit(" ", 1)
                 target = f'job="epochcost-agent",instance="{self.name}:10835"'

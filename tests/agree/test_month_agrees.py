@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,16 +76,14 @@ class Lived:
         agent.app.machine.prices = PriceFeed(self.market, 60.0, lambda: world.wall, agent.app.clock.now)
         agent.ask_price()
         agent.app.beat.tick()
-        agent.scrape()
         for t in range(STEP, self.stayed + 1, STEP):
             agent.run(STEP, every=STEP)
             self.market.now = float(t)
             agent.ask_price()
             agent.app.beat.tick()
-            with urllib.request.urlopen(f"{agent.app.server.url}/metrics", timeout=10) as answer:
-                for name, labels, value in FIGURES.findall(answer.read().decode()):
-                    row = self.rows.setdefault(f"epochcost_{name}{labels}", [])
-                    row += ["_"] * (t // STEP - 1 - len(row)) + [value]
+            for name, labels, value in FIGURES.findall(agent.metrics()):
+                row = self.rows.setdefault(f"epochcost_{name}{labels}", [])
+                row += ["_"] * (t // STEP - 1 - len(row)) + [value]
         agent.close()
 
     def series(self) -> Iterator[dict[str, str]]:
