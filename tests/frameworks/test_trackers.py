@@ -22,9 +22,9 @@ model.fit(x, y, epochs=3, verbose=0, callbacks=[epochcost.keras_callback("net", 
 """
 
 
-def train(tmp_path: Path, opened: str, closed: str, more: str = "", **environ: str) -> None:
+def train(tmp_path: Path, setup: str, teardown: str, extra: str = "", **environ: str) -> None:
     (tmp_path / "r.cost.json").write_text(json.dumps({"v": 1, "run": "r", "cost_usd": 1.25}))
-    launch(KERAS.format(opened=opened, closed=closed, more=more), tmp_path, **environ)
+    launch(KERAS.format(setup=setup, teardown=teardown, more=extra), tmp_path, **environ)
 
 
 def needs(*modules: str) -> None:
