@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tests.deploy.conftest import ROOT
 from tests.deploy.distributions import tree_of
-from tests.deploy.test_packages import built
+from tests.deploy.test_packages import build_packages
 from tests.waiting import wait_for
 
 from epochcost.demo.programs import free_port
@@ -46,7 +46,7 @@ def inside(tree: Path, *command: str) -> list[str]:
 
 
 def test_the_package_meters(arm: Path, tmp_path: Path) -> None:
-    subprocess.run(["dpkg-deb", "-x", built(tmp_path / "packages", arch="arm64")["deb"], arm], check=True)
+    subprocess.run(["dpkg-deb", "-x", build_packages(tmp_path / "packages", arch="arm64")["deb"], arm], check=True)
     program = ("-I", "/usr/lib/epochcost")
     version = subprocess.run(inside(arm, *program, "--version"), capture_output=True, text=True, check=True)
     assert version.stdout.startswith("epochcost ")

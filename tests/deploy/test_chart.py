@@ -163,7 +163,7 @@ def test_grouping_and_inhibitions_are_those_of_the_file(render: Render) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "message"),
     [
         ("agent.profil=owners", "profil"),
         ("agent.profile=root", "agent"),
