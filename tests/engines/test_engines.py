@@ -31,9 +31,8 @@ def same(a: Series, b: Series, rel: float) -> None:
 class TestPrometheus3:
     def test_its_promtool_accepts_configuration_and_rules(self, newer: Path):
         for check in (["config", PROMETHEUS_DIR / "prometheus.yml"], ["rules", "--lint=all", "--lint-fatal", *RULES]):
-            completed = subprocess.run(
-                [newer / "promtool", "check", *check], capture_output=True, text=True, check=False
-            )  # type: ignore[list-item]
+            command = [str(newer / "promtool"), "check", *map(str, check)]
+            completed = subprocess.run(command, capture_output=True, text=True, check=False)
             assert completed.returncode == 0, completed.stderr
 
     @pytest.mark.parametrize("path", RULE_TESTS, ids=lambda path: path.stem)

@@ -28,7 +28,7 @@ _BY_PATTERN = re.compile(r'__name__\s*=~\s*"([^"]*)"')
 _ANY_ALERT = re.compile(r"\bALERTS\w*\b(?!\{[^}]*\balertname=[^~])")
 
 
-class Loaded:
+class RuleSet:
     """Groups of rules, and which of them read which."""
 
     def __init__(self, groups: Sequence[Document]) -> None:
@@ -37,8 +37,8 @@ class Loaded:
         self._alerts = {_name(rule) for group in groups for rule in group["rules"] if "alert" in rule}
         for group in groups:
             for rule in group["rules"]:
-                said = (rule["expr"], *rule.get("labels", {}).values(), *rule.get("annotations", {}).values())
-                self._texts[_name(rule)] = "\n".join((self._texts.get(_name(rule), ""), *map(str, said)))
+                texts = (rule["expr"], *rule.get("labels", {}).values(), *rule.get("annotations", {}).values())
+                self._texts[_name(rule)] = "\n".join((self._texts.get(_name(rule), ""), *map(str, texts)))
 
     def names_in(self, text: str) -> set[str]:
         """Rules that ``text`` names: in a selector, as the label of an alert, in a query of an annotation."""
@@ -49,13 +49,13 @@ class Loaded:
 
     def deciding(self, names: Iterable[str]) -> set[str]:
         """The rules that decide the values of ``names``, these among them."""
-        found: set[str] = set()
-        left = set(names)
-        while left:
-            name = left.pop()
-            found.add(name)
-            left |= self.names_in(self._texts[name]) - found
-        return found
+        names_found: set[str] = set()
+        pending = set(names)
+        while pending:
+            name = pending.pop()
+            names_found.add(name)
+            pending |= self.names_in(self._texts[name]) - names_found
+        return names_found
 
     def asserted(self, test: Mapping[str, Any]) -> set[str]:
         """The rules that a test asks for."""
@@ -64,29 +64,29 @@ class Loaded:
 
     def only(self, names: set[str]) -> list[Document]:
         """The groups with the rules of these names, in their order."""
-        kept = ({**g, "rules": [rule for rule in g["rules"] if _name(rule) in names]} for g in self._groups)
-        return [group for group in kept if group["rules"]]
+        groups = ({**g, "rules": [rule for rule in g["rules"] if _name(rule) in names]} for g in self._groups)
+        return [group for group in groups if group["rules"]]
 
 
 def split(document: Document, files: Sequence[Path], name: str, folder: Path) -> list[Path]:
     """Files for promtool, in ``folder``, that assert what ``document`` does of the rules in ``files``."""
-    loaded = Loaded([group for path in files for group in parsed(path)["groups"]])
+    rules = RuleSet([group for path in files for group in parsed(path)["groups"]])
     common = {key: value for key, value in document.items() if key not in ("rule_files", "tests")}
-    everything = {**common, "rule_files": [str(path) for path in files]}
-    written, short = [], []
+    whole_document = {**common, "rule_files": [str(path) for path in files]}
+    paths, short = [], []
     for number, test in enumerate(document["tests"], 1):
-        one = {**everything, "tests": [_with_numbers(test)]}
+        one = {**whole_document, "tests": [_with_numbers(test)]}
         if _lasts(test) <= COMPACTED_SECONDS:
-            groups = loaded.only(loaded.deciding(loaded.asserted(test)))
+            groups = rules.only(rules.deciding(rules.asserted(test)))
             one["rule_files"] = [str(_write({"groups": groups}, folder / f"{name}-{number}.rules"))]
             short.append(test)
-        written.append(_write(one, folder / f"{name}-{number}.yml"))
+        paths.append(_write(one, folder / f"{name}-{number}.yml"))
     if short:
         step = LONGER * seconds(document["evaluation_interval"])
         evaluated = [_evaluated(test, step) for test in short]
-        all_rules = {**everything, "evaluation_interval": f"{step}s", "tests": evaluated}
-        written.append(_write(all_rules, folder / f"{name}-all.yml"))
-    return written
+        all_rules = {**whole_document, "evaluation_interval": f"{step}s", "tests": evaluated}
+        paths.append(_write(all_rules, folder / f"{name}-all.yml"))
+    return paths
 
 
 def _name(rule: Mapping[str, Any]) -> str:
