@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.agent.test_agent_process import AgentProcess
+from tests.agent.agent_process import AgentProcess
 from tests.frameworks.real import facts, launch
 from tests.training.programs import PACKAGE, environment, events_by_file
 from tests.waiting import wait_for

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.agent.test_agent_process import AgentProcess
+from tests.agent.agent_process import AgentProcess
 from tests.frameworks.real import launch
 from tests.frameworks.test_huggingface import PROGRAM as HUGGINGFACE
 from tests.frameworks.test_keras import PROGRAM as KERAS

@@ -217,8 +217,8 @@ def run(code: str, directory: Path, options: dict[str, Any], *, terminal: bool) 
     try:
         if terminal:
             with Terminal(argv, environ, rows=40, columns=160) as screen:
-                assert screen.wait(SECONDS) == 0, screen.seen[-3000:]
-                text = screen.seen.decode("utf-8", "replace")
+                assert screen.wait(SECONDS) == 0, screen.output[-3000:]
+                text = screen.output.decode("utf-8", "replace")
         else:
             completed = subprocess.run(argv, env=environ, capture_output=True, timeout=SECONDS, check=False)
             text = (completed.stdout + completed.stderr).decode("utf-8", "replace")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.agent.test_agent_process import AgentProcess
+from tests.agent.agent_process import AgentProcess
 from tests.frameworks.real import launch
 from tests.frameworks.test_fastai import PROGRAM as FASTAI
 from tests.frameworks.test_huggingface import PROGRAM as HUGGINGFACE
